@@ -1,0 +1,40 @@
+# dmarckit: everything below sets itself up on first use (Python 3.11+ and make are enough).
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench lab clean
+
+help:   ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The environment is made anew when the requirements change; -c keeps it to tried versions.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("dmarckit needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.12 …" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@echo "Setting up $(VENV) (once; a minute or two) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+demo: $(READY)   ## the whole system on this machine: S3 server, mails, lake, page, Slack message
+	@$(BIN)/dmarckit demo $(ARGS)
+
+test: $(READY)   ## all tests (ARGS="-k lake" for some)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: $(READY)  ## ruff, mypy (strict on the package), import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: $(READY)  ## benchmarks (tests/benchmarks); takes minutes
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+lab: $(READY)    ## JupyterLab on the notebooks
+	@$(BIN)/dmarckit lab $(ARGS)
+
+clean:           ## remove the environment and what the demo made
+	rm -rf $(VENV) dmarckit-demo dmarckit-data build dist

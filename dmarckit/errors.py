@@ -1,0 +1,90 @@
+"""The errors that dmarckit raises; every one of them is a `DmarckitError`.
+
+    DmarckitError
+    ├── SettingsError        a setting is missing, unknown or has a wrong value
+    ├── StorageError         a bucket, folder or object cannot be read or written
+    │   └── MissingObject    the object is not there (or no longer)
+    ├── LakeError            a table of the lake cannot be read or written
+    ├── UnreadableReport     bytes that should hold a report, but cannot be read
+    │   ├── NotAReport       they hold something else
+    │   └── LimitExceeded    they would take more memory, disk or time than allowed
+    ├── PageError            a notebook failed, or its page could not be made
+    ├── SlackError           Slack refused a message, or could not be reached
+    └── MissingExtra         an optional library is not installed
+
+A message names the thing, the value that was found and what to do about it. It is a
+single line: what comes from a mail is passed through `one_line` first.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+class DmarckitError(Exception):
+    """Anything that dmarckit reports to its user in one line instead of a traceback."""
+
+
+class SettingsError(DmarckitError):
+    """A setting is missing, unknown or has a wrong value."""
+
+
+class StorageError(DmarckitError):
+    """A bucket, folder or object cannot be read or written."""
+
+
+class MissingObject(StorageError):
+    """The object is not there (or no longer)."""
+
+
+class LakeError(DmarckitError):
+    """A table of the lake cannot be read or written."""
+
+
+class UnreadableReport(DmarckitError):
+    """Bytes that should hold a report, but cannot be read."""
+
+
+class NotAReport(UnreadableReport):
+    """The bytes hold something other than a report."""
+
+
+class LimitExceeded(UnreadableReport):
+    """Reading on would take more memory, disk or time than the limits allow."""
+
+
+class PageError(DmarckitError):
+    """A notebook failed, or its page could not be made."""
+
+
+class SlackError(DmarckitError):
+    """Slack refused a message, or could not be reached."""
+
+
+class MissingExtra(DmarckitError):
+    """An optional library is not installed."""
+
+
+def one_line(text: object, limit: int = 200) -> str:
+    """Outside text made fit for a log line, a terminal and an error message.
+
+    Control characters, line breaks, terminal escapes and bidirectional overrides are
+    shown as ``\\xNN`` or ``\\uNNNN``; what is longer than `limit` is cut with an ellipsis.
+
+    >>> one_line("a\\nb\\x1b[31m")
+    'a\\\\x0ab\\\\x1b[31m'
+    """
+    shown = str(text)
+    cut = len(shown) > limit
+    clean = "".join(
+        c if c == " " or unicodedata.category(c)[0] not in "CZ" else _escaped(c)
+        for c in shown[:limit]
+    )
+    return clean + "…" if cut else clean
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
