@@ -1,0 +1,147 @@
+"""The tables of the lake: columns, types, and what each column means.
+
+All times are UTC. Counts are messages (a report's ``count``), never rows, unless the
+column says otherwise. `month` (``YYYY-MM``, UTC) is what tables are partitioned by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+TEXT = pa.string()
+WHOLE = pa.int64()
+YES_NO = pa.bool_()
+TIME = pa.timestamp("us", tz="UTC")
+TEXTS = pa.list_(pa.string())
+REASONS = pa.list_(pa.struct([("type", TEXT), ("comment", TEXT)]))
+DKIM = pa.list_(
+    pa.struct([("domain", TEXT), ("selector", TEXT), ("result", TEXT), ("human_result", TEXT)])
+)
+SPF = pa.list_(
+    pa.struct([("domain", TEXT), ("scope", TEXT), ("result", TEXT), ("human_result", TEXT)])
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: `key` names the columns that make a row unique, in one month or in all."""
+
+    name: str
+    row: str
+    key: tuple[str, ...]
+    unit: str
+    """column whose rows are written together or not at all"""
+    schema: pa.Schema
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column → what it means."""
+        return {f.name: f.metadata[b"comment"].decode() for f in self.schema}
+
+
+def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
+    # Delta keeps a column's description under "comment"; other engines show it.
+    return pa.schema([pa.field(n, t, metadata={"comment": text}) for n, t, text in columns])
+
+
+MAILS = Table(
+    "mails",
+    "object that was received, with what became of it",
+    ("key", "etag"),
+    "key",
+    _schema(
+        ("key", TEXT, "the object's key below the mail location"),
+        ("etag", TEXT, "its ETag (S3), or size and time of change (folder)"),
+        ("size", WHOLE, "bytes"),
+        ("received", TIME, "when the object was stored"),
+        ("from_domain", TEXT, "domain of the mail's From header; null for a bare file"),
+        ("dmarc", TEXT, "DMARC result in the trusted Authentication-Results header"),
+        ("spam", TEXT, "spam verdict of SES"),
+        ("virus", TEXT, "virus verdict of SES"),
+        ("outcome", TEXT, "stored, duplicate, untrusted, not_a_report or unreadable"),
+        ("error", TEXT, "why it (or a part of it) could not be read or trusted"),
+        ("reports", WHOLE, "reports found in it"),
+        ("run", TEXT, "id of the ingest that read it"),
+        ("month", TEXT, "month of `received`, YYYY-MM"),
+    ),
+)
+
+REPORTS = Table(
+    "reports",
+    "aggregate report",
+    ("report_uid",),
+    "report_uid",
+    _schema(
+        ("report_uid", TEXT, "hash of reporter, domain, report_id, begin and end"),
+        ("reporter", TEXT, "org_name of the report, as sent"),
+        ("contact", TEXT, "email of the report's metadata"),
+        ("extra_contact", TEXT, "extra_contact_info of the report's metadata"),
+        ("report_id", TEXT, "report_id, as sent; not unique across reporters"),
+        ("begin", TIME, "start of the period"),
+        ("end", TIME, "end of the period"),
+        ("domain", TEXT, "domain of the published policy, lower case"),
+        ("p", TEXT, "policy for the domain: none, quarantine or reject"),
+        ("sp", TEXT, "policy for subdomains"),
+        ("np", TEXT, "policy for subdomains that do not exist (RFC 9989)"),
+        ("pct", WHOLE, "percentage of messages the policy applies to (RFC 7489)"),
+        ("testing", TEXT, "y: the t tag asks not to apply the policy (RFC 9989)"),
+        ("adkim", TEXT, "DKIM alignment: r relaxed, s strict"),
+        ("aspf", TEXT, "SPF alignment: r relaxed, s strict"),
+        ("fo", TEXT, "failure reporting options"),
+        ("discovery_method", TEXT, "how the policy was found: psl or treewalk (RFC 9990)"),
+        ("generator", TEXT, "software that made the report (RFC 9990)"),
+        ("version", TEXT, "schema version the report claims"),
+        ("warnings", TEXTS, "what had to be repaired to read it"),
+        ("errors", TEXTS, "errors that the reporter itself mentions"),
+        ("mail_key", TEXT, "key of the mail it came in first"),
+        ("records", WHOLE, "records in it"),
+        ("messages", WHOLE, "messages in it"),
+        ("failing", WHOLE, "messages that fail DMARC: neither DKIM nor SPF aligned"),
+        ("month", TEXT, "month of `begin`, YYYY-MM"),
+    ),
+)
+
+RECORDS = Table(
+    "records",
+    "record of an aggregate report: messages of one address with the same results",
+    ("report_uid", "position"),
+    "report_uid",
+    _schema(
+        ("report_uid", TEXT, "the report it belongs to"),
+        ("position", WHOLE, "place in the report, from 0"),
+        ("begin", TIME, "start of the report's period"),
+        ("end", TIME, "end of the report's period"),
+        ("domain", TEXT, "domain of the published policy, lower case"),
+        ("reporter", TEXT, "org_name of the report, as sent"),
+        ("source_ip", TEXT, "address that sent the messages, in its shortest form"),
+        ("messages", WHOLE, "number of messages"),
+        ("disposition", TEXT, "what the receiver did: none, quarantine, reject or pass"),
+        ("dkim_aligned", YES_NO, "evaluated DKIM is pass (aligned); null: not said"),
+        ("spf_aligned", YES_NO, "evaluated SPF is pass (aligned); null: not said"),
+        ("reasons", REASONS, "why the receiver departed from the policy"),
+        ("header_from", TEXT, "domain of the From header"),
+        ("envelope_from", TEXT, "domain of the return path (MAIL FROM)"),
+        ("envelope_to", TEXT, "domain of the recipient"),
+        ("dkim", DKIM, "raw result of each DKIM signature"),
+        ("spf", SPF, "raw SPF results"),
+        ("month", TEXT, "month of `begin`, YYYY-MM"),
+    ),
+)
+
+ALERTS = Table(
+    "alerts",
+    "message to Slack about one thing, so that nothing is told twice",
+    ("subject",),
+    "subject",
+    _schema(
+        ("subject", TEXT, "what it was about: report:<report_uid>"),
+        ("told", TIME, "when"),
+        ("channel", TEXT, "Slack channel; null: shown in the terminal"),
+        ("run", TEXT, "id of the run that told it"),
+        ("month", TEXT, "month of `told`, YYYY-MM"),
+    ),
+)
+
+TABLES: dict[str, Table] = {t.name: t for t in (MAILS, REPORTS, RECORDS, ALERTS)}

@@ -1,0 +1,237 @@
+"""Where settings come from, and what they are. Nothing is read at import.
+
+Strongest first: arguments, environment variables ``DMARCKIT_<NAME>`` (nested names with
+``__``), files named by ``DMARCKIT_<NAME>_FILE`` (for secrets), ``dmarckit.toml`` in the
+working directory or the file given by ``--config`` (or ``DMARCKIT_CONFIG``).
+AWS credentials, region and endpoint are the AWS SDK's own and never stand here.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from dmarckit.errors import SettingsError, one_line
+from dmarckit.models import Limits
+
+PREFIX = "DMARCKIT_"
+CONFIG_VARIABLE = "DMARCKIT_CONFIG"
+DEFAULT_FILE = "dmarckit.toml"
+MAX_LINK_SECONDS = 7 * 24 * 3600  # SigV4 presigned URLs end after seven days at the latest
+
+
+def _without_slash(url: str) -> str:
+    return url.rstrip("/") or "/"
+
+
+Location = Annotated[str, AfterValidator(_without_slash)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DomainGroup(_Strict):
+    """Domains that belong to one owner, with the Slack channel that hears of them."""
+
+    name: str
+    domains: tuple[str, ...]
+    owner: str | None = None
+    slack_channel: str | None = None
+
+
+class DeclaredSender(_Strict):
+    """A sender that the company knows of; it comes before every other way to tell."""
+
+    name: str
+    kind: str = "own"
+    networks: tuple[str, ...] = ()
+    dkim_domains: tuple[str, ...] = ()
+    spf_domains: tuple[str, ...] = ()
+
+
+class Mute(_Strict):
+    """A finding that is known and accepted until a date."""
+
+    fingerprint: str
+    reason: str
+    until: date
+
+
+class Settings(BaseSettings):
+    """All settings of an installation, checked. Secrets never show in a repr."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+    )
+
+    home: Location = Field("./dmarckit-data", description="s3://bucket/prefix or a folder")
+    mail: Location | None = Field(None, description="where the report mails are; <home>/mail")
+    lake: Location | None = Field(None, description="the tables; <home>/lake")
+    pages: Location | None = Field(None, description="the HTML pages; <home>/pages")
+    exports_to: Location | None = Field(None, description="per-report files; <home>/exports")
+    domains: Annotated[tuple[str | DomainGroup, ...], NoDecode] = Field(
+        (), description="domains to report on, or groups of them; empty: all seen"
+    )
+    trust: Literal["pass", "not-fail", "any"] | None = Field(
+        None, description="which mails count; pass for S3, any for a folder"
+    )
+    authserv_id: str = Field("amazonses.com", description="who writes the trusted results header")
+    exports: Literal["all", "failing", "none"] = "failing"
+    senders: tuple[DeclaredSender, ...] = ()
+    mute: tuple[Mute, ...] = ()
+    mmdb: Path | None = Field(None, description="MMDB file with network (ASN) names")
+    slack_token: SecretStr | None = None
+    slack_channel: str | None = None
+    slack_url: str = Field("https://slack.com/api/", description="Slack's Web API")
+    presign_key_id: str | None = None
+    presign_secret: SecretStr | None = None
+    presign_expires: int = Field(
+        MAX_LINK_SECONDS, ge=60, le=MAX_LINK_SECONDS, description="seconds that links last"
+    )
+    page_base_url: str | None = Field(None, description="stable address of the pages")
+    language: Literal["en", "ja"] = "en"
+    workers: int = Field(0, ge=0, le=256, description="processes that read mails; 0: one a core")
+    limits: Limits = Limits()
+
+    @property
+    def mail_url(self) -> str:
+        """The place of the report mails."""
+        return self.mail or f"{self.home}/mail"
+
+    @property
+    def lake_url(self) -> str:
+        """The place of the tables."""
+        return self.lake or f"{self.home}/lake"
+
+    @property
+    def pages_url(self) -> str:
+        """The place of the pages."""
+        return self.pages or f"{self.home}/pages"
+
+    @property
+    def exports_url(self) -> str:
+        """The place of the per-report files."""
+        return self.exports_to or f"{self.home}/exports"
+
+    @property
+    def trust_level(self) -> Literal["pass", "not-fail", "any"]:
+        """`trust`, or its default: strict where anyone may mail, open for a own folder."""
+        return self.trust or ("pass" if self.mail_url.startswith("s3://") else "any")
+
+    @property
+    def domain_names(self) -> tuple[str, ...]:
+        """Every domain to report on, lower case; empty: all that reports speak of."""
+        names: list[str] = []
+        for entry in self.domains:
+            names += [entry] if isinstance(entry, str) else entry.domains
+        return tuple(dict.fromkeys(name.lower().rstrip(".") for name in names))
+
+    def presign_keys(self) -> tuple[str, str] | None:
+        """The IAM user's own keys for links, when both are given."""
+        if self.presign_key_id and self.presign_secret:
+            return self.presign_key_id, self.presign_secret.get_secret_value()
+        return None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then files named by the environment, then TOML."""
+        toml = _config_file()
+        sources = (init_settings, env_settings, _FileVariables(settings_cls))
+        return (*sources, TomlConfigSettingsSource(settings_cls, toml)) if toml else sources
+
+
+class _FileVariables(PydanticBaseSettingsSource):
+    """``DMARCKIT_SLACK_TOKEN_FILE=/run/secrets/slack`` gives `slack_token`."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """The stripped content of the file that the variable names, else None."""
+        variable = f"{PREFIX}{field_name.upper()}_FILE"
+        path = os.environ.get(variable)
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text("utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise SettingsError(f"{variable}: cannot read {one_line(path)}: {reason}") from error
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(f, name)[0] for name, f in _fields().items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _fields() -> Mapping[str, Any]:
+    return Settings.model_fields
+
+
+def _config_file() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings in force here and now.
+
+    `overrides` are settings by name; they win over everything else.
+
+    Raises:
+        SettingsError: one line that names the setting, the value and what is allowed.
+    """
+    path = _config_file()
+    if path is not None:
+        _check_toml(path)
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, path)) from None
+
+
+def _check_toml(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"cannot read settings file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {path} is not valid TOML: {error}") from error
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    """The first problem in one line; a secret's value is never shown."""
+    problem = error.errors(include_url=False, include_context=False)[0]
+    where = [str(part) for part in problem["loc"]]
+    name = ".".join(where) or "settings"
+    source = f"in {path}" if path else f"(from the environment: {PREFIX}{where[0].upper()})"
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(sorted(_fields()))
+        return f"unknown setting {one_line(name)!r} {source}; known settings: {known}"
+    value = problem.get("input")
+    shown = "" if "secret" in name or "token" in name else f": {one_line(repr(value), 80)}"
+    return f"setting {name}{shown}: {problem['msg']} {source}"
