@@ -1,0 +1,1 @@
+"""The demo: made-up report mails, a real S3 server on this machine, the entire job on both."""
