@@ -1,0 +1,172 @@
+"""Charts as PNG for Slack, drawn without a browser and without pyplot's global state."""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from dmarckit.errors import one_line
+from dmarckit.models import AggregateReport
+from dmarckit.periods import period
+from dmarckit.words import count, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Blue against vermilion, told apart with every kind of colour blindness (Okabe and Ito);
+# the darker text shades keep 4.5:1 on the background.
+PASS, FAIL = "#0072B2", "#D55E00"
+PASS_TEXT, FAIL_TEXT = "#005A8E", "#A84300"
+BACKGROUND, INK, QUIET, GRID = "#FFFFFF", "#1D2733", "#5B6673", "#E3E7EC"
+
+# Only what is installed is used; DejaVu comes with matplotlib, the others know Japanese.
+_FAMILIES = ("DejaVu Sans", "Noto Sans CJK JP", "IPAexGothic", "Hiragino Sans", "Yu Gothic")
+_DPI = 160
+
+
+def alert_chart(report: AggregateReport) -> bytes:
+    """PNG of one report: DMARC, DKIM and SPF as three bars, passing against failing messages.
+
+    DKIM and SPF are the aligned results, those that count for DMARC (RFC 7489 section
+    3.1). The title names provider, domain and period. A report without messages gives
+    empty bars that say so.
+    """
+    figure = _figure(3.7)
+    who = _drawable(report.reporter or "unknown provider", 44)
+    domain = _drawable(report.policy.domain or "unknown domain", 52)
+    total = sum(record.messages for record in report.records)
+    _words(figure, 0.04, 0.905, f"{who} on {domain}", size=14, weight="bold")
+    subtitle = f"{period(report.begin, report.end)}  ·  {_messages(total)}"
+    _words(figure, 0.04, 0.825, subtitle, size=10.5, color=QUIET)
+    axes = figure.add_axes((0.04, 0.03, 0.92, 0.74))
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 3)
+    for row, (label, passing) in enumerate(_passing(report).items()):
+        _result_bar(axes, 2 - row, label, passing, total)
+    return _png(figure)
+
+
+def daily_chart(days: pd.DataFrame) -> bytes:
+    """PNG of passing and failing messages a day, stacked.
+
+    `days` has one row a day with the columns day (datetime), passing and failing
+    (messages). An empty frame, or one without messages, gives a chart that says so.
+    """
+    figure = _figure(3.4)
+    passing, failing = int(days["passing"].sum()), int(days["failing"].sum())
+    _words(figure, 0.04, 0.9, "Messages a day", size=14, weight="bold")
+    if passing + failing == 0:
+        _words(figure, 0.5, 0.45, "No messages in this period", ha="center", color=QUIET)
+        return _png(figure)
+    _key(figure, passing, failing)
+    axes = figure.add_axes((0.09, 0.12, 0.87, 0.62))
+    axes.bar(days["day"], days["failing"], width=0.86, color=FAIL)
+    axes.bar(days["day"], days["passing"], width=0.86, color=PASS, bottom=days["failing"])
+    _style_days(axes)
+    return _png(figure)
+
+
+def _passing(report: AggregateReport) -> dict[str, int]:
+    records = report.records
+    return {
+        "DMARC": sum(r.messages for r in records if r.passes),
+        "DKIM": sum(r.messages for r in records if r.dkim_aligned),
+        "SPF": sum(r.messages for r in records if r.spf_aligned),
+    }
+
+
+def _result_bar(axes: Axes, bottom: float, label: str, passing: int, total: int) -> None:
+    """One bar over the full width, with its name and both numbers above it."""
+    failing = total - passing
+    share = passing / total if total else 0.0
+    _words(axes, 0, bottom + 0.62, label, size=12, weight="bold")
+    axes.barh(bottom + 0.28, 1, height=0.4, color=GRID)
+    if not total:
+        _words(axes, 0.14, bottom + 0.62, "no messages", size=11, color=QUIET)
+        return
+    axes.barh(bottom + 0.28, share, height=0.4, color=PASS)
+    axes.barh(bottom + 0.28, 1 - share, left=share, height=0.4, color=FAIL)
+    if 0 < share < 1:
+        axes.plot([share, share], [bottom + 0.08, bottom + 0.48], color=BACKGROUND, lw=1.5)
+    passed = f"{count(passing)} pass ({percent(share)})"
+    failed = f"{count(failing)} fail ({percent(failing / total)})"
+    _words(axes, 0.14, bottom + 0.62, passed, size=11, color=PASS_TEXT)
+    _words(axes, 1, bottom + 0.62, failed, size=11, color=FAIL_TEXT, ha="right")
+
+
+def _key(figure: Figure, passing: int, failing: int) -> None:
+    total = passing + failing
+    passed = f"■ {count(passing)} pass DMARC ({percent(passing / total)})"
+    failed = f"■ {count(failing)} fail ({percent(failing / total)})"
+    _words(figure, 0.04, 0.81, passed, size=10.5, color=PASS_TEXT)
+    _words(figure, 0.42, 0.81, failed, size=10.5, color=FAIL_TEXT)
+
+
+def _style_days(axes: Axes) -> None:
+    locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(formatter)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
+    axes.tick_params(colors=QUIET, labelsize=9.5, length=0)
+    axes.grid(axis="y", color=GRID)
+    axes.set_axisbelow(True)
+    for side in ("top", "left", "right"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    for text in (*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.get_offset_text()):
+        text.set_fontfamily(_fonts())
+
+
+def _messages(total: int) -> str:
+    return f"{count(total)} message{'' if total == 1 else 's'}"
+
+
+def _figure(height: float) -> Figure:
+    figure = Figure(figsize=(7.5, height), dpi=_DPI, facecolor=BACKGROUND)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    # A fixed dpi and no "Software" entry: the same report gives the same bytes.
+    figure.savefig(out, format="png", dpi=_DPI, facecolor=BACKGROUND, metadata={"Software": None})
+    return out.getvalue()
+
+
+def _words(where: Figure | Axes, x: float, y: float, text: str, **style: Any) -> None:
+    """Text as it is: matplotlib would read ``$…$`` as mathematics."""
+    font = {"color": INK, "size": 11, "family": _fonts(), "va": "baseline", **style}
+    where.text(x, y, text, parse_math=False, usetex=False, **font)
+
+
+def _drawable(text: str, limit: int) -> str:
+    """Outside text on one line, cut, with a box for what no installed font can draw."""
+    known = _characters()
+    shown = one_line(unicodedata.normalize("NFC", text), limit)
+    return "".join(c if ord(c) in known else "□" for c in shown)
+
+
+@cache
+def _fonts() -> list[str]:
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return [family for family in _FAMILIES if family in installed]
+
+
+@cache
+def _characters() -> frozenset[int]:
+    """Code points that the fonts in use can draw."""
+    paths = [font_manager.findfont(family) for family in _fonts()]
+    return frozenset(c for path in paths for c in font_manager.get_font(path).get_charmap())
