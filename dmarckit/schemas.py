@@ -26,13 +26,16 @@ SPF = pa.list_(
 
 @dataclass(frozen=True)
 class Table:
-    """One table: `key` names the columns that make a row unique, in one month or in all."""
+    """One table. `key` names the columns that make a row unique.
+
+    `unit` names those whose rows are written together or not at all: all records of a
+    report, one report, one mail.
+    """
 
     name: str
     row: str
     key: tuple[str, ...]
-    unit: str
-    """column whose rows are written together or not at all"""
+    unit: tuple[str, ...]
     schema: pa.Schema
 
     @property
@@ -50,7 +53,7 @@ MAILS = Table(
     "mails",
     "object that was received, with what became of it",
     ("key", "etag"),
-    "key",
+    ("key", "etag"),
     _schema(
         ("key", TEXT, "the object's key below the mail location"),
         ("etag", TEXT, "its ETag (S3), or size and time of change (folder)"),
@@ -72,7 +75,7 @@ REPORTS = Table(
     "reports",
     "aggregate report",
     ("report_uid",),
-    "report_uid",
+    ("report_uid",),
     _schema(
         ("report_uid", TEXT, "hash of reporter, domain, report_id, begin and end"),
         ("reporter", TEXT, "org_name of the report, as sent"),
@@ -107,7 +110,7 @@ RECORDS = Table(
     "records",
     "record of an aggregate report: messages of one address with the same results",
     ("report_uid", "position"),
-    "report_uid",
+    ("report_uid",),
     _schema(
         ("report_uid", TEXT, "the report it belongs to"),
         ("position", WHOLE, "place in the report, from 0"),
@@ -134,7 +137,7 @@ ALERTS = Table(
     "alerts",
     "message to Slack about one thing, so that nothing is told twice",
     ("subject",),
-    "subject",
+    ("subject",),
     _schema(
         ("subject", TEXT, "what it was about: report:<report_uid>"),
         ("told", TIME, "when"),

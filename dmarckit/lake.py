@@ -1,0 +1,142 @@
+"""The tables as pandas DataFrames: by domain and time, or by SQL.
+
+Reading takes no lock and sees each table as its last commit left it. What writes them is
+`Lake.write` (`dmarckit.lake_write`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from dmarckit.errors import LakeError, one_line
+from dmarckit.lake_location import Location
+from dmarckit.lake_write import Writer
+from dmarckit.schemas import TABLES
+from dmarckit.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def open_lake(settings: Settings | None = None) -> Lake:
+    """The lake of an installation (of the settings in force when none are given)."""
+    return Lake((settings or load_settings()).lake_url)
+
+
+class Lake:
+    """The tables below one address. Tables are made on first write; reading none is empty."""
+
+    def __init__(self, url: str) -> None:
+        self.location = Location(url)
+        self.write = Writer(self.location)
+
+    def records(
+        self,
+        domain: str | Sequence[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Records of reports that begin in [start, end), of the named domains or of all.
+
+        One row per record; columns as in `dmarckit schema records`. `dkim_aligned` and
+        `spf_aligned` are plain booleans here: True when the receiver said pass.
+        """
+        frame = self._select("records", "begin", domain, start, end, columns)
+        flags = [c for c in ("dkim_aligned", "spf_aligned") if c in frame.columns]
+        return frame.assign(**{c: frame[c].fillna(False).astype(bool) for c in flags})
+
+    def reports(
+        self,
+        domain: str | Sequence[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Reports that begin in [start, end); one row per report."""
+        return self._select("reports", "begin", domain, start, end, columns)
+
+    def mails(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Objects received in [start, end), with their outcome; one row per object."""
+        return self._select("mails", "received", None, start, end, columns)
+
+    def _select(
+        self,
+        name: str,
+        time_column: str,
+        domain: str | Sequence[str] | None,
+        start: datetime | None,
+        end: datetime | None,
+        columns: Sequence[str] | None,
+    ) -> pd.DataFrame:
+        known = TABLES[name].columns
+        unknown = [c for c in columns or () if c not in known]
+        if unknown:
+            raise LakeError(f"table {name} has no column {unknown[0]!r}; it has {', '.join(known)}")
+        where, values = ["true"], dict[str, Any]()
+        if domain is not None:
+            where.append("domain IN (SELECT unnest($domains))")
+            values["domains"] = [domain] if isinstance(domain, str) else list(domain)
+        for limit, sign, bound in ((start, ">=", "start"), (end, "<", "end")):
+            if limit is not None:
+                if limit.tzinfo is None:
+                    raise LakeError(f"{bound} {limit} has no time zone; use UTC")
+                where.append(f"{time_column} {sign} ${bound}_ AND month {sign[0]}= ${bound}_month")
+                values |= {f"{bound}_": limit, f"{bound}_month": limit.strftime("%Y-%m")}
+        order = ", ".join(dict.fromkeys((time_column, *TABLES[name].key)))
+        chosen = ", ".join(f'"{c}"' for c in columns or known)
+        # every part of the text is a name out of our own schema; values are parameters
+        query = f"SELECT {chosen} FROM {name} WHERE {' AND '.join(where)} ORDER BY {order}"  # noqa: S608
+        return self.sql(query, **values)
+
+    def sql(self, query: str, **parameters: Any) -> pd.DataFrame:
+        """The result of a DuckDB query over the tables, with ``$name`` parameters.
+
+        >>> open_lake().sql("SELECT count(*) AS n FROM reports")  # doctest: +SKIP
+        """
+        return _frame(self.arrow(query, **parameters))
+
+    def arrow(self, query: str, **parameters: Any) -> pa.Table:
+        """As `sql`, but as an Arrow table."""
+        import duckdb
+
+        with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            for name in TABLES:
+                if re.search(rf"\b{name}\b", query):
+                    self._view(connection, name)
+            try:
+                result = connection.sql(query, params=parameters or None).to_arrow_table()
+            except duckdb.Error as error:
+                raise LakeError(f"query failed: {one_line(error, 300)}") from error
+        return result
+
+    def _view(self, connection: Any, name: str) -> None:
+        schema = TABLES[name].schema
+        table = self.location.open(name)
+        files = table.file_uris() if table is not None else []
+        if not files:
+            connection.register(name, schema.empty_table())
+        elif self.location.is_s3:
+            connection.register(name, self.location.dataset(files, schema))
+        else:
+            quoted = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
+            connection.execute(
+                f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{quoted}], "  # noqa: S608
+                "hive_partitioning = true, hive_types = {'month': VARCHAR}, union_by_name = true)"
+            )
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas(date_as_object=False)
+    return frame

@@ -1,0 +1,156 @@
+"""Where the lake lies, for the three libraries that read and write it.
+
+Delta Lake, pyarrow and DuckDB each reach S3 in their own way; all of them get the
+credentials, region and endpoint that boto3 finds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from dmarckit.errors import LakeError, one_line
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+
+class Location:
+    """``s3://bucket/prefix`` or a folder that holds the tables."""
+
+    def __init__(self, url: str) -> None:
+        self.is_s3 = url.startswith("s3://")
+        self.url = url if self.is_s3 else str(Path(url).expanduser().absolute())
+
+    def table_uri(self, name: str) -> str:
+        """The address of one table."""
+        return f"{self.url}/{name}" if self.is_s3 else str(Path(self.url) / name)
+
+    @property
+    def advice(self) -> str:
+        """What to check when reading or writing fails."""
+        if self.is_s3:
+            return "check the bucket, AWS_REGION and the permissions to read, write and list it"
+        return "check that the folder is there and writable"
+
+    def options(self) -> dict[str, str]:
+        """Delta's storage options; made anew each time, since a role's keys change hourly."""
+        if not self.is_s3:
+            return {}
+        keys = self._session.get_credentials()
+        if keys is None:
+            raise LakeError("no AWS credentials found; set AWS_PROFILE, or use a role")
+        frozen = keys.get_frozen_credentials()
+        options = {
+            "AWS_ACCESS_KEY_ID": frozen.access_key,
+            "AWS_SECRET_ACCESS_KEY": frozen.secret_key,
+            "AWS_SESSION_TOKEN": frozen.token or "",
+            "AWS_REGION": self._region,
+            "AWS_ENDPOINT_URL": self._endpoint or "",
+            "AWS_ALLOW_HTTP": "true" if (self._endpoint or "").startswith("http://") else "",
+            "aws_conditional_put": "etag",
+        }
+        return {name: value for name, value in options.items() if value}
+
+    def open(self, name: str) -> DeltaTable | None:
+        """The table as its last commit left it; None when there is none yet."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        with self.explained(name, "read"):
+            try:
+                return DeltaTable(self.table_uri(name), storage_options=self.options())
+            except TableNotFoundError:
+                return None
+
+    @contextlib.contextmanager
+    def explained(self, name: str, doing: str) -> Iterator[None]:
+        """Turns what Delta raises into one line that says what to check."""
+        from deltalake.exceptions import DeltaError
+
+        try:
+            yield
+        except (DeltaError, OSError) as error:
+            raise LakeError(
+                f"cannot {doing} table {name} in {self.url}: {one_line(error, 300)}; {self.advice}"
+            ) from error
+
+    def read(self, files: Sequence[str], columns: Sequence[str]) -> pa.Table:
+        """Some columns of some data files (never of partition columns)."""
+        import pyarrow.dataset
+
+        paths, filesystem = self._paths(files)
+        data = pyarrow.dataset.dataset(paths, format="parquet", filesystem=filesystem)
+        return data.to_table(columns=list(columns))
+
+    def dataset(self, files: Sequence[str], schema: pa.Schema) -> Any:
+        """The data files as one dataset, partition column included."""
+        import pyarrow.dataset
+
+        paths, filesystem = self._paths(files)
+        return pyarrow.dataset.dataset(
+            paths,
+            schema=schema,
+            format="parquet",
+            filesystem=filesystem,
+            partitioning=pyarrow.dataset.partitioning(
+                pa.schema([("month", pa.string())]), flavor="hive"
+            ),
+        )
+
+    def _paths(self, files: Sequence[str]) -> tuple[list[str], Any]:
+        # pyarrow's own file systems: the one that Delta offers aborts Python at exit
+        if self.is_s3:
+            return [f.removeprefix("s3://") for f in files], self._s3()
+        from pyarrow.fs import LocalFileSystem
+
+        return list(files), LocalFileSystem()
+
+    def _s3(self) -> Any:
+        from pyarrow.fs import S3FileSystem
+
+        options = self.options()
+        endpoint = urlsplit(self._endpoint or "")
+        return S3FileSystem(
+            access_key=options["AWS_ACCESS_KEY_ID"],
+            secret_key=options["AWS_SECRET_ACCESS_KEY"],
+            session_token=options.get("AWS_SESSION_TOKEN"),
+            region=self._region,
+            endpoint_override=endpoint.netloc or None,
+            scheme=endpoint.scheme or "https",
+            connect_timeout=10,
+            request_timeout=60,
+        )
+
+    @cached_property
+    def _session(self) -> Any:
+        import boto3
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            return boto3.session.Session()
+        except BotoCoreError as error:
+            raise LakeError(f"cannot use S3: {one_line(error)}") from error
+
+    @property
+    def _region(self) -> str:
+        return str(self._client_meta.region_name)
+
+    @property
+    def _endpoint(self) -> str | None:
+        """The endpoint that the SDK was told to use; None for Amazon's own."""
+        url = str(self._client_meta.endpoint_url)
+        host = urlsplit(url).hostname or ""
+        own = any(host.endswith(f".{d}") for d in ("amazonaws.com", "amazonaws.com.cn", "api.aws"))
+        return None if own and not os.environ.get("AWS_ENDPOINT_URL_S3") else url
+
+    @cached_property
+    def _client_meta(self) -> Any:
+        return self._session.client("s3").meta

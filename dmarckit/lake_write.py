@@ -1,0 +1,192 @@
+"""Writing the tables: every commit is a compare-and-swap, so any number may write at once.
+
+A commit reads which units a table holds, appends those that are new, and raises the
+version that our application id has in the table (Delta's transaction identifiers). If
+another writer of ours has committed since, Delta refuses it, and we look again. That
+gives exactly once without reading whole tables, and lets long reports go in as a stream.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dmarckit.errors import LakeError
+from dmarckit.lake_location import Location
+from dmarckit.schemas import TABLES, Table
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+APPLICATION = "dmarckit"  # the id whose version every commit of ours raises by one
+ATTEMPTS = 60  # commits tried before giving up; each loses only to another's success
+JOIN = "\x1f"  # between the columns of a unit
+SMALL_FILES = 24  # data files in one month beyond which they are compacted
+
+
+class Writer:
+    """Appends to the tables of one lake; tables are made on the first write."""
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self._known: dict[str, _KnownUnits] = {}
+
+    def append_new(self, name: str, rows: pa.Table) -> set[str]:
+        """Append the rows whose unit (`Table.unit`) the table does not hold yet.
+
+        Returns the units that were new (their columns joined by `JOIN`). All new rows go
+        in with one commit or not at all.
+        """
+        units = _units(rows, TABLES[name]).to_pylist()
+        new: set[str] = set()
+
+        def fresh(known: set[str]) -> pa.Table | None:
+            nonlocal new
+            new = set(units) - known
+            if not new:
+                return None
+            return rows.filter(pa.array([unit in new for unit in units], pa.bool_()))
+
+        self._commit(name, _months(rows), fresh)
+        return new
+
+    def append_stream(
+        self, name: str, unit: str, month: str, batches: Callable[[], Iterator[pa.RecordBatch]]
+    ) -> bool:
+        """Append all batches as one unit, unless the table holds it; True when it was new.
+
+        `batches` gives them anew at each call: a lost race reads them again.
+        """
+        schema = TABLES[name].schema
+
+        def fresh(known: set[str]) -> pa.RecordBatchReader | None:
+            if unit in known:
+                return None
+            return pa.RecordBatchReader.from_batches(schema, batches())
+
+        return self._commit(name, [month], fresh)
+
+    def _commit(
+        self,
+        name: str,
+        months: Sequence[str],
+        fresh: Callable[[set[str]], pa.Table | pa.RecordBatchReader | None],
+    ) -> bool:
+        from deltalake import CommitProperties, Transaction, write_deltalake
+        from deltalake.exceptions import CommitFailedError
+
+        known = self._known.setdefault(name, _KnownUnits(self.location, TABLES[name]))
+        for attempt in range(ATTEMPTS):
+            with self.location.explained(name, "write"):
+                table = self.location.open(name) or self._create(name)
+                data = fresh(known.at(table, months))
+                if data is None:
+                    return False
+                version = (table.transaction_version(APPLICATION) or 0) + 1
+                try:
+                    write_deltalake(
+                        table,
+                        data,
+                        mode="append",
+                        commit_properties=CommitProperties(
+                            app_transactions=[Transaction(APPLICATION, version)]
+                        ),
+                    )
+                except CommitFailedError:
+                    time.sleep(random.uniform(0, 0.02 * min(attempt + 1, 10)))  # noqa: S311
+                else:
+                    return True
+        raise LakeError(f"table {name}: other writers were faster {ATTEMPTS} times; try again")
+
+    def _create(self, name: str) -> DeltaTable:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        table = TABLES[name]
+        with contextlib.suppress(DeltaError):  # another writer may have made it meanwhile
+            DeltaTable.create(
+                self.location.table_uri(name),
+                table.schema,
+                partition_by=["month"],
+                description=f"one row per {table.row}",
+                configuration={"delta.logRetentionDuration": "interval 30 days"},
+                storage_options=self.location.options(),
+            )
+        made = self.location.open(name)
+        if made is None:
+            raise LakeError(f"table {name} cannot be made in {self.location.url}; may we write?")
+        return made
+
+    def compact(self, at_most: int = SMALL_FILES) -> list[str]:
+        """Merge the data files of tables that have more than `at_most` in one month.
+
+        Returns the names of the tables that were compacted. Readers and writers go on.
+        """
+        from deltalake.exceptions import CommitFailedError
+
+        done = []
+        for name in TABLES:
+            table = self.location.open(name)
+            if table is None:
+                continue
+            files = Counter(PurePosixPath(f).parent.name for f in table.file_uris())
+            full = sorted(m.partition("=")[2] for m, n in files.items() if n > at_most)
+            if not full:
+                continue
+            with self.location.explained(name, "compact"), contextlib.suppress(CommitFailedError):
+                table.optimize.compact(partition_filters=[("month", "in", full)])
+                table.vacuum(dry_run=False)  # what nobody can be reading any more (7 days)
+                done.append(name)
+        return done
+
+    def forget_mails(self, keys: Sequence[str]) -> None:
+        """Take these objects out of the ledger, so that the next ingest reads them again."""
+        from deltalake.exceptions import CommitFailedError
+
+        for attempt in range(ATTEMPTS):
+            table = self.location.open("mails")
+            if table is None or not keys:
+                return
+            wanted = ", ".join("'" + key.replace("'", "''") + "'" for key in keys)
+            with self.location.explained("mails", "write"), contextlib.suppress(CommitFailedError):
+                table.delete(f"key IN ({wanted})")
+                self._known.pop("mails", None)
+                return
+            time.sleep(0.02 * attempt)
+
+
+class _KnownUnits:
+    """The units that a table holds in some months, kept up to date by reading new files only."""
+
+    def __init__(self, location: Location, table: Table) -> None:
+        self._location = location
+        self._table = table
+        self._files: set[str] = set()
+        self._units: set[str] = set()
+
+    def at(self, table: DeltaTable, months: Sequence[str]) -> set[str]:
+        files = table.file_uris(file_pruning_predicate=[("month", "in", list(months))])
+        unread = [f for f in files if f not in self._files]
+        if unread:
+            rows = self._location.read(unread, self._table.unit)
+            self._units.update(_units(rows, self._table).unique().to_pylist())
+            self._files.update(unread)
+        return self._units
+
+
+def _units(rows: pa.Table, table: Table) -> Any:
+    columns = [rows.column(name) for name in table.unit]
+    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, JOIN)
+
+
+def _months(rows: pa.Table) -> list[str]:
+    months: Iterable[str] = rows.column("month").unique().to_pylist()
+    return sorted(months)
