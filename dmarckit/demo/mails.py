@@ -1,0 +1,178 @@
+"""Reports as mails in a bucket, and the mails that are there but should not be."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+
+from dmarckit.demo.envelope import Findings, Post, message_id, raw_mail
+from dmarckit.demo.flows import Reporter
+from dmarckit.demo.traffic import GeneratedReport, stream
+from dmarckit.models import TlsPolicy, TlsReport
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedMail:
+    """One object of the bucket, and what ingest should make of it."""
+
+    key: str
+    """as SES names it, without the bucket's prefix"""
+    raw: bytes
+    received: datetime
+    """UTC"""
+    outcome: str
+    """``stored``, ``duplicate``, ``untrusted``, ``not_a_report`` or ``unreadable``"""
+    truth: GeneratedReport | TlsReport | None = None
+
+
+def mails(made: Iterable[GeneratedReport], seed: int) -> Iterator[GeneratedMail]:
+    """The mails of honest reporters, one for each report."""
+    for report in made:
+        rng = stream(seed, "mail", report.reporter.org_name, report.report.report_id)
+        key = message_id(rng)
+        raw = raw_mail(_post(report), key, report.sent, rng, Findings())
+        yield GeneratedMail(key, raw, report.sent, "stored", report)
+
+
+def _post(made: GeneratedReport) -> Post:
+    style, host = made.reporter.style, made.reporter.host
+    return Post(
+        author=made.report.contact or f"dmarc-reports@{host}",
+        host=f"out.{host}",
+        subject=style.subject.format(
+            domain=made.report.policy.domain, host=host, report_id=made.report.report_id
+        ),
+        text=style.mail_text,
+        attachment=made.attachment(),
+        name=made.name(),
+        content_type=style.content_type,
+        single=style.mail == "single",
+    )
+
+
+def forged(made: GeneratedReport, seed: int, *, claims_pass: bool = False) -> GeneratedMail:
+    """A report that somebody else sent in the reporter's name; SES found that DMARC fails.
+
+    With `claims_pass` it carries a header of its own that says the contrary, below SES's.
+    """
+    rng = stream(seed, "forged", made.report.report_id, claims_pass)
+    key = message_id(rng)
+    claim = (
+        "Authentication-Results: amazonses.com;",
+        f" spf=pass; dkim=pass header.i=@{made.reporter.host};",
+        f" dmarc=pass header.from={made.reporter.host};",
+    )
+    post = replace(
+        _post(made), host="host.scam.example", extra_headers=claim if claims_pass else ()
+    )
+    found = Findings(spf="fail", dkim="none", dmarc="fail")
+    return GeneratedMail(key, raw_mail(post, key, made.sent, rng, found), made.sent, "untrusted")
+
+
+def broken(made: GeneratedReport, seed: int) -> GeneratedMail:
+    """A report whose attachment was cut off half-way."""
+    rng = stream(seed, "broken", made.report.report_id)
+    key = message_id(rng)
+    content = made.attachment()
+    post = replace(_post(made), attachment=content[: len(content) // 2])
+    raw = raw_mail(post, key, made.sent, rng, Findings())
+    return GeneratedMail(key, raw, made.sent, "unreadable")
+
+
+def duplicate(mail: GeneratedMail, seed: int, *, later: timedelta) -> GeneratedMail:
+    """The same mail once more, under a key of its own."""
+    key = message_id(stream(seed, "duplicate", mail.key))
+    return replace(mail, key=key, received=mail.received + later, outcome="duplicate")
+
+
+def newsletter(received: datetime, seed: int) -> GeneratedMail:
+    """A mail to the report address that is no report at all."""
+    rng = stream(seed, "newsletter", received)
+    key = message_id(rng)
+    post = Post(
+        author="news@stationery.example",
+        host="out.stationery.example",
+        subject="Pens, paper, and 10 % off this week",
+        text="Dear customer,\n\nour autumn catalogue is here.\n",
+    )
+    raw = raw_mail(post, key, received, rng, Findings())
+    return GeneratedMail(key, raw, received, "not_a_report")
+
+
+def tls_mail(
+    reporter: Reporter, day: date, policies: tuple[TlsPolicy, ...], seed: int
+) -> GeneratedMail:
+    """A TLS report (RFC 8460) about one day, as mail."""
+    begin = datetime.combine(day, time(), UTC)
+    domain = policies[0].policy_domain or ""
+    rng = stream(seed, "tls", reporter.org_name, day, domain)
+    report = TlsReport(
+        reporter=reporter.org_name,
+        contact=f"smtp-tls-reports@{reporter.host}",
+        report_id=f"{day}_{domain}",
+        begin=begin,
+        end=begin + timedelta(days=1, seconds=-1),
+        policies=policies,
+    )
+    key = message_id(rng)
+    received = begin + timedelta(days=1, seconds=rng.randrange(3600, 20000))
+    post = Post(
+        author=report.contact or "",
+        host=f"out.{reporter.host}",
+        subject=f"Report Domain: {domain} Submitter: {reporter.host} Report-ID: <{day}_{domain}>",
+        text="This is an aggregate TLS report.\n",
+        attachment=gzip.compress(tls_json(report), mtime=0),
+        name=f"{reporter.host}!{domain}!{begin.timestamp():.0f}!{report.end.timestamp():.0f}.json.gz",
+        content_type="application/tlsrpt+gzip",
+        report_type="tlsrpt",
+        extra_headers=(f"TLS-Report-Domain: {domain}", f"TLS-Report-Submitter: {reporter.host}"),
+    )
+    raw = raw_mail(post, key, received, rng, Findings())
+    return GeneratedMail(key, raw, received, "stored", report)
+
+
+def tls_json(report: TlsReport) -> bytes:
+    """The report's JSON (RFC 8460 section 4.4); what is None is left out."""
+    document = {
+        "organization-name": report.reporter,
+        "date-range": {
+            "start-datetime": f"{report.begin:%Y-%m-%dT%H:%M:%SZ}",
+            "end-datetime": f"{report.end:%Y-%m-%dT%H:%M:%SZ}",
+        },
+        "contact-info": report.contact,
+        "report-id": report.report_id,
+        "policies": [_tls_policy(p) for p in report.policies],
+    }
+    return json.dumps(document).encode()
+
+
+def _tls_policy(policy: TlsPolicy) -> dict[str, object]:
+    details = [
+        {
+            "result-type": d.result_type,
+            "sending-mta-ip": d.sending_mta_ip,
+            "receiving-mx-hostname": d.receiving_mx_hostname,
+            "receiving-mx-helo": d.receiving_mx_helo,
+            "receiving-ip": d.receiving_ip,
+            "failed-session-count": d.sessions,
+            "additional-information": d.additional_information,
+            "failure-reason-code": d.failure_reason_code,
+        }
+        for d in policy.details
+    ]
+    return {
+        "policy": {
+            "policy-type": policy.policy_type,
+            "policy-string": list(policy.policy_string),
+            "policy-domain": policy.policy_domain,
+            "mx-host": list(policy.mx_host),
+        },
+        "summary": {
+            "total-successful-session-count": policy.successful,
+            "total-failure-session-count": policy.failed,
+        },
+        "failure-details": [{k: v for k, v in d.items() if v is not None} for d in details],
+    }
