@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import unicodedata
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +18,20 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from dmarckit.errors import one_line
 from dmarckit.models import AggregateReport
 from dmarckit.periods import period
-from dmarckit.words import count, percent
+from dmarckit.words import count, percent, plural
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Blue against vermilion, told apart with every kind of colour blindness (Okabe and Ito);
+# The colours of the pages: blue against vermilion, which every kind of eye tells apart;
 # the darker text shades keep 4.5:1 on the background.
-PASS, FAIL = "#0072B2", "#D55E00"
+PASS, FAIL = "#0068A8", "#D55E00"
 PASS_TEXT, FAIL_TEXT = "#005A8E", "#A84300"
 BACKGROUND, INK, QUIET, GRID = "#FFFFFF", "#1D2733", "#5B6673", "#E3E7EC"
 
 # Only what is installed is used; DejaVu comes with matplotlib, the others know Japanese.
 _FAMILIES = ("DejaVu Sans", "Noto Sans CJK JP", "IPAexGothic", "Hiragino Sans", "Yu Gothic")
-_DPI = 160
+_WIDTH, _DPI = 7.5, 160
 
 
 def alert_chart(report: AggregateReport) -> bytes:
@@ -41,12 +42,11 @@ def alert_chart(report: AggregateReport) -> bytes:
     empty bars that say so.
     """
     figure = _figure(3.7)
-    who = _drawable(report.reporter or "unknown provider", 44)
-    domain = _drawable(report.policy.domain or "unknown domain", 52)
+    provider = _drawable(report.reporter or "unknown provider", 80)
+    domain = _drawable(report.policy.domain or "unknown domain", 50)
     total = sum(record.messages for record in report.records)
-    _words(figure, 0.04, 0.905, f"{who} on {domain}", size=14, weight="bold")
-    subtitle = f"{period(report.begin, report.end)}  ·  {_messages(total)}"
-    _words(figure, 0.04, 0.825, subtitle, size=10.5, color=QUIET)
+    about = f"{domain}  ·  {period(report.begin, report.end)}  ·  {plural(total, 'message')}"
+    _title(figure, provider, about)
     axes = figure.add_axes((0.04, 0.03, 0.92, 0.74))
     axes.set_axis_off()
     axes.set_xlim(0, 1)
@@ -59,19 +59,27 @@ def alert_chart(report: AggregateReport) -> bytes:
 def daily_chart(days: pd.DataFrame) -> bytes:
     """PNG of passing and failing messages a day, stacked.
 
-    `days` has one row a day with the columns day (datetime), passing and failing
-    (messages). An empty frame, or one without messages, gives a chart that says so.
+    `days` has one row a day with the columns day (UTC), passing and failing (messages).
+    An empty frame, or one without messages, gives a chart that says so.
     """
+    import pandas as pd
+
+    days = days.assign(day=pd.to_datetime(days["day"], utc=True))
     figure = _figure(3.4)
     passing, failing = int(days["passing"].sum()), int(days["failing"].sum())
-    _words(figure, 0.04, 0.9, "Messages a day", size=14, weight="bold")
     if passing + failing == 0:
+        _title(figure, "Messages a day")
         _words(figure, 0.5, 0.45, "No messages in this period", ha="center", color=QUIET)
         return _png(figure)
+    first, last = days["day"].min(), days["day"].max()
+    _title(figure, f"Messages a day, {period(first, last + timedelta(days=1))}")
     _key(figure, passing, failing)
     axes = figure.add_axes((0.09, 0.12, 0.87, 0.62))
     axes.bar(days["day"], days["failing"], width=0.86, color=FAIL)
     axes.bar(days["day"], days["passing"], width=0.86, color=PASS, bottom=days["failing"])
+    # A short window keeps bars of the usual width, and its axis counts in days, not hours.
+    margin = timedelta(days=max(0.6, (10 - len(days)) / 2))
+    axes.set_xlim(first - margin, last + margin)
     _style_days(axes)
     return _png(figure)
 
@@ -115,26 +123,30 @@ def _key(figure: Figure, passing: int, failing: int) -> None:
 def _style_days(axes: Axes) -> None:
     locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    formatter = ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(_short))
     axes.tick_params(colors=QUIET, labelsize=9.5, length=0)
     axes.grid(axis="y", color=GRID)
     axes.set_axisbelow(True)
     for side in ("top", "left", "right"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
-    for text in (*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.get_offset_text()):
+    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         text.set_fontfamily(_fonts())
 
 
-def _messages(total: int) -> str:
-    return f"{count(total)} message{'' if total == 1 else 's'}"
+def _short(value: float, _position: int | None = None) -> str:
+    """12,000,000 as 12M: the axis has room for six characters."""
+    for least, size, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if value >= least:
+            return f"{value / size:g}{unit}"
+    return count(value)
 
 
 def _figure(height: float) -> Figure:
-    figure = Figure(figsize=(7.5, height), dpi=_DPI, facecolor=BACKGROUND)
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
     return figure
 
@@ -146,10 +158,20 @@ def _png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
+def _title(figure: Figure, title: str, about: str = "") -> None:
+    height = figure.get_figheight()
+    _words(figure, 0.04, 1 - 0.36 / height, title, size=14, weight="bold")
+    _words(figure, 0.04, 1 - 0.65 / height, about, size=10.5, color=QUIET)
+
+
 def _words(where: Figure | Axes, x: float, y: float, text: str, **style: Any) -> None:
-    """Text as it is: matplotlib would read ``$…$`` as mathematics."""
+    """Text as it is (matplotlib would read ``$…$`` as mathematics), cut to the figure's width."""
     font = {"color": INK, "size": 11, "family": _fonts(), "va": "baseline", **style}
-    where.text(x, y, text, parse_math=False, usetex=False, **font)
+    drawn = where.text(x, y, text, parse_math=False, usetex=False, **font)
+    width = _WIDTH * _DPI * 0.92
+    while len(text) > 1 and drawn.get_window_extent().width > width:
+        text = text[: min(len(text) - 1, int(len(text) * width / drawn.get_window_extent().width))]
+        drawn.set_text(text.rstrip() + "…")
 
 
 def _drawable(text: str, limit: int) -> str:

@@ -10,6 +10,7 @@
     │   └── LimitExceeded    they would take more memory, disk or time than allowed
     ├── PageError            a notebook failed, or its page could not be made
     ├── SlackError           Slack refused a message, or could not be reached
+    │   └── SlackUnavailable it is down, busy or out of reach: the same message may pass later
     └── MissingExtra         an optional library is not installed
 
 A message names the thing, the value that was found and what to do about it. It is a
@@ -59,6 +60,10 @@ class PageError(DmarckitError):
 
 class SlackError(DmarckitError):
     """Slack refused a message, or could not be reached."""
+
+
+class SlackUnavailable(SlackError):
+    """Slack is down, busy or out of reach: the same message may pass later."""
 
 
 class MissingExtra(DmarckitError):
