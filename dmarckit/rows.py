@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from dmarckit.models import AggregateReport, Record
@@ -82,8 +83,36 @@ def failing_messages(records: Iterable[Record]) -> int:
     return sum(r.messages for r in records if not (r.dkim_aligned or r.spf_aligned))
 
 
-def own_columns(records: Sequence[Record], first: int = 0) -> pa.Table:
-    """The columns that records have of their own; `first` is the position of the first.
+def records_table(reports: Sequence[tuple[str, AggregateReport]]) -> pa.Table:
+    """Rows of `records` for all records of some (report_uid, report) pairs, in order."""
+    records = [record for _, report in reports for record in report.records]
+    counts = [len(report.records) for _, report in reports]
+    own = own_columns(records, np.concatenate([np.arange(n) for n in (*counts, 0)]))
+    shared = [shared_values(uid, report) for uid, report in reports]
+    report_of_row = pa.array(np.repeat(np.arange(len(reports)), counts))
+    columns = [
+        pa.array([values[f.name] for values in shared], f.type).take(report_of_row)
+        if f.name in SHARED
+        else own.column(f.name)
+        for f in RECORDS.schema
+    ]
+    return pa.Table.from_arrays(columns, schema=RECORDS.schema)
+
+
+def shared_values(uid: str, report: AggregateReport) -> dict[str, Any]:
+    """What all records of a report have in common, by column."""
+    return {
+        "report_uid": uid,
+        "begin": report.begin,
+        "end": report.end,
+        "domain": report.policy.domain,
+        "reporter": report.reporter,
+        "month": month_of(report.begin),
+    }
+
+
+def own_columns(records: Sequence[Record], positions: Iterable[int]) -> pa.Table:
+    """The columns that records have of their own.
 
     Nested lists are laid out flat, which is several times faster than a list of dicts.
     """
@@ -91,7 +120,7 @@ def own_columns(records: Sequence[Record], first: int = 0) -> pa.Table:
     for field in OWN_SCHEMA:
         name = field.name
         if name == "position":
-            columns.append(pa.array(range(first, first + len(records)), field.type))
+            columns.append(pa.array(positions, field.type))
         elif pa.types.is_list(field.type):
             columns.append(_nested([getattr(r, name) for r in records], field.type))
         else:
@@ -111,7 +140,7 @@ def _nested(groups: Sequence[Sequence[Any]], kind: pa.ListType) -> pa.ListArray:
     )
 
 
-def with_shared(own: pa.Table, shared: dict[str, Any]) -> pa.Table:
+def with_shared(own: pa.RecordBatch, shared: dict[str, Any]) -> pa.RecordBatch:
     """Records with the columns that their report gives to each of them."""
     columns = [
         pa.repeat(pa.scalar(shared[f.name], f.type), own.num_rows)
@@ -119,4 +148,4 @@ def with_shared(own: pa.Table, shared: dict[str, Any]) -> pa.Table:
         else own.column(f.name)
         for f in RECORDS.schema
     ]
-    return pa.Table.from_arrays(columns, schema=RECORDS.schema)
+    return pa.RecordBatch.from_arrays(columns, schema=RECORDS.schema)

@@ -1,0 +1,200 @@
+"""The commands. Each reads settings, calls one function, and prints what a person asks.
+
+Libraries are imported inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dmarckit import __version__
+from dmarckit.errors import DmarckitError, SettingsError
+
+OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="DMARC reports from S3 to one page a morning: what is wrong, what changed, what to do.",
+    epilog="Start with: dmarckit demo",
+)
+
+
+def main() -> None:
+    """Run the command line; an expected failure is one line on stderr and status 2."""
+    try:
+        app()
+    except DmarckitError as error:
+        typer.echo(f"dmarckit: {error}", err=True)
+        sys.exit(COULD_NOT_RUN)
+    except KeyboardInterrupt:
+        typer.echo("dmarckit: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader (head, less) has gone; nothing is left to say to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(COULD_NOT_RUN)
+
+
+@app.callback()
+def _common(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Settings file (default: ./dmarckit.toml)."),
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"dmarckit {__version__}")
+        raise typer.Exit
+    if config is not None:
+        from dmarckit.settings import CONFIG_VARIABLE
+
+        os.environ[CONFIG_VARIABLE] = str(config.absolute())  # notebooks' kernels read it too
+
+
+@app.command(epilog="Example: dmarckit demo --mails ~/dmarc-mails")
+def demo(
+    mails: Annotated[
+        Path | None,
+        typer.Option(help="Use these mails or report files (a file or folder), not made-up ones."),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the server up and the page open; Ctrl-C ends it.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Where the page and the message go.")] = Path(
+        "dmarckit-demo"
+    ),
+) -> None:
+    """The whole system on this machine: S3 server, mails, lake, page, Slack message."""
+    from dmarckit.demo.run import run_demo
+
+    raise typer.Exit(run_demo(mails=mails, keep=keep, out=out))
+
+
+@app.command(epilog="Example: dmarckit parse reports/ --format table")
+def parse(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders.", metavar="PATH…")],
+    format: Annotated[str, typer.Option("--format", "-f", help="jsonl, csv or table.")] = "jsonl",
+) -> None:
+    """Read report files or mails and print what they say; status 1 if one is unreadable."""
+    from dmarckit.parse_command import parse_paths
+
+    raise typer.Exit(parse_paths(paths, format))
+
+
+@app.command(epilog="Example: dmarckit ingest --retry unreadable")
+def ingest(
+    retry: Annotated[
+        list[str] | None,
+        typer.Option(help="Take mails of this outcome again (unreadable, untrusted, …)."),
+    ] = None,
+) -> None:
+    """New mails into the lake; status 1 if one of them could not be read."""
+    from dmarckit.ingest import OUTCOMES
+    from dmarckit.ingest import ingest as run_ingest
+    from dmarckit.progress import ingest_progress, print_outcomes
+    from dmarckit.settings import load_settings
+
+    for outcome in retry or ():
+        if outcome not in OUTCOMES:
+            raise SettingsError(f"--retry {outcome}: outcomes are {', '.join(OUTCOMES)}")
+    settings = load_settings()
+    with ingest_progress() as progress:
+        result = run_ingest(settings, retry=retry or (), progress=progress)
+    print_outcomes(result)
+    raise typer.Exit(PROBLEMS if result.outcomes["unreadable"] else OK)
+
+
+@app.command(epilog="Example: dmarckit page overview -p days 7")
+def page(
+    notebook: Annotated[str, typer.Argument(help="Name of a notebook, such as overview.")],
+    parameter: Annotated[
+        list[tuple[str, str]] | None,
+        typer.Option("-p", help="A parameter of the notebook: name, then value."),
+    ] = None,
+) -> None:
+    """Run one notebook and publish its page."""
+    from dmarckit.job import publish_notebook
+    from dmarckit.settings import load_settings
+
+    published = publish_notebook(load_settings(), notebook, _parameters(parameter or []))
+    typer.echo(published.link)
+
+
+@app.command(epilog="Example: dmarckit run daily")
+def run(
+    name: Annotated[str, typer.Argument(help="Name of a file in schedules/, without .yaml.")],
+) -> None:
+    """One schedule now: ingest, page, alerts, Slack message."""
+    from dmarckit.job import run_job
+    from dmarckit.progress import ingest_progress, print_job
+    from dmarckit.schedules import load_schedule
+    from dmarckit.settings import load_settings
+
+    settings = load_settings()
+    schedule = load_schedule(name)
+    with ingest_progress() as progress:
+        result = run_job(settings, schedule, progress=progress)
+    print_job(result)
+    raise typer.Exit(PROBLEMS if result.ingest.outcomes["unreadable"] else OK)
+
+
+@app.command(epilog="Example: dmarckit schema records")
+def schema(
+    tables: Annotated[list[str] | None, typer.Argument(help="Only these.")] = None,
+) -> None:
+    """The tables of the lake and what their columns mean."""
+    from dmarckit.schemas import TABLES
+
+    unknown = [t for t in tables or () if t not in TABLES]
+    if unknown:
+        raise SettingsError(f"no table {unknown[0]!r}; tables are {', '.join(TABLES)}")
+    for table in (TABLES[t] for t in tables or TABLES):
+        typer.echo(f"{table.name}: one row per {table.row} (key: {', '.join(table.key)})")
+        for column in table.schema:
+            meaning = table.columns[column.name]
+            typer.echo(f"  {column.name:<17} {_type_name(column.type):<10} {meaning}")
+        typer.echo()
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Example: dmarckit lab --no-browser",
+)
+def lab(context: typer.Context) -> None:
+    """JupyterLab on the notebooks; further options go to JupyterLab."""
+    from dmarckit.pages import find_notebook
+
+    folder = find_notebook("overview").parent
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
+    os.execv(sys.executable, [*command, *context.args])  # noqa: S606  no shell in between
+
+
+def _parameters(pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    """Values as YAML has them: 7 is a number, [a, b] a list, the rest text."""
+    import yaml
+
+    values: dict[str, Any] = {}
+    for name, text in pairs:
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        # a date would reach the notebook as an object that papermill cannot write
+        values[name] = text if not isinstance(value, int | float | bool | list | dict) else value
+    return values
+
+
+def _type_name(kind: Any) -> str:
+    names = {"int64": "whole", "bool": "yes/no", "string": "text"}
+    text = str(kind)
+    return names.get(text) or ("time" if text.startswith("timestamp") else "list")

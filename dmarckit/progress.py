@@ -1,0 +1,115 @@
+"""How long work shows itself: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from dmarckit.errors import one_line
+from dmarckit.ingest import OUTCOMES, IngestResult, Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LOG_EVERY = 15.0  # seconds between two log lines
+SHOWN_PROBLEMS = 20  # reasons printed; all of them are in the lake's table `mails`
+MEANING = {
+    "stored": "a report (or several) that was new",
+    "duplicate": "only reports that were known",
+    "untrusted": "refused: SES did not find the sender authentic",
+    "not_a_report": "some other mail",
+    "unreadable": "looks like a report, but cannot be read",
+}
+
+log = logging.getLogger("dmarckit")
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that takes outside text as it is: no markup, no emoji codes, no colours in it."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+@contextlib.contextmanager
+def ingest_progress() -> Iterator[Progress]:
+    """A callback for `ingest`: a progress bar on a terminal, else a log line now and then."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield _logged(time.monotonic)
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[outcomes]}"),
+    )
+    with Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task("Reading mails", total=None, rate="", outcomes="")
+        started = time.monotonic()
+
+        def show(done: int, total: int, outcomes: Counter[str]) -> None:
+            rate = done / max(time.monotonic() - started, 0.001)
+            text = f"{rate:,.0f}/s"
+            bar.update(task, total=total, completed=done, rate=text, outcomes=_so_far(outcomes))
+
+        yield show
+
+
+def _logged(clock: Callable[[], float]) -> Progress:
+    last = clock()
+
+    def show(done: int, total: int, outcomes: Counter[str]) -> None:
+        nonlocal last
+        if clock() - last >= LOG_EVERY:
+            last = clock()
+            log.info("read %d of %d mails (%s)", done, total, _so_far(outcomes))
+
+    return show
+
+
+def _so_far(outcomes: Counter[str]) -> str:
+    return ", ".join(f"{outcomes[o]:,} {o}" for o in OUTCOMES if outcomes[o])
+
+
+def print_outcomes(result: IngestResult) -> None:
+    """The closing table of an ingest, and why mails could not be read or trusted."""
+    from rich.table import Table
+
+    screen = console()
+    total = result.outcomes.total()
+    if not total:
+        screen.print("No new mails.")
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("outcome")
+    table.add_column("mails", justify="right")
+    table.add_column("meaning")
+    for outcome in OUTCOMES:
+        if result.outcomes[outcome]:
+            table.add_row(outcome, f"{result.outcomes[outcome]:,}", MEANING[outcome])
+    screen.print(table)
+    rate = total / max(result.seconds, 0.001)
+    screen.print(
+        f"{total:,} mails in {result.seconds:.1f} s ({rate:,.0f} a second): "
+        f"{result.reports:,} new reports with {result.records:,} records."
+    )
+    for key, outcome, reason in result.problems[:SHOWN_PROBLEMS]:
+        screen.print(f"  {outcome}: {one_line(key)}: {reason}", soft_wrap=True)
+    hidden = len(result.problems) - SHOWN_PROBLEMS
+    if hidden > 0:
+        screen.print(f"  … and {hidden:,} more; they are in the table `mails`.")
