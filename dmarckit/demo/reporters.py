@@ -40,7 +40,7 @@ ENTERPRISE_POST = Reporter(
         file_name="enterprise.protection.{host}!{domain}!{begin}!{end}.{ext}",
     ),
     recipients=("buyer.example", "partner.example", "supplier.example"),
-    delivered=9,
+    delivered=5,
 )
 
 INBOX = Reporter(
@@ -140,8 +140,7 @@ LATE_POST = Reporter(
         content_type="application/x-zip-compressed",
         report_id="{day}-{digits}",
     ),
-    offset=15,  # midnight in Tokyo
-    delivered=30,
+    delivered=26,  # always a day late
 )
 
 FREE_MAIL = Reporter(
@@ -182,7 +181,7 @@ MOBILE = Reporter(
         report_id="{hex}",
         content_type="application/gzip",
     ),
-    offset=15,
+    offset=15,  # midnight in Tokyo
     delivered=4,
 )
 
