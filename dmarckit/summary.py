@@ -29,8 +29,8 @@ OUTCOMES = ("delivered", "quarantined", "rejected", "unstated")
 _OUTCOME = {"none": "delivered", "pass": "delivered", "quarantine": "quarantined"}
 _OUTCOME |= {"reject": "rejected"}
 
-HEADLINE_COLUMNS = ["records", "messages", "dkim_aligned", "spf_aligned"]
-"""columns of `records` that `headline` reads"""
+SHARE_COLUMNS = ["domain", "messages", "disposition", "dkim_aligned", "spf_aligned"]
+"""columns of `records` that the window before needs"""
 
 
 def headline(

@@ -31,6 +31,11 @@ class Window:
         """The window of the same length that ends where this one starts."""
         return Window(self.start - timedelta(days=self.days), self.start)
 
+    @property
+    def end_of_arrival(self) -> datetime:
+        """When the mails about the last day have come: two days after it."""
+        return self.end + timedelta(days=2)
+
     def __str__(self) -> str:
         if self.days == 1:
             return long_day(self.start)

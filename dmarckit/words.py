@@ -50,9 +50,11 @@ def percent(value: float | None) -> str:
         return f"{value * 100:.0f} %"
     if value < 0.001:
         return "<0.1 %"
-    return f"{math.floor(value * 1000 + 1e-9) / 10:.1f} %" if value > 0.999 else f"{value:.1%}"[
-        :-1
-    ] + " %"
+    return (
+        f"{math.floor(value * 1000 + 1e-9) / 10:.1f} %"
+        if value > 0.999
+        else f"{value:.1%}"[:-1] + " %"
+    )
 
 
 def points(change: float | None) -> str:

@@ -1,0 +1,244 @@
+"""Small frames (from `summary`) → plotly figures with one visual language.
+
+A colour has one meaning on every chart. Titles state the finding; the page shows them as
+text above the chart. Whatever comes from a report goes through `outside_text`, because
+plotly reads markup such as links and bold in every label.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dmarckit.errors import one_line
+from dmarckit.words import count, long_day, percent, plural
+
+COLOURS = {
+    # results of a message (summary.RESULTS)
+    "both": "#0068a8",
+    "dkim_only": "#4fa8dc",
+    "spf_only": "#a8639b",
+    "fail": "#d55e00",
+    # states of one check (summary.STATES)
+    "aligned": "#0068a8",
+    "other_domain": "#e09f1f",
+    "none": "#8a94a3",
+    # what receivers did with failing messages (summary.OUTCOMES)
+    "delivered": "#d55e00",
+    "quarantined": "#e09f1f",
+    "rejected": "#0f9d76",
+    "unstated": "#8a94a3",
+}
+"""hues of Okabe and Ito's palette, told apart with every kind of colour blindness, on white
+and on black"""
+
+DARK = {
+    "#0068a8": "#4da3e0",
+    "#4fa8dc": "#a9d6f5",
+    "#a8639b": "#cf8fc2",
+    "#d55e00": "#f0803c",
+    "#e09f1f": "#f0bd55",
+    "#8a94a3": "#98a3b3",
+    "#0f9d76": "#3cc79b",
+}
+"""the same colours on a dark page"""
+
+LABELS = {
+    "both": "DKIM and SPF pass",
+    "dkim_only": "only DKIM passes",
+    "spf_only": "only SPF passes",
+    "fail": "fails",
+    "aligned": "passes for the author's domain",
+    "other_domain": "passes for another domain",
+    "none": "missing",
+    "delivered": "delivered",
+    "quarantined": "sent to spam",
+    "rejected": "rejected",
+    "unstated": "not said",
+}
+
+_FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif'
+_DAY_MS = 86_400_000
+
+
+def outside_text(text: object, limit: int = 80) -> str:
+    """Text from a report as plotly shows it literally: no markup, no control characters.
+
+    >>> outside_text('<a href="javascript:x">A & B</a>')
+    '&lt;a href="javascript:x"&gt;A &amp; B&lt;/a&gt;'
+    """
+    clean = one_line(text, limit)
+    return clean.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def results_by_day(daily: pd.DataFrame) -> go.Figure:
+    """Messages a day, stacked by what passes. Takes `summary.by_day`."""
+    messages, failing = int(daily["messages"].sum()), int(daily["fail"].sum())
+    if not messages:
+        return _nothing("Messages a day")
+    return _daily(
+        daily,
+        ["both", "dkim_only", "spf_only", "fail"],
+        title=_results_title(daily, messages, failing),
+        subtitle="Messages a day, by what passes for the author's domain. "
+        "One of DKIM and SPF is enough for DMARC.",
+    )
+
+
+def failing_by_day(daily: pd.DataFrame) -> go.Figure:
+    """Failing messages a day, stacked by what receivers did. Takes `summary.by_day`."""
+    failing = int(daily["fail"].sum())
+    if not failing:
+        return _nothing("Failing messages a day", "No message failed DMARC on these days.")
+    delivered = int(daily["delivered"].sum())
+    share = percent(delivered / failing)
+    blocked = "all of them" if delivered == failing else "none" if not delivered else share
+    return _daily(
+        daily,
+        ["delivered", "quarantined", "rejected", "unstated"],
+        title=f"{plural(failing, 'message')} failed DMARC; {blocked} "
+        f"{'was' if blocked == 'none' else 'were'} delivered all the same",
+        subtitle="Failing messages a day, by what the receivers did with them.",
+    )
+
+
+def results_by_check(checks: pd.DataFrame) -> go.Figure:
+    """Share of messages by DMARC, DKIM and SPF result. Takes `summary.by_check`."""
+    rows = checks.iloc[::-1]
+    if not checks["messages"].max():
+        return _nothing("DMARC, DKIM and SPF results")
+    share = checks.set_index("check")["pass_share"].map(percent)
+    figure = _figure(
+        f"DKIM passes for {share['DKIM']} of the messages, SPF for {share['SPF']}",
+        "Share of messages by result. DKIM and SPF count for DMARC only when they pass "
+        "for the author's domain.",
+        height=250,
+    )
+    for state in ("aligned", "other_domain", "fail", "none"):
+        if not rows[state].any():
+            continue
+        shares = rows[state] / rows["messages"]
+        figure.add_bar(
+            y=rows["check"].tolist(),
+            x=[round(x, 6) for x in shares],
+            orientation="h",
+            name=LABELS[state],
+            marker={"color": COLOURS[state], "line": {"width": 0}},
+            text=[percent(x) if x >= 0.08 else "" for x in shares],
+            textposition="inside",
+            insidetextanchor="middle",
+            insidetextfont={"color": "#ffffff" if state in ("aligned", "fail") else "#10151c"},
+            customdata=[
+                f"{percent(x)} ({plural(n, 'message')})"
+                for x, n in zip(shares, rows[state], strict=True)
+            ],
+            hovertemplate="%{y}: %{customdata}",
+        )
+    figure.update_layout(hovermode="closest", bargap=0.35)
+    figure.update_xaxes(tickformat=".0%", range=[0, 1], showgrid=True)
+    figure.update_yaxes(showgrid=False, ticklabelstandoff=8)
+    return figure
+
+
+def _daily(daily: pd.DataFrame, series: list[str], *, title: str, subtitle: str) -> go.Figure:
+    figure = _figure(title, subtitle, height=340)
+    total = daily[series].sum(axis=1)
+    days = [f"{day:%Y-%m-%d}" for day in daily["day"]]
+    for name in series:
+        if not daily[name].any():
+            continue
+        figure.add_bar(
+            x=days,
+            y=daily[name].tolist(),
+            name=LABELS[name],
+            marker={"color": COLOURS[name], "line": {"width": 0}},
+            customdata=[
+                percent(n / t) if t else "" for n, t in zip(daily[name], total, strict=True)
+            ],
+            hovertemplate="%{y:,} (%{customdata})",
+        )
+    half = pd.Timedelta(hours=12)
+    span = [daily["day"].iloc[0] - half, daily["day"].iloc[-1] + half]
+    figure.update_layout(bargap=0.15 if len(days) <= 120 else 0)
+    figure.update_xaxes(
+        type="date",
+        range=[f"{edge:%Y-%m-%d %H:%M}" for edge in span],
+        hoverformat="%A, %-d %B %Y",
+        minallowed=f"{span[0]:%Y-%m-%d %H:%M}",
+        maxallowed=f"{span[1]:%Y-%m-%d %H:%M}",
+        **_date_ticks(len(days)),
+    )
+    figure.update_yaxes(title="messages", tickformat="~s" if total.max() >= 10_000 else ",d")
+    return figure
+
+
+def _date_ticks(days: int) -> dict[str, Any]:
+    if days <= 7:
+        return {"dtick": _DAY_MS, "tickformat": "%-d %b"}
+    if days <= 45:
+        return {"nticks": 8, "tickformat": "%-d %b"}
+    return {"nticks": 8, "tickformat": "%-d %b\n%Y"}
+
+
+def _results_title(daily: pd.DataFrame, messages: int, failing: int) -> str:
+    if not failing:
+        return f"All {plural(messages, 'message')} pass DMARC"
+    text = f"{percent(1 - failing / messages)} of {plural(messages, 'message')} pass DMARC"
+    worst = daily.loc[daily["fail"].idxmax()]
+    if worst["fail"] >= 10 and worst["fail"] >= 3 * daily["fail"].median():
+        return f"{text}; most failures on {long_day(worst['day'])} ({count(worst['fail'])})"
+    return f"{text}; {count(failing)} fail"
+
+
+def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
+    """An empty figure in the house style. The page replaces these greys in dark mode."""
+    axis = {
+        "gridcolor": "#e3e7ed",
+        "zeroline": False,
+        "linecolor": "#c3cad4",
+        "fixedrange": True,
+        "automargin": True,
+    }
+    return go.Figure(
+        layout={
+            "template": "none",
+            "title": {
+                "text": title,
+                "subtitle": {"text": subtitle, "font": {"size": 13, "color": "#566173"}},
+                "x": 0,
+                "xref": "container",
+                "pad": {"l": 8},
+                "font": {"size": 17},
+            },
+            "height": height,
+            "barmode": "stack",
+            "hovermode": "x unified",
+            "font": {"family": _FONT, "size": 13, "color": "#27303d"},
+            "paper_bgcolor": "#ffffff",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "margin": {"l": 8, "r": 20, "t": 96, "b": 8},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "xanchor": "left",
+                "y": 1.02,
+                "yanchor": "bottom",
+                "traceorder": "normal",
+            },
+            "showlegend": True,
+            "hoverlabel": {"font": {"family": _FONT, "size": 13}, "namelength": -1},
+            "dragmode": False,
+            "xaxis": axis | {"showgrid": False},
+            "yaxis": axis | {"rangemode": "tozero"},
+        }
+    )
+
+
+def _nothing(title: str, text: str = "There were no messages on these days.") -> go.Figure:
+    """A figure without traces that says why; the page shows only the words."""
+    figure = _figure(title, text, height=160)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    return figure

@@ -1,0 +1,240 @@
+"""Notebook + parameters → executed notebook → page → storage, and the index of all pages."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import logging
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from traitlets import default
+
+from dmarckit.errors import PageError, one_line
+from dmarckit.page_index import INDEX, index_page
+from dmarckit.render import render, title_of
+from dmarckit.storage import Storage
+
+CONTENT_TYPE = "text/html; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A finished page, not stored yet."""
+
+    notebook: str
+    """name without ``.ipynb``"""
+    key: str
+    """where it belongs below the pages' storage; the same for the same notebook, parameters
+    and day, so that building again replaces it"""
+    title: str
+    html: bytes
+    executed: nbformat.NotebookNode
+    warnings: tuple[str, ...]
+    """what the notebook wrote to stderr, a line each, safe to print"""
+
+
+def find_notebook(name: str) -> Path:
+    """The notebook of that name: the user's ``./notebooks`` first, then the package's own.
+
+    A path that ends in ``.ipynb`` is taken as it is. Raises PageError that lists the known
+    names when there is none.
+    """
+    if name.endswith(".ipynb") and Path(name).is_file():
+        return Path(name)
+    package = Path(__file__).parent
+    folders = [Path("notebooks"), package / "_shipped/notebooks", package.parent / "notebooks"]
+    known = {path.stem: path for folder in reversed(folders) for path in folder.glob("*.ipynb")}
+    if name not in known:
+        raise PageError(
+            f"no notebook {one_line(name)}; there are: {', '.join(sorted(known)) or 'none'}"
+        )
+    return known[name]
+
+
+def build_page(
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    *,
+    config: str | None = None,
+    timeout: int = 600,
+    now: datetime | None = None,
+) -> Page:
+    """Run a notebook with this environment's Python and make its page.
+
+    `config` is the settings file for the run (``DMARCKIT_CONFIG``), `timeout` the seconds a
+    cell may take, `now` the time to print on the page and to name it by (the current one).
+    Raises PageError: an unknown parameter, or a cell that raised; then the executed notebook
+    is kept in a temporary folder that the message names.
+    """
+    built = now or datetime.now(UTC)
+    source = _read(notebook)
+    given = {key: _plain(value) for key, value in parameters.items()}
+    folder = Path(tempfile.mkdtemp(prefix="dmarckit-page-"))
+    target = folder / f"{notebook.stem}.ipynb"
+    try:
+        nbformat.write(source, target)
+        known = papermill.inspect_notebook(target)
+        _check_parameters(notebook.stem, given, known)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    executed = _execute(source, given, target, config=config, timeout=timeout)
+    shutil.rmtree(folder)
+    page = render(executed, name=notebook.stem, parameters=_values(given, known), built=built)
+    return Page(
+        notebook=notebook.stem,
+        key=page_key(notebook.stem, given, built.date()),
+        title=title_of(executed, notebook.stem),
+        html=page,
+        executed=executed,
+        warnings=_stderr_lines(executed),
+    )
+
+
+def page_key(notebook: str, parameters: Mapping[str, Any], day: date) -> str:
+    """``overview/2026-11-24.html``; with parameters also their values and a hash of them."""
+    name = re.sub(r"[^a-z0-9_-]+", "-", notebook.lower()).strip("-") or "page"
+    if not parameters:
+        return f"{name}/{day:%Y-%m-%d}.html"
+    text = json.dumps(dict(parameters), sort_keys=True, default=str)
+    words = ",".join(f"{key}={value}" for key, value in sorted(parameters.items()))
+    slug = re.sub(r"[^a-z0-9=.,_-]+", "-", words.lower()).strip("-.,")[:60]
+    return f"{name}/{day:%Y-%m-%d}~{slug}~{hashlib.sha256(text.encode()).hexdigest()[:8]}.html"
+
+
+def publish(page: Page, storage: Storage) -> str:
+    """Store the page, then the index of all pages beside it; the page's key."""
+    _store(storage, page.key, page.html)
+    _store(storage, INDEX, index_page(storage.list()))
+    return page.key
+
+
+def _store(storage: Storage, key: str, page: bytes) -> None:
+    if storage.compresses:
+        packed = gzip.compress(page, compresslevel=6, mtime=0)
+        storage.put(key, packed, content_type=CONTENT_TYPE, content_encoding="gzip")
+    else:
+        storage.put(key, page, content_type=CONTENT_TYPE)
+
+
+def _read(notebook: Path) -> nbformat.NotebookNode:
+    try:
+        return nbformat.read(notebook, as_version=4)
+    except OSError as error:
+        raise PageError(f"cannot read notebook {notebook}: {error.strerror}") from error
+    except (ValueError, nbformat.ValidationError) as error:
+        raise PageError(f"{notebook} is no notebook: {one_line(error)}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Dates as text: papermill cannot write them, and YAML makes them out of plain words."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _check_parameters(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise PageError(
+            f"notebook {name} has no parameter {', '.join(map(one_line, unknown))}; "
+            f"it has: {', '.join(known) or 'none'}"
+        )
+
+
+def _values(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Parameter → its value in this run (a default as it is written), and its help."""
+    return {
+        key: (given[key] if key in given else _Written(about["default"]), about["help"])
+        for key, about in known.items()
+    }
+
+
+class _Written(str):
+    """A default as the notebook writes it: Python source, not a text value."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _execute(
+    notebook: nbformat.NotebookNode,
+    parameters: Mapping[str, Any],
+    target: Path,
+    *,
+    config: str | None,
+    timeout: int,
+) -> nbformat.NotebookNode:
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    failed = f"notebook {target.stem} failed"
+    try:
+        return papermill.execute_notebook(
+            notebook,
+            target,
+            dict(parameters),
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            execution_timeout=timeout,
+            kernel_manager_class=_own_kernel(target.parent, config),
+        )
+    except PapermillExecutionError as error:
+        reason = f"{error.ename}: {(str(error.evalue).strip() or '-').splitlines()[-1]}"
+        where = f"{failed} in cell [{error.exec_count}]"
+        raise PageError(f"{where}: {one_line(reason, 400)} (kept: {target})") from error
+    except CellTimeoutError as error:
+        text = f"{failed}: a cell took longer than {timeout} s (kept: {target})"
+        raise PageError(text) from error
+    except (DeadKernelError, RuntimeError) as error:
+        reason = one_line(str(error).strip() or type(error).__name__, 400)
+        raise PageError(f"{failed}: {reason} (kept: {target})") from error
+
+
+def _own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
+    """Kernels of the Python that runs dmarckit, whatever else is installed as ``python3``."""
+    about = get_kernel_dict()
+    environment = {
+        "PLOTLY_RENDERER": "plotly_mimetype",
+        # neither the user's start-up files nor a history shared with other kernels
+        "IPYTHONDIR": str(folder / ".ipython"),
+    }
+    if config:
+        environment["DMARCKIT_CONFIG"] = config
+    spec = KernelSpec(**about | {"env": environment})
+
+    class OwnSpecs(KernelSpecManager):
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+            return spec
+
+    class OwnKernel(AsyncKernelManager):
+        @default("kernel_spec_manager")
+        def _own_specs(self) -> KernelSpecManager:
+            return OwnSpecs()
+
+    return OwnKernel
+
+
+def _stderr_lines(notebook: nbformat.NotebookNode) -> tuple[str, ...]:
+    return tuple(
+        one_line(line)
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream" and output.name == "stderr"
+        for line in output.text.splitlines()
+        if line.strip()
+    )

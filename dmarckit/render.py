@@ -1,0 +1,200 @@
+"""An executed notebook → one self-contained HTML file, with nbconvert and the own template."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import nbformat
+from nbconvert.exporters.templateexporter import TemplateExporter
+from plotly.offline import get_plotlyjs
+from traitlets.config import Config
+
+from dmarckit.charts import DARK
+from dmarckit.errors import one_line
+from dmarckit.tables import MIMETYPE as HTML_MIMETYPE
+
+FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
+TEMPLATES = Path(__file__).parent / "template"
+_LIBRARIES = ("dmarckit", "pandas", "plotly", "papermill", "nbconvert")
+_TITLE_ROOM = 58
+"""pixels of a figure that its title takes in a notebook; on a page the title is text above"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading of the notebook with what its cells show below it."""
+
+    title: str
+    anchor: str
+    parts: tuple[dict[str, Any], ...]
+
+
+def render(
+    notebook: nbformat.NotebookNode,
+    *,
+    name: str,
+    parameters: Mapping[str, tuple[Any, str]],
+    built: datetime,
+) -> bytes:
+    """The page of an executed notebook, UTF-8.
+
+    `parameters`: name → (value, help), for the footer. The same input gives the same bytes.
+    """
+    sections = _sections(notebook)
+    charts = [p for s in sections for p in s.parts if p["kind"] == "figure"]
+    exporter = TemplateExporter(
+        config=Config({"TemplateExporter": {"template_name": "dmarckit"}}),
+        extra_template_basedirs=[str(TEMPLATES)],
+        file_extension=".html",
+    )
+    exporter.environment.autoescape = True
+    resources = {
+        "title": title_of(notebook, name),
+        "lead": sections[0],
+        "sections": sections[1:],
+        "code": [cell.source for cell in _code_cells(notebook)],
+        "parameters": [(key, repr(value), text) for key, (value, text) in parameters.items()],
+        "versions": versions(),
+        "built": built,
+        "has_charts": any(part["data"] for part in charts),
+        "dark": script_json(DARK),
+    }
+    page, _ = exporter.from_notebook_node(notebook, resources={"page": resources})
+    # not a template variable: 5 MB of script need neither escaping nor copying by Jinja
+    plotly = f"<script>{get_plotlyjs()}</script>" if resources["has_charts"] else ""
+    return str(page).replace("<!--plotly.js-->", plotly, 1).encode("utf-8")
+
+
+def title_of(notebook: nbformat.NotebookNode, name: str) -> str:
+    """The notebook's first heading, else its name."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (found := re.match(r"#\s+(.+)", cell.source)):
+            return found[1].strip()
+    return name.replace("_", " ").capitalize()
+
+
+@cache
+def versions() -> dict[str, str]:
+    """What made the page: Python and the libraries that shape it."""
+    return {"Python": python_version()} | {name: version(name) for name in _LIBRARIES}
+
+
+def script_json(value: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def _sections(notebook: nbformat.NotebookNode) -> list[Section]:
+    """What stands before the first ``##`` heading comes first, without a title."""
+    found: list[tuple[str, list[dict[str, Any]]]] = [("", [])]
+    charts = 0
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading, text = _split_heading(cell.source)
+            if heading.startswith("##"):
+                found.append((heading.lstrip("# "), []))
+            if text:
+                found[-1][1].append({"kind": "markdown", "text": text})
+        elif cell.cell_type == "code":
+            for output in cell.outputs:
+                part = _part(output)
+                if part and part["kind"] == "figure":
+                    charts += 1
+                    part |= {"id": f"chart-{charts}"}
+                if part:
+                    found[-1][1].append(part)
+    return [
+        Section(title, f"section-{number}", tuple(parts))
+        for number, (title, parts) in enumerate(found)
+        if parts or not number
+    ]
+
+
+def _split_heading(source: str) -> tuple[str, str]:
+    first, _, rest = source.strip().partition("\n")
+    return (first, rest.strip()) if re.match(r"#{1,2}\s", first) else ("", source.strip())
+
+
+def _part(output: nbformat.NotebookNode) -> dict[str, Any] | None:
+    """One output as the template shows it, the richest form that a page can hold."""
+    if output.output_type == "stream":
+        return {"kind": "text", "text": output.text} if output.name == "stdout" else None
+    data = output.get("data", {})
+    if FIGURE_MIMETYPE in data:
+        return _figure(data[FIGURE_MIMETYPE])
+    if HTML_MIMETYPE in data:
+        return {"kind": "own", "html": data[HTML_MIMETYPE]}
+    if "text/html" in data:
+        return {"kind": "html", "html": data["text/html"]}
+    if "image/png" in data:
+        return {"kind": "image", "base64": data["image/png"].strip()}
+    if "text/markdown" in data:
+        return {"kind": "markdown", "text": data["text/markdown"]}
+    if "text/plain" in data:
+        return {"kind": "text", "text": data["text/plain"]}
+    return None
+
+
+def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """A chart: its title as text, its data as JSON for the script and as a table to read."""
+    layout = dict(figure["layout"])
+    title = layout.pop("title", {})
+    subtitle = title.get("subtitle", {}).get("text", "")
+    if title and "height" in layout:
+        layout["height"] -= _TITLE_ROOM
+        layout["margin"] = layout.get("margin", {}) | {"t": 8}
+    data = figure["data"]
+    return {
+        "kind": "figure",
+        "title": plain(title.get("text", "")),
+        "subtitle": plain(subtitle),
+        "height": layout.get("height", 400),
+        "data": bool(data),
+        "json": script_json({"data": data, "layout": layout}),
+        "table": _figure_table(data),
+    }
+
+
+def _figure_table(data: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The values of a chart whose traces share their labels; None for other charts."""
+    columns = []
+    labels: list[Any] | None = None
+    for trace in data:
+        is_lying = trace.get("orientation") == "h"
+        own = trace.get("y" if is_lying else "x")
+        values = trace.get("customdata") if is_lying else trace.get("y")
+        if not isinstance(own, list) or not isinstance(values, list) or labels not in (None, own):
+            return None
+        labels = own
+        columns.append((plain(trace.get("name", "")), values))
+    if not labels:
+        return None
+    rows = [
+        (plain(label), [_shown(values[i]) for _, values in columns])
+        for i, label in enumerate(labels)
+    ]
+    return {"columns": [name for name, _ in columns], "rows": rows}
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else plain(value)
+
+
+def plain(text: object) -> str:
+    """A plotly label as plain text: its markup dropped, its entities resolved."""
+    return one_line(html.unescape(re.sub(r"<[^>]*>", "", str(text))), 500)
