@@ -1,0 +1,142 @@
+"""Objects and mails → reports. The one way in for those who only want to read reports.
+
+mail = read_object(raw, "report.eml")
+for report in read_reports(mail):
+    …
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport
+from dmarckit.mail import is_mail, read_mail
+from dmarckit.models import (
+    Attachment,
+    Limits,
+    Mail,
+    Report,
+    Unreadable,
+    Verdict,
+)
+from dmarckit.reports.aggregate import RecordSink, looks_like_aggregate, read_aggregate
+from dmarckit.reports.failure import FEEDBACK, find_failure
+from dmarckit.reports.tls import JSON_BYTES, looks_like_tls, read_tls
+from dmarckit.unpack import Document, documents
+
+__all__ = ["RecordSink", "read_object", "read_reports"]
+
+DEFAULT = Limits()
+HEAD_BYTES = 262_144
+"""of a document, what is looked at to tell what it is"""
+_MESSAGES = ("message/rfc822", "message/global", "text/rfc822-headers", FEEDBACK)
+_TRUNCATED = re.compile(rb"\A\s*[\[{]")
+
+
+def read_object(
+    raw: bytes, name: str, limits: Limits = DEFAULT, authserv_id: str = "amazonses.com"
+) -> Mail:
+    """The mail in `raw`; a bare report file as a mail with that one attachment.
+
+    Raises what `dmarckit.mail.read_mail` raises.
+    """
+    if is_mail(raw):
+        return read_mail(raw, limits, authserv_id)
+    if len(raw) > limits.mail_bytes:
+        raise LimitExceeded(
+            f"{len(raw):,} bytes, more than {limits.mail_bytes:,} (limit 'mail_bytes')"
+        )
+    return Mail(None, Verdict(), (Attachment(name, "application/octet-stream", raw),))
+
+
+def read_reports(
+    mail: Mail, limits: Limits = DEFAULT, sink: RecordSink | None = None
+) -> Iterator[Report | Unreadable]:
+    """The reports in `mail`, in order; never raises for what a mail holds.
+
+    A document that should be a report but cannot be read is one `Unreadable`. Pictures,
+    texts and signatures beside a report yield nothing; when nothing in the mail looks like
+    a report at all, one `Unreadable` with ``is_report=False`` says so.
+
+    Without a `sink` every report carries all its records. With one, a report of more than
+    10,000 records hands them to the sink in batches and carries none; ``sink.start()`` is
+    called whenever a report begins or is read again from its beginning, and records added
+    since are void when the report turns out `Unreadable`.
+    """
+    nothing = "no report in it"
+    seen = False
+    for outcome in _outcomes(mail, limits, sink):
+        if isinstance(outcome, Unreadable) and not outcome.is_report:
+            nothing = outcome.reason
+            continue
+        seen = True
+        yield outcome
+    if not seen:
+        yield Unreadable(_name_of(mail), nothing, is_report=False)
+
+
+def _outcomes(mail: Mail, limits: Limits, sink: RecordSink | None) -> Iterator[Report | Unreadable]:
+    try:
+        failure = find_failure(mail)
+    except NotAReport as error:
+        yield Unreadable(_name_of(mail), str(error), is_report=False)
+        return
+    except UnreadableReport as error:
+        yield Unreadable(_name_of(mail), str(error))
+        return
+    if failure:
+        yield failure
+        return
+    for attachment in mail.attachments:
+        if attachment.content_type not in _MESSAGES:
+            yield from _in_attachment(attachment, limits, sink)
+
+
+def _in_attachment(
+    attachment: Attachment, limits: Limits, sink: RecordSink | None
+) -> Iterator[Report | Unreadable]:
+    name = attachment.name or attachment.content_type
+    found = documents(attachment.payload, name, limits)
+    while True:
+        try:
+            document = next(found, None)
+        except UnreadableReport as error:
+            yield Unreadable(name, str(error))
+            return
+        if document is None:
+            return
+        try:
+            yield from _in_document(document, limits, sink)
+        except NotAReport as error:
+            yield Unreadable(document.name, str(error), is_report=False)
+        except UnreadableReport as error:
+            yield Unreadable(document.name, str(error))
+
+
+def _in_document(
+    document: Document, limits: Limits, sink: RecordSink | None
+) -> Iterator[Report | Unreadable]:
+    head = next(document.open(), b"")[:HEAD_BYTES]
+    if looks_like_aggregate(head):
+        yield from read_aggregate(document, limits, sink)
+    elif _TRUNCATED.match(head.removeprefix(b"\xef\xbb\xbf")) and looks_like_tls(head):
+        yield read_tls(_whole(document))
+    elif not head.strip():
+        raise NotAReport("empty")
+    else:
+        raise NotAReport("neither an aggregate report (XML) nor a TLS report (JSON)")
+
+
+def _whole(document: Document) -> bytes:
+    whole = bytearray()
+    for chunk in document.open():
+        whole += chunk
+        if len(whole) > JSON_BYTES:
+            raise LimitExceeded(f"JSON of more than {JSON_BYTES:,} bytes")
+    return bytes(whole)
+
+
+def _name_of(mail: Mail) -> str:
+    """A name for messages: the first attachment that has one, else just "mail"."""
+    return next((each.name for each in mail.attachments if each.name), "mail")

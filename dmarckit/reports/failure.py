@@ -1,0 +1,188 @@
+"""Failure (ruf) reports: the parts of a mail → `FailureReport` (RFC 6591, RFC 9991; ARF).
+
+Only feedback of type ``auth-failure`` is a failure report: complaints (``abuse``, ``fraud``,
+``not-spam``, …) come in the same format and are `NotAReport`. Exim writes the report as
+plain text without a feedback part; that is read too. A missing field is None: nothing is
+taken from the original message that the report itself would have to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from email.message import Message
+from email.parser import Parser
+
+from dmarckit.errors import NotAReport, UnreadableReport
+from dmarckit.models import Attachment, FailureReport, Mail
+from dmarckit.reports.values import Warnings, address, domain, moment, quoted
+
+FEEDBACK = "message/feedback-report"
+BODY_CHARACTERS = 20_000
+"""of the original message's body, what is kept"""
+_TEXT_REPORT = re.compile(r"failed the published DMARC policy", re.IGNORECASE)
+_TEXT_FIELD = re.compile(r"^[ \t]*(Sender Domain|Sender IP Address|Received date):[ \t]*(.+?)\s*$",
+                         re.MULTILINE | re.IGNORECASE)  # fmt: skip
+_HEADERS_COPY = re.compile(
+    r"^-+ This is a copy of the (?:headers|message)[^\n]*\n\s*", re.MULTILINE
+)
+_COMMENT = re.compile(r"\s*\([^()]*\)\s*$")
+
+
+def find_failure(mail: Mail) -> FailureReport | None:
+    """The failure report that `mail` is, or None when it is something else.
+
+    Raises `NotAReport` for feedback of another type, `UnreadableReport` for an
+    authentication failure without any of source, domain and arrival.
+    """
+    for attachment in mail.attachments:
+        if attachment.content_type == FEEDBACK:
+            return _from_feedback(_fields(attachment.payload), mail)
+    for attachment in mail.attachments:
+        if attachment.content_type == "text/plain":
+            text = _decoded(attachment.payload[:200_000])
+            if _TEXT_REPORT.search(text):
+                return _from_text(text, mail)
+    return None
+
+
+def _from_feedback(fields: Message, mail: Mail) -> FailureReport:
+    kind = (_field(fields, "feedback-type") or "").lower()
+    if kind != "auth-failure":
+        raise NotAReport(
+            f"feedback of type {quoted(kind or None)}, not of an authentication failure"
+        )
+    warnings = Warnings()
+    original = _original(mail.attachments)
+    return _report(
+        mail,
+        original,
+        warnings,
+        reporter=_field(fields, "user-agent"),
+        source=_field(fields, "source-ip"),
+        domain_name=_field(fields, "reported-domain"),
+        arrival=_field(fields, "arrival-date") or _field(fields, "received-date"),
+        fields=fields,
+    )
+
+
+def _from_text(text: str, mail: Mail) -> FailureReport | None:
+    found = {name.lower(): value for name, value in reversed(_TEXT_FIELD.findall(text))}
+    if not {"sender domain", "sender ip address"} <= found.keys():
+        return None
+    warnings = Warnings()
+    warnings.add("no feedback-report part: read from the text")
+    copy = _HEADERS_COPY.search(text)
+    original = _parse(text[copy.end() :]) if copy else None
+    return _report(
+        mail,
+        original,
+        warnings,
+        reporter=None,
+        source=found["sender ip address"],
+        domain_name=found["sender domain"],
+        arrival=found.get("received date"),
+        fields=Message(),
+    )
+
+
+def _report(
+    mail: Mail,
+    original: Message | None,
+    warnings: Warnings,
+    *,
+    reporter: str | None,
+    source: str | None,
+    domain_name: str | None,
+    arrival: str | None,
+    fields: Message,
+) -> FailureReport:
+    source_ip = _source(source, warnings)
+    reported = domain(domain_name) if domain_name else None
+    when = _arrival(arrival, warnings)
+    if source_ip is None and reported is None and when is None:
+        raise UnreadableReport("Source-IP, Reported-Domain and Arrival-Date are missing")
+    return FailureReport(
+        reporter=reporter or mail.from_domain,
+        feedback_type="auth-failure",
+        source_ip=source_ip,
+        domain=reported,
+        arrival=when,
+        auth_failure=_all(fields, "auth-failure"),
+        delivery_result=_field(fields, "delivery-result"),
+        identity_alignment=_field(fields, "identity-alignment"),
+        dkim_domain=_field(fields, "dkim-domain"),
+        dkim_selector=_field(fields, "dkim-selector"),
+        original_mail_from=_field(fields, "original-mail-from"),
+        original_rcpt_to=_all(fields, "original-rcpt-to"),
+        authentication_results=_field(fields, "authentication-results"),
+        header_from=_field(original, "from"),
+        subject=_field(original, "subject"),
+        message_id=_field(original, "message-id") or _field(fields, "message-id"),
+        body=_body(original),
+        warnings=warnings.lines(),
+    )
+
+
+def _fields(payload: bytes) -> Message:
+    """The fields of a feedback-report part; blank lines before and between are passed over."""
+    lines = _decoded(payload[:500_000]).splitlines()
+    return _parse("\n".join(line for line in lines if line.strip()))
+
+
+def _original(attachments: Sequence[Attachment]) -> Message | None:
+    for attachment in attachments:
+        if attachment.content_type in ("message/rfc822", "text/rfc822-headers", "text/rfc822",
+                                       "message/rfc822-headers", "message/global"):  # fmt: skip
+            return _parse(_decoded(attachment.payload[:1_000_000]).lstrip())
+    return None
+
+
+def _parse(text: str) -> Message:
+    return Parser().parsestr(text, headersonly=True)
+
+
+def _decoded(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return payload.decode("latin-1")
+
+
+def _field(fields: Message | None, name: str) -> str | None:
+    """The first field `name` on one line; None when it is not there or empty."""
+    found = fields.get(name) if fields is not None else None
+    return " ".join(str(found).split()) or None if found is not None else None
+
+
+def _all(fields: Message, name: str) -> str | None:
+    """All fields `name`, joined with commas: these may stand several times."""
+    found = [" ".join(str(each).split()) for each in fields.get_all(name, [])]
+    return ", ".join(each for each in found if each) or None
+
+
+def _source(text: str | None, warnings: Warnings) -> str | None:
+    if text is None:
+        return None
+    ip, wrong = address(text)
+    if wrong:
+        warnings.add(f"Source-IP: {quoted(text)} {wrong}")
+    return ip
+
+
+def _arrival(text: str | None, warnings: Warnings) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return moment(_COMMENT.sub("", text), "Arrival-Date", Warnings())
+    except UnreadableReport:
+        warnings.add(f"Arrival-Date: {quoted(text)} is not a time, passed over")
+        return None
+
+
+def _body(original: Message | None) -> str | None:
+    if original is None:
+        return None
+    body = original.get_payload()
+    return body[:BODY_CHARACTERS].strip() or None if isinstance(body, str) else None

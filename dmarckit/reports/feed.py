@@ -1,0 +1,277 @@
+"""Expat for xmltodict: the report's head goes to xmltodict, its records to a leaner handler.
+
+`xmltodict.parse(…, expat=RecordFeed(…))` asks for a parser and sets its handlers on it. What
+it gets is `_Parser`, which passes elements outside ``<record>`` on to xmltodict (with plain
+local names) and turns each ``<record>`` below the root into nested dicts itself, at about a
+quarter of the cost. A record is handed over as soon as it ends and then forgotten, so memory
+does not grow with the number of records.
+
+The dicts are what xmltodict makes with ``xml_attribs=False``: text without white space at
+its ends, ``None`` when empty, a list where a name is repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
+from xml.parsers import expat
+
+from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
+from dmarckit.reports.values import Warnings, quoted
+
+Tree = dict[str, Any]
+"""element name → text, None, a nested Tree, or a list of these"""
+
+PART_BYTES = 4_000_000
+"""no head and no single record of a report is larger than this"""
+DEPTH = 50
+"""no element of a report lies deeper than this"""
+
+KNOWN = frozenset(
+    {
+        "feedback",
+        "version",
+        "report_metadata",
+        "org_name",
+        "email",
+        "extra_contact_info",
+        "report_id",
+        "date_range",
+        "begin",
+        "end",
+        "error",
+        "generator",
+        "policy_published",
+        "domain",
+        "adkim",
+        "aspf",
+        "p",
+        "sp",
+        "np",
+        "pct",
+        "fo",
+        "testing",
+        "discovery_method",
+        "record",
+        "row",
+        "source_ip",
+        "count",
+        "policy_evaluated",
+        "disposition",
+        "dkim",
+        "spf",
+        "reason",
+        "type",
+        "comment",
+        "identifiers",
+        "header_from",
+        "envelope_from",
+        "envelope_to",
+        "auth_results",
+        "selector",
+        "result",
+        "human_result",
+        "scope",
+        "extension",
+    }
+)
+MISSPELT = {
+    "data_range": "date_range",
+    "daterange": "date_range",
+    "identities": "identifiers",
+    "identity_alignment": "policy_evaluated",
+    "policyevaluated": "policy_evaluated",
+    "policypublished": "policy_published",
+    "reportmetadata": "report_metadata",
+    "authresults": "auth_results",
+    "orgname": "org_name",
+    "reportid": "report_id",
+    "sourceip": "source_ip",
+    "headerfrom": "header_from",
+    "envelopefrom": "envelope_from",
+    "envelopeto": "envelope_to",
+    "humanresult": "human_result",
+    "extra_contact": "extra_contact_info",
+    "genertor": "generator",
+}
+_NAMES_KEPT = 2_000
+
+
+class Names(dict[str, str]):
+    """Element name as written → the name it is read as, noting what was bent."""
+
+    def __init__(self, warnings: Warnings) -> None:
+        super().__init__({name: name for name in KNOWN})
+        self._warnings = warnings
+
+    def __missing__(self, written: str) -> str:
+        local = written.rpartition(":")[2]
+        name = local
+        if local not in KNOWN:
+            folded = local.lower().replace("-", "_")
+            folded = MISSPELT.get(folded, folded)
+            if folded in KNOWN:
+                name = folded
+                self._warnings.add(f"element {quoted(local)} read as '{name}'")
+        if len(self) < _NAMES_KEPT:
+            self[written] = name
+        return name
+
+
+class WrongRoot(NotAReport):
+    """The document is XML, but its root is not ``feedback``."""
+
+
+class RecordFeed:
+    """Stands in for `xml.parsers.expat`: makes the parser that xmltodict drives."""
+
+    def __init__(self, names: Names, on_record: Callable[[Tree], None]) -> None:
+        self._names = names
+        self._on_record = on_record
+        self.parser: _Parser | None = None
+
+    def ParserCreate(self, encoding: str | None, _separator: str | None = None) -> _Parser:
+        self.parser = _Parser(encoding, self._names, self._on_record)
+        return self.parser
+
+
+class _Parser:
+    """An expat parser whose handlers change where a record begins and ends."""
+
+    # set by xmltodict
+    StartElementHandler: Callable[[str, Any], None]
+    EndElementHandler: Callable[[str], None]
+    CharacterDataHandler: Callable[[str], None]
+    StartNamespaceDeclHandler: Any
+    EntityDeclHandler: Any
+
+    def __init__(
+        self, encoding: str | None, names: Names, on_record: Callable[[Tree], None]
+    ) -> None:
+        self._expat = expat.ParserCreate(encoding)
+        self._names = names
+        self._on_record = on_record
+        self.ordered_attributes = self.buffer_text = True
+        self.records = 0
+
+    def Parse(self, data: bytes, final: bool) -> None:
+        if not self._expat.StartElementHandler:
+            self._connect()
+        self._expat.Parse(data, final)
+
+    def _connect(self) -> None:
+        parser = self._expat
+        parser.buffer_text = True
+        parser.ordered_attributes = True
+        parser.EntityDeclHandler = _refuse_entity
+        self._enter_record = self._record_handlers()
+        parser.StartElementHandler, parser.EndElementHandler = self._head_handlers()
+        parser.CharacterDataHandler = self.CharacterDataHandler
+
+    def _head_handlers(self) -> tuple[Callable[[str, Any], None], Callable[[str], None]]:
+        """Handlers outside records: xmltodict's own, under local names."""
+        names, start, end = self._names, self.StartElementHandler, self.EndElementHandler
+        depth = 0
+
+        def head_start(written: str, attributes: Any) -> None:
+            nonlocal depth
+            name = names[written]
+            if depth == 1 and name == "record":
+                self._enter_record()
+                return
+            if depth == 0 and name != "feedback":
+                raise WrongRoot(f"XML of another kind: its root is <{one_line(written, 60)}>")
+            depth += 1
+            if depth > DEPTH:
+                raise LimitExceeded(f"elements are nested deeper than {DEPTH}")
+            start(name, attributes)
+
+        def head_end(written: str) -> None:
+            nonlocal depth
+            depth -= 1
+            end(names[written])
+
+        return head_start, head_end
+
+    def _record_handlers(self) -> Callable[[], None]:
+        """Handlers within a record; the returned function puts them in place."""
+        parser, names, on_record = self._expat, self._names, self._on_record
+        text: list[str] = []
+        clear = text.clear
+        parents: list[Tree] = []
+        current: Tree = {}
+        leaf = False
+        outside: tuple[Any, Any, Any] = (None, None, None)
+
+        def enter() -> None:
+            nonlocal current, leaf, outside
+            outside = (
+                parser.StartElementHandler,
+                parser.EndElementHandler,
+                parser.CharacterDataHandler,
+            )
+            current, leaf = {}, False
+            parser.StartElementHandler = start
+            parser.EndElementHandler = end
+            parser.CharacterDataHandler = text.append
+
+        def start(_name: str, _attributes: Any) -> None:
+            nonlocal current, leaf
+            if leaf:  # the element around this one holds elements
+                parents.append(current)
+                current = {}
+                if len(parents) > DEPTH:
+                    raise LimitExceeded(f"elements are nested deeper than {DEPTH}")
+            leaf = True
+            clear()
+
+        def end(written: str) -> None:
+            nonlocal current, leaf
+            value: Any
+            if leaf:
+                value = (text[0] if len(text) == 1 else "".join(text)).strip() or None
+                leaf = False
+            elif parents:
+                value = current
+                current = parents.pop()
+            else:
+                leave()
+                return
+            name = names[written]
+            if name in current:
+                before = current[name]
+                if type(before) is list:
+                    before.append(value)
+                else:
+                    current[name] = [before, value]
+            else:
+                current[name] = value
+
+        def leave() -> None:
+            clear()
+            (
+                parser.StartElementHandler,
+                parser.EndElementHandler,
+                parser.CharacterDataHandler,
+            ) = outside
+            self.records += 1
+            on_record(current)
+
+        return enter
+
+
+def _refuse_entity(*_declaration: object) -> None:
+    raise UnreadableReport("the XML declares entities (DTD), which no report needs")
+
+
+def watched(chunks: Iterable[bytes], feed: RecordFeed) -> Generator[bytes, None, None]:
+    """`chunks` as a generator that stops when one part of the report grows beyond all reason."""
+    records = since = 0
+    for chunk in chunks:
+        yield chunk
+        done = feed.parser.records if feed.parser else 0
+        since = 0 if done != records else since + len(chunk)
+        records = done
+        if since > PART_BYTES:
+            part = f"record {records + 1}" if records else "the report's head"
+            raise LimitExceeded(f"{part} is larger than {PART_BYTES:,} bytes")

@@ -1,0 +1,212 @@
+"""One ``<record>`` of an aggregate report, as nested dicts, made into a `Record`.
+
+What a value may be, and what is done with others:
+
+- results and dispositions are lower-cased; ``hardfail`` is ``fail``; an unknown word stays
+  as sent in lower case. Each of these leaves a warning.
+- domains are lower-cased without the root dot (DNS does not tell the difference); selectors,
+  comments and human results stay as sent.
+- a missing or empty field is ``None``; a missing ``count`` makes the report unreadable.
+- of an element that may stand only once the first one is taken, with a warning.
+- an address that is none is kept as sent, with a warning.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dmarckit.models import DkimResult, Reason, Record, SpfResult
+from dmarckit.reports.feed import Tree
+from dmarckit.reports.values import Warnings, address, count, domain, quoted
+
+# RFC 8601 section 2.7: results of DKIM and SPF; RFC 7489 and RFC 9990: dispositions
+RESULTS = frozenset(
+    {"none", "pass", "fail", "policy", "neutral", "temperror", "permerror", "softfail"}
+)
+DISPOSITIONS = frozenset({"none", "quarantine", "reject", "pass"})
+REASONS = frozenset(
+    {
+        "forwarded",
+        "sampled_out",
+        "trusted_forwarder",
+        "mailing_list",
+        "local_policy",
+        "other",
+        "policy_test_mode",
+    }
+)
+SCOPES = frozenset({"helo", "mfrom"})
+# what reporters write instead; RFC 4408 section 2.5.7 knew "error" and "unknown"
+SYNONYMS = {"hardfail": "fail", "hard_fail": "fail", "hard-fail": "fail", "soft_fail": "softfail",
+            "soft-fail": "softfail", "temp_error": "temperror", "perm_error": "permerror",
+            "passed": "pass", "failed": "fail", "accept": "none"}  # fmt: skip
+_CACHED = 20_000
+_NOTHING: Tree = {}
+
+
+class RecordMaker:
+    """Makes the records of one report; equal results are one object, which saves memory."""
+
+    def __init__(self, warnings: Warnings) -> None:
+        self._warnings = warnings
+        self._dkim: dict[tuple[str | None, ...], DkimResult] = {}
+        self._spf: dict[tuple[str | None, ...], SpfResult] = {}
+        self.made = 0
+
+    def make(self, tree: Tree) -> Record:
+        """The `Record` of one ``<record>``.
+
+        Raises `UnreadableReport` when it has no ``count`` that is a number.
+        """
+        self.made += 1
+        warnings = self._warnings
+        row = self._one(tree, "row", "record")
+        evaluated = self._one(row, "policy_evaluated", "row")
+        identifiers = self._one(tree, "identifiers", "record")
+        results = self._one(tree, "auth_results", "record")
+        if not evaluated and "policy_evaluated" in tree:
+            evaluated = self._one(tree, "policy_evaluated", "record")
+        sent = row.get("count")
+        if type(sent) is str and sent.isdecimal() and sent.isascii() and len(sent) < 16:
+            messages = int(sent)
+        else:
+            messages = count(self._text(row, "count", "row"), "row/count", warnings, self._place)
+        ip = self._text(row, "source_ip", "row")
+        if ip is not None:
+            ip, wrong = address(ip)
+            if wrong:
+                warnings.add(f"source_ip: {quoted(row['source_ip'])} {wrong}", self._place)
+        return Record(
+            ip,
+            messages,
+            self._word(evaluated, "disposition", "policy_evaluated", DISPOSITIONS),
+            self._aligned(evaluated, "dkim"),
+            self._aligned(evaluated, "spf"),
+            self._reasons(evaluated) if "reason" in evaluated else (),
+            self._domain(identifiers, "header_from", "identifiers"),
+            self._domain(identifiers, "envelope_from", "identifiers"),
+            self._domain(identifiers, "envelope_to", "identifiers"),
+            self._dkim_results(results) if "dkim" in results else (),
+            self._spf_results(results) if "spf" in results else (),
+        )
+
+    @property
+    def _place(self) -> str:
+        return f"record {self.made}"
+
+    def _one(self, tree: Tree, name: str, parent: str) -> Tree:
+        """The element `name`, which holds elements; empty when it is not there."""
+        found = tree.get(name)
+        if type(found) is dict:
+            return found
+        if found is None:
+            return _NOTHING
+        if type(found) is list:
+            self._repeated(parent, name, len(found))
+            return next((each for each in found if type(each) is dict), _NOTHING)
+        self._warnings.add(f"{parent}/{name}: text {quoted(found)} passed over", self._place)
+        return _NOTHING
+
+    def _text(self, tree: Tree, name: str, parent: str) -> str | None:
+        """The text of the element `name`; None when it is not there or empty."""
+        found = tree.get(name)
+        if found is None or type(found) is str:
+            return found
+        if type(found) is list:
+            self._repeated(parent, name, len(found))
+            return next((each for each in found if type(each) is str), None)
+        self._warnings.add(f"{parent}/{name}: elements in it passed over", self._place)
+        return None
+
+    def _repeated(self, parent: str, name: str, times: int) -> None:
+        self._warnings.add(f"{parent}/{name} stands {times} times, first taken", self._place)
+
+    def _domain(self, tree: Tree, name: str, parent: str) -> str | None:
+        found = self._text(tree, name, parent)
+        return None if found is None else domain(found)
+
+    def _word(self, tree: Tree, name: str, parent: str, known: frozenset[str]) -> str | None:
+        found = tree.get(name)
+        if type(found) is str and found in known:
+            return found
+        text = self._text(tree, name, parent)
+        if text is None:
+            return None
+        word = text.lower()
+        word = SYNONYMS.get(word, word) if word not in known else word
+        if word not in known:
+            self._warnings.add(f"{parent}/{name}: unknown value {quoted(text)}", self._place)
+        elif word != text:
+            self._warnings.changed(f"{parent}/{name}", text, word, self._place)
+        return word
+
+    def _aligned(self, evaluated: Tree, name: str) -> bool | None:
+        """True for pass, False for any other known result, None when it does not say."""
+        found = evaluated.get(name)
+        if found == "pass":
+            return True
+        if found == "fail":
+            return False
+        word = self._word(evaluated, name, "policy_evaluated", RESULTS)
+        return None if word not in RESULTS else word == "pass"
+
+    def _each(self, tree: Tree, name: str, parent: str) -> list[Tree]:
+        """The elements `name`, which may stand any number of times; empty ones left out."""
+        found = tree.get(name)
+        if type(found) is dict:
+            return [found]
+        if type(found) is not list:
+            found = [found]
+        for each in found:
+            if type(each) is str:
+                self._warnings.add(f"{parent}/{name}: text {quoted(each)} passed over", self._place)
+        return [each for each in found if type(each) is dict]
+
+    def _reasons(self, evaluated: Tree) -> tuple[Reason, ...]:
+        return tuple(
+            Reason(
+                self._word(each, "type", "reason", REASONS), self._text(each, "comment", "reason")
+            )
+            for each in self._each(evaluated, "reason", "policy_evaluated")
+        )
+
+    def _dkim_results(self, results: Tree) -> tuple[DkimResult, ...]:
+        made = []
+        for each in self._each(results, "dkim", "auth_results"):
+            key = (
+                self._domain(each, "domain", "dkim"),
+                self._text(each, "selector", "dkim"),
+                self._word(each, "result", "dkim", RESULTS),
+                self._text(each, "human_result", "dkim"),
+            )
+            known = self._dkim.get(key)
+            if known is None:
+                known = DkimResult(*key)
+                if len(self._dkim) < _CACHED:
+                    self._dkim[key] = known
+            made.append(known)
+        return tuple(made)
+
+    def _spf_results(self, results: Tree) -> tuple[SpfResult, ...]:
+        made = []
+        for each in self._each(results, "spf", "auth_results"):
+            key = (
+                self._domain(each, "domain", "spf"),
+                self._word(each, "scope", "spf", SCOPES),
+                self._word(each, "result", "spf", RESULTS),
+                self._text(each, "human_result", "spf"),
+            )
+            known = self._spf.get(key)
+            if known is None:
+                known = SpfResult(*key)
+                if len(self._spf) < _CACHED:
+                    self._spf[key] = known
+            made.append(known)
+        return tuple(made)
+
+
+def as_trees(found: Any) -> list[Tree]:
+    """The records of a report that xmltodict parsed whole: one, several or none."""
+    if found is None:
+        return []
+    return [each or {} for each in found] if isinstance(found, list) else [found]

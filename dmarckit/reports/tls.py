@@ -1,0 +1,162 @@
+"""SMTP TLS reports: JSON bytes → `TlsReport` (RFC 8460).
+
+Counts sent as strings, a null contact, a policy without domain, sending MTA or details are
+taken as they are; a count that is absent is 0 only in a failure detail that the RFC lets go
+without (`failed-session-count` missing in details leaves a warning). Of a name that stands
+twice in one object the last value counts, as everywhere in JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
+from dmarckit.models import TlsFailure, TlsPolicy, TlsReport
+from dmarckit.reports.values import Warnings, address, count, domain, moment, quoted
+
+JSON_BYTES = 8_000_000
+"""a parsed JSON value takes up to thirty times its size in memory"""
+
+
+def looks_like_tls(text: bytes) -> bool:
+    """Whether JSON `text` speaks of what only a TLS report has (RFC 8460 section 4.4)."""
+    return text[:1] in (b"{", b"[") and any(name in text for name in (b"policies", b"Policies"))
+
+
+def read_tls(text: bytes) -> TlsReport:
+    """The report in `text`.
+
+    Raises `NotAReport` for JSON of another kind, `UnreadableReport` when it is no JSON or
+    lacks its period or a count, `LimitExceeded`.
+    """
+    if len(text) > JSON_BYTES:
+        raise LimitExceeded(f"JSON of {len(text):,} bytes, more than {JSON_BYTES:,}")
+    found = _parsed(text)
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    if not isinstance(found, dict):
+        raise NotAReport("JSON of another kind: not an object")
+    fields = _hyphenated(found)
+    if "policies" not in fields or not fields.keys() & {"organization-name", "date-range"}:
+        raise NotAReport("JSON of another kind: no organization-name, date-range and policies")
+    warnings = Warnings()
+    period = _object(fields.get("date-range"), "date-range", warnings)
+    policies = fields["policies"]
+    policies = policies if isinstance(policies, list) else [policies]
+    begin = _moment(period.get("start-datetime"), "date-range/start-datetime", warnings)
+    return TlsReport(
+        reporter=_text(fields.get("organization-name")),
+        contact=_text(fields.get("contact-info")),
+        report_id=_text(fields.get("report-id")),
+        begin=begin,
+        end=_moment(period.get("end-datetime"), "date-range/end-datetime", warnings),
+        policies=tuple(
+            _policy(_object(each, "policies", warnings), f"policy {number}", warnings)
+            for number, each in enumerate(policies, 1)
+            if each is not None
+        ),
+        warnings=warnings.lines(),
+    )
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        decoded = text.decode(json.detect_encoding(text)).lstrip("\ufeff")
+        return json.loads(decoded, strict=False, parse_constant=_no_number)
+    except RecursionError:
+        raise UnreadableReport("JSON is nested too deep") from None
+    except ValueError as error:
+        raise UnreadableReport(f"no valid JSON: {one_line(error)}") from None
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _hyphenated(found: dict[str, Any]) -> dict[str, Any]:
+    """Names as the RFC writes them: some reporters use underscores or upper case."""
+    return {name.lower().replace("_", "-"): value for name, value in found.items()}
+
+
+def _object(found: Any, element: str, warnings: Warnings) -> dict[str, Any]:
+    if isinstance(found, dict):
+        return _hyphenated(found)
+    if found is not None:
+        warnings.add(f"{element}: {quoted(found)} is no object, passed over")
+    return {}
+
+
+def _text(found: Any) -> str | None:
+    """Text as sent; a number as its digits; empty or anything else is None."""
+    if isinstance(found, str):
+        return found.strip() or None
+    return str(found) if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def _texts(found: Any) -> tuple[str, ...]:
+    each = found if isinstance(found, list) else [found]
+    return tuple(text for text in map(_text, each) if text is not None)
+
+
+def _moment(found: Any, element: str, warnings: Warnings) -> Any:
+    """ISO 8601 is what the RFC asks for, so only other forms leave a warning."""
+    own = Warnings()
+    text = _text(found)
+    when = moment(text, element, own)
+    if text and "T" not in text:
+        warnings.changed(element, text, when.isoformat())
+    return when
+
+
+def _policy(found: dict[str, Any], place: str, warnings: Warnings) -> TlsPolicy:
+    policy = _object(found.get("policy"), f"{place}/policy", warnings) or found
+    summary = _object(found.get("summary"), f"{place}/summary", warnings)
+    details = found.get("failure-details")
+    details = details if isinstance(details, list) else [details]
+    name = _text(policy.get("policy-domain"))
+    return TlsPolicy(
+        policy_type=_text(policy.get("policy-type")),
+        policy_domain=domain(name) if name else None,
+        policy_string=_texts(policy.get("policy-string")),
+        mx_host=_texts(policy.get("mx-host", policy.get("mx-host-pattern"))),
+        successful=_sessions(summary, "total-successful-session-count", place, warnings),
+        failed=_sessions(summary, "total-failure-session-count", place, warnings),
+        details=tuple(
+            _failure(_object(each, "failure-details", warnings), place, warnings)
+            for each in details
+            if each
+        ),
+    )
+
+
+def _sessions(found: dict[str, Any], name: str, place: str, warnings: Warnings) -> int:
+    value = found.get(name)
+    if isinstance(value, float):
+        value = repr(value)
+    return count(_text(value), name, warnings, place)
+
+
+def _failure(found: dict[str, Any], place: str, warnings: Warnings) -> TlsFailure:
+    return TlsFailure(
+        result_type=_text(found.get("result-type")),
+        sessions=_sessions(found, "failed-session-count", place, warnings),
+        sending_mta_ip=_address(found.get("sending-mta-ip"), "sending-mta-ip", place, warnings),
+        receiving_mx_hostname=_text(found.get("receiving-mx-hostname")),
+        receiving_mx_helo=_text(found.get("receiving-mx-helo")),
+        receiving_ip=_address(found.get("receiving-ip"), "receiving-ip", place, warnings),
+        additional_information=_text(
+            found.get("additional-information", found.get("additional-info-uri"))
+        ),
+        failure_reason_code=_text(found.get("failure-reason-code")),
+    )
+
+
+def _address(found: Any, element: str, place: str, warnings: Warnings) -> str | None:
+    text = _text(found)
+    if text is None:
+        return None
+    ip, wrong = address(text)
+    if wrong:
+        warnings.add(f"{element}: {quoted(text)} {wrong}", place)
+    return ip

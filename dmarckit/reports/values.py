@@ -1,0 +1,173 @@
+"""Single values of a report: how text becomes a number, a time, an address or a keyword.
+
+A value that had to be changed leaves a warning that names the element, what was found and
+what was taken; a value that cannot be read raises `UnreadableReport` naming the element.
+Nothing absent is made up: an empty value is ``None``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+
+from dmarckit.errors import UnreadableReport, one_line
+
+MAX_WARNINGS = 50
+"""distinct warnings kept of one report; the rest is only counted"""
+MAX_COUNT = 2**63 - 1
+"""largest count a table can hold; what is larger is nonsense"""
+LATEST = datetime(2262, 1, 1, tzinfo=UTC)
+"""nanosecond timestamps end in 2262"""
+
+_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}", re.ASCII)
+_GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
+_DECIMAL = re.compile(r"([0-9]{1,20})\.[0-9]*")
+_COMPRESSED_ZEROS = 5
+
+
+class Warnings:
+    """The repairs of one report, each distinct one once with the place it was first seen."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, str] = {}
+        self._times: dict[str, int] = {}
+        self._more = 0
+
+    def add(self, what: str, place: str = "") -> None:
+        """Note `what` (already one line); `place` says where, such as ``record 3``."""
+        if what in self._places:
+            self._times[what] += 1
+        elif len(self._places) < MAX_WARNINGS:
+            self._places[what] = place
+            self._times[what] = 1
+        else:
+            self._more += 1
+
+    def changed(self, element: str, found: object, taken: object, place: str = "") -> None:
+        """Note that `found` in `element` was read as `taken`."""
+        self.add(f"{element}: {quoted(found)} read as {quoted(taken)}", place)
+
+    def lines(self) -> tuple[str, ...]:
+        """One line a warning, in the order of first sight; empty when nothing was repaired."""
+        lines = [self._line(what, place) for what, place in self._places.items()]
+        if self._more:
+            lines.append(f"… and {self._more} more")
+        return tuple(lines)
+
+    def _line(self, what: str, place: str) -> str:
+        times = self._times[what]
+        again = f" ({times} times)" if times > 1 else ""
+        return f"{place}: {what}{again}" if place else f"{what}{again}"
+
+
+def quoted(value: object) -> str:
+    """An outside value as a warning shows it: in quotes, on one line, at most 80 characters."""
+    return "nothing" if value is None else f"'{one_line(value, 80)}'"
+
+
+def count(text: str | None, element: str, warnings: Warnings, place: str = "") -> int:
+    """A whole number of messages or sessions, 0 or more.
+
+    ``1,234`` and ``3.0`` are read with a warning. Raises `UnreadableReport` when the number
+    is absent, negative or no number: it cannot be guessed.
+    """
+    found = (text or "").strip()
+    if found.isdecimal() and found.isascii() and len(found) < _COMPRESSED_ZEROS * 4:
+        number = int(found)
+        if number <= MAX_COUNT:
+            return number
+    where = f"{place}: {element}" if place else element
+    if not found:
+        raise UnreadableReport(f"{where} is missing")
+    plain = found.removeprefix("+")
+    if _GROUPED.fullmatch(plain):
+        plain = plain.replace(",", "")
+    elif plain.rstrip("0").endswith(".") and _DECIMAL.fullmatch(plain):
+        plain = plain.partition(".")[0]
+    if not (plain.isdecimal() and plain.isascii()) or len(plain) > 18:
+        raise UnreadableReport(f"{where} is not a whole number: {quoted(found)}")
+    warnings.changed(element, found, int(plain), place)
+    return int(plain)
+
+
+@lru_cache(maxsize=1024)
+def _moment(text: str) -> tuple[datetime, str | None]:
+    """The time that `text` gives, and the warning's text when it is not epoch seconds."""
+    if text.isdecimal() and text.isascii() and len(text) <= 11:
+        return datetime.fromtimestamp(int(text), UTC), None
+    seconds = text
+    if match := _DECIMAL.fullmatch(text):
+        seconds = match[1]
+    if seconds.isdecimal() and seconds.isascii() and len(seconds) <= 19:
+        number = int(seconds)
+        # 12 digits and more are seconds only after the year 5138: milli-, micro-, nanoseconds
+        while number >= 10**11:
+            number //= 1000
+        when = datetime.fromtimestamp(number, UTC)
+    else:
+        when = _written_date(text)
+    return when, when.isoformat()
+
+
+def _written_date(text: str) -> datetime:
+    try:
+        when = datetime.fromisoformat(text.replace("UTC", "Z").replace(" Z", "Z"))
+    except ValueError:
+        when = parsedate_to_datetime(text)
+    # RFC 9990 knows no local time: a date without a zone is UTC
+    return (when.replace(tzinfo=UTC) if when.tzinfo is None else when).astimezone(UTC)
+
+
+def moment(text: str | None, element: str, warnings: Warnings) -> datetime:
+    """A time in UTC: epoch seconds as the RFC asks; decimals, milliseconds, ISO 8601 and
+    RFC 5322 dates with a warning.
+
+    Raises `UnreadableReport` when it is absent, no time, before 1970 or after 2261.
+    """
+    found = (text or "").strip()
+    if not found:
+        raise UnreadableReport(f"{element} is missing")
+    try:
+        when, taken = _moment(found[:100])
+    except (ValueError, OverflowError, TypeError, IndexError, OSError):
+        raise UnreadableReport(f"{element} is not a time: {quoted(found)}") from None
+    if not datetime.fromtimestamp(0, UTC) <= when < LATEST:
+        raise UnreadableReport(f"{element} is outside 1970 to 2261: {quoted(found)}")
+    if taken is not None:
+        warnings.changed(element, found, taken)
+    return when
+
+
+@lru_cache(maxsize=8192)
+def address(text: str) -> tuple[str, str | None]:
+    """An IP address in its canonical form, and what is wrong with it (None: nothing).
+
+    IPv6 is lower-cased and compressed (RFC 5952). An IPv4 address mapped into IPv6 is given
+    as IPv4, since that is what was connected. What is not an address is kept as sent.
+    """
+    if _IPV4.fullmatch(text):
+        return text, None
+    bare = text.strip("[]").removeprefix("IPv6:").removeprefix("ipv6:")
+    try:
+        ip = ipaddress.ip_address(bare.partition("%")[0])
+    except ValueError:
+        return _not_an_address(text)
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    taken = str(mapped or ip)
+    return taken, None if bare == text and mapped is None else f"read as {quoted(taken)}"
+
+
+def _not_an_address(text: str) -> tuple[str, str]:
+    host, _, port = text.partition("/" if "/" in text else ":")
+    if _IPV4.fullmatch(host) and port.isdecimal() and port.isascii():
+        return host, f"read as {quoted(host)}"
+    return text, "is not an IP address, kept as sent"
+
+
+@lru_cache(maxsize=8192)
+def domain(text: str) -> str | None:
+    """A domain in lower case without its root dot (RFC 4343); IDN as sent; empty is None."""
+    return text.strip().lower().removesuffix(".") or None

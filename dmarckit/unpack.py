@@ -1,0 +1,255 @@
+"""Attachment bytes → the documents in them, inflated under limits.
+
+gzip, zip and zlib data, base64 of any of them, and one within another, are told by their
+first bytes, never by their name. Nothing is written to disk; names in archives are only
+words for messages. What is inflated is counted as it comes, so that neither a lying size
+nor a bomb costs more than the limits say.
+
+A checksum that does not fit makes a document unreadable, even where its XML would parse:
+one flipped digit in a count cannot be seen otherwise.
+"""
+
+from __future__ import annotations
+
+import binascii
+import io
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from dmarckit.errors import LimitExceeded, UnreadableReport, one_line
+from dmarckit.mail import from_base64
+from dmarckit.models import Limits
+
+CHUNK = 262_144
+"""bytes inflated at a time"""
+BASE64 = re.compile(rb"[A-Za-z0-9+/=\s]{40,}")
+_FOREIGN = {
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"Rar!\x1a\x07": "RAR",
+    b"\xfd7zXZ\x00": "xz",
+    b"BZh": "bzip2",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+
+_Path = tuple[int, ...]
+"""which member of which member a stream is"""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One inflated document: a name for messages, and its bytes as often as needed."""
+
+    name: str
+    open: Callable[[], Iterator[bytes]]
+
+
+@dataclass(slots=True)
+class _Budget:
+    """What one attachment may still inflate to, over all its members and layers."""
+
+    limits: Limits
+    spent: dict[_Path, int] = field(default_factory=dict)
+
+    def note(self, path: _Path, size: int) -> None:
+        self.spent[path] = size
+        if sum(self.spent.values()) > self.limits.document_bytes:
+            raise LimitExceeded(
+                f"inflates to more than {self.limits.document_bytes:,} bytes "
+                "(limit 'document_bytes')"
+            )
+
+
+def documents(payload: bytes, name: str, limits: Limits) -> Iterator[Document]:
+    """The documents in `payload`, in their order; `payload` itself when it is not packed.
+
+    Empty members, folders and ``__MACOSX/`` litter are passed over. Raises
+    `UnreadableReport` for damaged, encrypted or foreign archives and `LimitExceeded`.
+    A damage deep in a stream comes up only while the document is read.
+    """
+    yield from _documents(payload, name, _Budget(limits), ())
+
+
+def packing(head: bytes) -> str | None:
+    """How bytes that begin with `head` are packed: gzip, zip, zlib, base64, or not at all."""
+    if head[:2] == b"\x1f\x8b":
+        return "gzip"
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"):
+        return "zip"
+    if head[:1] == b"\x78" and head[1:2] in (b"\x01", b"\x5e", b"\x9c", b"\xda"):
+        return "zlib" if _is_zlib(head) else None
+    return "base64" if _is_base64(head) else None
+
+
+def _is_zlib(head: bytes) -> bool:
+    try:
+        return bool(zlib.decompressobj().decompress(head[:4096], 64)) or len(head) < 64
+    except zlib.error:
+        return False
+
+
+def _is_base64(head: bytes) -> bool:
+    start = head[:4096].lstrip()
+    if not BASE64.fullmatch(start):
+        return False
+    letters = b"".join(start.split())[:400]
+    try:
+        inside = binascii.a2b_base64(letters[: len(letters) // 4 * 4])
+    except binascii.Error:
+        return False
+    return packing(inside) in ("gzip", "zip", "zlib") or inside.lstrip()[:1] in (b"<", b"{")
+
+
+def _documents(payload: bytes, name: str, budget: _Budget, path: _Path) -> Iterator[Document]:
+    kind = packing(payload[:4096])
+    for magic, tool in _FOREIGN.items():
+        if payload.startswith(magic):
+            raise UnreadableReport(f"packed with {tool}, which no report uses")
+    if kind is None:
+        yield Document(name, lambda: iter((payload,)))
+        return
+    if len(path) >= budget.limits.nesting:
+        raise LimitExceeded(f"packed more than {budget.limits.nesting} times (limit 'nesting')")
+    if kind == "base64":
+        yield from _documents(from_base64(payload), name, budget, (*path, 0))
+        return
+    if kind == "zip":
+        for number, member in enumerate(_members(payload, budget.limits)):
+            if member.is_dir() or member.filename.startswith("__MACOSX/"):
+                continue
+            inner = (*path, number)
+            label = member.filename or f"{_without_suffix(name)} member {number + 1}"
+            yield from _inner(
+                label, partial(_member, payload, member, inner, budget), budget, inner
+            )
+        return
+    wbits = 31 if kind == "gzip" else 15
+    inner = (*path, 0)
+    stream = partial(_inflated, payload, wbits, inner, budget)
+    yield from _inner(_without_suffix(name), stream, budget, inner)
+
+
+def _inner(
+    name: str, stream: Callable[[], Iterator[bytes]], budget: _Budget, path: _Path
+) -> Iterator[Document]:
+    """The document in one inflated stream, or those in the archive that it turns out to be."""
+    opened = stream()
+    head = next(opened, b"")
+    if len(head) < CHUNK:
+        head += b"".join(opened)
+        if packing(head[:4096]) is None:
+            if head:
+                yield Document(name, lambda: iter((head,)))
+            return
+        yield from _documents(head, name, budget, path)
+        return
+    if packing(head[:4096]) is None:
+        yield Document(name, stream)
+        return
+    whole = bytearray(head)
+    for chunk in opened:
+        whole += chunk
+        if len(whole) > budget.limits.mail_bytes:
+            raise LimitExceeded(
+                f"an archive within an archive is larger than {budget.limits.mail_bytes:,} bytes"
+                " (limit 'mail_bytes')"
+            )
+    yield from _documents(bytes(whole), name, budget, path)
+
+
+def _inflated(packed: bytes, wbits: int, path: _Path, budget: _Budget) -> Iterator[bytes]:
+    """The inflated bytes of gzip members (one after the other) or of one zlib stream.
+
+    What follows the last member is passed over: mail gateways append to attachments.
+    """
+    limits = budget.limits
+    total = 0
+    rest = packed
+    while True:
+        inflater = zlib.decompressobj(wbits)
+        while not inflater.eof:
+            try:
+                chunk = inflater.decompress(rest, CHUNK)
+            except zlib.error as error:
+                raise UnreadableReport(f"damaged packed data: {one_line(error)}") from None
+            rest = inflater.unconsumed_tail
+            total += len(chunk)
+            _check_ratio(total, len(packed), limits)
+            budget.note(path, total)
+            if chunk:
+                yield chunk
+            elif not inflater.eof and not rest:
+                raise UnreadableReport("packed data is cut off")
+        rest = inflater.unused_data
+        if wbits != 31 or rest[:2] != b"\x1f\x8b":
+            return
+
+
+def _check_ratio(inflated: int, packed: int, limits: Limits) -> None:
+    if inflated > limits.ratio_from and inflated > limits.ratio * packed:
+        raise LimitExceeded(f"inflates to more than {limits.ratio} times its size (limit 'ratio')")
+
+
+def _members(payload: bytes, limits: Limits) -> list[zipfile.ZipInfo]:
+    """The directory of a zip archive."""
+    # zipfile reads the whole directory at once, however long it is
+    if payload.count(b"PK\x01\x02") > 10 * limits.members:
+        raise LimitExceeded(f"more than {limits.members} members (limit 'members')")
+    try:
+        members = zipfile.ZipFile(io.BytesIO(payload)).infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error) as error:
+        raise UnreadableReport(f"damaged zip archive: {one_line(error)}") from None
+    if len(members) > limits.members:
+        raise LimitExceeded(f"{len(members)} members, more than {limits.members} (limit 'members')")
+    return members
+
+
+def _member(
+    payload: bytes, member: zipfile.ZipInfo, path: _Path, budget: _Budget
+) -> Iterator[bytes]:
+    """The bytes of one member of a zip archive, checked against its size and checksum."""
+    if member.flag_bits & 0x1:
+        raise UnreadableReport("the zip archive is encrypted")
+    start = _data_start(payload, member)
+    packed = payload[start : start + member.compress_size]
+    if member.compress_type == zipfile.ZIP_STORED:
+        budget.note(path, len(packed))
+        chunks = iter([packed[i : i + CHUNK] for i in range(0, len(packed), CHUNK)])
+    elif member.compress_type == zipfile.ZIP_DEFLATED:
+        chunks = _inflated(packed, -15, path, budget)
+    else:
+        raise UnreadableReport(
+            f"zip compression method {member.compress_type} is not one that reports use"
+        )
+    size = checksum = 0
+    for chunk in chunks:
+        size += len(chunk)
+        checksum = zlib.crc32(chunk, checksum)
+        if size > member.file_size:
+            break
+        yield chunk
+    if size != member.file_size:
+        raise UnreadableReport(
+            f"the zip directory says {member.file_size:,} bytes, but its member holds "
+            f"{'more' if size > member.file_size else f'{size:,}'}"
+        )
+    if checksum != member.CRC:
+        raise UnreadableReport("the zip checksum does not fit the data")
+
+
+def _data_start(payload: bytes, member: zipfile.ZipInfo) -> int:
+    """Where a member's data begins: behind its local header (APPNOTE 4.3.7)."""
+    offset = member.header_offset
+    header = payload[offset : offset + 30] if offset >= 0 else b""
+    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+        raise UnreadableReport("damaged zip archive: its directory points to no member")
+    name_length, extra_length = struct.unpack("<HH", header[26:30])
+    return offset + 30 + int(name_length) + int(extra_length)
+
+
+def _without_suffix(name: str) -> str:
+    return re.sub(r"\.(gz|gzip|zip|z|zlib)$", "", name, flags=re.IGNORECASE) or name
