@@ -31,7 +31,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; an expected failure is one line on stderr and status 2."""
     try:
-        app()
+        app(_joined_parameters(sys.argv[1:]))
     except DmarckitError as error:
         typer.echo(f"dmarckit: {error}", err=True)
         sys.exit(COULD_NOT_RUN)
@@ -74,7 +74,7 @@ def demo(
         "dmarckit-demo"
     ),
 ) -> None:
-    """The whole system on this machine: S3 server, mails, lake, page, Slack message."""
+    """The whole system on this machine, from mails to page."""
     from dmarckit.demo.run import run_demo
 
     raise typer.Exit(run_demo(mails=mails, keep=keep, out=out))
@@ -83,12 +83,15 @@ def demo(
 @app.command(epilog="Example: dmarckit parse reports/ --format table")
 def parse(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders.", metavar="PATH…")],
-    format: Annotated[str, typer.Option("--format", "-f", help="jsonl, csv or table.")] = "jsonl",
+    format_: Annotated[str, typer.Option("--format", "-f", help="jsonl, csv or table.")] = "jsonl",
 ) -> None:
-    """Read report files or mails and print what they say; status 1 if one is unreadable."""
+    """Print what report files or mails say.
+
+    Exit status 1 if one is unreadable; the rest is printed all the same.
+    """
     from dmarckit.parse_command import parse_paths
 
-    raise typer.Exit(parse_paths(paths, format))
+    raise typer.Exit(parse_paths(paths, format_))
 
 
 @app.command(epilog="Example: dmarckit ingest --retry unreadable")
@@ -98,7 +101,10 @@ def ingest(
         typer.Option(help="Take mails of this outcome again (unreadable, untrusted, …)."),
     ] = None,
 ) -> None:
-    """New mails into the lake; status 1 if one of them could not be read."""
+    """New mails into the lake.
+
+    Exit status 0 when all is well, 1 when a mail could not be read, 2 when it could not run.
+    """
     from dmarckit.ingest import OUTCOMES
     from dmarckit.ingest import ingest as run_ingest
     from dmarckit.progress import ingest_progress, print_outcomes
@@ -118,8 +124,8 @@ def ingest(
 def page(
     notebook: Annotated[str, typer.Argument(help="Name of a notebook, such as overview.")],
     parameter: Annotated[
-        list[tuple[str, str]] | None,
-        typer.Option("-p", help="A parameter of the notebook: name, then value."),
+        list[str] | None,
+        typer.Option("-p", metavar="NAME VALUE", help="A parameter of the notebook."),
     ] = None,
 ) -> None:
     """Run one notebook and publish its page."""
@@ -171,7 +177,10 @@ def schema(
     epilog="Example: dmarckit lab --no-browser",
 )
 def lab(context: typer.Context) -> None:
-    """JupyterLab on the notebooks; further options go to JupyterLab."""
+    """JupyterLab on the notebooks.
+
+    Further options go to JupyterLab itself.
+    """
     from dmarckit.pages import find_notebook
 
     folder = find_notebook("overview").parent
@@ -179,12 +188,29 @@ def lab(context: typer.Context) -> None:
     os.execv(sys.executable, [*command, *context.args])  # noqa: S606  no shell in between
 
 
-def _parameters(pairs: list[tuple[str, str]]) -> dict[str, Any]:
+def _joined_parameters(arguments: list[str]) -> list[str]:
+    """``-p name value`` as one option, since Typer has no options of two values.
+
+    >>> _joined_parameters(["page", "overview", "-p", "days", "7"])
+    ['page', 'overview', '-p', 'days=7']
+    """
+    joined: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        joined.append(argument)
+        if argument == "-p":
+            name = next(rest, None)
+            if name is not None:
+                joined.append(name if "=" in name else f"{name}={next(rest, '')}")
+    return joined
+
+
+def _parameters(pairs: list[str]) -> dict[str, Any]:
     """Values as YAML has them: 7 is a number, [a, b] a list, the rest text."""
     import yaml
 
     values: dict[str, Any] = {}
-    for name, text in pairs:
+    for name, _, text in (pair.partition("=") for pair in pairs):
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:

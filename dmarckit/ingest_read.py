@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dmarckit.errors import MissingObject, UnreadableReport
+from dmarckit.errors import MissingObject, UnreadableReport, one_line
 from dmarckit.exports import export_key, report_csv
 from dmarckit.models import (
     AggregateReport,
@@ -196,7 +196,8 @@ def distrust(mail: Mail, trust: str, authserv_id: str) -> str | None:
         reason = f"no DMARC result by {authserv_id}"
         return reason if trust == "pass" else None
     if trust == "pass" or verdict.dmarc == "fail":
-        return f"dmarc={verdict.dmarc} for {verdict.dmarc_domain or mail.from_domain or 'nobody'}"
+        domain = verdict.dmarc_domain or mail.from_domain or "an unknown domain"
+        return f"dmarc={one_line(verdict.dmarc, 40)} for {one_line(domain, 80)}"
     return None
 
 

@@ -15,6 +15,8 @@ from dmarckit.ingest import OUTCOMES, IngestResult, Progress
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from dmarckit.job import JobResult
+
 LOG_EVERY = 15.0  # seconds between two log lines
 SHOWN_PROBLEMS = 20  # reasons printed; all of them are in the lake's table `mails`
 MEANING = {
@@ -113,3 +115,20 @@ def print_outcomes(result: IngestResult) -> None:
     hidden = len(result.problems) - SHOWN_PROBLEMS
     if hidden > 0:
         screen.print(f"  … and {hidden:,} more; they are in the table `mails`.")
+
+
+def print_job(result: JobResult) -> None:
+    """What a job did: outcomes, page, and the messages when Slack did not get them."""
+    from dmarckit.slack_text import show
+
+    screen = console()
+    print_outcomes(result.ingest)
+    screen.print(f"Page: {result.published.link}", soft_wrap=True)
+    if result.saved is None:
+        screen.print(f"Slack: {len(result.messages)} messages to {result.channel}")
+        return
+    screen.print("Slack: no slack_token is set, so this was not sent:")
+    for message in result.messages:
+        screen.print(show(message), soft_wrap=True)
+        screen.print()
+    screen.print(f"Saved as JSON in {result.saved}", soft_wrap=True)

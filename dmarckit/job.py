@@ -1,0 +1,180 @@
+"""The main job: new mails → lake → page → alerts and summary in Slack."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from dmarckit import summary
+from dmarckit.alert_chart import daily_chart
+from dmarckit.alerts import send_alerts
+from dmarckit.errors import SettingsError
+from dmarckit.ingest import IngestResult, Progress, ingest
+from dmarckit.lake import Lake
+from dmarckit.pages import Page, build_page, find_notebook, publish
+from dmarckit.schedules import Schedule
+from dmarckit.settings import CONFIG_VARIABLE, Settings
+from dmarckit.slack import post
+from dmarckit.slack_messages import summary_message
+from dmarckit.slack_text import Message
+from dmarckit.storage import open_storage
+from dmarckit.window import Window, last_days
+
+SUMMARY_COLUMNS = ("begin", "domain", "reporter", "messages", "dkim_aligned", "spf_aligned")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A page that is stored, and how to open it."""
+
+    page: Page
+    key: str
+    link: str
+
+
+@dataclass
+class JobResult:
+    """What a job did."""
+
+    ingest: IngestResult
+    published: Published
+    messages: list[Message] = field(default_factory=list)
+    """alerts, then the summary, as they went out"""
+    channel: str | None = None
+    """None: no token, so the messages are only saved"""
+    saved: str | None = None
+    """where the messages were saved as JSON when there is no token"""
+
+
+def publish_notebook(
+    settings: Settings, notebook: str, parameters: dict[str, Any], now: datetime | None = None
+) -> Published:
+    """Run a notebook with these settings and store its page."""
+    config = os.environ.get(CONFIG_VARIABLE)
+    page = build_page(find_notebook(notebook), parameters, config=config, now=now)
+    storage = open_storage(settings.pages_url, settings.presign_keys())
+    key = publish(page, storage)
+    if settings.page_base_url:
+        link = f"{settings.page_base_url.rstrip('/')}/{key}"
+    else:
+        link = storage.link(key, settings.presign_expires)
+    return Published(page, key, link)
+
+
+def run_job(
+    settings: Settings,
+    schedule: Schedule,
+    *,
+    now: datetime | None = None,
+    progress: Progress | None = None,
+    step: Callable[[str], None] = lambda text: None,
+) -> JobResult:
+    """Ingest, publish the page, then tell: alerts about failing reports, and the summary.
+
+    `step` hears of each step in words. Raises what its parts raise; what was stored stays,
+    and what was told is not told again.
+    """
+    now = now or datetime.now(UTC)
+    _check_slack(settings)
+    step("Reading new mails")
+    ingested = ingest(settings, progress=progress)
+    step(f"Building the page {schedule.notebook}")
+    published = publish_notebook(settings, schedule.notebook, schedule.parameters, now)
+    result = JobResult(ingested, published, channel=settings.slack_channel)
+    deliver = _delivery(settings, result)
+    step("Telling Slack" if settings.slack_token else "Writing the Slack messages")
+    lake = Lake(settings.lake_url)
+    _, untold = send_alerts(settings, lake, now, ingested.run, schedule.alerts, deliver)
+    notes = _notes(ingested, untold)
+    deliver(_summary(settings, lake, schedule, published, notes, now))
+    return result
+
+
+def _check_slack(settings: Settings) -> None:
+    if settings.slack_token and not settings.slack_channel:
+        raise SettingsError("slack_token is set, but slack_channel is not: name the channel")
+
+
+def _delivery(settings: Settings, result: JobResult) -> Callable[[Message], str | None]:
+    """Posts with a token; without one, saves each message as JSON."""
+
+    def deliver(message: Message) -> str | None:
+        result.messages.append(message)
+        if settings.slack_token and settings.slack_channel:
+            token = settings.slack_token.get_secret_value()
+            post(message, token=token, channel=settings.slack_channel, base_url=settings.slack_url)
+            return settings.slack_channel
+        storage = open_storage(f"{settings.home}/slack")
+        key = f"{result.ingest.run}-{len(result.messages)}.json"
+        storage.put(key, message.as_json().encode(), content_type="application/json")
+        result.saved = storage.url
+        return None
+
+    return deliver
+
+
+def _notes(result: IngestResult, untold: int) -> list[str]:
+    """Lines about what needs a person's eye, beside the findings."""
+    notes = []
+    if result.outcomes["unreadable"]:
+        notes.append(f"{_mails(result.outcomes['unreadable'])} could not be read")
+    if result.outcomes["untrusted"]:
+        notes.append(f"{_mails(result.outcomes['untrusted'])} refused: the sender is not authentic")
+    if untold:
+        notes.append(f"{untold:,} more reports with failing messages; they are on the page")
+    return notes
+
+
+def _mails(number: int) -> str:
+    return f"{number:,} report mail" + ("" if number == 1 else "s")
+
+
+def _summary(
+    settings: Settings,
+    lake: Lake,
+    schedule: Schedule,
+    published: Published,
+    notes: list[str],
+    now: datetime,
+) -> Message:
+    parameters = schedule.parameters
+    window = last_days(
+        int(parameters.get("days", 30)), str(parameters.get("end", "")), today=now.date()
+    )
+    domains = list(settings.domain_names) or None
+    records = lake.records(domains, window.start, window.end, SUMMARY_COLUMNS)
+    headline = summary.headline(
+        records,
+        lake.reports(domains, window.start, window.end),
+        lake.records(domains, window.before.start, window.before.end, SUMMARY_COLUMNS),
+        lake.reports(domains, window.before.start, window.before.end),
+    )
+    chart = _chart_link(settings, schedule, records, window, now)
+    return summary_message(headline, window, published.link, chart, notes=notes)
+
+
+def _chart_link(
+    settings: Settings, schedule: Schedule, records: pd.DataFrame, window: Window, now: datetime
+) -> str:
+    passing = records["messages"].where(records["dkim_aligned"] | records["spf_aligned"], 0)
+    days = (
+        records.assign(
+            day=records["begin"].dt.floor("D"),
+            passing=passing,
+            failing=records["messages"] - passing,
+        )
+        .groupby("day")[["passing", "failing"]]
+        .sum()
+        .reindex(pd.date_range(window.start, periods=window.days, freq="D"), fill_value=0)
+        .rename_axis("day")
+        .reset_index()
+    )
+    storage = open_storage(settings.exports_url, settings.presign_keys())
+    key = f"charts/{schedule.name}-{now:%Y-%m-%d}.png"
+    storage.put(key, daily_chart(days), content_type="image/png")
+    return storage.link(key, settings.presign_expires)
