@@ -83,6 +83,18 @@ def run_job(
     _check_slack(settings)
     step("Reading new mails")
     ingested = ingest(settings, progress=progress)
+    return publish_and_tell(settings, schedule, ingested, now=now, step=step)
+
+
+def publish_and_tell(
+    settings: Settings,
+    schedule: Schedule,
+    ingested: IngestResult,
+    *,
+    now: datetime,
+    step: Callable[[str], None] = lambda text: None,
+) -> JobResult:
+    """What follows an ingest: the page, alerts about failing reports, the summary."""
     step(f"Building the page {schedule.notebook}")
     published = publish_notebook(settings, schedule.notebook, schedule.parameters, now)
     result = JobResult(ingested, published, channel=settings.slack_channel)
@@ -90,8 +102,7 @@ def run_job(
     step("Telling Slack" if settings.slack_token else "Writing the Slack messages")
     lake = Lake(settings.lake_url)
     _, untold = send_alerts(settings, lake, now, ingested.run, schedule.alerts, deliver)
-    notes = _notes(ingested, untold)
-    deliver(_summary(settings, lake, schedule, published, notes, now))
+    deliver(_summary(settings, lake, schedule, published, _notes(ingested, untold), now))
     return result
 
 

@@ -1,0 +1,190 @@
+"""`dmarckit demo`: the whole system on this machine, on made-up mails or the user's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+import webbrowser
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from dmarckit.demo.server import S3Server, available, s3_server
+from dmarckit.errors import StorageError, one_line
+from dmarckit.ingest import ingest
+from dmarckit.job import JobResult, publish_and_tell
+from dmarckit.lake import open_lake
+from dmarckit.progress import console, ingest_progress, print_outcomes
+from dmarckit.schedules import load_schedule
+from dmarckit.settings import CONFIG_VARIABLE, PREFIX, Settings, load_settings
+from dmarckit.slack_text import show
+from dmarckit.storage import POOL, FolderStorage, Storage, open_storage
+
+BUCKET = "dmarckit-demo"
+LONGEST_WINDOW = 366  # days of the page about a user's own mails
+
+NEXT = """
+What to try next:
+  dmarckit demo --keep                 leave the server up and look around
+  dmarckit demo --mails FOLDER         the same on your own report mails or files
+  dmarckit parse FILE --format table   read one file
+  README.md                            point it at your own bucket"""
+
+
+def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
+    """Run the demo and say what it does; the exit status, 0 when it got to a page.
+
+    Raises StorageError when `mails` does not exist or `out` cannot be written.
+    """
+    if mails is not None and not mails.exists():
+        raise StorageError(f"--mails {one_line(mails)}: no such file or folder")
+    started = time.monotonic()
+    screen = console()
+
+    def step(text: str) -> None:
+        screen.print(f"[{time.monotonic() - started:5.1f} s] {text} …")
+
+    with _place(step) as (server, home):
+        settings = load_settings()
+        step("Storing report mails as SES does" if mails is None else f"Storing {mails}")
+        count = _fill(open_storage(settings.mail_url), mails)
+        step(f"Reading {count:,} mails into the lake")
+        with ingest_progress() as progress:
+            ingested = ingest(settings, progress=progress)
+        print_outcomes(ingested)
+        now = datetime.now(UTC)
+        schedule = load_schedule("daily")
+        if mails is not None:
+            schedule = schedule.model_copy(update={"parameters": _window_of_data(now)})
+        result = publish_and_tell(settings, schedule, ingested, now=now, step=step)
+        written = _write(out, settings, result)
+        step("Done")
+        _print_messages(result)
+        for path in written:
+            screen.print(f"  {path}", soft_wrap=True)
+        screen.print(NEXT)
+        if keep:
+            _wait(server, home, result)
+    return 0
+
+
+@contextlib.contextmanager
+def _place(step: Any) -> Iterator[tuple[S3Server | None, str]]:
+    """A bucket on an own server (or a folder), and the environment that points at it."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-demo-")))
+        server = None
+        if available():
+            step("Starting an S3 server")
+            server = stack.enter_context(s3_server(folder / "server"))
+            home = f"s3://{BUCKET}"
+        else:
+            step("No wheel of the S3 server for this machine: using a folder instead")
+            home = str(folder / "home")
+        config = folder / "dmarckit.toml"  # an empty one, so that the user's own is not read
+        config.touch()
+        trust = "pass"
+        environment = {
+            f"{PREFIX}HOME": home,
+            f"{PREFIX}TRUST": trust,
+            CONFIG_VARIABLE: str(config),
+            **(server.environment() if server else {}),
+        }
+        stack.enter_context(_environment(environment))
+        if server is not None:
+            boto3.client("s3").create_bucket(Bucket=BUCKET)
+        yield server, home
+
+
+@contextlib.contextmanager
+def _environment(wanted: dict[str, str]) -> Iterator[None]:
+    """These variables, and none other of ours or of the AWS SDK, for the time being."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith((PREFIX, "AWS_")):
+            del os.environ[name]
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _fill(storage: Storage, mails: Path | None) -> int:
+    """Store the mails; how many there were."""
+
+    def put(item: tuple[str, bytes]) -> None:
+        storage.put(item[0], item[1], content_type="application/octet-stream")
+
+    with ThreadPoolExecutor(POOL) as pool:
+        if mails is None:
+            from dmarckit.demo.sample import demo_mails
+
+            made = demo_mails(datetime.now(UTC).date())
+            return len(list(pool.map(put, ((m.key, m.raw) for m in made))))
+        os.environ[f"{PREFIX}TRUST"] = "any"  # a user's own files have not been through SES
+        source = FolderStorage(mails if mails.is_dir() else mails.parent)
+        listed = source.list("" if mails.is_dir() else mails.name)
+        return len(list(pool.map(lambda o: put((o.key, source.get(o.key))), listed)))
+
+
+def _window_of_data(now: datetime) -> dict[str, Any]:
+    """The notebook's parameters for whatever time the user's own reports are about."""
+    times = open_lake().sql(
+        "SELECT min(begin) AS first, max(begin) AS last FROM reports WHERE begin < $now", now=now
+    )
+    first, last = times.loc[0, "first"], times.loc[0, "last"]
+    if last is None or last != last:
+        return {"days": 30}
+    return {"days": min((last - first).days + 1, LONGEST_WINDOW), "end": f"{last:%Y-%m-%d}"}
+
+
+def _write(out: Path, settings: Settings, result: JobResult) -> list[Path]:
+    """The page, the messages and the newest alert's files in the user's folder."""
+    storage = FolderStorage(out)
+    page, kind = result.published.page, "text/html; charset=utf-8"
+    storage.put("overview.html", page.html, content_type=kind)
+    for i, message in enumerate(result.messages, start=1):
+        name = "slack-summary.json" if i == len(result.messages) else f"slack-alert-{i}.json"
+        storage.put(name, message.as_json().encode(), content_type="application/json")
+    exports = open_storage(settings.exports_url)
+    images = [item.key for item in exports.list() if item.key.endswith(".png")]
+    for key in images:
+        storage.put(f"exports/{key}", exports.get(key), content_type="image/png")
+    return [out / "overview.html", out / "slack-summary.json"]
+
+
+def _print_messages(result: JobResult) -> None:
+    screen = console()
+    screen.print("\nNo Slack token is set here, so these messages were not sent:\n")
+    for message in (result.messages[-1], *result.messages[:1]):
+        screen.print(show(message), soft_wrap=True)
+        screen.print()
+    more = len(result.messages) - 2
+    if more > 0:
+        screen.print(f"… and {more} more alerts like the last one.\n")
+    screen.print("Written:")
+
+
+def _wait(server: S3Server | None, home: str, result: JobResult) -> None:
+    """Leave everything up until Ctrl-C."""
+    screen = console()
+    screen.print(f"\nThe page is open at\n  {result.published.link}\n", soft_wrap=True)
+    screen.print("To look around from another terminal:")
+    names = server.environment() if server else {}
+    for name, value in (*names.items(), (f"{PREFIX}HOME", home), (f"{PREFIX}TRUST", "any")):
+        screen.print(f"  export {name}={value}", soft_wrap=True)
+    screen.print("  dmarckit lab\nCtrl-C ends it.")
+    if screen.is_terminal:
+        webbrowser.open(result.published.link)
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)
