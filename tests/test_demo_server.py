@@ -152,17 +152,25 @@ def test_nothing_is_left_after_an_exception(
 
 @pytest.mark.parametrize("killed_by", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.skipif(sys.platform != "linux", reason="death signals are Linux")
-def test_the_server_ends_with_its_parent(killed_by: signal.Signals) -> None:
+def test_the_server_ends_with_its_parent(killed_by: signal.Signals, tmp_path: Path) -> None:
     script = (
         "import time; from dmarckit.demo.server import s3_server\n"
-        "with s3_server() as s: print(s.pid, flush=True); time.sleep(60)"
+        "with s3_server() as s: print(s.pid, s.endpoint, flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as parent:
         assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
+        pid, endpoint = parent.stdout.readline().split()
         parent.send_signal(killed_by)
         parent.wait(15)
-    assert wait_until_gone(pid)
+    assert wait_until_gone(int(pid))
+    if killed_by == signal.SIGTERM:
+        assert list(tmp_path.iterdir()) == []
+    else:  # then nobody is left to tidy up
+        server._remove_sockets(int(endpoint.rpartition(b":")[2]) // 10 * 10)
 
 
 def test_a_server_that_does_not_start_says_why(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import gzip
+import tomllib
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
@@ -16,11 +17,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from dmarckit.demo.company import DECLARED, demo_domains
 from dmarckit.demo.flows import Domain, Flow, Reporter, Sender, Style, between, block, passing, spf
 from dmarckit.demo.mails import GeneratedMail, duplicate, mails
 from dmarckit.demo.receiver import aligned
 from dmarckit.demo.reporters import GATEWAY, MAIL, MOBILE, NEXT_MAIL, REPORTERS, WEEKLY
-from dmarckit.demo.sample import demo_domains, demo_mails
+from dmarckit.demo.sample import demo_mails, demo_settings
 from dmarckit.demo.traffic import GeneratedReport, messages_on, reports, split, stream
 from dmarckit.models import (
     AggregateReport,
@@ -31,6 +33,7 @@ from dmarckit.models import (
     Unreadable,
 )
 from dmarckit.reports import read_object, read_reports
+from dmarckit.settings import DeclaredSender
 
 MONDAY = date(2026, 3, 2)
 END = date(2026, 11, 24)
@@ -182,7 +185,7 @@ def test_what_fails_is_treated_as_the_policy_asks(
     tags: dict[str, object], author: str, disposition: str, at_new_style: str
 ) -> None:
     flow = replace(FAILING, header_from=author, addresses=("192.0.2.1",))
-    domains = [make_domain(**tags)]
+    domains = [make_domain("example.com", **tags)]
     for reporter, expected in ((OLD_STYLE, disposition), (NEW_STYLE, at_new_style)):
         (generated,) = made(flow, domains=domains, reporters=[reporter])
         assert list(messages_by("disposition", [generated])) == [expected]
@@ -205,6 +208,15 @@ def test_a_reason_overrides_the_policy() -> None:
     flow = replace(FAILING, reasons=(Reason("local_policy", "arc=pass"),))
     generated = made(flow, domains=[make_domain(p="reject")])
     assert list(messages_by("disposition", generated)) == ["none"]
+
+
+def test_a_reason_may_stand_beside_a_pass_and_a_disposition_be_given() -> None:
+    requirement = Reason("local_policy", "Sender requirement failed: 550-5.7.30")
+    flow = make_flow(dkim=(), expected="spf_only", reasons=(requirement,), disposition="reject")
+    generated = made(flow)
+    assert list(messages_by("spf_aligned", generated)) == [True]
+    assert list(messages_by("reasons", generated)) == [(requirement,)]
+    assert list(messages_by("disposition", generated)) == ["reject"]
 
 
 def test_broken_signatures_are_their_share_of_the_messages() -> None:
@@ -448,6 +460,12 @@ def test_one_forged_mail_claims_to_pass_below_what_ses_says(sample: list[Generat
         if m.outcome == "untrusted"
     ]
     assert sorted(claims) == [[False], [False, True]]
+
+
+def test_the_companys_settings_declare_its_senders() -> None:
+    settings = tomllib.loads(demo_settings())
+    declared = [DeclaredSender.model_validate(s) for s in settings["senders"]]
+    assert {d.name: d.kind for d in declared} == {d.name: d.kind for d in DECLARED}
 
 
 @pytest.mark.parametrize("days", [0, 1, 3])

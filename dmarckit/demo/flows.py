@@ -72,9 +72,9 @@ class Flow:
     reporters: Mapping[str, float] | None = None
     """reporter → share of the messages; else each reporter's own share"""
     reasons: tuple[Reason, ...] = ()
-    """why receivers override the policy for messages that fail"""
+    """shown in every record; what fails is then delivered, unless `disposition` is set"""
     disposition: str | None = None
-    """what receivers do with messages that fail; else what the policy says"""
+    """what receivers do with the messages; else what the policy says"""
     keeps_zero: bool = False
     """reported with count 0 as well, as some receivers do"""
 

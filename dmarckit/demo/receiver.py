@@ -109,7 +109,7 @@ def _evaluated(
         disposition=None,
         dkim_aligned=dkim_ok,
         spf_aligned=spf_ok,
-        reasons=() if passes else flow.reasons,
+        reasons=flow.reasons,
         header_from=flow.header_from,
         envelope_from=envelope,
         envelope_to=None,
@@ -117,13 +117,10 @@ def _evaluated(
         spf=(flow.spf,) if flow.spf else (),
     )
     wanted = requested(flow.header_from, domain, policy, np=reporter.style.rfc9990)
-    if passes:
-        enforced = reporter.style.rfc9990 and wanted != "none"
-        disposed = replace(record, disposition="pass" if enforced else "none")
-        return [Outcome(share, disposed, expected)]
-    if flow.disposition or flow.reasons:
-        disposed = replace(record, disposition=flow.disposition or "none")
-        return [Outcome(share, disposed, expected)]
+    if passes or flow.disposition or flow.reasons:
+        enforced = passes and reporter.style.rfc9990 and wanted != "none"
+        disposition = flow.disposition or ("pass" if enforced else "none")
+        return [Outcome(share, replace(record, disposition=disposition), expected)]
     return [
         Outcome(share * part, replace(record, disposition=action, reasons=why), expected)
         for part, action, why in _applied(wanted, policy, reporter)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, time, timedelta
 
-from dmarckit.demo.company import demo_domains, demo_flows
+from dmarckit.demo.company import DECLARED, demo_domains, demo_flows
 from dmarckit.demo.mails import (
     GeneratedMail,
     broken,
@@ -54,6 +55,16 @@ def demo_mails(end: date, days: int = 60, seed: int = 7) -> list[GeneratedMail]:
     arrived = [r for r in made if r.sent < now]
     everything = [*_with_trouble(arrived, end, seed), *_tls(start, end, seed)]
     return sorted((m for m in everything if m.received < now), key=lambda m: (m.received, m.key))
+
+
+def demo_settings() -> str:
+    """The company's own part of ``dmarckit.toml``: the services that it knows it uses."""
+    lines: list[str] = []
+    for sender in DECLARED:
+        lines.append("[[senders]]")
+        # A JSON string or list of strings is the same in TOML.
+        lines += [f"{name} = {json.dumps(value)}" for name, value in asdict(sender).items()]
+    return "\n".join(lines) + "\n"
 
 
 def _with_trouble(made: Sequence[GeneratedReport], end: date, seed: int) -> list[GeneratedMail]:
