@@ -1,46 +1,20 @@
-"""Raw mail bytes → what the mail carries, who sent it, what the receiver found.
-
-The header blocks are read by the standard library; the body is split here, on the bytes,
-so that no mail, however large, nested or malformed, costs more than the limits allow (the
-standard parser holds every line of a mail as an object and recurses into every level).
-"""
+"""Raw mail bytes → what the mail carries, who sent it, what the receiver found."""
 
 from __future__ import annotations
 
-import binascii
-import quopri
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from email.header import decode_header, make_header
-from email.message import Message
-from email.parser import HeaderParser
 
 from dmarckit.errors import LimitExceeded, NotAReport
-from dmarckit.models import Attachment, Limits, Mail
+from dmarckit.mime import BLANK, Walk, decoded, message_start, split, with_blank_lines
+from dmarckit.models import Limits, Mail
 from dmarckit.verdict import Headers, first, verdict, without_comments
 
-HEADER_BYTES = 1_000_000
-"""largest header block of a mail or part; real ones stay below 100 kB"""
-PARAMETER_BYTES = 8_000
-"""of a Content-Type or Content-Disposition header, what is looked at"""
-DEPTH = 20
-"""multiparts within multiparts"""
-
-_FROM_LINE = re.compile(rb"\s*>?From [^\r\n]*\r?\n")
-_BLANK = re.compile(rb"\r?\n\r?\n|\r\r")
-_ALMOST_BLANK = re.compile(rb"(?m)^[ \t]+(?=\r?$)")
-_UUENCODED = re.compile(rb"(?m)^begin [0-7]{3,4} ([^\r\n]{1,255})\r?\n")
-_FIRST_BOUNDARY = re.compile(rb"(?mi)^--([^\r\n]{1,200}?)[ \t]*\r?\nContent-")
 _KNOWN_HEADER = re.compile(
     rb"(?im)^(?:from|to|subject|date|received|message-id|return-path|mime-version|content-type"
     rb"|delivered-to|dkim-signature)[ \t]*:"
 )
 _HEADER_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")
 _ADDRESS = re.compile(r"@([^\s@<>,;:\"()\[\]]+)")
-_PLAIN = (b"<?xml", b"<feedback", b"{", b"\x1f\x8b", b"PK\x03\x04")
-_NOT_REPORTS = ("image/", "audio/", "video/", "font/", "text/html", "text/css", "text/calendar")
-_headers = HeaderParser()
 
 
 def is_mail(raw: bytes) -> bool:
@@ -48,11 +22,11 @@ def is_mail(raw: bytes) -> bool:
 
     A leading mbox ``From `` line and blank lines are allowed for.
     """
-    start = _message_start(raw[:4096])
+    start = message_start(raw[:4096])
     head = raw[start : start + 65536]
     if not _HEADER_LINE.match(head):
         return False
-    blank = _BLANK.search(head)
+    blank = BLANK.search(head)
     return _KNOWN_HEADER.search(head, 0, blank.start() if blank else len(head)) is not None
 
 
@@ -70,249 +44,30 @@ def read_mail(raw: bytes, limits: Limits, authserv_id: str = "amazonses.com") ->
         )
     if not is_mail(raw):
         raise NotAReport("not a mail: it does not begin with mail headers")
-    part = _split(_with_blank_lines(raw), _message_start(raw[:4096]), len(raw))
+    part = split(with_blank_lines(raw), message_start(raw[:4096]), len(raw))
     headers: Headers = [
         (name.lower(), _unfolded(value)) for name, value in part.headers.raw_items()
     ]
-    walk = _Walk(limits)
+    walk = Walk(limits)
     walk.visit(part, 0, 0)
     return Mail(
         from_domain=_from_domain(first(headers, "from")),
         verdict=verdict(headers, authserv_id),
         attachments=tuple(walk.found),
-        subject=_decoded(first(headers, "subject")),
+        subject=decoded(first(headers, "subject")),
         message_id=first(headers, "message-id"),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A mail or a part of one: its headers, and where in `raw` its body is."""
-
-    headers: Message
-    raw: bytes
-    start: int
-    end: int
-
-    @property
-    def body(self) -> bytes:
-        return self.raw[self.start : self.end]
-
-
-def _split(raw: bytes, start: int, end: int) -> _Part:
-    """The part that lies between `start` and `end`, split at its first empty line."""
-    if raw.startswith((b"\n", b"\r\n"), start, end):
-        return _Part(Message(), raw, raw.index(b"\n", start) + 1, end)
-    blank = _BLANK.search(raw, start, min(end, start + HEADER_BYTES))
-    if blank is None and end - start > HEADER_BYTES:
-        raise LimitExceeded(f"a header block is larger than {HEADER_BYTES:,} bytes")
-    block = raw[start : blank.start() if blank else end]
-    try:
-        text = block.decode()
-    except UnicodeDecodeError:
-        text = block.decode("latin-1")
-    headers = _headers.parsestr(text)
-    for name in ("content-type", "content-disposition"):
-        # the standard library takes quadratic time for the parameters
-        if len(headers.get(name, "")) > PARAMETER_BYTES:
-            headers.replace_header(name, headers[name][:PARAMETER_BYTES])
-    return _Part(headers, raw, blank.end() if blank else end, end)
-
-
-@dataclass(slots=True)
-class _Walk:
-    """Visits the parts of a mail and collects its leaves, under limits."""
-
-    limits: Limits
-    found: list[Attachment] = field(default_factory=list)
-    parts: int = 0
-    header_bytes: int = 0
-
-    def visit(self, part: _Part, depth: int, mails: int) -> None:
-        kind = part.headers.get_content_type()
-        if kind.startswith("multipart/"):
-            children = list(self._children(part))
-            if children:
-                self._visit_children(children, depth, mails)
-                return
-            kind = "text/plain"
-        if kind in ("message/rfc822", "message/global"):
-            self._visit_mail(part, depth, mails)
-        elif not kind.startswith(_NOT_REPORTS):
-            self._keep(part, kind)
-
-    def _visit_children(self, children: list[_Part], depth: int, mails: int) -> None:
-        if depth >= DEPTH:
-            raise LimitExceeded(f"MIME parts are nested deeper than {DEPTH} levels")
-        kinds = [child.headers.get_content_type() for child in children]
-        failure_report = "message/feedback-report" in kinds
-        for child, kind in zip(children, kinds, strict=True):
-            if failure_report and not kind.startswith("multipart/"):
-                self._keep(child, kind)
-            else:
-                self.visit(child, depth + 1, mails)
-
-    def _visit_mail(self, part: _Part, depth: int, mails: int) -> None:
-        if mails >= self.limits.nesting:
-            raise LimitExceeded(
-                f"mails are nested deeper than {self.limits.nesting} levels (limit 'nesting')"
-            )
-        body = _transfer_decoded(part)
-        self.visit(_split(body, _message_start(body[:4096]), len(body)), depth, mails + 1)
-
-    def _children(self, part: _Part) -> Iterator[_Part]:
-        boundary = _boundary(part)
-        for start, end in _between(part, b"--" + boundary) if boundary else ():
-            self.parts += 1
-            if self.parts > self.limits.parts:
-                raise LimitExceeded(f"more than {self.limits.parts:,} MIME parts (limit 'parts')")
-            child = _split(part.raw, start, end)
-            self.header_bytes += child.start - start
-            if self.header_bytes > HEADER_BYTES:
-                raise LimitExceeded(f"the parts' headers are larger than {HEADER_BYTES:,} bytes")
-            yield child
-
-    def _keep(self, part: _Part, kind: str) -> None:
-        payload = _transfer_decoded(part)
-        self.found.append(Attachment(_file_name(part.headers), kind, payload))
-        if kind == "text/plain" and b"\nend" in payload:
-            self.found.extend(_uuencoded(payload))
-
-
-def _boundary(part: _Part) -> bytes | None:
-    """The boundary of a multipart; where its header lost it, the first line that may be one."""
-    try:
-        named = part.headers.get_boundary()
-    except (ValueError, LookupError, TypeError):
-        named = None
-    if named:
-        return named.encode("utf-8", "surrogateescape")
-    line = _FIRST_BOUNDARY.search(part.raw, part.start, min(part.end, part.start + 65536))
-    return line[1] if line else None
-
-
-def _between(part: _Part, delimiter: bytes) -> Iterator[tuple[int, int]]:
-    """Where the parts between the delimiter lines begin and end (RFC 2046 section 5.1.1).
-
-    A missing last delimiter ends the last part with its parent.
-    """
-    raw, position, begin = part.raw, part.start, -1
-    while (found := raw.find(delimiter, position, part.end)) >= 0:
-        position = found + len(delimiter)
-        if found > part.start and raw[found - 1] not in b"\r\n":
-            continue
-        last = raw.startswith(b"--", position)
-        line_end = raw.find(b"\n", position, part.end)
-        line_end = part.end if line_end < 0 else line_end + 1
-        if line_end - position > 100 or raw[position + 2 * last : line_end].strip():
-            continue  # another, longer boundary that begins like this one
-        if begin >= 0:
-            yield begin, _before_line_break(raw, begin, found)
-        begin, position = line_end, line_end
-        if last:
-            return
-    if begin >= 0:
-        yield begin, part.end
-
-
-def _before_line_break(raw: bytes, begin: int, end: int) -> int:
-    """`end` without the line break before it, which belongs to the delimiter."""
-    if end > begin and raw[end - 1] == 0x0A:
-        end -= 1
-    if end > begin and raw[end - 1] == 0x0D:
-        end -= 1
-    return end
-
-
-def _transfer_decoded(part: _Part) -> bytes:
-    """The body without its content transfer encoding.
-
-    A body that plainly is not encoded as its header says (XML, JSON, gzip or zip data) is
-    taken as it is.
-    """
-    body = part.body
-    encoding = str(part.headers.get("content-transfer-encoding", "")).split(";")[0].strip().lower()
-    if encoding in ("", "7bit", "8bit", "binary") or body[:64].lstrip().startswith(_PLAIN):
-        if encoding == "quoted-printable" and body[:64].lstrip().startswith((b"<", b"{")):
-            return quopri.decodestring(body)
-        return body
-    if encoding == "base64":
-        return from_base64(body)
-    if encoding == "quoted-printable":
-        return quopri.decodestring(body)
-    if encoding in ("x-uuencode", "uuencode", "x-uue", "uue"):
-        return next((each.payload for each in _uuencoded(body)), body)
-    return body
-
-
-def from_base64(text: bytes) -> bytes:
-    """What base64 `text` holds; padding may be missing, lines may be of any length.
-
-    What is no base64 letter is passed over, and so is a single letter left over at the end.
-    """
-    try:
-        return binascii.a2b_base64(text)
-    except binascii.Error:
-        letters = re.sub(rb"[^A-Za-z0-9+/]", b"", text.partition(b"=")[0])
-        whole = letters[: len(letters) - (len(letters) % 4 == 1)]
-        return binascii.a2b_base64(whole + b"==")
-
-
-def _uuencoded(text: bytes) -> Iterator[Attachment]:
-    """The files that are uuencoded within `text`."""
-    position = 0
-    while begin := _UUENCODED.search(text, position):
-        end = text.find(b"\nend", begin.end())
-        position = len(text) if end < 0 else end
-        try:
-            lines = text[begin.end() : position].splitlines()
-            payload = b"".join(map(binascii.a2b_uu, filter(None, lines)))
-        except binascii.Error:
-            continue
-        name = begin[1].decode("utf-8", "replace").strip()
-        yield Attachment(name, "application/octet-stream", payload)
-
-
-def _file_name(headers: Message) -> str | None:
-    try:
-        name = headers.get_filename()
-    except (ValueError, LookupError, TypeError):
-        return None
-    return _decoded(name)
-
-
-def _message_start(head: bytes) -> int:
-    """Where the first header begins: behind blank lines and an mbox ``From `` line."""
-    line = _FROM_LINE.match(head)
-    return line.end() if line else len(head) - len(head.lstrip())
-
-
-def _with_blank_lines(raw: bytes) -> bytes:
-    """`raw`, or, where some gateway put blanks into every empty line, with these taken out."""
-    if b"\n\n" in raw or b"\n\r\n" in raw or b"\r\r" in raw:
-        return raw
-    return _ALMOST_BLANK.sub(b"", raw)
 
 
 def _unfolded(value: str) -> str:
     return value.replace("\r", "").replace("\n", "") if "\n" in value or "\r" in value else value
 
 
-def _decoded(value: str | None) -> str | None:
-    """Header text with RFC 2047 words decoded; as sent where they cannot be."""
-    if value is None or "=?" not in value:
-        return value
-    try:
-        return str(make_header(decode_header(value[:2000])))
-    except (ValueError, LookupError, UnicodeError, TypeError):
-        return value
-
-
 def _from_domain(value: str | None) -> str | None:
     """The domain of the first address in a From header, in lower case."""
     if not value:
         return None
-    for text in (value, _decoded(value) or ""):
+    for text in (value, decoded(value) or ""):
         bare = without_comments(text[:10_000])
         found = _ADDRESS.search(bare, bare.find("<") + 1) or _ADDRESS.search(bare)
         if found:

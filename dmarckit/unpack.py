@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from dmarckit.errors import LimitExceeded, UnreadableReport, one_line
-from dmarckit.mail import from_base64
+from dmarckit.mime import from_base64
 from dmarckit.models import Limits
 
 CHUNK = 262_144

@@ -13,20 +13,47 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
-from xml.parsers.expat import ExpatError
+from typing import Protocol
+from xml.parsers.expat import ExpatError, errors
 
 import xmltodict
 
 from dmarckit.errors import LimitExceeded, UnreadableReport
-from dmarckit.models import AggregateReport, Limits, Policy, Record, Unreadable
-from dmarckit.reports.feed import Names, RecordFeed, Tree, watched
+from dmarckit.models import AggregateReport, Limits, Record, Unreadable
+from dmarckit.reports.feed import Names, RecordFeed, Tree, WrongRoot, watched
+from dmarckit.reports.head import report_of
 from dmarckit.reports.records import RecordMaker
-from dmarckit.reports.values import Warnings, domain, moment, quoted
-from dmarckit.unpack import Document
+from dmarckit.reports.repair import repaired, roots
+from dmarckit.reports.text import declared_encoding, decoded
+from dmarckit.reports.values import Warnings
+from dmarckit.unpack import CHUNK, Document
 
+REPAIR_BYTES = 50_000_000
+"""largest document that is repaired; it is held in memory for that"""
 BATCH = 10_000
 """records handed to a sink at once; a report with fewer is never split"""
+
+_ROOT = re.compile(rb"(?:<|&lt;)(?:[\w.-]{1,40}:)?feedback[\s>/&]", re.IGNORECASE)
+_CUT_OFF = {
+    errors.codes[message]
+    for message in (
+        errors.XML_ERROR_NO_ELEMENTS,
+        errors.XML_ERROR_UNCLOSED_TOKEN,
+        errors.XML_ERROR_UNCLOSED_CDATA_SECTION,
+        errors.XML_ERROR_PARTIAL_CHAR,
+    )
+}
+
+
+class NotWellFormed(UnreadableReport):
+    """The XML breaks off or breaks its own rules; it may be repaired."""
+
+    def __init__(self, error: ExpatError, whole_records: int) -> None:
+        if error.code in _CUT_OFF:
+            reason = f"cut off at line {error.lineno}, after {whole_records:,} whole records"
+        else:
+            reason = f"XML is not well-formed: {error}"
+        super().__init__(reason)
 
 
 class RecordSink(Protocol):
@@ -84,7 +111,7 @@ def read_xml(
 ) -> AggregateReport:
     """The report in one well-formed XML document, given in pieces.
 
-    Raises `ExpatError` when it is not well-formed, `WrongRoot` when it is no report,
+    Raises `NotWellFormed`, `WrongRoot` when it is no report,
     `UnreadableReport` when an element that cannot be missing is, `LimitExceeded`.
     """
     warnings = warnings or Warnings()
@@ -98,124 +125,10 @@ def read_xml(
             watched(chunks, feed), encoding=encoding, expat=feed, xml_attribs=False
         )
     except ExpatError as error:
-        error.whole_records = collector.total  # type: ignore[attr-defined]
-        raise
+        raise NotWellFormed(error, collector.total) from None
     collector.finish()
-    return _report(head["feedback"], collector, warnings)
-
-
-def _report(head: Any, collector: _Collector, warnings: Warnings) -> AggregateReport:
-    fields = _Fields(head, "feedback", warnings)
-    metadata = fields.inner("report_metadata")
-    period = metadata.inner("date_range")
-    if not period and "begin" in metadata:
-        period = metadata
-    begin = moment(period.text("begin"), "date_range/begin", warnings)
-    end = moment(period.text("end"), "date_range/end", warnings)
-    if end < begin:
-        warnings.add("date_range ends before it begins, kept as sent")
-    generator = metadata.text("generator") or fields.text("generator")
-    return AggregateReport(
-        reporter=metadata.wanted("org_name"),
-        contact=metadata.text("email"),
-        extra_contact=metadata.text("extra_contact_info"),
-        report_id=metadata.wanted("report_id"),
-        begin=begin,
-        end=end,
-        policy=_policy(fields.inner("policy_published"), warnings),
-        generator=generator,
-        version=fields.text("version"),
-        errors=metadata.texts("error"),
-        records=tuple(collector.held),
-        record_count=collector.total,
-        message_count=collector.messages,
-        warnings=warnings.lines(),
-    )
-
-
-def _policy(published: _Fields, warnings: Warnings) -> Policy:
-    name = published.wanted("domain")
-    pct = published.text("pct")
-    return Policy(
-        domain=domain(name) if name else None,
-        p=published.lower("p"),
-        sp=published.lower("sp"),
-        np=published.lower("np"),
-        pct=_percent(pct, warnings) if pct else None,
-        testing=published.lower("testing"),
-        adkim=published.lower("adkim"),
-        aspf=published.lower("aspf"),
-        fo=published.text("fo"),
-        discovery_method=published.lower("discovery_method"),
-    )
-
-
-def _percent(text: str, warnings: Warnings) -> int | None:
-    if text.isdecimal() and text.isascii() and int(text[:5]) <= 100:
-        return int(text)
-    whole = text.rstrip("%").strip().partition(".")
-    taken = None
-    if whole[0].isdecimal() and whole[0].isascii() and not whole[2].strip("0"):
-        taken = int(whole[0]) if int(whole[0][:5]) <= 100 else None
-    warnings.changed("policy_published/pct", text, taken)
-    return taken
-
-
-class _Fields:
-    """The elements of one element of the head, which xmltodict parsed."""
-
-    def __init__(self, tree: Any, name: str, warnings: Warnings) -> None:
-        self._tree: Tree = tree if isinstance(tree, dict) else {}
-        self._name = name
-        self._warnings = warnings
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._tree
-
-    def __bool__(self) -> bool:
-        return bool(self._tree)
-
-    def inner(self, name: str) -> _Fields:
-        return _Fields(self._first(name, dict), name, self._warnings)
-
-    def text(self, name: str) -> str | None:
-        found: str | None = self._first(name, str)
-        return found
-
-    def wanted(self, name: str) -> str | None:
-        """The text of an element that the RFC requires; its absence is warned of."""
-        found = self.text(name)
-        if found is None:
-            self._warnings.add(f"{self._name}/{name} is missing")
-        return found
-
-    def lower(self, name: str) -> str | None:
-        """The text of an element that holds a keyword, in lower case."""
-        found = self.text(name)
-        if found is not None and not found.islower() and found.lower() != found:
-            self._warnings.changed(f"{self._name}/{name}", found, found.lower())
-        return found.lower() if found else None
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        found = self._tree.get(name)
-        return tuple(
-            each
-            for each in (found if isinstance(found, list) else [found])
-            if isinstance(each, str)
-        )
-
-    def _first(self, name: str, kind: type) -> Any:
-        found = self._tree.get(name)
-        if found is None or isinstance(found, kind):
-            return found
-        if isinstance(found, list):
-            self._warnings.add(f"{self._name}/{name} stands {len(found)} times, first taken")
-            return next((each for each in found if isinstance(each, kind)), None)
-        self._warnings.add(f"{self._name}/{name}: {quoted(type(found).__name__)} passed over")
-        return None
-
-
-_ROOT = re.compile(rb"<(?:[\w.-]{1,40}:)?feedback[\s>/]", re.IGNORECASE)
+    records = tuple(collector.held)
+    return report_of(head["feedback"], records, collector.total, collector.messages, warnings)
 
 
 def looks_like_aggregate(head: bytes) -> bool:
@@ -232,7 +145,55 @@ def read_aggregate(
 
     Raises `UnreadableReport` (or `NotAReport`, `LimitExceeded`) when it cannot be read.
     """
+    warnings = Warnings()
     try:
-        yield read_xml(document.open(), limits, sink)
-    except ExpatError as error:
-        raise UnreadableReport(f"XML: {error}") from None
+        encoding = _true_encoding(document, warnings)
+        yield read_xml(document.open(), limits, sink, warnings, encoding)
+    except (NotWellFormed, WrongRoot) as error:
+        yield from _read_damaged(document, limits, sink, error)
+
+
+def _true_encoding(document: Document, warnings: Warnings) -> str | None:
+    """UTF-8 when the document is plainly that and says something else.
+
+    Nothing would be wrong with its XML then, but every letter beyond ASCII in it.
+    """
+    head = next(document.open(), b"")
+    declared = declared_encoding(head)
+    if declared in (None, "utf-8", "utf8", "us-ascii") or head.isascii():
+        return None
+    try:
+        # a piece may end within a character
+        head[:-4].decode() if len(head) >= CHUNK else head.decode()
+    except UnicodeDecodeError:
+        return None
+    warnings.changed("encoding", declared, "utf-8")
+    return "utf-8"
+
+
+def _read_damaged(
+    document: Document, limits: Limits, sink: RecordSink | None, strict: NotWellFormed | WrongRoot
+) -> Iterator[AggregateReport | Unreadable]:
+    chunks = []
+    size = 0
+    for chunk in document.open():
+        size += len(chunk)
+        if size > REPAIR_BYTES:
+            raise UnreadableReport(
+                f"{strict}, and larger than {REPAIR_BYTES:,} bytes: not repaired"
+            )
+        chunks.append(chunk)
+    common = Warnings()
+    try:
+        found = roots(decoded(b"".join(chunks), common), common)
+    except UnreadableReport as error:
+        raise (strict if isinstance(strict, NotWellFormed) else error) from None
+    for text in found:
+        warnings = common.copy()
+        try:
+            pieces = repaired(text, Names(warnings), warnings)
+            yield read_xml(pieces, limits, sink, warnings, "utf-8")
+        except NotWellFormed:
+            yield Unreadable(document.name, str(strict))
+        except UnreadableReport as error:
+            yield Unreadable(document.name, str(error))

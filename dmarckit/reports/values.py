@@ -36,6 +36,12 @@ class Warnings:
         self._times: dict[str, int] = {}
         self._more = 0
 
+    def copy(self) -> Warnings:
+        """The same warnings, to be continued apart from these."""
+        other = Warnings()
+        other._places, other._times, other._more = dict(self._places), dict(self._times), self._more
+        return other
+
     def add(self, what: str, place: str = "") -> None:
         """Note `what` (already one line); `place` says where, such as ``record 3``."""
         if what in self._places:

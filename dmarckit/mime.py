@@ -1,0 +1,255 @@
+"""The parts of a mail, split on its bytes.
+
+Header blocks are read by the standard library. Bodies are not: its parser holds every line
+as an object and recurses into every level, so that a hostile mail costs far more than its
+size. Here a mail costs its size and is held to the limits.
+"""
+
+from __future__ import annotations
+
+import binascii
+import quopri
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.header import decode_header, make_header
+from email.message import Message
+from email.parser import HeaderParser
+
+from dmarckit.errors import LimitExceeded
+from dmarckit.models import Attachment, Limits
+
+HEADER_BYTES = 1_000_000
+"""largest header block of a mail, and of all its parts together; real ones stay below 100 kB"""
+PARAMETER_BYTES = 8_000
+"""of a Content-Type or Content-Disposition header, what is looked at"""
+DEPTH = 20
+"""multiparts within multiparts"""
+
+_FROM_LINE = re.compile(rb"\s*>?From [^\r\n]*\r?\n")
+BLANK = re.compile(rb"\r?\n\r?\n|\r\r")
+_ALMOST_BLANK = re.compile(rb"(?m)^[ \t]+(?=\r?$)")
+_UUENCODED = re.compile(rb"(?m)^begin [0-7]{3,4} ([^\r\n]{1,255})\r?\n")
+_FIRST_BOUNDARY = re.compile(rb"(?mi)^--([^\r\n]{1,200}?)[ \t]*\r?\nContent-")
+_PLAIN = (b"<?xml", b"<feedback", b"{", b"\x1f\x8b", b"PK\x03\x04")
+_NOT_REPORTS = ("image/", "audio/", "video/", "font/", "text/html", "text/css", "text/calendar")
+_headers = HeaderParser()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A mail or a part of one: its headers, and where in `raw` its body is."""
+
+    headers: Message
+    raw: bytes
+    start: int
+    end: int
+
+    @property
+    def body(self) -> bytes:
+        return self.raw[self.start : self.end]
+
+
+def split(raw: bytes, start: int, end: int) -> Part:
+    """The part that lies between `start` and `end`, split at its first empty line."""
+    if raw.startswith((b"\n", b"\r\n"), start, end):
+        return Part(Message(), raw, raw.index(b"\n", start) + 1, end)
+    blank = BLANK.search(raw, start, min(end, start + HEADER_BYTES))
+    if blank is None and end - start > HEADER_BYTES:
+        raise LimitExceeded(f"a header block is larger than {HEADER_BYTES:,} bytes")
+    block = raw[start : blank.start() if blank else end]
+    try:
+        text = block.decode()
+    except UnicodeDecodeError:
+        text = block.decode("latin-1")
+    headers = _headers.parsestr(text)
+    for name in ("content-type", "content-disposition"):
+        # the standard library takes quadratic time for the parameters
+        if len(headers.get(name, "")) > PARAMETER_BYTES:
+            headers.replace_header(name, headers[name][:PARAMETER_BYTES])
+    return Part(headers, raw, blank.end() if blank else end, end)
+
+
+@dataclass(slots=True)
+class Walk:
+    """Visits the parts of a mail and collects its leaves, under limits."""
+
+    limits: Limits
+    found: list[Attachment] = field(default_factory=list)
+    parts: int = 0
+    header_bytes: int = 0
+
+    def visit(self, part: Part, depth: int, mails: int) -> None:
+        kind = part.headers.get_content_type()
+        if kind.startswith("multipart/"):
+            children = list(self._children(part))
+            if children:
+                self._visit_children(children, depth, mails)
+                return
+            kind = "text/plain"
+        if kind in ("message/rfc822", "message/global"):
+            self._visit_mail(part, depth, mails)
+        elif not kind.startswith(_NOT_REPORTS):
+            self._keep(part, kind)
+
+    def _visit_children(self, children: list[Part], depth: int, mails: int) -> None:
+        if depth >= DEPTH:
+            raise LimitExceeded(f"MIME parts are nested deeper than {DEPTH} levels")
+        kinds = [child.headers.get_content_type() for child in children]
+        failure_report = "message/feedback-report" in kinds
+        for child, kind in zip(children, kinds, strict=True):
+            if failure_report and not kind.startswith("multipart/"):
+                self._keep(child, kind)
+            else:
+                self.visit(child, depth + 1, mails)
+
+    def _visit_mail(self, part: Part, depth: int, mails: int) -> None:
+        if mails >= self.limits.nesting:
+            raise LimitExceeded(
+                f"mails are nested deeper than {self.limits.nesting} levels (limit 'nesting')"
+            )
+        body = _transfer_decoded(part)
+        self.visit(split(body, message_start(body[:4096]), len(body)), depth, mails + 1)
+
+    def _children(self, part: Part) -> Iterator[Part]:
+        boundary = _boundary(part)
+        for start, end in _between(part, b"--" + boundary) if boundary else ():
+            self.parts += 1
+            if self.parts > self.limits.parts:
+                raise LimitExceeded(f"more than {self.limits.parts:,} MIME parts (limit 'parts')")
+            child = split(part.raw, start, end)
+            self.header_bytes += child.start - start
+            if self.header_bytes > HEADER_BYTES:
+                raise LimitExceeded(f"the parts' headers are larger than {HEADER_BYTES:,} bytes")
+            yield child
+
+    def _keep(self, part: Part, kind: str) -> None:
+        payload = _transfer_decoded(part)
+        self.found.append(Attachment(_file_name(part.headers), kind, payload))
+        if kind == "text/plain" and b"\nend" in payload:
+            self.found.extend(_uuencoded(payload))
+
+
+def _boundary(part: Part) -> bytes | None:
+    """The boundary of a multipart; where its header lost it, the first line that may be one."""
+    try:
+        named = part.headers.get_boundary()
+    except (ValueError, LookupError, TypeError):
+        named = None
+    if named:
+        return named.encode("utf-8", "surrogateescape")
+    line = _FIRST_BOUNDARY.search(part.raw, part.start, min(part.end, part.start + 65536))
+    return line[1] if line else None
+
+
+def _between(part: Part, delimiter: bytes) -> Iterator[tuple[int, int]]:
+    """Where the parts between the delimiter lines begin and end (RFC 2046 section 5.1.1).
+
+    A missing last delimiter ends the last part with its parent.
+    """
+    raw, position, begin = part.raw, part.start, -1
+    while (found := raw.find(delimiter, position, part.end)) >= 0:
+        position = found + len(delimiter)
+        if found > part.start and raw[found - 1] not in b"\r\n":
+            continue
+        last = raw.startswith(b"--", position)
+        line_end = raw.find(b"\n", position, part.end)
+        line_end = part.end if line_end < 0 else line_end + 1
+        if line_end - position > 100 or raw[position + 2 * last : line_end].strip():
+            continue  # another, longer boundary that begins like this one
+        if begin >= 0:
+            yield begin, _before_line_break(raw, begin, found)
+        begin, position = line_end, line_end
+        if last:
+            return
+    if begin >= 0:
+        yield begin, part.end
+
+
+def _before_line_break(raw: bytes, begin: int, end: int) -> int:
+    """`end` without the line break before it, which belongs to the delimiter."""
+    if end > begin and raw[end - 1] == 0x0A:
+        end -= 1
+    if end > begin and raw[end - 1] == 0x0D:
+        end -= 1
+    return end
+
+
+def _transfer_decoded(part: Part) -> bytes:
+    """The body without its content transfer encoding.
+
+    A body that plainly is not encoded as its header says (XML, JSON, gzip or zip data) is
+    taken as it is.
+    """
+    body = part.body
+    encoding = str(part.headers.get("content-transfer-encoding", "")).split(";")[0].strip().lower()
+    if encoding in ("", "7bit", "8bit", "binary") or body[:64].lstrip().startswith(_PLAIN):
+        if encoding == "quoted-printable" and body[:64].lstrip().startswith((b"<", b"{")):
+            return quopri.decodestring(body)
+        return body
+    if encoding == "base64":
+        return from_base64(body)
+    if encoding == "quoted-printable":
+        return quopri.decodestring(body)
+    if encoding in ("x-uuencode", "uuencode", "x-uue", "uue"):
+        return next((each.payload for each in _uuencoded(body)), body)
+    return body
+
+
+def from_base64(text: bytes) -> bytes:
+    """What base64 `text` holds; padding may be missing, lines may be of any length.
+
+    What is no base64 letter is passed over, and so is a single letter left over at the end.
+    """
+    try:
+        return binascii.a2b_base64(text)
+    except binascii.Error:
+        letters = re.sub(rb"[^A-Za-z0-9+/]", b"", text.partition(b"=")[0])
+        whole = letters[: len(letters) - (len(letters) % 4 == 1)]
+        return binascii.a2b_base64(whole + b"==")
+
+
+def _uuencoded(text: bytes) -> Iterator[Attachment]:
+    """The files that are uuencoded within `text`."""
+    position = 0
+    while begin := _UUENCODED.search(text, position):
+        end = text.find(b"\nend", begin.end())
+        position = len(text) if end < 0 else end
+        try:
+            lines = text[begin.end() : position].splitlines()
+            payload = b"".join(map(binascii.a2b_uu, filter(None, lines)))
+        except binascii.Error:
+            continue
+        name = begin[1].decode("utf-8", "replace").strip()
+        yield Attachment(name, "application/octet-stream", payload)
+
+
+def _file_name(headers: Message) -> str | None:
+    try:
+        name = headers.get_filename()
+    except (ValueError, LookupError, TypeError):
+        return None
+    return decoded(name)
+
+
+def message_start(head: bytes) -> int:
+    """Where the first header begins: behind blank lines and an mbox ``From `` line."""
+    line = _FROM_LINE.match(head)
+    return line.end() if line else len(head) - len(head.lstrip())
+
+
+def with_blank_lines(raw: bytes) -> bytes:
+    """`raw`, or, where some gateway put blanks into every empty line, with these taken out."""
+    if b"\n\n" in raw or b"\n\r\n" in raw or b"\r\r" in raw:
+        return raw
+    return _ALMOST_BLANK.sub(b"", raw)
+
+
+def decoded(value: str | None) -> str | None:
+    """Header text with RFC 2047 words decoded; as sent where they cannot be."""
+    if value is None or "=?" not in value:
+        return value
+    try:
+        return str(make_header(decode_header(value[:2000])))
+    except (ValueError, LookupError, UnicodeError, TypeError):
+        return value

@@ -1,0 +1,215 @@
+"""Text of a damaged aggregate report → well-formed XML, each repair with a warning.
+
+Only what can be decided is repaired:
+
+- what stands before and after ``<feedback>…</feedback>`` is cut off;
+- comments, processing instructions, a DOCTYPE and attributes go: nothing in them is read;
+- characters that XML forbids go; an ampersand or ``<`` that begins nothing is text;
+- a tag of no known element that is never closed is text (``<postmaster@example.com>``);
+- an element that holds only text ends at the next tag, whatever name its end tag has.
+
+An element that holds others and is not closed cannot be decided: `UnreadableReport`.
+"""
+
+from __future__ import annotations
+
+import html.entities
+import re
+from collections.abc import Iterator
+
+from dmarckit.errors import NotAReport, UnreadableReport
+from dmarckit.reports.feed import KNOWN, Names
+from dmarckit.reports.values import Warnings, quoted
+
+_FEEDBACK = r"(?:[\w.-]{1,40}:)?feedback"
+_ROOT = re.compile(rf"<{_FEEDBACK}(?:\s[^<>]*)?>", re.IGNORECASE)
+_ROOT_END = re.compile(rf"</\s*{_FEEDBACK}\s*>", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"<!--.*?-->|<\?.*?\?>|<!DOCTYPE[^<>\[]*>|<!\[CDATA\[(?P<cdata>.*?)\]\]>"
+    r"|<(?P<end>/?)\s*(?P<name>[A-Za-z_][\w.:-]{0,80})"
+    r"(?:\s[^<>]*?)?(?P<empty>/?)\s*>",
+    re.DOTALL,
+)
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_REFERENCE = re.compile(r"&(?:#(\d{1,7}|[xX][0-9a-fA-F]{1,6})|([A-Za-z][A-Za-z0-9]{1,31}));|&")
+_XML_NAMES = frozenset({"amp", "lt", "gt", "quot", "apos"})
+CONTAINERS = frozenset(
+    {
+        "feedback",
+        "report_metadata",
+        "date_range",
+        "policy_published",
+        "record",
+        "row",
+        "policy_evaluated",
+        "reason",
+        "identifiers",
+        "auth_results",
+        "extension",
+    }
+)
+_EITHER = frozenset({"dkim", "spf"})
+"""hold text in policy_evaluated and elements in auth_results"""
+
+
+def roots(text: str, warnings: Warnings) -> list[str]:
+    """Each ``<feedback>…</feedback>`` in `text`, in order.
+
+    Raises `NotAReport` when there is none, `UnreadableReport` when the last has no end.
+    """
+    found: list[str] = []
+    position = 0
+    while root := _ROOT.search(text, position):
+        end = _ROOT_END.search(text, root.end())
+        if end is None:
+            if found:
+                break
+            raise UnreadableReport("cut off: <feedback> has no end")
+        found.append(text[root.start() : end.end()])
+        _note_junk(text[position : root.start()], "before", warnings)
+        position = end.end()
+    if not found:
+        raise NotAReport("no <feedback> element")
+    _note_junk(text[position:], "after", warnings)
+    return found
+
+
+def _note_junk(text: str, where: str, warnings: Warnings) -> None:
+    junk = _TOKEN.sub("", text).strip(" \t\r\n\0\ufeff")
+    if junk:
+        warnings.add(f"{len(junk):,} characters {where} <feedback> passed over: {quoted(junk)}")
+
+
+def repaired(text: str, names: Names, warnings: Warnings) -> Iterator[bytes]:
+    """Well-formed UTF-8 XML of one ``<feedback>`` element, in pieces.
+
+    Raises `UnreadableReport` naming the element that is not closed.
+    """
+    mender = _Mender(names, warnings)
+    position = 0
+    for token in _TOKEN.finditer(text):
+        mender.text(text[position : token.start()])
+        position = token.end()
+        if token["name"]:
+            name = names[token["name"]]
+            if token["end"]:
+                mender.end(name)
+            else:
+                mender.start(name, token[0])
+                if token["empty"]:
+                    mender.end(name)
+        elif token["cdata"]:
+            mender.verbatim(token["cdata"])
+        if len(mender.open) <= 1:
+            yield mender.flush()
+    mender.finish()
+    yield mender.flush()
+
+
+class _Mender:
+    """Writes well-formed XML from a stream of tags that need not fit each other."""
+
+    def __init__(self, names: Names, warnings: Warnings) -> None:
+        self._names = names
+        self._warnings = warnings
+        self.out: list[str] = []
+        self.open: list[tuple[str, int, str]] = []
+        """open elements: name, index in `out`, tag as written"""
+
+    def flush(self) -> bytes:
+        piece = "".join(self.out).encode()
+        self.out.clear()
+        return piece
+
+    def text(self, text: str) -> None:
+        if not text:
+            return
+        if "&" in text or "<" in text or "]]>" in text or _FORBIDDEN.search(text):
+            text = self._mended(text)
+        self.out.append(text)
+
+    def verbatim(self, text: str) -> None:
+        """Text of a CDATA section, in which nothing is markup."""
+        text = _FORBIDDEN.sub("", text)
+        self.out.append(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+
+    def start(self, name: str, written: str) -> None:
+        if self.open and self._is_text_only(self.open[-1][0]) and name in KNOWN:
+            self._close("is not closed, ends before the next element")
+        self.open.append((name, len(self.out), written))
+        self.out.append(f"<{name}>")
+
+    def end(self, name: str) -> None:
+        open_names = [each[0] for each in self.open]
+        if name not in open_names:
+            self._end_by_other_name(name)
+            return
+        while self.open[-1][0] != name:
+            self._unclosed(name)
+        self.open.pop()
+        self.out.append(f"</{name}>")
+
+    def finish(self) -> None:
+        if self.open:
+            raise UnreadableReport(f"element <{self.open[-1][0]}> is not closed")
+
+    def _end_by_other_name(self, name: str) -> None:
+        """An end tag of nothing that is open: it ends a text element, or is passed over."""
+        top, index, _ = self.open[-1] if self.open else ("", 0, "")
+        only_text = not any(piece.startswith("<") for piece in self.out[index + 1 :])
+        if top and only_text and top not in CONTAINERS:
+            if top not in KNOWN and name in KNOWN:
+                self._warnings.changed("element", top, name)
+                self.open[-1] = (name, index, "")
+                self.out[index] = f"<{name}>"
+            self._close(f"is closed by </{name}>")
+        else:
+            self._warnings.add(f"end tag {quoted(f'</{name}>')} of nothing passed over")
+
+    def _unclosed(self, ending: str) -> None:
+        """The innermost open element has no end before its parent's `ending`."""
+        name, index, written = self.open[-1]
+        if name not in KNOWN:
+            self._warnings.add(f"{quoted(written)} in {self._path(-1)} read as text")
+            self.open.pop()
+            self.out[index] = written.replace("&", "&amp;").replace("<", "&lt;")
+        elif self._is_text_only(name):
+            self._close(f"is not closed before </{ending}>")
+        else:
+            raise UnreadableReport(f"element <{name}> is not closed before </{ending}>")
+
+    def _close(self, how: str) -> None:
+        self._warnings.add(f"element {quoted(self.open[-1][0])} {how}")
+        name = self.open.pop()[0]
+        self.out.append(f"</{name}>")
+
+    def _is_text_only(self, name: str) -> bool:
+        if name in _EITHER:
+            return len(self.open) > 1 and self.open[-2][0] == "policy_evaluated"
+        return name in KNOWN and name not in CONTAINERS
+
+    def _path(self, up_to: int | None = None) -> str:
+        return "/".join(each[0] for each in self.open[1:up_to]) or "feedback"
+
+    def _mended(self, text: str) -> str:
+        clean = _FORBIDDEN.sub("", text)
+        if clean != text:
+            self._warnings.add(f"{self._path()}: characters removed that XML forbids")
+        mended = _REFERENCE.sub(_reference, clean).replace("<", "&lt;").replace("]]>", "]]&gt;")
+        if mended != clean:
+            self._warnings.add(f"{self._path()}: {quoted(clean.strip())} read as text")
+        return mended
+
+
+def _reference(match: re.Match[str]) -> str:
+    """A reference that XML knows as it is; one of HTML as its character; else an ampersand."""
+    number, name = match[1], match[2]
+    if name in _XML_NAMES:
+        return match[0]
+    if number:
+        code = int(number[1:], 16) if number[0] in "xX" else int(number)
+        allowed = code <= 0x10FFFF and not _FORBIDDEN.match(chr(code))
+        return f"&#{code};" if allowed else ""
+    if name and name in html.entities.name2codepoint:
+        return chr(html.entities.name2codepoint[name])
+    return "&amp;" + match[0][1:]

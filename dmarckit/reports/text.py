@@ -1,0 +1,105 @@
+"""Bytes of a damaged XML document → text, whatever encoding they are really in.
+
+Byte order marks beat everything, then valid UTF-8, then the encoding that the document
+declares. A byte that still does not fit is taken as windows-1252, which is what mail
+software that knows nothing of encodings writes. Each of these leaves a warning.
+"""
+
+from __future__ import annotations
+
+import codecs
+import html
+import quopri
+import re
+
+from dmarckit.reports.values import Warnings
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_DECLARED = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*(?:3D)?[\"']?([A-Za-z][\w.:-]{0,40})")
+# others have a codec in Python as well, but are no character sets or take quadratic time
+_CHARACTER_SET = re.compile(
+    r"(iso|windows|cp|utf.?(8|16|32)|us.ascii|ascii|latin|koi8|euc|s(hift)?.?jis|gb|big5|hz|ks|mac|tis)",
+    re.IGNORECASE,
+)
+_SOFT_BREAK = re.compile(rb"=[ \t]*\r?\n|=3D[\"']")
+_ESCAPED_ROOT = re.compile(r"&lt;(?:[\w.-]{1,40}:)?feedback", re.IGNORECASE)
+_ROOT = re.compile(r"<(?:[\w.-]{1,40}:)?feedback", re.IGNORECASE)
+_SURROGATE = re.compile("[\udc80-\udcff]")
+
+
+def declared_encoding(head: bytes) -> str | None:
+    """The encoding that the XML declaration names, in lower case."""
+    found = _DECLARED.search(head[:1000].replace(b"\0", b""))
+    return found[1].decode("ascii").lower() if found else None
+
+
+def decoded(data: bytes, warnings: Warnings) -> str:
+    """The text of `data`, with quoted-printable or HTML escaping taken off that was left on."""
+    if _SOFT_BREAK.search(data) and (b"=3D" in data or b"=\n" in data or b"=\r\n" in data):
+        data = quopri.decodestring(data)
+        warnings.add("quoted-printable encoding taken off")
+    text = _decoded(data, warnings)
+    if not _ROOT.search(text) and _ESCAPED_ROOT.search(text):
+        text = html.unescape(text)
+        warnings.add("HTML escaping taken off")
+    return text
+
+
+def _decoded(data: bytes, warnings: Warnings) -> str:
+    declared = declared_encoding(data)
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return _with_repairs(data[len(mark) :], encoding, declared, warnings)
+    wide = _unmarked_wide(data)
+    if wide:
+        return _with_repairs(data, wide, declared, warnings)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    else:
+        if declared not in (None, "utf-8", "utf8", "us-ascii") and not data.isascii():
+            warnings.changed("encoding", declared, "utf-8")
+        return text
+    if declared and declared not in ("utf-8", "utf8") and _CHARACTER_SET.match(declared):
+        try:
+            return data.decode(declared)
+        except (LookupError, UnicodeError):
+            pass
+    return _with_repairs(data, "utf-8", declared, warnings)
+
+
+def _unmarked_wide(data: bytes) -> str | None:
+    """UTF-16 without a mark, told by the zero bytes of ``<`` and what follows it."""
+    start = data[:4]
+    if start[:1] == b"<" and start[1:2] == b"\0":
+        return "utf-16-le" if start[2:3] != b"\0" else "utf-32-le"
+    if start[:1] == b"\0":
+        return "utf-16-be" if start[1:2] == b"<" else "utf-32-be"
+    return None
+
+
+def _with_repairs(data: bytes, encoding: str, declared: str | None, warnings: Warnings) -> str:
+    if encoding != "utf-8":
+        text = data.decode(encoding, "replace")
+        if declared and not declared.startswith(encoding[:6]):
+            warnings.changed("encoding", declared, encoding)
+        if "\ufffd" in text:
+            warnings.add(f"characters that are no {encoding} replaced by \ufffd")
+        return text
+    text = data.decode("utf-8", "surrogateescape")
+    repaired = _SURROGATE.sub(_windows_character, text)
+    if repaired != text:
+        warnings.changed("encoding", declared or "utf-8", "windows-1252 where it is no UTF-8")
+    return repaired
+
+
+def _windows_character(match: re.Match[str]) -> str:
+    byte = bytes([ord(match[0]) - 0xDC00])
+    return byte.decode("cp1252", "ignore") or byte.decode("latin-1")
