@@ -1,7 +1,8 @@
-"""What lies under `exports/`: a JSON and a CSV file a report, and how the files are named.
+"""Reports as CSV, and how the files under `exports/` are named.
 
-Both are made from the models, whether a report was just read or comes back from the lake
-(`report_from_lake`), so that a file and the command line always say the same.
+The JSON beside it is made by `report_json`. Both take the models, whether a report was just
+read or comes back from the lake (`from_lake`), so that a file and the command line always
+say the same.
 """
 
 from __future__ import annotations
@@ -13,20 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from dmarckit.from_lake import report_from_lake
 from dmarckit.models import AggregateReport, DkimResult, Record, SpfResult
-from dmarckit.report_json import json_text, report_json, unreadable_json
-
-__all__ = [
-    "CSV_COLUMNS",
-    "export_key",
-    "export_name",
-    "json_text",
-    "report_csv",
-    "report_from_lake",
-    "report_json",
-    "unreadable_json",
-]
 
 CSV_COLUMNS = (
     "email_provider",

@@ -55,7 +55,7 @@ def _aggregate_json(report: AggregateReport, file: str) -> dict[str, Any]:
         "begin": _iso(report.begin),
         "end": _iso(report.end),
         "policy": asdict(report.policy),
-        "records": [_record_json(record) for record in report.records],
+        "records": [record_json(record) for record in report.records],
         "warnings": list(report.warnings),
         "contact": report.contact,
         "extra_contact": report.extra_contact,
@@ -66,7 +66,8 @@ def _aggregate_json(report: AggregateReport, file: str) -> dict[str, Any]:
     }
 
 
-def _record_json(record: Record) -> dict[str, Any]:
+def record_json(record: Record) -> dict[str, Any]:
+    """One record as the JSON object that stands in `records`."""
     return {
         "source_ip": record.source_ip,
         "messages": record.messages,

@@ -1,4 +1,4 @@
-"""Messages to Slack: made by `slack_messages` (pure), posted here (network)."""
+"""Posts to Slack. What is posted is made by `slack_messages` and `slack_text`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackRequestError
@@ -21,10 +20,7 @@ from slack_sdk.http_retry.builtin_handlers import (
 )
 
 from dmarckit.errors import SlackError, SlackUnavailable, one_line
-from dmarckit.slack_messages import report_alert, summary_message
-from dmarckit.slack_text import Message, escape, show
-
-__all__ = ["Message", "escape", "post", "report_alert", "show", "summary_message"]
+from dmarckit.slack_text import Message
 
 SLACK_API = "https://slack.com/api/"
 TIMEOUT = 15
@@ -119,7 +115,7 @@ def _client(token: str, base_url: str, sleep: Callable[[float], object]) -> WebC
         # http.client would refuse it too, and print it
         raise SlackError(f"slack_token is empty or no token: {_APP_HINT}")
     patience = _Patience(PATIENCE, sleep)
-    client = WebClient(
+    return WebClient(
         token=token,
         base_url=base_url,
         timeout=TIMEOUT,
@@ -128,9 +124,6 @@ def _client(token: str, base_url: str, sleep: Callable[[float], object]) -> WebC
         logger=logging.Logger("dmarckit.slack.sdk", level=logging.CRITICAL + 1),
         retry_handlers=[_RateLimited(patience), _ServerError(patience), _Connection(patience)],
     )
-    if proxy_bypass(_host(base_url)):
-        client.proxy = None  # the SDK reads HTTPS_PROXY but not NO_PROXY
-    return client
 
 
 def _host(base_url: str) -> str:

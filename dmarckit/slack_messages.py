@@ -102,22 +102,28 @@ def _list(plain: Sequence[str]) -> str:
 
 
 def report_alert(
-    report: AggregateReport, json_url: str | None, csv_url: str | None, chart_url: str | None
+    report: AggregateReport,
+    json_url: str | None,
+    csv_url: str | None,
+    chart_url: str | None,
+    failing: int | None = None,
 ) -> Message:
     """The message about one report with failing messages.
 
     Provider, period, domain and policy, messages and failing messages, the addresses with
-    the most failing messages, links to the report as JSON and CSV, and the chart.
+    the most failing messages, links to the report as JSON and CSV, and the chart. For a
+    report whose records were too many to load, `failing` is the number of its failing
+    messages; else it is counted from the records.
     """
-    failing = [record for record in report.records if not record.passes and record.messages]
-    total = sum(record.messages for record in report.records)
-    failed = sum(record.messages for record in failing)
+    records = [record for record in report.records if not record.passes and record.messages]
+    failed = sum(record.messages for record in records) if failing is None else failing
+    total = report.message_count
     provider = report.reporter or "an unnamed provider"
     domain = report.policy.domain or "an unnamed domain"
     said = _failures(failed, total)
     blocks = [
         header(f"{_short(domain, 70)}: {plural(failed, 'message')} failing DMARC"),
-        section(f"*{said}*{_delivered(failing, failed)}"),
+        section(f"*{said}*{_delivered(records)}"),
         fields(
             [
                 ("Provider", escape(provider)),
@@ -127,8 +133,8 @@ def report_alert(
             ]
         ),
     ]
-    if failing:
-        blocks.append(section(f"*Top failing sources*\n{_sources(failing)}"))
+    if records:
+        blocks.append(section(f"*Top failing sources*\n{_sources(records)}"))
     blocks += links([("Report as JSON", json_url), ("Report as CSV", csv_url)])
     blocks += image(chart_url, f"DMARC, DKIM and SPF results: {said}")
     return message(f"{escape(domain)}: {said}, says {escape(provider)}", blocks)
@@ -140,8 +146,9 @@ def _failures(failed: int, total: int) -> str:
     return f"{count(failed)} of {plural(total, 'message')} fail DMARC ({percent(failed / total)})"
 
 
-def _delivered(failing: Sequence[Record], failed: int) -> str:
+def _delivered(failing: Sequence[Record]) -> str:
     """Whether the failing messages arrived all the same: the first thing people ask."""
+    failed = sum(r.messages for r in failing)
     delivered = sum(r.messages for r in failing if (r.disposition or "").lower() in _DELIVERED)
     if not failed:
         return ""

@@ -13,16 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dmarckit.exports import (
-    CSV_COLUMNS,
-    export_key,
-    export_name,
-    json_text,
-    report_csv,
-    report_from_lake,
-    report_json,
-    unreadable_json,
-)
+from dmarckit.exports import CSV_COLUMNS, export_key, export_name, report_csv
+from dmarckit.from_lake import report_from_lake
 from dmarckit.models import (
     DkimResult,
     FailureReport,
@@ -34,6 +26,7 @@ from dmarckit.models import (
     TlsReport,
     Unreadable,
 )
+from dmarckit.report_json import json_text, report_json, unreadable_json
 from tests.frames import RECORD, REPORT
 from tests.model_builders import DAY, make_failing, make_record, make_report
 
@@ -240,6 +233,7 @@ def test_a_spreadsheet_runs_no_cell(formula: str) -> None:
     row = rows_of(text)[0]
     for cell in (row["email_provider"], row["source_ip"]):
         assert cell.lstrip()[0] not in "=+-@＝\t\r\n"
+        assert cell.isprintable()
         assert "1" in cell or "x" in cell
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from dmarckit.errors import SlackError, SlackUnavailable
 from dmarckit.models import Policy
-from dmarckit.slack import Message, escape, post, report_alert, show, summary_message
-from dmarckit.slack_text import code, lines, link, message, section
+from dmarckit.slack import post
+from dmarckit.slack_messages import report_alert, summary_message
+from dmarckit.slack_text import Message, code, escape, lines, link, message, section, show
 from dmarckit.window import Window, last_days
 from tests.model_builders import make_failing, make_record, make_report
 from tests.slack_server import CHANNEL, TOKEN, SlackServer, block_faults, slack_server
@@ -173,7 +174,7 @@ def test_a_wrong_slack_url_is_named(url: str) -> None:
 
 @pytest.mark.parametrize("token", ["", "xoxb-secret\nx: y", "xoxb-secret\u00e9"])
 def test_a_token_that_is_none_is_refused_without_showing_it(token: str) -> None:
-    with pytest.raises(SlackError) as raised:
+    with pytest.raises(SlackError, match="slack_token") as raised:
         post(HELLO, token=token, channel=CHANNEL)
     assert "secret" not in str(raised.value)
 
@@ -313,9 +314,20 @@ def test_links_of_any_length_are_taken_or_said_to_be_too_long(
     slack: SlackServer, waits: list[float], length: int
 ) -> None:
     url = "https://s3.example/".ljust(length, "x")
-    send(slack, waits, report_alert(make_report(make_record(spf_aligned=False)), url, url, url))
-    shown = json.dumps(slack.posted[0])
-    assert (url in shown) or "too long for Slack" in shown
+    send(slack, waits, report_alert(make_report(make_failing()), url, url, url))
+    *_, json_line, csv_line = mrkdwn_of({"blocks": slack.posted[0]["blocks"][:-1]})
+    for line, label in ((json_line, "Report as JSON"), (csv_line, "Report as CSV")):
+        assert line == f"<{url}|{label}>" or "too long for Slack" in line
+    last = slack.posted[0]["blocks"][-1]
+    assert last.get("image_url") == url or "too long for Slack" in last["elements"][0]["text"]
+
+
+def test_a_report_too_long_to_load_is_counted_by_what_the_lake_knows() -> None:
+    report = make_report(record_count=20_000, message_count=90_000)
+    shown = show(report_alert(report, None, None, None, failing=300))
+    assert "example.com: 300 messages failing DMARC" in shown
+    assert "300 of 90,000 messages fail DMARC (0.3 %)" in shown
+    assert "delivered" not in shown
 
 
 def test_a_report_without_records_still_makes_an_alert() -> None:
