@@ -90,6 +90,8 @@ def results_by_day(daily: pd.DataFrame) -> go.Figure:
 def failing_by_day(daily: pd.DataFrame) -> go.Figure:
     """Failing messages a day, stacked by what receivers did. Takes `summary.by_day`."""
     failing = int(daily["fail"].sum())
+    if not daily["messages"].any():
+        return _nothing("Failing messages a day")
     if not failing:
         return _nothing("Failing messages a day", "No message failed DMARC on these days.")
     delivered = int(daily["delivered"].sum())
@@ -128,6 +130,7 @@ def results_by_check(checks: pd.DataFrame) -> go.Figure:
             marker={"color": COLOURS[state], "line": {"width": 0}},
             text=[percent(x) if x >= 0.08 else "" for x in shares],
             textposition="inside",
+            textangle=0,
             insidetextanchor="middle",
             insidetextfont={"color": "#ffffff" if state in ("aligned", "fail") else "#10151c"},
             customdata=[
@@ -136,7 +139,9 @@ def results_by_check(checks: pd.DataFrame) -> go.Figure:
             ],
             hovertemplate="%{y}: %{customdata}",
         )
-    figure.update_layout(hovermode="closest", bargap=0.35)
+    # a label that does not fit its segment is hidden, neither turned nor shrunk
+    uniform = {"mode": "hide", "minsize": 11}
+    figure.update_layout(hovermode="closest", bargap=0.35, uniformtext=uniform)
     figure.update_xaxes(tickformat=".0%", range=[0, 1], showgrid=True)
     figure.update_yaxes(showgrid=False, ticklabelstandoff=8)
     return figure
@@ -154,6 +159,7 @@ def _daily(daily: pd.DataFrame, series: list[str], *, title: str, subtitle: str)
             y=daily[name].tolist(),
             name=LABELS[name],
             marker={"color": COLOURS[name], "line": {"width": 0}},
+            width=_DAY_MS * _bar_share(len(days)),
             customdata=[
                 percent(n / t) if t else "" for n, t in zip(daily[name], total, strict=True)
             ],
@@ -161,7 +167,6 @@ def _daily(daily: pd.DataFrame, series: list[str], *, title: str, subtitle: str)
         )
     half = pd.Timedelta(hours=12)
     span = [daily["day"].iloc[0] - half, daily["day"].iloc[-1] + half]
-    figure.update_layout(bargap=0.15 if len(days) <= 120 else 0)
     figure.update_xaxes(
         type="date",
         range=[f"{edge:%Y-%m-%d %H:%M}" for edge in span],
@@ -170,8 +175,15 @@ def _daily(daily: pd.DataFrame, series: list[str], *, title: str, subtitle: str)
         maxallowed=f"{span[1]:%Y-%m-%d %H:%M}",
         **_date_ticks(len(days)),
     )
-    figure.update_yaxes(title="messages", tickformat="~s" if total.max() >= 10_000 else ",d")
+    figure.update_yaxes(tickformat="~s" if total.max() >= 10_000 else ",d")
     return figure
+
+
+def _bar_share(days: int) -> float:
+    """How much of its day a bar covers: slim when there are few, no gaps when there are many."""
+    if days > 120:
+        return 1
+    return 0.25 if days < 4 else 0.84
 
 
 def _date_ticks(days: int) -> dict[str, Any]:

@@ -222,6 +222,10 @@ def _own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
             return spec
 
     class OwnKernel(AsyncKernelManager):
+        @default("transport_encryption")
+        def _encrypt(self) -> str:
+            return "auto"
+
         @default("kernel_spec_manager")
         def _own_specs(self) -> KernelSpecManager:
             return OwnSpecs()

@@ -26,8 +26,8 @@ from dmarckit.tables import MIMETYPE as HTML_MIMETYPE
 FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
 TEMPLATES = Path(__file__).parent / "template"
 _LIBRARIES = ("dmarckit", "pandas", "plotly", "papermill", "nbconvert")
-_TITLE_ROOM = 58
-"""pixels of a figure that its title takes in a notebook; on a page the title is text above"""
+_TITLE_ROOM = 86
+"""pixels that title and legend take in a notebook; on a page they are text above the plot"""
 
 
 @dataclass(frozen=True)
@@ -157,17 +157,32 @@ def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
     subtitle = title.get("subtitle", {}).get("text", "")
     if title and "height" in layout:
         layout["height"] -= _TITLE_ROOM
-        layout["margin"] = layout.get("margin", {}) | {"t": 8}
+        layout["margin"] = layout.get("margin", {}) | {"t": 10}
     data = figure["data"]
+    legend = _legend(data)
+    if legend:
+        layout["showlegend"] = False
     return {
         "kind": "figure",
         "title": plain(title.get("text", "")),
         "subtitle": plain(subtitle),
         "height": layout.get("height", 400),
+        "legend": legend,
         "data": bool(data),
         "json": script_json({"data": data, "layout": layout}),
         "table": _figure_table(data),
     }
+
+
+def _legend(data: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Name, colour and colour on a dark page of each trace; empty when one has no own colour."""
+    colours = [trace.get("marker", {}).get("color") for trace in data]
+    if not all(isinstance(c, str) and re.fullmatch(r"#[0-9a-f]{6}", c) for c in colours):
+        return []
+    return [
+        (plain(trace.get("name", "")), colour, DARK.get(colour, colour))
+        for trace, colour in zip(data, colours, strict=True)
+    ]
 
 
 def _figure_table(data: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

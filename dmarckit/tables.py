@@ -87,7 +87,7 @@ def headline(answer: Answer, measures: pd.DataFrame, window: Window) -> Html:
         f"</p>{f'<ul>{points}</ul>' if points else ''}{help_text}</div>"
         f'<dl class="dk-cards">{cards}</dl>'
         f'<p class="dk-note">{_escape(window)} (UTC), compared with the '
-        f"{words.plural(window.days, 'day')} before.</p>"
+        f"{'day' if window.days == 1 else words.plural(window.days, 'day')} before.</p>"
     )
 
 
@@ -129,8 +129,8 @@ def failing_sources(frame: pd.DataFrame) -> Html:
     done = [_what_was_done(row) for row in frame.itertuples(index=False)]
     columns = [
         Column("source", "Source", under=lambda r: _addresses(r.addresses)),
-        Column("domain", "Sent as"),
         Column("messages", "Failing", "bar"),
+        Column("domain", "Sent as"),
         Column("what", "What failed"),
         Column("done", "What receivers did"),
         Column("reporters", "Reporters", "count"),
@@ -151,7 +151,7 @@ def reports(frame: pd.DataFrame) -> Html:
         Column("messages", "Messages", "count"),
         Column("failing", "Failing", "count"),
         Column("pass_share", "Pass DMARC", "share"),
-        Column("report_id", "Report"),
+        Column("report_id", "Report ID"),
     ]
     caption = "The newest reports"
     periods = [period(begin, end) for begin, end in zip(frame["begin"], frame["end"], strict=True)]
@@ -170,7 +170,7 @@ def refused(frame: pd.DataFrame) -> Html:
         Column("last", "Last received (UTC)", "minute"),
     ]
     caption = "Mails that gave no report"
-    empty = "Every mail of these days was trusted and readable."
+    empty = "No mail of these days was refused or unreadable."
     return table(frame, columns, caption=caption, empty=empty)
 
 
@@ -263,7 +263,7 @@ def _card(name: str, label: str, row: pd.Series[Any]) -> str:
         level = "plain"
     return (
         f"<div><dt>{label}</dt><dd>{value}</dd>"
-        f'<dd class="dk-change {level}">{change or "nothing to compare with"}</dd></div>'
+        f'<dd class="dk-change {level}">{change or "no earlier data"}</dd></div>'
     )
 
 

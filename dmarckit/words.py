@@ -15,7 +15,7 @@ def is_missing(value: object) -> bool:
     >>> is_missing(float("nan")), is_missing(0)
     (True, False)
     """
-    return value is None or value != value  # noqa: PLR0124  NaN and NaT differ from themselves
+    return value is None or value != value
 
 
 def count(value: float | None) -> str:
@@ -79,12 +79,12 @@ def change(now: float | None, before: float | None) -> str:
     if now is None or before is None or is_missing(now) or is_missing(before):
         return ""
     if now == before:
-        return "unchanged"
+        return "unchanged" if now else ""
     sign, difference = ("+" if now > before else "−"), abs(now - before)
     if before < 20 or difference / before >= 10:
         return f"{sign}{count(difference)}"
     share = difference / before * 100
-    return f"{sign}{share:.0f} %" if share >= 1 else f"{sign}<1 %"
+    return f"{sign}{share:.0f} %" if share >= 0.5 else "almost unchanged"
 
 
 def day(value: datetime | None) -> str:

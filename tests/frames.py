@@ -81,7 +81,7 @@ MAIL: dict[str, Any] = {
 
 def _frame(base: dict[str, Any], rows: tuple[dict[str, Any], ...], times: list[str]) -> Any:
     frame = pd.DataFrame([base | row for row in rows], columns=list(base))
-    return frame.astype({time: "datetime64[us, UTC]" for time in times})
+    return frame.astype(dict.fromkeys(times, "datetime64[us, UTC]"))
 
 
 def records(*rows: dict[str, Any]) -> pd.DataFrame:
