@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 TOP_SOURCES = 5
 _DELIVERED = ("none", "pass")
+_STOPPED = ("quarantine", "reject")
 
 
 def summary_message(
@@ -148,13 +149,17 @@ def _failures(failed: int, total: int) -> str:
 
 def _delivered(failing: Sequence[Record]) -> str:
     """Whether the failing messages arrived all the same: the first thing people ask."""
-    failed = sum(r.messages for r in failing)
-    delivered = sum(r.messages for r in failing if (r.disposition or "").lower() in _DELIVERED)
-    if not failed:
-        return ""
-    if not delivered:
+    by_disposition: Counter[str] = Counter()
+    for record in failing:
+        by_disposition[(record.disposition or "").lower()] += record.messages
+    failed = by_disposition.total()
+    delivered = sum(by_disposition[name] for name in _DELIVERED)
+    if delivered:
+        share = "All" if delivered == failed else count(delivered)
+        return f"\n{share} of them delivered all the same."
+    if failed and failed == sum(by_disposition[name] for name in _STOPPED):
         return "\nNone of them was delivered as usual."
-    return f"\n{'All' if delivered == failed else count(delivered)} of them delivered all the same."
+    return ""
 
 
 def _policy(policy: Policy) -> str:

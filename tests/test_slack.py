@@ -277,6 +277,21 @@ def test_an_alert_says_who_what_when_and_where_to_look() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("disposition", "says"),
+    [
+        ("none", "All of them delivered all the same"),
+        ("quarantine", "None of them was delivered as usual"),
+        (None, ""),
+    ],
+)
+def test_what_receivers_did_is_said_when_they_say_it(disposition: str | None, says: str) -> None:
+    report = make_report(make_failing(disposition=disposition))
+    shown = show(report_alert(report, None, None, None))
+    assert says in shown
+    assert ("delivered" in shown) == bool(says)
+
+
 def test_only_the_top_sources_are_listed() -> None:
     failing = [make_failing(f"192.0.2.{n}", n) for n in range(1, 9)]
     shown = show(report_alert(make_report(*failing), None, None, None))
