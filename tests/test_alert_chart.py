@@ -54,6 +54,11 @@ def test_the_bars_show_the_shares() -> None:
     )
 
 
+def test_one_failure_in_a_million_is_still_seen() -> None:
+    report = make_report(make_record(messages=999_999), make_failing())
+    assert pixels(alert_chart(report), FAIL) > 100
+
+
 def test_provider_domain_period_and_numbers_are_written(words: list[str]) -> None:
     alert_chart(make_report(make_record(messages=3), make_record(messages=1, dkim_aligned=False)))
     assert words[:2] == ["Example Mail", "example.com  ·  2026-11-01  ·  4 messages"]
