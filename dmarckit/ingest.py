@@ -112,7 +112,8 @@ def new_objects(mails: Storage, lake: Lake, retry: Sequence[str] = ()) -> list[S
     listed = [o for o in mails.list() if (o.key, o.etag) not in ledger - again]
     # only what is still there is taken out of the ledger
     lake.write.forget_mails([o.key for o in listed if (o.key, o.etag) in again])
-    return listed
+    # Amazon lists in key order; some other S3 servers do so only folder by folder
+    return sorted(listed, key=lambda o: o.key)
 
 
 def _chunks(

@@ -82,13 +82,14 @@ class Location:
                 f"cannot {doing} table {name} in {self.url}: {one_line(error, 300)}; {self.advice}"
             ) from error
 
-    def read(self, files: Sequence[str], columns: Sequence[str]) -> pa.Table:
-        """Some columns of some data files (never of partition columns)."""
+    def read(self, files: Sequence[str], schema: pa.Schema) -> pa.Table:
+        """Some columns of some data files (never partition columns), in these types."""
         import pyarrow.dataset
 
         paths, filesystem = self._paths(files)
         data = pyarrow.dataset.dataset(paths, format="parquet", filesystem=filesystem)
-        return data.to_table(columns=list(columns))
+        # Delta writes some files with string views, which few Arrow functions take
+        return data.to_table(columns=schema.names).cast(schema)
 
     def dataset(self, files: Sequence[str], schema: pa.Schema) -> Any:
         """The data files as one dataset, partition column included."""

