@@ -106,7 +106,7 @@ def _result_bar(axes: Axes, bottom: float, label: str, passing: int, total: int)
     edge = min(max(share, 0.006), 0.994) if 0 < share < 1 else share
     axes.barh(bottom + 0.28, edge, height=0.4, color=PASS)
     axes.barh(bottom + 0.28, 1 - edge, left=edge, height=0.4, color=FAIL)
-    if edge == share != round(share):
+    if edge == share and 0 < share < 1:
         axes.plot([edge, edge], [bottom + 0.08, bottom + 0.48], color=BACKGROUND, lw=1.5)
     passed = f"{count(passing)} pass ({percent(share)})"
     failed = f"{count(failing)} fail ({percent(failing / total)})"
