@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from dmarckit.words import count, percent, plural
+from dmarckit.words import count, is_missing, percent, plural
 
 LOW_PASS_SHARE = 0.98
 """below it a domain needs a look: what is usual when every sender is set up and some mail is
@@ -62,8 +63,9 @@ def answer(
 
 def _domains(look: pd.DataFrame) -> list[str]:
     points = []
+    row: Any
     for row in look.head(3).itertuples():
-        fell = f", {percent(row.before)} before" if row.before == row.before else ""
+        fell = "" if is_missing(row.before) else f", {percent(row.before)} before"
         policy = (
             f"its policy is p={row.policy}"
             if isinstance(row.policy, str)
@@ -79,11 +81,12 @@ def _domains(look: pd.DataFrame) -> list[str]:
 
 def _sources(sources: pd.DataFrame, look: pd.DataFrame) -> list[str]:
     top = sources[sources["domain"].isin(look["domain"])].head(1)
-    return [
-        f"Most failing messages came from {row.source}: "
-        f"{plural(row.messages, 'message')} as {row.domain}."
-        for row in top.itertuples()
-    ]
+    points = []
+    row: Any
+    for row in top.itertuples():
+        sent = f"{plural(row.messages, 'message')} as {row.domain}"
+        points.append(f"Most failing messages came from {row.source}: {sent}.")
+    return points
 
 
 def _refused(refused: pd.DataFrame) -> list[str]:

@@ -198,7 +198,7 @@ def _results_title(daily: pd.DataFrame, messages: int, failing: int) -> str:
     if not failing:
         return f"All {plural(messages, 'message')} pass DMARC"
     text = f"{percent(1 - failing / messages)} of {plural(messages, 'message')} pass DMARC"
-    worst = daily.loc[daily["fail"].idxmax()]
+    worst = daily.iloc[daily["fail"].to_numpy().argmax()]
     if worst["fail"] >= 10 and worst["fail"] >= 3 * daily["fail"].median():
         return f"{text}; most failures on {long_day(worst['day'])} ({count(worst['fail'])})"
     return f"{text}; {count(failing)} fail"

@@ -87,7 +87,7 @@ def build_page(
     folder = Path(tempfile.mkdtemp(prefix="dmarckit-page-"))
     target = folder / f"{notebook.stem}.ipynb"
     try:
-        nbformat.write(source, target)
+        nbformat.write(source, target)  # type: ignore[no-untyped-call]
         known = papermill.inspect_notebook(target)
         _check_parameters(notebook.stem, given, known)
     except BaseException:
@@ -134,7 +134,8 @@ def _store(storage: Storage, key: str, page: bytes) -> None:
 
 def _read(notebook: Path) -> nbformat.NotebookNode:
     try:
-        return nbformat.read(notebook, as_version=4)
+        read: nbformat.NotebookNode = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
+        return read
     except OSError as error:
         raise PageError(f"cannot read notebook {notebook}: {error.strerror}") from error
     except (ValueError, nbformat.ValidationError) as error:
@@ -183,7 +184,7 @@ def _execute(
     logging.getLogger("papermill").setLevel(logging.ERROR)
     failed = f"notebook {target.stem} failed"
     try:
-        return papermill.execute_notebook(
+        executed: nbformat.NotebookNode = papermill.execute_notebook(
             notebook,
             target,
             dict(parameters),
@@ -193,6 +194,7 @@ def _execute(
             execution_timeout=timeout,
             kernel_manager_class=_own_kernel(target.parent, config),
         )
+        return executed
     except PapermillExecutionError as error:
         reason = f"{error.ename}: {(str(error.evalue).strip() or '-').splitlines()[-1]}"
         where = f"{failed} in cell [{error.exec_count}]"

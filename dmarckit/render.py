@@ -21,7 +21,7 @@ from traitlets.config import Config
 
 from dmarckit.charts import DARK
 from dmarckit.errors import one_line
-from dmarckit.tables import MIMETYPE as HTML_MIMETYPE
+from dmarckit.markup import MIMETYPE as HTML_MIMETYPE
 
 FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
 TEMPLATES = Path(__file__).parent / "template"
@@ -52,7 +52,7 @@ def render(
     """
     sections = _sections(notebook)
     charts = [p for s in sections for p in s.parts if p["kind"] == "figure"]
-    exporter = TemplateExporter(
+    exporter: Any = TemplateExporter(  # type: ignore[no-untyped-call]
         config=Config({"TemplateExporter": {"template_name": "dmarckit"}}),
         extra_template_basedirs=[str(TEMPLATES)],
         file_extension=".html",

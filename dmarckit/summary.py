@@ -263,9 +263,10 @@ def _spread(
 
 def _commonest(rows: pd.DataFrame, keys: list[str], column: str) -> pd.Series[str]:
     """The value of `column` with the most messages, indexed by `keys`."""
-    sums = rows.groupby([*keys, column], dropna=False, as_index=False)["messages"].sum()
+    sums = rows.groupby([*keys, column], dropna=False)["messages"].sum().reset_index()
     sums = sums.sort_values(["messages", column], ascending=[False, True])
-    return sums.groupby(keys, dropna=False)[column].first()
+    commonest: pd.Series[str] = sums.groupby(keys, dropna=False)[column].first()
+    return commonest
 
 
 @cache

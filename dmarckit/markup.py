@@ -1,0 +1,140 @@
+"""Frames → HTML tables in general: cells, escaping, and how a notebook or page shows them.
+
+`escape` is applied to whatever comes from a frame; a cell is written by the kind of its column.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+
+from dmarckit import words
+from dmarckit.errors import one_line
+
+MIMETYPE = "application/vnd.dmarckit.v1+html"
+"""how a page takes an `Html` from a notebook: without the style sheet, which it has already"""
+
+
+LONG = 28
+"""characters from which a text may be broken anywhere instead of widening its column"""
+
+
+@dataclass(frozen=True)
+class Html:
+    """A finished piece of HTML that notebooks and pages show as it is."""
+
+    markup: str
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        styled = f'<style>{_style()}</style><div class="dk">{self.markup}</div>'
+        return {MIMETYPE: self.markup, "text/html": styled}
+
+    def _repr_html_(self) -> str:
+        return self._repr_mimebundle_()["text/html"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: the frame's column, its heading, and how a value is written."""
+
+    key: str
+    heading: str
+    kind: str = "text"
+    """a key of `_KINDS`, or ``bar``: a count with a bar against the largest"""
+    under: Callable[[Any], str] | None = None
+    """row → plain text in small print under the value"""
+
+
+def table(frame: pd.DataFrame, columns: Sequence[Column], *, caption: str, empty: str) -> Html:
+    """One row a row of `frame`; without rows only the sentence `empty`."""
+    if frame.empty:
+        return Html(f'<p class="dk-empty">{escape(empty)}</p>')
+    head = "".join(
+        f'<th scope="col" class="{column.kind}">{escape(column.heading)}</th>' for column in columns
+    )
+    largest = {c.key: frame[c.key].max() for c in columns if c.kind == "bar"}
+    body = "".join(
+        f"<tr>{''.join(_cell(c, row, largest.get(c.key), c is columns[0]) for c in columns)}</tr>"
+        for row in frame.itertuples(index=False)
+    )
+    label = escape(caption)
+    return Html(
+        f'<div class="dk-scroll" role="region" aria-label="{label}" tabindex="0">'
+        f'<table class="dk-table"><caption>{label}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+@cache
+def _style() -> str:
+    return files("dmarckit").joinpath("template/dmarckit/parts.css").read_text(encoding="utf-8")
+
+
+def escape(value: object, limit: int = 300) -> str:
+    """Outside text as HTML text or attribute value, on one line.
+
+    >>> escape('"><img onerror=x>')
+    '&quot;&gt;&lt;img onerror=x&gt;'
+    """
+    return html.escape(one_line(value, limit))
+
+
+def _text(value: object) -> str:
+    if words.is_missing(value) or value == "":
+        return f'<span class="dk-missing">{words.MISSING}</span>'
+    # bdi: right-to-left text in one cell must not turn its neighbours round
+    return f"<bdi>{escape(value)}</bdi>"
+
+
+def _share(value: float) -> str:
+    if words.is_missing(value):
+        return f'<span class="dk-missing">{words.NO_DATA}</span>'
+    return words.percent(value)
+
+
+def _bar(value: float, largest: float) -> str:
+    width = value / largest if largest else 0
+    return f'{words.count(value)}<span class="dk-meter"><i style="width:{width:.1%}"></i></span>'
+
+
+def _pill(names: dict[str, str], levels: dict[str, str]) -> Callable[[Any], str]:
+    def cell(value: Any) -> str:
+        if words.is_missing(value):
+            return _text(None)
+        shown = escape(names.get(value, value), 40)
+        return f'<span class="dk-pill {levels.get(value, "plain")}">{shown}</span>'
+
+    return cell
+
+
+_KINDS: dict[str, Callable[[Any], str]] = {
+    "text": _text,
+    "count": words.count,
+    "share": _share,
+    "day": words.day,
+    "minute": words.minute,
+    "period": _text,
+    "policy": _pill({}, {"none": "warning", "quarantine": "plain", "reject": "good"}),
+    "outcome": _pill(
+        {"not_a_report": "no report"}, {"untrusted": "warning", "unreadable": "warning"}
+    ),
+}
+
+
+def _cell(column: Column, row: Any, largest: float | None, is_head: bool) -> str:
+    value = getattr(row, column.key)
+    shown = _bar(value, largest) if largest is not None else _KINDS[column.kind](value)
+    if column.under and (small := column.under(row)):
+        shown += f"<small>{escape(small)}</small>"
+    sort = (
+        "" if column.kind == "text" or words.is_missing(value) else f' data-sort="{escape(value)}"'
+    )
+    tag = 'th scope="row"' if is_head else "td"
+    long = " long" if column.kind == "text" and len(str(value)) > LONG else ""
+    return f'<{tag} class="{column.kind}{long}"{sort}>{shown}</{tag[:2]}>'
