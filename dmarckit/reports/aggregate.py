@@ -188,6 +188,8 @@ def _read_damaged(
         found = roots(decoded(b"".join(chunks), common), common)
     except UnreadableReport as error:
         raise (strict if isinstance(strict, NotWellFormed) else error) from None
+    if isinstance(strict, NotWellFormed):
+        common.add(f"{strict}; repaired")
     for text in found:
         warnings = common.copy()
         try:
