@@ -24,6 +24,9 @@ MIMETYPE = "application/vnd.dmarckit.v1+html"
 LONG = 28
 """characters from which a text may be broken anywhere instead of widening its column"""
 
+TALL = 25
+"""rows from which a table scrolls inside a box"""
+
 
 @dataclass(frozen=True)
 class Html:
@@ -64,8 +67,9 @@ def table(frame: pd.DataFrame, columns: Sequence[Column], *, caption: str, empty
         for row in frame.itertuples(index=False)
     )
     label = escape(caption)
+    tall = " tall" if len(frame) > TALL else ""
     return Html(
-        f'<div class="dk-scroll" role="region" aria-label="{label}" tabindex="0">'
+        f'<div class="dk-scroll{tall}" role="region" aria-label="{label}" tabindex="0">'
         f'<table class="dk-table"><caption>{label}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )

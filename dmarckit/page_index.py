@@ -13,7 +13,9 @@ from dmarckit.models import StoredObject
 from dmarckit.render import TEMPLATES, versions
 
 INDEX = "index.html"
-_KEY = re.compile(r"(?P<notebook>[^/]+)/(?P<day>\d{4}-\d\d-\d\d)(~(?P<parameters>.*)~\w{8})?\.html")
+_KEY = re.compile(
+    r"(?P<notebook>[\w-]+)/(?P<day>\d{4}-\d\d-\d\d)(\.(?P<words>[\w.-]*)\.[0-9a-f]{8})?\.html"
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ def index_page(objects: Iterable[StoredObject]) -> bytes:
     groups: dict[str, list[Entry]] = {}
     for stored in objects:
         if found := _KEY.fullmatch(stored.key):
-            parameters = (found["parameters"] or "").replace(",", ", ")
+            words = (found["words"] or "").split(".")
+            parameters = ", ".join(word.replace("-", " ", 1) for word in words)
             entry = Entry(quote(stored.key), found["day"], parameters, stored.size)
             groups.setdefault(found["notebook"], []).append(entry)
     ordered = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import hashlib
 import json
@@ -98,7 +99,7 @@ def build_page(
     page = render(executed, name=notebook.stem, parameters=_values(given, known), built=built)
     return Page(
         notebook=notebook.stem,
-        key=page_key(notebook.stem, given, built.date()),
+        key=page_key(notebook.stem, _unusual(given, known), built.date()),
         title=title_of(executed, notebook.stem),
         html=page,
         executed=executed,
@@ -107,14 +108,22 @@ def build_page(
 
 
 def page_key(notebook: str, parameters: Mapping[str, Any], day: date) -> str:
-    """``overview/2026-11-24.html``; with parameters also their values and a hash of them."""
-    name = re.sub(r"[^a-z0-9_-]+", "-", notebook.lower()).strip("-") or "page"
+    """``overview/2026-11-24.html``; with parameters also their values and a hash of them.
+
+    >>> page_key("overview", {"days": 7}, date(2026, 11, 24))
+    'overview/2026-11-24.days-7.9789fa86.html'
+    """
+    name = _slug(notebook) or "page"
     if not parameters:
         return f"{name}/{day:%Y-%m-%d}.html"
     text = json.dumps(dict(parameters), sort_keys=True, default=str)
-    words = ",".join(f"{key}={value}" for key, value in sorted(parameters.items()))
-    slug = re.sub(r"[^a-z0-9=.,_-]+", "-", words.lower()).strip("-.,")[:60]
-    return f"{name}/{day:%Y-%m-%d}~{slug}~{hashlib.sha256(text.encode()).hexdigest()[:8]}.html"
+    words = ".".join(_slug(f"{key} {value}") for key, value in sorted(parameters.items()))[:60]
+    return f"{name}/{day:%Y-%m-%d}.{words}.{hashlib.sha256(text.encode()).hexdigest()[:8]}.html"
+
+
+def _slug(text: str) -> str:
+    """Text as it may stand in a key and an address without escaping."""
+    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")
 
 
 def publish(page: Page, storage: Storage) -> str:
@@ -162,6 +171,18 @@ def _values(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, tup
         key: (given[key] if key in given else _Written(about["default"]), about["help"])
         for key, about in known.items()
     }
+
+
+def _unusual(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that differ from the notebook's defaults."""
+    return {key: value for key, value in given.items() if repr(value) != _default(known[key])}
+
+
+def _default(about: Mapping[str, str]) -> str:
+    try:
+        return repr(ast.literal_eval(about["default"]))
+    except (ValueError, SyntaxError):  # an expression: it is never the same
+        return ""
 
 
 class _Written(str):

@@ -109,12 +109,12 @@ def by_domain(
     return table[columns].sort_values(order, ascending=[False, False, True], ignore_index=True)
 
 
-def failing_sources(records: pd.DataFrame, limit: int = 20) -> pd.DataFrame:
+def failing_sources(records: pd.DataFrame) -> pd.DataFrame:
     """One row a network (IPv4 /24, IPv6 /48) and domain, most failing messages first.
 
     Columns: `source` (the address when there is only one), `domain`, `messages` (failing
     ones), the same by `OUTCOMES`, `dkim` and `spf` (the commonest state, see `STATES`),
-    `addresses`, `reporters` (numbers), `first_day`, `last_day`. At most `limit` rows.
+    `addresses`, `reporters` (numbers), `first_day`, `last_day`.
     """
     rows = _with_results(records)
     rows = rows[(rows["result"] == "fail") & (rows["messages"] > 0)]
@@ -143,7 +143,7 @@ def failing_sources(records: pd.DataFrame, limit: int = 20) -> pd.DataFrame:
     columns += ["reporters", "first_day", "last_day"]
     order = ["messages", "source", "domain"]
     table = table.sort_values(order, ascending=[False, True, True], ignore_index=True)
-    return table[columns].head(limit)
+    return table[columns]
 
 
 def newest_reports(reports: pd.DataFrame, limit: int = 15) -> pd.DataFrame:

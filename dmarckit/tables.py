@@ -63,8 +63,10 @@ def domains(frame: pd.DataFrame) -> Html:
     return table(frame, columns, caption=caption, empty="No domain has a report on these days.")
 
 
-def failing_sources(frame: pd.DataFrame) -> Html:
-    """Takes `summary.failing_sources`."""
+def failing_sources(frame: pd.DataFrame, limit: int = 15) -> Html:
+    """Takes `summary.failing_sources`; beyond `limit` rows only says how many there are."""
+    rest = frame.iloc[limit:]
+    frame = frame.head(limit)
     what = [_what_failed(row) for row in frame.itertuples(index=False)]
     done = [_what_was_done(row) for row in frame.itertuples(index=False)]
     columns = [
@@ -79,19 +81,24 @@ def failing_sources(frame: pd.DataFrame) -> Html:
     ]
     caption = "Sources of failing messages, the largest first"
     empty = "No message failed DMARC on these days."
-    return table(frame.assign(what=what, done=done), columns, caption=caption, empty=empty)
+    rows = frame.assign(what=what, done=done)
+    shown = table(rows, columns, caption=caption, empty=empty)
+    if rest.empty:
+        return shown
+    more = words.plural(len(rest), "smaller source")
+    sent = words.plural(rest["messages"].sum(), "failing message")
+    return Html(f'{shown.markup}<p class="dk-note">And {more} with {sent} in all.</p>')
 
 
 def reports(frame: pd.DataFrame) -> Html:
     """Takes `summary.newest_reports`."""
     columns = [
-        Column("reporter", "Reporter"),
+        Column("reporter", "Reporter", under=lambda r: str(r.report_id or "")),
         Column("domain", "Domain"),
         Column("period", "Period (UTC)", "period"),
         Column("messages", "Messages", "count"),
         Column("failing", "Failing", "count"),
         Column("pass_share", "Pass DMARC", "share"),
-        Column("report_id", "Report ID"),
     ]
     caption = "The newest reports"
     periods = [period(begin, end) for begin, end in zip(frame["begin"], frame["end"], strict=True)]
