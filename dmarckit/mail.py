@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from dmarckit.errors import LimitExceeded, NotAReport
-from dmarckit.mime import BLANK, Walk, decoded, message_start, split, with_blank_lines
+from dmarckit.mime import Walk, decoded, message_start, split, with_blank_lines
 from dmarckit.models import Limits, Mail
-from dmarckit.verdict import Headers, first, verdict, without_comments
+from dmarckit.verdict import verdict, without_comments
 
 _KNOWN_HEADER = re.compile(
     rb"(?im)^(?:from|to|subject|date|received|message-id|return-path|mime-version|content-type"
@@ -26,8 +26,8 @@ def is_mail(raw: bytes) -> bool:
     head = raw[start : start + 65536]
     if not _HEADER_LINE.match(head):
         return False
-    blank = BLANK.search(head)
-    return _KNOWN_HEADER.search(head, 0, blank.start() if blank else len(head)) is not None
+    ends = [end for end in (head.find(b"\n\n"), head.find(b"\n\r\n")) if end >= 0]
+    return _KNOWN_HEADER.search(head, 0, min(ends, default=len(head))) is not None
 
 
 def read_mail(raw: bytes, limits: Limits, authserv_id: str = "amazonses.com") -> Mail:
@@ -45,22 +45,16 @@ def read_mail(raw: bytes, limits: Limits, authserv_id: str = "amazonses.com") ->
     if not is_mail(raw):
         raise NotAReport("not a mail: it does not begin with mail headers")
     part = split(with_blank_lines(raw), message_start(raw[:4096]), len(raw))
-    headers: Headers = [
-        (name.lower(), _unfolded(value)) for name, value in part.headers.raw_items()
-    ]
+    headers = part.headers
     walk = Walk(limits)
     walk.visit(part, 0, 0)
     return Mail(
-        from_domain=_from_domain(first(headers, "from")),
+        from_domain=_from_domain(headers.get("from")),
         verdict=verdict(headers, authserv_id),
         attachments=tuple(walk.found),
-        subject=decoded(first(headers, "subject")),
-        message_id=first(headers, "message-id"),
+        subject=decoded(headers.get("subject")),
+        message_id=headers.get("message-id"),
     )
-
-
-def _unfolded(value: str) -> str:
-    return value.replace("\r", "").replace("\n", "") if "\n" in value or "\r" in value else value
 
 
 def _from_domain(value: str | None) -> str | None:

@@ -14,33 +14,53 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.header import decode_header, make_header
 from email.message import Message
-from email.parser import HeaderParser
+from email.utils import collapse_rfc2231_value
 
 from dmarckit.errors import LimitExceeded
 from dmarckit.models import Attachment, Limits
 
 HEADER_BYTES = 1_000_000
 """largest header block of a mail, and of all its parts together; real ones stay below 100 kB"""
-PARAMETER_BYTES = 8_000
-"""of a Content-Type or Content-Disposition header, what is looked at"""
+PARAMETER_CHARACTERS = 8_000
+"""of a header with encoded parameters, what is looked at"""
 DEPTH = 20
 """multiparts within multiparts"""
 
+Headers = dict[str, str]
+"""name in lower case → value of the topmost header with that name, unfolded"""
+
 _FROM_LINE = re.compile(rb"\s*>?From [^\r\n]*\r?\n")
-BLANK = re.compile(rb"\r?\n\r?\n|\r\r")
+_HEADER = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)\n?")
+_BODY = (b"<", b"--", b"{")
+_PARAMETERS = {
+    name: re.compile(rf'(?:^|[;\s]){name}\s*=\s*(?:"([^"\\]*)"|([^\s;"]+))', re.IGNORECASE)
+    for name in ("boundary", "filename", "name")
+}
+_WANTED = frozenset(
+    {
+        b"authentication-results",
+        b"content-disposition",
+        b"content-transfer-encoding",
+        b"content-type",
+        b"from",
+        b"message-id",
+        b"subject",
+        b"x-ses-spam-verdict",
+        b"x-ses-virus-verdict",
+    }
+)
 _ALMOST_BLANK = re.compile(rb"(?m)^[ \t]+(?=\r?$)")
 _UUENCODED = re.compile(rb"(?m)^begin [0-7]{3,4} ([^\r\n]{1,255})\r?\n")
 _FIRST_BOUNDARY = re.compile(rb"(?mi)^--([^\r\n]{1,200}?)[ \t]*\r?\nContent-")
 _PLAIN = (b"<?xml", b"<feedback", b"{", b"\x1f\x8b", b"PK\x03\x04")
 _NOT_REPORTS = ("image/", "audio/", "video/", "font/", "text/html", "text/css", "text/calendar")
-_headers = HeaderParser()
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """A mail or a part of one: its headers, and where in `raw` its body is."""
 
-    headers: Message
+    headers: Headers
     raw: bytes
     start: int
     end: int
@@ -49,25 +69,49 @@ class Part:
     def body(self) -> bytes:
         return self.raw[self.start : self.end]
 
+    @property
+    def content_type(self) -> str:
+        """Lower case, without parameters; ``text/plain`` when there is none (RFC 2045)."""
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return kind if kind.count("/") == 1 else "text/plain"
+
 
 def split(raw: bytes, start: int, end: int) -> Part:
-    """The part that lies between `start` and `end`, split at its first empty line."""
-    if raw.startswith((b"\n", b"\r\n"), start, end):
-        return Part(Message(), raw, raw.index(b"\n", start) + 1, end)
-    blank = BLANK.search(raw, start, min(end, start + HEADER_BYTES))
-    if blank is None and end - start > HEADER_BYTES:
-        raise LimitExceeded(f"a header block is larger than {HEADER_BYTES:,} bytes")
-    block = raw[start : blank.start() if blank else end]
+    """The part that lies between `start` and `end`: its headers, and the body behind them.
+
+    An empty line ends the headers, and so does a line that neither is a header nor is
+    followed by one. Of several headers with one name the topmost is kept.
+    """
+    headers: Headers = {}
+    position = start
+    while position < end:
+        header = _HEADER.match(raw, position, end)
+        if header:
+            name = header[1].lower()
+            if name in _WANTED:
+                headers.setdefault(name.decode("ascii"), _value(header[2]))
+            position = header.end()
+        else:
+            line_end = raw.find(b"\n", position, end) + 1 or end
+            line = raw[position:line_end].strip()
+            if not line:
+                position = line_end
+                break
+            if line.startswith(_BODY) or not _HEADER.match(raw, line_end, end):
+                break
+            position = line_end
+        if position - start > HEADER_BYTES:
+            raise LimitExceeded(f"a header block is larger than {HEADER_BYTES:,} bytes")
+    return Part(headers, raw, position, end)
+
+
+def _value(sent: bytes) -> str:
+    """A header's value, unfolded; what is no UTF-8 is taken as Latin-1."""
     try:
-        text = block.decode()
+        text = sent.decode()
     except UnicodeDecodeError:
-        text = block.decode("latin-1")
-    headers = _headers.parsestr(text)
-    for name in ("content-type", "content-disposition"):
-        # the standard library takes quadratic time for the parameters
-        if len(headers.get(name, "")) > PARAMETER_BYTES:
-            headers.replace_header(name, headers[name][:PARAMETER_BYTES])
-    return Part(headers, raw, blank.end() if blank else end, end)
+        text = sent.decode("latin-1")
+    return text.replace("\r", "").replace("\n", "").rstrip()
 
 
 @dataclass(slots=True)
@@ -80,7 +124,7 @@ class Walk:
     header_bytes: int = 0
 
     def visit(self, part: Part, depth: int, mails: int) -> None:
-        kind = part.headers.get_content_type()
+        kind = part.content_type
         if kind.startswith("multipart/"):
             children = list(self._children(part))
             if children:
@@ -95,7 +139,7 @@ class Walk:
     def _visit_children(self, children: list[Part], depth: int, mails: int) -> None:
         if depth >= DEPTH:
             raise LimitExceeded(f"MIME parts are nested deeper than {DEPTH} levels")
-        kinds = [child.headers.get_content_type() for child in children]
+        kinds = [child.content_type for child in children]
         failure_report = "message/feedback-report" in kinds
         for child, kind in zip(children, kinds, strict=True):
             if failure_report and not kind.startswith("multipart/"):
@@ -132,12 +176,9 @@ class Walk:
 
 def _boundary(part: Part) -> bytes | None:
     """The boundary of a multipart; where its header lost it, the first line that may be one."""
-    try:
-        named = part.headers.get_boundary()
-    except (ValueError, LookupError, TypeError):
-        named = None
+    named = _parameter(part.headers.get("content-type", ""), "boundary")
     if named:
-        return named.encode("utf-8", "surrogateescape")
+        return named.encode()
     line = _FIRST_BOUNDARY.search(part.raw, part.start, min(part.end, part.start + 65536))
     return line[1] if line else None
 
@@ -224,12 +265,28 @@ def _uuencoded(text: bytes) -> Iterator[Attachment]:
         yield Attachment(name, "application/octet-stream", payload)
 
 
-def _file_name(headers: Message) -> str | None:
+def _file_name(headers: Headers) -> str | None:
+    """The name that Content-Disposition or Content-Type gives; only ever shown."""
+    name = _parameter(headers.get("content-disposition", ""), "filename")
+    name = name or _parameter(headers.get("content-type", ""), "name")
+    return decoded(name)
+
+
+def _parameter(header: str, name: str) -> str | None:
+    """A parameter of a header; encoded and continued ones (RFC 2231) as well."""
+    found = _PARAMETERS[name].search(header)
+    if found:
+        return found[1] or found[2]
+    if f"{name}*" not in header.lower():
+        return None
+    message = Message()
+    # the standard library takes quadratic time for many parameters
+    message["Content-Type"] = header[:PARAMETER_CHARACTERS]
     try:
-        name = headers.get_filename()
+        value = message.get_param(name)
+        return collapse_rfc2231_value(value) if value else None
     except (ValueError, LookupError, TypeError):
         return None
-    return decoded(name)
 
 
 def message_start(head: bytes) -> int:
@@ -240,7 +297,7 @@ def message_start(head: bytes) -> int:
 
 def with_blank_lines(raw: bytes) -> bytes:
     """`raw`, or, where some gateway put blanks into every empty line, with these taken out."""
-    if b"\n\n" in raw or b"\n\r\n" in raw or b"\r\r" in raw:
+    if b"\n\n" in raw or b"\n\r\n" in raw:
         return raw
     return _ALMOST_BLANK.sub(b"", raw)
 

@@ -10,24 +10,25 @@ envelope sender such as ``"; dmarc=pass"@example.net`` changes nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from dmarckit.models import Verdict
 
-Headers = list[tuple[str, str]]
-"""(name in lower case, unfolded value), topmost first"""
-
 _RESULT = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:/\s*\d+\s*)?=\s*([A-Za-z][\w-]*)(?=\s|$)")
 _HEADER_FROM = re.compile(r"(?:^|\s)header\.from\s*=\s*(\S+)", re.IGNORECASE)
-_SPECIAL = re.compile(r'[()"\\]')
+_PIECES = re.compile(r'[()"]|\\.?|[^()"\\]+', re.DOTALL)
 # from worst to best; an unknown word ranks with the errors, never above none
 _RANK = {"fail": 0, "permerror": 1, "temperror": 2, "none": 4, "bestguesspass": 4, "pass": 5}
 
 
-def verdict(headers: Headers, authserv_id: str) -> Verdict:
-    """The verdict in `headers`; every field is None that no trustworthy header gives."""
-    spam = first(headers, "x-ses-spam-verdict")
-    virus = first(headers, "x-ses-virus-verdict")
-    dmarc, dmarc_domain, spf, dkim = _results(first(headers, "authentication-results"), authserv_id)
+def verdict(headers: Mapping[str, str], authserv_id: str) -> Verdict:
+    """The verdict in `headers` (lower-case name → topmost value).
+
+    Every field is None that no trustworthy header gives.
+    """
+    spam = headers.get("x-ses-spam-verdict")
+    virus = headers.get("x-ses-virus-verdict")
+    dmarc, dmarc_domain, spf, dkim = _results(headers.get("authentication-results"), authserv_id)
     return Verdict(
         dmarc=dmarc,
         dmarc_domain=dmarc_domain,
@@ -38,14 +39,6 @@ def verdict(headers: Headers, authserv_id: str) -> Verdict:
     )
 
 
-def first(headers: Headers, name: str) -> str | None:
-    """The topmost header `name` (lower case)."""
-    for each, value in headers:
-        if each == name:
-            return value
-    return None
-
-
 def without_comments(text: str) -> str:
     """`text` without RFC 5322 comments (nested, escaped) and quoted strings.
 
@@ -54,30 +47,26 @@ def without_comments(text: str) -> str:
     >>> without_comments('a (b (c) d) "e; (f" g')
     'a     g'
     """
-    if not _SPECIAL.search(text):
-        return text
     kept = []
     depth = 0
-    quoted = escaped = False
-    for character in text:
-        if escaped:
-            escaped = False
-        elif character == "\\":
-            escaped = True
-        elif quoted:
-            quoted = character != '"'
-        elif character == "(":
+    quoted = False
+    for piece in _PIECES.findall(text):
+        if piece[0] == "\\":
+            continue
+        if quoted:
+            quoted = piece != '"'
+        elif piece == "(":
             depth += 1
             kept.append(" ")
-        elif character == ")" and depth:
-            depth -= 1
+        elif piece == ")":
+            depth = max(depth - 1, 0)
         elif depth:
-            pass
-        elif character == '"':
+            continue
+        elif piece == '"':
             quoted = True
             kept.append(" ")
         else:
-            kept.append(character)
+            kept.append(piece)
     return "".join(kept)
 
 

@@ -13,7 +13,8 @@ What a value may be, and what is done with others:
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from dmarckit.models import DkimResult, Reason, Record, SpfResult
 from dmarckit.reports.feed import Tree
@@ -42,6 +43,8 @@ SYNONYMS = {"hardfail": "fail", "hard_fail": "fail", "hard-fail": "fail", "soft_
             "passed": "pass", "failed": "fail", "accept": "none"}  # fmt: skip
 _CACHED = 20_000
 _NOTHING: Tree = {}
+_Sent = tuple[Any, ...]
+Result = TypeVar("Result")
 
 
 class RecordMaker:
@@ -49,8 +52,8 @@ class RecordMaker:
 
     def __init__(self, warnings: Warnings) -> None:
         self._warnings = warnings
-        self._dkim: dict[tuple[str | None, ...], DkimResult] = {}
-        self._spf: dict[tuple[str | None, ...], SpfResult] = {}
+        self._dkim: dict[_Sent, DkimResult] = {}
+        self._spf: dict[_Sent, SpfResult] = {}
         self.made = 0
 
     def make(self, tree: Tree) -> Record:
@@ -59,26 +62,15 @@ class RecordMaker:
         Raises `UnreadableReport` when it has no ``count`` that is a number.
         """
         self.made += 1
-        warnings = self._warnings
         row = self._one(tree, "row", "record")
         evaluated = self._one(row, "policy_evaluated", "row")
-        identifiers = self._one(tree, "identifiers", "record")
-        results = self._one(tree, "auth_results", "record")
         if not evaluated and "policy_evaluated" in tree:
             evaluated = self._one(tree, "policy_evaluated", "record")
-        sent = row.get("count")
-        if type(sent) is str and sent.isdecimal() and sent.isascii() and len(sent) < 16:
-            messages = int(sent)
-        else:
-            messages = count(self._text(row, "count", "row"), "row/count", warnings, self._place)
-        ip = self._text(row, "source_ip", "row")
-        if ip is not None:
-            ip, wrong = address(ip)
-            if wrong:
-                warnings.add(f"source_ip: {quoted(row['source_ip'])} {wrong}", self._place)
+        identifiers = self._one(tree, "identifiers", "record")
+        results = self._one(tree, "auth_results", "record")
         return Record(
-            ip,
-            messages,
+            self._source_ip(row),
+            self._messages(row),
             self._word(evaluated, "disposition", "policy_evaluated", DISPOSITIONS),
             self._aligned(evaluated, "dkim"),
             self._aligned(evaluated, "spf"),
@@ -89,6 +81,21 @@ class RecordMaker:
             self._dkim_results(results) if "dkim" in results else (),
             self._spf_results(results) if "spf" in results else (),
         )
+
+    def _messages(self, row: Tree) -> int:
+        sent = row.get("count")
+        if type(sent) is str and sent.isdecimal() and sent.isascii() and len(sent) < 16:
+            return int(sent)
+        return count(self._text(row, "count", "row"), "row/count", self._warnings, self._place)
+
+    def _source_ip(self, row: Tree) -> str | None:
+        sent = self._text(row, "source_ip", "row")
+        if sent is None:
+            return None
+        ip, wrong = address(sent)
+        if wrong:
+            self._warnings.add(f"source_ip: {quoted(sent)} {wrong}", self._place)
+        return ip
 
     @property
     def _place(self) -> str:
@@ -122,7 +129,9 @@ class RecordMaker:
         self._warnings.add(f"{parent}/{name} stands {times} times, first taken", self._place)
 
     def _domain(self, tree: Tree, name: str, parent: str) -> str | None:
-        found = self._text(tree, name, parent)
+        found = tree.get(name)
+        if type(found) is not str:
+            found = self._text(tree, name, parent)
         return None if found is None else domain(found)
 
     def _word(self, tree: Tree, name: str, parent: str, known: frozenset[str]) -> str | None:
@@ -173,40 +182,46 @@ class RecordMaker:
     def _dkim_results(self, results: Tree) -> tuple[DkimResult, ...]:
         made = []
         for each in self._each(results, "dkim", "auth_results"):
-            key = (
-                self._domain(each, "domain", "dkim"),
-                self._text(each, "selector", "dkim"),
-                self._word(each, "result", "dkim", RESULTS),
-                self._text(each, "human_result", "dkim"),
-            )
-            known = self._dkim.get(key)
-            if known is None:
-                known = DkimResult(*key)
-                if len(self._dkim) < _CACHED:
-                    self._dkim[key] = known
-            made.append(known)
+            get = each.get
+            sent = (get("domain"), get("selector"), get("result"), get("human_result"))
+            made.append(_remembered(self._dkim, sent, self._dkim_result, each))
         return tuple(made)
+
+    def _dkim_result(self, tree: Tree) -> DkimResult:
+        return DkimResult(
+            self._domain(tree, "domain", "dkim"),
+            self._text(tree, "selector", "dkim"),
+            self._word(tree, "result", "dkim", RESULTS),
+            self._text(tree, "human_result", "dkim"),
+        )
 
     def _spf_results(self, results: Tree) -> tuple[SpfResult, ...]:
         made = []
         for each in self._each(results, "spf", "auth_results"):
-            key = (
-                self._domain(each, "domain", "spf"),
-                self._word(each, "scope", "spf", SCOPES),
-                self._word(each, "result", "spf", RESULTS),
-                self._text(each, "human_result", "spf"),
-            )
-            known = self._spf.get(key)
-            if known is None:
-                known = SpfResult(*key)
-                if len(self._spf) < _CACHED:
-                    self._spf[key] = known
-            made.append(known)
+            get = each.get
+            sent = (get("domain"), get("scope"), get("result"), get("human_result"))
+            made.append(_remembered(self._spf, sent, self._spf_result, each))
         return tuple(made)
 
+    def _spf_result(self, tree: Tree) -> SpfResult:
+        return SpfResult(
+            self._domain(tree, "domain", "spf"),
+            self._word(tree, "scope", "spf", SCOPES),
+            self._word(tree, "result", "spf", RESULTS),
+            self._text(tree, "human_result", "spf"),
+        )
 
-def as_trees(found: Any) -> list[Tree]:
-    """The records of a report that xmltodict parsed whole: one, several or none."""
-    if found is None:
-        return []
-    return [each or {} for each in found] if isinstance(found, list) else [found]
+
+def _remembered(
+    made: dict[_Sent, Result], sent: _Sent, make: Callable[[Tree], Result], tree: Tree
+) -> Result:
+    """The result made of the same values before, else a new one."""
+    try:
+        return made[sent]
+    except KeyError:
+        result = make(tree)
+    except TypeError:  # a repeated element is a list, which is no key
+        return make(tree)
+    if len(made) < _CACHED:
+        made[sent] = result
+    return result
