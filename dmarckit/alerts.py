@@ -69,7 +69,8 @@ def send_alerts(
 
 def _alert(settings: Settings, lake: Lake, storage: Storage, row: dict[str, Any]) -> Message:
     if row["records"] > LONG:
-        return report_alert(report_from_lake(row, pd.DataFrame()), None, None, None)
+        report = report_from_lake(row, pd.DataFrame())
+        return report_alert(report, None, None, None, failing=int(row["failing"]))
     records = lake.sql(
         "SELECT * FROM records WHERE month = $month AND report_uid = $uid",
         month=row["month"],

@@ -105,8 +105,8 @@ def ingest(
 
     Exit status 0 when all is well, 1 when a mail could not be read, 2 when it could not run.
     """
-    from dmarckit.ingest import OUTCOMES
     from dmarckit.ingest import ingest as run_ingest
+    from dmarckit.ingest_commit import OUTCOMES
     from dmarckit.progress import ingest_progress, print_outcomes
     from dmarckit.settings import load_settings
 

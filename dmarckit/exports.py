@@ -142,7 +142,7 @@ def export_key(
     begin: datetime,
     end: datetime,
     uid: str,
-    suffix: Literal["json", "csv", "png"],
+    suffix: Literal["json", "csv", "png", ""],
 ) -> str:
     """Key of an export below the exports folder: ``YYYYMM/<export_name>.<suffix>``.
 

@@ -7,46 +7,35 @@ of its own on the way, so that memory does not grow with it.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from dmarckit.errors import MissingObject, UnreadableReport, one_line
+from dmarckit.errors import MissingObject, NotAReport, UnreadableReport, one_line
 from dmarckit.exports import export_key, report_csv
 from dmarckit.models import (
     AggregateReport,
     Limits,
     Mail,
-    Record,
     StoredObject,
+    TlsReport,
     Unreadable,
     Verdict,
 )
 from dmarckit.report_json import json_text, report_json
 from dmarckit.reports import read_object, read_reports
-from dmarckit.rows import (
-    OWN_SCHEMA,
-    failing_messages,
-    own_columns,
-    records_table,
-    report_row,
-    report_uid,
-    shared_values,
-    with_shared,
-)
+from dmarckit.rows import failing_messages, records_table, report_row, report_uid, shared_values
+from dmarckit.rows_other import failure_row, tls_rows
+from dmarckit.schemas import RECORDS
+from dmarckit.spool import LongReport, Spool
 from dmarckit.storage import Storage, open_storage
 
-_Found = dict[str, tuple[AggregateReport, dict[str, Any]]]  # report_uid → report, its row
-
+FAILURES_OFF = "a failure report; the setting failures = true keeps them"
 AHEAD = 16  # objects fetched before they are needed
 AHEAD_BYTES = 32_000_000  # and no more than this together
 
@@ -61,23 +50,11 @@ class Task:
     authserv_id: str
     exports: str
     """which reports get files of their own: all, failing or none"""
+    salt: bytes | None
+    """None: failure reports are not kept"""
+    failures_content: bool
     spool: str
     """folder of this ingest for long reports"""
-
-
-@dataclass(frozen=True)
-class LongReport:
-    """A report whose records wait in a file."""
-
-    uid: str
-    shared: dict[str, Any]
-    path: str
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Its rows of `records`, read anew at each call."""
-        with pa.OSFile(self.path) as file, pa.ipc.open_file(file) as reader:
-            for i in range(reader.num_record_batches):
-                yield with_shared(reader.get_batch(i), self.shared)
 
 
 @dataclass
@@ -98,85 +75,122 @@ class Chunk:
     """What some objects hold, in their order; a report that came twice is there once."""
 
     mails: list[MailResult]
-    reports: list[dict[str, Any]]
+    rows: dict[str, list[dict[str, Any]]]
+    """table (`reports`, `tls`, `failures`) → rows"""
     records: pa.Table
     long: list[LongReport]
     exports: dict[str, dict[str, bytes]]
     """report_uid → key below the exports → content"""
 
+    @classmethod
+    def of_one(cls, mail: MailResult) -> Chunk:
+        """A mail that holds nothing."""
+        return cls([mail], _no_rows(), RECORDS.schema.empty_table(), [], {})
+
+
+def _no_rows() -> dict[str, list[dict[str, Any]]]:
+    return {"reports": [], "tls": [], "failures": []}
+
 
 def read_chunk(task: Task, objects: Sequence[StoredObject]) -> Chunk:
     """Fetch and read these objects. Raises StorageError when the storage fails."""
-    storage = _storage(task.mail_url)
-    mails: list[MailResult] = []
-    found: _Found = {}
-    long: dict[str, LongReport] = {}
-    for item, raw in _fetched(storage, objects, task.limits):
-        mails.append(_read_mail(task, item, raw, found, long))
-    short = [(uid, report) for uid, (report, _) in found.items() if uid not in long]
-    rows = {uid: row for uid, (_, row) in found.items()}
-    exports = {
-        uid: _exports(uid, report, rows[uid]["mail_key"])
-        for uid, report in short
-        if task.exports == "all" or (task.exports == "failing" and rows[uid]["failing"])
-    }
-    return Chunk(mails, [*rows.values()], records_table(short), [*long.values()], exports)
+    reader = _Reader(task)
+    for item, raw in _fetched(_storage(task.mail_url), objects, task.limits):
+        reader.take(item, raw)
+    return reader.chunk()
+
+
+class _Reader:
+    """Reads mails one after the other and collects what they hold."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._mails: list[MailResult] = []
+        self._rows = _no_rows()
+        self._seen: set[str] = set()
+        self._short: list[tuple[str, AggregateReport]] = []
+        self._long: list[LongReport] = []
+        self._exports: dict[str, dict[str, bytes]] = {}
+
+    def chunk(self) -> Chunk:
+        records = records_table(self._short)
+        return Chunk(self._mails, self._rows, records, self._long, self._exports)
+
+    def take(self, item: StoredObject, raw: bytes | str) -> None:
+        """Read one object; `raw` is its bytes, or why there are none."""
+        result = MailResult(item)
+        self._mails.append(result)
+        if isinstance(raw, str):
+            result.outcome, result.error = "unreadable", raw
+            return
+        try:
+            mail = read_object(raw, item.key, self._task.limits, self._task.authserv_id)
+        except NotAReport as error:
+            result.outcome, result.error = "not_a_report", str(error)
+            return
+        except UnreadableReport as error:
+            result.outcome, result.error = "unreadable", str(error)
+            return
+        result.from_domain, result.verdict = mail.from_domain, mail.verdict
+        doubt = distrust(mail, self._task.trust, self._task.authserv_id)
+        if doubt:
+            result.outcome, result.error = "untrusted", doubt
+            return
+        self._take_reports(mail, result)
+
+    def _take_reports(self, mail: Mail, result: MailResult) -> None:
+        spool = Spool(self._task.spool)
+        problems: list[Unreadable] = []
+        for report in read_reports(mail, self._task.limits, spool):
+            if isinstance(report, Unreadable):
+                problems.append(report)
+            elif isinstance(report, AggregateReport):
+                self._aggregate(report, spool, result)
+            elif isinstance(report, TlsReport):
+                self._other("tls", tls_rows(report, result.object.key), result)
+            elif self._task.salt is None:
+                problems.append(Unreadable(result.object.key, FAILURES_OFF, is_report=False))
+            else:
+                content = self._task.failures_content
+                row = failure_row(report, result.object.key, self._task.salt, content=content)
+                self._other("failures", [row], result)
+        spool.discard()
+        result.error = "; ".join(p.reason for p in problems) or None
+        if not result.uids:
+            is_report = any(p.is_report for p in problems)
+            result.outcome = "unreadable" if is_report else "not_a_report"
+
+    def _aggregate(self, report: AggregateReport, spool: Spool, result: MailResult) -> None:
+        uid = report_uid(report)
+        path = spool.finished()
+        failing = spool.failing if path else failing_messages(report.records)
+        result.uids.append(uid)
+        if uid in self._seen:
+            return
+        self._seen.add(uid)
+        self._rows["reports"].append(report_row(report, uid, result.object.key, failing))
+        if path:
+            self._long.append(LongReport(uid, shared_values(uid, report), path))
+            return
+        self._short.append((uid, report))
+        if self._task.exports == "all" or (self._task.exports == "failing" and failing):
+            self._exports[uid] = _exports(uid, report, result.object.key)
+
+    def _other(self, table: str, rows: list[dict[str, Any]], result: MailResult) -> None:
+        uid = rows[0]["report_uid"]
+        result.uids.append(uid)
+        if uid not in self._seen:
+            self._seen.add(uid)
+            self._rows[table] += rows
 
 
 def _exports(uid: str, report: AggregateReport, file: str) -> dict[str, bytes]:
     """The report's own files: its JSON and its CSV, by key."""
-    domain = report.policy.domain
-    stem = export_key(report.reporter, domain, report.begin, report.end, uid, "json")[
-        : -len("json")
-    ]
+    stem = export_key(report.reporter, report.policy.domain, report.begin, report.end, uid, "")
     return {
         f"{stem}json": json_text(report_json(report, file), indent=2).encode(),
         f"{stem}csv": report_csv(report).encode(),
     }
-
-
-def _read_mail(
-    task: Task,
-    item: StoredObject,
-    raw: bytes | str,
-    found: _Found,
-    long: dict[str, LongReport],
-) -> MailResult:
-    """The mail's result; its reports go to `found`, those in a file to `long` as well."""
-    result = MailResult(item)
-    if isinstance(raw, str):
-        result.outcome, result.error = "unreadable", raw
-        return result
-    try:
-        mail = read_object(raw, item.key, task.limits, task.authserv_id)
-    except UnreadableReport as error:
-        result.outcome, result.error = "unreadable", str(error)
-        return result
-    result.from_domain, result.verdict = mail.from_domain, mail.verdict
-    doubt = distrust(mail, task.trust, task.authserv_id)
-    if doubt:
-        result.outcome, result.error = "untrusted", doubt
-        return result
-    spool = _Spool(task.spool)
-    problems: list[Unreadable] = []
-    for report in read_reports(mail, task.limits, spool):
-        if isinstance(report, Unreadable):
-            problems.append(report)
-        elif isinstance(report, AggregateReport):
-            uid = report_uid(report)
-            path = spool.finished()
-            failing = spool.failing if path else failing_messages(report.records)
-            result.uids.append(uid)
-            if uid not in found:
-                found[uid] = (report, report_row(report, uid, item.key, failing))
-                if path:
-                    long[uid] = LongReport(uid, shared_values(uid, report), path)
-    spool.discard()
-    result.error = "; ".join(p.reason for p in problems) or None
-    if not result.uids:
-        is_report = any(p.is_report for p in problems)
-        result.outcome = "unreadable" if is_report else "not_a_report"
-    return result
 
 
 def distrust(mail: Mail, trust: str, authserv_id: str) -> str | None:
@@ -235,49 +249,3 @@ def _fetch(storage: Storage, item: StoredObject, limits: Limits) -> bytes | str:
 @lru_cache(maxsize=4)
 def _storage(url: str) -> Storage:
     return open_storage(url)
-
-
-class _Spool:
-    """Takes the records of a long report and keeps them in a file until they are wanted."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-        self._reset()
-
-    def _reset(self) -> None:
-        self._path: str | None = None
-        self._writer: Any = None
-        self._position = 0
-        self.failing = 0
-
-    def start(self) -> None:
-        """A report begins, or begins again."""
-        self.discard()
-
-    def add(self, records: list[Record]) -> None:
-        """The next records of the report."""
-        if self._writer is None:
-            handle, self._path = tempfile.mkstemp(dir=self._folder, suffix=".arrow")
-            os.close(handle)
-            options = pa.ipc.IpcWriteOptions(compression="zstd")
-            self._writer = pa.ipc.new_file(self._path, OWN_SCHEMA, options=options)
-        places = np.arange(self._position, self._position + len(records))
-        self._writer.write_table(own_columns(records, places))
-        self._position += len(records)
-        self.failing += failing_messages(records)
-
-    def finished(self) -> str | None:
-        """The file of the report that was just read; None when it was a short one."""
-        if self._writer is None:
-            return None
-        self._writer.close()
-        path, self._path, self._writer = self._path, None, None
-        self._position = 0
-        return path
-
-    def discard(self) -> None:
-        """Forget what was added since the last `finished`."""
-        if self._writer is not None:
-            self._writer.close()
-            Path(str(self._path)).unlink(missing_ok=True)
-        self._reset()

@@ -14,7 +14,8 @@ from dmarckit import summary
 from dmarckit.alert_chart import daily_chart
 from dmarckit.alerts import send_alerts
 from dmarckit.errors import SettingsError
-from dmarckit.ingest import IngestResult, Progress, ingest
+from dmarckit.ingest import ingest
+from dmarckit.ingest_commit import IngestResult, Progress
 from dmarckit.lake import Lake
 from dmarckit.pages import Page, build_page, find_notebook, publish
 from dmarckit.schedules import Schedule

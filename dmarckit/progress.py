@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from dmarckit.errors import one_line
-from dmarckit.ingest import OUTCOMES, IngestResult, Progress
+from dmarckit.ingest_commit import OUTCOMES, IngestResult, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console

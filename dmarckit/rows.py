@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dmarckit.models import AggregateReport, Record
-from dmarckit.schemas import RECORDS, REPORTS
+from dmarckit.schemas import RECORDS
 
 # Columns that all records of a report share; a long report's records are written to disk
 # before they are known to be whole, and get these when they go into the lake.
@@ -25,14 +25,15 @@ def report_uid(report: AggregateReport) -> str:
 
     report_id alone is not unique: reporters count independently, and some reuse theirs.
     """
-    parts = [
-        report.reporter,
-        report.policy.domain,
-        report.report_id,
-        int(report.begin.timestamp()),
-        int(report.end.timestamp()),
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    return identity(
+        report.reporter, report.policy.domain, report.report_id, report.begin, report.end
+    )
+
+
+def identity(*parts: str | datetime | None) -> str:
+    """A hash of what makes a report that report: 32 hexadecimal digits."""
+    plain = [int(p.timestamp()) if isinstance(p, datetime) else p for p in parts]
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:32]
 
 
 def month_of(time: datetime) -> str:
@@ -42,11 +43,6 @@ def month_of(time: datetime) -> str:
     '2026-11'
     """
     return time.astimezone(UTC).strftime("%Y-%m") if time.year > 999 else "0000-00"
-
-
-def reports_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
-    """Rows made by `report_row` as a table; the columns are there when there are none."""
-    return pa.Table.from_pylist(list(rows), schema=REPORTS.schema)
 
 
 def report_row(report: AggregateReport, uid: str, mail_key: str, failing: int) -> dict[str, Any]:

@@ -23,6 +23,21 @@ SPF = pa.list_(
     pa.struct([("domain", TEXT), ("scope", TEXT), ("result", TEXT), ("human_result", TEXT)])
 )
 
+TLS_FAILURES = pa.list_(
+    pa.struct(
+        [
+            ("result_type", TEXT),
+            ("sessions", WHOLE),
+            ("sending_mta_ip", TEXT),
+            ("receiving_mx_hostname", TEXT),
+            ("receiving_mx_helo", TEXT),
+            ("receiving_ip", TEXT),
+            ("additional_information", TEXT),
+            ("failure_reason_code", TEXT),
+        ]
+    )
+)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -133,6 +148,61 @@ RECORDS = Table(
     ),
 )
 
+TLS = Table(
+    "tls",
+    "policy of an SMTP TLS report, with its failures",
+    ("report_uid", "position"),
+    ("report_uid",),
+    _schema(
+        ("report_uid", TEXT, "hash of reporter, report_id, begin and end"),
+        ("position", WHOLE, "place of the policy in the report, from 0"),
+        ("reporter", TEXT, "organization-name of the report, as sent"),
+        ("contact", TEXT, "contact-info"),
+        ("report_id", TEXT, "report-id, as sent"),
+        ("begin", TIME, "start of the period"),
+        ("end", TIME, "end of the period"),
+        ("policy_type", TEXT, "sts, tlsa or no-policy-found; null: a report without policies"),
+        ("policy_domain", TEXT, "domain the policy is for"),
+        ("policy_string", TEXTS, "the policy as the reporter saw it"),
+        ("mx_host", TEXTS, "patterns of MX hosts in an STS policy"),
+        ("successful", WHOLE, "sessions that succeeded"),
+        ("failed", WHOLE, "sessions that failed"),
+        ("details", TLS_FAILURES, "failed sessions by result type, address and host"),
+        ("warnings", TEXTS, "what had to be repaired to read it"),
+        ("mail_key", TEXT, "key of the mail it came in first"),
+        ("month", TEXT, "month of `begin`, YYYY-MM"),
+    ),
+)
+
+FAILURES = Table(
+    "failures",
+    "failure (ruf) report, redacted; only with the setting `failures`",
+    ("report_uid",),
+    ("report_uid",),
+    _schema(
+        ("report_uid", TEXT, "hash of what identifies the report"),
+        ("reporter", TEXT, "User-Agent of the report, else the domain that sent it"),
+        ("arrival", TIME, "when the message came in at the receiver"),
+        ("domain", TEXT, "domain that failed"),
+        ("source_ip", TEXT, "address that sent the message"),
+        ("auth_failure", TEXT, "what failed: dkim, spf, dmarc, bodyhash, …"),
+        ("delivery_result", TEXT, "delivered, spam, policy, reject or other"),
+        ("identity_alignment", TEXT, "identities that were aligned"),
+        ("dkim_domain", TEXT, "d= of the signature"),
+        ("dkim_selector", TEXT, "s= of the signature"),
+        ("original_mail_from", TEXT, "return path, its local part hashed"),
+        ("original_rcpt_to", TEXT, "recipient, its local part hashed"),
+        ("authentication_results", TEXT, "the receiver's results, local parts hashed"),
+        ("header_from", TEXT, "From header of the message, local part hashed"),
+        ("subject", TEXT, "only with the setting `failures_content`"),
+        ("message_id", TEXT, "Message-ID, its left part hashed"),
+        ("body", TEXT, "only with the setting `failures_content`"),
+        ("warnings", TEXTS, "what had to be repaired to read it"),
+        ("mail_key", TEXT, "key of the mail it came in first"),
+        ("month", TEXT, "month of `arrival`, YYYY-MM"),
+    ),
+)
+
 ALERTS = Table(
     "alerts",
     "message to Slack about one thing, so that nothing is told twice",
@@ -147,4 +217,4 @@ ALERTS = Table(
     ),
 )
 
-TABLES: dict[str, Table] = {t.name: t for t in (MAILS, REPORTS, RECORDS, ALERTS)}
+TABLES: dict[str, Table] = {t.name: t for t in (MAILS, REPORTS, RECORDS, TLS, FAILURES, ALERTS)}

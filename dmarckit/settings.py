@@ -94,6 +94,9 @@ class Settings(BaseSettings):
         None, description="which mails count; pass for S3, any for a folder"
     )
     authserv_id: str = Field("amazonses.com", description="who writes the trusted results header")
+    failures: bool = Field(False, description="keep failure (ruf) reports, redacted")
+    failures_content: bool = Field(False, description="keep their subjects and bodies too")
+    salt: SecretStr | None = Field(None, description="for hashed local parts; <home>/salt")
     exports: Literal["all", "failing", "none"] = "failing"
     senders: tuple[DeclaredSender, ...] = ()
     mute: tuple[Mute, ...] = ()

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pandas as pd
 
+from dmarckit.demo.sample import demo_mails, demo_settings
 from dmarckit.demo.server import S3Server, available, s3_server
 from dmarckit.errors import StorageError, one_line
 from dmarckit.ingest import ingest
@@ -82,13 +84,13 @@ def _place(step: Any) -> Iterator[tuple[S3Server | None, str]]:
         server = None
         if available():
             step("Starting an S3 server")
-            server = stack.enter_context(s3_server(folder / "server"))
+            server = stack.enter_context(s3_server())
             home = f"s3://{BUCKET}"
         else:
             step("No wheel of the S3 server for this machine: using a folder instead")
             home = str(folder / "home")
-        config = folder / "dmarckit.toml"  # an empty one, so that the user's own is not read
-        config.touch()
+        config = folder / "dmarckit.toml"  # of its own, so that the user's is not read
+        config.write_text(demo_settings(), "utf-8")
         trust = "pass"
         environment = {
             f"{PREFIX}HOME": home,
@@ -126,8 +128,6 @@ def _fill(storage: Storage, mails: Path | None) -> int:
 
     with ThreadPoolExecutor(POOL) as pool:
         if mails is None:
-            from dmarckit.demo.sample import demo_mails
-
             made = demo_mails(datetime.now(UTC).date())
             return len(list(pool.map(put, ((m.key, m.raw) for m in made))))
         os.environ[f"{PREFIX}TRUST"] = "any"  # a user's own files have not been through SES
@@ -138,11 +138,11 @@ def _fill(storage: Storage, mails: Path | None) -> int:
 
 def _window_of_data(now: datetime) -> dict[str, Any]:
     """The notebook's parameters for whatever time the user's own reports are about."""
-    times = open_lake().sql(
+    times: Any = open_lake().sql(
         "SELECT min(begin) AS first, max(begin) AS last FROM reports WHERE begin < $now", now=now
     )
-    first, last = times.loc[0, "first"], times.loc[0, "last"]
-    if last is None or last != last:
+    first, last = times["first"].iloc[0], times["last"].iloc[0]
+    if pd.isna(last):
         return {"days": 30}
     return {"days": min((last - first).days + 1, LONGEST_WINDOW), "end": f"{last:%Y-%m-%d}"}
 

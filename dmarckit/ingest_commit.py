@@ -1,0 +1,199 @@
+"""What workers read, written to the lake in batches, in the order that makes it exactly once.
+
+Records, then reports, then exports, then the mails' rows in the ledger: wherever it
+stops, a mail without a row there is new, and reading it again changes nothing in what
+was already written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dmarckit.ingest_read import Chunk, MailResult
+from dmarckit.lake import Lake
+from dmarckit.lake_write import JOIN
+from dmarckit.rows import month_of
+from dmarckit.schemas import MAILS, TABLES
+from dmarckit.settings import Settings
+from dmarckit.storage import POOL, open_storage
+
+OUTCOMES = ("stored", "duplicate", "untrusted", "not_a_report", "unreadable")
+BATCH_MAILS = 2_000  # what a commit holds at the most: three commits cost about 0.1 s
+BATCH_RECORDS = 200_000
+CONTENT_TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
+
+
+@dataclass
+class IngestResult:
+    """What an ingest did."""
+
+    run: str
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """outcome → mails"""
+    reports: int = 0
+    """new reports"""
+    records: int = 0
+    """records in the new reports"""
+    problems: list[tuple[str, str, str]] = field(default_factory=list)
+    """(key, outcome, reason) of mails that could not be read or trusted, in key order"""
+    compacted: list[str] = field(default_factory=list)
+    """tables whose small files were merged"""
+    seconds: float = 0.0
+
+
+Progress = Callable[[int, int, Counter[str]], None]
+"""mails done, mails to do, outcomes so far"""
+
+
+class Commits:
+    """Collects chunks and commits them in batches."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        settings: Settings,
+        result: IngestResult,
+        total: int,
+        progress: Progress | None,
+    ) -> None:
+        self._lake = lake
+        self._settings = settings
+        self.result = result
+        self._done = 0
+        self._total = total
+        self._progress = progress
+        self._chunks: list[Chunk] = []
+
+    def take(self, chunk: Chunk) -> None:
+        """Keep the chunk for the next commit; commit when there is enough."""
+        self._chunks.append(chunk)
+        mails = sum(len(c.mails) for c in self._chunks)
+        records = sum(c.records.num_rows for c in self._chunks)
+        if mails >= BATCH_MAILS or records >= BATCH_RECORDS or chunk.long:
+            self.commit()
+        elif self._progress:
+            self._progress(self._done + mails, self._total, self.result.outcomes)
+
+    def commit(self) -> None:
+        """Write what was collected: records, reports, exports, ledger, in this order."""
+        chunks, self._chunks = self._chunks, []
+        if not chunks:
+            return
+        self._write_records(chunks)
+        for table in ("reports", "tls", "failures"):
+            rows = _first_of_each(chunks, table)
+            if rows:
+                new = self._lake.write.append_new(
+                    table, pa.Table.from_pylist(rows, schema=TABLES[table].schema)
+                )
+                self.result.reports += len(new)
+                self.result.records += sum(
+                    row.get("records", 0) for row in rows if row["report_uid"] in new
+                )
+        owners = self._owners([uid for c in chunks for m in c.mails for uid in m.uids])
+        self._write_exports(chunks, owners)
+        self._write_ledger(chunks, owners)
+        self._done += sum(len(c.mails) for c in chunks)
+        if self._progress:
+            self._progress(self._done, self._total, self.result.outcomes)
+
+    def _write_records(self, chunks: Sequence[Chunk]) -> None:
+        seen: set[str] = set()
+        tables = []
+        for chunk in chunks:
+            uids = [row["report_uid"] for row in chunk.rows["reports"]]
+            repeated = pa.array([uid for uid in uids if uid in seen], pa.string())
+            table = chunk.records
+            if len(repeated):
+                table = table.filter(pc.invert(pc.is_in(table["report_uid"], repeated)))
+            tables.append(table)
+            seen.update(uids)
+        records = pa.concat_tables(tables)
+        if records.num_rows:
+            self._lake.write.append_new("records", records)
+        for chunk in chunks:
+            for report in chunk.long:
+                month = report.shared["month"]
+                self._lake.write.append_stream("records", report.uid, month, report.batches)
+                Path(report.path).unlink(missing_ok=True)
+
+    def _owners(self, uids: Sequence[str]) -> dict[str, str]:
+        """report_uid → key of the mail it came in first, as the lake has it."""
+        query = " UNION ALL ".join(
+            f"SELECT report_uid, mail_key FROM {table} "  # noqa: S608  our own names
+            "WHERE report_uid IN (SELECT unnest($u))"
+            for table in ("reports", "tls", "failures")
+        )
+        found = self._lake.arrow(query, u=list(dict.fromkeys(uids))).to_pydict()
+        return dict(zip(found["report_uid"], found["mail_key"], strict=True))
+
+    def _write_exports(self, chunks: Sequence[Chunk], owners: dict[str, str]) -> None:
+        keys = {m.object.key for c in chunks for m in c.mails}
+        files = [
+            file
+            for chunk in chunks
+            for uid, contents in chunk.exports.items()
+            if owners[uid] in keys
+            for file in contents.items()
+        ]
+        if not files:
+            return
+        storage = open_storage(self._settings.exports_url)
+
+        def put(file: tuple[str, bytes]) -> None:
+            kind = CONTENT_TYPES[file[0].rpartition(".")[2]]
+            storage.put(file[0], file[1], content_type=kind)
+
+        with ThreadPoolExecutor(POOL) as pool:
+            list(pool.map(put, files))
+
+    def _write_ledger(self, chunks: Sequence[Chunk], owners: dict[str, str]) -> None:
+        rows = []
+        for mail in (m for c in chunks for m in c.mails):
+            stored = any(owners[uid] == mail.object.key for uid in mail.uids)
+            outcome = mail.outcome or ("stored" if stored else "duplicate")
+            rows.append(_mail_row(mail, outcome, self.result.run))
+        table = pa.Table.from_pylist(rows, schema=MAILS.schema)
+        new = self._lake.write.append_new("mails", table)
+        for row in rows:
+            if JOIN.join((row["key"], row["etag"])) in new:  # else another ingest had it
+                self.result.outcomes[row["outcome"]] += 1
+                if row["error"]:
+                    self.result.problems.append((row["key"], row["outcome"], row["error"]))
+
+
+def _first_of_each(chunks: Sequence[Chunk], table: str) -> list[dict[str, Any]]:
+    """The rows of a table; of a report that came twice, those of the first mail."""
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for chunk in chunks:
+        own = [row for row in chunk.rows[table] if row["report_uid"] not in seen]
+        seen.update(row["report_uid"] for row in own)
+        rows += own
+    return rows
+
+
+def _mail_row(mail: MailResult, outcome: str, run: str) -> dict[str, Any]:
+    return {
+        "key": mail.object.key,
+        "etag": mail.object.etag,
+        "size": mail.object.size,
+        "received": mail.object.modified,
+        "from_domain": mail.from_domain,
+        "dmarc": mail.verdict.dmarc,
+        "spam": mail.verdict.spam,
+        "virus": mail.verdict.virus,
+        "outcome": outcome,
+        "error": mail.error,
+        "reports": len(mail.uids),
+        "run": run,
+        "month": month_of(mail.object.modified),
+    }
