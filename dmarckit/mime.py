@@ -12,6 +12,7 @@ import quopri
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message
 from email.utils import collapse_rfc2231_value
@@ -308,5 +309,5 @@ def decoded(value: str | None) -> str | None:
         return value
     try:
         return str(make_header(decode_header(value[:2000])))
-    except (ValueError, LookupError, UnicodeError, TypeError):
+    except (MessageError, ValueError, LookupError, TypeError):
         return value

@@ -119,7 +119,7 @@ def _documents(payload: bytes, name: str, budget: _Budget, path: _Path) -> Itera
         return
     if kind == "zip":
         for number, member in enumerate(_members(payload, budget.limits)):
-            if member.is_dir() or member.filename.startswith("__MACOSX/"):
+            if member.filename.endswith("/") or member.filename.startswith("__MACOSX/"):
                 continue
             inner = (*path, number)
             label = member.filename or f"{_without_suffix(name)} member {number + 1}"

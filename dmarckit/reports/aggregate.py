@@ -24,9 +24,9 @@ from dmarckit.reports.feed import Names, RecordFeed, Tree, WrongRoot, watched
 from dmarckit.reports.head import report_of
 from dmarckit.reports.records import RecordMaker
 from dmarckit.reports.repair import repaired, roots
-from dmarckit.reports.text import declared_encoding, decoded
+from dmarckit.reports.text import decoded, expat_encoding
 from dmarckit.reports.values import Warnings
-from dmarckit.unpack import CHUNK, Document
+from dmarckit.unpack import Document
 
 REPAIR_BYTES = 50_000_000
 """largest document that is repaired; it is held in memory for that"""
@@ -47,13 +47,6 @@ _CUT_OFF = {
 
 class NotWellFormed(UnreadableReport):
     """The XML breaks off or breaks its own rules; it may be repaired."""
-
-    def __init__(self, error: ExpatError, whole_records: int) -> None:
-        if error.code in _CUT_OFF:
-            reason = f"cut off at line {error.lineno}, after {whole_records:,} whole records"
-        else:
-            reason = f"XML is not well-formed: {error}"
-        super().__init__(reason)
 
 
 class RecordSink(Protocol):
@@ -107,9 +100,11 @@ def read_xml(
     limits: Limits,
     sink: RecordSink | None = None,
     warnings: Warnings | None = None,
-    encoding: str | None = None,
+    encoding: str = "utf-8",
 ) -> AggregateReport:
     """The report in one well-formed XML document, given in pieces.
+
+    `encoding` overrules what the document declares.
 
     Raises `NotWellFormed`, `WrongRoot` when it is no report,
     `UnreadableReport` when an element that cannot be missing is, `LimitExceeded`.
@@ -125,7 +120,7 @@ def read_xml(
             watched(chunks, feed), encoding=encoding, expat=feed, xml_attribs=False
         )
     except ExpatError as error:
-        raise NotWellFormed(error, collector.total) from None
+        raise _broken(error, collector.total) from None
     collector.finish()
     records = tuple(collector.held)
     return report_of(head["feedback"], records, collector.total, collector.messages, warnings)
@@ -147,28 +142,20 @@ def read_aggregate(
     """
     warnings = Warnings()
     try:
-        encoding = _true_encoding(document, warnings)
+        encoding = expat_encoding(next(document.open(), b""), warnings)
+        if encoding is None:
+            raise NotWellFormed("the XML is in an encoding that needs decoding first")
         yield read_xml(document.open(), limits, sink, warnings, encoding)
     except (NotWellFormed, WrongRoot) as error:
         yield from _read_damaged(document, limits, sink, error)
 
 
-def _true_encoding(document: Document, warnings: Warnings) -> str | None:
-    """UTF-8 when the document is plainly that and says something else.
-
-    Nothing would be wrong with its XML then, but every letter beyond ASCII in it.
-    """
-    head = next(document.open(), b"")
-    declared = declared_encoding(head)
-    if declared in (None, "utf-8", "utf8", "us-ascii") or head.isascii():
-        return None
-    try:
-        # a piece may end within a character
-        head[:-4].decode() if len(head) >= CHUNK else head.decode()
-    except UnicodeDecodeError:
-        return None
-    warnings.changed("encoding", declared, "utf-8")
-    return "utf-8"
+def _broken(error: ExpatError, whole_records: int) -> NotWellFormed:
+    if error.code in _CUT_OFF:
+        return NotWellFormed(
+            f"cut off at line {error.lineno}, after {whole_records:,} whole records"
+        )
+    return NotWellFormed(f"XML is not well-formed: {error}")
 
 
 def _read_damaged(
@@ -194,7 +181,7 @@ def _read_damaged(
         warnings = common.copy()
         try:
             pieces = repaired(text, Names(warnings), warnings)
-            yield read_xml(pieces, limits, sink, warnings, "utf-8")
+            yield read_xml(pieces, limits, sink, warnings)
         except NotWellFormed:
             yield Unreadable(document.name, str(strict))
         except UnreadableReport as error:

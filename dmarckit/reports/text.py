@@ -39,6 +39,39 @@ def declared_encoding(head: bytes) -> str | None:
     return found[1].decode("ascii").lower() if found else None
 
 
+def expat_encoding(head: bytes, warnings: Warnings) -> str | None:
+    """The encoding in which expat should read a document that begins with `head`.
+
+    That is UTF-8 wherever the bytes are, since a declaration of something else would make
+    every letter beyond ASCII wrong. None when expat cannot read it as it is.
+    """
+    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    if b"\0" in head[:4]:
+        return None
+    declared = declared_encoding(head)
+    if declared in (None, "utf-8", "us-ascii"):
+        return "utf-8"
+    if not head.isascii() or declared.startswith(("utf", "ucs")):
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(head)
+        except UnicodeDecodeError:
+            pass
+        else:
+            warnings.changed("encoding", declared, "utf-8")
+            return "utf-8"
+    return declared if _is_single_byte(declared) else None
+
+
+def _is_single_byte(encoding: str) -> bool:
+    if not _CHARACTER_SET.match(encoding):
+        return False
+    try:
+        return len(bytes(range(256)).decode(encoding, "replace")) == 256
+    except (LookupError, UnicodeError):
+        return False
+
+
 def decoded(data: bytes, warnings: Warnings) -> str:
     """The text of `data`, with quoted-printable or HTML escaping taken off that was left on."""
     if _SOFT_BREAK.search(data) and (b"=3D" in data or b"=\n" in data or b"=\r\n" in data):
