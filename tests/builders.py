@@ -61,7 +61,7 @@ def report_xml(
     published = element(
         "policy_published", *(element(name, getattr(report.policy, name)) for name in names)
     )
-    root = element(
+    root: str = element(
         "feedback",
         element("version", report.version),
         metadata,
@@ -75,7 +75,7 @@ def report_xml(
     return ((declaration or DECLARATION) + root.replace(tag, tag + namespace, 1)).encode()
 
 
-def record_xml(record: Record) -> str:
+def record_xml(record: Record) -> Element:
     """One record as XML text."""
     words = {True: "pass", False: "fail", None: None}
     evaluated = element(
@@ -100,8 +100,8 @@ def record_xml(record: Record) -> str:
     return element("record", row, identifiers, _auth_results(record))
 
 
-def _auth_results(record: Record) -> str:
-    def written(kind: str, result: DkimResult | SpfResult, names: Iterable[str]) -> str:
+def _auth_results(record: Record) -> Element:
+    def written(kind: str, result: DkimResult | SpfResult, names: Iterable[str]) -> Element:
         return element(kind, *(element(name, getattr(result, name)) for name in names))
 
     return element(
@@ -111,13 +111,20 @@ def _auth_results(record: Record) -> str:
     )
 
 
-def element(name: str, *content: object) -> str:
+class Element(str):
+    """XML text that is markup already."""
+
+
+def element(name: str, *content: object) -> Element:
     """``<name>…</name>``: text is escaped, elements are not; nothing at all for None."""
     if content == (None,):
-        return ""
-    is_text = len(content) == 1 and not str(content[0]).startswith("<")
-    inside = escape(str(content[0])) if is_text else "".join(f"\n {each}" for each in content)
-    return f"<{name}>{inside}</{name}>\n"
+        return Element()
+    pieces = [
+        f"\n {each}" if isinstance(each, Element) else escape(str(each))
+        for each in content
+        if each != ""
+    ]
+    return Element(f"<{name}>{''.join(pieces)}</{name}>\n")
 
 
 def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:

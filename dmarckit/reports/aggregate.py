@@ -175,8 +175,8 @@ def _read_damaged(
         found = roots(decoded(b"".join(chunks), common), common)
     except UnreadableReport as error:
         raise (strict if isinstance(strict, NotWellFormed) else error) from None
-    if isinstance(strict, NotWellFormed):
-        common.add(f"{strict}; repaired")
+    repair = "repaired" if isinstance(strict, NotWellFormed) else "<feedback> in it read"
+    common.add(f"{strict}; {repair}")
     for text in found:
         warnings = common.copy()
         try:
