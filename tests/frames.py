@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+
+from dmarckit.lake import Lake
+from dmarckit.schemas import TABLES
 
 DAY = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -171,3 +176,22 @@ def lake(
     broken |= {"error": "report.xml: record 3: row/count is 'many', expected a whole number"}
     mail_rows += [refused, broken | {"key": "mail/broken"}]
     return records(*record_rows), reports(*report_rows), mails(*mail_rows)
+
+
+def fill(
+    home: Path, record_rows: pd.DataFrame, report_rows: pd.DataFrame, mail_rows: pd.DataFrame
+) -> Path:
+    """A lake below `home` with these rows; the settings file that names it."""
+    lake_there = Lake(str(home / "lake"))
+    tables = {"records": record_rows, "reports": report_rows, "mails": mail_rows}
+    for name, frame in tables.items():
+        time = frame["received" if name == "mails" else "begin"]
+        with_month = frame.assign(month=time.dt.strftime("%Y-%m")).astype(object)
+        rows = with_month.where(with_month.notna(), None).to_dict("records")
+        if rows:
+            table = pa.Table.from_pylist(rows, schema=TABLES[name].schema)
+            lake_there.write.append_new(name, table)
+    settings = home / "dmarckit.toml"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(f'home = "{home.as_posix()}"\n', encoding="utf-8")
+    return settings

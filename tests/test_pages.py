@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,6 +19,15 @@ from dmarckit.storage import FolderStorage, open_storage
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 PARAMETERS = 'days: int = 30  # length in days\nname: str = "x"  # a name'
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the pages of a test are made, and what of failed ones is kept."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
 
 
 def notebook(path: Path, *code: str) -> Path:
@@ -120,7 +128,6 @@ def test_a_cell_that_raises_is_named_and_the_notebook_kept(tmp_path: Path) -> No
     )
     kept = Path(message.rpartition("(kept: ")[2].rstrip(")"))
     assert "ValueError" in kept.read_text()
-    kept.unlink()
 
 
 def test_a_cell_that_hangs_is_stopped(tmp_path: Path) -> None:
@@ -208,8 +215,6 @@ def test_script_data_cannot_end_its_element() -> None:
     assert render.script_json({"a": "</script><!--"}) == r'{"a":"\u003c/script>\u003c!--"}'
 
 
-def test_no_temporary_folder_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
+def test_no_temporary_folder_is_left(tmp_path: Path, temporary: Path) -> None:
     built(tmp_path, "1")
-    assert os.listdir(tmp_path / "tmp") == []
+    assert list(temporary.iterdir()) == []

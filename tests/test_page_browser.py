@@ -1,0 +1,220 @@
+"""The finished pages in a real Chromium with the network off."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Page as Tab
+
+from dmarckit import page_index
+from dmarckit.models import StoredObject
+from dmarckit.pages import build_page
+from tests import frames
+from tests.test_notebooks import FOLDER
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+HOSTILE = (
+    "<script>document.title='run'</script>\"><img src=x onerror=\"document.title='run'\">"
+    "\u202ejavascript:alert(1)"
+)
+PAGES = ["demo", "empty", "hostile", "index"]
+
+pytestmark = [
+    pytest.mark.chromium,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH"),
+]
+
+
+def hostile() -> tuple[Any, Any, Any]:
+    """A lake in which whatever a stranger can write is an attack."""
+    names = ["domain", "reporter", "source_ip", "header_from", "envelope_from"]
+    record = frames.FAILS | dict.fromkeys(names, HOSTILE) | {"messages": 50}
+    report = dict.fromkeys(["domain", "reporter", "report_id", "p", "contact"], HOSTILE)
+    mail = {"outcome": "unreadable"} | dict.fromkeys(["key", "from_domain", "error"], HOSTILE)
+    return frames.records(record), frames.reports(report), frames.mails(mail)
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Name of a page → its address; each page is made once."""
+    folder = tmp_path_factory.mktemp("pages")
+    lakes = {
+        "demo": lambda: frames.lake(days=60, domains=3, reporters=4),
+        "empty": lambda: (frames.records(), frames.reports(), frames.mails()),
+        "hostile": hostile,
+    }
+
+    def make(name: str) -> str:
+        path = folder / f"{name}.html"
+        if not path.exists():
+            if name == "index":
+                keys = ["overview/2026-11-24.html", "overview/2026-11-23.days-7.0123abcd.html"]
+                html = page_index.index_page(StoredObject(key, "e", 1, NOW) for key in keys)
+            else:
+                settings = frames.fill(folder / name, *lakes[name]())
+                notebook = FOLDER / "overview.ipynb"
+                html = build_page(notebook, {}, config=str(settings), now=NOW).html
+            path.write_bytes(html)
+        return path.as_uri()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, address: Callable[[str], str]) -> Iterator[Callable[..., Tab]]:
+    """Opens a page; at the end nothing may have been said, asked for, or thrown."""
+    trouble: list[str] = []
+    contexts = []
+
+    def visit(name: str, width: int = 1280, **options: Any) -> Tab:
+        viewport: Any = {"width": width, "height": 900}
+        context = browser.new_context(viewport=viewport, offline=True, **options)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: trouble.append(f"console: {message.text}"))
+        tab.on("pageerror", lambda error: trouble.append(f"error: {error}"))
+        tab.on("dialog", lambda dialog: trouble.append(f"dialog: {dialog.message}"))
+        url = address(name)
+        tab.on("request", lambda r: None if r.url in (url, "data:,") else trouble.append(r.url))
+        tab.goto(url)
+        return tab
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert trouble == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_overflows_and_every_chart_is_drawn(
+    open_page: Callable[..., Tab], name: str, width: int
+) -> None:
+    tab = open_page(name, width)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    drawn = tab.evaluate(
+        "[...document.querySelectorAll('.plot')].map(p => p.querySelectorAll('.point').length)"
+    )
+    assert len(drawn) == {"demo": 3, "hostile": 3}.get(name, 0)
+    assert all(drawn)
+
+
+def test_outside_text_is_shown_and_does_nothing(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("hostile")
+    assert tab.title() == "DMARC overview"
+    shown = tab.inner_text("main")
+    for part in ("<script>document.title='run'</script>", "onerror=", r"\u202ejavascript:alert(1)"):
+        assert shown.count(part) > 3
+    assert tab.evaluate("document.querySelectorAll('main img').length") == 0
+    links = tab.evaluate("[...document.links].map(link => link.getAttribute('href'))")
+    assert set(links) == {"#content", "../index.html"}
+
+
+def test_empty_page_says_what_to_do(open_page: Callable[..., Tab]) -> None:
+    shown = open_page("empty").inner_text("main")
+    assert "There are no reports for these days." in shown
+    assert "dmarckit ingest" in shown
+    assert "0 %" not in shown
+
+
+def test_pressing_a_heading_sorts(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("demo")
+    table = tab.locator("table", has=tab.get_by_text("Pass DMARC")).first
+    heading = table.get_by_role("button", name="Messages")
+
+    def numbers() -> list[int]:
+        cells = table.locator("tbody tr td:nth-child(2)").all_inner_texts()
+        return [int(cell.replace(",", "")) for cell in cells]
+
+    heading.click()
+    assert numbers() == sorted(numbers(), reverse=True)
+    heading.click()
+    assert numbers() == sorted(numbers())
+    assert table.locator("[aria-sort]").get_attribute("aria-sort") == "ascending"
+
+
+def test_code_is_behind_a_toggle(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("demo")
+    code = tab.locator("pre.code").first
+    assert not code.is_visible()
+    tab.get_by_text("How this page was made").click()
+    assert code.is_visible()
+    assert "days: int = 30" in code.inner_text()
+
+
+def test_charts_follow_dark_mode(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("demo", color_scheme="light")
+    colour = "getComputedStyle(document.querySelector('#chart-1 .point path')).fill"
+    assert tab.evaluate(colour) == "rgb(0, 104, 168)"
+    tab.emulate_media(color_scheme="dark")
+    tab.wait_for_function(f"{colour} === 'rgb(77, 163, 224)'")
+
+
+def test_without_scripts_the_numbers_are_there(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("demo", java_script_enabled=False)
+    assert not tab.locator(".plot").first.is_visible()
+    tab.locator(".data summary").first.click()
+    assert "2026-11-23" in tab.locator("details[open]").inner_text()
+
+
+CONTRAST = """
+() => {
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const rgba = (text) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = text;
+    canvas.fillRect(0, 0, 1, 1); return canvas.getImageData(0, 0, 1, 1).data; };
+  const light = (c) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => {
+    const v = c[i] / 255;
+    return sum + weight * (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); }, 0);
+  const ground = (e) => { for (; e; e = e.parentElement) {
+    const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] === 255) return c; }
+    return [255, 255, 255]; };
+  const poor = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !e.checkVisibility()) continue;
+    if (e.closest('script, svg, .skip')) continue;
+    const [a, b] = [light(rgba(getComputedStyle(e).color)), light(ground(e))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) poor.push(`${ratio.toFixed(1)} ${walker.currentNode.data.trim()}`);
+  }
+  return poor;
+}
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["demo", "empty", "index"])
+def test_text_has_contrast(open_page: Callable[..., Tab], name: str, scheme: str) -> None:
+    """WCAG 2 AA: 4.5 to 1 for text."""
+    assert open_page(name, color_scheme=scheme).evaluate(CONTRAST) == []
+
+
+def test_what_a_screen_reader_needs(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("demo")
+    assert tab.evaluate("document.documentElement.lang") == "en"
+    headings = tab.evaluate(
+        "[...document.querySelectorAll('main h2, main h3, h1')].map(h => +h.tagName[1])"
+    )
+    assert headings[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(headings))
+    assert tab.evaluate(
+        "[...document.querySelectorAll('.plot')].every(p => p.getAttribute('aria-label'))"
+    )
+    assert tab.evaluate("[...document.querySelectorAll('.dk table')].every(t => t.caption)")
+    assert tab.locator("main").count() == tab.locator("footer").count() == 1
