@@ -7,8 +7,6 @@ size. Here a mail costs its size and is held to the limits.
 
 from __future__ import annotations
 
-import binascii
-import quopri
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from email.utils import collapse_rfc2231_value
 
 from dmarckit.errors import LimitExceeded
 from dmarckit.models import Attachment, Limits
+from dmarckit.transfer import transfer_decoded, uuencoded
 
 HEADER_BYTES = 1_000_000
 """largest header block of a mail, and of all its parts together; real ones stay below 100 kB"""
@@ -51,9 +50,7 @@ _WANTED = frozenset(
     }
 )
 _ALMOST_BLANK = re.compile(rb"(?m)^[ \t]+(?=\r?$)")
-_UUENCODED = re.compile(rb"(?m)^begin [0-7]{3,4} ([^\r\n]{1,255})\r?\n")
 _FIRST_BOUNDARY = re.compile(rb"(?mi)^--([^\r\n]{1,200}?)[ \t]*\r?\nContent-")
-_PLAIN = (b"<?xml", b"<feedback", b"{", b"\x1f\x8b", b"PK\x03\x04")
 _NOT_REPORTS = ("image/", "audio/", "video/", "font/", "text/html", "text/css", "text/calendar")
 
 
@@ -67,8 +64,10 @@ class Part:
     end: int
 
     @property
-    def body(self) -> bytes:
-        return self.raw[self.start : self.end]
+    def decoded(self) -> bytes:
+        """The body without its content transfer encoding."""
+        encoding = self.headers.get("content-transfer-encoding", "")
+        return transfer_decoded(self.raw[self.start : self.end], encoding)
 
     @property
     def content_type(self) -> str:
@@ -153,7 +152,7 @@ class Walk:
             raise LimitExceeded(
                 f"mails are nested deeper than {self.limits.nesting} levels (limit 'nesting')"
             )
-        body = _transfer_decoded(part)
+        body = part.decoded
         self.visit(split(body, message_start(body[:4096]), len(body)), depth, mails + 1)
 
     def _children(self, part: Part) -> Iterator[Part]:
@@ -169,10 +168,13 @@ class Walk:
             yield child
 
     def _keep(self, part: Part, kind: str) -> None:
-        payload = _transfer_decoded(part)
+        payload = part.decoded
         self.found.append(Attachment(_file_name(part.headers), kind, payload))
         if kind == "text/plain" and b"\nend" in payload:
-            self.found.extend(_uuencoded(payload))
+            self.found.extend(
+                Attachment(name, "application/octet-stream", content)
+                for name, content in uuencoded(payload)
+            )
 
 
 def _boundary(part: Part) -> bytes | None:
@@ -215,55 +217,6 @@ def _before_line_break(raw: bytes, begin: int, end: int) -> int:
     if end > begin and raw[end - 1] == 0x0D:
         end -= 1
     return end
-
-
-def _transfer_decoded(part: Part) -> bytes:
-    """The body without its content transfer encoding.
-
-    A body that plainly is not encoded as its header says (XML, JSON, gzip or zip data) is
-    taken as it is.
-    """
-    body = part.body
-    encoding = str(part.headers.get("content-transfer-encoding", "")).split(";")[0].strip().lower()
-    if encoding in ("", "7bit", "8bit", "binary") or body[:64].lstrip().startswith(_PLAIN):
-        if encoding == "quoted-printable" and body[:64].lstrip().startswith((b"<", b"{")):
-            return quopri.decodestring(body)
-        return body
-    if encoding == "base64":
-        return from_base64(body)
-    if encoding == "quoted-printable":
-        return quopri.decodestring(body)
-    if encoding in ("x-uuencode", "uuencode", "x-uue", "uue"):
-        return next((each.payload for each in _uuencoded(body)), body)
-    return body
-
-
-def from_base64(text: bytes) -> bytes:
-    """What base64 `text` holds; padding may be missing, lines may be of any length.
-
-    What is no base64 letter is passed over, and so is a single letter left over at the end.
-    """
-    try:
-        return binascii.a2b_base64(text)
-    except binascii.Error:
-        letters = re.sub(rb"[^A-Za-z0-9+/]", b"", text.partition(b"=")[0])
-        whole = letters[: len(letters) - (len(letters) % 4 == 1)]
-        return binascii.a2b_base64(whole + b"==")
-
-
-def _uuencoded(text: bytes) -> Iterator[Attachment]:
-    """The files that are uuencoded within `text`."""
-    position = 0
-    while begin := _UUENCODED.search(text, position):
-        end = text.find(b"\nend", begin.end())
-        position = len(text) if end < 0 else end
-        try:
-            lines = text[begin.end() : position].splitlines()
-            payload = b"".join(map(binascii.a2b_uu, filter(None, lines)))
-        except binascii.Error:
-            continue
-        name = begin[1].decode("utf-8", "replace").strip()
-        yield Attachment(name, "application/octet-stream", payload)
 
 
 def _file_name(headers: Headers) -> str | None:

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from dmarckit.errors import LimitExceeded, UnreadableReport, one_line
-from dmarckit.mime import from_base64
 from dmarckit.models import Limits
+from dmarckit.transfer import from_base64
 
 CHUNK = 262_144
 """bytes inflated at a time"""
