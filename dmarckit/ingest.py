@@ -53,7 +53,7 @@ def ingest(
     run = Commits(lake, settings, IngestResult(uuid.uuid4().hex[:12]), len(todo), progress)
     with tempfile.TemporaryDirectory(prefix="dmarckit-") as spool:
         task = Task(
-            mail_url=settings.mail_url,
+            mail_url=mails.url,  # absolute: workers may have another working directory
             limits=settings.limits,
             trust=settings.trust_level,
             authserv_id=settings.authserv_id,
@@ -84,6 +84,7 @@ def _salt(settings: Settings) -> bytes:
 
 def new_objects(mails: Storage, lake: Lake, retry: Sequence[str] = ()) -> list[StoredObject]:
     """The objects to read, in key order; those of the outcomes in `retry` are among them."""
+    next(mails.list(), None)  # a place that is not there is said before the lake is opened
     known = lake.arrow("SELECT key, etag, outcome FROM mails").to_pydict()
     ledger = set(zip(known["key"], known["etag"], strict=True))
     again = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from dmarckit.errors import LakeError, one_line
+from dmarckit.storage import HINTS, sdk_hint
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -78,9 +80,13 @@ class Location:
         try:
             yield
         except (DeltaError, OSError) as error:
-            raise LakeError(
-                f"cannot {doing} table {name} in {self.url}: {one_line(error, 300)}; {self.advice}"
-            ) from error
+            code = re.search(r"<Code>(\w+)</Code>", str(error))
+            if code and code[1] in HINTS:
+                permission = "to list, read and write below it"
+                why = f"{HINTS[code[1]].format(permission=permission)} ({code[1]})"
+            else:
+                why = f"{one_line(error, 300)}; {self.advice}"
+            raise LakeError(f"cannot {doing} table {name} in {self.url}: {why}") from error
 
     def read(self, files: Sequence[str], schema: pa.Schema) -> pa.Table:
         """Some columns of some data files (never partition columns), in these types."""
@@ -138,7 +144,7 @@ class Location:
         try:
             return boto3.session.Session()
         except BotoCoreError as error:
-            raise LakeError(f"cannot use S3: {one_line(error)}") from error
+            raise LakeError(f"cannot use S3: {sdk_hint(error)}") from error
 
     @property
     def _region(self) -> str:

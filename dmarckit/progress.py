@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from dmarckit.errors import one_line
 from dmarckit.ingest_commit import OUTCOMES, IngestResult, Progress
+from dmarckit.words import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from dmarckit.job import JobResult
 
+PIPE_WIDTH = 200  # columns where there is no terminal: rows are not broken
 LOG_EVERY = 15.0  # seconds between two log lines
 SHOWN_PROBLEMS = 20  # reasons printed; all of them are in the lake's table `mails`
 MEANING = {
@@ -31,10 +33,13 @@ log = logging.getLogger("dmarckit")
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that takes outside text as it is: no markup, no emoji codes, no colours in it."""
+    """A console that takes text as it is: no markup, no emoji codes; wide in a file or pipe."""
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    screen = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not screen.is_terminal:
+        screen.width = PIPE_WIDTH
+    return screen
 
 
 @contextlib.contextmanager
@@ -107,8 +112,8 @@ def print_outcomes(result: IngestResult) -> None:
     screen.print(table)
     rate = total / max(result.seconds, 0.001)
     screen.print(
-        f"{total:,} mails in {result.seconds:.1f} s ({rate:,.0f} a second): "
-        f"{result.reports:,} new reports with {result.records:,} records."
+        f"{plural(total, 'mail')} in {result.seconds:.1f} s ({rate:,.0f} a second): "
+        f"{plural(result.reports, 'new report')} with {plural(result.records, 'record')}."
     )
     for key, outcome, reason in result.problems[:SHOWN_PROBLEMS]:
         screen.print(f"  {outcome}: {one_line(key)}: {reason}", soft_wrap=True)

@@ -8,6 +8,7 @@ AWS credentials, region and endpoint are the AWS SDK's own and never stand here.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -15,7 +16,15 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -113,6 +122,16 @@ class Settings(BaseSettings):
     language: Literal["en", "ja"] = "en"
     workers: int = Field(0, ge=0, le=256, description="processes that read mails; 0: one a core")
     limits: Limits = Limits()
+
+    @field_validator("domains", mode="before")
+    @classmethod
+    def _domains_from_text(cls, value: Any) -> Any:
+        """From the environment: names with commas between, or JSON as for other lists."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return [name.strip() for name in value.split(",") if name.strip()]
 
     @property
     def mail_url(self) -> str:
@@ -231,7 +250,9 @@ def _explain(error: ValidationError, path: Path | None) -> str:
     problem = error.errors(include_url=False, include_context=False)[0]
     where = [str(part) for part in problem["loc"]]
     name = ".".join(where) or "settings"
-    source = f"in {path}" if path else f"(from the environment: {PREFIX}{where[0].upper()})"
+    variable = f"{PREFIX}{(where or [''])[0].upper()}"
+    from_environment = path is None or any(v.startswith(variable) for v in os.environ)
+    source = f"(from the environment: {variable})" if from_environment else f"in {path}"
     if problem["type"] == "extra_forbidden":
         known = ", ".join(sorted(_fields()))
         return f"unknown setting {one_line(name)!r} {source}; known settings: {known}"

@@ -25,6 +25,22 @@ if TYPE_CHECKING:
 TEMPORARY = ".dmarckit-"  # files half written; never listed
 POOL = 32  # connections of one client; fetching uses as many threads at the most
 
+HINTS = {
+    "NoSuchBucket": "the bucket does not exist; check its name and the account",
+    "AccessDenied": "access denied; allow {permission} for these credentials",
+    "403": "access denied; allow {permission} for these credentials",
+    "InvalidAccessKeyId": "the access key is unknown; check AWS_PROFILE or the keys",
+    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_PROFILE or the keys",
+    "ExpiredToken": "the credentials have expired; sign in again",
+    "InvalidToken": "the session token is not valid; sign in again",
+    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
+    "PermanentRedirect": "the bucket is in another region; set AWS_REGION to it",
+    "AuthorizationHeaderMalformed": "wrong region for this bucket; set AWS_REGION",
+    "IllegalLocationConstraintException": "wrong region for this bucket; set AWS_REGION",
+    "InvalidBucketName": "that is not a bucket's name",
+}
+"""S3's error code → what to check"""
+
 
 class Storage(Protocol):
     """What the rest of dmarckit asks of a bucket or a folder."""
@@ -232,27 +248,15 @@ class _Explained(contextlib.AbstractContextManager[None]):
                 raise MissingObject(f"{self.what}: there is no such object") from error
             raise StorageError(f"{self.what}: {self._hint(code)}") from error
         if isinstance(error, BotoCoreError):
-            raise StorageError(f"{self.what}: {_sdk_hint(error)}") from error
+            raise StorageError(f"{self.what}: {sdk_hint(error)}") from error
 
     def _hint(self, code: str) -> str:
-        hints = {
-            "NoSuchBucket": "the bucket does not exist; check its name and the account",
-            "AccessDenied": f"access denied; allow {self.permission} for these credentials",
-            "403": f"access denied; allow {self.permission} for these credentials",
-            "InvalidAccessKeyId": "the access key is unknown; check AWS_PROFILE or the keys",
-            "SignatureDoesNotMatch": "the secret key is wrong; check AWS_PROFILE or the keys",
-            "ExpiredToken": "the credentials have expired; sign in again",
-            "InvalidToken": "the session token is not valid; sign in again",
-            "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
-            "PermanentRedirect": "the bucket is in another region; set AWS_REGION to it",
-            "AuthorizationHeaderMalformed": "wrong region for this bucket; set AWS_REGION",
-            "IllegalLocationConstraintException": "wrong region for this bucket; set AWS_REGION",
-            "InvalidBucketName": "that is not a bucket's name",
-        }
-        return f"{hints.get(code, 'S3 refused it')} ({one_line(code, 60)})"
+        text = HINTS.get(code, "S3 refused it").format(permission=self.permission)
+        return f"{text} ({one_line(code, 60)})"
 
 
-def _sdk_hint(error: Exception) -> str:
+def sdk_hint(error: Exception) -> str:
+    """What to check when the AWS SDK fails before S3 has answered."""
     name = type(error).__name__
     hints = {
         "NoCredentialsError": "no AWS credentials found; set AWS_PROFILE, or use a role",
@@ -289,4 +293,4 @@ def _client(keys: tuple[str, str] | None) -> S3Client:
             ),
         )
     except (BotoCoreError, ValueError) as error:
-        raise StorageError(f"cannot use S3: {_sdk_hint(error)}") from error
+        raise StorageError(f"cannot use S3: {sdk_hint(error)}") from error
