@@ -106,6 +106,9 @@ def _is_base64(head: bytes) -> bool:
 
 def _documents(payload: bytes, name: str, budget: _Budget, path: _Path) -> Iterator[Document]:
     kind = packing(payload[:4096])
+    if kind is None and payload[:1] in (b"\r", b"\n") and packing(payload[:4096].lstrip()):
+        yield from _documents(payload.lstrip(), name, budget, path)
+        return
     for magic, tool in _FOREIGN.items():
         if payload.startswith(magic):
             raise UnreadableReport(f"packed with {tool}, which no report uses")
