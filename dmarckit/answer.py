@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from dmarckit.errors import one_line
 from dmarckit.words import count, is_missing, percent, plural
 
 LOW_PASS_SHARE = 0.98
@@ -67,13 +68,13 @@ def _domains(look: pd.DataFrame) -> list[str]:
     for row in look.head(3).itertuples():
         fell = "" if is_missing(row.before) else f", {percent(row.before)} before"
         policy = (
-            f"its policy is p={row.policy}"
+            f"its policy is p={_name(row.policy)}"
             if isinstance(row.policy, str)
             else "no policy is quoted"
         )
         part = "all" if row.delivered == row.failing else f"{count(row.delivered)} of"
         points.append(
-            f"{row.domain}: {percent(row.pass_share)} pass DMARC{fell}; {part} "
+            f"{_name(row.domain)}: {percent(row.pass_share)} pass DMARC{fell}; {part} "
             f"{plural(row.failing, 'failing message')} were delivered all the same ({policy})."
         )
     return points
@@ -84,8 +85,8 @@ def _sources(sources: pd.DataFrame, look: pd.DataFrame) -> list[str]:
     points = []
     row: Any
     for row in top.itertuples():
-        sent = f"{plural(row.messages, 'message')} as {row.domain}"
-        points.append(f"Most failing messages came from {row.source}: {sent}.")
+        sent = f"{plural(row.messages, 'message')} as {_name(row.domain)}"
+        points.append(f"Most failing messages came from {_name(row.source)}: {sent}.")
     return points
 
 
@@ -105,7 +106,13 @@ def _refused(refused: pd.DataFrame) -> list[str]:
     return points
 
 
-def _names(names: list[str], limit: int = 3) -> str:
+def _name(text: object) -> str:
+    """A name from a report, short enough for a sentence."""
+    return one_line(text, 60)
+
+
+def _names(found: list[str], limit: int = 3) -> str:
+    names = [_name(name) for name in found]
     if len(names) > limit:
         return f"{', '.join(names[:limit])} and {plural(len(names) - limit, 'other domain')}"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -61,6 +61,8 @@ LABELS = {
 
 _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif'
 _DAY_MS = 86_400_000
+TITLE_ROOM = 104
+"""pixels above the plot for title, subtitle and legend"""
 
 
 def outside_text(text: object, limit: int = 80) -> str:
@@ -116,7 +118,7 @@ def results_by_check(checks: pd.DataFrame) -> go.Figure:
         f"DKIM passes for {share['DKIM']} of the messages, SPF for {share['SPF']}",
         "Share of messages by result. DKIM and SPF count for DMARC only when they pass "
         "for the author's domain.",
-        height=250,
+        height=270,
     )
     for state in ("aligned", "other_domain", "fail", "none"):
         if not rows[state].any():
@@ -148,7 +150,7 @@ def results_by_check(checks: pd.DataFrame) -> go.Figure:
 
 
 def _daily(daily: pd.DataFrame, series: list[str], *, title: str, subtitle: str) -> go.Figure:
-    figure = _figure(title, subtitle, height=340)
+    figure = _figure(title, subtitle, height=360)
     total = daily[series].sum(axis=1)
     days = [f"{day:%Y-%m-%d}" for day in daily["day"]]
     for name in series:
@@ -221,7 +223,10 @@ def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
                 "subtitle": {"text": subtitle, "font": {"size": 13, "color": "#566173"}},
                 "x": 0,
                 "xref": "container",
-                "pad": {"l": 8},
+                "y": 1,
+                "yref": "container",
+                "yanchor": "top",
+                "pad": {"l": 8, "t": 12},
                 "font": {"size": 17},
             },
             "height": height,
@@ -230,7 +235,7 @@ def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
             "font": {"family": _FONT, "size": 13, "color": "#27303d"},
             "paper_bgcolor": "#ffffff",
             "plot_bgcolor": "rgba(0,0,0,0)",
-            "margin": {"l": 8, "r": 20, "t": 96, "b": 8},
+            "margin": {"l": 8, "r": 20, "t": TITLE_ROOM, "b": 8},
             "legend": {
                 "orientation": "h",
                 "x": 0,
@@ -250,7 +255,7 @@ def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
 
 def _nothing(title: str, text: str = "There were no messages on these days.") -> go.Figure:
     """A figure without traces that says why; the page shows only the words."""
-    figure = _figure(title, text, height=160)
+    figure = _figure(title, text, height=180)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return figure

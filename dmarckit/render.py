@@ -26,8 +26,8 @@ from dmarckit.markup import MIMETYPE as HTML_MIMETYPE
 FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
 TEMPLATES = Path(__file__).parent / "template"
 _LIBRARIES = ("dmarckit", "pandas", "plotly", "papermill", "nbconvert")
-_TITLE_ROOM = 86
-"""pixels that title and legend take in a notebook; on a page they are text above the plot"""
+_PLOT_TOP = 10
+"""pixels above the plot on a page, where title and legend are text above it"""
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,9 @@ def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
     title = layout.pop("title", {})
     subtitle = title.get("subtitle", {}).get("text", "")
     if title and "height" in layout:
-        layout["height"] -= _TITLE_ROOM
-        layout["margin"] = layout.get("margin", {}) | {"t": 10}
+        margin = layout.get("margin", {})
+        layout["height"] -= margin.get("t", _PLOT_TOP) - _PLOT_TOP
+        layout["margin"] = margin | {"t": _PLOT_TOP}
     data = figure["data"]
     legend = _legend(data)
     if legend:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from playwright.sync_api import Page as Tab
 
 from dmarckit import page_index
@@ -107,11 +107,10 @@ def test_nothing_overflows_and_every_chart_is_drawn(
 ) -> None:
     tab = open_page(name, width)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    drawn = tab.evaluate(
-        "[...document.querySelectorAll('.plot')].map(p => p.querySelectorAll('.point').length)"
-    )
-    assert len(drawn) == {"demo": 3, "hostile": 3}.get(name, 0)
-    assert all(drawn)
+    plots = tab.locator(".plot")
+    expect(plots).to_have_count({"demo": 3, "hostile": 3}.get(name, 0))
+    for plot in plots.all():
+        expect(plot.locator(".point").first).to_be_attached()
 
 
 def test_outside_text_is_shown_and_does_nothing(open_page: Callable[..., Tab]) -> None:
@@ -159,10 +158,10 @@ def test_code_is_behind_a_toggle(open_page: Callable[..., Tab]) -> None:
 
 def test_charts_follow_dark_mode(open_page: Callable[..., Tab]) -> None:
     tab = open_page("demo", color_scheme="light")
-    colour = "getComputedStyle(document.querySelector('#chart-1 .point path')).fill"
-    assert tab.evaluate(colour) == "rgb(0, 104, 168)"
+    bar = tab.locator("#chart-1 .point path").first
+    expect(bar).to_have_css("fill", "rgb(0, 104, 168)")
     tab.emulate_media(color_scheme="dark")
-    tab.wait_for_function(f"{colour} === 'rgb(77, 163, 224)'")
+    expect(bar).to_have_css("fill", "rgb(77, 163, 224)")
 
 
 def test_without_scripts_the_numbers_are_there(open_page: Callable[..., Tab]) -> None:
