@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
 import re
@@ -52,6 +54,7 @@ def render(
     """
     sections = _sections(notebook)
     charts = [p for s in sections for p in s.parts if p["kind"] == "figure"]
+    scripts = _scripts(any(part["data"] for part in charts))
     exporter: Any = TemplateExporter(  # type: ignore[no-untyped-call]
         config=Config({"TemplateExporter": {"template_name": "dmarckit"}}),
         extra_template_basedirs=[str(TEMPLATES)],
@@ -66,13 +69,12 @@ def render(
         "parameters": [(key, repr(value), text) for key, (value, text) in parameters.items()],
         "versions": versions(),
         "built": built,
-        "has_charts": any(part["data"] for part in charts),
-        "dark": script_json(DARK),
+        "scripts": [_hash(script) for script in scripts],
     }
     page, _ = exporter.from_notebook_node(notebook, resources={"page": resources})
-    # not a template variable: 5 MB of script need neither escaping nor copying by Jinja
-    plotly = f"<script>{get_plotlyjs()}</script>" if resources["has_charts"] else ""
-    return str(page).replace("<!--plotly.js-->", plotly, 1).encode("utf-8")
+    # not template variables: 5 MB of script need neither escaping nor copying by Jinja
+    elements = "".join(f"<script>{script}</script>" for script in scripts)
+    return str(page).replace("<!--scripts-->", elements, 1).encode("utf-8")
 
 
 def title_of(notebook: nbformat.NotebookNode, name: str) -> str:
@@ -93,6 +95,24 @@ def script_json(value: object) -> str:
     """JSON that cannot end the script element it stands in."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+@cache
+def _scripts(has_charts: bool) -> tuple[str, ...]:
+    """The only scripts of a page; plotly.js comes only with a chart."""
+    folder = TEMPLATES / "dmarckit"
+    tables = (folder / "tables.js").read_text(encoding="utf-8")
+    if not has_charts:
+        return (tables,)
+    charts = (folder / "charts.js").read_text(encoding="utf-8")
+    own = f"const DARK = {script_json(DARK)};\n{charts}{tables}"
+    return get_plotlyjs().replace("\r\n", "\n"), own
+
+
+@cache
+def _hash(script: str) -> str:
+    """What allows exactly this script in the page's Content-Security-Policy, and no other."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

@@ -6,8 +6,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 from playwright.sync_api import Page as Tab
@@ -122,6 +124,21 @@ def test_outside_text_is_shown_and_does_nothing(open_page: Callable[..., Tab]) -
     assert tab.evaluate("document.querySelectorAll('main img').length") == 0
     links = tab.evaluate("[...document.links].map(link => link.getAttribute('href'))")
     assert set(links) == {"#content", "../index.html"}
+
+
+def test_a_script_that_a_notebook_lets_through_does_not_run(
+    browser: Browser, tmp_path: Path
+) -> None:
+    cell = nbformat.v4.new_code_cell(f"from IPython.display import HTML; HTML({HOSTILE!r})")
+    notebook = tmp_path / "careless.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), notebook)
+    page = tmp_path / "page.html"
+    page.write_bytes(build_page(notebook, {}, now=NOW).html)
+    assert b"<script>document.title='run'</script>" in page.read_bytes()
+    tab = browser.new_page()
+    tab.goto(page.as_uri())
+    assert tab.title() == "Careless"
+    tab.close()
 
 
 def test_empty_page_says_what_to_do(open_page: Callable[..., Tab]) -> None:
