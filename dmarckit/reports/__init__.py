@@ -31,7 +31,7 @@ DEFAULT = Limits()
 HEAD_BYTES = 262_144
 """of a document, what is looked at to tell what it is"""
 _MESSAGES = ("message/rfc822", "message/global", "text/rfc822-headers", FEEDBACK)
-_TRUNCATED = re.compile(rb"\A\s*[\[{]")
+_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{]")
 
 
 def read_object(
@@ -117,14 +117,15 @@ def _in_attachment(
 def _in_document(
     document: Document, limits: Limits, sink: RecordSink | None
 ) -> Iterator[Report | Unreadable]:
-    head = next(document.open(), b"")[:HEAD_BYTES]
+    chunks = document.open()
+    head = next(chunks, b"")[:HEAD_BYTES]
     if looks_like_aggregate(head):
         yield from read_aggregate(document, limits, sink)
-    elif _TRUNCATED.match(head.removeprefix(b"\xef\xbb\xbf")) and looks_like_tls(head):
+    elif _JSON.match(head) and looks_like_tls(head):
         yield read_tls(_whole(document))
-    elif not head.strip():
-        raise NotAReport("empty")
     else:
+        for _ in chunks:  # a bomb or a damaged archive shall be called what it is
+            pass
         raise NotAReport("neither an aggregate report (XML) nor a TLS report (JSON)")
 
 
