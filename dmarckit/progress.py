@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 200  # columns where there is no terminal: rows are not broken
 LOG_EVERY = 15.0  # seconds between two log lines
-SHOWN_PROBLEMS = 20  # reasons printed; all of them are in the lake's table `mails`
+SHOWN_PROBLEMS = {"unreadable": 200, "untrusted": 20, "stored": 20, "not_a_report": 10}
+"""outcome → reasons printed; all of them are in the lake's table `mails`"""
 MEANING = {
     "stored": "a report (or several) that was new",
     "duplicate": "only reports that were known",
@@ -115,11 +116,13 @@ def print_outcomes(result: IngestResult) -> None:
         f"{plural(total, 'mail')} in {result.seconds:.1f} s ({rate:,.0f} a second): "
         f"{plural(result.reports, 'new report')} with {plural(result.records, 'record')}."
     )
-    for key, outcome, reason in result.problems[:SHOWN_PROBLEMS]:
-        screen.print(f"  {outcome}: {one_line(key)}: {reason}", soft_wrap=True)
-    hidden = len(result.problems) - SHOWN_PROBLEMS
-    if hidden > 0:
-        screen.print(f"  … and {hidden:,} more; they are in the table `mails`.")
+    for outcome, limit in SHOWN_PROBLEMS.items():
+        found = [(key, reason) for key, o, reason in result.problems if o == outcome]
+        for key, reason in found[:limit]:
+            screen.print(f"  {outcome}: {one_line(key)}: {reason}", soft_wrap=True)
+        if len(found) > limit:
+            more = plural(len(found) - limit, "more is", "more are")
+            screen.print(f"  … {more} {outcome}; `dmarckit parse` and the table `mails` say why.")
 
 
 def print_job(result: JobResult) -> None:

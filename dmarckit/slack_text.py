@@ -156,25 +156,28 @@ def message(text: str, blocks: Sequence[Block]) -> Message:
     return Message(_cut(text, SECTION_LIMIT), tuple(kept))
 
 
-def show(shown: Message) -> str:
-    """The message as plain text for the terminal, for when there is no token."""
-    return "\n".join(line for block in shown.blocks for line in _plain(block)) + "\n"
+def show(shown: Message, *, links: bool = True) -> str:
+    """The message as plain text for the terminal, for when there is no token.
+
+    Without `links` their addresses are left out: presigned ones are several lines long.
+    """
+    return "\n".join(line for block in shown.blocks for line in _plain(block, links)) + "\n"
 
 
-def _plain(block: Block) -> list[str]:
+def _plain(block: Block, links: bool) -> list[str]:
     if block["type"] == "image":
-        return [f"{block['alt_text']}: {block['image_url']}"]
+        return [f"[chart] {block['alt_text']}" + (f": {block['image_url']}" if links else "")]
     if block["type"] == "header":
         return [block["text"]["text"], ""]
     texts = block.get("fields") or block.get("elements") or [block["text"]]
     if "fields" in block:
-        return ["  ".join(_plain_text(text["text"]).replace("\n", ": ") for text in texts)]
-    return [_plain_text(text["text"]) for text in texts]
+        return ["  ".join(_plain_text(t["text"], links).replace("\n", ": ") for t in texts)]
+    return [_plain_text(text["text"], links) for text in texts]
 
 
-def _plain_text(mrkdwn: str) -> str:
+def _plain_text(mrkdwn: str, links: bool) -> str:
     """Undoes what `section` and its like were given: only our own markup is in there."""
-    text = re.sub(r"<([^|>]+)\|([^>]+)>", r"\2: \1", mrkdwn)
+    text = re.sub(r"<([^|>]+)\|([^>]+)>", r"\2: \1" if links else r"[\2]", mrkdwn)
     text = re.sub(r"\*([^*\n]+)\*", r"\1", text).replace("`", "").replace(_JOINER, "")
     return html.unescape(text)
 

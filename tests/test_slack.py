@@ -269,7 +269,7 @@ def test_an_alert_says_who_what_when_and_where_to_look() -> None:
         "• 2001:db8::1 20 messages\n"
         f"Report as JSON: {PRESIGNED}\n"
         "Report as CSV: https://s3.example/a.csv\n"
-        "DMARC, DKIM and SPF results: 100 of 1,000 messages fail DMARC (10.0 %): "
+        "[chart] DMARC, DKIM and SPF results: 100 of 1,000 messages fail DMARC (10.0 %): "
         "https://s3.example/a.png\n"
     )
     assert alert.text.replace("\u2060", "") == (
@@ -367,7 +367,7 @@ def test_a_summary_has_headline_changes_notes_page_and_chart() -> None:
         "Please look\n"
         "• 2 mails could not be read\n"
         "Open the page: https://pages.example/p\n"
-        "Passing and failing messages a day: 98.2 % of 1,000 messages pass, 18 fail "
+        "[chart] Passing and failing messages a day: 98.2 % of 1,000 messages pass, 18 fail "
         "(12 reports by 5 reporters): https://s3.example/c.png\n"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import textwrap
 import time
 import webbrowser
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from dmarckit.schedules import load_schedule
 from dmarckit.settings import CONFIG_VARIABLE, PREFIX, Settings, load_settings
 from dmarckit.slack_text import show
 from dmarckit.storage import POOL, FolderStorage, Storage, open_storage
+from dmarckit.words import plural
 
 BUCKET = "dmarckit-demo"
 LONGEST_WINDOW = 366  # days of the page about a user's own mails
@@ -52,11 +54,13 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
     def step(text: str) -> None:
         screen.print(f"[{time.monotonic() - started:5.1f} s] {text} …")
 
-    with _place(step) as (server, home):
+    # a user's own files have not been through SES, so there is no verdict to go by
+    trust = "pass" if mails is None else "any"
+    with _place(step, trust) as (server, home):
         settings = load_settings()
         step("Storing report mails as SES does" if mails is None else f"Storing {mails}")
         count = _fill(open_storage(settings.mail_url), mails)
-        step(f"Reading {count:,} mails into the lake")
+        step(f"Reading {plural(count, 'mail')} into the lake")
         with ingest_progress() as progress:
             ingested = ingest(settings, progress=progress)
         print_outcomes(ingested)
@@ -67,7 +71,7 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
         result = publish_and_tell(settings, schedule, ingested, now=now, step=step)
         written = _write(out, settings, result)
         step("Done")
-        _print_messages(result)
+        _print_messages(result, links=keep)
         for path in written:
             screen.print(f"  {path}", soft_wrap=True)
         screen.print(NEXT)
@@ -77,9 +81,10 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
 
 
 @contextlib.contextmanager
-def _place(step: Any) -> Iterator[tuple[S3Server | None, str]]:
+def _place(step: Any, trust: str) -> Iterator[tuple[S3Server | None, str]]:
     """A bucket on an own server (or a folder), and the environment that points at it."""
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_own_environment())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-demo-")))
         server = None
         if available():
@@ -91,27 +96,24 @@ def _place(step: Any) -> Iterator[tuple[S3Server | None, str]]:
             home = str(folder / "home")
         config = folder / "dmarckit.toml"  # of its own, so that the user's is not read
         config.write_text(demo_settings(), "utf-8")
-        trust = "pass"
-        environment = {
+        os.environ |= {
             f"{PREFIX}HOME": home,
             f"{PREFIX}TRUST": trust,
             CONFIG_VARIABLE: str(config),
             **(server.environment() if server else {}),
         }
-        stack.enter_context(_environment(environment))
         if server is not None:
             boto3.session.Session().client("s3").create_bucket(Bucket=BUCKET)
         yield server, home
 
 
 @contextlib.contextmanager
-def _environment(wanted: dict[str, str]) -> Iterator[None]:
-    """These variables, and none other of ours or of the AWS SDK, for the time being."""
+def _own_environment() -> Iterator[None]:
+    """None of the user's variables for us or for the AWS SDK, for the time being."""
     before = dict(os.environ)
     for name in before:
         if name.startswith((PREFIX, "AWS_")):
             del os.environ[name]
-    os.environ.update(wanted)
     try:
         yield
     finally:
@@ -130,7 +132,6 @@ def _fill(storage: Storage, mails: Path | None) -> int:
         if mails is None:
             made = demo_mails(datetime.now(UTC).date())
             return len(list(pool.map(put, ((m.key, m.raw) for m in made))))
-        os.environ[f"{PREFIX}TRUST"] = "any"  # a user's own files have not been through SES
         source = FolderStorage(mails if mails.is_dir() else mails.parent)
         listed = source.list("" if mails.is_dir() else mails.name)
         return len(list(pool.map(lambda o: put((o.key, source.get(o.key))), listed)))
@@ -162,15 +163,17 @@ def _write(out: Path, settings: Settings, result: JobResult) -> list[Path]:
     return [out / "overview.html", out / "slack-summary.json"]
 
 
-def _print_messages(result: JobResult) -> None:
+def _print_messages(result: JobResult, *, links: bool) -> None:
     screen = console()
-    screen.print("\nNo Slack token is set here, so these messages were not sent:\n")
-    for message in (result.messages[-1], *result.messages[:1]):
-        screen.print(show(message), soft_wrap=True)
+    screen.print(
+        "\nThe demo sends nothing; with a Slack token, these messages would be in Slack:\n"
+    )
+    *alerts, summary = result.messages
+    for message in (summary, *alerts[:1]):
+        screen.print(textwrap.indent(show(message, links=links), "  │ ", lambda _: True))
         screen.print()
-    more = len(result.messages) - 2
-    if more > 0:
-        screen.print(f"… and {more} more alerts like the last one.\n")
+    if len(alerts) > 1:
+        screen.print(f"… and {plural(len(alerts) - 1, 'more alert')} like the last one.\n")
     screen.print("Written:")
 
 
