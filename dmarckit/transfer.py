@@ -12,6 +12,9 @@ import re
 from collections.abc import Iterator
 
 _UUENCODED = re.compile(rb"(?m)^begin [0-7]{3,4} ([^\r\n]{1,255})\r?\n")
+_LINE = re.compile(rb"[^\r\n]+")
+PIECES = 1_000_000
+"""padded pieces of one base64 text; the rest is read as one"""
 _PLAIN = (b"<?xml", b"<feedback", b"{", b"\x1f\x8b", b"PK\x03\x04")
 
 
@@ -47,7 +50,8 @@ def from_base64(text: bytes) -> bytes:
             return binascii.a2b_base64(text)
         except binascii.Error:
             pass
-    return b"".join(map(_base64_piece, text.split(b"=")))
+    pieces = text.split(b"=", PIECES)
+    return b"".join(map(_base64_piece, pieces))
 
 
 def _base64_piece(text: bytes) -> bytes:
@@ -62,9 +66,10 @@ def uuencoded(text: bytes) -> Iterator[tuple[str, bytes]]:
     while begin := _UUENCODED.search(text, position):
         end = text.find(b"\nend", begin.end())
         position = len(text) if end < 0 else end
-        lines = text[begin.end() : position].splitlines()
+        payload = bytearray()
         try:
-            payload = b"".join(map(binascii.a2b_uu, filter(None, lines)))
+            for line in _LINE.finditer(text, begin.end(), position):
+                payload += binascii.a2b_uu(line[0])
         except binascii.Error:
             continue
-        yield begin[1].decode("utf-8", "replace").strip(), payload
+        yield begin[1].decode("utf-8", "replace").strip(), bytes(payload)

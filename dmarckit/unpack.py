@@ -49,10 +49,11 @@ class Document:
 
 
 @dataclass(slots=True)
-class _Budget:
-    """What one attachment may still inflate to, over all its members and layers."""
+class Budget:
+    """What all attachments of one mail may still inflate to, members and layers together."""
 
     limits: Limits
+    attachments: int = 0
     spent: dict[_Path, int] = field(default_factory=dict)
 
     def note(self, path: _Path, size: int) -> None:
@@ -64,14 +65,18 @@ class _Budget:
             )
 
 
-def documents(payload: bytes, name: str, limits: Limits) -> Iterator[Document]:
+def documents(
+    payload: bytes, name: str, limits: Limits, budget: Budget | None = None
+) -> Iterator[Document]:
     """The documents in `payload`, in their order; `payload` itself when it is not packed.
 
     Empty members, folders and ``__MACOSX/`` litter are passed over. Raises
     `UnreadableReport` for damaged, encrypted or foreign archives and `LimitExceeded`.
     A damage deep in a stream comes up only while the document is read.
     """
-    yield from _documents(payload, name, _Budget(limits), ())
+    budget = budget or Budget(limits)
+    budget.attachments += 1
+    yield from _documents(payload, name, budget, (budget.attachments,))
 
 
 def packing(head: bytes) -> str | None:
@@ -104,7 +109,7 @@ def _is_base64(head: bytes) -> bool:
     return packing(inside) in ("gzip", "zip", "zlib") or inside.lstrip()[:1] in (b"<", b"{")
 
 
-def _documents(payload: bytes, name: str, budget: _Budget, path: _Path) -> Iterator[Document]:
+def _documents(payload: bytes, name: str, budget: Budget, path: _Path) -> Iterator[Document]:
     kind = packing(payload[:4096])
     if kind is None and payload[:1] in (b"\r", b"\n") and packing(payload[:4096].lstrip()):
         yield from _documents(payload.lstrip(), name, budget, path)
@@ -113,9 +118,9 @@ def _documents(payload: bytes, name: str, budget: _Budget, path: _Path) -> Itera
         if payload.startswith(magic):
             raise UnreadableReport(f"packed with {tool}, which no report uses")
     if kind is None:
-        yield Document(name, lambda: iter((payload,)))
+        yield Document(name, partial(_pieces, payload))
         return
-    if len(path) >= budget.limits.nesting:
+    if len(path) > budget.limits.nesting:
         raise LimitExceeded(f"packed more than {budget.limits.nesting} times (limit 'nesting')")
     if kind == "base64":
         yield from _documents(from_base64(payload), name, budget, (*path, 0))
@@ -137,7 +142,7 @@ def _documents(payload: bytes, name: str, budget: _Budget, path: _Path) -> Itera
 
 
 def _inner(
-    name: str, stream: Callable[[], Iterator[bytes]], budget: _Budget, path: _Path
+    name: str, stream: Callable[[], Iterator[bytes]], budget: Budget, path: _Path
 ) -> Iterator[Document]:
     """The document in one inflated stream, or those in the archive that it turns out to be."""
     opened = stream()
@@ -164,7 +169,7 @@ def _inner(
     yield from _documents(bytes(whole), name, budget, path)
 
 
-def _inflated(packed: bytes, wbits: int, path: _Path, budget: _Budget) -> Iterator[bytes]:
+def _inflated(packed: bytes, wbits: int, path: _Path, budget: Budget) -> Iterator[bytes]:
     """The inflated bytes of gzip members (one after the other) or of one zlib stream.
 
     What follows the last member is passed over: mail gateways append to attachments.
@@ -192,6 +197,12 @@ def _inflated(packed: bytes, wbits: int, path: _Path, budget: _Budget) -> Iterat
             return
 
 
+def _pieces(data: bytes) -> Iterator[bytes]:
+    if len(data) <= CHUNK:
+        return iter((data,))
+    return (data[start : start + CHUNK] for start in range(0, len(data), CHUNK))
+
+
 def _check_ratio(inflated: int, packed: int, limits: Limits) -> None:
     if inflated > limits.ratio_from and inflated > limits.ratio * packed:
         raise LimitExceeded(f"inflates to more than {limits.ratio} times its size (limit 'ratio')")
@@ -212,7 +223,7 @@ def _members(payload: bytes, limits: Limits) -> list[zipfile.ZipInfo]:
 
 
 def _member(
-    payload: bytes, member: zipfile.ZipInfo, path: _Path, budget: _Budget
+    payload: bytes, member: zipfile.ZipInfo, path: _Path, budget: Budget
 ) -> Iterator[bytes]:
     """The bytes of one member of a zip archive, checked against its size and checksum."""
     if member.flag_bits & 0x1:
@@ -221,7 +232,7 @@ def _member(
     packed = payload[start : start + member.compress_size]
     if member.compress_type == zipfile.ZIP_STORED:
         budget.note(path, len(packed))
-        chunks = iter([packed[i : i + CHUNK] for i in range(0, len(packed), CHUNK)])
+        chunks = _pieces(packed)
     elif member.compress_type == zipfile.ZIP_DEFLATED:
         chunks = _inflated(packed, -15, path, budget)
     else:

@@ -23,15 +23,15 @@ from dmarckit.models import (
 from dmarckit.reports.aggregate import RecordSink, looks_like_aggregate, read_aggregate
 from dmarckit.reports.failure import FEEDBACK, find_failure
 from dmarckit.reports.tls import JSON_BYTES, looks_like_tls, read_tls
-from dmarckit.unpack import Document, documents
+from dmarckit.unpack import Budget, Document, documents
 
 __all__ = ["RecordSink", "read_object", "read_reports"]
 
 DEFAULT = Limits()
-HEAD_BYTES = 262_144
-"""of a document, what is looked at to tell what it is"""
+MAX_FAILURES = 20
+"""unreadable documents of one mail, after which it is not worth any more time"""
 _MESSAGES = ("message/rfc822", "message/global", "text/rfc822-headers", FEEDBACK)
-_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{]")
+_JSON = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*[\[{]")
 
 
 def read_object(
@@ -65,12 +65,16 @@ def read_reports(
     since are void when the report turns out `Unreadable`.
     """
     nothing = "no report in it"
-    seen = False
+    seen, failures = False, 0
     for outcome in _outcomes(mail, limits, sink):
         if isinstance(outcome, Unreadable) and not outcome.is_report:
             nothing = outcome.reason
             continue
         seen = True
+        failures += isinstance(outcome, Unreadable)
+        if failures > MAX_FAILURES:
+            yield Unreadable(_name_of(mail), f"more than {MAX_FAILURES} unreadable, rest not tried")
+            return
         yield outcome
     if not seen:
         yield Unreadable(_name_of(mail), nothing, is_report=False)
@@ -88,21 +92,25 @@ def _outcomes(mail: Mail, limits: Limits, sink: RecordSink | None) -> Iterator[R
     if failure:
         yield failure
         return
+    budget = Budget(limits)
     for attachment in mail.attachments:
         if attachment.content_type not in _MESSAGES:
-            yield from _in_attachment(attachment, limits, sink)
+            yield from _in_attachment(attachment, budget, sink)
 
 
 def _in_attachment(
-    attachment: Attachment, limits: Limits, sink: RecordSink | None
+    attachment: Attachment, budget: Budget, sink: RecordSink | None
 ) -> Iterator[Report | Unreadable]:
     name = attachment.name or attachment.content_type
-    found = documents(attachment.payload, name, limits)
+    limits = budget.limits
+    found = documents(attachment.payload, name, limits, budget)
+    said = ""
     while True:
         try:
             document = next(found, None)
         except UnreadableReport as error:
-            yield Unreadable(name, str(error))
+            if str(error) != said:  # a limit of the whole mail ends the next document as well
+                yield Unreadable(name, str(error))
             return
         if document is None:
             return
@@ -111,14 +119,15 @@ def _in_attachment(
         except NotAReport as error:
             yield Unreadable(document.name, str(error), is_report=False)
         except UnreadableReport as error:
-            yield Unreadable(document.name, str(error))
+            said = str(error)
+            yield Unreadable(document.name, said)
 
 
 def _in_document(
     document: Document, limits: Limits, sink: RecordSink | None
 ) -> Iterator[Report | Unreadable]:
     chunks = document.open()
-    head = next(chunks, b"")[:HEAD_BYTES]
+    head = next(chunks, b"").replace(b"\0", b"")  # UTF-16 looks like ASCII then
     if looks_like_aggregate(head):
         yield from read_aggregate(document, limits, sink)
     elif _JSON.match(head) and looks_like_tls(head):

@@ -28,7 +28,7 @@ from dmarckit.reports.text import decoded, expat_encoding
 from dmarckit.reports.values import Warnings
 from dmarckit.unpack import Document
 
-REPAIR_BYTES = 50_000_000
+REPAIR_BYTES = 10_000_000
 """largest document that is repaired; it is held in memory for that"""
 BATCH = 10_000
 """records handed to a sink at once; a report with fewer is never split"""
@@ -127,9 +127,7 @@ def read_xml(
 
 
 def looks_like_aggregate(head: bytes) -> bool:
-    """Whether a document that begins with `head` speaks of ``<feedback>``, in any encoding."""
-    if b"\0" in head[:400]:
-        head = head.replace(b"\0", b"")
+    """Whether a document that begins with `head` (without zero bytes) has ``<feedback>``."""
     return _ROOT.search(head) is not None
 
 

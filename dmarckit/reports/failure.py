@@ -22,7 +22,7 @@ FEEDBACK = "message/feedback-report"
 BODY_CHARACTERS = 20_000
 """of the original message's body, what is kept"""
 _TEXT_REPORT = re.compile(r"failed the published DMARC policy", re.IGNORECASE)
-_TEXT_FIELD = re.compile(r"^[ \t]*(Sender Domain|Sender IP Address|Received date):[ \t]*(.+?)\s*$",
+_TEXT_FIELD = re.compile(r"^[ \t]*(Sender Domain|Sender IP Address|Received date):[ \t]*(.+)$",
                          re.MULTILINE | re.IGNORECASE)  # fmt: skip
 _HEADERS_COPY = re.compile(
     r"^-+ This is a copy of the (?:headers|message)[^\n]*\n\s*", re.MULTILINE
@@ -68,7 +68,7 @@ def _from_feedback(fields: Message, mail: Mail) -> FailureReport:
 
 
 def _from_text(text: str, mail: Mail) -> FailureReport | None:
-    found = {name.lower(): value for name, value in reversed(_TEXT_FIELD.findall(text))}
+    found = {name.lower(): value.strip() for name, value in reversed(_TEXT_FIELD.findall(text))}
     if not {"sender domain", "sender ip address"} <= found.keys():
         return None
     warnings = Warnings()
@@ -175,7 +175,7 @@ def _arrival(text: str | None, warnings: Warnings) -> datetime | None:
     if text is None:
         return None
     try:
-        return moment(_COMMENT.sub("", text), "Arrival-Date", Warnings())
+        return moment(_COMMENT.sub("", text[:200]), "Arrival-Date", Warnings())
     except UnreadableReport:
         warnings.add(f"Arrival-Date: {quoted(text)} is not a time, passed over")
         return None

@@ -22,8 +22,12 @@ from dmarckit.reports.values import Warnings, quoted
 Tree = dict[str, Any]
 """element name → text, None, a nested Tree, or a list of these"""
 
-PART_BYTES = 4_000_000
+PART_BYTES = 1_000_000
 """no head and no single record of a report is larger than this"""
+MEAN_BYTES, MEAN_FROM = 10_000, 50_000_000
+"""nor are records on average larger than the first, once the document is beyond the second"""
+DISTINCT_NAMES = 5_000
+"""no report has more different names of elements; expat remembers each"""
 DEPTH = 50
 """no element of a report lies deeper than this"""
 
@@ -154,6 +158,10 @@ class _Parser:
         self.ordered_attributes = self.buffer_text = True
         self.records = 0
 
+    @property
+    def distinct_names(self) -> int:
+        return len(self._expat.intern)
+
     def Parse(self, data: bytes, final: bool) -> None:
         if not self._expat.StartElementHandler:
             self._connect()
@@ -266,12 +274,19 @@ def _refuse_entity(*_declaration: object) -> None:
 
 def watched(chunks: Iterable[bytes], feed: RecordFeed) -> Generator[bytes, None, None]:
     """`chunks` as a generator that stops when one part of the report grows beyond all reason."""
-    records = since = 0
+    records = since = total = 0
     for chunk in chunks:
         yield chunk
-        done = feed.parser.records if feed.parser else 0
+        if feed.parser is None:
+            continue
+        done = feed.parser.records
+        total += len(chunk)
         since = 0 if done != records else since + len(chunk)
         records = done
         if since > PART_BYTES:
             part = f"record {records + 1}" if records else "the report's head"
             raise LimitExceeded(f"{part} is larger than {PART_BYTES:,} bytes")
+        if total > MEAN_FROM and total > MEAN_BYTES * records:
+            raise LimitExceeded(f"records are larger than {MEAN_BYTES:,} bytes on average")
+        if feed.parser.distinct_names > DISTINCT_NAMES:
+            raise LimitExceeded(f"more than {DISTINCT_NAMES:,} different names of elements")

@@ -42,6 +42,7 @@ SYNONYMS = {"hardfail": "fail", "hard_fail": "fail", "hard-fail": "fail", "soft_
             "soft-fail": "softfail", "temp_error": "temperror", "perm_error": "permerror",
             "passed": "pass", "failed": "fail", "accept": "none"}  # fmt: skip
 _CACHED = 20_000
+_CACHED_CHARACTERS = 1_000
 _NOTHING: Tree = {}
 _Sent = tuple[Any, ...]
 Result = TypeVar("Result")
@@ -222,6 +223,6 @@ def _remembered(
         result = make(tree)
     except TypeError:  # a repeated element is a list, which is no key
         return make(tree)
-    if len(made) < _CACHED:
+    if len(made) < _CACHED and sum(len(text) for text in sent if text) < _CACHED_CHARACTERS:
         made[sent] = result
     return result

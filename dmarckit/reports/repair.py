@@ -16,20 +16,21 @@ from __future__ import annotations
 import html.entities
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from dmarckit.errors import NotAReport, UnreadableReport
-from dmarckit.reports.feed import KNOWN, Names
+from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport
+from dmarckit.reports.feed import DEPTH, KNOWN, Names
 from dmarckit.reports.values import Warnings, quoted
 
 _FEEDBACK = r"(?:[\w.-]{1,40}:)?feedback"
 _ROOT = re.compile(rf"<{_FEEDBACK}(?:\s[^<>]*)?>", re.IGNORECASE)
 _ROOT_END = re.compile(rf"</\s*{_FEEDBACK}\s*>", re.IGNORECASE)
 _TOKEN = re.compile(
-    r"<!--.*?-->|<\?.*?\?>|<!DOCTYPE[^<>\[]*>|<!\[CDATA\[(?P<cdata>.*?)\]\]>"
-    r"|<(?P<end>/?)\s*(?P<name>[A-Za-z_][\w.:-]{0,80})"
-    r"(?:\s[^<>]*?)?(?P<empty>/?)\s*>",
-    re.DOTALL,
+    r"(?P<opener><!--|<\?|<!\[CDATA\[|<!DOCTYPE)"
+    r"|<(?P<end>/?)\s*(?P<name>[A-Za-z_][\w.:-]{0,80})(?=[\s/>])(?P<rest>[^<>]*)>"
 )
+_CLOSERS = {"<!--": "-->", "<?": "?>", "<![CDATA[": "]]>", "<!DOCTYPE": ">"}
+_PROLOGUE = re.compile(r"<\?[^<>]{0,500}\?>|<!DOCTYPE[^<>]{0,500}>|<!--[^<>]{0,500}-->")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _REFERENCE = re.compile(r"&(?:#(\d{1,7}|[xX][0-9a-fA-F]{1,6})|([A-Za-z][A-Za-z0-9]{1,31}));|&")
 _XML_NAMES = frozenset({"amp", "lt", "gt", "quot", "apos"})
@@ -75,7 +76,7 @@ def roots(text: str, warnings: Warnings) -> list[str]:
 
 
 def _note_junk(text: str, where: str, warnings: Warnings) -> None:
-    junk = _TOKEN.sub("", text).strip(" \t\r\n\0\ufeff")
+    junk = _PROLOGUE.sub("", text).strip(" \t\r\n\0\ufeff")
     if junk:
         warnings.add(f"{len(junk):,} characters {where} <feedback> passed over: {quoted(junk)}")
 
@@ -86,24 +87,57 @@ def repaired(text: str, names: Names, warnings: Warnings) -> Iterator[bytes]:
     Raises `UnreadableReport` naming the element that is not closed.
     """
     mender = _Mender(names, warnings)
-    position = 0
-    for token in _TOKEN.finditer(text):
-        mender.text(text[position : token.start()])
-        position = token.end()
+    for token, before in _tokens(text):
+        mender.text(before)
+        if token is None:
+            break
         if token["name"]:
             name = names[token["name"]]
             if token["end"]:
                 mender.end(name)
             else:
                 mender.start(name, token[0])
-                if token["empty"]:
+                if token["rest"].rstrip().endswith("/"):
                     mender.end(name)
-        elif token["cdata"]:
-            mender.verbatim(token["cdata"])
+        elif token["opener"] == "<![CDATA[":
+            start, end = token.end(), text.find("]]>", token.end())
+            mender.verbatim(text[start:end])
         if len(mender.open) <= 1:
             yield mender.flush()
     mender.finish()
     yield mender.flush()
+
+
+def _tokens(text: str) -> Iterator[tuple[re.Match[str] | None, str]]:
+    """Each tag, and opener of what ends elsewhere, with the text before it; last None.
+
+    An opener that nothing closes is text. Every character is looked at once: who searched
+    for a closer in vain does not search again.
+    """
+    position = searched = 0
+    unclosed: set[str] = set()
+    while token := _TOKEN.search(text, searched):
+        opener, end = token["opener"], token.end()
+        if opener:
+            closer = -1 if opener in unclosed else text.find(_CLOSERS[opener], end)
+            if closer < 0:
+                unclosed.add(opener)
+                searched = end
+                continue
+            end = closer + len(_CLOSERS[opener])
+        yield token, text[position : token.start()]
+        position = searched = end
+    yield None, text[position:]
+
+
+@dataclass(slots=True)
+class _Open:
+    """An element that is open: where its tag is in the output, and as it was written."""
+
+    name: str
+    index: int
+    written: str
+    has_children: bool = False
 
 
 class _Mender:
@@ -113,8 +147,7 @@ class _Mender:
         self._names = names
         self._warnings = warnings
         self.out: list[str] = []
-        self.open: list[tuple[str, int, str]] = []
-        """open elements: name, index in `out`, tag as written"""
+        self.open: list[_Open] = []
 
     def flush(self) -> bytes:
         piece = "".join(self.out).encode()
@@ -134,62 +167,65 @@ class _Mender:
         self.out.append(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
 
     def start(self, name: str, written: str) -> None:
-        if self.open and self._is_text_only(self.open[-1][0]) and name in KNOWN:
+        if self.open and self._is_text_only(self.open[-1].name) and name in KNOWN:
             self._close("is not closed, ends before the next element")
-        self.open.append((name, len(self.out), written))
+        if self.open:
+            self.open[-1].has_children = True
+        if len(self.open) >= DEPTH:
+            raise LimitExceeded(f"elements are nested deeper than {DEPTH}")
+        self.open.append(_Open(name, len(self.out), written))
         self.out.append(f"<{name}>")
 
     def end(self, name: str) -> None:
-        open_names = [each[0] for each in self.open]
-        if name not in open_names:
+        if not any(each.name == name for each in self.open):
             self._end_by_other_name(name)
             return
-        while self.open[-1][0] != name:
+        while self.open[-1].name != name:
             self._unclosed(name)
         self.open.pop()
         self.out.append(f"</{name}>")
 
     def finish(self) -> None:
         if self.open:
-            raise UnreadableReport(f"element <{self.open[-1][0]}> is not closed")
+            raise UnreadableReport(f"element <{self.open[-1].name}> is not closed")
 
     def _end_by_other_name(self, name: str) -> None:
         """An end tag of nothing that is open: it ends a text element, or is passed over."""
-        top, index, _ = self.open[-1] if self.open else ("", 0, "")
-        only_text = not any(piece.startswith("<") for piece in self.out[index + 1 :])
-        if top and only_text and top not in CONTAINERS:
-            if top not in KNOWN and name in KNOWN:
-                self._warnings.changed("element", top, name)
-                self.open[-1] = (name, index, "")
-                self.out[index] = f"<{name}>"
-            self._close(f"is closed by </{name}>")
-        else:
+        top = self.open[-1] if self.open else None
+        if top is None or top.has_children or top.name in CONTAINERS:
             self._warnings.add(f"end tag {quoted(f'</{name}>')} of nothing passed over")
+            return
+        if top.name not in KNOWN and name in KNOWN:
+            self._warnings.changed("element", top.name, name)
+            top.name = name
+            self.out[top.index] = f"<{name}>"
+        self._close(f"is closed by </{name}>")
 
     def _unclosed(self, ending: str) -> None:
         """The innermost open element has no end before its parent's `ending`."""
-        name, index, written = self.open[-1]
+        top = self.open[-1]
+        name = top.name
         if name not in KNOWN:
-            self._warnings.add(f"{quoted(written)} in {self._path(-1)} read as text")
+            self._warnings.add(f"{quoted(top.written)} in {self._path(-1)} read as text")
             self.open.pop()
-            self.out[index] = written.replace("&", "&amp;").replace("<", "&lt;")
+            self.out[top.index] = top.written.replace("&", "&amp;").replace("<", "&lt;")
         elif self._is_text_only(name):
             self._close(f"is not closed before </{ending}>")
         else:
             raise UnreadableReport(f"element <{name}> is not closed before </{ending}>")
 
     def _close(self, how: str) -> None:
-        self._warnings.add(f"element {quoted(self.open[-1][0])} {how}")
-        name = self.open.pop()[0]
+        name = self.open.pop().name
+        self._warnings.add(f"element {quoted(name)} {how}")
         self.out.append(f"</{name}>")
 
     def _is_text_only(self, name: str) -> bool:
         if name in _EITHER:
-            return len(self.open) > 1 and self.open[-2][0] == "policy_evaluated"
+            return len(self.open) > 1 and self.open[-2].name == "policy_evaluated"
         return name in KNOWN and name not in CONTAINERS
 
     def _path(self, up_to: int | None = None) -> str:
-        return "/".join(each[0] for each in self.open[1:up_to]) or "feedback"
+        return "/".join(each.name for each in self.open[1:up_to]) or "feedback"
 
     def _mended(self, text: str) -> str:
         clean = _FORBIDDEN.sub("", text)

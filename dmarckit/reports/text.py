@@ -30,7 +30,10 @@ _CHARACTER_SET = re.compile(
 _SOFT_BREAK = re.compile(rb"=[ \t]*\r?\n|=3D[\"']")
 _ESCAPED_ROOT = re.compile(r"&lt;(?:[\w.-]{1,40}:)?feedback", re.IGNORECASE)
 _ROOT = re.compile(r"<(?:[\w.-]{1,40}:)?feedback", re.IGNORECASE)
-_SURROGATE = re.compile("[\udc80-\udcff]")
+# what surrogateescape makes of a byte that is no UTF-8 → the character of windows-1252
+_WINDOWS = {
+    0xDC00 + byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(128, 256)
+}
 
 
 def declared_encoding(head: bytes) -> str | None:
@@ -127,12 +130,7 @@ def _with_repairs(data: bytes, encoding: str, declared: str | None, warnings: Wa
             warnings.add(f"characters that are no {encoding} replaced by \ufffd")
         return text
     text = data.decode("utf-8", "surrogateescape")
-    repaired = _SURROGATE.sub(_windows_character, text)
+    repaired = text.translate(_WINDOWS)
     if repaired != text:
         warnings.changed("encoding", declared or "utf-8", "windows-1252 where it is no UTF-8")
     return repaired
-
-
-def _windows_character(match: re.Match[str]) -> str:
-    byte = bytes([ord(match[0]) - 0xDC00])
-    return byte.decode("cp1252", "ignore") or byte.decode("latin-1")

@@ -21,7 +21,7 @@ JSON_BYTES = 8_000_000
 
 def looks_like_tls(text: bytes) -> bool:
     """Whether JSON `text` speaks of what only a TLS report has (RFC 8460 section 4.4)."""
-    return text[:1] in (b"{", b"[") and any(name in text for name in (b"policies", b"Policies"))
+    return b"policies" in text.lower()
 
 
 def read_tls(text: bytes) -> TlsReport:

@@ -19,6 +19,8 @@ MAX_WARNINGS = 50
 """distinct warnings kept of one report; the rest is only counted"""
 MAX_COUNT = 2**63 - 1
 """largest count a table can hold; what is larger is nonsense"""
+CACHED_CHARACTERS = 100
+"""longest text whose address is remembered; longer ones are none"""
 LATEST = datetime(2262, 1, 1, tzinfo=UTC)
 """nanosecond timestamps end in 2262"""
 
@@ -147,13 +149,17 @@ def moment(text: str | None, element: str, warnings: Warnings) -> datetime:
     return when
 
 
-@lru_cache(maxsize=8192)
 def address(text: str) -> tuple[str, str | None]:
     """An IP address in its canonical form, and what is wrong with it (None: nothing).
 
     IPv6 is lower-cased and compressed (RFC 5952). An IPv4 address mapped into IPv6 is given
     as IPv4, since that is what was connected. What is not an address is kept as sent.
     """
+    return _address(text) if len(text) <= CACHED_CHARACTERS else _not_an_address(text)
+
+
+@lru_cache(maxsize=8192)
+def _address(text: str) -> tuple[str, str | None]:
     if _IPV4.fullmatch(text):
         return text, None
     bare = text.strip("[]").removeprefix("IPv6:").removeprefix("ipv6:")
@@ -173,7 +179,6 @@ def _not_an_address(text: str) -> tuple[str, str]:
     return text, "is not an IP address, kept as sent"
 
 
-@lru_cache(maxsize=8192)
 def domain(text: str) -> str | None:
     """A domain in lower case without its root dot (RFC 4343); IDN as sent; empty is None."""
     return text.strip().lower().removesuffix(".") or None
