@@ -78,7 +78,7 @@ def _alert(settings: Settings, lake: Lake, storage: Storage, row: dict[str, Any]
     )
     report = report_from_lake(row, records)
     files = {
-        "json": json_text(report_json(report, str(row["mail_key"])), indent=2).encode(),
+        "json": json_text(report_json(report, str(row["mail_key"]))).encode(),
         "csv": report_csv(report).encode(),
         "png": alert_chart(report),
     }

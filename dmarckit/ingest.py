@@ -27,7 +27,7 @@ from dmarckit.settings import Settings
 from dmarckit.storage import Storage, open_storage
 
 CHUNK = 50  # mails a task: enough to hide what a task costs, few enough to lose little
-ALONE_BELOW = 300  # new mails that one process reads before another has even started
+ALONE_BELOW = 2_000  # new mails that one process reads before others have even started
 
 
 def ingest(

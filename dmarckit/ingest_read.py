@@ -188,7 +188,7 @@ def _exports(uid: str, report: AggregateReport, file: str) -> dict[str, bytes]:
     """The report's own files: its JSON and its CSV, by key."""
     stem = export_key(report.reporter, report.policy.domain, report.begin, report.end, uid, "")
     return {
-        f"{stem}json": json_text(report_json(report, file), indent=2).encode(),
+        f"{stem}json": json_text(report_json(report, file)).encode(),
         f"{stem}csv": report_csv(report).encode(),
     }
 
