@@ -10,35 +10,41 @@ import papermill
 import pytest
 
 import dmarckit
+from dmarckit.pages import build_page
+from tests import frames
 
 FOLDER = Path(dmarckit.__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
-pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def code_cells(path: Path) -> list[nbformat.NotebookNode]:
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 
 
+@each_notebook
 def test_outputs_are_stripped(path: Path) -> None:
     for cell in code_cells(path):
         assert cell.outputs == []
         assert cell.execution_count is None
 
 
+@each_notebook
 def test_kernel_is_python3(path: Path) -> None:
     made = nbformat.read(path, as_version=4)
     nbformat.validate(made)
     assert made.metadata.kernelspec.name == "python3"
 
 
+@each_notebook
 def test_it_begins_with_a_title(path: Path) -> None:
     first = nbformat.read(path, as_version=4).cells[0]
     assert first.cell_type == "markdown"
     assert first.source.startswith("# ")
 
 
+@each_notebook
 def test_every_parameter_has_a_type_a_default_and_a_help(path: Path) -> None:
     cells = [cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
     assert len(cells) == 1
@@ -50,6 +56,7 @@ def test_every_parameter_has_a_type_a_default_and_a_help(path: Path) -> None:
         ast.literal_eval(about["default"])
 
 
+@each_notebook
 def test_cells_only_call_and_show(path: Path) -> None:
     logic = (ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.If, ast.Try, ast.Lambda)
     cells = code_cells(path)
@@ -58,3 +65,25 @@ def test_cells_only_call_and_show(path: Path) -> None:
         found = [type(node).__name__ for node in ast.walk(ast.parse(cell.source))]
         assert not {kind.__name__ for kind in logic} & set(found), cell.source
         assert len(cell.source.splitlines()) <= 20
+
+
+def test_overview_shows_what_is_in_the_lake(tmp_path: Path) -> None:
+    settings = frames.fill(
+        tmp_path,
+        frames.records({"messages": 80}, frames.FAILS | {"messages": 20}),
+        frames.reports({"messages": 100, "failing": 20}),
+        frames.mails({}, {"outcome": "untrusted", "error": "dmarc=fail", "key": "mail/2"}),
+    )
+    parameters = {"days": 7, "end": "2026-11-23", "domains": ["example.com"]}
+    page = build_page(FOLDER / "overview.ipynb", parameters, config=str(settings))
+    html = page.html.decode()
+    assert page.warnings == ()
+    for text in (
+        "example.com needs a look.",
+        "1 mail was not trusted",
+        "80.0 % of 100 messages pass DMARC; most failures on 23 November 2026 (20)",
+        "20 messages failed DMARC; all of them were delivered all the same",
+        "DKIM passes for 80.0 % of the messages, SPF for 80.0 %",
+        "Made from 2 mails with 1 report and 2 records",
+    ):
+        assert text in html

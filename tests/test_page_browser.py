@@ -115,6 +115,13 @@ def test_nothing_overflows_and_every_chart_is_drawn(
         expect(plot.locator(".point").first).to_be_attached()
 
 
+def test_paper_holds_the_tables(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("demo", 700)  # A4 without its margins
+    tab.emulate_media(media="print")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 700
+    assert not tab.get_by_text("The numbers", exact=True).first.is_visible()
+
+
 def test_outside_text_is_shown_and_does_nothing(open_page: Callable[..., Tab]) -> None:
     tab = open_page("hostile")
     assert tab.title() == "DMARC overview"

@@ -37,14 +37,16 @@
     return themed;
   }
 
-  function draw() {
+  function draw(isDark) {
     for (const source of document.querySelectorAll("script[data-chart]")) {
       const figure = JSON.parse(source.textContent);
-      const data = figure.data.map((trace) => recolour(trace, dark.matches));
+      const data = figure.data.map((trace) => recolour(trace, isDark));
       Plotly.react(source.dataset.chart, data, relayout(figure.layout), config);
     }
   }
 
-  draw();
-  dark.addEventListener("change", draw);
+  draw(dark.matches);
+  dark.addEventListener("change", () => draw(dark.matches));
+  window.addEventListener("beforeprint", () => draw(false));
+  window.addEventListener("afterprint", () => draw(dark.matches));
 })();
