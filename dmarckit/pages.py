@@ -18,6 +18,7 @@ from typing import Any
 
 import nbformat
 import papermill
+import zmq
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
@@ -247,7 +248,7 @@ def _own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
     class OwnKernel(AsyncKernelManager):
         @default("transport_encryption")
         def _encrypt(self) -> str:
-            return "auto"
+            return "auto" if zmq.has("curve") else "disabled"
 
         @default("kernel_spec_manager")
         def _own_specs(self) -> KernelSpecManager:
