@@ -185,7 +185,8 @@ def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
         layout["showlegend"] = False
     return {
         "kind": "figure",
-        "title": plain(title.get("text", "")),
+        # a line must not begin with the percent sign of a number on the line before
+        "title": plain(title.get("text", "")).replace(" %", "\N{NO-BREAK SPACE}%"),
         "subtitle": plain(subtitle),
         "height": layout.get("height", 400),
         "legend": legend,
