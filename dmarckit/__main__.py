@@ -1,0 +1,5 @@
+"""`python -m dmarckit`, the same as the command `dmarckit`."""
+
+from dmarckit.cli import main
+
+main()

@@ -1,0 +1,90 @@
+"""Whole processes, timed from outside by what the operating system says of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(".benchmarks")
+"""what benchmarks make and install; it may be deleted at any time"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished process."""
+
+    seconds: float
+    cpu: float
+    """seconds of processor time, children included"""
+    peak: int
+    """bytes of memory of its largest process"""
+
+
+def run(command: Sequence[str], environment: dict[str, str] | None = None) -> Run:
+    """Run a command to its end; its output goes nowhere. Raises when it fails."""
+    started = time.monotonic()
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, list(command))
+    seconds = time.monotonic() - started
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def median(runs: Sequence[Run]) -> Run:
+    """The figures in the middle, each on its own."""
+    return Run(
+        statistics.median(r.seconds for r in runs),
+        statistics.median(r.cpu for r in runs),
+        int(statistics.median(r.peak for r in runs)),
+    )
+
+
+def parsedmarc() -> str:
+    """The command of parsedmarc, installed into an environment of its own on first use."""
+    folder = HERE / "parsedmarc"
+    command = folder / "bin/parsedmarc"
+    if not command.exists():
+        print("Installing parsedmarc into an environment of its own …")
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "parsedmarc"]
+        subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
+    return str(command.absolute())
+
+
+def machine() -> str:
+    """What this was measured on."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+                break
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except OSError:
+        memory = 0
+    return (
+        f"{os.cpu_count()} cores of {cpu}, {memory:.0f} GiB, {platform.system()}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a Markdown table, ready for the README."""
+    print(f"\n{title}\n\n| " + " | ".join(columns) + " |")
+    print("|" + "---|" * len(columns))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
