@@ -5,14 +5,30 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 import pytest
+import xmltodict
 
 from dmarckit.errors import UnreadableReport
-from dmarckit.models import AggregateReport, FailureReport, Report, TlsReport, Unreadable
+from dmarckit.models import (
+    AggregateReport,
+    FailureReport,
+    Limits,
+    Record,
+    Report,
+    TlsReport,
+    Unreadable,
+)
 from dmarckit.reports import read_object, read_reports
+from dmarckit.reports.aggregate import read_xml
+from dmarckit.reports.feed import Names
+from dmarckit.reports.records import RecordMaker
+from dmarckit.reports.values import Warnings
+from dmarckit.unpack import documents
 
 CORPUS = os.environ.get("DMARCKIT_CORPUS")
 pytestmark = pytest.mark.skipif(not CORPUS, reason="DMARCKIT_CORPUS is not set")
@@ -117,6 +133,48 @@ def all_right_or_refused(case: dict[str, Any], found: list[Report | Unreadable])
         isinstance(each, Unreadable) or not differences({"reports": [truth]}, [each])
         for truth, each in zip(truths, found, strict=True)
     )
+
+
+def test_records_are_what_plain_xmltodict_makes_of_them() -> None:
+    assert CORPUS
+    compared = 0
+    for path in sorted((Path(CORPUS) / "files").glob("*/aggregate/*")):
+        for xml in documents_of(path):
+            try:
+                lean = read_xml([xml], Limits())
+                plain = xmltodict.parse(xml, xml_attribs=False, process_namespaces=True)
+            except (ExpatError, UnreadableReport):
+                continue
+            assert lean.records == plain_records(plain), path
+            compared += 1
+    assert compared > 100
+
+
+def documents_of(path: Path) -> Iterator[bytes]:
+    try:
+        mail = read_object(path.read_bytes(), path.name)
+        for attachment in mail.attachments:
+            for document in documents(attachment.payload, path.name, Limits()):
+                yield b"".join(document.open())
+    except UnreadableReport:
+        return
+
+
+def plain_records(tree: Any) -> tuple[Record, ...]:
+    """The records in what xmltodict made, by the names without their namespaces."""
+    local = without_namespaces(tree)["feedback"] or {}
+    trees = local.get("record") or []
+    maker = RecordMaker(Warnings())
+    return tuple(maker.make(each or {}) for each in (trees if isinstance(trees, list) else [trees]))
+
+
+def without_namespaces(tree: Any) -> Any:
+    if isinstance(tree, list):
+        return [without_namespaces(each) for each in tree]
+    if isinstance(tree, dict):
+        names = Names(Warnings())
+        return {names[name]: without_namespaces(each) for name, each in tree.items()}
+    return tree
 
 
 def test_what_is_no_report_is_refused() -> None:

@@ -22,6 +22,8 @@ from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport
 from dmarckit.reports.feed import DEPTH, KNOWN, Names
 from dmarckit.reports.values import Warnings, quoted
 
+MAX_REPAIRS = 100_000
+"""places of one report; beyond it nothing in it can be trusted"""
 _FEEDBACK = r"(?:[\w.-]{1,40}:)?feedback"
 _ROOT = re.compile(rf"<{_FEEDBACK}(?:\s[^<>]*)?>", re.IGNORECASE)
 _ROOT_END = re.compile(rf"</\s*{_FEEDBACK}\s*>", re.IGNORECASE)
@@ -146,8 +148,15 @@ class _Mender:
     def __init__(self, names: Names, warnings: Warnings) -> None:
         self._names = names
         self._warnings = warnings
+        self._repairs = 0
         self.out: list[str] = []
         self.open: list[_Open] = []
+
+    def _note(self, repair: str) -> None:
+        self._repairs += 1
+        if self._repairs > MAX_REPAIRS:
+            raise LimitExceeded(f"damaged in more than {MAX_REPAIRS:,} places")
+        self._warnings.add(repair)
 
     def flush(self) -> bytes:
         piece = "".join(self.out).encode()
@@ -193,7 +202,7 @@ class _Mender:
         """An end tag of nothing that is open: it ends a text element, or is passed over."""
         top = self.open[-1] if self.open else None
         if top is None or top.has_children or top.name in CONTAINERS:
-            self._warnings.add(f"end tag {quoted(f'</{name}>')} of nothing passed over")
+            self._note(f"end tag {quoted(f'</{name}>')} of nothing passed over")
             return
         if top.name not in KNOWN and name in KNOWN:
             self._warnings.changed("element", top.name, name)
@@ -206,7 +215,7 @@ class _Mender:
         top = self.open[-1]
         name = top.name
         if name not in KNOWN:
-            self._warnings.add(f"{quoted(top.written)} in {self._path(-1)} read as text")
+            self._note(f"{quoted(top.written)} in {self._path(-1)} read as text")
             self.open.pop()
             self.out[top.index] = top.written.replace("&", "&amp;").replace("<", "&lt;")
         elif self._is_text_only(name):
@@ -216,7 +225,7 @@ class _Mender:
 
     def _close(self, how: str) -> None:
         name = self.open.pop().name
-        self._warnings.add(f"element {quoted(name)} {how}")
+        self._note(f"element {quoted(name)} {how}")
         self.out.append(f"</{name}>")
 
     def _is_text_only(self, name: str) -> bool:
@@ -230,10 +239,10 @@ class _Mender:
     def _mended(self, text: str) -> str:
         clean = _FORBIDDEN.sub("", text)
         if clean != text:
-            self._warnings.add(f"{self._path()}: characters removed that XML forbids")
+            self._note(f"{self._path()}: characters removed that XML forbids")
         mended = _REFERENCE.sub(_reference, clean).replace("<", "&lt;").replace("]]>", "]]&gt;")
         if mended != clean:
-            self._warnings.add(f"{self._path()}: {quoted(clean.strip())} read as text")
+            self._note(f"{self._path()}: {quoted(clean.strip())} read as text")
         return mended
 
 

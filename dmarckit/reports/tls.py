@@ -1,9 +1,9 @@
 """SMTP TLS reports: JSON bytes → `TlsReport` (RFC 8460).
 
 Counts sent as strings, a null contact, a policy without domain, sending MTA or details are
-taken as they are; a count that is absent is 0 only in a failure detail that the RFC lets go
-without (`failed-session-count` missing in details leaves a warning). Of a name that stands
-twice in one object the last value counts, as everywhere in JSON.
+taken as they are. A policy without its totals makes the report unreadable; a failure detail
+without a count is kept with 0 and a warning, since the totals do not come from it. Of a name
+that stands twice in one object the last value counts, as everywhere in JSON.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _text(found: Any) -> str | None:
     """Text as sent; a number as its digits; empty or anything else is None."""
     if isinstance(found, str):
         return found.strip() or None
-    return str(found) if isinstance(found, int) and not isinstance(found, bool) else None
+    return str(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
 def _texts(found: Any) -> tuple[str, ...]:
@@ -132,15 +132,18 @@ def _policy(found: dict[str, Any], place: str, warnings: Warnings) -> TlsPolicy:
 
 def _sessions(found: dict[str, Any], name: str, place: str, warnings: Warnings) -> int:
     value = found.get(name)
-    if isinstance(value, float):
-        value = repr(value)
     return count(_text(value), name, warnings, place)
 
 
 def _failure(found: dict[str, Any], place: str, warnings: Warnings) -> TlsFailure:
+    sessions = 0
+    if _text(found.get("failed-session-count")) is None:
+        warnings.add("failed-session-count is missing, taken as 0", place)
+    else:
+        sessions = _sessions(found, "failed-session-count", place, warnings)
     return TlsFailure(
         result_type=_text(found.get("result-type")),
-        sessions=_sessions(found, "failed-session-count", place, warnings),
+        sessions=sessions,
         sending_mta_ip=_address(found.get("sending-mta-ip"), "sending-mta-ip", place, warnings),
         receiving_mx_hostname=_text(found.get("receiving-mx-hostname")),
         receiving_mx_helo=_text(found.get("receiving-mx-helo")),
