@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from dmarckit.errors import LimitExceeded, NotAReport
-from dmarckit.mime import Walk, decoded, message_start, split, with_blank_lines
+from dmarckit.mime import Walk, decoded, message_start, split, with_line_breaks
 from dmarckit.models import Limits, Mail
 from dmarckit.verdict import verdict, without_comments
 
@@ -24,6 +24,8 @@ def is_mail(raw: bytes) -> bool:
     """
     start = message_start(raw[:4096])
     head = raw[start : start + 65536]
+    if b"\n" not in head:
+        head = head.replace(b"\r", b"\n")
     if not _HEADER_LINE.match(head):
         return False
     ends = [end for end in (head.find(b"\n\n"), head.find(b"\n\r\n")) if end >= 0]
@@ -44,7 +46,8 @@ def read_mail(raw: bytes, limits: Limits, authserv_id: str = "amazonses.com") ->
         )
     if not is_mail(raw):
         raise NotAReport("not a mail: it does not begin with mail headers")
-    part = split(with_blank_lines(raw), message_start(raw[:4096]), len(raw))
+    raw = with_line_breaks(raw)
+    part = split(raw, message_start(raw[:4096]), len(raw))
     headers = part.headers
     walk = Walk(limits)
     walk.visit(part, 0, 0)

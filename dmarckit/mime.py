@@ -128,7 +128,8 @@ class Walk:
         if kind.startswith("multipart/"):
             children = list(self._children(part))
             if children:
-                self._visit_children(children, depth, mails)
+                sort = part.headers.get("content-type", "").lower()
+                self._visit_children(children, "feedback-report" in sort, depth, mails)
                 return
             kind = "text/plain"
         if kind in ("message/rfc822", "message/global"):
@@ -136,11 +137,13 @@ class Walk:
         elif not kind.startswith(_NOT_REPORTS):
             self._keep(part, kind)
 
-    def _visit_children(self, children: list[Part], depth: int, mails: int) -> None:
+    def _visit_children(
+        self, children: list[Part], failure_report: bool, depth: int, mails: int
+    ) -> None:
         if depth >= DEPTH:
             raise LimitExceeded(f"MIME parts are nested deeper than {DEPTH} levels")
         kinds = [child.content_type for child in children]
-        failure_report = "message/feedback-report" in kinds
+        failure_report = failure_report or "message/feedback-report" in kinds
         for child, kind in zip(children, kinds, strict=True):
             if failure_report and not kind.startswith("multipart/"):
                 self._keep(child, kind)
@@ -249,10 +252,15 @@ def message_start(head: bytes) -> int:
     return line.end() if line else len(head) - len(head.lstrip())
 
 
-def with_blank_lines(raw: bytes) -> bytes:
-    """`raw`, or, where some gateway put blanks into every empty line, with these taken out."""
+def with_line_breaks(raw: bytes) -> bytes:
+    """`raw`, or, where some gateway spoilt its line breaks, with these put right.
+
+    Line ends may have become bare CR, and blanks may have got into every empty line.
+    """
     if b"\n\n" in raw or b"\n\r\n" in raw:
         return raw
+    if b"\n" not in raw:
+        return raw.replace(b"\r", b"\n")
     return _ALMOST_BLANK.sub(b"", raw)
 
 

@@ -231,6 +231,26 @@ def test_a_misspelt_element_is_read_with_a_warning(written: str, read_as: str) -
     assert read_aggregate(xml) == replace(REPORT, warnings=warned)
 
 
+def test_results_in_several_elements_are_all_taken() -> None:
+    xml = (
+        report_xml(REPORT)
+        .decode()
+        .replace("</dkim>\n\n <spf>\n", "</dkim></auth_results><auth_results><spf>")
+    )
+    assert xml.count("<auth_results>") == 4
+    report = read_aggregate(xml)
+    assert report.records == REPORT.records
+    assert report.warnings == ("record 1: record/auth_results stands 2 times, all taken (2 times)",)
+
+
+def test_an_empty_reason_or_result_is_none() -> None:
+    xml = with_value("disposition", "<reason/><reason><type/></reason>").replace(
+        "<auth_results>", "<auth_results><dkim/><spf></spf>"
+    )
+    first = replace(REPORT.records[0], disposition=None)
+    assert read_aggregate(xml).records == (first, REPORT.records[1])
+
+
 def test_of_a_repeated_element_the_first_is_taken() -> None:
     report = read_aggregate(with_value("p", "<p>reject</p><p>none</p>"))
     assert report.policy.p == "reject"

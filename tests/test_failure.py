@@ -89,6 +89,7 @@ def test_a_report_is_read_whole(kind: str) -> None:
         ("Feedback-Type: auth-failure", "feedback-type:  Auth-Failure "),
         ("-0600", "-0600 (CST)"),
         ("\nFeedback-Type", "\n\nFeedback-Type"),
+        ("message/feedback-report", "text/plain"),
     ],
 )
 def test_a_malformed_report_is_read(before: str, after: str) -> None:

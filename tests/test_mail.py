@@ -240,6 +240,7 @@ def test_forwarded_mails_are_opened() -> None:
     ("before", "after"),
     [
         (b"\r\n", b"\n"),
+        (b"\r\n", b"\r"),
         (b"--=_report--\r\n", b""),
         (b'boundary="=_report"', b"boundary==_report"),
         (b'boundary="=_report"', b"x=y"),

@@ -169,6 +169,14 @@ def test_of_a_repeated_name_the_last_counts() -> None:
     assert read_tls(document.encode()) == REPORT
 
 
+def test_what_follows_the_report_is_passed_over_with_a_warning() -> None:
+    document = json.dumps(tls_json()).encode()
+    assert read_tls(document + b"\r\n\0\0") == REPORT
+    report = read_tls(document + b"\n-- \nfooter")
+    assert report.policies == REPORT.policies
+    assert report.warnings == ("10 characters after the report passed over: '-- \\x0afooter'",)
+
+
 def test_other_dates_and_addresses_leave_a_warning() -> None:
     def change(document: dict[str, Any]) -> None:
         document["date-range"]["start-datetime"] = 1793491200

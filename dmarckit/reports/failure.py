@@ -21,6 +21,7 @@ from dmarckit.reports.values import Warnings, address, domain, moment, quoted
 FEEDBACK = "message/feedback-report"
 BODY_CHARACTERS = 20_000
 """of the original message's body, what is kept"""
+_FEEDBACK_TYPE = re.compile(rb"\s{0,20}Feedback-Type[ \t]*:", re.IGNORECASE)
 _TEXT_REPORT = re.compile(r"failed the published DMARC policy", re.IGNORECASE)
 _TEXT_FIELD = re.compile(r"^[ \t]*(Sender Domain|Sender IP Address|Received date):[ \t]*(.+)$",
                          re.MULTILINE | re.IGNORECASE)  # fmt: skip
@@ -37,7 +38,7 @@ def find_failure(mail: Mail) -> FailureReport | None:
     authentication failure without any of source, domain and arrival.
     """
     for attachment in mail.attachments:
-        if attachment.content_type == FEEDBACK:
+        if attachment.content_type == FEEDBACK or _FEEDBACK_TYPE.match(attachment.payload):
             return _from_feedback(_fields(attachment.payload), mail)
     for attachment in mail.attachments:
         if attachment.content_type == "text/plain":

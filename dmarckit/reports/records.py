@@ -68,7 +68,9 @@ class RecordMaker:
         if not evaluated and "policy_evaluated" in tree:
             evaluated = self._one(tree, "policy_evaluated", "record")
         identifiers = self._one(tree, "identifiers", "record")
-        results = self._one(tree, "auth_results", "record")
+        results = tree.get("auth_results")
+        if type(results) is not dict:
+            results = self._merged_results(tree)
         return Record(
             self._source_ip(row),
             self._messages(row),
@@ -114,6 +116,18 @@ class RecordMaker:
             return next((each for each in found if type(each) is dict), _NOTHING)
         self._warnings.add(f"{parent}/{name}: text {quoted(found)} passed over", self._place)
         return _NOTHING
+
+    def _merged_results(self, tree: Tree) -> Tree:
+        """The results of several ``auth_results``: one for SPF and one for DKIM, say."""
+        found = tree.get("auth_results")
+        if type(found) is not list:
+            return self._one(tree, "auth_results", "record")
+        self._warnings.add(f"record/auth_results stands {len(found)} times, all taken", self._place)
+        merged: dict[str, list[Any]] = {}
+        for each in filter(None, found):
+            for name, value in each.items() if type(each) is dict else ():
+                merged.setdefault(name, []).extend(value if type(value) is list else [value])
+        return dict(merged)
 
     def _text(self, tree: Tree, name: str, parent: str) -> str | None:
         """The text of the element `name`; None when it is not there or empty."""
@@ -173,12 +187,13 @@ class RecordMaker:
         return [each for each in found if type(each) is dict]
 
     def _reasons(self, evaluated: Tree) -> tuple[Reason, ...]:
-        return tuple(
-            Reason(
-                self._word(each, "type", "reason", REASONS), self._text(each, "comment", "reason")
-            )
-            for each in self._each(evaluated, "reason", "policy_evaluated")
-        )
+        made = []
+        for each in self._each(evaluated, "reason", "policy_evaluated"):
+            kind = self._word(each, "type", "reason", REASONS)
+            comment = self._text(each, "comment", "reason")
+            if kind or comment:
+                made.append(Reason(kind, comment))
+        return tuple(made)
 
     def _dkim_results(self, results: Tree) -> tuple[DkimResult, ...]:
         made = []

@@ -32,7 +32,8 @@ def read_tls(text: bytes) -> TlsReport:
     """
     if len(text) > JSON_BYTES:
         raise LimitExceeded(f"JSON of {len(text):,} bytes, more than {JSON_BYTES:,}")
-    found = _parsed(text)
+    warnings = Warnings()
+    found = _parsed(text, warnings)
     if isinstance(found, list) and len(found) == 1:
         found = found[0]
     if not isinstance(found, dict):
@@ -40,7 +41,6 @@ def read_tls(text: bytes) -> TlsReport:
     fields = _hyphenated(found)
     if "policies" not in fields or not fields.keys() & {"organization-name", "date-range"}:
         raise NotAReport("JSON of another kind: no organization-name, date-range and policies")
-    warnings = Warnings()
     period = _object(fields.get("date-range"), "date-range", warnings)
     policies = fields["policies"]
     policies = policies if isinstance(policies, list) else [policies]
@@ -60,18 +60,25 @@ def read_tls(text: bytes) -> TlsReport:
     )
 
 
-def _parsed(text: bytes) -> Any:
+def _parsed(text: bytes, warnings: Warnings) -> Any:
     try:
-        decoded = text.decode(json.detect_encoding(text)).lstrip("\ufeff")
-        return json.loads(decoded, strict=False, parse_constant=_no_number)
+        decoded = text.decode(json.detect_encoding(text)).lstrip("\ufeff \t\r\n")
+        found, end = _DECODER.raw_decode(decoded)
     except RecursionError:
         raise UnreadableReport("JSON is nested too deep") from None
     except ValueError as error:
         raise UnreadableReport(f"no valid JSON: {one_line(error)}") from None
+    after = decoded[end:].strip(" \t\r\n\0")
+    if after:
+        warnings.add(f"{len(after):,} characters after the report passed over: {quoted(after)}")
+    return found
 
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_no_number)
 
 
 def _hyphenated(found: dict[str, Any]) -> dict[str, Any]:
