@@ -76,6 +76,7 @@ def test_the_top_level_holds_only_what_was_agreed() -> None:
         "constraints.txt",
         ".gitignore",
         ".ci",
+        ".github",
     }
     assert {path.relative_to(ROOT).parts[0] for path in tracked_files()} <= allowed
 
