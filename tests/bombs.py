@@ -9,10 +9,24 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
+from pathlib import Path
 
 from tests.builders import gz, make_mail, make_record, make_report, record_xml, report_xml, zipped
 
 HEAD, TAIL = report_xml(make_report()).split(b"</feedback>")[0], b"</feedback>"
+
+
+def memory_peak() -> int:
+    """The most memory that this process has held since the last reset, in bytes.
+
+    Not ru_maxrss: a child inherits the peak of its parent there.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def reset_memory_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def packed(chunks: Iterable[bytes]) -> bytes:

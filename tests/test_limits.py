@@ -23,11 +23,12 @@ SECONDS = 20
 """generous: the machine may be busy; the worst takes three on an idle one"""
 
 READER = """
-import json, resource, sys
+import json, sys
 from dmarckit.errors import UnreadableReport
 from dmarckit.models import Unreadable
 from dmarckit.reports import read_object, read_reports
 from tests import bombs
+from tests.bombs import memory_peak, reset_memory_peak
 
 class Count:
     added = largest = 0
@@ -36,14 +37,9 @@ class Count:
         self.added += len(records)
         self.largest = max(self.largest, len(records))
 
-def peak():
-    # not ru_maxrss: a child of a large parent inherits its peak
-    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024
-
 raw = getattr(bombs, sys.argv[1])()
-with open("/proc/self/clear_refs", "w") as reset:
-    reset.write("5")
-before, sink, outcomes = peak(), Count(), []
+reset_memory_peak()
+before, sink, outcomes = memory_peak(), Count(), []
 try:
     for each in read_reports(read_object(raw, "bomb"), sink=sink):
         if isinstance(each, Unreadable):
@@ -52,7 +48,7 @@ try:
             outcomes.append([type(each).__name__, each.record_count, each.message_count])
 except UnreadableReport as error:
     outcomes.append(["unreadable", str(error)])
-print(json.dumps([outcomes, peak() - before, sink.added, sink.largest]))
+print(json.dumps([outcomes, memory_peak() - before, sink.added, sink.largest]))
 """
 
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dmarckit.errors import NotAReport
 from dmarckit.models import AggregateReport, Policy, Record
 from dmarckit.reports.feed import Tree
 from dmarckit.reports.values import Warnings, domain, moment, quoted
+
+PARTS = frozenset({"report_metadata", "policy_published"})
+"""what a DMARC report has at least one of, or records"""
 
 
 def report_of(
@@ -19,8 +23,11 @@ def report_of(
 ) -> AggregateReport:
     """The report whose head (everything but its records) xmltodict gave as `head`.
 
-    Raises `UnreadableReport` when it does not say its period.
+    Raises `UnreadableReport` when it does not say its period, `NotAReport` when it has
+    nothing of a DMARC report but the name of its root.
     """
+    if not records and not (isinstance(head, dict) and head.keys() & PARTS):
+        raise NotAReport("<feedback> without metadata, policy and records")
     fields = _Fields(head, "feedback", warnings)
     metadata = fields.inner("report_metadata")
     period = metadata.inner("date_range")
