@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from dmarckit.errors import LimitExceeded, NotAReport
-from dmarckit.mime import Walk, decoded, message_start, split, with_line_breaks
+from dmarckit.headers import decoded
+from dmarckit.mime import Walk, message_start, split, with_line_breaks
 from dmarckit.models import Limits, Mail
 from dmarckit.verdict import verdict, without_comments
 

@@ -12,21 +12,17 @@ one flipped digit in a count cannot be seen otherwise.
 from __future__ import annotations
 
 import binascii
-import io
 import re
-import struct
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
-from dmarckit.errors import LimitExceeded, UnreadableReport, one_line
+from dmarckit.errors import LimitExceeded, UnreadableReport
+from dmarckit.inflate import CHUNK, Budget, Path, inflated, member_data, members, pieces
 from dmarckit.models import Limits
 from dmarckit.transfer import from_base64
 
-CHUNK = 262_144
-"""bytes inflated at a time"""
 BASE64 = re.compile(rb"[A-Za-z0-9+/=\s]{40,}")
 _FOREIGN = {
     b"7z\xbc\xaf\x27\x1c": "7-Zip",
@@ -36,9 +32,6 @@ _FOREIGN = {
     b"\x28\xb5\x2f\xfd": "zstd",
 }
 
-_Path = tuple[int, ...]
-"""which member of which member a stream is"""
-
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -46,23 +39,6 @@ class Document:
 
     name: str
     open: Callable[[], Iterator[bytes]]
-
-
-@dataclass(slots=True)
-class Budget:
-    """What all attachments of one mail may still inflate to, members and layers together."""
-
-    limits: Limits
-    attachments: int = 0
-    spent: dict[_Path, int] = field(default_factory=dict)
-
-    def note(self, path: _Path, size: int) -> None:
-        self.spent[path] = size
-        if sum(self.spent.values()) > self.limits.document_bytes:
-            raise LimitExceeded(
-                f"inflates to more than {self.limits.document_bytes:,} bytes "
-                "(limit 'document_bytes')"
-            )
 
 
 def documents(
@@ -109,7 +85,7 @@ def _is_base64(head: bytes) -> bool:
     return packing(inside) in ("gzip", "zip", "zlib") or inside.lstrip()[:1] in (b"<", b"{")
 
 
-def _documents(payload: bytes, name: str, budget: Budget, path: _Path) -> Iterator[Document]:
+def _documents(payload: bytes, name: str, budget: Budget, path: Path) -> Iterator[Document]:
     kind = packing(payload[:4096])
     if kind is None and payload[:1] in (b"\r", b"\n") and packing(payload[:4096].lstrip()):
         yield from _documents(payload.lstrip(), name, budget, path)
@@ -118,7 +94,7 @@ def _documents(payload: bytes, name: str, budget: Budget, path: _Path) -> Iterat
         if payload.startswith(magic):
             raise UnreadableReport(f"packed with {tool}, which no report uses")
     if kind is None:
-        yield Document(name, partial(_pieces, payload))
+        yield Document(name, partial(pieces, payload))
         return
     if len(path) > budget.limits.nesting:
         raise LimitExceeded(f"packed more than {budget.limits.nesting} times (limit 'nesting')")
@@ -126,23 +102,23 @@ def _documents(payload: bytes, name: str, budget: Budget, path: _Path) -> Iterat
         yield from _documents(from_base64(payload), name, budget, (*path, 0))
         return
     if kind == "zip":
-        for number, member in enumerate(_members(payload, budget.limits)):
+        for number, member in enumerate(members(payload, budget.limits)):
             if member.filename.endswith("/") or member.filename.startswith("__MACOSX/"):
                 continue
             inner = (*path, number)
             label = member.filename or f"{_without_suffix(name)} member {number + 1}"
             yield from _inner(
-                label, partial(_member, payload, member, inner, budget), budget, inner
+                label, partial(member_data, payload, member, inner, budget), budget, inner
             )
         return
     wbits = 31 if kind == "gzip" else 15
     inner = (*path, 0)
-    stream = partial(_inflated, payload, wbits, inner, budget)
+    stream = partial(inflated, payload, wbits, inner, budget)
     yield from _inner(_without_suffix(name), stream, budget, inner)
 
 
 def _inner(
-    name: str, stream: Callable[[], Iterator[bytes]], budget: Budget, path: _Path
+    name: str, stream: Callable[[], Iterator[bytes]], budget: Budget, path: Path
 ) -> Iterator[Document]:
     """The document in one inflated stream, or those in the archive that it turns out to be."""
     opened = stream()
@@ -167,102 +143,6 @@ def _inner(
                 " (limit 'mail_bytes')"
             )
     yield from _documents(bytes(whole), name, budget, path)
-
-
-def _inflated(packed: bytes, wbits: int, path: _Path, budget: Budget) -> Iterator[bytes]:
-    """The inflated bytes of gzip members (one after the other) or of one zlib stream.
-
-    What follows the last member is passed over: mail gateways append to attachments.
-    """
-    limits = budget.limits
-    total = 0
-    rest = packed
-    while True:
-        inflater = zlib.decompressobj(wbits)
-        while not inflater.eof:
-            try:
-                chunk = inflater.decompress(rest, CHUNK)
-            except zlib.error as error:
-                raise UnreadableReport(f"damaged packed data: {one_line(error)}") from None
-            rest = inflater.unconsumed_tail
-            total += len(chunk)
-            _check_ratio(total, len(packed), limits)
-            budget.note(path, total)
-            if chunk:
-                yield chunk
-            elif not inflater.eof and not rest:
-                raise UnreadableReport("packed data is cut off")
-        rest = inflater.unused_data
-        if wbits != 31 or rest[:2] != b"\x1f\x8b":
-            return
-
-
-def _pieces(data: bytes) -> Iterator[bytes]:
-    if len(data) <= CHUNK:
-        return iter((data,))
-    return (data[start : start + CHUNK] for start in range(0, len(data), CHUNK))
-
-
-def _check_ratio(inflated: int, packed: int, limits: Limits) -> None:
-    if inflated > limits.ratio_from and inflated > limits.ratio * packed:
-        raise LimitExceeded(f"inflates to more than {limits.ratio} times its size (limit 'ratio')")
-
-
-def _members(payload: bytes, limits: Limits) -> list[zipfile.ZipInfo]:
-    """The directory of a zip archive."""
-    # zipfile reads the whole directory at once, however long it is
-    if payload.count(b"PK\x01\x02") > 10 * limits.members:
-        raise LimitExceeded(f"more than {limits.members} members (limit 'members')")
-    try:
-        members = zipfile.ZipFile(io.BytesIO(payload)).infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error) as error:
-        raise UnreadableReport(f"damaged zip archive: {one_line(error)}") from None
-    if len(members) > limits.members:
-        raise LimitExceeded(f"{len(members)} members, more than {limits.members} (limit 'members')")
-    return members
-
-
-def _member(
-    payload: bytes, member: zipfile.ZipInfo, path: _Path, budget: Budget
-) -> Iterator[bytes]:
-    """The bytes of one member of a zip archive, checked against its size and checksum."""
-    if member.flag_bits & 0x1:
-        raise UnreadableReport("the zip archive is encrypted")
-    start = _data_start(payload, member)
-    packed = payload[start : start + member.compress_size]
-    if member.compress_type == zipfile.ZIP_STORED:
-        budget.note(path, len(packed))
-        chunks = _pieces(packed)
-    elif member.compress_type == zipfile.ZIP_DEFLATED:
-        chunks = _inflated(packed, -15, path, budget)
-    else:
-        raise UnreadableReport(
-            f"zip compression method {member.compress_type} is not one that reports use"
-        )
-    size = checksum = 0
-    for chunk in chunks:
-        size += len(chunk)
-        checksum = zlib.crc32(chunk, checksum)
-        if size > member.file_size:
-            break
-        yield chunk
-    if size != member.file_size:
-        raise UnreadableReport(
-            f"the zip directory says {member.file_size:,} bytes, but its member holds "
-            f"{'more' if size > member.file_size else f'{size:,}'}"
-        )
-    if checksum != member.CRC:
-        raise UnreadableReport("the zip checksum does not fit the data")
-
-
-def _data_start(payload: bytes, member: zipfile.ZipInfo) -> int:
-    """Where a member's data begins: behind its local header (APPNOTE 4.3.7)."""
-    offset = member.header_offset
-    header = payload[offset : offset + 30] if offset >= 0 else b""
-    if len(header) < 30 or header[:4] != b"PK\x03\x04":
-        raise UnreadableReport("damaged zip archive: its directory points to no member")
-    name_length, extra_length = struct.unpack("<HH", header[26:30])
-    return offset + 30 + int(name_length) + int(extra_length)
 
 
 def _without_suffix(name: str) -> str:

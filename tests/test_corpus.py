@@ -25,7 +25,7 @@ from dmarckit.models import (
 )
 from dmarckit.reports import read_object, read_reports
 from dmarckit.reports.aggregate import read_xml
-from dmarckit.reports.feed import Names
+from dmarckit.reports.names import Names
 from dmarckit.reports.records import RecordMaker
 from dmarckit.reports.values import Warnings
 from dmarckit.unpack import documents

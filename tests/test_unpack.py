@@ -13,8 +13,9 @@ import zlib
 import pytest
 
 from dmarckit.errors import LimitExceeded, UnreadableReport
+from dmarckit.inflate import CHUNK
 from dmarckit.models import Limits
-from dmarckit.unpack import CHUNK, documents, packing
+from dmarckit.unpack import documents, packing
 from tests.builders import WRAPPINGS, gz, zipped
 
 XML = b"<feedback>" + bytes(range(32, 127)) * 20 + b"</feedback>"

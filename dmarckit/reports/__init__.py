@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport
+from dmarckit.inflate import Budget
 from dmarckit.mail import is_mail, read_mail
 from dmarckit.models import (
     Attachment,
@@ -23,7 +24,7 @@ from dmarckit.models import (
 from dmarckit.reports.aggregate import RecordSink, looks_like_aggregate, read_aggregate
 from dmarckit.reports.failure import FEEDBACK, find_failure
 from dmarckit.reports.tls import JSON_BYTES, looks_like_tls, read_tls
-from dmarckit.unpack import Budget, Document, documents
+from dmarckit.unpack import Document, documents
 
 __all__ = ["RecordSink", "read_object", "read_reports"]
 

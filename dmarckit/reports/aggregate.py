@@ -20,11 +20,12 @@ import xmltodict
 
 from dmarckit.errors import LimitExceeded, UnreadableReport
 from dmarckit.models import AggregateReport, Limits, Record, Unreadable
-from dmarckit.reports.feed import Names, RecordFeed, Tree, WrongRoot, watched
+from dmarckit.reports.feed import RecordFeed, Tree, WrongRoot, watched
 from dmarckit.reports.head import report_of
+from dmarckit.reports.names import Names
 from dmarckit.reports.records import RecordMaker
-from dmarckit.reports.repair import repaired, roots
-from dmarckit.reports.text import decoded, expat_encoding
+from dmarckit.reports.repair import repaired
+from dmarckit.reports.text import decoded, expat_encoding, roots
 from dmarckit.reports.values import Warnings
 from dmarckit.unpack import Document
 

@@ -17,7 +17,7 @@ from typing import Any
 from xml.parsers import expat
 
 from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
-from dmarckit.reports.values import Warnings, quoted
+from dmarckit.reports.names import Names
 
 Tree = dict[str, Any]
 """element name → text, None, a nested Tree, or a list of these"""
@@ -30,96 +30,6 @@ DISTINCT_NAMES = 5_000
 """no report has more different names of elements; expat remembers each"""
 DEPTH = 50
 """no element of a report lies deeper than this"""
-
-KNOWN = frozenset(
-    {
-        "feedback",
-        "version",
-        "report_metadata",
-        "org_name",
-        "email",
-        "extra_contact_info",
-        "report_id",
-        "date_range",
-        "begin",
-        "end",
-        "error",
-        "generator",
-        "policy_published",
-        "domain",
-        "adkim",
-        "aspf",
-        "p",
-        "sp",
-        "np",
-        "pct",
-        "fo",
-        "testing",
-        "discovery_method",
-        "record",
-        "row",
-        "source_ip",
-        "count",
-        "policy_evaluated",
-        "disposition",
-        "dkim",
-        "spf",
-        "reason",
-        "type",
-        "comment",
-        "identifiers",
-        "header_from",
-        "envelope_from",
-        "envelope_to",
-        "auth_results",
-        "selector",
-        "result",
-        "human_result",
-        "scope",
-        "extension",
-    }
-)
-MISSPELT = {
-    "data_range": "date_range",
-    "daterange": "date_range",
-    "identities": "identifiers",
-    "identity_alignment": "policy_evaluated",
-    "policyevaluated": "policy_evaluated",
-    "policypublished": "policy_published",
-    "reportmetadata": "report_metadata",
-    "authresults": "auth_results",
-    "orgname": "org_name",
-    "reportid": "report_id",
-    "sourceip": "source_ip",
-    "headerfrom": "header_from",
-    "envelopefrom": "envelope_from",
-    "envelopeto": "envelope_to",
-    "humanresult": "human_result",
-    "extra_contact": "extra_contact_info",
-    "genertor": "generator",
-}
-_NAMES_KEPT = 2_000
-
-
-class Names(dict[str, str]):
-    """Element name as written → the name it is read as, noting what was bent."""
-
-    def __init__(self, warnings: Warnings) -> None:
-        super().__init__({name: name for name in KNOWN})
-        self._warnings = warnings
-
-    def __missing__(self, written: str) -> str:
-        local = written.rpartition(":")[2]
-        name = local
-        if local not in KNOWN:
-            folded = local.lower().replace("-", "_")
-            folded = MISSPELT.get(folded, folded)
-            if folded in KNOWN:
-                name = folded
-                self._warnings.add(f"element {quoted(local)} read as '{name}'")
-        if len(self) < _NAMES_KEPT:
-            self[written] = name
-        return name
 
 
 class WrongRoot(NotAReport):

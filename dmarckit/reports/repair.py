@@ -2,7 +2,6 @@
 
 Only what can be decided is repaired:
 
-- what stands before and after ``<feedback>…</feedback>`` is cut off;
 - comments, processing instructions, a DOCTYPE and attributes go: nothing in them is read;
 - characters that XML forbids go; an ampersand or ``<`` that begins nothing is text;
 - a tag of no known element that is never closed is text (``<postmaster@example.com>``);
@@ -18,21 +17,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport
-from dmarckit.reports.feed import DEPTH, KNOWN, Names
+from dmarckit.errors import LimitExceeded, UnreadableReport
+from dmarckit.reports.feed import DEPTH
+from dmarckit.reports.names import KNOWN, Names
 from dmarckit.reports.values import Warnings, quoted
 
 MAX_REPAIRS = 100_000
 """places of one report; beyond it nothing in it can be trusted"""
-_FEEDBACK = r"(?:[\w.-]{1,40}:)?feedback"
-_ROOT = re.compile(rf"<{_FEEDBACK}(?:\s[^<>]*)?>", re.IGNORECASE)
-_ROOT_END = re.compile(rf"</\s*{_FEEDBACK}\s*>", re.IGNORECASE)
 _TOKEN = re.compile(
     r"(?P<opener><!--|<\?|<!\[CDATA\[|<!DOCTYPE)"
     r"|<(?P<end>/?)\s*(?P<name>[A-Za-z_][\w.:-]{0,80})(?=[\s/>])(?P<rest>[^<>]*)>"
 )
 _CLOSERS = {"<!--": "-->", "<?": "?>", "<![CDATA[": "]]>", "<!DOCTYPE": ">"}
-_PROLOGUE = re.compile(r"<\?[^<>]{0,500}\?>|<!DOCTYPE[^<>]{0,500}>|<!--[^<>]{0,500}-->")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _REFERENCE = re.compile(r"&(?:#(\d{1,7}|[xX][0-9a-fA-F]{1,6})|([A-Za-z][A-Za-z0-9]{1,31}));|&")
 _XML_NAMES = frozenset({"amp", "lt", "gt", "quot", "apos"})
@@ -53,34 +49,6 @@ CONTAINERS = frozenset(
 )
 _EITHER = frozenset({"dkim", "spf"})
 """hold text in policy_evaluated and elements in auth_results"""
-
-
-def roots(text: str, warnings: Warnings) -> list[str]:
-    """Each ``<feedback>…</feedback>`` in `text`, in order.
-
-    Raises `NotAReport` when there is none, `UnreadableReport` when the last has no end.
-    """
-    found: list[str] = []
-    position = 0
-    while root := _ROOT.search(text, position):
-        end = _ROOT_END.search(text, root.end())
-        if end is None:
-            if found:
-                break
-            raise UnreadableReport("cut off: <feedback> has no end")
-        found.append(text[root.start() : end.end()])
-        _note_junk(text[position : root.start()], "before", warnings)
-        position = end.end()
-    if not found:
-        raise NotAReport("no <feedback> element")
-    _note_junk(text[position:], "after", warnings)
-    return found
-
-
-def _note_junk(text: str, where: str, warnings: Warnings) -> None:
-    junk = _PROLOGUE.sub("", text).strip(" \t\r\n\0\ufeff")
-    if junk:
-        warnings.add(f"{len(junk):,} characters {where} <feedback> passed over: {quoted(junk)}")
 
 
 def repaired(text: str, names: Names, warnings: Warnings) -> Iterator[bytes]:

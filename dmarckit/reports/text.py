@@ -1,4 +1,4 @@
-"""Bytes of a damaged XML document → text, whatever encoding they are really in.
+"""Bytes of a damaged XML document → the text of each report in it, in any encoding.
 
 Byte order marks beat everything, then valid UTF-8, then the encoding that the document
 declares. A byte that still does not fit is taken as windows-1252, which is what mail
@@ -12,7 +12,8 @@ import html
 import quopri
 import re
 
-from dmarckit.reports.values import Warnings
+from dmarckit.errors import NotAReport, UnreadableReport
+from dmarckit.reports.values import Warnings, quoted
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -29,7 +30,10 @@ _CHARACTER_SET = re.compile(
 )
 _SOFT_BREAK = re.compile(rb"=[ \t]*\r?\n|=3D[\"']")
 _ESCAPED_ROOT = re.compile(r"&lt;(?:[\w.-]{1,40}:)?feedback", re.IGNORECASE)
-_ROOT = re.compile(r"<(?:[\w.-]{1,40}:)?feedback", re.IGNORECASE)
+_FEEDBACK = r"(?:[\w.-]{1,40}:)?feedback"
+_ROOT = re.compile(rf"<{_FEEDBACK}(?:\s[^<>]*)?>", re.IGNORECASE)
+_ROOT_END = re.compile(rf"</\s*{_FEEDBACK}\s*>", re.IGNORECASE)
+_PROLOGUE = re.compile(r"<\?[^<>]{0,500}\?>|<!DOCTYPE[^<>]{0,500}>|<!--[^<>]{0,500}-->")
 # what surrogateescape makes of a byte that is no UTF-8 → the character of windows-1252
 _WINDOWS = {
     0xDC00 + byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(128, 256)
@@ -134,3 +138,31 @@ def _with_repairs(data: bytes, encoding: str, declared: str | None, warnings: Wa
     if repaired != text:
         warnings.changed("encoding", declared or "utf-8", "windows-1252 where it is no UTF-8")
     return repaired
+
+
+def roots(text: str, warnings: Warnings) -> list[str]:
+    """Each ``<feedback>…</feedback>`` in `text`, in order.
+
+    Raises `NotAReport` when there is none, `UnreadableReport` when the last has no end.
+    """
+    found: list[str] = []
+    position = 0
+    while root := _ROOT.search(text, position):
+        end = _ROOT_END.search(text, root.end())
+        if end is None:
+            if found:
+                break
+            raise UnreadableReport("cut off: <feedback> has no end")
+        found.append(text[root.start() : end.end()])
+        _note_junk(text[position : root.start()], "before", warnings)
+        position = end.end()
+    if not found:
+        raise NotAReport("no <feedback> element")
+    _note_junk(text[position:], "after", warnings)
+    return found
+
+
+def _note_junk(text: str, where: str, warnings: Warnings) -> None:
+    junk = _PROLOGUE.sub("", text).strip(" \t\r\n\0\ufeff")
+    if junk:
+        warnings.add(f"{len(junk):,} characters {where} <feedback> passed over: {quoted(junk)}")
