@@ -236,6 +236,17 @@ def test_forwarded_mails_are_opened() -> None:
     assert read_one(once) == read_one(twice) == read_one(encoded) == REPORT
 
 
+def test_a_mail_that_is_attached_as_a_file_is_opened() -> None:
+    inner = make_mail(gz(XML))
+    assert read_one(make_mail(inner, "report.eml", "application/octet-stream")) == REPORT
+    assert read_one(make_mail(zipped(("report.eml", inner)), "reports.zip")) == REPORT
+    for _ in range(5):
+        inner = make_mail(inner, "report.eml", "application/octet-stream")
+    (found,) = read(inner)
+    assert isinstance(found, Unreadable)
+    assert "nested deeper" in found.reason
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

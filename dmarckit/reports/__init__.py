@@ -67,7 +67,7 @@ def read_reports(
     """
     nothing = "no report in it"
     seen, failures = False, 0
-    for outcome in _outcomes(mail, limits, sink):
+    for outcome in _Reading(limits, sink).mail(mail):
         if isinstance(outcome, Unreadable) and not outcome.is_report:
             nothing = outcome.reason
             continue
@@ -81,70 +81,75 @@ def read_reports(
         yield Unreadable(_name_of(mail), nothing, is_report=False)
 
 
-def _outcomes(mail: Mail, limits: Limits, sink: RecordSink | None) -> Iterator[Report | Unreadable]:
-    try:
-        failure = find_failure(mail)
-    except NotAReport as error:
-        yield Unreadable(_name_of(mail), str(error), is_report=False)
-        return
-    except UnreadableReport as error:
-        yield Unreadable(_name_of(mail), str(error))
-        return
-    if failure:
-        yield failure
-        return
-    budget = Budget(limits)
-    for attachment in mail.attachments:
-        if attachment.content_type not in _MESSAGES:
-            yield from _in_attachment(attachment, budget, sink)
+class _Reading:
+    """One object being read: what it may cost, and how deep mails in it are nested."""
 
+    def __init__(self, limits: Limits, sink: RecordSink | None) -> None:
+        self.limits = limits
+        self.sink = sink
+        self.budget = Budget(limits)
 
-def _in_attachment(
-    attachment: Attachment, budget: Budget, sink: RecordSink | None
-) -> Iterator[Report | Unreadable]:
-    name = attachment.name or attachment.content_type
-    limits = budget.limits
-    found = documents(attachment.payload, name, limits, budget)
-    said = ""
-    while True:
+    def mail(self, mail: Mail, depth: int = 0) -> Iterator[Report | Unreadable]:
         try:
-            document = next(found, None)
+            failure = find_failure(mail)
         except UnreadableReport as error:
-            if str(error) != said:  # a limit of the whole mail ends the next document as well
-                yield Unreadable(name, str(error))
+            yield _refused(_name_of(mail), error)
             return
-        if document is None:
+        if failure:
+            yield failure
             return
-        try:
-            yield from _in_document(document, limits, sink)
-        except NotAReport as error:
-            yield Unreadable(document.name, str(error), is_report=False)
-        except UnreadableReport as error:
-            said = str(error)
-            yield Unreadable(document.name, said)
+        for attachment in mail.attachments:
+            if attachment.content_type not in _MESSAGES:
+                yield from self._attachment(attachment, depth)
+
+    def _attachment(self, attachment: Attachment, depth: int) -> Iterator[Report | Unreadable]:
+        name = attachment.name or attachment.content_type
+        found = documents(attachment.payload, name, self.limits, self.budget)
+        said = ""
+        while True:
+            try:
+                document = next(found, None)
+            except UnreadableReport as error:
+                if str(error) != said:  # a limit of the whole mail ends the next document too
+                    yield _refused(name, error)
+                return
+            if document is None:
+                return
+            try:
+                yield from self._document(document, depth)
+            except UnreadableReport as error:
+                said = str(error)
+                yield _refused(document.name, error)
+
+    def _document(self, document: Document, depth: int) -> Iterator[Report | Unreadable]:
+        chunks = document.open()
+        first = next(chunks, b"")
+        head = first.replace(b"\0", b"")  # UTF-16 looks like ASCII then
+        if is_mail(first):  # a mail saved to a file and attached, or in an archive
+            if depth >= self.limits.nesting:
+                raise LimitExceeded(f"mails are nested deeper than {self.limits.nesting} levels")
+            inner = read_mail(_whole(document, self.limits.mail_bytes), self.limits)
+            yield from self.mail(inner, depth + 1)
+        elif looks_like_aggregate(head):
+            yield from read_aggregate(document, self.limits, self.sink)
+        elif _JSON.match(head) and looks_like_tls(head):
+            yield read_tls(_whole(document, JSON_BYTES))
+        else:
+            for _ in chunks:  # a bomb or a damaged archive shall be called what it is
+                pass
+            raise NotAReport("neither an aggregate report (XML) nor a TLS report (JSON)")
 
 
-def _in_document(
-    document: Document, limits: Limits, sink: RecordSink | None
-) -> Iterator[Report | Unreadable]:
-    chunks = document.open()
-    head = next(chunks, b"").replace(b"\0", b"")  # UTF-16 looks like ASCII then
-    if looks_like_aggregate(head):
-        yield from read_aggregate(document, limits, sink)
-    elif _JSON.match(head) and looks_like_tls(head):
-        yield read_tls(_whole(document))
-    else:
-        for _ in chunks:  # a bomb or a damaged archive shall be called what it is
-            pass
-        raise NotAReport("neither an aggregate report (XML) nor a TLS report (JSON)")
+def _refused(name: str, error: UnreadableReport) -> Unreadable:
+    return Unreadable(name, str(error), is_report=not isinstance(error, NotAReport))
 
 
-def _whole(document: Document) -> bytes:
+def _whole(document: Document, limit: int) -> bytes:
     whole = bytearray()
     for chunk in document.open():
         whole += chunk
-        if len(whole) > JSON_BYTES:
-            raise LimitExceeded(f"JSON of more than {JSON_BYTES:,} bytes")
+        if len(whole) > limit:
+            raise LimitExceeded(f"more than {limit:,} bytes of JSON or mail")
     return bytes(whole)
 
 

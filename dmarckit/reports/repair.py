@@ -26,8 +26,11 @@ MAX_REPAIRS = 100_000
 """places of one report; beyond it nothing in it can be trusted"""
 _TOKEN = re.compile(
     r"(?P<opener><!--|<\?|<!\[CDATA\[|<!DOCTYPE)"
-    r"|<(?P<end>/?)\s*(?P<name>[A-Za-z_][\w.:-]{0,80})(?=[\s/>])(?P<rest>[^<>]*)>"
+    r"|<(?P<end>/?)\s*(?P<name>[A-Za-z_][\w.:-]{0,80})"
+    # an end tag may have lost its bracket; a start tag without one is text
+    r"(?:(?=[\s/>])(?P<rest>[^<>]*)>|(?<=[\w.:-])(?P<bare>\s*)(?=<))"
 )
+_LOST_BRACKET = re.compile(r"\s*/\s*([A-Za-z_][\w.:-]{0,80})>\s*\Z")
 _CLOSERS = {"<!--": "-->", "<?": "?>", "<![CDATA[": "]]>", "<!DOCTYPE": ">"}
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _REFERENCE = re.compile(r"&(?:#(\d{1,7}|[xX][0-9a-fA-F]{1,6})|([A-Za-z][A-Za-z0-9]{1,31}));|&")
@@ -61,7 +64,9 @@ def repaired(text: str, names: Names, warnings: Warnings) -> Iterator[bytes]:
         mender.text(before)
         if token is None:
             break
-        if token["name"]:
+        if token["bare"] is not None and not token["end"]:
+            mender.text(token[0])
+        elif token["name"]:
             name = names[token["name"]]
             if token["end"]:
                 mender.end(name)
@@ -193,6 +198,9 @@ class _Mender:
 
     def _close(self, how: str) -> None:
         name = self.open.pop().name
+        last = _LOST_BRACKET.search(self.out[-1][-200:])
+        if last and self._names[last[1]] == name:  # value/name> for value</name>
+            self.out[-1] = self.out[-1][: -len(last[0])]
         self._note(f"element {quoted(name)} {how}")
         self.out.append(f"</{name}>")
 
