@@ -6,10 +6,22 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+import xmltodict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dmarckit.models import AggregateReport, DkimResult, Policy, Reason, Record, SpfResult
+from dmarckit.models import (
+    AggregateReport,
+    DkimResult,
+    Limits,
+    Policy,
+    Reason,
+    Record,
+    SpfResult,
+)
+from dmarckit.reports.aggregate import read_xml
+from dmarckit.reports.records import RecordMaker
+from dmarckit.reports.values import Warnings
 from tests.builders import NAMESPACES, WRAPPINGS, make_mail, read_one, report_xml
 
 T = TypeVar("T")
@@ -97,6 +109,17 @@ def reports(draw: st.DrawFn) -> AggregateReport:
 @given(reports(), st.sampled_from(sorted(WRAPPINGS)), st.sampled_from(sorted(NAMESPACES)))
 def test_a_bare_report_reads_back(report: AggregateReport, wrapping: str, schema: str) -> None:
     assert read_one(WRAPPINGS[wrapping](report_xml(report, schema))) == report
+
+
+@brisk
+@given(reports(), st.sampled_from(sorted(NAMESPACES)))
+def test_records_are_what_plain_xmltodict_makes_of_them(
+    report: AggregateReport, schema: str
+) -> None:
+    xml = report_xml(report, schema)
+    plain = xmltodict.parse(xml, xml_attribs=False, force_list=("record",))["feedback"]
+    maker = RecordMaker(Warnings())
+    assert read_xml([xml], Limits()).records == tuple(map(maker.make, plain.get("record", [])))
 
 
 @brisk

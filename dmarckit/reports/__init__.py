@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport
+from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
 from dmarckit.inflate import Budget
 from dmarckit.mail import is_mail, read_mail
 from dmarckit.models import (
@@ -141,7 +141,7 @@ class _Reading:
 
 
 def _refused(name: str, error: UnreadableReport) -> Unreadable:
-    return Unreadable(name, str(error), is_report=not isinstance(error, NotAReport))
+    return Unreadable(one_line(name), str(error), is_report=not isinstance(error, NotAReport))
 
 
 def _whole(document: Document, limit: int) -> bytes:
@@ -155,4 +155,4 @@ def _whole(document: Document, limit: int) -> bytes:
 
 def _name_of(mail: Mail) -> str:
     """A name for messages: the first attachment that has one, else just "mail"."""
-    return next((each.name for each in mail.attachments if each.name), "mail")
+    return one_line(next((each.name for each in mail.attachments if each.name), "mail"))

@@ -18,9 +18,9 @@ from xml.parsers.expat import ExpatError, errors
 
 import xmltodict
 
-from dmarckit.errors import LimitExceeded, UnreadableReport
+from dmarckit.errors import LimitExceeded, UnreadableReport, one_line
 from dmarckit.models import AggregateReport, Limits, Record, Unreadable
-from dmarckit.reports.feed import RecordFeed, Tree, WrongRoot, watched
+from dmarckit.reports.feed import NotWellFormed, RecordFeed, Tree, WrongRoot, watched
 from dmarckit.reports.head import report_of
 from dmarckit.reports.names import Names
 from dmarckit.reports.records import RecordMaker
@@ -44,10 +44,6 @@ _CUT_OFF = {
         errors.XML_ERROR_PARTIAL_CHAR,
     )
 }
-
-
-class NotWellFormed(UnreadableReport):
-    """The XML breaks off or breaks its own rules; it may be repaired."""
 
 
 class RecordSink(Protocol):
@@ -182,6 +178,6 @@ def _read_damaged(
             pieces = repaired(text, Names(warnings), warnings)
             yield read_xml(pieces, limits, sink, warnings)
         except NotWellFormed:
-            yield Unreadable(document.name, str(strict))
+            yield Unreadable(one_line(document.name), str(strict))
         except UnreadableReport as error:
-            yield Unreadable(document.name, str(error))
+            yield Unreadable(one_line(document.name), str(error))

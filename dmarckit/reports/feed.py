@@ -18,6 +18,7 @@ from xml.parsers import expat
 
 from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
 from dmarckit.reports.names import Names
+from dmarckit.reports.values import quoted
 
 Tree = dict[str, Any]
 """element name → text, None, a nested Tree, or a list of these"""
@@ -30,6 +31,10 @@ DISTINCT_NAMES = 5_000
 """no report has more different names of elements; expat remembers each"""
 DEPTH = 50
 """no element of a report lies deeper than this"""
+
+
+class NotWellFormed(UnreadableReport):
+    """The XML breaks off or breaks its own rules; it may be repaired."""
 
 
 class WrongRoot(NotAReport):
@@ -82,6 +87,7 @@ class _Parser:
         parser.buffer_text = True
         parser.ordered_attributes = True
         parser.EntityDeclHandler = _refuse_entity
+        parser.SkippedEntityHandler = _refuse_skipping
         self._enter_record = self._record_handlers()
         parser.StartElementHandler, parser.EndElementHandler = self._head_handlers()
         parser.CharacterDataHandler = self.CharacterDataHandler
@@ -180,6 +186,11 @@ class _Parser:
 
 def _refuse_entity(*_declaration: object) -> None:
     raise UnreadableReport("the XML declares entities (DTD), which no report needs")
+
+
+def _refuse_skipping(name: str, _is_parameter: bool) -> None:
+    # a remote DTD, which is never loaded, might declare it: expat would drop it silently
+    raise NotWellFormed(f"XML is not well-formed: entity {quoted(name)} is unknown")
 
 
 def watched(chunks: Iterable[bytes], feed: RecordFeed) -> Generator[bytes, None, None]:

@@ -55,6 +55,7 @@ class RecordMaker:
         self._warnings = warnings
         self._dkim: dict[_Sent, DkimResult] = {}
         self._spf: dict[_Sent, SpfResult] = {}
+        self._words: dict[tuple[str, str, str], str] = {}
         self.made = 0
 
     def make(self, tree: Tree) -> Record:
@@ -156,12 +157,21 @@ class RecordMaker:
         text = self._text(tree, name, parent)
         if text is None:
             return None
+        seen = parent, name, text
+        if seen not in self._words:
+            word = self._new_word(text, f"{parent}/{name}", known)
+            if len(self._words) >= _CACHED or len(text) > _CACHED_CHARACTERS:
+                return word
+            self._words[seen] = word
+        return self._words[seen]
+
+    def _new_word(self, text: str, element: str, known: frozenset[str]) -> str:
         word = text.lower()
         word = SYNONYMS.get(word, word) if word not in known else word
         if word not in known:
-            self._warnings.add(f"{parent}/{name}: unknown value {quoted(text)}", self._place)
+            self._warnings.add(f"{element}: unknown value {quoted(text)}", self._place)
         elif word != text:
-            self._warnings.changed(f"{parent}/{name}", text, word, self._place)
+            self._warnings.changed(element, text, word, self._place)
         return word
 
     def _aligned(self, evaluated: Tree, name: str) -> bool | None:

@@ -27,30 +27,27 @@ LATEST = datetime(2262, 1, 1, tzinfo=UTC)
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}", re.ASCII)
 _GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
 _DECIMAL = re.compile(r"([0-9]{1,20})\.[0-9]*")
-_COMPRESSED_ZEROS = 5
 
 
 class Warnings:
-    """The repairs of one report, each distinct one once with the place it was first seen."""
+    """The repairs of one report: each distinct one once, with the place it was first seen."""
 
     def __init__(self) -> None:
         self._places: dict[str, str] = {}
-        self._times: dict[str, int] = {}
         self._more = 0
 
     def copy(self) -> Warnings:
         """The same warnings, to be continued apart from these."""
         other = Warnings()
-        other._places, other._times, other._more = dict(self._places), dict(self._times), self._more
+        other._places, other._more = dict(self._places), self._more
         return other
 
     def add(self, what: str, place: str = "") -> None:
         """Note `what` (already one line); `place` says where, such as ``record 3``."""
         if what in self._places:
-            self._times[what] += 1
-        elif len(self._places) < MAX_WARNINGS:
+            return
+        if len(self._places) < MAX_WARNINGS:
             self._places[what] = place
-            self._times[what] = 1
         else:
             self._more += 1
 
@@ -60,20 +57,18 @@ class Warnings:
 
     def lines(self) -> tuple[str, ...]:
         """One line a warning, in the order of first sight; empty when nothing was repaired."""
-        lines = [self._line(what, place) for what, place in self._places.items()]
+        lines = [f"{place}: {what}" if place else what for what, place in self._places.items()]
         if self._more:
             lines.append(f"… and {self._more} more")
         return tuple(lines)
 
-    def _line(self, what: str, place: str) -> str:
-        times = self._times[what]
-        again = f" ({times} times)" if times > 1 else ""
-        return f"{place}: {what}{again}" if place else f"{what}{again}"
-
 
 def quoted(value: object) -> str:
     """An outside value as a warning shows it: in quotes, on one line, at most 80 characters."""
-    return "nothing" if value is None else f"'{one_line(value, 80)}'"
+    if value is None:
+        return "nothing"
+    text = str(value)
+    return f"'{text}'" if len(text) <= 80 and text.isprintable() else f"'{one_line(text, 80)}'"
 
 
 def count(text: str | None, element: str, warnings: Warnings, place: str = "") -> int:
@@ -83,7 +78,7 @@ def count(text: str | None, element: str, warnings: Warnings, place: str = "") -
     is absent, negative or no number: it cannot be guessed.
     """
     found = (text or "").strip()
-    if found.isdecimal() and found.isascii() and len(found) < _COMPRESSED_ZEROS * 4:
+    if found.isdecimal() and found.isascii() and len(found) < 20:
         number = int(found)
         if number <= MAX_COUNT:
             return number
