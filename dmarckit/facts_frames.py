@@ -1,0 +1,194 @@
+"""The small frames that everything after the lake works on: what is in them, and their types.
+
+Days are UTC midnights. Counts are messages; they are whole numbers (int64) unless a report
+of more than 24 hours had to be spread over its days, then fractions (float64). A text that
+no reporter gave is the empty text, so that no grouping loses its messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+TEXT, WHOLE, FLAG, TIME, ANY = "str", "int64", "bool", "datetime64[us, UTC]", "object"
+
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "messages": {
+        "domain": TEXT,
+        "day": TIME,
+        "reporter": TEXT,
+        "sender": TEXT,
+        "sender_kind": TEXT,
+        "header_from": TEXT,
+        "class": TEXT,
+        "disposition": TEXT,
+        "da": FLAG,
+        "sa": FLAG,
+        "in_inventory": FLAG,
+        "messages": WHOLE,
+    },
+    "signatures": {
+        "domain": TEXT,
+        "day": TIME,
+        "reporter": TEXT,
+        "sender": TEXT,
+        "in_inventory": FLAG,
+        "header_from": TEXT,
+        "dkim_domain": TEXT,
+        "selector": TEXT,
+        "passed": FLAG,
+        "aligned": FLAG,
+        "messages": WHOLE,
+    },
+    "spf": {
+        "domain": TEXT,
+        "day": TIME,
+        "reporter": TEXT,
+        "sender": TEXT,
+        "spf_domain": TEXT,
+        "result": TEXT,
+        "messages": WHOLE,
+    },
+    "requirements": {
+        "domain": TEXT,
+        "day": TIME,
+        "reporter": TEXT,
+        "sender": TEXT,
+        "code": TEXT,
+        "smtp": TEXT,
+        "messages": WHOLE,
+    },
+    "unhonoured": {"domain": TEXT, "day": TIME, "reporter": TEXT, "messages": WHOLE},
+    "sources": {
+        "domain": TEXT,
+        "sender": TEXT,
+        "source_ip": TEXT,
+        "messages": WHOLE,
+        "first_day": TIME,
+        "last_day": TIME,
+    },
+    "policies": {
+        "domain": TEXT,
+        "reporter": TEXT,
+        "begin": TIME,
+        "end": TIME,
+        "p": TEXT,
+        "sp": TEXT,
+        "np": TEXT,
+        "pct": "Int64",
+        "testing": TEXT,
+        "adkim": TEXT,
+        "aspf": TEXT,
+    },
+    "reports": {
+        "domain": TEXT,
+        "reporter": TEXT,
+        "begin": TIME,
+        "end": TIME,
+        "received": TIME,
+    },
+    "inventory": {
+        "domain": TEXT,
+        "sender": TEXT,
+        "sender_kind": TEXT,
+        "declared": FLAG,
+        "sa_messages": WHOLE,
+        "owns": ANY,
+        "messages": WHOLE,
+        "first_day": TIME,
+        "last_day": TIME,
+    },
+    "tls": {
+        "policy_domain": TEXT,
+        "begin": TIME,
+        "end": TIME,
+        "reporter": TEXT,
+        "policy_type": TEXT,
+        "successful": WHOLE,
+        "failed": WHOLE,
+        "result_type": TEXT,
+        "failed_sessions": WHOLE,
+    },
+    "mails": {"received": TIME, "from_domain": TEXT, "outcome": TEXT, "error": TEXT},
+}
+"""Frame → column → type."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the records of a window say, reduced. Nobody may change the frames.
+
+    Where a frame has no row, it has its columns and types all the same (`COLUMNS`).
+    """
+
+    now: datetime
+    """the moment from which is looked back; nothing that begins later is in the frames"""
+    start: datetime
+    """first day of the window (a UTC midnight)"""
+    messages: pd.DataFrame
+    """one row per domain, day, reporter, sender, author domain, class, disposition, da, sa"""
+    signatures: pd.DataFrame
+    """messages that carry a DKIM signature (d=, s=), by domain, day, reporter, sender and author.
+    A message with two signatures is in two rows. `passed`: the raw result is pass;
+    `aligned`: d= and the author share the organisational domain"""
+    spf: pd.DataFrame
+    """messages by their raw SPF result: of MAIL FROM, or of HELO when the first is not there"""
+    requirements: pd.DataFrame
+    """messages that a receiver marked with a sender requirement: enhanced `code` (``5.7.30``)
+    and `smtp` reply (``550``)"""
+    unhonoured: pd.DataFrame
+    """messages that failed under reject and were delivered without a reason"""
+    sources: pd.DataFrame
+    """the 20 addresses with the most messages of each (domain, sender)"""
+    policies: pd.DataFrame
+    """the published policy as quoted, one row a report; a tag that is not there is empty"""
+    reports: pd.DataFrame
+    """one row a report, with or without records; `received`: when its mail came (NaT: unknown)"""
+    inventory: pd.DataFrame
+    """one row per (domain, sender) of a domain's inventory (`classify.inventory`);
+    `owns`: tuple of (d, s). Declared senders that sent nothing in the window are not in it"""
+    tls: pd.DataFrame
+    """policies of TLS reports, one row a result type, at least one a policy. `successful` and
+    `failed` are those of the policy and stand in its first row only (0 in the others), so that
+    sums are right; without failures `result_type` is empty and `failed_sessions` 0"""
+    mails: pd.DataFrame
+    """objects received in the window, with what became of them"""
+
+
+def typed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with the columns of the frame `name`, in order, in their types.
+
+    Texts that are missing become empty; counts stay fractions where they are.
+    """
+    result: dict[str, Any] = {}
+    for column, kind in COLUMNS[name].items():
+        values = frame[column]
+        if kind == TEXT:
+            values = values.astype(object).where(values.notna(), "").astype(kind)
+        elif kind == WHOLE and (values % 1 != 0).any():
+            values = values.astype("float64")
+        else:
+            values = values.astype(kind)
+        result[column] = values
+    return pd.DataFrame(result).reset_index(drop=True)
+
+
+def empty_facts(now: datetime, start: datetime, **frames: pd.DataFrame) -> Facts:
+    """Facts without any row, or with the named `frames`, for tests and empty lakes.
+
+    A frame that lacks columns is an error (KeyError); superfluous columns are dropped.
+    """
+    unknown = frames.keys() - COLUMNS.keys()
+    if unknown:
+        raise KeyError(f"no frame {min(unknown)}; there are {', '.join(COLUMNS)}")
+    given = {name: typed(name, frames.get(name, _nothing(name))) for name in COLUMNS}
+    names = [f.name for f in fields(Facts) if f.name in COLUMNS]
+    return Facts(now=now, start=start, **{name: given[name] for name in names})
+
+
+def _nothing(name: str) -> pd.DataFrame:
+    return pd.DataFrame({c: pd.Series(dtype=kind) for c, kind in COLUMNS[name].items()})
