@@ -22,7 +22,7 @@ PARAMETER_CHARACTERS = 8_000
 Headers = dict[str, str]
 """name in lower case → value of the topmost header with that name, unfolded"""
 
-_HEADER = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)\n?")
+_HEADER = re.compile(rb"([!-9;-~]++)[ \t]*+:[ \t]*+([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?")
 _BODY = (b"<", b"--", b"{")
 _PARAMETERS = {
     name: re.compile(rf'(?:^|[;\s]){name}\s*=\s*(?:"([^"\\]*)"|([^\s;"]+))', re.IGNORECASE)
@@ -52,24 +52,25 @@ def read_headers(raw: bytes, start: int, end: int) -> tuple[Headers, int]:
     """
     headers: Headers = {}
     position = start
-    while position < end:
-        header = _HEADER.match(raw, position, end)
+    stop = min(end, start + HEADER_BYTES + 1)
+    while position < stop:
+        header = _HEADER.match(raw, position, stop)
         if header:
             name = header[1].lower()
             if name in _WANTED:
                 headers.setdefault(name.decode("ascii"), _value(header[2]))
             position = header.end()
         else:
-            line_end = raw.find(b"\n", position, end) + 1 or end
+            line_end = raw.find(b"\n", position, stop) + 1 or stop
             line = raw[position:line_end].strip()
             if not line:
                 position = line_end
                 break
-            if line.startswith(_BODY) or not _HEADER.match(raw, line_end, end):
+            if line.startswith(_BODY) or not _HEADER.match(raw, line_end, stop):
                 break
             position = line_end
-        if position - start > HEADER_BYTES:
-            raise LimitExceeded(f"a header block is larger than {HEADER_BYTES:,} bytes")
+    if position - start > HEADER_BYTES:
+        raise LimitExceeded(f"a header block is larger than {HEADER_BYTES:,} bytes")
     return headers, position
 
 

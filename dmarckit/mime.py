@@ -16,6 +16,8 @@ from dmarckit.headers import HEADER_BYTES, Headers, decoded, parameter, read_hea
 from dmarckit.models import Attachment, Limits
 from dmarckit.transfer import transfer_decoded, uuencoded
 
+SPOILT_BYTES = 5_000_000
+"""largest mail whose empty lines are put right"""
 DEPTH = 20
 """multiparts within multiparts"""
 
@@ -176,7 +178,7 @@ def with_line_breaks(raw: bytes) -> bytes:
         return raw
     if b"\n" not in raw:
         return raw.replace(b"\r", b"\n")
-    return _ALMOST_BLANK.sub(b"", raw)
+    return _ALMOST_BLANK.sub(b"", raw) if len(raw) < SPOILT_BYTES else raw
 
 
 def _file_name(headers: Headers) -> str | None:

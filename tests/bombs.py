@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import random
@@ -202,3 +203,34 @@ def broken_50_megabytes() -> bytes:
     record = record_xml(make_record()).encode() * 1_000
     pieces = (part for number in range(100) for part in (record, noise(number, 20_000)))
     return packed([HEAD, *pieces, b"&", TAIL])
+
+
+def blank_continuations() -> bytes:
+    """One header of fifteen million folded lines."""
+    return b"From: a@mail.example\nTo: b" + b"\n \t" * 15_000_000
+
+
+def nothing_but_padding() -> bytes:
+    raw = make_mail(b"x")
+    body = raw.rindex(b"\r\n\r\n") + 4
+    return raw[:body] + b"=" * 45_000_000 + b"\r\n--=_report--"
+
+
+def distinct_names() -> bytes:
+    """A million elements, each with a name of its own."""
+    return gz(HEAD + b"<record>" + b"".join(b"<n%d/>" % n for n in range(1_000_000)))
+
+
+def comments_never_closed() -> bytes:
+    """Whoever looks for each end anew takes quadratic time."""
+    return HEAD + b"<!--" * 2_000_000 + b"&" + TAIL
+
+
+def nothing_but_ampersands() -> bytes:
+    return HEAD + b"&" * 9_000_000 + TAIL
+
+
+def a_thousand_packed_bombs() -> bytes:
+    bomb = base64.b64encode(gz(b"\0" * 9_900_000))
+    part = b"--=_report\r\nContent-Transfer-Encoding: base64\r\n\r\n" + bomb + b"\r\n"
+    return make_mail(b"x").replace(b"--=_report--", part * 900 + b"--=_report--")
