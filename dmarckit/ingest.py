@@ -8,26 +8,21 @@ in key order, so that two ingests at once agree on which of two equal mails came
 
 from __future__ import annotations
 
-import os
 import secrets
 import tempfile
 import time
 import uuid
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from concurrent.futures import Executor
 
 from dmarckit.errors import MissingObject
 from dmarckit.ingest_commit import Commits, IngestResult, Progress
-from dmarckit.ingest_read import Chunk, MailResult, Task, read_chunk
+from dmarckit.ingest_dispatch import read_in_order
+from dmarckit.ingest_read import Task
 from dmarckit.lake import Lake
 from dmarckit.models import StoredObject
 from dmarckit.settings import Settings
 from dmarckit.storage import Storage, open_storage
-
-CHUNK = 50  # mails a task: enough to hide what a task costs, few enough to lose little
-ALONE_BELOW = 2_000  # new mails that one process reads before others have even started
 
 
 def ingest(
@@ -62,7 +57,7 @@ def ingest(
             failures_content=settings.failures_content,
             spool=spool,
         )
-        for chunk in _chunks(task, todo, executor, settings.workers):
+        for chunk in read_in_order(task, todo, executor, settings.workers):
             run.take(chunk)
         run.commit()
     run.result.compacted = lake.write.compact()
@@ -97,64 +92,3 @@ def new_objects(mails: Storage, lake: Lake, retry: Sequence[str] = ()) -> list[S
     lake.write.forget_mails([o.key for o in listed if (o.key, o.etag) in again])
     # Amazon lists in key order; some other S3 servers do so only folder by folder
     return sorted(listed, key=lambda o: o.key)
-
-
-def _chunks(
-    task: Task, objects: Sequence[StoredObject], executor: Executor | None, workers: int
-) -> Iterator[Chunk]:
-    """The objects as chunks, in order, while at most a few chunks wait in memory."""
-    workers = workers or os.cpu_count() or 1
-    parts = [objects[i : i + CHUNK] for i in range(0, len(objects), CHUNK)]
-    own: AbstractContextManager[Executor | None]
-    if executor is not None:
-        own = nullcontext(executor)
-    elif workers == 1 or len(objects) < ALONE_BELOW:
-        own = nullcontext(None)
-    else:
-        own = _pool(workers)
-    with own as pool:
-        if pool is None:
-            yield from (read_chunk(task, part) for part in parts)
-            return
-        waiting: deque[tuple[Future[Chunk] | None, Sequence[StoredObject]]] = deque()
-        for part in parts:
-            waiting.append((_submit(pool, task, part), part))
-            if len(waiting) > 2 * workers:
-                yield from _results(task, *waiting.popleft())
-        while waiting:
-            yield from _results(task, *waiting.popleft())
-
-
-def _pool(workers: int) -> Executor:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    # fork would copy the threads' locks of Delta and Arrow in whatever state they are
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-
-
-def _submit(pool: Executor, task: Task, part: Sequence[StoredObject]) -> Future[Chunk] | None:
-    try:
-        return pool.submit(read_chunk, task, part)
-    except BrokenExecutor:
-        return None
-
-
-def _results(
-    task: Task, future: Future[Chunk] | None, part: Sequence[StoredObject]
-) -> Iterator[Chunk]:
-    try:
-        if future is not None:
-            yield future.result()
-            return
-    except BrokenExecutor:
-        pass
-    # a worker was killed, perhaps by one of these mails: each is read in a process of its own
-    for item in part:
-        with _pool(1) as pool:
-            try:
-                yield pool.submit(read_chunk, task, [item]).result()
-            except BrokenExecutor:
-                reason = "reading it ended the worker process (out of memory?)"
-                result = MailResult(item, outcome="unreadable", error=reason)
-                yield Chunk.of_one(result)

@@ -219,6 +219,9 @@ def _fetched(
     storage: Storage, objects: Sequence[StoredObject], limits: Limits
 ) -> Iterator[tuple[StoredObject, bytes | str]]:
     """Each object with its bytes, or with the reason why it has none; fetched ahead."""
+    if not storage.remote:
+        yield from ((item, _fetch(storage, item, limits)) for item in objects)
+        return
     with ThreadPoolExecutor(AHEAD) as pool:
         waiting: list[tuple[StoredObject, Future[bytes | str]]] = []
         source = iter(objects)

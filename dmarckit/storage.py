@@ -48,6 +48,8 @@ class Storage(Protocol):
     url: str
     compresses: bool
     """True where readers understand Content-Encoding, so that text is stored gzipped"""
+    remote: bool
+    """True where each `get` waits for a network, so that several at once are faster"""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Every object below `prefix`, in key order, one page at a time."""
@@ -84,6 +86,7 @@ class FolderStorage:
     """A folder. The etag is made of size and modification time, so that a listing is cheap."""
 
     compresses = False
+    remote = False
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
@@ -163,6 +166,7 @@ class S3Storage:
     """A bucket below a prefix, through boto3 with retries and timeouts set."""
 
     compresses = True
+    remote = True
 
     def __init__(
         self, bucket: str, prefix: str = "", presign_keys: tuple[str, str] | None = None

@@ -151,6 +151,21 @@ def test_folder_and_bucket_processes_and_threads_give_the_same_tables(
 
 
 @pytest.mark.slow
+def test_own_worker_processes_give_the_same_tables(
+    tmp_path: Path,
+    sample: list[GeneratedMail],
+    clean_run: dict[str, pd.DataFrame],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dmarckit.ingest_dispatch.ALONE_BELOW", 1)
+    monkeypatch.setattr("dmarckit.ingest_dispatch.CHUNK", 5)
+    settings = settings_for(str(tmp_path / "home")).model_copy(update={"workers": 3})
+    fill(open_storage(settings.mail_url), sample)
+    ingest(settings)
+    assert_same(tables(settings), clean_run)
+
+
+@pytest.mark.slow
 def test_worker_processes_give_the_same_tables(
     tmp_path: Path, sample: list[GeneratedMail], clean_run: dict[str, pd.DataFrame]
 ) -> None:
@@ -164,7 +179,7 @@ def test_worker_processes_give_the_same_tables(
 def test_small_batches_give_the_same_tables(
     filled: Settings, clean_run: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dmarckit.ingest.CHUNK", 3)
+    monkeypatch.setattr("dmarckit.ingest_dispatch.CHUNK", 3)
     monkeypatch.setattr("dmarckit.ingest_commit.BATCH_MAILS", 7)
     ingest(filled)
     assert_same(tables(filled), clean_run)
@@ -309,7 +324,7 @@ def crashes(settings: Settings, monkeypatch: pytest.MonkeyPatch, at: int, *, bef
 def test_two_ingests_at_once_give_the_same_tables(
     filled: Settings, clean_run: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dmarckit.ingest.CHUNK", 5)
+    monkeypatch.setattr("dmarckit.ingest_dispatch.CHUNK", 5)
     monkeypatch.setattr("dmarckit.ingest_commit.BATCH_MAILS", 10)
     failures: list[BaseException] = []
     start = threading.Barrier(2)
@@ -383,7 +398,7 @@ def test_a_mail_that_kills_its_worker_is_unreadable_and_the_rest_is_read(
     def pool(workers: int) -> Executor:
         return ProcessPoolExecutor(workers, initializer=die_on, initargs=(deadly,))
 
-    monkeypatch.setattr("dmarckit.ingest._pool", pool)
+    monkeypatch.setattr("dmarckit.ingest_dispatch._pool", pool)
     with pool(1) as executor:
         result = ingest(settings, executor=executor)
     assert result.outcomes == {"stored": 3, "unreadable": 1}
