@@ -3,6 +3,10 @@
 Days are UTC midnights. Counts are messages; they are whole numbers (int64) unless a report
 of more than 24 hours had to be spread over its days, then fractions (float64). A text that
 no reporter gave is the empty text, so that no grouping loses its messages.
+
+Texts of the frames that can be large are categoricals, which a fleet's millions of rows
+need: group them with ``observed=True`` (pandas 2 wants it said), and take
+``.astype("str")`` of a small result before its values become column names or change.
 """
 
 from __future__ import annotations
@@ -14,62 +18,78 @@ from typing import Any
 
 import pandas as pd
 
-TEXT, WHOLE, FLAG, TIME, ANY = "str", "int64", "bool", "datetime64[us, UTC]", "object"
+TEXT, NAME, WHOLE, FLAG = "str", "category", "int64", "bool"
+TIME, ANY = "datetime64[us, UTC]", "object"
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "messages": {
-        "domain": TEXT,
+        "domain": NAME,
         "day": TIME,
-        "reporter": TEXT,
-        "sender": TEXT,
-        "sender_kind": TEXT,
-        "header_from": TEXT,
-        "class": TEXT,
-        "disposition": TEXT,
+        "reporter": NAME,
+        "sender": NAME,
+        "sender_kind": NAME,
+        "header_from": NAME,
+        "class": NAME,
+        "disposition": NAME,
         "da": FLAG,
         "sa": FLAG,
         "in_inventory": FLAG,
         "messages": WHOLE,
     },
     "signatures": {
-        "domain": TEXT,
+        "domain": NAME,
         "day": TIME,
-        "reporter": TEXT,
-        "sender": TEXT,
+        "reporter": NAME,
+        "sender": NAME,
         "in_inventory": FLAG,
-        "header_from": TEXT,
-        "dkim_domain": TEXT,
-        "selector": TEXT,
+        "header_from": NAME,
+        "dkim_domain": NAME,
+        "selector": NAME,
         "passed": FLAG,
         "aligned": FLAG,
         "messages": WHOLE,
     },
     "spf": {
-        "domain": TEXT,
+        "domain": NAME,
         "day": TIME,
-        "reporter": TEXT,
-        "sender": TEXT,
-        "spf_domain": TEXT,
-        "result": TEXT,
+        "reporter": NAME,
+        "sender": NAME,
+        "spf_domain": NAME,
+        "result": NAME,
         "messages": WHOLE,
     },
     "requirements": {
-        "domain": TEXT,
+        "domain": NAME,
         "day": TIME,
-        "reporter": TEXT,
-        "sender": TEXT,
-        "code": TEXT,
-        "smtp": TEXT,
+        "reporter": NAME,
+        "sender": NAME,
+        "code": NAME,
+        "smtp": NAME,
         "messages": WHOLE,
     },
-    "unhonoured": {"domain": TEXT, "day": TIME, "reporter": TEXT, "messages": WHOLE},
+    "unhonoured": {"domain": NAME, "day": TIME, "reporter": NAME, "messages": WHOLE},
     "sources": {
-        "domain": TEXT,
-        "sender": TEXT,
-        "source_ip": TEXT,
+        "domain": NAME,
+        "sender": NAME,
+        "source_ip": NAME,
         "messages": WHOLE,
         "first_day": TIME,
         "last_day": TIME,
+    },
+    "alignments": {
+        "domain": NAME,
+        "day": TIME,
+        "sender": NAME,
+        "header_from": NAME,
+        "class": NAME,
+        "in_inventory": FLAG,
+        "da": FLAG,
+        "sa": FLAG,
+        "dkim_relaxed": FLAG,
+        "dkim_strict": FLAG,
+        "spf_relaxed": FLAG,
+        "spf_strict": FLAG,
+        "messages": WHOLE,
     },
     "policies": {
         "domain": TEXT,
@@ -144,6 +164,9 @@ class Facts:
     """messages that failed under reject and were delivered without a reason"""
     sources: pd.DataFrame
     """the 20 addresses with the most messages of each (domain, sender)"""
+    alignments: pd.DataFrame
+    """messages by what their raw passing results are aligned with, whatever the policy in force
+    asks: the author's domain itself (`strict`) or its organisation (`relaxed`)"""
     policies: pd.DataFrame
     """the published policy as quoted, one row a report; a tag that is not there is empty"""
     reports: pd.DataFrame
@@ -164,17 +187,19 @@ def typed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 
     Texts that are missing become empty; counts stay fractions where they are.
     """
-    result: dict[str, Any] = {}
-    for column, kind in COLUMNS[name].items():
-        values = frame[column]
-        if kind == TEXT:
-            values = values.astype(object).where(values.notna(), "").astype(kind)
-        elif kind == WHOLE and (values % 1 != 0).any():
-            values = values.astype("float64")
-        else:
-            values = values.astype(kind)
-        result[column] = values
-    return pd.DataFrame(result).reset_index(drop=True)
+    columns = {c: _as(frame[c], kind) for c, kind in COLUMNS[name].items()}
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def _as(values: pd.Series[Any], kind: Any) -> pd.Series[Any]:
+    if values.dtype == kind:
+        return values
+    if kind in (TEXT, NAME):
+        texts: pd.Series[Any] = values.astype(object).where(values.notna(), "").astype(TEXT)
+        return texts.astype(kind)
+    if kind == WHOLE and bool((values % 1 != 0).any()):
+        return values.astype("float64")
+    return values.astype(kind)
 
 
 def empty_facts(now: datetime, start: datetime, **frames: pd.DataFrame) -> Facts:
