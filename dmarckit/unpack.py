@@ -47,8 +47,8 @@ def documents(
     """The documents in `payload`, in their order; `payload` itself when it is not packed.
 
     Empty members, folders and ``__MACOSX/`` litter are passed over. Raises
-    `UnreadableReport` for damaged, encrypted or foreign archives and `LimitExceeded`.
-    A damage deep in a stream comes up only while the document is read.
+    `UnreadableReport` for damaged or foreign archives and `LimitExceeded`. Damage in one
+    member of a zip archive, or deep in a stream, comes up only when that document is read.
     """
     budget = budget or Budget(limits)
     budget.attachments += 1
@@ -107,9 +107,13 @@ def _documents(payload: bytes, name: str, budget: Budget, path: Path) -> Iterato
                 continue
             inner = (*path, number)
             label = member.filename or f"{_without_suffix(name)} member {number + 1}"
-            yield from _inner(
-                label, partial(member_data, payload, member, inner, budget), budget, inner
-            )
+            stream = partial(member_data, payload, member, inner, budget)
+            try:
+                yield from _inner(label, stream, budget, inner)
+            except LimitExceeded:
+                raise
+            except UnreadableReport as error:  # the other members may be whole
+                yield Document(label, partial(_damaged, error))
         return
     wbits = 31 if kind == "gzip" else 15
     inner = (*path, 0)
@@ -122,14 +126,16 @@ def _inner(
 ) -> Iterator[Document]:
     """The document in one inflated stream, or those in the archive that it turns out to be."""
     opened = stream()
-    head = next(opened, b"")
-    if len(head) < CHUNK:
-        head += b"".join(opened)
-        if packing(head[:4096]) is None:
-            if head:
-                yield Document(name, lambda: iter((head,)))
-            return
-        yield from _documents(head, name, budget, path)
+    head = b""
+    for chunk in opened:
+        head += chunk
+        if len(head) >= CHUNK:
+            break
+    else:
+        if packing(head[:4096]) is not None:
+            yield from _documents(head, name, budget, path)
+        elif head:
+            yield Document(name, partial(pieces, head))
         return
     if packing(head[:4096]) is None:
         yield Document(name, stream)
@@ -143,6 +149,10 @@ def _inner(
                 " (limit 'mail_bytes')"
             )
     yield from _documents(bytes(whole), name, budget, path)
+
+
+def _damaged(error: UnreadableReport) -> Iterator[bytes]:
+    raise error
 
 
 def _without_suffix(name: str) -> str:

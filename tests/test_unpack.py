@@ -92,6 +92,19 @@ def test_damaged_and_foreign_archives_are_refused_with_a_reason(
         contents(payload)
 
 
+def test_one_damaged_member_does_not_spoil_the_others() -> None:
+    archive = zipped(("a", XML), ("b", XML[::-1]), method=zipfile.ZIP_STORED)
+    damaged, whole = documents(flipped(archive, 60), "reports.zip", Limits())
+    with pytest.raises(UnreadableReport, match="checksum"):
+        list(damaged.open())
+    assert b"".join(whole.open()) == XML[::-1]
+
+
+def test_a_small_gzip_member_before_a_large_one_is_streamed() -> None:
+    (document,) = documents(gz(b"<feedback>") + gz(LARGE), "report.xml.gz", Limits())
+    assert max(map(len, document.open())) <= CHUNK
+
+
 def test_an_encrypted_archive_says_so() -> None:
     archive = bytearray(zipped(("a", XML)))
     for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
