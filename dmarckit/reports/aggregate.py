@@ -23,6 +23,7 @@ from dmarckit.models import AggregateReport, Limits, Record, Unreadable
 from dmarckit.reports.feed import NotWellFormed, RecordFeed, Tree, WrongRoot, watched
 from dmarckit.reports.head import report_of
 from dmarckit.reports.names import Names
+from dmarckit.reports.quick import QuickCut
 from dmarckit.reports.records import RecordMaker
 from dmarckit.reports.repair import repaired
 from dmarckit.reports.text import decoded, expat_encoding, roots
@@ -69,9 +70,11 @@ class _Collector:
         self.messages = 0
 
     def take(self, tree: Tree) -> None:
+        self.add(self._make(tree))
+
+    def add(self, record: Record) -> None:
         if len(self.held) == self._batch:
             self._pass_on()
-        record = self._make(tree)
         self.held.append(record)
         self.messages += record.messages
         if self.total > self._limit:
@@ -98,10 +101,13 @@ def read_xml(
     sink: RecordSink | None = None,
     warnings: Warnings | None = None,
     encoding: str = "utf-8",
+    *,
+    quick: bool = True,
 ) -> AggregateReport:
     """The report in one well-formed XML document, given in pieces.
 
-    `encoding` overrules what the document declares.
+    `encoding` overrules what the document declares; without `quick` every record goes
+    through expat.
 
     Raises `NotWellFormed`, `WrongRoot` when it is no report,
     `UnreadableReport` when an element that cannot be missing is, `LimitExceeded`.
@@ -110,11 +116,12 @@ def read_xml(
     maker = RecordMaker(warnings)
     collector = _Collector(maker.make, limits, sink)
     feed = RecordFeed(Names(warnings), collector.take)
+    rest = QuickCut(feed, maker, collector.add).rest(chunks) if quick else chunks
     if sink:
         sink.start()
     try:
         head = xmltodict.parse(
-            watched(chunks, feed), encoding=encoding, expat=feed, xml_attribs=False
+            watched(rest, feed), encoding=encoding, expat=feed, xml_attribs=False
         )
     except ExpatError as error:
         raise _broken(error, collector.total) from None

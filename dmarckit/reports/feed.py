@@ -72,6 +72,13 @@ class _Parser:
         self._on_record = on_record
         self.ordered_attributes = self.buffer_text = True
         self.records = 0
+        self._depth = 0
+        self._in_record = False
+
+    @property
+    def between_records(self) -> bool:
+        """Whether the next element would be a child of the root, such as a record."""
+        return self._depth == 1 and not self._in_record
 
     @property
     def distinct_names(self) -> int:
@@ -95,24 +102,21 @@ class _Parser:
     def _head_handlers(self) -> tuple[Callable[[str, Any], None], Callable[[str], None]]:
         """Handlers outside records: xmltodict's own, under local names."""
         names, start, end = self._names, self.StartElementHandler, self.EndElementHandler
-        depth = 0
 
         def head_start(written: str, attributes: Any) -> None:
-            nonlocal depth
             name = names[written]
-            if depth == 1 and name == "record":
+            if self._depth == 1 and name == "record":
                 self._enter_record()
                 return
-            if depth == 0 and name != "feedback":
+            if self._depth == 0 and name != "feedback":
                 raise WrongRoot(f"XML of another kind: its root is <{one_line(written, 60)}>")
-            depth += 1
-            if depth > DEPTH:
+            self._depth += 1
+            if self._depth > DEPTH:
                 raise LimitExceeded(f"elements are nested deeper than {DEPTH}")
             start(name, attributes)
 
         def head_end(written: str) -> None:
-            nonlocal depth
-            depth -= 1
+            self._depth -= 1
             end(names[written])
 
         return head_start, head_end
@@ -135,6 +139,7 @@ class _Parser:
                 parser.CharacterDataHandler,
             )
             current, leaf = {}, False
+            self._in_record = True
             parser.StartElementHandler = start
             parser.EndElementHandler = end
             parser.CharacterDataHandler = text.append
@@ -179,6 +184,7 @@ class _Parser:
                 parser.CharacterDataHandler,
             ) = outside
             self.records += 1
+            self._in_record = False
             on_record(current)
 
         return enter

@@ -62,17 +62,21 @@ def _report(rng: random.Random, number: int, records: int) -> AggregateReport:
 
 
 def _record(rng: random.Random) -> Record:
-    dkim, spf = rng.choice(RESULTS), rng.choice(RESULTS)
-    host = f"m{rng.randrange(2000)}.sender{rng.randrange(200)}.example"
+    """A record of one of 40 services, each with its own hosts, selector and return path."""
+    service = min(int(rng.expovariate(0.12)), 39)
+    dkim = "pass" if rng.random() < 0.9 else rng.choice(("fail", "none", "temperror"))
+    spf = "pass" if rng.random() < 0.85 else rng.choice(("fail", "softfail", "none"))
+    host = f"bounce.service{service}.example"
+    first = (192, 198, 203)[service % 3]
     return make_record(
-        f"{rng.choice((192, 198, 203))}.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(1, 255)}",
+        f"{first}.{service}.{rng.randrange(16)}.{rng.randrange(1, 255)}",
         rng.randrange(1, 500),
         dkim_aligned=dkim == "pass",
-        spf_aligned=spf == "pass",
+        spf_aligned=spf == "pass" and service < 20,
         envelope_from=host,
         dkim=(
-            DkimResult("example.com", f"s{rng.randrange(9)}", dkim),
-            DkimResult(host, "k1", "pass"),
+            DkimResult("example.com", f"s{service}", dkim),
+            DkimResult(f"service{service}.example", "k1", "pass"),
         ),
         spf=(SpfResult(host, "mfrom", spf),),
     )

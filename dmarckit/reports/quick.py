@@ -1,0 +1,212 @@
+"""The common form of a record, read without a handler call for each of its tags.
+
+Nearly every record that is sent has the same shape, and its inner blocks (evaluation,
+identifiers, results) repeat from record to record and from report to report. `QuickCut`
+takes such records out of the stream of bytes before expat sees them: one regular
+expression finds the blocks, and a block that was read before is looked up. All else goes
+on to xmltodict and the record handlers unchanged: other shapes, attributes, entities,
+comments, anything but printable ASCII, and every value that would leave a warning.
+A test over all samples shows that both ways agree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from dmarckit.errors import UnreadableReport
+from dmarckit.models import Record
+from dmarckit.reports.feed import RecordFeed, Tree
+from dmarckit.reports.names import KNOWN
+from dmarckit.reports.records import RecordMaker
+from dmarckit.reports.values import Warnings, address
+
+REMEMBERED = 10_000
+"""blocks of each kind that are remembered; then all are forgotten"""
+BLOCK_BYTES = 2_000
+"""longest block that is read here"""
+RECORD_BYTES = 50_000
+"""longest record that is waited for when a chunk ends within it"""
+
+_TEXT = rb"[ !-%'-;=?-~]"  # printable ASCII without < > &
+_RECORD = re.compile(
+    rb"<record>\s*+<row>\s*+<source_ip>(" + _TEXT + rb"{1,60}+)</source_ip>"
+    rb"\s*+<count>([0-9]{1,15}+)</count>"
+    rb"\s*+<policy_evaluated>(.{0,2000}?)</policy_evaluated>\s*+</row>"
+    rb"\s*+<identifiers>(.{0,2000}?)</identifiers>"
+    rb"\s*+<auth_results>(.{0,2000}?)</auth_results>\s*+</record>",
+    re.DOTALL,
+)
+_TOKEN = re.compile(rb"\s*+(?:<([a-z_]{1,40}+)>(?:(" + _TEXT + rb"*+)</\1>)?|</([a-z_]{1,40}+)>)")
+_MARKUP = re.compile(rb"<[!?]")
+
+
+class QuickCut:
+    """Takes the records of the common form out of a document's chunks."""
+
+    def __init__(
+        self, feed: RecordFeed, maker: RecordMaker, on_record: Callable[[Record], None]
+    ) -> None:
+        self._feed = feed
+        self._maker = maker
+        self._on_record = on_record
+        self._line_breaks = 0
+
+    def rest(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """The chunks without those records, for expat; line breaks stay, for its errors.
+
+        Whoever iterates must have parsed each piece before asking for the next.
+        """
+        source = iter(chunks)
+        waiting = b""
+        for chunk in source:
+            waiting += chunk
+            start = waiting.find(b"<record>")
+            if start < 0:
+                keep = max(len(waiting) - 7, 0)  # "<record" may be cut in two
+                yield waiting[:keep]
+                waiting = waiting[keep:]
+                continue
+            yield waiting[:start]
+            if self._plain(waiting[5:start]):  # 5: an XML declaration may begin the document
+                yield from self._records(waiting[start:], source)
+            else:
+                yield waiting[start:]
+                yield from source
+            return
+        yield waiting
+
+    def _records(self, waiting: bytes, source: Iterator[bytes]) -> Iterator[bytes]:
+        """What is left from the first record on."""
+        at = 0
+        while True:
+            found = _RECORD.match(waiting, at)
+            if found is not None and self._take(found):
+                end = found.end()
+                self._line_breaks += waiting.count(b"\n", at, end)
+            else:
+                end = waiting.find(b"</record>", at) + len(b"</record>")
+                if end < len(b"</record>"):
+                    chunk = next(source, b"")
+                    waiting, at = waiting[at:] + chunk, 0
+                    if chunk and len(waiting) < RECORD_BYTES + len(chunk):
+                        continue
+                    break
+                yield self._piece(waiting[at:end])
+                if not self._plain(waiting[at:end]):
+                    at = end
+                    break
+            at = waiting.find(b"<record>", end)
+            between = waiting[end : at if at >= 0 else len(waiting)]
+            if between.strip():
+                yield self._piece(between)
+                if not self._plain(between):
+                    at = at if at >= 0 else len(waiting)
+                    break
+            else:
+                self._line_breaks += between.count(b"\n")
+            if at < 0:
+                waiting, at = b"", 0
+                continue
+        yield self._piece(waiting[at:])
+        yield from source
+
+    def _piece(self, piece: bytes) -> bytes:
+        breaks, self._line_breaks = self._line_breaks, 0
+        return b"\n" * breaks + piece
+
+    def _plain(self, parsed: bytes) -> bool:
+        """Whether what expat has just parsed leaves it between two records of the report."""
+        parser = self._feed.parser
+        return parser is not None and parser.between_records and not _MARKUP.search(parsed)
+
+    def _take(self, found: re.Match[bytes]) -> bool:
+        """Hand over the record; False when something in it is out of the ordinary."""
+        ip, wrong = address(found[1].decode("ascii").strip())
+        evaluated = _block(_evaluated, found[3])
+        identifiers = _block(_identifiers, found[4])
+        results = _block(_results, found[5])
+        if wrong or not ip or evaluated is None or identifiers is None or results is None:
+            return False
+        self._maker.made += 1  # it numbers the records of its warnings
+        self._on_record(
+            Record(
+                ip,
+                int(found[2]),
+                evaluated.disposition,
+                evaluated.dkim_aligned,
+                evaluated.spf_aligned,
+                evaluated.reasons,
+                identifiers.header_from,
+                identifiers.envelope_from,
+                identifiers.envelope_to,
+                results.dkim,
+                results.spf,
+            )
+        )
+        assert self._feed.parser is not None  # noqa: S101  it has parsed the head
+        self._feed.parser.records += 1
+        return True
+
+
+_Memory = tuple[dict[bytes, Record | None], Callable[[Tree], Tree]]
+_evaluated: _Memory = ({}, lambda tree: {"row": {"count": "0", "policy_evaluated": tree}})
+_identifiers: _Memory = ({}, lambda tree: {"row": {"count": "0"}, "identifiers": tree})
+_results: _Memory = ({}, lambda tree: {"row": {"count": "0"}, "auth_results": tree})
+
+
+def _block(memory: _Memory, block: bytes) -> Record | None:
+    """A record that has only this block; None when the block is out of the ordinary."""
+    known, placed = memory
+    try:
+        return known[block]
+    except KeyError:
+        pass
+    record = None
+    tree = _tree(block)
+    if tree is not None:
+        warnings = Warnings()
+        try:
+            record = RecordMaker(warnings).make(placed(tree))
+        except UnreadableReport:
+            record = None
+        if warnings.lines():
+            record = None
+    if len(known) >= REMEMBERED:
+        known.clear()
+    known[block] = record
+    return record
+
+
+def _tree(block: bytes) -> Tree | None:
+    """The elements of a block, as `feed` makes them; None when it is not of the common form."""
+    current: Tree = {}
+    parents: list[tuple[Tree, bytes]] = []
+    at = 0
+    while (token := _TOKEN.match(block, at)) is not None:
+        at = token.end()
+        opened, text, closed = token.groups()
+        if (opened or closed).decode("ascii") not in KNOWN:
+            return None
+        if text is not None:
+            _add(current, opened, text.decode("ascii").strip() or None)
+        elif opened is not None:
+            parents.append((current, opened))
+            current = {}
+        else:
+            if not parents or parents[-1][1] != closed or not current:
+                return None
+            inner = current
+            current, name = parents.pop()
+            _add(current, name, inner)
+    return current if not parents and not block[at:].strip() else None
+
+
+def _add(tree: Tree, name: bytes, value: str | Tree | None) -> None:
+    key = name.decode("ascii")
+    if key not in tree:
+        tree[key] = value
+    elif type(tree[key]) is list:
+        tree[key].append(value)
+    else:
+        tree[key] = [tree[key], value]
