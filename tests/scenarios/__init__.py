@@ -1,0 +1,1 @@
+"""Scenarios with known truth; ``python -m tests.scenarios`` plays them and prints the score."""

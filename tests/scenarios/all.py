@@ -1,0 +1,31 @@
+"""Every scenario, by name."""
+
+from __future__ import annotations
+
+from tests.scenarios.attacks import ATTACKS
+from tests.scenarios.coverage import COVERAGE
+from tests.scenarios.healthy import HEALTHY
+from tests.scenarios.incoming import INCOMING
+from tests.scenarios.policies import POLICIES
+from tests.scenarios.relays import RELAYS
+from tests.scenarios.scenario import Scenario
+from tests.scenarios.senders import SENDERS
+from tests.scenarios.signatures import SIGNATURES
+from tests.scenarios.successive import SUCCESSIVE
+from tests.scenarios.without_dkim import WITHOUT_DKIM
+
+_EACH = (
+    *HEALTHY,
+    *SENDERS,
+    *RELAYS,
+    *SIGNATURES,
+    *WITHOUT_DKIM,
+    *POLICIES,
+    *ATTACKS,
+    *COVERAGE,
+    *INCOMING,
+    *SUCCESSIVE,
+)
+SCENARIOS: dict[str, Scenario] = {s.name: s for s in _EACH}
+if len(SCENARIOS) != len(_EACH):
+    raise ValueError("two scenarios have the same name")

@@ -1,0 +1,24 @@
+"""The one place of the scenarios that calls the analysis, as the commands do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dmarckit.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What the analysis says at one time."""
+
+    messages: list[dict[str, Any]]
+    """day, domain, header_from, sender, class, messages"""
+    findings: list[dict[str, Any]]
+    """the JSON of ``dmarckit findings``: the fields of a finding, its status, if it is muted"""
+
+
+def analyse(settings: Settings, *, now: datetime, days: int) -> Analysis:
+    """Classes and findings at `now`; the findings are recorded, as each run does."""
+    raise NotImplementedError
