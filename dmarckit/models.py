@@ -19,7 +19,7 @@ class Limits:
 
     mail_bytes: int = 50_000_000
     """size of a mail or file as it was received"""
-    document_bytes: int = 500_000_000
+    document_bytes: int = 1_000_000_000
     """inflated size of one document (one XML or JSON)"""
     ratio: int = 100
     """inflated size ÷ packed size, looked at beyond `ratio_from` bytes"""
