@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from dmarckit.demo.flows import Flow, Sender, between, block, passing
-from dmarckit.demo.reporters import INBOX
+from dmarckit.demo.reporters import INBOX, OPEN_RELAY_REPORTS
 from tests.scenarios.people import (
     FOUR,
     forwarded,
@@ -77,6 +77,17 @@ SIGNATURES = (
         service(broken=between(before_end(4), END, 0.5), expected_broken="broken_dkim"),
         expected=[Expect("broken_dkim", "example.com/pw1", "alert")],
         absent=["sender_stopped", "unaligned_sender"],
+        whole_way=True,
+        days=40,
+    ),
+    scenario(
+        "a service's signatures break, and a reporter names no selectors",
+        "what it says belongs to some selector: no second finding, no forwarded mail",
+        office(),
+        service(broken=between(before_end(4), END, 0.5), expected_broken="broken_dkim"),
+        reporters=(*FOUR, replace(OPEN_RELAY_REPORTS, share=30)),
+        expected=[Expect("broken_dkim", "example.com/pw1", "alert")],
+        absent=["sender_stopped", "unaligned_sender", "new_sender"],
         whole_way=True,
         days=40,
     ),
