@@ -6,8 +6,10 @@ Reading takes no lock and sees each table as its last commit left it. What write
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from dmarckit.schemas import TABLES
 from dmarckit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
 
 
@@ -110,21 +113,40 @@ class Lake:
         """As `sql`, but as an Arrow table."""
         import duckdb
 
-        with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            for name in TABLES:
-                if re.search(rf"\b{name}\b", query):
-                    self._view(connection, name)
+        with self.session(*(t for t in TABLES if re.search(rf"\b{t}\b", query))) as connection:
             try:
                 result = connection.sql(query, params=parameters or None).to_arrow_table()
             except duckdb.Error as error:
                 raise LakeError(f"query failed: {one_line(error, 300)}") from error
         return result
 
-    def _view(self, connection: Any, name: str) -> None:
+    @contextlib.contextmanager
+    def session(
+        self, *names: str, first_month: str = "", memory: str | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A DuckDB connection that sees the named tables, for statements that build on another.
+
+        Months before `first_month` (``YYYY-MM``) are not read. With `memory` (``"1500MB"``)
+        DuckDB keeps below that and spills to disk what does not fit.
+        """
+        import duckdb
+
+        config = {"autoinstall_known_extensions": "false"}
+        with contextlib.ExitStack() as stack:
+            if memory is not None:
+                spill = stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-"))
+                config |= {"memory_limit": memory, "temp_directory": spill}
+            connection = stack.enter_context(duckdb.connect(config=config))
+            connection.execute("SET TimeZone = 'UTC'")
+            for name in names:
+                self._view(connection, name, first_month)
+            yield connection
+
+    def _view(self, connection: Any, name: str, first_month: str = "") -> None:
         schema = TABLES[name].schema
         table = self.location.open(name)
-        files = table.file_uris() if table is not None else []
+        months = [("month", ">=", first_month)] if first_month else None
+        files = table.file_uris(file_pruning_predicate=months) if table is not None else []
         if not files:
             connection.register(name, schema.empty_table())
         elif self.location.is_s3:
