@@ -1,0 +1,67 @@
+"""What is wrong, what changed, what to do next: facts → a list of `Finding`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import pandas as pd
+
+from dmarckit.facts import Facts
+from dmarckit.findings import dkim, mails, requirements, senders, spf, spoofing, tls
+from dmarckit.findings.look import DomainFacts, Look, by_domain
+from dmarckit.findings.model import SEVERITIES, Finding, Severity, Thresholds
+from dmarckit.findings.record import quoted_policy
+from dmarckit.settings import Mute
+
+__all__ = ["SEVERITIES", "Finding", "Severity", "Thresholds", "find"]
+
+_OF_A_DOMAIN: Sequence[Callable[[DomainFacts, Look], list[Finding]]] = (
+    dkim.broken_dkim,
+    senders.unaligned_sender,
+    senders.new_sender,
+    senders.sender_stopped,
+    spf.spf_errors,
+    spf.spf_only,
+    spoofing.spoofing,
+    spoofing.subdomain_exposed,
+    requirements.gmail_requirement,
+)
+_OF_ALL: Sequence[Callable[[Facts, Look], list[Finding]]] = (
+    tls.tls_failures,
+    mails.untrusted_reports,
+    mails.unreadable_reports,
+)
+
+
+def find(
+    facts: Facts,
+    *,
+    now: datetime,
+    days: int = 7,
+    thresholds: Thresholds | None = None,
+    mute: Iterable[Mute] = (),
+    complete: pd.DataFrame,
+) -> list[Finding]:
+    """All findings of the last `days` days before `now`, the most urgent first.
+
+    Muted ones (`Mute.until` included) come last, with their reason. Nothing is found in
+    empty facts. The frames are not changed.
+    """
+    look = Look(now, days, thresholds or Thresholds())
+    policies = {
+        str(name): quoted_policy(str(name), rows) for name, rows in facts.policies.groupby("domain")
+    }
+    found: list[Finding] = []
+    for domain in by_domain(facts, complete, policies):
+        for family in _OF_A_DOMAIN:
+            found += family(domain, look)
+    for whole in _OF_ALL:
+        found += whole(facts, look)
+    return sorted(_muted(found, mute, now), key=lambda finding: finding.rank)
+
+
+def _muted(found: list[Finding], mute: Iterable[Mute], now: datetime) -> list[Finding]:
+    reasons = {m.fingerprint: m.reason for m in mute if now.date() <= m.until}
+    return [replace(f, mute_reason=reasons.get(f.fingerprint)) for f in found]

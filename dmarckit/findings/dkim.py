@@ -1,0 +1,222 @@
+"""DKIM signatures that used to verify and no longer do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dmarckit.findings import queries
+from dmarckit.findings.look import (
+    BLOCKED,
+    DAY,
+    SHOWN,
+    DomainFacts,
+    Look,
+    addresses,
+    base_evidence,
+    clean,
+    counts,
+    listed,
+    on_days,
+    reporters,
+    span,
+    total,
+)
+from dmarckit.findings.model import Finding, Severity
+from dmarckit.findings.statistics import share, two_proportion_z
+from dmarckit.words import percent, plural
+
+_ALL = 0.9  # share that fails from which a key, not single messages, is at fault
+
+
+def broken_dkim(domain: DomainFacts, look: Look) -> list[Finding]:
+    """Signatures (d=, s=) of the domain's own senders that verify much less than before.
+
+    One finding a signature, whatever the number of senders, over all messages of inventory
+    senders that carry it. It says whose fault it is:
+
+    - reporter: of several reporters one alone sees it. info, since nobody here can mend it;
+    - key: all senders that use it fail, or the only one fails almost always;
+    - signer: one of several senders fails, or the only one fails in part, or another
+      signature of the same sender broke with it.
+
+    critical when mail is being quarantined or rejected for it, else warning: the mail still
+    passes by SPF, or the policy lets it through.
+    """
+    limits = look.thresholds
+    recent = [d for d in domain.complete if d < look.today][-limits.recent_days :]
+    if not recent or recent[0] < look.today - 2 * limits.history_days * DAY:
+        return []
+    rows = domain.signatures
+    rows = rows[rows["aligned"] & rows["in_inventory"] & (rows["messages"] > 0)]
+    before = rows[
+        (rows["day"] >= recent[0] - limits.baseline_days * DAY) & (rows["day"] < recent[0])
+    ]
+    now = rows[rows["day"].isin(recent)]
+    keys = ["dkim_domain", "selector"]
+    usual = dict(list(before.groupby(keys)))
+    broken = []
+    for key, part in now.groupby(keys):
+        old = usual.get(key)
+        if old is None or not domain.history(recent[0], limits.history_days):
+            continue  # nothing to compare with: it may never have worked
+        change = _Change(part, old)
+        if (
+            change.n >= limits.dkim_messages
+            and change.rise >= limits.dkim_points
+            and change.z > limits.dkim_z
+        ):
+            broken.append((str(key[0]), str(key[1]), change))
+    return [_finding(domain, look, d, s, change, recent) for d, s, change in broken]
+
+
+@dataclass(frozen=True)
+class _Change:
+    """The messages with a signature on the last complete days, and on the days before."""
+
+    now: pd.DataFrame
+    before: pd.DataFrame
+
+    @property
+    def n(self) -> int:
+        return total(self.now)
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        return self.now[~self.now["passed"]]
+
+    @property
+    def now_share(self) -> float:
+        return share(total(self.failed), self.n)
+
+    @property
+    def before_share(self) -> float:
+        return share(total(self.before[~self.before["passed"]]), total(self.before))
+
+    @property
+    def rise(self) -> float:
+        return self.now_share - self.before_share
+
+    @property
+    def z(self) -> float:
+        failed_before = total(self.before[~self.before["passed"]])
+        return two_proportion_z(total(self.failed), self.n, failed_before, total(self.before))
+
+    def worse(self, column: str, least: int, points: float) -> tuple[list[str], list[str]]:
+        """Values of a column with enough messages: those where the share rose, and all."""
+        old = dict(list(self.before.groupby(column)))
+        rose, judged = [], []
+        for name, rows in self.now.groupby(column):
+            if total(rows) < least:
+                continue
+            judged.append(str(name))
+            part = _Change(rows, old.get(name, self.before.iloc[:0]))
+            if part.rise >= points:
+                rose.append(str(name))
+        return rose, judged
+
+
+def _cause(change: _Change, look: Look) -> tuple[str, list[str]]:
+    """key, signer or reporter, with the names of the one at fault."""
+    part, points = look.thresholds.dkim_part, look.thresholds.dkim_points
+    rose, judged = change.worse("reporter", part, points)
+    if len(rose) == 1 and len(judged) > 1:
+        return "reporter", rose
+    senders, all_senders = change.worse("sender", part, points)
+    if len(all_senders) > 1:
+        return ("signer", senders) if len(senders) == 1 else ("key", senders)
+    last = change.now[change.now["day"] == change.now["day"].max()]
+    last_share = share(total(last[~last["passed"]]), total(last))
+    return ("key" if last_share >= _ALL else "signer"), senders or all_senders
+
+
+def _finding(
+    domain: DomainFacts, look: Look, d: str, s: str, change: _Change, recent: list[pd.Timestamp]
+) -> Finding:
+    cause, names = _cause(change, look)
+    failed = change.failed
+    senders = sorted(failed["sender"].unique())
+    blocked = _blocked(domain, senders, recent)
+    least = look.thresholds.dkim_part
+    severity: Severity = "critical" if blocked >= least else "warning"
+    if cause == "reporter":
+        severity = "info"
+    signature = f"{clean(d)}/{clean(s)}"
+    used_by = sorted(change.now["sender"].unique())
+    query = queries.messages(
+        domain.name,
+        recent,
+        look.now,
+        queries.signed(d, s),
+        f"NOT {queries.verified(d, s)}",
+        queries.one_of("source_ip", addresses(domain, used_by)),
+    )
+    first, last = span(failed)
+    return Finding(
+        kind="broken_dkim",
+        domain=domain.name,
+        subject=f"{d}/{s}",
+        severity=severity,
+        messages=total(failed),
+        first_day=first,
+        last_day=last,
+        reporters=reporters(failed),
+        summary=(
+            f"{plural(total(failed), 'message')} of {change.n:,} signed {signature} "
+            f"({percent(change.now_share)}) did not verify {on_days(first, last)}; in the "
+            f"{look.thresholds.baseline_days} days before it was {percent(change.before_share)}. "
+            + _WHY[cause].format(names=listed(names) or "the sender", signature=signature)
+            + (f" {plural(blocked, 'message was', 'messages were')} blocked." if blocked else "")
+        ),
+        action=_ACTIONS[cause].format(
+            names=listed(names) or "the sender", d=clean(d), s=clean(s), signature=signature
+        ),
+        evidence=base_evidence(
+            failed,
+            query,
+            points=look.thresholds.dkim_points,
+            messages=look.thresholds.dkim_messages,
+            z=look.thresholds.dkim_z,
+        )
+        | {
+            "cause": cause,
+            "selector": s,
+            "signing_domain": d,
+            "share_now": change.now_share,
+            "share_before": change.before_share,
+            "messages_now": change.n,
+            "messages_before": total(change.before),
+            "z": round(change.z, 1),
+            "complete_days": [f"{day:%Y-%m-%d}" for day in recent],
+            "senders_failing": counts(failed, "sender"),
+            "senders": counts(change.now, "sender"),
+            "blocked": blocked,
+            "addresses": addresses(domain, senders)[:SHOWN],
+        },
+    )
+
+
+def _blocked(domain: DomainFacts, senders: list[str], recent: list[pd.Timestamp]) -> int:
+    rows = domain.messages
+    mine = rows["sender"].isin(senders) & rows["day"].isin(recent)
+    broken = (rows["class"] == "broken_dkim") & rows["disposition"].isin(BLOCKED)
+    return total(rows[mine & broken])
+
+
+_WHY = {
+    "key": "All mail of {names} with this key is hit, so the published key is the likely cause.",
+    "signer": "Only mail that {names} signs is hit, and not all of it or not with this key alone, "
+    "so the signer or what changes mail after it is the likely cause.",
+    "reporter": "Only {names} sees it, so its check is the likely cause, not the key.",
+}
+_ACTIONS = {
+    "key": "DNS admin: look at the TXT record (or CNAME) {s}._domainkey.{d}: it must be there and "
+    "hold the public key that {names} signs with now. Put back the record that was there before, "
+    "or let the owner of {names} give you the current one.",
+    "signer": "Owner of {names}: check signing with {signature} on every sending host (old private "
+    "key after a rotation, a gateway or footer that changes mail after it was signed). The "
+    "DNS record {s}._domainkey.{d} can stay as it is.",
+    "reporter": "Nothing is due here: other reporters verify {signature}. Mail admin: if it lasts "
+    "for a week, tell {names} with the numbers below.",
+}

@@ -1,0 +1,219 @@
+"""What the families look at: the facts of one domain, the window, the clock, the thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from dmarckit.errors import one_line
+from dmarckit.facts import Facts
+from dmarckit.findings.model import Thresholds
+from dmarckit.models import Policy
+from dmarckit.words import plural
+
+DAY = timedelta(days=1)
+SHOWN = 10  # names or addresses in evidence and sentences; more is not read
+SPOOFED = ("unauthenticated", "spoofed_subdomain")
+BLOCKED = ("quarantine", "reject")
+
+
+@dataclass(frozen=True)
+class Look:
+    """From when to when, and how strictly. All days are UTC midnights."""
+
+    now: datetime
+    days: int
+    thresholds: Thresholds
+
+    @property
+    def today(self) -> pd.Timestamp:
+        """Start of the present day, which is not over."""
+        return pd.Timestamp(self.now).floor("D")
+
+    @property
+    def start(self) -> pd.Timestamp:
+        """First day of the window: `days` whole days, and what today has brought so far."""
+        return self.today - self.days * DAY
+
+    def window(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows whose `day` is in the window."""
+        return frame[frame["day"] >= self.start]
+
+    def last(self, frame: pd.DataFrame, days: int) -> pd.DataFrame:
+        """The rows of the last `days` whole days and of today."""
+        return frame[frame["day"] >= self.today - days * DAY]
+
+    @property
+    def window_days(self) -> list[datetime]:
+        """The days of the window, today included."""
+        return list(pd.date_range(self.start, self.today, freq="D"))
+
+
+@dataclass(frozen=True)
+class DomainFacts:
+    """The facts of one policy domain (columns as in `Facts`), and what follows from them."""
+
+    name: str
+    messages: pd.DataFrame
+    signatures: pd.DataFrame
+    spf: pd.DataFrame
+    requirements: pd.DataFrame
+    unhonoured: pd.DataFrame
+    sources: pd.DataFrame
+    policies: pd.DataFrame
+    reports: pd.DataFrame
+    inventory: pd.DataFrame
+    complete: list[pd.Timestamp]
+    """complete days, in order (`dmarckit.completeness`)"""
+    policy: Policy
+    """the policy in force as reporters quote it; p is None when nobody has"""
+    first_day: pd.Timestamp | None
+    """first day with a report; None without any"""
+
+    def history(self, before: pd.Timestamp, days: int) -> bool:
+        """The domain has been watched for `days` days before that day."""
+        return self.first_day is not None and self.first_day <= before - days * DAY
+
+    @property
+    def senders(self) -> set[str]:
+        """Names of the inventory's senders."""
+        return set(self.inventory["sender"])
+
+
+_BY_DOMAIN = (
+    "messages",
+    "signatures",
+    "spf",
+    "requirements",
+    "unhonoured",
+    "sources",
+    "policies",
+    "reports",
+    "inventory",
+)
+
+
+def by_domain(
+    facts: Facts, complete: pd.DataFrame, policies: dict[str, Policy]
+) -> list[DomainFacts]:
+    """One `DomainFacts` a domain that has a report or a message, by name.
+
+    `complete` has the columns domain, day, complete (`completeness.complete_days`).
+    """
+    parts = {name: _split(getattr(facts, name)) for name in _BY_DOMAIN}
+    days = _split(complete[complete["complete"].astype(bool)])
+    empty = {name: getattr(facts, name).iloc[:0] for name in _BY_DOMAIN}
+    found = []
+    for name in sorted(parts["reports"].keys() | parts["messages"].keys()):
+        frames = {key: part.get(name, empty[key]) for key, part in parts.items()}
+        whole = days.get(name)
+        found.append(
+            DomainFacts(
+                name=name,
+                complete=[] if whole is None else sorted(pd.Timestamp(d) for d in whole["day"]),
+                policy=policies.get(name, Policy(name)),
+                first_day=_first_day(frames["reports"], frames["messages"]),
+                **frames,
+            )
+        )
+    return found
+
+
+def _split(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {str(name): part for name, part in frame.groupby("domain", sort=False)}
+
+
+def _first_day(reports: pd.DataFrame, messages: pd.DataFrame) -> pd.Timestamp | None:
+    firsts = [reports["begin"].min(), messages["day"].min()]
+    known = [pd.Timestamp(first).floor("D") for first in firsts if not pd.isna(first)]
+    return min(known) if known else None
+
+
+def clean(name: object, limit: int = 80) -> str:
+    """An outside name, fit for a sentence.
+
+    >>> clean("Mail\\x1b[2J")
+    'Mail\\\\x1b[2J'
+    """
+    return one_line(name, limit)
+
+
+def total(frame: pd.DataFrame) -> int:
+    """Messages of a frame, as a whole number."""
+    return round(float(frame["messages"].sum()))
+
+
+def span(frame: pd.DataFrame) -> tuple[date | None, date | None]:
+    """First and last day of a frame's rows that have messages."""
+    days = frame.loc[frame["messages"] > 0, "day"]
+    if days.empty:
+        return None, None
+    return days.min().date(), days.max().date()
+
+
+def counts(frame: pd.DataFrame, column: str, at_most: int = SHOWN) -> dict[str, int]:
+    """Value → messages, most first, for evidence; names cleaned."""
+    if frame.empty:
+        return {}
+    sums = frame.groupby(column)["messages"].sum().sort_values(ascending=False, kind="stable")
+    return {clean(name): round(float(n)) for name, n in sums.head(at_most).items() if n > 0}
+
+
+def addresses(domain: DomainFacts, senders: Sequence[str]) -> list[str]:
+    """All known addresses of the senders, those with the most messages first."""
+    rows = domain.sources[domain.sources["sender"].isin(set(senders))]
+    return [str(ip) for ip in rows.sort_values("messages", ascending=False)["source_ip"].unique()]
+
+
+def own_signers(domain: DomainFacts) -> list[str]:
+    """The d= of signatures that are aligned with their author."""
+    aligned = domain.signatures[domain.signatures["aligned"]]
+    return sorted(str(name) for name in aligned["dkim_domain"].unique())
+
+
+def listed(names: Sequence[str], at_most: int = 3) -> str:
+    """Names in a sentence.
+
+    >>> listed(["a", "b"]), listed(["a", "b", "c", "d", "e"])
+    ('a and b', 'a, b, c and 2 more')
+    """
+    shown = [clean(name) for name in names[:at_most]]
+    rest = len(names) - len(shown)
+    parts = [*shown, f"{rest} more"] if rest else shown
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def on_days(first: date | None, last: date | None) -> str:
+    """When, in a sentence.
+
+    >>> on_days(date(2026, 11, 3), date(2026, 11, 5)), on_days(None, None)
+    ('from 2026-11-03 to 2026-11-05', '')
+    """
+    if first is None or last is None:
+        return ""
+    return f"on {first}" if first == last else f"from {first} to {last}"
+
+
+def base_evidence(frame: pd.DataFrame, query: str, **thresholds: Any) -> dict[str, Any]:
+    """What every finding about messages shows: reporters, messages a day, thresholds, query."""
+    daily = frame.groupby("day")["messages"].sum() if len(frame) else pd.Series(dtype="float64")
+    return {
+        "reporters": counts(frame, "reporter"),
+        "messages_a_day": {f"{day:%Y-%m-%d}": round(float(n)) for day, n in daily.items()},
+        "thresholds": thresholds,
+        "query": query,
+    }
+
+
+def reporters(frame: pd.DataFrame) -> int:
+    """How many reporters have messages in a frame."""
+    return int(frame.loc[frame["messages"] > 0, "reporter"].nunique())
+
+
+def by_reporters(frame: pd.DataFrame) -> str:
+    """How many reporters, in a sentence."""
+    return plural(reporters(frame), "reporter")

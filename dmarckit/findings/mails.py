@@ -1,0 +1,102 @@
+"""Mails to the report address that were refused, or that could not be read."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dmarckit.facts import Facts
+from dmarckit.findings import queries
+from dmarckit.findings.look import Look, clean, on_days
+from dmarckit.findings.model import Finding, Severity
+from dmarckit.words import plural
+
+
+def untrusted_reports(facts: Facts, look: Look) -> list[Finding]:
+    """Mails that the setting `trust` refused, by From domain.
+
+    info: anybody can write to the report address, and refusing is the protection. warning
+    when a domain whose mails used to be stored has none stored any more: a real reporter is
+    then being lost.
+    """
+    return _of_outcome(facts, look, "untrusted")
+
+
+def unreadable_reports(facts: Facts, look: Look) -> list[Finding]:
+    """Mails that could not be read, by From domain.
+
+    info for a few; warning when most mails of a sender (at least `mails_many`) are lost.
+    """
+    return _of_outcome(facts, look, "unreadable")
+
+
+def _of_outcome(facts: Facts, look: Look, outcome: str) -> list[Finding]:
+    mails = facts.mails[facts.mails["received"] >= look.start]
+    found = []
+    for sender, rows in mails[mails["outcome"] == outcome].groupby("from_domain"):
+        all_of_sender = facts.mails[facts.mails["from_domain"] == sender]
+        found.append(_finding(look, outcome, str(sender), rows, all_of_sender))
+    return found
+
+
+def _finding(
+    look: Look, outcome: str, sender: str, rows: pd.DataFrame, every: pd.DataFrame
+) -> Finding:
+    n = len(rows)
+    window = every[every["received"] >= look.start]
+    kept = window["outcome"].isin(["stored", "duplicate"])
+    severity: Severity = "info"
+    if outcome == "untrusted":
+        used_to_work = (every[every["received"] < look.start]["outcome"] == "stored").any()
+        lost = bool(used_to_work and not kept.any())
+    else:
+        lost = n >= look.thresholds.mails_many and n > int(kept.sum())
+    if lost:
+        severity = "warning"
+    first, last = rows["received"].min().date(), rows["received"].max().date()
+    name = clean(sender) or "an unknown sender (bare files)"
+    errors = [clean(error, 160) for error in rows["error"].drop_duplicates().head(3)]
+    verb = _VERB[outcome][0 if n == 1 else 1]
+    return Finding(
+        kind=f"{outcome}_reports",
+        domain="",
+        subject=sender,
+        severity=severity,
+        messages=n,
+        first_day=first,
+        last_day=last,
+        reporters=1,
+        summary=(
+            f"{plural(n, 'mail')} from {name} {verb} {on_days(first, last)}; "
+            f"{plural(int(kept.sum()), 'other mail')} of it {'was' if kept.sum() == 1 else 'were'} "
+            f"stored. {'Reason' if len(errors) == 1 else 'Reasons'}: {'; '.join(errors)}"
+        ),
+        action=_ACTIONS[outcome, lost].format(name=name),
+        evidence={
+            "errors": errors,
+            "mails": n,
+            "stored_in_window": int(kept.sum()),
+            "thresholds": {"many": look.thresholds.mails_many},
+            "query": queries.mails(outcome, sender, look.start, look.now),
+        },
+    )
+
+
+_VERB = {
+    "untrusted": ("was refused as not trusted", "were refused as not trusted"),
+    "unreadable": ("could not be read", "could not be read"),
+}
+_ACTIONS = {
+    ("untrusted", False): "Nothing is due: refused mails change no number. If {name} is a reporter "
+    'that you know, see the reasons; trust = "not-fail" also takes senders without DMARC.',
+    ("untrusted", True): "Mail admin: mails of {name} used to be stored and are all refused now. "
+    'Look at one of them; if they are genuine, set trust = "not-fail" (or tell {name} that its '
+    "reports fail DMARC), then run: dmarckit ingest --retry untrusted",
+    ("unreadable", False): "Nothing is due: the rest is counted without them. To try again after "
+    "an update, run: dmarckit ingest --retry unreadable",
+    (
+        "unreadable",
+        True,
+    ): "Mail admin: most mails of {name} are lost. Look at one of them (dmarckit "
+    "parse FILE says where it breaks) and tell {name}, or the makers of dmarckit; then run: "
+    "dmarckit ingest --retry unreadable",
+}

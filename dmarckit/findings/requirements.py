@@ -1,0 +1,138 @@
+"""Sender requirements that a large receiver says are not met (Google's enhanced codes)."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dmarckit.findings import queries
+from dmarckit.findings.look import (
+    DomainFacts,
+    Look,
+    base_evidence,
+    clean,
+    counts,
+    listed,
+    on_days,
+    reporters,
+    span,
+    total,
+)
+from dmarckit.findings.model import Finding, Severity
+from dmarckit.words import plural
+
+
+def gmail_requirement(domain: DomainFacts, look: Look) -> list[Finding]:
+    """Enhanced codes in reasons such as ``Sender requirement failed: 550-5.7.30``.
+
+    warning when mail of own senders (the inventory, or a known service) is concerned: it
+    is delayed (4xx) or refused (5xx), whatever the DMARC policy says. critical when mail of
+    inventory senders is refused. info when only strangers or a handful of messages hit it.
+    """
+    window = look.window(domain.requirements)
+    return [_finding(domain, look, str(c), rows) for c, rows in window.groupby("code")]
+
+
+def _finding(domain: DomainFacts, look: Look, code: str, rows: pd.DataFrame) -> Finding:
+    kinds = domain.messages.drop_duplicates("sender").set_index("sender")["sender_kind"]
+    service = ~rows["sender"].map(kinds).fillna("unknown").isin(["unknown", "hosting"])
+    inventory = rows["sender"].isin(domain.senders)
+    ours = rows[inventory | service]
+    least = look.thresholds.requirement_messages
+    refused = total(rows[inventory & rows["smtp"].str.startswith("5")])
+    severity: Severity = "info"
+    if total(ours) >= least:
+        severity = "critical" if refused >= least else "warning"
+    what, action = _meaning(code)
+    senders = list(counts(ours if len(ours) else rows, "sender"))
+    first, last = span(rows)
+    whose = "senders of yours or known services" if len(ours) else "strangers only"
+    return Finding(
+        kind="gmail_requirement",
+        domain=domain.name,
+        subject=code,
+        severity=severity,
+        messages=total(rows),
+        first_day=first,
+        last_day=last,
+        reporters=reporters(rows),
+        summary=(
+            f"{listed(list(counts(rows, 'reporter')))} marked "
+            f"{plural(total(rows), 'message')} of {clean(domain.name)} {on_days(first, last)} with "
+            f"{clean(code)}: {what} ({total(ours):,} from {whose}: {listed(senders)})."
+            if len(ours)
+            else f"{listed(list(counts(rows, 'reporter')))} marked "
+            f"{plural(total(rows), 'message')} of {clean(domain.name)} {on_days(first, last)} with "
+            f"{clean(code)}: {what} (all from strangers: {listed(senders)})."
+        ),
+        action=action.format(senders=listed(senders), domain=clean(domain.name))
+        if len(ours)
+        else "Nothing is due: none of the senders is yours.",
+        evidence=base_evidence(
+            rows,
+            queries.messages(
+                domain.name, look.window_days, look.now, queries.any_of("reasons", _said(code))
+            ),
+            messages=least,
+        )
+        | {
+            "code": code,
+            "smtp": counts(rows, "smtp"),
+            "senders": counts(rows, "sender"),
+            "own_senders": counts(ours, "sender"),
+            "means": what,
+        },
+    )
+
+
+def _said(code: str) -> str:
+    pattern = (
+        rf"Sender requirement failed:\s*\d{{3}}[- ]{code.replace('.', chr(92) + '.')}([^0-9]|$)"
+    )
+    return f"regexp_matches(coalesce(x.comment, ''), {queries.text(pattern)}, 'i')"
+
+
+def _meaning(code: str) -> tuple[str, str]:
+    """What a code says, and what to do. 4.x.y is a delay, 5.x.y a refusal, of the same rule."""
+    return _MEANINGS.get(code.partition(".")[2], _OTHER)
+
+
+_SIGN = (
+    "Owner of {senders}: sign every message with DKIM as d={domain}. DNS admin: publish the key "
+    "that the owner names, as TXT or CNAME record <selector>._domainkey.{domain}."
+)
+_SPF = (
+    "Owner of {senders}: use a return path whose domain has an SPF record. DNS admin: add the "
+    "sender's include or addresses to the TXT record v=spf1 of that domain, with at most 10 "
+    "lookups."
+)
+_RECORD = (
+    "DNS admin: publish a TXT record at _dmarc.{domain} (v=DMARC1; p=none; rua=…), exactly one."
+)
+_MEANINGS = {
+    "7.23": ("the sending address has no PTR record", "Owner of {senders}: set a PTR record."),
+    "7.24": ("the SPF record has suspicious entries", _SPF),
+    "7.25": (
+        "PTR and forward DNS of the sending address do not agree",
+        "Owner of {senders}: give every sending address a PTR record whose name resolves back to "
+        "the same address.",
+    ),
+    "7.26": ("neither SPF nor DKIM passes", f"{_SIGN} {_SPF}"),
+    "7.27": ("SPF does not pass", _SPF),
+    "7.29": (
+        "the connection was not encrypted",
+        "Owner of {senders}: switch on TLS (STARTTLS) for outgoing mail.",
+    ),
+    "7.30": ("DKIM does not pass", _SIGN),
+    "7.31": ("the author's domain has no DMARC record", _RECORD),
+    "7.32": (
+        "the From domain is aligned with neither SPF nor DKIM",
+        "Owner of {senders}: sign with DKIM as d={domain}, or use a return path below {domain}. "
+        "DNS admin: publish the records that the owner names.",
+    ),
+    "7.40": ("the author's domain has no DMARC record", _RECORD),
+}
+_OTHER = (
+    "a requirement for senders is not met",
+    "Owner of {senders}: look the code up in the receiver's list of SMTP errors, and in the "
+    "sending server's log.",
+)

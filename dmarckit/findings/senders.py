@@ -1,0 +1,267 @@
+"""Senders that came, went, or send in the domain's name without its authentication."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dmarckit.findings import queries
+from dmarckit.findings.look import (
+    BLOCKED,
+    DAY,
+    SHOWN,
+    SPOOFED,
+    DomainFacts,
+    Look,
+    addresses,
+    base_evidence,
+    by_reporters,
+    clean,
+    counts,
+    listed,
+    on_days,
+    own_signers,
+    reporters,
+    span,
+    total,
+)
+from dmarckit.findings.model import Finding, Severity
+from dmarckit.findings.statistics import median
+from dmarckit.words import percent, plural
+
+_WHAT_IT_DOES = {
+    "aligned": "it passes DMARC by DKIM and SPF",
+    "dkim_only": "it passes DMARC by DKIM",
+    "spf_only": "it passes DMARC by SPF alone",
+    "forwarded": "it forwards mail that somebody else signed",
+    "modified": "it passes on mail whose signature no longer verifies",
+    "unaligned_sender": "its mail fails DMARC",
+    "broken_dkim": "its signature does not verify",
+}
+
+
+def new_sender(domain: DomainFacts, look: Look) -> list[Finding]:
+    """Senders that were not seen in the 90 days before the window.
+
+    Always info: what fails about it is the business of `unaligned_sender`. Mail that proves
+    nothing (unauthenticated) makes no sender.
+    """
+    limits = look.thresholds
+    if not domain.history(look.start, limits.history_days):
+        return []
+    window = look.window(domain.messages)
+    known = set(domain.messages.loc[domain.messages["day"] < look.start, "sender"])
+    mine = window[~window["class"].isin(SPOOFED) & ~window["sender"].isin(known)]
+    least = max(limits.new_messages, limits.new_share * total(window))
+    found = []
+    for sender, rows in mine.groupby("sender"):
+        n = total(rows)
+        if n >= least and (rows["day"].nunique() >= 2 or reporters(rows) >= 2):
+            found.append(_new(domain, look, str(sender), rows, least))
+    return found
+
+
+def _new(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, least: float) -> Finding:
+    main = str(rows.groupby("class")["messages"].sum().idxmax())
+    kind = str(rows["sender_kind"].iloc[0])
+    ips = addresses(domain, [sender])
+    known = f" ({kind})" if kind not in ("unknown", "") else ""
+    query = queries.messages(
+        domain.name,
+        look.window_days,
+        look.now,
+        queries.one_of("source_ip", ips),
+        f"NOT ({queries.unproven(own_signers(domain))})",
+    )
+    return Finding(
+        kind="new_sender",
+        domain=domain.name,
+        subject=sender,
+        severity="info",
+        messages=total(rows),
+        first_day=span(rows)[0],
+        last_day=span(rows)[1],
+        reporters=reporters(rows),
+        summary=(
+            f"{clean(sender)}{known} sends as {clean(domain.name)} for the first time in 90 "
+            f"days: {plural(total(rows), 'message')} {on_days(*span(rows))}, and "
+            f"{_WHAT_IT_DOES.get(main, 'its mail fails DMARC')}."
+        ),
+        action=_ACT_ON_NEW.get(main, _ACT_ON_OTHER).format(
+            sender=clean(sender), domain=clean(domain.name)
+        ),
+        evidence=base_evidence(
+            rows,
+            query,
+            least_messages=round(least),
+            history_days=look.thresholds.history_days,
+        )
+        | {
+            "sender_kind": kind,
+            "classes": counts(rows, "class"),
+            "from_domains": counts(rows, "header_from"),
+            "addresses": ips[:SHOWN],
+        },
+    )
+
+
+_ACT_ON_OTHER = (
+    "Mail admin: ask the owners of {domain} whether somebody started to use {sender}. If so, "
+    "declare it under [[senders]] in dmarckit.toml; if not, ask who gave it access."
+)
+_ACT_ON_NEW = {
+    "forwarded": "Nothing is due: {sender} relays mail whose own signature of {domain} still "
+    "verifies, as forwarders do.",
+    "modified": "Nothing is due: {sender} seems to relay mail and change it on the way, as mailing "
+    "lists do. Mail admin: note it before the policy of {domain} becomes stricter.",
+    "unaligned_sender": "Mail admin: find out who uses {sender} in the name of {domain}; what to "
+    "set up there is said in the finding unaligned_sender once it has sent enough.",
+}
+
+
+def sender_stopped(domain: DomainFacts, look: Look) -> list[Finding]:
+    """Senders of the inventory that sent on most days and have gone silent.
+
+    warning for the loud ones (`stopped_loud` messages a day), whose silence somebody would
+    want to hear of; info for the others, which may just have had nothing to send. Only
+    complete days count as silence, and only if the reporters that used to see the sender
+    have delivered: a silent reporter is no stopped sender.
+    """
+    limits = look.thresholds
+    recent = [d for d in domain.complete if d < look.today][-limits.recent_days :]
+    if len(recent) < limits.recent_days or recent[0] < look.today - limits.baseline_days * DAY:
+        return []
+    month = look.last(domain.messages, limits.baseline_days)
+    mine = month[month["in_inventory"] & (month["messages"] > 0) & (month["day"] < look.today)]
+    found = []
+    for sender, rows in mine.groupby("sender"):
+        seen = rows["day"].nunique()
+        back = domain.messages[domain.messages["sender"] == sender]["day"].max() >= recent[0]
+        if seen >= limits.stopped_days and not back and _still_watched(domain, rows, recent):
+            found.append(_stopped(domain, look, str(sender), rows, recent))
+    return found
+
+
+def _still_watched(domain: DomainFacts, rows: pd.DataFrame, quiet: list[pd.Timestamp]) -> bool:
+    """Reporters that saw most of the sender's messages have delivered for the quiet days."""
+    ended = domain.reports.loc[domain.reports["end"] > quiet[-1], "reporter"]
+    seen_by = rows["reporter"].isin(set(ended))
+    return bool(rows.loc[seen_by, "messages"].sum() >= 0.8 * rows["messages"].sum())
+
+
+def _stopped(
+    domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, quiet: list[pd.Timestamp]
+) -> Finding:
+    first, last = span(rows)
+    usual = median(rows.groupby("day")["messages"].sum().tolist())
+    severity: Severity = "warning" if usual >= look.thresholds.stopped_loud else "info"
+    ips = addresses(domain, [sender])
+    days = pd.date_range(look.today - look.thresholds.baseline_days * DAY, look.today - DAY)
+    query = queries.messages(domain.name, list(days), look.now, queries.one_of("source_ip", ips))
+    return Finding(
+        kind="sender_stopped",
+        domain=domain.name,
+        subject=sender,
+        severity=severity,
+        messages=total(rows),
+        first_day=first,
+        last_day=last,
+        reporters=reporters(rows),
+        summary=(
+            f"{clean(sender)} has stopped: {plural(total(rows), 'message')} as "
+            f"{clean(domain.name)} on {rows['day'].nunique()} of the last "
+            f"{look.thresholds.baseline_days} days, none since {last}."
+        ),
+        action=(
+            f"Owner of {clean(sender)}: check that it still sends for {clean(domain.name)} (queue, "
+            "expired contract, changed From domain). If it was switched off on purpose, DNS admin: "
+            "remove its SPF include and DKIM selectors"
+            f"{_selectors(domain, sender)}, since whoever takes them over can send as you."
+        ),
+        evidence=base_evidence(
+            rows,
+            query,
+            seen_days=look.thresholds.stopped_days,
+            complete_days_without=look.thresholds.recent_days,
+        )
+        | {
+            "seen_days": int(rows["day"].nunique()),
+            "quiet_days": [f"{d:%Y-%m-%d}" for d in quiet],
+            "median_a_day": usual,
+            "addresses": ips[:SHOWN],
+        },
+    )
+
+
+def _selectors(domain: DomainFacts, sender: str) -> str:
+    owned = domain.inventory.loc[domain.inventory["sender"] == sender, "owns"]
+    names = [f"{s}._domainkey.{d}" for pairs in owned for d, s in pairs]
+    return f" ({listed(sorted(names))})" if names else ""
+
+
+def unaligned_sender(domain: DomainFacts, look: Look) -> list[Finding]:
+    """Known services whose mail proves their own domain, but not the author's.
+
+    warning: either it is the company's mail, and somebody must set up its authentication
+    before (or because) the policy blocks it; or it is not, and somebody must say so.
+    critical when a sender of the inventory is being blocked.
+    """
+    window = look.window(domain.messages)
+    mine = window[window["class"] == "unaligned_sender"]
+    found = []
+    for sender, rows in mine.groupby("sender"):
+        if total(rows) >= look.thresholds.unaligned_messages:
+            found.append(_unaligned(domain, look, str(sender), rows))
+    return found
+
+
+def _unaligned(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame) -> Finding:
+    blocked = total(rows[rows["disposition"].isin(BLOCKED)])
+    ours = bool(rows["in_inventory"].any())
+    least = look.thresholds.unaligned_messages
+    severity: Severity = "critical" if ours and blocked >= least else "warning"
+    spf = look.window(domain.spf)
+    spf = spf[(spf["sender"] == sender) & (spf["result"] == "pass")]
+    dkim = look.window(domain.signatures)
+    dkim = dkim[(dkim["sender"] == sender) & dkim["passed"] & ~dkim["aligned"]]
+    proves = [*counts(spf, "spf_domain"), *counts(dkim, "dkim_domain")]
+    proves = list(dict.fromkeys(proves))
+    ips = addresses(domain, [sender])
+    query = queries.messages(
+        domain.name,
+        look.window_days,
+        look.now,
+        queries.one_of("source_ip", ips),
+        queries.unaligned(own_signers(domain)),
+    )
+    name, author = clean(sender), clean(domain.name)
+    then = f"{plural(blocked, 'was', 'were')} blocked" if blocked else "all were delivered"
+    return Finding(
+        kind="unaligned_sender",
+        domain=domain.name,
+        subject=sender,
+        severity=severity,
+        messages=total(rows),
+        first_day=span(rows)[0],
+        last_day=span(rows)[1],
+        reporters=reporters(rows),
+        summary=(
+            f"{plural(total(rows), 'message')} that {name} sent as {author} "
+            f"{on_days(*span(rows))} fail DMARC: they prove {listed(proves) or 'another domain'}, "
+            f"not {author} ({then}; {by_reporters(rows)})."
+        ),
+        action=(
+            f"Owner of the service: if {name} sends for you, switch on DKIM signing with your own "
+            f"domain there (d={author}; often called domain authentication) and a return path "
+            f"below {author}. DNS admin: publish the CNAME or TXT records that {name} shows. "
+            f"If nobody uses {name}, it is abuse: p=quarantine or p=reject blocks it."
+        ),
+        evidence=base_evidence(rows, query, messages=look.thresholds.unaligned_messages)
+        | {
+            "proves_spf": counts(spf, "spf_domain"),
+            "proves_dkim": counts(dkim, "dkim_domain"),
+            "from_domains": counts(rows, "header_from"),
+            "dispositions": counts(rows, "disposition"),
+            "blocked_share": percent(blocked / total(rows)),
+            "addresses": ips[:SHOWN],
+        },
+    )

@@ -1,0 +1,184 @@
+"""SPF records that cannot be evaluated, and senders that have nothing but SPF."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dmarckit.findings import queries
+from dmarckit.findings.look import (
+    SHOWN,
+    DomainFacts,
+    Look,
+    addresses,
+    base_evidence,
+    clean,
+    counts,
+    on_days,
+    reporters,
+    span,
+    total,
+)
+from dmarckit.findings.model import Finding, Severity
+from dmarckit.findings.statistics import share
+from dmarckit.words import percent, plural
+
+_ERRORS = ("permerror", "temperror")
+_BELIEVED = 10  # errors below which a record is worth a look, but not an alarm
+
+
+def spf_errors(domain: DomainFacts, look: Look) -> list[Finding]:
+    """SPF domains whose record makes receivers stop with an error (RFC 7208 section 2.6).
+
+    Only domains that matter here: the domain's own, and those of inventory senders; what a
+    stranger's record says is his affair. warning for permerror (the record is wrong, and it
+    counts as no SPF at all) that several messages met; info for temperror, which is a
+    nameserver that did not answer in time, unless it is frequent at several reporters.
+    """
+    window = look.window(domain.spf)
+    ours = window["sender"].isin(domain.senders) | window["spf_domain"].map(
+        lambda name: related(str(name), domain.name)
+    ).astype(bool)
+    limits = look.thresholds
+    found = []
+    for spf_domain, rows in window[ours & (window["spf_domain"] != "")].groupby("spf_domain"):
+        errors = rows[rows["result"].isin(_ERRORS)]
+        n, wrong = total(rows), total(errors)
+        if n >= limits.spf_error_messages and share(wrong, n) >= limits.spf_error_share and wrong:
+            found.append(_errors(domain, look, str(spf_domain), rows, errors))
+    return found
+
+
+def related(name: str, domain: str) -> bool:
+    """One is the other, or stands below it.
+
+    >>> related("bounce.example.com", "example.com"), related("example.net", "example.com")
+    (True, False)
+    """
+    return name == domain or name.endswith(f".{domain}") or domain.endswith(f".{name}")
+
+
+def _errors(
+    domain: DomainFacts, look: Look, spf_domain: str, rows: pd.DataFrame, errors: pd.DataFrame
+) -> Finding:
+    permanent = total(errors[errors["result"] == "permerror"])
+    wrong, n = total(errors), total(rows)
+    believed = wrong >= _BELIEVED and (
+        share(permanent, n) >= look.thresholds.spf_error_share
+        or (share(wrong, n) >= 5 * look.thresholds.spf_error_share and reporters(errors) >= 2)
+    )
+    severity: Severity = "warning" if believed else "info"
+    name = clean(spf_domain)
+    first, last = span(errors)
+    main = "permerror" if permanent * 2 >= wrong else "temperror"
+    return Finding(
+        kind="spf_errors",
+        domain=domain.name,
+        subject=spf_domain,
+        severity=severity,
+        messages=wrong,
+        first_day=first,
+        last_day=last,
+        reporters=reporters(errors),
+        summary=(
+            f"SPF of {name} could not be evaluated for {plural(wrong, 'message')} of {n:,} "
+            f"({percent(share(wrong, n))}) {on_days(first, last)}: {permanent:,} permerror, "
+            f"{wrong - permanent:,} temperror."
+        ),
+        action=_ERROR_ACTIONS[main].format(name=name),
+        evidence=base_evidence(
+            errors,
+            _spf_query(domain, look, spf_domain),
+            share=look.thresholds.spf_error_share,
+            messages=look.thresholds.spf_error_messages,
+        )
+        | {"results": counts(rows, "result"), "senders": counts(errors, "sender"), "of": n},
+    )
+
+
+def _spf_query(domain: DomainFacts, look: Look, spf_domain: str) -> str:
+    # the facts take MAIL FROM, and HELO only when no MAIL FROM was evaluated
+    mail_from = queries.any_of("spf", "coalesce(x.scope, 'mfrom') <> 'helo'")
+    failed = f"{queries.one_of('x.result', _ERRORS)} AND lower(x.domain) = "
+    failed += queries.text(spf_domain)
+    hit = queries.any_of("spf", f"{failed} AND coalesce(x.scope, 'mfrom') <> 'helo'")
+    helo = queries.any_of("spf", failed)
+    return queries.messages(
+        domain.name, look.window_days, look.now, f"{hit} OR (NOT {mail_from} AND {helo})"
+    )
+
+
+_ERROR_ACTIONS = {
+    "permerror": "DNS admin: repair the TXT record of {name} that begins with v=spf1: exactly one "
+    "such record, at most 10 lookups (include, a, mx, redirect, exists; also those inside of "
+    "includes), no include of a name without SPF record, no typing error. Remove includes of "
+    "services that are no longer used first.",
+    "temperror": "DNS admin: the nameservers of {name}, or of a domain that its SPF record "
+    "includes, did not answer in time. Check that all of them answer over UDP and TCP, and within "
+    "a second.",
+}
+
+
+def spf_only(domain: DomainFacts, look: Look) -> list[Finding]:
+    """Senders of the inventory that rely on SPF alone, by From domain: forwarding breaks it.
+
+    warning when the policy blocks what fails, since forwarded mail of this sender is then
+    being lost; info under p=none, where nothing is lost yet.
+    """
+    limits = look.thresholds
+    window = look.window(domain.messages)
+    mine = window[window["in_inventory"]]
+    found = []
+    for (sender, author), rows in mine.groupby(["sender", "header_from"]):
+        alone = rows[rows["class"] == "spf_only"]
+        n = total(rows)
+        if n >= limits.spf_only_messages and share(total(alone), n) >= limits.spf_only_share:
+            found.append(_only(domain, look, str(sender), str(author), rows, alone))
+    return found
+
+
+def _only(
+    domain: DomainFacts,
+    look: Look,
+    sender: str,
+    author: str,
+    rows: pd.DataFrame,
+    alone: pd.DataFrame,
+) -> Finding:
+    name, from_domain = clean(sender), clean(author)
+    enforced = domain.policy.p in ("quarantine", "reject") and domain.policy.testing != "y"
+    ips = addresses(domain, [sender])
+    query = queries.messages(
+        domain.name,
+        look.window_days,
+        look.now,
+        queries.one_of("source_ip", ips),
+        queries.one_of("lower(header_from)", [author]),
+        "spf_aligned AND dkim_aligned IS NOT TRUE",
+    )
+    return Finding(
+        kind="spf_only",
+        domain=domain.name,
+        subject=f"{sender} / {author}",
+        severity="warning" if enforced else "info",
+        messages=total(alone),
+        first_day=span(alone)[0],
+        last_day=span(alone)[1],
+        reporters=reporters(alone),
+        summary=(
+            f"{plural(total(alone), 'message')} of {total(rows):,} that {name} sent as "
+            f"{from_domain} {on_days(*span(alone))} pass DMARC by SPF alone: when somebody "
+            f"forwards them, they fail{' and are blocked' if enforced else ''}."
+        ),
+        action=(
+            f"Owner of {name}: sign with DKIM as d={from_domain} (2048-bit RSA key). DNS admin: "
+            f"publish its public key as TXT record <selector>._domainkey.{from_domain}. Google and "
+            "Yahoo ask bulk senders for both SPF and DKIM."
+        ),
+        evidence=base_evidence(
+            alone,
+            query,
+            share=look.thresholds.spf_only_share,
+            messages=look.thresholds.spf_only_messages,
+        )
+        | {"of": total(rows), "policy": domain.policy.p, "addresses": ips[:SHOWN]},
+    )

@@ -1,0 +1,228 @@
+"""Mail of strangers in the domain's name: waves of it, and subdomains that invite it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dmarckit.findings import queries
+from dmarckit.findings.look import (
+    BLOCKED,
+    DAY,
+    SHOWN,
+    SPOOFED,
+    DomainFacts,
+    Look,
+    addresses,
+    base_evidence,
+    by_reporters,
+    clean,
+    counts,
+    on_days,
+    own_signers,
+    reporters,
+    span,
+    total,
+)
+from dmarckit.findings.model import Finding, Severity
+from dmarckit.findings.record import dns_record, subdomain_policy, with_tags
+from dmarckit.findings.statistics import mad, median
+from dmarckit.words import count, plural
+
+
+def spoofing(domain: DomainFacts, look: Look) -> list[Finding]:
+    """A wave: days with far more unauthenticated mail of strangers than usual.
+
+    Compared with the 28 days before each day (median and MAD, which earlier waves hardly
+    move). Mail of inventory senders is never called spoofing. By the policy in force: info
+    at p=reject (it was blocked as asked), warning at p=quarantine or while testing, at
+    p=none warning, critical from `wave_critical` messages on: nothing stops it.
+    """
+    strange = domain.messages
+    strange = strange[strange["class"].isin(SPOOFED) & ~strange["in_inventory"]]
+    days = _wave_days(domain, look, strange)
+    wave = strange[strange["day"].isin(days)]
+    if not days or reporters(wave) < look.thresholds.wave_reporters:
+        return []
+    return [_wave(domain, look, wave, days)]
+
+
+def _wave_days(domain: DomainFacts, look: Look, strange: pd.DataFrame) -> list[pd.Timestamp]:
+    limits = look.thresholds
+    if domain.first_day is None or strange.empty:
+        return []
+    every_day = pd.date_range(domain.first_day, look.today, freq="D")
+    daily = strange.groupby("day")["messages"].sum().reindex(every_day, fill_value=0)
+    found = []
+    for day in look.window_days:
+        n = float(daily.get(day, 0.0))
+        if n < limits.wave_messages or not domain.history(pd.Timestamp(day), limits.history_days):
+            continue
+        if n > _usual_limit(daily, pd.Timestamp(day), look):
+            found.append(pd.Timestamp(day))
+    return found
+
+
+def _usual_limit(daily: pd.Series[float], day: pd.Timestamp, look: Look) -> float:
+    limits = look.thresholds
+    before = daily[(daily.index >= day - limits.baseline_days * DAY) & (daily.index < day)].tolist()
+    usual = median(before)
+    return max(usual + limits.wave_mad * mad(before), limits.wave_factor * usual)
+
+
+def _wave(domain: DomainFacts, look: Look, wave: pd.DataFrame, days: list[pd.Timestamp]) -> Finding:
+    blocked = total(wave[wave["disposition"].isin(BLOCKED)])
+    n = total(wave)
+    name, policy = clean(domain.name), domain.policy
+    strict = policy.testing != "y"
+    severity: Severity = "warning"
+    if policy.p == "reject" and strict:
+        severity = "info"
+    elif policy.p not in BLOCKED and n >= look.thresholds.wave_critical:
+        severity = "critical"
+    before = domain.messages[
+        domain.messages["class"].isin(SPOOFED)
+        & ~domain.messages["in_inventory"]
+        & (domain.messages["day"] >= days[0] - look.thresholds.baseline_days * DAY)
+        & (domain.messages["day"] < days[0])
+    ]
+    span_days = pd.date_range(days[0] - look.thresholds.baseline_days * DAY, days[0] - DAY)
+    usual = median(
+        before.groupby("day")["messages"].sum().reindex(span_days, fill_value=0).tolist()
+    )
+    networks = sorted(wave["sender"].unique())
+    ips = addresses(domain, networks)
+    query = queries.messages(
+        domain.name,
+        days,
+        look.now,
+        queries.unproven(own_signers(domain)),
+        queries.one_of("source_ip", ips),
+    )
+    first, last = span(wave)
+    return Finding(
+        kind="spoofing",
+        domain=domain.name,
+        subject=domain.name,
+        severity=severity,
+        messages=n,
+        first_day=first,
+        last_day=last,
+        reporters=reporters(wave),
+        summary=(
+            f"A wave of {plural(n, 'message')} from {plural(len(networks), 'network')} used the "
+            f"name {name} without proof {on_days(first, last)} (usual: {count(usual)} a day): "
+            f"{blocked:,} blocked, {n - blocked:,} delivered; {by_reporters(wave)}."
+        ),
+        action=_wave_action(domain),
+        evidence=base_evidence(
+            wave,
+            query,
+            mad=look.thresholds.wave_mad,
+            factor=look.thresholds.wave_factor,
+            messages_a_day=look.thresholds.wave_messages,
+            reporters=look.thresholds.wave_reporters,
+        )
+        | {
+            "usual_a_day": usual,
+            "delivered": n - blocked,
+            "blocked": blocked,
+            "policy": policy.p,
+            "networks": counts(wave, "sender"),
+            "from_domains": counts(wave, "header_from"),
+            "addresses": ips[:SHOWN],
+        },
+    )
+
+
+def _wave_action(domain: DomainFacts) -> str:
+    policy = domain.policy
+    if policy.p == "reject" and policy.testing != "y":
+        return (
+            "Nothing is due: p=reject asks receivers to refuse this mail. Service desk: expect "
+            "questions from people who got some of it, and bounces."
+        )
+    return (
+        "Service desk: warn those who may get mail in your name. DNS admin: a stricter policy "
+        f"stops it; the record of _dmarc.{clean(domain.name)} is now "
+        f"{dns_record(policy)} and the finding policy_ready says when the next step is safe."
+    )
+
+
+def subdomain_exposed(domain: DomainFacts, look: Look) -> list[Finding]:
+    """Subdomains that never passed DMARC, but are used in From by strangers.
+
+    warning where the policy for subdomains is none (anyone may use any name below the
+    domain), info at quarantine. Where it is reject, nothing is exposed: no finding.
+    """
+    level = subdomain_policy(domain.policy)
+    if level == "reject" and domain.policy.testing != "y":
+        return []
+    window = look.window(domain.messages)
+    mine = window[(window["class"] == "spoofed_subdomain") & ~window["in_inventory"]]
+    found = []
+    for name, rows in mine.groupby("header_from"):
+        if total(rows) >= look.thresholds.subdomain_messages:
+            found.append(_exposed(domain, look, str(name), rows))
+    return found
+
+
+def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame) -> Finding:
+    blocked = total(rows[rows["disposition"].isin(BLOCKED)])
+    policy = domain.policy
+    hit = _failing_below(domain, look)
+    wanted = with_tags(policy, np="reject", **({} if hit else {"sp": "reject"}))
+    level = subdomain_policy(policy)
+    query = queries.messages(
+        domain.name,
+        look.window_days,
+        look.now,
+        queries.FAILS,
+        queries.one_of("lower(header_from)", [name]),
+        f"NOT {queries.RELAYED}",
+    )
+    careful = (
+        f" sp=reject is not proposed yet, since {plural(hit, 'legitimate message')} from "
+        f"subdomains failed in the last {look.thresholds.ready_days} days."
+        if hit
+        else f" No legitimate mail from subdomains failed in the last {look.thresholds.ready_days}"
+        " days, so sp=reject costs nothing."
+    )
+    return Finding(
+        kind="subdomain_exposed",
+        domain=domain.name,
+        subject=name,
+        severity="info" if level == "quarantine" and policy.testing != "y" else "warning",
+        messages=total(rows),
+        first_day=span(rows)[0],
+        last_day=span(rows)[1],
+        reporters=reporters(rows),
+        summary=(
+            f"Strangers sent {plural(total(rows), 'message')} as {clean(name)}, a name that never "
+            f"sent proven mail, {on_days(*span(rows))}: {blocked:,} blocked, "
+            f"{total(rows) - blocked:,} delivered (policy for subdomains: {level})."
+        ),
+        action=(
+            f"DNS admin: change _dmarc.{clean(domain.name)} to: {dns_record(wanted)} — np covers "
+            f"names that do not exist (receivers of RFC 9989), sp all others.{careful} "
+            f"To go back: {dns_record(policy)}"
+        ),
+        evidence=base_evidence(rows, query, messages=look.thresholds.subdomain_messages)
+        | {
+            "record": dns_record(wanted),
+            "record_back": dns_record(policy),
+            "delivered": total(rows) - blocked,
+            "blocked": blocked,
+            "networks": counts(rows, "sender"),
+            "addresses": addresses(domain, sorted(rows["sender"].unique()))[:SHOWN],
+        },
+    )
+
+
+def _failing_below(domain: DomainFacts, look: Look) -> int:
+    """Legitimate messages from subdomains that fail: what sp=reject would cost."""
+    rows = look.last(domain.messages, look.thresholds.ready_days)
+    below = rows["header_from"] != domain.name
+    legitimate = rows["class"].isin(["broken_dkim", "unaligned_sender"]) | (
+        rows["in_inventory"] & rows["class"].isin(SPOOFED)
+    )
+    return total(rows[below & legitimate])
