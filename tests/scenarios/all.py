@@ -10,6 +10,7 @@ from tests.scenarios.policies import POLICIES
 from tests.scenarios.relays import RELAYS
 from tests.scenarios.scenario import Scenario
 from tests.scenarios.senders import SENDERS
+from tests.scenarios.services import SERVICES
 from tests.scenarios.signatures import SIGNATURES
 from tests.scenarios.successive import SUCCESSIVE
 from tests.scenarios.without_dkim import WITHOUT_DKIM
@@ -18,6 +19,7 @@ _EACH = (
     *HEALTHY,
     *SENDERS,
     *RELAYS,
+    *SERVICES,
     *SIGNATURES,
     *WITHOUT_DKIM,
     *POLICIES,

@@ -1,8 +1,8 @@
 """Senders and classes once more, record by record and as slowly as the design is written.
 
 It shows that the scenarios' truth is the design's (sections "senders" and "classes"),
-whatever the package makes of them. No table of services, no host names, no networks:
-what the scenarios do not declare, they do not need.
+whatever the package makes of them; only the table of services is the package's own. No
+host names and no networks' names: the scenarios have none.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ import ipaddress
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from dmarckit.demo.receiver import organisation
 from dmarckit.demo.traffic import GeneratedReport
 from dmarckit.models import Record
+from dmarckit.sender_table import load_table, read_rows
 
 FORWARDING = {"forwarded", "trusted_forwarder", "mailing_list"}
 Declared = Sequence[dict[str, Any]]
 Signature = tuple[str | None, str | None]
+Place = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,12 @@ class Classified:
     record: Record
     sender: str
     klass: str
+
+
+@cache
+def _kinds() -> dict[str, str]:
+    text = (files("dmarckit") / "data" / "senders.csv").read_text("utf-8")
+    return {row["sender"]: row["kind"] for row in read_rows(text.splitlines())}
 
 
 def _below(domain: str | None, suffixes: Iterable[str]) -> bool:
@@ -45,16 +55,30 @@ def _signatures(record: Record) -> list[Signature]:
     return [(d.domain, d.selector) for d in record.dkim if d.result == "pass"]
 
 
-def _by_dkim(record: Record, declared: Declared, relayed: set[Signature]) -> str | None:
-    for signature in _signatures(record):
-        for each in declared:
-            if _below(signature[0], each.get("dkim_domains", ())) and signature not in relayed:
-                return str(each["name"])
-    return None
+def _service(domain: str | None, declared: Declared, names: str) -> str | None:
+    """The declared service that has the domain in `names`, else the one in the table."""
+    for each in declared:
+        if _below(domain, each.get(names, ())):
+            return str(each["name"])
+    found = load_table().lookup(domain)
+    return found.name if found else None
 
 
-def sender_of(record: Record, declared: Declared, relayed: set[Signature]) -> str:
-    """The design's five rules; `relayed` are signatures that their own service also sends."""
+def _signer(record: Record, declared: Declared, relayed: set[Signature]) -> str | None:
+    author = organisation(str(record.header_from))
+    found = [
+        _service(signature[0], declared, "dkim_domains")
+        for signature in _signatures(record)
+        if signature not in relayed and organisation(str(signature[0])) != author
+    ]
+    return next((name for name in found if name), None)
+
+
+def sender_of(
+    record: Record, declared: Declared, relayed: set[Signature], at: dict[Place, str]
+) -> str:
+    """The design's five rules. `relayed`: signatures that their own service also delivers;
+    `at`: who delivers from an address for an author where SPF passes."""
     address = ipaddress.ip_address(str(record.source_ip))
     spf_domain = _spf_pass(record)
     for each in declared:
@@ -63,12 +87,13 @@ def sender_of(record: Record, declared: Declared, relayed: set[Signature]) -> st
             return str(each["name"])
     author = organisation(str(record.header_from))
     if spf_domain is not None and organisation(spf_domain) != author:
-        return organisation(spf_domain)
+        return _service(spf_domain, declared, "spf_domains") or organisation(spf_domain)
     if spf_domain is not None:
-        return _by_dkim(record, declared, set()) or author
-    named = _by_dkim(record, declared, relayed)
+        return _signer(record, declared, set()) or author
     length = 24 if address.version == 4 else 48
-    return named or str(ipaddress.ip_network(f"{address}/{length}", strict=False))
+    network = ipaddress.ip_network(f"{address}/{length}", strict=False)
+    place = (str(record.source_ip), author)
+    return at.get(place) or _signer(record, declared, relayed) or str(network)
 
 
 def classified(made: Iterable[GeneratedReport], declared: Declared) -> list[Classified]:
@@ -78,11 +103,16 @@ def classified(made: Iterable[GeneratedReport], declared: Declared) -> list[Clas
         signature
         for _, r in rows
         for signature in _signatures(r)
-        for each in declared
-        if _below(signature[0], each.get("dkim_domains", ()))
-        and _below(_spf_pass(r), each.get("spf_domains", ()))
+        if _service(signature[0], declared, "dkim_domains")
+        in (_service(_spf_pass(r), declared, "spf_domains"), sender_of(r, declared, set(), {}))
+        and _spf_pass(r) is not None
     }
-    senders = [sender_of(r, declared, relayed) for _, r in rows]
+    at = {
+        (str(r.source_ip), organisation(str(r.header_from))): sender_of(r, declared, relayed, {})
+        for _, r in rows
+        if _spf_pass(r) is not None
+    }
+    senders = [sender_of(r, declared, relayed, at) for _, r in rows]
     passing: dict[tuple[str, Signature], Counter[tuple[bool, str]]] = defaultdict(Counter)
     with_sa: set[tuple[str, str]] = set()
     for (domain, r), sender in zip(rows, senders, strict=True):
@@ -100,7 +130,7 @@ def classified(made: Iterable[GeneratedReport], declared: Declared) -> list[Clas
     inventory = with_sa | {(domain, sender) for (domain, _), sender in owner.items()}
     inventory |= {(d, str(each["name"])) for d in {d for d, _ in rows} for each in declared}
     passed = {r.header_from for _, r in rows if r.passes}
-    kinds = {str(e["name"]): str(e.get("kind", "own")) for e in declared}
+    kinds = _kinds() | {str(e["name"]): str(e.get("kind", "own")) for e in declared}
     return [
         Classified(
             domain,
