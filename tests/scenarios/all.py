@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.scenarios.attacks import ATTACKS
+from tests.scenarios.combined import COMBINED
 from tests.scenarios.coverage import COVERAGE
 from tests.scenarios.healthy import HEALTHY
 from tests.scenarios.incoming import INCOMING
@@ -26,6 +27,7 @@ _EACH = (
     *ATTACKS,
     *COVERAGE,
     *INCOMING,
+    *COMBINED,
     *SUCCESSIVE,
 )
 SCENARIOS: dict[str, Scenario] = {s.name: s for s in _EACH}

@@ -126,6 +126,17 @@ COVERAGE = (
         absent=["reporter_silent", *DROPS],
     ),
     scenario(
+        "two of five reporters fall silent",
+        "less than half: each is told, and it is not about us",
+        office(),
+        reporters=[replace(r, until=before_end(5)) if r in (INBOX, NEXT_MAIL) else r for r in FIVE],
+        expected=[
+            Expect("reporter_silent", INBOX.org_name),
+            Expect("reporter_silent", NEXT_MAIL.org_name),
+        ],
+        absent=["ingest_broken", *DROPS],
+    ),
+    scenario(
         "three of four domains fall silent",
         "their reports end on the same day: one finding instead of twelve",
         mail_of("example.com", until=before_end(5)),

@@ -76,12 +76,13 @@ def play(scenario: Scenario, folder: Path) -> Score:
     score = Score(scenario.name)
     since = datetime(1970, 1, 1, tzinfo=UTC)
     for number, look in enumerate(scenario.runs, 1):
-        arrived = [g for g in kept if since <= g.sent < look.now]
-        _deliver(scenario, settings, arrived, [m for m in others if since <= m.received < look.now])
-        since = look.now
+        until = datetime(9999, 1, 1, tzinfo=UTC) if scenario.all_arrived else look.now
+        arrived = [g for g in kept if since <= g.sent < until]
+        _deliver(scenario, settings, arrived, [m for m in others if since <= m.received < until])
+        since = until
         seen = analyse(settings, now=look.now, days=scenario.window)
         compare_findings(score, number, look, seen)
-        known = [g for g in kept if g.sent < look.now and g.report.begin < look.now]
+        known = [g for g in kept if g.sent < until and g.report.begin < look.now]
         compare_classes(score, number, scenario, look, known, seen)
     return score
 
@@ -222,10 +223,11 @@ def compare_classes(
         if scenario.settings.get("domains", [domain]).count(domain) == 0:
             continue
         for record, truth in zip(g.report.records, g.truth, strict=True):
+            author = str(record.header_from).lower()
             if truth.expected == UNTOLD:
-                untold.add((domain, record.header_from))
+                untold.add((domain, author))
                 continue
-            classes[domain, record.header_from, truth.expected] += truth.messages
+            classes[domain, author, truth.expected] += truth.messages
             if truth.sender != "?":
                 senders[domain, truth.sender, truth.expected] += truth.messages
     found = Counter[Any]()
@@ -233,7 +235,7 @@ def compare_classes(
     for row in seen.messages:
         if row["day"].date() >= first:
             n = row["messages"]
-            found[row["domain"], row["header_from"], row["class"]] += n
+            found[row["domain"], row["header_from"].lower(), row["class"]] += n
             found_senders[row["domain"], row["sender"], row["class"]] += n
     _differences(score, number, "class", classes, found, untold)
     named = {key[1] for key in senders}

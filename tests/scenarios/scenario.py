@@ -83,6 +83,8 @@ class Scenario:
     """reports as mails through `ingest`, instead of straight into the lake"""
     senders: bool = True
     """compare who delivered, too"""
+    all_arrived: bool = False
+    """all reports are in the lake from the start, also those about later days"""
     file_time: datetime | None = None
     """when all files were written, else each when its mail came in"""
 
