@@ -217,4 +217,20 @@ ALERTS = Table(
     ),
 )
 
-TABLES: dict[str, Table] = {t.name: t for t in (MAILS, REPORTS, RECORDS, TLS, FAILURES, ALERTS)}
+PTR = Table(
+    "ptr",
+    "answer of DNS about an address: its confirmed host name, or that it has none",
+    ("address", "run"),
+    ("address", "run"),
+    _schema(
+        ("address", TEXT, "address that sent messages"),
+        ("name", TEXT, "host name that leads back to the address; null: it has none"),
+        ("resolved", TIME, "when DNS was asked"),
+        ("run", TEXT, "id of the run that asked"),
+        ("month", TEXT, "month of `resolved`, YYYY-MM"),
+    ),
+)
+
+TABLES: dict[str, Table] = {
+    t.name: t for t in (MAILS, REPORTS, RECORDS, TLS, FAILURES, ALERTS, PTR)
+}
