@@ -95,7 +95,7 @@ def _no_rows() -> dict[str, list[dict[str, Any]]]:
 def read_chunk(task: Task, objects: Sequence[StoredObject]) -> Chunk:
     """Fetch and read these objects. Raises StorageError when the storage fails."""
     reader = _Reader(task)
-    for item, raw in _fetched(_storage(task.mail_url), objects, task.limits):
+    for item, raw in _fetched(_storage(task.mail_url, task.spool), objects, task.limits):
         reader.take(item, raw)
     return reader.chunk()
 
@@ -249,6 +249,7 @@ def _fetch(storage: Storage, item: StoredObject, limits: Limits) -> bytes | str:
         return "it was gone before it could be read"
 
 
-@lru_cache(maxsize=4)
-def _storage(url: str) -> Storage:
+@lru_cache(maxsize=1)
+def _storage(url: str, _ingest: str) -> Storage:
+    """One for all chunks of an ingest, so that connections are kept."""
     return open_storage(url)

@@ -44,8 +44,8 @@ def without_comments(text: str) -> str:
 
     An unfinished one reaches to the end.
 
-    >>> without_comments('a (b (c) d) "e; (f" g')
-    'a     g'
+    >>> without_comments('a (b (c) d) "e; (f" g').split()
+    ['a', 'g']
     """
     kept = []
     depth = 0

@@ -15,7 +15,7 @@ from dmarckit.storage import Storage, open_storage
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No settings or AWS credentials of whoever runs the tests, and a folder of their own."""
     for name in list(os.environ):
         if name.startswith(("DMARCKIT_", "AWS_")) and name != "DMARCKIT_CORPUS":
@@ -24,6 +24,10 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.chdir(tmp_path)
+    before = set(os.environ)
+    yield
+    for name in set(os.environ) - before:  # `--config` sets one, for notebooks' kernels
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")
