@@ -2,6 +2,125 @@
 
 from __future__ import annotations
 
-from dmarckit.facts_frames import COLUMNS, Facts, empty_facts
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-__all__ = ["COLUMNS", "Facts", "empty_facts"]
+import pandas as pd
+
+from dmarckit.errors import LakeError, one_line
+from dmarckit.facts_frames import COLUMNS, Facts, empty_facts, typed
+from dmarckit.facts_reduce import Reduction
+from dmarckit.facts_sql import LISTS
+from dmarckit.networks import network_names
+from dmarckit.sender_table import load_table
+from dmarckit.senders import attribute
+from dmarckit.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from dmarckit.lake import Lake
+
+__all__ = ["COLUMNS", "Facts", "empty_facts", "load"]
+
+MEMORY = "1500MB"
+"""what DuckDB may use before it spills to disk; pandas needs about as much beside it"""
+
+LONGEST = timedelta(days=366)
+"""reports that claim more are cut to their last 366 days"""
+
+
+def load(
+    lake: Lake,
+    now: datetime,
+    days: int = 90,
+    domains: Sequence[str] | None = None,
+    *,
+    settings: Settings,
+    hosts: Mapping[str, str | None] | None = None,
+) -> Facts:
+    """What the reports of the last `days` days say, as seen at `now`.
+
+    The window is the `days` UTC days before that of `now`, and the part of that day that has
+    passed. Reports count that overlap it and begin before `now`; of a report that reaches
+    over the window, only its days in it. `domains` are policy domains (all without it);
+    `settings` declare senders and name an MMDB file; `hosts` are confirmed host names of
+    addresses (the PTR cache). When a mail arrived does not matter: a lake that was filled
+    yesterday tells what could be known at any `now`.
+
+    Empty frames when there is nothing. Raises LakeError for a lake that cannot be read, and
+    for a `now` without time zone.
+    """
+    import duckdb
+
+    if now.tzinfo is None:
+        raise LakeError(f"now {now} has no time zone; use UTC")
+    now = now.astimezone(UTC)
+    start = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
+    overlap = f'"end" > {_literal(start)} AND begin < {_literal(now)}'
+    names = [d.lower().rstrip(".") for d in domains] if domains is not None else None
+    try:
+        first = _first_month(lake, overlap, start)
+        tables = ("records", "reports", "mails", "tls")
+        with lake.session(*tables, first_month=first, memory=MEMORY) as connection:
+            connection.register("wanted", pd.DataFrame({"domain": names or []}, dtype="str"))
+            mine = "true" if names is None else "domain IN (SELECT domain FROM wanted)"
+            chosen = f"{overlap} AND {mine}"
+            frames = _lists(connection, chosen, mine, start, now)
+            frames |= _reduction(connection, settings, hosts or {}).run(
+                chosen, _microseconds(start), _microseconds(now)
+            )
+    except duckdb.Error as error:
+        raise LakeError(f"cannot reduce the records: {one_line(error, 300)}") from error
+    return Facts(now=now, start=start, **frames)
+
+
+def _first_month(lake: Lake, overlap: str, start: datetime) -> str:
+    """The month of the oldest report that reaches into the window: older ones are not read."""
+    earliest = f"{start - LONGEST:%Y-%m}"
+    with lake.session("reports", first_month=earliest) as connection:
+        found = connection.execute(f"SELECT min(month) FROM reports WHERE {overlap}").fetchone()  # noqa: S608
+    usual = f"{start - timedelta(days=1):%Y-%m}"
+    return min(usual, found[0]) if found and found[0] else usual
+
+
+def _reduction(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, hosts: Mapping[str, str | None]
+) -> Reduction:
+    declared = settings.senders
+
+    def deliverers(sources: pd.DataFrame) -> pd.DataFrame:
+        known = network_names(sources["source_ip"].dropna().unique(), settings.mmdb)
+        return attribute(sources, declared=declared, table=load_table(), ptr=hosts, networks=known)
+
+    return Reduction(
+        connection,
+        deliverers,
+        [sender.name for sender in declared],
+        every_address=any(sender.networks for sender in declared),
+        own_addresses=bool(hosts) or settings.mmdb is not None,
+    )
+
+
+def _lists(
+    connection: duckdb.DuckDBPyConnection, where: str, mine: str, start: datetime, now: datetime
+) -> dict[str, pd.DataFrame]:
+    values = {
+        "where": where,
+        "start": _literal(start),
+        "now": _literal(now),
+        "tls_domains": mine.replace("domain IN", "lower(policy_domain) IN"),
+    }
+    return {
+        name: typed(name, connection.sql(query.format(**values)).to_arrow_table().to_pandas())
+        for name, query in LISTS.items()
+    }
+
+
+def _literal(time: datetime) -> str:
+    return f"TIMESTAMPTZ '{time:%Y-%m-%d %H:%M:%S.%f}+00'"
+
+
+def _microseconds(time: datetime) -> int:
+    return int((time - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))

@@ -91,6 +91,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "spf_strict": FLAG,
         "messages": WHOLE,
     },
+    "addresses": {"domain": NAME, "sender": NAME, "last_day": TIME, "addresses": WHOLE},
     "policies": {
         "domain": TEXT,
         "reporter": TEXT,
@@ -164,6 +165,9 @@ class Facts:
     """messages that failed under reject and were delivered without a reason"""
     sources: pd.DataFrame
     """the 20 addresses with the most messages of each (domain, sender)"""
+    addresses: pd.DataFrame
+    """how many addresses of each (domain, sender) were seen last on a day; those with
+    `last_day` from a day on are the ones seen since that day"""
     alignments: pd.DataFrame
     """messages by what their raw passing results are aligned with, whatever the policy in force
     asks: the author's domain itself (`strict`) or its organisation (`relaxed`)"""

@@ -1,0 +1,166 @@
+"""What messages mean: one class for each of them, and what the classes rest on.
+
+Pure functions of frames, without a loop over rows. *Aligned signature* means a signature
+whose d= shares the organisational domain with the author (From). Two ideas carry all:
+
+- The **owner** of a signature (d, s) is the sender that signs with it: among those whose
+  messages pass it, the one with the most, senders for which SPF was aligned on these very
+  messages first. Others that pass it forward what the owner sent.
+- The **inventory** of a domain: senders that are declared, that passed aligned SPF, or
+  that own an aligned signature that passed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+CLASSES = (
+    "aligned",
+    "dkim_only",
+    "forwarded",
+    "spf_only",
+    "broken_dkim",
+    "modified",
+    "unaligned_sender",
+    "spoofed_subdomain",
+    "unauthenticated",
+)
+"""All classes, in the order in which they are tried."""
+
+ANONYMOUS_KINDS = ("hosting", "unknown")
+"""kinds of sender that say nothing about who handed the message over"""
+
+ROW = (
+    "domain",
+    "sender",
+    "sender_kind",
+    "header_from",
+    "da",
+    "sa",
+    "passing",
+    "broken",
+    "foreign_pass",
+    "forward_reason",
+)
+"""Columns that `classify` needs."""
+
+
+def owners(passing: pd.DataFrame) -> pd.DataFrame:
+    """Who signs with what: one row per (`dkim_domain`, `selector`), with its `sender`.
+
+    `passing` has rows of dkim_domain, selector, sender, `messages` that pass this aligned
+    signature, and `sa` (SPF aligned on some of these). A selector means the same key for
+    every domain that it signs for, so domains are not told apart. SPF counts only on messages
+    that carry the signature: a service that forwards a part of a domain's mail and sends
+    another part itself must not become the owner of what it merely forwards.
+
+    Ties go to the name that comes first. An empty frame gives an empty one.
+    """
+    sums = passing.groupby(["dkim_domain", "selector", "sender"], observed=True, as_index=False)
+    votes = sums.agg(messages=("messages", "sum"), sa=("sa", "max"))
+    best = votes.sort_values(
+        ["dkim_domain", "selector", "sa", "messages", "sender"],
+        ascending=[True, True, False, False, True],
+    ).drop_duplicates(["dkim_domain", "selector"])
+    return best[["dkim_domain", "selector", "sender"]].reset_index(drop=True)
+
+
+def inventory(seen: pd.DataFrame, passing: pd.DataFrame, owned: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `seen` that belong to the inventory of their domain, with what they own.
+
+    `seen` has one row per domain and sender, with `declared` and `sa_messages` (messages
+    whose aligned SPF result the raw result does not contradict); `passing` the columns
+    domain, sender, dkim_domain, selector; `owned` is what `owners` gave. Adds `owns`: the
+    tuple of (d, s) that the sender owns and passes for this domain.
+    """
+    own = passing.merge(owned, on=["dkim_domain", "selector", "sender"])
+    own = own.drop_duplicates(["domain", "sender", "dkim_domain", "selector"])
+    own = own.sort_values(["domain", "sender", "dkim_domain", "selector"])
+    keys = list(zip(own["domain"], own["sender"], strict=True))
+    pairs: dict[tuple[Any, Any], list[tuple[str, str]]] = {}
+    for key, pair in zip(keys, zip(own["dkim_domain"], own["selector"], strict=True), strict=True):
+        pairs.setdefault(key, []).append(pair)
+    places = zip(seen["domain"], seen["sender"], strict=True)
+    owns = pd.Series([tuple(pairs.get(p, ())) for p in places], index=seen.index, dtype=object)
+    rows = seen.assign(owns=owns)
+    member = rows["declared"] | (rows["sa_messages"] > 0) | owns.map(len).gt(0)
+    return rows[member].reset_index(drop=True)
+
+
+def classify(
+    rows: pd.DataFrame,
+    inventory: pd.DataFrame,
+    owners: pd.DataFrame,
+    passed_subdomains: pd.Series[Any],
+) -> pd.Series[Any]:
+    """The class of each row, by the same index.
+
+    Needs the columns `ROW`: `da` and `sa` are the evaluated results (not said is False);
+    `passing` the tuple of aligned (d, s) that pass; `broken`: an aligned signature is there
+    and did not pass; `foreign_pass`: raw SPF or DKIM passes for a domain that is not the
+    author's, or is so but not strictly enough for the policy; `forward_reason`: the receiver
+    says that the message was forwarded, changed by a list, or came with a valid ARC seal
+    (``local_policy`` alone says nothing of it).
+
+    `inventory` has domain, sender; `owners` dkim_domain, selector, sender;
+    `passed_subdomains` the From domains that passed at least once.
+
+    Where a reporter leaves selectors out (``""``), a sender owns the signature when it owns
+    any of that d=. Where it names no passing signature at all, the inventory decides.
+    """
+    fails = ~rows["da"] & ~rows["sa"]
+    member = in_inventory(rows, inventory)
+    signs = _owns(rows, owners).where(rows["passing"].map(len).gt(0), member)
+    known = ~rows["sender_kind"].isin(ANONYMOUS_KINDS)
+    strange = _is_below(rows) & ~rows["header_from"].isin(passed_subdomains)
+    conditions = [
+        rows["da"] & rows["sa"],
+        rows["da"] & signs,
+        rows["da"] | (fails & rows["forward_reason"]),
+        rows["sa"],
+        rows["broken"] & member,
+        rows["broken"],
+        rows["foreign_pass"] & known,
+        strange,
+    ]
+    found: Any = np.select([np.asarray(c, bool) for c in conditions], CLASSES[:-1], CLASSES[-1])
+    return pd.Series(found, index=rows.index, name="class", dtype="str")
+
+
+def _is_below(rows: pd.DataFrame) -> pd.Series[bool]:
+    """True where the author domain is a subdomain of the policy's domain."""
+    pairs = rows[["header_from", "domain"]].drop_duplicates().astype(str)
+    below = pairs[[f.endswith(f".{d}") for f, d in zip(*pairs.to_numpy().T, strict=True)]]
+    return pd.MultiIndex.from_frame(rows[["header_from", "domain"]]).isin(
+        pd.MultiIndex.from_frame(below)
+    )
+
+
+def in_inventory(rows: pd.DataFrame, inventory: pd.DataFrame) -> pd.Series[bool]:
+    """True where the row's sender is in the inventory of its domain."""
+    return _pairs(rows).isin(_pairs(inventory))
+
+
+def _pairs(frame: pd.DataFrame) -> pd.Series[Any]:
+    """domain and sender as one value, since a space is in no domain."""
+    return frame["domain"].astype(str) + " " + frame["sender"].astype(str)
+
+
+def _owns(rows: pd.DataFrame, owners: pd.DataFrame) -> pd.Series[Any]:
+    """True where the sender owns one of the row's passing signatures."""
+    each = rows.loc[rows["da"] & ~rows["sa"], ["sender", "passing"]].reset_index(names="row")
+    each = each.explode("passing").dropna(subset=["passing"])
+    pairs = pd.DataFrame(each["passing"].tolist(), columns=["dkim_domain", "selector"])
+    signed = pd.concat([each[["row", "sender"]].reset_index(drop=True), pairs], axis=1)
+    without = signed[signed["selector"] == ""].drop(columns="selector")
+    by_any = owners.drop(columns="selector").drop_duplicates()
+    hits = pd.concat(
+        [
+            signed.merge(owners, on=["dkim_domain", "selector", "sender"])["row"],
+            without.merge(by_any, on=["dkim_domain", "sender"])["row"],
+        ]
+    )
+    return pd.Series(rows.index.isin(hits), index=rows.index)
