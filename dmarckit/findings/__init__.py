@@ -9,7 +9,18 @@ from datetime import datetime
 import pandas as pd
 
 from dmarckit.facts import Facts
-from dmarckit.findings import dkim, mails, requirements, senders, spf, spoofing, tls
+from dmarckit.findings import (
+    dkim,
+    mails,
+    policy,
+    ready,
+    reporters,
+    requirements,
+    senders,
+    spf,
+    spoofing,
+    tls,
+)
 from dmarckit.findings.look import DomainFacts, Look, by_domain
 from dmarckit.findings.model import SEVERITIES, Finding, Severity, Thresholds
 from dmarckit.findings.record import quoted_policy
@@ -26,9 +37,12 @@ _OF_A_DOMAIN: Sequence[Callable[[DomainFacts, Look], list[Finding]]] = (
     spf.spf_only,
     spoofing.spoofing,
     spoofing.subdomain_exposed,
+    policy.policy_changed,
+    policy.policy_not_honoured,
     requirements.gmail_requirement,
 )
 _OF_ALL: Sequence[Callable[[Facts, Look], list[Finding]]] = (
+    reporters.silence,
     tls.tls_failures,
     mails.untrusted_reports,
     mails.unreadable_reports,
@@ -54,11 +68,15 @@ def find(
         str(name): quoted_policy(str(name), rows) for name, rows in facts.policies.groupby("domain")
     }
     found: list[Finding] = []
-    for domain in by_domain(facts, complete, policies):
-        for family in _OF_A_DOMAIN:
-            found += family(domain, look)
     for whole in _OF_ALL:
         found += whole(facts, look)
+    blind = {f.domain for f in found if f.kind == "ingest_broken"}
+    for domain in by_domain(facts, complete, policies):
+        mine = [finding for family in _OF_A_DOMAIN for finding in family(domain, look)]
+        if not blind.isdisjoint({domain.name, ""}):  # one alarm for one cause
+            mine = [finding for finding in mine if finding.kind != "sender_stopped"]
+        broken = any(finding.kind == "broken_dkim" for finding in mine)
+        found += [*mine, *ready.policy_ready(domain, look, broken)]
     return sorted(_muted(found, mute, now), key=lambda finding: finding.rank)
 
 

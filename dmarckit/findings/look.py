@@ -205,6 +205,7 @@ def base_evidence(frame: pd.DataFrame, query: str, **thresholds: Any) -> dict[st
         "reporters": counts(frame, "reporter"),
         "messages_a_day": {f"{day:%Y-%m-%d}": round(float(n)) for day, n in daily.items()},
         "thresholds": thresholds,
+        "number": total(frame),
         "query": query,
     }
 

@@ -76,6 +76,7 @@ def _finding(
             "mails": n,
             "stored_in_window": int(kept.sum()),
             "thresholds": {"many": look.thresholds.mails_many},
+            "number": n,
             "query": queries.mails(outcome, sender, look.start, look.now),
         },
     )

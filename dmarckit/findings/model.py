@@ -39,7 +39,7 @@ class Finding:
     action: str
     """exactly what to do, and by whom"""
     evidence: Mapping[str, Any] = field(default_factory=dict)
-    """what a sceptic needs, fit for JSON; `query` recomputes the summary's first number"""
+    """what a sceptic needs, fit for JSON; `query` recomputes `number`, which is in the summary"""
     mute_reason: str | None = None
     """why it is muted; None: it is not"""
 

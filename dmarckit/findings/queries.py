@@ -110,6 +110,90 @@ def sessions(domain: str, result: str, start: datetime, now: datetime) -> str:
     )
 
 
+_NORMAL = {
+    "p": "coalesce(nullif(p, ''), 'none')",
+    "sp": "coalesce(nullif(sp, ''), nullif(p, ''), 'none')",
+    "np": "coalesce(nullif(np, ''), nullif(sp, ''), nullif(p, ''), 'none')",
+    "pct": "coalesce(pct, 100)::VARCHAR",
+    "testing": "CASE WHEN testing = 'y' THEN 'y' ELSE 'n' END",
+    "adkim": "CASE WHEN adkim = 's' THEN 's' ELSE 'r' END",
+    "aspf": "CASE WHEN aspf = 's' THEN 's' ELSE 'r' END",
+}
+
+
+def quoting(
+    domain: str,
+    column: str,
+    value: str,
+    start: datetime,
+    now: datetime,
+    reporters: Iterable[str],
+) -> str:
+    """How many of the reporters quote this value (defaults filled in) since `start`."""
+    return (
+        f"SELECT count(DISTINCT reporter) AS reporters FROM reports WHERE "  # noqa: S608
+        f"domain = {text(domain)} AND {one_of('reporter', reporters)} "
+        f'AND "begin" >= {time(start)} AND "begin" < {time(now)} '
+        f"AND {_NORMAL[column]} = {text(value)}"
+    )
+
+
+def unhonoured(domain: str, reporter: str, days: Sequence[datetime], now: datetime) -> str:
+    """Messages of a reporter that failed under reject and were delivered without a reason."""
+    quoted = (
+        f"SELECT report_uid FROM reports WHERE domain = {text(domain)} "  # noqa: S608
+        "AND coalesce(testing, 'n') <> 'y' AND coalesce(pct, 100) = 100 AND"
+    )
+    strict = (
+        f"(header_from = domain AND report_uid IN ({quoted} p = 'reject')) OR "
+        f"(header_from <> domain AND report_uid IN "
+        f"({quoted} coalesce(nullif(sp, ''), p) = 'reject'))"
+    )
+    return messages(
+        domain,
+        days,
+        now,
+        f"reporter = {text(reporter)}",
+        FAILS,
+        "disposition = 'none'",
+        "len(reasons) = 0",
+        strict,
+    )
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    listed = ", ".join(f"({text(d)}, {text(r)})" for d, r in sorted(set(pairs)))
+    return f"(domain, reporter) IN ({listed})"
+
+
+def reports_of(pairs: Iterable[tuple[str, str]], since: datetime, now: datetime) -> str:
+    """Reports of (domain, reporter) that end after `since`."""
+    return (
+        f"SELECT count(*) AS reports FROM reports WHERE {_pairs(pairs)} "  # noqa: S608
+        f'AND "end" > {time(since)} AND "begin" < {time(now)}'
+    )
+
+
+def silent(pairs: Iterable[tuple[str, str]], last: datetime, now: datetime) -> str:
+    """How many of the (domain, reporter) have no report that ends after `last`."""
+    return (
+        "SELECT count(*) AS silent FROM (SELECT domain, reporter FROM reports "  # noqa: S608
+        f'WHERE {_pairs(pairs)} AND "begin" < {time(now)} '
+        f'GROUP BY domain, reporter HAVING max("end") <= {time(last)})'
+    )
+
+
+def hours_without_mail(now: datetime) -> str:
+    """Whole hours since the last mail came in, or the last report ends."""
+    at = time(now)
+    return (
+        f"SELECT floor((epoch({at}) - greatest("  # noqa: S608
+        f"coalesce((SELECT max(epoch(received)) FROM mails WHERE received <= {at}), 0), "
+        f'coalesce((SELECT max(epoch("end")) FROM reports WHERE "end" <= {at}), 0)'
+        ")) / 3600)::BIGINT AS hours"
+    )
+
+
 def ranges(days: Sequence[datetime]) -> list[tuple[datetime, datetime]]:
     """Days in a row as (first, the day after the last)."""
     found: list[tuple[datetime, datetime]] = []

@@ -83,6 +83,7 @@ def _finding(
                 "share": look.thresholds.tls_share,
                 "sessions": look.thresholds.tls_sessions,
             },
+            "number": n,
             "query": queries.sessions(
                 domain, "" if result == _UNKNOWN else result, look.start, look.now
             ),

@@ -1,0 +1,261 @@
+"""Reporters that no longer write, and report mail that no longer comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pandas as pd
+
+from dmarckit.facts import Facts
+from dmarckit.findings import queries
+from dmarckit.findings.look import DAY, SHOWN, Look, clean, listed
+from dmarckit.findings.model import Finding, Severity
+from dmarckit.findings.statistics import median, share
+from dmarckit.words import count, minute, percent, plural
+
+_MONTH = timedelta(days=30)
+_HOUR = timedelta(hours=1)
+_STEADY = 120.0  # hours; delays that vary more say when a backlog was read, nothing else
+_LONGEST = 1.25  # times the longest gap of the month: weekends without mail are no silence
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """How one reporter writes about one domain: the last 30 days."""
+
+    domain: str
+    reporter: str
+    reports: int
+    last_end: pd.Timestamp
+    limit: float
+    """hours of silence from which it is missed"""
+    silent: bool
+
+
+def rhythms(facts: Facts, look: Look) -> list[Rhythm]:
+    """Reporters with at least 10 reports in 30 days, known for 14 days, by domain.
+
+    Missed after max(72 h, 4 × the median gap between reports), and after 1¼ times the longest
+    gap of the month, so that weekends without mail are no silence. A reporter that is
+    always late gets its usual delay on top.
+    """
+    limits = look.thresholds
+    reports = facts.reports[facts.reports["end"] <= look.now + timedelta(days=1)]
+    found = []
+    for (domain, reporter), rows in reports.groupby(["domain", "reporter"]):
+        month = rows[rows["end"] > look.now - _MONTH]
+        if len(month) < limits.silent_reports:
+            continue
+        if rows["begin"].min() > look.now - timedelta(days=limits.history_days):
+            continue
+        gaps = _gaps(month["end"])
+        limit = _delay(month) + max(
+            limits.silent_hours, limits.silent_gaps * median(gaps), _LONGEST * max(gaps, default=0)
+        )
+        last = month["end"].max()
+        silent = hours_since(last, look) > limit
+        found.append(Rhythm(str(domain), str(reporter), len(month), last, limit, silent))
+    return found
+
+
+def _gaps(times: pd.Series[pd.Timestamp]) -> list[float]:
+    """Hours between times, in order."""
+    ordered = times.drop_duplicates().sort_values()
+    return [float(hours) for hours in ordered.diff().dropna() / _HOUR]
+
+
+def hours_since(time: pd.Timestamp, look: Look) -> float:
+    """Hours from then to now."""
+    return (look.now - time.to_pydatetime()) / _HOUR
+
+
+def _delay(month: pd.DataFrame) -> float:
+    """Hours that a reporter is usually late beyond a day; 0 when arrival times vary widely."""
+    delays = [float(hours) for hours in (month["received"] - month["end"]).dropna() / _HOUR]
+    if not delays or max(delays) - min(delays) > _STEADY:
+        return 0.0
+    return max(median(delays) - 24.0, 0.0)
+
+
+def silence(facts: Facts, look: Look) -> list[Finding]:
+    """reporter_silent and ingest_broken; the second swallows the first.
+
+    ingest_broken: at least half of a domain's reporters (and more than one) are silent; for
+    all domains, or at least three, it is one finding without a domain. Or no mail came at all
+    for 48 hours (longer where mail comes more rarely). critical when it concerns all, warning
+    for one domain: its rua tag, or its mail, is gone.
+    reporter_silent: info, since most often the reporter is at fault; warning when it
+    saw a fifth of the domain's messages.
+    """
+    nothing = _no_mail(facts, look)
+    if nothing is not None:
+        return [nothing]
+    known = rhythms(facts, look)
+    domains = {r.domain for r in known}
+    broken = {d for d in domains if _broken([r for r in known if r.domain == d], look)}
+    if all(r.silent for r in known):
+        broken = domains
+    concerned = [r for r in known if r.domain in broken]
+    if broken and (broken == domains or len(broken) >= look.thresholds.broken_domains):
+        found = [_ingest_broken(look, "", concerned)]
+    else:
+        parts = ([r for r in concerned if r.domain == d] for d in sorted(broken))
+        found = [_ingest_broken(look, part[0].domain, part) for part in parts]
+    alone = [r for r in known if r.silent and r.domain not in broken]
+    return [*found, *_silent_reporters(facts, look, alone)]
+
+
+def _broken(of_domain: Sequence[Rhythm], look: Look) -> bool:
+    silent = sum(r.silent for r in of_domain)
+    return silent >= 2 and share(silent, len(of_domain)) >= look.thresholds.broken_share
+
+
+def _no_mail(facts: Facts, look: Look) -> Finding | None:
+    """Nothing came in for 48 hours, or for longer than it ever took in the last weeks."""
+    limits = look.thresholds
+    seen = pd.concat([facts.mails["received"], facts.reports["end"]]).dropna()
+    seen = seen[seen <= look.now].sort_values()
+    days = seen.dt.floor("D").drop_duplicates()
+    days = days[days >= look.today - 2 * limits.baseline_days * DAY]
+    if len(days) < limits.silent_reports:
+        return None
+    last = seen.iloc[-1]
+    gaps = _gaps(days)
+    limit = max(limits.no_mail_hours, 2 * median(gaps), _LONGEST * max(gaps))
+    if last - days.iloc[0] < limits.history_days * DAY or hours_since(last, look) <= limit:
+        return None
+    hours = int(hours_since(last, look))
+    return Finding(
+        kind="ingest_broken",
+        domain="",
+        subject="",
+        severity="critical",
+        messages=0,
+        first_day=last.date(),
+        last_day=look.now.date(),
+        reporters=0,
+        summary=(
+            f"No report mail has come in for {hours:,} hours (since {minute(last)} UTC); until "
+            f"then it came every {plural(max(round(median(gaps) / 24), 1), 'day')}."
+        ),
+        action=_INGEST.format(what="every domain"),
+        evidence={
+            "last_sign": minute(last),
+            "thresholds": {"hours": round(limit, 1)},
+            "number": hours,
+            "query": queries.hours_without_mail(look.now),
+        },
+    )
+
+
+def _ingest_broken(look: Look, domain: str, of_it: Sequence[Rhythm]) -> Finding:
+    silent = [r for r in of_it if r.silent]
+    last = max(r.last_end for r in silent)
+    names = sorted({r.reporter for r in silent})
+    domains = sorted({r.domain for r in silent})
+    where = clean(domain) if domain else plural(len(domains), "domain")
+    n = len(silent)
+    of_all = f"{n:,} of {plural(len(of_it), 'reporter')}"
+    if len(domains) > 1:
+        of_all = f"{n:,} of {plural(len(of_it), 'pair')} of domain and reporter"
+    return Finding(
+        kind="ingest_broken",
+        domain=domain,
+        subject="",
+        severity="warning" if domain else "critical",
+        messages=0,
+        first_day=last.date(),
+        last_day=look.now.date(),
+        reporters=len(names),
+        summary=(
+            f"Reports for {where} have stopped: {of_all} that used to write regularly "
+            f"{'is' if n == 1 else 'are'} silent; the last report ends {minute(last)} UTC."
+        ),
+        action=_INGEST.format(what=listed(domains)),
+        evidence={
+            "reporters": [clean(name) for name in names[:SHOWN]],
+            "domains": [clean(name) for name in domains[:SHOWN]],
+            "last_end": minute(last),
+            "thresholds": {
+                "hours": look.thresholds.silent_hours,
+                "gaps": look.thresholds.silent_gaps,
+                "share": look.thresholds.broken_share,
+                "domains": look.thresholds.broken_domains,
+            },
+            "number": n,
+            "query": queries.silent([(r.domain, r.reporter) for r in silent], last, look.now),
+        },
+    )
+
+
+_INGEST = (
+    "Mail admin: send a mail to the report address and follow it: the rua tag in the DMARC record "
+    "of {what}, the MX of its domain, the SES receipt rule, the bucket and its permissions, the "
+    "scheduled dmarckit ingest. DNS admin: if rua is in another domain, the record "
+    "<domain>._report._dmarc.<rua domain> must be there. Until reports come again, other findings "
+    "about these domains are blind."
+)
+
+
+def _silent_reporters(facts: Facts, look: Look, silent: Sequence[Rhythm]) -> list[Finding]:
+    by_reporter: dict[str, list[Rhythm]] = {}
+    for rhythm in silent:
+        by_reporter.setdefault(rhythm.reporter, []).append(rhythm)
+    found = []
+    for rhythms_of_it in by_reporter.values():
+        if len(rhythms_of_it) >= look.thresholds.broken_domains:
+            found.append(_silent(facts, look, rhythms_of_it))  # one cause, not one a domain
+        else:
+            found += [_silent(facts, look, [rhythm]) for rhythm in rhythms_of_it]
+    return found
+
+
+def _silent(facts: Facts, look: Look, silent: Sequence[Rhythm]) -> Finding:
+    reporter = silent[0].reporter
+    domains = sorted(r.domain for r in silent)
+    last = max(r.last_end for r in silent)
+    reports = sum(r.reports for r in silent)
+    month = look.last(facts.messages, look.thresholds.ready_days)
+    month = month[month["domain"].isin(domains)]
+    part = share(
+        month.loc[month["reporter"] == reporter, "messages"].sum(), month["messages"].sum()
+    )
+    severity: Severity = "warning" if part >= look.thresholds.silent_share else "info"
+    where = clean(domains[0]) if len(domains) == 1 else plural(len(domains), "domain")
+    hours = hours_since(last, look)
+    return Finding(
+        kind="reporter_silent",
+        domain=domains[0] if len(domains) == 1 else "",
+        subject=reporter,
+        severity=severity,
+        messages=0,
+        first_day=last.date(),
+        last_day=look.now.date(),
+        reporters=1,
+        summary=(
+            f"{clean(reporter)} sent {plural(reports, 'report')} about {where} in 30 days, and "
+            f"none for {count(hours)} hours (the last ends {minute(last)} UTC); it saw "
+            f"{percent(part)} of the messages."
+        ),
+        action=(
+            "Mail admin: see whether its mails are among the refused or unreadable ones (dmarckit "
+            f"ingest shows them). Other reporters still write, so the fault is likely with "
+            f"{clean(reporter)}; wait, or ask it if it stays silent for two weeks."
+        ),
+        evidence={
+            "reporters": [clean(reporter)],
+            "domains": [clean(name) for name in domains[:SHOWN]],
+            "last_end": minute(last),
+            "message_share": part,
+            "thresholds": {
+                "reports": look.thresholds.silent_reports,
+                "hours": round(min(r.limit for r in silent), 1),
+            },
+            "number": reports,
+            "query": queries.reports_of(
+                [(d, reporter) for d in domains], look.now - _MONTH, look.now
+            ),
+        },
+    )
