@@ -231,6 +231,35 @@ PTR = Table(
     ),
 )
 
+FINDINGS = Table(
+    "findings",
+    "finding and run, with what became of it since the run before",
+    ("run", "fingerprint"),
+    ("run",),
+    _schema(
+        ("fingerprint", TEXT, "kind, domain and subject: the same finding tomorrow"),
+        ("kind", TEXT, "what kind of finding"),
+        ("domain", TEXT, "policy domain; empty: it concerns all"),
+        ("subject", TEXT, "what it is about within its kind and domain"),
+        ("severity", TEXT, "critical, warning, info or good"),
+        ("messages", WHOLE, "messages (TLS: sessions, mails: objects); 0: none are counted"),
+        ("first_day", TIME, "first day on which it was seen"),
+        ("last_day", TIME, "last day on which it was seen"),
+        ("reporters", WHOLE, "reporters that saw it"),
+        ("summary", TEXT, "one sentence"),
+        ("action", TEXT, "what to do, and by whom"),
+        ("evidence", TEXT, "numbers, names and the query behind it, as JSON"),
+        ("mute_reason", TEXT, "why it is muted; null: it is not"),
+        ("status", TEXT, "NEW, WORSE, SAME or RESOLVED against the job's run before"),
+        ("high_water", WHOLE, "most messages while it has been open"),
+        ("high_severity", TEXT, "worst severity while it has been open"),
+        ("run", TEXT, "id of the run"),
+        ("job", TEXT, "name of the schedule; empty: the command line"),
+        ("at", TIME, "the moment the run looks back from"),
+        ("month", TEXT, "month of `at`, YYYY-MM"),
+    ),
+)
+
 TABLES: dict[str, Table] = {
-    t.name: t for t in (MAILS, REPORTS, RECORDS, TLS, FAILURES, ALERTS, PTR)
+    t.name: t for t in (MAILS, REPORTS, RECORDS, TLS, FAILURES, ALERTS, PTR, FINDINGS)
 }

@@ -62,8 +62,11 @@ def rhythms(facts: Facts, look: Look) -> list[Rhythm]:
 
 def _gaps(times: pd.Series[pd.Timestamp]) -> list[float]:
     """Hours between times, in order."""
-    ordered = times.drop_duplicates().sort_values()
-    return [float(hours) for hours in ordered.diff().dropna() / _HOUR]
+    return _in_hours(times.drop_duplicates().sort_values().diff())
+
+
+def _in_hours(spans: pd.Series[pd.Timedelta]) -> list[float]:
+    return [float(seconds) / 3600 for seconds in spans.dropna().dt.total_seconds()]
 
 
 def hours_since(time: pd.Timestamp, look: Look) -> float:
@@ -73,7 +76,7 @@ def hours_since(time: pd.Timestamp, look: Look) -> float:
 
 def _delay(month: pd.DataFrame) -> float:
     """Hours that a reporter is usually late beyond a day; 0 when arrival times vary widely."""
-    delays = [float(hours) for hours in (month["received"] - month["end"]).dropna() / _HOUR]
+    delays = _in_hours(month["received"] - month["end"])
     if not delays or max(delays) - min(delays) > _STEADY:
         return 0.0
     return max(median(delays) - 24.0, 0.0)
