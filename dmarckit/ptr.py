@@ -182,7 +182,10 @@ def dns_lookup(servers: Sequence[str] = (), seconds: float = 3.0) -> Lookup:
         return [record.to_text().lower().rstrip(".") for record in found]
 
     def lookup(address: str) -> str | None:
-        parsed = ipaddress.ip_address(address)
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:  # a report may hold any text there
+            return None
         hosts = answers(dns.reversename.from_address(address), "PTR")
         for host in sorted(h for h in hosts if HOST.fullmatch(h))[:5]:
             back = answers(host + ".", "A" if parsed.version == 4 else "AAAA")
