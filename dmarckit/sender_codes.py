@@ -85,7 +85,7 @@ class Signers:
         rows = pd.DataFrame(
             {"pair": np.arange(len(pairs)), "set": pairs // width - 1, "author": pairs % width - 1}
         ).merge(signatures.assign(known=known, curated=curated), on="set")
-        organisation = np.append(distinct_authors.to_numpy(object), None)[rows["author"]]
+        organisation = np.array([*distinct_authors, None], object)[rows["author"]]
         foreign = (rows["organisation"] != organisation).to_numpy(bool)
         is_known = (rows["known"] != NONE).to_numpy(bool)
         sender = np.where(is_known, rows["known"], np.where(foreign, rows["curated"], NONE))

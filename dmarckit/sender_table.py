@@ -81,6 +81,6 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, str]]:
 @cache
 def load_table() -> SenderTable:
     """The table that comes with the package."""
-    with (files("dmarckit") / "data" / "senders.csv").open(encoding="utf-8", newline="") as file:
-        rows = read_rows(file)
+    text = (files("dmarckit") / "data" / "senders.csv").read_text("utf-8")
+    rows = read_rows(text.splitlines())
     return SenderTable({row["suffix"]: Sender(row["sender"], row["kind"]) for row in rows})
