@@ -194,14 +194,16 @@ WHERE da AND passed AND aligned GROUP BY ALL
 """
 
 JUDGED = """
-CREATE TEMP TABLE ways AS
-SELECT DISTINCT pattern, judge FROM reduced JOIN judges USING (sender_id)
+CREATE TEMP TABLE judged AS SELECT reduced.*, judge FROM reduced JOIN judges USING (sender_id);
+
+CREATE TEMP TABLE ways AS SELECT DISTINCT pattern, judge FROM judged;
+
+DROP TABLE reduced;
 """
 """What is classified: patterns by sender. Senders that no rule of the classes looks at share
 one `judge`, or the networks of spoofers alone would be millions."""
 
-_CLASSED = """FROM reduced JOIN said USING (pattern)
-    JOIN judges USING (sender_id) JOIN classes USING (pattern, judge)"""
+_CLASSED = "FROM judged JOIN said USING (pattern) JOIN classes USING (pattern, judge)"
 
 FRAMES = {
     "messages": f"""
@@ -219,7 +221,7 @@ SELECT domain_id, day, sender_id, author_id, class_id, in_inventory, da, sa, dki
     "requirements": """
 SELECT domain_id, day, reporter_id, sender_id, requirement[5:] AS code, requirement[1:3] AS smtp,
     {sum} AS messages
-FROM reduced JOIN said USING (pattern)
+FROM judged JOIN said USING (pattern)
 JOIN (SELECT pattern, unnest(requirements) AS requirement FROM patterns) USING (pattern)
 GROUP BY ALL""",
     "unhonoured": """
