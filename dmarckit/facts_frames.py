@@ -196,7 +196,7 @@ def typed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _as(values: pd.Series[Any], kind: Any) -> pd.Series[Any]:
-    if values.dtype == kind:
+    if values.dtype == kind and not (kind == TEXT and values.hasnans):
         return values
     if kind in (TEXT, NAME):
         texts: pd.Series[Any] = values.astype(object).where(values.notna(), "").astype(TEXT)
