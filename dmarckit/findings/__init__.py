@@ -65,7 +65,8 @@ def find(
     """
     look = Look(now, days, thresholds or Thresholds())
     policies = {
-        str(name): quoted_policy(str(name), rows) for name, rows in facts.policies.groupby("domain")
+        str(name): quoted_policy(str(name), rows)
+        for name, rows in facts.policies.groupby("domain", observed=True)
     }
     found: list[Finding] = []
     for whole in _OF_ALL:

@@ -18,6 +18,7 @@ from dmarckit.findings.look import (
     clean,
     counts,
     listed,
+    of_senders,
     on_days,
     reporters,
     span,
@@ -55,9 +56,9 @@ def broken_dkim(domain: DomainFacts, look: Look) -> list[Finding]:
     ]
     now = rows[rows["day"].isin(recent)]
     keys = ["dkim_domain", "selector"]
-    usual = dict(list(before.groupby(keys)))
+    usual = dict(list(before.groupby(keys, observed=True)))
     broken = []
-    for key, part in now.groupby(keys):
+    for key, part in now.groupby(keys, observed=True):
         old = usual.get(key)
         if old is None or not domain.history(recent[0], limits.history_days):
             continue  # nothing to compare with: it may never have worked
@@ -105,9 +106,9 @@ class _Change:
 
     def worse(self, column: str, least: int, points: float) -> tuple[list[str], list[str]]:
         """Values of a column with enough messages: those where the share rose, and all."""
-        old = dict(list(self.before.groupby(column)))
+        old = dict(list(self.before.groupby(column, observed=True)))
         rose, judged = [], []
-        for name, rows in self.now.groupby(column):
+        for name, rows in self.now.groupby(column, observed=True):
             if total(rows) < least:
                 continue
             judged.append(str(name))
@@ -150,7 +151,7 @@ def _finding(
         look.now,
         queries.signed(d, s),
         f"NOT {queries.verified(d, s)}",
-        queries.one_of("source_ip", addresses(domain, used_by)),
+        of_senders(domain, used_by),
     )
     first, last = span(failed)
     return Finding(

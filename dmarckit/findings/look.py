@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -11,6 +11,7 @@ import pandas as pd
 
 from dmarckit.errors import one_line
 from dmarckit.facts import Facts
+from dmarckit.findings import queries
 from dmarckit.findings.model import Thresholds
 from dmarckit.models import Policy
 from dmarckit.words import plural
@@ -64,6 +65,7 @@ class DomainFacts:
     requirements: pd.DataFrame
     unhonoured: pd.DataFrame
     sources: pd.DataFrame
+    addresses: pd.DataFrame
     policies: pd.DataFrame
     reports: pd.DataFrame
     inventory: pd.DataFrame
@@ -91,6 +93,7 @@ _BY_DOMAIN = (
     "requirements",
     "unhonoured",
     "sources",
+    "addresses",
     "policies",
     "reports",
     "inventory",
@@ -99,32 +102,34 @@ _BY_DOMAIN = (
 
 def by_domain(
     facts: Facts, complete: pd.DataFrame, policies: dict[str, Policy]
-) -> list[DomainFacts]:
-    """One `DomainFacts` a domain that has a report or a message, by name.
+) -> Iterator[DomainFacts]:
+    """One `DomainFacts` a domain that has a report or a message, in the order of their names.
 
     `complete` has the columns domain, day, complete (`completeness.complete_days`).
     """
     parts = {name: _split(getattr(facts, name)) for name in _BY_DOMAIN}
     days = _split(complete[complete["complete"].astype(bool)])
     empty = {name: getattr(facts, name).iloc[:0] for name in _BY_DOMAIN}
-    found = []
     for name in sorted(parts["reports"].keys() | parts["messages"].keys()):
-        frames = {key: part.get(name, empty[key]) for key, part in parts.items()}
+        frames = {key: _own_names(part.get(name, empty[key])) for key, part in parts.items()}
         whole = days.get(name)
-        found.append(
-            DomainFacts(
-                name=name,
-                complete=[] if whole is None else sorted(pd.Timestamp(d) for d in whole["day"]),
-                policy=policies.get(name, Policy(name)),
-                first_day=_first_day(frames["reports"], frames["messages"]),
-                **frames,
-            )
+        yield DomainFacts(
+            name=name,
+            complete=[] if whole is None else sorted(pd.Timestamp(d) for d in whole["day"]),
+            policy=policies.get(name, Policy(name)),
+            first_day=_first_day(frames["reports"], frames["messages"]),
+            **frames,
         )
-    return found
+
+
+def _own_names(frame: pd.DataFrame) -> pd.DataFrame:
+    """Categoricals with the names of this domain only: those of a fleet are too many to group."""
+    names = frame.select_dtypes("category").columns
+    return frame.assign(**{name: frame[name].cat.remove_unused_categories() for name in names})
 
 
 def _split(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    return {str(name): part for name, part in frame.groupby("domain", sort=False)}
+    return {str(name): part for name, part in frame.groupby("domain", sort=False, observed=True)}
 
 
 def _first_day(reports: pd.DataFrame, messages: pd.DataFrame) -> pd.Timestamp | None:
@@ -159,14 +164,54 @@ def counts(frame: pd.DataFrame, column: str, at_most: int = SHOWN) -> dict[str, 
     """Value → messages, most first, for evidence; names cleaned."""
     if frame.empty:
         return {}
-    sums = frame.groupby(column)["messages"].sum().sort_values(ascending=False, kind="stable")
+    sums = (
+        frame.groupby(column, observed=True)["messages"]
+        .sum()
+        .sort_values(ascending=False, kind="stable")
+    )
     return {clean(name): round(float(n)) for name, n in sums.head(at_most).items() if n > 0}
 
 
 def addresses(domain: DomainFacts, senders: Sequence[str]) -> list[str]:
-    """All known addresses of the senders, those with the most messages first."""
-    rows = domain.sources[domain.sources["sender"].isin(set(senders))]
-    return [str(ip) for ip in rows.sort_values("messages", ascending=False)["source_ip"].unique()]
+    """The addresses of the senders with the most messages (at most 20 each)."""
+    rows = domain.sources[domain.sources["sender"].isin(list(senders))]
+    ordered = rows.sort_values("messages", ascending=False, kind="stable")["source_ip"]
+    return list(dict.fromkeys(str(ip) for ip in ordered))
+
+
+def of_senders(domain: DomainFacts, senders: Sequence[str]) -> str:
+    """SQL: the record is delivered by one of the senders.
+
+    By its addresses while all of them are known, else by the SPF domains that pass for it,
+    as a service that sends from thousands of addresses is told by them.
+    """
+    many = domain.addresses.groupby("sender", observed=True)["addresses"].sum()
+    conditions = []
+    for sender in senders:
+        known = addresses(domain, [sender])
+        spf = domain.spf[(domain.spf["sender"] == sender) & (domain.spf["result"] == "pass")]
+        if int(many.get(sender, 0)) <= len(known) or spf.empty:
+            conditions.append(queries.one_of("source_ip", known))
+        else:
+            conditions.append(queries.proves_spf(str(name) for name in spf["spf_domain"].unique()))
+    return " OR ".join(sorted(set(conditions))) or "false"
+
+
+def strangers(domain: DomainFacts) -> str:
+    """SQL: the record fails, and nothing says that a known sender or a relay delivered it."""
+    known = domain.messages.loc[domain.messages["class"] == "unaligned_sender", "sender"].unique()
+    ours = domain.messages.loc[
+        domain.messages["in_inventory"] & domain.messages["class"].isin(SPOOFED), "sender"
+    ].unique()
+    signed = domain.signatures[domain.signatures["sender"].isin(list(known))]
+    signers = signed.loc[signed["passed"], "dkim_domain"].unique()
+    spf = domain.spf[domain.spf["sender"].isin(list(known)) & (domain.spf["result"] == "pass")]
+    return queries.strangers(
+        own_signers(domain),
+        [str(name) for name in signers],
+        [str(name) for name in spf["spf_domain"].unique()],
+        addresses(domain, [str(name) for name in ours]),
+    )
 
 
 def own_signers(domain: DomainFacts) -> list[str]:
@@ -200,7 +245,11 @@ def on_days(first: date | None, last: date | None) -> str:
 
 def base_evidence(frame: pd.DataFrame, query: str, **thresholds: Any) -> dict[str, Any]:
     """What every finding about messages shows: reporters, messages a day, thresholds, query."""
-    daily = frame.groupby("day")["messages"].sum() if len(frame) else pd.Series(dtype="float64")
+    daily = (
+        frame.groupby("day", observed=True)["messages"].sum()
+        if len(frame)
+        else pd.Series(dtype="float64")
+    )
     return {
         "reporters": counts(frame, "reporter"),
         "messages_a_day": {f"{day:%Y-%m-%d}": round(float(n)) for day, n in daily.items()},
@@ -212,7 +261,8 @@ def base_evidence(frame: pd.DataFrame, query: str, **thresholds: Any) -> dict[st
 
 def reporters(frame: pd.DataFrame) -> int:
     """How many reporters have messages in a frame."""
-    return int(frame.loc[frame["messages"] > 0, "reporter"].nunique())
+    names = frame.loc[frame["messages"] > 0, "reporter"].unique()
+    return len({str(name).casefold() for name in names})
 
 
 def by_reporters(frame: pd.DataFrame) -> str:

@@ -32,7 +32,7 @@ def unreadable_reports(facts: Facts, look: Look) -> list[Finding]:
 def _of_outcome(facts: Facts, look: Look, outcome: str) -> list[Finding]:
     mails = facts.mails[facts.mails["received"] >= look.start]
     found = []
-    for sender, rows in mails[mails["outcome"] == outcome].groupby("from_domain"):
+    for sender, rows in mails[mails["outcome"] == outcome].groupby("from_domain", observed=True):
         all_of_sender = facts.mails[facts.mails["from_domain"] == sender]
         found.append(_finding(look, outcome, str(sender), rows, all_of_sender))
     return found

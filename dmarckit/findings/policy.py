@@ -46,9 +46,10 @@ def policy_changed(domain: DomainFacts, look: Look) -> list[Finding]:
     purpose, somebody else may have changed DNS. Else info.
     """
     quoted = normal(domain.policies.sort_values("begin", kind="stable"))
-    before = quoted[quoted["begin"] < look.start].groupby("reporter").tail(1)
-    after = quoted[quoted["begin"] >= look.start].groupby("reporter").tail(1)
-    both = before.merge(after, on="reporter", suffixes=("_old", "_new"))
+    quoted = quoted.assign(who=quoted["reporter"].str.casefold())
+    before = quoted[quoted["begin"] < look.start].groupby("who").tail(1)
+    after = quoted[quoted["begin"] >= look.start].groupby("who").tail(1)
+    both = before.merge(after, on="who", suffixes=("_old", "_new"))
     if both.empty:
         return []
     found = []
@@ -95,11 +96,11 @@ def _changed(
 ) -> Finding:
     old, new = seen[f"{column}_old"].iloc[-1], seen[f"{column}_new"].iloc[-1]
     weaker = _weaker(seen.iloc[-1], column)
-    recent = quoted[(quoted["begin"] >= look.start) & quoted["reporter"].isin(seen["reporter"])]
+    recent = quoted[(quoted["begin"] >= look.start) & quoted["who"].isin(seen["who"])]
     recent = recent[recent[column] == new]
     first: date = recent["begin"].min().date()
     last: date = recent["begin"].max().date()
-    names = sorted(seen["reporter"].unique())
+    names = sorted(recent["reporter"].unique())
     return Finding(
         kind="policy_changed",
         domain=domain.name,
@@ -143,7 +144,7 @@ def policy_not_honoured(domain: DomainFacts, look: Look) -> list[Finding]:
     window = look.window(domain.unhonoured)
     return [
         _not_honoured(domain, look, str(reporter), rows)
-        for reporter, rows in window.groupby("reporter")
+        for reporter, rows in window.groupby("reporter", observed=True)
         if total(rows) >= look.thresholds.unhonoured_messages
     ]
 

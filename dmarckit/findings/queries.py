@@ -82,10 +82,25 @@ def unaligned(own_signers: Iterable[str]) -> str:
     return f"{FAILS} AND NOT {RELAYED} AND NOT {own} AND ({PASSES_RAW})"
 
 
-def unproven(own_signers: Iterable[str]) -> str:
-    """Fails DMARC, not relayed, no signature of `own_signers`, and proves nothing at all."""
+def proves_spf(domains: Iterable[str]) -> str:
+    """Raw SPF passes for one of the domains."""
+    return any_of("spf", f"{_GOOD} AND {one_of('lower(x.domain)', domains)}")
+
+
+def strangers(
+    own_signers: Iterable[str],
+    known_signers: Iterable[str],
+    known_spf: Iterable[str],
+    own_addresses: Iterable[str],
+) -> str:
+    """Fails DMARC, not relayed, and proves no signer, SPF domain or address that is known."""
     own = any_of("dkim", one_of("lower(x.domain)", own_signers))
-    return f"{FAILS} AND NOT {RELAYED} AND NOT {own} AND NOT ({PASSES_RAW})"
+    signer = any_of("dkim", f"{_GOOD} AND {one_of('lower(x.domain)', known_signers)}")
+    known = f"{own} OR {signer} OR {proves_spf(known_spf)}"
+    return (
+        f"{FAILS} AND NOT {RELAYED} AND NOT ({known}) "
+        f"AND NOT ({one_of('source_ip', own_addresses)})"
+    )
 
 
 def mails(outcome: str, sender: str, start: datetime, now: datetime) -> str:
@@ -177,9 +192,9 @@ def reports_of(pairs: Iterable[tuple[str, str]], since: datetime, now: datetime)
 def silent(pairs: Iterable[tuple[str, str]], last: datetime, now: datetime) -> str:
     """How many of the (domain, reporter) have no report that ends after `last`."""
     return (
-        "SELECT count(*) AS silent FROM (SELECT domain, reporter FROM reports "  # noqa: S608
+        "SELECT count(*) AS silent FROM (SELECT domain FROM reports "  # noqa: S608
         f'WHERE {_pairs(pairs)} AND "begin" < {time(now)} '
-        f'GROUP BY domain, reporter HAVING max("end") <= {time(last)})'
+        f'GROUP BY domain, lower(reporter) HAVING max("end") <= {time(last)})'
     )
 
 

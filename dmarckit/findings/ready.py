@@ -17,9 +17,9 @@ from dmarckit.findings.look import (
     base_evidence,
     clean,
     counts,
-    own_signers,
     reporters,
     span,
+    strangers,
     total,
 )
 from dmarckit.findings.model import Finding, Thresholds
@@ -46,8 +46,8 @@ def policy_ready(domain: DomainFacts, look: Look, dkim_is_broken: bool) -> list[
         return []
     limits = look.thresholds
     rows = look.last(domain.messages, limits.ready_days)
-    strangers = rows["class"].isin(SPOOFED) & ~rows["in_inventory"]
-    mine = rows[~strangers] if (~strangers).any() else rows
+    strange = rows["class"].isin(SPOOFED) & ~rows["in_inventory"]
+    mine = rows[~strange] if (~strange).any() else rows
     failing = mine[_fails(mine)]
     upper = wilson_upper(total(failing), total(mine), limits.confidence_z)
     if (
@@ -83,7 +83,7 @@ def _long_enough(domain: DomainFacts, look: Look) -> bool:
     if domain.policy.testing != "y":
         other |= quoted["testing"] == "y"
     days = quoted["begin"].dt.floor("D")
-    return not bool((other.groupby(days).mean() > 0.5).any())
+    return not bool((other.groupby(days, observed=True).mean() > 0.5).any())
 
 
 def _finding(
@@ -138,7 +138,7 @@ def _finding(
         ),
         evidence=base_evidence(
             mine,
-            _query(domain, look, len(mine) < len(rows), rows),
+            _query(domain, look, len(mine) < len(rows)),
             upper_bound=_limit(step, limits),
             z=limits.confidence_z,
             days=limits.ready_days,
@@ -160,18 +160,13 @@ def _finding(
     )
 
 
-def _query(domain: DomainFacts, look: Look, without_strangers: bool, rows: pd.DataFrame) -> str:
+def _query(domain: DomainFacts, look: Look, without_strangers: bool) -> str:
     days: list[datetime] = list(
         pd.date_range(look.today - look.thresholds.ready_days * DAY, look.today)
     )
     if not without_strangers:
         return queries.messages(domain.name, days, look.now)
-    strangers = rows[rows["class"].isin(SPOOFED) & ~rows["in_inventory"]]["sender"].unique()
-    stranger = (
-        f"{queries.unproven(own_signers(domain))} AND "
-        f"{queries.one_of('source_ip', addresses(domain, list(strangers)))}"
-    )
-    return queries.messages(domain.name, days, look.now, f"NOT ({stranger})")
+    return queries.messages(domain.name, days, look.now, f"NOT ({strangers(domain)})")
 
 
 _TESTING = (

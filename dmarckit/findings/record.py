@@ -101,7 +101,7 @@ def quoted_policy(domain: str, policies: pd.DataFrame) -> Policy:
     if policies.empty:
         return Policy(domain)
     ordered = policies[policies["p"] != ""].sort_values("begin", kind="stable")
-    last = ordered.groupby("reporter", sort=False).tail(1)
+    last = ordered.groupby("reporter", sort=False, observed=True).tail(1)
     if last.empty:
         return Policy(domain)
     last = last[last["begin"] >= last["begin"].max() - _FRESH].iloc[::-1]

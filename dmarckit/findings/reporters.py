@@ -27,6 +27,8 @@ class Rhythm:
 
     domain: str
     reporter: str
+    """its name as last spelt"""
+    spellings: tuple[str, ...]
     reports: int
     last_end: pd.Timestamp
     limit: float
@@ -44,7 +46,8 @@ def rhythms(facts: Facts, look: Look) -> list[Rhythm]:
     limits = look.thresholds
     reports = facts.reports[facts.reports["end"] <= look.now + timedelta(days=1)]
     found = []
-    for (domain, reporter), rows in reports.groupby(["domain", "reporter"]):
+    name = reports["reporter"].str.casefold().rename("name")
+    for (domain, _), rows in reports.groupby([reports["domain"], name]):
         month = rows[rows["end"] > look.now - _MONTH]
         if len(month) < limits.silent_reports:
             continue
@@ -56,7 +59,8 @@ def rhythms(facts: Facts, look: Look) -> list[Rhythm]:
         )
         last = month["end"].max()
         silent = hours_since(last, look) > limit
-        found.append(Rhythm(str(domain), str(reporter), len(month), last, limit, silent))
+        spelt = tuple(str(s) for s in rows.sort_values("end")["reporter"].unique())
+        found.append(Rhythm(str(domain), spelt[-1], spelt, len(month), last, limit, silent))
     return found
 
 
@@ -188,7 +192,9 @@ def _ingest_broken(look: Look, domain: str, of_it: Sequence[Rhythm]) -> Finding:
                 "domains": look.thresholds.broken_domains,
             },
             "number": n,
-            "query": queries.silent([(r.domain, r.reporter) for r in silent], last, look.now),
+            "query": queries.silent(
+                [(r.domain, spelt) for r in silent for spelt in r.spellings], last, look.now
+            ),
         },
     )
 
@@ -223,7 +229,8 @@ def _silent(facts: Facts, look: Look, silent: Sequence[Rhythm]) -> Finding:
     month = look.last(facts.messages, look.thresholds.ready_days)
     month = month[month["domain"].isin(domains)]
     part = share(
-        month.loc[month["reporter"] == reporter, "messages"].sum(), month["messages"].sum()
+        month.loc[month["reporter"].isin(silent[0].spellings), "messages"].sum(),
+        month["messages"].sum(),
     )
     severity: Severity = "warning" if part >= look.thresholds.silent_share else "info"
     where = clean(domains[0]) if len(domains) == 1 else plural(len(domains), "domain")
@@ -258,7 +265,9 @@ def _silent(facts: Facts, look: Look, silent: Sequence[Rhythm]) -> Finding:
             },
             "number": reports,
             "query": queries.reports_of(
-                [(d, reporter) for d in domains], look.now - _MONTH, look.now
+                [(r.domain, spelt) for r in silent for spelt in r.spellings],
+                look.now - _MONTH,
+                look.now,
             ),
         },
     )

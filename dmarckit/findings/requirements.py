@@ -29,7 +29,9 @@ def gmail_requirement(domain: DomainFacts, look: Look) -> list[Finding]:
     inventory senders is refused. info when only strangers or a handful of messages hit it.
     """
     window = look.window(domain.requirements)
-    return [_finding(domain, look, str(c), rows) for c, rows in window.groupby("code")]
+    return [
+        _finding(domain, look, str(c), rows) for c, rows in window.groupby("code", observed=True)
+    ]
 
 
 def _finding(domain: DomainFacts, look: Look, code: str, rows: pd.DataFrame) -> Finding:

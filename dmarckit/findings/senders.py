@@ -18,10 +18,12 @@ from dmarckit.findings.look import (
     clean,
     counts,
     listed,
+    of_senders,
     on_days,
     own_signers,
     reporters,
     span,
+    strangers,
     total,
 )
 from dmarckit.findings.model import Finding, Severity
@@ -53,7 +55,7 @@ def new_sender(domain: DomainFacts, look: Look) -> list[Finding]:
     mine = window[~window["class"].isin(SPOOFED) & ~window["sender"].isin(known)]
     least = max(limits.new_messages, limits.new_share * total(window))
     found = []
-    for sender, rows in mine.groupby("sender"):
+    for sender, rows in mine.groupby("sender", observed=True):
         n = total(rows)
         if n >= least and (rows["day"].nunique() >= 2 or reporters(rows) >= 2):
             found.append(_new(domain, look, str(sender), rows, least))
@@ -61,7 +63,7 @@ def new_sender(domain: DomainFacts, look: Look) -> list[Finding]:
 
 
 def _new(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, least: float) -> Finding:
-    main = str(rows.groupby("class")["messages"].sum().idxmax())
+    main = str(rows.groupby("class", observed=True)["messages"].sum().idxmax())
     kind = str(rows["sender_kind"].iloc[0])
     ips = addresses(domain, [sender])
     known = f" ({kind})" if kind not in ("unknown", "") else ""
@@ -69,8 +71,8 @@ def _new(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, least
         domain.name,
         look.window_days,
         look.now,
-        queries.one_of("source_ip", ips),
-        f"NOT ({queries.unproven(own_signers(domain))})",
+        of_senders(domain, [sender]),
+        f"NOT ({strangers(domain)})",
     )
     return Finding(
         kind="new_sender",
@@ -133,10 +135,15 @@ def sender_stopped(domain: DomainFacts, look: Look) -> list[Finding]:
     month = look.last(domain.messages, limits.baseline_days)
     mine = month[month["in_inventory"] & (month["messages"] > 0) & (month["day"] < look.today)]
     found = []
-    for sender, rows in mine.groupby("sender"):
+    for sender, rows in mine.groupby("sender", observed=True):
         seen = rows["day"].nunique()
         back = domain.messages[domain.messages["sender"] == sender]["day"].max() >= recent[0]
-        if seen >= limits.stopped_days and not back and _still_watched(domain, rows, recent):
+        if (
+            seen >= limits.stopped_days
+            and not back
+            and _still_watched(domain, rows, recent)
+            and not _under_another_name(domain, str(sender), recent[0])
+        ):
             found.append(_stopped(domain, look, str(sender), rows, recent))
     return found
 
@@ -148,15 +155,22 @@ def _still_watched(domain: DomainFacts, rows: pd.DataFrame, quiet: list[pd.Times
     return bool(rows.loc[seen_by, "messages"].sum() >= 0.8 * rows["messages"].sum())
 
 
+def _under_another_name(domain: DomainFacts, sender: str, since: pd.Timestamp) -> bool:
+    """Its addresses go on sending, but something else names them now (SPF broke, or moved)."""
+    sources = domain.sources
+    others = sources[(sources["sender"] != sender) & (sources["last_day"] >= since)]
+    return bool(others["source_ip"].isin(addresses(domain, [sender])).any())
+
+
 def _stopped(
     domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, quiet: list[pd.Timestamp]
 ) -> Finding:
     first, last = span(rows)
-    usual = median(rows.groupby("day")["messages"].sum().tolist())
+    usual = median(rows.groupby("day", observed=True)["messages"].sum().tolist())
     severity: Severity = "warning" if usual >= look.thresholds.stopped_loud else "info"
     ips = addresses(domain, [sender])
     days = pd.date_range(look.today - look.thresholds.baseline_days * DAY, look.today - DAY)
-    query = queries.messages(domain.name, list(days), look.now, queries.one_of("source_ip", ips))
+    query = queries.messages(domain.name, list(days), look.now, of_senders(domain, [sender]))
     return Finding(
         kind="sender_stopped",
         domain=domain.name,
@@ -208,7 +222,7 @@ def unaligned_sender(domain: DomainFacts, look: Look) -> list[Finding]:
     window = look.window(domain.messages)
     mine = window[window["class"] == "unaligned_sender"]
     found = []
-    for sender, rows in mine.groupby("sender"):
+    for sender, rows in mine.groupby("sender", observed=True):
         if total(rows) >= look.thresholds.unaligned_messages:
             found.append(_unaligned(domain, look, str(sender), rows))
     return found
@@ -230,7 +244,7 @@ def _unaligned(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame)
         domain.name,
         look.window_days,
         look.now,
-        queries.one_of("source_ip", ips),
+        of_senders(domain, [sender]),
         queries.unaligned(own_signers(domain)),
     )
     name, author = clean(sender), clean(domain.name)

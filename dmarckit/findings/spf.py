@@ -13,6 +13,7 @@ from dmarckit.findings.look import (
     base_evidence,
     clean,
     counts,
+    of_senders,
     on_days,
     reporters,
     span,
@@ -40,7 +41,9 @@ def spf_errors(domain: DomainFacts, look: Look) -> list[Finding]:
     ).astype(bool)
     limits = look.thresholds
     found = []
-    for spf_domain, rows in window[ours & (window["spf_domain"] != "")].groupby("spf_domain"):
+    for spf_domain, rows in window[ours & (window["spf_domain"] != "")].groupby(
+        "spf_domain", observed=True
+    ):
         errors = rows[rows["result"].isin(_ERRORS)]
         n, wrong = total(rows), total(errors)
         if n >= limits.spf_error_messages and share(wrong, n) >= limits.spf_error_share and wrong:
@@ -128,7 +131,7 @@ def spf_only(domain: DomainFacts, look: Look) -> list[Finding]:
     window = look.window(domain.messages)
     mine = window[window["in_inventory"]]
     found = []
-    for (sender, author), rows in mine.groupby(["sender", "header_from"]):
+    for (sender, author), rows in mine.groupby(["sender", "header_from"], observed=True):
         alone = rows[rows["class"] == "spf_only"]
         n = total(rows)
         if n >= limits.spf_only_messages and share(total(alone), n) >= limits.spf_only_share:
@@ -151,7 +154,7 @@ def _only(
         domain.name,
         look.window_days,
         look.now,
-        queries.one_of("source_ip", ips),
+        of_senders(domain, [sender]),
         queries.one_of("lower(header_from)", [author]),
         "spf_aligned AND dkim_aligned IS NOT TRUE",
     )

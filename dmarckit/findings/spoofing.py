@@ -18,9 +18,9 @@ from dmarckit.findings.look import (
     clean,
     counts,
     on_days,
-    own_signers,
     reporters,
     span,
+    strangers,
     total,
 )
 from dmarckit.findings.model import Finding, Severity
@@ -51,7 +51,7 @@ def _wave_days(domain: DomainFacts, look: Look, strange: pd.DataFrame) -> list[p
     if domain.first_day is None or strange.empty:
         return []
     every_day = pd.date_range(domain.first_day, look.today, freq="D")
-    daily = strange.groupby("day")["messages"].sum().reindex(every_day, fill_value=0)
+    daily = strange.groupby("day", observed=True)["messages"].sum().reindex(every_day, fill_value=0)
     found = []
     for day in look.window_days:
         n = float(daily.get(day, 0.0))
@@ -87,7 +87,10 @@ def _wave(domain: DomainFacts, look: Look, wave: pd.DataFrame, days: list[pd.Tim
     ]
     span_days = pd.date_range(days[0] - look.thresholds.baseline_days * DAY, days[0] - DAY)
     usual = median(
-        before.groupby("day")["messages"].sum().reindex(span_days, fill_value=0).tolist()
+        before.groupby("day", observed=True)["messages"]
+        .sum()
+        .reindex(span_days, fill_value=0)
+        .tolist()
     )
     networks = sorted(wave["sender"].unique())
     ips = addresses(domain, networks)
@@ -95,8 +98,7 @@ def _wave(domain: DomainFacts, look: Look, wave: pd.DataFrame, days: list[pd.Tim
         domain.name,
         days,
         look.now,
-        queries.unproven(own_signers(domain)),
-        queries.one_of("source_ip", ips),
+        strangers(domain),
     )
     first, last = span(wave)
     return Finding(
@@ -160,7 +162,7 @@ def subdomain_exposed(domain: DomainFacts, look: Look) -> list[Finding]:
     window = look.window(domain.messages)
     mine = window[(window["class"] == "spoofed_subdomain") & ~window["in_inventory"]]
     found = []
-    for name, rows in mine.groupby("header_from"):
+    for name, rows in mine.groupby("header_from", observed=True):
         if total(rows) >= look.thresholds.subdomain_messages:
             found.append(_exposed(domain, look, str(name), rows))
     return found

@@ -14,6 +14,7 @@ from dmarckit.words import percent, plural
 CERTAIN = ("certificate-expired", "tlsa-invalid", "sts-policy-fetch-error")
 """one session is enough: these are facts about our own servers, not about a connection"""
 
+_MANY = 0.1
 _UNKNOWN = "unspecified"  # the reporter counted failures, but gave no details
 
 
@@ -21,19 +22,18 @@ def tls_failures(facts: Facts, look: Look) -> list[Finding]:
     """Result types that make sessions to the domain's own mail servers fail.
 
     warning: mail comes in without encryption, or not at all where the policy is enforced.
-    critical when a tenth of the sessions fails. info for few failed fetches of the policy
-    file, which a web server's hiccup explains.
+    critical when a tenth of the sessions fails.
     """
     rows = facts.tls[facts.tls["end"] > look.start]
     found = []
-    for domain, part in rows.groupby("policy_domain"):
+    for domain, part in rows.groupby("policy_domain", observed=True):
         sessions = int(part["successful"].sum() + part["failed"].sum())
         told = part.assign(
             sessions=part["failed_sessions"],
             result_type=part["result_type"].where(part["result_type"] != "", _UNKNOWN),
         )
         bare = int(part["failed"].sum()) - int(part["failed_sessions"].sum())
-        for result, failures in told.groupby("result_type"):
+        for result, failures in told.groupby("result_type", observed=True):
             n = int(failures["sessions"].sum())
             if result == _UNKNOWN:
                 n = max(n, bare)
@@ -55,11 +55,8 @@ def _finding(
     rows = rows[(rows["failed_sessions"] > 0) | (rows["failed"] > 0)]
     first, last = rows["begin"].min().date(), rows["begin"].max().date()
     names = sorted(rows["reporter"].unique())
-    severity: Severity = "warning"
-    if share(n, sessions) >= 10 * look.thresholds.tls_share:
-        severity = "critical"
-    elif result == "sts-policy-fetch-error" and n < look.thresholds.tls_sessions:
-        severity = "info"
+    many = n >= look.thresholds.tls_sessions and share(n, sessions) >= _MANY
+    severity: Severity = "critical" if many else "warning"
     what, action = _MEANING.get(result, (f"{clean(result)}", _ELSE))
     return Finding(
         kind="tls_failures",
