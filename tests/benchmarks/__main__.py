@@ -1,16 +1,17 @@
-"""`make bench`: all benchmarks, or those named: ARGS="folder bucket long_report fuzz"."""
+"""`make bench`: all benchmarks, or those named: ARGS="folder bucket"."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import fuzz, ingest
+from tests.benchmarks import fuzz, ingest, parse
 from tests.benchmarks.measure import machine
 
 BENCHMARKS = {
     "folder": ingest.folder,
     "bucket": ingest.bucket,
     "long_report": ingest.long_report,
+    "parse": parse.run,
     "fuzz": fuzz.run,
 }
 
