@@ -154,6 +154,57 @@ def run(
     raise typer.Exit(PROBLEMS if result.ingest.outcomes["unreadable"] else OK)
 
 
+Format = Annotated[str, typer.Option("--format", "-f", help="table or json.")]
+Now = Annotated[
+    str | None, typer.Option(help="Look as of this time (ISO 8601, UTC); default: the present.")
+]
+Days = Annotated[int, typer.Option(help="Days before that to look at.")]
+Domains = Annotated[
+    list[str] | None, typer.Option("--domain", "-d", help="Only this domain; may be repeated.")
+]
+
+
+@app.command(epilog="Example: dmarckit findings --domain example.com")
+def findings(
+    format_: Format = "table", now: Now = None, days: Days = 7, domain: Domains = None
+) -> None:
+    """What is wrong, what changed, what to do next."""
+    from dmarckit.analysis_command import findings_command
+    from dmarckit.settings import load_settings
+
+    settings = load_settings()
+    raise typer.Exit(
+        findings_command(settings, format_=format_, now=now, days=days, domains=domain or ())
+    )
+
+
+@app.command(epilog="Example: dmarckit senders --days 30 --resolve")
+def senders(
+    format_: Format = "table",
+    now: Now = None,
+    days: Days = 7,
+    domain: Domains = None,
+    resolve: Annotated[
+        bool, typer.Option("--resolve", help="Look up host names in DNS first, and keep them.")
+    ] = False,
+) -> None:
+    """Who sent in the name of which domain, and what became of it."""
+    from dmarckit.analysis_command import senders_command
+    from dmarckit.settings import load_settings
+
+    settings = load_settings()
+    raise typer.Exit(
+        senders_command(
+            settings,
+            format_=format_,
+            now=now,
+            days=days,
+            domains=domain or (),
+            resolve_names=resolve,
+        )
+    )
+
+
 @app.command(epilog="Example: dmarckit schema records")
 def schema(
     tables: Annotated[list[str] | None, typer.Argument(help="Only these.")] = None,
