@@ -1,0 +1,133 @@
+"""Which days are complete: enough of the usual reporters have told of them.
+
+Reports come hours to days after the day they are about. A drop or a silence may only be
+judged on days of which nothing is missing.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dmarckit.facts_frames import Facts
+
+HISTORY = 14
+"""previous days that show who reports usually"""
+LEAST_HISTORY = 7
+"""with fewer previous days of data nobody counts as usual"""
+USUAL = 0.8
+"""share of the previous days on which a usual reporter has reported"""
+ENOUGH = 0.8
+"""share of the usual reporters that must have delivered"""
+SETTLED = timedelta(hours=48)
+"""after the end of a day: whoever reports has reported by then"""
+
+COLUMNS = ("domain", "day", "delivered", "usual", "complete")
+
+
+def complete_days(facts: Facts) -> pd.DataFrame:
+    """One row per domain and day, from the first day with a report to that of `now`.
+
+    Columns: `domain`, `day`, `delivered` (usual reporters that have told of this day),
+    `usual` (reporters seen on at least 80 % of the previous 14 days, or of those since the
+    domain's first report when that is 7 to 13 days ago) and `complete`:
+
+    - the day of `now` never is, since it is not over;
+    - with usual reporters: at least 80 % of them have delivered. Once the day is over for
+      48 hours, a reporter has delivered too if it told of this day for any other domain: it
+      sends nothing about a domain from which it received nothing;
+    - without any: the day is over for 48 hours, and there is a report about it or a later
+      day of this domain, which shows that reports still come in.
+
+    No report, no row.
+    """
+    days = _days(facts)
+    told = _told(facts, days)
+    if told.empty:
+        return _typed([], days[:0], np.zeros((3, 0, 0), dtype="int64"))
+    matrix = told.groupby(["domain", "reporter", "day"]).size().unstack(fill_value=0)
+    seen = matrix.reindex(columns=range(len(days)), fill_value=0).to_numpy() > 0
+    domains, domain_of = np.unique(matrix.index.get_level_values("domain"), return_inverse=True)
+    reporters, reporter_of = np.unique(
+        matrix.index.get_level_values("reporter"), return_inverse=True
+    )
+    elsewhere = _any(seen, reporter_of, len(reporters))[reporter_of]
+    by_domain = _any(seen, domain_of, len(domains))
+    first = by_domain.argmax(axis=1)
+    last = len(days) - 1 - by_domain[:, ::-1].argmax(axis=1)
+    number = np.arange(len(days))
+
+    history = np.minimum(number - first[:, None], HISTORY)
+    usual = _previous(seen) >= USUAL * history[domain_of] - 1e-9
+    usual &= (history >= LEAST_HISTORY)[domain_of]
+    settled = np.array([day + timedelta(days=1) + SETTLED <= facts.now for day in days])
+    delivered = usual & (seen | (elsewhere & settled))
+    counts = _count(usual, domain_of, len(domains))
+    came = _count(delivered, domain_of, len(domains))
+    complete = np.where(
+        counts > 0, came >= ENOUGH * counts - 1e-9, settled & (number <= last[:, None])
+    )
+    complete[:, -1] = False
+    frame = _typed(domains.tolist(), days, np.stack([came, counts, complete.astype("int64")]))
+    since = np.repeat(first, len(days)) <= np.tile(number, len(domains))
+    return frame[since].reset_index(drop=True)
+
+
+def _days(facts: Facts) -> pd.DatetimeIndex:
+    today = pd.Timestamp(facts.now).floor("D")
+    return pd.date_range(facts.start, max(today, pd.Timestamp(facts.start)), freq="D", unit="us")
+
+
+def _told(facts: Facts, days: pd.DatetimeIndex) -> pd.DataFrame:
+    """One row per report and day that it tells of, the day as its place in `days`.
+
+    A report of at most 24 hours tells of the day of its middle.
+    """
+    reports = facts.reports
+    origin, day = days[0], pd.Timedelta(days=1)
+    length = (reports["end"] - reports["begin"]).clip(lower=pd.Timedelta(0))
+    middle = (reports["begin"] + length / 2 - origin) // day
+    short = length <= day
+    first = middle.where(short, (reports["begin"] - origin) // day).clip(lower=0)
+    after = reports["end"] - pd.Timedelta(microseconds=1)
+    last = middle.where(short, (after - origin) // day).clip(upper=len(days) - 1)
+    known = (last >= 0) & (first < len(days)) & (last >= first)
+    rows = reports.loc[known, ["domain", "reporter"]].astype(str)
+    spans = zip(first[known].astype(int), last[known].astype(int), strict=True)
+    each = rows.assign(day=[range(a, b + 1) for a, b in spans]).explode("day")
+    return each.astype({"day": "int64"})
+
+
+def _previous(seen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """On how many of the `HISTORY` days before each day there was a report."""
+    sums = np.cumsum(seen, axis=1, dtype="int64")
+    before = np.pad(sums, ((0, 0), (HISTORY + 1, 0)))[:, : -(HISTORY + 1)]
+    until_yesterday = np.pad(sums, ((0, 0), (1, 0)))[:, :-1]
+    return until_yesterday - before
+
+
+def _count(flags: NDArray[np.bool_], group: NDArray[np.intp], groups: int) -> NDArray[np.int64]:
+    """How many rows of each group have the flag, by column."""
+    found = np.zeros((groups, flags.shape[1]), dtype="int64")
+    np.add.at(found, group, flags)
+    return found
+
+
+def _any(flags: NDArray[np.bool_], group: NDArray[np.intp], groups: int) -> NDArray[np.bool_]:
+    return _count(flags, group, groups) > 0
+
+
+def _typed(domains: list[str], days: pd.DatetimeIndex, numbers: NDArray[np.int64]) -> pd.DataFrame:
+    delivered, usual, complete = (n.reshape(-1) for n in numbers)
+    return pd.DataFrame(
+        {
+            "domain": pd.Series(np.repeat(domains, len(days)), dtype="str"),
+            "day": pd.Series(np.tile(days, len(domains))).astype("datetime64[us, UTC]"),
+            "delivered": delivered,
+            "usual": usual,
+            "complete": complete.astype(bool),
+        }
+    )
