@@ -29,9 +29,6 @@ KINDS = (
 """What a sender can be. ``crm`` takes in other business applications (orders, staff,
 documents), ``ticketing`` issue trackers and alerting."""
 
-UNNAMED_KINDS = frozenset({"hosting", "own", "unknown"})
-"""Kinds that do not say which service handed the message over."""
-
 
 class Sender(NamedTuple):
     """A service or organisation that delivers mail."""
