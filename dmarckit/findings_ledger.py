@@ -25,7 +25,7 @@ Status = Literal["NEW", "WORSE", "SAME", "RESOLVED"]
 _TIMES_MORE, _MORE = 2, 50
 _LAST_RUN = """
     SELECT * FROM findings WHERE run = (
-        SELECT run FROM findings WHERE job = $job AND at < $now ORDER BY at DESC, run LIMIT 1
+        SELECT run FROM findings WHERE job = $job AND "at" < $now ORDER BY "at" DESC, run LIMIT 1
     )
     ORDER BY fingerprint
 """

@@ -50,7 +50,7 @@ def broken_dkim(domain: DomainFacts, look: Look) -> list[Finding]:
     if not recent or recent[0] < look.today - 2 * limits.history_days * DAY:
         return []
     rows = domain.signatures
-    rows = rows[rows["aligned"] & rows["in_inventory"] & (rows["messages"] > 0)]
+    rows = _named(rows[rows["aligned"] & rows["in_inventory"] & (rows["messages"] > 0)])
     before = rows[
         (rows["day"] >= recent[0] - limits.baseline_days * DAY) & (rows["day"] < recent[0])
     ]
@@ -70,6 +70,12 @@ def broken_dkim(domain: DomainFacts, look: Look) -> list[Finding]:
         ):
             broken.append((str(key[0]), str(key[1]), change))
     return [_finding(domain, look, d, s, change, recent) for d, s, change in broken]
+
+
+def _named(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without signatures whose selector a reporter leaves out, where others do name it."""
+    told = rows.loc[rows["selector"] != "", "dkim_domain"]
+    return rows[(rows["selector"] != "") | ~rows["dkim_domain"].isin(set(told))]
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ def _new(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, least
     kind = str(rows["sender_kind"].iloc[0])
     ips = addresses(domain, [sender])
     known = f" ({kind})" if kind not in ("unknown", "") else ""
+    declared = is_declared(domain, sender)
     query = queries.messages(
         domain.name,
         look.window_days,
@@ -88,7 +89,7 @@ def _new(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, least
             f"days: {plural(total(rows), 'message')} {on_days(*span(rows))}, and "
             f"{_WHAT_IT_DOES.get(main, 'its mail fails DMARC')}."
         ),
-        action=_ACT_ON_NEW.get(main, _ACT_ON_OTHER).format(
+        action=_ACT_ON_NEW.get(main, _DECLARED if declared else _ACT_ON_OTHER).format(
             sender=clean(sender), domain=clean(domain.name)
         ),
         evidence=base_evidence(
@@ -106,6 +107,13 @@ def _new(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, least
     )
 
 
+def is_declared(domain: DomainFacts, sender: str) -> bool:
+    """The settings name this sender."""
+    rows = domain.inventory
+    return bool((rows["declared"] & (rows["sender"] == sender)).any())
+
+
+_DECLARED = "Nothing is due: {sender} is declared in dmarckit.toml, and has begun to send."
 _ACT_ON_OTHER = (
     "Mail admin: ask the owners of {domain} whether somebody started to use {sender}. If so, "
     "declare it under [[senders]] in dmarckit.toml; if not, ask who gave it access."
@@ -264,10 +272,11 @@ def _unaligned(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame)
             f"not {author} ({then}; {by_reporters(rows)})."
         ),
         action=(
-            f"Owner of the service: if {name} sends for you, switch on DKIM signing with your own "
-            f"domain there (d={author}; often called domain authentication) and a return path "
-            f"below {author}. DNS admin: publish the CNAME or TXT records that {name} shows. "
-            f"If nobody uses {name}, it is abuse: p=quarantine or p=reject blocks it."
+            f"Owner of {name}: {'' if ours else 'if it sends for you, '}switch on DKIM signing "
+            f"with your own domain there (d={author}; often called domain authentication) and a "
+            f"return path below {author}. DNS admin: publish the CNAME or TXT records that {name} "
+            "shows."
+            + ("" if ours else f" If nobody uses {name}, it is abuse: a stricter policy blocks it.")
         ),
         evidence=base_evidence(rows, query, messages=look.thresholds.unaligned_messages)
         | {

@@ -172,7 +172,7 @@ def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame) -> 
     blocked = total(rows[rows["disposition"].isin(BLOCKED)])
     policy = domain.policy
     hit = _failing_below(domain, look)
-    wanted = with_tags(policy, np="reject", **({} if hit else {"sp": "reject"}))
+    wanted = with_tags(policy, np="reject") if hit else with_tags(policy, sp="reject", np=None)
     level = subdomain_policy(policy)
     query = queries.messages(
         domain.name,
@@ -182,12 +182,12 @@ def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame) -> 
         queries.one_of("lower(header_from)", [name]),
         f"NOT {queries.RELAYED}",
     )
-    careful = (
-        f" sp=reject is not proposed yet, since {plural(hit, 'legitimate message')} from "
-        f"subdomains failed in the last {look.thresholds.ready_days} days."
+    why = (
+        f"np covers names that do not exist, for receivers of RFC 9989; sp=reject would hit "
+        f"{plural(hit, 'message')} from subdomains that may be legitimate"
         if hit
-        else f" No legitimate mail from subdomains failed in the last {look.thresholds.ready_days}"
-        " days, so sp=reject costs nothing."
+        else "sp covers every name below the domain; no legitimate mail from one failed in the "
+        f"last {look.thresholds.ready_days} days"
     )
     return Finding(
         kind="subdomain_exposed",
@@ -204,8 +204,7 @@ def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame) -> 
             f"{total(rows) - blocked:,} delivered (policy for subdomains: {level})."
         ),
         action=(
-            f"DNS admin: change _dmarc.{clean(domain.name)} to: {dns_record(wanted)} — np covers "
-            f"names that do not exist (receivers of RFC 9989), sp all others.{careful} "
+            f"DNS admin: change _dmarc.{clean(domain.name)} to: {dns_record(wanted)} ({why}). "
             f"To go back: {dns_record(policy)}"
         ),
         evidence=base_evidence(rows, query, messages=look.thresholds.subdomain_messages)
