@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 CLASSES = (
     "aligned",
@@ -130,13 +131,13 @@ def classify(
     return pd.Series(found, index=rows.index, name="class", dtype="str")
 
 
-def _is_below(rows: pd.DataFrame) -> pd.Series[bool]:
+def _is_below(rows: pd.DataFrame) -> NDArray[np.bool_]:
     """True where the author domain is a subdomain of the policy's domain."""
-    pairs = rows[["header_from", "domain"]].drop_duplicates().astype(str)
-    below = pairs[[f.endswith(f".{d}") for f, d in zip(*pairs.to_numpy().T, strict=True)]]
-    return pd.MultiIndex.from_frame(rows[["header_from", "domain"]]).isin(
-        pd.MultiIndex.from_frame(below)
-    )
+    pairs = rows["header_from"].astype(str) + "\n." + rows["domain"].astype(str)
+    codes, distinct = pd.factorize(pairs)
+    parts = (pair.partition("\n") for pair in distinct)
+    below = np.array([author.endswith(domain) for author, _, domain in parts], dtype=bool)
+    return below[codes]
 
 
 def in_inventory(rows: pd.DataFrame, inventory: pd.DataFrame) -> pd.Series[bool]:

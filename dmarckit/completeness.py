@@ -88,17 +88,20 @@ def _told(facts: Facts, days: pd.DatetimeIndex) -> pd.DataFrame:
     """
     reports = facts.reports
     origin, day = days[0], pd.Timedelta(days=1)
-    length = (reports["end"] - reports["begin"]).clip(lower=pd.Timedelta(0))
+    length = reports[["begin", "end"]].max(axis=1) - reports["begin"]
     middle = (reports["begin"] + length / 2 - origin) // day
     short = length <= day
     first = middle.where(short, (reports["begin"] - origin) // day).clip(lower=0)
     after = reports["end"] - pd.Timedelta(microseconds=1)
     last = middle.where(short, (after - origin) // day).clip(upper=len(days) - 1)
     known = (last >= 0) & (first < len(days)) & (last >= first)
+    first, last = first[known].astype("int64"), last[known].astype("int64")
     rows = reports.loc[known, ["domain", "reporter"]].astype(str)
-    spans = zip(first[known].astype(int), last[known].astype(int), strict=True)
-    each = rows.assign(day=[range(a, b + 1) for a, b in spans]).explode("day")
-    return each.astype({"day": "int64"})
+    count = (last - first + 1).to_numpy()
+    each = rows.loc[rows.index.repeat(count)]
+    # 0, 1, 2, … within each report
+    step = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    return each.assign(day=np.repeat(first.to_numpy(), count) + step)
 
 
 def _previous(seen: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -106,7 +109,8 @@ def _previous(seen: NDArray[np.bool_]) -> NDArray[np.int64]:
     sums = np.cumsum(seen, axis=1, dtype="int64")
     before = np.pad(sums, ((0, 0), (HISTORY + 1, 0)))[:, : -(HISTORY + 1)]
     until_yesterday = np.pad(sums, ((0, 0), (1, 0)))[:, :-1]
-    return until_yesterday - before
+    difference: NDArray[np.int64] = until_yesterday - before
+    return difference
 
 
 def _count(flags: NDArray[np.bool_], group: NDArray[np.intp], groups: int) -> NDArray[np.int64]:

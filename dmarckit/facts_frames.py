@@ -18,10 +18,11 @@ from typing import Any
 
 import pandas as pd
 
-TEXT, NAME, WHOLE, FLAG = "str", "category", "int64", "bool"
+TEXT: Any = "str"
+NAME, WHOLE, FLAG = "category", "int64", "bool"
 TIME, ANY = "datetime64[us, UTC]", "object"
 
-COLUMNS: Mapping[str, Mapping[str, str]] = {
+COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "messages": {
         "domain": NAME,
         "day": TIME,

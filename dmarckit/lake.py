@@ -131,7 +131,7 @@ class Lake:
         """
         import duckdb
 
-        config = {"autoinstall_known_extensions": "false"}
+        config: dict[str, Any] = {"autoinstall_known_extensions": "false"}
         with contextlib.ExitStack() as stack:
             if memory is not None:
                 spill = stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-"))
