@@ -8,6 +8,7 @@ from datetime import datetime
 
 import pandas as pd
 
+from dmarckit.completeness import complete_days
 from dmarckit.facts import Facts
 from dmarckit.findings import (
     dkim,
@@ -56,14 +57,16 @@ def find(
     days: int = 7,
     thresholds: Thresholds | None = None,
     mute: Iterable[Mute] = (),
-    complete: pd.DataFrame,
+    complete: pd.DataFrame | None = None,
 ) -> list[Finding]:
     """All findings of the last `days` days before `now`, the most urgent first.
 
-    Muted ones (`Mute.until` included) come last, with their reason. Nothing is found in
-    empty facts. The frames are not changed.
+    Muted ones (`Mute.until` included) come last, with their reason. `complete` are the days
+    that drops may be judged on (`complete_days` of the facts, unless given). Nothing is
+    found in empty facts. The frames are not changed.
     """
     look = Look(now, days, thresholds or Thresholds())
+    complete = complete_days(facts) if complete is None else complete
     policies = {
         str(name): quoted_policy(str(name), rows)
         for name, rows in facts.policies.groupby("domain", observed=True)
