@@ -11,6 +11,7 @@ import pandas as pd
 
 from dmarckit import classify, facts_sql
 from dmarckit.facts_frames import typed
+from dmarckit.facts_patterns import with_alignment, with_flags
 from dmarckit.organisation import organisations
 
 Attribute = Callable[[pd.DataFrame], pd.DataFrame]
@@ -87,34 +88,8 @@ class Reduction:
             " FROM (SELECT pattern, unnest(dkim) AS x FROM patterns) GROUP BY ALL"
         )
         patterns = patterns.set_index("pattern").sort_index()
-        author = organisations(patterns["header_from"])
-        theirs = signatures["pattern"].map(author)
-        signatures["aligned"] = organisations(signatures["d"]) == theirs
-        exact = signatures["d"] == signatures["pattern"].map(patterns["header_from"])
-        passed, aligned = signatures["passed"], signatures["aligned"]
-
-        def some(which: pd.Series[Any]) -> pd.Series[Any]:
-            return pd.Series(
-                patterns.index.isin(signatures.loc[which, "pattern"]), index=patterns.index
-            )
-
-        identity = patterns["spf_identity"]
-        any_spf = organisations(patterns["spf_pass"])
-        passes = patterns["spf_pass"].notna()
-        patterns = patterns.assign(
-            dkim_relaxed=some(passed & aligned),
-            dkim_strict=some(passed & exact),
-            spf_relaxed=identity.notna() & (organisations(identity) == author),
-            spf_strict=identity.notna() & (identity == patterns["header_from"]),
-            broken=some(~passed & aligned),
-        )
-        foreign = some(passed & ~aligned) | (passes & (any_spf != author))
-        refused = ~patterns["da"] & ~patterns["sa"]
-        unaccepted = refused & (patterns["dkim_relaxed"] | patterns["spf_relaxed"])
-        patterns = patterns.assign(
-            foreign_pass=foreign | unaccepted,
-            backed=patterns["sa"] & (patterns["spf_relaxed"] | ~patterns["spf_given"]),
-            passing=_tuples(signatures[passed & aligned], patterns.index),
+        signatures = with_alignment(patterns, signatures)
+        patterns = with_flags(patterns, signatures).assign(
             domain_id=self._number("domain", patterns["domain"]),
             author_id=self._number("author", patterns["header_from"]),
             spf_domain_id=self._number("spf_domain", patterns["spf_domain"]),
@@ -142,25 +117,28 @@ class Reduction:
             "SELECT origin, place, sum(messages)::BIGINT AS messages FROM placed GROUP BY ALL"
         )
         keys = {text: _signatures(text) for text in origins["dkim_pass"].unique()}
-        tuples = origins["dkim_pass"].map(keys)
-        sources = pd.DataFrame(
+        said = pd.DataFrame(
             {
-                "source_ip": rows["place"].astype(object).where(rows["place"] != "", None),
-                "header_from": rows["origin"].map(origins["header_from"]),
-                "spf_pass_domain": rows["origin"].map(
-                    origins["spf_pass"].astype(object).where(passes, None)
-                ),
-                "dkim_pass": tuples.reindex(rows["origin"]).to_numpy(object),
-                "messages": rows["messages"],
+                "header_from": origins["header_from"].astype("category"),
+                "spf_pass_domain": origins["spf_pass"].where(passes).astype("category"),
+                "dkim_pass": origins["dkim_pass"].map(keys).astype(object),
             }
         )
-        found = self._attribute(sources)
-        codes, pairs = pd.factorize(
-            pd.MultiIndex.from_frame(found[["sender", "sender_kind"]].astype(str))
-        )
-        senders = pd.DataFrame(list(pairs), columns=["sender", "sender_kind"])
+        sources = said.take(rows["origin"].to_numpy()).reset_index(drop=True)
+        sources.insert(0, "source_ip", rows["place"].where(rows["place"] != ""))
+        found = self._attribute(sources.assign(messages=rows["messages"]))
+        names, name = pd.factorize(found["sender"])
+        kinds, kind = pd.factorize(found["sender_kind"])
+        codes, pairs = pd.factorize(names * np.int64(len(kind)) + kinds)
         self._put("delivered", rows[["origin", "place"]].assign(sender_id=codes.astype("int32")))
-        return senders
+        # a MultiIndex of the pairs would be a tuple for each of millions of rows
+        of_name, of_kind = np.divmod(pairs, max(len(kind), 1))
+        return pd.DataFrame(
+            {
+                "sender": pd.Index(name).astype("str").take(of_name),
+                "sender_kind": pd.Index(kind).astype("str").take(of_kind),
+            }
+        )
 
     def _judge(self, patterns: pd.DataFrame, senders: pd.DataFrame) -> pd.DataFrame:
         """Tables `judges` and `classes` (pattern, judge → class); the inventory."""
@@ -226,14 +204,6 @@ def _signatures(text: str) -> tuple[tuple[str, str], ...]:
         return ()
     pairs = (item.partition("\x1e") for item in text.split("\x1f"))
     return tuple((domain, selector) for domain, _, selector in pairs)
-
-
-def _tuples(signatures: pd.DataFrame, index: pd.Index[Any]) -> pd.Series[Any]:
-    """For each pattern the tuple of its signatures (d, s)."""
-    pairs: dict[int, list[tuple[str, str]]] = {}
-    for pattern, *pair in zip(*(signatures[c] for c in ("pattern", "d", "s")), strict=True):
-        pairs.setdefault(pattern, []).append((pair[0], pair[1]))
-    return pd.Series([tuple(sorted(pairs.get(p, ()))) for p in index], index=index, dtype=object)
 
 
 def _named(frame: pd.DataFrame, domains: pd.Index[Any], senders: pd.DataFrame) -> pd.DataFrame:
