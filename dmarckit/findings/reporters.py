@@ -134,6 +134,7 @@ def _no_mail(facts: Facts, look: Look) -> Finding | None:
     if last - days.iloc[0] < limits.history_days * DAY or hours_since(last, look) <= limit:
         return None
     hours = int(hours_since(last, look))
+    every = max(round(median(gaps) / 24), 1)
     return Finding(
         kind="ingest_broken",
         domain="",
@@ -145,7 +146,7 @@ def _no_mail(facts: Facts, look: Look) -> Finding | None:
         reporters=0,
         summary=(
             f"No report mail has come in for {hours:,} hours (since {minute(last)} UTC); until "
-            f"then it came every {plural(max(round(median(gaps) / 24), 1), 'day')}."
+            f"then it came every {'day' if every == 1 else f'{every} days'}."
         ),
         action=_INGEST.format(what="every domain"),
         evidence={

@@ -35,8 +35,8 @@ def gmail_requirement(domain: DomainFacts, look: Look) -> list[Finding]:
 
 
 def _finding(domain: DomainFacts, look: Look, code: str, rows: pd.DataFrame) -> Finding:
-    kinds = domain.messages.drop_duplicates("sender").set_index("sender")["sender_kind"]
-    service = ~rows["sender"].map(kinds).fillna("unknown").isin(["unknown", "hosting"])
+    known = domain.messages[~domain.messages["sender_kind"].isin(["unknown", "hosting"])]
+    service = rows["sender"].isin(set(known["sender"].unique()))
     inventory = rows["sender"].isin(domain.senders)
     ours = rows[inventory | service]
     least = look.thresholds.requirement_messages
