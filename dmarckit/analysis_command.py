@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import IO, Any
 
 import pandas as pd
 
+from dmarckit.analysis_print import (
+    finding_json,
+    iso,
+    print_findings,
+    print_json,
+    print_senders,
+    print_whatif,
+    whatif_json,
+)
 from dmarckit.errors import SettingsError, one_line
 from dmarckit.facts import Facts, load
-from dmarckit.findings import Finding, find
+from dmarckit.findings import find
 from dmarckit.findings_ledger import Judged, record
 from dmarckit.lake import Lake
-from dmarckit.progress import console
+from dmarckit.models import Policy
 from dmarckit.ptr import dns_lookup, host_names, resolve
 from dmarckit.settings import Settings
-from dmarckit.words import count, percent, plural
+from dmarckit.whatif import whatif
+from dmarckit.words import count, plural
 
 FORMATS = ("table", "json")
 COMMAND_LINE = ""  # the ledger's job of runs by hand
@@ -106,65 +115,10 @@ def findings_command(
         settings, Lake(settings.lake_url), now=at, days=days, domains=domains
     )
     if format_ == "json":
-        _print_json([finding_json(item) for item in judged], out)
+        print_json([finding_json(item) for item in judged], out)
     else:
-        _print_findings(judged, facts, out)
+        print_findings(judged, facts, out)
     return 0
-
-
-def finding_json(judged: Judged) -> dict[str, Any]:
-    """The fields of a finding, its fingerprint, its status, and whether it is muted."""
-    finding = judged.finding
-    return {
-        "kind": finding.kind,
-        "domain": finding.domain,
-        "subject": finding.subject,
-        "severity": finding.severity,
-        "status": judged.status,
-        "messages": finding.messages,
-        "first_day": _iso(finding.first_day),
-        "last_day": _iso(finding.last_day),
-        "reporters": finding.reporters,
-        "summary": finding.summary,
-        "action": finding.action,
-        "evidence": finding.evidence,
-        "fingerprint": finding.fingerprint,
-        "muted": finding.muted,
-        "mute_reason": finding.mute_reason,
-    }
-
-
-def _iso(day: date | None) -> str | None:
-    return day.isoformat() if day else None
-
-
-def _print_json(rows: Sequence[dict[str, Any]], out: IO[str]) -> None:
-    json.dump(rows, out, indent=1, ensure_ascii=True)
-    out.write("\n")
-
-
-def _print_findings(judged: Sequence[Judged], facts: Facts, out: IO[str]) -> None:
-    if facts.reports.empty and not judged:
-        out.write("There is no data: no report covers these days. Run dmarckit ingest first.\n")
-        return
-    shown = [item for item in judged if not item.finding.muted and item.status != "RESOLVED"]
-    muted = [item for item in judged if item.finding.muted]
-    resolved = [item for item in judged if item.status == "RESOLVED"]
-    if not shown:
-        out.write(f"No findings ({plural(len(facts.reports), 'report')} looked at).\n")
-    for item in shown:
-        _print_one(item.finding, f"{item.finding.severity.upper()} {item.status}", out)
-    for item in muted:
-        why = one_line(item.finding.mute_reason)
-        out.write(f"MUTED ({why}) {one_line(item.finding.fingerprint)}\n")
-    for item in resolved:
-        out.write(f"RESOLVED {one_line(item.finding.fingerprint)}\n")
-
-
-def _print_one(finding: Finding, label: str, out: IO[str]) -> None:
-    where = one_line(finding.domain) or "all domains"
-    out.write(f"{label}  {where}  {finding.kind}\n")
-    out.write(f"  {finding.summary}\n  → {finding.action}\n\n")
 
 
 def senders_command(
@@ -191,9 +145,9 @@ def senders_command(
         facts = read_facts(settings, lake, at, days, domains)
     rows = senders_rows(facts, at, days)
     if format_ == "json":
-        _print_json(rows, out)
+        print_json(rows, out)
     else:
-        _print_senders(rows, days, out)
+        print_senders(rows, days, out)
     return 0
 
 
@@ -235,40 +189,68 @@ def senders_rows(facts: Facts, now: datetime, days: int) -> list[dict[str, Any]]
                 ),
                 "ips": int(ips.get((domain, sender), 0)),
                 "classes": {str(name): round(float(n)) for name, n in ordered.items()},
-                "first_day": _iso(part["day"].min().date()),
-                "last_day": _iso(part["day"].max().date()),
+                "first_day": iso(part["day"].min().date()),
+                "last_day": iso(part["day"].max().date()),
             }
         )
     return sorted(found, key=lambda r: (r["domain"], -r["messages"], r["sender"]))
 
 
-def _print_senders(rows: Sequence[dict[str, Any]], days: int, out: IO[str]) -> None:
-    from rich.table import Table
+def whatif_command(
+    settings: Settings,
+    domain: str,
+    policy: str,
+    *,
+    format_: str = "table",
+    now: str | None = None,
+    days: int = 30,
+    out: IO[str] | None = None,
+) -> int:
+    """Print what a policy (``p=reject; sp=none``) would have stopped; exit status 0.
 
-    if not rows:
-        out.write(f"There is no data: nobody sent anything in the last {plural(days, 'day')}.\n")
-        return
-    table = Table(box=None, pad_edge=False)
-    for title in ("domain", "sender", "kind"):
-        table.add_column(title)
-    for title in ("messages", "aligned", "addresses"):
-        table.add_column(title, justify="right")
-    table.add_column("classes")
-    table.add_column("last seen")
-    for row in rows:
-        mark = "" if row["in_inventory"] else " (not in the inventory)"
-        classes = ", ".join(f"{name} {count(n)}" for name, n in row["classes"].items())
-        share = row["aligned_messages"] / row["messages"] if row["messages"] else None
-        table.add_row(
-            one_line(row["domain"], 60),
-            one_line(row["sender"], 60) + mark,
-            one_line(row["kind"]),
-            count(row["messages"]),
-            percent(share),
-            count(row["ips"]),
-            classes,
-            row["last_day"],
-        )
-    screen = console()
-    screen.file = out
-    screen.print(table)
+    Raises SettingsError for a wrong option or policy, LakeError for a lake that cannot be used.
+    """
+    _check(format_, days)
+    out = out or sys.stdout
+    wanted = parse_policy(domain, policy)
+    facts = read_facts(settings, Lake(settings.lake_url), moment(now), days, [domain])
+    result = whatif(facts, domain.rstrip("."), wanted, days)
+    if format_ == "json":
+        print_json(whatif_json(result), out)
+    else:
+        print_whatif(result, days, out)
+    return 0
+
+
+_VALUES = {
+    "p": ("none", "quarantine", "reject"),
+    "sp": ("none", "quarantine", "reject"),
+    "np": ("none", "quarantine", "reject"),
+    "adkim": ("r", "s"),
+    "aspf": ("r", "s"),
+}
+
+
+def parse_policy(domain: str, text: str) -> Policy:
+    """``p=reject; sp=none; adkim=s`` as a policy; a whole DMARC record is fine too.
+
+    Tags that do not decide about messages (rua, fo, t, …) are left out. Raises SettingsError
+    for a value that the tag does not have, and without p.
+
+    >>> parse_policy("example.com", "v=DMARC1; p=reject; rua=mailto:d@example.com").p
+    'reject'
+    """
+    tags: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        name, equals, value = (piece.strip().lower() for piece in part.partition("="))
+        if not equals:
+            raise SettingsError(f"policy {one_line(text)}: {one_line(part)} is not tag=value")
+        if name in _VALUES:
+            if value not in _VALUES[name]:
+                raise SettingsError(
+                    f"policy {one_line(text)}: {name} is {' or '.join(_VALUES[name])}"
+                )
+            tags[name] = value
+    if "p" not in tags:
+        raise SettingsError(f"policy {one_line(text)}: it needs p=none, quarantine or reject")
+    return Policy(domain.lower().rstrip("."), **tags)  # type: ignore[arg-type]
