@@ -1,0 +1,84 @@
+"""The analysis in one call: facts of the lake, findings, and their status.
+
+Commands, jobs and notebooks all come here, so that they say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from dmarckit.facts import Facts, load
+from dmarckit.findings import find
+from dmarckit.findings_ledger import Judged, judge, last_run, record
+from dmarckit.lake import Lake
+from dmarckit.ptr import host_names
+from dmarckit.settings import Settings, load_settings
+
+HISTORY = 90  # days of facts: the inventory and every comparison look back that far
+USUAL_DAYS = 7
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is known at one moment."""
+
+    now: datetime
+    days: int
+    """days before `now` that the findings are about"""
+    facts: Facts
+    findings: list[Judged]
+    """the most urgent first, muted and resolved ones last"""
+
+
+def read_facts(
+    settings: Settings, lake: Lake, now: datetime, days: int, domains: Sequence[str] = ()
+) -> Facts:
+    """Facts of the asked domains, else of those in the settings, else of all.
+
+    Raises LakeError when the lake cannot be read.
+    """
+    chosen = [name.lower().rstrip(".") for name in domains] or list(settings.domain_names)
+    return load(
+        lake,
+        now,
+        max(HISTORY, days + 28),  # a longer window still needs what came before it
+        chosen or None,
+        settings=settings,
+        hosts=host_names(lake),
+    )
+
+
+def analyse(
+    settings: Settings | None = None,
+    lake: Lake | None = None,
+    *,
+    now: datetime | None = None,
+    days: int = USUAL_DAYS,
+    domains: Sequence[str] = (),
+    job: str = "",
+    run: str | None = None,
+    recorded: bool = False,
+) -> Analysis:
+    """Facts and findings as seen at `now`, judged against the last run of the same job.
+
+    Runs are compared with runs of the same job, days and domains only, or a look at one
+    domain would resolve the findings of all others. With `recorded` this run is written to
+    the ledger, and the next is compared with it; `run` names it (a schedule's id), without
+    which the same look at the same moment is the same run.
+    """
+    settings = settings or load_settings()
+    lake = lake or Lake(settings.lake_url)
+    now = now or datetime.now(UTC)
+    facts = read_facts(settings, lake, now, days, domains)
+    found = find(facts, now=now, days=days, mute=settings.mute)
+    scope = job
+    if domains or days != USUAL_DAYS:
+        scope = f"{job} days={days} domains={','.join(sorted(domains))}".strip()
+    if recorded:
+        name = run or f"{scope}@{now.isoformat()}"
+        judged = record(lake, found, run=name, job=scope, now=now)
+    else:
+        judged = judge(found, last_run(lake, scope, now))
+    return Analysis(now, days, facts, judged)
