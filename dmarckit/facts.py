@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "Facts", "empty_facts", "load"]
 
-MEMORY = "1500MB"
-"""what DuckDB may use before it spills to disk; pandas needs about as much beside it"""
+MEMORY = "1000MB"
+"""what DuckDB may use before it spills to disk; pandas needs up to as much again beside it"""
 
 LONGEST = timedelta(days=366)
-"""reports that claim more are cut to their last 366 days"""
+"""reports that claim more are cut to their last 366 days; what begins that long before the
+window is not looked for"""
 
 
 def load(

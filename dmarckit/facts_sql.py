@@ -177,7 +177,9 @@ SELECT domain_id, sender_id, ip, {sum} AS messages,
     min(day) AS first_day, max(day) AS last_day
 FROM placed JOIN delivered USING (origin, place) JOIN days USING (period)
 JOIN said USING (pattern)
-GROUP BY ALL
+GROUP BY ALL;
+
+DROP TABLE placed;
 """
 
 SEEN = """
@@ -260,8 +262,8 @@ SELECT received, from_domain, outcome, error FROM mails
 WHERE received >= {start} AND received < {now} ORDER BY received, key""",
     "tls": """
 SELECT policy_domain, begin, "end", reporter, policy_type,
-    CASE WHEN place = 1 THEN successful ELSE 0 END AS successful,
-    CASE WHEN place = 1 THEN failed ELSE 0 END AS failed,
+    CASE WHEN place = 1 THEN coalesce(successful, 0) ELSE 0 END AS successful,
+    CASE WHEN place = 1 THEN coalesce(failed, 0) ELSE 0 END AS failed,
     kinds[place] AS result_type,
     coalesce(list_sum([x.sessions FOR x IN details IF x.result_type = kinds[place]]), 0)
         AS failed_sessions
