@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import pandas as pd
 
+from dmarckit.analysis import USUAL_DAYS, analyse, read_facts
 from dmarckit.analysis_print import (
     finding_json,
     iso,
@@ -19,18 +20,15 @@ from dmarckit.analysis_print import (
     whatif_json,
 )
 from dmarckit.errors import SettingsError, one_line
-from dmarckit.facts import Facts, load
-from dmarckit.findings import find
-from dmarckit.findings_ledger import Judged, record
+from dmarckit.facts import Facts
 from dmarckit.lake import Lake
 from dmarckit.models import Policy
-from dmarckit.ptr import dns_lookup, host_names, resolve
+from dmarckit.ptr import dns_lookup, resolve
 from dmarckit.settings import Settings
 from dmarckit.whatif import whatif
 from dmarckit.words import count, plural
 
 FORMATS = ("table", "json")
-COMMAND_LINE = ""  # the ledger's job of runs by hand
 
 
 def moment(text: str | None) -> datetime:
@@ -56,51 +54,12 @@ def _check(format_: str, days: int) -> None:
         raise SettingsError(f"--days {days}: it must be at least 1")
 
 
-def read_facts(
-    settings: Settings, lake: Lake, now: datetime, days: int, domains: Sequence[str] = ()
-) -> Facts:
-    """Facts of the asked domains, else of those in the settings, else of all."""
-    chosen = [name.lower().rstrip(".") for name in domains] or list(settings.domain_names)
-    return load(
-        lake,
-        now,
-        max(90, days + 28),  # a longer window still needs what came before it
-        chosen or None,
-        settings=settings,
-        hosts=host_names(lake),
-    )
-
-
-def run_findings(
-    settings: Settings,
-    lake: Lake,
-    *,
-    now: datetime,
-    days: int = 7,
-    domains: Sequence[str] = (),
-    job: str = COMMAND_LINE,
-    run: str | None = None,
-) -> tuple[list[Judged], Facts]:
-    """The findings with their status, recorded in the lake; and the facts behind them.
-
-    Runs are compared with runs of the same job, days and domains only, or a look at one
-    domain would resolve the findings of all others. `run` names the run (a schedule's id);
-    without it, the same look at the same moment is the same run.
-    """
-    facts = read_facts(settings, lake, now, days, domains)
-    scope = job
-    if domains or days != 7:
-        scope = f"{job} days={days} domains={','.join(sorted(domains))}".strip()
-    found = find(facts, now=now, days=days, mute=settings.mute)
-    return record(lake, found, run=run or f"{scope}@{now.isoformat()}", job=scope, now=now), facts
-
-
 def findings_command(
     settings: Settings,
     *,
     format_: str = "table",
     now: str | None = None,
-    days: int = 7,
+    days: int = USUAL_DAYS,
     domains: Sequence[str] = (),
     out: IO[str] | None = None,
 ) -> int:
@@ -111,13 +70,11 @@ def findings_command(
     _check(format_, days)
     out = out or sys.stdout
     at = moment(now)
-    judged, facts = run_findings(
-        settings, Lake(settings.lake_url), now=at, days=days, domains=domains
-    )
+    seen = analyse(settings, now=at, days=days, domains=domains, recorded=True)
     if format_ == "json":
-        print_json([finding_json(item) for item in judged], out)
+        print_json([finding_json(item) for item in seen.findings], out)
     else:
-        print_findings(judged, facts, out)
+        print_findings(seen.findings, seen.facts, out)
     return 0
 
 
@@ -126,7 +83,7 @@ def senders_command(
     *,
     format_: str = "table",
     now: str | None = None,
-    days: int = 7,
+    days: int = USUAL_DAYS,
     domains: Sequence[str] = (),
     resolve_names: bool = False,
     out: IO[str] | None = None,

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dmarckit import facts
-from dmarckit.completeness import complete_days
-from dmarckit.findings import find
-from dmarckit.findings_ledger import record
-from dmarckit.lake import Lake
+from dmarckit import analysis
+from dmarckit.analysis_print import finding_json
 from dmarckit.settings import Settings
 
 
@@ -18,29 +15,14 @@ from dmarckit.settings import Settings
 class Analysis:
     """What the analysis says at one time."""
 
-    messages: list[dict[str, Any]]
-    """day, domain, header_from, sender, class, messages"""
+    messages: list[dict[Any, Any]]
+    """day, domain, header_from, sender, class, messages, …"""
     findings: list[dict[str, Any]]
-    """fields of each finding, with its status"""
+    """the JSON of ``dmarckit findings``"""
 
 
 def analyse(settings: Settings, *, now: datetime, days: int) -> Analysis:
     """Classes and findings at `now`; the findings are recorded, as each run does."""
-    lake = Lake(settings.lake_url)
-    known = facts.load(lake, now, domains=settings.domain_names or None, settings=settings)
-    found = find(known, now=now, days=days, mute=settings.mute, complete=complete_days(known))
-    judged = record(lake, found, run=now.isoformat(), job="", now=now)
-    return Analysis(
-        known.messages.to_dict("records"),
-        [{**as_dict(item.finding), "status": item.status} for item in judged],
-    )
-
-
-def as_dict(finding: Any) -> dict[str, Any]:
-    """What the scenarios compare of a finding."""
-    names = ("kind", "domain", "subject", "severity", "messages", "summary", "action")
-    return {
-        **{name: getattr(finding, name) for name in names},
-        "evidence": dict(finding.evidence),
-        "muted": finding.muted,
-    }
+    seen = analysis.analyse(settings, now=now, days=days, recorded=True)
+    rows = seen.facts.messages.to_dict("records")
+    return Analysis(rows, [finding_json(item) for item in seen.findings])
