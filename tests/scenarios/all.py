@@ -14,6 +14,7 @@ from tests.scenarios.senders import SENDERS
 from tests.scenarios.services import SERVICES
 from tests.scenarios.signatures import SIGNATURES
 from tests.scenarios.successive import SUCCESSIVE
+from tests.scenarios.tricky import TRICKY
 from tests.scenarios.without_dkim import WITHOUT_DKIM
 
 _EACH = (
@@ -28,6 +29,7 @@ _EACH = (
     *COVERAGE,
     *INCOMING,
     *COMBINED,
+    *TRICKY,
     *SUCCESSIVE,
 )
 SCENARIOS: dict[str, Scenario] = {s.name: s for s in _EACH}

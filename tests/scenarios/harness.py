@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from dmarckit.demo.mails import GeneratedMail, mails
 from dmarckit.demo.traffic import GeneratedReport, reports
 from dmarckit.ingest import ingest
 from dmarckit.lake import Lake
+from dmarckit.models import AggregateReport
 from dmarckit.rows import failing_messages, month_of, records_table, report_row, report_uid
 from dmarckit.schemas import MAILS, REPORTS
 from dmarckit.settings import Settings, load_settings
@@ -51,13 +52,13 @@ class Score:
     right: int = 0
     missing: int = 0
     alarms: int = 0
-    messages: int = 0
+    messages: float = 0
     """messages whose class the truth knows"""
     misclassified: float = 0
     mismatches: list[Mismatch] = field(default_factory=list)
 
 
-def play(scenario: Scenario, folder: Path) -> Score:
+def play(scenario: Scenario, folder: Path, seed: int = SEED) -> Score:
     """Run the scenario in an empty folder."""
     settings = load_settings(
         home=str(folder), trust="pass", workers=1, exports="none", **scenario.settings
@@ -69,7 +70,7 @@ def play(scenario: Scenario, folder: Path) -> Score:
         scenario.reporters,
         END - timedelta(scenario.days),
         scenario.days,
-        SEED,
+        seed,
     )
     kept = list(scenario.change(made))
     others = scenario.mails(made)
@@ -216,8 +217,8 @@ def compare_classes(
     first = (look.now - CLASSES_OVER).date()
     classes, senders, untold = Counter[Any](), Counter[Any](), set[Any]()
     for g in made:
-        day = (g.report.begin + (g.report.end - g.report.begin) / 2).date()
-        if day < first:
+        part = _part_since(g.report, first)
+        if not part:
             continue
         domain = str(g.report.policy.domain)
         if scenario.settings.get("domains", [domain]).count(domain) == 0:
@@ -227,9 +228,9 @@ def compare_classes(
             if truth.expected == UNTOLD:
                 untold.add((domain, author))
                 continue
-            classes[domain, author, truth.expected] += truth.messages
+            classes[domain, author, truth.expected] += part * truth.messages
             if truth.sender != "?":
-                senders[domain, truth.sender, truth.expected] += truth.messages
+                senders[domain, truth.sender, truth.expected] += part * truth.messages
     found = Counter[Any]()
     found_senders = Counter[Any]()
     for row in seen.messages:
@@ -242,6 +243,15 @@ def compare_classes(
     if scenario.senders and not untold:
         of_named = {k: n for k, n in found_senders.items() if k[1] in named}
         _differences(score, number, "sender", senders, of_named, set())
+
+
+def _part_since(report: AggregateReport, first: date) -> float:
+    """Share of the report's messages on days from `first` on."""
+    length = report.end - report.begin
+    if length <= timedelta(days=1):
+        return float((report.begin + length / 2).date() >= first)
+    start = datetime.combine(first, time(), UTC)
+    return max(0.0, min(1.0, (report.end - start) / length))
 
 
 def _differences(
@@ -260,6 +270,6 @@ def _differences(
                 number,
                 what,
                 f"{' / '.join(map(str, key))}: {found.get(key, 0):.0f} instead of "
-                f"{want.get(key, 0)} messages",
+                f"{want.get(key, 0):.0f} messages",
             )
         )

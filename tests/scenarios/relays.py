@@ -50,7 +50,7 @@ RELAYS = (
         "a forwarder is all that is left",
         "our own mail ended; what arrives still carries our signature",
         office(until=before_end(6)),
-        forwarded(),
+        forwarded(messages=40),
         expected=[Expect("sender_stopped", "example.com", "alert")],
         absent=["new_sender"],
     ),

@@ -27,7 +27,7 @@ def summary(scores: Iterable[Score]) -> str:
         f"findings   {right} right, {missing} missing, {alarms} false alarms",
         f"           precision {_share(right, right + alarms)}, "
         f"recall {_share(right, right + missing)}",
-        f"classes    {_share(messages - wrong, messages)} of {messages:,} messages right",
+        f"classes    {_share(messages - wrong, messages)} of {messages:,.0f} messages right",
     ]
     return "\n".join(lines)
 
