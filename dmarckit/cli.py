@@ -205,6 +205,22 @@ def senders(
     )
 
 
+@app.command(epilog="Example: dmarckit whatif example.com 'p=reject; sp=quarantine'")
+def whatif(
+    domain: Annotated[str, typer.Argument(help="The domain that would publish the policy.")],
+    policy: Annotated[str, typer.Argument(help="Tags p, sp, np, adkim, aspf.")],
+    format_: Format = "table",
+    now: Now = None,
+    days: Days = 30,
+) -> None:
+    """What a policy would have quarantined or rejected, wanted mail and not."""
+    from dmarckit.analysis_command import whatif_command
+    from dmarckit.settings import load_settings
+
+    settings = load_settings()
+    raise typer.Exit(whatif_command(settings, domain, policy, format_=format_, now=now, days=days))
+
+
 @app.command(epilog="Example: dmarckit schema records")
 def schema(
     tables: Annotated[list[str] | None, typer.Argument(help="Only these.")] = None,

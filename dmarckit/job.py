@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,9 @@ import pandas as pd
 from dmarckit import summary
 from dmarckit.alert_chart import daily_chart
 from dmarckit.alerts import send_alerts
+from dmarckit.analysis import analyse
 from dmarckit.errors import SettingsError
+from dmarckit.findings_ledger import Judged
 from dmarckit.ingest import ingest
 from dmarckit.ingest_commit import IngestResult, Progress
 from dmarckit.lake import Lake
@@ -103,7 +105,11 @@ def publish_and_tell(
     step("Telling Slack" if settings.slack_token else "Writing the Slack messages")
     lake = Lake(settings.lake_url)
     _, untold = send_alerts(settings, lake, now, ingested.run, schedule.alerts, deliver)
-    deliver(_summary(settings, lake, schedule, published, _notes(ingested, untold), now))
+    step("Looking for what is wrong and what changed")
+    analysis = analyse(settings, lake, now=now, job=schedule.name, run=ingested.run, recorded=True)
+    news = finding_lines(analysis.findings)
+    notes = _notes(ingested, untold)
+    deliver(_summary(settings, lake, schedule, published, news, notes, now))
     return result
 
 
@@ -130,6 +136,24 @@ def _delivery(settings: Settings, result: JobResult) -> Callable[[Message], str 
     return deliver
 
 
+def finding_lines(judged: Sequence[Judged]) -> list[str]:
+    """What is new or worse, the most urgent first, each with what to do about it.
+
+    Muted findings are told to nobody. Of steps forward and things worth knowing only the
+    sentence is told: they are on the page.
+    """
+    lines = []
+    for item in judged:
+        if item.status in ("NEW", "WORSE") and not item.finding.muted:
+            finding = item.finding
+            urgent = finding.severity in ("critical", "warning")
+            what_to_do = f" → {finding.action}" if urgent else ""
+            lines.append(
+                f"{finding.severity}, {item.status.lower()}: {finding.summary}{what_to_do}"
+            )
+    return lines
+
+
 def _notes(result: IngestResult, untold: int) -> list[str]:
     """Lines about what needs a person's eye, beside the findings."""
     notes = []
@@ -151,6 +175,7 @@ def _summary(
     lake: Lake,
     schedule: Schedule,
     published: Published,
+    news: list[str],
     notes: list[str],
     now: datetime,
 ) -> Message:
@@ -167,7 +192,7 @@ def _summary(
         lake.reports(domains, window.before.start, window.before.end),
     )
     chart = _chart_link(settings, schedule, records, window, now)
-    return summary_message(headline, window, published.link, chart, notes=notes)
+    return summary_message(headline, window, published.link, chart, news, notes)
 
 
 def _chart_link(

@@ -189,5 +189,16 @@ def test_help_is_quick_because_libraries_wait() -> None:
 
 
 def test_every_command_has_an_example(run: Any) -> None:
-    for command in ("demo", "parse", "ingest", "page", "run", "schema", "lab"):
+    for command in (
+        "demo",
+        "parse",
+        "ingest",
+        "findings",
+        "senders",
+        "whatif",
+        "page",
+        "run",
+        "schema",
+        "lab",
+    ):
         assert f"Example: dmarckit {command}" in run(command, "--help")[1]
