@@ -45,11 +45,14 @@ def policy_changed(domain: DomainFacts, look: Look) -> list[Finding]:
     weaker (lower p, sp or np; t=y or a lower pct without a stricter p): if nobody did that on
     purpose, somebody else may have changed DNS. Else info.
     """
-    quoted = normal(domain.policies.sort_values("begin", kind="stable"))
+    quoted = domain.policies.sort_values("begin", kind="stable")
     quoted = quoted.assign(who=quoted["reporter"].str.casefold())
     before = quoted[quoted["begin"] < look.start].groupby("who").tail(1)
     after = quoted[quoted["begin"] >= look.start].groupby("who").tail(1)
-    both = before.merge(after, on="who", suffixes=("_old", "_new"))
+    tags = ["who", *TAGS]
+    if after.empty or len(before.merge(after[tags], on=tags)) == len(after):
+        return []  # the usual case, found without a look at each tag
+    both = normal(before).merge(normal(after), on="who", suffixes=("_old", "_new"))
     if both.empty:
         return []
     found = []
@@ -97,6 +100,7 @@ def _changed(
     old, new = seen[f"{column}_old"].iloc[-1], seen[f"{column}_new"].iloc[-1]
     weaker = _weaker(seen.iloc[-1], column)
     recent = quoted[(quoted["begin"] >= look.start) & quoted["who"].isin(seen["who"])]
+    recent = normal(recent)
     recent = recent[recent[column] == new]
     first: date = recent["begin"].min().date()
     last: date = recent["begin"].max().date()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 import pandas as pd
@@ -12,78 +11,16 @@ from dmarckit.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.look import DAY, SHOWN, Look, clean, listed
 from dmarckit.findings.model import Finding, Severity
+from dmarckit.findings.rhythm import LONGEST, MONTH, Rhythm, gaps, rhythms
 from dmarckit.findings.statistics import median, share
 from dmarckit.words import count, minute, percent, plural
 
-_MONTH = timedelta(days=30)
 _HOUR = timedelta(hours=1)
-_STEADY = 120.0  # hours; delays that vary more say when a backlog was read, nothing else
-_LONGEST = 1.25  # times the longest gap of the month: weekends without mail are no silence
-
-
-@dataclass(frozen=True)
-class Rhythm:
-    """How one reporter writes about one domain: the last 30 days."""
-
-    domain: str
-    reporter: str
-    """its name as last spelt"""
-    spellings: tuple[str, ...]
-    reports: int
-    last_end: pd.Timestamp
-    limit: float
-    """hours of silence from which it is missed"""
-    silent: bool
-
-
-def rhythms(facts: Facts, look: Look) -> list[Rhythm]:
-    """Reporters with at least 10 reports in 30 days, known for 14 days, by domain.
-
-    Missed after max(72 h, 4 × the median gap between reports), and after 1¼ times the longest
-    gap of the month, so that weekends without mail are no silence. A reporter that is
-    always late gets its usual delay on top.
-    """
-    limits = look.thresholds
-    reports = facts.reports[facts.reports["end"] <= look.now + timedelta(days=1)]
-    found = []
-    name = reports["reporter"].str.casefold().rename("name")
-    for (domain, _), rows in reports.groupby([reports["domain"], name]):
-        month = rows[rows["end"] > look.now - _MONTH]
-        if len(month) < limits.silent_reports:
-            continue
-        if rows["begin"].min() > look.now - timedelta(days=limits.history_days):
-            continue
-        gaps = _gaps(month["end"])
-        limit = _delay(month) + max(
-            limits.silent_hours, limits.silent_gaps * median(gaps), _LONGEST * max(gaps, default=0)
-        )
-        last = month["end"].max()
-        silent = hours_since(last, look) > limit
-        spelt = tuple(str(s) for s in rows.sort_values("end")["reporter"].unique())
-        found.append(Rhythm(str(domain), spelt[-1], spelt, len(month), last, limit, silent))
-    return found
-
-
-def _gaps(times: pd.Series[pd.Timestamp]) -> list[float]:
-    """Hours between times, in order."""
-    return _in_hours(times.drop_duplicates().sort_values().diff())
-
-
-def _in_hours(spans: pd.Series[pd.Timedelta]) -> list[float]:
-    return [float(seconds) / 3600 for seconds in spans.dropna().dt.total_seconds()]
 
 
 def hours_since(time: pd.Timestamp, look: Look) -> float:
     """Hours from then to now."""
     return (look.now - time.to_pydatetime()) / _HOUR
-
-
-def _delay(month: pd.DataFrame) -> float:
-    """Hours that a reporter is usually late beyond a day; 0 when arrival times vary widely."""
-    delays = _in_hours(month["received"] - month["end"])
-    if not delays or max(delays) - min(delays) > _STEADY:
-        return 0.0
-    return max(median(delays) - 24.0, 0.0)
 
 
 def silence(facts: Facts, look: Look) -> list[Finding]:
@@ -129,12 +66,12 @@ def _no_mail(facts: Facts, look: Look) -> Finding | None:
     if len(days) < limits.silent_reports:
         return None
     last = seen.iloc[-1]
-    gaps = _gaps(days)
-    limit = max(limits.no_mail_hours, 2 * median(gaps), _LONGEST * max(gaps))
+    between = gaps(days.astype("datetime64[us, UTC]").astype("int64") / 3.6e9).tolist()
+    limit = max(limits.no_mail_hours, 2 * median(between), LONGEST * max(between))
     if last - days.iloc[0] < limits.history_days * DAY or hours_since(last, look) <= limit:
         return None
     hours = int(hours_since(last, look))
-    every = max(round(median(gaps) / 24), 1)
+    every = max(round(median(between) / 24), 1)
     return Finding(
         kind="ingest_broken",
         domain="",
@@ -267,7 +204,7 @@ def _silent(facts: Facts, look: Look, silent: Sequence[Rhythm]) -> Finding:
             "number": reports,
             "query": queries.reports_of(
                 [(r.domain, spelt) for r in silent for spelt in r.spellings],
-                look.now - _MONTH,
+                look.now - MONTH,
                 look.now,
             ),
         },
