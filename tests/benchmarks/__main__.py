@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import fuzz, ingest, parse
+from tests.benchmarks import analysis, fuzz, ingest, parse
 from tests.benchmarks.measure import machine
 
 BENCHMARKS = {
@@ -12,6 +12,7 @@ BENCHMARKS = {
     "bucket": ingest.bucket,
     "long_report": ingest.long_report,
     "parse": parse.run,
+    "analysis": analysis.run,
     "fuzz": fuzz.run,
 }
 

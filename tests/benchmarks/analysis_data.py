@@ -36,14 +36,15 @@ DECLARED = tuple(
 _REPORTS = f"""
 CREATE TABLE reports_made AS
 SELECT
-    r, 'uid' || r AS report_uid, 'reporter' || (r // {DOMAINS} % {REPORTERS}) || '.example' AS reporter,
-    'dmarc@reporter' || (r // {DOMAINS} % {REPORTERS}) || '.example' AS contact, 'id' || r AS report_id,
+    r, 'uid' || r AS report_uid, 'id' || r AS report_id,
+    'reporter' || (r // {DOMAINS} % {REPORTERS}) || '.example' AS reporter,
+    'dmarc@' || reporter AS contact,
     $start + to_days((r // {DOMAINS * REPORTERS})::INTEGER) AS begin, begin + to_days(1) AS "end",
     'brand' || (r % {DOMAINS}) || '.example' AS domain,
     ['none', 'quarantine', 'reject'][1 + r % 3] AS p, 100 AS pct, 'r' AS adkim, 'r' AS aspf,
     'mail' || r AS mail_key, strftime(begin, '%Y-%m') AS month
 FROM range({DOMAINS * DAYS * REPORTERS}) AS made(r)
-"""  # noqa: S608
+"""
 
 _RECORDS = f"""
 WITH numbered AS (
@@ -64,7 +65,8 @@ SELECT report_uid, i - ceil(r * $records / {DOMAINS * DAYS * REPORTERS})::BIGINT
         WHEN 'service' THEN format('2001:db8:{{:x}}::{{:x}}', 16 + service, h // 11 % 900)
         WHEN 'forwarder' THEN format('2001:db8:1{{:03x}}::{{:x}}', h // 11 % 60, h // 13 % 9)
         WHEN 'list' THEN '203.0.113.' || (1 + h % 40)
-        ELSE format('2001:db8:{{:x}}:{{:x}}::{{:x}}', 8192 + h // 11 % 3000, h // 17 % 16, h // 19 % 40)
+        ELSE format('2001:db8:{{:x}}:{{:x}}::{{:x}}',
+            8192 + h // 11 % 3000, h // 17 % 16, h // 19 % 40)
     END AS source_ip,
     1 + CASE flow WHEN 'own' THEN h // 23 % 60 WHEN 'service' THEN h // 23 % 25 ELSE h // 23 % 4 END
         AS messages,
@@ -97,7 +99,7 @@ SELECT report_uid, i - ceil(r * $records / {DOMAINS * DAYS * REPORTERS})::BIGINT
        'human_result': NULL}}] AS spf,
     month
 FROM flows JOIN reports_made USING (r) WHERE month = $month
-"""  # noqa: S608
+"""
 
 
 def fill(home: Path, records: int) -> Lake:
@@ -116,9 +118,10 @@ def fill(home: Path, records: int) -> Lake:
         ).fetchall()
         for month, first, after in months:
             lake.write.append_stream(
-                "records", month, month, lambda m=month, a=first, z=after: _batches(
-                    connection, records, m, a, z
-                )
+                "records",
+                month,
+                month,
+                lambda m=month, a=first, z=after: _batches(connection, records, m, a, z),
             )
     return lake
 
@@ -132,13 +135,16 @@ def _batches(
     for begin in range(max(start, 0), min(stop, records), step):
         values = {"records": records, "first": begin, "month": month}
         values["after"] = min(begin + step, stop, records)
-        yield from _as(connection.sql(_RECORDS, params=values).to_arrow_table(), "records").to_batches()
+        yield from _as(
+            connection.sql(_RECORDS, params=values).to_arrow_table(), "records"
+        ).to_batches()
 
 
 def _as(table: pa.Table, name: str) -> pa.Table:
     schema = TABLES[name].schema
     columns = [
-        table.column(f.name).cast(f.type) if f.name in table.column_names
+        table.column(f.name).cast(f.type)
+        if f.name in table.column_names
         else pa.nulls(table.num_rows, f.type)
         for f in schema
     ]

@@ -1,0 +1,64 @@
+"""How long classes and findings take: 1 and 10 million records, in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.benchmarks.analysis_data import DAYS, DECLARED, DOMAINS, END, fill
+from tests.benchmarks.measure import HERE, table
+
+SIZES = (1_000_000, 10_000_000)
+
+
+def run() -> None:
+    """Facts with classes, and all findings, of 200 domains over 90 days."""
+    rows = []
+    for records in SIZES:
+        home = HERE / f"analysis-{records}"
+        if not home.exists():
+            fill(home, records)
+        command = [sys.executable, "-m", "tests.benchmarks.analysis", str(home)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        took = json.loads(done.stdout)
+        rows.append(
+            [
+                f"{records:,}",
+                f"{took['facts']:.1f}",
+                f"{took['findings']:.1f}",
+                f"{took['facts'] + took['findings']:.1f}",
+                f"{took['peak'] / 1e9:.2f}",
+                f"{took['found']:,}",
+            ]
+        )
+    columns = ["records", "classes, s", "findings, s", "together, s", "peak memory, GB", "findings"]
+    table(f"analysis of {DOMAINS} domains over {DAYS} days", columns, rows)
+
+
+def main() -> None:
+    """The measured process: prints seconds and bytes as JSON."""
+    from dmarckit.facts import load
+    from dmarckit.findings import find
+    from dmarckit.lake import Lake
+    from dmarckit.settings import Settings
+
+    lake, settings = Lake(str(Path(sys.argv[1]) / "lake")), Settings(senders=DECLARED)
+    started = time.monotonic()
+    facts = load(lake, END, days=DAYS, settings=settings)
+    loaded = time.monotonic()
+    found = find(facts, now=END, days=7)
+    took = {
+        "facts": loaded - started,
+        "findings": time.monotonic() - loaded,
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "found": len(found),
+    }
+    print(json.dumps(took))
+
+
+if __name__ == "__main__":
+    main()
