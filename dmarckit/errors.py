@@ -9,6 +9,7 @@
     │   ├── NotAReport       they hold something else
     │   └── LimitExceeded    they would take more memory, disk or time than allowed
     ├── PageError            a notebook failed, or its page could not be made
+    │   └── NotebookFailed   a cell raised or hung; the executed notebook is kept
     ├── SlackError           Slack refused a message, or could not be reached
     │   └── SlackUnavailable it is down, busy or out of reach: the same message may pass later
     └── MissingExtra         an optional library is not installed
@@ -56,6 +57,17 @@ class LimitExceeded(UnreadableReport):
 
 class PageError(DmarckitError):
     """A notebook failed, or its page could not be made."""
+
+
+class NotebookFailed(PageError):
+    """A cell raised or hung, or the kernel died."""
+
+    def __init__(self, reason: str, kept: str) -> None:
+        super().__init__(f"{reason} (kept: {kept})")
+        self.reason = reason
+        """what happened, in one line"""
+        self.kept = kept
+        """where the executed notebook with its traceback is"""
 
 
 class SlackError(DmarckitError):

@@ -7,10 +7,11 @@ import gzip
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,16 +19,13 @@ from typing import Any
 
 import nbformat
 import papermill
-import zmq
-from ipykernel.kernelspec import get_kernel_dict
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
-from traitlets import default
 
-from dmarckit.errors import PageError, one_line
+from dmarckit.errors import NotebookFailed, PageError, one_line
+from dmarckit.kernel import own_kernel
 from dmarckit.page_index import INDEX, index_page
+from dmarckit.redact import redacted, secrets_in
 from dmarckit.render import render, title_of
 from dmarckit.storage import Storage
 
@@ -75,13 +73,15 @@ def build_page(
     config: str | None = None,
     timeout: int = 600,
     now: datetime | None = None,
+    secrets: Collection[str] = (),
 ) -> Page:
     """Run a notebook with this environment's Python and make its page.
 
     `config` is the settings file for the run (``DMARCKIT_CONFIG``), `timeout` the seconds a
     cell may take, `now` the time to print on the page and to name it by (the current one).
-    Raises PageError: an unknown parameter, or a cell that raised; then the executed notebook
-    is kept in a temporary folder that the message names.
+    `secrets`, and those of the environment, are struck out of all that cells show.
+    Raises PageError for an unknown parameter, NotebookFailed for a cell that raised; then
+    the executed notebook is kept in a temporary folder that the message names.
     """
     built = now or datetime.now(UTC)
     source = _read(notebook)
@@ -95,12 +95,21 @@ def build_page(
     except BaseException:
         shutil.rmtree(folder)
         raise
-    executed = _execute(source, given, target, config=config, timeout=timeout)
+    hidden = {*secrets, *secrets_in(os.environ)}
+    executed = _execute(source, given, target, hidden, config=config, timeout=timeout)
     shutil.rmtree(folder)
-    page = render(executed, name=notebook.stem, parameters=_values(given, known), built=built)
+    shown = redacted(given, hidden)
+    key = page_key(notebook.stem, _unusual(shown, known), built.date())
+    page = render(
+        executed,
+        name=notebook.stem,
+        parameters=_values(shown, known),
+        built=built,
+        index="../" * key.count("/") + INDEX,
+    )
     return Page(
         notebook=notebook.stem,
-        key=page_key(notebook.stem, _unusual(given, known), built.date()),
+        key=key,
         title=title_of(executed, notebook.stem),
         html=page,
         executed=executed,
@@ -109,17 +118,23 @@ def build_page(
 
 
 def page_key(notebook: str, parameters: Mapping[str, Any], day: date) -> str:
-    """``overview/2026-11-24.html``; with parameters also their values and a hash of them.
+    """``overview/2026-11-24.html``; a `domain` is a folder; of other parameters also the
+    values and a hash of them.
 
     >>> page_key("overview", {"days": 7}, date(2026, 11, 24))
     'overview/2026-11-24.days-7.9789fa86.html'
+    >>> page_key("domain", {"domain": "example.com"}, date(2026, 11, 24))
+    'domain/example.com/2026-11-24.html'
     """
-    name = _slug(notebook) or "page"
-    if not parameters:
-        return f"{name}/{day:%Y-%m-%d}.html"
-    text = json.dumps(dict(parameters), sort_keys=True, default=str)
-    words = ".".join(_slug(f"{key} {value}") for key, value in sorted(parameters.items()))[:60]
-    return f"{name}/{day:%Y-%m-%d}.{words}.{hashlib.sha256(text.encode()).hexdigest()[:8]}.html"
+    rest = dict(parameters)
+    folder = _slug(notebook) or "page"
+    if domain := rest.pop("domain", None):
+        folder += f"/{_folder(str(domain))}"
+    if not rest:
+        return f"{folder}/{day:%Y-%m-%d}.html"
+    words = ".".join(_slug(f"{key} {value}") for key, value in sorted(rest.items()))[:60]
+    text = json.dumps(rest, sort_keys=True, default=str)
+    return f"{folder}/{day:%Y-%m-%d}.{words}.{_short_hash(text)}.html"
 
 
 def _slug(text: str) -> str:
@@ -127,14 +142,31 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")
 
 
+def _folder(domain: str) -> str:
+    """A domain as it is, or what can be kept of another text, with a hash of it."""
+    if re.fullmatch(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){1,9}", domain):
+        return domain
+    return f"{_slug(domain)[:60]}-{_short_hash(domain)}".lstrip("-")
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
 def publish(page: Page, storage: Storage) -> str:
     """Store the page, then the index of all pages beside it; the page's key."""
-    _store(storage, page.key, page.html)
-    _store(storage, INDEX, index_page(storage.list()))
+    store_page(storage, page.key, page.html)
+    store_index(storage)
     return page.key
 
 
-def _store(storage: Storage, key: str, page: bytes) -> None:
+def store_index(storage: Storage) -> None:
+    """The index of all pages, as they are in the storage now."""
+    store_page(storage, INDEX, index_page(storage.list()))
+
+
+def store_page(storage: Storage, key: str, page: bytes) -> None:
+    """One page, compressed where readers understand that."""
     if storage.compresses:
         packed = gzip.compress(page, compresslevel=6, mtime=0)
         storage.put(key, packed, content_type=CONTENT_TYPE, content_encoding="gzip")
@@ -199,12 +231,12 @@ def _execute(
     notebook: nbformat.NotebookNode,
     parameters: Mapping[str, Any],
     target: Path,
+    secrets: Collection[str],
     *,
     config: str | None,
     timeout: int,
 ) -> nbformat.NotebookNode:
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    failed = f"notebook {target.stem} failed"
     try:
         executed: nbformat.NotebookNode = papermill.execute_notebook(
             notebook,
@@ -214,47 +246,27 @@ def _execute(
             language="python",
             progress_bar=False,
             execution_timeout=timeout,
-            kernel_manager_class=_own_kernel(target.parent, config),
+            kernel_manager_class=own_kernel(target.parent, config),
         )
-        return executed
+        clean: nbformat.NotebookNode = redacted(executed, secrets)
+        return clean
     except PapermillExecutionError as error:
         reason = f"{error.ename}: {(str(error.evalue).strip() or '-').splitlines()[-1]}"
-        where = f"{failed} in cell [{error.exec_count}]"
-        raise PageError(f"{where}: {one_line(reason, 400)} (kept: {target})") from error
-    except CellTimeoutError as error:
-        text = f"{failed}: a cell took longer than {timeout} s (kept: {target})"
-        raise PageError(text) from error
+        text = f" in cell [{error.exec_count}]: {redacted(reason, secrets)}"
+    except CellTimeoutError:
+        text = f": a cell took longer than {timeout} s"
     except (DeadKernelError, RuntimeError) as error:
-        reason = one_line(str(error).strip() or type(error).__name__, 400)
-        raise PageError(f"{failed}: {reason} (kept: {target})") from error
+        text = f": {redacted(str(error).strip(), secrets) or type(error).__name__}"
+    # not raised from the library's error: its text holds the cell and what the cell said
+    raise NotebookFailed(
+        f"notebook {target.stem} failed{one_line(text, 400)}", _kept(target, secrets)
+    )
 
 
-def _own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
-    """Kernels of the Python that runs dmarckit, whatever else is installed as ``python3``."""
-    about = get_kernel_dict()
-    environment = {
-        "PLOTLY_RENDERER": "plotly_mimetype",
-        # neither the user's start-up files nor a history shared with other kernels
-        "IPYTHONDIR": str(folder / ".ipython"),
-    }
-    if config:
-        environment["DMARCKIT_CONFIG"] = config
-    spec = KernelSpec(**about | {"env": environment})
-
-    class OwnSpecs(KernelSpecManager):
-        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-            return spec
-
-    class OwnKernel(AsyncKernelManager):
-        @default("transport_encryption")
-        def _encrypt(self) -> str:
-            return "auto" if zmq.has("curve") else "disabled"
-
-        @default("kernel_spec_manager")
-        def _own_specs(self) -> KernelSpecManager:
-            return OwnSpecs()
-
-    return OwnKernel
+def _kept(target: Path, secrets: Collection[str]) -> str:
+    """What papermill has written of the failed run, without the secrets."""
+    nbformat.write(redacted(_read(target), secrets), target)  # type: ignore[no-untyped-call]
+    return str(target)
 
 
 def _stderr_lines(notebook: nbformat.NotebookNode) -> tuple[str, ...]:

@@ -47,10 +47,12 @@ def render(
     name: str,
     parameters: Mapping[str, tuple[Any, str]],
     built: datetime,
+    index: str = "../index.html",
 ) -> bytes:
     """The page of an executed notebook, UTF-8.
 
-    `parameters`: name → (value, help), for the footer. The same input gives the same bytes.
+    `parameters`: name → (value, help), for the footer; `index`: where the list of all pages
+    is, seen from this one. The same input gives the same bytes.
     """
     sections = _sections(notebook)
     charts = [p for s in sections for p in s.parts if p["kind"] == "figure"]
@@ -69,7 +71,8 @@ def render(
         "parameters": [(key, repr(value), text) for key, (value, text) in parameters.items()],
         "versions": versions(),
         "built": built,
-        "scripts": [_hash(script) for script in scripts],
+        "index": index,
+        "scripts": [script_hash(script) for script in scripts],
     }
     page, _ = exporter.from_notebook_node(notebook, resources={"page": resources})
     # not template variables: 5 MB of script need neither escaping nor copying by Jinja
@@ -101,16 +104,16 @@ def script_json(value: object) -> str:
 def _scripts(has_charts: bool) -> tuple[str, ...]:
     """The only scripts of a page; plotly.js comes only with a chart."""
     folder = TEMPLATES / "dmarckit"
-    tables = (folder / "tables.js").read_text(encoding="utf-8")
+    parts = [(folder / name).read_text(encoding="utf-8") for name in ("tables.js", "copy.js")]
     if not has_charts:
-        return (tables,)
+        return ("".join(parts),)
     charts = (folder / "charts.js").read_text(encoding="utf-8")
-    own = f"const DARK = {script_json(DARK)};\n{charts}{tables}"
+    own = f"const DARK = {script_json(DARK)};\n{charts}{''.join(parts)}"
     return get_plotlyjs().replace("\r\n", "\n"), own
 
 
 @cache
-def _hash(script: str) -> str:
+def script_hash(script: str) -> str:
     """What allows exactly this script in the page's Content-Security-Policy, and no other."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 

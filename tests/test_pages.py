@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -160,11 +161,20 @@ def test_finding_a_notebook(tmp_path: Path) -> None:
 
 
 def test_keys_are_safe_in_addresses() -> None:
-    key = page_key("Übersicht 1", {"domain": "../../etc?x#y", "z": "<a>"}, date(2026, 11, 24))
-    assert key.startswith("bersicht-1/2026-11-24.domain-etc-x-y.z-a.")
-    assert page_key("a", {"d": "x"}, date(2026, 1, 1)) != page_key(
-        "a", {"d": "X"}, date(2026, 1, 1)
-    )
+    day = date(2026, 11, 24)
+    key = page_key("Übersicht 1", {"domain": "../../etc?x#y", "z": "<a>"}, day)
+    assert key.startswith("bersicht-1/etc-x-y-c62af93a/2026-11-24.z-a.")
+    for parameter in ("d", "domain"):
+        assert page_key("a", {parameter: "x.example"}, day) != page_key(
+            "a", {parameter: "X.example"}, day
+        )
+
+
+@pytest.mark.parametrize("domain", ["..", "a..b", "a/b", "-", "Example.com", "\udcff", "x" * 300])
+def test_a_domain_that_is_none_gets_a_safe_folder(domain: str) -> None:
+    folder = page_key("domain", {"domain": domain}, date(2026, 11, 24)).split("/")[1]
+    assert re.fullmatch(r"[a-z0-9-]*[0-9a-f]{8}", folder)
+    assert len(folder) < 80
 
 
 def page(key: str = "overview/2026-11-24.html") -> Page:
@@ -204,7 +214,14 @@ def test_publishing_compressed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["index.html", "overview/x.html", "a/b/2026-11-24.html", "<b>/2026-11-24.html", "x.png"],
+    [
+        "index.html",
+        "overview/x.html",
+        "a/b/c/2026-11-24.html",
+        "a/b</2026-11-24.html",
+        "<b>/2026-11-24.html",
+        "x.png",
+    ],
 )
 def test_the_index_lists_only_pages(key: str) -> None:
     stored = StoredObject(key, "e", 1, NOW)

@@ -1,0 +1,84 @@
+"""A notebook run with an installation's settings, its page stored; of a failed run, why."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dmarckit.errors import NotebookFailed, StorageError
+from dmarckit.pages import Page, build_page, find_notebook, page_key, store_index, store_page
+from dmarckit.redact import secrets_of
+from dmarckit.settings import CONFIG_VARIABLE, Settings
+from dmarckit.storage import Storage, open_storage
+
+FAILED = "failed"
+NOTEBOOK_TYPE = "application/x-ipynb+json"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A page that is stored, and how to open it."""
+
+    page: Page
+    key: str
+    link: str
+
+
+def publish_notebook(
+    settings: Settings, notebook: str, parameters: Mapping[str, Any], now: datetime | None = None
+) -> Published:
+    """Run a notebook with these settings, store its page and the new index.
+
+    Raises what `store_notebook` raises; the page of an earlier run stays as it was.
+    """
+    published = store_notebook(settings, notebook, parameters, now)
+    store_index(open_storage(settings.pages_url))
+    return published
+
+
+def store_notebook(
+    settings: Settings, notebook: str, parameters: Mapping[str, Any], now: datetime | None = None
+) -> Published:
+    """`publish_notebook` without the index, for many pages at once.
+
+    Raises PageError. When a cell raised it is NotebookFailed, and the executed notebook
+    with the traceback, without secrets, is kept below ``failed/`` beside the pages.
+    """
+    now = now or datetime.now(UTC)
+    storage = open_storage(settings.pages_url, settings.presign_keys())
+    try:
+        page = build_page(
+            find_notebook(notebook),
+            parameters,
+            config=os.environ.get(CONFIG_VARIABLE),
+            now=now,
+            secrets=secrets_of(settings),
+        )
+    except NotebookFailed as error:
+        key = f"{FAILED}/{page_key(Path(notebook).stem, parameters, now.date())}"
+        raise _kept_in(storage, key.removesuffix(".html") + ".ipynb", error) from error
+    store_page(storage, page.key, page.html)
+    return Published(page, page.key, link_to(settings, storage, page.key))
+
+
+def link_to(settings: Settings, storage: Storage, key: str) -> str:
+    """The address that opens a stored page."""
+    if settings.page_base_url:
+        return f"{settings.page_base_url.rstrip('/')}/{key}"
+    return storage.link(key, settings.presign_expires)
+
+
+def _kept_in(storage: Storage, key: str, error: NotebookFailed) -> NotebookFailed:
+    """The error with the notebook in the storage; where that fails, it stays where it is."""
+    with contextlib.suppress(StorageError):
+        kept = Path(error.kept)
+        storage.put(key, kept.read_bytes(), content_type=NOTEBOOK_TYPE)
+        shutil.rmtree(kept.parent)
+        return NotebookFailed(error.reason, f"{storage.url.rstrip('/')}/{key}")
+    return error
