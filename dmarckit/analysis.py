@@ -72,7 +72,7 @@ def analyse(
     lake = lake or Lake(settings.lake_url)
     now = now or datetime.now(UTC)
     facts = read_facts(settings, lake, now, days, domains)
-    found = find(facts, now=now, days=days, mute=settings.mute)
+    found = find(facts, now=now, days=days, thresholds=settings.thresholds, mute=settings.mute)
     scope = job
     if domains or days != USUAL_DAYS:
         scope = f"{job} days={days} domains={','.join(sorted(domains))}".strip()

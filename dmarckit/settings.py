@@ -35,6 +35,7 @@ from pydantic_settings import (
 
 from dmarckit.errors import SettingsError, one_line
 from dmarckit.models import Limits
+from dmarckit.thresholds import Thresholds
 
 PREFIX = "DMARCKIT_"
 CONFIG_VARIABLE = "DMARCKIT_CONFIG"
@@ -122,6 +123,7 @@ class Settings(BaseSettings):
     language: Literal["en", "ja"] = "en"
     workers: int = Field(0, ge=0, le=256, description="processes that read mails; 0: one a core")
     limits: Limits = Limits()
+    thresholds: Thresholds = Thresholds()
 
     @field_validator("domains", mode="before")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from dmarckit.facts import COLUMNS, Facts
 from dmarckit.findings import Thresholds, find
-from dmarckit.settings import Mute
+from dmarckit.settings import Mute, load_settings
 from tests.finding_facts import (
     FOUR,
     MESSAGES,
@@ -166,7 +166,9 @@ def test_a_muted_finding_is_shown_last_until_its_day(until: date, muted: bool) -
 
 def test_thresholds_may_be_set() -> None:
     some = facts(messages=messages() + messages([1], **UNALIGNED))
-    assert not found(some, "unaligned_sender", thresholds=Thresholds(unaligned_messages=81))
+    high = load_settings(thresholds={"unaligned_messages": 81}).thresholds
+    assert not found(some, "unaligned_sender", thresholds=high)
+    assert high == replace(Thresholds(), unaligned_messages=81)
 
 
 @pytest.mark.parametrize("days", [1, 7, 400])
@@ -217,3 +219,14 @@ def test_outside_names_cannot_steer_a_terminal_or_a_query() -> None:
     assert "\n" not in shown
     assert finding.subject == nasty
     assert MESSAGES["domain"] in finding.summary
+
+
+def test_a_report_that_claims_a_year_is_no_history() -> None:
+    year = reported([1], ["Liar"])[0] | {"begin": day(365)}
+    young = range(1, 6)
+    some = facts(
+        messages=messages(young) + messages([1, 2], **{**STRANGER, "messages": 90}),
+        reports=[year, *reported(young)],
+        policies=policies(young),
+    )
+    assert [f.kind for f in find(some, now=NOW)] == []

@@ -151,3 +151,10 @@ def test_an_unaligned_service_of_ours_that_is_blocked_is_critical() -> None:
 def test_nine_unaligned_messages_are_none() -> None:
     few = messages([1], messages=3, reporters=FOUR[:3], **UNALIGNED)
     assert not found(facts(messages=messages() + few), "unaligned_sender")
+
+
+def test_a_mailing_list_has_nothing_to_set_up() -> None:
+    lists = {**UNALIGNED, "sender": "Listhost", "sender_kind": "mailing list"}
+    finding = only(facts(messages=messages() + messages([1, 2], **lists)), "unaligned_sender")
+    assert finding.severity == "info"
+    assert finding.action.startswith("Nothing is due: Listhost relays mail")

@@ -21,17 +21,19 @@ from dmarckit.findings import (
     spf,
     spoofing,
     tls,
+    unaligned,
 )
 from dmarckit.findings.look import DomainFacts, Look, by_domain
-from dmarckit.findings.model import SEVERITIES, Finding, Severity, Thresholds
+from dmarckit.findings.model import SEVERITIES, Finding, Severity
 from dmarckit.findings.record import quoted_policy
 from dmarckit.settings import Mute
+from dmarckit.thresholds import Thresholds
 
 __all__ = ["SEVERITIES", "Finding", "Severity", "Thresholds", "find"]
 
 _OF_A_DOMAIN: Sequence[Callable[[DomainFacts, Look], list[Finding]]] = (
     dkim.broken_dkim,
-    senders.unaligned_sender,
+    unaligned.unaligned_sender,
     senders.new_sender,
     senders.sender_stopped,
     spf.spf_errors,

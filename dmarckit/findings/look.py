@@ -12,8 +12,8 @@ import pandas as pd
 from dmarckit.errors import one_line
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.model import Thresholds
 from dmarckit.models import Policy
+from dmarckit.thresholds import Thresholds
 from dmarckit.words import plural
 
 DAY = timedelta(days=1)
@@ -133,9 +133,9 @@ def _split(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _first_day(reports: pd.DataFrame, messages: pd.DataFrame) -> pd.Timestamp | None:
-    firsts = [reports["begin"].min(), messages["day"].min()]
-    known = [pd.Timestamp(first).floor("D") for first in firsts if not pd.isna(first)]
-    return min(known) if known else None
+    """By the ends of reports: one that claims to cover a year is no year of history."""
+    first = messages["day"].min() if reports.empty else reports["end"].min() - DAY
+    return None if pd.isna(first) else pd.Timestamp(first).floor("D")
 
 
 def clean(name: object, limit: int = 80) -> str:

@@ -22,10 +22,11 @@ from dmarckit.findings.look import (
     strangers,
     total,
 )
-from dmarckit.findings.model import Finding, Thresholds
+from dmarckit.findings.model import Finding
 from dmarckit.findings.record import dns_record, next_step, normal, tags_of
 from dmarckit.findings.statistics import share, wilson_upper
 from dmarckit.models import Policy
+from dmarckit.thresholds import Thresholds
 from dmarckit.words import percent, plural
 
 _LEGITIMATE_FAILS = ("broken_dkim", "unaligned_sender")

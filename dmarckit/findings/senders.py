@@ -1,4 +1,4 @@
-"""Senders that came, went, or send in the domain's name without its authentication."""
+"""Senders that came or went."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pandas as pd
 
 from dmarckit.findings import queries
 from dmarckit.findings.look import (
-    BLOCKED,
     DAY,
     SHOWN,
     SPOOFED,
@@ -14,13 +13,11 @@ from dmarckit.findings.look import (
     Look,
     addresses,
     base_evidence,
-    by_reporters,
     clean,
     counts,
     listed,
     of_senders,
     on_days,
-    own_signers,
     reporters,
     span,
     strangers,
@@ -28,7 +25,7 @@ from dmarckit.findings.look import (
 )
 from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.statistics import median
-from dmarckit.words import percent, plural
+from dmarckit.words import plural
 
 _WHAT_IT_DOES = {
     "aligned": "it passes DMARC by DKIM and SPF",
@@ -218,73 +215,3 @@ def _selectors(domain: DomainFacts, sender: str) -> str:
     owned = domain.inventory.loc[domain.inventory["sender"] == sender, "owns"]
     names = [f"{s}._domainkey.{d}" for pairs in owned for d, s in pairs]
     return f" ({listed(sorted(names))})" if names else ""
-
-
-def unaligned_sender(domain: DomainFacts, look: Look) -> list[Finding]:
-    """Known services whose mail proves their own domain, but not the author's.
-
-    warning: either it is the company's mail, and somebody must set up its authentication
-    before (or because) the policy blocks it; or it is not, and somebody must say so.
-    critical when a sender of the inventory is being blocked.
-    """
-    window = look.window(domain.messages)
-    mine = window[window["class"] == "unaligned_sender"]
-    found = []
-    for sender, rows in mine.groupby("sender", observed=True):
-        if total(rows) >= look.thresholds.unaligned_messages:
-            found.append(_unaligned(domain, look, str(sender), rows))
-    return found
-
-
-def _unaligned(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame) -> Finding:
-    blocked = total(rows[rows["disposition"].isin(BLOCKED)])
-    ours = bool(rows["in_inventory"].any())
-    least = look.thresholds.unaligned_messages
-    severity: Severity = "critical" if ours and blocked >= least else "warning"
-    spf = look.window(domain.spf)
-    spf = spf[(spf["sender"] == sender) & (spf["result"] == "pass")]
-    dkim = look.window(domain.signatures)
-    dkim = dkim[(dkim["sender"] == sender) & dkim["passed"] & ~dkim["aligned"]]
-    proves = [*counts(spf, "spf_domain"), *counts(dkim, "dkim_domain")]
-    proves = list(dict.fromkeys(proves))
-    ips = addresses(domain, [sender])
-    query = queries.messages(
-        domain.name,
-        look.window_days,
-        look.now,
-        of_senders(domain, [sender]),
-        queries.unaligned(own_signers(domain)),
-    )
-    name, author = clean(sender), clean(domain.name)
-    then = f"{plural(blocked, 'was', 'were')} blocked" if blocked else "all were delivered"
-    return Finding(
-        kind="unaligned_sender",
-        domain=domain.name,
-        subject=sender,
-        severity=severity,
-        messages=total(rows),
-        first_day=span(rows)[0],
-        last_day=span(rows)[1],
-        reporters=reporters(rows),
-        summary=(
-            f"{plural(total(rows), 'message')} that {name} sent as {author} "
-            f"{on_days(*span(rows))} fail DMARC: they prove {listed(proves) or 'another domain'}, "
-            f"not {author} ({then}; {by_reporters(rows)})."
-        ),
-        action=(
-            f"Owner of {name}: {'' if ours else 'if it sends for you, '}switch on DKIM signing "
-            f"with your own domain there (d={author}; often called domain authentication) and a "
-            f"return path below {author}. DNS admin: publish the CNAME or TXT records that {name} "
-            "shows."
-            + ("" if ours else f" If nobody uses {name}, it is abuse: a stricter policy blocks it.")
-        ),
-        evidence=base_evidence(rows, query, messages=look.thresholds.unaligned_messages)
-        | {
-            "proves_spf": counts(spf, "spf_domain"),
-            "proves_dkim": counts(dkim, "dkim_domain"),
-            "from_domains": counts(rows, "header_from"),
-            "dispositions": counts(rows, "disposition"),
-            "blocked_share": percent(blocked / total(rows)),
-            "addresses": ips[:SHOWN],
-        },
-    )

@@ -1,0 +1,111 @@
+"""Services whose mail proves their own domain, but not the author's."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dmarckit.findings import queries
+from dmarckit.findings.look import (
+    BLOCKED,
+    SHOWN,
+    DomainFacts,
+    Look,
+    addresses,
+    base_evidence,
+    by_reporters,
+    clean,
+    counts,
+    listed,
+    of_senders,
+    on_days,
+    own_signers,
+    reporters,
+    span,
+    total,
+)
+from dmarckit.findings.model import Finding, Severity
+from dmarckit.words import percent, plural
+
+
+def unaligned_sender(domain: DomainFacts, look: Look) -> list[Finding]:
+    """Known services whose mail proves their own domain, but not the author's.
+
+    warning: either it is the company's mail, and somebody must set up its authentication
+    before (or because) the policy blocks it; or it is not, and somebody must say so.
+    critical when a sender of the inventory is being blocked. info for mailing lists and
+    forwarders: they relay, and nobody can set up anything there.
+    """
+    window = look.window(domain.messages)
+    mine = window[window["class"] == "unaligned_sender"]
+    found = []
+    for sender, rows in mine.groupby("sender", observed=True):
+        if total(rows) >= look.thresholds.unaligned_messages:
+            found.append(_unaligned(domain, look, str(sender), rows))
+    return found
+
+
+def _unaligned(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame) -> Finding:
+    blocked = total(rows[rows["disposition"].isin(BLOCKED)])
+    ours = bool(rows["in_inventory"].any())
+    least = look.thresholds.unaligned_messages
+    relays = str(rows["sender_kind"].iloc[0]) in ("mailing list", "forwarder") and not ours
+    severity: Severity = "critical" if ours and blocked >= least else "warning"
+    if relays:
+        severity = "info"
+    spf = look.window(domain.spf)
+    spf = spf[(spf["sender"] == sender) & (spf["result"] == "pass")]
+    dkim = look.window(domain.signatures)
+    dkim = dkim[(dkim["sender"] == sender) & dkim["passed"] & ~dkim["aligned"]]
+    proves = [*counts(spf, "spf_domain"), *counts(dkim, "dkim_domain")]
+    proves = list(dict.fromkeys(proves))
+    ips = addresses(domain, [sender])
+    query = queries.messages(
+        domain.name,
+        look.window_days,
+        look.now,
+        of_senders(domain, [sender]),
+        queries.unaligned(own_signers(domain)),
+    )
+    name, author = clean(sender), clean(domain.name)
+    then = f"{plural(blocked, 'was', 'were')} blocked" if blocked else "all were delivered"
+    return Finding(
+        kind="unaligned_sender",
+        domain=domain.name,
+        subject=sender,
+        severity=severity,
+        messages=total(rows),
+        first_day=span(rows)[0],
+        last_day=span(rows)[1],
+        reporters=reporters(rows),
+        summary=(
+            f"{plural(total(rows), 'message')} that {name} sent as {author} "
+            f"{on_days(*span(rows))} fail DMARC: they prove {listed(proves) or 'another domain'}, "
+            f"not {author} ({then}; {by_reporters(rows)})."
+        ),
+        action=_RELAY.format(name=name) if relays else _align(name, author, ours),
+        evidence=base_evidence(rows, query, messages=look.thresholds.unaligned_messages)
+        | {
+            "proves_spf": counts(spf, "spf_domain"),
+            "proves_dkim": counts(dkim, "dkim_domain"),
+            "from_domains": counts(rows, "header_from"),
+            "dispositions": counts(rows, "disposition"),
+            "blocked_share": percent(blocked / total(rows)),
+            "addresses": ips[:SHOWN],
+        },
+    )
+
+
+_RELAY = (
+    "Nothing is due: {name} relays mail, and what it changes on the way no longer proves the "
+    "author. Mail admin: note it before the policy becomes stricter."
+)
+
+
+def _align(name: str, author: str, ours: bool) -> str:
+    ask = "" if ours else "if it sends for you, "
+    abuse = "" if ours else f" If nobody uses {name}, it is abuse: a stricter policy blocks it."
+    return (
+        f"Owner of {name}: {ask}switch on DKIM signing with your own domain there (d={author}; "
+        "often called domain authentication) and a return path below "
+        f"{author}. DNS admin: publish the CNAME or TXT records that {name} shows.{abuse}"
+    )

@@ -1,0 +1,81 @@
+"""When something becomes a finding: the numbers, each with its reason. Settings may change them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The setting `thresholds`. Shares are [0–1], everything else counts what its name says."""
+
+    history_days: int = 14
+    """days of data before something can be called new, changed or silent: two weeks show
+    every weekday twice"""
+    recent_days: int = 3
+    """complete days that a drop is judged on: one bad day is often the reporter's"""
+    baseline_days: int = 28
+    """days that "usual" is taken from: four whole weeks, so that weekends weigh the same"""
+
+    new_messages: int = 10
+    """messages of a new sender: below it is a stray mail"""
+    new_share: float = 0.001
+    """and this share of the domain's messages"""
+    stopped_days: int = 20
+    """days of the last 28 on which a sender was seen, to be missed when it stops"""
+    stopped_loud: float = 10.0
+    """messages a day from which a stopped sender is a warning, not only worth knowing"""
+    unaligned_messages: int = 10
+
+    dkim_points: float = 0.05
+    """rise of the share that does not verify; mailing lists alone make it wander by 1 or 2"""
+    dkim_messages: int = 50
+    dkim_z: float = 3.0
+    """two-proportion z: about one false alarm in 700"""
+    dkim_part: int = 10
+    """messages of one sender or reporter below which nothing is said about it"""
+    spf_error_share: float = 0.01
+    spf_error_messages: int = 50
+    spf_only_share: float = 0.95
+    spf_only_messages: int = 50
+
+    wave_mad: float = 5.0
+    """median absolute deviations above the median: usual days stay below 3.5"""
+    wave_factor: float = 1.5
+    """and this many times the median, since very even background has hardly any deviation"""
+    wave_messages: int = 50
+    wave_reporters: int = 2
+    """one reporter alone may be testing, or wrong"""
+    wave_critical: int = 1000
+    """messages of a wave at p=none (all of them delivered) from which it is critical"""
+    subdomain_messages: int = 10
+
+    ready_days: int = 30
+    ready_quarantine_testing: float = 0.05
+    ready_quarantine: float = 0.02
+    ready_reject_testing: float = 0.01
+    ready_reject: float = 0.005
+    """upper bounds of the legitimate share that fails, step by step (the ladder of the field)"""
+    ready_reporters: int = 2
+    confidence_z: float = 1.96
+    """Wilson's 95 % interval: with no failure at all 73, 189, 381 and 765 messages are needed"""
+    unhonoured_messages: int = 10
+
+    silent_reports: int = 10
+    """reports in 30 days that make a reporter one to be missed"""
+    silent_hours: float = 72.0
+    silent_gaps: float = 4.0
+    """times the usual gap between two reports"""
+    silent_share: float = 0.2
+    """share of the domain's messages from which a silent reporter is a warning"""
+    broken_share: float = 0.5
+    """share of a domain's reporters that are silent at once: then it is our side"""
+    broken_domains: int = 3
+    no_mail_hours: float = 48.0
+
+    requirement_messages: int = 10
+    """messages of own senders from which a refused requirement is a warning"""
+    tls_share: float = 0.01
+    tls_sessions: int = 10
+    mails_many: int = 5
+    """unreadable mails of one sender from which somebody should look"""
