@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -215,7 +215,8 @@ def compare_classes(
 ) -> None:
     """Messages by author domain and class, and by sender and class, against the truth."""
     first = (look.now - CLASSES_OVER).date()
-    classes, senders, untold = Counter[Any](), Counter[Any](), set[Any]()
+    classes, senders = defaultdict[Any, float](float), defaultdict[Any, float](float)
+    untold = set[Any]()
     for g in made:
         part = _part_since(g.report, first)
         if not part:

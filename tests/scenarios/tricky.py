@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from dmarckit.demo.flows import between, block, passing, scattered, spf
+from dmarckit.demo.flows import Sender, between, block, passing, scattered, spf
 from dmarckit.demo.mails import GeneratedMail, forged, tls_mail
 from dmarckit.demo.reporters import INBOX, LATE_POST, MAIL
 from dmarckit.demo.traffic import GeneratedReport
@@ -92,6 +92,22 @@ TRICKY = (
         office(),
         fake_bills(),
         domains=[domain(p="reject", sp="reject")],
+        expected=[Expect("subdomain_exposed", "billing.example.com", "quiet")],
+    ),
+    scenario(
+        "a service stops, its addresses go on",
+        "two services share their addresses, as those of one platform do",
+        office(),
+        service(),
+        service(
+            name="surveys",
+            sender=Sender("surveys.example", "unknown"),
+            dkim=(passing("example.com", "sv1"),),
+            spf=spf("bounce.surveys.example"),
+            until=before_end(5),
+        ),
+        expected=[Expect("sender_stopped", "surveys.example", "alert")],
+        absent=["new_sender", *SILENCE],
     ),
     scenario(
         "a wave from a subdomain",
