@@ -39,9 +39,9 @@ def report(
     return replace(made, policy=Policy(domain, **({"p": "none"} | (policy or {}))), **other)
 
 
-def lake_of(home: Path, *reports: AggregateReport, tls: tuple[TlsReport, ...] = ()) -> Lake:
-    """A lake below `home` that holds these reports."""
-    lake = Lake(str(home / "lake"))
+def lake_of(home: Path | str, *reports: AggregateReport, tls: tuple[TlsReport, ...] = ()) -> Lake:
+    """A lake below `home`, a folder or ``s3://…``, that holds these reports."""
+    lake = Lake(f"{home}/lake")
     pairs = [(report_uid(r), r) for r in reports]
     rows = [report_row(r, uid, f"mail/{uid}", failing_messages(r.records)) for uid, r in pairs]
     if pairs:

@@ -87,6 +87,16 @@ def test_messages_are_counted_by_what_was_reported(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(found, expected.astype(dict.fromkeys(expected, "str")))
 
 
+@pytest.mark.s3
+def test_a_lake_on_s3_gives_the_same(tmp_path: Path, bucket: str) -> None:
+    made = (report(make_record(messages=7), make_failing("203.0.113.5", 2)), report(days_ago=200))
+    here, there = (facts_of(lake_of(home, *made)) for home in (tmp_path, f"{bucket}/home"))
+    for name, frame in frames(here).items():
+        key = [c for c in ("domain", "sender", "dkim_domain", "begin") if c in frame.columns]
+        mine, other = (f.sort_values(key, ignore_index=True) for f in (frame, getattr(there, name)))
+        pd.testing.assert_frame_equal(mine, other)
+
+
 def test_counts_of_0_are_no_messages(tmp_path: Path) -> None:
     facts = facts_of(lake_of(tmp_path, report(make_record(messages=0))))
     assert len(facts.reports) == 1
