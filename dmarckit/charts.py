@@ -7,6 +7,7 @@ plotly reads markup such as links and bold in every label.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -42,6 +43,9 @@ DARK = {
     "#e09f1f": "#f0bd55",
     "#8a94a3": "#98a3b3",
     "#0f9d76": "#3cc79b",
+    "#7a4a21": "#b98a5e",
+    "#b3195f": "#e0307f",
+    "#56606c": "#dfe4ea",
 }
 """the same colours on a dark page"""
 
@@ -79,10 +83,12 @@ def results_by_day(daily: pd.DataFrame) -> go.Figure:
     """Messages a day, stacked by what passes. Takes `summary.by_day`."""
     messages, failing = int(daily["messages"].sum()), int(daily["fail"].sum())
     if not messages:
-        return _nothing("Messages a day")
-    return _daily(
+        return nothing("Messages a day")
+    series = ["both", "dkim_only", "spf_only", "fail"]
+    return daily_bars(
         daily,
-        ["both", "dkim_only", "spf_only", "fail"],
+        {name: COLOURS[name] for name in series},
+        LABELS,
         title=_results_title(daily, messages, failing),
         subtitle="Messages a day, by what passes for the author's domain. "
         "One of DKIM and SPF is enough for DMARC.",
@@ -93,15 +99,17 @@ def failing_by_day(daily: pd.DataFrame) -> go.Figure:
     """Failing messages a day, stacked by what receivers did. Takes `summary.by_day`."""
     failing = int(daily["fail"].sum())
     if not daily["messages"].any():
-        return _nothing("Failing messages a day")
+        return nothing("Failing messages a day")
     if not failing:
-        return _nothing("Failing messages a day", "No message failed DMARC on these days.")
+        return nothing("Failing messages a day", "No message failed DMARC on these days.")
     delivered = int(daily["delivered"].sum())
     share = percent(delivered / failing)
     blocked = "all of them" if delivered == failing else "none" if not delivered else share
-    return _daily(
+    series = ["delivered", "quarantined", "rejected", "unstated"]
+    return daily_bars(
         daily,
-        ["delivered", "quarantined", "rejected", "unstated"],
+        {name: COLOURS[name] for name in series},
+        LABELS,
         title=f"{plural(failing, 'message')} failed DMARC; {blocked} "
         f"{'was' if blocked == 'none' else 'were'} delivered all the same",
         subtitle="Failing messages a day, by what the receivers did with them.",
@@ -112,7 +120,7 @@ def results_by_check(checks: pd.DataFrame) -> go.Figure:
     """Share of messages by DMARC, DKIM and SPF result. Takes `summary.by_check`."""
     rows = checks.iloc[::-1]
     if not checks["messages"].max():
-        return _nothing("DMARC, DKIM and SPF results")
+        return nothing("DMARC, DKIM and SPF results")
     share = checks.set_index("check")["pass_share"].map(percent)
     figure = _figure(
         f"DKIM passes for {share['DKIM']} of the messages, SPF for {share['SPF']}",
@@ -149,8 +157,20 @@ def results_by_check(checks: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def _daily(daily: pd.DataFrame, series: list[str], *, title: str, subtitle: str) -> go.Figure:
+def daily_bars(
+    daily: pd.DataFrame,
+    colours: Mapping[str, str],
+    labels: Mapping[str, str],
+    *,
+    title: str,
+    subtitle: str,
+) -> go.Figure:
+    """Stacked bars a day. `daily` has `day` and a count for each name in `colours`.
+
+    A name without any count is left out, so that the legend names only what is there.
+    """
     figure = _figure(title, subtitle, height=360)
+    series = list(colours)
     total = daily[series].sum(axis=1)
     days = [f"{day:%Y-%m-%d}" for day in daily["day"]]
     for name in series:
@@ -159,8 +179,8 @@ def _daily(daily: pd.DataFrame, series: list[str], *, title: str, subtitle: str)
         figure.add_bar(
             x=days,
             y=daily[name].tolist(),
-            name=LABELS[name],
-            marker={"color": COLOURS[name], "line": {"width": 0}},
+            name=labels[name],
+            marker={"color": colours[name], "line": {"width": 0}},
             width=_DAY_MS * _bar_share(len(days)),
             customdata=[
                 percent(n / t) if t else "" for n, t in zip(daily[name], total, strict=True)
@@ -253,7 +273,7 @@ def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
     )
 
 
-def _nothing(title: str, text: str = "There were no messages on these days.") -> go.Figure:
+def nothing(title: str, text: str = "There were no messages on these days.") -> go.Figure:
     """A figure without traces that says why; the page shows only the words."""
     figure = _figure(title, text, height=180)
     figure.update_xaxes(visible=False)

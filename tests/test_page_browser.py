@@ -157,7 +157,7 @@ def test_empty_page_says_what_to_do(open_page: Callable[..., Tab]) -> None:
 
 def test_pressing_a_heading_sorts(open_page: Callable[..., Tab]) -> None:
     tab = open_page("demo")
-    table = tab.locator("table", has=tab.get_by_text("Pass DMARC")).first
+    table = tab.locator("table.dk-table", has=tab.get_by_text("Pass DMARC")).first
     heading = table.get_by_role("button", name="Messages")
 
     def numbers() -> list[int]:

@@ -1,0 +1,53 @@
+"""Findings in a few words: their titles, and which of them ask for something to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dmarckit.errors import one_line
+from dmarckit.findings import Finding
+from dmarckit.findings_ledger import Judged
+
+TITLES = {
+    "new_sender": "{subject} is a new sender",
+    "sender_stopped": "{subject} has stopped sending",
+    "unaligned_sender": "{subject} is not set up for your domain",
+    "broken_dkim": "DKIM breaks for {subject}",
+    "spf_errors": "SPF of {subject} cannot be evaluated",
+    "spf_only": "{subject} rests on SPF alone",
+    "spoofing": "Somebody sends as {subject}",
+    "subdomain_exposed": "Strangers send as {subject}",
+    "policy_ready": "Ready for {subject}",
+    "policy_changed": "The policy changed: {subject}",
+    "policy_not_honoured": "{subject} does not follow the policy",
+    "reporter_silent": "{subject} has stopped reporting",
+    "ingest_broken": "Reports do not come in any more",
+    "gmail_requirement": "A receiver's requirement is not met: {subject}",
+    "tls_failures": "Encryption fails: {subject}",
+    "untrusted_reports": "Mails of {subject} are not trusted",
+    "unreadable_reports": "Mails of {subject} cannot be read",
+}
+
+URGENT = ("critical", "warning")
+
+
+def title(finding: Finding) -> str:
+    """What it is about, in a few words of plain text (not escaped).
+
+    >>> from dmarckit.findings import Finding
+    >>> title(Finding("broken_dkim", "example.com", "example.com/s1", "warning", 9,
+    ...               None, None, 1, "", ""))
+    'DKIM breaks for example.com/s1'
+    """
+    pattern = TITLES.get(finding.kind, f"{finding.kind}: {{subject}}")
+    return pattern.format(subject=one_line(finding.subject, 80) or "–")
+
+
+def is_open(item: Judged) -> bool:
+    """Found now, and not muted."""
+    return item.status != "RESOLVED" and not item.finding.muted
+
+
+def urgent(items: Sequence[Judged]) -> list[Judged]:
+    """The open ones for which a person must act, in the given order."""
+    return [item for item in items if is_open(item) and item.finding.severity in URGENT]
