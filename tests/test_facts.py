@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tomllib
 from dataclasses import fields
 from datetime import date, timedelta
@@ -186,6 +187,15 @@ class TestDays:
         lake = lake_of(tmp_path, report(make_record(), days_ago=2, days=-0.5))
         assert facts_of(lake).messages["day"].tolist() == [day(2)]
 
+    @pytest.mark.parametrize(("days", "messages"), [(0, 0), (1, 1), (10, 3), (1000, 7)])
+    def test_a_window_of_any_length(self, tmp_path: Path, days: int, messages: int) -> None:
+        made = [
+            report(make_record(messages=n), days_ago=ago, report_id=str(n))
+            for n, ago in ((1, 1), (2, 10), (4, 900))
+        ]
+        found = facts_of(lake_of(tmp_path, *made), days=days).messages
+        assert found["messages"].sum() == messages
+
     def test_a_time_without_zone_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(LakeError, match="no time zone"):
             facts_of(lake_of(tmp_path), now=NOW.replace(tzinfo=None))
@@ -337,6 +347,61 @@ def test_twenty_addresses_of_each_sender_and_how_many_there_were(tmp_path: Path)
 def test_counts_beyond_all_reason_do_not_break_the_sums(tmp_path: Path) -> None:
     records = [make_record(f"192.0.2.{n}", 2**60) for n in range(4)]
     assert facts_of(lake_of(tmp_path, report(*records))).messages["messages"].sum() == 4 * 10**12
+
+
+def test_whatever_reports_say_is_only_text(tmp_path: Path) -> None:
+    """No outside text ends a statement, splits a list or makes a sum come out wrong."""
+    rng = random.Random(5)
+    odd = [
+        "",
+        " ",
+        ".",
+        "a\x1eb",
+        "c\x1fd",
+        "'; DROP TABLE records; --",
+        "%s",
+        "{sum}",
+        "ünï.example",
+    ]
+    odd += [
+        "x" * 5000,
+        "example.com",
+        "*.example.com",
+        "192.0.2.1",
+        "a b",
+        "\u202egpj.example",
+        "com",
+    ]
+
+    def text() -> str | None:
+        return rng.choice([None, *odd])
+
+    def results(made: Any, count: int) -> tuple[Any, ...]:
+        state = rng.choice([None, "pass", "fail", "none", "hardfail", ""])
+        return tuple(made(text(), text(), state) for _ in range(rng.randrange(count)))
+
+    records = [
+        make_record(
+            rng.choice([None, "192.0.2.1", "2001:db8::1", "unknown", "1.2.3"]),
+            rng.randrange(4),
+            dkim_aligned=rng.choice([None, True, False]),
+            spf_aligned=rng.choice([None, True, False]),
+            dkim=results(DkimResult, 4),
+            spf=results(SpfResult, 3),
+            reasons=(Reason(text(), text()),),
+            **dict.fromkeys(("header_from", "envelope_from", "disposition"), text()),
+        )
+        for _ in range(400)
+    ]
+    made = [
+        report(*records[n : n + 50], domain=rng.choice(odd), reporter=text(), days_ago=n / 20)
+        for n in range(0, 400, 50)
+    ]
+    facts = facts_of(lake_of(tmp_path, *made))
+    expected = sum(r.messages for r in records)
+    assert facts.messages["messages"].sum() == expected
+    assert facts.alignments["messages"].sum() == expected
+    assert facts.messages.notna().all(axis=None)
 
 
 def test_a_slip_of_a_reporter_brings_nobody_into_the_inventory(tmp_path: Path) -> None:
