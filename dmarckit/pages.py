@@ -90,8 +90,8 @@ def build_page(
     target = folder / f"{notebook.stem}.ipynb"
     try:
         nbformat.write(source, target)  # type: ignore[no-untyped-call]
-        known = papermill.inspect_notebook(target)
-        _check_parameters(notebook.stem, given, known)
+        known = known_parameters(target)
+        check_parameters(notebook.stem, given, known)
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -99,7 +99,7 @@ def build_page(
     executed = _execute(source, given, target, hidden, config=config, timeout=timeout)
     shutil.rmtree(folder)
     shown = redacted(given, hidden)
-    key = page_key(notebook.stem, _unusual(shown, known), built.date())
+    key = page_key(notebook.stem, unusual(shown, known), built.date())
     page = render(
         executed,
         name=notebook.stem,
@@ -127,7 +127,7 @@ def page_key(notebook: str, parameters: Mapping[str, Any], day: date) -> str:
     'domain/example.com/2026-11-24.html'
     """
     rest = dict(parameters)
-    folder = _slug(notebook) or "page"
+    folder = page_folder(notebook)
     if domain := rest.pop("domain", None):
         folder += f"/{_folder(str(domain))}"
     if not rest:
@@ -135,6 +135,11 @@ def page_key(notebook: str, parameters: Mapping[str, Any], day: date) -> str:
     words = ".".join(_slug(f"{key} {value}") for key, value in sorted(rest.items()))[:60]
     text = json.dumps(rest, sort_keys=True, default=str)
     return f"{folder}/{day:%Y-%m-%d}.{words}.{_short_hash(text)}.html"
+
+
+def page_folder(notebook: str) -> str:
+    """Where the pages of a notebook are, below all pages."""
+    return _slug(notebook) or "page"
 
 
 def _slug(text: str) -> str:
@@ -189,7 +194,14 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def _check_parameters(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+def known_parameters(notebook: Path) -> dict[str, dict[str, str]]:
+    """Parameter → its default (as Python source) and help, as the notebook declares them."""
+    found: dict[str, dict[str, str]] = papermill.inspect_notebook(notebook)
+    return found
+
+
+def check_parameters(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Raises PageError that lists the known parameters when one that is given is not known."""
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise PageError(
@@ -206,7 +218,7 @@ def _values(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, tup
     }
 
 
-def _unusual(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+def unusual(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that differ from the notebook's defaults."""
     return {key: value for key, value in given.items() if repr(value) != _default(known[key])}
 
