@@ -24,6 +24,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -134,6 +135,14 @@ class Settings(BaseSettings):
         if value.lstrip().startswith("["):
             return json.loads(value)
         return [name.strip() for name in value.split(",") if name.strip()]
+
+    @model_validator(mode="after")
+    def _mails_lie_apart(self) -> Settings:
+        """What dmarckit writes must not be listed as mails by the next ingest."""
+        for name, url in (("lake", self.lake_url), ("pages", self.pages_url)):
+            if f"{url}/".startswith(f"{self.mail_url}/"):
+                raise ValueError(f"it holds the {name} ({url}); mails need a place of their own")
+        return self
 
     @property
     def mail_url(self) -> str:
@@ -250,14 +259,18 @@ def _check_toml(path: Path) -> None:
 def _explain(error: ValidationError, path: Path | None) -> str:
     """The first problem in one line; a secret's value is never shown."""
     problem = error.errors(include_url=False, include_context=False)[0]
-    where = [str(part) for part in problem["loc"]]
-    name = ".".join(where) or "settings"
-    variable = f"{PREFIX}{(where or [''])[0].upper()}"
+    where = [str(part) for part in problem["loc"]] or ["mail"]  # the one that spans several
+    name = ".".join(where)
+    variable = f"{PREFIX}{where[0].upper()}"
     from_environment = path is None or any(v.startswith(variable) for v in os.environ)
     source = f"(from the environment: {variable})" if from_environment else f"in {path}"
     if problem["type"] == "extra_forbidden":
         known = ", ".join(sorted(_fields()))
         return f"unknown setting {one_line(name)!r} {source}; known settings: {known}"
-    value = problem.get("input")
-    shown = "" if "secret" in name or "token" in name else f": {one_line(repr(value), 80)}"
+    value = problem.get("input") if problem["loc"] else ""
+    shown = (
+        ""
+        if not problem["loc"] or "secret" in name or "token" in name
+        else f": {one_line(repr(value), 80)}"
+    )
     return f"setting {name}{shown}: {problem['msg']} {source}"

@@ -407,6 +407,21 @@ def test_a_mail_that_kills_its_worker_is_unreadable_and_the_rest_is_read(
     ]
 
 
+def test_small_files_are_merged_on_the_way(tmp_path: Path, sample: list[GeneratedMail]) -> None:
+    settings = settings_for(str(tmp_path / "home"), exports="none")
+    merged: list[str] = []
+    stored = [mail for mail in sample if mail.outcome == "stored"]
+    for mail in stored[:26]:
+        fill(open_storage(settings.mail_url), [mail])
+        merged += ingest(settings).compacted
+    assert "mails" in merged
+    lake = Lake(settings.lake_url)
+    table = lake.location.open("mails")
+    assert table is not None
+    assert len(table.file_uris()) < 5
+    assert len(lake.mails()) == 26
+
+
 def test_progress_goes_up_to_all_mails(filled: Settings, sample: list[GeneratedMail]) -> None:
     progress: list[tuple[int, int]] = []
     ingest(filled, progress=lambda done, total, _: progress.append((done, total)))

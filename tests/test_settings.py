@@ -90,6 +90,15 @@ def test_domains_in_the_environment(text: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
+    "text", ['home = "s3://b/kit"\nmail = "s3://b"', 'mail = "./dmarckit-data"', 'mail = "."']
+)
+def test_mails_must_not_share_a_place_with_what_is_written(text: str) -> None:
+    write(text)
+    with pytest.raises(SettingsError, match=r"setting mail: .*holds the lake .* in dmarckit\.toml"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ('trust = "maybe"', r"setting trust: 'maybe': .*'pass', 'not-fail' or 'any' in dmarckit"),
