@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +22,10 @@ def run() -> None:
     for records in SIZES:
         home = HERE / f"analysis-{records}"
         if not home.exists():
-            fill(home, records)
+            unfinished = home.with_suffix(".unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            fill(unfinished, records)
+            unfinished.rename(home)
         command = [sys.executable, "-m", "tests.benchmarks.analysis", str(home)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         took = json.loads(done.stdout)
