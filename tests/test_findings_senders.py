@@ -125,6 +125,12 @@ def test_addresses_that_go_on_under_another_name_have_not_stopped() -> None:
     assert not found(facts(messages=messages() + rows, sources=sources), "sender_stopped")
 
 
+def test_a_neighbour_at_the_same_addresses_does_not_hide_a_stop() -> None:
+    rows = messages(range(5, 61), **SERVICE) + messages(sender="surveys.example")
+    sources = [source("Postwagon", "192.0.2.7", last=5), source("surveys.example", "192.0.2.7")]
+    assert found(facts(messages=messages() + rows, sources=sources), "sender_stopped")
+
+
 def test_a_sender_that_is_not_ours_may_stop() -> None:
     rows = messages(range(5, 61), **{**SERVICE, "in_inventory": False})
     assert not found(facts(messages=messages() + rows), "sender_stopped")

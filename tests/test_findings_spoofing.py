@@ -112,9 +112,11 @@ def test_exposed_is_what_the_policy_for_subdomains_lets_through(
     assert only(some, "subdomain_exposed").severity == severity
 
 
-def test_nothing_is_exposed_at_reject() -> None:
+def test_nothing_is_due_at_reject() -> None:
     some = attacked(messages([1, 2], **SUBDOMAIN), policies=policies(p="reject"))
-    assert not found(some, "subdomain_exposed")
+    finding = only(some, "subdomain_exposed")
+    assert finding.severity == "info"
+    assert finding.action.startswith("Nothing is due")
 
 
 def test_nine_messages_expose_nothing() -> None:

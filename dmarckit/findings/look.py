@@ -182,19 +182,22 @@ def addresses(domain: DomainFacts, senders: Sequence[str]) -> list[str]:
 def of_senders(domain: DomainFacts, senders: Sequence[str]) -> str:
     """SQL: the record is delivered by one of the senders.
 
-    By its addresses while all of them are known, else by the SPF domains that pass for it,
-    as a service that sends from thousands of addresses is told by them.
+    By its addresses as long as all of them are known, and by the SPF domains that pass for
+    it, if they do for all it sends: addresses may be shared, and too many to list.
     """
-    many = domain.addresses.groupby("sender", observed=True)["addresses"].sum()
-    conditions = []
-    for sender in senders:
-        known = addresses(domain, [sender])
-        spf = domain.spf[(domain.spf["sender"] == sender) & (domain.spf["result"] == "pass")]
-        if int(many.get(sender, 0)) <= len(known) or spf.empty:
-            conditions.append(queries.one_of("source_ip", known))
-        else:
-            conditions.append(queries.proves_spf(str(name) for name in spf["spf_domain"].unique()))
-    return " OR ".join(sorted(set(conditions))) or "false"
+    return " OR ".join(sorted({f"({_of_sender(domain, s)})" for s in senders})) or "false"
+
+
+def _of_sender(domain: DomainFacts, sender: str) -> str:
+    known = addresses(domain, [sender])
+    counted = domain.addresses.loc[domain.addresses["sender"] == sender, "addresses"].sum()
+    spf = domain.spf[(domain.spf["sender"] == sender) & (domain.spf["result"] == "pass")]
+    sent = domain.messages.loc[domain.messages["sender"] == sender, "messages"].sum()
+    at = queries.one_of("source_ip", known)
+    if spf.empty or (counted <= len(known) and spf["messages"].sum() < sent):
+        return at
+    proves = queries.proves_spf(str(name) for name in spf["spf_domain"].unique())
+    return f"{at} AND {proves}" if counted <= len(known) else proves
 
 
 def strangers(domain: DomainFacts) -> str:

@@ -27,6 +27,7 @@ from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.statistics import median
 from dmarckit.words import plural
 
+_HEIR = 0.25  # of the usual messages: a quiet weekend after the change must be enough
 _WHAT_IT_DOES = {
     "aligned": "it passes DMARC by DKIM and SPF",
     "dkim_only": "it passes DMARC by DKIM",
@@ -147,7 +148,7 @@ def sender_stopped(domain: DomainFacts, look: Look) -> list[Finding]:
             seen >= limits.stopped_days
             and not back
             and _still_watched(domain, rows, recent)
-            and not _under_another_name(domain, str(sender), recent[0])
+            and not _under_another_name(domain, look, str(sender), rows)
         ):
             found.append(_stopped(domain, look, str(sender), rows, recent))
     return found
@@ -160,11 +161,21 @@ def _still_watched(domain: DomainFacts, rows: pd.DataFrame, quiet: list[pd.Times
     return bool(rows.loc[seen_by, "messages"].sum() >= 0.8 * rows["messages"].sum())
 
 
-def _under_another_name(domain: DomainFacts, sender: str, since: pd.Timestamp) -> bool:
-    """Its addresses go on sending, but something else names them now (SPF broke, or moved)."""
+def _under_another_name(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame) -> bool:
+    """Something else names its addresses now (SPF broke, say), and sends as much more.
+
+    A service that has always shared the addresses does not grow when this one stops.
+    """
+    last = rows["day"].max()
     sources = domain.sources
-    others = sources[(sources["sender"] != sender) & (sources["last_day"] >= since)]
-    return bool(others["source_ip"].isin(addresses(domain, [sender])).any())
+    shared = sources[sources["source_ip"].isin(addresses(domain, [sender]))]
+    heirs = shared.loc[(shared["sender"] != sender) & (shared["last_day"] > last), "sender"]
+    theirs = domain.messages[domain.messages["sender"].isin(set(heirs))]
+    days = look.thresholds.baseline_days
+    after = theirs.loc[theirs["day"] > last, "messages"].sum() / max((look.today - last).days, 1)
+    before = theirs[(theirs["day"] <= last) & (theirs["day"] > last - days * DAY)]
+    usual = rows["messages"].sum() / days
+    return bool(len(heirs) and after - before["messages"].sum() / days >= _HEIR * usual)
 
 
 def _stopped(

@@ -153,12 +153,9 @@ def _wave_action(domain: DomainFacts) -> str:
 def subdomain_exposed(domain: DomainFacts, look: Look) -> list[Finding]:
     """Subdomains that never passed DMARC, but are used in From by strangers.
 
-    warning where the policy for subdomains is none (anyone may use any name below the
-    domain), info at quarantine. Where it is reject, nothing is exposed: no finding.
+    warning where the policy for subdomains is none or only tested (anyone may use any name
+    below the domain), info at quarantine, and at reject, where nothing is due any more.
     """
-    level = subdomain_policy(domain.policy)
-    if level == "reject" and domain.policy.testing != "y":
-        return []
     window = look.window(domain.messages)
     mine = window[(window["class"] == "spoofed_subdomain") & ~window["in_inventory"]]
     found = []
@@ -182,6 +179,7 @@ def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame) -> 
         queries.one_of("lower(header_from)", [name]),
         f"NOT {queries.RELAYED}",
     )
+    safe = level == "reject" and policy.testing != "y"
     why = (
         f"np covers names that do not exist, for receivers of RFC 9989; sp=reject would hit "
         f"{plural(hit, 'message')} from subdomains that may be legitimate"
@@ -193,7 +191,7 @@ def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame) -> 
         kind="subdomain_exposed",
         domain=domain.name,
         subject=name,
-        severity="info" if level == "quarantine" and policy.testing != "y" else "warning",
+        severity="warning" if level == "none" or policy.testing == "y" else "info",
         messages=total(rows),
         first_day=span(rows)[0],
         last_day=span(rows)[1],
@@ -204,12 +202,14 @@ def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame) -> 
             f"{total(rows) - blocked:,} delivered (policy for subdomains: {level})."
         ),
         action=(
-            f"DNS admin: change _dmarc.{clean(domain.name)} to: {dns_record(wanted)} ({why}). "
+            "Nothing is due: receivers are asked to reject mail from subdomains that fails."
+            if safe
+            else f"DNS admin: change _dmarc.{clean(domain.name)} to: {dns_record(wanted)} ({why}). "
             f"To go back: {dns_record(policy)}"
         ),
         evidence=base_evidence(rows, query, messages=look.thresholds.subdomain_messages)
         | {
-            "record": dns_record(wanted),
+            "record": dns_record(policy if safe else wanted),
             "record_back": dns_record(policy),
             "delivered": total(rows) - blocked,
             "blocked": blocked,
