@@ -13,7 +13,7 @@ from typing import Any
 
 from dmarckit.errors import NotebookFailed, StorageError
 from dmarckit.pages import Page, build_page, find_notebook, page_key, store_index, store_page
-from dmarckit.redact import secrets_of
+from dmarckit.redact import redacted, secrets_of
 from dmarckit.settings import CONFIG_VARIABLE, Settings
 from dmarckit.storage import Storage, open_storage
 
@@ -52,16 +52,18 @@ def store_notebook(
     """
     now = now or datetime.now(UTC)
     storage = open_storage(settings.pages_url, settings.presign_keys())
+    secrets = secrets_of(settings)
     try:
         page = build_page(
             find_notebook(notebook),
             parameters,
             config=os.environ.get(CONFIG_VARIABLE),
             now=now,
-            secrets=secrets_of(settings),
+            secrets=secrets,
         )
     except NotebookFailed as error:
-        key = f"{FAILED}/{page_key(Path(notebook).stem, parameters, now.date())}"
+        given = redacted(dict(parameters), secrets)
+        key = f"{FAILED}/{page_key(Path(notebook).stem, given, now.date())}"
         raise _kept_in(storage, key.removesuffix(".html") + ".ipynb", error) from error
     store_page(storage, page.key, page.html)
     return Published(page, page.key, link_to(settings, storage, page.key))

@@ -74,9 +74,10 @@ def _forms(secret: str) -> set[str]:
         repr(secret)[1:-1],
         json.dumps(secret)[1:-1],
         html.escape(secret),
+        quote(secret),
         quote(secret, safe=""),
     }
-    return written | {form[:_BEGINNING] for form in written if len(form) > 2 * _BEGINNING}
+    return written | {form[:_BEGINNING] for form in written if len(form) > _BEGINNING}
 
 
 def _replaced(value: Any, pattern: re.Pattern[str]) -> Any:
