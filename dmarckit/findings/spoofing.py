@@ -158,17 +158,19 @@ def subdomain_exposed(domain: DomainFacts, look: Look) -> list[Finding]:
     """
     window = look.window(domain.messages)
     mine = window[(window["class"] == "spoofed_subdomain") & ~window["in_inventory"]]
-    found = []
-    for name, rows in mine.groupby("header_from", observed=True):
-        if total(rows) >= look.thresholds.subdomain_messages:
-            found.append(_exposed(domain, look, str(name), rows))
-    return found
+    groups = mine.groupby("header_from", observed=True)
+    exposed = [
+        (str(name), rows)
+        for name, rows in groups
+        if total(rows) >= look.thresholds.subdomain_messages
+    ]
+    hit = _failing_below(domain, look) if exposed else 0
+    return [_exposed(domain, look, name, rows, hit) for name, rows in exposed]
 
 
-def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame) -> Finding:
+def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame, hit: int) -> Finding:
     blocked = total(rows[rows["disposition"].isin(BLOCKED)])
     policy = domain.policy
-    hit = _failing_below(domain, look)
     wanted = with_tags(policy, np="reject") if hit else with_tags(policy, sp="reject", np=None)
     level = subdomain_policy(policy)
     query = queries.messages(
