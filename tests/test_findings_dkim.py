@@ -63,6 +63,13 @@ def test_one_of_two_senders_is_the_signer() -> None:
     assert finding.evidence["senders_failing"] == {"Gateway": 240}
 
 
+def test_a_part_of_the_only_sender_is_the_signer() -> None:
+    partly = signed() + signed(range(1, 4), passed=False)
+    finding = only(with_signatures(partly), "broken_dkim")
+    assert finding.evidence["cause"] == "signer"
+    assert "Part of what example.com signs with the same key still verifies" in finding.summary
+
+
 def test_one_reporter_alone_is_wrong_itself() -> None:
     alone = broken_since(3, reporters=FOUR[:1]) + signed(reporters=FOUR[1:])
     finding = only(with_signatures(alone), "broken_dkim")

@@ -173,7 +173,9 @@ def _finding(
             f"{plural(total(failed), 'message')} of {change.n:,} signed {signature} "
             f"({percent(change.now_share)}) did not verify {on_days(first, last)}; in the "
             f"{look.thresholds.baseline_days} days before it was {percent(change.before_share)}. "
-            + _WHY[cause].format(names=listed(names) or "the sender", signature=signature)
+            + _WHY["part" if cause == "signer" and len(used_by) == 1 else cause].format(
+                names=listed(names) or "the sender", signature=signature
+            )
             + (f" {plural(blocked, 'message was', 'messages were')} blocked." if blocked else "")
         ),
         action=_ACTIONS[cause].format(
@@ -212,9 +214,12 @@ def _blocked(domain: DomainFacts, senders: list[str], recent: list[pd.Timestamp]
 
 
 _WHY = {
-    "key": "All mail of {names} with this key is hit, so the published key is the likely cause.",
-    "signer": "Only mail that {names} signs is hit, and not all of it or not with this key alone, "
-    "so the signer or what changes mail after it is the likely cause.",
+    "key": "Whoever signs with this key is hit ({names}), so the published key is the likely "
+    "cause.",
+    "signer": "Only mail that {names} signs is hit; others sign with the same key and verify, so "
+    "that signer is the likely cause.",
+    "part": "Part of what {names} signs with the same key still verifies, so the signer, or what "
+    "changes mail after it, is the likely cause.",
     "reporter": "Only {names} sees it, so its check is the likely cause, not the key.",
 }
 _ACTIONS = {

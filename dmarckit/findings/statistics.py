@@ -32,7 +32,7 @@ def two_proportion_z(part: float, whole: float, part_before: float, whole_before
     """How many standard errors the share rose by; 0 when one side is empty or nothing varies.
 
     >>> round(two_proportion_z(60, 100, 2, 1000), 1)
-    24.0
+    24.7
     """
     if not whole or not whole_before:
         return 0.0
