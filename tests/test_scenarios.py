@@ -10,18 +10,61 @@ import pytest
 
 from dmarckit.demo.traffic import reports
 from tests.scenarios.all import SCENARIOS
-from tests.scenarios.harness import SEED, play
+from tests.scenarios.analysis import Analysis
+from tests.scenarios.harness import SEED, Score, compare_findings, play
 from tests.scenarios.reference import classified
-from tests.scenarios.scenario import END, UNTOLD, Scenario
+from tests.scenarios.scenario import END, NOW, UNTOLD, Expect, Scenario, run
+from tests.scenarios.score import summary
 
 each_scenario = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS.keys())
 
 
 @each_scenario
 def test_findings_and_classes(scenario: Scenario, tmp_path: Path) -> None:
-    pytest.importorskip("dmarckit.findings")
     score = play(scenario, tmp_path)
     assert not score.mismatches, "\n".join([scenario.why, *map(str, score.mismatches)])
+
+
+KINDS = [
+    "new_sender",
+    "sender_stopped",
+    "unaligned_sender",
+    "broken_dkim",
+    "spf_errors",
+    "spf_only",
+    "spoofing",
+    "subdomain_exposed",
+    "policy_ready",
+    "policy_changed",
+    "policy_not_honoured",
+    "reporter_silent",
+    "ingest_broken",
+    "gmail_requirement",
+    "tls_failures",
+    "untrusted_reports",
+    "unreadable_reports",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_wanted_somewhere_and_wrong_elsewhere(kind: str) -> None:
+    looks = [look for s in SCENARIOS.values() for look in s.runs]
+    assert any(e.kind == kind for look in looks for e in look.expected)
+    assert any(a.kind == kind for look in looks for a in look.absent)
+
+
+def test_what_is_missing_and_what_is_too_much_is_told() -> None:
+    look = run(NOW, Expect("spoofing", "example.com", "alert"), absent=["new_sender"])
+    base = {"domain": "example.com", "messages": 5, "summary": "", "action": "", "evidence": {}}
+    found = [
+        {**base, "kind": "spf_only", "subject": "a", "severity": "warning"},
+        {**base, "kind": "new_sender", "subject": "b", "severity": "info"},
+        {**base, "kind": "policy_ready", "subject": "c", "severity": "good"},
+    ]
+    score = Score("made up")
+    compare_findings(score, 1, look, Analysis([], found))
+    assert (score.right, score.missing, score.alarms) == (0, 1, 2)
+    assert "recall 0.0 %" in summary([score])
 
 
 @each_scenario
