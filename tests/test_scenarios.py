@@ -25,7 +25,7 @@ def test_findings_and_classes(scenario: Scenario, tmp_path: Path) -> None:
     assert not score.mismatches, "\n".join([scenario.why, *map(str, score.mismatches)])
 
 
-KINDS = [
+KINDS = (
     "new_sender",
     "sender_stopped",
     "unaligned_sender",
@@ -43,7 +43,7 @@ KINDS = [
     "tls_failures",
     "untrusted_reports",
     "unreadable_reports",
-]
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
