@@ -51,3 +51,8 @@ def is_open(item: Judged) -> bool:
 def urgent(items: Sequence[Judged]) -> list[Judged]:
     """The open ones for which a person must act, in the given order."""
     return [item for item in items if is_open(item) and item.finding.severity in URGENT]
+
+
+def of_kind(items: Sequence[Judged], kind: str) -> list[Judged]:
+    """Those of one kind, in the given order."""
+    return [item for item in items if item.finding.kind == kind]

@@ -49,7 +49,7 @@ class Column:
     key: str
     heading: str
     kind: str = "text"
-    """a key of `_KINDS`, or ``bar``: a count with a bar against the largest"""
+    """a key of `_KINDS`, or one of `_BARS`: a count with a bar against the largest"""
     under: Callable[[Any], str] | None = None
     """row → plain text in small print under the value"""
 
@@ -61,7 +61,7 @@ def table(frame: pd.DataFrame, columns: Sequence[Column], *, caption: str, empty
     head = "".join(
         f'<th scope="col" class="{column.kind}">{escape(column.heading)}</th>' for column in columns
     )
-    largest = {c.key: frame[c.key].max() for c in columns if c.kind == "bar"}
+    largest = {c.key: frame[c.key].max() for c in columns if c.kind in _BARS}
     body = "".join(
         f"<tr>{''.join(_cell(c, row, largest.get(c.key), c is columns[0]) for c in columns)}</tr>"
         for row in frame.itertuples(index=False)
@@ -100,6 +100,10 @@ def _share(value: float) -> str:
     if words.is_missing(value):
         return f'<span class="dk-missing">{words.NO_DATA}</span>'
     return words.percent(value)
+
+
+_BARS = ("bar", "volume")
+"""of what is bad, and of what is neither good nor bad"""
 
 
 def _bar(value: float, largest: float) -> str:

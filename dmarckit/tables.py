@@ -17,14 +17,25 @@ from dmarckit.periods import period
 from dmarckit.window import Window
 
 
-def headline(answer: Answer, measures: pd.DataFrame, window: Window) -> Html:
-    """The answer, its reasons and six figures with their change. Takes `summary.headline`."""
+def headline(
+    answer: Answer, measures: pd.DataFrame, window: Window, about: str | None = None
+) -> Html:
+    """The answer, its reasons and the figures with their change. Takes `summary.headline`.
+
+    A page `about` one domain names it, and does not count domains.
+    """
     points = "".join(f"<li>{escape(point)}</li>" for point in answer.points)
-    cards = "".join(_card(name, label, _row(measures, name)) for name, label in _CARDS.items())
+    cards = "".join(
+        _card(name, label, _row(measures, name))
+        for name, label in _CARDS.items()
+        if not (about and name == "domains")
+    )
     help_text = f"<p>{_NO_DATA}</p>" if answer.level == "none" else ""
+    named = f'<p class="dk-about"><bdi>{escape(about)}</bdi></p>' if about else ""
     return Html(
-        f'<div class="dk-answer {answer.level}"><p class="dk-sentence">{escape(answer.sentence)}'
-        f"</p>{f'<ul>{points}</ul>' if points else ''}{help_text}</div>"
+        f'{named}<div class="dk-answer {answer.level}">'
+        f'<p class="dk-sentence">{escape(answer.sentence)}</p>'
+        f"{f'<ul>{points}</ul>' if points else ''}{help_text}</div>"
         f'<dl class="dk-cards">{cards}</dl>'
         f'<p class="dk-note">{escape(window)} (UTC), compared with the '
         f"{'day' if window.days == 1 else words.plural(window.days, 'day')} before.</p>"

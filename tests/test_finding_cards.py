@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from dmarckit import finding_cards
 from tests.test_answer import judged
@@ -56,7 +57,7 @@ def test_a_fleet_s_many_findings_do_not_flood_the_page() -> None:
 
 def test_outside_text_is_escaped_everywhere() -> None:
     for evil in HOSTILE:
-        names = dict.fromkeys(["domain", "subject", "summary", "action"], evil)
+        names: dict[str, Any] = dict.fromkeys(["domain", "subject", "summary", "action"], evil)
         keys = {"record": evil, "record_back": evil, "query": evil, evil: {evil: [evil]}}
         items = [
             judged(**names, evidence=keys),

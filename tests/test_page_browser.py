@@ -27,6 +27,17 @@ HOSTILE = (
     "\u202ejavascript:alert(1)"
 )
 PAGES = ["demo", "empty", "hostile", "index"]
+PAGES += [f"{notebook}-{lake}" for notebook in ("domain", "explore") for lake in PAGES[:3]]
+PAGES += ["report-demo", "report-empty", "report-hostile", "tls-empty"]
+CHARTS = {"demo": 3, "hostile": 3} | dict.fromkeys(
+    ["domain-demo", "domain-hostile", "explore-demo", "explore-hostile"], 1
+)
+HOSTILE_PAGES = {
+    "hostile": "DMARC overview",
+    "domain-hostile": "DMARC of one domain",
+    "explore-hostile": "Explore the reports",
+    "report-hostile": "One report",
+}
 
 pytestmark = [
     pytest.mark.chromium,
@@ -60,9 +71,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
                 keys = ["overview/2026-11-24.html", "overview/2026-11-23.days-7.0123abcd.html"]
                 html = page_index.index_page(StoredObject(key, "e", 1, NOW) for key in keys)
             else:
-                settings = frames.fill(folder / name, *lakes[name]())
-                notebook = FOLDER / "overview.ipynb"
-                html = build_page(notebook, {}, config=str(settings), now=NOW).html
+                notebook, _, lake = name.rpartition("-")
+                settings = frames.fill(folder / name, *lakes[lake]())
+                given = {} if notebook == "report" else {"end": "2026-11-23"}
+                if name == "domain-hostile":
+                    given["domain"] = HOSTILE
+                path_there = FOLDER / f"{notebook or 'overview'}.ipynb"
+                html = build_page(path_there, given, config=str(settings), now=NOW).html
             path.write_bytes(html)
         return path.as_uri()
 
@@ -110,7 +125,7 @@ def test_nothing_overflows_and_every_chart_is_drawn(
     tab = open_page(name, width)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     plots = tab.locator(".plot")
-    expect(plots).to_have_count({"demo": 3, "hostile": 3}.get(name, 0))
+    expect(plots).to_have_count(CHARTS.get(name, 0))
     for plot in plots.all():
         expect(plot.locator(".point").first).to_be_attached()
 
@@ -122,15 +137,16 @@ def test_paper_holds_the_tables(open_page: Callable[..., Tab]) -> None:
     assert not tab.get_by_text("The numbers", exact=True).first.is_visible()
 
 
-def test_outside_text_is_shown_and_does_nothing(open_page: Callable[..., Tab]) -> None:
-    tab = open_page("hostile")
-    assert tab.title() == "DMARC overview"
+@pytest.mark.parametrize("name", HOSTILE_PAGES)
+def test_outside_text_is_shown_and_does_nothing(open_page: Callable[..., Tab], name: str) -> None:
+    tab = open_page(name)
+    assert tab.title() == HOSTILE_PAGES[name]
     shown = tab.inner_text("main")
     for part in ("<script>document.title='run'</script>", "onerror=", r"\u202ejavascript:alert(1)"):
         assert shown.count(part) > 3
     assert tab.evaluate("document.querySelectorAll('main img').length") == 0
     links = tab.evaluate("[...document.links].map(link => link.getAttribute('href'))")
-    assert set(links) == {"#content", "../index.html"}
+    assert {link.rpartition("../")[2] for link in links} == {"#content", "index.html"}
 
 
 def test_a_script_that_a_notebook_lets_through_does_not_run(
@@ -180,6 +196,24 @@ def test_code_is_behind_a_toggle(open_page: Callable[..., Tab]) -> None:
     assert "days: int = 30" in code.inner_text()
 
 
+def test_a_record_is_copied_by_one_press(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("domain-demo", permissions=["clipboard-read", "clipboard-write"])
+    box = tab.locator(".dk-record").last
+    box.get_by_role("button", name="Copy").click()
+    expect(box.get_by_role("button")).not_to_have_text("Copy")
+    taken = "[window.getSelection().toString(), navigator.clipboard?.readText()]"
+    found = tab.evaluate(f"Promise.all({taken})")
+    assert box.locator("code").inner_text() in found
+
+
+def test_evidence_and_quiet_findings_are_folded(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("demo")
+    query = tab.locator(".dk-finding dd code").first
+    assert not query.is_visible()
+    tab.locator(".dk-finding summary").first.click()
+    assert query.inner_text().startswith("SELECT")
+
+
 def test_charts_follow_dark_mode(open_page: Callable[..., Tab]) -> None:
     tab = open_page("demo", color_scheme="light")
     bar = tab.locator("#chart-1 .point path").first
@@ -222,14 +256,17 @@ CONTRAST = """
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["demo", "empty", "index"])
+@pytest.mark.parametrize(
+    "name", ["demo", "empty", "index", "domain-demo", "explore-demo", "report-demo"]
+)
 def test_text_has_contrast(open_page: Callable[..., Tab], name: str, scheme: str) -> None:
     """WCAG 2 AA: 4.5 to 1 for text."""
     assert open_page(name, color_scheme=scheme).evaluate(CONTRAST) == []
 
 
-def test_what_a_screen_reader_needs(open_page: Callable[..., Tab]) -> None:
-    tab = open_page("demo")
+@pytest.mark.parametrize("name", ["demo", "domain-demo", "explore-demo"])
+def test_what_a_screen_reader_needs(open_page: Callable[..., Tab], name: str) -> None:
+    tab = open_page(name)
     assert tab.evaluate("document.documentElement.lang") == "en"
     headings = tab.evaluate(
         "[...document.querySelectorAll('main h2, main h3, h1')].map(h => +h.tagName[1])"

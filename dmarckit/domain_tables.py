@@ -1,0 +1,136 @@
+"""Small frames (from `domain_summary`) → the tables of a domain's page, every value escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from dmarckit import words
+from dmarckit.class_charts import LABELS
+from dmarckit.markup import Column, Html, table
+
+SHOWN = 60
+"""rows of a table; the rest is only counted"""
+
+
+def checks(frame: pd.DataFrame) -> Html:
+    """SPF × DKIM. Takes `domain_summary.checks`."""
+    total = int(frame[["spf_passes", "spf_fails"]].to_numpy().sum())
+    if not total:
+        return table(frame.iloc[:0], [], caption="", empty="There were no messages on these days.")
+    columns = [
+        Column("check", ""),
+        Column("spf_passes", "SPF passes", "count", lambda r: words.percent(r.spf_passes / total)),
+        Column("spf_fails", "SPF fails", "count", lambda r: words.percent(r.spf_fails / total)),
+    ]
+    caption = "Messages by DKIM and SPF, each for the author's domain"
+    return table(frame, columns, caption=caption, empty="")
+
+
+def senders(frame: pd.DataFrame) -> Html:
+    """Takes `domain_summary.senders`."""
+    frame = frame.assign(
+        classes_text=[_classes(found) for found in frame["classes"]],
+        done=[_done(row) for row in frame.itertuples(index=False)],
+    )
+    columns = [
+        Column("sender", "Sender", under=lambda r: _kind(r.sender_kind, r.in_inventory)),
+        Column("messages", "Messages", "volume", lambda r: words.change(r.messages, r.before)),
+        Column("dkim_share", "DKIM", "share"),
+        Column("spf_share", "SPF", "share"),
+        Column("classes_text", "What it is"),
+        Column("done", "Receivers"),
+        Column("first_seen", "First seen", "day"),
+        Column("last_seen", "Last seen", "day"),
+        Column("countries", "Countries"),
+    ]
+    empty = "Nobody sent as this domain on these days."
+    return _cut(frame, columns, "Senders, the largest first", empty)
+
+
+def selectors(frame: pd.DataFrame) -> Html:
+    """Takes `domain_summary.selectors`."""
+    frame = frame.assign(counts_text=["yes" if aligned else "no" for aligned in frame["aligned"]])
+    columns = [
+        Column("dkim_domain", "Domain (d=)"),
+        Column("selector", "Selector (s=)"),
+        Column("messages", "Messages", "volume"),
+        Column("pass_share", "Verify", "share"),
+        Column("counts_text", "Counts for DMARC"),
+        Column("sender", "Signed by", under=_others),
+    ]
+    empty = "No message carries a DKIM signature."
+    return _cut(frame, columns, "DKIM signatures, the most used first", empty)
+
+
+def forwarders(frame: pd.DataFrame) -> Html:
+    """Takes `domain_summary.forwarders`."""
+    columns = [
+        Column("sender", "Forwarder", under=lambda r: str(r.sender_kind)),
+        Column("messages", "Messages", "volume"),
+        Column("survived", "Signature survived", "count"),
+        Column("modified", "Changed on the way", "count"),
+        Column("blocked", "Blocked", "count"),
+        Column("reporters", "Reporters", "count"),
+    ]
+    empty = "No message was forwarded on these days."
+    return _cut(frame, columns, "Forwarders, the largest first", empty)
+
+
+def policies(frame: pd.DataFrame) -> Html:
+    """Takes `domain_summary.policy_history`."""
+    frame = frame.assign(rest=[_tags(row) for row in frame.itertuples(index=False)])
+    columns = [
+        Column("p", "Policy (p)", "policy"),
+        Column("sp", "Subdomains (sp)", "policy"),
+        Column("rest", "Other tags"),
+        Column("first", "First quoted", "day"),
+        Column("last", "Last quoted", "day"),
+        Column("reports", "Reports", "count"),
+        Column("reporters", "Reporters", "count"),
+    ]
+    empty = "No reporter has quoted a policy."
+    return _cut(frame, columns, "Policies as reporters quoted them, the newest first", empty)
+
+
+def _cut(frame: pd.DataFrame, columns: list[Column], caption: str, empty: str) -> Html:
+    shown = table(frame.head(SHOWN), columns, caption=caption, empty=empty)
+    more = len(frame) - SHOWN
+    if more <= 0:
+        return shown
+    return Html(f'{shown.markup}<p class="dk-note">And {words.plural(more, "more row")}.</p>')
+
+
+def _kind(kind: str, in_inventory: bool) -> str:
+    return kind if in_inventory else f"{kind}, not known as a sender of yours"
+
+
+def _classes(found: Any) -> str:
+    """The classes with their messages, in words, the largest first."""
+    if not isinstance(found, Mapping):
+        return ""
+    parts = [(LABELS.get(name, name), number) for name, number in found.items()]
+    if len(parts) == 1:
+        return str(parts[0][0])
+    return ", ".join(f"{name} {words.count(number)}" for name, number in parts[:4])
+
+
+def _done(row: Any) -> str:
+    if not row.blocked:
+        return "delivered all"
+    if row.blocked >= row.messages:
+        return "blocked all"
+    return f"blocked {words.count(row.blocked)}"
+
+
+def _others(row: Any) -> str:
+    return f"and {words.plural(row.senders - 1, 'other')}" if row.senders > 1 else ""
+
+
+def _tags(row: Any) -> str:
+    tags = {"np": row.np if row.np != row.sp else "", "t": "y" if row.testing == "y" else ""}
+    tags["pct"] = str(row.pct) if row.pct < 100 else ""
+    tags |= {"adkim": "s" if row.adkim == "s" else "", "aspf": "s" if row.aspf == "s" else ""}
+    return "; ".join(f"{name}={value}" for name, value in tags.items() if value)
