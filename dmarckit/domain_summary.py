@@ -95,7 +95,7 @@ def senders(facts: Facts, domain: str, window: Window) -> pd.DataFrame:
     table[whole] = table[whole].fillna(0).round().astype("int64")
     columns = ["sender", "sender_kind", "in_inventory", "messages", "before", "dkim_share"]
     columns += ["spf_share", "classes", "blocked", "first_seen", "last_seen", "countries"]
-    return _most_first(table.rename_axis("sender").reset_index()[columns], "sender")
+    return most_first(table.rename_axis("sender").reset_index()[columns], "sender")
 
 
 def selectors(facts: Facts, domain: str, window: Window) -> pd.DataFrame:
@@ -120,7 +120,7 @@ def selectors(facts: Facts, domain: str, window: Window) -> pd.DataFrame:
     table = table.assign(pass_share=table["passed"] / table["messages"], sender=largest)
     table = table.reset_index().round({"messages": 0}).astype({"messages": "int64"})
     columns = ["dkim_domain", "selector", "aligned", "messages", "pass_share", "senders", "sender"]
-    return _most_first(table[columns], "dkim_domain")
+    return most_first(table[columns], "dkim_domain")
 
 
 def forwarders(facts: Facts, domain: str, window: Window) -> pd.DataFrame:
@@ -143,7 +143,7 @@ def forwarders(facts: Facts, domain: str, window: Window) -> pd.DataFrame:
     table = groups[whole].sum().round().astype("int64")
     table.insert(0, "sender_kind", groups["sender_kind"].first().astype("str"))
     table["reporters"] = groups["reporter"].nunique()
-    return _most_first(table.reset_index(), "sender")
+    return most_first(table.reset_index(), "sender")
 
 
 def reporter_days(facts: Facts, domain: str, window: Window) -> pd.DataFrame:
@@ -171,7 +171,8 @@ def policy_history(facts: Facts, domain: str) -> pd.DataFrame:
     return table.sort_values(["last", "reports"], ascending=False, ignore_index=True)
 
 
-def _most_first(table: pd.DataFrame, name: str) -> pd.DataFrame:
+def most_first(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Rows with the most `messages` first, equal ones by `name`."""
     order = ["messages", name]
     return table.sort_values(order, ascending=[False, True], ignore_index=True)
 

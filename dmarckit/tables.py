@@ -12,6 +12,7 @@ import pandas as pd
 
 from dmarckit import words
 from dmarckit.answer import Answer
+from dmarckit.class_charts import LABELS
 from dmarckit.markup import Column, Html, escape, table
 from dmarckit.periods import period
 from dmarckit.window import Window
@@ -99,6 +100,45 @@ def failing_sources(frame: pd.DataFrame, limit: int = 15) -> Html:
     more = words.plural(len(rest), "smaller source")
     sent = words.plural(rest["messages"].sum(), "failing message")
     return Html(f'{shown.markup}<p class="dk-note">And {more} with {sent} in all.</p>')
+
+
+def failing_senders(frame: pd.DataFrame, limit: int = 20) -> Html:
+    """Takes `fleet_summary.failing_senders`; beyond `limit` rows only says how many there are."""
+    rows = frame.head(limit)
+    rows = rows.assign(
+        what=rows["class"].map(LABELS),
+        done=[_what_was_done(row) for row in rows.itertuples(index=False)],
+    )
+    columns = [
+        Column("sender", "Sender", under=lambda r: str(r.sender_kind)),
+        Column("messages", "Failing", "bar"),
+        Column("domain", "Sent as"),
+        Column("what", "What it is"),
+        Column("done", "What receivers did"),
+        Column("reporters", "Reporters", "count"),
+        Column("first_day", "First day", "day"),
+        Column("last_day", "Last day", "day"),
+    ]
+    caption = "Senders of failing messages, the largest first"
+    shown = table(rows, columns, caption=caption, empty="No message failed DMARC on these days.")
+    rest = frame.iloc[limit:]
+    if rest.empty:
+        return shown
+    more = words.plural(len(rest), "smaller sender")
+    sent = words.plural(rest["messages"].sum(), "failing message")
+    return Html(f'{shown.markup}<p class="dk-note">And {more} with {sent} in all.</p>')
+
+
+def ladder(frame: pd.DataFrame) -> Html:
+    """Takes `fleet_summary.ladder`."""
+    columns = [
+        Column("step", "Policy"),
+        Column("domains", "Domains", "volume"),
+        Column("names", "Which"),
+    ]
+    rows = frame if frame["domains"].any() else frame.iloc[:0]
+    empty = "No domain has a report."
+    return table(rows, columns, caption="Domains by policy, from open to strict", empty=empty)
 
 
 def reports(frame: pd.DataFrame) -> Html:
