@@ -37,7 +37,9 @@ def page_analysis(
     """
     moment = as_of(window, end, now)
     facts = read_facts(settings, lake, moment, 2 * window.days, domains)
-    found = find(facts, now=moment, days=USUAL_DAYS, mute=settings.mute)
+    found = find(
+        facts, now=moment, days=USUAL_DAYS, thresholds=settings.thresholds, mute=settings.mute
+    )
     last = last_run(lake, job, moment)
     if domains:
         chosen = [name.lower().rstrip(".") for name in domains]
