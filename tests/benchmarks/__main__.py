@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import analysis, fuzz, ingest, parse
+from tests.benchmarks import analysis, fuzz, ingest, pages, parse
 from tests.benchmarks.measure import machine
 
 BENCHMARKS = {
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "long_report": ingest.long_report,
     "parse": parse.run,
     "analysis": analysis.run,
+    "pages": pages.run,
     "fuzz": fuzz.run,
 }
 

@@ -28,6 +28,7 @@
   for (const table of document.querySelectorAll(".dk .dk-table")) {
     if (table.tBodies[0].rows.length < 2) continue;
     for (const heading of table.tHead.rows[0].cells) {
+      if (!heading.textContent.trim()) continue;
       const button = document.createElement("button");
       button.type = "button";
       button.append(...heading.childNodes);
