@@ -64,6 +64,15 @@ LABELS = {
 }
 
 _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif'
+_INCOMPLETE = {
+    "type": "rect",
+    "yref": "paper",
+    "y0": 0,
+    "y1": 1,
+    "layer": "below",
+    "line": {"width": 0},
+    "fillcolor": "rgba(125, 135, 150, 0.22)",  # on white and on black
+}
 _DAY_MS = 86_400_000
 TITLE_ROOM = 104
 """pixels above the plot for title, subtitle and legend"""
@@ -167,7 +176,8 @@ def daily_bars(
 ) -> go.Figure:
     """Stacked bars a day. `daily` has `day` and a count for each name in `colours`.
 
-    A name without any count is left out, so that the legend names only what is there.
+    A name without any count is left out, so that the legend names only what is there. Where
+    `daily` has a column `complete`, days without it have a grey ground.
     """
     figure = _figure(title, subtitle, height=360)
     series = list(colours)
@@ -188,6 +198,9 @@ def daily_bars(
             hovertemplate="%{y:,} (%{customdata})",
         )
     half = pd.Timedelta(hours=12)
+    for day in daily.loc[~daily["complete"], "day"] if "complete" in daily else ():
+        edges = {"x0": f"{day - half:%Y-%m-%d %H:%M}", "x1": f"{day + half:%Y-%m-%d %H:%M}"}
+        figure.add_shape(_INCOMPLETE, **edges)
     span = [daily["day"].iloc[0] - half, daily["day"].iloc[-1] + half]
     figure.update_xaxes(
         type="date",

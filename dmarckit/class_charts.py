@@ -33,9 +33,6 @@ LABELS = {
     "unauthenticated": "proves nothing",
 }
 
-INCOMPLETE = "rgba(125, 135, 150, 0.22)"
-"""ground behind a day of which reports are still missing, on white and on black"""
-
 
 def classes_by_day(daily: pd.DataFrame) -> go.Figure:
     """Messages a day, stacked by class. Takes `class_summary.classes_by_day`.
@@ -46,27 +43,13 @@ def classes_by_day(daily: pd.DataFrame) -> go.Figure:
     if not messages:
         return nothing("Messages a day")
     grey = "" if daily["complete"].all() else " Grey: days of which reports are still missing."
-    figure = daily_bars(
+    return daily_bars(
         daily,
         COLOURS,
         LABELS,
         title=_title(daily, messages),
         subtitle=f"Messages a day, by what they prove.{grey}",
     )
-    half = pd.Timedelta(hours=12)
-    for day in daily.loc[~daily["complete"], "day"]:
-        figure.add_shape(
-            type="rect",
-            yref="paper",
-            x0=f"{day - half:%Y-%m-%d %H:%M}",
-            x1=f"{day + half:%Y-%m-%d %H:%M}",
-            y0=0,
-            y1=1,
-            fillcolor=INCOMPLETE,
-            line={"width": 0},
-            layer="below",
-        )
-    return figure
 
 
 def _title(daily: pd.DataFrame, messages: int) -> str:

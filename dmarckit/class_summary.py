@@ -38,8 +38,14 @@ def classes_by_day(messages: pd.DataFrame, complete: pd.DataFrame, window: Windo
     sums.columns = sums.columns.astype("str")
     table = sums.reindex(index=days, columns=list(CLASSES)).fillna(0).round().astype("int64")
     table.insert(0, "messages", table.sum(axis=1))
-    share = in_window(complete, window).groupby("day")["complete"].mean().reindex(days)
-    return table.assign(complete=(share.fillna(1) >= MOST)).rename_axis("day").reset_index()
+    table = table.assign(complete=whole_days(complete, window))
+    return table.rename_axis("day").reset_index()
+
+
+def whole_days(complete: pd.DataFrame, window: Window) -> pd.Series[bool]:
+    """Indexed by the days of the window: enough domains are complete, or none is known."""
+    share = in_window(complete, window).groupby("day")["complete"].mean()
+    return share.reindex(days_of(window)).fillna(1) >= MOST
 
 
 def pass_shares(facts: Facts, complete: pd.DataFrame, window: Window) -> pd.DataFrame:

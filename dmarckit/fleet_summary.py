@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dmarckit.class_summary import days_of, in_window
+from dmarckit.class_summary import days_of, in_window, whole_days
 from dmarckit.domain_summary import most_first
 from dmarckit.facts_frames import Facts
 from dmarckit.findings.record import quoted_policy
@@ -22,9 +22,9 @@ _DONE = {"none": "delivered", "pass": "delivered", "quarantine": "quarantined"}
 _DONE |= {"reject": "rejected"}
 
 
-def failing_by_day(messages: pd.DataFrame, window: Window) -> pd.DataFrame:
-    """One row a day of the window: `day`, `messages`, `fail`, and the failing messages by what
-    the receivers did (`summary.OUTCOMES`)."""
+def failing_by_day(messages: pd.DataFrame, complete: pd.DataFrame, window: Window) -> pd.DataFrame:
+    """One row a day of the window: `day`, `messages`, `fail`, the failing messages by what the
+    receivers did (`summary.OUTCOMES`), and `complete` as in `class_summary.classes_by_day`."""
     days = days_of(window)
     rows = in_window(messages, window)
     failing = _failing(rows)
@@ -37,7 +37,8 @@ def failing_by_day(messages: pd.DataFrame, window: Window) -> pd.DataFrame:
     table = pd.DataFrame(
         {n: p.groupby("day").sum().reindex(days, fill_value=0) for n, p in parts.items()}
     )
-    return table.round().astype("int64").rename_axis("day").reset_index()
+    table = table.round().astype("int64").assign(complete=whole_days(complete, window))
+    return table.rename_axis("day").reset_index()
 
 
 def domains(facts: Facts, window: Window) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from dmarckit import charts, fleet_summary, tables
 from tests import frames
+from tests.test_class_summary import complete
 from tests.test_domain_summary import (
     BEFORE,
     DAY,
@@ -31,7 +32,7 @@ def test_failing_messages_by_day_and_what_became_of_them() -> None:
         FAILS | {"messages": 2, "disposition": "reject"},
         FAILS | {"messages": 1, "disposition": "odd"},
     )
-    found = fleet_summary.failing_by_day(made.messages, WINDOW)
+    found = fleet_summary.failing_by_day(made.messages, complete(), WINDOW)
     assert found.iloc[-1].to_dict() == {
         "day": pd.Timestamp(DAY),
         "messages": 16,
@@ -40,6 +41,7 @@ def test_failing_messages_by_day_and_what_became_of_them() -> None:
         "quarantined": 0,
         "rejected": 2,
         "unstated": 1,
+        "complete": True,
     }
     assert found["messages"].tolist() == [0, 0, 16]
     title = charts.failing_by_day(found).layout.title.text
@@ -130,7 +132,11 @@ def test_inputs_count_the_records_of_the_reports() -> None:
 
 def test_without_facts_there_are_no_rows() -> None:
     made = messages()
-    assert fleet_summary.failing_by_day(made.messages, WINDOW)["messages"].tolist() == [0, 0, 0]
+    assert fleet_summary.failing_by_day(made.messages, complete(), WINDOW)["messages"].tolist() == [
+        0,
+        0,
+        0,
+    ]
     assert "No domain has a report" in tables.domains(fleet_summary.domains(made, WINDOW)).markup
     shown = tables.failing_senders(fleet_summary.failing_senders(made, WINDOW))
     assert "No message failed DMARC" in shown.markup

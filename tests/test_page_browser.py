@@ -186,6 +186,19 @@ def test_pressing_a_heading_sorts(open_page: Callable[..., Tab]) -> None:
     assert table.locator("[aria-sort]").get_attribute("aria-sort") == "ascending"
 
 
+def test_a_long_table_is_filtered_by_words(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("demo")
+    box = tab.get_by_label("Filter: The newest reports")
+    rows = tab.locator("table", has=tab.get_by_text("The newest reports")).locator("tbody tr")
+    whole = rows.count()
+    box.fill("receiver1 BRAND1.example")
+    left = rows.locator("visible=true").all_inner_texts()
+    assert 0 < len(left) < whole
+    assert all("receiver1" in row and "brand1" in row for row in left)
+    box.fill("")
+    expect(rows.locator("visible=true")).to_have_count(whole)
+
+
 def test_code_is_behind_a_toggle(open_page: Callable[..., Tab]) -> None:
     tab = open_page("demo")
     code = tab.locator("pre.code").first

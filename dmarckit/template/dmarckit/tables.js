@@ -1,5 +1,7 @@
-// Sorts a table when a column's heading is pressed. Without this script tables stay as they are.
+// Sorts a table when a column's heading is pressed, and filters long ones by what is typed.
+// Without this script tables stay as they are.
 (() => {
+  const LONG = 10; // rows from which a table gets a filter
   const text = new Intl.Collator("en", { numeric: true });
 
   function value(row, column) {
@@ -25,8 +27,32 @@
     table.tBodies[0].append(...rows);
   }
 
+  function filter(table) {
+    const rows = [...table.tBodies[0].rows];
+    const input = document.createElement("input");
+    const said = document.createElement("span");
+    input.type = "search";
+    input.placeholder = "Filter";
+    input.setAttribute("aria-label", `Filter: ${table.caption.textContent}`);
+    said.setAttribute("role", "status");
+    input.addEventListener("input", () => {
+      const words = input.value.toLowerCase().split(/\s+/);
+      for (const row of rows) {
+        const text = row.textContent.toLowerCase();
+        row.hidden = !words.every((word) => text.includes(word));
+      }
+      const left = rows.filter((row) => !row.hidden).length;
+      said.textContent = input.value ? `${left} of ${rows.length}` : "";
+    });
+    const box = document.createElement("p");
+    box.className = "dk-filter";
+    box.append(input, said);
+    table.closest(".dk-scroll").before(box);
+  }
+
   for (const table of document.querySelectorAll(".dk .dk-table")) {
     if (table.tBodies[0].rows.length < 2) continue;
+    if (table.tBodies[0].rows.length > LONG) filter(table);
     for (const heading of table.tHead.rows[0].cells) {
       if (!heading.textContent.trim()) continue;
       const button = document.createElement("button");
@@ -35,5 +61,11 @@
       button.addEventListener("click", () => sort(table, heading));
       heading.append(button);
     }
+  }
+
+  // the newest days are at the right
+  for (const days of document.querySelectorAll(".dk-days")) {
+    const box = days.closest(".dk-scroll");
+    box.scrollLeft = box.scrollWidth;
   }
 })();
