@@ -156,7 +156,7 @@ def test_finding_a_notebook(tmp_path: Path) -> None:
     own = notebook(Path("notebooks/overview.ipynb"), "1")
     assert find_notebook("overview") == own
     assert find_notebook(str(tmp_path / "notebooks/overview.ipynb")).is_file()
-    with pytest.raises(PageError, match="no notebook overvue; there are: overview"):
+    with pytest.raises(PageError, match=r"no notebook overvue; there are: domain, .*overview"):
         find_notebook("overvue")
 
 
