@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from dmarckit.lake import Lake
+from dmarckit.redact import secret_names
 from dmarckit.render import versions
 from dmarckit.settings import Settings
 from dmarckit.window import Window
 
-_SETTINGS = {"domains", "senders", "mute", "language", "limits"}
+_NOT_SHOWN = {
+    *secret_names(),
+    *("home", "mail", "lake", "pages", "exports", "exports_to", "workers"),
+    *("slack_channel", "slack_url", "presign_key_id", "presign_expires"),
+}
+"""settings that no page depends on"""
 _TABLES = {
     # whole rows never change, so that the keys stand for them
     "reports": "SELECT domain, count(*), bit_xor(hash(report_uid)) FROM reports GROUP BY ALL",
@@ -39,7 +45,8 @@ def inputs(lake: Lake) -> dict[str, dict[str, list[str]]]:
     """Domain → table → number of rows and a hash of their keys; ``""`` holds what all share."""
     found: dict[str, dict[str, list[str]]] = {}
     for table, query in _TABLES.items():
-        for domain, rows, keys in lake.arrow(query).to_pandas().itertuples(index=False):
+        columns = [column.to_pylist() for column in lake.arrow(query).columns]
+        for domain, rows, keys in zip(*columns, strict=True):
             found.setdefault(domain or "", {})[table] = [str(rows), str(keys)]
     return found
 
@@ -63,7 +70,7 @@ def manifest(
             **tables.get("", {}),
             **tables.get(str(parameters.get("domain", "")).lower(), {}),
         },
-        "settings": _hash(settings.model_dump(mode="json", include=_SETTINGS)),
+        "settings": _hash(settings.model_dump(mode="json", exclude=_NOT_SHOWN)),
         "mmdb": _file_state(settings.mmdb),
         "code": code_hash(),
         "versions": versions(),

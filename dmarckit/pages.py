@@ -219,8 +219,12 @@ def _values(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, tup
 
 
 def unusual(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that differ from the notebook's defaults."""
-    return {key: value for key, value in given.items() if repr(value) != _default(known[key])}
+    """The parameters that differ from the notebook's defaults, and the domain if there is one."""
+    return {
+        key: value
+        for key, value in given.items()
+        if repr(value) != _default(known[key]) or key == "domain"
+    }
 
 
 def _default(about: Mapping[str, str]) -> str:

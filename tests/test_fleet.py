@@ -21,7 +21,7 @@ from tests.page_notebooks import write_notebook
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 WINDOW = last_days(30, today=NOW.date())
 CELL = "assert domain != 'bad.example', 'no data'; print('Mail of', domain, days)"
-PARAMETERS = 'domain: str = ""  # of this domain\ndays: int = 30  # days'
+PARAMETERS = 'domain: str = "a.example"  # of this domain\ndays: int = 30  # days'
 
 
 @pytest.fixture
