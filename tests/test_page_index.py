@@ -1,0 +1,105 @@
+"""The list of all pages: by notebook, domain and day; for a fleet of hundreds."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from dmarckit.models import StoredObject
+from dmarckit.page_index import domain_links, index_page
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def stored(*keys: str) -> list[StoredObject]:
+    return [StoredObject(key, "e", 1, NOW) for key in keys]
+
+
+def days(number: int) -> list[str]:
+    return [f"{NOW - timedelta(days=back):%Y-%m-%d}" for back in range(number)]
+
+
+def links(page: str) -> list[tuple[str, str]]:
+    found = re.findall(r'<a href="([^"#]+)">(.*?)</a>', page)
+    return [(address, re.sub("<[^>]+>", "", text)) for address, text in found]
+
+
+def test_domains_are_named_with_their_newest_page_and_the_older_ones_behind() -> None:
+    page = index_page(
+        stored(
+            "domain/b.example/2026-11-23.html",
+            "domain/b.example/2026-11-24.html",
+            "domain/b.example/2026-11-24.html.manifest.json",
+            "domain/c.example/2026-11-24.days-7.0123abcd.html",
+            "domain/a.example/2026-10-01.html",
+            "failed/domain/a.example/2026-11-24.ipynb",
+            "overview/2026-11-24.html",
+        )
+    ).decode()
+    assert links(page) == [
+        ("domain/b.example/2026-11-24.html", "b.example"),
+        ("domain/b.example/2026-11-23.html", "2026-11-23"),
+        ("domain/c.example/2026-11-24.days-7.0123abcd.html", "c.example"),
+        ("domain/a.example/2026-10-01.html", "a.example"),
+        ("overview/2026-11-24.html", "2026-11-24"),
+    ]
+    assert "2026-11-24</time>, days 7</span>" in page
+
+
+def test_older_pages_of_a_notebook_are_folded() -> None:
+    page = index_page(stored(*(f"overview/{day}.html" for day in days(30)))).decode()
+    assert "<summary>16 older</summary>" in page
+    assert [text for _, text in links(page)] == days(30)
+
+
+def test_links_to_the_newest_page_of_each_domain() -> None:
+    objects = stored(
+        "domain/b.example/2026-11-23.html",
+        "domain/b.example/2026-11-24.html",
+        "domain/b.example/2026-11-25.days-7.0123abcd.html",
+        "domain/2026-11-24.html",
+        "sender/c.example/2026-11-24.html",
+    )
+    assert domain_links(objects) == {"b.example": "../domain/b.example/2026-11-24.html"}
+    assert domain_links([]) == {}
+
+
+def fleet() -> bytes:
+    return index_page(
+        stored(*(f"domain/brand{n}.example/{day}.html" for n in range(400) for day in days(30)))
+    )
+
+
+def test_400_domains_of_30_days_are_a_small_page() -> None:
+    assert len(gzip.compress(fleet())) < 100_000
+
+
+@pytest.mark.chromium
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+def test_a_domain_is_found_by_typing_and_without_scripts_too(tmp_path: Path) -> None:
+    page = tmp_path / "index.html"
+    page.write_bytes(fleet())
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        tab = browser.new_page()
+        tab.goto(page.as_uri())
+        expect(tab.get_by_role("status")).to_have_text("400 domains")
+        tab.get_by_label("Find a domain").fill("Brand39")
+        expect(tab.get_by_role("status")).to_have_text("11 of 400")
+        shown = tab.locator(".domains > li:visible > a").all_inner_texts()
+        assert shown == ["brand39.example", *(f"brand39{n}.example" for n in range(10))]
+        older = tab.get_by_text("29 older").locator("visible=true").first
+        older.click()
+        expect(tab.get_by_role("link", name="2026-11-23").first).to_be_visible()
+        plain = browser.new_context(java_script_enabled=False).new_page()
+        plain.goto(page.as_uri())
+        assert plain.locator(".filter").count() == 0
+        expect(plain.get_by_role("link", name="brand399.example")).to_be_visible()
+        browser.close()
