@@ -22,6 +22,8 @@ class OwnKernels(KernelSpecManager):
 
     environment: dict[str, str] = RENDERER
     """variables of the kernel beside those of this process"""
+    arguments: tuple[str, ...] = ()
+    """further arguments of its command"""
 
     def find_kernel_specs(self) -> dict[str, str]:
         """The kernel's name and the folder of its logos."""
@@ -29,7 +31,7 @@ class OwnKernels(KernelSpecManager):
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """This environment's kernel, for whatever name a notebook asks."""
-        about = get_kernel_dict() | {"display_name": "Python (dmarckit)"}
+        about = get_kernel_dict(list(self.arguments)) | {"display_name": "Python (dmarckit)"}
         return KernelSpec(**about | {"env": self.environment}, resource_dir=RESOURCES)
 
 
@@ -46,6 +48,8 @@ def own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
 
     class PageKernels(OwnKernels):
         environment = values
+        # the end of a run interrupts the kernel, which would say so on the terminal
+        arguments = ("--IPKernelApp.log_level=CRITICAL",)
 
     class PageKernel(AsyncKernelManager):
         @default("transport_encryption")

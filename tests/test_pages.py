@@ -10,13 +10,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dmarckit import page_index, pages, render
 from dmarckit.errors import PageError
 from dmarckit.models import StoredObject
 from dmarckit.pages import Page, build_page, find_notebook, page_key, publish
 from dmarckit.storage import FolderStorage, open_storage
+from tests.page_notebooks import write_notebook
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 PARAMETERS = 'days: int = 30  # length in days\nname: str = "x"  # a name'
@@ -32,17 +32,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def notebook(path: Path, *code: str) -> Path:
-    """A notebook with a title, a parameters cell and these cells."""
-    cells = [
-        new_markdown_cell("# A title\n\nA *lead*."),
-        new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
-        *(new_markdown_cell(c) if c.startswith("##") else new_code_cell(c) for c in code),
-    ]
-    made = new_notebook(cells=cells)
-    made.metadata.kernelspec = {"name": "python3", "display_name": "x", "language": "python"}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(made, path)
-    return path
+    return write_notebook(path, *code, parameters=PARAMETERS, title="# A title\n\nA *lead*.")
 
 
 def built(path: Path, *code: str, **parameters: object) -> Page:
