@@ -14,6 +14,7 @@ import typer
 
 from dmarckit import __version__
 from dmarckit.errors import DmarckitError, SettingsError
+from dmarckit.parameters import joined, values
 
 OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
 
@@ -31,7 +32,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; an expected failure is one line on stderr and status 2."""
     try:
-        app(_joined_parameters(sys.argv[1:]))
+        app(joined(sys.argv[1:]))
     except DmarckitError as error:
         typer.echo(f"dmarckit: {error}", err=True)
         sys.exit(COULD_NOT_RUN)
@@ -127,13 +128,24 @@ def page(
         list[str] | None,
         typer.Option("-p", metavar="NAME VALUE", help="A parameter of the notebook."),
     ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="One page for each domain, where something changed.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --all: build unchanged pages as well.")
+    ] = False,
 ) -> None:
     """Run one notebook and publish its page."""
-    from dmarckit.job import publish_notebook
+    from dmarckit.publishing import publish_notebook
     from dmarckit.settings import load_settings
 
-    published = publish_notebook(load_settings(), notebook, _parameters(parameter or []))
-    typer.echo(published.link)
+    settings = load_settings()
+    parameters = values(parameter or [])
+    if all_:
+        from dmarckit.fleet_command import publish_all
+
+        raise typer.Exit(publish_all(settings, notebook, parameters, force=force))
+    typer.echo(publish_notebook(settings, notebook, parameters).link)
 
 
 @app.command(epilog="Example: dmarckit run daily")
@@ -246,45 +258,12 @@ def schema(
 def lab(context: typer.Context) -> None:
     """JupyterLab on the notebooks.
 
-    Further options go to JupyterLab itself.
+    Further options go to JupyterLab itself. While there is no report in the lake, a
+    temporary one with the demo's mails is shown.
     """
-    from dmarckit.pages import find_notebook
+    from dmarckit.lab import run_lab
 
-    folder = find_notebook("overview").parent
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
-    os.execv(sys.executable, [*command, *context.args])  # noqa: S606  no shell in between
-
-
-def _joined_parameters(arguments: list[str]) -> list[str]:
-    """``-p name value`` as one option, since Typer has no options of two values.
-
-    >>> _joined_parameters(["page", "overview", "-p", "days", "7"])
-    ['page', 'overview', '-p', 'days=7']
-    """
-    joined: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        joined.append(argument)
-        if argument == "-p":
-            name = next(rest, None)
-            if name is not None:
-                joined.append(name if "=" in name else f"{name}={next(rest, '')}")
-    return joined
-
-
-def _parameters(pairs: list[str]) -> dict[str, Any]:
-    """Values as YAML has them: 7 is a number, [a, b] a list, the rest text."""
-    import yaml
-
-    values: dict[str, Any] = {}
-    for name, _, text in (pair.partition("=") for pair in pairs):
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            value = text
-        # a date would reach the notebook as an object that papermill cannot write
-        values[name] = text if not isinstance(value, int | float | bool | list | dict) else value
-    return values
+    raise typer.Exit(run_lab(context.args))
 
 
 def _type_name(kind: Any) -> str:

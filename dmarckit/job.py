@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import pandas as pd
 
@@ -19,9 +17,9 @@ from dmarckit.findings_ledger import Judged
 from dmarckit.ingest import ingest
 from dmarckit.ingest_commit import IngestResult, Progress
 from dmarckit.lake import Lake
-from dmarckit.pages import Page, build_page, find_notebook, publish
+from dmarckit.publishing import Published, publish_notebook
 from dmarckit.schedules import Schedule
-from dmarckit.settings import CONFIG_VARIABLE, Settings
+from dmarckit.settings import Settings
 from dmarckit.slack import post
 from dmarckit.slack_messages import summary_message
 from dmarckit.slack_text import Message
@@ -29,15 +27,6 @@ from dmarckit.storage import open_storage
 from dmarckit.window import Window, last_days
 
 SUMMARY_COLUMNS = ("begin", "domain", "reporter", "messages", "dkim_aligned", "spf_aligned")
-
-
-@dataclass(frozen=True)
-class Published:
-    """A page that is stored, and how to open it."""
-
-    page: Page
-    key: str
-    link: str
 
 
 @dataclass
@@ -52,21 +41,6 @@ class JobResult:
     """None: no token, so the messages are only saved"""
     saved: str | None = None
     """where the messages were saved as JSON when there is no token"""
-
-
-def publish_notebook(
-    settings: Settings, notebook: str, parameters: dict[str, Any], now: datetime | None = None
-) -> Published:
-    """Run a notebook with these settings and store its page."""
-    config = os.environ.get(CONFIG_VARIABLE)
-    page = build_page(find_notebook(notebook), parameters, config=config, now=now)
-    storage = open_storage(settings.pages_url, settings.presign_keys())
-    key = publish(page, storage)
-    if settings.page_base_url:
-        link = f"{settings.page_base_url.rstrip('/')}/{key}"
-    else:
-        link = storage.link(key, settings.presign_expires)
-    return Published(page, key, link)
 
 
 def run_job(

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dmarckit import cli
 from dmarckit.cli import main
+from dmarckit.parameters import values
 from tests.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.model_builders import make_failing
 
@@ -170,7 +170,7 @@ def test_schema_prints_every_column_with_its_meaning(run: Any) -> None:
 
 def test_values_of_parameters_are_what_they_look_like() -> None:
     pairs = ["days=7", "domains=[example.com, shop.example]", "end=2026-11-01", "name=a=b"]
-    assert cli._parameters(pairs) == {
+    assert values(pairs) == {
         "days": 7,
         "domains": ["example.com", "shop.example"],
         "end": "2026-11-01",

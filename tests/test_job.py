@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit import job
+from dmarckit import publishing
 from dmarckit.alerts import send_alerts, untold_reports
 from dmarckit.errors import SettingsError, SlackError
 from dmarckit.ingest import ingest
@@ -62,7 +62,7 @@ def connected(home: str, slack: SlackServer, **more: Any) -> Settings:
 def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page without running a notebook, for tests of what comes after it."""
     page = Page("overview", "overview/x.html", "DMARC overview", b"<p>page", None, ())  # type: ignore[arg-type]
-    monkeypatch.setattr(job, "build_page", lambda *_, **__: page)
+    monkeypatch.setattr(publishing, "build_page", lambda *_, **__: page)
 
 
 @pytest.mark.slow
