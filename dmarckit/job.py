@@ -13,6 +13,7 @@ from dmarckit.alert_chart import daily_chart
 from dmarckit.alerts import send_alerts
 from dmarckit.analysis import analyse
 from dmarckit.errors import SettingsError
+from dmarckit.finding_words import urgent
 from dmarckit.findings_ledger import Judged
 from dmarckit.ingest import ingest
 from dmarckit.ingest_commit import IngestResult, Progress
@@ -82,8 +83,9 @@ def publish_and_tell(
     step("Looking for what is wrong and what changed")
     analysis = analyse(settings, lake, now=now, job=schedule.name, run=ingested.run, recorded=True)
     news = finding_lines(analysis.findings)
+    still_open = len(urgent(analysis.findings))
     notes = _notes(ingested, untold)
-    deliver(_summary(settings, lake, schedule, published, news, notes, now))
+    deliver(_summary(settings, lake, schedule, published, news, notes, still_open, now))
     return result
 
 
@@ -151,6 +153,7 @@ def _summary(
     published: Published,
     news: list[str],
     notes: list[str],
+    still_open: int,
     now: datetime,
 ) -> Message:
     parameters = schedule.parameters
@@ -166,7 +169,7 @@ def _summary(
         lake.reports(domains, window.before.start, window.before.end),
     )
     chart = _chart_link(settings, schedule, records, window, now)
-    return summary_message(headline, window, published.link, chart, news, notes)
+    return summary_message(headline, window, published.link, chart, news, notes, still_open)
 
 
 def _chart_link(

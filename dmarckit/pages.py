@@ -219,11 +219,14 @@ def _values(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, tup
 
 
 def unusual(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that differ from the notebook's defaults, and the domain if there is one."""
+    """The parameters that differ from the notebook's defaults, and the domain if there is one.
+
+    `job` only says with which earlier run a page is compared: it is the same page.
+    """
     return {
         key: value
         for key, value in given.items()
-        if repr(value) != _default(known[key]) or key == "domain"
+        if key == "domain" or (key != "job" and repr(value) != _default(known[key]))
     }
 
 

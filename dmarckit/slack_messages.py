@@ -39,6 +39,7 @@ def summary_message(
     chart_url: str | None = None,
     findings: Sequence[str] | None = None,
     notes: Sequence[str] = (),
+    still_open: int = 0,
 ) -> Message:
     """The message about a run: headline, findings, notes, link to the page, chart.
 
@@ -46,7 +47,8 @@ def summary_message(
     failing, reports, reporters. `findings` are plain lines about what is new or worse;
     None means that nobody looked for any, and failing messages are then the news.
     `notes` are plain lines about mails that could not be read or trusted. A quiet run,
-    without news and notes, is one line and the link.
+    without news and notes, is one line and the link; `still_open` findings that ask for
+    something, but were told before, are counted in it.
     """
     value = dict(zip(headline["measure"], headline["value"], strict=True))
     before = dict(zip(headline["measure"], headline["before"], strict=True))
@@ -54,6 +56,9 @@ def summary_message(
     news = bool(findings) or bool(notes) or (findings is None and value["failing"] > 0)
     if not news:
         quiet = "All quiet: " if value["reports"] else ""
+        if still_open:
+            verb = "still needs" if still_open == 1 else "still need"
+            quiet = f"Nothing new, {plural(still_open, 'finding')} {verb} doing: "
         text = f"DMARC, {window}: {quiet}{said}"
         return message(text, [section(text), *links([("Open the page", page_url)])])
     blocks: list[Block] = [

@@ -353,6 +353,13 @@ def test_a_report_without_records_still_makes_an_alert() -> None:
 # --- the summary of a run
 
 
+def test_a_quiet_run_with_work_left_says_how_much() -> None:
+    one = summary_message(headline(), WINDOW, None, findings=[], still_open=1)
+    assert "Nothing new, 1 finding still needs doing: 98.2 %" in one.text
+    assert "All quiet" not in one.text
+    assert "All quiet: " in summary_message(headline(), WINDOW, None, findings=[]).text
+
+
 def test_a_summary_has_headline_changes_notes_page_and_chart() -> None:
     summary = summary_message(
         headline(), WINDOW, "https://pages.example/p", "https://s3.example/c.png",
