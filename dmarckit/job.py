@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from dmarckit import summary
 from dmarckit.alert_chart import daily_chart
 from dmarckit.alerts import send_alerts
-from dmarckit.analysis import analyse
+from dmarckit.analysis import analyse, read_facts
+from dmarckit.class_summary import days_of, in_window
+from dmarckit.domain_summary import headline
 from dmarckit.errors import SettingsError
+from dmarckit.facts import Facts
 from dmarckit.finding_words import urgent
 from dmarckit.findings_ledger import Judged
 from dmarckit.ingest import ingest
@@ -26,8 +28,6 @@ from dmarckit.slack_messages import summary_message
 from dmarckit.slack_text import Message
 from dmarckit.storage import open_storage
 from dmarckit.window import Window, last_days
-
-SUMMARY_COLUMNS = ("begin", "domain", "reporter", "messages", "dkim_aligned", "spf_aligned")
 
 
 @dataclass
@@ -85,7 +85,8 @@ def publish_and_tell(
     news = finding_lines(analysis.findings)
     still_open = len(urgent(analysis.findings))
     notes = _notes(ingested, untold)
-    deliver(_summary(settings, lake, schedule, published, news, notes, still_open, now))
+    facts = analysis.facts
+    deliver(_summary(settings, facts, schedule, published, news, notes, still_open, now))
     return result
 
 
@@ -148,7 +149,7 @@ def _mails(number: int) -> str:
 
 def _summary(
     settings: Settings,
-    lake: Lake,
+    facts: Facts,
     schedule: Schedule,
     published: Published,
     news: list[str],
@@ -160,32 +161,23 @@ def _summary(
     window = last_days(
         int(parameters.get("days", 30)), str(parameters.get("end", "")), today=now.date()
     )
-    domains = list(settings.domain_names) or None
-    records = lake.records(domains, window.start, window.end, SUMMARY_COLUMNS)
-    headline = summary.headline(
-        records,
-        lake.reports(domains, window.start, window.end),
-        lake.records(domains, window.before.start, window.before.end, SUMMARY_COLUMNS),
-        lake.reports(domains, window.before.start, window.before.end),
-    )
-    chart = _chart_link(settings, schedule, records, window, now)
-    return summary_message(headline, window, published.link, chart, news, notes, still_open)
+    if window.before.start < facts.start:  # a window longer than the analysis looks back
+        facts = read_facts(settings, Lake(settings.lake_url), now, 2 * window.days)
+    chart = _chart_link(settings, schedule, in_window(facts.messages, window), window, now)
+    measures = headline(facts, window)
+    return summary_message(measures, window, published.link, chart, news, notes, still_open)
 
 
 def _chart_link(
-    settings: Settings, schedule: Schedule, records: pd.DataFrame, window: Window, now: datetime
+    settings: Settings, schedule: Schedule, messages: pd.DataFrame, window: Window, now: datetime
 ) -> str:
-    passing = records["messages"].where(records["dkim_aligned"] | records["spf_aligned"], 0)
+    passing = messages["messages"].where(messages["da"] | messages["sa"], 0)
     days = (
-        records.assign(
-            day=records["begin"].dt.floor("D"),
-            passing=passing,
-            failing=records["messages"] - passing,
-        )
-        .groupby("day")[["passing", "failing"]]
+        messages.assign(passing=passing, failing=messages["messages"] - passing)
+        .groupby("day", observed=True)[["passing", "failing"]]
         .sum()
-        .reindex(pd.date_range(window.start, periods=window.days, freq="D"), fill_value=0)
-        .rename_axis("day")
+        .reindex(days_of(window), fill_value=0)
+        .round()
         .reset_index()
     )
     storage = open_storage(settings.exports_url, settings.presign_keys())
