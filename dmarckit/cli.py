@@ -142,9 +142,9 @@ def page(
     settings = load_settings()
     parameters = values(parameter or [])
     if all_:
-        from dmarckit.fleet_command import publish_all
+        from dmarckit.fleet_command import fleet_command
 
-        raise typer.Exit(publish_all(settings, notebook, parameters, force=force))
+        raise typer.Exit(fleet_command(settings, notebook, parameters, force=force))
     typer.echo(publish_notebook(settings, notebook, parameters).link)
 
 

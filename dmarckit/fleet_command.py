@@ -1,4 +1,4 @@
-"""`dmarckit page NOTEBOOK --all`: one page a domain, and what became of each."""
+"""`dmarckit page NOTEBOOK --all`: a page for each domain, told on the terminal."""
 
 from __future__ import annotations
 
@@ -7,35 +7,62 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from dmarckit.errors import one_line
-from dmarckit.fleet import FleetPage, fleet_domains, fleet_window, publish_fleet
+from dmarckit.fleet import FleetPage, Outcome, fleet_domains, fleet_window, publish_fleet
+from dmarckit.page_index import INDEX
 from dmarckit.progress import console
+from dmarckit.publishing import link_to
 from dmarckit.settings import Settings
+from dmarckit.storage import open_storage
+from dmarckit.words import plural
+
+WORDS: dict[Outcome, str] = {
+    "built": "built",
+    "unchanged": "unchanged, not built again",
+    "failed": "failed",
+}
 
 
-def publish_all(
-    settings: Settings, notebook: str, parameters: Mapping[str, Any], *, force: bool
+def fleet_command(
+    settings: Settings,
+    notebook: str,
+    parameters: Mapping[str, Any],
+    *,
+    force: bool = False,
+    workers: int = 0,
+    now: datetime | None = None,
 ) -> int:
-    """Build the pages and say so; exit status 1 when one of them failed.
+    """Build the page of every domain and say what became of each; 1 when one failed, else 0.
 
-    Raises what `publish_fleet` raises.
+    Domains are those of the settings, else all that reports speak of. Raises what
+    `publish_fleet` raises.
     """
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     screen = console()
     domains = fleet_domains(settings, fleet_window(notebook, parameters, now))
     if not domains:
-        screen.print("No domain has reports in this window: nothing to build.")
+        screen.print("There are no domains yet: dmarckit ingest reads the reports.")
         return 0
 
-    def show(page: FleetPage) -> None:
-        why = f": {page.error}" if page.error else f" in {page.seconds:.1f} s"
-        took = "" if page.outcome == "unchanged" else why
-        screen.print(f"{page.outcome}: {one_line(page.domain)}{took}", soft_wrap=True)
+    def tell(page: FleetPage) -> None:
+        took = f" ({page.seconds:.1f} s)" if page.seconds else ""
+        screen.print(f"  {page.domain}: {WORDS[page.outcome]}{took}", soft_wrap=True)
 
     pages = publish_fleet(
-        settings, domains, notebook=notebook, parameters=parameters, now=now, force=force,
-        progress=show,
-    )  # fmt: skip
-    counts = Counter(page.outcome for page in pages)
-    screen.print(", ".join(f"{number} {outcome}" for outcome, number in counts.items()))
-    return 1 if counts["failed"] else 0
+        settings,
+        domains,
+        notebook=notebook,
+        parameters=parameters,
+        workers=workers,
+        now=now,
+        force=force,
+        progress=tell,
+    )
+    for page in pages:
+        if page.outcome == "failed":
+            screen.print(f"{page.domain}: {page.error}", soft_wrap=True)
+    count = Counter(page.outcome for page in pages)
+    parts = [f"{count[outcome]} {words}" for outcome, words in WORDS.items() if count[outcome]]
+    screen.print(f"{plural(len(pages), 'page')}: {', '.join(parts)}")
+    storage = open_storage(settings.pages_url, settings.presign_keys())
+    screen.print(f"All pages: {link_to(settings, storage, INDEX)}", soft_wrap=True)
+    return 1 if count["failed"] else 0
