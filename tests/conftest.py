@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from dmarckit.demo.server import S3Server, available, s3_server
 from dmarckit.storage import Storage, open_storage
@@ -61,3 +63,15 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def storage(home: str) -> Storage:
     """An empty storage, a folder, then a bucket."""
     return open_storage(f"{home}/things")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real Chromium, one for each test process (Playwright allows no second)."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no chromium on the PATH")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 from playwright.sync_api import Page as Tab
-from playwright.sync_api import sync_playwright
 
 from dmarckit import lab
 from dmarckit.lab import demo_environment, is_empty, lab_command, run_lab
@@ -23,7 +23,6 @@ from dmarckit.settings import load_settings
 from tests import frames
 from tests.test_notebooks import FOLDER
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE = 60  # seconds for a machine that has other things to do; it takes about ten
 FINISHED = """
 () => {
@@ -87,23 +86,20 @@ def started(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:
 
 
 @pytest.fixture
-def tab() -> Iterator[Tab]:
+def tab(browser: Browser) -> Iterator[Tab]:
     """A tab so high that every cell is drawn; nothing may leave this machine."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = browser.new_page(viewport={"width": 1400, "height": 8000})
-        opened.set_default_timeout(PATIENCE * 1000)
-        outside: list[str] = []
-        inside = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")
-        opened.on("request", lambda r: None if r.url.startswith(inside) else outside.append(r.url))
-        yield opened
-        browser.close()
-        assert outside == []
+    opened = browser.new_page(viewport={"width": 1400, "height": 8000})
+    opened.set_default_timeout(PATIENCE * 1000)
+    outside: list[str] = []
+    inside = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")
+    opened.on("request", lambda r: None if r.url.startswith(inside) else outside.append(r.url))
+    yield opened
+    opened.close()
+    assert outside == []
 
 
 @pytest.mark.slow
 @pytest.mark.chromium
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
 @pytest.mark.parametrize("name", [n for n in lab.START if (FOLDER / f"{n}.ipynb").is_file()])
 def test_run_all_draws_charts_in_the_cells(address: str, tab: Tab, name: str) -> None:
     tab.goto(f"{address}lab/tree/{name}.ipynb?token=t&reset")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -11,7 +10,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as Tab
 
 from dmarckit import page_index
@@ -20,7 +19,6 @@ from dmarckit.pages import build_page
 from tests import frames
 from tests.test_notebooks import FOLDER
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 HOSTILE = (
     "<script>document.title='run'</script>\"><img src=x onerror=\"document.title='run'\">"
@@ -40,7 +38,6 @@ HOSTILE_PAGES = {
 
 pytestmark = [
     pytest.mark.chromium,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH"),
 ]
 
 
@@ -81,14 +78,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
         return path.as_uri()
 
     return make
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
