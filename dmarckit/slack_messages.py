@@ -13,6 +13,7 @@ from dmarckit.slack_text import (
     Message,
     code,
     escape,
+    escape_with_records,
     fields,
     header,
     image,
@@ -104,7 +105,7 @@ def _difference(value: dict[str, float], before: dict[str, float]) -> str:
 
 
 def _list(plain: Sequence[str]) -> str:
-    return lines([escape(line, 500) for line in plain], limit=2900)
+    return lines([escape_with_records(line, 600) for line in plain], limit=2900)
 
 
 def report_alert(

@@ -33,6 +33,11 @@ _CODE_LOOKALIKES = str.maketrans({"`": "ˋ"})
 # Where Slack would start something: @here, #channel, ://, example.com, :emoji:
 _STARTS = re.compile(r"[@#](?=\w)|:(?=//)|(?<=\w)\.(?=\w)|:(?=[\w+'-]+:)")
 _EDGE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+# A name that only DNS uses, and a record as findings write it.
+_RECORD = re.compile(
+    r"[\w.<>-]*_(?:dmarc|domainkey|report)\.[\w.-]*\w"
+    r"|v=DMARC1(?:; [a-z]+=(?:<as in your present record>|[\w:/]+))*"
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,22 @@ def code(text: object, limit: int = 100) -> str:
     '`2001:db8:100::1`'
     """
     return f"`{_entities(one_line(text, limit).translate(_CODE_LOOKALIKES)) or '–'}`"
+
+
+def escape_with_records(text: object, limit: int = 500) -> str:
+    """As `escape`, but DNS names and DMARC records in it are code spans, fit to be copied.
+
+    `escape` puts invisible characters into names, which would go into the DNS with them.
+
+    >>> escape_with_records("change _dmarc.example.com to: v=DMARC1; p=reject")
+    'change `_dmarc.example.com` to: `v=DMARC1; p=reject`'
+    """
+    shown = one_line(text, limit)
+    parts, at = [], 0
+    for found in _RECORD.finditer(shown):
+        parts += [escape(shown[at : found.start()], limit), code(found.group(), limit)]
+        at = found.end()
+    return "".join([*parts, escape(shown[at:], limit)])
 
 
 def link(url: str, label: str) -> str:

@@ -353,6 +353,16 @@ def test_a_report_without_records_still_makes_an_alert() -> None:
 # --- the summary of a run
 
 
+def test_dns_records_in_findings_can_be_copied_as_they_are() -> None:
+    record = "v=DMARC1; p=quarantine; sp=reject; rua=<as in your present record>"
+    line = f"change _dmarc.example.com to: {record} (see inv._domainkey.example.com)."
+    blocks = json.dumps(summary_message(headline(), WINDOW, None, findings=[line]).blocks)
+    plain = json.loads(blocks)[-1]["text"]["text"]
+    assert "`_dmarc.example.com`" in plain
+    assert f"`{record.replace('<', '&lt;').replace('>', '&gt;')}`" in plain
+    assert "(see `inv._domainkey.example.com`)" in plain
+
+
 def test_a_quiet_run_with_work_left_says_how_much() -> None:
     one = summary_message(headline(), WINDOW, None, findings=[], still_open=1)
     assert "Nothing new, 1 finding still needs doing: 98.2 %" in one.text
