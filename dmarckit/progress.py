@@ -116,6 +116,8 @@ def print_outcomes(result: IngestResult) -> None:
         f"{plural(total, 'mail')} in {result.seconds:.1f} s ({rate:,.0f} a second): "
         f"{plural(result.reports, 'new report')} with {plural(result.records, 'record')}."
     )
+    if result.compacted:
+        screen.print(f"Small files were merged in: {', '.join(result.compacted)}.")
     for outcome, limit in SHOWN_PROBLEMS.items():
         found = [(key, reason) for key, o, reason in result.problems if o == outcome]
         for key, reason in found[:limit]:

@@ -6,13 +6,16 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dmarckit.cli import main
+from dmarckit.ingest_commit import IngestResult
 from dmarckit.parameters import values
+from dmarckit.progress import print_outcomes
 from tests.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.model_builders import make_failing
 
@@ -104,6 +107,12 @@ def test_ingest_ends_with_a_table_of_outcomes_and_the_reasons(run: Any) -> None:
     assert re.search(r"unreadable: bad: \S+", out)
     assert "1 new report with 2 records" in out
     assert run("ingest")[:2] == (0, "No new mails.\n")
+
+
+def test_an_ingest_says_when_it_merged_small_files(capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = Counter({"stored": 1})
+    print_outcomes(IngestResult("run", outcomes, compacted=["mails", "records"]))
+    assert "Small files were merged in: mails, records." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
