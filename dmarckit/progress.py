@@ -134,11 +134,11 @@ def print_job(result: JobResult) -> None:
     screen = console()
     print_outcomes(result.ingest)
     screen.print(f"Page: {result.published.link}", soft_wrap=True)
-    if result.saved is None:
-        screen.print(f"Slack: {len(result.messages)} messages to {result.channel}")
+    if result.told.saved is None:
+        screen.print(f"Slack: {len(result.told.messages)} messages to {result.told.channel}")
         return
     screen.print("Slack: no slack_token is set, so this was not sent:")
-    for message in result.messages:
+    for message in result.told.messages:
         screen.print(show(message), soft_wrap=True)
         screen.print()
-    screen.print(f"Saved as JSON in {result.saved}", soft_wrap=True)
+    screen.print(f"Saved as JSON in {result.told.saved}", soft_wrap=True)

@@ -6,260 +6,41 @@ column says otherwise. `month` (``YYYY-MM``, UTC) is what tables are partitioned
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dmarckit.schema_types import Table
+from dmarckit.schemas_made import ALERTS, DNS, FINDINGS, OUTBOX, POSTMASTER, PTR, RUNS
+from dmarckit.schemas_received import FAILURES, MAILS, RECORDS, REPORTS, TLS
 
-import pyarrow as pa
-
-TEXT = pa.string()
-WHOLE = pa.int64()
-YES_NO = pa.bool_()
-TIME = pa.timestamp("us", tz="UTC")
-TEXTS = pa.list_(pa.string())
-REASONS = pa.list_(pa.struct([("type", TEXT), ("comment", TEXT)]))
-DKIM = pa.list_(
-    pa.struct([("domain", TEXT), ("selector", TEXT), ("result", TEXT), ("human_result", TEXT)])
-)
-SPF = pa.list_(
-    pa.struct([("domain", TEXT), ("scope", TEXT), ("result", TEXT), ("human_result", TEXT)])
-)
-
-TLS_FAILURES = pa.list_(
-    pa.struct(
-        [
-            ("result_type", TEXT),
-            ("sessions", WHOLE),
-            ("sending_mta_ip", TEXT),
-            ("receiving_mx_hostname", TEXT),
-            ("receiving_mx_helo", TEXT),
-            ("receiving_ip", TEXT),
-            ("additional_information", TEXT),
-            ("failure_reason_code", TEXT),
-        ]
-    )
-)
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table. `key` names the columns that make a row unique.
-
-    `unit` names those whose rows are written together or not at all: all records of a
-    report, one report, one mail.
-    """
-
-    name: str
-    row: str
-    key: tuple[str, ...]
-    unit: tuple[str, ...]
-    schema: pa.Schema
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """Column → what it means."""
-        return {f.name: f.metadata[b"comment"].decode() for f in self.schema}
-
-
-def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
-    # Delta keeps a column's description under "comment"; other engines show it.
-    return pa.schema([pa.field(n, t, metadata={"comment": text}) for n, t, text in columns])
-
-
-MAILS = Table(
-    "mails",
-    "object that was received, with what became of it",
-    ("key", "etag"),
-    ("key", "etag"),
-    _schema(
-        ("key", TEXT, "the object's key below the mail location"),
-        ("etag", TEXT, "its ETag (S3), or size and time of change (folder)"),
-        ("size", WHOLE, "bytes"),
-        ("received", TIME, "when the object was stored"),
-        ("from_domain", TEXT, "domain of the mail's From header; null for a bare file"),
-        ("dmarc", TEXT, "DMARC result in the trusted Authentication-Results header"),
-        ("spam", TEXT, "spam verdict of SES"),
-        ("virus", TEXT, "virus verdict of SES"),
-        ("outcome", TEXT, "stored, duplicate, untrusted, not_a_report or unreadable"),
-        ("error", TEXT, "why it (or a part of it) could not be read or trusted"),
-        ("reports", WHOLE, "reports found in it"),
-        ("run", TEXT, "id of the ingest that read it"),
-        ("month", TEXT, "month of `received`, YYYY-MM"),
-    ),
-)
-
-REPORTS = Table(
-    "reports",
-    "aggregate report",
-    ("report_uid",),
-    ("report_uid",),
-    _schema(
-        ("report_uid", TEXT, "hash of reporter, domain, report_id, begin and end"),
-        ("reporter", TEXT, "org_name of the report, as sent"),
-        ("contact", TEXT, "email of the report's metadata"),
-        ("extra_contact", TEXT, "extra_contact_info of the report's metadata"),
-        ("report_id", TEXT, "report_id, as sent; not unique across reporters"),
-        ("begin", TIME, "start of the period"),
-        ("end", TIME, "end of the period"),
-        ("domain", TEXT, "domain of the published policy, lower case"),
-        ("p", TEXT, "policy for the domain: none, quarantine or reject"),
-        ("sp", TEXT, "policy for subdomains"),
-        ("np", TEXT, "policy for subdomains that do not exist (RFC 9989)"),
-        ("pct", WHOLE, "percentage of messages the policy applies to (RFC 7489)"),
-        ("testing", TEXT, "y: the t tag asks not to apply the policy (RFC 9989)"),
-        ("adkim", TEXT, "DKIM alignment: r relaxed, s strict"),
-        ("aspf", TEXT, "SPF alignment: r relaxed, s strict"),
-        ("fo", TEXT, "failure reporting options"),
-        ("discovery_method", TEXT, "how the policy was found: psl or treewalk (RFC 9990)"),
-        ("generator", TEXT, "software that made the report (RFC 9990)"),
-        ("version", TEXT, "schema version the report claims"),
-        ("warnings", TEXTS, "what had to be repaired to read it"),
-        ("errors", TEXTS, "errors that the reporter itself mentions"),
-        ("mail_key", TEXT, "key of the mail it came in first"),
-        ("records", WHOLE, "records in it"),
-        ("messages", WHOLE, "messages in it"),
-        ("failing", WHOLE, "messages that fail DMARC: neither DKIM nor SPF aligned"),
-        ("month", TEXT, "month of `begin`, YYYY-MM"),
-    ),
-)
-
-RECORDS = Table(
-    "records",
-    "record of an aggregate report: messages of one address with the same results",
-    ("report_uid", "position"),
-    ("report_uid",),
-    _schema(
-        ("report_uid", TEXT, "the report it belongs to"),
-        ("position", WHOLE, "place in the report, from 0"),
-        ("begin", TIME, "start of the report's period"),
-        ("end", TIME, "end of the report's period"),
-        ("domain", TEXT, "domain of the published policy, lower case"),
-        ("reporter", TEXT, "org_name of the report, as sent"),
-        ("source_ip", TEXT, "address that sent the messages, in its shortest form"),
-        ("messages", WHOLE, "number of messages"),
-        ("disposition", TEXT, "what the receiver did: none, quarantine, reject or pass"),
-        ("dkim_aligned", YES_NO, "evaluated DKIM is pass (aligned); null: not said"),
-        ("spf_aligned", YES_NO, "evaluated SPF is pass (aligned); null: not said"),
-        ("reasons", REASONS, "why the receiver departed from the policy"),
-        ("header_from", TEXT, "domain of the From header"),
-        ("envelope_from", TEXT, "domain of the return path (MAIL FROM)"),
-        ("envelope_to", TEXT, "domain of the recipient"),
-        ("dkim", DKIM, "raw result of each DKIM signature"),
-        ("spf", SPF, "raw SPF results"),
-        ("month", TEXT, "month of `begin`, YYYY-MM"),
-    ),
-)
-
-TLS = Table(
-    "tls",
-    "policy of an SMTP TLS report, with its failures",
-    ("report_uid", "position"),
-    ("report_uid",),
-    _schema(
-        ("report_uid", TEXT, "hash of reporter, report_id, begin and end"),
-        ("position", WHOLE, "place of the policy in the report, from 0"),
-        ("reporter", TEXT, "organization-name of the report, as sent"),
-        ("contact", TEXT, "contact-info"),
-        ("report_id", TEXT, "report-id, as sent"),
-        ("begin", TIME, "start of the period"),
-        ("end", TIME, "end of the period"),
-        ("policy_type", TEXT, "sts, tlsa or no-policy-found; null: a report without policies"),
-        ("policy_domain", TEXT, "domain the policy is for"),
-        ("policy_string", TEXTS, "the policy as the reporter saw it"),
-        ("mx_host", TEXTS, "patterns of MX hosts in an STS policy"),
-        ("successful", WHOLE, "sessions that succeeded"),
-        ("failed", WHOLE, "sessions that failed"),
-        ("details", TLS_FAILURES, "failed sessions by result type, address and host"),
-        ("warnings", TEXTS, "what had to be repaired to read it"),
-        ("mail_key", TEXT, "key of the mail it came in first"),
-        ("month", TEXT, "month of `begin`, YYYY-MM"),
-    ),
-)
-
-FAILURES = Table(
-    "failures",
-    "failure (ruf) report, redacted; only with the setting `failures`",
-    ("report_uid",),
-    ("report_uid",),
-    _schema(
-        ("report_uid", TEXT, "hash of what identifies the report"),
-        ("reporter", TEXT, "User-Agent of the report, else the domain that sent it"),
-        ("arrival", TIME, "when the message came in at the receiver"),
-        ("domain", TEXT, "domain that failed"),
-        ("source_ip", TEXT, "address that sent the message"),
-        ("auth_failure", TEXT, "what failed: dkim, spf, dmarc, bodyhash, …"),
-        ("delivery_result", TEXT, "delivered, spam, policy, reject or other"),
-        ("identity_alignment", TEXT, "identities that were aligned"),
-        ("dkim_domain", TEXT, "d= of the signature"),
-        ("dkim_selector", TEXT, "s= of the signature"),
-        ("original_mail_from", TEXT, "return path, its local part hashed"),
-        ("original_rcpt_to", TEXT, "recipient, its local part hashed"),
-        ("authentication_results", TEXT, "the receiver's results, local parts hashed"),
-        ("header_from", TEXT, "From header of the message, local part hashed"),
-        ("subject", TEXT, "only with the setting `failures_content`"),
-        ("message_id", TEXT, "Message-ID, its left part hashed"),
-        ("body", TEXT, "only with the setting `failures_content`"),
-        ("warnings", TEXTS, "what had to be repaired to read it"),
-        ("mail_key", TEXT, "key of the mail it came in first"),
-        ("month", TEXT, "month of `arrival`, YYYY-MM"),
-    ),
-)
-
-ALERTS = Table(
-    "alerts",
-    "message to Slack about one thing, so that nothing is told twice",
-    ("subject",),
-    ("subject",),
-    _schema(
-        ("subject", TEXT, "what it was about: report:<report_uid>"),
-        ("told", TIME, "when"),
-        ("channel", TEXT, "Slack channel; null: shown in the terminal"),
-        ("run", TEXT, "id of the run that told it"),
-        ("month", TEXT, "month of `told`, YYYY-MM"),
-    ),
-)
-
-PTR = Table(
-    "ptr",
-    "answer of DNS about an address: its confirmed host name, or that it has none",
-    ("address", "run"),
-    ("address", "run"),
-    _schema(
-        ("address", TEXT, "address that sent messages"),
-        ("name", TEXT, "host name that leads back to the address; null: it has none"),
-        ("resolved", TIME, "when DNS was asked"),
-        ("run", TEXT, "id of the run that asked"),
-        ("month", TEXT, "month of `resolved`, YYYY-MM"),
-    ),
-)
-
-FINDINGS = Table(
-    "findings",
-    "finding and run, with what became of it since the run before",
-    ("run", "fingerprint"),
-    ("run",),
-    _schema(
-        ("fingerprint", TEXT, "kind, domain and subject: the same finding tomorrow"),
-        ("kind", TEXT, "what kind of finding"),
-        ("domain", TEXT, "policy domain; empty: it concerns all"),
-        ("subject", TEXT, "what it is about within its kind and domain"),
-        ("severity", TEXT, "critical, warning, info or good"),
-        ("messages", WHOLE, "messages (TLS: sessions, mails: objects); 0: none are counted"),
-        ("first_day", TIME, "first day on which it was seen"),
-        ("last_day", TIME, "last day on which it was seen"),
-        ("reporters", WHOLE, "reporters that saw it"),
-        ("summary", TEXT, "one sentence"),
-        ("action", TEXT, "what to do, and by whom"),
-        ("evidence", TEXT, "numbers, names and the query behind it, as JSON"),
-        ("mute_reason", TEXT, "why it is muted; null: it is not"),
-        ("status", TEXT, "NEW, WORSE, SAME or RESOLVED against the job's run before"),
-        ("high_water", WHOLE, "most messages while it has been open"),
-        ("high_severity", TEXT, "worst severity while it has been open"),
-        ("run", TEXT, "id of the run"),
-        ("job", TEXT, "name of the schedule; empty: the command line"),
-        ("at", TIME, "the moment the run looks back from"),
-        ("month", TEXT, "month of `at`, YYYY-MM"),
-    ),
-)
+__all__ = [
+    "ALERTS",
+    "DNS",
+    "FAILURES",
+    "FINDINGS",
+    "MAILS",
+    "OUTBOX",
+    "POSTMASTER",
+    "PTR",
+    "RECORDS",
+    "REPORTS",
+    "RUNS",
+    "TABLES",
+    "TLS",
+    "Table",
+]
 
 TABLES: dict[str, Table] = {
-    t.name: t for t in (MAILS, REPORTS, RECORDS, TLS, FAILURES, ALERTS, PTR, FINDINGS)
+    t.name: t
+    for t in (
+        MAILS,
+        REPORTS,
+        RECORDS,
+        TLS,
+        FAILURES,
+        FINDINGS,
+        POSTMASTER,
+        DNS,
+        PTR,
+        ALERTS,
+        OUTBOX,
+        RUNS,
+    )
 }

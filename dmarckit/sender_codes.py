@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dmarckit.organisation import organisations
 from dmarckit.sender_table import Sender, SenderTable
-from dmarckit.settings import DeclaredSender
+from dmarckit.settings_parts import DeclaredSender
 
 Codes = NDArray[np.int64]
 """One number a row: which sender, or `NONE`."""

@@ -30,7 +30,7 @@ from dmarckit.networks import NetworkName, inside, network_key
 from dmarckit.organisation import organisation, organisations
 from dmarckit.sender_codes import NONE, Codes, Senders, Signers, declared_domains
 from dmarckit.sender_table import Sender, SenderTable
-from dmarckit.settings import DeclaredSender
+from dmarckit.settings_parts import DeclaredSender
 
 NO_ADDRESS = Sender("no address", "unknown")
 """Who sent what was reported without an address or any other trace."""

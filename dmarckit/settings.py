@@ -12,14 +12,10 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -35,51 +31,15 @@ from pydantic_settings import (
 )
 
 from dmarckit.errors import SettingsError, one_line
+from dmarckit.language import use
 from dmarckit.models import Limits
+from dmarckit.settings_parts import DeclaredSender, DomainGroup, Location, Mute
 from dmarckit.thresholds import Thresholds
 
 PREFIX = "DMARCKIT_"
 CONFIG_VARIABLE = "DMARCKIT_CONFIG"
 DEFAULT_FILE = "dmarckit.toml"
 MAX_LINK_SECONDS = 7 * 24 * 3600  # SigV4 presigned URLs end after seven days at the latest
-
-
-def _without_slash(url: str) -> str:
-    return url.rstrip("/") or "/"
-
-
-Location = Annotated[str, AfterValidator(_without_slash)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DomainGroup(_Strict):
-    """Domains that belong to one owner, with the Slack channel that hears of them."""
-
-    name: str
-    domains: tuple[str, ...]
-    owner: str | None = None
-    slack_channel: str | None = None
-
-
-class DeclaredSender(_Strict):
-    """A sender that the company knows of; it comes before every other way to tell."""
-
-    name: str
-    kind: str = "own"
-    networks: tuple[str, ...] = ()
-    dkim_domains: tuple[str, ...] = ()
-    spf_domains: tuple[str, ...] = ()
-
-
-class Mute(_Strict):
-    """A finding that is known and accepted until a date."""
-
-    fingerprint: str
-    reason: str
-    until: date
 
 
 class Settings(BaseSettings):
@@ -121,7 +81,29 @@ class Settings(BaseSettings):
         MAX_LINK_SECONDS, ge=60, le=MAX_LINK_SECONDS, description="seconds that links last"
     )
     page_base_url: str | None = Field(None, description="stable address of the pages")
-    language: Literal["en", "ja"] = "en"
+    alert_forwarded: bool = Field(
+        False, description="alert about failing reports whose failures are all forwarded mail"
+    )
+    language: Literal["en", "ja"] = Field("en", description="of pages and Slack")
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="auto: JSON lines when stderr is not a terminal"
+    )
+    health_host: str = Field("127.0.0.1", description="where /health and /metrics listen")
+    health_port: int = Field(9464, ge=0, le=65535, description="their port; 0: they are off")
+    resolvers: tuple[str, ...] = Field((), description="DNS servers to ask; empty: the system's")
+    dns_timeout: float = Field(5.0, gt=0, le=60, description="seconds for one DNS answer")
+    google_credentials: Path | None = Field(
+        None, description="JSON file of a Google service account or authorised user"
+    )
+    google_subject: str | None = Field(
+        None, description="user in whose name the service account asks (delegation)"
+    )
+    postmaster_domains: tuple[str, ...] = Field(
+        (), description="domains in Postmaster Tools; empty: those it lists"
+    )
+    postmaster_url: str = Field(
+        "https://gmailpostmastertools.googleapis.com/", description="Postmaster Tools API"
+    )
     workers: int = Field(0, ge=0, le=256, description="processes that read mails; 0: one a core")
     limits: Limits = Limits()
     thresholds: Thresholds = Thresholds()
@@ -230,7 +212,7 @@ def _config_file() -> Path | None:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings in force here and now.
+    """The settings in force here and now. Texts are in their `language` from now on.
 
     `overrides` are settings by name; they win over everything else.
 
@@ -241,9 +223,11 @@ def load_settings(**overrides: Any) -> Settings:
     if path is not None:
         _check_toml(path)
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_explain(error, path)) from None
+    use(settings.language)
+    return settings
 
 
 def _check_toml(path: Path) -> None:

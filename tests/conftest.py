@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from dmarckit.demo.server import S3Server, available, s3_server
+from dmarckit.language import use
 from dmarckit.storage import Storage, open_storage
 
 
@@ -27,7 +28,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.chdir(tmp_path)
     before = set(os.environ)
+    use("en")
     yield
+    use("en")  # loading settings switches the language
     for name in set(os.environ) - before:  # `--config` sets one, for notebooks' kernels
         del os.environ[name]
 

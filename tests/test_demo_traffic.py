@@ -33,7 +33,7 @@ from dmarckit.models import (
     Unreadable,
 )
 from dmarckit.reports import read_object, read_reports
-from dmarckit.settings import DeclaredSender
+from dmarckit.settings_parts import DeclaredSender
 
 MONDAY = date(2026, 3, 2)
 END = date(2026, 11, 24)

@@ -28,7 +28,8 @@ from dmarckit.models import (
     TlsPolicy,
     TlsReport,
 )
-from dmarckit.settings import DeclaredSender, Settings
+from dmarckit.settings import Settings
+from dmarckit.settings_parts import DeclaredSender
 from tests.lakes import NOW, day, lake_of, report
 from tests.model_builders import make_failing, make_record
 

@@ -11,7 +11,8 @@ import pytest
 
 from dmarckit.facts import COLUMNS, Facts
 from dmarckit.findings import Thresholds, find
-from dmarckit.settings import Mute, load_settings
+from dmarckit.settings import load_settings
+from dmarckit.settings_parts import Mute
 from tests.finding_facts import (
     FOUR,
     MESSAGES,

@@ -135,9 +135,9 @@ def test_without_a_token_messages_are_saved(tmp_path: Path) -> None:
     result = run_job(settings, DAILY, now=NOW)
     saved = sorted((tmp_path / "slack").iterdir())
     assert [json.loads(path.read_text())["text"] for path in saved] == [
-        message.text for message in result.messages
+        message.text for message in result.told.messages
     ]
-    assert result.saved == str(tmp_path / "slack")
+    assert result.told.saved == str(tmp_path / "slack")
 
 
 @pytest.mark.usefixtures("no_kernel")

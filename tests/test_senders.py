@@ -12,7 +12,7 @@ from dmarckit.errors import SettingsError
 from dmarckit.networks import NetworkName
 from dmarckit.sender_table import Sender, SenderTable
 from dmarckit.senders import attribute
-from dmarckit.settings import DeclaredSender
+from dmarckit.settings_parts import DeclaredSender
 
 TABLE = SenderTable(
     {

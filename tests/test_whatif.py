@@ -10,7 +10,8 @@ import pytest
 
 from dmarckit.facts import Facts, empty_facts, load
 from dmarckit.models import DkimResult, Policy, SpfResult
-from dmarckit.settings import DeclaredSender, Settings
+from dmarckit.settings import Settings
+from dmarckit.settings_parts import DeclaredSender
 from dmarckit.whatif import COLUMNS, whatif
 from tests.lakes import NOW, day, lake_of, report
 from tests.model_builders import make_failing, make_record

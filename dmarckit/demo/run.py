@@ -153,8 +153,8 @@ def _write(out: Path, settings: Settings, result: JobResult) -> list[Path]:
     storage = FolderStorage(out)
     page, kind = result.published.page, "text/html; charset=utf-8"
     storage.put("overview.html", page.html, content_type=kind)
-    for i, message in enumerate(result.messages, start=1):
-        name = "slack-summary.json" if i == len(result.messages) else f"slack-alert-{i}.json"
+    for i, message in enumerate(result.told.messages, start=1):
+        name = "slack-summary.json" if i == len(result.told.messages) else f"slack-alert-{i}.json"
         storage.put(name, message.as_json().encode(), content_type="application/json")
     exports = open_storage(settings.exports_url)
     images = [item.key for item in exports.list() if item.key.endswith(".png")]
@@ -168,7 +168,7 @@ def _print_messages(result: JobResult, *, links: bool) -> None:
     screen.print(
         "\nThe demo sends nothing; with a Slack token, these messages would be in Slack:\n"
     )
-    *alerts, summary = result.messages
+    *alerts, summary = result.told.messages
     for message in (summary, *alerts[:1]):
         screen.print(textwrap.indent(show(message, links=links), "  │ ", lambda _: True))
         screen.print()

@@ -26,7 +26,7 @@ from dmarckit.findings import (
 from dmarckit.findings.look import DomainFacts, Look, by_domain
 from dmarckit.findings.model import SEVERITIES, Finding, Severity
 from dmarckit.findings.record import quoted_policy
-from dmarckit.settings import Mute
+from dmarckit.settings_parts import Mute
 from dmarckit.thresholds import Thresholds
 
 __all__ = ["SEVERITIES", "Finding", "Severity", "Thresholds", "find"]

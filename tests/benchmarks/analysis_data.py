@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from dmarckit.lake import Lake
 from dmarckit.schemas import TABLES
-from dmarckit.settings import DeclaredSender
+from dmarckit.settings_parts import DeclaredSender
 
 DOMAINS, DAYS, REPORTERS, SERVICES = 200, 90, 12, 20
 END = datetime(2026, 11, 24, tzinfo=UTC)
