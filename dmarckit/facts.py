@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,21 @@ def load(
     Empty frames when there is nothing. Raises LakeError for a lake that cannot be read, and
     for a `now` without time zone.
     """
+    with reduced(lake, now, days, domains, settings=settings, hosts=hosts) as (facts, _):
+        return facts
+
+
+@contextmanager
+def reduced(
+    lake: Lake,
+    now: datetime,
+    days: int = 90,
+    domains: Sequence[str] | None = None,
+    *,
+    settings: Settings,
+    hosts: Mapping[str, str | None] | None = None,
+) -> Iterator[tuple[Facts, Reduction]]:
+    """As `load`, and the reduction that made them, for more questions to the same records."""
     import duckdb
 
     if now.tzinfo is None:
@@ -69,12 +85,11 @@ def load(
             mine = "true" if names is None else "domain IN (SELECT domain FROM wanted)"
             chosen = f"{overlap} AND {mine}"
             frames = _lists(connection, chosen, mine, start, now)
-            frames |= _reduction(connection, settings, hosts or {}).run(
-                chosen, _microseconds(start), _microseconds(now)
-            )
+            reduction = _reduction(connection, settings, hosts or {})
+            frames |= reduction.run(chosen, _microseconds(start), _microseconds(now))
+            yield Facts(now=now, start=start, **frames), reduction
     except duckdb.Error as error:
         raise LakeError(f"cannot reduce the records: {one_line(error, 300)}") from error
-    return Facts(now=now, start=start, **frames)
 
 
 def _first_month(lake: Lake, overlap: str, start: datetime) -> str:

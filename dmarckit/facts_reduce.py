@@ -21,7 +21,8 @@ Attribute = Callable[[pd.DataFrame], pd.DataFrame]
 class Reduction:
     """The records of a connection, reduced step by step in temporary tables.
 
-    Names are numbers in there; `names` gives, for each kind of number, the names.
+    Names are numbers in there; `names` gives, for each kind of number, the names, and
+    `senders` those of the senders (`sender`, `sender_kind`) after `run`.
     """
 
     def __init__(
@@ -38,41 +39,45 @@ class Reduction:
         self._declared = declared
         self._every_address, self._own_addresses = every_address, own_addresses
         self.names: dict[str, pd.Index[Any]] = {}
+        self.senders = pd.DataFrame({"sender": [], "sender_kind": []}, dtype="str")
 
     def run(self, where: str, start_us: int, now_us: int) -> dict[str, pd.DataFrame]:
         """All frames that are made of records, and `inventory`."""
-        self._execute(facts_sql.NAME, facts_sql.CHOSEN.format(where=where))
-        self._execute(facts_sql.PERIODS.format(start_us=start_us, now_us=now_us))
-        self._execute(facts_sql.NAMES, facts_sql.PATTERNS)
+        self.execute(facts_sql.NAME, facts_sql.CHOSEN.format(where=where))
+        self.execute(facts_sql.PERIODS.format(start_us=start_us, now_us=now_us))
+        self.execute(facts_sql.NAMES, facts_sql.PATTERNS)
         self._count_in_fractions()
         patterns = self._say()
-        self._execute(facts_sql.ORIGINS, facts_sql.RECORDS)
+        self.execute(facts_sql.ORIGINS, facts_sql.RECORDS)
         senders = self._deliver()
-        self._execute(facts_sql.REDUCED.format(sum=self._spread))
-        self._execute(facts_sql.ADDRESSES.format(sum=self._spread))
+        self.execute(facts_sql.REDUCED.format(sum=self._spread))
+        self.execute(facts_sql.ADDRESSES.format(sum=self._spread))
         inventory = self._judge(patterns, senders)
         frames = {name: self._frame(name, query) for name, query in facts_sql.FRAMES.items()}
         return frames | {"inventory": typed("inventory", inventory)}
 
-    def _execute(self, *statements: str) -> None:
+    def execute(self, *statements: str) -> None:
+        """Run statements on the connection."""
         for statement in statements:
             self._connection.execute(statement)
 
-    def _table(self, query: str) -> pd.DataFrame:
+    def table(self, query: str) -> pd.DataFrame:
+        """The result of a query, with numbers in place of names."""
         frame: pd.DataFrame = self._connection.sql(query).to_arrow_table().to_pandas()
         return frame
 
-    def _put(self, name: str, frame: pd.DataFrame) -> None:
+    def put(self, name: str, frame: pd.DataFrame) -> None:
+        """A frame as a temporary table."""
         self._connection.register("arriving", frame)
         self._connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM arriving")  # noqa: S608
         self._connection.unregister("arriving")
 
     def _count_in_fractions(self) -> None:
-        long = self._table("SELECT count(*) AS long FROM days WHERE share < 1")["long"].sum()
+        long = self.table("SELECT count(*) AS long FROM days WHERE share < 1")["long"].sum()
         self._sum = "sum(messages)" if long else facts_sql.MESSAGES
         self._spread = facts_sql.SPREAD_MESSAGES if long else facts_sql.MESSAGES
         for name in ("reporter", "disposition"):
-            names = self._table(f"SELECT {name} FROM {name}s ORDER BY {name}_id")  # noqa: S608
+            names = self.table(f"SELECT {name} FROM {name}s ORDER BY {name}_id")  # noqa: S608
             self.names[name] = pd.Index(names[name])
 
     def _number(self, name: str, values: pd.Series[Any]) -> Any:
@@ -82,8 +87,8 @@ class Reduction:
 
     def _say(self) -> pd.DataFrame:
         """What each pattern says, as numbers and flags: tables `said` and `signed`."""
-        patterns = self._table("SELECT * EXCLUDE (dkim, requirements) FROM patterns")
-        signatures = self._table(
+        patterns = self.table("SELECT * EXCLUDE (dkim, requirements) FROM patterns")
+        signatures = self.table(
             "SELECT pattern, x.d AS d, x.s AS s, bool_or(x.passed) AS passed"
             " FROM (SELECT pattern, unnest(dkim) AS x FROM patterns) GROUP BY ALL"
         )
@@ -100,20 +105,20 @@ class Reduction:
         self.signatures = pd.MultiIndex.from_tuples(distinct, names=["d", "s"])
         said = ["domain_id", "author_id", "spf_domain_id", "result_id", "spf_given", "da", "sa"]
         said += ["backed", "dkim_relaxed", "dkim_strict", "spf_relaxed", "spf_strict"]
-        self._put("said", patterns[said].reset_index())
+        self.put("said", patterns[said].reset_index())
         signatures["signature_id"] = codes.astype("int32")
-        self._put("signed", signatures[["pattern", "signature_id", "passed", "aligned"]])
+        self.put("signed", signatures[["pattern", "signature_id", "passed", "aligned"]])
         return patterns
 
     def _deliver(self) -> pd.DataFrame:
         """Who delivered: tables `delivered` (origin, place → sender) and `senders`."""
-        origins = self._table("SELECT * FROM origins").set_index("origin").sort_index()
+        origins = self.table("SELECT * FROM origins").set_index("origin").sort_index()
         passes = origins["spf_pass"] != ""
         own = organisations(origins["spf_pass"]) == organisations(origins["header_from"])
         always = ~passes | self._every_address | (own & self._own_addresses)
-        self._put("always", always.rename("always").reset_index())
-        self._execute(facts_sql.SOURCES)
-        rows = self._table(
+        self.put("always", always.rename("always").reset_index())
+        self.execute(facts_sql.SOURCES)
+        rows = self.table(
             "SELECT origin, place, sum(messages)::BIGINT AS messages FROM placed GROUP BY ALL"
         )
         keys = {text: _signatures(text) for text in origins["dkim_pass"].unique()}
@@ -130,7 +135,7 @@ class Reduction:
         names, name = pd.factorize(found["sender"])
         kinds, kind = pd.factorize(found["sender_kind"])
         codes, pairs = pd.factorize(names * np.int64(len(kind)) + kinds)
-        self._put("delivered", rows[["origin", "place"]].assign(sender_id=codes.astype("int32")))
+        self.put("delivered", rows[["origin", "place"]].assign(sender_id=codes.astype("int32")))
         # a MultiIndex of the pairs would be a tuple for each of millions of rows
         of_name, of_kind = np.divmod(pairs, max(len(kind), 1))
         return pd.DataFrame(
@@ -142,8 +147,8 @@ class Reduction:
 
     def _judge(self, patterns: pd.DataFrame, senders: pd.DataFrame) -> pd.DataFrame:
         """Tables `judges` and `classes` (pattern, judge → class); the inventory."""
-        seen = self._table(facts_sql.SEEN.format(sum=self._sum))
-        passing = self._table(facts_sql.PASSING.format(sum=self._sum))
+        seen = self.table(facts_sql.SEEN.format(sum=self._sum))
+        passing = self.table(facts_sql.PASSING.format(sum=self._sum))
         seen = _named(seen, self.names["domain"], senders)
         passing = _named(passing, self.names["domain"], senders)
         pairs = self.signatures.take(passing["signature_id"].to_numpy()).to_frame(index=False)
@@ -153,12 +158,12 @@ class Reduction:
         named = senders["sender"].isin(inventory["sender"])
         special = named | ~senders["sender_kind"].isin(classify.ANONYMOUS_KINDS)
         judge = np.where(special, np.arange(len(senders)), -1).astype("int32")
-        self._put(
+        self.put(
             "judges",
             pd.DataFrame({"sender_id": np.arange(len(senders), dtype="int32"), "judge": judge}),
         )
-        self._execute(facts_sql.JUDGED)
-        ways = self._table("SELECT * FROM ways")
+        self.execute(facts_sql.JUDGED)
+        ways = self.table("SELECT * FROM ways")
         everyone = pd.concat([senders, pd.DataFrame([{"sender": "", "sender_kind": "unknown"}])])
         who = everyone.iloc[ways["judge"].to_numpy()].reset_index(drop=True)
         said = patterns.reindex(ways["pattern"])[list(_SAID)].reset_index(drop=True)
@@ -168,19 +173,19 @@ class Reduction:
         self.names["class"] = pd.Index(classify.CLASSES)
         codes = pd.Categorical(found, categories=list(classify.CLASSES)).codes.astype("int8")
         member = classify.in_inventory(rows, inventory)
-        self._put("classes", ways.assign(class_id=codes, in_inventory=member))
-        self._senders = senders
+        self.put("classes", ways.assign(class_id=codes, in_inventory=member))
+        self.senders = senders
         return inventory
 
     def _frame(self, name: str, query: str) -> pd.DataFrame:
         """The result of a frame's query, with names in place of its numbers."""
-        rows = self._table(query.format(sum=self._sum, spread=self._spread))
+        rows = self.table(query.format(sum=self._sum, spread=self._spread))
         columns: dict[str, Any] = {}
         for column in rows.columns:
             values = rows.pop(column)
             if column == "sender_id":
-                columns["sender"] = _categories(values, self._senders["sender"])
-                columns["sender_kind"] = _categories(values, self._senders["sender_kind"])
+                columns["sender"] = _categories(values, self.senders["sender"])
+                columns["sender_kind"] = _categories(values, self.senders["sender_kind"])
             elif column == "signature_id":
                 columns["dkim_domain"] = _categories(values, self.signatures.get_level_values("d"))
                 columns["selector"] = _categories(values, self.signatures.get_level_values("s"))

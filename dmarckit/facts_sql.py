@@ -27,6 +27,7 @@ CREATE TEMP VIEW chosen AS SELECT
     coalesce(source_ip, '') AS ip,
     coalesce(lower(trim(disposition)), '') AS disposition,
     report_uid,
+    "position",
     epoch_us(begin) AS begin_us,
     epoch_us("end") AS end_us,
     least(messages, 1000000000000) AS messages
