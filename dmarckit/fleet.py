@@ -16,13 +16,12 @@ from typing import Any, Literal
 
 from dmarckit.errors import DmarckitError, MissingObject, one_line
 from dmarckit.lake import Lake
+from dmarckit.page_keys import page_folder, page_key
 from dmarckit.page_manifest import inputs, manifest
 from dmarckit.pages import (
     check_parameters,
     find_notebook,
     known_parameters,
-    page_folder,
-    page_key,
     store_index,
     unusual,
 )

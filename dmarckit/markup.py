@@ -16,9 +16,13 @@ import pandas as pd
 
 from dmarckit import words
 from dmarckit.errors import one_line
+from dmarckit.language import _
 
 MIMETYPE = "application/vnd.dmarckit.v1+html"
 """how a page takes an `Html` from a notebook: without the style sheet, which it has already"""
+
+TITLE_MIMETYPE = "application/vnd.dmarckit.title"
+"""plain text beside an `Html`: what the page is about, for its title"""
 
 
 LONG = 28
@@ -33,13 +37,26 @@ class Html:
     """A finished piece of HTML that notebooks and pages show as it is."""
 
     markup: str
+    title: str = ""
+    """title of a page that shows this, plain text; empty: the notebook's own"""
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         styled = f'<style>{_style()}</style><div class="dk">{self.markup}</div>'
-        return {MIMETYPE: self.markup, "text/html": styled}
+        title = {TITLE_MIMETYPE: self.title} if self.title else {}
+        return {MIMETYPE: self.markup, "text/html": styled} | title
 
     def _repr_html_(self) -> str:
         return self._repr_mimebundle_()["text/html"]
+
+
+@dataclass(frozen=True)
+class Closer:
+    """The page about one row of a table."""
+
+    command: str
+    """builds it"""
+    address: str | None = None
+    """of the newest one there is; None: there is none yet"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,8 @@ class Column:
     """a key of `_KINDS`, or one of `_BARS`: a count with a bar against the largest"""
     under: Callable[[Any], str] | None = None
     """row → plain text in small print under the value"""
+    closer: Callable[[Any], Closer] | None = None
+    """row → the page about it: a link if there is one, else the command to copy"""
 
 
 def table(frame: pd.DataFrame, columns: Sequence[Column], *, caption: str, empty: str) -> Html:
@@ -135,11 +154,23 @@ _KINDS: dict[str, Callable[[Any], str]] = {
 }
 
 
+def _command(text: str) -> str:
+    return (
+        f'<details class="dk-closer"><summary>{escape(_("look closer"))}</summary>'
+        f'<div class="dk-record"><code tabindex="0">{escape(text, 2000)}</code></div></details>'
+    )
+
+
 def _cell(column: Column, row: Any, largest: float | None, is_head: bool) -> str:
     value = getattr(row, column.key)
     shown = _bar(value, largest) if largest is not None else _KINDS[column.kind](value)
+    closer = column.closer(row) if column.closer else None
+    if closer and closer.address:
+        shown = f'<a href="{escape(closer.address, 2000)}">{shown}</a>'
     if column.under and (small := column.under(row)):
         shown += f"<small>{escape(small)}</small>"
+    if closer and not closer.address:
+        shown += _command(closer.command)
     sort = (
         "" if column.kind == "text" or words.is_missing(value) else f' data-sort="{escape(value)}"'
     )

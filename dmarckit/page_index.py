@@ -62,18 +62,6 @@ def index_page(objects: Iterable[StoredObject]) -> bytes:
     return page.encode("utf-8")
 
 
-def domain_links(objects: Iterable[StoredObject], notebook: str = "domain") -> dict[str, str]:
-    """Domain → its newest page with default parameters, seen from a page such as the overview.
-
-    Domains are named as their folders are (`page_key`); empty when there are no such pages.
-    """
-    newest: dict[str, str] = {}
-    for found in filter(None, (_KEY.fullmatch(stored.key) for stored in objects)):
-        if found["notebook"] == notebook and found["domain"] and not found["words"]:
-            newest[found["domain"]] = max(newest.get(found["domain"], ""), found["day"])
-    return {d: f"../{notebook}/{quote(d)}/{day}.html" for d, day in sorted(newest.items())}
-
-
 def _groups(objects: Iterable[StoredObject]) -> list[Group]:
     found: dict[str, dict[str, list[Entry]]] = {}
     for stored in objects:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import ast
 import gzip
-import hashlib
-import json
 import logging
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping
@@ -25,6 +22,7 @@ from papermill.exceptions import PapermillExecutionError
 from dmarckit.errors import NotebookFailed, PageError, one_line
 from dmarckit.kernel import own_kernel
 from dmarckit.page_index import INDEX, index_page
+from dmarckit.page_keys import page_key
 from dmarckit.redact import redacted, secrets_in
 from dmarckit.render import render, title_of
 from dmarckit.storage import Storage
@@ -115,47 +113,6 @@ def build_page(
         executed=executed,
         warnings=_stderr_lines(executed),
     )
-
-
-def page_key(notebook: str, parameters: Mapping[str, Any], day: date) -> str:
-    """``overview/2026-11-24.html``; a `domain` is a folder; of other parameters also the
-    values and a hash of them.
-
-    >>> page_key("overview", {"days": 7}, date(2026, 11, 24))
-    'overview/2026-11-24.days-7.9789fa86.html'
-    >>> page_key("domain", {"domain": "example.com"}, date(2026, 11, 24))
-    'domain/example.com/2026-11-24.html'
-    """
-    rest = dict(parameters)
-    folder = page_folder(notebook)
-    if domain := rest.pop("domain", None):
-        folder += f"/{_folder(str(domain))}"
-    if not rest:
-        return f"{folder}/{day:%Y-%m-%d}.html"
-    words = ".".join(_slug(f"{key} {value}") for key, value in sorted(rest.items()))[:60]
-    text = json.dumps(rest, sort_keys=True, default=str)
-    return f"{folder}/{day:%Y-%m-%d}.{words}.{_short_hash(text)}.html"
-
-
-def page_folder(notebook: str) -> str:
-    """Where the pages of a notebook are, below all pages."""
-    return _slug(notebook) or "page"
-
-
-def _slug(text: str) -> str:
-    """Text as it may stand in a key and an address without escaping."""
-    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")
-
-
-def _folder(domain: str) -> str:
-    """A domain as it is, or what can be kept of another text, with a hash of it."""
-    if re.fullmatch(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){1,9}", domain):
-        return domain
-    return f"{_slug(domain)[:60]}-{_short_hash(domain)}".lstrip("-")
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def publish(page: Page, storage: Storage) -> str:

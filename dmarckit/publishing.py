@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dmarckit.errors import NotebookFailed, StorageError
-from dmarckit.pages import Page, build_page, find_notebook, page_key, store_index, store_page
+from dmarckit.page_keys import page_key
+from dmarckit.pages import Page, build_page, find_notebook, store_index, store_page
 from dmarckit.redact import redacted, secrets_of
 from dmarckit.settings import CONFIG_VARIABLE, Settings
 from dmarckit.storage import Storage, open_storage

@@ -24,6 +24,7 @@ from traitlets.config import Config
 from dmarckit.charts import DARK
 from dmarckit.errors import one_line
 from dmarckit.markup import MIMETYPE as HTML_MIMETYPE
+from dmarckit.markup import TITLE_MIMETYPE
 
 FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
 TEMPLATES = Path(__file__).parent / "template"
@@ -81,7 +82,11 @@ def render(
 
 
 def title_of(notebook: nbformat.NotebookNode, name: str) -> str:
-    """The notebook's first heading, else its name."""
+    """What a cell says the page is about, else the notebook's first heading, else its name."""
+    for cell in _code_cells(notebook):
+        for output in cell.outputs:
+            if title := output.get("data", {}).get(TITLE_MIMETYPE):
+                return one_line(title, 300)
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and (found := re.match(r"#\s+(.+)", cell.source)):
             return found[1].strip()

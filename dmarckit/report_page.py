@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 
 from dmarckit import words
+from dmarckit.errors import one_line
 from dmarckit.lake import Lake
+from dmarckit.language import _
 from dmarckit.markup import Column, Html, escape, table
 from dmarckit.periods import period
 
@@ -54,6 +56,7 @@ def about(report: pd.DataFrame) -> Html:
     if report.empty:
         return Html('<p class="dk-empty">There is no such report in the lake.</p>')
     row = report.iloc[0]
+    title = _("Report of {reporter} about {domain}")
     values: dict[str, Any] = dict(row) | {
         "period": period(row["begin"], row["end"]),
         "messages": words.count(row["messages"]),
@@ -67,29 +70,14 @@ def about(report: pd.DataFrame) -> Html:
         for name, label in _FACTS.items()
         if not words.is_missing(values[name]) and values[name] != ""
     )
-    return Html(f'<dl class="dk-about-report">{rows}</dl>')
+    about = title.format(reporter=one_line(row["reporter"], 80), domain=one_line(row["domain"], 80))
+    return Html(f'<dl class="dk-about-report">{rows}</dl>', about)
 
 
 def records(frame: pd.DataFrame) -> Html:
     """One row a record, with raw results as the receiver wrote them; the failing ones first."""
-    dkim, spf = (frame[c].fillna(False).astype(bool) for c in ("dkim_aligned", "spf_aligned"))
-    rows = frame.assign(failing=~(dkim | spf), raw_dkim=frame["dkim"].map(_dkim))
-    rows = rows.assign(
-        raw_spf=frame["spf"].map(_spf),
-        why=frame["reasons"].map(_reasons),
-        dkim_result=dkim.map(_VERDICT),
-        spf_result=spf.map(_VERDICT),
-        result=rows["failing"].map({True: "fails", False: "passes"}),
-    ).sort_values(["failing", "messages"], ascending=False, kind="stable")
-    columns = [
-        Column("source_ip", "Source", under=_envelope),
-        Column("messages", "Messages", "count"),
-        Column("header_from", "From"),
-        Column("result", "DMARC"),
-        Column("raw_dkim", "DKIM", under=lambda r: str(r.dkim_result)),
-        Column("raw_spf", "SPF", under=lambda r: str(r.spf_result)),
-        Column("disposition", "Receiver did", under=lambda r: str(r.why)),
-    ]
+    rows = with_results(frame).sort_values(["failing", "messages"], ascending=False, kind="stable")
+    columns = [Column("source_ip", "Source", under=envelope), *result_columns()]
     shown = table(
         rows.head(SHOWN), columns, caption="Records", empty="The report holds no records."
     )
@@ -97,6 +85,32 @@ def records(frame: pd.DataFrame) -> Html:
     if more <= 0:
         return shown
     return Html(f'{shown.markup}<p class="dk-note">And {words.plural(more, "more record")}.</p>')
+
+
+def with_results(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `records`, and what `result_columns` show of them; `failing`: it fails DMARC."""
+    dkim, spf = (frame[c].fillna(False).astype(bool) for c in ("dkim_aligned", "spf_aligned"))
+    return frame.assign(
+        failing=~(dkim | spf),
+        raw_dkim=frame["dkim"].map(_dkim),
+        raw_spf=frame["spf"].map(_spf),
+        why=frame["reasons"].map(_reasons),
+        dkim_result=dkim.map(_VERDICT),
+        spf_result=spf.map(_VERDICT),
+        result=(dkim | spf).map({True: "passes", False: "fails"}),
+    )
+
+
+def result_columns() -> list[Column]:
+    """What a receiver says about a record: columns of the tables of records."""
+    return [
+        Column("messages", "Messages", "count"),
+        Column("header_from", "From"),
+        Column("result", "DMARC"),
+        Column("raw_dkim", "DKIM", under=lambda r: str(r.dkim_result)),
+        Column("raw_spf", "SPF", under=lambda r: str(r.spf_result)),
+        Column("disposition", "Receiver did", under=lambda r: str(r.why)),
+    ]
 
 
 _VERDICT = {True: "counts: aligned and passes", False: "does not count"}
@@ -116,7 +130,8 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) else value
 
 
-def _envelope(row: Any) -> str:
+def envelope(row: Any) -> str:
+    """Return path and recipient domain of a record, where they are given."""
     parts = {"return path": row.envelope_from, "to": row.envelope_to}
     return ", ".join(f"{k} {v}" for k, v in parts.items() if v and not words.is_missing(v))
 

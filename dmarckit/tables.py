@@ -13,6 +13,8 @@ import pandas as pd
 from dmarckit import words
 from dmarckit.answer import Answer
 from dmarckit.class_charts import LABELS
+from dmarckit.errors import one_line
+from dmarckit.language import _
 from dmarckit.markup import Column, Html, escape, table
 from dmarckit.periods import period
 from dmarckit.window import Window
@@ -23,23 +25,23 @@ def headline(
 ) -> Html:
     """The answer, its reasons and the figures with their change. Takes `summary.headline`.
 
-    A page `about` one domain names it, and does not count domains.
+    A page `about` one domain is named after it, and does not count domains.
     """
     points = "".join(f"<li>{escape(point)}</li>" for point in answer.points)
     cards = "".join(
         _card(name, label, _row(measures, name))
         for name, label in _CARDS.items()
-        if not (about and name == "domains")
+        if name in set(measures["measure"]) and not (about and name == "domains")
     )
     help_text = f"<p>{_NO_DATA}</p>" if answer.level == "none" else ""
-    named = f'<p class="dk-about"><bdi>{escape(about)}</bdi></p>' if about else ""
     return Html(
-        f'{named}<div class="dk-answer {answer.level}">'
+        f'<div class="dk-answer {answer.level}">'
         f'<p class="dk-sentence">{escape(answer.sentence)}</p>'
         f"{f'<ul>{points}</ul>' if points else ''}{help_text}</div>"
         f'<dl class="dk-cards">{cards}</dl>'
         f'<p class="dk-note">{escape(window)} (UTC), compared with the '
-        f"{'day' if window.days == 1 else words.plural(window.days, 'day')} before.</p>"
+        f"{'day' if window.days == 1 else words.plural(window.days, 'day')} before.</p>",
+        _("DMARC of {domain}").format(domain=one_line(about, 80)) if about else "",
     )
 
 

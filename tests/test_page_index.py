@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from dmarckit.models import StoredObject
-from dmarckit.page_index import domain_links, index_page
+from dmarckit.page_index import index_page
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -55,18 +55,6 @@ def test_older_pages_of_a_notebook_are_folded() -> None:
     page = index_page(stored(*(f"overview/{day}.html" for day in days(30)))).decode()
     assert "<summary>16 older</summary>" in page
     assert [text for _, text in links(page)] == days(30)
-
-
-def test_links_to_the_newest_page_of_each_domain() -> None:
-    objects = stored(
-        "domain/b.example/2026-11-23.html",
-        "domain/b.example/2026-11-24.html",
-        "domain/b.example/2026-11-25.days-7.0123abcd.html",
-        "domain/2026-11-24.html",
-        "sender/c.example/2026-11-24.html",
-    )
-    assert domain_links(objects) == {"b.example": "../domain/b.example/2026-11-24.html"}
-    assert domain_links([]) == {}
 
 
 def fleet() -> bytes:

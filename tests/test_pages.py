@@ -14,7 +14,8 @@ import pytest
 from dmarckit import page_index, pages, render
 from dmarckit.errors import PageError
 from dmarckit.models import StoredObject
-from dmarckit.pages import Page, build_page, find_notebook, page_key, publish
+from dmarckit.page_keys import page_key
+from dmarckit.pages import Page, build_page, find_notebook, publish
 from dmarckit.storage import FolderStorage, open_storage
 from tests.page_notebooks import write_notebook
 
