@@ -44,7 +44,7 @@ def _finding(domain: DomainFacts, look: Look, code: str, rows: pd.DataFrame) -> 
     severity: Severity = "info"
     if total(ours) >= least:
         severity = "critical" if refused >= least else "warning"
-    what, action = _meaning(code)
+    what, action = meaning(code)
     senders = list(counts(ours if len(ours) else rows, "sender"))
     first, last = span(rows)
     whose = "senders of yours or known services" if len(ours) else "strangers only"
@@ -93,7 +93,7 @@ def _said(code: str) -> str:
     return f"regexp_matches(coalesce(x.comment, ''), {queries.text(pattern)}, 'i')"
 
 
-def _meaning(code: str) -> tuple[str, str]:
+def meaning(code: str) -> tuple[str, str]:
     """What a code says, and what to do. 4.x.y is a delay, 5.x.y a refusal, of the same rule."""
     return _MEANINGS.get(code.partition(".")[2], _OTHER)
 
