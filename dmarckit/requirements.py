@@ -1,0 +1,105 @@
+"""The sender requirements of the large mailbox providers: rule × domain, from three views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dmarckit.facts import Facts
+from dmarckit.language import _
+from dmarckit.organisation import organisation
+from dmarckit.requirement_facts import busiest, seen
+from dmarckit.requirement_rules import BULK_LINE, RULES
+from dmarckit.requirement_views import Verdict, View, from_dns, from_postmaster, from_reports
+
+COLUMNS = [
+    "domain", "provider", "rule", "applies", "bulk", "verdict", "why", "disagree",
+    "reports", "reports_why", "postmaster", "postmaster_why", "dns", "dns_why",
+]  # fmt: skip
+"""Columns of `matrix`."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What was asked of the outside: newest rows of the tables `postmaster` and `dns`."""
+
+    postmaster: pd.DataFrame
+    dns: pd.DataFrame
+
+
+def matrix(facts: Facts, outside: Outside, domains: Sequence[str] = ()) -> pd.DataFrame:
+    """One row per domain, provider and rule that the provider has.
+
+    domain, provider, rule; applies: ``all`` or ``bulk`` (only senders of much mail); bulk:
+    True when one day had more messages than the provider's line (`BULK_LINE`), null where
+    there is no line or no report; verdict: met, not met or unknown, and why; disagree: two
+    views say opposite things; reports, postmaster, dns: the verdict of each view, null when
+    it has none, each with its reason in …_why. `domains`: only these; else all in reports.
+
+    One view that says "not met" is enough: each sees faults that the others cannot. "met"
+    needs a view that says so. No row without a report of a domain and without `domains`.
+    """
+    names = [d.lower().rstrip(".") for d in domains] or sorted(facts.reports["domain"].unique())
+    reported = seen(facts)
+    rows = []
+    for domain in names:
+        postmaster = _nearest(outside.postmaster, domain)
+        records = outside.dns[outside.dns["domain"] == domain]
+        for rule, providers in RULES.items():
+            in_dns = from_dns(rule, records)
+            for provider, applies in providers.items():
+                views = {
+                    "reports": from_reports(rule, reported.get((domain, provider))),
+                    "postmaster": from_postmaster(rule, postmaster)
+                    if provider == "Google"
+                    else None,
+                    "dns": in_dns,
+                }
+                busy, line = busiest(reported, domain, provider), BULK_LINE[provider]
+                bulk = None if busy is None or line is None else busy >= line
+                rows.append(
+                    {
+                        "domain": domain,
+                        "provider": provider,
+                        "rule": rule,
+                        "applies": applies,
+                        "bulk": bulk,
+                    }
+                    | _judged(views)
+                )
+    # as objects, so that nothing stays None
+    return pd.DataFrame(rows, columns=COLUMNS, dtype=object).astype({"disagree": bool})
+
+
+def _nearest(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
+    """The rows of the domain, else of its organisation: Postmaster Tools may know only that."""
+    mine = frame[frame["domain"] == domain]
+    return mine if len(mine) else frame[frame["domain"] == organisation(domain)]
+
+
+def _judged(views: dict[str, View | None]) -> dict[str, object]:
+    given = {name: view for name, view in views.items() if view is not None}
+    verdict, why = _together(given)
+    said = {view.verdict for view in given.values()}
+    row: dict[str, object] = {
+        "verdict": verdict,
+        "why": why,
+        "disagree": {"met", "not met"} <= said,
+    }
+    for name, view in views.items():
+        row |= {name: view.verdict if view else None, f"{name}_why": view.why if view else None}
+    return row
+
+
+def _together(views: dict[str, View]) -> tuple[Verdict, str]:
+    for verdict in ("not met", "met", "unknown"):
+        said = [(name, view.why) for name, view in views.items() if view.verdict == verdict]
+        if said:
+            return verdict, "; ".join(f"{_source(name)}: {why}" for name, why in said)
+    return "unknown", _("nothing tells: no report of this provider, Postmaster Tools or DNS check")
+
+
+def _source(name: str) -> str:
+    return {"reports": _("reports"), "postmaster": "Postmaster Tools", "dns": "DNS"}[name]
