@@ -12,6 +12,8 @@
     │   └── NotebookFailed   a cell raised or hung; the executed notebook is kept
     ├── SlackError           Slack refused a message, or could not be reached
     │   └── SlackUnavailable it is down, busy or out of reach: the same message may pass later
+    ├── PostmasterError      Google Postmaster Tools refused something of one domain
+    │   └── PostmasterAccess it refused everything, or could not be reached
     └── MissingExtra         an optional library is not installed
 
 A message names the thing, the value that was found and what to do about it. It is a
@@ -76,6 +78,14 @@ class SlackError(DmarckitError):
 
 class SlackUnavailable(SlackError):
     """Slack is down, busy or out of reach: the same message may pass later."""
+
+
+class PostmasterError(DmarckitError):
+    """Google Postmaster Tools refused something of one domain; others may go on."""
+
+
+class PostmasterAccess(PostmasterError):
+    """Google Postmaster Tools refused everything, or could not be reached."""
 
 
 class MissingExtra(DmarckitError):
