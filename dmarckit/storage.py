@@ -1,4 +1,4 @@
-"""Bytes by key: an S3 bucket below a prefix, or a folder. The only place for boto3's S3.
+"""Bytes by key: an S3 bucket below a prefix, or a folder.
 
 Keys are paths below the storage's root, with ``/``. Credentials, region and endpoint are
 the AWS SDK's own. Every failure becomes a `StorageError` of one line that names bucket
@@ -7,39 +7,25 @@ and key and says what to check.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
-from dmarckit.errors import MissingObject, StorageError, one_line
+from dmarckit.errors import StorageError, one_line
 from dmarckit.models import StoredObject
+from dmarckit.storage_folder import TEMPORARY, FolderStorage
+from dmarckit.storage_s3 import HINTS, POOL, S3Storage, sdk_hint
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-TEMPORARY = ".dmarckit-"  # files half written; never listed
-POOL = 32  # connections of one client; fetching uses as many threads at the most
-
-HINTS = {
-    "NoSuchBucket": "the bucket does not exist; check its name and the account",
-    "AccessDenied": "access denied; allow {permission} for these credentials",
-    "403": "access denied; allow {permission} for these credentials",
-    "InvalidAccessKeyId": "the access key is unknown; check AWS_PROFILE or the keys",
-    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_PROFILE or the keys",
-    "ExpiredToken": "the credentials have expired; sign in again",
-    "InvalidToken": "the session token is not valid; sign in again",
-    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
-    "PermanentRedirect": "the bucket is in another region; set AWS_REGION to it",
-    "AuthorizationHeaderMalformed": "wrong region for this bucket; set AWS_REGION",
-    "IllegalLocationConstraintException": "wrong region for this bucket; set AWS_REGION",
-    "InvalidBucketName": "that is not a bucket's name",
-}
-"""S3's error code → what to check"""
+__all__ = [
+    "HINTS",
+    "POOL",
+    "TEMPORARY",
+    "FolderStorage",
+    "S3Storage",
+    "Storage",
+    "open_storage",
+    "sdk_hint",
+]
 
 
 class Storage(Protocol):
@@ -62,6 +48,15 @@ class Storage(Protocol):
     ) -> None:
         """Store the object whole or not at all, over one of the same key."""
 
+    def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
+        """Store the object unless there is one of this key; True when it was stored.
+
+        Of any number who try at once exactly one gets True.
+        """
+
+    def delete(self, key: str) -> None:
+        """Take the object away; nothing happens when it is not there."""
+
     def link(self, key: str, expires: int) -> str:
         """An address that opens the object for `expires` seconds (for ever in a folder)."""
 
@@ -80,221 +75,3 @@ def open_storage(url: str, presign_keys: tuple[str, str] | None = None) -> Stora
     if "://" in url and not url.startswith("file://"):
         raise StorageError(f"{one_line(url)} is neither s3://bucket/prefix nor a folder")
     return FolderStorage(Path(url.removeprefix("file://")))
-
-
-class FolderStorage:
-    """A folder. The etag is made of size and modification time, so that a listing is cheap."""
-
-    compresses = False
-    remote = False
-
-    def __init__(self, root: Path) -> None:
-        self.root = root.expanduser().absolute()
-        self.url = str(self.root)
-
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every file below `prefix`, in key order; links are followed, hidden files too."""
-        top = self.root / prefix
-        if not top.exists():
-            if prefix and self.root.exists():
-                return
-            raise StorageError(f"folder {top} does not exist; create it or set another one")
-        if top.is_file():
-            yield self._stored(top)
-            return
-        yield from self._walk(top)
-
-    def _walk(self, folder: Path) -> Iterator[StoredObject]:
-        try:
-            # "a.b" sorts before "a/": as S3 lists keys
-            entries = sorted(os.scandir(folder), key=lambda e: e.name + ("/" if e.is_dir() else ""))
-        except OSError as error:
-            raise StorageError(f"cannot list folder {folder}: {error.strerror}") from error
-        for entry in entries:
-            if entry.is_dir():
-                yield from self._walk(folder / entry.name)
-            elif entry.is_file() and not entry.name.startswith(TEMPORARY):
-                yield self._stored(folder / entry.name)
-
-    def _stored(self, path: Path) -> StoredObject:
-        status = path.stat()
-        return StoredObject(
-            key=os.fsencode(path.relative_to(self.root).as_posix()).decode("utf-8", "replace"),
-            etag=f"{status.st_size:x}-{status.st_mtime_ns:x}",
-            size=status.st_size,
-            modified=datetime.fromtimestamp(status.st_mtime, UTC),
-        )
-
-    def get(self, key: str) -> bytes:
-        """The file's bytes."""
-        try:
-            return self._path(key).read_bytes()
-        except FileNotFoundError as error:
-            raise MissingObject(f"no file {one_line(key)} in {self.root}") from error
-        except OSError as error:
-            raise StorageError(f"cannot read {self._path(key)}: {error.strerror}") from error
-
-    def put(
-        self, key: str, data: bytes, *, content_type: str, content_encoding: str | None = None
-    ) -> None:
-        """Write a temporary file, then rename it, so that no reader sees half a file."""
-        path = self._path(key)
-        temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise StorageError(
-                f"cannot write {path}: {error.strerror}; is the folder writable for this user?"
-            ) from error
-
-    def link(self, key: str, expires: int) -> str:
-        """A file:// address; `expires` has no meaning in a folder."""
-        return self._path(key).as_uri()
-
-    def _path(self, key: str) -> Path:
-        path = (self.root / key).absolute()
-        if ".." in Path(key).parts or not path.is_relative_to(self.root):
-            raise StorageError(f"key {one_line(key)} points outside {self.root}")
-        return path
-
-
-class S3Storage:
-    """A bucket below a prefix, through boto3 with retries and timeouts set."""
-
-    compresses = True
-    remote = True
-
-    def __init__(
-        self, bucket: str, prefix: str = "", presign_keys: tuple[str, str] | None = None
-    ) -> None:
-        self.bucket = bucket
-        self.prefix = f"{prefix}/" if prefix else ""
-        self.url = f"s3://{bucket}/{self.prefix}".rstrip("/")
-        self._presign_keys = presign_keys
-
-    @cached_property
-    def client(self) -> S3Client:
-        """The boto3 client, made on first use (threads may share it)."""
-        return _client(None)
-
-    @cached_property
-    def _signer(self) -> S3Client:
-        return _client(self._presign_keys) if self._presign_keys else self.client
-
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every object below `prefix`, in key order, 1,000 a request."""
-        full = self.prefix + prefix
-        pages = self.client.get_paginator("list_objects_v2")
-        with self._explained("list", full, "s3:ListBucket"):
-            for page in pages.paginate(Bucket=self.bucket, Prefix=full):
-                for entry in page.get("Contents", ()):
-                    if entry["Key"].endswith("/"):
-                        continue  # a "folder" made by a console, no object of anyone's
-                    yield StoredObject(
-                        key=entry["Key"].removeprefix(self.prefix),
-                        etag=entry["ETag"].strip('"'),
-                        size=entry["Size"],
-                        modified=entry["LastModified"].astimezone(UTC),
-                    )
-
-    def get(self, key: str) -> bytes:
-        """The object's bytes."""
-        with self._explained("read", self.prefix + key, "s3:GetObject"):
-            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
-            return answer["Body"].read()
-
-    def put(
-        self, key: str, data: bytes, *, content_type: str, content_encoding: str | None = None
-    ) -> None:
-        """One PutObject, which S3 makes visible whole or not at all."""
-        more: dict[str, Any] = {"ContentEncoding": content_encoding} if content_encoding else {}
-        with self._explained("write", self.prefix + key, "s3:PutObject"):
-            self.client.put_object(
-                Bucket=self.bucket,
-                Key=self.prefix + key,
-                Body=data,
-                ContentType=content_type,
-                **more,
-            )
-
-    def link(self, key: str, expires: int) -> str:
-        """A presigned GET (SigV4); it ends earlier when the session's credentials do."""
-        with self._explained("sign a link to", self.prefix + key, "s3:GetObject"):
-            return self._signer.generate_presigned_url(
-                "get_object",
-                Params={"Bucket": self.bucket, "Key": self.prefix + key},
-                ExpiresIn=expires,
-            )
-
-    def _explained(self, doing: str, key: str, permission: str) -> _Explained:
-        return _Explained(f"cannot {doing} s3://{self.bucket}/{one_line(key)}", permission)
-
-
-class _Explained(contextlib.AbstractContextManager[None]):
-    """Turns what botocore raises into one line with the thing to check."""
-
-    def __init__(self, what: str, permission: str) -> None:
-        self.what = what
-        self.permission = permission
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if error is None or isinstance(error, StorageError | GeneratorExit):
-            return
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        if isinstance(error, ClientError):
-            code = str(error.response.get("Error", {}).get("Code", "unknown"))
-            if code in ("NoSuchKey", "404"):
-                raise MissingObject(f"{self.what}: there is no such object") from error
-            raise StorageError(f"{self.what}: {self._hint(code)}") from error
-        if isinstance(error, BotoCoreError):
-            raise StorageError(f"{self.what}: {sdk_hint(error)}") from error
-
-    def _hint(self, code: str) -> str:
-        text = HINTS.get(code, "S3 refused it").format(permission=self.permission)
-        return f"{text} ({one_line(code, 60)})"
-
-
-def sdk_hint(error: Exception) -> str:
-    """What to check when the AWS SDK fails before S3 has answered."""
-    name = type(error).__name__
-    hints = {
-        "NoCredentialsError": "no AWS credentials found; set AWS_PROFILE, or use a role",
-        "PartialCredentialsError": "AWS credentials are incomplete; set key id and secret",
-        "ProfileNotFound": "AWS_PROFILE names a profile that does not exist",
-        "NoRegionError": "no AWS region; set AWS_REGION",
-        "EndpointConnectionError": "nothing answers there; check network and AWS_ENDPOINT_URL",
-        "ConnectTimeoutError": "no answer in time; check network and AWS_ENDPOINT_URL",
-        "ReadTimeoutError": "no answer in time; try again",
-        "ParamValidationError": "that is not a bucket's name",
-        "InvalidEndpointConfigurationError": "AWS_ENDPOINT_URL is not an address",
-    }
-    return f"{hints.get(name, one_line(error, 120))} ({name})"
-
-
-def _client(keys: tuple[str, str] | None) -> S3Client:
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
-    own: dict[str, Any] = (
-        {"aws_access_key_id": keys[0], "aws_secret_access_key": keys[1]} if keys else {}
-    )
-    try:
-        return boto3.session.Session(**own).client(
-            "s3",
-            config=Config(
-                signature_version="s3v4",
-                retries={"mode": "standard", "max_attempts": 5},
-                connect_timeout=10,
-                read_timeout=60,
-                max_pool_connections=POOL,
-                user_agent_extra="dmarckit",
-            ),
-        )
-    except (BotoCoreError, ValueError) as error:
-        raise StorageError(f"cannot use S3: {sdk_hint(error)}") from error

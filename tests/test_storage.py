@@ -6,6 +6,7 @@ import gzip
 import os
 import stat
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -185,3 +186,26 @@ def test_a_denied_write_names_the_permission(monkeypatch: pytest.MonkeyPatch) ->
 def _use(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
+
+
+def test_only_the_first_of_a_key_is_put_new(storage: Storage) -> None:
+    assert storage.put_new("leases/daily", b"mine", content_type="text/plain")
+    assert not storage.put_new("leases/daily", b"yours", content_type="text/plain")
+    assert storage.get("leases/daily") == b"mine"
+
+
+def test_of_many_who_put_new_at_once_one_succeeds(storage: Storage) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        won = list(
+            pool.map(lambda n: storage.put_new("one", b"%d" % n, content_type="t/p"), range(8))
+        )
+    assert won.count(True) == 1
+    assert storage.get("one") == b"%d" % won.index(True)
+    assert [item.key for item in storage.list()] == ["one"]
+
+
+def test_what_is_deleted_is_gone_and_may_be_deleted_again(storage: Storage) -> None:
+    storage.put("a/b", b"x", content_type="text/plain")
+    storage.delete("a/b")
+    storage.delete("a/b")
+    assert list(storage.list("a/")) == []
