@@ -7,25 +7,26 @@ from collections.abc import Sequence
 from dmarckit.errors import one_line
 from dmarckit.findings import Finding
 from dmarckit.findings_ledger import Judged
+from dmarckit.language import _, later
 
 TITLES = {
-    "new_sender": "{subject} is a new sender",
-    "sender_stopped": "{subject} has stopped sending",
-    "unaligned_sender": "{subject} is not set up for your domain",
-    "broken_dkim": "DKIM breaks for {subject}",
-    "spf_errors": "SPF of {subject} cannot be evaluated",
-    "spf_only": "{subject} rests on SPF alone",
-    "spoofing": "Somebody sends as {subject}",
-    "subdomain_exposed": "Strangers send as {subject}",
-    "policy_ready": "Ready for {subject}",
-    "policy_changed": "The policy changed: {subject}",
-    "policy_not_honoured": "{subject} does not follow the policy",
-    "reporter_silent": "{subject} has stopped reporting",
-    "ingest_broken": "Reports do not come in any more",
-    "gmail_requirement": "A receiver's requirement is not met: {subject}",
-    "tls_failures": "Encryption fails: {subject}",
-    "untrusted_reports": "Mails of {subject} are not trusted",
-    "unreadable_reports": "Mails of {subject} cannot be read",
+    "new_sender": later("{subject} is a new sender"),
+    "sender_stopped": later("{subject} has stopped sending"),
+    "unaligned_sender": later("{subject} is not set up for your domain"),
+    "broken_dkim": later("DKIM breaks for {subject}"),
+    "spf_errors": later("SPF of {subject} cannot be evaluated"),
+    "spf_only": later("{subject} rests on SPF alone"),
+    "spoofing": later("Somebody sends as {subject}"),
+    "subdomain_exposed": later("Strangers send as {subject}"),
+    "policy_ready": later("Ready for {subject}"),
+    "policy_changed": later("The policy changed: {subject}"),
+    "policy_not_honoured": later("{subject} does not follow the policy"),
+    "reporter_silent": later("{subject} has stopped reporting"),
+    "ingest_broken": later("Reports do not come in any more"),
+    "gmail_requirement": later("A receiver's requirement is not met: {subject}"),
+    "tls_failures": later("Encryption fails: {subject}"),
+    "untrusted_reports": later("Mails of {subject} are not trusted"),
+    "unreadable_reports": later("Mails of {subject} cannot be read"),
 }
 
 URGENT = ("critical", "warning")
@@ -39,8 +40,9 @@ def title(finding: Finding) -> str:
     ...               None, None, 1, "", ""))
     'DKIM breaks for example.com/s1'
     """
-    pattern = TITLES.get(finding.kind, f"{finding.kind}: {{subject}}")
-    return pattern.format(subject=one_line(finding.subject, 80) or "–")
+    subject = one_line(finding.subject, 80) or "–"
+    text = TITLES.get(finding.kind)
+    return _(text).format(subject=subject) if text else f"{finding.kind}: {subject}"
 
 
 def is_open(item: Judged) -> bool:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from dmarckit.findings import SEVERITIES, Finding
 from dmarckit.lake import Lake
+from dmarckit.language import _
 from dmarckit.rows import month_of
 from dmarckit.schemas import FINDINGS
 
@@ -94,7 +95,7 @@ def _resolved(row: Mapping[Any, Any]) -> Judged:
         last_day=_date(row["last_day"]),
         reporters=int(row["reporters"]),
         summary=row["summary"],
-        action="Nothing is due: it was not found any more.",
+        action=_("Nothing is due: it was not found any more."),
         evidence=json.loads(row["evidence"]),
     )
     return Judged(finding, "RESOLVED", int(row["high_water"]), row["high_severity"])

@@ -15,18 +15,17 @@ from dmarckit.findings.look import (
     Look,
     addresses,
     base_evidence,
-    clean,
     counts,
-    listed,
     of_senders,
-    on_days,
     reporters,
     span,
     total,
 )
 from dmarckit.findings.model import Finding, Severity
+from dmarckit.findings.say import clean, listed, n_messages, on_days, sentences
 from dmarckit.findings.statistics import share, two_proportion_z
-from dmarckit.words import percent, plural
+from dmarckit.language import _, later, ngettext
+from dmarckit.words import count, percent
 
 _ALL = 0.9  # share that fails from which a key, not single messages, is at fault
 
@@ -150,6 +149,7 @@ def _finding(
     if cause == "reporter":
         severity = "info"
     signature = f"{clean(d)}/{clean(s)}"
+    fault = listed(names) or _("the sender")
     used_by = sorted(change.now["sender"].unique())
     query = queries.messages(
         domain.name,
@@ -169,18 +169,25 @@ def _finding(
         first_day=first,
         last_day=last,
         reporters=reporters(failed),
-        summary=(
-            f"{plural(total(failed), 'message')} of {change.n:,} signed {signature} "
-            f"({percent(change.now_share)}) did not verify {on_days(first, last)}; in the "
-            f"{look.thresholds.baseline_days} days before it was {percent(change.before_share)}. "
-            + _WHY["part" if cause == "signer" and len(used_by) == 1 else cause].format(
-                names=listed(names) or "the sender", signature=signature
-            )
-            + (f" {plural(blocked, 'message was', 'messages were')} blocked." if blocked else "")
+        summary=sentences(
+            _(
+                "{messages} of {of} signed {signature} ({share}) did not verify {when}; in the "
+                "{days} days before it was {share_before}."
+            ).format(
+                messages=n_messages(total(failed)),
+                of=count(change.n),
+                signature=signature,
+                share=percent(change.now_share),
+                when=on_days(first, last),
+                days=look.thresholds.baseline_days,
+                share_before=percent(change.before_share),
+            ),
+            _(_WHY["part" if cause == "signer" and len(used_by) == 1 else cause]).format(
+                names=fault
+            ),
+            _blocked_too(blocked),
         ),
-        action=_ACTIONS[cause].format(
-            names=listed(names) or "the sender", d=clean(d), s=clean(s), signature=signature
-        ),
+        action=_(_ACTIONS[cause]).format(names=fault, d=clean(d), s=clean(s), signature=signature),
         evidence=base_evidence(
             failed,
             query,
@@ -213,22 +220,40 @@ def _blocked(domain: DomainFacts, senders: list[str], recent: list[pd.Timestamp]
     return total(rows[mine & broken])
 
 
+def _blocked_too(blocked: int) -> str:
+    if not blocked:
+        return ""
+    text = ngettext("{n} message was blocked.", "{n} messages were blocked.", blocked)
+    return text.format(n=count(blocked))
+
+
 _WHY = {
-    "key": "Whoever signs with this key is hit ({names}), so the published key is the likely "
-    "cause.",
-    "signer": "Only mail that {names} signs is hit; others sign with the same key and verify, so "
-    "that signer is the likely cause.",
-    "part": "Part of what {names} signs with the same key still verifies, so the signer, or what "
-    "changes mail after it, is the likely cause.",
-    "reporter": "Only {names} sees it, so its check is the likely cause, not the key.",
+    "key": later(
+        "Whoever signs with this key is hit ({names}), so the published key is the likely cause."
+    ),
+    "signer": later(
+        "Only mail that {names} signs is hit; others sign with the same key and verify, so that "
+        "signer is the likely cause."
+    ),
+    "part": later(
+        "Part of what {names} signs with the same key still verifies, so the signer, or what "
+        "changes mail after it, is the likely cause."
+    ),
+    "reporter": later("Only {names} sees it, so its check is the likely cause, not the key."),
 }
 _ACTIONS = {
-    "key": "DNS admin: look at the TXT record (or CNAME) {s}._domainkey.{d}: it must be there and "
-    "hold the public key that {names} signs with now. Put back the record that was there before, "
-    "or let the owner of {names} give you the current one.",
-    "signer": "Owner of {names}: check signing with {signature} on every sending host (old private "
-    "key after a rotation, a gateway or footer that changes mail after it was signed). The "
-    "DNS record {s}._domainkey.{d} can stay as it is.",
-    "reporter": "Nothing is due here: other reporters verify {signature}. Mail admin: if it lasts "
-    "for a week, tell {names} with the numbers below.",
+    "key": later(
+        "DNS admin: look at the TXT record (or CNAME) {s}._domainkey.{d}: it must be there and "
+        "hold the public key that {names} signs with now. Put back the record that was there "
+        "before, or let the owner of {names} give you the current one."
+    ),
+    "signer": later(
+        "Owner of {names}: check signing with {signature} on every sending host (old private key "
+        "after a rotation, a gateway or footer that changes mail after it was signed). The DNS "
+        "record {s}._domainkey.{d} can stay as it is."
+    ),
+    "reporter": later(
+        "Nothing is due here: other reporters verify {signature}. Mail admin: if it lasts for a "
+        "week, tell {names} with the numbers below."
+    ),
 }

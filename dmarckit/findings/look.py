@@ -9,12 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.errors import one_line
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
+from dmarckit.findings.say import clean, n_reporters
 from dmarckit.models import Policy
 from dmarckit.thresholds import Thresholds
-from dmarckit.words import plural
 
 DAY = timedelta(days=1)
 SHOWN = 10  # names or addresses in evidence and sentences; more is not read
@@ -138,15 +137,6 @@ def _first_day(reports: pd.DataFrame, messages: pd.DataFrame) -> pd.Timestamp | 
     return None if pd.isna(first) else pd.Timestamp(first).floor("D")
 
 
-def clean(name: object, limit: int = 80) -> str:
-    """An outside name, fit for a sentence.
-
-    >>> clean("Mail\\x1b[2J")
-    'Mail\\\\x1b[2J'
-    """
-    return one_line(name, limit)
-
-
 def total(frame: pd.DataFrame) -> int:
     """Messages of a frame, as a whole number."""
     return round(float(frame["messages"].sum()))
@@ -223,29 +213,6 @@ def own_signers(domain: DomainFacts) -> list[str]:
     return sorted(str(name) for name in aligned["dkim_domain"].unique())
 
 
-def listed(names: Sequence[str], at_most: int = 3) -> str:
-    """Names in a sentence.
-
-    >>> listed(["a", "b"]), listed(["a", "b", "c", "d", "e"])
-    ('a and b', 'a, b, c and 2 more')
-    """
-    shown = [clean(name) for name in names[:at_most]]
-    rest = len(names) - len(shown)
-    parts = [*shown, f"{rest} more"] if rest else shown
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-
-
-def on_days(first: date | None, last: date | None) -> str:
-    """When, in a sentence.
-
-    >>> on_days(date(2026, 11, 3), date(2026, 11, 5)), on_days(None, None)
-    ('from 2026-11-03 to 2026-11-05', '')
-    """
-    if first is None or last is None:
-        return ""
-    return f"on {first}" if first == last else f"from {first} to {last}"
-
-
 def base_evidence(frame: pd.DataFrame, query: str, **thresholds: Any) -> dict[str, Any]:
     """What every finding about messages shows: reporters, messages a day, thresholds, query."""
     daily = (
@@ -270,4 +237,4 @@ def reporters(frame: pd.DataFrame) -> int:
 
 def by_reporters(frame: pd.DataFrame) -> str:
     """How many reporters, in a sentence."""
-    return plural(reporters(frame), "reporter")
+    return n_reporters(reporters(frame))

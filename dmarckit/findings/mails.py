@@ -6,9 +6,11 @@ import pandas as pd
 
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.look import Look, clean, on_days
+from dmarckit.findings.look import Look
 from dmarckit.findings.model import Finding, Severity
-from dmarckit.words import plural
+from dmarckit.findings.say import clean, on_days, sentences
+from dmarckit.language import _, later, ngettext
+from dmarckit.words import count
 
 
 def untrusted_reports(facts: Facts, look: Look) -> list[Finding]:
@@ -53,9 +55,8 @@ def _finding(
     if lost:
         severity = "warning"
     first, last = rows["received"].min().date(), rows["received"].max().date()
-    name = clean(sender) or "an unknown sender (bare files)"
+    name = clean(sender) or _("an unknown sender (bare files)")
     errors = [clean(error, 160) for error in rows["error"].drop_duplicates().head(3)]
-    verb = _VERB[outcome][0 if n == 1 else 1]
     return Finding(
         kind=f"{outcome}_reports",
         domain="",
@@ -65,12 +66,8 @@ def _finding(
         first_day=first,
         last_day=last,
         reporters=1,
-        summary=(
-            f"{plural(n, 'mail')} from {name} {verb} {on_days(first, last)}; "
-            f"{plural(int(kept.sum()), 'other mail')} of it {'was' if kept.sum() == 1 else 'were'} "
-            f"stored. {'Reason' if len(errors) == 1 else 'Reasons'}: {'; '.join(errors)}"
-        ),
-        action=_ACTIONS[outcome, lost].format(name=name),
+        summary=_summary(outcome, n, int(kept.sum()), name, on_days(first, last), errors),
+        action=_(_ACTIONS[outcome, lost]).format(name=name),
         evidence={
             "errors": errors,
             "mails": n,
@@ -82,22 +79,46 @@ def _finding(
     )
 
 
-_VERB = {
-    "untrusted": ("was refused as not trusted", "were refused as not trusted"),
-    "unreadable": ("could not be read", "could not be read"),
-}
+def _summary(outcome: str, n: int, stored: int, name: str, when: str, errors: list[str]) -> str:
+    if outcome == "untrusted":
+        text = ngettext(
+            "{n} mail from {name} was refused as not trusted {when}; {others}.",
+            "{n} mails from {name} were refused as not trusted {when}; {others}.",
+            n,
+        )
+    else:
+        text = ngettext(
+            "{n} mail from {name} could not be read {when}; {others}.",
+            "{n} mails from {name} could not be read {when}; {others}.",
+            n,
+        )
+    others = ngettext(
+        "{n} other mail of it was stored", "{n} other mails of it were stored", stored
+    )
+    why = ngettext("Reason: {errors}", "Reasons: {errors}", len(errors))
+    return sentences(
+        text.format(n=count(n), name=name, when=when, others=others.format(n=count(stored))),
+        why.format(errors="; ".join(errors)),
+    )
+
+
 _ACTIONS = {
-    ("untrusted", False): "Nothing is due: refused mails change no number. If {name} is a reporter "
-    'that you know, see the reasons; trust = "not-fail" also takes senders without DMARC.',
-    ("untrusted", True): "Mail admin: mails of {name} used to be stored and are all refused now. "
-    'Look at one of them; if they are genuine, set trust = "not-fail" (or tell {name} that its '
-    "reports fail DMARC), then run: dmarckit ingest --retry untrusted",
-    ("unreadable", False): "Nothing is due: the rest is counted without them. To try again after "
-    "an update, run: dmarckit ingest --retry unreadable",
-    (
-        "unreadable",
-        True,
-    ): "Mail admin: most mails of {name} are lost. Look at one of them (dmarckit "
-    "parse FILE says where it breaks) and tell {name}, or the makers of dmarckit; then run: "
-    "dmarckit ingest --retry unreadable",
+    ("untrusted", False): later(
+        "Nothing is due: refused mails change no number. If {name} is a reporter that you know, "
+        'see the reasons; trust = "not-fail" also takes senders without DMARC.'
+    ),
+    ("untrusted", True): later(
+        "Mail admin: mails of {name} used to be stored and are all refused now. Look at one of "
+        'them; if they are genuine, set trust = "not-fail" (or tell {name} that its reports fail '
+        "DMARC), then run: dmarckit ingest --retry untrusted"
+    ),
+    ("unreadable", False): later(
+        "Nothing is due: the rest is counted without them. To try again after an update, run: "
+        "dmarckit ingest --retry unreadable"
+    ),
+    ("unreadable", True): later(
+        "Mail admin: most mails of {name} are lost. Look at one of them (dmarckit parse FILE says "
+        "where it breaks) and tell {name}, or the makers of dmarckit; then run: dmarckit ingest "
+        "--retry unreadable"
+    ),
 }

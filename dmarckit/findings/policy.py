@@ -12,15 +12,14 @@ from dmarckit.findings.look import (
     DomainFacts,
     Look,
     base_evidence,
-    clean,
-    listed,
-    on_days,
     span,
     total,
 )
 from dmarckit.findings.model import Finding
 from dmarckit.findings.record import dns_record, normal
-from dmarckit.words import plural
+from dmarckit.findings.say import clean, n_messages, on_days
+from dmarckit.language import _, later, ngettext
+from dmarckit.words import count
 
 TAGS: Mapping[str, str] = {
     "p": "p",
@@ -33,6 +32,15 @@ TAGS: Mapping[str, str] = {
 }
 """Column of `Facts.policies` → tag of the record."""
 
+_ACT_ON_CHANGE = later(
+    "DNS admin: check that this change of _dmarc.{domain} was meant; reporters now see {record}. "
+    "If it was, nothing is due."
+)
+_ACT_ON_WEAKER = later(
+    "DNS admin: the policy became weaker. Check that this change of _dmarc.{domain} was meant; "
+    "reporters now see {record} — if it was not, put {tag}={old} back and find out who can change "
+    "DNS."
+)
 _LEVEL = {"none": 0, "quarantine": 1, "reject": 2}
 
 
@@ -114,19 +122,22 @@ def _changed(
         first_day=first,
         last_day=last,
         reporters=len(names),
-        summary=(
-            f"{plural(len(names), 'reporter')} {'quotes' if len(names) == 1 else 'quote'} "
-            f"{tag}={clean(new)} for {clean(domain.name)} since {first}; before it was "
-            f"{tag}={clean(old)}."
+        summary=ngettext(
+            "{n} reporter quotes {tag}={new} for {domain} since {first}; before it was "
+            "{tag}={old}.",
+            "{n} reporters quote {tag}={new} for {domain} since {first}; before it was "
+            "{tag}={old}.",
+            len(names),
+        ).format(
+            n=count(len(names)),
+            tag=tag,
+            new=clean(new),
+            old=clean(old),
+            domain=clean(domain.name),
+            first=first,
         ),
-        action=(
-            f"DNS admin: {'the policy became weaker. ' if weaker else ''}check that this change of "
-            f"_dmarc.{clean(domain.name)} was meant; reporters now see {dns_record(domain.policy)}"
-            + (
-                f" — if it was not, put {tag}={clean(old)} back and find out who can change DNS."
-                if weaker
-                else ". If it was, nothing is due."
-            )
+        action=_(_ACT_ON_WEAKER if weaker else _ACT_ON_CHANGE).format(
+            domain=clean(domain.name), record=dns_record(domain.policy), tag=tag, old=clean(old)
         ),
         evidence={
             "reporters": [clean(name) for name in names],
@@ -166,16 +177,20 @@ def _not_honoured(domain: DomainFacts, look: Look, reporter: str, rows: pd.DataF
         first_day=first,
         last_day=last,
         reporters=1,
-        summary=(
-            f"{clean(reporter)} delivered {plural(total(rows), 'message')} that fail DMARC for "
-            f"{clean(domain.name)} {on_days(first, last)}, although it quotes p=reject, and gave "
-            f"no reason ({total(failing):,} failed there altogether)."
+        summary=_(
+            "{reporter} delivered {messages} that fail DMARC for {domain} {when}, although it "
+            "quotes p=reject, and gave no reason ({failing} failed there altogether)."
+        ).format(
+            reporter=clean(reporter),
+            messages=n_messages(total(rows)),
+            domain=clean(domain.name),
+            when=on_days(first, last),
+            failing=count(total(failing)),
         ),
-        action=(
-            f"Nothing can be done in DNS. Mail admin: if it goes on, ask {listed([reporter])} "
-            "(contact in its reports) why; people with mailboxes there can get forged mail in "
-            "your name."
-        ),
+        action=_(
+            "Nothing can be done in DNS. Mail admin: if it goes on, ask {reporter} (contact in its "
+            "reports) why; people with mailboxes there can get forged mail in your name."
+        ).format(reporter=clean(reporter)),
         evidence=base_evidence(
             rows,
             queries.unhonoured(domain.name, reporter, look.window_days, look.now),

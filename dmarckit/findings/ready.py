@@ -15,7 +15,6 @@ from dmarckit.findings.look import (
     Look,
     addresses,
     base_evidence,
-    clean,
     counts,
     reporters,
     span,
@@ -24,10 +23,12 @@ from dmarckit.findings.look import (
 )
 from dmarckit.findings.model import Finding
 from dmarckit.findings.record import dns_record, next_step, normal, tags_of
+from dmarckit.findings.say import clean, n_messages, sentences
 from dmarckit.findings.statistics import share, wilson_upper
+from dmarckit.language import _
 from dmarckit.models import Policy
 from dmarckit.thresholds import Thresholds
-from dmarckit.words import percent, plural
+from dmarckit.words import count, percent
 
 _LEGITIMATE_FAILS = ("broken_dkim", "unaligned_sender")
 
@@ -108,7 +109,6 @@ def _finding(
     tags, name = tags_of(step), clean(domain.name)
     n, bad = total(mine), total(failing)
     parked = len(mine) == len(rows) and not rows["in_inventory"].any() and bad == 0
-    testing = step.testing == "y"
     first, last = span(rows)
     return Finding(
         kind="policy_ready",
@@ -120,23 +120,27 @@ def _finding(
         last_day=last,
         reporters=reporters(rows),
         summary=(
-            f"{name} is ready for {tags}: of {plural(n, 'message')} in {limits.ready_days} days "
-            + (
-                "none came from a known sender"
-                if parked
-                else f"{bad:,} fail that may be legitimate ({percent(share(bad, n))}; with 95 % "
-                f"certainty below {percent(upper)}, allowed are {percent(_limit(step, limits))})"
+            _(
+                "{domain} is ready for {tags}: of {messages} in {days} days none came from a "
+                "known sender."
             )
-            + "."
+            if parked
+            else _(
+                "{domain} is ready for {tags}: of {messages} in {days} days {failing} fail that "
+                "may be legitimate ({share}; with 95 % certainty below {upper}, allowed are "
+                "{limit})."
+            )
+        ).format(
+            domain=name,
+            tags=tags,
+            messages=n_messages(n),
+            days=limits.ready_days,
+            failing=count(bad),
+            share=percent(share(bad, n)),
+            upper=percent(upper),
+            limit=percent(_limit(step, limits)),
         ),
-        action=(
-            f"DNS admin: publish at _dmarc.{name}: {dns_record(step)} — in the last "
-            f"{limits.ready_days} days it would have hit {plural(hit['strangers'], 'message')} of "
-            f"strangers, {hit['relayed']:,} that mailing lists or forwarders changed, and "
-            f"{hit['legitimate']:,} that may be legitimate. "
-            + (_TESTING if testing else _IN_FORCE)
-            + f" To go back: {dns_record(domain.policy)}"
-        ),
+        action=_action(domain, step, limits.ready_days, hit),
         evidence=base_evidence(
             mine,
             _query(domain, look, len(mine) < len(rows)),
@@ -170,8 +174,25 @@ def _query(domain: DomainFacts, look: Look, without_strangers: bool) -> str:
     return queries.messages(domain.name, days, look.now, f"NOT ({strangers(domain)})")
 
 
-_TESTING = (
-    "t=y asks receivers only to report what they would do; those that know only RFC 7489 ignore t "
-    "and apply the policy at once."
-)
-_IN_FORCE = "From then on receivers apply it."
+def _action(domain: DomainFacts, step: Policy, days: int, hit: dict[str, int]) -> str:
+    return sentences(
+        _(
+            "DNS admin: publish at _dmarc.{domain}: {record} — in the last {days} days it would "
+            "have hit {messages} of strangers, {relayed} that mailing lists or forwarders changed, "
+            "and {legitimate} that may be legitimate."
+        ).format(
+            domain=clean(domain.name),
+            record=dns_record(step),
+            days=days,
+            messages=n_messages(hit["strangers"]),
+            relayed=count(hit["relayed"]),
+            legitimate=count(hit["legitimate"]),
+        ),
+        _(
+            "t=y asks receivers only to report what they would do; those that know only RFC 7489 "
+            "ignore t and apply the policy at once."
+        )
+        if step.testing == "y"
+        else _("From then on receivers apply it."),
+        _("To go back: {record}").format(record=dns_record(domain.policy)),
+    )

@@ -9,11 +9,13 @@ import pandas as pd
 
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.look import DAY, SHOWN, Look, clean, listed
+from dmarckit.findings.look import DAY, SHOWN, Look
 from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.rhythm import LONGEST, MONTH, Rhythm, gaps, rhythms
+from dmarckit.findings.say import clean, listed, n_domains
 from dmarckit.findings.statistics import median, share
-from dmarckit.words import count, minute, percent, plural
+from dmarckit.language import _, later, ngettext
+from dmarckit.words import count, minute, percent
 
 _HOUR = timedelta(hours=1)
 
@@ -81,13 +83,16 @@ def _no_mail(facts: Facts, look: Look) -> Finding | None:
         first_day=last.date(),
         last_day=look.now.date(),
         reporters=0,
-        summary=(
-            f"No report mail has come in for {hours:,} hours (since {minute(last)} UTC); until "
-            f"then it came every {'day' if every == 1 else f'{every} days'}."
-        ),
-        action=_INGEST.format(what="every domain"),
+        summary=ngettext(
+            "No report mail has come in for {hours} hours (since {since} UTC); until then it came "
+            "every day.",
+            "No report mail has come in for {hours} hours (since {since} UTC); until then it came "
+            "every {days} days.",
+            every,
+        ).format(hours=count(hours), since=minute(last), days=every),
+        action=_(_INGEST).format(what=_("every domain")),
         evidence={
-            "last_sign": minute(last),
+            "last_sign": _in_evidence(last),
             "thresholds": {"hours": round(limit, 1)},
             "number": hours,
             "query": queries.hours_without_mail(look.now),
@@ -100,11 +105,7 @@ def _ingest_broken(look: Look, domain: str, of_it: Sequence[Rhythm]) -> Finding:
     last = max(r.last_end for r in silent)
     names = sorted({r.reporter for r in silent})
     domains = sorted({r.domain for r in silent})
-    where = clean(domain) if domain else plural(len(domains), "domain")
     n = len(silent)
-    of_all = f"{n:,} of {plural(len(of_it), 'reporter')}"
-    if len(domains) > 1:
-        of_all = f"{n:,} of {plural(len(of_it), 'pair')} of domain and reporter"
     return Finding(
         kind="ingest_broken",
         domain=domain,
@@ -114,15 +115,17 @@ def _ingest_broken(look: Look, domain: str, of_it: Sequence[Rhythm]) -> Finding:
         first_day=last.date(),
         last_day=look.now.date(),
         reporters=len(names),
-        summary=(
-            f"Reports for {where} have stopped: {of_all} that used to write regularly "
-            f"{'is' if n == 1 else 'are'} silent; the last report ends {minute(last)} UTC."
+        summary=_stopped_text(len(domains), n).format(
+            domain=clean(domain) if domain else n_domains(len(domains)),
+            n=count(n),
+            of=count(len(of_it)),
+            last=minute(last),
         ),
-        action=_INGEST.format(what=listed(domains)),
+        action=_(_INGEST).format(what=listed(domains)),
         evidence={
             "reporters": [clean(name) for name in names[:SHOWN]],
             "domains": [clean(name) for name in domains[:SHOWN]],
-            "last_end": minute(last),
+            "last_end": _in_evidence(last),
             "thresholds": {
                 "hours": look.thresholds.silent_hours,
                 "gaps": look.thresholds.silent_gaps,
@@ -137,7 +140,29 @@ def _ingest_broken(look: Look, domain: str, of_it: Sequence[Rhythm]) -> Finding:
     )
 
 
-_INGEST = (
+def _stopped_text(domains: int, silent: int) -> str:
+    if domains > 1:
+        return ngettext(
+            "Reports for {domain} have stopped: {n} of {of} pairs of domain and reporter that used "
+            "to write regularly is silent; the last report ends {last} UTC.",
+            "Reports for {domain} have stopped: {n} of {of} pairs of domain and reporter that used "
+            "to write regularly are silent; the last report ends {last} UTC.",
+            silent,
+        )
+    return ngettext(
+        "Reports for {domain} have stopped: {n} of {of} reporters that used to write regularly is "
+        "silent; the last report ends {last} UTC.",
+        "Reports for {domain} have stopped: {n} of {of} reporters that used to write regularly "
+        "are silent; the last report ends {last} UTC.",
+        silent,
+    )
+
+
+def _in_evidence(time: pd.Timestamp) -> str:
+    return f"{time:%Y-%m-%d %H:%M}"
+
+
+_INGEST = later(
     "Mail admin: send a mail to the report address and follow it: the rua tag in the DMARC record "
     "of {what}, the MX of its domain, the SES receipt rule, the bucket and its permissions, the "
     "scheduled dmarckit ingest. DNS admin: if rua is in another domain, the record "
@@ -171,8 +196,7 @@ def _silent(facts: Facts, look: Look, silent: Sequence[Rhythm]) -> Finding:
         month["messages"].sum(),
     )
     severity: Severity = "warning" if part >= look.thresholds.silent_share else "info"
-    where = clean(domains[0]) if len(domains) == 1 else plural(len(domains), "domain")
-    hours = hours_since(last, look)
+    where = clean(domains[0]) if len(domains) == 1 else n_domains(len(domains))
     return Finding(
         kind="reporter_silent",
         domain=domains[0] if len(domains) == 1 else "",
@@ -182,20 +206,29 @@ def _silent(facts: Facts, look: Look, silent: Sequence[Rhythm]) -> Finding:
         first_day=last.date(),
         last_day=look.now.date(),
         reporters=1,
-        summary=(
-            f"{clean(reporter)} sent {plural(reports, 'report')} about {where} in 30 days, and "
-            f"none for {count(hours)} hours (the last ends {minute(last)} UTC); it saw "
-            f"{percent(part)} of the messages."
+        summary=ngettext(
+            "{reporter} sent {n} report about {domain} in 30 days, and none for {hours} hours (the "
+            "last ends {last} UTC); it saw {share} of the messages.",
+            "{reporter} sent {n} reports about {domain} in 30 days, and none for {hours} hours "
+            "(the last ends {last} UTC); it saw {share} of the messages.",
+            reports,
+        ).format(
+            reporter=clean(reporter),
+            n=count(reports),
+            domain=where,
+            hours=count(hours_since(last, look)),
+            last=minute(last),
+            share=percent(part),
         ),
-        action=(
+        action=_(
             "Mail admin: see whether its mails are among the refused or unreadable ones (dmarckit "
-            f"ingest shows them). Other reporters still write, so the fault is likely with "
-            f"{clean(reporter)}; wait, or ask it if it stays silent for two weeks."
-        ),
+            "ingest shows them). Other reporters still write, so the fault is likely with "
+            "{reporter}; wait, or ask it if it stays silent for two weeks."
+        ).format(reporter=clean(reporter)),
         evidence={
             "reporters": [clean(reporter)],
             "domains": [clean(name) for name in domains[:SHOWN]],
-            "last_end": minute(last),
+            "last_end": _in_evidence(last),
             "message_share": part,
             "thresholds": {
                 "reports": look.thresholds.silent_reports,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pandas as pd
 
 from dmarckit.findings import queries
@@ -9,16 +11,15 @@ from dmarckit.findings.look import (
     DomainFacts,
     Look,
     base_evidence,
-    clean,
     counts,
-    listed,
-    on_days,
     reporters,
     span,
     total,
 )
 from dmarckit.findings.model import Finding, Severity
-from dmarckit.words import plural
+from dmarckit.findings.say import clean, listed, n_messages, on_days, sentences
+from dmarckit.language import _, later
+from dmarckit.words import count
 
 
 def gmail_requirement(domain: DomainFacts, look: Look) -> list[Finding]:
@@ -44,10 +45,9 @@ def _finding(domain: DomainFacts, look: Look, code: str, rows: pd.DataFrame) -> 
     severity: Severity = "info"
     if total(ours) >= least:
         severity = "critical" if refused >= least else "warning"
-    what, action = meaning(code)
+    said = meaning(code)
     senders = list(counts(ours if len(ours) else rows, "sender"))
     first, last = span(rows)
-    whose = "senders of yours or known services" if len(ours) else "strangers only"
     return Finding(
         kind="gmail_requirement",
         domain=domain.name,
@@ -58,17 +58,33 @@ def _finding(domain: DomainFacts, look: Look, code: str, rows: pd.DataFrame) -> 
         last_day=last,
         reporters=reporters(rows),
         summary=(
-            f"{listed(list(counts(rows, 'reporter')))} marked "
-            f"{plural(total(rows), 'message')} of {clean(domain.name)} {on_days(first, last)} with "
-            f"{clean(code)}: {what} ({total(ours):,} from {whose}: {listed(senders)})."
+            _(
+                "{reporters} marked {messages} of {domain} {when} with {code}: {meaning} ({own} "
+                "from senders of yours or known services: {senders})."
+            )
             if len(ours)
-            else f"{listed(list(counts(rows, 'reporter')))} marked "
-            f"{plural(total(rows), 'message')} of {clean(domain.name)} {on_days(first, last)} with "
-            f"{clean(code)}: {what} (all from strangers: {listed(senders)})."
+            else _(
+                "{reporters} marked {messages} of {domain} {when} with {code}: {meaning} (all from "
+                "strangers: {senders})."
+            )
+        ).format(
+            reporters=listed(list(counts(rows, "reporter"))),
+            messages=n_messages(total(rows)),
+            domain=clean(domain.name),
+            when=on_days(first, last),
+            code=clean(code),
+            meaning=_(said.means),
+            own=count(total(ours)),
+            senders=listed(senders),
         ),
-        action=action.format(senders=listed(senders), domain=clean(domain.name))
+        action=sentences(
+            *(
+                _(text).format(senders=listed(senders), domain=clean(domain.name))
+                for text in said.actions
+            )
+        )
         if len(ours)
-        else "Nothing is due: none of the senders is yours.",
+        else _("Nothing is due: none of the senders is yours."),
         evidence=base_evidence(
             rows,
             queries.messages(
@@ -81,7 +97,7 @@ def _finding(domain: DomainFacts, look: Look, code: str, rows: pd.DataFrame) -> 
             "smtp": counts(rows, "smtp"),
             "senders": counts(rows, "sender"),
             "own_senders": counts(ours, "sender"),
-            "means": what,
+            "means": said.means,
         },
     )
 
@@ -93,48 +109,71 @@ def _said(code: str) -> str:
     return f"regexp_matches(coalesce(x.comment, ''), {queries.text(pattern)}, 'i')"
 
 
-def meaning(code: str) -> tuple[str, str]:
-    """What a code says, and what to do. 4.x.y is a delay, 5.x.y a refusal, of the same rule."""
+class Meaning(NamedTuple):
+    """What a code says, and what to do: English texts, which `_` translates."""
+
+    means: str
+    actions: tuple[str, ...]
+
+
+def meaning(code: str) -> Meaning:
+    """4.x.y is a delay, 5.x.y a refusal, of the same rule."""
     return _MEANINGS.get(code.partition(".")[2], _OTHER)
 
 
-_SIGN = (
+_SIGN = later(
     "Owner of {senders}: sign every message with DKIM as d={domain}. DNS admin: publish the key "
     "that the owner names, as TXT or CNAME record <selector>._domainkey.{domain}."
 )
-_SPF = (
+_SPF = later(
     "Owner of {senders}: use a return path whose domain has an SPF record. DNS admin: add the "
     "sender's include or addresses to the TXT record v=spf1 of that domain, with at most 10 "
     "lookups."
 )
-_RECORD = (
+_RECORD = later(
     "DNS admin: publish a TXT record at _dmarc.{domain} (v=DMARC1; p=none; rua=…), exactly one."
 )
+_NO_RECORD = Meaning(later("the author's domain has no DMARC record"), (_RECORD,))
 _MEANINGS = {
-    "7.23": ("the sending address has no PTR record", "Owner of {senders}: set a PTR record."),
-    "7.24": ("the SPF record has suspicious entries", _SPF),
-    "7.25": (
-        "PTR and forward DNS of the sending address do not agree",
-        "Owner of {senders}: give every sending address a PTR record whose name resolves back to "
-        "the same address.",
+    "7.23": Meaning(
+        later("the sending address has no PTR record"),
+        (later("Owner of {senders}: set a PTR record."),),
     ),
-    "7.26": ("neither SPF nor DKIM passes", f"{_SIGN} {_SPF}"),
-    "7.27": ("SPF does not pass", _SPF),
-    "7.29": (
-        "the connection was not encrypted",
-        "Owner of {senders}: switch on TLS (STARTTLS) for outgoing mail.",
+    "7.24": Meaning(later("the SPF record has suspicious entries"), (_SPF,)),
+    "7.25": Meaning(
+        later("PTR and forward DNS of the sending address do not agree"),
+        (
+            later(
+                "Owner of {senders}: give every sending address a PTR record whose name resolves "
+                "back to the same address."
+            ),
+        ),
     ),
-    "7.30": ("DKIM does not pass", _SIGN),
-    "7.31": ("the author's domain has no DMARC record", _RECORD),
-    "7.32": (
-        "the From domain is aligned with neither SPF nor DKIM",
-        "Owner of {senders}: sign with DKIM as d={domain}, or use a return path below {domain}. "
-        "DNS admin: publish the records that the owner names.",
+    "7.26": Meaning(later("neither SPF nor DKIM passes"), (_SIGN, _SPF)),
+    "7.27": Meaning(later("SPF does not pass"), (_SPF,)),
+    "7.29": Meaning(
+        later("the connection was not encrypted"),
+        (later("Owner of {senders}: switch on TLS (STARTTLS) for outgoing mail."),),
     ),
-    "7.40": ("the author's domain has no DMARC record", _RECORD),
+    "7.30": Meaning(later("DKIM does not pass"), (_SIGN,)),
+    "7.31": _NO_RECORD,
+    "7.32": Meaning(
+        later("the From domain is aligned with neither SPF nor DKIM"),
+        (
+            later(
+                "Owner of {senders}: sign with DKIM as d={domain}, or use a return path below "
+                "{domain}. DNS admin: publish the records that the owner names."
+            ),
+        ),
+    ),
+    "7.40": _NO_RECORD,
 }
-_OTHER = (
-    "a requirement for senders is not met",
-    "Owner of {senders}: look the code up in the receiver's list of SMTP errors, and in the "
-    "sending server's log.",
+_OTHER = Meaning(
+    later("a requirement for senders is not met"),
+    (
+        later(
+            "Owner of {senders}: look the code up in the receiver's list of SMTP errors, and in "
+            "the sending server's log."
+        ),
+    ),
 )

@@ -13,30 +13,28 @@ from dmarckit.findings.look import (
     Look,
     addresses,
     base_evidence,
-    clean,
     counts,
-    listed,
     of_senders,
-    on_days,
     reporters,
     span,
     strangers,
     total,
 )
 from dmarckit.findings.model import Finding, Severity
+from dmarckit.findings.say import clean, listed, n_messages, on_days
 from dmarckit.findings.statistics import median
-from dmarckit.words import plural
+from dmarckit.language import _, later
 
 _HEIR = 0.25  # of the usual messages: a quiet weekend after the change must be enough
 _WHAT_IT_DOES = {
-    "aligned": "it passes DMARC by DKIM and SPF",
-    "dkim_only": "it passes DMARC by DKIM",
-    "spf_only": "it passes DMARC by SPF alone",
-    "forwarded": "it forwards mail that somebody else signed",
-    "modified": "it passes on mail whose signature no longer verifies",
-    "unaligned_sender": "its mail fails DMARC",
-    "broken_dkim": "its signature does not verify",
+    "aligned": later("it passes DMARC by DKIM and SPF"),
+    "dkim_only": later("it passes DMARC by DKIM"),
+    "spf_only": later("it passes DMARC by SPF alone"),
+    "forwarded": later("it forwards mail that somebody else signed"),
+    "modified": later("it passes on mail whose signature no longer verifies"),
+    "broken_dkim": later("its signature does not verify"),
 }
+_IT_FAILS = later("its mail fails DMARC")
 
 
 def new_sender(domain: DomainFacts, look: Look) -> list[Finding]:
@@ -64,7 +62,7 @@ def _new(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, least
     main = str(rows.groupby("class", observed=True)["messages"].sum().idxmax())
     kind = str(rows["sender_kind"].iloc[0])
     ips = addresses(domain, [sender])
-    known = f" ({kind})" if kind not in ("unknown", "") else ""
+    name = clean(sender) if kind in ("unknown", "") else f"{clean(sender)} ({kind})"
     declared = is_declared(domain, sender)
     query = queries.messages(
         domain.name,
@@ -82,12 +80,17 @@ def _new(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, least
         first_day=span(rows)[0],
         last_day=span(rows)[1],
         reporters=reporters(rows),
-        summary=(
-            f"{clean(sender)}{known} sends as {clean(domain.name)} for the first time in 90 "
-            f"days: {plural(total(rows), 'message')} {on_days(*span(rows))}, and "
-            f"{_WHAT_IT_DOES.get(main, 'its mail fails DMARC')}."
+        summary=_(
+            "{sender} sends as {domain} for the first time in 90 days: {messages} {when}, and "
+            "{what_it_does}."
+        ).format(
+            sender=name,
+            domain=clean(domain.name),
+            messages=n_messages(total(rows)),
+            when=on_days(*span(rows)),
+            what_it_does=_(_WHAT_IT_DOES.get(main, _IT_FAILS)),
         ),
-        action=_ACT_ON_NEW.get(main, _DECLARED if declared else _ACT_ON_OTHER).format(
+        action=_(_ACT_ON_NEW.get(main, _DECLARED if declared else _ACT_ON_OTHER)).format(
             sender=clean(sender), domain=clean(domain.name)
         ),
         evidence=base_evidence(
@@ -111,18 +114,24 @@ def is_declared(domain: DomainFacts, sender: str) -> bool:
     return bool((rows["declared"] & (rows["sender"] == sender)).any())
 
 
-_DECLARED = "Nothing is due: {sender} is declared in dmarckit.toml, and has begun to send."
-_ACT_ON_OTHER = (
+_DECLARED = later("Nothing is due: {sender} is declared in dmarckit.toml, and has begun to send.")
+_ACT_ON_OTHER = later(
     "Mail admin: ask the owners of {domain} whether somebody started to use {sender}. If so, "
     "declare it under [[senders]] in dmarckit.toml; if not, ask who gave it access."
 )
 _ACT_ON_NEW = {
-    "forwarded": "Nothing is due: {sender} relays mail whose own signature of {domain} still "
-    "verifies, as forwarders do.",
-    "modified": "Nothing is due: {sender} seems to relay mail and change it on the way, as mailing "
-    "lists do. Mail admin: note it before the policy of {domain} becomes stricter.",
-    "unaligned_sender": "Mail admin: find out who uses {sender} in the name of {domain}; what to "
-    "set up there is said in the finding unaligned_sender once it has sent enough.",
+    "forwarded": later(
+        "Nothing is due: {sender} relays mail whose own signature of {domain} still verifies, as "
+        "forwarders do."
+    ),
+    "modified": later(
+        "Nothing is due: {sender} seems to relay mail and change it on the way, as mailing lists "
+        "do. Mail admin: note it before the policy of {domain} becomes stricter."
+    ),
+    "unaligned_sender": later(
+        "Mail admin: find out who uses {sender} in the name of {domain}; what to set up there is "
+        "said in the finding unaligned_sender once it has sent enough."
+    ),
 }
 
 
@@ -196,16 +205,25 @@ def _stopped(
         first_day=first,
         last_day=last,
         reporters=reporters(rows),
-        summary=(
-            f"{clean(sender)} has stopped: {plural(total(rows), 'message')} as "
-            f"{clean(domain.name)} on {rows['day'].nunique()} of the last "
-            f"{look.thresholds.baseline_days} days, none since {last}."
+        summary=_(
+            "{sender} has stopped: {messages} as {domain} on {days} of the last {of} days, none "
+            "since {last}."
+        ).format(
+            sender=clean(sender),
+            messages=n_messages(total(rows)),
+            domain=clean(domain.name),
+            days=rows["day"].nunique(),
+            of=look.thresholds.baseline_days,
+            last=last,
         ),
-        action=(
-            f"Owner of {clean(sender)}: check that it still sends for {clean(domain.name)} (queue, "
-            "expired contract, changed From domain). If it was switched off on purpose, DNS admin: "
-            "remove its SPF include and DKIM selectors"
-            f"{_selectors(domain, sender)}, since whoever takes them over can send as you."
+        action=_(
+            "Owner of {sender}: check that it still sends for {domain} (queue, expired contract, "
+            "changed From domain). If it was switched off on purpose, DNS admin: remove its SPF "
+            "include and DKIM selectors{selectors}, since whoever takes them over can send as you."
+        ).format(
+            sender=clean(sender),
+            domain=clean(domain.name),
+            selectors=_selectors(domain, sender),
         ),
         evidence=base_evidence(
             rows,

@@ -11,17 +11,17 @@ from dmarckit.findings.look import (
     Look,
     addresses,
     base_evidence,
-    clean,
     counts,
     of_senders,
-    on_days,
     reporters,
     span,
     total,
 )
 from dmarckit.findings.model import Finding, Severity
+from dmarckit.findings.say import clean, n_messages, on_days
 from dmarckit.findings.statistics import share
-from dmarckit.words import percent, plural
+from dmarckit.language import _, later
+from dmarckit.words import count, percent
 
 _ERRORS = ("permerror", "temperror")
 _BELIEVED = 10  # errors below which a record is worth a look, but not an alarm
@@ -82,12 +82,19 @@ def _errors(
         first_day=first,
         last_day=last,
         reporters=reporters(errors),
-        summary=(
-            f"SPF of {name} could not be evaluated for {plural(wrong, 'message')} of {n:,} "
-            f"({percent(share(wrong, n))}) {on_days(first, last)}: {permanent:,} permerror, "
-            f"{wrong - permanent:,} temperror."
+        summary=_(
+            "SPF of {domain} could not be evaluated for {messages} of {of} ({share}) {when}: "
+            "{permanent} permerror, {temporary} temperror."
+        ).format(
+            domain=name,
+            messages=n_messages(wrong),
+            of=count(n),
+            share=percent(share(wrong, n)),
+            when=on_days(first, last),
+            permanent=count(permanent),
+            temporary=count(wrong - permanent),
         ),
-        action=_ERROR_ACTIONS[main].format(name=name),
+        action=_(_ERROR_ACTIONS[main]).format(domain=name),
         evidence=base_evidence(
             errors,
             _spf_query(domain, look, spf_domain),
@@ -111,13 +118,16 @@ def _spf_query(domain: DomainFacts, look: Look, spf_domain: str) -> str:
 
 
 _ERROR_ACTIONS = {
-    "permerror": "DNS admin: repair the TXT record of {name} that begins with v=spf1: exactly one "
-    "such record, at most 10 lookups (include, a, mx, redirect, exists; also those inside of "
-    "includes), no include of a name without SPF record, no typing error. Remove includes of "
-    "services that are no longer used first.",
-    "temperror": "DNS admin: the nameservers of {name}, or of a domain that its SPF record "
-    "includes, did not answer in time. Check that all of them answer over UDP and TCP, and within "
-    "a second.",
+    "permerror": later(
+        "DNS admin: repair the TXT record of {domain} that begins with v=spf1: exactly one such "
+        "record, at most 10 lookups (include, a, mx, redirect, exists; also those inside of "
+        "includes), no include of a name without SPF record, no typing error. Remove includes of "
+        "services that are no longer used first."
+    ),
+    "temperror": later(
+        "DNS admin: the nameservers of {domain}, or of a domain that its SPF record includes, did "
+        "not answer in time. Check that all of them answer over UDP and TCP, and within a second."
+    ),
 }
 
 
@@ -168,15 +178,27 @@ def _only(
         last_day=span(alone)[1],
         reporters=reporters(alone),
         summary=(
-            f"{plural(total(alone), 'message')} of {total(rows):,} that {name} sent as "
-            f"{from_domain} {on_days(*span(alone))} pass DMARC by SPF alone: when somebody "
-            f"forwards them, they fail{' and are blocked' if enforced else ''}."
+            _(
+                "{messages} of {of} that {sender} sent as {author} {when} pass DMARC by SPF alone: "
+                "when somebody forwards them, they fail and are blocked."
+            )
+            if enforced
+            else _(
+                "{messages} of {of} that {sender} sent as {author} {when} pass DMARC by SPF alone: "
+                "when somebody forwards them, they fail."
+            )
+        ).format(
+            messages=n_messages(total(alone)),
+            of=count(total(rows)),
+            sender=name,
+            author=from_domain,
+            when=on_days(*span(alone)),
         ),
-        action=(
-            f"Owner of {name}: sign with DKIM as d={from_domain} (2048-bit RSA key). DNS admin: "
-            f"publish its public key as TXT record <selector>._domainkey.{from_domain}. Google and "
-            "Yahoo ask bulk senders for both SPF and DKIM."
-        ),
+        action=_(
+            "Owner of {sender}: sign with DKIM as d={author} (2048-bit RSA key). DNS admin: "
+            "publish its public key as TXT record <selector>._domainkey.{author}. Google and Yahoo "
+            "ask bulk senders for both SPF and DKIM."
+        ).format(sender=name, author=from_domain),
         evidence=base_evidence(
             alone,
             query,

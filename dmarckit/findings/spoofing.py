@@ -15,9 +15,7 @@ from dmarckit.findings.look import (
     addresses,
     base_evidence,
     by_reporters,
-    clean,
     counts,
-    on_days,
     reporters,
     span,
     strangers,
@@ -25,8 +23,11 @@ from dmarckit.findings.look import (
 )
 from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.record import dns_record, subdomain_policy, with_tags
+from dmarckit.findings.say import clean, n_messages, on_days
 from dmarckit.findings.statistics import mad, median
-from dmarckit.words import count, plural
+from dmarckit.language import _, ngettext
+from dmarckit.models import Policy
+from dmarckit.words import count
 
 
 def spoofing(domain: DomainFacts, look: Look) -> list[Finding]:
@@ -72,7 +73,7 @@ def _usual_limit(daily: pd.Series[float], day: pd.Timestamp, look: Look) -> floa
 def _wave(domain: DomainFacts, look: Look, wave: pd.DataFrame, days: list[pd.Timestamp]) -> Finding:
     blocked = total(wave[wave["disposition"].isin(BLOCKED)])
     n = total(wave)
-    name, policy = clean(domain.name), domain.policy
+    policy = domain.policy
     strict = policy.testing != "y"
     severity: Severity = "warning"
     if policy.p == "reject" and strict:
@@ -110,10 +111,21 @@ def _wave(domain: DomainFacts, look: Look, wave: pd.DataFrame, days: list[pd.Tim
         first_day=first,
         last_day=last,
         reporters=reporters(wave),
-        summary=(
-            f"A wave of {plural(n, 'message')} from {plural(len(networks), 'network')} used the "
-            f"name {name} without proof {on_days(first, last)} (usual: {count(usual)} a day): "
-            f"{blocked:,} blocked, {n - blocked:,} delivered; {by_reporters(wave)}."
+        summary=ngettext(
+            "A wave of {messages} from {n} network used the name {domain} without proof {when} "
+            "(usual: {usual} a day): {blocked} blocked, {delivered} delivered; {reporters}.",
+            "A wave of {messages} from {n} networks used the name {domain} without proof {when} "
+            "(usual: {usual} a day): {blocked} blocked, {delivered} delivered; {reporters}.",
+            len(networks),
+        ).format(
+            messages=n_messages(n),
+            n=count(len(networks)),
+            domain=clean(domain.name),
+            when=on_days(first, last),
+            usual=count(usual),
+            blocked=count(blocked),
+            delivered=count(n - blocked),
+            reporters=by_reporters(wave),
         ),
         action=_wave_action(domain),
         evidence=base_evidence(
@@ -139,15 +151,15 @@ def _wave(domain: DomainFacts, look: Look, wave: pd.DataFrame, days: list[pd.Tim
 def _wave_action(domain: DomainFacts) -> str:
     policy = domain.policy
     if policy.p == "reject" and policy.testing != "y":
-        return (
+        return _(
             "Nothing is due: p=reject asks receivers to refuse this mail. Service desk: expect "
             "questions from people who got some of it, and bounces."
         )
-    return (
+    return _(
         "Service desk: warn those who may get mail in your name. DNS admin: a stricter policy "
-        f"stops it; the record of _dmarc.{clean(domain.name)} is now "
-        f"{dns_record(policy)} and the finding policy_ready says when the next step is safe."
-    )
+        "stops it; the record of _dmarc.{domain} is now {record} and the finding policy_ready says "
+        "when the next step is safe."
+    ).format(domain=clean(domain.name), record=dns_record(policy))
 
 
 def subdomain_exposed(domain: DomainFacts, look: Look) -> list[Finding]:
@@ -182,13 +194,6 @@ def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame, hit
         f"NOT {queries.RELAYED}",
     )
     safe = level == "reject" and policy.testing != "y"
-    why = (
-        f"np covers names that do not exist, for receivers of RFC 9989; sp=reject would hit "
-        f"{plural(hit, 'message')} from subdomains that may be legitimate"
-        if hit
-        else "sp covers every name below the domain; no legitimate mail from one failed in the "
-        f"last {look.thresholds.ready_days} days"
-    )
     return Finding(
         kind="subdomain_exposed",
         domain=domain.name,
@@ -198,16 +203,21 @@ def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame, hit
         first_day=span(rows)[0],
         last_day=span(rows)[1],
         reporters=reporters(rows),
-        summary=(
-            f"Strangers sent {plural(total(rows), 'message')} as {clean(name)}, a name that never "
-            f"sent proven mail, {on_days(*span(rows))}: {blocked:,} blocked, "
-            f"{total(rows) - blocked:,} delivered (policy for subdomains: {level})."
+        summary=_(
+            "Strangers sent {messages} as {name}, a name that never sent proven mail, {when}: "
+            "{blocked} blocked, {delivered} delivered (policy for subdomains: {policy})."
+        ).format(
+            messages=n_messages(total(rows)),
+            name=clean(name),
+            when=on_days(*span(rows)),
+            blocked=count(blocked),
+            delivered=count(total(rows) - blocked),
+            policy=level,
         ),
         action=(
-            "Nothing is due: receivers are asked to reject mail from subdomains that fails."
+            _("Nothing is due: receivers are asked to reject mail from subdomains that fails.")
             if safe
-            else f"DNS admin: change _dmarc.{clean(domain.name)} to: {dns_record(wanted)} ({why}). "
-            f"To go back: {dns_record(policy)}"
+            else _cover(domain, wanted, hit, look.thresholds.ready_days)
         ),
         evidence=base_evidence(rows, query, messages=look.thresholds.subdomain_messages)
         | {
@@ -218,6 +228,29 @@ def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame, hit
             "networks": counts(rows, "sender"),
             "addresses": addresses(domain, sorted(rows["sender"].unique()))[:SHOWN],
         },
+    )
+
+
+def _cover(domain: DomainFacts, wanted: Policy, hit: int, days: int) -> str:
+    text = (
+        _(
+            "DNS admin: change _dmarc.{domain} to: {record} (np covers names that do not exist, "
+            "for receivers of RFC 9989; sp=reject would hit {messages} from subdomains that may be "
+            "legitimate). To go back: {record_back}"
+        )
+        if hit
+        else _(
+            "DNS admin: change _dmarc.{domain} to: {record} (sp covers every name below the "
+            "domain; no legitimate mail from one failed in the last {days} days). To go back: "
+            "{record_back}"
+        )
+    )
+    return text.format(
+        domain=clean(domain.name),
+        record=dns_record(wanted),
+        messages=n_messages(hit),
+        days=days,
+        record_back=dns_record(domain.policy),
     )
 
 

@@ -6,10 +6,12 @@ import pandas as pd
 
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.look import Look, clean, on_days
+from dmarckit.findings.look import Look
 from dmarckit.findings.model import Finding, Severity
+from dmarckit.findings.say import clean, on_days
 from dmarckit.findings.statistics import share
-from dmarckit.words import percent, plural
+from dmarckit.language import _, later, ngettext
+from dmarckit.words import count, percent
 
 CERTAIN = ("certificate-expired", "tlsa-invalid", "sts-policy-fetch-error")
 """one session is enough: these are facts about our own servers, not about a connection"""
@@ -57,7 +59,7 @@ def _finding(
     names = sorted(rows["reporter"].unique())
     many = n >= look.thresholds.tls_sessions and share(n, sessions) >= _MANY
     severity: Severity = "critical" if many else "warning"
-    what, action = _MEANING.get(result, (f"{clean(result)}", _ELSE))
+    means, action = _MEANING.get(result, ("", _ELSE))
     return Finding(
         kind="tls_failures",
         domain=domain,
@@ -67,11 +69,19 @@ def _finding(
         first_day=first,
         last_day=last,
         reporters=len(names),
-        summary=(
-            f"{plural(n, 'TLS session')} of {sessions:,} to {clean(domain)} "
-            f"({percent(share(n, sessions))}) failed {on_days(first, last)}: {what}."
+        summary=ngettext(
+            "{n} TLS session of {of} to {domain} ({share}) failed {when}: {meaning}.",
+            "{n} TLS sessions of {of} to {domain} ({share}) failed {when}: {meaning}.",
+            n,
+        ).format(
+            n=count(n),
+            of=count(sessions),
+            domain=clean(domain),
+            share=percent(share(n, sessions)),
+            when=on_days(first, last),
+            meaning=_(means) if means else clean(result),
         ),
-        action=f"Mail admin: {action}",
+        action=_(action),
         evidence={
             "reporters": [clean(name) for name in names],
             "policy_types": sorted(clean(kind) for kind in rows["policy_type"].unique()),
@@ -88,53 +98,76 @@ def _finding(
     )
 
 
-_ELSE = "see RFC 8460 section 4.3 for what the receiver means, and the addresses in `dmarckit lab`."
+_ELSE = later(
+    "Mail admin: see RFC 8460 section 4.3 for what the receiver means, and the addresses in "
+    "`dmarckit lab`."
+)
 _MEANING = {
     "certificate-expired": (
-        "the certificate has expired",
-        "renew the certificate of the MX hosts today, and find out why the renewal did not run.",
+        later("the certificate has expired"),
+        later(
+            "Mail admin: renew the certificate of the MX hosts today, and find out why the "
+            "renewal did not run."
+        ),
     ),
     "certificate-host-mismatch": (
-        "the certificate is for another name",
-        "issue a certificate that has each MX host name in it.",
+        later("the certificate is for another name"),
+        later("Mail admin: issue a certificate that has each MX host name in it."),
     ),
     "certificate-not-trusted": (
-        "the certificate is not trusted",
-        "use a certificate of a public authority, and send its intermediate certificates too.",
+        later("the certificate is not trusted"),
+        later(
+            "Mail admin: use a certificate of a public authority, and send its intermediate "
+            "certificates too."
+        ),
     ),
     "starttls-not-supported": (
-        "the server offers no STARTTLS",
-        "switch STARTTLS on at every MX host; something in between (a firewall) may hide it.",
+        later("the server offers no STARTTLS"),
+        later(
+            "Mail admin: switch STARTTLS on at every MX host; something in between (a firewall) "
+            "may hide it."
+        ),
     ),
     "validation-failure": (
-        "the certificate could not be validated",
-        "test each MX host's certificate and chain from outside.",
+        later("the certificate could not be validated"),
+        later("Mail admin: test each MX host's certificate and chain from outside."),
     ),
     "sts-policy-fetch-error": (
-        "the MTA-STS policy could not be fetched",
-        "open https://mta-sts.<domain>/.well-known/mta-sts.txt: it must answer with status 200, "
-        "text/plain and a valid certificate, without a redirect.",
+        later("the MTA-STS policy could not be fetched"),
+        later(
+            "Mail admin: open https://mta-sts.<domain>/.well-known/mta-sts.txt: it must answer "
+            "with status 200, text/plain and a valid certificate, without a redirect."
+        ),
     ),
     "sts-policy-invalid": (
-        "the MTA-STS policy is invalid",
-        "correct the file at https://mta-sts.<domain>/.well-known/mta-sts.txt (version, mode, mx "
-        "of every MX host, max_age), then change the id in the TXT record _mta-sts.",
+        later("the MTA-STS policy is invalid"),
+        later(
+            "Mail admin: correct the file at https://mta-sts.<domain>/.well-known/mta-sts.txt "
+            "(version, mode, mx of every MX host, max_age), then change the id in the TXT record "
+            "_mta-sts."
+        ),
     ),
     "sts-webpki-invalid": (
-        "the web server of the MTA-STS policy has a bad certificate",
-        "renew the certificate of the host mta-sts.<domain>.",
+        later("the web server of the MTA-STS policy has a bad certificate"),
+        later("Mail admin: renew the certificate of the host mta-sts.<domain>."),
     ),
     "tlsa-invalid": (
-        "the TLSA record does not fit the certificate",
-        "publish the TLSA record of the present key (the new one before the key changes).",
+        later("the TLSA record does not fit the certificate"),
+        later(
+            "Mail admin: publish the TLSA record of the present key (the new one before the key "
+            "changes)."
+        ),
     ),
     "dnssec-invalid": (
-        "DNSSEC could not be validated",
-        "have the DNS admin check the signatures of the zone and the DS record at the registry.",
+        later("DNSSEC could not be validated"),
+        later(
+            "Mail admin: have the DNS admin check the signatures of the zone and the DS record at "
+            "the registry."
+        ),
     ),
     "dane-required": (
-        "the sender asks for DANE and found none",
-        "publish TLSA records for the MX hosts, in a zone that is signed.",
+        later("the sender asks for DANE and found none"),
+        later("Mail admin: publish TLSA records for the MX hosts, in a zone that is signed."),
     ),
-    _UNKNOWN: ("the reporter does not say why", _ELSE),
+    _UNKNOWN: (later("the reporter does not say why"), _ELSE),
 }

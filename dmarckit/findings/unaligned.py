@@ -13,18 +13,17 @@ from dmarckit.findings.look import (
     addresses,
     base_evidence,
     by_reporters,
-    clean,
     counts,
-    listed,
     of_senders,
-    on_days,
     own_signers,
     reporters,
     span,
     total,
 )
 from dmarckit.findings.model import Finding, Severity
-from dmarckit.words import percent, plural
+from dmarckit.findings.say import clean, listed, n_messages, on_days
+from dmarckit.language import _, ngettext
+from dmarckit.words import count
 
 
 def unaligned_sender(domain: DomainFacts, look: Look) -> list[Finding]:
@@ -67,7 +66,6 @@ def _unaligned(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame)
         queries.unaligned(own_signers(domain)),
     )
     name, author = clean(sender), clean(domain.name)
-    then = f"{plural(blocked, 'was', 'were')} blocked" if blocked else "all were delivered"
     return Finding(
         kind="unaligned_sender",
         domain=domain.name,
@@ -77,35 +75,58 @@ def _unaligned(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame)
         first_day=span(rows)[0],
         last_day=span(rows)[1],
         reporters=reporters(rows),
-        summary=(
-            f"{plural(total(rows), 'message')} that {name} sent as {author} "
-            f"{on_days(*span(rows))} fail DMARC: they prove {listed(proves) or 'another domain'}, "
-            f"not {author} ({then}; {by_reporters(rows)})."
+        summary=_summary(blocked).format(
+            messages=n_messages(total(rows)),
+            sender=name,
+            author=author,
+            when=on_days(*span(rows)),
+            proves=listed(proves) or _("another domain"),
+            blocked=count(blocked),
+            reporters=by_reporters(rows),
         ),
-        action=_RELAY.format(name=name) if relays else _align(name, author, ours),
+        action=_action(relays, ours).format(sender=name, author=author),
         evidence=base_evidence(rows, query, messages=look.thresholds.unaligned_messages)
         | {
             "proves_spf": counts(spf, "spf_domain"),
             "proves_dkim": counts(dkim, "dkim_domain"),
             "from_domains": counts(rows, "header_from"),
             "dispositions": counts(rows, "disposition"),
-            "blocked_share": percent(blocked / total(rows)),
+            "blocked_share": blocked / total(rows),
             "addresses": ips[:SHOWN],
         },
     )
 
 
-_RELAY = (
-    "Nothing is due: {name} relays mail, and what it changes on the way no longer proves the "
-    "author. Mail admin: note it before the policy becomes stricter."
-)
+def _summary(blocked: int) -> str:
+    if not blocked:
+        return _(
+            "{messages} that {sender} sent as {author} {when} fail DMARC: they prove {proves}, not "
+            "{author} (all were delivered; {reporters})."
+        )
+    return ngettext(
+        "{messages} that {sender} sent as {author} {when} fail DMARC: they prove {proves}, not "
+        "{author} ({blocked} was blocked; {reporters}).",
+        "{messages} that {sender} sent as {author} {when} fail DMARC: they prove {proves}, not "
+        "{author} ({blocked} were blocked; {reporters}).",
+        blocked,
+    )
 
 
-def _align(name: str, author: str, ours: bool) -> str:
-    ask = "" if ours else "if it sends for you, "
-    abuse = "" if ours else f" If nobody uses {name}, it is abuse: a stricter policy blocks it."
-    return (
-        f"Owner of {name}: {ask}switch on DKIM signing with your own domain there (d={author}; "
-        "often called domain authentication) and a return path below "
-        f"{author}. DNS admin: publish the CNAME or TXT records that {name} shows.{abuse}"
+def _action(relays: bool, ours: bool) -> str:
+    if relays:
+        return _(
+            "Nothing is due: {sender} relays mail, and what it changes on the way no longer proves "
+            "the author. Mail admin: note it before the policy becomes stricter."
+        )
+    if ours:
+        return _(
+            "Owner of {sender}: switch on DKIM signing with your own domain there (d={author}; "
+            "often called domain authentication) and a return path below {author}. DNS admin: "
+            "publish the CNAME or TXT records that {sender} shows."
+        )
+    return _(
+        "Owner of {sender}: if it sends for you, switch on DKIM signing with your own domain there "
+        "(d={author}; often called domain authentication) and a return path below {author}. DNS "
+        "admin: publish the CNAME or TXT records that {sender} shows. If nobody uses {sender}, it "
+        "is abuse: a stricter policy blocks it."
     )
