@@ -10,6 +10,8 @@ import pandas as pd
 from dmarckit import words
 from dmarckit.class_charts import LABELS
 from dmarckit.markup import Column, Html, table
+from dmarckit.page_links import PageLinks
+from dmarckit.tables import sender_closer
 
 SHOWN = 60
 """rows of a table; the rest is only counted"""
@@ -29,14 +31,19 @@ def checks(frame: pd.DataFrame) -> Html:
     return table(frame, columns, caption=caption, empty="")
 
 
-def senders(frame: pd.DataFrame) -> Html:
-    """Takes `domain_summary.senders`."""
+def senders(frame: pd.DataFrame, domain: str = "", links: PageLinks | None = None) -> Html:
+    """Takes `domain_summary.senders`; with `links` each sender of `domain` leads to its page."""
     frame = frame.assign(
         classes_text=[_classes(found) for found in frame["classes"]],
         done=[_done(row) for row in frame.itertuples(index=False)],
     )
     columns = [
-        Column("sender", "Sender", under=lambda r: _kind(r.sender_kind, r.in_inventory)),
+        Column(
+            "sender",
+            "Sender",
+            under=lambda r: _kind(r.sender_kind, r.in_inventory),
+            closer=sender_closer(links, domain),
+        ),
         Column("messages", "Messages", "volume", lambda r: words.change(r.messages, r.before)),
         Column("dkim_share", "DKIM", "share"),
         Column("spf_share", "SPF", "share"),

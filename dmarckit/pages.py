@@ -178,9 +178,12 @@ def _values(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, tup
 def unusual(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that differ from the notebook's defaults, and the domain if there is one.
 
-    `job` only says with which earlier run a page is compared: it is the same page.
+    A notebook about one domain has that of its default where none is given. `job` only says
+    with which earlier run a page is compared: it is the same page.
     """
-    return {
+    domain = ast.literal_eval(known["domain"]["default"]) if "domain" in known else ""
+    usual = {"domain": domain} if domain else {}
+    return usual | {
         key: value
         for key, value in given.items()
         if key == "domain" or (key != "job" and repr(value) != _default(known[key]))

@@ -150,14 +150,14 @@ def newest_reports(reports: pd.DataFrame, limit: int = 15) -> pd.DataFrame:
     """One row a report, the latest period first; at most `limit` rows.
 
     Columns: `reporter`, `domain`, `begin`, `end`, `messages`, `failing`, `pass_share`,
-    `report_id`.
+    `report_id`, `report_uid`.
     """
     table = reports.sort_values(["end", "reporter", "domain"], ascending=[False, True, True])
     table = table.head(limit).reset_index(drop=True)
     passing = table["messages"] - table["failing"]
     table = table.assign(pass_share=(passing / table["messages"].where(table["messages"] > 0)))
     columns = ["reporter", "domain", "begin", "end", "messages", "failing", "pass_share"]
-    return table[[*columns, "report_id"]]
+    return table[[*columns, "report_id", "report_uid"]]
 
 
 def refused_mails(mails: pd.DataFrame) -> pd.DataFrame:

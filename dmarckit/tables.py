@@ -6,6 +6,7 @@ a frame, and the few fixed tags are in the functions below.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -15,9 +16,13 @@ from dmarckit.answer import Answer
 from dmarckit.class_charts import LABELS
 from dmarckit.errors import one_line
 from dmarckit.language import _
-from dmarckit.markup import Column, Html, escape, table
+from dmarckit.markup import Closer, Column, Html, escape, table
+from dmarckit.page_links import PageLinks
 from dmarckit.periods import period
 from dmarckit.window import Window
+
+Closes = Callable[[Any], Closer]
+"""row → the page about it"""
 
 
 def headline(
@@ -61,10 +66,10 @@ _NO_DATA = (
 _GOOD_IS = {"pass_share": 1, "failing": -1}
 
 
-def domains(frame: pd.DataFrame) -> Html:
-    """Takes `summary.by_domain`."""
+def domains(frame: pd.DataFrame, links: PageLinks | None = None) -> Html:
+    """Takes `fleet_summary.domains`; with `links` each domain leads to its page."""
     columns = [
-        Column("domain", "Domain"),
+        Column("domain", "Domain", closer=_domain_page(links)),
         Column("messages", "Messages", "count"),
         Column("pass_share", "Pass DMARC", "share", lambda r: _before(r.pass_share, r.before)),
         Column("failing", "Failing", "bar"),
@@ -104,15 +109,23 @@ def failing_sources(frame: pd.DataFrame, limit: int = 15) -> Html:
     return Html(f'{shown.markup}<p class="dk-note">And {more} with {sent} in all.</p>')
 
 
-def failing_senders(frame: pd.DataFrame, limit: int = 20) -> Html:
-    """Takes `fleet_summary.failing_senders`; beyond `limit` rows only says how many there are."""
+def failing_senders(frame: pd.DataFrame, links: PageLinks | None = None, limit: int = 20) -> Html:
+    """Takes `fleet_summary.failing_senders`; beyond `limit` rows only says how many there are.
+
+    With `links` each sender leads to its page.
+    """
     rows = frame.head(limit)
     rows = rows.assign(
         what=rows["class"].map(LABELS),
         done=[_what_was_done(row) for row in rows.itertuples(index=False)],
     )
     columns = [
-        Column("sender", "Sender", under=lambda r: str(r.sender_kind)),
+        Column(
+            "sender",
+            "Sender",
+            under=lambda r: str(r.sender_kind),
+            closer=sender_closer(links),
+        ),
         Column("messages", "Failing", "bar"),
         Column("domain", "Sent as"),
         Column("what", "What it is"),
@@ -143,10 +156,15 @@ def ladder(frame: pd.DataFrame) -> Html:
     return table(rows, columns, caption="Domains by policy, from open to strict", empty=empty)
 
 
-def reports(frame: pd.DataFrame) -> Html:
-    """Takes `summary.newest_reports`."""
+def reports(frame: pd.DataFrame, links: PageLinks | None = None) -> Html:
+    """Takes `summary.newest_reports`; with `links` each report leads to its page."""
     columns = [
-        Column("reporter", "Reporter", under=lambda r: str(r.report_id or "")),
+        Column(
+            "reporter",
+            "Reporter",
+            under=lambda r: str(r.report_id or ""),
+            closer=_report_page(links),
+        ),
         Column("domain", "Domain"),
         Column("period", "Period (UTC)", "period"),
         Column("messages", "Messages", "count"),
@@ -184,6 +202,21 @@ def inputs(frame: pd.DataFrame) -> Html:
     if not words.is_missing(newest):
         text += f"; the newest mail came on {words.minute(newest)} UTC"
     return Html(f'<p class="dk-note">{escape(text)}.</p>')
+
+
+def sender_closer(links: PageLinks | None, domain: str = "") -> Closes | None:
+    """Row with `sender`, and `domain` unless it is given → the sender's page."""
+    if links is None:
+        return None
+    return lambda r: links.closer("sender", domain=domain or str(r.domain), sender=str(r.sender))
+
+
+def _domain_page(links: PageLinks | None) -> Closes | None:
+    return None if links is None else lambda r: links.closer("domain", domain=str(r.domain))
+
+
+def _report_page(links: PageLinks | None) -> Closes | None:
+    return None if links is None else lambda r: links.closer("report", report_uid=r.report_uid)
 
 
 def _card(name: str, label: str, row: pd.Series[Any]) -> str:

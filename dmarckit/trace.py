@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pandas as pd
 
 from dmarckit import trace_sql
 from dmarckit.class_summary import in_window
+from dmarckit.completeness import complete_days
 from dmarckit.facts import reduced
 from dmarckit.facts_frames import Facts
 from dmarckit.facts_reduce import Reduction
 from dmarckit.lake import Lake
-from dmarckit.networks import inside
+from dmarckit.networks import countries, inside, network_key, network_names
 from dmarckit.ptr import host_names
 from dmarckit.settings import Settings
 from dmarckit.window import Window
@@ -41,12 +42,15 @@ class Trace:
     kinds: tuple[str, ...]
     """kinds of the sender, or the senders of the address, most messages first"""
     in_inventory: bool
+    complete: pd.DataFrame
+    """`complete_days` of the domain"""
     daily: pd.DataFrame
     """one row a day, class and result, in the window and the one before it: `day`, `class`,
     `da`, `sa`, `disposition`, `messages`"""
     addresses: pd.DataFrame
-    """one row an address: `source_ip`, `sender` (with most of it), `senders` (number),
-    `messages`, `dkim`, `spf`, `passing` (aligned), `first_day`, `last_day`"""
+    """one row an address: `source_ip`, `sender` (one of its), `messages`, `dkim`, `spf`,
+    `passing` (aligned), `first_day`, `last_day`; of the busiest also `host` (confirmed name),
+    `country` and `network` (its name, else its range)"""
     signatures: pd.DataFrame
     """`dkim_domain`, `selector`, `result` (raw), `header_from`, `messages`"""
     spf: pd.DataFrame
@@ -78,10 +82,8 @@ def trace(
     name = domain.lower().rstrip(".")
     moment = now or datetime.now(UTC)
     days = max(HISTORY, 2 * window.days + 28)
-    with reduced(lake, moment, days, [name], settings=settings, hosts=host_names(lake)) as (
-        facts,
-        reduction,
-    ):
+    hosts = host_names(lake)
+    with reduced(lake, moment, days, [name], settings=settings, hosts=hosts) as (facts, reduction):
         known = reduction.senders["sender"].astype(str)
         chosen = sender.strip() or _worst(facts, window)
         same = known.str.casefold() == chosen.casefold()
@@ -96,7 +98,8 @@ def trace(
             who = f"sender_id IN ({', '.join(numbers)})" if numbers else "false"
             chosen = str(known[same].iloc[0]) if numbers else chosen
         _follow(reduction, who, window)
-        return _trace(reduction, facts, window, name, chosen, is_address)
+        result = _trace(reduction, facts, window, name, chosen, is_address)
+    return replace(result, addresses=_named(result.addresses, hosts, settings))
 
 
 def _worst(facts: Facts, window: Window) -> str:
@@ -150,6 +153,7 @@ def _trace(
         is_address=is_address,
         kinds=_kinds(addresses, senders, chosen, is_address),
         in_inventory=bool(mine.any()),
+        complete=complete_days(facts),
         daily=daily.assign(day=day),
         addresses=addresses,
         signatures=named(trace_sql.SIGNATURES),
@@ -158,6 +162,20 @@ def _trace(
         reasons=named(trace_sql.REASONS),
         records=named(trace_sql.RECORDS, limit=SHOWN),
         number=number,
+    )
+
+
+def _named(
+    addresses: pd.DataFrame, hosts: Mapping[str, str | None], settings: Settings
+) -> pd.DataFrame:
+    """What an address says by itself; looked up only for those that can be shown."""
+    busiest = addresses["source_ip"].head(SHOWN)
+    names = network_names(busiest, settings.mmdb)
+    networks = [names[ip].name if ip in names else network_key(ip) for ip in busiest]
+    return addresses.assign(
+        host=busiest.map(hosts),
+        country=countries(busiest),
+        network=pd.Series(networks, index=busiest.index, dtype=object),
     )
 
 

@@ -46,7 +46,7 @@ FROM traced GROUP BY ALL ORDER BY messages DESC, reporter
 
 ADDRESSES = """
 SELECT ip AS source_ip, any_value(sender_id) AS sender_id,
-    count(DISTINCT sender_id) AS senders, sum(messages) AS messages,
+    sum(messages) AS messages,
     coalesce(sum(messages) FILTER (da), 0) AS dkim,
     coalesce(sum(messages) FILTER (sa), 0) AS spf,
     coalesce(sum(messages) FILTER (da OR sa), 0) AS passing,
