@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lab clean
+.PHONY: help demo test check bench lab translations clean
 
 help:   ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The environment is made anew when the requirements change; -c keeps it to tried versions.
 $(READY): pyproject.toml constraints.txt
@@ -35,6 +35,16 @@ bench: $(READY)  ## benchmarks (tests/benchmarks); takes minutes
 
 lab: $(READY)    ## JupyterLab on the notebooks
 	@$(BIN)/dmarckit lab $(ARGS)
+
+# The folder of Babel's files; a new text is English on Japanese pages until it stands there.
+PO := dmarckit/locale/ja/LC_MESSAGES/dmarckit
+translations: $(READY)  ## texts into the catalog (dmarckit/locale), and the catalog compiled
+	@$(BIN)/pybabel -q extract -F pyproject.toml -k later --no-wrap --sort-by-file \
+	  --add-location=file --omit-header -o $(PO).pot .
+	@$(BIN)/pybabel -q update -i $(PO).pot -o $(PO).po -l ja --no-fuzzy-matching \
+	  --ignore-obsolete --no-wrap --ignore-pot-creation-date
+	@rm $(PO).pot
+	@$(BIN)/pybabel -q compile -i $(PO).po -o $(PO).mo --statistics
 
 clean:           ## remove the environment and what the demo made
 	rm -rf $(VENV) dmarckit-demo dmarckit-data build dist

@@ -38,7 +38,7 @@ _TABLES = {
     # host names say who a sender is, whatever the domain
     "ptr": "SELECT '', count(*), bit_xor(hash(address, name)) FROM ptr",
 }
-_CODE = {".py", ".j2", ".js", ".css", ".csv", ".json"}
+_CODE = {".py", ".j2", ".js", ".css", ".csv", ".json", ".mo"}
 
 
 def inputs(lake: Lake) -> dict[str, dict[str, list[str]]]:
