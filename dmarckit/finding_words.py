@@ -25,6 +25,8 @@ TITLES = {
     "ingest_broken": later("Reports do not come in any more"),
     "gmail_requirement": later("A receiver's requirement is not met: {subject}"),
     "tls_failures": later("Encryption fails: {subject}"),
+    "spam_rate": later("Gmail users mark your mail as spam"),
+    "delivery_errors": later("Gmail refuses mail: {subject}"),
     "untrusted_reports": later("Mails of {subject} are not trusted"),
     "unreadable_reports": later("Mails of {subject} cannot be read"),
 }

@@ -96,7 +96,7 @@ def _service_account(info: Mapping[str, Any], settings: Settings) -> Identity:
     from google.oauth2 import service_account
 
     try:
-        made = service_account.Credentials.from_service_account_info(
+        made = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
             info, scopes=scopes(settings), subject=settings.google_subject
         )
     except Exception:  # what the libraries raise for a broken key may quote it
@@ -118,7 +118,7 @@ def _authorised_user(info: Mapping[str, Any], settings: Settings) -> Identity:
     if any(not isinstance(info.get(name), str) for name in needed):
         raise SettingsError(_BROKEN.format("authorised user"))
     # no scopes are asked for: the refresh token has those that its user agreed to
-    made = Credentials(
+    made = Credentials(  # type: ignore[no-untyped-call]
         None,
         refresh_token=info["refresh_token"],
         token_uri=str(info.get("token_uri") or _GOOGLE_TOKENS),

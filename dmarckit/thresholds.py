@@ -79,3 +79,25 @@ class Thresholds:
     tls_sessions: int = 10
     mails_many: int = 5
     """unreadable mails of one sender from which somebody should look"""
+
+    spam_warning: float = 0.001
+    """spam rate that Google asks senders to stay below"""
+    spam_critical: float = 0.003
+    """spam rate that Google asks never to reach: it takes away its help with delivery"""
+    spam_days: int = 7
+    """days in a row below `spam_critical` until Google helps again, and that a rate is judged on"""
+    spam_repeated: int = 2
+    """days of these at or above a limit that make a finding: a day with little mail may reach
+    any rate, and Google says no volume"""
+    spam_messages: int = 3000
+    """messages to Gmail (as reports count them) from which one day is enough: at 0.10 % three
+    people"""
+    delivery_days: int = 2
+    delivery_reject_share: float = 0.01
+    """share of mail that Gmail refuses for good; wrong addresses alone stay below"""
+    delivery_delay_share: float = 0.05
+    """share that it refuses for now: some of that is usual, and retried"""
+    delivery_reputation_share: float = 0.001
+    """share that it refuses for the reputation of domain or address: all that is left of what
+    version 1 of the API said about reputation, and it should not happen at all"""
+    delivery_critical: float = 0.1

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 FAILS = "dkim_aligned IS NOT TRUE AND spf_aligned IS NOT TRUE"
 BLOCKED = "disposition IN ('quarantine', 'reject')"
 DAY = timedelta(days=1)
+ROUNDING = 1e-9  # what a rate may lack of a limit that it has reached
 
 
 def text(value: str) -> str:
@@ -206,6 +207,18 @@ def hours_without_mail(now: datetime) -> str:
         f"coalesce((SELECT max(epoch(received)) FROM mails WHERE received <= {at}), 0), "
         f'coalesce((SELECT max(epoch("end")) FROM reports WHERE "end" <= {at}), 0)'
         ")) / 3600)::BIGINT AS hours"
+    )
+
+
+def postmaster_days(
+    domain: str, metric: str, detail: str, first: datetime, last: datetime, at_least: float
+) -> str:
+    """Days, both ends included, on which a rate of Postmaster Tools has reached a share."""
+    return (
+        'SELECT count(*) AS days FROM (SELECT "day", arg_max(share, pulled) AS share '  # noqa: S608
+        f"FROM postmaster WHERE domain = {text(domain)} AND metric = {text(metric)} "
+        f'AND detail = {text(detail)} AND "day" BETWEEN {time(first)} AND {time(last)} '
+        f'GROUP BY "day") WHERE share >= {at_least - ROUNDING!r}'
     )
 
 
