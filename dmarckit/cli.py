@@ -13,8 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from dmarckit import __version__
+from dmarckit.dns_command import app as dns_app
 from dmarckit.errors import DmarckitError, SettingsError
 from dmarckit.parameters import joined, values
+from dmarckit.schedules_command import app as schedules_app
 
 OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
 
@@ -27,6 +29,8 @@ app = typer.Typer(
     help="DMARC reports from S3 to one page a morning: what is wrong, what changed, what to do.",
     epilog="Start with: dmarckit demo",
 )
+app.add_typer(dns_app, name="dns")
+app.add_typer(schedules_app, name="schedules")
 
 
 def main() -> None:
@@ -151,19 +155,19 @@ def page(
 @app.command(epilog="Example: dmarckit run daily")
 def run(
     name: Annotated[str, typer.Argument(help="Name of a file in schedules/, without .yaml.")],
+    slot: Annotated[
+        str | None,
+        typer.Option(help="Only if the slot at or before this time (or: newest) is not done."),
+    ] = None,
 ) -> None:
-    """One schedule now: ingest, page, alerts, Slack message."""
-    from dmarckit.job import run_job
-    from dmarckit.progress import ingest_progress, print_job
-    from dmarckit.schedules import load_schedule
-    from dmarckit.settings import load_settings
+    """One schedule now: ingest, page, alerts, Slack message.
 
-    settings = load_settings()
-    schedule = load_schedule(name)
-    with ingest_progress() as progress:
-        result = run_job(settings, schedule, progress=progress)
-    print_job(result)
-    raise typer.Exit(PROBLEMS if result.ingest.outcomes["unreadable"] else OK)
+    Exit status 0 when all is well (or the slot is done), 1 when a person should look at it,
+    2 when it failed or runs already.
+    """
+    from dmarckit.schedules_command import run_command
+
+    raise typer.Exit(run_command(name, slot))
 
 
 Format = Annotated[str, typer.Option("--format", "-f", help="table or json.")]

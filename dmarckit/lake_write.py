@@ -184,8 +184,14 @@ class _KnownUnits:
 
 
 def _units(rows: pa.Table, table: Table) -> Any:
-    columns = [rows.column(name) for name in table.unit]
+    columns = [_as_text(rows.column(name)) for name in table.unit]
     return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, JOIN)
+
+
+def _as_text(column: Any) -> Any:
+    """Times as their number, which needs no time zone data on the machine."""
+    whole = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
+    return whole.cast(pa.string())
 
 
 def _months(rows: pa.Table) -> list[str]:

@@ -168,7 +168,7 @@ def dns_lookup(servers: Sequence[str] = (), seconds: float = 3.0) -> Lookup:
     except dns.resolver.NoResolverConfiguration as error:
         raise SettingsError("this machine has no DNS resolver; name one") from error
     if servers:
-        resolver.nameservers = [dns.nameserver.Do53Nameserver(*_server(s)) for s in servers]
+        resolver.nameservers = [dns.nameserver.Do53Nameserver(*server_address(s)) for s in servers]
     resolver.lifetime = seconds
     nothing = (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer, dns.resolver.YXDOMAIN)
 
@@ -196,8 +196,11 @@ def dns_lookup(servers: Sequence[str] = (), seconds: float = 3.0) -> Lookup:
     return lookup
 
 
-def _server(text: str) -> tuple[str, int]:
-    """``192.0.2.53``, ``192.0.2.53:5353``, ``2001:db8::53`` or ``[2001:db8::53]:5353``."""
+def server_address(text: str) -> tuple[str, int]:
+    """``192.0.2.53``, ``192.0.2.53:5353``, ``2001:db8::53`` or ``[2001:db8::53]:5353``.
+
+    Raises SettingsError for anything else.
+    """
     if text.startswith("["):
         host, _, port = text[1:].partition("]")
     else:
