@@ -10,7 +10,8 @@ import pandas as pd
 from dmarckit.errors import one_line
 from dmarckit.finding_words import is_open, title, urgent
 from dmarckit.findings_ledger import Judged
-from dmarckit.words import count, percent, plural
+from dmarckit.language import _, later, ngettext
+from dmarckit.words import count, n_messages, n_reports, percent
 
 SHOWN = 5
 """things named in the answer; more is not read in ten seconds"""
@@ -37,25 +38,39 @@ def answer(findings: Sequence[Judged], measures: pd.DataFrame) -> Answer:
     values = measures.set_index("measure")["value"]
     todo = urgent(findings)
     if todo:
-        many = len(todo) > 1
-        sentence = f"{count(len(todo))} things need doing." if many else "One thing needs doing."
+        sentence = ngettext("One thing needs doing.", "{n} things need doing.", len(todo))
+        sentence = sentence.format(n=count(len(todo)))
         points = [_point(item) for item in todo[:SHOWN]]
         if len(todo) > SHOWN:
-            points.append(f"And {plural(len(todo) - SHOWN, 'more thing')} below.")
+            more = len(todo) - SHOWN
+            text = ngettext("And {n} more thing below.", "And {n} more things below.", more)
+            points.append(text.format(n=count(more)))
         return Answer("warning", sentence, tuple(points))
     if not values["reports"]:
-        return Answer("none", "There are no reports for these days.", ())
+        return Answer("none", _("There are no reports for these days."), ())
     if not values["messages"]:
-        came = f"{plural(values['reports'], 'report')} came in, without messages."
-        return Answer("none", "There were no messages on these days.", (came,))
-    passing = f"{percent(values['pass_share'])} of {plural(values['messages'], 'message')}"
+        came = _("{reports} came in, without messages.")
+        came = came.format(reports=n_reports(values["reports"]))
+        return Answer("none", _("There were no messages on these days."), (came,))
     more = sum(1 for item in findings if is_open(item))
-    known = f"; {plural(more, 'thing')} to know below" if more else ""
-    return Answer("good", "Nothing needs doing.", (f"{passing} pass DMARC{known}.",))
+    text = _("{share} of {messages} pass DMARC.")
+    if more:
+        text = ngettext(
+            "{share} of {messages} pass DMARC; {n} thing to know below.",
+            "{share} of {messages} pass DMARC; {n} things to know below.",
+            more,
+        )
+    share, messages = percent(values["pass_share"]), n_messages(values["messages"])
+    said = text.format(share=share, messages=messages, n=count(more))
+    return Answer("good", _("Nothing needs doing."), (said,))
 
 
 def _point(item: Judged) -> str:
     finding = item.finding
-    status = {"NEW": " (new)", "WORSE": " (worse)"}.get(item.status, "")
-    where = f"{one_line(finding.domain, 60)}: " if finding.domain else ""
-    return f"{where}{title(finding)}{status}."
+    status = _(_STATUS.get(item.status, "{what}")).format(what=title(finding))
+    domain = one_line(finding.domain, 60)
+    text = _("{domain}: {what}.") if domain else _("{what}.")
+    return text.format(domain=domain, what=status)
+
+
+_STATUS = {"NEW": later("{what} (new)"), "WORSE": later("{what} (worse)")}

@@ -13,8 +13,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from dmarckit.chart_titles import failing_title, results_title
 from dmarckit.errors import one_line
-from dmarckit.words import count, long_day, percent, plural
+from dmarckit.language import _, language, later
+from dmarckit.words import n_messages, percent
 
 COLOURS = {
     # results of a message (summary.RESULTS)
@@ -50,20 +52,23 @@ DARK = {
 """the same colours on a dark page"""
 
 LABELS = {
-    "both": "DKIM and SPF pass",
-    "dkim_only": "only DKIM passes",
-    "spf_only": "only SPF passes",
-    "fail": "fails",
-    "aligned": "passes for the author's domain",
-    "other_domain": "passes for another domain",
-    "none": "missing",
-    "delivered": "delivered",
-    "quarantined": "sent to spam",
-    "rejected": "rejected",
-    "unstated": "not said",
+    "both": later("DKIM and SPF pass"),
+    "dkim_only": later("only DKIM passes"),
+    "spf_only": later("only SPF passes"),
+    "fail": later("fails"),
+    "aligned": later("passes for the author's domain"),
+    "other_domain": later("passes for another domain"),
+    "none": later("missing"),
+    "delivered": later("delivered"),
+    "quarantined": later("sent to spam"),
+    "rejected": later("rejected"),
+    "unstated": later("not said"),
 }
 
-_FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif'
+_FONT = (
+    'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Hiragino Sans", '
+    '"Yu Gothic UI", "Noto Sans CJK JP", sans-serif'
+)
 _INCOMPLETE = {
     "type": "rect",
     "yref": "paper",
@@ -92,15 +97,17 @@ def results_by_day(daily: pd.DataFrame) -> go.Figure:
     """Messages a day, stacked by what passes. Takes `summary.by_day`."""
     messages, failing = int(daily["messages"].sum()), int(daily["fail"].sum())
     if not messages:
-        return nothing("Messages a day")
+        return nothing(_("Messages a day"))
     series = ["both", "dkim_only", "spf_only", "fail"]
     return daily_bars(
         daily,
         {name: COLOURS[name] for name in series},
         LABELS,
-        title=_results_title(daily, messages, failing),
-        subtitle="Messages a day, by what passes for the author's domain. "
-        "One of DKIM and SPF is enough for DMARC.",
+        title=results_title(daily, messages, failing),
+        subtitle=_(
+            "Messages a day, by what passes for the author's domain. "
+            "One of DKIM and SPF is enough for DMARC."
+        ),
     )
 
 
@@ -108,20 +115,16 @@ def failing_by_day(daily: pd.DataFrame) -> go.Figure:
     """Failing messages a day, stacked by what receivers did. Takes `summary.by_day`."""
     failing = int(daily["fail"].sum())
     if not daily["messages"].any():
-        return nothing("Failing messages a day")
+        return nothing(_("Failing messages a day"))
     if not failing:
-        return nothing("Failing messages a day", "No message failed DMARC on these days.")
-    delivered = int(daily["delivered"].sum())
-    share = percent(delivered / failing)
-    blocked = "all of them" if delivered == failing else "none" if not delivered else share
+        return nothing(_("Failing messages a day"), _("No message failed DMARC on these days."))
     series = ["delivered", "quarantined", "rejected", "unstated"]
     return daily_bars(
         daily,
         {name: COLOURS[name] for name in series},
         LABELS,
-        title=f"{plural(failing, 'message')} failed DMARC; {blocked} "
-        f"{'was' if blocked == 'none' else 'were'} delivered all the same",
-        subtitle="Failing messages a day, by what the receivers did with them.",
+        title=failing_title(failing, int(daily["delivered"].sum())),
+        subtitle=_("Failing messages a day, by what the receivers did with them."),
     )
 
 
@@ -129,12 +132,16 @@ def results_by_check(checks: pd.DataFrame) -> go.Figure:
     """Share of messages by DMARC, DKIM and SPF result. Takes `summary.by_check`."""
     rows = checks.iloc[::-1]
     if not checks["messages"].max():
-        return nothing("DMARC, DKIM and SPF results")
+        return nothing(_("DMARC, DKIM and SPF results"))
     share = checks.set_index("check")["pass_share"].map(percent)
     figure = _figure(
-        f"DKIM passes for {share['DKIM']} of the messages, SPF for {share['SPF']}",
-        "Share of messages by result. DKIM and SPF count for DMARC only when they pass "
-        "for the author's domain.",
+        _("DKIM passes for {dkim} of the messages, SPF for {spf}").format(
+            dkim=share["DKIM"], spf=share["SPF"]
+        ),
+        _(
+            "Share of messages by result. DKIM and SPF count for DMARC only when they pass "
+            "for the author's domain."
+        ),
         height=270,
     )
     for state in ("aligned", "other_domain", "fail", "none"):
@@ -145,7 +152,7 @@ def results_by_check(checks: pd.DataFrame) -> go.Figure:
             y=rows["check"].tolist(),
             x=[round(x, 6) for x in shares],
             orientation="h",
-            name=LABELS[state],
+            name=_(LABELS[state]),
             marker={"color": COLOURS[state], "line": {"width": 0}},
             text=[percent(x) if x >= 0.08 else "" for x in shares],
             textposition="inside",
@@ -153,8 +160,7 @@ def results_by_check(checks: pd.DataFrame) -> go.Figure:
             insidetextanchor="middle",
             insidetextfont={"color": "#ffffff" if state in ("aligned", "fail") else "#10151c"},
             customdata=[
-                f"{percent(x)} ({plural(n, 'message')})"
-                for x, n in zip(shares, rows[state], strict=True)
+                f"{percent(x)} ({n_messages(n)})" for x, n in zip(shares, rows[state], strict=True)
             ],
             hovertemplate="%{y}: %{customdata}",
         )
@@ -174,7 +180,8 @@ def daily_bars(
     title: str,
     subtitle: str,
 ) -> go.Figure:
-    """Stacked bars a day. `daily` has `day` and a count for each name in `colours`.
+    """Stacked bars a day. `daily` has `day` and a count for each name in `colours`; `labels`
+    are translated here.
 
     A name without any count is left out, so that the legend names only what is there. Where
     `daily` has a column `complete`, days without it have a grey ground.
@@ -189,7 +196,7 @@ def daily_bars(
         figure.add_bar(
             x=days,
             y=daily[name].tolist(),
-            name=labels[name],
+            name=_(labels[name]),
             marker={"color": colours[name], "line": {"width": 0}},
             width=_DAY_MS * _bar_share(len(days)),
             customdata=[
@@ -205,7 +212,7 @@ def daily_bars(
     figure.update_xaxes(
         type="date",
         range=[f"{edge:%Y-%m-%d %H:%M}" for edge in span],
-        hoverformat="%A, %-d %B %Y",
+        hoverformat="%A, %-d %B %Y" if language() == "en" else "%Y年%-m月%-d日(%a)",
         minallowed=f"{span[0]:%Y-%m-%d %H:%M}",
         maxallowed=f"{span[1]:%Y-%m-%d %H:%M}",
         **_date_ticks(len(days)),
@@ -222,21 +229,10 @@ def _bar_share(days: int) -> float:
 
 
 def _date_ticks(days: int) -> dict[str, Any]:
+    day = "%-d %b" if language() == "en" else "%-m/%-d"
     if days <= 7:
-        return {"dtick": _DAY_MS, "tickformat": "%-d %b"}
-    if days <= 45:
-        return {"nticks": 8, "tickformat": "%-d %b"}
-    return {"nticks": 8, "tickformat": "%-d %b\n%Y"}
-
-
-def _results_title(daily: pd.DataFrame, messages: int, failing: int) -> str:
-    if not failing:
-        return f"All {plural(messages, 'message')} pass DMARC"
-    text = f"{percent(1 - failing / messages)} of {plural(messages, 'message')} pass DMARC"
-    worst = daily.iloc[daily["fail"].to_numpy().argmax()]
-    if worst["fail"] >= 10 and worst["fail"] >= 3 * daily["fail"].median():
-        return f"{text}; most failures on {long_day(worst['day'])} ({count(worst['fail'])})"
-    return f"{text}; {count(failing)} fail"
+        return {"dtick": _DAY_MS, "tickformat": day}
+    return {"nticks": 8, "tickformat": day if days <= 45 else f"{day}\n%Y"}
 
 
 def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
@@ -286,9 +282,9 @@ def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
     )
 
 
-def nothing(title: str, text: str = "There were no messages on these days.") -> go.Figure:
+def nothing(title: str, text: str = "") -> go.Figure:
     """A figure without traces that says why; the page shows only the words."""
-    figure = _figure(title, text, height=180)
+    figure = _figure(title, text or _("There were no messages on these days."), height=180)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return figure

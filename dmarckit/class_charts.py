@@ -6,7 +6,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dmarckit.charts import daily_bars, nothing
-from dmarckit.words import percent, plural
+from dmarckit.language import _, later
+from dmarckit.words import n_messages, percent
 
 COLOURS = {
     "aligned": "#0068a8",
@@ -22,15 +23,15 @@ COLOURS = {
 """cool: passes or left in order; warm: fails. In the order in which they are stacked"""
 
 LABELS = {
-    "aligned": "DKIM and SPF pass",
-    "dkim_only": "only DKIM passes",
-    "spf_only": "only SPF passes",
-    "forwarded": "forwarded",
-    "modified": "changed on the way",
-    "broken_dkim": "own mail, DKIM breaks",
-    "unaligned_sender": "known service, not set up",
-    "spoofed_subdomain": "made-up subdomain",
-    "unauthenticated": "proves nothing",
+    "aligned": later("DKIM and SPF pass"),
+    "dkim_only": later("only DKIM passes"),
+    "spf_only": later("only SPF passes"),
+    "forwarded": later("forwarded"),
+    "modified": later("changed on the way"),
+    "broken_dkim": later("own mail, DKIM breaks"),
+    "unaligned_sender": later("known service, not set up"),
+    "spoofed_subdomain": later("made-up subdomain"),
+    "unauthenticated": later("proves nothing"),
 }
 
 
@@ -41,14 +42,18 @@ def classes_by_day(daily: pd.DataFrame) -> go.Figure:
     """
     messages = int(daily["messages"].sum())
     if not messages:
-        return nothing("Messages a day")
-    grey = "" if daily["complete"].all() else " Grey: days of which reports are still missing."
+        return nothing(_("Messages a day"))
+    subtitle = _("Messages a day, by what they prove.")
+    if not daily["complete"].all():
+        subtitle = _(
+            "Messages a day, by what they prove. Grey: days of which reports are still missing."
+        )
     return daily_bars(
         daily,
         COLOURS,
         LABELS,
         title=_title(daily, messages),
-        subtitle=f"Messages a day, by what they prove.{grey}",
+        subtitle=subtitle,
     )
 
 
@@ -58,13 +63,15 @@ def _title(daily: pd.DataFrame, messages: int) -> str:
     sums = daily[bad].sum()
     largest = str(sums.idxmax())
     share = sums.sum() / messages
-    whole = plural(messages, "message")
+    whole = n_messages(messages)
     if not share:
-        return f"All of {whole} pass, or were forwarded or changed on the way"
+        text = _("All of {messages} pass, or were forwarded or changed on the way")
+        return text.format(messages=whole)
     most = {
-        "broken_dkim": "own mail whose DKIM breaks",
-        "unaligned_sender": "known services that are not set up",
-        "spoofed_subdomain": "made-up subdomains",
-        "unauthenticated": "mail that proves nothing",
+        "broken_dkim": _("own mail whose DKIM breaks"),
+        "unaligned_sender": _("known services that are not set up"),
+        "spoofed_subdomain": _("made-up subdomains"),
+        "unauthenticated": _("mail that proves nothing"),
     }[largest]
-    return f"{percent(1 - share)} of {whole} are in order; of the rest most is {most}"
+    text = _("{share} of {messages} are in order; of the rest most is {most}")
+    return text.format(share=percent(1 - share), messages=whole, most=most)
