@@ -6,7 +6,9 @@ judged on days of which nothing is missing.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,36 +46,86 @@ def complete_days(facts: Facts) -> pd.DataFrame:
 
     No report, no row.
     """
-    days = _days(facts)
-    told = _told(facts, days)
-    if told.empty:
-        return _typed([], days[:0], np.zeros((3, 0, 0), dtype="int64"))
-    matrix = told.groupby(["domain", "reporter", "day"]).size().unstack(fill_value=0)
-    seen = matrix.reindex(columns=range(len(days)), fill_value=0).to_numpy() > 0
-    domains, domain_of = np.unique(matrix.index.get_level_values("domain"), return_inverse=True)
-    reporters, reporter_of = np.unique(
-        matrix.index.get_level_values("reporter"), return_inverse=True
-    )
-    elsewhere = _any(seen, reporter_of, len(reporters))[reporter_of]
-    by_domain = _any(seen, domain_of, len(domains))
-    first = by_domain.argmax(axis=1)
-    last = len(days) - 1 - by_domain[:, ::-1].argmax(axis=1)
-    number = np.arange(len(days))
-
-    history = np.minimum(number - first[:, None], HISTORY)
-    usual = _previous(seen) >= USUAL * history[domain_of] - 1e-9
-    usual &= (history >= LEAST_HISTORY)[domain_of]
-    settled = np.array([day + timedelta(days=1) + SETTLED <= facts.now for day in days])
-    delivered = usual & (seen | (elsewhere & settled))
-    counts = _count(usual, domain_of, len(domains))
-    came = _count(delivered, domain_of, len(domains))
+    told = _Told.of(facts)
+    if told is None:
+        return _typed([], _days(facts)[:0], np.zeros((3, 0, 0), dtype="int64"))
+    domains = told.domains
+    number = np.arange(len(told.days))
+    last = len(told.days) - 1 - told.by_domain[:, ::-1].argmax(axis=1)
+    counts = _count(told.usual, told.domain_of, len(domains))
+    came = _count(told.delivered, told.domain_of, len(domains))
     complete = np.where(
-        counts > 0, came >= ENOUGH * counts - 1e-9, settled & (number <= last[:, None])
+        counts > 0, came >= ENOUGH * counts - 1e-9, told.settled & (number <= last[:, None])
     )
     complete[:, -1] = False
-    frame = _typed(domains.tolist(), days, np.stack([came, counts, complete.astype("int64")]))
-    since = np.repeat(first, len(days)) <= np.tile(number, len(domains))
+    stacked = np.stack([came, counts, complete.astype("int64")])
+    frame = _typed(list(domains), told.days, stacked)
+    since = np.repeat(told.first, len(told.days)) <= np.tile(number, len(domains))
     return frame[since].reset_index(drop=True)
+
+
+def usual_reporters(facts: Facts) -> pd.DataFrame:
+    """One row per domain, day and usual reporter of that day, as in `complete_days`.
+
+    Columns: `domain`, `day`, `reporter`, `delivered`. Without reports, or before anybody has
+    reported for long enough to be usual, no row.
+    """
+    told = _Told.of(facts)
+    pair, day = np.nonzero(told.usual) if told else (np.zeros(0, "int64"),) * 2
+    index, days = (told.index, told.days) if told else (_NO_PAIRS, _days(facts))
+    return pd.DataFrame(
+        {
+            "domain": index.get_level_values("domain")[pair].astype("str"),
+            "day": days[day],
+            "reporter": index.get_level_values("reporter")[pair].astype("str"),
+            "delivered": told.delivered[pair, day] if told else np.zeros(0, "bool"),
+        }
+    )
+
+
+_NO_PAIRS = pd.MultiIndex.from_arrays([[], []], names=["domain", "reporter"])
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Who told of which day: matrices of (domain, reporter) × day."""
+
+    index: pd.Index[Any]
+    days: pd.DatetimeIndex
+    domains: NDArray[Any]
+    domain_of: NDArray[np.intp]
+    by_domain: NDArray[np.bool_]
+    """domain × day: anybody told of it"""
+    first: NDArray[np.intp]
+    """of each domain: place of the first day with a report"""
+    settled: NDArray[np.bool_]
+    usual: NDArray[np.bool_]
+    delivered: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, facts: Facts) -> _Told | None:
+        """None without reports."""
+        days = _days(facts)
+        rows = _told(facts, days)
+        if rows.empty:
+            return None
+        matrix = rows.groupby(["domain", "reporter", "day"]).size().unstack(fill_value=0)
+        seen = matrix.reindex(columns=range(len(days)), fill_value=0).to_numpy() > 0
+        domains, domain_of = np.unique(matrix.index.get_level_values("domain"), return_inverse=True)
+        reporters, reporter_of = np.unique(
+            matrix.index.get_level_values("reporter"), return_inverse=True
+        )
+        elsewhere = _any(seen, reporter_of, len(reporters))[reporter_of]
+        by_domain = _any(seen, domain_of, len(domains))
+        first = by_domain.argmax(axis=1)
+        history = np.minimum(np.arange(len(days)) - first[:, None], HISTORY)
+        usual = _previous(seen) >= USUAL * history[domain_of] - 1e-9
+        usual &= (history >= LEAST_HISTORY)[domain_of]
+        settled = np.array([day + timedelta(days=1) + SETTLED <= facts.now for day in days])
+        delivered = usual & (seen | (elsewhere & settled))
+        return cls(
+            matrix.index, days, domains, domain_of, by_domain, first, settled, usual, delivered
+        )
 
 
 def _days(facts: Facts) -> pd.DatetimeIndex:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from dmarckit import words
 from dmarckit.class_summary import days_of
+from dmarckit.language import _
 from dmarckit.markup import Html, escape
 from dmarckit.window import Window
 
@@ -34,8 +35,8 @@ def pass_rates(shares: pd.DataFrame, window: Window) -> Html:
         )
     ]
     cells = shares.assign(name=shares["domain"], level=level, text=text)
-    caption = "Share of messages that pass DMARC, by domain and day"
-    return matrix(cells, window, caption=caption, first="Domain", key=_SHARES | _GREY)
+    caption = _("Share of messages that pass DMARC, by domain and day")
+    return matrix(cells, window, caption=caption, first=_("Domain"), key=_SHARES | _GREY)
 
 
 def reporter_days(reports: pd.DataFrame, window: Window) -> Html:
@@ -49,8 +50,8 @@ def reporter_days(reports: pd.DataFrame, window: Window) -> Html:
         text=[words.plural(n, "message") for n in reports["messages"]],
     )
     key = {"a": "reported", "none": "no report"}
-    caption = "Reporters and the days that they reported on"
-    return matrix(cells, window, caption=caption, first="Reporter", key=key)
+    caption = _("Reporters and the days that they reported on")
+    return matrix(cells, window, caption=caption, first=_("Reporter"), key=key)
 
 
 def matrix(

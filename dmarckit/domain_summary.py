@@ -146,6 +146,31 @@ def forwarders(facts: Facts, domain: str, window: Window) -> pd.DataFrame:
     return most_first(table.reset_index(), "sender")
 
 
+def requirements(facts: Facts, domain: str, window: Window) -> pd.DataFrame:
+    """One row a sender requirement that a receiver missed (enhanced code) and sender.
+
+    Columns: `code`, `sender`, `in_inventory`, `messages`, `refused` (SMTP reply 5xx, else it
+    was delayed), `reporters` (number), `first_day`, `last_day`. Most messages first.
+    """
+    rows = in_window(of_domain(facts.requirements, domain), window)
+    rows = rows.astype({"code": "str", "sender": "str", "smtp": "str"})
+    amount = rows["messages"]
+    rows = rows.assign(refused=amount.where(rows["smtp"].str.startswith("5"), 0))
+    table = rows.groupby(["code", "sender"]).agg(
+        messages=("messages", "sum"),
+        refused=("refused", "sum"),
+        reporters=("reporter", "nunique"),
+        first_day=("day", "min"),
+        last_day=("day", "max"),
+    )
+    table = table.reset_index()
+    whole = ["messages", "refused"]
+    table[whole] = table[whole].round().astype("int64")
+    mine = of_domain(facts.inventory, domain)["sender"]
+    table.insert(2, "in_inventory", table["sender"].isin(set(mine.astype("str"))))
+    return most_first(table, "code")
+
+
 def reporter_days(facts: Facts, domain: str, window: Window) -> pd.DataFrame:
     """One row per reporter and day with messages: `reporter`, `day`, `messages`."""
     rows = in_window(of_domain(facts.messages, domain), window)

@@ -9,6 +9,8 @@ import pandas as pd
 
 from dmarckit import words
 from dmarckit.class_charts import LABELS
+from dmarckit.findings.requirements import meaning
+from dmarckit.language import _
 from dmarckit.markup import Column, Html, table
 from dmarckit.page_links import PageLinks
 from dmarckit.tables import sender_closer
@@ -21,13 +23,13 @@ def checks(frame: pd.DataFrame) -> Html:
     """SPF × DKIM. Takes `domain_summary.checks`."""
     total = int(frame[["spf_passes", "spf_fails"]].to_numpy().sum())
     if not total:
-        return table(frame.iloc[:0], [], caption="", empty="There were no messages on these days.")
+        return table(frame.iloc[:0], [], caption="", empty=_("There were no messages on these days."))
     columns = [
         Column("check", ""),
-        Column("spf_passes", "SPF passes", "count", lambda r: words.percent(r.spf_passes / total)),
-        Column("spf_fails", "SPF fails", "count", lambda r: words.percent(r.spf_fails / total)),
+        Column("spf_passes", _("SPF passes"), "count", lambda r: words.percent(r.spf_passes / total)),
+        Column("spf_fails", _("SPF fails"), "count", lambda r: words.percent(r.spf_fails / total)),
     ]
-    caption = "Messages by DKIM and SPF, each for the author's domain"
+    caption = _("Messages by DKIM and SPF, each for the author's domain")
     return table(frame, columns, caption=caption, empty="")
 
 
@@ -40,20 +42,20 @@ def senders(frame: pd.DataFrame, domain: str = "", links: PageLinks | None = Non
     columns = [
         Column(
             "sender",
-            "Sender",
+            _("Sender"),
             under=lambda r: _kind(r.sender_kind, r.in_inventory),
             closer=sender_closer(links, domain),
         ),
-        Column("messages", "Messages", "volume", lambda r: words.change(r.messages, r.before)),
+        Column("messages", _("Messages"), "volume", lambda r: words.change(r.messages, r.before)),
         Column("dkim_share", "DKIM", "share"),
         Column("spf_share", "SPF", "share"),
-        Column("classes_text", "What it is"),
-        Column("done", "Receivers"),
-        Column("first_seen", "First seen", "day"),
-        Column("last_seen", "Last seen", "day"),
-        Column("countries", "Countries"),
+        Column("classes_text", _("What it is")),
+        Column("done", _("Receivers")),
+        Column("first_seen", _("First seen"), "day"),
+        Column("last_seen", _("Last seen"), "day"),
+        Column("countries", _("Countries")),
     ]
-    empty = "Nobody sent as this domain on these days."
+    empty = _("Nobody sent as this domain on these days.")
     return _cut(frame, columns, "Senders, the largest first", empty)
 
 
@@ -61,44 +63,64 @@ def selectors(frame: pd.DataFrame) -> Html:
     """Takes `domain_summary.selectors`."""
     frame = frame.assign(counts_text=["yes" if aligned else "no" for aligned in frame["aligned"]])
     columns = [
-        Column("dkim_domain", "Domain (d=)"),
-        Column("selector", "Selector (s=)"),
-        Column("messages", "Messages", "volume"),
-        Column("pass_share", "Verify", "share"),
-        Column("counts_text", "Counts for DMARC"),
-        Column("sender", "Signed by", under=_others),
+        Column("dkim_domain", _("Domain (d=)")),
+        Column("selector", _("Selector (s=)")),
+        Column("messages", _("Messages"), "volume"),
+        Column("pass_share", _("Verify"), "share"),
+        Column("counts_text", _("Counts for DMARC")),
+        Column("sender", _("Signed by"), under=_others),
     ]
-    empty = "No message carries a DKIM signature."
+    empty = _("No message carries a DKIM signature.")
     return _cut(frame, columns, "DKIM signatures, the most used first", empty)
 
 
 def forwarders(frame: pd.DataFrame) -> Html:
     """Takes `domain_summary.forwarders`."""
     columns = [
-        Column("sender", "Forwarder", under=lambda r: str(r.sender_kind)),
-        Column("messages", "Messages", "volume"),
-        Column("survived", "Signature survived", "count"),
-        Column("modified", "Changed on the way", "count"),
-        Column("blocked", "Blocked", "count"),
-        Column("reporters", "Reporters", "count"),
+        Column("sender", _("Forwarder"), under=lambda r: str(r.sender_kind)),
+        Column("messages", _("Messages"), "volume"),
+        Column("survived", _("Signature survived"), "count"),
+        Column("modified", _("Changed on the way"), "count"),
+        Column("blocked", _("Blocked"), "count"),
+        Column("reporters", _("Reporters"), "count"),
     ]
-    empty = "No message was forwarded on these days."
+    empty = _("No message was forwarded on these days.")
     return _cut(frame, columns, "Forwarders, the largest first", empty)
+
+
+def requirements(frame: pd.DataFrame, domain: str = "", links: PageLinks | None = None) -> Html:
+    """Codes of Gmail's sender requirements, decoded. Takes `domain_summary.requirements`."""
+    frame = frame.assign(
+        means=[meaning(str(code))[0] for code in frame["code"]],
+        whose=[_("yes") if mine else _("no") for mine in frame["in_inventory"]],
+    )
+    columns = [
+        Column("sender", _("Sender"), closer=sender_closer(links, domain)),
+        Column("code", _("Code")),
+        Column("means", _("What is missing")),
+        Column("messages", _("Messages"), "volume"),
+        Column("refused", _("Refused"), "count"),
+        Column("whose", _("A sender of yours")),
+        Column("reporters", _("Reporters"), "count"),
+        Column("last_day", _("Last seen"), "day"),
+    ]
+    empty = _("No receiver says that a requirement is missed.")
+    return _cut(frame, columns, _("Requirements that receivers miss, by sender"), empty)
 
 
 def policies(frame: pd.DataFrame) -> Html:
     """Takes `domain_summary.policy_history`."""
     frame = frame.assign(rest=[_tags(row) for row in frame.itertuples(index=False)])
     columns = [
-        Column("p", "Policy (p)", "policy"),
-        Column("sp", "Subdomains (sp)", "policy"),
-        Column("rest", "Other tags"),
-        Column("first", "First quoted", "day"),
-        Column("last", "Last quoted", "day"),
-        Column("reports", "Reports", "count"),
-        Column("reporters", "Reporters", "count"),
+        Column("p", _("Policy (p)"), "policy"),
+        Column("sp", _("Subdomains (sp)"), "policy"),
+        Column("rest", _("Other tags")),
+        Column("first", _("First quoted"), "day"),
+        Column("last", _("Last quoted"), "day"),
+        Column("reports", _("Reports"), "count"),
+        Column("reporters", _("Reporters"), "count"),
     ]
-    empty = "No reporter has quoted a policy."
+    empty = _("No reporter has quoted a policy.")
     return _cut(frame, columns, "Policies as reporters quoted them, the newest first", empty)
 
 

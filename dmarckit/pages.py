@@ -181,7 +181,8 @@ def unusual(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any
     A notebook about one domain has that of its default where none is given. `job` only says
     with which earlier run a page is compared: it is the same page.
     """
-    domain = ast.literal_eval(known["domain"]["default"]) if "domain" in known else ""
+    default = _default(known["domain"]) if "domain" in known else ""
+    domain = ast.literal_eval(default) if default else ""
     usual = {"domain": domain} if domain else {}
     return usual | {
         key: value

@@ -102,7 +102,7 @@ def _by_result(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     same = organisations(frame[keys[0]]) == organisations(frame["header_from"])
     rows = frame.assign(aligned=same.astype(bool))
     table = rows.groupby(keys).agg(aligned=("aligned", "max"), messages=("messages", "sum"))
-    sums = rows.groupby([*keys, "result"], as_index=False)["messages"].sum()
+    sums = rows.groupby([*keys, "result"])["messages"].sum().reset_index()
     ordered = sums.sort_values("messages", ascending=False, kind="stable")
     found: dict[Any, dict[str, int]] = {}
     for one, two, result, number in ordered.itertuples(index=False):
