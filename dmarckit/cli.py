@@ -13,9 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from dmarckit import __version__
+from dmarckit.doctor_command import doctor
 from dmarckit.dns_command import app as dns_app
 from dmarckit.errors import DmarckitError, SettingsError
 from dmarckit.parameters import joined, values
+from dmarckit.postmaster_command import app as postmaster_app
 from dmarckit.schedules_command import app as schedules_app
 
 OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
@@ -30,6 +32,7 @@ app = typer.Typer(
     epilog="Start with: dmarckit demo",
 )
 app.add_typer(dns_app, name="dns")
+app.add_typer(postmaster_app, name="postmaster")
 app.add_typer(schedules_app, name="schedules")
 
 
@@ -253,6 +256,9 @@ def schema(
             meaning = table.columns[column.name]
             typer.echo(f"  {column.name:<17} {_type_name(column.type):<10} {meaning}")
         typer.echo()
+
+
+app.command(epilog="Example: dmarckit doctor --json --strict")(doctor)
 
 
 @app.command(

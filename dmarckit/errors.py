@@ -11,9 +11,13 @@
     ├── PageError            a notebook failed, or its page could not be made
     │   └── NotebookFailed   a cell raised or hung; the executed notebook is kept
     ├── SlackError           Slack refused a message, or could not be reached
+    │   ├── MessageRefused   it takes no such message; others may pass
     │   └── SlackUnavailable it is down, busy or out of reach: the same message may pass later
     ├── PostmasterError      Google Postmaster Tools refused something of one domain
     │   └── PostmasterAccess it refused everything, or could not be reached
+    ├── JobBusy              the job runs already, here or on another machine
+    ├── LeaseLost            another machine has taken over the job that runs here
+    ├── JobTimeout           a run took longer than its schedule allows
     └── MissingExtra         an optional library is not installed
 
 A message names the thing, the value that was found and what to do about it. It is a
@@ -76,6 +80,10 @@ class SlackError(DmarckitError):
     """Slack refused a message, or could not be reached."""
 
 
+class MessageRefused(SlackError):
+    """Slack takes no such message (its blocks, its size); others may pass."""
+
+
 class SlackUnavailable(SlackError):
     """Slack is down, busy or out of reach: the same message may pass later."""
 
@@ -86,6 +94,18 @@ class PostmasterError(DmarckitError):
 
 class PostmasterAccess(PostmasterError):
     """Google Postmaster Tools refused everything, or could not be reached."""
+
+
+class JobBusy(DmarckitError):
+    """The job runs already, here or on another machine."""
+
+
+class LeaseLost(DmarckitError):
+    """Another machine has taken over the job that runs here."""
+
+
+class JobTimeout(DmarckitError):
+    """A run took longer than its schedule allows."""
 
 
 class MissingExtra(DmarckitError):

@@ -31,12 +31,13 @@ def ingest(
     executor: Executor | None = None,
     retry: Sequence[str] = (),
     progress: Progress | None = None,
+    run: str | None = None,
 ) -> IngestResult:
     """Read every object that the ledger does not know, and write what it holds.
 
     `executor` reads the mails; by default worker processes, or this one when there are
     few. `retry` names outcomes whose mails are taken again. `progress` is called after
-    each commit and now and then between.
+    each commit and now and then between. `run` is the id to go by (else a new one).
 
     Raises StorageError or LakeError when the mails or the lake cannot be reached; what
     was committed stays, and the next ingest goes on from there.
@@ -45,7 +46,8 @@ def ingest(
     lake = Lake(settings.lake_url)
     mails = open_storage(settings.mail_url)
     todo = new_objects(mails, lake, retry)
-    run = Commits(lake, settings, IngestResult(uuid.uuid4().hex[:12]), len(todo), progress)
+    result = IngestResult(run or uuid.uuid4().hex[:12])
+    commits = Commits(lake, settings, result, len(todo), progress)
     with tempfile.TemporaryDirectory(prefix="dmarckit-") as spool:
         task = Task(
             mail_url=mails.url,  # absolute: workers may have another working directory
@@ -58,11 +60,11 @@ def ingest(
             spool=spool,
         )
         for chunk in read_in_order(task, todo, executor, settings.workers):
-            run.take(chunk)
-        run.commit()
-    run.result.compacted = lake.write.compact()
-    run.result.seconds = time.monotonic() - started
-    return run.result
+            commits.take(chunk)
+        commits.commit()
+    result.compacted = lake.write.compact()
+    result.seconds = time.monotonic() - started
+    return result
 
 
 def _salt(settings: Settings) -> bytes:

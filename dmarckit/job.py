@@ -1,17 +1,41 @@
-"""The main job: new mails → lake → page → alerts and summary in Slack."""
+"""One run of a schedule: lease → mails → pages → Slack → its row in `runs` → index.
+
+The order is what makes it safe to stop anywhere. What a step has stored stays, and running
+the slot again repeats none of it; the row in `runs` comes last, so that a slot without one
+is not done. A run that is killed leaves its lease behind, and whoever takes the job next
+writes `interrupted` for it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from dmarckit.errors import DmarckitError, LeaseLost
+from dmarckit.fleet import fleet_domains, fleet_window, publish_fleet
 from dmarckit.ingest import ingest
 from dmarckit.ingest_commit import IngestResult, Progress
-from dmarckit.publishing import Published, publish_notebook
+from dmarckit.job_compat import refresh_index, tell
+from dmarckit.job_record import Done, bury, failed_run, finished_run
+from dmarckit.lake import Lake
+from dmarckit.language import ngettext
+from dmarckit.lease import heartbeat, new_holder, take
+from dmarckit.logs import new_run
+from dmarckit.publishing import Published, store_notebook
+from dmarckit.runs import Run, is_done, record, runs_of_slot
 from dmarckit.schedules import Schedule
 from dmarckit.settings import Settings
-from dmarckit.telling import Told, check_slack, tell
+from dmarckit.storage import open_storage
+from dmarckit.telling import Told, check_slack
+
+Step = Callable[[str], None]
+Clock = Callable[[], datetime]
+DOMAIN_PAGE = "domain"  # the notebook of the fleet's pages
+
+log = logging.getLogger("dmarckit")
 
 
 @dataclass(frozen=True)
@@ -19,28 +43,88 @@ class JobResult:
     """What a job did."""
 
     ingest: IngestResult
-    published: Published
+    published: Published | None
+    """None: the schedule makes no page"""
     told: Told
+    warnings: tuple[str, ...] = ()
+    """what a person should know, a sentence each"""
+    run: Run | None = None
+    """its row in `runs`; None: nothing was recorded (the demo)"""
+
+
+def utc_now() -> datetime:
+    """The present."""
+    return datetime.now(UTC)
 
 
 def run_job(
     settings: Settings,
     schedule: Schedule,
     *,
+    slot: datetime | None = None,
     now: datetime | None = None,
+    clock: Clock = utc_now,
+    run: str | None = None,
     progress: Progress | None = None,
-    step: Callable[[str], None] = lambda text: None,
-) -> JobResult:
-    """Ingest, publish the page, then tell: alerts about failing reports, and the summary.
+    step: Step = lambda text: None,
+    lost: Callable[[LeaseLost], None] | None = None,
+) -> JobResult | None:
+    """Run a schedule once, and record that; None when its slot is done already.
 
-    `step` hears of each step in words. Raises what its parts raise; what was stored stays,
-    and what was told is not told again.
+    `slot` is the time the schedule asked for (None: by hand). `now` is what the run takes
+    for the present: the slot, while that is still the same day, else the clock. `run` is
+    its id (else a new one). `step` hears of each step in words. `lost` is called, from
+    another thread, when another machine has taken the job; without it that is looked at
+    between steps only.
+
+    Raises JobBusy when the job runs already, and what its parts raise. A run that fails is
+    recorded and told; what was stored stays, and what was told is not told again.
     """
-    now = now or datetime.now(UTC)
     check_slack(settings)
+    started = clock()
+    holder = new_holder(schedule.name, run or new_run(), slot, started)
+    lease = take(open_storage(settings.home), holder)
+
+    def stepped(text: str) -> None:
+        lease.renew(clock())
+        step(text)
+
+    try:
+        with contextlib.ExitStack() as stack:
+            if lost is not None:
+                stack.enter_context(heartbeat(lease, clock, lost))
+            lake = Lake(settings.lake_url)
+            if lease.holder.dead:
+                bury(settings, schedule, lake, lease, clock())
+            if slot is not None and is_done(runs_of_slot(lake, schedule.name, slot)):
+                return None
+            done = Done(holder.run, schedule.name, slot, started, holder.host)
+            moment = now or _moment(slot, started)
+            try:
+                result = _work(settings, schedule, done, moment, progress, stepped)
+                lease.renew(clock())
+            except BaseException as error:
+                failed_run(settings, schedule, lake, done, error, moment, clock, stepped)
+                raise
+            row = finished_run(done, clock())
+            record(lake, row)
+            _index(settings)
+            return replace(result, run=row)
+    finally:
+        lease.release()
+
+
+def _work(
+    settings: Settings,
+    schedule: Schedule,
+    done: Done,
+    now: datetime,
+    progress: Progress | None,
+    step: Step,
+) -> JobResult:
     step("Reading new mails")
-    ingested = ingest(settings, progress=progress)
-    return publish_and_tell(settings, schedule, ingested, now=now, step=step)
+    done.ingested = ingest(settings, progress=progress, run=done.run)
+    return publish_and_tell(settings, schedule, done.ingested, now=now, step=step, done=done)
 
 
 def publish_and_tell(
@@ -49,10 +133,57 @@ def publish_and_tell(
     ingested: IngestResult,
     *,
     now: datetime,
-    step: Callable[[str], None] = lambda text: None,
+    step: Step = lambda text: None,
+    done: Done | None = None,
 ) -> JobResult:
-    """What follows an ingest: the page, alerts about failing reports, the summary."""
-    step(f"Building the page {schedule.notebook}")
-    published = publish_notebook(settings, schedule.notebook, schedule.parameters, now)
-    told = tell(settings, schedule, ingested, published, now=now, step=step)
-    return JobResult(ingested, published, told)
+    """What follows an ingest: the pages, alerts about failing reports, the summary.
+
+    `done` notes how far it came.
+    """
+    done = done or Done(ingested.run, schedule.name, None, now, "")
+    slot_time = done.slot or now
+    if schedule.notebook is not None:
+        if schedule.fleet:
+            step("Building a page for each domain")
+            done.warnings += _fleet(settings, schedule, now)
+        step(f"Building the page {schedule.notebook}")
+        parameters = schedule.parameters_at(slot_time)
+        done.published = store_notebook(settings, schedule.notebook, parameters, now)
+    told = tell(settings, schedule, ingested, done.published, run=done.run, now=now, step=step)
+    done.told = told
+    done.warnings += told.warnings
+    return JobResult(ingested, done.published, told, tuple(done.warnings))
+
+
+def _moment(slot: datetime | None, started: datetime) -> datetime:
+    """What a run takes for the present.
+
+    A slot that is run again sees the same moment, so that what is new is new once more. A
+    day later its pages would show another day than the one they are named by.
+    """
+    return slot if slot is not None and slot.date() == started.date() else started
+
+
+def _fleet(settings: Settings, schedule: Schedule, now: datetime) -> list[str]:
+    """The pages of the domains; a sentence about those that failed."""
+    domains = fleet_domains(settings, fleet_window(DOMAIN_PAGE, {}, now))
+    pages = publish_fleet(
+        settings, domains, notebook=DOMAIN_PAGE, parameters={"job": schedule.name}, now=now
+    )
+    failed = [page for page in pages if page.outcome == "failed"]
+    if not failed:
+        return []
+    text = ngettext(
+        "The page of {n} domain failed, first {domain}: {error}",
+        "The pages of {n} domains failed, first {domain}: {error}",
+        len(failed),
+    )
+    return [text.format(n=len(failed), domain=failed[0].domain, error=failed[0].error)]
+
+
+def _index(settings: Settings) -> None:
+    """The index with this run; that it fails changes nothing about the run."""
+    try:
+        refresh_index(settings)
+    except DmarckitError as error:
+        log.warning("the index of all pages is as it was: %s", error)

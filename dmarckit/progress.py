@@ -129,11 +129,17 @@ def print_outcomes(result: IngestResult) -> None:
 
 def print_job(result: JobResult) -> None:
     """What a job did: outcomes, page, and the messages when Slack did not get them."""
-    from dmarckit.slack_text import show
+    from dmarckit.slack_show import show
 
     screen = console()
     print_outcomes(result.ingest)
-    screen.print(f"Page: {result.published.link}", soft_wrap=True)
+    if result.published is not None:
+        screen.print(f"Page: {result.published.link}", soft_wrap=True)
+    for warning in result.warnings:
+        screen.print(f"Look at this: {one_line(warning, 400)}", soft_wrap=True)
+    if not result.told.messages:
+        screen.print("Slack: nothing to tell.")
+        return
     if result.told.saved is None:
         screen.print(f"Slack: {len(result.told.messages)} messages to {result.told.channel}")
         return

@@ -1,0 +1,59 @@
+"""How a run in this process is ended: by its timeout, a signal, or a lease that was lost.
+
+Each becomes an exception in the main thread, so that the run can still write how it ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from dmarckit.errors import DmarckitError, JobTimeout
+
+LAST_WORDS = 60  # seconds to write how it ended; then the process ends without that
+
+
+@contextlib.contextmanager
+def ended_in_time(seconds: float, name: str) -> Iterator[Callable[[DmarckitError], None]]:
+    """The block ends with JobTimeout after `seconds`, and with SystemExit on SIGTERM.
+
+    Gives a function by which another thread ends the block with an error of its own. Only
+    the main thread can be ended like this.
+    """
+    reason: list[DmarckitError] = []
+    before = signal.getsignal(signal.SIGTERM)
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        raise reason[0] if reason else SystemExit(128 + number)
+
+    def end(error: DmarckitError) -> None:
+        reason.append(error)
+        os.kill(os.getpid(), signal.SIGTERM)
+        killer.start()
+
+    def time_is_over() -> None:
+        minutes = f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
+        end(JobTimeout(f"{name} took longer than its timeout of {minutes}"))
+
+    watch = _timer(seconds, time_is_over)
+    # code that never comes back to Python hears of no signal
+    killer = _timer(LAST_WORDS, lambda: os._exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, leave)
+    watch.start()
+    try:
+        yield end
+    finally:
+        watch.cancel()
+        killer.cancel()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _timer(seconds: float, then: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(seconds, then)
+    timer.daemon = True
+    return timer

@@ -1,0 +1,163 @@
+"""How a run ended, for its row in `runs`: done, failed, interrupted, or found dead."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dmarckit.errors import DmarckitError, LeaseLost, NotebookFailed, one_line
+from dmarckit.ingest_commit import OUTCOMES, IngestResult
+from dmarckit.job_compat import tell_failure
+from dmarckit.lake import Lake
+from dmarckit.language import ngettext
+from dmarckit.lease import Lease
+from dmarckit.publishing import Published
+from dmarckit.redact import redacted, secrets_of
+from dmarckit.runs import Result, Run, bad_since, record
+from dmarckit.schedules import Schedule
+from dmarckit.settings import Settings
+from dmarckit.telling import Told
+
+MANY_DEAD = 2  # runs in a row that died without a word, from which on people hear of it
+
+log = logging.getLogger("dmarckit")
+
+
+@dataclass
+class Done:
+    """How far a run has come."""
+
+    run: str
+    job: str
+    slot: datetime | None
+    started: datetime
+    host: str
+    ingested: IngestResult | None = None
+    published: Published | None = None
+    told: Told | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def row(
+        self, ended: datetime, result: Result, error: str | None = None, notebook: str | None = None
+    ) -> Run:
+        """The run as `runs` keeps it."""
+        counts = dict.fromkeys(OUTCOMES, 0)
+        if self.ingested is not None:
+            counts |= {outcome: self.ingested.outcomes[outcome] for outcome in OUTCOMES}
+        return Run(
+            run=self.run,
+            job=self.job,
+            slot=self.slot,
+            started=self.started,
+            ended=max(ended, self.started),
+            result=result,
+            page=self.published.key if self.published else None,
+            mails=sum(counts.values()),
+            **counts,
+            findings=self.told.open_findings if self.told else 0,
+            told=self.told.sent if self.told else 0,
+            waiting=self.told.waiting if self.told else 0,
+            warnings=tuple(self.warnings),
+            error=error,
+            notebook=notebook,
+            host=self.host,
+        )
+
+
+def finished_run(done: Done, ended: datetime) -> Run:
+    """The row of a run that came to its end: problems are what a person should look at."""
+    unreadable = done.ingested.outcomes["unreadable"] if done.ingested else 0
+    return done.row(ended, "problems" if unreadable or done.warnings else "ok")
+
+
+def failed_run(
+    settings: Settings,
+    schedule: Schedule,
+    lake: Lake,
+    done: Done,
+    error: BaseException,
+    now: datetime,
+    clock: Callable[[], datetime],
+    step: Callable[[str], None],
+) -> None:
+    """Tell and record a run that failed; record one that was ended from outside.
+
+    What goes wrong here is logged, so that the first error is the one that is raised.
+    """
+    if isinstance(error, LeaseLost):
+        return  # whoever took the job over has recorded this run as interrupted
+    interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
+    if not interrupted and not isinstance(error, Exception):
+        return
+    reason = str(error) if isinstance(error, DmarckitError) else f"{type(error).__name__}: {error}"
+    text = redacted(one_line(reason, 600), secrets_of(settings))
+    kept = error.kept if isinstance(error, NotebookFailed) else None
+    if not interrupted:
+        _tell(settings, schedule, lake, done, text, kept, now, step)
+    try:
+        result: Result = "interrupted" if interrupted else "failed"
+        record(lake, done.row(clock(), result, None if interrupted else text, kept))
+    except DmarckitError as another:
+        log.error("run %s of %s is not recorded: %s", done.run, done.job, another)
+
+
+def _tell(
+    settings: Settings,
+    schedule: Schedule,
+    lake: Lake,
+    done: Done,
+    text: str,
+    kept: str | None,
+    now: datetime,
+    step: Callable[[str], None],
+) -> None:
+    try:
+        since, _ = bad_since(lake, done.job, done.started)
+    except DmarckitError:
+        since = None
+    try:
+        done.told = tell_failure(
+            settings,
+            schedule,
+            run=done.run,
+            now=now,
+            error=text,
+            notebook=kept,
+            since=since or done.started,
+            step=step,
+        )
+    except DmarckitError as another:
+        log.error("nobody was told that %s failed: %s", done.job, another)
+
+
+def bury(settings: Settings, schedule: Schedule, lake: Lake, lease: Lease, now: datetime) -> None:
+    """Write `interrupted` for the runs whose leases died, and tell when it is not the first.
+
+    Only then does the lease forget them: wherever this stops, the next holder goes on.
+    """
+    for dead in lease.holder.dead:
+        record(
+            lake,
+            Run(
+                run=dead["run"],
+                job=schedule.name,
+                slot=dead["slot"],
+                started=dead["since"],
+                ended=max(now, dead["since"]),
+                result="interrupted",
+                host=dead["host"],
+            ),
+        )
+    since, count = bad_since(lake, schedule.name, now)
+    if since is not None and count >= MANY_DEAD:
+        text = ngettext(
+            "{n} run ended without a word: it was killed, or its machine went down",
+            "{n} runs in a row ended without a word: they were killed, or their machine went down",
+            count,
+        ).format(n=count)
+        last = lease.holder.dead[-1]
+        done = Done(last["run"], schedule.name, last["slot"], since, last["host"])
+        _tell(settings, schedule, lake, done, text, None, now, lambda text: None)
+    lease.forget_dead()
