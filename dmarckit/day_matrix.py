@@ -6,16 +6,21 @@ import pandas as pd
 
 from dmarckit import words
 from dmarckit.class_summary import days_of
-from dmarckit.language import _
+from dmarckit.language import _, later
 from dmarckit.markup import Html, escape
 from dmarckit.window import Window
 
 ROWS = 100
 """names of a table; the rest is only counted"""
 
-_SHARES = {"a": "99 % or more pass", "b": "95 % or more", "c": "80 % or more", "d": "less"}
+_SHARES = {
+    "a": later("99 % or more pass"),
+    "b": later("95 % or more"),
+    "c": later("80 % or more"),
+    "d": later("less"),
+}
 _BOUNDS = ((0.99, "a"), (0.95, "b"), (0.80, "c"), (0.0, "d"))
-_GREY = {"grey": "reports are still missing", "none": "no messages"}
+_GREY = {"grey": later("reports are still missing"), "none": later("no messages")}
 
 
 def pass_rates(shares: pd.DataFrame, window: Window) -> Html:
@@ -28,8 +33,7 @@ def pass_rates(shares: pd.DataFrame, window: Window) -> Html:
         for share, complete in zip(shares["pass_share"], shares["complete"], strict=True)
     ]
     text = [
-        f"{words.percent(share)} of {words.plural(n, 'message')} pass"
-        + ("" if complete else "; reports are still missing")
+        _said(complete).format(share=words.percent(share), messages=words.n_messages(n))
         for share, n, complete in zip(
             shares["pass_share"], shares["messages"], shares["complete"], strict=True
         )
@@ -37,6 +41,12 @@ def pass_rates(shares: pd.DataFrame, window: Window) -> Html:
     cells = shares.assign(name=shares["domain"], level=level, text=text)
     caption = _("Share of messages that pass DMARC, by domain and day")
     return matrix(cells, window, caption=caption, first=_("Domain"), key=_SHARES | _GREY)
+
+
+def _said(complete: bool) -> str:
+    if complete:
+        return _("{share} of {messages} pass")
+    return _("{share} of {messages} pass; reports are still missing")
 
 
 def reporter_days(reports: pd.DataFrame, window: Window) -> Html:
@@ -47,9 +57,9 @@ def reporter_days(reports: pd.DataFrame, window: Window) -> Html:
     cells = reports.assign(
         name=reports["reporter"],
         level="a",
-        text=[words.plural(n, "message") for n in reports["messages"]],
+        text=[words.n_messages(n) for n in reports["messages"]],
     )
-    key = {"a": "reported", "none": "no report"}
+    key = {"a": later("reported"), "none": later("no report")}
     caption = _("Reporters and the days that they reported on")
     return matrix(cells, window, caption=caption, first=_("Reporter"), key=key)
 
@@ -59,11 +69,15 @@ def matrix(
 ) -> Html:
     """One row a `name`, one column a day; `level` is the colour of a cell, `text` what it says.
 
+    `key` explains the levels; it is translated here.
+
     `cells` also has `day` and `messages`, by which the rows are sorted. A day without a cell
     is of the level ``none``.
     """
     if cells.empty:
-        return Html('<p class="dk-empty">There is nothing to show for these days.</p>')
+        return Html(
+            f'<p class="dk-empty">{escape(_("There is nothing to show for these days."))}</p>'
+        )
     order = cells.groupby("name")["messages"].sum().sort_values(ascending=False, kind="stable")
     days = days_of(window)
     label = escape(caption)
@@ -73,10 +87,13 @@ def matrix(
             index=False
         )
     }
-    body = "".join(_row(str(name), days, found, key["none"]) for name in order.index[:ROWS])
-    legend = "".join(f'<li><i class="{level}"></i>{text}</li>' for level, text in key.items())
+    body = "".join(_row(str(name), days, found, _(key["none"])) for name in order.index[:ROWS])
+    legend = "".join(
+        f'<li><i class="{level}"></i>{escape(_(text))}</li>' for level, text in key.items()
+    )
     more = len(order) - ROWS
-    note = f'<p class="dk-note">And {words.count(more)} more.</p>' if more > 0 else ""
+    rest = escape(_("And {n} more.").format(n=words.count(more)))
+    note = f'<p class="dk-note">{rest}</p>' if more > 0 else ""
     return Html(
         f'<div class="dk-scroll" role="region" aria-label="{label}" tabindex="0">'
         f'<table class="dk-days"><caption>{label}</caption><thead><tr>'
@@ -105,7 +122,7 @@ def _row(
     cells = []
     for day in days:
         level, text = found.get((name, day), ("none", no))
-        said = f"{day:%Y-%m-%d}: {escape(text)}"
+        said = escape(_("{day}: {text}").format(day=words.day(day), text=text))
         cells.append(f'<td class="{level}" title="{said}"><span>{said}</span></td>')
     head = f'<th scope="row" title="{escape(name)}"><bdi>{escape(name, 60)}</bdi></th>'
     return f"<tr>{head}{''.join(cells)}</tr>"

@@ -14,10 +14,11 @@ from dmarckit.class_summary import in_window
 from dmarckit.facts_frames import Facts
 from dmarckit.findings.look import BLOCKED
 from dmarckit.findings.record import normal
+from dmarckit.language import later
 from dmarckit.networks import countries
 from dmarckit.window import Window
 
-CHECKS = ("DKIM passes", "DKIM fails")
+CHECKS = (later("DKIM passes"), later("DKIM fails"))
 
 
 def of_domain(frame: pd.DataFrame, domain: str) -> pd.DataFrame:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from dmarckit import words
-from dmarckit.class_charts import LABELS
 from dmarckit.findings.requirements import meaning
-from dmarckit.language import _
+from dmarckit.language import _, ngettext
 from dmarckit.markup import Column, Html, table
 from dmarckit.page_links import PageLinks
+from dmarckit.table_words import class_words, kind_word
 from dmarckit.tables import sender_closer
 
 SHOWN = 60
@@ -23,20 +22,25 @@ def checks(frame: pd.DataFrame) -> Html:
     """SPF × DKIM. Takes `domain_summary.checks`."""
     total = int(frame[["spf_passes", "spf_fails"]].to_numpy().sum())
     if not total:
-        return table(frame.iloc[:0], [], caption="", empty=_("There were no messages on these days."))
+        return table(
+            frame.iloc[:0], [], caption="", empty=_("There were no messages on these days.")
+        )
     columns = [
         Column("check", ""),
-        Column("spf_passes", _("SPF passes"), "count", lambda r: words.percent(r.spf_passes / total)),
+        Column(
+            "spf_passes", _("SPF passes"), "count", lambda r: words.percent(r.spf_passes / total)
+        ),
         Column("spf_fails", _("SPF fails"), "count", lambda r: words.percent(r.spf_fails / total)),
     ]
     caption = _("Messages by DKIM and SPF, each for the author's domain")
+    frame = frame.assign(check=frame["check"].map(_))
     return table(frame, columns, caption=caption, empty="")
 
 
 def senders(frame: pd.DataFrame, domain: str = "", links: PageLinks | None = None) -> Html:
     """Takes `domain_summary.senders`; with `links` each sender of `domain` leads to its page."""
     frame = frame.assign(
-        classes_text=[_classes(found) for found in frame["classes"]],
+        classes_text=[class_words(found) for found in frame["classes"]],
         done=[_done(row) for row in frame.itertuples(index=False)],
     )
     columns = [
@@ -61,7 +65,9 @@ def senders(frame: pd.DataFrame, domain: str = "", links: PageLinks | None = Non
 
 def selectors(frame: pd.DataFrame) -> Html:
     """Takes `domain_summary.selectors`."""
-    frame = frame.assign(counts_text=["yes" if aligned else "no" for aligned in frame["aligned"]])
+    frame = frame.assign(
+        counts_text=[_("yes") if aligned else _("no") for aligned in frame["aligned"]]
+    )
     columns = [
         Column("dkim_domain", _("Domain (d=)")),
         Column("selector", _("Selector (s=)")),
@@ -77,7 +83,7 @@ def selectors(frame: pd.DataFrame) -> Html:
 def forwarders(frame: pd.DataFrame) -> Html:
     """Takes `domain_summary.forwarders`."""
     columns = [
-        Column("sender", _("Forwarder"), under=lambda r: str(r.sender_kind)),
+        Column("sender", _("Forwarder"), under=lambda r: kind_word(r.sender_kind)),
         Column("messages", _("Messages"), "volume"),
         Column("survived", _("Signature survived"), "count"),
         Column("modified", _("Changed on the way"), "count"),
@@ -129,33 +135,26 @@ def _cut(frame: pd.DataFrame, columns: list[Column], caption: str, empty: str) -
     more = len(frame) - SHOWN
     if more <= 0:
         return shown
-    return Html(f'{shown.markup}<p class="dk-note">And {words.plural(more, "more row")}.</p>')
+    return Html(f'{shown.markup}<p class="dk-note">{words.more_rows(more)}</p>')
 
 
 def _kind(kind: str, in_inventory: bool) -> str:
-    return kind if in_inventory else f"{kind}, not known as a sender of yours"
-
-
-def _classes(found: Any) -> str:
-    """The classes with their messages, in words, the largest first."""
-    if not isinstance(found, Mapping):
-        return ""
-    parts = [(LABELS.get(name, name), number) for name, number in found.items()]
-    if len(parts) == 1:
-        return str(parts[0][0])
-    return ", ".join(f"{name} {words.count(number)}" for name, number in parts[:4])
+    if in_inventory:
+        return kind_word(kind)
+    return _("{kind}, not known as a sender of yours").format(kind=kind_word(kind))
 
 
 def _done(row: Any) -> str:
     if not row.blocked:
-        return "delivered all"
+        return _("delivered all")
     if row.blocked >= row.messages:
-        return "blocked all"
-    return f"blocked {words.count(row.blocked)}"
+        return _("blocked all")
+    return _("blocked {n}").format(n=words.count(row.blocked))
 
 
 def _others(row: Any) -> str:
-    return f"and {words.plural(row.senders - 1, 'other')}" if row.senders > 1 else ""
+    more = row.senders - 1
+    return ngettext("and {n} other", "and {n} others", more).format(n=more) if more > 0 else ""
 
 
 def _tags(row: Any) -> str:

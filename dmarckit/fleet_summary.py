@@ -12,10 +12,18 @@ from dmarckit.class_summary import days_of, in_window, whole_days
 from dmarckit.domain_summary import most_first
 from dmarckit.facts_frames import Facts
 from dmarckit.findings.record import quoted_policy
+from dmarckit.language import later
 from dmarckit.summary import OUTCOMES
 from dmarckit.window import Window
 
-STEPS = ("not quoted", "p=none", "p=quarantine; t=y", "p=quarantine", "p=reject; t=y", "p=reject")
+STEPS = (
+    later("not quoted"),
+    "p=none",
+    "p=quarantine; t=y",
+    "p=quarantine",
+    "p=reject; t=y",
+    "p=reject",
+)
 """the ladder of policies; pct below 100 counts as testing"""
 
 _DONE = {"none": "delivered", "pass": "delivered", "quarantine": "quarantined"}

@@ -41,7 +41,8 @@ def _catalog(name: str) -> gettext.NullTranslations:
 
 def _(text: str) -> str:
     """The text in the language in use."""
-    return text if _language == "en" else _catalog(_language).gettext(text)
+    # the catalog has its own data under the empty text
+    return text if _language == "en" or not text else _catalog(_language).gettext(text)
 
 
 def ngettext(one: str, many: str, number: float) -> str:

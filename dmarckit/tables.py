@@ -13,12 +13,12 @@ import pandas as pd
 
 from dmarckit import words
 from dmarckit.answer import Answer
-from dmarckit.class_charts import LABELS
 from dmarckit.errors import one_line
-from dmarckit.language import _
+from dmarckit.language import _, later, ngettext
 from dmarckit.markup import Closer, Column, Html, escape, table
 from dmarckit.page_links import PageLinks
 from dmarckit.periods import period
+from dmarckit.table_words import addresses, class_word, kind_word, what_failed, what_was_done
 from dmarckit.window import Window
 
 Closes = Callable[[Any], Closer]
@@ -34,79 +34,93 @@ def headline(
     """
     points = "".join(f"<li>{escape(point)}</li>" for point in answer.points)
     cards = "".join(
-        _card(name, label, _row(measures, name))
+        _card(name, _(label), _row(measures, name))
         for name, label in _CARDS.items()
         if name in set(measures["measure"]) and not (about and name == "domains")
     )
-    help_text = f"<p>{_NO_DATA}</p>" if answer.level == "none" else ""
+    help_text = f"<p>{_no_data()}</p>" if answer.level == "none" else ""
+    compared = ngettext(
+        "{days} (UTC), compared with the day before.",
+        "{days} (UTC), compared with the {n} days before.",
+        window.days,
+    ).format(days=window, n=words.count(window.days))
     return Html(
         f'<div class="dk-answer {answer.level}">'
         f'<p class="dk-sentence">{escape(answer.sentence)}</p>'
         f"{f'<ul>{points}</ul>' if points else ''}{help_text}</div>"
         f'<dl class="dk-cards">{cards}</dl>'
-        f'<p class="dk-note">{escape(window)} (UTC), compared with the '
-        f"{'day' if window.days == 1 else words.plural(window.days, 'day')} before.</p>",
+        f'<p class="dk-note">{escape(compared)}</p>',
         _("DMARC of {domain}").format(domain=one_line(about, 80)) if about else "",
     )
 
 
 _CARDS = {
-    "pass_share": "pass DMARC",
-    "failing": "failing messages",
-    "messages": "messages",
-    "domains": "domains",
-    "reporters": "reporters",
-    "reports": "reports",
+    "pass_share": later("pass DMARC"),
+    "failing": later("failing messages"),
+    "messages": later("messages"),
+    "domains": later("domains"),
+    "reporters": later("reporters"),
+    "reports": later("reports"),
 }
-_NO_DATA = (
-    "Reports come once a day from each receiver. If mails have arrived, run "
-    "<code>dmarckit ingest</code>; if none have, check that the <code>rua</code> address in the "
-    "DMARC record of each domain leads to the bucket in the settings, or ask for more days."
-)
 _GOOD_IS = {"pass_share": 1, "failing": -1}
+
+
+def _no_data() -> str:
+    text = escape(
+        _(
+            "Reports come once a day from each receiver. If mails have arrived, run {command}; "
+            "if none have, check that the {tag} address in the DMARC record of each domain leads "
+            "to the bucket in the settings, or ask for more days."
+        ),
+        500,
+    )
+    return text.format(command="<code>dmarckit ingest</code>", tag="<code>rua</code>")
 
 
 def domains(frame: pd.DataFrame, links: PageLinks | None = None) -> Html:
     """Takes `fleet_summary.domains`; with `links` each domain leads to its page."""
     columns = [
-        Column("domain", "Domain", closer=_domain_page(links)),
-        Column("messages", "Messages", "count"),
-        Column("pass_share", "Pass DMARC", "share", lambda r: _before(r.pass_share, r.before)),
-        Column("failing", "Failing", "bar"),
-        Column("delivered", "Failing, delivered", "count"),
-        Column("policy", "Policy", "policy"),
-        Column("reporters", "Reporters", "count"),
-        Column("last_end", "Reported until", "minute"),
+        Column("domain", _("Domain"), closer=_domain_page(links)),
+        Column("messages", _("Messages"), "count"),
+        Column("pass_share", _("Pass DMARC"), "share", lambda r: _before(r.pass_share, r.before)),
+        Column("failing", _("Failing"), "bar"),
+        Column("delivered", _("Failing, delivered"), "count"),
+        Column("policy", _("Policy"), "policy"),
+        Column("reporters", _("Reporters"), "count"),
+        Column("last_end", _("Reported until"), "minute"),
     ]
-    caption = "Domains, the one with the most failing messages first"
-    return table(frame, columns, caption=caption, empty="No domain has a report on these days.")
+    caption = _("Domains, the one with the most failing messages first")
+    return table(frame, columns, caption=caption, empty=_("No domain has a report on these days."))
 
 
 def failing_sources(frame: pd.DataFrame, limit: int = 15) -> Html:
     """Takes `summary.failing_sources`; beyond `limit` rows only says how many there are."""
     rest = frame.iloc[limit:]
     frame = frame.head(limit)
-    what = [_what_failed(row) for row in frame.itertuples(index=False)]
-    done = [_what_was_done(row) for row in frame.itertuples(index=False)]
+    what = [what_failed(row) for row in frame.itertuples(index=False)]
+    done = [what_was_done(row) for row in frame.itertuples(index=False)]
     columns = [
-        Column("source", "Source", under=lambda r: _addresses(r.addresses)),
-        Column("messages", "Failing", "bar"),
-        Column("domain", "Sent as"),
-        Column("what", "What failed"),
-        Column("done", "What receivers did"),
-        Column("reporters", "Reporters", "count"),
-        Column("first_day", "First seen", "day"),
-        Column("last_day", "Last seen", "day"),
+        Column("source", _("Source"), under=lambda r: addresses(r.addresses)),
+        Column("messages", _("Failing"), "bar"),
+        Column("domain", _("Sent as")),
+        Column("what", _("What failed")),
+        Column("done", _("What receivers did")),
+        Column("reporters", _("Reporters"), "count"),
+        Column("first_day", _("First seen"), "day"),
+        Column("last_day", _("Last seen"), "day"),
     ]
-    caption = "Sources of failing messages, the largest first"
-    empty = "No message failed DMARC on these days."
+    caption = _("Sources of failing messages, the largest first")
+    empty = _("No message failed DMARC on these days.")
     rows = frame.assign(what=what, done=done)
     shown = table(rows, columns, caption=caption, empty=empty)
     if rest.empty:
         return shown
-    more = words.plural(len(rest), "smaller source")
-    sent = words.plural(rest["messages"].sum(), "failing message")
-    return Html(f'{shown.markup}<p class="dk-note">And {more} with {sent} in all.</p>')
+    text = ngettext(
+        "And {n} smaller source with {messages} in all.",
+        "And {n} smaller sources with {messages} in all.",
+        len(rest),
+    )
+    return _and_more(shown, text, rest)
 
 
 def failing_senders(frame: pd.DataFrame, links: PageLinks | None = None, limit: int = 20) -> Html:
@@ -116,44 +130,55 @@ def failing_senders(frame: pd.DataFrame, links: PageLinks | None = None, limit: 
     """
     rows = frame.head(limit)
     rows = rows.assign(
-        what=rows["class"].map(LABELS),
-        done=[_what_was_done(row) for row in rows.itertuples(index=False)],
+        what=rows["class"].map(class_word),
+        done=[what_was_done(row) for row in rows.itertuples(index=False)],
     )
     columns = [
         Column(
             "sender",
-            "Sender",
-            under=lambda r: str(r.sender_kind),
+            _("Sender"),
+            under=lambda r: kind_word(r.sender_kind),
             closer=sender_closer(links),
         ),
-        Column("messages", "Failing", "bar"),
-        Column("domain", "Sent as"),
-        Column("what", "What it is"),
-        Column("done", "What receivers did"),
-        Column("reporters", "Reporters", "count"),
-        Column("first_day", "First day", "day"),
-        Column("last_day", "Last day", "day"),
+        Column("messages", _("Failing"), "bar"),
+        Column("domain", _("Sent as")),
+        Column("what", _("What it is")),
+        Column("done", _("What receivers did")),
+        Column("reporters", _("Reporters"), "count"),
+        Column("first_day", _("First day"), "day"),
+        Column("last_day", _("Last day"), "day"),
     ]
-    caption = "Senders of failing messages, the largest first"
-    shown = table(rows, columns, caption=caption, empty="No message failed DMARC on these days.")
+    caption = _("Senders of failing messages, the largest first")
+    shown = table(rows, columns, caption=caption, empty=_("No message failed DMARC on these days."))
     rest = frame.iloc[limit:]
     if rest.empty:
         return shown
-    more = words.plural(len(rest), "smaller sender")
-    sent = words.plural(rest["messages"].sum(), "failing message")
-    return Html(f'{shown.markup}<p class="dk-note">And {more} with {sent} in all.</p>')
+    text = ngettext(
+        "And {n} smaller sender with {messages} in all.",
+        "And {n} smaller senders with {messages} in all.",
+        len(rest),
+    )
+    return _and_more(shown, text, rest)
+
+
+def _and_more(shown: Html, text: str, rest: pd.DataFrame) -> Html:
+    sent = rest["messages"].sum()
+    messages = ngettext("{n} failing message", "{n} failing messages", sent)
+    told = text.format(n=words.count(len(rest)), messages=messages.format(n=words.count(sent)))
+    return Html(f'{shown.markup}<p class="dk-note">{escape(told)}</p>')
 
 
 def ladder(frame: pd.DataFrame) -> Html:
     """Takes `fleet_summary.ladder`."""
     columns = [
-        Column("step", "Policy"),
-        Column("domains", "Domains", "volume"),
-        Column("names", "Which"),
+        Column("step", _("Policy")),
+        Column("domains", _("Domains"), "volume"),
+        Column("names", _("Which")),
     ]
+    frame = frame.assign(step=frame["step"].map(_))
     rows = frame if frame["domains"].any() else frame.iloc[:0]
-    empty = "No domain has a report."
-    return table(rows, columns, caption="Domains by policy, from open to strict", empty=empty)
+    empty = _("No domain has a report.")
+    return table(rows, columns, caption=_("Domains by policy, from open to strict"), empty=empty)
 
 
 def reports(frame: pd.DataFrame, links: PageLinks | None = None) -> Html:
@@ -161,34 +186,37 @@ def reports(frame: pd.DataFrame, links: PageLinks | None = None) -> Html:
     columns = [
         Column(
             "reporter",
-            "Reporter",
+            _("Reporter"),
             under=lambda r: str(r.report_id or ""),
             closer=_report_page(links),
         ),
-        Column("domain", "Domain"),
-        Column("period", "Period (UTC)", "period"),
-        Column("messages", "Messages", "count"),
-        Column("failing", "Failing", "count"),
-        Column("pass_share", "Pass DMARC", "share"),
+        Column("domain", _("Domain")),
+        Column("period", _("Period (UTC)"), "period"),
+        Column("messages", _("Messages"), "count"),
+        Column("failing", _("Failing"), "count"),
+        Column("pass_share", _("Pass DMARC"), "share"),
     ]
-    caption = "The newest reports"
+    caption = _("The newest reports")
     periods = [period(begin, end) for begin, end in zip(frame["begin"], frame["end"], strict=True)]
     return table(
-        frame.assign(period=periods), columns, caption=caption, empty="No report covers these days."
+        frame.assign(period=periods),
+        columns,
+        caption=caption,
+        empty=_("No report covers these days."),
     )
 
 
 def refused(frame: pd.DataFrame) -> Html:
     """Takes `summary.refused_mails`."""
     columns = [
-        Column("outcome", "Outcome", "outcome"),
-        Column("from_domain", "Sent by"),
-        Column("reason", "Why", under=lambda r: f"newest: {r.key}"),
-        Column("mails", "Mails", "count"),
-        Column("last", "Last received (UTC)", "minute"),
+        Column("outcome", _("Outcome"), "outcome"),
+        Column("from_domain", _("Sent by")),
+        Column("reason", _("Why"), under=_newest),
+        Column("mails", _("Mails"), "count"),
+        Column("last", _("Last received (UTC)"), "minute"),
     ]
-    caption = "Mails that gave no report"
-    empty = "No mail of these days was refused or unreadable."
+    caption = _("Mails that gave no report")
+    empty = _("No mail of these days was refused or unreadable.")
     return table(frame, columns, caption=caption, empty=empty)
 
 
@@ -196,12 +224,23 @@ def inputs(frame: pd.DataFrame) -> Html:
     """What the page was made from, in a sentence. Takes `summary.inputs`."""
     rows = frame.set_index("input")
     number = rows["number"]
-    parts = [words.plural(number[name], name[:-1]) for name in ("mails", "reports", "records")]
+    n = number["records"]
+    records = ngettext("{n} record", "{n} records", n).format(n=words.count(n))
+    n = number["mails"]
+    mails = ngettext("{n} mail", "{n} mails", n).format(n=words.count(n))
     newest: Any = rows["last"]["mails"]
-    text = f"Made from {parts[0]} with {parts[1]} and {parts[2]}"
+    text = _("Made from {mails} with {reports} and {records}.")
     if not words.is_missing(newest):
-        text += f"; the newest mail came on {words.minute(newest)} UTC"
-    return Html(f'<p class="dk-note">{escape(text)}.</p>')
+        text = _(
+            "Made from {mails} with {reports} and {records}; the newest mail came on {time} UTC."
+        )
+    told = text.format(
+        mails=mails,
+        reports=words.n_reports(number["reports"]),
+        records=records,
+        time=words.minute(newest),
+    )
+    return Html(f'<p class="dk-note">{escape(told)}</p>')
 
 
 def sender_closer(links: PageLinks | None, domain: str = "") -> Closes | None:
@@ -228,11 +267,12 @@ def _card(name: str, label: str, row: pd.Series[Any]) -> str:
         change = words.change(row["value"], row["before"])
     direction = _GOOD_IS.get(name, 0) * (row["value"] - row["before"])
     level = "good" if direction > 0 else "bad" if direction < 0 else "plain"
-    if change == "unchanged":
+    if change == _("unchanged"):
         level = "plain"
+    change = escape(change or _("no earlier data"))
     return (
-        f"<div><dt>{label}</dt><dd>{value}</dd>"
-        f'<dd class="dk-change {level}">{change or "no earlier data"}</dd></div>'
+        f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd>"
+        f'<dd class="dk-change {level}">{change}</dd></div>'
     )
 
 
@@ -240,43 +280,9 @@ def _row(measures: pd.DataFrame, name: str) -> pd.Series[Any]:
     return measures[measures["measure"] == name].iloc[0]
 
 
+def _newest(row: Any) -> str:
+    return _("newest: {key}").format(key=row.key)
+
+
 def _before(now: float, before: float) -> str:
     return words.points(now - before)
-
-
-def _addresses(number: int) -> str:
-    return words.plural(number, "address", "addresses") if number > 1 else ""
-
-
-_FAILED = {
-    "dkim": {
-        "none": "no DKIM signature",
-        "fail": "DKIM signature does not verify",
-        "other_domain": "DKIM passes for another domain only",
-        "aligned": "",
-    },
-    "spf": {
-        "none": "no SPF result",
-        "fail": "SPF fails",
-        "other_domain": "SPF passes for another domain only",
-        "aligned": "",
-    },
-}
-
-
-def _what_failed(row: Any) -> str:
-    text = f"{_FAILED['dkim'][row.dkim]}; {_FAILED['spf'][row.spf]}"
-    return text[0].upper() + text[1:]
-
-
-def _what_was_done(row: Any) -> str:
-    done = {
-        "delivered": row.delivered,
-        "sent to spam": row.quarantined,
-        "rejected": row.rejected,
-        "not said": row.unstated,
-    }
-    some = {name: number for name, number in done.items() if number}
-    if len(some) == 1:
-        return f"all {next(iter(some))}"
-    return ", ".join(f"{words.count(number)} {name}" for name, number in some.items())

@@ -1,0 +1,103 @@
+"""What cells of tables say of senders and their messages, in words of the language in use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dmarckit.class_charts import LABELS
+from dmarckit.language import _, later, ngettext
+from dmarckit.words import count
+
+_KINDS = {
+    "mailbox provider": later("mailbox provider"),
+    "email service": later("email service"),
+    "marketing": later("marketing"),
+    "crm": later("crm"),
+    "ticketing": later("ticketing"),
+    "security gateway": later("security gateway"),
+    "mailing list": later("mailing list"),
+    "forwarder": later("forwarder"),
+    "hosting": later("hosting"),
+    "own": later("own"),
+    "unknown": later("unknown"),
+}
+_FAILED = {
+    ("none", "none"): later("No DKIM signature; no SPF result"),
+    ("none", "fail"): later("No DKIM signature; SPF fails"),
+    ("none", "other_domain"): later("No DKIM signature; SPF passes for another domain only"),
+    ("fail", "none"): later("DKIM signature does not verify; no SPF result"),
+    ("fail", "fail"): later("DKIM signature does not verify; SPF fails"),
+    ("fail", "other_domain"): later(
+        "DKIM signature does not verify; SPF passes for another domain only"
+    ),
+    ("other_domain", "none"): later("DKIM passes for another domain only; no SPF result"),
+    ("other_domain", "fail"): later("DKIM passes for another domain only; SPF fails"),
+    ("other_domain", "other_domain"): later("DKIM and SPF pass for another domain only"),
+}
+"""states of DKIM and of SPF (`summary.STATES`)"""
+_ALL = {
+    "delivered": later("all delivered"),
+    "quarantined": later("all sent to spam"),
+    "rejected": later("all rejected"),
+    "unstated": later("all not said"),
+}
+_SOME = {
+    "delivered": later("{n} delivered"),
+    "quarantined": later("{n} sent to spam"),
+    "rejected": later("{n} rejected"),
+    "unstated": later("{n} not said"),
+}
+
+
+def kind_word(kind: object) -> str:
+    """The kind of a sender; one of the user's own settings as it stands there.
+
+    >>> kind_word("mailing list")
+    'mailing list'
+    """
+    return _(_KINDS[str(kind)]) if str(kind) in _KINDS else str(kind)
+
+
+def class_words(found: Any) -> str:
+    """A dict class → messages, the largest first, in words.
+
+    >>> class_words({"aligned": 5}), class_words({"aligned": 5, "modified": 1})
+    ('DKIM and SPF pass', 'DKIM and SPF pass 5, changed on the way 1')
+    """
+    if not isinstance(found, Mapping):
+        return ""
+    parts = [(class_word(name), number) for name, number in found.items()]
+    if len(parts) == 1:
+        return parts[0][0]
+    return listed(*(f"{name} {count(number)}" for name, number in parts[:4]))
+
+
+def class_word(name: str) -> str:
+    """A class of messages (`classify.CLASSES`) as tables and legends call it."""
+    return _(LABELS[name]) if name in LABELS else name
+
+
+def listed(*parts: str) -> str:
+    """Things in a cell, one after the other."""
+    return _(", ").join(parts)
+
+
+def addresses(number: int) -> str:
+    """How many addresses; nothing where there is only the one that is shown."""
+    if number <= 1:
+        return ""
+    return ngettext("{n} address", "{n} addresses", number).format(n=count(number))
+
+
+def what_failed(row: Any) -> str:
+    """Why messages fail: their commonest state of DKIM and SPF (`row.dkim`, `row.spf`)."""
+    return _(_FAILED[row.dkim, row.spf])
+
+
+def what_was_done(row: Any) -> str:
+    """What receivers did with failing messages (`summary.OUTCOMES`, columns of `row`)."""
+    some = {name: getattr(row, name) for name in _SOME if getattr(row, name)}
+    if len(some) == 1:
+        return _(_ALL[next(iter(some))])
+    return listed(*(_(_SOME[name]).format(n=count(number)) for name, number in some.items()))
