@@ -19,11 +19,13 @@ def coverage(found: Coverage) -> Html:
     rows = "".join(
         f"<dt>{escape(label)}</dt><dd>{text}</dd>" for label, text in _rows(found).items() if text
     )
+    return Html(f'{trust(found).markup}<dl class="dk-about-report">{rows}</dl>')
+
+
+def trust(found: Coverage) -> Html:
+    """Only the sentence."""
     level = _LEVELS.get(found.trust, "warning")
-    return Html(
-        f'<p class="dk-trust {level}">{escape(sentence(found), 400)}</p>'
-        f'<dl class="dk-about-report">{rows}</dl>'
-    )
+    return Html(f'<p class="dk-trust {level}">{escape(sentence(found), 400)}</p>')
 
 
 def sentence(found: Coverage) -> str:

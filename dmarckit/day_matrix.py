@@ -12,6 +12,8 @@ from dmarckit.window import Window
 
 ROWS = 100
 """names of a table; the rest is only counted"""
+THIN = 45
+"""days from which cells are slim, and the months are named"""
 
 _SHARES = {
     "a": later("99 % or more pass"),
@@ -91,22 +93,24 @@ def matrix(
     legend = "".join(
         f'<li><i class="{level}"></i>{escape(_(text))}</li>' for level, text in key.items()
     )
+    thin = " thin" if len(days) > THIN else ""
     more = len(order) - ROWS
     rest = escape(_("And {n} more.").format(n=words.count(more)))
     note = f'<p class="dk-note">{rest}</p>' if more > 0 else ""
     return Html(
         f'<div class="dk-scroll" role="region" aria-label="{label}" tabindex="0">'
-        f'<table class="dk-days"><caption>{label}</caption><thead><tr>'
+        f'<table class="dk-days{thin}"><caption>{label}</caption><thead><tr>'
         f'<th scope="col">{escape(first)}</th>{_heads(days)}</tr></thead>'
         f'<tbody>{body}</tbody></table></div><ul class="dk-key">{legend}</ul>{note}'
     )
 
 
 def _heads(days: pd.DatetimeIndex) -> str:
-    """The day of the month; one a week when there are many."""
-    step = 1 if len(days) <= 14 else 7
+    """The day of the month; one a week when there are many, one in two with its month."""
+    step = 1 if len(days) <= 14 else 7 if len(days) <= THIN else 14
+    form = "%d" if len(days) <= THIN else "%m-%d"
     return "".join(
-        f'<th scope="col"><abbr title="{day:%Y-%m-%d}">{day.day}</abbr></th>'
+        f'<th scope="col"><abbr title="{day:%Y-%m-%d}">{day.strftime(form).lstrip("0")}</abbr></th>'
         if (len(days) - 1 - place) % step == 0
         else '<td class="none"></td>'
         for place, day in enumerate(days)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pandas as pd
 
 from dmarckit.class_summary import days_of
@@ -18,6 +20,15 @@ REPORTERS = 12
 
 _TAGS = ("p", "sp", "np", "pct", "testing", "adkim", "aspf")
 _LEVELS = {"reject": "a", "quarantine": "c", "none": "d"}
+
+
+DAYS = 90
+"""length of the strip: changes of a policy are rare"""
+
+
+def span(window: Window) -> Window:
+    """The days of the strip: `DAYS` up to the end of the window, or the window if it is longer."""
+    return Window(min(window.start, window.end - timedelta(days=DAYS)), window.end)
 
 
 def by_day(facts: Facts, domain: str, window: Window) -> pd.DataFrame:
