@@ -9,6 +9,7 @@ from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_
 
 from dmarckit.facts_frames import Facts
 from dmarckit.lake import Lake
+from dmarckit.language import _
 from dmarckit.markup import Column, Html, table
 from dmarckit.schemas import TABLES
 
@@ -21,17 +22,17 @@ def tables(lake: Lake) -> Html:
     rows = [
         {
             "name": name,
-            "row": about.row,
+            "row": _(about.row),
             "rows": int(lake.sql(f"SELECT count(*) AS n FROM {name}")["n"].iloc[0]),  # noqa: S608
         }
         for name, about in TABLES.items()
     ]
     columns = [
-        Column("name", "Table"),
-        Column("rows", "Rows", "count"),
-        Column("row", "One row is"),
+        Column("name", _("Table")),
+        Column("rows", _("Rows"), "count"),
+        Column("row", _("One row is")),
     ]
-    return table(pd.DataFrame(rows), columns, caption="Tables of the lake", empty="")
+    return table(pd.DataFrame(rows), columns, caption=_("Tables of the lake"), empty="")
 
 
 def show(frame: pd.DataFrame) -> Html:
@@ -43,7 +44,7 @@ def show(frame: pd.DataFrame) -> Html:
     names = {f"c{place}": str(name) for place, name in enumerate(shown.columns)}
     plain = shown.set_axis(list(names), axis=1).apply(_numbers)
     columns = [Column(key, name, _kind(plain[key])) for key, name in names.items()]
-    return table(plain, columns, caption="Result", empty="There are no rows.")
+    return table(plain, columns, caption=_("Result"), empty=_("There are no rows."))
 
 
 def _numbers(values: pd.Series) -> pd.Series:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from dmarckit.language import _
+from dmarckit.words import day, minute
+
 
 def period(begin: datetime, end: datetime) -> str:
     """A period in UTC: whole days as dates, the last one included; else with its times.
@@ -22,8 +25,10 @@ def period(begin: datetime, end: datetime) -> str:
         last += timedelta(seconds=1)
     if _is_midnight(first) and _is_midnight(last) and last > first:
         final = last - timedelta(days=1)
-        return f"{first:%Y-%m-%d}" if final == first else f"{first:%Y-%m-%d} to {final:%Y-%m-%d}"
-    return f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+        if final == first:
+            return day(first)
+        return _("{first} to {last}").format(first=day(first), last=day(final))
+    return _("{first} to {last} UTC").format(first=minute(first), last=minute(last))
 
 
 def _is_midnight(moment: datetime) -> bool:

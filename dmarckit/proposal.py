@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dmarckit import words
 from dmarckit.analysis_command import parse_policy
-from dmarckit.class_charts import LABELS
 from dmarckit.facts_frames import Facts
 from dmarckit.finding_cards import records_to_paste
 from dmarckit.findings.record import dns_record, next_step, quoted_policy
+from dmarckit.language import _, later
 from dmarckit.markup import Column, Html, escape, table
 from dmarckit.models import Policy
+from dmarckit.table_words import class_word
 from dmarckit.whatif import WhatIf
 
 SHOWN = 50
@@ -35,47 +36,60 @@ def proposed(facts: Facts, domain: str, tags: str = "") -> Policy:
 
 def whatif(result: WhatIf, now_in_force: Policy, days: int) -> Html:
     """What a policy would have done, whom it would have hit, and the record to publish."""
-    name = escape(result.domain)
     if not result.messages:
-        return Html(f'<p class="dk-empty">Nobody sent as {name} on these days.</p>')
+        text = _("Nobody sent as {domain} on these days.").format(domain=result.domain)
+        return Html(f'<p class="dk-empty">{escape(text)}</p>')
     stopped = result.quarantined + result.rejected
     tags = dns_record(result.policy).removeprefix("v=DMARC1; ").rpartition("; rua")[0]
-    text = (
-        f"<p><b>{escape(tags)}</b> would have stopped {words.count(stopped)} of "
-        f"{words.plural(result.messages, 'message')} in {words.plural(days, 'day')} "
-        f"({words.count(result.quarantined)} quarantined, {words.count(result.rejected)} "
-        f"rejected): {words.count(result.legitimate)} that may be legitimate, "
-        f"{words.count(result.indirect)} forwarded or changed on the way, "
-        f"{words.count(result.unwanted)} unwanted.</p>"
-    )
+    text = f"<p>{_stopped(result, tags, stopped, days)}</p>"
     if result.legitimate:
-        text += f"<p>{_NOT_YET}</p>"
+        text += f"<p>{escape(_(_NOT_YET))}</p>"
     rows = result.senders.head(SHOWN)
     rows = rows.assign(
-        **{"today": rows["class"].map(LABELS), "nature": rows["nature"].map(_NATURE)}
+        today=rows["class"].map(class_word),
+        nature=[_(_NATURE[nature]) for nature in rows["nature"]],
     )
     columns = [
-        Column("sender", "Sender"),
-        Column("header_from", "From domain"),
-        Column("today", "Today"),
-        Column("action", "Would be"),
-        Column("nature", "It is"),
-        Column("messages", "Messages", "bar"),
+        Column("sender", _("Sender")),
+        Column("header_from", _("From domain")),
+        Column("today", _("Today")),
+        Column("action", _("Would be")),
+        Column("nature", _("It is")),
+        Column("messages", _("Messages"), "bar"),
     ]
-    caption = f"What {tags} would stop, by sender"
-    shown = table(rows, columns, caption=caption, empty="It would have stopped nothing.")
+    caption = _("What {tags} would stop, by sender").format(tags=tags)
+    shown = table(rows, columns, caption=caption, empty=_("It would have stopped nothing."))
     more = len(result.senders) - SHOWN
-    note = f'<p class="dk-note">And {words.plural(more, "more row")}.</p>' if more > 0 else ""
+    note = f'<p class="dk-note">{words.more_rows(more)}</p>' if more > 0 else ""
     back = dns_record(now_in_force) if now_in_force.p else None
     paste = records_to_paste(dns_record(result.policy), back).markup
     return Html(f"{text}{shown.markup}{note}{paste}")
 
 
-_NOT_YET = (
+def _stopped(result: WhatIf, tags: str, stopped: int, days: int) -> str:
+    text = _(
+        "{tags} would have stopped {stopped} of {messages} in {days} ({quarantined} quarantined, "
+        "{rejected} rejected): {legitimate} that may be legitimate, {indirect} forwarded or "
+        "changed on the way, {unwanted} unwanted."
+    )
+    numbers = {
+        name: words.count(getattr(result, name))
+        for name in ("quarantined", "rejected", "legitimate", "indirect", "unwanted")
+    }
+    return escape(text, 1000).format(
+        tags=f"<b>{escape(tags)}</b>",
+        stopped=words.count(stopped),
+        messages=escape(words.n_messages(result.messages)),
+        days=escape(words.n_days(days)),
+        **numbers,
+    )
+
+
+_NOT_YET = later(
     "Some of it may be legitimate: set up these senders first, or know that their mail is lost."
 )
 _NATURE = {
-    "legitimate": "perhaps legitimate",
-    "indirect": "forwarded or changed",
-    "unwanted": "unwanted",
+    "legitimate": later("perhaps legitimate"),
+    "indirect": later("forwarded or changed"),
+    "unwanted": later("unwanted"),
 }

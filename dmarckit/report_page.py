@@ -10,7 +10,7 @@ import pandas as pd
 from dmarckit import words
 from dmarckit.errors import one_line
 from dmarckit.lake import Lake
-from dmarckit.language import _
+from dmarckit.language import _, later, ngettext
 from dmarckit.markup import Column, Html, escape, table
 from dmarckit.periods import period
 
@@ -18,19 +18,19 @@ SHOWN = 500
 """records of a page; the whole report is in the lake and in its export"""
 
 _FACTS = {
-    "reporter": "Reporter",
-    "domain": "Domain",
-    "period": "Period (UTC)",
-    "report_id": "Report id",
-    "messages": "Messages",
-    "failing": "Failing",
-    "contact": "Contact",
-    "generator": "Generator",
-    "policy": "Policy it saw",
-    "warnings": "Repaired while reading",
-    "errors": "Errors it names",
-    "mail_key": "Mail",
-    "report_uid": "Report",
+    "reporter": later("Reporter"),
+    "domain": later("Domain"),
+    "period": later("Period (UTC)"),
+    "report_id": later("Report id"),
+    "messages": later("Messages"),
+    "failing": later("Failing"),
+    "contact": later("Contact"),
+    "generator": later("Generator"),
+    "policy": later("Policy it saw"),
+    "warnings": later("Repaired while reading"),
+    "errors": later("Errors it names"),
+    "mail_key": later("Mail"),
+    "report_uid": later("Report"),
 }
 _TAGS = ("p", "sp", "np", "pct", "testing", "adkim", "aspf", "fo", "discovery_method")
 
@@ -54,7 +54,7 @@ def load(lake: Lake, report_uid: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
 def about(report: pd.DataFrame) -> Html:
     """What the report says of itself. Takes the first frame of `load`."""
     if report.empty:
-        return Html('<p class="dk-empty">There is no such report in the lake.</p>')
+        return Html(f'<p class="dk-empty">{escape(_("There is no such report in the lake."))}</p>')
     row = report.iloc[0]
     title = _("Report of {reporter} about {domain}")
     values: dict[str, Any] = dict(row) | {
@@ -66,7 +66,7 @@ def about(report: pd.DataFrame) -> Html:
         "errors": "; ".join(map(str, _items(row["errors"]))),
     }
     rows = "".join(
-        f"<dt>{label}</dt><dd><bdi>{escape(values[name], 2000)}</bdi></dd>"
+        f"<dt>{escape(_(label))}</dt><dd><bdi>{escape(values[name], 2000)}</bdi></dd>"
         for name, label in _FACTS.items()
         if not words.is_missing(values[name]) and values[name] != ""
     )
@@ -77,43 +77,42 @@ def about(report: pd.DataFrame) -> Html:
 def records(frame: pd.DataFrame) -> Html:
     """One row a record, with raw results as the receiver wrote them; the failing ones first."""
     rows = with_results(frame).sort_values(["failing", "messages"], ascending=False, kind="stable")
-    columns = [Column("source_ip", "Source", under=envelope), *result_columns()]
+    columns = [Column("source_ip", _("Source"), under=envelope), *result_columns()]
     shown = table(
-        rows.head(SHOWN), columns, caption="Records", empty="The report holds no records."
+        rows.head(SHOWN), columns, caption=_("Records"), empty=_("The report holds no records.")
     )
     more = len(rows) - SHOWN
     if more <= 0:
         return shown
-    return Html(f'{shown.markup}<p class="dk-note">And {words.plural(more, "more record")}.</p>')
+    text = ngettext("And {n} more record.", "And {n} more records.", more)
+    return Html(f'{shown.markup}<p class="dk-note">{text.format(n=words.count(more))}</p>')
 
 
 def with_results(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows of `records`, and what `result_columns` show of them; `failing`: it fails DMARC."""
     dkim, spf = (frame[c].fillna(False).astype(bool) for c in ("dkim_aligned", "spf_aligned"))
+    verdict = {True: _("counts: aligned and passes"), False: _("does not count")}
     return frame.assign(
         failing=~(dkim | spf),
         raw_dkim=frame["dkim"].map(_dkim),
         raw_spf=frame["spf"].map(_spf),
         why=frame["reasons"].map(_reasons),
-        dkim_result=dkim.map(_VERDICT),
-        spf_result=spf.map(_VERDICT),
-        result=(dkim | spf).map({True: "passes", False: "fails"}),
+        dkim_result=dkim.map(verdict),
+        spf_result=spf.map(verdict),
+        result=(dkim | spf).map({True: _("passes"), False: _("fails")}),
     )
 
 
 def result_columns() -> list[Column]:
     """What a receiver says about a record: columns of the tables of records."""
     return [
-        Column("messages", "Messages", "count"),
-        Column("header_from", "From"),
+        Column("messages", _("Messages"), "count"),
+        Column("header_from", _("From")),
         Column("result", "DMARC"),
         Column("raw_dkim", "DKIM", under=lambda r: str(r.dkim_result)),
         Column("raw_spf", "SPF", under=lambda r: str(r.spf_result)),
-        Column("disposition", "Receiver did", under=lambda r: str(r.why)),
+        Column("disposition", _("Receiver did"), under=lambda r: str(r.why)),
     ]
-
-
-_VERDICT = {True: "counts: aligned and passes", False: "does not count"}
 
 
 def _items(cell: Any) -> Iterable[Any]:
@@ -132,13 +131,17 @@ def _whole(value: Any) -> Any:
 
 def envelope(row: Any) -> str:
     """Return path and recipient domain of a record, where they are given."""
-    parts = {"return path": row.envelope_from, "to": row.envelope_to}
-    return ", ".join(f"{k} {v}" for k, v in parts.items() if v and not words.is_missing(v))
+    parts = {
+        _("return path {domain}"): row.envelope_from,
+        _("to {domain}"): row.envelope_to,
+    }
+    some = {text: v for text, v in parts.items() if v and not words.is_missing(v)}
+    return ", ".join(text.format(domain=v) for text, v in some.items())
 
 
 def _dkim(results: Any) -> str:
     return "; ".join(
-        f"{r['result'] or 'no result'}: d={r['domain'] or '–'}, s={r['selector'] or '–'}"
+        f"{r['result'] or _('no result')}: d={r['domain'] or '–'}, s={r['selector'] or '–'}"
         + (f" ({r['human_result']})" if r["human_result"] else "")
         for r in _items(results)
     )
@@ -146,7 +149,7 @@ def _dkim(results: Any) -> str:
 
 def _spf(results: Any) -> str:
     return "; ".join(
-        f"{r['result'] or 'no result'}: {r['domain'] or '–'}"
+        f"{r['result'] or _('no result')}: {r['domain'] or '–'}"
         + (f" ({r['scope']})" if r["scope"] else "")
         + (f" ({r['human_result']})" if r["human_result"] else "")
         for r in _items(results)

@@ -8,11 +8,12 @@ import plotly.graph_objects as go
 from dmarckit import words
 from dmarckit.charts import daily_bars, nothing
 from dmarckit.class_summary import days_of
+from dmarckit.language import _, later, ngettext
 from dmarckit.markup import Column, Html, table
 from dmarckit.window import Window
 
 COLOURS = {"successful": "#0068a8", "failed": "#d55e00"}
-LABELS = {"successful": "encrypted", "failed": "failed"}
+LABELS = {"successful": later("encrypted"), "failed": later("failed")}
 
 
 def in_window(tls: pd.DataFrame, window: Window) -> pd.DataFrame:
@@ -63,38 +64,37 @@ def chart(daily: pd.DataFrame) -> go.Figure:
     """Sessions a day. Takes `by_day`."""
     good, bad = int(daily["successful"].sum()), int(daily["failed"].sum())
     if not good + bad:
-        return nothing("Encrypted sessions a day", "No TLS report covers these days.")
-    whole = words.plural(good + bad, "session")
-    title = f"All {whole} were encrypted"
-    if bad:
-        title = f"{words.percent(bad / (good + bad))} of {whole} failed"
-    subtitle = "Sessions a day in which others sent mail to your servers, by result."
+        return nothing(_("Encrypted sessions a day"), _("No TLS report covers these days."))
+    whole = ngettext("{n} session", "{n} sessions", good + bad).format(n=words.count(good + bad))
+    text = _("{share} of {sessions} failed") if bad else _("All {sessions} were encrypted")
+    title = text.format(share=words.percent(bad / (good + bad)), sessions=whole)
+    subtitle = _("Sessions a day in which others sent mail to your servers, by result.")
     return daily_bars(daily, COLOURS, LABELS, title=title, subtitle=subtitle)
 
 
 def policies(frame: pd.DataFrame) -> Html:
     """Takes `by_policy`."""
     columns = [
-        Column("policy_domain", "Domain", under=lambda r: str(r.policy_type)),
-        Column("sessions", "Sessions", "count"),
-        Column("failed", "Failed", "bar"),
-        Column("failed_share", "Share", "share"),
-        Column("reporters", "Reporters", "count"),
-        Column("last_end", "Reported until", "minute"),
+        Column("policy_domain", _("Domain"), under=lambda r: str(r.policy_type)),
+        Column("sessions", _("Sessions"), "count"),
+        Column("failed", _("Failed"), "bar"),
+        Column("failed_share", _("Share"), "share"),
+        Column("reporters", _("Reporters"), "count"),
+        Column("last_end", _("Reported until"), "minute"),
     ]
-    empty = "No TLS report covers these days."
-    return table(frame, columns, caption="Sessions by domain and policy", empty=empty)
+    empty = _("No TLS report covers these days.")
+    return table(frame, columns, caption=_("Sessions by domain and policy"), empty=empty)
 
 
 def failures(frame: pd.DataFrame) -> Html:
     """Takes `by_failure`."""
     columns = [
-        Column("result_type", "Failure"),
-        Column("policy_domain", "Domain"),
-        Column("failed_sessions", "Sessions", "bar"),
-        Column("reporters", "Reporters", "count"),
-        Column("first", "First", "day"),
-        Column("last", "Last", "day"),
+        Column("result_type", _("Failure")),
+        Column("policy_domain", _("Domain")),
+        Column("failed_sessions", _("Sessions"), "bar"),
+        Column("reporters", _("Reporters"), "count"),
+        Column("first", _("First"), "day"),
+        Column("last", _("Last"), "day"),
     ]
-    empty = "No session failed on these days."
-    return table(frame, columns, caption="Failures, the most frequent first", empty=empty)
+    empty = _("No session failed on these days.")
+    return table(frame, columns, caption=_("Failures, the most frequent first"), empty=empty)

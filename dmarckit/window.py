@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from dmarckit.errors import SettingsError
+from dmarckit.language import _
 from dmarckit.words import long_day
 
 
@@ -39,7 +40,8 @@ class Window:
     def __str__(self) -> str:
         if self.days == 1:
             return long_day(self.start)
-        return f"{long_day(self.start)} to {long_day(self.last_day)}"
+        first, last = long_day(self.start), long_day(self.last_day)
+        return _("{first} to {last}").format(first=first, last=last)
 
 
 def last_days(days: int, end: str = "", today: date | None = None) -> Window:
