@@ -22,10 +22,10 @@ from dmarckit.findings.look import (
     total,
 )
 from dmarckit.findings.model import Finding, Severity
-from dmarckit.findings.say import clean, listed, n_messages, on_days, sentences
+from dmarckit.findings.say import clean, listed, on_days, sentences
 from dmarckit.findings.statistics import share, two_proportion_z
 from dmarckit.language import _, later, ngettext
-from dmarckit.words import count, percent
+from dmarckit.words import count, n_messages, percent
 
 _ALL = 0.9  # share that fails from which a key, not single messages, is at fault
 
@@ -149,8 +149,9 @@ def _finding(
     if cause == "reporter":
         severity = "info"
     signature = f"{clean(d)}/{clean(s)}"
-    fault = listed(names) or _("the sender")
     used_by = sorted(change.now["sender"].unique())
+    why = _WHY["part" if cause == "signer" and len(used_by) == 1 else cause]
+    fault = listed(names) or _("the sender")
     query = queries.messages(
         domain.name,
         recent,
@@ -182,9 +183,7 @@ def _finding(
                 days=look.thresholds.baseline_days,
                 share_before=percent(change.before_share),
             ),
-            _(_WHY["part" if cause == "signer" and len(used_by) == 1 else cause]).format(
-                names=fault
-            ),
+            _(why).format(names=fault),
             _blocked_too(blocked),
         ),
         action=_(_ACTIONS[cause]).format(names=fault, d=clean(d), s=clean(s), signature=signature),

@@ -17,9 +17,9 @@ from dmarckit.findings.look import (
 )
 from dmarckit.findings.model import Finding
 from dmarckit.findings.record import dns_record, normal
-from dmarckit.findings.say import clean, n_messages, on_days
+from dmarckit.findings.say import clean, on_days
 from dmarckit.language import _, later, ngettext
-from dmarckit.words import count
+from dmarckit.words import count, n_messages
 
 TAGS: Mapping[str, str] = {
     "p": "p",

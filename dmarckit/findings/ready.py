@@ -23,13 +23,14 @@ from dmarckit.findings.look import (
 )
 from dmarckit.findings.model import Finding
 from dmarckit.findings.record import dns_record, next_step, normal, tags_of
-from dmarckit.findings.say import clean, n_messages, sentences
+from dmarckit.findings.say import clean, sentences
 from dmarckit.findings.statistics import share, wilson_upper
-from dmarckit.language import _
+from dmarckit.language import _, later
 from dmarckit.models import Policy
 from dmarckit.thresholds import Thresholds
-from dmarckit.words import count, percent
+from dmarckit.words import count, n_messages, percent
 
+_CERTAINTY = later("95 %")  # of the interval whose z is `confidence_z`
 _LEGITIMATE_FAILS = ("broken_dkim", "unaligned_sender")
 
 
@@ -127,7 +128,7 @@ def _finding(
             if parked
             else _(
                 "{domain} is ready for {tags}: of {messages} in {days} days {failing} fail that "
-                "may be legitimate ({share}; with 95 % certainty below {upper}, allowed are "
+                "may be legitimate ({share}; with {certainty} certainty below {upper}, allowed are "
                 "{limit})."
             )
         ).format(
@@ -137,6 +138,7 @@ def _finding(
             days=limits.ready_days,
             failing=count(bad),
             share=percent(share(bad, n)),
+            certainty=_(_CERTAINTY),
             upper=percent(upper),
             limit=percent(_limit(step, limits)),
         ),

@@ -17,9 +17,9 @@ from dmarckit.findings.look import (
     total,
 )
 from dmarckit.findings.model import Finding, Severity
-from dmarckit.findings.say import clean, listed, n_messages, on_days, sentences
+from dmarckit.findings.say import clean, listed, on_days, sentences
 from dmarckit.language import _, later
-from dmarckit.words import count
+from dmarckit.words import count, n_messages
 
 
 def gmail_requirement(domain: DomainFacts, look: Look) -> list[Finding]:

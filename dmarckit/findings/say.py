@@ -60,15 +60,6 @@ def sentences(*texts: str) -> str:
     return told
 
 
-def n_messages(n: float) -> str:
-    """How many messages.
-
-    >>> n_messages(1), n_messages(1200)
-    ('1 message', '1,200 messages')
-    """
-    return ngettext("{n} message", "{n} messages", n).format(n=count(n))
-
-
 def n_reporters(n: float) -> str:
     """How many reporters."""
     return ngettext("{n} reporter", "{n} reporters", n).format(n=count(n))

@@ -21,9 +21,10 @@ from dmarckit.findings.look import (
     total,
 )
 from dmarckit.findings.model import Finding, Severity
-from dmarckit.findings.say import clean, listed, n_messages, on_days
+from dmarckit.findings.say import clean, listed, on_days
 from dmarckit.findings.statistics import median
 from dmarckit.language import _, later
+from dmarckit.words import n_messages
 
 _HEIR = 0.25  # of the usual messages: a quiet weekend after the change must be enough
 _WHAT_IT_DOES = {

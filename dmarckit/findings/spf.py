@@ -18,10 +18,10 @@ from dmarckit.findings.look import (
     total,
 )
 from dmarckit.findings.model import Finding, Severity
-from dmarckit.findings.say import clean, n_messages, on_days
+from dmarckit.findings.say import clean, on_days
 from dmarckit.findings.statistics import share
 from dmarckit.language import _, later
-from dmarckit.words import count, percent
+from dmarckit.words import count, n_messages, percent
 
 _ERRORS = ("permerror", "temperror")
 _BELIEVED = 10  # errors below which a record is worth a look, but not an alarm

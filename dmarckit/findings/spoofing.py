@@ -23,11 +23,11 @@ from dmarckit.findings.look import (
 )
 from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.record import dns_record, subdomain_policy, with_tags
-from dmarckit.findings.say import clean, n_messages, on_days
+from dmarckit.findings.say import clean, on_days
 from dmarckit.findings.statistics import mad, median
 from dmarckit.language import _, ngettext
 from dmarckit.models import Policy
-from dmarckit.words import count
+from dmarckit.words import count, n_messages
 
 
 def spoofing(domain: DomainFacts, look: Look) -> list[Finding]:

@@ -21,9 +21,9 @@ from dmarckit.findings.look import (
     total,
 )
 from dmarckit.findings.model import Finding, Severity
-from dmarckit.findings.say import clean, listed, n_messages, on_days
+from dmarckit.findings.say import clean, listed, on_days
 from dmarckit.language import _, ngettext
-from dmarckit.words import count
+from dmarckit.words import count, n_messages
 
 
 def unaligned_sender(domain: DomainFacts, look: Look) -> list[Finding]:
