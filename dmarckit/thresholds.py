@@ -73,6 +73,15 @@ class Thresholds:
     broken_domains: int = 3
     no_mail_hours: float = 48.0
 
+    dns_key_days: int = 7
+    """days since a signature was last seen, from which its lost key is no alarm any more: a
+    server that still signs with it is seen within a week"""
+    dns_differ_hours: float = 24.0
+    """hours beyond the TTL after which reporters should quote what DNS shows: receivers judge a
+    whole day by the record they got at its beginning"""
+    dns_differ_reporters: int = 2
+    """reporters that quote another policy than DNS shows; one alone may keep records too long"""
+
     requirement_messages: int = 10
     """messages of own senders from which a refused requirement is a warning"""
     tls_share: float = 0.01

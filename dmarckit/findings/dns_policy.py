@@ -1,0 +1,125 @@
+"""The policy that reporters quote, against the record that DNS shows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from dmarckit.findings import queries
+from dmarckit.findings.look import Look
+from dmarckit.findings.model import Finding
+from dmarckit.findings.policy import TAGS
+from dmarckit.findings.record import normal
+from dmarckit.findings.say import clean, n_reporters
+from dmarckit.language import _
+
+
+def policy_differs(policies: pd.DataFrame, rows: pd.DataFrame, look: Look) -> list[Finding]:
+    """Tags that reporters quote with another value than DNS shows: `policy_changed` as well.
+
+    `policies` as in `Facts`, `rows` as `dns.snapshot` gives them. A report counts when it
+    begins a TTL and a day after the first check that found the present record: before that,
+    DNS may have shown another one, or a receiver may have had it in its cache. Two reporters
+    must agree. Tags that only receivers of RFC 9989 know (np, t), or only older ones (pct),
+    count where they are quoted. Subject: ``DNS`` and the tag.
+    """
+    found = []
+    for row in rows[rows["record"] == "dmarc"].to_dict("records"):
+        published = _published(row)
+        if published is None or pd.isna(row["since"]):
+            continue
+        hours = look.thresholds.dns_differ_hours
+        after = row["since"] + pd.Timedelta(hours=hours, seconds=published.pop("ttl"))
+        mine = policies[policies["domain"] == row["domain"]]
+        mine = mine[mine["begin"] >= max(after, look.start)].sort_values("begin", kind="stable")
+        last = mine.assign(who=mine["reporter"].str.casefold()).groupby("who").tail(1)
+        found += _differences(row, last, published, look)
+    return found
+
+
+def _published(row: dict[Any, Any]) -> dict[str, Any] | None:
+    """Column of `Facts.policies` → value in DNS, and the TTL; None when there is no record."""
+    if row["state"] not in ("ok", "weak") or len(row["found"]) != 1:
+        return None
+    values = json.loads(str(row["values"]))
+    tags = values.get("tags") or {}
+    pct = str(tags.get("pct", "100"))
+    frame = pd.DataFrame(
+        [
+            {column: str(tags.get(tag, "")).lower() for column, tag in TAGS.items()}
+            | {"pct": int(pct) if pct.isdecimal() else 100}
+        ]
+    )
+    known = {str(name): value for name, value in normal(frame).iloc[0].items()}
+    return known | {"ttl": int(values.get("ttl") or 0)}
+
+
+def _differences(
+    row: dict[Any, Any], last: pd.DataFrame, published: dict[str, Any], look: Look
+) -> list[Finding]:
+    found = []
+    quoted = normal(last)
+    for column, tag in TAGS.items():
+        other = quoted[quoted[column] != published[column]]
+        if column in ("np", "testing"):
+            other = other[last.loc[other.index, column] != ""]
+        if column == "pct":
+            other = other[last.loc[other.index, column].notna()]
+        if other.empty or (tag in ("sp", "np") and _follows(other, published)):
+            continue
+        value = other[column].mode().iloc[0]
+        seen = other[other[column] == value]
+        if len(seen) >= look.thresholds.dns_differ_reporters:
+            found.append(_differs(row, column, published[column], value, seen, look))
+    return found
+
+
+def _follows(other: pd.DataFrame, published: dict[str, Any]) -> bool:
+    """sp and np that equal p on both sides are no difference of their own."""
+    same = (other["sp"] == other["p"]) & (other["np"] == other["p"])
+    return bool(same.all()) and published["sp"] == published["p"] == published["np"]
+
+
+def _differs(
+    row: dict[Any, Any], column: str, shown: object, value: object, seen: pd.DataFrame, look: Look
+) -> Finding:
+    names = sorted(str(name) for name in seen["reporter"].unique())
+    domain, tag = str(row["domain"]), TAGS[column]
+    text = _(
+        "{reporters} quote {tag}={value} for {domain}, but DNS has shown {tag}={shown} since {day}."
+    )
+    action = _(
+        "DNS admin: ask each name server of {domain} for _dmarc.{domain}: one may still have an "
+        "old record, or show another to the outside. This is what was found: {record}"
+    )
+    begin = seen["begin"].min()
+    return Finding(
+        kind="policy_changed",
+        domain=domain,
+        subject=f"DNS {tag}",
+        severity="warning",
+        messages=0,
+        first_day=begin.date(),
+        last_day=seen["begin"].max().date(),
+        reporters=len(names),
+        summary=text.format(
+            reporters=n_reporters(len(names)),
+            tag=tag,
+            value=clean(value),
+            domain=clean(domain),
+            shown=clean(shown),
+            day=row["since"].date(),
+        ),
+        action=action.format(domain=clean(domain), record=clean(row["found"][0], 2000)),
+        evidence={
+            "reporters": [clean(name) for name in names],
+            "old": str(value),
+            "new": str(shown),
+            "record": clean(row["found"][0], 2000),
+            "thresholds": {"reporters": look.thresholds.dns_differ_reporters},
+            "number": len(names),
+            "query": queries.quoting(domain, column, str(value), begin, look.now, names),
+        },
+    )
