@@ -18,18 +18,18 @@ from dmarckit.errors import DmarckitError, LeaseLost
 from dmarckit.fleet import fleet_domains, fleet_window, publish_fleet
 from dmarckit.ingest import ingest
 from dmarckit.ingest_commit import IngestResult, Progress
-from dmarckit.job_compat import refresh_index, tell
 from dmarckit.job_record import Done, bury, failed_run, finished_run
 from dmarckit.lake import Lake
 from dmarckit.language import ngettext
 from dmarckit.lease import heartbeat, new_holder, take
 from dmarckit.logs import new_run
+from dmarckit.pages import store_index
 from dmarckit.publishing import Published, store_notebook
 from dmarckit.runs import Run, is_done, record, runs_of_slot
 from dmarckit.schedules import Schedule
 from dmarckit.settings import Settings
 from dmarckit.storage import open_storage
-from dmarckit.telling import Told, check_slack
+from dmarckit.telling import Told, check_slack, tell
 
 Step = Callable[[str], None]
 Clock = Callable[[], datetime]
@@ -80,7 +80,7 @@ def run_job(
     Raises JobBusy when the job runs already, and what its parts raise. A run that fails is
     recorded and told; what was stored stays, and what was told is not told again.
     """
-    check_slack(settings)
+    check_slack(settings, schedule)
     started = clock()
     holder = new_holder(schedule.name, run or new_run(), slot, started)
     lease = take(open_storage(settings.home), holder)
@@ -96,12 +96,14 @@ def run_job(
             lake = Lake(settings.lake_url)
             if lease.holder.dead:
                 bury(settings, schedule, lake, lease, clock())
-            if slot is not None and is_done(runs_of_slot(lake, schedule.name, slot)):
+            before = [] if slot is None else runs_of_slot(lake, schedule.name, slot)
+            if is_done(before):
                 return None
-            done = Done(holder.run, schedule.name, slot, started, holder.host)
+            first = before[0].run if before else holder.run
+            done = Done(holder.run, schedule.name, slot, started, holder.host, first)
             moment = now or _moment(slot, started)
             try:
-                result = _work(settings, schedule, done, moment, progress, stepped)
+                result = _work(settings, schedule, done, moment, clock, progress, stepped)
                 lease.renew(clock())
             except BaseException as error:
                 failed_run(settings, schedule, lake, done, error, moment, clock, stepped)
@@ -119,12 +121,15 @@ def _work(
     schedule: Schedule,
     done: Done,
     now: datetime,
+    clock: Clock,
     progress: Progress | None,
     step: Step,
 ) -> JobResult:
     step("Reading new mails")
     done.ingested = ingest(settings, progress=progress, run=done.run)
-    return publish_and_tell(settings, schedule, done.ingested, now=now, step=step, done=done)
+    return publish_and_tell(
+        settings, schedule, done.ingested, now=now, clock=clock, step=step, done=done
+    )
 
 
 def publish_and_tell(
@@ -133,14 +138,16 @@ def publish_and_tell(
     ingested: IngestResult,
     *,
     now: datetime,
+    clock: Clock | None = None,
     step: Step = lambda text: None,
     done: Done | None = None,
 ) -> JobResult:
     """What follows an ingest: the pages, alerts about failing reports, the summary.
 
-    `done` notes how far it came.
+    `done` notes how far it came. What is told belongs to the first run of the slot, so that
+    the next run of a slot that failed or died tells nothing that this one has told.
     """
-    done = done or Done(ingested.run, schedule.name, None, now, "")
+    done = done or Done(ingested.run, schedule.name, None, now, "", ingested.run)
     slot_time = done.slot or now
     if schedule.notebook is not None:
         if schedule.fleet:
@@ -149,7 +156,16 @@ def publish_and_tell(
         step(f"Building the page {schedule.notebook}")
         parameters = schedule.parameters_at(slot_time)
         done.published = store_notebook(settings, schedule.notebook, parameters, now)
-    told = tell(settings, schedule, ingested, done.published, run=done.run, now=now, step=step)
+    told = tell(
+        settings,
+        schedule,
+        ingested,
+        done.published,
+        run=done.first,
+        now=now,
+        step=step,
+        clock=clock,
+    )
     done.told = told
     done.warnings += told.warnings
     return JobResult(ingested, done.published, told, tuple(done.warnings))
@@ -184,6 +200,6 @@ def _fleet(settings: Settings, schedule: Schedule, now: datetime) -> list[str]:
 def _index(settings: Settings) -> None:
     """The index with this run; that it fails changes nothing about the run."""
     try:
-        refresh_index(settings)
+        store_index(open_storage(settings.pages_url))
     except DmarckitError as error:
         log.warning("the index of all pages is as it was: %s", error)

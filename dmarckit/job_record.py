@@ -9,7 +9,6 @@ from datetime import datetime
 
 from dmarckit.errors import DmarckitError, LeaseLost, NotebookFailed, one_line
 from dmarckit.ingest_commit import OUTCOMES, IngestResult
-from dmarckit.job_compat import tell_failure
 from dmarckit.lake import Lake
 from dmarckit.language import ngettext
 from dmarckit.lease import Lease
@@ -18,7 +17,7 @@ from dmarckit.redact import redacted, secrets_of
 from dmarckit.runs import Result, Run, bad_since, record
 from dmarckit.schedules import Schedule
 from dmarckit.settings import Settings
-from dmarckit.telling import Told
+from dmarckit.telling import Told, tell_failure
 
 MANY_DEAD = 2  # runs in a row that died without a word, from which on people hear of it
 
@@ -34,6 +33,8 @@ class Done:
     slot: datetime | None
     started: datetime
     host: str
+    first: str
+    """the first run of the slot, to which all that is told about it belongs"""
     ingested: IngestResult | None = None
     published: Published | None = None
     told: Told | None = None
@@ -56,7 +57,7 @@ class Done:
             page=self.published.key if self.published else None,
             mails=sum(counts.values()),
             **counts,
-            findings=self.told.open_findings if self.told else 0,
+            findings=self.told.open_findings if self.told else None,
             told=self.told.sent if self.told else 0,
             waiting=self.told.waiting if self.told else 0,
             warnings=tuple(self.warnings),
@@ -158,6 +159,6 @@ def bury(settings: Settings, schedule: Schedule, lake: Lake, lease: Lease, now: 
             count,
         ).format(n=count)
         last = lease.holder.dead[-1]
-        done = Done(last["run"], schedule.name, last["slot"], since, last["host"])
+        done = Done(last["run"], schedule.name, last["slot"], since, last["host"], last["run"])
         _tell(settings, schedule, lake, done, text, None, now, lambda text: None)
     lease.forget_dead()

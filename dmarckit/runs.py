@@ -42,7 +42,7 @@ class Run:
     untrusted: int = 0
     not_a_report: int = 0
     unreadable: int = 0
-    findings: int = 0
+    findings: int | None = None
     told: int = 0
     waiting: int = 0
     warnings: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ from dmarckit.job import run_job
 from dmarckit.lake import Lake
 from dmarckit.models import AggregateReport
 from dmarckit.pages import Page
-from dmarckit.schedules import Schedule, load_schedule
+from dmarckit.schedules import Schedule
 from dmarckit.settings import Settings, load_settings
 from dmarckit.slack_text import Message
 from dmarckit.storage import open_storage
@@ -197,26 +197,3 @@ def test_history_does_not_alert(tmp_path: Path) -> None:
     lake = Lake(settings.lake_url)
     assert len(untold_reports(lake, NOW)) == 1
     assert untold_reports(lake, NOW + timedelta(days=4)).empty
-
-
-def test_the_shipped_schedule_is_found_and_an_own_one_comes_first() -> None:
-    assert load_schedule("daily").notebook == "overview"
-    Path("schedules").mkdir()
-    Path("schedules/daily.yaml").write_text("name: daily\nnotebook: mine\n")
-    assert load_schedule("daily").notebook == "mine"
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("name: x\nnotebok: y\n", r"x\.yaml: .*keys: name, notebook"),
-        ("name: x\n", r"x\.yaml: notebook: Field required"),
-        ("name: [", r"cannot read schedules/x\.yaml"),
-    ],
-)
-def test_a_wrong_schedule_is_one_line(text: str, said: str) -> None:
-    Path("schedules").mkdir()
-    Path("schedules/x.yaml").write_text(text)
-    with pytest.raises(SettingsError, match=said) as caught:
-        load_schedule("x")
-    assert "\n" not in str(caught.value)

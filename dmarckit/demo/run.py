@@ -19,14 +19,15 @@ import pandas as pd
 
 from dmarckit.demo.sample import demo_mails, demo_settings
 from dmarckit.demo.server import S3Server, available, s3_server
-from dmarckit.errors import StorageError, one_line
+from dmarckit.errors import SettingsError, StorageError, one_line
 from dmarckit.ingest import ingest
 from dmarckit.job import JobResult, publish_and_tell
 from dmarckit.lake import open_lake
+from dmarckit.pages import Page, store_index
 from dmarckit.progress import console, ingest_progress, print_outcomes
 from dmarckit.schedules import load_schedule
 from dmarckit.settings import CONFIG_VARIABLE, PREFIX, Settings, load_settings
-from dmarckit.slack_text import show
+from dmarckit.slack_show import show
 from dmarckit.storage import POOL, FolderStorage, Storage, open_storage
 from dmarckit.words import plural
 
@@ -69,14 +70,18 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
         if mails is not None:
             schedule = schedule.model_copy(update={"parameters": _window_of_data(now)})
         result = publish_and_tell(settings, schedule, ingested, now=now, step=step)
-        written = _write(out, settings, result)
+        published = result.published
+        if published is None:
+            raise SettingsError("the demo shows the page of schedule daily: yours has no notebook")
+        store_index(open_storage(settings.pages_url))
+        written = _write(out, settings, published.page, result)
         step("Done")
         _print_messages(result, links=keep)
         for path in written:
             screen.print(f"  {path}", soft_wrap=True)
         screen.print(NEXT)
         if keep:
-            _wait(server, home, result)
+            _wait(server, home, published.link)
     return 0
 
 
@@ -148,11 +153,10 @@ def _window_of_data(now: datetime) -> dict[str, Any]:
     return {"days": min((last - first).days + 1, LONGEST_WINDOW), "end": f"{last:%Y-%m-%d}"}
 
 
-def _write(out: Path, settings: Settings, result: JobResult) -> list[Path]:
+def _write(out: Path, settings: Settings, page: Page, result: JobResult) -> list[Path]:
     """The page, the messages and the newest alert's files in the user's folder."""
     storage = FolderStorage(out)
-    page, kind = result.published.page, "text/html; charset=utf-8"
-    storage.put("overview.html", page.html, content_type=kind)
+    storage.put("overview.html", page.html, content_type="text/html; charset=utf-8")
     for i, message in enumerate(result.told.messages, start=1):
         name = "slack-summary.json" if i == len(result.told.messages) else f"slack-alert-{i}.json"
         storage.put(name, message.as_json().encode(), content_type="application/json")
@@ -177,17 +181,17 @@ def _print_messages(result: JobResult, *, links: bool) -> None:
     screen.print("Written:")
 
 
-def _wait(server: S3Server | None, home: str, result: JobResult) -> None:
+def _wait(server: S3Server | None, home: str, link: str) -> None:
     """Leave everything up until Ctrl-C."""
     screen = console()
-    screen.print(f"\nThe page is open at\n  {result.published.link}\n", soft_wrap=True)
+    screen.print(f"\nThe page is open at\n  {link}\n", soft_wrap=True)
     screen.print("To look around from another terminal:")
     names = server.environment() if server else {}
     for name, value in (*names.items(), (f"{PREFIX}HOME", home), (f"{PREFIX}TRUST", "any")):
         screen.print(f"  export {name}={value}", soft_wrap=True)
     screen.print("  dmarckit lab\nCtrl-C ends it.")
     if screen.is_terminal:
-        webbrowser.open(result.published.link)
+        webbrowser.open(link)
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             time.sleep(3600)
