@@ -9,8 +9,10 @@ import pandas as pd
 
 from dmarckit import words
 from dmarckit.errors import one_line
+from dmarckit.evidence_words import FIRST, evidence_word
 from dmarckit.finding_words import URGENT, is_open, title
 from dmarckit.findings_ledger import Judged
+from dmarckit.language import _, later, ngettext
 from dmarckit.markup import Column, Html, escape, table
 
 CARDS = 24
@@ -20,43 +22,53 @@ _LONG = 1500
 """characters of a summary, an action, a record: nothing of it may be cut off"""
 
 _SEVERITY = {"critical": "bad", "warning": "warning", "info": "plain", "good": "good"}
-_NAMES = {"critical": "critical", "warning": "warning", "info": "to know", "good": "a step forward"}
-_EVIDENCE = {
-    "number": "The number",
-    "reporters": "Reporters",
-    "messages_a_day": "By day",
-    "addresses": "Addresses",
-    "dispositions": "What receivers did",
-    "thresholds": "Thresholds",
-    "query": "The query that gives the number",
+_NAMES = {
+    "critical": later("critical"),
+    "warning": later("warning"),
+    "info": later("to know"),
+    "good": later("a step forward"),
 }
-"""what of the evidence is shown by its own name, in this order; the rest follows"""
+_STATUS = {
+    "NEW": later("NEW"),
+    "WORSE": later("WORSE"),
+    "SAME": later("SAME"),
+    "RESOLVED": later("RESOLVED"),
+}
 
 
 def findings(items: Sequence[Judged]) -> Html:
     """All findings of a page: open ones as cards, muted and resolved ones folded below."""
     shown = [item for item in items if is_open(item)]
-    parts = [_cards(shown[:CARDS])] if shown else [_NOTHING]
+    parts = [_cards(shown[:CARDS])] if shown else [_nothing()]
     if shown[CARDS:]:
-        more = words.plural(len(shown) - CARDS, "more finding")
-        parts.append(_folded(f"{more}, less urgent", shown[CARDS:], lambda item: item.status))
+        more = len(shown) - CARDS
+        text = ngettext("{n} more finding, less urgent", "{n} more findings, less urgent", more)
+        parts.append(_folded(text.format(n=words.count(more)), shown[CARDS:], _status))
     muted = [item for item in items if item.finding.muted and item.status != "RESOLVED"]
     if muted:
-        parts.append(_folded(f"{len(muted)} muted", muted, _why_muted))
+        text = ngettext("{n} muted", "{n} muted", len(muted)).format(n=len(muted))
+        parts.append(_folded(text, muted, _why_muted))
     resolved = [item for item in items if item.status == "RESOLVED"]
     if resolved:
-        text = f"{len(resolved)} resolved since the last run"
-        parts.append(_folded(text, resolved, lambda item: item.status))
+        text = ngettext(
+            "{n} resolved since the last run", "{n} resolved since the last run", len(resolved)
+        ).format(n=len(resolved))
+        parts.append(_folded(text, resolved, _status))
     return Html("".join(parts))
 
 
-_NOTHING = '<p class="dk-empty">Nothing was found that is open.</p>'
+def _nothing() -> str:
+    return f'<p class="dk-empty">{escape(_("Nothing was found that is open."))}</p>'
+
+
+def _status(item: Judged) -> str:
+    return _(_STATUS[item.status])
 
 
 def records_to_paste(record: str, back: str | None = None) -> Html:
     """A DNS record to copy, and the one to go back to."""
     return Html(
-        _record("Record to publish", record) + (_record("To go back", back) if back else "")
+        _record(_("Record to publish"), record) + (_record(_("To go back"), back) if back else "")
     )
 
 
@@ -66,15 +78,16 @@ def _cards(items: Sequence[Judged]) -> str:
 
 def _card(item: Judged) -> str:
     finding = item.finding
-    pills = _pill(_NAMES[finding.severity], _SEVERITY[finding.severity])
-    pills += _pill(item.status, "strong" if item.status in ("NEW", "WORSE") else "plain")
-    where = f'<span class="dk-where"><bdi>{escape(finding.domain or "all domains")}</bdi></span>'
-    label = "To do" if finding.severity in URGENT else "Next"
+    pills = _pill(_(_NAMES[finding.severity]), _SEVERITY[finding.severity])
+    pills += _pill(_status(item), "strong" if item.status in ("NEW", "WORSE") else "plain")
+    domain = escape(finding.domain or _("all domains"))
+    where = f'<span class="dk-where"><bdi>{domain}</bdi></span>'
+    label = _("To do:") if finding.severity in URGENT else _("Next:")
     return (
         f'<li class="dk-finding {_SEVERITY[finding.severity]}">'
         f'<p class="dk-tags">{pills}{where}</p>'
         f"<h3>{escape(title(finding))}</h3><p>{escape(finding.summary, _LONG)}</p>"
-        f'<p class="dk-action"><b>{label}:</b> {escape(finding.action, _LONG)}</p>'
+        f'<p class="dk-action"><b>{escape(label)}</b> {escape(finding.action, _LONG)}</p>'
         f"{_records(finding.evidence)}{_evidence(finding.evidence)}</li>"
     )
 
@@ -99,15 +112,15 @@ def _record(label: str, record: str) -> str:
 
 
 def _evidence(evidence: Mapping[str, Any]) -> str:
-    names = [name for name in _EVIDENCE if name in evidence]
-    names += [n for n in sorted(evidence) if n not in _EVIDENCE and not n.startswith("record")]
+    names = [name for name in FIRST if name in evidence]
+    names += [n for n in sorted(evidence) if n not in FIRST and not n.startswith("record")]
     rows = "".join(
-        f"<dt>{escape(_EVIDENCE.get(name, name.replace('_', ' ').capitalize()))}</dt>"
-        f"<dd>{_value(name, evidence[name])}</dd>"
+        f"<dt>{escape(evidence_word(name))}</dt><dd>{_value(name, evidence[name])}</dd>"
         for name in names
         if evidence[name] not in (None, "", [], {})
     )
-    return f"<details><summary>Evidence</summary><dl>{rows}</dl></details>" if rows else ""
+    summary = escape(_("Evidence"))
+    return f"<details><summary>{summary}</summary><dl>{rows}</dl></details>" if rows else ""
 
 
 def _value(name: str, value: Any) -> str:
@@ -133,21 +146,21 @@ def _folded(text: str, items: Sequence[Judged], last: Any) -> str:
     frame = pd.DataFrame(
         {
             "title": [title(item.finding) for item in items],
-            "domain": [item.finding.domain or "all domains" for item in items],
-            "severity": [_NAMES[item.finding.severity] for item in items],
+            "domain": [item.finding.domain or _("all domains") for item in items],
+            "severity": [_(_NAMES[item.finding.severity]) for item in items],
             "summary": [item.finding.summary for item in items],
             "why": [last(item) for item in items],
         }
     )
     columns = [
-        Column("title", "Finding", under=lambda row: str(row.summary)),
-        Column("domain", "Domain"),
-        Column("severity", "Severity"),
-        Column("why", "Status"),
+        Column("title", _("Finding"), under=lambda row: str(row.summary)),
+        Column("domain", _("Domain")),
+        Column("severity", _("Severity")),
+        Column("why", _("Status")),
     ]
     shown = table(frame, columns, caption=text, empty="").markup
     return f'<details class="dk-fold"><summary>{escape(text)}</summary>{shown}</details>'
 
 
 def _why_muted(item: Judged) -> str:
-    return f"muted: {one_line(item.finding.mute_reason, 200)}"
+    return _("muted: {reason}").format(reason=one_line(item.finding.mute_reason, 200))

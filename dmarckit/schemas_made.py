@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from dmarckit.language import later
 from dmarckit.schema_types import TEXT, TEXTS, TIME, WHOLE, Table, schema
 
 ALERTS = Table(
     "alerts",
-    "message to Slack about one thing, so that nothing is told twice",
+    later("message to Slack about one thing, so that nothing is told twice"),
     ("subject",),
     ("subject",),
     schema(
@@ -22,7 +23,7 @@ ALERTS = Table(
 
 RUNS = Table(
     "runs",
-    "run of a job that has ended, well or not",
+    later("run of a job that has ended, well or not"),
     ("run",),
     ("run",),
     schema(
@@ -52,15 +53,22 @@ RUNS = Table(
 
 OUTBOX = Table(
     "outbox",
-    "message that Slack could not take when it was due; delivered once `alerts` has its subject",
+    later(
+        "message for Slack, written down before it goes out; "
+        "delivered once `alerts` has its subject"
+    ),
     ("subject",),
     ("subject",),
     schema(
         ("subject", TEXT, "what it is about, as in `alerts`"),
         ("made", TIME, "when it was due; messages go out in this order"),
         ("position", WHOLE, "order of those made at the same time, from 0"),
-        ("channel", TEXT, "Slack channel it is for"),
-        ("message", TEXT, "the message, as JSON"),
+        ("channel", TEXT, "Slack channel it is for; null: it is shown and saved"),
+        (
+            "message",
+            TEXT,
+            "it, as JSON, without links to our files; null: a digest of the run tells it",
+        ),
         ("run", TEXT, "id of the run that made it"),
         ("month", TEXT, "month of `made`, YYYY-MM"),
     ),
@@ -68,7 +76,7 @@ OUTBOX = Table(
 
 PTR = Table(
     "ptr",
-    "answer of DNS about an address: its confirmed host name, or that it has none",
+    later("answer of DNS about an address: its confirmed host name, or that it has none"),
     ("address", "run"),
     ("address", "run"),
     schema(
@@ -82,7 +90,7 @@ PTR = Table(
 
 FINDINGS = Table(
     "findings",
-    "finding and run, with what became of it since the run before",
+    later("finding and run, with what became of it since the run before"),
     ("run", "fingerprint"),
     ("run",),
     schema(
@@ -111,7 +119,9 @@ FINDINGS = Table(
 
 POSTMASTER = Table(
     "postmaster",
-    "metric of Google Postmaster Tools for a domain and day, as it was when it was asked for",
+    later(
+        "metric of Google Postmaster Tools for a domain and day, as it was when it was asked for"
+    ),
     ("domain", "day", "metric", "detail", "pulled"),
     ("domain", "metric", "run"),
     schema(
@@ -130,7 +140,7 @@ POSTMASTER = Table(
 
 DNS = Table(
     "dns",
-    "DNS record a domain should have, as it was found on a day",
+    later("DNS record a domain should have, as it was found on a day"),
     ("domain", "day", "record", "name"),
     ("domain", "day"),
     schema(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dmarckit.language import later
 from dmarckit.schema_types import (
     DKIM,
     REASONS,
@@ -18,7 +19,7 @@ from dmarckit.schema_types import (
 
 MAILS = Table(
     "mails",
-    "object that was received, with what became of it",
+    later("object that was received, with what became of it"),
     ("key", "etag"),
     ("key", "etag"),
     schema(
@@ -40,7 +41,7 @@ MAILS = Table(
 
 REPORTS = Table(
     "reports",
-    "aggregate report",
+    later("aggregate report"),
     ("report_uid",),
     ("report_uid",),
     schema(
@@ -75,7 +76,7 @@ REPORTS = Table(
 
 RECORDS = Table(
     "records",
-    "record of an aggregate report: messages of one address with the same results",
+    later("record of an aggregate report: messages of one address with the same results"),
     ("report_uid", "position"),
     ("report_uid",),
     schema(
@@ -102,7 +103,7 @@ RECORDS = Table(
 
 TLS = Table(
     "tls",
-    "policy of an SMTP TLS report, with its failures",
+    later("policy of an SMTP TLS report, with its failures"),
     ("report_uid", "position"),
     ("report_uid",),
     schema(
@@ -128,7 +129,7 @@ TLS = Table(
 
 FAILURES = Table(
     "failures",
-    "failure (ruf) report, redacted; only with the setting `failures`",
+    later("failure (ruf) report, redacted; only with the setting `failures`"),
     ("report_uid",),
     ("report_uid",),
     schema(
