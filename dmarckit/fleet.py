@@ -22,10 +22,9 @@ from dmarckit.pages import (
     check_parameters,
     find_notebook,
     known_parameters,
-    store_index,
     unusual,
 )
-from dmarckit.publishing import link_to, store_notebook
+from dmarckit.publishing import link_to, refresh_index, store_notebook
 from dmarckit.settings import Settings
 from dmarckit.storage import POOL, Storage, open_storage
 from dmarckit.window import Window, last_days
@@ -120,7 +119,7 @@ def publish_fleet(
         done[page.domain] = page
         progress(page)
     if any(page.outcome == "built" for page in done.values()):
-        store_index(storage)
+        refresh_index(settings)
     return [done[domain] for domain in dict.fromkeys(domains)]
 
 

@@ -1,20 +1,25 @@
-"""The list of all pages, made from a listing of their storage and nothing else."""
+"""The list of all pages: what jobs made and how their runs ended, then domains, then the rest."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import jinja2
+import pandas as pd
 
+from dmarckit.index_runs import jobs
+from dmarckit.language import _, language, ngettext
 from dmarckit.models import StoredObject
 from dmarckit.render import TEMPLATES, script_hash, versions
 
 INDEX = "index.html"
 NEWEST = 14
-"""pages of a notebook that are in sight; older ones are behind a toggle"""
+"""pages of a notebook, or runs of a job, that are in sight; older ones are behind a toggle"""
+DOMAIN = "domain"
+"""the notebook whose pages come first after the jobs"""
 _KEY = re.compile(
     r"(?P<notebook>[\w-]+)/((?P<domain>[\w.-]+)/)?(?P<day>\d{4}-\d\d-\d\d)"
     r"(\.(?P<words>[\w.-]*)\.[0-9a-f]{8})?\.html",
@@ -43,35 +48,47 @@ class Group:
     """the newest pages first; of the same day by name"""
 
 
-def index_page(objects: Iterable[StoredObject]) -> bytes:
-    """The index, UTF-8: pages by notebook, domain and day. Other objects are left out."""
+def index_page(objects: Iterable[StoredObject], runs: pd.DataFrame | None = None) -> bytes:
+    """The index, UTF-8. Objects that are no pages are left out.
+
+    `runs` are rows of the table `runs`: pages that they made stand below the name of their
+    schedule, with how the run ended; runs that failed are there too. Other pages follow by
+    notebook, domain and day.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES / "dmarckit"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals.update(_=_, ngettext=ngettext)
     script = (TEMPLATES / "dmarckit/pages.js").read_text("utf-8")
+    keys = [stored.key for stored in objects]
+    known = jobs(runs, set(keys)) if runs is not None else []
+    shown = {run.address for job in known for run in job.runs}
     page = environment.get_template("pages.html.j2").render(
-        groups=_groups(objects),
+        jobs=known,
+        groups=_groups(keys, shown),
         newest=NEWEST,
         script=script,
         script_hash=script_hash(script),
         versions=versions(),
+        language=language(),
     )
     return page.encode("utf-8")
 
 
-def _groups(objects: Iterable[StoredObject]) -> list[Group]:
+def _groups(keys: Iterable[str], shown: Collection[str | None]) -> list[Group]:
     found: dict[str, dict[str, list[Entry]]] = {}
-    for stored in objects:
-        if match := _KEY.fullmatch(stored.key):
-            words = (match["words"] or "").split(".")
-            parameters = ", ".join(word.replace("-", " ", 1) for word in words)
-            entry = Entry(quote(stored.key), match["day"], parameters)
+    for match in filter(None, map(_KEY.fullmatch, keys)):
+        words = (match["words"] or "").split(".")
+        parameters = ", ".join(word.replace("-", " ", 1) for word in words)
+        entry = Entry(quote(match[0]), match["day"], parameters)
+        if entry.address not in shown:
             domains = found.setdefault(match["notebook"], {})
             domains.setdefault(match["domain"] or "", []).append(entry)
-    return [_group(name, domains) for name, domains in sorted(found.items())]
+    order = sorted(found.items(), key=lambda item: (item[0] != DOMAIN, item[0]))
+    return [_group(name, domains) for name, domains in order]
 
 
 def _group(name: str, entries: dict[str, list[Entry]]) -> Group:

@@ -20,7 +20,9 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from dmarckit.errors import NotebookFailed, PageError, one_line
+from dmarckit.index_runs import read_runs
 from dmarckit.kernel import own_kernel
+from dmarckit.lake import Lake
 from dmarckit.page_index import INDEX, index_page
 from dmarckit.page_keys import page_key
 from dmarckit.redact import redacted, secrets_in
@@ -122,9 +124,13 @@ def publish(page: Page, storage: Storage) -> str:
     return page.key
 
 
-def store_index(storage: Storage) -> None:
-    """The index of all pages, as they are in the storage now."""
-    store_page(storage, INDEX, index_page(storage.list()))
+def store_index(storage: Storage, lake: Lake | None = None) -> None:
+    """The index of all pages, as they are in the storage now, with the runs of a `lake`.
+
+    Raises StorageError, and LakeError when the runs cannot be read.
+    """
+    runs = read_runs(lake) if lake is not None else None
+    store_page(storage, INDEX, index_page(storage.list(), runs))
 
 
 def store_page(storage: Storage, key: str, page: bytes) -> None:

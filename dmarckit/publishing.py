@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dmarckit.errors import NotebookFailed, StorageError
+from dmarckit.lake import Lake
 from dmarckit.page_keys import page_key
 from dmarckit.pages import Page, build_page, find_notebook, store_index, store_page
 from dmarckit.redact import redacted, secrets_of
@@ -39,8 +40,21 @@ def publish_notebook(
     Raises what `store_notebook` raises; the page of an earlier run stays as it was.
     """
     published = store_notebook(settings, notebook, parameters, now)
-    store_index(open_storage(settings.pages_url))
+    refresh_index(settings)
     return published
+
+
+def refresh_index(settings: Settings) -> None:
+    """The index of all pages and runs, as they are now.
+
+    The folder of the pages is made if there is none yet: a job that makes no page has runs
+    all the same. Raises StorageError or LakeError.
+    """
+    storage = open_storage(settings.pages_url)
+    if not storage.remote:
+        with contextlib.suppress(OSError):  # listing says what is wrong with it
+            Path(settings.pages_url.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
+    store_index(storage, Lake(settings.lake_url))
 
 
 def store_notebook(

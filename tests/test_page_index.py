@@ -6,7 +6,9 @@ import gzip
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -49,6 +51,73 @@ def test_domains_are_named_with_their_newest_page_and_the_older_ones_behind() ->
         ("overview/2026-11-24.html", "2026-11-24"),
     ]
     assert "2026-11-24</time>, days 7</span>" in page
+
+
+def run(**row: Any) -> dict[str, Any]:
+    """A row of the table `runs`; what is not said is that of a quiet run at 6."""
+    numbers = ["stored", "duplicate", "untrusted", "not_a_report", "unreadable", "told", "waiting"]
+    usual = dict.fromkeys(numbers, 0) | {"mails": 0, "findings": None, "result": "ok"}
+    usual |= dict.fromkeys(["page", "error", "notebook"], None)
+    usual |= {"job": "daily", "started": NOW + timedelta(hours=6)}
+    made = usual | row
+    return {"run": f"{made['job']}-{made['started']:%d%H%M}"} | made
+
+
+def test_runs_stand_below_their_schedule_before_the_domains_and_the_rest() -> None:
+    objects = stored(
+        "overview/2026-11-24.html",
+        "overview/2026-11-23.html",
+        "domain/a.example/2026-11-24.html",
+        "tls/2026-11-24.html",
+    )
+    yesterday = NOW - timedelta(hours=18)
+    runs = pd.DataFrame(
+        [
+            run(page="overview/2026-11-24.html", mails=12, stored=10, unreadable=2, findings=3),
+            run(page="overview/2026-11-22.html", started=yesterday),
+            run(job="hourly", result="problems", told=1),
+        ]
+    )
+    page = index_page(objects, runs).decode()
+    headings = re.findall("<h2[^>]*>(.*?)</h2>", page)
+    assert headings == ["daily", "hourly", "Domain", "Overview", "Tls"]
+    assert "12 mails, 10 stored, 2 unreadable, 3 open findings" in page
+    assert [address for address, _ in links(page)] == [
+        "overview/2026-11-24.html",
+        "domain/a.example/2026-11-24.html",
+        "overview/2026-11-23.html",
+        "tls/2026-11-24.html",
+    ]
+    assert ">2026-11-23 06:00</time>" in page  # its page is gone
+
+
+def test_a_failed_run_says_why_and_where_its_notebook_is() -> None:
+    runs = pd.DataFrame(
+        [
+            run(
+                result="failed",
+                error="notebook overview failed: <b>KeyError</b>",
+                notebook="s3://bucket/pages/failed/overview/2026-11-24.ipynb",
+            ),
+            run(job="watch", result="interrupted", error="found dead"),
+        ]
+    )
+    page = index_page([], runs).decode()
+    assert "notebook overview failed: &lt;b&gt;KeyError&lt;/b&gt;" in page
+    assert "<code>s3://bucket/pages/failed/overview/2026-11-24.ipynb</code>" in page
+    assert "found dead" in page
+    assert "There are no pages yet" not in page
+
+
+def test_runs_that_ended_alike_are_one_entry_a_day() -> None:
+    """Alerts run every five minutes; the one that failed must not drown."""
+    times = [NOW + timedelta(minutes=5 * n) for n in range(288)]
+    rows = [run(job="alerts", started=time) for time in times]
+    rows[7] |= {"result": "failed", "error": "S3 is down"}
+    page = index_page([], pd.DataFrame(rows)).decode()
+    assert page.count("<li>") == 2
+    assert "and 286 earlier runs like it" in page
+    assert "S3 is down" in page
 
 
 def test_older_pages_of_a_notebook_are_folded() -> None:
