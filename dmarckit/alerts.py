@@ -1,29 +1,29 @@
-"""Which failing reports Slack has not heard of yet, and the alert about each.
+"""Which failing reports Slack has not heard of yet, and what it hears about them.
 
-What was told stands in the table `alerts`. It is written right after the message went
-out, so that a crash in between may repeat at most one message.
+A report is untold while neither `alerts` nor the outbox has its subject. One message each,
+or one digest for all of a run when they are many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
 from dmarckit.alert_chart import alert_chart
 from dmarckit.exports import export_key, report_csv
+from dmarckit.forwarded import only_forwarded
 from dmarckit.from_lake import report_from_lake
 from dmarckit.lake import Lake
-from dmarckit.models import AggregateReport
+from dmarckit.outbox import Due
 from dmarckit.report_json import json_text, report_json
-from dmarckit.rows import month_of
-from dmarckit.schemas import ALERTS
+from dmarckit.routing import Routes
+from dmarckit.rows import identity
 from dmarckit.settings import Settings
-from dmarckit.slack_messages import report_alert
-from dmarckit.slack_text import Message
+from dmarckit.slack_blocks import Message, Stored
+from dmarckit.slack_report import DigestRow, digest_message, report_alert
 from dmarckit.storage import Storage, open_storage
 
 FRESH = timedelta(days=3)  # mails that came in before are history, and no alert is due
@@ -33,86 +33,110 @@ _UNTOLD = """
     SELECT r.* FROM reports r JOIN mails m ON m.key = r.mail_key
     WHERE r.failing > 0 AND m.outcome = 'stored' AND m.received >= $since
       AND 'report:' || r.report_uid NOT IN (SELECT subject FROM alerts)
+      AND 'report:' || r.report_uid NOT IN (SELECT subject FROM outbox)
     ORDER BY m.received DESC, r.begin DESC, r.report_uid
 """
+_LAST_GOOD = "SELECT max(started) AS started FROM runs WHERE result IN ('ok', 'problems')"
 
 
 def untold_reports(lake: Lake, now: datetime) -> pd.DataFrame:
-    """Rows of `reports`: fresh ones with failing messages that no alert was about."""
-    return lake.sql(_UNTOLD, since=now - FRESH)
+    """Rows of `reports`: fresh ones with failing messages that no message was about.
 
-
-def send_alerts(
-    settings: Settings,
-    lake: Lake,
-    now: datetime,
-    run: str,
-    at_most: int,
-    deliver: Callable[[Message], str | None],
-) -> tuple[int, int]:
-    """One message for each of the newest `at_most` untold reports; the rest are only noted.
-
-    `deliver` sends a message and says to which channel. Returns how many alerts went out,
-    and how many further failing reports were noted without one.
+    Fresh is what came in the last three days, or since three days before the last run that
+    went well: what comes in while nothing runs is told afterwards.
     """
-    untold = untold_reports(lake, now)
-    storage = open_storage(settings.exports_url, settings.presign_keys())
+    last = lake.sql(_LAST_GOOD)["started"].iloc[0]
+    since = now if pd.isna(last) else min(now, last.to_pydatetime())
+    return lake.sql(_UNTOLD, since=since - FRESH)
+
+
+def alerts_about(
+    settings: Settings, lake: Lake, untold: pd.DataFrame, routes: Routes, run: str, at_most: int
+) -> tuple[list[Due], list[str]]:
+    """The messages about these rows of `reports`, the newest report first.
+
+    Up to `at_most` reports of a channel get one each; more get one digest, and are due
+    without a message of their own. Reports whose failures are all forwarded mail are not
+    told (unless `alert_forwarded`): their subjects are the second part of the answer. The
+    files that the messages link to are stored. Nothing is written to the lake.
+    """
     rows: list[dict[str, Any]] = [
         {str(name): value for name, value in row.items()} for row in untold.to_dict("records")
     ]
-    for row in rows[:at_most]:
-        channel = deliver(_alert(settings, lake, storage, row))
-        _note(lake, [str(row["report_uid"])], now, channel, run)
-    _note(lake, [str(row["report_uid"]) for row in rows[at_most:]], now, None, run)
-    return min(len(rows), at_most), max(len(rows) - at_most, 0)
+    told, silent = _worth_telling(settings, lake, rows)
+    by_channel: dict[str | None, list[dict[str, Any]]] = {}
+    for row in told:
+        by_channel.setdefault(routes.channel_of(row["domain"]), []).append(row)
+    storage = open_storage(settings.exports_url)
+    dues: list[Due] = []
+    for channel, own in by_channel.items():
+        if len(own) <= at_most:
+            dues += [Due(_subject(row), channel, _alert(lake, storage, row)) for row in own]
+            continue
+        place = "" if channel == routes.main else f"@{channel}"
+        digest = digest_message([_digest_row(row) for row in own])
+        # a slot that is run again, and finds more, has the same run and another digest
+        part = identity(*sorted(row["report_uid"] for row in own))[:8]
+        dues.append(Due(f"digest:{run}:{part}{place}", channel, digest))
+        dues += [Due(_subject(row), channel, None) for row in own]
+    return dues, silent
 
 
-def _alert(settings: Settings, lake: Lake, storage: Storage, row: dict[str, Any]) -> Message:
+def _worth_telling(
+    settings: Settings, lake: Lake, rows: Sequence[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    if settings.alert_forwarded:
+        return list(rows), []
+    forwarded = only_forwarded(lake, {row["report_uid"]: row["month"] for row in rows})
+    told = [row for row in rows if row["report_uid"] not in forwarded]
+    return told, [_subject(row) for row in rows if row["report_uid"] in forwarded]
+
+
+def _subject(row: dict[str, Any]) -> str:
+    return f"report:{row['report_uid']}"
+
+
+def _digest_row(row: dict[str, Any]) -> DigestRow:
+    report = report_from_lake(row, pd.DataFrame())
+    return DigestRow(
+        reporter=report.reporter,
+        domain=report.policy.domain,
+        begin=report.begin,
+        end=report.end,
+        messages=report.message_count,
+        failing=int(row["failing"]),
+    )
+
+
+def _alert(lake: Lake, storage: Storage, row: dict[str, Any]) -> Message:
+    uid = str(row["report_uid"])
     if row["records"] > LONG:
         report = report_from_lake(row, pd.DataFrame())
-        return report_alert(report, None, None, None, failing=int(row["failing"]))
+        return report_alert(report, None, None, None, failing=int(row["failing"]), uid=uid)
     records = lake.sql(
         "SELECT * FROM records WHERE month = $month AND report_uid = $uid",
         month=row["month"],
-        uid=row["report_uid"],
+        uid=uid,
     )
     report = report_from_lake(row, records)
+    json_file = json_text(report_json(report, str(row["mail_key"]))).encode()
     files = {
-        "json": json_text(report_json(report, str(row["mail_key"]))).encode(),
-        "csv": report_csv(report).encode(),
-        "png": alert_chart(report),
+        kind: _stored(storage, row, kind, content_type, data)
+        for kind, content_type, data in (
+            ("json", "application/json", json_file),
+            ("csv", "text/csv; charset=utf-8", report_csv(report).encode()),
+            ("png", "image/png", alert_chart(report)),
+        )
     }
-    links = {
-        kind: _link(settings, storage, report, row, kind, data) for kind, data in files.items()
-    }
-    return report_alert(report, links["json"], links["csv"], links["png"])
+    return report_alert(report, files["json"], files["csv"], files["png"], uid=uid)
 
 
-def _link(
-    settings: Settings,
-    storage: Storage,
-    report: AggregateReport,
-    row: dict[str, Any],
-    kind: Any,
-    data: bytes,
-) -> str:
-    types = {"json": "application/json", "csv": "text/csv; charset=utf-8", "png": "image/png"}
-    domain = report.policy.domain
-    key = export_key(report.reporter, domain, report.begin, report.end, row["report_uid"], kind)
-    storage.put(key, data, content_type=types[kind])
-    return storage.link(key, settings.presign_expires)
-
-
-def _note(lake: Lake, uids: list[str], now: datetime, channel: str | None, run: str) -> None:
-    rows = [
-        {
-            "subject": f"report:{uid}",
-            "told": now,
-            "channel": channel,
-            "run": run,
-            "month": month_of(now),
-        }
-        for uid in uids
-    ]
-    if rows:
-        lake.write.append_new("alerts", pa.Table.from_pylist(rows, schema=ALERTS.schema))
+def _stored(
+    storage: Storage, row: dict[str, Any], kind: Any, content_type: str, data: bytes
+) -> Stored:
+    report = report_from_lake(row, pd.DataFrame())
+    key = export_key(
+        report.reporter, report.policy.domain, report.begin, report.end, row["report_uid"], kind
+    )
+    storage.put(key, data, content_type=content_type)
+    return Stored("exports", key)

@@ -66,6 +66,11 @@ _REQUIREMENT = r"sender requirement failed:\s*(\d{3}[- ]\d\.\d{1,3}\.\d{1,3})"
 
 _RAW = "domain, header_from, da, sa, dkim, spf, reasons"
 
+FORWARD_REASON = r"""len([1 FOR x IN coalesce(reasons, []) IF
+        coalesce(lower(trim(x.type)), '') IN ('forwarded', 'trusted_forwarder', 'mailing_list')
+        OR regexp_matches(coalesce(x.comment, ''), 'arc\s*=\s*pass', 'i')]) > 0"""
+"""The receiver says that the message was forwarded, came through a list, or had a valid seal."""
+
 PATTERNS = rf"""
 CREATE TEMP TABLE raw AS
 SELECT (row_number() OVER () - 1)::INTEGER AS pattern, *
@@ -101,9 +106,7 @@ SELECT pattern, domain, header_from, da, sa, dkim,
     CASE WHEN len(mfrom) > 0 THEN mfrom_pass ELSE helo_pass END AS spf_identity,
     array_to_string([x.d || chr(30) || x.s FOR x IN dkim IF x.passed], chr(31)) AS dkim_pass,
     len(reasons) > 0 AS excused,
-    len([1 FOR x IN reasons IF
-        coalesce(lower(trim(x.type)), '') IN ('forwarded', 'trusted_forwarder', 'mailing_list')
-        OR regexp_matches(coalesce(x.comment, ''), 'arc\s*=\s*pass', 'i')]) > 0 AS forward_reason,
+    {FORWARD_REASON} AS forward_reason,
     list_distinct([regexp_extract(x.comment, '{_REQUIREMENT}', 1, 'i')
         FOR x IN reasons
         IF regexp_matches(coalesce(x.comment, ''), '{_REQUIREMENT}', 'i')]) AS requirements

@@ -1,4 +1,4 @@
-"""Posts to Slack. What is posted is made by `slack_messages` and `slack_text`."""
+"""Posts to Slack. What is posted is made by `slack_summary` and its like."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from slack_sdk.http_retry.builtin_handlers import (
     ServerErrorRetryHandler,
 )
 
-from dmarckit.errors import SlackError, SlackUnavailable, one_line
-from dmarckit.slack_text import Message
+from dmarckit.errors import MessageRefused, SlackError, SlackUnavailable, one_line
+from dmarckit.slack_blocks import Message
 
 SLACK_API = "https://slack.com/api/"
 TIMEOUT = 15
@@ -78,8 +78,9 @@ def post(
     answer was lost, trying again repeats it: at most one message, and rarely.
 
     Raises SlackUnavailable when Slack is out of reach, down or busy: the same message may
-    succeed later. Raises SlackError when Slack refuses it, with what to do about it. The
-    token and the message's links are in no error and no log.
+    succeed later. Raises SlackError when Slack refuses it, with what to do about it
+    (MessageRefused when it is about this very message). The token and the message's links
+    are in no error and no log.
     """
     if client is None:
         client = _client(token, base_url, sleep)
@@ -143,8 +144,10 @@ def _refused(answer: Any, channel: str) -> SlackError:
         )
     hint = _HINTS.get(name, "see https://docs.slack.dev/reference/methods/chat.postMessage")
     details = "; ".join(map(str, (data.get("response_metadata") or {}).get("messages") or ()))
+    details = re.sub(r"https?://\S+", "(a link)", details)  # ours are secrets
     detail = f" [{one_line(details)}]" if details else ""
-    return SlackError(f"Slack refused the message to {one_line(channel)}: {name}{detail}: {hint}")
+    kind = MessageRefused if hint == _BLOCKS_HINT else SlackError
+    return kind(f"Slack refused the message to {one_line(channel)}: {name}{detail}: {hint}")
 
 
 @dataclass

@@ -1,49 +1,57 @@
-"""What a run tells: alerts about failing reports, then its summary."""
+"""What a run tells Slack: alerts about failing reports, its summary, its failure.
+
+The order keeps everything from being lost. A message is written into the outbox before
+anything says that its matter is settled (findings recorded, reports noted), and noted as
+told right after it went out. A run that dies between posting and noting repeats one message
+at most; one that dies anywhere else repeats none. Whoever tells holds a lease, so that two
+runs at once do not tell the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
 
-import pandas as pd
-
-from dmarckit.alert_chart import daily_chart
-from dmarckit.alerts import send_alerts
-from dmarckit.analysis import analyse, read_facts
-from dmarckit.class_summary import days_of, in_window
-from dmarckit.domain_summary import headline
-from dmarckit.errors import SettingsError
-from dmarckit.facts import Facts
+from dmarckit.alerts import alerts_about, untold_reports
+from dmarckit.analysis import Analysis, analyse
+from dmarckit.delivery import Delivery, Told, alone
+from dmarckit.errors import (
+    DmarckitError,
+    JobBusy,
+    LakeError,
+    SettingsError,
+    SlackError,
+    StorageError,
+)
 from dmarckit.finding_words import urgent
-from dmarckit.findings_ledger import Judged
+from dmarckit.findings_ledger import record
 from dmarckit.ingest_commit import IngestResult
 from dmarckit.lake import Lake
+from dmarckit.outbox import Due, failing_since, failure_subject, note, put, waiting
+from dmarckit.presign import lasting
 from dmarckit.publishing import Published
+from dmarckit.routing import Routes, routes
 from dmarckit.schedules import Schedule
 from dmarckit.settings import Settings
 from dmarckit.slack import post
-from dmarckit.slack_messages import summary_message
-from dmarckit.slack_text import Message
-from dmarckit.storage import open_storage
-from dmarckit.window import Window, last_days
+from dmarckit.slack_blocks import Message
+from dmarckit.slack_failure import failure_message, recovery_message
+from dmarckit.summaries import summaries
+
+__all__ = ["Told", "check_slack", "tell", "tell_failure"]
+
+AFTER_ALERTS = 1000  # position of what a run says of itself, behind its alerts
 
 
-@dataclass
-class Told:
-    """What went out, in order."""
-
-    messages: list[Message] = field(default_factory=list)
-    """alerts, then the summary"""
-    channel: str | None = None
-    """None: no token, so the messages are only saved"""
-    saved: str | None = None
-    """where the messages were saved as JSON when there is no token"""
-
-
-def check_slack(settings: Settings) -> None:
+def check_slack(settings: Settings, schedule: Schedule | None = None) -> None:
     """Raises SettingsError when there is a token and no channel."""
-    if settings.slack_token and not settings.slack_channel:
+    channel = (schedule and schedule.slack.channel) or settings.slack_channel
+    if settings.slack_token and not channel:
         raise SettingsError("slack_token is set, but slack_channel is not: name the channel")
 
 
@@ -51,113 +59,166 @@ def tell(
     settings: Settings,
     schedule: Schedule,
     ingested: IngestResult,
-    published: Published,
+    published: Published | None,
     *,
+    run: str,
     now: datetime,
     step: Callable[[str], None] = lambda text: None,
+    clock: Callable[[], datetime] | None = None,
 ) -> Told:
-    """Alerts about failing reports that were not told yet, then the summary of the run."""
-    told = Told(channel=settings.slack_channel)
-    deliver = _delivery(settings, told, ingested.run)
+    """What a run that went well tells: what waits in the outbox, alerts about failing reports
+    or a digest of them, that the job works again, and the summary of the run.
+
+    A schedule without a notebook has no summary: its alerts are its messages. When `published`
+    is a page, the findings are judged and recorded as those of this run. `clock` tells the
+    time while it goes on; without it, it goes on from `now`.
+
+    Raises LakeError or StorageError when the lake or the storage cannot be used; what was
+    written into the outbox goes out with the next run. Slack being down or refusing a message
+    raises nothing: see `Told.waiting` and `Told.warnings`.
+    """
+    lake, where = Lake(settings.lake_url), routes(settings, schedule.slack.channel)
+    told = Told(channel=where.main)
+    failing = not untold_reports(lake, now).empty
+    _settle(settings, lake, schedule, published, where, failing, told, run, now, step)
     step("Telling Slack" if settings.slack_token else "Writing the Slack messages")
-    lake = Lake(settings.lake_url)
-    _, untold = send_alerts(settings, lake, now, ingested.run, schedule.alerts, deliver)
-    step("Looking for what is wrong and what changed")
-    analysis = analyse(settings, lake, now=now, job=schedule.name, run=ingested.run, recorded=True)
-    news = finding_lines(analysis.findings)
-    still_open = len(urgent(analysis.findings))
-    notes = _notes(ingested, untold)
-    facts = analysis.facts
-    deliver(_summary(settings, facts, schedule, published, news, notes, still_open, now))
+    _deliver(settings, lake, told, where, schedule.alerts, run, now, clock)
+    if told.sent and (warning := lasting(settings, now)):
+        told.warnings.append(warning)
     return told
 
 
-def _delivery(settings: Settings, told: Told, run: str) -> Callable[[Message], str | None]:
-    """Posts with a token; without one, saves each message as JSON."""
-
-    def deliver(message: Message) -> str | None:
-        told.messages.append(message)
-        if settings.slack_token and settings.slack_channel:
-            token = settings.slack_token.get_secret_value()
-            post(message, token=token, channel=settings.slack_channel, base_url=settings.slack_url)
-            return settings.slack_channel
-        storage = open_storage(f"{settings.home}/slack")
-        key = f"{run}-{len(told.messages)}.json"
-        storage.put(key, message.as_json().encode(), content_type="application/json")
-        told.saved = storage.url
-        return None
-
-    return deliver
-
-
-def finding_lines(judged: Sequence[Judged]) -> list[str]:
-    """What is new or worse, the most urgent first, each with what to do about it.
-
-    Muted findings are told to nobody. Of steps forward and things worth knowing only the
-    sentence is told: they are on the page.
-    """
-    lines = []
-    for item in judged:
-        if item.status in ("NEW", "WORSE") and not item.finding.muted:
-            finding = item.finding
-            urgent = finding.severity in ("critical", "warning")
-            what_to_do = f" → {finding.action}" if urgent else ""
-            lines.append(
-                f"{finding.severity}, {item.status.lower()}: {finding.summary}{what_to_do}"
-            )
-    return lines
-
-
-def _notes(result: IngestResult, untold: int) -> list[str]:
-    """Lines about what needs a person's eye, beside the findings."""
-    notes = []
-    if result.outcomes["unreadable"]:
-        notes.append(f"{_mails(result.outcomes['unreadable'])} could not be read")
-    if result.outcomes["untrusted"]:
-        notes.append(f"{_mails(result.outcomes['untrusted'])} refused: the sender is not authentic")
-    if untold:
-        notes.append(f"{untold:,} more reports with failing messages; they are on the page")
-    return notes
-
-
-def _mails(number: int) -> str:
-    return f"{number:,} report mail" + ("" if number == 1 else "s")
-
-
-def _summary(
+def _settle(
     settings: Settings,
-    facts: Facts,
+    lake: Lake,
     schedule: Schedule,
-    published: Published,
-    news: list[str],
-    notes: list[str],
-    still_open: int,
+    published: Published | None,
+    where: Routes,
+    failing: bool,
+    told: Told,
+    run: str,
     now: datetime,
-) -> Message:
-    parameters = schedule.parameters
-    window = last_days(
-        int(parameters.get("days", 30)), str(parameters.get("end", "")), today=now.date()
-    )
-    if window.before.start < facts.start:  # a window longer than the analysis looks back
-        facts = read_facts(settings, Lake(settings.lake_url), now, 2 * window.days)
-    chart = _chart_link(settings, schedule, in_window(facts.messages, window), window, now)
-    measures = headline(facts, window)
-    return summary_message(measures, window, published.link, chart, news, notes, still_open)
+    step: Callable[[str], None],
+) -> None:
+    """What the run says of itself into the outbox; then its findings are recorded."""
+    dues: list[Due] = []
+    if since := failing_since(lake, schedule.name):
+        works = recovery_message(schedule.name, since=since, now=now)
+        dues.append(Due(f"recovery:{schedule.name}:{run}", where.main, works))
+    analysis: Analysis | None = None
+    if published is not None:
+        step("Looking for what is wrong and what changed")
+        analysis = analyse(settings, lake, now=now, job=schedule.name)
+        told.open_findings = len(urgent(analysis.findings))
+        if schedule.slack.when != "failing" or failing:
+            dues += summaries(
+                settings, lake, schedule, published, analysis, where, run=run, now=now
+            )
+    put(lake, dues, run, now, first=AFTER_ALERTS)
+    if analysis is not None:
+        found = [item.finding for item in analysis.findings if item.status != "RESOLVED"]
+        record(lake, found, run=run, job=schedule.name, now=now)
 
 
-def _chart_link(
-    settings: Settings, schedule: Schedule, messages: pd.DataFrame, window: Window, now: datetime
-) -> str:
-    passing = messages["messages"].where(messages["da"] | messages["sa"], 0)
-    days = (
-        messages.assign(passing=passing, failing=messages["messages"] - passing)
-        .groupby("day", observed=True)[["passing", "failing"]]
-        .sum()
-        .reindex(days_of(window), fill_value=0)
-        .round()
-        .reset_index()
+def _deliver(
+    settings: Settings,
+    lake: Lake,
+    told: Told,
+    where: Routes,
+    at_most: int,
+    run: str,
+    now: datetime,
+    clock: Callable[[], datetime] | None,
+) -> None:
+    """Alerts into the outbox, then everything in it to Slack, while nobody else does."""
+    if untold_reports(lake, now).empty and not waiting(lake):
+        return
+    try:
+        with alone(settings, run, clock or _going_on(now)) as holds:
+            _collect(settings, lake, where, at_most, run, now)
+            Delivery(settings, lake, told, run=run, now=now).deliver(holds)
+    except JobBusy as error:
+        told.waiting = len(waiting(lake))
+        told.warnings.append(f"another run is still telling Slack, so this one does not: {error}")
+
+
+def _collect(
+    settings: Settings, lake: Lake, where: Routes, at_most: int, run: str, now: datetime
+) -> None:
+    """Messages about untold reports into the outbox; those that need none are noted."""
+    untold = untold_reports(lake, now)
+    if untold.empty:
+        return
+    dues, silent = alerts_about(settings, lake, untold, where, run, at_most)
+    put(lake, dues, run, now)
+    note(lake, silent, run=run, now=now, channel=None)
+
+
+def _going_on(now: datetime) -> Callable[[], datetime]:
+    started = time.monotonic()
+    return lambda: now + timedelta(seconds=time.monotonic() - started)
+
+
+def tell_failure(
+    settings: Settings,
+    schedule: Schedule,
+    *,
+    run: str,
+    now: datetime,
+    error: str,
+    notebook: str | None = None,
+    since: datetime,
+    step: Callable[[str], None] = lambda text: None,
+    clock: Callable[[], datetime] | None = None,
+) -> Told:
+    """What a run that failed tells: the error, since when, what to do; and what waits.
+
+    `since` is the start of the first failed run since the last good one. There is one message
+    a day as long as it lasts. Raises nothing that is dmarckit's: with a failure that has to
+    do with the lake itself, the message goes out past the outbox.
+    """
+    where = routes(settings, schedule.slack.channel)
+    told = Told(channel=where.main)
+    message = failure_message(
+        schedule.name,
+        error=error,
+        since=since,
+        now=now,
+        run=run,
+        notebook=notebook,
+        owner=schedule.owner,
     )
-    storage = open_storage(settings.exports_url, settings.presign_keys())
-    key = f"charts/{schedule.name}-{now:%Y-%m-%d}.png"
-    storage.put(key, daily_chart(days), content_type="image/png")
-    return storage.link(key, settings.presign_expires)
+    subject = failure_subject(schedule.name, since, now)
+    step("Telling Slack of the failure")
+    try:
+        lake = Lake(settings.lake_url)
+        put(lake, [Due(subject, where.main, message)], run, now)
+        with alone(settings, run, clock or _going_on(now)) as holds:
+            Delivery(settings, lake, told, run=run, now=now).deliver(holds)
+    except (LakeError, StorageError) as reason:
+        told.warnings.append(f"the outbox cannot be used: {reason}")
+        _past_the_outbox(settings, told, subject, message)
+    except DmarckitError as reason:
+        told.warnings.append(str(reason))
+    return told
+
+
+def _past_the_outbox(settings: Settings, told: Told, subject: str, message: Message) -> None:
+    """Post without the lake; a file on this machine keeps it to once a day."""
+    if settings.slack_token is None or told.channel is None or told.messages:
+        return
+    name = hashlib.sha256(f"{os.getuid()} {settings.home} {subject}".encode()).hexdigest()[:24]
+    mark = Path(tempfile.gettempdir()) / f"dmarckit-told-{name}"
+    try:
+        mark.touch(exist_ok=False)
+    except OSError:  # it is there: this was told
+        return
+    try:
+        token = settings.slack_token.get_secret_value()
+        post(message, token=token, channel=told.channel, base_url=settings.slack_url)
+    except SlackError as error:
+        mark.unlink(missing_ok=True)
+        told.warnings.append(str(error))
+    else:
+        told.messages.append(message)
+        told.sent += 1

@@ -14,8 +14,11 @@ import pytest
 from dmarckit.errors import SlackError, SlackUnavailable
 from dmarckit.models import Policy
 from dmarckit.slack import post
-from dmarckit.slack_messages import report_alert, summary_message
-from dmarckit.slack_text import Message, code, escape, lines, link, message, section, show
+from dmarckit.slack_blocks import Message, message, section
+from dmarckit.slack_report import report_alert
+from dmarckit.slack_show import show
+from dmarckit.slack_summary import summary_message
+from dmarckit.slack_text import code, escape, lines, link
 from dmarckit.window import Window, last_days
 from tests.model_builders import make_failing, make_record, make_report
 from tests.slack_server import CHANNEL, TOKEN, SlackServer, block_faults, slack_server
