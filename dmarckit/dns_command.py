@@ -115,6 +115,7 @@ def _print_json(done: Checked, out: IO[str]) -> None:
 
 def _print_table(done: Checked, out: IO[str]) -> None:
     from dmarckit.dns import is_problem
+    from dmarckit.words import plural
 
     for domain, rows in done.rows.items():
         out.write(f"{domain}\n")
@@ -134,6 +135,6 @@ def _print_table(done: Checked, out: IO[str]) -> None:
         out.write("There is no domain to check: name some in the setting domains, or ingest.\n")
         return
     out.write(
-        f"{len(done.rows)} domains checked, {done.problems} records to look after, "
-        f"{done.kept} rows kept.\n"
+        f"{plural(len(done.rows), 'domain')} checked, "
+        f"{plural(done.problems, 'record')} to look after, {plural(done.kept, 'row')} kept.\n"
     )

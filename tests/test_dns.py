@@ -10,16 +10,24 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from dmarckit.dns import changes, check, snapshot
+from dmarckit.cli import app
+from dmarckit.dns import changes, check, snapshot, usual_window
 from dmarckit.dns_check import ANSWERS, BATCH
 from dmarckit.dns_command import check_command
 from dmarckit.errors import MissingExtra, SettingsError
+from dmarckit.findings.dns import dns_changed, dns_record
+from dmarckit.findings.dns_policy import policy_differs
+from dmarckit.findings.look import Look
 from dmarckit.lake import Lake
 from dmarckit.models import DkimResult, SpfResult
 from dmarckit.settings import Settings
+from dmarckit.thresholds import Thresholds
 from tests.dns_server import Served, serving
+from tests.finding_facts import facts, policies
 from tests.lakes import lake_of, report
 from tests.model_builders import make_failing, make_record
 from tests.test_dns_dkim import rsa
@@ -224,6 +232,47 @@ def test_the_exit_status(tmp_path: Path, server: Served) -> None:
     assert "DNS did not answer" in out.getvalue()
     with pytest.raises(SettingsError, match="formats are"):
         check_command(settings, now=NOW, format_="xml")
+
+
+def test_the_command_line(tmp_path: Path, server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DMARCKIT_RESOLVERS", json.dumps([server.address]))
+    monkeypatch.setenv("DMARCKIT_DNS_TIMEOUT", "0.3")
+    ran = CliRunner().invoke(app, ["dns", "check", "--domain", "Example.com."])
+    assert ran.exit_code == 0
+    assert "1 domain checked, 0 records to look after, 6 rows kept." in ran.output
+    assert "Example: dmarckit dns check" in CliRunner().invoke(app, ["dns", "check", "-h"]).output
+
+
+def test_what_was_found_becomes_findings(tmp_path: Path, server: Served) -> None:
+    """The frames of a lake fit the functions of the findings, empty ones as well."""
+    settings, look = settings_for(tmp_path, server), Look(NOW + DAY, 7, Thresholds())
+    lake = Lake(settings.lake_url)
+    window = usual_window(NOW + DAY, 7)
+    assert dns_record(snapshot(lake), {}, look) == []
+    assert dns_changed(changes(lake, None, *window)) == []
+    quoted = facts(policies=policies([0], p="reject")).policies
+    assert policy_differs(quoted, snapshot(lake), look) == []
+
+    lake_of(tmp_path, report(make_record("192.0.2.1", 40), days_ago=2))
+    del server.zone["s1._domainkey.example.com TXT"]
+    check(settings, now=NOW)
+    server.zone["_dmarc.example.com TXT"] = ["v=DMARC1; p=none; pct=20; rua=mailto:d@example.com"]
+    check(settings, now=NOW + DAY)
+    wrong = {f.subject: f for f in dns_record(snapshot(lake), {"example.com": 40}, look)}
+    assert {subject: f.severity for subject, f in wrong.items()} == {
+        "dkim s1._domainkey.example.com": "critical",
+        "dmarc _dmarc.example.com": "info",
+    }
+    assert wrong["dkim s1._domainkey.example.com"].messages == 40
+    (changed,) = dns_changed(changes(lake, ["example.com"], *window))
+    assert (changed.subject, changed.severity) == ("dmarc _dmarc.example.com", "warning")
+    later = Look(NOW + 5 * DAY, 7, Thresholds())
+    quoted = quoted.assign(begin=pd.Timestamp(NOW + 3 * DAY))
+    assert [f.subject for f in policy_differs(quoted, snapshot(lake), later)] == [
+        "DNS p",
+        "DNS pct",
+    ]
 
 
 def test_a_missing_extra_says_how_to_install_it(
