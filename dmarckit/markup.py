@@ -16,7 +16,8 @@ import pandas as pd
 
 from dmarckit import words
 from dmarckit.errors import one_line
-from dmarckit.language import _
+from dmarckit.language import _, later
+from dmarckit.rates import rate_text
 
 MIMETYPE = "application/vnd.dmarckit.v1+html"
 """how a page takes an `Html` from a notebook: without the style sheet, which it has already"""
@@ -121,6 +122,10 @@ def _share(value: float) -> str:
     return words.percent(value)
 
 
+def _rate(value: float) -> str:
+    return _share(value) if words.is_missing(value) else rate_text(value)
+
+
 _BARS = ("bar", "volume")
 """of what is bad, and of what is neither good nor bad"""
 
@@ -134,7 +139,7 @@ def _pill(names: dict[str, str], levels: dict[str, str]) -> Callable[[Any], str]
     def cell(value: Any) -> str:
         if words.is_missing(value):
             return _text(None)
-        shown = escape(names.get(value, value), 40)
+        shown = escape(_(names[value]) if value in names else value, 40)
         return f'<span class="dk-pill {levels.get(value, "plain")}">{shown}</span>'
 
     return cell
@@ -144,10 +149,15 @@ _KINDS: dict[str, Callable[[Any], str]] = {
     "text": _text,
     "count": words.count,
     "share": _share,
+    "rate": _rate,
     "day": words.day,
     "minute": words.minute,
     "period": _text,
     "policy": _pill({}, {"none": "warning", "quarantine": "plain", "reject": "good"}),
+    "compliance": _pill(
+        {"NEEDS_WORK": later("needs work"), "COMPLIANT": later("met")},
+        {"NEEDS_WORK": "warning", "COMPLIANT": "good"},
+    ),
     "outcome": _pill(
         {"not_a_report": "no report"}, {"untrusted": "warning", "unreadable": "warning"}
     ),
