@@ -109,7 +109,8 @@ class Runner:
 class Processes:
     """Starts runs as processes of their own, so that each can be ended for certain."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = (sys.executable, "-m", "dmarckit")) -> None:
+        self._command = command
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._stopping = threading.Event()
 
@@ -117,9 +118,8 @@ class Processes:
         """Run a slot; it is killed when its own timeout did not end it."""
         if self._stopping.is_set():
             return
-        command = [sys.executable, "-m", "dmarckit", "run", schedule.name]
         process = subprocess.Popen(
-            [*command, "--slot", slot.isoformat()],
+            [*self._command, "run", schedule.name, "--slot", slot.isoformat()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # its own workers and kernels end with it
         )

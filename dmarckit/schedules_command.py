@@ -34,19 +34,17 @@ def run_command(name: str, slot: str | None) -> int:
     from dmarckit.job import run_job
     from dmarckit.progress import console, ingest_progress, print_job
     from dmarckit.schedules import load_schedule
-    from dmarckit.settings import load_settings
 
-    settings = load_settings()
+    settings = logs.begin(name)
     schedule = load_schedule(name)
     due = None if slot is None else _slot(schedule, slot)
-    run = logs.start(settings, job=name)
     try:
         with ended_in_time(schedule.timeout, name) as end, ingest_progress() as progress:
             result = run_job(
                 settings,
                 schedule,
                 slot=due,
-                run=run,
+                run=logs.about().run,
                 progress=progress,
                 step=logs.step,
                 lost=end,
@@ -144,15 +142,12 @@ def start() -> None:
     """
     from dmarckit import logs
     from dmarckit.health import State, serve
-    from dmarckit.progress import console
     from dmarckit.runner import Processes, Runner, run_forever
     from dmarckit.schedules import load_schedules
-    from dmarckit.settings import load_settings
     from dmarckit.telling import check_slack
 
-    settings = load_settings()
+    settings = logs.begin()
     check_slack(settings)
-    logs.start(settings)
     schedules = [schedule for schedule in load_schedules() if schedule.cron]
     processes = Processes()
     runner = Runner(settings, schedules, processes.launch)
@@ -160,15 +155,14 @@ def start() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    screen = console(stderr=True)
     for schedule in schedules:
         following = schedule.next_slots(datetime.now(UTC))[0].astimezone(schedule.zone)
-        screen.print(f"{schedule.name}: next at {following:%Y-%m-%d %H:%M} {schedule.timezone}")
+        logs.step(f"{schedule.name}: next at {following:%Y-%m-%d %H:%M} {schedule.timezone}")
     with serve(settings, State(schedules, datetime.now(UTC))) as address:
         if address:
-            screen.print(f"Health: {address}/health, {address}/metrics")
+            logs.step(f"Health: {address}/health, {address}/metrics")
         run_forever(runner, processes, stop)
-    screen.print("Stopped.")
+    logs.step("Stopped")
 
 
 @app.command(epilog="Example: dmarckit schedules export --to systemd --output /etc/systemd/system")
