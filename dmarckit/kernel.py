@@ -10,8 +10,9 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import default
 
+from dmarckit.language import language
 from dmarckit.redact import withheld_variables
-from dmarckit.settings import CONFIG_VARIABLE
+from dmarckit.settings import CONFIG_VARIABLE, PREFIX
 
 RENDERER = {"PLOTLY_RENDERER": "plotly_mimetype"}
 """charts as data: pages draw them with one plotly.js, JupyterLab with its extension"""
@@ -40,6 +41,8 @@ def own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
     values = {
         **RENDERER,
         **withheld_variables(),
+        # what cells say and what the page says around them are in one language
+        f"{PREFIX}LANGUAGE": language(),
         # neither the user's start-up files nor a history shared with other kernels
         "IPYTHONDIR": str(folder / ".ipython"),
     }

@@ -13,6 +13,7 @@ import pandas as pd
 from dmarckit.index_runs import jobs
 from dmarckit.language import _, language, ngettext
 from dmarckit.models import StoredObject
+from dmarckit.page_texts import notebook_word, text_script
 from dmarckit.render import TEMPLATES, script_hash, versions
 
 INDEX = "index.html"
@@ -61,8 +62,8 @@ def index_page(objects: Iterable[StoredObject], runs: pd.DataFrame | None = None
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(_=_, ngettext=ngettext)
-    script = (TEMPLATES / "dmarckit/pages.js").read_text("utf-8")
+    environment.globals.update(_=_, ngettext=ngettext, notebook_word=notebook_word)
+    script = text_script() + (TEMPLATES / "dmarckit/pages.js").read_text("utf-8")
     keys = [stored.key for stored in objects]
     known = jobs(runs, set(keys)) if runs is not None else []
     shown = {run.address for job in known for run in job.runs}

@@ -14,6 +14,7 @@ from typing import Any
 from dmarckit.errors import NotebookFailed, StorageError
 from dmarckit.lake import Lake
 from dmarckit.page_keys import page_key
+from dmarckit.language import use
 from dmarckit.pages import Page, build_page, find_notebook, store_index, store_page
 from dmarckit.redact import redacted, secrets_of
 from dmarckit.settings import CONFIG_VARIABLE, Settings
@@ -65,6 +66,7 @@ def store_notebook(
     Raises PageError. When a cell raised it is NotebookFailed, and the executed notebook
     with the traceback, without secrets, is kept below ``failed/`` beside the pages.
     """
+    use(settings.language)  # a worker process has not loaded them itself
     now = now or datetime.now(UTC)
     storage = open_storage(settings.pages_url, settings.presign_keys())
     secrets = secrets_of(settings)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,11 @@ from traitlets.config import Config
 
 from dmarckit.charts import DARK
 from dmarckit.errors import one_line
+from dmarckit.language import _, language, ngettext
 from dmarckit.markup import MIMETYPE as HTML_MIMETYPE
 from dmarckit.markup import TITLE_MIMETYPE
+from dmarckit.notebook_texts import translated
+from dmarckit.page_texts import notebook_word, script_json, text_script
 
 FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
 TEMPLATES = Path(__file__).parent / "template"
@@ -57,25 +59,26 @@ def render(
     """
     sections = _sections(notebook)
     charts = [p for s in sections for p in s.parts if p["kind"] == "figure"]
-    scripts = _scripts(any(part["data"] for part in charts))
+    scripts = _scripts(any(part["data"] for part in charts), language())
     exporter: Any = TemplateExporter(  # type: ignore[no-untyped-call]
         config=Config({"TemplateExporter": {"template_name": "dmarckit"}}),
         extra_template_basedirs=[str(TEMPLATES)],
         file_extension=".html",
     )
     exporter.environment.autoescape = True
+    exporter.environment.globals.update(_=_, ngettext=ngettext, language=language())
     resources = {
         "title": title_of(notebook, name),
         "lead": sections[0],
         "sections": sections[1:],
         "code": [cell.source for cell in _code_cells(notebook)],
-        "parameters": [(key, repr(value), text) for key, (value, text) in parameters.items()],
+        "parameters": [(key, repr(value), _(text)) for key, (value, text) in parameters.items()],
         "versions": versions(),
         "built": built,
         "index": index,
         "scripts": [script_hash(script) for script in scripts],
     }
-    page, _ = exporter.from_notebook_node(notebook, resources={"page": resources})
+    page, _resources = exporter.from_notebook_node(notebook, resources={"page": resources})
     # not template variables: 5 MB of script need neither escaping nor copying by Jinja
     elements = "".join(f"<script>{script}</script>" for script in scripts)
     return str(page).replace("<!--scripts-->", elements, 1).encode("utf-8")
@@ -89,8 +92,8 @@ def title_of(notebook: nbformat.NotebookNode, name: str) -> str:
                 return one_line(title, 300)
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and (found := re.match(r"#\s+(.+)", cell.source)):
-            return found[1].strip()
-    return name.replace("_", " ").capitalize()
+            return _(found[1].strip())
+    return notebook_word(name)
 
 
 @cache
@@ -99,21 +102,16 @@ def versions() -> dict[str, str]:
     return {"Python": python_version()} | {name: version(name) for name in _LIBRARIES}
 
 
-def script_json(value: object) -> str:
-    """JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
 @cache
-def _scripts(has_charts: bool) -> tuple[str, ...]:
+def _scripts(has_charts: bool, language: str) -> tuple[str, ...]:
     """The only scripts of a page; plotly.js comes only with a chart."""
+    texts = text_script()  # in `language`, which is a parameter for the cache's sake
     folder = TEMPLATES / "dmarckit"
     parts = [(folder / name).read_text(encoding="utf-8") for name in ("tables.js", "copy.js")]
     if not has_charts:
-        return ("".join(parts),)
+        return (f"{texts}{''.join(parts)}",)
     charts = (folder / "charts.js").read_text(encoding="utf-8")
-    own = f"const DARK = {script_json(DARK)};\n{charts}{''.join(parts)}"
+    own = f"{texts}const DARK = {script_json(DARK)};\n{charts}{''.join(parts)}"
     return get_plotlyjs().replace("\r\n", "\n"), own
 
 
@@ -133,7 +131,7 @@ def _sections(notebook: nbformat.NotebookNode) -> list[Section]:
     charts = 0
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            heading, text = _split_heading(cell.source)
+            heading, text = _split_heading(translated(cell.source))
             if heading.startswith("##"):
                 found.append((heading.lstrip("# "), []))
             if text:
@@ -222,7 +220,8 @@ def _figure_table(data: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     for trace in data:
         is_lying = trace.get("orientation") == "h"
         own = trace.get("y" if is_lying else "x")
-        values = trace.get("customdata") if is_lying else trace.get("y")
+        is_text = is_lying or trace.get("type") == "scatter"  # shares, as people read them
+        values = trace.get("customdata") if is_text else trace.get("y")
         if not isinstance(own, list) or not isinstance(values, list) or labels not in (None, own):
             return None
         labels = own
@@ -233,7 +232,7 @@ def _figure_table(data: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         (plain(label), [_shown(values[i]) for _, values in columns])
         for i, label in enumerate(labels)
     ]
-    return {"columns": [name for name, _ in columns], "rows": rows}
+    return {"columns": [name for name, _values in columns], "rows": rows}
 
 
 def _shown(value: Any) -> str:

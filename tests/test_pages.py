@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from dmarckit import page_index, pages, render
+from dmarckit import page_index, page_texts, pages
 from dmarckit.errors import PageError
 from dmarckit.models import StoredObject
 from dmarckit.page_keys import page_key
@@ -220,7 +220,7 @@ def test_the_index_lists_only_pages(key: str) -> None:
 
 
 def test_script_data_cannot_end_its_element() -> None:
-    assert render.script_json({"a": "</script><!--"}) == r'{"a":"\u003c/script>\u003c!--"}'
+    assert page_texts.script_json({"a": "</script><!--"}) == r'{"a":"\u003c/script>\u003c!--"}'
 
 
 def test_no_temporary_folder_is_left(tmp_path: Path, temporary: Path) -> None:

@@ -1,7 +1,8 @@
 // Draws every chart from the JSON beside it, in the colours of the light or the dark page.
 (() => {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const config = { displayModeBar: false, responsive: true };
+  const locale = document.documentElement.lang;
+  const config = { displayModeBar: false, responsive: true, locale };
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   function recolour(trace, isDark) {
@@ -45,6 +46,9 @@
     }
   }
 
+  if (TEXTS.calendar) {
+    Plotly.register({ moduleType: "locale", name: locale, dictionary: {}, format: TEXTS.calendar });
+  }
   draw(dark.matches);
   dark.addEventListener("change", () => draw(dark.matches));
   window.addEventListener("beforeprint", () => draw(false));

@@ -4,16 +4,16 @@
     const code = box.querySelector("code");
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = "Copy";
+    button.textContent = TEXTS.copy;
     button.addEventListener("click", async () => {
       try {
         await navigator.clipboard.writeText(code.textContent);
-        button.textContent = "Copied";
+        button.textContent = TEXTS.copied;
       } catch {
         window.getSelection().selectAllChildren(code);
-        button.textContent = "Selected: copy it now";
+        button.textContent = TEXTS.selected;
       }
-      setTimeout(() => { button.textContent = "Copy"; }, 2500);
+      setTimeout(() => { button.textContent = TEXTS.copy; }, 2500);
     });
     box.append(button);
   }

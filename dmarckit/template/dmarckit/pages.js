@@ -4,12 +4,13 @@
 
   function filter(list, text, count) {
     const wanted = text.trim().toLowerCase();
+    const all = list.children.length;
     let shown = 0;
     for (const item of list.children) {
       item.hidden = !item.dataset.name.includes(wanted);
       shown += item.hidden ? 0 : 1;
     }
-    count.textContent = wanted ? `${shown} of ${list.children.length}` : `${list.children.length} domains`;
+    count.textContent = wanted ? say(TEXTS.some, { n: shown, all }) : say(TEXTS.domains, { n: all });
   }
 
   for (const list of document.querySelectorAll(".domains")) {
@@ -18,8 +19,8 @@
     form.className = "filter";
     const box = document.createElement("input");
     box.type = "search";
-    box.placeholder = "Find a domain";
-    box.setAttribute("aria-label", "Find a domain");
+    box.placeholder = TEXTS.find;
+    box.setAttribute("aria-label", TEXTS.find);
     const count = document.createElement("span");
     count.setAttribute("role", "status");
     form.append(box, count);

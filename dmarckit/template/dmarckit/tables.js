@@ -2,7 +2,7 @@
 // Without this script tables stay as they are.
 (() => {
   const LONG = 10; // rows from which a table gets a filter
-  const text = new Intl.Collator("en", { numeric: true });
+  const text = new Intl.Collator(document.documentElement.lang, { numeric: true });
 
   function value(row, column) {
     const cell = row.cells[column];
@@ -32,8 +32,8 @@
     const input = document.createElement("input");
     const said = document.createElement("span");
     input.type = "search";
-    input.placeholder = "Filter";
-    input.setAttribute("aria-label", `Filter: ${table.caption.textContent}`);
+    input.placeholder = TEXTS.filter;
+    input.setAttribute("aria-label", say(TEXTS.filter_of, { table: table.caption.textContent }));
     said.setAttribute("role", "status");
     input.addEventListener("input", () => {
       const words = input.value.toLowerCase().split(/\s+/);
@@ -42,7 +42,7 @@
         row.hidden = !words.every((word) => text.includes(word));
       }
       const left = rows.filter((row) => !row.hidden).length;
-      said.textContent = input.value ? `${left} of ${rows.length}` : "";
+      said.textContent = input.value ? say(TEXTS.some, { n: left, all: rows.length }) : "";
     });
     const box = document.createElement("p");
     box.className = "dk-filter";
