@@ -13,8 +13,8 @@ from typing import Any
 
 from dmarckit.errors import NotebookFailed, StorageError
 from dmarckit.lake import Lake
-from dmarckit.page_keys import page_key
 from dmarckit.language import use
+from dmarckit.page_keys import page_key
 from dmarckit.pages import Page, build_page, find_notebook, store_index, store_page
 from dmarckit.redact import redacted, secrets_of
 from dmarckit.settings import CONFIG_VARIABLE, Settings
