@@ -183,6 +183,11 @@ def _drawable(text: str, limit: int) -> str:
     return "".join(c if ord(c) in known else "□" for c in shown)
 
 
+def can_draw(text: str) -> bool:
+    """Whether an installed font knows each character of the text."""
+    return all(ord(c) in _characters() for c in text)
+
+
 @cache
 def _fonts() -> list[str]:
     installed = {font.name for font in font_manager.fontManager.ttflist}

@@ -41,7 +41,10 @@ def main() -> None:
     try:
         app(joined(sys.argv[1:]))
     except DmarckitError as error:
-        typer.echo(f"dmarckit: {error}", err=True)
+        from dmarckit.logs import failure
+
+        if not failure(error):
+            typer.echo(f"dmarckit: {error}", err=True)
         sys.exit(COULD_NOT_RUN)
     except KeyboardInterrupt:
         typer.echo("dmarckit: interrupted", err=True)
@@ -115,15 +118,17 @@ def ingest(
     """
     from dmarckit.ingest import ingest as run_ingest
     from dmarckit.ingest_commit import OUTCOMES
+    from dmarckit.logs import about, begin, step
     from dmarckit.progress import ingest_progress, print_outcomes
-    from dmarckit.settings import load_settings
 
+    settings = begin()
     for outcome in retry or ():
         if outcome not in OUTCOMES:
             raise SettingsError(f"--retry {outcome}: outcomes are {', '.join(OUTCOMES)}")
-    settings = load_settings()
+    step(f"Reading new mails in {settings.mail_url}")
     with ingest_progress() as progress:
-        result = run_ingest(settings, retry=retry or (), progress=progress)
+        result = run_ingest(settings, retry=retry or (), progress=progress, run=about().run)
+    step("Mails are read", **result.outcomes, reports=result.reports)
     print_outcomes(result)
     raise typer.Exit(PROBLEMS if result.outcomes["unreadable"] else OK)
 
@@ -143,10 +148,11 @@ def page(
     ] = False,
 ) -> None:
     """Run one notebook and publish its page."""
+    from dmarckit.logs import begin, step
     from dmarckit.publishing import publish_notebook
-    from dmarckit.settings import load_settings
 
-    settings = load_settings()
+    settings = begin()
+    step(f"Building the page {notebook}")
     parameters = values(parameter or [])
     if all_:
         from dmarckit.fleet_command import fleet_command

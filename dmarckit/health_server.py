@@ -86,7 +86,7 @@ class HealthServer(ThreadingMixIn, TCPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: HealthServer  # type: ignore[assignment]
+    server: HealthServer
     server_version = "dmarckit"
     sys_version = ""
     timeout = ANSWER_SECONDS

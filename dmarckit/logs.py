@@ -14,15 +14,14 @@ import re
 import sys
 import traceback
 import uuid
-from collections.abc import Collection, Iterator
-from contextvars import ContextVar
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
-from dmarckit.errors import one_line
+from dmarckit.errors import SettingsError, one_line
 from dmarckit.redact import HIDDEN, redacted, secrets_in, secrets_of
-from dmarckit.settings import Settings
+from dmarckit.settings import PREFIX, Settings, load_settings
 
 LOGGER = "dmarckit"
 LONGEST = 2_000
@@ -48,7 +47,6 @@ class About:
 
 
 _process = About("-")
-_now: ContextVar[About | None] = ContextVar("dmarckit_run", default=None)
 
 
 def new_run() -> str:
@@ -57,33 +55,38 @@ def new_run() -> str:
 
 
 def about() -> About:
-    """The run that this thread (or task) works for; outside of any, that of the process."""
-    return _now.get() or _process
-
-
-@contextlib.contextmanager
-def of(run: str, job: str | None = None) -> Iterator[None]:
-    """Lines of the block belong to this run, those of libraries too.
-
-    Threads that the block starts inherit nothing: they log with the process's run, unless
-    they are started with `contextvars.copy_context`.
-    """
-    token = _now.set(About(run, job))
-    try:
-        yield
-    finally:
-        _now.reset(token)
+    """The run that this process works for; ``-`` before `start`."""
+    return _process
 
 
 def start(settings: Settings, run: str | None = None, job: str | None = None) -> str:
     """Lines go to stderr from now on, as `log_format` says; the run id they carry.
 
+    A process works for one run, so that lines of its threads and libraries carry its id too.
     dmarckit logs from INFO on, libraries from WARNING on. Calling it again replaces what
     the call before has set.
     """
+    return _start(settings.log_format, secrets_of(settings), run, job)
+
+
+def begin(job: str | None = None) -> Settings:
+    """The settings in force, with logs started as they say: how a command that works begins.
+
+    Raises SettingsError, which `failure` can then say in the right form.
+    """
+    try:
+        settings = load_settings()
+    except SettingsError:
+        _start(os.environ.get(f"{PREFIX}LOG_FORMAT", "auto"), (), None, job)
+        raise
+    start(settings, job=job)
+    return settings
+
+
+def _start(log_format: str, secrets: Collection[str], run: str | None, job: str | None) -> str:
     global _process
     _process = About(run or new_run(), job)
-    handler = _Stderr(as_json(settings), {*secrets_of(settings), *secrets_in(os.environ)})
+    handler = _Stderr(_as_json(log_format), {*secrets, *secrets_in(os.environ)})
     root = logging.getLogger()
     for old in [h for h in root.handlers if isinstance(h, _Stderr)]:
         root.removeHandler(old)
@@ -95,9 +98,9 @@ def start(settings: Settings, run: str | None = None, job: str | None = None) ->
     return _process.run
 
 
-def step(text: str) -> None:
-    """One step of a job in words, as a line: what `run_job(step=…)` and others call."""
-    log.info("%s", text)
+def step(text: str, **fields: object) -> None:
+    """One step of the work in words, as a line: what `run_job(step=…)` and others call."""
+    log.info("%s", text, extra=fields)
 
 
 def failure(error: BaseException) -> bool:
@@ -108,13 +111,6 @@ def failure(error: BaseException) -> bool:
     return started
 
 
-def as_json(settings: Settings, stream: TextIO | None = None) -> bool:
-    """Whether lines are JSON: when the setting says so, or stderr is no terminal."""
-    if settings.log_format == "auto":
-        return not (stream or sys.stderr).isatty()
-    return settings.log_format == "json"
-
-
 def clean(text: str, secrets: Collection[str] = ()) -> str:
     """The text without these secrets, Slack tokens, and what signs a link.
 
@@ -123,6 +119,10 @@ def clean(text: str, secrets: Collection[str] = ()) -> str:
     """
     text = _LINK.sub(rf"\1{HIDDEN}", str(redacted(text, secrets)))
     return _TOKEN.sub(HIDDEN, _SIGNED.sub(rf"\1={HIDDEN}", text))
+
+
+def _as_json(log_format: str) -> bool:
+    return log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
 
 
 class _Stderr(logging.Handler):
@@ -158,12 +158,11 @@ class _Stderr(logging.Handler):
         return json.dumps(values, ensure_ascii=False) if self.json else _text(values)
 
     def _values(self, record: logging.LogRecord) -> dict[str, Any]:
-        now = about()
         values = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "run": now.run,
-            "job": now.job,
+            "run": _process.run,
+            "job": _process.job,
             "message": self._safe(record.getMessage(), LONGEST),
             "module": record.name,
         }

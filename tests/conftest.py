@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +35,19 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     use("en")  # loading settings switches the language
     for name in set(os.environ) - before:  # `--config` sets one, for notebooks' kernels
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def clean_logs() -> Iterator[None]:
+    """A command starts logs for its whole process; the next test is another one."""
+    root, own = logging.getLogger(), logging.getLogger("dmarckit")
+    levels, handlers, hook = (root.level, own.level), list(root.handlers), sys.excepthook
+    yield
+    root.setLevel(levels[0])
+    own.setLevel(levels[1])
+    root.handlers[:] = handlers
+    sys.excepthook = hook
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="session")
