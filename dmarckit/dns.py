@@ -117,16 +117,16 @@ def _keep(lake: Lake, rows: dict[str, list[Found]], now: datetime, run: str) -> 
 
 
 _SNAPSHOT = """
-WITH mine AS (SELECT * EXCLUDE (month) FROM dns WHERE day <= $day
+WITH mine AS (SELECT domain, day, record, name, state, found, checked FROM dns WHERE day <= $day
               AND ($all OR domain IN (SELECT unnest($domains)))),
+newest AS (SELECT domain, max(day) AS day FROM mine GROUP BY domain),
 changed AS (
-    SELECT domain, record, name, checked, found,
-           lag(found) OVER w IS DISTINCT FROM found AS new
+    SELECT domain, record, name, checked, lag(found) OVER w IS DISTINCT FROM found AS new
     FROM mine WHERE state != 'unknown' WINDOW w AS (PARTITION BY domain, record, name ORDER BY day)
 ),
 since AS (SELECT domain, record, name, max(checked) AS since FROM changed WHERE new GROUP BY ALL)
-SELECT mine.*, since.since FROM mine LEFT JOIN since USING (domain, record, name)
-QUALIFY day = max(day) OVER (PARTITION BY domain)
+SELECT dns.*, since.since
+FROM dns JOIN newest USING (domain, day) LEFT JOIN since USING (domain, record, name)
 ORDER BY domain, record, name
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import checkdmarc.utils
 
@@ -58,6 +58,7 @@ def check_domain(checks: Checks, domain: str, seen: Seen) -> list[Found] | None:
     if not there:
         return [_no_such_domain(domain)]
     rows = [*check_dmarc(ask, domain), check_spf(ask, domain, sends=seen.messages > 0)]
+    rows += [check_spf(ask, name, sends=True) for name in seen.envelopes]
     rows += [check_dkim(ask, key) for key in seen.keys]
     mail = check_mx(ask, domain)
     rows.append(mail)
@@ -88,11 +89,14 @@ def check_domains(
 
     Ends early when nobody in a whole batch got an answer.
     """
+    checked = set(domains)  # they have rows of their own
     for start in range(0, len(domains), BATCH):
         batch = domains[start : start + BATCH]
 
         def one(domain: str) -> list[Found] | None:
-            return check_domain(checks, domain, seen.get(domain, Seen()))
+            mine = seen.get(domain, Seen())
+            others = tuple(name for name in mine.envelopes if name not in checked)
+            return check_domain(checks, domain, replace(mine, envelopes=others))
 
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="dns") as pool:
             rows = dict(zip(batch, pool.map(one, batch), strict=True))

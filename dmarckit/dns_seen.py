@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import pandas as pd
 
@@ -22,6 +23,7 @@ DOMAINS_FROM = timedelta(days=90)
 KEYS_FROM = timedelta(days=30)
 """signatures that make a key one in use: a monthly sender is in it"""
 MOST_KEYS = 50  # of one domain, by messages
+MOST_ENVELOPES = 10  # of one domain, by messages
 MOST_ADDRESSES = 20  # of one domain, by messages; the rest of a network is set up alike
 LOOKED_AT = 200  # addresses of one domain that are looked through for own ones
 
@@ -35,6 +37,15 @@ GROUP BY ALL ORDER BY messages DESC, d, s
 """
 """A signature counts when it passes, or when SPF says that the message is the domain's own:
 anybody can write any other. Of a key that went missing, only the latter are left."""
+
+_ENVELOPES = """
+SELECT domain, lower(x.domain) AS envelope, sum(messages) AS messages
+FROM (SELECT domain, messages, spf_aligned, dkim_aligned, unnest(spf) AS x FROM records
+      WHERE begin >= $start AND begin < $now AND month >= $month)
+WHERE (spf_aligned OR dkim_aligned) AND x.domain != ''
+GROUP BY ALL ORDER BY messages DESC, envelope
+"""
+"""SPF is judged by the domain of the envelope, often a subdomain such as bounce.example.com."""
 
 _SOURCES = """
 SELECT * FROM (
@@ -58,6 +69,8 @@ class Seen:
 
     keys: tuple[Key, ...] = ()
     """keys of its own organisation that sign, the most used first"""
+    envelopes: tuple[str, ...] = ()
+    """other domains of its own organisation that SPF was judged by, the most used first"""
     addresses: dict[str, int] = field(default_factory=dict)
     """own address → messages that pass from it, most first"""
     messages: int = 0
@@ -91,20 +104,41 @@ def read_seen(settings: Settings, lake: Lake, now: datetime) -> dict[str, Seen]:
     """Domain → what reports of the last 30 days say. Empty for a lake without reports."""
     start = now - KEYS_FROM
     window = {"start": start, "now": now, "month": f"{start:%Y-%m}"}
-    keys: dict[str, list[Key]] = {}
-    for row in lake.arrow(_SIGNATURES, **window).to_pylist():
-        mine = keys.setdefault(row["domain"], [])
-        ours = organisation(row["d"]) == organisation(row["domain"])
-        if ours and len(mine) < MOST_KEYS and is_domain(f"{row['s']}.{row['d']}"):
-            last = (row["seen"] - timedelta(microseconds=1)).date()  # an end is exclusive
-            mine.append(Key(row["d"], row["s"], int(row["messages"]), last))
+    keys = _keys(lake.arrow(_SIGNATURES, **window).to_pylist())
+    envelopes = _envelopes(lake.arrow(_ENVELOPES, **window).to_pylist())
     sources = lake.sql(_SOURCES, **window, most=LOOKED_AT)
     sends = sources.groupby("domain")["messages"].sum()
     own = _own(settings, lake, sources)
     return {
-        name: Seen(tuple(keys.get(name, ())), own.get(name, {}), int(sends.get(name, 0)))
+        name: Seen(
+            tuple(keys.get(name, ())),
+            tuple(envelopes.get(name, ())),
+            own.get(name, {}),
+            int(sends.get(name, 0)),
+        )
         for name in {*keys, *sends.index}
     }
+
+
+def _keys(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Key]]:
+    found: dict[str, list[Key]] = {}
+    for row in rows:
+        mine = found.setdefault(row["domain"], [])
+        ours = organisation(row["d"]) == organisation(row["domain"])
+        if ours and len(mine) < MOST_KEYS and is_domain(f"{row['s']}.{row['d']}"):
+            last = (row["seen"] - timedelta(microseconds=1)).date()  # an end is exclusive
+            mine.append(Key(row["d"], row["s"], int(row["messages"]), last))
+    return found
+
+
+def _envelopes(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        name, mine = row["envelope"].rstrip("."), found.setdefault(row["domain"], [])
+        ours = organisation(name) == organisation(row["domain"]) and name != row["domain"]
+        if ours and len(mine) < MOST_ENVELOPES and is_domain(name):
+            mine.append(name)
+    return found
 
 
 def _own(settings: Settings, lake: Lake, sources: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -99,6 +99,19 @@ def test_only_keys_and_addresses_of_the_domain_itself_are_asked_about(
     assert (old.state, old.values["messages"]) == ("missing", 7)
 
 
+def test_spf_of_the_envelope_domains_is_checked_too(tmp_path: Path, server: Served) -> None:
+    records = [
+        make_record("192.0.2.1", 9, spf=(SpfResult(name, "mfrom", "pass"),))
+        for name in ("bounce.example.com", "esp.example", "example.com", "news.example.com")
+    ]
+    lake_of(tmp_path, report(*records, days_ago=2))
+    server.zone["bounce.example.com TXT"] = ["v=spf1 ip4:192.0.2.1 +all"]
+    settings = settings_for(tmp_path, server)
+    rows = check(settings, now=NOW, domains=["example.com", "news.example.com"]).rows
+    states = {row.name: row.state for row in rows["example.com"] if row.record == "spf"}
+    assert states == {"example.com": "ok", "bounce.example.com": "invalid"}
+
+
 def test_without_domains_in_the_settings_those_of_the_reports_are_checked(
     tmp_path: Path, server: Served
 ) -> None:
