@@ -22,7 +22,7 @@ from dmarckit.analysis_print import (
 from dmarckit.errors import SettingsError, one_line
 from dmarckit.facts import Facts
 from dmarckit.lake import Lake
-from dmarckit.models import Policy
+from dmarckit.policy_text import parse_policy
 from dmarckit.ptr import dns_lookup, resolve
 from dmarckit.settings import Settings
 from dmarckit.whatif import whatif
@@ -177,37 +177,3 @@ def whatif_command(
     else:
         print_whatif(result, days, out)
     return 0
-
-
-_VALUES = {
-    "p": ("none", "quarantine", "reject"),
-    "sp": ("none", "quarantine", "reject"),
-    "np": ("none", "quarantine", "reject"),
-    "adkim": ("r", "s"),
-    "aspf": ("r", "s"),
-}
-
-
-def parse_policy(domain: str, text: str) -> Policy:
-    """``p=reject; sp=none; adkim=s`` as a policy; a whole DMARC record is fine too.
-
-    Tags that do not decide about messages (rua, fo, t, …) are left out. Raises SettingsError
-    for a value that the tag does not have, and without p.
-
-    >>> parse_policy("example.com", "v=DMARC1; p=reject; rua=mailto:d@example.com").p
-    'reject'
-    """
-    tags: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in text.split(";"))):
-        name, equals, value = (piece.strip().lower() for piece in part.partition("="))
-        if not equals:
-            raise SettingsError(f"policy {one_line(text)}: {one_line(part)} is not tag=value")
-        if name in _VALUES:
-            if value not in _VALUES[name]:
-                raise SettingsError(
-                    f"policy {one_line(text)}: {name} is {' or '.join(_VALUES[name])}"
-                )
-            tags[name] = value
-    if "p" not in tags:
-        raise SettingsError(f"policy {one_line(text)}: it needs p=none, quarantine or reject")
-    return Policy(domain.lower().rstrip("."), **tags)  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ class Answer:
 
 
 def answer(findings: Sequence[Judged], measures: pd.DataFrame) -> Answer:
-    """The answer from the findings and `summary.headline`.
+    """The answer from the findings and `domain_summary.headline`.
 
     Open findings that are critical or warnings need doing; muted and resolved ones do not,
     and neither does what is only worth knowing. Without any report there is no answer, unless

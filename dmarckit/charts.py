@@ -1,4 +1,4 @@
-"""Small frames (from `summary`) → plotly figures with one visual language.
+"""Small frames (from `fleet_summary` and others) → plotly figures with one visual language.
 
 A colour has one meaning on every chart. Titles state the finding; the page shows them as
 text above the chart. Whatever comes from a report goes through `outside_text`, because
@@ -13,29 +13,19 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from dmarckit.chart_titles import failing_title, results_title
+from dmarckit.chart_titles import failing_title
 from dmarckit.errors import one_line
 from dmarckit.language import _, language, later
-from dmarckit.words import n_messages, percent
+from dmarckit.words import percent
 
 COLOURS = {
-    # results of a message (summary.RESULTS)
-    "both": "#0068a8",
-    "dkim_only": "#4fa8dc",
-    "spf_only": "#a8639b",
-    "fail": "#d55e00",
-    # states of one check (summary.STATES)
-    "aligned": "#0068a8",
-    "other_domain": "#e09f1f",
-    "none": "#8a94a3",
-    # what receivers did with failing messages (summary.OUTCOMES)
     "delivered": "#d55e00",
     "quarantined": "#e09f1f",
     "rejected": "#0f9d76",
     "unstated": "#8a94a3",
 }
-"""hues of Okabe and Ito's palette, told apart with every kind of colour blindness, on white
-and on black"""
+"""of what receivers did with failing messages (`summary.OUTCOMES`): hues of Okabe and Ito's
+palette, told apart with every kind of colour blindness, on white and on black"""
 
 DARK = {
     "#0068a8": "#4da3e0",
@@ -52,13 +42,6 @@ DARK = {
 """the same colours on a dark page"""
 
 LABELS = {
-    "both": later("DKIM and SPF pass"),
-    "dkim_only": later("only DKIM passes"),
-    "spf_only": later("only SPF passes"),
-    "fail": later("fails"),
-    "aligned": later("passes for the author's domain"),
-    "other_domain": later("passes for another domain"),
-    "none": later("missing"),
     "delivered": later("delivered"),
     "quarantined": later("sent to spam"),
     "rejected": later("rejected"),
@@ -93,83 +76,20 @@ def outside_text(text: object, limit: int = 80) -> str:
     return clean.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def results_by_day(daily: pd.DataFrame) -> go.Figure:
-    """Messages a day, stacked by what passes. Takes `summary.by_day`."""
-    messages, failing = int(daily["messages"].sum()), int(daily["fail"].sum())
-    if not messages:
-        return nothing(_("Messages a day"))
-    series = ["both", "dkim_only", "spf_only", "fail"]
-    return daily_bars(
-        daily,
-        {name: COLOURS[name] for name in series},
-        LABELS,
-        title=results_title(daily, messages, failing),
-        subtitle=_(
-            "Messages a day, by what passes for the author's domain. "
-            "One of DKIM and SPF is enough for DMARC."
-        ),
-    )
-
-
 def failing_by_day(daily: pd.DataFrame) -> go.Figure:
-    """Failing messages a day, stacked by what receivers did. Takes `summary.by_day`."""
+    """Failing messages a day, by what receivers did. Takes `fleet_summary.failing_by_day`."""
     failing = int(daily["fail"].sum())
     if not daily["messages"].any():
         return nothing(_("Failing messages a day"))
     if not failing:
         return nothing(_("Failing messages a day"), _("No message failed DMARC on these days."))
-    series = ["delivered", "quarantined", "rejected", "unstated"]
     return daily_bars(
         daily,
-        {name: COLOURS[name] for name in series},
+        COLOURS,
         LABELS,
         title=failing_title(failing, int(daily["delivered"].sum())),
         subtitle=_("Failing messages a day, by what the receivers did with them."),
     )
-
-
-def results_by_check(checks: pd.DataFrame) -> go.Figure:
-    """Share of messages by DMARC, DKIM and SPF result. Takes `summary.by_check`."""
-    rows = checks.iloc[::-1]
-    if not checks["messages"].max():
-        return nothing(_("DMARC, DKIM and SPF results"))
-    share = checks.set_index("check")["pass_share"].map(percent)
-    figure = _figure(
-        _("DKIM passes for {dkim} of the messages, SPF for {spf}").format(
-            dkim=share["DKIM"], spf=share["SPF"]
-        ),
-        _(
-            "Share of messages by result. DKIM and SPF count for DMARC only when they pass "
-            "for the author's domain."
-        ),
-        height=270,
-    )
-    for state in ("aligned", "other_domain", "fail", "none"):
-        if not rows[state].any():
-            continue
-        shares = rows[state] / rows["messages"]
-        figure.add_bar(
-            y=rows["check"].tolist(),
-            x=[round(x, 6) for x in shares],
-            orientation="h",
-            name=_(LABELS[state]),
-            marker={"color": COLOURS[state], "line": {"width": 0}},
-            text=[percent(x) if x >= 0.08 else "" for x in shares],
-            textposition="inside",
-            textangle=0,
-            insidetextanchor="middle",
-            insidetextfont={"color": "#ffffff" if state in ("aligned", "fail") else "#10151c"},
-            customdata=[
-                f"{percent(x)} ({n_messages(n)})" for x, n in zip(shares, rows[state], strict=True)
-            ],
-            hovertemplate="%{y}: %{customdata}",
-        )
-    # a label that does not fit its segment is hidden, neither turned nor shrunk
-    uniform = {"mode": "hide", "minsize": 11}
-    figure.update_layout(hovermode="closest", bargap=0.35, uniformtext=uniform)
-    figure.update_xaxes(tickformat=".0%", range=[0, 1], showgrid=True)
-    figure.update_yaxes(showgrid=False, ticklabelstandoff=8)
-    return figure
 
 
 def daily_bars(

@@ -27,7 +27,10 @@ def of_domain(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
 
 
 def headline(facts: Facts, window: Window) -> pd.DataFrame:
-    """As `summary.headline`, from facts: `measure`, `value` in the window, `before` it."""
+    """One row a measure: `measure`, `value` in the window, `before` it.
+
+    Measures: messages, pass_share, failing (messages), reports, reporters, domains.
+    """
     values = {}
     for name, part in (("value", window), ("before", window.before)):
         rows = in_window(facts.messages, part)

@@ -50,7 +50,12 @@ def failing_by_day(messages: pd.DataFrame, complete: pd.DataFrame, window: Windo
 
 
 def domains(facts: Facts, window: Window) -> pd.DataFrame:
-    """As `summary.by_domain`: one row a domain with reports, most failing messages first."""
+    """One row a domain with reports in the window, most failing messages first.
+
+    Columns: `domain`, `messages`, `failing`, `delivered` (failing, and delivered all the
+    same), `pass_share`, `before` (the pass share of the window before), `policy` (p as
+    quoted; None when nobody has), `reporters`, `last_end` (of the newest report).
+    """
     reports = facts.reports
     reports = reports[(reports["begin"] >= window.start) & (reports["begin"] < window.end)]
     groups = reports.groupby("domain")

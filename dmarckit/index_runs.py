@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -88,7 +88,7 @@ def _entry(row: Any, earlier: int, keys: Collection[str]) -> RunEntry:
 
 def _counts(row: Any) -> str:
     """What the run read and found, in words; what is nothing is left out."""
-    numbers = {
+    numbers: dict[str, Callable[[int], str]] = {
         "mails": lambda n: ngettext("{n} mail", "{n} mails", n),
         "stored": lambda n: _("{n} stored"),
         "duplicate": lambda n: ngettext("{n} duplicate", "{n} duplicates", n),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dmarckit import words
-from dmarckit.analysis_command import parse_policy
 from dmarckit.facts_frames import Facts
 from dmarckit.finding_cards import records_to_paste
 from dmarckit.findings.record import dns_record, next_step, quoted_policy
 from dmarckit.language import _, later
 from dmarckit.markup import Column, Html, escape, table
 from dmarckit.models import Policy
+from dmarckit.policy_text import parse_policy
 from dmarckit.table_words import class_word
 from dmarckit.whatif import WhatIf
 

@@ -9,13 +9,13 @@ import pandas as pd
 
 from dmarckit import sender_summary, tables, words
 from dmarckit.answer import Answer
-from dmarckit.class_charts import LABELS
 from dmarckit.errors import one_line
 from dmarckit.language import _, ngettext
 from dmarckit.markup import Column, Html, table
 from dmarckit.page_links import PageLinks
 from dmarckit.periods import period
 from dmarckit.report_page import envelope, result_columns, with_results
+from dmarckit.table_words import class_word, kind_word, listed
 from dmarckit.trace import Trace
 from dmarckit.window import Window
 
@@ -58,7 +58,7 @@ def _answer(trace: Trace, window: Window) -> Answer:
 
 
 def _who(trace: Trace) -> str:
-    kinds = ", ".join(one_line(kind, 80) for kind in trace.kinds[:3])
+    kinds = listed(*(one_line(kind_word(kind), 80) for kind in trace.kinds[:3]))
     if trace.is_address:
         return _("From here come messages of: {senders}.").format(senders=kinds)
     if trace.in_inventory:
@@ -68,10 +68,10 @@ def _who(trace: Trace) -> str:
 
 def _what(trace: Trace, window: Window) -> str:
     parts = [
-        f"{_(LABELS[name])} {words.count(number)}"
+        f"{class_word(name)} {words.count(number)}"
         for name, number in sender_summary.classes(trace, window).items()
     ]
-    return _("What its messages are: {classes}.").format(classes=", ".join(parts[:4]))
+    return _("What its messages are: {classes}.").format(classes=listed(*parts[:4]))
 
 
 def _done(trace: Trace, window: Window) -> str:
@@ -197,7 +197,7 @@ def _results(found: Mapping[str, int]) -> str:
     names = {name or _("no result"): number for name, number in found.items()}
     if len(names) == 1:
         return next(iter(names))
-    return ", ".join(f"{name} {words.count(number)}" for name, number in list(names.items())[:6])
+    return listed(*(f"{name} {words.count(number)}" for name, number in list(names.items())[:6]))
 
 
 def _cut(

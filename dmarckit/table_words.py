@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dmarckit.class_charts import LABELS
-from dmarckit.language import _, later, ngettext
+from dmarckit.language import _, later
 from dmarckit.words import count
 
 _KINDS = {
@@ -22,20 +22,6 @@ _KINDS = {
     "own": later("own"),
     "unknown": later("unknown"),
 }
-_FAILED = {
-    ("none", "none"): later("No DKIM signature; no SPF result"),
-    ("none", "fail"): later("No DKIM signature; SPF fails"),
-    ("none", "other_domain"): later("No DKIM signature; SPF passes for another domain only"),
-    ("fail", "none"): later("DKIM signature does not verify; no SPF result"),
-    ("fail", "fail"): later("DKIM signature does not verify; SPF fails"),
-    ("fail", "other_domain"): later(
-        "DKIM signature does not verify; SPF passes for another domain only"
-    ),
-    ("other_domain", "none"): later("DKIM passes for another domain only; no SPF result"),
-    ("other_domain", "fail"): later("DKIM passes for another domain only; SPF fails"),
-    ("other_domain", "other_domain"): later("DKIM and SPF pass for another domain only"),
-}
-"""states of DKIM and of SPF (`summary.STATES`)"""
 _ALL = {
     "delivered": later("all delivered"),
     "quarantined": later("all sent to spam"),
@@ -81,18 +67,6 @@ def class_word(name: str) -> str:
 def listed(*parts: str) -> str:
     """Things in a cell, one after the other."""
     return _(", ").join(parts)
-
-
-def addresses(number: int) -> str:
-    """How many addresses; nothing where there is only the one that is shown."""
-    if number <= 1:
-        return ""
-    return ngettext("{n} address", "{n} addresses", number).format(n=count(number))
-
-
-def what_failed(row: Any) -> str:
-    """Why messages fail: their commonest state of DKIM and SPF (`row.dkim`, `row.spf`)."""
-    return _(_FAILED[row.dkim, row.spf])
 
 
 def what_was_done(row: Any) -> str:

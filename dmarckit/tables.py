@@ -18,7 +18,7 @@ from dmarckit.language import _, later, ngettext
 from dmarckit.markup import Closer, Column, Html, escape, table
 from dmarckit.page_links import PageLinks
 from dmarckit.periods import period
-from dmarckit.table_words import addresses, class_word, kind_word, what_failed, what_was_done
+from dmarckit.table_words import class_word, kind_word, what_was_done
 from dmarckit.window import Window
 
 Closes = Callable[[Any], Closer]
@@ -28,7 +28,7 @@ Closes = Callable[[Any], Closer]
 def headline(
     answer: Answer, measures: pd.DataFrame, window: Window, about: str | None = None
 ) -> Html:
-    """The answer, its reasons and the figures with their change. Takes `summary.headline`.
+    """The answer, its reasons and the figures with their change. Takes `domain_summary.headline`.
 
     A page `about` one domain is named after it, and does not count domains.
     """
@@ -91,36 +91,6 @@ def domains(frame: pd.DataFrame, links: PageLinks | None = None) -> Html:
     ]
     caption = _("Domains, the one with the most failing messages first")
     return table(frame, columns, caption=caption, empty=_("No domain has a report on these days."))
-
-
-def failing_sources(frame: pd.DataFrame, limit: int = 15) -> Html:
-    """Takes `summary.failing_sources`; beyond `limit` rows only says how many there are."""
-    rest = frame.iloc[limit:]
-    frame = frame.head(limit)
-    what = [what_failed(row) for row in frame.itertuples(index=False)]
-    done = [what_was_done(row) for row in frame.itertuples(index=False)]
-    columns = [
-        Column("source", _("Source"), under=lambda r: addresses(r.addresses)),
-        Column("messages", _("Failing"), "bar"),
-        Column("domain", _("Sent as")),
-        Column("what", _("What failed")),
-        Column("done", _("What receivers did")),
-        Column("reporters", _("Reporters"), "count"),
-        Column("first_day", _("First seen"), "day"),
-        Column("last_day", _("Last seen"), "day"),
-    ]
-    caption = _("Sources of failing messages, the largest first")
-    empty = _("No message failed DMARC on these days.")
-    rows = frame.assign(what=what, done=done)
-    shown = table(rows, columns, caption=caption, empty=empty)
-    if rest.empty:
-        return shown
-    text = ngettext(
-        "And {n} smaller source with {messages} in all.",
-        "And {n} smaller sources with {messages} in all.",
-        len(rest),
-    )
-    return _and_more(shown, text, rest)
 
 
 def failing_senders(frame: pd.DataFrame, links: PageLinks | None = None, limit: int = 20) -> Html:
@@ -221,7 +191,7 @@ def refused(frame: pd.DataFrame) -> Html:
 
 
 def inputs(frame: pd.DataFrame) -> Html:
-    """What the page was made from, in a sentence. Takes `summary.inputs`."""
+    """What the page was made from, in a sentence. Takes `fleet_summary.inputs`."""
     rows = frame.set_index("input")
     number = rows["number"]
     n = number["records"]

@@ -14,12 +14,12 @@ import pytest
 from dmarckit.analysis_command import (
     findings_command,
     moment,
-    parse_policy,
     senders_command,
     whatif_command,
 )
 from dmarckit.errors import SettingsError
 from dmarckit.lake import Lake
+from dmarckit.policy_text import parse_policy
 from dmarckit.settings import Settings, load_settings
 from tests.frames import FAILS, RECORD, fill, lake, mails, records, reports
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from dmarckit import summary
+import pandas as pd
+
 from dmarckit.answer import Answer, answer
 from dmarckit.findings import Finding
 from dmarckit.findings_ledger import Judged, Status
-from tests.frames import FAILS, records, reports
 
 
 def judged(status: Status = "NEW", **other: Any) -> Judged:
@@ -21,14 +21,17 @@ def judged(status: Status = "NEW", **other: Any) -> Judged:
     return Judged(finding, status, finding.messages, finding.severity)
 
 
-def answered(*findings: Judged, rows: tuple[dict[str, Any], ...] = ({"messages": 1000},)) -> Answer:
-    now = records(*rows)
-    heads = reports({}) if rows else reports()
-    return answer(findings, summary.headline(now, heads, records(), reports()))
+def answered(*findings: Judged, messages: int = 1000, failing: int = 0, reports: int = 1) -> Answer:
+    """The answer to these findings, and to the measures of `domain_summary.headline`."""
+    share = (messages - failing) / messages if messages else float("nan")
+    measures = pd.DataFrame(
+        {"measure": ["messages", "pass_share", "reports"], "value": [messages, share, reports]}
+    )
+    return answer(findings, measures)
 
 
 def test_all_is_well() -> None:
-    found = answered(rows=({"messages": 1000}, FAILS | {"messages": 5}))
+    found = answered(messages=1005, failing=5)
     assert found == Answer(
         "good", "Nothing needs doing.", ("99.5 % of 1,005 messages pass DMARC.",)
     )
@@ -56,13 +59,17 @@ def test_what_is_muted_resolved_or_only_good_to_know_needs_nothing() -> None:
 
 
 def test_without_reports_there_is_no_answer() -> None:
-    assert answered(rows=()) == Answer("none", "There are no reports for these days.", ())
+    assert answered(messages=0, reports=0) == Answer(
+        "none", "There are no reports for these days.", ()
+    )
     broken = judged(kind="ingest_broken", domain="", subject="", severity="critical")
-    assert answered(broken, rows=()).points == ("Reports do not come in any more (new).",)
+    assert answered(broken, messages=0, reports=0).points == (
+        "Reports do not come in any more (new).",
+    )
 
 
 def test_reports_without_messages_are_no_answer() -> None:
-    found = answered(rows=({"messages": 0},))
+    found = answered(messages=0)
     assert found.level == "none"
     assert found.points == ("1 report came in, without messages.",)
 

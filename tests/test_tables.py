@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from typing import Any
 from unittest.mock import Mock
 
 import pandas as pd
 import pytest
 
-from dmarckit import summary, tables
+from dmarckit import fleet_summary, summary, tables
 from dmarckit.answer import Answer
 from dmarckit.markup import MIMETYPE, Column, Html, table
+from dmarckit.page_keys import page_place
+from dmarckit.page_links import PageLinks
 from dmarckit.window import last_days
-from tests.frames import FAILS, mails, records, reports
+from tests.frames import DAY, mails, reports
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -31,35 +34,59 @@ def text(found: Html) -> str:
     return re.sub(r"<[^>]*>", "", apart)
 
 
-def test_sources_say_what_failed_in_words() -> None:
-    frame = summary.failing_sources(
-        records(
-            FAILS | {"source_ip": "203.0.113.5", "messages": 1200},
-            FAILS | {"source_ip": "203.0.113.6", "messages": 30, "disposition": "reject"},
-        )
-    )
-    assert text(tables.failing_sources(frame)).endswith(
-        "203.0.113.0/242 addresses||1,230|example.com|No DKIM signature; SPF fails|"
-        "1,200 delivered, 30 rejected|1|2026-11-23|2026-11-23|"
+def domains(*rows: dict[str, Any]) -> pd.DataFrame:
+    """As `fleet_summary.domains`."""
+    usual = {"domain": "example.com", "messages": 100, "failing": 10, "delivered": 10}
+    usual |= {"pass_share": 0.9, "before": 1.0, "policy": "reject", "reporters": 1}
+    return pd.DataFrame(
+        [usual | {"last_end": DAY} | row for row in rows], columns=[*usual, "last_end"]
     )
 
 
-def test_the_small_sources_are_counted_not_listed() -> None:
-    rows = [FAILS | {"source_ip": f"10.0.{n}.1", "messages": 100 - n} for n in range(5)]
-    shown = text(tables.failing_sources(summary.failing_sources(records(*rows)), limit=3))
-    assert "10.0.2.1" in shown
-    assert "10.0.3.1" not in shown
-    assert shown.endswith("And 2 smaller sources with 193 failing messages in all.|")
+def failing(*rows: dict[str, Any]) -> pd.DataFrame:
+    """As `fleet_summary.failing_senders`."""
+    usual = {"domain": "example.com", "sender": "Example Mail", "sender_kind": "crm"}
+    usual |= {"class": "unaligned_sender", "messages": 5, "delivered": 5, "quarantined": 0}
+    usual |= {"rejected": 0, "unstated": 0, "reporters": 1, "first_day": DAY, "last_day": DAY}
+    return pd.DataFrame([usual | row for row in rows], columns=list(usual))
+
+
+def measures(**values: tuple[float, float]) -> pd.DataFrame:
+    """As `domain_summary.headline`: name → (now, before)."""
+    names = ["messages", "pass_share", "failing", "reports", "reporters", "domains"]
+    pairs = [values.get(name, (1, 1)) for name in names]
+    return pd.DataFrame({"measure": names}).assign(
+        value=[now for now, _ in pairs], before=[before for _, before in pairs]
+    )
+
+
+def test_senders_say_what_they_are_and_what_was_done() -> None:
+    row = {"messages": 1230, "delivered": 1200, "rejected": 30}
+    assert "Example Mailcrm||1,230|example.com|known service, not set up|" in text(
+        tables.failing_senders(failing(row))
+    )
+
+
+def test_the_small_senders_are_counted_not_listed() -> None:
+    rows = [{"sender": f"Sender {n}", "messages": 100 - n} for n in range(5)]
+    shown = text(tables.failing_senders(failing(*rows), limit=3))
+    assert "Sender 2" in shown
+    assert "Sender 3" not in shown
+    assert shown.endswith("And 2 smaller senders with 193 failing messages in all.|")
+
+
+def test_a_row_leads_to_its_page_or_to_the_command_that_builds_it() -> None:
+    links = PageLinks({("domain/example.com", ".html"): "2026-11-24"})
+    shown = tables.domains(domains({}, {"domain": "new.example"}), links).markup
+    assert '<a href="../domain/example.com/2026-11-24.html"><bdi>example.com</bdi></a>' in shown
+    assert ">dmarckit page domain -p domain new.example</code>" in shown
 
 
 def test_domains() -> None:
-    frame = summary.by_domain(
-        records({"messages": 90}, FAILS | {"messages": 10}),
-        reports({"p": "reject"}, {"domain": "quiet.example", "p": None}),
-        records({}),
-    )
-    shown = text(tables.domains(frame))
-    assert "example.com|100|90.0 %−10.0 points||10|10|reject|1|2026-11-24 00:00|" in shown
+    quiet = {"domain": "quiet.example", "messages": 0, "failing": 0, "delivered": 0}
+    nothing = dict.fromkeys(["pass_share", "before"], float("nan")) | {"policy": None}
+    shown = text(tables.domains(domains({}, quiet | nothing)))
+    assert "example.com|100|90.0 %−10.0 points||10|10|reject|1|2026-11-23 00:00|" in shown
     assert "quiet.example|0|no data|0|0|–|1|" in shown
 
 
@@ -76,7 +103,7 @@ def test_refused_mails() -> None:
 
 
 def test_inputs_in_a_sentence() -> None:
-    found = tables.inputs(summary.inputs(records({}, {}), reports({}), mails({})))
+    found = tables.inputs(fleet_summary.inputs(reports({"records": 2}), mails({})))
     assert text(found) == (
         "Made from 1 mail with 1 report and 2 records; "
         "the newest mail came on 2026-11-24 03:00 UTC.|"
@@ -84,25 +111,20 @@ def test_inputs_in_a_sentence() -> None:
 
 
 def test_headline_shows_changes_and_whether_they_are_good() -> None:
-    measures = summary.headline(
-        records({"messages": 90}, FAILS | {"messages": 10}),
-        reports({}),
-        records({"messages": 50}),
-        reports({}),
-    )
+    found = measures(messages=(100, 50), pass_share=(0.9, 1), failing=(10, 0))
     answer = Answer("warning", "<b> needs a look.", ("why & how",))
-    found = tables.headline(answer, measures, last_days(7, "2026-11-23"))
-    shown = text(found)
+    shown_all = tables.headline(answer, found, last_days(7, "2026-11-23"))
+    shown = text(shown_all)
     assert "&lt;b&gt; needs a look.|why &amp; how|" in shown
     assert "pass DMARC|90.0 %|−10.0 points|failing messages|10|+10|messages|100|+100 %|" in shown
     assert "reporters|1|unchanged|" in shown
     assert "17 November 2026 to 23 November 2026 (UTC), compared with the 7 days before." in shown
-    assert found.markup.count("dk-change bad") == 2
+    assert shown_all.markup.count("dk-change bad") == 2
 
 
 def test_headline_without_data_says_what_to_do() -> None:
-    measures = summary.headline(records(), reports(), records(), reports())
-    shown = text(tables.headline(Answer("none", "No.", ()), measures, last_days(1, "2026-11-23")))
+    found = measures(messages=(0, 0), pass_share=(float("nan"), float("nan")), failing=(0, 0))
+    shown = text(tables.headline(Answer("none", "No.", ()), found, last_days(1, "2026-11-23")))
     assert "pass DMARC|no data|" in shown
     assert "dmarckit ingest" in shown
     assert "%" not in shown
@@ -111,8 +133,8 @@ def test_headline_without_data_says_what_to_do() -> None:
 @pytest.mark.parametrize(
     "found",
     [
-        tables.failing_sources(summary.failing_sources(records())),
-        tables.domains(summary.by_domain(records(), reports(), records())),
+        tables.failing_senders(failing()),
+        tables.domains(domains()),
         tables.reports(summary.newest_reports(reports())),
         tables.refused(summary.refused_mails(mails())),
     ],
@@ -123,8 +145,8 @@ def test_an_empty_table_is_a_sentence(found: Html) -> None:
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_outside_text_never_becomes_markup(hostile: str) -> None:
-    tags = "div table caption thead tbody tr th td bdi small span i"
-    attributes = "class role aria-label tabindex scope data-sort style"
+    tags = "div table caption thead tbody tr th td bdi small span i a details summary code"
+    attributes = "class role aria-label tabindex scope data-sort style href"
     for found in all_tables(hostile):
         parsed = HTMLParser()
         parsed.handle_starttag = Mock()  # type: ignore[method-assign]
@@ -136,15 +158,15 @@ def test_outside_text_never_becomes_markup(hostile: str) -> None:
 
 
 def all_tables(hostile: str) -> list[Html]:
-    rows = records(FAILS | dict.fromkeys(["source_ip", "domain", "reporter"], hostile))
+    links = PageLinks({page_place("domain", {"domain": hostile}): "2026-11-24"})
     heads = reports(dict.fromkeys(["domain", "reporter", "report_id", "p"], hostile))
     posts = mails(
         {"outcome": "unreadable"} | dict.fromkeys(["from_domain", "error", "key"], hostile)
     )
     return [
-        tables.failing_sources(summary.failing_sources(rows)),
-        tables.domains(summary.by_domain(rows, heads, rows)),
-        tables.reports(summary.newest_reports(heads)),
+        tables.failing_senders(failing(dict.fromkeys(["sender", "domain"], hostile)), links),
+        tables.domains(domains({"domain": hostile, "policy": hostile}), links),
+        tables.reports(summary.newest_reports(heads), links),
         tables.refused(summary.refused_mails(posts)),
     ]
 
