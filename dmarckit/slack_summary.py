@@ -42,7 +42,7 @@ def summary_message(
 ) -> Message:
     """The message about a run: headline, findings, notes, link to the page, chart.
 
-    `headline` has one row a measure, as `summary.headline` gives it: messages, pass_share,
+    `headline` has one row a measure, as `domain_summary.headline` gives it: messages, pass_share,
     failing, reports, reporters. `findings` are plain lines about what is new or worse;
     None means that nobody looked for any, and failing messages are then the news.
     `notes` are plain lines about mails that could not be read or trusted. A quiet run,
