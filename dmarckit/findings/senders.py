@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dmarckit.findings import queries
+from dmarckit.findings.dated import dated
 from dmarckit.findings.look import (
     DAY,
     SHOWN,
@@ -142,41 +143,44 @@ def sender_stopped(domain: DomainFacts, look: Look) -> list[Finding]:
     warning for the loud ones (`stopped_loud` messages a day), whose silence somebody would
     want to hear of; info for the others, which may just have had nothing to send. Only
     complete days count as silence, and only if the reporters that used to see the sender
-    have delivered: a silent reporter is no stopped sender.
+    have delivered: a silent reporter is no stopped sender. A report that began before the
+    silence and goes on into it does not say on which of its days the mail came.
     """
     limits = look.thresholds
     recent = [d for d in domain.complete if d < look.today][-limits.recent_days :]
     if len(recent) < limits.recent_days or recent[0] < look.today - limits.baseline_days * DAY:
         return []
     month = look.last(domain.messages, limits.baseline_days)
-    mine = month[month["in_inventory"] & (month["messages"] > 0) & (month["day"] < look.today)]
+    month = month[month["in_inventory"] & (month["messages"] > 0)]
+    sure = dict(list(dated(month, domain.reports, recent[0]).groupby("sender", observed=True)))
     found = []
-    for sender, rows in mine.groupby("sender", observed=True):
-        seen = rows["day"].nunique()
-        back = domain.messages[domain.messages["sender"] == sender]["day"].max() >= recent[0]
+    for sender, rows in month[month["day"] < look.today].groupby("sender", observed=True):
+        seen = sure.get(sender, rows)["day"]
         if (
-            seen >= limits.stopped_days
-            and not back
+            seen.nunique() >= limits.stopped_days
+            and seen.max() < recent[0]
             and _still_watched(domain, rows, recent)
-            and not _under_another_name(domain, look, str(sender), rows)
+            and not _under_another_name(domain, look, str(sender), rows, seen.max())
         ):
-            found.append(_stopped(domain, look, str(sender), rows, recent))
+            found.append(_stopped(domain, look, str(sender), rows, seen, recent))
     return found
 
 
 def _still_watched(domain: DomainFacts, rows: pd.DataFrame, quiet: list[pd.Timestamp]) -> bool:
-    """Reporters that saw most of the sender's messages have delivered for the quiet days."""
+    """Reporters that saw most of the sender's messages have told that the days were quiet."""
     ended = domain.reports.loc[domain.reports["end"] > quiet[-1], "reporter"]
-    seen_by = rows["reporter"].isin(set(ended))
+    vague = rows.loc[rows["day"] >= quiet[0], "reporter"]
+    seen_by = rows["reporter"].isin(set(ended) - set(vague))
     return bool(rows.loc[seen_by, "messages"].sum() >= 0.8 * rows["messages"].sum())
 
 
-def _under_another_name(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame) -> bool:
+def _under_another_name(
+    domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, last: pd.Timestamp
+) -> bool:
     """Something else names its addresses now (SPF broke, say), and sends as much more.
 
     A service that has always shared the addresses does not grow when this one stops.
     """
-    last = rows["day"].max()
     sources = domain.sources
     shared = sources[sources["source_ip"].isin(addresses(domain, [sender]))]
     heirs = shared.loc[(shared["sender"] != sender) & (shared["last_day"] > last), "sender"]
@@ -189,10 +193,16 @@ def _under_another_name(domain: DomainFacts, look: Look, sender: str, rows: pd.D
 
 
 def _stopped(
-    domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, quiet: list[pd.Timestamp]
+    domain: DomainFacts,
+    look: Look,
+    sender: str,
+    rows: pd.DataFrame,
+    seen: pd.Series[pd.Timestamp],
+    quiet: list[pd.Timestamp],
 ) -> Finding:
-    first, last = span(rows)
-    usual = median(rows.groupby("day", observed=True)["messages"].sum().tolist())
+    first, last = seen.min().date(), seen.max().date()
+    before = rows[rows["day"] <= seen.max()]
+    usual = median(before.groupby("day", observed=True)["messages"].sum().tolist())
     severity: Severity = "warning" if usual >= look.thresholds.stopped_loud else "info"
     ips = addresses(domain, [sender])
     days = pd.date_range(look.today - look.thresholds.baseline_days * DAY, look.today - DAY)
@@ -213,7 +223,7 @@ def _stopped(
             sender=clean(sender),
             messages=n_messages(total(rows)),
             domain=clean(domain.name),
-            days=rows["day"].nunique(),
+            days=seen.nunique(),
             of=look.thresholds.baseline_days,
             last=last,
         ),
@@ -233,7 +243,7 @@ def _stopped(
             complete_days_without=look.thresholds.recent_days,
         )
         | {
-            "seen_days": int(rows["day"].nunique()),
+            "seen_days": int(seen.nunique()),
             "quiet_days": [f"{d:%Y-%m-%d}" for d in quiet],
             "median_a_day": usual,
             "addresses": ips[:SHOWN],

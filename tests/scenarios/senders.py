@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from dmarckit.demo.flows import Flow, Sender, block, monthly, passing, spf
-from dmarckit.demo.reporters import MAIL
+from dmarckit.demo.reporters import MAIL, WEEKLY
 from tests.scenarios.people import (
     DECLARED_MAILCOURIER,
     DECLARED_SALESDESK,
+    FIVE,
     MAILCOURIER,
     office,
     sales,
@@ -136,6 +138,25 @@ SENDERS = (
         absent=["ingest_broken", "reporter_silent"],
         whole_way=True,
         days=40,
+    ),
+    scenario(
+        "a service stops, a weekly report goes on",
+        "a report over seven days does not say that mail came on its last day",
+        office(),
+        service(until=before_end(5)),
+        reporters=(*FIVE, replace(WEEKLY, share=10)),
+        expected=[Expect("sender_stopped", "postwagon.example", "alert", says="since 2026-11-18")],
+        absent=["ingest_broken", "reporter_silent"],
+        days=43,
+    ),
+    scenario(
+        "a service that only weekly reports show",
+        "it goes on, but nobody tells of it day by day: silence proves nothing",
+        office(),
+        service(reporters={WEEKLY.org_name: 1.0}),
+        reporters=(*FIVE, replace(WEEKLY, offset=24, delivered=2)),
+        absent=["sender_stopped"],
+        days=43,
     ),
     scenario(
         "a service pauses for two days",
