@@ -16,7 +16,7 @@ from dmarckit.errors import LakeError, MissingExtra, PostmasterAccess, SettingsE
 from dmarckit.lake import open_lake
 from dmarckit.postmaster import latest
 from dmarckit.postmaster_api import WAITS, connect
-from dmarckit.postmaster_metrics import FAMILIES, condition
+from dmarckit.postmaster_metrics import FAMILIES, condition, stat_row
 from dmarckit.postmaster_pull import FIRST_DAYS, LATE_DAYS, Pulled, ascii_name, pull
 from dmarckit.settings import Settings
 from tests.postmaster_server import (
@@ -358,6 +358,22 @@ def test_a_percentage_is_refused_and_nothing_of_it_is_kept(
     with pytest.raises(PostmasterAccess, match=r"dmarc of example\.com on 2026-11-22 as 99\.2"):
         pulled(settings)
     assert latest(open_lake(settings)).empty
+
+
+@pytest.mark.parametrize(
+    "stat",
+    [
+        {},
+        {"date": {"year": 2026, "month": 11, "day": 22}},
+        {"date": {"year": 2026, "month": 11, "day": 22}, "value": {}},
+        {"date": {"year": 2026, "month": 11, "day": 22}, "value": {"doubleValue": "NaN"}},
+        {"date": {"year": 2026, "month": 11, "day": 22}, "value": {"stringValue": "many"}},
+        {"date": {"year": 2026, "month": 0, "day": 0}, "value": {"doubleValue": 0.1}},
+    ],
+)
+def test_a_result_without_day_or_value_is_no_row(stat: dict[str, Any]) -> None:
+    (spam,) = FAMILIES["spam"]
+    assert stat_row("example.com", spam, stat) is None
 
 
 # who asks
