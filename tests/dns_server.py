@@ -123,7 +123,12 @@ def serving(zone: Zone, *, udp_bytes: int = 0) -> Iterator[Served]:
             thread.join(10)
 
 
-def asker(server: Served, *, timeout: float = 0.3, seconds: float = 5.0) -> Asker:
-    """Asks that server only; nothing that checkdmarc kept of another server counts."""
+def asker(server: Served, *, timeout: float | None = None, seconds: float = 10.0) -> Asker:
+    """Asks that server only; nothing that checkdmarc kept of another server counts.
+
+    It waits long for an answer, since the machine may be busy, but not where silence is meant.
+    """
     checkdmarc.utils.DNS_CACHE.clear()
+    if timeout is None:
+        timeout = 0.6 if "silence" in server.zone.values() else 5.0
     return Servers([server.address], timeout).asker(seconds)

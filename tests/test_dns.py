@@ -54,7 +54,8 @@ def server() -> Iterator[Served]:
 
 def settings_for(tmp_path: Path, server: Served, **more: Any) -> Settings:
     more.setdefault("domains", ("example.com",))
-    return Settings(home=str(tmp_path), resolvers=(server.address,), dns_timeout=0.3, **more)  # type: ignore[call-arg]
+    more.setdefault("dns_timeout", 5)
+    return Settings(home=str(tmp_path), resolvers=(server.address,), **more)  # type: ignore[call-arg]
 
 
 def test_a_domain_in_order_has_a_row_for_each_record(tmp_path: Path, server: Served) -> None:
@@ -181,12 +182,16 @@ def test_changes_have_before_and_after_and_silence_is_none(tmp_path: Path, serve
 @pytest.mark.parametrize("everything", ["SERVFAIL", "silence", "NXDOMAIN"])
 def test_a_broken_resolver_teaches_nothing(tmp_path: Path, server: Served, everything: str) -> None:
     server.everything = everything
-    settings = settings_for(tmp_path, server, domains=("example.com", "other.example"))
+    waits = 0.3 if everything == "silence" else 5
+    settings = settings_for(
+        tmp_path, server, domains=("example.com", "other.example"), dns_timeout=waits
+    )
     done = check(settings, now=NOW)
     assert (done.rows, done.silent, done.kept) == ({}, ["example.com", "other.example"], 0)
     assert snapshot(Lake(settings.lake_url)).empty
     server.everything = None
-    assert check(settings, now=NOW, domains=["example.com"]).kept == 6  # the day is not lost
+    settings = settings_for(tmp_path, server)
+    assert check(settings, now=NOW).kept == 6  # the day is not lost
 
 
 def test_a_silent_resolver_is_asked_for_one_batch_only(tmp_path: Path, server: Served) -> None:
@@ -202,10 +207,10 @@ def test_a_slow_domain_ends_in_time_and_the_rest_is_unknown(tmp_path: Path, serv
                for i in range(40)]  # fmt: skip
     lake_of(tmp_path, report(*records, days_ago=1))
     server.zone |= {f"s{i}._domainkey.example.com TXT": "silence" for i in range(40)}
-    settings = settings_for(tmp_path, server).model_copy(update={"dns_timeout": 0.05})
+    settings = settings_for(tmp_path, server, dns_timeout=0.2)
     start = datetime.now(UTC)
     rows = check(settings, now=NOW).rows["example.com"]
-    assert (datetime.now(UTC) - start).total_seconds() < ANSWERS * 0.05 + 2
+    assert (datetime.now(UTC) - start).total_seconds() < ANSWERS * 0.2 + 3
     assert {row.state for row in rows if row.record in ("dkim", "mx", "ptr")} == {"unknown"}
 
 
@@ -250,7 +255,7 @@ def test_the_exit_status(tmp_path: Path, server: Served) -> None:
 def test_the_command_line(tmp_path: Path, server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DMARCKIT_RESOLVERS", json.dumps([server.address]))
-    monkeypatch.setenv("DMARCKIT_DNS_TIMEOUT", "0.3")
+    monkeypatch.setenv("DMARCKIT_DNS_TIMEOUT", "5")
     ran = CliRunner().invoke(app, ["dns", "check", "--domain", "Example.com."])
     assert ran.exit_code == 0
     assert "1 domain checked, 0 records to look after, 6 rows kept." in ran.output

@@ -83,7 +83,7 @@ def test_mta_sts_policy_file(
     policy: str | None, state: str, fault: list[str], mode: str | None
 ) -> None:
     def fetch(host: str, seconds: float) -> str:
-        assert (host, 0 < seconds <= 0.3) == ("mta-sts.example.com", True)
+        assert (host, 0 < seconds <= 5) == ("mta-sts.example.com", True)
         if policy is None:
             raise NoAnswer("connection refused")
         return policy
@@ -148,6 +148,6 @@ def test_bimi_is_a_choice(texts: Any, state: str) -> None:
 )
 def test_ptr_must_lead_back(zone: dict[str, Any], state: str, found: tuple[str, ...]) -> None:
     with serving({"5.2.0.192.in-addr.arpa PTR": ["mail.example.com"]} | zone) as server:
-        row = check_ptr("192.0.2.5", 70, dns_lookup([server.address], 0.3))
+        row = check_ptr("192.0.2.5", 70, dns_lookup([server.address], 5))
     assert (row.name, row.state, row.found) == ("192.0.2.5", state, found)
     assert row.values["messages"] == 70
