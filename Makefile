@@ -36,15 +36,8 @@ bench: $(READY)  ## benchmarks (tests/benchmarks); takes minutes
 lab: $(READY)    ## JupyterLab on the notebooks
 	@$(BIN)/dmarckit lab $(ARGS)
 
-# The folder of Babel's files; a new text is English on Japanese pages until it stands there.
-PO := dmarckit/locale/ja/LC_MESSAGES/dmarckit
-translations: $(READY)  ## texts into the catalog (dmarckit/locale), and the catalog compiled
-	@$(BIN)/pybabel -q extract -F pyproject.toml -k later --no-wrap --sort-by-file \
-	  --add-location=file --omit-header -o $(PO).pot .
-	@$(BIN)/pybabel -q update -i $(PO).pot -o $(PO).po -l ja --no-fuzzy-matching \
-	  --ignore-obsolete --no-wrap --ignore-pot-creation-date
-	@rm $(PO).pot
-	@$(BIN)/pybabel -q compile -i $(PO).po -o $(PO).mo --statistics
+translations: $(READY)  ## texts into the Japanese catalog (dmarckit/locale), and the catalog compiled
+	@$(BIN)/python -m dmarckit.catalog
 
 clean:           ## remove the environment and what the demo made
 	rm -rf $(VENV) dmarckit-demo dmarckit-data build dist
