@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from dmarckit import __version__
-from dmarckit.doctor_command import doctor
 from dmarckit.dns_command import app as dns_app
+from dmarckit.doctor_command import doctor
 from dmarckit.errors import DmarckitError, SettingsError
 from dmarckit.parameters import joined, values
 from dmarckit.postmaster_command import app as postmaster_app

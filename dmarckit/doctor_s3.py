@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from dmarckit.doctor import Answer, Context, fail, ok, skip, warn
 from dmarckit.errors import StorageError, one_line
 from dmarckit.settings import Settings
-from dmarckit.storage import HINTS, sdk_hint
+from dmarckit.storage import HINTS, aws_session, sdk_hint
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -154,11 +154,10 @@ def _headers(answer: Any) -> dict[str, str]:
 
 
 def _session() -> Any:
-    import boto3
     from botocore.exceptions import BotoCoreError
 
     try:
-        return boto3.session.Session()
+        return aws_session()
     except BotoCoreError as error:
         raise StorageError(f"cannot use AWS: {sdk_hint(error)}") from error
 

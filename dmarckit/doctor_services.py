@@ -118,12 +118,13 @@ def _ask_slack(settings: Settings, method: str, **params: str) -> dict[str, Any]
         token=token, base_url=settings.slack_url, timeout=SECONDS, logger=silent, retry_handlers=[]
     )
     try:
-        answer = client.api_call(method, http_verb="GET", params=params)
+        answer = client.api_call(method, params=params)
         return answer.data if isinstance(answer.data, dict) else {}
     except SlackApiError as error:
         data = error.response.data
-        code = error.response.status_code
-        return data if isinstance(data, dict) else {"error": f"Slack answers HTTP {code}"}
+        if isinstance(data, dict) and re.fullmatch(r"[a-z0-9_.-]+", str(data.get("error"))):
+            return data
+        return {"error": f"Slack answers HTTP {error.response.status_code}, but not JSON"}
     except OSError as error:
         why = one_line(getattr(error, "reason", None) or error, 40)
         return {"error": f"Slack is out of reach: {why}"}

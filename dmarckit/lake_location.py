@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from dmarckit.errors import LakeError, one_line
-from dmarckit.storage import HINTS, sdk_hint
+from dmarckit.storage import HINTS, aws_session, sdk_hint
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -138,11 +138,10 @@ class Location:
 
     @cached_property
     def _session(self) -> Any:
-        import boto3
         from botocore.exceptions import BotoCoreError
 
         try:
-            return boto3.session.Session()
+            return aws_session()
         except BotoCoreError as error:
             raise LakeError(f"cannot use S3: {sdk_hint(error)}") from error
 

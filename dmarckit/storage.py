@@ -14,7 +14,7 @@ from typing import Protocol
 from dmarckit.errors import StorageError, one_line
 from dmarckit.models import StoredObject
 from dmarckit.storage_folder import TEMPORARY, FolderStorage
-from dmarckit.storage_s3 import HINTS, POOL, S3Storage, sdk_hint
+from dmarckit.storage_s3 import HINTS, POOL, S3Storage, aws_session, sdk_hint
 
 __all__ = [
     "HINTS",
@@ -23,6 +23,7 @@ __all__ = [
     "FolderStorage",
     "S3Storage",
     "Storage",
+    "aws_session",
     "open_storage",
     "sdk_hint",
 ]

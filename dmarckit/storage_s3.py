@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from datetime import UTC
 from functools import cached_property
@@ -177,8 +178,17 @@ def sdk_hint(error: Exception) -> str:
     return f"{hints.get(name, one_line(error, 120))} ({name})"
 
 
-def _client(keys: tuple[str, str] | None) -> S3Client:
+def aws_session(**own: Any) -> Any:
+    """A boto3 session. Its region is also AWS_REGION's, which boto3 alone does not read.
+
+    Raises what botocore raises, such as ProfileNotFound.
+    """
     import boto3
+
+    return boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None, **own)
+
+
+def _client(keys: tuple[str, str] | None) -> S3Client:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
@@ -186,7 +196,7 @@ def _client(keys: tuple[str, str] | None) -> S3Client:
         {"aws_access_key_id": keys[0], "aws_secret_access_key": keys[1]} if keys else {}
     )
     try:
-        return boto3.session.Session(**own).client(
+        client: S3Client = aws_session(**own).client(
             "s3",
             config=Config(
                 signature_version="s3v4",
@@ -197,5 +207,6 @@ def _client(keys: tuple[str, str] | None) -> S3Client:
                 user_agent_extra="dmarckit",
             ),
         )
+        return client
     except (BotoCoreError, ValueError) as error:
         raise StorageError(f"cannot use S3: {sdk_hint(error)}") from error

@@ -275,6 +275,6 @@ def test_a_port_in_use_is_named_with_the_fix(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = Settings(home=str(tmp_path), health_port=port)
-        with pytest.raises(SettingsError, match=rf"127.0.0.1:{port}.*set health_port"):
-            with serve(settings, state()):
-                pass
+        said = rf"127.0.0.1:{port}.*set health_port"
+        with pytest.raises(SettingsError, match=said), serve(settings, state()):
+            pass
