@@ -58,7 +58,8 @@ def untranslated(catalog: Catalog) -> list[str]:
     """Texts that have no translation, or only a guess."""
     found = []
     for message in catalog:
-        texts = [message.string] if isinstance(message.string, str) else [*(message.string or ("",))]
+        said = message.string or ""
+        texts = [said] if isinstance(said, str) else list(said)
         if message.id and (message.fuzzy or not all(texts)):
             found.append(message.id if isinstance(message.id, str) else message.id[0])
     return found
