@@ -10,29 +10,29 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
+from dmarckit.again import PAUSES
 from dmarckit.errors import DmarckitError, LeaseLost
 from dmarckit.fleet import fleet_domains, fleet_window, publish_fleet
 from dmarckit.ingest import ingest
 from dmarckit.ingest_commit import IngestResult, Progress
-from dmarckit.job_record import Done, bury, failed_run, finished_run
+from dmarckit.job_record import Clock, Done, Patient, Step, bury, failed_run, finished_run
 from dmarckit.lake import Lake
 from dmarckit.language import ngettext
-from dmarckit.lease import heartbeat, new_holder, take
+from dmarckit.lease import Lease, heartbeat, new_holder, take
 from dmarckit.logs import new_run
-from dmarckit.pages import store_index
-from dmarckit.publishing import Published, store_notebook
+from dmarckit.publishing import Published, refresh_index, store_notebook
 from dmarckit.runs import Run, is_done, record, runs_of_slot
 from dmarckit.schedules import Schedule
 from dmarckit.settings import Settings
 from dmarckit.storage import open_storage
 from dmarckit.telling import Told, check_slack, tell
 
-Step = Callable[[str], None]
-Clock = Callable[[], datetime]
 DOMAIN_PAGE = "domain"  # the notebook of the fleet's pages
 
 log = logging.getLogger("dmarckit")
@@ -67,6 +67,7 @@ def run_job(
     run: str | None = None,
     progress: Progress | None = None,
     step: Step = lambda text: None,
+    sleep: Callable[[float], None] = time.sleep,
     lost: Callable[[LeaseLost], None] | None = None,
 ) -> JobResult | None:
     """Run a schedule once, and record that; None when its slot is done already.
@@ -75,7 +76,8 @@ def run_job(
     for the present: the slot, while that is still the same day, else the clock. `run` is
     its id (else a new one). `step` hears of each step in words. `lost` is called, from
     another thread, when another machine has taken the job; without it that is looked at
-    between steps only.
+    between steps only. Of a slot each step that the storage or the lake fails is done again,
+    after pauses; by hand the first error is said at once.
 
     Raises JobBusy when the job runs already, and what its parts raise. A run that fails is
     recorded and told; what was stored stays, and what was told is not told again.
@@ -84,36 +86,47 @@ def run_job(
     started = clock()
     holder = new_holder(schedule.name, run or new_run(), slot, started)
     lease = take(open_storage(settings.home), holder)
-
-    def stepped(text: str) -> None:
-        lease.renew(clock())
-        step(text)
-
-    try:
-        with contextlib.ExitStack() as stack:
-            if lost is not None:
-                stack.enter_context(heartbeat(lease, clock, lost))
-            lake = Lake(settings.lake_url)
-            if lease.holder.dead:
-                bury(settings, schedule, lake, lease, clock())
-            before = [] if slot is None else runs_of_slot(lake, schedule.name, slot)
-            if is_done(before):
-                return None
-            first = before[0].run if before else holder.run
-            done = Done(holder.run, schedule.name, slot, started, holder.host, first)
-            moment = now or _moment(slot, started)
-            try:
-                result = _work(settings, schedule, done, moment, clock, progress, stepped)
-                lease.renew(clock())
-            except BaseException as error:
-                failed_run(settings, schedule, lake, done, error, moment, clock, stepped)
-                raise
-            row = finished_run(done, clock())
-            record(lake, row)
-            _index(settings)
-            return replace(result, run=row)
-    finally:
+    patient = Patient(lease, clock, step, sleep, PAUSES if slot is not None else ())
+    with contextlib.ExitStack() as stack:
+        if lost is not None:
+            stack.enter_context(heartbeat(lease, clock, lost))
+        result = _held(settings, schedule, lease, now, patient, progress)
+        # A run without a row keeps its lease: whoever comes next writes that it was interrupted
         lease.release()
+    return result
+
+
+def _held(
+    settings: Settings,
+    schedule: Schedule,
+    lease: Lease,
+    now: datetime | None,
+    patient: Patient,
+    progress: Progress | None,
+) -> JobResult | None:
+    """The run, with its lease taken. Returns, or raises after it has released the lease, when
+    nothing is left to be said about it."""
+    lake, holder, clock = Lake(settings.lake_url), lease.holder, patient.clock
+    slot = holder.slot
+    if holder.dead:
+        patient.again(lambda: bury(settings, schedule, lake, lease, clock()))
+    before = [] if slot is None else patient.again(lambda: runs_of_slot(lake, holder.job, slot))
+    if is_done(before):
+        return None
+    first = before[0].run if before else holder.run
+    done = Done(holder.run, holder.job, slot, holder.since, holder.host, first)
+    moment = now or _moment(slot, holder.since)
+    try:
+        result = _work(settings, schedule, done, moment, patient, progress)
+        lease.renew(clock())
+    except BaseException as error:
+        if failed_run(settings, schedule, lake, done, error, moment, patient):
+            lease.release()
+        raise
+    row = finished_run(done, clock())
+    patient.again(lambda: record(lake, row))
+    _index(settings)
+    return replace(result, run=row)
 
 
 def _work(
@@ -121,15 +134,13 @@ def _work(
     schedule: Schedule,
     done: Done,
     now: datetime,
-    clock: Clock,
+    patient: Patient,
     progress: Progress | None,
-    step: Step,
 ) -> JobResult:
-    step("Reading new mails")
-    done.ingested = ingest(settings, progress=progress, run=done.run)
-    return publish_and_tell(
-        settings, schedule, done.ingested, now=now, clock=clock, step=step, done=done
-    )
+    patient.step("Reading new mails")
+    ingested = patient.again(lambda: ingest(settings, progress=progress, run=done.first))
+    done.ingested = ingested
+    return publish_and_tell(settings, schedule, ingested, now=now, patient=patient, done=done)
 
 
 def publish_and_tell(
@@ -138,37 +149,43 @@ def publish_and_tell(
     ingested: IngestResult,
     *,
     now: datetime,
-    clock: Clock | None = None,
     step: Step = lambda text: None,
+    patient: Patient | None = None,
     done: Done | None = None,
 ) -> JobResult:
     """What follows an ingest: the pages, alerts about failing reports, the summary.
 
-    `done` notes how far it came. What is told belongs to the first run of the slot, so that
-    the next run of a slot that failed or died tells nothing that this one has told.
+    `done` notes how far it came. What is stored and told carries the id of the slot's first
+    run, so that a run after one that failed or died tells nothing that was told.
     """
     done = done or Done(ingested.run, schedule.name, None, now, "", ingested.run)
-    slot_time = done.slot or now
+    step, again = (patient.step, patient.again) if patient else (step, _once)
     if schedule.notebook is not None:
         if schedule.fleet:
             step("Building a page for each domain")
-            done.warnings += _fleet(settings, schedule, now)
-        step(f"Building the page {schedule.notebook}")
-        parameters = schedule.parameters_at(slot_time)
-        done.published = store_notebook(settings, schedule.notebook, parameters, now)
-    told = tell(
-        settings,
-        schedule,
-        ingested,
-        done.published,
-        run=done.first,
-        now=now,
-        step=step,
-        clock=clock,
+            done.warnings += again(lambda: _fleet(settings, schedule, now))
+        notebook, parameters = schedule.notebook, schedule.parameters_at(done.slot or now)
+        step(f"Building the page {notebook}")
+        done.published = again(lambda: store_notebook(settings, notebook, parameters, now))
+    told = again(
+        lambda: tell(
+            settings,
+            schedule,
+            ingested,
+            done.published,
+            run=done.first,
+            now=now,
+            step=step,
+            clock=patient.clock if patient else None,
+        )
     )
     done.told = told
     done.warnings += told.warnings
     return JobResult(ingested, done.published, told, tuple(done.warnings))
+
+
+def _once(action: Callable[[], Any]) -> Any:
+    return action()
 
 
 def _moment(slot: datetime | None, started: datetime) -> datetime:
@@ -200,6 +217,6 @@ def _fleet(settings: Settings, schedule: Schedule, now: datetime) -> list[str]:
 def _index(settings: Settings) -> None:
     """The index with this run; that it fails changes nothing about the run."""
     try:
-        store_index(open_storage(settings.pages_url))
+        refresh_index(settings)
     except DmarckitError as error:
         log.warning("the index of all pages is as it was: %s", error)

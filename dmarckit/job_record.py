@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
+from dmarckit.again import again
 from dmarckit.errors import DmarckitError, LeaseLost, NotebookFailed, one_line
 from dmarckit.ingest_commit import OUTCOMES, IngestResult
 from dmarckit.lake import Lake
@@ -22,6 +24,31 @@ from dmarckit.telling import Told, tell_failure
 MANY_DEAD = 2  # runs in a row that died without a word, from which on people hear of it
 
 log = logging.getLogger("dmarckit")
+
+
+Step = Callable[[str], None]
+Clock = Callable[[], datetime]
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Patient:
+    """How a run goes on: it says its steps, keeps its lease, and bears with the storage."""
+
+    lease: Lease
+    clock: Clock
+    say: Step
+    sleep: Callable[[float], None]
+    pauses: Sequence[float]
+
+    def step(self, text: str) -> None:
+        """Another step begins. Raises LeaseLost when another machine has the job."""
+        self.lease.renew(self.clock())
+        self.say(text)
+
+    def again(self, action: Callable[[], Value]) -> Value:
+        """The action's result, also when storage or lake fail it a few times."""
+        return again(action, self.pauses, self.sleep, lambda: self.lease.renew(self.clock()))
 
 
 @dataclass
@@ -80,28 +107,32 @@ def failed_run(
     done: Done,
     error: BaseException,
     now: datetime,
-    clock: Callable[[], datetime],
-    step: Callable[[str], None],
-) -> None:
+    patient: Patient,
+) -> bool:
     """Tell and record a run that failed; record one that was ended from outside.
+
+    Returns whether it is recorded.
 
     What goes wrong here is logged, so that the first error is the one that is raised.
     """
     if isinstance(error, LeaseLost):
-        return  # whoever took the job over has recorded this run as interrupted
+        return False  # whoever took the job over has recorded this run as interrupted
     interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
     if not interrupted and not isinstance(error, Exception):
-        return
+        return False
     reason = str(error) if isinstance(error, DmarckitError) else f"{type(error).__name__}: {error}"
     text = redacted(one_line(reason, 600), secrets_of(settings))
     kept = error.kept if isinstance(error, NotebookFailed) else None
     if not interrupted:
-        _tell(settings, schedule, lake, done, text, kept, now, step)
+        _tell(settings, schedule, lake, done, text, kept, now, patient.say)
     try:
         result: Result = "interrupted" if interrupted else "failed"
-        record(lake, done.row(clock(), result, None if interrupted else text, kept))
+        row = done.row(patient.clock(), result, None if interrupted else text, kept)
+        patient.again(lambda: record(lake, row))
     except DmarckitError as another:
         log.error("run %s of %s is not recorded: %s", done.run, done.job, another)
+        return False
+    return True
 
 
 def _tell(

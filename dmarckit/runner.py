@@ -20,7 +20,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dmarckit.errors import DmarckitError
-from dmarckit.job import Clock, utc_now
+from dmarckit.job import utc_now
+from dmarckit.job_record import Clock
 from dmarckit.lake import Lake
 from dmarckit.runs import is_done, last_runs, runs_of_slot
 from dmarckit.schedules import Schedule
