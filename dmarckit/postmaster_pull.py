@@ -66,7 +66,7 @@ def pull(
 
     Raises:
         MissingExtra, SettingsError: not connected (`postmaster_credentials`).
-        PostmasterAccess: Google refuses everything, cannot be reached, or its rates have
+        PostmasterError: Google refuses everything, cannot be reached, or its rates have
             another unit than we know.
         LakeError: the lake cannot be read or written.
     """

@@ -11,7 +11,7 @@ import pytest
 
 from dmarckit.findings import Finding, Thresholds
 from dmarckit.findings.look import Look
-from dmarckit.findings.postmaster import delivery_errors, spam_rate
+from dmarckit.findings.postmaster import delivery_errors, gmail_volume, spam_rate
 from dmarckit.lake import Lake
 from dmarckit.postmaster import latest
 from dmarckit.schemas import POSTMASTER
@@ -83,6 +83,16 @@ def test_one_bad_day_counts_only_with_enough_mail() -> None:
     assert spam_rate(one_bad, LOOK, mail) == []
     finding = only(spam_rate(one_bad, LOOK, mail.assign(messages=3000)))
     assert finding.severity == "critical"
+
+
+def test_mail_to_gmail_is_what_google_reports() -> None:
+    rows = [("Google.com", 3, 2000.0), ("google.com", 3, 1000.0), ("other.example", 3, 9.0)]
+    frame = pd.DataFrame(rows, columns=["reporter", "day", "messages"])
+    frame = frame.assign(domain="example.com", day=[day(n) for n in frame["day"]])
+    mail = gmail_volume(frame)
+    assert mail.to_dict("records") == [{"domain": "example.com", "day": day(3), "messages": 3000.0}]
+    assert only(spam_rate(rates(0.0, 0.05, 0.0), LOOK, mail)).severity == "critical"
+    assert gmail_volume(frame.iloc[:0]).empty
 
 
 def test_one_day_beyond_each_limit_is_a_warning() -> None:

@@ -28,8 +28,8 @@ def spam_rate(
     """Domains whose mail too many Gmail users mark as spam; one finding a domain.
 
     warning from 0.10 %, critical from 0.30 % (Google's sender guidelines), on two of the last
-    seven days, or on one day with enough mail. `volume` has `domain`, `day` and `messages`
-    that Gmail reported (as Google reports under google.com); without it there is no such day.
+    seven days, or on one day with enough mail. `volume` is what `gmail_volume` gives; without
+    it there is no such day.
     """
     limits, found = look.thresholds, []
     for domain, rates in _series(metrics, "spam_rate", look):
@@ -43,6 +43,12 @@ def spam_rate(
         if severity:
             found.append(_spam_finding(domain, recent, severity, look))
     return found
+
+
+def gmail_volume(messages: pd.DataFrame) -> pd.DataFrame:
+    """`domain`, `day` and `messages` that Google reported; takes `Facts.messages`."""
+    google = messages[messages["reporter"].astype(str).str.casefold() == "google.com"]
+    return google.groupby(["domain", "day"], observed=True, as_index=False)["messages"].sum()
 
 
 def delivery_errors(metrics: pd.DataFrame, look: Look) -> list[Finding]:
