@@ -60,7 +60,7 @@ def senders(frame: pd.DataFrame, domain: str = "", links: PageLinks | None = Non
         Column("countries", _("Countries")),
     ]
     empty = _("Nobody sent as this domain on these days.")
-    return _cut(frame, columns, "Senders, the largest first", empty)
+    return _cut(frame, columns, _("Senders, the largest first"), empty)
 
 
 def selectors(frame: pd.DataFrame) -> Html:
@@ -77,7 +77,7 @@ def selectors(frame: pd.DataFrame) -> Html:
         Column("sender", _("Signed by"), under=_others),
     ]
     empty = _("No message carries a DKIM signature.")
-    return _cut(frame, columns, "DKIM signatures, the most used first", empty)
+    return _cut(frame, columns, _("DKIM signatures, the most used first"), empty)
 
 
 def forwarders(frame: pd.DataFrame) -> Html:
@@ -91,7 +91,7 @@ def forwarders(frame: pd.DataFrame) -> Html:
         Column("reporters", _("Reporters"), "count"),
     ]
     empty = _("No message was forwarded on these days.")
-    return _cut(frame, columns, "Forwarders, the largest first", empty)
+    return _cut(frame, columns, _("Forwarders, the largest first"), empty)
 
 
 def requirements(frame: pd.DataFrame, domain: str = "", links: PageLinks | None = None) -> Html:
@@ -127,7 +127,7 @@ def policies(frame: pd.DataFrame) -> Html:
         Column("reporters", _("Reporters"), "count"),
     ]
     empty = _("No reporter has quoted a policy.")
-    return _cut(frame, columns, "Policies as reporters quoted them, the newest first", empty)
+    return _cut(frame, columns, _("Policies as reporters quoted them, the newest first"), empty)
 
 
 def _cut(frame: pd.DataFrame, columns: list[Column], caption: str, empty: str) -> Html:

@@ -118,7 +118,7 @@ def _text(value: object) -> str:
 
 def _share(value: float) -> str:
     if words.is_missing(value):
-        return f'<span class="dk-missing">{words.NO_DATA}</span>'
+        return f'<span class="dk-missing">{escape(_(words.NO_DATA))}</span>'
     return words.percent(value)
 
 
@@ -159,7 +159,12 @@ _KINDS: dict[str, Callable[[Any], str]] = {
         {"NEEDS_WORK": "warning", "COMPLIANT": "good"},
     ),
     "outcome": _pill(
-        {"not_a_report": "no report"}, {"untrusted": "warning", "unreadable": "warning"}
+        {
+            "not_a_report": later("no report"),
+            "untrusted": later("untrusted"),
+            "unreadable": later("unreadable"),
+        },
+        {"untrusted": "warning", "unreadable": "warning"},
     ),
 }
 
