@@ -48,7 +48,7 @@ def spam_rate(
 def gmail_volume(messages: pd.DataFrame) -> pd.DataFrame:
     """`domain`, `day` and `messages` that Google reported; takes `Facts.messages`."""
     google = messages[messages["reporter"].astype(str).str.casefold() == "google.com"]
-    return google.groupby(["domain", "day"], observed=True, as_index=False)["messages"].sum()
+    return google.groupby(["domain", "day"], observed=True)["messages"].sum().reset_index()
 
 
 def delivery_errors(metrics: pd.DataFrame, look: Look) -> list[Finding]:
