@@ -214,6 +214,15 @@ def test_a_slow_domain_ends_in_time_and_the_rest_is_unknown(tmp_path: Path, serv
     assert {row.state for row in rows if row.record in ("dkim", "mx", "ptr")} == {"unknown"}
 
 
+def test_each_check_asks_anew(tmp_path: Path, server: Served) -> None:
+    server.zone["example.com TXT"] = ["v=spf1 include:_spf.example.net -all"]
+    server.zone["_spf.example.net TXT"] = ["v=spf1 -all"]
+    settings = settings_for(tmp_path, server)
+    assert check(settings, now=NOW).problems == 0
+    server.zone["_spf.example.net TXT"] = []
+    assert check(settings, now=NOW).problems == 1
+
+
 def test_another_resolver_than_that_of_the_settings(tmp_path: Path, server: Served) -> None:
     with serving(ZONE | {"_dmarc.example.com TXT": ["v=DMARC1; p=none"]}) as other:
         done = check(settings_for(tmp_path, server), now=NOW, resolver=[other.address])

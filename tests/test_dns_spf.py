@@ -123,6 +123,13 @@ def test_what_does_not_answer_is_unknown(fault: str, where: str) -> None:
     assert where in row.problems[0]
 
 
+def test_what_was_not_answered_is_not_asked_for_again() -> None:
+    zone = {D: ["v=spf1 include:_spf.example.net -all"], "_spf.example.net TXT": "SERVFAIL"}
+    with serving(zone) as server:
+        check_spf(asker(server), "example.com", sends=True)
+        assert server.asked.count(("_spf.example.net", "TXT", "udp")) == 1
+
+
 def test_silence_costs_one_time_out_and_no_more_than_the_whole_time() -> None:
     terms = " ".join(f"a:h{i}.example.net" for i in range(10))
     zone: dict[str, Any] = {D: [f"v=spf1 {terms} -all"]}
