@@ -84,10 +84,14 @@ def _groups(keys: Iterable[str], shown: Collection[str | None]) -> list[Group]:
     for match in filter(None, map(_KEY.fullmatch, keys)):
         words = (match["words"] or "").split(".")
         parameters = ", ".join(word.replace("-", " ", 1) for word in words)
+        domain = match["domain"] or ""
+        if domain and parameters and match["notebook"] != DOMAIN:
+            # another sender is another thing, and no older page of the same
+            domain, parameters = f"{domain}: {parameters}", ""
         entry = Entry(quote(match[0]), match["day"], parameters)
         if entry.address not in shown:
             domains = found.setdefault(match["notebook"], {})
-            domains.setdefault(match["domain"] or "", []).append(entry)
+            domains.setdefault(domain, []).append(entry)
     order = sorted(found.items(), key=lambda item: (item[0] != DOMAIN, item[0]))
     return [_group(name, domains) for name, domains in order]
 

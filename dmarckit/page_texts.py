@@ -10,10 +10,10 @@ from dmarckit.language import _, language, later
 
 _NOTEBOOKS = {
     "overview": later("Overview"),
-    "domain": later("Domain"),
-    "sender": later("Sender"),
-    "report": later("Report"),
-    "tls": later("Tls"),
+    "domain": later("Domains"),
+    "sender": later("Senders"),
+    "report": later("Reports"),
+    "tls": later("TLS reports"),
     "explore": later("Explore"),
 }
 

@@ -39,8 +39,11 @@ def _answer(trace: Trace, window: Window) -> Answer:
     values = sender_summary.headline(trace, window).set_index("measure")["value"]
     messages, failing = values["messages"], values["failing"]
     if not round(messages):
-        who = one_line(trace.name, 80) or _("Nobody")
-        return Answer("none", _("{sender} sent nothing on these days.").format(sender=who), ())
+        text = _("{sender} sent nothing as {domain} on these days.")
+        if not trace.name:
+            text = _("Nobody sent anything as {domain} on these days.")
+        names = {"sender": one_line(trace.name, 80), "domain": one_line(trace.domain, 80)}
+        return Answer("none", text.format(**names), ())
     points = [_who(trace)]
     if round(failing):
         text = (

@@ -80,7 +80,7 @@ def test_runs_stand_below_their_schedule_before_the_domains_and_the_rest() -> No
     )
     page = index_page(objects, runs).decode()
     headings = re.findall("<h2[^>]*>(.*?)</h2>", page)
-    assert headings == ["daily", "hourly", "Domain", "Overview", "Tls"]
+    assert headings == ["daily", "hourly", "Domains", "Overview", "TLS reports"]
     assert "12 mails, 10 stored, 2 unreadable, 3 open findings" in page
     assert [address for address, _ in links(page)] == [
         "overview/2026-11-24.html",
@@ -118,6 +118,14 @@ def test_runs_that_ended_alike_are_one_entry_a_day() -> None:
     assert page.count("<li>") == 2
     assert "and 286 earlier runs like it" in page
     assert "S3 is down" in page
+
+
+def test_pages_of_several_senders_are_all_in_sight() -> None:
+    keys = [f"sender/a.example/2026-11-2{n}.sender-mail{n}.0123abc{n}.html" for n in range(3)]
+    page = index_page(stored(*keys)).decode()
+    names = ["a.example: sender mail2", "a.example: sender mail1", "a.example: sender mail0"]
+    assert [text for _, text in links(page)] == names
+    assert "<details>" not in page
 
 
 def test_older_pages_of_a_notebook_are_folded() -> None:
