@@ -27,6 +27,8 @@ TITLES = {
     "tls_failures": later("Encryption fails: {subject}"),
     "spam_rate": later("Gmail users mark your mail as spam"),
     "delivery_errors": later("Gmail refuses mail: {subject}"),
+    "dns_record": later("A DNS record is not right: {subject}"),
+    "dns_changed": later("DNS has changed: {subject}"),
     "untrusted_reports": later("Mails of {subject} are not trusted"),
     "unreadable_reports": later("Mails of {subject} cannot be read"),
 }

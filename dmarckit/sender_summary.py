@@ -13,6 +13,7 @@ import pandas as pd
 from dmarckit.class_summary import in_window
 from dmarckit.domain_summary import most_first
 from dmarckit.findings.requirements import meaning
+from dmarckit.language import _
 from dmarckit.organisation import organisations
 from dmarckit.trace import Trace
 from dmarckit.window import Window
@@ -86,7 +87,7 @@ def reasons(trace: Trace) -> pd.DataFrame:
     text = frame["comment"].astype(object).where(frame["comment"].notna(), "").astype("str")
     code = text.str.extract(_CODE, expand=False).astype(object)
     code = code.where(code.notna(), "")
-    means = [meaning(str(c))[0] if c else "" for c in code]
+    means = [_(meaning(str(c)).means) if c else "" for c in code]
     return frame.assign(code=code, means=pd.Series(means, index=frame.index, dtype=object))[
         ["type", "comment", "code", "means", "messages", "reporters"]
     ]
