@@ -58,7 +58,8 @@ def findings(items: Sequence[Judged]) -> Html:
 
 
 def _nothing() -> str:
-    return f'<p class="dk-empty">{escape(_("Nothing was found that is open."))}</p>'
+    text = _("Nothing was found that is open.")
+    return f'<p class="dk-empty">{escape(text)}</p>'
 
 
 def _status(item: Judged) -> str:

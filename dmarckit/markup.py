@@ -170,8 +170,9 @@ _KINDS: dict[str, Callable[[Any], str]] = {
 
 
 def _command(text: str) -> str:
+    label = _("look closer")
     return (
-        f'<details class="dk-closer"><summary>{escape(_("look closer"))}</summary>'
+        f'<details class="dk-closer"><summary>{escape(label)}</summary>'
         f'<div class="dk-record"><code tabindex="0">{escape(text, 2000)}</code></div></details>'
     )
 

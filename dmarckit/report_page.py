@@ -54,7 +54,8 @@ def load(lake: Lake, report_uid: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
 def about(report: pd.DataFrame) -> Html:
     """What the report says of itself. Takes the first frame of `load`."""
     if report.empty:
-        return Html(f'<p class="dk-empty">{escape(_("There is no such report in the lake."))}</p>')
+        empty = _("There is no such report in the lake.")
+        return Html(f'<p class="dk-empty">{escape(empty)}</p>')
     row = report.iloc[0]
     title = _("Report of {reporter} about {domain}")
     values: dict[str, Any] = dict(row) | {
@@ -140,16 +141,18 @@ def envelope(row: Any) -> str:
 
 
 def _dkim(results: Any) -> str:
+    missing = _("no result")
     return "; ".join(
-        f"{r['result'] or _('no result')}: d={r['domain'] or '–'}, s={r['selector'] or '–'}"
+        f"{r['result'] or missing}: d={r['domain'] or '–'}, s={r['selector'] or '–'}"
         + (f" ({r['human_result']})" if r["human_result"] else "")
         for r in _items(results)
     )
 
 
 def _spf(results: Any) -> str:
+    missing = _("no result")
     return "; ".join(
-        f"{r['result'] or _('no result')}: {r['domain'] or '–'}"
+        f"{r['result'] or missing}: {r['domain'] or '–'}"
         + (f" ({r['scope']})" if r["scope"] else "")
         + (f" ({r['human_result']})" if r["human_result"] else "")
         for r in _items(results)
