@@ -77,9 +77,8 @@ def matrix(
     is of the level ``none``.
     """
     if cells.empty:
-        return Html(
-            f'<p class="dk-empty">{escape(_("There is nothing to show for these days."))}</p>'
-        )
+        empty = _("There is nothing to show for these days.")
+        return Html(f'<p class="dk-empty">{escape(empty)}</p>')
     order = cells.groupby("name")["messages"].sum().sort_values(ascending=False, kind="stable")
     days = days_of(window)
     label = escape(caption)
