@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from string import Formatter
 from typing import Any
 
 import pytest
 
-from dmarckit import language
+from dmarckit import catalog, language
 from dmarckit.facts import Facts
 from dmarckit.finding_words import title
 from dmarckit.findings import Finding, find
@@ -63,6 +64,21 @@ def test_japanese_says_the_same(kind: str, case: int) -> None:
             assert set(NAME.findall(one)) == set(NAME.findall(other)), other
             assert re.search("[\u3041-\u30ff\u4e00-\u9fff]", other), other
             assert not ENGLISH.search(without_commands(other)), other
+
+
+def test_every_text_of_a_finding_has_its_japanese_with_the_same_names() -> None:
+    told = [m for m in catalog.read() if m.id and any("finding" in f for f, _ in m.locations)]
+    assert len(told) > 150
+    for message in told:
+        english = message.id if isinstance(message.id, tuple) else (message.id,)
+        japanese = message.string if isinstance(message.string, tuple) else (message.string,)
+        assert all(japanese), english
+        assert filled_in(*japanese) == filled_in(*english), japanese
+
+
+def filled_in(*texts: str) -> set[str]:
+    """The names of the placeholders."""
+    return {name for text in texts for _, name, _, _ in Formatter().parse(text) if name}
 
 
 def known(finding: Finding) -> tuple[Any, ...]:
