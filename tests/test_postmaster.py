@@ -15,7 +15,7 @@ import pytest
 from dmarckit.errors import LakeError, MissingExtra, PostmasterAccess, SettingsError
 from dmarckit.lake import open_lake
 from dmarckit.postmaster import latest
-from dmarckit.postmaster_api import WAITS, connect
+from dmarckit.postmaster_api import WAITS, Query, connect
 from dmarckit.postmaster_metrics import FAMILIES, condition, stat_row
 from dmarckit.postmaster_pull import FIRST_DAYS, LATE_DAYS, Pulled, ascii_name, pull
 from dmarckit.settings import Settings
@@ -255,6 +255,31 @@ def test_all_pages_of_domains_and_of_results_are_read(
     assert (len(result.domains), result.rows) == (24, 23 * 15)
     assert len(spam_rates(settings)) == 23 * 15
     assert max(len(b["requests"]) for b in google.asked("domainStats.batchQuery")) <= 100
+
+
+def test_more_queries_than_a_batch_may_hold(google: PostmasterServer, settings: Settings) -> None:
+    google.says("example.com", ago(1), "SPAM_RATE", doubleValue=0.001)
+    query = Query("example.com", "spam", FAMILIES["spam"], ago(3), ago(1))
+    client = connect(settings)
+    answers = client.stats([query] * 130)
+    client.close()
+    assert [len(b["requests"]) for b in google.asked("domainStats.batchQuery")] == [100, 30]
+    assert (
+        answers
+        == [
+            [
+                stat_row(
+                    "example.com",
+                    FAMILIES["spam"][0],
+                    {
+                        "date": {"year": 2026, "month": 11, "day": 23},
+                        "value": {"doubleValue": 0.001},
+                    },
+                )
+            ]
+        ]
+        * 130
+    )
 
 
 def test_quota_and_faults_of_google_are_waited_out(
