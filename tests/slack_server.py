@@ -1,6 +1,6 @@
 """A local HTTP server that answers `chat.postMessage` as Slack's Web API does.
 
-It knows one token and one channel, refuses blocks that are beyond Slack's limits, and can
+It knows one token and a few channels, refuses blocks that are beyond Slack's limits, and can
 be told what to answer first: `server.will_answer(429, retry_after=2)`.
 """
 
@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
+
+from tests.slack_limits import block_faults
 
 TOKEN = "xoxb-1-known-to-this-server"
 CHANNEL = "C0DMARC"
@@ -38,6 +41,17 @@ class SlackServer:
     """the body of every request, in order"""
     posted: list[dict[str, Any]] = field(default_factory=list)
     """the bodies of those that were taken"""
+    channels: set[str] = field(default_factory=lambda: {CHANNEL})
+    """those that the app may post to"""
+    down: set[str] = field(default_factory=set)
+    """channels for which the answer is that Slack is overloaded, for an hour"""
+    refuses: set[str] = field(default_factory=set)
+    """types of blocks that it takes for invalid: image, table"""
+
+    def texts(self, channel: str = CHANNEL) -> list[str]:
+        """The one-line texts of what was taken in a channel, as a person reads them."""
+        mine = (body["text"] for body in self.posted if body["channel"] == channel)
+        return [text.replace("\u2060", "") for text in mine]
 
     def will_answer(
         self, status: int, body: str = "", retry_after: int | None = None, times: int = 1
@@ -50,47 +64,29 @@ class SlackServer:
         self.requests.append(body)
         if self.planned:
             return self.planned.popleft()
-        if path != "/api/chat.postMessage":
+        if path not in ("/api/chat.postMessage", "/api/auth.test"):
             return _error("unknown_method")
         if authorization is None:
             return _error("not_authed")
         if authorization != f"Bearer {TOKEN}":
             return _error("invalid_auth")
-        if body.get("channel") != CHANNEL:
+        if path == "/api/auth.test":
+            return Answer(body=json.dumps({"ok": True, "team": "Example", "user": "dmarckit"}))
+        if body.get("channel") in self.down:
+            return Answer(429, '{"ok": false, "error": "ratelimited"}', {"Retry-After": "3600"})
+        if body.get("channel") not in self.channels:
             return _error("channel_not_found")
         faults = list(block_faults(body["blocks"]))
+        faults += [f"{b['type']} refused" for b in body["blocks"] if b["type"] in self.refuses]
         if faults:
             return _error("invalid_blocks", response_metadata={"messages": faults})
         self.posted.append(body)
         ts = f"1790000000.{len(self.posted):06d}"
-        return Answer(body=json.dumps({"ok": True, "channel": CHANNEL, "ts": ts}))
+        return Answer(body=json.dumps({"ok": True, "channel": body["channel"], "ts": ts}))
 
 
 def _error(name: str, **more: Any) -> Answer:
     return Answer(body=json.dumps({"ok": False, "error": name, **more}))
-
-
-def block_faults(blocks: list[dict[str, Any]]) -> Iterator[str]:
-    """What Slack would not take: the limits of the Block Kit reference."""
-    if not 1 <= len(blocks) <= 50:
-        yield f"{len(blocks)} blocks"
-    for number, block in enumerate(blocks):
-        limits = {"header": 150, "section": 3000, "context": 3000}
-        texts = [block["text"]] if "text" in block else []
-        for text in [*texts, *block.get("elements", [])]:
-            if not 1 <= len(text["text"]) <= limits[block["type"]]:
-                yield f"blocks/{number}: text of {len(text['text'])} characters"
-        if len(block.get("fields", [])) > 10:
-            yield f"blocks/{number}: too many fields"
-        for text in block.get("fields", []):
-            if not 1 <= len(text["text"]) <= 2000:
-                yield f"blocks/{number}: field of {len(text['text'])} characters"
-        if block["type"] == "image" and not (
-            1 <= len(block["alt_text"]) <= 2000
-            and len(block["image_url"]) <= 3000
-            and block["image_url"].startswith("http")
-        ):
-            yield f"blocks/{number}: image"
 
 
 @contextmanager
@@ -101,7 +97,9 @@ def slack_server() -> Iterator[SlackServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers["Content-Length"]))
-            answer = slack.answer(self.path, self.headers["Authorization"], json.loads(raw))
+            form = not raw.startswith(b"{")
+            body = dict(parse_qsl(raw.decode())) if form else json.loads(raw)
+            answer = slack.answer(self.path, self.headers["Authorization"], body)
             data = answer.body.encode()
             self.send_response(answer.status)
             self.send_header("Content-Type", "application/json; charset=utf-8")

@@ -21,7 +21,8 @@ from dmarckit.slack_summary import summary_message
 from dmarckit.slack_text import code, escape, lines, link
 from dmarckit.window import Window, last_days
 from tests.model_builders import make_failing, make_record, make_report
-from tests.slack_server import CHANNEL, TOKEN, SlackServer, block_faults, slack_server
+from tests.slack_limits import block_faults
+from tests.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
 
 HELLO = message("hello", [section("hello")])
 WINDOW: Window = last_days(7, end="2026-11-23")
