@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dmarckit.errors import one_line
 from dmarckit.ingest_commit import OUTCOMES, IngestResult, Progress
+from dmarckit.logs import clean
 from dmarckit.words import plural
 
 if TYPE_CHECKING:
@@ -128,13 +129,18 @@ def print_outcomes(result: IngestResult) -> None:
 
 
 def print_job(result: JobResult) -> None:
-    """What a job did: outcomes, page, and the messages when Slack did not get them."""
+    """What a job did: outcomes, page, and the messages when Slack did not get them.
+
+    What is not printed on a terminal ends in somebody's log: links come without what signs
+    them there.
+    """
     from dmarckit.slack_show import show
 
     screen = console()
+    shown: Callable[[str], str] = str if screen.is_terminal else clean
     print_outcomes(result.ingest)
     if result.published is not None:
-        screen.print(f"Page: {result.published.link}", soft_wrap=True)
+        screen.print(f"Page: {shown(result.published.link)}", soft_wrap=True)
     for warning in result.warnings:
         screen.print(f"Look at this: {one_line(warning, 400)}", soft_wrap=True)
     if not result.told.messages:
@@ -145,6 +151,6 @@ def print_job(result: JobResult) -> None:
         return
     screen.print("Slack: no slack_token is set, so this was not sent:")
     for message in result.told.messages:
-        screen.print(show(message), soft_wrap=True)
+        screen.print(shown(show(message)), soft_wrap=True)
         screen.print()
     screen.print(f"Saved as JSON in {result.told.saved}", soft_wrap=True)

@@ -16,7 +16,9 @@ import pytest
 
 from dmarckit import logs
 from dmarckit.settings import Settings
+from dmarckit.storage import open_storage
 from tests.builders import gz, make_mail, make_record, make_report, report_xml
+from tests.model_builders import make_failing
 
 SECRET = "a-secret-of-forty-characters-aaaaaaaaaaa"
 TOKEN = "xoxb-1-not-known-to-anyone"
@@ -189,3 +191,13 @@ def test_a_run_against_broken_services_names_no_secret(
     assert all(line["run"] == found[0]["run"] for line in found)
     for secret in (SECRET, TOKEN, SECRET[:16]):
         assert secret not in done.stderr + done.stdout
+
+
+@pytest.mark.s3
+def test_a_run_in_a_pipe_signs_no_link_in_its_output(bucket: str) -> None:
+    mail = make_mail(gz(report_xml(make_report(make_failing()))))
+    open_storage(f"{bucket}/mail").put("1.eml", mail, content_type="message/rfc822")
+    done = command("run", "alerts", DMARCKIT_HOME=bucket)
+    assert done.returncode == 0
+    assert "Saved as JSON in s3://" in done.stdout
+    assert "X-Amz-" not in done.stdout + done.stderr
