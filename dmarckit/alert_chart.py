@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import io
-import unicodedata
 from datetime import timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from dmarckit.errors import one_line
+from dmarckit.chart_fonts import drawable, drawable_language, fonts
+from dmarckit.language import _, language
 from dmarckit.models import AggregateReport
 from dmarckit.periods import period
-from dmarckit.words import count, percent, plural
+from dmarckit.words import count, n_messages, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,11 +27,10 @@ PASS, FAIL = "#0068A8", "#D55E00"
 PASS_TEXT, FAIL_TEXT = "#005A8E", "#A84300"
 BACKGROUND, INK, QUIET, GRID = "#FFFFFF", "#1D2733", "#5B6673", "#E3E7EC"
 
-# Only what is installed is used; DejaVu comes with matplotlib, the others know Japanese.
-_FAMILIES = ("DejaVu Sans", "Noto Sans CJK JP", "IPAexGothic", "Hiragino Sans", "Yu Gothic")
 _WIDTH, _DPI = 7.5, 160
 
 
+@drawable_language()
 def alert_chart(report: AggregateReport) -> bytes:
     """PNG of one report: DMARC, DKIM and SPF as three bars, passing against failing messages.
 
@@ -42,10 +39,10 @@ def alert_chart(report: AggregateReport) -> bytes:
     empty bars that say so.
     """
     figure = _figure(3.7)
-    provider = _drawable(report.reporter or "unknown provider", 80)
-    domain = _drawable(report.policy.domain or "unknown domain", 50)
+    provider = drawable(report.reporter or _("unknown provider"), 80)
+    domain = drawable(report.policy.domain or _("unknown domain"), 50)
     total = sum(record.messages for record in report.records)
-    about = f"{domain}  ·  {period(report.begin, report.end)}  ·  {plural(total, 'message')}"
+    about = f"{domain}  ·  {period(report.begin, report.end)}  ·  {n_messages(total)}"
     _title(figure, provider, about)
     axes = figure.add_axes((0.04, 0.03, 0.92, 0.74))
     axes.set_axis_off()
@@ -56,6 +53,7 @@ def alert_chart(report: AggregateReport) -> bytes:
     return _png(figure)
 
 
+@drawable_language()
 def daily_chart(days: pd.DataFrame) -> bytes:
     """PNG of passing and failing messages a day, stacked.
 
@@ -68,11 +66,12 @@ def daily_chart(days: pd.DataFrame) -> bytes:
     figure = _figure(3.4)
     passing, failing = int(days["passing"].sum()), int(days["failing"].sum())
     if passing + failing == 0:
-        _title(figure, "Messages a day")
-        _words(figure, 0.5, 0.45, "No messages in this period", ha="center", color=QUIET)
+        _title(figure, _("Messages a day"))
+        _words(figure, 0.5, 0.45, _("No messages in this period"), ha="center", color=QUIET)
         return _png(figure)
     first, last = days["day"].min(), days["day"].max()
-    _title(figure, f"Messages a day, {period(first, last + timedelta(days=1))}")
+    days_shown = period(first, last + timedelta(days=1))
+    _title(figure, _("Messages a day, {period}").format(period=days_shown))
     _key(figure, passing, failing)
     axes = figure.add_axes((0.09, 0.12, 0.87, 0.62))
     axes.bar(days["day"], days["failing"], width=0.86, color=FAIL)
@@ -100,7 +99,7 @@ def _result_bar(axes: Axes, bottom: float, label: str, passing: int, total: int)
     _words(axes, 0, bottom + 0.62, label, size=12, weight="bold")
     axes.barh(bottom + 0.28, 1, height=0.4, color=GRID)
     if not total:
-        _words(axes, 0.14, bottom + 0.62, "no messages", size=11, color=QUIET)
+        _words(axes, 0.14, bottom + 0.62, _("no messages"), size=11, color=QUIET)
         return
     # One failure in a million is still seen: neither part is drawn thinner than a few pixels.
     edge = min(max(share, 0.006), 0.994) if 0 < share < 1 else share
@@ -108,24 +107,25 @@ def _result_bar(axes: Axes, bottom: float, label: str, passing: int, total: int)
     axes.barh(bottom + 0.28, 1 - edge, left=edge, height=0.4, color=FAIL)
     if edge == share and 0 < share < 1:
         axes.plot([edge, edge], [bottom + 0.08, bottom + 0.48], color=BACKGROUND, lw=1.5)
-    passed = f"{count(passing)} pass ({percent(share)})"
-    failed = f"{count(failing)} fail ({percent(failing / total)})"
+    passed = _("{n} pass ({share})").format(n=count(passing), share=percent(share))
+    failed = _("{n} fail ({share})").format(n=count(failing), share=percent(failing / total))
     _words(axes, 0.14, bottom + 0.62, passed, size=11, color=PASS_TEXT)
     _words(axes, 1, bottom + 0.62, failed, size=11, color=FAIL_TEXT, ha="right")
 
 
 def _key(figure: Figure, passing: int, failing: int) -> None:
     total = passing + failing
-    passed = f"■ {count(passing)} pass DMARC ({percent(passing / total)})"
-    failed = f"■ {count(failing)} fail ({percent(failing / total)})"
-    _words(figure, 0.04, 0.81, passed, size=10.5, color=PASS_TEXT)
-    _words(figure, 0.42, 0.81, failed, size=10.5, color=FAIL_TEXT)
+    passed = _("{n} pass DMARC ({share})").format(n=count(passing), share=percent(passing / total))
+    failed = _("{n} fail ({share})").format(n=count(failing), share=percent(failing / total))
+    _words(figure, 0.04, 0.81, f"■ {passed}", size=10.5, color=PASS_TEXT)
+    _words(figure, 0.42, 0.81, f"■ {failed}", size=10.5, color=FAIL_TEXT)
 
 
 def _style_days(axes: Axes) -> None:
     locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    formatter = ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
+    formats = {} if language() == "en" else _NUMBERS
+    formatter = ConciseDateFormatter(locator, show_offset=False, **formats)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(_short))
@@ -136,7 +136,14 @@ def _style_days(axes: Axes) -> None:
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
     for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        text.set_fontfamily(_fonts())
+        text.set_fontfamily(fonts())
+
+
+_NUMBERS = {
+    "formats": ["%Y", "%m/%d", "%m/%d", "%H:%M", "%H:%M", "%S.%f"],
+    "zero_formats": ["", "%Y", "%m/%d", "%m/%d", "%H:%M", "%H:%M"],
+}
+"""dates of an axis without the names of months"""
 
 
 def _short(value: float, _position: int | None = None) -> str:
@@ -168,34 +175,9 @@ def _title(figure: Figure, title: str, about: str = "") -> None:
 
 def _words(where: Figure | Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Text as it is (matplotlib would read ``$…$`` as mathematics), cut to the figure's width."""
-    font = {"color": INK, "size": 11, "family": _fonts(), "va": "baseline", **style}
+    font = {"color": INK, "size": 11, "family": fonts(), "va": "baseline", **style}
     drawn = where.text(x, y, text, parse_math=False, usetex=False, **font)
     width = _WIDTH * _DPI * 0.92
     while len(text) > 1 and drawn.get_window_extent().width > width:
         text = text[: min(len(text) - 1, int(len(text) * width / drawn.get_window_extent().width))]
         drawn.set_text(text.rstrip() + "…")
-
-
-def _drawable(text: str, limit: int) -> str:
-    """Outside text on one line, cut, with a box for what no installed font can draw."""
-    known = _characters()
-    shown = one_line(unicodedata.normalize("NFC", text), limit)
-    return "".join(c if ord(c) in known else "□" for c in shown)
-
-
-def can_draw(text: str) -> bool:
-    """Whether an installed font knows each character of the text."""
-    return all(ord(c) in _characters() for c in text)
-
-
-@cache
-def _fonts() -> list[str]:
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    return [family for family in _FAMILIES if family in installed]
-
-
-@cache
-def _characters() -> frozenset[int]:
-    """Code points that the fonts in use can draw."""
-    paths = [font_manager.findfont(family) for family in _fonts()]
-    return frozenset(c for path in paths for c in font_manager.get_font(path).get_charmap())

@@ -94,7 +94,7 @@ def fonts(context: Context) -> Answer:
     """Charts in Slack are pictures: a font here must know the letters."""
     if context.settings.language != "ja":
         return skip(f"language {context.settings.language} needs no further font")
-    from dmarckit.alert_chart import can_draw
+    from dmarckit.chart_fonts import can_draw
 
     if can_draw(_JAPANESE):
         return ok("an installed font can draw Japanese in Slack's charts")

@@ -8,6 +8,8 @@ settings, and all that came with a mail, are not translated.
 from __future__ import annotations
 
 import gettext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +34,17 @@ def use(language: str) -> None:
 def language() -> str:
     """The language in use, such as ``en``."""
     return _language
+
+
+@contextmanager
+def speaking(name: str) -> Iterator[None]:
+    """Texts made within are in this language, those after it in the one from before."""
+    before = _language
+    use(name)
+    try:
+        yield
+    finally:
+        use(before)
 
 
 @cache
