@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 from dmarckit.demo.server import S3Server, available, s3_server
 from dmarckit.language import use
 from dmarckit.storage import Storage, open_storage
+from tests.finished_pages import FinishedPages
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +82,16 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def storage(home: str) -> Storage:
     """An empty storage, a folder, then a bucket."""
     return open_storage(f"{home}/things")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedPages:
+    """Finished pages by name, each made once, whatever number of test processes there is."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "finished-pages"
+    folder.mkdir(exist_ok=True)
+    return FinishedPages(folder)
 
 
 @pytest.fixture(scope="session")

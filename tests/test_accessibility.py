@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
-from dmarckit import page_index
-from dmarckit.models import StoredObject
-from dmarckit.pages import build_page
-from tests import frames
-from tests.test_notebooks import FOLDER
+from tests.finished_pages import TITLES, FinishedPages
 
-NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
-PARAMETERS = {"domain": {"domain": "example.com"}}
+PAGES = [f"{notebook}-demo" for notebook in TITLES]
+PAGES += ["overview-empty", "domain-empty", "sender-empty", "index-empty"]
+PAGES += ["overview-demo-ja", "sender-demo-ja", "index-demo-ja"]
 
 pytestmark = [
     pytest.mark.chromium,
@@ -26,42 +20,10 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
-    """Notebook and lake (``demo`` or ``empty``) → the file of the page, made once."""
-    folder = tmp_path_factory.mktemp("pages")
-    demo = frames.fill(folder / "demo", *frames.lake(days=60, domains=3, reporters=4))
-    empty = frames.fill(folder / "empty", frames.records(), frames.reports(), frames.mails())
-    settings = {"demo": str(demo), "empty": str(empty)}
-
-    def make(notebook: str, lake: str) -> Path:
-        page = folder / f"{notebook}-{lake}.html"
-        if not page.exists():
-            if notebook == "index":
-                page.write_bytes(page_index.index_page(index_of(lake)))
-            else:
-                path, given = FOLDER / f"{notebook}.ipynb", PARAMETERS.get(notebook, {})
-                page.write_bytes(build_page(path, given, config=settings[lake], now=NOW).html)
-        return page
-
-    return make
-
-
-def index_of(lake: str) -> list[StoredObject]:
-    days = [f"2026-11-{day:02}.html" for day in range(1, 25)] if lake == "demo" else []
-    folders = ["overview", *(f"domain/brand{n}.example" for n in range(12))]
-    return [StoredObject(f"{folder}/{day}", "e", 1, NOW) for folder in folders for day in days]
-
-
-@pytest.mark.parametrize("lake", ["demo", "empty"])
-@pytest.mark.parametrize(
-    "notebook", [n for n in ("overview", "domain") if (FOLDER / f"{n}.ipynb").is_file()] + ["index"]
-)
-def test_axe_finds_nothing_serious(
-    browser: Browser, made: Callable[[str, str], Path], notebook: str, lake: str
-) -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_serious(browser: Browser, finished: FinishedPages, name: str) -> None:
     violations: list[Any] = []
-    page = made(notebook, lake)
+    page = finished(name)
     for scheme, width in (("light", 1280), ("dark", 390)):
         tab = browser.new_page(
             viewport={"width": width, "height": 900},

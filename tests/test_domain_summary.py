@@ -237,3 +237,26 @@ def test_numbers_of_a_query_are_written_as_numbers() -> None:
     assert "12,345" in shown
     assert "0.1235" in shown
     assert "2026-11-23 00:00" in shown
+
+
+def test_requirements_by_sender_with_what_the_code_means() -> None:
+    """4xx is a delay, 5xx a refusal, of the same rule."""
+    usual = {"domain": "example.com", "day": DAY, "reporter": "google.com", "messages": 5}
+    usual |= {"sender": "Example Mail", "code": "4.7.30", "smtp": "421"}
+    rows = frame(
+        usual,
+        ({}, {"code": "5.7.30", "smtp": "550", "messages": 9}, {"day": BEFORE, "messages": 70}),
+    )
+    found = domain_summary.requirements(messages(requirements=rows), "example.com", WINDOW)
+    columns = ["code", "sender", "in_inventory", "messages", "refused", "reporters"]
+    assert found[columns].values.tolist() == [
+        ["5.7.30", "Example Mail", False, 9, 9, 1],
+        ["4.7.30", "Example Mail", False, 5, 0, 1],
+    ]
+    shown = text(domain_tables.requirements(found))
+    assert "5.7.30|DKIM does not pass|9|9|no|1|2026-11-23|" in shown.replace("||", "|")
+    nothing = domain_summary.requirements(messages(), "example.com", WINDOW)
+    assert list(nothing.columns) == list(found.columns)
+    assert "No receiver says that a requirement is missed." in text(
+        domain_tables.requirements(nothing)
+    )

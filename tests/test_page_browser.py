@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,75 +13,19 @@ import pytest
 from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as Tab
 
-from dmarckit import page_index
-from dmarckit.models import StoredObject
 from dmarckit.pages import build_page
-from tests import frames
-from tests.test_notebooks import FOLDER
+from tests.finished_pages import HOSTILE, JAPANESE, NOW, PAGES, TITLES, FinishedPages
 
-NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
-HOSTILE = (
-    "<script>document.title='run'</script>\"><img src=x onerror=\"document.title='run'\">"
-    "\u202ejavascript:alert(1)"
-)
-PAGES = ["demo", "empty", "hostile", "index"]
-PAGES += [f"{notebook}-{lake}" for notebook in ("domain", "explore") for lake in PAGES[:3]]
-PAGES += ["report-demo", "report-empty", "report-hostile", "tls-empty"]
-CHARTS = {"demo": 2, "hostile": 2, "domain-demo": 1, "domain-hostile": 1}
-CHARTS |= {"explore-demo": 3, "explore-hostile": 3}
-HOSTILE_PAGES = {
-    "hostile": "DMARC overview",
-    "domain-hostile": "DMARC of one domain",
-    "explore-hostile": "Explore the reports",
-    "report-hostile": "One report",
-}
+CHARTS = {"overview": 2, "domain": 1, "sender": 1, "explore": 2, "tls": 1}
+"""charts of a page with data"""
 
 pytestmark = [
     pytest.mark.chromium,
 ]
 
 
-def hostile() -> tuple[Any, Any, Any]:
-    """A lake in which whatever a stranger can write is an attack."""
-    names = ["domain", "reporter", "source_ip", "header_from", "envelope_from"]
-    record = frames.FAILS | dict.fromkeys(names, HOSTILE) | {"messages": 50}
-    report = dict.fromkeys(["domain", "reporter", "report_id", "p", "contact"], HOSTILE)
-    mail = {"outcome": "unreadable"} | dict.fromkeys(["key", "from_domain", "error"], HOSTILE)
-    return frames.records(record), frames.reports(report), frames.mails(mail)
-
-
-@pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Name of a page → its address; each page is made once."""
-    folder = tmp_path_factory.mktemp("pages")
-    lakes = {
-        "demo": lambda: frames.lake(days=60, domains=3, reporters=4),
-        "empty": lambda: (frames.records(), frames.reports(), frames.mails()),
-        "hostile": hostile,
-    }
-
-    def make(name: str) -> str:
-        path = folder / f"{name}.html"
-        if not path.exists():
-            if name == "index":
-                keys = ["overview/2026-11-24.html", "overview/2026-11-23.days-7.0123abcd.html"]
-                html = page_index.index_page(StoredObject(key, "e", 1, NOW) for key in keys)
-            else:
-                notebook, _, lake = name.rpartition("-")
-                settings = frames.fill(folder / name, *lakes[lake]())
-                given = {} if notebook == "report" else {"end": "2026-11-23"}
-                if name == "domain-hostile":
-                    given["domain"] = HOSTILE
-                path_there = FOLDER / f"{notebook or 'overview'}.ipynb"
-                html = build_page(path_there, given, config=str(settings), now=NOW).html
-            path.write_bytes(html)
-        return path.as_uri()
-
-    return make
-
-
 @pytest.fixture
-def open_page(browser: Browser, address: Callable[[str], str]) -> Iterator[Callable[..., Tab]]:
+def open_page(browser: Browser, finished: FinishedPages) -> Iterator[Callable[..., Tab]]:
     """Opens a page; at the end nothing may have been said, asked for, or thrown."""
     trouble: list[str] = []
     contexts = []
@@ -94,7 +38,7 @@ def open_page(browser: Browser, address: Callable[[str], str]) -> Iterator[Calla
         tab.on("console", lambda message: trouble.append(f"console: {message.text}"))
         tab.on("pageerror", lambda error: trouble.append(f"error: {error}"))
         tab.on("dialog", lambda dialog: trouble.append(f"dialog: {dialog.message}"))
-        url = address(name)
+        url = finished(name).as_uri()
         tab.on("request", lambda r: None if r.url in (url, "data:,") else trouble.append(r.url))
         tab.goto(url)
         return tab
@@ -106,35 +50,38 @@ def open_page(browser: Browser, address: Callable[[str], str]) -> Iterator[Calla
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", PAGES + JAPANESE)
 def test_nothing_overflows_and_every_chart_is_drawn(
     open_page: Callable[..., Tab], name: str, width: int
 ) -> None:
     tab = open_page(name, width)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    notebook, lake = name.split("-")[:2]
     plots = tab.locator(".plot")
-    expect(plots).to_have_count(CHARTS.get(name, 0))
+    expect(plots).to_have_count(0 if lake == "empty" else CHARTS.get(notebook, 0))
     for plot in plots.all():
         expect(plot.locator(".point").first).to_be_attached()
 
 
 def test_paper_holds_the_tables(open_page: Callable[..., Tab]) -> None:
-    tab = open_page("demo", 700)  # A4 without its margins
+    tab = open_page("overview-demo", 700)  # A4 without its margins
     tab.emulate_media(media="print")
     assert tab.evaluate("document.documentElement.scrollWidth") <= 700
     assert not tab.get_by_text("The numbers", exact=True).first.is_visible()
 
 
-@pytest.mark.parametrize("name", HOSTILE_PAGES)
-def test_outside_text_is_shown_and_does_nothing(open_page: Callable[..., Tab], name: str) -> None:
-    tab = open_page(name)
-    assert tab.title() == HOSTILE_PAGES[name]
+@pytest.mark.parametrize("notebook", TITLES)
+def test_outside_text_is_shown_and_does_nothing(
+    open_page: Callable[..., Tab], notebook: str
+) -> None:
+    tab = open_page(f"{notebook}-hostile")
+    assert tab.title().startswith(TITLES[notebook])
     shown = tab.inner_text("main")
     for part in ("<script>document.title='run'</script>", "onerror=", r"\u202ejavascript:alert(1)"):
-        assert shown.count(part) > 3
+        assert shown.count(part) >= 2
     assert tab.evaluate("document.querySelectorAll('main img').length") == 0
     links = tab.evaluate("[...document.links].map(link => link.getAttribute('href'))")
-    assert {link.rpartition("../")[2] for link in links} == {"#content", "index.html"}
+    assert not [link for link in links if ":" in link]
 
 
 def test_a_script_that_a_notebook_lets_through_does_not_run(
@@ -153,14 +100,14 @@ def test_a_script_that_a_notebook_lets_through_does_not_run(
 
 
 def test_empty_page_says_what_to_do(open_page: Callable[..., Tab]) -> None:
-    shown = open_page("empty").inner_text("main")
+    shown = open_page("overview-empty").inner_text("main")
     assert "There are no reports for these days." in shown
     assert "dmarckit ingest" in shown
-    assert "0 %" not in shown
+    assert not re.search(r"(?<!\d)0\s%", shown)
 
 
 def test_pressing_a_heading_sorts(open_page: Callable[..., Tab]) -> None:
-    tab = open_page("demo")
+    tab = open_page("overview-demo")
     table = tab.locator("table.dk-table", has=tab.get_by_text("Pass DMARC")).first
     heading = table.get_by_role("button", name="Messages")
 
@@ -176,7 +123,7 @@ def test_pressing_a_heading_sorts(open_page: Callable[..., Tab]) -> None:
 
 
 def test_a_long_table_is_filtered_by_words(open_page: Callable[..., Tab]) -> None:
-    tab = open_page("demo")
+    tab = open_page("overview-demo")
     box = tab.get_by_label("Filter: The newest reports")
     rows = tab.locator("table", has=tab.get_by_text("The newest reports")).locator("tbody tr")
     whole = rows.count()
@@ -189,7 +136,7 @@ def test_a_long_table_is_filtered_by_words(open_page: Callable[..., Tab]) -> Non
 
 
 def test_code_is_behind_a_toggle(open_page: Callable[..., Tab]) -> None:
-    tab = open_page("demo")
+    tab = open_page("overview-demo")
     code = tab.locator("pre.code").first
     assert not code.is_visible()
     tab.get_by_text("How this page was made").click()
@@ -208,7 +155,7 @@ def test_a_record_is_copied_by_one_press(open_page: Callable[..., Tab]) -> None:
 
 
 def test_evidence_and_quiet_findings_are_folded(open_page: Callable[..., Tab]) -> None:
-    tab = open_page("demo")
+    tab = open_page("overview-demo")
     query = tab.locator(".dk-finding dd code").first
     assert not query.is_visible()
     tab.locator(".dk-finding summary").first.click()
@@ -216,7 +163,7 @@ def test_evidence_and_quiet_findings_are_folded(open_page: Callable[..., Tab]) -
 
 
 def test_charts_follow_dark_mode(open_page: Callable[..., Tab]) -> None:
-    tab = open_page("demo", color_scheme="light")
+    tab = open_page("overview-demo", color_scheme="light")
     bar = tab.locator("#chart-1 .point path").first
     expect(bar).to_have_css("fill", "rgb(0, 104, 168)")
     tab.emulate_media(color_scheme="dark")
@@ -224,12 +171,13 @@ def test_charts_follow_dark_mode(open_page: Callable[..., Tab]) -> None:
 
 
 def test_without_scripts_the_numbers_are_there(open_page: Callable[..., Tab]) -> None:
-    tab = open_page("demo", java_script_enabled=False)
+    tab = open_page("overview-demo", java_script_enabled=False)
     assert not tab.locator(".plot").first.is_visible()
     tab.locator(".data summary").first.click()
     assert "2026-11-23" in tab.locator("details[open]").inner_text()
 
 
+CONTRASTED = [*(f"{notebook}-demo" for notebook in TITLES), "overview-empty", "index-demo-ja"]
 CONTRAST = """
 () => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
@@ -258,17 +206,18 @@ CONTRAST = """
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
-    "name", ["demo", "empty", "index", "domain-demo", "explore-demo", "report-demo"]
+    "name", [f"{n}-demo" for n in TITLES] + ["overview-empty", "index-demo-ja"]
 )
 def test_text_has_contrast(open_page: Callable[..., Tab], name: str, scheme: str) -> None:
     """WCAG 2 AA: 4.5 to 1 for text."""
     assert open_page(name, color_scheme=scheme).evaluate(CONTRAST) == []
 
 
-@pytest.mark.parametrize("name", ["demo", "domain-demo", "explore-demo"])
+@pytest.mark.parametrize("name", [f"{n}-demo" for n in CHARTS] + ["overview-demo-ja"])
 def test_what_a_screen_reader_needs(open_page: Callable[..., Tab], name: str) -> None:
     tab = open_page(name)
-    assert tab.evaluate("document.documentElement.lang") == "en"
+    language = "ja" if name.endswith("-ja") else "en"
+    assert tab.evaluate("document.documentElement.lang") == language
     headings = tab.evaluate(
         "[...document.querySelectorAll('main h2, main h3, h1')].map(h => +h.tagName[1])"
     )
