@@ -20,6 +20,9 @@ SKEW_ALLOWED, SKEW_NOTED = 300, 30
 NO_BUCKET = skip("no setting names a bucket")
 
 
+_NOT_AWS = "check AWS_ENDPOINT_URL and the proxy"
+
+
 def places(settings: Settings) -> dict[str, str]:
     """Setting → its address, of all places that are in S3."""
     urls = {
@@ -43,6 +46,7 @@ def credentials(context: Context) -> Answer:
     if not buckets(context.settings):
         return NO_BUCKET
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     session = _session()
     keys = session.get_credentials()
@@ -61,6 +65,8 @@ def credentials(context: Context) -> Answer:
             return skip(f"{found}; {_host(sts)} does not say who we are ({code})")
         hint = {"InvalidClientTokenId": HINTS["InvalidAccessKeyId"]}.get(code) or HINTS.get(code)
         return fail(f"{found}: STS refused them ({code})", hint or "check AWS_PROFILE or the keys")
+    except ResponseParserError:
+        return fail(f"{found}: {_host(sts)} does not answer as AWS does", _NOT_AWS)
     except BotoCoreError as error:
         return fail(f"{found}: STS at {_host(sts)}", sdk_hint(error))
 
@@ -119,6 +125,7 @@ def clock(context: Context) -> Answer:
 
 def _list_one(client: S3Client, bucket: str, prefix: str, what: str) -> None:
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=1)
@@ -126,6 +133,9 @@ def _list_one(client: S3Client, bucket: str, prefix: str, what: str) -> None:
         code = str(error.response.get("Error", {}).get("Code", "unknown"))
         hint = HINTS.get(code, "S3 refused it").format(permission="s3:ListBucket")
         raise StorageError(f"cannot list {what}: {hint} ({one_line(code, 60)})") from error
+    except ResponseParserError as error:
+        where = _host(client)
+        raise StorageError(f"{where} does not answer as S3 does: {_NOT_AWS}") from error
     except BotoCoreError as error:
         raise StorageError(f"cannot list {what} at {_host(client)}: {sdk_hint(error)}") from error
 

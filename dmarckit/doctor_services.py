@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from http.client import HTTPException
 from typing import Any
 
 from dmarckit.doctor import Answer, Context, fail, ok, skip, warn
@@ -128,8 +129,8 @@ def _ask_slack(settings: Settings, method: str, **params: str) -> dict[str, Any]
     except OSError as error:
         why = one_line(getattr(error, "reason", None) or error, 40)
         return {"error": f"Slack is out of reach: {why}"}
-    except (SlackClientError, ValueError, AttributeError, TypeError):
-        return {"error": "Slack's answer is not JSON"}
+    except (SlackClientError, HTTPException, ValueError, AttributeError, TypeError):
+        return {"error": "Slack does not answer as Slack does"}
 
 
 def google(context: Context) -> Answer:

@@ -285,6 +285,18 @@ def test_what_keeps_us_out_of_a_bucket_is_said(
         doctor_s3.reachable(context(home=home or bucket))
 
 
+def test_an_endpoint_that_is_something_else_is_named_as_such(
+    slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", slack.url.removesuffix("/api/"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    slack.will_answer(200, "<html>sign in</b>")
+    found = doctor_s3.credentials(context(home="s3://bucket"))
+    assert (found.status, "does not answer as AWS does" in found.message) == ("fail", True)
+
+
 @pytest.mark.s3
 def test_a_clock_that_is_wrong_is_noticed_whatever_s3_answers(bucket: str) -> None:
     for minutes, status in ((0, "ok"), (2, "warn"), (-10, "fail")):
