@@ -34,6 +34,9 @@ TABLE_COLUMNS = 20
 TABLE_TEXT = 5000
 """characters in a table; Slack takes 10,000, but in a message with its other texts 12,000"""
 CELL_LIMIT = 80
+SHORT = 100  # characters of a paragraph that is not shortened any more
+MESSAGE_TEXT = 11_000
+"""characters of all texts; beyond some 12,000 Slack answers `msg_blocks_too_long`"""
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,42 @@ def message(text: str, blocks: Sequence[Block]) -> Message:
     kept = list(blocks[:BLOCKS_LIMIT])
     if len(blocks) > BLOCKS_LIMIT:
         kept[-1] = context(_("and {n} more").format(n=len(blocks) - BLOCKS_LIMIT + 1))
-    return Message(_cut(text, SECTION_LIMIT), tuple(kept))
+    return Message(_cut(text, SECTION_LIMIT), _fitting(kept))
+
+
+def _fitting(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """The blocks with the longest paragraphs shortened until Slack takes all together.
+
+    Escaped text can be several times as long as it looks, so that each text may fit and the
+    message not. Links and tables stay whole: they are short enough.
+    """
+    kept = list(blocks)
+    while sum(map(_size, kept)) > MESSAGE_TEXT:
+        longest = max(range(len(kept)), key=lambda place: _spare(kept[place]))
+        if _spare(kept[longest]) < SHORT:
+            break
+        text = kept[longest]["text"]
+        shorter = text["text"][: len(text["text"]) // 2].rpartition("\n")[0]
+        kept[longest] = {**kept[longest], "text": {**text, "text": f"{shorter}\n…".lstrip()}}
+    return tuple(kept)
+
+
+def _size(block: Block) -> int:
+    cells = [cell for row in block.get("rows", ()) for cell in row]
+    texts = [block["text"]] if "text" in block else []
+    texts += [*block.get("fields", ()), *block.get("elements", ()), *cells]
+    return sum(len(text["text"]) for text in texts) + len(block.get("alt_text", ""))
+
+
+def _spare(block: Block) -> int:
+    """How long its paragraph is, where it may be shortened."""
+    text = block.get("text", {"text": ""})["text"]
+    return len(text) if block["type"] == "section" and not text.startswith("<") else 0
 
 
 def header(text: str) -> Block:
     """A heading of outside or own text; plain text, so nothing in it is read as markup."""
-    shown = one_line(text, HEADER_LIMIT - 1)
+    shown = _cut(one_line(text, HEADER_LIMIT), HEADER_LIMIT)
     return {"type": "header", "text": {"type": "plain_text", "text": shown or "–", "emoji": False}}
 
 
@@ -122,7 +155,7 @@ def table(names: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> li
 
 def _cell(text: str) -> Block:
     # raw text: Slack reads nothing into it
-    return {"type": "raw_text", "text": one_line(text, CELL_LIMIT) or "–"}
+    return {"type": "raw_text", "text": _cut(one_line(text, CELL_LIMIT), CELL_LIMIT) or "–"}
 
 
 def _numeric(column: Sequence[Block]) -> bool:
@@ -162,7 +195,7 @@ def image(to: Target | None, alt: str) -> list[Block]:
     if len(to) > URL_LIMIT:
         too_long = _("Chart left out: its link is too long for Slack ({n} characters)")
         return [context(too_long.format(n=count(len(to))))]
-    alternative = one_line(alt, ALT_LIMIT - 1) or _("chart")
+    alternative = _cut(one_line(alt, ALT_LIMIT), ALT_LIMIT) or _("chart")
     return [{"type": "image", "image_url": to, "alt_text": alternative}]
 
 
@@ -176,7 +209,7 @@ def addressed(message: Message, address: Callable[[Stored], str]) -> Message:
             blocks += image(address(Stored(block["place"], block["key"])), block["alt"])
         else:
             blocks.append(block)
-    return replace(message, blocks=tuple(blocks))
+    return replace(message, blocks=_fitting(blocks))
 
 
 def simplified(message: Message) -> Message:
@@ -194,7 +227,7 @@ def simplified(message: Message) -> Message:
             blocks += _as_lists(block["rows"])
         else:
             blocks.append(block)
-    return replace(message, blocks=tuple(blocks))
+    return replace(message, blocks=_fitting(blocks))
 
 
 def _as_lists(rows: Sequence[Sequence[Block]]) -> list[Block]:
@@ -211,7 +244,7 @@ def _as_lists(rows: Sequence[Sequence[Block]]) -> list[Block]:
 def below(text: str, message: Message) -> Message:
     """The message with a line of mrkdwn above it."""
     blocks = (context(text), *message.blocks)
-    return replace(message, blocks=blocks[:BLOCKS_LIMIT])
+    return replace(message, blocks=_fitting(blocks[:BLOCKS_LIMIT]))
 
 
 def _mrkdwn(text: str, limit: int) -> Block:
