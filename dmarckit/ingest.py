@@ -62,7 +62,8 @@ def ingest(
         for chunk in read_in_order(task, todo, executor, settings.workers):
             commits.take(chunk)
         commits.commit()
-    result.compacted = lake.write.compact()
+    if result.outcomes:  # looking at every table for nothing costs more than the rest
+        result.compacted = lake.write.compact()
     result.seconds = time.monotonic() - started
     return result
 
