@@ -112,7 +112,8 @@ def serve(settings: Settings, state: State, clock: Clock | None = None) -> Itera
         yield None
         return
     answers = _Answers(settings, state, clock or (lambda: datetime.now(UTC)))
-    place = f"{settings.health_host}:{settings.health_port}"
+    host = f"[{settings.health_host}]" if ":" in settings.health_host else settings.health_host
+    place = f"{host}:{settings.health_port}"
     try:
         server = HealthServer((settings.health_host, settings.health_port), answers.answer)
     except OSError as error:
