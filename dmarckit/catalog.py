@@ -74,8 +74,9 @@ def update() -> Catalog:
         message.flags.discard("python-format")  # "80 % of" is none
     with PO.open("wb") as file:
         write_po(file, catalog, width=0, sort_by_file=True)
-    PO.with_suffix(".mo").write_bytes(compiled(catalog))
-    return catalog
+    written = read()
+    PO.with_suffix(".mo").write_bytes(compiled(written))
+    return written
 
 
 if __name__ == "__main__":

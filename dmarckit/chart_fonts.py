@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,8 @@ def can_draw(text: str) -> bool:
 @cache
 def fonts() -> list[str]:
     """The installed families, in the order in which a character is looked for."""
+    # that a Japanese font has no bold letters is nothing to tell anybody
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return [family for family in _FAMILIES if family in installed]
 
