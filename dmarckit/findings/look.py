@@ -165,7 +165,9 @@ def counts(frame: pd.DataFrame, column: str, at_most: int = SHOWN) -> dict[str, 
 def addresses(domain: DomainFacts, senders: Sequence[str]) -> list[str]:
     """The addresses of the senders with the most messages (at most 20 each)."""
     rows = domain.sources[domain.sources["sender"].isin(list(senders))]
-    ordered = rows.sort_values("messages", ascending=False, kind="stable")["source_ip"]
+    # equal ones by their text: the same evidence every day
+    rows = rows.assign(source_ip=rows["source_ip"].astype("str"))
+    ordered = rows.sort_values(["messages", "source_ip"], ascending=[False, True])["source_ip"]
     return list(dict.fromkeys(str(ip) for ip in ordered))
 
 
