@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from dmarckit.language import speaking
 from dmarckit.settings import Settings
 from dmarckit.slack_words import duration
 
-LONGEST_SESSION = timedelta(hours=36)
-"""of AWS's temporary credentials (STS GetSessionToken); those of a role end after 12 at most"""
 _OWN_KEYS = "set presign_key_id and presign_secret to the keys of an IAM user that may read it"
 
 
@@ -51,8 +50,10 @@ def _session_credentials() -> Any:
 
 
 def _sentence(why: str, left: timedelta | None, asked: timedelta) -> str:
-    within = f"in {duration(left)}" if left is not None else "within 36 hours"
-    return (
-        f"links in Slack should last {duration(asked)} (presign_expires), but {why} {within} "
-        f"and its links with it: {_OWN_KEYS}"
-    )
+    with speaking("en"):
+        # no session is longer (STS GetSessionToken); that of a role ends after 12 at most
+        within = f"in {duration(left)}" if left is not None else "within 36 hours"
+        return (
+            f"links in Slack should last {duration(asked)} (presign_expires), but {why} "
+            f"{within} and its links with it: {_OWN_KEYS}"
+        )

@@ -25,8 +25,7 @@ from dmarckit.slack_blocks import (
     table,
 )
 from dmarckit.slack_text import code, escape, lines
-from dmarckit.slack_words import messages, reports
-from dmarckit.words import count, percent
+from dmarckit.words import count, n_messages, n_reports, percent
 
 TOP_SOURCES = 5
 DIGEST_ROWS = 25
@@ -90,7 +89,7 @@ def _failures(failed: int, total: int) -> str:
     if not total:
         return _("the report holds no messages")
     return _("{n} of {messages} fail DMARC ({share})").format(
-        n=count(failed), messages=messages(total), share=percent(failed / total)
+        n=count(failed), messages=n_messages(total), share=percent(failed / total)
     )
 
 
@@ -120,7 +119,7 @@ def _sources(failing: Sequence[Record]) -> str:
     for record in failing:
         sources[record.source_ip or _("no address")] += record.messages
     top = sorted(sources.items(), key=lambda source: (-source[1], source[0]))
-    shown = lines([f"{code(address)} {messages(n)}" for address, n in top[:TOP_SOURCES]])
+    shown = lines([f"{code(address)} {n_messages(n)}" for address, n in top[:TOP_SOURCES]])
     more = len(top) - TOP_SOURCES
     if more <= 0:
         return shown
@@ -158,7 +157,7 @@ def digest_message(rows: Sequence[DigestRow]) -> Message:
         len(domains),
     )
     about = where.format(
-        what=said, n=count(len(domains)), messages=messages(most), domain=code(worst)
+        what=said, n=count(len(domains)), messages=n_messages(most), domain=code(worst)
     )
     top = sorted(rows, key=lambda r: (-r.failing, str(r.domain), str(r.reporter), r.begin))
     cells = [
@@ -176,7 +175,7 @@ def digest_message(rows: Sequence[DigestRow]) -> Message:
     hint = _("All of them are on the overview page ({command}).").format(command=how)
     blocks = [header(title), section(about), *table(names, cells, len(rows)), context(hint)]
     text = _("{reports} with failing messages: {what}")
-    return message(text.format(reports=reports(len(rows)), what=said), blocks)
+    return message(text.format(reports=n_reports(len(rows)), what=said), blocks)
 
 
 def _short(text: str, limit: int) -> str:

@@ -19,9 +19,9 @@ from dmarckit.slack_blocks import (
     section,
 )
 from dmarckit.slack_text import escape, escape_with_records, lines
-from dmarckit.slack_words import messages, reporters, reports
+from dmarckit.slack_words import reporters
 from dmarckit.window import Window
-from dmarckit.words import change, count, percent, points
+from dmarckit.words import change, count, n_messages, n_reports, percent, points
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,15 +111,15 @@ def _said(value: dict[str, float]) -> str:
     if not value["reports"]:
         return _("no reports came in")
     if not value["messages"]:
-        return _("{reports} without any message").format(reports=reports(value["reports"]))
+        return _("{reports} without any message").format(reports=n_reports(value["reports"]))
     text = _("{share} of {messages} pass ({reports} by {reporters})")
     if value["failing"]:
         text = _("{share} of {messages} pass, {failing} fail ({reports} by {reporters})")
     return text.format(
         share=percent(value["pass_share"]),
-        messages=messages(value["messages"]),
+        messages=n_messages(value["messages"]),
         failing=count(value["failing"]),
-        reports=reports(value["reports"]),
+        reports=n_reports(value["reports"]),
         reporters=reporters(value["reporters"]),
     )
 

@@ -8,22 +8,6 @@ from dmarckit.language import _, ngettext
 from dmarckit.words import count
 
 
-def messages(number: float) -> str:
-    """
-    >>> messages(1), messages(1200)
-    ('1 message', '1,200 messages')
-    """
-    return ngettext("{n} message", "{n} messages", number).format(n=count(number))
-
-
-def reports(number: float) -> str:
-    """
-    >>> reports(2)
-    '2 reports'
-    """
-    return ngettext("{n} report", "{n} reports", number).format(n=count(number))
-
-
 def reporters(number: float) -> str:
     """
     >>> reporters(1)
