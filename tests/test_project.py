@@ -93,7 +93,15 @@ def test_the_readme_tells_of_every_table_command_and_setting() -> None:
 
 
 def cli_commands() -> list[str]:
-    return [str(c.callback.__name__) for c in app.registered_commands if c.callback]
+    """Every command as it is typed, those of groups with the group's name."""
+    groups = [("", app), *((f"{g.name} ", g.typer_instance) for g in app.registered_groups)]
+    return [
+        prefix + (c.name or str(c.callback.__name__))
+        for prefix, group in groups
+        if group
+        for c in group.registered_commands
+        if c.callback
+    ]
 
 
 def test_modules_stay_short_enough_to_read() -> None:
