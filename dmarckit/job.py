@@ -21,7 +21,7 @@ from dmarckit.errors import DmarckitError, LeaseLost
 from dmarckit.fleet import fleet_domains, fleet_window, publish_fleet
 from dmarckit.ingest import ingest
 from dmarckit.ingest_commit import IngestResult, Progress
-from dmarckit.job_record import Clock, Done, Patient, Step, bury, failed_run, finished_run
+from dmarckit.job_record import Clock, Done, Patient, Step, bury, failed_run, finished_run, say_end
 from dmarckit.lake import Lake
 from dmarckit.language import ngettext
 from dmarckit.lease import Lease, heartbeat, new_holder, take
@@ -125,6 +125,7 @@ def _held(
         raise
     row = finished_run(done, clock())
     patient.again(lambda: record(lake, row))
+    say_end(row)
     _index(settings)
     return replace(result, run=row)
 

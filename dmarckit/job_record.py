@@ -21,6 +21,8 @@ from dmarckit.schedules import Schedule
 from dmarckit.settings import Settings
 from dmarckit.telling import Told, tell_failure
 
+RUN_ENDED = "run ended"
+"""the event of a run's last log line; the metric filter of schedules/aws counts it"""
 MANY_DEAD = 2  # runs in a row that died without a word, from which on people hear of it
 
 log = logging.getLogger("dmarckit")
@@ -94,6 +96,11 @@ class Done:
         )
 
 
+def say_end(row: Run) -> None:
+    """One line that a run has ended and is recorded: monitoring counts these events."""
+    log.info("Run ended: %s", row.result, extra={"event": RUN_ENDED, "result": row.result})
+
+
 def finished_run(done: Done, ended: datetime) -> Run:
     """The row of a run that came to its end: problems are what a person should look at."""
     unreadable = done.ingested.outcomes["unreadable"] if done.ingested else 0
@@ -129,6 +136,7 @@ def failed_run(
         result: Result = "interrupted" if interrupted else "failed"
         row = done.row(patient.clock(), result, None if interrupted else text, kept)
         patient.again(lambda: record(lake, row))
+        say_end(row)
     except DmarckitError as another:
         log.error("run %s of %s is not recorded: %s", done.run, done.job, another)
         return False

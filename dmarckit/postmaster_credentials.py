@@ -1,4 +1,4 @@
-"""Who asks Google: the file that `google_credentials` names → credentials with scopes.
+"""Who asks Google: the file or the key in `google_credentials` → credentials with scopes.
 
 Either a service account's key, with `google_subject` in the name of a user (domain-wide
 delegation) or in its own, or an authorised user (what ``gcloud`` or an OAuth flow writes).
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
+
+from pydantic import SecretStr
 
 from dmarckit.errors import MissingExtra, SettingsError, one_line
 from dmarckit.postmaster_errors import LIST_SCOPE, STATS_SCOPE
@@ -56,7 +58,7 @@ def identity(settings: Settings) -> Identity:
     if kind == "authorized_user" or (kind is None and "refresh_token" in info):
         return _authorised_user(info, settings)
     raise SettingsError(
-        f"setting google_credentials: a file of type {one_line(repr(kind), 40)}; "
+        f"setting google_credentials: it is of type {one_line(repr(kind), 40)}; "
         "service_account and authorized_user are possible"
     )
 
@@ -71,24 +73,23 @@ def require_google() -> None:
 
 
 def _read(settings: Settings) -> Mapping[str, Any]:
-    path = settings.google_credentials
-    if path is None:
+    given = settings.google_credentials
+    if given is None:
         raise SettingsError(NOT_CONNECTED)
-    if str(path).lstrip().startswith("{"):  # the key itself: it must not be shown
-        raise SettingsError(
-            "setting google_credentials holds the JSON itself; it must be the path of the file "
-            "(DMARCKIT_GOOGLE_CREDENTIALS=/run/secrets/google.json, without _FILE)"
-        )
+    where = "its text" if isinstance(given, SecretStr) else one_line(given)
     try:
-        info = json.loads(path.read_text("utf-8"))
+        text = (
+            given.get_secret_value() if isinstance(given, SecretStr) else given.read_text("utf-8")
+        )
+        info = json.loads(text)
     except OSError as error:
         raise SettingsError(
-            f"setting google_credentials: cannot read {one_line(path)}: {error.strerror}"
+            f"setting google_credentials: cannot read {where}: {error.strerror}"
         ) from error
-    except ValueError:
+    except ValueError:  # it may quote what it read
         info = None
     if not isinstance(info, Mapping):
-        raise SettingsError(f"setting google_credentials: {one_line(path)} holds no JSON object")
+        raise SettingsError(f"setting google_credentials: {where} holds no JSON object")
     return info
 
 
@@ -130,4 +131,4 @@ def _authorised_user(info: Mapping[str, Any], settings: Settings) -> Identity:
     return Identity(made, one_line(who, 120), info["client_id"])
 
 
-_BROKEN = "setting google_credentials: the file is no complete {}; download it again"
+_BROKEN = "setting google_credentials: this is no complete {}; download it again"

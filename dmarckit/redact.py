@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from dmarckit.settings import PREFIX, Settings
 HIDDEN = "•••"
 SHORTEST = 6
 """characters; what is shorter protects nothing and would be found in ordinary words"""
+_GOOGLE = f"{PREFIX}GOOGLE_CREDENTIALS"
 _BEGINNING = 16
 """characters; a table cuts long texts, so that the beginning of a secret may stand alone"""
 _SECRET_NAME = re.compile(
@@ -35,7 +37,18 @@ def secret_names() -> tuple[str, ...]:
 def secrets_of(settings: Settings) -> frozenset[str]:
     """The values of an installation's secret settings."""
     values = (getattr(settings, name) for name in secret_names())
-    return frozenset(v.get_secret_value() for v in values if isinstance(v, SecretStr))
+    found = {v.get_secret_value() for v in values if isinstance(v, SecretStr)}
+    return frozenset(found | {part for value in found for part in _parts(value)})
+
+
+def _parts(secret: str) -> set[str]:
+    """The secrets within a key that is JSON, such as Google's."""
+    try:
+        content = json.loads(secret)
+    except ValueError:
+        return set()
+    named = content.items() if isinstance(content, dict) else ()
+    return {v for k, v in named if isinstance(v, str) and _SECRET_NAME.search(k)}
 
 
 def secrets_in(environment: Mapping[str, str]) -> frozenset[str]:
@@ -52,7 +65,10 @@ def secrets_in(environment: Mapping[str, str]) -> frozenset[str]:
 def withheld_variables() -> dict[str, str]:
     """What takes dmarckit's own secrets out of a kernel's environment (empty means unset)."""
     names = [f"{PREFIX}{name.upper()}" for name in secret_names()]
-    return dict.fromkeys([*names, *(f"{name}_FILE" for name in names)], "")
+    withheld = dict.fromkeys([*names, *(f"{name}_FILE" for name in names)], "")
+    if os.environ.get(_GOOGLE) or os.environ.get(f"{_GOOGLE}_FILE"):
+        withheld[_GOOGLE] = HIDDEN  # a page says whether Google is connected, and asks no more
+    return withheld
 
 
 def redacted(value: Any, secrets: Collection[str]) -> Any:

@@ -92,8 +92,8 @@ class Settings(BaseSettings):
     health_port: int = Field(9464, ge=0, le=65535, description="their port; 0: they are off")
     resolvers: tuple[str, ...] = Field((), description="DNS servers to ask; empty: the system's")
     dns_timeout: float = Field(5.0, gt=0, le=60, description="seconds for one DNS answer")
-    google_credentials: Path | None = Field(
-        None, description="JSON file of a Google service account or authorised user"
+    google_credentials: Path | SecretStr | None = Field(
+        None, description="Google service account or authorised user: a JSON file, or its content"
     )
     google_subject: str | None = Field(
         None, description="user in whose name the service account asks (delegation)"
@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     postmaster_url: str = Field(
         "https://gmailpostmastertools.googleapis.com/", description="Postmaster Tools API"
     )
+    watch_queue: str | None = Field(None, description="URL of the SQS queue of arrivals")
     workers: int = Field(0, ge=0, le=256, description="processes that read mails; 0: one a core")
     limits: Limits = Limits()
     thresholds: Thresholds = Thresholds()
@@ -117,6 +118,14 @@ class Settings(BaseSettings):
         if value.lstrip().startswith("["):
             return json.loads(value)
         return [name.strip() for name in value.split(",") if name.strip()]
+
+    @field_validator("google_credentials", mode="before")
+    @classmethod
+    def _path_or_key(cls, value: Any) -> Any:
+        """What begins as JSON is the key itself, a secret; all else is the path of its file."""
+        if not isinstance(value, str | Path):
+            return value
+        return SecretStr(str(value)) if str(value).lstrip().startswith("{") else Path(value)
 
     @model_validator(mode="after")
     def _mails_lie_apart(self) -> Settings:
@@ -254,7 +263,7 @@ def _explain(error: ValidationError, path: Path | None) -> str:
     value = problem.get("input") if problem["loc"] else ""
     shown = (
         ""
-        if not problem["loc"] or "secret" in name or "token" in name
+        if not problem["loc"] or any(word in name for word in ("secret", "token", "credentials"))
         else f": {one_line(repr(value), 80)}"
     )
     return f"setting {name}{shown}: {problem['msg']} {source}"

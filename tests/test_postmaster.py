@@ -18,7 +18,8 @@ from dmarckit.postmaster import latest
 from dmarckit.postmaster_api import WAITS, Query, connect
 from dmarckit.postmaster_metrics import FAMILIES, condition, stat_row
 from dmarckit.postmaster_pull import FIRST_DAYS, LATE_DAYS, Pulled, ascii_name, pull
-from dmarckit.settings import Settings
+from dmarckit.redact import secrets_of, withheld_variables
+from dmarckit.settings import Settings, load_settings
 from tests.postmaster_server import (
     ACCOUNT,
     CLIENT_ID,
@@ -485,9 +486,23 @@ def test_credentials_that_are_none(tmp_path: Path, content: str, says: str) -> N
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_key_in_place_of_its_path_is_not_shown() -> None:
-    with pytest.raises(SettingsError, match="must be the path of the file") as caught:
-        connect(Settings(google_credentials=Path('{"private_key": "s3cret"}')))
+def test_the_key_itself_may_stand_in_the_setting(
+    google: PostmasterServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = service_account(google, tmp_path).read_text("utf-8")
+    monkeypatch.setenv("DMARCKIT_GOOGLE_CREDENTIALS", text)
+    settings = load_settings()
+    assert connect(settings)
+    key = json.loads(text)["private_key"]
+    assert key not in repr(settings)
+    assert {text, key} <= secrets_of(settings)
+    assert text not in withheld_variables().values()
+    assert withheld_variables()["DMARCKIT_GOOGLE_CREDENTIALS"]  # pages say that it is connected
+
+
+def test_a_broken_key_in_the_setting_is_not_shown() -> None:
+    with pytest.raises(SettingsError, match="its text holds no JSON object") as caught:
+        connect(load_settings(google_credentials='{"private_key": "s3cret"'))
     assert "s3cret" not in str(caught.value)
 
 
