@@ -20,7 +20,7 @@ from dmarckit.lake import Lake
 from dmarckit.outbox import Due
 from dmarckit.report_json import json_text, report_json
 from dmarckit.routing import Routes
-from dmarckit.rows import identity
+from dmarckit.rows import identity, month_of
 from dmarckit.settings import Settings
 from dmarckit.slack_blocks import Message, Stored
 from dmarckit.slack_report import DigestRow, digest_message, report_alert
@@ -30,8 +30,11 @@ FRESH = timedelta(days=3)  # mails that came in before are history, and no alert
 LONG = 10_000  # records beyond which a report gets no files of its own and no alert chart
 
 _UNTOLD = """
-    SELECT r.* FROM reports r JOIN mails m ON m.key = r.mail_key
-    WHERE r.failing > 0 AND m.outcome = 'stored' AND m.received >= $since
+    SELECT r.* FROM reports r JOIN (
+        SELECT key, max(received) AS received FROM mails
+        WHERE outcome = 'stored' AND received >= $since AND month >= $month GROUP BY key
+    ) m ON m.key = r.mail_key
+    WHERE r.failing > 0
       AND 'report:' || r.report_uid NOT IN (SELECT subject FROM alerts)
       AND 'report:' || r.report_uid NOT IN (SELECT subject FROM outbox)
     ORDER BY m.received DESC, r.begin DESC, r.report_uid
@@ -46,8 +49,8 @@ def untold_reports(lake: Lake, now: datetime) -> pd.DataFrame:
     went well: what comes in while nothing runs is told afterwards.
     """
     last = lake.sql(_LAST_GOOD)["started"].iloc[0]
-    since = now if pd.isna(last) else min(now, last.to_pydatetime())
-    return lake.sql(_UNTOLD, since=since - FRESH)
+    since = (now if pd.isna(last) else min(now, last.to_pydatetime())) - FRESH
+    return lake.sql(_UNTOLD, since=since, month=month_of(since))
 
 
 def alerts_about(

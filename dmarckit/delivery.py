@@ -33,7 +33,7 @@ LEASE = "_slack"  # no schedule can have this name
 LATE = timedelta(minutes=10)  # from when a message says that it is late
 TRIED = timedelta(days=7)  # for so long a message is offered that Slack refuses
 PATIENCE = 300  # seconds that a run waits for another one to finish telling
-PAUSE = 0.5
+PAUSE = 1.0
 SILENT = 2  # channels out of reach after which Slack itself is taken to be
 
 
@@ -175,9 +175,9 @@ class Delivery:
         return True
 
     def _note(self, item: Waiting, channel: str | None, shown: Message) -> None:
-        note(self._lake, [item.due.subject], run=self._run, now=self._now, channel=channel)
-        self._told.messages.append(shown)
+        self._told.messages.append(shown)  # it is out, whatever happens next
         self._told.sent += 1
+        note(self._lake, [item.due.subject], run=self._run, now=self._now, channel=channel)
 
     def _save(self, shown: Message) -> None:
         storage = open_storage(f"{self._settings.home}/slack")

@@ -143,8 +143,10 @@ def print_job(result: JobResult) -> None:
         screen.print(f"Page: {shown(result.published.link)}", soft_wrap=True)
     for warning in result.warnings:
         screen.print(f"Look at this: {one_line(warning, 400)}", soft_wrap=True)
+    if result.told.waiting:
+        screen.print(f"Slack: {result.told.waiting} messages wait in the outbox")
     if not result.told.messages:
-        screen.print("Slack: nothing to tell.")
+        screen.print("Slack: nothing was told.")
         return
     if result.told.saved is None:
         screen.print(f"Slack: {len(result.told.messages)} messages to {result.told.channel}")

@@ -79,10 +79,14 @@ def tell(
     """
     lake, where = Lake(settings.lake_url), routes(settings, schedule.slack.channel)
     told = Told(channel=where.main)
-    failing = not untold_reports(lake, now).empty
-    _settle(settings, lake, schedule, published, where, failing, told, run, now, step)
+    _settle(settings, lake, schedule, published, where, told, run, now, step)
     step("Telling Slack" if settings.slack_token else "Writing the Slack messages")
-    _deliver(settings, lake, told, where, schedule.alerts, run, now, clock)
+    if waiting(lake) or not untold_reports(lake, now).empty:
+
+        def collect() -> None:
+            _collect(settings, lake, where, schedule.alerts, run, now)
+
+        _deliver(settings, lake, told, run, now, clock, collect)
     if told.sent and (warning := lasting(settings, now)):
         told.warnings.append(warning)
     return told
@@ -94,7 +98,6 @@ def _settle(
     schedule: Schedule,
     published: Published | None,
     where: Routes,
-    failing: bool,
     told: Told,
     run: str,
     now: datetime,
@@ -110,7 +113,7 @@ def _settle(
         step("Looking for what is wrong and what changed")
         analysis = analyse(settings, lake, now=now, job=schedule.name)
         told.open_findings = len(urgent(analysis.findings))
-        if schedule.slack.when != "failing" or failing:
+        if schedule.slack.when != "failing" or not untold_reports(lake, now).empty:
             dues += summaries(
                 settings, lake, schedule, published, analysis, where, run=run, now=now
             )
@@ -124,18 +127,15 @@ def _deliver(
     settings: Settings,
     lake: Lake,
     told: Told,
-    where: Routes,
-    at_most: int,
     run: str,
     now: datetime,
     clock: Callable[[], datetime] | None,
+    collect: Callable[[], None] = lambda: None,
 ) -> None:
-    """Alerts into the outbox, then everything in it to Slack, while nobody else does."""
-    if untold_reports(lake, now).empty and not waiting(lake):
-        return
+    """While nobody else does: more into the outbox (`collect`), and all that is in it out."""
     try:
         with alone(settings, run, clock or _going_on(now)) as holds:
-            _collect(settings, lake, where, at_most, run, now)
+            collect()
             Delivery(settings, lake, told, run=run, now=now).deliver(holds)
     except JobBusy as error:
         told.waiting = len(waiting(lake))
@@ -193,8 +193,7 @@ def tell_failure(
     try:
         lake = Lake(settings.lake_url)
         put(lake, [Due(subject, where.main, message)], run, now)
-        with alone(settings, run, clock or _going_on(now)) as holds:
-            Delivery(settings, lake, told, run=run, now=now).deliver(holds)
+        _deliver(settings, lake, told, run, now, clock)
     except (LakeError, StorageError) as reason:
         told.warnings.append(f"the outbox cannot be used: {reason}")
         _past_the_outbox(settings, told, subject, message)

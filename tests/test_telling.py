@@ -57,6 +57,12 @@ def test_a_new_failing_report_is_told_once(world: World, slack: SlackServer) -> 
     assert len(slack.posted) == 1
 
 
+def test_a_mail_that_was_stored_anew_is_told_once(world: World, slack: SlackServer) -> None:
+    world.mail(a_report(1)).begins()
+    assert world.mail(a_report(1)).run().sent == 1  # another time, another etag
+    assert len(slack.posted) == 1
+
+
 def test_an_alert_names_the_command_that_shows_the_report(world: World, slack: SlackServer) -> None:
     world.mail(a_report(1)).run()
     (uid,) = (s.removeprefix("report:") for s in world.told())
