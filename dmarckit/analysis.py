@@ -13,6 +13,7 @@ from dmarckit.facts import Facts, load
 from dmarckit.findings import find
 from dmarckit.findings_ledger import Judged, judge, last_run, record
 from dmarckit.lake import Lake
+from dmarckit.outside import Outside, load_outside
 from dmarckit.ptr import host_names
 from dmarckit.settings import Settings, load_settings
 
@@ -30,6 +31,8 @@ class Analysis:
     facts: Facts
     findings: list[Judged]
     """the most urgent first, muted and resolved ones last"""
+    outside: Outside
+    """what Postmaster Tools and DNS say"""
 
 
 def read_facts(
@@ -39,7 +42,7 @@ def read_facts(
 
     Raises LakeError when the lake cannot be read.
     """
-    chosen = [name.lower().rstrip(".") for name in domains] or list(settings.domain_names)
+    chosen = _chosen(settings, domains)
     return load(
         lake,
         now,
@@ -48,6 +51,20 @@ def read_facts(
         settings=settings,
         hosts=host_names(lake),
     )
+
+
+def _chosen(settings: Settings, domains: Sequence[str]) -> list[str]:
+    return [name.lower().rstrip(".") for name in domains] or list(settings.domain_names)
+
+
+def read_outside(
+    settings: Settings, lake: Lake, now: datetime, days: int, domains: Sequence[str] = ()
+) -> Outside:
+    """What Postmaster Tools and DNS say about the same domains.
+
+    Raises LakeError when the lake cannot be read.
+    """
+    return load_outside(lake, _chosen(settings, domains), now, days)
 
 
 def analyse(
@@ -72,7 +89,15 @@ def analyse(
     lake = lake or Lake(settings.lake_url)
     now = now or datetime.now(UTC)
     facts = read_facts(settings, lake, now, days, domains)
-    found = find(facts, now=now, days=days, thresholds=settings.thresholds, mute=settings.mute)
+    outside = read_outside(settings, lake, now, days, domains)
+    found = find(
+        facts,
+        now=now,
+        days=days,
+        thresholds=settings.thresholds,
+        mute=settings.mute,
+        outside=outside,
+    )
     scope = job
     if domains or days != USUAL_DAYS:
         scope = f"{job} days={days} domains={','.join(sorted(domains))}".strip()
@@ -81,4 +106,4 @@ def analyse(
         judged = record(lake, found, run=name, job=scope, now=now)
     else:
         judged = judge(found, last_run(lake, scope, now))
-    return Analysis(now, days, facts, judged)
+    return Analysis(now, days, facts, judged, outside)

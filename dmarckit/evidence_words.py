@@ -50,6 +50,7 @@ _REST = {
     "own_senders": later("Own senders"),
     "policy": later("Policy"),
     "policy_types": later("Policy types"),
+    "providers": later("Providers"),
     "proves_dkim": later("Proves dkim"),
     "proves_spf": later("Proves spf"),
     "quiet_days": later("Quiet days"),
@@ -66,10 +67,12 @@ _REST = {
     "share_now": later("Share now"),
     "signing_domain": later("Signing domain"),
     "smtp": later("Smtp"),
+    "source": later("Source"),
     "stored_in_window": later("Stored in window"),
     "untrusted": later("Untrusted"),
     "upper_bound": later("Upper bound"),
     "usual_a_day": later("Usual a day"),
+    "views": later("Views"),
     "would_hit": later("Would hit"),
 }
 

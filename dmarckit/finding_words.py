@@ -8,6 +8,7 @@ from dmarckit.errors import one_line
 from dmarckit.findings import Finding
 from dmarckit.findings_ledger import Judged
 from dmarckit.language import _, later
+from dmarckit.requirement_rules import RULES, wording
 
 TITLES = {
     "new_sender": later("{subject} is a new sender"),
@@ -29,6 +30,7 @@ TITLES = {
     "delivery_errors": later("Gmail refuses mail: {subject}"),
     "dns_record": later("A DNS record is not right: {subject}"),
     "dns_changed": later("DNS has changed: {subject}"),
+    "requirement_not_met": later("A requirement for senders is not met: {subject}"),
     "untrusted_reports": later("Mails of {subject} are not trusted"),
     "unreadable_reports": later("Mails of {subject} cannot be read"),
 }
@@ -45,6 +47,8 @@ def title(finding: Finding) -> str:
     'DKIM breaks for example.com/s1'
     """
     subject = one_line(finding.subject, 80) or "–"
+    if finding.kind == "requirement_not_met" and finding.subject in RULES:
+        subject = wording(finding.subject).name
     text = TITLES.get(finding.kind)
     return _(text).format(subject=subject) if text else f"{finding.kind}: {subject}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from dmarckit.analysis import USUAL_DAYS, Analysis, read_facts
+from dmarckit.analysis import USUAL_DAYS, Analysis, read_facts, read_outside
 from dmarckit.findings import find
 from dmarckit.findings_ledger import judge, last_run
 from dmarckit.lake import Lake
@@ -37,8 +37,14 @@ def page_analysis(
     """
     moment = as_of(window, end, now)
     facts = read_facts(settings, lake, moment, 2 * window.days, domains)
+    outside = read_outside(settings, lake, moment, USUAL_DAYS, domains)
     found = find(
-        facts, now=moment, days=USUAL_DAYS, thresholds=settings.thresholds, mute=settings.mute
+        facts,
+        now=moment,
+        days=USUAL_DAYS,
+        thresholds=settings.thresholds,
+        mute=settings.mute,
+        outside=outside,
     )
     last = last_run(lake, job, moment)
     if domains:
@@ -48,4 +54,4 @@ def page_analysis(
             [f.fingerprint for f in found]
         )
         last = last[last["domain"].isin(chosen) | about_all]
-    return Analysis(moment, USUAL_DAYS, facts, judge(found, last))
+    return Analysis(moment, USUAL_DAYS, facts, judge(found, last), outside)

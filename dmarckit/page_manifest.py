@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dmarckit.lake import Lake
+from dmarckit.organisation import organisation
 from dmarckit.redact import secret_names
 from dmarckit.render import versions
 from dmarckit.settings import Settings
@@ -35,6 +36,11 @@ _TABLES = {
             FROM findings
         ) GROUP BY domain
     """,
+    "postmaster": """
+        SELECT domain, count(*), bit_xor(hash("day", metric, detail, pulled)) FROM postmaster
+        GROUP BY ALL
+    """,
+    "dns": "SELECT domain, count(*), bit_xor(hash(day, record, name)) FROM dns GROUP BY ALL",
     # host names say who a sender is, whatever the domain
     "ptr": "SELECT '', count(*), bit_xor(hash(address, name)) FROM ptr",
 }
@@ -62,13 +68,16 @@ def manifest(
 
     `tables` comes from `inputs`. Secrets are no part of it.
     """
+    domain = str(parameters.get("domain", "")).lower()
     parts: dict[str, Any] = {
         "notebook": hashlib.sha256(notebook.read_bytes()).hexdigest(),
         "parameters": dict(parameters),
         "window": [f"{window.start:%Y-%m-%d}", f"{window.last_day:%Y-%m-%d}"],
         "tables": {
             **tables.get("", {}),
-            **tables.get(str(parameters.get("domain", "")).lower(), {}),
+            # Postmaster Tools of the organisation speaks for a domain below it
+            **{k: v for k, v in tables.get(organisation(domain), {}).items() if k == "postmaster"},
+            **tables.get(domain, {}),
         },
         "settings": _hash(settings.model_dump(mode="json", exclude=_NOT_SHOWN)),
         "mmdb": _file_state(settings.mmdb),

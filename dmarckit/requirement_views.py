@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from dmarckit.language import _
+from dmarckit.language import _, ngettext
 from dmarckit.rates import rate_text
 from dmarckit.words import count, percent
 
@@ -26,6 +26,8 @@ NOISE = 0.02
 """share of own messages that may fail before a rule counts as broken: relays and single
 faults of receivers make up as much on domains in good order"""
 SHORT_KEY, MOST_LOOKUPS = 1024, 10
+UNUSED = "missing_unused"
+"""the fault of an SPF record that is missing where no mail passes"""
 TARGET, MITIGATION = 0.001, 0.003
 """Google's spam rate to stay below, and the one never to reach"""
 CODES = {
@@ -162,11 +164,35 @@ def from_dns(rule: str, rows: pd.DataFrame) -> View | None:
 
 def _published(rows: pd.DataFrame, rule: str) -> View:
     bad = rows[rows["state"].isin(["missing", "invalid"])]
+    if rule == "spf":
+        return _spf(rows, bad)
     if len(bad):
         return View("not met", _first_problem(bad))
-    if rule == "spf":
-        return View("unknown", _("the record is fine; whether mail passes, reports tell"))
+    if rule == "ptr":
+        return View("met", _("own addresses with a name: {n}").format(n=count(len(rows))))
+    if any(_elsewhere_none(text) for text in rows["values"]):
+        return View("unknown", _first_problem(rows))
     return View("met", _("published"))
+
+
+def _spf(rows: pd.DataFrame, bad: pd.DataFrame) -> View:
+    """A record that is an error is one for all; one that is missing may not be needed."""
+    if (bad["state"] == "invalid").any():
+        return View("not met", _first_problem(bad[bad["state"] == "invalid"]))
+    needed = bad[[UNUSED not in _faults(text) for text in bad["values"]]]
+    if len(needed) and len(needed) == len(rows):
+        return View("not met", _first_problem(needed))
+    if len(bad):  # the return paths may all be below other names
+        return View("unknown", _first_problem(bad))
+    return View("unknown", _("the record is fine; whether mail passes, reports tell"))
+
+
+def _elsewhere_none(text: object) -> bool:
+    """Of the two ways in which receivers look for the DMARC record, one finds none."""
+    applies = _read(text).get("applies")
+    if not isinstance(applies, dict) or not all(isinstance(a, dict) for a in applies.values()):
+        return False
+    return any(found.get("location") is None for found in applies.values())
 
 
 def _signing(rows: pd.DataFrame, rule: str) -> View:
@@ -177,8 +203,8 @@ def _signing(rows: pd.DataFrame, rule: str) -> View:
 
 
 def _keys(rows: pd.DataFrame, rule: str) -> View:
-    bits = [(name, size) for name, size in zip(rows["name"], rows["values"], strict=True)]
-    sizes = {str(name): size for name, text in bits if (size := _value(text, "bits"))}
+    named = zip(rows["name"], rows["values"], strict=True)
+    sizes = {str(name): size for name, text in named if (size := _whole(text, "bits"))}
     short = {name: size for name, size in sizes.items() if size < SHORT_KEY}
     if not sizes:
         return View("unknown", _("no RSA key was found"))
@@ -189,19 +215,33 @@ def _keys(rows: pd.DataFrame, rule: str) -> View:
 
 
 def _lookups(rows: pd.DataFrame, rule: str) -> View:
-    number = max((_value(text, "lookups") or 0 for text in rows["values"]), default=0)
-    if number == 0 and (rows["state"] != "ok").any():
+    named = zip(rows["name"], rows["values"], strict=True)
+    counted = {str(name): n for name, text in named if (n := _whole(text, "lookups")) is not None}
+    if not counted:
         return View("unknown", _first_problem(rows))
-    said = _("{n} lookups").format(n=number)
-    return View("not met" if number > MOST_LOOKUPS else "met", said)
+    name, most = max(counted.items(), key=lambda item: item[1])
+    said = ngettext("{name} needs {n} lookup", "{name} needs {n} lookups", most)
+    verdict: Verdict = "not met" if most > MOST_LOOKUPS else "met"
+    return View(verdict, said.format(name=name, n=count(most)))
 
 
-def _value(text: object, name: str) -> int | None:
+def _read(text: object) -> dict[str, Any]:
+    """The `values` of a row."""
     try:
-        value = json.loads(str(text)).get(name)
-    except (ValueError, AttributeError):
-        return None
+        read = json.loads(str(text))
+    except ValueError:
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def _whole(text: object, name: str) -> int | None:
+    value = _read(text).get(name)
     return value if isinstance(value, int) else None
+
+
+def _faults(text: object) -> list[object]:
+    faults = _read(text).get("faults")
+    return faults if isinstance(faults, list) else []
 
 
 def _first_problem(rows: pd.DataFrame) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from dmarckit.facts import Facts
 from dmarckit.language import _
 from dmarckit.organisation import organisation
+from dmarckit.outside import Outside
 from dmarckit.requirement_facts import busiest, seen
 from dmarckit.requirement_rules import BULK_LINE, RULES
 from dmarckit.requirement_views import Verdict, View, from_dns, from_postmaster, from_reports
@@ -19,14 +19,6 @@ COLUMNS = [
     "reports", "reports_why", "postmaster", "postmaster_why", "dns", "dns_why",
 ]  # fmt: skip
 """Columns of `matrix`."""
-
-
-@dataclass(frozen=True)
-class Outside:
-    """What was asked of the outside: newest rows of the tables `postmaster` and `dns`."""
-
-    postmaster: pd.DataFrame
-    dns: pd.DataFrame
 
 
 def matrix(facts: Facts, outside: Outside, domains: Sequence[str] = ()) -> pd.DataFrame:
@@ -39,14 +31,15 @@ def matrix(facts: Facts, outside: Outside, domains: Sequence[str] = ()) -> pd.Da
     it has none, each with its reason in …_why. `domains`: only these; else all in reports.
 
     One view that says "not met" is enough: each sees faults that the others cannot. "met"
-    needs a view that says so. No row without a report of a domain and without `domains`.
+    needs a view that says so. Postmaster Tools of the organisation speaks for a domain that is
+    not in it by itself. No row without a report of a domain and without `domains`.
     """
     names = [d.lower().rstrip(".") for d in domains] or sorted(facts.reports["domain"].unique())
-    reported = seen(facts)
+    reported, metrics, dns = seen(facts), _parts(outside.postmaster), _parts(outside.dns)
     rows = []
     for domain in names:
-        postmaster = _nearest(outside.postmaster, domain)
-        records = outside.dns[outside.dns["domain"] == domain]
+        postmaster = metrics.get(_asked(metrics, domain), outside.postmaster.iloc[:0])
+        records = dns.get(domain, outside.dns.iloc[:0])
         for rule, providers in RULES.items():
             in_dns = from_dns(rule, records)
             for provider, applies in providers.items():
@@ -73,10 +66,12 @@ def matrix(facts: Facts, outside: Outside, domains: Sequence[str] = ()) -> pd.Da
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object).astype({"disagree": bool})
 
 
-def _nearest(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
-    """The rows of the domain, else of its organisation: Postmaster Tools may know only that."""
-    mine = frame[frame["domain"] == domain]
-    return mine if len(mine) else frame[frame["domain"] == organisation(domain)]
+def _parts(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {str(domain): part for domain, part in frame.groupby("domain")}
+
+
+def _asked(metrics: Mapping[str, pd.DataFrame], domain: str) -> str:
+    return domain if domain in metrics else organisation(domain)
 
 
 def _judged(views: dict[str, View | None]) -> dict[str, object]:

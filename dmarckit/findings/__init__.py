@@ -25,7 +25,9 @@ from dmarckit.findings import (
 )
 from dmarckit.findings.look import DomainFacts, Look, by_domain
 from dmarckit.findings.model import SEVERITIES, Finding, Severity
+from dmarckit.findings.outside import of_outside
 from dmarckit.findings.record import quoted_policy
+from dmarckit.outside import Outside
 from dmarckit.settings_parts import Mute
 from dmarckit.thresholds import Thresholds
 
@@ -60,12 +62,14 @@ def find(
     thresholds: Thresholds | None = None,
     mute: Iterable[Mute] = (),
     complete: pd.DataFrame | None = None,
+    outside: Outside | None = None,
 ) -> list[Finding]:
     """All findings of the last `days` days before `now`, the most urgent first.
 
     Muted ones (`Mute.until` included) come last, with their reason. `complete` are the days
-    that drops may be judged on (`complete_days` of the facts, unless given). Nothing is
-    found in empty facts. The frames are not changed.
+    that drops may be judged on (`complete_days` of the facts, unless given); `outside` is what
+    Postmaster Tools and DNS say, if they were asked. Nothing is found in empty facts. The
+    frames are not changed.
     """
     look = Look(now, days, thresholds or Thresholds())
     complete = complete_days(facts) if complete is None else complete
@@ -83,6 +87,8 @@ def find(
             mine = [finding for finding in mine if finding.kind != "sender_stopped"]
         broken = any(finding.kind == "broken_dkim" for finding in mine)
         found += [*mine, *ready.policy_ready(domain, look, broken)]
+    if outside is not None:
+        found += of_outside(facts, outside, look, found)
     return sorted(_muted(found, mute, now), key=lambda finding: finding.rank)
 
 
