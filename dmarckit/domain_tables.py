@@ -97,7 +97,7 @@ def forwarders(frame: pd.DataFrame) -> Html:
 def requirements(frame: pd.DataFrame, domain: str = "", links: PageLinks | None = None) -> Html:
     """Codes of Gmail's sender requirements, decoded. Takes `domain_summary.requirements`."""
     frame = frame.assign(
-        means=[meaning(str(code))[0] for code in frame["code"]],
+        means=[_(meaning(str(code)).means) for code in frame["code"]],
         whose=[_("yes") if mine else _("no") for mine in frame["in_inventory"]],
     )
     columns = [

@@ -16,12 +16,15 @@ FIRST = {
 """what is shown first, in this order; the rest follows by name"""
 
 _REST = {
+    "after": later("After"),
+    "before": later("Before"),
     "blocked": later("Blocked"),
     "blocked_share": later("Blocked share"),
     "cause": later("Cause"),
     "checked": later("Checked"),
     "classes": later("Classes"),
     "code": later("Code"),
+    "complete_days": later("Complete days"),
     "days": later("Days"),
     "delivered": later("Delivered"),
     "domains": later("Domains"),
@@ -50,17 +53,19 @@ _REST = {
     "own_senders": later("Own senders"),
     "policy": later("Policy"),
     "policy_types": later("Policy types"),
-    "providers": later("Providers"),
     "proves_dkim": later("Proves dkim"),
     "proves_spf": later("Proves spf"),
+    "providers": later("Providers"),
     "quiet_days": later("Quiet days"),
     "rate_a_day": later("Rate a day"),
+    "relayed_by": later("Relayed by"),
     "reports": later("Reports"),
     "results": later("Results"),
     "seen_days": later("Seen days"),
     "selector": later("Selector"),
-    "senders": later("Senders"),
     "sender_kind": later("Sender kind"),
+    "senders": later("Senders"),
+    "senders_failing": later("Senders failing"),
     "sessions": later("Sessions"),
     "share": later("Share"),
     "share_before": later("Share before"),
@@ -74,7 +79,15 @@ _REST = {
     "usual_a_day": later("Usual a day"),
     "views": later("Views"),
     "would_hit": later("Would hit"),
+    "z": later("Z"),
 }
+
+_HIT = {
+    "strangers": later("strangers"),
+    "relayed": later("relayed"),
+    "legitimate": later("legitimate"),
+}
+"""whom a policy would hit"""
 
 
 def evidence_word(name: str) -> str:
@@ -85,3 +98,12 @@ def evidence_word(name: str) -> str:
     """
     known = FIRST.get(name) or _REST.get(name)
     return _(known) if known else name.replace("_", " ").capitalize()
+
+
+def part_word(name: str, part: object) -> str:
+    """The name of one of the numbers of a part; what is not the page's own word stays.
+
+    >>> part_word("would_hit", "relayed"), part_word("reporters", "relayed")
+    ('relayed', 'relayed')
+    """
+    return _(_HIT[str(part)]) if name == "would_hit" and str(part) in _HIT else str(part)

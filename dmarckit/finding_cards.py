@@ -9,7 +9,7 @@ import pandas as pd
 
 from dmarckit import words
 from dmarckit.errors import one_line
-from dmarckit.evidence_words import FIRST, evidence_word
+from dmarckit.evidence_words import FIRST, evidence_word, part_word
 from dmarckit.finding_words import URGENT, is_open, title
 from dmarckit.findings_ledger import Judged
 from dmarckit.language import _, later, ngettext
@@ -128,7 +128,9 @@ def _value(name: str, value: Any) -> str:
     if name == "query":
         return f'<code tabindex="0">{escape(value, 20_000)}</code>'
     if isinstance(value, Mapping):
-        pairs = (f"<bdi>{escape(k)}</bdi> {escape(_short(v))}" for k, v in value.items())
+        pairs = (
+            f"<bdi>{escape(part_word(name, k))}</bdi> {escape(_short(v))}" for k, v in value.items()
+        )
         return ", ".join(pairs)
     if isinstance(value, list | tuple):
         return ", ".join(f"<bdi>{escape(_short(v))}</bdi>" for v in value)

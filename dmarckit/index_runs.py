@@ -13,12 +13,18 @@ import pandas as pd
 from dmarckit import words
 from dmarckit.errors import one_line
 from dmarckit.lake import Lake
-from dmarckit.language import _, ngettext
+from dmarckit.language import _, later, ngettext
 
 MOST = 5000
 """runs that are looked at, the newest ones"""
 
 _LEVELS = {"ok": "good", "problems": "warning"}
+_RESULTS = {
+    "ok": later("ok"),
+    "problems": later("problems"),
+    "failed": later("failed"),
+    "interrupted": later("interrupted"),
+}
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def _entry(row: Any, earlier: int, keys: Collection[str]) -> RunEntry:
     page = _text(row.page)
     return RunEntry(
         started=row.started,
-        result=str(row.result),
+        result=_(_RESULTS.get(str(row.result), str(row.result))),
         level=_LEVELS.get(str(row.result), "bad"),
         address=quote(page) if page in keys else None,
         counts=_counts(row),
