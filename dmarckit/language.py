@@ -8,16 +8,20 @@ settings, and all that came with a mail, are not translated.
 from __future__ import annotations
 
 import gettext
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 LANGUAGES = ("en", "ja")
 DOMAIN = "dmarckit"
 FOLDER = Path(__file__).parent / "locale"
 
 _language = "en"
+_here = threading.local()
+"""`name`: the language of this thread alone, within `speaking`"""
 
 
 def use(language: str) -> None:
@@ -26,25 +30,35 @@ def use(language: str) -> None:
     Raises ValueError for one that is not in `LANGUAGES`.
     """
     global _language
-    if language not in LANGUAGES:
-        raise ValueError(f"no language {language!r}; there are {', '.join(LANGUAGES)}")
-    _language = language
+    _language = _known(language)
 
 
 def language() -> str:
     """The language in use, such as ``en``."""
-    return _language
+    return cast(str, getattr(_here, "name", _language))
 
 
 @contextmanager
 def speaking(name: str) -> Iterator[None]:
-    """Texts made within are in this language, those after it in the one from before."""
-    before = _language
-    use(name)
+    """Texts that this thread makes within are in this language; other threads keep theirs.
+
+    Raises ValueError for one that is not in `LANGUAGES`.
+    """
+    before = getattr(_here, "name", None)
+    _here.name = _known(name)
     try:
         yield
     finally:
-        use(before)
+        if before is None:
+            del _here.name
+        else:
+            _here.name = before
+
+
+def _known(name: str) -> str:
+    if name not in LANGUAGES:
+        raise ValueError(f"no language {name!r}; there are {', '.join(LANGUAGES)}")
+    return name
 
 
 @cache
@@ -54,16 +68,17 @@ def _catalog(name: str) -> gettext.NullTranslations:
 
 def _(text: str) -> str:
     """The text in the language in use."""
+    spoken = language()
     # the catalog has its own data under the empty text
-    return text if _language == "en" or not text else _catalog(_language).gettext(text)
+    return text if spoken == "en" or not text else _catalog(spoken).gettext(text)
 
 
 def ngettext(one: str, many: str, number: float) -> str:
     """The text for a number of things in the language in use."""
-    whole = round(number)
-    if _language == "en":
+    whole, spoken = round(number), language()
+    if spoken == "en":
         return one if whole == 1 else many
-    return _catalog(_language).ngettext(one, many, whole)
+    return _catalog(spoken).ngettext(one, many, whole)
 
 
 def later(text: str) -> str:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -52,6 +53,14 @@ def test_the_language_ends_with_its_block() -> None:
     with speaking("ja"):
         assert (language(), _("Copy")) == ("ja", "コピー")
     assert (language(), _("Copy")) == ("en", "Copy")
+
+
+def test_another_thread_keeps_its_language() -> None:
+    with speaking("ja"), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(language).result() == "en"
+        with speaking("en"):
+            assert language() == "en"
+        assert language() == "ja"
 
 
 def test_an_empty_text_stays_empty(in_japanese: None) -> None:
