@@ -114,10 +114,10 @@ def _place(step: Any, trust: str) -> Iterator[tuple[S3Server | None, str]]:
 
 @contextlib.contextmanager
 def _own_environment() -> Iterator[None]:
-    """None of the user's variables for us or for the AWS SDK, for the time being."""
+    """None of the user's variables for us (but the language) or for the AWS SDK, for now."""
     before = dict(os.environ)
     for name in before:
-        if name.startswith((PREFIX, "AWS_")):
+        if name.startswith((PREFIX, "AWS_")) and name != f"{PREFIX}LANGUAGE":
             del os.environ[name]
     try:
         yield
