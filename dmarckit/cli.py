@@ -13,11 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from dmarckit import __version__
+from dmarckit.aws_command import app as aws_app
 from dmarckit.dns_command import app as dns_app
 from dmarckit.doctor_command import doctor
 from dmarckit.errors import DmarckitError, SettingsError
 from dmarckit.parameters import joined, values
 from dmarckit.postmaster_command import app as postmaster_app
+from dmarckit.requirements_command import requirements
 from dmarckit.schedules_command import app as schedules_app
 
 OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
@@ -31,6 +33,7 @@ app = typer.Typer(
     help="DMARC reports from S3 to one page a morning: what is wrong, what changed, what to do.",
     epilog="Start with: dmarckit demo",
 )
+app.add_typer(aws_app, name="aws")
 app.add_typer(dns_app, name="dns")
 app.add_typer(postmaster_app, name="postmaster")
 app.add_typer(schedules_app, name="schedules")
@@ -264,6 +267,7 @@ def schema(
         typer.echo()
 
 
+app.command(epilog="Example: dmarckit requirements --domain example.com")(requirements)
 app.command(epilog="Example: dmarckit doctor --json --strict")(doctor)
 
 

@@ -13,8 +13,10 @@
     ├── SlackError           Slack refused a message, or could not be reached
     │   ├── MessageRefused   it takes no such message; others may pass
     │   └── SlackUnavailable it is down, busy or out of reach: the same message may pass later
+    ├── QueueError           the queue of arrivals (SQS) cannot be read
     ├── PostmasterError      Google Postmaster Tools refused something of one domain
     │   └── PostmasterAccess it refused everything, or could not be reached
+    ├── AwsError             AWS refused a change, or it came out otherwise
     ├── JobBusy              the job runs already, here or on another machine
     ├── LeaseLost            another machine has taken over the job that runs here
     ├── JobTimeout           a run took longer than its schedule allows
@@ -88,12 +90,20 @@ class SlackUnavailable(SlackError):
     """Slack is down, busy or out of reach: the same message may pass later."""
 
 
+class QueueError(DmarckitError):
+    """The queue of arrivals (SQS) cannot be read."""
+
+
 class PostmasterError(DmarckitError):
     """Google Postmaster Tools refused something of one domain; others may go on."""
 
 
 class PostmasterAccess(PostmasterError):
     """Google Postmaster Tools refused everything, or could not be reached."""
+
+
+class AwsError(DmarckitError):
+    """AWS refused a change of the stack, or the change came out otherwise."""
 
 
 class JobBusy(DmarckitError):

@@ -96,20 +96,26 @@ def _schedule(schedule: Schedule, place: Place) -> dict[str, Any]:
         },
     }
     text = json.dumps(request).replace("${", "${!").replace("${!InstanceId}", "${InstanceId}")
+    target = {
+        "Arn": "arn:aws:scheduler:::aws-sdk:ssm:sendCommand",
+        "RoleArn": {"Fn::GetAtt": ["Role", "Arn"]},
+        "Input": {"Fn::Sub": text},
+    }
+    return scheduler_resource(schedule, f"dmarckit-{schedule.name}", {"Ref": "Group"}, target)
+
+
+def scheduler_resource(schedule: Schedule, name: Any, group: Any, target: Any) -> dict[str, Any]:
+    """A schedule as CloudFormation has it, at its times in its zone; `target` is what it starts."""
+    retry = {"MaximumRetryAttempts": 5, "MaximumEventAgeInSeconds": 900}
     return {
         "Type": "AWS::Scheduler::Schedule",
         "Properties": {
-            "Name": f"dmarckit-{schedule.name}",
-            "GroupName": {"Ref": "Group"},
+            "Name": name,
+            "GroupName": group,
             "ScheduleExpression": eventbridge_cron(times_of(schedule)),
             "ScheduleExpressionTimezone": schedule.timezone,
             "FlexibleTimeWindow": {"Mode": "OFF"},
-            "Target": {
-                "Arn": "arn:aws:scheduler:::aws-sdk:ssm:sendCommand",
-                "RoleArn": {"Fn::GetAtt": ["Role", "Arn"]},
-                "Input": {"Fn::Sub": text},
-                "RetryPolicy": {"MaximumRetryAttempts": 5, "MaximumEventAgeInSeconds": 900},
-            },
+            "Target": {**target, "RetryPolicy": retry},
         },
     }
 
