@@ -11,7 +11,8 @@ from dmarckit.findings.requirements import meaning
 from dmarckit.language import _, ngettext
 from dmarckit.markup import Column, Html, table
 from dmarckit.page_links import PageLinks
-from dmarckit.table_words import class_words, kind_word
+from dmarckit.sender_words import kind_word
+from dmarckit.table_words import class_words
 from dmarckit.tables import sender_closer
 
 SHOWN = 60

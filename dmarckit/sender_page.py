@@ -9,13 +9,15 @@ import pandas as pd
 
 from dmarckit import sender_summary, tables, words
 from dmarckit.answer import Answer
+from dmarckit.class_summary import in_window
 from dmarckit.errors import one_line
 from dmarckit.language import _, ngettext
 from dmarckit.markup import Column, Html, table
 from dmarckit.page_links import PageLinks
 from dmarckit.periods import period
 from dmarckit.report_page import envelope, result_columns, with_results
-from dmarckit.table_words import class_word, kind_word, listed
+from dmarckit.sender_words import kind_word
+from dmarckit.table_words import class_word, listed
 from dmarckit.trace import Trace
 from dmarckit.window import Window
 
@@ -52,12 +54,19 @@ def _answer(trace: Trace, window: Window) -> Answer:
             else _("{failing} of {messages} fail DMARC.")
         )
         points += [_what(trace, window), _done(trace, window)]
-        level = "warning"
+        level = "warning" if _can_be_mended(trace, window) else "plain"
     else:
         text, level = _("All of {messages} pass DMARC."), "good"
         points.append(_what(trace, window))
     sentence = text.format(failing=words.count(failing), messages=_messages(messages))
     return Answer(level, sentence, tuple(points))
+
+
+def _can_be_mended(trace: Trace, window: Window) -> bool:
+    """Some of it fails and is not merely mail that was forwarded or changed on its way."""
+    rows = in_window(trace.daily, window)
+    harmless = rows["class"].isin(["forwarded", "modified"])
+    return bool(rows.loc[~rows["da"] & ~rows["sa"] & ~harmless, "messages"].sum() >= 1)
 
 
 def _who(trace: Trace) -> str:

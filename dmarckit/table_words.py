@@ -9,19 +9,6 @@ from dmarckit.class_charts import LABELS
 from dmarckit.language import _, later
 from dmarckit.words import count
 
-_KINDS = {
-    "mailbox provider": later("mailbox provider"),
-    "email service": later("email service"),
-    "marketing": later("marketing"),
-    "crm": later("crm"),
-    "ticketing": later("ticketing"),
-    "security gateway": later("security gateway"),
-    "mailing list": later("mailing list"),
-    "forwarder": later("forwarder"),
-    "hosting": later("hosting"),
-    "own": later("own"),
-    "unknown": later("unknown"),
-}
 _ALL = {
     "delivered": later("all delivered"),
     "quarantined": later("all sent to spam"),
@@ -34,15 +21,6 @@ _SOME = {
     "rejected": later("{n} rejected"),
     "unstated": later("{n} not said"),
 }
-
-
-def kind_word(kind: object) -> str:
-    """The kind of a sender; one of the user's own settings as it stands there.
-
-    >>> kind_word("mailing list")
-    'mailing list'
-    """
-    return _(_KINDS[str(kind)]) if str(kind) in _KINDS else str(kind)
 
 
 def class_words(found: Any) -> str:

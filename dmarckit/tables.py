@@ -18,7 +18,8 @@ from dmarckit.language import _, later, ngettext
 from dmarckit.markup import Closer, Column, Html, escape, table
 from dmarckit.page_links import PageLinks
 from dmarckit.periods import period
-from dmarckit.table_words import class_word, kind_word, what_was_done
+from dmarckit.sender_words import kind_word
+from dmarckit.table_words import class_word, what_was_done
 from dmarckit.window import Window
 
 Closes = Callable[[Any], Closer]

@@ -25,6 +25,7 @@ from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.say import clean, listed, on_days
 from dmarckit.findings.statistics import median
 from dmarckit.language import _, later
+from dmarckit.sender_words import kind_word
 from dmarckit.words import n_messages
 
 _HEIR = 0.25  # of the usual messages: a quiet weekend after the change must be enough
@@ -64,7 +65,7 @@ def _new(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, least
     main = str(rows.groupby("class", observed=True)["messages"].sum().idxmax())
     kind = str(rows["sender_kind"].iloc[0])
     ips = addresses(domain, [sender])
-    name = clean(sender) if kind in ("unknown", "") else f"{clean(sender)} ({kind})"
+    name = clean(sender) if kind in ("unknown", "") else f"{clean(sender)} ({kind_word(kind)})"
     declared = is_declared(domain, sender)
     query = queries.messages(
         domain.name,
