@@ -56,6 +56,10 @@ class Holder:
             return True
         return now > self.until + SKEW
 
+    def is_same(self, other: Holder) -> bool:
+        """Whether both are one run in one process: what it could not release is its own."""
+        return (self.run, self.machine, self.pid) == (other.run, other.machine, other.pid)
+
     def describe(self) -> dict[str, Any]:
         """What the record of a dead run needs."""
         return {"run": self.run, "slot": self.slot, "since": self.since, "host": self.host}
@@ -127,7 +131,7 @@ def take(storage: Storage, holder: Holder) -> Lease:
     number = max(numbers, default=0)
     last = read(storage, job, number)
     if last is not None and not last.released:
-        if not last.is_dead(now):
+        if not (last.is_dead(now) or last.is_same(holder)):
             raise JobBusy(_held(last))
         holder = replace(holder, dead=(*last.dead, last.describe()))
     if not storage.put_new(_key(job, number + 1), _packed(holder), content_type="application/json"):

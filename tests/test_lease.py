@@ -137,6 +137,13 @@ def test_storage_errors_lose_no_lease_until_its_time_has_passed(
         lease.renew(NOW + LENGTH + RENEWAL)
 
 
+def test_a_run_takes_again_what_it_could_not_release(storage: Storage) -> None:
+    take(storage, holder("r1"))
+    take(storage, holder("r1"))
+    with pytest.raises(JobBusy):
+        take(storage, holder("r1", pid=1))
+
+
 def test_the_heartbeat_renews_and_says_when_the_job_is_lost(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
