@@ -22,7 +22,7 @@ class Answer:
     """What a reader must know first."""
 
     level: str
-    """``good``, ``warning`` (somebody must act) or ``none`` (there is no data)"""
+    """``good``, ``warning`` (somebody must act), ``plain``, or ``none`` (there is no data)"""
     sentence: str
     points: tuple[str, ...]
     """the reasons, each a sentence of plain text; outside words in it are not yet escaped"""
