@@ -32,7 +32,7 @@ from dmarckit.storage import open_storage
 LEASE = "_slack"  # no schedule can have this name
 LATE = timedelta(minutes=10)  # from when a message says that it is late
 TRIED = timedelta(days=7)  # for so long a message is offered that Slack refuses
-PATIENCE = 300  # seconds that a run waits for another one to finish telling
+PATIENCE = 60  # seconds that a run waits for another one to finish telling
 PAUSE = 1.0
 SILENT = 2  # channels out of reach after which Slack itself is taken to be
 
@@ -59,16 +59,16 @@ class Told:
 
 @contextlib.contextmanager
 def alone(
-    settings: Settings, run: str, clock: Callable[[], datetime], patience: float = PATIENCE
+    settings: Settings, run: str, clock: Callable[[], datetime]
 ) -> Iterator[Callable[[], bool]]:
     """Tell while no other process does; gives a function that says whether that still holds.
 
     Two runs at once must not tell the same report: who looks for what is untold, and posts
     it, holds a lease. A run that was killed is found dead within minutes, on the same machine
-    at once. Raises JobBusy when another is still telling after `patience` seconds.
+    at once. Raises JobBusy when another is still telling after `PATIENCE` seconds.
     """
     storage = open_storage(settings.home)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             lease = take(storage, new_holder(LEASE, run, None, clock()))
@@ -111,16 +111,16 @@ class Delivery:
         A message is noted as told right after it went out. A channel that cannot be reached
         gets nothing more in this run, so that order is kept: its messages stay.
         """
-        items = waiting(self._lake)
-        covered = [item.due.subject for item in items if item.due.message is None]
-        note(self._lake, covered, run=self._run, now=self._now, channel=None)
-        left = 0
-        for item in items:
-            if item.due.message is not None and not (
-                holds() and self._done(item, item.due.message)
-            ):
-                left += 1
-        self._told.waiting = left
+        seen: set[str] = set()
+        # another run may have added its own meanwhile, and not waited for the lease
+        while items := [i for i in waiting(self._lake) if i.due.subject not in seen]:
+            seen |= {item.due.subject for item in items}
+            covered = [item.due.subject for item in items if item.due.message is None]
+            note(self._lake, covered, run=self._run, now=self._now, channel=None)
+            for item in items:
+                message = item.due.message
+                if message is not None and not (holds() and self._done(item, message)):
+                    self._told.waiting += 1
 
     def _done(self, item: Waiting, message: Message) -> bool:
         """Whether the message went out or is given up; that is noted then."""

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from dmarckit import delivery
 from dmarckit.errors import LakeError, SettingsError
 from dmarckit.models import Reason
+from dmarckit.outbox import Due, put
 from dmarckit.schedules import Schedule
 from dmarckit.settings import load_settings
-from dmarckit.slack_blocks import Message
+from dmarckit.slack_blocks import Message, message, section
 from dmarckit.slack_show import show
 from dmarckit.telling import check_slack
 from tests.model_builders import make_failing, make_record
@@ -342,6 +344,34 @@ def test_two_runs_at_once_tell_each_report_once(world: World, slack: SlackServer
         thread.join()
     assert sum(sent) == 3
     assert len(slack.posted) == 3
+
+
+def test_who_does_not_get_to_tell_leaves_it_to_the_one_who_does(
+    world: World, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dmarckit.delivery.PATIENCE", 0)
+    with delivery.alone(world.settings, "other", lambda: NOW):
+        told = world.mail(a_report(1)).run(DAILY)
+    assert (told.sent, told.waiting) == (0, 1)
+    assert "another run is still telling Slack" in told.warnings[0]
+    told = world.run(minutes=15)
+    assert told.sent == 2
+    assert [text.split(",")[0][:5] for text in slack.texts()] == ["DMARC", "examp"]
+
+
+def test_what_comes_in_while_a_run_tells_goes_out_with_it(
+    world: World, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = delivery.post
+    late = Due("run:other", CHANNEL, message("summary of another run", [section("text")]))
+
+    def posting(*arguments: Any, **more: Any) -> str:
+        put(world.lake, [late], "other", NOW)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(delivery, "post", posting)
+    assert world.mail(a_report(1)).run().sent == 2
+    assert slack.texts()[-1] == "summary of another run"
 
 
 def test_no_link_is_in_a_table(world: World) -> None:
