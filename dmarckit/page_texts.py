@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dmarckit.language import _, language, later
 
@@ -53,17 +53,20 @@ def _texts() -> dict[str, Any]:
     }
 
 
+Width = Literal["wide", "abbreviated"]
+
+
 def _calendar() -> dict[str, Any] | None:
     """Names of days and months as plotly takes them; None for English, which it knows."""
     if language() == "en":
         return None
     from babel.dates import get_day_names, get_month_names
 
-    def days(width: str) -> list[str]:
+    def days(width: Width) -> list[str]:
         names = get_day_names(width, locale=language())
         return [names[(place - 1) % 7] for place in range(7)]  # from Sunday on
 
-    def months(width: str) -> list[str]:
+    def months(width: Width) -> list[str]:
         names = get_month_names(width, locale=language())
         return [names[number] for number in range(1, 13)]
 
