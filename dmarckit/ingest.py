@@ -21,6 +21,7 @@ from dmarckit.ingest_dispatch import read_in_order
 from dmarckit.ingest_read import Task
 from dmarckit.lake import Lake
 from dmarckit.models import StoredObject
+from dmarckit.rows import month_of
 from dmarckit.settings import Settings
 from dmarckit.storage import Storage, open_storage
 
@@ -32,20 +33,24 @@ def ingest(
     retry: Sequence[str] = (),
     progress: Progress | None = None,
     run: str | None = None,
+    objects: Sequence[StoredObject] | None = None,
+    lake: Lake | None = None,
 ) -> IngestResult:
     """Read every object that the ledger does not know, and write what it holds.
 
     `executor` reads the mails; by default worker processes, or this one when there are
     few. `retry` names outcomes whose mails are taken again. `progress` is called after
     each commit and now and then between. `run` is the id to go by (else a new one).
+    Of `objects`, where given, each that the ledger does not know is read, and nothing is
+    listed or compacted. A process that ingests often gives the `lake` that it has open.
 
     Raises StorageError or LakeError when the mails or the lake cannot be reached; what
     was committed stays, and the next ingest goes on from there.
     """
     started = time.monotonic()
-    lake = Lake(settings.lake_url)
+    lake = lake or Lake(settings.lake_url)
     mails = open_storage(settings.mail_url)
-    todo = new_objects(mails, lake, retry)
+    todo = new_objects(mails, lake, retry) if objects is None else unknown(lake, objects)
     result = IngestResult(run or uuid.uuid4().hex[:12])
     commits = Commits(lake, settings, result, len(todo), progress)
     with tempfile.TemporaryDirectory(prefix="dmarckit-") as spool:
@@ -62,7 +67,9 @@ def ingest(
         for chunk in read_in_order(task, todo, executor, settings.workers):
             commits.take(chunk)
         commits.commit()
-    if result.outcomes:  # looking at every table for nothing costs more than the rest
+    if (
+        result.outcomes and objects is None
+    ):  # looking at every table for nothing costs more than the rest
         result.compacted = lake.write.compact()
     result.seconds = time.monotonic() - started
     return result
@@ -95,3 +102,19 @@ def new_objects(mails: Storage, lake: Lake, retry: Sequence[str] = ()) -> list[S
     lake.write.forget_mails([o.key for o in listed if (o.key, o.etag) in again])
     # Amazon lists in key order; some other S3 servers do so only folder by folder
     return sorted(listed, key=lambda o: o.key)
+
+
+def unknown(lake: Lake, objects: Sequence[StoredObject]) -> list[StoredObject]:
+    """Those of the objects that the ledger does not know, in key order, each once.
+
+    Only the months from the oldest object's on are looked at: its row is in its own month.
+    """
+    if not objects:
+        return []
+    first = min(month_of(item.modified) for item in objects)
+    with lake.session("mails", first_month=first) as connection:
+        query = "SELECT key, etag FROM mails WHERE key IN (SELECT unnest($keys))"
+        rows = connection.execute(query, {"keys": [item.key for item in objects]}).fetchall()
+    ledger = {(key, etag) for key, etag in rows}
+    new = {item.key: item for item in objects if (item.key, item.etag) not in ledger}
+    return [new[key] for key in sorted(new)]

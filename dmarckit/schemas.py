@@ -7,11 +7,12 @@ column says otherwise. `month` (``YYYY-MM``, UTC) is what tables are partitioned
 from __future__ import annotations
 
 from dmarckit.schema_types import Table
-from dmarckit.schemas_made import ALERTS, DNS, FINDINGS, OUTBOX, POSTMASTER, PTR, RUNS
+from dmarckit.schemas_made import ALERTS, DEAD_LETTERS, DNS, FINDINGS, OUTBOX, POSTMASTER, PTR, RUNS
 from dmarckit.schemas_received import FAILURES, MAILS, RECORDS, REPORTS, TLS
 
 __all__ = [
     "ALERTS",
+    "DEAD_LETTERS",
     "DNS",
     "FAILURES",
     "FINDINGS",
@@ -42,5 +43,6 @@ TABLES: dict[str, Table] = {
         ALERTS,
         OUTBOX,
         RUNS,
+        DEAD_LETTERS,
     )
 }

@@ -51,6 +51,20 @@ RUNS = Table(
     ),
 )
 
+DEAD_LETTERS = Table(
+    "dead_letters",
+    later("message of the queue of arrivals that could not be taken, when it was first seen"),
+    ("message",),
+    ("message",),
+    schema(
+        ("message", TEXT, "SQS's id of the message, the same at each delivery"),
+        ("queue", TEXT, "name of the queue"),
+        ("seen", TIME, "when it was first received"),
+        ("reason", TEXT, "why it could not be taken"),
+        ("month", TEXT, "month of `seen`, YYYY-MM"),
+    ),
+)
+
 OUTBOX = Table(
     "outbox",
     later(

@@ -80,6 +80,17 @@ class S3Storage:
             answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
             return answer["Body"].read()
 
+    def head(self, key: str) -> StoredObject:
+        """The object as a listing shows it. Raises MissingObject when it is not there."""
+        with self._explained("read", self.prefix + key, "s3:GetObject"):
+            answer = self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+            return StoredObject(
+                key=key,
+                etag=answer["ETag"].strip('"'),
+                size=answer["ContentLength"],
+                modified=answer["LastModified"].astimezone(UTC),
+            )
+
     def put(
         self, key: str, data: bytes, *, content_type: str, content_encoding: str | None = None
     ) -> None:
