@@ -21,6 +21,7 @@ from dmarckit.parameters import joined, values
 from dmarckit.postmaster_command import app as postmaster_app
 from dmarckit.requirements_command import requirements
 from dmarckit.schedules_command import app as schedules_app
+from dmarckit.watch_command import watch
 
 OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
 
@@ -269,6 +270,7 @@ def schema(
 
 app.command(epilog="Example: dmarckit requirements --domain example.com")(requirements)
 app.command(epilog="Example: dmarckit doctor --json --strict")(doctor)
+app.command(epilog="Example: dmarckit watch --once")(watch)
 
 
 @app.command(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -16,6 +15,7 @@ from dmarckit.requirement_views import CODES
 DAYS = 30
 """days that are looked at: a month has every kind of campaign"""
 
+_KEY = ["domain", "provider"]
 Seen = dict[tuple[str, str], dict[str, Any]]
 
 
@@ -38,15 +38,20 @@ def seen(facts: Facts, days: int = DAYS) -> Seen:
         if provider := provider_of(str(reporter)):
             found.setdefault((str(domain), provider), _nothing())
     messages = _of_providers(facts.messages, since)
-    _volumes(found, messages)
+    daily = messages.groupby([*_KEY, "day"], observed=True)["messages"].sum()
+    for key, most in _sums(daily.groupby(level=_KEY, observed=True).max()):
+        found.setdefault(key, _nothing())["busiest"] = most
     own = messages[messages["in_inventory"] & (messages["class"].astype("str") != "forwarded")]
-    for key, part in _groups(own):
-        seen_here = found.setdefault(key, _nothing())
-        n = float(part["messages"].sum())
-        aligned = float(part.loc[part["da"] | part["sa"], "messages"].sum())
-        signed = float(part.loc[part["da"], "messages"].sum())
-        seen_here |= {"own": n, "spf": (0.0, n), "dkim": (signed, n)}
-        seen_here["alignment"] = (aligned, aligned)
+    amount = own["messages"]
+    parts = own[_KEY].assign(
+        own=amount,
+        aligned=amount.where(own["da"] | own["sa"], 0),
+        signed=amount.where(own["da"], 0),
+    )
+    sums = parts.groupby(_KEY, observed=True)[["own", "aligned", "signed"]].sum()
+    for (domain, provider), n, aligned, signed in sums.itertuples(name=None):
+        here = found.setdefault((str(domain), str(provider)), _nothing())
+        here |= {"own": n, "spf": (0.0, n), "dkim": (signed, n), "alignment": (aligned, aligned)}
     _spf(found, facts, since)
     _signatures(found, facts, since)
     _codes(found, facts, since)
@@ -67,15 +72,11 @@ def _of_providers(frame: pd.DataFrame, since: pd.Timestamp) -> pd.DataFrame:
     return frame[chosen].assign(provider=provider[chosen].astype("str"))
 
 
-def _groups(frame: pd.DataFrame) -> Any:
-    for (domain, provider), part in frame.groupby(["domain", "provider"], observed=True):
-        yield (str(domain), str(provider)), part
-
-
-def _volumes(found: Seen, messages: pd.DataFrame) -> None:
-    for key, part in _groups(messages):
-        daily = part.groupby("day", observed=True)["messages"].sum()
-        found.setdefault(key, _nothing())["busiest"] = float(daily.max())
+def _sums(series: pd.Series[float]) -> Iterator[tuple[tuple[str, str], float]]:
+    """Domain and provider, and the number that stands under them."""
+    for key, value in series.items():
+        domain, provider = cast("tuple[object, object]", key)
+        yield (str(domain), str(provider)), float(value)
 
 
 def _mine(facts: Facts) -> pd.MultiIndex:
@@ -89,12 +90,14 @@ def _own_rows(frame: pd.DataFrame, mine: pd.MultiIndex) -> pd.DataFrame:
 
 def _spf(found: Seen, facts: Facts, since: pd.Timestamp) -> None:
     rows = _own_rows(_of_providers(facts.spf, since), _mine(facts))
-    for key, part in _groups(rows):
-        here = found.setdefault(key, _nothing())
-        passing = float(part.loc[part["result"].astype("str") == "pass", "messages"].sum())
+    passing = rows["messages"].where(rows["result"].astype("str") == "pass", 0)
+    parts = rows[[*_KEY, "messages"]].assign(passing=passing)
+    sums = parts.groupby(_KEY, observed=True)[["messages", "passing"]].sum()
+    for (domain, provider), told, passed in sums.itertuples(name=None):
+        here = found.setdefault((str(domain), str(provider)), _nothing())
         # messages whose report gives no SPF result at all may have passed
-        silent = max(here["own"] - float(part["messages"].sum()), 0.0)
-        least = min(passing, here["own"])
+        silent = max(here["own"] - told, 0.0)
+        least = min(passed, here["own"])
         here["spf"] = (least, min(least + silent, here["own"]))
 
 
@@ -102,18 +105,16 @@ def _signatures(found: Seen, facts: Facts, since: pd.Timestamp) -> None:
     """At most as many messages pass DKIM as the passing signatures of a sender add up to."""
     rows = _of_providers(facts.signatures, since)
     rows = rows[rows["in_inventory"] & rows["passed"]]
-    at_most: dict[tuple[str, str], float] = defaultdict(float)
-    at_least: dict[tuple[str, str], float] = defaultdict(float)
-    for key, part in _groups(rows):
-        by_signature = part.groupby(["sender", "day", "dkim_domain", "selector"], observed=True)
-        sums = by_signature["messages"].sum()
-        at_most[key] = float(sums.sum())
-        at_least[key] = float(sums.groupby(level=["sender", "day"], observed=True).max().sum())
+    one = [*_KEY, "sender", "day", "dkim_domain", "selector"]
+    by_signature = rows.groupby(one, observed=True)["messages"].sum()
+    at_most = dict(_sums(by_signature.groupby(level=_KEY, observed=True).sum()))
+    strongest = by_signature.groupby(level=one[:4], observed=True).max()
+    at_least = dict(_sums(strongest.groupby(level=_KEY, observed=True).sum()))
     for key, here in found.items():
         least, _most = here["dkim"]
         # what is aligned passes, and so does what the strongest signature of a day covers
-        least = min(max(least, at_least[key]), here["own"])
-        here["dkim"] = (least, max(least, min(at_most[key], here["own"])))
+        least = min(max(least, at_least.get(key, 0.0)), here["own"])
+        here["dkim"] = (least, max(least, min(at_most.get(key, 0.0), here["own"])))
 
 
 def _codes(found: Seen, facts: Facts, since: pd.Timestamp) -> None:
@@ -122,12 +123,13 @@ def _codes(found: Seen, facts: Facts, since: pd.Timestamp) -> None:
     services = set(known["sender"].astype("str").unique())
     keys = pd.MultiIndex.from_frame(rows[["domain", "sender"]].astype("str"))
     rows = rows[keys.isin(_mine(facts)) | rows["sender"].astype("str").isin(services)]
-    for key, part in _groups(rows):
-        sums: dict[str, float] = defaultdict(float)
-        for code, n in zip(part["code"].astype("str"), part["messages"], strict=True):
-            if rule := CODES.get(code.partition(".")[2]):
-                sums[rule] += float(n)
-        found.setdefault(key, _nothing())["codes"] = dict(sums)
+    codes = rows["code"].astype("str").str.partition(".")[2] if len(rows) else rows["code"]
+    known_rules = rows.assign(rule=codes.map(CODES))
+    sums = known_rules.groupby([*_KEY, "rule"], observed=True)["messages"].sum()
+    for key, n in sums.items():
+        domain, provider, rule = cast("tuple[object, object, object]", key)
+        here = found.setdefault((str(domain), str(provider)), _nothing())
+        here["codes"][str(rule)] = float(n)
 
 
 def busiest(

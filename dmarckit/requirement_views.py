@@ -8,8 +8,8 @@ nothing about yesterday's mail.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -101,128 +101,185 @@ def from_reports(rule: str, seen: Mapping[str, Any] | None) -> View | None:
     )
 
 
-def from_postmaster(rule: str, rows: pd.DataFrame) -> View | None:
-    """What Postmaster Tools says of a domain; `rows` as `postmaster.latest` gives them.
+@dataclass(frozen=True)
+class Said:
+    """What Postmaster Tools says of a domain."""
+
+    states: Mapping[str, tuple[str, pd.Timestamp]]
+    """requirement → its newest state, and the day that Google was asked"""
+    rates: tuple[float, ...]
+    """spam rates of the last 7 days with data"""
+
+
+def said_by_postmaster(metrics: pd.DataFrame) -> dict[str, Said]:
+    """Domain → what of `postmaster.latest` the rules need."""
+    states = metrics[metrics["metric"] == "compliance"].sort_values("day", kind="stable")
+    states = states.drop_duplicates(["domain", "detail"], keep="last")
+    rates = metrics[(metrics["metric"] == "spam_rate") & metrics["share"].notna()]
+    newest = rates.groupby("domain")["day"].transform("max")
+    rates = rates[rates["day"] > newest - pd.Timedelta(days=7)] if len(rates) else rates
+    found = {str(name): Said({}, ()) for name in metrics["domain"].unique()}
+    for domain, part in states.groupby("domain"):
+        days = zip(part["text"], part["day"], strict=True)
+        found[str(domain)] = Said(dict(zip(part["detail"], days, strict=True)), ())
+    for domain, shares in rates.groupby("domain")["share"]:
+        found[str(domain)] = replace(found[str(domain)], rates=tuple(shares))
+    return found
+
+
+def from_postmaster(rule: str, said: Said | None) -> View | None:
+    """What Postmaster Tools says of a domain.
 
     None when the domain is not connected, or Postmaster Tools has nothing about the rule.
     """
-    if rows.empty or rule not in COMPLIANCE:
+    if said is None or rule not in COMPLIANCE:
         return None
-    if rule == "spam_rate" and (view := _spam_rate(rows)):
-        return view
-    states = rows[(rows["metric"] == "compliance") & (rows["detail"] == COMPLIANCE[rule])]
-    if states.empty:
+    if rule == "spam_rate" and said.rates:
+        return _spam_rate(said.rates)
+    if COMPLIANCE[rule] not in said.states:
         return None
-    newest = states.sort_values("day").iloc[-1]
-    day = f"{newest['day']:%Y-%m-%d}"
-    if newest["text"] == "COMPLIANT":
+    state, asked = said.states[COMPLIANCE[rule]]
+    day = f"{asked:%Y-%m-%d}"
+    if state == "COMPLIANT":
         return View("met", _("compliant on {day}").format(day=day))
-    if newest["text"] == "NEEDS_WORK":
+    if state == "NEEDS_WORK":
         return View("not met", _("needs work, as of {day}").format(day=day))
     return View("unknown", _("no verdict on {day}").format(day=day))
 
 
-def _spam_rate(rows: pd.DataFrame) -> View | None:
-    """The highest of the last 7 days with data: 0.30 % must never be reached."""
-    rates = rows[(rows["metric"] == "spam_rate") & rows["share"].notna()].sort_values("day")
-    if rates.empty:
-        return None
-    recent = rates[rates["day"] > rates["day"].max() - pd.Timedelta(days=7)]
-    worst = recent.loc[recent["share"].idxmax()]
-    said = _("at most {rate} on the last {n} days with data").format(
-        rate=rate_text(float(worst["share"])), n=len(recent)
-    )
-    if worst["share"] >= MITIGATION:
-        return View("not met", said)
-    if (recent["share"] >= TARGET).sum() >= 2:
-        return View("not met", said)
-    return View("met", said)
+def _spam_rate(rates: Sequence[float]) -> View:
+    """The highest of the last days: 0.30 % must never be reached."""
+    text = _("at most {rate} on the last {n} days with data")
+    why = text.format(rate=rate_text(max(rates)), n=len(rates))
+    if max(rates) >= MITIGATION or sum(rate >= TARGET for rate in rates) >= 2:
+        return View("not met", why)
+    return View("met", why)
 
 
-def from_dns(rule: str, rows: pd.DataFrame) -> View | None:
-    """What DNS shows today; `rows` as `dns.snapshot` gives them for a domain.
+@dataclass(frozen=True)
+class Entry:
+    """What DNS shows at a name: the columns of `dns.snapshot` that the rules need."""
+
+    record: str
+    name: str
+    state: str
+    problems: Sequence[str]
+    values: Mapping[str, Any]
+
+
+def shown_by_dns(rows: pd.DataFrame) -> dict[str, list[Entry]]:
+    """Domain → what of `dns.snapshot` the rules need."""
+    found: dict[str, list[Entry]] = {}
+    mine = rows[rows["record"].isin(list(_RECORDS.values()))]
+    columns = (mine[name] for name in ("domain", "record", "name", "state", "problems", "values"))
+    for domain, record, name, state, problems, values in zip(*columns, strict=True):
+        entry = Entry(str(record), str(name), str(state), list(problems), _read(values))
+        found.setdefault(str(domain), []).append(entry)
+    return found
+
+
+_RECORDS = {
+    "spf": "spf",
+    "spf_lookups": "spf",
+    "dmarc_record": "dmarc",
+    "dkim": "dkim",
+    "dkim_key": "dkim",
+    "ptr": "ptr",
+}
+"""Rule → record of the table `dns`."""
+
+
+def from_dns(rule: str, entries: Sequence[Entry]) -> View | None:
+    """What DNS shows of a domain today.
 
     None when DNS was not asked, or cannot tell.
     """
-    record = {
-        "spf": "spf",
-        "spf_lookups": "spf",
-        "dmarc_record": "dmarc",
-        "dkim": "dkim",
-        "dkim_key": "dkim",
-        "ptr": "ptr",
-    }.get(rule)
-    found = rows[rows["record"] == record] if record else rows.iloc[:0]
-    if found.empty:
+    found = [entry for entry in entries if entry.record == _RECORDS.get(rule)]
+    if not found:
         return None
-    if (found["state"] == "unknown").all():
+    known = [entry for entry in found if entry.state != "unknown"]
+    if not known:
         return View("unknown", _("DNS did not answer"))
-    known = found[found["state"] != "unknown"]
-    check = {"dkim_key": _keys, "spf_lookups": _lookups, "dkim": _signing}.get(rule, _published)
-    return check(known, rule)
+    check = {
+        "spf": _spf,
+        "spf_lookups": _lookups,
+        "dmarc_record": _published,
+        "dkim": _signing,
+        "dkim_key": _keys,
+        "ptr": _names,
+    }[rule]
+    return check(known)
 
 
-def _published(rows: pd.DataFrame, rule: str) -> View:
-    bad = rows[rows["state"].isin(["missing", "invalid"])]
-    if rule == "spf":
-        return _spf(rows, bad)
-    if len(bad):
+def _bad(entries: Sequence[Entry], *states: str) -> list[Entry]:
+    return [entry for entry in entries if entry.state in (states or ("missing", "invalid"))]
+
+
+def _published(entries: Sequence[Entry]) -> View:
+    if bad := _bad(entries):
         return View("not met", _first_problem(bad))
-    if rule == "ptr":
-        return View("met", _("own addresses with a name: {n}").format(n=count(len(rows))))
-    if any(_elsewhere_none(text) for text in rows["values"]):
-        return View("unknown", _first_problem(rows))
+    if any(_elsewhere_none(entry.values) for entry in entries):
+        return View("unknown", _first_problem(entries))
     return View("met", _("published"))
 
 
-def _spf(rows: pd.DataFrame, bad: pd.DataFrame) -> View:
-    """A record that is an error is one for all; one that is missing may not be needed."""
-    if (bad["state"] == "invalid").any():
-        return View("not met", _first_problem(bad[bad["state"] == "invalid"]))
-    needed = bad[[UNUSED not in _faults(text) for text in bad["values"]]]
-    if len(needed) and len(needed) == len(rows):
-        return View("not met", _first_problem(needed))
-    if len(bad):  # the return paths may all be below other names
-        return View("unknown", _first_problem(bad))
-    return View("unknown", _("the record is fine; whether mail passes, reports tell"))
-
-
-def _elsewhere_none(text: object) -> bool:
+def _elsewhere_none(values: Mapping[str, Any]) -> bool:
     """Of the two ways in which receivers look for the DMARC record, one finds none."""
-    applies = _read(text).get("applies")
+    applies = values.get("applies")
     if not isinstance(applies, dict) or not all(isinstance(a, dict) for a in applies.values()):
         return False
     return any(found.get("location") is None for found in applies.values())
 
 
-def _signing(rows: pd.DataFrame, rule: str) -> View:
-    bad = rows[rows["state"].isin(["missing", "invalid"])]
-    if len(bad) == len(rows):
+def _names(entries: Sequence[Entry]) -> View:
+    if bad := _bad(entries):
+        return View("not met", _first_problem(bad))
+    return View("met", _("own addresses with a name: {n}").format(n=count(len(entries))))
+
+
+def _spf(entries: Sequence[Entry]) -> View:
+    """A record that is an error is one for all; one that is missing may not be needed."""
+    if wrong := _bad(entries, "invalid"):
+        return View("not met", _first_problem(wrong))
+    missing = _bad(entries, "missing")
+    needed = [entry for entry in missing if UNUSED not in entry.values.get("faults", ())]
+    if needed and len(needed) == len(entries):
+        return View("not met", _first_problem(needed))
+    if missing:  # the return paths may all be below other names
+        return View("unknown", _first_problem(missing))
+    return View("unknown", _("the record is fine; whether mail passes, reports tell"))
+
+
+def _signing(entries: Sequence[Entry]) -> View:
+    bad = _bad(entries)
+    if len(bad) == len(entries):
         return View("not met", _first_problem(bad))
     return View("unknown", _("keys are published; whether mail passes, reports tell"))
 
 
-def _keys(rows: pd.DataFrame, rule: str) -> View:
-    named = zip(rows["name"], rows["values"], strict=True)
-    sizes = {str(name): size for name, text in named if (size := _whole(text, "bits"))}
-    short = {name: size for name, size in sizes.items() if size < SHORT_KEY}
+def _keys(entries: Sequence[Entry]) -> View:
+    sizes = {e.name: bits for e in entries if (bits := _whole(e, "bits"))}
     if not sizes:
         return View("unknown", _("no RSA key was found"))
-    if short:
-        name, size = min(short.items(), key=lambda item: item[1])
-        return View("not met", _("{name} has {bits} bits").format(name=name, bits=size))
-    return View("met", _("the shortest has {bits} bits").format(bits=min(sizes.values())))
+    name, bits = min(sizes.items(), key=lambda item: item[1])
+    if bits < SHORT_KEY:
+        return View("not met", _("{name} has {bits} bits").format(name=name, bits=bits))
+    return View("met", _("the shortest has {bits} bits").format(bits=bits))
 
 
-def _lookups(rows: pd.DataFrame, rule: str) -> View:
-    named = zip(rows["name"], rows["values"], strict=True)
-    counted = {str(name): n for name, text in named if (n := _whole(text, "lookups")) is not None}
+def _lookups(entries: Sequence[Entry]) -> View:
+    counted = {e.name: n for e in entries if (n := _whole(e, "lookups")) is not None}
     if not counted:
-        return View("unknown", _first_problem(rows))
+        return View("unknown", _first_problem(entries))
     name, most = max(counted.items(), key=lambda item: item[1])
     said = ngettext("{name} needs {n} lookup", "{name} needs {n} lookups", most)
     verdict: Verdict = "not met" if most > MOST_LOOKUPS else "met"
     return View(verdict, said.format(name=name, n=count(most)))
+
+
+def _whole(entry: Entry, name: str) -> int | None:
+    value = entry.values.get(name)
+    return value if isinstance(value, int) else None
 
 
 def _read(text: object) -> dict[str, Any]:
@@ -234,16 +291,6 @@ def _read(text: object) -> dict[str, Any]:
     return read if isinstance(read, dict) else {}
 
 
-def _whole(text: object, name: str) -> int | None:
-    value = _read(text).get(name)
-    return value if isinstance(value, int) else None
-
-
-def _faults(text: object) -> list[object]:
-    faults = _read(text).get("faults")
-    return faults if isinstance(faults, list) else []
-
-
-def _first_problem(rows: pd.DataFrame) -> str:
-    problems = [str(text) for listed in rows["problems"] for text in listed]
-    return problems[0] if problems else _("no record")
+def _first_problem(entries: Sequence[Entry]) -> str:
+    problems = [text for entry in entries for text in entry.problems]
+    return str(problems[0]) if problems else _("no record")

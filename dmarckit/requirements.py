@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -12,7 +12,15 @@ from dmarckit.organisation import organisation
 from dmarckit.outside import Outside
 from dmarckit.requirement_facts import busiest, seen
 from dmarckit.requirement_rules import BULK_LINE, RULES
-from dmarckit.requirement_views import Verdict, View, from_dns, from_postmaster, from_reports
+from dmarckit.requirement_views import (
+    Verdict,
+    View,
+    from_dns,
+    from_postmaster,
+    from_reports,
+    said_by_postmaster,
+    shown_by_dns,
+)
 
 COLUMNS = [
     "domain", "provider", "rule", "applies", "bulk", "verdict", "why", "disagree",
@@ -28,24 +36,26 @@ def matrix(facts: Facts, outside: Outside, domains: Sequence[str] = ()) -> pd.Da
     True when one day had more messages than the provider's line (`BULK_LINE`), null where
     there is no line or no report; verdict: met, not met or unknown, and why; disagree: two
     views say opposite things; reports, postmaster, dns: the verdict of each view, null when
-    it has none, each with its reason in …_why. `domains`: only these; else all in reports.
+    it has none, each with its reason in …_why. `domains`: only these; else those that the
+    outside was asked about by name, or all that reports, Postmaster Tools or DNS know.
 
     One view that says "not met" is enough: each sees faults that the others cannot. "met"
     needs a view that says so. Postmaster Tools of the organisation speaks for a domain that is
-    not in it by itself. No row without a report of a domain and without `domains`.
+    not in it by itself. No row when no domain is known.
     """
-    names = [d.lower().rstrip(".") for d in domains] or sorted(facts.reports["domain"].unique())
-    reported, metrics, dns = seen(facts), _parts(outside.postmaster), _parts(outside.dns)
+    names = [d.lower().rstrip(".") for d in domains] or _known(facts, outside)
+    reported, shown = seen(facts), shown_by_dns(outside.dns)
+    said = said_by_postmaster(outside.postmaster)
     rows = []
     for domain in names:
-        postmaster = metrics.get(_asked(metrics, domain), outside.postmaster.iloc[:0])
-        records = dns.get(domain, outside.dns.iloc[:0])
+        by_google = said.get(domain) or said.get(organisation(domain))
+        records = shown.get(domain, [])
         for rule, providers in RULES.items():
             in_dns = from_dns(rule, records)
             for provider, applies in providers.items():
                 views = {
                     "reports": from_reports(rule, reported.get((domain, provider))),
-                    "postmaster": from_postmaster(rule, postmaster)
+                    "postmaster": from_postmaster(rule, by_google)
                     if provider == "Google"
                     else None,
                     "dns": in_dns,
@@ -66,12 +76,10 @@ def matrix(facts: Facts, outside: Outside, domains: Sequence[str] = ()) -> pd.Da
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object).astype({"disagree": bool})
 
 
-def _parts(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    return {str(domain): part for domain, part in frame.groupby("domain")}
-
-
-def _asked(metrics: Mapping[str, pd.DataFrame], domain: str) -> str:
-    return domain if domain in metrics else organisation(domain)
+def _known(facts: Facts, outside: Outside) -> list[str]:
+    frames = (facts.reports, outside.postmaster, outside.dns)
+    seen_somewhere = {str(name) for frame in frames for name in frame["domain"].unique()}
+    return list(outside.domains) or sorted(seen_somewhere)
 
 
 def _judged(views: dict[str, View | None]) -> dict[str, object]:

@@ -26,14 +26,16 @@ def policy_differs(policies: pd.DataFrame, rows: pd.DataFrame, look: Look) -> li
     count where they are quoted. Subject: ``DNS`` and the tag.
     """
     found = []
+    recent = policies[policies["begin"] >= look.start]
+    quoted = {str(name): part for name, part in recent.groupby("domain", observed=True)}
     for row in rows[rows["record"] == "dmarc"].to_dict("records"):
-        published = _published(row)
+        published = _published(row) if str(row["domain"]) in quoted else None
         if published is None or pd.isna(row["since"]):
             continue
         hours = look.thresholds.dns_differ_hours
         after = row["since"] + pd.Timedelta(hours=hours, seconds=published.pop("ttl"))
-        mine = policies[policies["domain"] == row["domain"]]
-        mine = mine[mine["begin"] >= max(after, look.start)].sort_values("begin", kind="stable")
+        mine = quoted[str(row["domain"])]
+        mine = mine[mine["begin"] >= after].sort_values("begin", kind="stable")
         last = mine.assign(who=mine["reporter"].str.casefold()).groupby("who").tail(1)
         found += _differences(row, last, published, look)
     return found
