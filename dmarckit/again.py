@@ -9,7 +9,7 @@ from typing import TypeVar
 from dmarckit.errors import LakeError, MissingObject, StorageError
 
 Result = TypeVar("Result")
-PAUSES = (2.0, 10.0, 30.0)  # seconds; the AWS SDK has tried each request for some seconds before
+PAUSES = (2.0, 5.0, 15.0, 30.0)  # seconds, after those of the AWS SDK's own tries
 
 log = logging.getLogger("dmarckit")
 

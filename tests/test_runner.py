@@ -189,7 +189,8 @@ def test_a_run_that_does_not_heed_its_timeout_is_killed(
     [
         ("pathlib.Path('at').touch(); time.sleep(0.3); pathlib.Path('ended').touch()", "ended"),
         (
-            "signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path('told').touch(), sys.exit(1)))\n"
+            "def end(*_): pathlib.Path('told').touch(); sys.exit(1)\n"
+            "signal.signal(signal.SIGTERM, end)\n"
             "pathlib.Path('at').touch(); time.sleep(60)",
             "told",
         ),
@@ -237,8 +238,9 @@ def test_a_run_ends_itself_after_its_timeout() -> None:
 
 
 def test_a_run_that_is_terminated_leaves_like_an_exit() -> None:
+    timer = threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGTERM])
+    timer.start()
     with pytest.raises(SystemExit) as end, ended_in_time(60, "daily"):
-        os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(20)
     assert end.value.code == 128 + signal.SIGTERM
 
