@@ -8,7 +8,7 @@ import tempfile
 import textwrap
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,21 +17,25 @@ from typing import Any
 import boto3
 import pandas as pd
 
+from dmarckit.demo.mails import GeneratedMail
 from dmarckit.demo.sample import demo_mails, demo_settings
 from dmarckit.demo.server import S3Server, available, s3_server
+from dmarckit.demo.traffic import GeneratedReport
 from dmarckit.errors import SettingsError, StorageError, one_line
 from dmarckit.ingest import ingest
-from dmarckit.job import JobResult, publish_and_tell
+from dmarckit.job import publish_and_tell, run_job
 from dmarckit.lake import open_lake
 from dmarckit.pages import Page, store_index
 from dmarckit.progress import console, ingest_progress, print_outcomes
 from dmarckit.schedules import load_schedule
 from dmarckit.settings import CONFIG_VARIABLE, PREFIX, Settings, load_settings
+from dmarckit.slack_blocks import Message
 from dmarckit.slack_show import show
 from dmarckit.storage import POOL, FolderStorage, Storage, open_storage
 from dmarckit.words import plural
 
 BUCKET = "dmarckit-demo"
+NEWEST = 20  # mails of which one arrives while one looks
 LONGEST_WINDOW = 366  # days of the page about a user's own mails
 
 NEXT = """
@@ -60,7 +64,8 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
     with _place(step, trust) as (server, home):
         settings = load_settings()
         step("Storing report mails as SES does" if mails is None else f"Storing {mails}")
-        count = _fill(open_storage(settings.mail_url), mails)
+        arriving = None if mails is not None else _arriving(demo_mails(datetime.now(UTC).date()))
+        count = _fill(open_storage(settings.mail_url), mails, arriving)
         step(f"Reading {plural(count, 'mail')} into the lake")
         with ingest_progress() as progress:
             ingested = ingest(settings, progress=progress)
@@ -74,9 +79,10 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
         if published is None:
             raise SettingsError("the demo shows the page of schedule daily: yours has no notebook")
         store_index(open_storage(settings.pages_url))
-        written = _write(out, settings, published.page, result)
+        messages = [*_arrives(settings, arriving, step), *result.told.messages]
+        written = _write(out, settings, published.page, messages)
         step("Done")
-        _print_messages(result, links=keep)
+        _print_messages(messages, out, links=keep)
         for path in written:
             screen.print(f"  {path}", soft_wrap=True)
         screen.print(NEXT)
@@ -127,19 +133,42 @@ def _own_environment() -> Iterator[None]:
         os.environ.update(before)
 
 
-def _fill(storage: Storage, mails: Path | None) -> int:
-    """Store the mails; how many there were."""
+def _arriving(made: Sequence[GeneratedMail]) -> GeneratedMail | None:
+    """The mail that comes in while one looks: of the newest reports, the one that fails most."""
 
-    def put(item: tuple[str, bytes]) -> None:
-        storage.put(item[0], item[1], content_type="application/octet-stream")
+    def failing(mail: GeneratedMail) -> int:
+        truth = mail.truth
+        records = truth.report.records if isinstance(truth, GeneratedReport) else ()
+        return sum(r.messages for r in records if not (r.dkim_aligned or r.spf_aligned))
 
+    return max(made[-NEWEST:], key=failing, default=None)
+
+
+def _arrives(
+    settings: Settings, mail: GeneratedMail | None, step: Callable[[str], None]
+) -> list[Message]:
+    """What Slack hears when the mail arrives: the alert of the schedule `alerts`."""
+    if mail is None:
+        return []
+    step("A mail arrives: running the schedule alerts")
+    _put(open_storage(settings.mail_url), mail.key, mail.raw)
+    result = run_job(settings, load_schedule("alerts"))
+    return result.told.messages if result else []
+
+
+def _put(storage: Storage, key: str, raw: bytes) -> None:
+    storage.put(key, raw, content_type="application/octet-stream")
+
+
+def _fill(storage: Storage, mails: Path | None, arriving: GeneratedMail | None) -> int:
+    """Store the mails, without the one that is to arrive later; how many there were."""
     with ThreadPoolExecutor(POOL) as pool:
         if mails is None:
-            made = demo_mails(datetime.now(UTC).date())
-            return len(list(pool.map(put, ((m.key, m.raw) for m in made))))
+            made = [m for m in demo_mails(datetime.now(UTC).date()) if m != arriving]
+            return len(list(pool.map(lambda m: _put(storage, m.key, m.raw), made)))
         source = FolderStorage(mails if mails.is_dir() else mails.parent)
         listed = source.list("" if mails.is_dir() else mails.name)
-        return len(list(pool.map(lambda o: put((o.key, source.get(o.key))), listed)))
+        return len(list(pool.map(lambda o: _put(storage, o.key, source.get(o.key)), listed)))
 
 
 def _window_of_data(now: datetime) -> dict[str, Any]:
@@ -153,12 +182,12 @@ def _window_of_data(now: datetime) -> dict[str, Any]:
     return {"days": min((last - first).days + 1, LONGEST_WINDOW), "end": f"{last:%Y-%m-%d}"}
 
 
-def _write(out: Path, settings: Settings, page: Page, result: JobResult) -> list[Path]:
+def _write(out: Path, settings: Settings, page: Page, messages: Sequence[Message]) -> list[Path]:
     """The page, the messages and the newest alert's files in the user's folder."""
     storage = FolderStorage(out)
     storage.put("overview.html", page.html, content_type="text/html; charset=utf-8")
-    for i, message in enumerate(result.told.messages, start=1):
-        name = "slack-summary.json" if i == len(result.told.messages) else f"slack-alert-{i}.json"
+    for i, message in enumerate(messages, start=1):
+        name = "slack-summary.json" if i == len(messages) else f"slack-alert-{i}.json"
         storage.put(name, message.as_json().encode(), content_type="application/json")
     exports = open_storage(settings.exports_url)
     images = [item.key for item in exports.list() if item.key.endswith(".png")]
@@ -167,17 +196,17 @@ def _write(out: Path, settings: Settings, page: Page, result: JobResult) -> list
     return [out / "overview.html", out / "slack-summary.json"]
 
 
-def _print_messages(result: JobResult, *, links: bool) -> None:
+def _print_messages(messages: Sequence[Message], out: Path, *, links: bool) -> None:
     screen = console()
     screen.print(
         "\nThe demo sends nothing; with a Slack token, these messages would be in Slack:\n"
     )
-    *alerts, summary = result.told.messages
+    *alerts, summary = messages
     for message in (summary, *alerts[:1]):
         screen.print(textwrap.indent(show(message, links=links), "  │ ", lambda _: True))
         screen.print()
     if len(alerts) > 1:
-        screen.print(f"… and {plural(len(alerts) - 1, 'more alert')} like the last one.\n")
+        screen.print(f"… and {plural(len(alerts) - 1, 'more message')}, in {out}.\n")
     screen.print("Written:")
 
 
