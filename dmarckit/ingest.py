@@ -62,7 +62,7 @@ def ingest(
             exports=settings.exports,
             salt=_salt(settings) if settings.failures else None,
             failures_content=settings.failures_content,
-            spool=spool,
+            spool=spool if executor is None else "",  # another's workers may be elsewhere
         )
         for chunk in read_in_order(task, todo, executor, settings.workers):
             commits.take(chunk)

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -123,7 +122,7 @@ class Commits:
             for report in chunk.long:
                 month = report.shared["month"]
                 self._lake.write.append_stream("records", report.uid, month, report.batches)
-                Path(report.path).unlink(missing_ok=True)
+                report.forget()
 
     def _owners(self, uids: Sequence[str]) -> dict[str, str]:
         """report_uid → key of the mail it came in first, as the lake has it."""

@@ -25,12 +25,13 @@ _Waiting = deque[tuple["Future[Chunk] | None", _Part]]
 def read_in_order(
     task: Task, objects: Sequence[StoredObject], executor: Executor | None, workers: int
 ) -> Iterator[Chunk]:
-    """The objects as chunks. `workers` counts this process; 0 is one a core.
+    """The objects as chunks. `workers` counts this process; 0 is one a core. An executor
+    that says how much it does at once (`threads`) is kept busy accordingly.
 
     A worker that is killed takes nothing down with it: its mails are read one by one, and
     the one that kills again is unreadable. Raises what `read_chunk` raises.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = getattr(executor, "threads", 0) or workers or os.cpu_count() or 1
     parts = deque(objects[i : i + CHUNK] for i in range(0, len(objects), CHUNK))
     if executor is not None:
         yield from _shared(task, parts, executor, workers, helping=False)
@@ -61,7 +62,7 @@ def _shared(
             waiting.append((done, mine))
         else:
             waiting.popleft()
-            yield from _results(task, future, part)
+            yield from _results(task, pool, future, part)
 
 
 def _pool(workers: int) -> Executor:
@@ -82,18 +83,23 @@ def _submit(pool: Executor, task: Task, part: _Part) -> Future[Chunk] | None:
         return None
 
 
-def _results(task: Task, future: Future[Chunk] | None, part: _Part) -> Iterator[Chunk]:
+def _results(
+    task: Task, pool: Executor, future: Future[Chunk] | None, part: _Part
+) -> Iterator[Chunk]:
     try:
-        if future is not None:
-            yield future.result()
-            return
+        chunk = future.result() if future is not None else None
     except BrokenExecutor:
-        pass
+        chunk = None
+    if chunk is not None:
+        yield chunk
+        if chunk.left:
+            yield from _results(task, pool, _submit(pool, task, chunk.left), chunk.left)
+        return
     # a worker was killed, perhaps by one of these mails: each is read in a process of its own
     for item in part:
-        with _pool(1) as pool:
+        with _pool(1) as single:
             try:
-                yield pool.submit(read_chunk, task, [item]).result()
+                yield single.submit(read_chunk, task, [item]).result()
             except BrokenExecutor:
                 reason = "reading it ended the worker process (out of memory?)"
                 yield Chunk.of_one(MailResult(item, outcome="unreadable", error=reason))

@@ -2,14 +2,17 @@
 
 It knows nothing of the lake: it takes a list of objects and gives back a `Chunk`, which
 is cheap to send between processes. A report with very many records is written to a file
-of its own on the way, so that memory does not grow with it.
+of its own on the way, so that memory does not grow with it. A worker that may be on another
+machine sends the file's packed content instead, and ends its chunk when that is much.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -38,6 +41,7 @@ from dmarckit.storage import Storage, open_storage
 FAILURES_OFF = "a failure report; the setting failures = true keeps them"
 AHEAD = 16  # objects fetched before they are needed
 AHEAD_BYTES = 32_000_000  # and no more than this together
+PACKED_BYTES = 16_000_000  # packed records of long reports after which a chunk ends
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,11 @@ class Task:
     authserv_id: str
     exports: str
     """which reports get files of their own: all, failing or none"""
-    salt: bytes | None
+    salt: bytes | None = field(repr=False)  # Dask logs the arguments of what failed
     """None: failure reports are not kept"""
     failures_content: bool
     spool: str
-    """folder of this ingest for long reports"""
+    """folder of this ingest for long reports; empty: workers may have another disk"""
 
 
 @dataclass
@@ -81,6 +85,8 @@ class Chunk:
     long: list[LongReport]
     exports: dict[str, dict[str, bytes]]
     """report_uid → key below the exports → content"""
+    left: Sequence[StoredObject] = ()
+    """objects that were not read, so that the chunk stays small"""
 
     @classmethod
     def of_one(cls, mail: MailResult) -> Chunk:
@@ -93,18 +99,37 @@ def _no_rows() -> dict[str, list[dict[str, Any]]]:
 
 
 def read_chunk(task: Task, objects: Sequence[StoredObject]) -> Chunk:
-    """Fetch and read these objects. Raises StorageError when the storage fails."""
-    reader = _Reader(task)
-    for item, raw in _fetched(_storage(task.mail_url, task.spool), objects, task.limits):
-        reader.take(item, raw)
-    return reader.chunk()
+    """Fetch and read these objects. Raises StorageError when the storage fails.
+
+    Without a shared `spool` the chunk holds the records of long reports itself; then it may
+    end early, and `left` says what is still to read (never all of it).
+    """
+    if not task.spool:
+        with tempfile.TemporaryDirectory(prefix="dmarckit-") as own:
+            return _read_chunk(replace(task, spool=own), objects, packed=True)
+    return _read_chunk(task, objects, packed=False)
+
+
+def _read_chunk(task: Task, objects: Sequence[StoredObject], *, packed: bool) -> Chunk:
+    reader = _Reader(task, packed=packed)
+    ingest = "" if packed else task.spool
+    done = 0
+    with closing(_fetched(_storage(task.mail_url, ingest), objects, task.limits)) as fetched:
+        for item, raw in fetched:
+            reader.take(item, raw)
+            done += 1
+            if reader.packed_bytes >= PACKED_BYTES:
+                break
+    return reader.chunk(objects[done:])
 
 
 class _Reader:
     """Reads mails one after the other and collects what they hold."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, *, packed: bool) -> None:
         self._task = task
+        self._packed = packed
+        self.packed_bytes = 0
         self._mails: list[MailResult] = []
         self._rows = _no_rows()
         self._seen: set[str] = set()
@@ -112,9 +137,9 @@ class _Reader:
         self._long: list[LongReport] = []
         self._exports: dict[str, dict[str, bytes]] = {}
 
-    def chunk(self) -> Chunk:
+    def chunk(self, left: Sequence[StoredObject]) -> Chunk:
         records = records_table(self._short)
-        return Chunk(self._mails, self._rows, records, self._long, self._exports)
+        return Chunk(self._mails, self._rows, records, self._long, self._exports, left)
 
     def take(self, item: StoredObject, raw: bytes | str) -> None:
         """Read one object; `raw` is its bytes, or why there are none."""
@@ -170,7 +195,9 @@ class _Reader:
         self._seen.add(uid)
         self._rows["reports"].append(report_row(report, uid, result.object.key, failing))
         if path:
-            self._long.append(LongReport(uid, shared_values(uid, report), path))
+            long = LongReport(uid, shared_values(uid, report), path)
+            self._long.append(long.packed() if self._packed else long)
+            self.packed_bytes += len(self._long[-1].content)
             return
         self._short.append((uid, report))
         if self._task.exports == "all" or (self._task.exports == "failing" and failing):

@@ -1,11 +1,15 @@
-"""A place on disk for the records of a report that has too many of them for memory."""
+"""A place on disk for the records of a report that has too many of them for memory.
+
+A worker on another machine has another disk: what it spooled travels packed, as `content`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +22,33 @@ from dmarckit.rows import OWN_SCHEMA, failing_messages, own_columns, with_shared
 
 @dataclass(frozen=True)
 class LongReport:
-    """A report whose records wait in a file."""
+    """A report whose records wait in a file, or packed in memory."""
 
     uid: str
     shared: dict[str, Any]
     """the columns that its records have in common"""
-    path: str
+    path: str = ""
+    """its file; empty: `content` has what the file had"""
+    content: bytes = field(default=b"", repr=False)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Its rows of `records`, read anew at each call."""
-        with pa.OSFile(self.path) as file, pa.ipc.open_file(file) as reader:
+        source = pa.OSFile(self.path) if self.path else pa.BufferReader(self.content)
+        with source as file, pa.ipc.open_file(file) as reader:
             for i in range(reader.num_record_batches):
                 yield with_shared(reader.get_batch(i), self.shared)
+
+    def packed(self) -> LongReport:
+        """The same without its file, which is removed."""
+        content = Path(self.path).read_bytes()
+        self.forget()
+        return replace(self, path="", content=content)
+
+    def forget(self) -> None:
+        """Remove its file."""
+        if self.path:
+            with contextlib.suppress(FileNotFoundError):
+                Path(self.path).unlink()
 
 
 class Spool:
