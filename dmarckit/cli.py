@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,10 +17,12 @@ from dmarckit.aws_command import app as aws_app
 from dmarckit.dns_command import app as dns_app
 from dmarckit.doctor_command import doctor
 from dmarckit.errors import DmarckitError, SettingsError
+from dmarckit.maintain_command import maintain
 from dmarckit.parameters import joined, values
 from dmarckit.postmaster_command import app as postmaster_app
 from dmarckit.requirements_command import requirements
 from dmarckit.schedules_command import app as schedules_app
+from dmarckit.schema_command import schema
 from dmarckit.watch_command import watch
 
 OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
@@ -250,27 +252,11 @@ def whatif(
     raise typer.Exit(whatif_command(settings, domain, policy, format_=format_, now=now, days=days))
 
 
-@app.command(epilog="Example: dmarckit schema records")
-def schema(
-    tables: Annotated[list[str] | None, typer.Argument(help="Only these.")] = None,
-) -> None:
-    """The tables of the lake and what their columns mean."""
-    from dmarckit.schemas import TABLES
-
-    unknown = [t for t in tables or () if t not in TABLES]
-    if unknown:
-        raise SettingsError(f"no table {unknown[0]!r}; tables are {', '.join(TABLES)}")
-    for table in (TABLES[t] for t in tables or TABLES):
-        typer.echo(f"{table.name}: one row per {table.row} (key: {', '.join(table.key)})")
-        for column in table.schema:
-            meaning = table.columns[column.name]
-            typer.echo(f"  {column.name:<17} {_type_name(column.type):<10} {meaning}")
-        typer.echo()
-
-
 app.command(epilog="Example: dmarckit requirements --domain example.com")(requirements)
 app.command(epilog="Example: dmarckit doctor --json --strict")(doctor)
 app.command(epilog="Example: dmarckit watch --once")(watch)
+app.command(epilog="Example: dmarckit schema records")(schema)
+app.command(epilog="Example: dmarckit maintain --dry-run")(maintain)
 
 
 @app.command(
@@ -286,9 +272,3 @@ def lab(context: typer.Context) -> None:
     from dmarckit.lab import run_lab
 
     raise typer.Exit(run_lab(context.args))
-
-
-def _type_name(kind: Any) -> str:
-    names = {"int64": "whole", "bool": "yes/no", "string": "text"}
-    text = str(kind)
-    return names.get(text) or ("time" if text.startswith("timestamp") else "list")

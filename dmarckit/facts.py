@@ -80,7 +80,7 @@ def reduced(
     try:
         first = _first_month(lake, overlap, start)
         tables = ("records", "reports", "mails", "tls")
-        with lake.session(*tables, first_month=first, memory=MEMORY) as connection:
+        with lake.session(*tables, first_month=first, domains=names, memory=MEMORY) as connection:
             connection.register("wanted", pd.DataFrame({"domain": names or []}, dtype="str"))
             mine = "true" if names is None else "domain IN (SELECT domain FROM wanted)"
             chosen = f"{overlap} AND {mine}"

@@ -97,7 +97,7 @@ class Commits:
                 self.result.records += sum(
                     row.get("records", 0) for row in rows if row["report_uid"] in new
                 )
-        owners = self._owners([uid for c in chunks for m in c.mails for uid in m.uids])
+        owners = self._owners(chunks)
         self._write_exports(chunks, owners)
         self._write_ledger(chunks, owners)
         self._done += sum(len(c.mails) for c in chunks)
@@ -124,15 +124,21 @@ class Commits:
                 self._lake.write.append_stream("records", report.uid, month, report.batches)
                 report.forget()
 
-    def _owners(self, uids: Sequence[str]) -> dict[str, str]:
-        """report_uid → key of the mail it came in first, as the lake has it."""
+    def _owners(self, chunks: Sequence[Chunk]) -> dict[str, str]:
+        """report_uid → key of the mail it came in first, as the lake has it.
+
+        None for a report that was too old to stay (`keep_days`).
+        """
+        uids = [uid for c in chunks for m in c.mails for uid in m.uids]
+        months = [row["month"] for c in chunks for rows in c.rows.values() for row in rows]
         query = " UNION ALL ".join(
             f"SELECT report_uid, mail_key FROM {table} "  # noqa: S608  our own names
             "WHERE report_uid IN (SELECT unnest($u))"
             for table in ("reports", "tls", "failures")
         )
-        found = self._lake.arrow(query, u=list(dict.fromkeys(uids))).to_pydict()
-        return dict(zip(found["report_uid"], found["mail_key"], strict=True))
+        names, first = ("reports", "tls", "failures"), min(months, default="")
+        with self._lake.session(*names, first_month=first) as connection:
+            return dict(connection.execute(query, {"u": list(dict.fromkeys(uids))}).fetchall())
 
     def _write_exports(self, chunks: Sequence[Chunk], owners: dict[str, str]) -> None:
         keys = {m.object.key for c in chunks for m in c.mails}
@@ -140,7 +146,7 @@ class Commits:
             file
             for chunk in chunks
             for uid, contents in chunk.exports.items()
-            if owners[uid] in keys
+            if owners.get(uid) in keys
             for file in contents.items()
         ]
         if not files:
@@ -157,7 +163,7 @@ class Commits:
     def _write_ledger(self, chunks: Sequence[Chunk], owners: dict[str, str]) -> None:
         rows = []
         for mail in (m for c in chunks for m in c.mails):
-            stored = any(owners[uid] == mail.object.key for uid in mail.uids)
+            stored = any(owners.get(uid) == mail.object.key for uid in mail.uids)
             outcome = mail.outcome or ("stored" if stored else "duplicate")
             rows.append(_mail_row(mail, outcome, self.result.run))
         table = pa.Table.from_pylist(rows, schema=MAILS.schema)

@@ -19,16 +19,18 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from dmarckit.errors import LakeError, one_line
+from dmarckit.lake_engines import dask_frame, polars_frame
 from dmarckit.lake_location import Location
 from dmarckit.lake_write import Writer
 from dmarckit.schemas import TABLES
 from dmarckit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
+    from duckdb import DuckDBPyConnection
 
 CONFIG: dict[str, Any] = {"autoinstall_known_extensions": "false"}
+MOST_DOMAINS = 100  # with more, hardly a file holds none of them
 _lock = threading.Lock()
 
 
@@ -126,14 +128,45 @@ class Lake:
                 raise LakeError(f"query failed: {one_line(error, 300)}") from error
         return result
 
+    def duckdb(self) -> DuckDBPyConnection:
+        """A DuckDB connection that sees every table as it is now; whoever asks closes it.
+
+        >>> open_lake().duckdb().sql("SELECT count(*) FROM records")  # doctest: +SKIP
+        """
+        connection = _cursor()
+        connection.execute("SET TimeZone = 'UTC'")
+        for name in TABLES:
+            self._view(connection, name)
+        return connection
+
+    def polars(self, name: str) -> Any:
+        """A table as a `polars.LazyFrame` (without rows while it is not there yet).
+
+        >>> open_lake().polars("reports").collect()  # doctest: +SKIP
+        """
+        return polars_frame(self.location, _known(name))
+
+    def dask(self, name: str) -> Any:
+        """A table as a `dask.dataframe.DataFrame`; its workers read the files themselves.
+
+        >>> open_lake().dask("records")["messages"].sum().compute()  # doctest: +SKIP
+        """
+        return dask_frame(self.location, _known(name))
+
     @contextlib.contextmanager
     def session(
-        self, *names: str, first_month: str = "", memory: str | None = None
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        self,
+        *names: str,
+        first_month: str = "",
+        domains: Sequence[str] | None = None,
+        memory: str | None = None,
+    ) -> Iterator[DuckDBPyConnection]:
         """A DuckDB connection that sees the named tables, for statements that build on another.
 
-        Months before `first_month` (``YYYY-MM``) are not read. With `memory` (``"1500MB"``)
-        DuckDB keeps below that and spills to disk what does not fit.
+        Months before `first_month` (``YYYY-MM``) are not read, nor files of `records` that
+        hold none of `domains` (None: all are wanted); rows of others are still to be left
+        out. With `memory` (``"1500MB"``) DuckDB keeps below that and spills to disk what
+        does not fit.
         """
         import duckdb
 
@@ -146,14 +179,23 @@ class Lake:
                 connection = stack.enter_context(duckdb.connect(config=config))
             connection.execute("SET TimeZone = 'UTC'")
             for name in names:
-                self._view(connection, name, first_month)
+                wanted = domains if name == "records" else None
+                self._view(connection, name, first_month, wanted)
             yield connection
 
-    def _view(self, connection: Any, name: str, first_month: str = "") -> None:
+    def _view(
+        self,
+        connection: Any,
+        name: str,
+        first_month: str = "",
+        domains: Sequence[str] | None = None,
+    ) -> None:
         schema = TABLES[name].schema
         table = self.location.open(name)
-        months = [("month", ">=", first_month)] if first_month else None
-        files = table.file_uris(file_pruning_predicate=months) if table is not None else []
+        only: list[tuple[str, str, Any]] = [("month", ">=", first_month)] if first_month else []
+        if domains is not None and len(domains) <= MOST_DOMAINS:
+            only.append(("domain", "in", list(domains)))
+        files = table.file_uris(file_pruning_predicate=only or None) if table is not None else []
         if not files:
             connection.register(name, schema.empty_table())
         elif self.location.is_s3:
@@ -166,7 +208,13 @@ class Lake:
             )
 
 
-def _cursor() -> duckdb.DuckDBPyConnection:
+def _known(name: str) -> str:
+    if name not in TABLES:
+        raise LakeError(f"no table {one_line(name)!r}; tables are {', '.join(TABLES)}")
+    return name
+
+
+def _cursor() -> DuckDBPyConnection:
     """A connection of its own to a database in memory that the process has once.
 
     A database of its own takes ten times as long to make. Views are temporary: no other
@@ -177,7 +225,7 @@ def _cursor() -> duckdb.DuckDBPyConnection:
 
 
 @functools.cache
-def _database(_process: int) -> duckdb.DuckDBPyConnection:
+def _database(_process: int) -> DuckDBPyConnection:
     import duckdb
 
     return duckdb.connect(config=dict(CONFIG))

@@ -112,6 +112,26 @@ class Location:
             ),
         )
 
+    def row_groups(self, files: Sequence[str], column: str) -> list[tuple[str, str, int, int]]:
+        """First and last value of a column, bytes and rows of each row group of the files.
+
+        Only the files' ends are read. A row group without statistics counts as holding all.
+        """
+        from pyarrow.parquet import read_metadata
+
+        paths, filesystem = self._paths(files)
+        found = []
+        for path in paths:
+            footer = read_metadata(path, filesystem=filesystem)
+            place = [footer.schema.column(i).path for i in range(footer.num_columns)].index(column)
+            for number in range(footer.num_row_groups):
+                group = footer.row_group(number)
+                values = group.column(place).statistics
+                known = values is not None and values.has_min_max
+                first, last = (values.min, values.max) if known else ("", "\U0010ffff")
+                found.append((first, last, group.total_byte_size, group.num_rows))
+        return found
+
     def _paths(self, files: Sequence[str]) -> tuple[list[str], Any]:
         # pyarrow's own file systems: the one that Delta offers aborts Python at exit
         if self.is_s3:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from dmarckit.errors import LakeError
 from dmarckit.lake_location import Location
+from dmarckit.layout import TARGET_SIZE
 from dmarckit.schemas import TABLES, Table
 
 if TYPE_CHECKING:
@@ -142,7 +143,9 @@ class Writer:
             if not full:
                 continue
             with self.location.explained(name, "compact"), contextlib.suppress(CommitFailedError):
-                table.optimize.compact(partition_filters=[("month", "in", full)])
+                table.optimize.compact(
+                    partition_filters=[("month", "in", full)], target_size=TARGET_SIZE
+                )
                 table.vacuum(dry_run=False)  # what nobody can be reading any more (7 days)
                 done.append(name)
         return done

@@ -104,7 +104,11 @@ class Settings(BaseSettings):
     postmaster_url: str = Field(
         "https://gmailpostmastertools.googleapis.com/", description="Postmaster Tools API"
     )
+    keep_days: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description="table → days its rows are kept; failures: 30"
+    )
     watch_queue: str | None = Field(None, description="URL of the SQS queue of arrivals")
+    dask: str | None = Field(None, description="address of a Dask scheduler to work on")
     workers: int = Field(0, ge=0, le=256, description="processes that read mails; 0: one a core")
     limits: Limits = Limits()
     thresholds: Thresholds = Thresholds()
