@@ -16,6 +16,7 @@
     ├── QueueError           the queue of arrivals (SQS) cannot be read
     ├── PostmasterError      Google Postmaster Tools refused something of one domain
     │   └── PostmasterAccess it refused everything, or could not be reached
+    ├── ClusterError         the Dask cluster cannot be used, or was lost
     ├── AwsError             AWS refused a change, or it came out otherwise
     ├── JobBusy              the job runs already, here or on another machine
     ├── LeaseLost            another machine has taken over the job that runs here
@@ -100,6 +101,10 @@ class PostmasterError(DmarckitError):
 
 class PostmasterAccess(PostmasterError):
     """Google Postmaster Tools refused everything, or could not be reached."""
+
+
+class ClusterError(DmarckitError):
+    """The Dask cluster cannot be used (as it is), or was lost in the middle of the work."""
 
 
 class AwsError(DmarckitError):
