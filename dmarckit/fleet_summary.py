@@ -13,6 +13,8 @@ from dmarckit.domain_summary import most_first
 from dmarckit.facts_frames import Facts
 from dmarckit.findings.record import quoted_policy
 from dmarckit.language import later
+from dmarckit.outside import Outside
+from dmarckit.requirements import matrix, not_met
 from dmarckit.summary import OUTCOMES
 from dmarckit.window import Window
 
@@ -49,12 +51,13 @@ def failing_by_day(messages: pd.DataFrame, complete: pd.DataFrame, window: Windo
     return table.rename_axis("day").reset_index()
 
 
-def domains(facts: Facts, window: Window) -> pd.DataFrame:
+def domains(facts: Facts, window: Window, outside: Outside | None = None) -> pd.DataFrame:
     """One row a domain with reports in the window, most failing messages first.
 
     Columns: `domain`, `messages`, `failing`, `delivered` (failing, and delivered all the
     same), `pass_share`, `before` (the pass share of the window before), `policy` (p as
-    quoted; None when nobody has), `reporters`, `last_end` (of the newest report).
+    quoted; None when nobody has), `reporters`, `last_end` (of the newest report),
+    `not_met` (requirements of mailbox providers that are not met; null: none is known).
     """
     reports = facts.reports
     reports = reports[(reports["begin"] >= window.start) & (reports["begin"] < window.end)]
@@ -69,8 +72,9 @@ def domains(facts: Facts, window: Window) -> pd.DataFrame:
     table["before"] = before["pass_share"].reindex(table.index)
     counts = ["messages", "failing", "delivered"]
     table[counts] = table[counts].fillna(0).round().astype("int64")
-    columns = ["domain", *counts, "pass_share", "before", "policy", "reporters", "last_end"]
-    table = table.rename_axis("domain").reset_index()[columns]
+    table["not_met"] = not_met(matrix(facts, outside or Outside())).reindex(table.index)
+    columns = ["domain", *counts, "pass_share", "before", "policy", "not_met", "reporters"]
+    table = table.rename_axis("domain").reset_index()[[*columns, "last_end"]]
     order = ["failing", "messages", "domain"]
     return table.sort_values(order, ascending=[False, False, True], ignore_index=True)
 

@@ -17,15 +17,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dmarckit.again import PAUSES
-from dmarckit.errors import DmarckitError, LeaseLost
+from dmarckit.errors import DmarckitError, LeaseLost, one_line
 from dmarckit.fleet import fleet_domains, fleet_window, publish_fleet
 from dmarckit.ingest import ingest
 from dmarckit.ingest_commit import IngestResult, Progress
+from dmarckit.job_before import ask_before
 from dmarckit.job_record import Clock, Done, Patient, Step, bury, failed_run, finished_run, say_end
 from dmarckit.lake import Lake
-from dmarckit.language import ngettext
+from dmarckit.language import _, ngettext
 from dmarckit.lease import Lease, heartbeat, new_holder, take
 from dmarckit.logs import new_run
+from dmarckit.maintain import maintain
 from dmarckit.publishing import Published, refresh_index, store_notebook
 from dmarckit.runs import Run, is_done, record, runs_of_slot
 from dmarckit.schedules import Schedule
@@ -141,7 +143,23 @@ def _work(
     patient.step("Reading new mails")
     ingested = patient.again(lambda: ingest(settings, progress=progress, run=done.first))
     done.ingested = ingested
-    return publish_and_tell(settings, schedule, ingested, now=now, patient=patient, done=done)
+    asked = patient.again(
+        lambda: ask_before(settings, schedule.before, now=now, run=done.first, step=patient.step)
+    )
+    done.warnings += asked
+    result = publish_and_tell(settings, schedule, ingested, now=now, patient=patient, done=done)
+    if schedule.maintain:
+        patient.step("Looking after the tables")
+        done.warnings += _maintain(settings, patient.clock())
+    return replace(result, warnings=tuple(done.warnings))
+
+
+def _maintain(settings: Settings, now: datetime) -> list[str]:
+    """What a person should know of the upkeep; that it fails changes nothing about the run."""
+    try:
+        return list(maintain(settings, now=now).warnings)
+    except DmarckitError as error:
+        return [_("The upkeep of the tables failed: {error}").format(error=one_line(error, 300))]
 
 
 def publish_and_tell(

@@ -18,6 +18,7 @@ from dmarckit import words
 from dmarckit.errors import one_line
 from dmarckit.language import _, later
 from dmarckit.rates import rate_text
+from dmarckit.requirement_words import VERDICTS
 
 MIMETYPE = "application/vnd.dmarckit.v1+html"
 """how a page takes an `Html` from a notebook: without the style sheet, which it has already"""
@@ -158,6 +159,7 @@ _KINDS: dict[str, Callable[[Any], str]] = {
         {"NEEDS_WORK": later("needs work"), "COMPLIANT": later("met")},
         {"NEEDS_WORK": "warning", "COMPLIANT": "good"},
     ),
+    "verdict": _pill(VERDICTS, {"met": "good", "not met": "bad"}),
     "outcome": _pill(
         {
             "not_a_report": later("no report"),

@@ -21,6 +21,7 @@ from dmarckit.requirement_views import (
     said_by_postmaster,
     shown_by_dns,
 )
+from dmarckit.requirement_words import view_word
 
 COLUMNS = [
     "domain", "provider", "rule", "applies", "bulk", "verdict", "why", "disagree",
@@ -76,6 +77,14 @@ def matrix(facts: Facts, outside: Outside, domains: Sequence[str] = ()) -> pd.Da
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object).astype({"disagree": bool})
 
 
+def not_met(table: pd.DataFrame) -> pd.Series[float]:
+    """Domain → rules of `matrix` that are not met for some provider; null: nothing is known."""
+    broken = table[table["verdict"] == "not met"].groupby("domain")["rule"].nunique()
+    known = table.loc[table["verdict"] != "unknown", "domain"].unique()
+    counts = broken.reindex(known, fill_value=0).reindex(table["domain"].unique())
+    return counts.astype("float64")
+
+
 def _known(facts: Facts, outside: Outside) -> list[str]:
     frames = (facts.reports, outside.postmaster, outside.dns)
     seen_somewhere = {str(name) for frame in frames for name in frame["domain"].unique()}
@@ -100,9 +109,5 @@ def _together(views: dict[str, View]) -> tuple[Verdict, str]:
     for verdict in ("not met", "met", "unknown"):
         said = [(name, view.why) for name, view in views.items() if view.verdict == verdict]
         if said:
-            return verdict, "; ".join(f"{_source(name)}: {why}" for name, why in said)
+            return verdict, "; ".join(f"{view_word(name)}: {why}" for name, why in said)
     return "unknown", _("nothing tells: no report of this provider, Postmaster Tools or DNS check")
-
-
-def _source(name: str) -> str:
-    return {"reports": _("reports"), "postmaster": "Postmaster Tools", "dns": "DNS"}[name]

@@ -42,10 +42,16 @@ class Schedule(_Part):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
     cron: str | None = Field(default=None, description="as in a crontab; none: only by hand")
     timezone: str = Field(default="UTC", description="IANA name, such as Europe/Berlin")
+    before: tuple[Literal["postmaster", "dns"], ...] = Field(
+        default=(), description="who is asked before the page: postmaster, dns"
+    )
     notebook: str | None = Field(default=None, description="its page; none: no page is made")
     parameters: dict[str, Any] = Field(default_factory=dict)
     fleet: bool = Field(
         default=False, description="first one page a domain, for the page to link to"
+    )
+    maintain: bool = Field(
+        default=False, description="at its end the upkeep of the tables (dmarckit maintain)"
     )
     slack: SlackRules = SlackRules()
     alerts: int = Field(

@@ -87,6 +87,7 @@ def domains(frame: pd.DataFrame, links: PageLinks | None = None) -> Html:
         Column("failing", _("Failing"), "bar"),
         Column("delivered", _("Failing, delivered"), "count"),
         Column("policy", _("Policy"), "policy"),
+        Column("not_met", _("Rules not met"), "count"),
         Column("reporters", _("Reporters"), "count"),
         Column("last_end", _("Reported until"), "minute"),
     ]

@@ -67,6 +67,7 @@ def test_domains_with_their_change_and_policy() -> None:
             "pass_share": [0.8, float("nan")],
             "before": [1.0, float("nan")],
             "policy": ["reject", None],
+            "not_met": [float("nan")] * 2,
             "reporters": [2, 1],
             "last_end": [pd.Timestamp(DAY + timedelta(days=1))] * 2,
         }

@@ -44,13 +44,13 @@ def lines_of(crontab: str) -> list[str]:
 def test_every_line_of_the_crontab_is_one_for_cron() -> None:
     crontab = export_files("crontab", load_schedules(), PLACE)["crontab"]
     lines = lines_of(crontab)
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
         CronSim(" ".join(line.split()[:5]), NOW)
         assert "run " in line
         assert "--slot newest" in line
     assert 'AWS_REGION="eu-west-1"' in crontab.splitlines()
-    assert crontab.count(r"100\%.toml") == 4  # cron takes a bare % for the end of the line
+    assert crontab.count(r"100\%.toml") == 5  # cron takes a bare % for the end of the line
 
 
 @pytest.mark.parametrize("clock", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"])
@@ -107,7 +107,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     program.chmod(0o755)
     place = Place((str(program),), tmp_path, PLACE.variables, (), "root", UTC)
     files = export_files("systemd", load_schedules(), place)
-    assert len(files) == 8
+    assert len(files) == 10
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     units = [str(tmp_path / name) for name in files]

@@ -28,7 +28,7 @@ def utc(text: str) -> datetime:
 
 def test_the_shipped_schedules_are_valid_and_each_says_when_it_runs() -> None:
     shipped = {schedule.name: schedule for schedule in load_schedules()}
-    assert list(shipped) == ["alerts", "daily", "monthly", "weekly"]
+    assert list(shipped) == ["alerts", "daily", "monthly", "requirements", "weekly"]
     assert all(schedule.cron for schedule in shipped.values())
     assert shipped["alerts"].notebook is None
     assert shipped["alerts"].slack.when == "failing"
@@ -37,7 +37,7 @@ def test_the_shipped_schedules_are_valid_and_each_says_when_it_runs() -> None:
 def test_an_own_schedule_comes_before_the_shipped_one_of_its_name() -> None:
     write("cron: 0 9 * * *\nnotebook: tls\n", "daily")
     assert load_schedule("daily").notebook == "tls"
-    assert list(find_schedules()) == ["alerts", "daily", "monthly", "weekly"]
+    assert list(find_schedules()) == ["alerts", "daily", "monthly", "requirements", "weekly"]
 
 
 def test_all_keys_of_a_file() -> None:

@@ -112,7 +112,7 @@ def test_list_shows_next_times_and_the_last_result(run: Any, tmp_path: Path) -> 
     status, out, _ = run("schedules", "list", "--format", "json")
     rows = {row["name"]: row for row in json.loads(out)}
     assert status == 0
-    assert list(rows) == ["alerts", "daily", "monthly", "weekly"]
+    assert list(rows) == ["alerts", "daily", "monthly", "requirements", "weekly"]
     assert rows["daily"]["next"][0][11:16] == "07:00"
     assert (rows["daily"]["owner"], rows["daily"]["last"]["result"]) == ("mail team", "failed")
     assert rows["alerts"]["last"] is None
@@ -132,4 +132,4 @@ def test_export_prints_or_writes_files(run: Any, monkeypatch: pytest.MonkeyPatch
     assert "DMARCKIT_SLACK_TOKEN are secret and not exported" in err.replace(" is ", " are ")
     assert "xoxb" not in out + err
     run("schedules", "export", "--to", "systemd", "--output", "units")
-    assert len(list(Path("units").iterdir())) == 8
+    assert len(list(Path("units").iterdir())) == 10

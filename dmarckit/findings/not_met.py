@@ -16,9 +16,9 @@ from dmarckit.organisation import organisation
 from dmarckit.outside import Outside
 from dmarckit.requirement_rules import SOURCES, wording
 from dmarckit.requirement_views import CODES
+from dmarckit.requirement_words import VIEWS
 from dmarckit.requirements import matrix
 
-VIEWS = ("reports", "postmaster", "dns")
 _RULES: Mapping[str, tuple[str, ...]] = {
     "spam_rate": ("spam_rate",),
     "spf_only": ("dkim",),

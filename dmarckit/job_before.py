@@ -1,0 +1,60 @@
+"""What a job asks of the outside before its page: Postmaster Tools and DNS.
+
+That nobody answers, or that it is not set up, ends no job: the page shows what is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from dmarckit.errors import DmarckitError, LakeError, StorageError, one_line
+from dmarckit.settings import Settings
+
+Step = Callable[[str], None]
+SHOWN = 3
+"""problems of Google that are named; the rest is counted"""
+
+
+def ask_before(
+    settings: Settings, names: Sequence[str], *, now: datetime, run: str, step: Step
+) -> list[str]:
+    """Ask what `names` say (``postmaster``, ``dns``); a sentence for all that did not work.
+
+    Raises LakeError and StorageError, after which the same can be asked again.
+    """
+    told: list[str] = []
+    for name in names:
+        try:
+            told += _ASK[name](settings, now, run, step)
+        except (LakeError, StorageError):
+            raise
+        except DmarckitError as error:
+            told.append(one_line(error, 400))
+    return told
+
+
+def _postmaster(settings: Settings, now: datetime, run: str, step: Step) -> list[str]:
+    from dmarckit.postmaster_pull import pull
+
+    step("Asking Google Postmaster Tools")
+    problems = pull(settings, now=now, run=run).problems
+    rest = len(problems) - SHOWN
+    more = [f"Postmaster Tools has {rest} more problems: run dmarckit postmaster pull"]
+    return [*problems[:SHOWN], *(more if rest > 0 else [])]
+
+
+def _dns(settings: Settings, now: datetime, run: str, step: Step) -> list[str]:
+    from dmarckit.dns import check
+
+    step("Asking DNS")
+    silent = check(settings, now=now, run=run).silent
+    if not silent:
+        return []
+    names = ", ".join(one_line(name, 80) for name in silent[:SHOWN])
+    rest = len(silent) - SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
+    return [f"DNS did not answer for {names}{more}; check the setting resolvers"]
+
+
+_ASK = {"postmaster": _postmaster, "dns": _dns}
