@@ -1,4 +1,4 @@
-"""A step that the storage or the lake failed is done again after a pause."""
+"""A step that the storage, the lake or a cluster failed is done again after a pause."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from dmarckit.errors import LakeError, MissingObject, StorageError
+from dmarckit.errors import ClusterError, LakeError, MissingObject, StorageError
 
 Result = TypeVar("Result")
 PAUSES = (2.0, 5.0, 15.0, 30.0)  # seconds, after those of the AWS SDK's own tries
@@ -22,7 +22,7 @@ def again(
 ) -> Result:
     """The action's result, which must be safe to do twice; its error after the last pause.
 
-    `before` is called before each further time. Other errors than those of storage and lake
+    `before` is called before each further time. Other errors than those of such places
     do not pass by waiting, and are raised at once.
     """
     for pause in pauses:
@@ -30,7 +30,7 @@ def again(
             return action()
         except MissingObject:
             raise
-        except (StorageError, LakeError) as error:
+        except (StorageError, LakeError, ClusterError) as error:
             log.warning("trying again in %g s: %s", pause, error)
             sleep(pause)
             before()

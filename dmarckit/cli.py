@@ -26,6 +26,10 @@ from dmarckit.schema_command import schema
 from dmarckit.watch_command import watch
 
 OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
+Dask = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Work on the Dask cluster of this scheduler."),
+]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -117,11 +121,13 @@ def ingest(
         list[str] | None,
         typer.Option(help="Take mails of this outcome again (unreadable, untrusted, …)."),
     ] = None,
+    dask: Dask = None,
 ) -> None:
     """New mails into the lake.
 
     Exit status 0 when all is well, 1 when a mail could not be read, 2 when it could not run.
     """
+    from dmarckit.cluster_check import cluster_of
     from dmarckit.ingest import ingest as run_ingest
     from dmarckit.ingest_commit import OUTCOMES
     from dmarckit.logs import about, begin, step
@@ -132,8 +138,10 @@ def ingest(
         if outcome not in OUTCOMES:
             raise SettingsError(f"--retry {outcome}: outcomes are {', '.join(OUTCOMES)}")
     step(f"Reading new mails in {settings.mail_url}")
-    with ingest_progress() as progress:
-        result = run_ingest(settings, retry=retry or (), progress=progress, run=about().run)
+    with cluster_of(settings, "mail", dask) as cluster, ingest_progress() as progress:
+        result = run_ingest(
+            settings, executor=cluster, retry=retry or (), progress=progress, run=about().run
+        )
     step("Mails are read", **result.outcomes, reports=result.reports)
     print_outcomes(result)
     raise typer.Exit(PROBLEMS if result.outcomes["unreadable"] else OK)
@@ -152,18 +160,21 @@ def page(
     force: Annotated[
         bool, typer.Option("--force", help="With --all: build unchanged pages as well.")
     ] = False,
+    dask: Dask = None,
 ) -> None:
     """Run one notebook and publish its page."""
     from dmarckit.logs import begin, step
     from dmarckit.publishing import publish_notebook
 
+    if dask and not all_:
+        raise SettingsError(f"--dask {dask}: only the pages of --all are built on a cluster")
     settings = begin()
     step(f"Building the page {notebook}")
     parameters = values(parameter or [])
     if all_:
         from dmarckit.fleet_command import fleet_command
 
-        raise typer.Exit(fleet_command(settings, notebook, parameters, force=force))
+        raise typer.Exit(fleet_command(settings, notebook, parameters, force=force, dask=dask))
     typer.echo(publish_notebook(settings, notebook, parameters).link)
 
 

@@ -52,15 +52,13 @@ def connected(address: str) -> Iterator[Cluster]:
             f"a Dask cluster is asked for (dask = {one_line(address)}), but the library is not "
             'installed; install it with: pip install "dmarckit[dask]"'
         )
-    from distributed import Client
-
     for name in ("distributed", "distributed.client"):  # errors say it in one line instead
         logging.getLogger(name).setLevel(logging.CRITICAL)
     where = f"dask {one_line(address)}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # versions are checked, with an error
-            client = Client(address, timeout=CONNECT, set_as_default=False, name="dmarckit")
+            client = _dask().Client(address, timeout=CONNECT, set_as_default=False, name="dmarckit")
     except Exception as error:  # OSError, and whatever a wrong address or certificate raises
         why = one_line(error) or type(error).__name__
         raise ClusterError(f"{where}: no scheduler answers there; check it ({why})") from error
@@ -75,6 +73,12 @@ def connected(address: str) -> Iterator[Cluster]:
     finally:
         with contextlib.suppress(Exception):  # a scheduler that is gone has nothing to give up
             client.close(timeout=POLL)
+
+
+def _dask() -> Any:
+    import distributed
+
+    return distributed
 
 
 class Cluster(Executor):
@@ -128,14 +132,13 @@ class Cluster(Executor):
 
     def outcome(self, future: Any) -> Any:
         """What a Dask future comes to, fetched now; raises what its task raised."""
-        from distributed.scheduler import KilledWorker
-
+        killed = _dask().scheduler.KilledWorker
         alone = _Alone(self)
         while True:
             try:
                 self._wait([future])
                 return future.result(timeout=GATHER)
-            except KilledWorker as error:
+            except killed as error:
                 raise BrokenExecutor(f"it ended {error.allowed_failures + 1} workers") from None
             except CancelledError as error:
                 raise self.lost(error) from None
@@ -156,10 +159,8 @@ class Cluster(Executor):
 
     def _wait(self, futures: list[Any]) -> None:
         """Until one is done. Raises TimeoutError after a while, CancelledError when lost."""
-        from distributed import wait
-
         with self.client.as_current():
-            wait(futures, timeout=POLL, return_when="FIRST_COMPLETED")
+            _dask().wait(futures, timeout=POLL, return_when="FIRST_COMPLETED")
 
     def _submitted(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:

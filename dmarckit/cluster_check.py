@@ -95,19 +95,17 @@ def check(cluster: Cluster, settings: Settings, need: Need) -> None:
 def check_versions(where: str, versions: Mapping[str, Any]) -> None:
     """Raises ClusterError that names who has which other version (`Client.get_versions`)."""
     own = versions["client"]["packages"]
-    asked = [(f"the scheduler of {where}", versions["scheduler"], OF_SCHEDULER)]
-    asked += [
-        (f"{where}, worker {one_line(worker)}", theirs, PACKAGES)
-        for worker, theirs in versions["workers"].items()
-    ]
-    for name, theirs, packages in asked:
+    asked = {f"{where}, worker {one_line(w)}": v for w, v in versions["workers"].items()}
+    asked[f"{where}, its scheduler"] = versions["scheduler"]
+    for name, theirs in asked.items():
+        is_worker = theirs is not versions["scheduler"]
         found = (theirs or {}).get("packages")
         if found is None:
             raise ClusterError(f"{name}: it does not say its versions; start it again")
         ours, there = (".".join(v["python"].split(".")[:2]) for v in (own, found))
-        if packages is PACKAGES and ours != there:
+        if is_worker and ours != there:
             raise ClusterError(f"{name} has Python {there}, and this process {ours}")
-        for package in packages:
+        for package in PACKAGES if is_worker else OF_SCHEDULER:
             if own[package] != found.get(package):
                 raise ClusterError(
                     f"{name} has {package} {found.get(package) or 'not at all'}, and this process "

@@ -7,13 +7,16 @@ import contextlib
 import json
 import multiprocessing
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
+from dmarckit.cluster import Cluster, without_secrets
 from dmarckit.errors import DmarckitError, MissingObject, one_line
 from dmarckit.lake import Lake
 from dmarckit.page_keys import page_folder, page_key
@@ -62,6 +65,16 @@ class _Task:
     manifest: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """A page to build, as it goes to another machine."""
+
+    task: _Task
+    name: str
+    """the notebook's file name"""
+    content: bytes = field(repr=False)
+
+
 def fleet_domains(settings: Settings, window: Window) -> list[str]:
     """The domains to make pages for: those of the settings, else all that reports of the
     window and of the one before speak of, the busiest first."""
@@ -93,13 +106,15 @@ def publish_fleet(
     now: datetime | None = None,
     force: bool = False,
     progress: Callable[[FleetPage], None] = lambda page: None,
+    cluster: Cluster | None = None,
 ) -> list[FleetPage]:
     """Build and store one page for each domain, then the index; one entry a domain, in order.
 
     `parameters` are the notebook's beside `domain`. A page that would be the same as the
     stored one is left, unless `force` says otherwise. A page that fails stops no other and
     leaves an older one as it is. `workers` processes at once; 0: one a core, at most four.
-    `progress` hears of each page when it is done.
+    `progress` hears of each page when it is done. With a `cluster` its workers build and
+    store the pages.
 
     Raises PageError for an unknown notebook or parameter, StorageError or LakeError when
     pages or lake cannot be reached.
@@ -115,7 +130,8 @@ def publish_fleet(
             progress(task.page)
         else:
             todo.append(task)
-    for page in _built(todo, workers or min(os.cpu_count() or 1, MOST_WORKERS)):
+    workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
+    for page in _built_by(cluster, todo) if cluster else _built(todo, workers):
         done[page.domain] = page
         progress(page)
     if any(page.outcome == "built" for page in done.values()):
@@ -175,11 +191,41 @@ def _built(tasks: Sequence[_Task], workers: int) -> Iterator[FleetPage]:
         pool.shutdown(cancel_futures=True)
 
 
+def _built_by(cluster: Cluster, tasks: Sequence[_Task]) -> Iterator[FleetPage]:
+    """The same by the workers of a cluster, who have no notebooks of the user's."""
+    if not tasks:
+        return
+    settings = tasks[0].settings
+    storage = open_storage(settings.pages_url, settings.presign_keys())
+    source = find_notebook(tasks[0].notebook)
+    told, content = without_secrets(settings), source.read_bytes()
+    sent = (_Sent(replace(task, settings=told), source.name, content) for task in tasks)
+    for each, page in cluster.each(_build_sent, sent):
+        if isinstance(page, Exception):
+            yield _failed(each.task, page)
+        elif page.outcome == "built":  # links are signed here, not with the workers' keys
+            yield replace(page, link=link_to(settings, storage, page.key))
+        else:
+            yield page
+
+
 def _result(future: Future[FleetPage], task: _Task) -> FleetPage:
     if error := future.exception():  # the worker was killed
-        reason = one_line(str(error) or type(error).__name__)
-        return replace(task.page, outcome="failed", error=reason)
+        return _failed(task, error)
     return future.result()
+
+
+def _failed(task: _Task, error: BaseException) -> FleetPage:
+    reason = one_line(str(error) or type(error).__name__)
+    return replace(task.page, outcome="failed", error=reason)
+
+
+def _build_sent(sent: _Sent) -> FleetPage:
+    """On a worker of a cluster: the page of a notebook that came with the task."""
+    with tempfile.TemporaryDirectory(prefix="dmarckit-") as folder:
+        notebook = Path(folder) / sent.name
+        notebook.write_bytes(sent.content)
+        return _build(replace(sent.task, notebook=str(notebook)))
 
 
 def _build(task: _Task) -> FleetPage:

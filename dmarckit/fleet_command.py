@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from dmarckit.cluster_check import cluster_of
 from dmarckit.fleet import FleetPage, Outcome, fleet_domains, fleet_window, publish_fleet
 from dmarckit.page_index import INDEX
 from dmarckit.progress import console
@@ -30,11 +31,13 @@ def fleet_command(
     force: bool = False,
     workers: int = 0,
     now: datetime | None = None,
+    dask: str | None = None,
 ) -> int:
     """Build the page of every domain and say what became of each; 1 when one failed, else 0.
 
-    Domains are those of the settings, else all that reports speak of. Raises what
-    `publish_fleet` raises.
+    Domains are those of the settings, else all that reports speak of. `dask` is the address
+    of a scheduler whose workers build them (else that of the settings, if there is one).
+    Raises what `publish_fleet` and `cluster_of` raise.
     """
     now = now or datetime.now(UTC)
     screen = console()
@@ -47,16 +50,18 @@ def fleet_command(
         took = f" ({page.seconds:.1f} s)" if page.seconds else ""
         screen.print(f"  {page.domain}: {WORDS[page.outcome]}{took}", soft_wrap=True)
 
-    pages = publish_fleet(
-        settings,
-        domains,
-        notebook=notebook,
-        parameters=parameters,
-        workers=workers,
-        now=now,
-        force=force,
-        progress=tell,
-    )
+    with cluster_of(settings, "settings", dask) as cluster:
+        pages = publish_fleet(
+            settings,
+            domains,
+            notebook=notebook,
+            parameters=parameters,
+            workers=workers,
+            now=now,
+            force=force,
+            progress=tell,
+            cluster=cluster,
+        )
     for page in pages:
         if page.outcome == "failed":
             screen.print(f"{page.domain}: {page.error}", soft_wrap=True)

@@ -9,7 +9,7 @@ machine sends the file's packed content instead, and ends its chunk when that is
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -244,7 +244,7 @@ def distrust(mail: Mail, trust: str, authserv_id: str) -> str | None:
 
 def _fetched(
     storage: Storage, objects: Sequence[StoredObject], limits: Limits
-) -> Iterator[tuple[StoredObject, bytes | str]]:
+) -> Generator[tuple[StoredObject, bytes | str], None, None]:
     """Each object with its bytes, or with the reason why it has none; fetched ahead."""
     if not storage.remote:
         yield from ((item, _fetch(storage, item, limits)) for item in objects)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dmarckit.again import PAUSES
+from dmarckit.cluster_check import cluster_of
 from dmarckit.errors import DmarckitError, LeaseLost, one_line
 from dmarckit.fleet import fleet_domains, fleet_window, publish_fleet
 from dmarckit.ingest import ingest
@@ -141,7 +142,7 @@ def _work(
     progress: Progress | None,
 ) -> JobResult:
     patient.step("Reading new mails")
-    ingested = patient.again(lambda: ingest(settings, progress=progress, run=done.first))
+    ingested = patient.again(lambda: _ingest(settings, done.first, progress))
     done.ingested = ingested
     asked = patient.again(
         lambda: ask_before(settings, schedule.before, now=now, run=done.first, step=patient.step)
@@ -152,6 +153,11 @@ def _work(
         patient.step("Looking after the tables")
         done.warnings += _maintain(settings, patient.clock())
     return replace(result, warnings=tuple(done.warnings))
+
+
+def _ingest(settings: Settings, run: str, progress: Progress | None) -> IngestResult:
+    with cluster_of(settings, "mail") as cluster:
+        return ingest(settings, executor=cluster, progress=progress, run=run)
 
 
 def _maintain(settings: Settings, now: datetime) -> list[str]:
@@ -219,9 +225,15 @@ def _moment(slot: datetime | None, started: datetime) -> datetime:
 def _fleet(settings: Settings, schedule: Schedule, now: datetime) -> list[str]:
     """The pages of the domains; a sentence about those that failed."""
     domains = fleet_domains(settings, fleet_window(DOMAIN_PAGE, {}, now))
-    pages = publish_fleet(
-        settings, domains, notebook=DOMAIN_PAGE, parameters={"job": schedule.name}, now=now
-    )
+    with cluster_of(settings, "settings") as cluster:
+        pages = publish_fleet(
+            settings,
+            domains,
+            notebook=DOMAIN_PAGE,
+            parameters={"job": schedule.name},
+            now=now,
+            cluster=cluster,
+        )
     failed = [page for page in pages if page.outcome == "failed"]
     if not failed:
         return []

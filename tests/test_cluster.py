@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from dmarckit.lake import Lake
 from dmarckit.settings import Settings, load_settings
 from dmarckit.storage import open_storage
 from tests.benchmarks.data import write_long_mail
-from tests.dask_cluster import DaskProcesses, dask_processes
+from tests.dask_cluster import dask_processes
 from tests.test_ingest import assert_same, fill, sample, tables  # noqa: F401
 
 pytestmark = [pytest.mark.slow, pytest.mark.s3]
