@@ -81,11 +81,15 @@ def explained(doing: str, action: str) -> Any:
     Raises AwsError.
     """
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
     except ClientError as error:
         raise AwsError(f"cannot {doing}: {client_hint(error, action)}") from error
+    except ResponseParserError as error:
+        why = "what answers there is not AWS; check network, proxy and AWS_ENDPOINT_URL"
+        raise AwsError(f"cannot {doing}: {why}") from error
     except (BotoCoreError, ValueError) as error:
         raise AwsError(f"cannot {doing}: {sdk_hint(error)}") from error
 

@@ -28,7 +28,7 @@ def deploy(aws: Aws, ready: Ready, say: Say, sleep: Sleep, *, activate_set: bool
         let_ses_write(aws, ready.bucket)
         say(f"Bucket {ready.bucket.bucket}: SES may write")
     stack = ready.stack
-    if ready.change.changes:
+    if not ready.change.empty:
         stack = execute(aws, ready.name, ready.change, say, sleep)
     if ready.bucket:
         tell_the_queue(aws, ready.bucket)

@@ -26,7 +26,6 @@ from dmarckit.aws_look import (
 from dmarckit.aws_parameters import Chosen, choose
 from dmarckit.aws_publish import hosts_of
 from dmarckit.aws_stack import (
-    Change,
     ChangeSet,
     Sleep,
     Stack,
@@ -118,7 +117,7 @@ def lines(ready: Ready, *, activate: bool) -> list[str]:
     text = [where, "", "Parameters set now:" if shown else "No parameter is set now.", *shown]
     if ready.chosen.kept:
         text.append(f"Kept as they are: {', '.join(ready.chosen.kept)}")
-    text += ["", *_changes(ready.change.changes)]
+    text += ["", *_changes(ready.change)]
     if ready.bucket_lines:
         text += ["", *ready.bucket_lines]
     text += ["", *_rule_set(ready, activate)]
@@ -127,9 +126,12 @@ def lines(ready: Ready, *, activate: bool) -> list[str]:
     return text
 
 
-def _changes(changes: tuple[Change, ...]) -> list[str]:
-    if not changes:
+def _changes(change: ChangeSet) -> list[str]:
+    changes = change.changes
+    if change.empty:
         return ["Nothing in the stack changes."]
+    if not changes:
+        return ["No resource changes; outputs or values that none of them uses do."]
     ordered = sorted(changes, key=lambda c: (_ORDER.index(c.action), c.name))
     text = []
     for c in ordered:

@@ -66,6 +66,8 @@ class ChangeSet:
     changes: tuple[Change, ...]
     creates: bool
     """the stack is made by it"""
+    empty: bool = False
+    """CloudFormation says that nothing changes; else even without a resource something may"""
 
 
 def find_stack(aws: Aws, name: str) -> Stack | None:
@@ -118,23 +120,46 @@ def change_set(
 
     Raises AwsError when CloudFormation refuses template or parameters.
     """
-    label = f"dmarckit-{datetime.now(UTC):%Y%m%d%H%M%S}"
-    with explained("plan the change", "cloudformation:CreateChangeSet"):
-        made = aws.cloudformation.create_change_set(
-            StackName=name,
-            ChangeSetName=label,
-            ChangeSetType="UPDATE" if stack else "CREATE",
-            TemplateBody=template,
-            Parameters=list(parameters),
-            Capabilities=CAPABILITIES,
-        )
+    made = _create(aws, name, template, parameters, stack)
+    if made is None:
+        yield ChangeSet("", (), creates=False, empty=True)
+        return
     try:
-        yield ChangeSet(made["Id"], _changes(aws, name, made["Id"], sleep), stack is None)
+        changes = _changes(aws, name, made["Id"], sleep)
+        yield ChangeSet(made["Id"], changes or (), stack is None, empty=changes is None)
     finally:
         _tidy(aws, name, made)
 
 
-def _changes(aws: Aws, name: str, id_: str, sleep: Sleep) -> tuple[Change, ...]:
+def _create(
+    aws: Aws,
+    name: str,
+    template: str,
+    parameters: Sequence[Mapping[str, Any]],
+    stack: Stack | None,
+) -> Mapping[str, Any] | None:
+    """A change set's ids; None when CloudFormation sees at once that nothing changes."""
+    from botocore.exceptions import ClientError
+
+    with explained("plan the change", "cloudformation:CreateChangeSet"):
+        try:
+            made: Mapping[str, Any] = aws.cloudformation.create_change_set(
+                StackName=name,
+                ChangeSetName=f"dmarckit-{datetime.now(UTC):%Y%m%d%H%M%S}",
+                ChangeSetType="UPDATE" if stack else "CREATE",
+                TemplateBody=template,
+                Parameters=list(parameters),
+                Capabilities=CAPABILITIES,
+            )
+            return made
+        except ClientError as error:
+            if any(text in str(error) for text in NOTHING):
+                return None
+            raise
+
+
+def _changes(aws: Aws, name: str, id_: str, sleep: Sleep) -> tuple[Change, ...] | None:
+    """The changes, once they are known; None when nothing changes at all."""
     while True:
         found, answer = [], {"NextToken": None}
         more: dict[str, Any] = {}
@@ -148,7 +173,7 @@ def _changes(aws: Aws, name: str, id_: str, sleep: Sleep) -> tuple[Change, ...]:
         if answer["Status"] == "FAILED":
             reason = str(answer.get("StatusReason", ""))
             if any(text in reason for text in NOTHING):
-                return ()
+                return None
             raise AwsError(f"CloudFormation cannot plan the change: {one_line(reason, 300)}")
         if answer["Status"] == "CREATE_COMPLETE":
             return tuple(_change(c["ResourceChange"]) for c in found if "ResourceChange" in c)

@@ -107,6 +107,33 @@ def test_buckets_are_closed_encrypted_versioned_and_kept(
         assert resource["UpdateReplacePolicy"] == "Retain"
 
 
+def test_s3_tells_the_queue_and_nobody_else_can(
+    template: dict[str, Any], combinations: list[Resolved]
+) -> None:
+    made = combinations[0]
+    configuration = made.of("AWS::S3::Bucket")["Mails"]["NotificationConfiguration"]
+    assert configuration["QueueConfigurations"] == [
+        {
+            "Event": "s3:ObjectCreated:*",
+            "Queue": "<dmarckit-arrivals>.Arn",
+            "Filter": {"S3Key": {"Rules": [{"Name": "prefix", "Value": "rua/"}]}},
+        }
+    ]
+    assert template["Resources"]["Mails"]["DependsOn"] == "QueuePolicy"  # S3 tries it at once
+    old = next(c for c in combinations if "Mails" not in c.names)
+    for resolved, bucket in ((made, f"dmarckit-mail-{ACCOUNT}-{REGION}"), (old, "example-mails")):
+        senders = [s for n, s in resolved.statements() if s["Action"] == "sqs:SendMessage"]
+        (statement,) = senders
+        assert statement["Principal"] == {"Service": "s3.amazonaws.com"}
+        assert statement["Condition"] == {
+            "StringEquals": {"aws:SourceAccount": ACCOUNT},
+            "ArnEquals": {"aws:SourceArn": f"arn:aws:s3:::{bucket}"},
+        }
+    queues = made.of("AWS::SQS::Queue")
+    assert all(queue["SqsManagedSseEnabled"] is True for queue in queues.values())
+    assert queues["Queue"]["RedrivePolicy"]["maxReceiveCount"] == 5
+
+
 def test_connections_must_be_encrypted(combinations: list[Resolved]) -> None:
     refused = {
         resource
