@@ -10,11 +10,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
 
+from dmarckit.errors import MissingExtra
 from dmarckit.lake import Lake
 from dmarckit.schemas import DNS
 from dmarckit.settings import Settings
@@ -71,6 +73,11 @@ def check(
         SettingsError: a DNS server is no address.
         LakeError: the lake cannot be used.
     """
+    if not all(find_spec(name) for name in ("checkdmarc", "dns")):
+        raise MissingExtra(
+            "checking DNS needs checkdmarc and dnspython; "
+            "install them with: pip install 'dmarckit[dns]'"
+        )
     from dmarckit.dns_check import check_domains, shared
     from dmarckit.dns_seen import chosen_domains, read_seen
 

@@ -21,6 +21,7 @@ from dmarckit.rows_other import tls_rows
 from dmarckit.schemas import TLS
 from tests import frames
 from tests.lakes import day
+from tests.outside_rows import faulty, keep
 from tests.test_notebooks import FOLDER
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
@@ -29,11 +30,11 @@ HOSTILE = (
     "\u202ejavascript:alert(1)"
 )
 LAKES = ("demo", "empty", "hostile")
-NOTEBOOKS = ("overview", "domain", "sender", "report", "explore", "tls")
+NOTEBOOKS = ("overview", "domain", "sender", "report", "explore", "tls", "requirements")
 PAGES = [f"{notebook}-{lake}" for notebook in NOTEBOOKS for lake in LAKES]
 PAGES += ["postmaster-empty", "index-demo", "index-empty", "index-hostile"]
 JAPANESE = [f"{n}-{lake}-ja" for n in ("overview", "domain", "sender") for lake in LAKES[:2]]
-JAPANESE += ["index-demo-ja"]
+JAPANESE += ["requirements-demo-ja", "index-demo-ja"]
 TITLES = {
     "overview": "DMARC overview",
     "domain": "DMARC of <script>document.title='run'</script>",
@@ -41,6 +42,7 @@ TITLES = {
     "report": "Report of <script>document.title='run'</script>",
     "explore": "Explore the reports",
     "tls": "TLS reports",
+    "requirements": "Sender requirements",
     "index": "dmarckit pages",
 }
 """how the titles of the hostile pages begin"""
@@ -142,7 +144,9 @@ class FinishedPages:
             reports = [tls_report(ago, text) for ago in range(1, 20)]
             made = [row for n, r in enumerate(reports) for row in tls_rows(r, f"mail/tls{n}")]
             table = pa.Table.from_pylist(made, schema=TLS.schema)
-            Lake(str(half / "lake")).write.append_new("tls", table)
+            lake = Lake(str(half / "lake"))
+            lake.write.append_new("tls", table)
+            keep(lake, *faulty(text or "brand1.example", text))
         settings_there = half / "dmarckit.toml"
         settings_there.write_text(f'home = "{home.as_posix()}"\n', encoding="utf-8")
         with contextlib.suppress(OSError):  # another process was faster

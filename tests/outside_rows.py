@@ -1,4 +1,4 @@
-"""Rows of Postmaster Tools and DNS straight into the tables of a lake, as a pull and a check would."""
+"""Rows of Postmaster Tools and DNS, straight into the tables of a lake."""
 
 from __future__ import annotations
 
