@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from dmarckit.cluster import Cluster
 from dmarckit.facts import Facts, load
+from dmarckit.facts_cluster import load_on
 from dmarckit.findings import find
 from dmarckit.findings_ledger import Judged, judge, last_run, record
 from dmarckit.lake import Lake
@@ -36,21 +38,22 @@ class Analysis:
 
 
 def read_facts(
-    settings: Settings, lake: Lake, now: datetime, days: int, domains: Sequence[str] = ()
+    settings: Settings,
+    lake: Lake,
+    now: datetime,
+    days: int,
+    domains: Sequence[str] = (),
+    cluster: Cluster | None = None,
 ) -> Facts:
     """Facts of the asked domains, else of those in the settings, else of all.
 
-    Raises LakeError when the lake cannot be read.
+    Raises LakeError when the lake cannot be read, ClusterError when a cluster is lost.
     """
-    chosen = _chosen(settings, domains)
-    return load(
-        lake,
-        now,
-        max(HISTORY, days + 28),  # a longer window still needs what came before it
-        chosen or None,
-        settings=settings,
-        hosts=host_names(lake),
-    )
+    chosen = _chosen(settings, domains) or None
+    back = max(HISTORY, days + 28)  # a longer window still needs what came before it
+    if cluster is not None:
+        return load_on(cluster, lake, now, back, chosen, settings=settings)
+    return load(lake, now, back, chosen, settings=settings, hosts=host_names(lake))
 
 
 def _chosen(settings: Settings, domains: Sequence[str]) -> list[str]:
@@ -77,18 +80,20 @@ def analyse(
     job: str = "",
     run: str | None = None,
     recorded: bool = False,
+    cluster: Cluster | None = None,
 ) -> Analysis:
     """Facts and findings as seen at `now`, judged against the last run of the same job.
 
     Runs are compared with runs of the same job, days and domains only, or a look at one
     domain would resolve the findings of all others. With `recorded` this run is written to
     the ledger, and the next is compared with it; `run` names it (a schedule's id), without
-    which the same look at the same moment is the same run.
+    which the same look at the same moment is the same run. The workers of a `cluster` read
+    the records.
     """
     settings = settings or load_settings()
     lake = lake or Lake(settings.lake_url)
     now = now or datetime.now(UTC)
-    facts = read_facts(settings, lake, now, days, domains)
+    facts = read_facts(settings, lake, now, days, domains, cluster)
     outside = read_outside(settings, lake, now, days, domains)
     found = find(
         facts,

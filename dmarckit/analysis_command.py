@@ -19,6 +19,7 @@ from dmarckit.analysis_print import (
     print_whatif,
     whatif_json,
 )
+from dmarckit.cluster_check import cluster_of
 from dmarckit.errors import SettingsError, one_line
 from dmarckit.facts import Facts
 from dmarckit.lake import Lake
@@ -62,15 +63,19 @@ def findings_command(
     days: int = USUAL_DAYS,
     domains: Sequence[str] = (),
     out: IO[str] | None = None,
+    dask: str | None = None,
 ) -> int:
     """Print the findings; exit status 0, whatever they say.
 
-    Raises SettingsError for a wrong option, LakeError for a lake that cannot be used.
+    `dask` is the address of a scheduler whose workers read the records (else that of the
+    settings, if there is one). Raises SettingsError for a wrong option, LakeError for a lake
+    that cannot be used, and what `cluster_of` raises.
     """
     _check(format_, days)
     out = out or sys.stdout
     at = moment(now)
-    seen = analyse(settings, now=at, days=days, domains=domains, recorded=True)
+    with cluster_of(settings, "lake", dask) as cluster:
+        seen = analyse(settings, now=at, days=days, domains=domains, recorded=True, cluster=cluster)
     if format_ == "json":
         print_json([finding_json(item) for item in seen.findings], out)
     else:

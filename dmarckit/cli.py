@@ -208,7 +208,11 @@ Domains = Annotated[
 
 @app.command(epilog="Example: dmarckit findings --domain example.com")
 def findings(
-    format_: Format = "table", now: Now = None, days: Days = 7, domain: Domains = None
+    format_: Format = "table",
+    now: Now = None,
+    days: Days = 7,
+    domain: Domains = None,
+    dask: Dask = None,
 ) -> None:
     """What is wrong, what changed, what to do next."""
     from dmarckit.analysis_command import findings_command
@@ -216,7 +220,9 @@ def findings(
 
     settings = load_settings()
     raise typer.Exit(
-        findings_command(settings, format_=format_, now=now, days=days, domains=domain or ())
+        findings_command(
+            settings, format_=format_, now=now, days=days, domains=domain or (), dask=dask
+        )
     )
 
 

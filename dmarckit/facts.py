@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dmarckit.lake import Lake
 
-__all__ = ["COLUMNS", "Facts", "empty_facts", "load"]
+__all__ = ["COLUMNS", "Facts", "empty_facts", "load", "load_lists"]
 
 MEMORY = "1000MB"
 """what DuckDB may use before it spills to disk; pandas needs up to as much again beside it"""
@@ -58,6 +58,15 @@ def load(
         return facts
 
 
+def load_lists(
+    lake: Lake, now: datetime, days: int = 90, domains: Sequence[str] | None = None
+) -> Facts:
+    """`load` without what is made of records: `policies`, `reports`, `tls` and `mails`."""
+    tables = ("reports", "mails", "tls")
+    with _opened(lake, now, days, domains, tables) as (_, _, frames, (start, until)):
+        return empty_facts(until, start, **frames)
+
+
 @contextmanager
 def reduced(
     lake: Lake,
@@ -69,6 +78,18 @@ def reduced(
     hosts: Mapping[str, str | None] | None = None,
 ) -> Iterator[tuple[Facts, Reduction]]:
     """As `load`, and the reduction that made them, for more questions to the same records."""
+    tables = ("records", "reports", "mails", "tls")
+    with _opened(lake, now, days, domains, tables) as (connection, chosen, frames, (start, until)):
+        reduction = _reduction(connection, settings, hosts or {})
+        frames |= reduction.run(chosen, _microseconds(start), _microseconds(until))
+        yield Facts(now=until, start=start, **frames), reduction
+
+
+@contextmanager
+def _opened(
+    lake: Lake, now: datetime, days: int, domains: Sequence[str] | None, tables: Sequence[str]
+) -> Iterator[tuple[Any, str, dict[str, pd.DataFrame], tuple[datetime, datetime]]]:
+    """A connection to the tables, which reports count, the lists, and the window."""
     import duckdb
 
     if now.tzinfo is None:
@@ -79,15 +100,12 @@ def reduced(
     names = [d.lower().rstrip(".") for d in domains] if domains is not None else None
     try:
         first = _first_month(lake, overlap, start)
-        tables = ("records", "reports", "mails", "tls")
         with lake.session(*tables, first_month=first, domains=names, memory=MEMORY) as connection:
             connection.register("wanted", pd.DataFrame({"domain": names or []}, dtype="str"))
             mine = "true" if names is None else "domain IN (SELECT domain FROM wanted)"
             chosen = f"{overlap} AND {mine}"
             frames = _lists(connection, chosen, mine, start, now)
-            reduction = _reduction(connection, settings, hosts or {})
-            frames |= reduction.run(chosen, _microseconds(start), _microseconds(now))
-            yield Facts(now=now, start=start, **frames), reduction
+            yield connection, chosen, frames, (start, now)
     except duckdb.Error as error:
         raise LakeError(f"cannot reduce the records: {one_line(error, 300)}") from error
 
