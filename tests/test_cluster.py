@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dmarckit.cluster import connected
-from dmarckit.cluster_check import cluster_of
+from dmarckit import cluster
+from dmarckit.analysis import analyse
+from dmarckit.cluster import connected, without_secrets
+from dmarckit.cluster_check import (
+    PACKAGES,
+    Sight,
+    _difference,
+    check_versions,
+    cluster_of,
+    look,
+)
 from dmarckit.demo.mails import GeneratedMail
-from dmarckit.errors import ClusterError
+from dmarckit.errors import ClusterError, MissingExtra
+from dmarckit.fleet import publish_fleet
 from dmarckit.ingest import ingest
 from dmarckit.lake import Lake
 from dmarckit.settings import Settings, load_settings
 from dmarckit.storage import open_storage
 from tests.benchmarks.data import write_long_mail
 from tests.dask_cluster import dask_processes
+from tests.lakes import NOW, lake_of, report
+from tests.model_builders import make_failing
+from tests.page_notebooks import write_notebook
 from tests.test_ingest import assert_same, fill, sample, tables  # noqa: F401
 
-pytestmark = [pytest.mark.slow, pytest.mark.s3]
-
+DOMAINS = ("example.com", "example.net")
+CELL = "assert domain != 'bad.example', 'no data'; print('Mail of', domain, days)"
+PARAMETERS = 'domain: str = "example.com"  # of this domain\ndays: int = 30  # days'
 LONG = 12_000  # records: more than a worker keeps in memory
 
 
@@ -36,6 +53,12 @@ def settings(bucket: str, sample: list[GeneratedMail], tmp_path: Path) -> Settin
     return made
 
 
+@pytest.fixture
+def settings_without_mails(tmp_path: Path) -> Settings:
+    """An installation with the setting `dask` where nothing listens."""
+    return load_settings(home=str(tmp_path), dask="tcp://127.0.0.1:9")
+
+
 def alone(settings: Settings) -> Settings:
     """The same mails read by this process, into a lake of its own."""
     other = settings.model_copy(update={"lake": f"{settings.home}/alone", "exports": "none"})
@@ -43,6 +66,8 @@ def alone(settings: Settings) -> Settings:
     return other
 
 
+@pytest.mark.s3
+@pytest.mark.slow
 def test_a_worker_that_is_killed_loses_and_doubles_nothing(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +94,8 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(
     assert Lake(settings.lake_url).sql("SELECT max(records) AS n FROM reports").loc[0, "n"] == LONG
 
 
+@pytest.mark.s3
+@pytest.mark.slow
 def test_without_the_scheduler_the_work_stops_and_the_next_run_goes_on(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,3 +117,133 @@ def test_without_the_scheduler_the_work_stops_and_the_next_run_goes_on(
     assert 0 < kept < total
     assert ingest(settings).outcomes.total() == total - kept
     assert_same(tables(settings), tables(alone(settings)))
+
+
+@pytest.mark.slow
+def test_findings_and_pages_are_made_by_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, elsewhere = str(tmp_path / "home"), tmp_path / "elsewhere"
+    monkeypatch.setenv("DMARCKIT_HOME", home)
+    made = load_settings(slack_token="xoxb-only-the-caller-has-it")
+    lake = lake_of(home, *(report(make_failing(messages=90), domain=d) for d in DOMAINS))
+    write_notebook(Path("notebooks/domain.ipynb"), CELL, parameters=PARAMETERS)
+    elsewhere.mkdir()  # the workers have no ./notebooks
+    with dask_processes(elsewhere) as processes:
+        with cluster_of(made, "lake", processes.address) as cluster:
+            seen = analyse(made, lake, now=NOW, cluster=cluster)
+        with cluster_of(made, "settings", processes.address) as cluster:
+            pages = publish_fleet(made, [*DOMAINS, "bad.example"], now=NOW, cluster=cluster)
+        other = made.model_copy(update={"language": "ja"})
+        with (
+            pytest.raises(ClusterError, match=r"worker tcp:.*setting language is en, and .* ja"),
+            cluster_of(other, "settings", processes.address),
+        ):
+            pass
+        other = made.model_copy(update={"lake": lake_of(tmp_path / "other", report()).location.url})
+        with (
+            pytest.raises(ClusterError, match=r"worker tcp:.*its setting lake is"),
+            cluster_of(other, "settings", processes.address),
+        ):
+            pass
+    assert [f.finding for f in seen.findings] == [
+        f.finding for f in analyse(made, lake, now=NOW).findings
+    ]
+    assert [page.outcome for page in pages] == ["built", "built", "failed"]
+    assert "AssertionError: no data (kept: " in pages[2].error
+    storage = open_storage(made.pages_url)
+    for domain, page in zip(DOMAINS, pages, strict=False):
+        assert f"Mail of {domain} 30".encode() in storage.get(page.key)
+    assert publish_fleet(made, DOMAINS, now=NOW)[0].outcome == "unchanged"
+    logs = "".join(path.read_text() for path in elsewhere.glob("*.log"))
+    assert "xoxb" not in logs
+
+
+@pytest.mark.s3
+@pytest.mark.slow
+def test_a_worker_that_cannot_read_the_mails_is_named_before_any_work(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with dask_processes(tmp_path, workers=0) as processes:
+        processes.add_worker(AWS_SECRET_ACCESS_KEY="wrong")
+        with (
+            pytest.raises(ClusterError, match=r"worker tcp://\S+: .*the secret key is wrong"),
+            cluster_of(settings, "mail", processes.address),
+        ):
+            pass
+
+
+def test_another_lake_or_another_mail_is_a_difference(tmp_path: Path) -> None:
+    here, there = (lake_of(tmp_path / name, report()).location.url for name in "ab")
+    places = {"mail_url": str(tmp_path), "lake_url": here}
+    own = look(None, need="lake", **places)
+    assert _difference(own, own, None, places) == ""
+    other = look(None, need="lake", mail_url="", lake_url=there)
+    assert _difference(own, other, None, places) == f"it sees another table reports in {here}"
+    assert "no table reports" in _difference(own, Sight(), None, places)
+    assert _difference(Sight("1"), Sight(None), "key", places) == (
+        f"it sees other mails in {tmp_path}: not key"
+    )
+
+
+def versions(**worker: str) -> dict[str, Any]:
+    """What `Client.get_versions` gives when one worker has other versions."""
+    same = dict.fromkeys(PACKAGES, "1.0") | {"python": "3.13.5.final.0"}
+    return {
+        "client": {"packages": same},
+        "scheduler": {"packages": {**same, "pandas": None, "python": "3.12.1.final.0"}},
+        "workers": {"tcp://192.0.2.1:1": {"packages": {**same, **worker}}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("worker", "said"),
+    [
+        ({"pandas": "2.0"}, "has pandas 2.0, and this process 1.0; install the same versions"),
+        ({"dmarckit": None}, "has dmarckit not at all, and this process 1.0"),
+        ({"python": "3.11.2.final.0"}, "has Python 3.11, and this process 3.13"),
+    ],
+)
+def test_a_worker_with_other_versions_is_named(worker: dict[str, str], said: str) -> None:
+    check_versions("dask here", versions(python="3.13.9.final.0"))
+    with pytest.raises(ClusterError) as caught:
+        check_versions("dask here", versions(**worker))
+    assert str(caught.value).startswith(f"dask here, worker tcp://192.0.2.1:1 {said}")
+
+
+def test_without_an_address_there_is_no_cluster_and_dask_is_not_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys; from dmarckit.settings import load_settings\n"
+        "from dmarckit import analysis, fleet_command, job\n"
+        "from dmarckit.cluster_check import cluster_of\n"
+        "with cluster_of(load_settings(), 'mail') as cluster: assert cluster is None\n"
+        "assert not {'dask', 'distributed'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_scheduler_that_does_not_answer_is_said_in_one_line(
+    settings_without_mails: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "CONNECT", 0.2)
+    with (
+        pytest.raises(ClusterError, match=r"dask tcp://127\.0\.0\.1:9: no scheduler answers"),
+        cluster_of(settings_without_mails, "mail", "tcp://127.0.0.1:9"),
+    ):
+        pass
+
+
+def test_the_missing_library_is_named_with_how_to_install_it(
+    settings_without_mails: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    with (
+        pytest.raises(MissingExtra, match=r'pip install "dmarckit\[dask\]"'),
+        cluster_of(settings_without_mails, "mail"),
+    ):
+        pass
+
+
+def test_what_workers_are_told_holds_no_secret() -> None:
+    told = without_secrets(load_settings(slack_token="xoxb-1", salt="pepper", language="ja"))
+    assert (told.slack_token, told.salt, told.language) == (None, None, "ja")
