@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 APPLICATION = "dmarckit"  # the id whose version every commit of ours raises by one
 ATTEMPTS = 60  # commits tried before giving up; each loses only to another's success
+CLAIM = "dmarckit.rewriting"  # property of a table: who rewrites its files
 JOIN = "\x1f"  # between the columns of a unit
 SMALL_FILES = 24  # data files in one month beyond which they are compacted
 
@@ -143,6 +145,7 @@ class Writer:
             if not full:
                 continue
             with self.location.explained(name, "compact"), contextlib.suppress(CommitFailedError):
+                claim_rewriting(table)
                 table.optimize.compact(
                     partition_filters=[("month", "in", full)], target_size=TARGET_SIZE
                 )
@@ -164,6 +167,19 @@ class Writer:
                 self._known.pop("mails", None)
                 return
             time.sleep(0.02 * attempt)
+
+
+def claim_rewriting(table: DeltaTable) -> None:
+    """To be called before files are merged or put in order: of several who do, one succeeds.
+
+    Delta lets two rewrites of the same files both commit, after which every row is there
+    twice (deltalake 1.6). What it refuses is any commit that began before the metadata
+    changed. So whoever rewrites changes them first: rewrites that others have begun will
+    fail, as will appends, which their writers do again at once.
+
+    Raises CommitFailedError when another has just done the same; open the table anew then.
+    """
+    table.alter.set_table_properties({CLAIM: uuid.uuid4().hex}, raise_if_not_exists=False)
 
 
 class _KnownUnits:

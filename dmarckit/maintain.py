@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from dmarckit.errors import LakeError, MissingObject
 from dmarckit.lake import Lake
+from dmarckit.lake_write import claim_rewriting
 from dmarckit.layout import (
     CLUSTERED,
     GROUP_ROWS,
@@ -173,10 +174,12 @@ class _Upkeep:
         if column and wants_order(self._lake.location, files, column):
             if not self._dry_run:
                 self._say(f"Putting table {self._name} of {month} in order")
+                claim_rewriting(table)
                 _order(table, column, only)
             return [_step(self._name, "order", files)]
         if wants_compaction(files):
             if not self._dry_run:
+                claim_rewriting(table)
                 table.optimize.compact(partition_filters=only, target_size=TARGET_SIZE)
             return [_step(self._name, "compact", files)]
         return []
@@ -224,16 +227,15 @@ class _Upkeep:
             return -1
 
     def _old_entries(self) -> list[StoredObject]:
-        """Entries of the log from before its retention, and before the last checkpoint."""
-        storage, before = (
-            open_storage(self._lake.location.url),
-            self._now - timedelta(days=LOG_DAYS),
-        )
-        last = f"{self._checkpoint():020d}"
-        entries = storage.list(f"{self._name}/_delta_log/")
-        return [
-            e for e in entries if e.modified < before and "0" <= e.key.rpartition("/")[2] < last
-        ]
+        """Entries of the log that no version within its retention is read from.
+
+        These are the ones before the last checkpoint that is as old as the retention.
+        """
+        before = self._now - timedelta(days=LOG_DAYS)
+        log = open_storage(self._lake.location.url).list(f"{self._name}/_delta_log/")
+        old = {e.key.rpartition("/")[2]: e for e in log if e.modified < before}
+        last = max((name for name in old if ".checkpoint." in name), default="")
+        return [entry for name, entry in old.items() if name[:20].isdecimal() and name < last[:20]]
 
 
 def _step(name: str, what: str, files: Sequence[File]) -> Step:
