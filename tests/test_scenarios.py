@@ -43,6 +43,10 @@ KINDS = (
     "tls_failures",
     "untrusted_reports",
     "unreadable_reports",
+    "spam_rate",
+    "delivery_errors",
+    "dns_record",
+    "requirement_not_met",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.scenarios.around import AROUND
 from tests.scenarios.attacks import ATTACKS
 from tests.scenarios.combined import COMBINED
 from tests.scenarios.coverage import COVERAGE
@@ -31,6 +32,7 @@ _EACH = (
     *COMBINED,
     *TRICKY,
     *SUCCESSIVE,
+    *AROUND,
 )
 SCENARIOS: dict[str, Scenario] = {s.name: s for s in _EACH}
 if len(SCENARIOS) != len(_EACH):

@@ -64,6 +64,7 @@ def play(scenario: Scenario, folder: Path, seed: int = SEED) -> Score:
         home=str(folder), trust="pass", workers=1, exports="none", **scenario.settings
     )
     (folder / "mail").mkdir(parents=True, exist_ok=True)
+    scenario.outside(Lake(settings.lake_url))
     made = reports(
         scenario.domains,
         scenario.flows,

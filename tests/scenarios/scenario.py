@@ -10,6 +10,7 @@ from typing import Any
 from dmarckit.demo.flows import Domain, Flow, Reporter
 from dmarckit.demo.mails import GeneratedMail
 from dmarckit.demo.traffic import GeneratedReport
+from dmarckit.lake import Lake
 from dmarckit.models import Policy
 
 END = date(2026, 11, 24)
@@ -79,6 +80,8 @@ class Scenario:
     """what happens to the reports on their way"""
     mails: Callable[[list[GeneratedReport]], Sequence[GeneratedMail]] = lambda made: ()
     """mails besides those of honest reporters; always the whole way through `ingest`"""
+    outside: Callable[[Lake], None] = lambda lake: None
+    """puts into the lake what Postmaster Tools and DNS said"""
     whole_way: bool = False
     """reports as mails through `ingest`, instead of straight into the lake"""
     senders: bool = True
