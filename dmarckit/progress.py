@@ -80,15 +80,29 @@ def ingest_progress() -> Iterator[Progress]:
 
 
 def _logged(clock: Callable[[], float]) -> Progress:
-    last = clock()
+    started = last = clock()
 
     def show(done: int, total: int, outcomes: Counter[str]) -> None:
         nonlocal last
         if clock() - last >= LOG_EVERY:
             last = clock()
-            log.info("read %d of %d mails (%s)", done, total, _so_far(outcomes))
+            rate = max(done, 1) / max(last - started, 0.001)
+            left = duration((total - done) / rate)
+            so_far = _so_far(outcomes)
+            log.info("read %d of %d mails, %.0f/s, %s left (%s)", done, total, rate, left, so_far)
 
     return show
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(48.2), duration(400), duration(7500)
+    ('48 s', '7 min', '2 h 5 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _so_far(outcomes: Counter[str]) -> str:

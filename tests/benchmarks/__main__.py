@@ -1,10 +1,14 @@
-"""`make bench`: all benchmarks, or those named: ARGS="folder bucket"."""
+"""`make bench`: all benchmarks, or those named: ARGS="folder bucket".
+
+`growth` takes sizes: ARGS="growth --mails 100000 --records 10000000 --keys 1000000".
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
 
-from tests.benchmarks import analysis, fuzz, ingest, pages, parse
+from tests.benchmarks import analysis, dask_workers, fuzz, growth, ingest, pages, parse
 from tests.benchmarks.measure import machine
 
 BENCHMARKS = {
@@ -15,19 +19,30 @@ BENCHMARKS = {
     "analysis": analysis.run,
     "pages": pages.run,
     "fuzz": fuzz.run,
+    "growth": growth.run,
+    "dask": dask_workers.run,
 }
 
 
 def main() -> int:
     """Run them in order."""
-    names = sys.argv[1:] or list(BENCHMARKS)
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("names", nargs="*")
+    for size in ("mails", "keys", "records"):
+        parser.add_argument(f"--{size}", type=int, action="append", default=[], help="of growth")
+    chosen = parser.parse_args()
+    sizes = {size: getattr(chosen, size) for size in ("mails", "keys", "records")}
+    names = chosen.names or list(BENCHMARKS)
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         print(f"no benchmark {unknown[0]}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
     print(f"Measured on {machine()}.")
     for name in names:
-        BENCHMARKS[name]()
+        if name == "growth":
+            growth.run(**sizes)
+        else:
+            BENCHMARKS[name]()
     return 0
 
 
