@@ -18,11 +18,14 @@ from dmarckit import layout, maintain
 from dmarckit.cli import app
 from dmarckit.errors import SettingsError
 from dmarckit.ingest import ingest
+from dmarckit.job import run_job
 from dmarckit.lake import Lake
 from dmarckit.maintain import Step
 from dmarckit.rows import month_of
+from dmarckit.schedules import Schedule
 from dmarckit.schemas import TABLES
 from dmarckit.settings import Settings, load_settings
+from dmarckit.storage import open_storage
 from tests.builders import gz, make_mail, make_record, make_report, report_xml
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
@@ -315,3 +318,18 @@ def test_the_command_says_what_it_would_do(
     assert "400 rows" in dry.output
     assert "\nrecords: put in order; 2026-11" in "\n" + run(app, ["maintain"]).output
     assert "Nothing is to be done" in run(app, ["maintain"]).output
+
+
+def test_a_schedule_does_it_at_its_end(settings: Settings, scattered: Lake) -> None:
+    open_storage(settings.mail_url).put("about.txt", b"-", content_type="text/plain")
+    upkeep = Schedule(name="upkeep", maintain=True)
+    done = run_job(settings, upkeep, now=NOW)
+    assert done is not None
+    assert done.warnings == ()
+    assert groups_with(scattered, DOMAINS[7])[0] <= 2
+    wrong = settings.model_copy(update={"keep_days": {"mail": 30}})
+    done = run_job(wrong, upkeep, now=NOW)
+    assert done is not None
+    assert done.run is not None
+    assert done.run.result == "problems"
+    assert "The upkeep of the tables failed: setting keep_days: no table 'mail'" in done.warnings[0]
