@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +72,11 @@ def alone(settings: Settings) -> Settings:
 
 @pytest.mark.s3
 @pytest.mark.slow
-def test_a_worker_that_is_killed_loses_and_doubles_nothing(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_a_lost_worker_loses_and_doubles_nothing(
+    how: signal.Signals, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "4s")  # five minutes else
     monkeypatch.setattr("dmarckit.ingest_dispatch.CHUNK", 4)
     monkeypatch.setattr("dmarckit.ingest_commit.BATCH_MAILS", 20)
     with dask_processes(tmp_path) as processes:
@@ -82,7 +88,7 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(
                 if done >= 20 and not held:
                     assert done < total / 2
                     held.append(cluster.client.has_what())
-                    processes.workers[0].kill()
+                    processes.workers[0].send_signal(how)
 
             result = ingest(settings, executor=cluster, progress=kill)
             assert len(cluster.client.nthreads()) == 1
@@ -247,3 +253,25 @@ def test_the_missing_library_is_named_with_how_to_install_it(
 def test_what_workers_are_told_holds_no_secret() -> None:
     told = without_secrets(load_settings(slack_token="xoxb-1", salt="pepper", language="ja"))
     assert (told.slack_token, told.salt, told.language) == (None, None, "ja")
+
+
+@pytest.mark.slow
+def test_a_task_that_ends_its_worker_ends_alone_and_no_worker_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")  # three else
+    monkeypatch.setattr(cluster, "POLL", 0.2)
+    monkeypatch.setattr(cluster, "PATIENCE", 0.5)
+    with dask_processes(tmp_path) as processes, connected(processes.address) as workers:
+        workers.client.wait_for_workers(2, timeout=60)
+        with pytest.raises(BrokenExecutor, match="workers that it ended: 1"):
+            workers.submit(os._exit, 1).result()
+        assert dict(workers.each(len, ["a", "bb", "ccc"])) == {"a": 1, "bb": 2, "ccc": 3}
+        for process in processes.workers:
+            process.kill()
+        while workers.client.nthreads():
+            time.sleep(0.05)
+        with pytest.raises(ClusterError, match="no worker is left"):
+            workers.submit(len, "a").result()
+        with pytest.raises(ClusterError, match="no worker is left"):
+            list(workers.each(len, ["a"]))
