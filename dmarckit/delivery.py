@@ -52,7 +52,9 @@ class Told:
     waiting: int = 0
     """messages left in the outbox; a later run delivers them"""
     warnings: list[str] = field(default_factory=list)
-    """what a person should know, a sentence each"""
+    """what a person should look at, a sentence each"""
+    notes: list[str] = field(default_factory=list)
+    """what is as it is with this installation, and worth knowing, a sentence each"""
     open_findings: int | None = None
     """findings that are critical or warnings, muted ones apart; None: the run did not look"""
 

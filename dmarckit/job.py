@@ -147,12 +147,13 @@ def _work(
     asked = patient.again(
         lambda: ask_before(settings, schedule.before, now=now, run=done.first, step=patient.step)
     )
-    done.warnings += asked
+    done.warnings += asked.problems
+    done.notes += asked.notes
     result = publish_and_tell(settings, schedule, ingested, now=now, patient=patient, done=done)
     if schedule.maintain:
         patient.step("Looking after the tables")
         done.warnings += _maintain(settings, patient.clock())
-    return replace(result, warnings=tuple(done.warnings))
+    return replace(result, warnings=(*done.warnings, *done.notes))
 
 
 def _ingest(settings: Settings, run: str, progress: Progress | None) -> IngestResult:
@@ -206,7 +207,8 @@ def publish_and_tell(
     )
     done.told = told
     done.warnings += told.warnings
-    return JobResult(ingested, done.published, told, tuple(done.warnings))
+    done.notes += told.notes
+    return JobResult(ingested, done.published, told, (*done.warnings, *done.notes))
 
 
 def _once(action: Callable[[], Any]) -> Any:

@@ -6,6 +6,7 @@ That nobody answers, or that it is not set up, ends no job: the page shows what 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from dmarckit.errors import DmarckitError, LakeError, StorageError, one_line
@@ -16,22 +17,32 @@ SHOWN = 3
 """problems of Google that are named; the rest is counted"""
 
 
+@dataclass
+class Asked:
+    """What did not work, a sentence each."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """what is not set up"""
+
+
 def ask_before(
     settings: Settings, names: Sequence[str], *, now: datetime, run: str, step: Step
-) -> list[str]:
-    """Ask what `names` say (``postmaster``, ``dns``); a sentence for all that did not work.
+) -> Asked:
+    """Ask what `names` say (``postmaster``, ``dns``).
 
     Raises LakeError and StorageError, after which the same can be asked again.
     """
-    told: list[str] = []
+    asked = Asked()
     for name in names:
         try:
-            told += _ASK[name](settings, now, run, step)
+            asked.problems += _ASK[name](settings, now, run, step)
         except (LakeError, StorageError):
             raise
         except DmarckitError as error:
-            told.append(one_line(error, 400))
-    return told
+            unset = name == "postmaster" and settings.google_credentials is None
+            (asked.notes if unset else asked.problems).append(one_line(error, 400))
+    return asked
 
 
 def _postmaster(settings: Settings, now: datetime, run: str, step: Step) -> list[str]:

@@ -68,6 +68,9 @@ class Done:
     published: Published | None = None
     told: Told | None = None
     warnings: list[str] = field(default_factory=list)
+    """what a person should look at: they make a run one with problems"""
+    notes: list[str] = field(default_factory=list)
+    """what is the same every day, such as links of a role that end early: recorded, no problem"""
 
     def row(
         self, ended: datetime, result: Result, error: str | None = None, notebook: str | None = None
@@ -89,7 +92,7 @@ class Done:
             findings=self.told.open_findings if self.told else None,
             told=self.told.sent if self.told else 0,
             waiting=self.told.waiting if self.told else 0,
-            warnings=tuple(self.warnings),
+            warnings=(*self.warnings, *self.notes),
             error=error,
             notebook=notebook,
             host=self.host,

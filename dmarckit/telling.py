@@ -88,7 +88,7 @@ def tell(
 
         _deliver(settings, lake, told, run, now, clock, collect)
     if told.sent and (warning := lasting(settings, now)):
-        told.warnings.append(warning)
+        told.notes.append(warning)
     return told
 
 

@@ -27,7 +27,8 @@ ZONE = {"_dmarc.example.com TXT": ["v=DMARC1; p=none"]}
 def asked(settings: Settings, *names: str) -> tuple[list[str], list[str]]:
     """The sentences, and the steps."""
     steps: list[str] = []
-    return ask_before(settings, names or BOTH, now=NOW, run="run1", step=steps.append), steps
+    done = ask_before(settings, names or BOTH, now=NOW, run="run1", step=steps.append)
+    return [*done.problems, *done.notes], steps
 
 
 def in_lake(settings: Settings, table: str) -> int:
@@ -110,7 +111,7 @@ def test_a_job_goes_on_and_its_run_says_what_is_missing(
     result = run_job(load_settings(home=str(tmp_path)), schedule)
     assert result is not None
     assert result.run is not None
-    assert result.run.result == "problems"
+    assert result.run.result == "ok"  # it is so every day until somebody connects it
     assert "Postmaster Tools is not connected" in result.run.warnings[0]
     assert result.published is not None
 
