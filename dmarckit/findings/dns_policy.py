@@ -27,35 +27,52 @@ def policy_differs(policies: pd.DataFrame, rows: pd.DataFrame, look: Look) -> li
     """
     found = []
     recent = policies[policies["begin"] >= look.start]
+    rows = rows[rows["record"] == "dmarc"]
+    if rows.empty or recent.empty:
+        return []
+    rows = rows[rows["since"].notna()]
+    published = _published(rows[rows["domain"].isin(set(recent["domain"].astype("str")))])
+    others = set(recent.loc[_other_than(recent, published), "domain"].astype("str"))
+    recent = recent[recent["domain"].isin(list(others))]
     quoted = {str(name): part for name, part in recent.groupby("domain", observed=True)}
-    for row in rows[rows["record"] == "dmarc"].to_dict("records"):
-        published = _published(row) if str(row["domain"]) in quoted else None
-        if published is None or pd.isna(row["since"]):
-            continue
+    for row in rows[rows["domain"].isin(list(others))].to_dict("records"):
+        known = published[str(row["domain"])]
         hours = look.thresholds.dns_differ_hours
-        after = row["since"] + pd.Timedelta(hours=hours, seconds=published.pop("ttl"))
+        after = row["since"] + pd.Timedelta(hours=hours, seconds=known["ttl"])
         mine = quoted[str(row["domain"])]
         mine = mine[mine["begin"] >= after].sort_values("begin", kind="stable")
         last = mine.assign(who=mine["reporter"].str.casefold()).groupby("who").tail(1)
-        found += _differences(row, last, published, look)
+        found += _differences(row, last, known, look)
     return found
 
 
-def _published(row: dict[Any, Any]) -> dict[str, Any] | None:
-    """Column of `Facts.policies` → value in DNS, and the TTL; None when there is no record."""
-    if row["state"] not in ("ok", "weak") or len(row["found"]) != 1:
-        return None
-    values = json.loads(str(row["values"]))
-    tags = values.get("tags") or {}
-    pct = str(tags.get("pct", "100"))
-    frame = pd.DataFrame(
-        [
-            {column: str(tags.get(tag, "")).lower() for column, tag in TAGS.items()}
-            | {"pct": int(pct) if pct.isdecimal() else 100}
-        ]
-    )
-    known = {str(name): value for name, value in normal(frame).iloc[0].items()}
-    return known | {"ttl": int(values.get("ttl") or 0)}
+def _published(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Domain → column of `Facts.policies` → value in DNS, and the TTL; where there is a record."""
+    found = []
+    for row in rows.to_dict("records"):
+        if row["state"] not in ("ok", "weak") or len(row["found"]) != 1:
+            continue
+        values = json.loads(str(row["values"]))
+        tags = values.get("tags") or {}
+        pct = str(tags.get("pct", "100"))
+        read = {column: str(tags.get(tag, "")).lower() for column, tag in TAGS.items()}
+        numbers = {"pct": int(pct) if pct.isdecimal() else 100, "ttl": int(values.get("ttl") or 0)}
+        found.append(read | {"domain": str(row["domain"])} | numbers)
+    if not found:
+        return {}
+    frame = normal(pd.DataFrame(found)).set_index("domain")
+    indexed = frame.to_dict("index").items()
+    return {str(name): {str(k): value for k, value in row.items()} for name, row in indexed}
+
+
+def _other_than(quoted: pd.DataFrame, published: dict[str, dict[str, Any]]) -> pd.Series[bool]:
+    """Quotes in which some tag is another than DNS shows: few, so only these are looked into."""
+    known = pd.DataFrame.from_dict(published, orient="index", columns=[*TAGS, "ttl"])
+    shown = known.reindex(quoted["domain"].astype("str")).set_index(quoted.index)
+    there = shown["p"].notna()
+    said = normal(quoted)
+    same = pd.DataFrame({column: said[column] == shown[column] for column in TAGS})
+    return there & ~same.all(axis=1)
 
 
 def _differences(
