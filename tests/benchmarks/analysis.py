@@ -20,12 +20,7 @@ def run() -> None:
     """Facts with classes, and all findings, of 200 domains over 90 days."""
     rows = []
     for records in SIZES:
-        home = HERE / f"analysis-{records}"
-        if not home.exists():
-            unfinished = home.with_suffix(".unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            fill(unfinished, records)
-            unfinished.rename(home)
+        home = filled(records)
         command = [sys.executable, "-m", "tests.benchmarks.analysis", str(home)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         took = json.loads(done.stdout)
@@ -41,6 +36,17 @@ def run() -> None:
         )
     columns = ["records", "classes, s", "findings, s", "together, s", "peak memory, GB", "findings"]
     table(f"analysis of {DOMAINS} domains over {DAYS} days", columns, rows)
+
+
+def filled(records: int) -> Path:
+    """A home whose lake has so many records; made unless it is there."""
+    home = HERE / f"analysis-{records}"
+    if not home.exists():
+        unfinished = home.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        fill(unfinished, records)
+        unfinished.rename(home)
+    return home
 
 
 def main() -> None:

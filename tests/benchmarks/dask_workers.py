@@ -1,53 +1,71 @@
-"""Ingest and findings on a Dask cluster of this machine, beside the process pool."""
+"""Ingest and facts on a Dask cluster of this machine, beside the process pool."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
-from contextlib import nullcontext
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 
-from dmarckit.analysis import analyse
-from dmarckit.cluster_check import cluster_of
+from dmarckit.cluster import Cluster, connected
 from dmarckit.demo.server import s3_server
+from dmarckit.facts import load
+from dmarckit.facts_cluster import load_on
 from dmarckit.ingest import ingest
-from dmarckit.settings import Settings, load_settings
+from dmarckit.lake import Lake
+from dmarckit.settings import load_settings
 from dmarckit.storage import open_storage
+from tests.benchmarks.analysis import SIZES, filled
+from tests.benchmarks.analysis_data import DAYS, DECLARED, DOMAINS, END
 from tests.benchmarks.data import mails
 from tests.benchmarks.measure import table
 from tests.dask_cluster import dask_processes
 
 MAILS, RECORDS = 6_000, 8
-NOW = datetime(2026, 10, 31, tzinfo=UTC)  # after the last of the mails
+WORKERS = (1, 2)
 
 
 def run() -> None:
-    """The same mails on S3, read by one process, by a pool, and by one and two workers."""
-    rows = []
-    with s3_server() as server, tempfile.TemporaryDirectory() as folder:
+    """6,000 mails on S3, and the facts of a million records: alone, by a pool, by workers."""
+    lake = Lake(str(filled(SIZES[0]) / "lake"))
+    took: dict[str, list[str]] = {}
+    with s3_server() as server:
         os.environ.update(server.environment())
         boto3.session.Session().client("s3").create_bucket(Bucket="dask")
         storage = open_storage("s3://dask/mail")
         for key, raw in mails(MAILS, RECORDS):
             storage.put(key, raw, content_type="message/rfc822")
-        for processes in (1, 2):
-            name = f"{processes} process(es), no Dask"
-            rows.append(_measured(name, f"alone-{processes}", processes, ""))
-        for workers in (1, 2):
-            own = Path(folder) / f"{workers}"
-            own.mkdir()
-            with dask_processes(own, workers) as cluster:
-                name = f"Dask, {workers} worker process(es)"
-                rows.append(_measured(name, f"dask-{workers}", 1, cluster.address, workers))
-    columns = ["", "ingest, s", "mails/s", "findings, s"]
-    table(f"{MAILS:,} mails of {RECORDS} records from S3 on this machine", columns, rows)
+        for processes in WORKERS:
+            name = f"no Dask, {processes} process(es)"
+            took[name] = [*_ingest(f"alone-{processes}", processes, None), _facts(lake, None)]
+        for workers in WORKERS:
+            with _cluster(workers) as cluster:
+                name = f"Dask, {workers} worker process(es) and the caller"
+                # a second time: what workers import and connect to is there
+                _facts(lake, cluster)
+                took[name] = [*_ingest(f"dask-{workers}", 1, cluster), _facts(lake, cluster)]
+    table(
+        f"{MAILS:,} mails of {RECORDS} records from S3; facts of {SIZES[0]:,} records of "
+        f"{DOMAINS} domains from a folder",
+        ["", "ingest, s", "mails/s", "facts, s"],
+        [[name, *figures] for name, figures in took.items()],
+    )
 
 
-def _measured(name: str, home: str, processes: int, address: str, workers: int = 0) -> list[str]:
+@contextlib.contextmanager
+def _cluster(workers: int) -> Iterator[Cluster]:
+    with tempfile.TemporaryDirectory() as folder, dask_processes(Path(folder), workers) as running:
+        with connected(running.address) as cluster:
+            cluster.client.wait_for_workers(workers, timeout=60)
+        with connected(running.address) as cluster:
+            yield cluster
+
+
+def _ingest(home: str, processes: int, cluster: Cluster | None) -> tuple[str, str]:
     settings = load_settings(
         home=f"s3://dask/{home}",
         mail="s3://dask/mail",
@@ -55,17 +73,15 @@ def _measured(name: str, home: str, processes: int, address: str, workers: int =
         workers=processes,
         exports="none",
     )
-    read = _ingest(settings, address, workers)
+    seconds = ingest(settings, executor=cluster).seconds
+    return f"{seconds:.1f}", f"{MAILS / seconds:,.0f}"
+
+
+def _facts(lake: Lake, cluster: Cluster | None) -> str:
+    settings = load_settings(senders=DECLARED)
     started = time.monotonic()
-    with cluster_of(settings, "lake", address) if address else nullcontext() as cluster:
-        analyse(settings, now=NOW, days=30, cluster=cluster)
-    found = time.monotonic() - started
-    return [name, f"{read:.1f}", f"{MAILS / read:,.0f}", f"{found:.1f}"]
-
-
-def _ingest(settings: Settings, address: str, workers: int) -> float:
-    with cluster_of(settings, "mail", address) as cluster:
-        if cluster is not None:
-            cluster.client.wait_for_workers(workers, timeout=60)
-            cluster.threads = workers
-        return ingest(settings, executor=cluster).seconds
+    if cluster is None:
+        load(lake, END, DAYS, settings=settings)
+    else:
+        load_on(cluster, lake, END, DAYS, settings=settings)
+    return f"{time.monotonic() - started:.1f}"
