@@ -14,6 +14,10 @@ import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+import pyarrow as pa
 
 from dmarckit.errors import MissingObject
 from dmarckit.ingest_commit import Commits, IngestResult, Progress
@@ -24,6 +28,9 @@ from dmarckit.models import StoredObject
 from dmarckit.rows import month_of
 from dmarckit.settings import Settings
 from dmarckit.storage import Storage, open_storage
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LISTED = 50_000  # objects of a listing that are held as such at once
 
 
 def ingest(
@@ -87,21 +94,52 @@ def _salt(settings: Settings) -> bytes:
         return home.get("salt")  # another ingest may have put its own a moment later
 
 
+_NEW = """
+    SELECT listed.key, listed.etag, listed.size, listed.modified, mails.key IS NOT NULL AS again
+    FROM listed LEFT JOIN mails ON mails.key = listed.key AND mails.etag = listed.etag
+    WHERE mails.key IS NULL OR mails.outcome IN (SELECT unnest($retry::VARCHAR[]))
+    ORDER BY listed.key
+"""
+
+
 def new_objects(mails: Storage, lake: Lake, retry: Sequence[str] = ()) -> list[StoredObject]:
-    """The objects to read, in key order; those of the outcomes in `retry` are among them."""
-    next(mails.list(), None)  # a place that is not there is said before the lake is opened
-    known = lake.arrow("SELECT key, etag, outcome FROM mails").to_pydict()
-    ledger = set(zip(known["key"], known["etag"], strict=True))
-    again = {
-        (key, etag)
-        for key, etag, outcome in zip(known["key"], known["etag"], known["outcome"], strict=True)
-        if outcome in retry
-    }
-    listed = [o for o in mails.list() if (o.key, o.etag) not in ledger - again]
+    """The objects to read, in key order; those of the outcomes in `retry` are among them.
+
+    What is known is never made into Python's objects: of millions that would fill the memory.
+    """
+    listed = _listed(mails)  # a place that is not there is said before the lake is opened
+    with lake.session("mails") as connection:
+        connection.register("listed", listed)
+        found = connection.execute(_NEW, {"retry": list(retry)}).fetchall()
     # only what is still there is taken out of the ledger
-    lake.write.forget_mails([o.key for o in listed if (o.key, o.etag) in again])
+    lake.write.forget_mails([key for key, _, _, _, again in found if again])
     # Amazon lists in key order; some other S3 servers do so only folder by folder
-    return sorted(listed, key=lambda o: o.key)
+    return [
+        StoredObject(key, etag, size, EPOCH + timedelta(microseconds=modified))
+        for key, etag, size, modified, _ in found
+    ]
+
+
+def _listed(mails: Storage) -> pa.Table:
+    """Every object of the mail storage; `modified` in microseconds since 1970."""
+    schema = pa.schema(
+        [
+            ("key", pa.string()),
+            ("etag", pa.string()),
+            ("size", pa.int64()),
+            ("modified", pa.int64()),
+        ]
+    )
+    batches, listing = [schema.empty_table()], mails.list()
+    while items := list(islice(listing, LISTED)):
+        columns = [
+            [item.key for item in items],
+            [item.etag for item in items],
+            [item.size for item in items],
+            [(item.modified - EPOCH) // timedelta(microseconds=1) for item in items],
+        ]
+        batches.append(pa.table(columns, schema=schema))
+    return pa.concat_tables(batches)
 
 
 def unknown(lake: Lake, objects: Sequence[StoredObject]) -> list[StoredObject]:

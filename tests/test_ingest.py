@@ -8,22 +8,26 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import deltalake
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from dmarckit.demo.mails import GeneratedMail
 from dmarckit.demo.sample import demo_mails
 from dmarckit.demo.traffic import GeneratedReport
-from dmarckit.ingest import ingest
+from dmarckit.ingest import ingest, new_objects
 from dmarckit.lake import Lake
+from dmarckit.models import StoredObject
+from dmarckit.schemas import MAILS
 from dmarckit.settings import Settings, load_settings
 from dmarckit.storage import FolderStorage, Storage, open_storage
 
@@ -427,3 +431,27 @@ def test_progress_goes_up_to_all_mails(filled: Settings, sample: list[GeneratedM
     ingest(filled, progress=lambda done, total, _: progress.append((done, total)))
     assert progress == sorted(progress)
     assert progress[-1] == (len(sample), len(sample))
+
+
+def test_a_ledger_of_many_mails_is_looked_through_once(tmp_path: Path) -> None:
+    """Once for all objects, not once for each: 30,000 known mails are a matter of a second."""
+    listed = [StoredObject(f"{n:06}", "e", 1, day_of(n)) for n in range(30_000)]
+
+    class Listing(FolderStorage):
+        def list(self, prefix: str = "") -> Iterator[StoredObject]:
+            yield from listed
+
+    rows = [
+        {"key": o.key, "etag": o.etag, "received": o.modified, "month": f"{o.modified:%Y-%m}"}
+        for o in listed[:-1]
+    ]
+    lake = Lake(str(tmp_path / "lake"))
+    lake.write.append_new("mails", pa.Table.from_pylist(rows, schema=MAILS.schema))
+    started = time.monotonic()
+    (new,) = new_objects(Listing(tmp_path), lake)
+    assert (new, new.modified) == (listed[-1], listed[-1].modified)
+    assert time.monotonic() - started < 8
+
+
+def day_of(number: int) -> datetime:
+    return datetime(2026, 11, 1, tzinfo=UTC) + timedelta(seconds=number)
