@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -179,6 +180,19 @@ def test_a_run_that_fails_is_recorded_told_and_tried_again(
     assert again.ingest.outcomes == {}  # what was stored stays
     assert [r.result for r in rows(settings)] == ["failed", "ok"]
     assert run(settings, at=later) is None
+
+
+def test_each_run_says_in_one_event_how_it_ended(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="dmarckit")
+    with monkeypatch.context() as broken:
+        failing_page(broken, NotebookFailed("notebook overview failed: KeyError", "pages/failed/x"))
+        with pytest.raises(NotebookFailed):
+            run(settings)
+    run(settings, at=NOW + timedelta(minutes=5))
+    events = [vars(r) for r in caplog.records if getattr(r, "event", None) == "run ended"]
+    assert [event["result"] for event in events] == ["failed", "ok"]
 
 
 def test_a_slot_that_keeps_failing_is_given_up_for_the_next(
