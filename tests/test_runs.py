@@ -186,6 +186,7 @@ def test_each_run_says_in_one_event_how_it_ended(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="dmarckit")
+    store_mail(settings, "a")
     with monkeypatch.context() as broken:
         failing_page(broken, NotebookFailed("notebook overview failed: KeyError", "pages/failed/x"))
         with pytest.raises(NotebookFailed):
