@@ -61,8 +61,8 @@ def load(
 def load_lists(
     lake: Lake, now: datetime, days: int = 90, domains: Sequence[str] | None = None
 ) -> Facts:
-    """`load` without what is made of records: `policies`, `reports`, `tls` and `mails`."""
-    tables = ("reports", "mails", "tls")
+    """`load` without what is made of records: `facts_sql.LISTS`."""
+    tables = ("reports", "mails", "tls", "dead_letters")
     with _opened(lake, now, days, domains, tables) as (_, _, frames, (start, until)):
         return empty_facts(until, start, **frames)
 
@@ -78,7 +78,7 @@ def reduced(
     hosts: Mapping[str, str | None] | None = None,
 ) -> Iterator[tuple[Facts, Reduction]]:
     """As `load`, and the reduction that made them, for more questions to the same records."""
-    tables = ("records", "reports", "mails", "tls")
+    tables = ("records", "reports", "mails", "tls", "dead_letters")
     with _opened(lake, now, days, domains, tables) as (connection, chosen, frames, (start, until)):
         reduction = _reduction(connection, settings, hosts or {})
         frames |= reduction.run(chosen, _microseconds(start), _microseconds(until))

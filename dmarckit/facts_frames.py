@@ -136,6 +136,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
         "failed_sessions": WHOLE,
     },
     "mails": {"received": TIME, "from_domain": TEXT, "outcome": TEXT, "error": TEXT},
+    "dead_letters": {"seen": TIME, "queue": TEXT, "reason": TEXT},
 }
 """Frame → column → type."""
 
@@ -185,6 +186,8 @@ class Facts:
     sums are right; without failures `result_type` is empty and `failed_sessions` 0"""
     mails: pd.DataFrame
     """objects received in the window, with what became of them"""
+    dead_letters: pd.DataFrame
+    """messages of the queue of arrivals that could not be taken, first seen in the window"""
 
 
 def typed(name: str, frame: pd.DataFrame) -> pd.DataFrame:

@@ -264,6 +264,9 @@ WHERE {where} ORDER BY begin, domain, reporter, report_uid""",
     "mails": """
 SELECT received, from_domain, outcome, error FROM mails
 WHERE received >= {start} AND received < {now} ORDER BY received, key""",
+    "dead_letters": """
+SELECT seen, queue, reason FROM dead_letters
+WHERE seen >= {start} AND seen < {now} ORDER BY seen, message""",
     "tls": """
 SELECT policy_domain, begin, "end", reporter, policy_type,
     CASE WHEN place = 1 THEN coalesce(successful, 0) ELSE 0 END AS successful,

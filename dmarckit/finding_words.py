@@ -33,6 +33,7 @@ TITLES = {
     "requirement_not_met": later("A requirement for senders is not met: {subject}"),
     "untrusted_reports": later("Mails of {subject} are not trusted"),
     "unreadable_reports": later("Mails of {subject} cannot be read"),
+    "dead_letters": later("Messages in {subject} cannot be taken"),
 }
 
 URGENT = ("critical", "warning")

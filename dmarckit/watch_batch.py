@@ -112,12 +112,16 @@ class Taker:
     def patiently(self, action: Callable[[], Value]) -> Value:
         """The action's result, however long storage, lake and queue are out of reach."""
         pauses = PAUSES if self._once else itertools.chain(PAUSES, itertools.repeat(LONGEST_PAUSE))
+        once_more = True  # the storage may have come back just before it was asked
         for pause in pauses:
             try:
                 return action()
             except (LakeError, QueueError, StorageError) as error:
                 if isinstance(error, StorageError) and self._mails_answer():
-                    raise
+                    if not once_more:
+                        raise
+                    once_more = False
+                    continue
                 log.warning("trying again in %g s: %s", pause, error)
                 if self._stop.wait(pause):
                     raise
@@ -158,7 +162,7 @@ class Taker:
                 batch.dead |= {m.id: state for m in batch.keys[key]}
         return found
 
-    def _state(self, key: str) -> StoredObject | str | None:
+    def _state(self, key: str, once_more: bool = True) -> StoredObject | str | None:
         """The object; None when there is none; why it alone cannot be looked at."""
         try:
             return self._mails.head(key)
@@ -167,7 +171,7 @@ class Taker:
         except StorageError as error:
             if not self._mails_answer():
                 raise
-            return str(error)
+            return self._state(key, once_more=False) if once_more else str(error)
 
     def _ingest(self, batch: Batch, objects: Sequence[StoredObject], run: str) -> dict[str, str]:
         """Ingest them; key → reason of those whose reading raises, each found by halving."""

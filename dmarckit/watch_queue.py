@@ -26,6 +26,7 @@ GATHERING = 1.0  # seconds for which a batch is gathered once it has a message
 
 HINTS = {
     "QueueDoesNotExist": "there is no such queue; check the URL, the account and AWS_REGION",
+    "NonExistentQueue": "there is no such queue; check the URL, the account and AWS_REGION",
     "AccessDenied": "access denied; allow {permission} for these credentials",
     "InvalidAddress": "that is not a queue's URL",
     "InvalidClientTokenId": "the access key is unknown; check AWS_PROFILE or the keys",

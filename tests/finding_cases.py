@@ -47,6 +47,12 @@ def mails(*outcomes: str, sender: str = "inbox.example") -> list[dict[str, Any]]
     return [mail | {"outcome": o, "received": NOW - timedelta(days=1)} for o in outcomes]
 
 
+def dead_letters(*reasons: str, days: float = 1) -> list[dict[str, Any]]:
+    """Messages of a queue that could not be taken, first seen some days ago."""
+    seen = NOW - timedelta(days=days)
+    return [{"seen": seen, "queue": "arrivals", "reason": reason} for reason in reasons]
+
+
 def failing_tls(result: str, domain: str = "example.com") -> Facts:
     row = {"policy_domain": domain, "policy_type": "sts", "reporter": FOUR[0], "begin": day(1)}
     row |= {"result_type": result, "end": day(0), "successful": 900}
@@ -187,5 +193,9 @@ CASES: dict[str, list[Callable[[], Facts]]] = {
     "unreadable_reports": [
         lambda: facts(mails=mails("unreadable", "stored", "stored")),
         lambda: facts(mails=mails(*["unreadable"] * 6, sender="")),
+    ],
+    "dead_letters": [
+        lambda: facts(dead_letters=dead_letters("cut off")),
+        lambda: facts(dead_letters=dead_letters("cut off", "cut off twice")),
     ],
 }

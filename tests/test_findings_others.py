@@ -13,6 +13,7 @@ from dmarckit.facts import COLUMNS, Facts
 from dmarckit.findings import Thresholds, find
 from dmarckit.settings import load_settings
 from dmarckit.settings_parts import Mute
+from tests.finding_cases import dead_letters
 from tests.finding_facts import (
     FOUR,
     MESSAGES,
@@ -149,6 +150,18 @@ def test_bare_files_have_no_sender() -> None:
     finding = only(facts(mails=[mail("unreadable", sender="")]), "unreadable_reports")
     assert finding.subject == ""
     assert "an unknown sender" in finding.summary
+
+
+def test_a_message_that_could_not_be_taken_is_told_for_seven_days() -> None:
+    rows = [*dead_letters("cut off", days=6), *dead_letters("no event", days=2)]
+    finding = only(facts(dead_letters=rows), "dead_letters", days=2)
+    assert (finding.subject, finding.severity) == ("arrivals", "warning")
+    assert finding.summary == (
+        "2 messages of the queue arrivals could not be taken from 2026-11-18 to 2026-11-22. "
+        "Reasons: cut off; no event"
+    )
+    assert "dmarckit ingest" in finding.action
+    assert not found(facts(dead_letters=dead_letters("cut off", days=7.1)), "dead_letters")
 
 
 FINGERPRINT = "unaligned_sender|example.com|Salesdesk"

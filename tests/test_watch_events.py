@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 
@@ -114,7 +115,5 @@ def test_what_is_no_event_says_why_in_one_clean_line(body: str) -> None:
     )
 )
 def test_nothing_else_is_ever_raised(content: object) -> None:
-    try:
+    with contextlib.suppress(NotAnEvent):
         read_event(json.dumps(content))
-    except NotAnEvent as error:
-        assert str(error).isprintable()

@@ -11,6 +11,7 @@ import pandas as pd
 from dmarckit.completeness import complete_days
 from dmarckit.facts import Facts
 from dmarckit.findings import (
+    dead_letters,
     dkim,
     mails,
     policy,
@@ -31,7 +32,7 @@ from dmarckit.outside import Outside
 from dmarckit.settings_parts import Mute
 from dmarckit.thresholds import Thresholds
 
-__all__ = ["SEVERITIES", "Finding", "Severity", "Thresholds", "find"]
+__all__ = ["SEVERITIES", "Finding", "Look", "Severity", "Thresholds", "find", "of_each_domain"]
 
 _OF_A_DOMAIN: Sequence[Callable[[DomainFacts, Look], list[Finding]]] = (
     dkim.broken_dkim,
@@ -51,6 +52,7 @@ _OF_ALL: Sequence[Callable[[Facts, Look], list[Finding]]] = (
     tls.tls_failures,
     mails.untrusted_reports,
     mails.unreadable_reports,
+    dead_letters.dead_letters,
 )
 
 
@@ -63,33 +65,49 @@ def find(
     mute: Iterable[Mute] = (),
     complete: pd.DataFrame | None = None,
     outside: Outside | None = None,
+    of_domains: Sequence[Finding] | None = None,
 ) -> list[Finding]:
     """All findings of the last `days` days before `now`, the most urgent first.
 
     Muted ones (`Mute.until` included) come last, with their reason. `complete` are the days
     that drops may be judged on (`complete_days` of the facts, unless given); `outside` is what
-    Postmaster Tools and DNS say, if they were asked. Nothing is found in empty facts. The
-    frames are not changed.
+    Postmaster Tools and DNS say, if they were asked; `of_domains` what `of_each_domain` gave of
+    these facts, or of parts of them. Nothing is found in empty facts. The frames are not
+    changed.
     """
     look = Look(now, days, thresholds or Thresholds())
-    complete = complete_days(facts) if complete is None else complete
+    if of_domains is None:
+        told = complete_days(facts) if complete is None else complete
+        of_domains = of_each_domain(facts, look, told)
+    found: list[Finding] = []
+    for whole in _OF_ALL:
+        found += whole(facts, look)
+    blind = {f.domain for f in found if f.kind == "ingest_broken"}
+    for finding in sorted(of_domains, key=lambda finding: finding.domain):
+        is_blind = not blind.isdisjoint({finding.domain, ""})
+        if not (is_blind and finding.kind == "sender_stopped"):  # one alarm for one cause
+            found.append(finding)
+    if outside is not None:
+        found += of_outside(facts, outside, look, found)
+    return sorted(_muted(found, mute, now), key=lambda finding: finding.rank)
+
+
+def of_each_domain(facts: Facts, look: Look, complete: pd.DataFrame) -> list[Finding]:
+    """What is found by looking at one domain after the other.
+
+    `facts` may be those of some domains only, while `complete` (`complete_days`) needs the
+    reports of all.
+    """
     policies = {
         str(name): quoted_policy(str(name), rows)
         for name, rows in facts.policies.groupby("domain", observed=True)
     }
     found: list[Finding] = []
-    for whole in _OF_ALL:
-        found += whole(facts, look)
-    blind = {f.domain for f in found if f.kind == "ingest_broken"}
     for domain in by_domain(facts, complete, policies):
         mine = [finding for family in _OF_A_DOMAIN for finding in family(domain, look)]
-        if not blind.isdisjoint({domain.name, ""}):  # one alarm for one cause
-            mine = [finding for finding in mine if finding.kind != "sender_stopped"]
         broken = any(finding.kind == "broken_dkim" for finding in mine)
         found += [*mine, *ready.policy_ready(domain, look, broken)]
-    if outside is not None:
-        found += of_outside(facts, outside, look, found)
-    return sorted(_muted(found, mute, now), key=lambda finding: finding.rank)
+    return found
 
 
 def _muted(found: list[Finding], mute: Iterable[Mute], now: datetime) -> list[Finding]:

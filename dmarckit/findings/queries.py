@@ -1,7 +1,7 @@
 """SQL that recomputes a finding's number from the lake, for whoever doubts it.
 
 The texts run as they are in `Lake.sql` or any DuckDB with the tables `records`, `reports`,
-`tls` and `mails`; each gives one row whose first column is the number.
+`tls`, `mails` and `dead_letters`; each gives one row whose first column is the number.
 """
 
 from __future__ import annotations
@@ -110,6 +110,14 @@ def mails(outcome: str, sender: str, start: datetime, now: datetime) -> str:
         f"SELECT count(*) AS mails FROM mails WHERE outcome = {text(outcome)} "  # noqa: S608
         f"AND coalesce(from_domain, '') = {text(sender)} "
         f"AND received >= {time(start)} AND received < {time(now)}"
+    )
+
+
+def dead_letters(queue: str, start: datetime, now: datetime) -> str:
+    """Messages of a queue that could not be taken, first seen in [start, now)."""
+    return (
+        f"SELECT count(*) AS messages FROM dead_letters WHERE queue = {text(queue)} "  # noqa: S608
+        f"AND seen >= {time(start)} AND seen < {time(now)}"
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.benchmarks import analysis, dask_workers, fuzz, growth, ingest, pages, parse
+from tests.benchmarks import analysis, dask_workers, fuzz, growth, ingest, pages, parse, watch
 from tests.benchmarks.measure import machine
 
 BENCHMARKS = {
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "parse": parse.run,
     "analysis": analysis.run,
     "pages": pages.run,
+    "watch": watch.run,
     "fuzz": fuzz.run,
     "growth": growth.run,
     "dask": dask_workers.run,
