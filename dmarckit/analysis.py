@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from dmarckit.analysis_cluster import analyse_on
 from dmarckit.cluster import Cluster
 from dmarckit.facts import Facts, load
-from dmarckit.facts_cluster import load_on
 from dmarckit.findings import find
 from dmarckit.findings_ledger import Judged, judge, last_run, record
 from dmarckit.lake import Lake
@@ -38,22 +38,18 @@ class Analysis:
 
 
 def read_facts(
-    settings: Settings,
-    lake: Lake,
-    now: datetime,
-    days: int,
-    domains: Sequence[str] = (),
-    cluster: Cluster | None = None,
+    settings: Settings, lake: Lake, now: datetime, days: int, domains: Sequence[str] = ()
 ) -> Facts:
     """Facts of the asked domains, else of those in the settings, else of all.
 
-    Raises LakeError when the lake cannot be read, ClusterError when a cluster is lost.
+    Raises LakeError when the lake cannot be read.
     """
     chosen = _chosen(settings, domains) or None
-    back = max(HISTORY, days + 28)  # a longer window still needs what came before it
-    if cluster is not None:
-        return load_on(cluster, lake, now, back, chosen, settings=settings)
-    return load(lake, now, back, chosen, settings=settings, hosts=host_names(lake))
+    return load(lake, now, _back(days), chosen, settings=settings, hosts=host_names(lake))
+
+
+def _back(days: int) -> int:
+    return max(HISTORY, days + 28)  # a longer window still needs what came before it
 
 
 def _chosen(settings: Settings, domains: Sequence[str]) -> list[str]:
@@ -87,13 +83,20 @@ def analyse(
     Runs are compared with runs of the same job, days and domains only, or a look at one
     domain would resolve the findings of all others. With `recorded` this run is written to
     the ledger, and the next is compared with it; `run` names it (a schedule's id), without
-    which the same look at the same moment is the same run. The workers of a `cluster` read
-    the records.
+    which the same look at the same moment is the same run. The workers of a `cluster` look
+    at the domains, each at some.
     """
     settings = settings or load_settings()
     lake = lake or Lake(settings.lake_url)
     now = now or datetime.now(UTC)
-    facts = read_facts(settings, lake, now, days, domains, cluster)
+    of_domains = None
+    if cluster is None:
+        facts = read_facts(settings, lake, now, days, domains)
+    else:
+        chosen = _chosen(settings, domains) or None
+        facts, of_domains = analyse_on(
+            cluster, lake, now, _back(days), chosen, days=days, settings=settings
+        )
     outside = read_outside(settings, lake, now, days, domains)
     found = find(
         facts,
@@ -102,6 +105,7 @@ def analyse(
         thresholds=settings.thresholds,
         mute=settings.mute,
         outside=outside,
+        of_domains=of_domains,
     )
     scope = job
     if domains or days != USUAL_DAYS:

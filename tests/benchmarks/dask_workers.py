@@ -1,4 +1,4 @@
-"""Ingest and facts on a Dask cluster of this machine, beside the process pool."""
+"""Ingest and findings on a Dask cluster of this machine, beside the process pool."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from pathlib import Path
 
 import boto3
 
+from dmarckit.analysis import analyse
 from dmarckit.cluster import Cluster, connected
 from dmarckit.demo.server import s3_server
-from dmarckit.facts import load
-from dmarckit.facts_cluster import load_on
 from dmarckit.ingest import ingest
 from dmarckit.lake import Lake
 from dmarckit.settings import load_settings
 from dmarckit.storage import open_storage
 from tests.benchmarks.analysis import SIZES, filled
-from tests.benchmarks.analysis_data import DAYS, DECLARED, DOMAINS, END
+from tests.benchmarks.analysis_data import DECLARED, DOMAINS, END
 from tests.benchmarks.data import mails
 from tests.benchmarks.measure import table
 from tests.dask_cluster import dask_processes
@@ -30,7 +29,7 @@ WORKERS = (1, 2)
 
 
 def run() -> None:
-    """6,000 mails on S3, and the facts of a million records: alone, by a pool, by workers."""
+    """6,000 mails on S3, and the findings of a million records: alone, by a pool, by workers."""
     lake = Lake(str(filled(SIZES[0]) / "lake"))
     took: dict[str, list[str]] = {}
     with s3_server() as server:
@@ -41,17 +40,17 @@ def run() -> None:
             storage.put(key, raw, content_type="message/rfc822")
         for processes in WORKERS:
             name = f"no Dask, {processes} process(es)"
-            took[name] = [*_ingest(f"alone-{processes}", processes, None), _facts(lake, None)]
+            took[name] = [*_ingest(f"alone-{processes}", processes, None), _findings(lake, None)]
         for workers in WORKERS:
             with _cluster(workers) as cluster:
                 name = f"Dask, {workers} worker process(es) and the caller"
                 # a second time: what workers import and connect to is there
-                _facts(lake, cluster)
-                took[name] = [*_ingest(f"dask-{workers}", 1, cluster), _facts(lake, cluster)]
+                _findings(lake, cluster)
+                took[name] = [*_ingest(f"dask-{workers}", 1, cluster), _findings(lake, cluster)]
     table(
-        f"{MAILS:,} mails of {RECORDS} records from S3; facts of {SIZES[0]:,} records of "
+        f"{MAILS:,} mails of {RECORDS} records from S3; findings of {SIZES[0]:,} records of "
         f"{DOMAINS} domains from a folder",
-        ["", "ingest, s", "mails/s", "facts, s"],
+        ["", "ingest, s", "mails/s", "findings, s"],
         [[name, *figures] for name, figures in took.items()],
     )
 
@@ -77,11 +76,8 @@ def _ingest(home: str, processes: int, cluster: Cluster | None) -> tuple[str, st
     return f"{seconds:.1f}", f"{MAILS / seconds:,.0f}"
 
 
-def _facts(lake: Lake, cluster: Cluster | None) -> str:
+def _findings(lake: Lake, cluster: Cluster | None) -> str:
     settings = load_settings(senders=DECLARED)
     started = time.monotonic()
-    if cluster is None:
-        load(lake, END, DAYS, settings=settings)
-    else:
-        load_on(cluster, lake, END, DAYS, settings=settings)
+    analyse(settings, lake, now=END, cluster=cluster)
     return f"{time.monotonic() - started:.1f}"

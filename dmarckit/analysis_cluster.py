@@ -1,14 +1,16 @@
-"""Facts made on a Dask cluster: each task reduces the records of some organisations.
+"""The analysis on a Dask cluster: each task reduces the records of some organisations, and
+looks at their domains one by one.
 
 Who owns a signature is said by all domains of an organisation together, and by no other:
 domains of one organisation stay together, so that the facts are those of one process. What is
-small as it is (reports, policies, TLS, mails) is read by the caller.
+small as it is (reports, policies, TLS, mails) is read by the caller, who also looks at what
+concerns all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,14 +18,17 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from dmarckit.cluster import Cluster, without_secrets
+from dmarckit.completeness import complete_days
 from dmarckit.facts import COLUMNS, Facts, load, load_lists
 from dmarckit.facts_frames import empty_facts, typed
+from dmarckit.facts_sql import LISTS
+from dmarckit.findings import Finding, Look, of_each_domain
 from dmarckit.lake import Lake
+from dmarckit.language import speaking
 from dmarckit.organisation import organisation
 from dmarckit.ptr import host_names
 from dmarckit.settings import Settings
 
-LISTS = ("policies", "reports", "tls", "mails")
 TASKS = 3  # a worker's thread: small enough that none waits long for the last
 MOST_DOMAINS = 100
 """of a task: the lake leaves out files that hold none of so many"""
@@ -35,34 +40,45 @@ class _Part:
 
     settings: Settings
     lake_url: str
-    now: datetime
-    days: int
+    back: int
+    """days of facts"""
+    look: Look
     domains: tuple[str, ...]
+    complete: pd.DataFrame = field(repr=False)
+    """their complete days, which the reports about all domains show"""
 
 
-def load_on(
+def analyse_on(
     cluster: Cluster,
     lake: Lake,
     now: datetime,
-    days: int = 90,
+    back: int = 90,
     domains: Sequence[str] | None = None,
     *,
+    days: int,
     settings: Settings,
-) -> Facts:
-    """`facts.load` with the records read by the workers of a cluster.
+) -> tuple[Facts, list[Finding]]:
+    """`facts.load` of `back` days, and what `findings.of_each_domain` finds there in the last
+    `days` days, by the workers of a cluster.
 
     Raises what `load` raises, and ClusterError when the cluster is lost.
     """
-    lists = load_lists(lake, now, days, domains)
+    lists = load_lists(lake, now, back, domains)
+    complete = complete_days(lists)
     told, url = without_secrets(settings), lake.location.url
+    look = Look(now, days, settings.thresholds)
     groups = domain_groups(lists.reports["domain"], TASKS * cluster.threads)
-    parts = [_Part(told, url, now, days, group) for group in groups]
-    found: dict[tuple[str, ...], Facts] = {}
-    for part, facts in cluster.each(_load, parts):
-        if isinstance(facts, Exception):
-            raise facts
-        found[part.domains] = facts
-    return _joined(lists, [found[group] for group in groups])
+    parts = (
+        _Part(told, url, back, look, group, complete[complete["domain"].isin(group)])
+        for group in groups
+    )
+    done: dict[tuple[str, ...], tuple[Facts, list[Finding]]] = {}
+    for part, result in cluster.each(_analyse, parts):
+        if isinstance(result, Exception):
+            raise result
+        done[part.domains] = result
+    facts = _joined(lists, [done[group][0] for group in groups])
+    return facts, [finding for group in groups for finding in done[group][1]]
 
 
 def domain_groups(reported: pd.Series[Any], tasks: int) -> list[tuple[str, ...]]:
@@ -90,12 +106,14 @@ def domain_groups(reported: pd.Series[Any], tasks: int) -> list[tuple[str, ...]]
     return [*groups, tuple(group)] if group else groups
 
 
-def _load(part: _Part) -> Facts:
-    """On a worker: the facts of its domains, without the lists."""
-    lake = Lake(part.lake_url)
+def _analyse(part: _Part) -> tuple[Facts, list[Finding]]:
+    """On a worker: the facts of its domains, without the lists, and what is found there."""
+    lake, now = Lake(part.lake_url), part.look.now
     hosts = host_names(lake)
-    facts = load(lake, part.now, part.days, part.domains, settings=part.settings, hosts=hosts)
-    return replace(facts, **{name: getattr(facts, name).iloc[:0] for name in LISTS})
+    facts = load(lake, now, part.back, part.domains, settings=part.settings, hosts=hosts)
+    with speaking(part.settings.language):
+        found = of_each_domain(facts, part.look, part.complete)
+    return replace(facts, **{name: getattr(facts, name).iloc[:0] for name in LISTS}), found
 
 
 def _joined(lists: Facts, parts: Sequence[Facts]) -> Facts:

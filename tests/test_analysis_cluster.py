@@ -1,21 +1,23 @@
-"""Facts whose parts were made apart are those that one process makes."""
+"""An analysis whose parts were made apart is that of one process."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
 import pytest
 
+from dmarckit.analysis import analyse
+from dmarckit.analysis_cluster import analyse_on, domain_groups
 from dmarckit.cluster import Cluster
 from dmarckit.errors import LakeError
 from dmarckit.facts import Facts, load
-from dmarckit.facts_cluster import domain_groups, load_on
-from dmarckit.findings import find
+from dmarckit.language import speaking
 from dmarckit.models import AggregateReport, DkimResult, Record
 from dmarckit.settings import load_settings
 from tests.finished_pages import tls_report
@@ -32,7 +34,9 @@ class Here:
 
     def each(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         for task in reversed(list(tasks)):
-            yield task, function(task)
+            with speaking("en"):  # a worker's own language
+                result = function(task)
+            yield task, result
 
 
 HERE = cast(Cluster, Here())
@@ -72,7 +76,8 @@ def facts(tmp_path: Path) -> tuple[Facts, Facts]:
     """The facts of one lake: of one process, and of parts."""
     settings = load_settings(home=str(tmp_path))
     lake = lake_of(tmp_path, *reports(), tls=(tls_report(2),))
-    return load(lake, NOW, settings=settings), load_on(HERE, lake, NOW, settings=settings)
+    parts, _ = analyse_on(HERE, lake, NOW, days=7, settings=settings)
+    return load(lake, NOW, settings=settings), parts
 
 
 def test_every_frame_is_the_same(facts: tuple[Facts, Facts]) -> None:
@@ -86,14 +91,22 @@ def test_every_frame_is_the_same(facts: tuple[Facts, Facts]) -> None:
     assert not whole.tls.empty
 
 
-def test_the_findings_are_the_same(facts: tuple[Facts, Facts]) -> None:
-    whole, parts = (find(f, now=NOW) for f in facts)
-    assert whole == parts
-    assert len({finding.domain for finding in whole}) > 1
+@pytest.mark.parametrize("days_silent", [0, 6])
+def test_the_findings_are_the_same(days_silent: int, tmp_path: Path) -> None:
+    settings = load_settings(home=str(tmp_path), language="ja")
+    lake = lake_of(tmp_path, *reports(), tls=(tls_report(2),))
+    now = NOW + timedelta(days=days_silent)
+    whole = analyse(settings, lake, now=now).findings
+    parts = analyse(settings, lake, now=now, cluster=HERE).findings
+    assert {j.finding.kind for j in whole} >= ({"ingest_broken"} if days_silent else set())
+    assert len({j.finding.domain for j in whole}) > 1
+    assert parts == whole
 
 
 def test_an_empty_lake_gives_empty_facts(tmp_path: Path) -> None:
-    made = load_on(HERE, lake_of(tmp_path), NOW, settings=load_settings(home=str(tmp_path)))
+    settings = load_settings(home=str(tmp_path))
+    made, found = analyse_on(HERE, lake_of(tmp_path), NOW, days=7, settings=settings)
+    assert found == []
     assert made.messages.empty
     assert made.messages["domain"].dtype == "category"
 
@@ -104,8 +117,8 @@ def test_what_a_worker_raises_is_raised(tmp_path: Path) -> None:
             yield from ((task, LakeError("no")) for task in tasks)
 
     lake = lake_of(tmp_path, *reports()[:1])
-    with pytest.raises(LakeError, match="^no$"):
-        load_on(cast(Cluster, Failing()), lake, NOW, settings=load_settings(home=str(tmp_path)))
+    with pytest.raises(LakeError, match="no"):
+        analyse(load_settings(home=str(tmp_path)), lake, cluster=cast(Cluster, Failing()), now=NOW)
 
 
 def test_groups_hold_whole_organisations_and_every_domain_once() -> None:
