@@ -43,5 +43,6 @@ CHECKS = (
     Check("Slack message", services.slack_message, (*S, "Slack token"), 150),
     Check("Google", services.google, S),
     Check("DNS", services.dns, S, 60),
+    Check("Dask", services.cluster, (*S, "buckets", "mails", "lake"), 90),
 )
 """(a check's name is its key in ``--json``, and in `needs` of others)"""

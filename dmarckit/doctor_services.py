@@ -9,7 +9,7 @@ from http.client import HTTPException
 from typing import Any
 
 from dmarckit.doctor import Answer, Context, fail, ok, skip, warn
-from dmarckit.errors import DmarckitError, MissingExtra, one_line
+from dmarckit.errors import ClusterError, DmarckitError, MissingExtra, one_line
 from dmarckit.settings import Settings
 
 SECONDS = 10
@@ -143,6 +143,27 @@ def google(context: Context) -> Answer:
     found = identity(settings)
     kind = "service account" if "service" in type(found.credentials).__module__ else "user"
     return ok(f"{kind} {one_line(found.who, 80)}; `dmarckit postmaster` asks Google itself")
+
+
+def cluster(context: Context) -> Answer:
+    """The Dask cluster is there, and its workers would do the same work as this machine."""
+    settings = context.settings
+    if not settings.dask:
+        return skip("dask is not set: no cluster is asked to help")
+    from dmarckit.cluster import connected
+    from dmarckit.cluster_check import check
+
+    try:
+        with connected(settings.dask) as workers:
+            check(workers, settings, "mail")
+            check(workers, settings, "lake")
+            try:
+                check(workers, settings, "settings")
+            except ClusterError as error:
+                return warn(str(error), "give workers the same settings; pages need them")
+            return ok(f"{workers.threads} tasks at once on the workers of {settings.dask}")
+    except (MissingExtra, ClusterError) as error:
+        return fail(str(error), "mend that, or take dask out of the settings")
 
 
 def dns(context: Context) -> Answer:

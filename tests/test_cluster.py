@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit import cluster
+from dmarckit import cluster, doctor, doctor_services
 from dmarckit.analysis import analyse
 from dmarckit.cluster import connected, without_secrets
 from dmarckit.cluster_check import (
@@ -140,6 +140,9 @@ def test_findings_and_pages_are_made_by_workers(
             seen = analyse(made, lake, now=NOW, cluster=cluster)
         with cluster_of(made, "settings", processes.address) as cluster:
             pages = publish_fleet(made, [*DOMAINS, "bad.example"], now=NOW, cluster=cluster)
+        open_storage(made.mail_url).put("a", b"mail", content_type="message/rfc822")
+        asked = doctor.Context(made.model_copy(update={"dask": processes.address}))
+        assert doctor_services.cluster(asked).message.startswith("2 tasks at once on the workers")
         other = made.model_copy(update={"language": "ja"})
         with (
             pytest.raises(ClusterError, match=r"worker tcp:.*setting language is en, and .* ja"),
@@ -237,6 +240,15 @@ def test_a_scheduler_that_does_not_answer_is_said_in_one_line(
         cluster_of(settings_without_mails, "mail", "tcp://127.0.0.1:9"),
     ):
         pass
+
+
+def test_the_doctor_tells_of_the_cluster(settings_without_mails: Settings, tmp_path: Path) -> None:
+    here = doctor.Context(load_settings(home=str(tmp_path)))
+    assert doctor_services.cluster(here).status == "skip"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "CONNECT", 0.2)
+        found = doctor_services.cluster(doctor.Context(settings_without_mails))
+    assert (found.status, "no scheduler answers there" in found.message) == ("fail", True)
 
 
 def test_the_missing_library_is_named_with_how_to_install_it(
