@@ -91,7 +91,7 @@ def _none_new(count: int) -> list[str]:
 
 
 def _analysed(count: int) -> list[str]:
-    home = _lake(count)
+    home = _lake(count, anew=True)
     command = [*DMARCKIT, "findings", "--now", NOW.isoformat(), "--format", "json"]
     # findings that call for somebody are status 1
     found = _in(home, ["sh", "-c", f"{' '.join(command)} || [ $? -eq 1 ]"])
@@ -119,12 +119,14 @@ def _one_domain(count: int) -> list[list[str]]:
         if tables == "as they came":
             order = _in(home, [*DMARCKIT, "maintain"])
             print(f"dmarckit maintain, {count:,}: {order.seconds:.0f} s, {_memory(order)}")
-    shutil.rmtree(home)  # the next measurement begins with tables as they came
     return rows
 
 
-def _lake(count: int) -> Path:
+def _lake(count: int, *, anew: bool = False) -> Path:
+    """The home of a lake with so many records; `anew`: its tables as they came."""
     home = HERE / f"growth-{count}"
+    if anew:
+        shutil.rmtree(home, ignore_errors=True)
     if not home.exists():
         unfinished = home.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)

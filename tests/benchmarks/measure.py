@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import statistics
@@ -55,11 +56,10 @@ def run_tree(command: Sequence[str], environment: dict[str, str] | None = None) 
         env={**os.environ, **(environment or {})},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
     )
     peak = 0
     while process.poll() is None:
-        peak = max(peak, _session_memory(process.pid))
+        peak = max(peak, _tree_memory(process.pid))
         time.sleep(0.5 if time.monotonic() - started > 5 else 0.05)
     seconds = time.monotonic() - started
     if process.returncode:
@@ -67,20 +67,26 @@ def run_tree(command: Sequence[str], environment: dict[str, str] | None = None) 
     return Run(seconds, 0.0, peak)
 
 
-def _session_memory(session: int) -> int:
-    """Bytes of all processes of a session."""
-    total = 0
+def _tree_memory(root: int) -> int:
+    """Bytes of a process and all that it has started, directly or not."""
+    parents: dict[int, int] = {}
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            # pid (name) state ppid group session; the name may hold anything
-            if folder.joinpath("stat").read_text().rpartition(")")[2].split()[3] != str(session):
-                continue
-            for line in folder.joinpath("smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1]) * 1024
-        except OSError:
-            continue  # it has ended
-    return total
+        with contextlib.suppress(OSError):  # it has ended
+            # pid (name) state parent …; the name may hold anything
+            stat = folder.joinpath("stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(stat[1])
+    tree = {root}
+    while more := {pid for pid, parent in parents.items() if parent in tree} - tree:
+        tree |= more
+    return sum(_memory(pid) for pid in tree)
+
+
+def _memory(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def median(runs: Sequence[Run]) -> Run:
