@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -124,10 +123,3 @@ def make_queue(endpoint: str, hidden: int = 30, tries: int = 3) -> TestQueue:
         Attributes={"VisibilityTimeout": str(hidden), "RedrivePolicy": json.dumps(rules)},
     )["QueueUrl"]
     return TestQueue(url, dead, client)
-
-
-def stop_after(seconds: float, stop: threading.Event) -> threading.Timer:
-    """Ends a watcher some time from now."""
-    timer = threading.Timer(seconds, stop.set)
-    timer.start()
-    return timer
