@@ -116,8 +116,9 @@ class _Upkeep:
         if table is None:
             return []
         steps = self._again(self._delete_months) + self._again(self._delete_rows)
-        for month in by_month(self._files(table)):
-            steps += self._again(functools.partial(self._arrange, month))
+        for month, files in by_month(self._files(table)).items():
+            if self._wanted(files):  # of years of months few are: the rest is not looked at anew
+                steps += self._again(functools.partial(self._arrange, month))
         steps += self._again(functools.partial(self._vacuum, vacuum_days))
         return steps + self._again(functools.partial(self._log, bool(steps)))
 
@@ -170,19 +171,23 @@ class _Upkeep:
     def _arrange(self, month: str, table: DeltaTable) -> list[Step]:
         """A month in order of its column where that is worth it, else with fewer files."""
         files = by_month(self._files(table)).get(month, [])
-        column, only = CLUSTERED.get(self._name), [("month", "=", month)]
-        if column and wants_order(self._lake.location, files, column):
+        what, only = self._wanted(files), [("month", "=", month)]
+        if what == "order":
             if not self._dry_run:
                 self._say(f"Putting table {self._name} of {month} in order")
                 claim_rewriting(table)
-                _order(table, column, only)
-            return [_step(self._name, "order", files)]
-        if wants_compaction(files):
-            if not self._dry_run:
-                claim_rewriting(table)
-                table.optimize.compact(partition_filters=only, target_size=TARGET_SIZE)
-            return [_step(self._name, "compact", files)]
-        return []
+                _order(table, CLUSTERED[self._name], only)
+        elif what == "compact" and not self._dry_run:
+            claim_rewriting(table)
+            table.optimize.compact(partition_filters=only, target_size=TARGET_SIZE)
+        return [_step(self._name, what, files)] if what else []
+
+    def _wanted(self, files: Sequence[File]) -> str:
+        """What a month's files want: order, compact, or nothing (empty)."""
+        column = CLUSTERED.get(self._name)
+        if column and wants_order(self._lake.location, files, column):
+            return "order"
+        return "compact" if wants_compaction(files) else ""
 
     def _vacuum(self, days: int, table: DeltaTable) -> list[Step]:
         """Files that no version of the last days refers to, and what crashed writers left."""
