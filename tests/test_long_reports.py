@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dmarckit.ingest import ingest
+from dmarckit.ingest_commit import Commits
+from dmarckit.ingest_read import Chunk
 from dmarckit.lake import Lake
 from dmarckit.settings import Settings, load_settings
 from tests.benchmarks.data import write_long_mail
@@ -45,9 +49,9 @@ def test_memory_does_not_grow_with_the_records(tmp_path: Path) -> None:
     assert full.peak - idle.peak < PEAK_OVER_IDLE
 
 
-def long_xml(count: int) -> bytes:
+def long_xml(count: int, **report: Any) -> bytes:
     made = [make_record(f"192.0.2.{i % 250}", i % 9 + 1) for i in range(count - 1)]
-    return report_xml(make_report(*made, make_failing(messages=7)))
+    return report_xml(make_report(*made, make_failing(messages=7), **report))
 
 
 def test_a_long_report_that_breaks_off_leaves_no_record(tmp_path: Path) -> None:
@@ -70,6 +74,30 @@ def test_a_long_report_is_stored_once_however_often_it_comes(tmp_path: Path) -> 
     assert len(lake.records(columns=["position"])) == 10_500
     assert lake.reports().loc[0, "failing"] == 7
     assert lake.write.append_new("mails", lake.arrow("SELECT * FROM mails")) == set()
+
+
+def test_workers_with_a_disk_of_their_own_send_it_packed_and_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = installed(tmp_path)
+    long = [long_xml(10_500 + i, report_id=f"long-{i}") for i in range(3)]
+    for name, xml in zip("aceg", [*long, long[0]], strict=True):
+        (Path(settings.mail_url) / name).write_bytes(make_mail(gz(xml)))
+    monkeypatch.setattr("dmarckit.ingest_read.PACKED_BYTES", 1)
+    chunks: list[int] = []
+    take = Commits.take
+
+    def counted(commits: Commits, chunk: Chunk) -> None:
+        chunks.append(len(chunk.mails))
+        assert all(report.content and not report.path for report in chunk.long)
+        take(commits, chunk)
+
+    monkeypatch.setattr(Commits, "take", counted)
+    with ThreadPoolExecutor(1) as pool:
+        result = ingest(settings, executor=pool)
+    assert chunks == [1, 1, 1, 1], "each long report ends its chunk"
+    assert result.outcomes == {"stored": 3, "duplicate": 1}
+    assert len(Lake(settings.lake_url).records(columns=["position"])) == 10_500 + 10_501 + 10_502
 
 
 def test_nothing_is_left_in_the_temporary_folder(
