@@ -139,7 +139,8 @@ class Cluster(Executor):
                 self._wait([future])
                 return future.result(timeout=GATHER)
             except killed as error:
-                raise BrokenExecutor(f"workers that it ended: {error.allowed_failures + 1}") from None
+                ended = error.allowed_failures + 1
+                raise BrokenExecutor(f"workers that it ended: {ended}") from None
             except CancelledError as error:
                 raise self.lost(error) from None
             except Exception as error:
