@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from dmarckit.maintain import VACUUM_DAYS, Maintained, Step
+if TYPE_CHECKING:
+    from dmarckit.maintain import Maintained, Step
 
 DOES = {
     "delete": "delete (too old)",
@@ -24,11 +25,9 @@ def maintain(
         bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
     ] = False,
     vacuum_days: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Days that unused files stay for readers that began before; 1 or more."
-        ),
-    ] = VACUUM_DAYS,
+        int | None,
+        typer.Option(min=1, help="Days that unused files stay for readers that began before (7)."),
+    ] = None,
 ) -> None:
     """Upkeep of the tables: order, small files, unused files, logs, and what is too old.
 
@@ -37,11 +36,16 @@ def maintain(
     from datetime import UTC, datetime
 
     from dmarckit.logs import begin, step
+    from dmarckit.maintain import VACUUM_DAYS
     from dmarckit.maintain import maintain as run_maintain
 
     settings = begin()
     done = run_maintain(
-        settings, now=datetime.now(UTC), dry_run=dry_run, vacuum_days=vacuum_days, step=step
+        settings,
+        now=datetime.now(UTC),
+        dry_run=dry_run,
+        vacuum_days=vacuum_days or VACUUM_DAYS,
+        step=step,
     )
     print_steps(done, dry_run=dry_run)
     raise typer.Exit(1 if done.warnings else 0)
