@@ -215,9 +215,7 @@ class PostmasterServer:
         found = [{"name": f"domains/{name}"} | self.domains[name] for name in names[start:end]]
         return {"domains": found} | ({"nextPageToken": str(end)} if names[end:] else {})
 
-    def _domains_getComplianceStatus(
-        self, domain: str, _query: Any, _body: Any
-    ) -> dict[str, Any]:
+    def _domains_getComplianceStatus(self, domain: str, _query: Any, _body: Any) -> dict[str, Any]:
         self._may_read(domain)
         return {"name": f"domains/{domain}/complianceStatus"} | self.status.get(domain, {})
 

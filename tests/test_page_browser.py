@@ -158,7 +158,7 @@ def test_evidence_and_quiet_findings_are_folded(open_page: Callable[..., Tab]) -
     tab = open_page("overview-demo")
     query = tab.locator(".dk-finding dd code").first
     assert not query.is_visible()
-    tab.locator(".dk-finding summary").first.click()
+    query.locator("xpath=ancestor::details").locator("summary").click()
     assert query.inner_text().startswith("SELECT")
 
 

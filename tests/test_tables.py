@@ -37,7 +37,8 @@ def text(found: Html) -> str:
 def domains(*rows: dict[str, Any]) -> pd.DataFrame:
     """As `fleet_summary.domains`."""
     usual = {"domain": "example.com", "messages": 100, "failing": 10, "delivered": 10}
-    usual |= {"pass_share": 0.9, "before": 1.0, "policy": "reject", "reporters": 1}
+    usual |= {"pass_share": 0.9, "before": 1.0, "policy": "reject", "not_met": 2}
+    usual |= {"reporters": 1}
     return pd.DataFrame(
         [usual | {"last_end": DAY} | row for row in rows], columns=[*usual, "last_end"]
     )
@@ -86,8 +87,8 @@ def test_domains() -> None:
     quiet = {"domain": "quiet.example", "messages": 0, "failing": 0, "delivered": 0}
     nothing = dict.fromkeys(["pass_share", "before"], float("nan")) | {"policy": None}
     shown = text(tables.domains(domains({}, quiet | nothing)))
-    assert "example.com|100|90.0 %−10.0 points||10|10|reject|1|2026-11-23 00:00|" in shown
-    assert "quiet.example|0|no data|0|0|–|1|" in shown
+    assert "example.com|100|90.0 %−10.0 points||10|10|reject|2|1|2026-11-23 00:00|" in shown
+    assert "quiet.example|0|no data|0|0|–|2|1|" in shown
 
 
 def test_reports_show_their_period_in_days() -> None:
