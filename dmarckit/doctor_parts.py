@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dmarckit.doctor import Answer, Context, fail, ok, warn
 from dmarckit.errors import DmarckitError, SettingsError, one_line
-from dmarckit.pages import find_notebook, known_parameters
+from dmarckit.pages import find_notebooks, known_parameters
 from dmarckit.schedules import find_schedules, load_schedule
 from dmarckit.settings import CONFIG_VARIABLE
 
@@ -49,8 +49,7 @@ def kernel(_context: Context) -> Answer:
 def notebooks(_context: Context) -> Answer:
     """Every notebook is one, and its parameters can be read."""
     found, broken = [], []
-    for name in _notebook_names():
-        path = find_notebook(name)
+    for name, path in sorted(find_notebooks().items()):
         try:
             found.append(f"{name} ({_parameters(path)})")
         except Exception as error:  # papermill raises what it likes for a broken file
@@ -68,12 +67,6 @@ def _parameters(path: Path) -> str:
         nbformat.validate(nbformat.read(path, as_version=4))  # type: ignore[no-untyped-call]
     count = len(known_parameters(path))
     return f"{count} parameters" if count != 1 else "1 parameter"
-
-
-def _notebook_names() -> list[str]:
-    package = Path(__file__).parent
-    folders = (Path("notebooks"), package / "_shipped/notebooks", package.parent / "notebooks")
-    return sorted({path.stem for folder in folders for path in folder.glob("*.ipynb")})
 
 
 def schedules(_context: Context) -> Answer:

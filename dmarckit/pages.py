@@ -48,6 +48,13 @@ class Page:
     """what the notebook wrote to stderr, a line each, safe to print"""
 
 
+def find_notebooks() -> dict[str, Path]:
+    """Name → file: the user's ``./notebooks`` first, then those that come with dmarckit."""
+    package = Path(__file__).parent
+    folders = [Path("notebooks"), package / "_shipped/notebooks", package.parent / "notebooks"]
+    return {path.stem: path for folder in reversed(folders) for path in folder.glob("*.ipynb")}
+
+
 def find_notebook(name: str) -> Path:
     """The notebook of that name: the user's ``./notebooks`` first, then the package's own.
 
@@ -56,9 +63,7 @@ def find_notebook(name: str) -> Path:
     """
     if name.endswith(".ipynb") and Path(name).is_file():
         return Path(name)
-    package = Path(__file__).parent
-    folders = [Path("notebooks"), package / "_shipped/notebooks", package.parent / "notebooks"]
-    known = {path.stem: path for folder in reversed(folders) for path in folder.glob("*.ipynb")}
+    known = find_notebooks()
     if name not in known:
         raise PageError(
             f"no notebook {one_line(name)}; there are: {', '.join(sorted(known)) or 'none'}"
