@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from dmarckit.demo import server
-from dmarckit.demo.server import Identity, S3Server, s3_server
+from dmarckit.demo.server import VOLUMES, Identity, S3Server, s3_server
 from dmarckit.errors import DmarckitError, MissingExtra
 
 pytestmark = [
@@ -197,3 +199,11 @@ def test_the_secret_is_not_in_the_list_of_processes(s3: S3Server) -> None:
     arguments = Path(f"/proc/{s3.pid}/cmdline").read_text()
     assert "-s3.config=" in arguments
     assert s3.secret_key not in arguments
+
+
+def test_the_number_of_buckets_does_not_depend_on_free_disk(server: S3Server) -> None:
+    """Each takes seven of the server's volumes; without them a first write is refused."""
+    master = server.endpoint.rpartition(":")
+    address = f"{master[0]}:{int(master[2]) - 3}/dir/status"
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        assert json.load(answer)["Topology"]["Max"] == VOLUMES

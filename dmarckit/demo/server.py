@@ -24,6 +24,7 @@ from dmarckit.errors import DmarckitError, MissingExtra, one_line
 
 _START_SECONDS = 30
 _ATTEMPTS = 5
+VOLUMES = 10_000  # at most
 _SERVICES = ("master", "volume", "filer", "s3", "admin")
 # Each service also takes the port 10000 higher, for gRPC.
 _OFFSETS = tuple(i + o for i in range(len(_SERVICES)) for o in (0, 10_000))
@@ -156,6 +157,9 @@ def _arguments(home: Path, base: int, config: Path) -> list[str]:
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         *ports,
+        # of itself it takes one for each 128 MB of free disk, and a bucket takes seven of them,
+        # so that on a small disk a few dozen buckets are all; they only grow when written to
+        f"-volume.max={VOLUMES}",
         f"-s3.config={config}",
         "-s3.autoCreateBucket=false",  # as S3: writing to a missing bucket is an error
         "-s3.port.iceberg=0",
