@@ -26,6 +26,8 @@ def ended_in_time(seconds: float, name: str) -> Iterator[Callable[[DmarckitError
     """
     reason: list[DmarckitError] = []
     before = signal.getsignal(signal.SIGTERM)
+    main = threading.main_thread().ident
+    assert main is not None  # it runs
 
     def leave(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
@@ -33,7 +35,8 @@ def ended_in_time(seconds: float, name: str) -> Iterator[Callable[[DmarckitError
 
     def end(error: DmarckitError) -> None:
         reason.append(error)
-        os.kill(os.getpid(), signal.SIGTERM)
+        # told to the main thread: a signal that another thread gets does not end a wait in it
+        signal.pthread_kill(main, signal.SIGTERM)
         killer.start()
 
     def time_is_over() -> None:

@@ -232,8 +232,10 @@ def test_it_attempts_each_job_at_once_and_stops_when_told(bench: Bench) -> None:
 def test_a_run_ends_itself_after_its_timeout() -> None:
     before = signal.getsignal(signal.SIGTERM)
     said = r"daily took longer than its timeout of 0\.1 s"
+    started = time.monotonic()
     with pytest.raises(JobTimeout, match=said), ended_in_time(0.1, "daily"):
         time.sleep(20)
+    assert time.monotonic() - started < 15, "what waits is ended too, not after its wait"
     assert signal.getsignal(signal.SIGTERM) is before
 
 
