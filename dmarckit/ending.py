@@ -26,8 +26,7 @@ def ended_in_time(seconds: float, name: str) -> Iterator[Callable[[DmarckitError
     """
     reason: list[DmarckitError] = []
     before = signal.getsignal(signal.SIGTERM)
-    main = threading.main_thread().ident
-    assert main is not None  # it runs
+    main = threading.get_ident()
 
     def leave(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
