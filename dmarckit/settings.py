@@ -29,6 +29,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UnreadableValue
 
 from dmarckit.errors import SettingsError, one_line
 from dmarckit.language import use
@@ -39,6 +40,7 @@ from dmarckit.thresholds import Thresholds
 PREFIX = "DMARCKIT_"
 CONFIG_VARIABLE = "DMARCKIT_CONFIG"
 DEFAULT_FILE = "dmarckit.toml"
+Names = Annotated[tuple[str, ...], NoDecode]
 MAX_LINK_SECONDS = 7 * 24 * 3600  # SigV4 presigned URLs end after seven days at the latest
 
 
@@ -90,7 +92,7 @@ class Settings(BaseSettings):
     )
     health_host: str = Field("127.0.0.1", description="where /health and /metrics listen")
     health_port: int = Field(9464, ge=0, le=65535, description="their port; 0: they are off")
-    resolvers: tuple[str, ...] = Field((), description="DNS servers to ask; empty: the system's")
+    resolvers: Names = Field((), description="DNS servers to ask; empty: the system's")
     dns_timeout: float = Field(5.0, gt=0, le=60, description="seconds for one DNS answer")
     google_credentials: Path | SecretStr | None = Field(
         None, description="Google service account or authorised user: a JSON file, or its content"
@@ -98,7 +100,7 @@ class Settings(BaseSettings):
     google_subject: str | None = Field(
         None, description="user in whose name the service account asks (delegation)"
     )
-    postmaster_domains: tuple[str, ...] = Field(
+    postmaster_domains: Names = Field(
         (), description="domains in Postmaster Tools; empty: those it lists"
     )
     postmaster_url: str = Field(
@@ -113,9 +115,9 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     thresholds: Thresholds = Thresholds()
 
-    @field_validator("domains", mode="before")
+    @field_validator("domains", "resolvers", "postmaster_domains", mode="before")
     @classmethod
-    def _domains_from_text(cls, value: Any) -> Any:
+    def _names_from_text(cls, value: Any) -> Any:
         """From the environment: names with commas between, or JSON as for other lists."""
         if not isinstance(value, str):
             return value
@@ -209,8 +211,21 @@ class _FileVariables(PydanticBaseSettingsSource):
             raise SettingsError(f"{variable}: cannot read {one_line(path)}: {reason}") from error
 
     def __call__(self) -> dict[str, Any]:
-        found = {name: self.get_field_value(f, name)[0] for name, f in _fields().items()}
-        return {name: value for name, value in found.items() if value is not None}
+        found = {}
+        for name, field in _fields().items():
+            text = self.get_field_value(field, name)[0]
+            if text is not None:
+                found[name] = self._read(name, field, text)
+        return found
+
+    def _read(self, name: str, field: Any, text: str) -> Any:
+        """The text itself; JSON where a setting has several values, as in the environment."""
+        try:
+            return self.prepare_field_value(name, field, text, value_is_complex=False)
+        except ValueError as error:
+            raise _no_json(
+                name, f"the file that {PREFIX}{name.upper()}_FILE names", error
+            ) from None
 
 
 def _fields() -> Mapping[str, Any]:
@@ -237,6 +252,9 @@ def load_settings(**overrides: Any) -> Settings:
         _check_toml(path)
     try:
         settings = Settings(**overrides)
+    except UnreadableValue as error:
+        name = str(error).partition('"')[2].partition('"')[0]
+        raise _no_json(name, f"{PREFIX}{name.upper()}", error.__cause__) from None
     except ValidationError as error:
         raise SettingsError(_explain(error, path)) from None
     use(settings.language)
@@ -251,6 +269,10 @@ def _check_toml(path: Path) -> None:
         raise SettingsError(f"cannot read settings file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {path} is not valid TOML: {error}") from error
+
+
+def _no_json(name: str, source: str, error: BaseException | None) -> SettingsError:
+    return SettingsError(f"setting {name}: {source} must hold JSON: {error}")
 
 
 def _explain(error: ValidationError, path: Path | None) -> str:

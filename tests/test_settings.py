@@ -55,6 +55,44 @@ def test_a_secret_comes_from_a_file_and_never_shows(monkeypatch: pytest.MonkeyPa
     assert "xoxb-secret" not in repr(settings)
 
 
+@pytest.mark.parametrize("by_file", [True, False])
+def test_every_kind_of_value_comes_from_the_environment_or_a_file(
+    by_file: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {
+        "SENDERS": '[{"name": "Shop", "networks": ["192.0.2.0/24"]}]',
+        "KEEP_DAYS": '{"records": 800}',
+        "LIMITS": '{"records": 5}',
+        "RESOLVERS": "192.0.2.53, 192.0.2.54",
+        "POSTMASTER_DOMAINS": '["example.com"]',
+        "DOMAINS": "example.com",
+        "WORKERS": "3",
+        "HOME": "s3://reports/kit",
+    }
+    for name, text in values.items():
+        if by_file:
+            write(text + "\n", name)
+            monkeypatch.setenv(f"DMARCKIT_{name}_FILE", name)
+        else:
+            monkeypatch.setenv(f"DMARCKIT_{name}", text)
+    settings = load_settings()
+    assert settings.senders[0].networks == ("192.0.2.0/24",)
+    assert settings.keep_days == {"records": 800}
+    assert (settings.limits.records, settings.limits.nesting) == (5, 3)
+    assert settings.resolvers == ("192.0.2.53", "192.0.2.54")
+    assert settings.postmaster_domains == ("example.com",)
+    assert settings.domains == ("example.com",)
+    assert (settings.workers, settings.home) == (3, "s3://reports/kit")
+
+
+@pytest.mark.parametrize("suffix", ["", "_FILE"])
+def test_a_value_that_is_no_json_is_one_line(suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("Shop", "file")
+    monkeypatch.setenv(f"DMARCKIT_SENDERS{suffix}", "file")
+    with pytest.raises(SettingsError, match=rf"senders: .*DMARCKIT_SENDERS{suffix}.* JSON: Expec"):
+        load_settings()
+
+
 def test_limits_can_be_set_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     write("[limits]\nrecords = 5")
     monkeypatch.setenv("DMARCKIT_LIMITS__MAIL_BYTES", "7")
