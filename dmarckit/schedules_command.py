@@ -20,10 +20,17 @@ NEWEST = "newest"
 
 log = logging.getLogger("dmarckit")
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
-    help="The schedules: list them, run them for ever, or export them to another scheduler.",
+    help="The schedules: list them, run them for ever, or export them to another scheduler. "
+    "Without a command they are listed.",
 )
+
+
+@app.callback()
+def _listed(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_(format_="table")
 
 
 def run_command(name: str, slot: str | None) -> int:

@@ -120,6 +120,7 @@ def test_list_shows_next_times_and_the_last_result(run: Any, tmp_path: Path) -> 
     assert rows["alerts"]["last"] is None
     assert (rows["weekly"]["cron"], rows["weekly"]["next"]) == (None, [])
     _, out, _ = run("schedules", "list")
+    assert run("schedules") == (0, out, "")
     line = next(line for line in out.splitlines() if line.startswith("daily"))
     assert "0 7 * * *" in line
     assert "failed" in line
