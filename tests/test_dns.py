@@ -297,8 +297,8 @@ def test_what_was_found_becomes_findings(tmp_path: Path, server: Served) -> None
     later = Look(NOW + 5 * DAY, 7, Thresholds())
     quoted = quoted.assign(begin=pd.Timestamp(NOW + 3 * DAY))
     assert [f.subject for f in policy_differs(quoted, snapshot(lake), later)] == [
-        "DNS p",
-        "DNS pct",
+        "p",
+        "pct",
     ]
 
 

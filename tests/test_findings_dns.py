@@ -9,10 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from dmarckit.findings import find
 from dmarckit.findings.dns import dns_changed, dns_record, sending
 from dmarckit.findings.dns_policy import policy_differs
 from dmarckit.findings.look import Look
 from dmarckit.findings.model import Finding
+from dmarckit.outside import Outside
 from dmarckit.thresholds import Thresholds
 from tests.finding_facts import FOUR, NOW, day, facts, messages, policies
 
@@ -182,7 +184,7 @@ def differs(quoted: list[dict[str, Any]], text: str = RECORD, **fields: Any) -> 
 def test_reporters_that_see_another_policy_than_dns_shows() -> None:
     (finding,) = differs(policies([2], p="none"))
     assert (finding.kind, finding.subject, finding.severity) == (
-        "policy_changed", "DNS p", "warning",
+        "policy_changed", "p", "warning",
     )  # fmt: skip
     assert finding.summary == (
         "4 reporters quote p=none for example.com, but DNS has shown p=reject since 2026-11-18."
@@ -214,4 +216,16 @@ def test_dns_of_today_proves_nothing_about_the_reports_of_before() -> None:
 def test_each_tag_is_compared_by_itself() -> None:
     text = "v=DMARC1; p=reject; sp=reject; t=y; adkim=s; rua=mailto:d@example.com"
     quoted = policies([2], p="reject", sp="none", adkim="s", testing="n")
-    assert [f.subject for f in differs(quoted, text)] == ["DNS sp", "DNS t"]
+    assert [f.subject for f in differs(quoted, text)] == ["sp", "t"]
+
+
+def test_a_change_that_reporters_quote_and_dns_denies_is_told_once() -> None:
+    quoted = policies([12, 11, 10], p="reject") + policies([2], p="none")
+    some = facts(policies=quoted)
+    (change,) = [f for f in find(some, now=NOW) if f.kind == "policy_changed"]
+    tags = {"tags": {"v": "DMARC1", "p": "reject"}, "ttl": 3600}
+    row = snapshot("dmarc", name="_dmarc.example.com", since=day(6), values=tags)
+    told = find(some, now=NOW, outside=Outside(dns=row))
+    (differs,) = [f for f in told if f.kind == "policy_changed"]
+    assert (change.fingerprint, differs.fingerprint) == ("policy_changed|example.com|p",) * 2
+    assert "DNS has shown p=reject" in differs.summary

@@ -23,7 +23,7 @@ def policy_differs(policies: pd.DataFrame, rows: pd.DataFrame, look: Look) -> li
     begins a TTL and a day after the first check that found the present record: before that,
     DNS may have shown another one, or a receiver may have had it in its cache. Two reporters
     must agree. Tags that only receivers of RFC 9989 know (np, t), or only older ones (pct),
-    count where they are quoted. Subject: ``DNS`` and the tag.
+    count where they are quoted.
     """
     found = []
     recent = policies[policies["begin"] >= look.start]
@@ -117,7 +117,7 @@ def _differs(
     return Finding(
         kind="policy_changed",
         domain=domain,
-        subject=f"DNS {tag}",
+        subject=tag,
         severity="warning",
         messages=0,
         first_day=begin.date(),
