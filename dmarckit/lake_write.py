@@ -56,7 +56,8 @@ class Writer:
             new = set(units) - known
             if not new:
                 return None
-            return rows.filter(pa.array([unit in new for unit in units], pa.bool_()))
+            wanted = rows.filter(pa.array([unit in new for unit in units], pa.bool_()))
+            return wanted.cast(_without_comments(wanted.schema))
 
         self._commit(name, _months(rows), fresh)
         return new
@@ -68,12 +69,13 @@ class Writer:
 
         `batches` gives them anew at each call: a lost race reads them again.
         """
-        schema = TABLES[name].schema
+        schema = _without_comments(TABLES[name].schema)
 
         def fresh(known: set[str]) -> pa.RecordBatchReader | None:
             if unit in known:
                 return None
-            return pa.RecordBatchReader.from_batches(schema, batches())
+            plain = (batch.cast(schema) for batch in batches())
+            return pa.RecordBatchReader.from_batches(schema, plain)
 
         return self._commit(name, [month], fresh)
 
@@ -200,6 +202,11 @@ class _KnownUnits:
             self._units.update(_units(rows, self._table).unique().to_pylist())
             self._files.update(unread)
         return self._units
+
+
+def _without_comments(schema: pa.Schema) -> pa.Schema:
+    """Columns without their descriptions: the table has them, and Delta takes no others later."""
+    return pa.schema([field.remove_metadata() for field in schema])
 
 
 def _units(rows: pa.Table, table: Table) -> Any:

@@ -187,6 +187,18 @@ def test_every_column_is_described_in_the_tables_themselves(lake: Lake) -> None:
     assert all(text for t in TABLES.values() for text in t.columns.values())
 
 
+def test_a_description_may_change_after_a_table_was_made(lake: Lake) -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from record_rows("long", 5).to_batches()
+
+    older = [field.with_metadata({"comment": "as of old"}) for field in RECORDS.schema]
+    uri, options = lake.location.table_uri("records"), lake.location.options()
+    DeltaTable.create(uri, pa.schema(older), partition_by=["month"], storage_options=options)
+    assert lake.write.append_new("records", record_rows("a", 3)) == {"a"}
+    assert lake.write.append_stream("records", "long", "2026-11", batches)
+    assert len(lake.records()) == 8
+
+
 @pytest.mark.s3
 def test_a_missing_bucket_is_named(bucket: str) -> None:
     with pytest.raises(LakeError, match=r"no-such-bucket/lake: the bucket does not exist"):
