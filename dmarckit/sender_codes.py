@@ -93,13 +93,13 @@ class Signers:
         rows = rows.loc[sender != NONE, ["pair", "author", "signature", "sender", "after"]]
         self._rows = rows.join(senders.order(), on="sender")
 
-    def nearest(self, besides: Codes | None = None) -> Codes:
+    def nearest(self, besides: Codes | None = None, *, declared_only: bool = False) -> Codes:
         """The service that signed each row's messages; of several, the nearest to the author.
 
-        `besides` are the senders of rows where SPF passes: a signature that passes in such a
+        `declared_only`: of declared senders alone. `besides` are the senders of rows where SPF passes: a signature that passes in such a
         row of the same author and service was made there and counts no more.
         """
-        rows = self._rows
+        rows = self._rows[~self._rows["after"]] if declared_only else self._rows
         if besides is not None:
             there = pd.DataFrame({"pair": self._pair, "sender": besides}).drop_duplicates()
             made = rows.merge(there, on=["pair", "sender"])

@@ -3,9 +3,10 @@
 DKIM says who signed, and a signature survives relays; SPF, PTR and the network say who
 delivered. First match wins:
 
-1. a declared sender: by network, or by the domain whose SPF passes;
-2. SPF passes for a domain foreign to the author: the service of that domain, else its
-   organisational domain;
+1. a declared sender: by network, or by the domain whose SPF passes (by DKIM: see 2 to 4);
+2. SPF passes for a domain foreign to the author: a declared sender by the DKIM domain that
+   signed, unless this is a relay (as in 4, or by the kind of the SPF domain's service); else
+   the service of the SPF domain, else its organisational domain;
 3. SPF passes for the author's own organisation: the service that signed too (a declared
    DKIM domain, else a foreign ``d=`` in the table), else the service of PTR or network,
    else the author's organisation;
@@ -32,6 +33,8 @@ from dmarckit.sender_codes import NONE, Codes, Senders, Signers, declared_domain
 from dmarckit.sender_table import Sender, SenderTable
 from dmarckit.settings_parts import DeclaredSender
 
+RELAYING = ("mailbox provider", "security gateway", "mailing list", "forwarder")
+"""kinds that pass on what others signed"""
 NO_ADDRESS = Sender("no address", "unknown")
 """Who sent what was reported without an address or any other trace."""
 
@@ -67,6 +70,10 @@ def attribute(
 
     found = _in_declared_networks(address, senders, declared)
     found = _fill(found, senders.of_each(spf, declared_spf.lookup), passes)
+    found = _fill(found, senders.of_each(spf, lambda d: _relaying(table.lookup(d))), foreign)
+    if any(d.dkim_domains for d in declared):
+        elsewhere = np.where(passes, _fill(found, signers.nearest(), passes & ~foreign), NONE)
+        found = _fill(found, signers.nearest(besides=elsewhere, declared_only=True), foreign)
     found = _fill(found, senders.of_each(spf, lambda d: table.lookup(d) or _itself(d)), foreign)
     own = senders.of_each(author, lambda name: Sender(name, "own"))
     for rule_3 in (signers.nearest(), senders.of_each(address, hosts.service), own):
@@ -86,6 +93,10 @@ def attribute(
 def _fill(found: Codes, more: Codes, where: NDArray[np.bool_]) -> Codes:
     """`found`, and `more` in those rows of `where` that have no sender yet."""
     return np.where((found == NONE) & where, more, found)
+
+
+def _relaying(service: Sender | None) -> Sender | None:
+    return service if service and service.kind in RELAYING else None
 
 
 def _itself(domain: str) -> Sender:

@@ -20,6 +20,7 @@ TABLE = SenderTable(
         "newsletters.example": Sender("Newsletters", "marketing"),
         "deskful.example": Sender("Deskful", "ticketing"),
         "rackspot.example": Sender("Rackspot", "hosting"),
+        "inboxes.example": Sender("Inboxes", "mailbox provider"),
     }
 )
 SENDWELL = ("Sendwell", "email service")
@@ -143,6 +144,30 @@ def test_a_declared_signature_comes_before_those_of_the_table() -> None:
     shop = DeclaredSender(name="Shop", kind="crm", dkim_domains=("shopmail.example",))
     signatures = (SIGNED_BY_SENDWELL, ("eu.shopmail.example", "x"))
     assert senders(sources(("192.0.2.1", "example.com", signatures)), (shop,)) == [("Shop", "crm")]
+
+
+def test_a_declared_signature_names_a_service_with_a_return_path_of_its_own() -> None:
+    news = DeclaredSender(name="News", kind="marketing", dkim_domains=("news.example.com",))
+    signed = (("news.example.com", "n1"),)
+    rows = sources(
+        ("192.0.2.1", "mta7.unknown.example.net", signed),
+        ("192.0.2.2", "bounce.sendwell.example", signed),
+        ("192.0.2.3", None, (("news.example.com", "n2"),)),
+        ("192.0.2.4", "bounce.sendwell.example", ()),
+        ("192.0.2.5", "srs.inboxes.example", signed),  # a mailbox provider forwards
+    )
+    here = ("News", "marketing")
+    forwarder = ("Inboxes", "mailbox provider")
+    assert senders(rows, (news,)) == [here, here, here, SENDWELL, forwarder]
+
+
+def test_a_declared_signature_that_is_made_elsewhere_was_relayed() -> None:
+    shop = DeclaredSender(name="Shop", kind="crm", dkim_domains=("shopmail.example",))
+    signed = (("shopmail.example", "x"),)
+    rows = sources(
+        ("192.0.2.1", "rp.example.com", signed), ("192.0.2.2", "alumni.example.org", signed)
+    )
+    assert senders(rows, (shop,)) == [("Shop", "crm"), ("example.org", "unknown")]
 
 
 # 4: SPF does not pass
