@@ -32,7 +32,7 @@ class SlackRules(_Part):
     when: Literal["always", "findings", "failing"] = Field(
         default="always",
         description="always: a summary of each run; findings: only with something new or worse; "
-        "failing: only failing reports and failed runs",
+        "failing: only when new reports have failing messages; failed runs are always told",
     )
 
 
