@@ -13,9 +13,12 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import boto3
+from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT_ID
 from moto.server import ThreadedMotoServer
+from moto.sqs.models import sqs_backends
 
 BUCKET = "example-dmarc"
+REGION = "us-east-1"
 SENDING = 4  # requests at once
 
 
@@ -84,17 +87,29 @@ class TestQueue:
         with ThreadPoolExecutor(SENDING) as pool:
             list(pool.map(some, range(0, len(bodies), 10)))
 
+    def show(self) -> None:
+        """What was received and not deleted is visible at once: nobody waits for that."""
+        for each in sqs_backends[ACCOUNT_ID][REGION].queues.values():
+            if each.name == self.url.rpartition("/")[2]:
+                for message in each._messages:
+                    message.change_visibility(0)
+
     def left(self) -> int:
         """Messages in it, those that somebody has received included."""
         return self._count(self.url)
+
+    def received(self) -> int:
+        """Those of them that somebody has received, and that are hidden from others."""
+        return self._count(self.url, "ApproximateNumberOfMessagesNotVisible")
 
     def dead(self) -> int:
         """Messages in the queue of dead letters."""
         return self._count(self.dead_url)
 
-    def _count(self, url: str) -> int:
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        rules = self.client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    def _count(self, url: str, *names: str) -> int:
+        names = names or ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        answer = self.client.get_queue_attributes(QueueUrl=url, AttributeNames=list(names))
+        rules = answer["Attributes"]
         return sum(int(rules[name]) for name in names)
 
 
@@ -113,7 +128,7 @@ def sqs_server() -> Iterator[str]:
 
 def make_queue(endpoint: str, hidden: int = 30, tries: int = 3) -> TestQueue:
     """A new queue: a message is hidden for some seconds, and given up after some tries."""
-    client = boto3.client("sqs", endpoint_url=endpoint, region_name="us-east-1")
+    client = boto3.client("sqs", endpoint_url=endpoint, region_name=REGION)
     name = f"arrivals-{uuid.uuid4().hex[:8]}"
     dead = client.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
     arn = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])

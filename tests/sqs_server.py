@@ -77,6 +77,7 @@ class _Service:
 
     def GetQueueAttributes(self, request: dict[str, Any]) -> dict[str, Any]:
         queue = self._queue(request)
+        queue._return_late_ones()
         known = {
             **queue.attributes,
             "QueueArn": "arn:aws:sqs:us-east-1:123456789012:queue",
