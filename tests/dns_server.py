@@ -130,5 +130,5 @@ def asker(server: Served, *, timeout: float | None = None, seconds: float = 10.0
     """
     checkdmarc.utils.DNS_CACHE.clear()
     if timeout is None:
-        timeout = 0.6 if "silence" in server.zone.values() else 5.0
+        timeout = 1.2 if "silence" in server.zone.values() else 5.0
     return Servers([server.address], timeout).asker(seconds)
