@@ -96,8 +96,9 @@ class Signers:
     def nearest(self, besides: Codes | None = None, *, declared_only: bool = False) -> Codes:
         """The service that signed each row's messages; of several, the nearest to the author.
 
-        `declared_only`: of declared senders alone. `besides` are the senders of rows where SPF passes: a signature that passes in such a
-        row of the same author and service was made there and counts no more.
+        `besides` are the senders of rows where SPF passes: a signature that passes in such a
+        row of the same author and service was made there and counts no more. With
+        `declared_only` the services of the table are left out.
         """
         rows = self._rows[~self._rows["after"]] if declared_only else self._rows
         if besides is not None:
