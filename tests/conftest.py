@@ -12,7 +12,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from dmarckit.demo.server import S3Server, available, s3_server
 from dmarckit.language import use
@@ -101,6 +101,9 @@ def browser() -> Iterator[Browser]:
     if program is None:
         pytest.skip("no chromium on the PATH")
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        expect.set_options(timeout=60_000)  # milliseconds; a busy machine may need more than five
+        started = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox"], timeout=120_000
+        )
         yield started
         started.close()

@@ -30,6 +30,7 @@ def test_axe_finds_nothing_serious(browser: Browser, finished: FinishedPages, na
             color_scheme="dark" if scheme == "dark" else "light",
             offline=True,
         )
+        tab.set_default_timeout(60_000)
         tab.goto(page.as_uri())
         tab.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
         found = Axe().run(tab, options={"resultTypes": ["violations"]}).response["violations"]

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -237,7 +237,7 @@ def test_only_get_on_two_paths_and_nothing_of_the_request_comes_back(tmp_path: P
         assert (status, "script" in text) == (404, False)
         assert get(url, "/health", "POST")[0] == get(url, "/health", "HEAD")[0] == 405
         port = int(url.rpartition(":")[2])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.putrequest("<b>X</b>", "/health")
         connection.endheaders()
         answer = connection.getresponse()
@@ -248,22 +248,28 @@ def test_only_get_on_two_paths_and_nothing_of_the_request_comes_back(tmp_path: P
 def test_slow_clients_are_cut_off_and_do_not_keep_others_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(health_server, "REQUEST_SECONDS", 300)  # none is cut off before we look
+    with served(tmp_path) as url, slow_clients(url):
+        assert get(url, "/health")[0] == 503  # all places are taken
     monkeypatch.setattr(health_server, "REQUEST_SECONDS", 0.5)
-    with served(tmp_path) as url:
-        port = int(url.rpartition(":")[2])
-        slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(health_server.MOST)]
-        try:
-            time.sleep(0.2)
-            assert get(url, "/health")[0] == 503  # all places are taken
-            for each in slow:
-                each.settimeout(10)
-                assert each.recv(1) == b""  # cut off
-            deadline = time.monotonic() + 5
-            while get(url, "/health")[0] != 200:
-                assert time.monotonic() < deadline
-        finally:
-            for each in slow:
-                each.close()
+    with served(tmp_path) as url, slow_clients(url) as slow:
+        for each in slow:
+            each.settimeout(60)
+            assert each.recv(1) == b""  # cut off
+        deadline = time.monotonic() + 60
+        while get(url, "/health")[0] != 200:
+            assert time.monotonic() < deadline
+
+
+@contextmanager
+def slow_clients(url: str) -> Iterator[list[socket.socket]]:
+    """As many as the server has places, and none of them says a word."""
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(socket.create_connection(address))
+            for _ in range(health_server.MOST)
+        ]
 
 
 def test_port_zero_means_off() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from dmarckit.settings import load_settings
 from tests import frames
 from tests.test_notebooks import FOLDER
 
-PATIENCE = 60  # seconds for a machine that has other things to do; it takes about ten
+PATIENCE = 120  # seconds for a machine that has other things to do; it takes about ten
 FINISHED = """
 () => {
   const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
@@ -79,8 +80,10 @@ def started(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and server.poll() is None:
         for info in runtime.glob("jpserver-*.json"):
-            if "Jupyter Server" in log.read_text():
-                return str(json.loads(info.read_text())["url"])
+            with contextlib.suppress(ValueError):  # it is being written
+                found = json.loads(info.read_text())
+                if "Jupyter Server" in log.read_text():
+                    return str(found["url"])
         time.sleep(0.1)
     raise AssertionError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
 
