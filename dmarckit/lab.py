@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dmarckit.demo.outside import ask
 from dmarckit.demo.sample import demo_mails, demo_settings
 from dmarckit.errors import one_line
 from dmarckit.ingest import ingest
@@ -99,6 +100,7 @@ def demo_environment() -> Iterator[dict[str, str]]:
                     )
                 )
                 ingest(settings, progress=progress)
+            ask(settings, datetime.now(UTC))
         yield environment
 
 

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from dmarckit import words
 from dmarckit.charts import nothing
+from dmarckit.findings.postmaster import meaning
 from dmarckit.language import _, later
 from dmarckit.markup import Column, Html, escape, table
 from dmarckit.postmaster_summary import worst_by_day
@@ -19,6 +20,7 @@ from dmarckit.window import Window
 _AUTHENTICATION = {"spf": "#4fa8dc", "dkim": "#0068a8", "dmarc": "#0f9d76"}
 _ENCRYPTION = {"inbound": "#0068a8", "outbound": "#8a94a3"}
 _ERRORS = {"reject": "#d55e00", "temp_fail": "#e09f1f"}
+_KINDS = {"reject": later("rejected"), "temp_fail": later("put off")}
 
 
 def is_connected(settings: Settings) -> bool:
@@ -136,7 +138,7 @@ def errors(metrics: pd.DataFrame, window: Window) -> go.Figure:
     return rate_lines(
         daily,
         _ERRORS,
-        {"reject": _("rejected"), "temp_fail": _("put off")},
+        {kind: _(word) for kind, word in _KINDS.items()},
         title=_("On the worst day Gmail did not take {rate} of the mail").format(rate=Rate(most)),
         subtitle=_("Share of mail that Gmail rejected or put off, a day. {which}").format(
             which=_which(metrics, lowest=False)
@@ -166,8 +168,9 @@ def domains(frame: pd.DataFrame) -> Html:
 
 def refused(frame: pd.DataFrame) -> Html:
     """Takes `refusals`."""
+    shown = frame.assign(refusal=frame["kind"].map(_refusal_words))
     columns = [
-        Column("kind", _("Refusal"), under=lambda row: str(row.domain)),
+        Column("refusal", _("Refusal"), under=lambda row: str(row.domain)),
         Column("worst", _("Highest share"), "rate"),
         Column("worst_day", _("on"), "day"),
         Column("days", _("Days"), "count"),
@@ -175,7 +178,14 @@ def refused(frame: pd.DataFrame) -> Html:
         Column("last_day", _("Last"), "day"),
     ]
     empty = _("Gmail names no refusal on these days.")
-    return table(frame, columns, caption=_("Refusals, the largest share first"), empty=empty)
+    return table(shown, columns, caption=_("Refusals, the largest share first"), empty=empty)
+
+
+def _refusal_words(detail: str) -> str:
+    """A kind such as ``reject/ip_in_rbls`` in words."""
+    kind, _slash, reason = detail.partition("/")
+    word = _(_KINDS[kind]) if kind in _KINDS else kind
+    return f"{word}: {meaning(reason)}" if reason else word
 
 
 def states(frame: pd.DataFrame) -> Html:

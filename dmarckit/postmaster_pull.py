@@ -12,14 +12,14 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from dmarckit.errors import PostmasterAccess, PostmasterError, SettingsError, one_line
 from dmarckit.lake import Lake, open_lake
 from dmarckit.postmaster import last_days, latest
-from dmarckit.postmaster_api import PostmasterClient, Query, connect
+from dmarckit.postmaster_api import Query, connect
 from dmarckit.postmaster_metrics import FAMILIES, LOOPS, Metric, Row, compliance_rows, loop_metrics
 from dmarckit.ptr import HOST
 from dmarckit.rows import month_of
@@ -34,6 +34,19 @@ LATE_DAYS = 7
 
 TOGETHER = 20
 """domains whose answers are held in memory at once"""
+
+
+class Source(Protocol):
+    """Whom a pull asks: a `PostmasterClient`, or somebody who answers as it does."""
+
+    def domains(self) -> list[dict[str, Any]]:
+        """Every Domain, as Google describes it."""
+
+    def compliance(self, domain: str) -> dict[str, Any]:
+        """The DomainComplianceStatus of now."""
+
+    def stats(self, queries: Sequence[Query]) -> list[list[Row] | PostmasterError]:
+        """For each query its rows, or why it was refused."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,7 @@ def pull(
     *,
     now: datetime,
     days: int | None = None,
-    client: PostmasterClient | None = None,
+    client: Source | None = None,
     run: str | None = None,
 ) -> Pulled:
     """Ask Google for what is missing and keep it in the table `postmaster`.
@@ -74,8 +87,9 @@ def pull(
         raise SettingsError(f"days is {days}: it must be at least 1")
     with contextlib.ExitStack() as stack:
         if client is None:
-            client = connect(settings)
-            stack.callback(client.close)
+            connected = connect(settings)
+            stack.callback(connected.close)
+            client = connected
         task = _Pull(client, open_lake(settings), now.astimezone(UTC), days, run or new_run())
         domains = task.domains(settings)
         task.compliance(domains)
@@ -110,7 +124,7 @@ class _Pull:
     """One pull: whom it asks, where it writes, and what went wrong so far."""
 
     def __init__(
-        self, client: PostmasterClient, lake: Lake, now: datetime, days: int | None, run: str
+        self, client: Source, lake: Lake, now: datetime, days: int | None, run: str
     ) -> None:
         self.client = client
         self.lake = lake

@@ -195,7 +195,7 @@ def test_the_page_shows_what_google_said(tmp_path: Path) -> None:
         "Postmaster Tools is not connected.",
         "One-click unsubscribe",
         "needs work",
-        "reject/&lt;b&gt;low",
+        "rejected: &lt;b&gt;low",
         "spring/&lt;i&gt;",
         '<td class="count">0.05 %</td>',  # the table below a chart has rates, not bare shares
     ):

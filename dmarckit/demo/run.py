@@ -18,6 +18,7 @@ import boto3
 import pandas as pd
 
 from dmarckit.demo.mails import GeneratedMail
+from dmarckit.demo.outside import ask
 from dmarckit.demo.sample import demo_mails, demo_settings
 from dmarckit.demo.server import S3Server, available, s3_server
 from dmarckit.demo.traffic import GeneratedReport
@@ -71,6 +72,9 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
             ingested = ingest(settings, progress=progress)
         print_outcomes(ingested)
         now = datetime.now(UTC)
+        if mails is None:
+            step("Asking DNS and Google Postmaster Tools, both made up")
+            ask(settings, now)
         schedule = load_schedule("daily")
         if mails is not None:
             schedule = schedule.model_copy(update={"parameters": _window_of_data(now)})

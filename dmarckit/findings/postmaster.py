@@ -173,6 +173,11 @@ def _limit(detail: str, look: Look) -> float:
     )
 
 
+def meaning(reason: str) -> str:
+    """What a reason of Google's, such as ``ip_in_rbls``, says; an unknown one as it is."""
+    return _(_MEANING[reason][0]) if reason in _MEANING else clean(reason)
+
+
 def _delivery_finding(
     domain: str, detail: str, recent: pd.DataFrame, bad: pd.DataFrame, look: Look
 ) -> Finding:
@@ -194,7 +199,7 @@ def _delivery_finding(
             "the last {of} with data: {meaning}.",
             len(bad),
         )
-    meaning, action = _MEANING.get(reason, (clean(reason), _ELSE))
+    _why, action = _MEANING.get(reason, ("", _ELSE))
     limit = _limit(detail, look)
     severe = worst["share"] >= look.thresholds.delivery_critical
     return Finding(
@@ -212,7 +217,7 @@ def _delivery_finding(
             day=worst["day"].date(),
             n=count(len(bad)),
             of=count(len(recent)),
-            meaning=_(meaning),
+            meaning=meaning(reason),
         ),
         action=_(action),
         evidence=_evidence(domain, "delivery_error_rate", detail, recent, limit)

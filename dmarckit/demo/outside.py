@@ -1,0 +1,175 @@
+"""What DNS and Google say about the demo's company: made up, but asked for as in earnest.
+
+DNS is in order but for a server without host name over IPv6 and a short key; at Google,
+people mark the shop's newsletter as spam, and it lacks one-click unsubscribing.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from importlib.util import find_spec
+from typing import Any
+
+from dmarckit import dns as names
+from dmarckit.demo.traffic import stream
+from dmarckit.errors import PostmasterError
+from dmarckit.postmaster_api import Query
+from dmarckit.postmaster_metrics import Metric, Row, api_date
+from dmarckit.postmaster_pull import pull
+from dmarckit.settings import Settings
+
+RUA = "rua=mailto:rua@dmarc.example.com"
+LONG, SHORT = 2048, 1024
+KEYS = {
+    "s2026._domainkey.example.com": LONG,
+    "pw1._domainkey.example.com": SHORT,
+    "inv._domainkey.example.com": LONG,
+    "hd1._domainkey.support.example.com": LONG,
+    "mc1._domainkey.shop.example": LONG,
+    "pw2._domainkey.shop.example": LONG,
+    "sf._domainkey.shop.example": LONG,
+}
+"""name of a DKIM key → its bits"""
+TEXTS = {
+    "_dmarc.example.com": f"v=DMARC1; p=quarantine; sp=none; {RUA}",
+    "_dmarc.shop.example": f"v=DMARC1; p=none; {RUA}",
+    "_dmarc.example.net": f"v=DMARC1; p=none; {RUA}",
+    "example.com": "v=spf1 ip4:192.0.2.0/26 ip6:2001:db8:10::/48 include:spf.salesdesk.example "
+    "~all",
+    "bounce.example.com": "v=spf1 include:spf.invoicer.example ~all",
+    "support.example.com": "v=spf1 include:spf.helpdesk.example ~all",
+    "shop.example": "v=spf1 ip4:192.0.2.40 ~all",
+    "rp.shop.example": "v=spf1 include:spf.mailcourier.example ~all",
+    "survey.shop.example": "v=spf1 include:spf.surveyform.example ~all",
+    "example.net": "v=spf1 ~all",
+    "spf.salesdesk.example": "v=spf1 ip4:198.51.100.64/28 -all",
+    "spf.invoicer.example": "v=spf1 ip4:198.51.100.112/28 -all",
+    "spf.helpdesk.example": "v=spf1 ip4:198.51.100.80/28 -all",
+    "spf.mailcourier.example": "v=spf1 ip4:198.51.100.128/26 -all",
+    "spf.surveyform.example": "v=spf1 ip4:198.51.100.96/28 -all",
+    "_mta-sts.example.com": "v=STSv1; id=20260901",
+    "_mta-sts.shop.example": "v=STSv1; id=20260901",
+    "_smtp._tls.example.com": f"v=TLSRPTv1; {RUA}",
+    "_smtp._tls.shop.example": f"v=TLSRPTv1; {RUA}",
+    **{
+        f"{d}._report._dmarc.dmarc.example.com": "v=DMARC1" for d in ("shop.example", "example.net")
+    },
+}
+"""name → its TXT record, besides the keys"""
+MAIL_HOSTS = {
+    "example.com": ("mx1.example.com", "mx2.example.com"),
+    "dmarc.example.com": ("mx1.example.com",),
+    "shop.example": ("mx1.example.com",),
+    "example.net": ("",),
+}
+"""domain → its MX, the nearest first; "" says that it takes no mail (RFC 7505)"""
+HOSTS = {
+    "mx1.example.com": "192.0.2.21",
+    "mx2.example.com": "192.0.2.22",
+    "out1.example.com": "192.0.2.10",
+    "out2.example.com": "192.0.2.11",
+    "out3.example.com": "192.0.2.12",
+    "stock.shop.example": "192.0.2.40",
+}
+"""host → its address, which leads back to it; the IPv6 address of office mail has no name"""
+
+
+def ask(settings: Settings, now: datetime) -> None:
+    """Fill the tables `postmaster` and, where the libraries for it are installed, `dns`."""
+    pull(settings, now=now, client=Google(now))
+    if find_spec("checkdmarc") and find_spec("dns"):
+        from dmarckit.demo.names import serving
+
+        with serving(zone()) as address:
+            names.check(settings, now=now, resolver=[address])
+
+
+def zone() -> dict[str, dict[str, list[str]]]:
+    """What the company and its services publish: name → type → records."""
+    made: dict[str, dict[str, list[str]]] = {"": {"SOA": []}}
+    texts = TEXTS | {name: f"v=DKIM1; k=rsa; p={_key(name, bits)}" for name, bits in KEYS.items()}
+    for name, text in texts.items():
+        parts = " ".join(f'"{text[i : i + 200]}"' for i in range(0, len(text), 200))
+        made.setdefault(name, {})["TXT"] = [parts]
+    for name, hosts in MAIL_HOSTS.items():
+        ranked = enumerate(hosts)
+        made.setdefault(name, {})["MX"] = [f"{10 * n} {host}." for n, host in ranked]
+    for host, address in HOSTS.items():
+        made.setdefault(host, {})["A"] = [address]
+        made[ipaddress.ip_address(address).reverse_pointer] = {"PTR": [f"{host}."]}
+    return made
+
+
+def _key(name: str, bits: int) -> str:
+    """A public RSA key of that many bits, to which nobody has the private one (RFC 8017 A.1.1)."""
+    modulus = stream(name).getrandbits(bits) | 1 << (bits - 1) | 1
+
+    def tagged(tag: int, body: bytes) -> bytes:
+        size = len(body)
+        octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+        return bytes([tag]) + (b"" if size < 128 else bytes([0x80 | len(octets)])) + octets + body
+
+    numbers = tagged(2, b"\0" + modulus.to_bytes(bits // 8, "big")) + tagged(2, b"\x01\0\x01")
+    algorithm = bytes.fromhex("300d06092a864886f70d0101010500")
+    whole = tagged(0x30, algorithm + tagged(3, b"\0" + tagged(0x30, numbers)))
+    return base64.b64encode(whole).decode()
+
+
+class Google:
+    """Answers about the company as Postmaster Tools gives them, of the last 40 days."""
+
+    DOMAINS = ("example.com", "shop.example")
+    DAYS = 40
+    LATE = 2  # days until a day has data
+
+    def __init__(self, now: datetime) -> None:
+        self._newest = now.date() - timedelta(self.LATE)
+
+    def domains(self) -> list[dict[str, Any]]:
+        """The list of domains."""
+        return [{"name": f"domains/{name}", "permission": "OWNER"} for name in self.DOMAINS]
+
+    def compliance(self, domain: str) -> dict[str, Any]:
+        """The compliance status: all is well, but for unsubscribing from the shop's mail."""
+        names = ("SPF", "DKIM", "DMARC_POLICY", "DMARC_ALIGNMENT", "ENCRYPTION")
+        states = dict.fromkeys((*names, "MESSAGE_FORMATTING", "HONOR_UNSUBSCRIBE"), "COMPLIANT")
+        one_click = "NEEDS_WORK" if domain == "shop.example" else "COMPLIANT"
+        states |= {"ONE_CLICK_UNSUBSCRIBE": one_click}
+        rows = [{"requirement": n, "status": {"status": s}} for n, s in states.items()]
+        return {"complianceData": {"domainId": domain, "rowData": rows}}
+
+    def stats(self, queries: Sequence[Query]) -> list[list[Row] | PostmasterError]:
+        """The metrics of each query, day by day."""
+        return [list(query.rows(list(self._days(query)))) for query in queries]
+
+    def _days(self, query: Query) -> Iterator[Mapping[str, Any]]:
+        for number, metric in enumerate(query.metrics):
+            for ago in range(self.DAYS):
+                day = self._newest - timedelta(ago)
+                share = _share(query.domain, metric, ago)
+                if share is not None and query.first <= day <= query.last:
+                    value = {"doubleValue": share}
+                    yield {"metric": f"m{number}", "date": api_date(day), "value": value}
+
+
+def _share(domain: str, metric: Metric, ago: int) -> float | None:
+    """A rate `ago` days before the newest; None where Google tells nothing."""
+    shop = domain == "shop.example"
+    wave = stream(domain, metric.metric, metric.detail, ago).random()
+    match metric.metric, metric.detail:
+        case "spam_rate", _:
+            return (0.0011 if ago < 4 else 0.0005) + 0.0003 * wave if shop else 0.0002 * wave
+        case "auth_success_rate", "dkim":
+            return 0.62 + 0.1 * wave if shop and ago < 3 else 0.995 + 0.004 * wave
+        case "auth_success_rate", _:
+            return 0.985 + 0.01 * wave
+        case "tls_encryption_rate", _:
+            return 0.997 + 0.003 * wave
+        case "delivery_error_rate", "":
+            return 0.002 + 0.002 * wave
+        case "delivery_error_rate", "temp_fail" | "temp_fail/anomalous_traffic_pattern":
+            return 0.001 + 0.001 * wave
+    return None
