@@ -169,6 +169,17 @@ def test_of_a_repeated_name_the_last_counts() -> None:
     assert read_tls(document.encode()) == REPORT
 
 
+def test_half_a_character_does_not_reach_the_tables() -> None:
+    """Only JSON can write one, and nothing that stores text takes it: every ingest would end."""
+
+    def change(found: dict[str, Any]) -> None:
+        found["organization-name"] = "\ud83d\ude00 \ud800 \\ud800 \udc00\ud800\ud83d\ude00"
+
+    report = read_tls(changed(change))
+    assert report.reporter == "\U0001f600 \ufffd \\ud800 \ufffd\ufffd\U0001f600"
+    assert report.warnings == ("lone surrogates replaced by U+FFFD: 3",)
+
+
 def test_what_follows_the_report_is_passed_over_with_a_warning() -> None:
     document = json.dumps(tls_json()).encode()
     assert read_tls(document + b"\r\n\0\0") == REPORT

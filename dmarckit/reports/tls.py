@@ -9,6 +9,7 @@ that stands twice in one object the last value counts, as everywhere in JSON.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
@@ -63,6 +64,7 @@ def read_tls(text: bytes) -> TlsReport:
 def _parsed(text: bytes, warnings: Warnings) -> Any:
     try:
         decoded = text.decode(json.detect_encoding(text)).lstrip("\ufeff \t\r\n")
+        decoded = _without_halves(decoded, warnings)
         found, end = _DECODER.raw_decode(decoded)
     except RecursionError:
         raise UnreadableReport("JSON is nested too deep") from None
@@ -74,10 +76,31 @@ def _parsed(text: bytes, warnings: Warnings) -> Any:
     return found
 
 
+def _without_halves(text: str, warnings: Warnings) -> str:
+    """Half a character (``\\ud800``), which only JSON can write, is none: no table holds it."""
+    halves = 0
+
+    def whole(escape: re.Match[str]) -> str:
+        nonlocal halves
+        halves += bool(escape[1])
+        return "\ufffd" if escape[1] else escape[0]
+
+    text = _ESCAPE.sub(whole, text)
+    if halves:
+        warnings.add(f"lone surrogates replaced by U+FFFD: {halves:,}")
+    return text
+
+
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+"""an escape of a JSON string; its group: half of a pair, alone"""
 _DECODER = json.JSONDecoder(strict=False, parse_constant=_no_number)
 
 
