@@ -5,16 +5,20 @@ That nobody answers, or that it is not set up, ends no job: the page shows what 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from dmarckit.errors import DmarckitError, LakeError, StorageError, one_line
+from dmarckit.ending import why_ended
+from dmarckit.errors import DmarckitError, LakeError, LeaseLost, StorageError, one_line
 from dmarckit.settings import Settings
 
 Step = Callable[[str], None]
 SHOWN = 3
 """problems of Google that are named; the rest is counted"""
+
+log = logging.getLogger("dmarckit")
 
 
 @dataclass
@@ -31,17 +35,22 @@ def ask_before(
 ) -> Asked:
     """Ask what `names` say (``postmaster``, ``dns``).
 
-    Raises LakeError and StorageError, after which the same can be asked again.
+    Raises LakeError and StorageError, after which the same can be asked again, and LeaseLost.
     """
     asked = Asked()
     for name in names:
         try:
             asked.problems += _ASK[name](settings, now, run, step)
-        except (LakeError, StorageError):
+        except (LakeError, StorageError, LeaseLost):
             raise
         except DmarckitError as error:
             unset = name == "postmaster" and settings.google_credentials is None
             (asked.notes if unset else asked.problems).append(one_line(error, 400))
+        except Exception as error:  # a fault in what reads their answers ends no job either
+            if why_ended():
+                raise
+            log.exception("%s was not asked to the end", name)
+            asked.problems.append(f"asking {name}: {type(error).__name__}: {one_line(error, 300)}")
     return asked
 
 

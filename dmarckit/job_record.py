@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from dmarckit.again import again
+from dmarckit.ending import Ended, why_ended
 from dmarckit.errors import DmarckitError, LeaseLost, NotebookFailed, one_line
 from dmarckit.ingest_commit import OUTCOMES, IngestResult
 from dmarckit.lake import Lake
@@ -125,6 +127,7 @@ def failed_run(
 
     What goes wrong here is logged, so that the first error is the one that is raised.
     """
+    error = why_ended() or error
     if isinstance(error, LeaseLost):
         return False  # whoever took the job over has recorded this run as interrupted
     interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
@@ -134,7 +137,8 @@ def failed_run(
     text = redacted(one_line(reason, 600), secrets_of(settings))
     kept = error.kept if isinstance(error, NotebookFailed) else None
     if not interrupted:
-        _tell(settings, schedule, lake, done, text, kept, now, patient.say)
+        with contextlib.suppress(Ended):  # its time was over meanwhile: it is still recorded
+            _tell(settings, schedule, lake, done, text, kept, now, patient.say)
     try:
         result: Result = "interrupted" if interrupted else "failed"
         row = done.row(patient.clock(), result, None if interrupted else text, kept)

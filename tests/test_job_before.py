@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dmarckit import publishing
-from dmarckit.errors import LakeError, SettingsError
+from dmarckit import job_before, publishing
+from dmarckit.errors import LakeError, LeaseLost, SettingsError
 from dmarckit.job import run_job
 from dmarckit.job_before import SHOWN, ask_before
 from dmarckit.lake import Lake
@@ -94,6 +94,26 @@ def test_a_lake_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
         )
         with pytest.raises(LakeError):
             asked(settings, "dns")
+
+
+def test_a_fault_in_what_reads_the_answers_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> list[str]:
+        raise ZeroDivisionError("a fault\nof ours")
+
+    monkeypatch.setitem(job_before._ASK, "dns", broken)
+    said, _steps = asked(load_settings(home=str(tmp_path)), "dns")
+    assert said == [r"asking dns: ZeroDivisionError: a fault\x0aof ours"]
+
+
+def test_a_job_that_another_machine_has_taken_asks_nobody(tmp_path: Path) -> None:
+    def lost(_text: str) -> None:
+        raise LeaseLost("another has it")
+
+    settings = load_settings(home=str(tmp_path))
+    with pytest.raises(LeaseLost):
+        ask_before(settings, ("dns",), now=NOW, run="run1", step=lost)
 
 
 def test_a_job_goes_on_and_its_run_says_what_is_missing(

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from dmarckit import job, publishing
+from dmarckit.ending import ended_in_time
 from dmarckit.errors import JobBusy, NotebookFailed
 from dmarckit.fleet import FleetPage
 from dmarckit.job import JobResult, run_job
@@ -221,6 +223,27 @@ def test_a_run_that_is_stopped_says_that_it_was_interrupted(
     (row,) = rows(settings)
     assert (row.result, row.error, row.stored) == ("interrupted", None, 1)
     assert run(settings) is not None
+
+
+def test_an_end_that_a_library_hides_is_recorded_as_what_it_is(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB makes a RuntimeError of what ends a query: that is no fault of the query."""
+    store_mail(settings, "a")
+
+    def hides(*_: object, **__: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(20)
+        except BaseException:
+            raise RuntimeError("Query interrupted") from None
+
+    monkeypatch.setattr(job, "store_notebook", hides)
+    with pytest.raises(SystemExit) as end, ended_in_time(60, "daily"):
+        run(settings)
+    assert end.value.code == 128 + signal.SIGTERM
+    (row,) = rows(settings)
+    assert (row.result, row.error) == ("interrupted", None)
 
 
 def test_a_run_that_died_is_recorded_by_the_next_which_runs_its_slot(settings: Settings) -> None:
