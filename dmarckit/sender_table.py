@@ -13,21 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-KINDS = (
-    "mailbox provider",
-    "email service",
-    "marketing",
-    "crm",
-    "ticketing",
-    "security gateway",
-    "mailing list",
-    "forwarder",
-    "hosting",
-    "own",
-    "unknown",
-)
-"""What a sender can be. ``crm`` takes in other business applications (orders, staff,
-documents), ``ticketing`` issue trackers and alerting."""
+from dmarckit.settings_parts import KINDS
 
 
 class Sender(NamedTuple):

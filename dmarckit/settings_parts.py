@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
@@ -13,6 +13,24 @@ def _without_slash(url: str) -> str:
 
 
 Location = Annotated[str, AfterValidator(_without_slash)]
+
+
+Kind = Literal[
+    "mailbox provider",
+    "email service",
+    "marketing",
+    "crm",
+    "ticketing",
+    "security gateway",
+    "mailing list",
+    "forwarder",
+    "hosting",
+    "own",
+    "unknown",
+]
+KINDS: tuple[str, ...] = get_args(Kind)
+"""What a sender can be. ``crm`` takes in other business applications (orders, staff,
+documents), ``ticketing`` issue trackers and alerting."""
 
 
 class Strict(BaseModel):
@@ -32,7 +50,7 @@ class DeclaredSender(Strict):
     """A sender that the company knows of; it comes before every other way to tell."""
 
     name: str
-    kind: str = "own"
+    kind: Kind = "own"
     networks: tuple[str, ...] = ()
     dkim_domains: tuple[str, ...] = ()
     spf_domains: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from dmarckit import __version__
 from dmarckit.cli import app
 from dmarckit.schemas import TABLES
 from dmarckit.settings import Settings
+from dmarckit.settings_parts import KINDS
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -90,6 +91,8 @@ def test_the_readme_tells_of_every_table_command_and_setting() -> None:
         assert f"`{setting}`" in readme, setting
     for command in cli_commands():
         assert f"`dmarckit {command}" in readme, command
+    for kind in KINDS:
+        assert f"`{kind}`" in readme, kind
 
 
 def cli_commands() -> list[str]:

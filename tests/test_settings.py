@@ -141,6 +141,7 @@ def test_mails_must_not_share_a_place_with_what_is_written(text: str) -> None:
     [
         ('trust = "maybe"', r"setting trust: 'maybe': .*'pass', 'not-fail' or 'any' in dmarckit"),
         ('hme = "x"', r"unknown setting 'hme' in dmarckit.toml; known settings: alert_forwarded"),
+        ('[[senders]]\nname = "Shop"\nkind = "Marketing"', r"senders.0.kind: 'Marketing'.*'crm'"),
         ("presign_expires = 999999999", r"setting presign_expires: 999999999"),
         ("home = x y", r"dmarckit.toml is not valid TOML: .*line 1"),
         ("slack_token = 5", r"setting slack_token: Input should"),
