@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from dmarckit.errors import StorageError, one_line
-from dmarckit.language import _
+from dmarckit.language import _, later
 from dmarckit.markup import Closer, Html, escape
 from dmarckit.models import StoredObject
 from dmarckit.page_keys import domain_folder, page_place
@@ -20,6 +20,15 @@ from dmarckit.storage import open_storage
 _KEY = re.compile(
     r"(?P<folder>[^.]+(/[^/]+)?)/(?P<day>\d{4}-\d\d-\d\d)(?P<rest>(\.[\w.-]+)?\.html)"
 )
+
+
+_OF_ALL = {
+    "overview": later("All domains"),
+    "requirements": later("Sender requirements"),
+    "postmaster": later("Google Postmaster Tools"),
+    "tls": later("TLS reports"),
+}
+"""notebooks about all domains → what a link to their page says"""
 
 
 @dataclass(frozen=True)
@@ -40,9 +49,11 @@ class PageLinks:
         """The page of a notebook with these parameters: its address, and how to build it."""
         return Closer(command(notebook, **parameters), self.address(notebook, **parameters))
 
-    def navigation(self, domain: str = "") -> Html:
-        """The way up from a page of one domain: to the domain, and to all domains."""
-        pages = {_("All domains"): self.address("overview")}
+    def navigation(self, domain: str = "", *, of: str = "") -> Html:
+        """The way to other pages: from one of a `domain` up to it and to all domains, from one
+        about all domains (`of`: its notebook) to its like."""
+        others = [name for name in _OF_ALL if name != of] if of else ["overview"]
+        pages = {_(_OF_ALL[name]): self.address(name) for name in others}
         if domain:
             label = _("All senders of {domain}").format(domain=domain)
             pages[label] = self.address("domain", domain=domain)
@@ -68,7 +79,9 @@ def find_links(settings: Settings, domain: str = "", up: str = "") -> PageLinks:
         return PageLinks(up=steps)
     below = f"{domain_folder(domain)}/" if domain else ""
     found: list[StoredObject] = []
-    for prefix in ("overview/", f"domain/{below}", f"sender/{below}", "report/"):
+    of_all = ["overview"] if domain else _OF_ALL
+    of_one = [f"domain/{below}", f"sender/{below}", "report/"]
+    for prefix in (*(f"{name}/" for name in of_all), *of_one):
         with contextlib.suppress(StorageError):
             found += storage.list(prefix)
     return PageLinks(newest_days(found), steps)

@@ -52,6 +52,15 @@ def test_navigation_names_only_pages_that_are_there() -> None:
     assert links_of().navigation("b.example").markup == ""
 
 
+def test_pages_about_all_domains_lead_to_each_other() -> None:
+    links = links_of("overview/2026-11-24.html", "requirements/2026-11-23.html")
+    shown = links.navigation(of="overview").markup
+    assert 'href="../requirements/2026-11-23.html"' in shown
+    assert "overview" not in shown
+    assert "postmaster" not in shown  # there is none
+    assert 'href="../overview/2026-11-24.html"' in links.navigation(of="tls").markup
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_links_of_a_folder_that_may_not_be_there_yet(tmp_path: Path, there: bool) -> None:
     settings = Settings(home=str(tmp_path))
