@@ -13,8 +13,6 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from dmarckit.settings_parts import KINDS
-
 
 class Sender(NamedTuple):
     """A service or organisation that delivers mail."""

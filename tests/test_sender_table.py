@@ -9,7 +9,8 @@ import pytest
 from publicsuffixlist import PublicSuffixList
 
 from dmarckit.sender_codes import NEAREST
-from dmarckit.sender_table import KINDS, Sender, SenderTable, load_table, read_rows
+from dmarckit.sender_table import Sender, SenderTable, load_table, read_rows
+from dmarckit.settings_parts import KINDS
 
 SHORT = SenderTable(
     {
