@@ -26,7 +26,8 @@ from tests.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.model_builders import make_failing
 from tests.slack_server import CHANNEL, TOKEN, SlackServer
 
-NOW = datetime.now(UTC).replace(microsecond=0)
+NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) + timedelta(days=1)
+"""after all mails have come in, and far from midnight: some things are told once a day"""
 ALERTS = Schedule(name="alerts", alerts=3, slack={"when": "failing"})
 DAILY = Schedule(name="daily", notebook="overview", parameters={"days": 7}, alerts=3)
 PAGE = Published(
