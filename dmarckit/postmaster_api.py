@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from http.client import HTTPException
 from typing import Any
 
 from dmarckit.errors import PostmasterAccess, PostmasterError
@@ -201,7 +202,7 @@ class PostmasterClient:
             raise refused_token(
                 error, who=self._asking.who, client_id=self._asking.client_id
             ) from None
-        except (TransportError, HttpLib2Error, OSError) as error:
+        except (TransportError, HttpLib2Error, HTTPException, OSError) as error:
             return Refusal(504, NO_CONNECTION, f"{type(error).__name__}: {error}"), 0.0, {}
         except (Error, ValueError) as error:  # an answer that is no JSON
             return Refusal(502, "", f"unreadable answer: {error}"), 0.0, {}

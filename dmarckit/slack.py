@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -105,7 +106,7 @@ def post(
         raise SlackUnavailable(
             f"Slack at {_host(base_url)} cannot be reached ({why}): check network and proxy"
         ) from None
-    except (ValueError, AttributeError, TypeError, KeyError):
+    except (HTTPException, ValueError, AttributeError, TypeError, KeyError):
         raise SlackUnavailable(
             f"{_host(base_url)} does not answer as Slack does: check slack_url and the proxy"
         ) from None

@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest
 from dmarckit.errors import LakeError, MissingExtra, PostmasterAccess, SettingsError
 from dmarckit.lake import open_lake
 from dmarckit.postmaster import latest
-from dmarckit.postmaster_api import WAITS, Query, connect
+from dmarckit.postmaster_api import WAITS, PostmasterClient, Query, connect
+from dmarckit.postmaster_credentials import Identity
 from dmarckit.postmaster_metrics import FAMILIES, condition, stat_row
 from dmarckit.postmaster_pull import FIRST_DAYS, LATE_DAYS, Pulled, ascii_name, pull
 from dmarckit.redact import secrets_of, withheld_variables
@@ -329,6 +331,18 @@ def test_nobody_answers(tmp_path: Path, google: PostmasterServer) -> None:
 
 
 # one bad domain does not stop the others
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again() -> None:
+    class Breaking:
+        def execute(self) -> dict[str, Any]:
+            raise IncompleteRead(b"{")
+
+    waits: list[float] = []
+    client = PostmasterClient(None, Identity(None, "somebody", ""), waits.append)
+    with pytest.raises(PostmasterAccess, match="nothing answers"):
+        client._call(Breaking(), "statistics")
+    assert waits == list(WAITS)
 
 
 @pytest.mark.parametrize("whole_batches", [False, True])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 from collections.abc import Iterator
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
 import pandas as pd
@@ -168,6 +170,23 @@ def test_an_answer_that_is_not_slacks(slack: SlackServer, waits: list[float], bo
     with pytest.raises(SlackUnavailable, match="check slack_url and the proxy") as raised:
         send(slack, waits)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", b"no HTTP\r\n\r\n"]
+)
+def test_an_answer_that_breaks_off_is_tried_again_later(waits: list[float], answer: bytes) -> None:
+    class Breaking(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            self.request.sendall(answer)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Breaking) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_address[1]}/api/"
+        with pytest.raises(SlackUnavailable, match="does not answer as Slack does"):
+            post(HELLO, token=TOKEN, channel=CHANNEL, base_url=base, sleep=waits.append)
+        server.shutdown()
 
 
 @pytest.mark.parametrize("url", ["ftp://slack.example/", "nonsense"])
