@@ -9,6 +9,7 @@ runs at once do not tell the same.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -210,13 +211,16 @@ def _past_the_outbox(settings: Settings, told: Told, subject: str, message: Mess
     mark = Path(tempfile.gettempdir()) / f"dmarckit-told-{name}"
     try:
         mark.touch(exist_ok=False)
-    except OSError:  # it is there: this was told
+    except FileExistsError:  # this was told
         return
+    except OSError:  # no place for it: rather told at each run than never
+        pass
     try:
         token = settings.slack_token.get_secret_value()
         post(message, token=token, channel=told.channel, base_url=settings.slack_url)
     except SlackError as error:
-        mark.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            mark.unlink(missing_ok=True)
         told.warnings.append(str(error))
     else:
         told.messages.append(message)

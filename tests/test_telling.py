@@ -241,6 +241,17 @@ def test_a_failure_of_the_lake_itself_is_told_once_a_day_all_the_same(
     assert "the outbox cannot be used" in told.warnings[0]
 
 
+def test_a_failure_of_lake_and_machine_is_told_too(
+    world: World, slack: SlackServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A full or read-only disk has no place for the mark that it was told."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
+    world.more["lake"] = str(tmp_path / "file")
+    (tmp_path / "file").write_text("no folder")
+    world.fails()
+    assert len(slack.posted) == 1
+
+
 # --- Slack is down, or refuses
 
 
