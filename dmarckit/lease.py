@@ -92,7 +92,8 @@ class Lease:
             if now - self._renewed < RENEWAL:
                 return
             try:
-                if max(_numbers(self._storage, self.holder.job)) > self._number:
+                highest = max(_numbers(self._storage, self.holder.job), default=0)
+                if highest > self._number:  # none: somebody has emptied the folder
                     raise LeaseLost(f"{self.holder.job} was taken over: run {self.holder.run} ends")
                 self._write(replace(self.holder, until=now + LENGTH))
             except StorageError as error:
@@ -139,6 +140,10 @@ def take(storage: Storage, holder: Holder) -> Lease:
         # a request that is sent again after a lost answer finds what it has stored itself
         if winner is None or winner.run != holder.run:
             raise JobBusy(_held(winner) if winner else f"{job} was just started by another")
+    # who slept since `numbers` may have got a number that is over, and was taken away again
+    if (newest := max(_numbers(storage, job), default=0)) > number + 1:
+        winner = read(storage, job, newest)
+        raise JobBusy(_held(winner) if winner else f"{job} was just started by another")
     for old in numbers:
         with contextlib.suppress(StorageError):
             storage.delete(_key(job, old))

@@ -49,7 +49,11 @@ class FolderStorage:
             if entry.is_dir():
                 yield from self._walk(folder / entry.name)
             elif entry.is_file() and not entry.name.startswith(TEMPORARY):
-                yield self._stored(folder / entry.name)
+                try:
+                    stored = self._stored(folder / entry.name)
+                except FileNotFoundError:
+                    continue  # it went meanwhile
+                yield stored
 
     def _stored(self, path: Path) -> StoredObject:
         status = path.stat()

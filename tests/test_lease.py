@@ -56,6 +56,36 @@ def test_jobs_do_not_wait_for_each_other(storage: Storage) -> None:
     take(storage, holder("r2", job="weekly"))
 
 
+def test_who_sleeps_while_others_take_the_job_does_not_get_an_old_number(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(storage, holder("r1")).release()
+    listed = leases._numbers
+
+    def sleeps(place: Storage, job: str) -> list[int]:
+        found = listed(place, job)
+        monkeypatch.setattr(leases, "_numbers", listed)
+        take(storage, holder("r2")).release()
+        take(storage, holder("r3"))
+        return found
+
+    monkeypatch.setattr(leases, "_numbers", sleeps)
+    with pytest.raises(JobBusy, match="run r3"):
+        take(storage, holder("late"))
+    kept = current(storage, "daily")
+    assert kept is not None
+    assert kept.run == "r3"
+
+
+def test_a_lease_whose_folder_was_emptied_is_written_again(storage: Storage) -> None:
+    lease = take(storage, holder("r1"))
+    for item in list(storage.list("leases/")):
+        storage.delete(item.key)
+    lease.renew(NOW + RENEWAL)
+    with pytest.raises(JobBusy):
+        take(storage, holder("r2", NOW + RENEWAL))
+
+
 def test_a_released_job_is_free_at_once(storage: Storage) -> None:
     take(storage, holder("r1")).release()
     again = take(storage, holder("r2"))

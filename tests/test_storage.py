@@ -14,6 +14,7 @@ import pytest
 
 from dmarckit.demo.server import Identity, S3Server, available, s3_server
 from dmarckit.errors import MissingObject, StorageError
+from dmarckit.models import StoredObject
 from dmarckit.storage import FolderStorage, S3Storage, Storage, open_storage
 
 
@@ -108,6 +109,23 @@ def test_a_half_written_file_is_never_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_file_that_goes_while_they_are_listed_is_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leases do: who renews one lists them while another takes the old ones away."""
+    storage, looked_at = FolderStorage(tmp_path), FolderStorage._stored
+    for key in ("a", "b", "c"):
+        storage.put(key, b"x", content_type="text/plain")
+
+    def goes(self: FolderStorage, path: Path) -> StoredObject:
+        if path.name == "b":
+            path.unlink()
+        return looked_at(self, path)
+
+    monkeypatch.setattr(FolderStorage, "_stored", goes)
+    assert [item.key for item in storage.list()] == ["a", "c"]
+
+
 def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(StorageError, match="Permission denied; is the folder writable"):
