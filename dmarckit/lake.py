@@ -178,10 +178,16 @@ class Lake:
                 config = {**CONFIG, "memory_limit": memory, "temp_directory": spill}
                 connection = stack.enter_context(duckdb.connect(config=config))
             connection.execute("SET TimeZone = 'UTC'")
-            for name in names:
-                wanted = domains if name == "records" else None
-                self._view(connection, name, first_month, wanted)
-            yield connection
+            try:
+                for name in names:
+                    wanted = domains if name == "records" else None
+                    self._view(connection, name, first_month, wanted)
+                yield connection
+            except duckdb.Error as error:  # such as a data file that is away
+                raise LakeError(
+                    f"cannot read {', '.join(names)} in {self.location.url}: "
+                    f"{one_line(error, 300)}; {self.location.advice}"
+                ) from error
 
     def _view(
         self,

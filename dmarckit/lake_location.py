@@ -46,10 +46,15 @@ class Location:
         """Delta's storage options; made anew each time, since a role's keys change hourly."""
         if not self.is_s3:
             return {}
-        keys = self._session.get_credentials()
-        if keys is None:
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            keys = self._session.get_credentials()
+            frozen = keys and keys.get_frozen_credentials()
+        except BotoCoreError as error:  # what gives them out may be down for a moment
+            raise LakeError(f"cannot use S3: {sdk_hint(error)}") from error
+        if frozen is None:
             raise LakeError("no AWS credentials found; set AWS_PROFILE, or use a role")
-        frozen = keys.get_frozen_credentials()
         options = {
             "AWS_ACCESS_KEY_ID": frozen.access_key,
             "AWS_SECRET_ACCESS_KEY": frozen.secret_key,

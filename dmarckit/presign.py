@@ -29,7 +29,7 @@ def lasting(settings: Settings, now: datetime | None = None) -> str | None:
             return None
         return _sentence("presign_key_id is that of a session, which ends", None, asked)
     credentials = _session_credentials()
-    if credentials is None or not credentials.get_frozen_credentials().token:
+    if credentials is None:
         return None
     # botocore keeps it to itself; a token from the environment comes without
     expiry = getattr(credentials, "_expiry_time", None)
@@ -40,11 +40,13 @@ def lasting(settings: Settings, now: datetime | None = None) -> str | None:
 
 
 def _session_credentials() -> Any:
+    """Those of a session; None: there are none, or they are a user's own."""
     import boto3
     from botocore.exceptions import BotoCoreError
 
     try:
-        return boto3.session.Session().get_credentials()
+        credentials = boto3.session.Session().get_credentials()
+        return credentials if credentials and credentials.get_frozen_credentials().token else None
     except BotoCoreError:
         return None  # what is wrong with them is said by whoever needs them
 

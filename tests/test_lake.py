@@ -14,7 +14,11 @@ from deltalake import DeltaTable
 
 from dmarckit.errors import LakeError
 from dmarckit.lake import Lake
+from dmarckit.presign import lasting
+from dmarckit.runs import Run, record, runs_of_slot
 from dmarckit.schemas import MAILS, RECORDS, REPORTS, TABLES
+from dmarckit.settings import Settings
+from dmarckit.storage import open_storage
 
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -203,3 +207,31 @@ def test_a_description_may_change_after_a_table_was_made(lake: Lake) -> None:
 def test_a_missing_bucket_is_named(bucket: str) -> None:
     with pytest.raises(LakeError, match=r"no-such-bucket/lake: the bucket does not exist"):
         Lake("s3://no-such-bucket/lake").write.append_new("mails", mail_rows("a"))
+
+
+def test_credentials_that_cannot_be_had_now_are_an_error_of_the_lake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What gives them out may be down for a moment: then the same is tried again."""
+    (tmp_path / "config").write_text("[default]\ncredential_process = /bin/false\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with pytest.raises(LakeError, match="CredentialRetrievalError"):
+        Lake("s3://example-dmarc/lake").mails()
+    settings = Settings(home="s3://example-dmarc/kit")  # type: ignore[call-arg]
+    assert lasting(settings) is None
+
+
+def test_a_data_file_that_cannot_be_read_is_an_error_of_the_lake(lake: Lake) -> None:
+    """Whatever asks: then it is tried again, as long as it may pass."""
+    now = NOVEMBER
+    record(lake, Run("r1", "daily", now, now, now, "ok"))
+    storage = open_storage(lake.location.url)
+    for item in [i for i in storage.list("runs/") if "_delta_log" not in i.key]:
+        storage.delete(item.key)
+    with pytest.raises(LakeError, match="runs"):
+        runs_of_slot(lake, "daily", now)
+    with pytest.raises(LakeError, match="runs"):
+        lake.sql("SELECT * FROM runs")
