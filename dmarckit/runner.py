@@ -56,7 +56,7 @@ class Runner:
         self._launch = launch
         self._clock = clock
         self._done: dict[str, datetime] = {}
-        self._not_before: dict[tuple[str, datetime], datetime] = {}
+        self._not_before: dict[str, tuple[datetime, datetime]] = {}  # job → slot, and when
         self._locks = {name: threading.Lock() for name in self.schedules}
 
     def begin(self) -> None:
@@ -77,7 +77,8 @@ class Runner:
         slot = self.schedules[name].newest_slot(now)
         if slot is None or slot <= self._done.get(name, slot - LOOK):
             return None
-        return None if now < self._not_before.get((name, slot), now) else slot
+        held, until = self._not_before.get(name, (slot, now))
+        return None if held == slot and now < until else slot
 
     def attempt(self, name: str) -> None:
         """Run the job's newest slot when it is due and this process does not run it already."""
@@ -93,8 +94,7 @@ class Runner:
             self._locks[name].release()
 
     def _run(self, schedule: Schedule, slot: datetime) -> None:
-        self._not_before = {k: v for k, v in self._not_before.items() if k[0] != schedule.name}
-        self._not_before[schedule.name, slot] = self._clock() + PAUSES[0]  # also when this fails
+        self._not_before[schedule.name] = slot, self._clock() + PAUSES[0]  # also when this fails
         lake = Lake(self._settings.lake_url)
         runs = runs_of_slot(lake, schedule.name, slot)
         if not is_done(runs):
@@ -104,7 +104,7 @@ class Runner:
             self._done[schedule.name] = slot
         else:
             pause = PAUSES[min(len(runs), len(PAUSES) - 1)]
-            self._not_before[schedule.name, slot] = self._clock() + pause
+            self._not_before[schedule.name] = slot, self._clock() + pause
 
 
 class Processes:
@@ -114,17 +114,19 @@ class Processes:
         self._command = command
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._stopping = threading.Event()
+        self._starting = threading.Lock()  # what starts is known to `stop`, or does not start
 
     def launch(self, schedule: Schedule, slot: datetime) -> None:
         """Run a slot; it is killed when its own timeout did not end it."""
-        if self._stopping.is_set():
-            return
-        process = subprocess.Popen(
-            [*self._command, "run", schedule.name, "--slot", slot.isoformat()],
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # its own workers and kernels end with it
-        )
-        self._running[process.pid] = process
+        with self._starting:
+            if self._stopping.is_set():
+                return
+            process = subprocess.Popen(
+                [*self._command, "run", schedule.name, "--slot", slot.isoformat()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # its own workers and kernels end with it
+            )
+            self._running[process.pid] = process
         try:
             status = process.wait(schedule.timeout + GRACE)
             log.info("%s, slot %s: ended with status %d", schedule.name, slot.isoformat(), status)
@@ -137,8 +139,9 @@ class Processes:
 
     def stop(self) -> None:
         """Let what runs end; what does not in time is interrupted, and then killed."""
-        self._stopping.set()
-        running = list(self._running.values())
+        with self._starting:
+            self._stopping.set()
+            running = list(self._running.values())
         if _ended(running, STOP):
             return
         for process in running:

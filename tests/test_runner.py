@@ -220,6 +220,28 @@ def test_when_the_runner_stops_a_running_job(
     processes.launch(Schedule(name="daily"), MORNING)  # nothing starts any more
 
 
+def test_a_job_that_starts_while_the_runner_stops_is_ended_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners, "STOP", 0.2)
+    monkeypatch.setattr(runners, "KILL", 0.2)
+    processes, popen = script(tmp_path, "import time; time.sleep(60)"), subprocess.Popen
+    stops = threading.Thread(target=processes.stop)
+
+    def slow(*given: Any, **how: Any) -> Any:
+        stops.start()
+        time.sleep(0.5)  # a machine is busiest at the full hour
+        return popen(*given, **how)
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    thread = threading.Thread(target=processes.launch, args=[Schedule(name="daily"), MORNING])
+    started = time.monotonic()
+    thread.start()
+    thread.join(90)
+    stops.join(90)
+    assert time.monotonic() - started < 40, "it was left running"
+
+
 def test_it_attempts_each_job_at_once_and_stops_when_told(bench: Bench) -> None:
     bench.now = MORNING + timedelta(minutes=1)
     stop = threading.Event()
