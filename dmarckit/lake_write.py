@@ -32,6 +32,7 @@ APPLICATION = "dmarckit"  # the id whose version every commit of ours raises by 
 ATTEMPTS = 60  # commits tried before giving up; each loses only to another's success
 CLAIM = "dmarckit.rewriting"  # property of a table: who rewrites its files
 JOIN = "\x1f"  # between the columns of a unit
+KNOWN_MONTHS = 12  # months whose units are remembered although nobody has asked for them lately
 SMALL_FILES = 24  # data files in one month beyond which they are compacted
 
 
@@ -192,8 +193,12 @@ class _KnownUnits:
         self._table = table
         self._files: set[str] = set()
         self._units: set[str] = set()
+        self._months: set[str] = set()
 
     def at(self, table: DeltaTable, months: Sequence[str]) -> set[str]:
+        if len(self._months.difference(months)) > KNOWN_MONTHS:  # a watcher runs for years
+            self._files, self._units, self._months = set(), set(), set()
+        self._months.update(months)
         files = table.file_uris(file_pruning_predicate=[("month", "in", list(months))])
         unread = [f for f in files if f not in self._files]
         if unread:

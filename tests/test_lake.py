@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 
 from dmarckit.errors import LakeError
 from dmarckit.lake import Lake
+from dmarckit.lake_write import KNOWN_MONTHS
 from dmarckit.presign import lasting
 from dmarckit.runs import Run, record, runs_of_slot
 from dmarckit.schemas import MAILS, RECORDS, REPORTS, TABLES
@@ -74,6 +75,14 @@ def test_what_is_known_is_not_written_again(lake: Lake) -> None:
     assert lake.write.append_new("records", both) == set()
     counts = lake.sql("SELECT report_uid, count(*) AS n FROM records GROUP BY 1 ORDER BY 1")
     assert counts.to_dict("records") == [{"report_uid": "a", "n": 3}, {"report_uid": "b", "n": 2}]
+
+
+def test_a_writer_of_many_years_does_not_remember_all_of_them(lake: Lake) -> None:
+    months = [f"{year}-{month:02}" for year in range(2020, 2024) for month in range(1, 13)]
+    for month in months:
+        assert lake.write.append_new("mails", mail_rows(month, month=month))
+    assert len(lake.write._known["mails"]._units) <= KNOWN_MONTHS + 2
+    assert not lake.write.append_new("mails", mail_rows(months[0], month=months[0]))
 
 
 def test_another_process_sees_what_is_known(lake: Lake) -> None:
