@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from dmarckit.index_runs import read_runs
 from dmarckit.kernel import own_kernel
 from dmarckit.lake import Lake
 from dmarckit.page_index import INDEX, index_page
+from dmarckit.page_inputs import Input
 from dmarckit.page_keys import page_key
 from dmarckit.redact import redacted, secrets_in
 from dmarckit.render import render, title_of
@@ -79,11 +80,13 @@ def build_page(
     timeout: int = 600,
     now: datetime | None = None,
     secrets: Collection[str] = (),
+    inputs: Callable[[Mapping[str, Any]], Sequence[Input]] = lambda parameters: (),
 ) -> Page:
     """Run a notebook with this environment's Python and make its page.
 
     `config` is the settings file for the run (``DMARCKIT_CONFIG``), `timeout` the seconds a
     cell may take, `now` the time to print on the page and to name it by (the current one).
+    `inputs` tells from all parameters what the page is made from, for its footer.
     `secrets`, and those of the environment, are struck out of all that cells show.
     Raises PageError for an unknown parameter, NotebookFailed for a cell that raised; then
     the executed notebook is kept in a temporary folder that the message names.
@@ -100,6 +103,7 @@ def build_page(
     except BaseException:
         shutil.rmtree(folder)
         raise
+    made_from = inputs({name: _literal(about) for name, about in known.items()} | given)
     hidden = {*secrets, *secrets_in(os.environ)}
     executed = _execute(source, given, target, hidden, config=config, timeout=timeout)
     shutil.rmtree(folder)
@@ -111,6 +115,7 @@ def build_page(
         parameters=_values(shown, known),
         built=built,
         index="../" * key.count("/") + INDEX,
+        inputs=made_from,
     )
     return Page(
         notebook=notebook.stem,
@@ -207,6 +212,14 @@ def _default(about: Mapping[str, str]) -> str:
         return repr(ast.literal_eval(about["default"]))
     except (ValueError, SyntaxError):  # an expression: it is never the same
         return ""
+
+
+def _literal(about: Mapping[str, str]) -> Any:
+    """The default of a parameter as a value; None for an expression."""
+    try:
+        return ast.literal_eval(about["default"])
+    except (ValueError, SyntaxError):
+        return None
 
 
 class _Written(str):

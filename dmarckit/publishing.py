@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dmarckit.errors import NotebookFailed, StorageError
+from dmarckit.errors import LakeError, NotebookFailed, StorageError
 from dmarckit.lake import Lake
 from dmarckit.language import use
+from dmarckit.page_inputs import Input, page_inputs
 from dmarckit.page_keys import page_key
 from dmarckit.pages import Page, build_page, find_notebook, store_index, store_page
 from dmarckit.redact import redacted, secrets_of
@@ -77,6 +78,7 @@ def store_notebook(
             config=os.environ.get(CONFIG_VARIABLE),
             now=now,
             secrets=secrets,
+            inputs=lambda values: _inputs(settings, values, now),
         )
     except NotebookFailed as error:
         given = redacted(dict(parameters), secrets)
@@ -84,6 +86,13 @@ def store_notebook(
         raise _kept_in(storage, key.removesuffix(".html") + ".ipynb", error) from error
     store_page(storage, page.key, page.html)
     return Published(page, page.key, link_to(settings, storage, page.key))
+
+
+def _inputs(settings: Settings, parameters: Mapping[str, Any], now: datetime) -> tuple[Input, ...]:
+    """What the page rests on; nothing where the lake cannot be read, which the notebook tells."""
+    with contextlib.suppress(LakeError):
+        return page_inputs(Lake(settings.lake_url), parameters, now)
+    return ()
 
 
 def link_to(settings: Settings, storage: Storage, key: str) -> str:

@@ -26,6 +26,7 @@ from dmarckit.language import _, language, ngettext
 from dmarckit.markup import MIMETYPE as HTML_MIMETYPE
 from dmarckit.markup import TITLE_MIMETYPE
 from dmarckit.notebook_texts import translated
+from dmarckit.page_inputs import Input
 from dmarckit.page_texts import notebook_word, script_json, text_script
 
 FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
@@ -51,11 +52,12 @@ def render(
     parameters: Mapping[str, tuple[Any, str]],
     built: datetime,
     index: str = "../index.html",
+    inputs: Sequence[Input] = (),
 ) -> bytes:
     """The page of an executed notebook, UTF-8.
 
     `parameters`: name → (value, help), for the footer; `index`: where the list of all pages
-    is, seen from this one. The same input gives the same bytes.
+    is, seen from this one; `inputs`: what it was made from. The same input gives the same bytes.
     """
     sections = _sections(notebook)
     charts = [p for s in sections for p in s.parts if p["kind"] == "figure"]
@@ -74,6 +76,7 @@ def render(
         "code": [cell.source for cell in _code_cells(notebook)],
         "parameters": [(key, repr(value), _(text)) for key, (value, text) in parameters.items()],
         "versions": versions(),
+        "inputs": inputs,
         "built": built,
         "index": index,
         "scripts": [script_hash(script) for script in scripts],
