@@ -20,9 +20,9 @@ from itertools import islice
 import pyarrow as pa
 
 from dmarckit.errors import MissingObject
+from dmarckit.ingest_chunk import Task
 from dmarckit.ingest_commit import Commits, IngestResult, Progress
 from dmarckit.ingest_dispatch import read_in_order
-from dmarckit.ingest_read import Task
 from dmarckit.lake import Lake
 from dmarckit.models import StoredObject
 from dmarckit.rows import month_of

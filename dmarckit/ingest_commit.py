@@ -8,7 +8,7 @@ was already written.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dmarckit.ingest_read import Chunk, MailResult
+from dmarckit.ingest_chunk import Chunk, MailResult
 from dmarckit.lake import Lake
 from dmarckit.lake_write import JOIN
 from dmarckit.rows import month_of
-from dmarckit.schemas import MAILS, TABLES
+from dmarckit.schemas import MAILS
 from dmarckit.settings import Settings
 from dmarckit.storage import POOL, open_storage
 
@@ -89,14 +89,12 @@ class Commits:
         self._write_records(chunks)
         for table in ("reports", "tls", "failures"):
             rows = _first_of_each(chunks, table)
-            if rows:
-                new = self._lake.write.append_new(
-                    table, pa.Table.from_pylist(rows, schema=TABLES[table].schema)
-                )
+            if rows.num_rows:
+                new = self._lake.write.append_new(table, rows)
                 self.result.reports += len(new)
-                self.result.records += sum(
-                    row.get("records", 0) for row in rows if row["report_uid"] in new
-                )
+                if table == "reports":
+                    pairs = zip(_uids(rows), rows["records"].to_pylist(), strict=True)
+                    self.result.records += sum(n for uid, n in pairs if uid in new)
         owners = self._owners(chunks)
         self._write_exports(chunks, owners)
         self._write_ledger(chunks, owners)
@@ -108,12 +106,8 @@ class Commits:
         seen: set[str] = set()
         tables = []
         for chunk in chunks:
-            uids = [row["report_uid"] for row in chunk.rows["reports"]]
-            repeated = pa.array([uid for uid in uids if uid in seen], pa.string())
-            table = chunk.records
-            if len(repeated):
-                table = table.filter(pc.invert(pc.is_in(table["report_uid"], repeated)))
-            tables.append(table)
+            uids = _uids(chunk.rows["reports"])
+            tables.append(_without(chunk.records, seen.intersection(uids)))
             seen.update(uids)
         records = pa.concat_tables(tables)
         if records.num_rows:
@@ -130,7 +124,7 @@ class Commits:
         None for a report that was too old to stay (`keep_days`).
         """
         uids = [uid for c in chunks for m in c.mails for uid in m.uids]
-        months = [row["month"] for c in chunks for rows in c.rows.values() for row in rows]
+        months = [m for c in chunks for rows in c.rows.values() for m in rows["month"].to_pylist()]
         query = " UNION ALL ".join(
             f"SELECT report_uid, mail_key FROM {table} "  # noqa: S608  our own names
             "WHERE report_uid IN (SELECT unnest($u))"
@@ -175,15 +169,26 @@ class Commits:
                     self.result.problems.append((row["key"], row["outcome"], row["error"]))
 
 
-def _first_of_each(chunks: Sequence[Chunk], table: str) -> list[dict[str, Any]]:
+def _first_of_each(chunks: Sequence[Chunk], table: str) -> pa.Table:
     """The rows of a table; of a report that came twice, those of the first mail."""
-    rows: list[dict[str, Any]] = []
+    parts: list[pa.Table] = []
     seen: set[str] = set()
     for chunk in chunks:
-        own = [row for row in chunk.rows[table] if row["report_uid"] not in seen]
-        seen.update(row["report_uid"] for row in own)
-        rows += own
-    return rows
+        uids = _uids(chunk.rows[table])
+        parts.append(_without(chunk.rows[table], seen.intersection(uids)))
+        seen.update(uids)
+    return pa.concat_tables(parts)
+
+
+def _uids(table: pa.Table) -> list[str]:
+    return [str(uid) for uid in table["report_uid"].to_pylist()]
+
+
+def _without(table: pa.Table, uids: Collection[str]) -> pa.Table:
+    """The rows of other reports."""
+    if not uids:
+        return table
+    return table.filter(pc.invert(pc.is_in(table["report_uid"], pa.array(list(uids), pa.string()))))
 
 
 def _mail_row(mail: MailResult, outcome: str, run: str) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from typing import Any
 
-from dmarckit.ingest_read import Chunk, MailResult, Task, read_chunk
+from dmarckit.ingest_chunk import Chunk, MailResult, Task
+from dmarckit.ingest_read import read_chunk
 from dmarckit.models import StoredObject
 
 CHUNK = 50  # mails a task: enough to hide what a task costs, few enough to lose little
@@ -36,7 +37,11 @@ def read_in_order(
     if executor is not None:
         yield from _shared(task, parts, executor, workers, helping=False)
     elif workers == 1 or len(objects) < ALONE_BELOW:
-        yield from (read_chunk(task, part) for part in parts)
+        while parts:
+            chunk = read_chunk(task, parts.popleft())
+            yield chunk
+            if chunk.left:
+                parts.appendleft(chunk.left)
     else:
         with _pool(workers - 1) as pool:
             yield from _shared(task, parts, pool, workers, helping=True)

@@ -4,23 +4,28 @@ It knows nothing of the lake: it takes a list of objects and gives back a `Chunk
 is cheap to send between processes. A report with very many records is written to a file
 of its own on the way, so that memory does not grow with it. A worker that may be on another
 machine sends the file's packed content instead, and ends its chunk when that is much.
+
+Anyone may mail anything: a fault that one mail brings to light is its outcome, and ends
+nothing else.
 """
 
 from __future__ import annotations
 
+import logging
 import tempfile
+import traceback
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from dmarckit.errors import MissingObject, NotAReport, UnreadableReport, one_line
+from dmarckit.errors import DmarckitError, MissingObject, NotAReport, UnreadableReport, one_line
 from dmarckit.exports import export_key, report_csv
+from dmarckit.ingest_chunk import Chunk, MailResult, Task, as_tables
 from dmarckit.models import (
     AggregateReport,
     Limits,
@@ -28,13 +33,11 @@ from dmarckit.models import (
     StoredObject,
     TlsReport,
     Unreadable,
-    Verdict,
 )
 from dmarckit.report_json import json_text, report_json
 from dmarckit.reports import read_object, read_reports
 from dmarckit.rows import failing_messages, records_table, report_row, report_uid, shared_values
 from dmarckit.rows_other import failure_row, tls_rows
-from dmarckit.schemas import RECORDS
 from dmarckit.spool import LongReport, Spool
 from dmarckit.storage import Storage, open_storage
 
@@ -43,67 +46,43 @@ AHEAD = 16  # objects fetched before they are needed
 AHEAD_BYTES = 32_000_000  # and no more than this together
 PACKED_BYTES = 16_000_000  # packed records of long reports after which a chunk ends
 
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker must know to read mails; sent to other processes."""
-
-    mail_url: str
-    limits: Limits
-    trust: str
-    authserv_id: str
-    exports: str
-    """which reports get files of their own: all, failing or none"""
-    salt: bytes | None = field(repr=False)  # Dask logs the arguments of what failed
-    """None: failure reports are not kept"""
-    failures_content: bool
-    spool: str
-    """folder of this ingest for long reports; empty: workers may have another disk"""
-
-
-@dataclass
-class MailResult:
-    """What one object was: a row of `mails` as far as a worker can know it."""
-
-    object: StoredObject
-    from_domain: str | None = None
-    verdict: Verdict = field(default_factory=Verdict)
-    outcome: str | None = None
-    """None: it holds reports, and whether they are new is for the lake to say"""
-    error: str | None = None
-    uids: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Chunk:
-    """What some objects hold, in their order; a report that came twice is there once."""
-
-    mails: list[MailResult]
-    rows: dict[str, list[dict[str, Any]]]
-    """table (`reports`, `tls`, `failures`) → rows"""
-    records: pa.Table
-    long: list[LongReport]
-    exports: dict[str, dict[str, bytes]]
-    """report_uid → key below the exports → content"""
-    left: Sequence[StoredObject] = ()
-    """objects that were not read, so that the chunk stays small"""
-
-    @classmethod
-    def of_one(cls, mail: MailResult) -> Chunk:
-        """A mail that holds nothing."""
-        return cls([mail], _no_rows(), RECORDS.schema.empty_table(), [], {})
-
-
-def _no_rows() -> dict[str, list[dict[str, Any]]]:
-    return {"reports": [], "tls": [], "failures": []}
+log = logging.getLogger("dmarckit")
 
 
 def read_chunk(task: Task, objects: Sequence[StoredObject]) -> Chunk:
-    """Fetch and read these objects. Raises StorageError when the storage fails.
+    """Fetch and read these objects. Raises StorageError when the storage fails, OSError when
+    the disk does.
 
-    Without a shared `spool` the chunk holds the records of long reports itself; then it may
-    end early, and `left` says what is still to read (never all of it).
+    The chunk may end early; `left` says what is still to read (never all of it). A mail that
+    cannot be read for a reason that nobody thought of is unreadable.
     """
+    try:
+        return _read(task, objects)
+    except DmarckitError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        if len(objects) == 1:
+            return Chunk.of_one(_faulty(objects[0], error))
+    half = len(objects) // 2  # which of them it was is found by halves
+    chunk = read_chunk(task, objects[:half])
+    return replace(chunk, left=[*chunk.left, *objects[half:]])
+
+
+def _faulty(item: StoredObject, error: Exception) -> MailResult:
+    """The outcome of a mail that a fault of ours keeps from being read."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__} at {Path(at.filename).name}:{at.lineno}"
+    log.warning("%s cannot be read, please report it: %s", one_line(item.key), what, exc_info=error)
+    said = f": {one_line(error, 200)}" if str(error) else ""
+    reason = f"a fault of dmarckit, please report it ({what}{said})"
+    return MailResult(item, outcome="unreadable", error=reason)
+
+
+def _read(task: Task, objects: Sequence[StoredObject]) -> Chunk:
+    """Without a shared `spool` the chunk holds the records of long reports itself, and ends
+    when they are many."""
     if not task.spool:
         with tempfile.TemporaryDirectory(prefix="dmarckit-") as own:
             return _read_chunk(replace(task, spool=own), objects, packed=True)
@@ -131,15 +110,15 @@ class _Reader:
         self._packed = packed
         self.packed_bytes = 0
         self._mails: list[MailResult] = []
-        self._rows = _no_rows()
+        self._rows: dict[str, list[dict[str, Any]]] = {"reports": [], "tls": [], "failures": []}
         self._seen: set[str] = set()
         self._short: list[tuple[str, AggregateReport]] = []
         self._long: list[LongReport] = []
         self._exports: dict[str, dict[str, bytes]] = {}
 
     def chunk(self, left: Sequence[StoredObject]) -> Chunk:
-        records = records_table(self._short)
-        return Chunk(self._mails, self._rows, records, self._long, self._exports, left)
+        records, rows = records_table(self._short), as_tables(self._rows)
+        return Chunk(self._mails, rows, records, self._long, self._exports, left)
 
     def take(self, item: StoredObject, raw: bytes | str) -> None:
         """Read one object; `raw` is its bytes, or why there are none."""

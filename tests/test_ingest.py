@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -409,6 +411,79 @@ def test_a_mail_that_kills_its_worker_is_unreadable_and_the_rest_is_read(
     assert result.problems == [
         (deadly, "unreadable", "reading it ended the worker process (out of memory?)")
     ]
+
+
+def faulty_read(marker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault that nobody thought of, in what reads a mail."""
+    import dmarckit.ingest_read as module
+
+    read = module.read_object
+
+    def faulty(raw: bytes, name: str, *more: Any) -> Any:
+        if name == marker:
+            raise ZeroDivisionError("of a tag\x1b")
+        return read(raw, name, *more)
+
+    monkeypatch.setattr(module, "read_object", faulty)
+
+
+def faulty_row(marker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that Arrow does not take."""
+    import dmarckit.ingest_read as module
+
+    row_of = module.report_row
+
+    def faulty(report: Any, uid: str, key: str, failing: int) -> dict[str, Any]:
+        wrong = {"reporter": "half a character: \ud83d"} if key == marker else {}
+        return row_of(report, uid, key, failing) | wrong
+
+    monkeypatch.setattr(module, "report_row", faulty)
+
+
+@pytest.mark.parametrize("threads", [0, 2], ids=["alone", "executor"])
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (faulty_read, r"a fault of dmarckit.*\(ZeroDivisionError at test_ingest.py:\d+: of a tag"),
+        (faulty_row, r"a fault of dmarckit.*\(UnicodeEncodeError at "),
+    ],
+)
+def test_a_mail_that_brings_a_fault_to_light_ends_nothing_but_itself(
+    tmp_path: Path,
+    sample: list[GeneratedMail],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[[str, pytest.MonkeyPatch], None],
+    reason: str,
+    threads: int,
+) -> None:
+    settings = settings_for(str(tmp_path / "home"))
+    chosen = [mail for mail in sample if mail.outcome == "stored"][:7]
+    fill(open_storage(settings.mail_url), chosen)
+    with monkeypatch.context() as patch:
+        fault(chosen[4].key, patch)
+        with ThreadPoolExecutor(max(threads, 1)) as pool:
+            result = ingest(settings, executor=pool if threads else None)
+    assert result.outcomes == {"stored": 6, "unreadable": 1}
+    ((key, _outcome, said),) = result.problems
+    assert key == chosen[4].key
+    assert re.search(reason, said)
+    assert "\x1b" not in said
+    assert ingest(settings).outcomes == {}
+    assert ingest(settings, retry=["unreadable"]).outcomes == {"stored": 1}
+
+
+def test_a_full_disk_is_no_fault_of_a_mail(
+    tmp_path: Path, sample: list[GeneratedMail], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    settings = settings_for(str(tmp_path / "home"))
+    fill(open_storage(settings.mail_url), sample[:2])
+    monkeypatch.setattr("dmarckit.ingest_read.read_object", full)
+    with pytest.raises(OSError, match="No space left"):
+        ingest(settings)
+    assert Lake(settings.lake_url).mails().empty
 
 
 def test_small_files_are_merged_on_the_way(tmp_path: Path, sample: list[GeneratedMail]) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from dmarckit.ingest import ingest
+from dmarckit.ingest_chunk import Chunk
 from dmarckit.ingest_commit import Commits
-from dmarckit.ingest_read import Chunk
 from dmarckit.lake import Lake
 from dmarckit.settings import Settings, load_settings
 from tests.benchmarks.data import write_long_mail
