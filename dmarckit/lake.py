@@ -21,7 +21,7 @@ import pyarrow as pa
 from dmarckit.errors import LakeError, one_line
 from dmarckit.lake_engines import dask_frame, polars_frame
 from dmarckit.lake_location import Location
-from dmarckit.lake_write import Writer
+from dmarckit.lake_write import Writer, lacks_columns
 from dmarckit.schemas import TABLES
 from dmarckit.settings import Settings, load_settings
 
@@ -208,10 +208,14 @@ class Lake:
             connection.register(name, self.location.dataset(files, schema))
         else:
             quoted = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
-            connection.execute(
-                f"CREATE TEMP VIEW {name} AS SELECT * FROM read_parquet([{quoted}], "  # noqa: S608
-                "hive_partitioning = true, hive_types = {'month': VARCHAR}, union_by_name = true)"
+            query = (
+                f"SELECT * FROM read_parquet([{quoted}], hive_partitioning = true, "  # noqa: S608
+                "hive_types = {'month': VARCHAR}, union_by_name = true)"
             )
+            if lacks_columns(table, TABLES[name]):
+                connection.register(f"{name}_none", schema.empty_table())
+                query = f"SELECT * FROM {name}_none UNION ALL BY NAME {query}"  # noqa: S608
+            connection.execute(f"CREATE TEMP VIEW {name} AS {query}")
 
 
 def _known(name: str) -> str:

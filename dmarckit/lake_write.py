@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 APPLICATION = "dmarckit"  # the id whose version every commit of ours raises by one
 ATTEMPTS = 60  # commits tried before giving up; each loses only to another's success
 CLAIM = "dmarckit.rewriting"  # property of a table: who rewrites its files
+WIDENED = "dmarckit.widened"  # property of a table: it got columns that older files lack
 JOIN = "\x1f"  # between the columns of a unit
 KNOWN_MONTHS = 12  # months whose units are remembered although nobody has asked for them lately
 SMALL_FILES = 24  # data files in one month beyond which they are compacted
@@ -93,15 +94,22 @@ class Writer:
         for attempt in range(ATTEMPTS):
             with self.location.explained(name, "write"):
                 table = self.location.open(name) or self._create(name)
+                other = _has_other_columns(table, TABLES[name])
                 data = fresh(known.at(table, months))
                 if data is None:
                     return False
                 version = (table.transaction_version(APPLICATION) or 0) + 1
                 try:
+                    if other and WIDENED not in table.metadata().configuration:
+                        table.alter.set_table_properties(
+                            {WIDENED: "yes"}, raise_if_not_exists=False
+                        )
+                        continue  # of several writers one succeeds; with the table as it is now
                     write_deltalake(
                         table,
                         data,
                         mode="append",
+                        schema_mode="merge" if other else None,
                         commit_properties=CommitProperties(
                             app_transactions=[Transaction(APPLICATION, version)]
                         ),
@@ -183,6 +191,16 @@ def claim_rewriting(table: DeltaTable) -> None:
     Raises CommitFailedError when another has just done the same; open the table anew then.
     """
     table.alter.set_table_properties({CLAIM: uuid.uuid4().hex}, raise_if_not_exists=False)
+
+
+def _has_other_columns(table: DeltaTable, wanted: Table) -> bool:
+    """It was made by an older dmarckit, whose rows have fewer columns, or by a newer one."""
+    return {field.name for field in table.schema().fields} != set(wanted.columns)
+
+
+def lacks_columns(table: DeltaTable, wanted: Table) -> bool:
+    """Some of its files may not have all columns of today."""
+    return WIDENED in table.metadata().configuration or _has_other_columns(table, wanted)
 
 
 class _KnownUnits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from deltalake import DeltaTable
 from dmarckit.errors import LakeError
 from dmarckit.lake import Lake
 from dmarckit.lake_write import KNOWN_MONTHS
+from dmarckit.maintain import maintain
 from dmarckit.presign import lasting
 from dmarckit.runs import Run, record, runs_of_slot
+from dmarckit.schema_types import Table
 from dmarckit.schemas import MAILS, RECORDS, REPORTS, TABLES
-from dmarckit.settings import Settings
+from dmarckit.settings import Settings, load_settings
 from dmarckit.storage import open_storage
 
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
@@ -210,6 +213,49 @@ def test_a_description_may_change_after_a_table_was_made(lake: Lake) -> None:
     assert lake.write.append_new("records", record_rows("a", 3)) == {"a"}
     assert lake.write.append_stream("records", "long", "2026-11", batches)
     assert len(lake.records()) == 8
+
+
+def narrower(table: Table, *without: str) -> Table:
+    """A table as an older version had it."""
+    fields = [field for field in table.schema if field.name not in without]
+    return replace(table, schema=pa.schema(fields))
+
+
+def test_a_lake_of_an_older_version_is_read_and_gets_the_columns_it_lacks(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = narrower(TABLES["records"], "reporter", "spf")
+    with monkeypatch.context() as patch:
+        patch.setitem(TABLES, "records", older)
+        lake.write.append_new("records", record_rows("a", 2).select(older.schema.names))
+    assert list(lake.records().columns) == list(RECORDS.columns)
+    assert lake.records()["reporter"].isna().all()
+
+    newer = datetime(2026, 12, 5, tzinfo=UTC)
+    december = {"begin": newer, "end": newer, "month": "2026-12", "reporter": "R"}
+    lake.write.append_new("records", record_rows("b", 3, **december))
+    assert lake.write.append_stream(
+        "records", "c", "2026-12", lambda: iter(record_rows("c", 1, **december).to_batches())
+    )
+    frame = lake.records().set_index("report_uid")
+    assert list(frame.columns) == list(RECORDS.columns)[1:]
+    assert frame.loc["a", "reporter"].isna().all()
+    assert frame.loc[["b", "c"], "reporter"].notna().all()
+    assert lake.records(end=newer)["spf"].isna().all()  # of files that all lack it
+
+    with monkeypatch.context() as patch:  # the older version still runs on another machine
+        patch.setitem(TABLES, "records", older)
+        writer = Lake(lake.location.url).write
+        assert writer.append_new("records", record_rows("d", 1).select(older.schema.names)) == {"d"}
+    maintain(load_settings(home=lake.location.url.removesuffix("/lake")), now=newer, lake=lake)
+    lake.write.compact(at_most=0)
+    assert lake.sql("SELECT count(*) AS n, count(reporter) AS told FROM records").loc[
+        0
+    ].tolist() == [
+        7,
+        4,
+    ]
+    assert lake.write.append_new("records", record_rows("a", 2)) == set()
 
 
 @pytest.mark.s3
