@@ -212,7 +212,7 @@ class Lake:
                 f"SELECT * FROM read_parquet([{quoted}], hive_partitioning = true, "  # noqa: S608
                 "hive_types = {'month': VARCHAR}, union_by_name = true)"
             )
-            if lacks_columns(table, TABLES[name]):
+            if table is not None and lacks_columns(table, TABLES[name]):
                 connection.register(f"{name}_none", schema.empty_table())
                 query = f"SELECT * FROM {name}_none UNION ALL BY NAME {query}"  # noqa: S608
             connection.execute(f"CREATE TEMP VIEW {name} AS {query}")

@@ -249,12 +249,8 @@ def test_a_lake_of_an_older_version_is_read_and_gets_the_columns_it_lacks(
         assert writer.append_new("records", record_rows("d", 1).select(older.schema.names)) == {"d"}
     maintain(load_settings(home=lake.location.url.removesuffix("/lake")), now=newer, lake=lake)
     lake.write.compact(at_most=0)
-    assert lake.sql("SELECT count(*) AS n, count(reporter) AS told FROM records").loc[
-        0
-    ].tolist() == [
-        7,
-        4,
-    ]
+    rows = lake.sql("SELECT count(*) AS n, count(reporter) AS told FROM records")
+    assert rows.to_dict("records") == [{"n": 7, "told": 4}]
     assert lake.write.append_new("records", record_rows("a", 2)) == set()
 
 
