@@ -31,10 +31,9 @@ HOSTILE = (
 )
 LAKES = ("demo", "empty", "hostile")
 NOTEBOOKS = ("overview", "domain", "sender", "report", "explore", "tls", "requirements")
+NOTEBOOKS += ("postmaster", "index")
 PAGES = [f"{notebook}-{lake}" for notebook in NOTEBOOKS for lake in LAKES]
-PAGES += ["postmaster-empty", "index-demo", "index-empty", "index-hostile"]
-JAPANESE = [f"{n}-{lake}-ja" for n in ("overview", "domain", "sender") for lake in LAKES[:2]]
-JAPANESE += ["requirements-demo-ja", "index-demo-ja"]
+JAPANESE = [f"{notebook}-{lake}-ja" for notebook in NOTEBOOKS for lake in LAKES[:2]]
 TITLES = {
     "overview": "DMARC overview",
     "domain": "DMARC of <script>document.title='run'</script>",
@@ -43,6 +42,7 @@ TITLES = {
     "explore": "Explore the reports",
     "tls": "TLS reports",
     "requirements": "Sender requirements",
+    "postmaster": "Google Postmaster Tools",
     "index": "dmarckit pages",
 }
 """how the titles of the hostile pages begin"""

@@ -64,6 +64,9 @@ def faulty(domain: str, text: str = "") -> tuple[list[dict[str, Any]], list[dict
         metric(domain, "compliance", "DNS_RECORDS", "COMPLIANT"),
         metric(domain, "compliance", "ONE_CLICK_UNSUBSCRIBE", "NEEDS_WORK"),
         *(metric(domain, "spam_rate", "", 0.0004 * n, n) for n in range(2, 6)),
+        *(metric(domain, "auth_success_rate", "dkim", 0.9 + 0.01 * n, n) for n in range(2, 6)),
+        *(metric(domain, "tls_encryption_rate", "inbound", 0.99, n) for n in range(2, 6)),
+        *(metric(domain, "delivery_error_rate", "temp_fail", 0.002 * n, n) for n in range(2, 6)),
     ]
     problem = text or "192.0.2.1 sends your mail, but has no host name (PTR)."
     entries = [

@@ -16,7 +16,7 @@ from playwright.sync_api import Page as Tab
 from dmarckit.pages import build_page
 from tests.finished_pages import HOSTILE, JAPANESE, NOW, PAGES, TITLES, FinishedPages
 
-CHARTS = {"overview": 2, "domain": 1, "sender": 1, "explore": 2, "tls": 1}
+CHARTS = {"overview": 2, "domain": 1, "sender": 1, "explore": 2, "tls": 1, "postmaster": 4}
 """charts of a page with data"""
 
 pytestmark = [
