@@ -38,6 +38,7 @@ CHECKS = (
     Check("schedules", parts.schedules),
     Check("runs", lake.runs, (*S, "buckets", "lake", "schedules"), 60),
     Check("outbox", lake.outbox, (*S, "buckets", "lake"), 60),
+    Check("queue", services.queue, (*S, "credentials"), 45),
     Check("Slack token", services.slack_token, S),
     Check("Slack channels", services.slack_channels, (*S, "Slack token"), 45),
     Check("Slack message", services.slack_message, (*S, "Slack token"), 150),

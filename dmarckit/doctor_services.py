@@ -1,4 +1,4 @@
-"""Checks of Slack, Google and DNS: what is set up there answers, and lets us in."""
+"""Checks of Slack, Google, DNS, queue, cluster: what is set up there answers, and lets us in."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from http.client import HTTPException
 from typing import Any
 
 from dmarckit.doctor import Answer, Context, fail, ok, skip, warn
-from dmarckit.errors import ClusterError, DmarckitError, MissingExtra, one_line
+from dmarckit.errors import ClusterError, DmarckitError, MissingExtra, QueueError, one_line
 from dmarckit.settings import Settings
 
 SECONDS = 10
+PILE = 1_000
+"""messages in the queue of arrivals that a watcher takes in less than a minute"""
 NO_TOKEN = skip("slack_token is not set: messages are shown, not sent")
 _CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{5,}")
 _SCOPES = {"missing_scope", "not_allowed_token_type", "method_not_supported_for_channel_type"}
@@ -143,6 +145,28 @@ def google(context: Context) -> Answer:
     found = identity(settings)
     kind = "service account" if "service" in type(found.credentials).__module__ else "user"
     return ok(f"{kind} {one_line(found.who, 80)}; `dmarckit postmaster` asks Google itself")
+
+
+def queue(context: Context) -> Answer:
+    """The queue of arrivals can be read, gives up what cannot be taken, and is not piling up."""
+    url = context.settings.watch_queue
+    if not url:
+        return skip("watch_queue is not set: no queue tells of arrivals, runs list the mails")
+    from dmarckit.watch_queue import Queue
+
+    try:
+        arrivals = Queue(url)
+        arrivals.look()
+        waiting = arrivals.waiting()
+    except QueueError as error:
+        return fail(str(error), "mend that, or take watch_queue out of the settings")
+    message = f"{waiting:,} messages wait in {one_line(arrivals.name, 80)}"
+    if not arrivals.gives_up:
+        fix = "give it a redrive policy, so that what cannot be taken does not come again for days"
+        return warn(f"{message}, which has no queue of dead letters", fix)
+    if waiting > PILE:
+        return warn(message, "see that `dmarckit watch` runs somewhere")
+    return ok(message)
 
 
 def cluster(context: Context) -> Answer:

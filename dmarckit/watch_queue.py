@@ -82,6 +82,13 @@ class Queue:
         self.hidden = max(int(rules.get("VisibilityTimeout", 30)), 1)
         self.gives_up = "RedrivePolicy" in rules
 
+    def waiting(self) -> int:
+        """About how many messages nobody has received yet. Raises QueueError."""
+        name = "ApproximateNumberOfMessages"
+        with self._explained("read", "sqs:GetQueueAttributes"):
+            answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=[name])
+        return int(answer.get("Attributes", {}).get(name, 0))
+
     def gather(self) -> list[Message]:
         """What is there: nothing after a few seconds without any, else up to `FULL` messages.
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit import facts, watch_batch, watch_queue
+from dmarckit import doctor, doctor_services, facts, watch_batch, watch_queue
 from dmarckit.errors import LakeError, QueueError, SettingsError, StorageError
 from dmarckit.findings import find
 from dmarckit.ingest import ingest
@@ -375,6 +375,25 @@ def test_mails_in_a_folder_and_queues_that_are_not_there_are_said(
     with pytest.raises(QueueError, match="there is no such queue") as raised:
         Watcher(world.settings, alerts, missing, stop=threading.Event()).run()
     assert "\n" not in str(raised.value)
+
+
+def test_the_doctor_tells_of_the_queue(
+    world: World, sqs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(**more: Any) -> doctor.Answer:
+        settings = world.settings.model_copy(update=more)
+        return doctor_services.queue(doctor.Context(settings))
+
+    assert told(watch_queue=None).status == "skip"
+    world.queue.send([TEST_EVENT] * 3)
+    found = told()
+    assert (found.status, found.message[:17]) == ("ok", "3 messages wait i")
+    monkeypatch.setattr(doctor_services, "PILE", 2)
+    assert (told().status, "dmarckit watch" in str(told().fix)) == ("warn", True)
+    plain = world.queue.client.create_queue(QueueName="without-dead-letters")["QueueUrl"]
+    assert "no queue of dead letters" in told(watch_queue=plain).message
+    missing = told(watch_queue=f"{world.queue.url}-other")
+    assert (missing.status, "there is no such queue" in missing.message) == ("fail", True)
 
 
 # ---- whole processes -----------------------------------------------------------------------
