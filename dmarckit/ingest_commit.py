@@ -87,17 +87,19 @@ class Commits:
         if not chunks:
             return
         self._write_records(chunks)
+        fresh: set[str] = set()
         for table in ("reports", "tls", "failures"):
             rows = _first_of_each(chunks, table)
             if rows.num_rows:
                 new = self._lake.write.append_new(table, rows)
+                fresh |= new
                 self.result.reports += len(new)
                 if table == "reports":
                     pairs = zip(_uids(rows), rows["records"].to_pylist(), strict=True)
                     self.result.records += sum(n for uid, n in pairs if uid in new)
         owners = self._owners(chunks)
         self._write_exports(chunks, owners)
-        self._write_ledger(chunks, owners)
+        self._write_ledger(chunks, owners, fresh)
         self._done += sum(len(c.mails) for c in chunks)
         if self._progress:
             self._progress(self._done, self._total, self.result.outcomes)
@@ -154,11 +156,17 @@ class Commits:
         with ThreadPoolExecutor(POOL) as pool:
             list(pool.map(put, files))
 
-    def _write_ledger(self, chunks: Sequence[Chunk], owners: dict[str, str]) -> None:
+    def _write_ledger(
+        self, chunks: Sequence[Chunk], owners: dict[str, str], fresh: set[str]
+    ) -> None:
+        """`fresh` are the reports that this commit brought."""
+        mails = [m for c in chunks for m in c.mails]
+        its_own = [m for m in mails if any(owners.get(uid) == m.object.key for uid in m.uids)]
+        known = self._known([m.object.key for m in its_own if fresh.isdisjoint(m.uids)])
+        stored = {m.object.key for m in its_own} - known
         rows = []
-        for mail in (m for c in chunks for m in c.mails):
-            stored = any(owners.get(uid) == mail.object.key for uid in mail.uids)
-            outcome = mail.outcome or ("stored" if stored else "duplicate")
+        for mail in mails:
+            outcome = mail.outcome or ("stored" if mail.object.key in stored else "duplicate")
             rows.append(_mail_row(mail, outcome, self.result.run))
         table = pa.Table.from_pylist(rows, schema=MAILS.schema)
         new = self._lake.write.append_new("mails", table)
@@ -167,6 +175,16 @@ class Commits:
                 self.result.outcomes[row["outcome"]] += 1
                 if row["error"]:
                     self.result.problems.append((row["key"], row["outcome"], row["error"]))
+
+    def _known(self, keys: Sequence[str]) -> set[str]:
+        """Those that are in the ledger: an object that was written again with what it had.
+
+        One that is not there was cut off before its row was written.
+        """
+        if not keys:
+            return set()
+        query = "SELECT DISTINCT key FROM mails WHERE key IN (SELECT unnest($keys))"
+        return set(self._lake.arrow(query, keys=list(keys)).column("key").to_pylist())
 
 
 def _first_of_each(chunks: Sequence[Chunk], table: str) -> pa.Table:

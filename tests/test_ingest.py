@@ -413,6 +413,24 @@ def test_a_mail_that_kills_its_worker_is_unreadable_and_the_rest_is_read(
     ]
 
 
+def test_files_that_were_copied_again_are_duplicates(
+    tmp_path: Path, sample: list[GeneratedMail]
+) -> None:
+    """A copy has another time, and so counts as another version of the object."""
+    settings = settings_for(str(tmp_path / "home"))
+    fill(open_storage(settings.mail_url), sample)
+    first = ingest(settings)
+    before = tables(settings)
+    for path in (tmp_path / "home/mail").rglob("*"):
+        os.utime(path, (1, 1))
+    second = ingest(settings)
+    known = first.outcomes.pop("stored")
+    assert second.outcomes == first.outcomes + Counter(duplicate=known)
+    assert second.reports == 0
+    for name in ("reports", "records", "tls"):
+        pd.testing.assert_frame_equal(tables(settings)[name], before[name])
+
+
 def faulty_read(marker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault that nobody thought of, in what reads a mail."""
     import dmarckit.ingest_read as module

@@ -31,8 +31,13 @@ def one_of(column: str, values: Iterable[str]) -> str:
 
 
 def time(value: datetime) -> str:
-    """A point in time as a SQL literal."""
-    return f"TIMESTAMPTZ '{value:%Y-%m-%d %H:%M:%S}+00'"
+    """A point in time as a SQL literal.
+
+    >>> time(datetime(2026, 11, 24, 9, 0, 0, 250000))
+    "TIMESTAMPTZ '2026-11-24 09:00:00.250000+00'"
+    """
+    fraction = f".{value:%f}" if value.microsecond else ""  # else what is of this second is lost
+    return f"TIMESTAMPTZ '{value:%Y-%m-%d %H:%M:%S}{fraction}+00'"
 
 
 def messages(domain: str, days: Sequence[datetime], now: datetime, *conditions: str) -> str:
