@@ -23,21 +23,19 @@ pytestmark = [
 @pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_nothing_serious(browser: Browser, finished: FinishedPages, name: str) -> None:
     violations: list[Any] = []
-    page = finished(name)
+    tab = browser.new_page(viewport={"width": 1280, "height": 900}, offline=True)
+    tab.set_default_timeout(60_000)
+    tab.emulate_media(color_scheme="light")
+    tab.goto(finished(name).as_uri())
+    tab.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     for scheme, width in (("light", 1280), ("dark", 390)):
-        tab = browser.new_page(
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if scheme == "dark" else "light",
-            offline=True,
-        )
-        tab.set_default_timeout(60_000)
-        tab.goto(page.as_uri())
-        tab.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        tab.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        tab.set_viewport_size({"width": width, "height": 900})
         found = Axe().run(tab, options={"resultTypes": ["violations"]}).response["violations"]
         violations += [
             (scheme, v["id"], v["help"], [n["html"][:200] for n in v["nodes"][:3]])
             for v in found
             if v["impact"] in ("serious", "critical")
         ]
-        tab.close()
+    tab.close()
     assert violations == []
