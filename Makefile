@@ -22,7 +22,7 @@ demo: $(READY)   ## the whole system on this machine: S3 server, mails, lake, pa
 	@$(BIN)/dmarckit demo $(ARGS)
 
 test: $(READY)   ## all tests (ARGS="-k lake" for some)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)  # for two cores: some tests wait
 
 check: $(READY)  ## ruff, mypy (strict on the package), import-linter
 	@$(BIN)/ruff check .
