@@ -74,7 +74,8 @@ def _faulty(item: StoredObject, error: Exception) -> MailResult:
     """The outcome of a mail that a fault of ours keeps from being read."""
     at = traceback.extract_tb(error.__traceback__)[-1]
     what = f"{type(error).__name__} at {Path(at.filename).name}:{at.lineno}"
-    log.warning("%s cannot be read, please report it: %s", one_line(item.key), what, exc_info=error)
+    # without the error's text and traceback: a log holds nothing out of a mail
+    log.warning("%s cannot be read, please report it: %s", one_line(item.key), what)
     said = f": {one_line(error, 200)}" if str(error) else ""
     reason = f"a fault of dmarckit, please report it ({what}{said})"
     return MailResult(item, outcome="unreadable", error=reason)

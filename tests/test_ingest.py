@@ -473,6 +473,7 @@ def test_a_mail_that_brings_a_fault_to_light_ends_nothing_but_itself(
     fault: Callable[[str, pytest.MonkeyPatch], None],
     reason: str,
     threads: int,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = settings_for(str(tmp_path / "home"))
     chosen = [mail for mail in sample if mail.outcome == "stored"][:7]
@@ -486,6 +487,8 @@ def test_a_mail_that_brings_a_fault_to_light_ends_nothing_but_itself(
     assert key == chosen[4].key
     assert re.search(reason, said)
     assert "\x1b" not in said
+    assert f"{key} cannot be read, please report it: " in caplog.text
+    assert "of a tag" not in caplog.text
     assert ingest(settings).outcomes == {}
     assert ingest(settings, retry=["unreadable"]).outcomes == {"stored": 1}
 
