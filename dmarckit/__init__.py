@@ -9,9 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dmarckit.lake import Lake, open_lake
-    from dmarckit.settings import Settings, load_settings
-    from dmarckit.window import Window, last_days
+    from dmarckit.core.settings import Settings, load_settings
+    from dmarckit.core.window import Window, last_days
+    from dmarckit.lake.lake import Lake, open_lake
 
 __version__ = "0.1.0"
 
@@ -26,12 +26,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Lake": "lake",
-    "open_lake": "lake",
-    "Settings": "settings",
-    "load_settings": "settings",
-    "Window": "window",
-    "last_days": "window",
+    "Lake": "lake.lake",
+    "open_lake": "lake.lake",
+    "Settings": "core.settings",
+    "load_settings": "core.settings",
+    "Window": "core.window",
+    "last_days": "core.window",
 }
 
 

@@ -1,5 +1,5 @@
 """`python -m dmarckit`, the same as the command `dmarckit`."""
 
-from dmarckit.cli import main
+from dmarckit.cli.cli import main
 
 main()

@@ -16,14 +16,14 @@ from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from dmarckit.language import DOMAIN, FOLDER
+from dmarckit.core.language import DOMAIN, FOLDER
 
 ROOT = Path(__file__).parent.parent
 PO = FOLDER / f"ja/LC_MESSAGES/{DOMAIN}.po"
 _METHODS = [
     ("dmarckit/**.py", "python"),
-    ("dmarckit/template/**.j2", "jinja2.ext.babel_extract"),
-    ("notebooks/*.ipynb", "dmarckit.notebook_texts.extract_notebook"),
+    ("dmarckit/pages/template/**.j2", "jinja2.ext.babel_extract"),
+    ("notebooks/*.ipynb", "dmarckit.pages.notebook_texts.extract_notebook"),
 ]
 _FOLDERS = ("dmarckit", "notebooks")
 

@@ -14,10 +14,10 @@ import boto3
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
+from dmarckit.core.language import use
+from dmarckit.core.storage import Storage, open_storage
 from dmarckit.demo.server import S3Server, available, s3_server
-from dmarckit.language import use
-from dmarckit.storage import Storage, open_storage
-from tests.finished_pages import FinishedPages
+from tests.support.finished_pages import FinishedPages
 
 
 @pytest.fixture(autouse=True)

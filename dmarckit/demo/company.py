@@ -22,7 +22,7 @@ from dmarckit.demo.flows import (
     spf,
 )
 from dmarckit.demo.reporters import MAIL
-from dmarckit.models import DkimResult, Policy, Reason
+from dmarckit.reports.models import DkimResult, Policy, Reason
 
 COMPANY = Sender("example.com", "own")
 SHOP = Sender("shop.example", "own")

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from html import escape
 
 from dmarckit.demo.flows import Reporter, Style
-from dmarckit.models import AggregateReport, DkimResult, Policy, Reason, Record, SpfResult
+from dmarckit.reports.models import AggregateReport, DkimResult, Policy, Reason, Record, SpfResult
 
 _NAMESPACE = 'xmlns="urn:ietf:params:xml:ns:dmarc-2.0"'
 _DKIM_NOTES = {"fail": "body hash did not verify", "temperror": "key lookup timed out"}

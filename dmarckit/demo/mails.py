@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from dmarckit.demo.envelope import Findings, Post, message_id, raw_mail
 from dmarckit.demo.flows import Reporter
 from dmarckit.demo.traffic import GeneratedReport, stream
-from dmarckit.models import TlsPolicy, TlsReport
+from dmarckit.reports.models import TlsPolicy, TlsReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from importlib.util import find_spec
 from typing import Any
 
-from dmarckit import dns as names
+from dmarckit.checks import dns as names
+from dmarckit.checks.postmaster_api import Query
+from dmarckit.checks.postmaster_metrics import Metric, Row, api_date
+from dmarckit.checks.postmaster_pull import pull
+from dmarckit.core.errors import PostmasterError
+from dmarckit.core.settings import Settings
 from dmarckit.demo.traffic import stream
-from dmarckit.errors import PostmasterError
-from dmarckit.postmaster_api import Query
-from dmarckit.postmaster_metrics import Metric, Row, api_date
-from dmarckit.postmaster_pull import pull
-from dmarckit.settings import Settings
 
 RUA = "rua=mailto:rua@dmarc.example.com"
 LONG, SHORT = 2048, 1024

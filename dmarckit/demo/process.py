@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from dmarckit.errors import DmarckitError
+from dmarckit.core.errors import DmarckitError
 
 _STOP_SECONDS = 10
 # Below the range that systems take outgoing ports from, those 10000 higher included.

@@ -14,7 +14,7 @@ from functools import lru_cache
 from publicsuffixlist import PublicSuffixList
 
 from dmarckit.demo.flows import Domain, Flow, Reporter, on
-from dmarckit.models import DkimResult, Policy, Reason, Record
+from dmarckit.reports.models import DkimResult, Policy, Reason, Record
 
 _WEAKER = {"reject": "quarantine", "quarantine": "none", "none": "none"}
 

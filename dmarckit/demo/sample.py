@@ -28,7 +28,7 @@ from dmarckit.demo.reporters import (
     NEXT_MAIL,
 )
 from dmarckit.demo.traffic import GeneratedReport, reports
-from dmarckit.models import TlsFailure, TlsPolicy
+from dmarckit.reports.models import TlsFailure, TlsPolicy
 
 REPORTERS = (
     MAIL,

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dmarckit.core.errors import DmarckitError, MissingExtra, one_line
 from dmarckit.demo.process import child, free_ports, terminate_as_exit
-from dmarckit.errors import DmarckitError, MissingExtra, one_line
 
 _START_SECONDS = 30
 _ATTEMPTS = 5

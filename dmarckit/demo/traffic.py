@@ -13,17 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
-from dmarckit.demo.dialects import (
-    file_name,
-    packed,
-    period_end,
-    policy_shown,
-    record_shown,
-    to_xml,
-)
+from dmarckit.demo.dialects import file_name, packed, period_end, policy_shown, record_shown, to_xml
 from dmarckit.demo.flows import Domain, Flow, Reporter, days, on
 from dmarckit.demo.receiver import Outcome, governing, outcomes
-from dmarckit.models import AggregateReport, Record
+from dmarckit.reports.models import AggregateReport, Record
 
 _HOUR = timedelta(hours=1)
 

@@ -8,8 +8,11 @@ from datetime import datetime
 
 import pandas as pd
 
-from dmarckit.completeness import complete_days
-from dmarckit.facts import Facts
+from dmarckit.checks.outside import Outside
+from dmarckit.core.settings_parts import Mute
+from dmarckit.core.thresholds import Thresholds
+from dmarckit.facts.completeness import complete_days
+from dmarckit.facts.facts import Facts
 from dmarckit.findings import (
     dead_letters,
     dkim,
@@ -28,9 +31,6 @@ from dmarckit.findings.look import DomainFacts, Look, by_domain
 from dmarckit.findings.model import SEVERITIES, Finding, Severity
 from dmarckit.findings.outside import of_outside
 from dmarckit.findings.record import quoted_policy
-from dmarckit.outside import Outside
-from dmarckit.settings_parts import Mute
-from dmarckit.thresholds import Thresholds
 
 __all__ = ["SEVERITIES", "Finding", "Look", "Severity", "Thresholds", "find", "of_each_domain"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dmarckit.facts import Facts
+from dmarckit.core.language import _, later, ngettext
+from dmarckit.core.words import count
+from dmarckit.facts.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.look import Look
 from dmarckit.findings.model import Finding
 from dmarckit.findings.say import clean, on_days, sentences
-from dmarckit.language import _, later, ngettext
-from dmarckit.words import count
 
 DAYS = 7  # for which a message is told, whatever the window
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from dmarckit.core.language import _, later, ngettext
+from dmarckit.core.words import count, n_messages, percent
 from dmarckit.findings import queries
 from dmarckit.findings.look import (
     BLOCKED,
@@ -24,8 +26,6 @@ from dmarckit.findings.look import (
 from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.say import clean, listed, on_days, sentences
 from dmarckit.findings.statistics import share, two_proportion_z
-from dmarckit.language import _, later, ngettext
-from dmarckit.words import count, n_messages, percent
 
 _ALL = 0.9  # share that fails from which a key, not single messages, is at fault
 

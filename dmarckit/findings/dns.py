@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 
+from dmarckit.core.language import _
 from dmarckit.findings.look import Look
 from dmarckit.findings.model import SEVERITIES, Finding, Severity
 from dmarckit.findings.say import clean, sentences
-from dmarckit.language import _
 
 _SENDING: Mapping[str, Severity] = {
     "several": "critical",

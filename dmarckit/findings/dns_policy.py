@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from dmarckit.core.language import _
 from dmarckit.findings import queries
 from dmarckit.findings.look import Look
 from dmarckit.findings.model import Finding
 from dmarckit.findings.policy import TAGS
 from dmarckit.findings.record import normal
 from dmarckit.findings.say import clean, n_reporters
-from dmarckit.language import _
 
 
 def policy_differs(policies: pd.DataFrame, rows: pd.DataFrame, look: Look) -> list[Finding]:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.facts import Facts
+from dmarckit.core.thresholds import Thresholds
+from dmarckit.facts.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.say import clean, n_reporters
-from dmarckit.models import Policy
-from dmarckit.thresholds import Thresholds
+from dmarckit.reports.models import Policy
 
 DAY = timedelta(days=1)
 SHOWN = 10  # names or addresses in evidence and sentences; more is not read

@@ -7,17 +7,17 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.facts import Facts
+from dmarckit.checks.outside import Outside
+from dmarckit.checks.requirement_rules import SOURCES, wording
+from dmarckit.checks.requirement_views import CODES
+from dmarckit.checks.requirement_words import VIEWS
+from dmarckit.checks.requirements import matrix
+from dmarckit.core.language import _
+from dmarckit.facts.facts import Facts
+from dmarckit.facts.organisation import organisation
 from dmarckit.findings.look import Look
 from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.say import clean, listed, sentences
-from dmarckit.language import _
-from dmarckit.organisation import organisation
-from dmarckit.outside import Outside
-from dmarckit.requirement_rules import SOURCES, wording
-from dmarckit.requirement_views import CODES
-from dmarckit.requirement_words import VIEWS
-from dmarckit.requirements import matrix
 
 _RULES: Mapping[str, tuple[str, ...]] = {
     "spam_rate": ("spam_rate",),

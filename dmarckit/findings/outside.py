@@ -6,14 +6,14 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from dmarckit.facts import Facts
+from dmarckit.checks.outside import Outside
+from dmarckit.facts.facts import Facts
 from dmarckit.findings.dns import dns_changed, dns_record, sending
 from dmarckit.findings.dns_policy import policy_differs
 from dmarckit.findings.look import Look
 from dmarckit.findings.model import Finding
 from dmarckit.findings.not_met import requirement_not_met
 from dmarckit.findings.postmaster import delivery_errors, gmail_volume, spam_rate
-from dmarckit.outside import Outside
 
 
 def of_outside(

@@ -7,19 +7,13 @@ from datetime import date
 
 import pandas as pd
 
+from dmarckit.core.language import _, later, ngettext
+from dmarckit.core.words import count, n_messages
 from dmarckit.findings import queries
-from dmarckit.findings.look import (
-    DomainFacts,
-    Look,
-    base_evidence,
-    span,
-    total,
-)
+from dmarckit.findings.look import DomainFacts, Look, base_evidence, span, total
 from dmarckit.findings.model import Finding
 from dmarckit.findings.record import dns_record, normal
 from dmarckit.findings.say import clean, on_days
-from dmarckit.language import _, later, ngettext
-from dmarckit.words import count, n_messages
 
 TAGS: Mapping[str, str] = {
     "p": "p",

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from dmarckit.core.language import _, later, ngettext
+from dmarckit.core.rates import Rate
+from dmarckit.core.words import count
 from dmarckit.findings import queries
 from dmarckit.findings.look import DAY, Look
 from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.say import clean, sentences
-from dmarckit.language import _, later, ngettext
-from dmarckit.rates import Rate
-from dmarckit.words import count
 
 STALE_DAYS = 7
 """days that Google's newest day may lie back before nothing is said any more"""

@@ -6,6 +6,9 @@ from datetime import datetime
 
 import pandas as pd
 
+from dmarckit.core.language import _, later
+from dmarckit.core.thresholds import Thresholds
+from dmarckit.core.words import count, n_messages, percent
 from dmarckit.findings import queries
 from dmarckit.findings.look import (
     DAY,
@@ -25,10 +28,7 @@ from dmarckit.findings.model import Finding
 from dmarckit.findings.record import dns_record, next_step, normal, tags_of
 from dmarckit.findings.say import clean, sentences
 from dmarckit.findings.statistics import share, wilson_upper
-from dmarckit.language import _, later
-from dmarckit.models import Policy
-from dmarckit.thresholds import Thresholds
-from dmarckit.words import count, n_messages, percent
+from dmarckit.reports.models import Policy
 
 _CERTAINTY = later("95 %")  # of the interval whose z is `confidence_z`
 _LEGITIMATE_FAILS = ("broken_dkim", "unaligned_sender")

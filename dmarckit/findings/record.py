@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from dmarckit.models import Policy
+from dmarckit.reports.models import Policy
 
 RUA = "rua=<as in your present record>"  # reports do not say it; it must not get lost
 _FRESH = pd.Timedelta(hours=48)

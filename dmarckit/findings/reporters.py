@@ -7,15 +7,15 @@ from datetime import timedelta
 
 import pandas as pd
 
-from dmarckit.facts import Facts
+from dmarckit.core.language import _, later, ngettext
+from dmarckit.core.words import count, minute, percent
+from dmarckit.facts.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.look import DAY, SHOWN, Look
 from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.rhythm import LONGEST, MONTH, Rhythm, gaps, rhythms
 from dmarckit.findings.say import clean, listed, n_domains
 from dmarckit.findings.statistics import median, share
-from dmarckit.language import _, later, ngettext
-from dmarckit.words import count, minute, percent
 
 _HOUR = timedelta(hours=1)
 

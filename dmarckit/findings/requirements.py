@@ -6,20 +6,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from dmarckit.core.language import _, later
+from dmarckit.core.words import count, n_messages
 from dmarckit.findings import queries
-from dmarckit.findings.look import (
-    DomainFacts,
-    Look,
-    base_evidence,
-    counts,
-    reporters,
-    span,
-    total,
-)
+from dmarckit.findings.look import DomainFacts, Look, base_evidence, counts, reporters, span, total
 from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.say import clean, listed, on_days, sentences
-from dmarckit.language import _, later
-from dmarckit.words import count, n_messages
 
 
 def gmail_requirement(domain: DomainFacts, look: Look) -> list[Finding]:

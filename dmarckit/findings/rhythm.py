@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dmarckit.facts import Facts
+from dmarckit.facts.facts import Facts
 from dmarckit.findings.look import Look
 
 MONTH = timedelta(days=30)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from dmarckit.errors import one_line
-from dmarckit.language import _, ngettext
-from dmarckit.words import count
+from dmarckit.core.errors import one_line
+from dmarckit.core.language import _, ngettext
+from dmarckit.core.words import count
 
 
 def clean(name: object, limit: int = 80) -> str:

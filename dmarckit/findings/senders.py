@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from dmarckit.core.language import _, later
+from dmarckit.core.words import n_messages
+from dmarckit.facts.sender_words import kind_word
 from dmarckit.findings import queries
 from dmarckit.findings.dated import dated
 from dmarckit.findings.look import (
@@ -24,9 +27,6 @@ from dmarckit.findings.look import (
 from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.say import clean, listed, on_days
 from dmarckit.findings.statistics import median
-from dmarckit.language import _, later
-from dmarckit.sender_words import kind_word
-from dmarckit.words import n_messages
 
 _HEIR = 0.25  # of the usual messages: a quiet weekend after the change must be enough
 _WHAT_IT_DOES = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from dmarckit.core.language import _, later
+from dmarckit.core.words import count, n_messages, percent
 from dmarckit.findings import queries
 from dmarckit.findings.look import (
     SHOWN,
@@ -20,8 +22,6 @@ from dmarckit.findings.look import (
 from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.say import clean, on_days
 from dmarckit.findings.statistics import share
-from dmarckit.language import _, later
-from dmarckit.words import count, n_messages, percent
 
 _ERRORS = ("permerror", "temperror")
 _BELIEVED = 10  # errors below which a record is worth a look, but not an alarm

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from dmarckit.core.language import _, ngettext
+from dmarckit.core.words import count, n_messages
 from dmarckit.findings import queries
 from dmarckit.findings.look import (
     BLOCKED,
@@ -25,9 +27,7 @@ from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.record import dns_record, subdomain_policy, with_tags
 from dmarckit.findings.say import clean, on_days
 from dmarckit.findings.statistics import mad, median
-from dmarckit.language import _, ngettext
-from dmarckit.models import Policy
-from dmarckit.words import count, n_messages
+from dmarckit.reports.models import Policy
 
 
 def spoofing(domain: DomainFacts, look: Look) -> list[Finding]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from dmarckit.core.language import _, ngettext
+from dmarckit.core.words import count, n_messages
 from dmarckit.findings import queries
 from dmarckit.findings.look import (
     BLOCKED,
@@ -22,8 +24,6 @@ from dmarckit.findings.look import (
 )
 from dmarckit.findings.model import Finding, Severity
 from dmarckit.findings.say import clean, listed, on_days
-from dmarckit.language import _, ngettext
-from dmarckit.words import count, n_messages
 
 
 def unaligned_sender(domain: DomainFacts, look: Look) -> list[Finding]:

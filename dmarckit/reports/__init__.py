@@ -10,21 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
-from dmarckit.inflate import Budget
-from dmarckit.mail import is_mail, read_mail
-from dmarckit.models import (
-    Attachment,
-    Limits,
-    Mail,
-    Report,
-    Unreadable,
-    Verdict,
-)
+from dmarckit.core.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
+from dmarckit.core.limits import Limits
 from dmarckit.reports.aggregate import RecordSink, looks_like_aggregate, read_aggregate
 from dmarckit.reports.failure import FEEDBACK, find_failure
+from dmarckit.reports.inflate import Budget
+from dmarckit.reports.mail import is_mail, read_mail
+from dmarckit.reports.models import Attachment, Mail, Report, Unreadable, Verdict
 from dmarckit.reports.tls import JSON_BYTES, looks_like_tls, read_tls
-from dmarckit.unpack import Document, documents
+from dmarckit.reports.unpack import Document, documents
 
 __all__ = ["RecordSink", "read_object", "read_reports"]
 

@@ -18,17 +18,18 @@ from xml.parsers.expat import ExpatError, errors
 
 import xmltodict
 
-from dmarckit.errors import LimitExceeded, UnreadableReport, one_line
-from dmarckit.models import AggregateReport, Limits, Record, Unreadable
+from dmarckit.core.errors import LimitExceeded, UnreadableReport, one_line
+from dmarckit.core.limits import Limits
 from dmarckit.reports.feed import NotWellFormed, RecordFeed, Tree, WrongRoot, watched
 from dmarckit.reports.head import report_of
+from dmarckit.reports.models import AggregateReport, Record, Unreadable
 from dmarckit.reports.names import Names
 from dmarckit.reports.quick import QuickCut
 from dmarckit.reports.records import RecordMaker
 from dmarckit.reports.repair import repaired
 from dmarckit.reports.text import decoded, expat_encoding, roots
+from dmarckit.reports.unpack import Document
 from dmarckit.reports.values import Warnings
-from dmarckit.unpack import Document
 
 REPAIR_BYTES = 10_000_000
 """largest document that is repaired; it is held in memory for that"""

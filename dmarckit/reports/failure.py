@@ -14,8 +14,8 @@ from datetime import datetime
 from email.message import Message
 from email.parser import Parser
 
-from dmarckit.errors import NotAReport, UnreadableReport
-from dmarckit.models import Attachment, FailureReport, Mail
+from dmarckit.core.errors import NotAReport, UnreadableReport
+from dmarckit.reports.models import Attachment, FailureReport, Mail
 from dmarckit.reports.values import Warnings, address, domain, moment, quoted
 
 FEEDBACK = "message/feedback-report"

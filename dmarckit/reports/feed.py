@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any
 from xml.parsers import expat
 
-from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
+from dmarckit.core.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
 from dmarckit.reports.names import Names
 from dmarckit.reports.values import quoted
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dmarckit.errors import NotAReport
-from dmarckit.models import AggregateReport, Policy, Record
+from dmarckit.core.errors import NotAReport
 from dmarckit.reports.feed import Tree
+from dmarckit.reports.models import AggregateReport, Policy, Record
 from dmarckit.reports.values import Warnings, domain, moment, quoted
 
 PARTS = frozenset({"report_metadata", "policy_published"})

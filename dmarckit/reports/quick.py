@@ -14,9 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from dmarckit.errors import UnreadableReport
-from dmarckit.models import Record
+from dmarckit.core.errors import UnreadableReport
 from dmarckit.reports.feed import RecordFeed, Tree
+from dmarckit.reports.models import Record
 from dmarckit.reports.names import KNOWN
 from dmarckit.reports.records import RecordMaker
 from dmarckit.reports.values import Warnings, address

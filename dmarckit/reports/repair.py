@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dmarckit.errors import LimitExceeded, UnreadableReport
+from dmarckit.core.errors import LimitExceeded, UnreadableReport
 from dmarckit.reports.feed import DEPTH
 from dmarckit.reports.names import KNOWN, Names
 from dmarckit.reports.values import Warnings, quoted

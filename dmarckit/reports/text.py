@@ -12,7 +12,7 @@ import html
 import quopri
 import re
 
-from dmarckit.errors import NotAReport, UnreadableReport
+from dmarckit.core.errors import NotAReport, UnreadableReport
 from dmarckit.reports.values import Warnings, quoted
 
 _MARKS = (

@@ -12,8 +12,8 @@ import json
 import re
 from typing import Any, NoReturn
 
-from dmarckit.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
-from dmarckit.models import TlsFailure, TlsPolicy, TlsReport
+from dmarckit.core.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
+from dmarckit.reports.models import TlsFailure, TlsPolicy, TlsReport
 from dmarckit.reports.values import Warnings, address, count, domain, moment, quoted
 
 JSON_BYTES = 8_000_000

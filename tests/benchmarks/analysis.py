@@ -51,10 +51,10 @@ def filled(records: int) -> Path:
 
 def main() -> None:
     """The measured process: prints seconds and bytes as JSON."""
-    from dmarckit.facts import load
+    from dmarckit.core.settings import Settings
+    from dmarckit.facts.facts import load
     from dmarckit.findings import find
-    from dmarckit.lake import Lake
-    from dmarckit.settings import Settings
+    from dmarckit.lake.lake import Lake
 
     lake, settings = Lake(str(Path(sys.argv[1]) / "lake")), Settings(senders=DECLARED)
     started = time.monotonic()

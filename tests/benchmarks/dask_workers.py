@@ -11,18 +11,18 @@ from pathlib import Path
 
 import boto3
 
-from dmarckit.analysis import analyse
-from dmarckit.cluster import Cluster, connected
+from dmarckit.core.cluster import Cluster, connected
+from dmarckit.core.settings import load_settings
+from dmarckit.core.storage import open_storage
 from dmarckit.demo.server import s3_server
-from dmarckit.ingest import ingest
-from dmarckit.lake import Lake
-from dmarckit.settings import load_settings
-from dmarckit.storage import open_storage
+from dmarckit.findings.analysis import analyse
+from dmarckit.ingest.ingest import ingest
+from dmarckit.lake.lake import Lake
 from tests.benchmarks.analysis import SIZES, filled
 from tests.benchmarks.analysis_data import DECLARED, DOMAINS, END
 from tests.benchmarks.data import mails
 from tests.benchmarks.measure import table
-from tests.dask_cluster import dask_processes
+from tests.support.dask_cluster import dask_processes
 
 MAILS, RECORDS = 6_000, 8
 WORKERS = (1, 2)

@@ -18,10 +18,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from dmarckit.errors import UnreadableReport
-from dmarckit.models import Limits, Policy, Reason, Unreadable
+from dmarckit.core.errors import UnreadableReport
+from dmarckit.core.limits import Limits
 from dmarckit.reports import read_object, read_reports
-from tests.builders import (
+from dmarckit.reports.models import Policy, Reason, Unreadable
+from tests.support.builders import (
     WRAPPINGS,
     gz,
     make_mail,

@@ -151,8 +151,8 @@ def main() -> None:
     elif what == "read":
         print(json.dumps(_read(Path(rest[0]))))
     else:
-        from dmarckit.publishing import publish_notebook
-        from dmarckit.settings import load_settings
+        from dmarckit.core.settings import load_settings
+        from dmarckit.pages.publishing import publish_notebook
 
         notebook, *domain = rest
         parameters = {**PARAMETERS, **({"domain": domain[0]} if domain else {})}
@@ -162,10 +162,10 @@ def main() -> None:
 def _write_ledger(home: Path) -> None:
     import pyarrow as pa
 
-    from dmarckit.lake import Lake
-    from dmarckit.rows import month_of
-    from dmarckit.schemas import MAILS
-    from dmarckit.storage import open_storage
+    from dmarckit.core.storage import open_storage
+    from dmarckit.lake.lake import Lake
+    from dmarckit.lake.rows import month_of
+    from dmarckit.lake.schemas import MAILS
 
     def row(number: int, item: Any) -> dict[str, Any]:
         received = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=number % 360)
@@ -181,9 +181,9 @@ def _write_ledger(home: Path) -> None:
 
 def _read(home: Path) -> dict[str, float]:
     """Seconds and bytes that the records of one domain take (bytes: what the process reads)."""
-    from dmarckit.facts import load
-    from dmarckit.lake import Lake
-    from dmarckit.settings import Settings
+    from dmarckit.core.settings import Settings
+    from dmarckit.facts.facts import load
+    from dmarckit.lake.lake import Lake
 
     def read() -> int:
         try:

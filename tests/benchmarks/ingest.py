@@ -15,10 +15,10 @@ from pathlib import Path
 
 import boto3
 
+from dmarckit.core.settings import load_settings
+from dmarckit.core.storage import POOL, open_storage
 from dmarckit.demo.server import s3_server
-from dmarckit.ingest import ingest
-from dmarckit.settings import load_settings
-from dmarckit.storage import POOL, open_storage
+from dmarckit.ingest.ingest import ingest
 from tests.benchmarks.data import write_long_mail, write_mails
 from tests.benchmarks.measure import HERE, Run, median, parsedmarc, run, table
 

@@ -98,16 +98,16 @@ def _opened(page: Path) -> float | None:
 
 def main() -> None:
     """The measured process: prints what it did as JSON."""
-    from dmarckit.settings import load_settings
+    from dmarckit.core.settings import load_settings
 
     settings = load_settings()
     if sys.argv[1] == "overview":
-        from dmarckit.publishing import publish_notebook
+        from dmarckit.pages.publishing import publish_notebook
 
         published = publish_notebook(settings, "overview", PARAMETERS, NOW)
         print(json.dumps({"page": str(Path(settings.pages_url) / published.key)}))
         return
-    from dmarckit.fleet import MOST_WORKERS, publish_fleet
+    from dmarckit.pages.fleet import MOST_WORKERS, publish_fleet
 
     domains = [f"brand{n}.example" for n in range(FLEET)]
     started = time.monotonic()

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.parsers import expat
 
-from dmarckit.models import Limits
+from dmarckit.core.limits import Limits
 from dmarckit.reports import read_object, read_reports
 from dmarckit.reports.aggregate import read_xml
-from tests.builders import gz, make_mail, make_record, make_report, report_xml
+from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 
 RECORDS = 8
 ROUNDS = 5
@@ -67,8 +67,8 @@ LARGE = """
 import json, sys, time
 from dmarckit.models import Limits
 from dmarckit.reports import read_object, read_reports
-from tests import bombs
-from tests.bombs import memory_peak, reset_memory_peak
+from tests.support import bombs
+from tests.support.bombs import memory_peak, reset_memory_peak
 
 class Sink:
     def start(self): pass

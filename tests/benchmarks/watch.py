@@ -15,15 +15,15 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 
+from dmarckit.core.storage import POOL, open_storage
 from dmarckit.demo.server import s3_server
-from dmarckit.lake import Lake
-from dmarckit.storage import POOL, open_storage
-from tests.arrivals import TestQueue, make_queue, record, s3_event
+from dmarckit.lake.lake import Lake
 from tests.benchmarks.measure import table
-from tests.builders import gz, make_mail, make_record, make_report, report_xml
-from tests.model_builders import make_failing
-from tests.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
-from tests.sqs_server import fast_sqs_server
+from tests.support.arrivals import TestQueue, make_queue, record, s3_event
+from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
+from tests.support.model_builders import make_failing
+from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
+from tests.support.sqs_server import fast_sqs_server
 
 ROUNDS = 50
 BACKLOG, TWICE = 10_000, 2_000

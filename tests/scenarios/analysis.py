@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dmarckit import analysis
-from dmarckit.analysis_print import finding_json
-from dmarckit.settings import Settings
+from dmarckit.cli.analysis_print import finding_json
+from dmarckit.core.settings import Settings
+from dmarckit.findings import analysis
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dmarckit.lake import Lake
-from tests.outside_rows import entry, keep, metric
+from dmarckit.lake.lake import Lake
 from tests.scenarios.people import office, service
 from tests.scenarios.scenario import Expect, scenario
+from tests.support.outside_rows import entry, keep, metric
 
 OUTSIDE = ("spam_rate", "delivery_errors", "dns_record", "dns_changed", "requirement_not_met")
 HERE = "example.com"

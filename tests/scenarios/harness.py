@@ -13,14 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from dmarckit.core.settings import Settings, load_settings
 from dmarckit.demo.mails import GeneratedMail, mails
 from dmarckit.demo.traffic import GeneratedReport, reports
-from dmarckit.ingest import ingest
-from dmarckit.lake import Lake
-from dmarckit.models import AggregateReport
-from dmarckit.rows import failing_messages, month_of, records_table, report_row, report_uid
-from dmarckit.schemas import MAILS, REPORTS
-from dmarckit.settings import Settings, load_settings
+from dmarckit.ingest.ingest import ingest
+from dmarckit.lake.lake import Lake
+from dmarckit.lake.rows import failing_messages, month_of, records_table, report_row, report_uid
+from dmarckit.lake.schemas import MAILS, REPORTS
+from dmarckit.reports.models import AggregateReport
 from tests.scenarios.analysis import Analysis, analyse
 from tests.scenarios.scenario import ALERTS, END, UNTOLD, Absent, Expect, Run, Scenario
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from dmarckit.demo.receiver import organisation
 from dmarckit.demo.traffic import GeneratedReport
-from dmarckit.models import Record
-from dmarckit.sender_table import load_table, read_rows
+from dmarckit.facts.sender_table import load_table, read_rows
+from dmarckit.reports.models import Record
 
 FORWARDING = {"forwarded", "trusted_forwarder", "mailing_list"}
 Declared = Sequence[dict[str, Any]]

@@ -1,0 +1,191 @@
+"""What DNS says about the domains: checked once a day, kept in the lake, compared.
+
+A row of the table `dns` is what was found on its day. It proves nothing about any day
+before: what was published then, only the rows of then tell.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+
+from dmarckit.core.errors import MissingExtra
+from dmarckit.core.settings import Settings
+from dmarckit.lake.lake import Lake
+from dmarckit.lake.schemas import DNS
+
+if TYPE_CHECKING:
+    from dmarckit.checks.dns_model import Found
+
+OPTIONAL = ("mx", "mta_sts", "tls_rpt", "bimi")
+"""records that a domain may do without; that they are missing is worth knowing, no more"""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check of DNS did."""
+
+    rows: dict[str, list[Found]]
+    """domain → what was found now"""
+    silent: list[str] = field(default_factory=list)
+    """domains that DNS gave no answer for at all, or that were not asked about because
+    nobody answers; nothing is kept of them"""
+    kept: int = 0
+    """rows that are new in the lake; a domain is kept once a day"""
+
+    @property
+    def problems(self) -> int:
+        """Rows with something to do: wrong, weak, or missing although it is needed."""
+        return sum(is_problem(row.record, row.state) for rows in self.rows.values() for row in rows)
+
+
+def is_problem(record: str, state: str) -> bool:
+    """Something is to be done about a record in this state."""
+    return state in ("invalid", "weak") or (state == "missing" and record not in OPTIONAL)
+
+
+def check(
+    settings: Settings,
+    *,
+    now: datetime,
+    domains: Sequence[str] | None = None,
+    resolver: Sequence[str] | None = None,
+    fetch: Callable[[str, float], str] | None = None,
+    run: str | None = None,
+) -> Checked:
+    """Ask DNS about the domains, and keep what it says in the table `dns`.
+
+    `domains` are those of the settings, or all that reports of the last 90 days speak of,
+    unless given; `resolver` names DNS servers in place of the setting `resolvers`. The MTA-STS
+    policy file is only looked at with a `fetch` (such as `dns_policy_file.fetch_policy`).
+    One answer may take `dns_timeout` seconds, a domain 12 times as long. The first check of
+    a day is the one that is kept.
+
+    Raises:
+        MissingExtra: checkdmarc or dnspython is not installed.
+        SettingsError: a DNS server is no address.
+        LakeError: the lake cannot be used.
+    """
+    if not all(find_spec(name) for name in ("checkdmarc", "dns")):
+        raise MissingExtra(
+            "checking DNS needs checkdmarc and dnspython; "
+            "install them with: pip install 'dmarckit[dns]'"
+        )
+    from dmarckit.checks.dns_check import check_domains, shared
+    from dmarckit.checks.dns_seen import chosen_domains, read_seen
+
+    lake = Lake(settings.lake_url)
+    checks = shared(
+        settings.resolvers if resolver is None else resolver, settings.dns_timeout, fetch
+    )
+    wanted = chosen_domains(settings, lake, now, domains)
+    seen = read_seen(settings, lake, now) if wanted else {}
+    rows: dict[str, list[Found]] = {}
+    kept = 0
+    for batch in check_domains(checks, wanted, seen):
+        answered = {domain: found for domain, found in batch.items() if found is not None}
+        rows |= answered
+        kept += _keep(lake, answered, now, run or f"dns@{now.isoformat()}")
+    return Checked(rows, [domain for domain in wanted if domain not in rows], kept)
+
+
+def _keep(lake: Lake, rows: dict[str, list[Found]], now: datetime, run: str) -> int:
+    day = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    made = [
+        {
+            "domain": domain,
+            "day": day,
+            "record": row.record,
+            "name": row.name,
+            "state": row.state,
+            "found": list(row.found),
+            "problems": list(row.problems),
+            "proposal": row.proposal,
+            "values": json.dumps(row.values, sort_keys=True, ensure_ascii=False),
+            "checked": now,
+            "run": run,
+            "month": f"{day:%Y-%m}",
+        }
+        for domain, each in rows.items()
+        for row in each
+    ]
+    if not made:
+        return 0
+    new = lake.write.append_new("dns", pa.Table.from_pylist(made, schema=DNS.schema))
+    days = {unit.split("\x1f")[0] for unit in new}
+    return sum(row["domain"] in days for row in made)
+
+
+_SNAPSHOT = """
+WITH mine AS (SELECT domain, day, record, name, state, found, checked FROM dns WHERE day <= $day
+              AND ($all OR domain IN (SELECT unnest($domains)))),
+newest AS (SELECT domain, max(day) AS day FROM mine GROUP BY domain),
+changed AS (
+    SELECT domain, record, name, checked, lag(found) OVER w IS DISTINCT FROM found AS new
+    FROM mine WHERE state != 'unknown' WINDOW w AS (PARTITION BY domain, record, name ORDER BY day)
+),
+since AS (SELECT domain, record, name, max(checked) AS since FROM changed WHERE new GROUP BY ALL)
+SELECT dns.*, since.since
+FROM dns JOIN newest USING (domain, day) LEFT JOIN since USING (domain, record, name)
+ORDER BY domain, record, name
+"""
+
+SNAPSHOT: tuple[str, ...] = (*(c for c in DNS.columns if c != "month"), "since")
+
+
+def snapshot(
+    lake: Lake, domains: Sequence[str] | None = None, day: date | None = None
+) -> pd.DataFrame:
+    """What the newest check of each domain found, on that day or before; one row per record.
+
+    Columns as in `dmarckit schema dns`, and `since`: the first check that found the same
+    records, with no other since; null when DNS has never answered. `domains` None: all.
+    Empty when there was no check.
+    """
+    until = datetime(*(day or date.max).timetuple()[:3], tzinfo=UTC)
+    return lake.sql(_SNAPSHOT, day=until, **_chosen(domains))[list(SNAPSHOT)]
+
+
+_CHANGES = """
+WITH known AS (SELECT domain, record, name, day, state, found FROM dns WHERE state != 'unknown'
+               AND day < $end AND ($all OR domain IN (SELECT unnest($domains)))),
+pairs AS (
+    SELECT domain, record, name, day, lag(day) OVER w AS day_before,
+           lag(found) OVER w AS before, found AS after,
+           lag(state) OVER w AS state_before, state AS state_after
+    FROM known WINDOW w AS (PARTITION BY domain, record, name ORDER BY day)
+)
+SELECT * FROM pairs
+WHERE day >= $start AND day_before IS NOT NULL AND before IS DISTINCT FROM after
+ORDER BY day, domain, record, name
+"""
+
+
+def changes(
+    lake: Lake, domains: Sequence[str] | None, start: datetime, end: datetime
+) -> pd.DataFrame:
+    """Records that a check on a day in [start, end) found other than the check before.
+
+    One row per change: domain, record, name, day (of the check that saw it), day_before (of
+    the last check that answered), before and after (lists of records), state_before,
+    state_after. What DNS did not answer (unknown) is no change, nor is a name that is looked
+    at for the first time, or no more. `domains` None: all.
+    """
+    return lake.sql(_CHANGES, start=start, end=end, **_chosen(domains))
+
+
+def _chosen(domains: Sequence[str] | None) -> dict[str, Any]:
+    return {"all": domains is None, "domains": [d.lower().rstrip(".") for d in domains or ()]}
+
+
+def usual_window(now: datetime, days: int) -> tuple[datetime, datetime]:
+    """The last `days` whole days and today, for `changes`."""
+    today = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    return today - timedelta(days=days), today + timedelta(days=1)

@@ -1,0 +1,72 @@
+"""What the outside says about the domains: the newest rows of the tables `postmaster` and `dns`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+
+from dmarckit.checks.dns import SNAPSHOT, changes, snapshot, usual_window
+from dmarckit.checks.postmaster import latest
+from dmarckit.facts.organisation import organisation
+from dmarckit.lake.lake import Lake
+
+DAYS = timedelta(days=30)
+"""what is older tells nothing about today: Google's days, and a check of DNS alike"""
+
+POSTMASTER_COLUMNS = ("domain", "day", "metric", "detail", "share", "number", "text", "pulled")
+CHANGE_COLUMNS = (
+    "domain", "record", "name", "day", "day_before", "before", "after",
+    "state_before", "state_after",
+)  # fmt: skip
+
+
+def _postmaster() -> pd.DataFrame:
+    return pd.DataFrame(columns=list(POSTMASTER_COLUMNS))
+
+
+def _dns() -> pd.DataFrame:
+    return pd.DataFrame(columns=list(SNAPSHOT))
+
+
+def _changes() -> pd.DataFrame:
+    return pd.DataFrame(columns=list(CHANGE_COLUMNS))
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What was asked of the outside. Empty frames: nothing was asked, or nobody answered."""
+
+    postmaster: pd.DataFrame = field(default_factory=_postmaster)
+    """as `postmaster.latest`, of the last 30 days; also of the organisations of the domains"""
+    dns: pd.DataFrame = field(default_factory=_dns)
+    """as `dns.snapshot`, unless the check is older than 30 days"""
+    changes: pd.DataFrame = field(default_factory=_changes)
+    """as `dns.changes`, of the days that findings are about"""
+    domains: tuple[str, ...] = ()
+    """those that were asked for; empty: all"""
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is known."""
+        return self.postmaster.empty and self.dns.empty and self.changes.empty
+
+
+def load_outside(lake: Lake, domains: Sequence[str], now: datetime, days: int = 7) -> Outside:
+    """What Postmaster Tools and DNS said last, as seen at `now`; changes of the last `days` days.
+
+    Of the named domains, or of all. Empty frames when the tables are empty. Raises LakeError
+    for a `now` without time zone, or when the lake cannot be read.
+    """
+    names = list(dict.fromkeys(name.lower().rstrip(".") for name in domains))
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    known = [*names, *(organisation(name) for name in names)]
+    metrics = latest(lake, list(dict.fromkeys(known)), today - DAYS, today + timedelta(days=1))
+    rows = snapshot(lake, names or None, today.date())
+    rows = rows[rows["day"] >= today - DAYS].reset_index(drop=True)
+    if rows.empty:
+        return Outside(metrics, _dns(), _changes(), tuple(names))
+    changed = changes(lake, names or None, *usual_window(now.astimezone(UTC), days))
+    return Outside(metrics, rows, changed, tuple(names))

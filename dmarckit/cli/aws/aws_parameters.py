@@ -1,0 +1,185 @@
+"""What a stack is made with: a file and options → the template's parameters, all checked.
+
+Nothing is guessed. What is not given keeps the value that the stack has; a stack that does
+not exist yet takes the template's default, and a parameter without one must be given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dmarckit.core.errors import SettingsError, one_line
+
+FILE = Path("schedules/aws/parameters.yaml")
+_NEEDED_BY = {"VpcId": "Image", "Subnets": "Image"}
+"""parameter → the one without which it has no effect, and may be empty"""
+_ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?/([^:@]+)([:@].*)?")
+_RECIPIENT = re.compile(r"([^@\s,]+@)?([a-z0-9-]+\.)+[a-z0-9-]+", re.IGNORECASE)
+_AGES = ("DaysToInfrequentAccess", "DaysToArchive", "DaysToExpire")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Parameters for a change set."""
+
+    given: Mapping[str, str]
+    """those that are set now"""
+    kept: tuple[str, ...]
+    """those whose values in the stack stay"""
+    effective: Mapping[str, str]
+    """all values as they will be; a secret that is kept shows as stars"""
+    secret: frozenset[str]
+
+    def for_change_set(self) -> list[dict[str, Any]]:
+        """As CloudFormation's API takes them."""
+        given = [{"ParameterKey": k, "ParameterValue": v} for k, v in self.given.items()]
+        return [*given, *({"ParameterKey": k, "UsePreviousValue": True} for k in self.kept)]
+
+    def shown(self) -> dict[str, str]:
+        """What is set now, for people: secrets are not shown."""
+        return {k: "•••" if k in self.secret and v else v for k, v in self.given.items()}
+
+    def list(self, name: str) -> list[str]:
+        """The parts of a parameter that is a list."""
+        return [part.strip() for part in self.effective.get(name, "").split(",") if part.strip()]
+
+
+def read_file(path: Path | None) -> dict[str, str]:
+    """Parameters by name from a YAML file; without a path from `FILE`, if there is one.
+
+    Raises SettingsError: file and what is wrong.
+    """
+    if path is None and not FILE.is_file():
+        return {}
+    path = path or FILE
+    try:
+        content = yaml.safe_load(path.read_text("utf-8")) or {}
+    except OSError as error:
+        raise SettingsError(f"cannot read {one_line(path)}: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise SettingsError(f"{one_line(path)} is not YAML: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{one_line(path)}: write one parameter a line, as Name: value")
+    return {str(name): _text(value) for name, value in content.items()}
+
+
+def read_options(options: Sequence[str], secret: frozenset[str]) -> dict[str, str]:
+    """``Name=value`` as typed; ``Name=@FILE`` takes the file's content.
+
+    Raises SettingsError for a secret that is typed: everybody on the machine could read it.
+    """
+    found = {}
+    for option in options:
+        name, _, value = option.partition("=")
+        if value.startswith("@"):
+            try:
+                value = Path(value[1:]).read_text("utf-8").strip()
+            except (OSError, ValueError) as error:
+                raise SettingsError(f"-p {one_line(name)}: cannot read the file") from error
+        elif name in secret and value:
+            raise SettingsError(
+                f"-p {name}: a secret on a command line can be seen by others; write {name} @FILE"
+            )
+        found[name] = value
+    return found
+
+
+def secret_parameters(template: Mapping[str, Any]) -> frozenset[str]:
+    """The parameters that nobody may read again."""
+    return frozenset(n for n, p in template["Parameters"].items() if p.get("NoEcho"))
+
+
+def choose(
+    template: Mapping[str, Any], given: Mapping[str, str], stack: Mapping[str, str] | None
+) -> Chosen:
+    """The parameters of a change set; `stack`: those of the stack as it is, None for a new one.
+
+    Raises SettingsError for the first value that cannot be, or with all names that are missing.
+    """
+    known = template["Parameters"]
+    for name in given:
+        if name not in known:
+            raise SettingsError(
+                f"no parameter {one_line(name)!r}; there are: {', '.join(sorted(known))}"
+            )
+    values = dict(given)
+    if "Image" in values and "ImageRepository" not in values:
+        values["ImageRepository"] = repository_of(values["Image"])
+    kept = tuple(n for n in known if n in (stack or {}) and n not in values)
+    defaults = {n: str(p["Default"]) for n, p in known.items() if "Default" in p}
+    effective = defaults | {n: (stack or {})[n] for n in kept} | values
+    for name, base in _NEEDED_BY.items():
+        if name not in effective and not effective.get(base):
+            values[name] = effective[name] = ""
+    missing = [n for n in known if n not in effective]
+    missing += [n for n, b in _NEEDED_BY.items() if effective.get(b) and effective.get(n) == ""]
+    if not effective.get("Recipients", "x").strip():
+        missing.append("Recipients")
+    if missing:
+        named = "; ".join(f"{n} ({known[n]['Description']})" for n in dict.fromkeys(missing))
+        raise SettingsError(f"missing: {named}. Write them into {FILE}, or -p NAME VALUE")
+    for name, value in values.items():
+        _check(name, value, known[name])
+    _check_together(effective)
+    return Chosen(values, kept, effective, secret_parameters(template))
+
+
+def repository_of(image: str) -> str:
+    """The ARN of the ECR repository of an image; empty for an image of another registry.
+
+    >>> repository_of("111122223333.dkr.ecr.eu-west-1.amazonaws.com/dmarckit:0.1")
+    'arn:aws:ecr:eu-west-1:111122223333:repository/dmarckit'
+    """
+    match = _ECR.fullmatch(image)
+    if match is None:
+        return ""
+    partition = "aws-cn" if match[3] else "aws-us-gov" if "-gov-" in match[2] else "aws"
+    return f"arn:{partition}:ecr:{match[2]}:{match[1]}:repository/{match[4]}"
+
+
+def _check(name: str, value: str, rule: Mapping[str, Any]) -> None:
+    allowed = [str(v) for v in rule.get("AllowedValues", ())]
+    shown = "" if rule.get("NoEcho") else f" {one_line(repr(value), 80)}"
+    if allowed and value not in allowed:
+        raise SettingsError(f"{name}{shown}: write one of {', '.join(allowed)}")
+    if (pattern := rule.get("AllowedPattern")) and not re.fullmatch(pattern, value):
+        raise SettingsError(f"{name}{shown}: write {rule['ConstraintDescription']}")
+    if rule["Type"] == "Number":
+        least = int(rule.get("MinValue", 0))
+        if not value.isdecimal() or int(value) < least:
+            raise SettingsError(f"{name}{shown}: write a whole number, {least} or more")
+
+
+def _check_together(values: Mapping[str, str]) -> None:
+    for one in values["Recipients"].split(","):
+        if not _RECIPIENT.fullmatch(one.strip()):
+            raise SettingsError(
+                f"Recipients {one_line(repr(one), 80)}: write addresses such as "
+                "dmarc@reports.example.com, with commas between"
+            )
+    ages = [int(float(values[name])) for name in _AGES]
+    if not (ages[0] + 30 <= ages[1] < ages[2]):  # S3 keeps to 30 days in infrequent access
+        raise SettingsError(
+            f"{', '.join(_AGES)} are {', '.join(map(str, ages))}: each must be later than the "
+            "one before, the second by 30 days"
+        )
+    same = values["MailBucket"] and values["MailBucket"] == values["HomeBucket"]
+    if same and (not values["HomePrefix"] or values["HomePrefix"].startswith(values["MailPrefix"])):
+        raise SettingsError(
+            f"HomePrefix {values['HomePrefix']!r}: mails and home share the bucket "
+            f"{values['MailBucket']}, so write a prefix outside {values['MailPrefix']}"
+        )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return ",".join(_text(part) for part in value)
+    return "" if value is None else str(value)

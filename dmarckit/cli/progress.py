@@ -1,0 +1,172 @@
+"""How long work shows itself: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from dmarckit.core.errors import one_line
+from dmarckit.core.logs import clean
+from dmarckit.core.words import plural
+from dmarckit.ingest.ingest_commit import OUTCOMES, IngestResult, Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dmarckit.jobs.job import JobResult
+
+PIPE_WIDTH = 200  # columns where there is no terminal: rows are not broken
+LOG_EVERY = 15.0  # seconds between two log lines
+SHOWN_PROBLEMS = {"unreadable": 200, "untrusted": 20, "stored": 20, "not_a_report": 10}
+"""outcome → reasons printed; all of them are in the lake's table `mails`"""
+MEANING = {
+    "stored": "a report (or several) that was new",
+    "duplicate": "only reports that were known",
+    "untrusted": "refused: SES did not find the sender authentic",
+    "not_a_report": "some other mail",
+    "unreadable": "looks like a report, but cannot be read",
+}
+
+log = logging.getLogger("dmarckit")
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that takes text as it is: no markup, no emoji codes; wide in a file or pipe."""
+    from rich.console import Console
+
+    screen = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not screen.is_terminal:
+        screen.width = PIPE_WIDTH
+    return screen
+
+
+@contextlib.contextmanager
+def ingest_progress() -> Iterator[Progress]:
+    """A callback for `ingest`: a progress bar on a terminal, else a log line now and then."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield _logged(time.monotonic)
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[outcomes]}"),
+    )
+    with Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task("Reading mails", total=None, rate="", outcomes="")
+        started = time.monotonic()
+
+        def show(done: int, total: int, outcomes: Counter[str]) -> None:
+            rate = done / max(time.monotonic() - started, 0.001)
+            text = f"{rate:,.0f}/s"
+            bar.update(task, total=total, completed=done, rate=text, outcomes=_so_far(outcomes))
+
+        yield show
+
+
+def _logged(clock: Callable[[], float]) -> Progress:
+    started = last = clock()
+
+    def show(done: int, total: int, outcomes: Counter[str]) -> None:
+        nonlocal last
+        if clock() - last >= LOG_EVERY:
+            last = clock()
+            rate = max(done, 1) / max(last - started, 0.001)
+            left = duration((total - done) / rate)
+            so_far = _so_far(outcomes)
+            log.info("read %d of %d mails, %.0f/s, %s left (%s)", done, total, rate, left, so_far)
+
+    return show
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(48.2), duration(400), duration(7500)
+    ('48 s', '7 min', '2 h 5 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _so_far(outcomes: Counter[str]) -> str:
+    return ", ".join(f"{outcomes[o]:,} {o}" for o in OUTCOMES if outcomes[o])
+
+
+def print_outcomes(result: IngestResult) -> None:
+    """The closing table of an ingest, and why mails could not be read or trusted."""
+    from rich.table import Table
+
+    screen = console()
+    total = result.outcomes.total()
+    if not total:
+        screen.print("No new mails.")
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("outcome")
+    table.add_column("mails", justify="right")
+    table.add_column("meaning")
+    for outcome in OUTCOMES:
+        if result.outcomes[outcome]:
+            table.add_row(outcome, f"{result.outcomes[outcome]:,}", MEANING[outcome])
+    screen.print(table)
+    rate = total / max(result.seconds, 0.001)
+    screen.print(
+        f"{plural(total, 'mail')} in {result.seconds:.1f} s ({rate:,.0f} a second): "
+        f"{plural(result.reports, 'new report')} with {plural(result.records, 'record')}."
+    )
+    if result.compacted:
+        screen.print(f"Small files were merged in: {', '.join(result.compacted)}.")
+    for outcome, limit in SHOWN_PROBLEMS.items():
+        found = [(key, reason) for key, o, reason in result.problems if o == outcome]
+        for key, reason in found[:limit]:
+            screen.print(f"  {outcome}: {one_line(key)}: {reason}", soft_wrap=True)
+        if len(found) > limit:
+            more = plural(len(found) - limit, "more is", "more are")
+            screen.print(f"  … {more} {outcome}; `dmarckit parse` and the table `mails` say why.")
+
+
+def print_job(result: JobResult) -> None:
+    """What a job did: outcomes, page, and the messages when Slack did not get them.
+
+    What is not printed on a terminal ends in somebody's log: links come without what signs
+    them there.
+    """
+    from dmarckit.slack.slack_show import show
+
+    screen = console()
+    shown: Callable[[str], str] = str if screen.is_terminal else clean
+    print_outcomes(result.ingest)
+    if result.published is not None:
+        screen.print(f"Page: {shown(result.published.link)}", soft_wrap=True)
+    for warning in result.warnings:
+        screen.print(f"Look at this: {one_line(warning, 400)}", soft_wrap=True)
+    if result.told.waiting:
+        screen.print(f"Slack: {result.told.waiting} messages wait in the outbox")
+    if not result.told.messages:
+        screen.print("Slack: nothing was told.")
+        return
+    if result.told.saved is None:
+        screen.print(f"Slack: {len(result.told.messages)} messages to {result.told.channel}")
+        return
+    screen.print("Slack: no slack_token is set, so this was not sent:")
+    for message in result.told.messages:
+        screen.print(shown(show(message)), soft_wrap=True)
+        screen.print()
+    screen.print(f"Saved as JSON in {result.told.saved}", soft_wrap=True)

@@ -1,0 +1,246 @@
+"""One run of a job at a time, on any number of machines: a lease below the home.
+
+A lease is a numbered object, ``leases/<job>/<number>.json``. Whoever stores the next number
+(`Storage.put_new`, which succeeds for one only) holds the job; the highest number counts.
+The holder moves its `until` forward while it works and marks the object as released at its
+end. When `until` has passed, the holder is dead, and the next number is free to be taken.
+Numbers are never used twice, so that a holder that slept too long finds a higher one and
+knows that it has lost the job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from dmarckit.core.errors import JobBusy, LeaseLost, MissingObject, StorageError, one_line
+from dmarckit.core.storage import Storage
+
+LENGTH = timedelta(minutes=3)  # how far `until` is ahead at each renewal
+RENEWAL = timedelta(seconds=30)  # a few storage errors in a row lose no lease
+SKEW = timedelta(minutes=2)  # clocks of two machines may differ by this much
+FOLDER = "leases"
+
+log = logging.getLogger("dmarckit")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who runs a job, and until when it is taken to be alive (times in UTC)."""
+
+    job: str
+    run: str
+    slot: datetime | None
+    since: datetime
+    until: datetime
+    host: str
+    machine: str | None
+    """boot and process namespace, within which `pid` means one process; None: not known"""
+    pid: int
+    released: bool = False
+    dead: tuple[dict[str, Any], ...] = ()
+    """holders before this one that died, as `describe` tells of them, until that is recorded"""
+
+    def is_dead(self, now: datetime) -> bool:
+        """Whether it has let its time pass, or its process has ended on this machine."""
+        if self.machine is not None and self.machine == machine_id() and not _runs(self.pid):
+            return True
+        return now > self.until + SKEW
+
+    def is_same(self, other: Holder) -> bool:
+        """Whether both are one run in one process: what it could not release is its own."""
+        return (self.run, self.machine, self.pid) == (other.run, other.machine, other.pid)
+
+    def describe(self) -> dict[str, Any]:
+        """What the record of a dead run needs."""
+        return {"run": self.run, "slot": self.slot, "since": self.since, "host": self.host}
+
+
+def new_holder(job: str, run: str, slot: datetime | None, now: datetime) -> Holder:
+    """This process as the holder of a job from now on."""
+    return Holder(
+        job, run, slot, now, now + LENGTH, socket.gethostname(), machine_id(), os.getpid()
+    )
+
+
+class Lease:
+    """A lease that this process has taken."""
+
+    def __init__(self, storage: Storage, number: int, holder: Holder) -> None:
+        self._storage = storage
+        self._number = number
+        self._lock = threading.Lock()  # the heartbeat and the job renew it
+        self._renewed = holder.since
+        self.holder = holder
+
+    def renew(self, now: datetime) -> None:
+        """Move `until` forward, unless that was done a moment ago.
+
+        Raises LeaseLost when another has taken the job, or when `until` has passed and
+        the storage still cannot be reached.
+        """
+        with self._lock:
+            if now - self._renewed < RENEWAL:
+                return
+            try:
+                highest = max(_numbers(self._storage, self.holder.job), default=0)
+                if highest > self._number:  # none: somebody has emptied the folder
+                    raise LeaseLost(f"{self.holder.job} was taken over: run {self.holder.run} ends")
+                self._write(replace(self.holder, until=now + LENGTH))
+            except StorageError as error:
+                if now > self.holder.until:
+                    raise LeaseLost(f"lease of {self.holder.job} not renewed: {error}") from error
+                log.warning("lease of %s not renewed yet: %s", self.holder.job, error)
+            else:
+                self._renewed = now
+
+    def forget_dead(self) -> None:
+        """The holders that died are recorded: nobody needs to hear of them from here."""
+        with self._lock:
+            self._write(replace(self.holder, dead=()))
+
+    def release(self) -> None:
+        """The job is free; where that cannot be said, it is free when `until` has passed."""
+        with self._lock:
+            try:
+                self._write(replace(self.holder, released=True))
+            except StorageError as error:
+                log.warning("lease of %s not released: %s", self.holder.job, error)
+
+    def _write(self, holder: Holder) -> None:
+        key = _key(holder.job, self._number)
+        self._storage.put(key, _packed(holder), content_type="application/json")
+        self.holder = holder
+
+
+def take(storage: Storage, holder: Holder) -> Lease:
+    """Take a job that nobody holds, or whose holder is dead (then `holder.dead` names it).
+
+    Raises JobBusy when another holds it, StorageError when the storage cannot be reached.
+    """
+    job, now = holder.job, holder.since
+    numbers = _numbers(storage, job)
+    number = max(numbers, default=0)
+    last = read(storage, job, number)
+    if last is not None and not last.released:
+        if not (last.is_dead(now) or last.is_same(holder)):
+            raise JobBusy(_held(last))
+        holder = replace(holder, dead=(*last.dead, last.describe()))
+    if not storage.put_new(_key(job, number + 1), _packed(holder), content_type="application/json"):
+        winner = read(storage, job, number + 1)
+        # a request that is sent again after a lost answer finds what it has stored itself
+        if winner is None or winner.run != holder.run:
+            raise JobBusy(_held(winner) if winner else f"{job} was just started by another")
+    # who slept since `numbers` may have got a number that is over, and was taken away again
+    if (newest := max(_numbers(storage, job), default=0)) > number + 1:
+        winner = read(storage, job, newest)
+        raise JobBusy(_held(winner) if winner else f"{job} was just started by another")
+    for old in numbers:
+        with contextlib.suppress(StorageError):
+            storage.delete(_key(job, old))
+    return Lease(storage, number + 1, holder)
+
+
+def current(storage: Storage, job: str) -> Holder | None:
+    """Who held the job last; None: nobody yet, or a lease that cannot be read."""
+    return read(storage, job, max(_numbers(storage, job), default=0))
+
+
+@contextlib.contextmanager
+def heartbeat(
+    lease: Lease, clock: Callable[[], datetime], lost: Callable[[LeaseLost], None]
+) -> Iterator[None]:
+    """Renews the lease from a thread while the block runs; `lost` hears when that fails."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(RENEWAL.total_seconds()):
+            try:
+                lease.renew(clock())
+            except LeaseLost as error:
+                lost(error)
+                return
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _held(holder: Holder) -> str:
+    return (
+        f"{holder.job} runs since {holder.since:%Y-%m-%d %H:%M:%S} UTC on {one_line(holder.host)} "
+        f"(process {holder.pid}, run {one_line(holder.run)}); wait for its end"
+    )
+
+
+def _numbers(storage: Storage, job: str) -> list[int]:
+    """The numbers of a job's leases that are there."""
+    prefix = f"{FOLDER}/{job}/"
+    try:
+        keys = [stored.key for stored in storage.list(prefix)]
+    except StorageError:
+        # a home that is new has no folder to list; other trouble shows itself again here
+        storage.put_new(f"{FOLDER}/about.txt", b"who runs which job\n", content_type="text/plain")
+        keys = [stored.key for stored in storage.list(prefix)]
+    names = (key.removeprefix(prefix).removesuffix(".json") for key in keys)
+    return [int(name) for name in names if name.isdecimal()]
+
+
+def read(storage: Storage, job: str, number: int) -> Holder | None:
+    """The lease of that number; None when it is not there or cannot be understood."""
+    try:
+        content = json.loads(storage.get(_key(job, number)))
+        for name in ("slot", "since", "until"):
+            content[name] = content[name] and datetime.fromisoformat(content[name])
+        dead = [
+            {
+                **one,
+                "slot": one["slot"] and datetime.fromisoformat(one["slot"]),
+                "since": datetime.fromisoformat(one["since"]),
+            }
+            for one in content.pop("dead")
+        ]
+        return Holder(**content, dead=tuple(dead))
+    except (MissingObject, ValueError, KeyError, TypeError):
+        return None
+
+
+def _packed(holder: Holder) -> bytes:
+    return json.dumps(asdict(holder), default=datetime.isoformat, indent=1).encode()
+
+
+def _key(job: str, number: int) -> str:
+    return f"{FOLDER}/{job}/{number:09d}.json"
+
+
+def machine_id() -> str | None:
+    """What tells apart two boots, and two containers on one boot; None off Linux."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return None
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process here; one of another's counts."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

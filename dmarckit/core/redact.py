@@ -1,0 +1,107 @@
+"""What must never stand on a page or in a kept notebook: the secrets of an installation."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+from pydantic import SecretStr
+
+from dmarckit.core.settings import PREFIX, Settings
+
+HIDDEN = "•••"
+SHORTEST = 6
+"""characters; what is shorter protects nothing and would be found in ordinary words"""
+_GOOGLE = f"{PREFIX}GOOGLE_CREDENTIALS"
+_BEGINNING = 16
+"""characters; a table cuts long texts, so that the beginning of a secret may stand alone"""
+_SECRET_NAME = re.compile(
+    r"secret|token|passw|passphrase|credential|private|api_?key|(^|_)(pw|pass|key|auth|salt)$",
+    re.IGNORECASE,
+)
+_PLACE_NAME = re.compile(r"_(FILE|PATH|DIR|URI|URL|ENDPOINT|ID)$", re.IGNORECASE)
+_PASSWORD_IN_URL = re.compile(r"://[^/@\s:]*:([^@/\s]+)@")
+
+
+def secret_names() -> tuple[str, ...]:
+    """The settings that are secrets."""
+    fields = Settings.model_fields.items()
+    return tuple(name for name, field in fields if "SecretStr" in str(field.annotation))
+
+
+def secrets_of(settings: Settings) -> frozenset[str]:
+    """The values of an installation's secret settings."""
+    values = (getattr(settings, name) for name in secret_names())
+    found = {v.get_secret_value() for v in values if isinstance(v, SecretStr)}
+    return frozenset(found | {part for value in found for part in _parts(value)})
+
+
+def _parts(secret: str) -> set[str]:
+    """The secrets within a key that is JSON, such as Google's."""
+    try:
+        content = json.loads(secret)
+    except ValueError:
+        return set()
+    named = content.items() if isinstance(content, dict) else ()
+    return {v for k, v in named if isinstance(v, str) and _SECRET_NAME.search(k)}
+
+
+def secrets_in(environment: Mapping[str, str]) -> frozenset[str]:
+    """The values of variables that are secrets by their name, and passwords in addresses."""
+    named = {
+        value
+        for name, value in environment.items()
+        if _SECRET_NAME.search(name) and not _PLACE_NAME.search(name)
+    }
+    found = {p for value in environment.values() for p in _PASSWORD_IN_URL.findall(value)}
+    return frozenset(named | found | {unquote(password) for password in found})
+
+
+def withheld_variables() -> dict[str, str]:
+    """What takes dmarckit's own secrets out of a kernel's environment (empty means unset)."""
+    names = [f"{PREFIX}{name.upper()}" for name in secret_names()]
+    withheld = dict.fromkeys([*names, *(f"{name}_FILE" for name in names)], "")
+    if os.environ.get(_GOOGLE) or os.environ.get(f"{_GOOGLE}_FILE"):
+        withheld[_GOOGLE] = HIDDEN  # a page says whether Google is connected, and asks no more
+    return withheld
+
+
+def redacted(value: Any, secrets: Collection[str]) -> Any:
+    """A copy of a notebook (or of any part of one, or of a text) without these secrets.
+
+    A secret is found as it is and as Python, JSON, HTML and addresses write it; of a long
+    one also the beginning. Secrets shorter than six characters are not looked for.
+    """
+    forms = {form for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret)}
+    if not forms:
+        return value
+    longest_first = sorted(forms, key=lambda form: (-len(form), form))
+    return _replaced(value, re.compile("|".join(map(re.escape, longest_first))))
+
+
+def _forms(secret: str) -> set[str]:
+    written = {
+        secret,
+        repr(secret)[1:-1],
+        json.dumps(secret)[1:-1],
+        html.escape(secret),
+        quote(secret),
+        quote(secret, safe=""),
+    }
+    return written | {form[:_BEGINNING] for form in written if len(form) > _BEGINNING}
+
+
+def _replaced(value: Any, pattern: re.Pattern[str]) -> Any:
+    if isinstance(value, str):
+        return pattern.sub(HIDDEN, value)
+    if isinstance(value, dict):
+        # NotebookNode is a dict that is read by attribute; its class is kept
+        return type(value)({k: _replaced(v, pattern) for k, v in value.items()})
+    if isinstance(value, list):
+        return [_replaced(v, pattern) for v in value]
+    return value

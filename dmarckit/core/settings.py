@@ -1,0 +1,295 @@
+"""Where settings come from, and what they are. Nothing is read at import.
+
+Strongest first: arguments, environment variables ``DMARCKIT_<NAME>`` (nested names with
+``__``), files named by ``DMARCKIT_<NAME>_FILE`` (for secrets), ``dmarckit.toml`` in the
+working directory or the file given by ``--config`` (or ``DMARCKIT_CONFIG``).
+AWS credentials, region and endpoint are the AWS SDK's own and never stand here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings import SettingsError as UnreadableValue
+
+from dmarckit.core.errors import SettingsError, one_line
+from dmarckit.core.language import use
+from dmarckit.core.limits import Limits
+from dmarckit.core.settings_parts import DeclaredSender, DomainGroup, Location, Mute
+from dmarckit.core.thresholds import Thresholds
+
+PREFIX = "DMARCKIT_"
+CONFIG_VARIABLE = "DMARCKIT_CONFIG"
+DEFAULT_FILE = "dmarckit.toml"
+Names = Annotated[tuple[str, ...], NoDecode]
+MAX_LINK_SECONDS = 7 * 24 * 3600  # SigV4 presigned URLs end after seven days at the latest
+
+
+class Settings(BaseSettings):
+    """All settings of an installation, checked. Secrets never show in a repr."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+    )
+
+    home: Location = Field("./dmarckit-data", description="s3://bucket/prefix or a folder")
+    mail: Location | None = Field(None, description="where the report mails are; <home>/mail")
+    lake: Location | None = Field(None, description="the tables; <home>/lake")
+    pages: Location | None = Field(None, description="the HTML pages; <home>/pages")
+    exports_to: Location | None = Field(None, description="per-report files; <home>/exports")
+    domains: Annotated[tuple[str | DomainGroup, ...], NoDecode] = Field(
+        (), description="domains to report on, or groups of them; empty: all seen"
+    )
+    trust: Literal["pass", "not-fail", "any"] | None = Field(
+        None, description="which mails count; pass for S3, any for a folder"
+    )
+    authserv_id: str = Field("amazonses.com", description="who writes the trusted results header")
+    failures: bool = Field(False, description="keep failure (ruf) reports, redacted")
+    failures_content: bool = Field(False, description="keep their subjects and bodies too")
+    salt: SecretStr | None = Field(None, description="for hashed local parts; <home>/salt")
+    exports: Literal["all", "failing", "none"] = "failing"
+    senders: tuple[DeclaredSender, ...] = ()
+    mute: tuple[Mute, ...] = ()
+    mmdb: Path | None = Field(None, description="MMDB file with network (ASN) names")
+    slack_token: SecretStr | None = None
+    slack_channel: str | None = None
+    slack_url: str = Field("https://slack.com/api/", description="Slack's Web API")
+    presign_key_id: str | None = None
+    presign_secret: SecretStr | None = None
+    presign_expires: int = Field(
+        MAX_LINK_SECONDS, ge=60, le=MAX_LINK_SECONDS, description="seconds that links last"
+    )
+    page_base_url: str | None = Field(None, description="stable address of the pages")
+    alert_forwarded: bool = Field(
+        False, description="alert about failing reports whose failures are all forwarded mail"
+    )
+    language: Literal["en", "ja"] = Field("en", description="of pages and Slack")
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="auto: JSON lines when stderr is not a terminal"
+    )
+    health_host: str = Field("127.0.0.1", description="where /health and /metrics listen")
+    health_port: int = Field(9464, ge=0, le=65535, description="their port; 0: they are off")
+    resolvers: Names = Field((), description="DNS servers to ask; empty: the system's")
+    dns_timeout: float = Field(5.0, gt=0, le=60, description="seconds for one DNS answer")
+    google_credentials: Path | SecretStr | None = Field(
+        None, description="Google service account or authorised user: a JSON file, or its content"
+    )
+    google_subject: str | None = Field(
+        None, description="user in whose name the service account asks (delegation)"
+    )
+    postmaster_domains: Names = Field(
+        (), description="domains in Postmaster Tools; empty: those it lists"
+    )
+    postmaster_url: str = Field(
+        "https://gmailpostmastertools.googleapis.com/", description="Postmaster Tools API"
+    )
+    keep_days: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description="table → days its rows are kept; failures: 30"
+    )
+    watch_queue: str | None = Field(None, description="URL of the SQS queue of arrivals")
+    dask: str | None = Field(None, description="address of a Dask scheduler to work on")
+    workers: int = Field(0, ge=0, le=256, description="processes that read mails; 0: one a core")
+    limits: Limits = Limits()
+    thresholds: Thresholds = Thresholds()
+
+    @field_validator("domains", "resolvers", "postmaster_domains", mode="before")
+    @classmethod
+    def _names_from_text(cls, value: Any) -> Any:
+        """From the environment: names with commas between, or JSON as for other lists."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return [name.strip() for name in value.split(",") if name.strip()]
+
+    @field_validator("google_credentials", mode="before")
+    @classmethod
+    def _path_or_key(cls, value: Any) -> Any:
+        """What begins as JSON is the key itself, a secret; all else is the path of its file."""
+        if not isinstance(value, str | Path):
+            return value
+        return SecretStr(str(value)) if str(value).lstrip().startswith("{") else Path(value)
+
+    @model_validator(mode="after")
+    def _mails_lie_apart(self) -> Settings:
+        """What dmarckit writes must not be listed as mails by the next ingest."""
+        for name, url in (("lake", self.lake_url), ("pages", self.pages_url)):
+            if f"{url}/".startswith(f"{self.mail_url}/"):
+                raise ValueError(f"it holds the {name} ({url}); mails need a place of their own")
+        return self
+
+    @property
+    def mail_url(self) -> str:
+        """The place of the report mails."""
+        return self.mail or f"{self.home}/mail"
+
+    @property
+    def lake_url(self) -> str:
+        """The place of the tables."""
+        return self.lake or f"{self.home}/lake"
+
+    @property
+    def pages_url(self) -> str:
+        """The place of the pages."""
+        return self.pages or f"{self.home}/pages"
+
+    @property
+    def exports_url(self) -> str:
+        """The place of the per-report files."""
+        return self.exports_to or f"{self.home}/exports"
+
+    @property
+    def trust_level(self) -> Literal["pass", "not-fail", "any"]:
+        """`trust`, or its default: strict where anyone may mail, open for a own folder."""
+        return self.trust or ("pass" if self.mail_url.startswith("s3://") else "any")
+
+    @property
+    def domain_names(self) -> tuple[str, ...]:
+        """Every domain to report on, lower case; empty: all that reports speak of."""
+        names: list[str] = []
+        for entry in self.domains:
+            names += [entry] if isinstance(entry, str) else entry.domains
+        return tuple(dict.fromkeys(name.lower().rstrip(".") for name in names))
+
+    def presign_keys(self) -> tuple[str, str] | None:
+        """The IAM user's own keys for links, when both are given."""
+        if self.presign_key_id and self.presign_secret:
+            return self.presign_key_id, self.presign_secret.get_secret_value()
+        return None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then files named by the environment, then TOML."""
+        toml = _config_file()
+        sources = (init_settings, env_settings, _FileVariables(settings_cls))
+        return (*sources, TomlConfigSettingsSource(settings_cls, toml)) if toml else sources
+
+
+class _FileVariables(PydanticBaseSettingsSource):
+    """``DMARCKIT_SLACK_TOKEN_FILE=/run/secrets/slack`` gives `slack_token`."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """The stripped content of the file that the variable names, else None."""
+        variable = f"{PREFIX}{field_name.upper()}_FILE"
+        path = os.environ.get(variable)
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text("utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise SettingsError(f"{variable}: cannot read {one_line(path)}: {reason}") from error
+
+    def __call__(self) -> dict[str, Any]:
+        found = {}
+        for name, field in _fields().items():
+            text = self.get_field_value(field, name)[0]
+            if text is not None:
+                found[name] = self._read(name, field, text)
+        return found
+
+    def _read(self, name: str, field: Any, text: str) -> Any:
+        """The text itself; JSON where a setting has several values, as in the environment."""
+        try:
+            return self.prepare_field_value(name, field, text, value_is_complex=False)
+        except ValueError as error:
+            raise _no_json(
+                name, f"the file that {PREFIX}{name.upper()}_FILE names", error
+            ) from None
+
+
+def _fields() -> Mapping[str, Any]:
+    return Settings.model_fields
+
+
+def _config_file() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings in force here and now. Texts are in their `language` from now on.
+
+    `overrides` are settings by name; they win over everything else.
+
+    Raises:
+        SettingsError: one line that names the setting, the value and what is allowed.
+    """
+    path = _config_file()
+    if path is not None:
+        _check_toml(path)
+    try:
+        settings = Settings(**overrides)
+    except UnreadableValue as error:
+        name = str(error).partition('"')[2].partition('"')[0]
+        raise _no_json(name, f"{PREFIX}{name.upper()}", error.__cause__) from None
+    except ValidationError as error:
+        raise SettingsError(_explain(error, path)) from None
+    use(settings.language)
+    return settings
+
+
+def _check_toml(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"cannot read settings file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {path} is not valid TOML: {error}") from error
+
+
+def _no_json(name: str, source: str, error: BaseException | None) -> SettingsError:
+    return SettingsError(f"setting {name}: {source} must hold JSON: {error}")
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    """The first problem in one line; a secret's value is never shown."""
+    problem = error.errors(include_url=False, include_context=False)[0]
+    where = [str(part) for part in problem["loc"]] or ["mail"]  # the one that spans several
+    name = ".".join(where)
+    variable = f"{PREFIX}{where[0].upper()}"
+    from_environment = path is None or any(v.startswith(variable) for v in os.environ)
+    source = f"(from the environment: {variable})" if from_environment else f"in {path}"
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(sorted(_fields()))
+        return f"unknown setting {one_line(name)!r} {source}; known settings: {known}"
+    value = problem.get("input") if problem["loc"] else ""
+    shown = (
+        ""
+        if not problem["loc"] or any(word in name for word in ("secret", "token", "credentials"))
+        else f": {one_line(repr(value), 80)}"
+    )
+    return f"setting {name}{shown}: {problem['msg']} {source}"

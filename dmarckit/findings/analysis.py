@@ -1,0 +1,118 @@
+"""The analysis in one call: facts of the lake, findings, and their status.
+
+Commands, jobs and notebooks all come here, so that they say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from dmarckit.checks.outside import Outside, load_outside
+from dmarckit.core.cluster import Cluster
+from dmarckit.core.settings import Settings, load_settings
+from dmarckit.facts.facts import Facts, load
+from dmarckit.facts.ptr import host_names
+from dmarckit.findings import find
+from dmarckit.findings.analysis_cluster import analyse_on
+from dmarckit.findings.findings_ledger import Judged, judge, last_run, record
+from dmarckit.lake.lake import Lake
+
+HISTORY = 90  # days of facts: the inventory and every comparison look back that far
+USUAL_DAYS = 7
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is known at one moment."""
+
+    now: datetime
+    days: int
+    """days before `now` that the findings are about"""
+    facts: Facts
+    findings: list[Judged]
+    """the most urgent first, muted and resolved ones last"""
+    outside: Outside
+    """what Postmaster Tools and DNS say"""
+
+
+def read_facts(
+    settings: Settings, lake: Lake, now: datetime, days: int, domains: Sequence[str] = ()
+) -> Facts:
+    """Facts of the asked domains, else of those in the settings, else of all.
+
+    Raises LakeError when the lake cannot be read.
+    """
+    chosen = _chosen(settings, domains) or None
+    return load(lake, now, _back(days), chosen, settings=settings, hosts=host_names(lake))
+
+
+def _back(days: int) -> int:
+    return max(HISTORY, days + 28)  # a longer window still needs what came before it
+
+
+def _chosen(settings: Settings, domains: Sequence[str]) -> list[str]:
+    return [name.lower().rstrip(".") for name in domains] or list(settings.domain_names)
+
+
+def read_outside(
+    settings: Settings, lake: Lake, now: datetime, days: int, domains: Sequence[str] = ()
+) -> Outside:
+    """What Postmaster Tools and DNS say about the same domains.
+
+    Raises LakeError when the lake cannot be read.
+    """
+    return load_outside(lake, _chosen(settings, domains), now, days)
+
+
+def analyse(
+    settings: Settings | None = None,
+    lake: Lake | None = None,
+    *,
+    now: datetime | None = None,
+    days: int = USUAL_DAYS,
+    domains: Sequence[str] = (),
+    job: str = "",
+    run: str | None = None,
+    recorded: bool = False,
+    cluster: Cluster | None = None,
+) -> Analysis:
+    """Facts and findings as seen at `now`, judged against the last run of the same job.
+
+    Runs are compared with runs of the same job, days and domains only, or a look at one
+    domain would resolve the findings of all others. With `recorded` this run is written to
+    the ledger, and the next is compared with it; `run` names it (a schedule's id), without
+    which the same look at the same moment is the same run. The workers of a `cluster` look
+    at the domains, each at some.
+    """
+    settings = settings or load_settings()
+    lake = lake or Lake(settings.lake_url)
+    now = now or datetime.now(UTC)
+    of_domains = None
+    if cluster is None:
+        facts = read_facts(settings, lake, now, days, domains)
+    else:
+        chosen = _chosen(settings, domains) or None
+        facts, of_domains = analyse_on(
+            cluster, lake, now, _back(days), chosen, days=days, settings=settings
+        )
+    outside = read_outside(settings, lake, now, days, domains)
+    found = find(
+        facts,
+        now=now,
+        days=days,
+        thresholds=settings.thresholds,
+        mute=settings.mute,
+        outside=outside,
+        of_domains=of_domains,
+    )
+    scope = job
+    if domains or days != USUAL_DAYS:
+        scope = f"{job} days={days} domains={','.join(sorted(domains))}".strip()
+    if recorded:
+        name = run or f"{scope}@{now.isoformat()}"
+        judged = record(lake, found, run=name, job=scope, now=now)
+    else:
+        judged = judge(found, last_run(lake, scope, now))
+    return Analysis(now, days, facts, judged, outside)

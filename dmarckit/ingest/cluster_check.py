@@ -1,0 +1,176 @@
+"""Whether the workers of a Dask cluster would do the same work as this process.
+
+Asked of every worker before any work: versions, that it reaches the mails, that it sees the
+same lake, and for pages that its settings say the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dmarckit.core.cluster import Cluster, connected
+from dmarckit.core.errors import ClusterError, DmarckitError, one_line
+from dmarckit.core.redact import secret_names
+from dmarckit.core.settings import Settings, load_settings
+from dmarckit.core.storage import open_storage
+from dmarckit.lake.lake import Lake
+
+Need = Literal["mail", "lake", "settings"]
+"""what tasks need: the mails, the tables, or both settings and tables (pages)"""
+
+PACKAGES = (
+    "dmarckit", "dask", "distributed", "msgpack", "cloudpickle", "numpy", "pandas", "pyarrow",
+    "duckdb", "deltalake",
+)  # fmt: skip
+OF_SCHEDULER = ("dask", "distributed", "cloudpickle")
+TABLES = ("mails", "reports", "records")
+OWN = frozenset(
+    {
+        *secret_names(), "dask", "workers", "log_format", "health_host", "health_port",
+        "slack_channel", "slack_url", "presign_key_id", "presign_expires", "page_base_url",
+        "resolvers", "dns_timeout", "google_subject", "postmaster_domains", "postmaster_url",
+        "watch_queue", "alert_forwarded", "exports", "exports_to", "home", "mail", "limits",
+        "trust", "authserv_id", "failures", "failures_content",
+    }
+)  # fmt: skip
+"""settings that a machine may have for itself: nothing that a page shows depends on them"""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one process sees of an installation."""
+
+    mail: str | None = None
+    """etag of the mail that was asked for; None: it is not there"""
+    tables: Mapping[str, str] = field(default_factory=dict)
+    """table → its id, which no other table has"""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+    """why it sees nothing, in one line"""
+
+
+@contextlib.contextmanager
+def cluster_of(settings: Settings, need: Need, address: str | None = None) -> Iterator[Any]:
+    """The cluster at `address`, else that of the setting `dask`, checked; None without both.
+
+    Raises MissingExtra, and ClusterError that names the worker and what is different there.
+    """
+    address = settings.dask if address is None else address
+    if not address:
+        yield None
+        return
+    with connected(address) as cluster:
+        check(cluster, settings, need)
+        yield cluster
+
+
+def check(cluster: Cluster, settings: Settings, need: Need) -> None:
+    """Raises ClusterError for the first worker that would do other work than this process."""
+    try:
+        versions = cluster.client.get_versions(packages=list(PACKAGES))
+    except Exception as error:
+        raise cluster.lost(error) from error
+    check_versions(cluster.where, versions)
+    mail = _first_mail(settings) if need == "mail" else None
+    places = {"mail_url": open_storage(settings.mail_url).url, "lake_url": _lake(settings)}
+    own = look(mail, need=need, settings=settings, **places)
+    if own.error:
+        raise ClusterError(own.error)
+    try:
+        seen = cluster.client.run(look, mail, need=need, on_error="return", **places)
+    except Exception as error:
+        raise cluster.lost(error) from error
+    for worker, sight in seen.items():
+        name = f"{cluster.where}, worker {one_line(worker)}"
+        if not isinstance(sight, Sight):
+            raise ClusterError(f"{name}: it cannot be asked: {one_line(repr(sight))}")
+        difference = _difference(own, sight, mail, places)
+        if difference:
+            raise ClusterError(f"{name}: {difference}")
+
+
+def check_versions(where: str, versions: Mapping[str, Any]) -> None:
+    """Raises ClusterError that names who has which other version (`Client.get_versions`)."""
+    own = versions["client"]["packages"]
+    asked = {f"{where}, worker {one_line(w)}": v for w, v in versions["workers"].items()}
+    asked[f"{where}, its scheduler"] = versions["scheduler"]
+    for name, theirs in asked.items():
+        is_worker = theirs is not versions["scheduler"]
+        found = (theirs or {}).get("packages")
+        if found is None:
+            raise ClusterError(f"{name}: it does not say its versions; start it again")
+        ours, there = (".".join(v["python"].split(".")[:2]) for v in (own, found))
+        if is_worker and ours != there:
+            raise ClusterError(f"{name} has Python {there}, and this process {ours}")
+        for package in PACKAGES if is_worker else OF_SCHEDULER:
+            if own[package] != found.get(package):
+                raise ClusterError(
+                    f"{name} has {package} {found.get(package) or 'not at all'}, and this process "
+                    f"{own[package]}; install the same versions (pip install -c constraints.txt)"
+                )
+
+
+def look(
+    mail: str | None,
+    *,
+    need: Need,
+    mail_url: str,
+    lake_url: str,
+    settings: Settings | None = None,
+) -> Sight:
+    """What this process sees, with its own credentials (`settings`: those in force if None)."""
+    try:
+        if need == "mail":
+            return Sight(_etag(mail_url, mail) if mail else None)
+        tables = _tables(lake_url)
+        if need == "lake":
+            return Sight(tables=tables)
+        return Sight(tables=tables, settings=_shown(settings or load_settings()))
+    except DmarckitError as error:
+        return Sight(error=str(error))
+
+
+def _difference(own: Sight, seen: Sight, mail: str | None, places: Mapping[str, str]) -> str:
+    if seen.error:
+        return seen.error
+    if own.mail != seen.mail:
+        return f"it sees other mails in {places['mail_url']}: not {one_line(mail)}"
+    if own.tables != seen.tables:
+        named = next(t for t in TABLES if own.tables.get(t) != seen.tables.get(t))
+        what = "another" if named in seen.tables else "no"
+        return f"it sees {what} table {named} in {places['lake_url']}"
+    for name, value in own.settings.items():
+        if seen.settings.get(name) != value:
+            there = one_line(seen.settings.get(name), 80)
+            return f"its setting {name} is {there}, and that of this process {one_line(value, 80)}"
+    return ""
+
+
+def _first_mail(settings: Settings) -> str | None:
+    first = next(open_storage(settings.mail_url).list(), None)
+    return first.key if first else None
+
+
+def _etag(url: str, key: str) -> str | None:
+    found = next((item for item in open_storage(url).list(key) if item.key == key), None)
+    return found.etag if found else None
+
+
+def _lake(settings: Settings) -> str:
+    return Lake(settings.lake_url).location.url
+
+
+def _tables(url: str) -> dict[str, str]:
+    location = Lake(url).location
+    opened = {name: location.open(name) for name in TABLES}
+    return {name: str(table.metadata().id) for name, table in opened.items() if table is not None}
+
+
+def _shown(settings: Settings, own: Collection[str] = OWN) -> dict[str, str]:
+    """The settings that matter, as text; places as they are found from here."""
+    plain = settings.model_dump(mode="json", exclude=set(own))
+    places = {"lake": _lake(settings), "pages": open_storage(settings.pages_url).url}
+    return {name: one_line(value, 4000) for name, value in (plain | places).items()}

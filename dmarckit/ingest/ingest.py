@@ -1,0 +1,158 @@
+"""New mails into the lake, each exactly once, with an outcome for every one.
+
+Order is what makes it safe to stop anywhere: records, then reports, then exports, then
+the mails' rows in the ledger. A mail without a row there is new, and reading it again
+changes nothing in what was already written. Mails are taken in key order and committed
+in key order, so that two ingests at once agree on which of two equal mails came first.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+import pyarrow as pa
+
+from dmarckit.core.errors import MissingObject
+from dmarckit.core.objects import StoredObject
+from dmarckit.core.settings import Settings
+from dmarckit.core.storage import Storage, open_storage
+from dmarckit.ingest.ingest_chunk import Task
+from dmarckit.ingest.ingest_commit import Commits, IngestResult, Progress
+from dmarckit.ingest.ingest_dispatch import read_in_order
+from dmarckit.lake.lake import Lake
+from dmarckit.lake.rows import month_of
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LISTED = 50_000  # objects of a listing that are held as such at once
+
+
+def ingest(
+    settings: Settings,
+    *,
+    executor: Executor | None = None,
+    retry: Sequence[str] = (),
+    progress: Progress | None = None,
+    run: str | None = None,
+    objects: Sequence[StoredObject] | None = None,
+    lake: Lake | None = None,
+) -> IngestResult:
+    """Read every object that the ledger does not know, and write what it holds.
+
+    `executor` reads the mails; by default worker processes, or this one when there are
+    few. `retry` names outcomes whose mails are taken again. `progress` is called after
+    each commit and now and then between. `run` is the id to go by (else a new one).
+    Of `objects`, where given, each that the ledger does not know is read, and nothing is
+    listed or compacted. A process that ingests often gives the `lake` that it has open.
+
+    Raises StorageError or LakeError when the mails or the lake cannot be reached; what
+    was committed stays, and the next ingest goes on from there.
+    """
+    started = time.monotonic()
+    lake = lake or Lake(settings.lake_url)
+    mails = open_storage(settings.mail_url)
+    todo = new_objects(mails, lake, retry) if objects is None else unknown(lake, objects)
+    result = IngestResult(run or uuid.uuid4().hex[:12])
+    commits = Commits(lake, settings, result, len(todo), progress)
+    with tempfile.TemporaryDirectory(prefix="dmarckit-") as spool:
+        task = Task(
+            mail_url=mails.url,  # absolute: workers may have another working directory
+            limits=settings.limits,
+            trust=settings.trust_level,
+            authserv_id=settings.authserv_id,
+            exports=settings.exports,
+            salt=_salt(settings) if settings.failures else None,
+            failures_content=settings.failures_content,
+            spool=spool if executor is None else "",  # another's workers may be elsewhere
+        )
+        for chunk in read_in_order(task, todo, executor, settings.workers):
+            commits.take(chunk)
+        commits.commit()
+    if (
+        result.outcomes and objects is None
+    ):  # looking at every table for nothing costs more than the rest
+        result.compacted = lake.write.compact()
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _salt(settings: Settings) -> bytes:
+    """The installation's salt: the setting, else ``<home>/salt``, made on first use."""
+    if settings.salt is not None:
+        return settings.salt.get_secret_value().encode()
+    home = open_storage(settings.home)
+    try:
+        return home.get("salt")
+    except MissingObject:
+        home.put("salt", secrets.token_hex(32).encode(), content_type="text/plain")
+        return home.get("salt")  # another ingest may have put its own a moment later
+
+
+_NEW = """
+    SELECT listed.key, listed.etag, listed.size, listed.modified, mails.key IS NOT NULL AS again
+    FROM listed LEFT JOIN mails ON mails.key = listed.key AND mails.etag = listed.etag
+    WHERE mails.key IS NULL OR mails.outcome IN (SELECT unnest($retry::VARCHAR[]))
+    ORDER BY listed.key
+"""
+
+
+def new_objects(mails: Storage, lake: Lake, retry: Sequence[str] = ()) -> list[StoredObject]:
+    """The objects to read, in key order; those of the outcomes in `retry` are among them.
+
+    What is known is never made into Python's objects: of millions that would fill the memory.
+    """
+    listed = _listed(mails)  # a place that is not there is said before the lake is opened
+    with lake.session("mails") as connection:
+        connection.register("listed", listed)
+        found = connection.execute(_NEW, {"retry": list(retry)}).fetchall()
+    # only what is still there is taken out of the ledger
+    lake.write.forget_mails([key for key, _, _, _, again in found if again])
+    # Amazon lists in key order; some other S3 servers do so only folder by folder
+    return [
+        StoredObject(key, etag, size, EPOCH + timedelta(microseconds=modified))
+        for key, etag, size, modified, _ in found
+    ]
+
+
+def _listed(mails: Storage) -> pa.Table:
+    """Every object of the mail storage; `modified` in microseconds since 1970."""
+    schema = pa.schema(
+        [
+            ("key", pa.string()),
+            ("etag", pa.string()),
+            ("size", pa.int64()),
+            ("modified", pa.int64()),
+        ]
+    )
+    batches, listing = [schema.empty_table()], mails.list()
+    while items := list(islice(listing, LISTED)):
+        columns = [
+            [item.key for item in items],
+            [item.etag for item in items],
+            [item.size for item in items],
+            [(item.modified - EPOCH) // timedelta(microseconds=1) for item in items],
+        ]
+        batches.append(pa.table(columns, schema=schema))
+    return pa.concat_tables(batches)
+
+
+def unknown(lake: Lake, objects: Sequence[StoredObject]) -> list[StoredObject]:
+    """Those of the objects that the ledger does not know, in key order, each once.
+
+    Only the months from the oldest object's on are looked at: its row is in its own month.
+    """
+    if not objects:
+        return []
+    first = min(month_of(item.modified) for item in objects)
+    with lake.session("mails", first_month=first) as connection:
+        query = "SELECT key, etag FROM mails WHERE key IN (SELECT unnest($keys))"
+        rows = connection.execute(query, {"keys": [item.key for item in objects]}).fetchall()
+    ledger = {(key, etag) for key, etag in rows}
+    new = {item.key: item for item in objects if (item.key, item.etag) not in ledger}
+    return [new[key] for key in sorted(new)]

@@ -1,0 +1,84 @@
+"""How a run in this process is ended: by its timeout, a signal, or a lease that was lost.
+
+Each becomes an exception in the main thread, so that the run can still write how it ended.
+The exception is no error (`Ended`), so that no handler of errors on its way takes it for one
+of its own; who records the run asks `why_ended`, since a library may hide it nevertheless.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from dmarckit.core.errors import DmarckitError, JobTimeout
+
+_why: BaseException | None = None
+LAST_WORDS = 60  # seconds to write how it ended; then the process ends without that
+
+
+class Ended(SystemExit):
+    """What ends a block of `ended_in_time` from within; outside it is the reason itself."""
+
+
+def why_ended() -> BaseException | None:
+    """Why the block that runs is being ended, whatever has come of `Ended` there.
+
+    DuckDB makes a RuntimeError of it when it hears of the signal in a query, or nothing.
+    """
+    return _why
+
+
+@contextlib.contextmanager
+def ended_in_time(seconds: float, name: str) -> Iterator[Callable[[DmarckitError], None]]:
+    """The block ends with JobTimeout after `seconds`, and with SystemExit on SIGTERM.
+
+    Gives a function by which another thread ends the block with an error of its own. Only
+    the main thread can be ended like this.
+    """
+    global _why
+    reason: list[DmarckitError] = []
+    before = signal.getsignal(signal.SIGTERM)
+    main = threading.get_ident()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        global _why
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        _why = reason[0] if reason else SystemExit(128 + number)
+        raise Ended(128 + number)
+
+    def end(error: DmarckitError) -> None:
+        reason.append(error)
+        # told to the main thread: a signal that another thread gets does not end a wait in it
+        signal.pthread_kill(main, signal.SIGTERM)
+        killer.start()
+
+    def time_is_over() -> None:
+        minutes = f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
+        end(JobTimeout(f"{name} took longer than its timeout of {minutes}"))
+
+    watch = _timer(seconds, time_is_over)
+    # code that never comes back to Python hears of no signal
+    killer = _timer(LAST_WORDS, lambda: os._exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, leave)
+    watch.start()
+    try:
+        yield end
+    except BaseException:
+        if _why is None:
+            raise
+        raise _why from None
+    finally:
+        _why = None
+        watch.cancel()
+        killer.cancel()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _timer(seconds: float, then: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(seconds, then)
+    timer.daemon = True
+    return timer

@@ -1,0 +1,213 @@
+"""`dmarckit schedules start`: every schedule at its slots, for months.
+
+The runner asks, at each slot and once a minute, which slot of a job is the newest and
+whether it is done; if not, it starts a run of it in a process of its own. So a slot that
+was missed (sleep, restart), failed, or died on another machine is caught up by the same
+rule that starts the others, once, and older slots than the newest are left out. The lease
+and the table `runs` (`dmarckit.job`) see to it that of several runners one runs a slot.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dmarckit.core.errors import DmarckitError
+from dmarckit.core.settings import Settings
+from dmarckit.jobs.job import utc_now
+from dmarckit.jobs.job_record import Clock
+from dmarckit.jobs.runs import is_done, last_runs, runs_of_slot
+from dmarckit.jobs.schedules import Schedule
+from dmarckit.lake.lake import Lake
+
+LOOK = timedelta(seconds=60)  # how often it is asked what is due, slots aside
+PAUSES = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15))
+"""before a slot is tried again: no run of it yet (busy elsewhere), one that failed, two"""
+FIRST = timedelta(days=1)  # a job that has never run starts with a slot at most this old
+STOP = 20  # seconds that a running job gets to end when the runner is stopped
+KILL = 15  # seconds that it gets after that to write that it was interrupted
+GRACE = 90  # seconds beyond its timeout after which a run is killed from outside
+
+Launch = Callable[[Schedule, datetime], None]
+"""runs a slot to its end, whatever that is"""
+
+log = logging.getLogger("dmarckit")
+
+
+class Runner:
+    """The schedules of an installation, and what is known of their newest slots."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        schedules: Sequence[Schedule],
+        launch: Launch,
+        clock: Clock = utc_now,
+    ) -> None:
+        self.schedules = {schedule.name: schedule for schedule in schedules if schedule.cron}
+        self._settings = settings
+        self._launch = launch
+        self._clock = clock
+        self._done: dict[str, datetime] = {}
+        self._not_before: dict[str, tuple[datetime, datetime]] = {}  # job → slot, and when
+        self._locks = {name: threading.Lock() for name in self.schedules}
+
+    def begin(self) -> None:
+        """Find out which jobs have never run: they do not start with an old slot.
+
+        Raises LakeError when the lake cannot be read.
+        """
+        now = self._clock()
+        known = last_runs(Lake(self._settings.lake_url), now)
+        for name, schedule in self.schedules.items():
+            slot = schedule.newest_slot(now)
+            if slot is not None and name not in known and now - slot > FIRST:
+                self._done[name] = slot
+
+    def due(self, name: str) -> datetime | None:
+        """The newest slot of a job when it is not known to be done, else None."""
+        now = self._clock()
+        slot = self.schedules[name].newest_slot(now)
+        if slot is None or slot <= self._done.get(name, slot - LOOK):
+            return None
+        held, until = self._not_before.get(name, (slot, now))
+        return None if held == slot and now < until else slot
+
+    def attempt(self, name: str) -> None:
+        """Run the job's newest slot when it is due and this process does not run it already."""
+        if not self._locks[name].acquire(blocking=False):
+            return
+        try:
+            slot = self.due(name)
+            if slot is not None:
+                self._run(self.schedules[name], slot)
+        except DmarckitError as error:
+            log.warning("%s: %s", name, error)
+        finally:
+            self._locks[name].release()
+
+    def _run(self, schedule: Schedule, slot: datetime) -> None:
+        self._not_before[schedule.name] = slot, self._clock() + PAUSES[0]  # also when this fails
+        lake = Lake(self._settings.lake_url)
+        runs = runs_of_slot(lake, schedule.name, slot)
+        if not is_done(runs):
+            self._launch(schedule, slot)
+            runs = runs_of_slot(lake, schedule.name, slot)
+        if is_done(runs):
+            self._done[schedule.name] = slot
+        else:
+            pause = PAUSES[min(len(runs), len(PAUSES) - 1)]
+            self._not_before[schedule.name] = slot, self._clock() + pause
+
+
+class Processes:
+    """Starts runs as processes of their own, so that each can be ended for certain."""
+
+    def __init__(self, command: Sequence[str] = (sys.executable, "-m", "dmarckit")) -> None:
+        self._command = command
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._stopping = threading.Event()
+        self._starting = threading.Lock()  # what starts is known to `stop`, or does not start
+
+    def launch(self, schedule: Schedule, slot: datetime) -> None:
+        """Run a slot; it is killed when its own timeout did not end it."""
+        with self._starting:
+            if self._stopping.is_set():
+                return
+            process = subprocess.Popen(
+                [*self._command, "run", schedule.name, "--slot", slot.isoformat()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # its own workers and kernels end with it
+            )
+            self._running[process.pid] = process
+        try:
+            status = process.wait(schedule.timeout + GRACE)
+            log.info("%s, slot %s: ended with status %d", schedule.name, slot.isoformat(), status)
+        except subprocess.TimeoutExpired:
+            log.error("%s, slot %s: killed after its timeout", schedule.name, slot.isoformat())
+        finally:
+            _signal(process, signal.SIGKILL)
+            process.wait()
+            del self._running[process.pid]
+
+    def stop(self) -> None:
+        """Let what runs end; what does not in time is interrupted, and then killed."""
+        with self._starting:
+            self._stopping.set()
+            running = list(self._running.values())
+        if _ended(running, STOP):
+            return
+        for process in running:
+            _signal(process, signal.SIGTERM)
+        if not _ended(running, KILL):
+            for process in running:
+                _signal(process, signal.SIGKILL)
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Sends it to the process and all that it started."""
+    try:
+        if number is signal.SIGTERM:
+            process.send_signal(number)  # its own children are its own business
+        else:
+            os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return  # all of them have ended
+
+
+def _ended(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> bool:
+    """Whether all of them end within that time."""
+    deadline = datetime.now(UTC) + timedelta(seconds=seconds)
+    for process in processes:
+        left = (deadline - datetime.now(UTC)).total_seconds()
+        try:
+            process.wait(max(left, 0.05))
+        except subprocess.TimeoutExpired:
+            return False
+    return True
+
+
+def run_forever(runner: Runner, processes: Processes, stop: threading.Event) -> None:
+    """Attempt each job at its slots and once a minute, until `stop` is set."""
+    from apscheduler.schedulers.background import BackgroundScheduler
+
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a busy job is no news
+    scheduler = BackgroundScheduler(
+        timezone=UTC,
+        executors={"default": {"type": "threadpool", "max_workers": len(runner.schedules) or 1}},
+        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+    )
+    for name, schedule in runner.schedules.items():
+        scheduler.add_job(
+            runner.attempt,
+            _trigger(schedule),
+            args=[name],
+            id=name,
+            next_run_time=datetime.now(UTC),
+        )
+    scheduler.start()
+    try:
+        stop.wait()
+    finally:
+        scheduler.pause()
+        processes.stop()
+        scheduler.shutdown(wait=True)
+
+
+def _trigger(schedule: Schedule) -> Any:
+    """Fires at each slot, and after `LOOK` where none comes sooner."""
+    from apscheduler.triggers.base import BaseTrigger
+
+    class SlotTrigger(BaseTrigger):  # type: ignore[misc]
+        def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+            slots = schedule.next_slots(now.astimezone(UTC))
+            return min([*slots, now.astimezone(UTC) + LOOK])
+
+    return SlotTrigger()

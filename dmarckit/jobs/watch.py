@@ -1,0 +1,151 @@
+"""Arrivals in the queue → lake → Slack, within seconds: what `dmarckit watch` does.
+
+Alerts follow each batch, when its messages are off the queue: what Slack does or does not
+do keeps no message there. What a watcher that was killed left untold, the next one tells.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dmarckit.core.errors import DmarckitError, LakeError
+from dmarckit.core.logs import new_run, step
+from dmarckit.core.settings import Settings
+from dmarckit.ingest.ingest_commit import IngestResult
+from dmarckit.ingest.watch_batch import Batch, Taker
+from dmarckit.ingest.watch_queue import FULL, Queue
+from dmarckit.jobs.job import publish_and_tell, utc_now
+from dmarckit.jobs.schedules import Schedule
+from dmarckit.jobs.telling import check_slack
+from dmarckit.lake.lake import Lake
+
+LATE = 60.0  # seconds for which alerts wait while full batches come, or after trouble
+COMPACTED_EVERY = 20  # batches; each leaves a small file in some tables
+
+log = logging.getLogger("dmarckit")
+
+
+@dataclass
+class Watched:
+    """What a watcher has done."""
+
+    messages: int = 0
+    """messages received; one that came twice counts twice"""
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """outcome → mails"""
+    dead: int = 0
+    """messages that could not be taken and stay in the queue"""
+    troubles: int = 0
+    """times that telling Slack failed or left something waiting"""
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch."""
+        self.messages += batch.messages
+        self.outcomes += batch.outcomes
+        self.dead += len(batch.dead)
+
+
+class Watcher:
+    """Takes batches from a queue, one after the other, and tells Slack.
+
+    `stop` ends it after the batch in work. `begin` starts a run and gives its id.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        schedule: Schedule,
+        queue: Queue,
+        *,
+        stop: threading.Event,
+        once: bool = False,
+        begin: Callable[[], str] = new_run,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        check_slack(settings, schedule)
+        self._settings, self._queue = settings, queue
+        # alerts that the watcher tells say nothing about how the job `alerts` fares
+        self._schedule = schedule.model_copy(update={"name": "watch", "notebook": None})
+        self._stop, self._once, self._begin, self._clock = stop, once, begin, clock
+        self._lake = Lake(settings.lake_url)
+        self._taker = Taker(settings, self._lake, queue, stop=stop, clock=clock, once=once)
+        self._batches = 0
+        self._owes = True  # what an earlier process left untold
+        self._told_at = self._not_before = 0.0
+        self.watched = Watched()
+
+    def run(self) -> Watched:
+        """Until stopped, or with `once` until the queue is empty.
+
+        Storage, lake and queue may go out of reach: a batch is held until they are back.
+        Raises QueueError for a queue that cannot be used from the start, and the error of an
+        outage when stopped meanwhile, or with `once` after a few tries.
+        """
+        self._queue.look()
+        if not self._queue.gives_up:
+            log.warning(
+                "the queue %s has no queue of dead letters: what cannot be taken comes again "
+                "until it expires; give it a redrive policy",
+                self._queue.name,
+            )
+        self._tell(self._begin())
+        while not self._stop.is_set():
+            messages = self._taker.patiently(self._queue.gather)
+            if messages:
+                run = self._begin()
+                batch = self._taker.take(messages, run)
+                self.watched.add(batch)
+                self._owes |= bool(batch.keys)
+                self._batches += 1
+            elif self._once:
+                break
+            else:
+                run = ""
+            self._tell_in_time(run, flood=len(messages) >= FULL)
+        if self._owes:
+            self._tell(self._begin())
+        self._compact()
+        return self.watched
+
+    def _tell_in_time(self, run: str, *, flood: bool) -> None:
+        now = time.monotonic()
+        waits = flood and now - self._told_at < LATE  # one digest rather than ten
+        if self._owes and not waits and now >= self._not_before:
+            self._tell(run or self._begin())
+        if self._batches >= COMPACTED_EVERY:
+            self._compact()
+
+    def _tell(self, run: str) -> None:
+        """Alerts. Their failure is said, and tried again later; the messages are gone by now."""
+        trouble = True
+        try:
+            result = publish_and_tell(
+                self._settings, self._schedule, IngestResult(run), now=self._clock()
+            )
+        except DmarckitError as error:
+            log.error("Slack was not told: %s", error)
+        except Exception:  # a fault in one alert must not end the reading of mails
+            log.exception("Slack was not told")
+        else:
+            trouble = result.told.waiting > 0
+            for warning in result.warnings:
+                log.warning("%s", warning)
+            if result.told.sent:
+                step("Slack is told", sent=result.told.sent, waiting=result.told.waiting)
+        self._owes = trouble
+        self.watched.troubles += trouble
+        self._told_at = time.monotonic()
+        self._not_before = self._told_at + LATE if trouble else 0.0
+
+    def _compact(self) -> None:
+        self._batches = 0
+        try:
+            self._lake.write.compact()
+        except LakeError as error:
+            log.warning("small files stay as they are: %s", error)

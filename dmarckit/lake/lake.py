@@ -1,0 +1,246 @@
+"""The tables as pandas DataFrames: by domain and time, or by SQL.
+
+Reading takes no lock and sees each table as its last commit left it. What writes them is
+`Lake.write` (`dmarckit.lake_write`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from dmarckit.core.errors import LakeError, one_line
+from dmarckit.core.settings import Settings, load_settings
+from dmarckit.lake.lake_engines import dask_frame, polars_frame
+from dmarckit.lake.lake_location import Location
+from dmarckit.lake.lake_write import Writer, lacks_columns
+from dmarckit.lake.schemas import TABLES
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from duckdb import DuckDBPyConnection
+
+CONFIG: dict[str, Any] = {"autoinstall_known_extensions": "false"}
+MOST_DOMAINS = 100  # with more, hardly a file holds none of them
+_lock = threading.Lock()
+
+
+def open_lake(settings: Settings | None = None) -> Lake:
+    """The lake of an installation (of the settings in force when none are given)."""
+    return Lake((settings or load_settings()).lake_url)
+
+
+class Lake:
+    """The tables below one address. Tables are made on first write; reading none is empty."""
+
+    def __init__(self, url: str) -> None:
+        self.location = Location(url)
+        self.write = Writer(self.location)
+
+    def records(
+        self,
+        domain: str | Sequence[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Records of reports that begin in [start, end), of the named domains or of all.
+
+        One row per record; columns as in `dmarckit schema records`. `dkim_aligned` and
+        `spf_aligned` are plain booleans here: True when the receiver said pass.
+        """
+        frame = self._select("records", "begin", domain, start, end, columns)
+        flags = [c for c in ("dkim_aligned", "spf_aligned") if c in frame.columns]
+        return frame.assign(**{c: frame[c].fillna(False).astype(bool) for c in flags})
+
+    def reports(
+        self,
+        domain: str | Sequence[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Reports that begin in [start, end); one row per report."""
+        return self._select("reports", "begin", domain, start, end, columns)
+
+    def mails(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Objects received in [start, end), with their outcome; one row per object."""
+        return self._select("mails", "received", None, start, end, columns)
+
+    def _select(
+        self,
+        name: str,
+        time_column: str,
+        domain: str | Sequence[str] | None,
+        start: datetime | None,
+        end: datetime | None,
+        columns: Sequence[str] | None,
+    ) -> pd.DataFrame:
+        known = TABLES[name].columns
+        unknown = [c for c in columns or () if c not in known]
+        if unknown:
+            raise LakeError(f"table {name} has no column {unknown[0]!r}; it has {', '.join(known)}")
+        where, values = ["true"], dict[str, Any]()
+        if domain is not None:
+            where.append("domain IN (SELECT unnest($domains))")
+            values["domains"] = [domain] if isinstance(domain, str) else list(domain)
+        for limit, sign, bound in ((start, ">=", "start"), (end, "<", "end")):
+            if limit is not None:
+                if limit.tzinfo is None:
+                    raise LakeError(f"{bound} {limit} has no time zone; use UTC")
+                where.append(f"{time_column} {sign} ${bound}_ AND month {sign[0]}= ${bound}_month")
+                values |= {f"{bound}_": limit, f"{bound}_month": limit.strftime("%Y-%m")}
+        order = ", ".join(dict.fromkeys((time_column, *TABLES[name].key)))
+        chosen = ", ".join(f'"{c}"' for c in columns or known)
+        # every part of the text is a name out of our own schema; values are parameters
+        query = f"SELECT {chosen} FROM {name} WHERE {' AND '.join(where)} ORDER BY {order}"  # noqa: S608
+        return self.sql(query, **values)
+
+    def sql(self, query: str, **parameters: Any) -> pd.DataFrame:
+        """The result of a DuckDB query over the tables, with ``$name`` parameters.
+
+        >>> open_lake().sql("SELECT count(*) AS n FROM reports")  # doctest: +SKIP
+        """
+        return _frame(self.arrow(query, **parameters))
+
+    def arrow(self, query: str, **parameters: Any) -> pa.Table:
+        """As `sql`, but as an Arrow table."""
+        import duckdb
+
+        with self.session(*(t for t in TABLES if re.search(rf"\b{t}\b", query))) as connection:
+            try:
+                result = connection.sql(query, params=parameters or None).to_arrow_table()
+            except duckdb.Error as error:
+                raise LakeError(f"query failed: {one_line(error, 300)}") from error
+        return result
+
+    def duckdb(self) -> DuckDBPyConnection:
+        """A DuckDB connection that sees every table as it is now; whoever asks closes it.
+
+        >>> open_lake().duckdb().sql("SELECT count(*) FROM records")  # doctest: +SKIP
+        """
+        connection = _cursor()
+        connection.execute("SET TimeZone = 'UTC'")
+        for name in TABLES:
+            self._view(connection, name)
+        return connection
+
+    def polars(self, name: str) -> Any:
+        """A table as a `polars.LazyFrame` (without rows while it is not there yet).
+
+        >>> open_lake().polars("reports").collect()  # doctest: +SKIP
+        """
+        return polars_frame(self.location, _known(name))
+
+    def dask(self, name: str) -> Any:
+        """A table as a `dask.dataframe.DataFrame`; its workers read the files themselves.
+
+        >>> open_lake().dask("records")["messages"].sum().compute()  # doctest: +SKIP
+        """
+        return dask_frame(self.location, _known(name))
+
+    @contextlib.contextmanager
+    def session(
+        self,
+        *names: str,
+        first_month: str = "",
+        domains: Sequence[str] | None = None,
+        memory: str | None = None,
+    ) -> Iterator[DuckDBPyConnection]:
+        """A DuckDB connection that sees the named tables, for statements that build on another.
+
+        Months before `first_month` (``YYYY-MM``) are not read, nor files of `records` that
+        hold none of `domains` (None: all are wanted); rows of others are still to be left
+        out. With `memory` (``"1500MB"``) DuckDB keeps below that and spills to disk what
+        does not fit.
+        """
+        import duckdb
+
+        with contextlib.ExitStack() as stack:
+            if memory is None:
+                connection = stack.enter_context(_cursor())
+            else:
+                spill = stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-"))
+                config = {**CONFIG, "memory_limit": memory, "temp_directory": spill}
+                connection = stack.enter_context(duckdb.connect(config=config))
+            connection.execute("SET TimeZone = 'UTC'")
+            try:
+                for name in names:
+                    wanted = domains if name == "records" else None
+                    self._view(connection, name, first_month, wanted)
+                yield connection
+            except duckdb.Error as error:  # such as a data file that is away
+                raise LakeError(
+                    f"cannot read {', '.join(names)} in {self.location.url}: "
+                    f"{one_line(error, 300)}; {self.location.advice}"
+                ) from error
+
+    def _view(
+        self,
+        connection: Any,
+        name: str,
+        first_month: str = "",
+        domains: Sequence[str] | None = None,
+    ) -> None:
+        schema = TABLES[name].schema
+        table = self.location.open(name)
+        only: list[tuple[str, str, Any]] = [("month", ">=", first_month)] if first_month else []
+        if domains is not None and len(domains) <= MOST_DOMAINS:
+            only.append(("domain", "in", list(domains)))
+        files = table.file_uris(file_pruning_predicate=only or None) if table is not None else []
+        if not files:
+            connection.register(name, schema.empty_table())
+        elif self.location.is_s3:
+            connection.register(name, self.location.dataset(files, schema))
+        else:
+            quoted = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
+            query = (
+                f"SELECT * FROM read_parquet([{quoted}], hive_partitioning = true, "  # noqa: S608
+                "hive_types = {'month': VARCHAR}, union_by_name = true)"
+            )
+            if table is not None and lacks_columns(table, TABLES[name]):
+                connection.register(f"{name}_none", schema.empty_table())
+                query = f"SELECT * FROM {name}_none UNION ALL BY NAME {query}"  # noqa: S608
+            connection.execute(f"CREATE TEMP VIEW {name} AS {query}")
+
+
+def _known(name: str) -> str:
+    if name not in TABLES:
+        raise LakeError(f"no table {one_line(name)!r}; tables are {', '.join(TABLES)}")
+    return name
+
+
+def _cursor() -> DuckDBPyConnection:
+    """A connection of its own to a database in memory that the process has once.
+
+    A database of its own takes ten times as long to make. Views are temporary: no other
+    connection sees them.
+    """
+    with _lock:
+        return _database(os.getpid()).cursor()
+
+
+@functools.cache
+def _database(_process: int) -> DuckDBPyConnection:
+    import duckdb
+
+    return duckdb.connect(config=dict(CONFIG))
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas(date_as_object=False)
+    return frame

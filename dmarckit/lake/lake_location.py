@@ -1,0 +1,187 @@
+"""Where the lake lies, for the three libraries that read and write it.
+
+Delta Lake, pyarrow and DuckDB each reach S3 in their own way; all of them get the
+credentials, region and endpoint that boto3 finds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from dmarckit.core.errors import LakeError, one_line
+from dmarckit.core.storage import HINTS, aws_session, sdk_hint
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+
+class Location:
+    """``s3://bucket/prefix`` or a folder that holds the tables."""
+
+    def __init__(self, url: str) -> None:
+        self.is_s3 = url.startswith("s3://")
+        self.url = url if self.is_s3 else str(Path(url).expanduser().absolute())
+
+    def table_uri(self, name: str) -> str:
+        """The address of one table."""
+        return f"{self.url}/{name}" if self.is_s3 else str(Path(self.url) / name)
+
+    @property
+    def advice(self) -> str:
+        """What to check when reading or writing fails."""
+        if self.is_s3:
+            return "check the bucket, AWS_REGION and the permissions to read, write and list it"
+        return "check that the folder is there and writable"
+
+    def options(self) -> dict[str, str]:
+        """Delta's storage options; made anew each time, since a role's keys change hourly."""
+        if not self.is_s3:
+            return {}
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            keys = self._session.get_credentials()
+            frozen = keys and keys.get_frozen_credentials()
+        except BotoCoreError as error:  # what gives them out may be down for a moment
+            raise LakeError(f"cannot use S3: {sdk_hint(error)}") from error
+        if frozen is None:
+            raise LakeError("no AWS credentials found; set AWS_PROFILE, or use a role")
+        options = {
+            "AWS_ACCESS_KEY_ID": frozen.access_key,
+            "AWS_SECRET_ACCESS_KEY": frozen.secret_key,
+            "AWS_SESSION_TOKEN": frozen.token or "",
+            "AWS_REGION": self._region,
+            "AWS_ENDPOINT_URL": self._endpoint or "",
+            "AWS_ALLOW_HTTP": "true" if (self._endpoint or "").startswith("http://") else "",
+            "aws_conditional_put": "etag",
+        }
+        return {name: value for name, value in options.items() if value}
+
+    def open(self, name: str) -> DeltaTable | None:
+        """The table as its last commit left it; None when there is none yet."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        with self.explained(name, "read"):
+            try:
+                return DeltaTable(self.table_uri(name), storage_options=self.options())
+            except TableNotFoundError:
+                return None
+
+    @contextlib.contextmanager
+    def explained(self, name: str, doing: str) -> Iterator[None]:
+        """Turns what Delta raises into one line that says what to check."""
+        from deltalake.exceptions import DeltaError
+
+        try:
+            yield
+        except (DeltaError, OSError) as error:
+            code = re.search(r"<Code>(\w+)</Code>", str(error))
+            if code and code[1] in HINTS:
+                permission = "to list, read and write below it"
+                why = f"{HINTS[code[1]].format(permission=permission)} ({code[1]})"
+            else:
+                why = f"{one_line(error, 300)}; {self.advice}"
+            raise LakeError(f"cannot {doing} table {name} in {self.url}: {why}") from error
+
+    def read(self, files: Sequence[str], schema: pa.Schema) -> pa.Table:
+        """Some columns of some data files (never partition columns), in these types."""
+        import pyarrow.dataset
+
+        paths, filesystem = self._paths(files)
+        data = pyarrow.dataset.dataset(paths, format="parquet", filesystem=filesystem)
+        # Delta writes some files with string views, which few Arrow functions take
+        return data.to_table(columns=schema.names).cast(schema)
+
+    def dataset(self, files: Sequence[str], schema: pa.Schema) -> Any:
+        """The data files as one dataset, partition column included."""
+        import pyarrow.dataset
+
+        paths, filesystem = self._paths(files)
+        return pyarrow.dataset.dataset(
+            paths,
+            schema=schema,
+            format="parquet",
+            filesystem=filesystem,
+            partitioning=pyarrow.dataset.partitioning(
+                pa.schema([("month", pa.string())]), flavor="hive"
+            ),
+        )
+
+    def row_groups(self, files: Sequence[str], column: str) -> list[tuple[str, str, int, int]]:
+        """First and last value of a column, bytes and rows of each row group of the files.
+
+        Only the files' ends are read. A row group without statistics counts as holding all.
+        """
+        from pyarrow.parquet import read_metadata
+
+        paths, filesystem = self._paths(files)
+        found = []
+        for path in paths:
+            footer = read_metadata(path, filesystem=filesystem)
+            place = [footer.schema.column(i).path for i in range(footer.num_columns)].index(column)
+            for number in range(footer.num_row_groups):
+                group = footer.row_group(number)
+                values = group.column(place).statistics
+                known = values is not None and values.has_min_max
+                first, last = (values.min, values.max) if known else ("", "\U0010ffff")
+                found.append((first, last, group.total_byte_size, group.num_rows))
+        return found
+
+    def _paths(self, files: Sequence[str]) -> tuple[list[str], Any]:
+        # pyarrow's own file systems: the one that Delta offers aborts Python at exit
+        if self.is_s3:
+            return [f.removeprefix("s3://") for f in files], self._s3()
+        from pyarrow.fs import LocalFileSystem
+
+        return list(files), LocalFileSystem()
+
+    def _s3(self) -> Any:
+        from pyarrow.fs import S3FileSystem
+
+        options = self.options()
+        endpoint = urlsplit(self._endpoint or "")
+        return S3FileSystem(
+            access_key=options["AWS_ACCESS_KEY_ID"],
+            secret_key=options["AWS_SECRET_ACCESS_KEY"],
+            session_token=options.get("AWS_SESSION_TOKEN"),
+            region=self._region,
+            endpoint_override=endpoint.netloc or None,
+            scheme=endpoint.scheme or "https",
+            connect_timeout=10,
+            request_timeout=60,
+        )
+
+    @cached_property
+    def _session(self) -> Any:
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            return aws_session()
+        except BotoCoreError as error:
+            raise LakeError(f"cannot use S3: {sdk_hint(error)}") from error
+
+    @property
+    def _region(self) -> str:
+        return str(self._client_meta.region_name)
+
+    @property
+    def _endpoint(self) -> str | None:
+        """The endpoint that the SDK was told to use; None for Amazon's own."""
+        url = str(self._client_meta.endpoint_url)
+        host = urlsplit(url).hostname or ""
+        own = any(host.endswith(f".{d}") for d in ("amazonaws.com", "amazonaws.com.cn", "api.aws"))
+        return None if own and not os.environ.get("AWS_ENDPOINT_URL_S3") else url
+
+    @cached_property
+    def _client_meta(self) -> Any:
+        return self._session.client("s3").meta

@@ -1,0 +1,210 @@
+"""Small frames (from `fleet_summary` and others) → plotly figures with one visual language.
+
+A colour has one meaning on every chart. Titles state the finding; the page shows them as
+text above the chart. Whatever comes from a report goes through `outside_text`, because
+plotly reads markup such as links and bold in every label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dmarckit.core.errors import one_line
+from dmarckit.core.language import _, language, later
+from dmarckit.core.words import percent
+from dmarckit.pages.chart_titles import failing_title
+
+COLOURS = {
+    "delivered": "#d55e00",
+    "quarantined": "#e09f1f",
+    "rejected": "#0f9d76",
+    "unstated": "#8a94a3",
+}
+"""of what receivers did with failing messages (`summary.OUTCOMES`): hues of Okabe and Ito's
+palette, told apart with every kind of colour blindness, on white and on black"""
+
+DARK = {
+    "#0068a8": "#4da3e0",
+    "#4fa8dc": "#a9d6f5",
+    "#a8639b": "#cf8fc2",
+    "#d55e00": "#f0803c",
+    "#e09f1f": "#f0bd55",
+    "#8a94a3": "#98a3b3",
+    "#0f9d76": "#3cc79b",
+    "#7a4a21": "#b98a5e",
+    "#b3195f": "#e0307f",
+    "#56606c": "#dfe4ea",
+}
+"""the same colours on a dark page"""
+
+LABELS = {
+    "delivered": later("delivered"),
+    "quarantined": later("sent to spam"),
+    "rejected": later("rejected"),
+    "unstated": later("not said"),
+}
+
+_FONT = (
+    'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Hiragino Sans", '
+    '"Yu Gothic UI", "Noto Sans CJK JP", sans-serif'
+)
+_INCOMPLETE = {
+    "type": "rect",
+    "yref": "paper",
+    "y0": 0,
+    "y1": 1,
+    "layer": "below",
+    "line": {"width": 0},
+    "fillcolor": "rgba(125, 135, 150, 0.22)",  # on white and on black
+}
+_DAY_MS = 86_400_000
+TITLE_ROOM = 104
+"""pixels above the plot for title, subtitle and legend"""
+
+
+def outside_text(text: object, limit: int = 80) -> str:
+    """Text from a report as plotly shows it literally: no markup, no control characters.
+
+    >>> outside_text('<a href="javascript:x">A & B</a>')
+    '&lt;a href="javascript:x"&gt;A &amp; B&lt;/a&gt;'
+    """
+    clean = one_line(text, limit)
+    return clean.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def failing_by_day(daily: pd.DataFrame) -> go.Figure:
+    """Failing messages a day, by what receivers did. Takes `fleet_summary.failing_by_day`."""
+    failing = int(daily["fail"].sum())
+    if not daily["messages"].any():
+        return nothing(_("Failing messages a day"))
+    if not failing:
+        return nothing(_("Failing messages a day"), _("No message failed DMARC on these days."))
+    return daily_bars(
+        daily,
+        COLOURS,
+        LABELS,
+        title=failing_title(failing, int(daily["delivered"].sum())),
+        subtitle=_("Failing messages a day, by what the receivers did with them."),
+    )
+
+
+def daily_bars(
+    daily: pd.DataFrame,
+    colours: Mapping[str, str],
+    labels: Mapping[str, str],
+    *,
+    title: str,
+    subtitle: str,
+) -> go.Figure:
+    """Stacked bars a day. `daily` has `day` and a count for each name in `colours`; `labels`
+    are translated here.
+
+    A name without any count is left out, so that the legend names only what is there. Where
+    `daily` has a column `complete`, days without it have a grey ground.
+    """
+    figure = _figure(title, subtitle, height=360)
+    series = list(colours)
+    total = daily[series].sum(axis=1)
+    days = [f"{day:%Y-%m-%d}" for day in daily["day"]]
+    for name in series:
+        if not daily[name].any():
+            continue
+        figure.add_bar(
+            x=days,
+            y=daily[name].tolist(),
+            name=_(labels[name]),
+            marker={"color": colours[name], "line": {"width": 0}},
+            width=_DAY_MS * _bar_share(len(days)),
+            customdata=[
+                percent(n / t) if t else "" for n, t in zip(daily[name], total, strict=True)
+            ],
+            hovertemplate="%{y:,} (%{customdata})",
+        )
+    half = pd.Timedelta(hours=12)
+    for day in daily.loc[~daily["complete"], "day"] if "complete" in daily else ():
+        edges = {"x0": f"{day - half:%Y-%m-%d %H:%M}", "x1": f"{day + half:%Y-%m-%d %H:%M}"}
+        figure.add_shape(_INCOMPLETE, **edges)
+    span = [daily["day"].iloc[0] - half, daily["day"].iloc[-1] + half]
+    figure.update_xaxes(
+        type="date",
+        range=[f"{edge:%Y-%m-%d %H:%M}" for edge in span],
+        hoverformat="%A, %-d %B %Y" if language() == "en" else "%Y年%-m月%-d日(%a)",
+        minallowed=f"{span[0]:%Y-%m-%d %H:%M}",
+        maxallowed=f"{span[1]:%Y-%m-%d %H:%M}",
+        **_date_ticks(len(days)),
+    )
+    figure.update_yaxes(tickformat="~s" if total.max() >= 10_000 else ",d")
+    return figure
+
+
+def _bar_share(days: int) -> float:
+    """How much of its day a bar covers: slim when there are few, no gaps when there are many."""
+    if days > 120:
+        return 1
+    return 0.25 if days < 4 else 0.84
+
+
+def _date_ticks(days: int) -> dict[str, Any]:
+    day = "%-d %b" if language() == "en" else "%-m/%-d"
+    if days <= 7:
+        return {"dtick": _DAY_MS, "tickformat": day}
+    return {"nticks": 8, "tickformat": day if days <= 45 else f"{day}\n%Y"}
+
+
+def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
+    """An empty figure in the house style. The page replaces these greys in dark mode."""
+    axis = {
+        "gridcolor": "#e3e7ed",
+        "zeroline": False,
+        "linecolor": "#c3cad4",
+        "fixedrange": True,
+        "automargin": True,
+    }
+    return go.Figure(
+        layout={
+            "template": "none",
+            "title": {
+                "text": title,
+                "subtitle": {"text": subtitle, "font": {"size": 13, "color": "#566173"}},
+                "x": 0,
+                "xref": "container",
+                "y": 1,
+                "yref": "container",
+                "yanchor": "top",
+                "pad": {"l": 8, "t": 12},
+                "font": {"size": 17},
+            },
+            "height": height,
+            "barmode": "stack",
+            "hovermode": "x unified",
+            "font": {"family": _FONT, "size": 13, "color": "#27303d"},
+            "paper_bgcolor": "#ffffff",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "margin": {"l": 8, "r": 20, "t": TITLE_ROOM, "b": 8},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "xanchor": "left",
+                "y": 1.02,
+                "yanchor": "bottom",
+                "traceorder": "normal",
+            },
+            "showlegend": True,
+            "hoverlabel": {"font": {"family": _FONT, "size": 13}, "namelength": -1},
+            "dragmode": False,
+            "xaxis": axis | {"showgrid": False},
+            "yaxis": axis | {"rangemode": "tozero"},
+        }
+    )
+
+
+def nothing(title: str, text: str = "") -> go.Figure:
+    """A figure without traces that says why; the page shows only the words."""
+    figure = _figure(title, text or _("There were no messages on these days."), height=180)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    return figure

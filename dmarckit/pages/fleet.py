@@ -1,0 +1,240 @@
+"""One page a domain for a whole fleet: several at once, and only where something changed."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from dmarckit.core.cluster import Cluster, without_secrets
+from dmarckit.core.errors import DmarckitError, MissingObject, one_line
+from dmarckit.core.settings import Settings
+from dmarckit.core.storage import POOL, Storage, open_storage
+from dmarckit.core.window import Window, last_days
+from dmarckit.lake.lake import Lake
+from dmarckit.pages.page_keys import page_folder, page_key
+from dmarckit.pages.page_manifest import inputs, manifest
+from dmarckit.pages.pages import check_parameters, find_notebook, known_parameters, unusual
+from dmarckit.pages.publishing import link_to, refresh_index, store_notebook
+
+MOST_WORKERS = 4
+"""pages built at once unless more are asked for: each has a kernel of some 300 MB"""
+MANIFEST = ".manifest.json"
+
+Outcome = Literal["built", "unchanged", "failed"]
+
+
+@dataclass(frozen=True)
+class FleetPage:
+    """What became of one domain's page."""
+
+    domain: str
+    key: str
+    outcome: Outcome
+    link: str
+    """how to open it; of a failed one the page of an earlier run, if there is one"""
+    error: str = ""
+    """of a failed one: what happened and where the executed notebook is kept, in one line"""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A page to build, as it goes to a worker process."""
+
+    settings: Settings
+    notebook: str
+    parameters: Mapping[str, Any]
+    now: datetime
+    page: FleetPage
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A page to build, as it goes to another machine."""
+
+    task: _Task
+    name: str
+    """the notebook's file name"""
+    content: bytes = field(repr=False)
+
+
+def fleet_domains(settings: Settings, window: Window) -> list[str]:
+    """The domains to make pages for: those of the settings, else all that reports of the
+    window and of the one before speak of, the busiest first."""
+    if settings.domain_names:
+        return list(settings.domain_names)
+    seen = Lake(settings.lake_url).sql(
+        "SELECT domain FROM reports WHERE begin >= $start AND begin < $end "
+        "GROUP BY domain ORDER BY sum(messages) DESC, domain",
+        start=window.before.start,
+        end=window.end,
+    )
+    return list(seen["domain"])
+
+
+def fleet_window(notebook: str, parameters: Mapping[str, Any], now: datetime) -> Window:
+    """The days that the notebook's pages are about (its `days` and `end`; 30 days else)."""
+    about = known_parameters(find_notebook(notebook)).get("days", {"default": "30"})
+    days = parameters.get("days", ast.literal_eval(about["default"]))
+    return last_days(days, str(parameters.get("end", "")), today=now.date())
+
+
+def publish_fleet(
+    settings: Settings,
+    domains: Sequence[str],
+    *,
+    notebook: str = "domain",
+    parameters: Mapping[str, Any] | None = None,
+    workers: int = 0,
+    now: datetime | None = None,
+    force: bool = False,
+    progress: Callable[[FleetPage], None] = lambda page: None,
+    cluster: Cluster | None = None,
+) -> list[FleetPage]:
+    """Build and store one page for each domain, then the index; one entry a domain, in order.
+
+    `parameters` are the notebook's beside `domain`. A page that would be the same as the
+    stored one is left, unless `force` says otherwise. A page that fails stops no other and
+    leaves an older one as it is. `workers` processes at once; 0: one a core, at most four.
+    `progress` hears of each page when it is done. With a `cluster` its workers build and
+    store the pages.
+
+    Raises PageError for an unknown notebook or parameter, StorageError or LakeError when
+    pages or lake cannot be reached.
+    """
+    now = now or datetime.now(UTC)
+    storage = open_storage(settings.pages_url, settings.presign_keys())
+    planned = _plan(settings, storage, domains, notebook, parameters or {}, now)
+    done: dict[str, FleetPage] = {}
+    todo: list[_Task] = []
+    for task, is_current in planned:
+        if is_current and not force:
+            done[task.page.domain] = task.page
+            progress(task.page)
+        else:
+            todo.append(task)
+    workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
+    for page in _built_by(cluster, todo) if cluster else _built(todo, workers):
+        done[page.domain] = page
+        progress(page)
+    if any(page.outcome == "built" for page in done.values()):
+        refresh_index(settings)
+    return [done[domain] for domain in dict.fromkeys(domains)]
+
+
+def _plan(
+    settings: Settings,
+    storage: Storage,
+    domains: Sequence[str],
+    notebook: str,
+    parameters: Mapping[str, Any],
+    now: datetime,
+) -> Iterator[tuple[_Task, bool]]:
+    """Each page as it would be when nothing is to do, and whether that is so."""
+    path = find_notebook(notebook)
+    known = known_parameters(path)
+    check_parameters(path.stem, {**parameters, "domain": ""}, known)
+    window = fleet_window(notebook, parameters, now)
+    tables = inputs(Lake(settings.lake_url))
+    given = {domain: {**parameters, "domain": domain} for domain in domains}
+    keys = {d: page_key(path.stem, unusual(g, known), now.date()) for d, g in given.items()}
+    with ThreadPoolExecutor(POOL) as pool:
+        hashes = list(pool.map(lambda key: _stored_hash(storage, key), keys.values()))
+    is_first = not any(hashes)  # then there may be no folder to list
+    stored = set() if is_first else {o.key for o in storage.list(f"{page_folder(path.stem)}/")}
+    for (domain, key), stored_hash in zip(keys.items(), hashes, strict=True):
+        made = manifest(path, given[domain], settings, window, tables)
+        link = link_to(settings, storage, key) if key in stored else ""
+        page = FleetPage(domain, key, "unchanged", link)
+        is_current = key in stored and stored_hash == made["hash"]
+        yield _Task(settings, notebook, given[domain], now, page, made), is_current
+
+
+def _stored_hash(storage: Storage, key: str) -> str | None:
+    with contextlib.suppress(MissingObject, ValueError, KeyError, TypeError):
+        return str(json.loads(storage.get(key + MANIFEST))["hash"])
+    return None
+
+
+def _built(tasks: Sequence[_Task], workers: int) -> Iterator[FleetPage]:
+    if len(tasks) == 1 or workers == 1:
+        yield from map(_build, tasks)
+        return
+    if not tasks:
+        return
+    # A worker's kernels take over its environment, which only a spawned process has as ours
+    # is now.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context)
+    try:
+        futures = {pool.submit(_build, task): task for task in tasks}
+        for future in as_completed(futures):
+            yield _result(future, futures[future])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _built_by(cluster: Cluster, tasks: Sequence[_Task]) -> Iterator[FleetPage]:
+    """The same by the workers of a cluster, who have no notebooks of the user's."""
+    if not tasks:
+        return
+    settings = tasks[0].settings
+    storage = open_storage(settings.pages_url, settings.presign_keys())
+    source = find_notebook(tasks[0].notebook)
+    told, content = without_secrets(settings), source.read_bytes()
+    sent = (_Sent(replace(task, settings=told), source.name, content) for task in tasks)
+    for each, page in cluster.each(_build_sent, sent):
+        if isinstance(page, Exception):
+            yield _failed(each.task, page)
+        elif page.outcome == "built":  # links are signed here, not with the workers' keys
+            yield replace(page, link=link_to(settings, storage, page.key))
+        else:
+            yield page
+
+
+def _result(future: Future[FleetPage], task: _Task) -> FleetPage:
+    if error := future.exception():  # the worker was killed
+        return _failed(task, error)
+    return future.result()
+
+
+def _failed(task: _Task, error: BaseException) -> FleetPage:
+    reason = one_line(str(error) or type(error).__name__)
+    return replace(task.page, outcome="failed", error=reason)
+
+
+def _build_sent(sent: _Sent) -> FleetPage:
+    """On a worker of a cluster: the page of a notebook that came with the task."""
+    with tempfile.TemporaryDirectory(prefix="dmarckit-") as folder:
+        notebook = Path(folder) / sent.name
+        notebook.write_bytes(sent.content)
+        return _build(replace(sent.task, notebook=str(notebook)))
+
+
+def _build(task: _Task) -> FleetPage:
+    """One page and, after it, its manifest: a crash between them means building it again."""
+    started = time.monotonic()
+    storage = open_storage(task.settings.pages_url)
+    try:
+        published = store_notebook(task.settings, task.notebook, task.parameters, task.now)
+        made = json.dumps(task.manifest, sort_keys=True, default=str).encode()
+        storage.put(published.key + MANIFEST, made, content_type="application/json")
+    except DmarckitError as error:
+        return replace(
+            task.page, outcome="failed", error=str(error), seconds=time.monotonic() - started
+        )
+    return replace(
+        task.page, outcome="built", link=published.link, seconds=time.monotonic() - started
+    )

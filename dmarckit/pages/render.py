@@ -1,0 +1,247 @@
+"""An executed notebook → one self-contained HTML file, with nbconvert and the own template."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import nbformat
+from nbconvert.exporters.templateexporter import TemplateExporter
+from plotly.offline import get_plotlyjs
+from traitlets.config import Config
+
+from dmarckit.core.errors import one_line
+from dmarckit.core.language import _, language, ngettext
+from dmarckit.pages.charts import DARK
+from dmarckit.pages.markup import MIMETYPE as HTML_MIMETYPE
+from dmarckit.pages.markup import TITLE_MIMETYPE
+from dmarckit.pages.notebook_texts import translated
+from dmarckit.pages.page_inputs import Input
+from dmarckit.pages.page_texts import notebook_word, script_json, text_script
+
+FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
+TEMPLATES = Path(__file__).parent / "template"
+_LIBRARIES = ("dmarckit", "pandas", "plotly", "papermill", "nbconvert")
+_PLOT_TOP = 10
+"""pixels above the plot on a page, where title and legend are text above it"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading of the notebook with what its cells show below it."""
+
+    title: str
+    anchor: str
+    parts: tuple[dict[str, Any], ...]
+
+
+def render(
+    notebook: nbformat.NotebookNode,
+    *,
+    name: str,
+    parameters: Mapping[str, tuple[Any, str]],
+    built: datetime,
+    index: str = "../index.html",
+    inputs: Sequence[Input] = (),
+) -> bytes:
+    """The page of an executed notebook, UTF-8.
+
+    `parameters`: name → (value, help), for the footer; `index`: where the list of all pages
+    is, seen from this one; `inputs`: what it was made from. The same input gives the same bytes.
+    """
+    sections = _sections(notebook)
+    charts = [p for s in sections for p in s.parts if p["kind"] == "figure"]
+    scripts = _scripts(any(part["data"] for part in charts), language())
+    exporter: Any = TemplateExporter(  # type: ignore[no-untyped-call]
+        config=Config({"TemplateExporter": {"template_name": "dmarckit"}}),
+        extra_template_basedirs=[str(TEMPLATES)],
+        file_extension=".html",
+    )
+    exporter.environment.autoescape = True
+    exporter.environment.globals.update(_=_, ngettext=ngettext, language=language())
+    resources = {
+        "title": title_of(notebook, name),
+        "lead": sections[0],
+        "sections": sections[1:],
+        "code": [cell.source for cell in _code_cells(notebook)],
+        "parameters": [(key, repr(value), _(text)) for key, (value, text) in parameters.items()],
+        "versions": versions(),
+        "inputs": inputs,
+        "built": built,
+        "index": index,
+        "scripts": [script_hash(script) for script in scripts],
+    }
+    page, _resources = exporter.from_notebook_node(notebook, resources={"page": resources})
+    # not template variables: 5 MB of script need neither escaping nor copying by Jinja
+    elements = "".join(f"<script>{script}</script>" for script in scripts)
+    return str(page).replace("<!--scripts-->", elements, 1).encode("utf-8")
+
+
+def title_of(notebook: nbformat.NotebookNode, name: str) -> str:
+    """What a cell says the page is about, else the notebook's first heading, else its name."""
+    for cell in _code_cells(notebook):
+        for output in cell.outputs:
+            if title := output.get("data", {}).get(TITLE_MIMETYPE):
+                return one_line(title, 300)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (found := re.match(r"#\s+(.+)", cell.source)):
+            return _(found[1].strip())
+    return notebook_word(name)
+
+
+@cache
+def versions() -> dict[str, str]:
+    """What made the page: Python and the libraries that shape it."""
+    return {"Python": python_version()} | {name: version(name) for name in _LIBRARIES}
+
+
+@cache
+def _scripts(has_charts: bool, language: str) -> tuple[str, ...]:
+    """The only scripts of a page; plotly.js comes only with a chart."""
+    texts = text_script()  # in `language`, which is a parameter for the cache's sake
+    folder = TEMPLATES / "dmarckit"
+    parts = [(folder / name).read_text(encoding="utf-8") for name in ("tables.js", "copy.js")]
+    if not has_charts:
+        return (f"{texts}{''.join(parts)}",)
+    charts = (folder / "charts.js").read_text(encoding="utf-8")
+    own = f"{texts}const DARK = {script_json(DARK)};\n{charts}{''.join(parts)}"
+    return get_plotlyjs().replace("\r\n", "\n"), own
+
+
+@cache
+def script_hash(script: str) -> str:
+    """What allows exactly this script in the page's Content-Security-Policy, and no other."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def _code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def _sections(notebook: nbformat.NotebookNode) -> list[Section]:
+    """What stands before the first ``##`` heading comes first, without a title."""
+    found: list[tuple[str, list[dict[str, Any]]]] = [("", [])]
+    charts = 0
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading, text = _split_heading(translated(cell.source))
+            if heading.startswith("##"):
+                found.append((heading.lstrip("# "), []))
+            if text:
+                found[-1][1].append({"kind": "markdown", "text": text})
+        elif cell.cell_type == "code":
+            for output in cell.outputs:
+                part = _part(output)
+                if part and part["kind"] == "figure":
+                    charts += 1
+                    part |= {"id": f"chart-{charts}"}
+                if part:
+                    found[-1][1].append(part)
+    return [
+        Section(title, f"section-{number}", tuple(parts))
+        for number, (title, parts) in enumerate(found)
+        if parts or not number
+    ]
+
+
+def _split_heading(source: str) -> tuple[str, str]:
+    first, _, rest = source.strip().partition("\n")
+    return (first, rest.strip()) if re.match(r"#{1,2}\s", first) else ("", source.strip())
+
+
+def _part(output: nbformat.NotebookNode) -> dict[str, Any] | None:
+    """One output as the template shows it, the richest form that a page can hold."""
+    if output.output_type == "stream":
+        return {"kind": "text", "text": output.text} if output.name == "stdout" else None
+    data = output.get("data", {})
+    if FIGURE_MIMETYPE in data:
+        return _figure(data[FIGURE_MIMETYPE])
+    if HTML_MIMETYPE in data:
+        return {"kind": "own", "html": data[HTML_MIMETYPE]}
+    if "text/html" in data:
+        return {"kind": "html", "html": data["text/html"]}
+    if "image/png" in data:
+        return {"kind": "image", "base64": data["image/png"].strip()}
+    if "text/markdown" in data:
+        return {"kind": "markdown", "text": data["text/markdown"]}
+    if "text/plain" in data:
+        return {"kind": "text", "text": data["text/plain"]}
+    return None
+
+
+def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """A chart: its title as text, its data as JSON for the script and as a table to read."""
+    layout = dict(figure["layout"])
+    title = layout.pop("title", {})
+    subtitle = title.get("subtitle", {}).get("text", "")
+    if title and "height" in layout:
+        margin = layout.get("margin", {})
+        layout["height"] -= margin.get("t", _PLOT_TOP) - _PLOT_TOP
+        layout["margin"] = margin | {"t": _PLOT_TOP}
+    data = figure["data"]
+    legend = _legend(data)
+    if legend:
+        layout["showlegend"] = False
+    return {
+        "kind": "figure",
+        # a line must not begin with the percent sign of a number on the line before
+        "title": plain(title.get("text", "")).replace(" %", "\N{NO-BREAK SPACE}%"),
+        "subtitle": plain(subtitle),
+        "height": layout.get("height", 400),
+        "legend": legend,
+        "data": bool(data),
+        "json": script_json({"data": data, "layout": layout}),
+        "table": _figure_table(data),
+    }
+
+
+def _legend(data: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Name, colour and colour on a dark page of each trace; empty when one has no own colour."""
+    colours = [trace.get("marker", {}).get("color") for trace in data]
+    if not all(isinstance(c, str) and re.fullmatch(r"#[0-9a-f]{6}", c) for c in colours):
+        return []
+    return [
+        (plain(trace.get("name", "")), colour, DARK.get(colour, colour))
+        for trace, colour in zip(data, colours, strict=True)
+    ]
+
+
+def _figure_table(data: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The values of a chart whose traces share their labels; None for other charts."""
+    columns = []
+    labels: list[Any] | None = None
+    for trace in data:
+        is_lying = trace.get("orientation") == "h"
+        own = trace.get("y" if is_lying else "x")
+        is_text = is_lying or trace.get("type") == "scatter"  # shares, as people read them
+        values = trace.get("customdata") if is_text else trace.get("y")
+        if not isinstance(own, list) or not isinstance(values, list) or labels not in (None, own):
+            return None
+        labels = own
+        columns.append((plain(trace.get("name", "")), values))
+    if not labels:
+        return None
+    rows = [
+        (plain(label), [_shown(values[i]) for _, values in columns])
+        for i, label in enumerate(labels)
+    ]
+    return {"columns": [name for name, _values in columns], "rows": rows}
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else plain(value)
+
+
+def plain(text: object) -> str:
+    """A plotly label as plain text: its markup dropped, its entities resolved."""
+    return one_line(html.unescape(re.sub(r"<[^>]*>", "", str(text))), 500)

@@ -1,0 +1,226 @@
+"""What a report says, as plain frozen values. Nothing here reads or writes anything.
+
+The names are those of the reports themselves (RFC 7489 appendix C, RFC 9990 for
+aggregate reports; RFC 8460 for TLS; RFC 6591 and RFC 9991 for failure reports), except
+where the field has a plainer word: `messages` for ``count``, `reporter` for
+``org_name``. A field that the report does not have is ``None``, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DkimResult:
+    """One DKIM signature as the receiver evaluated it (``auth_results/dkim``)."""
+
+    domain: str | None
+    selector: str | None
+    result: str | None
+    human_result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpfResult:
+    """The SPF evaluation of one identity (``auth_results/spf``)."""
+
+    domain: str | None
+    scope: str | None
+    result: str | None
+    human_result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why the receiver did not do what the policy asks (``policy_evaluated/reason``)."""
+
+    type: str | None
+    comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Messages that one address sent with one set of identities and results."""
+
+    source_ip: str | None
+    messages: int
+    disposition: str | None
+    dkim_aligned: bool | None
+    """``policy_evaluated/dkim`` is pass; None when the receiver did not say"""
+    spf_aligned: bool | None
+    """``policy_evaluated/spf`` is pass; None when the receiver did not say"""
+    reasons: tuple[Reason, ...]
+    header_from: str | None
+    envelope_from: str | None
+    envelope_to: str | None
+    dkim: tuple[DkimResult, ...]
+    spf: tuple[SpfResult, ...]
+
+    @property
+    def passes(self) -> bool:
+        """DMARC passes: DKIM or SPF is aligned and passes (RFC 7489 section 6.6.2)."""
+        return bool(self.dkim_aligned or self.spf_aligned)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The published policy as the reporter quotes it (``policy_published``)."""
+
+    domain: str | None
+    p: str | None = None
+    sp: str | None = None
+    np: str | None = None
+    pct: int | None = None
+    testing: str | None = None
+    """``y`` or ``n``: the ``t`` tag of RFC 9989"""
+    adkim: str | None = None
+    aspf: str | None = None
+    fo: str | None = None
+    discovery_method: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateReport:
+    """One aggregate (rua) report: RFC 7489 appendix C, RFC 9990."""
+
+    reporter: str | None
+    """``org_name``, exactly as sent"""
+    contact: str | None
+    """``email``"""
+    extra_contact: str | None
+    report_id: str | None
+    """exactly as sent"""
+    begin: datetime
+    """start of the period, UTC"""
+    end: datetime
+    """end of the period, UTC"""
+    policy: Policy
+    generator: str | None
+    version: str | None
+    records: Sequence[Record]
+    """in the report's order; empty when they were handed to a sink instead"""
+    record_count: int
+    message_count: int
+    warnings: tuple[str, ...] = ()
+    """what had to be repaired: element, value found, value taken"""
+    errors: tuple[str, ...] = ()
+    """``report_metadata/error``: what the reporter says went wrong"""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFailure:
+    """One entry of ``failure-details`` (RFC 8460 section 4.3)."""
+
+    result_type: str | None
+    sessions: int
+    sending_mta_ip: str | None = None
+    receiving_mx_hostname: str | None = None
+    receiving_mx_helo: str | None = None
+    receiving_ip: str | None = None
+    additional_information: str | None = None
+    failure_reason_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPolicy:
+    """One policy that was applied, and how sessions fared (RFC 8460 section 4.2)."""
+
+    policy_type: str | None
+    policy_domain: str | None
+    policy_string: tuple[str, ...]
+    mx_host: tuple[str, ...]
+    successful: int
+    failed: int
+    details: tuple[TlsFailure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsReport:
+    """One SMTP TLS report (RFC 8460)."""
+
+    reporter: str | None
+    contact: str | None
+    report_id: str | None
+    begin: datetime
+    end: datetime
+    policies: tuple[TlsPolicy, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FailureReport:
+    """One failure (ruf) report (RFC 6591, RFC 9991). It carries personal data."""
+
+    reporter: str | None
+    """``User-Agent`` of the report, else the domain that sent it"""
+    feedback_type: str
+    source_ip: str | None
+    domain: str | None
+    """``Reported-Domain``"""
+    arrival: datetime | None
+    auth_failure: str | None
+    delivery_result: str | None
+    identity_alignment: str | None
+    dkim_domain: str | None
+    dkim_selector: str | None
+    original_mail_from: str | None
+    original_rcpt_to: str | None
+    authentication_results: str | None
+    header_from: str | None
+    subject: str | None
+    message_id: str | None
+    body: str | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A document that should hold a report, but could not be read, and why."""
+
+    name: str
+    reason: str
+    """one line, safe to print"""
+    is_report: bool = True
+    """False: nothing in it looks like a report at all"""
+
+
+Report = AggregateReport | TlsReport | FailureReport
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the receiving server (SES) found when the mail came in."""
+
+    dmarc: str | None = None
+    """``pass``, ``fail``, ``none``, …; None when no trustworthy header says"""
+    dmarc_domain: str | None = None
+    """the ``header.from`` of that result"""
+    spf: str | None = None
+    dkim: str | None = None
+    spam: str | None = None
+    """``X-SES-Spam-Verdict``: PASS, FAIL, GRAY, PROCESSING_FAILED, DISABLED"""
+    virus: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One part of a mail that may hold a report."""
+
+    name: str | None
+    content_type: str
+    """lower case, without parameters"""
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A received mail: who says it sent it, what the receiver found, what it carries."""
+
+    from_domain: str | None
+    verdict: Verdict
+    attachments: tuple[Attachment, ...]
+    subject: str | None = None
+    message_id: str | None = None

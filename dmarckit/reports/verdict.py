@@ -1,0 +1,105 @@
+"""What the receiving server found: its ``Authentication-Results`` and SES's own headers.
+
+Anyone can write any header, so only the topmost ``Authentication-Results`` counts, and only
+when its authserv-id is the expected one (RFC 8601 section 5): a receiving server puts its
+own above all that came with the mail. Comments and quoted strings are taken out before
+anything is looked for, and where several results disagree the worse one counts, so that an
+envelope sender such as ``"; dmarc=pass"@example.net`` changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from dmarckit.reports.models import Verdict
+
+_RESULT = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:/\s*\d+\s*)?=\s*([A-Za-z][\w-]*)(?=\s|$)")
+_HEADER_FROM = re.compile(r"(?:^|\s)header\.from\s*=\s*(\S+)", re.IGNORECASE)
+_PIECES = re.compile(r'[()"]|\\.?|[^()"\\]+', re.DOTALL)
+# from worst to best; an unknown word ranks with the errors, never above none
+_RANK = {"fail": 0, "permerror": 1, "temperror": 2, "none": 4, "bestguesspass": 4, "pass": 5}
+
+
+def verdict(headers: Mapping[str, str], authserv_id: str) -> Verdict:
+    """The verdict in `headers` (lower-case name → topmost value).
+
+    Every field is None that no trustworthy header gives.
+    """
+    spam = headers.get("x-ses-spam-verdict")
+    virus = headers.get("x-ses-virus-verdict")
+    dmarc, dmarc_domain, spf, dkim = _results(headers.get("authentication-results"), authserv_id)
+    return Verdict(
+        dmarc=dmarc,
+        dmarc_domain=dmarc_domain,
+        spf=spf,
+        dkim=dkim,
+        spam=spam.strip().upper() or None if spam else None,
+        virus=virus.strip().upper() or None if virus else None,
+    )
+
+
+def without_comments(text: str) -> str:
+    """`text` without RFC 5322 comments (nested, escaped) and quoted strings.
+
+    An unfinished one reaches to the end.
+
+    >>> without_comments('a (b (c) d) "e; (f" g').split()
+    ['a', 'g']
+    """
+    kept = []
+    depth = 0
+    quoted = False
+    for piece in _PIECES.findall(text):
+        if piece[0] == "\\":
+            continue
+        if quoted:
+            quoted = piece != '"'
+        elif piece == "(":
+            depth += 1
+            kept.append(" ")
+        elif piece == ")":
+            depth = max(depth - 1, 0)
+        elif depth:
+            continue
+        elif piece == '"':
+            quoted = True
+            kept.append(" ")
+        else:
+            kept.append(piece)
+    return "".join(kept)
+
+
+def _results(
+    header: str | None, authserv_id: str
+) -> tuple[str | None, str | None, str | None, str | None]:
+    """dmarc, its header.from, spf and dkim of one ``Authentication-Results`` header."""
+    if not header:
+        return None, None, None, None
+    server, *pieces = without_comments(header).split(";")
+    words = server.split()
+    if not words or words[0].lower() != authserv_id.lower() or len(words) > 2:
+        return None, None, None, None
+    dmarc: tuple[str, str | None] | None = None
+    found: dict[str, list[str]] = {"spf": [], "dkim": []}
+    for piece in pieces:
+        match = _RESULT.match(piece)
+        if not match:
+            continue
+        method, result = match[1].lower(), match[2].lower()
+        if method == "dmarc":
+            domain = _HEADER_FROM.search(piece)
+            mine = result, domain[1].lower().rstrip(".") if domain else None
+            if dmarc is None or _rank(result) < _rank(dmarc[0]):
+                dmarc = mine
+        elif method in found:
+            found[method].append(result)
+    spf, dkim = (
+        "pass" if "pass" in results else results[0] if results else None
+        for results in (found["spf"][:1], found["dkim"])
+    )
+    return dmarc[0] if dmarc else None, dmarc[1] if dmarc else None, spf, dkim
+
+
+def _rank(result: str) -> int:
+    return _RANK.get(result, 3)

@@ -1,0 +1,373 @@
+"""The template of the AWS side: in every combination of its conditions, and nobody may too much."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import cfnlint.api
+import pytest
+from cfnlint.config import ManualArgs
+
+from dmarckit.cli.aws.aws_template import LONGEST, body, read_template, with_schedules
+from dmarckit.core.errors import SettingsError
+from dmarckit.jobs.job_record import say_end
+from dmarckit.jobs.runs import Result, Run
+from dmarckit.jobs.schedule_export_cloud import eventbridge_cron, times_of
+from dmarckit.jobs.schedules import Schedule, load_schedules
+from tests.support.cloudformation import ACCOUNT, REGION, Resolved
+
+NOW = datetime(2026, 11, 24, 7, tzinfo=UTC)
+TASK = {
+    "Image": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/dmarckit:1",
+    "ImageRepository": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/dmarckit",
+    "VpcId": "vpc-0123456789abcdef0",
+    "Subnets": "subnet-0123456789abcdef0",
+}
+CHOICES: tuple[dict[str, dict[str, str]], ...] = (
+    {"new mails": {}, "old mails": {"MailBucket": "example-mails"}},
+    {"new home": {}, "old home": {"HomeBucket": "example-home", "HomePrefix": "kit/"}},
+    {"new set": {}, "old set": {"RuleSetName": "default-rule-set"}},
+    {"no task": {}, "task": TASK | {"Watch": "false"}, "watch": TASK},
+    {"no Slack": {}, "Slack": {"SlackToken": "xoxb-1", "SlackChannel": "C1"}},
+    {"no Google": {}, "Google": {"GoogleCredentials": "{}"}},
+    {"links": {}, "no links": {"PresignUser": "false"}},
+    {"no mail of alarms": {}, "alarms": {"AlarmEmail": "team@example.com"}},
+)
+MOST = {k: v for choice in CHOICES for k, v in list(choice.values())[-1].items()} | {
+    "PresignUser": "true"
+}
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return with_schedules(read_template(), load_schedules())
+
+
+@pytest.fixture(scope="module")
+def combinations(template: dict[str, Any]) -> list[Resolved]:
+    """The template with every combination of what may be there or not: 384."""
+    made = []
+    for parts in product(*(choice.values() for choice in CHOICES)):
+        parameters = {k: v for part in parts for k, v in part.items()}
+        made.append(Resolved(template, Recipients="dmarc@rua.example.com", **parameters))
+    return made
+
+
+@pytest.fixture(scope="module")
+def most(template: dict[str, Any]) -> Resolved:
+    """With everything that there can be, in existing buckets."""
+    return Resolved(template, Recipients="dmarc@rua.example.com", **MOST)
+
+
+def lint(text: str, parameters: dict[str, Any] | None = None) -> list[str]:
+    given = {"parameters": [parameters]} if parameters else {}
+    config = ManualArgs(regions=[REGION], **given)  # type: ignore[typeddict-item]
+    return [str(match) for match in cfnlint.api.lint(text, config=config)]
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_cfn_lint_has_nothing_to_say(template: dict[str, Any]) -> None:
+    text = body(template)
+    assert lint(text) == []  # it follows the conditions itself, with the parameters' defaults
+    lists = {"Recipients": ["dmarc@rua.example.com"], "Subnets": [TASK["Subnets"]]}
+    assert lint(text, MOST | lists) == []
+
+
+def test_in_every_combination_nothing_refers_to_what_is_not_made(
+    template: dict[str, Any], combinations: list[Resolved]
+) -> None:
+    assert len(combinations) == 384  # resolving one that does raises
+    sizes = {len(c.names) for c in combinations}
+    assert (min(sizes), max(sizes)) == (8, len(template["Resources"]))
+
+
+def test_buckets_are_closed_encrypted_versioned_and_kept(
+    template: dict[str, Any], combinations: list[Resolved]
+) -> None:
+    for bucket in combinations[0].of("AWS::S3::Bucket").values():
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+        assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+        rules = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert rules[0]["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+        assert bucket["VersioningConfiguration"]["Status"] == "Enabled"
+        assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+    for name in ("Mails", "Home"):
+        resource = template["Resources"][name]
+        assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
+        assert resource["UpdateReplacePolicy"] == "Retain"
+
+
+def test_s3_tells_the_queue_and_nobody_else_can(
+    template: dict[str, Any], combinations: list[Resolved]
+) -> None:
+    made = combinations[0]
+    configuration = made.of("AWS::S3::Bucket")["Mails"]["NotificationConfiguration"]
+    assert configuration["QueueConfigurations"] == [
+        {
+            "Event": "s3:ObjectCreated:*",
+            "Queue": "<dmarckit-arrivals>.Arn",
+            "Filter": {"S3Key": {"Rules": [{"Name": "prefix", "Value": "rua/"}]}},
+        }
+    ]
+    assert template["Resources"]["Mails"]["DependsOn"] == "QueuePolicy"  # S3 tries it at once
+    old = next(c for c in combinations if "Mails" not in c.names)
+    for resolved, bucket in ((made, f"dmarckit-mail-{ACCOUNT}-{REGION}"), (old, "example-mails")):
+        senders = [s for n, s in resolved.statements() if s["Action"] == "sqs:SendMessage"]
+        (statement,) = senders
+        assert statement["Principal"] == {"Service": "s3.amazonaws.com"}
+        assert statement["Condition"] == {
+            "StringEquals": {"aws:SourceAccount": ACCOUNT},
+            "ArnEquals": {"aws:SourceArn": f"arn:aws:s3:::{bucket}"},
+        }
+    queues = made.of("AWS::SQS::Queue")
+    assert all(queue["SqsManagedSseEnabled"] is True for queue in queues.values())
+    assert queues["Queue"]["RedrivePolicy"]["maxReceiveCount"] == 5
+
+
+def test_connections_must_be_encrypted(combinations: list[Resolved]) -> None:
+    refused = {
+        resource
+        for name, statement in combinations[0].statements()
+        if statement["Effect"] == "Deny"
+        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        for resource in as_list(statement["Resource"])
+    }
+    mails, home = f"dmarckit-mail-{ACCOUNT}-{REGION}", f"dmarckit-home-{ACCOUNT}-{REGION}"
+    wanted = {f"<{b}>.Arn{end}" for b in (mails, home) for end in ("", "/*")}
+    queues = {"<dmarckit-arrivals>.Arn", "<dmarckit-arrivals-dead>.Arn"}
+    assert refused == wanted | queues
+
+
+def test_the_life_cycle_ages_mails_pages_and_files_but_never_the_tables(
+    template: dict[str, Any],
+) -> None:
+    resolved = Resolved(template, Recipients="a@example.com", HomePrefix="kit/", DaysToExpire="400")
+    for bucket, prefixes in (("Mails", {"rua/"}), ("Home", {"kit/pages/", "kit/exports/"})):
+        rules = resolved.of("AWS::S3::Bucket")[bucket]["LifecycleConfiguration"]["Rules"]
+        ageing = [r for r in rules if "Transitions" in r or "ExpirationInDays" in r]
+        assert {rule["Prefix"] for rule in ageing} == prefixes
+        for rule in ageing:
+            assert [(t["StorageClass"], t["TransitionInDays"]) for t in rule["Transitions"]] == [
+                ("STANDARD_IA", "90"),
+                ("GLACIER", "180"),
+            ]
+            assert rule["ExpirationInDays"] == "400"
+
+
+def test_ses_writes_only_for_this_account_and_rule(combinations: list[Resolved]) -> None:
+    (statement,) = (s for _, s in combinations[0].statements() if "SesOf" in s.get("Sid", "") or
+                    s.get("Principal") == {"Service": "ses.amazonaws.com"})  # fmt: skip
+    assert statement["Action"] == "s3:PutObject"
+    assert statement["Resource"].endswith(".Arn/rua/*")
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "aws:SourceAccount": ACCOUNT,
+            "aws:SourceArn": f"arn:aws:ses:{REGION}:{ACCOUNT}:receipt-rule-set/dmarckit-rules"
+            ":receipt-rule/dmarckit-reports",
+        }
+    }
+    (rule,) = combinations[0].of("AWS::SES::ReceiptRule").values()
+    assert rule["Rule"]["ScanEnabled"] is True
+    assert rule["Rule"]["Name"] == "dmarckit-reports"
+
+
+def test_no_policy_allows_every_action_or_everything(combinations: list[Resolved]) -> None:
+    for resolved in combinations:
+        for name, statement in resolved.statements():
+            if statement["Effect"] == "Deny":
+                continue
+            actions, resources = as_list(statement["Action"]), as_list(statement["Resource"])
+            assert all("*" not in action for action in actions), name
+            assert "NotAction" not in statement
+            if "*" in resources:
+                assert actions == ["ecr:GetAuthorizationToken"], name
+            assert resources, name
+            principal = statement.get("Principal")
+            assert principal is None or set(principal) == {"Service"}, name
+
+
+def allowed(resolved: Resolved, *names: str) -> set[tuple[str, str]]:
+    """Action and resource, as these policies allow them."""
+    return {
+        (action, resource)
+        for name, statement in resolved.statements()
+        if name in names and statement["Effect"] == "Allow"
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+
+
+def test_the_task_may_use_its_prefixes_queue_logs_and_secrets_and_nothing_else(
+    most: Resolved,
+) -> None:
+    s3, mails, home = "arn:aws:s3:::", "example-mails", "example-home"
+    queue, dead = "<dmarckit-arrivals>.Arn", "<dmarckit-arrivals-dead>.Arn"
+    assert allowed(most, "Access", "TaskRole") == {
+        ("s3:ListBucket", f"{s3}{mails}"),
+        ("s3:GetObject", f"{s3}{mails}/rua/*"),
+        ("s3:ListBucket", f"{s3}{home}"),
+        ("s3:GetObject", f"{s3}{home}/kit/*"),
+        ("s3:PutObject", f"{s3}{home}/kit/*"),
+        ("s3:DeleteObject", f"{s3}{home}/kit/*"),
+        ("s3:AbortMultipartUpload", f"{s3}{home}/kit/*"),
+        ("sqs:ReceiveMessage", queue),
+        ("sqs:DeleteMessage", queue),
+        ("sqs:ChangeMessageVisibility", queue),
+        ("sqs:GetQueueAttributes", queue),
+        ("sqs:GetQueueUrl", queue),
+        ("sqs:GetQueueAttributes", dead),
+        ("sqs:GetQueueUrl", dead),
+    }
+    prefixes = {
+        as_list(statement["Resource"])[0]: statement["Condition"]["StringLikeIfExists"]["s3:prefix"]
+        for name, statement in most.statements()
+        if name == "Access" and statement["Action"] == "s3:ListBucket"
+    }
+    assert prefixes == {f"{s3}{mails}": "rua/*", f"{s3}{home}": "kit/*"}
+    logs = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/dmarckit/runs:*"
+    assert allowed(most, "ExecutionRole") == {
+        ("ecr:GetAuthorizationToken", "*"),
+        ("ecr:BatchCheckLayerAvailability", TASK["ImageRepository"]),
+        ("ecr:GetDownloadUrlForLayer", TASK["ImageRepository"]),
+        ("ecr:BatchGetImage", TASK["ImageRepository"]),
+        ("logs:CreateLogStream", logs),
+        ("logs:PutLogEvents", logs),
+        ("secretsmanager:GetSecretValue", "<SlackSecret>"),
+        ("secretsmanager:GetSecretValue", "<GoogleSecret>"),
+        ("secretsmanager:GetSecretValue", "<LinkSignerSecret>"),
+    }
+
+
+def test_who_signs_links_may_only_read_what_links_show(most: Resolved) -> None:
+    assert allowed(most, "LinkSignerPolicy") == {
+        ("s3:GetObject", "arn:aws:s3:::example-home/kit/pages/*"),
+        ("s3:GetObject", "arn:aws:s3:::example-home/kit/exports/*"),
+    }
+
+
+def test_roles_are_for_one_service_of_this_account(most: Resolved) -> None:
+    roles = most.of("AWS::IAM::Role")
+    assert set(roles) == {"TaskRole", "ExecutionRole", "ScheduleRole"}
+    for role in roles.values():
+        (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+        assert set(statement["Principal"]) == {"Service"}
+        assert statement["Condition"]["StringEquals"]["aws:SourceAccount"] == ACCOUNT
+
+
+def test_nothing_comes_in_and_secrets_come_from_secrets_manager(most: Resolved) -> None:
+    (network,) = most.of("AWS::EC2::SecurityGroup").values()
+    assert "SecurityGroupIngress" not in network
+    (task,) = most.of("AWS::ECS::TaskDefinition").values()
+    (container,) = task["ContainerDefinitions"]
+    assert container["ReadonlyRootFilesystem"] is True
+    secrets = {s["Name"]: s["ValueFrom"] for s in container["Secrets"]}
+    assert secrets == {
+        "DMARCKIT_SLACK_TOKEN": "<SlackSecret>",
+        "DMARCKIT_GOOGLE_CREDENTIALS": "<GoogleSecret>",
+        "DMARCKIT_PRESIGN_SECRET": "<LinkSignerSecret>",
+    }
+    assert not {e["Name"] for e in container["Environment"]} & set(secrets)
+
+
+def test_each_schedule_runs_its_job_at_its_times(most: Resolved) -> None:
+    found = most.of("AWS::Scheduler::Schedule")
+    assert len(found) == len(load_schedules())
+    for schedule in load_schedules():
+        made = found[f"Run{schedule.name.capitalize()}"]
+        assert made["Name"] == f"dmarckit-{schedule.name}"
+        assert made["ScheduleExpression"] == eventbridge_cron(times_of(schedule))
+        assert made["ScheduleExpressionTimezone"] == schedule.timezone
+        assert json.loads(made["Target"]["Input"]) == {
+            "containerOverrides": [
+                {
+                    "name": "dmarckit",
+                    "command": ["run", schedule.name, "--slot", "<aws.scheduler.scheduled-time>"],
+                }
+            ]
+        }
+        network = made["Target"]["EcsParameters"]["NetworkConfiguration"]["AwsvpcConfiguration"]
+        assert network["Subnets"] == [TASK["Subnets"]]
+    (group,) = most.of("AWS::Scheduler::ScheduleGroup").values()
+    assert group["Name"] == "dmarckit"
+    trust = most.of("AWS::IAM::Role")["ScheduleRole"]["AssumeRolePolicyDocument"]["Statement"][0]
+    assert trust["Condition"]["StringEquals"]["aws:SourceArn"].endswith(":schedule-group/dmarckit")
+
+
+def test_a_schedule_by_hand_has_no_times_and_two_of_one_name_are_refused() -> None:
+    by_hand = Schedule(name="by-hand")
+    assert with_schedules(read_template(), [by_hand])["Resources"] == read_template()["Resources"]
+    twice = [Schedule(name=name, cron="0 7 * * *") for name in ("a-b", "a_b")]
+    with pytest.raises(SettingsError, match="rename a_b"):
+        with_schedules(read_template(), twice)
+
+
+def test_what_is_too_long_for_cloudformation_is_said() -> None:
+    many = [Schedule(name=f"job-{i}", cron="0 7 * * *") for i in range(80)]
+    with pytest.raises(SettingsError, match="takes 51,200"):
+        body(with_schedules(read_template(), many))
+
+
+def test_there_is_room_for_twenty_schedules_of_ones_own() -> None:
+    many = [Schedule(name=f"job-{i}", cron="*/15 * * * *") for i in range(20)]
+    assert len(body(with_schedules(read_template(), [*load_schedules(), *many]))) < LONGEST
+
+
+def test_a_template_of_ones_own_comes_first(tmp_path: Path) -> None:
+    folder = tmp_path / "schedules/aws"
+    folder.mkdir(parents=True)
+    (folder / "template.yaml").write_text("Resources: {Own: {Type: AWS::SNS::Topic}}")
+    assert set(read_template()["Resources"]) == {"Own"}
+    (folder / "template.yaml").write_text("Resources: [")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_template()
+    (folder / "template.yaml").write_text("nothing")
+    with pytest.raises(SettingsError, match="no template"):
+        read_template()
+
+
+@pytest.mark.parametrize(
+    ("result", "counts"), [("ok", True), ("problems", True), ("failed", False)]
+)
+def test_the_alarm_about_missing_runs_counts_what_the_log_says(
+    most: Resolved, caplog: pytest.LogCaptureFixture, result: Result, counts: bool
+) -> None:
+    caplog.set_level(logging.INFO, logger="dmarckit")
+    say_end(Run("r1", "daily", None, NOW, NOW, result))
+    (line,) = (vars(record) for record in caplog.records)
+    (filter_,) = most.of("AWS::Logs::MetricFilter").values()
+    match = re.fullmatch(
+        r'\{ \$\.event = "(.+?)" && \(\$\.result = "(\w+)" \|\| \$\.result = "(\w+)"\) \}',
+        filter_["FilterPattern"],
+    )
+    assert match
+    assert (line["event"] == match[1] and line["result"] in match.groups()[1:]) is counts
+    alarm = most.of("AWS::CloudWatch::Alarm")["NoRunAlarm"]
+    (metric,) = filter_["MetricTransformations"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (
+        metric["MetricNamespace"],
+        metric["MetricName"],
+    )
+    assert alarm["Period"] * alarm["EvaluationPeriods"] == 24 * 3600
+    assert alarm["TreatMissingData"] == "breaching"
+
+
+def test_alarms_reach_their_topic(most: Resolved) -> None:
+    (topic,) = most.of("AWS::SNS::Topic").values()
+    assert "KmsMasterKeyId" not in topic  # CloudWatch may not use the service's own key
+    ((_, statement),) = ((n, s) for n, s in most.statements() if n == "AlarmTopicPolicy")
+    alarms = most.of("AWS::CloudWatch::Alarm")
+    assert set(alarms) == {"DeadLetterAlarm", "NoRunAlarm"}
+    for alarm in alarms.values():
+        arn = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{alarm['AlarmName']}"
+        assert fnmatchcase(arn, statement["Condition"]["ArnLike"]["aws:SourceArn"])
+        assert alarm["AlarmActions"] == ["<AlarmTopic>"]

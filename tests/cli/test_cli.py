@@ -1,0 +1,222 @@
+"""The commands as a person types them: output, exit status, errors of one line."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dmarckit.cli.cli import main
+from dmarckit.cli.parameters import values
+from dmarckit.cli.progress import print_outcomes
+from dmarckit.ingest.ingest_commit import IngestResult
+from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
+from tests.support.model_builders import make_failing
+
+REPORT = make_report(make_record(messages=3), make_failing(messages=2))
+
+
+def mail(**more: Any) -> bytes:
+    return make_mail(gz(report_xml(REPORT)), **more)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command line; its exit status, output and errors."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dmarckit", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        code = end.value.code
+        return (code if isinstance(code, int) else 0), said.out, said.err
+
+    return run
+
+
+def error_of(err: str) -> str:
+    """The one error on stderr: a line of its own, or of the log of a command that works."""
+    *before, last = err.splitlines()
+    assert all(json.loads(line)["level"] == "info" for line in before)
+    if last.startswith("{"):
+        return str(json.loads(last)["message"])
+    assert last.startswith("dmarckit: ")
+    return last
+
+
+def test_parse_prints_one_json_line_a_report(run: Any) -> None:
+    Path("reports").mkdir()
+    Path("reports/mail.eml").write_bytes(mail())
+    status, out, _ = run("parse", "reports")
+    (line,) = out.splitlines()
+    report = json.loads(line)
+    assert status == 0
+    assert list(report)[:10] == [
+        "kind",
+        "file",
+        "reporter",
+        "report_id",
+        "domain",
+        "begin",
+        "end",
+        "policy",
+        "records",
+        "warnings",
+    ]
+    assert (report["kind"], report["file"]) == ("aggregate", "reports/mail.eml")
+    assert report["begin"] == "2026-11-01T00:00:00Z"
+    assert [record["messages"] for record in report["records"]] == [3, 2]
+    assert [record["dkim_aligned"] for record in report["records"]] == [True, False]
+
+
+def test_parse_goes_on_after_an_unreadable_file(run: Any) -> None:
+    Path("a.xml").write_bytes(b"<feedback><report_metadata>")
+    Path("b.xml").write_bytes(report_xml(REPORT))
+    Path("c.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    status, out, err = run("parse", "a.xml", "b.xml", "c.png")
+    kinds = [(line["kind"], line["file"]) for line in map(json.loads, out.splitlines())]
+    assert kinds == [("error", "a.xml"), ("aggregate", "b.xml"), ("error", "c.png")]
+    assert (status, err) == (1, "")
+
+
+def test_parse_streams_a_report_with_very_many_records(run: Any) -> None:
+    count = 20_001
+    long = make_report(*(make_record(messages=i) for i in range(count)))
+    Path("long.xml").write_bytes(report_xml(long))
+    status, out, _ = run("parse", "long.xml")
+    records = json.loads(out)["records"]
+    assert status == 0
+    assert [record["messages"] for record in records] == list(range(count))
+
+
+def test_parse_as_csv_and_table(run: Any) -> None:
+    Path("b.xml").write_bytes(report_xml(REPORT))
+    _, out, _ = run("parse", "b.xml", "--format", "csv")
+    assert out.splitlines()[0].startswith("email_provider,domain_policy,source_ip,email_volume")
+    assert len(out.splitlines()) == 2
+    _, out, _ = run("parse", "b.xml", "--format", "table")
+    assert re.search(r"example\.com +Example Mail .* 2 +5 +2\s", out)
+
+
+def test_ingest_ends_with_a_table_of_outcomes_and_the_reasons(run: Any) -> None:
+    folder = Path("dmarckit-data/mail")
+    folder.mkdir(parents=True)
+    (folder / "good").write_bytes(mail())
+    (folder / "bad").write_bytes(make_mail(b"\x1f\x8b\x08broken"))
+    status, out, _ = run("ingest")
+    assert status == 1
+    assert re.search(r"stored +1 ", out)
+    assert re.search(r"unreadable +1 ", out)
+    assert re.search(r"unreadable: bad: \S+", out)
+    assert "1 new report with 2 records" in out
+    assert run("ingest")[:2] == (0, "No new mails.\n")
+
+
+def test_an_ingest_says_when_it_merged_small_files(capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = Counter({"stored": 1})
+    print_outcomes(IngestResult("run", outcomes, compacted=["mails", "records"]))
+    assert "Small files were merged in: mails, records." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ingest"], r"folder .*dmarckit-data/mail does not exist; create it"),
+        (["ingest", "--retry", "lost"], r"--retry lost: outcomes are stored, duplicate"),
+        (["parse", "gone.xml"], r"no file or folder gone\.xml"),
+        (["parse", ".", "--format", "yaml"], r"--format yaml: formats are jsonl, csv, table"),
+        (["page", "nope"], r"no notebook nope; there are: .*overview"),
+        (["page", "overview", "-p", "dys", "7"], r"no parameter dys; it has: days, end, domains"),
+        (["run", "nope"], r"no schedule 'nope'; there are: .*daily"),
+        (["schema", "nope"], r"no table 'nope'; tables are mails, reports"),
+        (["demo", "--mails", "gone"], r"--mails gone: no such file or folder"),
+        (["--config", "gone.toml", "ingest"], r"cannot read settings file .*gone\.toml"),
+    ],
+)
+def test_what_cannot_run_is_one_line_and_status_2(
+    run: Any, arguments: list[str], said: str
+) -> None:
+    status, out, err = run(*arguments)
+    assert status == 2
+    assert re.search(said, error_of(err)), err
+    assert out == ""
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"DMARCKIT_HOME": "s3://no-such-bucket"}, "s3://no-such-bucket.*does not exist"),
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "the secret key is wrong"),
+        ({"AWS_ACCESS_KEY_ID": "AKIDWRONG"}, "the access key is unknown"),
+        ({"AWS_PROFILE": "nobody"}, "AWS_PROFILE names a profile that does not exist"),
+    ],
+)
+def test_a_bucket_that_cannot_be_used_is_one_line_and_status_2(
+    run: Any, bucket: str, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+) -> None:
+    monkeypatch.setenv("DMARCKIT_HOME", bucket)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    status, _, err = run("ingest")
+    assert status == 2
+    assert re.search(said, error_of(err))
+
+
+def test_outside_text_cannot_write_to_the_terminal(run: Any) -> None:
+    folder = Path("dmarckit-data/mail")
+    folder.mkdir(parents=True)
+    (folder / "evil\x1b[2Jname").write_bytes(b"From: a@b.example\n\n\x1b]0;owned\x07")
+    status, out, err = run("ingest")
+    assert status == 0, out + err
+    assert "\x1b" not in out + err
+    assert "\\x1b[2Jname" in out
+
+
+def test_schema_prints_every_column_with_its_meaning(run: Any) -> None:
+    _, out, _ = run("schema", "records")
+    assert "records: one row per record of an aggregate report" in out
+    assert re.search(r"messages +whole +number of messages", out)
+
+
+def test_values_of_parameters_are_what_they_look_like() -> None:
+    pairs = ["days=7", "domains=[example.com, shop.example]", "end=2026-11-01", "name=a=b"]
+    assert values(pairs) == {
+        "days": 7,
+        "domains": ["example.com", "shop.example"],
+        "end": "2026-11-01",
+        "name": "a=b",
+    }
+
+
+def test_help_is_quick_because_libraries_wait() -> None:
+    code = (
+        "import sys, dmarckit.cli; "
+        "print([m for m in ('pandas', 'pyarrow', 'boto3', 'deltalake', 'plotly', 'papermill', "
+        "'duckdb', 'slack_sdk', 'matplotlib') if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_every_command_has_an_example(run: Any) -> None:
+    for command in (
+        "demo",
+        "parse",
+        "ingest",
+        "findings",
+        "senders",
+        "whatif",
+        "page",
+        "run",
+        "schema",
+        "lab",
+    ):
+        assert f"Example: dmarckit {command}" in run(command, "--help")[1]

@@ -1,0 +1,178 @@
+"""What people read in Japanese: numbers, days, sentences, and a whole page of them."""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pandas as pd
+import pytest
+
+from dmarckit import catalog
+from dmarckit.core import words
+from dmarckit.core.language import _, language, ngettext, speaking
+from dmarckit.core.periods import period
+from dmarckit.core.window import last_days
+from dmarckit.pages import class_charts
+from dmarckit.pages.charts import failing_by_day
+from dmarckit.pages.notebook_texts import translated
+from dmarckit.pages.sections import finding_cards, summary, tables
+from dmarckit.slack import chart_fonts
+from dmarckit.slack.alert_chart import daily_chart
+from tests.pages.test_answer import answered, judged
+from tests.support import frames
+from tests.support.finished_pages import FinishedPages
+
+JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")
+
+
+@pytest.fixture
+def in_japanese() -> Iterator[None]:
+    with speaking("ja"):
+        yield
+
+
+def text(markup: str) -> str:
+    """What a reader sees, and what a screen reader says, of a page or a part of it."""
+    shown = re.sub(r"<(script|style|pre)\b.*?</\1>", "", markup, flags=re.DOTALL)
+    said = "\n".join(re.findall(r'(?:aria-label|title|alt)="([^"]*)"', shown))
+    return html.unescape(re.sub(r"<[^>]+>", "\n", shown) + said)
+
+
+def english_sentences() -> set[str]:
+    """Texts of the catalog that are too long to be a name or a word of both languages."""
+    ids = [m.id if isinstance(m.id, str) else m.id[1] for m in catalog.read() if m.id]
+    parts = [part.strip(" .,;:()") for text in ids for part in re.split(r"\{\w+\}", text)]
+    return {
+        part for part in parts if part.count(" ") >= 2 and re.search(r"[a-z]{3} [a-z]{2}", part)
+    }
+
+
+def test_the_language_ends_with_its_block() -> None:
+    with speaking("ja"):
+        assert (language(), _("Copy")) == ("ja", "コピー")
+    assert (language(), _("Copy")) == ("en", "Copy")
+
+
+def test_another_thread_keeps_its_language() -> None:
+    with speaking("ja"), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(language).result() == "en"
+        with speaking("en"):
+            assert language() == "en"
+        assert language() == "ja"
+
+
+def test_an_empty_text_stays_empty(in_japanese: None) -> None:
+    assert _("") == ""
+
+
+def test_a_text_without_translation_is_english(in_japanese: None) -> None:
+    assert _("a name of a user's own") == "a name of a user's own"
+    assert ngettext("{n} thingy", "{n} thingies", 2) == "{n} thingies"
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(0.98249, "98.2%"), (0.99996, "99.9%"), (0.0001, "<0.1%"), (1, "100%"), (0, "0%")],
+)
+def test_shares(in_japanese: None, share: float, shown: str) -> None:
+    assert words.percent(share) == shown
+
+
+def test_numbers_and_changes(in_japanese: None) -> None:
+    assert words.count(1234567) == "1,234,567"
+    assert [words.n_messages(1), words.n_messages(1200)] == ["1 通", "1,200 通"]
+    assert words.percent(None) == "データなし"
+    assert words.points(0.0123) == "+1.2 ポイント"
+    assert [words.change(150, 100), words.change(7, 7)] == ["+50%", "変化なし"]
+
+
+def test_days(in_japanese: None) -> None:
+    assert words.long_day(datetime(2026, 11, 3, tzinfo=UTC)) == "2026年11月3日"
+    assert str(last_days(7, end="2026-11-23")) == "2026年11月17日 ～ 2026年11月23日"
+    begin, end = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 8, tzinfo=UTC)
+    assert period(begin, end) == "2026-11-01 ～ 2026-11-07"
+
+
+def test_a_notebook_s_markdown_is_translated_by_paragraph(in_japanese: None) -> None:
+    source = (
+        "## Findings\n\nWhat is wrong, has changed or can be done next, as of the last seven days."
+    )
+    heading, paragraph = translated(source + "\n\nA user's *own* words.").split("\n\n")[:2]
+    assert heading == "## 検出事項"
+    assert JAPANESE.search(paragraph)
+    assert translated(source).count("\n\n") == 1
+
+
+def test_a_finding_and_the_answer(in_japanese: None) -> None:
+    found = [judged("WORSE", summary="要約", action="対応内容")]
+    card = text(finding_cards.findings(found).markup)
+    for part in ("警告", "悪化", "新しい送信元", "対応:"):
+        assert part in card
+    assert "WORSE" not in card
+    said = answered(*found)
+    assert said.sentence == "対応が必要な事項が 1 件あります。"
+    assert "example.com" in said.points[0]
+    assert "悪化" in said.points[0]
+
+
+def test_tables_and_charts_have_no_english_sentence(in_japanese: None) -> None:
+    day = {"day": pd.Timestamp("2026-11-03"), "messages": 20, "fail": 9, "complete": True}
+    done = {"delivered": 6, "quarantined": 2, "rejected": 1, "unstated": 0}
+    figure = failing_by_day(pd.DataFrame([day | done]))
+    title = figure.layout.title
+    assert [trace.name for trace in figure.data] == ["配信", "迷惑メール扱い", "拒否"]
+    refused = tables.refused(
+        summary.refused_mails(frames.mails({"outcome": "untrusted", "error": "x"}))
+    )
+    for shown in (title.text, title.subtitle.text, refused.markup):
+        assert JAPANESE.search(shown)
+        assert [s for s in english_sentences() if s in shown] == []
+
+
+def test_names_of_classes_are_words_and_their_keys_stay() -> None:
+    with speaking("ja"):
+        assert all(JAPANESE.search(_(label)) for label in class_charts.LABELS.values())
+    assert "broken_dkim" in class_charts.LABELS
+
+
+@pytest.mark.parametrize("name", ["overview-demo-ja", "domain-demo-ja", "sender-demo-ja"])
+def test_a_whole_page_holds_no_english_sentence(finished: FinishedPages, name: str) -> None:
+    page = finished(name).read_text("utf-8")
+    shown = text(page)
+    assert '<html lang="ja">' in page
+    assert len(JAPANESE.findall(shown)) > 1000
+    assert [sentence for sentence in english_sentences() if sentence in shown] == []
+
+
+def test_a_chart_is_in_english_where_no_font_draws_japanese(
+    in_japanese: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chart_fonts, "_characters", lambda: set(range(0x10000)))
+    with chart_fonts.drawable_language():
+        assert language() == "ja"
+    monkeypatch.setattr(chart_fonts, "_characters", lambda: {ord("a")})
+    with chart_fonts.drawable_language():
+        assert language() == "en"
+    assert language() == "ja"
+
+
+def test_a_chart_holds_no_boxes(in_japanese: None) -> None:
+    """matplotlib warns of a character that no font has, and warnings are errors here."""
+    days = pd.DataFrame({"day": ["2026-11-01"], "passing": [9], "failing": [1]})
+    assert daily_chart(days).startswith(b"\x89PNG")
+
+
+def test_commands_start_without_babel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DMARCKIT_LANGUAGE", "ja")
+    program = (
+        "import sys, dmarckit.cli; from dmarckit.settings import load_settings; load_settings();"
+        "from dmarckit.language import _; print(_('Copy') != 'Copy', 'babel' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout.split() == [b"True", b"False"]

@@ -1,0 +1,106 @@
+"""`dmarckit demo`, as its first user sees it, and the wheel without the checkout."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dmarckit.cli import run as demo
+from dmarckit.demo.server import available
+from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
+from tests.support.model_builders import make_failing
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = Path("dmarckit-demo/overview.html")
+
+
+def test_the_demo_goes_from_mails_to_a_page_and_messages(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DMARCKIT_SLACK_TOKEN", "xoxb-of-the-user")
+    monkeypatch.setenv("AWS_PROFILE", "of-the-user")
+    assert demo.run_demo(mails=None, keep=False, out=Path("dmarckit-demo")) == 0
+    said = capsys.readouterr().out
+    for outcome in ("stored", "duplicate", "untrusted", "not_a_report", "unreadable"):
+        assert re.search(rf"^{outcome} +[\d,]+ ", said, re.MULTILINE), outcome
+    assert "dmarckit-demo/overview.html" in said
+    assert "messages pass" in said
+    assert "sends your mail, but has no host name (PTR)" in said
+    assert "A mail arrives" in said
+    assert "Report as CSV" in said  # its alert
+    assert "What to try next" in said
+    page = PAGE.read_text("utf-8")
+    assert "Gmail users marked" in page
+    assert os.environ["AWS_PROFILE"] == "of-the-user"
+    assert "xoxb-of-the-user" not in said + page
+
+
+def test_the_demo_on_the_users_own_files_names_what_it_could_not_read(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("own/2026").mkdir(parents=True)
+    report = make_report(make_record(messages=7), make_failing(messages=1))
+    Path("own/2026/report.xml").write_bytes(report_xml(report))
+    Path("own/mail.eml").write_bytes(make_mail(gz(report_xml(report)), dmarc="none"))
+    Path("own/broken.xml.gz").write_bytes(gz(report_xml(report))[:-30])
+    assert demo.run_demo(mails=Path("own"), keep=False, out=Path("dmarckit-demo")) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"unreadable: broken\.xml\.gz: \S+", said)
+    assert re.search(r"^stored +1 ", said, re.MULTILINE)
+    assert re.search(r"^duplicate +1 ", said, re.MULTILINE)
+    assert "87.5 % of 8 messages pass" in said
+    assert "87.5" in PAGE.read_text("utf-8")
+
+
+def test_without_a_server_for_this_machine_a_folder_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "available", lambda: False)
+    Path("one.xml").write_bytes(report_xml(make_report(make_record())))
+    assert demo.run_demo(mails=Path("one.xml"), keep=False, out=Path("out")) == 0
+    assert "using a folder instead" in capsys.readouterr().out
+    assert Path("out/overview.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_wheel_works_without_the_checkout(tmp_path: Path) -> None:
+    """What it needs of others is here already; all of its own must be in the wheel."""
+    wheels, place, empty = tmp_path / "wheels", tmp_path / "place", tmp_path / "empty"
+    empty.mkdir()
+    build = ("-m", "build", "--no-isolation", "--wheel", "--outdir", str(wheels), str(ROOT))
+    run(sys.executable, *build)
+    (wheel,) = wheels.glob("*.whl")
+    install = ("-m", "pip", "install", "-q", "--no-deps", "--target", str(place), str(wheel))
+    run(sys.executable, *install)
+
+    def dmarckit(*arguments: str, status: int = 0) -> str:
+        command = (sys.executable, "-m", "dmarckit", *arguments)
+        return run(*command, cwd=empty, status=status, path=place)
+
+    where = run(
+        sys.executable, "-c", "import dmarckit; print(dmarckit.__file__)", cwd=empty, path=place
+    )
+    assert str(place) in where
+    report = empty / "one.xml"  # the demo's own mails are tested above
+    report.write_bytes(report_xml(make_report(make_record())))
+    said = dmarckit("demo", "--mails", str(report))
+    assert (empty / PAGE).stat().st_size > 1_000_000
+    assert ("Starting an S3 server" in said) == available()
+    assert "no notebook" in dmarckit("page", "nope", status=2)
+    assert "daily" in dmarckit("run", "nope", status=2)
+
+
+def run(*command: str, cwd: Path | None = None, status: int = 0, path: Path | None = None) -> str:
+    """What a command says; `path` is where Python looks for packages first."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment |= {"PYTHONPATH": str(path)} if path else {}
+    ran = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == status, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr

@@ -1,0 +1,98 @@
+"""sender_table: which service a domain belongs to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib.resources import files
+
+import pytest
+from publicsuffixlist import PublicSuffixList
+
+from dmarckit.core.settings_parts import KINDS
+from dmarckit.facts.sender_codes import NEAREST
+from dmarckit.facts.sender_table import Sender, SenderTable, load_table, read_rows
+
+SHORT = SenderTable(
+    {
+        "mail.example": Sender("Example Mail", "email service"),
+        "lists.mail.example": Sender("Example Lists", "mailing list"),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, str]]:
+    path = files("dmarckit") / "data" / "senders.csv"
+    return read_rows(path.read_text("utf-8").splitlines())
+
+
+@pytest.mark.parametrize(
+    ("domain", "name"),
+    [
+        ("mail.example", "Example Mail"),
+        ("u1.bounce.mail.example", "Example Mail"),
+        ("lists.mail.example", "Example Lists"),
+        ("a.lists.mail.example", "Example Lists"),
+        ("U1.Mail.Example.", "Example Mail"),
+        ("notmail.example", None),
+        ("mail.example.org", None),
+        ("example", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_longest_suffix_of_whole_labels_wins(domain: str | None, name: str | None) -> None:
+    found = SHORT.lookup(domain)
+    assert (found.name if found else None) == name
+
+
+def test_services_that_everyone_knows_are_found() -> None:
+    table = load_table()
+    for domain, name in {
+        "em1234.sendgrid.net": "Twilio SendGrid",
+        "a1-2.smtp-out.amazonses.com": "Amazon SES",
+        "mail-ej1-f1.google.com": "Google",
+        "example-com.20230601.gappssmtp.com": "Google",
+        "mail-eopbgr1.outbound.protection.outlook.com": "Microsoft 365",
+        "mx0a-00000000.pphosted.com": "Proofpoint",
+        "fc0001.cuenote.jp": "Cuenote",
+        "spf.besender.jp": "blastengine",
+        "www1.sakura.ne.jp": "Sakura Internet",
+    }.items():
+        found = table.lookup(domain)
+        assert found is not None, domain
+        assert found.name == name
+
+
+def test_the_table_has_at_least_250_rows_each_with_a_source(rows: list[dict[str, str]]) -> None:
+    assert len(rows) >= 250
+    assert len(load_table()) == len(rows)
+    for row in rows:
+        assert list(row) == ["suffix", "sender", "kind", "source"], row
+        assert all(value and value == value.strip() for value in row.values()), row
+
+
+def test_no_suffix_is_there_twice_and_none_is_a_bare_public_suffix(
+    rows: list[dict[str, str]],
+) -> None:
+    suffixes = [row["suffix"] for row in rows]
+    assert [s for s, n in Counter(suffixes).items() if n > 1] == []
+    # without the list's private part: some services are public suffixes of their users
+    public = PublicSuffixList(accept_unknown=False, only_icann=True)
+    for suffix in suffixes:
+        assert suffix == suffix.lower().strip(".")
+        assert public.privatesuffix(suffix), suffix
+
+
+def test_every_kind_is_known_and_every_service_has_one_kind(rows: list[dict[str, str]]) -> None:
+    assert {row["kind"] for row in rows} == set(KINDS) - {"own", "unknown"}
+    assert set(NEAREST) == set(KINDS)
+    kinds: dict[str, set[str]] = {}
+    for row in rows:
+        kinds.setdefault(row["sender"], set()).add(row["kind"])
+    assert {name: k for name, k in kinds.items() if len(k) > 1} == {}
+
+
+def test_rows_are_in_order_so_that_changes_are_easy_to_read(rows: list[dict[str, str]]) -> None:
+    keys = [(row["kind"], row["sender"].lower(), row["suffix"]) for row in rows]
+    assert keys == sorted(keys)

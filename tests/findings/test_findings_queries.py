@@ -1,0 +1,62 @@
+"""Each number in a summary is what its query counts in the lake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dmarckit.core.settings import Settings
+from dmarckit.facts import facts
+from dmarckit.findings import find
+from dmarckit.lake.lake import Lake
+from tests.scenarios import harness
+from tests.scenarios.all import SCENARIOS
+from tests.scenarios.analysis import Analysis
+
+SHOWN_BY = {
+    "a new service, aligned": "new_sender",
+    "a service stops": "sender_stopped",
+    "an unaligned service for months": "unaligned_sender",
+    "one signer breaks": "broken_dkim",
+    "the SPF record has a mistake, hosts undeclared": "spf_errors",
+    "a host without DKIM": "spf_only",
+    "a spoofing wave at p=quarantine": "spoofing",
+    "a subdomain that nobody uses": "subdomain_exposed",
+    "a report over seven days": "policy_ready",
+    "the policy is taken back": "policy_changed",
+    "a receiver does not honour p=reject": "policy_not_honoured",
+    "a reporter falls silent": "reporter_silent",
+    "three of four domains fall silent": "ingest_broken",
+    "no mail for two days": "ingest_broken",
+    "Gmail asks for DKIM": "gmail_requirement",
+    "TLS fails": "tls_failures",
+    "forged reports": "untrusted_reports",
+    "reports cut off half-way": "unreadable_reports",
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), SHOWN_BY.items(), ids=SHOWN_BY)
+def test_queries_recompute_the_numbers(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = set[str]()
+
+    def analyse(settings: Settings, *, now: Any, days: int) -> Analysis:
+        lake = Lake(settings.lake_url)
+        known = facts.load(lake, now, settings=settings)
+        for finding in find(known, now=now, days=days):
+            kinds.add(finding.kind)
+            counted = lake.sql(finding.evidence["query"]).iloc[0, 0]
+            assert counted == finding.evidence["number"], finding.fingerprint
+            assert _is_said(finding.evidence["number"], finding.summary), finding.summary
+        return Analysis([], [])
+
+    monkeypatch.setattr(harness, "analyse", analyse)
+    harness.play(SCENARIOS[name], tmp_path)
+    assert kind in kinds
+
+
+def _is_said(number: int, summary: str) -> bool:
+    return f"{number:,}" in summary

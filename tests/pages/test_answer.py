@@ -1,0 +1,79 @@
+"""The first sentence of a page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from dmarckit.findings import Finding
+from dmarckit.findings.findings_ledger import Judged, Status
+from dmarckit.pages.sections.answer import Answer, answer
+
+
+def judged(status: Status = "NEW", **other: Any) -> Judged:
+    """A finding; what is not said is that of a warning about a sender."""
+    finding = Finding(
+        "new_sender", "example.com", "Example Mail", "warning", 9, None, None, 1, "S.", "A."
+    )
+    finding = replace(finding, **other)
+    return Judged(finding, status, finding.messages, finding.severity)
+
+
+def answered(*findings: Judged, messages: int = 1000, failing: int = 0, reports: int = 1) -> Answer:
+    """The answer to these findings, and to the measures of `domain_summary.headline`."""
+    share = (messages - failing) / messages if messages else float("nan")
+    measures = pd.DataFrame(
+        {"measure": ["messages", "pass_share", "reports"], "value": [messages, share, reports]}
+    )
+    return answer(findings, measures)
+
+
+def test_all_is_well() -> None:
+    found = answered(messages=1005, failing=5)
+    assert found == Answer(
+        "good", "Nothing needs doing.", ("99.5 % of 1,005 messages pass DMARC.",)
+    )
+
+
+def test_one_thing_needs_doing() -> None:
+    found = answered(judged())
+    assert found == Answer(
+        "warning", "One thing needs doing.", ("example.com: Example Mail is a new sender (new).",)
+    )
+
+
+def test_only_some_of_many_things_are_named() -> None:
+    found = answered(*(judged("SAME", subject=f"Sender {n}") for n in range(8)))
+    assert found.sentence == "8 things need doing."
+    assert len(found.points) == 6
+    assert found.points[-1] == "And 3 more things below."
+
+
+def test_what_is_muted_resolved_or_only_good_to_know_needs_nothing() -> None:
+    quiet = [judged(mute_reason="known"), judged("RESOLVED"), judged("SAME", severity="info")]
+    found = answered(*quiet)
+    assert found.sentence == "Nothing needs doing."
+    assert found.points == ("100 % of 1,000 messages pass DMARC; 1 thing to know below.",)
+
+
+def test_without_reports_there_is_no_answer() -> None:
+    assert answered(messages=0, reports=0) == Answer(
+        "none", "There are no reports for these days.", ()
+    )
+    broken = judged(kind="ingest_broken", domain="", subject="", severity="critical")
+    assert answered(broken, messages=0, reports=0).points == (
+        "Reports do not come in any more (new).",
+    )
+
+
+def test_reports_without_messages_are_no_answer() -> None:
+    found = answered(messages=0)
+    assert found.level == "none"
+    assert found.points == ("1 report came in, without messages.",)
+
+
+def test_control_characters_in_names_are_shown() -> None:
+    found = answered(judged(subject="a\u202eb"))
+    assert "a\\u202eb is a new sender" in found.points[0]

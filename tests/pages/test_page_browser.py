@@ -1,0 +1,232 @@
+"""The finished pages in a real Chromium with the network off."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from playwright.sync_api import Browser, expect
+from playwright.sync_api import Page as Tab
+
+from dmarckit.pages.pages import build_page
+from tests.support.finished_pages import HOSTILE, JAPANESE, NOW, PAGES, TITLES, FinishedPages
+
+CHARTS = {"overview": 2, "domain": 1, "sender": 1, "explore": 2, "tls": 1, "postmaster": 4}
+"""charts of a page with data"""
+
+pytestmark = [
+    pytest.mark.chromium,
+]
+
+
+@pytest.fixture
+def open_page(browser: Browser, finished: FinishedPages) -> Iterator[Callable[..., Tab]]:
+    """Opens a page; at the end nothing may have been said, asked for, or thrown."""
+    trouble: list[str] = []
+    contexts = []
+
+    def visit(name: str, width: int = 1280, **options: Any) -> Tab:
+        viewport: Any = {"width": width, "height": 900}
+        context = browser.new_context(viewport=viewport, offline=True, **options)
+        contexts.append(context)
+        context.set_default_timeout(60_000)
+        tab = context.new_page()
+        tab.on("console", lambda message: trouble.append(f"console: {message.text}"))
+        tab.on("pageerror", lambda error: trouble.append(f"error: {error}"))
+        tab.on("dialog", lambda dialog: trouble.append(f"dialog: {dialog.message}"))
+        url = finished(name).as_uri()
+        tab.on("request", lambda r: None if r.url in (url, "data:,") else trouble.append(r.url))
+        tab.goto(url)
+        return tab
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert trouble == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", PAGES + JAPANESE)
+def test_nothing_overflows_and_every_chart_is_drawn(
+    open_page: Callable[..., Tab], name: str, width: int
+) -> None:
+    tab = open_page(name, width)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    notebook, lake = name.split("-")[:2]
+    plots = tab.locator(".plot")
+    expect(plots).to_have_count(0 if lake == "empty" else CHARTS.get(notebook, 0))
+    for plot in plots.all():
+        expect(plot.locator(".point").first).to_be_attached()
+
+
+def test_paper_holds_the_tables(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("overview-demo", 700)  # A4 without its margins
+    tab.emulate_media(media="print")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 700
+    assert not tab.get_by_text("The numbers", exact=True).first.is_visible()
+
+
+@pytest.mark.parametrize("notebook", TITLES)
+def test_outside_text_is_shown_and_does_nothing(
+    open_page: Callable[..., Tab], notebook: str
+) -> None:
+    tab = open_page(f"{notebook}-hostile")
+    assert tab.title().startswith(TITLES[notebook])
+    shown = tab.inner_text("main")
+    for part in ("<script>document.title='run'</script>", "onerror=", r"\u202ejavascript:alert(1)"):
+        assert shown.count(part) >= 2
+    assert tab.evaluate("document.querySelectorAll('main img').length") == 0
+    links = tab.evaluate("[...document.links].map(link => link.getAttribute('href'))")
+    assert not [link for link in links if ":" in link]
+
+
+def test_a_script_that_a_notebook_lets_through_does_not_run(
+    browser: Browser, tmp_path: Path
+) -> None:
+    cell = nbformat.v4.new_code_cell(f"from IPython.display import HTML; HTML({HOSTILE!r})")
+    notebook = tmp_path / "careless.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), notebook)
+    page = tmp_path / "page.html"
+    page.write_bytes(build_page(notebook, {}, now=NOW).html)
+    assert b"<script>document.title='run'</script>" in page.read_bytes()
+    tab = browser.new_page()
+    tab.goto(page.as_uri())
+    assert tab.title() == "Careless"
+    tab.close()
+
+
+def test_empty_page_says_what_to_do(open_page: Callable[..., Tab]) -> None:
+    shown = open_page("overview-empty").inner_text("main")
+    assert "There are no reports for these days." in shown
+    assert "dmarckit ingest" in shown
+    assert not re.search(r"(?<!\d)0\s%", shown)
+
+
+def test_pressing_a_heading_sorts(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("overview-demo")
+    table = tab.locator("table.dk-table", has=tab.get_by_text("Pass DMARC")).first
+    heading = table.get_by_role("button", name="Messages")
+
+    def numbers() -> list[int]:
+        cells = table.locator("tbody tr td:nth-child(2)").all_inner_texts()
+        return [int(cell.replace(",", "")) for cell in cells]
+
+    heading.click()
+    assert numbers() == sorted(numbers(), reverse=True)
+    heading.click()
+    assert numbers() == sorted(numbers())
+    assert table.locator("[aria-sort]").get_attribute("aria-sort") == "ascending"
+
+
+def test_a_long_table_is_filtered_by_words(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("overview-demo")
+    box = tab.get_by_label("Filter: The newest reports")
+    rows = tab.locator("table", has=tab.get_by_text("The newest reports")).locator("tbody tr")
+    whole = rows.count()
+    box.fill("receiver1 BRAND1.example")
+    left = rows.locator("visible=true").all_inner_texts()
+    assert 0 < len(left) < whole
+    assert all("receiver1" in row and "brand1" in row for row in left)
+    box.fill("")
+    expect(rows.locator("visible=true")).to_have_count(whole)
+
+
+def test_code_is_behind_a_toggle(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("overview-demo")
+    code = tab.locator("pre.code").first
+    assert not code.is_visible()
+    tab.get_by_text("How this page was made").click()
+    assert code.is_visible()
+    assert "days: int = 30" in code.inner_text()
+
+
+def test_a_record_is_copied_by_one_press(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("domain-demo", permissions=["clipboard-read", "clipboard-write"])
+    tab.evaluate("window.setTimeout = () => 0")  # what the button says stays until it is read
+    box = tab.locator(".dk-record").last
+    box.get_by_role("button", name="Copy").click()
+    expect(box.get_by_role("button")).not_to_have_text("Copy")
+    taken = "[window.getSelection().toString(), navigator.clipboard?.readText()]"
+    found = tab.evaluate(f"Promise.all({taken})")
+    assert box.locator("code").inner_text() in found
+
+
+def test_evidence_and_quiet_findings_are_folded(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("overview-demo")
+    query = tab.locator(".dk-finding dd code").first
+    assert not query.is_visible()
+    query.locator("xpath=ancestor::details").locator("summary").click()
+    assert query.inner_text().startswith("SELECT")
+
+
+def test_charts_follow_dark_mode(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("overview-demo", color_scheme="light")
+    bar = tab.locator("#chart-1 .point path").first
+    expect(bar).to_have_css("fill", "rgb(0, 104, 168)")
+    tab.emulate_media(color_scheme="dark")
+    expect(bar).to_have_css("fill", "rgb(77, 163, 224)")
+
+
+def test_without_scripts_the_numbers_are_there(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("overview-demo", java_script_enabled=False)
+    assert not tab.locator(".plot").first.is_visible()
+    tab.locator(".data summary").first.click()
+    assert "2026-11-23" in tab.locator("details[open]").inner_text()
+
+
+CONTRASTED = [*(f"{notebook}-demo" for notebook in TITLES), "overview-empty", "index-demo-ja"]
+CONTRAST = """
+() => {
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const rgba = (text) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = text;
+    canvas.fillRect(0, 0, 1, 1); return canvas.getImageData(0, 0, 1, 1).data; };
+  const light = (c) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => {
+    const v = c[i] / 255;
+    return sum + weight * (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); }, 0);
+  const ground = (e) => { for (; e; e = e.parentElement) {
+    const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] === 255) return c; }
+    return [255, 255, 255]; };
+  const poor = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !e.checkVisibility()) continue;
+    if (e.closest('script, svg, .skip')) continue;
+    const [a, b] = [light(rgba(getComputedStyle(e).color)), light(ground(e))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) poor.push(`${ratio.toFixed(1)} ${walker.currentNode.data.trim()}`);
+  }
+  return poor;
+}
+"""
+
+
+@pytest.mark.parametrize("name", CONTRASTED)
+def test_text_has_contrast(open_page: Callable[..., Tab], name: str) -> None:
+    """WCAG 2 AA: 4.5 to 1 for text."""
+    tab = open_page(name, color_scheme="light")
+    assert tab.evaluate(CONTRAST) == []
+    tab.emulate_media(color_scheme="dark")
+    assert tab.evaluate(CONTRAST) == []
+
+
+@pytest.mark.parametrize("name", [f"{n}-demo" for n in CHARTS] + ["overview-demo-ja"])
+def test_what_a_screen_reader_needs(open_page: Callable[..., Tab], name: str) -> None:
+    tab = open_page(name)
+    language = "ja" if name.endswith("-ja") else "en"
+    assert tab.evaluate("document.documentElement.lang") == language
+    headings = tab.evaluate(
+        "[...document.querySelectorAll('main h2, main h3, h1')].map(h => +h.tagName[1])"
+    )
+    assert headings[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(headings))
+    assert tab.evaluate(
+        "[...document.querySelectorAll('.plot')].every(p => p.getAttribute('aria-label'))"
+    )
+    assert tab.evaluate("[...document.querySelectorAll('.dk table')].every(t => t.caption)")
+    assert tab.locator("main").count() == tab.locator("footer").count() == 1

@@ -1,0 +1,228 @@
+"""Notebook → page → storage, with small notebooks made here and a real kernel."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from dmarckit.core.errors import PageError
+from dmarckit.core.objects import StoredObject
+from dmarckit.core.storage import FolderStorage, open_storage
+from dmarckit.pages import page_index, page_texts, pages
+from dmarckit.pages.page_keys import page_key
+from dmarckit.pages.pages import Page, build_page, find_notebook, publish
+from tests.support.page_notebooks import write_notebook
+
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+PARAMETERS = 'days: int = 30  # length in days\nname: str = "x"  # a name'
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the pages of a test are made, and what of failed ones is kept."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def notebook(path: Path, *code: str) -> Path:
+    return write_notebook(path, *code, parameters=PARAMETERS, title="# A title\n\nA *lead*.")
+
+
+def built(path: Path, *code: str, **parameters: object) -> Page:
+    return build_page(notebook(path / "small.ipynb", *code), parameters, now=NOW)
+
+
+def test_a_page_from_a_notebook(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    page = built(
+        tmp_path,
+        "## First <part>\n\nWords.",
+        "import plotly.graph_objects as go\n"
+        "go.Figure(go.Bar(x=['a', 'b'], y=[1, 2000], name='n'), {'title': {'text': 'A &lt; B'}})",
+        "## Second",
+        "import sys, os; print(sys.executable, os.environ['PLOTLY_RENDERER'], days, name)",
+        "print('a warning', file=sys.stderr)",
+        days=7,
+        name="</script>",
+    )
+    html = page.html.decode()
+    assert (page.notebook, page.title) == ("small", "A title")
+    assert page.warnings == ("a warning",)
+    assert "<h1>A title</h1>" in html
+    assert "<em>lead</em>" in html
+    assert 'id="section-1">First &lt;part&gt;</h2>' in html
+    assert "<h3>A &lt; B</h3>" in html
+    assert '<th scope="row">b</th><td class="count">2,000</td>' in html
+    assert f"{sys.executable} plotly_mimetype 7 &lt;/script&gt;" in html
+    assert "a warning" not in html.partition("<footer>")[0]
+    assert "<code>&#39;&lt;/script&gt;&#39;</code> <span>a name</span>" in html
+    assert "Built 2026-11-24 09:00 UTC" in html
+    assert html.count("plotly.js v") == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_same_input_gives_the_same_bytes_and_key(tmp_path: Path) -> None:
+    first, second = (built(tmp_path / n, "1 + 1", days=7) for n in ("a", "b"))
+    assert first.html == second.html
+    assert first.key == second.key == "small/2026-11-24.days-7.9789fa86.html"
+
+
+def test_a_page_without_charts_is_small(tmp_path: Path) -> None:
+    page = built(tmp_path, "1 + 1", days=30)
+    assert len(page.html) < 40_000
+    assert page.key == "small/2026-11-24.html", "a default that is given changes nothing"
+
+
+def test_settings_file_and_working_directory_reach_the_kernel(tmp_path: Path) -> None:
+    path = notebook(
+        tmp_path / "n.ipynb", "import os; print(os.getcwd(), os.environ['DMARCKIT_CONFIG'])"
+    )
+    page = build_page(path, {}, config="my.toml", now=NOW)
+    assert f"{Path.cwd()} my.toml" in page.html.decode()
+
+
+def test_the_kernel_is_this_python_whatever_is_installed_as_python3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = tmp_path / "jupyter/kernels/python3/kernel.json"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text('{"argv": ["/bin/false"], "display_name": "P", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    page = built(tmp_path, "import sys; sys.executable")
+    assert sys.executable in page.html.decode()
+
+
+def test_an_unknown_parameter_is_an_error_that_lists_the_known(tmp_path: Path) -> None:
+    with pytest.raises(PageError, match="small has no parameter dayz; it has: days, name"):
+        built(tmp_path, "1", dayz=7)
+
+
+def test_a_date_is_passed_as_text(tmp_path: Path) -> None:
+    page = built(tmp_path, "name", name=date(2026, 11, 3))
+    assert "&#39;2026-11-03&#39;" in page.html.decode()
+    assert ".name-2026-11-03." in page.key
+
+
+def test_a_cell_that_raises_is_named_and_the_notebook_kept(tmp_path: Path) -> None:
+    with pytest.raises(PageError) as caught:
+        built(tmp_path, "1", "raise ValueError('first\\nlast \\x1b[31m')")
+    message = str(caught.value)
+    assert message.startswith(
+        r"notebook small failed in cell [3]: ValueError: last \x1b[31m (kept: "
+    )
+    kept = Path(message.rpartition("(kept: ")[2].rstrip(")"))
+    assert "ValueError" in kept.read_text()
+
+
+def test_a_cell_that_hangs_is_stopped(tmp_path: Path) -> None:
+    path = notebook(tmp_path / "slow.ipynb", "import time; time.sleep(60)")
+    with pytest.raises(PageError, match=r"slow failed: a cell took longer than 1 s \(kept: "):
+        build_page(path, {}, timeout=1)
+
+
+def test_a_kernel_that_dies_is_told(tmp_path: Path) -> None:
+    with pytest.raises(PageError, match="small failed: Kernel died"):
+        built(tmp_path, "import os; os._exit(1)")
+
+
+def test_no_notebook_there(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.ipynb"
+    broken.write_text("{")
+    with pytest.raises(PageError, match="is no notebook"):
+        build_page(broken, {})
+    with pytest.raises(PageError, match="cannot read notebook"):
+        build_page(tmp_path / "missing.ipynb", {})
+
+
+def test_finding_a_notebook(tmp_path: Path) -> None:
+    assert find_notebook("overview").parent == Path(pages.__file__).parent.parent / "notebooks"
+    own = notebook(Path("notebooks/overview.ipynb"), "1")
+    assert find_notebook("overview") == own
+    assert find_notebook(str(tmp_path / "notebooks/overview.ipynb")).is_file()
+    with pytest.raises(PageError, match=r"no notebook overvue; there are: domain, .*overview"):
+        find_notebook("overvue")
+
+
+def test_keys_are_safe_in_addresses() -> None:
+    day = date(2026, 11, 24)
+    key = page_key("Übersicht 1", {"domain": "../../etc?x#y", "z": "<a>"}, day)
+    assert key.startswith("bersicht-1/etc-x-y-c62af93a/2026-11-24.z-a.")
+    for parameter in ("d", "domain"):
+        assert page_key("a", {parameter: "x.example"}, day) != page_key(
+            "a", {parameter: "X.example"}, day
+        )
+
+
+@pytest.mark.parametrize("domain", ["..", "a..b", "a/b", "-", "Example.com", "\udcff", "x" * 300])
+def test_a_domain_that_is_none_gets_a_safe_folder(domain: str) -> None:
+    folder = page_key("domain", {"domain": domain}, date(2026, 11, 24)).split("/")[1]
+    assert re.fullmatch(r"[a-z0-9-]*[0-9a-f]{8}", folder)
+    assert len(folder) < 80
+
+
+def page(key: str = "overview/2026-11-24.html") -> Page:
+    return Page("overview", key, "T", b"<p>caf\xc3\xa9</p>", nbformat.v4.new_notebook(), ())
+
+
+def test_publishing_to_a_folder(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path / "pages"))
+    assert publish(page(), storage) == "overview/2026-11-24.html"
+    publish(page("overview/2026-11-25.days-7.domain-a-b.0a1b2c3d.html"), storage)
+    assert storage.get("overview/2026-11-24.html") == page().html
+    index = storage.get("index.html").decode()
+    later = index.index('href="overview/2026-11-25.days-7.domain-a-b.0a1b2c3d.html"')
+    assert later < index.index('href="overview/2026-11-24.html"')
+    assert "<span>days 7, domain a-b</span>" in index
+    assert "Content-Security-Policy" in index
+
+
+class Compressing(FolderStorage):
+    """A folder that takes compressed text, as S3 does, and notes how it was stored."""
+
+    compresses = True
+
+    def put(
+        self, key: str, data: bytes, *, content_type: str, content_encoding: str | None = None
+    ) -> None:
+        assert (content_type, content_encoding) == ("text/html; charset=utf-8", "gzip")
+        super().put(key, data, content_type=content_type)
+
+
+def test_publishing_compressed(tmp_path: Path) -> None:
+    storage = Compressing(tmp_path)
+    publish(page(), storage)
+    assert gzip.decompress(storage.get("overview/2026-11-24.html")) == page().html
+    assert b"2026-11-24" in gzip.decompress(storage.get("index.html"))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "index.html",
+        "overview/x.html",
+        "a/b/c/2026-11-24.html",
+        "a/b</2026-11-24.html",
+        "<b>/2026-11-24.html",
+        "x.png",
+    ],
+)
+def test_the_index_lists_only_pages(key: str) -> None:
+    stored = StoredObject(key, "e", 1, NOW)
+    assert "There are no pages yet" in page_index.index_page([stored]).decode()
+
+
+def test_script_data_cannot_end_its_element() -> None:
+    assert page_texts.script_json({"a": "</script><!--"}) == r'{"a":"\u003c/script>\u003c!--"}'
+
+
+def test_no_temporary_folder_is_left(tmp_path: Path, temporary: Path) -> None:
+    built(tmp_path, "1")
+    assert list(temporary.iterdir()) == []

@@ -1,0 +1,154 @@
+"""The page of the sender requirements: matrix, what is not met, what is not connected."""
+
+from __future__ import annotations
+
+import json
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dmarckit.checks.outside import Outside
+from dmarckit.checks.requirement_rules import RULES
+from dmarckit.checks.requirements import matrix
+from dmarckit.cli.cli import main
+from dmarckit.cli.requirements_command import FIELDS, requirements_command
+from dmarckit.core.errors import SettingsError
+from dmarckit.core.settings import Settings
+from dmarckit.pages.sections import requirement_page
+from tests.checks.test_requirements import compliance, facts, healthy, outside
+from tests.support.lakes import NOW, lake_of, report
+from tests.support.model_builders import make_record
+from tests.support.outside_rows import entry, faulty, keep, metric
+
+
+def shown(out: Outside, *domains: str) -> pd.DataFrame:
+    return matrix(healthy(), out, domains or ["example.com"])
+
+
+def plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_answer_names_what_binds_the_domain_first() -> None:
+    out = outside(
+        [compliance("ONE_CLICK_UNSUBSCRIBE", "NEEDS_WORK"), compliance("ENCRYPTION", "NEEDS_WORK")]
+    )
+    html = requirement_page.answer(shown(out)).markup
+    assert "1 domain does not meet all requirements." in html
+    assert html.index("example.com: TLS (Google).") < html.index("One-click unsubscribe (Google).")
+    assert 'class="dk-answer warning"' in html
+
+
+def test_an_answer_without_a_fault_or_without_any_source() -> None:
+    assert (
+        "No requirement is known to be missed." in requirement_page.answer(shown(outside())).markup
+    )
+    nothing = matrix(facts(reports=[], policies=[]), outside(), ["example.com"])
+    assert "Nothing is known yet." in requirement_page.answer(nothing).markup
+
+
+@pytest.mark.parametrize("number", [1, 200])
+def test_one_row_a_domain_the_one_with_most_faults_first(number: int) -> None:
+    names = [f"d{n}.example" for n in range(number)]
+    bad = compliance("ENCRYPTION", "NEEDS_WORK") | {"domain": names[-1]}
+    html = requirement_page.matrix_table(shown(outside([bad]), *names)).markup
+    rows = html.split("<tbody>")[1].split("</tr>")[:-1]
+    assert len(rows) == number
+    assert names[-1] in rows[0]
+    assert 'dk-pill bad">not met' in rows[0]
+    assert all(row.count("dk-pill") == len(RULES) for row in rows)
+
+
+def test_providers_that_differ_are_named_in_the_cell() -> None:
+    html = requirement_page.matrix_table(shown(outside())).markup
+    assert "Google: met · Yahoo and Microsoft: unknown" in html
+
+
+def test_what_is_not_met_has_action_source_and_disagreement() -> None:
+    html = requirement_page.not_met(shown(outside([compliance("SPF", "NEEDS_WORK")]))).markup
+    for text in (
+        "<h3>SPF passes</h3>",
+        "use a return path whose SPF record lists the sending addresses.",
+        "Google: https://support.google.com/a/answer/81126",
+        "Postmaster Tools: needs work, as of 2026-11-23",
+        "The views disagree: reports met, Postmaster Tools not met",
+        "for senders of much mail only",
+    ):
+        assert text in html
+    assert "Yahoo:" not in html
+    assert "<a " not in html
+    nothing = requirement_page.not_met(shown(outside())).markup
+    assert "No requirement is known to be missed." in nothing
+
+
+def test_a_domain_s_table_names_rules_that_nothing_tells_of() -> None:
+    html = plain(requirement_page.of_domain(shown(outside()), "Example.com").markup)
+    assert "reports: 100 % of 200 own messages" in html
+    assert "Nothing tells of: Spam rate, PTR record, TLS" in html
+    assert (
+        "Nothing is known yet." in requirement_page.of_domain(shown(outside()), "x.example").markup
+    )
+
+
+def test_what_is_not_connected_says_how(tmp_path: Path) -> None:
+    settings = Settings(home=str(tmp_path))  # type: ignore[call-arg]
+    html = requirement_page.connection(settings, Outside()).markup
+    assert "Postmaster Tools is not connected. To connect it, set google_credentials" in html
+    assert "run dmarckit dns check" in html
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    home = tmp_path / "home"
+    mail = make_record("192.0.2.1", 40)
+    lake = lake_of(home, *(report(mail, days_ago=n, reporter="google.com") for n in range(1, 9)))
+    keep(lake, *faulty("example.com"))
+    keep(lake, [metric("b.example", "compliance", "SPF", "COMPLIANT")], [])
+    keep(lake, [], [entry("c.example", "dmarc", "_dmarc.c.example")])
+    return Settings(home=str(home))  # type: ignore[call-arg]
+
+
+def command(settings: Settings, **options: object) -> str:
+    out = StringIO()
+    given = {"now": NOW.isoformat()} | options
+    assert requirements_command(settings, out=out, **given) == 0  # type: ignore[arg-type]
+    return plain(out.getvalue())
+
+
+def test_the_command_prints_all_that_is_known(settings: Settings) -> None:
+    said = command(settings)
+    assert "spf_lookups            Google not met, Yahoo not met, Microsoft not met" in said
+    assert "DNS: example.com needs 14 lookups" in said
+    assert "Google met, Yahoo unknown, Microsoft unknown" in said
+    assert "3 domains, 5 rules not met." in said
+
+
+def test_the_command_as_json(settings: Settings) -> None:
+    rows = json.loads(command(settings, format_="json", domains=["example.com"]))
+    assert {row["domain"] for row in rows} == {"example.com"}
+    (ptr,) = (r for r in rows if (r["rule"], r["provider"]) == ("ptr", "Google"))
+    assert tuple(ptr) == FIELDS
+    assert (ptr["verdict"], ptr["disagree"], ptr["reports"]) == ("not met", True, None)
+    assert (ptr["postmaster"], ptr["dns"], ptr["bulk"]) == ("met", "not met", False)
+
+
+def test_the_command_without_anything_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DMARCKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", ["dmarckit", "requirements"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr().out
+    assert end.value.code in (0, None)
+    assert "There is no domain" in said
+    assert "Postmaster Tools is not connected" in said
+    assert "run dmarckit dns check" in said
+
+
+def test_a_wrong_format_is_named(settings: Settings) -> None:
+    with pytest.raises(SettingsError, match="formats are table, json"):
+        command(settings, format_="xml")

@@ -1,0 +1,107 @@
+"""The project's own files agree with each other, and with the rules of the house."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dmarckit import __version__
+from dmarckit.cli.cli import app
+from dmarckit.core.settings import Settings
+from dmarckit.core.settings_parts import KINDS
+from dmarckit.lake.schemas import TABLES
+
+ROOT = Path(__file__).parent.parent.parent
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def name_of(requirement: str) -> str:
+    return re.split(r"[\s\[<>=;!~]", requirement, maxsplit=1)[0].lower().replace("_", "-")
+
+
+def tracked_files() -> list[Path]:
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
+        ).stdout.split("\n")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed if name and (ROOT / name).is_file()]
+
+
+def test_environment_yml_asks_for_the_same_as_pyproject() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
+    (pip,) = (d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    assert pip == [*PROJECT["dependencies"], *EXTRAS["demo"], "-e ."]
+    assert f"python{PROJECT['requires-python']}" in environment["dependencies"]
+
+
+def test_every_requirement_has_a_lower_bound_and_an_exact_version_to_try() -> None:
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pinned = {name_of(line) for line in lines if "==" in line}
+    wanted = [*PROJECT["dependencies"], *EXTRAS["test"], *EXTRAS["demo"]]
+    for requirement in wanted:
+        if not requirement.startswith("dmarckit["):
+            assert ">=" in requirement, requirement
+            assert name_of(requirement) in pinned, requirement
+
+
+def test_constraints_hold_names_and_versions_only() -> None:
+    for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
+        assert re.fullmatch(r"#.*|[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line), line
+
+
+def test_the_version_is_said_once() -> None:
+    assert PROJECT["version"] == __version__
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_the_top_level_holds_only_what_was_agreed() -> None:
+    allowed = {
+        "dmarckit",
+        "notebooks",
+        "schedules",
+        "tests",
+        "environment.yml",
+        "README.md",
+        "pyproject.toml",
+        "Makefile",
+        "LICENSE",
+        "CHANGELOG.md",
+        "constraints.txt",
+        ".gitignore",
+        ".ci",
+        ".github",
+    }
+    assert {path.relative_to(ROOT).parts[0] for path in tracked_files()} <= allowed
+
+
+def test_the_readme_tells_of_every_table_command_and_setting() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for table in TABLES:
+        assert f"`{table}`" in readme, table
+    for setting in Settings.model_fields:
+        assert f"`{setting}`" in readme, setting
+    for command in cli_commands():
+        assert f"`dmarckit {command}" in readme, command
+    for kind in KINDS:
+        assert f"`{kind}`" in readme, kind
+
+
+def cli_commands() -> list[str]:
+    """Every command as it is typed, those of groups with the group's name."""
+    groups = [("", app), *((f"{g.name} ", g.typer_instance) for g in app.registered_groups)]
+    return [
+        prefix + (c.name or str(c.callback.__name__))
+        for prefix, group in groups
+        if group
+        for c in group.registered_commands
+        if c.callback
+    ]

@@ -1,0 +1,179 @@
+"""Digest, failure and recovery: what they say, and that Slack takes them whatever is in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+
+from dmarckit.core.window import last_days
+from dmarckit.reports.models import Policy
+from dmarckit.slack.slack_blocks import (
+    Message,
+    Stored,
+    addressed,
+    below,
+    image,
+    links,
+    message,
+    simplified,
+)
+from dmarckit.slack.slack_failure import failure_message, recovery_message
+from dmarckit.slack.slack_report import DigestRow, digest_message, report_alert
+from dmarckit.slack.slack_show import show
+from dmarckit.slack.slack_summary import summary_message
+from tests.support.model_builders import make_failing, make_report
+from tests.support.slack_limits import block_faults, texts_of
+
+NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
+DAY = datetime(2026, 11, 23, tzinfo=UTC)
+LONG_LINK = "https://s3.example/".ljust(2_600, "x")
+HOSTILE = (
+    "<!channel> <@U0123> <https://evil.example|login> @here #general https://evil.example/x "
+    "*bold* _it_ ~no~ `code` :skull: a\nb\x1b[31m\u202egnp.exe & 漢字"
+)
+
+
+def row(number: int, text: str = "") -> DigestRow:
+    reporter, domain = (f"{text}{number}", f"{text}example.com") if text else (None, None)
+    return DigestRow(reporter, domain, DAY, DAY + timedelta(days=1), 10**12, 10**12 - number)
+
+
+def headline(number: float) -> pd.DataFrame:
+    names = ["messages", "pass_share", "failing", "reports", "reporters"]
+    return pd.DataFrame({"measure": names, "value": [number] * 5, "before": [number / 3] * 5})
+
+
+def failure(text: str) -> Message:
+    return failure_message(
+        "daily", error=text, since=DAY, now=NOW, run="abc", notebook=text, owner=text
+    )
+
+
+def alert(text: str) -> Message:
+    report = make_report(
+        *(make_failing(f"{n}{text}", 10**12) for n in range(50)),
+        reporter=text,
+        report_id=text,
+        policy=Policy(text, p=text, sp=text, np=text, testing=text),
+    )
+    return report_alert(report, LONG_LINK, LONG_LINK, LONG_LINK, uid=text)
+
+
+def summary(text: str) -> Message:
+    window = last_days(30, end="2026-11-23")
+    return summary_message(
+        headline(10**12), window, LONG_LINK, LONG_LINK, [text] * 300, [text] * 300, 10**6, text
+    )
+
+
+KINDS: dict[str, Callable[[str], Message]] = {
+    "alert": alert,
+    "digest": lambda text: digest_message([row(n, text) for n in range(2_000)]),
+    "failure": failure,
+    "recovery": lambda text: recovery_message(text, since=DAY, now=NOW),
+    "summary": summary,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("text", [HOSTILE, HOSTILE * 100, "x" * 50_000, "", "\u2028", "&" * 5_000])
+def test_whatever_is_in_it_slack_takes_it(kind: str, text: str) -> None:
+    made = KINDS[kind](text)
+    late = below("Delayed by 5 hours", made)
+    for shown in (made, late, simplified(made), simplified(late)):
+        assert [*block_faults(list(shown.blocks))] == []
+        assert 1 <= len(shown.text) <= 3000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nobody_is_mentioned_and_nothing_foreign_linked(kind: str) -> None:
+    for shown in (KINDS[kind](HOSTILE), simplified(KINDS[kind](HOSTILE))):
+        for block in shown.blocks:
+            if block["type"] == "table":
+                continue  # raw text: nothing in it is read
+            for text in texts_of(block):
+                ours = re.sub(r"<https://s3\.example/x*\|[\w ]+>", "", text)
+                assert "\x1b" not in ours
+                assert "\u202e" not in ours
+                if block["type"] not in ("header", "image"):  # those are plain text
+                    assert not re.search("[<>]", ours)
+        assert not re.search(r"<|@here|#general", shown.text)
+
+
+def test_a_digest_has_the_worst_first_and_counts_the_rest() -> None:
+    rows = [
+        DigestRow(f"Mail {n}", f"d{n % 3}.example", DAY, DAY + timedelta(days=1), 2 * n, n)
+        for n in range(1, 101)
+    ]
+    shown = show(digest_message(rows))
+    assert shown.startswith(
+        "100 new reports with failing messages\n\n"
+        "5,050 of 10,100 messages fail DMARC (50.0 %)\n"
+        "3 domains; most of it, 1,717 messages, is about d1.example.\n"
+        "Provider  Domain      Period      Messages  Failing\n"
+        "Mail 100  d1.example  2026-11-23  200       100\n"
+    )
+    assert "and 75 more" in shown
+
+
+def test_numbers_of_a_table_are_to_the_right() -> None:
+    (table,) = (b for b in digest_message([row(1, "a ")]).blocks if b["type"] == "table")
+    assert [s["align"] for s in table["column_settings"]] == [
+        "left", "left", "left", "right", "right",
+    ]  # fmt: skip
+
+
+def test_a_failure_says_what_since_when_where_and_what_to_do() -> None:
+    made = failure_message(
+        "daily",
+        error="overview failed in cell [3]: ValueError: no column _dmarc.example.com",
+        since=DAY,
+        now=NOW,
+        run="0a1b",
+        notebook="s3://reports/pages/failed/overview/2026-11-24.ipynb",
+        owner="mail team",
+    )
+    assert show(made) == (
+        "The job daily failed\n\n"
+        "overview failed in cell [3]: ValueError: no column _dmarc.example.com\n"
+        "Failing since: 2026-11-23 00:00 UTC, for 33 hours  Run: 0a1b  "
+        "Notebook with the error: s3://reports/pages/failed/overview/2026-11-24.ipynb  "
+        "Owner: mail team\n"
+        "What to do: open the notebook, whose last cell shows the error; dmarckit doctor checks "
+        "the settings, and dmarckit run daily tries again now.\n"
+        "Until it works again, this is said once a day.\n"
+    )
+
+
+def test_a_recovery_says_how_long_it_lasted() -> None:
+    made = recovery_message("daily", since=DAY, now=NOW)
+    assert made.text == (
+        "The job daily works again. It had failed since 2026-11-23 00:00 UTC, for 33 hours."
+    )
+
+
+# --- files get their addresses when a message goes out
+
+
+def test_a_message_that_was_kept_gets_its_addresses_when_it_goes_out() -> None:
+    page, chart = Stored("pages", "overview/x.html"), Stored("exports", "charts/x.png")
+    made = message("text", [*links([("Open the page", page)]), *image(chart, "Messages a day")])
+    kept = Message.from_json(made.as_json())
+    assert kept == made
+    shown = addressed(kept, lambda file: f"https://files.example/{file.place}/{file.key}?signed")
+    assert show(shown) == (
+        "Open the page: https://files.example/pages/overview/x.html?signed\n"
+        "[chart] Messages a day: https://files.example/exports/charts/x.png?signed\n"
+    )
+    assert [*block_faults(list(shown.blocks))] == []
+
+
+def test_a_simpler_form_has_no_pictures_and_no_tables() -> None:
+    made = digest_message([row(n, "a <b> ") for n in range(3)])
+    picture = message("text", image("https://files.example/x.png", "Chart"))
+    assert "a <b> 2 · a <b> example.com · 2026-11-23" in show(simplified(made))
+    assert show(simplified(picture)) == "Chart: https://files.example/x.png\n"

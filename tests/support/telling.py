@@ -1,0 +1,139 @@
+"""An installation with report mails and a Slack, for tests of what is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dmarckit.core.settings import Settings, load_settings
+from dmarckit.core.storage import open_storage
+from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest_commit import IngestResult
+from dmarckit.jobs.schedules import Schedule
+from dmarckit.jobs.telling import Told, tell, tell_failure
+from dmarckit.lake.lake import Lake
+from dmarckit.lake.rows import month_of
+from dmarckit.lake.schemas import RUNS
+from dmarckit.pages.pages import Page
+from dmarckit.pages.publishing import Published
+from dmarckit.reports.models import AggregateReport, Policy, Record
+from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
+from tests.support.model_builders import make_failing
+from tests.support.slack_server import CHANNEL, TOKEN, SlackServer
+
+NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) + timedelta(days=1)
+"""after all mails have come in, and far from midnight: some things are told once a day"""
+ALERTS = Schedule(name="alerts", alerts=3, slack={"when": "failing"})
+DAILY = Schedule(name="daily", notebook="overview", parameters={"days": 7}, alerts=3)
+PAGE = Published(
+    Page("overview", "overview/x.html", "DMARC overview", b"<p>page", None, ()),  # type: ignore[arg-type]
+    "overview/x.html",
+    "",
+)
+
+
+def a_report(
+    number: int, *records: Record, domain: str = "example.com", **other: Any
+) -> AggregateReport:
+    """A report about yesterday; with one failing message unless it has records."""
+    begin = (NOW - timedelta(days=1)).replace(hour=0, minute=0, second=0)
+    rows = records or (make_record(messages=10), make_failing("198.51.100.7", 1))
+    return make_report(
+        *rows,
+        report_id=f"r-{number}",
+        begin=begin,
+        end=begin + timedelta(days=1),
+        policy=Policy(domain, p="reject"),
+        **other,
+    )
+
+
+@dataclass
+class World:
+    """A home in a folder (or a bucket) and a Slack server."""
+
+    home: Path | str
+    slack: SlackServer
+    more: dict[str, Any] = field(default_factory=dict)
+    runs: int = 0
+
+    @property
+    def settings(self) -> Settings:
+        values = {"slack_token": TOKEN, "slack_channel": CHANNEL, "slack_url": self.slack.url}
+        return load_settings(home=str(self.home), trust="any", **(values | self.more))
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.settings.lake_url)
+
+    def mail(self, *reports: AggregateReport) -> World:
+        """Report mails come in."""
+        storage = open_storage(self.settings.mail_url)
+        for made in reports:
+            raw = make_mail(gz(report_xml(made)))
+            storage.put(f"m-{made.report_id}", raw, content_type="message/rfc822")
+        return self
+
+    def broken(self, name: str) -> World:
+        """A mail comes in that cannot be read."""
+        raw = make_mail(b"\x1f\x8b\x08broken")
+        open_storage(self.settings.mail_url).put(name, raw, content_type="message/rfc822")
+        return self
+
+    def run(self, schedule: Schedule = ALERTS, minutes: float = 0, **how: Any) -> Told:
+        """A run of a job, its start `minutes` after `NOW`."""
+        return self.ends(schedule, self.begins(schedule), minutes, **how)
+
+    def begins(self, schedule: Schedule = ALERTS) -> Callable[..., Told]:
+        """A run that has read the mails, and is about to tell."""
+        self.runs += 1
+        run = f"run-{self.runs}"
+        self.ingested: IngestResult = ingest(self.settings, run=run)
+        page = PAGE if schedule.notebook else None
+
+        def tells(now: datetime, **how: Any) -> Told:
+            return tell(self.settings, schedule, self.ingested, page, run=run, now=now, **how)
+
+        return tells
+
+    def ends(
+        self, schedule: Schedule, tells: Callable[..., Told], minutes: float = 0, **how: Any
+    ) -> Told:
+        """It tells, and is recorded."""
+        now = NOW + timedelta(minutes=minutes)
+        told = tells(now, **how)
+        self.recorded(schedule.name, f"run-{self.runs}", now)
+        return told
+
+    def fails(self, schedule: Schedule = ALERTS, minutes: float = 0, since: float = 0) -> Told:
+        """A run that fails."""
+        self.runs += 1
+        return tell_failure(
+            self.settings,
+            schedule,
+            run=f"run-{self.runs}",
+            now=NOW + timedelta(minutes=minutes),
+            error="the bucket does not exist; check its name and the account (NoSuchBucket)",
+            since=NOW + timedelta(minutes=since),
+        )
+
+    def recorded(self, job: str, run: str, started: datetime, result: str = "ok") -> None:
+        """The row of a run that has ended."""
+        row = {"run": run, "job": job, "started": started, "result": result}
+        row["month"] = month_of(started)
+        table = pa.Table.from_pylist([row], schema=RUNS.schema)
+        self.lake.write.append_new("runs", table)
+
+    def told(self) -> set[str]:
+        """The subjects that were told."""
+        return set(self.lake.sql("SELECT subject FROM alerts")["subject"])
+
+    def waits(self) -> list[str]:
+        """The subjects that wait in the outbox."""
+        query = "SELECT subject FROM outbox WHERE subject NOT IN (SELECT subject FROM alerts)"
+        return sorted(self.lake.sql(query)["subject"])
