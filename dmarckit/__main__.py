@@ -1,5 +1,5 @@
 """`python -m dmarckit`, the same as the command `dmarckit`."""
 
-from dmarckit.cli.cli import main
+from dmarckit.cli.main import main
 
 main()

@@ -23,7 +23,7 @@ PO = FOLDER / f"ja/LC_MESSAGES/{DOMAIN}.po"
 _METHODS = [
     ("dmarckit/**.py", "python"),
     ("dmarckit/pages/template/**.j2", "jinja2.ext.babel_extract"),
-    ("notebooks/*.ipynb", "dmarckit.pages.notebook_texts.extract_notebook"),
+    ("notebooks/*.ipynb", "dmarckit.pages.render.extract_notebook"),
 ]
 _FOLDERS = ("dmarckit", "notebooks")
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dmarckit.checks.dns import SNAPSHOT, changes, snapshot, usual_window
 from dmarckit.checks.postmaster import latest
-from dmarckit.facts.organisation import organisation
+from dmarckit.facts.networks import organisation
 from dmarckit.lake.lake import Lake
 
 DAYS = timedelta(days=30)

@@ -1,15 +1,45 @@
-"""What Google Postmaster Tools said: the newest value of each metric, out of the lake."""
+"""Postmaster Tools → the lake: the days that are missing, and what Google has revised.
+
+Google publishes a day some days later, corrects it now and then, and says nothing of days
+with too little mail. So each pull asks again for the last days, and keeps a value only when
+it differs from the newest that is in the lake. A second pull writes nothing.
+
+What Google Postmaster Tools said: the newest value of each metric, out of the lake.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+import contextlib
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Protocol
 
 import pandas as pd
+import pyarrow as pa
 
-from dmarckit.core.errors import LakeError
-from dmarckit.lake.lake import Lake
+from dmarckit.checks.postmaster_client import Query, connect
+from dmarckit.checks.postmaster_metrics import (
+    FAMILIES,
+    LOOPS,
+    Metric,
+    Row,
+    compliance_rows,
+    loop_metrics,
+)
+from dmarckit.core.errors import (
+    LakeError,
+    PostmasterAccess,
+    PostmasterError,
+    SettingsError,
+    one_line,
+)
+from dmarckit.core.settings import Settings
+from dmarckit.facts.ptr import HOST
+from dmarckit.lake.lake import Lake, open_lake
+from dmarckit.lake.rows import month_of
+from dmarckit.lake.schema import POSTMASTER
 
 _LATEST = """
     SELECT domain, "day", metric, detail, share, number, text, pulled
@@ -57,3 +87,214 @@ def last_days(lake: Lake) -> dict[tuple[str, str], datetime]:
         (str(domain), str(metric)): last.to_pydatetime()
         for (domain, metric), last in zip(keys, found["last"], strict=True)
     }
+
+
+FIRST_DAYS = 120
+"""days that the first pull of a domain asks for: as far back as Postmaster Tools shows"""
+
+LATE_DAYS = 7
+"""days before the last one known that are asked for again: data arrives late, and is revised"""
+
+TOGETHER = 20
+"""domains whose answers are held in memory at once"""
+
+
+class Source(Protocol):
+    """Whom a pull asks: a `PostmasterClient`, or somebody who answers as it does."""
+
+    def domains(self) -> list[dict[str, Any]]:
+        """Every Domain, as Google describes it."""
+
+    def compliance(self, domain: str) -> dict[str, Any]:
+        """The DomainComplianceStatus of now."""
+
+    def stats(self, queries: Sequence[Query]) -> list[list[Row] | PostmasterError]:
+        """For each query its rows, or why it was refused."""
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull did."""
+
+    run: str
+    domains: tuple[str, ...]
+    """those that Google was asked about"""
+    rows: int
+    """values that were new, or that Google has revised"""
+    problems: tuple[str, ...]
+    """what Google refused, a line each; everything else was pulled all the same"""
+
+
+def pull(
+    settings: Settings,
+    *,
+    now: datetime,
+    days: int | None = None,
+    client: Source | None = None,
+    run: str | None = None,
+) -> Pulled:
+    """Ask Google for what is missing and keep it in the table `postmaster`.
+
+    Days up to yesterday (UTC): for each domain and group of metrics from `LATE_DAYS` before
+    the last day known, at first `FIRST_DAYS`; with `days` the last so many. The compliance
+    status has no date at Google and is kept as of today. A domain that Google refuses is a
+    problem of its own; what was written before an error stays.
+
+    Raises:
+        MissingExtra, SettingsError: not connected (`postmaster_credentials`).
+        PostmasterError: Google refuses everything, cannot be reached, or its rates have
+            another unit than we know.
+        LakeError: the lake cannot be read or written.
+    """
+    if days is not None and days < 1:
+        raise SettingsError(f"days is {days}: it must be at least 1")
+    with contextlib.ExitStack() as stack:
+        if client is None:
+            connected = connect(settings)
+            stack.callback(connected.close)
+            client = connected
+        task = _Pull(client, open_lake(settings), now.astimezone(UTC), days, run or new_run())
+        domains = task.domains(settings)
+        task.compliance(domains)
+        for start in range(0, len(domains), TOGETHER):
+            task.statistics(domains[start : start + TOGETHER])
+    return Pulled(task.run, tuple(domains), task.rows, tuple(dict.fromkeys(task.problems)))
+
+
+def new_run() -> str:
+    """An id, as each ingest has one."""
+    return uuid.uuid4().hex[:12]
+
+
+def ascii_name(name: str) -> str:
+    """A domain as DNS and Google write it: lower case, IDNA.
+
+    Raises SettingsError for what is no domain name.
+
+    >>> ascii_name("Bücher.Example.")
+    'xn--bcher-kva.example'
+    """
+    try:
+        ascii_ = name.strip().rstrip(".").lower().encode("idna").decode()
+    except UnicodeError:
+        ascii_ = ""
+    if not HOST.fullmatch(ascii_):
+        raise SettingsError(f"setting postmaster_domains: {one_line(repr(name))} is no domain name")
+    return ascii_
+
+
+class _Pull:
+    """One pull: whom it asks, where it writes, and what went wrong so far."""
+
+    def __init__(
+        self, client: Source, lake: Lake, now: datetime, days: int | None, run: str
+    ) -> None:
+        self.client = client
+        self.lake = lake
+        self.now = now
+        self.today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        self.days = days
+        self.run = run
+        self.rows = 0
+        self.problems: list[str] = []
+        self._known = last_days(lake) if days is None else {}
+
+    def domains(self, settings: Settings) -> list[str]:
+        """Those of the settings, else those that Google lists and lets us read."""
+        if settings.postmaster_domains:
+            return list(dict.fromkeys(ascii_name(name) for name in settings.postmaster_domains))
+        names = []
+        for domain in self.client.domains():
+            name = str(domain.get("name") or "").removeprefix("domains/").lower().rstrip(".")
+            if not HOST.fullmatch(name):
+                self.problems.append(f"Postmaster Tools lists {one_line(name)!r}: no domain name")
+            elif domain.get("verificationState") == "UNVERIFIED":
+                self.problems.append(f"{name} is not verified in Postmaster Tools; verify it there")
+            elif domain.get("permission") == "NONE":
+                self.problems.append(f"{name}: no permission in Postmaster Tools; ask its owner")
+            else:
+                names.append(name)
+        return sorted(dict.fromkeys(names))
+
+    def compliance(self, domains: Sequence[str]) -> None:
+        """The compliance status of all domains, as of today."""
+        rows: list[Row] = []
+        for domain in domains:
+            try:
+                rows += compliance_rows(domain, self.client.compliance(domain), self.today)
+            except PostmasterAccess:
+                raise
+            except PostmasterError as error:
+                self.problems.append(str(error))
+        self._keep(rows)
+
+    def statistics(self, domains: Sequence[str]) -> None:
+        """All metrics of these domains; the rates of feedback loops once their ids are known."""
+        queries = [self._query(d, name, m) for d in domains for name, m in FAMILIES.items()]
+        rows = self._ask(queries)
+        loops = []
+        for domain in domains:
+            ids = [row for row in rows if row["domain"] == domain]
+            if metrics := loop_metrics(ids):
+                loops.append(self._loop_query(domain, metrics))
+        self._keep([*rows, *self._ask(loops)])
+
+    def _loop_query(self, domain: str, metrics: Sequence[Metric]) -> Query:
+        if len(metrics) > LOOPS:
+            self.problems.append(
+                f"{domain} has {len(metrics)} feedback loops; rates of the first {LOOPS} were asked"
+            )
+        first = self._first_day(domain, FAMILIES["feedback loops"])
+        return Query(domain, "feedback loop rates", metrics[:LOOPS], first, self._yesterday)
+
+    def _ask(self, queries: Sequence[Query]) -> list[Row]:
+        rows: list[Row] = []
+        for answer in self.client.stats(queries):
+            if isinstance(answer, PostmasterError):
+                self.problems.append(str(answer))
+            else:
+                rows += answer
+        return rows
+
+    def _query(self, domain: str, name: str, metrics: Sequence[Metric]) -> Query:
+        return Query(domain, name, metrics, self._first_day(domain, metrics), self._yesterday)
+
+    def _first_day(self, domain: str, metrics: Iterable[Metric]) -> date:
+        first = self.today - timedelta(days=self.days or FIRST_DAYS)
+        known = [self._known.get((domain, metric.metric)) for metric in metrics]
+        if last := max((day for day in known if day), default=None):
+            first = max(first, min(last, self.today) - timedelta(days=LATE_DAYS))
+        return first.date()
+
+    @property
+    def _yesterday(self) -> date:
+        return (self.today - timedelta(days=1)).date()
+
+    def _keep(self, rows: Sequence[Row]) -> None:
+        """Write the values that differ from the newest in the lake, with one commit."""
+        by_key = {_key(row): row for row in rows}
+        if not by_key:
+            return
+        days = [row["day"] for row in rows]
+        names = sorted({str(row["domain"]) for row in rows})
+        stored = latest(self.lake, names, min(days), max(days) + timedelta(days=1))
+        known = {_key(row): _value(row) for row in stored.to_dict("records")}
+        more = {"pulled": self.now, "run": self.run}
+        new = [
+            row | more | {"month": month_of(row["day"])}
+            for key, row in by_key.items()
+            if known.get(key) != _value(row)
+        ]
+        if new:
+            table = pa.Table.from_pylist(new, schema=POSTMASTER.schema)
+            self.lake.write.append_new("postmaster", table)
+            self.rows += len(new)
+
+
+def _key(row: Mapping[Any, Any]) -> tuple[str, datetime, str, str]:
+    return row["domain"], row["day"], row["metric"], row["detail"]
+
+
+def _value(row: Mapping[Any, Any]) -> tuple[Any, Any, Any]:
+    share, number, text = row["share"], row["number"], row["text"]
+    return tuple(None if v is None or v != v else v for v in (share, number, text))  # type: ignore[return-value]

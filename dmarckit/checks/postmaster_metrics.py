@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from dmarckit.core.errors import PostmasterAccess, one_line
-from dmarckit.core.rates import NotARate, Rate
+from dmarckit.core.text import NotARate, Rate
 
 Row = dict[str, Any]
 

@@ -1,15 +1,20 @@
-"""The sender requirements of the large mailbox providers: rule × domain, from three views."""
+"""The sender requirements of the large mailbox providers: rule × domain, from three views.
+
+What reports tell about sender requirements, by domain and provider, in one pass.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, cast
 
 import pandas as pd
 
 from dmarckit.checks.outside import Outside
-from dmarckit.checks.requirement_facts import busiest, seen
-from dmarckit.checks.requirement_rules import BULK_LINE, RULES
-from dmarckit.checks.requirement_views import (
+from dmarckit.checks.rules import BULK_LINE, RULES, provider_of, view_word
+from dmarckit.checks.verdicts import (
+    CODES,
     Verdict,
     View,
     from_dns,
@@ -18,10 +23,137 @@ from dmarckit.checks.requirement_views import (
     said_by_postmaster,
     shown_by_dns,
 )
-from dmarckit.checks.requirement_words import view_word
 from dmarckit.core.language import _
-from dmarckit.facts.facts import Facts
-from dmarckit.facts.organisation import organisation
+from dmarckit.facts.load import Facts
+from dmarckit.facts.networks import organisation
+
+DAYS = 30
+"""days that are looked at: a month has every kind of campaign"""
+
+_KEY = ["domain", "provider"]
+Seen = dict[tuple[str, str], dict[str, Any]]
+
+
+def seen(facts: Facts, days: int = DAYS) -> Seen:
+    """(domain, provider) → what the provider's reports of the last `days` days say.
+
+    own: messages of senders in the inventory, without forwarded ones; `spf`, `dkim` and
+    `alignment`: how many of them pass at least, and at most (reports do not always say which
+    results belong to the same message); `codes`: rule → own messages that were marked with
+    Gmail's code for it; `busiest`: most messages on one day, of all senders, which is an upper
+    bound of what the provider counts (mail to its business customers is in its reports too).
+    A pair without a report is not there.
+    """
+    since = pd.Timestamp(facts.now).floor("D") - timedelta(days=days)
+    found: Seen = {}
+    reports = facts.reports[facts.reports["end"] >= since]
+    for domain, reporter in (
+        reports[["domain", "reporter"]].drop_duplicates().itertuples(index=False)
+    ):
+        if provider := provider_of(str(reporter)):
+            found.setdefault((str(domain), provider), _nothing())
+    messages = _of_providers(facts.messages, since)
+    daily = messages.groupby([*_KEY, "day"], observed=True)["messages"].sum()
+    for key, most in _sums(daily.groupby(level=_KEY, observed=True).max()):
+        found.setdefault(key, _nothing())["busiest"] = most
+    own = messages[messages["in_inventory"] & (messages["class"].astype("str") != "forwarded")]
+    amount = own["messages"]
+    parts = own[_KEY].assign(
+        own=amount,
+        aligned=amount.where(own["da"] | own["sa"], 0),
+        signed=amount.where(own["da"], 0),
+    )
+    sums = parts.groupby(_KEY, observed=True)[["own", "aligned", "signed"]].sum()
+    for (domain, provider), n, aligned, signed in sums.itertuples(name=None):
+        here = found.setdefault((str(domain), str(provider)), _nothing())
+        here |= {"own": n, "spf": (0.0, n), "dkim": (signed, n), "alignment": (aligned, aligned)}
+    _spf(found, facts, since)
+    _signatures(found, facts, since)
+    _codes(found, facts, since)
+    return found
+
+
+def _nothing() -> dict[str, Any]:
+    none = (0.0, 0.0)
+    return {"own": 0.0, "spf": none, "dkim": none, "alignment": none, "codes": {}, "busiest": 0.0}
+
+
+def _of_providers(frame: pd.DataFrame, since: pd.Timestamp) -> pd.DataFrame:
+    """The rows since that day that providers reported, with `provider`."""
+    names = frame["reporter"].astype("category")
+    by_name = {name: provider_of(str(name)) for name in names.cat.categories}
+    provider = names.map(by_name).astype("object")
+    chosen = (frame["day"] >= since) & provider.notna()
+    return frame[chosen].assign(provider=provider[chosen].astype("str"))
+
+
+def _sums(series: pd.Series[float]) -> Iterator[tuple[tuple[str, str], float]]:
+    """Domain and provider, and the number that stands under them."""
+    for key, value in series.items():
+        domain, provider = cast("tuple[object, object]", key)
+        yield (str(domain), str(provider)), float(value)
+
+
+def _mine(facts: Facts) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(facts.inventory[["domain", "sender"]].astype("str"))
+
+
+def _own_rows(frame: pd.DataFrame, mine: pd.MultiIndex) -> pd.DataFrame:
+    keys = pd.MultiIndex.from_frame(frame[["domain", "sender"]].astype("str"))
+    return frame[keys.isin(mine)]
+
+
+def _spf(found: Seen, facts: Facts, since: pd.Timestamp) -> None:
+    rows = _own_rows(_of_providers(facts.spf, since), _mine(facts))
+    passing = rows["messages"].where(rows["result"].astype("str") == "pass", 0)
+    parts = rows[[*_KEY, "messages"]].assign(passing=passing)
+    sums = parts.groupby(_KEY, observed=True)[["messages", "passing"]].sum()
+    for (domain, provider), told, passed in sums.itertuples(name=None):
+        here = found.setdefault((str(domain), str(provider)), _nothing())
+        # messages whose report gives no SPF result at all may have passed
+        silent = max(here["own"] - told, 0.0)
+        least = min(passed, here["own"])
+        here["spf"] = (least, min(least + silent, here["own"]))
+
+
+def _signatures(found: Seen, facts: Facts, since: pd.Timestamp) -> None:
+    """At most as many messages pass DKIM as the passing signatures of a sender add up to."""
+    rows = _of_providers(facts.signatures, since)
+    rows = rows[rows["in_inventory"] & rows["passed"]]
+    one = [*_KEY, "sender", "day", "dkim_domain", "selector"]
+    by_signature = rows.groupby(one, observed=True)["messages"].sum()
+    at_most = dict(_sums(by_signature.groupby(level=_KEY, observed=True).sum()))
+    strongest = by_signature.groupby(level=one[:4], observed=True).max()
+    at_least = dict(_sums(strongest.groupby(level=_KEY, observed=True).sum()))
+    for key, here in found.items():
+        least, _most = here["dkim"]
+        # what is aligned passes, and so does what the strongest signature of a day covers
+        least = min(max(least, at_least.get(key, 0.0)), here["own"])
+        here["dkim"] = (least, max(least, min(at_most.get(key, 0.0), here["own"])))
+
+
+def _codes(found: Seen, facts: Facts, since: pd.Timestamp) -> None:
+    rows = _of_providers(facts.requirements, since)
+    known = facts.messages[~facts.messages["sender_kind"].isin(["unknown", "hosting"])]
+    services = set(known["sender"].astype("str").unique())
+    keys = pd.MultiIndex.from_frame(rows[["domain", "sender"]].astype("str"))
+    rows = rows[keys.isin(_mine(facts)) | rows["sender"].astype("str").isin(services)]
+    codes = rows["code"].astype("str").str.partition(".")[2] if len(rows) else rows["code"]
+    known_rules = rows.assign(rule=codes.map(CODES))
+    sums = known_rules.groupby([*_KEY, "rule"], observed=True)["messages"].sum()
+    for key, n in sums.items():
+        domain, provider, rule = cast("tuple[object, object, object]", key)
+        here = found.setdefault((str(domain), str(provider)), _nothing())
+        here["codes"][str(rule)] = float(n)
+
+
+def busiest(
+    seen_by: Mapping[tuple[str, str], Mapping[str, Any]], domain: str, provider: str
+) -> float | None:
+    """Most messages of a domain on one day at a provider; None when it never reported."""
+    here = seen_by.get((domain, provider))
+    return None if here is None else float(here["busiest"])
+
 
 COLUMNS = [
     "domain", "provider", "rule", "applies", "bulk", "verdict", "why", "disagree",

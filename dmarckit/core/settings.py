@@ -4,6 +4,8 @@ Strongest first: arguments, environment variables ``DMARCKIT_<NAME>`` (nested na
 ``__``), files named by ``DMARCKIT_<NAME>_FILE`` (for secrets), ``dmarckit.toml`` in the
 working directory or the file given by ``--config`` (or ``DMARCKIT_CONFIG``).
 AWS credentials, region and endpoint are the AWS SDK's own and never stand here.
+
+Values that stand in settings: places, groups of domains, declared senders, mutes.
 """
 
 from __future__ import annotations
@@ -12,10 +14,14 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -34,8 +40,64 @@ from pydantic_settings import SettingsError as UnreadableValue
 from dmarckit.core.errors import SettingsError, one_line
 from dmarckit.core.language import use
 from dmarckit.core.limits import Limits
-from dmarckit.core.settings_parts import DeclaredSender, DomainGroup, Location, Mute
 from dmarckit.core.thresholds import Thresholds
+
+
+def _without_slash(url: str) -> str:
+    return url.rstrip("/") or "/"
+
+
+Location = Annotated[str, AfterValidator(_without_slash)]
+
+
+Kind = Literal[
+    "mailbox provider",
+    "email service",
+    "marketing",
+    "crm",
+    "ticketing",
+    "security gateway",
+    "mailing list",
+    "forwarder",
+    "hosting",
+    "own",
+    "unknown",
+]
+KINDS: tuple[str, ...] = get_args(Kind)
+"""What a sender can be. ``crm`` takes in other business applications (orders, staff,
+documents), ``ticketing`` issue trackers and alerting."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DomainGroup(Strict):
+    """Domains that belong to one owner, with the Slack channel that hears of them."""
+
+    name: str
+    domains: tuple[str, ...]
+    owner: str | None = None
+    slack_channel: str | None = None
+
+
+class DeclaredSender(Strict):
+    """A sender that the company knows of; it comes before every other way to tell."""
+
+    name: str
+    kind: Kind = "own"
+    networks: tuple[str, ...] = ()
+    dkim_domains: tuple[str, ...] = ()
+    spf_domains: tuple[str, ...] = ()
+
+
+class Mute(Strict):
+    """A finding that is known and accepted until a date."""
+
+    fingerprint: str
+    reason: str
+    until: date
+
 
 PREFIX = "DMARCKIT_"
 CONFIG_VARIABLE = "DMARCKIT_CONFIG"

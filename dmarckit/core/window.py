@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.language import _
-from dmarckit.core.words import long_day
+from dmarckit.core.text import long_day
 
 
 @dataclass(frozen=True)

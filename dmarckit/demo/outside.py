@@ -2,21 +2,33 @@
 
 DNS is in order but for a server without host name over IPv6 and a short key; at Google,
 people mark the shop's newsletter as spam, and it lacks one-click unsubscribing.
+
+A small DNS server on loopback, for what the demo's company publishes.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import ipaddress
+import socketserver
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from typing import Any
 
+import dns.exception
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
 from dmarckit.checks import dns as names
-from dmarckit.checks.postmaster_api import Query
+from dmarckit.checks.postmaster import pull
+from dmarckit.checks.postmaster_client import Query
 from dmarckit.checks.postmaster_metrics import Metric, Row, api_date
-from dmarckit.checks.postmaster_pull import pull
 from dmarckit.core.errors import PostmasterError
 from dmarckit.core.settings import Settings
 from dmarckit.demo.traffic import stream
@@ -81,7 +93,7 @@ def ask(settings: Settings, now: datetime) -> None:
     """Fill the tables `postmaster` and, where the libraries for it are installed, `dns`."""
     pull(settings, now=now, client=Google(now))
     if find_spec("checkdmarc") and find_spec("dns"):
-        from dmarckit.demo.names import serving
+        pass
 
         with serving(zone()) as address:
             names.check(settings, now=now, resolver=[address])
@@ -173,3 +185,43 @@ def _share(domain: str, metric: Metric, ago: int) -> float | None:
         case "delivery_error_rate", "temp_fail" | "temp_fail/anomalous_traffic_pattern":
             return 0.001 + 0.001 * wave
     return None
+
+
+Zone = Mapping[str, Mapping[str, Sequence[str]]]
+"""Name → type of record → records, as a zone file writes them."""
+
+TTL = 300
+
+
+@contextlib.contextmanager
+def serving(zone: Zone) -> Iterator[str]:
+    """Answer for the names of the zone over UDP; yields the address (``127.0.0.1:5353``)."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            asked, socket = self.request
+            with contextlib.suppress(dns.exception.DNSException):
+                socket.sendto(_answer(zone, asked), self.client_address)
+
+    with socketserver.ThreadingUDPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _answer(zone: Zone, asked: bytes) -> bytes:
+    query = dns.message.from_wire(asked)
+    reply = dns.message.make_response(query)
+    reply.flags |= dns.flags.AA
+    question = query.question[0]
+    name = question.name.to_text(omit_final_dot=True).lower()
+    kind = dns.rdatatype.to_text(question.rdtype)
+    if records := zone.get(name, {}).get(kind):
+        reply.answer.append(dns.rrset.from_text_list(question.name, TTL, "IN", kind, records))
+    elif not any(known == name or known.endswith(f".{name}") for known in zone):
+        reply.set_rcode(dns.rcode.NXDOMAIN)
+    return reply.to_wire()

@@ -3,6 +3,8 @@
 Country comes from the data of iptocc, offline. Names come from the user's own MMDB file
 (setting `mmdb`; IPinfo, GeoLite2 ASN and DB-IP ASN Lite are understood). No query leaves
 the machine.
+
+The organisational domain: what one company registered, by the Public Suffix List.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from publicsuffixlist import PublicSuffixList
 
 from dmarckit.core.errors import MissingExtra, SettingsError, one_line
 
@@ -146,3 +150,26 @@ def _name(entry: Mapping[str, object]) -> NetworkName | None:
     domain = entry.get("as_domain") or None
     name = entry.get("as_name") or entry.get("autonomous_system_organization") or domain
     return NetworkName(str(name), str(domain) if domain else None) if name else None
+
+
+@lru_cache(maxsize=1)
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
+
+
+@lru_cache(maxsize=1 << 18)
+def organisation(domain: str) -> str:
+    """The organisational domain (RFC 7489 section 3.2); a public suffix is its own.
+
+    >>> organisation("News.shop.example.co.uk.")
+    'example.co.uk'
+    """
+    name = domain.lower().strip(".")
+    return str(_suffixes().privatesuffix(name) or name)
+
+
+def organisations(domains: pd.Series) -> pd.Series:
+    """`organisation` of each domain; null stays null. Same index; the input is not changed."""
+    codes, names = pd.factorize(domains)
+    found = pd.Series([organisation(str(name)) for name in names], dtype=object)
+    return found.reindex(codes).set_axis(domains.index).astype(object)

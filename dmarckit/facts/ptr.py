@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from dmarckit.core.errors import DmarckitError, MissingExtra, SettingsError, one_line
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.schemas import PTR
+from dmarckit.lake.schema import PTR
 
 NAME_LASTS = timedelta(days=30)
 NO_NAME_LASTS = timedelta(days=3)  # shorter: a new host often gets its name late

@@ -1,6 +1,8 @@
 """The analysis in one call: facts of the lake, findings, and their status.
 
 Commands, jobs and notebooks all come here, so that they say the same.
+
+What a page looks at: facts and findings as of the end of its window.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from datetime import UTC, datetime
 from dmarckit.checks.outside import Outside, load_outside
 from dmarckit.core.cluster import Cluster
 from dmarckit.core.settings import Settings, load_settings
-from dmarckit.facts.facts import Facts, load
+from dmarckit.core.window import Window
+from dmarckit.facts.load import Facts, load
 from dmarckit.facts.ptr import host_names
-from dmarckit.findings import find
-from dmarckit.findings.analysis_cluster import analyse_on
-from dmarckit.findings.findings_ledger import Judged, judge, last_run, record
+from dmarckit.findings.distributed import analyse_on
+from dmarckit.findings.find import find
+from dmarckit.findings.ledger import Judged, judge, last_run, record
 from dmarckit.lake.lake import Lake
 
 HISTORY = 90  # days of facts: the inventory and every comparison look back that far
@@ -116,3 +119,47 @@ def analyse(
     else:
         judged = judge(found, last_run(lake, scope, now))
     return Analysis(now, days, facts, judged, outside)
+
+
+def as_of(window: Window, end: str, now: datetime | None = None) -> datetime:
+    """The moment a page is about: now, or for a page with an `end` the end of that day."""
+    return window.end if end else now or datetime.now(UTC)
+
+
+def page_analysis(
+    settings: Settings,
+    lake: Lake,
+    window: Window,
+    end: str = "",
+    *,
+    domains: Sequence[str] = (),
+    job: str = "",
+    now: datetime | None = None,
+) -> Analysis:
+    """Facts that cover the window and the one before it, and the findings of the last week.
+
+    Findings are those that ``dmarckit findings`` shows, whatever the length of the window,
+    and their status is that against the last recorded run of `job`. A page of some domains is
+    compared with what that run said of these domains, so that it tells the same as the page
+    of all. Nothing is recorded. Raises LakeError when the lake cannot be read.
+    """
+    moment = as_of(window, end, now)
+    facts = read_facts(settings, lake, moment, 2 * window.days, domains)
+    outside = read_outside(settings, lake, moment, USUAL_DAYS, domains)
+    found = find(
+        facts,
+        now=moment,
+        days=USUAL_DAYS,
+        thresholds=settings.thresholds,
+        mute=settings.mute,
+        outside=outside,
+    )
+    last = last_run(lake, job, moment)
+    if domains:
+        chosen = [name.lower().rstrip(".") for name in domains]
+        # what concerns all can be found from some domains, but not be said to be resolved
+        about_all = (last["domain"] == "") & last["fingerprint"].isin(
+            [f.fingerprint for f in found]
+        )
+        last = last[last["domain"].isin(chosen) | about_all]
+    return Analysis(moment, USUAL_DAYS, facts, judge(found, last), outside)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.words import count, n_messages, percent
+from dmarckit.core.text import count, n_messages, percent
 from dmarckit.findings import queries
-from dmarckit.findings.look import (
+from dmarckit.findings.context import (
     BLOCKED,
     DAY,
     SHOWN,
@@ -23,9 +23,16 @@ from dmarckit.findings.look import (
     span,
     total,
 )
-from dmarckit.findings.model import Finding, Severity
-from dmarckit.findings.say import clean, listed, on_days, sentences
-from dmarckit.findings.statistics import share, two_proportion_z
+from dmarckit.findings.model import (
+    Finding,
+    Severity,
+    clean,
+    listed,
+    on_days,
+    sentences,
+    share,
+    two_proportion_z,
+)
 
 _ALL = 0.9  # share that fails from which a key, not single messages, is at fault
 

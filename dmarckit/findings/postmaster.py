@@ -11,12 +11,10 @@ from collections.abc import Iterator
 import pandas as pd
 
 from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.rates import Rate
-from dmarckit.core.words import count
+from dmarckit.core.text import Rate, count
 from dmarckit.findings import queries
-from dmarckit.findings.look import DAY, Look
-from dmarckit.findings.model import Finding, Severity
-from dmarckit.findings.say import clean, sentences
+from dmarckit.findings.context import DAY, Look
+from dmarckit.findings.model import Finding, Severity, clean, sentences
 
 STALE_DAYS = 7
 """days that Google's newest day may lie back before nothing is said any more"""

@@ -1,15 +1,20 @@
-"""Senders that came or went."""
+"""Senders that came or went.
+
+Services whose mail proves their own domain, but not the author's.
+
+Which rows of facts are told of one day, and which are fractions of a longer report.
+"""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from dmarckit.core.language import _, later
-from dmarckit.core.words import n_messages
-from dmarckit.facts.sender_words import kind_word
+from dmarckit.core.language import _, later, ngettext
+from dmarckit.core.text import count, n_messages
+from dmarckit.facts.senders import kind_word
 from dmarckit.findings import queries
-from dmarckit.findings.dated import dated
-from dmarckit.findings.look import (
+from dmarckit.findings.context import (
+    BLOCKED,
     DAY,
     SHOWN,
     SPOOFED,
@@ -17,16 +22,158 @@ from dmarckit.findings.look import (
     Look,
     addresses,
     base_evidence,
+    by_reporters,
     counts,
     of_senders,
+    own_signers,
     reporters,
     span,
     strangers,
     total,
 )
-from dmarckit.findings.model import Finding, Severity
-from dmarckit.findings.say import clean, listed, on_days
-from dmarckit.findings.statistics import median
+from dmarckit.findings.model import Finding, Severity, clean, listed, median, on_days
+
+
+def unaligned_sender(domain: DomainFacts, look: Look) -> list[Finding]:
+    """Known services whose mail proves their own domain, but not the author's.
+
+    warning: either it is the company's mail, and somebody must set up its authentication
+    before (or because) the policy blocks it; or it is not, and somebody must say so.
+    critical when a sender of the inventory is being blocked. info for mailing lists and
+    forwarders: they relay, and nobody can set up anything there.
+    """
+    window = look.window(domain.messages)
+    mine = window[window["class"] == "unaligned_sender"]
+    found = []
+    for sender, rows in mine.groupby("sender", observed=True):
+        if total(rows) >= look.thresholds.unaligned_messages:
+            found.append(_unaligned(domain, look, str(sender), rows))
+    return found
+
+
+def _unaligned(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame) -> Finding:
+    blocked = total(rows[rows["disposition"].isin(BLOCKED)])
+    ours = bool(rows["in_inventory"].any())
+    least = look.thresholds.unaligned_messages
+    relays = str(rows["sender_kind"].iloc[0]) in ("mailing list", "forwarder") and not ours
+    severity: Severity = "critical" if ours and blocked >= least else "warning"
+    if relays:
+        severity = "info"
+    spf = look.window(domain.spf)
+    spf = spf[(spf["sender"] == sender) & (spf["result"] == "pass")]
+    dkim = look.window(domain.signatures)
+    dkim = dkim[(dkim["sender"] == sender) & dkim["passed"] & ~dkim["aligned"]]
+    proves = [*counts(spf, "spf_domain"), *counts(dkim, "dkim_domain")]
+    proves = list(dict.fromkeys(proves))
+    ips = addresses(domain, [sender])
+    query = queries.messages(
+        domain.name,
+        look.window_days,
+        look.now,
+        of_senders(domain, [sender]),
+        queries.unaligned(own_signers(domain)),
+    )
+    name, author = clean(sender), clean(domain.name)
+    return Finding(
+        kind="unaligned_sender",
+        domain=domain.name,
+        subject=sender,
+        severity=severity,
+        messages=total(rows),
+        first_day=span(rows)[0],
+        last_day=span(rows)[1],
+        reporters=reporters(rows),
+        summary=_summary(blocked).format(
+            messages=n_messages(total(rows)),
+            sender=name,
+            author=author,
+            when=on_days(*span(rows)),
+            proves=listed(proves) or _("another domain"),
+            blocked=count(blocked),
+            reporters=by_reporters(rows),
+        ),
+        action=_action(relays, ours).format(sender=name, author=author),
+        evidence=base_evidence(rows, query, messages=look.thresholds.unaligned_messages)
+        | {
+            "proves_spf": counts(spf, "spf_domain"),
+            "proves_dkim": counts(dkim, "dkim_domain"),
+            "from_domains": counts(rows, "header_from"),
+            "dispositions": counts(rows, "disposition"),
+            "blocked_share": blocked / total(rows),
+            "addresses": ips[:SHOWN],
+        },
+    )
+
+
+def _summary(blocked: int) -> str:
+    if not blocked:
+        return _(
+            "{messages} that {sender} sent as {author} {when} fail DMARC: they prove {proves}, not "
+            "{author} (all were delivered; {reporters})."
+        )
+    return ngettext(
+        "{messages} that {sender} sent as {author} {when} fail DMARC: they prove {proves}, not "
+        "{author} ({blocked} was blocked; {reporters}).",
+        "{messages} that {sender} sent as {author} {when} fail DMARC: they prove {proves}, not "
+        "{author} ({blocked} were blocked; {reporters}).",
+        blocked,
+    )
+
+
+def _action(relays: bool, ours: bool) -> str:
+    if relays:
+        return _(
+            "Nothing is due: {sender} relays mail, and what it changes on the way no longer proves "
+            "the author. Mail admin: note it before the policy becomes stricter."
+        )
+    if ours:
+        return _(
+            "Owner of {sender}: switch on DKIM signing with your own domain there (d={author}; "
+            "often called domain authentication) and a return path below {author}. DNS admin: "
+            "publish the CNAME or TXT records that {sender} shows."
+        )
+    return _(
+        "Owner of {sender}: if it sends for you, switch on DKIM signing with your own domain there "
+        "(d={author}; often called domain authentication) and a return path below {author}. DNS "
+        "admin: publish the CNAME or TXT records that {sender} shows. If nobody uses {sender}, it "
+        "is abuse: a stricter policy blocks it."
+    )
+
+
+def dated(messages: pd.DataFrame, reports: pd.DataFrame, since: pd.Timestamp) -> pd.DataFrame:
+    """The rows of `messages` (columns `reporter`, `day`) whose mail came on their day.
+
+    A report of more than 24 hours is spread over its days, but does not say on which of them
+    the mail came. Its rows are left out, unless it began on `since` or later, or its reporter
+    told of that day by itself too. `reports` has the columns of `Facts.reports`. Without long
+    reports `messages` itself is returned.
+    """
+    length = reports["end"] - reports["begin"]
+    long = reports[(length > DAY) & (reports["begin"] < since)]
+    theirs = messages[messages["reporter"].isin(set(long["reporter"]))]
+    if theirs.empty:
+        return messages
+    short = reports[length <= DAY]
+    told = _index(short["reporter"], (short["begin"] + length[short.index] / 2).dt.floor("D"))
+    spread = _days(long, theirs["day"].min(), theirs["day"].max()).difference(told)
+    vague = _index(theirs["reporter"], theirs["day"]).isin(spread)
+    return messages.drop(theirs.index[vague])
+
+
+def _days(long: pd.DataFrame, first: pd.Timestamp, last: pd.Timestamp) -> pd.MultiIndex:
+    """Reporter and day of each day of the reports, from `first` to `last`: any may be claimed."""
+    begin, end = long["begin"], long["end"]
+    begin = begin.where(begin > first, first).dt.floor("D")
+    after = end.where(end < last + DAY, last + DAY).dt.ceil("D")
+    days = ((after - begin) // DAY).clip(lower=0)
+    rows = begin.index.repeat(days)
+    number = rows.to_series().groupby(rows).cumcount()
+    return _index(long["reporter"].loc[rows], begin.loc[rows] + pd.to_timedelta(number, "D"))
+
+
+def _index(reporters: pd.Series[str], days: pd.Series[pd.Timestamp]) -> pd.MultiIndex:
+    return pd.MultiIndex.from_arrays([reporters.astype("str"), days])
+
 
 _HEIR = 0.25  # of the usual messages: a quiet weekend after the change must be enough
 _WHAT_IT_DOES = {

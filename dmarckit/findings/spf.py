@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from dmarckit.core.language import _, later
-from dmarckit.core.words import count, n_messages, percent
+from dmarckit.core.text import count, n_messages, percent
 from dmarckit.findings import queries
-from dmarckit.findings.look import (
+from dmarckit.findings.context import (
     SHOWN,
     DomainFacts,
     Look,
@@ -19,9 +19,7 @@ from dmarckit.findings.look import (
     span,
     total,
 )
-from dmarckit.findings.model import Finding, Severity
-from dmarckit.findings.say import clean, on_days
-from dmarckit.findings.statistics import share
+from dmarckit.findings.model import Finding, Severity, clean, on_days, share
 
 _ERRORS = ("permerror", "temperror")
 _BELIEVED = 10  # errors below which a record is worth a look, but not an alarm

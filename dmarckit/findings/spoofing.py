@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from dmarckit.core.language import _, ngettext
-from dmarckit.core.words import count, n_messages
+from dmarckit.core.text import count, n_messages
 from dmarckit.findings import queries
-from dmarckit.findings.look import (
+from dmarckit.findings.context import (
     BLOCKED,
     DAY,
     SHOWN,
@@ -18,16 +18,16 @@ from dmarckit.findings.look import (
     base_evidence,
     by_reporters,
     counts,
+    dns_record,
     reporters,
     span,
     strangers,
+    subdomain_policy,
     total,
+    with_tags,
 )
-from dmarckit.findings.model import Finding, Severity
-from dmarckit.findings.record import dns_record, subdomain_policy, with_tags
-from dmarckit.findings.say import clean, on_days
-from dmarckit.findings.statistics import mad, median
-from dmarckit.reports.models import Policy
+from dmarckit.findings.model import Finding, Severity, clean, mad, median, on_days
+from dmarckit.reports.model import Policy
 
 
 def spoofing(domain: DomainFacts, look: Look) -> list[Finding]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.words import count, percent
-from dmarckit.facts.facts import Facts
+from dmarckit.core.text import count, percent
+from dmarckit.facts.load import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.look import Look
-from dmarckit.findings.model import Finding, Severity
-from dmarckit.findings.say import clean, on_days
-from dmarckit.findings.statistics import share
+from dmarckit.findings.context import Look
+from dmarckit.findings.model import Finding, Severity, clean, on_days, share
 
 CERTAIN = ("certificate-expired", "tlsa-invalid", "sts-policy-fetch-error")
 """one session is enough: these are facts about our own servers, not about a connection"""

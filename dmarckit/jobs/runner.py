@@ -21,10 +21,9 @@ from typing import Any
 
 from dmarckit.core.errors import DmarckitError
 from dmarckit.core.settings import Settings
-from dmarckit.jobs.job import utc_now
-from dmarckit.jobs.job_record import Clock
-from dmarckit.jobs.runs import is_done, last_runs, runs_of_slot
-from dmarckit.jobs.schedules import Schedule
+from dmarckit.jobs.record import Clock, is_done, last_runs, runs_of_slot
+from dmarckit.jobs.run import utc_now
+from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
 
 LOOK = timedelta(seconds=60)  # how often it is asked what is due, slots aside

@@ -17,12 +17,12 @@ from datetime import datetime
 from dmarckit.core.errors import DmarckitError, LakeError
 from dmarckit.core.logs import new_run, step
 from dmarckit.core.settings import Settings
-from dmarckit.ingest.ingest_commit import IngestResult
-from dmarckit.ingest.watch_batch import Batch, Taker
-from dmarckit.ingest.watch_queue import FULL, Queue
-from dmarckit.jobs.job import publish_and_tell, utc_now
-from dmarckit.jobs.schedules import Schedule
-from dmarckit.jobs.telling import check_slack
+from dmarckit.ingest.arrivals import Batch, Taker
+from dmarckit.ingest.commit import IngestResult
+from dmarckit.ingest.queue import FULL, Queue
+from dmarckit.jobs.notify import check_slack
+from dmarckit.jobs.run import publish_and_tell, utc_now
+from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
 
 LATE = 60.0  # seconds for which alerts wait while full batches come, or after trouble

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dmarckit.core.errors import SettingsError, one_line
-from dmarckit.lake.lake_location import Location
+from dmarckit.lake.location import Location
 
 ENGINES = ("athena", "spark")
 DATABASE = "dmarckit"

@@ -1,18 +1,43 @@
-"""Reports and records as rows of the lake's tables (Arrow), and the identity of a report."""
+"""Reports and records as rows of the lake's tables (Arrow), and the identity of a report.
+
+TLS and failure reports as rows of their tables; failure reports are redacted here.
+
+A failure report quotes somebody's mail. What is kept of addresses is the domain and a
+keyed hash of the local part: equal addresses stay equal, and nobody can be read.
+
+A report as the lake holds it, back as the model it was made from.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from dmarckit.lake.schemas import RECORDS
-from dmarckit.reports.models import AggregateReport, Record
+from dmarckit.lake.schema import RECORDS
+from dmarckit.reports.model import (
+    AggregateReport,
+    DkimResult,
+    FailureReport,
+    Policy,
+    Reason,
+    Record,
+    SpfResult,
+    TlsPolicy,
+    TlsReport,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 # Columns that all records of a report share; a long report's records are written to disk
 # before they are known to be whole, and get these when they go into the lake.
@@ -145,3 +170,193 @@ def with_shared(own: pa.RecordBatch, shared: dict[str, Any]) -> pa.RecordBatch:
         for f in RECORDS.schema
     ]
     return pa.RecordBatch.from_arrays(columns, schema=RECORDS.schema)
+
+
+# A local part and its domain, wherever they stand: From headers, results, message ids.
+_ADDRESS = re.compile(r"([^\s<>@\"'(),;:=\[\]]+)@([A-Za-z0-9.\-\u0080-\uffff\[\]:]+)")
+_QUOTED_LOCAL = re.compile(r'"[^"\r\n]*"(?=@)')
+_NAME = re.compile(r"^.*?(?=<[^<>]*>\s*$)")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def tls_rows(report: TlsReport, mail_key: str) -> list[dict[str, Any]]:
+    """Rows of `tls`: one a policy; a report without policies is one row of nulls."""
+    shared = {
+        "report_uid": identity(report.reporter, report.report_id, report.begin, report.end),
+        "reporter": report.reporter,
+        "contact": report.contact,
+        "report_id": report.report_id,
+        "begin": report.begin,
+        "end": report.end,
+        "warnings": list(report.warnings),
+        "mail_key": mail_key,
+        "month": month_of(report.begin),
+    }
+    empty = TlsPolicy(None, None, (), (), 0, 0, ())
+    return [
+        {
+            **shared,
+            "position": position,
+            "policy_type": policy.policy_type,
+            "policy_domain": policy.policy_domain,
+            "policy_string": list(policy.policy_string),
+            "mx_host": list(policy.mx_host),
+            "successful": policy.successful,
+            "failed": policy.failed,
+            "details": [asdict(detail) for detail in policy.details],
+        }
+        for position, policy in enumerate(report.policies or (empty,))
+    ]
+
+
+def failure_row(
+    report: FailureReport, mail_key: str, salt: bytes, *, content: bool
+) -> dict[str, Any]:
+    """The row of `failures`; subject and body only with `content`."""
+
+    def redacted(text: str | None) -> str | None:
+        return None if text is None else redact(text, salt)
+
+    def without_name(text: str | None) -> str | None:
+        return redacted(None if text is None else _NAME.sub("", text, count=1))
+
+    uid = identity(
+        report.reporter, report.domain, report.source_ip, report.arrival, report.message_id,
+        report.original_mail_from, report.original_rcpt_to, report.subject,
+    )  # fmt: skip
+    return {
+        "report_uid": uid,
+        "reporter": report.reporter,
+        "arrival": report.arrival,
+        "domain": report.domain,
+        "source_ip": report.source_ip,
+        "auth_failure": report.auth_failure,
+        "delivery_result": report.delivery_result,
+        "identity_alignment": report.identity_alignment,
+        "dkim_domain": report.dkim_domain,
+        "dkim_selector": report.dkim_selector,
+        "original_mail_from": without_name(report.original_mail_from),
+        "original_rcpt_to": without_name(report.original_rcpt_to),
+        "authentication_results": redacted(report.authentication_results),
+        "header_from": without_name(report.header_from),
+        "subject": report.subject if content else None,
+        "message_id": redacted(report.message_id),
+        "body": report.body if content else None,
+        "warnings": list(report.warnings),
+        "mail_key": mail_key,
+        "month": month_of(report.arrival or _EPOCH),
+    }
+
+
+def redact(text: str, salt: bytes) -> str:
+    """The text with the local part of every address replaced by a keyed hash.
+
+    >>> redact("Ann <ann@example.com>", b"salt") == redact("Ann <ann@example.com>", b"salt")
+    True
+    >>> "ann@" in redact("ann@example.com", b"salt")
+    False
+    """
+
+    def hashed(local: str) -> str:
+        return hmac.new(salt, local.lower().encode(), hashlib.sha256).hexdigest()[:16]
+
+    plain = _QUOTED_LOCAL.sub(lambda m: hashed(m[0]), text)
+    return _ADDRESS.sub(lambda m: f"{hashed(m[1])}@{m[2]}", plain)
+
+
+_POLICY_TEXTS = ("domain", "p", "sp", "np", "testing", "adkim", "aspf", "fo", "discovery_method")
+
+
+def report_from_lake(row: Mapping[str, Any], records: pd.DataFrame) -> AggregateReport:
+    """The aggregate report of one row of `reports` and its rows of `records`.
+
+    `row` is a dict or Series with the columns of the table `reports`; `records` has the
+    columns of the table `records` and may hold other reports' rows too (those of another
+    `report_uid` are left out). The records come in the order of `position`. Whatever
+    stands for "absent" in a frame (None, NaN, NaT, NA, a missing column) is None.
+    """
+    own = records
+    if "report_uid" in records.columns and _text(row.get("report_uid")) is not None:
+        own = records[records["report_uid"] == row["report_uid"]]
+    if "position" in own.columns:
+        own = own.sort_values("position", kind="stable")
+    found = tuple(_record(values) for values in own.to_dict("records"))
+    stated, messages = _whole(row.get("records")), _whole(row.get("messages"))
+    return AggregateReport(
+        reporter=_text(row.get("reporter")),
+        contact=_text(row.get("contact")),
+        extra_contact=_text(row.get("extra_contact")),
+        report_id=_text(row.get("report_id")),
+        begin=_moment(row["begin"]),
+        end=_moment(row["end"]),
+        policy=Policy(
+            pct=_whole(row.get("pct")), **{name: _text(row.get(name)) for name in _POLICY_TEXTS}
+        ),
+        generator=_text(row.get("generator")),
+        version=_text(row.get("version")),
+        records=found,
+        record_count=len(found) if stated is None else stated,
+        message_count=sum(r.messages for r in found) if messages is None else messages,
+        warnings=_texts(row.get("warnings")),
+        errors=_texts(row.get("errors")),
+    )
+
+
+def _record(values: Mapping[Any, Any]) -> Record:
+    return Record(
+        source_ip=_text(values.get("source_ip")),
+        messages=_whole(values.get("messages")) or 0,
+        disposition=_text(values.get("disposition")),
+        dkim_aligned=_flag(values.get("dkim_aligned")),
+        spf_aligned=_flag(values.get("spf_aligned")),
+        reasons=tuple(
+            Reason(_text(reason.get("type")), _text(reason.get("comment")))
+            for reason in _items(values.get("reasons"))
+        ),
+        header_from=_text(values.get("header_from")),
+        envelope_from=_text(values.get("envelope_from")),
+        envelope_to=_text(values.get("envelope_to")),
+        dkim=tuple(
+            DkimResult(*(_text(result.get(key)) for key in DkimResult.__slots__))
+            for result in _items(values.get("dkim"))
+        ),
+        spf=tuple(
+            SpfResult(*(_text(result.get(key)) for key in SpfResult.__slots__))
+            for result in _items(values.get("spf"))
+        ),
+    )
+
+
+def _items(cell: Any) -> tuple[Any, ...]:
+    """A list cell, which pandas may hold as a list, an array or an absent value."""
+    return () if cell is None or not hasattr(cell, "__len__") else tuple(cell)
+
+
+def _absent(value: Any) -> bool:
+    import pandas as pd
+
+    return value is None or bool(pd.isna(value))
+
+
+def _text(value: Any) -> str | None:
+    return None if _absent(value) else str(value)
+
+
+def _texts(cell: Any) -> tuple[str, ...]:
+    return tuple(str(item) for item in _items(cell) if not _absent(item))
+
+
+def _whole(value: Any) -> int | None:
+    return None if _absent(value) else int(value)
+
+
+def _flag(value: Any) -> bool | None:
+    return None if _absent(value) else bool(value)
+
+
+def _moment(value: Any) -> datetime:
+    import pandas as pd
+
+    moment = pd.Timestamp(value)
+    utc = moment.tz_localize(UTC) if moment.tzinfo is None else moment.tz_convert(UTC)
+    return utc.floor("us").to_pydatetime()

@@ -3,11 +3,19 @@
 A colour has one meaning on every chart. Titles state the finding; the page shows them as
 text above the chart. Whatever comes from a report goes through `outside_text`, because
 plotly reads markup such as links and bold in every label.
+
+What a chart of results says, as its title: the finding rather than the axes.
+
+Messages by class → figures. The nine classes have the same colours and words on every page.
+
+Rates a day → lines, in the visual language of `dmarckit.charts`. Shares are [0-1].
+
+What cells of tables say of senders and their messages, in words of the language in use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,8 +23,19 @@ import plotly.graph_objects as go
 
 from dmarckit.core.errors import one_line
 from dmarckit.core.language import _, language, later
-from dmarckit.core.words import percent
-from dmarckit.pages.chart_titles import failing_title
+from dmarckit.core.text import count, is_missing, n_messages, percent, rate_text
+
+
+def failing_title(failing: int, delivered: int) -> str:
+    """How many messages failed, and how many of them were delivered."""
+    if not delivered:
+        text = _("{messages} failed DMARC; none was delivered all the same")
+    elif delivered == failing:
+        text = _("{messages} failed DMARC; all of them were delivered all the same")
+    else:
+        text = _("{messages} failed DMARC; {share} were delivered all the same")
+    return text.format(messages=n_messages(failing), share=percent(delivered / failing))
+
 
 COLOURS = {
     "delivered": "#d55e00",
@@ -208,3 +227,161 @@ def nothing(title: str, text: str = "") -> go.Figure:
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return figure
+
+
+CLASS_COLOURS = {
+    "aligned": "#0068a8",
+    "dkim_only": "#4fa8dc",
+    "spf_only": "#a8639b",
+    "forwarded": "#0f9d76",
+    "modified": "#56606c",
+    "broken_dkim": "#e09f1f",
+    "unaligned_sender": "#7a4a21",
+    "spoofed_subdomain": "#b3195f",
+    "unauthenticated": "#d55e00",
+}
+"""cool: passes or left in order; warm: fails. In the order in which they are stacked"""
+
+CLASS_LABELS = {
+    "aligned": later("DKIM and SPF pass"),
+    "dkim_only": later("only DKIM passes"),
+    "spf_only": later("only SPF passes"),
+    "forwarded": later("forwarded"),
+    "modified": later("changed on the way"),
+    "broken_dkim": later("own mail, DKIM breaks"),
+    "unaligned_sender": later("known service, not set up"),
+    "spoofed_subdomain": later("made-up subdomain"),
+    "unauthenticated": later("proves nothing"),
+}
+
+
+def classes_by_day(daily: pd.DataFrame) -> go.Figure:
+    """Messages a day, stacked by class. Takes `class_summary.classes_by_day`.
+
+    Days of which reports are still missing have a grey ground.
+    """
+    messages = int(daily["messages"].sum())
+    if not messages:
+        return nothing(_("Messages a day"))
+    subtitle = _("Messages a day, by what they prove.")
+    if not daily["complete"].all():
+        subtitle = _(
+            "Messages a day, by what they prove. Grey: days of which reports are still missing."
+        )
+    return daily_bars(
+        daily,
+        CLASS_COLOURS,
+        CLASS_LABELS,
+        title=_title(daily, messages),
+        subtitle=subtitle,
+    )
+
+
+def _title(daily: pd.DataFrame, messages: int) -> str:
+    """The largest class that fails and is not known to be harmless, else that all is in order."""
+    bad = ["broken_dkim", "unaligned_sender", "spoofed_subdomain", "unauthenticated"]
+    sums = daily[bad].sum()
+    largest = str(sums.idxmax())
+    share = sums.sum() / messages
+    whole = n_messages(messages)
+    if not share:
+        text = _("All of {messages} pass, or were forwarded or changed on the way")
+        return text.format(messages=whole)
+    most = {
+        "broken_dkim": _("own mail whose DKIM breaks"),
+        "unaligned_sender": _("known services that are not set up"),
+        "spoofed_subdomain": _("made-up subdomains"),
+        "unauthenticated": _("mail that proves nothing"),
+    }[largest]
+    text = _("{share} of {messages} are in order; of the rest most is {most}")
+    return text.format(share=percent(1 - share), messages=whole, most=most)
+
+
+WARNING, CRITICAL = "#e09f1f", "#d55e00"
+
+
+def rate_lines(
+    daily: pd.DataFrame,
+    colours: Mapping[str, str],
+    labels: Mapping[str, str],
+    *,
+    title: str,
+    subtitle: str,
+    span: tuple[float, float],
+    limits: Sequence[tuple[float, str, str]] = (),
+) -> go.Figure:
+    """A line for each name in `colours`; `daily` has `day` and a column of shares for each.
+
+    A day without data is a gap, so each day has a point of its own. `span` is what the axis
+    shows; `limits` are horizontal lines: share, what it means, colour.
+    """
+    figure = daily_bars(daily, {}, {}, title=title, subtitle=subtitle)  # the days, no bars yet
+    days = [f"{day:%Y-%m-%d}" for day in daily["day"]]
+    for name in colours:
+        if daily[name].notna().any():
+            line = {"color": colours[name], "width": 2}
+            figure.add_scatter(
+                x=days,
+                y=[None if is_missing(share) else round(share, 6) for share in daily[name]],
+                name=labels[name],
+                mode="lines+markers",
+                marker={"color": colours[name], "size": 6},
+                line=line,
+                connectgaps=False,
+                customdata=[rate_text(share) for share in daily[name]],
+                hovertemplate="%{customdata}",
+            )
+    for share, meaning, colour in limits:
+        line = {"color": colour, "width": 1.5, "dash": "dash"}
+        label = {"annotation_text": meaning, "annotation_position": "top right"}
+        figure.add_hline(y=share, line=line, **label)
+    wide = span[1] - span[0]
+    decimals = 2 if wide < 0.01 else 1 if wide < 0.1 else 0  # no two ticks say the same
+    figure.update_yaxes(range=list(span), tickformat=f".{decimals}%")
+    return figure
+
+
+_ALL = {
+    "delivered": later("all delivered"),
+    "quarantined": later("all sent to spam"),
+    "rejected": later("all rejected"),
+    "unstated": later("all not said"),
+}
+_SOME = {
+    "delivered": later("{n} delivered"),
+    "quarantined": later("{n} sent to spam"),
+    "rejected": later("{n} rejected"),
+    "unstated": later("{n} not said"),
+}
+
+
+def class_words(found: Any) -> str:
+    """A dict class → messages, the largest first, in words.
+
+    >>> class_words({"aligned": 5}), class_words({"aligned": 5, "modified": 1})
+    ('DKIM and SPF pass', 'DKIM and SPF pass 5, changed on the way 1')
+    """
+    if not isinstance(found, Mapping):
+        return ""
+    parts = [(class_word(name), number) for name, number in found.items()]
+    if len(parts) == 1:
+        return parts[0][0]
+    return listed(*(f"{name} {count(number)}" for name, number in parts[:4]))
+
+
+def class_word(name: str) -> str:
+    """A class of messages (`classify.CLASSES`) as tables and legends call it."""
+    return _(CLASS_LABELS[name]) if name in CLASS_LABELS else name
+
+
+def listed(*parts: str) -> str:
+    """Things in a cell, one after the other."""
+    return _(", ").join(parts)
+
+
+def what_was_done(row: Any) -> str:
+    """What receivers did with failing messages (`summary.OUTCOMES`, columns of `row`)."""
+    some = {name: getattr(row, name) for name in _SOME if getattr(row, name)}
+    if len(some) == 1:
+        return _(_ALL[next(iter(some))])
+    return listed(*(_(_SOME[name]).format(n=count(number)) for name, number in some.items()))

@@ -1,19 +1,31 @@
-"""An executed notebook → one self-contained HTML file, with nbconvert and the own template."""
+"""An executed notebook → one self-contained HTML file, with nbconvert and the own template.
+
+What pages say besides their notebooks: texts of their scripts, names of the notebooks.
+
+The texts of notebooks that people read on a page: headings, paragraphs, help of parameters.
+
+Notebooks stay English; a page shows their texts in its language. What is a text of its own
+here is also one in the catalog, because the catalog's extractor reads them the same way.
+
+What a page is made from, for its footer: objects and reports of the lake, and their hashes.
+"""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import Any
+from typing import IO, Any, Literal
 
 import nbformat
 from nbconvert.exporters.templateexporter import TemplateExporter
@@ -21,13 +33,178 @@ from plotly.offline import get_plotlyjs
 from traitlets.config import Config
 
 from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, language, ngettext
+from dmarckit.core.language import _, language, later, ngettext
+from dmarckit.lake.lake import Lake
+from dmarckit.lake.rows import month_of
 from dmarckit.pages.charts import DARK
-from dmarckit.pages.markup import MIMETYPE as HTML_MIMETYPE
-from dmarckit.pages.markup import TITLE_MIMETYPE
-from dmarckit.pages.notebook_texts import translated
-from dmarckit.pages.page_inputs import Input
-from dmarckit.pages.page_texts import notebook_word, script_json, text_script
+from dmarckit.pages.html import MIMETYPE as HTML_MIMETYPE
+from dmarckit.pages.html import TITLE_MIMETYPE
+
+_NOTEBOOKS = {
+    "overview": later("Overview"),
+    "domain": later("Domains"),
+    "sender": later("Senders"),
+    "report": later("Reports"),
+    "tls": later("TLS reports"),
+    "explore": later("Explore"),
+}
+
+
+def notebook_word(name: str) -> str:
+    """How a list of pages calls a notebook; one of the user's own by its file name.
+
+    >>> notebook_word("overview"), notebook_word("my_own")
+    ('Overview', 'My own')
+    """
+    return _(_NOTEBOOKS[name]) if name in _NOTEBOOKS else name.replace("_", " ").capitalize()
+
+
+def text_script() -> str:
+    """The script that the others need: ``TEXTS`` in the language in use, and how to fill them."""
+    say = Path(__file__).parent / "template/dmarckit/texts.js"
+    return f"const TEXTS = {script_json(_texts())};\n{say.read_text(encoding='utf-8')}"
+
+
+def script_json(value: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _texts() -> dict[str, Any]:
+    return {
+        "filter": _("Filter"),
+        "filter_of": _("Filter: {table}"),
+        "some": _("{n} of {all}"),
+        "copy": _("Copy"),
+        "copied": _("Copied"),
+        "selected": _("Selected: copy it now"),
+        "find": _("Find a domain"),
+        "domains": _("{n} domains"),
+        "calendar": _calendar(),
+    }
+
+
+Width = Literal["wide", "abbreviated"]
+
+
+def _calendar() -> dict[str, Any] | None:
+    """Names of days and months as plotly takes them; None for English, which it knows."""
+    if language() == "en":
+        return None
+    from babel.dates import get_day_names, get_month_names
+
+    def days(width: Width) -> list[str]:
+        names = get_day_names(width, locale=language())
+        return [names[(place - 1) % 7] for place in range(7)]  # from Sunday on
+
+    def months(width: Width) -> list[str]:
+        names = get_month_names(width, locale=language())
+        return [names[number] for number in range(1, 13)]
+
+    return {
+        "days": days("wide"),
+        "shortDays": days("abbreviated"),
+        "months": months("wide"),
+        "shortMonths": months("abbreviated"),
+    }
+
+
+_HEADING = re.compile(r"(#{1,6})\s+(.+)")
+_HELP = re.compile(r"^\w+\s*(?::[^=]+)?=.*?\s{2}#\s*(.+)$", re.MULTILINE)
+
+
+def translated(markdown: str) -> str:
+    """A markdown cell in the language in use, paragraph by paragraph.
+
+    >>> translated("## Findings\\n\\nWhat is wrong.")
+    '## Findings\\n\\nWhat is wrong.'
+    """
+    parts = (
+        f"{mark} {_(text)}" if mark else _(text) if text else "" for mark, text in _parts(markdown)
+    )
+    return "\n\n".join(parts)
+
+
+def extract_notebook(
+    file: IO[bytes], keywords: Collection[str], tags: Collection[str], options: Mapping[str, Any]
+) -> Iterator[tuple[int, None, str, list[str]]]:
+    """The texts of an ``.ipynb`` file as Babel wants them from an extraction method."""
+    for cell in json.load(file)["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            texts = [text for _mark, text in _parts(source)]
+        elif "parameters" in cell["metadata"].get("tags", []):
+            texts = _HELP.findall(source)
+        else:
+            texts = []
+        for text in filter(None, texts):
+            yield 1, None, text, []
+
+
+def _parts(markdown: str) -> Iterator[tuple[str, str]]:
+    """Each heading as its marks and its text, each paragraph as ``""`` and its text."""
+    for block in re.split(r"\n\s*\n", markdown.strip()):
+        first, _sep, rest = block.partition("\n")
+        if heading := _HEADING.fullmatch(first.strip()):
+            yield heading[1], heading[2].strip()
+            if rest.strip():
+                yield "", rest.strip()
+        else:
+            yield "", block.strip()
+
+
+LEAST_DAYS = 90
+"""days before the end of a page that tell who a sender is, whatever its window"""
+_INPUTS = """
+SELECT '{mails}' AS input, mail_key AS key FROM reports WHERE {mine}
+UNION SELECT '{mails}', mail_key FROM tls WHERE {mine_tls}
+UNION SELECT '{reports}', report_uid FROM reports WHERE {mine}
+UNION SELECT '{tls}', report_uid FROM tls WHERE {mine_tls}
+"""
+_HASHED = """
+SELECT input, count(*) AS number, lower(hex(bit_xor(md5_number(key)))) AS hash
+FROM ({inputs}) GROUP BY input ORDER BY input
+"""
+MAILS, REPORTS, TLS = later("mails"), later("aggregate reports"), later("TLS reports")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One kind of input: how many, and the MD5 sums of their names, combined by XOR.
+
+    The names are keys of mails and `report_uid` of reports, so that the same lake gives the
+    same hash in whatever order and files it was written.
+    """
+
+    name: str
+    number: int
+    hash: str
+
+
+def page_inputs(lake: Lake, parameters: Mapping[str, Any], now: datetime) -> tuple[Input, ...]:
+    """The mails and reports that a page with these parameters may rest on, as they are now.
+
+    By months: from 90 days (or twice the page's `days` and four weeks) before its `end`, or
+    before `now`, on; of its `domain` or `domains` alone when there are some. Raises LakeError.
+    """
+    days = parameters.get("days")
+    back = max(LEAST_DAYS, 2 * days + 28 if isinstance(days, int) else 0)
+    with contextlib.suppress(ValueError):  # none, or what the notebook will complain of
+        end = datetime.fromisoformat(str(parameters.get("end"))).replace(tzinfo=UTC)
+        now = min(now, end)
+    names = [parameters.get("domain") or "", *(parameters.get("domains") or ())]
+    names = [str(name).lower().rstrip(".") for name in names if name]
+    mine = mine_tls = "month >= $month"
+    values: dict[str, Any] = {"month": month_of(now - timedelta(days=back))}
+    if names:
+        mine += " AND domain IN (SELECT unnest($names))"
+        mine_tls += " AND lower(policy_domain) IN (SELECT unnest($names))"
+        values["names"] = names
+    inputs = _INPUTS.format(mails=MAILS, reports=REPORTS, tls=TLS, mine=mine, mine_tls=mine_tls)
+    rows = lake.sql(_HASHED.format(inputs=inputs), **values).to_dict("records")
+    return tuple(Input(str(r["input"]), int(r["number"]), str(r["hash"])) for r in rows)
+
 
 FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
 TEMPLATES = Path(__file__).parent / "template"

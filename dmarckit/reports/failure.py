@@ -15,7 +15,7 @@ from email.message import Message
 from email.parser import Parser
 
 from dmarckit.core.errors import NotAReport, UnreadableReport
-from dmarckit.reports.models import Attachment, FailureReport, Mail
+from dmarckit.reports.model import Attachment, FailureReport, Mail
 from dmarckit.reports.values import Warnings, address, domain, moment, quoted
 
 FEEDBACK = "message/feedback-report"

@@ -17,8 +17,7 @@ from typing import Any
 from xml.parsers import expat
 
 from dmarckit.core.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
-from dmarckit.reports.names import Names
-from dmarckit.reports.values import quoted
+from dmarckit.reports.values import Names, quoted
 
 Tree = dict[str, Any]
 """element name → text, None, a nested Tree, or a list of these"""

@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from dmarckit.core.errors import UnreadableReport
 from dmarckit.reports.feed import RecordFeed, Tree
-from dmarckit.reports.models import Record
-from dmarckit.reports.names import KNOWN
+from dmarckit.reports.model import Record
 from dmarckit.reports.records import RecordMaker
-from dmarckit.reports.values import Warnings, address
+from dmarckit.reports.values import KNOWN, Warnings, address
 
 REMEMBERED = 10_000
 """blocks of each kind that are remembered; then all are forgotten"""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from dmarckit.reports.feed import Tree
-from dmarckit.reports.models import DkimResult, Reason, Record, SpfResult
+from dmarckit.reports.model import DkimResult, Reason, Record, SpfResult
 from dmarckit.reports.values import Warnings, address, count, domain, quoted
 
 # RFC 8601 section 2.7: results of DKIM and SPF; RFC 7489 and RFC 9990: dispositions

@@ -13,7 +13,7 @@ import re
 from typing import Any, NoReturn
 
 from dmarckit.core.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
-from dmarckit.reports.models import TlsFailure, TlsPolicy, TlsReport
+from dmarckit.reports.model import TlsFailure, TlsPolicy, TlsReport
 from dmarckit.reports.values import Warnings, address, count, domain, moment, quoted
 
 JSON_BYTES = 8_000_000

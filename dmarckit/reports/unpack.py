@@ -7,21 +7,221 @@ nor a bomb costs more than the limits say.
 
 A checksum that does not fit makes a document unreadable, even where its XML would parse:
 one flipped digit in a count cannot be seen otherwise.
+
+gzip, zlib and zip data → bytes, piece by piece and within a budget.
+
+What is inflated is counted as it comes, so that neither a lying size nor a bomb costs more
+than the limits say.
+
+Content transfer encodings: base64, quoted-printable, uuencode, and bodies that lie.
+
+The standard library's decoders do the work; what they refuse or cut short is read as far as
+it goes, since the archive or document in it has checks of its own.
 """
 
 from __future__ import annotations
 
 import binascii
+import io
+import quopri
 import re
+import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
-from dmarckit.core.errors import LimitExceeded, UnreadableReport
+from dmarckit.core.errors import LimitExceeded, UnreadableReport, one_line
 from dmarckit.core.limits import Limits
-from dmarckit.reports.inflate import CHUNK, Budget, Path, inflated, member_data, members, pieces
-from dmarckit.reports.transfer import from_base64
+
+CHUNK = 262_144
+"""bytes inflated at a time"""
+Path = tuple[int, ...]
+"""which member of which member a stream is"""
+
+
+@dataclass(slots=True)
+class Budget:
+    """What all attachments of one mail may still inflate to, members and layers together."""
+
+    limits: Limits
+    attachments: int = 0
+    total: int = 0
+    spent: dict[Path, int] = field(default_factory=dict)
+
+    def note(self, path: Path, size: int) -> None:
+        """Count `size` bytes so far of the stream `path`, which may be read again."""
+        self.total += size - self.spent.get(path, 0)
+        self.spent[path] = size
+        if self.total > self.limits.document_bytes:
+            raise LimitExceeded(
+                f"inflates to more than {self.limits.document_bytes:,} bytes "
+                "(limit 'document_bytes')"
+            )
+
+
+def inflated(packed: bytes, wbits: int, path: Path, budget: Budget) -> Iterator[bytes]:
+    """The inflated bytes of gzip members (one after the other) or of one zlib stream.
+
+    What follows the last member is passed over: mail gateways append to attachments.
+    """
+    limits = budget.limits
+    total = 0
+    rest = packed
+    while True:
+        inflater = zlib.decompressobj(wbits)
+        while not inflater.eof:
+            try:
+                chunk = inflater.decompress(rest, CHUNK)
+            except zlib.error as error:
+                raise UnreadableReport(f"damaged packed data: {one_line(error)}") from None
+            rest = inflater.unconsumed_tail
+            total += len(chunk)
+            _check_ratio(total, len(packed), limits)
+            budget.note(path, total)
+            if chunk:
+                yield chunk
+            elif not inflater.eof and not rest:
+                raise UnreadableReport("packed data is cut off")
+        rest = inflater.unused_data
+        if wbits != 31 or rest[:2] != b"\x1f\x8b":
+            return
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    if len(data) <= CHUNK:
+        return iter((data,))
+    return (data[start : start + CHUNK] for start in range(0, len(data), CHUNK))
+
+
+def _check_ratio(inflated: int, packed: int, limits: Limits) -> None:
+    if inflated > limits.ratio_from and inflated > limits.ratio * packed:
+        raise LimitExceeded(f"inflates to more than {limits.ratio} times its size (limit 'ratio')")
+
+
+def members(payload: bytes, limits: Limits) -> list[zipfile.ZipInfo]:
+    """The directory of a zip archive."""
+    # zipfile reads the whole directory at once, however long it is
+    if payload.count(b"PK\x01\x02") > 10 * limits.members:
+        raise LimitExceeded(f"more than {limits.members} members (limit 'members')")
+    try:
+        members = zipfile.ZipFile(io.BytesIO(payload)).infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error) as error:
+        raise UnreadableReport(f"damaged zip archive: {one_line(error)}") from None
+    if len(members) > limits.members:
+        raise LimitExceeded(f"{len(members)} members, more than {limits.members} (limit 'members')")
+    return members
+
+
+def member_data(
+    payload: bytes, member: zipfile.ZipInfo, path: Path, budget: Budget
+) -> Iterator[bytes]:
+    """The bytes of one member of a zip archive, checked against its size and checksum."""
+    if member.flag_bits & 0x1:
+        raise UnreadableReport("the zip archive is encrypted")
+    start = _data_start(payload, member)
+    packed = payload[start : start + member.compress_size]
+    if member.compress_type == zipfile.ZIP_STORED:
+        budget.note(path, len(packed))
+        chunks = pieces(packed)
+    elif member.compress_type == zipfile.ZIP_DEFLATED:
+        chunks = inflated(packed, -15, path, budget)
+    else:
+        raise UnreadableReport(
+            f"zip compression method {member.compress_type} is not one that reports use"
+        )
+    size = checksum = 0
+    for chunk in chunks:
+        size += len(chunk)
+        checksum = zlib.crc32(chunk, checksum)
+        if size > member.file_size:
+            break
+        yield chunk
+    if size != member.file_size:
+        raise UnreadableReport(
+            f"the zip directory says {member.file_size:,} bytes, but its member holds "
+            f"{'more' if size > member.file_size else f'{size:,}'}"
+        )
+    if checksum != member.CRC:
+        raise UnreadableReport("the zip checksum does not fit the data")
+
+
+def _data_start(payload: bytes, member: zipfile.ZipInfo) -> int:
+    """Where a member's data begins: behind its local header (APPNOTE 4.3.7)."""
+    offset = member.header_offset
+    header = payload[offset : offset + 30] if offset >= 0 else b""
+    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+        raise UnreadableReport("damaged zip archive: its directory points to no member")
+    name_length, extra_length = struct.unpack("<HH", header[26:30])
+    return offset + 30 + int(name_length) + int(extra_length)
+
+
+_UUENCODED = re.compile(rb"(?m)^begin [0-7]{3,4} ([^\r\n]{1,255})\r?\n")
+_LINE = re.compile(rb"[^\r\n]+")
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_NO_LETTERS = bytes(set(range(256)) - set(_LETTERS))
+PIECES = 200_000
+"""padded pieces of one base64 text; the rest is read as one"""
+_PLAIN = (b"<?xml", b"<feedback", b"{", b"\x1f\x8b", b"PK\x03\x04")
+
+
+def transfer_decoded(body: bytes, encoding: str) -> bytes:
+    """`body` without the content transfer encoding that its header names.
+
+    A body that plainly is not encoded as its header says (XML, JSON, gzip or zip data) is
+    taken as it is.
+    """
+    encoding = encoding.partition(";")[0].strip().lower()
+    start = body[:64].lstrip()
+    if encoding == "quoted-printable" and not start.startswith((b"\x1f\x8b", b"PK\x03\x04")):
+        return quopri.decodestring(body)
+    if start.startswith(_PLAIN):
+        return body
+    if encoding == "base64":
+        return from_base64(body)
+    if encoding in ("x-uuencode", "uuencode", "x-uue", "uue"):
+        return next((payload for _, payload in uuencoded(body)), body)
+    return body
+
+
+def from_base64(text: bytes) -> bytes:
+    """What base64 `text` holds.
+
+    Lines may be of any length, padding may be missing, or stand within the text where an
+    encoder worked piece by piece. What is no base64 letter is passed over, and so is a
+    single letter left over at the end of a piece.
+    """
+    padding = text.find(b"=")
+    if padding < 0 or len(text[padding:].strip()) <= 2:
+        try:
+            return binascii.a2b_base64(text)
+        except binascii.Error:
+            pass
+    pieces = text.split(b"=", PIECES)
+    return b"".join(map(_base64_piece, pieces))
+
+
+def _base64_piece(text: bytes) -> bytes:
+    letters = text.translate(None, _NO_LETTERS)
+    whole = letters[: len(letters) - (len(letters) % 4 == 1)]
+    return binascii.a2b_base64(whole + b"==") if whole else b""
+
+
+def uuencoded(text: bytes) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the files that are uuencoded within `text`; damaged ones not."""
+    position = 0
+    while begin := _UUENCODED.search(text, position):
+        end = text.find(b"\nend", begin.end())
+        position = len(text) if end < 0 else end
+        payload = bytearray()
+        try:
+            for line in _LINE.finditer(text, begin.end(), position):
+                payload += binascii.a2b_uu(line[0])
+        except binascii.Error:
+            continue
+        yield begin[1].decode("utf-8", "replace").strip(), bytes(payload)
+
 
 BASE64 = re.compile(rb"[A-Za-z0-9+/=\s]{40,}")
 _FOREIGN = {

@@ -52,8 +52,8 @@ def filled(records: int) -> Path:
 def main() -> None:
     """The measured process: prints seconds and bytes as JSON."""
     from dmarckit.core.settings import Settings
-    from dmarckit.facts.facts import load
-    from dmarckit.findings import find
+    from dmarckit.facts.load import load
+    from dmarckit.findings.find import find
     from dmarckit.lake.lake import Lake
 
     lake, settings = Lake(str(Path(sys.argv[1]) / "lake")), Settings(senders=DECLARED)

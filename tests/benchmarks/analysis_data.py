@@ -14,9 +14,9 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from dmarckit.core.settings_parts import DeclaredSender
+from dmarckit.core.settings import DeclaredSender
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.schemas import TABLES
+from dmarckit.lake.schema import TABLES
 
 DOMAINS, DAYS, REPORTERS, SERVICES = 200, 90, 12, 20
 END = datetime(2026, 11, 24, tzinfo=UTC)

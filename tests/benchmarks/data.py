@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dmarckit.reports.models import AggregateReport, DkimResult, Record, SpfResult
+from dmarckit.reports.model import AggregateReport, DkimResult, Record, SpfResult
 from tests.support.builders import gz, make_mail, make_record, make_report, record_xml, report_xml
 
 START = datetime(2026, 9, 1, tzinfo=UTC)

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from dmarckit.core.errors import UnreadableReport
 from dmarckit.core.limits import Limits
-from dmarckit.reports import read_object, read_reports
-from dmarckit.reports.models import Policy, Reason, Unreadable
+from dmarckit.reports.model import Policy, Reason, Unreadable
+from dmarckit.reports.read import read_object, read_reports
 from tests.support.builders import (
     WRAPPINGS,
     gz,

@@ -152,7 +152,7 @@ def main() -> None:
         print(json.dumps(_read(Path(rest[0]))))
     else:
         from dmarckit.core.settings import load_settings
-        from dmarckit.pages.publishing import publish_notebook
+        from dmarckit.pages.publish import publish_notebook
 
         notebook, *domain = rest
         parameters = {**PARAMETERS, **({"domain": domain[0]} if domain else {})}
@@ -165,7 +165,7 @@ def _write_ledger(home: Path) -> None:
     from dmarckit.core.storage import open_storage
     from dmarckit.lake.lake import Lake
     from dmarckit.lake.rows import month_of
-    from dmarckit.lake.schemas import MAILS
+    from dmarckit.lake.schema import MAILS
 
     def row(number: int, item: Any) -> dict[str, Any]:
         received = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=number % 360)
@@ -182,7 +182,7 @@ def _write_ledger(home: Path) -> None:
 def _read(home: Path) -> dict[str, float]:
     """Seconds and bytes that the records of one domain take (bytes: what the process reads)."""
     from dmarckit.core.settings import Settings
-    from dmarckit.facts.facts import load
+    from dmarckit.facts.load import load
     from dmarckit.lake.lake import Lake
 
     def read() -> int:

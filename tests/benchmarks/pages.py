@@ -102,7 +102,7 @@ def main() -> None:
 
     settings = load_settings()
     if sys.argv[1] == "overview":
-        from dmarckit.pages.publishing import publish_notebook
+        from dmarckit.pages.publish import publish_notebook
 
         published = publish_notebook(settings, "overview", PARAMETERS, NOW)
         print(json.dumps({"page": str(Path(settings.pages_url) / published.key)}))

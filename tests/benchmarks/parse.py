@@ -18,8 +18,8 @@ from pathlib import Path
 from xml.parsers import expat
 
 from dmarckit.core.limits import Limits
-from dmarckit.reports import read_object, read_reports
 from dmarckit.reports.aggregate import read_xml
+from dmarckit.reports.read import read_object, read_reports
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 
 RECORDS = 8

@@ -15,19 +15,17 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from dmarckit.checks import dns_check
-from dmarckit.checks.dns import changes, check, snapshot, usual_window
-from dmarckit.checks.dns_check import BATCH
-from dmarckit.cli.cli import app
-from dmarckit.cli.dns_command import check_command
+from dmarckit.checks import dns as dns_check
+from dmarckit.checks.dns import BATCH, changes, check, snapshot, usual_window
+from dmarckit.cli.checks import check_command
+from dmarckit.cli.main import app
 from dmarckit.core.errors import MissingExtra, SettingsError
 from dmarckit.core.settings import Settings
 from dmarckit.core.thresholds import Thresholds
-from dmarckit.findings.dns import dns_changed, dns_record
-from dmarckit.findings.dns_policy import policy_differs
-from dmarckit.findings.look import Look
+from dmarckit.findings.context import Look
+from dmarckit.findings.dns import dns_changed, dns_record, policy_differs
 from dmarckit.lake.lake import Lake
-from dmarckit.reports.models import DkimResult, SpfResult
+from dmarckit.reports.model import DkimResult, SpfResult
 from tests.checks.test_dns_dkim import rsa
 from tests.support.dns_server import Served, serving
 from tests.support.finding_facts import facts, policies

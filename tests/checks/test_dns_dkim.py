@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from dmarckit.checks.dns_dkim import Key, check_dkim
-from dmarckit.checks.dns_model import Found
+from dmarckit.checks.dkim import Key, check_dkim
+from dmarckit.checks.resolver import Found
 from tests.support.dns_server import asker, serving
 
 NAME = "s1._domainkey.example.com"

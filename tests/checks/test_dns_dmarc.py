@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dmarckit.checks.dns_dmarc import check_dmarc
-from dmarckit.checks.dns_model import Found
+from dmarckit.checks.dmarc import check_dmarc
+from dmarckit.checks.resolver import Found
 from tests.support.dns_server import asker, serving
 
 GOOD = "v=DMARC1; p=reject; rua=mailto:d@example.com"

@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-from dmarckit.checks.dns_model import Found
-from dmarckit.checks.dns_others import check_bimi, check_mta_sts, check_mx, check_ptr, check_tls_rpt
-from dmarckit.checks.dns_policy_file import fetch_policy
-from dmarckit.checks.dns_resolver import NoAnswer
+from dmarckit.checks.resolver import Found, NoAnswer, fetch_policy
+from dmarckit.checks.transport import check_bimi, check_mta_sts, check_mx, check_ptr, check_tls_rpt
 from dmarckit.facts.ptr import dns_lookup
 from tests.support.dns_server import asker, serving
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dmarckit.checks.dns_model import Found
-from dmarckit.checks.dns_spf import check_spf
+from dmarckit.checks.resolver import Found
+from dmarckit.checks.spf import check_spf
 from tests.support.dns_server import asker, serving
 
 D = "example.com TXT"

@@ -10,12 +10,12 @@ import pytest
 
 from dmarckit.checks.dns import check
 from dmarckit.checks.outside import load_outside
-from dmarckit.checks.postmaster_pull import pull
+from dmarckit.checks.postmaster import pull
 from dmarckit.checks.requirements import matrix
 from dmarckit.core.settings import Settings
 from dmarckit.findings.analysis import analyse
 from dmarckit.lake.lake import Lake
-from dmarckit.reports.models import SpfResult
+from dmarckit.reports.model import SpfResult
 from tests.checks.test_dns_dkim import rsa
 from tests.support.dns_server import serving
 from tests.support.lakes import lake_of, report

@@ -13,11 +13,9 @@ from typing import Any
 
 import pytest
 
-from dmarckit.checks.postmaster import latest
-from dmarckit.checks.postmaster_api import WAITS, PostmasterClient, Query, connect
-from dmarckit.checks.postmaster_credentials import Identity
+from dmarckit.checks.postmaster import FIRST_DAYS, LATE_DAYS, Pulled, ascii_name, latest, pull
+from dmarckit.checks.postmaster_client import WAITS, Identity, PostmasterClient, Query, connect
 from dmarckit.checks.postmaster_metrics import FAMILIES, condition, stat_row
-from dmarckit.checks.postmaster_pull import FIRST_DAYS, LATE_DAYS, Pulled, ascii_name, pull
 from dmarckit.core.errors import LakeError, MissingExtra, PostmasterAccess, SettingsError
 from dmarckit.core.redact import secrets_of, withheld_variables
 from dmarckit.core.settings import Settings, load_settings

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from dmarckit.checks.outside import Outside
-from dmarckit.checks.requirement_rules import PROVIDERS, RULES, provider_of, wording
 from dmarckit.checks.requirements import COLUMNS, matrix
-from dmarckit.facts.facts import Facts
-from dmarckit.lake.schemas import DNS, POSTMASTER
+from dmarckit.checks.rules import PROVIDERS, RULES, provider_of, wording
+from dmarckit.facts.load import Facts
+from dmarckit.lake.schema import DNS, POSTMASTER
 from tests.support.finding_facts import (
     MESSAGES,
     SIGNATURE,

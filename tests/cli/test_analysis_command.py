@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from dmarckit.cli.analysis_command import findings_command, moment, senders_command, whatif_command
+from dmarckit.cli.analysis import findings_command, moment, senders_command, whatif_command
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.settings import Settings, load_settings
-from dmarckit.findings.policy_text import parse_policy
+from dmarckit.findings.whatif import parse_policy
 from dmarckit.lake.lake import Lake
 from tests.support.frames import FAILS, RECORD, fill, lake, mails, records, reports
 

@@ -10,21 +10,28 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from dmarckit.cli.aws.aws_bucket import Wanted, merged_policy, policy_without
-from dmarckit.cli.aws.aws_client import Aws, explained
-from dmarckit.cli.aws.aws_events import execute
-from dmarckit.cli.aws.aws_parameters import (
+from dmarckit.cli.aws.around import Wanted, merged_policy, policy_without
+from dmarckit.cli.aws.client import Aws, explained
+from dmarckit.cli.aws.plan import Ready, lines
+from dmarckit.cli.aws.stack import (
+    ChangeSet,
+    Stack,
+    change_set,
+    execute,
+    find_stack,
+    require_changeable,
+)
+from dmarckit.cli.aws.template import (
     Chosen,
     choose,
     read_file,
     read_options,
+    read_template,
+    records,
     repository_of,
     secret_parameters,
+    settings_text,
 )
-from dmarckit.cli.aws.aws_plan import Ready, lines
-from dmarckit.cli.aws.aws_publish import records, settings_text
-from dmarckit.cli.aws.aws_stack import ChangeSet, Stack, change_set, find_stack, require_changeable
-from dmarckit.cli.aws.aws_template import read_template
 from dmarckit.core.errors import AwsError, DmarckitError, SettingsError
 
 TEMPLATE = read_template()

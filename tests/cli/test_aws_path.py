@@ -16,8 +16,8 @@ import boto3
 import pytest
 from typer.testing import CliRunner
 
-from dmarckit.cli.aws import aws_command
-from dmarckit.cli.cli import app
+from dmarckit.cli.aws import command as aws_command
+from dmarckit.cli.main import app
 from dmarckit.core.settings import load_settings
 from dmarckit.demo.server import S3Server
 from dmarckit.lake.lake import Lake

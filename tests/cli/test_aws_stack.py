@@ -13,12 +13,13 @@ import boto3
 import pytest
 from typer.testing import CliRunner
 
-from dmarckit.cli.aws import aws_client, aws_command
-from dmarckit.cli.aws.aws_stack import resources
-from dmarckit.cli.aws.aws_template import read_template
-from dmarckit.cli.cli import app
+from dmarckit.cli.aws import client as aws_client
+from dmarckit.cli.aws import command as aws_command
+from dmarckit.cli.aws.stack import resources
+from dmarckit.cli.aws.template import read_template
+from dmarckit.cli.main import app
 from dmarckit.core.errors import DmarckitError
-from dmarckit.jobs.schedules import load_schedules
+from dmarckit.jobs.schedule import load_schedules
 from tests.support.moto_server import IGNORED, LACKS, as_document, environment, moto_server
 
 pytestmark = pytest.mark.filterwarnings(IGNORED)

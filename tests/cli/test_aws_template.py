@@ -15,12 +15,11 @@ import cfnlint.api
 import pytest
 from cfnlint.config import ManualArgs
 
-from dmarckit.cli.aws.aws_template import LONGEST, body, read_template, with_schedules
+from dmarckit.cli.aws.template import LONGEST, body, read_template, with_schedules
 from dmarckit.core.errors import SettingsError
-from dmarckit.jobs.job_record import say_end
-from dmarckit.jobs.runs import Result, Run
-from dmarckit.jobs.schedule_export_cloud import eventbridge_cron, times_of
-from dmarckit.jobs.schedules import Schedule, load_schedules
+from dmarckit.jobs.export import eventbridge_cron, times_of
+from dmarckit.jobs.record import Result, Run, say_end
+from dmarckit.jobs.schedule import Schedule, load_schedules
 from tests.support.cloudformation import ACCOUNT, REGION, Resolved
 
 NOW = datetime(2026, 11, 24, 7, tzinfo=UTC)

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from dmarckit.cli.cli import main
-from dmarckit.cli.parameters import values
-from dmarckit.cli.progress import print_outcomes
-from dmarckit.ingest.ingest_commit import IngestResult
+from dmarckit.cli.main import main, values
+from dmarckit.cli.output import print_outcomes
+from dmarckit.ingest.commit import IngestResult
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing
 

@@ -16,17 +16,14 @@ from typing import Any
 
 import pytest
 
-from dmarckit.cli.cli import main
-from dmarckit.cli.doctor import (
-    doctor_lake,
-    doctor_machine,
-    doctor_parts,
-    doctor_places,
-    doctor_s3,
-    doctor_services,
-    doctor_settings,
-)
-from dmarckit.cli.doctor.doctor import (
+from dmarckit.cli.doctor import machine as doctor_lake
+from dmarckit.cli.doctor import machine as doctor_machine
+from dmarckit.cli.doctor import machine as doctor_parts
+from dmarckit.cli.doctor import machine as doctor_settings
+from dmarckit.cli.doctor import places as doctor_places
+from dmarckit.cli.doctor import places as doctor_s3
+from dmarckit.cli.doctor import services as doctor_services
+from dmarckit.cli.doctor.check import (
     Answer,
     Check,
     Context,
@@ -38,7 +35,8 @@ from dmarckit.cli.doctor.doctor import (
     skip,
     warn,
 )
-from dmarckit.cli.doctor.doctor_checks import CHECKS
+from dmarckit.cli.doctor.command import CHECKS
+from dmarckit.cli.main import main
 from dmarckit.core.errors import StorageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
@@ -444,7 +442,7 @@ def write_schedule(name: str, text: str) -> None:
 def only(names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves these schedules of the working directory, and none that come with dmarckit."""
     found = {name: Path(f"schedules/{name}.yaml") for name in names}
-    monkeypatch.setattr("dmarckit.jobs.schedules.find_schedules", lambda: found)
+    monkeypatch.setattr("dmarckit.jobs.schedule.find_schedules", lambda: found)
     monkeypatch.setattr(doctor_parts, "find_schedules", lambda: found)
 
 
@@ -617,7 +615,7 @@ def test_dns_servers_must_answer_in_time() -> None:
 def test_the_command_prints_json_and_an_exit_status(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dmarckit.cli.doctor.doctor_checks
+    import dmarckit.cli.doctor.command
 
     quick = tuple(c for c in CHECKS if c.name not in ("kernel", "DNS"))
     monkeypatch.setattr(dmarckit.doctor_checks, "CHECKS", quick)

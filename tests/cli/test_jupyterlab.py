@@ -18,8 +18,8 @@ import pytest
 from playwright.sync_api import Browser
 from playwright.sync_api import Page as Tab
 
-from dmarckit.cli import lab
-from dmarckit.cli.lab import demo_environment, is_empty, lab_command, run_lab
+from dmarckit.cli import pages as lab
+from dmarckit.cli.pages import demo_environment, is_empty, lab_command, run_lab
 from dmarckit.core.settings import load_settings
 from tests.pages.test_notebooks import FOLDER
 from tests.support import frames

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from dmarckit.cli.progress import _logged
+from dmarckit.cli.output import _logged
 
 
 def test_the_log_tells_rate_remaining_time_and_outcomes_now_and_then(

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from dmarckit.cli.cli import main
+from dmarckit.cli.main import main
 from dmarckit.core import logs
 from dmarckit.core.lease import new_holder, take
 from dmarckit.core.settings import load_settings
 from dmarckit.core.storage import open_storage
-from dmarckit.jobs.runs import Run, record
+from dmarckit.jobs.record import Run, record
 from dmarckit.lake.lake import Lake
-from dmarckit.pages import publishing
+from dmarckit.pages import publish as publishing
 from tests.jobs.test_runs import PAGE
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 

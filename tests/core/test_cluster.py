@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from dmarckit.cli.doctor import doctor, doctor_services
+from dmarckit.cli.doctor import check as doctor
+from dmarckit.cli.doctor import services as doctor_services
 from dmarckit.core import cluster
 from dmarckit.core.cluster import connected, without_secrets
 from dmarckit.core.errors import ClusterError, MissingExtra
@@ -22,7 +23,7 @@ from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
 from dmarckit.demo.mails import GeneratedMail
 from dmarckit.findings.analysis import analyse
-from dmarckit.ingest.cluster_check import (
+from dmarckit.ingest.distributed import (
     PACKAGES,
     Sight,
     _difference,
@@ -90,8 +91,8 @@ def test_a_lost_worker_loses_and_doubles_nothing(
 ) -> None:
     if how == signal.SIGSTOP:  # only silence tells of it; a busy machine is silent for a while
         monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "8s")  # five minutes else
-    monkeypatch.setattr("dmarckit.ingest.ingest_dispatch.CHUNK", 4)
-    monkeypatch.setattr("dmarckit.ingest.ingest_commit.BATCH_MAILS", 20)
+    monkeypatch.setattr("dmarckit.ingest.ingest.CHUNK", 4)
+    monkeypatch.setattr("dmarckit.ingest.commit.BATCH_MAILS", 20)
     with dask_processes(tmp_path) as processes:
         with cluster_of(settings, "mail", processes.address) as cluster:
             cluster.client.wait_for_workers(2, timeout=60)
@@ -118,8 +119,8 @@ def test_a_lost_worker_loses_and_doubles_nothing(
 def test_without_the_scheduler_the_work_stops_and_the_next_run_goes_on(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dmarckit.ingest.ingest_dispatch.CHUNK", 4)
-    monkeypatch.setattr("dmarckit.ingest.ingest_commit.BATCH_MAILS", 20)
+    monkeypatch.setattr("dmarckit.ingest.ingest.CHUNK", 4)
+    monkeypatch.setattr("dmarckit.ingest.commit.BATCH_MAILS", 20)
     with dask_processes(tmp_path, workers=1) as processes:
 
         def kill(done: int, total: int, outcomes: Counter[str]) -> None:

@@ -14,16 +14,18 @@ import pandas as pd
 import pytest
 
 from dmarckit import catalog
-from dmarckit.core import words
+from dmarckit.core import text as words
 from dmarckit.core.language import _, language, ngettext, speaking
-from dmarckit.core.periods import period
+from dmarckit.core.text import period
 from dmarckit.core.window import last_days
-from dmarckit.pages import class_charts
+from dmarckit.pages import charts as class_charts
 from dmarckit.pages.charts import failing_by_day
-from dmarckit.pages.notebook_texts import translated
-from dmarckit.pages.sections import finding_cards, summary, tables
-from dmarckit.slack import chart_fonts
-from dmarckit.slack.alert_chart import daily_chart
+from dmarckit.pages.render import translated
+from dmarckit.pages.sections import findings as finding_cards
+from dmarckit.pages.sections import overview as summary
+from dmarckit.pages.sections import overview as tables
+from dmarckit.slack import chart as chart_fonts
+from dmarckit.slack.chart import daily_chart
 from tests.pages.test_answer import answered, judged
 from tests.support import frames
 from tests.support.finished_pages import FinishedPages
@@ -137,8 +139,8 @@ def test_tables_and_charts_have_no_english_sentence(in_japanese: None) -> None:
 
 def test_names_of_classes_are_words_and_their_keys_stay() -> None:
     with speaking("ja"):
-        assert all(JAPANESE.search(_(label)) for label in class_charts.LABELS.values())
-    assert "broken_dkim" in class_charts.LABELS
+        assert all(JAPANESE.search(_(label)) for label in class_charts.CLASS_LABELS.values())
+    assert "broken_dkim" in class_charts.CLASS_LABELS
 
 
 @pytest.mark.parametrize("name", ["overview-demo-ja", "domain-demo-ja", "sender-demo-ja"])

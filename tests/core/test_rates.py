@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmarckit.core.rates import NotARate, Rate, rate_text
+from dmarckit.core.text import NotARate, Rate, rate_text
 from dmarckit.core.thresholds import Thresholds
 
 

@@ -13,8 +13,7 @@ import boto3
 import pytest
 
 from dmarckit.core.errors import MissingObject, StorageError
-from dmarckit.core.objects import StoredObject
-from dmarckit.core.storage import FolderStorage, S3Storage, Storage, open_storage
+from dmarckit.core.storage import FolderStorage, S3Storage, Storage, StoredObject, open_storage
 from dmarckit.demo.server import Identity, S3Server, available, s3_server
 
 

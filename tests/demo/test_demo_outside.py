@@ -13,7 +13,7 @@ from dmarckit.core.settings import load_settings
 from dmarckit.demo.company import demo_domains
 from dmarckit.demo.outside import Google, ask
 from dmarckit.lake.lake import Lake
-from dmarckit.reports.models import DkimResult
+from dmarckit.reports.model import DkimResult
 from tests.support.lakes import NOW, TODAY, lake_of, report
 from tests.support.model_builders import make_record
 

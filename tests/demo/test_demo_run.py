@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dmarckit.cli import run as demo
+from dmarckit.cli import demo
 from dmarckit.demo.server import available
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing

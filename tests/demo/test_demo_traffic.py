@@ -17,16 +17,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dmarckit.core.settings_parts import DeclaredSender
-from dmarckit.demo.company import DECLARED, demo_domains
+from dmarckit.core.settings import DeclaredSender
+from dmarckit.demo.company import DECLARED, demo_domains, demo_mails, demo_settings
 from dmarckit.demo.flows import Domain, Flow, Reporter, Sender, Style, between, block, passing, spf
 from dmarckit.demo.mails import GeneratedMail, duplicate, mails
-from dmarckit.demo.receiver import aligned
 from dmarckit.demo.reporters import GATEWAY, MAIL, MOBILE, NEXT_MAIL, REPORTERS, WEEKLY
-from dmarckit.demo.sample import demo_mails, demo_settings
-from dmarckit.demo.traffic import GeneratedReport, messages_on, reports, split, stream
-from dmarckit.reports import read_object, read_reports
-from dmarckit.reports.models import (
+from dmarckit.demo.traffic import GeneratedReport, aligned, messages_on, reports, split, stream
+from dmarckit.reports.model import (
     AggregateReport,
     DkimResult,
     Policy,
@@ -34,6 +31,7 @@ from dmarckit.reports.models import (
     TlsReport,
     Unreadable,
 )
+from dmarckit.reports.read import read_object, read_reports
 
 MONDAY = date(2026, 3, 2)
 END = date(2026, 11, 24)

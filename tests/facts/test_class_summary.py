@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from dmarckit.core.window import last_days
-from dmarckit.facts import class_summary
+from dmarckit.facts import frames as class_summary
 from dmarckit.facts.classify import CLASSES
-from dmarckit.facts.facts_frames import Facts, empty_facts
-from dmarckit.pages import class_charts
+from dmarckit.facts.frames import Facts, empty_facts
+from dmarckit.pages import charts as class_charts
 from dmarckit.pages.charts import DARK
-from dmarckit.pages.sections import day_matrix
+from dmarckit.pages.sections import messages as day_matrix
 from tests.support.finding_facts import MESSAGES
 
 DAY = datetime(2026, 11, 23, tzinfo=UTC)
@@ -97,7 +97,7 @@ def test_the_title_names_the_largest_trouble() -> None:
 
 
 def test_every_class_has_a_colour_and_words() -> None:
-    assert set(class_charts.COLOURS) == set(class_charts.LABELS) == set(CLASSES)
+    assert set(class_charts.CLASS_COLOURS) == set(class_charts.CLASS_LABELS) == set(CLASSES)
 
 
 SIMULATED = {  # Machado, Oliveira and Fernandes 2009, severity 1
@@ -122,7 +122,7 @@ def lab(colour: str, eye: list[list[float]]) -> Any:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("eye", SIMULATED)
 def test_classes_are_told_apart_by_every_eye(eye: str, theme: str) -> None:
-    found = [DARK.get(c, c) if theme == "dark" else c for c in class_charts.COLOURS.values()]
+    found = [DARK.get(c, c) if theme == "dark" else c for c in class_charts.CLASS_COLOURS.values()]
     seen = [lab(colour, SIMULATED[eye]) for colour in found]
     assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 10
 

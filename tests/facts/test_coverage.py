@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 
 from dmarckit.core.window import last_days
-from dmarckit.facts.completeness import complete_days
-from dmarckit.facts.coverage import Coverage, coverage
-from dmarckit.facts.facts import empty_facts
-from dmarckit.pages.sections import coverage_page
+from dmarckit.facts.completeness import Coverage, complete_days, coverage
+from dmarckit.facts.load import empty_facts
+from dmarckit.pages.sections import coverage as coverage_page
 from tests.support.lakes import NOW, TODAY, day
 
 WINDOW = last_days(14, "2026-11-23")

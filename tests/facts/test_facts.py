@@ -13,15 +13,14 @@ import pandas as pd
 import pytest
 
 from dmarckit.core.errors import LakeError
-from dmarckit.core.settings import Settings
-from dmarckit.core.settings_parts import DeclaredSender
+from dmarckit.core.settings import DeclaredSender, Settings
+from dmarckit.demo.company import demo_domains, demo_flows, demo_settings
 from dmarckit.demo.flows import Domain, Flow, Reporter
 from dmarckit.demo.reporters import REPORTERS
-from dmarckit.demo.sample import demo_domains, demo_flows, demo_settings
 from dmarckit.demo.traffic import reports as generated
-from dmarckit.facts.facts import COLUMNS, Facts, empty_facts, load
+from dmarckit.facts.load import COLUMNS, Facts, empty_facts, load
 from dmarckit.lake.lake import Lake
-from dmarckit.reports.models import (
+from dmarckit.reports.model import (
     AggregateReport,
     DkimResult,
     Reason,

@@ -8,9 +8,8 @@ from importlib.resources import files
 import pytest
 from publicsuffixlist import PublicSuffixList
 
-from dmarckit.core.settings_parts import KINDS
-from dmarckit.facts.sender_codes import NEAREST
-from dmarckit.facts.sender_table import Sender, SenderTable, load_table, read_rows
+from dmarckit.core.settings import KINDS
+from dmarckit.facts.senders import NEAREST, Sender, SenderTable, load_table, read_rows
 
 SHORT = SenderTable(
     {

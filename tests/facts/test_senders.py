@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 
 from dmarckit.core.errors import SettingsError
-from dmarckit.core.settings_parts import DeclaredSender
+from dmarckit.core.settings import DeclaredSender
 from dmarckit.facts.networks import NetworkName
-from dmarckit.facts.sender_table import Sender, SenderTable
-from dmarckit.facts.senders import attribute
+from dmarckit.facts.senders import Sender, SenderTable, attribute
 
 TABLE = SenderTable(
     {

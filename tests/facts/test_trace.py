@@ -14,10 +14,11 @@ from dmarckit.core.window import last_days
 from dmarckit.facts.trace import Trace, trace
 from dmarckit.findings.analysis import read_facts
 from dmarckit.lake.lake import Lake
-from dmarckit.pages.markup import Html
-from dmarckit.pages.page_links import PageLinks
-from dmarckit.pages.sections import sender_page, sender_summary
-from dmarckit.reports.models import AggregateReport, DkimResult, Reason, SpfResult
+from dmarckit.pages.html import Html
+from dmarckit.pages.links import PageLinks
+from dmarckit.pages.sections import sender as sender_page
+from dmarckit.pages.sections import sender as sender_summary
+from dmarckit.reports.model import AggregateReport, DkimResult, Reason, SpfResult
 from tests.support.lakes import NOW, lake_of, report
 from tests.support.model_builders import make_failing, make_record
 
@@ -95,12 +96,12 @@ def test_an_empty_lake(tmp_path: Path) -> None:
     found = traced(lake_of(tmp_path))
     assert found.name == ""
     assert "Nobody sent anything as example.com" in text(sender_page.headline(found, WINDOW))
-    assert sender_summary.headline(found, WINDOW)["value"].fillna(0).sum() == 0
+    assert sender_summary.headline_frame(found, WINDOW)["value"].fillna(0).sum() == 0
 
 
 def test_the_headline_compares_with_the_days_before(lake: Lake) -> None:
     found = traced(lake)
-    measures = sender_summary.headline(found, WINDOW).set_index("measure")
+    measures = sender_summary.headline_frame(found, WINDOW).set_index("measure")
     assert measures.loc["messages"].tolist() == [40, 7]
     shown = sender_page.headline(found, WINDOW)
     assert shown.title == "mailer.example, sending as example.com"
@@ -112,18 +113,18 @@ def test_signatures_and_spf_have_their_raw_results(tmp_path: Path) -> None:
     ours = (DkimResult("example.com", "s1", "fail"), DkimResult("mailer.example", "k", "pass"))
     lake = lake_of(tmp_path, report(mailer(dkim=ours), mailer(messages=3, dkim=ours[1:])))
     found = traced(lake)
-    rows = sender_summary.signatures(found)
+    rows = sender_summary.signatures_frame(found)
     assert rows[["dkim_domain", "aligned", "messages", "results"]].values.tolist() == [
         ["mailer.example", False, 13, {"pass": 13}],
         ["example.com", True, 10, {"fail": 10}],
     ]
-    assert sender_summary.spf(found)["results"].tolist() == [{"pass": 13}]
+    assert sender_summary.spf_frame(found)["results"].tolist() == [{"pass": 13}]
 
 
 def test_gmail_s_codes_are_decoded(tmp_path: Path) -> None:
     said = (Reason("other", "Sender requirement failed: 550-5.7.30"), Reason("forwarded", None))
     found = traced(lake_of(tmp_path, report(mailer(reasons=said))))
-    rows = sender_summary.reasons(found).set_index("type")
+    rows = sender_summary.reasons_frame(found).set_index("type")
     assert rows.loc["other", "code"] == "5.7.30"
     assert "DKIM does not pass" in rows.loc["other", "means"]
     assert rows.loc["forwarded", "means"] == ""

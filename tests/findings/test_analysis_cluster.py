@@ -16,10 +16,10 @@ from dmarckit.core.cluster import Cluster
 from dmarckit.core.errors import LakeError
 from dmarckit.core.language import speaking
 from dmarckit.core.settings import load_settings
-from dmarckit.facts.facts import Facts, load
+from dmarckit.facts.load import Facts, load
 from dmarckit.findings.analysis import analyse
-from dmarckit.findings.analysis_cluster import analyse_on, domain_groups
-from dmarckit.reports.models import AggregateReport, DkimResult, Record
+from dmarckit.findings.distributed import analyse_on, domain_groups
+from dmarckit.reports.model import AggregateReport, DkimResult, Record
 from tests.support.finished_pages import tls_report
 from tests.support.lakes import NOW, lake_of, report
 from tests.support.model_builders import make_failing, make_record

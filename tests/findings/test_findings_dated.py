@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.findings.dated import dated
+from dmarckit.findings.senders import dated
 from tests.support.finding_facts import (
     FOUR,
     NOW,

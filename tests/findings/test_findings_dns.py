@@ -11,10 +11,9 @@ import pytest
 
 from dmarckit.checks.outside import Outside
 from dmarckit.core.thresholds import Thresholds
-from dmarckit.findings import find
-from dmarckit.findings.dns import dns_changed, dns_record, sending
-from dmarckit.findings.dns_policy import policy_differs
-from dmarckit.findings.look import Look
+from dmarckit.findings.context import Look
+from dmarckit.findings.dns import dns_changed, dns_record, policy_differs, sending
+from dmarckit.findings.find import find
 from dmarckit.findings.model import Finding
 from tests.support.finding_facts import FOUR, NOW, day, facts, messages, policies
 

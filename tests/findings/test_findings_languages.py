@@ -10,10 +10,10 @@ import pytest
 
 from dmarckit import catalog
 from dmarckit.core import language
-from dmarckit.facts.facts import Facts
-from dmarckit.findings import Finding, find
-from dmarckit.findings.finding_words import title
-from dmarckit.findings.say import listed
+from dmarckit.facts.load import Facts
+from dmarckit.findings.find import Finding, find
+from dmarckit.findings.model import listed
+from dmarckit.findings.titles import title
 from tests.support.finding_cases import (
     CASES,
     failing_tls,

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dmarckit.findings import Finding
-from dmarckit.findings.findings_ledger import Judged, record
+from dmarckit.findings.find import Finding
+from dmarckit.findings.ledger import Judged, record
 from dmarckit.lake.lake import Lake
 
 START = datetime(2026, 11, 1, 9, tzinfo=UTC)

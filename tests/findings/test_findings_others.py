@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from dmarckit.core.settings import load_settings
-from dmarckit.core.settings_parts import Mute
-from dmarckit.facts.facts import COLUMNS, Facts
-from dmarckit.findings import Thresholds, find
+from dmarckit.core.settings import Mute, load_settings
+from dmarckit.facts.load import COLUMNS, Facts
+from dmarckit.findings.find import Thresholds, find
 from tests.support.finding_cases import dead_letters
 from tests.support.finding_facts import (
     FOUR,

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from dmarckit.checks.outside import Outside
-from dmarckit.checks.requirement_rules import RULES
-from dmarckit.checks.requirement_views import COMPLIANCE
+from dmarckit.checks.rules import RULES
+from dmarckit.checks.verdicts import COMPLIANCE
 from dmarckit.core import language
-from dmarckit.facts.facts import Facts
-from dmarckit.findings import Finding, find
-from dmarckit.findings.finding_words import title
+from dmarckit.facts.load import Facts
+from dmarckit.findings.find import Finding, find
+from dmarckit.findings.titles import title
 from tests.checks.test_requirements import compliance, facts, healthy, mail, outside, spam
 from tests.findings.test_findings_dns import snapshot
 from tests.support.finding_cases import CASES, required, signatures

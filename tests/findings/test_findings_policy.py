@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from dmarckit.findings.record import dns_record, next_step, quoted_policy, tags_of
-from dmarckit.findings.statistics import two_proportion_z, wilson_upper
-from dmarckit.reports.models import Policy
+from dmarckit.findings.context import dns_record, next_step, quoted_policy, tags_of
+from dmarckit.findings.model import two_proportion_z, wilson_upper
+from dmarckit.reports.model import Policy
 from tests.support.finding_facts import (
     FOUR,
     SIGNATURE,

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from dmarckit.checks.postmaster import latest
-from dmarckit.findings import Finding, Thresholds
-from dmarckit.findings.look import Look
+from dmarckit.findings.context import Look
+from dmarckit.findings.find import Finding, Thresholds
 from dmarckit.findings.postmaster import delivery_errors, gmail_volume, spam_rate
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.schemas import POSTMASTER
+from dmarckit.lake.schema import POSTMASTER
 from tests.support.lakes import NOW, TODAY, day
 
 LOOK = Look(NOW, 7, Thresholds())

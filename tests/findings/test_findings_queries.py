@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dmarckit.core.settings import Settings
-from dmarckit.facts import facts
-from dmarckit.findings import find
+from dmarckit.facts import load as facts
+from dmarckit.findings.find import find
 from dmarckit.lake.lake import Lake
 from tests.scenarios import harness
 from tests.scenarios.all import SCENARIOS

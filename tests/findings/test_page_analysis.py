@@ -9,8 +9,7 @@ import pytest
 
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.window import last_days
-from dmarckit.findings.analysis import analyse
-from dmarckit.findings.page_analysis import as_of, page_analysis
+from dmarckit.findings.analysis import analyse, as_of, page_analysis
 from dmarckit.lake.lake import Lake
 from tests.support import frames
 

@@ -8,11 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dmarckit.core.settings import Settings
-from dmarckit.core.settings_parts import DeclaredSender
-from dmarckit.facts.facts import Facts, empty_facts, load
+from dmarckit.core.settings import DeclaredSender, Settings
+from dmarckit.facts.load import Facts, empty_facts, load
 from dmarckit.findings.whatif import COLUMNS, whatif
-from dmarckit.reports.models import DkimResult, Policy, SpfResult
+from dmarckit.reports.model import DkimResult, Policy, SpfResult
 from tests.support.lakes import NOW, day, lake_of, report
 from tests.support.model_builders import make_failing, make_record
 

@@ -23,15 +23,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from dmarckit.core.objects import StoredObject
 from dmarckit.core.settings import Settings, load_settings
-from dmarckit.core.storage import FolderStorage, Storage, open_storage
+from dmarckit.core.storage import FolderStorage, Storage, StoredObject, open_storage
+from dmarckit.demo.company import demo_mails
 from dmarckit.demo.mails import GeneratedMail
-from dmarckit.demo.sample import demo_mails
 from dmarckit.demo.traffic import GeneratedReport
 from dmarckit.ingest.ingest import ingest, new_objects
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.schemas import MAILS
+from dmarckit.lake.schema import MAILS
 
 TABLES = ("mails", "reports", "records", "tls")
 
@@ -163,8 +162,8 @@ def test_own_worker_processes_give_the_same_tables(
     clean_run: dict[str, pd.DataFrame],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dmarckit.ingest.ingest_dispatch.ALONE_BELOW", 1)
-    monkeypatch.setattr("dmarckit.ingest.ingest_dispatch.CHUNK", 5)
+    monkeypatch.setattr("dmarckit.ingest.ingest.ALONE_BELOW", 1)
+    monkeypatch.setattr("dmarckit.ingest.ingest.CHUNK", 5)
     settings = settings_for(str(tmp_path / "home")).model_copy(update={"workers": 3})
     fill(open_storage(settings.mail_url), sample)
     ingest(settings)
@@ -185,8 +184,8 @@ def test_worker_processes_give_the_same_tables(
 def test_small_batches_give_the_same_tables(
     filled: Settings, clean_run: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dmarckit.ingest.ingest_dispatch.CHUNK", 3)
-    monkeypatch.setattr("dmarckit.ingest.ingest_commit.BATCH_MAILS", 7)
+    monkeypatch.setattr("dmarckit.ingest.ingest.CHUNK", 3)
+    monkeypatch.setattr("dmarckit.ingest.commit.BATCH_MAILS", 7)
     ingest(filled)
     assert_same(tables(filled), clean_run)
 
@@ -288,7 +287,7 @@ def test_a_crash_at_any_write_leaves_the_same_tables_after_the_next_run(
 ) -> None:
     settings = settings_for(str(tmp_path / "home"), mail=str(tmp_path / "mails"), exports="none")
     fill(FolderStorage(tmp_path / "mails"), sample)
-    monkeypatch.setattr("dmarckit.ingest.ingest_commit.BATCH_MAILS", 70)
+    monkeypatch.setattr("dmarckit.ingest.commit.BATCH_MAILS", 70)
     at = 0
     while crashes(settings, monkeypatch, at + 1, before=before):
         at += 1
@@ -330,8 +329,8 @@ def crashes(settings: Settings, monkeypatch: pytest.MonkeyPatch, at: int, *, bef
 def test_two_ingests_at_once_give_the_same_tables(
     filled: Settings, clean_run: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dmarckit.ingest.ingest_dispatch.CHUNK", 5)
-    monkeypatch.setattr("dmarckit.ingest.ingest_commit.BATCH_MAILS", 10)
+    monkeypatch.setattr("dmarckit.ingest.ingest.CHUNK", 5)
+    monkeypatch.setattr("dmarckit.ingest.commit.BATCH_MAILS", 10)
     failures: list[BaseException] = []
     start = threading.Barrier(2)
 
@@ -380,7 +379,7 @@ def test_a_killed_process_leaves_the_same_tables_after_the_next_run(
 
 
 def die_on(marker: str) -> None:
-    import dmarckit.ingest.ingest_read as module
+    import dmarckit.ingest.read as module
 
     read = module.read_object
 
@@ -404,7 +403,7 @@ def test_a_mail_that_kills_its_worker_is_unreadable_and_the_rest_is_read(
     def pool(workers: int) -> Executor:
         return ProcessPoolExecutor(workers, initializer=die_on, initargs=(deadly,))
 
-    monkeypatch.setattr("dmarckit.ingest.ingest_dispatch._pool", pool)
+    monkeypatch.setattr("dmarckit.ingest.ingest._pool", pool)
     with pool(1) as executor:
         result = ingest(settings, executor=executor)
     assert result.outcomes == {"stored": 3, "unreadable": 1}
@@ -433,7 +432,7 @@ def test_files_that_were_copied_again_are_duplicates(
 
 def faulty_read(marker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault that nobody thought of, in what reads a mail."""
-    import dmarckit.ingest.ingest_read as module
+    import dmarckit.ingest.read as module
 
     read = module.read_object
 
@@ -447,7 +446,7 @@ def faulty_read(marker: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def faulty_row(marker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value that Arrow does not take."""
-    import dmarckit.ingest.ingest_read as module
+    import dmarckit.ingest.read as module
 
     row_of = module.report_row
 
@@ -501,7 +500,7 @@ def test_a_full_disk_is_no_fault_of_a_mail(
 
     settings = settings_for(str(tmp_path / "home"))
     fill(open_storage(settings.mail_url), sample[:2])
-    monkeypatch.setattr("dmarckit.ingest.ingest_read.read_object", full)
+    monkeypatch.setattr("dmarckit.ingest.read.read_object", full)
     with pytest.raises(OSError, match="No space left"):
         ingest(settings)
     assert Lake(settings.lake_url).mails().empty

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from dmarckit.core.settings import Settings, load_settings
+from dmarckit.ingest.commit import Commits
 from dmarckit.ingest.ingest import ingest
-from dmarckit.ingest.ingest_chunk import Chunk
-from dmarckit.ingest.ingest_commit import Commits
+from dmarckit.ingest.read import Chunk
 from dmarckit.lake.lake import Lake
 from tests.benchmarks.data import write_long_mail
 from tests.benchmarks.measure import run
@@ -83,7 +83,7 @@ def test_workers_with_a_disk_of_their_own_send_it_packed_and_a_few_at_a_time(
     long = [long_xml(10_500 + i, report_id=f"long-{i}") for i in range(3)]
     for name, xml in zip("aceg", [*long, long[0]], strict=True):
         (Path(settings.mail_url) / name).write_bytes(make_mail(gz(xml)))
-    monkeypatch.setattr("dmarckit.ingest.ingest_read.PACKED_BYTES", 1)
+    monkeypatch.setattr("dmarckit.ingest.read.PACKED_BYTES", 1)
     chunks: list[int] = []
     take = Commits.take
 

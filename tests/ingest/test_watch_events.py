@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmarckit.ingest.watch_events import Arrival, NotAnEvent, keys_within, read_event
+from dmarckit.ingest.queue import Arrival, NotAnEvent, keys_within, read_event
 from tests.support.arrivals import BUCKET, TEST_EVENT, eventbridge, record, s3_event, sns
 
 KEYS = ["rua/abc", "rua/a b+c.eml", "rua/100%.eml", "rua/報告 ü/レポート.eml", "rua/a%20b"]

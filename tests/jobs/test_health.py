@@ -20,13 +20,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.settings import Settings
-from dmarckit.demo.process import free_ports
-from dmarckit.jobs import health, health_server
-from dmarckit.jobs.health import State, judge, serve
-from dmarckit.jobs.metrics import Facts, LastRun
-from dmarckit.jobs.schedules import Schedule
+from dmarckit.demo.server import free_ports
+from dmarckit.jobs import health
+from dmarckit.jobs import health as health_server
+from dmarckit.jobs.health import Facts, LastRun, State, judge, serve
+from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.schemas import TABLES
+from dmarckit.lake.schema import TABLES
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ALERTS = Schedule(name="alerts", cron="*/15 * * * *", timeout=660)

@@ -16,11 +16,11 @@ import pytest
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
-from dmarckit.jobs.job import run_job
-from dmarckit.jobs.schedules import Schedule, load_schedule
-from dmarckit.pages import publishing
-from dmarckit.pages.pages import Page
-from dmarckit.reports.models import AggregateReport
+from dmarckit.jobs.run import run_job
+from dmarckit.jobs.schedule import Schedule, load_schedule
+from dmarckit.pages import publish as publishing
+from dmarckit.pages.build import Page
+from dmarckit.reports.model import AggregateReport
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server

@@ -10,13 +10,12 @@ import pytest
 
 from dmarckit.core.errors import LakeError, LeaseLost, SettingsError
 from dmarckit.core.settings import Settings, load_settings
-from dmarckit.jobs import job_before
-from dmarckit.jobs.job import run_job
-from dmarckit.jobs.job_before import SHOWN, ask_before
-from dmarckit.jobs.schedules import Schedule, SlackRules, load_schedule
+from dmarckit.jobs import run as job_before
+from dmarckit.jobs.run import SHOWN, ask_before, run_job
+from dmarckit.jobs.schedule import Schedule, SlackRules, load_schedule
 from dmarckit.lake.lake import Lake
-from dmarckit.pages import publishing
-from dmarckit.pages.pages import Page
+from dmarckit.pages import publish as publishing
+from dmarckit.pages.build import Page
 from tests.support.dns_server import serving
 from tests.support.postmaster_server import postmaster_server, service_account
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from dmarckit.jobs.runs import TRIES
-from dmarckit.jobs.schedules import Schedule
+from dmarckit.jobs.record import TRIES
+from dmarckit.jobs.schedule import Schedule
 from tests.support.simulation import DAY, MINUTE, TICKS, Faults, World, install, pages, tables, told
 from tests.support.slack_server import CHANNEL, SlackServer, slack_server
 

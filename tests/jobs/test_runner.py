@@ -19,10 +19,10 @@ import pytest
 from dmarckit.core.errors import JobTimeout, LakeError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.jobs import runner as runners
-from dmarckit.jobs.ending import ended_in_time, why_ended
+from dmarckit.jobs.record import TRIES, Result, Run, record, runs_of_slot
 from dmarckit.jobs.runner import PAUSES, Processes, Runner, run_forever
-from dmarckit.jobs.runs import TRIES, Result, Run, record, runs_of_slot
-from dmarckit.jobs.schedules import Schedule
+from dmarckit.jobs.schedule import Schedule
+from dmarckit.jobs.timeout import ended_in_time, why_ended
 from dmarckit.lake.lake import Lake
 
 MORNING = datetime(2026, 11, 24, 7, tzinfo=UTC)

@@ -21,15 +21,15 @@ from dmarckit.core.errors import JobBusy, NotebookFailed
 from dmarckit.core.lease import new_holder, take
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
-from dmarckit.jobs import job
-from dmarckit.jobs.ending import ended_in_time
-from dmarckit.jobs.job import JobResult, run_job
-from dmarckit.jobs.runs import TRIES, Run, bad_since, last_runs, record, runs_of_slot
-from dmarckit.jobs.schedules import Schedule
+from dmarckit.jobs import run as job
+from dmarckit.jobs.record import TRIES, Run, bad_since, last_runs, record, runs_of_slot
+from dmarckit.jobs.run import JobResult, run_job
+from dmarckit.jobs.schedule import Schedule
+from dmarckit.jobs.timeout import ended_in_time
 from dmarckit.lake.lake import Lake
-from dmarckit.pages import publishing
+from dmarckit.pages import publish as publishing
+from dmarckit.pages.build import Page
 from dmarckit.pages.fleet import FleetPage
-from dmarckit.pages.pages import Page
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing
 

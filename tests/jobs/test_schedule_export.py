@@ -14,11 +14,8 @@ import pytest
 import yaml
 from cronsim import CronSim
 
-from dmarckit.jobs.schedule_export import calendar, export_files
-from dmarckit.jobs.schedule_export_cloud import eventbridge_cron
-from dmarckit.jobs.schedule_place import Place, here
-from dmarckit.jobs.schedule_shift import cron_lines
-from dmarckit.jobs.schedules import Schedule, load_schedules
+from dmarckit.jobs.export import Place, calendar, cron_lines, eventbridge_cron, export_files, here
+from dmarckit.jobs.schedule import Schedule, load_schedules
 
 PLACE = Place(
     program=("/opt/dmarc kit/bin/dmarckit", "--config", "/etc/dmarc 100%.toml"),

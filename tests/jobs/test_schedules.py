@@ -10,9 +10,16 @@ import pytest
 from cronsim import CronSim
 
 from dmarckit.core.errors import SettingsError
-from dmarckit.jobs.schedule_cron import newest_slot, next_slots, parse_cron
-from dmarckit.jobs.schedule_dates import resolve
-from dmarckit.jobs.schedules import Schedule, find_schedules, load_schedule, load_schedules
+from dmarckit.jobs.schedule import (
+    Schedule,
+    find_schedules,
+    load_schedule,
+    load_schedules,
+    newest_slot,
+    next_slots,
+    parse_cron,
+    resolve,
+)
 
 BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
 

@@ -17,16 +17,18 @@ from typing import Any
 
 import pytest
 
-from dmarckit.cli.doctor import doctor, doctor_services
+from dmarckit.cli.doctor import check as doctor
+from dmarckit.cli.doctor import services as doctor_services
 from dmarckit.core.errors import LakeError, QueueError, SettingsError, StorageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import S3Storage, open_storage
-from dmarckit.facts import facts
-from dmarckit.findings import find
-from dmarckit.ingest import watch_batch, watch_queue
+from dmarckit.facts import load as facts
+from dmarckit.findings.find import find
+from dmarckit.ingest import arrivals as watch_batch
+from dmarckit.ingest import queue as watch_queue
 from dmarckit.ingest.ingest import ingest
-from dmarckit.ingest.watch_queue import Queue
-from dmarckit.jobs.schedules import load_schedule
+from dmarckit.ingest.queue import Queue
+from dmarckit.jobs.schedule import load_schedule
 from dmarckit.jobs.watch import Watched, Watcher
 from dmarckit.lake.lake import Lake
 from tests.support.arrivals import (

@@ -9,11 +9,11 @@ import sqlglot
 from sqlglot import expressions
 from typer.testing import CliRunner
 
-from dmarckit.cli.cli import app
+from dmarckit.cli.main import app
 from dmarckit.core.errors import LakeError, SettingsError
 from dmarckit.lake.ddl import statements
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.schemas import RECORDS, TABLES
+from dmarckit.lake.schema import RECORDS, TABLES
 from tests.support.lakes import lake_of, report
 from tests.support.model_builders import make_failing, make_record
 

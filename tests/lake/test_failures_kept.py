@@ -10,7 +10,7 @@ import pytest
 from dmarckit.core.settings import load_settings
 from dmarckit.ingest.ingest import ingest
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.rows_other import redact
+from dmarckit.lake.rows import redact
 
 ARF = b"""\
 From: Example Mail <noreply@mail.example>

@@ -16,13 +16,12 @@ from deltalake import DeltaTable
 from dmarckit.core.errors import LakeError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
-from dmarckit.jobs.runs import Run, record, runs_of_slot
+from dmarckit.jobs.record import Run, record, runs_of_slot
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.lake_write import KNOWN_MONTHS
 from dmarckit.lake.maintain import maintain
-from dmarckit.lake.schema_types import Table
-from dmarckit.lake.schemas import MAILS, RECORDS, REPORTS, TABLES
-from dmarckit.slack.presign import lasting
+from dmarckit.lake.schema import MAILS, RECORDS, REPORTS, TABLES, Table
+from dmarckit.lake.write import KNOWN_MONTHS
+from dmarckit.slack.client import lasting
 
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
 

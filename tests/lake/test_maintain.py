@@ -14,18 +14,19 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from dmarckit.cli.cli import app
+from dmarckit.cli.main import app
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
 from dmarckit.ingest.ingest import ingest
-from dmarckit.jobs.job import run_job
-from dmarckit.jobs.schedules import Schedule
-from dmarckit.lake import layout, maintain
+from dmarckit.jobs.run import run_job
+from dmarckit.jobs.schedule import Schedule
+from dmarckit.lake import maintain
+from dmarckit.lake import write as layout
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.maintain import Step
 from dmarckit.lake.rows import month_of
-from dmarckit.lake.schemas import TABLES
+from dmarckit.lake.schema import TABLES
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)

@@ -12,9 +12,11 @@ import pytest
 
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.ingest.ingest import ingest
-from dmarckit.lake import lake_write, layout, maintain
+from dmarckit.lake import maintain
+from dmarckit.lake import write as lake_write
+from dmarckit.lake import write as layout
 from dmarckit.lake.lake import Lake
-from dmarckit.reports.models import Policy
+from dmarckit.reports.model import Policy
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 
 SECONDS = 8.0

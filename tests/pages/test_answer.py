@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.findings import Finding
-from dmarckit.findings.findings_ledger import Judged, Status
-from dmarckit.pages.sections.answer import Answer, answer
+from dmarckit.findings.find import Finding
+from dmarckit.findings.ledger import Judged, Status
+from dmarckit.pages.sections.findings import Answer, answer
 
 
 def judged(status: Status = "NEW", **other: Any) -> Judged:

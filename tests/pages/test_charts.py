@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from dmarckit.pages import charts
-from dmarckit.pages.sections.summary import OUTCOMES
+from dmarckit.pages.sections.overview import OUTCOMES
 from tests.support.frames import DAY
 
 

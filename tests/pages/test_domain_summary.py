@@ -11,10 +11,13 @@ import pytest
 
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.window import last_days
-from dmarckit.facts.facts_frames import Facts, empty_facts
+from dmarckit.facts.frames import Facts, empty_facts
 from dmarckit.findings.whatif import whatif
-from dmarckit.pages.sections import domain_summary, domain_tables, explore, proposal
-from dmarckit.reports.models import Policy
+from dmarckit.pages.sections import domain as domain_summary
+from dmarckit.pages.sections import domain as domain_tables
+from dmarckit.pages.sections import explore
+from dmarckit.pages.sections import policy as proposal
+from dmarckit.reports.model import Policy
 from tests.pages.test_tables import HOSTILE, text
 from tests.support.finding_facts import MESSAGES, SIGNATURE
 
@@ -63,7 +66,7 @@ def test_headline_compares_with_the_window_before() -> None:
 
 def test_spf_by_dkim() -> None:
     made = messages({"messages": 7}, {"sa": False, "messages": 2}, FAILS | {"messages": 1})
-    found = domain_summary.checks(made.messages)
+    found = domain_summary.checks_frame(made.messages)
     assert found.to_dict("list") == {
         "check": ["DKIM passes", "DKIM fails"],
         "spf_passes": [7, 0],
@@ -86,7 +89,7 @@ def test_senders_with_what_they_are_and_were_before() -> None:
         {"domain": "other.example", "messages": 99},
         sources=sources,
     )
-    found = domain_summary.senders(made, "Example.com", WINDOW)
+    found = domain_summary.senders_frame(made, "Example.com", WINDOW)
     expected = pd.DataFrame(
         {
             "sender": ["example.com", "Example Mail"],
@@ -113,7 +116,7 @@ def test_selectors_name_who_signs() -> None:
     base = SIGNATURE | {"day": DAY, "reporter": "Receiver One"}
     rows = ({"messages": 30}, {"sender": "Relay", "messages": 10, "passed": False})
     made = messages(signatures=frame(base, rows))
-    found = domain_summary.selectors(made, "example.com", WINDOW)
+    found = domain_summary.selectors_frame(made, "example.com", WINDOW)
     assert found.to_dict("records") == [
         {
             "dkim_domain": "example.com",
@@ -135,7 +138,7 @@ def test_forwarders_with_what_became_of_the_signature() -> None:
         relay | FAILS | {"class": "modified", "messages": 2, "disposition": "quarantine"},
         {"messages": 50},
     )
-    found = domain_summary.forwarders(made, "example.com", WINDOW)
+    found = domain_summary.forwarders_frame(made, "example.com", WINDOW)
     assert found.to_dict("records") == [
         {
             "sender": "Relay",
@@ -164,10 +167,10 @@ def test_policies_as_they_were_quoted() -> None:
 def test_without_facts_every_table_says_so() -> None:
     made = messages()
     found = [
-        domain_tables.checks(domain_summary.checks(made.messages)),
-        domain_tables.senders(domain_summary.senders(made, "example.com", WINDOW)),
-        domain_tables.selectors(domain_summary.selectors(made, "example.com", WINDOW)),
-        domain_tables.forwarders(domain_summary.forwarders(made, "example.com", WINDOW)),
+        domain_tables.checks(domain_summary.checks_frame(made.messages)),
+        domain_tables.senders(domain_summary.senders_frame(made, "example.com", WINDOW)),
+        domain_tables.selectors(domain_summary.selectors_frame(made, "example.com", WINDOW)),
+        domain_tables.forwarders(domain_summary.forwarders_frame(made, "example.com", WINDOW)),
         domain_tables.policies(domain_summary.policy_history(made, "example.com")),
     ]
     assert all("dk-empty" in part.markup for part in found)
@@ -208,9 +211,9 @@ def test_outside_text_is_escaped_in_every_table(evil: str) -> None:
         policies=frame(QUOTED, (dict.fromkeys(["p", "sp", "np"], evil),)),
     )
     parts = [
-        domain_tables.senders(domain_summary.senders(made, "example.com", WINDOW)),
-        domain_tables.selectors(domain_summary.selectors(made, "example.com", WINDOW)),
-        domain_tables.forwarders(domain_summary.forwarders(made, "example.com", WINDOW)),
+        domain_tables.senders(domain_summary.senders_frame(made, "example.com", WINDOW)),
+        domain_tables.selectors(domain_summary.selectors_frame(made, "example.com", WINDOW)),
+        domain_tables.forwarders(domain_summary.forwarders_frame(made, "example.com", WINDOW)),
         domain_tables.policies(domain_summary.policy_history(made, "example.com")),
         explore.show(pd.DataFrame({evil: [evil, [evil]]})),
         explore.show(explore.pivot(made.messages, "sender", "class")),
@@ -247,7 +250,7 @@ def test_requirements_by_sender_with_what_the_code_means() -> None:
         usual,
         ({}, {"code": "5.7.30", "smtp": "550", "messages": 9}, {"day": BEFORE, "messages": 70}),
     )
-    found = domain_summary.requirements(messages(requirements=rows), "example.com", WINDOW)
+    found = domain_summary.requirements_frame(messages(requirements=rows), "example.com", WINDOW)
     columns = ["code", "sender", "in_inventory", "messages", "refused", "reporters"]
     assert found[columns].values.tolist() == [
         ["5.7.30", "Example Mail", False, 9, 9, 1],
@@ -255,7 +258,7 @@ def test_requirements_by_sender_with_what_the_code_means() -> None:
     ]
     shown = text(domain_tables.requirements(found))
     assert "5.7.30|DKIM does not pass|9|9|no|1|2026-11-23|" in shown.replace("||", "|")
-    nothing = domain_summary.requirements(messages(), "example.com", WINDOW)
+    nothing = domain_summary.requirements_frame(messages(), "example.com", WINDOW)
     assert list(nothing.columns) == list(found.columns)
     assert "No receiver says that a requirement is missed." in text(
         domain_tables.requirements(nothing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from dmarckit.pages.sections import finding_cards
+from dmarckit.pages.sections import findings as finding_cards
 from tests.pages.test_answer import judged
 from tests.pages.test_tables import HOSTILE, text
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pandas as pd
 
 from dmarckit.pages import charts
-from dmarckit.pages.sections import fleet_summary, tables
+from dmarckit.pages.sections import overview as fleet_summary
+from dmarckit.pages.sections import overview as tables
 from tests.facts.test_class_summary import complete
 from tests.pages.test_domain_summary import (
     BEFORE,
@@ -58,7 +59,7 @@ def test_domains_with_their_change_and_policy() -> None:
         reports=reports,
         policies=frame(QUOTED, ({"p": "reject"},)),
     )
-    found = fleet_summary.domains(made, WINDOW)
+    found = fleet_summary.domains_frame(made, WINDOW)
     expected = pd.DataFrame(
         {
             "domain": ["example.com", "quiet.example"],
@@ -83,7 +84,7 @@ def test_senders_of_failing_messages() -> None:
         OTHER | FAILS | {"messages": 3, "disposition": "quarantine", "day": BEFORE},
         OTHER | FAILS | {"messages": 2, "disposition": "reject", "reporter": "Two"},
     )
-    found = fleet_summary.failing_senders(made, WINDOW)
+    found = fleet_summary.failing_senders_frame(made, WINDOW)
     assert found.to_dict("records") == [
         {
             "domain": "example.com",
@@ -119,7 +120,7 @@ def test_the_ladder_counts_domains_by_policy() -> None:
     made = messages(
         reports=frame(REPORTS, tuple({"domain": name} for name in names)), policies=policies
     )
-    found = fleet_summary.ladder(made)
+    found = fleet_summary.ladder_frame(made)
     assert found["step"].tolist() == list(fleet_summary.STEPS)
     assert found["names"].tolist() == ["d.example", "a.example", "b.example", "", "", "c.example"]
     assert found["domains"].sum() == 4
@@ -127,7 +128,7 @@ def test_the_ladder_counts_domains_by_policy() -> None:
 
 def test_inputs_count_the_records_of_the_reports() -> None:
     reports = frames.reports({"records": 3}, {"report_uid": "r2", "records": 4})
-    found = fleet_summary.inputs(reports, frames.mails({}))
+    found = fleet_summary.inputs_frame(reports, frames.mails({}))
     assert found["number"].tolist() == [1, 2, 7]
     assert "1 mail with 2 reports and 7 records" in text(tables.inputs(found))
 
@@ -139,19 +140,21 @@ def test_without_facts_there_are_no_rows() -> None:
         0,
         0,
     ]
-    assert "No domain has a report" in tables.domains(fleet_summary.domains(made, WINDOW)).markup
-    shown = tables.failing_senders(fleet_summary.failing_senders(made, WINDOW))
+    assert (
+        "No domain has a report" in tables.domains(fleet_summary.domains_frame(made, WINDOW)).markup
+    )
+    shown = tables.failing_senders(fleet_summary.failing_senders_frame(made, WINDOW))
     assert "No message failed DMARC" in shown.markup
-    assert "No domain has a report." in tables.ladder(fleet_summary.ladder(made)).markup
-    assert fleet_summary.inputs(frames.reports(), frames.mails())["number"].sum() == 0
+    assert "No domain has a report." in tables.ladder(fleet_summary.ladder_frame(made)).markup
+    assert fleet_summary.inputs_frame(frames.reports(), frames.mails())["number"].sum() == 0
 
 
 def test_outside_text_is_escaped() -> None:
     for evil in HOSTILE:
         names = dict.fromkeys(["domain", "sender", "sender_kind"], evil)
         made = messages(names | FAILS, reports=frame(REPORTS, ({"domain": evil},)))
-        markup = tables.failing_senders(fleet_summary.failing_senders(made, WINDOW)).markup
-        markup += tables.ladder(fleet_summary.ladder(made)).markup
-        markup += tables.domains(fleet_summary.domains(made, WINDOW)).markup
+        markup = tables.failing_senders(fleet_summary.failing_senders_frame(made, WINDOW)).markup
+        markup += tables.ladder(fleet_summary.ladder_frame(made)).markup
+        markup += tables.domains(fleet_summary.domains_frame(made, WINDOW)).markup
         for unsafe in ("<script", "<img", "\u202e", "\x1b"):
             assert unsafe not in markup

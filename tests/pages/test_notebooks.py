@@ -10,7 +10,7 @@ import papermill
 import pytest
 
 import dmarckit
-from dmarckit.pages.pages import build_page
+from dmarckit.pages.build import build_page
 from tests.support import frames
 
 FOLDER = Path(dmarckit.__file__).parent.parent / "notebooks"

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as Tab
 
-from dmarckit.pages.pages import build_page
+from dmarckit.pages.build import build_page
 from tests.support.finished_pages import HOSTILE, JAPANESE, NOW, PAGES, TITLES, FinishedPages
 
 CHARTS = {"overview": 2, "domain": 1, "sender": 1, "explore": 2, "tls": 1, "postmaster": 4}

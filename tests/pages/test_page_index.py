@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, expect
 
-from dmarckit.core.objects import StoredObject
-from dmarckit.pages.page_index import index_page
+from dmarckit.core.storage import StoredObject
+from dmarckit.pages.index import index_page
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dmarckit.core.objects import StoredObject
 from dmarckit.core.settings import Settings
-from dmarckit.core.storage import open_storage
-from dmarckit.pages.page_keys import page_key
-from dmarckit.pages.page_links import PageLinks, command, find_links, newest_days
+from dmarckit.core.storage import StoredObject, open_storage
+from dmarckit.pages.links import PageLinks, command, find_links, newest_days, page_key
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 SENDER = page_key("sender", {"domain": "b.example", "sender": "Mail & Co"}, date(2026, 11, 20))

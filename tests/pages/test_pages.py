@@ -12,11 +12,12 @@ import nbformat
 import pytest
 
 from dmarckit.core.errors import PageError
-from dmarckit.core.objects import StoredObject
-from dmarckit.core.storage import FolderStorage, open_storage
-from dmarckit.pages import page_index, page_texts, pages
-from dmarckit.pages.page_keys import page_key
-from dmarckit.pages.pages import Page, build_page, find_notebook, publish
+from dmarckit.core.storage import FolderStorage, StoredObject, open_storage
+from dmarckit.pages import build as pages
+from dmarckit.pages import index as page_index
+from dmarckit.pages import render as page_texts
+from dmarckit.pages.build import Page, build_page, find_notebook, publish
+from dmarckit.pages.links import page_key
 from tests.support.page_notebooks import write_notebook
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from dmarckit.core.window import last_days
-from dmarckit.facts.facts import empty_facts
-from dmarckit.pages.sections.policy_strip import by_day, policy_days, span
+from dmarckit.facts.load import empty_facts
+from dmarckit.pages.sections.policy import by_day, policy_days, span
 from tests.support.lakes import NOW, day
 
 WINDOW = last_days(4, "2026-11-23")

@@ -15,15 +15,15 @@ import pytest
 
 import dmarckit
 from dmarckit.checks.postmaster import latest
-from dmarckit.cli import cli
+from dmarckit.cli import main as cli
 from dmarckit.core.settings import Settings
 from dmarckit.core.thresholds import Thresholds
 from dmarckit.core.window import last_days
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.schemas import POSTMASTER
-from dmarckit.pages.pages import build_page
-from dmarckit.pages.sections import postmaster_page
-from dmarckit.pages.sections.postmaster_summary import (
+from dmarckit.lake.schema import POSTMASTER
+from dmarckit.pages.build import build_page
+from dmarckit.pages.sections import postmaster as postmaster_page
+from dmarckit.pages.sections.postmaster import (
     by_domain,
     compliance,
     feedback_loops,

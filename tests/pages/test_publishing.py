@@ -14,7 +14,7 @@ from dmarckit.core.errors import NotebookFailed, PageError
 from dmarckit.core.redact import HIDDEN, redacted, secrets_in, secrets_of
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import FolderStorage
-from dmarckit.pages.publishing import publish_notebook
+from dmarckit.pages.publish import publish_notebook
 from tests.support.page_notebooks import write_notebook
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 from dmarckit.checks.outside import Outside
-from dmarckit.checks.requirement_rules import RULES
 from dmarckit.checks.requirements import matrix
-from dmarckit.cli.cli import main
-from dmarckit.cli.requirements_command import FIELDS, requirements_command
+from dmarckit.checks.rules import RULES
+from dmarckit.cli.analysis import FIELDS, requirements_command
+from dmarckit.cli.main import main
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.settings import Settings
-from dmarckit.pages.sections import requirement_page
+from dmarckit.pages.sections import requirements as requirement_page
 from tests.checks.test_requirements import compliance, facts, healthy, outside
 from tests.support.lakes import NOW, lake_of, report
 from tests.support.model_builders import make_record

@@ -11,7 +11,7 @@ from pandas.testing import assert_frame_equal
 
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.window import Window, last_days
-from dmarckit.pages.sections import summary
+from dmarckit.pages.sections import overview as summary
 from tests.support.frames import DAY, mails, reports
 
 

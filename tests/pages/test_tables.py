@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 
 from dmarckit.core.window import last_days
-from dmarckit.pages.markup import MIMETYPE, Column, Html, table
-from dmarckit.pages.page_keys import page_place
-from dmarckit.pages.page_links import PageLinks
-from dmarckit.pages.sections import fleet_summary, summary, tables
-from dmarckit.pages.sections.answer import Answer
+from dmarckit.pages.html import MIMETYPE, Column, Html, table
+from dmarckit.pages.links import PageLinks, page_place
+from dmarckit.pages.sections import overview as fleet_summary
+from dmarckit.pages.sections import overview as summary
+from dmarckit.pages.sections import overview as tables
+from dmarckit.pages.sections.findings import Answer
 from tests.support.frames import DAY, mails, reports
 
 HOSTILE = [
@@ -104,7 +105,7 @@ def test_refused_mails() -> None:
 
 
 def test_inputs_in_a_sentence() -> None:
-    found = tables.inputs(fleet_summary.inputs(reports({"records": 2}), mails({})))
+    found = tables.inputs(fleet_summary.inputs_frame(reports({"records": 2}), mails({})))
     assert text(found) == (
         "Made from 1 mail with 1 report and 2 records; "
         "the newest mail came on 2026-11-24 03:00 UTC.|"

@@ -17,8 +17,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from dmarckit.cli.aws.aws_template import CONTAINER, read_template
-from dmarckit.slack import chart_fonts
+from dmarckit.cli.aws.template import CONTAINER, read_template
+from dmarckit.slack import chart as chart_fonts
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "schedules/aws"

@@ -12,10 +12,9 @@ import pytest
 import yaml
 
 from dmarckit import __version__
-from dmarckit.cli.cli import app
-from dmarckit.core.settings import Settings
-from dmarckit.core.settings_parts import KINDS
-from dmarckit.lake.schemas import TABLES
+from dmarckit.cli.main import app
+from dmarckit.core.settings import KINDS, Settings
+from dmarckit.lake.schema import TABLES
 
 ROOT = Path(__file__).parent.parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

@@ -13,7 +13,7 @@ import xmltodict
 
 from dmarckit.core.limits import Limits
 from dmarckit.reports.aggregate import read_xml
-from dmarckit.reports.models import (
+from dmarckit.reports.model import (
     AggregateReport,
     DkimResult,
     Policy,

@@ -15,9 +15,8 @@ import xmltodict
 
 from dmarckit.core.errors import UnreadableReport
 from dmarckit.core.limits import Limits
-from dmarckit.reports import read_object, read_reports
 from dmarckit.reports.aggregate import read_xml
-from dmarckit.reports.models import (
+from dmarckit.reports.model import (
     AggregateReport,
     FailureReport,
     Record,
@@ -25,10 +24,10 @@ from dmarckit.reports.models import (
     TlsReport,
     Unreadable,
 )
-from dmarckit.reports.names import Names
+from dmarckit.reports.read import read_object, read_reports
 from dmarckit.reports.records import RecordMaker
 from dmarckit.reports.unpack import documents
-from dmarckit.reports.values import Warnings
+from dmarckit.reports.values import Names, Warnings
 
 CORPUS = os.environ.get("DMARCKIT_CORPUS")
 pytestmark = pytest.mark.skipif(not CORPUS, reason="DMARCKIT_CORPUS is not set")

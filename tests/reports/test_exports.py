@@ -13,9 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dmarckit.lake.from_lake import report_from_lake
-from dmarckit.reports.exports import CSV_COLUMNS, export_key, export_name, report_csv
-from dmarckit.reports.models import (
+from dmarckit.lake.rows import report_from_lake
+from dmarckit.reports.export import (
+    CSV_COLUMNS,
+    export_key,
+    export_name,
+    json_text,
+    report_csv,
+    report_json,
+    unreadable_json,
+)
+from dmarckit.reports.model import (
     DkimResult,
     FailureReport,
     Policy,
@@ -26,7 +34,6 @@ from dmarckit.reports.models import (
     TlsReport,
     Unreadable,
 )
-from dmarckit.reports.report_json import json_text, report_json, unreadable_json
 from tests.support.frames import RECORD, REPORT
 from tests.support.model_builders import DAY, make_failing, make_record, make_report
 

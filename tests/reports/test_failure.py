@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dmarckit.reports.models import FailureReport, Unreadable
+from dmarckit.reports.model import FailureReport, Unreadable
 from tests.support.builders import gz, make_mail, make_report, read, read_one, report_xml
 
 FEEDBACK = """\

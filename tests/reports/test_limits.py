@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dmarckit.reports import MAX_FAILURES
+from dmarckit.reports.read import MAX_FAILURES
 from tests.support.builders import make_record, make_report, record_xml, report_xml
 
 MEMORY = 250_000_000

@@ -11,7 +11,7 @@ import pytest
 from dmarckit.core.errors import LimitExceeded, NotAReport
 from dmarckit.core.limits import Limits
 from dmarckit.reports.mail import is_mail, read_mail
-from dmarckit.reports.models import AggregateReport, Mail, Unreadable
+from dmarckit.reports.model import AggregateReport, Mail, Unreadable
 from dmarckit.reports.verdict import without_comments
 from tests.support.builders import (
     gz,

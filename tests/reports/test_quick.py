@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from dmarckit.core.errors import UnreadableReport
 from dmarckit.core.limits import Limits
-from dmarckit.reports import quick, read_object
+from dmarckit.reports import quick
 from dmarckit.reports.aggregate import looks_like_aggregate, read_xml
-from dmarckit.reports.models import AggregateReport, Reason, Record
+from dmarckit.reports.model import AggregateReport, Reason, Record
 from dmarckit.reports.quick import QuickCut
+from dmarckit.reports.read import read_object
 from dmarckit.reports.unpack import documents
 from tests.reports.test_read_property import reports
 from tests.support.builders import make_record, make_report, report_xml

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dmarckit.core.limits import Limits
 from dmarckit.reports.aggregate import read_xml
-from dmarckit.reports.models import AggregateReport, DkimResult, Policy, Reason, Record, SpfResult
+from dmarckit.reports.model import AggregateReport, DkimResult, Policy, Reason, Record, SpfResult
 from dmarckit.reports.records import RecordMaker
 from dmarckit.reports.values import Warnings
 from tests.support.builders import NAMESPACES, WRAPPINGS, make_mail, read_one, report_xml

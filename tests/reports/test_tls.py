@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit.reports.models import TlsFailure, TlsPolicy, TlsReport, Unreadable
+from dmarckit.reports.model import TlsFailure, TlsPolicy, TlsReport, Unreadable
 from tests.support.builders import WRAPPINGS, gz, make_mail, read, read_one
 
 REPORT = TlsReport(

@@ -14,8 +14,7 @@ import pytest
 
 from dmarckit.core.errors import LimitExceeded, UnreadableReport
 from dmarckit.core.limits import Limits
-from dmarckit.reports.inflate import CHUNK
-from dmarckit.reports.unpack import documents, packing
+from dmarckit.reports.unpack import CHUNK, documents, packing
 from tests.support.builders import WRAPPINGS, gz, zipped
 
 XML = b"<feedback>" + bytes(range(32, 127)) * 20 + b"</feedback>"

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from dmarckit.demo.flows import Sender, block, spf
 from dmarckit.demo.reporters import INBOX, NEXT_MAIL
 from dmarckit.demo.traffic import GeneratedReport
-from dmarckit.reports.models import DkimResult
+from dmarckit.reports.model import DkimResult
 from tests.scenarios.coverage import DROPS, SILENCE, mail_of, stops
 from tests.scenarios.people import (
     DECLARED_SALESDESK,

@@ -19,8 +19,8 @@ from dmarckit.demo.traffic import GeneratedReport, reports
 from dmarckit.ingest.ingest import ingest
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import failing_messages, month_of, records_table, report_row, report_uid
-from dmarckit.lake.schemas import MAILS, REPORTS
-from dmarckit.reports.models import AggregateReport
+from dmarckit.lake.schema import MAILS, REPORTS
+from dmarckit.reports.model import AggregateReport
 from tests.scenarios.analysis import Analysis, analyse
 from tests.scenarios.scenario import ALERTS, END, UNTOLD, Absent, Expect, Run, Scenario
 

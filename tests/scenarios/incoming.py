@@ -8,7 +8,7 @@ from dataclasses import replace
 from dmarckit.demo.mails import GeneratedMail, broken, forged, newsletter, tls_mail
 from dmarckit.demo.reporters import INBOX, MAIL
 from dmarckit.demo.traffic import GeneratedReport
-from dmarckit.reports.models import TlsFailure, TlsPolicy
+from dmarckit.reports.model import TlsFailure, TlsPolicy
 from tests.scenarios.harness import SEED
 from tests.scenarios.people import office, service
 from tests.scenarios.scenario import Expect, before_end, scenario

@@ -7,7 +7,7 @@ from typing import Any
 
 from dmarckit.demo.flows import Flow, Reporter, Sender, block, passing, scattered, spf
 from dmarckit.demo.reporters import ENTERPRISE_POST, FREE_MAIL, INBOX, MAIL, NEXT_MAIL
-from dmarckit.reports.models import DkimResult
+from dmarckit.reports.model import DkimResult
 
 FOUR = (MAIL, ENTERPRISE_POST, INBOX, NEXT_MAIL)
 FIVE = (*FOUR, FREE_MAIL)

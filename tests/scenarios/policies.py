@@ -6,7 +6,7 @@ from typing import Any
 
 from dmarckit.demo.flows import Domain, between, spf
 from dmarckit.demo.reporters import FREE_MAIL, INBOX, MAIL, NEXT_MAIL
-from dmarckit.reports.models import Reason
+from dmarckit.reports.model import Reason
 from tests.scenarios.people import DECLARED_SALESDESK, FIVE, FOUR, office, sales, service, spoofed
 from tests.scenarios.scenario import END, Absent, Expect, Scenario, before_end, domain, scenario
 

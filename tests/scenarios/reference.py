@@ -15,10 +15,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from dmarckit.demo.receiver import organisation
-from dmarckit.demo.traffic import GeneratedReport
-from dmarckit.facts.sender_table import load_table, read_rows
-from dmarckit.reports.models import Record
+from dmarckit.demo.traffic import GeneratedReport, organisation
+from dmarckit.facts.senders import load_table, read_rows
+from dmarckit.reports.model import Record
 
 FORWARDING = {"forwarded", "trusted_forwarder", "mailing_list"}
 Declared = Sequence[dict[str, Any]]

@@ -11,7 +11,7 @@ from dmarckit.demo.flows import Domain, Flow, Reporter
 from dmarckit.demo.mails import GeneratedMail
 from dmarckit.demo.traffic import GeneratedReport
 from dmarckit.lake.lake import Lake
-from dmarckit.reports.models import Policy
+from dmarckit.reports.model import Policy
 
 END = date(2026, 11, 24)
 """a Tuesday: the day after the last reported one"""

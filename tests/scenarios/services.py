@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dmarckit.demo.flows import Flow, Sender, block, passing, scattered, spf
-from dmarckit.facts.sender_table import load_table
+from dmarckit.facts.senders import load_table
 from tests.scenarios.people import failed, office, spoofed
 from tests.scenarios.scenario import Expect, before_end, scenario
 

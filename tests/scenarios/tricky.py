@@ -10,7 +10,7 @@ from dmarckit.demo.flows import Sender, between, block, passing, scattered, spf
 from dmarckit.demo.mails import GeneratedMail, forged, tls_mail
 from dmarckit.demo.reporters import INBOX, LATE_POST, MAIL
 from dmarckit.demo.traffic import GeneratedReport
-from dmarckit.reports.models import Reason, TlsFailure, TlsPolicy
+from dmarckit.reports.model import Reason, TlsFailure, TlsPolicy
 from tests.scenarios.attacks import fake_bills
 from tests.scenarios.coverage import DROPS, SILENCE, stops
 from tests.scenarios.harness import SEED

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from dmarckit.demo.flows import block, passing, spf
 from dmarckit.demo.reporters import MAIL
-from dmarckit.reports.models import Reason
+from dmarckit.reports.model import Reason
 from tests.scenarios.people import (
     DECLARED_SALESDESK,
     forwarded,

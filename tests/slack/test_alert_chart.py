@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dmarckit.reports.models import Policy
-from dmarckit.slack import alert_chart as module
-from dmarckit.slack.alert_chart import FAIL, PASS, alert_chart, daily_chart
+from dmarckit.reports.model import Policy
+from dmarckit.slack import chart as module
+from dmarckit.slack.chart import FAIL, PASS, alert_chart, daily_chart
 from tests.support.model_builders import make_failing, make_record, make_report
 
 

@@ -9,7 +9,7 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 
 from dmarckit.core.settings import Settings, load_settings
-from dmarckit.slack import presign
+from dmarckit.slack import client as presign
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 

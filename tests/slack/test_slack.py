@@ -15,13 +15,11 @@ import pytest
 
 from dmarckit.core.errors import SlackError, SlackUnavailable
 from dmarckit.core.window import Window, last_days
-from dmarckit.reports.models import Policy
-from dmarckit.slack.slack import post
-from dmarckit.slack.slack_blocks import Message, message, section
-from dmarckit.slack.slack_report import report_alert
-from dmarckit.slack.slack_show import show
-from dmarckit.slack.slack_summary import summary_message
-from dmarckit.slack.slack_text import code, escape, lines, link
+from dmarckit.reports.model import Policy
+from dmarckit.slack.alerts import report_alert
+from dmarckit.slack.blocks import Message, code, escape, lines, link, message, section
+from dmarckit.slack.client import post, show
+from dmarckit.slack.summary import summary_message
 from tests.support.model_builders import make_failing, make_record, make_report
 from tests.support.slack_limits import block_faults
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server

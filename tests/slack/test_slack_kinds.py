@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from dmarckit.core.window import last_days
-from dmarckit.reports.models import Policy
-from dmarckit.slack.slack_blocks import (
+from dmarckit.reports.model import Policy
+from dmarckit.slack.alerts import DigestRow, digest_message, report_alert
+from dmarckit.slack.blocks import (
     Message,
     Stored,
     addressed,
@@ -21,10 +22,8 @@ from dmarckit.slack.slack_blocks import (
     message,
     simplified,
 )
-from dmarckit.slack.slack_failure import failure_message, recovery_message
-from dmarckit.slack.slack_report import DigestRow, digest_message, report_alert
-from dmarckit.slack.slack_show import show
-from dmarckit.slack.slack_summary import summary_message
+from dmarckit.slack.client import show
+from dmarckit.slack.summary import failure_message, recovery_message, summary_message
 from tests.support.model_builders import make_failing, make_report
 from tests.support.slack_limits import block_faults, texts_of
 

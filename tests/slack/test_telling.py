@@ -14,13 +14,13 @@ import pytest
 
 from dmarckit.core.errors import LakeError, SettingsError
 from dmarckit.core.settings import load_settings
-from dmarckit.jobs.schedules import Schedule
-from dmarckit.jobs.telling import check_slack
-from dmarckit.reports.models import Reason
-from dmarckit.slack import delivery
+from dmarckit.jobs.notify import check_slack
+from dmarckit.jobs.schedule import Schedule
+from dmarckit.reports.model import Reason
+from dmarckit.slack import outbox as delivery
+from dmarckit.slack.blocks import Message, message, section
+from dmarckit.slack.client import show
 from dmarckit.slack.outbox import Due, put
-from dmarckit.slack.slack_blocks import Message, message, section
-from dmarckit.slack.slack_show import show
 from tests.support.model_builders import make_failing, make_record
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
 from tests.support.telling import ALERTS, DAILY, NOW, World, a_report
@@ -360,7 +360,7 @@ def test_two_runs_at_once_tell_each_report_once(world: World, slack: SlackServer
 def test_who_does_not_get_to_tell_leaves_it_to_the_one_who_does(
     world: World, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dmarckit.slack.delivery.PATIENCE", 0)
+    monkeypatch.setattr("dmarckit.slack.outbox.PATIENCE", 0)
     with delivery.alone(world.settings, "other", lambda: NOW):
         told = world.mail(a_report(1)).run(DAILY)
     assert (told.sent, told.waiting) == (0, 1)
@@ -398,7 +398,7 @@ def test_the_lake_being_away_is_no_silence(world: World, monkeypatch: pytest.Mon
         raise LakeError("cannot write")
 
     world.mail(a_report(1))
-    monkeypatch.setattr("dmarckit.jobs.telling.put", broken)
+    monkeypatch.setattr("dmarckit.jobs.notify.put", broken)
     with pytest.raises(LakeError):
         world.run()
     assert world.told() == set()

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from dmarckit.core.lease import Lease
-from dmarckit.jobs.schedules import Schedule
-from dmarckit.lake.lake_write import Writer
-from dmarckit.slack import delivery
+from dmarckit.jobs.schedule import Schedule
+from dmarckit.lake.write import Writer
+from dmarckit.slack import outbox as delivery
 from tests.support.slack_server import SlackServer, slack_server
 from tests.support.telling import DAILY, NOW, World, a_report
 

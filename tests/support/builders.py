@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from xml.sax.saxutils import escape
 
 from dmarckit.core.limits import Limits
-from dmarckit.reports import RecordSink, read_object, read_reports
-from dmarckit.reports.models import AggregateReport, DkimResult, Record, Report, SpfResult
+from dmarckit.reports.model import AggregateReport, DkimResult, Record, Report, SpfResult
+from dmarckit.reports.read import RecordSink, read_object, read_reports
 from tests.support.model_builders import make_record as make_record
 from tests.support.model_builders import make_report as make_report
 

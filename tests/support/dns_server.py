@@ -11,7 +11,7 @@ import checkdmarc.utils
 from dnslib import AAAA, CNAME, MX, PTR, QTYPE, RCODE, RR, TXT, A, DNSError, DNSRecord
 from dnslib.server import DNSHandler, DNSLogger, DNSServer
 
-from dmarckit.checks.dns_resolver import Asker, Servers
+from dmarckit.checks.resolver import Asker, Servers
 
 Zone = Mapping[str, Sequence[str] | str]
 """``"example.com TXT"`` → its records, or a fault: SERVFAIL, REFUSED, silence."""

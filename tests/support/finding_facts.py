@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.facts.facts import COLUMNS, Facts, empty_facts
-from dmarckit.findings import Finding, find
+from dmarckit.facts.load import COLUMNS, Facts, empty_facts
+from dmarckit.findings.find import Finding, find
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 TODAY = datetime(2026, 11, 24, tzinfo=UTC)

@@ -13,13 +13,13 @@ import pandas as pd
 import pyarrow as pa
 
 from dmarckit.core.language import language, use
-from dmarckit.core.objects import StoredObject
+from dmarckit.core.storage import StoredObject
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.rows_other import tls_rows
-from dmarckit.lake.schemas import TLS
-from dmarckit.pages import page_index
-from dmarckit.pages.pages import build_page
-from dmarckit.reports.models import TlsFailure, TlsPolicy, TlsReport
+from dmarckit.lake.rows import tls_rows
+from dmarckit.lake.schema import TLS
+from dmarckit.pages import index as page_index
+from dmarckit.pages.build import build_page
+from dmarckit.reports.model import TlsFailure, TlsPolicy, TlsReport
 from tests.pages.test_notebooks import FOLDER
 from tests.support import frames
 from tests.support.lakes import day

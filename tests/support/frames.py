@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.schemas import TABLES
+from dmarckit.lake.schema import TABLES
 
 DAY = datetime(2026, 11, 23, tzinfo=UTC)
 

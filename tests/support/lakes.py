@@ -10,10 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.rows import failing_messages, records_table, report_row, report_uid
-from dmarckit.lake.rows_other import tls_rows
-from dmarckit.lake.schemas import REPORTS, TLS
-from dmarckit.reports.models import AggregateReport, Policy, Record, TlsReport
+from dmarckit.lake.rows import failing_messages, records_table, report_row, report_uid, tls_rows
+from dmarckit.lake.schema import REPORTS, TLS
+from dmarckit.reports.model import AggregateReport, Policy, Record, TlsReport
 from tests.support.model_builders import make_report
 
 TODAY = datetime(2026, 11, 24, tzinfo=UTC)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dmarckit.reports.models import AggregateReport, DkimResult, Policy, Record, SpfResult
+from dmarckit.reports.model import AggregateReport, DkimResult, Policy, Record, SpfResult
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 

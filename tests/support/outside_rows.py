@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.schemas import DNS, POSTMASTER
+from dmarckit.lake.schema import DNS, POSTMASTER
 
 TODAY = datetime(2026, 11, 24, tzinfo=UTC)
 

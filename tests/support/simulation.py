@@ -24,18 +24,20 @@ import pytest
 from dmarckit.core.errors import DmarckitError, LakeError, StorageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import FolderStorage
-from dmarckit.jobs import job, summaries
-from dmarckit.jobs.job import run_job
+from dmarckit.jobs import notify as summaries
+from dmarckit.jobs import run as job
+from dmarckit.jobs.run import run_job
 from dmarckit.jobs.runner import Runner
-from dmarckit.jobs.schedules import Schedule
+from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.lake_location import Location
-from dmarckit.lake.lake_write import Writer
-from dmarckit.pages import publishing
-from dmarckit.pages.page_keys import page_key
-from dmarckit.pages.pages import Page
-from dmarckit.reports.models import Policy
-from dmarckit.slack import alerts, delivery
+from dmarckit.lake.location import Location
+from dmarckit.lake.write import Writer
+from dmarckit.pages import publish as publishing
+from dmarckit.pages.build import Page
+from dmarckit.pages.links import page_key
+from dmarckit.reports.model import Policy
+from dmarckit.slack import alerts
+from dmarckit.slack import outbox as delivery
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer

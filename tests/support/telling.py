@@ -12,16 +12,16 @@ import pyarrow as pa
 
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
+from dmarckit.ingest.commit import IngestResult
 from dmarckit.ingest.ingest import ingest
-from dmarckit.ingest.ingest_commit import IngestResult
-from dmarckit.jobs.schedules import Schedule
-from dmarckit.jobs.telling import Told, tell, tell_failure
+from dmarckit.jobs.notify import Told, tell, tell_failure
+from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import month_of
-from dmarckit.lake.schemas import RUNS
-from dmarckit.pages.pages import Page
-from dmarckit.pages.publishing import Published
-from dmarckit.reports.models import AggregateReport, Policy, Record
+from dmarckit.lake.schema import RUNS
+from dmarckit.pages.build import Page
+from dmarckit.pages.publish import Published
+from dmarckit.reports.model import AggregateReport, Policy, Record
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer

@@ -8,10 +8,10 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
 
 from dmarckit.core.language import _
-from dmarckit.facts.facts_frames import Facts
+from dmarckit.facts.frames import Facts
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.schemas import TABLES
-from dmarckit.pages.markup import Column, Html, table
+from dmarckit.lake.schema import TABLES
+from dmarckit.pages.html import Column, Html, table
 
 SHOWN = 200
 """rows of a frame; more belongs into a file (``frame.to_csv``)"""

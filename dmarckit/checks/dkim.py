@@ -1,0 +1,131 @@
+"""DKIM keys: those of the signatures that reports show, so the ones that are in use."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from dmarckit.checks.dmarc import silent
+from dmarckit.checks.resolver import Asker, Fault, Found, NoAnswer, found, tag_list
+from dmarckit.core.errors import one_line
+from dmarckit.core.language import _
+from dmarckit.core.text import count
+
+SHORT = 1024  # bits below which Google and Yahoo treat an RSA signature as none
+WEAK = 2048  # what both advise, and RFC 8301 asks signers to use
+ED25519_BYTES = 32  # RFC 8463 section 4.2
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key that signatures in reports name: d=, s=, and how much it is used."""
+
+    domain: str
+    selector: str
+    messages: int
+    """messages that carry it and are the domain's own, in the days looked at"""
+    last_day: date
+
+
+def check_dkim(ask: Asker, key: Key) -> Found:
+    """The row of a key."""
+    name = f"{key.selector}._domainkey.{key.domain}"
+    used: dict[str, Any] = {"messages": key.messages, "last_day": key.last_day.isoformat()}
+    try:
+        texts = ask.texts(name)
+    except NoAnswer:
+        return found("dkim", name, [], [silent(name)], **used)
+    if not texts:
+        return _missing(ask, name, key, used)
+    records = [text for text in texts if "p" in tag_list(text)]
+    if len(records) > 1:
+        text = _("{name} has {n} keys; receivers may take any of them: keep the one in use.")
+        fault = Fault("several", "invalid", text.format(name=one_line(name), n=len(records)))
+        return found("dkim", name, records, [fault], **used)
+    if not records:
+        return found("dkim", name, texts, [_unreadable(name, _("it has no p="))], **used)
+    faults, read = _key_faults(name, tag_list(records[0]))
+    return found("dkim", name, records, faults, **(used | read))
+
+
+def _missing(ask: Asker, name: str, key: Key, used: dict[str, Any]) -> Found:
+    alias = ask.alias(name)
+    seen = {"name": one_line(name), "n": count(key.messages), "day": key.last_day}
+    if alias:
+        text = _(
+            "{name} leads to {alias} (CNAME), where there is no key, and {n} messages carry this "
+            "signature (last on {day}): have the service publish the key, or correct the CNAME."
+        ).format(alias=one_line(alias), **seen)
+        return found(
+            "dkim", name, [], [Fault("dangling", "missing", text)], alias=one_line(alias), **used
+        )
+    text = _(
+        "{name} has no key, and {n} messages carry this signature (last on {day}): publish the "
+        "key of the signing server there, or stop signing with it."
+    ).format(**seen)
+    return found("dkim", name, [], [Fault("missing", "missing", text)], **used)
+
+
+def _unreadable(name: str, why: str) -> Fault:
+    text = _("The key at {name} cannot be read: {why}; publish it again as the signer gives it.")
+    return Fault("syntax", "invalid", text.format(name=one_line(name), why=why))
+
+
+def _key_faults(name: str, tags: dict[str, str]) -> tuple[list[Fault], dict[str, Any]]:
+    """What is wrong with the one record, and what was read out of it."""
+    kind = tags.get("k", "rsa").lower()
+    read: dict[str, Any] = {"kind": one_line(kind, 20)}
+    if "v" in tags and (tags["v"] != "DKIM1" or next(iter(tags)) != "v"):
+        return [_unreadable(name, _("it does not start with v=DKIM1"))], read
+    if not tags["p"]:
+        text = _("The key at {name} is revoked (p= is empty): stop signing with it.")
+        return [Fault("revoked", "invalid", text.format(name=one_line(name)))], read
+    try:
+        raw = base64.b64decode("".join(tags["p"].split()), validate=True)
+    except (binascii.Error, ValueError):
+        return [_unreadable(name, _("p= is not base64"))], read
+    faults = []
+    if tags.get("t") and "y" in tags["t"].lower().split(":"):
+        text = _("t=y marks the key at {name} as a test, so receivers may ignore it; remove t=y.")
+        faults.append(Fault("testing", "weak", text.format(name=one_line(name))))
+    if kind == "ed25519":
+        right = len(raw) == ED25519_BYTES
+        return faults if right else [_unreadable(name, _("it is no Ed25519 key"))], read
+    if kind != "rsa":
+        return [_unreadable(name, _("its kind (k=) is neither rsa nor ed25519"))], read
+    bits = rsa_bits(raw)
+    if bits is None:
+        return [_unreadable(name, _("it is no RSA key"))], read
+    return [*_length(name, bits), *faults], read | {"bits": bits}
+
+
+def _length(name: str, bits: int) -> list[Fault]:
+    if bits >= WEAK:
+        return []
+    if bits < SHORT:
+        text = _(
+            "The key at {name} has {bits} bits; Google and Yahoo need 1024 at least. Sign with a "
+            "new key of 2048 bits under a new selector."
+        )
+        return [Fault("short", "invalid", text.format(name=one_line(name), bits=bits))]
+    text = _(
+        "The key at {name} has {bits} bits; 2048 are advised. Sign with a new key of 2048 bits "
+        "under a new selector."
+    )
+    return [Fault("weak_key", "weak", text.format(name=one_line(name), bits=bits))]
+
+
+def rsa_bits(raw: bytes) -> int | None:
+    """Bits of an RSA public key (DER); None when it is none."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    try:
+        key = load_der_public_key(raw)
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    return key.key_size if isinstance(key, RSAPublicKey) else None

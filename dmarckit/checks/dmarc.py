@@ -1,0 +1,339 @@
+"""The DMARC record of a domain, and whether others have agreed to take its reports.
+
+Which DMARC record applies to a domain: by tree walk, and by public suffix.
+
+Receivers of RFC 9989 walk up the names of DNS (section 4.10); older ones (RFC 7489 section
+3.2) go straight to the organisational domain of the Public Suffix List. As long as both are
+in use, a domain should be in order for both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dmarckit.checks.resolver import Asker, Fault, Found, NoAnswer, found, tag_list
+from dmarckit.core.errors import one_line
+from dmarckit.core.language import _
+from dmarckit.facts.networks import organisation
+
+VERSION = re.compile(r"v\s*=\s*DMARC1\s*(;|$)")
+WALK = 8  # questions of a tree walk at most (RFC 9989 section 4.10)
+
+
+@dataclass(frozen=True)
+class Applies:
+    """The policy that one kind of receiver takes for a domain."""
+
+    organisation: str
+    """the organisational domain as that receiver sees it: alignment is judged by it"""
+    location: str | None
+    """domain whose record counts; None: there is no policy"""
+    policy: str | None
+    """what the record asks for messages of this domain: none, quarantine or reject"""
+    record: str | None
+
+    def json(self) -> dict[str, str | None]:
+        """For `values` of the table `dns`."""
+        return {
+            "organisation": self.organisation,
+            "location": self.location,
+            "policy": self.policy,
+        }
+
+
+def records_at(ask: Asker, domain: str) -> list[str]:
+    """The DMARC records at a domain's name, as published. Raises NoAnswer."""
+    return [text for text in ask.texts(f"_dmarc.{domain}") if VERSION.match(text)]
+
+
+def by_tree_walk(ask: Asker, domain: str) -> Applies:
+    """As RFC 9989 sections 4.10.1 and 4.10.2 have it. Raises NoAnswer.
+
+    Several records at one name count as none.
+    """
+    labels = domain.split(".")
+    start = 1 if len(labels) < WALK else len(labels) - WALK + 1
+    names = [domain, *(".".join(labels[i:]) for i in range(start, len(labels)))]
+    met: list[tuple[str, str]] = []
+    for name in names:
+        at = records_at(ask, name)
+        if len(at) != 1:
+            continue
+        met.append((name, at[0]))
+        if tag_list(at[0]).get("psd") in ("n", "y"):
+            break
+    if not met:
+        return Applies(domain, None, None, None)
+    top, record = met[-1]
+    if tag_list(record).get("psd") == "y" and top != domain:
+        top = ".".join(labels[-len(top.split(".")) - 1 :])
+    own = [pair for pair in met if pair[0] == domain]
+    location, record = own[0] if own else next((m for m in met if m[0] == top), met[-1])
+    return Applies(top, location, wanted(tag_list(record), own=location == domain), record)
+
+
+def by_public_suffix(ask: Asker, domain: str) -> Applies:
+    """As RFC 7489 section 6.6.3 has it. Raises NoAnswer."""
+    top = organisation(domain)
+    for name in dict.fromkeys((domain, top)):
+        at = records_at(ask, name)
+        if len(at) == 1:
+            return Applies(top, name, wanted(tag_list(at[0]), own=name == domain), at[0])
+        if at:
+            break
+    return Applies(top, None, None, None)
+
+
+def wanted(tags: Mapping[str, str], *, own: bool) -> str:
+    """What a record asks for its own domain, or for a domain below it: p, or sp, else p.
+
+    A value that is none of DMARC's counts as none (RFC 9989 section 4.7).
+    """
+    p = tags.get("p", "none")
+    value = (p if own else tags.get("sp", p)).lower()
+    return value if value in ("quarantine", "reject") else "none"
+
+
+KNOWN = ("v", "p", "sp", "np", "rua", "ruf", "adkim", "aspf", "fo", "t", "psd", "pct", "rf", "ri")
+OBSOLETE = ("pct", "rf", "ri")  # removed by RFC 9989
+VALUES: Mapping[str, tuple[str, ...]] = {
+    "p": ("none", "quarantine", "reject"),
+    "sp": ("none", "quarantine", "reject"),
+    "np": ("none", "quarantine", "reject"),
+    "adkim": ("r", "s"),
+    "aspf": ("r", "s"),
+    "t": ("y", "n"),
+    "psd": ("y", "n", "u"),
+}
+ADDRESS = re.compile(r"mailto:[^@\s,;!]+@(?P<host>[a-z0-9_.-]+?)\.?(?P<size>![0-9]+[kmgt]?)?", re.I)
+MOST_ADDRESSES = 10
+
+
+def check_dmarc(ask: Asker, domain: str) -> list[Found]:
+    """The row of the record, and one for each outside host that is to get its reports."""
+    name = f"_dmarc.{domain}"
+    try:
+        texts = ask.texts(name)
+    except NoAnswer:
+        return [found("dmarc", name, [], [silent(name)])]
+    records = [text for text in texts if VERSION.match(text)]
+    if len(records) > 1:
+        several = Fault(
+            "several",
+            "invalid",
+            _("{name} has {n} DMARC records, so receivers use none of them; keep one.").format(
+                name=name, n=len(records)
+            ),
+        )
+        return [found("dmarc", name, records, [several])]
+    if not records:
+        return [_without_own(ask, domain, texts)]
+    tags = tag_list(records[0])
+    faults = [*_tag_faults(tags), *_report_faults(ask, domain, tags)]
+    applies = _applies(ask, domain)
+    if applies and applies[0].organisation != applies[1].organisation:
+        faults.append(_two_organisations(domain, *applies))
+    row = found(
+        "dmarc",
+        name,
+        records,
+        faults,
+        proposal=_corrected(records[0], tags) if faults else None,
+        tags={k: one_line(v) for k, v in tags.items() if k in KNOWN},
+        policy=wanted(tags, own=True),
+        applies=_json(applies),
+        ttl=ask.text_life(name),
+    )
+    return [row, *_authorisations(ask, domain, tags)]
+
+
+def silent(name: str) -> Fault:
+    """Nobody answered for a name: nothing is known."""
+    text = _("DNS did not answer for {name}; check its name servers and the setting resolvers.")
+    return Fault("unanswered", "unknown", text.format(name=one_line(name, 300)))
+
+
+def _applies(ask: Asker, domain: str) -> tuple[Applies, Applies] | None:
+    try:
+        return by_tree_walk(ask, domain), by_public_suffix(ask, domain)
+    except NoAnswer:
+        return None
+
+
+def _json(applies: tuple[Applies, Applies] | None) -> dict[str, object] | None:
+    if applies is None:
+        return None
+    return {"tree_walk": applies[0].json(), "public_suffix": applies[1].json()}
+
+
+def _without_own(ask: Asker, domain: str, texts: Sequence[str]) -> Found:
+    """No record at the domain itself: a damaged one, one further up, or none at all."""
+    name = f"_dmarc.{domain}"
+    proposal = f"v=DMARC1; p=none; rua=mailto:dmarc-reports@{domain}"
+    damaged = [text for text in texts if "dmarc" in text.lower()]
+    if damaged:
+        text = _(
+            "{name} has no record that starts with v=DMARC1; and receivers ignore what is "
+            "there; publish it as {record}"
+        ).format(name=name, record=proposal)
+        return found("dmarc", name, damaged, [Fault("syntax", "invalid", text)], proposal=proposal)
+    applies = _applies(ask, domain)
+    if applies is None:
+        return found("dmarc", name, [], [silent(name)])
+    walk, suffix = applies
+    if walk.location is None and suffix.location is None:
+        text = _(
+            "{domain} has no DMARC record, nor has a domain above it: publish one at {name} (with "
+            "the address that takes your reports)."
+        ).format(domain=domain, name=name)
+        return found("dmarc", name, [], [Fault("missing", "missing", text)], proposal=proposal)
+    faults = []
+    if (walk.location, walk.policy) != (suffix.location, suffix.policy):
+        faults.append(_two_policies(domain, walk, suffix))
+    elif walk.policy == "none":
+        faults.append(_no_policy(domain, walk.location or domain))
+    return found("dmarc", name, [], faults, policy=walk.policy, applies=_json(applies), tags={})
+
+
+def _two_policies(domain: str, walk: Applies, suffix: Applies) -> Fault:
+    nothing = _("no policy")
+    text = _(
+        "Receivers disagree about {domain}: those of RFC 9989 take {new} (from {new_at}), older "
+        "ones {old} (from {old_at}); publish a record of its own at _dmarc.{domain}."
+    ).format(
+        domain=domain,
+        new=f"p={walk.policy}" if walk.policy else nothing,
+        new_at=walk.location or "–",
+        old=f"p={suffix.policy}" if suffix.policy else nothing,
+        old_at=suffix.location or "–",
+    )
+    return Fault("two_policies", "weak", text)
+
+
+def _two_organisations(domain: str, walk: Applies, suffix: Applies) -> Fault:
+    text = _(
+        "Alignment of {domain} is judged within {new} by receivers of RFC 9989 and within {old} "
+        "by older ones; a DMARC record at _dmarc.{old} makes them agree."
+    ).format(domain=domain, new=walk.organisation, old=suffix.organisation)
+    return Fault("two_organisations", "ok", text)
+
+
+def _no_policy(domain: str, location: str) -> Fault:
+    text = _(
+        "The policy for {domain} (from _dmarc.{location}) is none: forged mail is delivered. Once "
+        "reports show that your own mail passes, publish p=quarantine, then p=reject."
+    ).format(domain=domain, location=location)
+    return Fault("p_none", "weak", text)
+
+
+def _tag_faults(tags: Mapping[str, str]) -> list[Fault]:
+    faults = []
+    for tag, allowed in VALUES.items():
+        if tag in tags and tags[tag].lower() not in allowed:
+            text = _("{tag}={value} is no value of DMARC; it is one of: {allowed}.").format(
+                tag=tag, value=one_line(tags[tag], 40), allowed=", ".join(allowed)
+            )
+            state = "invalid" if tag in ("p", "sp", "np") else "weak"
+            faults.append(Fault(f"{tag}_value", state, text))  # type: ignore[arg-type]
+    unknown = [tag for tag in tags if tag not in KNOWN]
+    if "p" not in tags:
+        text = _("The record has no p: older receivers ignore it, others take p=none; add p=none.")
+        faults.append(Fault("no_p", "invalid", text))
+    elif tags["p"].lower() == "none":
+        text = _(
+            "p=none asks receivers to deliver forged mail. Once reports show that your own mail "
+            "passes, publish p=quarantine, then p=reject."
+        )
+        faults.append(Fault("p_none", "weak", text))
+    if unknown:
+        text = _("Unknown tags are ignored; correct or remove them: {tags}.").format(
+            tags=one_line(", ".join(unknown), 80)
+        )
+        faults.append(Fault("unknown_tags", "weak", text))
+    old = [tag for tag in OBSOLETE if tag in tags]
+    if old:
+        text = _(
+            "RFC 9989 has no {tags} any more; newer receivers ignore it. Remove it (instead of a "
+            "pct below 100 there is t=y)."
+        ).format(tags=", ".join(old))
+        faults.append(Fault("obsolete_tags", "weak", text))
+    return faults
+
+
+def _addresses(tags: Mapping[str, str], tag: str) -> list[str]:
+    return [u for u in (uri.strip() for uri in tags.get(tag, "").split(",")) if u][:MOST_ADDRESSES]
+
+
+def _report_faults(ask: Asker, domain: str, tags: Mapping[str, str]) -> list[Fault]:
+    faults = []
+    if not _addresses(tags, "rua"):
+        text = _(
+            "The record has no rua, so nobody sends reports about {domain}; add "
+            "rua=mailto: and the address that takes them."
+        ).format(domain=domain)
+        faults.append(Fault("no_rua", "weak", text))
+    for tag in ("rua", "ruf"):
+        for uri in _addresses(tags, tag):
+            match = ADDRESS.fullmatch(uri)
+            if match is None:
+                text = _("{tag}={uri} is no mail address; write it as mailto:name@host.").format(
+                    tag=tag, uri=one_line(uri, 80)
+                )
+                faults.append(Fault(f"{tag}_address", "weak", text))
+            elif not _takes_mail(ask, match["host"].lower()):
+                text = _(
+                    "Reports to {uri} cannot be delivered: {host} has no mail server (MX); correct "
+                    "the address or publish the MX record."
+                ).format(uri=one_line(uri, 80), host=match["host"].lower())
+                faults.append(Fault(f"{tag}_host", "weak", text))
+    return faults
+
+
+def _takes_mail(ask: Asker, host: str) -> bool:
+    """False only when DNS says so: no MX and no address, or the null MX."""
+    try:
+        hosts = [name for _preference, name in ask.mail_hosts(host)]
+        return any(hosts) if hosts else ask.has_address(host)
+    except NoAnswer:
+        return True
+
+
+def _authorisations(ask: Asker, domain: str, tags: Mapping[str, str]) -> list[Found]:
+    """RFC 9990 section 4: a host outside must say that it wants reports about this domain."""
+    hosts = []
+    for uri in _addresses(tags, "rua") + _addresses(tags, "ruf"):
+        match = ADDRESS.fullmatch(uri)
+        if match and organisation(match["host"]) != organisation(domain):
+            hosts.append(match["host"].lower())
+    return [_authorisation(ask, domain, host) for host in dict.fromkeys(hosts)]
+
+
+def _authorisation(ask: Asker, domain: str, host: str) -> Found:
+    name = f"{domain}._report._dmarc.{host}"
+    try:
+        texts = [text for text in ask.texts(name) if VERSION.match(text)]
+    except NoAnswer:
+        return found("report_authorisation", name, [], [silent(name)], host=host)
+    if texts:
+        return found("report_authorisation", name, texts, [], host=host)
+    text = _(
+        "{host} has not agreed to take reports about {domain}, so most reporters send it none: it "
+        "must publish v=DMARC1 as TXT record at {name}."
+    ).format(host=host, domain=domain, name=name)
+    fault = Fault("missing", "missing", text)
+    return found("report_authorisation", name, [], [fault], proposal="v=DMARC1", host=host)
+
+
+def _corrected(record: str, tags: Mapping[str, str]) -> str | None:
+    """The record with what can be mended by itself: obsolete and unknown tags, no p."""
+    kept = {k: v for k, v in tags.items() if k in KNOWN and k not in (*OBSOLETE, "v")}
+    if any(kept.get(tag, "none").lower() not in VALUES[tag] for tag in ("p", "sp", "np")):
+        return None
+    if tags.get("pct", "100") != "100" and "t" not in kept and kept.get("p") != "none":
+        kept["t"] = "y"
+    kept = {"p": kept.pop("p", "none")} | kept
+    better = "; ".join(["v=DMARC1", *(f"{k}={v}" for k, v in kept.items())])
+    same = tag_list(better) == tag_list(record)
+    return None if same else better

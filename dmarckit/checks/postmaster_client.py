@@ -1,0 +1,484 @@
+"""Google's own client for the Postmaster Tools API v2, and when it is asked again.
+
+Version 1 of the API is not used: Google has retired it. The methods and fields come from
+the discovery document that google-api-python-client brings along, so that nothing is
+fetched to begin with.
+
+What Google answers when it refuses, in one line that says what to do about it.
+
+Who asks Google: the file or the key in `google_credentials` → credentials with scopes.
+
+Either a service account's key, with `google_subject` in the name of a user (domain-wide
+delegation) or in its own, or an authorised user (what ``gcloud`` or an OAuth flow writes).
+Nothing of the file's content is ever part of an error or a log line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from http.client import HTTPException
+from importlib.util import find_spec
+from typing import Any
+
+from pydantic import SecretStr
+
+from dmarckit.checks.postmaster_metrics import Metric, Row, api_date, stat_row
+from dmarckit.core.errors import (
+    MissingExtra,
+    PostmasterAccess,
+    PostmasterError,
+    SettingsError,
+    one_line,
+)
+from dmarckit.core.settings import Settings
+
+CONSOLE = "https://console.cloud.google.com/apis/library/gmailpostmastertools.googleapis.com"
+TOOLS = "https://postmaster.google.com"
+SCOPE = "https://www.googleapis.com/auth/postmaster"
+LIST_SCOPE = f"{SCOPE}.domain"
+STATS_SCOPE = f"{SCOPE}.traffic.readonly"
+
+BUSY_STATUS = (408, 429, 500, 502, 503, 504)
+BUSY_CODES = {4: 504, 8: 429, 13: 500, 14: 503}
+"""google.rpc.Code of a batch item → the HTTP status that says the same"""
+STATUS_OF_CODE = BUSY_CODES | {3: 400, 5: 404, 7: 403, 16: 401}
+
+_NOT_ENABLED = ("SERVICE_DISABLED", "accessNotConfigured")
+_SCOPES = ("ACCESS_TOKEN_SCOPE_INSUFFICIENT", "insufficientPermissions", "insufficientScopes")
+_RATE = ("RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded")
+DENIED_STATUS = (400, 403, 404)
+NO_CONNECTION = "no connection"  # a reason of our own, with status 504
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error as Google gives it, of a request or of one item of a batch."""
+
+    status: int
+    """HTTP status"""
+    reason: str
+    """machine-readable, such as SERVICE_DISABLED; empty: none was given"""
+    message: str
+
+    @property
+    def busy(self) -> bool:
+        """The same question may be answered later: quota, or a fault on Google's side."""
+        return self.status in BUSY_STATUS or (self.status == 403 and self.reason in _RATE)
+
+    @property
+    def of_all(self) -> bool:
+        """It has nothing to do with the domain that was asked about."""
+        known = (*_NOT_ENABLED, *_SCOPES, *_RATE)
+        return self.busy or self.status not in DENIED_STATUS or self.reason in known
+
+
+def refusal_of_request(status: int, content: bytes) -> Refusal:
+    """The error in the body of an answer; a proxy may have put any text there."""
+    try:
+        error = json.loads(content)["error"]
+        return Refusal(status, _reason(error), str(error.get("message") or ""))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Refusal(status, "", content[:200].decode("utf-8", "replace"))
+
+
+def refusal_of_item(error: Mapping[str, Any]) -> Refusal:
+    """A google.rpc.Status, as a batch gives it for one of its items."""
+    code = error.get("code")
+    status = STATUS_OF_CODE.get(code, 500) if isinstance(code, int) else 500
+    return Refusal(status, _reason(error), str(error.get("message") or ""))
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    """From ErrorInfo, else from the older list of errors."""
+    for entry in (*(error.get("details") or ()), *(error.get("errors") or ())):
+        if isinstance(entry, Mapping) and entry.get("reason"):
+            return str(entry["reason"])
+    return ""
+
+
+def explained(refusal: Refusal, *, what: str, domain: str = "", who: str) -> PostmasterError:
+    """The error to raise: what was wanted, and what a person has to do, in one line.
+
+    `who` is whom Google knows us as. A `PostmasterAccess` when every further request would
+    end the same way. A domain that may not be read at all gives the same text for each `what`.
+    """
+    wanted = what if not domain else f"{what} of {one_line(domain)}"
+    if domain and refusal.status in (403, 404) and not refusal.of_all:
+        wanted = one_line(domain)
+    text = f"cannot read {wanted} from Postmaster Tools: {_advice(refusal, who)}"
+    said = one_line(refusal.message, 160)
+    source = "" if refusal.reason == NO_CONNECTION else f"HTTP {refusal.status}: "
+    whole = f"{text} ({source}{said})"
+    return PostmasterAccess(whole) if refusal.of_all else PostmasterError(whole)
+
+
+def _advice(refusal: Refusal, who: str) -> str:
+    if refusal.reason == NO_CONNECTION:
+        return "nothing answers; check the network, the proxy and postmaster_url"
+    if refusal.busy:
+        if refusal.status in (429, 403):
+            return "the quota is used up; run it again later, or raise the quota in the console"
+        return "Google has a problem of its own; run it again later"
+    if refusal.reason in _NOT_ENABLED:
+        return f"enable the Gmail Postmaster Tools API for the credentials' project at {CONSOLE}"
+    if refusal.reason in _SCOPES:
+        return (
+            f"the credentials lack a scope; grant {who} the scopes {LIST_SCOPE} (to list domains) "
+            f"and {STATS_SCOPE}, or only the second and name the domains in postmaster_domains"
+        )
+    if refusal.status == 401:
+        return "Google does not take the credentials; make a new key, or authorise the user again"
+    if refusal.status == 403:
+        return f"give {who} access to the domain at {TOOLS} (Manage users)"
+    if refusal.status == 404:
+        return f"the domain is not there for {who}; add and verify it at {TOOLS}"
+    return "Google did not take the request"
+
+
+def refused_token(error: Exception, *, who: str, client_id: str) -> PostmasterAccess:
+    """Why Google gave no token for the credentials (`google.auth.exceptions.RefreshError`)."""
+    said = one_line(error.args[0] if error.args else error, 160)
+    if "unauthorized_client" in said or "access_denied" in said:
+        advice = (
+            "allow domain-wide delegation in the Admin console (Security, API controls) for "
+            f"client ID {one_line(client_id, 60) or '(in the credentials file)'} with the scopes "
+            f"{LIST_SCOPE} and {STATS_SCOPE} (only the second with postmaster_domains), or unset "
+            "google_subject"
+        )
+    elif "invalid_scope" in said:
+        advice = f"authorise the user for the scopes {LIST_SCOPE} and {STATS_SCOPE}"
+    elif "invalid_grant" in said:
+        advice = (
+            "the key or the authorisation has been revoked or has expired, google_subject is no "
+            "user, or this machine's clock is wrong; make a new key, or authorise the user again"
+        )
+    else:
+        advice = "check the file that google_credentials names"
+    return PostmasterAccess(f"Google gives {who} no access: {advice} ({said})")
+
+
+NOT_CONNECTED = (
+    "Postmaster Tools is not connected: set google_credentials to the JSON file of a Google "
+    "service account or authorised user that may read your domains there"
+)
+_GOOGLE_TOKENS = "https://oauth2.googleapis.com/token"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Credentials, and whom Google knows them as."""
+
+    credentials: Any
+    """`google.auth.credentials.Credentials`"""
+    who: str
+    """an address, for error messages"""
+    client_id: str
+    """what an administrator enters for domain-wide delegation"""
+
+
+def scopes(settings: Settings) -> list[str]:
+    """The least that suffices: reading statistics cannot list domains, so that needs a second."""
+    return [STATS_SCOPE] if settings.postmaster_domains else [LIST_SCOPE, STATS_SCOPE]
+
+
+def identity(settings: Settings) -> Identity:
+    """Who asks, by the settings. Google is not asked yet.
+
+    Raises:
+        MissingExtra: the Google libraries are not installed.
+        SettingsError: no file is named, or it cannot be read or is of another kind.
+    """
+    require_google()
+    info = _read(settings)
+    kind = info.get("type")
+    if kind == "service_account":
+        return _service_account(info, settings)
+    if kind == "authorized_user" or (kind is None and "refresh_token" in info):
+        return _authorised_user(info, settings)
+    raise SettingsError(
+        f"setting google_credentials: it is of type {one_line(repr(kind), 40)}; "
+        "service_account and authorized_user are possible"
+    )
+
+
+def require_google() -> None:
+    """Raises MissingExtra when the Google libraries are not installed."""
+    if not all(find_spec(name) for name in ("googleapiclient", "google_auth_httplib2")):
+        raise MissingExtra(
+            "Postmaster Tools needs Google's libraries; install them with: "
+            "pip install 'dmarckit[google]'"
+        )
+
+
+def _read(settings: Settings) -> Mapping[str, Any]:
+    given = settings.google_credentials
+    if given is None:
+        raise SettingsError(NOT_CONNECTED)
+    where = "its text" if isinstance(given, SecretStr) else one_line(given)
+    try:
+        text = (
+            given.get_secret_value() if isinstance(given, SecretStr) else given.read_text("utf-8")
+        )
+        info = json.loads(text)
+    except OSError as error:
+        raise SettingsError(
+            f"setting google_credentials: cannot read {where}: {error.strerror}"
+        ) from error
+    except ValueError:  # it may quote what it read
+        info = None
+    if not isinstance(info, Mapping):
+        raise SettingsError(f"setting google_credentials: {where} holds no JSON object")
+    return info
+
+
+def _service_account(info: Mapping[str, Any], settings: Settings) -> Identity:
+    from google.oauth2 import service_account
+
+    try:
+        made = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+            info, scopes=scopes(settings), subject=settings.google_subject
+        )
+    except Exception:  # what the libraries raise for a broken key may quote it
+        raise SettingsError(_BROKEN.format("service account's key")) from None
+    email = str(info["client_email"])
+    who = f"{settings.google_subject} (through {email})" if settings.google_subject else email
+    return Identity(made, one_line(who, 120), str(info.get("client_id") or ""))
+
+
+def _authorised_user(info: Mapping[str, Any], settings: Settings) -> Identity:
+    from google.oauth2.credentials import Credentials
+
+    if settings.google_subject:
+        raise SettingsError(
+            "setting google_subject: only a service account can ask in somebody's name; "
+            "google_credentials is an authorised user"
+        )
+    needed = ("refresh_token", "client_id", "client_secret")
+    if any(not isinstance(info.get(name), str) for name in needed):
+        raise SettingsError(_BROKEN.format("authorised user"))
+    # no scopes are asked for: the refresh token has those that its user agreed to
+    made = Credentials(  # type: ignore[no-untyped-call]
+        None,
+        refresh_token=info["refresh_token"],
+        token_uri=str(info.get("token_uri") or _GOOGLE_TOKENS),
+        client_id=info["client_id"],
+        client_secret=info["client_secret"],
+        quota_project_id=info.get("quota_project_id"),
+    )
+    who = str(info.get("account") or "the authorised user")
+    return Identity(made, one_line(who, 120), info["client_id"])
+
+
+_BROKEN = "setting google_credentials: this is no complete {}; download it again"
+
+
+BATCH = 100  # queries in one request, the most that Google takes
+PAGE = 200  # results or domains in one answer, the most that Google gives
+WAITS = (2.0, 4.0, 8.0, 16.0, 32.0)  # seconds; quotas are counted by the minute
+LONGEST_WAIT = 120.0  # of what Google may ask for with Retry-After
+
+
+@dataclass(frozen=True)
+class Query:
+    """Some metrics of a domain, a value a day from `first` to `last`, both included."""
+
+    domain: str
+    name: str
+    """what it asks for, in an error"""
+    metrics: Sequence[Metric]
+    first: date
+    last: date
+
+    def body(self, page_token: str) -> dict[str, Any]:
+        """A QueryDomainStatsRequest."""
+        dates = {"start": api_date(self.first), "end": api_date(self.last)}
+        asked = {
+            "parent": f"domains/{self.domain}",
+            "metricDefinitions": [
+                metric.definition(f"m{number}") for number, metric in enumerate(self.metrics)
+            ],
+            "timeQuery": {"dateRanges": {"dateRanges": [dates]}},
+            "aggregationGranularity": "DAILY",
+            "pageSize": PAGE,
+        }
+        return asked | ({"pageToken": page_token} if page_token else {})
+
+    def rows(self, stats: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+        """Results of this query; what was not asked for is left out."""
+        names = {f"m{number}": metric for number, metric in enumerate(self.metrics)}
+        for stat in stats:
+            metric = names.get(str(stat.get("metric")))
+            row = stat_row(self.domain, metric, stat) if metric else None
+            if row is not None:
+                yield row
+
+
+def connect(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> PostmasterClient:
+    """A client with the credentials of the settings. Google is not asked yet.
+
+    Raises MissingExtra and SettingsError as `postmaster_credentials.identity` does.
+    """
+    asking = identity(settings)
+    # it warns of each 403, which we tell in our own words
+    logging.getLogger("googleapiclient.http").setLevel(logging.ERROR)
+    import google_auth_httplib2
+    from googleapiclient.discovery import build
+    from googleapiclient.http import build_http
+
+    service = build(
+        "gmailpostmastertools",
+        "v2",
+        http=google_auth_httplib2.AuthorizedHttp(asking.credentials, http=build_http()),
+        static_discovery=True,
+        client_options={"api_endpoint": f"{settings.postmaster_url.rstrip('/')}/"},
+    )
+    return PostmasterClient(service, asking, sleep)
+
+
+class PostmasterClient:
+    """The questions that dmarckit asks. Each raises PostmasterAccess when nothing can be asked."""
+
+    def __init__(self, service: Any, asking: Identity, sleep: Callable[[float], None]) -> None:
+        self._service = service
+        self._asking = asking
+        self._sleep = sleep
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self._service.close()
+
+    def domains(self) -> list[dict[str, Any]]:
+        """Every Domain that the credentials see, as Google describes it."""
+        found: list[dict[str, Any]] = []
+        request = self._service.domains().list(pageSize=PAGE)
+        while request is not None:
+            answer = self._call(request, "the list of domains")
+            found += answer.get("domains") or ()
+            request = self._service.domains().list_next(request, answer)
+        return found
+
+    def compliance(self, domain: str) -> dict[str, Any]:
+        """The DomainComplianceStatus of now. Raises PostmasterError about this domain."""
+        name = f"domains/{domain}/complianceStatus"
+        request = self._service.domains().getComplianceStatus(name=name)
+        return self._call(request, "the compliance status", domain)
+
+    def stats(self, queries: Sequence[Query]) -> list[list[Row] | PostmasterError]:
+        """For each query all its rows, page after page, or why Google refused it."""
+        asked = [_Asked(query) for query in queries]
+        while waiting := [one for one in asked if not one.done]:
+            before = max(one.tries for one in waiting)
+            if before:
+                self._sleep(WAITS[before - 1])
+            for start in range(0, len(waiting), BATCH):
+                self._ask(waiting[start : start + BATCH])
+        return [one.error or one.rows for one in asked]
+
+    def _ask(self, batch: Sequence[_Asked]) -> None:
+        """The next page of each. Only an item that was refused is asked on its own again."""
+        bodies = [one.query.body(one.token) for one in batch]
+        request = self._service.domainStats().batchQuery(body={"requests": bodies})
+        try:
+            results = self._call(request, "statistics").get("results") or []
+        except PostmasterAccess:
+            raise
+        except PostmasterError:  # one domain without permission may take down the whole batch
+            for one, body in zip(batch, bodies, strict=True):
+                self._ask_alone(one, body)
+            return
+        if len(results) != len(batch):
+            raise PostmasterAccess(
+                f"Postmaster Tools answered {len(results)} of {len(batch)} queries of a batch; "
+                "run it again later"
+            )
+        for one, result in zip(batch, results, strict=True):
+            if error := result.get("error"):
+                self._refused(one, refusal_of_item(error))
+            else:
+                one.take(result.get("response") or {})
+
+    def _ask_alone(self, one: _Asked, body: dict[str, Any]) -> None:
+        query = self._service.domains().domainStats().query
+        try:
+            request = query(parent=body["parent"], body=body)
+            one.take(self._call(request, one.query.name, one.query.domain))
+        except PostmasterAccess:
+            raise
+        except PostmasterError as error:
+            one.error = error
+
+    def _refused(self, one: _Asked, refusal: Refusal) -> None:
+        if refusal.busy and one.tries < len(WAITS):
+            one.tries += 1
+            return
+        error = explained(
+            refusal, what=one.query.name, domain=one.query.domain, who=self._asking.who
+        )
+        if refusal.of_all:
+            raise error
+        one.error = error
+
+    def _call(self, request: Any, what: str, domain: str = "") -> dict[str, Any]:
+        """The answer to one request, asked for again while Google is busy or out of reach."""
+        for wait in (*WAITS, None):
+            refusal, retry_after, answer = self._once(request)
+            if refusal is None:
+                return answer
+            if wait is None or not refusal.busy:
+                raise explained(refusal, what=what, domain=domain, who=self._asking.who)
+            self._sleep(min(max(wait, retry_after), LONGEST_WAIT))
+        raise AssertionError("the last wait is None")
+
+    def _once(self, request: Any) -> tuple[Refusal | None, float, dict[str, Any]]:
+        from google.auth.exceptions import RefreshError, TransportError
+        from googleapiclient.errors import Error, HttpError
+        from httplib2 import HttpLib2Error
+
+        try:
+            answer = request.execute()
+        except HttpError as error:
+            wait = str(error.resp.get("retry-after") or "")
+            seconds = float(wait) if wait.isdigit() else 0.0
+            return refusal_of_request(int(error.resp.status), error.content), seconds, {}
+        except RefreshError as error:
+            if error.retryable:
+                return Refusal(503, "", "no token"), 0.0, {}
+            raise refused_token(
+                error, who=self._asking.who, client_id=self._asking.client_id
+            ) from None
+        except (TransportError, HttpLib2Error, HTTPException, OSError) as error:
+            return Refusal(504, NO_CONNECTION, f"{type(error).__name__}: {error}"), 0.0, {}
+        except (Error, ValueError) as error:  # an answer that is no JSON
+            return Refusal(502, "", f"unreadable answer: {error}"), 0.0, {}
+        return (None, 0.0, answer) if isinstance(answer, dict) else (_NO_OBJECT, 0.0, {})
+
+
+_NO_OBJECT = Refusal(502, "", "the answer is no JSON object")
+
+
+class _Asked:
+    """How far a query has come."""
+
+    def __init__(self, query: Query) -> None:
+        self.query = query
+        self.rows: list[Row] = []
+        self.error: PostmasterError | None = None
+        self.token = ""
+        self.tries = 0
+        """refusals in a row that may pass"""
+        self.done_with_pages = False
+
+    @property
+    def done(self) -> bool:
+        return self.done_with_pages or self.error is not None
+
+    def take(self, answer: Mapping[str, Any]) -> None:
+        self.rows += self.query.rows(answer.get("domainStats") or ())
+        token = str(answer.get("nextPageToken") or "")
+        self.done_with_pages = not token or token == self.token  # a token that repeats never ends
+        self.token, self.tries = token, 0

@@ -1,0 +1,313 @@
+"""Asking DNS for one domain's check: within a time, and never taking silence for "no".
+
+`Asker` tells three things apart: the records, that there are none (NXDOMAIN or an empty
+answer), and that nobody knows (`NoAnswer`: SERVFAIL, REFUSED, time out, a broken or
+oversized answer). checkdmarc is given the same resolver, so that it asks the same servers
+and ends in the same time; what it could not learn is in `Asker.unanswered`.
+
+Getting an MTA-STS policy file over HTTPS: bounded in time and size, without redirects.
+
+What a check of DNS found about one record: its state, what is wrong, what to publish.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from dmarckit.core.errors import MissingExtra, SettingsError, one_line
+from dmarckit.facts.ptr import NoAnswer as NoAnswer
+from dmarckit.facts.ptr import server_address
+
+try:
+    import dns.exception
+    import dns.nameserver
+    import dns.rdatatype
+    import dns.resolver
+except ImportError as error:
+    raise MissingExtra(
+        "checking DNS needs checkdmarc and dnspython; "
+        "install them with: pip install 'dmarckit[dns]'"
+    ) from error
+
+LARGEST = 16_384  # bytes of text in one answer; real ones stay below a tenth of it
+MOST = 500  # records in one answer that are looked at
+JUDGED = frozenset({"TXT", "A", "AAAA", "MX", "SOA"})
+"""Types whose silence leaves something unknown. checkdmarc also asks for types that nobody
+has to publish (SPF, CNAME); some servers never answer those."""
+NONE = (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer, dns.resolver.YXDOMAIN)
+
+
+class Oversized(dns.exception.DNSException):
+    """The answer is larger than any sane one: not looked at."""
+
+    msg = "The answer is too large."
+
+
+class Servers:
+    """The DNS servers of an installation, with one cache for all that ask through it."""
+
+    def __init__(self, servers: Sequence[str] = (), timeout: float = 5.0) -> None:
+        """`servers` as ``192.0.2.53`` or ``127.0.0.1:5353``; none: the system's.
+
+        Raises SettingsError for a server that is no address, or when the system has none.
+        """
+        try:
+            self._base = dns.resolver.Resolver(configure=not servers)
+        except dns.resolver.NoResolverConfiguration as error:
+            raise SettingsError("this machine has no DNS resolver; set resolvers") from error
+        self.given = tuple(servers)
+        self.nameservers = (
+            [dns.nameserver.Do53Nameserver(*server_address(text)) for text in servers]
+            if servers
+            else list(self._base.nameservers)
+        )
+        self.timeout = timeout
+        self.cache = dns.resolver.LRUCache(20_000)
+
+    def asker(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> Asker:
+        """One for the check of one domain, which ends after `seconds` altogether."""
+        return Asker(self, seconds, clock)
+
+
+class Bounded(dns.resolver.Resolver):
+    """A resolver that stops at a time, asks nothing twice, and notes what nobody answered."""
+
+    def __init__(self, servers: Servers, seconds: float, clock: Callable[[], float]) -> None:
+        super().__init__(configure=False)
+        self.nameservers = servers.nameservers
+        self.cache = servers.cache
+        self.timeout = servers.timeout / 3  # a lost packet must not cost all the time
+        self.lifetime = servers.timeout
+        self.unanswered: dict[tuple[str, str], Exception] = {}
+        self._clock = clock
+        self._end = clock() + seconds
+
+    def resolve(self, qname: Any, rdtype: Any = "A", *args: Any, **options: Any) -> Any:
+        """As of dnspython, without search list."""
+        kind = dns.rdatatype.to_text(dns.rdatatype.RdataType.make(rdtype))
+        key = str(qname).lower().rstrip("."), kind
+        if key in self.unanswered:
+            raise self.unanswered[key]
+        left = self._end - self._clock()
+        options |= {"search": False, "lifetime": max(0.0, min(self.lifetime, left))}
+        try:
+            if left <= 0:
+                raise dns.resolver.LifetimeTimeout(timeout=0.0, errors=[])  # type: ignore[no-untyped-call]
+            answer = super().resolve(qname, rdtype, *args, **options)
+            _check_size(answer)
+        except NONE:
+            raise
+        except (dns.exception.DNSException, OSError) as error:
+            if kind in JUDGED:
+                self.unanswered[key] = error
+            raise
+        return answer
+
+
+def _check_size(answer: Any) -> None:
+    if answer.rrset is None:
+        return
+    if len(answer.rrset) > MOST:
+        raise Oversized
+    if answer.rdtype == dns.rdatatype.TXT:
+        size = sum(len(part) for record in answer.rrset for part in record.strings)
+        if size > LARGEST:
+            raise Oversized
+
+
+class Asker:
+    """The questions that the checks of one domain ask. All names come back in lower case."""
+
+    def __init__(self, servers: Servers, seconds: float, clock: Callable[[], float]) -> None:
+        self.resolver = Bounded(servers, seconds, clock)
+        self.servers = servers
+        self._clock = clock
+        self._end = clock() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return max(0.0, self._end - self._clock())
+
+    @property
+    def unanswered(self) -> list[str]:
+        """Names that got no answer so far, for one type of record or another."""
+        return list(dict.fromkeys(name for name, _ in self.resolver.unanswered))
+
+    def texts(self, name: str) -> list[str]:
+        """TXT records, their strings joined; none: empty. Raises NoAnswer."""
+        return [
+            b"".join(record.strings).decode("utf-8", "backslashreplace")
+            for record in self._records(name, "TXT")
+        ]
+
+    def text_life(self, name: str) -> int | None:
+        """Seconds for which resolvers keep the TXT records of a name (TTL); None: unknown."""
+        try:
+            answer = self.resolver.resolve(name, "TXT")
+        except (dns.exception.DNSException, OSError):
+            return None
+        return int(answer.rrset.ttl) if answer.rrset is not None else None
+
+    def mail_hosts(self, name: str) -> list[tuple[int, str]]:
+        """MX records as (preference, host); the null MX is (0, ""). Raises NoAnswer."""
+        return sorted((r.preference, _host(r.exchange)) for r in self._records(name, "MX"))
+
+    def alias(self, name: str) -> str | None:
+        """What a name is a CNAME of; None: it is none, or nobody knows."""
+        # that its target does not exist is cached as if the name itself did not
+        kept, self.resolver.cache = self.resolver.cache, None
+        try:
+            return next((_host(r.target) for r in self._records(name, "CNAME")), None)
+        except NoAnswer:
+            return None
+        finally:
+            self.resolver.cache = kept
+
+    def has_address(self, name: str) -> bool:
+        """The name has an A or AAAA record. Raises NoAnswer."""
+        return any(True for kind in ("A", "AAAA") for _ in self._records(name, kind))
+
+    def exists(self, name: str) -> bool:
+        """The name is there, with whatever records.
+
+        A resolver that says "no such name" to everything is told apart by asking it for the
+        root, which is always there. Raises NoAnswer.
+        """
+        if not self._absent(name):
+            return True
+        if self._absent("."):
+            raise NoAnswer("the resolver does not know the DNS root")
+        return False
+
+    def _absent(self, name: str) -> bool:
+        try:
+            self.resolver.resolve(name, "SOA")
+        except dns.resolver.NXDOMAIN:
+            return True
+        except NONE:
+            return False
+        except (dns.exception.DNSException, OSError) as error:
+            raise NoAnswer(one_line(error)) from error
+        return False
+
+    def _records(self, name: str, kind: str) -> Iterable[Any]:
+        try:
+            return list(self.resolver.resolve(name, kind))
+        except NONE:
+            return []
+        except (dns.exception.DNSException, OSError, UnicodeError) as error:
+            raise NoAnswer(f"{kind} of {one_line(name)}: {one_line(error)}") from error
+
+
+def _host(name: Any) -> str:
+    return str(name).lower().rstrip(".")
+
+
+LARGEST_POLICY_FILE = 64 * 1024  # bytes, as RFC 8461 section 3.2 lets senders refuse more
+PATH = "/.well-known/mta-sts.txt"
+
+Fetch = Callable[[str, float], str]
+"""Host and seconds → text of its policy file; raises `NoAnswer`."""
+
+
+def fetch_policy(host: str, seconds: float) -> str:
+    """The policy file of a host, got within the seconds, the certificate checked.
+
+    Raises NoAnswer when it cannot be had.
+    """
+    end = time.monotonic() + seconds
+    connection = http.client.HTTPSConnection(
+        host, timeout=max(0.01, seconds), context=ssl.create_default_context()
+    )
+    try:
+        connection.request("GET", PATH, headers={"User-Agent": "dmarckit"})
+        response = connection.getresponse()
+        if response.status != 200:  # redirects are not followed (RFC 8461 section 3.3)
+            raise NoAnswer(f"status {response.status}")
+        text = b""
+        while chunk := response.read1(8192):
+            text += chunk
+            if len(text) > LARGEST_POLICY_FILE or time.monotonic() > end:
+                raise NoAnswer("it is too large or too slow")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise NoAnswer(one_line(error)) from error
+    finally:
+        connection.close()
+    return text.decode("utf-8", "replace")
+
+
+State = Literal["invalid", "missing", "unknown", "weak", "ok"]
+
+STATES: tuple[State, ...] = get_args(State)
+"""Worst first. unknown: DNS did not answer, so nothing is known."""
+MOST_RECORDS = 20  # records of one name that are kept; a sane name has one
+LONGEST = 2000  # characters of a record that are kept; longer ones are cut with an ellipsis
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong, or worth saying, about a record."""
+
+    code: str
+    """short name, for programs; those of a row are in its `values` under ``faults``"""
+    state: State
+    """what it makes of the record; ok: worth saying, but nothing is due"""
+    text: str
+    """a sentence for people, with what to publish"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A row of the table `dns`, without the domain and the times. All texts are cleaned."""
+
+    record: str
+    name: str
+    state: State
+    found: tuple[str, ...]
+    problems: tuple[str, ...]
+    proposal: str | None
+    values: Mapping[str, Any]
+
+
+def found(
+    record: str,
+    name: str,
+    texts: Sequence[str],
+    faults: Sequence[Fault],
+    *,
+    proposal: str | None = None,
+    **values: Any,
+) -> Found:
+    """The row of a record; its state is the worst that its faults make of it."""
+    state: State = min((f.state for f in faults), key=STATES.index, default="ok")
+    return Found(
+        record=record,
+        name=one_line(name, 300),
+        state=state,
+        found=tuple(sorted(one_line(text, LONGEST) for text in texts)[:MOST_RECORDS]),
+        problems=tuple(one_line(f.text, 600) for f in faults),
+        proposal=one_line(proposal, LONGEST) if proposal else None,
+        values=values | {"faults": [f.code for f in faults]},
+    )
+
+
+def tag_list(text: str) -> dict[str, str]:
+    """``v=DKIM1; k=rsa; p=…`` as name → value; of a name that comes twice, the first counts.
+
+    Names are lower case. Parts that are no name=value stand under their own text with an
+    empty value, so that a caller sees them as unknown.
+
+    >>> tag_list("v=DMARC1; P = none;")
+    {'v': 'DMARC1', 'p': 'none'}
+    """
+    tags: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        name, _, value = part.partition("=")
+        tags.setdefault(name.strip().lower(), value.strip())
+    return tags

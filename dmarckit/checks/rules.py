@@ -1,0 +1,201 @@
+"""What Google, Yahoo and Microsoft ask of senders, with where they say so.
+
+Sources, as of 2026: Google "Email sender guidelines" (support.google.com/a/answer/81126) and
+its FAQ (answer/14229414); Yahoo "Sender best practices" (senders.yahooinc.com); Microsoft
+"Outlook's new requirements for high-volume senders" (Tech Community, April 2025).
+
+Verdicts about sender requirements, and who gives them, in words of the language in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dmarckit.core.language import _, later
+
+PROVIDERS = ("Google", "Yahoo", "Microsoft")
+
+BULK_LINE: Mapping[str, int | None] = {"Google": 5000, "Yahoo": None, "Microsoft": 5000}
+"""Messages a day to a provider's consumer mailboxes from which a domain is a bulk sender.
+Google: "close to 5,000", once is for good; Microsoft: more than 5,000; Yahoo names none."""
+
+SINCE: Mapping[str, str] = {
+    "Google": "2024-02-01",
+    "Yahoo": "2024-02-01",
+    "Microsoft": "2025-05-05",
+}
+"""Day from which a provider enforces its rules; Google refuses mail for them since 2025-11."""
+
+SOURCES: Mapping[str, str] = {
+    "Google": "https://support.google.com/a/answer/81126",
+    "Yahoo": "https://senders.yahooinc.com/best-practices/",
+    "Microsoft": "https://techcommunity.microsoft.com/blog/microsoftdefenderforoffice365blog/"
+    "strengthening-email-ecosystem-outlook%E2%80%99s-new-requirements-for-high%E2%80%90volume-senders/4399730",
+}
+
+Applies = Literal["all", "bulk"]
+
+RULES: Mapping[str, Mapping[str, Applies]] = {
+    "spf": {"Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk"},
+    "dkim": {"Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk"},
+    "dmarc_record": {"Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk"},
+    "alignment": {"Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk"},
+    "spam_rate": {"Google": "all", "Yahoo": "all"},
+    "ptr": {"Google": "all", "Yahoo": "all"},
+    "tls": {"Google": "all"},
+    "dkim_key": {"Google": "all", "Yahoo": "all"},
+    "spf_lookups": {"Google": "all", "Yahoo": "all", "Microsoft": "all"},
+    "one_click_unsubscribe": {"Google": "bulk", "Yahoo": "bulk"},
+    "honour_unsubscribe": {"Google": "bulk", "Yahoo": "bulk"},
+    "message_format": {"Google": "all", "Yahoo": "all"},
+}
+"""Rule → provider → whom it is for. Who sends less must pass SPF or DKIM, not both (Google,
+Yahoo). SPF lookups: RFC 7208 section 4.6.4; Microsoft names it, the others apply it."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """A rule in words."""
+
+    name: str
+    asks: str
+    """what has to be so"""
+    action: str
+    """what to do when it is not"""
+
+
+def wording(rule: str) -> Wording:
+    """The rule in the language in use."""
+    return {
+        "spf": Wording(
+            _("SPF passes"),
+            _("SPF passes for the return path of the mail."),
+            _(
+                "Owner of the sender: use a return path whose SPF record lists the sending "
+                "addresses."
+            ),
+        ),
+        "dkim": Wording(
+            _("DKIM passes"),
+            _("Every message carries a DKIM signature that passes."),
+            _("Owner of the sender: sign every message; DNS admin: publish the sender's key."),
+        ),
+        "dmarc_record": Wording(
+            _("DMARC record"),
+            _("The domain publishes a DMARC record, at least p=none."),
+            _("DNS admin: publish one TXT record at _dmarc of the domain."),
+        ),
+        "alignment": Wording(
+            _("From is aligned"),
+            _("The From domain agrees with the domain that passes SPF or DKIM."),
+            _(
+                "Owner of the sender: sign with DKIM as the From domain, or use a return path "
+                "below it."
+            ),
+        ),
+        "spam_rate": Wording(
+            _("Spam rate"),
+            _("People report less than 0.10 % of the mail as spam, and never 0.30 %."),
+            _(
+                "Owner of the sender: mail only those who asked for it, and stop the campaign "
+                "that is reported."
+            ),
+        ),
+        "ptr": Wording(
+            _("PTR record"),
+            _("Every sending address has a PTR name that leads back to it."),
+            _("Owner of the addresses: set PTR and forward records that agree."),
+        ),
+        "tls": Wording(
+            _("TLS"),
+            _("Mail is handed over on an encrypted connection."),
+            _("Owner of the sender: switch on TLS for outgoing mail."),
+        ),
+        "dkim_key": Wording(
+            _("DKIM key length"),
+            _("DKIM keys have at least 1,024 bits; 2,048 are advised."),
+            _("Owner of the sender: make a key of 2,048 bits; DNS admin: publish it."),
+        ),
+        "spf_lookups": Wording(
+            _("SPF lookups"),
+            _("The SPF record needs at most 10 DNS lookups."),
+            _("DNS admin: take includes out of the SPF record that nobody needs any more."),
+        ),
+        "one_click_unsubscribe": Wording(
+            _("One-click unsubscribe"),
+            _("Marketing mail can be unsubscribed from with one click (RFC 8058)."),
+            _("Owner of the sender: switch on List-Unsubscribe-Post for marketing mail."),
+        ),
+        "honour_unsubscribe": Wording(
+            _("Unsubscribing works"),
+            _("Who unsubscribes gets no more marketing mail after two days."),
+            _("Owner of the sender: take unsubscribed addresses off every list within two days."),
+        ),
+        "message_format": Wording(
+            _("Message format"),
+            _("Messages follow RFC 5322: one From header, a Message-ID, valid headers."),
+            _("Owner of the sender: mend the headers that the provider names in its log."),
+        ),
+    }[rule]
+
+
+def provider_of(reporter: str) -> str | None:
+    """The provider that a reporter (org_name) is; None for all others.
+
+    >>> provider_of("google.com"), provider_of("Yahoo! Inc."), provider_of("Enterprise Outlook")
+    ('Google', 'Yahoo', 'Microsoft')
+    """
+    name = reporter.casefold()
+    for provider, marks in _MARKS.items():
+        if any(mark in name for mark in marks):
+            return provider
+    return None
+
+
+_MARKS = {
+    "Google": ("google",),
+    "Yahoo": ("yahoo",),
+    "Microsoft": ("outlook", "microsoft", "hotmail"),
+}
+
+
+VERDICTS = {
+    "not met": later("not met"),
+    "met": later("met"),
+    "unknown": later("unknown"),
+}
+"""the one that counts first: a fault, then what is known"""
+
+VIEWS = ("reports", "postmaster", "dns")
+
+
+def verdict_word(verdict: object) -> str:
+    """A verdict.
+
+    >>> verdict_word("not met")
+    'not met'
+    """
+    return _(VERDICTS[str(verdict)])
+
+
+def view_word(view: str) -> str:
+    """One of `VIEWS`.
+
+    >>> view_word("postmaster")
+    'Postmaster Tools'
+    """
+    return {"reports": _("reports"), "postmaster": "Postmaster Tools", "dns": "DNS"}[view]
+
+
+def sees(row: Any) -> str:
+    """What each view says, of a row of `requirements.matrix`."""
+    text = ""
+    for view in VIEWS:
+        if row[view] is not None:
+            part = _("{view} {verdict}").format(
+                view=view_word(view), verdict=verdict_word(row[view])
+            )
+            text = _("{parts}, {part}").format(parts=text, part=part) if text else part
+    return text

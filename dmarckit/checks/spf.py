@@ -1,0 +1,230 @@
+"""The SPF record of a domain: what receivers would make of it (RFC 7208).
+
+checkdmarc reads the record and follows it, with our resolver; the lookups are counted here
+too, since checkdmarc stops at the eleventh and a person wants to know which part costs what.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import checkdmarc.spf
+
+from dmarckit.checks.dmarc import silent
+from dmarckit.checks.resolver import Asker, Fault, Found, NoAnswer, found
+from dmarckit.core.errors import one_line
+from dmarckit.core.language import _
+
+MOST_LOOKUPS = 10  # RFC 7208 section 4.6.4: beyond it the result is permerror
+MANY_LOOKUPS = 8  # two left: the next service, or a change at one that is included, breaks it
+MOST_VOID = 2  # the same section
+COUNTED_TO = 100  # lookups after which counting stops; a hostile record could ask for thousands
+LONGEST = 4096  # characters of a record that is read
+TERM = re.compile(r"[+?~-]?(include|a|mx|ptr|exists)([:/].*)?|redirect=(.+)", re.I)
+UNEVALUATED = (
+    checkdmarc.spf.SPFRecordNotFound,
+    checkdmarc.spf.SPFTooManyVoidDNSLookups,
+)
+"""What checkdmarc also says when a server did not answer"""
+
+# its warnings about servers that do not answer are said in the rows already
+logging.getLogger("checkdmarc").setLevel(logging.ERROR)
+
+
+def check_spf(ask: Asker, domain: str, *, sends: bool) -> Found:
+    """The row of the record. `sends`: mail of this domain was seen to pass of late."""
+    try:
+        texts = ask.texts(domain)
+    except NoAnswer:
+        return found("spf", domain, [], [silent(domain)])
+    records = [text for text in texts if re.match(r"v=spf1( |$)", text, re.I)]
+    if not records:
+        return _missing(domain, texts, sends=sends)
+    if len(records) > 1:
+        text = _(
+            "{domain} has {n} SPF records, which receivers treat as an error (permerror); merge "
+            "them into one."
+        ).format(domain=domain, n=len(records))
+        return found("spf", domain, records, [Fault("several", "invalid", text)])
+    record = records[0]
+    if len(record) > LONGEST:
+        text = _("The SPF record of {domain} has {n} characters; shorten it below 450.").format(
+            domain=domain, n=len(record)
+        )
+        return found("spf", domain, records, [Fault("too_long", "invalid", text)])
+    faults, read = _read(ask, domain, record)
+    faults += _length_faults(record)
+    costs = costs_of(ask, domain, record)
+    lookups = sum(costs.values())
+    faults += _lookup_faults(lookups, costs)
+    shown = {one_line(term): n for term, n in costs.items()}
+    values: dict[str, Any] = {"lookups": lookups, "costs": shown}
+    if read is not None:
+        faults += _all_faults(read)
+        values |= {"void": read["void_dns_lookups"], "all": read["parsed"]["all"]}
+    if ask.resolver.unanswered and not any(f.state == "invalid" for f in faults):
+        faults += [silent(name) for name in ask.unanswered[:3]]
+    return found("spf", domain, records, faults, proposal=_corrected(record, faults), **values)
+
+
+def _missing(domain: str, texts: list[str], *, sends: bool) -> Found:
+    damaged = [text for text in texts if "spf1" in text.lower()[:20]]
+    if damaged:
+        text = _(
+            "{domain} has a record that looks like SPF, but does not start with v=spf1 and a "
+            "space, so receivers ignore it; correct its beginning."
+        ).format(domain=domain)
+        return found("spf", domain, damaged, [Fault("syntax", "invalid", text)])
+    if sends:
+        text = _(
+            "{domain} sends mail but has no SPF record: publish one TXT record that starts with "
+            "v=spf1, names your servers and services, and ends with ~all."
+        ).format(domain=domain)
+        return found("spf", domain, [], [Fault("missing", "missing", text)])
+    text = _("{domain} has no SPF record; as no mail of it passes, publish v=spf1 -all").format(
+        domain=domain
+    )
+    fault = Fault("missing_unused", "missing", text)
+    return found("spf", domain, [], [fault], proposal="v=spf1 -all")
+
+
+def _read(ask: Asker, domain: str, record: str) -> tuple[list[Fault], Mapping[str, Any] | None]:
+    """What checkdmarc says: faults, and what it read when there was no error."""
+    try:
+        read = checkdmarc.spf.parse_spf_record(
+            record,
+            domain,
+            resolver=ask.resolver,
+            # explanations (exp=) are looked up without the resolver, but at these servers
+            nameservers=ask.servers.nameservers,
+            timeout=min(ask.servers.timeout, max(0.01, ask.left)),
+        )
+    except checkdmarc.spf.SPFTooManyDNSLookups:
+        return [], None  # said by _lookup_faults, with the whole number
+    except checkdmarc.spf.SPFError as error:
+        if isinstance(error, UNEVALUATED) and ask.resolver.unanswered:
+            return [], None
+        return [_error(domain, error)], None
+    faults = []
+    if any(m.get("mechanism") == "ptr" for m in read["parsed"]["mechanisms"]):
+        text = _("The mechanism ptr is slow and must not be used (RFC 7208 5.5); remove it.")
+        faults.append(Fault("ptr", "weak", text))
+    return faults, read
+
+
+def _error(domain: str, error: Exception) -> Fault:
+    detail = one_line(error.args[0] if error.args else error, 300)
+    if isinstance(error, checkdmarc.spf.SPFIncludeLoop | checkdmarc.spf.SPFRedirectLoop):
+        code = "loop"
+        text = _("The SPF record of {domain} includes itself ({detail}); remove that term.")
+    elif isinstance(error, checkdmarc.spf.SPFTooManyVoidDNSLookups):
+        code = "void_lookups"
+        text = _(
+            "More than 2 names in the SPF record of {domain} have no records, which makes it an "
+            "error (permerror); remove them ({detail})."
+        )
+    elif isinstance(error, checkdmarc.spf.SPFRecordNotFound):
+        code = "include_missing"
+        text = _(
+            "The SPF record of {domain} includes a domain without SPF record, which makes it an "
+            "error (permerror); remove that include ({detail})."
+        )
+    else:
+        code = "syntax"
+        text = _("The SPF record of {domain} has a syntax error; correct it: {detail}")
+    return Fault(code, "invalid", text.format(domain=domain, detail=detail))
+
+
+def _lookup_faults(lookups: int, costs: Mapping[str, int]) -> list[Fault]:
+    if lookups < MANY_LOOKUPS:
+        return []
+    most = sorted(costs.items(), key=lambda item: (-item[1], item[0]))[:4]
+    parts = ", ".join(f"{one_line(term, 60)} ({n})" for term, n in most)
+    if lookups > MOST_LOOKUPS:
+        text = _(
+            "The SPF record needs {n} DNS lookups, and more than 10 make it an error (permerror): "
+            "remove what no longer sends, or give services a subdomain of their own. Most are "
+            "needed by {parts}."
+        ).format(n=lookups, parts=parts)
+        return [Fault("lookups", "invalid", text)]
+    text = _(
+        "The SPF record needs {n} of at most 10 DNS lookups; make room before the next service "
+        "breaks it. Most are needed by {parts}."
+    ).format(n=lookups, parts=parts)
+    return [Fault("lookups_many", "weak", text)]
+
+
+def _all_faults(read: Mapping[str, Any]) -> list[Fault]:
+    verdict, redirect = read["parsed"]["all"], read["parsed"]["redirect"]
+    if verdict == "pass":
+        text = _("+all lets anybody send in your name with passing SPF; end the record with ~all.")
+        return [Fault("plus_all", "invalid", text)]
+    if verdict == "neutral" and redirect is None:
+        text = _("The record ends without a verdict (?all, or no all); end it with ~all.")
+        return [Fault("no_all", "weak", text)]
+    return []
+
+
+def _length_faults(record: str) -> list[Fault]:
+    size = len(record.encode())
+    if size <= 450:  # RFC 7208 section 3.4
+        return []
+    text = _(
+        "The SPF record has {n} bytes; above 450 some receivers cannot get it over UDP. Remove "
+        "what no longer sends."
+    ).format(n=size)
+    return [Fault("long", "weak", text)]
+
+
+def _corrected(record: str, faults: list[Fault]) -> str | None:
+    """The record with another end, where nothing else is wrong with it."""
+    if {f.code for f in faults} & {"plus_all", "no_all"} and len(faults) == 1:
+        terms = [t for t in record.split() if t.lower() not in ("+all", "?all", "all")]
+        return " ".join([*terms, "~all"])
+    return None
+
+
+def costs_of(ask: Asker, domain: str, record: str) -> dict[str, int]:
+    """Term of the record → DNS lookups it costs, itself and below it; in the order of the record.
+
+    Counting stops at `COUNTED_TO`. What does not answer counts as one.
+    """
+    costs: dict[str, int] = {}
+    for term, target in _terms(record):
+        left = COUNTED_TO - sum(costs.values())
+        if left <= 0:
+            break
+        costs[term] = costs.get(term, 0) + 1 + _below(ask, target, left - 1, (domain,))
+    return costs
+
+
+def _below(ask: Asker, target: str | None, left: int, path: tuple[str, ...]) -> int:
+    if target is None or target in path or left <= 0:
+        return 0
+    try:
+        records = [t for t in ask.texts(target) if re.match(r"v=spf1( |$)", t, re.I)]
+    except NoAnswer:
+        return 0
+    total = 0
+    for _term, below in _terms(records[0][:LONGEST] if records else ""):
+        if total >= left:
+            break
+        total += 1 + _below(ask, below, left - total - 1, (*path, target))
+    return total
+
+
+def _terms(record: str) -> Iterator[tuple[str, str | None]]:
+    """The terms that cost a lookup, and the domain that an include or redirect leads to."""
+    has_all = any(re.fullmatch(r"[+?~-]?all", term, re.I) for term in record.split())
+    for term in record.split()[1:]:
+        if re.fullmatch(r"[+?~-]?all", term, re.I):
+            return
+        match = TERM.fullmatch(term)
+        if match is None or (match[3] and has_all):
+            continue
+        target = match[3] or (match[2] or "").lstrip(":")
+        follows = bool(match[3]) or match[1].lower() == "include"
+        yield term, target.lower().rstrip(".") if follows and "%" not in target else None

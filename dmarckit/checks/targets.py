@@ -1,0 +1,169 @@
+"""What reports say that DNS has to be asked about: keys in use, own addresses, who sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from dmarckit.checks.dkim import Key
+from dmarckit.core.settings import Settings
+from dmarckit.facts.networks import network_names, organisation
+from dmarckit.facts.ptr import HOST, host_names
+from dmarckit.facts.senders import attribute, load_table
+from dmarckit.lake.lake import Lake
+
+DOMAINS_FROM = timedelta(days=90)
+"""reports that make a domain one to check; the inventory looks back as far"""
+KEYS_FROM = timedelta(days=30)
+"""signatures that make a key one in use: a monthly sender is in it"""
+MOST_KEYS = 50  # of one domain, by messages
+MOST_ENVELOPES = 10  # of one domain, by messages
+MOST_ADDRESSES = 20  # of one domain, by messages; the rest of a network is set up alike
+LOOKED_AT = 200  # addresses of one domain that are looked through for own ones
+
+_SIGNATURES = """
+SELECT domain, lower(k.domain) AS d, lower(k.selector) AS s, sum(messages) AS messages,
+       max("end") AS seen
+FROM (SELECT domain, messages, "end", spf_aligned, unnest(dkim) AS k FROM records
+      WHERE begin >= $start AND begin < $now AND month >= $month)
+WHERE (k.result = 'pass' OR spf_aligned) AND k.domain != '' AND k.selector != ''
+GROUP BY ALL ORDER BY messages DESC, d, s
+"""
+"""A signature counts when it passes, or when SPF says that the message is the domain's own:
+anybody can write any other. Of a key that went missing, only the latter are left."""
+
+_ENVELOPES = """
+SELECT domain, lower(x.domain) AS envelope, sum(messages) AS messages
+FROM (SELECT domain, messages, spf_aligned, dkim_aligned, unnest(spf) AS x FROM records
+      WHERE begin >= $start AND begin < $now AND month >= $month)
+WHERE (spf_aligned OR dkim_aligned) AND x.domain != ''
+GROUP BY ALL ORDER BY messages DESC, envelope
+"""
+"""SPF is judged by the domain of the envelope, often a subdomain such as bounce.example.com."""
+
+_SOURCES = """
+SELECT * FROM (
+    SELECT domain, source_ip, header_from,
+           [x.domain FOR x IN spf IF x.result = 'pass'][1] AS spf_pass_domain,
+           [[x.domain, x.selector] FOR x IN dkim IF x.result = 'pass'] AS dkim_pass,
+           sum(messages) AS messages
+    FROM records
+    WHERE begin >= $start AND begin < $now AND month >= $month
+          AND source_ip IS NOT NULL AND (spf_aligned OR dkim_aligned)
+    GROUP BY ALL
+)
+QUALIFY row_number() OVER (PARTITION BY domain ORDER BY messages DESC, source_ip) <= $most
+ORDER BY messages DESC, source_ip
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What reports say about one domain; without reports nothing."""
+
+    keys: tuple[Key, ...] = ()
+    """keys of its own organisation that sign, the most used first"""
+    envelopes: tuple[str, ...] = ()
+    """other domains of its own organisation that SPF was judged by, the most used first"""
+    addresses: dict[str, int] = field(default_factory=dict)
+    """own address → messages that pass from it, most first"""
+    messages: int = 0
+    """messages that passed DMARC of late; 0: it does not send, as far as is known"""
+
+
+def reported_domains(lake: Lake, now: datetime) -> list[str]:
+    """Policy domains of the reports of the last 90 days, in the order of their names."""
+    start = now - DOMAINS_FROM
+    found = lake.sql(
+        "SELECT DISTINCT lower(domain) AS domain FROM reports "
+        "WHERE begin >= $start AND begin < $now AND month >= $month ORDER BY 1",
+        start=start,
+        now=now,
+        month=f"{start:%Y-%m}",
+    )
+    names = (str(name).rstrip(".") for name in found["domain"].dropna())
+    return [name for name in dict.fromkeys(names) if is_domain(name)]
+
+
+def is_domain(name: str) -> bool:
+    """It can be asked for; a report may name anything.
+
+    >>> is_domain("example.com"), is_domain("a b"), is_domain("x" * 64 + ".example")
+    (True, False, False)
+    """
+    return bool(HOST.fullmatch(name)) and all(0 < len(part) <= 63 for part in name.split("."))
+
+
+def read_seen(settings: Settings, lake: Lake, now: datetime) -> dict[str, Seen]:
+    """Domain → what reports of the last 30 days say. Empty for a lake without reports."""
+    start = now - KEYS_FROM
+    window = {"start": start, "now": now, "month": f"{start:%Y-%m}"}
+    keys = _keys(lake.arrow(_SIGNATURES, **window).to_pylist())
+    envelopes = _envelopes(lake.arrow(_ENVELOPES, **window).to_pylist())
+    sources = lake.sql(_SOURCES, **window, most=LOOKED_AT)
+    sends = sources.groupby("domain")["messages"].sum()
+    own = _own(settings, lake, sources)
+    return {
+        name: Seen(
+            tuple(keys.get(name, ())),
+            tuple(envelopes.get(name, ())),
+            own.get(name, {}),
+            int(sends.get(name, 0)),
+        )
+        for name in {*keys, *sends.index}
+    }
+
+
+def _keys(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Key]]:
+    found: dict[str, list[Key]] = {}
+    for row in rows:
+        mine = found.setdefault(row["domain"], [])
+        ours = organisation(row["d"]) == organisation(row["domain"])
+        if ours and len(mine) < MOST_KEYS and is_domain(f"{row['s']}.{row['d']}"):
+            last = (row["seen"] - timedelta(microseconds=1)).date()  # an end is exclusive
+            mine.append(Key(row["d"], row["s"], int(row["messages"]), last))
+    return found
+
+
+def _envelopes(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        name, mine = row["envelope"].rstrip("."), found.setdefault(row["domain"], [])
+        ours = organisation(name) == organisation(row["domain"]) and name != row["domain"]
+        if ours and len(mine) < MOST_ENVELOPES and is_domain(name):
+            mine.append(name)
+    return found
+
+
+def _own(settings: Settings, lake: Lake, sources: pd.DataFrame) -> dict[str, dict[str, int]]:
+    if sources.empty:
+        return {}
+    passing = [tuple(tuple(pair) for pair in each) for each in sources["dkim_pass"]]
+    named = attribute(
+        sources.assign(dkim_pass=pd.Series(passing, index=sources.index, dtype=object)),
+        declared=settings.senders,
+        table=load_table(),
+        ptr=host_names(lake),
+        networks=network_names(sources["source_ip"].unique(), settings.mmdb),
+    )
+    own = named[named["sender_kind"] == "own"]
+    sums = own.groupby(["domain", "source_ip"], sort=False)["messages"].sum().reset_index()
+    most = sums.sort_values("messages", ascending=False, kind="stable")
+    found: dict[str, dict[str, int]] = {}
+    for domain, address, messages in most.itertuples(index=False, name=None):
+        mine = found.setdefault(domain, {})
+        if len(mine) < MOST_ADDRESSES:
+            mine[address] = int(messages)
+    return found
+
+
+def chosen_domains(
+    settings: Settings, lake: Lake, now: datetime, domains: Sequence[str] | None
+) -> list[str]:
+    """The named domains, else those of the settings, else all that reports speak of."""
+    named = [name.lower().rstrip(".") for name in domains or settings.domain_names]
+    return list(dict.fromkeys(named)) or reported_domains(lake, now)

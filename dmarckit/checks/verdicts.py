@@ -1,0 +1,295 @@
+"""Three independent looks at a sender requirement: reports, Postmaster Tools, DNS.
+
+Each says ``met``, ``not met``, or ``unknown`` with the reason; none says more than it can
+know. A DNS record that is fine does not prove that mail passes, and today's DNS proves
+nothing about yesterday's mail.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import pandas as pd
+
+from dmarckit.core.language import _, ngettext
+from dmarckit.core.text import count, percent, rate_text
+
+Verdict = Literal["met", "not met", "unknown"]
+
+ENOUGH = 50
+"""own messages at a provider below which their share says nothing"""
+NOISE = 0.02
+"""share of own messages that may fail before a rule counts as broken: relays and single
+faults of receivers make up as much on domains in good order"""
+SHORT_KEY, MOST_LOOKUPS = 1024, 10
+UNUSED = "missing_unused"
+"""the fault of an SPF record that is missing where no mail passes"""
+TARGET, MITIGATION = 0.001, 0.003
+"""Google's spam rate to stay below, and the one never to reach"""
+CODES = {
+    "7.23": "ptr", "7.25": "ptr", "7.26": "alignment", "7.27": "spf", "7.29": "tls",
+    "7.30": "dkim", "7.31": "dmarc_record", "7.32": "alignment", "7.40": "dmarc_record",
+}  # fmt: skip
+"""Gmail's enhanced status code (without its class) → rule. 7.26: neither SPF nor DKIM passes."""
+COMPLIANCE = {
+    "spf": "SPF",
+    "dkim": "DKIM",
+    "dmarc_record": "DMARC_POLICY",
+    "alignment": "DMARC_ALIGNMENT",
+    "spam_rate": "USER_REPORTED_SPAM_RATE",
+    "ptr": "DNS_RECORDS",
+    "tls": "ENCRYPTION",
+    "one_click_unsubscribe": "ONE_CLICK_UNSUBSCRIBE",
+    "honour_unsubscribe": "HONOR_UNSUBSCRIBE",
+    "message_format": "MESSAGE_FORMATTING",
+}
+"""Rule → requirement of Postmaster Tools' compliance status (API v2)."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What one source says about one rule."""
+
+    verdict: Verdict
+    why: str
+
+
+def from_reports(rule: str, seen: Mapping[str, Any] | None) -> View | None:
+    """What a provider's reports say; `seen` is a row of `requirement_facts.seen`.
+
+    None when the provider sent no report about the domain, or reports cannot tell.
+    """
+    if seen is None:
+        return None
+    refused = seen["codes"].get(rule, 0)
+    if refused:
+        return View(
+            "not met",
+            _("{n} messages of own senders were marked with its code").format(n=count(refused)),
+        )
+    if rule == "dmarc_record":
+        return View("met", _("its reports quote the record"))
+    if rule not in ("spf", "dkim", "alignment"):
+        return None
+    own = seen["own"]
+    if own < ENOUGH:
+        return View(
+            "unknown",
+            _("only {n} messages of own senders; {least} are needed").format(
+                n=count(own), least=ENOUGH
+            ),
+        )
+    least, most = seen[rule]
+    if least / own >= 1 - NOISE:
+        return View(
+            "met", _("{share} of {n} own messages").format(share=percent(least / own), n=count(own))
+        )
+    if most / own < 1 - NOISE:
+        return View(
+            "not met",
+            _("only {share} of {n} own messages").format(share=percent(most / own), n=count(own)),
+        )
+    return View(
+        "unknown",
+        _("between {least} and {most} of {n} own messages").format(
+            least=percent(least / own), most=percent(most / own), n=count(own)
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Said:
+    """What Postmaster Tools says of a domain."""
+
+    states: Mapping[str, tuple[str, pd.Timestamp]]
+    """requirement → its newest state, and the day that Google was asked"""
+    rates: tuple[float, ...]
+    """spam rates of the last 7 days with data"""
+
+
+def said_by_postmaster(metrics: pd.DataFrame) -> dict[str, Said]:
+    """Domain → what of `postmaster.latest` the rules need."""
+    states = metrics[metrics["metric"] == "compliance"].sort_values("day", kind="stable")
+    states = states.drop_duplicates(["domain", "detail"], keep="last")
+    rates = metrics[(metrics["metric"] == "spam_rate") & metrics["share"].notna()]
+    newest = rates.groupby("domain")["day"].transform("max")
+    rates = rates[rates["day"] > newest - pd.Timedelta(days=7)] if len(rates) else rates
+    found = {str(name): Said({}, ()) for name in metrics["domain"].unique()}
+    for domain, part in states.groupby("domain"):
+        days = zip(part["text"], part["day"], strict=True)
+        found[str(domain)] = Said(dict(zip(part["detail"], days, strict=True)), ())
+    for domain, shares in rates.groupby("domain")["share"]:
+        found[str(domain)] = replace(found[str(domain)], rates=tuple(shares))
+    return found
+
+
+def from_postmaster(rule: str, said: Said | None) -> View | None:
+    """What Postmaster Tools says of a domain.
+
+    None when the domain is not connected, or Postmaster Tools has nothing about the rule.
+    """
+    if said is None or rule not in COMPLIANCE:
+        return None
+    if rule == "spam_rate" and said.rates:
+        return _spam_rate(said.rates)
+    if COMPLIANCE[rule] not in said.states:
+        return None
+    state, asked = said.states[COMPLIANCE[rule]]
+    day = f"{asked:%Y-%m-%d}"
+    if state == "COMPLIANT":
+        return View("met", _("compliant on {day}").format(day=day))
+    if state == "NEEDS_WORK":
+        return View("not met", _("needs work, as of {day}").format(day=day))
+    return View("unknown", _("no verdict on {day}").format(day=day))
+
+
+def _spam_rate(rates: Sequence[float]) -> View:
+    """The highest of the last days: 0.30 % must never be reached."""
+    text = _("at most {rate} on the last {n} days with data")
+    why = text.format(rate=rate_text(max(rates)), n=len(rates))
+    if max(rates) >= MITIGATION or sum(rate >= TARGET for rate in rates) >= 2:
+        return View("not met", why)
+    return View("met", why)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What DNS shows at a name: the columns of `dns.snapshot` that the rules need."""
+
+    record: str
+    name: str
+    state: str
+    problems: Sequence[str]
+    values: Mapping[str, Any]
+
+
+def shown_by_dns(rows: pd.DataFrame) -> dict[str, list[Entry]]:
+    """Domain → what of `dns.snapshot` the rules need."""
+    found: dict[str, list[Entry]] = {}
+    mine = rows[rows["record"].isin(list(_RECORDS.values()))]
+    columns = (mine[name] for name in ("domain", "record", "name", "state", "problems", "values"))
+    for domain, record, name, state, problems, values in zip(*columns, strict=True):
+        entry = Entry(str(record), str(name), str(state), list(problems), _read(values))
+        found.setdefault(str(domain), []).append(entry)
+    return found
+
+
+_RECORDS = {
+    "spf": "spf",
+    "spf_lookups": "spf",
+    "dmarc_record": "dmarc",
+    "dkim": "dkim",
+    "dkim_key": "dkim",
+    "ptr": "ptr",
+}
+"""Rule → record of the table `dns`."""
+
+
+def from_dns(rule: str, entries: Sequence[Entry]) -> View | None:
+    """What DNS shows of a domain today.
+
+    None when DNS was not asked, or cannot tell.
+    """
+    found = [entry for entry in entries if entry.record == _RECORDS.get(rule)]
+    if not found:
+        return None
+    known = [entry for entry in found if entry.state != "unknown"]
+    if not known:
+        return View("unknown", _("DNS did not answer"))
+    check = {
+        "spf": _spf,
+        "spf_lookups": _lookups,
+        "dmarc_record": _published,
+        "dkim": _signing,
+        "dkim_key": _keys,
+        "ptr": _names,
+    }[rule]
+    return check(known)
+
+
+def _bad(entries: Sequence[Entry], *states: str) -> list[Entry]:
+    return [entry for entry in entries if entry.state in (states or ("missing", "invalid"))]
+
+
+def _published(entries: Sequence[Entry]) -> View:
+    if bad := _bad(entries):
+        return View("not met", _first_problem(bad))
+    if any(_elsewhere_none(entry.values) for entry in entries):
+        return View("unknown", _first_problem(entries))
+    return View("met", _("published"))
+
+
+def _elsewhere_none(values: Mapping[str, Any]) -> bool:
+    """Of the two ways in which receivers look for the DMARC record, one finds none."""
+    applies = values.get("applies")
+    if not isinstance(applies, dict) or not all(isinstance(a, dict) for a in applies.values()):
+        return False
+    return any(found.get("location") is None for found in applies.values())
+
+
+def _names(entries: Sequence[Entry]) -> View:
+    if bad := _bad(entries):
+        return View("not met", _first_problem(bad))
+    return View("met", _("own addresses with a name: {n}").format(n=count(len(entries))))
+
+
+def _spf(entries: Sequence[Entry]) -> View:
+    """A record that is an error is one for all; one that is missing may not be needed."""
+    if wrong := _bad(entries, "invalid"):
+        return View("not met", _first_problem(wrong))
+    missing = _bad(entries, "missing")
+    needed = [entry for entry in missing if UNUSED not in entry.values.get("faults", ())]
+    if needed and len(needed) == len(entries):
+        return View("not met", _first_problem(needed))
+    if missing:  # the return paths may all be below other names
+        return View("unknown", _first_problem(missing))
+    return View("unknown", _("the record is fine; whether mail passes, reports tell"))
+
+
+def _signing(entries: Sequence[Entry]) -> View:
+    bad = _bad(entries)
+    if len(bad) == len(entries):
+        return View("not met", _first_problem(bad))
+    return View("unknown", _("keys are published; whether mail passes, reports tell"))
+
+
+def _keys(entries: Sequence[Entry]) -> View:
+    sizes = {e.name: bits for e in entries if (bits := _whole(e, "bits"))}
+    if not sizes:
+        return View("unknown", _("no RSA key was found"))
+    name, bits = min(sizes.items(), key=lambda item: item[1])
+    if bits < SHORT_KEY:
+        return View("not met", _("{name} has {bits} bits").format(name=name, bits=bits))
+    return View("met", _("the shortest has {bits} bits").format(bits=bits))
+
+
+def _lookups(entries: Sequence[Entry]) -> View:
+    counted = {e.name: n for e in entries if (n := _whole(e, "lookups")) is not None}
+    if not counted:
+        return View("unknown", _first_problem(entries))
+    name, most = max(counted.items(), key=lambda item: item[1])
+    said = ngettext("{name} needs {n} lookup", "{name} needs {n} lookups", most)
+    verdict: Verdict = "not met" if most > MOST_LOOKUPS else "met"
+    return View(verdict, said.format(name=name, n=count(most)))
+
+
+def _whole(entry: Entry, name: str) -> int | None:
+    value = entry.values.get(name)
+    return value if isinstance(value, int) else None
+
+
+def _read(text: object) -> dict[str, Any]:
+    """The `values` of a row."""
+    try:
+        read = json.loads(str(text))
+    except ValueError:
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def _first_problem(entries: Sequence[Entry]) -> str:
+    problems = [text for entry in entries for text in entry.problems]
+    return str(problems[0]) if problems else _("no record")

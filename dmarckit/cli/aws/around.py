@@ -1,0 +1,303 @@
+"""A mail bucket that was there before: what SES and S3 need is added to what it has.
+
+Its policy and its notifications belong to somebody else, and S3 only takes them whole. So
+they are read, ours is put in (or taken out), and the rest is written back as it was.
+
+What is there beside the stack: buckets, and the receipt rule sets of SES.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dmarckit.cli.aws.client import Aws, code_of, explained
+from dmarckit.core.errors import AwsError, one_line
+
+CREATED = "s3:ObjectCreated:*"
+_KINDS = ("TopicConfigurations", "QueueConfigurations", "LambdaFunctionConfigurations")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a stack needs of its mail bucket."""
+
+    bucket: str
+    prefix: str
+    """where the mails are stored, with ``/`` at its end"""
+    stack_prefix: str
+    """`NamePrefix`, by which its parts are known again"""
+    rule_set: str
+    partition: str
+    region: str
+    account: str
+
+    @property
+    def sid(self) -> str:
+        """The name of its statement in the bucket's policy."""
+        return "SesOf" + re.sub(r"[^A-Za-z0-9]", "", self.stack_prefix.title())
+
+    @property
+    def notification_id(self) -> str:
+        """The name of its notification."""
+        return f"{self.stack_prefix}-arrivals"
+
+    @property
+    def queue_arn(self) -> str:
+        """The queue that hears of arrivals."""
+        return f"arn:{self.partition}:sqs:{self.region}:{self.account}:{self.notification_id}"
+
+    def statement(self) -> dict[str, Any]:
+        """SES may write mails there, for this account and this rule only."""
+        rule = (
+            f"arn:{self.partition}:ses:{self.region}:{self.account}:receipt-rule-set/"
+            f"{self.rule_set}:receipt-rule/{self.stack_prefix}-reports"
+        )
+        return {
+            "Sid": self.sid,
+            "Effect": "Allow",
+            "Principal": {"Service": "ses.amazonaws.com"},
+            "Action": "s3:PutObject",
+            "Resource": f"arn:{self.partition}:s3:::{self.bucket}/{self.prefix}*",
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": self.account, "aws:SourceArn": rule}
+            },
+        }
+
+    def notification(self) -> dict[str, Any]:
+        """S3 tells the queue of each object below the prefix."""
+        rules = [{"Name": "prefix", "Value": self.prefix}]
+        return {
+            "Id": self.notification_id,
+            "QueueArn": self.queue_arn,
+            "Events": [CREATED],
+            "Filter": {"Key": {"FilterRules": rules}},
+        }
+
+
+def merged_policy(policy: Mapping[str, Any] | None, wanted: Wanted) -> dict[str, Any]:
+    """The bucket's policy with our statement, in the place of an older one of ours."""
+    rest = policy_without(policy, wanted) or {"Version": "2012-10-17", "Statement": []}
+    return {**rest, "Statement": [*rest["Statement"], wanted.statement()]}
+
+
+def policy_without(policy: Mapping[str, Any] | None, wanted: Wanted) -> dict[str, Any] | None:
+    """The bucket's policy without our statement; None when nothing else is in it."""
+    if policy is None:
+        return None
+    statements = policy.get("Statement", [])
+    statements = [statements] if isinstance(statements, Mapping) else statements
+    others = [s for s in statements if s.get("Sid") != wanted.sid]
+    return {**policy, "Statement": others} if others else None
+
+
+def merged_notifications(config: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
+    """The bucket's notifications with ours.
+
+    Raises AwsError when one of them hears of the same arrivals: S3 refuses two that overlap.
+    """
+    rest = notifications_without(config, wanted)
+    for kind in _KINDS:
+        for other in rest.get(kind, ()):
+            if _overlaps(other, wanted.prefix):
+                raise AwsError(
+                    f"bucket {wanted.bucket} tells {_target(other)} of objects below "
+                    f"{_prefix(other) or 'every prefix'!r} already, and S3 allows one for each; "
+                    "let that be a topic that the queue subscribes to, or choose another MailPrefix"
+                )
+    queues = [*rest.get("QueueConfigurations", ()), wanted.notification()]
+    return {**rest, "QueueConfigurations": queues}
+
+
+def notifications_without(config: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
+    """The bucket's notifications without ours, as S3 takes them."""
+    kept = {k: v for k, v in config.items() if k in (*_KINDS, "EventBridgeConfiguration")}
+    queues = [q for q in kept.get("QueueConfigurations", ()) if q["Id"] != wanted.notification_id]
+    kept.pop("QueueConfigurations", None)
+    return {**kept, **({"QueueConfigurations": queues} if queues else {})}
+
+
+def others(config: Mapping[str, Any], wanted: Wanted) -> int:
+    """How many notifications of the bucket are not ours."""
+    rest = notifications_without(config, wanted)
+    return sum(len(rest.get(kind, ())) for kind in _KINDS)
+
+
+def read_policy(aws: Aws, bucket: str) -> dict[str, Any] | None:
+    """The bucket's policy; None when it has none. Raises AwsError."""
+    from botocore.exceptions import ClientError
+
+    with explained(f"read the policy of bucket {bucket}", "s3:GetBucketPolicy"):
+        try:
+            found: dict[str, Any] = json.loads(aws.s3.get_bucket_policy(Bucket=bucket)["Policy"])
+            return found
+        except ClientError as error:
+            if code_of(error) == "NoSuchBucketPolicy":
+                return None
+            raise
+
+
+def read_notifications(aws: Aws, bucket: str) -> dict[str, Any]:
+    """The bucket's notifications. Raises AwsError."""
+    with explained(f"read the notifications of bucket {bucket}", "s3:GetBucketNotification"):
+        found: dict[str, Any] = aws.s3.get_bucket_notification_configuration(Bucket=bucket)
+        return found
+
+
+def let_ses_write(aws: Aws, wanted: Wanted) -> None:
+    """Put our statement into the bucket's policy, read anew. Raises AwsError."""
+    now = read_policy(aws, wanted.bucket)
+    new = merged_policy(now, wanted)
+    if new != now:
+        _write_policy(aws, wanted.bucket, new)
+
+
+def tell_the_queue(aws: Aws, wanted: Wanted) -> None:
+    """Put our notification among those of the bucket, read anew. Raises AwsError."""
+    new = merged_notifications(read_notifications(aws, wanted.bucket), wanted)
+    _write_notifications(aws, wanted.bucket, new)
+
+
+def let_go(aws: Aws, wanted: Wanted) -> None:
+    """Take our statement and our notification out of the bucket again. Raises AwsError."""
+    config = read_notifications(aws, wanted.bucket)
+    _write_notifications(aws, wanted.bucket, notifications_without(config, wanted))
+    now = read_policy(aws, wanted.bucket)
+    new = policy_without(now, wanted)
+    if new is None and now is not None:
+        with explained(f"remove the policy of bucket {wanted.bucket}", "s3:DeleteBucketPolicy"):
+            aws.s3.delete_bucket_policy(Bucket=wanted.bucket)
+    elif new is not None and new != now:
+        _write_policy(aws, wanted.bucket, new)
+
+
+def _write_policy(aws: Aws, bucket: str, policy: Mapping[str, Any]) -> None:
+    with explained(f"change the policy of bucket {bucket}", "s3:PutBucketPolicy"):
+        aws.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+
+
+def _write_notifications(aws: Aws, bucket: str, config: Mapping[str, Any]) -> None:
+    with explained(f"change the notifications of bucket {bucket}", "s3:PutBucketNotification"):
+        aws.s3.put_bucket_notification_configuration(
+            Bucket=bucket, NotificationConfiguration=config
+        )
+
+
+def _overlaps(other: Mapping[str, Any], prefix: str) -> bool:
+    if not any(event.startswith("s3:ObjectCreated:") for event in other["Events"]):
+        return False
+    theirs = _prefix(other)
+    return theirs.startswith(prefix) or prefix.startswith(theirs)
+
+
+def _prefix(other: Mapping[str, Any]) -> str:
+    rules = other.get("Filter", {}).get("Key", {}).get("FilterRules", ())
+    return next((r["Value"] for r in rules if r["Name"].lower() == "prefix"), "")
+
+
+def _target(other: Mapping[str, Any]) -> str:
+    names = ("TopicArn", "QueueArn", "LambdaFunctionArn")
+    return one_line(next((other[n] for n in names if n in other), "somebody"), 200)
+
+
+_ABSENT = ("404", "NoSuchBucket")
+_MOVED = ("301", "PermanentRedirect", "IllegalLocationConstraintException", "400")
+
+
+def require_bucket(aws: Aws, bucket: str, parameter: str) -> None:
+    """Raises AwsError when a bucket that a parameter names is not here, in the stack's region."""
+    answer = _head(aws, bucket)
+    if answer is None:
+        raise AwsError(f"{parameter} {bucket}: there is no such bucket; leave it empty to make one")
+    region = _region(answer)
+    if region not in ("", aws.region):
+        raise AwsError(
+            f"{parameter} {bucket} is in {region}, and the stack in {aws.region}: S3 tells only "
+            f"queues of its own region; set AWS_REGION={region}, or leave {parameter} empty"
+        )
+
+
+def require_no_bucket(aws: Aws, bucket: str, parameter: str) -> None:
+    """Raises AwsError when a bucket that the stack would make is there already."""
+    if _head(aws, bucket) is not None:
+        raise AwsError(
+            f"bucket {bucket} is there already, as an earlier stack leaves it; use it with "
+            f"-p {parameter} {bucket}, give another NamePrefix, or delete it first"
+        )
+
+
+def active_rule_set(aws: Aws) -> str | None:
+    """The receipt rule set that SES uses now; None: SES takes no mail. Raises AwsError."""
+    with explained("ask SES which rule set is active", "ses:DescribeActiveReceiptRuleSet"):
+        answer = aws.ses.describe_active_receipt_rule_set()
+    name = answer.get("Metadata", {}).get("Name")
+    return str(name) if name else None
+
+
+def require_rule_set(aws: Aws, name: str) -> None:
+    """Raises AwsError when SES has no rule set of that name."""
+    from botocore.exceptions import ClientError
+
+    with explained(f"look at the rule set {name}", "ses:DescribeReceiptRuleSet"):
+        try:
+            aws.ses.describe_receipt_rule_set(RuleSetName=name)
+        except ClientError as error:
+            if code_of(error) != "RuleSetDoesNotExist":
+                raise
+            raise AwsError(
+                f"RuleSetName {one_line(name)}: SES has no such rule set in {aws.region}; leave "
+                "it empty to make one"
+            ) from error
+
+
+def foreign_rules(aws: Aws, rule_set: str, rule: str) -> list[str]:
+    """The rules in a set beside our own. Raises AwsError."""
+    with explained(f"look at the rule set {rule_set}", "ses:DescribeReceiptRuleSet"):
+        rules = aws.ses.describe_receipt_rule_set(RuleSetName=rule_set).get("Rules", [])
+    return [r["Name"] for r in rules if r["Name"] != rule]
+
+
+def activate(aws: Aws, rule_set: str | None) -> None:
+    """Let SES use a rule set in place of the one it uses now; None: none. Raises AwsError."""
+    given = {} if rule_set is None else {"RuleSetName": rule_set}
+    with explained("activate the rule set", "ses:SetActiveReceiptRuleSet"):
+        aws.ses.set_active_receipt_rule_set(**given)
+
+
+def unverified(aws: Aws, hosts: Sequence[str]) -> list[str]:
+    """Hosts for which SES takes no mail: neither they nor a domain above are verified."""
+    above = {host: _with_parents(host) for host in hosts}
+    names = sorted({name for names in above.values() for name in names})
+    with explained("ask SES for verified domains", "ses:GetIdentityVerificationAttributes"):
+        found = aws.ses.get_identity_verification_attributes(Identities=names)
+    states = found["VerificationAttributes"]
+    verified = {n for n, s in states.items() if s["VerificationStatus"] == "Success"}
+    return [host for host, names in above.items() if not verified & set(names)]
+
+
+def _with_parents(host: str) -> list[str]:
+    labels = host.split(".")
+    return [".".join(labels[i:]) for i in range(len(labels) - 1)]
+
+
+def _head(aws: Aws, bucket: str) -> Any | None:
+    """What S3 says of a bucket; None when there is none of that name."""
+    from botocore.exceptions import ClientError
+
+    with explained(f"look at bucket {bucket}", "s3:ListBucket"):
+        try:
+            return aws.s3.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            if code_of(error) in _ABSENT:
+                return None
+            if code_of(error) in _MOVED and _region(error.response):
+                return error.response
+            raise
+
+
+def _region(answer: Any) -> str:
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return one_line(headers.get("x-amz-bucket-region") or "", 40)

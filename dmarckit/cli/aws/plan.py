@@ -1,0 +1,308 @@
+"""Everything that a deployment would do, found out without doing any of it.
+
+A deployment made, and one taken away: in the order in which each step finds what it needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dmarckit.cli.aws.around import (
+    Wanted,
+    activate,
+    active_rule_set,
+    foreign_rules,
+    let_go,
+    let_ses_write,
+    merged_notifications,
+    merged_policy,
+    others,
+    read_notifications,
+    read_policy,
+    require_bucket,
+    require_no_bucket,
+    require_rule_set,
+    tell_the_queue,
+    unverified,
+)
+from dmarckit.cli.aws.client import Aws, explained
+from dmarckit.cli.aws.stack import (
+    ChangeSet,
+    Say,
+    Sleep,
+    Stack,
+    change_set,
+    execute,
+    find_stack,
+    remove,
+    require_changeable,
+    resources,
+)
+from dmarckit.cli.aws.template import Chosen, body, choose, hosts_of
+from dmarckit.core.errors import AwsError
+from dmarckit.core.text import plural
+
+_LOUD = {"replace": "REPLACES", "may replace": "MAY REPLACE", "delete": "DELETES"}
+_ORDER = ("delete", "replace", "may replace", "change", "create")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A deployment that could be made."""
+
+    name: str
+    stack: Stack | None
+    """as it is now; None: it would be new"""
+    chosen: Chosen
+    change: ChangeSet
+    bucket: Wanted | None
+    """what an existing mail bucket needs; None: the stack makes the bucket"""
+    bucket_lines: tuple[str, ...]
+    rule_set: str
+    """the rule set that the rule is in"""
+    active: str | None
+    """the one that SES uses now"""
+    not_verified: tuple[str, ...]
+    """hosts of recipients that SES does not know"""
+
+
+@contextlib.contextmanager
+def prepared(
+    aws: Aws, name: str, template: Mapping[str, Any], given: Mapping[str, str], sleep: Sleep
+) -> Iterator[Ready]:
+    """A deployment of the template under a stack's name, with these parameters.
+
+    Nothing is left of it at the end, unless it was made.
+
+    Raises SettingsError for a parameter that is missing or wrong, AwsError for what AWS
+    refuses, or for a stack that cannot be changed now.
+    """
+    text = body(dict(template))
+    stack = find_stack(aws, name)
+    if stack is not None:
+        require_changeable(stack)
+    chosen = choose(template, given, stack.parameters if stack else None)
+    values = chosen.effective
+    wanted, lines = _buckets(aws, values, new=stack is None)
+    if values["RuleSetName"]:
+        require_rule_set(aws, values["RuleSetName"])
+    active, hosts = active_rule_set(aws), hosts_of(chosen.list("Recipients"))
+    missing = tuple(unverified(aws, hosts))
+    with change_set(aws, name, text, chosen.for_change_set(), stack, sleep) as change:
+        yield Ready(
+            name, stack, chosen, change, wanted, lines, rule_set_of(values), active, missing
+        )
+
+
+def rule_set_of(values: Mapping[str, str]) -> str:
+    """The rule set that a stack with these parameters puts its rule into."""
+    return values["RuleSetName"] or f"{values['NamePrefix']}-rules"
+
+
+def wanted_of(aws: Aws, values: Mapping[str, str]) -> Wanted | None:
+    """What an existing mail bucket needs; None when the stack makes the bucket."""
+    if not values["MailBucket"]:
+        return None
+    return Wanted(
+        values["MailBucket"],
+        values["MailPrefix"],
+        values["NamePrefix"],
+        rule_set_of(values),
+        aws.partition,
+        aws.region,
+        aws.account,
+    )
+
+
+def lines(ready: Ready, *, activate: bool) -> list[str]:
+    """The plan for people; what takes something away or puts it in another's place is loud."""
+    where = f"Stack {ready.name}: " + (
+        f"is there ({ready.stack.status})" if ready.stack else "would be new"
+    )
+    shown = [f"  {name} = {value!r}" for name, value in sorted(ready.chosen.shown().items())]
+    text = [where, "", "Parameters set now:" if shown else "No parameter is set now.", *shown]
+    if ready.chosen.kept:
+        text.append(f"Kept as they are: {', '.join(ready.chosen.kept)}")
+    text += ["", *_changes(ready.change)]
+    if ready.bucket_lines:
+        text += ["", *ready.bucket_lines]
+    text += ["", *_rule_set(ready, activate)]
+    for host in ready.not_verified:
+        text.append(f"SES does not know {host}: verify it (SES, identities), or it takes no mail")
+    return text
+
+
+def _changes(change: ChangeSet) -> list[str]:
+    changes = change.changes
+    if change.empty:
+        return ["Nothing in the stack changes."]
+    if not changes:
+        return ["No resource changes; outputs or values that none of them uses do."]
+    ordered = sorted(changes, key=lambda c: (_ORDER.index(c.action), c.name))
+    text = []
+    for c in ordered:
+        label = _LOUD.get(c.action, c.action)
+        physical = f" {c.physical}" if c.physical else ""
+        because = f" (because of {', '.join(c.because)})" if c.because else ""
+        text.append(f"  {label:<12} {c.name} ({c.kind}){physical}{because}")
+    counts = {a: sum(c.action == a for c in changes) for a in reversed(_ORDER)}
+    summary = ", ".join(f"{n} to {action}" for action, n in counts.items() if n)
+    text.append(f"{plural(len(changes), 'resource')}: {summary}")
+    if counts["replace"] or counts["may replace"]:
+        text.append(
+            "A replaced resource is made anew under another name, and the old one is taken away "
+            "(buckets stay, with what is in them)."
+        )
+    return text
+
+
+def _rule_set(ready: Ready, activate: bool) -> list[str]:
+    ours, active = ready.rule_set, ready.active
+    now = f"SES uses the rule set {active} now" if active else "SES uses no rule set now"
+    if active == ours:
+        return [f"SES uses the rule set {ours}, which the rule is in."]
+    if not activate:
+        return [
+            f"{now}, and the rule would be in {ours}: no mail reaches it until that is active. "
+            + (
+                f"Either give -p RuleSetName {active}, or deploy with --activate."
+                if active
+                else "Deploy with --activate."
+            )
+        ]
+    if active:
+        return [f"  REPLACES     the active rule set {active} by {ours}: its rules stop working"]
+    return [f"  activate     the rule set {ours} ({now})"]
+
+
+def _buckets(
+    aws: Aws, values: Mapping[str, str], *, new: bool
+) -> tuple[Wanted | None, tuple[str, ...]]:
+    for parameter, kind in (("MailBucket", "mail"), ("HomeBucket", "home")):
+        if values[parameter]:
+            require_bucket(aws, values[parameter], parameter)
+        elif new:
+            name = f"{values['NamePrefix']}-{kind}-{aws.account}-{aws.region}"
+            require_no_bucket(aws, name, parameter)
+    wanted = wanted_of(aws, values)
+    if wanted is None:
+        return None, ()
+    policy, config = read_policy(aws, wanted.bucket), read_notifications(aws, wanted.bucket)
+    merged_notifications(config, wanted)  # raises when S3 would refuse it
+    there = len((policy or {}).get("Statement", ()))
+    text = [f"Bucket {wanted.bucket} is there; it keeps what it has, life cycle included:"]
+    if merged_policy(policy, wanted) == policy:
+        text.append(f"  keep         its policy, {wanted.sid} included")
+    else:
+        text.append(
+            f"  add          to its policy ({plural(there, 'statement')}): {wanted.sid}, SES may "
+            f"write {wanted.prefix}*"
+        )
+    text.append(
+        f"  add          to its notifications ({others(config, wanted)} others): "
+        f"{wanted.notification_id}, the queue hears of {wanted.prefix}*"
+    )
+    return wanted, tuple(text)
+
+
+MAIL_BUCKET, HOME_BUCKET = "Mails", "Home"
+"""logical names of the buckets that a stack makes"""
+
+
+def deploy(aws: Aws, ready: Ready, say: Say, sleep: Sleep, *, activate_set: bool) -> Stack:
+    """Make what was planned; the stack as it is then.
+
+    SES tries to write when its rule is made, so an existing bucket lets it in before; S3
+    tries the queue when it is told of it, so that comes after.
+
+    Raises AwsError with the first thing that failed. Made again, it goes on from there.
+    """
+    if ready.bucket:
+        let_ses_write(aws, ready.bucket)
+        say(f"Bucket {ready.bucket.bucket}: SES may write")
+    stack = ready.stack
+    if not ready.change.empty:
+        stack = execute(aws, ready.name, ready.change, say, sleep)
+    if ready.bucket:
+        tell_the_queue(aws, ready.bucket)
+        say(f"Bucket {ready.bucket.bucket}: the queue hears of new mails")
+    if activate_set and ready.active != ready.rule_set:
+        activate(aws, ready.rule_set)
+        say(f"SES uses the rule set {ready.rule_set} now")
+    if stack is None:
+        raise AwsError(f"the stack {ready.name} was not made: its template makes nothing")
+    return stack
+
+
+def made_buckets(aws: Aws, stack: Stack) -> dict[str, str]:
+    """Logical name → bucket, of those that the stack made. Raises AwsError."""
+    made = resources(aws, stack.name)
+    return {name: made[name] for name in (MAIL_BUCKET, HOME_BUCKET) if made.get(name)}
+
+
+def destroy(aws: Aws, stack: Stack, say: Say, sleep: Sleep) -> None:
+    """Remove the stack, and what was put into an existing bucket. Buckets stay, full or empty.
+
+    Raises AwsError when other rules are in its rule set, and for what AWS refuses.
+    """
+    values = stack.parameters
+    if "NamePrefix" in values and "RuleSetName" in values:
+        _stop_receiving(aws, values["NamePrefix"], values["RuleSetName"], say)
+    wanted = wanted_of(aws, values) if "MailBucket" in values else None
+    if wanted is not None:
+        let_go(aws, wanted)
+        say(f"Bucket {wanted.bucket}: what was added is taken out; the rest stays")
+    remove(aws, stack, say, sleep)
+
+
+def _stop_receiving(aws: Aws, prefix: str, rule_set: str, say: Say) -> None:
+    """SES removes no active rule set: one that the stack made is put out of use first."""
+    ours = rule_set_of({"NamePrefix": prefix, "RuleSetName": rule_set})
+    if rule_set or active_rule_set(aws) != ours:
+        return
+    if foreign := foreign_rules(aws, ours, f"{prefix}-reports"):
+        raise AwsError(
+            f"the active rule set {ours} also holds {', '.join(foreign)}; move them to another "
+            "set and activate that, then destroy"
+        )
+    activate(aws, None)
+    say(f"SES uses no rule set now: {ours} is out of use")
+
+
+def delete_bucket(aws: Aws, bucket: str, say: Say) -> None:
+    """Delete a bucket with every version of what is in it. It cannot be undone.
+
+    Raises AwsError.
+    """
+    pages = aws.s3.get_paginator("list_object_versions")
+    count = 0
+    with explained(f"empty bucket {bucket}", "s3:DeleteObjectVersion"):
+        for page in pages.paginate(Bucket=bucket):
+            found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+            for start in range(0, len(found), 1000):  # S3 takes no more at once
+                _delete(aws, bucket, found[start : start + 1000])
+            count += len(found)
+    with explained(f"delete bucket {bucket}", "s3:DeleteBucket"):
+        aws.s3.delete_bucket(Bucket=bucket)
+    say(f"Bucket {bucket} is deleted, with {count:,} versions of objects")
+
+
+def _delete(aws: Aws, bucket: str, versions: list[dict[str, Any]]) -> None:
+    keys = [{"Key": v["Key"], "VersionId": v["VersionId"]} for v in versions]
+    answer = aws.s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+    if errors := answer.get("Errors"):
+        raise AwsError(f"bucket {bucket}: {errors[0]['Key']} was not deleted: {errors[0]['Code']}")
+
+
+def require_stack(aws: Aws, name: str) -> Stack:
+    """The stack. Raises AwsError when there is none."""
+    stack = find_stack(aws, name)
+    if stack is None:
+        raise AwsError(
+            f"there is no stack {name} in {aws.region}; check --stack and AWS_REGION, or make it "
+            "with `dmarckit aws deploy`"
+        )
+    return stack

@@ -1,0 +1,308 @@
+"""A CloudFormation stack: how it is, what a change would do, and the change being made.
+
+A stack's change being made: each event as a line, and the first failure in plain words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dmarckit.cli.aws.client import Aws, code_of, explained
+from dmarckit.core.errors import AwsError, one_line
+
+CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
+PAUSE = 3.0  # seconds between two looks; CloudFormation's own limit is about two a second
+NOTHING = ("didn't contain changes", "No updates are to be performed")
+_STUCK = {
+    "ROLLBACK_COMPLETE": "its first creation failed and was undone; remove what is left with "
+    "`dmarckit aws destroy`, then deploy again",
+    "CREATE_FAILED": "its creation failed; remove it with `dmarckit aws destroy`, then deploy "
+    "again",
+    "ROLLBACK_FAILED": "its creation failed, and so did undoing it; remove it with "
+    "`dmarckit aws destroy`, then deploy again",
+    "UPDATE_ROLLBACK_FAILED": "an update failed, and so did undoing it; mend what its events "
+    "name, then run: aws cloudformation continue-update-rollback --stack-name {name}",
+    "DELETE_FAILED": "its removal failed; mend what its events name, then run "
+    "`dmarckit aws destroy` again",
+}
+"""status → what to do before anything can be changed"""
+
+Sleep = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack as CloudFormation describes it."""
+
+    name: str
+    id: str
+    status: str
+    reason: str
+    parameters: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What would become of one resource."""
+
+    action: str
+    """create, change, replace, may replace, or delete"""
+    name: str
+    kind: str
+    physical: str
+    """its name in AWS; empty for a new one"""
+    because: tuple[str, ...]
+    """properties that change"""
+
+
+@dataclass(frozen=True)
+class ChangeSet:
+    """A change that could be made."""
+
+    id: str
+    changes: tuple[Change, ...]
+    creates: bool
+    """the stack is made by it"""
+    empty: bool = False
+    """CloudFormation says that nothing changes; else even without a resource something may"""
+
+
+def find_stack(aws: Aws, name: str) -> Stack | None:
+    """The stack of that name; None when there is none (or only one that was never made).
+
+    Raises AwsError.
+    """
+    from botocore.exceptions import ClientError
+
+    with explained(f"look at the stack {name}", "cloudformation:DescribeStacks"):
+        try:
+            found = aws.cloudformation.describe_stacks(StackName=name)["Stacks"]
+        except ClientError as error:
+            if code_of(error) == "ValidationError" and "does not exist" in str(error):
+                return None
+            raise
+    if not found or found[0]["StackStatus"] in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE"):
+        return None
+    stack = found[0]
+    return Stack(
+        name,
+        stack["StackId"],
+        stack["StackStatus"],
+        one_line(stack.get("StackStatusReason", ""), 300),
+        {p["ParameterKey"]: p.get("ParameterValue", "") for p in stack.get("Parameters", ())},
+        {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", ())},
+    )
+
+
+def require_changeable(stack: Stack) -> None:
+    """Raises AwsError when the stack's state allows no change, with what to do first."""
+    if stack.status.endswith("_IN_PROGRESS"):
+        raise AwsError(f"the stack {stack.name} is being changed ({stack.status}); wait for it")
+    if stack.status in _STUCK:
+        why = f" ({stack.reason})" if stack.reason else ""
+        todo = _STUCK[stack.status].format(name=stack.name)
+        raise AwsError(f"the stack {stack.name} is in state {stack.status}{why}: {todo}")
+
+
+@contextlib.contextmanager
+def change_set(
+    aws: Aws,
+    name: str,
+    template: str,
+    parameters: Sequence[Mapping[str, Any]],
+    stack: Stack | None,
+    sleep: Sleep = time.sleep,
+) -> Iterator[ChangeSet]:
+    """A change set, taken away again at the end; nothing is left of one that was not made.
+
+    Raises AwsError when CloudFormation refuses template or parameters.
+    """
+    made = _create(aws, name, template, parameters, stack)
+    if made is None:
+        yield ChangeSet("", (), creates=False, empty=True)
+        return
+    try:
+        changes = _changes(aws, name, made["Id"], sleep)
+        yield ChangeSet(made["Id"], changes or (), stack is None, empty=changes is None)
+    finally:
+        _tidy(aws, name, made)
+
+
+def _create(
+    aws: Aws,
+    name: str,
+    template: str,
+    parameters: Sequence[Mapping[str, Any]],
+    stack: Stack | None,
+) -> Mapping[str, Any] | None:
+    """A change set's ids; None when CloudFormation sees at once that nothing changes."""
+    from botocore.exceptions import ClientError
+
+    with explained("plan the change", "cloudformation:CreateChangeSet"):
+        try:
+            made: Mapping[str, Any] = aws.cloudformation.create_change_set(
+                StackName=name,
+                ChangeSetName=f"dmarckit-{datetime.now(UTC):%Y%m%d%H%M%S}",
+                ChangeSetType="UPDATE" if stack else "CREATE",
+                TemplateBody=template,
+                Parameters=list(parameters),
+                Capabilities=CAPABILITIES,
+            )
+            return made
+        except ClientError as error:
+            if any(text in str(error) for text in NOTHING):
+                return None
+            raise
+
+
+def _changes(aws: Aws, name: str, id_: str, sleep: Sleep) -> tuple[Change, ...] | None:
+    """The changes, once they are known; None when nothing changes at all."""
+    while True:
+        found, answer = [], {"NextToken": None}
+        more: dict[str, Any] = {}
+        while "NextToken" in answer:
+            with explained("read the plan", "cloudformation:DescribeChangeSet"):
+                answer = aws.cloudformation.describe_change_set(
+                    StackName=name, ChangeSetName=id_, **more
+                )
+            found += answer.get("Changes", [])
+            more = {"NextToken": answer.get("NextToken")}
+        if answer["Status"] == "FAILED":
+            reason = str(answer.get("StatusReason", ""))
+            if any(text in reason for text in NOTHING):
+                return None
+            raise AwsError(f"CloudFormation cannot plan the change: {one_line(reason, 300)}")
+        if answer["Status"] == "CREATE_COMPLETE":
+            return tuple(_change(c["ResourceChange"]) for c in found if "ResourceChange" in c)
+        sleep(PAUSE)
+
+
+def _change(change: Mapping[str, Any]) -> Change:
+    action = {"Add": "create", "Remove": "delete"}.get(change["Action"], "change")
+    if action == "change":
+        replaced = {"True": "replace", "Conditional": "may replace"}
+        action = replaced.get(change.get("Replacement", "False"), "change")
+    targets = (detail.get("Target", {}) for detail in change.get("Details", ()))
+    names = (str(target.get("Name") or target.get("Attribute") or "") for target in targets)
+    return Change(
+        action,
+        change["LogicalResourceId"],
+        change["ResourceType"],
+        one_line(change.get("PhysicalResourceId") or "", 200),
+        tuple(sorted({name for name in names if name})),
+    )
+
+
+def _tidy(aws: Aws, name: str, made: Mapping[str, Any]) -> None:
+    """What a plan leaves behind: its change set, and the empty stack of one for a new stack."""
+    from botocore.exceptions import ClientError
+
+    with contextlib.suppress(ClientError):  # one that was executed is gone already
+        aws.cloudformation.delete_change_set(StackName=name, ChangeSetName=made["Id"])
+    with contextlib.suppress(ClientError):
+        stacks = aws.cloudformation.describe_stacks(StackName=made["StackId"])["Stacks"]
+        if stacks and stacks[0]["StackStatus"] == "REVIEW_IN_PROGRESS":
+            aws.cloudformation.delete_stack(StackName=made["StackId"])
+
+
+def resources(aws: Aws, name: str) -> dict[str, str]:
+    """Logical name → name in AWS, of all that the stack made. Raises AwsError."""
+    pages = aws.cloudformation.get_paginator("list_stack_resources")
+    with explained("list the stack's resources", "cloudformation:ListStackResources"):
+        return {
+            r["LogicalResourceId"]: r.get("PhysicalResourceId", "")
+            for page in pages.paginate(StackName=name)
+            for r in page["StackResourceSummaries"]
+        }
+
+
+LOOKS = 5  # looks at a stack that does not move before its state counts as the end
+
+Say = Callable[[str], None]
+
+
+def execute(aws: Aws, name: str, change: ChangeSet, say: Say, sleep: Sleep = time.sleep) -> Stack:
+    """Make the change, and say each step; the stack as it is then.
+
+    Raises AwsError with the first thing that failed, in plain words.
+    """
+    seen = set() if change.creates else {event["EventId"] for event in _events(aws, name)}
+    with explained("make the change", "cloudformation:ExecuteChangeSet"):
+        aws.cloudformation.execute_change_set(StackName=name, ChangeSetName=change.id)
+    return _followed(aws, name, name, seen, say, sleep)
+
+
+def remove(aws: Aws, stack: Stack, say: Say, sleep: Sleep = time.sleep) -> None:
+    """Remove the stack; what its template says is kept stays. Raises AwsError as `execute`."""
+    seen = {event["EventId"] for event in _events(aws, stack.id)}
+    with explained(f"remove the stack {stack.name}", "cloudformation:DeleteStack"):
+        aws.cloudformation.delete_stack(StackName=stack.name)
+    _followed(aws, stack.name, stack.id, seen, say, sleep)
+
+
+def _followed(aws: Aws, name: str, id_: str, seen: set[str], say: Say, sleep: Sleep) -> Stack:
+    """Say the events of a change until it has ended."""
+    first_failure, moved, looks = "", False, 0
+    while True:
+        looks += 1
+        for event in _events(aws, id_):
+            if event["EventId"] in seen:
+                continue
+            seen.add(event["EventId"])
+            moved = True
+            say(_line(event))
+            if event["ResourceStatus"].endswith("_FAILED") and not first_failure:
+                first_failure = _failure(event)
+        with explained(f"look at the stack {name}", "cloudformation:DescribeStacks"):
+            stack = aws.cloudformation.describe_stacks(StackName=id_)["Stacks"][0]
+        status = stack["StackStatus"]
+        if not status.endswith("_IN_PROGRESS") and (moved or looks >= LOOKS):
+            break
+        sleep(PAUSE)
+    if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"):
+        why = first_failure or one_line(stack.get("StackStatusReason", ""), 300)
+        raise AwsError(f"the stack {name} ended as {status}: {why or 'see its events'}")
+    done = find_stack(aws, id_)
+    return done or Stack(name, id_, status, "", {}, {})
+
+
+def _events(aws: Aws, id_: str) -> list[dict[str, Any]]:
+    """All events of a stack, the oldest first."""
+    pages = aws.cloudformation.get_paginator("describe_stack_events")
+    with explained("read what happens", "cloudformation:DescribeStackEvents"):
+        found = [e for page in pages.paginate(StackName=id_) for e in page["StackEvents"]]
+    return found[::-1]
+
+
+def _line(event: Mapping[str, Any]) -> str:
+    words = event["ResourceStatus"].lower().replace("_", " ")
+    reason = event.get("ResourceStatusReason", "")
+    text = f"{words:<20} {event['LogicalResourceId']} ({event['ResourceType']})"
+    return f"{text}: {one_line(reason, 300)}" if reason else text
+
+
+_HINTS = (
+    ("already exists", "a thing of this name is there already; give another NamePrefix, or the "
+     "name of the bucket as MailBucket or HomeBucket"),
+    ("Could not write to bucket", "SES may not write into the bucket; its policy must let it"),
+    ("Unable to validate the following destination", "S3 may not send to the queue yet"),
+    ("Rule set does not exist", "there is no such rule set; leave RuleSetName empty to make one"),
+    ("is not authorized to perform", "these credentials may not do that"),
+    ("not available in", "this region lacks it; choose one where SES receives mail"),
+)  # fmt: skip
+
+
+def _failure(event: Mapping[str, Any]) -> str:
+    """What failed, why, and what that may mean."""
+    did = event["ResourceStatus"].split("_")[0].lower()
+    done = {"create": "made", "update": "changed", "delete": "removed"}.get(did, "handled")
+    reason = one_line(event.get("ResourceStatusReason", "no reason was given"), 400)
+    hint = next((hint for text, hint in _HINTS if text.lower() in reason.lower()), "")
+    what = f"{event['LogicalResourceId']} ({event['ResourceType']}) could not be {done}: {reason}"
+    return f"{what} → {hint}" if hint else what

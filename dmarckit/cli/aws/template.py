@@ -1,0 +1,363 @@
+"""The template of the AWS side: `schedules/aws/template.yaml`, and a schedule for each file.
+
+The times come from the same place as those of `dmarckit schedules export --to eventbridge`;
+what they start here is a task of the image, with the command ``run NAME --slot TIME``.
+
+What a stack is made with: a file and options → the template's parameters, all checked.
+
+Nothing is guessed. What is not given keeps the value that the stack has; a stack that does
+not exist yet takes the template's default, and a parameter without one must be given.
+
+What is left to do by hand once the stack is there: DNS records, and settings.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dmarckit.core.errors import SettingsError, one_line
+from dmarckit.facts.networks import organisation
+from dmarckit.jobs.export import SLOT, scheduler_resource
+from dmarckit.jobs.schedule import Schedule
+
+LONGEST = 51_200
+"""bytes of a template that CloudFormation takes without a bucket for it"""
+CONTAINER = "dmarckit"
+_FILE = "schedules/aws/template.yaml"
+
+
+def read_template() -> dict[str, Any]:
+    """The template as it stands; ``./schedules/aws/template.yaml`` comes before dmarckit's own.
+
+    Raises SettingsError when a template of the user's own cannot be read.
+    """
+    package = Path(__file__).parent.parent.parent
+    places = [Path(_FILE), package.parent / _FILE, package / "_shipped" / _FILE]
+    path = next(place for place in places if place.is_file())
+    try:
+        content = yaml.load(path.read_text("utf-8"), _Functions)  # noqa: S506 (a safe loader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path} cannot be read: {one_line(error)}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("Resources"), dict):
+        raise SettingsError(f"{path} is no template: it has no Resources")
+    return content
+
+
+def with_schedules(template: dict[str, Any], schedules: Sequence[Schedule]) -> dict[str, Any]:
+    """A copy with one AWS::Scheduler::Schedule for each that has a cron line.
+
+    Raises SettingsError when two schedules cannot be told apart by their letters and digits.
+    """
+    made: dict[str, Any] = {}
+    for schedule in schedules:
+        if schedule.cron is None:
+            continue
+        name = "Run" + "".join(p.capitalize() for p in schedule.name.replace("_", "-").split("-"))
+        if name in made:
+            raise SettingsError(
+                f"two schedules would both be {name} in the template; rename {schedule.name}"
+            )
+        made[name] = _run(schedule)
+    return {**template, "Resources": {**template["Resources"], **made}}
+
+
+def body(template: dict[str, Any]) -> str:
+    """The template as CloudFormation takes it: JSON without white space.
+
+    Raises SettingsError when it is too long.
+    """
+    text = json.dumps(template, separators=(",", ":"), ensure_ascii=False)
+    if (size := len(text.encode())) > LONGEST:
+        raise SettingsError(
+            f"the template has {size:,} bytes with its schedules, and CloudFormation takes "
+            f"{LONGEST:,}; put some of ./schedules into a stack of their own (another folder, "
+            "another NamePrefix)"
+        )
+    return text
+
+
+def _run(schedule: Schedule) -> dict[str, Any]:
+    command = ["run", schedule.name, "--slot", SLOT]
+    overrides = {"containerOverrides": [{"name": CONTAINER, "command": command}]}
+    target = {
+        "Arn": {"Fn::GetAtt": ["Cluster", "Arn"]},
+        "RoleArn": {"Fn::GetAtt": ["ScheduleRole", "Arn"]},
+        "Input": json.dumps(overrides),
+        "EcsParameters": {
+            "TaskDefinitionArn": {"Ref": "Task"},
+            "LaunchType": "FARGATE",
+            "NetworkConfiguration": {
+                "AwsvpcConfiguration": {
+                    "Subnets": {"Ref": "Subnets"},
+                    "SecurityGroups": [{"Ref": "Network"}],
+                    "AssignPublicIp": {"Ref": "AssignPublicIp"},
+                }
+            },
+        },
+    }
+    name = {"Fn::Sub": f"${{NamePrefix}}-{schedule.name}"}
+    resource = scheduler_resource(schedule, name, {"Ref": "Schedules"}, target)
+    return {**resource, "Condition": "HasTask"}
+
+
+class _Functions(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms: ``!Ref X`` is ``{"Ref": "X"}``."""
+
+
+def _function(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> Any:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type]
+    if name == "GetAtt" and isinstance(value, str):
+        value = value.split(".", 1)
+    return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}
+
+
+_Functions.add_multi_constructor("!", _function)
+
+
+FILE = Path("schedules/aws/parameters.yaml")
+_NEEDED_BY = {"VpcId": "Image", "Subnets": "Image"}
+"""parameter → the one without which it has no effect, and may be empty"""
+_ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?/([^:@]+)([:@].*)?")
+_RECIPIENT = re.compile(r"([^@\s,]+@)?([a-z0-9-]+\.)+[a-z0-9-]+", re.IGNORECASE)
+_AGES = ("DaysToInfrequentAccess", "DaysToArchive", "DaysToExpire")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Parameters for a change set."""
+
+    given: Mapping[str, str]
+    """those that are set now"""
+    kept: tuple[str, ...]
+    """those whose values in the stack stay"""
+    effective: Mapping[str, str]
+    """all values as they will be; a secret that is kept shows as stars"""
+    secret: frozenset[str]
+
+    def for_change_set(self) -> list[dict[str, Any]]:
+        """As CloudFormation's API takes them."""
+        given = [{"ParameterKey": k, "ParameterValue": v} for k, v in self.given.items()]
+        return [*given, *({"ParameterKey": k, "UsePreviousValue": True} for k in self.kept)]
+
+    def shown(self) -> dict[str, str]:
+        """What is set now, for people: secrets are not shown."""
+        return {k: "•••" if k in self.secret and v else v for k, v in self.given.items()}
+
+    def list(self, name: str) -> list[str]:
+        """The parts of a parameter that is a list."""
+        return [part.strip() for part in self.effective.get(name, "").split(",") if part.strip()]
+
+
+def read_file(path: Path | None) -> dict[str, str]:
+    """Parameters by name from a YAML file; without a path from `FILE`, if there is one.
+
+    Raises SettingsError: file and what is wrong.
+    """
+    if path is None and not FILE.is_file():
+        return {}
+    path = path or FILE
+    try:
+        content = yaml.safe_load(path.read_text("utf-8")) or {}
+    except OSError as error:
+        raise SettingsError(f"cannot read {one_line(path)}: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise SettingsError(f"{one_line(path)} is not YAML: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{one_line(path)}: write one parameter a line, as Name: value")
+    return {str(name): _text(value) for name, value in content.items()}
+
+
+def read_options(options: Sequence[str], secret: frozenset[str]) -> dict[str, str]:
+    """``Name=value`` as typed; ``Name=@FILE`` takes the file's content.
+
+    Raises SettingsError for a secret that is typed: everybody on the machine could read it.
+    """
+    found = {}
+    for option in options:
+        name, _, value = option.partition("=")
+        if value.startswith("@"):
+            try:
+                value = Path(value[1:]).read_text("utf-8").strip()
+            except (OSError, ValueError) as error:
+                raise SettingsError(f"-p {one_line(name)}: cannot read the file") from error
+        elif name in secret and value:
+            raise SettingsError(
+                f"-p {name}: a secret on a command line can be seen by others; write {name} @FILE"
+            )
+        found[name] = value
+    return found
+
+
+def secret_parameters(template: Mapping[str, Any]) -> frozenset[str]:
+    """The parameters that nobody may read again."""
+    return frozenset(n for n, p in template["Parameters"].items() if p.get("NoEcho"))
+
+
+def choose(
+    template: Mapping[str, Any], given: Mapping[str, str], stack: Mapping[str, str] | None
+) -> Chosen:
+    """The parameters of a change set; `stack`: those of the stack as it is, None for a new one.
+
+    Raises SettingsError for the first value that cannot be, or with all names that are missing.
+    """
+    known = template["Parameters"]
+    for name in given:
+        if name not in known:
+            raise SettingsError(
+                f"no parameter {one_line(name)!r}; there are: {', '.join(sorted(known))}"
+            )
+    values = dict(given)
+    if "Image" in values and "ImageRepository" not in values:
+        values["ImageRepository"] = repository_of(values["Image"])
+    kept = tuple(n for n in known if n in (stack or {}) and n not in values)
+    defaults = {n: str(p["Default"]) for n, p in known.items() if "Default" in p}
+    effective = defaults | {n: (stack or {})[n] for n in kept} | values
+    for name, base in _NEEDED_BY.items():
+        if name not in effective and not effective.get(base):
+            values[name] = effective[name] = ""
+    missing = [n for n in known if n not in effective]
+    missing += [n for n, b in _NEEDED_BY.items() if effective.get(b) and effective.get(n) == ""]
+    if not effective.get("Recipients", "x").strip():
+        missing.append("Recipients")
+    if missing:
+        named = "; ".join(f"{n} ({known[n]['Description']})" for n in dict.fromkeys(missing))
+        raise SettingsError(f"missing: {named}. Write them into {FILE}, or -p NAME VALUE")
+    for name, value in values.items():
+        _check(name, value, known[name])
+    _check_together(effective)
+    return Chosen(values, kept, effective, secret_parameters(template))
+
+
+def repository_of(image: str) -> str:
+    """The ARN of the ECR repository of an image; empty for an image of another registry.
+
+    >>> repository_of("111122223333.dkr.ecr.eu-west-1.amazonaws.com/dmarckit:0.1")
+    'arn:aws:ecr:eu-west-1:111122223333:repository/dmarckit'
+    """
+    match = _ECR.fullmatch(image)
+    if match is None:
+        return ""
+    partition = "aws-cn" if match[3] else "aws-us-gov" if "-gov-" in match[2] else "aws"
+    return f"arn:{partition}:ecr:{match[2]}:{match[1]}:repository/{match[4]}"
+
+
+def _check(name: str, value: str, rule: Mapping[str, Any]) -> None:
+    allowed = [str(v) for v in rule.get("AllowedValues", ())]
+    shown = "" if rule.get("NoEcho") else f" {one_line(repr(value), 80)}"
+    if allowed and value not in allowed:
+        raise SettingsError(f"{name}{shown}: write one of {', '.join(allowed)}")
+    if (pattern := rule.get("AllowedPattern")) and not re.fullmatch(pattern, value):
+        raise SettingsError(f"{name}{shown}: write {rule['ConstraintDescription']}")
+    if rule["Type"] == "Number":
+        least = int(rule.get("MinValue", 0))
+        if not value.isdecimal() or int(value) < least:
+            raise SettingsError(f"{name}{shown}: write a whole number, {least} or more")
+
+
+def _check_together(values: Mapping[str, str]) -> None:
+    for one in values["Recipients"].split(","):
+        if not _RECIPIENT.fullmatch(one.strip()):
+            raise SettingsError(
+                f"Recipients {one_line(repr(one), 80)}: write addresses such as "
+                "dmarc@reports.example.com, with commas between"
+            )
+    ages = [int(float(values[name])) for name in _AGES]
+    if not (ages[0] + 30 <= ages[1] < ages[2]):  # S3 keeps to 30 days in infrequent access
+        raise SettingsError(
+            f"{', '.join(_AGES)} are {', '.join(map(str, ages))}: each must be later than the "
+            "one before, the second by 30 days"
+        )
+    same = values["MailBucket"] and values["MailBucket"] == values["HomeBucket"]
+    if same and (not values["HomePrefix"] or values["HomePrefix"].startswith(values["MailPrefix"])):
+        raise SettingsError(
+            f"HomePrefix {values['HomePrefix']!r}: mails and home share the bucket "
+            f"{values['MailBucket']}, so write a prefix outside {values['MailPrefix']}"
+        )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return ",".join(_text(part) for part in value)
+    return "" if value is None else str(value)
+
+
+_LOCAL_PART = "dmarc"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A DNS record to publish."""
+
+    name: str
+    kind: str
+    value: str
+    why: str
+
+
+def address_of(recipient: str) -> str:
+    """The address to publish for a recipient of the rule, which may be a whole domain.
+
+    >>> address_of("rua.example.com")
+    'dmarc@rua.example.com'
+    """
+    return recipient if "@" in recipient else f"{_LOCAL_PART}@{recipient}"
+
+
+def hosts_of(recipients: Sequence[str]) -> list[str]:
+    """The domains that take the reports, each once."""
+    return list(dict.fromkeys(address_of(r).rpartition("@")[2].lower() for r in recipients))
+
+
+def records(recipients: Sequence[str], region: str, domains: Sequence[str]) -> list[Record]:
+    """The MX of the reports' address, the rua tag, and what other domains need beside it.
+
+    `domains` are those that will ask for reports. One that lies outside the organisation of
+    the address needs the consent of that host (RFC 7489 section 7.1).
+    """
+    found = [
+        Record(host, "MX", f"10 inbound-smtp.{region}.amazonaws.com", "so that SES gets the mails")
+        for host in hosts_of(recipients)
+    ]
+    address = address_of(recipients[0])
+    host = address.rpartition("@")[2].lower()
+    for domain in domains or ("example.com",):
+        why = "as the rua tag of its record; the other tags stay" + (
+            "" if domains else ", for each of your domains"
+        )
+        found.append(Record(f"_dmarc.{domain}", "TXT", f"rua=mailto:{address}", why))
+    for domain in domains:
+        if organisation(domain) != organisation(host):
+            name = f"{domain}._report._dmarc.{host}"
+            found.append(Record(name, "TXT", "v=DMARC1", f"{host} agrees to take its reports"))
+    return found
+
+
+def settings_text(outputs: Mapping[str, str], parameters: Mapping[str, str]) -> str:
+    """`dmarckit.toml` for a machine that works with the stack's buckets and queue."""
+    values = {
+        "home": outputs.get("HomeUrl", "").rstrip("/"),
+        "mail": outputs.get("MailUrl", "").rstrip("/"),
+        "watch_queue": outputs.get("QueueUrl", ""),
+        "slack_channel": parameters.get("SlackChannel", ""),
+        "presign_key_id": outputs.get("PresignKeyId", ""),
+    }
+    lines = [f'{name} = "{value}"' for name, value in values.items() if value]
+    if values["presign_key_id"]:
+        secret = f"{parameters.get('NamePrefix', 'dmarckit')}/link-signer"
+        lines.append(f"# presign_secret is in Secrets Manager: {secret}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,230 @@
+"""`dmarckit demo`: the whole system on this machine, on made-up mails or the user's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import textwrap
+import time
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pandas as pd
+
+from dmarckit.cli.output import console, ingest_progress, print_outcomes
+from dmarckit.core.errors import SettingsError, StorageError, one_line
+from dmarckit.core.settings import CONFIG_VARIABLE, PREFIX, Settings, load_settings
+from dmarckit.core.storage import POOL, FolderStorage, Storage, open_storage
+from dmarckit.core.text import plural
+from dmarckit.demo.company import demo_mails, demo_settings
+from dmarckit.demo.mails import GeneratedMail
+from dmarckit.demo.outside import ask
+from dmarckit.demo.server import S3Server, available, s3_server
+from dmarckit.demo.traffic import GeneratedReport
+from dmarckit.ingest.ingest import ingest
+from dmarckit.jobs.run import publish_and_tell, run_job
+from dmarckit.jobs.schedule import load_schedule
+from dmarckit.lake.lake import open_lake
+from dmarckit.pages.build import Page, store_index
+from dmarckit.slack.blocks import Message
+from dmarckit.slack.client import show
+
+BUCKET = "dmarckit-demo"
+NEWEST = 20  # mails of which one arrives while one looks
+LONGEST_WINDOW = 366  # days of the page about a user's own mails
+
+NEXT = """
+What to try next:
+  dmarckit demo --keep                 leave the server up and look around
+  dmarckit demo --mails FOLDER         the same on your own report mails or files
+  dmarckit parse FILE --format table   read one file
+  README.md                            point it at your own bucket"""
+
+
+def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
+    """Run the demo and say what it does; the exit status, 0 when it got to a page.
+
+    Raises StorageError when `mails` does not exist or `out` cannot be written.
+    """
+    if mails is not None and not mails.exists():
+        raise StorageError(f"--mails {one_line(mails)}: no such file or folder")
+    started = time.monotonic()
+    screen = console()
+
+    def step(text: str) -> None:
+        screen.print(f"[{time.monotonic() - started:5.1f} s] {text} …")
+
+    # a user's own files have not been through SES, so there is no verdict to go by
+    trust = "pass" if mails is None else "any"
+    with _place(step, trust) as (server, home):
+        settings = load_settings()
+        step("Storing report mails as SES does" if mails is None else f"Storing {mails}")
+        arriving = None if mails is not None else _arriving(demo_mails(datetime.now(UTC).date()))
+        count = _fill(open_storage(settings.mail_url), mails, arriving)
+        step(f"Reading {plural(count, 'mail')} into the lake")
+        with ingest_progress() as progress:
+            ingested = ingest(settings, progress=progress)
+        print_outcomes(ingested)
+        now = datetime.now(UTC)
+        if mails is None:
+            step("Asking DNS and Google Postmaster Tools, both made up")
+            ask(settings, now)
+        schedule = load_schedule("daily")
+        if mails is not None:
+            schedule = schedule.model_copy(update={"parameters": _window_of_data(now)})
+        result = publish_and_tell(settings, schedule, ingested, now=now, step=step)
+        published = result.published
+        if published is None:
+            raise SettingsError("the demo shows the page of schedule daily: yours has no notebook")
+        store_index(open_storage(settings.pages_url))
+        messages = [*_arrives(settings, arriving, step), *result.told.messages]
+        written = _write(out, settings, published.page, messages)
+        step("Done")
+        _print_messages(messages, out, links=keep)
+        for path in written:
+            screen.print(f"  {path}", soft_wrap=True)
+        screen.print(NEXT)
+        if keep:
+            _wait(server, home, published.link)
+    return 0
+
+
+@contextlib.contextmanager
+def _place(step: Any, trust: str) -> Iterator[tuple[S3Server | None, str]]:
+    """A bucket on an own server (or a folder), and the environment that points at it."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_own_environment())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-demo-")))
+        server = None
+        if available():
+            step("Starting an S3 server")
+            server = stack.enter_context(s3_server())
+            home = f"s3://{BUCKET}"
+        else:
+            step("No wheel of the S3 server for this machine: using a folder instead")
+            home = str(folder / "home")
+        config = folder / "dmarckit.toml"  # of its own, so that the user's is not read
+        config.write_text(demo_settings(), "utf-8")
+        os.environ |= {
+            f"{PREFIX}HOME": home,
+            f"{PREFIX}TRUST": trust,
+            CONFIG_VARIABLE: str(config),
+            **(server.environment() if server else {}),
+        }
+        if server is not None:
+            boto3.session.Session().client("s3").create_bucket(Bucket=BUCKET)
+        yield server, home
+
+
+@contextlib.contextmanager
+def _own_environment() -> Iterator[None]:
+    """None of the user's variables for us (but the language) or for the AWS SDK, for now."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith((PREFIX, "AWS_")) and name != f"{PREFIX}LANGUAGE":
+            del os.environ[name]
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _arriving(made: Sequence[GeneratedMail]) -> GeneratedMail | None:
+    """The mail that comes in while one looks: of the newest reports, the one that fails most."""
+
+    def failing(mail: GeneratedMail) -> int:
+        truth = mail.truth
+        records = truth.report.records if isinstance(truth, GeneratedReport) else ()
+        return sum(r.messages for r in records if not (r.dkim_aligned or r.spf_aligned))
+
+    return max(made[-NEWEST:], key=failing, default=None)
+
+
+def _arrives(
+    settings: Settings, mail: GeneratedMail | None, step: Callable[[str], None]
+) -> list[Message]:
+    """What Slack hears when the mail arrives: the alert of the schedule `alerts`."""
+    if mail is None:
+        return []
+    step("A mail arrives: running the schedule alerts")
+    _put(open_storage(settings.mail_url), mail.key, mail.raw)
+    result = run_job(settings, load_schedule("alerts"))
+    return result.told.messages if result else []
+
+
+def _put(storage: Storage, key: str, raw: bytes) -> None:
+    storage.put(key, raw, content_type="application/octet-stream")
+
+
+def _fill(storage: Storage, mails: Path | None, arriving: GeneratedMail | None) -> int:
+    """Store the mails, without the one that is to arrive later; how many there were."""
+    with ThreadPoolExecutor(POOL) as pool:
+        if mails is None:
+            made = [m for m in demo_mails(datetime.now(UTC).date()) if m != arriving]
+            return len(list(pool.map(lambda m: _put(storage, m.key, m.raw), made)))
+        source = FolderStorage(mails if mails.is_dir() else mails.parent)
+        listed = source.list("" if mails.is_dir() else mails.name)
+        return len(list(pool.map(lambda o: _put(storage, o.key, source.get(o.key)), listed)))
+
+
+def _window_of_data(now: datetime) -> dict[str, Any]:
+    """The notebook's parameters for whatever time the user's own reports are about."""
+    times: Any = open_lake().sql(
+        "SELECT min(begin) AS first, max(begin) AS last FROM reports WHERE begin < $now", now=now
+    )
+    first, last = times["first"].iloc[0], times["last"].iloc[0]
+    if pd.isna(last):
+        return {"days": 30}
+    return {"days": min((last - first).days + 1, LONGEST_WINDOW), "end": f"{last:%Y-%m-%d}"}
+
+
+def _write(out: Path, settings: Settings, page: Page, messages: Sequence[Message]) -> list[Path]:
+    """The page, the messages and the newest alert's files in the user's folder."""
+    storage = FolderStorage(out)
+    storage.put("overview.html", page.html, content_type="text/html; charset=utf-8")
+    for i, message in enumerate(messages, start=1):
+        name = "slack-summary.json" if i == len(messages) else f"slack-alert-{i}.json"
+        storage.put(name, message.as_json().encode(), content_type="application/json")
+    exports = open_storage(settings.exports_url)
+    images = [item.key for item in exports.list() if item.key.endswith(".png")]
+    for key in images:
+        storage.put(f"exports/{key}", exports.get(key), content_type="image/png")
+    return [out / "overview.html", out / "slack-summary.json"]
+
+
+def _print_messages(messages: Sequence[Message], out: Path, *, links: bool) -> None:
+    screen = console()
+    screen.print(
+        "\nThe demo sends nothing; with a Slack token, these messages would be in Slack:\n"
+    )
+    *alerts, summary = messages
+    for message in (summary, *alerts[:1]):
+        screen.print(textwrap.indent(show(message, links=links), "  │ ", lambda _: True))
+        screen.print()
+    if len(alerts) > 1:
+        screen.print(f"… and {plural(len(alerts) - 1, 'more message')}, in {out}.\n")
+    screen.print("Written:")
+
+
+def _wait(server: S3Server | None, home: str, link: str) -> None:
+    """Leave everything up until Ctrl-C."""
+    screen = console()
+    screen.print(f"\nThe page is open at\n  {link}\n", soft_wrap=True)
+    screen.print("To look around from another terminal:")
+    names = server.environment() if server else {}
+    for name, value in (*names.items(), (f"{PREFIX}HOME", home), (f"{PREFIX}TRUST", "any")):
+        screen.print(f"  export {name}={value}", soft_wrap=True)
+    screen.print("  dmarckit lab\nCtrl-C ends it.")
+    if screen.is_terminal:
+        webbrowser.open(link)
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)

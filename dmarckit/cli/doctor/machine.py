@@ -1,0 +1,347 @@
+"""Checks of the machine: versions of libraries, disk space, memory, fonts.
+
+Checks of the settings by themselves: readable, known, and not at odds with each other.
+
+Checks of what runs: the kernel starts, notebooks and schedules are as they must be.
+
+Checks of the lake: its tables open, what is in them is of late, nothing waits for ever.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+
+from dmarckit.cli.doctor.check import Answer, Context, fail, ok, skip, warn
+from dmarckit.core.errors import DmarckitError, SettingsError, one_line
+from dmarckit.core.settings import CONFIG_VARIABLE, DEFAULT_FILE, PREFIX, Settings
+from dmarckit.jobs.health import State, judge, read_facts
+from dmarckit.jobs.schedule import find_schedules, load_schedule, load_schedules
+from dmarckit.lake.lake import open_lake
+from dmarckit.lake.schema import TABLES
+from dmarckit.pages.build import find_notebooks, known_parameters
+
+LOW_DISK, LITTLE_DISK = 200_000_000, 1_000_000_000
+"""bytes that are free: below the first work fails, below the second it soon will"""
+LITTLE_MEMORY = 600_000_000
+"""bytes; a run with a page needs about 500 MB, its kernel included"""
+_JAPANESE = "日本語の送信元"
+
+
+def versions(_context: Context) -> Answer:
+    """Python and the libraries, against what the installed distribution asks for."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    about = importlib.metadata.metadata("dmarckit")
+    wrong = []
+    for text in importlib.metadata.requires("dmarckit") or ():
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        optional = "extra" in str(requirement.marker or "")
+        if requirement.marker and not optional and not requirement.marker.evaluate():
+            continue
+        try:
+            found = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            if not optional:
+                wrong.append(f"{requirement} is not installed")
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            wrong.append(f"{requirement.name} is {found}, not {requirement.specifier}")
+    what = f"dmarckit {about['Version']}, Python {platform.python_version()}"
+    if wrong:
+        wanted = sorted(set(wrong))
+        return fail(f"{what}: {'; '.join(wanted)}", "pip install --upgrade dmarckit")
+    return ok(f"{what}, libraries as required")
+
+
+def disk(context: Context) -> Answer:
+    """Room for temporary files, and in the home when it is a folder."""
+    places = {"temporary files": Path(tempfile.gettempdir())}
+    if not context.settings.home.startswith("s3://"):
+        places["home"] = _existing(Path(context.settings.home.removeprefix("file://")))
+    free = {name: (shutil.disk_usage(path).free, path) for name, path in places.items()}
+    name, (least, path) = min(free.items(), key=lambda item: item[1][0])
+    message = f"{least / 1e9:.1f} GB free for {name} ({path})"
+    fix = "free some space" + (", or set TMPDIR to another disk" if "temp" in name else "")
+    if least < LOW_DISK:
+        return fail(message, fix)
+    return warn(message, fix) if least < LITTLE_DISK else ok(message)
+
+
+def _existing(path: Path) -> Path:
+    path = path.expanduser().absolute()
+    return next(p for p in (path, *path.parents) if p.exists())
+
+
+def memory(_context: Context) -> Answer:
+    """What is left of the machine's memory, or of the container's."""
+    free = available_memory()
+    if free is None:
+        return skip("this system does not say how much memory is free")
+    message = f"{free / 1e9:.1f} GB of memory are free"
+    fix = "a run with a page needs about 0.5 GB: give it more, or set workers to 1"
+    return warn(message, fix) if free < LITTLE_MEMORY else ok(message)
+
+
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that are free by the kernel's and the control group's count; None: unknown."""
+    found = []
+    try:
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        found += [int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:")]
+        group = root / "sys/fs/cgroup"
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            found.append(max(0, int(limit) - int((group / "memory.current").read_text())))
+    except (OSError, ValueError):
+        pass  # no Linux, or no second version of control groups
+    return min(found, default=None)
+
+
+def fonts(context: Context) -> Answer:
+    """Charts in Slack are pictures: a font here must know the letters."""
+    if context.settings.language != "ja":
+        return skip(f"language {context.settings.language} needs no further font")
+    from dmarckit.slack.chart import can_draw
+
+    if can_draw(_JAPANESE):
+        return ok("an installed font can draw Japanese in Slack's charts")
+    return warn(
+        "no installed font can draw Japanese: charts in Slack show boxes",
+        "install Noto Sans CJK JP (apt-get install fonts-noto-cjk)",
+    )
+
+
+OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "DMARCKIT_CORPUS"})
+"""variables that begin like settings and are none"""
+
+
+def readable(context: Context) -> Answer:
+    """Where the settings come from; loading them has checked each value."""
+    settings = context.settings
+    file = os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE
+    there = Path(file).is_file()
+    variables = sorted(v for v in os.environ if v.startswith(PREFIX) and v not in OTHER_VARIABLES)
+    sources = [file] if there else []
+    sources += [f"{len(variables)} variables {PREFIX}…"] if variables else []
+    where = " and ".join(sources) or f"no {DEFAULT_FILE} and no variables: all defaults"
+    return ok(f"{where}; home {settings.home}")
+
+
+def consistent(context: Context) -> Answer:
+    """Settings that say nothing, or against each other."""
+    found = list(_odd(context.settings, context))
+    if not found:
+        return ok("no unknown variable, nothing contradictory")
+    return warn("; ".join(what for what, _ in found), "; ".join(fix for _, fix in found))
+
+
+def _odd(settings: Settings, context: Context) -> Iterator[tuple[str, str]]:
+    """What is odd, and what to do about it."""
+    for name in _unknown_variables():
+        yield f"variable {name} is no setting", f"unset {name}, or correct its name"
+    pairs = (
+        ("slack_token", "slack_channel"),
+        ("presign_key_id", "presign_secret"),
+    )
+    for one, other in pairs:
+        values = bool(getattr(settings, one)), bool(getattr(settings, other))
+        if values == (True, False):
+            yield f"{one} without {other}", f"set {other} as well"
+        if values == (False, True) and one != "slack_token":
+            yield f"{other} without {one}", f"set {one} as well"
+    needed = (
+        ("failures_content", "failures"),
+        ("google_subject", "google_credentials"),
+        ("postmaster_domains", "google_credentials"),
+    )
+    for name, base in needed:
+        if getattr(settings, name) and not getattr(settings, base):
+            yield f"{name} has no effect without {base}", f"set {base}, or take {name} out"
+    if settings.trust == "any" and settings.mail_url.startswith("s3://"):
+        yield "trust is any: whoever mails to the address is believed", "set trust to pass"
+    if settings.mmdb and not settings.mmdb.is_file():
+        yield f"mmdb: there is no file {settings.mmdb}", "put it there, or take mmdb out"
+    today = context.clock().date()
+    ended = [m.fingerprint for m in settings.mute if m.until < today]
+    if ended:
+        yield f"mute has ended for {', '.join(ended[:5])}", "take these entries out of mute"
+    twice = [d for d, n in Counter(_domains(settings)).items() if n > 1]
+    if twice:
+        yield f"domains names {', '.join(twice[:5])} more than once", "keep one of the entries"
+
+
+def _unknown_variables() -> list[str]:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known |= {f"{name}_FILE" for name in known} | OTHER_VARIABLES
+    return [
+        name
+        for name in sorted(os.environ)
+        if name.startswith(PREFIX) and name not in known and name.partition("__")[0] not in known
+    ]
+
+
+def _domains(settings: Settings) -> list[str]:
+    return [
+        name.lower().rstrip(".")
+        for entry in settings.domains
+        for name in ([entry] if isinstance(entry, str) else entry.domains)
+    ]
+
+
+KERNEL_SECONDS = 50
+"""for its start, and again for importing dmarckit"""
+
+
+def kernel(_context: Context) -> Answer:
+    """A kernel starts as it does for a page, and imports dmarckit."""
+    import nbformat.v4
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    from dmarckit.pages.build import own_kernel
+
+    source = "import dmarckit\nprint(dmarckit.__version__)"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])  # type: ignore[no-untyped-call]
+    with tempfile.TemporaryDirectory(prefix="dmarckit-doctor-") as folder:
+        client = NotebookClient(
+            notebook,
+            timeout=KERNEL_SECONDS,
+            startup_timeout=KERNEL_SECONDS,
+            kernel_manager_class=own_kernel(Path(folder), os.environ.get(CONFIG_VARIABLE)),
+        )
+        fix = "see that /tmp can be written, memory is left and loopback is open; or reinstall"
+        try:
+            client.execute()
+        except CellExecutionError as error:
+            return fail(f"the kernel cannot import dmarckit: {one_line(error.evalue)}", fix)
+        except (CellTimeoutError, DeadKernelError, NoSuchKernel, RuntimeError, OSError) as error:
+            return fail(f"the kernel did not start: {one_line(error)}", fix)
+    (output,) = notebook.cells[0].outputs
+    return ok(f"a kernel starts and has dmarckit {one_line(output.text.strip(), 40)}")
+
+
+def notebooks(_context: Context) -> Answer:
+    """Every notebook is one, and its parameters can be read."""
+    found, broken = [], []
+    for name, path in sorted(find_notebooks().items()):
+        try:
+            found.append(f"{name} ({_parameters(path)})")
+        except Exception as error:  # papermill raises what it likes for a broken file
+            broken.append(f"{path}: {one_line(error, 120)}")
+    if broken:
+        return fail("; ".join(broken), "repair these files, or take them away")
+    return ok(f"{len(found)} notebooks: {', '.join(found)}")
+
+
+def _parameters(path: Path) -> str:
+    import nbformat
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a notebook that nbformat had to mend is broken
+        nbformat.validate(nbformat.read(path, as_version=4))  # type: ignore[no-untyped-call]
+    count = len(known_parameters(path))
+    return f"{count} parameters" if count != 1 else "1 parameter"
+
+
+def schedules(_context: Context) -> Answer:
+    """Every schedule loads, its notebook and parameters included."""
+    good, timed, broken = [], 0, []
+    for name in find_schedules():
+        try:
+            schedule = load_schedule(name)
+        except DmarckitError as error:
+            broken.append(str(error))
+            continue
+        good.append(f"{name} ({schedule.cron or 'by hand'})")
+        timed += bool(schedule.cron)
+    if broken:
+        raise SettingsError("; ".join(broken))
+    if not timed:
+        return warn("no schedule has a cron line: nothing runs by itself", "add cron to one")
+    return ok(", ".join(good))
+
+
+MANY_FILES = 200
+"""data files of a table and month; an ingest merges them long before"""
+OLD_REPORT = timedelta(days=4)
+"""since the end of the newest report: reporters send theirs within a day or two"""
+
+
+def tables(context: Context) -> Answer:
+    """Every table opens, and none is in too many files."""
+    lake = open_lake(context.settings)
+    opened, scattered = [], []
+    for name in TABLES:
+        table = lake.location.open(name)
+        if table is None:
+            continue
+        opened.append(f"{name} v{table.version()}")
+        files = Counter(PurePosixPath(f).parent.name for f in table.file_uris())
+        most = max(files.values(), default=0)
+        if most > MANY_FILES:
+            scattered.append(f"{name} has {most} files in a month")
+    if not opened:
+        return warn(f"no tables yet in {lake.location.url}", "run: dmarckit ingest")
+    if scattered:
+        return warn("; ".join(scattered), "run: dmarckit ingest (it merges them)")
+    return ok(f"{', '.join(opened)} in {lake.location.url}")
+
+
+def newest_report(context: Context) -> Answer:
+    """Reports are of late."""
+    (row,) = open_lake(context.settings).arrow('SELECT max("end") AS e FROM reports').to_pylist()
+    if row["e"] is None:
+        return skip("there is no report yet")
+    age = context.clock() - row["e"]
+    message = f"the newest report ends {row['e']:%Y-%m-%d %H:%M} UTC"
+    if age > OLD_REPORT:
+        fix = "run: dmarckit ingest; if it finds nothing, see whether mails still come in"
+        return warn(f"{message}, {age.days} days ago", fix)
+    return ok(message)
+
+
+def runs(context: Context) -> Answer:
+    """Each schedule's newest run, against its cron line."""
+    now = context.clock()
+    timed = [s for s in load_schedules() if s.cron]
+    if not timed:
+        return skip("no schedule has a cron line")
+    facts = read_facts(open_lake(context.settings))
+    # a job that never ran may have been set up today: that is no failure yet
+    jobs = judge(State(timed, started=now), facts, now)
+    never = [job.name for job in jobs if job.last is None]
+    late = [job.name for job in jobs if job.overdue]
+    broken = [f"{j.name} {j.last.result}" for j in jobs if j.last and j.failing and not j.overdue]
+    if late or broken:
+        what = [f"overdue: {', '.join(late)}"] if late else []
+        what += [f"last run: {', '.join(broken)}"] if broken else []
+        fix = "see `dmarckit schedules list`; is `dmarckit schedules start` (or cron) running?"
+        return fail("; ".join(what), fix)
+    if never:
+        fix = "start: dmarckit schedules start (or export them to cron); by hand: dmarckit run NAME"
+        return warn(f"never ran: {', '.join(never)}", fix)
+    return ok(
+        ", ".join(f"{j.name} {j.last.result} {j.last.ended:%m-%d %H:%M}" for j in jobs if j.last)
+    )
+
+
+def outbox(context: Context) -> Answer:
+    """Messages that Slack has not taken yet."""
+    waiting = read_facts(open_lake(context.settings)).outbox
+    if not waiting:
+        return ok("no message waits for Slack")
+    fix = "the next run delivers them; if they stay, see the lines about Slack"
+    return warn(f"{waiting} messages wait for Slack", fix)

@@ -1,0 +1,420 @@
+"""Checks of the places: mails can be read, the rest written, links open.
+
+Checks of S3: who we are there, whether the buckets answer, their region, the clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email
+import email.policy
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from heapq import nlargest
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from dmarckit.cli.doctor.check import Answer, Context, fail, ok, skip, warn
+from dmarckit.core.errors import StorageError, UnreadableReport, one_line
+from dmarckit.core.settings import Settings
+from dmarckit.core.storage import (
+    HINTS,
+    FolderStorage,
+    Storage,
+    StoredObject,
+    aws_session,
+    open_storage,
+    sdk_hint,
+)
+from dmarckit.reports.mail import read_mail
+from dmarckit.reports.verdict import without_comments
+from dmarckit.slack.client import lasting
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+OWN = "doctor"
+"""all that the doctor writes is below this key, and is deleted again"""
+LISTED = 50_000
+"""objects that are looked at for the newest mail; more would take too long"""
+SAMPLE = 5
+"""newest mails that are read"""
+QUIET = timedelta(days=3)
+"""without mail: reporters send every day"""
+FETCH_SECONDS = 10
+
+
+def mails(context: Context) -> Answer:
+    """The mail location can be listed, its newest mails read, and they are of late."""
+    settings = context.settings
+    storage = open_storage(settings.mail_url)
+    found = list(islice(storage.list(), LISTED))
+    if not found:
+        return warn(
+            f"{storage.url} is empty",
+            "point the rua address of a DMARC record at SES, and a receipt rule at this place",
+        )
+    newest = _newest(found)
+    for item in newest:
+        storage.get(item.key)
+    age = context.clock() - newest[0].modified
+    many = f"more than {LISTED:,}" if len(found) == LISTED else f"{len(found):,}"
+    message = f"{many} objects in {storage.url}, the newest is {_age(age)} old"
+    if age > QUIET and len(found) < LISTED:
+        fix = "see whether SES still stores mails there: receipt rule, MX record, quarantine"
+        return warn(message, fix)
+    return ok(message)
+
+
+def verdicts(context: Context) -> Answer:
+    """The newest mails carry the results header of the server that `authserv_id` names."""
+    settings = context.settings
+    storage = open_storage(settings.mail_url)
+    newest = _newest(list(islice(storage.list(), LISTED)))
+    if not newest:
+        return skip("there is no mail yet")
+    servers = [_server(storage, item, settings) for item in newest]
+    good = servers.count(settings.authserv_id)
+    message = f"{good} of the newest {len(servers)} mails have a DMARC result by"
+    message = f"{message} {settings.authserv_id}"
+    if good or settings.trust_level == "any":
+        return ok(f"{message} (trust: {settings.trust_level})")
+    others = sorted({one_line(s, 80) for s in servers if s})
+    said = f"; found instead: {', '.join(others)}" if others else ""
+    fix = "set authserv_id to the server that receives the mails"
+    if not others:
+        fix = "mails must come as SES stores them; for a bucket of files set trust to any"
+    found = fail if settings.trust_level == "pass" else warn
+    return found(f"{message}, and trust is {settings.trust_level}{said}", fix)
+
+
+def _server(storage: Storage, item: StoredObject, settings: Settings) -> str | None:
+    """The authserv-id of a mail's topmost results header, as far as it says something of DMARC."""
+    raw = storage.get(item.key)
+    try:
+        mail = read_mail(raw, settings.limits, settings.authserv_id)
+    except UnreadableReport:
+        return None
+    if mail.verdict.dmarc is not None:
+        return settings.authserv_id
+    header = email.message_from_bytes(raw, policy=email.policy.compat32)["Authentication-Results"]
+    words = without_comments(str(header or "")).partition(";")[0].split()
+    return words[0] if words else None
+
+
+def _newest(found: list[StoredObject]) -> list[StoredObject]:
+    return nlargest(SAMPLE, found, key=lambda item: item.modified)
+
+
+def _age(age: timedelta) -> str:
+    hours = int(age.total_seconds() // 3600)
+    if hours < 1:
+        return "less than an hour"
+    return f"{hours} h" if hours < 72 else f"{hours // 24} days"
+
+
+def writable(context: Context) -> Answer:
+    """A small object can be written to each place, read back and deleted."""
+    done = []
+    for name, storage in _written(context.settings):
+        key, data = _own_key(), uuid.uuid4().bytes
+        storage.put(key, data, content_type="application/octet-stream")
+        try:
+            if storage.get(key) != data:
+                what = f"{name} {storage.url} gives back other bytes than were written"
+                return fail(what, "use a storage that is consistent after a write, as S3 is")
+        finally:
+            _removed(storage, key)
+        # asked by a listing: S3 says "denied" of a missing object where listing is limited
+        if any(item.key == key for item in storage.list(key)):
+            what = f"{storage.url}/{key} is still there after it was deleted"
+            return warn(what, "allow s3:DeleteObject; or is there a cache in front of it?")
+        done.append(f"{name} {storage.url}")
+    return ok(f"written, read back and deleted in {', '.join(done)}")
+
+
+def conditional(context: Context) -> Answer:
+    """A write that must not replace anything is refused where something is."""
+    for name, storage in _written(context.settings):
+        key = _own_key()
+        try:
+            first = storage.put_new(key, b"1", content_type="text/plain")
+            second = storage.put_new(key, b"2", content_type="text/plain")
+        finally:
+            _removed(storage, key)
+        if (first, second) != (True, False):
+            return fail(
+                f"{name} {storage.url} does not honour conditional writes (If-None-Match)",
+                "use S3 or a server that does: two writers could destroy each other's work",
+            )
+    return ok("of two writers at once one is refused")
+
+
+def links(context: Context) -> Answer:
+    """A presigned link really opens an object, over HTTP and without credentials."""
+    settings = context.settings
+    if not settings.pages_url.startswith("s3://"):
+        return skip("pages are in a folder: links are file names")
+    storage = open_storage(settings.pages_url, settings.presign_keys())
+    key, data = _own_key(), uuid.uuid4().hex.encode()
+    storage.put(key, data, content_type="text/plain")
+    try:
+        problem = _opened(storage.link(key, 60), data)
+    finally:
+        _removed(storage, key)
+    if problem:
+        fix = "check presign_key_id and its right s3:GetObject, AWS_REGION, and the network"
+        return fail(f"a presigned link does not open: {problem}", fix)
+    short = lasting(settings, context.clock())
+    hours = settings.presign_expires // 3600
+    if short:
+        return warn(short, "")
+    signer = "presign_key_id" if settings.presign_keys() else "the session's own keys"
+    return ok(f"a presigned link opens; links last {hours} h, signed with {signer}")
+
+
+def _opened(link: str, data: bytes) -> str | None:
+    """What is wrong with a link; None: it gave these bytes. The link is never part of it."""
+    try:
+        with urllib.request.urlopen(link, timeout=FETCH_SECONDS) as answer:  # noqa: S310
+            return None if answer.read(1000) == data else "it gave something else"
+    except urllib.error.HTTPError as error:
+        with error:
+            return f"HTTP {error.code}"
+    except OSError as error:
+        return one_line(getattr(error, "reason", None) or error, 100)
+
+
+def page_address(context: Context) -> Answer:
+    """Something answers at `page_base_url`; who may see it is not ours to know."""
+    settings = context.settings
+    if not settings.page_base_url:
+        return skip("page_base_url is not set: links are presigned")
+    if not settings.page_base_url.startswith(("http://", "https://")):
+        what = f"page_base_url {settings.page_base_url} is no http(s) address"
+        return fail(what, "write it as https://dmarc.example.com")
+    try:
+        with urllib.request.urlopen(settings.page_base_url, timeout=FETCH_SECONDS) as answer:  # noqa: S310
+            code = answer.status
+    except urllib.error.HTTPError as error:
+        code = error.code
+        error.close()
+    except OSError as error:
+        why = one_line(getattr(error, "reason", None) or error, 100)
+        return warn(f"page_base_url does not answer from here: {why}", "check address and network")
+    if code >= 500:
+        return warn(f"page_base_url answers HTTP {code}", "see the server's log")
+    return ok(f"page_base_url answers (HTTP {code})")
+
+
+def _written(settings: Settings) -> Iterator[tuple[str, Storage]]:
+    """The places that are written to; those below another one go without saying."""
+    places = {
+        "home": settings.home,
+        "lake": settings.lake_url,
+        "pages": settings.pages_url,
+        "exports_to": settings.exports_url,
+    }
+    for name, url in places.items():
+        others = (other for n, other in places.items() if n != name and other != url)
+        if not any(f"{url}/".startswith(f"{other.rstrip('/')}/") for other in others):
+            try:
+                yield name, open_storage(url)
+            except StorageError as error:
+                raise StorageError(f"{name}: {error}") from error
+
+
+def _removed(storage: Storage, key: str) -> None:
+    """The doctor's object goes, in a folder its own empty folder too."""
+    storage.delete(key)
+    if isinstance(storage, FolderStorage):
+        with contextlib.suppress(OSError):
+            (storage.root / OWN).rmdir()
+
+
+def _own_key() -> str:
+    return f"{OWN}/{uuid.uuid4().hex}"
+
+
+SKEW_ALLOWED, SKEW_NOTED = 300, 30
+"""seconds between our clock and S3's: SigV4 refuses beyond the first"""
+NO_BUCKET = skip("no setting names a bucket")
+
+
+_NOT_AWS = "check AWS_ENDPOINT_URL and the proxy"
+
+
+def places(settings: Settings) -> dict[str, str]:
+    """Setting → its address, of all places that are in S3."""
+    urls = {
+        "mail": settings.mail_url,
+        "home": settings.home,
+        "lake": settings.lake_url,
+        "pages": settings.pages_url,
+        "exports_to": settings.exports_url,
+    }
+    return {name: url for name, url in urls.items() if url.startswith("s3://")}
+
+
+def buckets(settings: Settings) -> list[str]:
+    """The buckets in use, each once."""
+    names = (url.removeprefix("s3://").partition("/")[0] for url in places(settings).values())
+    return list(dict.fromkeys(names))
+
+
+def credentials(context: Context) -> Answer:
+    """Whose keys are used. Only Amazon's STS knows that for sure."""
+    if not buckets(context.settings):
+        return NO_BUCKET
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    session = _session()
+    keys = session.get_credentials()
+    if keys is None:
+        return fail("no AWS credentials found", "set AWS_PROFILE, or use a role")
+    found = f"credentials from {keys.method}"
+    s3, sts = _client(session, "s3"), _client(session, "sts")
+    if not _amazon(s3) and _amazon(sts):
+        return skip(f"{found}; S3 is at {_host(s3)}, which has no STS to ask who we are")
+    try:
+        who = sts.get_caller_identity()
+        return ok(f"{one_line(who['Arn'])} ({found})")
+    except ClientError as error:
+        code = one_line(error.response.get("Error", {}).get("Code", "unknown"), 60)
+        if not _amazon(sts):
+            return skip(f"{found}; {_host(sts)} does not say who we are ({code})")
+        hint = {"InvalidClientTokenId": HINTS["InvalidAccessKeyId"]}.get(code) or HINTS.get(code)
+        return fail(f"{found}: STS refused them ({code})", hint or "check AWS_PROFILE or the keys")
+    except ResponseParserError:
+        return fail(f"{found}: {_host(sts)} does not answer as AWS does", _NOT_AWS)
+    except BotoCoreError as error:
+        return fail(f"{found}: STS at {_host(sts)}", sdk_hint(error))
+
+
+def reachable(context: Context) -> Answer:
+    """Every place in S3 can be listed with these credentials."""
+    found = places(context.settings)
+    if not found:
+        return NO_BUCKET
+    client = _client(_session(), "s3")
+    for name, url in found.items():
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        _list_one(client, bucket, prefix, f"{name} {url}")
+    return ok(f"{', '.join(found)} can be listed at {_host(client)}")
+
+
+def region(context: Context) -> Answer:
+    """The region of each bucket is the one that the SDK signs for."""
+    names = buckets(context.settings)
+    if not names:
+        return NO_BUCKET
+    client = _client(_session(), "s3")
+    ours = client.meta.region_name
+    for name in names:
+        theirs = _head_region(client, name)
+        if theirs is None:
+            return skip(f"{_host(client)} does not say in which region a bucket is; ours: {ours}")
+        if theirs != ours:
+            what = f"bucket {name} is in {theirs}, and AWS_REGION says {ours}"
+            return warn(what, f"set AWS_REGION={theirs}")
+    return ok(f"{', '.join(names)}: {ours}")
+
+
+def clock(context: Context) -> Answer:
+    """Our clock against S3's, by the Date header of an answer."""
+    from botocore.exceptions import ClientError
+
+    names = buckets(context.settings)
+    if not names:
+        return NO_BUCKET
+    client = _client(_session(), "s3")
+    try:
+        answer: Any = client.list_objects_v2(Bucket=names[0], MaxKeys=1)
+    except ClientError as error:  # its Date counts all the same
+        answer = error.response
+    now, said = context.clock(), _date(answer)
+    if said is None:
+        return skip(f"{_host(client)} does not say what time it is")
+    skew = (now - said).total_seconds()
+    message = f"our clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} S3's"
+    fix = "set this machine's clock (NTP)"
+    if abs(skew) > SKEW_ALLOWED:
+        return fail(f"{message}: it refuses more than {SKEW_ALLOWED} s", fix)
+    return warn(message, fix) if abs(skew) > SKEW_NOTED else ok(message)
+
+
+def _list_one(client: S3Client, bucket: str, prefix: str, what: str) -> None:
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    try:
+        client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=1)
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", "unknown"))
+        hint = HINTS.get(code, "S3 refused it").format(permission="s3:ListBucket")
+        raise StorageError(f"cannot list {what}: {hint} ({one_line(code, 60)})") from error
+    except ResponseParserError as error:
+        where = _host(client)
+        raise StorageError(f"{where} does not answer as S3 does: {_NOT_AWS}") from error
+    except BotoCoreError as error:
+        raise StorageError(f"cannot list {what} at {_host(client)}: {sdk_hint(error)}") from error
+
+
+def _head_region(client: S3Client, bucket: str) -> str | None:
+    from botocore.exceptions import ClientError
+
+    try:
+        answer: Any = client.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        answer = error.response
+    found = _headers(answer).get("x-amz-bucket-region")
+    return one_line(found, 40) if found else None
+
+
+def _date(answer: Any) -> datetime | None:
+    try:
+        return parsedate_to_datetime(_headers(answer).get("date", "")).astimezone(UTC)
+    except (ValueError, TypeError):
+        return None
+
+
+def _headers(answer: Any) -> dict[str, str]:
+    found: dict[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return found
+
+
+def _session() -> Any:
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        return aws_session()
+    except BotoCoreError as error:
+        raise StorageError(f"cannot use AWS: {sdk_hint(error)}") from error
+
+
+def _client(session: Any, service: str) -> Any:
+    """A client that gives up soon: a doctor must not wait as a run does."""
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    config = Config(retries={"total_max_attempts": 1}, connect_timeout=4, read_timeout=8)
+    try:
+        return session.client(service, config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise StorageError(f"cannot use {service.upper()}: {sdk_hint(error)}") from error
+
+
+def _host(client: Any) -> str:
+    return one_line(urlsplit(str(client.meta.endpoint_url)).netloc.rpartition("@")[2])
+
+
+def _amazon(client: Any) -> bool:
+    host = _host(client).partition(":")[0]
+    return any(host.endswith(f".{d}") for d in ("amazonaws.com", "amazonaws.com.cn", "api.aws"))

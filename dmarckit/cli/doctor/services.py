@@ -1,0 +1,217 @@
+"""Checks of Slack, Google, DNS, queue, cluster: what is set up there answers, and lets us in."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from http.client import HTTPException
+from typing import Any
+
+from dmarckit.cli.doctor.check import Answer, Context, fail, ok, skip, warn
+from dmarckit.core.errors import ClusterError, DmarckitError, MissingExtra, QueueError, one_line
+from dmarckit.core.settings import Settings
+
+SECONDS = 10
+PILE = 1_000
+"""messages in the queue of arrivals that a watcher takes in less than a minute"""
+NO_TOKEN = skip("slack_token is not set: messages are shown, not sent")
+_CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{5,}")
+_SCOPES = {"missing_scope", "not_allowed_token_type", "method_not_supported_for_channel_type"}
+_AT_ROOT = "."
+
+
+def slack_token(context: Context) -> Answer:
+    """Slack knows the token (`auth.test`)."""
+    settings = context.settings
+    if not settings.slack_token:
+        return NO_TOKEN
+    said = _ask_slack(settings, "auth.test")
+    if said.get("ok"):
+        return ok(f"{one_line(said.get('user'), 60)} in {one_line(said.get('team'), 60)}")
+    problem = one_line(said.get("error"), 60)
+    if problem.startswith("Slack "):
+        return fail(problem, "check slack_url, network and proxy")
+    return fail(
+        f"Slack refuses the token ({problem})",
+        "set slack_token to the app's bot token (xoxb-…); reinstall the app if it was revoked",
+    )
+
+
+def slack_channels(context: Context) -> Answer:
+    """Each channel that is named anywhere is there, as far as the app may see."""
+    settings = context.settings
+    if not settings.slack_token:
+        return NO_TOKEN
+    if not settings.slack_channel:
+        return fail("slack_token is set, but slack_channel is not", "set slack_channel")
+    good, unsure = [], []
+    for channel in channels(settings):
+        shown = one_line(channel, 60)
+        if not _CHANNEL_ID.fullmatch(channel):
+            unsure.append((f"{shown} is a name", f"set the channel's ID (C…) instead of {shown}"))
+            continue
+        said = _ask_slack(settings, "conversations.info", channel=channel)
+        about = said.get("channel") or {}
+        if said.get("error") in _SCOPES:
+            what = f"{shown}: the app may not look it up"
+            unsure.append((what, "try it with: dmarckit doctor --send"))
+        elif not said.get("ok"):
+            fix = "check the ID, and invite the app to the channel if it is private"
+            return fail(f"channel {shown}: {one_line(said.get('error'), 60)}", fix)
+        elif about.get("is_archived"):
+            return fail(f"channel {shown} is archived", "set slack_channel to another one")
+        elif not about.get("is_member"):
+            fix = "invite it there (/invite), or give it the scope chat:write.public"
+            unsure.append((f"the app is not in {shown}", fix))
+        else:
+            good.append(f"#{one_line(about.get('name'), 60)} ({shown})")
+    if unsure:
+        return warn("; ".join(u[0] for u in unsure), "; ".join(dict.fromkeys(u[1] for u in unsure)))
+    return ok(", ".join(good))
+
+
+def slack_message(context: Context) -> Answer:
+    """With ``--send``: a line really arrives in the main channel."""
+    from dmarckit.core.language import _
+    from dmarckit.slack.blocks import Message
+    from dmarckit.slack.client import post
+
+    settings = context.settings
+    if not context.send:
+        return skip("post a line to the channel with --send")
+    if not settings.slack_token or not settings.slack_channel:
+        return NO_TOKEN
+    text = _("dmarckit doctor: messages from dmarckit arrive here.")
+    block = {"type": "section", "text": {"type": "plain_text", "text": text}}
+    token = settings.slack_token.get_secret_value()
+    message = Message(text=text, blocks=(block,))
+    post(message, token=token, channel=settings.slack_channel, base_url=settings.slack_url)
+    return ok(f"a line was posted to {one_line(settings.slack_channel, 60)}")
+
+
+def channels(settings: Settings) -> list[str]:
+    """Every channel that settings and schedules name, each once."""
+    from dmarckit.jobs.schedule import find_schedules, load_schedule
+
+    def named() -> Iterator[str | None]:
+        yield settings.slack_channel
+        for entry in settings.domains:
+            yield None if isinstance(entry, str) else entry.slack_channel
+        for name in find_schedules():
+            try:
+                yield load_schedule(name).slack.channel
+            except DmarckitError:
+                continue  # the line about schedules says it
+
+    return list(dict.fromkeys(channel for channel in named() if channel))
+
+
+def _ask_slack(settings: Settings, method: str, **params: str) -> dict[str, Any]:
+    """Slack's answer; what kept it from answering is in ``error``, as a sentence."""
+    from slack_sdk import WebClient
+    from slack_sdk.errors import SlackApiError, SlackClientError
+
+    token = settings.slack_token.get_secret_value() if settings.slack_token else ""
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        return {"ok": False, "error": "it is empty or has blanks"}
+    # a logger of its own, silent: the SDK's would log requests
+    silent = logging.Logger("dmarckit.cli.doctor.check.slack", level=logging.CRITICAL + 1)
+    client = WebClient(
+        token=token, base_url=settings.slack_url, timeout=SECONDS, logger=silent, retry_handlers=[]
+    )
+    try:
+        answer = client.api_call(method, params=params)
+        return answer.data if isinstance(answer.data, dict) else {}
+    except SlackApiError as error:
+        data = error.response.data
+        if isinstance(data, dict) and re.fullmatch(r"[a-z0-9_.-]+", str(data.get("error"))):
+            return data
+        return {"error": f"Slack answers HTTP {error.response.status_code}, but not JSON"}
+    except OSError as error:
+        why = one_line(getattr(error, "reason", None) or error, 40)
+        return {"error": f"Slack is out of reach: {why}"}
+    except (SlackClientError, HTTPException, ValueError, AttributeError, TypeError):
+        return {"error": "Slack does not answer as Slack does"}
+
+
+def google(context: Context) -> Answer:
+    """The file of Google's credentials can be read, and is of a kind that works."""
+    settings = context.settings
+    if settings.google_credentials is None:
+        return skip("google_credentials is not set: Postmaster Tools is not asked")
+    from dmarckit.checks.postmaster_client import identity
+
+    found = identity(settings)
+    kind = "service account" if "service" in type(found.credentials).__module__ else "user"
+    return ok(f"{kind} {one_line(found.who, 80)}; `dmarckit postmaster` asks Google itself")
+
+
+def queue(context: Context) -> Answer:
+    """The queue of arrivals can be read, gives up what cannot be taken, and is not piling up."""
+    url = context.settings.watch_queue
+    if not url:
+        return skip("watch_queue is not set: no queue tells of arrivals, runs list the mails")
+    from dmarckit.ingest.queue import Queue
+
+    try:
+        arrivals = Queue(url)
+        arrivals.look()
+        waiting = arrivals.waiting()
+    except QueueError as error:
+        return fail(str(error), "mend that, or take watch_queue out of the settings")
+    message = f"{waiting:,} messages wait in {one_line(arrivals.name, 80)}"
+    if not arrivals.gives_up:
+        fix = "give it a redrive policy, so that what cannot be taken does not come again for days"
+        return warn(f"{message}, which has no queue of dead letters", fix)
+    if waiting > PILE:
+        return warn(message, "see that `dmarckit watch` runs somewhere")
+    return ok(message)
+
+
+def cluster(context: Context) -> Answer:
+    """The Dask cluster is there, and its workers would do the same work as this machine."""
+    settings = context.settings
+    if not settings.dask:
+        return skip("dask is not set: no cluster is asked to help")
+    from dmarckit.core.cluster import connected
+    from dmarckit.ingest.distributed import check
+
+    try:
+        with connected(settings.dask) as workers:
+            check(workers, settings, "mail")
+            check(workers, settings, "lake")
+            try:
+                check(workers, settings, "settings")
+            except ClusterError as error:
+                return warn(str(error), "give workers the same settings; pages need them")
+            return ok(f"{workers.threads} tasks at once on the workers of {settings.dask}")
+    except (MissingExtra, ClusterError) as error:
+        return fail(str(error), "mend that, or take dask out of the settings")
+
+
+def dns(context: Context) -> Answer:
+    """Each DNS server gives an answer in time."""
+    try:
+        from dmarckit.checks.resolver import NoAnswer, Servers
+    except ImportError:
+        return skip("dnspython is not installed: DNS is not asked (pip install 'dmarckit[dns]')")
+    except MissingExtra as error:
+        return skip(str(error))
+    settings = context.settings
+    silent = []
+    asked = settings.resolvers or ("",)
+    for server in asked:
+        servers = Servers((server,) if server else (), settings.dns_timeout)
+        try:
+            servers.asker(settings.dns_timeout).exists(_AT_ROOT)
+        except NoAnswer as error:
+            silent.append(f"{server or 'the system resolver'}: {one_line(error, 80)}")
+    if not silent:
+        return ok(f"{', '.join(settings.resolvers) or 'the system resolver'} answers")
+    message = f"no answer by {'; '.join(silent)}"
+    if not settings.resolvers:
+        return warn(message, "set resolvers to DNS servers that this machine may ask")
+    if len(silent) < len(asked):
+        return warn(message, "take it out of resolvers, or let this machine ask it")
+    return fail(message, "set resolvers to DNS servers that this machine may ask")

@@ -1,0 +1,258 @@
+"""`dmarckit run` and `dmarckit schedules`: one job now, all of them for ever, or exported.
+
+`dmarckit watch`: arrivals from the queue into lake and Slack.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dmarckit.core.errors import SettingsError
+
+OK, PROBLEMS = 0, 1
+NEWEST = "newest"
+
+log = logging.getLogger("dmarckit")
+app = typer.Typer(
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    help="The schedules: list them, run them for ever, or export them to another scheduler. "
+    "Without a command they are listed.",
+)
+
+
+@app.callback()
+def _listed(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_(format_="table")
+
+
+def run_command(name: str, slot: str | None) -> int:
+    """`dmarckit run NAME [--slot T]`: its exit status."""
+    from dmarckit.cli.output import console, ingest_progress, print_job
+    from dmarckit.core import logs
+    from dmarckit.core.errors import JobBusy
+    from dmarckit.jobs.run import run_job
+    from dmarckit.jobs.schedule import load_schedule
+    from dmarckit.jobs.timeout import ended_in_time
+
+    settings = logs.begin(name)
+    schedule = load_schedule(name)
+    due = None if slot is None else _slot(schedule, slot)
+    try:
+        with ended_in_time(schedule.timeout, name) as end, ingest_progress() as progress:
+            result = run_job(
+                settings,
+                schedule,
+                slot=due,
+                run=logs.about().run,
+                progress=progress,
+                step=logs.step,
+                lost=end,
+            )
+    except JobBusy as busy:
+        if due is None:
+            raise
+        console().print(f"Nothing to do: {busy}", soft_wrap=True)
+        return OK
+    if result is None:
+        console().print(f"Nothing to do: {name} has run for {due:%Y-%m-%d %H:%M} UTC already.")
+        return OK
+    print_job(result)
+    return PROBLEMS if result.run is None or result.run.result != "ok" else OK
+
+
+def _slot(schedule: Any, text: str) -> datetime:
+    """The schedule's slot at or before the time in `text`, or before now for ``newest``."""
+    if schedule.cron is None:
+        raise SettingsError(f"--slot: {schedule.name} has no cron; leave --slot out")
+    try:
+        moment = datetime.now(UTC) if text == NEWEST else datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(
+            f"--slot {text!r}: write a time such as 2026-11-24T07:00Z, or {NEWEST}"
+        ) from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    slot = schedule.newest_slot(moment)
+    if slot is None:
+        raise SettingsError(f"--slot {text}: {schedule.name} was not due before that")
+    found: datetime = slot
+    return found
+
+
+@app.command("list", epilog="Example: dmarckit schedules list --format json")
+def list_(
+    format_: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
+) -> None:
+    """Every schedule: when it is due next, how it ended last, and who owns it."""
+    from dmarckit.cli.output import console
+    from dmarckit.core.settings import load_settings
+    from dmarckit.jobs.record import last_runs
+    from dmarckit.jobs.schedule import load_schedules
+    from dmarckit.lake.lake import open_lake
+
+    if format_ not in ("table", "json"):
+        raise SettingsError(f"--format {format_}: table or json")
+    now = datetime.now(UTC)
+    known = last_runs(open_lake(load_settings()), now)
+    rows = [_row(schedule, known.get(schedule.name), now) for schedule in load_schedules()]
+    if format_ == "json":
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("schedule", "cron", "time zone", "next", "last run", "result", "owner"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        last = row["last"] or {}
+        cells = (row["name"], row["cron"] or "by hand", row["timezone"], (row["next"] or ["–"])[0])
+        table.add_row(
+            *cells, last.get("started", "–"), last.get("result", "–"), row["owner"] or "–"
+        )
+    console().print(table)
+
+
+def _row(schedule: Any, last: Any, now: datetime) -> dict[str, Any]:
+    following = schedule.next_slots(now, 3)
+    return {
+        "name": schedule.name,
+        "cron": schedule.cron,
+        "timezone": schedule.timezone,
+        "notebook": schedule.notebook,
+        "owner": schedule.owner,
+        "next": [f"{slot.astimezone(schedule.zone):%Y-%m-%dT%H:%M%z}" for slot in following],
+        "last": last
+        and {
+            "run": last.run,
+            "started": f"{last.started:%Y-%m-%dT%H:%MZ}",
+            "slot": last.slot and f"{last.slot:%Y-%m-%dT%H:%MZ}",
+            "result": last.result,
+            "error": last.error,
+            "page": last.page,
+        },
+    }
+
+
+@app.command(epilog="Example: dmarckit schedules start")
+def start() -> None:
+    """Run every schedule at its times, until SIGTERM or Ctrl-C.
+
+    A job that runs then gets some seconds to end, and is noted as interrupted when it does
+    not. Any number of machines may do this on the same home: each slot is run once.
+    """
+    from dmarckit.core import logs
+    from dmarckit.jobs.health import State, serve
+    from dmarckit.jobs.notify import check_slack
+    from dmarckit.jobs.runner import Processes, Runner, run_forever
+    from dmarckit.jobs.schedule import load_schedules
+
+    settings = logs.begin()
+    check_slack(settings)
+    schedules = [schedule for schedule in load_schedules() if schedule.cron]
+    processes = Processes()
+    runner = Runner(settings, schedules, processes.launch)
+    runner.begin()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    for schedule in schedules:
+        following = schedule.next_slots(datetime.now(UTC))[0].astimezone(schedule.zone)
+        logs.step(f"{schedule.name}: next at {following:%Y-%m-%d %H:%M} {schedule.timezone}")
+    with serve(settings, State(schedules, datetime.now(UTC))) as address:
+        if address:
+            logs.step(f"Health: {address}/health, {address}/metrics")
+        run_forever(runner, processes, stop)
+    logs.step("Stopped")
+
+
+@app.command(epilog="Example: dmarckit schedules export --to systemd --output /etc/systemd/system")
+def export(
+    to: Annotated[str, typer.Option(help="crontab, systemd, eventbridge or github.")],
+    output: Annotated[
+        Path | None, typer.Option(help="A folder for the files; else they are printed.")
+    ] = None,
+) -> None:
+    """The schedules for a scheduler that you have already.
+
+    Each job runs with `--slot newest`, so that a slot is run once, whoever starts it how often.
+    """
+    from dmarckit.jobs.export import TARGETS, export_files, here
+    from dmarckit.jobs.schedule import load_schedules
+
+    if to not in TARGETS:
+        raise SettingsError(f"--to {to}: write one of {', '.join(TARGETS)}")
+    place = here()
+    files = export_files(to, [s for s in load_schedules() if s.cron], place)
+    if place.secrets:
+        typer.echo(
+            f"dmarckit: {', '.join(place.secrets)} are secret and not exported: put them into "
+            f"{place.env_file} (NAME=value, mode 600)",
+            err=True,
+        )
+    for name, text in files.items():
+        if output is None:
+            sys.stdout.write(text if len(files) == 1 else f"# ---- {name}\n{text}\n")
+        else:
+            output.mkdir(parents=True, exist_ok=True)
+            (output / name).write_text(text, "utf-8")
+            typer.echo(output / name)
+
+
+OK, PROBLEMS = 0, 1
+
+
+def watch(
+    once: Annotated[
+        bool, typer.Option("--once", help="Until the queue is empty, for cron; then end.")
+    ] = False,
+    queue: Annotated[
+        str | None, typer.Option(help="URL of the SQS queue (default: the setting watch_queue).")
+    ] = None,
+) -> None:
+    """New mails into lake and Slack within seconds, as S3 tells a queue of them.
+
+    Until SIGTERM or Ctrl-C, which end it after the batch in work. Exit status with --once:
+    0 all is well, 1 a person should look (a mail could not be read, a message is no event,
+    Slack was not told), 2 it could not run.
+    """
+    from dmarckit.core import logs
+    from dmarckit.core.errors import SettingsError
+    from dmarckit.ingest.queue import Queue
+    from dmarckit.jobs.schedule import load_schedule
+    from dmarckit.jobs.watch import Watcher
+
+    settings = logs.begin("watch")
+    url = queue or settings.watch_queue
+    if not url:
+        raise SettingsError("no queue: give --queue URL or the setting watch_queue")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    watcher = Watcher(
+        settings,
+        load_schedule("alerts"),
+        Queue(url),
+        stop=stop,
+        once=once,
+        begin=lambda: logs.start(settings, job="watch"),
+    )
+    logs.step(f"Watching for mails in {settings.mail_url}")
+    watched = watcher.run()
+    logs.step(
+        "The queue is empty" if once else "Stopped",
+        messages=watched.messages,
+        dead=watched.dead,
+        **watched.outcomes,
+    )
+    problems = watched.dead or watched.troubles or watched.outcomes["unreadable"]
+    raise typer.Exit(PROBLEMS if once and problems else OK)

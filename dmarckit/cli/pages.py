@@ -1,0 +1,183 @@
+"""`dmarckit page NOTEBOOK --all`: a page for each domain, told on the terminal.
+
+`dmarckit lab`: JupyterLab on the notebooks, with made-up data where there is none yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dmarckit.cli.output import console, ingest_progress
+from dmarckit.core.errors import one_line
+from dmarckit.core.settings import CONFIG_VARIABLE, PREFIX, Settings, load_settings
+from dmarckit.core.storage import POOL, open_storage
+from dmarckit.core.text import plural
+from dmarckit.demo.company import demo_mails, demo_settings
+from dmarckit.demo.outside import ask
+from dmarckit.ingest.distributed import cluster_of
+from dmarckit.ingest.ingest import ingest
+from dmarckit.lake.lake import Lake
+from dmarckit.pages.build import find_notebook
+from dmarckit.pages.fleet import FleetPage, Outcome, fleet_domains, fleet_window, publish_fleet
+from dmarckit.pages.index import INDEX
+from dmarckit.pages.publish import link_to
+
+WORDS: dict[Outcome, str] = {
+    "built": "built",
+    "unchanged": "unchanged, not built again",
+    "failed": "failed",
+}
+
+
+def fleet_command(
+    settings: Settings,
+    notebook: str,
+    parameters: Mapping[str, Any],
+    *,
+    force: bool = False,
+    workers: int = 0,
+    now: datetime | None = None,
+    dask: str | None = None,
+) -> int:
+    """Build the page of every domain and say what became of each; 1 when one failed, else 0.
+
+    Domains are those of the settings, else all that reports speak of. `dask` is the address
+    of a scheduler whose workers build them (else that of the settings, if there is one).
+    Raises what `publish_fleet` and `cluster_of` raise.
+    """
+    now = now or datetime.now(UTC)
+    screen = console()
+    domains = fleet_domains(settings, fleet_window(notebook, parameters, now))
+    if not domains:
+        screen.print("There are no domains yet: dmarckit ingest reads the reports.")
+        return 0
+
+    def tell(page: FleetPage) -> None:
+        took = f" ({page.seconds:.1f} s)" if page.seconds else ""
+        screen.print(f"  {page.domain}: {WORDS[page.outcome]}{took}", soft_wrap=True)
+
+    with cluster_of(settings, "settings", dask) as cluster:
+        pages = publish_fleet(
+            settings,
+            domains,
+            notebook=notebook,
+            parameters=parameters,
+            workers=workers,
+            now=now,
+            force=force,
+            progress=tell,
+            cluster=cluster,
+        )
+    for page in pages:
+        if page.outcome == "failed":
+            screen.print(f"{page.domain}: {page.error}", soft_wrap=True)
+    count = Counter(page.outcome for page in pages)
+    parts = [f"{count[outcome]} {words}" for outcome, words in WORDS.items() if count[outcome]]
+    screen.print(f"{plural(len(pages), 'page')}: {', '.join(parts)}")
+    storage = open_storage(settings.pages_url, settings.presign_keys())
+    screen.print(f"All pages: {link_to(settings, storage, INDEX)}", soft_wrap=True)
+    return 1 if count["failed"] else 0
+
+
+START = ("explore", "overview")
+"""the notebook to open first, if it is there"""
+
+
+def run_lab(arguments: Sequence[str]) -> int:
+    """Run JupyterLab until it is stopped; its exit status.
+
+    `arguments` go to JupyterLab. While the lake in force holds no report, a temporary one
+    with the demo's mails is shown instead, and the terminal says so. Raises LakeError or
+    SettingsError when a lake is configured that cannot be reached.
+    """
+    screen = console(stderr=True)
+    folder = find_notebook("overview").parent.absolute()
+    screen.print(f"Notebooks: {folder}", soft_wrap=True)
+    if not os.access(folder, os.W_OK):
+        screen.print("You may not write there: to keep changes, copy it to ./notebooks.")
+    with contextlib.ExitStack() as stack:
+        environment = dict(os.environ)
+        settings = load_settings()
+        if is_empty(settings):
+            lake = one_line(settings.lake_url)
+            screen.print(f"No reports in {lake} yet (dmarckit ingest reads them): ", end="")
+            screen.print("showing made-up mails of the demo, until the lab is closed.")
+            environment = stack.enter_context(demo_environment())
+        # Ctrl-C reaches JupyterLab too, which asks whether it is meant
+        process = subprocess.Popen(lab_command(folder, arguments), env=environment)
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                return process.wait()
+
+
+def lab_command(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
+    """The command that runs JupyterLab on `folder`, with no kernel but this environment's.
+
+    Kernels start in the working directory, as pages do, so that relative settings mean the
+    same in both.
+    """
+    first = next((name for name in START if (folder / f"{name}.ipynb").is_file()), None)
+    options = {
+        "ServerApp.root_dir": str(folder),
+        "ServerApp.kernel_spec_manager_class": "dmarckit.pages.build.OwnKernels",
+        "MappingKernelManager.root_dir": str(Path.cwd()),
+        "LabApp.default_url": f"/lab/tree/{first}.ipynb" if first else "/lab",
+        # neither news nor updates are asked for: nothing leaves this machine
+        "LabApp.news_url": "None",
+        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+    }
+    settings = [f"--{name}={value}" for name, value in options.items()]
+    return [sys.executable, "-m", "jupyterlab", *settings, *arguments]
+
+
+def is_empty(settings: Settings) -> bool:
+    """Whether the lake holds no report."""
+    count = Lake(settings.lake_url).sql("SELECT count(*) AS n FROM reports")["n"]
+    return int(count.iloc[0]) == 0
+
+
+@contextlib.contextmanager
+def demo_environment() -> Iterator[dict[str, str]]:
+    """A temporary lake with the demo's reports, and the environment that points at it."""
+    with tempfile.TemporaryDirectory(prefix="dmarckit-lab-") as name:
+        home = Path(name)
+        config = home / "dmarckit.toml"
+        own = f'home = "{home.as_posix()}"\ntrust = "pass"\nexports = "none"\n'
+        config.write_text(own + demo_settings(), "utf-8")
+        theirs = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
+        environment = {**theirs, CONFIG_VARIABLE: str(config)}
+        with _as_environment(environment):
+            settings = load_settings()
+            storage = open_storage(settings.mail_url)
+            with ThreadPoolExecutor(POOL) as pool, ingest_progress() as progress:
+                list(
+                    pool.map(
+                        lambda m: storage.put(m.key, m.raw, content_type="message/rfc822"),
+                        demo_mails(datetime.now(UTC).date()),
+                    )
+                )
+                ingest(settings, progress=progress)
+            ask(settings, datetime.now(UTC))
+        yield environment
+
+
+@contextlib.contextmanager
+def _as_environment(environment: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

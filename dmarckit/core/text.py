@@ -1,0 +1,286 @@
+"""How numbers, shares and days are written for people, everywhere the same.
+
+In the language in use: counted nouns through the catalog, percentages and long dates of other
+languages than English through Babel, which is imported when the first of them is written.
+Days and minutes in tables are ISO 8601 in every language, as parameters and file names are.
+
+A report's period in words.
+
+A rate, such as the share of mail that people mark as spam: one unit, one way to write it.
+
+0.003 and 0.3 % are the same rate, and 0.3 is a hundred times more. So everywhere inside
+dmarckit, in tables and in thresholds, a rate is a share from 0 to 1; text for people is a
+percentage made by `Rate`; and what says something beyond 1 is refused, not divided by 100.
+
+Counted things and lengths of time, as Slack's messages say them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from dmarckit.core.errors import DmarckitError
+from dmarckit.core.language import _, language, later, ngettext
+
+NO_DATA = later("no data")
+MISSING = "–"
+
+
+def is_missing(value: object) -> bool:
+    """None, NaN and NaT: there is no value to show.
+
+    >>> is_missing(float("nan")), is_missing(0)
+    (True, False)
+    """
+    return value is None or value != value
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands separators.
+
+    >>> count(1234567)
+    '1,234,567'
+    """
+    if value is None or is_missing(value):
+        return MISSING
+    return f"{round(value):,}"
+
+
+def plural(value: float, one: str, many: str | None = None) -> str:
+    """A number with its noun, in English: for the terminal.
+
+    >>> plural(1, "message"), plural(1200, "message"), plural(2, "reply", "replies")
+    ('1 message', '1,200 messages', '2 replies')
+    """
+    return f"{count(value)} {one if round(value) == 1 else many or one + 's'}"
+
+
+def n_messages(n: float) -> str:
+    """How many messages.
+
+    >>> n_messages(1), n_messages(1200)
+    ('1 message', '1,200 messages')
+    """
+    return ngettext("{n} message", "{n} messages", n).format(n=count(n))
+
+
+def n_reports(n: float) -> str:
+    """How many reports."""
+    return ngettext("{n} report", "{n} reports", n).format(n=count(n))
+
+
+def n_days(n: float) -> str:
+    """How many days."""
+    return ngettext("{n} day", "{n} days", n).format(n=count(n))
+
+
+def more_rows(n: float) -> str:
+    """How many rows of a table are not shown, as a sentence."""
+    return ngettext("And {n} more row.", "And {n} more rows.", n).format(n=count(n))
+
+
+def percent(value: float | None) -> str:
+    """A share [0-1] as a percentage that is 0 or 100 only when it is exactly that.
+
+    >>> percent(0.98249), percent(0.99996), percent(0.0001), percent(1), percent(None)
+    ('98.2 %', '99.9 %', '<0.1 %', '100 %', 'no data')
+    """
+    if value is None or is_missing(value):
+        return _(NO_DATA)
+    if value in (0, 1):
+        return _percentage(value * 100, 0)
+    if value < 0.001:
+        return f"<{_percentage(0.1, 1)}"
+    # rounded down near 100, so that it is never said of what is not all
+    return _percentage(math.floor(value * 1000 + 1e-9) / 10 if value > 0.999 else value * 100, 1)
+
+
+def _percentage(value: float, digits: int) -> str:
+    """A percentage as the language writes it; here with the sign apart, as ISO 80000 has it."""
+    if language() == "en":
+        return f"{value:.{digits}f} %"
+    from babel.numbers import format_percent
+
+    pattern = "#,##0" + (f".{'0' * digits}" if digits else "") + "%"
+    shown: str = format_percent(f"{value:.{digits}f}e-2", pattern, locale=language())
+    return shown
+
+
+def points(change: float | None) -> str:
+    """The difference of two shares, in percentage points.
+
+    >>> points(0.0123), points(-0.5), points(0.0)
+    ('+1.2 points', '−50.0 points', 'unchanged')
+    """
+    if change is None or is_missing(change):
+        return ""
+    if abs(change) < 0.0005:
+        return _("unchanged")
+    signed = f"{'+' if change > 0 else '−'}{abs(change) * 100:.1f}"
+    return _("{number} points").format(number=signed)
+
+
+def change(now: float | None, before: float | None) -> str:
+    """A count against the one before it; a percentage unless one of them is too small.
+
+    >>> change(150, 100), change(3, 1), change(7, 7), change(5, 0), change(5, None)
+    ('+50 %', '+2', 'unchanged', '+5', '')
+    """
+    if now is None or before is None or is_missing(now) or is_missing(before):
+        return ""
+    if now == before:
+        return _("unchanged") if now else ""
+    sign, difference = ("+" if now > before else "−"), abs(now - before)
+    if before < 20 or difference / before >= 10:
+        return f"{sign}{count(difference)}"
+    share = difference / before * 100
+    return f"{sign}{_percentage(share, 0)}" if share >= 0.5 else _("almost unchanged")
+
+
+def day(value: datetime | None) -> str:
+    """A day, as in the tables.
+
+    >>> day(datetime(2026, 11, 3))
+    '2026-11-03'
+    """
+    return MISSING if value is None or is_missing(value) else f"{value:%Y-%m-%d}"
+
+
+def long_day(value: datetime) -> str:
+    """A day, as in a sentence.
+
+    >>> long_day(datetime(2026, 11, 3))
+    '3 November 2026'
+    """
+    if language() == "en":
+        return f"{value.day} {value:%B %Y}"
+    from babel.dates import format_date
+
+    written: str = format_date(value, "long", locale=language())
+    return written
+
+
+def minute(value: datetime | None) -> str:
+    """A point in time to the minute (the pages say UTC beside it).
+
+    >>> minute(datetime(2026, 11, 3, 4, 5))
+    '2026-11-03 04:05'
+    """
+    return MISSING if value is None or is_missing(value) else f"{value:%Y-%m-%d %H:%M}"
+
+
+def period(begin: datetime, end: datetime) -> str:
+    """A period in UTC: whole days as dates, the last one included; else with its times.
+
+    Reporters end a day with its last second as often as with the next midnight.
+
+    >>> period(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 1, 23, 59, 59, tzinfo=UTC))
+    '2026-11-01'
+    >>> period(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 8, tzinfo=UTC))
+    '2026-11-01 to 2026-11-07'
+    >>> period(datetime(2026, 11, 1, 6, tzinfo=UTC), datetime(2026, 11, 2, 6, tzinfo=UTC))
+    '2026-11-01 06:00 to 2026-11-02 06:00 UTC'
+    """
+    first, last = begin.astimezone(UTC), end.astimezone(UTC)
+    if last.second == 59 and last > first:
+        last += timedelta(seconds=1)
+    if _is_midnight(first) and _is_midnight(last) and last > first:
+        final = last - timedelta(days=1)
+        if final == first:
+            return day(first)
+        return _("{first} to {last}").format(first=day(first), last=day(final))
+    return _("{first} to {last} UTC").format(first=minute(first), last=minute(last))
+
+
+def _is_midnight(moment: datetime) -> bool:
+    return (moment.hour, moment.minute, moment.second) == (0, 0, 0)
+
+
+_ROUNDING = 1e-6  # a single-precision 1 may come as 1.0000001
+
+
+class NotARate(DmarckitError):
+    """A number that cannot be a share from 0 to 1: very likely a percentage."""
+
+
+@dataclass(frozen=True, order=True)
+class Rate:
+    """A part of a whole. Raises `NotARate` for a share that is not from 0 to 1.
+
+    Spam rates are judged at 0.10 % and 0.30 %, hence two decimals. Further ones are cut, not
+    rounded: what reads 0.30 % has reached it, and only everything is 100 %.
+
+    >>> str(Rate(0.003)), str(Rate(0.3)), str(Rate(0.00299)), str(Rate(0.00001))
+    ('0.30 %', '30.00 %', '0.29 %', '<0.01 %')
+    >>> Rate.of_percent(0.3) == Rate(0.003)
+    True
+    >>> Rate(99.5)
+    Traceback (most recent call last):
+    dmarckit.rates.NotARate: 99.5 is no share from 0 to 1; is it a percentage?
+    """
+
+    share: float
+    """from 0 to 1"""
+
+    def __post_init__(self) -> None:
+        if 1 < self.share <= 1 + _ROUNDING:
+            object.__setattr__(self, "share", 1.0)
+        if not 0 <= self.share <= 1:
+            raise NotARate(f"{self.share:g} is no share from 0 to 1; is it a percentage?")
+
+    @classmethod
+    def of_percent(cls, number: float) -> Rate:
+        """The rate that people write as ``0.3 %``."""
+        return cls(number / 100)
+
+    def __str__(self) -> str:
+        if self.share in (0, 1):
+            return f"{self.share * 100:.0f} %"
+        hundredths = math.floor(self.share * 10_000 + 1e-6)  # 0.9999 * 10_000 is a hair below
+        return f"{hundredths / 100:.2f} %" if hundredths else "<0.01 %"
+
+
+def rate_text(share: float | None) -> str:
+    """A cell of a frame that holds a share, or nothing.
+
+    >>> rate_text(0.003), rate_text(None), rate_text(float("nan"))
+    ('0.30 %', 'no data', 'no data')
+    """
+    if share is None or is_missing(share):
+        return percent(None)  # the words for no data
+    return str(Rate(share))
+
+
+def reporters(number: float) -> str:
+    """
+    >>> reporters(1)
+    '1 reporter'
+    """
+    return ngettext("{n} reporter", "{n} reporters", number).format(n=count(number))
+
+
+def duration(length: timedelta) -> str:
+    """A length of time in its largest unit, rounded down.
+
+    >>> duration(timedelta(minutes=90)), duration(timedelta(days=3)), duration(timedelta(0))
+    ('1 hour', '3 days', '0 minutes')
+    """
+    minutes = max(int(length.total_seconds()) // 60, 0)
+    if minutes >= 2 * 24 * 60:
+        days = minutes // (24 * 60)
+        return ngettext("{n} day", "{n} days", days).format(n=count(days))
+    if minutes >= 60:
+        hours = minutes // 60
+        return ngettext("{n} hour", "{n} hours", hours).format(n=count(hours))
+    return ngettext("{n} minute", "{n} minutes", minutes).format(n=count(minutes))
+
+
+def moment(time: datetime) -> str:
+    """A point in time (UTC).
+
+    >>> moment(datetime(2026, 11, 3, 4, 5))
+    '2026-11-03 04:05 UTC'
+    """
+    return _("{time} UTC").format(time=f"{time:%Y-%m-%d %H:%M}")

@@ -1,0 +1,285 @@
+"""The small frames that everything after the lake works on: what is in them, and their types.
+
+Days are UTC midnights. Counts are messages; they are whole numbers (int64) unless a report
+of more than 24 hours had to be spread over its days, then fractions (float64). A text that
+no reporter gave is the empty text, so that no grouping loses its messages.
+
+Texts of the frames that can be large are categoricals, which a fleet's millions of rows
+need: group them with ``observed=True`` (pandas 2 wants it said), and take
+``.astype("str")`` of a small result before its values become column names or change.
+
+Messages by class: what a fleet or one domain sent each day, and whether that is all of it.
+
+Takes the frames of `Facts` and of `complete_days`; changes none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from dmarckit.core.window import Window
+from dmarckit.facts.classify import CLASSES
+
+TEXT: Any = "str"
+NAME, WHOLE, FLAG = "category", "int64", "bool"
+TIME, ANY = "datetime64[us, UTC]", "object"
+
+COLUMNS: Mapping[str, Mapping[str, Any]] = {
+    "messages": {
+        "domain": NAME,
+        "day": TIME,
+        "reporter": NAME,
+        "sender": NAME,
+        "sender_kind": NAME,
+        "header_from": NAME,
+        "class": NAME,
+        "disposition": NAME,
+        "da": FLAG,
+        "sa": FLAG,
+        "in_inventory": FLAG,
+        "messages": WHOLE,
+    },
+    "signatures": {
+        "domain": NAME,
+        "day": TIME,
+        "reporter": NAME,
+        "sender": NAME,
+        "in_inventory": FLAG,
+        "header_from": NAME,
+        "dkim_domain": NAME,
+        "selector": NAME,
+        "passed": FLAG,
+        "aligned": FLAG,
+        "messages": WHOLE,
+    },
+    "spf": {
+        "domain": NAME,
+        "day": TIME,
+        "reporter": NAME,
+        "sender": NAME,
+        "spf_domain": NAME,
+        "result": NAME,
+        "messages": WHOLE,
+    },
+    "requirements": {
+        "domain": NAME,
+        "day": TIME,
+        "reporter": NAME,
+        "sender": NAME,
+        "code": NAME,
+        "smtp": NAME,
+        "messages": WHOLE,
+    },
+    "unhonoured": {"domain": NAME, "day": TIME, "reporter": NAME, "messages": WHOLE},
+    "sources": {
+        "domain": NAME,
+        "sender": NAME,
+        "source_ip": NAME,
+        "messages": WHOLE,
+        "first_day": TIME,
+        "last_day": TIME,
+    },
+    "alignments": {
+        "domain": NAME,
+        "day": TIME,
+        "sender": NAME,
+        "header_from": NAME,
+        "class": NAME,
+        "in_inventory": FLAG,
+        "da": FLAG,
+        "sa": FLAG,
+        "dkim_relaxed": FLAG,
+        "dkim_strict": FLAG,
+        "spf_relaxed": FLAG,
+        "spf_strict": FLAG,
+        "messages": WHOLE,
+    },
+    "addresses": {"domain": NAME, "sender": NAME, "last_day": TIME, "addresses": WHOLE},
+    "policies": {
+        "domain": TEXT,
+        "reporter": TEXT,
+        "begin": TIME,
+        "end": TIME,
+        "p": TEXT,
+        "sp": TEXT,
+        "np": TEXT,
+        "pct": "Int64",
+        "testing": TEXT,
+        "adkim": TEXT,
+        "aspf": TEXT,
+    },
+    "reports": {
+        "domain": TEXT,
+        "reporter": TEXT,
+        "begin": TIME,
+        "end": TIME,
+        "received": TIME,
+    },
+    "inventory": {
+        "domain": TEXT,
+        "sender": TEXT,
+        "sender_kind": TEXT,
+        "declared": FLAG,
+        "sa_messages": WHOLE,
+        "owns": ANY,
+        "messages": WHOLE,
+        "first_day": TIME,
+        "last_day": TIME,
+    },
+    "tls": {
+        "policy_domain": TEXT,
+        "begin": TIME,
+        "end": TIME,
+        "reporter": TEXT,
+        "policy_type": TEXT,
+        "successful": WHOLE,
+        "failed": WHOLE,
+        "result_type": TEXT,
+        "failed_sessions": WHOLE,
+    },
+    "mails": {"received": TIME, "from_domain": TEXT, "outcome": TEXT, "error": TEXT},
+    "dead_letters": {"seen": TIME, "queue": TEXT, "reason": TEXT},
+}
+"""Frame → column → type."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the records of a window say, reduced. Nobody may change the frames.
+
+    Where a frame has no row, it has its columns and types all the same (`COLUMNS`).
+    """
+
+    now: datetime
+    """the moment from which is looked back; nothing that begins later is in the frames"""
+    start: datetime
+    """first day of the window (a UTC midnight)"""
+    messages: pd.DataFrame
+    """one row per domain, day, reporter, sender, author domain, class, disposition, da, sa"""
+    signatures: pd.DataFrame
+    """messages that carry a DKIM signature (d=, s=), by domain, day, reporter, sender and author.
+    A message with two signatures is in two rows. `passed`: the raw result is pass;
+    `aligned`: d= and the author share the organisational domain"""
+    spf: pd.DataFrame
+    """messages by their raw SPF result: of MAIL FROM, or of HELO when the first is not there"""
+    requirements: pd.DataFrame
+    """messages that a receiver marked with a sender requirement: enhanced `code` (``5.7.30``)
+    and `smtp` reply (``550``)"""
+    unhonoured: pd.DataFrame
+    """messages that failed under reject and were delivered without a reason"""
+    sources: pd.DataFrame
+    """the 20 addresses with the most messages of each (domain, sender)"""
+    addresses: pd.DataFrame
+    """how many addresses of each (domain, sender) were seen last on a day; those with
+    `last_day` from a day on are the ones seen since that day"""
+    alignments: pd.DataFrame
+    """messages by what their raw passing results are aligned with, whatever the policy in force
+    asks: the author's domain itself (`strict`) or its organisation (`relaxed`)"""
+    policies: pd.DataFrame
+    """the published policy as quoted, one row a report; a tag that is not there is empty"""
+    reports: pd.DataFrame
+    """one row a report, with or without records; `received`: when its mail came (NaT: unknown)"""
+    inventory: pd.DataFrame
+    """one row per (domain, sender) of a domain's inventory (`classify.inventory`);
+    `owns`: tuple of (d, s). Declared senders that sent nothing in the window are not in it"""
+    tls: pd.DataFrame
+    """policies of TLS reports, one row a result type, at least one a policy. `successful` and
+    `failed` are those of the policy and stand in its first row only (0 in the others), so that
+    sums are right; without failures `result_type` is empty and `failed_sessions` 0"""
+    mails: pd.DataFrame
+    """objects received in the window, with what became of them"""
+    dead_letters: pd.DataFrame
+    """messages of the queue of arrivals that could not be taken, first seen in the window"""
+
+
+def typed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with the columns of the frame `name`, in order, in their types.
+
+    Texts that are missing become empty; counts stay fractions where they are.
+    """
+    columns = {c: _as(frame[c], kind) for c, kind in COLUMNS[name].items()}
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def _as(values: pd.Series[Any], kind: Any) -> pd.Series[Any]:
+    if values.dtype == kind and not (kind == TEXT and values.hasnans):
+        return values
+    if kind in (TEXT, NAME):
+        texts: pd.Series[Any] = values.astype(object).where(values.notna(), "").astype(TEXT)
+        return texts.astype(kind)
+    if kind == WHOLE and bool((values % 1 != 0).any()):
+        return values.astype("float64")
+    return values.astype(kind)
+
+
+def empty_facts(now: datetime, start: datetime, **frames: pd.DataFrame) -> Facts:
+    """Facts without any row, or with the named `frames`, for tests and empty lakes.
+
+    A frame that lacks columns is an error (KeyError); superfluous columns are dropped.
+    """
+    unknown = frames.keys() - COLUMNS.keys()
+    if unknown:
+        raise KeyError(f"no frame {min(unknown)}; there are {', '.join(COLUMNS)}")
+    given = {name: typed(name, frames.get(name, _nothing(name))) for name in COLUMNS}
+    names = [f.name for f in fields(Facts) if f.name in COLUMNS]
+    return Facts(now=now, start=start, **{name: given[name] for name in names})
+
+
+def _nothing(name: str) -> pd.DataFrame:
+    return pd.DataFrame({c: pd.Series(dtype=kind) for c, kind in COLUMNS[name].items()})
+
+
+MOST = 0.8
+"""share of the domains that must be complete for a day of the fleet to be complete"""
+
+
+def in_window(frame: pd.DataFrame, window: Window) -> pd.DataFrame:
+    """The rows whose `day` lies in the window."""
+    return frame[(frame["day"] >= window.start) & (frame["day"] < window.end)]
+
+
+def days_of(window: Window) -> pd.DatetimeIndex:
+    """Every day of the window, as the facts write days."""
+    return pd.date_range(window.start, periods=window.days, freq="D", name="day", unit="us")
+
+
+def classes_by_day(messages: pd.DataFrame, complete: pd.DataFrame, window: Window) -> pd.DataFrame:
+    """One row a day of the window: `day`, `messages`, the messages of each class, `complete`.
+
+    Takes `Facts.messages` and `complete_days`, of one domain or of many. Fractions of spread
+    reports are rounded here. `complete` is True unless fewer than `MOST` of the domains are
+    complete on that day; a day that no domain has a row for is complete, with zeros.
+    """
+    days = days_of(window)
+    rows = in_window(messages, window)
+    sums = rows.groupby(["day", "class"], observed=True)["messages"].sum().unstack("class")
+    sums.columns = sums.columns.astype("str")
+    table = sums.reindex(index=days, columns=list(CLASSES)).fillna(0).round().astype("int64")
+    table.insert(0, "messages", table.sum(axis=1))
+    table = table.assign(complete=whole_days(complete, window))
+    return table.rename_axis("day").reset_index()
+
+
+def whole_days(complete: pd.DataFrame, window: Window) -> pd.Series[bool]:
+    """Indexed by the days of the window: enough domains are complete, or none is known."""
+    share = in_window(complete, window).groupby("day")["complete"].mean()
+    return share.reindex(days_of(window)).fillna(1) >= MOST
+
+
+def pass_shares(facts: Facts, complete: pd.DataFrame, window: Window) -> pd.DataFrame:
+    """One row per domain and day with messages: `domain`, `day`, `messages`, `passing`,
+    `pass_share` [0-1], `complete`."""
+    rows = in_window(facts.messages, window)
+    passing = rows["messages"].where(rows["da"] | rows["sa"], 0)
+    sums = rows.assign(passing=passing).groupby(["domain", "day"], observed=True)
+    table = sums[["messages", "passing"]].sum().reset_index().astype({"domain": "str"})
+    table = table.merge(complete[["domain", "day", "complete"]], how="left", on=["domain", "day"])
+    known = table["complete"].astype("boolean").fillna(False).astype(bool)
+    return table.assign(pass_share=table["passing"] / table["messages"], complete=known)[
+        ["domain", "day", "messages", "passing", "pass_share", "complete"]
+    ]

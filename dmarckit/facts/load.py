@@ -1,0 +1,160 @@
+"""Records of the lake → the small frames (`Facts`) that classes and findings are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from dmarckit.core.errors import LakeError, one_line
+from dmarckit.core.settings import Settings
+from dmarckit.facts.frames import COLUMNS, Facts, empty_facts, typed
+from dmarckit.facts.networks import network_names
+from dmarckit.facts.reduce import Reduction
+from dmarckit.facts.senders import attribute, load_table
+from dmarckit.facts.sql import LISTS
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from dmarckit.lake.lake import Lake
+
+
+__all__ = ["COLUMNS", "Facts", "empty_facts", "load", "load_lists"]
+
+MEMORY = "1000MB"
+"""what DuckDB may use before it spills to disk; pandas needs up to as much again beside it"""
+
+LONGEST = timedelta(days=366)
+"""reports that claim more are cut to their last 366 days; what begins that long before the
+window is not looked for"""
+
+
+def load(
+    lake: Lake,
+    now: datetime,
+    days: int = 90,
+    domains: Sequence[str] | None = None,
+    *,
+    settings: Settings,
+    hosts: Mapping[str, str | None] | None = None,
+) -> Facts:
+    """What the reports of the last `days` days say, as seen at `now`.
+
+    The window is the `days` UTC days before that of `now`, and the part of that day that has
+    passed. Reports count that overlap it and begin before `now`; of a report that reaches
+    over the window, only its days in it. `domains` are policy domains (all without it);
+    `settings` declare senders and name an MMDB file; `hosts` are confirmed host names of
+    addresses (the PTR cache). When a mail arrived does not matter: a lake that was filled
+    yesterday tells what could be known at any `now`.
+
+    Empty frames when there is nothing. Raises LakeError for a lake that cannot be read, and
+    for a `now` without time zone.
+    """
+    with reduced(lake, now, days, domains, settings=settings, hosts=hosts) as (facts, _):
+        return facts
+
+
+def load_lists(
+    lake: Lake, now: datetime, days: int = 90, domains: Sequence[str] | None = None
+) -> Facts:
+    """`load` without what is made of records: `facts_sql.LISTS`."""
+    tables = ("reports", "mails", "tls", "dead_letters")
+    with _opened(lake, now, days, domains, tables) as (_, _, frames, (start, until)):
+        return empty_facts(until, start, **frames)
+
+
+@contextmanager
+def reduced(
+    lake: Lake,
+    now: datetime,
+    days: int = 90,
+    domains: Sequence[str] | None = None,
+    *,
+    settings: Settings,
+    hosts: Mapping[str, str | None] | None = None,
+) -> Iterator[tuple[Facts, Reduction]]:
+    """As `load`, and the reduction that made them, for more questions to the same records."""
+    tables = ("records", "reports", "mails", "tls", "dead_letters")
+    with _opened(lake, now, days, domains, tables) as (connection, chosen, frames, (start, until)):
+        reduction = _reduction(connection, settings, hosts or {})
+        frames |= reduction.run(chosen, _microseconds(start), _microseconds(until))
+        yield Facts(now=until, start=start, **frames), reduction
+
+
+@contextmanager
+def _opened(
+    lake: Lake, now: datetime, days: int, domains: Sequence[str] | None, tables: Sequence[str]
+) -> Iterator[tuple[Any, str, dict[str, pd.DataFrame], tuple[datetime, datetime]]]:
+    """A connection to the tables, which reports count, the lists, and the window."""
+    import duckdb
+
+    if now.tzinfo is None:
+        raise LakeError(f"now {now} has no time zone; use UTC")
+    now = now.astimezone(UTC)
+    start = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
+    overlap = f'"end" > {_literal(start)} AND begin < {_literal(now)}'
+    names = [d.lower().rstrip(".") for d in domains] if domains is not None else None
+    try:
+        first = _first_month(lake, overlap, start)
+        with lake.session(*tables, first_month=first, domains=names, memory=MEMORY) as connection:
+            connection.register("wanted", pd.DataFrame({"domain": names or []}, dtype="str"))
+            mine = "true" if names is None else "domain IN (SELECT domain FROM wanted)"
+            chosen = f"{overlap} AND {mine}"
+            frames = _lists(connection, chosen, mine, start, now)
+            yield connection, chosen, frames, (start, now)
+    except duckdb.Error as error:
+        raise LakeError(f"cannot reduce the records: {one_line(error, 300)}") from error
+
+
+def _first_month(lake: Lake, overlap: str, start: datetime) -> str:
+    """The month of the oldest report that reaches into the window: older ones are not read."""
+    earliest = f"{start - LONGEST:%Y-%m}"
+    with lake.session("reports", first_month=earliest) as connection:
+        found = connection.execute(f"SELECT min(month) FROM reports WHERE {overlap}").fetchone()  # noqa: S608
+    usual = f"{start - timedelta(days=1):%Y-%m}"
+    return min(usual, found[0]) if found and found[0] else usual
+
+
+def _reduction(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, hosts: Mapping[str, str | None]
+) -> Reduction:
+    declared = settings.senders
+
+    def deliverers(sources: pd.DataFrame) -> pd.DataFrame:
+        known = network_names(sources["source_ip"].dropna().unique(), settings.mmdb)
+        return attribute(sources, declared=declared, table=load_table(), ptr=hosts, networks=known)
+
+    return Reduction(
+        connection,
+        deliverers,
+        [sender.name for sender in declared],
+        every_address=any(sender.networks for sender in declared),
+        own_addresses=bool(hosts) or settings.mmdb is not None,
+    )
+
+
+def _lists(
+    connection: duckdb.DuckDBPyConnection, where: str, mine: str, start: datetime, now: datetime
+) -> dict[str, pd.DataFrame]:
+    values = {
+        "where": where,
+        "start": _literal(start),
+        "now": _literal(now),
+        "tls_domains": mine.replace("domain IN", "lower(policy_domain) IN"),
+    }
+    return {
+        name: typed(name, connection.sql(query.format(**values)).to_arrow_table().to_pandas())
+        for name, query in LISTS.items()
+    }
+
+
+def _literal(time: datetime) -> str:
+    return f"TIMESTAMPTZ '{time:%Y-%m-%d %H:%M:%S.%f}+00'"
+
+
+def _microseconds(time: datetime) -> int:
+    return int((time - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))

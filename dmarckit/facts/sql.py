@@ -1,0 +1,309 @@
+"""The statements that reduce millions of records to small tables, inside DuckDB.
+
+Each record is looked at twice. First for its *pattern*: all that it says apart from who
+reported it, when, of which address, what was done, and how many messages; there are few
+of these. Then it becomes a row of numbers that names its pattern. What follows joins such
+rows with tables that Python made of the patterns and the senders alone.
+
+Failing reports about nothing but forwarded mail: nobody can do anything about those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dmarckit.lake.lake import Lake
+
+DAY_US = 86_400_000_000
+
+NAME = "CREATE TEMP MACRO name(text) AS nullif(lower(rtrim(trim(text), '.')), '')"
+
+CHOSEN = """
+CREATE TEMP VIEW chosen AS SELECT
+    coalesce(domain, '') AS domain,
+    coalesce(header_from, '') AS header_from,
+    coalesce(dkim_aligned, false) AS da,
+    coalesce(spf_aligned, false) AS sa,
+    [{{'domain': x.domain, 'selector': x.selector, 'result': x.result}}
+        FOR x IN coalesce(dkim, [])] AS dkim,
+    [{{'domain': x.domain, 'scope': x.scope, 'result': x.result}}
+        FOR x IN coalesce(spf, [])] AS spf,
+    coalesce(reasons, []) AS reasons,
+    coalesce(reporter, '') AS reporter,
+    coalesce(source_ip, '') AS ip,
+    coalesce(lower(trim(disposition)), '') AS disposition,
+    report_uid,
+    "position",
+    epoch_us(begin) AS begin_us,
+    epoch_us("end") AS end_us,
+    least(messages, 1000000000000) AS messages
+FROM records WHERE messages > 0 AND {where}
+"""
+"""The records that count, without nulls. Counts are bounded so that no sum overflows."""
+
+PERIODS = f"""
+CREATE TEMP TABLE periods AS
+SELECT row_number() OVER () AS period, begin_us, end_us
+FROM (SELECT DISTINCT begin_us, end_us FROM chosen);
+
+CREATE TEMP TABLE days AS
+WITH bounded AS (
+    SELECT period, begin_us, end_us - begin_us AS length, end_us,
+        greatest(begin_us, end_us - 366 * {DAY_US}) AS first_us
+    FROM periods
+), spread AS (
+    SELECT *, unnest(CASE WHEN length <= {DAY_US}
+        THEN [(begin_us + greatest(length, 0) // 2) // {DAY_US}]
+        ELSE range(first_us // {DAY_US}, (end_us - 1) // {DAY_US} + 1) END) AS day
+    FROM bounded
+)
+SELECT period, day::INTEGER AS day, CASE WHEN length <= {DAY_US} THEN 1.0::DOUBLE ELSE
+    (least(end_us, (day + 1) * {DAY_US}) - greatest(first_us, day * {DAY_US}))::DOUBLE
+    / (end_us - first_us) END AS share
+FROM spread WHERE day * {DAY_US} >= {{start_us}} AND day * {DAY_US} < {{now_us}}
+"""  # noqa: S608
+"""Period of a report → its days in the window, with the share of its messages on each.
+
+A day at most belongs to the day of its middle; a longer one to all its days in proportion.
+What claims to be longer than 366 days counts as the last 366 of them.
+"""
+
+_REQUIREMENT = r"sender requirement failed:\s*(\d{3}[- ]\d\.\d{1,3}\.\d{1,3})"
+
+_RAW = "domain, header_from, da, sa, dkim, spf, reasons"
+
+FORWARD_REASON = r"""len([1 FOR x IN coalesce(reasons, []) IF
+        coalesce(lower(trim(x.type)), '') IN ('forwarded', 'trusted_forwarder', 'mailing_list')
+        OR regexp_matches(coalesce(x.comment, ''), 'arc\s*=\s*pass', 'i')]) > 0"""
+"""The receiver says that the message was forwarded, came through a list, or had a valid seal."""
+
+PATTERNS = rf"""
+CREATE TEMP TABLE raw AS
+SELECT (row_number() OVER () - 1)::INTEGER AS pattern, *
+FROM (SELECT DISTINCT {_RAW} FROM chosen);
+
+CREATE TEMP TABLE patterns AS
+WITH listed AS (
+    SELECT pattern, domain, da, sa, coalesce(name(header_from), domain) AS header_from,
+        -- "none" is a message without a signature (RFC 8601 section 2.7.1)
+        list_sort(list_distinct([
+            {{'d': name(x.domain), 's': coalesce(name(x.selector), ''),
+              'passed': coalesce(lower(trim(x.result)) = 'pass', false)}}
+            FOR x IN dkim IF name(x.domain) IS NOT NULL AND
+            (coalesce(lower(trim(x.result)), 'none') <> 'none' OR name(x.selector) IS NOT NULL)
+        ])) AS dkim,
+        [{{'d': name(x.domain), 'r': coalesce(lower(trim(x.result)), '')}}
+            FOR x IN spf IF coalesce(lower(trim(x.scope)), '') <> 'helo'] AS mfrom,
+        [{{'d': name(x.domain), 'r': coalesce(lower(trim(x.result)), '')}}
+            FOR x IN spf IF coalesce(lower(trim(x.scope)), '') = 'helo'] AS helo,
+        [x FOR x IN reasons IF x.type IS NOT NULL OR x.comment IS NOT NULL] AS reasons
+    FROM raw
+), single AS (
+    SELECT *, CASE WHEN len(mfrom) > 0 THEN mfrom ELSE helo END AS checked,
+        [x.d FOR x IN mfrom IF x.r = 'pass'][1] AS mfrom_pass,
+        [x.d FOR x IN helo IF x.r = 'pass'][1] AS helo_pass
+    FROM listed
+)
+SELECT pattern, domain, header_from, da, sa, dkim,
+    coalesce(checked[1].d, '') AS spf_domain,
+    coalesce(checked[1].r, '') AS spf_result,
+    len(checked) > 0 AS spf_given,
+    coalesce(mfrom_pass, helo_pass) AS spf_pass,
+    CASE WHEN len(mfrom) > 0 THEN mfrom_pass ELSE helo_pass END AS spf_identity,
+    array_to_string([x.d || chr(30) || x.s FOR x IN dkim IF x.passed], chr(31)) AS dkim_pass,
+    len(reasons) > 0 AS excused,
+    {FORWARD_REASON} AS forward_reason,
+    list_distinct([regexp_extract(x.comment, '{_REQUIREMENT}', 1, 'i')
+        FOR x IN reasons
+        IF regexp_matches(coalesce(x.comment, ''), '{_REQUIREMENT}', 'i')]) AS requirements
+FROM single
+"""  # noqa: S608
+"""What records say, once each. `spf_pass` is the domain of the passing raw SPF result (MAIL
+FROM first), `spf_identity` the one that DMARC looks at: HELO only where there is no MAIL
+FROM (RFC 7489 section 3.1.2). `dkim_pass`: d= and s= of the signatures that pass."""
+
+NAMES = """
+CREATE TEMP TABLE reporters AS
+SELECT (row_number() OVER (ORDER BY reporter) - 1)::INTEGER AS reporter_id, reporter
+FROM (SELECT DISTINCT reporter FROM chosen);
+
+CREATE TEMP TABLE dispositions AS
+SELECT (row_number() OVER (ORDER BY disposition) - 1)::INTEGER AS disposition_id, disposition
+FROM (SELECT DISTINCT disposition FROM chosen)
+"""
+
+ORIGINS = """
+CREATE TEMP TABLE origins AS
+SELECT (row_number() OVER () - 1)::INTEGER AS origin, *
+FROM (SELECT DISTINCT header_from, coalesce(spf_pass, '') AS spf_pass, dkim_pass FROM patterns);
+
+CREATE TEMP TABLE origin_of AS
+SELECT pattern, origin FROM patterns
+JOIN origins ON patterns.header_from = origins.header_from
+    AND coalesce(patterns.spf_pass, '') = origins.spf_pass
+    AND patterns.dkim_pass = origins.dkim_pass
+"""
+"""What of a pattern says who delivered it, the address apart."""
+
+RECORDS = f"""
+CREATE TEMP TABLE thin AS
+SELECT pattern, origin, reporter_id, period, ip, disposition_id,
+    messages::BIGINT AS messages
+FROM chosen JOIN raw USING ({_RAW})
+JOIN origin_of USING (pattern)
+JOIN reporters USING (reporter)
+JOIN dispositions USING (disposition)
+JOIN periods USING (begin_us, end_us)
+WHERE period IN (SELECT period FROM days)
+"""  # noqa: S608
+
+SOURCES = """
+CREATE TEMP TABLE failing AS
+SELECT DISTINCT ip FROM thin JOIN origins USING (origin) WHERE spf_pass = '';
+
+CREATE TEMP TABLE placed AS
+SELECT thin.*, CASE WHEN always OR failing.ip IS NOT NULL THEN thin.ip ELSE '' END AS place
+FROM thin JOIN always USING (origin) LEFT JOIN failing ON thin.ip = failing.ip;
+
+DROP TABLE thin;
+"""
+"""Where the address does not help to tell who delivered, it is left out (`place`), for
+services send from thousands: SPF passes, and this address nowhere fails it."""
+
+REDUCED = """
+CREATE TEMP TABLE reduced AS
+SELECT pattern, reporter_id, day, sender_id, disposition_id, {sum} AS messages
+FROM placed JOIN delivered USING (origin, place) JOIN days USING (period)
+GROUP BY ALL
+"""
+
+MESSAGES = "sum(messages)::BIGINT"
+SPREAD_MESSAGES = "sum(messages * share)"
+"""How messages are summed: the second form when a report had to be spread over its days."""
+
+ADDRESSES = """
+CREATE TEMP TABLE addresses AS
+SELECT domain_id, sender_id, ip, {sum} AS messages,
+    min(day) AS first_day, max(day) AS last_day
+FROM placed JOIN delivered USING (origin, place) JOIN days USING (period)
+JOIN said USING (pattern)
+GROUP BY ALL;
+
+DROP TABLE placed;
+"""
+
+SEEN = """
+SELECT domain_id, sender_id, sum(messages) AS messages,
+    coalesce(sum(messages) FILTER (backed), 0) AS sa_messages,
+    min(day) AS first_day, max(day) AS last_day
+FROM reduced JOIN said USING (pattern) GROUP BY ALL
+"""
+
+PASSING = """
+SELECT domain_id, sender_id, signature_id, sum(messages) AS messages, bool_or(backed) AS sa
+FROM reduced JOIN said USING (pattern) JOIN signed USING (pattern)
+WHERE da AND passed AND aligned GROUP BY ALL
+"""
+
+JUDGED = """
+CREATE TEMP TABLE judged AS SELECT reduced.*, judge FROM reduced JOIN judges USING (sender_id);
+
+CREATE TEMP TABLE ways AS SELECT DISTINCT pattern, judge FROM judged;
+
+DROP TABLE reduced;
+"""
+"""What is classified: patterns by sender. Senders that no rule of the classes looks at share
+one `judge`, or the networks of spoofers alone would be millions."""
+
+_CLASSED = "FROM judged JOIN said USING (pattern) JOIN classes USING (pattern, judge)"
+
+FRAMES = {
+    "messages": f"""
+SELECT domain_id, day, reporter_id, sender_id, author_id, class_id, disposition_id, da, sa,
+    in_inventory, {{sum}} AS messages {_CLASSED} GROUP BY ALL""",
+    "signatures": f"""
+SELECT domain_id, day, reporter_id, sender_id, in_inventory, author_id, signature_id, passed,
+    aligned, {{sum}} AS messages {_CLASSED} JOIN signed USING (pattern) GROUP BY ALL""",
+    "spf": f"""
+SELECT domain_id, day, reporter_id, sender_id, spf_domain_id, result_id, {{sum}} AS messages
+    {_CLASSED} WHERE spf_given GROUP BY ALL""",
+    "alignments": f"""
+SELECT domain_id, day, sender_id, author_id, class_id, in_inventory, da, sa, dkim_relaxed,
+    dkim_strict, spf_relaxed, spf_strict, {{sum}} AS messages {_CLASSED} GROUP BY ALL""",
+    "requirements": """
+SELECT domain_id, day, reporter_id, sender_id, requirement[5:] AS code, requirement[1:3] AS smtp,
+    {sum} AS messages
+FROM judged JOIN said USING (pattern)
+JOIN (SELECT pattern, unnest(requirements) AS requirement FROM patterns) USING (pattern)
+GROUP BY ALL""",
+    "unhonoured": """
+SELECT domain, day, reporter, {spread} AS messages
+FROM chosen JOIN periods USING (begin_us, end_us) JOIN days USING (period)
+JOIN (SELECT report_uid, p, sp, np, pct, testing FROM reports) USING (report_uid)
+WHERE NOT da AND NOT sa AND disposition = 'none'
+    AND len([1 FOR x IN reasons IF x.type IS NOT NULL OR x.comment IS NOT NULL]) = 0
+    AND coalesce(lower(testing), 'n') <> 'y' AND coalesce(pct, 100) = 100
+    AND CASE WHEN coalesce(name(header_from), domain) = domain
+        THEN lower(p) = 'reject'
+        -- what is published for names that do not exist may be meant: only if it says the same
+        ELSE lower(coalesce(sp, p)) = 'reject' AND lower(coalesce(np, sp, p)) = 'reject' END
+GROUP BY ALL""",
+    "sources": """
+SELECT domain_id, sender_id, ip AS source_ip, messages, first_day, last_day FROM addresses
+QUALIFY row_number() OVER (
+    PARTITION BY domain_id, sender_id ORDER BY messages DESC, last_day DESC, ip) <= 20""",
+    "addresses": """
+SELECT domain_id, sender_id, last_day, count(*) AS addresses FROM addresses GROUP BY ALL""",
+}
+"""Frame of `Facts` → its query, with numbers in place of names."""
+
+LISTS = {
+    "policies": """
+SELECT domain, reporter, begin, "end", lower(p) AS p, lower(sp) AS sp, lower(np) AS np, pct,
+    lower(testing) AS testing, lower(adkim) AS adkim, lower(aspf) AS aspf
+FROM reports WHERE {where} ORDER BY begin, domain, reporter, report_uid""",
+    "reports": """
+SELECT domain, reporter, begin, "end", received
+FROM reports LEFT JOIN (SELECT key, min(received) AS received FROM mails GROUP BY key) AS mail
+    ON mail.key = mail_key
+WHERE {where} ORDER BY begin, domain, reporter, report_uid""",
+    "mails": """
+SELECT received, from_domain, outcome, error FROM mails
+WHERE received >= {start} AND received < {now} ORDER BY received, key""",
+    "dead_letters": """
+SELECT seen, queue, reason FROM dead_letters
+WHERE seen >= {start} AND seen < {now} ORDER BY seen, message""",
+    "tls": """
+SELECT policy_domain, begin, "end", reporter, policy_type,
+    CASE WHEN place = 1 THEN coalesce(successful, 0) ELSE 0 END AS successful,
+    CASE WHEN place = 1 THEN coalesce(failed, 0) ELSE 0 END AS failed,
+    kinds[place] AS result_type,
+    coalesce(list_sum([x.sessions FOR x IN details IF x.result_type = kinds[place]]), 0)
+        AS failed_sessions
+FROM (
+    SELECT *, unnest(range(1, greatest(len(kinds), 1) + 1)) AS place FROM (
+        SELECT * EXCLUDE (details), coalesce(details, []) AS details, list_sort(list_distinct(
+            [x.result_type FOR x IN coalesce(details, []) IF x.result_type IS NOT NULL])) AS kinds
+        FROM tls WHERE begin < {now} AND "end" > {start} AND {tls_domains}
+    )
+) ORDER BY begin, report_uid, position, place""",
+}
+"""Frames that are small as they are."""
+
+
+# A failing message is `forwarded` where the receiver says so (`classify.classify`): neither
+# who sent it nor what else was seen of its domain comes into it.
+_ONLY_FORWARDED = f"""
+    SELECT report_uid FROM records
+    WHERE month IN (SELECT unnest($months)) AND report_uid IN (SELECT unnest($uids))
+      AND messages > 0 AND NOT coalesce(dkim_aligned, false) AND NOT coalesce(spf_aligned, false)
+    GROUP BY report_uid HAVING bool_and({FORWARD_REASON})
+"""  # noqa: S608  our own text
+
+
+def only_forwarded(lake: Lake, months: Mapping[str, str]) -> set[str]:
+    """Those reports (uid → month) whose failing messages are all of the class `forwarded`."""
+    if not months:
+        return set()
+    found = lake.sql(_ONLY_FORWARDED, months=sorted(set(months.values())), uids=list(months))
+    return set(found["report_uid"])

@@ -1,0 +1,137 @@
+"""The analysis on a Dask cluster: each task reduces the records of some organisations, and
+looks at their domains one by one.
+
+Who owns a signature is said by all domains of an organisation together, and by no other:
+domains of one organisation stay together, so that the facts are those of one process. What is
+small as it is (reports, policies, TLS, mails) is read by the caller, who also looks at what
+concerns all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+from pandas.api.types import union_categoricals
+
+from dmarckit.core.cluster import Cluster, without_secrets
+from dmarckit.core.language import speaking
+from dmarckit.core.settings import Settings
+from dmarckit.facts.completeness import complete_days
+from dmarckit.facts.frames import empty_facts, typed
+from dmarckit.facts.load import COLUMNS, Facts, load, load_lists
+from dmarckit.facts.networks import organisation
+from dmarckit.facts.ptr import host_names
+from dmarckit.facts.sql import LISTS
+from dmarckit.findings.find import Finding, Look, of_each_domain
+from dmarckit.lake.lake import Lake
+
+TASKS = 3  # a worker's thread: small enough that none waits long for the last
+MOST_DOMAINS = 100
+"""of a task: the lake leaves out files that hold none of so many"""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The domains of one task, as it goes to a worker."""
+
+    settings: Settings
+    lake_url: str
+    back: int
+    """days of facts"""
+    look: Look
+    domains: tuple[str, ...]
+    complete: pd.DataFrame = field(repr=False)
+    """their complete days, which the reports about all domains show"""
+
+
+def analyse_on(
+    cluster: Cluster,
+    lake: Lake,
+    now: datetime,
+    back: int = 90,
+    domains: Sequence[str] | None = None,
+    *,
+    days: int,
+    settings: Settings,
+) -> tuple[Facts, list[Finding]]:
+    """`facts.load` of `back` days, and what `findings.of_each_domain` finds there in the last
+    `days` days, by the workers of a cluster.
+
+    Raises what `load` raises, and ClusterError when the cluster is lost.
+    """
+    lists = load_lists(lake, now, back, domains)
+    complete = complete_days(lists)
+    told, url = without_secrets(settings), lake.location.url
+    look = Look(now, days, settings.thresholds)
+    groups = domain_groups(lists.reports["domain"], TASKS * cluster.threads)
+    parts = (
+        _Part(told, url, back, look, group, complete[complete["domain"].isin(group)])
+        for group in groups
+    )
+    done: dict[tuple[str, ...], tuple[Facts, list[Finding]]] = {}
+    for part, result in cluster.each(_analyse, parts):
+        if isinstance(result, Exception):
+            raise result
+        done[part.domains] = result
+    facts = _joined(lists, [done[group][0] for group in groups])
+    return facts, [finding for group in groups for finding in done[group][1]]
+
+
+def domain_groups(reported: pd.Series[Any], tasks: int) -> list[tuple[str, ...]]:
+    """The domains that reports are about (one value a report) in groups of about equal reports.
+
+    Organisations stay whole. Neighbours by name are together, since the lake keeps them so.
+
+    >>> domain_groups(pd.Series(["b.example", "a.example", "x.a.example", "b.example"]), 2)
+    [('a.example', 'x.a.example'), ('b.example',)]
+    """
+    reports = reported.value_counts()
+    members: dict[str, list[str]] = {}
+    for name in sorted(str(name) for name in reports.index):
+        members.setdefault(organisation(name), []).append(name)
+    share = max(reports.sum() / max(tasks, 1), 1)
+    groups: list[tuple[str, ...]] = []
+    group: list[str] = []
+    weight = 0
+    for names in members.values():
+        group += names
+        weight += int(reports[names].sum())
+        if weight >= share or len(group) >= MOST_DOMAINS:
+            groups.append(tuple(group))
+            group, weight = [], 0
+    return [*groups, tuple(group)] if group else groups
+
+
+def _analyse(part: _Part) -> tuple[Facts, list[Finding]]:
+    """On a worker: the facts of its domains, without the lists, and what is found there."""
+    lake, now = Lake(part.lake_url), part.look.now
+    hosts = host_names(lake)
+    facts = load(lake, now, part.back, part.domains, settings=part.settings, hosts=hosts)
+    with speaking(part.settings.language):
+        found = of_each_domain(facts, part.look, part.complete)
+    return replace(facts, **{name: getattr(facts, name).iloc[:0] for name in LISTS}), found
+
+
+def _joined(lists: Facts, parts: Sequence[Facts]) -> Facts:
+    if not parts:
+        return lists
+    names = [f.name for f in fields(Facts) if f.name in COLUMNS and f.name not in LISTS]
+    frames = {name: _rows(name, [getattr(part, name) for part in parts]) for name in names}
+    given = {name: getattr(lists, name) for name in LISTS}
+    return empty_facts(lists.now, lists.start, **given, **frames)
+
+
+def _rows(name: str, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of all; categoricals with the names of all, which `concat` makes plain texts."""
+    columns: dict[str, Any] = {}
+    for column, kind in COLUMNS[name].items():
+        values = [part[column] for part in parts]
+        if kind == "category":
+            columns[column] = union_categoricals(values, sort_categories=True)
+        else:
+            columns[column] = pd.concat(values, ignore_index=True)
+    return typed(name, pd.DataFrame(columns))

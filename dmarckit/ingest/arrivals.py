@@ -1,0 +1,241 @@
+"""One batch of messages from the queue into the lake; then, and only then, off the queue.
+
+Stopped anywhere, the messages come again and change nothing that is in the lake. A message
+that cannot be taken stays, and the queue's own rules bring it to its dead letters.
+
+Messages of the queue that could not be taken: the table `dead_letters`.
+
+They stay in the queue, whose own rules bring them to its queue of dead letters in the end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+import pyarrow as pa
+
+from dmarckit.core.errors import (
+    DmarckitError,
+    LakeError,
+    MissingObject,
+    QueueError,
+    SettingsError,
+    StorageError,
+    one_line,
+)
+from dmarckit.core.logs import step
+from dmarckit.core.retry import PAUSES
+from dmarckit.core.settings import Settings
+from dmarckit.core.storage import POOL, S3Storage, StoredObject, open_storage
+from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.queue import Message, NotAnEvent, Queue, keys_within, read_event
+from dmarckit.lake.lake import Lake
+from dmarckit.lake.rows import month_of
+from dmarckit.lake.schema import DEAD_LETTERS
+
+LONGEST = 300  # characters of a reason
+
+
+def note_dead(lake: Lake, queue: str, reasons: Mapping[str, str], now: datetime) -> set[str]:
+    """Write down message id → why it could not be taken; the ids seen for the first time.
+
+    A message that was noted this month keeps its row: none lives longer than 14 days. Raises
+    LakeError.
+    """
+    if not reasons:
+        return set()
+    rows = [
+        {
+            "message": message,
+            "queue": queue,
+            "seen": now,
+            "reason": one_line(reason, LONGEST),
+            "month": month_of(now),
+        }
+        for message, reason in reasons.items()
+    ]
+    table = pa.Table.from_pylist(rows, schema=DEAD_LETTERS.schema)
+    return lake.write.append_new("dead_letters", table)
+
+
+LONGEST_PAUSE = 60.0  # seconds between tries while storage, lake or queue are out of reach
+
+Value = TypeVar("Value")
+log = logging.getLogger("dmarckit")
+
+
+@dataclass
+class Batch:
+    """What became of some messages."""
+
+    messages: int
+    keys: dict[str, list[Message]] = field(default_factory=dict)
+    """key of an object below the mails → the messages that name it"""
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """outcome → mails that the ledger did not know"""
+    dead: dict[str, str] = field(default_factory=dict)
+    """id of a message → why it cannot be taken"""
+    elsewhere: int = 0
+    """objects in other places"""
+    others: Counter[str] = field(default_factory=Counter)
+    """events of other kinds"""
+    gone: int = 0
+    """objects that are not there any more"""
+
+
+class Taker:
+    """Takes batches of a queue; `stop` ends its waiting for what is out of reach."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        lake: Lake,
+        queue: Queue,
+        *,
+        stop: threading.Event,
+        clock: Callable[[], datetime],
+        once: bool,
+    ) -> None:
+        mails = open_storage(settings.mail_url)
+        if not isinstance(mails, S3Storage):
+            raise SettingsError(f"mail is {settings.mail_url}; watch needs mails in s3://…")
+        self._settings, self._lake, self._queue, self._mails = settings, lake, queue, mails
+        self._stop, self._clock, self._once = stop, clock, once
+
+    def take(self, messages: Sequence[Message], run: str) -> Batch:
+        """One batch, up to the deletion of its messages.
+
+        What storage, lake or queue fail is tried again until they are back. Raises their
+        errors when `stop` is set meanwhile, and with `once` after a few tries.
+        """
+        started = time.monotonic()
+        with self._queue.kept(messages):
+            batch = self._read(messages)
+            objects = self._look(batch)
+            failed = self._ingest(batch, objects, run) if objects else {}
+            for key, reason in failed.items():
+                batch.dead |= {m.id: f"{one_line(key, 120)}: {reason}" for m in batch.keys[key]}
+            self._note(batch)
+            done = [message for message in messages if message.id not in batch.dead]
+            self.patiently(lambda: self._queue.delete(done))
+        step(
+            "Arrivals are taken",
+            messages=batch.messages,
+            **batch.outcomes,
+            known=len(objects) - len(failed) - batch.outcomes.total(),
+            gone=batch.gone,
+            elsewhere=batch.elsewhere,
+            dead=len(batch.dead),
+            seconds=round(time.monotonic() - started, 3),
+        )
+        return batch
+
+    def patiently(self, action: Callable[[], Value]) -> Value:
+        """The action's result, however long storage, lake and queue are out of reach."""
+        pauses = PAUSES if self._once else itertools.chain(PAUSES, itertools.repeat(LONGEST_PAUSE))
+        once_more = True  # the storage may have come back just before it was asked
+        for pause in pauses:
+            try:
+                return action()
+            except (LakeError, QueueError, StorageError) as error:
+                if isinstance(error, StorageError) and self._mails_answer():
+                    if not once_more:
+                        raise
+                    once_more = False
+                    continue
+                log.warning("trying again in %g s: %s", pause, error)
+                if self._stop.wait(pause):
+                    raise
+        return action()
+
+    def _read(self, messages: Sequence[Message]) -> Batch:
+        batch = Batch(len(messages))
+        for message in messages:
+            try:
+                event = read_event(message.body)
+            except NotAnEvent as error:
+                batch.dead[message.id] = str(error)
+                continue
+            keys, elsewhere = keys_within(event, self._mails.bucket, self._mails.prefix)
+            for key in keys:
+                batch.keys.setdefault(key, []).append(message)
+            batch.elsewhere += len(elsewhere)
+            batch.others.update(event.others)
+            if elsewhere:
+                first = f"s3://{elsewhere[0].bucket}/{elsewhere[0].key}"
+                log.info("not below %s: %s", self._mails.url, one_line(first))
+        for name, count in batch.others.items():
+            log.info("no arrival: %s, %d times", name, count)
+        return batch
+
+    def _look(self, batch: Batch) -> list[StoredObject]:
+        """The objects as they are now: events may be older, and come in any order."""
+        with ThreadPoolExecutor(POOL) as pool:
+            states = self.patiently(lambda: list(pool.map(self._state, batch.keys)))
+        found = []
+        for key, state in zip(batch.keys, states, strict=True):
+            if isinstance(state, StoredObject):
+                found.append(state)
+            elif state is None:
+                batch.gone += 1
+                log.info("gone before it was read: %s", one_line(key))
+            else:
+                batch.dead |= {m.id: state for m in batch.keys[key]}
+        return found
+
+    def _state(self, key: str, once_more: bool = True) -> StoredObject | str | None:
+        """The object; None when there is none; why it alone cannot be looked at."""
+        try:
+            return self._mails.head(key)
+        except MissingObject:
+            return None
+        except StorageError as error:
+            if not self._mails_answer():
+                raise
+            return self._state(key, once_more=False) if once_more else str(error)
+
+    def _ingest(self, batch: Batch, objects: Sequence[StoredObject], run: str) -> dict[str, str]:
+        """Ingest them; key → reason of those whose reading raises, each found by halving."""
+        try:
+            result = self.patiently(
+                lambda: ingest(self._settings, run=run, objects=objects, lake=self._lake)
+            )
+        except LakeError:
+            raise
+        except Exception as error:
+            if isinstance(error, StorageError) and not self._mails_answer():
+                raise
+            if len(objects) > 1:
+                half = len(objects) // 2
+                first = self._ingest(batch, objects[:half], run)
+                return first | self._ingest(batch, objects[half:], run)
+            if not isinstance(error, DmarckitError):
+                log.exception("a mail cannot be taken: %s", one_line(objects[0].key))
+            return {objects[0].key: one_line(f"{type(error).__name__}: {error}")}
+        batch.outcomes += result.outcomes
+        return {}
+
+    def _note(self, batch: Batch) -> None:
+        """First sights of messages that cannot be taken, into the lake and the log."""
+        new = self.patiently(
+            lambda: note_dead(self._lake, self._queue.name, batch.dead, self._clock())
+        )
+        for message in sorted(new):
+            log.warning("message %s stays in the queue: %s", message, batch.dead[message])
+
+    def _mails_answer(self) -> bool:
+        """Whether it is one object that cannot be read, rather than the storage."""
+        try:
+            next(self._mails.list(), None)
+        except StorageError:
+            return False
+        return True

@@ -1,0 +1,337 @@
+"""The SQS queue that S3 tells of arrivals. The only place for boto3's SQS.
+
+Messages are taken in batches and stay hidden from others while a batch is worked on, however
+long that lasts; they are gone only when they are deleted.
+
+What a message of the queue says: which objects have come into a bucket.
+
+S3 tells of them in three ways: directly, through an SNS topic (which wraps the event in one
+of its own), or through EventBridge. The order in which events come does not matter, and
+neither do version, size and etag in them: whoever reads an object asks S3 what is there now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_plus
+
+from dmarckit.core.errors import DmarckitError, QueueError, one_line
+from dmarckit.core.storage import aws_session, sdk_hint
+
+TEN = 10  # messages in one request, by SQS's rule
+AT_ONCE = 8  # requests at the same time
+WAIT = 5  # seconds that SQS waits for a message; a stop takes as long at the most
+FULL = 1_000  # messages in a batch: 10,000 arrivals take ten lots of commits
+GATHERING = 1.0  # seconds for which a batch is gathered once it has a message
+
+HINTS = {
+    "QueueDoesNotExist": "there is no such queue; check the URL, the account and AWS_REGION",
+    "NonExistentQueue": "there is no such queue; check the URL, the account and AWS_REGION",
+    "AccessDenied": "access denied; allow {permission} for these credentials",
+    "InvalidAddress": "that is not a queue's URL",
+    "InvalidClientTokenId": "the access key is unknown; check AWS_PROFILE or the keys",
+    "ExpiredToken": "the credentials have expired; sign in again",
+    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_PROFILE or the keys",
+}
+
+log = logging.getLogger("dmarckit")
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message that was received."""
+
+    id: str
+    """SQS's own id: the same at each delivery"""
+    receipt: str
+    """by which this delivery of it is deleted"""
+    body: str
+
+
+class Queue:
+    """A queue by its URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.name = url.rstrip("/").rpartition("/")[2]
+        with self._explained("use", "sqs:ReceiveMessage"):
+            from botocore.config import Config
+
+            self._client: Any = aws_session().client(
+                "sqs",
+                config=Config(
+                    retries={"mode": "standard", "max_attempts": 5},
+                    connect_timeout=10,
+                    read_timeout=60,
+                    max_pool_connections=2 * AT_ONCE,
+                    user_agent_extra="dmarckit",
+                ),
+            )
+        self.hidden = 30
+        """seconds for which a message that was received is hidden, unless that is extended"""
+        self.gives_up = False
+        """whether what is received too often goes to a queue of dead letters"""
+
+    def look(self) -> None:
+        """Read the queue's rules: `hidden` and `gives_up`. Raises QueueError."""
+        with self._explained("read", "sqs:GetQueueAttributes"):
+            answer = self._client.get_queue_attributes(
+                QueueUrl=self.url, AttributeNames=["VisibilityTimeout", "RedrivePolicy"]
+            )
+        rules = answer.get("Attributes", {})
+        self.hidden = max(int(rules.get("VisibilityTimeout", 30)), 1)
+        self.gives_up = "RedrivePolicy" in rules
+
+    def waiting(self) -> int:
+        """About how many messages nobody has received yet. Raises QueueError."""
+        name = "ApproximateNumberOfMessages"
+        with self._explained("read", "sqs:GetQueueAttributes"):
+            answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=[name])
+        return int(answer.get("Attributes", {}).get(name, 0))
+
+    def gather(self) -> list[Message]:
+        """What is there: nothing after a few seconds without any, else up to `FULL` messages.
+
+        One alone is returned at once; while more come, they are waited for up to
+        `GATHERING` seconds. Raises QueueError.
+        """
+        messages = self._receive(WAIT)
+        if not messages:
+            return []
+        until = time.monotonic() + GATHERING
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            while len(messages) < FULL and time.monotonic() < until:
+                more = [m for part in pool.map(self._receive, [0] * AT_ONCE) for m in part]
+                if not more:
+                    break
+                messages += more
+        return messages
+
+    def delete(self, messages: Sequence[Message]) -> None:
+        """Take messages off the queue; what cannot be taken off comes again. Raises QueueError."""
+
+        def send(part: Sequence[Message]) -> None:
+            entries = [{"Id": str(i), "ReceiptHandle": m.receipt} for i, m in enumerate(part)]
+            with self._explained("delete from", "sqs:DeleteMessage"):
+                answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
+            _warn("deleted", answer)
+
+        self._in_tens(send, messages)
+
+    @contextlib.contextmanager
+    def kept(self, messages: Sequence[Message]) -> Iterator[None]:
+        """Nobody else gets these messages while the block runs, except after an outage."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(self.hidden / 3):
+                try:
+                    self._in_tens(self._hide, messages)
+                except QueueError as error:
+                    log.warning("the messages in work may come again: %s", error)
+
+        thread = threading.Thread(target=beat, name="queue", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _hide(self, part: Sequence[Message]) -> None:
+        entries = [
+            {"Id": str(i), "ReceiptHandle": m.receipt, "VisibilityTimeout": self.hidden}
+            for i, m in enumerate(part)
+        ]
+        with self._explained("extend", "sqs:ChangeMessageVisibility"):
+            answer = self._client.change_message_visibility_batch(
+                QueueUrl=self.url, Entries=entries
+            )
+        _warn("kept", answer)
+
+    def _receive(self, wait: int) -> list[Message]:
+        with self._explained("receive from", "sqs:ReceiveMessage"):
+            answer = self._client.receive_message(
+                QueueUrl=self.url, MaxNumberOfMessages=TEN, WaitTimeSeconds=wait
+            )
+        return [
+            Message(m["MessageId"], m["ReceiptHandle"], m["Body"])
+            for m in answer.get("Messages", ())
+        ]
+
+    def _in_tens(
+        self, action: Callable[[Sequence[Message]], None], messages: Sequence[Message]
+    ) -> None:
+        parts = [messages[i : i + TEN] for i in range(0, len(messages), TEN)]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(action, parts))
+
+    @contextlib.contextmanager
+    def _explained(self, doing: str, permission: str) -> Iterator[None]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        what = f"cannot {doing} the queue {one_line(self.name, 80)}"
+        try:
+            yield
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", "unknown"))
+            known = (text for name, text in HINTS.items() if name in code)
+            hint = next(known, "SQS refused it").format(permission=permission)
+            raise QueueError(f"{what}: {hint} ({one_line(code, 60)})") from error
+        except (BotoCoreError, ValueError) as error:
+            raise QueueError(f"{what}: {sdk_hint(error)}") from error
+
+
+def _warn(doing: str, answer: Any) -> None:
+    failed = answer.get("Failed", ())
+    if failed:
+        reason = one_line(failed[0].get("Message") or failed[0].get("Code"), 100)
+        log.warning(
+            "%d messages could not be %s, and may come again: %s", len(failed), doing, reason
+        )
+
+
+DEEPEST = 2  # envelopes around an event: SNS around EventBridge is one
+
+
+class NotAnEvent(DmarckitError):
+    """The body of a message is no event of S3; another try changes nothing."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An object that has come into a bucket, as an event tells it."""
+
+    bucket: str
+    key: str
+    """the whole key, decoded"""
+
+
+@dataclass(frozen=True)
+class Event:
+    """What one message says."""
+
+    arrivals: tuple[Arrival, ...]
+    others: tuple[str, ...]
+    """names of what else it tells and nobody here acts on: deletions, S3's test event"""
+
+
+def read_event(body: str) -> Event:
+    """The event in a message's body.
+
+    Raises NotAnEvent with the reason, which holds nothing but cleaned text.
+
+    >>> read_event('{"Service": "Amazon S3", "Event": "s3:TestEvent"}').others
+    ('s3:TestEvent',)
+    """
+    content = _json(body)
+    for _envelope in range(DEEPEST):
+        if content.get("Type") != "Notification":
+            break
+        content = _json(_text(content, "Message"))
+    if content.get("Event") == "s3:TestEvent":
+        return Event((), ("s3:TestEvent",))
+    if "Records" in content:
+        records = content["Records"]
+        if not isinstance(records, list) or not records:
+            raise NotAnEvent("Records is no list of events, or an empty one")
+        return _event([_of_s3(record) for record in records])
+    if "detail-type" in content:
+        return _event([_of_eventbridge(content)])
+    names = ", ".join(one_line(name, 40) for name in list(content)[:5])
+    raise NotAnEvent(f"no event of S3: it has {names or 'nothing'}, and no Records")
+
+
+def keys_within(event: Event, bucket: str, prefix: str) -> tuple[list[str], list[Arrival]]:
+    """Keys relative to `prefix` (empty, or with a slash at its end) of what has come in
+    below it, each once; and the arrivals elsewhere.
+
+    A key that ends in a slash is a folder that a console made, and belongs nowhere.
+    """
+    mine: dict[str, None] = {}
+    elsewhere = []
+    for arrival in event.arrivals:
+        key = arrival.key.removeprefix(prefix)
+        inside = arrival.bucket == bucket and arrival.key.startswith(prefix)
+        if inside and key and not key.endswith("/"):
+            mine[key] = None
+        else:
+            elsewhere.append(arrival)
+    return list(mine), elsewhere
+
+
+def _event(parts: Sequence[tuple[str, Sequence[Arrival]]]) -> Event:
+    arrivals = (arrival for _, found in parts for arrival in found)
+    others = (name for name, found in parts if not found)
+    return Event(tuple(dict.fromkeys(arrivals)), tuple(dict.fromkeys(others)))
+
+
+def _of_s3(record: Any) -> tuple[str, list[Arrival]]:
+    """S3's own record; its key is encoded as in a form."""
+    name = _text(record, "eventName")
+    if not name.removeprefix("s3:").startswith("ObjectCreated:"):
+        return one_line(name, 60), []
+    place = _part(record, "s3")
+    key = _decoded(_text(_part(place, "object"), "key"))
+    return name, [Arrival(_text(_part(place, "bucket"), "name"), key)]
+
+
+def _of_eventbridge(content: Any) -> tuple[str, list[Arrival]]:
+    """EventBridge's event. Its key is the plain one; some that copy its form encode it."""
+    name = _text(content, "detail-type")
+    if name != "Object Created" or content.get("source") != "aws.s3":
+        return one_line(name, 60), []
+    detail = _part(content, "detail")
+    bucket, key = _text(_part(detail, "bucket"), "name"), _text(_part(detail, "object"), "key")
+    return name, [Arrival(bucket, each) for each in _both(key)]
+
+
+def _both(key: str) -> Iterator[str]:
+    """The key as it stands and decoded: the one that is not there is gone, which is no harm."""
+    yield key
+    try:
+        yield _decoded(key)
+    except NotAnEvent:
+        return
+
+
+def _decoded(key: str) -> str:
+    try:
+        return unquote_plus(key, errors="strict")
+    except UnicodeDecodeError:
+        raise NotAnEvent(f"the key {one_line(key, 80)} is not UTF-8, URL-encoded") from None
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NotAnEvent(f"not JSON: {one_line(text, 60)}") from error
+    if not isinstance(content, dict):
+        raise NotAnEvent(f"no JSON object: {one_line(text, 60)}")
+    return content
+
+
+def _part(content: Any, name: str) -> Any:
+    if not isinstance(content, dict) or not isinstance(content.get(name), dict):
+        raise NotAnEvent(f"{name} is missing in the event")
+    return content[name]
+
+
+def _text(content: Any, name: str) -> str:
+    value = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(value, str) or not value:
+        raise NotAnEvent(f"{name} is missing in the event")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise NotAnEvent(f"{name} {one_line(value, 60)} is no text") from None
+    return value

@@ -1,0 +1,420 @@
+"""What a worker of the ingest does: fetch some mails, read them, lay out their rows.
+
+It knows nothing of the lake: it takes a list of objects and gives back a `Chunk`, which
+is cheap to send between processes. A report with very many records is written to a file
+of its own on the way, so that memory does not grow with it. A worker that may be on another
+machine sends the file's packed content instead, and ends its chunk when that is much.
+
+Anyone may mail anything: a fault that one mail brings to light is its outcome, and ends
+nothing else.
+
+A place on disk for the records of a report that has too many of them for memory.
+
+A worker on another machine has another disk: what it spooled travels packed, as `content`.
+
+What a worker of the ingest is told, and what it gives back: cheap to send between processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import traceback
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dmarckit.core.errors import (
+    DmarckitError,
+    MissingObject,
+    NotAReport,
+    UnreadableReport,
+    one_line,
+)
+from dmarckit.core.limits import Limits
+from dmarckit.core.storage import Storage, StoredObject, open_storage
+from dmarckit.lake.rows import (
+    OWN_SCHEMA,
+    failing_messages,
+    failure_row,
+    own_columns,
+    records_table,
+    report_row,
+    report_uid,
+    shared_values,
+    tls_rows,
+    with_shared,
+)
+from dmarckit.lake.schema import RECORDS, TABLES
+from dmarckit.reports.export import export_key, json_text, report_csv, report_json
+from dmarckit.reports.model import AggregateReport, Mail, Record, TlsReport, Unreadable, Verdict
+from dmarckit.reports.read import read_object, read_reports
+
+
+@dataclass(frozen=True)
+class LongReport:
+    """A report whose records wait in a file, or packed in memory."""
+
+    uid: str
+    shared: dict[str, Any]
+    """the columns that its records have in common"""
+    path: str = ""
+    """its file; empty: `content` has what the file had"""
+    content: bytes = field(default=b"", repr=False)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Its rows of `records`, read anew at each call."""
+        source = pa.OSFile(self.path) if self.path else pa.BufferReader(self.content)
+        with source as file, pa.ipc.open_file(file) as reader:
+            for i in range(reader.num_record_batches):
+                yield with_shared(reader.get_batch(i), self.shared)
+
+    def packed(self) -> LongReport:
+        """The same without its file, which is removed."""
+        content = Path(self.path).read_bytes()
+        self.forget()
+        return replace(self, path="", content=content)
+
+    def forget(self) -> None:
+        """Remove its file."""
+        if self.path:
+            with contextlib.suppress(FileNotFoundError):
+                Path(self.path).unlink()
+
+
+class Spool:
+    """Takes the records of a long report (it is a `RecordSink`) and keeps them in a file."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._reset()
+
+    def _reset(self) -> None:
+        self._path: str | None = None
+        self._writer: Any = None
+        self._position = 0
+        self.failing = 0
+        """messages that fail DMARC in what was added"""
+
+    def start(self) -> None:
+        """A report begins, or begins again."""
+        self.discard()
+
+    def add(self, records: list[Record]) -> None:
+        """The next records of the report."""
+        if self._writer is None:
+            handle, self._path = tempfile.mkstemp(dir=self._folder, suffix=".arrow")
+            os.close(handle)
+            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            self._writer = pa.ipc.new_file(self._path, OWN_SCHEMA, options=options)
+        places = np.arange(self._position, self._position + len(records))
+        self._writer.write_table(own_columns(records, places))
+        self._position += len(records)
+        self.failing += failing_messages(records)
+
+    def finished(self) -> str | None:
+        """The file of the report that was just read; None when it was a short one."""
+        if self._writer is None:
+            return None
+        self._writer.close()
+        path, self._path, self._writer = self._path, None, None
+        return path
+
+    def discard(self) -> None:
+        """Forget what was added since the last `finished`."""
+        if self._writer is not None:
+            self._writer.close()
+            Path(str(self._path)).unlink(missing_ok=True)
+        self._reset()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker must know to read mails; sent to other processes."""
+
+    mail_url: str
+    limits: Limits
+    trust: str
+    authserv_id: str
+    exports: str
+    """which reports get files of their own: all, failing or none"""
+    salt: bytes | None = field(repr=False)  # Dask logs the arguments of what failed
+    """None: failure reports are not kept"""
+    failures_content: bool
+    spool: str
+    """folder of this ingest for long reports; empty: workers may have another disk"""
+
+
+@dataclass
+class MailResult:
+    """What one object was: a row of `mails` as far as a worker can know it."""
+
+    object: StoredObject
+    from_domain: str | None = None
+    verdict: Verdict = field(default_factory=Verdict)
+    outcome: str | None = None
+    """None: it holds reports, and whether they are new is for the lake to say"""
+    error: str | None = None
+    uids: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Chunk:
+    """What some objects hold, in their order; a report that came twice is there once."""
+
+    mails: list[MailResult]
+    rows: dict[str, pa.Table]
+    """table (`reports`, `tls`, `failures`) → rows"""
+    records: pa.Table
+    long: list[LongReport]
+    exports: dict[str, dict[str, bytes]]
+    """report_uid → key below the exports → content"""
+    left: Sequence[StoredObject] = ()
+    """objects that were not read, so that the chunk stays small"""
+
+    @classmethod
+    def of_one(cls, mail: MailResult) -> Chunk:
+        """A mail that holds nothing."""
+        return cls([mail], as_tables({}), RECORDS.schema.empty_table(), [], {})
+
+
+def as_tables(rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, pa.Table]:
+    """The rows of `reports`, `tls` and `failures`. Raises what Arrow raises for a wrong value."""
+    schemas = {name: TABLES[name].schema for name in ("reports", "tls", "failures")}
+    return {
+        name: pa.Table.from_pylist(rows[name], schema=schema)
+        if rows.get(name)
+        else schema.empty_table()
+        for name, schema in schemas.items()
+    }
+
+
+FAILURES_OFF = "a failure report; the setting failures = true keeps them"
+AHEAD = 16  # objects fetched before they are needed
+AHEAD_BYTES = 32_000_000  # and no more than this together
+PACKED_BYTES = 16_000_000  # packed records of long reports after which a chunk ends
+
+log = logging.getLogger("dmarckit")
+
+
+def read_chunk(task: Task, objects: Sequence[StoredObject]) -> Chunk:
+    """Fetch and read these objects. Raises StorageError when the storage fails, OSError when
+    the disk does.
+
+    The chunk may end early; `left` says what is still to read (never all of it). A mail that
+    cannot be read for a reason that nobody thought of is unreadable.
+    """
+    try:
+        return _read(task, objects)
+    except DmarckitError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        if len(objects) == 1:
+            return Chunk.of_one(_faulty(objects[0], error))
+    half = len(objects) // 2  # which of them it was is found by halves
+    chunk = read_chunk(task, objects[:half])
+    return replace(chunk, left=[*chunk.left, *objects[half:]])
+
+
+def _faulty(item: StoredObject, error: Exception) -> MailResult:
+    """The outcome of a mail that a fault of ours keeps from being read."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__} at {Path(at.filename).name}:{at.lineno}"
+    # without the error's text and traceback: a log holds nothing out of a mail
+    log.warning("%s cannot be read, please report it: %s", one_line(item.key), what)
+    said = f": {one_line(error, 200)}" if str(error) else ""
+    reason = f"a fault of dmarckit, please report it ({what}{said})"
+    return MailResult(item, outcome="unreadable", error=reason)
+
+
+def _read(task: Task, objects: Sequence[StoredObject]) -> Chunk:
+    """Without a shared `spool` the chunk holds the records of long reports itself, and ends
+    when they are many."""
+    if not task.spool:
+        with tempfile.TemporaryDirectory(prefix="dmarckit-") as own:
+            return _read_chunk(replace(task, spool=own), objects, packed=True)
+    return _read_chunk(task, objects, packed=False)
+
+
+def _read_chunk(task: Task, objects: Sequence[StoredObject], *, packed: bool) -> Chunk:
+    reader = _Reader(task, packed=packed)
+    ingest = "" if packed else task.spool
+    done = 0
+    with closing(_fetched(_storage(task.mail_url, ingest), objects, task.limits)) as fetched:
+        for item, raw in fetched:
+            reader.take(item, raw)
+            done += 1
+            if reader.packed_bytes >= PACKED_BYTES:
+                break
+    return reader.chunk(objects[done:])
+
+
+class _Reader:
+    """Reads mails one after the other and collects what they hold."""
+
+    def __init__(self, task: Task, *, packed: bool) -> None:
+        self._task = task
+        self._packed = packed
+        self.packed_bytes = 0
+        self._mails: list[MailResult] = []
+        self._rows: dict[str, list[dict[str, Any]]] = {"reports": [], "tls": [], "failures": []}
+        self._seen: set[str] = set()
+        self._short: list[tuple[str, AggregateReport]] = []
+        self._long: list[LongReport] = []
+        self._exports: dict[str, dict[str, bytes]] = {}
+
+    def chunk(self, left: Sequence[StoredObject]) -> Chunk:
+        records, rows = records_table(self._short), as_tables(self._rows)
+        return Chunk(self._mails, rows, records, self._long, self._exports, left)
+
+    def take(self, item: StoredObject, raw: bytes | str) -> None:
+        """Read one object; `raw` is its bytes, or why there are none."""
+        result = MailResult(item)
+        self._mails.append(result)
+        if isinstance(raw, str):
+            result.outcome, result.error = "unreadable", raw
+            return
+        try:
+            mail = read_object(raw, item.key, self._task.limits, self._task.authserv_id)
+        except NotAReport as error:
+            result.outcome, result.error = "not_a_report", str(error)
+            return
+        except UnreadableReport as error:
+            result.outcome, result.error = "unreadable", str(error)
+            return
+        result.from_domain, result.verdict = mail.from_domain, mail.verdict
+        doubt = distrust(mail, self._task.trust, self._task.authserv_id)
+        if doubt:
+            result.outcome, result.error = "untrusted", doubt
+            return
+        self._take_reports(mail, result)
+
+    def _take_reports(self, mail: Mail, result: MailResult) -> None:
+        spool = Spool(self._task.spool)
+        problems: list[Unreadable] = []
+        for report in read_reports(mail, self._task.limits, spool):
+            if isinstance(report, Unreadable):
+                problems.append(report)
+            elif isinstance(report, AggregateReport):
+                self._aggregate(report, spool, result)
+            elif isinstance(report, TlsReport):
+                self._other("tls", tls_rows(report, result.object.key), result)
+            elif self._task.salt is None:
+                problems.append(Unreadable(result.object.key, FAILURES_OFF, is_report=False))
+            else:
+                content = self._task.failures_content
+                row = failure_row(report, result.object.key, self._task.salt, content=content)
+                self._other("failures", [row], result)
+        spool.discard()
+        result.error = "; ".join(p.reason for p in problems) or None
+        if not result.uids:
+            is_report = any(p.is_report for p in problems)
+            result.outcome = "unreadable" if is_report else "not_a_report"
+
+    def _aggregate(self, report: AggregateReport, spool: Spool, result: MailResult) -> None:
+        uid = report_uid(report)
+        path = spool.finished()
+        failing = spool.failing if path else failing_messages(report.records)
+        result.uids.append(uid)
+        if uid in self._seen:
+            return
+        self._seen.add(uid)
+        self._rows["reports"].append(report_row(report, uid, result.object.key, failing))
+        if path:
+            long = LongReport(uid, shared_values(uid, report), path)
+            self._long.append(long.packed() if self._packed else long)
+            self.packed_bytes += len(self._long[-1].content)
+            return
+        self._short.append((uid, report))
+        if self._task.exports == "all" or (self._task.exports == "failing" and failing):
+            self._exports[uid] = _exports(uid, report, result.object.key)
+
+    def _other(self, table: str, rows: list[dict[str, Any]], result: MailResult) -> None:
+        uid = rows[0]["report_uid"]
+        result.uids.append(uid)
+        if uid not in self._seen:
+            self._seen.add(uid)
+            self._rows[table] += rows
+
+
+def _exports(uid: str, report: AggregateReport, file: str) -> dict[str, bytes]:
+    """The report's own files: its JSON and its CSV, by key."""
+    stem = export_key(report.reporter, report.policy.domain, report.begin, report.end, uid, "")
+    return {
+        f"{stem}json": json_text(report_json(report, file)).encode(),
+        f"{stem}csv": report_csv(report).encode(),
+    }
+
+
+def distrust(mail: Mail, trust: str, authserv_id: str) -> str | None:
+    """Why a mail is not trusted; None when it is (design: `trust`).
+
+    Spam and virus verdicts of FAIL are never trusted, unless anything is (`any`).
+    """
+    verdict = mail.verdict
+    if trust == "any":
+        return None
+    for name, value in (("spam", verdict.spam), ("virus", verdict.virus)):
+        if (value or "").upper() == "FAIL":
+            return f"the {name} verdict is FAIL"
+    if verdict.dmarc == "pass":
+        return None
+    if verdict.dmarc is None:
+        reason = f"no DMARC result by {authserv_id}"
+        return reason if trust == "pass" else None
+    if trust == "pass" or verdict.dmarc == "fail":
+        domain = verdict.dmarc_domain or mail.from_domain or "an unknown domain"
+        return f"dmarc={one_line(verdict.dmarc, 40)} for {one_line(domain, 80)}"
+    return None
+
+
+def _fetched(
+    storage: Storage, objects: Sequence[StoredObject], limits: Limits
+) -> Generator[tuple[StoredObject, bytes | str], None, None]:
+    """Each object with its bytes, or with the reason why it has none; fetched ahead."""
+    if not storage.remote:
+        yield from ((item, _fetch(storage, item, limits)) for item in objects)
+        return
+    with ThreadPoolExecutor(AHEAD) as pool:
+        waiting: list[tuple[StoredObject, Future[bytes | str]]] = []
+        source = iter(objects)
+        while True:
+            room = AHEAD - len(waiting) if _size(waiting) < AHEAD_BYTES else int(not waiting)
+            waiting += [
+                (item, pool.submit(_fetch, storage, item, limits)) for item in islice(source, room)
+            ]
+            if not waiting:
+                return
+            item, future = waiting.pop(0)
+            yield item, future.result()
+
+
+def _size(waiting: Sequence[tuple[StoredObject, Any]]) -> int:
+    return sum(item.size for item, _ in waiting)
+
+
+def _fetch(storage: Storage, item: StoredObject, limits: Limits) -> bytes | str:
+    if item.size > limits.mail_bytes:
+        return f"{item.size:,} bytes are more than the limit of {limits.mail_bytes:,}"
+    try:
+        return storage.get(item.key)
+    except MissingObject:
+        return "it was gone before it could be read"
+
+
+@lru_cache(maxsize=1)
+def _storage(url: str, _ingest: str) -> Storage:
+    """One for all chunks of an ingest, so that connections are kept."""
+    return open_storage(url)

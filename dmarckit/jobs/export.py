@@ -1,0 +1,446 @@
+"""The schedules as files for a scheduler of this machine, or one that reaches it.
+
+Where dmarckit runs on this machine, for those who write down how to start it there.
+
+Cron lines for a clock in another time zone, where the scheduler cannot be told the zone.
+
+A slot at 07:00 in Berlin is at 05:00 UTC in summer and at 06:00 in winter, and one on the
+1st may be on the last of the month before. A line that fires at all of these is right at
+each of them, since `dmarckit run --slot newest` does nothing when the newest slot is done.
+
+The schedules for Amazon EventBridge Scheduler and for GitHub Actions.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import re
+import shlex
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dmarckit.core.redact import secret_names, secrets_in
+from dmarckit.core.settings import CONFIG_VARIABLE, PREFIX
+from dmarckit.jobs.schedule import WEEKDAYS, Cron, Schedule
+
+ENV_FILE = "dmarckit.env"
+_PLAIN = re.compile(r"[\w@%+=:,./~ -]*", re.ASCII)
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a scheduler on this machine needs to know."""
+
+    program: tuple[str, ...]
+    """absolute, with the settings file when it is not the one of the folder"""
+    folder: Path
+    """working directory: ./dmarckit.toml, ./notebooks and ./schedules are read there"""
+    variables: Mapping[str, str]
+    """settings from the environment that are no secrets"""
+    secrets: tuple[str, ...]
+    """names of those that are, or whose value cannot be written plainly"""
+    user: str
+    zone: tzinfo
+    """of the machine's clock, by which cron goes"""
+
+    @property
+    def env_file(self) -> Path:
+        """Where secrets may stand; it is read when it is there."""
+        return self.folder / ENV_FILE
+
+    def command(self, job: str, slot: str = "newest") -> list[str]:
+        """The words of the command that runs a job's slot, once."""
+        return [*self.program, "run", job, "--slot", slot]
+
+    def shell_line(self, job: str, slot: str = "newest") -> str:
+        """The same as one line for a shell, in the folder, with the secrets' file."""
+        read = f"if [ -r {ENV_FILE} ]; then set -a; . ./{ENV_FILE}; set +a; fi"
+        # a time that is filled in later stands as it is
+        words = [word if word == slot else shlex.quote(word) for word in self.command(job, slot)]
+        return f"cd {shlex.quote(str(self.folder))} && {read} && {' '.join(words)}"
+
+
+def here(environment: Mapping[str, str] | None = None) -> Place:
+    """This process's program, folder, user and environment (or the one given)."""
+    from tzlocal import get_localzone
+
+    found = os.environ if environment is None else environment
+    script = Path(sys.executable).absolute().parent / "dmarckit"
+    program = (
+        [str(script)]
+        if script.is_file()
+        else [str(script.parent / Path(sys.executable).name), "-m", "dmarckit"]
+    )
+    if config := found.get(CONFIG_VARIABLE):
+        program += ["--config", str(Path(config).absolute())]
+    settings = {
+        name: value
+        for name, value in sorted(found.items())
+        if name.startswith((PREFIX, "AWS_")) and name != CONFIG_VARIABLE
+    }
+    secret = {f"{PREFIX}{name.upper()}" for name in secret_names()} | set(_KEYS)
+    hidden = tuple(
+        name
+        for name, value in settings.items()
+        if name in secret or secrets_in({name: value}) or not _PLAIN.fullmatch(value)
+    )
+    return Place(
+        tuple(program),
+        Path.cwd(),
+        {name: value for name, value in settings.items() if name not in hidden},
+        hidden,
+        getpass.getuser(),
+        get_localzone(),
+    )
+
+
+_DAY = 24 * 60
+_EVERY = {
+    "minute": range(60),
+    "hour": range(24),
+    "day": range(1, 32),
+    "month": range(1, 13),
+    "weekday": range(7),
+}
+
+
+def cron_lines(cron: Cron, zone: tzinfo, clock: tzinfo, now: datetime) -> list[str]:
+    """The lines, in crontab's words, that fire at every slot by a clock in zone `clock`.
+
+    Where the zones differ, they may fire at other times as well.
+    """
+    lines = {line for shift in shifts(zone, clock, now) for line in _shifted(cron, shift)}
+    return sorted(lines, key=lambda line: [word.zfill(3) for word in line.split()])
+
+
+def shifts(zone: tzinfo, clock: tzinfo, now: datetime) -> list[int]:
+    """Minutes that `clock` is ahead of `zone`, at some time in the next two years."""
+    found = set()
+    for day in range(731):
+        moment = now + timedelta(days=day)
+        ahead, behind = moment.astimezone(clock).utcoffset(), moment.astimezone(zone).utcoffset()
+        if ahead is not None and behind is not None:
+            found.add(round((ahead - behind) / timedelta(minutes=1)))
+    return sorted(found)
+
+
+def _shifted(cron: Cron, shift: int) -> list[str]:
+    """The lines of one shift: minutes that share their hours and days stand together."""
+    hours: dict[tuple[int, int], set[int]] = defaultdict(set)
+    for hour in cron.hours:
+        for minute in cron.minutes:
+            days, rest = divmod(hour * 60 + minute + shift, _DAY)
+            hours[rest % 60, days].add(rest // 60)
+    minutes: dict[tuple[tuple[int, ...], tuple[str, ...]], list[int]] = defaultdict(list)
+    for (minute, days), found in sorted(hours.items()):
+        minutes[tuple(sorted(found)), _days(cron, days)].append(minute)
+    return [
+        " ".join((words(same, "minute"), words(found, "hour"), *days))
+        for (found, days), same in minutes.items()
+    ]
+
+
+def _days(cron: Cron, later: int) -> tuple[str, str, str]:
+    """Day, month and weekday, as many days later; what has no such line is every day."""
+    weekdays = [WEEKDAYS[(day + later) % 7] for day in cron.weekdays]
+    named = "*" if len(weekdays) == 7 else ",".join(weekdays)
+    if later:
+        return "*", "*", named
+    return words(cron.days, "day"), words(cron.months, "month"), named
+
+
+def words(numbers: Collection[int], field: str) -> str:
+    """Numbers as crontab writes them: ``*``, ``*/15`` or ``1,15``."""
+    every = _EVERY[field]
+    wanted: Sequence[int] = sorted(numbers)
+    for step in range(1, len(every) // 2 + 1):
+        if wanted == list(every[::step]):
+            return "*" if step == 1 else f"*/{step}"
+    return ",".join(map(str, wanted))
+
+
+SLOT = "<aws.scheduler.scheduled-time>"  # EventBridge Scheduler puts the time in its place
+DOCUMENT = "AWS-RunShellScript"
+
+
+def eventbridge(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
+    """A CloudFormation template: schedules in their time zones that run this machine's dmarckit.
+
+    Commands reach the machine through Systems Manager, so it is an EC2 instance (or another
+    machine) that Systems Manager knows. Tasks without a machine: `dmarckit aws deploy`.
+    """
+    resources: dict[str, Any] = {
+        "Group": {"Type": "AWS::Scheduler::ScheduleGroup", "Properties": {"Name": "dmarckit"}},
+        "Role": _role(),
+    }
+    for schedule in schedules:
+        name = "".join(part.capitalize() for part in schedule.name.replace("_", "-").split("-"))
+        resources[f"Run{name}"] = _schedule(schedule, place)
+    template = {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": "dmarckit: its schedules, run on a machine that Systems Manager knows",
+        "Parameters": {
+            "InstanceId": {
+                "Type": "String",
+                "AllowedPattern": "^(i|mi)-[0-9a-f]+$",
+                "Description": "The machine where dmarckit is, such as i-0123456789abcdef0",
+            }
+        },
+        "Resources": resources,
+    }
+    head = (
+        "# aws cloudformation deploy --stack-name dmarckit-schedules --capabilities CAPABILITY_IAM "
+        "\\\n#   --template-file dmarckit-schedules.yaml --parameter-overrides InstanceId=i-…\n"
+    )
+    return {"dmarckit-schedules.yaml": head + _yaml(template)}
+
+
+def _role() -> dict[str, Any]:
+    sub = "arn:${AWS::Partition}:"
+    statement = {
+        "Effect": "Allow",
+        "Action": "ssm:SendCommand",
+        "Resource": [
+            {"Fn::Sub": f"{sub}ssm:${{AWS::Region}}::document/{DOCUMENT}"},
+            {"Fn::Sub": f"{sub}ec2:${{AWS::Region}}:${{AWS::AccountId}}:instance/${{InstanceId}}"},
+            {
+                "Fn::Sub": f"{sub}ssm:${{AWS::Region}}:${{AWS::AccountId}}:"
+                "managed-instance/${InstanceId}"
+            },
+        ],
+    }
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"Service": "scheduler.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+    }
+    version = "2012-10-17"
+    return {
+        "Type": "AWS::IAM::Role",
+        "Properties": {
+            "AssumeRolePolicyDocument": {"Version": version, "Statement": [trust]},
+            "Policies": [
+                {
+                    "PolicyName": "send-commands",
+                    "PolicyDocument": {"Version": version, "Statement": [statement]},
+                }
+            ],
+        },
+    }
+
+
+def _schedule(schedule: Schedule, place: Place) -> dict[str, Any]:
+    variables = [f'export {name}="{value}"' for name, value in place.variables.items()]
+    request = {
+        "DocumentName": DOCUMENT,
+        "InstanceIds": ["${InstanceId}"],
+        "Parameters": {
+            "commands": [*variables, place.shell_line(schedule.name, SLOT)],
+            "executionTimeout": [str(schedule.timeout + 90)],
+        },
+    }
+    text = json.dumps(request).replace("${", "${!").replace("${!InstanceId}", "${InstanceId}")
+    target = {
+        "Arn": "arn:aws:scheduler:::aws-sdk:ssm:sendCommand",
+        "RoleArn": {"Fn::GetAtt": ["Role", "Arn"]},
+        "Input": {"Fn::Sub": text},
+    }
+    return scheduler_resource(schedule, f"dmarckit-{schedule.name}", {"Ref": "Group"}, target)
+
+
+def scheduler_resource(schedule: Schedule, name: Any, group: Any, target: Any) -> dict[str, Any]:
+    """A schedule as CloudFormation has it, at its times in its zone; `target` is what it starts."""
+    retry = {"MaximumRetryAttempts": 5, "MaximumEventAgeInSeconds": 900}
+    return {
+        "Type": "AWS::Scheduler::Schedule",
+        "Properties": {
+            "Name": name,
+            "GroupName": group,
+            "ScheduleExpression": eventbridge_cron(times_of(schedule)),
+            "ScheduleExpressionTimezone": schedule.timezone,
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "Target": {**target, "RetryPolicy": retry},
+        },
+    }
+
+
+def eventbridge_cron(cron: Cron) -> str:
+    """``cron(…)`` as EventBridge writes it: a year, and ``?`` for the day that is not named."""
+    minutes, hours = (
+        word if "/" not in word else ",".join(map(str, numbers))
+        for word, numbers in (
+            (words(cron.minutes, "minute"), cron.minutes),
+            (words(cron.hours, "hour"), cron.hours),
+        )
+    )
+    months = "*" if len(cron.months) == 12 else ",".join(map(str, cron.months))
+    if len(cron.weekdays) < 7:
+        days = "?", months, ",".join(WEEKDAYS[day].upper() for day in cron.weekdays)
+    else:
+        every = "*" if len(cron.days) == 31 else ",".join(map(str, cron.days))
+        days = every, months, "?"
+    return f"cron({minutes} {hours} {' '.join(days)} *)"
+
+
+def github(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
+    """A workflow for each schedule, on a self-hosted runner of this machine, by UTC."""
+    return {f"dmarckit-{s.name}.yml": _workflow(s, place) for s in schedules}
+
+
+def _workflow(schedule: Schedule, place: Place) -> str:
+    lines = cron_lines(times_of(schedule), schedule.zone, UTC, datetime.now(UTC))
+    named = {name: f"${{{{ secrets.{name} }}}}" for name in place.secrets}
+    workflow = {
+        "name": f"dmarckit {schedule.name}",
+        "on": {"schedule": [{"cron": line} for line in lines], "workflow_dispatch": {}},
+        "permissions": {},
+        "concurrency": {"group": f"dmarckit-{schedule.name}", "cancel-in-progress": False},
+        "jobs": {
+            "run": {
+                "runs-on": "self-hosted",
+                "timeout-minutes": -(-(schedule.timeout + 90) // 60),
+                "env": {**place.variables, **named},
+                "steps": [{"name": "Run", "run": place.shell_line(schedule.name)}],
+            }
+        },
+    }
+    head = [
+        f"# {schedule.cron}, {schedule.timezone}. Save as .github/workflows/dmarckit-"
+        f"{schedule.name}.yml; it runs on a self-hosted runner on this machine.",
+        "# GitHub goes by UTC and may start late; a slot is run once, whenever that is.",
+    ]
+    if len(lines) > 1 or schedule.timezone != "UTC":
+        head.append(
+            "# It fires at each time that the slot may have in UTC (daylight saving, days that "
+            "shift): only one run does something."
+        )
+    # "on" is quoted, or YAML 1.1 takes it for true
+    return "\n".join(head) + "\n" + _yaml(workflow)
+
+
+def times_of(schedule: Schedule) -> Cron:
+    """Its cron line, read; schedules that run by hand are not exported."""
+    if schedule.times is None:
+        raise ValueError(f"{schedule.name} has no cron")
+    return schedule.times
+
+
+def _yaml(content: Any) -> str:
+    text: str = yaml.safe_dump(content, sort_keys=False, width=100, allow_unicode=True)
+    return text
+
+
+BEYOND = 90  # seconds that a run gets, after its own timeout, to write how it ended
+
+
+def crontab(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
+    """One crontab, by the machine's own clock: few crons can be told another time zone."""
+    lines = [
+        "# dmarckit's jobs. Install with: crontab FILE (it replaces the crontab that is there)",
+        "# Lines that fire more often than their schedule are meant: a slot is run once.",
+        "SHELL=/bin/sh",
+    ]
+    lines += [f'{name}="{value}"' for name, value in place.variables.items()]
+    for schedule in schedules:
+        lines += ["", f"# {about(schedule)}"]
+        command = place.shell_line(schedule.name).replace("%", r"\%")
+        times = cron_lines(times_of(schedule), schedule.zone, place.zone, datetime.now(UTC))
+        lines += [f"{time} {command}" for time in times]
+    return {"crontab": "\n".join(lines) + "\n"}
+
+
+def systemd(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
+    """A service and a timer for each schedule; the timer knows the time zone."""
+    files = {}
+    for schedule in schedules:
+        name = f"dmarckit-{schedule.name}"
+        files[f"{name}.service"] = _service(schedule, place)
+        files[f"{name}.timer"] = (
+            f"# Start with: systemctl enable --now {name}.timer\n"
+            f"[Unit]\nDescription=Times of {name}\n\n"
+            f"[Timer]\nOnCalendar={calendar(schedule)}\n"
+            "# a slot that was missed while the machine was off is run when it is on again\n"
+            "Persistent=true\n\n[Install]\nWantedBy=timers.target\n"
+        )
+    return files
+
+
+def _service(schedule: Schedule, place: Place) -> str:
+    lines = [
+        "[Unit]",
+        f"Description={_specifiers(about(schedule))}",
+        "Wants=network-online.target",
+        "After=network-online.target",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        f"WorkingDirectory={_specifiers(str(place.folder))}",
+        *([f"User={place.user}"] if place.user != "root" else []),
+        *(f'Environment="{n}={_specifiers(v)}"' for n, v in place.variables.items()),
+        f"EnvironmentFile=-{_specifiers(str(place.env_file))}",
+        f"ExecStart={' '.join(_word(word) for word in place.command(schedule.name))}",
+        f"TimeoutStartSec={schedule.timeout + BEYOND}",
+        "# 1: it ran, and something needs a person; Slack and the page say what",
+        "SuccessExitStatus=1",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _specifiers(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _word(word: str) -> str:
+    text = _specifiers(word).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    return f'"{text}"' if any(c in word for c in " \"'\\;") else text
+
+
+def calendar(schedule: Schedule) -> str:
+    """The cron line as systemd's OnCalendar, with the time zone."""
+    cron = times_of(schedule)
+    month, day, hour, minute = (
+        "*" if words(numbers, field) == "*" else ",".join(f"{n:02d}" for n in numbers)
+        for numbers, field in (
+            (cron.months, "month"),
+            (cron.days, "day"),
+            (cron.hours, "hour"),
+            (cron.minutes, "minute"),
+        )
+    )
+    days = "" if len(cron.weekdays) == 7 else _weekdays(cron.weekdays) + " "
+    return f"{days}*-{month}-{day} {hour}:{minute}:00 {schedule.timezone}"
+
+
+def _weekdays(numbers: Sequence[int]) -> str:
+    return ",".join(WEEKDAYS[number].capitalize() for number in numbers)
+
+
+def about(schedule: Schedule) -> str:
+    """A schedule in a few words, for a comment."""
+    owner = f", {schedule.owner}" if schedule.owner else ""
+    text = f"dmarckit {schedule.name}: {schedule.cron}, {schedule.timezone}{owner}"
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+TARGETS: dict[str, Callable[[Sequence[Schedule], Place], dict[str, str]]] = {
+    "crontab": crontab,
+    "systemd": systemd,
+    "eventbridge": eventbridge,
+    "github": github,
+}
+
+
+def export_files(target: str, schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
+    """File name → content, for one of `TARGETS`; schedules that run by hand are left out."""
+    return TARGETS[target]([s for s in schedules if s.cron], place)

@@ -1,0 +1,294 @@
+"""How a run ended, for its row in `runs`: done, failed, interrupted, or found dead.
+
+The table `runs`: which job ran when, how it ended, and whether a slot is done.
+
+A run is one row, written at its end. A slot is *done* when a run of it ended ok or with
+problems, or when `TRIES` runs of it failed or were interrupted: then only the next slot
+helps, and people have been told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar
+
+import pyarrow as pa
+
+from dmarckit.core.errors import DmarckitError, LeaseLost, NotebookFailed, one_line
+from dmarckit.core.language import ngettext
+from dmarckit.core.lease import Lease
+from dmarckit.core.redact import redacted, secrets_of
+from dmarckit.core.retry import again
+from dmarckit.core.settings import Settings
+from dmarckit.ingest.commit import OUTCOMES, IngestResult
+from dmarckit.jobs.notify import Told, tell_failure
+from dmarckit.jobs.schedule import Schedule
+from dmarckit.jobs.timeout import Ended, why_ended
+from dmarckit.lake.lake import Lake
+from dmarckit.lake.rows import month_of
+from dmarckit.lake.schema import RUNS
+from dmarckit.pages.publish import Published
+
+Result = Literal["ok", "problems", "failed", "interrupted"]
+GOOD: tuple[Result, ...] = ("ok", "problems")
+TRIES = 3  # runs of one slot that may fail or die
+HISTORY = timedelta(days=70)  # how far back a job's last run is looked for: two months
+SLACK = timedelta(days=2)  # a slot's runs begin after it (clocks that differ aside)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of `runs`; what its columns mean is said there (`dmarckit schema runs`)."""
+
+    run: str
+    job: str
+    slot: datetime | None
+    started: datetime
+    ended: datetime
+    result: Result
+    page: str | None = None
+    mails: int = 0
+    stored: int = 0
+    duplicate: int = 0
+    untrusted: int = 0
+    not_a_report: int = 0
+    unreadable: int = 0
+    findings: int | None = None
+    told: int = 0
+    waiting: int = 0
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    notebook: str | None = None
+    host: str = ""
+
+
+def record(lake: Lake, run: Run) -> None:
+    """Write the run's row; a run that has one keeps it."""
+    row = {**asdict(run), "warnings": list(run.warnings), "month": month_of(run.started)}
+    lake.write.append_new("runs", pa.Table.from_pylist([row], schema=RUNS.schema))
+
+
+def runs_of_slot(lake: Lake, job: str, slot: datetime) -> list[Run]:
+    """The runs of a slot so far, the oldest first."""
+    where = "job = $job AND slot = $slot ORDER BY started, run"
+    return _runs(lake, slot - SLACK, where, job=job, slot=slot)
+
+
+def is_done(runs: Sequence[Run]) -> bool:
+    """Whether a slot with these runs is not to be run again."""
+    return any(run.result in GOOD for run in runs) or len(runs) >= TRIES
+
+
+def last_runs(lake: Lake, now: datetime) -> dict[str, Run]:
+    """Job → its run that began last, of those in the last `HISTORY`."""
+    newest = "run IN (SELECT arg_max(run, started) FROM runs GROUP BY job)"
+    return {run.job: run for run in _runs(lake, now - HISTORY, newest)}
+
+
+def bad_since(lake: Lake, job: str, now: datetime) -> tuple[datetime | None, int]:
+    """When the job's first bad run after its last good one began, and how many bad ones
+    there are since; (None, 0) when its last run was good."""
+    where = """job = $job AND result NOT IN ('ok', 'problems') AND started > (
+        SELECT coalesce(max(started), '1970-01-01') FROM runs
+        WHERE job = $job AND result IN ('ok', 'problems')) ORDER BY started"""
+    bad = _runs(lake, now - HISTORY, where, job=job)
+    return (bad[0].started if bad else None), len(bad)
+
+
+def _runs(lake: Lake, since: datetime, where: str, **values: Any) -> list[Run]:
+    with lake.session("runs", first_month=month_of(since)) as connection:
+        # the condition is one of those above; values are parameters
+        query = f"SELECT * EXCLUDE (month) FROM runs WHERE {where}"  # noqa: S608
+        rows = connection.sql(query, params=values or None).to_arrow_table().to_pylist()
+    return [Run(**{**row, "warnings": tuple(row["warnings"] or ())}) for row in rows]
+
+
+RUN_ENDED = "run ended"
+"""the event of a run's last log line; the metric filter of schedules/aws counts it"""
+MANY_DEAD = 2  # runs in a row that died without a word, from which on people hear of it
+
+log = logging.getLogger("dmarckit")
+
+
+Step = Callable[[str], None]
+Clock = Callable[[], datetime]
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Patient:
+    """How a run goes on: it says its steps, keeps its lease, and bears with the storage."""
+
+    lease: Lease
+    clock: Clock
+    say: Step
+    sleep: Callable[[float], None]
+    pauses: Sequence[float]
+
+    def step(self, text: str) -> None:
+        """Another step begins. Raises LeaseLost when another machine has the job."""
+        self.lease.renew(self.clock())
+        self.say(text)
+
+    def again(self, action: Callable[[], Value]) -> Value:
+        """The action's result, also when storage or lake fail it a few times."""
+        return again(action, self.pauses, self.sleep, lambda: self.lease.renew(self.clock()))
+
+
+@dataclass
+class Done:
+    """How far a run has come."""
+
+    run: str
+    job: str
+    slot: datetime | None
+    started: datetime
+    host: str
+    first: str
+    """the first run of the slot, to which all that is told about it belongs"""
+    ingested: IngestResult | None = None
+    published: Published | None = None
+    told: Told | None = None
+    warnings: list[str] = field(default_factory=list)
+    """what a person should look at: they make a run one with problems"""
+    notes: list[str] = field(default_factory=list)
+    """what is the same every day, such as links of a role that end early: recorded, no problem"""
+
+    def row(
+        self, ended: datetime, result: Result, error: str | None = None, notebook: str | None = None
+    ) -> Run:
+        """The run as `runs` keeps it."""
+        counts = dict.fromkeys(OUTCOMES, 0)
+        if self.ingested is not None:
+            counts |= {outcome: self.ingested.outcomes[outcome] for outcome in OUTCOMES}
+        return Run(
+            run=self.run,
+            job=self.job,
+            slot=self.slot,
+            started=self.started,
+            ended=max(ended, self.started),
+            result=result,
+            page=self.published.key if self.published else None,
+            mails=sum(counts.values()),
+            **counts,
+            findings=self.told.open_findings if self.told else None,
+            told=self.told.sent if self.told else 0,
+            waiting=self.told.waiting if self.told else 0,
+            warnings=(*self.warnings, *self.notes),
+            error=error,
+            notebook=notebook,
+            host=self.host,
+        )
+
+
+def say_end(row: Run) -> None:
+    """One line that a run has ended and is recorded: monitoring counts these events."""
+    log.info("Run ended: %s", row.result, extra={"event": RUN_ENDED, "result": row.result})
+
+
+def finished_run(done: Done, ended: datetime) -> Run:
+    """The row of a run that came to its end: problems are what a person should look at."""
+    unreadable = done.ingested.outcomes["unreadable"] if done.ingested else 0
+    return done.row(ended, "problems" if unreadable or done.warnings else "ok")
+
+
+def failed_run(
+    settings: Settings,
+    schedule: Schedule,
+    lake: Lake,
+    done: Done,
+    error: BaseException,
+    now: datetime,
+    patient: Patient,
+) -> bool:
+    """Tell and record a run that failed; record one that was ended from outside.
+
+    Returns whether it is recorded.
+
+    What goes wrong here is logged, so that the first error is the one that is raised.
+    """
+    error = why_ended() or error
+    if isinstance(error, LeaseLost):
+        return False  # whoever took the job over has recorded this run as interrupted
+    interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
+    if not interrupted and not isinstance(error, Exception):
+        return False
+    reason = str(error) if isinstance(error, DmarckitError) else f"{type(error).__name__}: {error}"
+    text = redacted(one_line(reason, 600), secrets_of(settings))
+    kept = error.kept if isinstance(error, NotebookFailed) else None
+    if not interrupted:
+        with contextlib.suppress(Ended):  # its time was over meanwhile: it is still recorded
+            _tell(settings, schedule, lake, done, text, kept, now, patient.say)
+    try:
+        result: Result = "interrupted" if interrupted else "failed"
+        row = done.row(patient.clock(), result, None if interrupted else text, kept)
+        patient.again(lambda: record(lake, row))
+        say_end(row)
+    except DmarckitError as another:
+        log.error("run %s of %s is not recorded: %s", done.run, done.job, another)
+        return False
+    return True
+
+
+def _tell(
+    settings: Settings,
+    schedule: Schedule,
+    lake: Lake,
+    done: Done,
+    text: str,
+    kept: str | None,
+    now: datetime,
+    step: Callable[[str], None],
+) -> None:
+    try:
+        since, _ = bad_since(lake, done.job, done.started)
+    except DmarckitError:
+        since = None
+    try:
+        done.told = tell_failure(
+            settings,
+            schedule,
+            run=done.run,
+            now=now,
+            error=text,
+            notebook=kept,
+            since=since or done.started,
+            step=step,
+        )
+    except DmarckitError as another:
+        log.error("nobody was told that %s failed: %s", done.job, another)
+
+
+def bury(settings: Settings, schedule: Schedule, lake: Lake, lease: Lease, now: datetime) -> None:
+    """Write `interrupted` for the runs whose leases died, and tell when it is not the first.
+
+    Only then does the lease forget them: wherever this stops, the next holder goes on.
+    """
+    for dead in lease.holder.dead:
+        record(
+            lake,
+            Run(
+                run=dead["run"],
+                job=schedule.name,
+                slot=dead["slot"],
+                started=dead["since"],
+                ended=max(now, dead["since"]),
+                result="interrupted",
+                host=dead["host"],
+            ),
+        )
+    since, count = bad_since(lake, schedule.name, now)
+    if since is not None and count >= MANY_DEAD:
+        text = ngettext(
+            "{n} run ended without a word: it was killed, or its machine went down",
+            "{n} runs in a row ended without a word: they were killed, or their machine went down",
+            count,
+        ).format(n=count)
+        last = lease.holder.dead[-1]
+        done = Done(last["run"], schedule.name, last["slot"], since, last["host"], last["run"])
+        _tell(settings, schedule, lake, done, text, None, now, lambda text: None)
+    lease.forget_dead()

@@ -1,0 +1,517 @@
+"""Jobs as files: `schedules/NAME.yaml` says when what runs, with which parameters, for whom.
+
+Relative dates in a schedule's parameters, resolved when it runs, in its time zone.
+
+Two rules. A *day* (``today``, ``yesterday``, ``3 days ago``) may be the value of any
+parameter and becomes that day, ``YYYY-MM-DD``. A *period* (``last 7 days``, ``last week``,
+``this week``, ``last month``, ``this month``) is the value of ``days`` only; it becomes
+the number of its days, and sets ``end`` to its last day, so that ``end`` is not given beside
+it. No period holds the day of the run itself: its reports cannot be here yet. Weeks begin
+on Monday.
+
+A schedule's file read with its line numbers, so that each fault names file, line and fix.
+
+Cron lines as crontab(5) means them, and the slots they give in a time zone.
+
+A slot is a moment at which a schedule is due. Clock changes are treated as Debian's and
+cronie's cron do: where the hour is a ``*``, every matching minute that really passes is a
+slot; else a time of day that the change skips is due as if the clock had not changed (02:30
+becomes 03:30), and one that comes twice is due once.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from difflib import get_close_matches
+from functools import cached_property, lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dmarckit.core.errors import PageError, SettingsError, one_line
+from dmarckit.pages.build import find_notebook, known_parameters
+
+_DAYS_AGO = re.compile(r"(\d{1,4}) days? ago", re.ASCII)
+_LAST_DAYS = re.compile(r"last (\d{1,4}) days", re.ASCII)
+EXAMPLES = "today, yesterday, 3 days ago; for days: last 7 days, last week, last month"
+
+
+def resolve(parameters: Mapping[str, Any], today: date) -> dict[str, Any]:
+    """The parameters with every relative date as the notebook takes it.
+
+    Raises ValueError when a period has no day yet, or when `end` stands beside one.
+
+    >>> resolve({"days": "last month"}, date(2026, 3, 10))
+    {'days': 28, 'end': '2026-02-28'}
+    """
+    resolved = {name: day(value, today) or value for name, value in parameters.items()}
+    found = period(parameters.get("days"), today)
+    if found is None:
+        return resolved
+    if "end" in parameters:
+        raise ValueError(f"days: {parameters['days']} sets end as well; leave end out")
+    first, last = found
+    return resolved | {"days": (last - first).days + 1, "end": last.isoformat()}
+
+
+def day(value: Any, today: date) -> str | None:
+    """The day that a word means, ``YYYY-MM-DD``; None for any other value."""
+    if not isinstance(value, str):
+        return None
+    back = {"today": 0, "yesterday": 1}.get(value.strip().lower())
+    if match := _DAYS_AGO.fullmatch(value.strip().lower()):
+        back = int(match[1])
+    return None if back is None else (today - timedelta(days=back)).isoformat()
+
+
+def period(value: Any, today: date) -> tuple[date, date] | None:
+    """First and last day of the period that a text means; None for any other value.
+
+    On the first day of a week or month, ``this week`` and ``this month`` are those before.
+    """
+    if not isinstance(value, str):
+        return None
+    text = " ".join(value.lower().split())
+    yesterday = today - timedelta(days=1)
+    if match := _LAST_DAYS.fullmatch(text):
+        return (yesterday - timedelta(days=max(int(match[1]), 1) - 1), yesterday)
+    monday = today - timedelta(days=today.weekday())
+    month_end = today.replace(day=1) - timedelta(days=1)
+    return {
+        "last week": (monday - timedelta(days=7), monday - timedelta(days=1)),
+        "this week": (yesterday - timedelta(days=yesterday.weekday()), yesterday),
+        "last month": (month_end.replace(day=1), month_end),
+        "this month": (yesterday.replace(day=1), yesterday),
+    }.get(text)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "bool": (bool,),
+    "list": (list,),
+    "dict": (dict,),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A YAML file: what it says, and on which line each key stands."""
+
+    path: Path
+    content: Mapping[str, Any]
+    lines: Mapping[tuple[str, ...], int]
+
+    def error(self, text: str, *where: str) -> SettingsError:
+        """``FILE:LINE: text``; the line of the key, or of what holds it."""
+        place = where
+        while place and place not in self.lines:
+            place = place[:-1]
+        return SettingsError(f"{self.path}:{self.lines.get(place, 1)}: {one_line(text, 400)}")
+
+
+def read_yaml(path: Path) -> Source:
+    """The file. Raises SettingsError when it cannot be read or holds no mapping."""
+    try:
+        text = path.read_text("utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        problem = getattr(error, "problem", None) or error
+        raise SettingsError(f"{path}:{line}: this is not YAML: {one_line(problem, 300)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(f"cannot read {path}: {reason}") from error
+    if not isinstance(content, dict) or not isinstance(node, yaml.MappingNode):
+        raise SettingsError(f"{path}:1: write keys and values, such as `notebook: overview`")
+    lines: dict[tuple[str, ...], int] = {}
+    _note_lines(node, (), lines)
+    return Source(path, {str(key): value for key, value in content.items()}, lines)
+
+
+def _note_lines(node: yaml.Node, above: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            place = (*above, str(key.value))
+            lines[place] = key.start_mark.line + 1
+            _note_lines(value, place, lines)
+
+
+def checked(model: type[Model], source: Source, content: Mapping[str, Any]) -> Model:
+    """The content as a model. Raises SettingsError for the first fault."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+    where = tuple(str(part) for part in problem["loc"])
+    name = ".".join(where)
+    if problem["type"] == "extra_forbidden":
+        keys = _keys(model, where[:-1])
+        near = nearest(where[-1], keys)
+        raise source.error(f"unknown key {name}{near}; keys are {', '.join(keys)}", *where)
+    value = repr(problem.get("input"))
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    shown = "" if value in text or problem["type"] == "missing" else f": {one_line(value, 80)}"
+    raise source.error(f"{name}{shown}: {text}", *where)
+
+
+def _keys(model: type[BaseModel], where: tuple[str, ...]) -> list[str]:
+    """The keys that a model (or the model in one of its fields) has."""
+    for part in where:
+        annotation = model.model_fields[part].annotation
+        models = [t for t in (annotation, *get_args(annotation)) if isinstance(t, type)]
+        model = next(t for t in models if issubclass(t, BaseModel))
+    return list(model.model_fields)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean X?`` for the most similar known word, or nothing."""
+    by_lower = {name.lower(): name for name in known}
+    found = get_close_matches(word.lower(), list(by_lower), n=1)
+    return f"; did you mean {by_lower[found[0]]}?" if found else ""
+
+
+def check_notebook(source: Source, notebook: str, parameters: Mapping[str, Any]) -> None:
+    """Raises SettingsError for a notebook that is not there, or parameters it does not take.
+
+    Parameters and their types are those that papermill reads in the notebook's own cell.
+    """
+    try:
+        known = known_parameters(find_notebook(notebook))
+    except PageError as error:
+        raise source.error(f"notebook: {error}", "notebook") from None
+    for name, value in parameters.items():
+        written = source.content.get("parameters", {}).get(name, value)
+        if name not in known:
+            near = nearest(name, known)
+            raise source.error(
+                f"notebook {notebook} has no parameter {name}{near}; "
+                f"it has {', '.join(known) or 'none'}",
+                "parameters",
+                name,
+            )
+        kind = _kind(known[name])
+        allowed = _TYPES.get(kind)
+        if allowed and (
+            not isinstance(value, allowed) or isinstance(value, bool) > (kind == "bool")
+        ):
+            raise source.error(
+                f"{name}: {written!r} is no {kind} as notebook {notebook} takes it "
+                f"({known[name]['help'] or 'no help'}); relative dates are {EXAMPLES}",
+                "parameters",
+                name,
+            )
+
+
+def _kind(about: Mapping[str, str]) -> str:
+    """The type that the notebook declares, else that of the default."""
+    if about.get("inferred_type_name") in _TYPES:
+        return about["inferred_type_name"]
+    try:
+        return type(ast.literal_eval(about["default"])).__name__
+    except (ValueError, SyntaxError):  # an expression: anything may be meant
+        return ""
+
+
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")  # cron's 0 is Sunday
+MACROS = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+_FIELDS = (
+    ("minute", 0, 59, ()),
+    ("hour", 0, 23, ()),
+    ("day of the month", 1, 31, ()),
+    ("month", 1, 12, MONTHS),
+    ("day of the week", 0, 7, WEEKDAYS),
+)
+_PART = re.compile(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?", re.ASCII)
+_FARTHEST = 8 * 366  # days; 29 February is at most eight years away
+
+
+@dataclass(frozen=True)
+class Cron:
+    """A cron line, its fields as the numbers that match."""
+
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    days: tuple[int, ...]
+    months: tuple[int, ...]
+    weekdays: tuple[int, ...]
+    """0 is Sunday"""
+    every_hour: bool
+    """the hour is a ``*`` (also ``*/2``): slots follow real time through a clock change"""
+
+    def matches(self, day: date) -> bool:
+        """Whether the line has slots on this day."""
+        weekday = day.isoweekday() % 7
+        return day.day in self.days and day.month in self.months and weekday in self.weekdays
+
+
+def parse_cron(line: str) -> Cron:
+    """The five fields of a cron line, or a word such as ``@daily``.
+
+    Raises ValueError that names the field, what it says and what it may say.
+
+    >>> parse_cron("0 7 * * 1-5").weekdays
+    (1, 2, 3, 4, 5)
+    """
+    words = MACROS.get(line.strip().lower(), line).split()
+    if len(words) != 5:
+        raise ValueError(
+            f"{line!r} has {len(words)} fields; write five: minute, hour, day of the month, "
+            "month, day of the week, such as '0 7 * * *'"
+        )
+    minutes, hours, days, months, weekdays = (
+        _numbers(word, *field) for word, field in zip(words, _FIELDS, strict=True)
+    )
+    weekdays = tuple(sorted({number % 7 for number in weekdays}))
+    if len(days) < 31 and len(weekdays) < 7:
+        raise ValueError(
+            f"{line!r} names a day of the month and a day of the week, and cron would take "
+            "either; write two schedules, each with one of them"
+        )
+    cron = Cron(minutes, hours, days, months, weekdays, words[1].startswith("*"))
+    first = date(2024, 1, 1)  # a leap year and those up to the next
+    if not any(cron.matches(first + timedelta(days=n)) for n in range(_FARTHEST)):
+        raise ValueError(f"{line!r} is never due: no such day is in those months")
+    return cron
+
+
+def _numbers(word: str, name: str, low: int, high: int, names: tuple[str, ...]) -> tuple[int, ...]:
+    """The numbers that one field matches, in order."""
+    found: set[int] = set()
+    for part in word.lower().split(","):
+        match = _PART.fullmatch(part)
+        if match is None or (match[1] == "*" and match[2]):
+            raise ValueError(f"{name} {part!r}: write *, 5, 1-5, */15 or a list such as 1,15")
+        if match[1] == "*":
+            first, last = low, high if name != "day of the week" else 6
+        else:
+            first = _number(match[1], name, low, high, names)
+            last = _number(match[2], name, low, high, names) if match[2] else first
+            if match[3] and not match[2]:
+                last = high
+        step = int(match[3] or 1)
+        if step < 1 or first > last:
+            raise ValueError(f"{name} {part!r} matches nothing; write the smaller number first")
+        found.update(range(first, last + 1, step))
+    return tuple(sorted(found))
+
+
+def _number(word: str, name: str, low: int, high: int, names: tuple[str, ...]) -> int:
+    if word in names:
+        return names.index(word) + (1 if low == 1 else 0)
+    if word.isdecimal() and low <= int(word) <= high:
+        return int(word)
+    also = f" or {names[0]} to {names[-1]}" if names else ""
+    raise ValueError(f"{name} {word!r}: it is {low} to {high}{also}")
+
+
+def newest_slot(cron: Cron, zone: ZoneInfo, now: datetime) -> datetime | None:
+    """The last slot at or before `now` (UTC); None when there was none for years."""
+    day = now.astimezone(zone).date() + timedelta(days=1)
+    for back in range(_FARTHEST):
+        passed = [slot for slot in _slots_of(cron, zone, day - timedelta(days=back)) if slot <= now]
+        if passed:
+            return passed[-1]
+    return None
+
+
+def next_slots(cron: Cron, zone: ZoneInfo, after: datetime, count: int = 1) -> list[datetime]:
+    """The next `count` slots after a moment, in UTC."""
+    return list(islice(_slots_after(cron, zone, after), count))
+
+
+def _slots_after(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
+    day = after.astimezone(zone).date() - timedelta(days=1)
+    last = after
+    while day.year < 9000:
+        for slot in _slots_of(cron, zone, day):
+            if slot > last:
+                last = slot
+                yield slot
+        day += timedelta(days=1)
+
+
+@lru_cache(maxsize=64)
+def _slots_of(cron: Cron, zone: ZoneInfo, day: date) -> tuple[datetime, ...]:
+    """The slots of one day on the zone's calendar, in order, each once."""
+    if not cron.matches(day):
+        return ()
+    found: set[datetime] = set()
+    for hour in cron.hours:
+        for minute in cron.minutes:
+            wall = datetime.combine(day, time(hour, minute), zone)
+            moment = wall.astimezone(UTC)
+            if not cron.every_hour:
+                found.add(moment)
+            else:
+                both = {moment, wall.replace(fold=1).astimezone(UTC)}
+                found.update(m for m in both if _shows(m, wall))
+    return tuple(sorted(found))
+
+
+def _shows(moment: datetime, wall: datetime) -> bool:
+    """Whether the zone's clock shows this time of day at this moment."""
+    return moment.astimezone(wall.tzinfo).replace(tzinfo=None, fold=0) == wall.replace(tzinfo=None)
+
+
+_DURATION = re.compile(r"(\d+)\s*(s|sec|seconds?|min|minutes?|h|hours?)?", re.ASCII)
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+LONGEST = 24 * 3600
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SlackRules(_Part):
+    """Where a schedule speaks, and when."""
+
+    channel: str | None = Field(default=None, description="Slack channel; none: the setting's")
+    when: Literal["always", "findings", "failing"] = Field(
+        default="always",
+        description="always: a summary of each run; findings: only with something new or worse; "
+        "failing: only when new reports have failing messages; failed runs are always told",
+    )
+
+
+class Schedule(_Part):
+    """One job, as its file describes it."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
+    cron: str | None = Field(default=None, description="as in a crontab; none: only by hand")
+    timezone: str = Field(default="UTC", description="IANA name, such as Europe/Berlin")
+    before: tuple[Literal["postmaster", "dns"], ...] = Field(
+        default=(), description="who is asked before the page: postmaster, dns"
+    )
+    notebook: str | None = Field(default=None, description="its page; none: no page is made")
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    fleet: bool = Field(
+        default=False, description="first one page a domain, for the page to link to"
+    )
+    maintain: bool = Field(
+        default=False, description="at its end the upkeep of the tables (dmarckit maintain)"
+    )
+    slack: SlackRules = SlackRules()
+    alerts: int = Field(
+        default=5, ge=0, le=50, description="failing reports told one by one; more make one digest"
+    )
+    timeout: int = Field(default=3600, ge=10, le=LONGEST, description="seconds, or a text: 30 min")
+    owner: str | None = Field(default=None, description="who is asked when it fails")
+
+    @field_validator("cron")
+    @classmethod
+    def _cron_is_one(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_cron(value)
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_is_known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                f"no time zone {value!r}; write a name such as UTC or Europe/Berlin{_like(value)}"
+            ) from None
+        return value
+
+    @field_validator("timeout", mode="before")
+    @classmethod
+    def _timeout_in_words(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        match = _DURATION.fullmatch(value.strip().lower())
+        if match is None:
+            raise ValueError(f"{value!r}: write seconds, or such as 90 s, 30 min, 2 h")
+        return int(match[1]) * _SECONDS[(match[2] or "")[:1]]
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """Its time zone."""
+        return ZoneInfo(self.timezone)
+
+    @cached_property
+    def times(self) -> Cron | None:
+        """Its cron line, read; None: it runs by hand only."""
+        return None if self.cron is None else parse_cron(self.cron)
+
+    def newest_slot(self, now: datetime) -> datetime | None:
+        """The last time at or before `now` at which it was due (UTC); None: never."""
+        return None if self.times is None else newest_slot(self.times, self.zone, now)
+
+    def next_slots(self, after: datetime, count: int = 1) -> list[datetime]:
+        """The next times after a moment at which it is due (UTC)."""
+        return [] if self.times is None else next_slots(self.times, self.zone, after, count)
+
+    def parameters_at(self, moment: datetime) -> dict[str, Any]:
+        """The notebook's parameters, relative dates resolved at `moment` in the time zone."""
+        return resolve(self.parameters, moment.astimezone(self.zone).date())
+
+
+def _like(value: str) -> str:
+    from zoneinfo import available_timezones
+
+    return nearest(value, available_timezones())
+
+
+def find_schedules() -> dict[str, Path]:
+    """Name → file, by name: the user's ``./schedules`` come before those of dmarckit."""
+    package = Path(__file__).parent.parent
+    folders = [Path("schedules"), package / "_shipped/schedules", package.parent / "schedules"]
+    found = {path.stem: path for folder in reversed(folders) for path in folder.glob("*.yaml")}
+    return dict(sorted(found.items()))
+
+
+def load_schedule(name: str) -> Schedule:
+    """The schedule of that name, checked against its notebook.
+
+    Raises SettingsError: file, line, what is wrong and what is right, in one line.
+    """
+    files = find_schedules()
+    if name not in files:
+        raise SettingsError(
+            f"no schedule {one_line(name)!r}{nearest(name, files)}; "
+            f"there are: {', '.join(files) or 'none'}"
+        )
+    source = read_yaml(files[name])
+    content = {"name": name, **source.content}
+    schedule = checked(Schedule, source, content)
+    if schedule.name != name:
+        raise source.error(f"name {schedule.name!r} is not the file's name; write {name}", "name")
+    if schedule.notebook is not None:
+        try:
+            parameters = schedule.parameters_at(datetime.now(UTC))
+        except ValueError as error:
+            raise source.error(str(error), "parameters", "days") from None
+        check_notebook(source, schedule.notebook, parameters)
+    elif schedule.parameters or schedule.fleet:
+        key = "parameters" if schedule.parameters else "fleet"
+        raise source.error(f"{key} belongs to a notebook, and none is named; add notebook", key)
+    return schedule
+
+
+def load_schedules() -> list[Schedule]:
+    """Every schedule, by name. Raises SettingsError for the first that is wrong."""
+    return [load_schedule(name) for name in find_schedules()]

@@ -1,0 +1,343 @@
+"""Notebook + parameters → executed notebook → page → storage, and the index of all pages.
+
+Kernels of the Python that runs dmarckit, whatever else is installed as ``python3``.
+"""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import zmq
+from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from traitlets import default
+
+from dmarckit.core.errors import NotebookFailed, PageError, one_line
+from dmarckit.core.language import language
+from dmarckit.core.redact import redacted, secrets_in, withheld_variables
+from dmarckit.core.settings import CONFIG_VARIABLE, PREFIX
+from dmarckit.core.storage import Storage
+from dmarckit.lake.lake import Lake
+from dmarckit.pages.index import INDEX, index_page, read_runs
+from dmarckit.pages.links import page_key
+from dmarckit.pages.render import Input, render, title_of
+
+RENDERER = {"PLOTLY_RENDERER": "plotly_mimetype"}
+"""charts as data: pages draw them with one plotly.js, JupyterLab with its extension"""
+
+
+class OwnKernels(KernelSpecManager):
+    """Knows one kernel, ``python3``: this environment's."""
+
+    environment: dict[str, str] = RENDERER
+    """variables of the kernel beside those of this process"""
+    arguments: tuple[str, ...] = ()
+    """further arguments of its command"""
+
+    def find_kernel_specs(self) -> dict[str, str]:
+        """The kernel's name and the folder of its logos."""
+        return {"python3": RESOURCES}
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """This environment's kernel, for whatever name a notebook asks."""
+        about = get_kernel_dict(list(self.arguments)) | {"display_name": "Python (dmarckit)"}
+        return KernelSpec(**about | {"env": self.environment}, resource_dir=RESOURCES)
+
+
+def own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
+    """Kernels that run a notebook for a page: without secrets, and with `folder` for theirs."""
+    values = {
+        **RENDERER,
+        **withheld_variables(),
+        # what cells say and what the page says around them are in one language
+        f"{PREFIX}LANGUAGE": language(),
+        # neither the user's start-up files nor a history shared with other kernels
+        "IPYTHONDIR": str(folder / ".ipython"),
+    }
+    if config:
+        values[CONFIG_VARIABLE] = config
+
+    class PageKernels(OwnKernels):
+        environment = values
+        # the end of a run interrupts the kernel, which would say so on the terminal
+        arguments = ("--IPKernelApp.log_level=CRITICAL",)
+
+    class PageKernel(AsyncKernelManager):
+        @default("transport_encryption")
+        def _encrypt(self) -> str:
+            return "auto" if zmq.has("curve") else "disabled"
+
+        @default("kernel_spec_manager")
+        def _own_specs(self) -> KernelSpecManager:
+            return PageKernels()
+
+    return PageKernel
+
+
+CONTENT_TYPE = "text/html; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A finished page, not stored yet."""
+
+    notebook: str
+    """name without ``.ipynb``"""
+    key: str
+    """where it belongs below the pages' storage; the same for the same notebook, parameters
+    and day, so that building again replaces it"""
+    title: str
+    html: bytes
+    executed: nbformat.NotebookNode
+    warnings: tuple[str, ...]
+    """what the notebook wrote to stderr, a line each, safe to print"""
+
+
+def find_notebooks() -> dict[str, Path]:
+    """Name → file: the user's ``./notebooks`` first, then those that come with dmarckit."""
+    package = Path(__file__).parent.parent
+    folders = [Path("notebooks"), package / "_shipped/notebooks", package.parent / "notebooks"]
+    return {path.stem: path for folder in reversed(folders) for path in folder.glob("*.ipynb")}
+
+
+def find_notebook(name: str) -> Path:
+    """The notebook of that name: the user's ``./notebooks`` first, then the package's own.
+
+    A path that ends in ``.ipynb`` is taken as it is. Raises PageError that lists the known
+    names when there is none.
+    """
+    if name.endswith(".ipynb") and Path(name).is_file():
+        return Path(name)
+    known = find_notebooks()
+    if name not in known:
+        raise PageError(
+            f"no notebook {one_line(name)}; there are: {', '.join(sorted(known)) or 'none'}"
+        )
+    return known[name]
+
+
+def build_page(
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    *,
+    config: str | None = None,
+    timeout: int = 600,
+    now: datetime | None = None,
+    secrets: Collection[str] = (),
+    inputs: Callable[[Mapping[str, Any]], Sequence[Input]] = lambda parameters: (),
+) -> Page:
+    """Run a notebook with this environment's Python and make its page.
+
+    `config` is the settings file for the run (``DMARCKIT_CONFIG``), `timeout` the seconds a
+    cell may take, `now` the time to print on the page and to name it by (the current one).
+    `inputs` tells from all parameters what the page is made from, for its footer.
+    `secrets`, and those of the environment, are struck out of all that cells show.
+    Raises PageError for an unknown parameter, NotebookFailed for a cell that raised; then
+    the executed notebook is kept in a temporary folder that the message names.
+    """
+    built = now or datetime.now(UTC)
+    source = _read(notebook)
+    given = {key: _plain(value) for key, value in parameters.items()}
+    folder = Path(tempfile.mkdtemp(prefix="dmarckit-page-"))
+    target = folder / f"{notebook.stem}.ipynb"
+    try:
+        nbformat.write(source, target)  # type: ignore[no-untyped-call]
+        known = known_parameters(target)
+        check_parameters(notebook.stem, given, known)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    made_from = inputs({name: _literal(about) for name, about in known.items()} | given)
+    hidden = {*secrets, *secrets_in(os.environ)}
+    executed = _execute(source, given, target, hidden, config=config, timeout=timeout)
+    shutil.rmtree(folder)
+    shown = redacted(given, hidden)
+    key = page_key(notebook.stem, unusual(shown, known), built.date())
+    page = render(
+        executed,
+        name=notebook.stem,
+        parameters=_values(shown, known),
+        built=built,
+        index="../" * key.count("/") + INDEX,
+        inputs=made_from,
+    )
+    return Page(
+        notebook=notebook.stem,
+        key=key,
+        title=title_of(executed, notebook.stem),
+        html=page,
+        executed=executed,
+        warnings=_stderr_lines(executed),
+    )
+
+
+def publish(page: Page, storage: Storage) -> str:
+    """Store the page, then the index of all pages beside it; the page's key."""
+    store_page(storage, page.key, page.html)
+    store_index(storage)
+    return page.key
+
+
+def store_index(storage: Storage, lake: Lake | None = None) -> None:
+    """The index of all pages, as they are in the storage now, with the runs of a `lake`.
+
+    Raises StorageError, and LakeError when the runs cannot be read.
+    """
+    runs = read_runs(lake) if lake is not None else None
+    store_page(storage, INDEX, index_page(storage.list(), runs))
+
+
+def store_page(storage: Storage, key: str, page: bytes) -> None:
+    """One page, compressed where readers understand that."""
+    if storage.compresses:
+        packed = gzip.compress(page, compresslevel=6, mtime=0)
+        storage.put(key, packed, content_type=CONTENT_TYPE, content_encoding="gzip")
+    else:
+        storage.put(key, page, content_type=CONTENT_TYPE)
+
+
+def _read(notebook: Path) -> nbformat.NotebookNode:
+    try:
+        read: nbformat.NotebookNode = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
+        return read
+    except OSError as error:
+        raise PageError(f"cannot read notebook {notebook}: {error.strerror}") from error
+    except (ValueError, nbformat.ValidationError) as error:
+        raise PageError(f"{notebook} is no notebook: {one_line(error)}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Dates as text: papermill cannot write them, and YAML makes them out of plain words."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def known_parameters(notebook: Path) -> dict[str, dict[str, str]]:
+    """Parameter → its default (as Python source) and help, as the notebook declares them."""
+    found: dict[str, dict[str, str]] = papermill.inspect_notebook(notebook)
+    return found
+
+
+def check_parameters(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Raises PageError that lists the known parameters when one that is given is not known."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise PageError(
+            f"notebook {name} has no parameter {', '.join(map(one_line, unknown))}; "
+            f"it has: {', '.join(known) or 'none'}"
+        )
+
+
+def _values(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Parameter → its value in this run (a default as it is written), and its help."""
+    return {
+        key: (given[key] if key in given else _Written(about["default"]), about["help"])
+        for key, about in known.items()
+    }
+
+
+def unusual(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that differ from the notebook's defaults, and the domain if there is one.
+
+    A notebook about one domain has that of its default where none is given. `job` only says
+    with which earlier run a page is compared: it is the same page.
+    """
+    default = _default(known["domain"]) if "domain" in known else ""
+    domain = ast.literal_eval(default) if default else ""
+    usual = {"domain": domain} if domain else {}
+    return usual | {
+        key: value
+        for key, value in given.items()
+        if key == "domain" or (key != "job" and repr(value) != _default(known[key]))
+    }
+
+
+def _default(about: Mapping[str, str]) -> str:
+    try:
+        return repr(ast.literal_eval(about["default"]))
+    except (ValueError, SyntaxError):  # an expression: it is never the same
+        return ""
+
+
+def _literal(about: Mapping[str, str]) -> Any:
+    """The default of a parameter as a value; None for an expression."""
+    try:
+        return ast.literal_eval(about["default"])
+    except (ValueError, SyntaxError):
+        return None
+
+
+class _Written(str):
+    """A default as the notebook writes it: Python source, not a text value."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _execute(
+    notebook: nbformat.NotebookNode,
+    parameters: Mapping[str, Any],
+    target: Path,
+    secrets: Collection[str],
+    *,
+    config: str | None,
+    timeout: int,
+) -> nbformat.NotebookNode:
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    try:
+        executed: nbformat.NotebookNode = papermill.execute_notebook(
+            notebook,
+            target,
+            dict(parameters),
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            execution_timeout=timeout,
+            kernel_manager_class=own_kernel(target.parent, config),
+        )
+        clean: nbformat.NotebookNode = redacted(executed, secrets)
+        return clean
+    except PapermillExecutionError as error:
+        reason = f"{error.ename}: {(str(error.evalue).strip() or '-').splitlines()[-1]}"
+        text = f" in cell [{error.exec_count}]: {redacted(reason, secrets)}"
+    except CellTimeoutError:
+        text = f": a cell took longer than {timeout} s"
+    except (DeadKernelError, RuntimeError) as error:
+        text = f": {redacted(str(error).strip(), secrets) or type(error).__name__}"
+    # not raised from the library's error: its text holds the cell and what the cell said
+    raise NotebookFailed(
+        f"notebook {target.stem} failed{one_line(text, 400)}", _kept(target, secrets)
+    )
+
+
+def _kept(target: Path, secrets: Collection[str]) -> str:
+    """What papermill has written of the failed run, without the secrets."""
+    nbformat.write(redacted(_read(target), secrets), target)  # type: ignore[no-untyped-call]
+    return str(target)
+
+
+def _stderr_lines(notebook: nbformat.NotebookNode) -> tuple[str, ...]:
+    return tuple(
+        one_line(line)
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream" and output.name == "stderr"
+        for line in output.text.splitlines()
+        if line.strip()
+    )

@@ -1,0 +1,214 @@
+"""The list of all pages: what jobs made and how their runs ended, then domains, then the rest.
+
+Runs of the jobs as the index of all pages shows them: what ended how, and its page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import pandas as pd
+
+from dmarckit.core import text as words
+from dmarckit.core.errors import one_line
+from dmarckit.core.language import _, language, later, ngettext
+from dmarckit.core.storage import StoredObject
+from dmarckit.lake.lake import Lake
+from dmarckit.pages.render import TEMPLATES, notebook_word, script_hash, text_script, versions
+
+MOST = 5000
+"""runs that are looked at, the newest ones"""
+
+_LEVELS = {"ok": "good", "problems": "warning"}
+_RESULTS = {
+    "ok": later("ok"),
+    "problems": later("problems"),
+    "failed": later("failed"),
+    "interrupted": later("interrupted"),
+}
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """One run, or several that ended alike in a row; plain text, not escaped yet."""
+
+    started: datetime
+    result: str
+    level: str
+    address: str | None
+    """of its page, relative to the index; None: it made none, or it is gone"""
+    counts: str
+    error: str
+    notebook: str
+    """where the failed notebook is kept; empty: none is"""
+    earlier: int
+    """runs before it that day with the same end and page, not shown on their own"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The runs of a schedule, the newest first."""
+
+    name: str
+    runs: tuple[RunEntry, ...]
+
+
+def read_runs(lake: Lake) -> pd.DataFrame:
+    """The newest runs of the lake, as `index_page` takes them; empty without any."""
+    return lake.sql("SELECT * FROM runs ORDER BY started DESC, run LIMIT $most", most=MOST)
+
+
+def jobs(runs: pd.DataFrame, keys: Collection[str]) -> list[Job]:
+    """Jobs by name, with their runs. Takes rows of the table `runs`, in any order.
+
+    `keys` are the pages that are stored. Runs of a day that ended alike, with the same page
+    and error, are one entry: jobs that run every few minutes would hide all others.
+    """
+    newest = runs.sort_values(["started", "run"], ascending=False, kind="stable")
+    return [
+        Job(str(name), tuple(_entries(rows, keys)))
+        for name, rows in newest.groupby("job", sort=True)
+    ]
+
+
+def _entries(rows: pd.DataFrame, keys: Collection[str]) -> list[RunEntry]:
+    found: dict[tuple[Any, ...], list[Any]] = {}
+    for row in rows.itertuples(index=False):
+        alike = (row.result, _text(row.page), _text(row.error), f"{row.started:%Y-%m-%d}")
+        found.setdefault(alike, []).append(row)
+    return [_entry(same[0], len(same) - 1, keys) for same in found.values()]
+
+
+def _entry(row: Any, earlier: int, keys: Collection[str]) -> RunEntry:
+    page = _text(row.page)
+    return RunEntry(
+        started=row.started,
+        result=_(_RESULTS.get(str(row.result), str(row.result))),
+        level=_LEVELS.get(str(row.result), "bad"),
+        address=quote(page) if page in keys else None,
+        counts=_counts(row),
+        error=one_line(_text(row.error), 400),
+        notebook=one_line(_text(row.notebook), 400),
+        earlier=earlier,
+    )
+
+
+def _counts(row: Any) -> str:
+    """What the run read and found, in words; what is nothing is left out."""
+    numbers: dict[str, Callable[[int], str]] = {
+        "mails": lambda n: ngettext("{n} mail", "{n} mails", n),
+        "stored": lambda n: _("{n} stored"),
+        "duplicate": lambda n: ngettext("{n} duplicate", "{n} duplicates", n),
+        "untrusted": lambda n: _("{n} not trusted"),
+        "unreadable": lambda n: _("{n} unreadable"),
+        "findings": lambda n: ngettext("{n} open finding", "{n} open findings", n),
+        "told": lambda n: ngettext("{n} message to Slack", "{n} messages to Slack", n),
+        "waiting": lambda n: ngettext("{n} message waiting", "{n} messages waiting", n),
+    }
+    parts = []
+    for name, text in numbers.items():
+        value = getattr(row, name)
+        if not words.is_missing(value) and value and int(value) > 0:
+            parts.append(text(int(value)).format(n=words.count(int(value))))
+    return ", ".join(parts)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or words.is_missing(value) else str(value)
+
+
+INDEX = "index.html"
+NEWEST = 14
+"""pages of a notebook, or runs of a job, that are in sight; older ones are behind a toggle"""
+DOMAIN = "domain"
+"""the notebook whose pages come first after the jobs"""
+_KEY = re.compile(
+    r"(?P<notebook>[\w-]+)/((?P<domain>[\w.-]+)/)?(?P<day>\d{4}-\d\d-\d\d)"
+    r"(\.(?P<words>[\w.-]*)\.[0-9a-f]{8})?\.html",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One page as the index shows it."""
+
+    address: str
+    """relative to the index"""
+    day: str
+    parameters: str
+    """other than the domain"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The pages of a notebook, or of one domain in it, the newest first."""
+
+    name: str
+    pages: tuple[Entry, ...]
+    domains: tuple[Group, ...] = ()
+    """the newest pages first; of the same day by name"""
+
+
+def index_page(objects: Iterable[StoredObject], runs: pd.DataFrame | None = None) -> bytes:
+    """The index, UTF-8. Objects that are no pages are left out.
+
+    `runs` are rows of the table `runs`: pages that they made stand below the name of their
+    schedule, with how the run ended; runs that failed are there too. Other pages follow by
+    notebook, domain and day.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES / "dmarckit"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(_=_, ngettext=ngettext, notebook_word=notebook_word)
+    script = text_script() + (TEMPLATES / "dmarckit/pages.js").read_text("utf-8")
+    keys = [stored.key for stored in objects]
+    known = jobs(runs, set(keys)) if runs is not None else []
+    shown = {run.address for job in known for run in job.runs}
+    page = environment.get_template("pages.html.j2").render(
+        jobs=known,
+        groups=_groups(keys, shown),
+        newest=NEWEST,
+        script=script,
+        script_hash=script_hash(script),
+        versions=versions(),
+        language=language(),
+    )
+    return page.encode("utf-8")
+
+
+def _groups(keys: Iterable[str], shown: Collection[str | None]) -> list[Group]:
+    found: dict[str, dict[str, list[Entry]]] = {}
+    for match in filter(None, map(_KEY.fullmatch, keys)):
+        words = (match["words"] or "").split(".")
+        parameters = ", ".join(word.replace("-", " ", 1) for word in words)
+        domain = match["domain"] or ""
+        if domain and parameters and match["notebook"] != DOMAIN:
+            # another sender is another thing, and no older page of the same
+            domain, parameters = f"{domain}: {parameters}", ""
+        entry = Entry(quote(match[0]), match["day"], parameters)
+        if entry.address not in shown:
+            domains = found.setdefault(match["notebook"], {})
+            domains.setdefault(domain, []).append(entry)
+    order = sorted(found.items(), key=lambda item: (item[0] != DOMAIN, item[0]))
+    return [_group(name, domains) for name, domains in order]
+
+
+def _group(name: str, entries: dict[str, list[Entry]]) -> Group:
+    ordered = {
+        domain: tuple(sorted(pages, key=lambda e: (e.day, e.address), reverse=True))
+        for domain, pages in sorted(entries.items())
+    }
+    own = ordered.pop("", ())
+    domains = [Group(domain, pages) for domain, pages in ordered.items()]
+    domains.sort(key=lambda group: group.pages[0].day, reverse=True)
+    return Group(name, own, tuple(domains))

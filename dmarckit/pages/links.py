@@ -1,0 +1,164 @@
+"""From page to page: addresses of pages that are there, and commands that build the others.
+
+Where a page belongs below all pages: the same for the same notebook, parameters and day.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+from urllib.parse import quote
+
+from dmarckit.core.errors import StorageError, one_line
+from dmarckit.core.language import _, later
+from dmarckit.core.settings import Settings
+from dmarckit.core.storage import StoredObject, open_storage
+from dmarckit.pages.html import Closer, Html, escape
+
+
+def page_key(notebook: str, parameters: Mapping[str, Any], day: date) -> str:
+    """``overview/2026-11-24.html``; a `domain` is a folder; of other parameters also the
+    values and a hash of them.
+
+    >>> page_key("overview", {"days": 7}, date(2026, 11, 24))
+    'overview/2026-11-24.days-7.9789fa86.html'
+    >>> page_key("domain", {"domain": "example.com"}, date(2026, 11, 24))
+    'domain/example.com/2026-11-24.html'
+    """
+    folder, ending = page_place(notebook, parameters)
+    return f"{folder}/{day:%Y-%m-%d}{ending}"
+
+
+def page_place(notebook: str, parameters: Mapping[str, Any]) -> tuple[str, str]:
+    """The folder of a page, and what stands behind the day in its name.
+
+    >>> page_place("sender", {"domain": "example.com", "sender": "Example Mail"})
+    ('sender/example.com', '.sender-example-mail.3e4bd263.html')
+    """
+    rest = dict(parameters)
+    folder = page_folder(notebook)
+    if domain := rest.pop("domain", None):
+        folder += f"/{domain_folder(str(domain))}"
+    if not rest:
+        return folder, ".html"
+    words = ".".join(_slug(f"{key} {value}") for key, value in sorted(rest.items()))[:60]
+    text = json.dumps(rest, sort_keys=True, default=str)
+    return folder, f".{words}.{_short_hash(text)}.html"
+
+
+def page_folder(notebook: str) -> str:
+    """Where the pages of a notebook are, below all pages."""
+    return _slug(notebook) or "page"
+
+
+def domain_folder(domain: str) -> str:
+    """A domain as it is, or what can be kept of another text, with a hash of it."""
+    if re.fullmatch(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){1,9}", domain):
+        return domain
+    return f"{_slug(domain)[:60]}-{_short_hash(domain)}".lstrip("-")
+
+
+def _slug(text: str) -> str:
+    """Text as it may stand in a key and an address without escaping."""
+    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+_KEY = re.compile(
+    r"(?P<folder>[^.]+(/[^/]+)?)/(?P<day>\d{4}-\d\d-\d\d)(?P<rest>(\.[\w.-]+)?\.html)"
+)
+
+
+_OF_ALL = {
+    "overview": later("All domains"),
+    "requirements": later("Sender requirements"),
+    "postmaster": later("Google Postmaster Tools"),
+    "tls": later("TLS reports"),
+}
+"""notebooks about all domains → what a link to their page says"""
+
+
+@dataclass(frozen=True)
+class PageLinks:
+    """The newest page of each kind, as seen from one that lies `up` above them."""
+
+    days: dict[tuple[str, str], str] = field(default_factory=dict)
+    """folder and ending of a page's name → the newest day"""
+    up: str = "../"
+
+    def address(self, notebook: str, **parameters: str) -> str | None:
+        """The newest page of a notebook with these parameters, and defaults else; or None."""
+        folder, rest = page_place(notebook, parameters)
+        day = self.days.get((folder, rest))
+        return self.up + quote(f"{folder}/{day}{rest}") if day else None
+
+    def closer(self, notebook: str, **parameters: str) -> Closer:
+        """The page of a notebook with these parameters: its address, and how to build it."""
+        return Closer(command(notebook, **parameters), self.address(notebook, **parameters))
+
+    def navigation(self, domain: str = "", *, of: str = "") -> Html:
+        """The way to other pages: from one of a `domain` up to it and to all domains, from one
+        about all domains (`of`: its notebook) to its like."""
+        others = [name for name in _OF_ALL if name != of] if of else ["overview"]
+        pages = {_(_OF_ALL[name]): self.address(name) for name in others}
+        if domain:
+            label = _("All senders of {domain}").format(domain=domain)
+            pages[label] = self.address("domain", domain=domain)
+        links = " · ".join(
+            f'<a href="{escape(to, 2000)}"><bdi>{escape(text)}</bdi></a>'
+            for text, to in pages.items()
+            if to
+        )
+        label = escape(_("Other pages"))
+        return Html(f'<nav class="dk-nav" aria-label="{label}">{links}</nav>' if links else "")
+
+
+def find_links(settings: Settings, domain: str = "", up: str = "") -> PageLinks:
+    """The pages that are stored now: of one `domain`, else of all.
+
+    There are none where a relative link leads nowhere: in a bucket whose pages have no
+    address of their own (setting `page_base_url`), every page needs a signed link. Nor are
+    there any while the pages cannot be listed: a page without links is better than none.
+    """
+    storage = open_storage(settings.pages_url)
+    steps = up or ("../../" if domain else "../")
+    if storage.remote and not settings.page_base_url:
+        return PageLinks(up=steps)
+    below = f"{domain_folder(domain)}/" if domain else ""
+    found: list[StoredObject] = []
+    of_all = ["overview"] if domain else _OF_ALL
+    of_one = [f"domain/{below}", f"sender/{below}", "report/"]
+    for prefix in (*(f"{name}/" for name in of_all), *of_one):
+        with contextlib.suppress(StorageError):
+            found += storage.list(prefix)
+    return PageLinks(newest_days(found), steps)
+
+
+def newest_days(objects: Iterable[StoredObject]) -> dict[tuple[str, str], str]:
+    """Folder and ending of each page's name → the newest day there is; other objects are left
+    out."""
+    days: dict[tuple[str, str], str] = {}
+    for match in filter(None, (_KEY.fullmatch(stored.key) for stored in objects)):
+        place = match["folder"], match["rest"]
+        days[place] = max(days.get(place, ""), match["day"])
+    return days
+
+
+def command(notebook: str, **parameters: str) -> str:
+    """What to type for a page, quoted for a shell.
+
+    >>> command("sender", domain="example.com", sender="Example Mail")
+    "dmarckit page sender -p domain example.com -p sender 'Example Mail'"
+    """
+    given = (f"-p {name} {shlex.quote(one_line(value))}" for name, value in parameters.items())
+    return " ".join(["dmarckit page", notebook, *given])

@@ -1,0 +1,302 @@
+"""Reports as CSV, and how the files under `exports/` are named.
+
+The JSON beside it is made by `report_json`. Both take the models, whether a report was just
+read or comes back from the lake (`from_lake`), so that a file and the command line always
+say the same.
+
+Reports as JSON: what `dmarckit parse` prints, and the ``.json`` files of the exports.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from dmarckit.reports.model import (
+    AggregateReport,
+    DkimResult,
+    FailureReport,
+    Record,
+    Report,
+    SpfResult,
+    TlsReport,
+    Unreadable,
+)
+
+CSV_COLUMNS = (
+    "email_provider",
+    "domain_policy",
+    "source_ip",
+    "email_volume",
+    "dmarc_pass",
+    "dmarc_fail",
+    "dmarc_pass_rate",
+    "spf_authentication_pass",
+    "spf_authentication_fail",
+    "spf_alignment_pass",
+    "spf_alignment_fail",
+    "dkim_authentication_pass",
+    "dkim_authentication_fail",
+    "dkim_alignment_pass",
+    "dkim_alignment_fail",
+)
+
+# What a spreadsheet takes for the start of a formula, ASCII and full-width (OWASP's list).
+_FORMULA_STARTS = frozenset("=+-@＝＋－＠\t\r\n")
+_SEPARATORS = frozenset(',;"\t\r\n')
+_NAME_PART_LIMIT = 60
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Messages of one source address, by result."""
+
+    messages: int = 0
+    dmarc: int = 0
+    spf: int = 0
+    spf_aligned: int = 0
+    dkim: int = 0
+    dkim_aligned: int = 0
+
+    def add(self, record: Record) -> None:
+        n = record.messages
+        self.messages += n
+        self.dmarc += n * record.passes
+        self.spf += n * _any_pass(record.spf)
+        self.spf_aligned += n * bool(record.spf_aligned)
+        self.dkim += n * _any_pass(record.dkim)
+        self.dkim_aligned += n * bool(record.dkim_aligned)
+
+    def cells(self) -> list[str]:
+        cells = [str(self.messages), *_pass_and_fail(self.dmarc, self.messages)]
+        cells.append(_rate(self.dmarc, self.messages))
+        for passing in (self.spf, self.spf_aligned, self.dkim, self.dkim_aligned):
+            cells += _pass_and_fail(passing, self.messages)
+        return cells
+
+
+def report_csv(report: AggregateReport) -> str:
+    """The report as CSV (RFC 4180, `CSV_COLUMNS`): one row per source address.
+
+    The rows are in the order in which the addresses first appear. Numbers are messages.
+    ``authentication``: any raw SPF (DKIM) result is pass; ``alignment``: the receiver's
+    evaluated result; a fail is whatever did not pass, so that the two always add up to
+    email_volume. dmarc_pass_rate is a decimal from 0 to 1, empty when there are no
+    messages. domain_policy is the ``p`` that the reporter quotes. A report without
+    records gives the header alone.
+    """
+    tallies: dict[str, _Tally] = {}
+    for record in report.records:
+        tallies.setdefault(record.source_ip or "", _Tally()).add(record)
+    outside = [_cell(report.reporter), _cell(report.policy.p)]
+    rows = ([*outside, _cell(source), *tally.cells()] for source, tally in tallies.items())
+    return "".join(",".join(row) + "\r\n" for row in ([*CSV_COLUMNS], *rows))
+
+
+def _any_pass(results: Iterable[DkimResult] | Iterable[SpfResult]) -> bool:
+    return any((result.result or "").lower() == "pass" for result in results)
+
+
+def _pass_and_fail(passing: int, messages: int) -> Sequence[str]:
+    return str(passing), str(messages - passing)
+
+
+def _rate(passing: int, messages: int) -> str:
+    """Six decimals at most, without trailing zeros: 1, 0.25, 0.333333."""
+    if messages <= 0:
+        return ""
+    return f"{passing / messages:.6f}".rstrip("0").rstrip(".")
+
+
+def _cell(text: str | None) -> str:
+    """Outside text as a CSV cell that no spreadsheet runs.
+
+    A formula gets an apostrophe in front, the mark for "text" in spreadsheets. Control and
+    bidirectional characters are shown as ``\\uNNNN``. A semicolon is quoted too: where it is
+    the list separator, a spreadsheet would split there and run the rest.
+    """
+    clean = "".join(
+        f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c
+        for c in text or ""
+    )
+    if clean.lstrip()[:1] in _FORMULA_STARTS and clean.strip():
+        clean = "'" + clean
+    if _SEPARATORS.intersection(clean) or clean != clean.strip():
+        return '"' + clean.replace('"', '""') + '"'
+    return clean
+
+
+def export_name(
+    reporter: str | None, domain: str | None, begin: datetime, end: datetime, uid: str
+) -> str:
+    """``<reporter>!<domain>!<begin>!<end>!<short uid>``, fit for files, URLs and S3 keys.
+
+    Begin and end are seconds since 1970. The name is ASCII and at most about 170
+    characters; what the parts lose in becoming so, the uid (the lake's `report_uid`)
+    makes up for, so that two reports do not share a name.
+
+    >>> day = datetime(2026, 11, 1, tzinfo=UTC)
+    >>> export_name("../Example Mail", "example.com", day, day, "0123456789abcdef")
+    'Example-Mail!example.com!1793491200!1793491200!0123456789ab'
+    """
+    seconds = (str(int(begin.timestamp())), str(int(end.timestamp())))
+    return "!".join((_name_part(reporter), _name_part(domain), *seconds, _name_part(uid, 12)))
+
+
+def export_key(
+    reporter: str | None,
+    domain: str | None,
+    begin: datetime,
+    end: datetime,
+    uid: str,
+    suffix: Literal["json", "csv", "png", ""],
+) -> str:
+    """Key of an export below the exports folder: ``YYYYMM/<export_name>.<suffix>``.
+
+    The month is that of `begin` in UTC.
+    """
+    month = begin.astimezone(UTC).strftime("%Y%m")
+    return f"{month}/{export_name(reporter, domain, begin, end, uid)}.{suffix}"
+
+
+def _name_part(text: str | None, limit: int = _NAME_PART_LIMIT) -> str:
+    """Letters, digits, dots, dashes and underscores; no dots-only name, never empty."""
+    plain = unicodedata.normalize("NFKC", text or "")
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)
+    return re.sub(r"\.{2,}", ".", safe).strip("-.")[:limit].rstrip("-.") or "unknown"
+
+
+def report_json(report: Report, file: str) -> dict[str, Any]:
+    """One report as the JSON object of `dmarckit parse`; `file` says where it was found.
+
+    Keys: kind ("aggregate", "tls" or "failure") and file first, then what the report
+    says, by the names of the models. Times are ISO 8601 in UTC (2026-11-01T00:00:00Z),
+    an absent value is null, counts are messages (TLS: sessions).
+    """
+    if isinstance(report, AggregateReport):
+        return _aggregate_json(report, file)
+    if isinstance(report, TlsReport):
+        return _tls_json(report, file)
+    return _failure_json(report, file)
+
+
+def unreadable_json(unreadable: Unreadable, file: str) -> dict[str, Any]:
+    """A document that is no readable report, as the JSON object of `dmarckit parse`.
+
+    Keys: kind ("error"), file, error (the reason, one line), outcome ("unreadable", or
+    "not_a_report" when nothing in it looks like one), document (its name in the file).
+    """
+    return {
+        "kind": "error",
+        "file": file,
+        "error": unreadable.reason,
+        "outcome": "unreadable" if unreadable.is_report else "not_a_report",
+        "document": unreadable.name,
+    }
+
+
+def json_text(value: Mapping[str, Any], indent: int | None = None) -> str:
+    """JSON in ASCII: safe for any terminal and encoding, whatever the report says in it."""
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent)
+
+
+def _aggregate_json(report: AggregateReport, file: str) -> dict[str, Any]:
+    return {
+        "kind": "aggregate",
+        "file": file,
+        "reporter": report.reporter,
+        "report_id": report.report_id,
+        "domain": report.policy.domain,
+        "begin": _iso(report.begin),
+        "end": _iso(report.end),
+        "policy": asdict(report.policy),
+        "records": [record_json(record) for record in report.records],
+        "warnings": list(report.warnings),
+        "contact": report.contact,
+        "extra_contact": report.extra_contact,
+        "generator": report.generator,
+        "version": report.version,
+        "errors": list(report.errors),
+        "messages": report.message_count,
+    }
+
+
+def record_json(record: Record) -> dict[str, Any]:
+    """One record as the JSON object that stands in `records`."""
+    return {
+        "source_ip": record.source_ip,
+        "messages": record.messages,
+        "disposition": record.disposition,
+        "dkim_aligned": record.dkim_aligned,
+        "spf_aligned": record.spf_aligned,
+        "header_from": record.header_from,
+        "envelope_from": record.envelope_from,
+        "envelope_to": record.envelope_to,
+        "reasons": [{"type": r.type, "comment": r.comment} for r in record.reasons],
+        "dkim": [
+            {
+                "domain": signature.domain,
+                "selector": signature.selector,
+                "result": signature.result,
+                "human_result": signature.human_result,
+            }
+            for signature in record.dkim
+        ],
+        "spf": [
+            {
+                "domain": check.domain,
+                "scope": check.scope,
+                "result": check.result,
+                "human_result": check.human_result,
+            }
+            for check in record.spf
+        ],
+    }
+
+
+def _tls_json(report: TlsReport, file: str) -> dict[str, Any]:
+    return {
+        "kind": "tls",
+        "file": file,
+        "reporter": report.reporter,
+        "report_id": report.report_id,
+        "begin": _iso(report.begin),
+        "end": _iso(report.end),
+        "policies": [
+            {
+                "policy_type": policy.policy_type,
+                "policy_domain": policy.policy_domain,
+                "successful": policy.successful,
+                "failed": policy.failed,
+                "details": [asdict(detail) for detail in policy.details],
+                "policy_string": list(policy.policy_string),
+                "mx_host": list(policy.mx_host),
+            }
+            for policy in report.policies
+        ],
+        "warnings": list(report.warnings),
+        "contact": report.contact,
+    }
+
+
+def _failure_json(report: FailureReport, file: str) -> dict[str, Any]:
+    fields = asdict(report)
+    first = {name: fields.pop(name) for name in ("source_ip", "domain")}
+    del fields["arrival"], fields["warnings"]
+    return {
+        "kind": "failure",
+        "file": file,
+        **first,
+        "arrival": None if report.arrival is None else _iso(report.arrival),
+        **fields,
+        "warnings": list(report.warnings),
+    }
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

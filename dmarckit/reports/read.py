@@ -1,0 +1,151 @@
+"""Objects and mails → reports. The one way in for those who only want to read reports.
+
+mail = read_object(raw, "report.eml")
+for report in read_reports(mail):
+    …
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from dmarckit.core.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
+from dmarckit.core.limits import Limits
+from dmarckit.reports.aggregate import RecordSink, looks_like_aggregate, read_aggregate
+from dmarckit.reports.failure import FEEDBACK, find_failure
+from dmarckit.reports.mail import is_mail, read_mail
+from dmarckit.reports.model import Attachment, Mail, Report, Unreadable, Verdict
+from dmarckit.reports.tls import JSON_BYTES, looks_like_tls, read_tls
+from dmarckit.reports.unpack import Budget, Document, documents
+
+__all__ = ["RecordSink", "read_object", "read_reports"]
+
+DEFAULT = Limits()
+MAX_FAILURES = 20
+"""unreadable documents of one mail, after which it is not worth any more time"""
+_MESSAGES = ("message/rfc822", "message/global", "text/rfc822-headers", FEEDBACK)
+_JSON = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*[\[{]")
+
+
+def read_object(
+    raw: bytes, name: str, limits: Limits = DEFAULT, authserv_id: str = "amazonses.com"
+) -> Mail:
+    """The mail in `raw`; a bare report file as a mail with that one attachment.
+
+    Raises what `dmarckit.mail.read_mail` raises.
+    """
+    if is_mail(raw):
+        return read_mail(raw, limits, authserv_id)
+    if len(raw) > limits.mail_bytes:
+        raise LimitExceeded(
+            f"{len(raw):,} bytes, more than {limits.mail_bytes:,} (limit 'mail_bytes')"
+        )
+    return Mail(None, Verdict(), (Attachment(name, "application/octet-stream", raw),))
+
+
+def read_reports(
+    mail: Mail, limits: Limits = DEFAULT, sink: RecordSink | None = None
+) -> Iterator[Report | Unreadable]:
+    """The reports in `mail`, in order; never raises for what a mail holds.
+
+    A document that should be a report but cannot be read is one `Unreadable`. Pictures,
+    texts and signatures beside a report yield nothing; when nothing in the mail looks like
+    a report at all, one `Unreadable` with ``is_report=False`` says so.
+
+    Without a `sink` every report carries all its records. With one, a report of more than
+    10,000 records hands them to the sink in batches and carries none; ``sink.start()`` is
+    called whenever a report begins or is read again from its beginning, and records added
+    since are void when the report turns out `Unreadable`.
+    """
+    nothing = "no report in it"
+    seen, failures = False, 0
+    for outcome in _Reading(limits, sink).mail(mail):
+        if isinstance(outcome, Unreadable) and not outcome.is_report:
+            nothing = outcome.reason
+            continue
+        seen = True
+        failures += isinstance(outcome, Unreadable)
+        if failures > MAX_FAILURES:
+            yield Unreadable(_name_of(mail), f"more than {MAX_FAILURES} unreadable, rest not tried")
+            return
+        yield outcome
+    if not seen:
+        yield Unreadable(_name_of(mail), nothing, is_report=False)
+
+
+class _Reading:
+    """One object being read: what it may cost, and how deep mails in it are nested."""
+
+    def __init__(self, limits: Limits, sink: RecordSink | None) -> None:
+        self.limits = limits
+        self.sink = sink
+        self.budget = Budget(limits)
+
+    def mail(self, mail: Mail, depth: int = 0) -> Iterator[Report | Unreadable]:
+        try:
+            failure = find_failure(mail)
+        except UnreadableReport as error:
+            yield _refused(_name_of(mail), error)
+            return
+        if failure:
+            yield failure
+            return
+        for attachment in mail.attachments:
+            if attachment.content_type not in _MESSAGES:
+                yield from self._attachment(attachment, depth)
+
+    def _attachment(self, attachment: Attachment, depth: int) -> Iterator[Report | Unreadable]:
+        name = attachment.name or attachment.content_type
+        found = documents(attachment.payload, name, self.limits, self.budget)
+        said = ""
+        while True:
+            try:
+                document = next(found, None)
+            except UnreadableReport as error:
+                if str(error) != said:  # a limit of the whole mail ends the next document too
+                    yield _refused(name, error)
+                return
+            if document is None:
+                return
+            try:
+                yield from self._document(document, depth)
+            except UnreadableReport as error:
+                said = str(error)
+                yield _refused(document.name, error)
+
+    def _document(self, document: Document, depth: int) -> Iterator[Report | Unreadable]:
+        chunks = document.open()
+        first = next(chunks, b"")
+        head = first.replace(b"\0", b"")  # UTF-16 looks like ASCII then
+        if is_mail(first):  # a mail saved to a file and attached, or in an archive
+            if depth >= self.limits.nesting:
+                raise LimitExceeded(f"mails are nested deeper than {self.limits.nesting} levels")
+            inner = read_mail(_whole(document, self.limits.mail_bytes), self.limits)
+            yield from self.mail(inner, depth + 1)
+        elif looks_like_aggregate(head):
+            yield from read_aggregate(document, self.limits, self.sink)
+        elif _JSON.match(head) and looks_like_tls(head):
+            yield read_tls(_whole(document, JSON_BYTES))
+        else:
+            for _ in chunks:  # a bomb or a damaged archive shall be called what it is
+                pass
+            raise NotAReport("neither an aggregate report (XML) nor a TLS report (JSON)")
+
+
+def _refused(name: str, error: UnreadableReport) -> Unreadable:
+    return Unreadable(one_line(name), str(error), is_report=not isinstance(error, NotAReport))
+
+
+def _whole(document: Document, limit: int) -> bytes:
+    whole = bytearray()
+    for chunk in document.open():
+        whole += chunk
+        if len(whole) > limit:
+            raise LimitExceeded(f"more than {limit:,} bytes of JSON or mail")
+    return bytes(whole)
+
+
+def _name_of(mail: Mail) -> str:
+    """A name for messages: the first attachment that has one, else just "mail"."""
+    return one_line(next((each.name for each in mail.attachments if each.name), "mail"))

@@ -1,0 +1,360 @@
+"""Block Kit: the blocks that messages are made of, within Slack's limits, and `Message`.
+
+What is too long is cut and says so; Slack never has to refuse it. Limits are those of the
+Block Kit reference (docs.slack.dev/reference/block-kit) and, for a message as a whole, of
+Slack's answer `msg_blocks_too_long`.
+
+A message may point at stored files (`Stored`) instead of addresses. It can then be kept as
+long as it takes to deliver it: the address, which may be a signed one that ends and that
+nobody else may see, is made when it is posted (`addressed`).
+
+Text for Slack's mrkdwn: outside text that is only shown, links, lists that are cut.
+
+Outside text (names, domains, addresses, comments) comes in through `escape` or `code` and
+can then neither format, mention nor link anything.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+from dmarckit.core.errors import one_line
+from dmarckit.core.language import _
+from dmarckit.core.text import count
+
+SECTION_LIMIT = 3000
+"""characters of a text, by Block Kit's reference"""
+
+_JOINER = "\u2060"  # word joiner: takes no room, and ends a mention, a link or an emoji
+_LOOKALIKES = str.maketrans({"*": "∗", "~": "∼", "`": "ˋ"})
+_CODE_LOOKALIKES = str.maketrans({"`": "ˋ"})
+# Where Slack would start something: @here, #channel, ://, example.com, :emoji:
+_STARTS = re.compile(r"[@#](?=\w)|:(?=//)|(?<=\w)\.(?=\w)|:(?=[\w+'-]+:)")
+_EDGE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+# A name that only DNS uses, and a record as findings write it.
+_RECORD = re.compile(
+    r"[\w.<>-]*_(?:dmarc|domainkey|report)\.[\w.-]*\w"
+    r"|v=DMARC1(?:; [a-z]+=(?:<as in your present record>|[\w:/]+))*"
+)
+# Everything that may stand in a URL; "|" and blanks would end it within <url|label>.
+_URL_SAFE = "%:/?#[]@!$&'()*+,;=~"
+
+
+def escape(text: object, limit: int = 200) -> str:
+    """Outside text for mrkdwn: shown as it is, but it cannot format, mention or link.
+
+    Control and bidirectional characters are shown as escapes, the text is cut at `limit`.
+
+    >>> escape("<!channel> *now*")
+    '&lt;!channel&gt; ∗now∗'
+    """
+    shown = one_line(text, limit).translate(_LOOKALIKES)
+    shown = _EDGE_UNDERSCORE.sub("ˍ", shown)
+    return entities(_STARTS.sub(lambda found: found.group() + _JOINER, shown))
+
+
+def code(text: object, limit: int = 100) -> str:
+    """Outside text in a code span: copied as it is, and Slack reads nothing into it.
+
+    >>> code("2001:db8:100::1")
+    '`2001:db8:100::1`'
+    """
+    return f"`{entities(one_line(text, limit).translate(_CODE_LOOKALIKES)) or '–'}`"
+
+
+def escape_with_records(text: object, limit: int = 500) -> str:
+    """As `escape`, but DNS names and DMARC records in it are code spans, fit to be copied.
+
+    `escape` puts invisible characters into names, which would go into the DNS with them.
+
+    >>> escape_with_records("change _dmarc.example.com to: v=DMARC1; p=reject")
+    'change `_dmarc.example.com` to: `v=DMARC1; p=reject`'
+    """
+    shown = one_line(text, limit)
+    parts, at = [], 0
+    for found in _RECORD.finditer(shown):
+        parts += [escape(shown[at : found.start()], limit), code(found.group(), limit)]
+        at = found.end()
+    return "".join([*parts, escape(shown[at:], limit)])
+
+
+def link(url: str, label: str) -> str:
+    """A link; a place that no browser opens (a folder's path) is shown as code."""
+    if not opens(url):
+        return f"{label}: {code(url, SECTION_LIMIT // 2)}"
+    return f"<{entities(quote(url, safe=_URL_SAFE))}|{label}>"
+
+
+def opens(address: str) -> bool:
+    """Whether a browser opens it; else it is a folder's path or an object's name."""
+    return address.lower().startswith(("https://", "http://"))
+
+
+def lines(items: Sequence[str], limit: int = SECTION_LIMIT, total: int | None = None) -> str:
+    """Escaped lines as a list; what does not fit is cut with "and N more".
+
+    `total` is how many there are when `items` are only the first of them.
+    """
+    more = _("and {n} more")
+    kept: list[str] = []
+    room = limit - len("\n") - len(more.format(n="1,000,000,000"))
+    for item in items:
+        room -= len(item) + 3
+        if room < 0:
+            break
+        kept.append(f"• {item}")
+    rest = (len(items) if total is None else total) - len(kept)
+    return "\n".join([*kept, more.format(n=count(rest))] if rest > 0 else kept)
+
+
+def entities(text: str) -> str:
+    """Slack's three special characters as it wants them."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def plain(mrkdwn: str, *, links: bool = True) -> str:
+    """mrkdwn of this module as plain text; without `links` their addresses are left out."""
+    text = re.sub(r"<([^|>]+)\|([^>]+)>", r"\2: \1" if links else r"[\2]", mrkdwn)
+    text = re.sub(r"\*([^*\n]+)\*", r"\1", text).replace("`", "").replace(_JOINER, "")
+    return html.unescape(text)
+
+
+Block = dict[str, Any]
+
+FIELD_LIMIT = 2000
+FIELDS_LIMIT = 10
+HEADER_LIMIT = 150
+ALT_LIMIT = 2000
+URL_LIMIT = 3000
+BLOCKS_LIMIT = 50
+TABLE_ROWS = 100
+TABLE_COLUMNS = 20
+TABLE_TEXT = 5000
+"""characters in a table; Slack takes 10,000, but in a message with its other texts 12,000"""
+CELL_LIMIT = 80
+SHORT = 100  # characters of a paragraph that is not shortened any more
+MESSAGE_TEXT = 11_000
+"""characters of all texts; beyond some 12,000 Slack answers `msg_blocks_too_long`"""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of ours: its address is made when the message goes out."""
+
+    place: str
+    """``pages`` or ``exports``"""
+    key: str
+
+
+Target = str | Stored
+"""an address, or a file that will get one"""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One Slack message."""
+
+    text: str
+    """one line for notifications and screen readers"""
+    blocks: tuple[Block, ...]
+    """Block Kit, what the channel shows; links to stored files as blocks of our own"""
+
+    def as_json(self) -> str:
+        """The message as `chat.postMessage` takes it, without channel and token."""
+        return json.dumps({"text": self.text, "blocks": list(self.blocks)}, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Message:
+        """What `as_json` wrote."""
+        content = json.loads(text)
+        return cls(content["text"], tuple(content["blocks"]))
+
+
+def message(text: str, blocks: Sequence[Block]) -> Message:
+    """A message of at most 50 blocks; what is beyond them is counted, not shown."""
+    kept = list(blocks[:BLOCKS_LIMIT])
+    if len(blocks) > BLOCKS_LIMIT:
+        kept[-1] = context(_("and {n} more").format(n=len(blocks) - BLOCKS_LIMIT + 1))
+    return Message(_cut(text, SECTION_LIMIT), _fitting(kept))
+
+
+def _fitting(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """The blocks with the longest paragraphs shortened until Slack takes all together.
+
+    Escaped text can be several times as long as it looks, so that each text may fit and the
+    message not. Links and tables stay whole: they are short enough.
+    """
+    kept = list(blocks)
+    while sum(map(_size, kept)) > MESSAGE_TEXT:
+        longest = max(range(len(kept)), key=lambda place: _spare(kept[place]))
+        if _spare(kept[longest]) < SHORT:
+            break
+        text = kept[longest]["text"]
+        shorter = text["text"][: len(text["text"]) // 2].rpartition("\n")[0]
+        kept[longest] = {**kept[longest], "text": {**text, "text": f"{shorter}\n…".lstrip()}}
+    return tuple(kept)
+
+
+def _size(block: Block) -> int:
+    cells = [cell for row in block.get("rows", ()) for cell in row]
+    texts = [block["text"]] if "text" in block else []
+    texts += [*block.get("fields", ()), *block.get("elements", ()), *cells]
+    return sum(len(text["text"]) for text in texts) + len(block.get("alt_text", ""))
+
+
+def _spare(block: Block) -> int:
+    """How long its paragraph is, where it may be shortened."""
+    text = block.get("text", {"text": ""})["text"]
+    return len(text) if block["type"] == "section" and not text.startswith("<") else 0
+
+
+def header(text: str) -> Block:
+    """A heading of outside or own text; plain text, so nothing in it is read as markup."""
+    shown = _cut(one_line(text, HEADER_LIMIT), HEADER_LIMIT)
+    return {"type": "header", "text": {"type": "plain_text", "text": shown or "–", "emoji": False}}
+
+
+def section(text: str) -> Block:
+    """A paragraph of mrkdwn that was escaped by its maker."""
+    return {"type": "section", "text": _mrkdwn(text, SECTION_LIMIT)}
+
+
+def fields(pairs: Iterable[tuple[str, str]]) -> Block:
+    """Up to ten label and value pairs, in two columns."""
+    cells = [_mrkdwn(f"*{label}*\n{value}", FIELD_LIMIT) for label, value in pairs]
+    return {"type": "section", "fields": cells[:FIELDS_LIMIT]}
+
+
+def context(text: str) -> Block:
+    """A line in small print."""
+    return {"type": "context", "elements": [_mrkdwn(text, SECTION_LIMIT)]}
+
+
+def table(names: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> list[Block]:
+    """A table of outside text (shown as it is), its numbers to the right, and "and N more".
+
+    `rows` are the first of `total`. Cells that are all digits and separators count as
+    numbers. Rows that do not fit into Slack's limits are counted, not shown.
+    """
+    shown: list[list[Block]] = [[_cell(name) for name in names[:TABLE_COLUMNS]]]
+    room = TABLE_TEXT - sum(len(cell["text"]) for cell in shown[0])
+    for row in rows[: TABLE_ROWS - 1]:
+        cells = [_cell(value) for value in row[:TABLE_COLUMNS]]
+        room -= sum(len(cell["text"]) for cell in cells)
+        if room < 0:
+            break
+        shown.append(cells)
+    columns = zip(*shown[1:], strict=True)
+    settings = [{"align": "right" if _numeric(column) else "left"} for column in columns]
+    block: Block = {"type": "table", "rows": shown, "column_settings": settings}
+    rest = total - (len(shown) - 1)
+    return [block, context(_("and {n} more").format(n=count(rest)))] if rest > 0 else [block]
+
+
+def _cell(text: str) -> Block:
+    # raw text: Slack reads nothing into it
+    return {"type": "raw_text", "text": _cut(one_line(text, CELL_LIMIT), CELL_LIMIT) or "–"}
+
+
+def _numeric(column: Sequence[Block]) -> bool:
+    return all(cell["text"].replace(",", "").isdigit() for cell in column)
+
+
+def links(pairs: Iterable[tuple[str, Target | None]]) -> list[Block]:
+    """Links (label, target), each in a line of its own; one too long for Slack says so.
+
+    Presigned URLs made with a role's session token can be longer than a text may be.
+    """
+    blocks: list[Block] = []
+    for label, to in pairs:
+        if isinstance(to, Stored):
+            blocks.append({"type": "link", "label": label, "place": to.place, "key": to.key})
+        elif to is not None:
+            blocks.append(_link(to, label))
+    return blocks
+
+
+def _link(url: str, label: str) -> Block:
+    text = link(url, label)
+    if len(text) > SECTION_LIMIT:
+        too_long = _("{label}: the link is too long for Slack ({n} characters)")
+        text = too_long.format(label=label, n=count(len(url)))
+    return section(text)
+
+
+def image(to: Target | None, alt: str) -> list[Block]:
+    """A picture; none for no target; a line instead for one that Slack would refuse."""
+    if to is None:
+        return []
+    if isinstance(to, Stored):
+        return [{"type": "picture", "alt": alt, "place": to.place, "key": to.key}]
+    if not opens(to):
+        return [context(_("Chart: {place}").format(place=code(to, SECTION_LIMIT // 2)))]
+    if len(to) > URL_LIMIT:
+        too_long = _("Chart left out: its link is too long for Slack ({n} characters)")
+        return [context(too_long.format(n=count(len(to))))]
+    alternative = _cut(one_line(alt, ALT_LIMIT), ALT_LIMIT) or _("chart")
+    return [{"type": "image", "image_url": to, "alt_text": alternative}]
+
+
+def addressed(message: Message, address: Callable[[Stored], str]) -> Message:
+    """The message as Slack takes it: every stored file has become an address."""
+    blocks: list[Block] = []
+    for block in message.blocks:
+        if block["type"] == "link":
+            blocks.append(_link(address(Stored(block["place"], block["key"])), block["label"]))
+        elif block["type"] == "picture":
+            blocks += image(address(Stored(block["place"], block["key"])), block["alt"])
+        else:
+            blocks.append(block)
+    return replace(message, blocks=_fitting(blocks))
+
+
+def simplified(message: Message) -> Message:
+    """The message without what Slack is most likely to refuse: pictures become links, tables
+    become lists.
+
+    Slack refuses a message whose pictures it cannot fetch (of a bucket that only a company's
+    network reaches), and tables where they are not known yet.
+    """
+    blocks: list[Block] = []
+    for block in message.blocks:
+        if block["type"] == "image":
+            blocks.append(_link(block["image_url"], _("Chart")))
+        elif block["type"] == "table":
+            blocks += _as_lists(block["rows"])
+        else:
+            blocks.append(block)
+    return replace(message, blocks=_fitting(blocks))
+
+
+def _as_lists(rows: Sequence[Sequence[Block]]) -> list[Block]:
+    """The rows of a table as lines, in as many sections as they need."""
+    texts = [""]
+    for row in rows:
+        line = " · ".join(entities(cell["text"]) for cell in row)
+        if len(texts[-1]) + len(line) >= SECTION_LIMIT:
+            texts.append("")
+        texts[-1] += f"{line}\n"
+    return [section(text.rstrip("\n")) for text in texts]
+
+
+def below(text: str, message: Message) -> Message:
+    """The message with a line of mrkdwn above it."""
+    blocks = (context(text), *message.blocks)
+    return replace(message, blocks=_fitting(blocks[:BLOCKS_LIMIT]))
+
+
+def _mrkdwn(text: str, limit: int) -> Block:
+    # verbatim: Slack links no bare URL, channel or name on its own
+    return {"type": "mrkdwn", "text": _cut(text, limit) or "–", "verbatim": True}
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,239 @@
+"""Charts as PNG for Slack, drawn without a browser and without pyplot's global state.
+
+Fonts of the charts that matplotlib draws, and the language that they can write.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from dmarckit.core.errors import one_line
+from dmarckit.core.language import _, language, speaking
+from dmarckit.core.text import count, n_messages, percent, period
+from dmarckit.reports.model import AggregateReport
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+# Only what is installed is used; DejaVu comes with matplotlib, the others know Japanese.
+_FAMILIES = (
+    *("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans JP", "IPAexGothic", "IPAGothic"),
+    *("TakaoGothic", "VL Gothic", "Hiragino Sans", "Yu Gothic", "Meiryo", "MS Gothic"),
+)
+_SAMPLE = {"en": "", "ja": "合否あアー～"}
+"""characters without which a language cannot be written"""
+
+
+@contextmanager
+def drawable_language() -> Iterator[None]:
+    """Texts are in the language in use if an installed font can draw it, else in English.
+
+    English words can be read; a row of boxes cannot.
+    """
+    with speaking(language() if can_draw(_SAMPLE[language()]) else "en"):
+        yield
+
+
+def drawable(text: str, limit: int) -> str:
+    """Outside text on one line, cut, with a box for what no installed font can draw."""
+    known = _characters()
+    shown = one_line(unicodedata.normalize("NFC", text), limit)
+    return "".join(c if ord(c) in known else "□" for c in shown)
+
+
+def can_draw(text: str) -> bool:
+    """Whether an installed font knows each character of the text."""
+    return all(ord(c) in _characters() for c in text)
+
+
+@cache
+def fonts() -> list[str]:
+    """The installed families, in the order in which a character is looked for."""
+    # that a Japanese font has no bold letters is nothing to tell anybody
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return [family for family in _FAMILIES if family in installed]
+
+
+@cache
+def _characters() -> frozenset[int]:
+    """Code points that the fonts in use can draw."""
+    paths = [font_manager.findfont(family) for family in fonts()]
+    return frozenset(c for path in paths for c in font_manager.get_font(path).get_charmap())
+
+
+# The colours of the pages: blue against vermilion, which every kind of eye tells apart;
+# the darker text shades keep 4.5:1 on the background.
+PASS, FAIL = "#0068A8", "#D55E00"
+PASS_TEXT, FAIL_TEXT = "#005A8E", "#A84300"
+BACKGROUND, INK, QUIET, GRID = "#FFFFFF", "#1D2733", "#5B6673", "#E3E7EC"
+
+_WIDTH, _DPI = 7.5, 160
+
+
+@drawable_language()
+def alert_chart(report: AggregateReport) -> bytes:
+    """PNG of one report: DMARC, DKIM and SPF as three bars, passing against failing messages.
+
+    DKIM and SPF are the aligned results, those that count for DMARC (RFC 7489 section
+    3.1). The title names provider, domain and period. A report without messages gives
+    empty bars that say so.
+    """
+    figure = _figure(3.7)
+    provider = drawable(report.reporter or _("unknown provider"), 80)
+    domain = drawable(report.policy.domain or _("unknown domain"), 50)
+    total = sum(record.messages for record in report.records)
+    about = f"{domain}  ·  {period(report.begin, report.end)}  ·  {n_messages(total)}"
+    _title(figure, provider, about)
+    axes = figure.add_axes((0.04, 0.03, 0.92, 0.74))
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 3)
+    for row, (label, passing) in enumerate(_passing(report).items()):
+        _result_bar(axes, 2 - row, label, passing, total)
+    return _png(figure)
+
+
+@drawable_language()
+def daily_chart(days: pd.DataFrame) -> bytes:
+    """PNG of passing and failing messages a day, stacked.
+
+    `days` has one row a day with the columns day (UTC), passing and failing (messages).
+    An empty frame, or one without messages, gives a chart that says so.
+    """
+    import pandas as pd
+
+    days = days.assign(day=pd.to_datetime(days["day"], utc=True))
+    figure = _figure(3.4)
+    passing, failing = int(days["passing"].sum()), int(days["failing"].sum())
+    if passing + failing == 0:
+        _title(figure, _("Messages a day"))
+        _words(figure, 0.5, 0.45, _("No messages in this period"), ha="center", color=QUIET)
+        return _png(figure)
+    first, last = days["day"].min(), days["day"].max()
+    days_shown = period(first, last + timedelta(days=1))
+    _title(figure, _("Messages a day, {period}").format(period=days_shown))
+    _key(figure, passing, failing)
+    axes = figure.add_axes((0.09, 0.12, 0.87, 0.62))
+    axes.bar(days["day"], days["failing"], width=0.86, color=FAIL)
+    axes.bar(days["day"], days["passing"], width=0.86, color=PASS, bottom=days["failing"])
+    # A short window keeps bars of the usual width, and its axis counts in days, not hours.
+    margin = timedelta(days=max(0.6, (10 - len(days)) / 2))
+    axes.set_xlim(first - margin, last + margin)
+    _style_days(axes)
+    return _png(figure)
+
+
+def _passing(report: AggregateReport) -> dict[str, int]:
+    records = report.records
+    return {
+        "DMARC": sum(r.messages for r in records if r.passes),
+        "DKIM": sum(r.messages for r in records if r.dkim_aligned),
+        "SPF": sum(r.messages for r in records if r.spf_aligned),
+    }
+
+
+def _result_bar(axes: Axes, bottom: float, label: str, passing: int, total: int) -> None:
+    """One bar over the full width, with its name and both numbers above it."""
+    failing = total - passing
+    share = passing / total if total else 0.0
+    _words(axes, 0, bottom + 0.62, label, size=12, weight="bold")
+    axes.barh(bottom + 0.28, 1, height=0.4, color=GRID)
+    if not total:
+        _words(axes, 0.14, bottom + 0.62, _("no messages"), size=11, color=QUIET)
+        return
+    # One failure in a million is still seen: neither part is drawn thinner than a few pixels.
+    edge = min(max(share, 0.006), 0.994) if 0 < share < 1 else share
+    axes.barh(bottom + 0.28, edge, height=0.4, color=PASS)
+    axes.barh(bottom + 0.28, 1 - edge, left=edge, height=0.4, color=FAIL)
+    if edge == share and 0 < share < 1:
+        axes.plot([edge, edge], [bottom + 0.08, bottom + 0.48], color=BACKGROUND, lw=1.5)
+    passed = _("{n} pass ({share})").format(n=count(passing), share=percent(share))
+    failed = _("{n} fail ({share})").format(n=count(failing), share=percent(failing / total))
+    _words(axes, 0.14, bottom + 0.62, passed, size=11, color=PASS_TEXT)
+    _words(axes, 1, bottom + 0.62, failed, size=11, color=FAIL_TEXT, ha="right")
+
+
+def _key(figure: Figure, passing: int, failing: int) -> None:
+    total = passing + failing
+    passed = _("{n} pass DMARC ({share})").format(n=count(passing), share=percent(passing / total))
+    failed = _("{n} fail ({share})").format(n=count(failing), share=percent(failing / total))
+    _words(figure, 0.04, 0.81, f"■ {passed}", size=10.5, color=PASS_TEXT)
+    _words(figure, 0.42, 0.81, f"■ {failed}", size=10.5, color=FAIL_TEXT)
+
+
+def _style_days(axes: Axes) -> None:
+    locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    formats = {} if language() == "en" else _NUMBERS
+    formatter = ConciseDateFormatter(locator, show_offset=False, **formats)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(formatter)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(_short))
+    axes.tick_params(colors=QUIET, labelsize=9.5, length=0)
+    axes.grid(axis="y", color=GRID)
+    axes.set_axisbelow(True)
+    for side in ("top", "left", "right"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        text.set_fontfamily(fonts())
+
+
+_NUMBERS = {
+    "formats": ["%Y", "%m/%d", "%m/%d", "%H:%M", "%H:%M", "%S.%f"],
+    "zero_formats": ["", "%Y", "%m/%d", "%m/%d", "%H:%M", "%H:%M"],
+}
+"""dates of an axis without the names of months"""
+
+
+def _short(value: float, _position: int | None = None) -> str:
+    """12,000,000 as 12M: the axis has room for six characters."""
+    for least, size, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if value >= least:
+            return f"{value / size:g}{unit}"
+    return count(value)
+
+
+def _figure(height: float) -> Figure:
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor=BACKGROUND)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    # A fixed dpi and no "Software" entry: the same report gives the same bytes.
+    figure.savefig(out, format="png", dpi=_DPI, facecolor=BACKGROUND, metadata={"Software": None})
+    return out.getvalue()
+
+
+def _title(figure: Figure, title: str, about: str = "") -> None:
+    height = figure.get_figheight()
+    _words(figure, 0.04, 1 - 0.36 / height, title, size=14, weight="bold")
+    _words(figure, 0.04, 1 - 0.65 / height, about, size=10.5, color=QUIET)
+
+
+def _words(where: Figure | Axes, x: float, y: float, text: str, **style: Any) -> None:
+    """Text as it is (matplotlib would read ``$…$`` as mathematics), cut to the figure's width."""
+    font = {"color": INK, "size": 11, "family": fonts(), "va": "baseline", **style}
+    drawn = where.text(x, y, text, parse_math=False, usetex=False, **font)
+    width = _WIDTH * _DPI * 0.92
+    while len(text) > 1 and drawn.get_window_extent().width > width:
+        text = text[: min(len(text) - 1, int(len(text) * width / drawn.get_window_extent().width))]
+        drawn.set_text(text.rstrip() + "…")

@@ -1,0 +1,329 @@
+"""Posts to Slack. What is posted is made by `slack_summary` and its like.
+
+A Slack message as plain text, for a terminal and for whoever has no token.
+
+How long links last: a presigned link ends with the credentials that signed it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackRequestError
+from slack_sdk.http_retry import HttpRequest, HttpResponse, RetryHandler, RetryState
+from slack_sdk.http_retry.builtin_handlers import (
+    ConnectionErrorRetryHandler,
+    RateLimitErrorRetryHandler,
+    ServerErrorRetryHandler,
+)
+
+from dmarckit.core.errors import MessageRefused, SlackError, SlackUnavailable, one_line
+from dmarckit.core.language import speaking
+from dmarckit.core.settings import Settings
+from dmarckit.core.text import duration
+from dmarckit.slack.blocks import Block, Message, plain
+
+SLACK_API = "https://slack.com/api/"
+TIMEOUT = 15
+"""seconds for one request"""
+PATIENCE = 120.0
+"""seconds that one message may wait altogether; Slack's Retry-After is usually 1 to 30"""
+
+_APP_HINT = "set slack_token to the app's bot token (xoxb-…); reinstall the app if it was revoked"
+_BLOCKS_HINT = "this is a fault of dmarckit: please report it with the saved message"
+_HINTS = {
+    "channel_not_found": "check slack_channel (best the channel's ID, C…), and invite the app to it"
+    " if it is private",
+    "not_in_channel": "invite the app to the channel (/invite), or give it the scope"
+    " chat:write.public",
+    "is_archived": "the channel is archived: set slack_channel to another one",
+    "restricted_action": "the workspace lets only some members post there: ask its administrator",
+    "no_permission": "the workspace lets only some members post there: ask its administrator",
+    "invalid_auth": _APP_HINT,
+    "not_authed": _APP_HINT,
+    "account_inactive": _APP_HINT,
+    "token_revoked": _APP_HINT,
+    "token_expired": _APP_HINT,
+    "not_allowed_token_type": _APP_HINT,
+    "missing_scope": "add the scope chat:write to the app and reinstall it to the workspace",
+    "msg_too_long": _BLOCKS_HINT,
+    "msg_blocks_too_long": _BLOCKS_HINT,
+    "invalid_blocks": _BLOCKS_HINT,
+    "invalid_blocks_format": _BLOCKS_HINT,
+    "invalid_arguments": _BLOCKS_HINT,
+}
+_BUSY = {
+    "ratelimited",
+    "rate_limited",
+    "message_limit_exceeded",
+    "internal_error",
+    "fatal_error",
+    "service_unavailable",
+    "request_timeout",
+}
+
+
+def post(
+    message: Message,
+    *,
+    token: str,
+    channel: str,
+    base_url: str = SLACK_API,
+    client: WebClient | None = None,
+    sleep: Callable[[float], object] = time.sleep,
+) -> str:
+    """Posts a message and returns its ``ts``, Slack's name for it in the channel.
+
+    Rate limits are waited out as Slack says (for `PATIENCE` seconds altogether), server
+    and connection errors are tried again a few times. When Slack took a message but its
+    answer was lost, trying again repeats it: at most one message, and rarely.
+
+    Raises SlackUnavailable when Slack is out of reach, down or busy: the same message may
+    succeed later. Raises SlackError when Slack refuses it, with what to do about it
+    (MessageRefused when it is about this very message). The token and the message's links
+    are in no error and no log.
+    """
+    if client is None:
+        client = _client(token, base_url, sleep)
+    try:
+        answer = client.chat_postMessage(
+            channel=channel,
+            text=message.text,
+            blocks=list(message.blocks),
+            parse="none",
+            link_names=False,
+            unfurl_links=False,
+            unfurl_media=False,
+        )
+        return str(answer["ts"])
+    except SlackApiError as error:
+        # "from None" everywhere: the causes hold the request with its token
+        raise _refused(error.response, channel) from None
+    except SlackRequestError:
+        raise SlackError(f"slack_url {one_line(base_url)!r} is no http(s) address") from None
+    except OSError as error:
+        why = one_line(getattr(error, "reason", None) or error)
+        raise SlackUnavailable(
+            f"Slack at {_host(base_url)} cannot be reached ({why}): check network and proxy"
+        ) from None
+    except (HTTPException, ValueError, AttributeError, TypeError, KeyError):
+        raise SlackUnavailable(
+            f"{_host(base_url)} does not answer as Slack does: check slack_url and the proxy"
+        ) from None
+
+
+def _client(token: str, base_url: str, sleep: Callable[[float], object]) -> WebClient:
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        # http.client would refuse it too, and print it
+        raise SlackError(f"slack_token is empty or no token: {_APP_HINT}")
+    patience = _Patience(PATIENCE, sleep)
+    return WebClient(
+        token=token,
+        base_url=base_url,
+        timeout=TIMEOUT,
+        # A logger of its own, outside logging's tree and silent: at level DEBUG the SDK
+        # logs whole requests with the presigned links in them.
+        logger=logging.Logger("dmarckit.slack.client.sdk", level=logging.CRITICAL + 1),
+        retry_handlers=[_RateLimited(patience), _ServerError(patience), _Connection(patience)],
+    )
+
+
+def _host(base_url: str) -> str:
+    return one_line(urlsplit(base_url).hostname or base_url)
+
+
+def _refused(answer: Any, channel: str) -> SlackError:
+    """The error for an answer that is not ok."""
+    data = answer.data if isinstance(answer.data, dict) else {}
+    name = str(data.get("error") or "")
+    if answer.status_code == 429 or answer.status_code >= 500 or name in _BUSY:
+        what = one_line(name) if name in _BUSY else f"HTTP {answer.status_code}"
+        return SlackUnavailable(f"Slack is busy or down ({what}): try again in some minutes")
+    if not re.fullmatch(r"[a-z0-9_.-]+", name):
+        return SlackUnavailable(
+            f"Slack's answer (HTTP {answer.status_code}) is not JSON: check slack_url and the proxy"
+        )
+    hint = _HINTS.get(name, "see https://docs.slack.dev/reference/methods/chat.postMessage")
+    details = "; ".join(map(str, (data.get("response_metadata") or {}).get("messages") or ()))
+    details = re.sub(r"https?://\S+", "(a link)", details)  # ours are secrets
+    detail = f" [{one_line(details)}]" if details else ""
+    kind = MessageRefused if hint == _BLOCKS_HINT else SlackError
+    return kind(f"Slack refused the message to {one_line(channel)}: {name}{detail}: {hint}")
+
+
+@dataclass
+class _Patience:
+    """How long one message may still wait."""
+
+    seconds: float
+    sleep: Callable[[float], object]
+
+    def covers(self, seconds: float) -> bool:
+        return seconds <= self.seconds
+
+    def wait(self, state: RetryState, seconds: float) -> None:
+        self.seconds -= seconds
+        self.sleep(seconds)
+        state.next_attempt_requested = True
+        state.increment_current_attempt()
+
+
+class _PatientHandler(RetryHandler):
+    """Waits by the clock that was passed in, and within the message's patience."""
+
+    def __init__(self, patience: _Patience, max_retry_count: int = 3) -> None:
+        super().__init__(max_retry_count)
+        self.patience = patience
+
+    def can_retry(
+        self,
+        *,
+        state: RetryState,
+        request: HttpRequest,
+        response: HttpResponse | None = None,
+        error: Exception | None = None,
+    ) -> bool:
+        """The SDK's own decision, as long as the wait fits."""
+        wanted = super().can_retry(state=state, request=request, response=response, error=error)
+        return wanted and self.patience.covers(self.pause(state, response))
+
+    def prepare_for_next_attempt(
+        self,
+        *,
+        state: RetryState,
+        request: HttpRequest,
+        response: HttpResponse | None = None,
+        error: Exception | None = None,
+    ) -> None:
+        """Waits, and asks the SDK for another attempt."""
+        self.patience.wait(state, self.pause(state, response))
+
+    def pause(self, state: RetryState, response: HttpResponse | None) -> float:
+        """Seconds before the next attempt: 1, 2, 4."""
+        return float(2**state.current_attempt)
+
+
+class _RateLimited(_PatientHandler, RateLimitErrorRetryHandler):
+    def pause(self, state: RetryState, response: HttpResponse | None) -> float:
+        """What Slack asks for in Retry-After."""
+        headers = {} if response is None else response.headers
+        asked = [v for k, values in headers.items() if k.lower() == "retry-after" for v in values]
+        return float(asked[0]) if asked and asked[0].isdecimal() else super().pause(state, response)
+
+
+class _ServerError(_PatientHandler, ServerErrorRetryHandler):
+    def _can_retry(
+        self,
+        *,
+        state: RetryState,
+        request: HttpRequest,
+        response: HttpResponse | None = None,
+        error: Exception | None = None,
+    ) -> bool:
+        # 502 and 504 as well, which proxies give
+        return response is not None and response.status_code >= 500
+
+
+class _Connection(_PatientHandler, ConnectionErrorRetryHandler):
+    def __init__(self, patience: _Patience) -> None:
+        super().__init__(patience)
+        defaults = ConnectionErrorRetryHandler()
+        self.error_types_to_do_retries = defaults.error_types_to_do_retries
+
+
+def show(shown: Message, *, links: bool = True) -> str:
+    """The message as plain text for the terminal, for when there is no token.
+
+    Without `links` their addresses are left out: presigned ones are several lines long.
+    """
+    return "\n".join(line for block in shown.blocks for line in _plain(block, links)) + "\n"
+
+
+def _plain(block: Block, links: bool) -> list[str]:
+    kind = block["type"]
+    if kind == "image":
+        return [f"[chart] {block['alt_text']}" + (f": {block['image_url']}" if links else "")]
+    if kind == "header":
+        return [block["text"]["text"], ""]
+    if kind == "table":
+        return _table([[cell["text"] for cell in row] for row in block["rows"]])
+    if "fields" in block:
+        shown = [plain(text["text"], links=links) for text in block["fields"]]
+        return ["  ".join(text.replace("\n", ": ") for text in shown)]
+    texts = block.get("elements") or [block["text"]]
+    return [plain(text["text"], links=links) for text in texts]
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    """Cells under each other; wide characters count twice, as terminals draw them."""
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(c + " " * (w - _width(c)) for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _width(text: str) -> int:
+    return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+
+
+_OWN_KEYS = "set presign_key_id and presign_secret to the keys of an IAM user that may read it"
+
+
+def lasting(settings: Settings, now: datetime | None = None) -> str | None:
+    """Why links do not last as long as `presign_expires` asks, in one sentence; None: they do.
+
+    Links are signed with `presign_key_id` and `presign_secret` when both are given, and else
+    with the credentials of the session. Those of a role (AWS session token) end within hours,
+    and every link that they signed with them, whatever it says of itself (Amazon S3 User
+    Guide, "Sharing objects with presigned URLs"). Nothing is contacted, except what gives
+    credentials out.
+    """
+    if not any(url.startswith("s3://") for url in (settings.exports_url, settings.pages_url)):
+        return None
+    asked = timedelta(seconds=settings.presign_expires)
+    if keys := settings.presign_keys():
+        if not keys[0].startswith("ASIA"):  # AKIA… are an IAM user's own
+            return None
+        return _sentence("presign_key_id is that of a session, which ends", None, asked)
+    credentials = _session_credentials()
+    if credentials is None:
+        return None
+    # botocore keeps it to itself; a token from the environment comes without
+    expiry = getattr(credentials, "_expiry_time", None)
+    left = None if expiry is None else expiry - (now or datetime.now(UTC))
+    if left is not None and left >= asked:
+        return None
+    return _sentence("the credentials are those of a session, which ends", left, asked)
+
+
+def _session_credentials() -> Any:
+    """Those of a session; None: there are none, or they are a user's own."""
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        credentials = boto3.session.Session().get_credentials()
+        return credentials if credentials and credentials.get_frozen_credentials().token else None
+    except BotoCoreError:
+        return None  # what is wrong with them is said by whoever needs them
+
+
+def _sentence(why: str, left: timedelta | None, asked: timedelta) -> str:
+    with speaking("en"):
+        # no session is longer (STS GetSessionToken); that of a role ends after 12 at most
+        within = f"in {duration(left)}" if left is not None else "within 36 hours"
+        return (
+            f"links in Slack should last {duration(asked)} (presign_expires), but {why} "
+            f"{within} and its links with it: {_OWN_KEYS}"
+        )

@@ -1,0 +1,215 @@
+"""What dmarckit says in Slack about a run that went well: the summary.
+
+What dmarckit says in Slack when a job does not work, and when it works again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from dmarckit.core.language import _, ngettext
+from dmarckit.core.text import (
+    change,
+    count,
+    duration,
+    moment,
+    n_messages,
+    n_reports,
+    percent,
+    points,
+    reporters,
+)
+from dmarckit.core.window import Window
+from dmarckit.slack.blocks import (
+    Block,
+    Message,
+    Target,
+    code,
+    context,
+    escape,
+    escape_with_records,
+    fields,
+    header,
+    image,
+    lines,
+    links,
+    message,
+    section,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+LIST_LIMIT = 2900
+"""characters of a list; its heading needs some room too"""
+
+
+def summary_message(
+    headline: pd.DataFrame,
+    window: Window,
+    page: Target | None,
+    chart: Target | None = None,
+    findings: Sequence[str] | None = None,
+    notes: Sequence[str] = (),
+    still_open: int = 0,
+    group: str = "",
+) -> Message:
+    """The message about a run: headline, findings, notes, link to the page, chart.
+
+    `headline` has one row a measure, as `domain_summary.headline` gives it: messages, pass_share,
+    failing, reports, reporters. `findings` are plain lines about what is new or worse;
+    None means that nobody looked for any, and failing messages are then the news.
+    `notes` are plain lines about mails that could not be read or trusted. A quiet run,
+    without news and notes, is one line and the link; `still_open` findings that ask for
+    something, but were told before, are counted in it. `group` names the domains that the
+    message is about; empty: all.
+    """
+    value = dict(zip(headline["measure"], headline["value"], strict=True))
+    before = dict(zip(headline["measure"], headline["before"], strict=True))
+    said = _said(value)
+    # plain text in a header, mrkdwn elsewhere
+    plain, name = (_about(window, group), _about(window, escape(group, 60) if group else ""))
+    news = bool(findings) or bool(notes) or (findings is None and value["failing"] > 0)
+    if not news:
+        text = _quiet(name, said, still_open, bool(value["reports"]))
+        return message(text, [section(text), *links([(_("Open the page"), page)])])
+    blocks: list[Block] = [
+        header(plain),
+        section(f"*{said}*"),
+        fields(_headline_fields(value, before)),
+    ]
+    if findings:
+        blocks.append(
+            section("*{title}*\n{list}".format(title=_("New or worse"), list=_list(findings)))
+        )
+    if notes:
+        blocks.append(
+            section("*{title}*\n{list}".format(title=_("Please look"), list=_list(notes)))
+        )
+    if still_open:
+        blocks.append(context(_still_open(still_open)))
+    blocks += links([(_("Open the page"), page)])
+    alt = _("Passing and failing messages a day: {what}").format(what=said)
+    blocks += image(chart, alt)
+    return message(_("{about}: {what}").format(about=name, what=said), blocks)
+
+
+def _about(window: Window, group: str) -> str:
+    if group:
+        return _("DMARC, {group}, {days}").format(group=group, days=window)
+    return _("DMARC, {days}").format(days=window)
+
+
+def _quiet(about: str, said: str, still_open: int, reported: bool) -> str:
+    if still_open:
+        text = ngettext(
+            "{about}: Nothing new, {n} finding still needs doing: {what}",
+            "{about}: Nothing new, {n} findings still need doing: {what}",
+            still_open,
+        )
+        return text.format(about=about, n=count(still_open), what=said)
+    text = _("{about}: All quiet: {what}") if reported else _("{about}: {what}")
+    return text.format(about=about, what=said)
+
+
+def _still_open(number: int) -> str:
+    text = ngettext(
+        "{n} finding that was told before still needs doing.",
+        "{n} findings that were told before still need doing.",
+        number,
+    )
+    return text.format(n=count(number))
+
+
+def _said(value: dict[str, float]) -> str:
+    if not value["reports"]:
+        return _("no reports came in")
+    if not value["messages"]:
+        return _("{reports} without any message").format(reports=n_reports(value["reports"]))
+    text = _("{share} of {messages} pass ({reports} by {reporters})")
+    if value["failing"]:
+        text = _("{share} of {messages} pass, {failing} fail ({reports} by {reporters})")
+    return text.format(
+        share=percent(value["pass_share"]),
+        messages=n_messages(value["messages"]),
+        failing=count(value["failing"]),
+        reports=n_reports(value["reports"]),
+        reporters=reporters(value["reporters"]),
+    )
+
+
+def _headline_fields(value: dict[str, float], before: dict[str, float]) -> list[tuple[str, str]]:
+    moved = points(value["pass_share"] - before["pass_share"])
+    shown = [(_("Pass rate"), percent(value["pass_share"]), moved)]
+    for label, measure in (
+        (_("Failing messages"), "failing"),
+        (_("Messages"), "messages"),
+        (_("Reports"), "reports"),
+        (_("Reporters"), "reporters"),
+    ):
+        moved = change(value[measure], before[measure]) if before["reports"] else ""
+        shown.append((label, count(value[measure]), moved))
+    return [(label, f"{now} ({moved})" if moved else now) for label, now, moved in shown]
+
+
+def _list(plain: Sequence[str]) -> str:
+    return lines([escape_with_records(line, 600) for line in plain], limit=LIST_LIMIT)
+
+
+def failure_message(
+    job: str,
+    *,
+    error: str,
+    since: datetime,
+    now: datetime,
+    run: str,
+    notebook: str | None = None,
+    owner: str | None = None,
+) -> Message:
+    """The message about a run that failed: what, since when, where the notebook is, what to do.
+
+    `error` is the line that names the thing, the value and the fix. `since` is the start of
+    the first failed run since the last good one.
+    """
+    title = _("The job {job} failed").format(job=job)
+    length = now - since
+    lasts = _("{moment}, the first run that failed").format(moment=moment(since))
+    if length.total_seconds() >= 60:
+        lasts = _("{moment}, for {length}").format(moment=moment(since), length=duration(length))
+    pairs = [(_("Failing since"), lasts), (_("Run"), code(run))]
+    if notebook is not None:
+        pairs.append((_("Notebook with the error"), code(notebook, 300)))
+    if owner:
+        pairs.append((_("Owner"), escape(owner)))
+    blocks = [
+        header(title),
+        section(f"*{escape_with_records(error, 1500)}*"),
+        fields(pairs),
+        section(_todo(job, notebook)),
+        context(_("Until it works again, this is said once a day.")),
+    ]
+    text = _("{title}: {error}").format(title=escape(title), error=escape(error, 300))
+    return message(text, blocks)
+
+
+def _todo(job: str, notebook: str | None) -> str:
+    run, doctor = code(f"dmarckit run {job}"), code("dmarckit doctor")
+    if notebook is not None:
+        text = _(
+            "What to do: open the notebook, whose last cell shows the error; {doctor} checks the "
+            "settings, and {run} tries again now."
+        )
+    else:
+        text = _("What to do: {doctor} checks the settings, and {run} tries again now.")
+    return text.format(doctor=doctor, run=run)
+
+
+def recovery_message(job: str, *, since: datetime, now: datetime) -> Message:
+    """The message that a job works again, with how long it did not."""
+    text = _("The job {job} works again. It had failed since {moment}, for {length}.").format(
+        job=escape(job), moment=moment(since), length=duration(now - since)
+    )
+    return message(text, [section(text)])
