@@ -15,8 +15,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from dmarckit.facts import classify
-from dmarckit.facts import sql as facts_sql
+from dmarckit.facts import classify, sql
 from dmarckit.facts.frames import typed
 from dmarckit.facts.networks import organisations
 
@@ -108,17 +107,17 @@ class Reduction:
 
     def run(self, where: str, start_us: int, now_us: int) -> dict[str, pd.DataFrame]:
         """All frames that are made of records, and `inventory`."""
-        self.execute(facts_sql.NAME, facts_sql.CHOSEN.format(where=where))
-        self.execute(facts_sql.PERIODS.format(start_us=start_us, now_us=now_us))
-        self.execute(facts_sql.NAMES, facts_sql.PATTERNS)
+        self.execute(sql.NAME, sql.CHOSEN.format(where=where))
+        self.execute(sql.PERIODS.format(start_us=start_us, now_us=now_us))
+        self.execute(sql.NAMES, sql.PATTERNS)
         self._count_in_fractions()
         patterns = self._say()
-        self.execute(facts_sql.ORIGINS, facts_sql.RECORDS)
+        self.execute(sql.ORIGINS, sql.RECORDS)
         senders = self._deliver()
-        self.execute(facts_sql.REDUCED.format(sum=self._spread))
-        self.execute(facts_sql.ADDRESSES.format(sum=self._spread))
+        self.execute(sql.REDUCED.format(sum=self._spread))
+        self.execute(sql.ADDRESSES.format(sum=self._spread))
         inventory = self._judge(patterns, senders)
-        frames = {name: self._frame(name, query) for name, query in facts_sql.FRAMES.items()}
+        frames = {name: self._frame(name, query) for name, query in sql.FRAMES.items()}
         return frames | {"inventory": typed("inventory", inventory)}
 
     def execute(self, *statements: str) -> None:
@@ -139,8 +138,8 @@ class Reduction:
 
     def _count_in_fractions(self) -> None:
         long = self.table("SELECT count(*) AS long FROM days WHERE share < 1")["long"].sum()
-        self._sum = "sum(messages)" if long else facts_sql.MESSAGES
-        self._spread = facts_sql.SPREAD_MESSAGES if long else facts_sql.MESSAGES
+        self._sum = "sum(messages)" if long else sql.MESSAGES
+        self._spread = sql.SPREAD_MESSAGES if long else sql.MESSAGES
         for name in ("reporter", "disposition"):
             names = self.table(f"SELECT {name} FROM {name}s ORDER BY {name}_id")  # noqa: S608
             self.names[name] = pd.Index(names[name])
@@ -182,7 +181,7 @@ class Reduction:
         own = organisations(origins["spf_pass"]) == organisations(origins["header_from"])
         always = ~passes | self._every_address | (own & self._own_addresses)
         self.put("always", always.rename("always").reset_index())
-        self.execute(facts_sql.SOURCES)
+        self.execute(sql.SOURCES)
         rows = self.table(
             "SELECT origin, place, sum(messages)::BIGINT AS messages FROM placed GROUP BY ALL"
         )
@@ -212,8 +211,8 @@ class Reduction:
 
     def _judge(self, patterns: pd.DataFrame, senders: pd.DataFrame) -> pd.DataFrame:
         """Tables `judges` and `classes` (pattern, judge → class); the inventory."""
-        seen = self.table(facts_sql.SEEN.format(sum=self._sum))
-        passing = self.table(facts_sql.PASSING.format(sum=self._sum))
+        seen = self.table(sql.SEEN.format(sum=self._sum))
+        passing = self.table(sql.PASSING.format(sum=self._sum))
         seen = _named(seen, self.names["domain"], senders)
         passing = _named(passing, self.names["domain"], senders)
         pairs = self.signatures.take(passing["signature_id"].to_numpy()).to_frame(index=False)
@@ -227,7 +226,7 @@ class Reduction:
             "judges",
             pd.DataFrame({"sender_id": np.arange(len(senders), dtype="int32"), "judge": judge}),
         )
-        self.execute(facts_sql.JUDGED)
+        self.execute(sql.JUDGED)
         ways = self.table("SELECT * FROM ways")
         everyone = pd.concat([senders, pd.DataFrame([{"sender": "", "sender_kind": "unknown"}])])
         who = everyone.iloc[ways["judge"].to_numpy()].reset_index(drop=True)

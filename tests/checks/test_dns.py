@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from dmarckit.checks import dns as dns_check
+from dmarckit.checks import dns
 from dmarckit.checks.dns import BATCH, changes, check, snapshot, usual_window
 from dmarckit.cli.checks import check_command
 from dmarckit.cli.main import app
@@ -205,7 +205,7 @@ def test_a_silent_resolver_is_asked_for_one_batch_only(tmp_path: Path, server: S
 def test_a_slow_domain_ends_in_time_and_the_rest_is_unknown(
     tmp_path: Path, server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dns_check, "ANSWERS", 4)
+    monkeypatch.setattr(dns, "ANSWERS", 4)
     records = [make_record("192.0.2.1", dkim=(DkimResult("example.com", f"s{i}", "pass"),))
                for i in range(40)]  # fmt: skip
     lake_of(tmp_path, report(*records, days_ago=1))

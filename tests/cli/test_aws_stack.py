@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dmarckit.cli.aws import client as aws_client
-from dmarckit.cli.aws import command as aws_command
+from dmarckit.cli.aws import command
 from dmarckit.cli.aws.stack import resources
 from dmarckit.cli.aws.template import read_template
 from dmarckit.cli.main import app
@@ -39,7 +39,7 @@ def moto() -> Iterator[str]:
 def here(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(moto).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(aws_command, "PAUSE", lambda seconds: None)
+    monkeypatch.setattr(command, "PAUSE", lambda seconds: None)
     monkeypatch.setattr(aws_client, "aws_session", session)  # making one takes a while
 
 

@@ -16,13 +16,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit.cli.doctor import machine as doctor_lake
-from dmarckit.cli.doctor import machine as doctor_machine
-from dmarckit.cli.doctor import machine as doctor_parts
-from dmarckit.cli.doctor import machine as doctor_settings
-from dmarckit.cli.doctor import places as doctor_places
-from dmarckit.cli.doctor import places as doctor_s3
-from dmarckit.cli.doctor import services as doctor_services
+from dmarckit.cli.doctor import machine, places, services
 from dmarckit.cli.doctor.check import (
     Answer,
     Check,
@@ -140,11 +134,11 @@ def test_wrong_settings_fail_and_leave_the_machine_to_check() -> None:
 def test_settings_that_contradict_are_each_named_with_their_fix(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert doctor_settings.consistent(context()).status == "ok"
+    assert machine.consistent(context()).status == "ok"
     monkeypatch.setenv("DMARCKIT_SLCK_TOKEN", "x")
     monkeypatch.setenv("DMARCKIT_LIMITS__MAIL_BYTES", "1000000")
     mute = {"fingerprint": "f1", "reason": "known", "until": "2026-11-23"}
-    found = doctor_settings.consistent(
+    found = machine.consistent(
         context(
             slack_token="t",
             presign_key_id="k",
@@ -173,10 +167,10 @@ def test_settings_that_contradict_are_each_named_with_their_fix(
 
 
 def test_versions_are_those_that_the_distribution_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor_machine.versions(context()).status == "ok"
+    assert machine.versions(context()).status == "ok"
     wanted = ["duckdb>=999", "no-such-library>=1", "dnspython>=999; extra == 'dns'"]
     monkeypatch.setattr("importlib.metadata.requires", lambda _: wanted)
-    found = doctor_machine.versions(context())
+    found = machine.versions(context())
     assert found.status == "fail"
     assert re.search(r"dnspython is .*, not >=999; duckdb is .*no-such-library", found.message)
 
@@ -184,22 +178,22 @@ def test_versions_are_those_that_the_distribution_asks_for(monkeypatch: pytest.M
 def test_memory_is_the_containers_when_that_is_less(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    8000000 kB\n")
-    assert doctor_machine.available_memory(tmp_path) == 8_000_000 * 1024
+    assert machine.available_memory(tmp_path) == 8_000_000 * 1024
     group = tmp_path / "sys/fs/cgroup"
     group.mkdir(parents=True)
     (group / "memory.max").write_text("500000000\n")
     (group / "memory.current").write_text("200000000\n")
-    assert doctor_machine.available_memory(tmp_path) == 300_000_000
-    assert doctor_machine.available_memory(tmp_path / "elsewhere") is None
+    assert machine.available_memory(tmp_path) == 300_000_000
+    assert machine.available_memory(tmp_path / "elsewhere") is None
 
 
 def test_a_full_disk_fails_before_the_work_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = context(home=str(tmp_path / "not/there/yet"))
-    assert doctor_machine.disk(here).status == "ok"
+    assert machine.disk(here).status == "ok"
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100_000_000))
-    found = doctor_machine.disk(here)
+    found = machine.disk(here)
     assert found.status == "fail"
     assert "0.1 GB free" in found.message
 
@@ -213,20 +207,20 @@ def test_a_bucket_that_works_is_ok_from_credentials_to_links(bucket: str) -> Non
     lake_of(bucket, report())
     here = Context(Settings(home=bucket))
     for check in (
-        doctor_s3.credentials,
-        doctor_s3.reachable,
-        doctor_s3.clock,
-        doctor_places.mails,
-        doctor_places.verdicts,
-        doctor_places.writable,
-        doctor_places.conditional,
-        doctor_places.links,
-        doctor_lake.tables,
-        doctor_lake.outbox,
+        places.credentials,
+        places.reachable,
+        places.clock,
+        places.mails,
+        places.verdicts,
+        places.writable,
+        places.conditional,
+        places.links,
+        machine.tables,
+        machine.outbox,
     ):
         found = check(here)
         assert found.status == "ok", (check, found)
-    assert doctor_s3.region(here).status in ("ok", "skip")
+    assert places.region(here).status in ("ok", "skip")
     assert list(open_storage(bucket).list("doctor/")) == []
 
 
@@ -280,7 +274,7 @@ def test_what_keeps_us_out_of_a_bucket_is_said(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StorageError, match=said):
-        doctor_s3.reachable(context(home=home or bucket))
+        places.reachable(context(home=home or bucket))
 
 
 def test_an_endpoint_that_is_something_else_is_named_as_such(
@@ -291,7 +285,7 @@ def test_an_endpoint_that_is_something_else_is_named_as_such(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-secret")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     slack.will_answer(200, "<html>sign in</b>")
-    found = doctor_s3.credentials(context(home="s3://bucket"))
+    found = places.credentials(context(home="s3://bucket"))
     assert (found.status, "does not answer as AWS does" in found.message) == ("fail", True)
 
 
@@ -300,7 +294,7 @@ def test_a_clock_that_is_wrong_is_noticed_whatever_s3_answers(bucket: str) -> No
     for minutes, status in ((0, "ok"), (2, "warn"), (-10, "fail")):
         shift = timedelta(minutes=minutes)
         for home in (bucket, "s3://no-such-bucket"):
-            found = doctor_s3.clock(
+            found = places.clock(
                 Context(Settings(home=home), clock=lambda by=shift: datetime.now(UTC) + by)
             )
             assert found.status == status
@@ -320,15 +314,15 @@ def test_the_region_may_stand_in_aws_region_alone(monkeypatch: pytest.MonkeyPatc
 def test_a_session_of_a_role_cannot_sign_links_for_long(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor_places, "lasting", lambda *_: "links end with the session: set keys")
-    found = doctor_places.links(context(home=bucket))
+    monkeypatch.setattr(places, "lasting", lambda *_: "links end with the session: set keys")
+    found = places.links(context(home=bucket))
     assert (found.status, found.message) == ("warn", "links end with the session: set keys")
 
 
 @pytest.mark.s3
 def test_links_of_keys_that_may_not_read_fail(bucket: str) -> None:
     keys = {"presign_key_id": "AKIDWRONG", "presign_secret": "wrong"}
-    found = doctor_places.links(context(home=bucket, **keys))
+    found = places.links(context(home=bucket, **keys))
     assert found.status == "fail"
     assert "HTTP 403" in found.message
     assert "http://" not in found.message
@@ -366,10 +360,10 @@ def test_a_dead_endpoint_ends_the_doctor_within_seconds(
 def test_a_missing_mail_folder_and_an_empty_one(tmp_path: Path) -> None:
     here = context(home=str(tmp_path))
     with pytest.raises(StorageError, match="does not exist; create it"):
-        doctor_places.mails(here)
+        places.mails(here)
     (tmp_path / "mail").mkdir()
-    assert doctor_places.mails(here).status == "warn"
-    assert doctor_places.verdicts(here).status == "skip"
+    assert places.mails(here).status == "warn"
+    assert places.verdicts(here).status == "skip"
 
 
 def test_mails_that_stopped_coming_are_noticed(tmp_path: Path) -> None:
@@ -377,7 +371,7 @@ def test_mails_that_stopped_coming_are_noticed(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     for days, status in ((0, "ok"), (5, "warn")):
         later = Context(Settings(home=str(tmp_path)), clock=lambda d=days: now + timedelta(days=d))
-        found = doctor_places.mails(later)
+        found = places.mails(later)
         assert found.status == status
     assert "the newest is 5 days old" in found.message
 
@@ -396,7 +390,7 @@ def test_the_results_header_must_be_of_the_server_that_is_trusted(
     tmp_path: Path, trust: str, results: str, status: str
 ) -> None:
     put_mail(str(tmp_path), results=results)
-    found = doctor_places.verdicts(context(home=str(tmp_path), trust=trust))
+    found = places.verdicts(context(home=str(tmp_path), trust=trust))
     assert found.status == status
     if status != "ok" and results:
         assert "found instead: mx.receiver.example" in found.message
@@ -406,8 +400,8 @@ def test_the_results_header_must_be_of_the_server_that_is_trusted(
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StorageError, match=r"cannot write .*file"):
-        doctor_places.writable(context(home=str(tmp_path / "file")))
-    assert doctor_places.writable(context(home=str(tmp_path / "home"))).status == "ok"
+        places.writable(context(home=str(tmp_path / "file")))
+    assert places.writable(context(home=str(tmp_path / "home"))).status == "ok"
     assert list((tmp_path / "home").iterdir()) == []
 
 
@@ -416,20 +410,20 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_the_lake_says_its_versions_and_how_old_its_newest_report_is(tmp_path: Path) -> None:
     here = context(home=str(tmp_path))
-    assert doctor_lake.tables(here).status == "warn"
-    assert doctor_lake.newest_report(here).status == "skip"
+    assert machine.tables(here).status == "warn"
+    assert machine.newest_report(here).status == "skip"
     lake_of(tmp_path, report(days_ago=1))
-    assert re.search(r"reports v\d", doctor_lake.tables(here).message)
-    assert doctor_lake.newest_report(here).status == "ok"
+    assert re.search(r"reports v\d", machine.tables(here).message)
+    assert machine.newest_report(here).status == "ok"
     late = Context(here.settings, clock=lambda: NOW + timedelta(days=9))
-    assert doctor_lake.newest_report(late).status == "warn"
+    assert machine.newest_report(late).status == "warn"
 
 
 def test_a_broken_table_fails_with_its_name(tmp_path: Path) -> None:
     log = tmp_path / "lake/records/_delta_log"
     log.mkdir(parents=True)
     (log / "00000000000000000000.json").write_text("no json")
-    (line,) = lines(Check("lake", doctor_lake.tables), loaded=Settings(home=str(tmp_path)))
+    (line,) = lines(Check("lake", machine.tables), loaded=Settings(home=str(tmp_path)))
     assert line.status == "fail"
     assert "cannot read table records" in line.message
 
@@ -443,7 +437,7 @@ def only(names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves these schedules of the working directory, and none that come with dmarckit."""
     found = {name: Path(f"schedules/{name}.yaml") for name in names}
     monkeypatch.setattr("dmarckit.jobs.schedule.find_schedules", lambda: found)
-    monkeypatch.setattr(doctor_parts, "find_schedules", lambda: found)
+    monkeypatch.setattr(machine, "find_schedules", lambda: found)
 
 
 def test_runs_are_held_against_their_schedule(
@@ -452,52 +446,52 @@ def test_runs_are_held_against_their_schedule(
     write_schedule("mine", 'cron: "0 * * * *"\ntimeout: 60\n')
     only(("mine",), monkeypatch)
     here = context(home=str(tmp_path))
-    assert "never ran: mine" in doctor_lake.runs(here).message
+    assert "never ran: mine" in machine.runs(here).message
     lake = lake_of(tmp_path)
     add(lake, "runs", run_row("mine", 600))
-    found = doctor_lake.runs(here)
+    found = machine.runs(here)
     assert (found.status, found.message) == ("fail", "overdue: mine")
     add(lake, "runs", run_row("mine", 30, "failed"))
-    assert doctor_lake.runs(here).message == "last run: mine failed"
+    assert machine.runs(here).message == "last run: mine failed"
     add(lake, "runs", run_row("mine", 10))
-    assert doctor_lake.runs(here).status == "ok"
+    assert machine.runs(here).status == "ok"
 
 
 def test_messages_that_wait_are_counted(tmp_path: Path) -> None:
     lake = lake_of(tmp_path)
     row = {"made": NOW, "position": 0, "channel": "C0", "message": "{}", "month": "2026-11"}
     add(lake, "outbox", {"subject": "run:1", **row})
-    found = doctor_lake.outbox(context(home=str(tmp_path)))
+    found = machine.outbox(context(home=str(tmp_path)))
     assert (found.status, found.message) == ("warn", "1 messages wait for Slack")
 
 
 def test_broken_schedules_are_all_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor_parts.schedules(context()).status == "ok"
+    assert machine.schedules(context()).status == "ok"
     write_schedule("one", 'cron: "61 * * * *"\n')
     write_schedule("two", "notebok: overview\n")
     only(("one", "two"), monkeypatch)
-    (line,) = lines(Check("schedules", doctor_parts.schedules))
+    (line,) = lines(Check("schedules", machine.schedules))
     assert line.status == "fail"
     assert "one.yaml:1" in line.message
     assert "two.yaml:1" in line.message
 
 
 def test_a_broken_notebook_is_named() -> None:
-    assert doctor_parts.notebooks(context()).status == "ok"
+    assert machine.notebooks(context()).status == "ok"
     Path("notebooks").mkdir()
     Path("notebooks/mine.ipynb").write_text("{")
-    found = doctor_parts.notebooks(context())
+    found = machine.notebooks(context())
     assert found.status == "fail"
     assert "notebooks/mine.ipynb" in found.message
 
 
 def test_a_kernel_starts_and_imports_dmarckit(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor_parts.kernel(context()).status == "ok"
+    assert machine.kernel(context()).status == "ok"
     folder = Path("dmarckit")  # in the way of the real one
     folder.mkdir()
     (folder / "__init__.py").write_text("raise ImportError('not this one')\n")
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
-    found = doctor_parts.kernel(context())
+    found = machine.kernel(context())
     assert (found.status, "not this one" in found.message) == ("fail", True)
 
 
@@ -516,18 +510,17 @@ def slack_context(slack: SlackServer, send: bool = False, **more: Any) -> Contex
 
 
 def test_a_slack_token_says_who_it_is_or_is_refused(slack: SlackServer, closed_port: int) -> None:
-    assert doctor_services.slack_token(context()).status == "skip"
-    found = doctor_services.slack_token(slack_context(slack))
+    assert services.slack_token(context()).status == "skip"
+    found = services.slack_token(slack_context(slack))
     assert (found.status, found.message) == ("ok", "dmarckit in Example")
-    wrong = doctor_services.slack_token(slack_context(slack, slack_token="xoxb-2-wrong"))
+    wrong = services.slack_token(slack_context(slack, slack_token="xoxb-2-wrong"))
     assert (wrong.status, wrong.message) == ("fail", "Slack refuses the token (invalid_auth)")
     closed = f"http://127.0.0.1:{closed_port}/api/"
-    dead = doctor_services.slack_token(slack_context(slack, slack_url=closed))
+    dead = services.slack_token(slack_context(slack, slack_url=closed))
     assert (dead.status, "out of reach" in dead.message) == ("fail", True)
     slack.will_answer(200, "<html>sign in</html>")
     assert (
-        "Slack answers HTTP 200, but not JSON"
-        in doctor_services.slack_token(slack_context(slack)).message
+        "Slack answers HTTP 200, but not JSON" in services.slack_token(slack_context(slack)).message
     )
 
 
@@ -545,7 +538,7 @@ def test_a_channel_is_there_as_far_as_the_app_may_see(
     slack: SlackServer, said: dict[str, Any], status: str, words: str
 ) -> None:
     slack.will_answer(200, json.dumps(said), times=9)
-    found = doctor_services.slack_channels(slack_context(slack))
+    found = services.slack_channels(slack_context(slack))
     assert (found.status, words in found.message) == (status, True)
     if status != "ok":
         assert found.fix
@@ -558,23 +551,23 @@ def test_every_channel_that_is_named_is_checked(
     only(("mine",), monkeypatch)
     group = {"name": "g", "domains": ["example.com"], "slack_channel": "C0GROUP"}
     here = slack_context(slack, domains=[group])
-    assert doctor_services.channels(here.settings) == [CHANNEL, "C0GROUP", "C0SCHEDULE"]
+    assert services.channels(here.settings) == [CHANNEL, "C0GROUP", "C0SCHEDULE"]
     only((), monkeypatch)
-    named = doctor_services.slack_channels(slack_context(slack, slack_channel="#dmarc"))
+    named = services.slack_channels(slack_context(slack, slack_channel="#dmarc"))
     assert (named.status, "is a name" in named.message) == ("warn", True)
 
 
 def test_send_posts_one_line(slack: SlackServer) -> None:
-    assert doctor_services.slack_message(slack_context(slack)).status == "skip"
+    assert services.slack_message(slack_context(slack)).status == "skip"
     assert slack.posted == []
-    assert doctor_services.slack_message(slack_context(slack, send=True)).status == "ok"
+    assert services.slack_message(slack_context(slack, send=True)).status == "ok"
     assert [body["channel"] for body in slack.posted] == [CHANNEL]
 
 
 def test_googles_file_must_be_readable_and_of_a_kind_that_works(tmp_path: Path) -> None:
-    assert doctor_services.google(context()).status == "skip"
+    assert services.google(context()).status == "skip"
     path = tmp_path / "google.json"
-    check = Check("Google", doctor_services.google)
+    check = Check("Google", services.google)
     (gone,) = lines(check, loaded=Settings(google_credentials=path))
     assert (gone.status, "cannot read" in gone.message) == ("fail", True)
     path.write_text(json.dumps({"type": "external", "private_key": "secret-key-in-it"}))
@@ -601,7 +594,7 @@ def test_dns_servers_must_answer_in_time() -> None:
             deaf.bind(("127.0.0.1", 0))
             silent = f"127.0.0.1:{deaf.getsockname()[1]}"
             for servers, status in (((good,), "ok"), ((good, silent), "warn"), ((silent,), "fail")):
-                found = doctor_services.dns(context(resolvers=servers, dns_timeout=1))
+                found = services.dns(context(resolvers=servers, dns_timeout=1))
                 assert found.status == status, found
             assert silent in found.message
     finally:

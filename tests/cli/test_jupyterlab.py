@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import Browser
 from playwright.sync_api import Page as Tab
 
-from dmarckit.cli import pages as lab
+from dmarckit.cli import pages
 from dmarckit.cli.pages import demo_environment, is_empty, lab_command, run_lab
 from dmarckit.core.settings import load_settings
 from tests.pages.test_notebooks import FOLDER
@@ -103,7 +103,7 @@ def tab(browser: Browser) -> Iterator[Tab]:
 
 @pytest.mark.slow
 @pytest.mark.chromium
-@pytest.mark.parametrize("name", [n for n in lab.START if (FOLDER / f"{n}.ipynb").is_file()])
+@pytest.mark.parametrize("name", [n for n in pages.START if (FOLDER / f"{n}.ipynb").is_file()])
 def test_run_all_draws_charts_in_the_cells(address: str, tab: Tab, name: str) -> None:
     tab.goto(f"{address}lab/tree/{name}.ipynb?token=t&reset")
     tab.get_by_text("| Idle").wait_for()
@@ -119,8 +119,8 @@ def test_without_reports_the_demo_s_are_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    mails = lab.demo_mails(lab.datetime.now(lab.UTC).date(), days=2)
-    monkeypatch.setattr(lab, "demo_mails", lambda _: mails)
+    mails = pages.demo_mails(pages.datetime.now(pages.UTC).date(), days=2)
+    monkeypatch.setattr(pages, "demo_mails", lambda _: mails)
     monkeypatch.setenv("DMARCKIT_TRUST", "any")
     seen: dict[str, str] = {}
 
@@ -133,7 +133,7 @@ def test_without_reports_the_demo_s_are_shown(
         return real([sys.executable, "-c", "raise SystemExit(3)"])
 
     real = subprocess.Popen
-    monkeypatch.setattr(lab.subprocess, "Popen", popen_once(popen, real))
+    monkeypatch.setattr(pages.subprocess, "Popen", popen_once(popen, real))
     assert run_lab(["--no-browser"]) == 3
     assert int(seen["reports"]) > 10
     assert "DMARCKIT_TRUST" not in seen
@@ -164,14 +164,14 @@ def test_a_lake_with_reports_is_shown(tmp_path: Path, monkeypatch: pytest.Monkey
         return real([sys.executable, "-c", ""])
 
     real = subprocess.Popen
-    monkeypatch.setattr(lab.subprocess, "Popen", popen_once(popen, real))
+    monkeypatch.setattr(pages.subprocess, "Popen", popen_once(popen, real))
     assert run_lab([]) == 0
     assert seen["DMARCKIT_HOME"] == str(tmp_path)
 
 
 def test_the_environment_is_as_before_after_the_demo_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lab, "demo_mails", lambda _: [])
-    monkeypatch.setattr(lab, "ingest", lambda *_, **__: None)
+    monkeypatch.setattr(pages, "demo_mails", lambda _: [])
+    monkeypatch.setattr(pages, "ingest", lambda *_, **__: None)
     monkeypatch.setenv("DMARCKIT_HOME", "mine")
     before = dict(os.environ)
     with demo_environment() as environment:

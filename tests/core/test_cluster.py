@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit.cli.doctor import check as doctor
-from dmarckit.cli.doctor import services as doctor_services
+from dmarckit.cli.doctor import check, services
 from dmarckit.core import cluster
 from dmarckit.core.cluster import connected, without_secrets
 from dmarckit.core.errors import ClusterError, MissingExtra
@@ -155,8 +154,8 @@ def test_findings_and_pages_are_made_by_workers(
         with cluster_of(made, "settings", processes.address) as cluster:
             pages = publish_fleet(made, [*DOMAINS, "bad.example"], now=NOW, cluster=cluster)
         open_storage(made.mail_url).put("a", b"mail", content_type="message/rfc822")
-        asked = doctor.Context(made.model_copy(update={"dask": processes.address}))
-        assert doctor_services.cluster(asked).message.startswith("2 tasks at once on the workers")
+        asked = check.Context(made.model_copy(update={"dask": processes.address}))
+        assert services.cluster(asked).message.startswith("2 tasks at once on the workers")
         other = made.model_copy(update={"language": "ja"})
         with (
             pytest.raises(ClusterError, match=r"worker tcp:.*setting language is en, and .* ja"),
@@ -257,11 +256,11 @@ def test_a_scheduler_that_does_not_answer_is_said_in_one_line(
 
 
 def test_the_doctor_tells_of_the_cluster(settings_without_mails: Settings, tmp_path: Path) -> None:
-    here = doctor.Context(load_settings(home=str(tmp_path)))
-    assert doctor_services.cluster(here).status == "skip"
+    here = check.Context(load_settings(home=str(tmp_path)))
+    assert services.cluster(here).status == "skip"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "CONNECT", 0.2)
-        found = doctor_services.cluster(doctor.Context(settings_without_mails))
+        found = services.cluster(check.Context(settings_without_mails))
     assert (found.status, "no scheduler answers there" in found.message) == ("fail", True)
 
 

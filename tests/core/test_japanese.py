@@ -18,13 +18,11 @@ from dmarckit.core import text as words
 from dmarckit.core.language import _, language, ngettext, speaking
 from dmarckit.core.text import period
 from dmarckit.core.window import last_days
-from dmarckit.pages import charts as class_charts
+from dmarckit.pages import charts
 from dmarckit.pages.charts import failing_by_day
 from dmarckit.pages.render import translated
-from dmarckit.pages.sections import findings as finding_cards
-from dmarckit.pages.sections import overview as summary
-from dmarckit.pages.sections import overview as tables
-from dmarckit.slack import chart as chart_fonts
+from dmarckit.pages.sections import findings, overview
+from dmarckit.slack import chart
 from dmarckit.slack.chart import daily_chart
 from tests.pages.test_answer import answered, judged
 from tests.support import frames
@@ -113,7 +111,7 @@ def test_a_notebook_s_markdown_is_translated_by_paragraph(in_japanese: None) -> 
 
 def test_a_finding_and_the_answer(in_japanese: None) -> None:
     found = [judged("WORSE", summary="要約", action="対応内容")]
-    card = text(finding_cards.findings(found).markup)
+    card = text(findings.findings(found).markup)
     for part in ("警告", "悪化", "新しい送信元", "対応:"):
         assert part in card
     assert "WORSE" not in card
@@ -129,8 +127,8 @@ def test_tables_and_charts_have_no_english_sentence(in_japanese: None) -> None:
     figure = failing_by_day(pd.DataFrame([day | done]))
     title = figure.layout.title
     assert [trace.name for trace in figure.data] == ["配信", "迷惑メール扱い", "拒否"]
-    refused = tables.refused(
-        summary.refused_mails(frames.mails({"outcome": "untrusted", "error": "x"}))
+    refused = overview.refused(
+        overview.refused_mails(frames.mails({"outcome": "untrusted", "error": "x"}))
     )
     for shown in (title.text, title.subtitle.text, refused.markup):
         assert JAPANESE.search(shown)
@@ -139,8 +137,8 @@ def test_tables_and_charts_have_no_english_sentence(in_japanese: None) -> None:
 
 def test_names_of_classes_are_words_and_their_keys_stay() -> None:
     with speaking("ja"):
-        assert all(JAPANESE.search(_(label)) for label in class_charts.CLASS_LABELS.values())
-    assert "broken_dkim" in class_charts.CLASS_LABELS
+        assert all(JAPANESE.search(_(label)) for label in charts.CLASS_LABELS.values())
+    assert "broken_dkim" in charts.CLASS_LABELS
 
 
 @pytest.mark.parametrize("name", ["overview-demo-ja", "domain-demo-ja", "sender-demo-ja"])
@@ -155,11 +153,11 @@ def test_a_whole_page_holds_no_english_sentence(finished: FinishedPages, name: s
 def test_a_chart_is_in_english_where_no_font_draws_japanese(
     in_japanese: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chart_fonts, "_characters", lambda: set(range(0x10000)))
-    with chart_fonts.drawable_language():
+    monkeypatch.setattr(chart, "_characters", lambda: set(range(0x10000)))
+    with chart.drawable_language():
         assert language() == "ja"
-    monkeypatch.setattr(chart_fonts, "_characters", lambda: {ord("a")})
-    with chart_fonts.drawable_language():
+    monkeypatch.setattr(chart, "_characters", lambda: {ord("a")})
+    with chart.drawable_language():
         assert language() == "en"
     assert language() == "ja"
 

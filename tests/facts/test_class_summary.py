@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from dmarckit.core.window import last_days
-from dmarckit.facts import frames as class_summary
+from dmarckit.facts import frames
 from dmarckit.facts.classify import CLASSES
 from dmarckit.facts.frames import Facts, empty_facts
-from dmarckit.pages import charts as class_charts
+from dmarckit.pages import charts
 from dmarckit.pages.charts import DARK
-from dmarckit.pages.sections import messages as day_matrix
+from dmarckit.pages.sections import messages
 from tests.support.finding_facts import MESSAGES
 
 DAY = datetime(2026, 11, 23, tzinfo=UTC)
@@ -44,7 +44,7 @@ def test_each_day_has_its_messages_by_class() -> None:
         {"messages": 3, "day": DAY - timedelta(days=2)},
         {"messages": 9, "day": DAY - timedelta(days=3)},
     )
-    found = class_summary.classes_by_day(made.messages, complete(), WINDOW)
+    found = frames.classes_by_day(made.messages, complete(), WINDOW)
     assert list(found.columns) == ["day", "messages", *CLASSES, "complete"]
     assert found["messages"].tolist() == [3, 0, 7]
     assert found["aligned"].tolist() == [3, 0, 5]
@@ -54,20 +54,20 @@ def test_each_day_has_its_messages_by_class() -> None:
 
 def test_a_day_is_incomplete_when_too_few_domains_are_complete() -> None:
     known = complete(("a.example", 0, True), ("b.example", 0, False), ("a.example", 1, True))
-    found = class_summary.classes_by_day(facts({}).messages, known, WINDOW)
+    found = frames.classes_by_day(facts({}).messages, known, WINDOW)
     assert found["complete"].tolist() == [True, True, False]
 
 
 def test_without_facts_there_are_days_of_zeros() -> None:
-    found = class_summary.classes_by_day(facts().messages, complete(), WINDOW)
+    found = frames.classes_by_day(facts().messages, complete(), WINDOW)
     assert found["messages"].tolist() == [0, 0, 0]
-    assert class_charts.classes_by_day(found).data == ()
-    assert class_summary.pass_shares(facts(), complete(), WINDOW).empty
+    assert charts.classes_by_day(found).data == ()
+    assert frames.pass_shares(facts(), complete(), WINDOW).empty
 
 
 def test_pass_shares_by_domain_and_day() -> None:
     made = facts({"messages": 3}, {"messages": 1, "da": False, "sa": False})
-    found = class_summary.pass_shares(made, complete(("example.com", 0, True)), WINDOW)
+    found = frames.pass_shares(made, complete(("example.com", 0, True)), WINDOW)
     assert found.to_dict("records") == [
         {
             "domain": "example.com",
@@ -82,22 +82,22 @@ def test_pass_shares_by_domain_and_day() -> None:
 
 def test_incomplete_days_have_a_grey_ground_and_the_chart_says_so() -> None:
     known = complete(("example.com", 0, False), ("example.com", 1, True))
-    daily = class_summary.classes_by_day(facts({}).messages, known, WINDOW)
-    figure = class_charts.classes_by_day(daily)
+    daily = frames.classes_by_day(facts({}).messages, known, WINDOW)
+    figure = charts.classes_by_day(daily)
     assert [shape.x0 for shape in figure.layout.shapes] == ["2026-11-22 12:00"]
     assert "Grey:" in figure.layout.title.subtitle.text
 
 
 def test_the_title_names_the_largest_trouble() -> None:
     bad = {"class": "broken_dkim", "da": False, "sa": False, "messages": 20}
-    daily = class_summary.classes_by_day(facts({"messages": 80}, bad).messages, complete(), WINDOW)
-    assert class_charts.classes_by_day(daily).layout.title.text == (
+    daily = frames.classes_by_day(facts({"messages": 80}, bad).messages, complete(), WINDOW)
+    assert charts.classes_by_day(daily).layout.title.text == (
         "80.0 % of 100 messages are in order; of the rest most is own mail whose DKIM breaks"
     )
 
 
 def test_every_class_has_a_colour_and_words() -> None:
-    assert set(class_charts.CLASS_COLOURS) == set(class_charts.CLASS_LABELS) == set(CLASSES)
+    assert set(charts.CLASS_COLOURS) == set(charts.CLASS_LABELS) == set(CLASSES)
 
 
 SIMULATED = {  # Machado, Oliveira and Fernandes 2009, severity 1
@@ -122,7 +122,7 @@ def lab(colour: str, eye: list[list[float]]) -> Any:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("eye", SIMULATED)
 def test_classes_are_told_apart_by_every_eye(eye: str, theme: str) -> None:
-    found = [DARK.get(c, c) if theme == "dark" else c for c in class_charts.CLASS_COLOURS.values()]
+    found = [DARK.get(c, c) if theme == "dark" else c for c in charts.CLASS_COLOURS.values()]
     seen = [lab(colour, SIMULATED[eye]) for colour in found]
     assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 10
 
@@ -130,13 +130,11 @@ def test_classes_are_told_apart_by_every_eye(eye: str, theme: str) -> None:
 def test_pass_rates_are_cells_that_say_their_number() -> None:
     made = facts({"messages": 3}, {"messages": 1, "da": False, "sa": False})
     known = complete(("example.com", 0, True))
-    markup = day_matrix.pass_rates(class_summary.pass_shares(made, known, WINDOW), WINDOW).markup
+    markup = messages.pass_rates(frames.pass_shares(made, known, WINDOW), WINDOW).markup
     assert 'class="d" title="2026-11-23: 75.0 % of 4 messages pass"' in markup
     assert markup.count('class="none" title=') == 2
 
 
 def test_incomplete_cells_are_grey() -> None:
-    markup = day_matrix.pass_rates(
-        class_summary.pass_shares(facts({}), complete(), WINDOW), WINDOW
-    ).markup
+    markup = messages.pass_rates(frames.pass_shares(facts({}), complete(), WINDOW), WINDOW).markup
     assert 'class="grey" title="2026-11-23: 100 % of 20 messages pass; reports' in markup

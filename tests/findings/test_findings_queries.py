@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dmarckit.core.settings import Settings
-from dmarckit.facts import load as facts
+from dmarckit.facts import load
 from dmarckit.findings.find import find
 from dmarckit.lake.lake import Lake
 from tests.scenarios import harness
@@ -45,7 +45,7 @@ def test_queries_recompute_the_numbers(
 
     def analyse(settings: Settings, *, now: Any, days: int) -> Analysis:
         lake = Lake(settings.lake_url)
-        known = facts.load(lake, now, settings=settings)
+        known = load.load(lake, now, settings=settings)
         for finding in find(known, now=now, days=days):
             kinds.add(finding.kind)
             counted = lake.sql(finding.evidence["query"]).iloc[0, 0]

@@ -10,11 +10,11 @@ import pytest
 
 from dmarckit.core.errors import LakeError, LeaseLost, SettingsError
 from dmarckit.core.settings import Settings, load_settings
-from dmarckit.jobs import run as job_before
+from dmarckit.jobs import run
 from dmarckit.jobs.run import SHOWN, ask_before, run_job
 from dmarckit.jobs.schedule import Schedule, SlackRules, load_schedule
 from dmarckit.lake.lake import Lake
-from dmarckit.pages import publish as publishing
+from dmarckit.pages import publish
 from dmarckit.pages.build import Page
 from tests.support.dns_server import serving
 from tests.support.postmaster_server import postmaster_server, service_account
@@ -102,7 +102,7 @@ def test_a_fault_in_what_reads_the_answers_is_a_sentence(
     def broken(*_: object) -> list[str]:
         raise ZeroDivisionError("a fault\nof ours")
 
-    monkeypatch.setitem(job_before._ASK, "dns", broken)
+    monkeypatch.setitem(run._ASK, "dns", broken)
     said, _steps = asked(load_settings(home=str(tmp_path)), "dns")
     assert said == [r"asking dns: ZeroDivisionError: a fault\x0aof ours"]
 
@@ -120,7 +120,7 @@ def test_a_job_goes_on_and_its_run_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = Page("requirements", "requirements/x.html", "Sender requirements", b"<p>", None, ())  # type: ignore[arg-type]
-    monkeypatch.setattr(publishing, "build_page", lambda *_, **__: page)
+    monkeypatch.setattr(publish, "build_page", lambda *_, **__: page)
     (tmp_path / "mail").mkdir()
     schedule = Schedule(
         name="requirements",

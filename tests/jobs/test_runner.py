@@ -18,7 +18,7 @@ import pytest
 
 from dmarckit.core.errors import JobTimeout, LakeError
 from dmarckit.core.settings import Settings, load_settings
-from dmarckit.jobs import runner as runners
+from dmarckit.jobs import runner
 from dmarckit.jobs.record import TRIES, Result, Run, record, runs_of_slot
 from dmarckit.jobs.runner import PAUSES, Processes, Runner, run_forever
 from dmarckit.jobs.schedule import Schedule
@@ -156,7 +156,7 @@ def test_a_lake_that_cannot_be_read_is_asked_again(
         raise LakeError("the bucket does not answer")
 
     with monkeypatch.context() as broken:
-        broken.setattr(runners, "runs_of_slot", fails)
+        broken.setattr(runner, "runs_of_slot", fails)
         bench.until(MORNING + timedelta(minutes=5))
     assert bench.ran == []
     bench.until(MORNING + timedelta(minutes=9))
@@ -179,7 +179,7 @@ def test_a_run_is_a_process_that_gets_job_and_slot(tmp_path: Path) -> None:
 def test_a_run_that_does_not_heed_its_timeout_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runners, "GRACE", -9.5)
+    monkeypatch.setattr(runner, "GRACE", -9.5)
     started = time.monotonic()
     script(tmp_path, "time.sleep(60)").launch(Schedule(name="daily", timeout=10), MORNING)
     assert time.monotonic() - started < 20
@@ -207,8 +207,8 @@ def test_when_the_runner_stops_a_running_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, left: str
 ) -> None:
     # long where the program is to end by itself: how fast it does is the machine's business
-    monkeypatch.setattr(runners, "STOP", 60 if left == "ended" else 0.2)
-    monkeypatch.setattr(runners, "KILL", 60 if left == "told" else 0.2)
+    monkeypatch.setattr(runner, "STOP", 60 if left == "ended" else 0.2)
+    monkeypatch.setattr(runner, "KILL", 60 if left == "told" else 0.2)
     processes = script(tmp_path, body)
     thread = threading.Thread(target=processes.launch, args=[Schedule(name="daily"), MORNING])
     thread.start()
@@ -223,8 +223,8 @@ def test_when_the_runner_stops_a_running_job(
 def test_a_job_that_starts_while_the_runner_stops_is_ended_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runners, "STOP", 0.2)
-    monkeypatch.setattr(runners, "KILL", 0.2)
+    monkeypatch.setattr(runner, "STOP", 0.2)
+    monkeypatch.setattr(runner, "KILL", 0.2)
     processes, popen = script(tmp_path, "import time; time.sleep(60)"), subprocess.Popen
     stops = threading.Thread(target=processes.stop)
 

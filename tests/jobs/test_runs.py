@@ -27,7 +27,7 @@ from dmarckit.jobs.run import JobResult, run_job
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.jobs.timeout import ended_in_time
 from dmarckit.lake.lake import Lake
-from dmarckit.pages import publish as publishing
+from dmarckit.pages import publish
 from dmarckit.pages.build import Page
 from dmarckit.pages.fleet import FleetPage
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
@@ -42,7 +42,7 @@ PAGE = Page("overview", "overview/2026-11-24.html", "DMARC overview", b"<p>page"
 
 @pytest.fixture(autouse=True)
 def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "build_page", lambda *_, **__: PAGE)
+    monkeypatch.setattr(publish, "build_page", lambda *_, **__: PAGE)
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_pages_of_the_domains_come_before_the_page_that_links_to_them(
         return PAGE
 
     monkeypatch.setattr(job, "publish_fleet", fleet)
-    monkeypatch.setattr(publishing, "build_page", page)
+    monkeypatch.setattr(publish, "build_page", page)
     store_mail(settings, "a")
     run(settings, DAILY.model_copy(update={"fleet": True}))
     assert built == ["example.com", "page"]
@@ -298,7 +298,7 @@ def _run_in_a_process(home: str, ready: Any, go_on: Any) -> None:
         go_on.wait()
         return PAGE
 
-    publishing.build_page = waits
+    publish.build_page = waits
     settings = load_settings(home=home, trust="pass")
     run_job(settings, DAILY, slot=SLOT)
 

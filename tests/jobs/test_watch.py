@@ -17,14 +17,13 @@ from typing import Any
 
 import pytest
 
-from dmarckit.cli.doctor import check as doctor
-from dmarckit.cli.doctor import services as doctor_services
+from dmarckit.cli.doctor import check, services
 from dmarckit.core.errors import LakeError, QueueError, SettingsError, StorageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import S3Storage, open_storage
-from dmarckit.facts import load as facts
+from dmarckit.facts import load
 from dmarckit.findings.find import find
-from dmarckit.ingest import arrivals as watch_batch
+from dmarckit.ingest import arrivals
 from dmarckit.ingest import queue as watch_queue
 from dmarckit.ingest.ingest import ingest
 from dmarckit.ingest.queue import Queue
@@ -229,7 +228,7 @@ def test_a_message_that_is_no_event_ends_in_the_dead_letters_and_is_noted_once(
     assert first["reason"] == "eventName is missing in the event"
     assert second["reason"] == "not JSON: no event\\x1b[2J"
     assert first["queue"] == world.queue.url.rpartition("/")[2]
-    known = facts.load(world.lake, datetime.now(UTC), settings=world.settings)
+    known = load.load(world.lake, datetime.now(UTC), settings=world.settings)
     (finding,) = (f for f in find(known, now=known.now) if f.kind == "dead_letters")
     assert (finding.subject, finding.evidence["number"]) == (first["queue"], 2)
     assert world.lake.sql(finding.evidence["query"]).iloc[0, 0] == 2
@@ -243,7 +242,7 @@ def test_a_mail_whose_reading_raises_stays_in_the_queue_and_the_others_go_in(
             raise MemoryError("too much")
         return ingest(settings, objects=objects, **more)
 
-    monkeypatch.setattr(watch_batch, "ingest", faulty)
+    monkeypatch.setattr(arrivals, "ingest", faulty)
     world.arrive(*(f"m{n}" for n in range(6)))
     watched = world.watch()
     assert world.outcomes == dict.fromkeys(("m0", "m1", "m2", "m4", "m5"), "stored")
@@ -289,9 +288,9 @@ def test_an_outage_holds_the_batch_until_it_is_over(
             raise error
         return listing(self, prefix)
 
-    monkeypatch.setattr(watch_batch, "ingest", away)
+    monkeypatch.setattr(arrivals, "ingest", away)
     monkeypatch.setattr(S3Storage, "list", silent)
-    monkeypatch.setattr(watch_batch, "PAUSES", (0.8, 0.8, 0.8))
+    monkeypatch.setattr(arrivals, "PAUSES", (0.8, 0.8, 0.8))
     assert world.watch().outcomes == {"stored": 1}
     assert world.queue.left() == world.queue.dead() == 0
 
@@ -302,8 +301,8 @@ def test_an_outage_that_lasts_ends_a_watcher_of_cron_and_keeps_the_message(
     def away(*_: Any, **__: Any) -> Any:
         raise LakeError("the lake is away")
 
-    monkeypatch.setattr(watch_batch, "ingest", away)
-    monkeypatch.setattr(watch_batch, "PAUSES", (0.01,))
+    monkeypatch.setattr(arrivals, "ingest", away)
+    monkeypatch.setattr(arrivals, "PAUSES", (0.01,))
     world.arrive("one")
     with pytest.raises(LakeError, match="away"):
         world.watch()
@@ -355,7 +354,7 @@ def test_a_message_is_kept_from_others_while_it_is_worked_on(
         assert looked.wait(60)
         return ingest(*arguments, **more)
 
-    monkeypatch.setattr(watch_batch, "ingest", slow)
+    monkeypatch.setattr(arrivals, "ingest", slow)
     with ThreadPoolExecutor() as pool:
         working = pool.submit(world.watch)
         try:
@@ -384,15 +383,15 @@ def test_mails_in_a_folder_and_queues_that_are_not_there_are_said(
 def test_the_doctor_tells_of_the_queue(
     world: World, sqs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def told(**more: Any) -> doctor.Answer:
+    def told(**more: Any) -> check.Answer:
         settings = world.settings.model_copy(update=more)
-        return doctor_services.queue(doctor.Context(settings))
+        return services.queue(check.Context(settings))
 
     assert told(watch_queue=None).status == "skip"
     world.queue.send([TEST_EVENT] * 3)
     found = told()
     assert (found.status, found.message[:17]) == ("ok", "3 messages wait i")
-    monkeypatch.setattr(doctor_services, "PILE", 2)
+    monkeypatch.setattr(services, "PILE", 2)
     assert (told().status, "dmarckit watch" in str(told().fix)) == ("warn", True)
     plain = world.queue.client.create_queue(QueueName="without-dead-letters")["QueueUrl"]
     assert "no queue of dead letters" in told(watch_queue=plain).message

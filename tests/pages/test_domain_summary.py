@@ -13,9 +13,7 @@ from dmarckit.core.errors import SettingsError
 from dmarckit.core.window import last_days
 from dmarckit.facts.frames import Facts, empty_facts
 from dmarckit.findings.whatif import whatif
-from dmarckit.pages.sections import domain as domain_summary
-from dmarckit.pages.sections import domain as domain_tables
-from dmarckit.pages.sections import explore
+from dmarckit.pages.sections import domain, explore
 from dmarckit.pages.sections import policy as proposal
 from dmarckit.reports.model import Policy
 from tests.pages.test_tables import HOSTILE, text
@@ -52,7 +50,7 @@ def test_headline_compares_with_the_window_before() -> None:
     made = messages(
         {"messages": 30}, FAILS | {"messages": 10}, {"day": BEFORE, "messages": 5}, reports=reports
     )
-    found = domain_summary.headline(made, WINDOW).set_index("measure")
+    found = domain.headline(made, WINDOW).set_index("measure")
     assert found["value"].to_dict() == {
         "messages": 40,
         "pass_share": 0.75,
@@ -66,13 +64,13 @@ def test_headline_compares_with_the_window_before() -> None:
 
 def test_spf_by_dkim() -> None:
     made = messages({"messages": 7}, {"sa": False, "messages": 2}, FAILS | {"messages": 1})
-    found = domain_summary.checks_frame(made.messages)
+    found = domain.checks_frame(made.messages)
     assert found.to_dict("list") == {
         "check": ["DKIM passes", "DKIM fails"],
         "spf_passes": [7, 0],
         "spf_fails": [2, 1],
     }
-    assert "70.0 %" in text(domain_tables.checks(found))
+    assert "70.0 %" in text(domain.checks(found))
 
 
 def test_senders_with_what_they_are_and_were_before() -> None:
@@ -89,7 +87,7 @@ def test_senders_with_what_they_are_and_were_before() -> None:
         {"domain": "other.example", "messages": 99},
         sources=sources,
     )
-    found = domain_summary.senders_frame(made, "Example.com", WINDOW)
+    found = domain.senders_frame(made, "Example.com", WINDOW)
     expected = pd.DataFrame(
         {
             "sender": ["example.com", "Example Mail"],
@@ -107,7 +105,7 @@ def test_senders_with_what_they_are_and_were_before() -> None:
         }
     )
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
-    shown = text(domain_tables.senders(found))
+    shown = text(domain.senders(found))
     assert "proves nothing 3, own mail, DKIM breaks 1" in shown
     assert "email service, not known as a sender of yours" in shown
 
@@ -116,7 +114,7 @@ def test_selectors_name_who_signs() -> None:
     base = SIGNATURE | {"day": DAY, "reporter": "Receiver One"}
     rows = ({"messages": 30}, {"sender": "Relay", "messages": 10, "passed": False})
     made = messages(signatures=frame(base, rows))
-    found = domain_summary.selectors_frame(made, "example.com", WINDOW)
+    found = domain.selectors_frame(made, "example.com", WINDOW)
     assert found.to_dict("records") == [
         {
             "dkim_domain": "example.com",
@@ -128,7 +126,7 @@ def test_selectors_name_who_signs() -> None:
             "sender": "example.com",
         }
     ]
-    assert "and 1 other" in text(domain_tables.selectors(found))
+    assert "and 1 other" in text(domain.selectors(found))
 
 
 def test_forwarders_with_what_became_of_the_signature() -> None:
@@ -138,7 +136,7 @@ def test_forwarders_with_what_became_of_the_signature() -> None:
         relay | FAILS | {"class": "modified", "messages": 2, "disposition": "quarantine"},
         {"messages": 50},
     )
-    found = domain_summary.forwarders_frame(made, "example.com", WINDOW)
+    found = domain.forwarders_frame(made, "example.com", WINDOW)
     assert found.to_dict("records") == [
         {
             "sender": "Relay",
@@ -155,26 +153,26 @@ def test_forwarders_with_what_became_of_the_signature() -> None:
 def test_policies_as_they_were_quoted() -> None:
     older = {"p": "none", "begin": BEFORE}
     made = messages(policies=frame(QUOTED, (older, {"p": "reject", "sp": "none", "adkim": "s"})))
-    found = domain_summary.policy_history(made, "example.com")
+    found = domain.policy_history(made, "example.com")
     assert found[["p", "sp", "reports"]].to_numpy().tolist() == [
         ["reject", "none", 1],
         ["none", "none", 1],
     ]
-    assert "adkim=s" in text(domain_tables.policies(found))
+    assert "adkim=s" in text(domain.policies(found))
     assert proposal.present(made, "example.com").p == "reject"
 
 
 def test_without_facts_every_table_says_so() -> None:
     made = messages()
     found = [
-        domain_tables.checks(domain_summary.checks_frame(made.messages)),
-        domain_tables.senders(domain_summary.senders_frame(made, "example.com", WINDOW)),
-        domain_tables.selectors(domain_summary.selectors_frame(made, "example.com", WINDOW)),
-        domain_tables.forwarders(domain_summary.forwarders_frame(made, "example.com", WINDOW)),
-        domain_tables.policies(domain_summary.policy_history(made, "example.com")),
+        domain.checks(domain.checks_frame(made.messages)),
+        domain.senders(domain.senders_frame(made, "example.com", WINDOW)),
+        domain.selectors(domain.selectors_frame(made, "example.com", WINDOW)),
+        domain.forwarders(domain.forwarders_frame(made, "example.com", WINDOW)),
+        domain.policies(domain.policy_history(made, "example.com")),
     ]
     assert all("dk-empty" in part.markup for part in found)
-    assert domain_summary.headline(made, WINDOW)["value"].fillna(0).sum() == 0
+    assert domain.headline(made, WINDOW)["value"].fillna(0).sum() == 0
 
 
 def test_the_proposal_is_the_next_step_unless_one_is_written() -> None:
@@ -211,10 +209,10 @@ def test_outside_text_is_escaped_in_every_table(evil: str) -> None:
         policies=frame(QUOTED, (dict.fromkeys(["p", "sp", "np"], evil),)),
     )
     parts = [
-        domain_tables.senders(domain_summary.senders_frame(made, "example.com", WINDOW)),
-        domain_tables.selectors(domain_summary.selectors_frame(made, "example.com", WINDOW)),
-        domain_tables.forwarders(domain_summary.forwarders_frame(made, "example.com", WINDOW)),
-        domain_tables.policies(domain_summary.policy_history(made, "example.com")),
+        domain.senders(domain.senders_frame(made, "example.com", WINDOW)),
+        domain.selectors(domain.selectors_frame(made, "example.com", WINDOW)),
+        domain.forwarders(domain.forwarders_frame(made, "example.com", WINDOW)),
+        domain.policies(domain.policy_history(made, "example.com")),
         explore.show(pd.DataFrame({evil: [evil, [evil]]})),
         explore.show(explore.pivot(made.messages, "sender", "class")),
     ]
@@ -250,16 +248,14 @@ def test_requirements_by_sender_with_what_the_code_means() -> None:
         usual,
         ({}, {"code": "5.7.30", "smtp": "550", "messages": 9}, {"day": BEFORE, "messages": 70}),
     )
-    found = domain_summary.requirements_frame(messages(requirements=rows), "example.com", WINDOW)
+    found = domain.requirements_frame(messages(requirements=rows), "example.com", WINDOW)
     columns = ["code", "sender", "in_inventory", "messages", "refused", "reporters"]
     assert found[columns].values.tolist() == [
         ["5.7.30", "Example Mail", False, 9, 9, 1],
         ["4.7.30", "Example Mail", False, 5, 0, 1],
     ]
-    shown = text(domain_tables.requirements(found))
+    shown = text(domain.requirements(found))
     assert "5.7.30|DKIM does not pass|9|9|no|1|2026-11-23|" in shown.replace("||", "|")
-    nothing = domain_summary.requirements_frame(messages(), "example.com", WINDOW)
+    nothing = domain.requirements_frame(messages(), "example.com", WINDOW)
     assert list(nothing.columns) == list(found.columns)
-    assert "No receiver says that a requirement is missed." in text(
-        domain_tables.requirements(nothing)
-    )
+    assert "No receiver says that a requirement is missed." in text(domain.requirements(nothing))

@@ -7,8 +7,7 @@ from datetime import timedelta
 import pandas as pd
 
 from dmarckit.pages import charts
-from dmarckit.pages.sections import overview as fleet_summary
-from dmarckit.pages.sections import overview as tables
+from dmarckit.pages.sections import overview
 from tests.facts.test_class_summary import complete
 from tests.pages.test_domain_summary import (
     BEFORE,
@@ -34,7 +33,7 @@ def test_failing_messages_by_day_and_what_became_of_them() -> None:
         FAILS | {"messages": 2, "disposition": "reject"},
         FAILS | {"messages": 1, "disposition": "odd"},
     )
-    found = fleet_summary.failing_by_day(made.messages, complete(), WINDOW)
+    found = overview.failing_by_day(made.messages, complete(), WINDOW)
     assert found.iloc[-1].to_dict() == {
         "day": pd.Timestamp(DAY),
         "messages": 16,
@@ -59,7 +58,7 @@ def test_domains_with_their_change_and_policy() -> None:
         reports=reports,
         policies=frame(QUOTED, ({"p": "reject"},)),
     )
-    found = fleet_summary.domains_frame(made, WINDOW)
+    found = overview.domains_frame(made, WINDOW)
     expected = pd.DataFrame(
         {
             "domain": ["example.com", "quiet.example"],
@@ -84,7 +83,7 @@ def test_senders_of_failing_messages() -> None:
         OTHER | FAILS | {"messages": 3, "disposition": "quarantine", "day": BEFORE},
         OTHER | FAILS | {"messages": 2, "disposition": "reject", "reporter": "Two"},
     )
-    found = fleet_summary.failing_senders_frame(made, WINDOW)
+    found = overview.failing_senders_frame(made, WINDOW)
     assert found.to_dict("records") == [
         {
             "domain": "example.com",
@@ -101,9 +100,9 @@ def test_senders_of_failing_messages() -> None:
             "last_day": pd.Timestamp(DAY),
         }
     ]
-    assert "own mail, DKIM breaks" in text(tables.failing_senders(found))
+    assert "own mail, DKIM breaks" in text(overview.failing_senders(found))
     assert "And 1 smaller sender with 8 failing messages" in text(
-        tables.failing_senders(pd.concat([found, found]), limit=1)
+        overview.failing_senders(pd.concat([found, found]), limit=1)
     )
 
 
@@ -120,41 +119,39 @@ def test_the_ladder_counts_domains_by_policy() -> None:
     made = messages(
         reports=frame(REPORTS, tuple({"domain": name} for name in names)), policies=policies
     )
-    found = fleet_summary.ladder_frame(made)
-    assert found["step"].tolist() == list(fleet_summary.STEPS)
+    found = overview.ladder_frame(made)
+    assert found["step"].tolist() == list(overview.STEPS)
     assert found["names"].tolist() == ["d.example", "a.example", "b.example", "", "", "c.example"]
     assert found["domains"].sum() == 4
 
 
 def test_inputs_count_the_records_of_the_reports() -> None:
     reports = frames.reports({"records": 3}, {"report_uid": "r2", "records": 4})
-    found = fleet_summary.inputs_frame(reports, frames.mails({}))
+    found = overview.inputs_frame(reports, frames.mails({}))
     assert found["number"].tolist() == [1, 2, 7]
-    assert "1 mail with 2 reports and 7 records" in text(tables.inputs(found))
+    assert "1 mail with 2 reports and 7 records" in text(overview.inputs(found))
 
 
 def test_without_facts_there_are_no_rows() -> None:
     made = messages()
-    assert fleet_summary.failing_by_day(made.messages, complete(), WINDOW)["messages"].tolist() == [
+    assert overview.failing_by_day(made.messages, complete(), WINDOW)["messages"].tolist() == [
         0,
         0,
         0,
     ]
-    assert (
-        "No domain has a report" in tables.domains(fleet_summary.domains_frame(made, WINDOW)).markup
-    )
-    shown = tables.failing_senders(fleet_summary.failing_senders_frame(made, WINDOW))
+    assert "No domain has a report" in overview.domains(overview.domains_frame(made, WINDOW)).markup
+    shown = overview.failing_senders(overview.failing_senders_frame(made, WINDOW))
     assert "No message failed DMARC" in shown.markup
-    assert "No domain has a report." in tables.ladder(fleet_summary.ladder_frame(made)).markup
-    assert fleet_summary.inputs_frame(frames.reports(), frames.mails())["number"].sum() == 0
+    assert "No domain has a report." in overview.ladder(overview.ladder_frame(made)).markup
+    assert overview.inputs_frame(frames.reports(), frames.mails())["number"].sum() == 0
 
 
 def test_outside_text_is_escaped() -> None:
     for evil in HOSTILE:
         names = dict.fromkeys(["domain", "sender", "sender_kind"], evil)
         made = messages(names | FAILS, reports=frame(REPORTS, ({"domain": evil},)))
-        markup = tables.failing_senders(fleet_summary.failing_senders_frame(made, WINDOW)).markup
-        markup += tables.ladder(fleet_summary.ladder_frame(made)).markup
-        markup += tables.domains(fleet_summary.domains_frame(made, WINDOW)).markup
+        markup = overview.failing_senders(overview.failing_senders_frame(made, WINDOW)).markup
+        markup += overview.ladder(overview.ladder_frame(made)).markup
+        markup += overview.domains(overview.domains_frame(made, WINDOW)).markup
         for unsafe in ("<script", "<img", "\u202e", "\x1b"):
             assert unsafe not in markup

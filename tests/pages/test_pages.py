@@ -13,9 +13,8 @@ import pytest
 
 from dmarckit.core.errors import PageError
 from dmarckit.core.storage import FolderStorage, StoredObject, open_storage
-from dmarckit.pages import build as pages
+from dmarckit.pages import build, render
 from dmarckit.pages import index as page_index
-from dmarckit.pages import render as page_texts
 from dmarckit.pages.build import Page, build_page, find_notebook, publish
 from dmarckit.pages.links import page_key
 from tests.support.page_notebooks import write_notebook
@@ -144,7 +143,7 @@ def test_no_notebook_there(tmp_path: Path) -> None:
 
 
 def test_finding_a_notebook(tmp_path: Path) -> None:
-    assert find_notebook("overview").parent == Path(pages.__file__).parent.parent / "notebooks"
+    assert find_notebook("overview").parent == Path(build.__file__).parent.parent / "notebooks"
     own = notebook(Path("notebooks/overview.ipynb"), "1")
     assert find_notebook("overview") == own
     assert find_notebook(str(tmp_path / "notebooks/overview.ipynb")).is_file()
@@ -221,7 +220,7 @@ def test_the_index_lists_only_pages(key: str) -> None:
 
 
 def test_script_data_cannot_end_its_element() -> None:
-    assert page_texts.script_json({"a": "</script><!--"}) == r'{"a":"\u003c/script>\u003c!--"}'
+    assert render.script_json({"a": "</script><!--"}) == r'{"a":"\u003c/script>\u003c!--"}'
 
 
 def test_no_temporary_folder_is_left(tmp_path: Path, temporary: Path) -> None:

@@ -15,14 +15,14 @@ import pytest
 
 import dmarckit
 from dmarckit.checks.postmaster import latest
-from dmarckit.cli import main as cli
+from dmarckit.cli import main
 from dmarckit.core.settings import Settings
 from dmarckit.core.thresholds import Thresholds
 from dmarckit.core.window import last_days
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.schema import POSTMASTER
 from dmarckit.pages.build import build_page
-from dmarckit.pages.sections import postmaster as postmaster_page
+from dmarckit.pages.sections import postmaster
 from dmarckit.pages.sections.postmaster import (
     by_domain,
     compliance,
@@ -131,10 +131,10 @@ def test_without_data_the_frames_are_empty_and_the_charts_say_so(tmp_path: Path)
     for frame in (by_domain, compliance, refusals, feedback_loops):
         assert frame(nothing).empty
     for chart in (
-        postmaster_page.spam(nothing, WINDOW, Thresholds()),
-        postmaster_page.authentication(nothing, WINDOW),
-        postmaster_page.encryption(nothing, WINDOW),
-        postmaster_page.errors(nothing, WINDOW),
+        postmaster.spam(nothing, WINDOW, Thresholds()),
+        postmaster.authentication(nothing, WINDOW),
+        postmaster.encryption(nothing, WINDOW),
+        postmaster.errors(nothing, WINDOW),
     ):
         assert chart.data == ()
         subtitle = chart.layout.title.subtitle.text
@@ -145,7 +145,7 @@ def test_without_data_the_frames_are_empty_and_the_charts_say_so(tmp_path: Path)
 
 
 def test_a_chart_says_which_limit_was_reached(metrics: pd.DataFrame) -> None:
-    chart = postmaster_page.spam(metrics, WINDOW, Thresholds())
+    chart = postmaster.spam(metrics, WINDOW, Thresholds())
     assert chart.layout.title.text == "0.41 % on 2026-11-21: Google wants never to see 0.30 %"
     assert "The highest of all domains." in chart.layout.title.subtitle.text
     assert [shape.y0 for shape in chart.layout.shapes] == [0.001, 0.003]
@@ -153,10 +153,10 @@ def test_a_chart_says_which_limit_was_reached(metrics: pd.DataFrame) -> None:
     assert list(line.y) == [None, None, 0.0041, 0.0005, None]
     assert list(line.customdata) == ["no data", "no data", "0.41 %", "0.05 %", "no data"]
     one = metrics[metrics["domain"] == "example.com"]
-    title = postmaster_page.spam(one, WINDOW, Thresholds()).layout.title.text
+    title = postmaster.spam(one, WINDOW, Thresholds()).layout.title.text
     assert title == "0.10 % on 2026-11-21: Google wants less than 0.10 %"
     good = one[one["day"] == day(2)]
-    title = postmaster_page.spam(good, WINDOW, Thresholds()).layout.title.text
+    title = postmaster.spam(good, WINDOW, Thresholds()).layout.title.text
     assert title == "At most 0.05 % of the mail was marked as spam"
 
 
@@ -164,9 +164,9 @@ def test_the_other_charts_state_the_worst_day(metrics: pd.DataFrame) -> None:
     titles = [
         chart(metrics, WINDOW).layout.title.text
         for chart in (
-            postmaster_page.authentication,
-            postmaster_page.encryption,
-            postmaster_page.errors,
+            postmaster.authentication,
+            postmaster.encryption,
+            postmaster.errors,
         )
     ]
     assert titles == [
@@ -212,7 +212,7 @@ def test_the_page_without_a_connection_says_how_to_connect(tmp_path: Path) -> No
 
 def test_connected_but_never_asked(tmp_path: Path) -> None:
     settings = Settings(google_credentials=tmp_path / "key.json")
-    shown = postmaster_page.connection(settings, latest(Lake(f"{tmp_path}/lake")))
+    shown = postmaster.connection(settings, latest(Lake(f"{tmp_path}/lake")))
     assert "run dmarckit postmaster pull" in shown.markup
     assert "not connected" not in shown.markup
 
@@ -228,7 +228,7 @@ def run(
         monkeypatch.setattr(sys, "argv", ["dmarckit", "postmaster", *arguments])
         status: str | int | None = 0
         try:
-            cli.main()
+            main.main()
         except SystemExit as end:
             status = end.code
         out, err = capsys.readouterr()

@@ -17,7 +17,7 @@ from dmarckit.cli.analysis import FIELDS, requirements_command
 from dmarckit.cli.main import main
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.settings import Settings
-from dmarckit.pages.sections import requirements as requirement_page
+from dmarckit.pages.sections import requirements
 from tests.checks.test_requirements import compliance, facts, healthy, outside
 from tests.support.lakes import NOW, lake_of, report
 from tests.support.model_builders import make_record
@@ -36,25 +36,23 @@ def test_the_answer_names_what_binds_the_domain_first() -> None:
     out = outside(
         [compliance("ONE_CLICK_UNSUBSCRIBE", "NEEDS_WORK"), compliance("ENCRYPTION", "NEEDS_WORK")]
     )
-    html = requirement_page.answer(shown(out)).markup
+    html = requirements.answer(shown(out)).markup
     assert "1 domain does not meet all requirements." in html
     assert html.index("example.com: TLS (Google).") < html.index("One-click unsubscribe (Google).")
     assert 'class="dk-answer warning"' in html
 
 
 def test_an_answer_without_a_fault_or_without_any_source() -> None:
-    assert (
-        "No requirement is known to be missed." in requirement_page.answer(shown(outside())).markup
-    )
+    assert "No requirement is known to be missed." in requirements.answer(shown(outside())).markup
     nothing = matrix(facts(reports=[], policies=[]), outside(), ["example.com"])
-    assert "Nothing is known yet." in requirement_page.answer(nothing).markup
+    assert "Nothing is known yet." in requirements.answer(nothing).markup
 
 
 @pytest.mark.parametrize("number", [1, 200])
 def test_one_row_a_domain_the_one_with_most_faults_first(number: int) -> None:
     names = [f"d{n}.example" for n in range(number)]
     bad = compliance("ENCRYPTION", "NEEDS_WORK") | {"domain": names[-1]}
-    html = requirement_page.matrix_table(shown(outside([bad]), *names)).markup
+    html = requirements.matrix_table(shown(outside([bad]), *names)).markup
     rows = html.split("<tbody>")[1].split("</tr>")[:-1]
     assert len(rows) == number
     assert names[-1] in rows[0]
@@ -63,12 +61,12 @@ def test_one_row_a_domain_the_one_with_most_faults_first(number: int) -> None:
 
 
 def test_providers_that_differ_are_named_in_the_cell() -> None:
-    html = requirement_page.matrix_table(shown(outside())).markup
+    html = requirements.matrix_table(shown(outside())).markup
     assert "Google: met · Yahoo and Microsoft: unknown" in html
 
 
 def test_what_is_not_met_has_action_source_and_disagreement() -> None:
-    html = requirement_page.not_met(shown(outside([compliance("SPF", "NEEDS_WORK")]))).markup
+    html = requirements.not_met(shown(outside([compliance("SPF", "NEEDS_WORK")]))).markup
     for text in (
         "<h3>SPF passes</h3>",
         "use a return path whose SPF record lists the sending addresses.",
@@ -80,22 +78,20 @@ def test_what_is_not_met_has_action_source_and_disagreement() -> None:
         assert text in html
     assert "Yahoo:" not in html
     assert "<a " not in html
-    nothing = requirement_page.not_met(shown(outside())).markup
+    nothing = requirements.not_met(shown(outside())).markup
     assert "No requirement is known to be missed." in nothing
 
 
 def test_a_domain_s_table_names_rules_that_nothing_tells_of() -> None:
-    html = plain(requirement_page.of_domain(shown(outside()), "Example.com").markup)
+    html = plain(requirements.of_domain(shown(outside()), "Example.com").markup)
     assert "reports: 100 % of 200 own messages" in html
     assert "Nothing tells of: Spam rate, PTR record, TLS" in html
-    assert (
-        "Nothing is known yet." in requirement_page.of_domain(shown(outside()), "x.example").markup
-    )
+    assert "Nothing is known yet." in requirements.of_domain(shown(outside()), "x.example").markup
 
 
 def test_what_is_not_connected_says_how(tmp_path: Path) -> None:
     settings = Settings(home=str(tmp_path))  # type: ignore[call-arg]
-    html = requirement_page.connection(settings, Outside()).markup
+    html = requirements.connection(settings, Outside()).markup
     assert "Postmaster Tools is not connected. To connect it, set google_credentials" in html
     assert "run dmarckit dns check" in html
 

@@ -11,12 +11,12 @@ from pandas.testing import assert_frame_equal
 
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.window import Window, last_days
-from dmarckit.pages.sections import overview as summary
+from dmarckit.pages.sections import overview
 from tests.support.frames import DAY, mails, reports
 
 
 def test_newest_reports_first() -> None:
-    found = summary.newest_reports(
+    found = overview.newest_reports(
         reports(
             {"report_id": "old", "end": DAY},
             {"report_id": "new", "messages": 8, "failing": 2},
@@ -32,7 +32,7 @@ def test_newest_reports_first() -> None:
 def test_refused_mails_by_kind_with_a_key_to_look_at() -> None:
     later = DAY + timedelta(days=2)
     broken = {"outcome": "unreadable", "error": "cut off"}
-    found = summary.refused_mails(
+    found = overview.refused_mails(
         mails(
             {},
             {"outcome": "duplicate"},
@@ -51,8 +51,8 @@ def test_refused_mails_by_kind_with_a_key_to_look_at() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: summary.newest_reports(reports()),
-        lambda: summary.refused_mails(mails()),
+        lambda: overview.newest_reports(reports()),
+        lambda: overview.refused_mails(mails()),
     ],
 )
 def test_nothing_in_gives_the_same_columns_out(make: Callable[[], pd.DataFrame]) -> None:
@@ -64,8 +64,8 @@ def test_nothing_in_gives_the_same_columns_out(make: Callable[[], pd.DataFrame])
 def test_inputs_are_not_changed() -> None:
     heads, posts = reports({}), mails({"outcome": "unreadable"})
     copies = [heads.copy(deep=True), posts.copy(deep=True)]
-    summary.newest_reports(heads)
-    summary.refused_mails(posts)
+    overview.newest_reports(heads)
+    overview.refused_mails(posts)
     for found, copy in zip([heads, posts], copies, strict=True):
         assert_frame_equal(found, copy)
 

@@ -13,9 +13,7 @@ import pytest
 from dmarckit.core.window import last_days
 from dmarckit.pages.html import MIMETYPE, Column, Html, table
 from dmarckit.pages.links import PageLinks, page_place
-from dmarckit.pages.sections import overview as fleet_summary
-from dmarckit.pages.sections import overview as summary
-from dmarckit.pages.sections import overview as tables
+from dmarckit.pages.sections import overview
 from dmarckit.pages.sections.findings import Answer
 from tests.support.frames import DAY, mails, reports
 
@@ -65,13 +63,13 @@ def measures(**values: tuple[float, float]) -> pd.DataFrame:
 def test_senders_say_what_they_are_and_what_was_done() -> None:
     row = {"messages": 1230, "delivered": 1200, "rejected": 30}
     assert "Example Mailcrm||1,230|example.com|known service, not set up|" in text(
-        tables.failing_senders(failing(row))
+        overview.failing_senders(failing(row))
     )
 
 
 def test_the_small_senders_are_counted_not_listed() -> None:
     rows = [{"sender": f"Sender {n}", "messages": 100 - n} for n in range(5)]
-    shown = text(tables.failing_senders(failing(*rows), limit=3))
+    shown = text(overview.failing_senders(failing(*rows), limit=3))
     assert "Sender 2" in shown
     assert "Sender 3" not in shown
     assert shown.endswith("And 2 smaller senders with 193 failing messages in all.|")
@@ -79,7 +77,7 @@ def test_the_small_senders_are_counted_not_listed() -> None:
 
 def test_a_row_leads_to_its_page_or_to_the_command_that_builds_it() -> None:
     links = PageLinks({("domain/example.com", ".html"): "2026-11-24"})
-    shown = tables.domains(domains({}, {"domain": "new.example"}), links).markup
+    shown = overview.domains(domains({}, {"domain": "new.example"}), links).markup
     assert '<a href="../domain/example.com/2026-11-24.html"><bdi>example.com</bdi></a>' in shown
     assert ">dmarckit page domain -p domain new.example</code>" in shown
 
@@ -87,25 +85,25 @@ def test_a_row_leads_to_its_page_or_to_the_command_that_builds_it() -> None:
 def test_domains() -> None:
     quiet = {"domain": "quiet.example", "messages": 0, "failing": 0, "delivered": 0}
     nothing = dict.fromkeys(["pass_share", "before"], float("nan")) | {"policy": None}
-    shown = text(tables.domains(domains({}, quiet | nothing)))
+    shown = text(overview.domains(domains({}, quiet | nothing)))
     assert "example.com|100|90.0 %−10.0 points||10|10|reject|2|1|2026-11-23 00:00|" in shown
     assert "quiet.example|0|no data|0|0|–|2|1|" in shown
 
 
 def test_reports_show_their_period_in_days() -> None:
-    frame = summary.newest_reports(reports({"failing": 1}))
-    assert "Receiver One1||example.com|2026-11-23|10|1|90.0 %|" in text(tables.reports(frame))
+    frame = overview.newest_reports(reports({"failing": 1}))
+    assert "Receiver One1||example.com|2026-11-23|10|1|90.0 %|" in text(overview.reports(frame))
 
 
 def test_refused_mails() -> None:
-    frame = summary.refused_mails(mails({"outcome": "not_a_report", "error": "no XML"}))
+    frame = overview.refused_mails(mails({"outcome": "not_a_report", "error": "no XML"}))
     assert "no report|one.example|no XMLnewest: mail/1||1|2026-11-24 03:00|" in text(
-        tables.refused(frame)
+        overview.refused(frame)
     )
 
 
 def test_inputs_in_a_sentence() -> None:
-    found = tables.inputs(fleet_summary.inputs_frame(reports({"records": 2}), mails({})))
+    found = overview.inputs(overview.inputs_frame(reports({"records": 2}), mails({})))
     assert text(found) == (
         "Made from 1 mail with 1 report and 2 records; "
         "the newest mail came on 2026-11-24 03:00 UTC.|"
@@ -115,7 +113,7 @@ def test_inputs_in_a_sentence() -> None:
 def test_headline_shows_changes_and_whether_they_are_good() -> None:
     found = measures(messages=(100, 50), pass_share=(0.9, 1), failing=(10, 0))
     answer = Answer("warning", "<b> needs a look.", ("why & how",))
-    shown_all = tables.headline(answer, found, last_days(7, "2026-11-23"))
+    shown_all = overview.headline(answer, found, last_days(7, "2026-11-23"))
     shown = text(shown_all)
     assert "&lt;b&gt; needs a look.|why &amp; how|" in shown
     assert "pass DMARC|90.0 %|−10.0 points|failing messages|10|+10|messages|100|+100 %|" in shown
@@ -126,7 +124,7 @@ def test_headline_shows_changes_and_whether_they_are_good() -> None:
 
 def test_headline_without_data_says_what_to_do() -> None:
     found = measures(messages=(0, 0), pass_share=(float("nan"), float("nan")), failing=(0, 0))
-    shown = text(tables.headline(Answer("none", "No.", ()), found, last_days(1, "2026-11-23")))
+    shown = text(overview.headline(Answer("none", "No.", ()), found, last_days(1, "2026-11-23")))
     assert "pass DMARC|no data|" in shown
     assert "dmarckit ingest" in shown
     assert "%" not in shown
@@ -135,10 +133,10 @@ def test_headline_without_data_says_what_to_do() -> None:
 @pytest.mark.parametrize(
     "found",
     [
-        tables.failing_senders(failing()),
-        tables.domains(domains()),
-        tables.reports(summary.newest_reports(reports())),
-        tables.refused(summary.refused_mails(mails())),
+        overview.failing_senders(failing()),
+        overview.domains(domains()),
+        overview.reports(overview.newest_reports(reports())),
+        overview.refused(overview.refused_mails(mails())),
     ],
 )
 def test_an_empty_table_is_a_sentence(found: Html) -> None:
@@ -166,10 +164,10 @@ def all_tables(hostile: str) -> list[Html]:
         {"outcome": "unreadable"} | dict.fromkeys(["from_domain", "error", "key"], hostile)
     )
     return [
-        tables.failing_senders(failing(dict.fromkeys(["sender", "domain"], hostile)), links),
-        tables.domains(domains({"domain": hostile, "policy": hostile}), links),
-        tables.reports(summary.newest_reports(heads), links),
-        tables.refused(summary.refused_mails(posts)),
+        overview.failing_senders(failing(dict.fromkeys(["sender", "domain"], hostile)), links),
+        overview.domains(domains({"domain": hostile, "policy": hostile}), links),
+        overview.reports(overview.newest_reports(heads), links),
+        overview.refused(overview.refused_mails(posts)),
     ]
 
 

@@ -18,7 +18,7 @@ import nbformat
 import pytest
 
 from dmarckit.cli.aws.template import CONTAINER, read_template
-from dmarckit.slack import chart as chart_fonts
+from dmarckit.slack import chart
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "schedules/aws"
@@ -82,7 +82,7 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
 def test_the_fonts_know_japanese() -> None:
     (apt,) = (run for run in words("RUN") if "apt-get install" in run)
     assert "fonts-noto-cjk" in apt
-    assert "Noto Sans CJK JP" in chart_fonts._FAMILIES  # what that package calls its first face
+    assert "Noto Sans CJK JP" in chart._FAMILIES  # what that package calls its first face
 
 
 def test_all_that_is_written_by_the_way_goes_where_the_task_may_write() -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from dmarckit.reports.model import Policy
-from dmarckit.slack import chart as module
+from dmarckit.slack import chart
 from dmarckit.slack.chart import FAIL, PASS, alert_chart, daily_chart
 from tests.support.model_builders import make_failing, make_record, make_report
 
@@ -36,13 +36,13 @@ def pixels(png: bytes, colour: str) -> int:
 def words(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every text that is drawn."""
     drawn: list[str] = []
-    original = module._words
+    original = chart._words
 
     def note(where: Any, x: float, y: float, text: str, **style: Any) -> None:
         drawn.append(text)
         original(where, x, y, text, **style)
 
-    monkeypatch.setattr(module, "_words", note)
+    monkeypatch.setattr(chart, "_words", note)
     return drawn
 
 

@@ -9,7 +9,7 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 
 from dmarckit.core.settings import Settings, load_settings
-from dmarckit.slack import client as presign
+from dmarckit.slack import client
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 
@@ -34,12 +34,12 @@ def role(hours: float) -> RefreshableCredentials:
 
 def test_an_iam_users_links_last_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     session(monkeypatch)
-    assert presign.lasting(settings(), NOW) is None
+    assert client.lasting(settings(), NOW) is None
 
 
 def test_a_session_of_unknown_length_is_said_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     session(monkeypatch, token="session-token")
-    said = presign.lasting(settings(), NOW)
+    said = client.lasting(settings(), NOW)
     assert said is not None
     assert said.startswith("links in Slack should last 7 days (presign_expires), but")
     assert "within 36 hours" in said
@@ -52,8 +52,8 @@ def test_a_session_of_unknown_length_is_said_to_end(monkeypatch: pytest.MonkeyPa
 def test_a_roles_links_end_with_its_session(
     monkeypatch: pytest.MonkeyPatch, asked: int, warns: bool
 ) -> None:
-    monkeypatch.setattr(presign, "_session_credentials", lambda: role(hours=2))
-    said = presign.lasting(settings(presign_expires=asked), NOW)
+    monkeypatch.setattr(client, "_session_credentials", lambda: role(hours=2))
+    said = client.lasting(settings(presign_expires=asked), NOW)
     assert (said is not None) == warns
     if said is not None:
         assert "in 2 hours" in said
@@ -64,16 +64,16 @@ def test_own_keys_replace_the_session_unless_they_are_one_too(
 ) -> None:
     session(monkeypatch, token="session-token")
     own = {"presign_key_id": "AKIAOWN", "presign_secret": "own-secret"}
-    assert presign.lasting(settings(**own), NOW) is None
-    said = presign.lasting(settings(**own | {"presign_key_id": "ASIAOWN"}), NOW)
+    assert client.lasting(settings(**own), NOW) is None
+    said = client.lasting(settings(**own | {"presign_key_id": "ASIAOWN"}), NOW)
     assert said is not None
     assert "presign_key_id is that of a session" in said
 
 
 def test_links_into_a_folder_last_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     session(monkeypatch, token="session-token")
-    assert presign.lasting(settings(home="./somewhere"), NOW) is None
+    assert client.lasting(settings(home="./somewhere"), NOW) is None
 
 
 def test_without_credentials_there_is_nothing_to_say_here() -> None:
-    assert presign.lasting(settings(), NOW) is None
+    assert client.lasting(settings(), NOW) is None

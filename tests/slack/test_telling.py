@@ -17,7 +17,7 @@ from dmarckit.core.settings import load_settings
 from dmarckit.jobs.notify import check_slack
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.reports.model import Reason
-from dmarckit.slack import outbox as delivery
+from dmarckit.slack import outbox
 from dmarckit.slack.blocks import Message, message, section
 from dmarckit.slack.client import show
 from dmarckit.slack.outbox import Due, put
@@ -361,7 +361,7 @@ def test_who_does_not_get_to_tell_leaves_it_to_the_one_who_does(
     world: World, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dmarckit.slack.outbox.PATIENCE", 0)
-    with delivery.alone(world.settings, "other", lambda: NOW):
+    with outbox.alone(world.settings, "other", lambda: NOW):
         told = world.mail(a_report(1)).run(DAILY)
     assert (told.sent, told.waiting) == (0, 1)
     assert "another run is still telling Slack" in told.warnings[0]
@@ -373,14 +373,14 @@ def test_who_does_not_get_to_tell_leaves_it_to_the_one_who_does(
 def test_what_comes_in_while_a_run_tells_goes_out_with_it(
     world: World, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = delivery.post
+    real = outbox.post
     late = Due("run:other", CHANNEL, message("summary of another run", [section("text")]))
 
     def posting(*arguments: Any, **more: Any) -> str:
         put(world.lake, [late], "other", NOW)
         return real(*arguments, **more)
 
-    monkeypatch.setattr(delivery, "post", posting)
+    monkeypatch.setattr(outbox, "post", posting)
     assert world.mail(a_report(1)).run().sent == 2
     assert slack.texts()[-1] == "summary of another run"
 

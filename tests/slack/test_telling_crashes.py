@@ -16,7 +16,7 @@ import pytest
 from dmarckit.core.lease import Lease
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.write import Writer
-from dmarckit.slack import outbox as delivery
+from dmarckit.slack import outbox
 from tests.support.slack_server import SlackServer, slack_server
 from tests.support.telling import DAILY, NOW, World, a_report
 
@@ -57,7 +57,7 @@ class Steps:
         self.done: list[str] = []
         self.at = at
         self._watch(monkeypatch, Writer, "append_new", lambda arguments: arguments[1])
-        self._watch(monkeypatch, delivery, "post", lambda _: "post")
+        self._watch(monkeypatch, outbox, "post", lambda _: "post")
 
     def _watch(
         self, patch: pytest.MonkeyPatch, owner: Any, name: str, label: Callable[[Any], str]

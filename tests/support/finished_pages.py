@@ -17,7 +17,7 @@ from dmarckit.core.storage import StoredObject
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import tls_rows
 from dmarckit.lake.schema import TLS
-from dmarckit.pages import index as page_index
+from dmarckit.pages import index
 from dmarckit.pages.build import build_page
 from dmarckit.reports.model import TlsFailure, TlsPolicy, TlsReport
 from tests.pages.test_notebooks import FOLDER
@@ -118,8 +118,8 @@ class FinishedPages:
         keys += [f"domain/brand{n}.example/2026-11-2{d}.html" for n in range(12) for d in range(5)]
         objects = [StoredObject(key, "e", 1, NOW) for key in keys]
         if lake == "empty":
-            return page_index.index_page([], runs().iloc[:0])
-        return page_index.index_page(objects, runs(HOSTILE if lake == "hostile" else ""))
+            return index.index_page([], runs().iloc[:0])
+        return index.index_page(objects, runs(HOSTILE if lake == "hostile" else ""))
 
     def _page(self, notebook: str, lake: str) -> bytes:
         given: dict[str, Any] = {} if notebook == "report" else {"end": "2026-11-23"}

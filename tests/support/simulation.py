@@ -24,20 +24,18 @@ import pytest
 from dmarckit.core.errors import DmarckitError, LakeError, StorageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import FolderStorage
-from dmarckit.jobs import notify as summaries
-from dmarckit.jobs import run as job
+from dmarckit.jobs import notify, run
 from dmarckit.jobs.run import run_job
 from dmarckit.jobs.runner import Runner
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.location import Location
 from dmarckit.lake.write import Writer
-from dmarckit.pages import publish as publishing
+from dmarckit.pages import publish
 from dmarckit.pages.build import Page
 from dmarckit.pages.links import page_key
 from dmarckit.reports.model import Policy
-from dmarckit.slack import alerts
-from dmarckit.slack import outbox as delivery
+from dmarckit.slack import alerts, outbox
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer
@@ -125,11 +123,11 @@ def install(monkeypatch: pytest.MonkeyPatch, faults: Faults) -> None:
     for name in ("append_new", "compact"):
         wrap(Writer, name, LakeError)
     wrap(Lake, "session", LakeError)
-    wrap(delivery, "post", None)
-    monkeypatch.setattr(publishing, "build_page", fake_page)
+    wrap(outbox, "post", None)
+    monkeypatch.setattr(publish, "build_page", fake_page)
     monkeypatch.setattr(Location, "open", opened_once(Location.open))
-    monkeypatch.setattr(job, "refresh_index", lambda _: None)
-    monkeypatch.setattr(summaries, "daily_chart", lambda _: b"a chart")
+    monkeypatch.setattr(run, "refresh_index", lambda _: None)
+    monkeypatch.setattr(notify, "daily_chart", lambda _: b"a chart")
     monkeypatch.setattr(alerts, "alert_chart", lambda _: b"a chart")
 
 

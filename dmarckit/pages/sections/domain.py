@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import text as words
+from dmarckit.core import text
 from dmarckit.core.language import _, later, ngettext
 from dmarckit.core.window import Window
 from dmarckit.facts.frames import Facts, in_window
@@ -248,9 +248,9 @@ def checks(frame: pd.DataFrame) -> Html:
     columns = [
         Column("check", ""),
         Column(
-            "spf_passes", _("SPF passes"), "count", lambda r: words.percent(r.spf_passes / total)
+            "spf_passes", _("SPF passes"), "count", lambda r: text.percent(r.spf_passes / total)
         ),
-        Column("spf_fails", _("SPF fails"), "count", lambda r: words.percent(r.spf_fails / total)),
+        Column("spf_fails", _("SPF fails"), "count", lambda r: text.percent(r.spf_fails / total)),
     ]
     caption = _("Messages by DKIM and SPF, each for the author's domain")
     frame = frame.assign(check=frame["check"].map(_))
@@ -270,7 +270,7 @@ def senders(frame: pd.DataFrame, domain: str = "", links: PageLinks | None = Non
             under=lambda r: _kind(r.sender_kind, r.in_inventory),
             closer=sender_closer(links, domain),
         ),
-        Column("messages", _("Messages"), "volume", lambda r: words.change(r.messages, r.before)),
+        Column("messages", _("Messages"), "volume", lambda r: text.change(r.messages, r.before)),
         Column("dkim_share", "DKIM", "share"),
         Column("spf_share", "SPF", "share"),
         Column("classes_text", _("What it is")),
@@ -355,7 +355,7 @@ def _cut(frame: pd.DataFrame, columns: list[Column], caption: str, empty: str) -
     more = len(frame) - SHOWN
     if more <= 0:
         return shown
-    return Html(f'{shown.markup}<p class="dk-note">{words.more_rows(more)}</p>')
+    return Html(f'{shown.markup}<p class="dk-note">{text.more_rows(more)}</p>')
 
 
 def _kind(kind: str, in_inventory: bool) -> str:
@@ -369,7 +369,7 @@ def _done(row: Any) -> str:
         return _("delivered all")
     if row.blocked >= row.messages:
         return _("blocked all")
-    return _("blocked {n}").format(n=words.count(row.blocked))
+    return _("blocked {n}").format(n=text.count(row.blocked))
 
 
 def _others(row: Any) -> str:

@@ -26,7 +26,7 @@ from dmarckit.findings.requirements import meaning
 from dmarckit.pages.charts import class_word, listed
 from dmarckit.pages.html import Column, Html, table
 from dmarckit.pages.links import PageLinks
-from dmarckit.pages.sections import overview as tables
+from dmarckit.pages.sections import overview
 from dmarckit.pages.sections.domain import most_first
 from dmarckit.pages.sections.findings import Answer
 from dmarckit.pages.sections.report import envelope, result_columns, with_results
@@ -138,7 +138,7 @@ SHOWN = 50
 def headline(trace: Trace, window: Window) -> Html:
     """What this sender's mail is and whether it passes; the page is named after it."""
     measures = headline_frame(trace, window)
-    shown = tables.headline(_answer(trace, window), measures, window)
+    shown = overview.headline(_answer(trace, window), measures, window)
     if not trace.name:
         return shown
     title = _("{sender}, sending as {domain}").format(
