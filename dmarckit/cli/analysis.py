@@ -28,7 +28,7 @@ from dmarckit.core.text import count, plural
 from dmarckit.facts.load import Facts
 from dmarckit.facts.ptr import dns_lookup, resolve
 from dmarckit.findings.analysis import USUAL_DAYS, analyse, read_facts
-from dmarckit.findings.whatif import parse_policy, whatif
+from dmarckit.findings.whatif import parse_policy, what_if
 from dmarckit.ingest.distributed import cluster_of
 from dmarckit.lake.lake import Lake
 
@@ -185,7 +185,7 @@ def whatif_command(
     out = out or sys.stdout
     wanted = parse_policy(domain, policy)
     facts = read_facts(settings, Lake(settings.lake_url), moment(now), days, [domain])
-    result = whatif(facts, domain.rstrip("."), wanted, days)
+    result = what_if(facts, domain.rstrip("."), wanted, days)
     if format_ == "json":
         print_json(whatif_json(result), out)
     else:

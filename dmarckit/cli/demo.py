@@ -27,7 +27,7 @@ from dmarckit.demo.mails import GeneratedMail
 from dmarckit.demo.outside import ask
 from dmarckit.demo.server import S3Server, available, s3_server
 from dmarckit.demo.traffic import GeneratedReport
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.jobs.run import publish_and_tell, run_job
 from dmarckit.jobs.schedule import load_schedule
 from dmarckit.lake.lake import open_lake
@@ -69,7 +69,7 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
         count = _fill(open_storage(settings.mail_url), mails, arriving)
         step(f"Reading {plural(count, 'mail')} into the lake")
         with ingest_progress() as progress:
-            ingested = ingest(settings, progress=progress)
+            ingested = ingest_mails(settings, progress=progress)
         print_outcomes(ingested)
         now = datetime.now(UTC)
         if mails is None:

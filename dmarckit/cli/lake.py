@@ -41,7 +41,7 @@ def maintain(
 
     from dmarckit.core.logs import begin, step
     from dmarckit.lake.maintain import VACUUM_DAYS
-    from dmarckit.lake.maintain import maintain as run_maintain
+    from dmarckit.lake.maintain import maintain_lake as run_maintain
 
     settings = begin()
     done = run_maintain(

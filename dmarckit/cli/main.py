@@ -164,7 +164,7 @@ def ingest(
     from dmarckit.core.logs import about, begin, step
     from dmarckit.ingest.commit import OUTCOMES
     from dmarckit.ingest.distributed import cluster_of
-    from dmarckit.ingest.ingest import ingest as run_ingest
+    from dmarckit.ingest.ingest import ingest_mails as run_ingest
 
     settings = begin()
     for outcome in retry or ():

@@ -25,7 +25,7 @@ from dmarckit.core.text import plural
 from dmarckit.demo.company import demo_mails, demo_settings
 from dmarckit.demo.outside import ask
 from dmarckit.ingest.distributed import cluster_of
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.lake.lake import Lake
 from dmarckit.pages.build import find_notebook
 from dmarckit.pages.fleet import FleetPage, Outcome, fleet_domains, fleet_window, publish_fleet
@@ -166,7 +166,7 @@ def demo_environment() -> Iterator[dict[str, str]]:
                         demo_mails(datetime.now(UTC).date()),
                     )
                 )
-                ingest(settings, progress=progress)
+                ingest_mails(settings, progress=progress)
             ask(settings, datetime.now(UTC))
         yield environment
 

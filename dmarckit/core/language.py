@@ -33,7 +33,7 @@ def use(language: str) -> None:
     _language = _known(language)
 
 
-def language() -> str:
+def current_language() -> str:
     """The language in use, such as ``en``."""
     return cast(str, getattr(_here, "name", _language))
 
@@ -68,14 +68,14 @@ def _catalog(name: str) -> gettext.NullTranslations:
 
 def _(text: str) -> str:
     """The text in the language in use."""
-    spoken = language()
+    spoken = current_language()
     # the catalog has its own data under the empty text
     return text if spoken == "en" or not text else _catalog(spoken).gettext(text)
 
 
 def ngettext(one: str, many: str, number: float) -> str:
     """The text for a number of things in the language in use."""
-    whole, spoken = round(number), language()
+    whole, spoken = round(number), current_language()
     if spoken == "en":
         return one if whole == 1 else many
     return _catalog(spoken).ngettext(one, many, whole)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from dmarckit.core.errors import DmarckitError
-from dmarckit.core.language import _, language, later, ngettext
+from dmarckit.core.language import _, current_language, later, ngettext
 
 NO_DATA = later("no data")
 MISSING = "–"
@@ -99,12 +99,12 @@ def percent(value: float | None) -> str:
 
 def _percentage(value: float, digits: int) -> str:
     """A percentage as the language writes it; here with the sign apart, as ISO 80000 has it."""
-    if language() == "en":
+    if current_language() == "en":
         return f"{value:.{digits}f} %"
     from babel.numbers import format_percent
 
     pattern = "#,##0" + (f".{'0' * digits}" if digits else "") + "%"
-    shown: str = format_percent(f"{value:.{digits}f}e-2", pattern, locale=language())
+    shown: str = format_percent(f"{value:.{digits}f}e-2", pattern, locale=current_language())
     return shown
 
 
@@ -154,11 +154,11 @@ def long_day(value: datetime) -> str:
     >>> long_day(datetime(2026, 11, 3))
     '3 November 2026'
     """
-    if language() == "en":
+    if current_language() == "en":
         return f"{value.day} {value:%B %Y}"
     from babel.dates import format_date
 
-    written: str = format_date(value, "long", locale=language())
+    written: str = format_date(value, "long", locale=current_language())
     return written
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dmarckit.lake.lake import Lake
 
 
-__all__ = ["COLUMNS", "Facts", "empty_facts", "load", "load_lists"]
+__all__ = ["COLUMNS", "Facts", "empty_facts", "load_facts", "load_lists"]
 
 MEMORY = "1000MB"
 """what DuckDB may use before it spills to disk; pandas needs up to as much again beside it"""
@@ -33,7 +33,7 @@ LONGEST = timedelta(days=366)
 window is not looked for"""
 
 
-def load(
+def load_facts(
     lake: Lake,
     now: datetime,
     days: int = 90,

@@ -15,7 +15,7 @@ from dmarckit.checks.outside import Outside, load_outside
 from dmarckit.core.cluster import Cluster
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.window import Window
-from dmarckit.facts.load import Facts, load
+from dmarckit.facts.load import Facts, load_facts
 from dmarckit.facts.ptr import host_names
 from dmarckit.findings.distributed import analyse_on
 from dmarckit.findings.find import find
@@ -48,7 +48,7 @@ def read_facts(
     Raises LakeError when the lake cannot be read.
     """
     chosen = _chosen(settings, domains) or None
-    return load(lake, now, _back(days), chosen, settings=settings, hosts=host_names(lake))
+    return load_facts(lake, now, _back(days), chosen, settings=settings, hosts=host_names(lake))
 
 
 def _back(days: int) -> int:

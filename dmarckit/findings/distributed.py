@@ -22,7 +22,7 @@ from dmarckit.core.language import speaking
 from dmarckit.core.settings import Settings
 from dmarckit.facts.completeness import complete_days
 from dmarckit.facts.frames import empty_facts, typed
-from dmarckit.facts.load import COLUMNS, Facts, load, load_lists
+from dmarckit.facts.load import COLUMNS, Facts, load_facts, load_lists
 from dmarckit.facts.networks import organisation
 from dmarckit.facts.ptr import host_names
 from dmarckit.facts.sql import LISTS
@@ -110,7 +110,7 @@ def _analyse(part: _Part) -> tuple[Facts, list[Finding]]:
     """On a worker: the facts of its domains, without the lists, and what is found there."""
     lake, now = Lake(part.lake_url), part.look.now
     hosts = host_names(lake)
-    facts = load(lake, now, part.back, part.domains, settings=part.settings, hosts=hosts)
+    facts = load_facts(lake, now, part.back, part.domains, settings=part.settings, hosts=hosts)
     with speaking(part.settings.language):
         found = of_each_domain(facts, part.look, part.complete)
     return replace(facts, **{name: getattr(facts, name).iloc[:0] for name in LISTS}), found

@@ -171,7 +171,7 @@ def _limit(detail: str, look: Look) -> float:
     )
 
 
-def meaning(reason: str) -> str:
+def refusal_meaning(reason: str) -> str:
     """What a reason of Google's, such as ``ip_in_rbls``, says; an unknown one as it is."""
     return _(_MEANING[reason][0]) if reason in _MEANING else clean(reason)
 
@@ -215,7 +215,7 @@ def _delivery_finding(
             day=worst["day"].date(),
             n=count(len(bad)),
             of=count(len(recent)),
-            meaning=meaning(reason),
+            meaning=refusal_meaning(reason),
         ),
         action=_(action),
         evidence=_evidence(domain, "delivery_error_rate", detail, recent, limit)

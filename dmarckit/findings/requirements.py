@@ -54,7 +54,7 @@ def _finding(domain: DomainFacts, look: Look, code: str, rows: pd.DataFrame) -> 
     severity: Severity = "info"
     if total(ours) >= least:
         severity = "critical" if refused >= least else "warning"
-    said = meaning(code)
+    said = requirement_meaning(code)
     senders = list(counts(ours if len(ours) else rows, "sender"))
     first, last = span(rows)
     return Finding(
@@ -125,7 +125,7 @@ class Meaning(NamedTuple):
     actions: tuple[str, ...]
 
 
-def meaning(code: str) -> Meaning:
+def requirement_meaning(code: str) -> Meaning:
     """4.x.y is a delay, 5.x.y a refusal, of the same rule."""
     return _MEANINGS.get(code.partition(".")[2], _OTHER)
 

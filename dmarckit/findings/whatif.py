@@ -59,7 +59,7 @@ class WhatIf:
     ``indirect``, ``unwanted``), `messages`"""
 
 
-def whatif(facts: Facts, domain: str, policy: Policy, days: int | None = None) -> WhatIf:
+def what_if(facts: Facts, domain: str, policy: Policy, days: int | None = None) -> WhatIf:
     """What `policy` (p, sp, np, adkim, aspf) would do to the messages of `domain`.
 
     Looks at the last `days` days up to `now`, or at all of the window. Strict alignment is

@@ -36,7 +36,7 @@ from dmarckit.core.logs import step
 from dmarckit.core.retry import PAUSES
 from dmarckit.core.settings import Settings
 from dmarckit.core.storage import POOL, S3Storage, StoredObject, open_storage
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.ingest.queue import Message, NotAnEvent, Queue, keys_within, read_event
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import month_of
@@ -207,7 +207,7 @@ class Taker:
         """Ingest them; key → reason of those whose reading raises, each found by halving."""
         try:
             result = self.patiently(
-                lambda: ingest(self._settings, run=run, objects=objects, lake=self._lake)
+                lambda: ingest_mails(self._settings, run=run, objects=objects, lake=self._lake)
             )
         except LakeError:
             raise

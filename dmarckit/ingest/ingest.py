@@ -133,7 +133,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LISTED = 50_000  # objects of a listing that are held as such at once
 
 
-def ingest(
+def ingest_mails(
     settings: Settings,
     *,
     executor: Executor | None = None,

@@ -29,7 +29,7 @@ from dmarckit.core.settings import Settings
 from dmarckit.core.storage import open_storage
 from dmarckit.ingest.commit import IngestResult, Progress
 from dmarckit.ingest.distributed import cluster_of
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.jobs.notify import Told, check_slack, tell
 from dmarckit.jobs.record import (
     Clock,
@@ -48,7 +48,7 @@ from dmarckit.jobs.record import (
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.jobs.timeout import why_ended
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.maintain import maintain
+from dmarckit.lake.maintain import maintain_lake
 from dmarckit.pages.fleet import fleet_domains, fleet_window, publish_fleet
 from dmarckit.pages.publish import Published, refresh_index, store_notebook
 
@@ -237,13 +237,13 @@ def _work(
 
 def _ingest(settings: Settings, run: str, progress: Progress | None) -> IngestResult:
     with cluster_of(settings, "mail") as cluster:
-        return ingest(settings, executor=cluster, progress=progress, run=run)
+        return ingest_mails(settings, executor=cluster, progress=progress, run=run)
 
 
 def _maintain(settings: Settings, now: datetime) -> list[str]:
     """What a person should know of the upkeep; that it fails changes nothing about the run."""
     try:
-        return list(maintain(settings, now=now).warnings)
+        return list(maintain_lake(settings, now=now).warnings)
     except DmarckitError as error:
         return [_("The upkeep of the tables failed: {error}").format(error=one_line(error, 300))]
 

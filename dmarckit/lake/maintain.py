@@ -151,7 +151,7 @@ class Maintained:
     """what a person should know, a sentence each"""
 
 
-def maintain(
+def maintain_lake(
     settings: Settings,
     *,
     now: datetime,

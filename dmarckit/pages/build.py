@@ -28,7 +28,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
 from dmarckit.core.errors import NotebookFailed, PageError, one_line
-from dmarckit.core.language import language
+from dmarckit.core.language import current_language
 from dmarckit.core.redact import redacted, secrets_in, withheld_variables
 from dmarckit.core.settings import CONFIG_VARIABLE, PREFIX
 from dmarckit.core.storage import Storage
@@ -65,7 +65,7 @@ def own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
         **RENDERER,
         **withheld_variables(),
         # what cells say and what the page says around them are in one language
-        f"{PREFIX}LANGUAGE": language(),
+        f"{PREFIX}LANGUAGE": current_language(),
         # neither the user's start-up files nor a history shared with other kernels
         "IPYTHONDIR": str(folder / ".ipython"),
     }

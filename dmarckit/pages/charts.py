@@ -22,7 +22,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, language, later
+from dmarckit.core.language import _, current_language, later
 from dmarckit.core.text import count, is_missing, n_messages, percent, rate_text
 
 
@@ -151,7 +151,7 @@ def daily_bars(
     figure.update_xaxes(
         type="date",
         range=[f"{edge:%Y-%m-%d %H:%M}" for edge in span],
-        hoverformat="%A, %-d %B %Y" if language() == "en" else "%Y年%-m月%-d日(%a)",
+        hoverformat="%A, %-d %B %Y" if current_language() == "en" else "%Y年%-m月%-d日(%a)",
         minallowed=f"{span[0]:%Y-%m-%d %H:%M}",
         maxallowed=f"{span[1]:%Y-%m-%d %H:%M}",
         **_date_ticks(len(days)),
@@ -168,7 +168,7 @@ def _bar_share(days: int) -> float:
 
 
 def _date_ticks(days: int) -> dict[str, Any]:
-    day = "%-d %b" if language() == "en" else "%-m/%-d"
+    day = "%-d %b" if current_language() == "en" else "%-m/%-d"
     if days <= 7:
         return {"dtick": _DAY_MS, "tickformat": day}
     return {"nticks": 8, "tickformat": day if days <= 45 else f"{day}\n%Y"}

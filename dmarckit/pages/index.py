@@ -17,7 +17,7 @@ import pandas as pd
 
 from dmarckit.core import text as words
 from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, language, later, ngettext
+from dmarckit.core.language import _, current_language, later, ngettext
 from dmarckit.core.storage import StoredObject
 from dmarckit.lake.lake import Lake
 from dmarckit.pages.render import TEMPLATES, notebook_word, script_hash, text_script, versions
@@ -181,7 +181,7 @@ def index_page(objects: Iterable[StoredObject], runs: pd.DataFrame | None = None
         script=script,
         script_hash=script_hash(script),
         versions=versions(),
-        language=language(),
+        language=current_language(),
     )
     return page.encode("utf-8")
 

@@ -33,7 +33,7 @@ from plotly.offline import get_plotlyjs
 from traitlets.config import Config
 
 from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, language, later, ngettext
+from dmarckit.core.language import _, current_language, later, ngettext
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import month_of
 from dmarckit.pages.charts import DARK
@@ -90,16 +90,16 @@ Width = Literal["wide", "abbreviated"]
 
 def _calendar() -> dict[str, Any] | None:
     """Names of days and months as plotly takes them; None for English, which it knows."""
-    if language() == "en":
+    if current_language() == "en":
         return None
     from babel.dates import get_day_names, get_month_names
 
     def days(width: Width) -> list[str]:
-        names = get_day_names(width, locale=language())
+        names = get_day_names(width, locale=current_language())
         return [names[(place - 1) % 7] for place in range(7)]  # from Sunday on
 
     def months(width: Width) -> list[str]:
-        names = get_month_names(width, locale=language())
+        names = get_month_names(width, locale=current_language())
         return [names[number] for number in range(1, 13)]
 
     return {
@@ -238,14 +238,14 @@ def render(
     """
     sections = _sections(notebook)
     charts = [p for s in sections for p in s.parts if p["kind"] == "figure"]
-    scripts = _scripts(any(part["data"] for part in charts), language())
+    scripts = _scripts(any(part["data"] for part in charts), current_language())
     exporter: Any = TemplateExporter(  # type: ignore[no-untyped-call]
         config=Config({"TemplateExporter": {"template_name": "dmarckit"}}),
         extra_template_basedirs=[str(TEMPLATES)],
         file_extension=".html",
     )
     exporter.environment.autoescape = True
-    exporter.environment.globals.update(_=_, ngettext=ngettext, language=language())
+    exporter.environment.globals.update(_=_, ngettext=ngettext, language=current_language())
     resources = {
         "title": title_of(notebook, name),
         "lead": sections[0],

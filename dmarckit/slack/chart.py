@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, language, speaking
+from dmarckit.core.language import _, current_language, speaking
 from dmarckit.core.text import count, n_messages, percent, period
 from dmarckit.reports.model import AggregateReport
 
@@ -45,7 +45,7 @@ def drawable_language() -> Iterator[None]:
 
     English words can be read; a row of boxes cannot.
     """
-    with speaking(language() if can_draw(_SAMPLE[language()]) else "en"):
+    with speaking(current_language() if can_draw(_SAMPLE[current_language()]) else "en"):
         yield
 
 
@@ -180,7 +180,7 @@ def _key(figure: Figure, passing: int, failing: int) -> None:
 def _style_days(axes: Axes) -> None:
     locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    formats = {} if language() == "en" else _NUMBERS
+    formats = {} if current_language() == "en" else _NUMBERS
     formatter = ConciseDateFormatter(locator, show_offset=False, **formats)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))

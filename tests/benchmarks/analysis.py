@@ -52,13 +52,13 @@ def filled(records: int) -> Path:
 def main() -> None:
     """The measured process: prints seconds and bytes as JSON."""
     from dmarckit.core.settings import Settings
-    from dmarckit.facts.load import load
+    from dmarckit.facts.load import load_facts
     from dmarckit.findings.find import find
     from dmarckit.lake.lake import Lake
 
     lake, settings = Lake(str(Path(sys.argv[1]) / "lake")), Settings(senders=DECLARED)
     started = time.monotonic()
-    facts = load(lake, END, days=DAYS, settings=settings)
+    facts = load_facts(lake, END, days=DAYS, settings=settings)
     loaded = time.monotonic()
     found = find(facts, now=END, days=7)
     took = {

@@ -16,7 +16,7 @@ from dmarckit.core.settings import load_settings
 from dmarckit.core.storage import open_storage
 from dmarckit.demo.server import s3_server
 from dmarckit.findings.analysis import analyse
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.lake.lake import Lake
 from tests.benchmarks.analysis import SIZES, filled
 from tests.benchmarks.analysis_data import DECLARED, DOMAINS, END
@@ -72,7 +72,7 @@ def _ingest(home: str, processes: int, cluster: Cluster | None) -> tuple[str, st
         workers=processes,
         exports="none",
     )
-    seconds = ingest(settings, executor=cluster).seconds
+    seconds = ingest_mails(settings, executor=cluster).seconds
     return f"{seconds:.1f}", f"{MAILS / seconds:,.0f}"
 
 

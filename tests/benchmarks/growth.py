@@ -182,7 +182,7 @@ def _write_ledger(home: Path) -> None:
 def _read(home: Path) -> dict[str, float]:
     """Seconds and bytes that the records of one domain take (bytes: what the process reads)."""
     from dmarckit.core.settings import Settings
-    from dmarckit.facts.load import load
+    from dmarckit.facts.load import load_facts
     from dmarckit.lake.lake import Lake
 
     def read() -> int:
@@ -193,7 +193,7 @@ def _read(home: Path) -> dict[str, float]:
 
     settings = Settings(senders=DECLARED)
     before, started = read(), time.monotonic()
-    load(Lake(str(home / "lake")), NOW, days=30, domains=[DOMAIN], settings=settings)
+    load_facts(Lake(str(home / "lake")), NOW, days=30, domains=[DOMAIN], settings=settings)
     return {"seconds": time.monotonic() - started, "bytes": read() - before}
 
 

@@ -18,7 +18,7 @@ import boto3
 from dmarckit.core.settings import load_settings
 from dmarckit.core.storage import POOL, open_storage
 from dmarckit.demo.server import s3_server
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from tests.benchmarks.data import write_long_mail, write_mails
 from tests.benchmarks.measure import HERE, Run, median, parsedmarc, run, table
 
@@ -67,7 +67,7 @@ def bucket() -> None:
             floor = _floor("s3://bench/mail")
             home = f"s3://bench/home-{number}"
             settings = load_settings(home=home, mail="s3://bench/mail", trust="any", workers=1)
-            took = ingest(settings).seconds
+            took = ingest_mails(settings).seconds
             rows.append((took / floor, floor, took))
         ratio, floor, took = sorted(rows)[len(rows) // 2]
         table(

@@ -30,7 +30,7 @@ from dmarckit.ingest.distributed import (
     cluster_of,
     look,
 )
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.lake.lake import Lake
 from dmarckit.pages.fleet import publish_fleet
 from tests.benchmarks.data import write_long_mail
@@ -78,7 +78,7 @@ def with_a_result(workers: cluster.Cluster) -> str:
 def alone(settings: Settings) -> Settings:
     """The same mails read by this process, into a lake of its own."""
     other = settings.model_copy(update={"lake": f"{settings.home}/alone", "exports": "none"})
-    ingest(other)
+    ingest_mails(other)
     return other
 
 
@@ -103,12 +103,12 @@ def test_a_lost_worker_loses_and_doubles_nothing(
                     lost.append(with_a_result(cluster))
                     os.kill(cluster.client.run(os.getpid, workers=lost)[lost[0]], how)
 
-            result = ingest(settings, executor=cluster, progress=kill)
+            result = ingest_mails(settings, executor=cluster, progress=kill)
             assert lost
             assert lost[0] not in cluster.client.nthreads()
         assert result.outcomes.total() == len(list(open_storage(settings.mail_url).list()))
         with connected(processes.address) as cluster:
-            assert ingest(settings, executor=cluster).outcomes.total() == 0
+            assert ingest_mails(settings, executor=cluster).outcomes.total() == 0
     assert_same(tables(settings), tables(alone(settings)))
     assert Lake(settings.lake_url).sql("SELECT max(records) AS n FROM reports").loc[0, "n"] == LONG
 
@@ -130,11 +130,11 @@ def test_without_the_scheduler_the_work_stops_and_the_next_run_goes_on(
             pytest.raises(ClusterError, match=r"the scheduler was lost .* goes on from there"),
             cluster_of(settings, "mail", processes.address) as cluster,
         ):
-            ingest(settings, executor=cluster, progress=kill)
+            ingest_mails(settings, executor=cluster, progress=kill)
     kept = len(Lake(settings.lake_url).mails())
     total = len(list(open_storage(settings.mail_url).list()))
     assert 0 < kept < total
-    assert ingest(settings).outcomes.total() == total - kept
+    assert ingest_mails(settings).outcomes.total() == total - kept
     assert_same(tables(settings), tables(alone(settings)))
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from dmarckit import catalog
 from dmarckit.core import text as words
-from dmarckit.core.language import _, language, ngettext, speaking
+from dmarckit.core.language import _, current_language, ngettext, speaking
 from dmarckit.core.text import period
 from dmarckit.core.window import last_days
 from dmarckit.pages import charts
@@ -55,16 +55,16 @@ def english_sentences() -> set[str]:
 
 def test_the_language_ends_with_its_block() -> None:
     with speaking("ja"):
-        assert (language(), _("Copy")) == ("ja", "コピー")
-    assert (language(), _("Copy")) == ("en", "Copy")
+        assert (current_language(), _("Copy")) == ("ja", "コピー")
+    assert (current_language(), _("Copy")) == ("en", "Copy")
 
 
 def test_another_thread_keeps_its_language() -> None:
     with speaking("ja"), ThreadPoolExecutor(1) as pool:
-        assert pool.submit(language).result() == "en"
+        assert pool.submit(current_language).result() == "en"
         with speaking("en"):
-            assert language() == "en"
-        assert language() == "ja"
+            assert current_language() == "en"
+        assert current_language() == "ja"
 
 
 def test_an_empty_text_stays_empty(in_japanese: None) -> None:
@@ -155,11 +155,11 @@ def test_a_chart_is_in_english_where_no_font_draws_japanese(
 ) -> None:
     monkeypatch.setattr(chart, "_characters", lambda: set(range(0x10000)))
     with chart.drawable_language():
-        assert language() == "ja"
+        assert current_language() == "ja"
     monkeypatch.setattr(chart, "_characters", lambda: {ord("a")})
     with chart.drawable_language():
-        assert language() == "en"
-    assert language() == "ja"
+        assert current_language() == "en"
+    assert current_language() == "ja"
 
 
 def test_a_chart_holds_no_boxes(in_japanese: None) -> None:

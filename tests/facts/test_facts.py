@@ -18,7 +18,7 @@ from dmarckit.demo.company import demo_domains, demo_flows, demo_settings
 from dmarckit.demo.flows import Domain, Flow, Reporter
 from dmarckit.demo.reporters import REPORTERS
 from dmarckit.demo.traffic import reports as generated
-from dmarckit.facts.load import COLUMNS, Facts, empty_facts, load
+from dmarckit.facts.load import COLUMNS, Facts, empty_facts, load_facts
 from dmarckit.lake.lake import Lake
 from dmarckit.reports.model import (
     AggregateReport,
@@ -34,7 +34,7 @@ from tests.support.model_builders import make_failing, make_record
 
 
 def facts_of(lake: Lake, now: Any = NOW, settings: Settings | None = None, **more: Any) -> Facts:
-    return load(lake, now, settings=settings or Settings(), **more)
+    return load_facts(lake, now, settings=settings or Settings(), **more)
 
 
 def frames(facts: Facts) -> dict[str, pd.DataFrame]:

@@ -16,7 +16,7 @@ from dmarckit.core.cluster import Cluster
 from dmarckit.core.errors import LakeError
 from dmarckit.core.language import speaking
 from dmarckit.core.settings import load_settings
-from dmarckit.facts.load import Facts, load
+from dmarckit.facts.load import Facts, load_facts
 from dmarckit.findings.analysis import analyse
 from dmarckit.findings.distributed import analyse_on, domain_groups
 from dmarckit.reports.model import AggregateReport, DkimResult, Record
@@ -77,7 +77,7 @@ def facts(tmp_path: Path) -> tuple[Facts, Facts]:
     settings = load_settings(home=str(tmp_path))
     lake = lake_of(tmp_path, *reports(), tls=(tls_report(2),))
     parts, _ = analyse_on(HERE, lake, NOW, days=7, settings=settings)
-    return load(lake, NOW, settings=settings), parts
+    return load_facts(lake, NOW, settings=settings), parts
 
 
 def test_every_frame_is_the_same(facts: tuple[Facts, Facts]) -> None:

@@ -45,7 +45,7 @@ def test_queries_recompute_the_numbers(
 
     def analyse(settings: Settings, *, now: Any, days: int) -> Analysis:
         lake = Lake(settings.lake_url)
-        known = load.load(lake, now, settings=settings)
+        known = load.load_facts(lake, now, settings=settings)
         for finding in find(known, now=now, days=days):
             kinds.add(finding.kind)
             counted = lake.sql(finding.evidence["query"]).iloc[0, 0]

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from dmarckit.core.settings import DeclaredSender, Settings
-from dmarckit.facts.load import Facts, empty_facts, load
-from dmarckit.findings.whatif import COLUMNS, whatif
+from dmarckit.facts.load import Facts, empty_facts, load_facts
+from dmarckit.findings.whatif import COLUMNS, what_if
 from dmarckit.reports.model import DkimResult, Policy, SpfResult
 from tests.support.lakes import NOW, day, lake_of, report
 from tests.support.model_builders import make_failing, make_record
@@ -39,24 +39,24 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Facts:
         ),
         report(make_failing("203.0.113.1", 500, dkim=(), spf=()), days_ago=40),
     )
-    return load(lake, NOW, settings=Settings(senders=(DESK,)))
+    return load_facts(lake, NOW, settings=Settings(senders=(DESK,)))
 
 
 def numbers(facts: Facts, *, days: int | None = 30, **policy: Any) -> dict[str, int]:
-    found = whatif(facts, "example.com", Policy("example.com", **policy), days)
+    found = what_if(facts, "example.com", Policy("example.com", **policy), days)
     names = ("quarantined", "rejected", "legitimate", "indirect", "unwanted")
     return {name: getattr(found, name) for name in names if getattr(found, name)}
 
 
 def test_p_none_stops_nothing(facts: Facts) -> None:
-    found = whatif(facts, "Example.com", Policy("example.com", p="none"), 30)
+    found = what_if(facts, "Example.com", Policy("example.com", p="none"), 30)
     assert (found.messages, found.passing) == (1271, 1204)
     assert numbers(facts, p="none") == {}
     assert found.senders.empty
 
 
 def test_reject_stops_what_fails_and_says_what_was_wanted(facts: Facts) -> None:
-    found = whatif(facts, "example.com", Policy("example.com", p="reject"), 30)
+    found = what_if(facts, "example.com", Policy("example.com", p="reject"), 30)
     assert numbers(facts, p="reject") == {
         "rejected": 67,
         "legitimate": 30,
@@ -84,7 +84,7 @@ def test_reject_stops_what_fails_and_says_what_was_wanted(facts: Facts) -> None:
 def test_subdomains_have_their_own_tags(
     facts: Facts, policy: dict[str, Any], quarantined: int, rejected: int
 ) -> None:
-    found = whatif(facts, "example.com", Policy("example.com", **policy), 30)
+    found = what_if(facts, "example.com", Policy("example.com", **policy), 30)
     assert (found.quarantined, found.rejected) == (quarantined, rejected)
 
 
@@ -98,9 +98,9 @@ def test_strict_alignment_stops_what_another_domain_of_the_organisation_signed(
 
 def test_where_no_raw_result_is_shown_the_evaluated_one_is_kept(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, report(make_record(messages=5, dkim=(), spf=())))
-    found = load(lake, NOW, settings=Settings())
+    found = load_facts(lake, NOW, settings=Settings())
     strict = Policy("example.com", p="reject", adkim="s", aspf="s")
-    assert whatif(found, "example.com", strict).passing == 5
+    assert what_if(found, "example.com", strict).passing == 5
 
 
 def test_relaxed_alignment_lets_through_what_strict_alignment_stops_today(tmp_path: Path) -> None:
@@ -115,11 +115,11 @@ def test_relaxed_alignment_lets_through_what_strict_alignment_stops_today(tmp_pa
             policy={"adkim": "s", "aspf": "s"},
         ),
     )
-    found = load(lake, NOW, settings=Settings())
-    assert whatif(found, "example.com", Policy("example.com", p="reject")).rejected == 0
-    assert whatif(found, "example.com", Policy("example.com", p="reject", adkim="s")).rejected == 0
+    found = load_facts(lake, NOW, settings=Settings())
+    assert what_if(found, "example.com", Policy("example.com", p="reject")).rejected == 0
+    assert what_if(found, "example.com", Policy("example.com", p="reject", adkim="s")).rejected == 0
     both = Policy("example.com", p="reject", adkim="s", aspf="s")
-    assert whatif(found, "example.com", both).rejected == 5
+    assert what_if(found, "example.com", both).rejected == 5
 
 
 def test_all_days_of_the_facts_count_unless_fewer_are_asked_for(facts: Facts) -> None:
@@ -128,12 +128,12 @@ def test_all_days_of_the_facts_count_unless_fewer_are_asked_for(facts: Facts) ->
 
 def test_a_domain_that_was_not_seen(facts: Facts) -> None:
     for known in (facts, empty_facts(NOW, day(90))):
-        found = whatif(known, "unseen.example", Policy("unseen.example", p="reject"))
+        found = what_if(known, "unseen.example", Policy("unseen.example", p="reject"))
         assert (found.messages, found.rejected) == (0, 0)
         assert found.senders.dtypes.astype(str).to_dict() == dict(COLUMNS)
 
 
 def test_facts_are_not_changed(facts: Facts) -> None:
     before = facts.alignments.copy(deep=True)
-    whatif(facts, "example.com", Policy("example.com", p="reject", adkim="s"))
+    what_if(facts, "example.com", Policy("example.com", p="reject", adkim="s"))
     pd.testing.assert_frame_equal(before, facts.alignments)

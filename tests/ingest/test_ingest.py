@@ -28,7 +28,7 @@ from dmarckit.core.storage import FolderStorage, Storage, StoredObject, open_sto
 from dmarckit.demo.company import demo_mails
 from dmarckit.demo.mails import GeneratedMail
 from dmarckit.demo.traffic import GeneratedReport
-from dmarckit.ingest.ingest import ingest, new_objects
+from dmarckit.ingest.ingest import ingest_mails, new_objects
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.schema import MAILS
 
@@ -100,14 +100,14 @@ def clean_run(
     """The tables of one undisturbed ingest of the sample."""
     settings = settings_for(str(tmp_path_factory.mktemp("clean")))
     fill(open_storage(settings.mail_url), sample)
-    ingest(settings)
+    ingest_mails(settings)
     return tables(settings)
 
 
 def test_every_mail_gets_the_outcome_it_deserves(
     filled: Settings, sample: list[GeneratedMail]
 ) -> None:
-    result = ingest(filled)
+    result = ingest_mails(filled)
     mails = Lake(filled.lake_url).mails()
     assert dict(zip(mails["key"], mails["outcome"], strict=True)) == by_key_order(sample)
     assert result.outcomes == Counter(mail.outcome for mail in sample)
@@ -119,7 +119,7 @@ def test_every_mail_gets_the_outcome_it_deserves(
 def test_records_and_reports_are_those_that_were_sent(
     filled: Settings, sample: list[GeneratedMail]
 ) -> None:
-    ingest(filled)
+    ingest_mails(filled)
     sent = {
         mail.truth
         for mail in sample
@@ -140,9 +140,9 @@ def test_records_and_reports_are_those_that_were_sent(
 
 
 def test_a_second_ingest_finds_nothing_to_do(filled: Settings) -> None:
-    ingest(filled)
+    ingest_mails(filled)
     before = tables(filled)
-    assert ingest(filled).outcomes.total() == 0
+    assert ingest_mails(filled).outcomes.total() == 0
     assert_same(tables(filled), before)
 
 
@@ -151,7 +151,7 @@ def test_folder_and_bucket_processes_and_threads_give_the_same_tables(
 ) -> None:
     pool: Executor
     with ThreadPoolExecutor(2) as pool:
-        ingest(filled, executor=pool)
+        ingest_mails(filled, executor=pool)
     assert_same(tables(filled), clean_run)
 
 
@@ -166,7 +166,7 @@ def test_own_worker_processes_give_the_same_tables(
     monkeypatch.setattr("dmarckit.ingest.ingest.CHUNK", 5)
     settings = settings_for(str(tmp_path / "home")).model_copy(update={"workers": 3})
     fill(open_storage(settings.mail_url), sample)
-    ingest(settings)
+    ingest_mails(settings)
     assert_same(tables(settings), clean_run)
 
 
@@ -177,7 +177,7 @@ def test_worker_processes_give_the_same_tables(
     settings = settings_for(str(tmp_path / "home"))
     fill(open_storage(settings.mail_url), sample)
     with ProcessPoolExecutor(2) as pool:
-        ingest(settings, executor=pool)
+        ingest_mails(settings, executor=pool)
     assert_same(tables(settings), clean_run)
 
 
@@ -186,12 +186,12 @@ def test_small_batches_give_the_same_tables(
 ) -> None:
     monkeypatch.setattr("dmarckit.ingest.ingest.CHUNK", 3)
     monkeypatch.setattr("dmarckit.ingest.commit.BATCH_MAILS", 7)
-    ingest(filled)
+    ingest_mails(filled)
     assert_same(tables(filled), clean_run)
 
 
 def test_files_of_failing_reports_are_written(filled: Settings) -> None:
-    ingest(filled)
+    ingest_mails(filled)
     lake = Lake(filled.lake_url)
     failing = lake.sql("SELECT count(*) AS n FROM reports WHERE failing > 0").loc[0, "n"]
     names = exports(filled)
@@ -205,17 +205,17 @@ def test_which_reports_get_files_is_a_setting(
 ) -> None:
     settings = settings_for(str(tmp_path / "home"), exports=wanted)
     fill(open_storage(settings.mail_url), sample)
-    ingest(settings)
+    ingest_mails(settings)
     aggregate = Lake(settings.lake_url).reports()
     assert len(exports(settings)) == 2 * share * len(aggregate)
 
 
 def test_untrusted_mails_can_be_taken_again_when_the_setting_changed(filled: Settings) -> None:
-    refused = ingest(filled).outcomes["untrusted"]
+    refused = ingest_mails(filled).outcomes["untrusted"]
     assert refused == 1
     trusting = filled.model_copy(update={"trust": "any"})
-    assert ingest(trusting).outcomes.total() == 0
-    again = ingest(trusting, retry=["untrusted"])
+    assert ingest_mails(trusting).outcomes.total() == 0
+    again = ingest_mails(trusting, retry=["untrusted"])
     assert again.outcomes.total() == refused
     assert again.outcomes["untrusted"] == 0
     assert Lake(filled.lake_url).mails()["key"].is_unique
@@ -227,7 +227,7 @@ def test_an_object_over_the_limit_is_not_even_fetched(
     settings = settings_for(str(tmp_path / "home"), limits={"mail_bytes": 100})
     fill(open_storage(settings.mail_url), sample[:1])
     monkeypatch.setattr(FolderStorage, "get", lambda *_: pytest.fail("it was fetched"))
-    result = ingest(settings)
+    result = ingest_mails(settings)
     assert result.outcomes == {"unreadable": 1}
     assert "more than the limit of 100" in result.problems[0][2]
 
@@ -245,7 +245,7 @@ def test_an_object_that_vanishes_meanwhile_gets_an_outcome(
         boto3.session.Session().client("s3").delete_object(Bucket=bucket, Key=key)
     else:
         (Path(filled.mail_url) / listed[0].key).unlink()
-    assert ingest(filled).problems[0][2] == "it was gone before it could be read"
+    assert ingest_mails(filled).problems[0][2] == "it was gone before it could be read"
 
 
 class Crash(BaseException):
@@ -291,7 +291,7 @@ def test_a_crash_at_any_write_leaves_the_same_tables_after_the_next_run(
     at = 0
     while crashes(settings, monkeypatch, at + 1, before=before):
         at += 1
-        ingest(settings)
+        ingest_mails(settings)
         assert_same(tables(settings), clean_run)
         shutil.rmtree(settings.home)
     # four tables made and written, and written again by the second batch
@@ -309,7 +309,7 @@ def test_a_crash_while_files_are_written_leaves_them_all_after_the_next_run(
         settings = settings_for(str(tmp_path / home), mail=str(tmp_path / "mails"), exports="all")
         if home == "crashed":
             assert crashes(settings, monkeypatch, 6 + at, before=True)
-        ingest(settings)
+        ingest_mails(settings)
         found.append(exports(settings))
     assert found[0] == found[1]
     assert found[0]
@@ -320,7 +320,7 @@ def crashes(settings: Settings, monkeypatch: pytest.MonkeyPatch, at: int, *, bef
     with monkeypatch.context() as patched:
         crash_points(patched, at, before=before)
         try:
-            ingest(settings)
+            ingest_mails(settings)
         except Crash:
             return True
     return False
@@ -337,7 +337,7 @@ def test_two_ingests_at_once_give_the_same_tables(
     def run() -> None:
         try:
             start.wait()
-            ingest(filled)
+            ingest_mails(filled)
         except BaseException as error:
             failures.append(error)
 
@@ -374,7 +374,7 @@ def test_a_killed_process_leaves_the_same_tables_after_the_next_run(
     fill(open_storage(settings.mail_url), sample)
     command = [sys.executable, "-c", KILLED, settings.home, str(write)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    ingest(settings)
+    ingest_mails(settings)
     assert_same(tables(settings), clean_run)
 
 
@@ -405,7 +405,7 @@ def test_a_mail_that_kills_its_worker_is_unreadable_and_the_rest_is_read(
 
     monkeypatch.setattr("dmarckit.ingest.ingest._pool", pool)
     with pool(1) as executor:
-        result = ingest(settings, executor=executor)
+        result = ingest_mails(settings, executor=executor)
     assert result.outcomes == {"stored": 3, "unreadable": 1}
     assert result.problems == [
         (deadly, "unreadable", "reading it ended the worker process (out of memory?)")
@@ -418,11 +418,11 @@ def test_files_that_were_copied_again_are_duplicates(
     """A copy has another time, and so counts as another version of the object."""
     settings = settings_for(str(tmp_path / "home"))
     fill(open_storage(settings.mail_url), sample)
-    first = ingest(settings)
+    first = ingest_mails(settings)
     before = tables(settings)
     for path in (tmp_path / "home/mail").rglob("*"):
         os.utime(path, (1, 1))
-    second = ingest(settings)
+    second = ingest_mails(settings)
     known = first.outcomes.pop("stored")
     assert second.outcomes == first.outcomes + Counter(duplicate=known)
     assert second.reports == 0
@@ -480,7 +480,7 @@ def test_a_mail_that_brings_a_fault_to_light_ends_nothing_but_itself(
     with monkeypatch.context() as patch:
         fault(chosen[4].key, patch)
         with ThreadPoolExecutor(max(threads, 1)) as pool:
-            result = ingest(settings, executor=pool if threads else None)
+            result = ingest_mails(settings, executor=pool if threads else None)
     assert result.outcomes == {"stored": 6, "unreadable": 1}
     ((key, _outcome, said),) = result.problems
     assert key == chosen[4].key
@@ -488,8 +488,8 @@ def test_a_mail_that_brings_a_fault_to_light_ends_nothing_but_itself(
     assert "\x1b" not in said
     assert f"{key} cannot be read, please report it: " in caplog.text
     assert "of a tag" not in caplog.text
-    assert ingest(settings).outcomes == {}
-    assert ingest(settings, retry=["unreadable"]).outcomes == {"stored": 1}
+    assert ingest_mails(settings).outcomes == {}
+    assert ingest_mails(settings, retry=["unreadable"]).outcomes == {"stored": 1}
 
 
 def test_a_full_disk_is_no_fault_of_a_mail(
@@ -502,7 +502,7 @@ def test_a_full_disk_is_no_fault_of_a_mail(
     fill(open_storage(settings.mail_url), sample[:2])
     monkeypatch.setattr("dmarckit.ingest.read.read_object", full)
     with pytest.raises(OSError, match="No space left"):
-        ingest(settings)
+        ingest_mails(settings)
     assert Lake(settings.lake_url).mails().empty
 
 
@@ -512,7 +512,7 @@ def test_small_files_are_merged_on_the_way(tmp_path: Path, sample: list[Generate
     stored = [mail for mail in sample if mail.outcome == "stored"]
     for mail in stored[:26]:
         fill(open_storage(settings.mail_url), [mail])
-        merged += ingest(settings).compacted
+        merged += ingest_mails(settings).compacted
     assert "mails" in merged
     lake = Lake(settings.lake_url)
     table = lake.location.open("mails")
@@ -523,7 +523,7 @@ def test_small_files_are_merged_on_the_way(tmp_path: Path, sample: list[Generate
 
 def test_progress_goes_up_to_all_mails(filled: Settings, sample: list[GeneratedMail]) -> None:
     progress: list[tuple[int, int]] = []
-    ingest(filled, progress=lambda done, total, _: progress.append((done, total)))
+    ingest_mails(filled, progress=lambda done, total, _: progress.append((done, total)))
     assert progress == sorted(progress)
     assert progress[-1] == (len(sample), len(sample))
 

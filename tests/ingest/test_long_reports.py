@@ -11,7 +11,7 @@ import pytest
 
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.ingest.commit import Commits
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.ingest.read import Chunk
 from dmarckit.lake.lake import Lake
 from tests.benchmarks.data import write_long_mail
@@ -59,7 +59,7 @@ def test_a_long_report_that_breaks_off_leaves_no_record(tmp_path: Path) -> None:
     xml = long_xml(12_000)
     mail = make_mail(gz(xml[: len(xml) * 9 // 10]))
     (Path(settings.mail_url) / "broken").write_bytes(mail)
-    result = ingest(settings)
+    result = ingest_mails(settings)
     assert result.outcomes == {"unreadable": 1}
     assert "whole records" in result.problems[0][2]
     assert Lake(settings.lake_url).records().empty
@@ -69,7 +69,7 @@ def test_a_long_report_is_stored_once_however_often_it_comes(tmp_path: Path) -> 
     settings = installed(tmp_path)
     for name in ("a", "b"):
         (Path(settings.mail_url) / name).write_bytes(make_mail(gz(long_xml(10_500))))
-    assert ingest(settings).outcomes == {"stored": 1, "duplicate": 1}
+    assert ingest_mails(settings).outcomes == {"stored": 1, "duplicate": 1}
     lake = Lake(settings.lake_url)
     assert len(lake.records(columns=["position"])) == 10_500
     assert lake.reports().loc[0, "failing"] == 7
@@ -94,7 +94,7 @@ def test_workers_with_a_disk_of_their_own_send_it_packed_and_a_few_at_a_time(
 
     monkeypatch.setattr(Commits, "take", counted)
     with ThreadPoolExecutor(1) as pool:
-        result = ingest(settings, executor=pool)
+        result = ingest_mails(settings, executor=pool)
     assert chunks == [1, 1, 1, 1], "each long report ends its chunk"
     assert result.outcomes == {"stored": 3, "duplicate": 1}
     assert len(Lake(settings.lake_url).records(columns=["position"])) == 10_500 + 10_501 + 10_502
@@ -108,5 +108,5 @@ def test_nothing_is_left_in_the_temporary_folder(
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     settings = installed(tmp_path)
     (Path(settings.mail_url) / "a").write_bytes(make_mail(gz(long_xml(10_500))))
-    ingest(settings)
+    ingest_mails(settings)
     assert list(temporary.iterdir()) == []

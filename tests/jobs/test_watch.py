@@ -25,7 +25,7 @@ from dmarckit.facts import load
 from dmarckit.findings.find import find
 from dmarckit.ingest import arrivals
 from dmarckit.ingest import queue as watch_queue
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.ingest.queue import Queue
 from dmarckit.jobs.schedule import load_schedule
 from dmarckit.jobs.watch import Watched, Watcher
@@ -130,7 +130,7 @@ class World:
 
     def nothing_is_new(self) -> bool:
         """Whether a listing finds what the events told, and no more."""
-        return ingest(self.settings).outcomes.total() == 0
+        return ingest_mails(self.settings).outcomes.total() == 0
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_an_object_that_was_replaced_is_read_as_it_is_now(world: World) -> None:
 
 def test_a_listing_beside_it_and_events_that_come_again_change_nothing(world: World) -> None:
     world.arrive("one", "two", failing=1)
-    assert ingest(world.settings).outcomes == {"stored": 2}
+    assert ingest_mails(world.settings).outcomes == {"stored": 2}
     watched = world.watch()
     world.queue.send([world.event("one", "two")])
     world.watch()
@@ -228,7 +228,7 @@ def test_a_message_that_is_no_event_ends_in_the_dead_letters_and_is_noted_once(
     assert first["reason"] == "eventName is missing in the event"
     assert second["reason"] == "not JSON: no event\\x1b[2J"
     assert first["queue"] == world.queue.url.rpartition("/")[2]
-    known = load.load(world.lake, datetime.now(UTC), settings=world.settings)
+    known = load.load_facts(world.lake, datetime.now(UTC), settings=world.settings)
     (finding,) = (f for f in find(known, now=known.now) if f.kind == "dead_letters")
     assert (finding.subject, finding.evidence["number"]) == (first["queue"], 2)
     assert world.lake.sql(finding.evidence["query"]).iloc[0, 0] == 2
@@ -240,7 +240,7 @@ def test_a_mail_whose_reading_raises_stays_in_the_queue_and_the_others_go_in(
     def faulty(settings: Settings, *, objects: Any, **more: Any) -> Any:
         if any(item.key == "m3" for item in objects):
             raise MemoryError("too much")
-        return ingest(settings, objects=objects, **more)
+        return ingest_mails(settings, objects=objects, **more)
 
     monkeypatch.setattr(arrivals, "ingest", faulty)
     world.arrive(*(f"m{n}" for n in range(6)))
@@ -281,7 +281,7 @@ def test_an_outage_holds_the_batch_until_it_is_over(
         if left[0]:
             left[0] -= 1
             raise error
-        return ingest(*arguments, **more)
+        return ingest_mails(*arguments, **more)
 
     def silent(self: S3Storage, prefix: str = "") -> Any:
         if left[0] and self.url.endswith("/rua"):
@@ -335,7 +335,7 @@ def test_a_fault_in_alerts_does_not_end_the_reading_of_mails(
 
 def test_what_a_watcher_left_untold_is_told_by_the_next(world: World) -> None:
     world.arrive("one", failing=3)
-    ingest(world.settings)
+    ingest_mails(world.settings)
     world.queue.client.purge_queue(QueueUrl=world.queue.url)
     world.watch()
     assert len(world.slack.posted) == 1
@@ -352,7 +352,7 @@ def test_a_message_is_kept_from_others_while_it_is_worked_on(
     def slow(*arguments: Any, **more: Any) -> Any:
         working_on_it.set()
         assert looked.wait(60)
-        return ingest(*arguments, **more)
+        return ingest_mails(*arguments, **more)
 
     monkeypatch.setattr(arrivals, "ingest", slow)
     with ThreadPoolExecutor() as pool:
@@ -462,7 +462,7 @@ def test_two_watchers_a_listing_and_a_kill_leave_each_mail_ingested_once(
     killed.stderr.close()  # type: ignore[union-attr]
     assert world.queue.left() > 0
     with ThreadPoolExecutor() as pool:
-        beside = pool.submit(ingest, world.settings)
+        beside = pool.submit(ingest_mails, world.settings)
         watchers = [pool.submit(world.watch) for _ in range(2)]
         for watcher in watchers:
             watcher.result()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dmarckit.core.settings import load_settings
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import redact
 
@@ -57,7 +57,7 @@ def kept(tmp_path: Path, **settings: Any) -> list[dict[Any, Any]]:
     folder = Path(installed.mail_url)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ruf").write_bytes(ARF)
-    ingest(installed)
+    ingest_mails(installed)
     rows: list[dict[Any, Any]] = (
         Lake(installed.lake_url).sql("SELECT * FROM failures").to_dict("records")
     )
@@ -74,7 +74,7 @@ def test_they_are_not_kept_unless_asked_for(tmp_path: Path) -> None:
 def test_once_asked_for_they_can_be_taken_again(tmp_path: Path) -> None:
     kept(tmp_path)
     settings = load_settings(home=str(tmp_path / "home"), failures=True)
-    assert ingest(settings, retry=["not_a_report"]).outcomes == {"stored": 1}
+    assert ingest_mails(settings, retry=["not_a_report"]).outcomes == {"stored": 1}
 
 
 def test_no_local_part_subject_or_body_is_kept(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
 from dmarckit.jobs.record import Run, record, runs_of_slot
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.maintain import maintain
+from dmarckit.lake.maintain import maintain_lake
 from dmarckit.lake.schema import MAILS, RECORDS, REPORTS, TABLES, Table
 from dmarckit.lake.write import KNOWN_MONTHS
 from dmarckit.slack.client import lasting
@@ -246,7 +246,7 @@ def test_a_lake_of_an_older_version_is_read_and_gets_the_columns_it_lacks(
         patch.setitem(TABLES, "records", older)
         writer = Lake(lake.location.url).write
         assert writer.append_new("records", record_rows("d", 1).select(older.schema.names)) == {"d"}
-    maintain(load_settings(home=lake.location.url.removesuffix("/lake")), now=newer, lake=lake)
+    maintain_lake(load_settings(home=lake.location.url.removesuffix("/lake")), now=newer, lake=lake)
     lake.write.compact(at_most=0)
     rows = lake.sql("SELECT count(*) AS n, count(reporter) AS told FROM records")
     assert rows.to_dict("records") == [{"n": 7, "told": 4}]

@@ -18,7 +18,7 @@ from dmarckit.cli.main import app
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.jobs.run import run_job
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import maintain, write
@@ -113,14 +113,14 @@ def test_a_domain_lies_in_few_places_afterwards_and_no_row_is_lost(
 ) -> None:
     before = all_rows(scattered)
     assert groups_with(scattered, DOMAINS[7]) == (10, 10)
-    done = maintain.maintain(settings, now=NOW)
+    done = maintain.maintain_lake(settings, now=NOW)
     assert whats(done.steps, "order", "compact") == [("records", "order")]
     assert done.steps[0] == Step("records", "order", ("2026-11",), 10, done.steps[0].size, 400)
     found, groups = groups_with(scattered, DOMAINS[7])
     assert groups == 20
     assert found <= 2
     assert all_rows(scattered) == before
-    assert maintain.maintain(settings, now=NOW).steps == ()
+    assert maintain.maintain_lake(settings, now=NOW).steps == ()
 
 
 def test_files_without_the_domain_are_not_opened(scattered: Lake) -> None:
@@ -135,26 +135,26 @@ def test_files_without_the_domain_are_not_opened(scattered: Lake) -> None:
 def test_a_dry_run_says_the_same_and_changes_nothing(settings: Settings, scattered: Lake) -> None:
     table = scattered.location.open("records")
     assert table is not None
-    said = maintain.maintain(settings, now=NOW, dry_run=True)
+    said = maintain.maintain_lake(settings, now=NOW, dry_run=True)
     again = scattered.location.open("records")
     assert again is not None
     assert again.version() == table.version()
-    assert said.steps == maintain.maintain(settings, now=NOW).steps
+    assert said.steps == maintain.maintain_lake(settings, now=NOW).steps
 
 
 def test_late_reports_do_not_put_a_whole_month_in_order_again(
     settings: Settings, scattered: Lake
 ) -> None:
-    maintain.maintain(settings, now=NOW)
+    maintain.maintain_lake(settings, now=NOW)
     scattered.write.append_new("records", records("late", days_ago(3), count=5))
-    assert maintain.maintain(settings, now=NOW).steps == ()
+    assert maintain.maintain_lake(settings, now=NOW).steps == ()
 
 
 def test_small_files_of_other_tables_become_one(settings: Settings) -> None:
     lake = Lake(settings.lake_url)
     for n in range(8):
         lake.write.append_new("mails", mail(f"m{n}", days_ago(n)))
-    done = maintain.maintain(settings, now=NOW)
+    done = maintain.maintain_lake(settings, now=NOW)
     assert [(s.what, s.files, s.rows) for s in done.steps if s.what == "compact"] == [
         ("compact", 8, 8)
     ]
@@ -167,9 +167,9 @@ def test_small_files_of_other_tables_become_one(settings: Settings) -> None:
 def test_a_reader_that_began_before_reads_to_its_end(settings: Settings, scattered: Lake) -> None:
     reader = scattered.location.open("records")
     assert reader is not None
-    maintain.maintain(settings, now=NOW)
+    maintain.maintain_lake(settings, now=NOW)
     assert reader.to_pyarrow_table().num_rows == 400
-    done = maintain.maintain(settings, now=NOW, vacuum_days=0)  # a week later
+    done = maintain.maintain_lake(settings, now=NOW, vacuum_days=0)  # a week later
     assert [(s.table, s.files) for s in done.steps if s.what == "vacuum"] == [("records", 10)]
     with pytest.raises((OSError, FileNotFoundError)):
         reader.to_pyarrow_table()
@@ -184,7 +184,7 @@ def test_what_a_killed_writer_left_goes_after_a_week(tmp_path: Path) -> None:
         (month / f"{name}.parquet").write_bytes(b"half")
         then = time.time() - age * 86_400
         os.utime(month / f"{name}.parquet", (then, then))
-    done = maintain.maintain(settings, now=NOW)
+    done = maintain.maintain_lake(settings, now=NOW)
     assert [(s.what, s.files, s.size) for s in done.steps if s.what == "vacuum"] == [
         ("vacuum", 1, 4)
     ]
@@ -197,11 +197,11 @@ def test_after_the_log_is_cut_a_report_is_still_stored_once(tmp_path: Path) -> N
     lake = Lake(settings.lake_url)
     for n in range(12):
         lake.write.append_new("records", records(f"uid{n}", NOW, count=1))
-    maintain.maintain(settings, now=datetime.now(UTC))
+    maintain.maintain_lake(settings, now=datetime.now(UTC))
     for entry in (Path(settings.lake_url) / "records/_delta_log").iterdir():
         then = time.time() - 40 * 86_400
         os.utime(entry, (then, then))
-    done = maintain.maintain(settings, now=datetime.now(UTC))
+    done = maintain.maintain_lake(settings, now=datetime.now(UTC))
     assert [(s.what, s.files) for s in done.steps] == [("log", 14)]
     other = Lake(settings.lake_url)
     assert other.write.append_new("records", records("uid3", NOW, count=1)) == set()
@@ -222,7 +222,7 @@ def test_what_another_did_meanwhile_is_looked_at_anew(
         order(table, *what)
 
     monkeypatch.setattr(maintain, "_order", late)
-    maintain.maintain(settings, now=NOW)
+    maintain.maintain_lake(settings, now=NOW)
     assert len(tried) == 2
     assert len(all_rows(scattered)) == 400
 
@@ -232,7 +232,7 @@ def test_failure_reports_stay_thirty_days_and_the_rest_for_ever(settings: Settin
     for days in (29, 31, 200):
         lake.write.append_new("failures", failure(f"f{days}", days_ago(days)))
     lake.write.append_new("records", records("uid", days_ago(2000)))
-    done = maintain.maintain(settings, now=NOW)
+    done = maintain.maintain_lake(settings, now=NOW)
     assert [(s.table, s.months, s.rows) for s in done.steps if s.what == "delete"] == [
         ("failures", ("2026-05",), 1),
         ("failures", ("2026-10",), 1),
@@ -246,7 +246,7 @@ def test_months_go_whole_once_all_of_a_month_is_old_enough(home: str) -> None:
     lake = Lake(settings.lake_url)
     for days in (85, 110, 150):  # the 100 days begin on 16 August
         lake.write.append_new("records", records(f"uid{days}", days_ago(days)))
-    done = maintain.maintain(settings, now=NOW)
+    done = maintain.maintain_lake(settings, now=NOW)
     assert [(s.months, s.rows) for s in done.steps if s.what == "delete"] == [(("2026-06",), 40)]
     assert set(lake.records()["report_uid"]) == {"uid85", "uid110"}
     assert done.warnings == ()
@@ -254,7 +254,7 @@ def test_months_go_whole_once_all_of_a_month_is_old_enough(home: str) -> None:
 
 def test_findings_need_more_days_than_that(tmp_path: Path) -> None:
     settings = load_settings(home=str(tmp_path), keep_days={"records": 60})
-    (warning,) = maintain.maintain(settings, now=NOW).warnings
+    (warning,) = maintain.maintain_lake(settings, now=NOW).warnings
     assert warning.startswith("keep_days.records is 60: findings learn")
 
 
@@ -268,11 +268,11 @@ def test_the_ledger_outlives_the_mails(tmp_path: Path) -> None:
     (folder / "there").write_bytes(b"mail")
     then = days_ago(120).timestamp()
     os.utime(folder / "there", (then, then))
-    done = maintain.maintain(settings, now=NOW)
+    done = maintain.maintain_lake(settings, now=NOW)
     assert lake.mails()["key"].tolist() == ["there"]
     assert "Mails of 2026-07 are still in the mail storage" in done.warnings[0]
     (folder / "there").unlink()
-    assert maintain.maintain(settings, now=NOW).warnings == ()
+    assert maintain.maintain_lake(settings, now=NOW).warnings == ()
     assert lake.mails().empty
 
 
@@ -287,7 +287,7 @@ def test_the_ledger_outlives_the_mails(tmp_path: Path) -> None:
 def test_days_that_cannot_be_are_refused(tmp_path: Path, keep: dict[str, int], said: str) -> None:
     settings = load_settings(home=str(tmp_path), keep_days=keep)
     with pytest.raises(SettingsError) as raised:
-        maintain.maintain(settings, now=NOW)
+        maintain.maintain_lake(settings, now=NOW)
     assert said in str(raised.value)
 
 
@@ -300,10 +300,10 @@ def test_a_report_that_was_too_old_to_stay_comes_again(tmp_path: Path) -> None:
     report = make_report(make_record(), begin=begin, end=begin + timedelta(days=1))
     for key, sent in (("first", report), ("other", replace(report, report_id="2"))):
         (folder / key).write_bytes(make_mail(gz(report_xml(sent))))
-        assert ingest(settings, lake=lake).outcomes == {"stored": 1}
-    maintain.maintain(settings, now=NOW, lake=lake)
+        assert ingest_mails(settings, lake=lake).outcomes == {"stored": 1}
+    maintain.maintain_lake(settings, now=NOW, lake=lake)
     (folder / "again").write_bytes(make_mail(gz(report_xml(report))))
-    assert ingest(settings, lake=lake).outcomes == {"duplicate": 1}
+    assert ingest_mails(settings, lake=lake).outcomes == {"duplicate": 1}
     assert lake.reports().empty
 
 

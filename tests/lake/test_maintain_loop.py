@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dmarckit.core.settings import Settings, load_settings
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.lake import maintain, write
 from dmarckit.lake.lake import Lake
 from dmarckit.reports.model import Policy
@@ -68,13 +68,13 @@ def test_ingests_upkeep_and_readers_do_not_harm_each_other(
             unfinished.write_bytes(mail(n))
             unfinished.rename(folder / f"{n:06}.eml")
             written.append(n)
-        ingest(settings)
+        ingest_mails(settings)
 
     def other_ingest() -> None:
-        ingest(settings)
+        ingest_mails(settings)
 
     def upkeep() -> None:
-        done = maintain.maintain(settings, now=START + timedelta(days=20))
+        done = maintain.maintain_lake(settings, now=START + timedelta(days=20))
         steps.extend(step.what for step in done.steps)
 
     def read() -> None:
@@ -104,7 +104,7 @@ def test_ingests_upkeep_and_readers_do_not_harm_each_other(
         thread.join()
     if failed:
         raise failed[0]
-    ingest(settings)
+    ingest_mails(settings)
     upkeep()
     assert len(written) >= 50
     assert {"order", "delete"} <= set(steps)

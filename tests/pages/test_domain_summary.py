@@ -12,7 +12,7 @@ import pytest
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.window import last_days
 from dmarckit.facts.frames import Facts, empty_facts
-from dmarckit.findings.whatif import whatif
+from dmarckit.findings.whatif import what_if
 from dmarckit.pages.sections import domain, explore
 from dmarckit.pages.sections import policy as proposal
 from dmarckit.reports.model import Policy
@@ -192,7 +192,7 @@ def test_what_if_warns_of_mail_that_would_be_lost() -> None:
     )
     made = messages(alignments=frame(base, ({},)))
     policy = Policy("example.com", p="reject")
-    shown = proposal.whatif(whatif(made, "example.com", policy), Policy("example.com", "none"), 3)
+    shown = proposal.whatif(what_if(made, "example.com", policy), Policy("example.com", "none"), 3)
     assert "would have stopped 4 of 4 messages in 3 days" in text(shown)
     assert "set up these senders first" in shown.markup
     assert "v=DMARC1; p=reject; rua=" in shown.markup

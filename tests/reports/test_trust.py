@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dmarckit.core.settings import Settings, load_settings
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.lake.lake import Lake
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 
@@ -17,7 +17,7 @@ FORGED = "Authentication-Results: amazonses.com; dmarc=pass header.from=mail.exa
 
 def outcome(tmp_path: Path, mail: bytes, trust: str) -> tuple[str, str | None]:
     settings = _settings(tmp_path, mail, trust)
-    result = ingest(settings)
+    result = ingest_mails(settings)
     ((_, found),) = ((result.run, o) for o in result.outcomes)
     return found, result.problems[0][2] if result.problems else None
 
@@ -74,7 +74,7 @@ def test_spam_and_viruses_are_untrusted_even_when_authentic(tmp_path: Path, verd
 
 def test_an_untrusted_mail_is_kept_in_the_ledger_with_its_reason(tmp_path: Path) -> None:
     settings = _settings(tmp_path, make_mail(REPORT, dmarc="fail"), "pass")
-    ingest(settings)
+    ingest_mails(settings)
     lake = Lake(settings.lake_url)
     (row,) = lake.mails().to_dict("records")
     assert (row["outcome"], row["from_domain"], row["dmarc"]) == (

@@ -16,7 +16,7 @@ import pyarrow as pa
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.demo.mails import GeneratedMail, mails
 from dmarckit.demo.traffic import GeneratedReport, reports
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import failing_messages, month_of, records_table, report_row, report_uid
 from dmarckit.lake.schema import MAILS, REPORTS
@@ -105,7 +105,7 @@ def _deliver(
         path.write_bytes(mail.raw)
         os.utime(path, ((scenario.file_time or mail.received).timestamp(),) * 2)
     if posted:
-        result = ingest(settings)
+        result = ingest_mails(settings)
         wanted = Counter(m.outcome for m in posted)
         if Counter(result.outcomes) != wanted:
             raise AssertionError(f"{scenario.name}: {result.outcomes} instead of {wanted}")

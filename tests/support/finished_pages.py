@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from dmarckit.core.language import language, use
+from dmarckit.core.language import current_language, use
 from dmarckit.core.storage import StoredObject
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import tls_rows
@@ -104,7 +104,7 @@ class FinishedPages:
         return path
 
     def _in_language(self, tongue: str, notebook: str, lake: str) -> bytes:
-        before = language()
+        before = current_language()
         use(tongue)
         os.environ["DMARCKIT_LANGUAGE"] = tongue  # the kernel's
         try:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
 from dmarckit.ingest.commit import IngestResult
-from dmarckit.ingest.ingest import ingest
+from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.jobs.notify import Told, tell, tell_failure
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
@@ -93,7 +93,7 @@ class World:
         """A run that has read the mails, and is about to tell."""
         self.runs += 1
         run = f"run-{self.runs}"
-        self.ingested: IngestResult = ingest(self.settings, run=run)
+        self.ingested: IngestResult = ingest_mails(self.settings, run=run)
         page = PAGE if schedule.notebook else None
 
         def tells(now: datetime, **how: Any) -> Told:

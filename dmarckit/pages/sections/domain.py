@@ -19,7 +19,7 @@ from dmarckit.facts.frames import Facts, in_window
 from dmarckit.facts.networks import countries
 from dmarckit.facts.senders import kind_word
 from dmarckit.findings.context import BLOCKED, normal
-from dmarckit.findings.requirements import meaning
+from dmarckit.findings.requirements import requirement_meaning
 from dmarckit.pages.charts import class_words
 from dmarckit.pages.html import Column, Html, table
 from dmarckit.pages.links import PageLinks
@@ -317,7 +317,7 @@ def forwarders(frame: pd.DataFrame) -> Html:
 def requirements(frame: pd.DataFrame, domain: str = "", links: PageLinks | None = None) -> Html:
     """Codes of Gmail's sender requirements, decoded. Takes `domain_summary.requirements`."""
     frame = frame.assign(
-        means=[_(meaning(str(code)).means) for code in frame["code"]],
+        means=[_(requirement_meaning(str(code)).means) for code in frame["code"]],
         whose=[_("yes") if mine else _("no") for mine in frame["in_inventory"]],
     )
     columns = [

@@ -21,7 +21,7 @@ from dmarckit.core.text import Rate
 from dmarckit.core.thresholds import Thresholds
 from dmarckit.core.window import Window
 from dmarckit.facts.frames import days_of
-from dmarckit.findings.postmaster import meaning
+from dmarckit.findings.postmaster import refusal_meaning
 from dmarckit.pages.charts import CRITICAL, WARNING, nothing, rate_lines
 from dmarckit.pages.html import Column, Html, escape, table
 
@@ -332,7 +332,7 @@ def _refusal_words(detail: str) -> str:
     """A kind such as ``reject/ip_in_rbls`` in words."""
     kind, _slash, reason = detail.partition("/")
     word = _(_KINDS[kind]) if kind in _KINDS else kind
-    return f"{word}: {meaning(reason)}" if reason else word
+    return f"{word}: {refusal_meaning(reason)}" if reason else word
 
 
 def states(frame: pd.DataFrame) -> Html:

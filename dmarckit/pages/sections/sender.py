@@ -22,7 +22,7 @@ from dmarckit.facts.frames import in_window
 from dmarckit.facts.networks import organisations
 from dmarckit.facts.senders import kind_word
 from dmarckit.facts.trace import Trace
-from dmarckit.findings.requirements import meaning
+from dmarckit.findings.requirements import requirement_meaning
 from dmarckit.pages.charts import class_word, listed
 from dmarckit.pages.html import Column, Html, table
 from dmarckit.pages.links import PageLinks
@@ -100,7 +100,7 @@ def reasons_frame(trace: Trace) -> pd.DataFrame:
     text = frame["comment"].astype(object).where(frame["comment"].notna(), "").astype("str")
     code = text.str.extract(_CODE, expand=False).astype(object)
     code = code.where(code.notna(), "")
-    means = [_(meaning(str(c)).means) if c else "" for c in code]
+    means = [_(requirement_meaning(str(c)).means) if c else "" for c in code]
     return frame.assign(code=code, means=pd.Series(means, index=frame.index, dtype=object))[
         ["type", "comment", "code", "means", "messages", "reporters"]
     ]
