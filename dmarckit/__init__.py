@@ -9,9 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dmarckit.core.settings import Settings, load_settings
-    from dmarckit.core.window import Window, last_days
-    from dmarckit.lake.lake import Lake, open_lake
+    from dmarckit.core import Settings, Window, last_days, load_settings
+    from dmarckit.lake import Lake, open_lake
 
 __version__ = "0.1.0"
 

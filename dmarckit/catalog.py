@@ -16,7 +16,7 @@ from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from dmarckit.core.language import DOMAIN, FOLDER
+from dmarckit.core import DOMAIN, FOLDER
 
 ROOT = Path(__file__).parent.parent
 PO = FOLDER / f"ja/LC_MESSAGES/{DOMAIN}.po"

@@ -10,9 +10,7 @@ from typing import Any
 
 from dmarckit.checks.dmarc import silent
 from dmarckit.checks.resolver import Asker, Fault, Found, NoAnswer, found, tag_list
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _
-from dmarckit.core.text import count
+from dmarckit.core import _, count, one_line
 
 SHORT = 1024  # bits below which Google and Yahoo treat an RSA signature as none
 WEAK = 2048  # what both advise, and RFC 8301 asks signers to use

@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dmarckit.checks.resolver import Asker, Fault, Found, NoAnswer, found, tag_list
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _
-from dmarckit.facts.networks import organisation
+from dmarckit.core import _, one_line
+from dmarckit.facts import organisation
 
 VERSION = re.compile(r"v\s*=\s*DMARC1\s*(;|$)")
 WALK = 8  # questions of a tree walk at most (RFC 9989 section 4.10)

@@ -27,12 +27,9 @@ from dmarckit.checks.resolver import Asker, Fault, Fetch, Found, NoAnswer, Serve
 from dmarckit.checks.spf import check_spf
 from dmarckit.checks.targets import Seen
 from dmarckit.checks.transport import check_bimi, check_mta_sts, check_mx, check_ptr, check_tls_rpt
-from dmarckit.core.errors import MissingExtra
-from dmarckit.core.language import _
-from dmarckit.core.settings import Settings
-from dmarckit.facts.ptr import Lookup, dns_lookup
-from dmarckit.lake.lake import Lake
-from dmarckit.lake.schema import DNS
+from dmarckit.core import MissingExtra, Settings, _
+from dmarckit.facts import Lookup, dns_lookup
+from dmarckit.lake import DNS, Lake
 
 if TYPE_CHECKING:
     from dmarckit.checks.resolver import Found

@@ -10,8 +10,8 @@ import pandas as pd
 
 from dmarckit.checks.dns import SNAPSHOT, changes, snapshot, usual_window
 from dmarckit.checks.postmaster import latest
-from dmarckit.facts.networks import organisation
-from dmarckit.lake.lake import Lake
+from dmarckit.facts import organisation
+from dmarckit.lake import Lake
 
 DAYS = timedelta(days=30)
 """what is older tells nothing about today: Google's days, and a check of DNS alike"""

@@ -28,18 +28,16 @@ from dmarckit.checks.postmaster_metrics import (
     compliance_rows,
     loop_metrics,
 )
-from dmarckit.core.errors import (
+from dmarckit.core import (
     LakeError,
     PostmasterAccess,
     PostmasterError,
+    Settings,
     SettingsError,
     one_line,
 )
-from dmarckit.core.settings import Settings
-from dmarckit.facts.ptr import HOST
-from dmarckit.lake.lake import Lake, open_lake
-from dmarckit.lake.rows import month_of
-from dmarckit.lake.schema import POSTMASTER
+from dmarckit.facts import HOST
+from dmarckit.lake import POSTMASTER, Lake, month_of, open_lake
 
 _LATEST = """
     SELECT domain, "day", metric, detail, share, number, text, pulled

@@ -28,14 +28,14 @@ from typing import Any
 from pydantic import SecretStr
 
 from dmarckit.checks.postmaster_metrics import Metric, Row, api_date, stat_row
-from dmarckit.core.errors import (
+from dmarckit.core import (
     MissingExtra,
     PostmasterAccess,
     PostmasterError,
+    Settings,
     SettingsError,
     one_line,
 )
-from dmarckit.core.settings import Settings
 
 CONSOLE = "https://console.cloud.google.com/apis/library/gmailpostmastertools.googleapis.com"
 TOOLS = "https://postmaster.google.com"

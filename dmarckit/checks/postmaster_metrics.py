@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from dmarckit.core.errors import PostmasterAccess, one_line
-from dmarckit.core.text import NotARate, Rate
+from dmarckit.core import NotARate, PostmasterAccess, Rate, one_line
 
 Row = dict[str, Any]
 

@@ -23,9 +23,8 @@ from dmarckit.checks.verdicts import (
     said_by_postmaster,
     shown_by_dns,
 )
-from dmarckit.core.language import _
-from dmarckit.facts.load import Facts
-from dmarckit.facts.networks import organisation
+from dmarckit.core import _
+from dmarckit.facts import Facts, organisation
 
 DAYS = 30
 """days that are looked at: a month has every kind of campaign"""

@@ -19,9 +19,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from dmarckit.core.errors import MissingExtra, SettingsError, one_line
-from dmarckit.facts.ptr import NoAnswer as NoAnswer
-from dmarckit.facts.ptr import server_address
+from dmarckit.core import MissingExtra, SettingsError, one_line
+from dmarckit.facts import NoAnswer as NoAnswer, server_address
 
 try:
     import dns.exception

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dmarckit.core.language import _, later
+from dmarckit.core import _, later
 
 PROVIDERS = ("Google", "Yahoo", "Microsoft")
 

@@ -15,8 +15,7 @@ import checkdmarc.spf
 
 from dmarckit.checks.dmarc import silent
 from dmarckit.checks.resolver import Asker, Fault, Found, NoAnswer, found
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _
+from dmarckit.core import _, one_line
 
 MOST_LOOKUPS = 10  # RFC 7208 section 4.6.4: beyond it the result is permerror
 MANY_LOOKUPS = 8  # two left: the next service, or a change at one that is included, breaks it

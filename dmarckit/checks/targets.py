@@ -10,11 +10,9 @@ from typing import Any
 import pandas as pd
 
 from dmarckit.checks.dkim import Key
-from dmarckit.core.settings import Settings
-from dmarckit.facts.networks import network_names, organisation
-from dmarckit.facts.ptr import HOST, host_names
-from dmarckit.facts.senders import attribute, load_table
-from dmarckit.lake.lake import Lake
+from dmarckit.core import Settings
+from dmarckit.facts import HOST, attribute, host_names, load_table, network_names, organisation
+from dmarckit.lake import Lake
 
 DOMAINS_FROM = timedelta(days=90)
 """reports that make a domain one to check; the inventory looks back as far"""

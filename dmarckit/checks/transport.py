@@ -10,9 +10,8 @@ import checkdmarc.smtp_tls_reporting
 
 from dmarckit.checks.dmarc import silent
 from dmarckit.checks.resolver import Asker, Fault, Fetch, Found, NoAnswer, found, tag_list
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _
-from dmarckit.facts.ptr import Lookup
+from dmarckit.core import _, one_line
+from dmarckit.facts import Lookup
 
 MOST_HOSTS = 10  # mail servers whose addresses are looked for
 

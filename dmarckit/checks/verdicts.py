@@ -14,8 +14,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from dmarckit.core.language import _, ngettext
-from dmarckit.core.text import count, percent, rate_text
+from dmarckit.core import _, count, ngettext, percent, rate_text
 
 Verdict = Literal["met", "not met", "unknown"]
 

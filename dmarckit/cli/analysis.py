@@ -22,20 +22,16 @@ from dmarckit.cli.output import (
     print_whatif,
     whatif_json,
 )
-from dmarckit.core.errors import SettingsError, one_line
-from dmarckit.core.settings import Settings
-from dmarckit.core.text import count, plural
-from dmarckit.facts.load import Facts
-from dmarckit.facts.ptr import dns_lookup, resolve
-from dmarckit.findings.analysis import USUAL_DAYS, analyse, read_facts
-from dmarckit.findings.whatif import parse_policy, what_if
-from dmarckit.ingest.distributed import cluster_of
-from dmarckit.lake.lake import Lake
+from dmarckit.core import Settings, SettingsError, count, one_line, plural
+from dmarckit.facts import Facts, dns_lookup, resolve
+from dmarckit.findings import USUAL_DAYS, analyse, parse_policy, read_facts, what_if
+from dmarckit.ingest import cluster_of
+from dmarckit.lake import Lake
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dmarckit.core.settings import Settings
+    from dmarckit.core import Settings
 
 
 FORMATS = ("table", "json")
@@ -214,7 +210,7 @@ def requirements(
     From the reports of 30 days, and what `dmarckit postmaster pull` and `dmarckit dns check`
     have kept; nobody is asked. Exit status 0, whatever it says.
     """
-    from dmarckit.core.settings import load_settings
+    from dmarckit.core import load_settings
 
     raise typer.Exit(
         requirements_command(load_settings(), format_=format_, domains=domain or (), now=now)
@@ -233,13 +229,13 @@ def requirements_command(
 
     Raises SettingsError for a wrong option, LakeError for a lake that cannot be used.
     """
-    from dmarckit.checks.requirements import matrix
+    from dmarckit.checks import matrix
 
     pass
     from dmarckit.cli.output import print_json
-    from dmarckit.core.errors import SettingsError, one_line
-    from dmarckit.findings.analysis import USUAL_DAYS, read_facts, read_outside
-    from dmarckit.lake.lake import Lake
+    from dmarckit.core import SettingsError, one_line
+    from dmarckit.findings import USUAL_DAYS, read_facts, read_outside
+    from dmarckit.lake import Lake
 
     if format_ not in FORMATS:
         raise SettingsError(f"--format {one_line(format_)}: formats are {', '.join(FORMATS)}")
@@ -262,8 +258,7 @@ def _json(row: dict[Any, Any]) -> dict[str, Any]:
 
 def _print_table(table: pd.DataFrame, out: IO[str]) -> None:
     """A line a domain and rule; what is not met, with the reason below it."""
-    from dmarckit.core.errors import one_line
-    from dmarckit.core.text import plural
+    from dmarckit.core import one_line, plural
 
     if table.empty:
         out.write("There is no domain: name some in the setting domains, or ingest.\n")
@@ -282,7 +277,7 @@ def _print_table(table: pd.DataFrame, out: IO[str]) -> None:
 
 
 def _print_missing(settings: Settings, no_google: bool, no_dns: bool, out: IO[str]) -> None:
-    from dmarckit.checks.postmaster_client import NOT_CONNECTED
+    from dmarckit.checks import NOT_CONNECTED
 
     if no_google and settings.google_credentials is None:
         out.write(f"{NOT_CONNECTED}.\n")

@@ -12,14 +12,13 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from dmarckit.core.errors import SettingsError, one_line
+from dmarckit.core import SettingsError, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dmarckit.checks.dns import Checked
-    from dmarckit.checks.postmaster import Pulled
-    from dmarckit.core.settings import Settings
+    from dmarckit.checks import Checked, Pulled
+    from dmarckit.core import Settings
 
 
 FORMATS = ("table", "json")
@@ -53,7 +52,7 @@ def _check(
     BIMI, and whether others agreed to take reports. Exit status 0 when all is well, 1 when
     something is to be done, 2 when it could not run.
     """
-    from dmarckit.core.settings import load_settings
+    from dmarckit.core import load_settings
 
     raise typer.Exit(
         check_command(load_settings(), domains=domain or (), format_=format_, https=https)
@@ -88,18 +87,18 @@ def check_command(
 
 
 def _checked(settings: Settings, domains: Sequence[str], now: datetime, *, https: bool) -> Checked:
-    from dmarckit.checks.dns import check
+    from dmarckit.checks import check
 
     fetch = None
     if https:
-        from dmarckit.checks.resolver import fetch_policy
+        from dmarckit.checks import fetch_policy
 
         fetch = fetch_policy
     return check(settings, now=now, domains=domains or None, fetch=fetch)
 
 
 def _print_dns_json(done: Checked, out: IO[str]) -> None:
-    from dmarckit.checks.dns import is_problem
+    from dmarckit.checks import is_problem
     from dmarckit.cli.output import print_json
 
     rows = [
@@ -121,8 +120,8 @@ def _print_dns_json(done: Checked, out: IO[str]) -> None:
 
 
 def _print_dns_table(done: Checked, out: IO[str]) -> None:
-    from dmarckit.checks.dns import is_problem
-    from dmarckit.core.text import plural
+    from dmarckit.checks import is_problem
+    from dmarckit.core import plural
 
     for domain, rows in done.rows.items():
         out.write(f"{domain}\n")
@@ -169,8 +168,8 @@ def pull(
     """
     from datetime import UTC, datetime
 
-    from dmarckit.checks.postmaster import pull as ask
-    from dmarckit.core.settings import load_settings
+    from dmarckit.checks import pull as ask
+    from dmarckit.core import load_settings
 
     result = ask(load_settings(), now=datetime.now(UTC), days=days)
     typer.echo(told(result))
@@ -190,11 +189,9 @@ def show(
     """The newest values in the lake; json has every metric of every day. Google is not asked."""
     import sys
 
-    from dmarckit.checks.postmaster import latest
-    from dmarckit.core.errors import SettingsError
-    from dmarckit.core.settings import load_settings
-    from dmarckit.core.window import last_days
-    from dmarckit.lake.lake import open_lake
+    from dmarckit.checks import latest
+    from dmarckit.core import SettingsError, last_days, load_settings
+    from dmarckit.lake import open_lake
 
     if format_ not in ("table", "json"):
         raise SettingsError(f"--format {format_}: formats are table, json")
@@ -208,7 +205,7 @@ def show(
 
 def told(result: Pulled) -> str:
     """What a pull did, in one line."""
-    from dmarckit.core.text import plural
+    from dmarckit.core import plural
 
     values = plural(result.rows, "new or revised value")
     return f"Asked Google about {plural(len(result.domains), 'domain')}: {values}."
@@ -217,7 +214,7 @@ def told(result: Pulled) -> str:
 def _print_postmaster_json(metrics: pd.DataFrame, out: IO[str]) -> None:
     """A list of {domain, day, metric, detail, share [0-1], number, text, pulled}."""
     from dmarckit.cli.output import print_json
-    from dmarckit.core.text import is_missing
+    from dmarckit.core import is_missing
 
     rows = []
     for row in metrics.to_dict("records"):
@@ -232,10 +229,9 @@ def _print_postmaster_json(metrics: pd.DataFrame, out: IO[str]) -> None:
 def _print_postmaster_table(metrics: pd.DataFrame, is_connected: bool, out: IO[str]) -> None:
     from rich.table import Table
 
-    from dmarckit.checks.postmaster_client import NOT_CONNECTED
+    from dmarckit.checks import NOT_CONNECTED
     from dmarckit.cli.output import console
-    from dmarckit.core.errors import one_line
-    from dmarckit.core.text import count, day, rate_text
+    from dmarckit.core import count, day, one_line, rate_text
     from dmarckit.pages.sections.postmaster import by_domain
 
     if metrics.empty:

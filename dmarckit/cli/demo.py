@@ -18,22 +18,35 @@ import boto3
 import pandas as pd
 
 from dmarckit.cli.output import console, ingest_progress, print_outcomes
-from dmarckit.core.errors import SettingsError, StorageError, one_line
-from dmarckit.core.settings import CONFIG_VARIABLE, PREFIX, Settings, load_settings
-from dmarckit.core.storage import POOL, FolderStorage, Storage, open_storage
-from dmarckit.core.text import plural
-from dmarckit.demo.company import demo_mails, demo_settings
-from dmarckit.demo.mails import GeneratedMail
-from dmarckit.demo.outside import ask
-from dmarckit.demo.server import S3Server, available, s3_server
-from dmarckit.demo.traffic import GeneratedReport
-from dmarckit.ingest.ingest import ingest_mails
-from dmarckit.jobs.run import publish_and_tell, run_job
-from dmarckit.jobs.schedule import load_schedule
-from dmarckit.lake.lake import open_lake
-from dmarckit.pages.build import Page, store_index
-from dmarckit.slack.blocks import Message
-from dmarckit.slack.client import show
+from dmarckit.core import (
+    CONFIG_VARIABLE,
+    POOL,
+    PREFIX,
+    FolderStorage,
+    Settings,
+    SettingsError,
+    Storage,
+    StorageError,
+    load_settings,
+    one_line,
+    open_storage,
+    plural,
+)
+from dmarckit.demo import (
+    GeneratedMail,
+    GeneratedReport,
+    S3Server,
+    ask,
+    available,
+    demo_mails,
+    demo_settings,
+    s3_server,
+)
+from dmarckit.ingest import ingest_mails
+from dmarckit.jobs import load_schedule, publish_and_tell, run_job
+from dmarckit.lake import open_lake
+from dmarckit.pages import Page, store_index
+from dmarckit.slack import Message, show
 
 BUCKET = "dmarckit-demo"
 NEWEST = 20  # mails of which one arrives while one looks

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dmarckit.core.errors import SettingsError
+from dmarckit.core import SettingsError
 
 OK, PROBLEMS = 0, 1
 NEWEST = "newest"
@@ -39,11 +39,8 @@ def _listed(context: typer.Context) -> None:
 def run_command(name: str, slot: str | None) -> int:
     """`dmarckit run NAME [--slot T]`: its exit status."""
     from dmarckit.cli.output import console, ingest_progress, print_job
-    from dmarckit.core import logs
-    from dmarckit.core.errors import JobBusy
-    from dmarckit.jobs.run import run_job
-    from dmarckit.jobs.schedule import load_schedule
-    from dmarckit.jobs.timeout import ended_in_time
+    from dmarckit.core import JobBusy, logs
+    from dmarckit.jobs import ended_in_time, load_schedule, run_job
 
     settings = logs.begin(name)
     schedule = load_schedule(name)
@@ -95,10 +92,9 @@ def list_(
 ) -> None:
     """Every schedule: when it is due next, how it ended last, and who owns it."""
     from dmarckit.cli.output import console
-    from dmarckit.core.settings import load_settings
-    from dmarckit.jobs.record import last_runs
-    from dmarckit.jobs.schedule import load_schedules
-    from dmarckit.lake.lake import open_lake
+    from dmarckit.core import load_settings
+    from dmarckit.jobs import last_runs, load_schedules
+    from dmarckit.lake import open_lake
 
     if format_ not in ("table", "json"):
         raise SettingsError(f"--format {format_}: table or json")
@@ -151,10 +147,15 @@ def start() -> None:
     not. Any number of machines may do this on the same home: each slot is run once.
     """
     from dmarckit.core import logs
-    from dmarckit.jobs.health import State, serve
-    from dmarckit.jobs.notify import check_slack
-    from dmarckit.jobs.runner import Processes, Runner, run_forever
-    from dmarckit.jobs.schedule import load_schedules
+    from dmarckit.jobs import (
+        Processes,
+        Runner,
+        State,
+        check_slack,
+        load_schedules,
+        run_forever,
+        serve,
+    )
 
     settings = logs.begin()
     check_slack(settings)
@@ -186,8 +187,7 @@ def export(
 
     Each job runs with `--slot newest`, so that a slot is run once, whoever starts it how often.
     """
-    from dmarckit.jobs.export import TARGETS, export_files, here
-    from dmarckit.jobs.schedule import load_schedules
+    from dmarckit.jobs import TARGETS, export_files, here, load_schedules
 
     if to not in TARGETS:
         raise SettingsError(f"--to {to}: write one of {', '.join(TARGETS)}")
@@ -225,11 +225,9 @@ def watch(
     0 all is well, 1 a person should look (a mail could not be read, a message is no event,
     Slack was not told), 2 it could not run.
     """
-    from dmarckit.core import logs
-    from dmarckit.core.errors import SettingsError
-    from dmarckit.ingest.queue import Queue
-    from dmarckit.jobs.schedule import load_schedule
-    from dmarckit.jobs.watch import Watcher
+    from dmarckit.core import SettingsError, logs
+    from dmarckit.ingest import Queue
+    from dmarckit.jobs import Watcher, load_schedule
 
     settings = logs.begin("watch")
     url = queue or settings.watch_queue

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dmarckit.lake.maintain import Maintained, Step
+    from dmarckit.lake import Maintained, Step
 
 
 DOES = {
@@ -39,9 +39,8 @@ def maintain(
     """
     from datetime import UTC, datetime
 
-    from dmarckit.core.logs import begin, step
-    from dmarckit.lake.maintain import VACUUM_DAYS
-    from dmarckit.lake.maintain import maintain_lake as run_maintain
+    from dmarckit.core import begin, step
+    from dmarckit.lake import VACUUM_DAYS, maintain_lake as run_maintain
 
     settings = begin()
     done = run_maintain(
@@ -86,16 +85,16 @@ def schema(
     ] = None,
 ) -> None:
     """The tables of the lake and what their columns mean."""
-    from dmarckit.core.errors import SettingsError, one_line
-    from dmarckit.lake.schema import TABLES
+    from dmarckit.core import SettingsError, one_line
+    from dmarckit.lake import TABLES
 
     unknown = [t for t in tables or () if t not in TABLES]
     if unknown:
         raise SettingsError(f"no table {one_line(unknown[0])!r}; tables are {', '.join(TABLES)}")
     chosen = [TABLES[t] for t in tables or TABLES]
     if ddl is not None:
-        from dmarckit.core.settings import load_settings
-        from dmarckit.lake.ddl import statements
+        from dmarckit.core import load_settings
+        from dmarckit.lake import statements
 
         for statement in statements(ddl, load_settings().lake_url, [t.name for t in chosen]):
             typer.echo(f"{statement};\n")

@@ -17,13 +17,11 @@ import typer
 from dmarckit import __version__
 from dmarckit.cli.analysis import requirements
 from dmarckit.cli.aws.command import app as aws_app
-from dmarckit.cli.checks import dns_app as dns_app
-from dmarckit.cli.checks import postmaster_app as postmaster_app
+from dmarckit.cli.checks import dns_app as dns_app, postmaster_app as postmaster_app
 from dmarckit.cli.doctor.command import doctor
-from dmarckit.cli.jobs import app as schedules_app
-from dmarckit.cli.jobs import watch
+from dmarckit.cli.jobs import app as schedules_app, watch
 from dmarckit.cli.lake import maintain, schema
-from dmarckit.core.errors import DmarckitError, SettingsError
+from dmarckit.core import DmarckitError, SettingsError
 
 
 def joined(arguments: list[str]) -> list[str]:
@@ -84,7 +82,7 @@ def main() -> None:
     try:
         app(joined(sys.argv[1:]))
     except DmarckitError as error:
-        from dmarckit.core.logs import failure
+        from dmarckit.core import failure
 
         if not failure(error):
             typer.echo(f"dmarckit: {error}", err=True)
@@ -110,7 +108,7 @@ def _common(
         typer.echo(f"dmarckit {__version__}")
         raise typer.Exit
     if config is not None:
-        from dmarckit.core.settings import CONFIG_VARIABLE
+        from dmarckit.core import CONFIG_VARIABLE
 
         os.environ[CONFIG_VARIABLE] = str(config.absolute())  # notebooks' kernels read it too
 
@@ -161,10 +159,8 @@ def ingest(
     Exit status 0 when all is well, 1 when a mail could not be read, 2 when it could not run.
     """
     from dmarckit.cli.output import ingest_progress, print_outcomes
-    from dmarckit.core.logs import about, begin, step
-    from dmarckit.ingest.commit import OUTCOMES
-    from dmarckit.ingest.distributed import cluster_of
-    from dmarckit.ingest.ingest import ingest_mails as run_ingest
+    from dmarckit.core import about, begin, step
+    from dmarckit.ingest import OUTCOMES, cluster_of, ingest_mails as run_ingest
 
     settings = begin()
     for outcome in retry or ():
@@ -196,8 +192,8 @@ def page(
     dask: Dask = None,
 ) -> None:
     """Run one notebook and publish its page."""
-    from dmarckit.core.logs import begin, step
-    from dmarckit.pages.publish import publish_notebook
+    from dmarckit.core import begin, step
+    from dmarckit.pages import publish_notebook
 
     if dask and not all_:
         raise SettingsError(f"--dask {dask}: only the pages of --all are built on a cluster")
@@ -249,7 +245,7 @@ def findings(
 ) -> None:
     """What is wrong, what changed, what to do next."""
     from dmarckit.cli.analysis import findings_command
-    from dmarckit.core.settings import load_settings
+    from dmarckit.core import load_settings
 
     settings = load_settings()
     raise typer.Exit(
@@ -271,7 +267,7 @@ def senders(
 ) -> None:
     """Who sent in the name of which domain, and what became of it."""
     from dmarckit.cli.analysis import senders_command
-    from dmarckit.core.settings import load_settings
+    from dmarckit.core import load_settings
 
     settings = load_settings()
     raise typer.Exit(
@@ -296,7 +292,7 @@ def whatif(
 ) -> None:
     """What a policy would have quarantined or rejected, wanted mail and not."""
     from dmarckit.cli.analysis import whatif_command
-    from dmarckit.core.settings import load_settings
+    from dmarckit.core import load_settings
 
     settings = load_settings()
     raise typer.Exit(whatif_command(settings, domain, policy, format_=format_, now=now, days=days))

@@ -14,19 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from typing import IO, TYPE_CHECKING, Any
 
-from dmarckit.core.errors import one_line
-from dmarckit.core.logs import clean
-from dmarckit.core.text import count, percent, plural
-from dmarckit.facts.load import Facts
-from dmarckit.findings.find import Finding
-from dmarckit.findings.ledger import Judged
-from dmarckit.findings.whatif import WhatIf
-from dmarckit.ingest.commit import OUTCOMES, IngestResult, Progress
+from dmarckit.core import clean, count, one_line, percent, plural
+from dmarckit.facts import Facts
+from dmarckit.findings import Finding, Judged, WhatIf
+from dmarckit.ingest import OUTCOMES, IngestResult, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dmarckit.jobs.run import JobResult
+    from dmarckit.jobs import JobResult
 
 
 PIPE_WIDTH = 200  # columns where there is no terminal: rows are not broken
@@ -158,7 +154,7 @@ def print_job(result: JobResult) -> None:
     What is not printed on a terminal ends in somebody's log: links come without what signs
     them there.
     """
-    from dmarckit.slack.client import show
+    from dmarckit.slack import show
 
     screen = console()
     shown: Callable[[str], str] = str if screen.is_terminal else clean

@@ -18,19 +18,29 @@ from pathlib import Path
 from typing import Any
 
 from dmarckit.cli.output import console, ingest_progress
-from dmarckit.core.errors import one_line
-from dmarckit.core.settings import CONFIG_VARIABLE, PREFIX, Settings, load_settings
-from dmarckit.core.storage import POOL, open_storage
-from dmarckit.core.text import plural
-from dmarckit.demo.company import demo_mails, demo_settings
-from dmarckit.demo.outside import ask
-from dmarckit.ingest.distributed import cluster_of
-from dmarckit.ingest.ingest import ingest_mails
-from dmarckit.lake.lake import Lake
-from dmarckit.pages.build import find_notebook
-from dmarckit.pages.fleet import FleetPage, Outcome, fleet_domains, fleet_window, publish_fleet
-from dmarckit.pages.index import INDEX
-from dmarckit.pages.publish import link_to
+from dmarckit.core import (
+    CONFIG_VARIABLE,
+    POOL,
+    PREFIX,
+    Settings,
+    load_settings,
+    one_line,
+    open_storage,
+    plural,
+)
+from dmarckit.demo import ask, demo_mails, demo_settings
+from dmarckit.ingest import cluster_of, ingest_mails
+from dmarckit.lake import Lake
+from dmarckit.pages import (
+    INDEX,
+    FleetPage,
+    Outcome,
+    find_notebook,
+    fleet_domains,
+    fleet_window,
+    link_to,
+    publish_fleet,
+)
 
 WORDS: dict[Outcome, str] = {
     "built": "built",

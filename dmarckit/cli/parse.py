@@ -10,27 +10,31 @@ from pathlib import Path
 from typing import IO
 
 from dmarckit.cli.output import console
-from dmarckit.core.errors import SettingsError, StorageError, UnreadableReport, one_line
-from dmarckit.core.limits import Limits
-from dmarckit.core.settings import load_settings
-from dmarckit.core.storage import open_storage
-from dmarckit.reports.export import (
-    CSV_COLUMNS,
-    json_text,
-    record_json,
-    report_csv,
-    report_json,
-    unreadable_json,
+from dmarckit.core import (
+    Limits,
+    SettingsError,
+    StorageError,
+    UnreadableReport,
+    load_settings,
+    one_line,
+    open_storage,
 )
-from dmarckit.reports.model import (
+from dmarckit.reports import (
+    CSV_COLUMNS,
     AggregateReport,
     FailureReport,
     Record,
     Report,
     TlsReport,
     Unreadable,
+    json_text,
+    read_object,
+    read_reports,
+    record_json,
+    report_csv,
+    report_json,
+    unreadable_json,
 )
-from dmarckit.reports.read import read_object, read_reports
 
 FORMATS = ("jsonl", "csv", "table")
 

@@ -33,9 +33,9 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError as UnreadableValue,
     TomlConfigSettingsSource,
 )
-from pydantic_settings import SettingsError as UnreadableValue
 
 from dmarckit.core.errors import SettingsError, one_line
 from dmarckit.core.language import use

@@ -45,7 +45,7 @@ from dmarckit.demo.reporters import (
     NEXT_MAIL,
 )
 from dmarckit.demo.traffic import GeneratedReport, reports
-from dmarckit.reports.model import DkimResult, Policy, Reason, TlsFailure, TlsPolicy
+from dmarckit.reports import DkimResult, Policy, Reason, TlsFailure, TlsPolicy
 
 COMPANY = Sender("example.com", "own")
 SHOP = Sender("shop.example", "own")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from dmarckit.reports.model import DkimResult, Policy, Reason, SpfResult
+from dmarckit.reports import DkimResult, Policy, Reason, SpfResult
 
 Daily = float | Callable[[date], float]
 """A number that is the same every day, or a function of the day."""

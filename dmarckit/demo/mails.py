@@ -16,7 +16,7 @@ from email.utils import format_datetime
 
 from dmarckit.demo.flows import Reporter
 from dmarckit.demo.traffic import GeneratedReport, stream
-from dmarckit.reports.model import TlsPolicy, TlsReport
+from dmarckit.reports import TlsPolicy, TlsReport
 
 RECIPIENT = "rua@dmarc.example.com"
 _REGION = "eu-west-1"

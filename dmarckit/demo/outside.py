@@ -25,12 +25,8 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from dmarckit.checks import dns as names
-from dmarckit.checks.postmaster import pull
-from dmarckit.checks.postmaster_client import Query
-from dmarckit.checks.postmaster_metrics import Metric, Row, api_date
-from dmarckit.core.errors import PostmasterError
-from dmarckit.core.settings import Settings
+from dmarckit.checks import Metric, Query, Row, api_date, dns as names, pull
+from dmarckit.core import PostmasterError, Settings
 from dmarckit.demo.traffic import stream
 
 RUA = "rua=mailto:rua@dmarc.example.com"

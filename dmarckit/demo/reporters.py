@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from html import escape
 
 from dmarckit.demo.flows import Reporter, Style
-from dmarckit.reports.model import AggregateReport, DkimResult, Policy, Reason, Record, SpfResult
+from dmarckit.reports import AggregateReport, DkimResult, Policy, Reason, Record, SpfResult
 
 MAIL = Reporter(
     org_name="mail.example",

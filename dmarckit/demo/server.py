@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from dmarckit.core.errors import DmarckitError, MissingExtra, one_line
+from dmarckit.core import DmarckitError, MissingExtra, one_line
 
 _STOP_SECONDS = 10
 # Below the range that systems take outgoing ports from, those 10000 higher included.

@@ -30,7 +30,7 @@ from dmarckit.demo.reporters import (
     record_shown,
     to_xml,
 )
-from dmarckit.reports.model import AggregateReport, DkimResult, Policy, Reason, Record
+from dmarckit.reports import AggregateReport, DkimResult, Policy, Reason, Record
 
 _WEAKER = {"reject": "quarantine", "quarantine": "none", "none": "none"}
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dmarckit.core.window import Window
+from dmarckit.core import Window
 from dmarckit.facts.frames import Facts, in_window, whole_days
 
 HISTORY = 14

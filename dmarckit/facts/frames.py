@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core.window import Window
+from dmarckit.core import Window
 from dmarckit.facts.classify import CLASSES
 
 TEXT: Any = "str"

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dmarckit.core.errors import LakeError, one_line
-from dmarckit.core.settings import Settings
+from dmarckit.core import LakeError, Settings, one_line
 from dmarckit.facts.frames import COLUMNS, Facts, empty_facts, typed
 from dmarckit.facts.networks import network_names
 from dmarckit.facts.reduce import Reduction
@@ -20,7 +19,7 @@ from dmarckit.facts.sql import LISTS
 if TYPE_CHECKING:
     import duckdb
 
-    from dmarckit.lake.lake import Lake
+    from dmarckit.lake import Lake
 
 
 __all__ = ["COLUMNS", "Facts", "empty_facts", "load_facts", "load_lists"]

@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from publicsuffixlist import PublicSuffixList
 
-from dmarckit.core.errors import MissingExtra, SettingsError, one_line
+from dmarckit.core import MissingExtra, SettingsError, one_line
 
 
 class NetworkName(NamedTuple):

@@ -21,9 +21,8 @@ from enum import Enum
 
 import pyarrow as pa
 
-from dmarckit.core.errors import DmarckitError, MissingExtra, SettingsError, one_line
-from dmarckit.lake.lake import Lake
-from dmarckit.lake.schema import PTR
+from dmarckit.core import DmarckitError, MissingExtra, SettingsError, one_line
+from dmarckit.lake import PTR, Lake
 
 NAME_LASTS = timedelta(days=30)
 NO_NAME_LASTS = timedelta(days=3)  # shorter: a new host often gets its name late

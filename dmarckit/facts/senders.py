@@ -45,8 +45,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dmarckit.core.language import _, later
-from dmarckit.core.settings import DeclaredSender
+from dmarckit.core import DeclaredSender, _, later
 from dmarckit.facts.networks import NetworkName, inside, network_key, organisation, organisations
 
 

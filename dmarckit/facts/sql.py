@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dmarckit.lake.lake import Lake
+from dmarckit.lake import Lake
 
 DAY_US = 86_400_000_000
 

@@ -15,15 +15,14 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from dmarckit.core.settings import Settings
-from dmarckit.core.window import Window
+from dmarckit.core import Settings, Window
 from dmarckit.facts.completeness import complete_days
 from dmarckit.facts.frames import Facts, in_window
 from dmarckit.facts.load import reduced
 from dmarckit.facts.networks import countries, inside, network_key, network_names
 from dmarckit.facts.ptr import host_names
 from dmarckit.facts.reduce import Reduction
-from dmarckit.lake.lake import Lake
+from dmarckit.lake import Lake
 
 TRACED = """
 CREATE TEMP TABLE parts AS SELECT period, sum(share) AS part,

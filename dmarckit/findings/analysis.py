@@ -11,16 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dmarckit.checks.outside import Outside, load_outside
-from dmarckit.core.cluster import Cluster
-from dmarckit.core.settings import Settings, load_settings
-from dmarckit.core.window import Window
-from dmarckit.facts.load import Facts, load_facts
-from dmarckit.facts.ptr import host_names
+from dmarckit.checks import Outside, load_outside
+from dmarckit.core import Cluster, Settings, Window, load_settings
+from dmarckit.facts import Facts, host_names, load_facts
 from dmarckit.findings.distributed import analyse_on
 from dmarckit.findings.find import find
 from dmarckit.findings.ledger import Judged, judge, last_run, record
-from dmarckit.lake.lake import Lake
+from dmarckit.lake import Lake
 
 HISTORY = 90  # days of facts: the inventory and every comparison look back that far
 USUAL_DAYS = 7

@@ -13,11 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core.thresholds import Thresholds
-from dmarckit.facts.load import Facts
+from dmarckit.core import Thresholds
+from dmarckit.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.model import clean, n_reporters
-from dmarckit.reports.model import Policy
+from dmarckit.reports import Policy
 
 DAY = timedelta(days=1)
 SHOWN = 10  # names or addresses in evidence and sentences; more is not read

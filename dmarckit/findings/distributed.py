@@ -17,17 +17,21 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import union_categoricals
 
-from dmarckit.core.cluster import Cluster, without_secrets
-from dmarckit.core.language import speaking
-from dmarckit.core.settings import Settings
-from dmarckit.facts.completeness import complete_days
-from dmarckit.facts.frames import empty_facts, typed
-from dmarckit.facts.load import COLUMNS, Facts, load_facts, load_lists
-from dmarckit.facts.networks import organisation
-from dmarckit.facts.ptr import host_names
-from dmarckit.facts.sql import LISTS
+from dmarckit.core import Cluster, Settings, speaking, without_secrets
+from dmarckit.facts import (
+    COLUMNS,
+    LISTS,
+    Facts,
+    complete_days,
+    empty_facts,
+    host_names,
+    load_facts,
+    load_lists,
+    organisation,
+    typed,
+)
 from dmarckit.findings.find import Finding, Look, of_each_domain
-from dmarckit.lake.lake import Lake
+from dmarckit.lake import Lake
 
 TASKS = 3  # a worker's thread: small enough that none waits long for the last
 MOST_DOMAINS = 100

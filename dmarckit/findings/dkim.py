@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.text import count, n_messages, percent
+from dmarckit.core import _, count, later, n_messages, ngettext, percent
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     BLOCKED,

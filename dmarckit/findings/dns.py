@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core.language import _
+from dmarckit.core import _
 from dmarckit.findings import queries
 from dmarckit.findings.context import Look, normal
 from dmarckit.findings.model import SEVERITIES, Finding, Severity, clean, n_reporters, sentences

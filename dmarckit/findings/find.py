@@ -11,25 +11,23 @@ from datetime import datetime
 
 import pandas as pd
 
-from dmarckit.checks.outside import Outside
-from dmarckit.core.settings import Mute
-from dmarckit.core.thresholds import Thresholds
-from dmarckit.facts.completeness import complete_days
-from dmarckit.facts.load import Facts
+from dmarckit.checks import Outside
+from dmarckit.core import Mute, Thresholds
+from dmarckit.facts import Facts, complete_days
 from dmarckit.findings import (
     dkim,
     mails,
+    mails as dead_letters,
     policy,
+    policy as ready,
     reporters,
     requirements,
     senders,
+    senders as unaligned,
     spf,
     spoofing,
     tls,
 )
-from dmarckit.findings import mails as dead_letters
-from dmarckit.findings import policy as ready
-from dmarckit.findings import senders as unaligned
 from dmarckit.findings.context import DomainFacts, Look, by_domain, quoted_policy
 from dmarckit.findings.dns import dns_changed, dns_record, policy_differs, sending
 from dmarckit.findings.model import SEVERITIES, Finding, Severity

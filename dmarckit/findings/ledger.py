@@ -15,11 +15,9 @@ from typing import Any, Literal
 import pandas as pd
 import pyarrow as pa
 
-from dmarckit.core.language import _
+from dmarckit.core import _
 from dmarckit.findings.find import SEVERITIES, Finding
-from dmarckit.lake.lake import Lake
-from dmarckit.lake.rows import month_of
-from dmarckit.lake.schema import FINDINGS
+from dmarckit.lake import FINDINGS, Lake, month_of
 
 Status = Literal["NEW", "WORSE", "SAME", "RESOLVED"]
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.text import count
-from dmarckit.facts.load import Facts
+from dmarckit.core import _, count, later, ngettext
+from dmarckit.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.context import Look
 from dmarckit.findings.model import Finding, Severity, clean, on_days, sentences

@@ -17,9 +17,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, ngettext
-from dmarckit.core.text import count
+from dmarckit.core import _, count, ngettext, one_line
 
 Severity = Literal["critical", "warning", "info", "good"]
 

@@ -10,9 +10,7 @@ from datetime import date, datetime
 
 import pandas as pd
 
-from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.text import count, n_messages, percent
-from dmarckit.core.thresholds import Thresholds
+from dmarckit.core import Thresholds, _, count, later, n_messages, ngettext, percent
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     DAY,
@@ -33,7 +31,7 @@ from dmarckit.findings.context import (
     total,
 )
 from dmarckit.findings.model import Finding, clean, on_days, sentences, share, wilson_upper
-from dmarckit.reports.model import Policy
+from dmarckit.reports import Policy
 
 TAGS: Mapping[str, str] = {
     "p": "p",

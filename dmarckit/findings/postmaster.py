@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.text import Rate, count
+from dmarckit.core import Rate, _, count, later, ngettext
 from dmarckit.findings import queries
 from dmarckit.findings.context import DAY, Look
 from dmarckit.findings.model import Finding, Severity, clean, sentences

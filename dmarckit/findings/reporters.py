@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.text import count, minute, percent
-from dmarckit.facts.load import Facts
+from dmarckit.core import _, count, later, minute, ngettext, percent
+from dmarckit.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.context import DAY, SHOWN, Look
 from dmarckit.findings.model import Finding, Severity, clean, listed, median, n_domains, share

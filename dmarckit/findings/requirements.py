@@ -10,14 +10,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dmarckit.checks.outside import Outside
-from dmarckit.checks.requirements import matrix
-from dmarckit.checks.rules import SOURCES, VIEWS, wording
-from dmarckit.checks.verdicts import CODES
-from dmarckit.core.language import _, later
-from dmarckit.core.text import count, n_messages
-from dmarckit.facts.load import Facts
-from dmarckit.facts.networks import organisation
+from dmarckit.checks import CODES, SOURCES, VIEWS, Outside, matrix, wording
+from dmarckit.core import _, count, later, n_messages
+from dmarckit.facts import Facts, organisation
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     DomainFacts,

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.text import count, n_messages
-from dmarckit.facts.senders import kind_word
+from dmarckit.core import _, count, later, n_messages, ngettext
+from dmarckit.facts import kind_word
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     BLOCKED,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dmarckit.core.language import _, later
-from dmarckit.core.text import count, n_messages, percent
+from dmarckit.core import _, count, later, n_messages, percent
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     SHOWN,

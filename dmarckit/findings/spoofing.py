@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dmarckit.core.language import _, ngettext
-from dmarckit.core.text import count, n_messages
+from dmarckit.core import _, count, n_messages, ngettext
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     BLOCKED,
@@ -27,7 +26,7 @@ from dmarckit.findings.context import (
     with_tags,
 )
 from dmarckit.findings.model import Finding, Severity, clean, mad, median, on_days
-from dmarckit.reports.model import Policy
+from dmarckit.reports import Policy
 
 
 def spoofing(domain: DomainFacts, look: Look) -> list[Finding]:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dmarckit.checks.rules import RULES, wording
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, later
+from dmarckit.checks import RULES, wording
+from dmarckit.core import _, later, one_line
 from dmarckit.findings.find import Finding
 from dmarckit.findings.ledger import Judged
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.text import count, percent
-from dmarckit.facts.load import Facts
+from dmarckit.core import _, count, later, ngettext, percent
+from dmarckit.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.context import Look
 from dmarckit.findings.model import Finding, Severity, clean, on_days, share

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dmarckit.core.errors import SettingsError, one_line
-from dmarckit.facts.frames import Facts
-from dmarckit.reports.model import Policy
+from dmarckit.core import SettingsError, one_line
+from dmarckit.facts import Facts
+from dmarckit.reports import Policy
 
 INDIRECT = ("forwarded", "modified")
 """classes of messages that left in order and reached the receiver by a detour"""

@@ -23,24 +23,25 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from dmarckit.core.errors import (
+from dmarckit.core import (
+    PAUSES,
+    POOL,
     DmarckitError,
     LakeError,
     MissingObject,
     QueueError,
+    S3Storage,
+    Settings,
     SettingsError,
     StorageError,
+    StoredObject,
     one_line,
+    open_storage,
+    step,
 )
-from dmarckit.core.logs import step
-from dmarckit.core.retry import PAUSES
-from dmarckit.core.settings import Settings
-from dmarckit.core.storage import POOL, S3Storage, StoredObject, open_storage
 from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.ingest.queue import Message, NotAnEvent, Queue, keys_within, read_event
-from dmarckit.lake.lake import Lake
-from dmarckit.lake.rows import month_of
-from dmarckit.lake.schema import DEAD_LETTERS
+from dmarckit.lake import DEAD_LETTERS, Lake, month_of
 
 LONGEST = 300  # characters of a reason
 

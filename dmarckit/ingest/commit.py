@@ -16,13 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dmarckit.core.settings import Settings
-from dmarckit.core.storage import POOL, open_storage
+from dmarckit.core import POOL, Settings, open_storage
 from dmarckit.ingest.read import Chunk, MailResult
-from dmarckit.lake.lake import Lake
-from dmarckit.lake.rows import month_of
-from dmarckit.lake.schema import MAILS
-from dmarckit.lake.write import JOIN
+from dmarckit.lake import JOIN, MAILS, Lake, month_of
 
 OUTCOMES = ("stored", "duplicate", "untrusted", "not_a_report", "unreadable")
 BATCH_MAILS = 2_000  # what a commit holds at the most: three commits cost about 0.1 s

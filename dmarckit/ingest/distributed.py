@@ -11,12 +11,18 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dmarckit.core.cluster import Cluster, connected
-from dmarckit.core.errors import ClusterError, DmarckitError, one_line
-from dmarckit.core.redact import secret_names
-from dmarckit.core.settings import Settings, load_settings
-from dmarckit.core.storage import open_storage
-from dmarckit.lake.lake import Lake
+from dmarckit.core import (
+    Cluster,
+    ClusterError,
+    DmarckitError,
+    Settings,
+    connected,
+    load_settings,
+    one_line,
+    open_storage,
+    secret_names,
+)
+from dmarckit.lake import Lake
 
 Need = Literal["mail", "lake", "settings"]
 """what tasks need: the mails, the tables, or both settings and tables (pages)"""

@@ -27,13 +27,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from dmarckit.core.errors import MissingObject
-from dmarckit.core.settings import Settings
-from dmarckit.core.storage import Storage, StoredObject, open_storage
+from dmarckit.core import MissingObject, Settings, Storage, StoredObject, open_storage
 from dmarckit.ingest.commit import Commits, IngestResult, Progress
 from dmarckit.ingest.read import Chunk, MailResult, Task, read_chunk
-from dmarckit.lake.lake import Lake
-from dmarckit.lake.rows import month_of
+from dmarckit.lake import Lake, month_of
 
 CHUNK = 50  # mails a task: enough to hide what a task costs, few enough to lose little
 ALONE_BELOW = 3_000  # new mails that this process has read before another has started

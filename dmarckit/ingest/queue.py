@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from dmarckit.core.errors import DmarckitError, QueueError, one_line
-from dmarckit.core.storage import aws_session, sdk_hint
+from dmarckit.core import DmarckitError, QueueError, aws_session, one_line, sdk_hint
 
 TEN = 10  # messages in one request, by SQS's rule
 AT_ONCE = 8  # requests at the same time

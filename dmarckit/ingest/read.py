@@ -34,17 +34,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dmarckit.core.errors import (
+from dmarckit.core import (
     DmarckitError,
+    Limits,
     MissingObject,
     NotAReport,
+    Storage,
+    StoredObject,
     UnreadableReport,
     one_line,
+    open_storage,
 )
-from dmarckit.core.limits import Limits
-from dmarckit.core.storage import Storage, StoredObject, open_storage
-from dmarckit.lake.rows import (
+from dmarckit.lake import (
     OWN_SCHEMA,
+    RECORDS,
+    TABLES,
     failing_messages,
     failure_row,
     own_columns,
@@ -55,10 +59,20 @@ from dmarckit.lake.rows import (
     tls_rows,
     with_shared,
 )
-from dmarckit.lake.schema import RECORDS, TABLES
-from dmarckit.reports.export import export_key, json_text, report_csv, report_json
-from dmarckit.reports.model import AggregateReport, Mail, Record, TlsReport, Unreadable, Verdict
-from dmarckit.reports.read import read_object, read_reports
+from dmarckit.reports import (
+    AggregateReport,
+    Mail,
+    Record,
+    TlsReport,
+    Unreadable,
+    Verdict,
+    export_key,
+    json_text,
+    read_object,
+    read_reports,
+    report_csv,
+    report_json,
+)
 
 
 @dataclass(frozen=True)

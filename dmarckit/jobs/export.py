@@ -28,8 +28,7 @@ from typing import Any
 
 import yaml
 
-from dmarckit.core.redact import secret_names, secrets_in
-from dmarckit.core.settings import CONFIG_VARIABLE, PREFIX
+from dmarckit.core import CONFIG_VARIABLE, PREFIX, secret_names, secrets_in
 from dmarckit.jobs.schedule import WEEKDAYS, Cron, Schedule
 
 ENV_FILE = "dmarckit.env"

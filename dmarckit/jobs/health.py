@@ -32,13 +32,10 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from dmarckit import __version__
-from dmarckit.core.errors import DmarckitError, SettingsError
-from dmarckit.core.logs import clean
-from dmarckit.core.redact import secrets_of
-from dmarckit.core.settings import Settings
-from dmarckit.ingest.commit import OUTCOMES
+from dmarckit.core import DmarckitError, Settings, SettingsError, clean, secrets_of
+from dmarckit.ingest import OUTCOMES
 from dmarckit.jobs.schedule import Schedule
-from dmarckit.lake.lake import Lake, open_lake
+from dmarckit.lake import Lake, open_lake
 
 MOST = 8
 """requests under way at once; further ones are told to come back"""

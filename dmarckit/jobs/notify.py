@@ -23,48 +23,53 @@ from pathlib import Path
 
 import pandas as pd
 
-from dmarckit.core.errors import (
+from dmarckit.core import (
     DmarckitError,
     JobBusy,
     LakeError,
+    Settings,
     SettingsError,
     SlackError,
     StorageError,
+    Window,
+    _,
+    count,
+    last_days,
+    later,
+    ngettext,
+    open_storage,
 )
-from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.settings import Settings
-from dmarckit.core.storage import open_storage
-from dmarckit.core.text import count
-from dmarckit.core.window import Window, last_days
-from dmarckit.facts.frames import days_of, in_window
-from dmarckit.facts.load import Facts
-from dmarckit.findings.analysis import Analysis, analyse, read_facts
-from dmarckit.findings.ledger import Judged, record
-from dmarckit.findings.titles import urgent
-from dmarckit.ingest.commit import IngestResult
+from dmarckit.facts import Facts, days_of, in_window
+from dmarckit.findings import Analysis, Judged, analyse, read_facts, record, urgent
+from dmarckit.ingest import IngestResult
 from dmarckit.jobs.schedule import Schedule
-from dmarckit.lake.lake import Lake
-from dmarckit.pages.publish import Published
+from dmarckit.lake import Lake
+from dmarckit.pages import Published
 from dmarckit.pages.sections.domain import headline
-from dmarckit.slack.alerts import alerts_about, untold_reports
-from dmarckit.slack.blocks import Message, Stored
-from dmarckit.slack.chart import daily_chart
-from dmarckit.slack.client import lasting, post
-from dmarckit.slack.outbox import (
+from dmarckit.slack import (
     Delivery,
     Due,
     Group,
+    Message,
     Routes,
+    Stored,
     Told,
+    alerts_about,
     alone,
+    daily_chart,
     failing_since,
+    failure_message,
     failure_subject,
+    lasting,
     note,
+    post,
     put,
+    recovery_message,
     routes,
+    summary_message,
+    untold_reports,
     waiting,
 )
-from dmarckit.slack.summary import failure_message, recovery_message, summary_message
 
 _OUTCOMES = """
     SELECT outcome, count(*) AS mails FROM mails

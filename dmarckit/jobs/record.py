@@ -18,20 +18,24 @@ from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
-from dmarckit.core.errors import DmarckitError, LeaseLost, NotebookFailed, one_line
-from dmarckit.core.language import ngettext
-from dmarckit.core.lease import Lease
-from dmarckit.core.redact import redacted, secrets_of
-from dmarckit.core.retry import again
-from dmarckit.core.settings import Settings
-from dmarckit.ingest.commit import OUTCOMES, IngestResult
+from dmarckit.core import (
+    DmarckitError,
+    Lease,
+    LeaseLost,
+    NotebookFailed,
+    Settings,
+    again,
+    ngettext,
+    one_line,
+    redacted,
+    secrets_of,
+)
+from dmarckit.ingest import OUTCOMES, IngestResult
 from dmarckit.jobs.notify import Told, tell_failure
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.jobs.timeout import Ended, why_ended
-from dmarckit.lake.lake import Lake
-from dmarckit.lake.rows import month_of
-from dmarckit.lake.schema import RUNS
-from dmarckit.pages.publish import Published
+from dmarckit.lake import RUNS, Lake, month_of
+from dmarckit.pages import Published
 
 Result = Literal["ok", "problems", "failed", "interrupted"]
 GOOD: tuple[Result, ...] = ("ok", "problems")

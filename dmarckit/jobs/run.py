@@ -20,16 +20,24 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from dmarckit.core.errors import DmarckitError, LakeError, LeaseLost, StorageError, one_line
-from dmarckit.core.language import _, ngettext
-from dmarckit.core.lease import Lease, heartbeat, new_holder, take
-from dmarckit.core.logs import new_run
-from dmarckit.core.retry import PAUSES
-from dmarckit.core.settings import Settings
-from dmarckit.core.storage import open_storage
-from dmarckit.ingest.commit import IngestResult, Progress
-from dmarckit.ingest.distributed import cluster_of
-from dmarckit.ingest.ingest import ingest_mails
+from dmarckit.core import (
+    PAUSES,
+    DmarckitError,
+    LakeError,
+    Lease,
+    LeaseLost,
+    Settings,
+    StorageError,
+    _,
+    heartbeat,
+    new_holder,
+    new_run,
+    ngettext,
+    one_line,
+    open_storage,
+    take,
+)
+from dmarckit.ingest import IngestResult, Progress, cluster_of, ingest_mails
 from dmarckit.jobs.notify import Told, check_slack, tell
 from dmarckit.jobs.record import (
     Clock,
@@ -47,10 +55,15 @@ from dmarckit.jobs.record import (
 )
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.jobs.timeout import why_ended
-from dmarckit.lake.lake import Lake
-from dmarckit.lake.maintain import maintain_lake
-from dmarckit.pages.fleet import fleet_domains, fleet_window, publish_fleet
-from dmarckit.pages.publish import Published, refresh_index, store_notebook
+from dmarckit.lake import Lake, maintain_lake
+from dmarckit.pages import (
+    Published,
+    fleet_domains,
+    fleet_window,
+    publish_fleet,
+    refresh_index,
+    store_notebook,
+)
 
 SHOWN = 3
 """problems of Google that are named; the rest is counted"""
@@ -92,7 +105,7 @@ def ask_before(
 
 
 def _postmaster(settings: Settings, now: datetime, run: str, step: Step) -> list[str]:
-    from dmarckit.checks.postmaster import pull
+    from dmarckit.checks import pull
 
     step("Asking Google Postmaster Tools")
     problems = pull(settings, now=now, run=run).problems
@@ -102,7 +115,7 @@ def _postmaster(settings: Settings, now: datetime, run: str, step: Step) -> list
 
 
 def _dns(settings: Settings, now: datetime, run: str, step: Step) -> list[str]:
-    from dmarckit.checks.dns import check
+    from dmarckit.checks import check
 
     step("Asking DNS")
     silent = check(settings, now=now, run=run).silent

@@ -19,12 +19,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dmarckit.core.errors import DmarckitError
-from dmarckit.core.settings import Settings
+from dmarckit.core import DmarckitError, Settings
 from dmarckit.jobs.record import Clock, is_done, last_runs, runs_of_slot
 from dmarckit.jobs.run import utc_now
 from dmarckit.jobs.schedule import Schedule
-from dmarckit.lake.lake import Lake
+from dmarckit.lake import Lake
 
 LOOK = timedelta(seconds=60)  # how often it is asked what is due, slots aside
 PAUSES = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15))

@@ -36,8 +36,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from dmarckit.core.errors import PageError, SettingsError, one_line
-from dmarckit.pages.build import find_notebook, known_parameters
+from dmarckit.core import PageError, SettingsError, one_line
+from dmarckit.pages import find_notebook, known_parameters
 
 _DAYS_AGO = re.compile(r"(\d{1,4}) days? ago", re.ASCII)
 _LAST_DAYS = re.compile(r"last (\d{1,4}) days", re.ASCII)

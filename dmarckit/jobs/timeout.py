@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from dmarckit.core.errors import DmarckitError, JobTimeout
+from dmarckit.core import DmarckitError, JobTimeout
 
 _why: BaseException | None = None
 LAST_WORDS = 60  # seconds to write how it ended; then the process ends without that

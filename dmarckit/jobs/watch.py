@@ -14,16 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from dmarckit.core.errors import DmarckitError, LakeError
-from dmarckit.core.logs import new_run, step
-from dmarckit.core.settings import Settings
-from dmarckit.ingest.arrivals import Batch, Taker
-from dmarckit.ingest.commit import IngestResult
-from dmarckit.ingest.queue import FULL, Queue
+from dmarckit.core import DmarckitError, LakeError, Settings, new_run, step
+from dmarckit.ingest import FULL, Batch, IngestResult, Queue, Taker
 from dmarckit.jobs.notify import check_slack
 from dmarckit.jobs.run import publish_and_tell, utc_now
 from dmarckit.jobs.schedule import Schedule
-from dmarckit.lake.lake import Lake
+from dmarckit.lake import Lake
 
 LATE = 60.0  # seconds for which alerts wait while full batches come, or after trouble
 COMPACTED_EVERY = 20  # batches; each leaves a small file in some tables

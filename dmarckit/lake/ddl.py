@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dmarckit.core.errors import SettingsError, one_line
+from dmarckit.core import SettingsError, one_line
 from dmarckit.lake.location import Location
 
 ENGINES = ("athena", "spark")

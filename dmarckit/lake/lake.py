@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dmarckit.core.errors import LakeError, one_line
-from dmarckit.core.settings import Settings, load_settings
+from dmarckit.core import LakeError, Settings, load_settings, one_line
 from dmarckit.lake.location import Location
 from dmarckit.lake.schema import TABLES
 from dmarckit.lake.write import Writer, lacks_columns

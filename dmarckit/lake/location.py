@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from dmarckit.core.errors import LakeError, one_line
-from dmarckit.core.storage import HINTS, aws_session, sdk_hint
+from dmarckit.core import HINTS, LakeError, aws_session, one_line, sdk_hint
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

@@ -18,10 +18,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from dmarckit.core.errors import LakeError, MissingObject, SettingsError, one_line
-from dmarckit.core.language import _
-from dmarckit.core.settings import Settings
-from dmarckit.core.storage import StoredObject, open_storage
+from dmarckit.core import (
+    LakeError,
+    MissingObject,
+    Settings,
+    SettingsError,
+    StoredObject,
+    _,
+    one_line,
+    open_storage,
+)
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import month_of
 from dmarckit.lake.schema import TABLES

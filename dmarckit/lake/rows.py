@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from dmarckit.lake.schema import RECORDS
-from dmarckit.reports.model import (
+from dmarckit.reports import (
     AggregateReport,
     DkimResult,
     FailureReport,

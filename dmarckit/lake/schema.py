@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from dmarckit.core.language import later
+from dmarckit.core import later
 
 TEXT = pa.string()
 WHOLE = pa.int64()

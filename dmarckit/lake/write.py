@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dmarckit.core.errors import LakeError
+from dmarckit.core import LakeError
 from dmarckit.lake.location import Location
 from dmarckit.lake.schema import TABLES, Table
 

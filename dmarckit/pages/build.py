@@ -27,12 +27,19 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
-from dmarckit.core.errors import NotebookFailed, PageError, one_line
-from dmarckit.core.language import current_language
-from dmarckit.core.redact import redacted, secrets_in, withheld_variables
-from dmarckit.core.settings import CONFIG_VARIABLE, PREFIX
-from dmarckit.core.storage import Storage
-from dmarckit.lake.lake import Lake
+from dmarckit.core import (
+    CONFIG_VARIABLE,
+    PREFIX,
+    NotebookFailed,
+    PageError,
+    Storage,
+    current_language,
+    one_line,
+    redacted,
+    secrets_in,
+    withheld_variables,
+)
+from dmarckit.lake import Lake
 from dmarckit.pages.index import INDEX, index_page, read_runs
 from dmarckit.pages.links import page_key
 from dmarckit.pages.render import Input, render, title_of

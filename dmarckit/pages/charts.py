@@ -21,9 +21,17 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, current_language, later
-from dmarckit.core.text import count, is_missing, n_messages, percent, rate_text
+from dmarckit.core import (
+    _,
+    count,
+    current_language,
+    is_missing,
+    later,
+    n_messages,
+    one_line,
+    percent,
+    rate_text,
+)
 
 
 def failing_title(failing: int, delivered: int) -> str:

@@ -21,14 +21,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from dmarckit.core.cluster import Cluster, without_secrets
-from dmarckit.core.errors import DmarckitError, MissingObject, one_line
-from dmarckit.core.redact import secret_names
-from dmarckit.core.settings import Settings
-from dmarckit.core.storage import POOL, Storage, open_storage
-from dmarckit.core.window import Window, last_days
-from dmarckit.facts.networks import organisation
-from dmarckit.lake.lake import Lake
+from dmarckit.core import (
+    POOL,
+    Cluster,
+    DmarckitError,
+    MissingObject,
+    Settings,
+    Storage,
+    Window,
+    last_days,
+    one_line,
+    open_storage,
+    secret_names,
+    without_secrets,
+)
+from dmarckit.facts import organisation
+from dmarckit.lake import Lake
 from dmarckit.pages.build import check_parameters, find_notebook, known_parameters, unusual
 from dmarckit.pages.links import page_folder, page_key
 from dmarckit.pages.publish import link_to, refresh_index, store_notebook

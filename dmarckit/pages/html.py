@@ -14,11 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.checks.rules import VERDICTS
-from dmarckit.core import text as words
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, later
-from dmarckit.core.text import rate_text
+from dmarckit.checks import VERDICTS
+from dmarckit.core import _, later, one_line, rate_text, text as words
 
 MIMETYPE = "application/vnd.dmarckit.v1+html"
 """how a page takes an `Html` from a notebook: without the style sheet, which it has already"""

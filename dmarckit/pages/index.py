@@ -15,11 +15,16 @@ from urllib.parse import quote
 import jinja2
 import pandas as pd
 
-from dmarckit.core import text as words
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, current_language, later, ngettext
-from dmarckit.core.storage import StoredObject
-from dmarckit.lake.lake import Lake
+from dmarckit.core import (
+    StoredObject,
+    _,
+    current_language,
+    later,
+    ngettext,
+    one_line,
+    text as words,
+)
+from dmarckit.lake import Lake
 from dmarckit.pages.render import TEMPLATES, notebook_word, script_hash, text_script, versions
 
 MOST = 5000

@@ -16,10 +16,7 @@ from datetime import date
 from typing import Any
 from urllib.parse import quote
 
-from dmarckit.core.errors import StorageError, one_line
-from dmarckit.core.language import _, later
-from dmarckit.core.settings import Settings
-from dmarckit.core.storage import StoredObject, open_storage
+from dmarckit.core import Settings, StorageError, StoredObject, _, later, one_line, open_storage
 from dmarckit.pages.html import Closer, Html, escape
 
 

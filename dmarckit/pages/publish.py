@@ -11,12 +11,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dmarckit.core.errors import LakeError, NotebookFailed, StorageError
-from dmarckit.core.language import use
-from dmarckit.core.redact import redacted, secrets_of
-from dmarckit.core.settings import CONFIG_VARIABLE, Settings
-from dmarckit.core.storage import Storage, open_storage
-from dmarckit.lake.lake import Lake
+from dmarckit.core import (
+    CONFIG_VARIABLE,
+    LakeError,
+    NotebookFailed,
+    Settings,
+    Storage,
+    StorageError,
+    open_storage,
+    redacted,
+    secrets_of,
+    use,
+)
+from dmarckit.lake import Lake
 from dmarckit.pages.build import Page, build_page, find_notebook, store_index, store_page
 from dmarckit.pages.links import page_key
 from dmarckit.pages.render import Input, page_inputs

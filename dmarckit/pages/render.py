@@ -32,13 +32,10 @@ from nbconvert.exporters.templateexporter import TemplateExporter
 from plotly.offline import get_plotlyjs
 from traitlets.config import Config
 
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, current_language, later, ngettext
-from dmarckit.lake.lake import Lake
-from dmarckit.lake.rows import month_of
+from dmarckit.core import _, current_language, later, ngettext, one_line
+from dmarckit.lake import Lake, month_of
 from dmarckit.pages.charts import DARK
-from dmarckit.pages.html import MIMETYPE as HTML_MIMETYPE
-from dmarckit.pages.html import TITLE_MIMETYPE
+from dmarckit.pages.html import MIMETYPE as HTML_MIMETYPE, TITLE_MIMETYPE
 
 _NOTEBOOKS = {
     "overview": later("Overview"),

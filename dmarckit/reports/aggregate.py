@@ -23,8 +23,7 @@ from xml.parsers.expat import ExpatError, errors
 
 import xmltodict
 
-from dmarckit.core.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
-from dmarckit.core.limits import Limits
+from dmarckit.core import LimitExceeded, Limits, NotAReport, UnreadableReport, one_line
 from dmarckit.reports.feed import NotWellFormed, RecordFeed, Tree, WrongRoot, watched
 from dmarckit.reports.model import AggregateReport, Policy, Record, Unreadable
 from dmarckit.reports.quick import QuickCut

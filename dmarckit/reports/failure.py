@@ -14,7 +14,7 @@ from datetime import datetime
 from email.message import Message
 from email.parser import Parser
 
-from dmarckit.core.errors import NotAReport, UnreadableReport
+from dmarckit.core import NotAReport, UnreadableReport
 from dmarckit.reports.model import Attachment, FailureReport, Mail
 from dmarckit.reports.values import Warnings, address, domain, moment, quoted
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any
 from xml.parsers import expat
 
-from dmarckit.core.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
+from dmarckit.core import LimitExceeded, NotAReport, UnreadableReport, one_line
 from dmarckit.reports.values import Names, quoted
 
 Tree = dict[str, Any]

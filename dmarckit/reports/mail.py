@@ -22,8 +22,7 @@ from email.header import decode_header, make_header
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 
-from dmarckit.core.errors import LimitExceeded, NotAReport
-from dmarckit.core.limits import Limits
+from dmarckit.core import LimitExceeded, Limits, NotAReport
 from dmarckit.reports.model import Attachment, Mail
 from dmarckit.reports.unpack import transfer_decoded, uuencoded
 from dmarckit.reports.verdict import verdict, without_comments

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from dmarckit.core.errors import UnreadableReport
+from dmarckit.core import UnreadableReport
 from dmarckit.reports.feed import RecordFeed, Tree
 from dmarckit.reports.model import Record
 from dmarckit.reports.records import RecordMaker

@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from dmarckit.core.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
-from dmarckit.core.limits import Limits
+from dmarckit.core import LimitExceeded, Limits, NotAReport, UnreadableReport, one_line
 from dmarckit.reports.aggregate import RecordSink, looks_like_aggregate, read_aggregate
 from dmarckit.reports.failure import FEEDBACK, find_failure
 from dmarckit.reports.mail import is_mail, read_mail

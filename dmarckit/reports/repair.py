@@ -26,7 +26,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dmarckit.core.errors import LimitExceeded, NotAReport, UnreadableReport
+from dmarckit.core import LimitExceeded, NotAReport, UnreadableReport
 from dmarckit.reports.feed import DEPTH
 from dmarckit.reports.values import KNOWN, Names, Warnings, quoted
 

@@ -12,7 +12,7 @@ import json
 import re
 from typing import Any, NoReturn
 
-from dmarckit.core.errors import LimitExceeded, NotAReport, UnreadableReport, one_line
+from dmarckit.core import LimitExceeded, NotAReport, UnreadableReport, one_line
 from dmarckit.reports.model import TlsFailure, TlsPolicy, TlsReport
 from dmarckit.reports.values import Warnings, address, count, domain, moment, quoted
 

@@ -32,8 +32,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from dmarckit.core.errors import LimitExceeded, UnreadableReport, one_line
-from dmarckit.core.limits import Limits
+from dmarckit.core import LimitExceeded, Limits, UnreadableReport, one_line
 
 CHUNK = 262_144
 """bytes inflated at a time"""

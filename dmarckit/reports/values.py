@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
-from dmarckit.core.errors import UnreadableReport, one_line
+from dmarckit.core import UnreadableReport, one_line
 
 MAX_WARNINGS = 50
 """distinct warnings kept of one report; the rest is only counted"""

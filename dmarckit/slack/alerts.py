@@ -16,16 +16,30 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core.language import _, ngettext
-from dmarckit.core.settings import Settings
-from dmarckit.core.storage import Storage, open_storage
-from dmarckit.core.text import count, n_messages, n_reports, percent, period
-from dmarckit.facts.sql import only_forwarded
-from dmarckit.lake.lake import Lake
-from dmarckit.lake.rows import identity, month_of, report_from_lake
-from dmarckit.pages.links import command
-from dmarckit.reports.export import export_key, json_text, report_csv, report_json
-from dmarckit.reports.model import AggregateReport, Policy, Record
+from dmarckit.core import (
+    Settings,
+    Storage,
+    _,
+    count,
+    n_messages,
+    n_reports,
+    ngettext,
+    open_storage,
+    percent,
+    period,
+)
+from dmarckit.facts import only_forwarded
+from dmarckit.lake import Lake, identity, month_of, report_from_lake
+from dmarckit.pages import command
+from dmarckit.reports import (
+    AggregateReport,
+    Policy,
+    Record,
+    export_key,
+    json_text,
+    report_csv,
+    report_json,
+)
 from dmarckit.slack.blocks import (
     Block,
     Message,

@@ -24,9 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _
-from dmarckit.core.text import count
+from dmarckit.core import _, count, one_line
 
 SECTION_LIMIT = 3000
 """characters of a text, by Block Kit's reference"""

@@ -21,10 +21,17 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, current_language, speaking
-from dmarckit.core.text import count, n_messages, percent, period
-from dmarckit.reports.model import AggregateReport
+from dmarckit.core import (
+    _,
+    count,
+    current_language,
+    n_messages,
+    one_line,
+    percent,
+    period,
+    speaking,
+)
+from dmarckit.reports import AggregateReport
 
 if TYPE_CHECKING:
     import pandas as pd

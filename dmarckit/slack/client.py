@@ -27,10 +27,15 @@ from slack_sdk.http_retry.builtin_handlers import (
     ServerErrorRetryHandler,
 )
 
-from dmarckit.core.errors import MessageRefused, SlackError, SlackUnavailable, one_line
-from dmarckit.core.language import speaking
-from dmarckit.core.settings import Settings
-from dmarckit.core.text import duration
+from dmarckit.core import (
+    MessageRefused,
+    Settings,
+    SlackError,
+    SlackUnavailable,
+    duration,
+    one_line,
+    speaking,
+)
 from dmarckit.slack.blocks import Block, Message, plain
 
 SLACK_API = "https://slack.com/api/"

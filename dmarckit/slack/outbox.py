@@ -22,24 +22,26 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from dmarckit.core.errors import (
+from dmarckit.core import (
+    DomainGroup,
     JobBusy,
     LeaseLost,
     MessageRefused,
+    Settings,
     SlackError,
     SlackUnavailable,
     StorageError,
+    _,
+    duration,
+    heartbeat,
+    moment,
+    new_holder,
     one_line,
+    open_storage,
+    take,
 )
-from dmarckit.core.language import _
-from dmarckit.core.lease import heartbeat, new_holder, take
-from dmarckit.core.settings import DomainGroup, Settings
-from dmarckit.core.storage import open_storage
-from dmarckit.core.text import duration, moment
-from dmarckit.lake.lake import Lake
-from dmarckit.lake.rows import month_of
-from dmarckit.lake.schema import ALERTS, OUTBOX
-from dmarckit.pages.publish import link_to
+from dmarckit.lake import ALERTS, OUTBOX, Lake, month_of
+from dmarckit.pages import link_to
 from dmarckit.slack.blocks import Message, Stored, addressed, below, simplified
 from dmarckit.slack.client import post
 

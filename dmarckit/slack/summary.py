@@ -9,19 +9,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from dmarckit.core.language import _, ngettext
-from dmarckit.core.text import (
+from dmarckit.core import (
+    Window,
+    _,
     change,
     count,
     duration,
     moment,
     n_messages,
     n_reports,
+    ngettext,
     percent,
     points,
     reporters,
 )
-from dmarckit.core.window import Window
 from dmarckit.slack.blocks import (
     Block,
     Message,

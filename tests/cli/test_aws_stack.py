@@ -13,8 +13,7 @@ import boto3
 import pytest
 from typer.testing import CliRunner
 
-from dmarckit.cli.aws import client as aws_client
-from dmarckit.cli.aws import command
+from dmarckit.cli.aws import client as aws_client, command
 from dmarckit.cli.aws.stack import resources
 from dmarckit.cli.aws.template import read_template
 from dmarckit.cli.main import app

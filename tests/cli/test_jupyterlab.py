@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
-from playwright.sync_api import Page as Tab
+from playwright.sync_api import Browser, Page as Tab
 
 from dmarckit.cli import pages
 from dmarckit.cli.pages import demo_environment, is_empty, lab_command, run_lab

@@ -16,8 +16,7 @@ from dmarckit.findings.analysis import read_facts
 from dmarckit.lake.lake import Lake
 from dmarckit.pages.html import Html
 from dmarckit.pages.links import PageLinks
-from dmarckit.pages.sections import sender as sender_page
-from dmarckit.pages.sections import sender as sender_summary
+from dmarckit.pages.sections import sender as sender_page, sender as sender_summary
 from dmarckit.reports.model import AggregateReport, DkimResult, Reason, SpfResult
 from tests.support.lakes import NOW, lake_of, report
 from tests.support.model_builders import make_failing, make_record

@@ -7,8 +7,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dmarckit.ingest.queue import Arrival, NotAnEvent, keys_within, read_event
 from tests.support.arrivals import BUCKET, TEST_EVENT, eventbridge, record, s3_event, sns

@@ -21,8 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.settings import Settings
 from dmarckit.demo.server import free_ports
-from dmarckit.jobs import health
-from dmarckit.jobs import health as health_server
+from dmarckit.jobs import health, health as health_server
 from dmarckit.jobs.health import Facts, LastRun, State, judge, serve
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake

@@ -23,8 +23,7 @@ from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import S3Storage, open_storage
 from dmarckit.facts import load
 from dmarckit.findings.find import find
-from dmarckit.ingest import arrivals
-from dmarckit.ingest import queue as watch_queue
+from dmarckit.ingest import arrivals, queue as watch_queue
 from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.ingest.queue import Queue
 from dmarckit.jobs.schedule import load_schedule

@@ -13,8 +13,7 @@ from dmarckit.core.errors import SettingsError
 from dmarckit.core.window import last_days
 from dmarckit.facts.frames import Facts, empty_facts
 from dmarckit.findings.whatif import what_if
-from dmarckit.pages.sections import domain, explore
-from dmarckit.pages.sections import policy as proposal
+from dmarckit.pages.sections import domain, explore, policy as proposal
 from dmarckit.reports.model import Policy
 from tests.pages.test_tables import HOSTILE, text
 from tests.support.finding_facts import MESSAGES, SIGNATURE

@@ -14,8 +14,7 @@ from dmarckit.core.errors import PageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import FolderStorage
 from dmarckit.core.window import last_days
-from dmarckit.pages import fleet
-from dmarckit.pages import fleet as page_manifest
+from dmarckit.pages import fleet, fleet as page_manifest
 from dmarckit.pages.fleet import FleetPage, fleet_domains, publish_fleet
 from tests.support import frames
 from tests.support.page_notebooks import write_notebook

@@ -10,8 +10,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, expect
-from playwright.sync_api import Page as Tab
+from playwright.sync_api import Browser, Page as Tab, expect
 
 from dmarckit.pages.build import build_page
 from tests.support.finished_pages import HOSTILE, JAPANESE, NOW, PAGES, TITLES, FinishedPages

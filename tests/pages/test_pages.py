@@ -13,8 +13,7 @@ import pytest
 
 from dmarckit.core.errors import PageError
 from dmarckit.core.storage import FolderStorage, StoredObject, open_storage
-from dmarckit.pages import build, render
-from dmarckit.pages import index as page_index
+from dmarckit.pages import build, index as page_index, render
 from dmarckit.pages.build import Page, build_page, find_notebook, publish
 from dmarckit.pages.links import page_key
 from tests.support.page_notebooks import write_notebook

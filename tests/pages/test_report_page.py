@@ -12,8 +12,7 @@ import pytest
 from dmarckit.core.window import last_days
 from dmarckit.facts.frames import empty_facts
 from dmarckit.lake.lake import Lake
-from dmarckit.pages.sections import report as report_page
-from dmarckit.pages.sections import tls as tls_page
+from dmarckit.pages.sections import report as report_page, tls as tls_page
 from tests.pages.test_tables import HOSTILE, text
 from tests.support import frames
 

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import xmltodict
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from dmarckit.core.limits import Limits
 from dmarckit.reports.aggregate import read_xml

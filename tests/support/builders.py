@@ -16,8 +16,7 @@ from xml.sax.saxutils import escape
 from dmarckit.core.limits import Limits
 from dmarckit.reports.model import AggregateReport, DkimResult, Record, Report, SpfResult
 from dmarckit.reports.read import RecordSink, read_object, read_reports
-from tests.support.model_builders import make_record as make_record
-from tests.support.model_builders import make_report as make_report
+from tests.support.model_builders import make_record as make_record, make_report as make_report
 
 NAMESPACES = {
     "rfc7489": "",

@@ -1,0 +1,1 @@
+"""`dmarckit aws`: the stack on AWS, planned, deployed and removed through CloudFormation."""

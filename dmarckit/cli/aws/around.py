@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dmarckit.cli.aws.client import Aws, code_of, explained
-from dmarckit.core.errors import AwsError, one_line
+from dmarckit.core import AwsError, one_line
 
 CREATED = "s3:ObjectCreated:*"
 _KINDS = ("TopicConfigurations", "QueueConfigurations", "LambdaFunctionConfigurations")

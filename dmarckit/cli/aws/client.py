@@ -7,8 +7,7 @@ import re
 from functools import cached_property
 from typing import Any
 
-from dmarckit.core.errors import AwsError, one_line
-from dmarckit.core.storage import HINTS, aws_session, sdk_hint
+from dmarckit.core import HINTS, AwsError, aws_session, one_line, sdk_hint
 
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403")
 _ACTION = re.compile(r"not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z*]+)")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dmarckit.core.errors import AwsError, DmarckitError, SettingsError
+from dmarckit.core import AwsError, DmarckitError, SettingsError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -75,8 +75,7 @@ def deploy(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Make the stack, or change it; then print the DNS records and settings that are left to do."""
-    from dmarckit.cli.aws.plan import deploy as make
-    from dmarckit.cli.aws.plan import lines
+    from dmarckit.cli.aws.plan import deploy as make, lines
 
     aws, preparing = _prepared(stack, parameters, parameter, None)
     with preparing as ready:
@@ -158,7 +157,7 @@ def _prepared(
         secret_parameters,
         with_schedules,
     )
-    from dmarckit.jobs.schedule import load_schedules
+    from dmarckit.jobs import load_schedules
 
     template = with_schedules(read_template(), load_schedules())
     if save is not None:
@@ -187,7 +186,7 @@ def _print_outputs(aws: Aws, stack: Stack, domains: Any) -> None:
 
 def _domains() -> tuple[str, ...]:
     """The domains of the settings, where there are any here."""
-    from dmarckit.core.settings import load_settings
+    from dmarckit.core import load_settings
 
     try:
         return load_settings().domain_names

@@ -42,8 +42,7 @@ from dmarckit.cli.aws.stack import (
     resources,
 )
 from dmarckit.cli.aws.template import Chosen, body, choose, hosts_of
-from dmarckit.core.errors import AwsError
-from dmarckit.core.text import plural
+from dmarckit.core import AwsError, plural
 
 _LOUD = {"replace": "REPLACES", "may replace": "MAY REPLACE", "delete": "DELETES"}
 _ORDER = ("delete", "replace", "may replace", "change", "create")

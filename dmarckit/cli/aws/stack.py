@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dmarckit.cli.aws.client import Aws, code_of, explained
-from dmarckit.core.errors import AwsError, one_line
+from dmarckit.core import AwsError, one_line
 
 CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
 PAUSE = 3.0  # seconds between two looks; CloudFormation's own limit is about two a second

@@ -22,10 +22,9 @@ from typing import Any
 
 import yaml
 
-from dmarckit.core.errors import SettingsError, one_line
-from dmarckit.facts.networks import organisation
-from dmarckit.jobs.export import SLOT, scheduler_resource
-from dmarckit.jobs.schedule import Schedule
+from dmarckit.core import SettingsError, one_line
+from dmarckit.facts import organisation
+from dmarckit.jobs import SLOT, Schedule, scheduler_resource
 
 LONGEST = 51_200
 """bytes of a template that CloudFormation takes without a bucket for it"""

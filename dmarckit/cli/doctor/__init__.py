@@ -1,0 +1,1 @@
+"""`dmarckit doctor`: each setting checked against the real thing."""

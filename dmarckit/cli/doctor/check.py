@@ -15,10 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from dmarckit.core.errors import DmarckitError, one_line
-from dmarckit.core.logs import clean
-from dmarckit.core.redact import secrets_in, secrets_of
-from dmarckit.core.settings import Settings
+from dmarckit.core import DmarckitError, Settings, clean, one_line, secrets_in, secrets_of
 
 Status = Literal["ok", "warn", "fail", "skip"]
 LONGEST = 600

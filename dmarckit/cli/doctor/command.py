@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmarckit.cli.doctor import machine, places, services
-from dmarckit.cli.doctor import machine as lake
-from dmarckit.cli.doctor import machine as parts
-from dmarckit.cli.doctor import machine as settings
-from dmarckit.cli.doctor import places as s3
+from dmarckit.cli.doctor import (
+    machine,
+    machine as lake,
+    machine as parts,
+    machine as settings,
+    places,
+    places as s3,
+    services,
+)
 from dmarckit.cli.doctor.check import Check
 
 if TYPE_CHECKING:
@@ -87,8 +91,7 @@ def doctor(
 
 def _context(send: bool) -> Context:
     from dmarckit.cli.doctor.check import Context
-    from dmarckit.core.errors import SettingsError
-    from dmarckit.core.settings import load_settings
+    from dmarckit.core import SettingsError, load_settings
 
     try:
         return Context(load_settings(), send=send)

@@ -21,13 +21,18 @@ from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 from dmarckit.cli.doctor.check import Answer, Context, fail, ok, skip, warn
-from dmarckit.core.errors import DmarckitError, SettingsError, one_line
-from dmarckit.core.settings import CONFIG_VARIABLE, DEFAULT_FILE, PREFIX, Settings
-from dmarckit.jobs.health import State, judge, read_facts
-from dmarckit.jobs.schedule import find_schedules, load_schedule, load_schedules
-from dmarckit.lake.lake import open_lake
-from dmarckit.lake.schema import TABLES
-from dmarckit.pages.build import find_notebooks, known_parameters
+from dmarckit.core import (
+    CONFIG_VARIABLE,
+    DEFAULT_FILE,
+    PREFIX,
+    DmarckitError,
+    Settings,
+    SettingsError,
+    one_line,
+)
+from dmarckit.jobs import State, find_schedules, judge, load_schedule, load_schedules, read_facts
+from dmarckit.lake import TABLES, open_lake
+from dmarckit.pages import find_notebooks, known_parameters
 
 LOW_DISK, LITTLE_DISK = 200_000_000, 1_000_000_000
 """bytes that are free: below the first work fails, below the second it soon will"""
@@ -113,7 +118,7 @@ def fonts(context: Context) -> Answer:
     """Charts in Slack are pictures: a font here must know the letters."""
     if context.settings.language != "ja":
         return skip(f"language {context.settings.language} needs no further font")
-    from dmarckit.slack.chart import can_draw
+    from dmarckit.slack import can_draw
 
     if can_draw(_JAPANESE):
         return ok("an installed font can draw Japanese in Slack's charts")
@@ -211,7 +216,7 @@ def kernel(_context: Context) -> Answer:
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    from dmarckit.pages.build import own_kernel
+    from dmarckit.pages import own_kernel
 
     source = "import dmarckit\nprint(dmarckit.__version__)"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])  # type: ignore[no-untyped-call]

@@ -20,20 +20,21 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dmarckit.cli.doctor.check import Answer, Context, fail, ok, skip, warn
-from dmarckit.core.errors import StorageError, UnreadableReport, one_line
-from dmarckit.core.settings import Settings
-from dmarckit.core.storage import (
+from dmarckit.core import (
     HINTS,
     FolderStorage,
+    Settings,
     Storage,
+    StorageError,
     StoredObject,
+    UnreadableReport,
     aws_session,
+    one_line,
     open_storage,
     sdk_hint,
 )
-from dmarckit.reports.mail import read_mail
-from dmarckit.reports.verdict import without_comments
-from dmarckit.slack.client import lasting
+from dmarckit.reports import read_mail, without_comments
+from dmarckit.slack import lasting
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -9,8 +9,7 @@ from http.client import HTTPException
 from typing import Any
 
 from dmarckit.cli.doctor.check import Answer, Context, fail, ok, skip, warn
-from dmarckit.core.errors import ClusterError, DmarckitError, MissingExtra, QueueError, one_line
-from dmarckit.core.settings import Settings
+from dmarckit.core import ClusterError, DmarckitError, MissingExtra, QueueError, Settings, one_line
 
 SECONDS = 10
 PILE = 1_000
@@ -73,9 +72,8 @@ def slack_channels(context: Context) -> Answer:
 
 def slack_message(context: Context) -> Answer:
     """With ``--send``: a line really arrives in the main channel."""
-    from dmarckit.core.language import _
-    from dmarckit.slack.blocks import Message
-    from dmarckit.slack.client import post
+    from dmarckit.core import _
+    from dmarckit.slack import Message, post
 
     settings = context.settings
     if not context.send:
@@ -92,7 +90,7 @@ def slack_message(context: Context) -> Answer:
 
 def channels(settings: Settings) -> list[str]:
     """Every channel that settings and schedules name, each once."""
-    from dmarckit.jobs.schedule import find_schedules, load_schedule
+    from dmarckit.jobs import find_schedules, load_schedule
 
     def named() -> Iterator[str | None]:
         yield settings.slack_channel
@@ -140,7 +138,7 @@ def google(context: Context) -> Answer:
     settings = context.settings
     if settings.google_credentials is None:
         return skip("google_credentials is not set: Postmaster Tools is not asked")
-    from dmarckit.checks.postmaster_client import identity
+    from dmarckit.checks import identity
 
     found = identity(settings)
     kind = "service account" if "service" in type(found.credentials).__module__ else "user"
@@ -152,7 +150,7 @@ def queue(context: Context) -> Answer:
     url = context.settings.watch_queue
     if not url:
         return skip("watch_queue is not set: no queue tells of arrivals, runs list the mails")
-    from dmarckit.ingest.queue import Queue
+    from dmarckit.ingest import Queue
 
     try:
         arrivals = Queue(url)
@@ -174,8 +172,8 @@ def cluster(context: Context) -> Answer:
     settings = context.settings
     if not settings.dask:
         return skip("dask is not set: no cluster is asked to help")
-    from dmarckit.core.cluster import connected
-    from dmarckit.ingest.distributed import check
+    from dmarckit.core import connected
+    from dmarckit.ingest import check
 
     try:
         with connected(settings.dask) as workers:
@@ -193,7 +191,7 @@ def cluster(context: Context) -> Answer:
 def dns(context: Context) -> Answer:
     """Each DNS server gives an answer in time."""
     try:
-        from dmarckit.checks.resolver import NoAnswer, Servers
+        from dmarckit.checks import NoAnswer, Servers
     except ImportError:
         return skip("dnspython is not installed: DNS is not asked (pip install 'dmarckit[dns]')")
     except MissingExtra as error:

@@ -1,0 +1,1 @@
+"""The sections of the pages: one file each, its frame and its view together."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dmarckit.core import text as words
-from dmarckit.core.language import _, ngettext
-from dmarckit.core.text import period
-from dmarckit.facts.completeness import Coverage
+from dmarckit.core import _, ngettext, period, text as words
+from dmarckit.facts import Coverage
 from dmarckit.pages.html import Html, escape
 
 NAMED = 8

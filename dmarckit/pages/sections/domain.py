@@ -12,14 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import text
-from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.window import Window
-from dmarckit.facts.frames import Facts, in_window
-from dmarckit.facts.networks import countries
-from dmarckit.facts.senders import kind_word
-from dmarckit.findings.context import BLOCKED, normal
-from dmarckit.findings.requirements import requirement_meaning
+from dmarckit.core import Window, _, later, ngettext, text
+from dmarckit.facts import Facts, countries, in_window, kind_word
+from dmarckit.findings import BLOCKED, normal, requirement_meaning
 from dmarckit.pages.charts import class_words
 from dmarckit.pages.html import Column, Html, table
 from dmarckit.pages.links import PageLinks

@@ -7,10 +7,9 @@ from decimal import Decimal
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
 
-from dmarckit.core.language import _
-from dmarckit.facts.frames import Facts
-from dmarckit.lake.lake import Lake
-from dmarckit.lake.schema import TABLES
+from dmarckit.core import _
+from dmarckit.facts import Facts
+from dmarckit.lake import TABLES, Lake
 from dmarckit.pages.html import Column, Html, table
 
 SHOWN = 200

@@ -11,12 +11,27 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import text as words
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.text import count, n_messages, n_reports, percent
-from dmarckit.findings.ledger import Judged
-from dmarckit.findings.titles import FIRST, URGENT, evidence_word, is_open, part_word, title, urgent
+from dmarckit.core import (
+    _,
+    count,
+    later,
+    n_messages,
+    n_reports,
+    ngettext,
+    one_line,
+    percent,
+    text as words,
+)
+from dmarckit.findings import (
+    FIRST,
+    URGENT,
+    Judged,
+    evidence_word,
+    is_open,
+    part_word,
+    title,
+    urgent,
+)
 from dmarckit.pages.html import Column, Html, escape, table
 
 CARDS = 24

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dmarckit.core import text as words
-from dmarckit.core.language import _, later
-from dmarckit.core.window import Window
-from dmarckit.facts.frames import days_of
+from dmarckit.core import Window, _, later, text as words
+from dmarckit.facts import days_of
 from dmarckit.pages.html import Html, escape
 
 ROWS = 100

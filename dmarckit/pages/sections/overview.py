@@ -22,16 +22,10 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.checks.outside import Outside
-from dmarckit.checks.requirements import matrix, not_met
-from dmarckit.core import text as words
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.text import period
-from dmarckit.core.window import Window
-from dmarckit.facts.frames import Facts, days_of, in_window, whole_days
-from dmarckit.facts.senders import kind_word
-from dmarckit.findings.context import quoted_policy
+from dmarckit.checks import Outside, matrix, not_met
+from dmarckit.core import Window, _, later, ngettext, one_line, period, text as words
+from dmarckit.facts import Facts, days_of, in_window, kind_word, whole_days
+from dmarckit.findings import quoted_policy
 from dmarckit.pages.charts import class_word, what_was_done
 from dmarckit.pages.html import Closer, Column, Html, escape, table
 from dmarckit.pages.links import PageLinks

@@ -9,18 +9,15 @@ from datetime import timedelta
 
 import pandas as pd
 
-from dmarckit.core import text as words
-from dmarckit.core.language import _, later
-from dmarckit.core.window import Window
-from dmarckit.facts.frames import Facts, days_of
-from dmarckit.findings.context import dns_record, next_step, normal, quoted_policy
-from dmarckit.findings.whatif import WhatIf, parse_policy
+from dmarckit.core import Window, _, later, text as words
+from dmarckit.facts import Facts, days_of
+from dmarckit.findings import WhatIf, dns_record, next_step, normal, parse_policy, quoted_policy
 from dmarckit.pages.charts import class_word
 from dmarckit.pages.html import Column, Html, escape, table
 from dmarckit.pages.sections.domain import of_domain
 from dmarckit.pages.sections.findings import records_to_paste
 from dmarckit.pages.sections.messages import matrix
-from dmarckit.reports.model import Policy
+from dmarckit.reports import Policy
 
 REPORTERS = 12
 """reporters with a row of their own: those that quoted it most often"""

@@ -14,14 +14,9 @@ import json
 import pandas as pd
 import plotly.graph_objects as go
 
-from dmarckit.core import text as words
-from dmarckit.core.language import _, later
-from dmarckit.core.settings import Settings
-from dmarckit.core.text import Rate
-from dmarckit.core.thresholds import Thresholds
-from dmarckit.core.window import Window
-from dmarckit.facts.frames import days_of
-from dmarckit.findings.postmaster import refusal_meaning
+from dmarckit.core import Rate, Settings, Thresholds, Window, _, later, text as words
+from dmarckit.facts import days_of
+from dmarckit.findings import refusal_meaning
 from dmarckit.pages.charts import CRITICAL, WARNING, nothing, rate_lines
 from dmarckit.pages.html import Column, Html, escape, table
 

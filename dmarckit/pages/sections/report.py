@@ -7,11 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import text as words
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.text import period
-from dmarckit.lake.lake import Lake
+from dmarckit.core import _, later, ngettext, one_line, period, text as words
+from dmarckit.lake import Lake
 from dmarckit.pages.html import Column, Html, escape, table
 
 SHOWN = 500

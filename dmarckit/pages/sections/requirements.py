@@ -7,23 +7,19 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.checks.outside import Outside
-from dmarckit.checks.rules import (
+from dmarckit.checks import (
     PROVIDERS,
     RULES,
     SOURCES,
     VERDICTS,
     VIEWS,
+    Outside,
     sees,
     verdict_word,
     wording,
 )
-from dmarckit.core import text as words
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, ngettext
-from dmarckit.core.settings import Settings
-from dmarckit.findings.ledger import Judged
-from dmarckit.findings.model import listed
+from dmarckit.core import Settings, _, ngettext, one_line, text as words
+from dmarckit.findings import Judged, listed
 from dmarckit.pages.html import Column, Html, escape, table
 from dmarckit.pages.links import PageLinks
 from dmarckit.pages.sections.postmaster import connection as google_connection

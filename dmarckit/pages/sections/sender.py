@@ -13,16 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import text as words
-from dmarckit.core.errors import one_line
-from dmarckit.core.language import _, ngettext
-from dmarckit.core.text import period
-from dmarckit.core.window import Window
-from dmarckit.facts.frames import in_window
-from dmarckit.facts.networks import organisations
-from dmarckit.facts.senders import kind_word
-from dmarckit.facts.trace import Trace
-from dmarckit.findings.requirements import requirement_meaning
+from dmarckit.core import Window, _, ngettext, one_line, period, text as words
+from dmarckit.facts import Trace, in_window, kind_word, organisations
+from dmarckit.findings import requirement_meaning
 from dmarckit.pages.charts import class_word, listed
 from dmarckit.pages.html import Column, Html, table
 from dmarckit.pages.links import PageLinks

@@ -5,10 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from dmarckit.core import text as words
-from dmarckit.core.language import _, later, ngettext
-from dmarckit.core.window import Window
-from dmarckit.facts.frames import days_of
+from dmarckit.core import Window, _, later, ngettext, text as words
+from dmarckit.facts import days_of
 from dmarckit.pages.charts import daily_bars, nothing
 from dmarckit.pages.html import Column, Html, table
 

@@ -1,0 +1,96 @@
+from .cluster import Cluster as Cluster, connected as connected, without_secrets as without_secrets
+from .errors import (
+    AwsError as AwsError,
+    ClusterError as ClusterError,
+    DmarckitError as DmarckitError,
+    JobBusy as JobBusy,
+    JobTimeout as JobTimeout,
+    LakeError as LakeError,
+    LeaseLost as LeaseLost,
+    LimitExceeded as LimitExceeded,
+    MessageRefused as MessageRefused,
+    MissingExtra as MissingExtra,
+    MissingObject as MissingObject,
+    NotAReport as NotAReport,
+    NotebookFailed as NotebookFailed,
+    PageError as PageError,
+    PostmasterAccess as PostmasterAccess,
+    PostmasterError as PostmasterError,
+    QueueError as QueueError,
+    SettingsError as SettingsError,
+    SlackError as SlackError,
+    SlackUnavailable as SlackUnavailable,
+    StorageError as StorageError,
+    UnreadableReport as UnreadableReport,
+    one_line as one_line,
+)
+from .language import (
+    DOMAIN as DOMAIN,
+    FOLDER as FOLDER,
+    _ as _,
+    current_language as current_language,
+    later as later,
+    ngettext as ngettext,
+    speaking as speaking,
+    use as use,
+)
+from .lease import Lease as Lease, heartbeat as heartbeat, new_holder as new_holder, take as take
+from .limits import Limits as Limits
+from .logs import (
+    about as about,
+    begin as begin,
+    clean as clean,
+    failure as failure,
+    new_run as new_run,
+    step as step,
+)
+from .redact import (
+    redacted as redacted,
+    secret_names as secret_names,
+    secrets_in as secrets_in,
+    secrets_of as secrets_of,
+    withheld_variables as withheld_variables,
+)
+from .retry import PAUSES as PAUSES, again as again
+from .settings import (
+    CONFIG_VARIABLE as CONFIG_VARIABLE,
+    DEFAULT_FILE as DEFAULT_FILE,
+    PREFIX as PREFIX,
+    DeclaredSender as DeclaredSender,
+    DomainGroup as DomainGroup,
+    Mute as Mute,
+    Settings as Settings,
+    load_settings as load_settings,
+)
+from .storage import (
+    HINTS as HINTS,
+    POOL as POOL,
+    FolderStorage as FolderStorage,
+    S3Storage as S3Storage,
+    Storage as Storage,
+    StoredObject as StoredObject,
+    aws_session as aws_session,
+    open_storage as open_storage,
+    sdk_hint as sdk_hint,
+)
+from .text import (
+    NotARate as NotARate,
+    Rate as Rate,
+    change as change,
+    count as count,
+    day as day,
+    duration as duration,
+    is_missing as is_missing,
+    minute as minute,
+    moment as moment,
+    n_messages as n_messages,
+    n_reports as n_reports,
+    percent as percent,
+    period as period,
+    plural as plural,
+    points as points,
+    rate_text as rate_text,
+    reporters as reporters,
+)
+from .thresholds import Thresholds as Thresholds
+from .window import Window as Window, last_days as last_days

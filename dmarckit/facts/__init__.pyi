@@ -1,0 +1,28 @@
+from .completeness import Coverage as Coverage, complete_days as complete_days
+from .frames import (
+    Facts as Facts,
+    days_of as days_of,
+    empty_facts as empty_facts,
+    in_window as in_window,
+    typed as typed,
+    whole_days as whole_days,
+)
+from .load import COLUMNS as COLUMNS, load_facts as load_facts, load_lists as load_lists
+from .networks import (
+    countries as countries,
+    network_names as network_names,
+    organisation as organisation,
+    organisations as organisations,
+)
+from .ptr import (
+    HOST as HOST,
+    Lookup as Lookup,
+    NoAnswer as NoAnswer,
+    dns_lookup as dns_lookup,
+    host_names as host_names,
+    resolve as resolve,
+    server_address as server_address,
+)
+from .senders import attribute as attribute, kind_word as kind_word, load_table as load_table
+from .sql import LISTS as LISTS, only_forwarded as only_forwarded
+from .trace import Trace as Trace

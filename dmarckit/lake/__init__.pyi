@@ -1,0 +1,37 @@
+from .ddl import statements as statements
+from .lake import Lake as Lake, open_lake as open_lake
+from .maintain import (
+    VACUUM_DAYS as VACUUM_DAYS,
+    Maintained as Maintained,
+    Step as Step,
+    maintain_lake as maintain_lake,
+)
+from .rows import (
+    OWN_SCHEMA as OWN_SCHEMA,
+    failing_messages as failing_messages,
+    failure_row as failure_row,
+    identity as identity,
+    month_of as month_of,
+    own_columns as own_columns,
+    records_table as records_table,
+    report_from_lake as report_from_lake,
+    report_row as report_row,
+    report_uid as report_uid,
+    shared_values as shared_values,
+    tls_rows as tls_rows,
+    with_shared as with_shared,
+)
+from .schema import (
+    ALERTS as ALERTS,
+    DEAD_LETTERS as DEAD_LETTERS,
+    DNS as DNS,
+    FINDINGS as FINDINGS,
+    MAILS as MAILS,
+    OUTBOX as OUTBOX,
+    POSTMASTER as POSTMASTER,
+    PTR as PTR,
+    RECORDS as RECORDS,
+    RUNS as RUNS,
+    TABLES as TABLES,
+)
+from .write import JOIN as JOIN

@@ -1,0 +1,24 @@
+from .build import (
+    Page as Page,
+    find_notebook as find_notebook,
+    find_notebooks as find_notebooks,
+    known_parameters as known_parameters,
+    own_kernel as own_kernel,
+    store_index as store_index,
+)
+from .fleet import (
+    FleetPage as FleetPage,
+    Outcome as Outcome,
+    fleet_domains as fleet_domains,
+    fleet_window as fleet_window,
+    publish_fleet as publish_fleet,
+)
+from .index import INDEX as INDEX
+from .links import command as command
+from .publish import (
+    Published as Published,
+    link_to as link_to,
+    publish_notebook as publish_notebook,
+    refresh_index as refresh_index,
+    store_notebook as store_notebook,
+)

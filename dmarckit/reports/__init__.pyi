@@ -1,0 +1,28 @@
+from .export import (
+    CSV_COLUMNS as CSV_COLUMNS,
+    export_key as export_key,
+    json_text as json_text,
+    record_json as record_json,
+    report_csv as report_csv,
+    report_json as report_json,
+    unreadable_json as unreadable_json,
+)
+from .mail import read_mail as read_mail
+from .model import (
+    AggregateReport as AggregateReport,
+    DkimResult as DkimResult,
+    FailureReport as FailureReport,
+    Mail as Mail,
+    Policy as Policy,
+    Reason as Reason,
+    Record as Record,
+    Report as Report,
+    SpfResult as SpfResult,
+    TlsFailure as TlsFailure,
+    TlsPolicy as TlsPolicy,
+    TlsReport as TlsReport,
+    Unreadable as Unreadable,
+    Verdict as Verdict,
+)
+from .read import read_object as read_object, read_reports as read_reports
+from .verdict import without_comments as without_comments
