@@ -45,7 +45,7 @@ from dmarckit.demo import (
 from dmarckit.ingest import ingest_mails
 from dmarckit.jobs import load_schedule, publish_and_tell, run_job
 from dmarckit.lake import open_lake
-from dmarckit.pages import Page, store_index
+from dmarckit.pages import BuiltPage, store_index
 from dmarckit.slack import Message, show
 
 BUCKET = "dmarckit-demo"
@@ -199,7 +199,9 @@ def _window_of_data(now: datetime) -> dict[str, Any]:
     return {"days": min((last - first).days + 1, LONGEST_WINDOW), "end": f"{last:%Y-%m-%d}"}
 
 
-def _write(out: Path, settings: Settings, page: Page, messages: Sequence[Message]) -> list[Path]:
+def _write(
+    out: Path, settings: Settings, page: BuiltPage, messages: Sequence[Message]
+) -> list[Path]:
     """The page, the messages and the newest alert's files in the user's folder."""
     storage = FolderStorage(out)
     storage.put("overview.html", page.html, content_type="text/html; charset=utf-8")

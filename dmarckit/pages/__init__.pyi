@@ -1,5 +1,5 @@
 from .build import (
-    Page as Page,
+    BuiltPage as BuiltPage,
     find_notebook as find_notebook,
     find_notebooks as find_notebooks,
     known_parameters as known_parameters,

@@ -100,7 +100,7 @@ CONTENT_TYPE = "text/html; charset=utf-8"
 
 
 @dataclass(frozen=True)
-class Page:
+class BuiltPage:
     """A finished page, not stored yet."""
 
     notebook: str
@@ -147,7 +147,7 @@ def build_page(
     now: datetime | None = None,
     secrets: Collection[str] = (),
     inputs: Callable[[Mapping[str, Any]], Sequence[Input]] = lambda parameters: (),
-) -> Page:
+) -> BuiltPage:
     """Run a notebook with this environment's Python and make its page.
 
     `config` is the settings file for the run (``DMARCKIT_CONFIG``), `timeout` the seconds a
@@ -183,7 +183,7 @@ def build_page(
         index="../" * key.count("/") + INDEX,
         inputs=made_from,
     )
-    return Page(
+    return BuiltPage(
         notebook=notebook.stem,
         key=key,
         title=title_of(executed, notebook.stem),
@@ -193,7 +193,7 @@ def build_page(
     )
 
 
-def publish(page: Page, storage: Storage) -> str:
+def publish(page: BuiltPage, storage: Storage) -> str:
     """Store the page, then the index of all pages beside it; the page's key."""
     store_page(storage, page.key, page.html)
     store_index(storage)

@@ -24,7 +24,7 @@ from dmarckit.core import (
     use,
 )
 from dmarckit.lake import Lake
-from dmarckit.pages.build import Page, build_page, find_notebook, store_index, store_page
+from dmarckit.pages.build import BuiltPage, build_page, find_notebook, store_index, store_page
 from dmarckit.pages.links import page_key
 from dmarckit.pages.render import Input, page_inputs
 
@@ -36,7 +36,7 @@ NOTEBOOK_TYPE = "application/x-ipynb+json"
 class Published:
     """A page that is stored, and how to open it."""
 
-    page: Page
+    page: BuiltPage
     key: str
     link: str
 

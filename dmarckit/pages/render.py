@@ -211,7 +211,7 @@ _PLOT_TOP = 10
 
 
 @dataclass(frozen=True)
-class Section:
+class Chapter:
     """A heading of the notebook with what its cells show below it."""
 
     title: str
@@ -233,7 +233,7 @@ def render(
     `parameters`: name → (value, help), for the footer; `index`: where the list of all pages
     is, seen from this one; `inputs`: what it was made from. The same input gives the same bytes.
     """
-    sections = _sections(notebook)
+    sections = _chapters(notebook)
     charts = [p for s in sections for p in s.parts if p["kind"] == "figure"]
     scripts = _scripts(any(part["data"] for part in charts), current_language())
     exporter: Any = TemplateExporter(  # type: ignore[no-untyped-call]
@@ -302,7 +302,7 @@ def _code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def _sections(notebook: nbformat.NotebookNode) -> list[Section]:
+def _chapters(notebook: nbformat.NotebookNode) -> list[Chapter]:
     """What stands before the first ``##`` heading comes first, without a title."""
     found: list[tuple[str, list[dict[str, Any]]]] = [("", [])]
     charts = 0
@@ -322,7 +322,7 @@ def _sections(notebook: nbformat.NotebookNode) -> list[Section]:
                 if part:
                     found[-1][1].append(part)
     return [
-        Section(title, f"section-{number}", tuple(parts))
+        Chapter(title, f"section-{number}", tuple(parts))
         for number, (title, parts) in enumerate(found)
         if parts or not number
     ]

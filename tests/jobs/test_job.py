@@ -19,7 +19,7 @@ from dmarckit.core.storage import open_storage
 from dmarckit.jobs.run import run_job
 from dmarckit.jobs.schedule import Schedule, load_schedule
 from dmarckit.pages import publish
-from dmarckit.pages.build import Page
+from dmarckit.pages.build import BuiltPage
 from dmarckit.reports.model import AggregateReport
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing
@@ -58,7 +58,7 @@ def connected(home: str, slack: SlackServer, **more: Any) -> Settings:
 @pytest.fixture
 def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page without running a notebook, for tests of what comes after it."""
-    page = Page("overview", "overview/x.html", "DMARC overview", b"<p>page", None, ())  # type: ignore[arg-type]
+    page = BuiltPage("overview", "overview/x.html", "DMARC overview", b"<p>page", None, ())  # type: ignore[arg-type]
     monkeypatch.setattr(publish, "build_page", lambda *_, **__: page)
 
 

@@ -15,7 +15,7 @@ from dmarckit.jobs.run import SHOWN, ask_before, run_job
 from dmarckit.jobs.schedule import Schedule, SlackRules, load_schedule
 from dmarckit.lake.lake import Lake
 from dmarckit.pages import publish
-from dmarckit.pages.build import Page
+from dmarckit.pages.build import BuiltPage
 from tests.support.dns_server import serving
 from tests.support.postmaster_server import postmaster_server, service_account
 
@@ -119,7 +119,7 @@ def test_a_job_that_another_machine_has_taken_asks_nobody(tmp_path: Path) -> Non
 def test_a_job_goes_on_and_its_run_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = Page("requirements", "requirements/x.html", "Sender requirements", b"<p>", None, ())  # type: ignore[arg-type]
+    page = BuiltPage("requirements", "requirements/x.html", "Sender requirements", b"<p>", None, ())  # type: ignore[arg-type]
     monkeypatch.setattr(publish, "build_page", lambda *_, **__: page)
     (tmp_path / "mail").mkdir()
     schedule = Schedule(

@@ -28,7 +28,7 @@ from dmarckit.jobs.schedule import Schedule
 from dmarckit.jobs.timeout import ended_in_time
 from dmarckit.lake.lake import Lake
 from dmarckit.pages import publish
-from dmarckit.pages.build import Page
+from dmarckit.pages.build import BuiltPage
 from dmarckit.pages.fleet import FleetPage
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing
@@ -37,7 +37,7 @@ SLOT = datetime.now(UTC).replace(hour=7, minute=0, second=0, microsecond=0)
 NOW = SLOT + timedelta(seconds=2)
 DAILY = Schedule(name="daily", cron="0 7 * * *", notebook="overview", parameters={"days": 7})
 ALERTS = Schedule(name="alerts", cron="*/15 * * * *", slack={"when": "failing"})
-PAGE = Page("overview", "overview/2026-11-24.html", "DMARC overview", b"<p>page", None, ())  # type: ignore[arg-type]
+PAGE = BuiltPage("overview", "overview/2026-11-24.html", "DMARC overview", b"<p>page", None, ())  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ def test_pages_of_the_domains_come_before_the_page_that_links_to_them(
         built.extend(domains)
         return [FleetPage("example.com", "k", "failed", "", "a cell raised")]
 
-    def page(*_: object, **__: object) -> Page:
+    def page(*_: object, **__: object) -> BuiltPage:
         built.append("page")
         return PAGE
 
@@ -159,7 +159,7 @@ def test_pages_of_the_domains_come_before_the_page_that_links_to_them(
 
 
 def failing_page(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def fails(*_: object, **__: object) -> Page:
+    def fails(*_: object, **__: object) -> BuiltPage:
         raise error
 
     monkeypatch.setattr(job, "store_notebook", fails)
@@ -293,7 +293,7 @@ def test_since_when_a_job_is_bad_is_since_its_last_good_run(lake: Lake) -> None:
 def _run_in_a_process(home: str, ready: Any, go_on: Any) -> None:
     """Runs the slot, and waits in the middle of it, its mails stored and its page not."""
 
-    def waits(*_: object, **__: object) -> Page:
+    def waits(*_: object, **__: object) -> BuiltPage:
         ready.set()
         go_on.wait()
         return PAGE

@@ -14,7 +14,7 @@ import pytest
 from dmarckit.core.errors import PageError
 from dmarckit.core.storage import FolderStorage, StoredObject, open_storage
 from dmarckit.pages import build, index as page_index, render
-from dmarckit.pages.build import Page, build_page, find_notebook, publish
+from dmarckit.pages.build import BuiltPage, build_page, find_notebook, publish
 from dmarckit.pages.links import page_key
 from tests.support.page_notebooks import write_notebook
 
@@ -35,7 +35,7 @@ def notebook(path: Path, *code: str) -> Path:
     return write_notebook(path, *code, parameters=PARAMETERS, title="# A title\n\nA *lead*.")
 
 
-def built(path: Path, *code: str, **parameters: object) -> Page:
+def built(path: Path, *code: str, **parameters: object) -> BuiltPage:
     return build_page(notebook(path / "small.ipynb", *code), parameters, now=NOW)
 
 
@@ -167,8 +167,8 @@ def test_a_domain_that_is_none_gets_a_safe_folder(domain: str) -> None:
     assert len(folder) < 80
 
 
-def page(key: str = "overview/2026-11-24.html") -> Page:
-    return Page("overview", key, "T", b"<p>caf\xc3\xa9</p>", nbformat.v4.new_notebook(), ())
+def page(key: str = "overview/2026-11-24.html") -> BuiltPage:
+    return BuiltPage("overview", key, "T", b"<p>caf\xc3\xa9</p>", nbformat.v4.new_notebook(), ())
 
 
 def test_publishing_to_a_folder(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from dmarckit.lake.lake import Lake
 from dmarckit.lake.location import Location
 from dmarckit.lake.write import Writer
 from dmarckit.pages import publish
-from dmarckit.pages.build import Page
+from dmarckit.pages.build import BuiltPage
 from dmarckit.pages.links import page_key
 from dmarckit.reports.model import Policy
 from dmarckit.slack import alerts, outbox
@@ -239,12 +239,12 @@ class World:
         os.utime(path, (self.now.timestamp(), self.now.timestamp()))
 
 
-def fake_page(notebook: Path, parameters: dict[str, Any], *, now: datetime, **_: Any) -> Page:
+def fake_page(notebook: Path, parameters: dict[str, Any], *, now: datetime, **_: Any) -> BuiltPage:
     """A page that shows its parameters, at the key where the real one would be."""
     shown = {name: value for name, value in parameters.items() if name != "job"}
     html = f"<title>{notebook.stem}</title><p>{sorted(shown.items())}".encode()
     key = page_key(notebook.stem, shown, now.date())
-    return Page(notebook.stem, key, notebook.stem, html, None, ())  # type: ignore[arg-type]
+    return BuiltPage(notebook.stem, key, notebook.stem, html, None, ())  # type: ignore[arg-type]
 
 
 def told(world: World) -> Counter[str]:

@@ -19,7 +19,7 @@ from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import month_of
 from dmarckit.lake.schema import RUNS
-from dmarckit.pages.build import Page
+from dmarckit.pages.build import BuiltPage
 from dmarckit.pages.publish import Published
 from dmarckit.reports.model import AggregateReport, Policy, Record
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
@@ -31,7 +31,7 @@ NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) + ti
 ALERTS = Schedule(name="alerts", alerts=3, slack={"when": "failing"})
 DAILY = Schedule(name="daily", notebook="overview", parameters={"days": 7}, alerts=3)
 PAGE = Published(
-    Page("overview", "overview/x.html", "DMARC overview", b"<p>page", None, ()),  # type: ignore[arg-type]
+    BuiltPage("overview", "overview/x.html", "DMARC overview", b"<p>page", None, ()),  # type: ignore[arg-type]
     "overview/x.html",
     "",
 )
