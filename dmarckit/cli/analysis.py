@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 
 from dmarckit.cli.output import (
@@ -22,18 +21,16 @@ from dmarckit.cli.output import (
     print_whatif,
     whatif_json,
 )
-from dmarckit.core import Settings, SettingsError, count, one_line, plural
-from dmarckit.facts import Facts, dns_lookup, resolve
-from dmarckit.findings import USUAL_DAYS, analyse, parse_policy, read_facts, what_if
-from dmarckit.ingest import cluster_of
-from dmarckit.lake import Lake
+from dmarckit.core import SettingsError, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dmarckit.core import Settings
+    from dmarckit.facts import Facts
+    from dmarckit.lake import Lake
 
-
+USUAL_DAYS = 7
 FORMATS = ("table", "json")
 
 
@@ -76,6 +73,9 @@ def findings_command(
     settings, if there is one). Raises SettingsError for a wrong option, LakeError for a lake
     that cannot be used, and what `cluster_of` raises.
     """
+    from dmarckit.findings import analyse
+    from dmarckit.ingest import cluster_of
+
     _check(format_, days)
     out = out or sys.stdout
     at = moment(now)
@@ -103,6 +103,9 @@ def senders_command(
     `resolve_names` asks DNS for the host names of addresses first (bounded, cached in the
     lake). Raises SettingsError for a wrong option, LakeError for a lake that cannot be used.
     """
+    from dmarckit.findings import read_facts
+    from dmarckit.lake import Lake
+
     _check(format_, days)
     out = out or sys.stdout
     at = moment(now)
@@ -120,6 +123,9 @@ def senders_command(
 
 def _resolve(lake: Lake, facts: Facts, now: datetime) -> bool:
     """Host names into the cache; True when the facts may name senders better now."""
+    from dmarckit.core import count, plural
+    from dmarckit.facts import dns_lookup, resolve
+
     wanted = facts.sources.sort_values("messages", ascending=False)["source_ip"]
     result = resolve(lake, [str(ip) for ip in wanted], lookup=dns_lookup(), now=now)
     said = f"{plural(result.named, 'address', 'addresses')} with a host name"
@@ -136,6 +142,8 @@ def senders_rows(facts: Facts, now: datetime, days: int) -> list[dict[str, Any]]
     domain, sender, kind, in_inventory, messages, aligned_messages (DKIM or SPF aligned), ips
     (number of addresses seen), classes (class → messages), first_day, last_day (in these days).
     """
+    import pandas as pd
+
     start = pd.Timestamp(now).floor("D") - pd.Timedelta(days=days)
     rows = facts.messages[facts.messages["day"] >= start]
     seen = facts.addresses[facts.addresses["last_day"] >= start]
@@ -177,6 +185,9 @@ def whatif_command(
 
     Raises SettingsError for a wrong option or policy, LakeError for a lake that cannot be used.
     """
+    from dmarckit.findings import parse_policy, read_facts, what_if
+    from dmarckit.lake import Lake
+
     _check(format_, days)
     out = out or sys.stdout
     wanted = parse_policy(domain, policy)
@@ -230,11 +241,7 @@ def requirements_command(
     Raises SettingsError for a wrong option, LakeError for a lake that cannot be used.
     """
     from dmarckit.checks import matrix
-
-    pass
-    from dmarckit.cli.output import print_json
-    from dmarckit.core import SettingsError, one_line
-    from dmarckit.findings import USUAL_DAYS, read_facts, read_outside
+    from dmarckit.findings import read_facts, read_outside
     from dmarckit.lake import Lake
 
     if format_ not in FORMATS:
@@ -258,7 +265,7 @@ def _json(row: dict[Any, Any]) -> dict[str, Any]:
 
 def _print_table(table: pd.DataFrame, out: IO[str]) -> None:
     """A line a domain and rule; what is not met, with the reason below it."""
-    from dmarckit.core import one_line, plural
+    from dmarckit.core import plural
 
     if table.empty:
         out.write("There is no domain: name some in the setting domains, or ingest.\n")

@@ -96,17 +96,25 @@ def main() -> None:
         sys.exit(COULD_NOT_RUN)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dmarckit {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     config: Annotated[
         Path | None,
         typer.Option("--config", "-c", help="Settings file (default: ./dmarckit.toml)."),
     ] = None,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_version, is_eager=True
+        ),
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"dmarckit {__version__}")
-        raise typer.Exit
     if config is not None:
         from dmarckit.core import CONFIG_VARIABLE
 

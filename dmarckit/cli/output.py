@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from typing import IO, TYPE_CHECKING, Any
 
-from dmarckit.core import clean, count, one_line, percent, plural
-from dmarckit.facts import Facts
-from dmarckit.findings import Finding, Judged, WhatIf
-from dmarckit.ingest import OUTCOMES, IngestResult, Progress
+from dmarckit.core import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from dmarckit.facts import Facts
+    from dmarckit.findings import Finding, Judged, WhatIf
+    from dmarckit.ingest import IngestResult, Progress
     from dmarckit.jobs import JobResult
 
 
@@ -112,12 +112,17 @@ def duration(seconds: float) -> str:
 
 
 def _so_far(outcomes: Counter[str]) -> str:
+    from dmarckit.ingest import OUTCOMES
+
     return ", ".join(f"{outcomes[o]:,} {o}" for o in OUTCOMES if outcomes[o])
 
 
 def print_outcomes(result: IngestResult) -> None:
     """The closing table of an ingest, and why mails could not be read or trusted."""
     from rich.table import Table
+
+    from dmarckit.core import plural
+    from dmarckit.ingest import OUTCOMES
 
     screen = console()
     total = result.outcomes.total()
@@ -154,6 +159,7 @@ def print_job(result: JobResult) -> None:
     What is not printed on a terminal ends in somebody's log: links come without what signs
     them there.
     """
+    from dmarckit.core import clean
     from dmarckit.slack import show
 
     screen = console()
@@ -217,6 +223,8 @@ def print_json(rows: Any, out: IO[str]) -> None:
 
 def print_findings(judged: Sequence[Judged], facts: Facts, out: IO[str]) -> None:
     """Open findings in full, muted and resolved ones in a line each."""
+    from dmarckit.core import plural
+
     if facts.reports.empty and not judged:
         out.write("There is no data: no report covers these days. Run dmarckit ingest first.\n")
         return
@@ -243,6 +251,8 @@ def _print_one(finding: Finding, label: str, out: IO[str]) -> None:
 def print_senders(rows: Sequence[dict[str, Any]], days: int, out: IO[str]) -> None:
     """Takes the rows of `senders_rows`."""
     from rich.table import Table
+
+    from dmarckit.core import count, percent, plural
 
     if not rows:
         out.write(f"There is no data: nobody sent anything in the last {plural(days, 'day')}.\n")
@@ -288,6 +298,8 @@ def whatif_json(result: WhatIf) -> dict[str, Any]:
 def print_whatif(result: WhatIf, days: int, out: IO[str]) -> None:
     """A sentence, and what would be stopped, by sender."""
     from rich.table import Table
+
+    from dmarckit.core import count, plural
 
     name = one_line(result.domain)
     if not result.messages:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dmarckit import __version__
 from dmarckit.cli.main import main, values
 from dmarckit.cli.output import print_outcomes
 from dmarckit.ingest.commit import IngestResult
@@ -195,14 +196,25 @@ def test_values_of_parameters_are_what_they_look_like() -> None:
     }
 
 
-def test_help_is_quick_because_libraries_wait() -> None:
+HEAVY = {
+    *("pandas", "numpy", "pyarrow", "deltalake", "duckdb", "boto3", "botocore", "slack_sdk"),
+    *("papermill", "nbconvert", "plotly", "matplotlib", "checkdmarc", "pydantic", "rich", "yaml"),
+}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["findings", "--help"]])
+def test_help_is_quick_because_libraries_wait(arguments: list[str]) -> None:
     code = (
-        "import sys, dmarckit.cli; "
-        "print([m for m in ('pandas', 'pyarrow', 'boto3', 'deltalake', 'plotly', 'papermill', "
-        "'duckdb', 'slack_sdk', 'matplotlib') if m in sys.modules])"
+        "import atexit, sys; from dmarckit.cli.main import main; "
+        "atexit.register(lambda: print(*{name.partition('.')[0] for name in sys.modules})); main()"
     )
-    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert ran.stdout.strip() == "[]"
+    command = [sys.executable, "-c", code, *arguments]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert not HEAVY & set(ran.stdout.splitlines()[-1].split())
+
+
+def test_the_version_is_printed_without_a_command(run: Any) -> None:
+    assert run("--version") == (0, f"dmarckit {__version__}\n", "")
 
 
 def test_every_command_has_an_example(run: Any) -> None:

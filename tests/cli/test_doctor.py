@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit.cli.doctor import machine, places, services
+from dmarckit.cli.doctor import checks, machine, places, services
 from dmarckit.cli.doctor.check import (
     Answer,
     Check,
@@ -29,7 +29,7 @@ from dmarckit.cli.doctor.check import (
     skip,
     warn,
 )
-from dmarckit.cli.doctor.command import CHECKS
+from dmarckit.cli.doctor.checks import CHECKS
 from dmarckit.cli.main import main
 from dmarckit.core.errors import StorageError
 from dmarckit.core.settings import Settings, load_settings
@@ -608,10 +608,8 @@ def test_dns_servers_must_answer_in_time() -> None:
 def test_the_command_prints_json_and_an_exit_status(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dmarckit.cli.doctor.command
-
     quick = tuple(c for c in CHECKS if c.name not in ("kernel", "DNS"))
-    monkeypatch.setattr(dmarckit.doctor_checks, "CHECKS", quick)
+    monkeypatch.setattr(checks, "CHECKS", quick)
     monkeypatch.setattr(sys, "argv", ["dmarckit", "doctor", "--json"])
     with pytest.raises(SystemExit) as end:
         main()
