@@ -27,7 +27,7 @@ from dmarckit.checks.resolver import Asker, Fault, Fetch, Found, NoAnswer, Serve
 from dmarckit.checks.spf import check_spf
 from dmarckit.checks.targets import Seen
 from dmarckit.checks.transport import check_bimi, check_mta_sts, check_mx, check_ptr, check_tls_rpt
-from dmarckit.core import MissingExtra, Settings, _
+from dmarckit.core import MissingExtra, Settings, _, normalize_domain
 from dmarckit.facts import Lookup, dns_lookup
 from dmarckit.lake import DNS, Lake
 
@@ -193,7 +193,7 @@ def changes(
 
 
 def _chosen(domains: Sequence[str] | None) -> dict[str, Any]:
-    return {"all": domains is None, "domains": [d.lower().rstrip(".") for d in domains or ()]}
+    return {"all": domains is None, "domains": [normalize_domain(d) for d in domains or ()]}
 
 
 def usual_window(now: datetime, days: int) -> tuple[datetime, datetime]:

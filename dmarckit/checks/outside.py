@@ -10,6 +10,7 @@ import pandas as pd
 
 from dmarckit.checks.dns import SNAPSHOT, changes, snapshot, usual_window
 from dmarckit.checks.postmaster import latest
+from dmarckit.core import normalize_domain
 from dmarckit.facts import organisation
 from dmarckit.lake import Lake
 
@@ -60,7 +61,7 @@ def load_outside(lake: Lake, domains: Sequence[str], now: datetime, days: int = 
     Of the named domains, or of all. Empty frames when the tables are empty. Raises LakeError
     for a `now` without time zone, or when the lake cannot be read.
     """
-    names = list(dict.fromkeys(name.lower().rstrip(".") for name in domains))
+    names = list(dict.fromkeys(normalize_domain(name) for name in domains))
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     known = [*names, *(organisation(name) for name in names)]
     metrics = latest(lake, list(dict.fromkeys(known)), today - DAYS, today + timedelta(days=1))

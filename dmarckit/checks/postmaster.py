@@ -34,6 +34,7 @@ from dmarckit.core import (
     PostmasterError,
     Settings,
     SettingsError,
+    normalize_domain,
     one_line,
 )
 from dmarckit.facts import HOST
@@ -67,7 +68,7 @@ def latest(
     where, values = ["true"], dict[str, Any]()
     if domains:
         where.append("domain IN (SELECT unnest($domains))")
-        values["domains"] = [name.lower().rstrip(".") for name in domains]
+        values["domains"] = [normalize_domain(name) for name in domains]
     for bound, sign, name in ((start, ">=", "start"), (end, "<", "stop")):
         if bound is not None:
             if bound.tzinfo is None:
@@ -173,7 +174,7 @@ def ascii_name(name: str) -> str:
     'xn--bcher-kva.example'
     """
     try:
-        ascii_ = name.strip().rstrip(".").lower().encode("idna").decode()
+        ascii_ = normalize_domain(name.strip()).encode("idna").decode()
     except UnicodeError:
         ascii_ = ""
     if not HOST.fullmatch(ascii_):
@@ -203,7 +204,7 @@ class _Pull:
             return list(dict.fromkeys(ascii_name(name) for name in settings.postmaster_domains))
         names = []
         for domain in self.client.domains():
-            name = str(domain.get("name") or "").removeprefix("domains/").lower().rstrip(".")
+            name = normalize_domain(str(domain.get("name") or "").removeprefix("domains/"))
             if not HOST.fullmatch(name):
                 self.problems.append(f"Postmaster Tools lists {one_line(name)!r}: no domain name")
             elif domain.get("verificationState") == "UNVERIFIED":

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from dmarckit.core import NotARate, PostmasterAccess, Rate, one_line
+from dmarckit.core import NotARate, PostmasterAccess, Rate, normalize_domain, one_line
 
 Row = dict[str, Any]
 
@@ -194,7 +194,7 @@ def compliance_rows(domain: str, status: Mapping[str, Any], day: datetime) -> li
     rows: list[Row] = []
     for part in ("complianceData", "subdomainComplianceData"):
         data = status.get(part) or {}
-        name = str(data.get("domainId") or domain).lower().rstrip(".")
+        name = normalize_domain(str(data.get("domainId") or domain))
         base: Row = {"domain": name, "day": day, "share": None, "number": None}
         for requirement, state, reason in _states(data):
             if state and not state.endswith("UNSPECIFIED"):

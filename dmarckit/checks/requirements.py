@@ -23,7 +23,7 @@ from dmarckit.checks.verdicts import (
     said_by_postmaster,
     shown_by_dns,
 )
-from dmarckit.core import _
+from dmarckit.core import _, normalize_domain
 from dmarckit.facts import Facts, organisation
 
 DAYS = 30
@@ -175,7 +175,7 @@ def matrix(facts: Facts, outside: Outside, domains: Sequence[str] = ()) -> pd.Da
     needs a view that says so. Postmaster Tools of the organisation speaks for a domain that is
     not in it by itself. No row when no domain is known.
     """
-    names = [d.lower().rstrip(".") for d in domains] or _known(facts, outside)
+    names = [normalize_domain(d) for d in domains] or _known(facts, outside)
     reported, shown = seen(facts), shown_by_dns(outside.dns)
     said = said_by_postmaster(outside.postmaster)
     rows = []

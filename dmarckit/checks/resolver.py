@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from dmarckit.core import MissingExtra, SettingsError, one_line
+from dmarckit.core import MissingExtra, SettingsError, normalize_domain, one_line
 from dmarckit.facts import NoAnswer as NoAnswer, server_address
 
 try:
@@ -89,7 +89,7 @@ class Bounded(dns.resolver.Resolver):
     def resolve(self, qname: Any, rdtype: Any = "A", *args: Any, **options: Any) -> Any:
         """As of dnspython, without search list."""
         kind = dns.rdatatype.to_text(dns.rdatatype.RdataType.make(rdtype))
-        key = str(qname).lower().rstrip("."), kind
+        key = normalize_domain(str(qname)), kind
         if key in self.unanswered:
             raise self.unanswered[key]
         left = self._end - self._clock()
@@ -155,14 +155,18 @@ class Asker:
 
     def mail_hosts(self, name: str) -> list[tuple[int, str]]:
         """MX records as (preference, host); the null MX is (0, ""). Raises NoAnswer."""
-        return sorted((r.preference, _host(r.exchange)) for r in self._records(name, "MX"))
+        return sorted(
+            (r.preference, normalize_domain(str(r.exchange))) for r in self._records(name, "MX")
+        )
 
     def alias(self, name: str) -> str | None:
         """What a name is a CNAME of; None: it is none, or nobody knows."""
         # that its target does not exist is cached as if the name itself did not
         kept, self.resolver.cache = self.resolver.cache, None
         try:
-            return next((_host(r.target) for r in self._records(name, "CNAME")), None)
+            return next(
+                (normalize_domain(str(r.target)) for r in self._records(name, "CNAME")), None
+            )
         except NoAnswer:
             return None
         finally:
@@ -202,10 +206,6 @@ class Asker:
             return []
         except (dns.exception.DNSException, OSError, UnicodeError) as error:
             raise NoAnswer(f"{kind} of {one_line(name)}: {one_line(error)}") from error
-
-
-def _host(name: Any) -> str:
-    return str(name).lower().rstrip(".")
 
 
 LARGEST_POLICY_FILE = 64 * 1024  # bytes, as RFC 8461 section 3.2 lets senders refuse more

@@ -15,7 +15,7 @@ import checkdmarc.spf
 
 from dmarckit.checks.dmarc import silent
 from dmarckit.checks.resolver import Asker, Fault, Found, NoAnswer, found
-from dmarckit.core import _, one_line
+from dmarckit.core import _, normalize_domain, one_line
 
 MOST_LOOKUPS = 10  # RFC 7208 section 4.6.4: beyond it the result is permerror
 MANY_LOOKUPS = 8  # two left: the next service, or a change at one that is included, breaks it
@@ -226,4 +226,4 @@ def _terms(record: str) -> Iterator[tuple[str, str | None]]:
             continue
         target = match[3] or (match[2] or "").lstrip(":")
         follows = bool(match[3]) or match[1].lower() == "include"
-        yield term, target.lower().rstrip(".") if follows and "%" not in target else None
+        yield term, normalize_domain(target) if follows and "%" not in target else None

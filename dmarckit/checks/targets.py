@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dmarckit.checks.dkim import Key
-from dmarckit.core import Settings
+from dmarckit.core import Settings, normalize_domain
 from dmarckit.facts import HOST, attribute, host_names, load_table, network_names, organisation
 from dmarckit.lake import Lake
 
@@ -83,7 +83,7 @@ def reported_domains(lake: Lake, now: datetime) -> list[str]:
         now=now,
         month=f"{start:%Y-%m}",
     )
-    names = (str(name).rstrip(".") for name in found["domain"].dropna())
+    names = (normalize_domain(str(name)) for name in found["domain"].dropna())
     return [name for name in dict.fromkeys(names) if is_domain(name)]
 
 
@@ -130,7 +130,7 @@ def _keys(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Key]]:
 def _envelopes(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in rows:
-        name, mine = row["envelope"].rstrip("."), found.setdefault(row["domain"], [])
+        name, mine = normalize_domain(row["envelope"]), found.setdefault(row["domain"], [])
         ours = organisation(name) == organisation(row["domain"]) and name != row["domain"]
         if ours and len(mine) < MOST_ENVELOPES and is_domain(name):
             mine.append(name)
@@ -163,5 +163,5 @@ def chosen_domains(
     settings: Settings, lake: Lake, now: datetime, domains: Sequence[str] | None
 ) -> list[str]:
     """The named domains, else those of the settings, else all that reports speak of."""
-    named = [name.lower().rstrip(".") for name in domains or settings.domain_names]
+    named = [normalize_domain(name) for name in domains or settings.domain_names]
     return list(dict.fromkeys(named)) or reported_domains(lake, now)

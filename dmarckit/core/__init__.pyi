@@ -85,6 +85,7 @@ from .text import (
     moment as moment,
     n_messages as n_messages,
     n_reports as n_reports,
+    normalize_domain as normalize_domain,
     percent as percent,
     period as period,
     plural as plural,

@@ -40,6 +40,7 @@ from pydantic_settings import (
 from dmarckit.core.errors import SettingsError, one_line
 from dmarckit.core.language import use
 from dmarckit.core.limits import Limits
+from dmarckit.core.text import normalize_domain
 from dmarckit.core.thresholds import Thresholds
 
 
@@ -234,7 +235,7 @@ class Settings(BaseSettings):
         names: list[str] = []
         for entry in self.domains:
             names += [entry] if isinstance(entry, str) else entry.domains
-        return tuple(dict.fromkeys(name.lower().rstrip(".") for name in names))
+        return tuple(dict.fromkeys(normalize_domain(name) for name in names))
 
     def presign_keys(self) -> tuple[str, str] | None:
         """The IAM user's own keys for links, when both are given."""

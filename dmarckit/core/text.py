@@ -37,6 +37,15 @@ def is_missing(value: object) -> bool:
     return value is None or value != value
 
 
+def normalize_domain(name: str) -> str:
+    """Return a domain name as it is compared: in lower case, without the root's dot.
+
+    >>> normalize_domain("Mail.Example.")
+    'mail.example'
+    """
+    return name.lower().rstrip(".")
+
+
 def count(value: float | None) -> str:
     """A whole number with thousands separators.
 

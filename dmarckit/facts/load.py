@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dmarckit.core import LakeError, Settings, one_line
+from dmarckit.core import LakeError, Settings, normalize_domain, one_line
 from dmarckit.facts.frames import COLUMNS, Facts, empty_facts, typed
 from dmarckit.facts.networks import network_names
 from dmarckit.facts.reduce import Reduction
@@ -96,7 +96,7 @@ def _opened(
     now = now.astimezone(UTC)
     start = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
     overlap = f'"end" > {_literal(start)} AND begin < {_literal(now)}'
-    names = [d.lower().rstrip(".") for d in domains] if domains is not None else None
+    names = [normalize_domain(d) for d in domains] if domains is not None else None
     try:
         first = _first_month(lake, overlap, start)
         with lake.session(*tables, first_month=first, domains=names, memory=MEMORY) as connection:

@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from publicsuffixlist import PublicSuffixList
 
-from dmarckit.core import MissingExtra, SettingsError, one_line
+from dmarckit.core import MissingExtra, SettingsError, normalize_domain, one_line
 
 
 class NetworkName(NamedTuple):
@@ -164,7 +164,7 @@ def organisation(domain: str) -> str:
     >>> organisation("News.shop.example.co.uk.")
     'example.co.uk'
     """
-    name = domain.lower().strip(".")
+    name = normalize_domain(domain).lstrip(".")
     return str(_suffixes().privatesuffix(name) or name)
 
 

@@ -21,7 +21,7 @@ from enum import Enum
 
 import pyarrow as pa
 
-from dmarckit.core import DmarckitError, MissingExtra, SettingsError, one_line
+from dmarckit.core import DmarckitError, MissingExtra, SettingsError, normalize_domain, one_line
 from dmarckit.lake import PTR, Lake
 
 NAME_LASTS = timedelta(days=30)
@@ -178,7 +178,7 @@ def dns_lookup(servers: Sequence[str] = (), seconds: float = 3.0) -> Lookup:
             return []
         except dns.exception.DNSException as error:
             raise NoAnswer(one_line(error)) from error
-        return [record.to_text().lower().rstrip(".") for record in found]
+        return [normalize_domain(record.to_text()) for record in found]
 
     def lookup(address: str) -> str | None:
         try:

@@ -45,7 +45,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dmarckit.core import DeclaredSender, _, later
+from dmarckit.core import DeclaredSender, _, later, normalize_domain
 from dmarckit.facts.networks import NetworkName, inside, network_key, organisation, organisations
 
 
@@ -75,7 +75,7 @@ class SenderTable:
         if not domain:
             return None
         if domain not in self._known:
-            self._known[domain] = self._longest(domain.lower().strip("."))
+            self._known[domain] = self._longest(normalize_domain(domain).lstrip("."))
         return self._known[domain]
 
     def _longest(self, name: str) -> Sender | None:
@@ -218,7 +218,9 @@ def declared_domains(
     table: dict[str, Sender] = {}
     for names, declared in domains:
         for name in names:
-            table.setdefault(name.lower().strip("."), Sender(declared.name, declared.kind))
+            table.setdefault(
+                normalize_domain(name).lstrip("."), Sender(declared.name, declared.kind)
+            )
     return SenderTable(table)
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from dmarckit.core import Settings, Window
+from dmarckit.core import Settings, Window, normalize_domain
 from dmarckit.facts.completeness import complete_days
 from dmarckit.facts.frames import Facts, in_window
 from dmarckit.facts.load import reduced
@@ -169,7 +169,7 @@ def trace(
     their network. Without `sender` it is the one with the most failing messages, else the
     one with the most messages. Raises LakeError when the lake cannot be read.
     """
-    name = domain.lower().rstrip(".")
+    name = normalize_domain(domain)
     moment = now or datetime.now(UTC)
     days = max(HISTORY, 2 * window.days + 28)
     hosts = host_names(lake)

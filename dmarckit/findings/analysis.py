@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dmarckit.checks import Outside, load_outside
-from dmarckit.core import Cluster, Settings, Window, load_settings
+from dmarckit.core import Cluster, Settings, Window, load_settings, normalize_domain
 from dmarckit.facts import Facts, host_names, load_facts
 from dmarckit.findings.distributed import analyse_on
 from dmarckit.findings.find import find
@@ -53,7 +53,7 @@ def _back(days: int) -> int:
 
 
 def _chosen(settings: Settings, domains: Sequence[str]) -> list[str]:
-    return [name.lower().rstrip(".") for name in domains] or list(settings.domain_names)
+    return [normalize_domain(name) for name in domains] or list(settings.domain_names)
 
 
 def read_outside(
@@ -153,7 +153,7 @@ def page_analysis(
     )
     last = last_run(lake, job, moment)
     if domains:
-        chosen = [name.lower().rstrip(".") for name in domains]
+        chosen = [normalize_domain(name) for name in domains]
         # what concerns all can be found from some domains, but not be said to be resolved
         about_all = (last["domain"] == "") & last["fingerprint"].isin(
             [f.fingerprint for f in found]

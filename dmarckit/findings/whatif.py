@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dmarckit.core import SettingsError, one_line
+from dmarckit.core import SettingsError, normalize_domain, one_line
 from dmarckit.facts import Facts
 from dmarckit.reports import Policy
 
@@ -162,4 +162,4 @@ def parse_policy(domain: str, text: str) -> Policy:
             tags[name] = value
     if "p" not in tags:
         raise SettingsError(f"policy {one_line(text)}: it needs p=none, quarantine or reject")
-    return Policy(domain.lower().rstrip("."), **tags)  # type: ignore[arg-type]
+    return Policy(normalize_domain(domain), **tags)  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ from nbconvert.exporters.templateexporter import TemplateExporter
 from plotly.offline import get_plotlyjs
 from traitlets.config import Config
 
-from dmarckit.core import _, current_language, later, ngettext, one_line
+from dmarckit.core import _, current_language, later, ngettext, normalize_domain, one_line
 from dmarckit.lake import Lake, month_of
 from dmarckit.pages.charts import DARK
 from dmarckit.pages.html import MIMETYPE as HTML_MIMETYPE, TITLE_MIMETYPE
@@ -191,7 +191,7 @@ def page_inputs(lake: Lake, parameters: Mapping[str, Any], now: datetime) -> tup
         end = datetime.fromisoformat(str(parameters.get("end"))).replace(tzinfo=UTC)
         now = min(now, end)
     names = [parameters.get("domain") or "", *(parameters.get("domains") or ())]
-    names = [str(name).lower().rstrip(".") for name in names if name]
+    names = [normalize_domain(str(name)) for name in names if name]
     mine = mine_tls = "month >= $month"
     values: dict[str, Any] = {"month": month_of(now - timedelta(days=back))}
     if names:

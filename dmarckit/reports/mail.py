@@ -22,7 +22,7 @@ from email.header import decode_header, make_header
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 
-from dmarckit.core import LimitExceeded, Limits, NotAReport
+from dmarckit.core import LimitExceeded, Limits, NotAReport, normalize_domain
 from dmarckit.reports.model import Attachment, Mail
 from dmarckit.reports.unpack import transfer_decoded, uuencoded
 from dmarckit.reports.verdict import verdict, without_comments
@@ -354,5 +354,5 @@ def _from_domain(value: str | None) -> str | None:
         bare = without_comments(text[:10_000])
         found = _ADDRESS.search(bare, bare.find("<") + 1) or _ADDRESS.search(bare)
         if found:
-            return found[1].lower().rstrip(".") or None
+            return normalize_domain(found[1]) or None
     return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from dmarckit.core import normalize_domain
 from dmarckit.reports.model import Verdict
 
 _RESULT = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:/\s*\d+\s*)?=\s*([A-Za-z][\w-]*)(?=\s|$)")
@@ -89,7 +90,7 @@ def _results(
         method, result = match[1].lower(), match[2].lower()
         if method == "dmarc":
             domain = _HEADER_FROM.search(piece)
-            mine = result, domain[1].lower().rstrip(".") if domain else None
+            mine = result, normalize_domain(domain[1]) if domain else None
             if dmarc is None or _rank(result) < _rank(dmarc[0]):
                 dmarc = mine
         elif method in found:

@@ -36,6 +36,7 @@ from dmarckit.core import (
     heartbeat,
     moment,
     new_holder,
+    normalize_domain,
     one_line,
     open_storage,
     take,
@@ -366,7 +367,7 @@ class Routes:
 
     def channel_of(self, domain: str | None) -> str | None:
         """The channel for a report about a policy domain."""
-        return self._channels.get((domain or "").lower().rstrip("."), self.main)
+        return self._channels.get(normalize_domain(domain or ""), self.main)
 
 
 def routes(settings: Settings, channel: str | None = None) -> Routes:
@@ -385,7 +386,7 @@ def routes(settings: Settings, channel: str | None = None) -> Routes:
         if group.slack_channel and group.slack_channel != main:
             names.setdefault(group.slack_channel, []).append(group.name)
             for domain in group.domains:
-                of_domain.setdefault(domain.lower().rstrip("."), group.slack_channel)
+                of_domain.setdefault(normalize_domain(domain), group.slack_channel)
     groups = tuple(
         Group(name, ", ".join(labels), frozenset(d for d, c in of_domain.items() if c == name))
         for name, labels in names.items()

@@ -28,6 +28,7 @@ from dmarckit.core import (
     DmarckitError,
     Settings,
     SettingsError,
+    normalize_domain,
     one_line,
 )
 from dmarckit.jobs import State, find_schedules, judge, load_schedule, load_schedules, read_facts
@@ -199,7 +200,7 @@ def _unknown_variables() -> list[str]:
 
 def _domains(settings: Settings) -> list[str]:
     return [
-        name.lower().rstrip(".")
+        normalize_domain(name)
         for entry in settings.domains
         for name in ([entry] if isinstance(entry, str) else entry.domains)
     ]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import Window, _, later, ngettext, text
+from dmarckit.core import Window, _, later, ngettext, normalize_domain, text
 from dmarckit.facts import Facts, countries, in_window, kind_word
 from dmarckit.findings import BLOCKED, normal, requirement_meaning
 from dmarckit.pages.charts import class_words
@@ -25,7 +25,7 @@ CHECKS = (later("DKIM passes"), later("DKIM fails"))
 
 def of_domain(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
     """The rows of one domain."""
-    return frame[frame["domain"] == domain.lower().rstrip(".")]
+    return frame[frame["domain"] == normalize_domain(domain)]
 
 
 def headline(facts: Facts, window: Window) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pandas as pd
 
-from dmarckit.core import Window, _, later, text as words
+from dmarckit.core import Window, _, later, normalize_domain, text as words
 from dmarckit.facts import Facts, days_of
 from dmarckit.findings import WhatIf, dns_record, next_step, normal, parse_policy, quoted_policy
 from dmarckit.pages.charts import class_word
@@ -104,7 +104,7 @@ SHOWN = 50
 
 def present(facts: Facts, domain: str) -> Policy:
     """The policy in force as most reporters quote it; p is None when nobody has."""
-    name = domain.lower().rstrip(".")
+    name = normalize_domain(domain)
     return quoted_policy(name, facts.policies[facts.policies["domain"] == name])
 
 
@@ -114,7 +114,7 @@ def proposed(facts: Facts, domain: str, tags: str = "") -> Policy:
     On the last step of the ladder, and when nobody has quoted a policy, it is ``p=reject``.
     Raises SettingsError for tags that are no policy.
     """
-    name = domain.lower().rstrip(".")
+    name = normalize_domain(domain)
     if tags:
         return parse_policy(name, tags)
     return next_step(present(facts, name)) or Policy(name, p="reject")

@@ -18,7 +18,7 @@ from dmarckit.checks import (
     verdict_word,
     wording,
 )
-from dmarckit.core import Settings, _, ngettext, one_line, text as words
+from dmarckit.core import Settings, _, ngettext, normalize_domain, one_line, text as words
 from dmarckit.findings import Judged, listed
 from dmarckit.pages.html import Column, Html, escape, table
 from dmarckit.pages.links import PageLinks
@@ -204,7 +204,7 @@ def _point(row: dict[str, Any]) -> str:
 
 def of_domain(frame: pd.DataFrame, domain: str) -> Html:
     """The rules of one domain that something is known of; the others are only named."""
-    mine = frame[frame["domain"] == domain.lower().rstrip(".")]
+    mine = frame[frame["domain"] == normalize_domain(domain)]
     rules = [(str(rule), part) for rule, part in mine.groupby("rule", sort=False)]
     seen = [pair for pair in rules if pair[1][list(VIEWS)].notna().any(axis=None)]
     shown = pd.DataFrame(
