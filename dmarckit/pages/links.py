@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -18,6 +18,9 @@ from urllib.parse import quote
 
 from dmarckit.core import Settings, StorageError, StoredObject, _, later, one_line, open_storage
 from dmarckit.pages.html import Closer, Html, escape
+
+Closes = Callable[[Any], Closer]
+"""row → the page about it"""
 
 
 def page_key(notebook: str, parameters: Mapping[str, Any], day: date) -> str:
@@ -159,3 +162,10 @@ def command(notebook: str, **parameters: str) -> str:
     """
     given = (f"-p {name} {shlex.quote(one_line(value))}" for name, value in parameters.items())
     return " ".join(["dmarckit page", notebook, *given])
+
+
+def sender_closer(links: PageLinks | None, domain: str = "") -> Closes | None:
+    """Row with `sender`, and `domain` unless it is given → the sender's page."""
+    if links is None:
+        return None
+    return lambda r: links.closer("sender", domain=domain or str(r.domain), sender=str(r.sender))

@@ -198,7 +198,7 @@ def test_values_of_parameters_are_what_they_look_like() -> None:
 
 HEAVY = {
     *("pandas", "numpy", "pyarrow", "deltalake", "duckdb", "boto3", "botocore", "slack_sdk"),
-    *("papermill", "nbconvert", "plotly", "matplotlib", "checkdmarc", "pydantic", "rich", "yaml"),
+    *("papermill", "nbconvert", "plotly", "matplotlib", "checkdmarc", "rich", "yaml"),
 }
 
 

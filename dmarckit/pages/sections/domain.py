@@ -17,8 +17,7 @@ from dmarckit.facts import Facts, countries, in_window, kind_word
 from dmarckit.findings import BLOCKED, normal, requirement_meaning
 from dmarckit.pages.charts import class_words
 from dmarckit.pages.html import Column, Html, table
-from dmarckit.pages.links import PageLinks
-from dmarckit.pages.sections.overview import sender_closer
+from dmarckit.pages.links import PageLinks, sender_closer
 
 CHECKS = (later("DKIM passes"), later("DKIM fails"))
 

@@ -17,7 +17,6 @@ columns and no rows, or rows of zeros where the docstring says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -27,13 +26,10 @@ from dmarckit.core import Window, _, later, ngettext, one_line, period, text as 
 from dmarckit.facts import Facts, days_of, in_window, kind_word, whole_days
 from dmarckit.findings import quoted_policy
 from dmarckit.pages.charts import class_word, what_was_done
-from dmarckit.pages.html import Closer, Column, Html, escape, table
-from dmarckit.pages.links import PageLinks
+from dmarckit.pages.html import Column, Html, escape, table
+from dmarckit.pages.links import Closes, PageLinks, sender_closer
 from dmarckit.pages.sections.domain import most_first
 from dmarckit.pages.sections.findings import Answer
-
-Closes = Callable[[Any], Closer]
-"""row → the page about it"""
 
 
 def headline(
@@ -223,13 +219,6 @@ def inputs(frame: pd.DataFrame) -> Html:
         time=words.minute(newest),
     )
     return Html(f'<p class="dk-note">{escape(told)}</p>')
-
-
-def sender_closer(links: PageLinks | None, domain: str = "") -> Closes | None:
-    """Row with `sender`, and `domain` unless it is given → the sender's page."""
-    if links is None:
-        return None
-    return lambda r: links.closer("sender", domain=domain or str(r.domain), sender=str(r.sender))
 
 
 def _domain_page(links: PageLinks | None) -> Closes | None:
