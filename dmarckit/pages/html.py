@@ -1,28 +1,33 @@
-"""Frames → HTML tables in general: cells, escaping, and how a notebook or page shows them.
+"""Parts of pages: macros of ``template/dmarckit/parts.html.j2``, and the table that all share.
 
-`escape` is applied to whatever comes from a frame; a cell is written by the kind of its column.
+`render_part` fills a macro. Whatever a macro prints is escaped, made one line and bounded;
+only `Html` and what the template itself says stays as it is.
 """
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+import css_inline
+import jinja2
 import pandas as pd
+from markupsafe import Markup, escape as escape_html
 
 from dmarckit.checks import VERDICTS
-from dmarckit.core import _, later, one_line, rate_text, text as words
+from dmarckit.core import _, later, ngettext, one_line, rate_text, text as words
+
+TEMPLATES = Path(__file__).parent / "template/dmarckit"
+"""the templates, styles and scripts of pages"""
 
 MIMETYPE = "application/vnd.dmarckit.v1+html"
-"""how a page takes an `Html` from a notebook: without the style sheet, which it has already"""
+"""how a page takes an `Html` from a notebook: its style sheet comes with the page"""
 
 TITLE_MIMETYPE = "application/vnd.dmarckit.title"
 """plain text beside an `Html`: what the page is about, for its title"""
-
 
 LONG = 28
 """characters from which a text may be broken anywhere instead of widening its column"""
@@ -39,17 +44,80 @@ class Html:
     title: str = ""
     """title of a page that shows this, plain text; empty: the notebook's own"""
 
+    def __html__(self) -> str:
+        """Return the markup, for templates that this is a value of."""
+        return self.markup
+
+    def __add__(self, other: Html) -> Html:
+        """Return this and then the other, under the first title there is."""
+        return Html(self.markup + other.markup, self.title or other.title)
+
+    def __repr__(self) -> str:
+        return f"<Html: {len(self.markup):,} characters>"
+
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        styled = f'<style>{_style()}</style><div class="dk">{self.markup}</div>'
+        """Return the part for dmarckit's pages, and one that looks well anywhere.
+
+        The second has its styles inline, because notebook viewers drop style sheets.
+        """
         title = {TITLE_MIMETYPE: self.title} if self.title else {}
-        return {MIMETYPE: self.markup, "text/html": styled} | title
+        return {MIMETYPE: self.markup, "text/html": self._repr_html_()} | title
 
     def _repr_html_(self) -> str:
-        return self._repr_mimebundle_()["text/html"]
+        return css_inline.inline_fragment(
+            f"<div>{self.markup}</div>",
+            _notebook_style(),
+            minify_css=True,
+            load_remote_stylesheets=False,
+        )
+
+
+@cache
+def _notebook_style() -> str:
+    return (TEMPLATES / "notebook.css").read_text(encoding="utf-8")
+
+
+def render_part(macro: str, *values: Any, title: str = "", **named: Any) -> Html:
+    """Return what a macro of ``parts.html.j2`` makes of these values.
+
+    >>> print(render_part("note", '"><img onerror=x>').markup)
+    <p class="dk-note">&#34;&gt;&lt;img onerror=x&gt;</p>
+    """
+    return Html(getattr(_macros(), macro)(*values, **named).strip(), title)
+
+
+@cache
+def _macros() -> Any:
+    return templates().get_template("parts.html.j2").module
+
+
+@cache
+def templates() -> jinja2.Environment:
+    """Return the templates of parts and of the index, which escape and bound every value."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=escape,
+    )
+    environment.globals.update(_=_, ngettext=ngettext)
+    environment.filters["upto"] = escape
+    return environment
+
+
+def escape(value: object, limit: int = 300) -> Markup:
+    """Return outside text as HTML text or attribute value, on one line; `Html` as it is.
+
+    >>> escape('"><img onerror=x>')
+    Markup('&#34;&gt;&lt;img onerror=x&gt;')
+    """
+    return escape_html(value if hasattr(value, "__html__") else one_line(value, limit))
 
 
 @dataclass(frozen=True)
-class Closer:
+class RowLink:
     """The page about one row of a table."""
 
     command: str
@@ -65,101 +133,86 @@ class Column:
     key: str
     heading: str
     kind: str = "text"
-    """a key of `_KINDS`, or one of `_BARS`: a count with a bar against the largest"""
+    """a key of `_FORMATS` or `_PILLS`"""
     under: Callable[[Any], str] | None = None
     """row → plain text in small print under the value"""
-    closer: Callable[[Any], Closer] | None = None
+    link: Callable[[Any], RowLink] | None = None
     """row → the page about it: a link if there is one, else the command to copy"""
 
 
-def table(frame: pd.DataFrame, columns: Sequence[Column], *, caption: str, empty: str) -> Html:
-    """One row a row of `frame`; without rows only the sentence `empty`."""
-    if frame.empty:
-        return Html(f'<p class="dk-empty">{escape(empty)}</p>')
-    head = "".join(
-        f'<th scope="col" class="{column.kind}">{escape(column.heading)}</th>' for column in columns
-    )
-    largest = {c.key: frame[c.key].max() for c in columns if c.kind in _BARS}
-    body = "".join(
-        f"<tr>{''.join(_cell(c, row, largest.get(c.key), c is columns[0]) for c in columns)}</tr>"
-        for row in frame.itertuples(index=False)
-    )
-    label = escape(caption)
-    tall = " tall" if len(frame) > TALL else ""
-    return Html(
-        f'<div class="dk-scroll{tall}" role="region" aria-label="{label}" tabindex="0">'
-        f'<table class="dk-table"><caption>{label}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+def table(
+    frame: pd.DataFrame,
+    columns: Sequence[Column],
+    *,
+    caption: str,
+    empty: str,
+    limit: int | None = None,
+    number: int = 0,
+) -> Html:
+    """Return a table with one row a row of `frame`; without rows only the sentence `empty`.
 
-
-@cache
-def _style() -> str:
-    return (
-        files("dmarckit").joinpath("pages/template/dmarckit/parts.css").read_text(encoding="utf-8")
-    )
-
-
-def escape(value: object, limit: int = 300) -> str:
-    """Outside text as HTML text or attribute value, on one line.
-
-    >>> escape('"><img onerror=x>')
-    '&quot;&gt;&lt;img onerror=x&gt;'
+    Rows beyond `limit` are only counted; `number` is how many there are if not all of them
+    are in the frame.
     """
-    return html.escape(one_line(value, limit))
+    if frame.empty:
+        return render_part("empty", empty)
+    number = max(number, len(frame))
+    frame = frame.head(len(frame) if limit is None else limit)
+    largest = {c.key: frame[c.key].max() for c in columns if c.kind in _BARS}
+    rows = [
+        [_cell(column, row, largest.get(column.key)) for column in columns]
+        for row in frame.itertuples(index=False)
+    ]
+    shown = render_part("table", caption, columns, rows, tall=len(frame) > TALL)
+    more = number - len(frame)
+    return shown + render_part("note", words.more_rows(more)) if more > 0 else shown
 
 
-def _text(value: object) -> str:
-    if words.is_missing(value) or value == "":
-        return f'<span class="dk-missing">{words.MISSING}</span>'
-    # bdi: right-to-left text in one cell must not turn its neighbours round
-    return f"<bdi>{escape(value)}</bdi>"
-
-
-def _share(value: float) -> str:
-    if words.is_missing(value):
-        return f'<span class="dk-missing">{escape(_(words.NO_DATA))}</span>'
-    return words.percent(value)
-
-
-def _rate(value: float) -> str:
-    return _share(value) if words.is_missing(value) else rate_text(value)
+def _cell(column: Column, row: Any, largest: float | None) -> dict[str, Any]:
+    """Return one value as the macro ``cell`` prints it."""
+    value, kind = getattr(row, column.key), column.kind
+    names, levels = _PILLS.get(kind, ({}, {}))
+    is_missing = words.is_missing(value) or value == ""
+    if is_missing:
+        text = _(words.NO_DATA) if kind in ("share", "rate") else words.MISSING
+    elif kind in _PILLS:
+        text = _(names[value]) if value in names else value
+    else:
+        text = _FORMATS[kind](value)
+    return {
+        "text": text,
+        "is_missing": is_missing,
+        "kind": kind,
+        "level": levels.get(value, "plain") if kind in _PILLS else "",
+        "width": None if largest is None else f"{value / largest if largest else 0:.1%}",
+        "is_long": kind == "text" and len(str(value)) > LONG,
+        "sort": None if kind == "text" or words.is_missing(value) else value,
+        "under": column.under(row) if column.under else "",
+        "link": column.link(row) if column.link else None,
+    }
 
 
 _BARS = ("bar", "volume")
-"""of what is bad, and of what is neither good nor bad"""
+"""counts with a bar against the largest: of what is bad, and of what is neither good nor bad"""
+_TEXTS = ("text", "period")
 
-
-def _bar(value: float, largest: float) -> str:
-    width = value / largest if largest else 0
-    return f'{words.count(value)}<span class="dk-meter"><i style="width:{width:.1%}"></i></span>'
-
-
-def _pill(names: dict[str, str], levels: dict[str, str]) -> Callable[[Any], str]:
-    def cell(value: Any) -> str:
-        if words.is_missing(value):
-            return _text(None)
-        shown = escape(_(names[value]) if value in names else value, 40)
-        return f'<span class="dk-pill {levels.get(value, "plain")}">{shown}</span>'
-
-    return cell
-
-
-_KINDS: dict[str, Callable[[Any], str]] = {
-    "text": _text,
-    "count": words.count,
-    "share": _share,
-    "rate": _rate,
+_FORMATS: dict[str, Callable[[Any], str]] = {
+    **dict.fromkeys(_TEXTS, str),
+    **dict.fromkeys(("count", *_BARS), words.count),
+    "share": words.percent,
+    "rate": rate_text,
     "day": words.day,
     "minute": words.minute,
-    "period": _text,
-    "policy": _pill({}, {"none": "warning", "quarantine": "plain", "reject": "good"}),
-    "compliance": _pill(
+}
+
+_PILLS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "policy": ({}, {"none": "warning", "quarantine": "plain", "reject": "good"}),
+    "compliance": (
         {"NEEDS_WORK": later("needs work"), "COMPLIANT": later("met")},
         {"NEEDS_WORK": "warning", "COMPLIANT": "good"},
     ),
-    "verdict": _pill(VERDICTS, {"met": "good", "not met": "bad"}),
-    "outcome": _pill(
+    "verdict": (VERDICTS, {"met": "good", "not met": "bad"}),
+    "outcome": (
         {
             "not_a_report": later("no report"),
             "untrusted": later("untrusted"),
@@ -168,29 +221,4 @@ _KINDS: dict[str, Callable[[Any], str]] = {
         {"untrusted": "warning", "unreadable": "warning"},
     ),
 }
-
-
-def _command(text: str) -> str:
-    label = _("look closer")
-    return (
-        f'<details class="dk-closer"><summary>{escape(label)}</summary>'
-        f'<div class="dk-record"><code tabindex="0">{escape(text, 2000)}</code></div></details>'
-    )
-
-
-def _cell(column: Column, row: Any, largest: float | None, is_head: bool) -> str:
-    value = getattr(row, column.key)
-    shown = _bar(value, largest) if largest is not None else _KINDS[column.kind](value)
-    closer = column.closer(row) if column.closer else None
-    if closer and closer.address:
-        shown = f'<a href="{escape(closer.address, 2000)}">{shown}</a>'
-    if column.under and (small := column.under(row)):
-        shown += f"<small>{escape(small)}</small>"
-    if closer and not closer.address:
-        shown += _command(closer.command)
-    sort = (
-        "" if column.kind == "text" or words.is_missing(value) else f' data-sort="{escape(value)}"'
-    )
-    tag = 'th scope="row"' if is_head else "td"
-    long = " long" if column.kind == "text" and len(str(value)) > LONG else ""
-    return f'<{tag} class="{column.kind}{long}"{sort}>{shown}</{tag[:2]}>'
+"""kinds that are shown as a pill: value → what it says (itself else), and its level"""

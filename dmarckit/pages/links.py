@@ -17,10 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dmarckit.core import Settings, StorageError, StoredObject, _, later, one_line, open_storage
-from dmarckit.pages.html import Closer, Html, escape
-
-Closes = Callable[[Any], Closer]
-"""row → the page about it"""
+from dmarckit.pages.html import Html, RowLink, render_part
 
 
 def page_key(notebook: str, parameters: Mapping[str, Any], day: date) -> str:
@@ -102,9 +99,9 @@ class PageLinks:
         day = self.days.get((folder, rest))
         return self.up + quote(f"{folder}/{day}{rest}") if day else None
 
-    def closer(self, notebook: str, **parameters: str) -> Closer:
-        """The page of a notebook with these parameters: its address, and how to build it."""
-        return Closer(command(notebook, **parameters), self.address(notebook, **parameters))
+    def row_link(self, notebook: str, **parameters: str) -> RowLink:
+        """Return the page of a notebook with these parameters: its address, how to build it."""
+        return RowLink(command(notebook, **parameters), self.address(notebook, **parameters))
 
     def navigation(self, domain: str = "", *, of: str = "") -> Html:
         """The way to other pages: from one of a `domain` up to it and to all domains, from one
@@ -114,13 +111,22 @@ class PageLinks:
         if domain:
             label = _("All senders of {domain}").format(domain=domain)
             pages[label] = self.address("domain", domain=domain)
-        links = " · ".join(
-            f'<a href="{escape(to, 2000)}"><bdi>{escape(text)}</bdi></a>'
-            for text, to in pages.items()
-            if to
-        )
-        label = escape(_("Other pages"))
-        return Html(f'<nav class="dk-nav" aria-label="{label}">{links}</nav>' if links else "")
+        known = [(text, address) for text, address in pages.items() if address]
+        return render_part("navigation", known) if known else Html("")
+
+
+def row_link(
+    links: PageLinks | None, notebook: str, *columns: str, **parameters: str
+) -> Callable[[Any], RowLink] | None:
+    """Return what links a row to the page of `notebook` whose parameters are its `columns`.
+
+    `parameters` are the same for all rows. Without `links` it is None.
+    """
+    if links is None:
+        return None
+    return lambda row: links.row_link(
+        notebook, **parameters, **{name: str(getattr(row, name)) for name in columns}
+    )
 
 
 def find_links(settings: Settings, domain: str = "", up: str = "") -> PageLinks:
@@ -162,10 +168,3 @@ def command(notebook: str, **parameters: str) -> str:
     """
     given = (f"-p {name} {shlex.quote(one_line(value))}" for name, value in parameters.items())
     return " ".join(["dmarckit page", notebook, *given])
-
-
-def sender_closer(links: PageLinks | None, domain: str = "") -> Closes | None:
-    """Row with `sender`, and `domain` unless it is given → the sender's page."""
-    if links is None:
-        return None
-    return lambda r: links.closer("sender", domain=domain or str(r.domain), sender=str(r.sender))

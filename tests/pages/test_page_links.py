@@ -34,9 +34,9 @@ def test_a_link_leads_to_the_newest_page_with_default_parameters() -> None:
 
 
 def test_without_a_page_there_is_the_command_that_builds_it() -> None:
-    closer = links_of().closer("sender", domain="b.example", sender="Mail & Co; rm -rf ~")
-    assert closer.address is None
-    assert closer.command.endswith("-p domain b.example -p sender 'Mail & Co; rm -rf ~'")
+    link = links_of().row_link("sender", domain="b.example", sender="Mail & Co; rm -rf ~")
+    assert link.address is None
+    assert link.command.endswith("-p domain b.example -p sender 'Mail & Co; rm -rf ~'")
     assert command("report", report_uid="a'b\n") == (
         "dmarckit page report -p report_uid 'a'\"'\"'b\\x0a'"
     )

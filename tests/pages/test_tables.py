@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from dmarckit.core.window import last_days
-from dmarckit.pages.html import MIMETYPE, Column, Html, table
+from dmarckit.pages.html import MIMETYPE, Column, Html, render_part, table
 from dmarckit.pages.links import PageLinks, page_place
 from dmarckit.pages.sections import overview
 from dmarckit.pages.sections.findings import Answer
@@ -185,8 +185,30 @@ def test_markup_of_a_small_table() -> None:
     )
 
 
-def test_notebooks_get_the_style_and_pages_do_not() -> None:
+def test_notebooks_get_styles_inline_and_pages_none() -> None:
     bundle = Html("<p>x</p>")._repr_mimebundle_()
     assert bundle[MIMETYPE] == "<p>x</p>"
-    assert bundle["text/html"].startswith("<style>")
-    assert bundle["text/html"].endswith('<div class="dk"><p>x</p></div>')
+    assert re.fullmatch(r'<div><p style="[^"]+">x</p></div>', bundle["text/html"])
+
+
+def test_whatever_a_macro_prints_is_escaped_on_one_line_and_bounded() -> None:
+    attack = "<b>\n\u202e" + "x" * 10_000
+    for shown in (
+        render_part("note", attack),
+        render_part("answer", "good", attack, [attack]),
+        render_part("facts", [(attack, attack)]),
+        render_part("record", attack, attack),
+        render_part("days", attack, attack, [(attack, "1")], [(attack, [("a", attack)])], []),
+    ):
+        assert "<b>" not in shown.markup
+        assert "\n" not in shown.markup.replace(">\n<", "><")
+        assert "\u202e" not in shown.markup
+        assert len(shown.markup) < 5000
+
+
+def test_parts_are_put_together() -> None:
+    both = render_part("note", "<1>") + render_part("fold", "2", render_part("empty", "<3>"))
+    assert both.markup == (
+        '<p class="dk-note">&lt;1&gt;</p><details class="dk-fold"><summary>2</summary>'
+        '<p class="dk-empty">&lt;3&gt;</p></details>'
+    )

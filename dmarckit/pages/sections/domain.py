@@ -17,7 +17,7 @@ from dmarckit.facts import Facts, countries, in_window, kind_word
 from dmarckit.findings import BLOCKED, normal, requirement_meaning
 from dmarckit.pages.charts import class_words
 from dmarckit.pages.html import Column, Html, table
-from dmarckit.pages.links import PageLinks, sender_closer
+from dmarckit.pages.links import PageLinks, row_link
 
 CHECKS = (later("DKIM passes"), later("DKIM fails"))
 
@@ -262,7 +262,7 @@ def senders(frame: pd.DataFrame, domain: str = "", links: PageLinks | None = Non
             "sender",
             _("Sender"),
             under=lambda r: _kind(r.sender_kind, r.in_inventory),
-            closer=sender_closer(links, domain),
+            link=row_link(links, "sender", "sender", domain=domain),
         ),
         Column("messages", _("Messages"), "volume", lambda r: text.change(r.messages, r.before)),
         Column("dkim_share", "DKIM", "share"),
@@ -315,7 +315,7 @@ def requirements(frame: pd.DataFrame, domain: str = "", links: PageLinks | None 
         whose=[_("yes") if mine else _("no") for mine in frame["in_inventory"]],
     )
     columns = [
-        Column("sender", _("Sender"), closer=sender_closer(links, domain)),
+        Column("sender", _("Sender"), link=row_link(links, "sender", "sender", domain=domain)),
         Column("code", _("Code")),
         Column("means", _("What is missing")),
         Column("messages", _("Messages"), "volume"),

@@ -27,7 +27,7 @@ from dmarckit.facts import Facts, days_of, in_window, kind_word, whole_days
 from dmarckit.findings import quoted_policy
 from dmarckit.pages.charts import class_word, what_was_done
 from dmarckit.pages.html import Column, Html, escape, table
-from dmarckit.pages.links import Closes, PageLinks, sender_closer
+from dmarckit.pages.links import PageLinks, row_link
 from dmarckit.pages.sections.domain import most_first
 from dmarckit.pages.sections.findings import Answer
 
@@ -87,7 +87,7 @@ def _no_data() -> str:
 def domains(frame: pd.DataFrame, links: PageLinks | None = None) -> Html:
     """Takes `fleet_summary.domains`; with `links` each domain leads to its page."""
     columns = [
-        Column("domain", _("Domain"), closer=_domain_page(links)),
+        Column("domain", _("Domain"), link=row_link(links, "domain", "domain")),
         Column("messages", _("Messages"), "count"),
         Column("pass_share", _("Pass DMARC"), "share", lambda r: _before(r.pass_share, r.before)),
         Column("failing", _("Failing"), "bar"),
@@ -116,7 +116,7 @@ def failing_senders(frame: pd.DataFrame, links: PageLinks | None = None, limit: 
             "sender",
             _("Sender"),
             under=lambda r: kind_word(r.sender_kind),
-            closer=sender_closer(links),
+            link=row_link(links, "sender", "domain", "sender"),
         ),
         Column("messages", _("Failing"), "bar"),
         Column("domain", _("Sent as")),
@@ -166,7 +166,7 @@ def reports(frame: pd.DataFrame, links: PageLinks | None = None) -> Html:
             "reporter",
             _("Reporter"),
             under=lambda r: str(r.report_id or ""),
-            closer=_report_page(links),
+            link=row_link(links, "report", "report_uid"),
         ),
         Column("domain", _("Domain")),
         Column("period", _("Period (UTC)"), "period"),
@@ -219,14 +219,6 @@ def inputs(frame: pd.DataFrame) -> Html:
         time=words.minute(newest),
     )
     return Html(f'<p class="dk-note">{escape(told)}</p>')
-
-
-def _domain_page(links: PageLinks | None) -> Closes | None:
-    return None if links is None else lambda r: links.closer("domain", domain=str(r.domain))
-
-
-def _report_page(links: PageLinks | None) -> Closes | None:
-    return None if links is None else lambda r: links.closer("report", report_uid=r.report_uid)
 
 
 def _card(name: str, label: str, row: pd.Series[Any]) -> str:

@@ -21,7 +21,7 @@ from dmarckit.checks import (
 from dmarckit.core import Settings, _, ngettext, normalize_domain, one_line, text as words
 from dmarckit.findings import Judged, listed
 from dmarckit.pages.html import Column, Html, escape, table
-from dmarckit.pages.links import PageLinks
+from dmarckit.pages.links import PageLinks, row_link
 from dmarckit.pages.sections.postmaster import connection as google_connection
 
 SHOWN = 5
@@ -86,7 +86,7 @@ def matrix_table(frame: pd.DataFrame, links: PageLinks | None = None) -> Html:
     rows = [_domain_row(str(name), part) for name, part in frame.groupby("domain", sort=False)]
     rows.sort(key=lambda row: (-row["broken"], row["domain"]))
     wide = pd.DataFrame(rows, columns=["domain", "broken", *RULES, *(f"{r}_by" for r in RULES)])
-    columns = [Column("domain", _("Domain"), closer=_page_of(links))]
+    columns = [Column("domain", _("Domain"), link=row_link(links, "domain", "domain"))]
     columns += [Column(rule, wording(rule).name, "verdict", _under(rule)) for rule in RULES]
     caption = _("Domains and rules, those with the most broken rules first")
     return table(wide, columns, caption=caption, empty=_("No domain is known."))
@@ -115,10 +115,6 @@ def _providers(by_provider: dict[str, str], worst: str) -> str:
 
 def _under(rule: str) -> Any:
     return lambda row: getattr(row, f"{rule}_by") or ""
-
-
-def _page_of(links: PageLinks | None) -> Any:
-    return None if links is None else lambda r: links.closer("domain", domain=str(r.domain))
 
 
 def not_met(frame: pd.DataFrame) -> Html:

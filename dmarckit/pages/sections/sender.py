@@ -18,7 +18,7 @@ from dmarckit.facts import Trace, in_window, kind_word, organisations
 from dmarckit.findings import requirement_meaning
 from dmarckit.pages.charts import class_word, listed
 from dmarckit.pages.html import Column, Html, table
-from dmarckit.pages.links import PageLinks
+from dmarckit.pages.links import PageLinks, row_link
 from dmarckit.pages.sections import overview
 from dmarckit.pages.sections.domain import most_first
 from dmarckit.pages.sections.findings import Answer
@@ -289,7 +289,7 @@ def records(trace: Trace, links: PageLinks) -> Html:
             "report_id",
             _("Report"),
             under=lambda r: f"{_plain(r.reporter)}, {r.period}",
-            closer=lambda r: links.closer("report", report_uid=str(r.report_uid)),
+            link=row_link(links, "report", "report_uid"),
         ),
         Column("source_ip", _("Source"), under=envelope),
         *result_columns(),
