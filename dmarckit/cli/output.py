@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dmarckit.facts import Facts
-    from dmarckit.findings import Finding, Judged, WhatIf
+    from dmarckit.findings import Finding, LedgerEntry, WhatIf
     from dmarckit.ingest import IngestResult, Progress
     from dmarckit.jobs import JobResult
 
@@ -188,7 +188,7 @@ POLICY_TAGS = ("p", "sp", "np", "adkim", "aspf")
 SHOWN = 50  # rows of a table on the terminal
 
 
-def finding_json(judged: Judged) -> dict[str, Any]:
+def finding_json(judged: LedgerEntry) -> dict[str, Any]:
     """The fields of a finding, its fingerprint, its status, and whether it is muted."""
     finding = judged.finding
     return {
@@ -221,7 +221,7 @@ def print_json(rows: Any, out: IO[str]) -> None:
     out.write("\n")
 
 
-def print_findings(judged: Sequence[Judged], facts: Facts, out: IO[str]) -> None:
+def print_findings(judged: Sequence[LedgerEntry], facts: Facts, out: IO[str]) -> None:
     """Open findings in full, muted and resolved ones in a line each."""
     from dmarckit.core import plural
 

@@ -8,21 +8,20 @@ from .analysis import (
 from .context import (
     BLOCKED as BLOCKED,
     dns_record as dns_record,
+    fill_policy_defaults as fill_policy_defaults,
     next_step as next_step,
-    normal as normal,
     quoted_policy as quoted_policy,
 )
-from .find import Finding as Finding
-from .ledger import Judged as Judged, record as record
-from .model import listed as listed
+from .ledger import LedgerEntry as LedgerEntry, record_findings as record_findings
+from .model import Finding as Finding, join_names as join_names
 from .postmaster import refusal_meaning as refusal_meaning
 from .requirements import requirement_meaning as requirement_meaning
 from .titles import (
-    FIRST as FIRST,
+    EVIDENCE_ORDER as EVIDENCE_ORDER,
     URGENT as URGENT,
-    evidence_word as evidence_word,
+    evidence_label as evidence_label,
     is_open as is_open,
-    part_word as part_word,
+    part_label as part_label,
     title as title,
     urgent as urgent,
 )

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from dmarckit.checks import Outside, load_outside
 from dmarckit.core import Cluster, Settings, Window, load_settings, normalize_domain
 from dmarckit.facts import Facts, host_names, load_facts
-from dmarckit.findings.distributed import analyse_on
+from dmarckit.findings.distributed import analyse_on_cluster
 from dmarckit.findings.find import find
-from dmarckit.findings.ledger import Judged, judge, last_run, record
+from dmarckit.findings.ledger import LedgerEntry, assign_status, last_run, record_findings
 from dmarckit.lake import Lake
 
 HISTORY = 90  # days of facts: the inventory and every comparison look back that far
@@ -31,7 +31,7 @@ class Analysis:
     days: int
     """days before `now` that the findings are about"""
     facts: Facts
-    findings: list[Judged]
+    findings: list[LedgerEntry]
     """the most urgent first, muted and resolved ones last"""
     outside: Outside
     """what Postmaster Tools and DNS say"""
@@ -94,7 +94,7 @@ def analyse(
         facts = read_facts(settings, lake, now, days, domains)
     else:
         chosen = _chosen(settings, domains) or None
-        facts, of_domains = analyse_on(
+        facts, of_domains = analyse_on_cluster(
             cluster, lake, now, _back(days), chosen, days=days, settings=settings
         )
     outside = read_outside(settings, lake, now, days, domains)
@@ -112,9 +112,9 @@ def analyse(
         scope = f"{job} days={days} domains={','.join(sorted(domains))}".strip()
     if recorded:
         name = run or f"{scope}@{now.isoformat()}"
-        judged = record(lake, found, run=name, job=scope, now=now)
+        judged = record_findings(lake, found, run=name, job=scope, now=now)
     else:
-        judged = judge(found, last_run(lake, scope, now))
+        judged = assign_status(found, last_run(lake, scope, now))
     return Analysis(now, days, facts, judged, outside)
 
 
@@ -159,4 +159,4 @@ def page_analysis(
             [f.fingerprint for f in found]
         )
         last = last[last["domain"].isin(chosen) | about_all]
-    return Analysis(moment, USUAL_DAYS, facts, judge(found, last), outside)
+    return Analysis(moment, USUAL_DAYS, facts, assign_status(found, last), outside)

@@ -26,7 +26,7 @@ BLOCKED = ("quarantine", "reject")
 
 
 @dataclass(frozen=True)
-class Look:
+class Context:
     """From when to when, and how strictly. All days are UTC midnights."""
 
     now: datetime
@@ -146,7 +146,7 @@ def total(frame: pd.DataFrame) -> int:
     return round(float(frame["messages"].sum()))
 
 
-def span(frame: pd.DataFrame) -> tuple[date | None, date | None]:
+def day_span(frame: pd.DataFrame) -> tuple[date | None, date | None]:
     """First and last day of a frame's rows that have messages."""
     days = frame.loc[frame["messages"] > 0, "day"]
     if days.empty:
@@ -154,7 +154,7 @@ def span(frame: pd.DataFrame) -> tuple[date | None, date | None]:
     return days.min().date(), days.max().date()
 
 
-def counts(frame: pd.DataFrame, column: str, at_most: int = SHOWN) -> dict[str, int]:
+def top_counts(frame: pd.DataFrame, column: str, at_most: int = SHOWN) -> dict[str, int]:
     """Value → messages, most first, for evidence; names cleaned."""
     if frame.empty:
         return {}
@@ -175,7 +175,7 @@ def addresses(domain: DomainFacts, senders: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(str(ip) for ip in ordered))
 
 
-def of_senders(domain: DomainFacts, senders: Sequence[str]) -> str:
+def sender_predicate(domain: DomainFacts, senders: Sequence[str]) -> str:
     """SQL: the record is delivered by one of the senders.
 
     By its addresses as long as all of them are known, and by the SPF domains that pass for
@@ -196,7 +196,7 @@ def _of_sender(domain: DomainFacts, sender: str) -> str:
     return f"{at} AND {proves}" if counted <= len(known) else proves
 
 
-def strangers(domain: DomainFacts) -> str:
+def unknown_source_predicate(domain: DomainFacts) -> str:
     """SQL: the record fails, and nothing says that a known sender or a relay delivered it."""
     known = domain.messages.loc[domain.messages["class"] == "unaligned_sender", "sender"].unique()
     ours = domain.messages.loc[
@@ -205,7 +205,7 @@ def strangers(domain: DomainFacts) -> str:
     signed = domain.signatures[domain.signatures["sender"].isin(list(known))]
     signers = signed.loc[signed["passed"], "dkim_domain"].unique()
     spf = domain.spf[domain.spf["sender"].isin(list(known)) & (domain.spf["result"] == "pass")]
-    return queries.strangers(
+    return queries.unknown_source(
         own_signers(domain),
         [str(name) for name in signers],
         [str(name) for name in spf["spf_domain"].unique()],
@@ -227,7 +227,7 @@ def base_evidence(frame: pd.DataFrame, query: str, **thresholds: Any) -> dict[st
         else pd.Series(dtype="float64")
     )
     return {
-        "reporters": counts(frame, "reporter"),
+        "reporters": top_counts(frame, "reporter"),
         "messages_a_day": {f"{day:%Y-%m-%d}": round(float(n)) for day, n in daily.items()},
         "thresholds": thresholds,
         "number": total(frame),
@@ -235,7 +235,7 @@ def base_evidence(frame: pd.DataFrame, query: str, **thresholds: Any) -> dict[st
     }
 
 
-def reporters(frame: pd.DataFrame) -> int:
+def count_reporters(frame: pd.DataFrame) -> int:
     """How many reporters have messages in a frame."""
     names = frame.loc[frame["messages"] > 0, "reporter"].unique()
     return len({str(name).casefold() for name in names})
@@ -243,7 +243,7 @@ def reporters(frame: pd.DataFrame) -> int:
 
 def by_reporters(frame: pd.DataFrame) -> str:
     """How many reporters, in a sentence."""
-    return n_reporters(reporters(frame))
+    return n_reporters(count_reporters(frame))
 
 
 RUA = "rua=<as in your present record>"  # reports do not say it; it must not get lost
@@ -310,7 +310,7 @@ def tags_of(step: Policy) -> str:
     return f"p={step.p}" + ("; t=y" if step.testing == "y" else "")
 
 
-def normal(policies: pd.DataFrame) -> pd.DataFrame:
+def fill_policy_defaults(policies: pd.DataFrame) -> pd.DataFrame:
     """Quoted policies with their defaults filled in, since only some reporters write them.
 
     Columns and rows as `Facts.policies`; RFC 9989 section 4.7 has the defaults.

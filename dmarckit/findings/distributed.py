@@ -30,7 +30,9 @@ from dmarckit.facts import (
     organisation,
     typed,
 )
-from dmarckit.findings.find import Finding, Look, of_each_domain
+from dmarckit.findings.context import Context
+from dmarckit.findings.find import find_by_domain
+from dmarckit.findings.model import Finding
 from dmarckit.lake import Lake
 
 TASKS = 3  # a worker's thread: small enough that none waits long for the last
@@ -46,13 +48,13 @@ class _Part:
     lake_url: str
     back: int
     """days of facts"""
-    look: Look
+    context: Context
     domains: tuple[str, ...]
     complete: pd.DataFrame = field(repr=False)
     """their complete days, which the reports about all domains show"""
 
 
-def analyse_on(
+def analyse_on_cluster(
     cluster: Cluster,
     lake: Lake,
     now: datetime,
@@ -70,10 +72,10 @@ def analyse_on(
     lists = load_lists(lake, now, back, domains)
     complete = complete_days(lists)
     told, url = without_secrets(settings), lake.location.url
-    look = Look(now, days, settings.thresholds)
+    context = Context(now, days, settings.thresholds)
     groups = domain_groups(lists.reports["domain"], TASKS * cluster.threads)
     parts = (
-        _Part(told, url, back, look, group, complete[complete["domain"].isin(group)])
+        _Part(told, url, back, context, group, complete[complete["domain"].isin(group)])
         for group in groups
     )
     done: dict[tuple[str, ...], tuple[Facts, list[Finding]]] = {}
@@ -112,11 +114,11 @@ def domain_groups(reported: pd.Series[Any], tasks: int) -> list[tuple[str, ...]]
 
 def _analyse(part: _Part) -> tuple[Facts, list[Finding]]:
     """On a worker: the facts of its domains, without the lists, and what is found there."""
-    lake, now = Lake(part.lake_url), part.look.now
+    lake, now = Lake(part.lake_url), part.context.now
     hosts = host_names(lake)
     facts = load_facts(lake, now, part.back, part.domains, settings=part.settings, hosts=hosts)
     with speaking(part.settings.language):
-        found = of_each_domain(facts, part.look, part.complete)
+        found = find_by_domain(facts, part.context, part.complete)
     return replace(facts, **{name: getattr(facts, name).iloc[:0] for name in LISTS}), found
 
 

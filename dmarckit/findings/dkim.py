@@ -12,23 +12,23 @@ from dmarckit.findings.context import (
     BLOCKED,
     DAY,
     SHOWN,
+    Context,
     DomainFacts,
-    Look,
     addresses,
     base_evidence,
-    counts,
-    of_senders,
-    reporters,
-    span,
+    count_reporters,
+    day_span,
+    sender_predicate,
+    top_counts,
     total,
 )
 from dmarckit.findings.model import (
     Finding,
     Severity,
     clean,
-    listed,
+    join_names,
+    join_sentences,
     on_days,
-    sentences,
     share,
     two_proportion_z,
 )
@@ -36,7 +36,7 @@ from dmarckit.findings.model import (
 _ALL = 0.9  # share that fails from which a key, not single messages, is at fault
 
 
-def broken_dkim(domain: DomainFacts, look: Look) -> list[Finding]:
+def broken_dkim(domain: DomainFacts, context: Context) -> list[Finding]:
     """Signatures (d=, s=) of the domain's own senders that verify much less than before.
 
     One finding a signature, whatever the number of senders, over all messages of inventory
@@ -50,9 +50,9 @@ def broken_dkim(domain: DomainFacts, look: Look) -> list[Finding]:
     critical when mail is being quarantined or rejected for it, else warning: the mail still
     passes by SPF, or the policy lets it through.
     """
-    limits = look.thresholds
-    recent = [d for d in domain.complete if d < look.today][-limits.recent_days :]
-    if not recent or recent[0] < look.today - 2 * limits.history_days * DAY:
+    limits = context.thresholds
+    recent = [d for d in domain.complete if d < context.today][-limits.recent_days :]
+    if not recent or recent[0] < context.today - 2 * limits.history_days * DAY:
         return []
     rows = domain.signatures
     rows = _named(rows[rows["aligned"] & rows["in_inventory"] & (rows["messages"] > 0)])
@@ -74,7 +74,7 @@ def broken_dkim(domain: DomainFacts, look: Look) -> list[Finding]:
             and change.z > limits.dkim_z
         ):
             broken.append((str(key[0]), str(key[1]), change))
-    return [_finding(domain, look, d, s, change, recent) for d, s, change in broken]
+    return [_finding(domain, context, d, s, change, recent) for d, s, change in broken]
 
 
 def _named(rows: pd.DataFrame) -> pd.DataFrame:
@@ -129,9 +129,9 @@ class _Change:
         return rose, judged
 
 
-def _cause(change: _Change, look: Look) -> tuple[str, list[str]]:
+def _cause(change: _Change, context: Context) -> tuple[str, list[str]]:
     """key, signer or reporter, with the names of the one at fault."""
-    part, points = look.thresholds.dkim_part, look.thresholds.dkim_points
+    part, points = context.thresholds.dkim_part, context.thresholds.dkim_points
     rose, judged = change.worse("reporter", part, points)
     if len(rose) == 1 and len(judged) > 1:
         return "reporter", rose
@@ -144,29 +144,34 @@ def _cause(change: _Change, look: Look) -> tuple[str, list[str]]:
 
 
 def _finding(
-    domain: DomainFacts, look: Look, d: str, s: str, change: _Change, recent: list[pd.Timestamp]
+    domain: DomainFacts,
+    context: Context,
+    d: str,
+    s: str,
+    change: _Change,
+    recent: list[pd.Timestamp],
 ) -> Finding:
-    cause, names = _cause(change, look)
+    cause, names = _cause(change, context)
     failed = change.failed
     senders = sorted(failed["sender"].unique())
     blocked = _blocked(domain, senders, recent)
-    least = look.thresholds.dkim_part
+    least = context.thresholds.dkim_part
     severity: Severity = "critical" if blocked >= least else "warning"
     if cause == "reporter":
         severity = "info"
     signature = f"{clean(d)}/{clean(s)}"
     used_by = sorted(change.now["sender"].unique())
     why = _WHY["part" if cause == "signer" and len(used_by) == 1 else cause]
-    fault = listed(names) or _("the sender")
+    fault = join_names(names) or _("the sender")
     query = queries.messages(
         domain.name,
         recent,
-        look.now,
+        context.now,
         queries.signed(d, s),
         f"NOT {queries.verified(d, s)}",
-        of_senders(domain, used_by),
+        sender_predicate(domain, used_by),
     )
-    first, last = span(failed)
+    first, last = day_span(failed)
     return Finding(
         kind="broken_dkim",
         domain=domain.name,
@@ -175,8 +180,8 @@ def _finding(
         messages=total(failed),
         first_day=first,
         last_day=last,
-        reporters=reporters(failed),
-        summary=sentences(
+        reporters=count_reporters(failed),
+        summary=join_sentences(
             _(
                 "{messages} of {of} signed {signature} ({share}) did not verify {when}; in the "
                 "{days} days before it was {share_before}."
@@ -186,7 +191,7 @@ def _finding(
                 signature=signature,
                 share=percent(change.now_share),
                 when=on_days(first, last),
-                days=look.thresholds.baseline_days,
+                days=context.thresholds.baseline_days,
                 share_before=percent(change.before_share),
             ),
             _(why).format(names=fault),
@@ -196,9 +201,9 @@ def _finding(
         evidence=base_evidence(
             failed,
             query,
-            points=look.thresholds.dkim_points,
-            messages=look.thresholds.dkim_messages,
-            z=look.thresholds.dkim_z,
+            points=context.thresholds.dkim_points,
+            messages=context.thresholds.dkim_messages,
+            z=context.thresholds.dkim_z,
         )
         | {
             "cause": cause,
@@ -210,8 +215,8 @@ def _finding(
             "messages_before": total(change.before),
             "z": round(change.z, 1),
             "complete_days": [f"{day:%Y-%m-%d}" for day in recent],
-            "senders_failing": counts(failed, "sender"),
-            "senders": counts(change.now, "sender"),
+            "senders_failing": top_counts(failed, "sender"),
+            "senders": top_counts(change.now, "sender"),
             "blocked": blocked,
             "addresses": addresses(domain, senders)[:SHOWN],
         },

@@ -17,8 +17,15 @@ import pandas as pd
 
 from dmarckit.core import _
 from dmarckit.findings import queries
-from dmarckit.findings.context import Look, normal
-from dmarckit.findings.model import SEVERITIES, Finding, Severity, clean, n_reporters, sentences
+from dmarckit.findings.context import Context, fill_policy_defaults
+from dmarckit.findings.model import (
+    SEVERITIES,
+    Finding,
+    Severity,
+    clean,
+    join_sentences,
+    n_reporters,
+)
 from dmarckit.findings.policy import TAGS
 
 _SENDING: Mapping[str, Severity] = {
@@ -54,14 +61,14 @@ _SEVERITY: Mapping[tuple[str, str], Severity] = {
 _LOST_KEY = ("missing", "dangling", "revoked", "syntax")
 
 
-def sending(messages: pd.DataFrame, look: Look) -> dict[str, int]:
+def passing_messages(messages: pd.DataFrame, context: Context) -> dict[str, int]:
     """Domain → messages of the window that pass DMARC; `messages` as in `Facts`."""
-    passing = look.window(messages[messages["da"] | messages["sa"]])
+    passing = context.window(messages[messages["da"] | messages["sa"]])
     sums = passing.groupby("domain", observed=True)["messages"].sum()
     return {str(name): round(float(n)) for name, n in sums.items()}
 
 
-def dns_record(rows: pd.DataFrame, sent: Mapping[str, int], look: Look) -> list[Finding]:
+def dns_record(rows: pd.DataFrame, sent: Mapping[str, int], context: Context) -> list[Finding]:
     """Records that are wrong, weak or missing; `rows` as `dns.snapshot` gives them.
 
     `sent` are the messages a domain sends (`sending`): a broken record of a domain that
@@ -75,7 +82,7 @@ def dns_record(rows: pd.DataFrame, sent: Mapping[str, int], look: Look) -> list[
         faults = [str(code) for code in values.get("faults", ())]
         if row["state"] in ("ok", "unknown") or faults == ["p_none"]:
             continue
-        found.append(_record(row, values, faults, sent, look))
+        found.append(_record(row, values, faults, sent, context))
     return found
 
 
@@ -84,12 +91,12 @@ def _record(
     values: Mapping[str, Any],
     faults: list[str],
     sent: Mapping[str, int],
-    look: Look,
+    context: Context,
 ) -> Finding:
     record, name, domain = str(row["record"]), str(row["name"]), str(row["domain"])
     own = record in ("dkim", "ptr")
     messages = int(values.get("messages", 0)) if own else sent.get(domain, 0)
-    recent = _recent(values.get("last_day"), look)
+    recent = _recent(values.get("last_day"), context)
     worst = min((_severity(record, f, messages, recent) for f in faults), key=SEVERITIES.index)
     proposal = row["proposal"] if isinstance(row["proposal"], str) else None
     return Finding(
@@ -101,7 +108,7 @@ def _record(
         first_day=_day(row["since"]) or _day(row["day"]),
         last_day=_day(row["day"]),
         reporters=0,
-        summary=sentences(*(clean(text, 600) for text in row["problems"])),
+        summary=join_sentences(*(clean(text, 600) for text in row["problems"])),
         action=_action(record, name, proposal),
         evidence={
             "record": proposal,
@@ -120,11 +127,11 @@ def _severity(record: str, fault: str, messages: int, recent: bool) -> Severity:
     return _SEVERITY.get((record, fault), "warning")
 
 
-def _recent(last_day: object, look: Look) -> bool:
+def _recent(last_day: object, context: Context) -> bool:
     """The signature was seen in the last days that a loss is judged on."""
     if not isinstance(last_day, str):
         return False
-    since = look.today - pd.Timedelta(days=look.thresholds.dns_key_days)
+    since = context.today - pd.Timedelta(days=context.thresholds.dns_key_days)
     return date.fromisoformat(last_day) >= since.date()
 
 
@@ -236,7 +243,7 @@ def _day(value: Any) -> date | None:
     return None if pd.isna(value) else pd.Timestamp(value).date()
 
 
-def policy_differs(policies: pd.DataFrame, rows: pd.DataFrame, look: Look) -> list[Finding]:
+def policy_differs(policies: pd.DataFrame, rows: pd.DataFrame, context: Context) -> list[Finding]:
     """Tags that reporters quote with another value than DNS shows: `policy_changed` as well.
 
     `policies` as in `Facts`, `rows` as `dns.snapshot` gives them. A report counts when it
@@ -246,7 +253,7 @@ def policy_differs(policies: pd.DataFrame, rows: pd.DataFrame, look: Look) -> li
     count where they are quoted.
     """
     found = []
-    recent = policies[policies["begin"] >= look.start]
+    recent = policies[policies["begin"] >= context.start]
     rows = rows[rows["record"] == "dmarc"]
     if rows.empty or recent.empty:
         return []
@@ -257,12 +264,12 @@ def policy_differs(policies: pd.DataFrame, rows: pd.DataFrame, look: Look) -> li
     quoted = {str(name): part for name, part in recent.groupby("domain", observed=True)}
     for row in rows[rows["domain"].isin(list(others))].to_dict("records"):
         known = published[str(row["domain"])]
-        hours = look.thresholds.dns_differ_hours
+        hours = context.thresholds.dns_differ_hours
         after = row["since"] + pd.Timedelta(hours=hours, seconds=known["ttl"])
         mine = quoted[str(row["domain"])]
         mine = mine[mine["begin"] >= after].sort_values("begin", kind="stable")
         last = mine.assign(who=mine["reporter"].str.casefold()).groupby("who").tail(1)
-        found += _differences(row, last, known, look)
+        found += _differences(row, last, known, context)
     return found
 
 
@@ -280,7 +287,7 @@ def _published(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
         found.append(read | {"domain": str(row["domain"])} | numbers)
     if not found:
         return {}
-    frame = normal(pd.DataFrame(found)).set_index("domain")
+    frame = fill_policy_defaults(pd.DataFrame(found)).set_index("domain")
     indexed = frame.to_dict("index").items()
     return {str(name): {str(k): value for k, value in row.items()} for name, row in indexed}
 
@@ -290,16 +297,16 @@ def _other_than(quoted: pd.DataFrame, published: dict[str, dict[str, Any]]) -> p
     known = pd.DataFrame.from_dict(published, orient="index", columns=[*TAGS, "ttl"])
     shown = known.reindex(quoted["domain"].astype("str")).set_index(quoted.index)
     there = shown["p"].notna()
-    said = normal(quoted)
+    said = fill_policy_defaults(quoted)
     same = pd.DataFrame({column: said[column] == shown[column] for column in TAGS})
     return there & ~same.all(axis=1)
 
 
 def _differences(
-    row: dict[Any, Any], last: pd.DataFrame, published: dict[str, Any], look: Look
+    row: dict[Any, Any], last: pd.DataFrame, published: dict[str, Any], context: Context
 ) -> list[Finding]:
     found = []
-    quoted = normal(last)
+    quoted = fill_policy_defaults(last)
     for column, tag in TAGS.items():
         other = quoted[quoted[column] != published[column]]
         if column in ("np", "testing"):
@@ -310,8 +317,8 @@ def _differences(
             continue
         value = other[column].mode().iloc[0]
         seen = other[other[column] == value]
-        if len(seen) >= look.thresholds.dns_differ_reporters:
-            found.append(_differs(row, column, published[column], value, seen, look))
+        if len(seen) >= context.thresholds.dns_differ_reporters:
+            found.append(_differs(row, column, published[column], value, seen, context))
     return found
 
 
@@ -322,7 +329,12 @@ def _follows(other: pd.DataFrame, published: dict[str, Any]) -> bool:
 
 
 def _differs(
-    row: dict[Any, Any], column: str, shown: object, value: object, seen: pd.DataFrame, look: Look
+    row: dict[Any, Any],
+    column: str,
+    shown: object,
+    value: object,
+    seen: pd.DataFrame,
+    context: Context,
 ) -> Finding:
     names = sorted(str(name) for name in seen["reporter"].unique())
     domain, tag = str(row["domain"]), TAGS[column]
@@ -357,8 +369,8 @@ def _differs(
             "old": str(value),
             "new": str(shown),
             "record": clean(row["found"][0], 2000),
-            "thresholds": {"reporters": look.thresholds.dns_differ_reporters},
+            "thresholds": {"reporters": context.thresholds.dns_differ_reporters},
             "number": len(names),
-            "query": queries.quoting(domain, column, str(value), begin, look.now, names),
+            "query": queries.quoting(domain, column, str(value), begin, context.now, names),
         },
     )

@@ -28,15 +28,15 @@ from dmarckit.findings import (
     spoofing,
     tls,
 )
-from dmarckit.findings.context import DomainFacts, Look, by_domain, quoted_policy
-from dmarckit.findings.dns import dns_changed, dns_record, policy_differs, sending
-from dmarckit.findings.model import SEVERITIES, Finding, Severity
+from dmarckit.findings.context import Context, DomainFacts, by_domain, quoted_policy
+from dmarckit.findings.dns import dns_changed, dns_record, passing_messages, policy_differs
+from dmarckit.findings.model import Finding
 from dmarckit.findings.postmaster import delivery_errors, gmail_volume, spam_rate
 from dmarckit.findings.requirements import requirement_not_met
 
 
-def of_outside(
-    facts: Facts, outside: Outside, look: Look, found: Sequence[Finding]
+def find_outside(
+    facts: Facts, outside: Outside, context: Context, found: Sequence[Finding]
 ) -> list[Finding]:
     """Findings of the domains that were asked about; `found` are those of the reports.
 
@@ -46,13 +46,13 @@ def of_outside(
         return []
     metrics = _asked(outside.postmaster, outside.domains)
     mine = [
-        *spam_rate(metrics, look, gmail_volume(facts.messages)),
-        *delivery_errors(metrics, look),
-        *dns_record(outside.dns, sending(facts.messages, look), look),
+        *spam_rate(metrics, context, gmail_volume(facts.messages)),
+        *delivery_errors(metrics, context),
+        *dns_record(outside.dns, passing_messages(facts.messages, context), context),
         *dns_changed(outside.changes),
-        *policy_differs(facts.policies, outside.dns, look),
+        *policy_differs(facts.policies, outside.dns, context),
     ]
-    return [*mine, *requirement_not_met(facts, outside, look, [*found, *mine])]
+    return [*mine, *requirement_not_met(facts, outside, context, [*found, *mine])]
 
 
 def _asked(metrics: pd.DataFrame, domains: Collection[str]) -> pd.DataFrame:
@@ -60,9 +60,7 @@ def _asked(metrics: pd.DataFrame, domains: Collection[str]) -> pd.DataFrame:
     return metrics[metrics["domain"].isin(list(domains))] if domains else metrics
 
 
-__all__ = ["SEVERITIES", "Finding", "Look", "Severity", "Thresholds", "find", "of_each_domain"]
-
-_OF_A_DOMAIN: Sequence[Callable[[DomainFacts, Look], list[Finding]]] = (
+_OF_A_DOMAIN: Sequence[Callable[[DomainFacts, Context], list[Finding]]] = (
     dkim.broken_dkim,
     unaligned.unaligned_sender,
     senders.new_sender,
@@ -75,7 +73,7 @@ _OF_A_DOMAIN: Sequence[Callable[[DomainFacts, Look], list[Finding]]] = (
     policy.policy_not_honoured,
     requirements.gmail_requirement,
 )
-_OF_ALL: Sequence[Callable[[Facts, Look], list[Finding]]] = (
+_OF_ALL: Sequence[Callable[[Facts, Context], list[Finding]]] = (
     reporters.silence,
     tls.tls_failures,
     mails.untrusted_reports,
@@ -103,26 +101,26 @@ def find(
     these facts, or of parts of them. Nothing is found in empty facts. The frames are not
     changed.
     """
-    look = Look(now, days, thresholds or Thresholds())
+    context = Context(now, days, thresholds or Thresholds())
     if of_domains is None:
         told = complete_days(facts) if complete is None else complete
-        of_domains = of_each_domain(facts, look, told)
+        of_domains = find_by_domain(facts, context, told)
     found: list[Finding] = []
     for whole in _OF_ALL:
-        found += whole(facts, look)
+        found += whole(facts, context)
     blind = {f.domain for f in found if f.kind == "ingest_broken"}
     for finding in sorted(of_domains, key=lambda finding: finding.domain):
         is_blind = not blind.isdisjoint({finding.domain, ""})
         if not (is_blind and finding.kind == "sender_stopped"):  # one alarm for one cause
             found.append(finding)
     if outside is not None:
-        more = of_outside(facts, outside, look, found)
+        more = find_outside(facts, outside, context, found)
         again = {finding.fingerprint for finding in more}  # a quoted change that DNS denies
         found = [*(finding for finding in found if finding.fingerprint not in again), *more]
     return sorted(_muted(found, mute, now), key=lambda finding: finding.rank)
 
 
-def of_each_domain(facts: Facts, look: Look, complete: pd.DataFrame) -> list[Finding]:
+def find_by_domain(facts: Facts, context: Context, complete: pd.DataFrame) -> list[Finding]:
     """What is found by looking at one domain after the other.
 
     `facts` may be those of some domains only, while `complete` (`complete_days`) needs the
@@ -134,9 +132,9 @@ def of_each_domain(facts: Facts, look: Look, complete: pd.DataFrame) -> list[Fin
     }
     found: list[Finding] = []
     for domain in by_domain(facts, complete, policies):
-        mine = [finding for family in _OF_A_DOMAIN for finding in family(domain, look)]
+        mine = [finding for family in _OF_A_DOMAIN for finding in family(domain, context)]
         broken = any(finding.kind == "broken_dkim" for finding in mine)
-        found += [*mine, *ready.policy_ready(domain, look, broken)]
+        found += [*mine, *ready.policy_ready(domain, context, broken)]
     return found
 
 

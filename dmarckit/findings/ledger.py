@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dmarckit.core import _
-from dmarckit.findings.find import SEVERITIES, Finding
+from dmarckit.findings.model import SEVERITIES, Finding
 from dmarckit.lake import FINDINGS, Lake, month_of
 
 Status = Literal["NEW", "WORSE", "SAME", "RESOLVED"]
@@ -31,7 +31,7 @@ _LAST_RUN = """
 
 
 @dataclass(frozen=True)
-class Judged:
+class LedgerEntry:
     """A finding with its status, and what the next run is compared with."""
 
     finding: Finding
@@ -42,7 +42,7 @@ class Judged:
     """worst severity while it has been open"""
 
 
-def judge(found: Sequence[Finding], last: pd.DataFrame) -> list[Judged]:
+def assign_status(found: Sequence[Finding], last: pd.DataFrame) -> list[LedgerEntry]:
     """Findings with their status against the last run (rows of the table `findings`).
 
     NEW: not open in the last run, or muted there and no longer so.
@@ -62,9 +62,9 @@ def judge(found: Sequence[Finding], last: pd.DataFrame) -> list[Judged]:
     return [*judged, *(_resolved(row) for row in gone)]
 
 
-def _judge(finding: Finding, before: Mapping[Any, Any] | None) -> Judged:
+def _judge(finding: Finding, before: Mapping[Any, Any] | None) -> LedgerEntry:
     if before is None:
-        return Judged(finding, "NEW", finding.messages, finding.severity)
+        return LedgerEntry(finding, "NEW", finding.messages, finding.severity)
     water = int(before["high_water"])
     worst = min(before["high_severity"], finding.severity, key=_rank)
     status: Status = "SAME"
@@ -75,14 +75,14 @@ def _judge(finding: Finding, before: Mapping[Any, Any] | None) -> Judged:
         or (finding.messages >= _TIMES_MORE * water and finding.messages >= water + _MORE)
     ):
         status = "WORSE"
-    return Judged(finding, status, max(water, finding.messages), worst)
+    return LedgerEntry(finding, status, max(water, finding.messages), worst)
 
 
 def _rank(severity: str) -> int:
     return [str(name) for name in SEVERITIES].index(severity)
 
 
-def _resolved(row: Mapping[Any, Any]) -> Judged:
+def _resolved(row: Mapping[Any, Any]) -> LedgerEntry:
     finding = Finding(
         kind=row["kind"],
         domain=row["domain"],
@@ -96,7 +96,7 @@ def _resolved(row: Mapping[Any, Any]) -> Judged:
         action=_("Nothing is due: it was not found any more."),
         evidence=json.loads(row["evidence"]),
     )
-    return Judged(finding, "RESOLVED", int(row["high_water"]), row["high_severity"])
+    return LedgerEntry(finding, "RESOLVED", int(row["high_water"]), row["high_severity"])
 
 
 def _date(value: Any) -> date | None:
@@ -113,23 +113,23 @@ def last_run(lake: Lake, job: str, now: datetime) -> pd.DataFrame:
     return frame.astype(object).where(frame.notna(), None)
 
 
-def record(
+def record_findings(
     lake: Lake, found: Sequence[Finding], *, run: str, job: str, now: datetime
-) -> list[Judged]:
+) -> list[LedgerEntry]:
     """Judge the findings of a run against the one before, and write them down.
 
     Called again for the same run (and the same findings) it gives the same answer and writes
     nothing. A run that found nothing, with nothing resolved, leaves no rows: the run before
     has none open either. Raises LakeError when the lake cannot be read or written.
     """
-    judged = judge(found, last_run(lake, job, now))
+    judged = assign_status(found, last_run(lake, job, now))
     if judged:
         rows = [_row(item, run, job, now) for item in judged]
         lake.write.append_new("findings", pa.Table.from_pylist(rows, schema=FINDINGS.schema))
     return judged
 
 
-def _row(judged: Judged, run: str, job: str, now: datetime) -> dict[str, Any]:
+def _row(judged: LedgerEntry, run: str, job: str, now: datetime) -> dict[str, Any]:
     finding = judged.finding
     return {
         "fingerprint": finding.fingerprint,

@@ -10,49 +10,49 @@ import pandas as pd
 from dmarckit.core import _, count, later, ngettext
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.context import Look
-from dmarckit.findings.model import Finding, Severity, clean, on_days, sentences
+from dmarckit.findings.context import Context
+from dmarckit.findings.model import Finding, Severity, clean, join_sentences, on_days
 
 
-def untrusted_reports(facts: Facts, look: Look) -> list[Finding]:
+def untrusted_reports(facts: Facts, context: Context) -> list[Finding]:
     """Mails that the setting `trust` refused, by From domain.
 
     info: anybody can write to the report address, and refusing is the protection. warning
     when a domain whose mails used to be stored has none stored any more: a real reporter is
     then being lost.
     """
-    return _of_outcome(facts, look, "untrusted")
+    return _of_outcome(facts, context, "untrusted")
 
 
-def unreadable_reports(facts: Facts, look: Look) -> list[Finding]:
+def unreadable_reports(facts: Facts, context: Context) -> list[Finding]:
     """Mails that could not be read, by From domain.
 
     info for a few; warning when most mails of a sender (at least `mails_many`) are lost.
     """
-    return _of_outcome(facts, look, "unreadable")
+    return _of_outcome(facts, context, "unreadable")
 
 
-def _of_outcome(facts: Facts, look: Look, outcome: str) -> list[Finding]:
-    mails = facts.mails[facts.mails["received"] >= look.start]
+def _of_outcome(facts: Facts, context: Context, outcome: str) -> list[Finding]:
+    mails = facts.mails[facts.mails["received"] >= context.start]
     found = []
     for sender, rows in mails[mails["outcome"] == outcome].groupby("from_domain", observed=True):
         all_of_sender = facts.mails[facts.mails["from_domain"] == sender]
-        found.append(_finding(look, outcome, str(sender), rows, all_of_sender))
+        found.append(_finding(context, outcome, str(sender), rows, all_of_sender))
     return found
 
 
 def _finding(
-    look: Look, outcome: str, sender: str, rows: pd.DataFrame, every: pd.DataFrame
+    context: Context, outcome: str, sender: str, rows: pd.DataFrame, every: pd.DataFrame
 ) -> Finding:
     n = len(rows)
-    window = every[every["received"] >= look.start]
+    window = every[every["received"] >= context.start]
     kept = window["outcome"].isin(["stored", "duplicate"])
     severity: Severity = "info"
     if outcome == "untrusted":
-        used_to_work = (every[every["received"] < look.start]["outcome"] == "stored").any()
+        used_to_work = (every[every["received"] < context.start]["outcome"] == "stored").any()
         lost = bool(used_to_work and not kept.any())
     else:
-        lost = n >= look.thresholds.mails_many and n > int(kept.sum())
+        lost = n >= context.thresholds.mails_many and n > int(kept.sum())
     if lost:
         severity = "warning"
     first, last = rows["received"].min().date(), rows["received"].max().date()
@@ -73,9 +73,9 @@ def _finding(
             "errors": errors,
             "mails": n,
             "stored_in_window": int(kept.sum()),
-            "thresholds": {"many": look.thresholds.mails_many},
+            "thresholds": {"many": context.thresholds.mails_many},
             "number": n,
-            "query": queries.mails(outcome, sender, look.start, look.now),
+            "query": queries.mails(outcome, sender, context.start, context.now),
         },
     )
 
@@ -97,7 +97,7 @@ def _summary(outcome: str, n: int, stored: int, name: str, when: str, errors: li
         "{n} other mail of it was stored", "{n} other mails of it were stored", stored
     )
     why = ngettext("Reason: {errors}", "Reasons: {errors}", len(errors))
-    return sentences(
+    return join_sentences(
         text.format(n=count(n), name=name, when=when, others=others.format(n=count(stored))),
         why.format(errors="; ".join(errors)),
     )
@@ -128,20 +128,20 @@ _ACTIONS = {
 DAYS = 7  # for which a message is told, whatever the window
 
 
-def dead_letters(facts: Facts, look: Look) -> list[Finding]:
+def dead_letters(facts: Facts, context: Context) -> list[Finding]:
     """Messages of a queue that could not be taken in the last seven days, by queue.
 
     warning: each may stand for a mail that the watcher did not read.
     """
     frame = facts.dead_letters
-    rows = frame[frame["seen"] >= look.now - pd.Timedelta(days=DAYS)]
+    rows = frame[frame["seen"] >= context.now - pd.Timedelta(days=DAYS)]
     return [
-        _dead_letter_finding(look, str(queue), part)
+        _dead_letter_finding(context, str(queue), part)
         for queue, part in rows.groupby("queue", observed=True)
     ]
 
 
-def _dead_letter_finding(look: Look, queue: str, rows: pd.DataFrame) -> Finding:
+def _dead_letter_finding(context: Context, queue: str, rows: pd.DataFrame) -> Finding:
     n = len(rows)
     first, last = rows["seen"].min().date(), rows["seen"].max().date()
     reasons = [clean(reason, 160) for reason in rows["reason"].drop_duplicates().head(3)]
@@ -160,7 +160,7 @@ def _dead_letter_finding(look: Look, queue: str, rows: pd.DataFrame) -> Finding:
         first_day=first,
         last_day=last,
         reporters=0,
-        summary=sentences(
+        summary=join_sentences(
             text.format(n=count(n), queue=clean(queue), when=on_days(first, last)),
             why.format(errors="; ".join(reasons)),
         ),
@@ -169,7 +169,9 @@ def _dead_letter_finding(look: Look, queue: str, rows: pd.DataFrame) -> Finding:
             "errors": reasons,
             "thresholds": {"days": DAYS},
             "number": n,
-            "query": queries.dead_letters(queue, look.now - pd.Timedelta(days=DAYS), look.now),
+            "query": queries.dead_letters(
+                queue, context.now - pd.Timedelta(days=DAYS), context.now
+            ),
         },
     )
 

@@ -80,7 +80,7 @@ def clean(name: object, limit: int = 80) -> str:
     return one_line(name, limit)
 
 
-def listed(names: Sequence[str], at_most: int = 3) -> str:
+def join_names(names: Sequence[str], at_most: int = 3) -> str:
     """Names in a sentence.
 
     >>> listed(["a", "b"]), listed(["a", "b", "c", "d", "e"])
@@ -109,7 +109,7 @@ def on_days(first: date | None, last: date | None) -> str:
     return _("from {first} to {last}").format(first=first, last=last)
 
 
-def sentences(*texts: str) -> str:
+def join_sentences(*texts: str) -> str:
     """Whole sentences one after the other; empty ones are left out."""
     told = ""
     for text in filter(None, texts):

@@ -16,21 +16,21 @@ from dmarckit.findings.context import (
     DAY,
     SHOWN,
     SPOOFED,
+    Context,
     DomainFacts,
-    Look,
     addresses,
     base_evidence,
-    counts,
+    count_reporters,
+    day_span,
     dns_record,
+    fill_policy_defaults,
     next_step,
-    normal,
-    reporters,
-    span,
-    strangers,
     tags_of,
+    top_counts,
     total,
+    unknown_source_predicate,
 )
-from dmarckit.findings.model import Finding, clean, on_days, sentences, share, wilson_upper
+from dmarckit.findings.model import Finding, clean, join_sentences, on_days, share, wilson_upper
 from dmarckit.reports import Policy
 
 TAGS: Mapping[str, str] = {
@@ -56,7 +56,7 @@ _ACT_ON_WEAKER = later(
 _LEVEL = {"none": 0, "quarantine": 1, "reject": 2}
 
 
-def policy_changed(domain: DomainFacts, look: Look) -> list[Finding]:
+def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
     """Tags that reporters quote with another value than before the window.
 
     Each reporter is compared with itself, with defaults filled in, since reporters differ in
@@ -67,12 +67,14 @@ def policy_changed(domain: DomainFacts, look: Look) -> list[Finding]:
     """
     quoted = domain.policies.sort_values("begin", kind="stable")
     quoted = quoted.assign(who=quoted["reporter"].str.casefold())
-    before = quoted[quoted["begin"] < look.start].groupby("who").tail(1)
-    after = quoted[quoted["begin"] >= look.start].groupby("who").tail(1)
+    before = quoted[quoted["begin"] < context.start].groupby("who").tail(1)
+    after = quoted[quoted["begin"] >= context.start].groupby("who").tail(1)
     tags = ["who", *TAGS]
     if after.empty or len(before.merge(after[tags], on=tags)) == len(after):
         return []  # the usual case, found without a look at each tag
-    both = normal(before).merge(normal(after), on="who", suffixes=("_old", "_new"))
+    both = fill_policy_defaults(before).merge(
+        fill_policy_defaults(after), on="who", suffixes=("_old", "_new")
+    )
     if both.empty:
         return []
     found = []
@@ -84,7 +86,7 @@ def policy_changed(domain: DomainFacts, look: Look) -> list[Finding]:
         new = changed[f"{column}_new"].mode().iloc[0]
         seen = changed[changed[f"{column}_new"] == new]
         if len(seen) >= min(2, len(both)):
-            found.append(_changed(domain, look, column, tag, seen, quoted))
+            found.append(_changed(domain, context, column, tag, seen, quoted))
     return found
 
 
@@ -111,7 +113,7 @@ def _weaker(row: pd.Series[str], column: str) -> bool:
 
 def _changed(
     domain: DomainFacts,
-    look: Look,
+    context: Context,
     column: str,
     tag: str,
     seen: pd.DataFrame,
@@ -119,8 +121,8 @@ def _changed(
 ) -> Finding:
     old, new = seen[f"{column}_old"].iloc[-1], seen[f"{column}_new"].iloc[-1]
     weaker = _weaker(seen.iloc[-1], column)
-    recent = quoted[(quoted["begin"] >= look.start) & quoted["who"].isin(seen["who"])]
-    recent = normal(recent)
+    recent = quoted[(quoted["begin"] >= context.start) & quoted["who"].isin(seen["who"])]
+    recent = fill_policy_defaults(recent)
     recent = recent[recent[column] == new]
     first: date = recent["begin"].min().date()
     last: date = recent["begin"].max().date()
@@ -158,27 +160,31 @@ def _changed(
             "record": dns_record(domain.policy),
             "thresholds": {"reporters": 2},
             "number": len(names),
-            "query": queries.quoting(domain.name, column, str(new), look.start, look.now, names),
+            "query": queries.quoting(
+                domain.name, column, str(new), context.start, context.now, names
+            ),
         },
     )
 
 
-def policy_not_honoured(domain: DomainFacts, look: Look) -> list[Finding]:
+def policy_not_honoured(domain: DomainFacts, context: Context) -> list[Finding]:
     """Reporters that deliver, without a reason, what p=reject asks to refuse.
 
     Always info: only the reporter can change it.
     """
-    window = look.window(domain.unhonoured)
+    window = context.window(domain.unhonoured)
     return [
-        _not_honoured(domain, look, str(reporter), rows)
+        _not_honoured(domain, context, str(reporter), rows)
         for reporter, rows in window.groupby("reporter", observed=True)
-        if total(rows) >= look.thresholds.unhonoured_messages
+        if total(rows) >= context.thresholds.unhonoured_messages
     ]
 
 
-def _not_honoured(domain: DomainFacts, look: Look, reporter: str, rows: pd.DataFrame) -> Finding:
-    first, last = span(rows)
-    failing = look.window(domain.messages)
+def _not_honoured(
+    domain: DomainFacts, context: Context, reporter: str, rows: pd.DataFrame
+) -> Finding:
+    first, last = day_span(rows)
+    failing = context.window(domain.messages)
     failing = failing[(failing["reporter"] == reporter) & ~failing["da"] & ~failing["sa"]]
     return Finding(
         kind="policy_not_honoured",
@@ -205,8 +211,8 @@ def _not_honoured(domain: DomainFacts, look: Look, reporter: str, rows: pd.DataF
         ).format(reporter=clean(reporter)),
         evidence=base_evidence(
             rows,
-            queries.unhonoured(domain.name, reporter, look.window_days, look.now),
-            messages=look.thresholds.unhonoured_messages,
+            queries.unhonoured(domain.name, reporter, context.window_days, context.now),
+            messages=context.thresholds.unhonoured_messages,
         )
         | {"failing": total(failing)},
     )
@@ -216,7 +222,7 @@ _CERTAINTY = later("95 %")  # of the interval whose z is `confidence_z`
 _LEGITIMATE_FAILS = ("broken_dkim", "unaligned_sender")
 
 
-def policy_ready(domain: DomainFacts, look: Look, dkim_is_broken: bool) -> list[Finding]:
+def policy_ready(domain: DomainFacts, context: Context, dkim_is_broken: bool) -> list[Finding]:
     """The next step of the ladder, when legitimate mail hardly fails any more.
 
     Over 30 days: messages that fail although they may be the domain's own (broken_dkim,
@@ -229,19 +235,19 @@ def policy_ready(domain: DomainFacts, look: Look, dkim_is_broken: bool) -> list[
     step = next_step(domain.policy)
     if step is None or dkim_is_broken:
         return []
-    limits = look.thresholds
-    rows = look.last(domain.messages, limits.ready_days)
+    limits = context.thresholds
+    rows = context.last(domain.messages, limits.ready_days)
     strange = rows["class"].isin(SPOOFED) & ~rows["in_inventory"]
     mine = rows[~strange] if (~strange).any() else rows
     failing = mine[_fails(mine)]
     upper = wilson_upper(total(failing), total(mine), limits.confidence_z)
     if (
         upper > _limit(step, limits)
-        or reporters(rows) < limits.ready_reporters
-        or not _long_enough(domain, look)
+        or count_reporters(rows) < limits.ready_reporters
+        or not _long_enough(domain, context)
     ):
         return []
-    return [_finding(domain, look, step, rows, mine, failing, upper)]
+    return [_finding(domain, context, step, rows, mine, failing, upper)]
 
 
 def _fails(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -258,12 +264,12 @@ def _limit(step: Policy, limits: Thresholds) -> float:
     }[step.p or "", step.testing == "y"]
 
 
-def _long_enough(domain: DomainFacts, look: Look) -> bool:
+def _long_enough(domain: DomainFacts, context: Context) -> bool:
     """The domain has been watched for 14 days, all of them under the present policy."""
-    since = look.today - look.thresholds.history_days * DAY
-    if not domain.history(look.today, look.thresholds.history_days):
+    since = context.today - context.thresholds.history_days * DAY
+    if not domain.history(context.today, context.thresholds.history_days):
         return False
-    quoted = normal(domain.policies[domain.policies["begin"] >= since])
+    quoted = fill_policy_defaults(domain.policies[domain.policies["begin"] >= since])
     other = quoted["p"] != domain.policy.p
     if domain.policy.testing != "y":
         other |= quoted["testing"] == "y"
@@ -273,14 +279,14 @@ def _long_enough(domain: DomainFacts, look: Look) -> bool:
 
 def _finding(
     domain: DomainFacts,
-    look: Look,
+    context: Context,
     step: Policy,
     rows: pd.DataFrame,
     mine: pd.DataFrame,
     failing: pd.DataFrame,
     upper: float,
 ) -> Finding:
-    limits = look.thresholds
+    limits = context.thresholds
     now_fails = rows[~rows["da"] & ~rows["sa"]]
     hit = {
         "legitimate": total(now_fails[_fails(now_fails)]),
@@ -292,7 +298,7 @@ def _finding(
     tags, name = tags_of(step), clean(domain.name)
     n, bad = total(mine), total(failing)
     parked = len(mine) == len(rows) and not rows["in_inventory"].any() and bad == 0
-    first, last = span(rows)
+    first, last = day_span(rows)
     return Finding(
         kind="policy_ready",
         domain=domain.name,
@@ -301,7 +307,7 @@ def _finding(
         messages=n,
         first_day=first,
         last_day=last,
-        reporters=reporters(rows),
+        reporters=count_reporters(rows),
         summary=(
             _(
                 "{domain} is ready for {tags}: of {messages} in {days} days none came from a "
@@ -327,7 +333,7 @@ def _finding(
         action=_action(domain, step, limits.ready_days, hit),
         evidence=base_evidence(
             mine,
-            _query(domain, look, len(mine) < len(rows)),
+            _query(domain, context, len(mine) < len(rows)),
             upper_bound=_limit(step, limits),
             z=limits.confidence_z,
             days=limits.ready_days,
@@ -339,27 +345,29 @@ def _finding(
             "would_hit": hit,
             "failing": bad,
             "upper_bound": upper,
-            "failing_senders": counts(failing, "sender"),
-            "relayed_by": counts(
+            "failing_senders": top_counts(failing, "sender"),
+            "relayed_by": top_counts(
                 now_fails[now_fails["class"].isin(["forwarded", "modified"])], "sender"
             ),
-            "classes": counts(rows, "class"),
+            "classes": top_counts(rows, "class"),
             "addresses": addresses(domain, sorted(failing["sender"].unique()))[:SHOWN],
         },
     )
 
 
-def _query(domain: DomainFacts, look: Look, without_strangers: bool) -> str:
+def _query(domain: DomainFacts, context: Context, without_strangers: bool) -> str:
     days: list[datetime] = list(
-        pd.date_range(look.today - look.thresholds.ready_days * DAY, look.today)
+        pd.date_range(context.today - context.thresholds.ready_days * DAY, context.today)
     )
     if not without_strangers:
-        return queries.messages(domain.name, days, look.now)
-    return queries.messages(domain.name, days, look.now, f"NOT ({strangers(domain)})")
+        return queries.messages(domain.name, days, context.now)
+    return queries.messages(
+        domain.name, days, context.now, f"NOT ({unknown_source_predicate(domain)})"
+    )
 
 
 def _action(domain: DomainFacts, step: Policy, days: int, hit: dict[str, int]) -> str:
-    return sentences(
+    return join_sentences(
         _(
             "DNS admin: publish at _dmarc.{domain}: {record} — in the last {days} days it would "
             "have hit {messages} of strangers, {relayed} that mailing lists or forwarders changed, "

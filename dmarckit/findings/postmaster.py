@@ -12,15 +12,15 @@ import pandas as pd
 
 from dmarckit.core import Rate, _, count, later, ngettext
 from dmarckit.findings import queries
-from dmarckit.findings.context import DAY, Look
-from dmarckit.findings.model import Finding, Severity, clean, sentences
+from dmarckit.findings.context import DAY, Context
+from dmarckit.findings.model import Finding, Severity, clean, join_sentences
 
 STALE_DAYS = 7
 """days that Google's newest day may lie back before nothing is said any more"""
 
 
 def spam_rate(
-    metrics: pd.DataFrame, look: Look, volume: pd.DataFrame | None = None
+    metrics: pd.DataFrame, context: Context, volume: pd.DataFrame | None = None
 ) -> list[Finding]:
     """Domains whose mail too many Gmail users mark as spam; one finding a domain.
 
@@ -28,8 +28,8 @@ def spam_rate(
     seven days, or on one day with enough mail. `volume` is what `gmail_volume` gives; without
     it there is no such day.
     """
-    limits, found = look.thresholds, []
-    for domain, rates in _series(metrics, "spam_rate", look):
+    limits, found = context.thresholds, []
+    for domain, rates in _series(metrics, "spam_rate", context):
         recent = rates[rates["day"] > rates["day"].max() - limits.spam_days * DAY]
         loud = _loud(domain, volume, limits.spam_messages)
         severity: Severity | None = None
@@ -38,7 +38,7 @@ def spam_rate(
         elif _counts(_reached(recent, limits.spam_warning), loud, limits.spam_repeated):
             severity = "warning"
         if severity:
-            found.append(_spam_finding(domain, recent, severity, look))
+            found.append(_spam_finding(domain, recent, severity, context))
     return found
 
 
@@ -48,13 +48,13 @@ def gmail_volume(messages: pd.DataFrame) -> pd.DataFrame:
     return google.groupby(["domain", "day"], observed=True)["messages"].sum().reset_index()
 
 
-def delivery_errors(metrics: pd.DataFrame, look: Look) -> list[Finding]:
+def delivery_errors(metrics: pd.DataFrame, context: Context) -> list[Finding]:
     """Kinds of refusals by Gmail that come back on at least two of the last seven days.
 
     One finding a domain, error type and reason, such as ``reject/low_ip_reputation``; a type
     as a whole only where none of its reasons says more. critical for a tenth of the mail.
     """
-    limits, found = look.thresholds, []
+    limits, found = context.thresholds, []
     rows = metrics[(metrics["metric"] == "delivery_error_rate") & (metrics["detail"] != "")]
     for domain, part in rows.groupby("domain"):
         told: set[str] = set()
@@ -64,21 +64,23 @@ def delivery_errors(metrics: pd.DataFrame, look: Look) -> list[Finding]:
             if detail == kind and kind in told:
                 continue
             one = part[part["detail"] == detail]
-            for _domain, rates in _series(one, "delivery_error_rate", look):
+            for _domain, rates in _series(one, "delivery_error_rate", context):
                 recent = rates[rates["day"] > rates["day"].max() - limits.spam_days * DAY]
-                bad = _reached(recent, _limit(str(detail), look))
+                bad = _reached(recent, _limit(str(detail), context))
                 if len(bad) >= limits.delivery_days:
                     told.add(kind)
-                    found.append(_delivery_finding(str(domain), str(detail), recent, bad, look))
+                    found.append(_delivery_finding(str(domain), str(detail), recent, bad, context))
     return found
 
 
-def _series(metrics: pd.DataFrame, metric: str, look: Look) -> Iterator[tuple[str, pd.DataFrame]]:
+def _series(
+    metrics: pd.DataFrame, metric: str, context: Context
+) -> Iterator[tuple[str, pd.DataFrame]]:
     """Domain and its rates (`day`, `share`) in order, of domains with data that is not old."""
     rows = metrics[(metrics["metric"] == metric) & metrics["share"].notna()]
-    rows = rows[rows["day"] <= look.today]
+    rows = rows[rows["day"] <= context.today]
     for domain, part in rows.groupby("domain"):
-        if part["day"].max() >= look.today - (STALE_DAYS + look.days) * DAY:
+        if part["day"].max() >= context.today - (STALE_DAYS + context.days) * DAY:
             yield str(domain), part[["day", "share"]].sort_values("day", ignore_index=True)
 
 
@@ -101,8 +103,10 @@ def _counts(bad: pd.DataFrame, loud: set[pd.Timestamp], repeated: int) -> bool:
     return len(bad) >= repeated or not loud.isdisjoint(bad["day"])
 
 
-def _spam_finding(domain: str, recent: pd.DataFrame, severity: Severity, look: Look) -> Finding:
-    limits = look.thresholds
+def _spam_finding(
+    domain: str, recent: pd.DataFrame, severity: Severity, context: Context
+) -> Finding:
+    limits = context.thresholds
     bad, worst = _reached(recent, limits.spam_warning), _worst(recent)
     summary = ngettext(
         "Gmail users marked {rate} of the mail of {domain} as spam on {day}; {n} day of the last "
@@ -128,7 +132,7 @@ def _spam_finding(domain: str, recent: pd.DataFrame, severity: Severity, look: L
         first_day=bad["day"].min().date(),
         last_day=bad["day"].max().date(),
         reporters=1,
-        summary=sentences(summary, _no_mitigation(blocked, look)),
+        summary=join_sentences(summary, _no_mitigation(blocked, context)),
         action=_(
             "Whoever sends newsletters: find the campaign of these days, stop it, mail only people "
             "who asked for it, and put a one-click unsubscribe link into every message. Google "
@@ -136,31 +140,31 @@ def _spam_finding(domain: str, recent: pd.DataFrame, severity: Severity, look: L
         ).format(target=Rate(limits.spam_warning), limit=Rate(limits.spam_critical)),
         evidence=_evidence(domain, "spam_rate", "", recent, limits.spam_warning)
         | {"thresholds": {"warning": limits.spam_warning, "critical": limits.spam_critical}}
-        | {"mitigation_from": _mitigation_day(blocked, look)},
+        | {"mitigation_from": _mitigation_day(blocked, context)},
     )
 
 
-def _mitigation_day(blocked: pd.DataFrame, look: Look) -> str:
+def _mitigation_day(blocked: pd.DataFrame, context: Context) -> str:
     """The first day on which Google may help again; empty: it may."""
     if blocked.empty:
         return ""
-    return f"{blocked['day'].max() + (look.thresholds.spam_days + 1) * DAY:%Y-%m-%d}"
+    return f"{blocked['day'].max() + (context.thresholds.spam_days + 1) * DAY:%Y-%m-%d}"
 
 
-def _no_mitigation(blocked: pd.DataFrame, look: Look) -> str:
+def _no_mitigation(blocked: pd.DataFrame, context: Context) -> str:
     if blocked.empty:
         return ""
-    limits = look.thresholds
+    limits = context.thresholds
     return _(
         "Google does not help with delivery problems before {day}: the rate has to be below "
         "{limit} for {n} days in a row."
     ).format(
-        day=_mitigation_day(blocked, look), limit=Rate(limits.spam_critical), n=limits.spam_days
+        day=_mitigation_day(blocked, context), limit=Rate(limits.spam_critical), n=limits.spam_days
     )
 
 
-def _limit(detail: str, look: Look) -> float:
-    limits = look.thresholds
+def _limit(detail: str, context: Context) -> float:
+    limits = context.thresholds
     if detail.endswith(("/low_domain_reputation", "/low_ip_reputation")):
         return limits.delivery_reputation_share
     return (
@@ -176,7 +180,7 @@ def refusal_meaning(reason: str) -> str:
 
 
 def _delivery_finding(
-    domain: str, detail: str, recent: pd.DataFrame, bad: pd.DataFrame, look: Look
+    domain: str, detail: str, recent: pd.DataFrame, bad: pd.DataFrame, context: Context
 ) -> Finding:
     worst = _worst(bad)
     kind, _slash, reason = detail.partition("/")
@@ -197,8 +201,8 @@ def _delivery_finding(
             len(bad),
         )
     _why, action = _MEANING.get(reason, ("", _ELSE))
-    limit = _limit(detail, look)
-    severe = worst["share"] >= look.thresholds.delivery_critical
+    limit = _limit(detail, context)
+    severe = worst["share"] >= context.thresholds.delivery_critical
     return Finding(
         kind="delivery_errors",
         domain=domain,
@@ -218,7 +222,7 @@ def _delivery_finding(
         ),
         action=_(action),
         evidence=_evidence(domain, "delivery_error_rate", detail, recent, limit)
-        | {"thresholds": {"share": limit, "days": look.thresholds.delivery_days}},
+        | {"thresholds": {"share": limit, "days": context.thresholds.delivery_days}},
     )
 
 

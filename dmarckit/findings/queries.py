@@ -93,7 +93,7 @@ def proves_spf(domains: Iterable[str]) -> str:
     return any_of("spf", f"{_GOOD} AND {one_of('lower(x.domain)', domains)}")
 
 
-def strangers(
+def unknown_source(
     own_signers: Iterable[str],
     known_signers: Iterable[str],
     known_spf: Iterable[str],

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from dmarckit.core import _, count, later, minute, ngettext, percent
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.context import DAY, SHOWN, Look
-from dmarckit.findings.model import Finding, Severity, clean, listed, median, n_domains, share
+from dmarckit.findings.context import DAY, SHOWN, Context
+from dmarckit.findings.model import Finding, Severity, clean, join_names, median, n_domains, share
 
 MONTH = timedelta(days=30)
 LONGEST = 1.25  # times the longest gap of the month: weekends without mail are no silence
@@ -40,16 +40,16 @@ class Rhythm:
     silent: bool
 
 
-def rhythms(facts: Facts, look: Look) -> list[Rhythm]:
+def rhythms(facts: Facts, context: Context) -> list[Rhythm]:
     """Reporters with at least 10 reports in 30 days, known for 14 days, by domain.
 
     Missed after max(72 h, 4 × the median gap between reports), and after 1¼ times the longest
     gap of the month, so that weekends without mail are no silence. A reporter that is
     always late gets its usual delay on top. Another spelling in capitals is the same reporter.
     """
-    limits = look.thresholds
-    reports = facts.reports[facts.reports["end"] <= look.now + timedelta(days=1)]
-    begin, end, received = (_hours(reports[c], look) for c in ("begin", "end", "received"))
+    limits = context.thresholds
+    reports = facts.reports[facts.reports["end"] <= context.now + timedelta(days=1)]
+    begin, end, received = (_hours(reports[c], context) for c in ("begin", "end", "received"))
     names = reports["reporter"].to_numpy(object)
     keys = [reports["domain"].to_numpy(object), reports["reporter"].str.casefold().to_numpy(object)]
     found = []
@@ -58,7 +58,7 @@ def rhythms(facts: Facts, look: Look) -> list[Rhythm]:
         month = places[end[places] > -30 * 24.0]
         if len(month) < limits.silent_reports or begin[places].min() > -24.0 * limits.history_days:
             continue
-        gap = gaps(end[month])
+        gap = hour_gaps(end[month])
         limit = _delay(received[month] - end[month]) + max(
             limits.silent_hours,
             limits.silent_gaps * float(np.median(gap)) if len(gap) else 0.0,
@@ -81,13 +81,13 @@ def rhythms(facts: Facts, look: Look) -> list[Rhythm]:
     return found
 
 
-def _hours(times: pd.Series[pd.Timestamp], look: Look) -> NDArray[np.float64]:
+def _hours(times: pd.Series[pd.Timestamp], context: Context) -> NDArray[np.float64]:
     """Hours from now to each time; NaN where it is not known."""
-    hours: NDArray[np.float64] = (times - look.now).dt.total_seconds().to_numpy("float64") / 3600
+    hours: NDArray[np.float64] = (times - context.now).dt.total_seconds().to_numpy("float64") / 3600
     return hours
 
 
-def gaps(hours: Iterable[float]) -> NDArray[np.float64]:
+def hour_gaps(hours: Iterable[float]) -> NDArray[np.float64]:
     """Hours between the times, in order; equal ones count once."""
     between: NDArray[np.float64] = np.diff(np.unique(np.fromiter(hours, "float64")))
     return between
@@ -104,12 +104,12 @@ def _delay(delays: NDArray[np.float64]) -> float:
 _HOUR = timedelta(hours=1)
 
 
-def hours_since(time: pd.Timestamp, look: Look) -> float:
+def hours_since(time: pd.Timestamp, context: Context) -> float:
     """Hours from then to now."""
-    return (look.now - time.to_pydatetime()) / _HOUR
+    return (context.now - time.to_pydatetime()) / _HOUR
 
 
-def silence(facts: Facts, look: Look) -> list[Finding]:
+def silence(facts: Facts, context: Context) -> list[Finding]:
     """reporter_silent and ingest_broken; the second swallows the first.
 
     ingest_broken: at least half of a domain's reporters (and more than one) are silent; for
@@ -119,44 +119,44 @@ def silence(facts: Facts, look: Look) -> list[Finding]:
     reporter_silent: info, since most often the reporter is at fault; warning when it
     saw a fifth of the domain's messages.
     """
-    nothing = _no_mail(facts, look)
+    nothing = _no_mail(facts, context)
     if nothing is not None:
         return [nothing]
-    known = rhythms(facts, look)
+    known = rhythms(facts, context)
     domains = {r.domain for r in known}
-    broken = {d for d in domains if _broken([r for r in known if r.domain == d], look)}
+    broken = {d for d in domains if _broken([r for r in known if r.domain == d], context)}
     if all(r.silent for r in known):
         broken = domains
     concerned = [r for r in known if r.domain in broken]
-    if broken and (broken == domains or len(broken) >= look.thresholds.broken_domains):
-        found = [_ingest_broken(look, "", concerned)]
+    if broken and (broken == domains or len(broken) >= context.thresholds.broken_domains):
+        found = [_ingest_broken(context, "", concerned)]
     else:
         parts = ([r for r in concerned if r.domain == d] for d in sorted(broken))
-        found = [_ingest_broken(look, part[0].domain, part) for part in parts]
+        found = [_ingest_broken(context, part[0].domain, part) for part in parts]
     alone = [r for r in known if r.silent and r.domain not in broken]
-    return [*found, *_silent_reporters(facts, look, alone)]
+    return [*found, *_silent_reporters(facts, context, alone)]
 
 
-def _broken(of_domain: Sequence[Rhythm], look: Look) -> bool:
+def _broken(of_domain: Sequence[Rhythm], context: Context) -> bool:
     silent = sum(r.silent for r in of_domain)
-    return silent >= 2 and share(silent, len(of_domain)) >= look.thresholds.broken_share
+    return silent >= 2 and share(silent, len(of_domain)) >= context.thresholds.broken_share
 
 
-def _no_mail(facts: Facts, look: Look) -> Finding | None:
+def _no_mail(facts: Facts, context: Context) -> Finding | None:
     """Nothing came in for 48 hours, or for longer than it ever took in the last weeks."""
-    limits = look.thresholds
+    limits = context.thresholds
     seen = pd.concat([facts.mails["received"], facts.reports["end"]]).dropna()
-    seen = seen[seen <= look.now].sort_values()
+    seen = seen[seen <= context.now].sort_values()
     days = seen.dt.floor("D").drop_duplicates()
-    days = days[days >= look.today - 2 * limits.baseline_days * DAY]
+    days = days[days >= context.today - 2 * limits.baseline_days * DAY]
     if len(days) < limits.silent_reports:
         return None
     last = seen.iloc[-1]
-    between = gaps(days.astype("datetime64[us, UTC]").astype("int64") / 3.6e9).tolist()
+    between = hour_gaps(days.astype("datetime64[us, UTC]").astype("int64") / 3.6e9).tolist()
     limit = max(limits.no_mail_hours, 2 * median(between), LONGEST * max(between))
-    if last - days.iloc[0] < limits.history_days * DAY or hours_since(last, look) <= limit:
+    if last - days.iloc[0] < limits.history_days * DAY or hours_since(last, context) <= limit:
         return None
-    hours = int(hours_since(last, look))
+    hours = int(hours_since(last, context))
     every = max(round(median(between) / 24), 1)
     return Finding(
         kind="ingest_broken",
@@ -165,7 +165,7 @@ def _no_mail(facts: Facts, look: Look) -> Finding | None:
         severity="critical",
         messages=0,
         first_day=last.date(),
-        last_day=look.now.date(),
+        last_day=context.now.date(),
         reporters=0,
         summary=ngettext(
             "No report mail has come in for {hours} hours (since {since} UTC); until then it came "
@@ -179,12 +179,12 @@ def _no_mail(facts: Facts, look: Look) -> Finding | None:
             "last_sign": _in_evidence(last),
             "thresholds": {"hours": round(limit, 1)},
             "number": hours,
-            "query": queries.hours_without_mail(look.now),
+            "query": queries.hours_without_mail(context.now),
         },
     )
 
 
-def _ingest_broken(look: Look, domain: str, of_it: Sequence[Rhythm]) -> Finding:
+def _ingest_broken(context: Context, domain: str, of_it: Sequence[Rhythm]) -> Finding:
     silent = [r for r in of_it if r.silent]
     last = max(r.last_end for r in silent)
     names = sorted({r.reporter for r in silent})
@@ -197,7 +197,7 @@ def _ingest_broken(look: Look, domain: str, of_it: Sequence[Rhythm]) -> Finding:
         severity="warning" if domain else "critical",
         messages=0,
         first_day=last.date(),
-        last_day=look.now.date(),
+        last_day=context.now.date(),
         reporters=len(names),
         summary=_stopped_text(len(domains), n).format(
             domain=clean(domain) if domain else n_domains(len(domains)),
@@ -205,20 +205,20 @@ def _ingest_broken(look: Look, domain: str, of_it: Sequence[Rhythm]) -> Finding:
             of=count(len(of_it)),
             last=minute(last),
         ),
-        action=_(_INGEST).format(what=listed(domains)),
+        action=_(_INGEST).format(what=join_names(domains)),
         evidence={
             "reporters": [clean(name) for name in names[:SHOWN]],
             "domains": [clean(name) for name in domains[:SHOWN]],
             "last_end": _in_evidence(last),
             "thresholds": {
-                "hours": look.thresholds.silent_hours,
-                "gaps": look.thresholds.silent_gaps,
-                "share": look.thresholds.broken_share,
-                "domains": look.thresholds.broken_domains,
+                "hours": context.thresholds.silent_hours,
+                "gaps": context.thresholds.silent_gaps,
+                "share": context.thresholds.broken_share,
+                "domains": context.thresholds.broken_domains,
             },
             "number": n,
             "query": queries.silent(
-                [(r.domain, spelt) for r in silent for spelt in r.spellings], last, look.now
+                [(r.domain, spelt) for r in silent for spelt in r.spellings], last, context.now
             ),
         },
     )
@@ -255,31 +255,31 @@ _INGEST = later(
 )
 
 
-def _silent_reporters(facts: Facts, look: Look, silent: Sequence[Rhythm]) -> list[Finding]:
+def _silent_reporters(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> list[Finding]:
     by_reporter: dict[str, list[Rhythm]] = {}
     for rhythm in silent:
         by_reporter.setdefault(rhythm.reporter, []).append(rhythm)
     found = []
     for rhythms_of_it in by_reporter.values():
-        if len(rhythms_of_it) >= look.thresholds.broken_domains:
-            found.append(_silent(facts, look, rhythms_of_it))  # one cause, not one a domain
+        if len(rhythms_of_it) >= context.thresholds.broken_domains:
+            found.append(_silent(facts, context, rhythms_of_it))  # one cause, not one a domain
         else:
-            found += [_silent(facts, look, [rhythm]) for rhythm in rhythms_of_it]
+            found += [_silent(facts, context, [rhythm]) for rhythm in rhythms_of_it]
     return found
 
 
-def _silent(facts: Facts, look: Look, silent: Sequence[Rhythm]) -> Finding:
+def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding:
     reporter = silent[0].reporter
     domains = sorted(r.domain for r in silent)
     last = max(r.last_end for r in silent)
     reports = sum(r.reports for r in silent)
-    month = look.last(facts.messages, look.thresholds.ready_days)
+    month = context.last(facts.messages, context.thresholds.ready_days)
     month = month[month["domain"].isin(domains)]
     part = share(
         month.loc[month["reporter"].isin(silent[0].spellings), "messages"].sum(),
         month["messages"].sum(),
     )
-    severity: Severity = "warning" if part >= look.thresholds.silent_share else "info"
+    severity: Severity = "warning" if part >= context.thresholds.silent_share else "info"
     where = clean(domains[0]) if len(domains) == 1 else n_domains(len(domains))
     return Finding(
         kind="reporter_silent",
@@ -288,7 +288,7 @@ def _silent(facts: Facts, look: Look, silent: Sequence[Rhythm]) -> Finding:
         severity=severity,
         messages=0,
         first_day=last.date(),
-        last_day=look.now.date(),
+        last_day=context.now.date(),
         reporters=1,
         summary=ngettext(
             "{reporter} sent {n} report about {domain} in 30 days, and none for {hours} hours (the "
@@ -300,7 +300,7 @@ def _silent(facts: Facts, look: Look, silent: Sequence[Rhythm]) -> Finding:
             reporter=clean(reporter),
             n=count(reports),
             domain=where,
-            hours=count(hours_since(last, look)),
+            hours=count(hours_since(last, context)),
             last=minute(last),
             share=percent(part),
         ),
@@ -315,14 +315,14 @@ def _silent(facts: Facts, look: Look, silent: Sequence[Rhythm]) -> Finding:
             "last_end": _in_evidence(last),
             "message_share": part,
             "thresholds": {
-                "reports": look.thresholds.silent_reports,
+                "reports": context.thresholds.silent_reports,
                 "hours": round(min(r.limit for r in silent), 1),
             },
             "number": reports,
             "query": queries.reports_of(
                 [(r.domain, spelt) for r in silent for spelt in r.spellings],
-                look.now - MONTH,
-                look.now,
+                context.now - MONTH,
+                context.now,
             ),
         },
     )

@@ -15,43 +15,43 @@ from dmarckit.core import _, count, later, n_messages
 from dmarckit.facts import Facts, organisation
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
+    Context,
     DomainFacts,
-    Look,
     base_evidence,
-    counts,
-    reporters,
-    span,
+    count_reporters,
+    day_span,
+    top_counts,
     total,
 )
-from dmarckit.findings.model import Finding, Severity, clean, listed, on_days, sentences
+from dmarckit.findings.model import Finding, Severity, clean, join_names, join_sentences, on_days
 
 
-def gmail_requirement(domain: DomainFacts, look: Look) -> list[Finding]:
+def gmail_requirement(domain: DomainFacts, context: Context) -> list[Finding]:
     """Enhanced codes in reasons such as ``Sender requirement failed: 550-5.7.30``.
 
     warning when mail of own senders (the inventory, or a known service) is concerned: it
     is delayed (4xx) or refused (5xx), whatever the DMARC policy says. critical when mail of
     inventory senders is refused. info when only strangers or a handful of messages hit it.
     """
-    window = look.window(domain.requirements)
+    window = context.window(domain.requirements)
     return [
-        _finding(domain, look, str(c), rows) for c, rows in window.groupby("code", observed=True)
+        _finding(domain, context, str(c), rows) for c, rows in window.groupby("code", observed=True)
     ]
 
 
-def _finding(domain: DomainFacts, look: Look, code: str, rows: pd.DataFrame) -> Finding:
+def _finding(domain: DomainFacts, context: Context, code: str, rows: pd.DataFrame) -> Finding:
     known = domain.messages[~domain.messages["sender_kind"].isin(["unknown", "hosting"])]
     service = rows["sender"].isin(set(known["sender"].unique()))
     inventory = rows["sender"].isin(domain.senders)
     ours = rows[inventory | service]
-    least = look.thresholds.requirement_messages
+    least = context.thresholds.requirement_messages
     refused = total(rows[inventory & rows["smtp"].str.startswith("5")])
     severity: Severity = "info"
     if total(ours) >= least:
         severity = "critical" if refused >= least else "warning"
     said = requirement_meaning(code)
-    senders = list(counts(ours if len(ours) else rows, "sender"))
-    first, last = span(rows)
+    senders = list(top_counts(ours if len(ours) else rows, "sender"))
+    first, last = day_span(rows)
     return Finding(
         kind="gmail_requirement",
         domain=domain.name,
@@ -60,7 +60,7 @@ def _finding(domain: DomainFacts, look: Look, code: str, rows: pd.DataFrame) -> 
         messages=total(rows),
         first_day=first,
         last_day=last,
-        reporters=reporters(rows),
+        reporters=count_reporters(rows),
         summary=(
             _(
                 "{reporters} marked {messages} of {domain} {when} with {code}: {meaning} ({own} "
@@ -72,18 +72,18 @@ def _finding(domain: DomainFacts, look: Look, code: str, rows: pd.DataFrame) -> 
                 "strangers: {senders})."
             )
         ).format(
-            reporters=listed(list(counts(rows, "reporter"))),
+            reporters=join_names(list(top_counts(rows, "reporter"))),
             messages=n_messages(total(rows)),
             domain=clean(domain.name),
             when=on_days(first, last),
             code=clean(code),
             meaning=_(said.means),
             own=count(total(ours)),
-            senders=listed(senders),
+            senders=join_names(senders),
         ),
-        action=sentences(
+        action=join_sentences(
             *(
-                _(text).format(senders=listed(senders), domain=clean(domain.name))
+                _(text).format(senders=join_names(senders), domain=clean(domain.name))
                 for text in said.actions
             )
         )
@@ -92,15 +92,18 @@ def _finding(domain: DomainFacts, look: Look, code: str, rows: pd.DataFrame) -> 
         evidence=base_evidence(
             rows,
             queries.messages(
-                domain.name, look.window_days, look.now, queries.any_of("reasons", _said(code))
+                domain.name,
+                context.window_days,
+                context.now,
+                queries.any_of("reasons", _said(code)),
             ),
             messages=least,
         )
         | {
             "code": code,
-            "smtp": counts(rows, "smtp"),
-            "senders": counts(rows, "sender"),
-            "own_senders": counts(ours, "sender"),
+            "smtp": top_counts(rows, "smtp"),
+            "senders": top_counts(rows, "sender"),
+            "own_senders": top_counts(ours, "sender"),
             "means": said.means,
         },
     )
@@ -200,7 +203,7 @@ _RECORDS = {
 
 
 def requirement_not_met(
-    facts: Facts, outside: Outside, look: Look, found: Iterable[Finding]
+    facts: Facts, outside: Outside, context: Context, found: Iterable[Finding]
 ) -> list[Finding]:
     """One finding a domain and rule of `requirements.matrix` that is not met; subject: the rule.
 
@@ -226,7 +229,7 @@ def requirement_not_met(
             by_google = all(row[view] != "not met" for view in ("reports", "dns"))
             about = organisation(domain) if by_google and domain not in own else domain
             rows.setdefault((about, rule), []).append(row)
-    return [_not_met_finding(domain, rule, part, look) for (domain, rule), part in rows.items()]
+    return [_not_met_finding(domain, rule, part, context) for (domain, rule), part in rows.items()]
 
 
 def _names(facts: Facts, outside: Outside) -> list[str]:
@@ -259,7 +262,9 @@ def _is_told(row: Mapping[Any, Any], domain: str, rule: str, told: set[tuple[str
     return row["dns"] == "not met" and (domain, f"DNS {rule}") in told
 
 
-def _not_met_finding(domain: str, rule: str, rows: Sequence[dict[Any, Any]], look: Look) -> Finding:
+def _not_met_finding(
+    domain: str, rule: str, rows: Sequence[dict[Any, Any]], context: Context
+) -> Finding:
     """`rows` of the matrix: one a provider, or more where it is the organisation's."""
     binding = [row for row in rows if row["applies"] == "all" or row["bulk"] is True]
     severity: Severity = "warning" if binding else "info"
@@ -268,7 +273,7 @@ def _not_met_finding(domain: str, rule: str, rows: Sequence[dict[Any, Any]], loo
     missing = _("{domain} does not meet a requirement of {providers}: {rule}.")
     note = "" if binding else _("It is binding for senders of much mail only.")
     reported = [row for row in rows if row["reports"] == "not met"]
-    day = pd.Timestamp(look.today).date()
+    day = pd.Timestamp(context.today).date()
     return Finding(
         kind="requirement_not_met",
         domain=domain,
@@ -278,8 +283,8 @@ def _not_met_finding(domain: str, rule: str, rows: Sequence[dict[Any, Any]], loo
         first_day=None,
         last_day=day,
         reporters=len({row["provider"] for row in reported}),
-        summary=sentences(
-            missing.format(domain=clean(domain), providers=listed(providers), rule=words.name),
+        summary=join_sentences(
+            missing.format(domain=clean(domain), providers=join_names(providers), rule=words.name),
             words.asks,
             _("What is seen: {why}.").format(why=clean(worst["why"], 600).rstrip(".。")),
             note,

@@ -17,23 +17,23 @@ from dmarckit.findings.context import (
     DAY,
     SHOWN,
     SPOOFED,
+    Context,
     DomainFacts,
-    Look,
     addresses,
     base_evidence,
     by_reporters,
-    counts,
-    of_senders,
+    count_reporters,
+    day_span,
     own_signers,
-    reporters,
-    span,
-    strangers,
+    sender_predicate,
+    top_counts,
     total,
+    unknown_source_predicate,
 )
-from dmarckit.findings.model import Finding, Severity, clean, listed, median, on_days
+from dmarckit.findings.model import Finding, Severity, clean, join_names, median, on_days
 
 
-def unaligned_sender(domain: DomainFacts, look: Look) -> list[Finding]:
+def unaligned_sender(domain: DomainFacts, context: Context) -> list[Finding]:
     """Known services whose mail proves their own domain, but not the author's.
 
     warning: either it is the company's mail, and somebody must set up its authentication
@@ -41,35 +41,35 @@ def unaligned_sender(domain: DomainFacts, look: Look) -> list[Finding]:
     critical when a sender of the inventory is being blocked. info for mailing lists and
     forwarders: they relay, and nobody can set up anything there.
     """
-    window = look.window(domain.messages)
+    window = context.window(domain.messages)
     mine = window[window["class"] == "unaligned_sender"]
     found = []
     for sender, rows in mine.groupby("sender", observed=True):
-        if total(rows) >= look.thresholds.unaligned_messages:
-            found.append(_unaligned(domain, look, str(sender), rows))
+        if total(rows) >= context.thresholds.unaligned_messages:
+            found.append(_unaligned(domain, context, str(sender), rows))
     return found
 
 
-def _unaligned(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame) -> Finding:
+def _unaligned(domain: DomainFacts, context: Context, sender: str, rows: pd.DataFrame) -> Finding:
     blocked = total(rows[rows["disposition"].isin(BLOCKED)])
     ours = bool(rows["in_inventory"].any())
-    least = look.thresholds.unaligned_messages
+    least = context.thresholds.unaligned_messages
     relays = str(rows["sender_kind"].iloc[0]) in ("mailing list", "forwarder") and not ours
     severity: Severity = "critical" if ours and blocked >= least else "warning"
     if relays:
         severity = "info"
-    spf = look.window(domain.spf)
+    spf = context.window(domain.spf)
     spf = spf[(spf["sender"] == sender) & (spf["result"] == "pass")]
-    dkim = look.window(domain.signatures)
+    dkim = context.window(domain.signatures)
     dkim = dkim[(dkim["sender"] == sender) & dkim["passed"] & ~dkim["aligned"]]
-    proves = [*counts(spf, "spf_domain"), *counts(dkim, "dkim_domain")]
+    proves = [*top_counts(spf, "spf_domain"), *top_counts(dkim, "dkim_domain")]
     proves = list(dict.fromkeys(proves))
     ips = addresses(domain, [sender])
     query = queries.messages(
         domain.name,
-        look.window_days,
-        look.now,
-        of_senders(domain, [sender]),
+        context.window_days,
+        context.now,
+        sender_predicate(domain, [sender]),
         queries.unaligned(own_signers(domain)),
     )
     name, author = clean(sender), clean(domain.name)
@@ -79,25 +79,25 @@ def _unaligned(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame)
         subject=sender,
         severity=severity,
         messages=total(rows),
-        first_day=span(rows)[0],
-        last_day=span(rows)[1],
-        reporters=reporters(rows),
+        first_day=day_span(rows)[0],
+        last_day=day_span(rows)[1],
+        reporters=count_reporters(rows),
         summary=_summary(blocked).format(
             messages=n_messages(total(rows)),
             sender=name,
             author=author,
-            when=on_days(*span(rows)),
-            proves=listed(proves) or _("another domain"),
+            when=on_days(*day_span(rows)),
+            proves=join_names(proves) or _("another domain"),
             blocked=count(blocked),
             reporters=by_reporters(rows),
         ),
         action=_action(relays, ours).format(sender=name, author=author),
-        evidence=base_evidence(rows, query, messages=look.thresholds.unaligned_messages)
+        evidence=base_evidence(rows, query, messages=context.thresholds.unaligned_messages)
         | {
-            "proves_spf": counts(spf, "spf_domain"),
-            "proves_dkim": counts(dkim, "dkim_domain"),
-            "from_domains": counts(rows, "header_from"),
-            "dispositions": counts(rows, "disposition"),
+            "proves_spf": top_counts(spf, "spf_domain"),
+            "proves_dkim": top_counts(dkim, "dkim_domain"),
+            "from_domains": top_counts(rows, "header_from"),
+            "dispositions": top_counts(rows, "disposition"),
             "blocked_share": blocked / total(rows),
             "addresses": ips[:SHOWN],
         },
@@ -139,7 +139,9 @@ def _action(relays: bool, ours: bool) -> str:
     )
 
 
-def dated(messages: pd.DataFrame, reports: pd.DataFrame, since: pd.Timestamp) -> pd.DataFrame:
+def drop_vague_days(
+    messages: pd.DataFrame, reports: pd.DataFrame, since: pd.Timestamp
+) -> pd.DataFrame:
     """The rows of `messages` (columns `reporter`, `day`) whose mail came on their day.
 
     A report of more than 24 hours is spread over its days, but does not say on which of them
@@ -186,28 +188,30 @@ _WHAT_IT_DOES = {
 _IT_FAILS = later("its mail fails DMARC")
 
 
-def new_sender(domain: DomainFacts, look: Look) -> list[Finding]:
+def new_sender(domain: DomainFacts, context: Context) -> list[Finding]:
     """Senders that were not seen in the 90 days before the window.
 
     Always info: what fails about it is the business of `unaligned_sender`. Mail that proves
     nothing (unauthenticated) makes no sender.
     """
-    limits = look.thresholds
-    if not domain.history(look.start, limits.history_days):
+    limits = context.thresholds
+    if not domain.history(context.start, limits.history_days):
         return []
-    window = look.window(domain.messages)
-    known = set(domain.messages.loc[domain.messages["day"] < look.start, "sender"])
+    window = context.window(domain.messages)
+    known = set(domain.messages.loc[domain.messages["day"] < context.start, "sender"])
     mine = window[~window["class"].isin(SPOOFED) & ~window["sender"].isin(known)]
     least = max(limits.new_messages, limits.new_share * total(window))
     found = []
     for sender, rows in mine.groupby("sender", observed=True):
         n = total(rows)
-        if n >= least and (rows["day"].nunique() >= 2 or reporters(rows) >= 2):
-            found.append(_new(domain, look, str(sender), rows, least))
+        if n >= least and (rows["day"].nunique() >= 2 or count_reporters(rows) >= 2):
+            found.append(_new(domain, context, str(sender), rows, least))
     return found
 
 
-def _new(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, least: float) -> Finding:
+def _new(
+    domain: DomainFacts, context: Context, sender: str, rows: pd.DataFrame, least: float
+) -> Finding:
     main = str(rows.groupby("class", observed=True)["messages"].sum().idxmax())
     kind = str(rows["sender_kind"].iloc[0])
     ips = addresses(domain, [sender])
@@ -215,10 +219,10 @@ def _new(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, least
     declared = is_declared(domain, sender)
     query = queries.messages(
         domain.name,
-        look.window_days,
-        look.now,
-        of_senders(domain, [sender]),
-        f"NOT ({strangers(domain)})",
+        context.window_days,
+        context.now,
+        sender_predicate(domain, [sender]),
+        f"NOT ({unknown_source_predicate(domain)})",
     )
     return Finding(
         kind="new_sender",
@@ -226,9 +230,9 @@ def _new(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, least
         subject=sender,
         severity="info",
         messages=total(rows),
-        first_day=span(rows)[0],
-        last_day=span(rows)[1],
-        reporters=reporters(rows),
+        first_day=day_span(rows)[0],
+        last_day=day_span(rows)[1],
+        reporters=count_reporters(rows),
         summary=_(
             "{sender} sends as {domain} for the first time in 90 days: {messages} {when}, and "
             "{what_it_does}."
@@ -236,7 +240,7 @@ def _new(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, least
             sender=name,
             domain=clean(domain.name),
             messages=n_messages(total(rows)),
-            when=on_days(*span(rows)),
+            when=on_days(*day_span(rows)),
             what_it_does=_(_WHAT_IT_DOES.get(main, _IT_FAILS)),
         ),
         action=_(_ACT_ON_NEW.get(main, _DECLARED if declared else _ACT_ON_OTHER)).format(
@@ -246,12 +250,12 @@ def _new(domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, least
             rows,
             query,
             least_messages=round(least),
-            history_days=look.thresholds.history_days,
+            history_days=context.thresholds.history_days,
         )
         | {
             "sender_kind": kind,
-            "classes": counts(rows, "class"),
-            "from_domains": counts(rows, "header_from"),
+            "classes": top_counts(rows, "class"),
+            "from_domains": top_counts(rows, "header_from"),
             "addresses": ips[:SHOWN],
         },
     )
@@ -284,7 +288,7 @@ _ACT_ON_NEW = {
 }
 
 
-def sender_stopped(domain: DomainFacts, look: Look) -> list[Finding]:
+def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
     """Senders of the inventory that sent on most days and have gone silent.
 
     warning for the loud ones (`stopped_loud` messages a day), whose silence somebody would
@@ -293,23 +297,25 @@ def sender_stopped(domain: DomainFacts, look: Look) -> list[Finding]:
     have delivered: a silent reporter is no stopped sender. A report that began before the
     silence and goes on into it does not say on which of its days the mail came.
     """
-    limits = look.thresholds
-    recent = [d for d in domain.complete if d < look.today][-limits.recent_days :]
-    if len(recent) < limits.recent_days or recent[0] < look.today - limits.baseline_days * DAY:
+    limits = context.thresholds
+    recent = [d for d in domain.complete if d < context.today][-limits.recent_days :]
+    if len(recent) < limits.recent_days or recent[0] < context.today - limits.baseline_days * DAY:
         return []
-    month = look.last(domain.messages, limits.baseline_days)
+    month = context.last(domain.messages, limits.baseline_days)
     month = month[month["in_inventory"] & (month["messages"] > 0)]
-    sure = dict(list(dated(month, domain.reports, recent[0]).groupby("sender", observed=True)))
+    sure = dict(
+        list(drop_vague_days(month, domain.reports, recent[0]).groupby("sender", observed=True))
+    )
     found = []
-    for sender, rows in month[month["day"] < look.today].groupby("sender", observed=True):
+    for sender, rows in month[month["day"] < context.today].groupby("sender", observed=True):
         seen = sure.get(sender, rows)["day"]
         if (
             seen.nunique() >= limits.stopped_days
             and seen.max() < recent[0]
             and _still_watched(domain, rows, recent)
-            and not _under_another_name(domain, look, str(sender), rows, seen.max())
+            and not _under_another_name(domain, context, str(sender), rows, seen.max())
         ):
-            found.append(_stopped(domain, look, str(sender), rows, seen, recent))
+            found.append(_stopped(domain, context, str(sender), rows, seen, recent))
     return found
 
 
@@ -322,7 +328,7 @@ def _still_watched(domain: DomainFacts, rows: pd.DataFrame, quiet: list[pd.Times
 
 
 def _under_another_name(
-    domain: DomainFacts, look: Look, sender: str, rows: pd.DataFrame, last: pd.Timestamp
+    domain: DomainFacts, context: Context, sender: str, rows: pd.DataFrame, last: pd.Timestamp
 ) -> bool:
     """Something else names its addresses now (SPF broke, say), and sends as much more.
 
@@ -332,8 +338,8 @@ def _under_another_name(
     shared = sources[sources["source_ip"].isin(addresses(domain, [sender]))]
     heirs = shared.loc[(shared["sender"] != sender) & (shared["last_day"] > last), "sender"]
     theirs = domain.messages[domain.messages["sender"].isin(set(heirs))]
-    days = look.thresholds.baseline_days
-    after = theirs.loc[theirs["day"] > last, "messages"].sum() / max((look.today - last).days, 1)
+    days = context.thresholds.baseline_days
+    after = theirs.loc[theirs["day"] > last, "messages"].sum() / max((context.today - last).days, 1)
     before = theirs[(theirs["day"] <= last) & (theirs["day"] > last - days * DAY)]
     usual = rows["messages"].sum() / days
     return bool(len(heirs) and after - before["messages"].sum() / days >= _HEIR * usual)
@@ -341,7 +347,7 @@ def _under_another_name(
 
 def _stopped(
     domain: DomainFacts,
-    look: Look,
+    context: Context,
     sender: str,
     rows: pd.DataFrame,
     seen: pd.Series[pd.Timestamp],
@@ -350,10 +356,14 @@ def _stopped(
     first, last = seen.min().date(), seen.max().date()
     before = rows[rows["day"] <= seen.max()]
     usual = median(before.groupby("day", observed=True)["messages"].sum().tolist())
-    severity: Severity = "warning" if usual >= look.thresholds.stopped_loud else "info"
+    severity: Severity = "warning" if usual >= context.thresholds.stopped_loud else "info"
     ips = addresses(domain, [sender])
-    days = pd.date_range(look.today - look.thresholds.baseline_days * DAY, look.today - DAY)
-    query = queries.messages(domain.name, list(days), look.now, of_senders(domain, [sender]))
+    days = pd.date_range(
+        context.today - context.thresholds.baseline_days * DAY, context.today - DAY
+    )
+    query = queries.messages(
+        domain.name, list(days), context.now, sender_predicate(domain, [sender])
+    )
     return Finding(
         kind="sender_stopped",
         domain=domain.name,
@@ -362,7 +372,7 @@ def _stopped(
         messages=total(rows),
         first_day=first,
         last_day=last,
-        reporters=reporters(rows),
+        reporters=count_reporters(rows),
         summary=_(
             "{sender} has stopped: {messages} as {domain} on {days} of the last {of} days, none "
             "since {last}."
@@ -371,7 +381,7 @@ def _stopped(
             messages=n_messages(total(rows)),
             domain=clean(domain.name),
             days=seen.nunique(),
-            of=look.thresholds.baseline_days,
+            of=context.thresholds.baseline_days,
             last=last,
         ),
         action=_(
@@ -386,8 +396,8 @@ def _stopped(
         evidence=base_evidence(
             rows,
             query,
-            seen_days=look.thresholds.stopped_days,
-            complete_days_without=look.thresholds.recent_days,
+            seen_days=context.thresholds.stopped_days,
+            complete_days_without=context.thresholds.recent_days,
         )
         | {
             "seen_days": int(seen.nunique()),
@@ -401,4 +411,4 @@ def _stopped(
 def _selectors(domain: DomainFacts, sender: str) -> str:
     owned = domain.inventory.loc[domain.inventory["sender"] == sender, "owns"]
     names = [f"{s}._domainkey.{d}" for pairs in owned for d, s in pairs]
-    return f" ({listed(sorted(names))})" if names else ""
+    return f" ({join_names(sorted(names))})" if names else ""

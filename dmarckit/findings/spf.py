@@ -8,14 +8,14 @@ from dmarckit.core import _, count, later, n_messages, percent
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     SHOWN,
+    Context,
     DomainFacts,
-    Look,
     addresses,
     base_evidence,
-    counts,
-    of_senders,
-    reporters,
-    span,
+    count_reporters,
+    day_span,
+    sender_predicate,
+    top_counts,
     total,
 )
 from dmarckit.findings.model import Finding, Severity, clean, on_days, share
@@ -24,7 +24,7 @@ _ERRORS = ("permerror", "temperror")
 _BELIEVED = 10  # errors below which a record is worth a look, but not an alarm
 
 
-def spf_errors(domain: DomainFacts, look: Look) -> list[Finding]:
+def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
     """SPF domains whose record makes receivers stop with an error (RFC 7208 section 2.6).
 
     Only domains that matter here: the domain's own, and those of inventory senders; what a
@@ -32,11 +32,11 @@ def spf_errors(domain: DomainFacts, look: Look) -> list[Finding]:
     counts as no SPF at all) that several messages met; info for temperror, which is a
     nameserver that did not answer in time, unless it is frequent at several reporters.
     """
-    window = look.window(domain.spf)
+    window = context.window(domain.spf)
     ours = window["sender"].isin(domain.senders) | window["spf_domain"].map(
         lambda name: related(str(name), domain.name)
     ).astype(bool)
-    limits = look.thresholds
+    limits = context.thresholds
     found = []
     for spf_domain, rows in window[ours & (window["spf_domain"] != "")].groupby(
         "spf_domain", observed=True
@@ -44,7 +44,7 @@ def spf_errors(domain: DomainFacts, look: Look) -> list[Finding]:
         errors = rows[rows["result"].isin(_ERRORS)]
         n, wrong = total(rows), total(errors)
         if n >= limits.spf_error_messages and share(wrong, n) >= limits.spf_error_share and wrong:
-            found.append(_errors(domain, look, str(spf_domain), rows, errors))
+            found.append(_errors(domain, context, str(spf_domain), rows, errors))
     return found
 
 
@@ -58,17 +58,20 @@ def related(name: str, domain: str) -> bool:
 
 
 def _errors(
-    domain: DomainFacts, look: Look, spf_domain: str, rows: pd.DataFrame, errors: pd.DataFrame
+    domain: DomainFacts, context: Context, spf_domain: str, rows: pd.DataFrame, errors: pd.DataFrame
 ) -> Finding:
     permanent = total(errors[errors["result"] == "permerror"])
     wrong, n = total(errors), total(rows)
     believed = wrong >= _BELIEVED and (
-        share(permanent, n) >= look.thresholds.spf_error_share
-        or (share(wrong, n) >= 5 * look.thresholds.spf_error_share and reporters(errors) >= 2)
+        share(permanent, n) >= context.thresholds.spf_error_share
+        or (
+            share(wrong, n) >= 5 * context.thresholds.spf_error_share
+            and count_reporters(errors) >= 2
+        )
     )
     severity: Severity = "warning" if believed else "info"
     name = clean(spf_domain)
-    first, last = span(errors)
+    first, last = day_span(errors)
     main = "permerror" if permanent * 2 >= wrong else "temperror"
     return Finding(
         kind="spf_errors",
@@ -78,7 +81,7 @@ def _errors(
         messages=wrong,
         first_day=first,
         last_day=last,
-        reporters=reporters(errors),
+        reporters=count_reporters(errors),
         summary=_(
             "SPF of {domain} could not be evaluated for {messages} of {of} ({share}) {when}: "
             "{permanent} permerror, {temporary} temperror."
@@ -94,15 +97,15 @@ def _errors(
         action=_(_ERROR_ACTIONS[main]).format(domain=name),
         evidence=base_evidence(
             errors,
-            _spf_query(domain, look, spf_domain),
-            share=look.thresholds.spf_error_share,
-            messages=look.thresholds.spf_error_messages,
+            _spf_query(domain, context, spf_domain),
+            share=context.thresholds.spf_error_share,
+            messages=context.thresholds.spf_error_messages,
         )
-        | {"results": counts(rows, "result"), "senders": counts(errors, "sender"), "of": n},
+        | {"results": top_counts(rows, "result"), "senders": top_counts(errors, "sender"), "of": n},
     )
 
 
-def _spf_query(domain: DomainFacts, look: Look, spf_domain: str) -> str:
+def _spf_query(domain: DomainFacts, context: Context, spf_domain: str) -> str:
     # the facts take MAIL FROM, and HELO only when no MAIL FROM was evaluated
     mail_from = queries.any_of("spf", "coalesce(x.scope, 'mfrom') <> 'helo'")
     failed = f"{queries.one_of('x.result', _ERRORS)} AND lower(x.domain) = "
@@ -110,7 +113,7 @@ def _spf_query(domain: DomainFacts, look: Look, spf_domain: str) -> str:
     hit = queries.any_of("spf", f"{failed} AND coalesce(x.scope, 'mfrom') <> 'helo'")
     helo = queries.any_of("spf", failed)
     return queries.messages(
-        domain.name, look.window_days, look.now, f"{hit} OR (NOT {mail_from} AND {helo})"
+        domain.name, context.window_days, context.now, f"{hit} OR (NOT {mail_from} AND {helo})"
     )
 
 
@@ -128,27 +131,27 @@ _ERROR_ACTIONS = {
 }
 
 
-def spf_only(domain: DomainFacts, look: Look) -> list[Finding]:
+def spf_only(domain: DomainFacts, context: Context) -> list[Finding]:
     """Senders of the inventory that rely on SPF alone, by From domain: forwarding breaks it.
 
     warning when the policy blocks what fails, since forwarded mail of this sender is then
     being lost; info under p=none, where nothing is lost yet.
     """
-    limits = look.thresholds
-    window = look.window(domain.messages)
+    limits = context.thresholds
+    window = context.window(domain.messages)
     mine = window[window["in_inventory"]]
     found = []
     for (sender, author), rows in mine.groupby(["sender", "header_from"], observed=True):
         alone = rows[rows["class"] == "spf_only"]
         n = total(rows)
         if n >= limits.spf_only_messages and share(total(alone), n) >= limits.spf_only_share:
-            found.append(_only(domain, look, str(sender), str(author), rows, alone))
+            found.append(_only(domain, context, str(sender), str(author), rows, alone))
     return found
 
 
 def _only(
     domain: DomainFacts,
-    look: Look,
+    context: Context,
     sender: str,
     author: str,
     rows: pd.DataFrame,
@@ -159,9 +162,9 @@ def _only(
     ips = addresses(domain, [sender])
     query = queries.messages(
         domain.name,
-        look.window_days,
-        look.now,
-        of_senders(domain, [sender]),
+        context.window_days,
+        context.now,
+        sender_predicate(domain, [sender]),
         queries.one_of("lower(header_from)", [author]),
         "spf_aligned AND dkim_aligned IS NOT TRUE",
     )
@@ -171,9 +174,9 @@ def _only(
         subject=f"{sender} / {author}",
         severity="warning" if enforced else "info",
         messages=total(alone),
-        first_day=span(alone)[0],
-        last_day=span(alone)[1],
-        reporters=reporters(alone),
+        first_day=day_span(alone)[0],
+        last_day=day_span(alone)[1],
+        reporters=count_reporters(alone),
         summary=(
             _(
                 "{messages} of {of} that {sender} sent as {author} {when} pass DMARC by SPF alone: "
@@ -189,7 +192,7 @@ def _only(
             of=count(total(rows)),
             sender=name,
             author=from_domain,
-            when=on_days(*span(alone)),
+            when=on_days(*day_span(alone)),
         ),
         action=_(
             "Owner of {sender}: sign with DKIM as d={author} (2048-bit RSA key). DNS admin: "
@@ -199,8 +202,8 @@ def _only(
         evidence=base_evidence(
             alone,
             query,
-            share=look.thresholds.spf_only_share,
-            messages=look.thresholds.spf_only_messages,
+            share=context.thresholds.spf_only_share,
+            messages=context.thresholds.spf_only_messages,
         )
         | {"of": total(rows), "policy": domain.policy.p, "addresses": ips[:SHOWN]},
     )

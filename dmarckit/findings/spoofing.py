@@ -11,25 +11,25 @@ from dmarckit.findings.context import (
     DAY,
     SHOWN,
     SPOOFED,
+    Context,
     DomainFacts,
-    Look,
     addresses,
     base_evidence,
     by_reporters,
-    counts,
+    count_reporters,
+    day_span,
     dns_record,
-    reporters,
-    span,
-    strangers,
     subdomain_policy,
+    top_counts,
     total,
+    unknown_source_predicate,
     with_tags,
 )
 from dmarckit.findings.model import Finding, Severity, clean, mad, median, on_days
 from dmarckit.reports import Policy
 
 
-def spoofing(domain: DomainFacts, look: Look) -> list[Finding]:
+def spoofing(domain: DomainFacts, context: Context) -> list[Finding]:
     """A wave: days with far more unauthenticated mail of strangers than usual.
 
     Compared with the 28 days before each day (median and MAD, which earlier waves hardly
@@ -39,37 +39,39 @@ def spoofing(domain: DomainFacts, look: Look) -> list[Finding]:
     """
     strange = domain.messages
     strange = strange[strange["class"].isin(SPOOFED) & ~strange["in_inventory"]]
-    days = _wave_days(domain, look, strange)
+    days = _wave_days(domain, context, strange)
     wave = strange[strange["day"].isin(days)]
-    if not days or reporters(wave) < look.thresholds.wave_reporters:
+    if not days or count_reporters(wave) < context.thresholds.wave_reporters:
         return []
-    return [_wave(domain, look, wave, days)]
+    return [_wave(domain, context, wave, days)]
 
 
-def _wave_days(domain: DomainFacts, look: Look, strange: pd.DataFrame) -> list[pd.Timestamp]:
-    limits = look.thresholds
+def _wave_days(domain: DomainFacts, context: Context, strange: pd.DataFrame) -> list[pd.Timestamp]:
+    limits = context.thresholds
     if domain.first_day is None or strange.empty:
         return []
-    every_day = pd.date_range(domain.first_day, look.today, freq="D")
+    every_day = pd.date_range(domain.first_day, context.today, freq="D")
     daily = strange.groupby("day", observed=True)["messages"].sum().reindex(every_day, fill_value=0)
     found = []
-    for day in look.window_days:
+    for day in context.window_days:
         n = float(daily.get(day, 0.0))
         if n < limits.wave_messages or not domain.history(pd.Timestamp(day), limits.history_days):
             continue
-        if n > _usual_limit(daily, pd.Timestamp(day), look):
+        if n > _usual_limit(daily, pd.Timestamp(day), context):
             found.append(pd.Timestamp(day))
     return found
 
 
-def _usual_limit(daily: pd.Series[float], day: pd.Timestamp, look: Look) -> float:
-    limits = look.thresholds
+def _usual_limit(daily: pd.Series[float], day: pd.Timestamp, context: Context) -> float:
+    limits = context.thresholds
     before = daily[(daily.index >= day - limits.baseline_days * DAY) & (daily.index < day)].tolist()
     usual = median(before)
     return max(usual + limits.wave_mad * mad(before), limits.wave_factor * usual)
 
 
-def _wave(domain: DomainFacts, look: Look, wave: pd.DataFrame, days: list[pd.Timestamp]) -> Finding:
+def _wave(
+    domain: DomainFacts, context: Context, wave: pd.DataFrame, days: list[pd.Timestamp]
+) -> Finding:
     blocked = total(wave[wave["disposition"].isin(BLOCKED)])
     n = total(wave)
     policy = domain.policy
@@ -77,15 +79,15 @@ def _wave(domain: DomainFacts, look: Look, wave: pd.DataFrame, days: list[pd.Tim
     severity: Severity = "warning"
     if policy.p == "reject" and strict:
         severity = "info"
-    elif policy.p not in BLOCKED and n >= look.thresholds.wave_critical:
+    elif policy.p not in BLOCKED and n >= context.thresholds.wave_critical:
         severity = "critical"
     before = domain.messages[
         domain.messages["class"].isin(SPOOFED)
         & ~domain.messages["in_inventory"]
-        & (domain.messages["day"] >= days[0] - look.thresholds.baseline_days * DAY)
+        & (domain.messages["day"] >= days[0] - context.thresholds.baseline_days * DAY)
         & (domain.messages["day"] < days[0])
     ]
-    span_days = pd.date_range(days[0] - look.thresholds.baseline_days * DAY, days[0] - DAY)
+    span_days = pd.date_range(days[0] - context.thresholds.baseline_days * DAY, days[0] - DAY)
     usual = median(
         before.groupby("day", observed=True)["messages"]
         .sum()
@@ -97,10 +99,10 @@ def _wave(domain: DomainFacts, look: Look, wave: pd.DataFrame, days: list[pd.Tim
     query = queries.messages(
         domain.name,
         days,
-        look.now,
-        strangers(domain),
+        context.now,
+        unknown_source_predicate(domain),
     )
-    first, last = span(wave)
+    first, last = day_span(wave)
     return Finding(
         kind="spoofing",
         domain=domain.name,
@@ -109,7 +111,7 @@ def _wave(domain: DomainFacts, look: Look, wave: pd.DataFrame, days: list[pd.Tim
         messages=n,
         first_day=first,
         last_day=last,
-        reporters=reporters(wave),
+        reporters=count_reporters(wave),
         summary=ngettext(
             "A wave of {messages} from {n} network used the name {domain} without proof {when} "
             "(usual: {usual} a day): {blocked} blocked, {delivered} delivered; {reporters}.",
@@ -130,18 +132,18 @@ def _wave(domain: DomainFacts, look: Look, wave: pd.DataFrame, days: list[pd.Tim
         evidence=base_evidence(
             wave,
             query,
-            mad=look.thresholds.wave_mad,
-            factor=look.thresholds.wave_factor,
-            messages_a_day=look.thresholds.wave_messages,
-            reporters=look.thresholds.wave_reporters,
+            mad=context.thresholds.wave_mad,
+            factor=context.thresholds.wave_factor,
+            messages_a_day=context.thresholds.wave_messages,
+            reporters=context.thresholds.wave_reporters,
         )
         | {
             "usual_a_day": usual,
             "delivered": n - blocked,
             "blocked": blocked,
             "policy": policy.p,
-            "networks": counts(wave, "sender"),
-            "from_domains": counts(wave, "header_from"),
+            "networks": top_counts(wave, "sender"),
+            "from_domains": top_counts(wave, "header_from"),
             "addresses": ips[:SHOWN],
         },
     )
@@ -161,33 +163,35 @@ def _wave_action(domain: DomainFacts) -> str:
     ).format(domain=clean(domain.name), record=dns_record(policy))
 
 
-def subdomain_exposed(domain: DomainFacts, look: Look) -> list[Finding]:
+def subdomain_exposed(domain: DomainFacts, context: Context) -> list[Finding]:
     """Subdomains that never passed DMARC, but are used in From by strangers.
 
     warning where the policy for subdomains is none or only tested (anyone may use any name
     below the domain), info at quarantine, and at reject, where nothing is due any more.
     """
-    window = look.window(domain.messages)
+    window = context.window(domain.messages)
     mine = window[(window["class"] == "spoofed_subdomain") & ~window["in_inventory"]]
     groups = mine.groupby("header_from", observed=True)
     exposed = [
         (str(name), rows)
         for name, rows in groups
-        if total(rows) >= look.thresholds.subdomain_messages
+        if total(rows) >= context.thresholds.subdomain_messages
     ]
-    hit = _failing_below(domain, look) if exposed else 0
-    return [_exposed(domain, look, name, rows, hit) for name, rows in exposed]
+    hit = _failing_below(domain, context) if exposed else 0
+    return [_exposed(domain, context, name, rows, hit) for name, rows in exposed]
 
 
-def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame, hit: int) -> Finding:
+def _exposed(
+    domain: DomainFacts, context: Context, name: str, rows: pd.DataFrame, hit: int
+) -> Finding:
     blocked = total(rows[rows["disposition"].isin(BLOCKED)])
     policy = domain.policy
     wanted = with_tags(policy, np="reject") if hit else with_tags(policy, sp="reject", np=None)
     level = subdomain_policy(policy)
     query = queries.messages(
         domain.name,
-        look.window_days,
-        look.now,
+        context.window_days,
+        context.now,
         queries.FAILS,
         queries.one_of("lower(header_from)", [name]),
         f"NOT {queries.RELAYED}",
@@ -199,16 +203,16 @@ def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame, hit
         subject=name,
         severity="warning" if level == "none" or policy.testing == "y" else "info",
         messages=total(rows),
-        first_day=span(rows)[0],
-        last_day=span(rows)[1],
-        reporters=reporters(rows),
+        first_day=day_span(rows)[0],
+        last_day=day_span(rows)[1],
+        reporters=count_reporters(rows),
         summary=_(
             "Strangers sent {messages} as {name}, a name that never sent proven mail, {when}: "
             "{blocked} blocked, {delivered} delivered (policy for subdomains: {policy})."
         ).format(
             messages=n_messages(total(rows)),
             name=clean(name),
-            when=on_days(*span(rows)),
+            when=on_days(*day_span(rows)),
             blocked=count(blocked),
             delivered=count(total(rows) - blocked),
             policy=level,
@@ -216,15 +220,15 @@ def _exposed(domain: DomainFacts, look: Look, name: str, rows: pd.DataFrame, hit
         action=(
             _("Nothing is due: receivers are asked to reject mail from subdomains that fails.")
             if safe
-            else _cover(domain, wanted, hit, look.thresholds.ready_days)
+            else _cover(domain, wanted, hit, context.thresholds.ready_days)
         ),
-        evidence=base_evidence(rows, query, messages=look.thresholds.subdomain_messages)
+        evidence=base_evidence(rows, query, messages=context.thresholds.subdomain_messages)
         | {
             "record": dns_record(policy if safe else wanted),
             "record_back": dns_record(policy),
             "delivered": total(rows) - blocked,
             "blocked": blocked,
-            "networks": counts(rows, "sender"),
+            "networks": top_counts(rows, "sender"),
             "addresses": addresses(domain, sorted(rows["sender"].unique()))[:SHOWN],
         },
     )
@@ -253,9 +257,9 @@ def _cover(domain: DomainFacts, wanted: Policy, hit: int, days: int) -> str:
     )
 
 
-def _failing_below(domain: DomainFacts, look: Look) -> int:
+def _failing_below(domain: DomainFacts, context: Context) -> int:
     """Legitimate messages from subdomains that fail: what sp=reject would cost."""
-    rows = look.last(domain.messages, look.thresholds.ready_days)
+    rows = context.last(domain.messages, context.thresholds.ready_days)
     below = rows["header_from"] != domain.name
     legitimate = rows["class"].isin(["broken_dkim", "unaligned_sender"]) | (
         rows["in_inventory"] & rows["class"].isin(SPOOFED)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from dmarckit.checks import RULES, wording
 from dmarckit.core import _, later, one_line
-from dmarckit.findings.find import Finding
-from dmarckit.findings.ledger import Judged
+from dmarckit.findings.ledger import LedgerEntry
+from dmarckit.findings.model import Finding
 
 TITLES = {
     "new_sender": later("{subject} is a new sender"),
@@ -56,22 +56,22 @@ def title(finding: Finding) -> str:
     return _(text).format(subject=subject) if text else f"{finding.kind}: {subject}"
 
 
-def is_open(item: Judged) -> bool:
+def is_open(item: LedgerEntry) -> bool:
     """Found now, and not muted."""
     return item.status != "RESOLVED" and not item.finding.muted
 
 
-def urgent(items: Sequence[Judged]) -> list[Judged]:
+def urgent(items: Sequence[LedgerEntry]) -> list[LedgerEntry]:
     """The open ones for which a person must act, in the given order."""
     return [item for item in items if is_open(item) and item.finding.severity in URGENT]
 
 
-def of_kind(items: Sequence[Judged], kind: str) -> list[Judged]:
+def of_kind(items: Sequence[LedgerEntry], kind: str) -> list[LedgerEntry]:
     """Those of one kind, in the given order."""
     return [item for item in items if item.finding.kind == kind]
 
 
-FIRST = {
+EVIDENCE_ORDER = {
     "number": later("The number"),
     "reporters": later("Reporters"),
     "messages_a_day": later("By day"),
@@ -157,17 +157,17 @@ _HIT = {
 """whom a policy would hit"""
 
 
-def evidence_word(name: str) -> str:
+def evidence_label(name: str) -> str:
     """The name of a part; one that is not known here is made of its key.
 
     >>> evidence_word("messages_a_day"), evidence_word("share_now"), evidence_word("new_thing")
     ('By day', 'Share now', 'New thing')
     """
-    known = FIRST.get(name) or _REST.get(name)
+    known = EVIDENCE_ORDER.get(name) or _REST.get(name)
     return _(known) if known else name.replace("_", " ").capitalize()
 
 
-def part_word(name: str, part: object) -> str:
+def part_label(name: str, part: object) -> str:
     """The name of one of the numbers of a part; what is not the page's own word stays.
 
     >>> part_word("would_hit", "relayed"), part_word("reporters", "relayed")

@@ -7,7 +7,7 @@ import pandas as pd
 from dmarckit.core import _, count, later, ngettext, percent
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.context import Look
+from dmarckit.findings.context import Context
 from dmarckit.findings.model import Finding, Severity, clean, on_days, share
 
 CERTAIN = ("certificate-expired", "tlsa-invalid", "sts-policy-fetch-error")
@@ -17,13 +17,13 @@ _MANY = 0.1
 _UNKNOWN = "unspecified"  # the reporter counted failures, but gave no details
 
 
-def tls_failures(facts: Facts, look: Look) -> list[Finding]:
+def tls_failures(facts: Facts, context: Context) -> list[Finding]:
     """Result types that make sessions to the domain's own mail servers fail.
 
     warning: mail comes in without encryption, or not at all where the policy is enforced.
     critical when a tenth of the sessions fails.
     """
-    rows = facts.tls[facts.tls["end"] > look.start]
+    rows = facts.tls[facts.tls["end"] > context.start]
     found = []
     for domain, part in rows.groupby("policy_domain", observed=True):
         sessions = int(part["successful"].sum() + part["failed"].sum())
@@ -37,24 +37,24 @@ def tls_failures(facts: Facts, look: Look) -> list[Finding]:
             if result == _UNKNOWN:
                 n = max(n, bare)
                 failures = failures[failures["failed"] > 0]
-            if n and _matters(str(result), n, sessions, look):
-                found.append(_finding(look, str(domain), str(result), failures, n, sessions))
+            if n and _matters(str(result), n, sessions, context):
+                found.append(_finding(context, str(domain), str(result), failures, n, sessions))
     return found
 
 
-def _matters(result: str, n: int, sessions: int, look: Look) -> bool:
-    limits = look.thresholds
+def _matters(result: str, n: int, sessions: int, context: Context) -> bool:
+    limits = context.thresholds
     frequent = n >= limits.tls_sessions and share(n, sessions) >= limits.tls_share
     return frequent or result in CERTAIN
 
 
 def _finding(
-    look: Look, domain: str, result: str, rows: pd.DataFrame, n: int, sessions: int
+    context: Context, domain: str, result: str, rows: pd.DataFrame, n: int, sessions: int
 ) -> Finding:
     rows = rows[(rows["failed_sessions"] > 0) | (rows["failed"] > 0)]
     first, last = rows["begin"].min().date(), rows["begin"].max().date()
     names = sorted(rows["reporter"].unique())
-    many = n >= look.thresholds.tls_sessions and share(n, sessions) >= _MANY
+    many = n >= context.thresholds.tls_sessions and share(n, sessions) >= _MANY
     severity: Severity = "critical" if many else "warning"
     means, action = _MEANING.get(result, ("", _ELSE))
     return Finding(
@@ -84,12 +84,12 @@ def _finding(
             "policy_types": sorted(clean(kind) for kind in rows["policy_type"].unique()),
             "sessions": sessions,
             "thresholds": {
-                "share": look.thresholds.tls_share,
-                "sessions": look.thresholds.tls_sessions,
+                "share": context.thresholds.tls_share,
+                "sessions": context.thresholds.tls_sessions,
             },
             "number": n,
             "query": queries.sessions(
-                domain, "" if result == _UNKNOWN else result, look.start, look.now
+                domain, "" if result == _UNKNOWN else result, context.start, context.now
             ),
         },
     )

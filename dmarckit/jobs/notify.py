@@ -40,7 +40,7 @@ from dmarckit.core import (
     open_storage,
 )
 from dmarckit.facts import Facts, days_of, in_window
-from dmarckit.findings import Analysis, Judged, analyse, read_facts, record, urgent
+from dmarckit.findings import Analysis, LedgerEntry, analyse, read_facts, record_findings, urgent
 from dmarckit.ingest import IngestResult
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake
@@ -131,7 +131,7 @@ def summaries(
     return dues
 
 
-def finding_lines(judged: Sequence[Judged]) -> list[str]:
+def finding_lines(judged: Sequence[LedgerEntry]) -> list[str]:
     """What is new or worse, the most urgent first, each with what to do about it.
 
     Muted findings are told to nobody. Of steps forward and things worth knowing only the
@@ -154,15 +154,15 @@ def finding_lines(judged: Sequence[Judged]) -> list[str]:
     return lines
 
 
-def _news(judged: Sequence[Judged]) -> list[Judged]:
+def _news(judged: Sequence[LedgerEntry]) -> list[LedgerEntry]:
     return [item for item in judged if item.status in STATUSES and not item.finding.muted]
 
 
-def _urgent_news(judged: Sequence[Judged]) -> int:
+def _urgent_news(judged: Sequence[LedgerEntry]) -> int:
     return len(urgent(_news(judged)))
 
 
-def _of_group(judged: Sequence[Judged], group: Group) -> list[Judged]:
+def _of_group(judged: Sequence[LedgerEntry], group: Group) -> list[LedgerEntry]:
     return [item for item in judged if item.finding.domain in group.domains]
 
 
@@ -305,7 +305,7 @@ def _settle(
     put(lake, dues, run, now, first=AFTER_ALERTS)
     if analysis is not None:
         found = [item.finding for item in analysis.findings if item.status != "RESOLVED"]
-        record(lake, found, run=run, job=schedule.name, now=now)
+        record_findings(lake, found, run=run, job=schedule.name, now=now)
 
 
 def _deliver(

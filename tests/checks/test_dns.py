@@ -22,7 +22,7 @@ from dmarckit.cli.main import app
 from dmarckit.core.errors import MissingExtra, SettingsError
 from dmarckit.core.settings import Settings
 from dmarckit.core.thresholds import Thresholds
-from dmarckit.findings.context import Look
+from dmarckit.findings.context import Context
 from dmarckit.findings.dns import dns_changed, dns_record, policy_differs
 from dmarckit.lake.lake import Lake
 from dmarckit.reports.model import DkimResult, SpfResult
@@ -276,7 +276,7 @@ def test_the_command_line(tmp_path: Path, server: Served, monkeypatch: pytest.Mo
 
 def test_what_was_found_becomes_findings(tmp_path: Path, server: Served) -> None:
     """The frames of a lake fit the functions of the findings, empty ones as well."""
-    settings, look = settings_for(tmp_path, server), Look(NOW + DAY, 7, Thresholds())
+    settings, look = settings_for(tmp_path, server), Context(NOW + DAY, 7, Thresholds())
     lake = Lake(settings.lake_url)
     window = usual_window(NOW + DAY, 7)
     assert dns_record(snapshot(lake), {}, look) == []
@@ -297,7 +297,7 @@ def test_what_was_found_becomes_findings(tmp_path: Path, server: Served) -> None
     assert wrong["dkim s1._domainkey.example.com"].messages == 40
     (changed,) = dns_changed(changes(lake, ["example.com"], *window))
     assert (changed.subject, changed.severity) == ("dmarc _dmarc.example.com", "warning")
-    later = Look(NOW + 5 * DAY, 7, Thresholds())
+    later = Context(NOW + 5 * DAY, 7, Thresholds())
     quoted = quoted.assign(begin=pd.Timestamp(NOW + 3 * DAY))
     assert [f.subject for f in policy_differs(quoted, snapshot(lake), later)] == [
         "p",

@@ -18,7 +18,7 @@ from dmarckit.core.language import speaking
 from dmarckit.core.settings import load_settings
 from dmarckit.facts.load import Facts, load_facts
 from dmarckit.findings.analysis import analyse
-from dmarckit.findings.distributed import analyse_on, domain_groups
+from dmarckit.findings.distributed import analyse_on_cluster, domain_groups
 from dmarckit.reports.model import AggregateReport, DkimResult, Record
 from tests.support.finished_pages import tls_report
 from tests.support.lakes import NOW, lake_of, report
@@ -76,7 +76,7 @@ def facts(tmp_path: Path) -> tuple[Facts, Facts]:
     """The facts of one lake: of one process, and of parts."""
     settings = load_settings(home=str(tmp_path))
     lake = lake_of(tmp_path, *reports(), tls=(tls_report(2),))
-    parts, _ = analyse_on(HERE, lake, NOW, days=7, settings=settings)
+    parts, _ = analyse_on_cluster(HERE, lake, NOW, days=7, settings=settings)
     return load_facts(lake, NOW, settings=settings), parts
 
 
@@ -105,7 +105,7 @@ def test_the_findings_are_the_same(days_silent: int, tmp_path: Path) -> None:
 
 def test_an_empty_lake_gives_empty_facts(tmp_path: Path) -> None:
     settings = load_settings(home=str(tmp_path))
-    made, found = analyse_on(HERE, lake_of(tmp_path), NOW, days=7, settings=settings)
+    made, found = analyse_on_cluster(HERE, lake_of(tmp_path), NOW, days=7, settings=settings)
     assert found == []
     assert made.messages.empty
     assert made.messages["domain"].dtype == "category"

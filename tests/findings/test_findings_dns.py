@@ -11,13 +11,13 @@ import pytest
 
 from dmarckit.checks.outside import Outside
 from dmarckit.core.thresholds import Thresholds
-from dmarckit.findings.context import Look
-from dmarckit.findings.dns import dns_changed, dns_record, policy_differs, sending
+from dmarckit.findings.context import Context
+from dmarckit.findings.dns import dns_changed, dns_record, passing_messages, policy_differs
 from dmarckit.findings.find import find
 from dmarckit.findings.model import Finding
 from tests.support.finding_facts import FOUR, NOW, day, facts, messages, policies
 
-LOOK = Look(NOW, 7, Thresholds())
+LOOK = Context(NOW, 7, Thresholds())
 RECORD = "v=DMARC1; p=reject; rua=mailto:d@example.com"
 
 
@@ -112,7 +112,7 @@ def test_a_policy_of_none_alone_is_left_to_the_ladder() -> None:
 def test_a_domain_sends_what_passes_in_the_window() -> None:
     failing = messages([1], da=False, sa=False, domain="parked.example")
     some = facts(messages=messages([1, 2, 30]) + failing)
-    assert sending(some.messages, LOOK) == {"example.com": 2 * 4 * 20}
+    assert passing_messages(some.messages, LOOK) == {"example.com": 2 * 4 * 20}
 
 
 def change(before: list[str], after: list[str], **fields: Any) -> Finding:

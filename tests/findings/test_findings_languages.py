@@ -11,8 +11,8 @@ import pytest
 from dmarckit import catalog
 from dmarckit.core import language
 from dmarckit.facts.load import Facts
-from dmarckit.findings.find import Finding, find
-from dmarckit.findings.model import listed
+from dmarckit.findings.find import find
+from dmarckit.findings.model import Finding, join_names
 from dmarckit.findings.titles import title
 from tests.support.finding_cases import (
     CASES,
@@ -144,7 +144,7 @@ def test_braces_in_outside_text_are_text(kind: str, name: str) -> None:
 )
 def test_lists_follow_the_language(name: str, shown: str) -> None:
     language.use(name)
-    assert listed(["a", "b", "c", "d", "e"]) == shown
+    assert join_names(["a", "b", "c", "d", "e"]) == shown
 
 
 def test_a_kind_without_a_title_is_named_itself() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dmarckit.findings.find import Finding
-from dmarckit.findings.ledger import Judged, record
+from dmarckit.findings.ledger import LedgerEntry, record_findings
+from dmarckit.findings.model import Finding
 from dmarckit.lake.lake import Lake
 
 START = datetime(2026, 11, 1, 9, tzinfo=UTC)
@@ -37,11 +37,11 @@ class Runs:
     def __init__(self, lake: Lake, job: str = "daily") -> None:
         self.lake, self.job, self.day = lake, job, 0
 
-    def judged(self, *findings: Finding, again: bool = False) -> list[Judged]:
+    def judged(self, *findings: Finding, again: bool = False) -> list[LedgerEntry]:
         self.day += not again
         now = START + timedelta(days=self.day)
         run = f"{self.job}-{self.day}"
-        return record(self.lake, findings, run=run, job=self.job, now=now)
+        return record_findings(self.lake, findings, run=run, job=self.job, now=now)
 
     def statuses(self, *findings: Finding) -> list[str]:
         return [item.status for item in self.judged(*findings)]
@@ -130,7 +130,9 @@ def test_runs_at_once_are_written_once(lake: Lake) -> None:
     def run(_: int) -> list[str]:
         return [
             item.status
-            for item in record(Lake(lake.location.url), [FINDING], run="r1", job="daily", now=START)
+            for item in record_findings(
+                Lake(lake.location.url), [FINDING], run="r1", job="daily", now=START
+            )
         ]
 
     with ThreadPoolExecutor(4) as pool:
@@ -144,8 +146,8 @@ def test_jobs_do_not_see_each_other(lake: Lake) -> None:
 
 
 def test_a_look_at_the_past_sees_only_what_was_before(lake: Lake) -> None:
-    record(lake, [FINDING], run="later", job="", now=START)
-    earlier = record(lake, [FINDING], run="earlier", job="", now=START - timedelta(days=5))
+    record_findings(lake, [FINDING], run="later", job="", now=START)
+    earlier = record_findings(lake, [FINDING], run="earlier", job="", now=START - timedelta(days=5))
     assert [item.status for item in earlier] == ["NEW"]
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from dmarckit.core.settings import Mute, load_settings
+from dmarckit.core.thresholds import Thresholds
 from dmarckit.facts.load import COLUMNS, Facts
-from dmarckit.findings.find import Thresholds, find
+from dmarckit.findings.find import find
 from tests.support.finding_cases import dead_letters
 from tests.support.finding_facts import (
     FOUR,

@@ -12,7 +12,8 @@ from dmarckit.checks.rules import RULES
 from dmarckit.checks.verdicts import COMPLIANCE
 from dmarckit.core import language
 from dmarckit.facts.load import Facts
-from dmarckit.findings.find import Finding, find
+from dmarckit.findings.find import find
+from dmarckit.findings.model import Finding
 from dmarckit.findings.titles import title
 from tests.checks.test_requirements import compliance, facts, healthy, mail, outside, spam
 from tests.findings.test_findings_dns import snapshot

@@ -10,14 +10,15 @@ import pyarrow as pa
 import pytest
 
 from dmarckit.checks.postmaster import latest
-from dmarckit.findings.context import Look
-from dmarckit.findings.find import Finding, Thresholds
+from dmarckit.core.thresholds import Thresholds
+from dmarckit.findings.context import Context
+from dmarckit.findings.model import Finding
 from dmarckit.findings.postmaster import delivery_errors, gmail_volume, spam_rate
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.schema import POSTMASTER
 from tests.support.lakes import NOW, TODAY, day
 
-LOOK = Look(NOW, 7, Thresholds())
+LOOK = Context(NOW, 7, Thresholds())
 
 
 def rates(

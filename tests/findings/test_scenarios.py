@@ -52,13 +52,13 @@ KINDS = (
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_wanted_somewhere_and_wrong_elsewhere(kind: str) -> None:
-    looks = [look for s in SCENARIOS.values() for look in s.runs]
-    assert any(e.kind == kind for look in looks for e in look.expected)
-    assert any(a.kind == kind for look in looks for a in look.absent)
+    looks = [context for s in SCENARIOS.values() for context in s.runs]
+    assert any(e.kind == kind for context in looks for e in context.expected)
+    assert any(a.kind == kind for context in looks for a in context.absent)
 
 
 def test_what_is_missing_and_what_is_too_much_is_told() -> None:
-    look = run(NOW, Expect("spoofing", "example.com", "alert"), absent=["new_sender"])
+    context = run(NOW, Expect("spoofing", "example.com", "alert"), absent=["new_sender"])
     base = {"domain": "example.com", "messages": 5, "summary": "", "action": "", "evidence": {}}
     found = [
         {**base, "kind": "spf_only", "subject": "a", "severity": "warning"},
@@ -66,7 +66,7 @@ def test_what_is_missing_and_what_is_too_much_is_told() -> None:
         {**base, "kind": "policy_ready", "subject": "c", "severity": "good"},
     ]
     score = Score("made up")
-    compare_findings(score, 1, look, Analysis([], found))
+    compare_findings(score, 1, context, Analysis([], found))
     assert (score.right, score.missing, score.alarms) == (0, 1, 2)
     assert "recall 0.0 %" in summary([score])
 

@@ -7,21 +7,23 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.findings.find import Finding
-from dmarckit.findings.ledger import Judged, Status
+from dmarckit.findings.ledger import LedgerEntry, Status
+from dmarckit.findings.model import Finding
 from dmarckit.pages.sections.findings import Answer, answer
 
 
-def judged(status: Status = "NEW", **other: Any) -> Judged:
+def judged(status: Status = "NEW", **other: Any) -> LedgerEntry:
     """A finding; what is not said is that of a warning about a sender."""
     finding = Finding(
         "new_sender", "example.com", "Example Mail", "warning", 9, None, None, 1, "S.", "A."
     )
     finding = replace(finding, **other)
-    return Judged(finding, status, finding.messages, finding.severity)
+    return LedgerEntry(finding, status, finding.messages, finding.severity)
 
 
-def answered(*findings: Judged, messages: int = 1000, failing: int = 0, reports: int = 1) -> Answer:
+def answered(
+    *findings: LedgerEntry, messages: int = 1000, failing: int = 0, reports: int = 1
+) -> Answer:
     """The answer to these findings, and to the measures of `domain_summary.headline`."""
     share = (messages - failing) / messages if messages else float("nan")
     measures = pd.DataFrame(

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from dmarckit.facts.load import COLUMNS, Facts, empty_facts
-from dmarckit.findings.find import Finding, find
+from dmarckit.findings.find import find
+from dmarckit.findings.model import Finding
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 TODAY = datetime(2026, 11, 24, tzinfo=UTC)

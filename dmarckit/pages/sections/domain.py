@@ -14,7 +14,7 @@ import pandas as pd
 
 from dmarckit.core import Window, _, later, ngettext, normalize_domain, text
 from dmarckit.facts import Facts, countries, in_window, kind_word
-from dmarckit.findings import BLOCKED, normal, requirement_meaning
+from dmarckit.findings import BLOCKED, fill_policy_defaults, requirement_meaning
 from dmarckit.pages.charts import class_words
 from dmarckit.pages.html import Column, Html, table
 from dmarckit.pages.links import PageLinks, row_link
@@ -191,7 +191,7 @@ def policy_history(facts: Facts, domain: str) -> pd.DataFrame:
     first and last report in the facts' history), `reports`, `reporters` (numbers).
     """
     tags = ["p", "sp", "np", "pct", "testing", "adkim", "aspf"]
-    quoted = normal(of_domain(facts.policies, domain))
+    quoted = fill_policy_defaults(of_domain(facts.policies, domain))
     table = quoted.groupby(tags, as_index=False).agg(
         first=("begin", "min"),
         last=("begin", "max"),

@@ -23,12 +23,12 @@ from dmarckit.core import (
     text as words,
 )
 from dmarckit.findings import (
-    FIRST,
+    EVIDENCE_ORDER,
     URGENT,
-    Judged,
-    evidence_word,
+    LedgerEntry,
+    evidence_label,
     is_open,
-    part_word,
+    part_label,
     title,
     urgent,
 )
@@ -55,7 +55,7 @@ _STATUS = {
 }
 
 
-def findings(items: Sequence[Judged]) -> Html:
+def findings(items: Sequence[LedgerEntry]) -> Html:
     """All findings of a page: open ones as cards, muted and resolved ones folded below."""
     shown = [item for item in items if is_open(item)]
     parts = [_cards(shown[:CARDS])] if shown else [_nothing()]
@@ -81,7 +81,7 @@ def _nothing() -> str:
     return f'<p class="dk-empty">{escape(text)}</p>'
 
 
-def _status(item: Judged) -> str:
+def _status(item: LedgerEntry) -> str:
     return _(_STATUS[item.status])
 
 
@@ -92,11 +92,11 @@ def records_to_paste(record: str, back: str | None = None) -> Html:
     )
 
 
-def _cards(items: Sequence[Judged]) -> str:
+def _cards(items: Sequence[LedgerEntry]) -> str:
     return f'<ol class="dk-findings">{"".join(_card(item) for item in items)}</ol>'
 
 
-def _card(item: Judged) -> str:
+def _card(item: LedgerEntry) -> str:
     finding = item.finding
     pills = _pill(_(_NAMES[finding.severity]), _SEVERITY[finding.severity])
     pills += _pill(_status(item), "strong" if item.status in ("NEW", "WORSE") else "plain")
@@ -132,10 +132,10 @@ def _record(label: str, record: str) -> str:
 
 
 def _evidence(evidence: Mapping[str, Any]) -> str:
-    names = [name for name in FIRST if name in evidence]
-    names += [n for n in sorted(evidence) if n not in FIRST and not n.startswith("record")]
+    names = [name for name in EVIDENCE_ORDER if name in evidence]
+    names += [n for n in sorted(evidence) if n not in EVIDENCE_ORDER and not n.startswith("record")]
     rows = "".join(
-        f"<dt>{escape(evidence_word(name))}</dt><dd>{_value(name, evidence[name])}</dd>"
+        f"<dt>{escape(evidence_label(name))}</dt><dd>{_value(name, evidence[name])}</dd>"
         for name in names
         if evidence[name] not in (None, "", [], {})
     )
@@ -148,7 +148,8 @@ def _value(name: str, value: Any) -> str:
         return f'<code tabindex="0">{escape(value, 20_000)}</code>'
     if isinstance(value, Mapping):
         pairs = (
-            f"<bdi>{escape(part_word(name, k))}</bdi> {escape(_short(v))}" for k, v in value.items()
+            f"<bdi>{escape(part_label(name, k))}</bdi> {escape(_short(v))}"
+            for k, v in value.items()
         )
         return ", ".join(pairs)
     if isinstance(value, list | tuple):
@@ -164,7 +165,7 @@ def _short(value: Any) -> str:
     return one_line(value, 200)
 
 
-def _folded(text: str, items: Sequence[Judged], last: Any) -> str:
+def _folded(text: str, items: Sequence[LedgerEntry], last: Any) -> str:
     frame = pd.DataFrame(
         {
             "title": [title(item.finding) for item in items],
@@ -184,7 +185,7 @@ def _folded(text: str, items: Sequence[Judged], last: Any) -> str:
     return f'<details class="dk-fold"><summary>{escape(text)}</summary>{shown}</details>'
 
 
-def _why_muted(item: Judged) -> str:
+def _why_muted(item: LedgerEntry) -> str:
     return _("muted: {reason}").format(reason=one_line(item.finding.mute_reason, 200))
 
 
@@ -203,7 +204,7 @@ class Answer:
     """the reasons, each a sentence of plain text; outside words in it are not yet escaped"""
 
 
-def answer(findings: Sequence[Judged], measures: pd.DataFrame) -> Answer:
+def answer(findings: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
     """The answer from the findings and `domain_summary.headline`.
 
     Open findings that are critical or warnings need doing; muted and resolved ones do not,
@@ -240,7 +241,7 @@ def answer(findings: Sequence[Judged], measures: pd.DataFrame) -> Answer:
     return Answer("good", _("Nothing needs doing."), (said,))
 
 
-def _point(item: Judged) -> str:
+def _point(item: LedgerEntry) -> str:
     finding = item.finding
     status = _(_STATUS_OF_KIND.get(item.status, "{what}")).format(what=title(finding))
     domain = one_line(finding.domain, 60)

@@ -11,7 +11,14 @@ import pandas as pd
 
 from dmarckit.core import Window, _, later, normalize_domain, text as words
 from dmarckit.facts import Facts, days_of
-from dmarckit.findings import WhatIf, dns_record, next_step, normal, parse_policy, quoted_policy
+from dmarckit.findings import (
+    WhatIf,
+    dns_record,
+    fill_policy_defaults,
+    next_step,
+    parse_policy,
+    quoted_policy,
+)
 from dmarckit.pages.charts import class_word
 from dmarckit.pages.html import Column, Html, escape, table
 from dmarckit.pages.sections.domain import of_domain
@@ -42,7 +49,7 @@ def by_day(facts: Facts, domain: str, window: Window) -> pd.DataFrame:
     (another one than on the last day before on which it was quoted, the days before the
     window included). A reporter's last quote of a day counts.
     """
-    rows = normal(of_domain(facts.policies, domain))
+    rows = fill_policy_defaults(of_domain(facts.policies, domain))
     policy = [_text(row) for row in rows[list(_TAGS)].itertuples(index=False)]
     rows = rows.assign(day=rows["begin"].dt.floor("D"), policy=pd.Series(policy, rows.index))
     keys = ["reporter", "day"]

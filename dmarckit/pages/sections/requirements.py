@@ -19,7 +19,7 @@ from dmarckit.checks import (
     wording,
 )
 from dmarckit.core import Settings, _, ngettext, normalize_domain, one_line, text as words
-from dmarckit.findings import Judged, listed
+from dmarckit.findings import LedgerEntry, join_names
 from dmarckit.pages.html import Column, Html, escape, table
 from dmarckit.pages.links import PageLinks, row_link
 from dmarckit.pages.sections.postmaster import connection as google_connection
@@ -109,7 +109,7 @@ def _providers(by_provider: dict[str, str], worst: str) -> str:
     for verdict in VERDICTS:
         if names := [name for name, said in by_provider.items() if said == verdict]:
             text = _("{providers}: {verdict}")
-            parts.append(text.format(providers=listed(names), verdict=verdict_word(verdict)))
+            parts.append(text.format(providers=join_names(names), verdict=verdict_word(verdict)))
     return " · ".join(parts)
 
 
@@ -138,7 +138,7 @@ def _rule(rule: str, rows: pd.DataFrame) -> str:
     shown = pd.DataFrame(
         {
             "domain": domain,
-            "providers": listed(list(part["provider"])),
+            "providers": join_names(list(part["provider"])),
             "why": part["why"].iloc[0],
             "disagree": _disagreement(part),
             "binds": _binds(part),
@@ -194,7 +194,7 @@ def _point(row: dict[str, Any]) -> str:
     return _("{domain}: {rule} ({providers}).").format(
         domain=one_line(row["domain"], 60),
         rule=wording(row["rule"]).name,
-        providers=listed(row["providers"]),
+        providers=join_names(row["providers"]),
     )
 
 
@@ -212,7 +212,7 @@ def of_domain(frame: pd.DataFrame, domain: str) -> Html:
     caption = _("Requirements of mailbox providers")
     found = table(shown, columns, caption=caption, empty=_("Nothing is known yet."))
     names = [wording(rule).name for rule, _part in rules if rule not in dict(seen)]
-    note = _("Nothing tells of: {rules}.").format(rules=listed(names, len(names)))
+    note = _("Nothing tells of: {rules}.").format(rules=join_names(names, len(names)))
     return Html(found.markup + (f'<p class="dk-note">{escape(note, 600)}</p>' if names else ""))
 
 
@@ -223,6 +223,6 @@ def _rule_row(rule: str, part: pd.DataFrame) -> dict[str, Any]:
     return row | dict(zip(part["provider"], part["verdict"], strict=True))
 
 
-def about(items: Iterable[Judged]) -> Sequence[Judged]:
+def about(items: Iterable[LedgerEntry]) -> Sequence[LedgerEntry]:
     """The findings that concern requirements, Postmaster Tools and DNS."""
     return [item for item in items if item.finding.kind in KINDS]
