@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dmarckit.lake import Maintained, Step
+    from dmarckit.lake import MaintenanceResult, Step
 
 
 DOES = {
@@ -54,7 +54,9 @@ def maintain(
     raise typer.Exit(1 if done.warnings else 0)
 
 
-def print_steps(done: Maintained, *, dry_run: bool = False, out: IO[str] | None = None) -> None:
+def print_steps(
+    done: MaintenanceResult, *, dry_run: bool = False, out: IO[str] | None = None
+) -> None:
     """A line a step with its numbers, then what a person should look at."""
     out = out or sys.stdout
     if not done.steps:

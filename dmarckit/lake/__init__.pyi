@@ -1,8 +1,8 @@
-from .ddl import statements as statements
 from .lake import Lake as Lake, open_lake as open_lake
+from .location import statements as statements
 from .maintain import (
     VACUUM_DAYS as VACUUM_DAYS,
-    Maintained as Maintained,
+    MaintenanceResult as MaintenanceResult,
     Step as Step,
     maintain_lake as maintain_lake,
 )

@@ -1,12 +1,8 @@
-"""The tables as pandas DataFrames: by domain and time, or by SQL.
+"""The tables as pandas DataFrames: by domain and time, by SQL, or in another engine.
 
-Reading takes no lock and sees each table as its last commit left it. What writes them is
-`Lake.write` (`dmarckit.lake_write`).
-
-The same tables in other engines: a Polars LazyFrame, a Dask DataFrame.
-
-Both read the data files themselves, with the credentials, region and endpoint that boto3
-finds; nothing is copied.
+Reading takes no lock and sees each table as its last commit left it. Polars and Dask read
+the data files themselves, with the credentials, region and endpoint that boto3 finds;
+nothing is copied.
 """
 
 from __future__ import annotations
@@ -25,59 +21,12 @@ import pyarrow as pa
 
 from dmarckit.core import LakeError, Settings, load_settings, one_line
 from dmarckit.lake.location import Location
-from dmarckit.lake.schema import TABLES
+from dmarckit.lake.schema import TABLES, Table
 from dmarckit.lake.write import Writer, lacks_columns
 
 if TYPE_CHECKING:
     import pandas as pd
     from duckdb import DuckDBPyConnection
-
-
-def polars_frame(location: Location, name: str) -> Any:
-    """A table as a `polars.LazyFrame`; without rows while there is no such table yet."""
-    try:
-        import polars as library
-    except ImportError as error:
-        raise LakeError("Polars is not installed; pip install polars") from error
-    polars: Any = library
-    table = location.open(name)
-    if table is None:
-        return polars.from_arrow(TABLES[name].schema.empty_table()).lazy()
-    return polars.scan_delta(table, storage_options=location.options() or None)
-
-
-def dask_frame(location: Location, name: str) -> Any:
-    """A table as a `dask.dataframe.DataFrame`, one partition a data file.
-
-    Each worker reads its files itself, so the lake must have an address that it can reach.
-    Columns that nobody asks for are not read.
-    """
-    try:
-        from dask import dataframe as library
-    except ImportError as error:
-        raise LakeError("Dask is not installed; pip install 'dask[dataframe]'") from error
-    dataframe: Any = library
-    empty = TABLES[name].schema.empty_table().to_pandas()
-    table = location.open(name)
-    files = table.file_uris() if table is not None else []
-    if not files:
-        return dataframe.from_pandas(empty, npartitions=1)
-    read = _ReadFile(location.url, name)
-    return dataframe.from_map(read, files, meta=empty, enforce_metadata=False)
-
-
-class _ReadFile:
-    """Reads a data file on whatever machine it runs; Dask narrows `columns`."""
-
-    def __init__(self, url: str, name: str, columns: Sequence[str] | None = None) -> None:
-        self._url = url
-        self._name = name
-        self.columns = columns
-
-    def __call__(self, file: str) -> pd.DataFrame:
-        data = Location(self._url).dataset([file], TABLES[self._name].schema)
-        frame: pd.DataFrame = data.to_table(columns=self.columns).to_pandas()
-        return frame
 
 
 CONFIG: dict[str, Any] = {"autoinstall_known_extensions": "false"}
@@ -86,7 +35,7 @@ _lock = threading.Lock()
 
 
 def open_lake(settings: Settings | None = None) -> Lake:
-    """The lake of an installation (of the settings in force when none are given)."""
+    """Return the lake of an installation (of the settings in force when none are given)."""
     return Lake((settings or load_settings()).lake_url)
 
 
@@ -104,7 +53,7 @@ class Lake:
         end: datetime | None = None,
         columns: Sequence[str] | None = None,
     ) -> pd.DataFrame:
-        """Records of reports that begin in [start, end), of the named domains or of all.
+        """Return records of reports that begin in [start, end), of the named domains or of all.
 
         One row per record; columns as in `dmarckit schema records`. `dkim_aligned` and
         `spf_aligned` are plain booleans here: True when the receiver said pass.
@@ -120,7 +69,7 @@ class Lake:
         end: datetime | None = None,
         columns: Sequence[str] | None = None,
     ) -> pd.DataFrame:
-        """Reports that begin in [start, end); one row per report."""
+        """Return reports that begin in [start, end); one row per report."""
         return self._select("reports", "begin", domain, start, end, columns)
 
     def mails(
@@ -129,7 +78,7 @@ class Lake:
         end: datetime | None = None,
         columns: Sequence[str] | None = None,
     ) -> pd.DataFrame:
-        """Objects received in [start, end), with their outcome; one row per object."""
+        """Return objects received in [start, end), with their outcome; one row per object."""
         return self._select("mails", "received", None, start, end, columns)
 
     def _select(
@@ -162,14 +111,15 @@ class Lake:
         return self.sql(query, **values)
 
     def sql(self, query: str, **parameters: Any) -> pd.DataFrame:
-        """The result of a DuckDB query over the tables, with ``$name`` parameters.
+        """Return the result of a DuckDB query over the tables, with ``$name`` parameters.
 
         >>> open_lake().sql("SELECT count(*) AS n FROM reports")  # doctest: +SKIP
         """
-        return _frame(self.arrow(query, **parameters))
+        frame: pd.DataFrame = self.arrow(query, **parameters).to_pandas(date_as_object=False)
+        return frame
 
     def arrow(self, query: str, **parameters: Any) -> pa.Table:
-        """As `sql`, but as an Arrow table."""
+        """Return the result of a DuckDB query over the tables as an Arrow table."""
         import duckdb
 
         with self.session(*(t for t in TABLES if re.search(rf"\b{t}\b", query))) as connection:
@@ -180,7 +130,7 @@ class Lake:
         return result
 
     def duckdb(self) -> DuckDBPyConnection:
-        """A DuckDB connection that sees every table as it is now; whoever asks closes it.
+        """Return a DuckDB connection that sees every table as it is now; the caller closes it.
 
         >>> open_lake().duckdb().sql("SELECT count(*) FROM records")  # doctest: +SKIP
         """
@@ -191,18 +141,40 @@ class Lake:
         return connection
 
     def polars(self, name: str) -> Any:
-        """A table as a `polars.LazyFrame` (without rows while it is not there yet).
+        """Return a table as a `polars.LazyFrame` (without rows while it is not there yet).
 
         >>> open_lake().polars("reports").collect()  # doctest: +SKIP
         """
-        return polars_frame(self.location, _known(name))
+        try:
+            import polars as library
+        except ImportError as error:
+            raise LakeError("Polars is not installed; pip install polars") from error
+        polars: Any = library
+        schema, table = _known(name).schema, self.location.open(name)
+        if table is None:
+            return polars.from_arrow(schema.empty_table()).lazy()
+        return polars.scan_delta(table, storage_options=self.location.options() or None)
 
     def dask(self, name: str) -> Any:
-        """A table as a `dask.dataframe.DataFrame`; its workers read the files themselves.
+        """Return a table as a `dask.dataframe.DataFrame`, one partition a data file.
+
+        Each worker reads its files itself, so the lake must have an address that it can
+        reach. Columns that nobody asks for are not read.
 
         >>> open_lake().dask("records")["messages"].sum().compute()  # doctest: +SKIP
         """
-        return dask_frame(self.location, _known(name))
+        try:
+            from dask import dataframe as library
+        except ImportError as error:
+            raise LakeError("Dask is not installed; pip install 'dask[dataframe]'") from error
+        dataframe: Any = library
+        empty, table = _known(name).schema.empty_table().to_pandas(), self.location.open(name)
+        files = table.file_uris() if table is not None else []
+        if not files:
+            return dataframe.from_pandas(empty, npartitions=1)
+        return dataframe.from_map(
+            _read_file, files, url=self.location.url, name=name, meta=empty, enforce_metadata=False
+        )
 
     @contextlib.contextmanager
     def session(
@@ -212,7 +184,7 @@ class Lake:
         domains: Sequence[str] | None = None,
         memory: str | None = None,
     ) -> Iterator[DuckDBPyConnection]:
-        """A DuckDB connection that sees the named tables, for statements that build on another.
+        """Yield a DuckDB connection that sees the named tables, for several statements.
 
         Months before `first_month` (``YYYY-MM``) are not read, nor files of `records` that
         hold none of `domains` (None: all are wanted); rows of others are still to be left
@@ -269,14 +241,24 @@ class Lake:
             connection.execute(f"CREATE TEMP VIEW {name} AS {query}")
 
 
-def _known(name: str) -> str:
+def _known(name: str) -> Table:
+    """Return the table of that name. Raises LakeError."""
     if name not in TABLES:
         raise LakeError(f"no table {one_line(name)!r}; tables are {', '.join(TABLES)}")
-    return name
+    return TABLES[name]
+
+
+def _read_file(
+    file: str, *, url: str, name: str, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return a data file on whatever machine this runs; Dask narrows `columns`."""
+    data = Location(url).dataset([file], TABLES[name].schema)
+    frame: pd.DataFrame = data.to_table(columns=columns).to_pandas()
+    return frame
 
 
 def _cursor() -> DuckDBPyConnection:
-    """A connection of its own to a database in memory that the process has once.
+    """Return a connection of its own to a database in memory that the process has once.
 
     A database of its own takes ten times as long to make. Views are temporary: no other
     connection sees them.
@@ -290,8 +272,3 @@ def _database(_process: int) -> DuckDBPyConnection:
     import duckdb
 
     return duckdb.connect(config=dict(CONFIG))
-
-
-def _frame(table: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = table.to_pandas(date_as_object=False)
-    return frame

@@ -1,7 +1,10 @@
-"""Where the lake lies, for the three libraries that read and write it.
+"""Where the lake lies, for the libraries that read and write it and for other engines.
 
 Delta Lake, pyarrow and DuckDB each reach S3 in their own way; all of them get the
-credentials, region and endpoint that boto3 finds.
+credentials, region and endpoint that boto3 finds. Athena and Spark read a table's columns
+and files from its Delta log, so that their statements name its place only:
+https://docs.aws.amazon.com/athena/latest/ug/delta-lake-tables.html
+https://docs.delta.io/latest/delta-batch.html#create-a-table
 """
 
 from __future__ import annotations
@@ -12,15 +15,34 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from dmarckit.core import HINTS, LakeError, aws_session, one_line, sdk_hint
+from dmarckit.core import HINTS, LakeError, SettingsError, aws_session, one_line, sdk_hint
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
+
+
+ENGINES = ("athena", "spark")
+DATABASE = "dmarckit"
+ATHENA_TABLE = (
+    "CREATE EXTERNAL TABLE IF NOT EXISTS {table}\nLOCATION '{place}'\n"
+    "TBLPROPERTIES ('table_type' = 'DELTA')"
+)
+SPARK_TABLE = "CREATE TABLE IF NOT EXISTS {table}\nUSING DELTA\nLOCATION '{place}'"
+
+
+class RowGroup(NamedTuple):
+    """A row group of a data file: its bytes and rows, and what one column holds."""
+
+    first: str
+    """least value of the column"""
+    last: str
+    size: int
+    rows: int
 
 
 class Location:
@@ -31,18 +53,22 @@ class Location:
         self.url = url if self.is_s3 else str(Path(url).expanduser().absolute())
 
     def table_uri(self, name: str) -> str:
-        """The address of one table."""
+        """Return the address of one table."""
         return f"{self.url}/{name}" if self.is_s3 else str(Path(self.url) / name)
 
     @property
     def advice(self) -> str:
-        """What to check when reading or writing fails."""
+        """Text: what to check when reading or writing fails."""
         if self.is_s3:
             return "check the bucket, AWS_REGION and the permissions to read, write and list it"
         return "check that the folder is there and writable"
 
     def options(self) -> dict[str, str]:
-        """Delta's storage options; made anew each time, since a role's keys change hourly."""
+        """Return Delta's storage options, new each time: a role's keys change hourly.
+
+        Raises:
+            LakeError: There are no credentials, or they cannot be had now.
+        """
         if not self.is_s3:
             return {}
         from botocore.exceptions import BotoCoreError
@@ -66,7 +92,7 @@ class Location:
         return {name: value for name, value in options.items() if value}
 
     def open(self, name: str) -> DeltaTable | None:
-        """The table as its last commit left it; None when there is none yet."""
+        """Return the table as its last commit left it; None when there is none yet."""
         from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
@@ -78,7 +104,7 @@ class Location:
 
     @contextlib.contextmanager
     def explained(self, name: str, doing: str) -> Iterator[None]:
-        """Turns what Delta raises into one line that says what to check."""
+        """Turn what Delta raises in the block into a LakeError of one line with advice."""
         from deltalake.exceptions import DeltaError
 
         try:
@@ -92,17 +118,8 @@ class Location:
                 why = f"{one_line(error, 300)}; {self.advice}"
             raise LakeError(f"cannot {doing} table {name} in {self.url}: {why}") from error
 
-    def read(self, files: Sequence[str], schema: pa.Schema) -> pa.Table:
-        """Some columns of some data files (never partition columns), in these types."""
-        import pyarrow.dataset
-
-        paths, filesystem = self._paths(files)
-        data = pyarrow.dataset.dataset(paths, format="parquet", filesystem=filesystem)
-        # Delta writes some files with string views, which few Arrow functions take
-        return data.to_table(columns=schema.names).cast(schema)
-
     def dataset(self, files: Sequence[str], schema: pa.Schema) -> Any:
-        """The data files as one dataset, partition column included."""
+        """Return the data files as one dataset with these columns, `month` among them."""
         import pyarrow.dataset
 
         paths, filesystem = self._paths(files)
@@ -116,8 +133,8 @@ class Location:
             ),
         )
 
-    def row_groups(self, files: Sequence[str], column: str) -> list[tuple[str, str, int, int]]:
-        """First and last value of a column, bytes and rows of each row group of the files.
+    def row_groups(self, files: Sequence[str], column: str) -> list[RowGroup]:
+        """Return the row groups of the files, with what they hold of a column.
 
         Only the files' ends are read. A row group without statistics counts as holding all.
         """
@@ -133,7 +150,7 @@ class Location:
                 values = group.column(place).statistics
                 known = values is not None and values.has_min_max
                 first, last = (values.min, values.max) if known else ("", "\U0010ffff")
-                found.append((first, last, group.total_byte_size, group.num_rows))
+                found.append(RowGroup(first, last, group.total_byte_size, group.num_rows))
         return found
 
     def _paths(self, files: Sequence[str]) -> tuple[list[str], Any]:
@@ -175,7 +192,7 @@ class Location:
 
     @property
     def _endpoint(self) -> str | None:
-        """The endpoint that the SDK was told to use; None for Amazon's own."""
+        """Return the endpoint that the SDK was told to use; None for Amazon's own."""
         url = str(self._client_meta.endpoint_url)
         host = urlsplit(url).hostname or ""
         own = any(host.endswith(f".{d}") for d in ("amazonaws.com", "amazonaws.com.cn", "api.aws"))
@@ -184,3 +201,32 @@ class Location:
     @cached_property
     def _client_meta(self) -> Any:
         return self._session.client("s3").meta
+
+
+def statements(engine: str, lake_url: str, tables: Sequence[str]) -> list[str]:
+    """Return the statements that make the tables known to an engine, in their order.
+
+    The first makes the database `DATABASE`.
+
+    Raises:
+        SettingsError: The engine is not one of `ENGINES`, or cannot reach the lake.
+    """
+    if engine not in ENGINES:
+        raise SettingsError(f"--ddl {one_line(engine)}: engines are {', '.join(ENGINES)}")
+    location = Location(lake_url)
+    if engine == "athena" and not location.is_s3:
+        raise SettingsError(
+            f"lake {one_line(location.url)}: Athena reads S3 only; set lake to s3://bucket/…"
+        )
+    made = [f"CREATE DATABASE IF NOT EXISTS {DATABASE}"]
+    for name in tables:
+        uri = location.table_uri(name)
+        if engine == "athena":
+            place, text = f"{uri}/", ATHENA_TABLE
+        else:  # s3a:// is the name of S3 in Spark's own (Hadoop) file systems
+            place = f"s3a://{uri.removeprefix('s3://')}" if location.is_s3 else f"file://{uri}"
+            text = SPARK_TABLE
+        if any(c in place for c in "'\\\n\r"):
+            raise SettingsError(f"lake {one_line(place)}: quotes and backslashes fit no statement")
+        made.append(text.format(table=f"{DATABASE}.{name}", place=place))
+    return made

@@ -4,48 +4,40 @@ Every step is one commit of Delta's: readers see the table before or after it, a
 go on. A step that loses against another's commit is looked at anew, since the other may
 have done it. Files that no version of the last days refers to are deleted last.
 
-How long the rows of each table are kept: the setting `keep_days`, and what it may not break.
+Within a month (a partition) rows are ordered by domain, so that the statistics of files
+and row groups tell readers which of them one domain is not in.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-import random
-import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from dmarckit.core import (
-    LakeError,
     MissingObject,
     Settings,
     SettingsError,
+    Storage,
     StoredObject,
     _,
     one_line,
     open_storage,
 )
 from dmarckit.lake.lake import Lake
+from dmarckit.lake.location import Location, RowGroup
 from dmarckit.lake.rows import month_of
 from dmarckit.lake.schema import TABLES
-from dmarckit.lake.write import (
-    CLUSTERED,
-    GROUP_ROWS,
-    TARGET_SIZE,
-    File,
-    by_month,
-    claim_rewriting,
-    files_of,
-    wants_compaction,
-    wants_order,
-)
+from dmarckit.lake.write import TARGET_SIZE, claim_rewriting, commit
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
-
 
 KEEP_DAYS: Mapping[str, int] = {"failures": 30}
 """What holds without the setting; failure reports hold personal data. Others stay for ever."""
@@ -56,81 +48,21 @@ is old enough: that rewrites nothing"""
 
 LOOKS_BACK = 91  # days that senders are learnt from, and the day that is not over
 
+CLUSTERED = {"records": "domain", "reports": "domain", "tls": "policy_domain"}
+"""table → column by which the rows of a month are ordered; other tables are read whole"""
 
-@dataclass(frozen=True)
-class Expiry:
-    """What of a table is too old."""
+GROUP_ROWS = 50_000
+"""rows of a row group, the least that a reader reads: about 1 MB of records"""
 
-    before: datetime
-    """rows before this moment need not be kept"""
+MIXED_GROUPS = 4
+"""row groups with several domains that one domain may lie in; in a month in order it is two"""
 
-    @property
-    def month(self) -> str:
-        """Months before this one (``YYYY-MM``) hold nothing that must be kept."""
-        return month_of(self.before)
-
-
-def expiries(settings: Settings, lake: Lake, now: datetime) -> tuple[dict[str, Expiry], list[str]]:
-    """Table → what of it is too old at `now`, and sentences about what stays all the same.
-
-    The ledger's rows (`mails`) outlive the objects that they tell of: else these would be
-    read again as new mails. Raises SettingsError for a table that there is not, or an order
-    of days that would send Slack messages again; StorageError when the mails cannot be listed.
-    """
-    days = {**KEEP_DAYS, **settings.keep_days}
-    _check(days)
-    found = {name: Expiry(now - timedelta(days=n)) for name, n in days.items()}
-    warnings = [
-        _(
-            "keep_days.{table} is {n}: findings learn the usual senders from {days} days, "
-            "and will be wrong about them."
-        ).format(table=name, n=days[name], days=LOOKS_BACK)
-        for name in ("reports", "records")
-        if days.get(name, LOOKS_BACK) < LOOKS_BACK
-    ]
-    if "mails" in found and _has_months_before(lake, found["mails"]):
-        oldest = _oldest_mail(settings)
-        if oldest is not None and month_of(oldest) < found["mails"].month:
-            found["mails"] = Expiry(oldest)
-            warnings.append(
-                _(
-                    "Mails of {month} are still in the mail storage: their rows in the table "
-                    "mails stay until the mails are deleted there, or they would be read again."
-                ).format(month=month_of(oldest))
-            )
-    return found, warnings
-
-
-def _check(days: Mapping[str, int]) -> None:
-    for name in days:
-        if name not in TABLES:
-            raise SettingsError(
-                f"setting keep_days: no table {one_line(name)!r}; tables are {', '.join(TABLES)}"
-            )
-    if "alerts" in days and days.get("outbox", days["alerts"] + 1) > days["alerts"]:
-        raise SettingsError(
-            f"setting keep_days: alerts ({days['alerts']}) is less than outbox "
-            f"({days.get('outbox', 'for ever')}): what was told would be told again; "
-            f"set outbox to {days['alerts']} or less"
-        )
-
-
-def _has_months_before(lake: Lake, expiry: Expiry) -> bool:
-    with lake.session("mails") as connection:
-        row = connection.execute("SELECT min(month) FROM mails").fetchone()
-    return bool(row and row[0] and row[0] < expiry.month)
-
-
-def _oldest_mail(settings: Settings) -> datetime | None:
-    times = (item.modified for item in open_storage(settings.mail_url).list())
-    oldest = min(times, default=None)
-    return None if oldest is None else oldest.astimezone(UTC)
-
+SMALL_FILES = 4
+"""files below half the target size that a month may have"""
 
 VACUUM_DAYS = 7  # a file that no version refers to stays this long, for readers that began before
 LOG_DAYS = 30  # as the tables say themselves (delta.logRetentionDuration)
 CHECKPOINT_AFTER = 10  # commits since the last checkpoint: what opening a table has to read
-ATTEMPTS = 30
 MEMORY = 400_000_000  # bytes that ordering a month holds before it spills to disk
 
 
@@ -149,7 +81,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Maintained:
+class MaintenanceResult:
     """What a maintenance did, or would do."""
 
     steps: tuple[Step, ...]
@@ -165,178 +97,264 @@ def maintain_lake(
     vacuum_days: int = VACUUM_DAYS,
     lake: Lake | None = None,
     step: Callable[[str], None] = lambda text: None,
-) -> Maintained:
-    """Retention, order, compaction, vacuum and log of every table; nothing twice.
+) -> MaintenanceResult:
+    """Delete what is too old of every table, and put the rest in order; nothing twice.
 
-    With `dry_run` nothing is written, and the steps are what would be done now. Raises
-    SettingsError for `keep_days` that cannot be, LakeError or StorageError when the lake or
-    the mails cannot be reached; steps that were done stay.
+    With `dry_run` nothing is written, and the steps are what would be done now. `step` is
+    called with the name of a step that may take long.
+
+    Raises:
+        SettingsError: `keep_days` names no table, or would send Slack messages again.
+        LakeError: The lake cannot be reached; steps that were done stay.
+        StorageError: The mails cannot be listed.
     """
     lake = lake or Lake(settings.lake_url)
-    old, warnings = expiries(settings, lake, now)
+    oldest, warnings = oldest_kept(settings, lake, now)
     steps: list[Step] = []
+    storage = open_storage(lake.location.url)
     for name in TABLES:
-        steps += _Upkeep(lake, name, old.get(name), now, dry_run, step).run(vacuum_days)
-    return Maintained(tuple(steps), tuple(warnings))
+        table = _TableUpkeep(lake, storage, name, oldest.get(name), now, dry_run, step)
+        steps += table.run(vacuum_days)
+    return MaintenanceResult(tuple(steps), tuple(warnings))
 
 
-class _Upkeep:
-    """The steps of one table."""
+def oldest_kept(
+    settings: Settings, lake: Lake, now: datetime
+) -> tuple[dict[str, datetime], list[str]]:
+    """Return table → moment before which its rows are too old, and warnings (sentences).
 
-    def __init__(
-        self,
-        lake: Lake,
-        name: str,
-        expiry: Expiry | None,
-        now: datetime,
-        dry_run: bool,
-        say: Callable[[str], None],
-    ) -> None:
-        self._lake = lake
-        self._name = name
-        self._expiry = expiry
-        self._now = now
-        self._dry_run = dry_run
-        self._say = say
+    The ledger's rows (`mails`) outlive the objects that they tell of: else these would be
+    read again as new mails. Raises as `maintain_lake`.
+    """
+    days = {**KEEP_DAYS, **settings.keep_days}
+    _check(days)
+    found = {name: now - timedelta(days=n) for name, n in days.items()}
+    warnings = [
+        _(
+            "keep_days.{table} is {n}: findings learn the usual senders from {days} days, "
+            "and will be wrong about them."
+        ).format(table=name, n=days[name], days=LOOKS_BACK)
+        for name in ("reports", "records")
+        if days.get(name, LOOKS_BACK) < LOOKS_BACK
+    ]
+    if "mails" in found:
+        known = lake.arrow("SELECT min(month) AS first FROM mails")["first"][0].as_py()
+        if known is not None and known < month_of(found["mails"]):
+            times = (item.modified for item in open_storage(settings.mail_url).list())
+            oldest = min(times, default=now)
+            if month_of(oldest) < month_of(found["mails"]):
+                found["mails"] = oldest.astimezone(UTC)
+                warnings.append(
+                    _(
+                        "Mails of {month} are still in the mail storage: their rows in the table "
+                        "mails stay until the mails are deleted there, or they would be read "
+                        "again."
+                    ).format(month=month_of(oldest))
+                )
+    return found, warnings
 
-    def run(self, vacuum_days: int) -> list[Step]:
-        """Each step on the table as the one before left it."""
-        table = self._lake.location.open(self._name)
-        if table is None:
-            return []
-        steps = self._again(self._delete_months) + self._again(self._delete_rows)
-        for month, files in by_month(self._files(table)).items():
-            if self._wanted(files):  # of years of months few are: the rest is not looked at anew
-                steps += self._again(functools.partial(self._arrange, month))
-        steps += self._again(functools.partial(self._vacuum, vacuum_days))
-        return steps + self._again(functools.partial(self._log, bool(steps)))
 
-    def _again(self, act: Callable[[DeltaTable], list[Step]]) -> list[Step]:
-        """The action on the newest version; again when another's commit came between."""
-        from deltalake.exceptions import CommitFailedError
-
-        location = self._lake.location
-        for attempt in range(ATTEMPTS):
-            table = location.open(self._name)
-            if table is None:
-                return []
-            with location.explained(self._name, "maintain"):
-                try:
-                    return act(table)
-                except CommitFailedError:
-                    time.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311
-        raise LakeError(
-            f"table {self._name}: others wrote {ATTEMPTS} times in between; maintain it when "
-            "fewer ingests run"
+def _check(days: Mapping[str, int]) -> None:
+    for name in days:
+        if name not in TABLES:
+            raise SettingsError(
+                f"setting keep_days: no table {one_line(name)!r}; tables are {', '.join(TABLES)}"
+            )
+    if "alerts" in days and days.get("outbox", days["alerts"] + 1) > days["alerts"]:
+        raise SettingsError(
+            f"setting keep_days: alerts ({days['alerts']}) is less than outbox "
+            f"({days.get('outbox', 'for ever')}): what was told would be told again; "
+            f"set outbox to {days['alerts']} or less"
         )
 
-    def _files(self, table: DeltaTable) -> list[File]:
-        """The files of months that stay."""
-        files = files_of(table, self._lake.location.table_uri(self._name))
-        return [f for f in files if self._expiry is None or f.month >= self._expiry.month]
+
+@dataclass(frozen=True)
+class _File:
+    """A data file of a table: its size in bytes, and its rows."""
+
+    uri: str
+    size: int
+    rows: int
+
+
+def needs_compaction(files: Sequence[_File]) -> bool:
+    """Return True if a month has more small files than reading it should open."""
+    return sum(file.size < TARGET_SIZE / 2 for file in files) > SMALL_FILES
+
+
+def needs_sorting(location: Location, files: Sequence[_File], column: str) -> bool:
+    """Return True if sorting the month would reduce what a query about one domain reads."""
+    if sum(file.rows for file in files) <= MIXED_GROUPS * GROUP_ROWS:
+        return False  # reading all of it costs little
+    return is_mixed(location.row_groups([file.uri for file in files], column))
+
+
+def is_mixed(groups: Sequence[RowGroup]) -> bool:
+    """Return True if a domain lies, on average, in too many bytes that hold other domains too.
+
+    Too many are more than `MIXED_GROUPS` row groups have. Late reports make small groups
+    anywhere; they weigh what they hold, so that a large month is not written anew because
+    of a few.
+
+    >>> is_mixed([RowGroup("a", "z", 100, GROUP_ROWS)] * 10)
+    True
+    >>> is_mixed([RowGroup(name, name, 100, GROUP_ROWS) for name in "abcdefghij"])
+    False
+    """
+    total, rows = sum(g.size for g in groups), sum(g.rows for g in groups)
+    if not total or not rows:
+        return False
+    shared = [g for g in groups if g.first != g.last]
+    read = sum(g.size * sum(s.size for s in shared if s.first <= g.first <= s.last) for g in groups)
+    one_group = total * min(1.0, GROUP_ROWS / rows)
+    return read / total > MIXED_GROUPS * one_group
+
+
+@dataclass(frozen=True)
+class _TableUpkeep:
+    """The steps of one table; rows before `oldest` need not be kept."""
+
+    lake: Lake
+    storage: Storage
+    name: str
+    oldest: datetime | None
+    now: datetime
+    dry_run: bool
+    report: Callable[[str], None]
+
+    def run(self, vacuum_days: int) -> list[Step]:
+        """Return the steps, each done on the table as the one before left it."""
+        table = self.lake.location.open(self.name)
+        if table is None:
+            return []
+        steps = self._commit(self._delete_months) + self._commit(self._delete_rows)
+        for month, files in self._by_month(table).items():
+            if self._needs(files):  # of years of months few do: the rest is not looked at anew
+                steps += self._commit(functools.partial(self._arrange, month))
+        steps += self._commit(functools.partial(self._vacuum, vacuum_days))
+        return steps + self._commit(functools.partial(self._clean_log, bool(steps)))
+
+    def _commit(self, action: Callable[[DeltaTable], list[Step]]) -> list[Step]:
+        """Return the steps of the action on the newest version of the table."""
+
+        def act() -> list[Step]:
+            table = self.lake.location.open(self.name)
+            return [] if table is None else action(table)
+
+        return commit(self.lake.location, self.name, "maintain", act)
+
+    @property
+    def _first_month(self) -> str:
+        """Months before this one hold nothing that must be kept."""
+        return month_of(self.oldest) if self.oldest is not None else ""
+
+    def _by_month(self, table: DeltaTable, *, too_old: bool = False) -> dict[str, list[_File]]:
+        """Return the months that stay (or are too old) → their files, in order of time."""
+        actions = pa.table(table.get_add_actions(flatten=True))
+        columns = ("path", "partition.month", "size_bytes", "num_records")
+        found: dict[str, list[_File]] = defaultdict(list)
+        uri = self.lake.location.table_uri(self.name)
+        rows = zip(*(actions[c].to_pylist() for c in columns if actions.num_rows), strict=True)
+        for path, month, size, count in rows:
+            if (month < self._first_month) == too_old:
+                found[month].append(_File(f"{uri}/{path}", size, count))
+        return dict(sorted(found.items()))
+
+    def _step(self, what: str, months: Mapping[str, Sequence[_File]]) -> Step:
+        files = [file for month in months.values() for file in month]
+        size, rows = sum(f.size for f in files), sum(f.rows for f in files)
+        return Step(self.name, what, tuple(months), len(files), size, rows)
 
     def _delete_months(self, table: DeltaTable) -> list[Step]:
-        if self._expiry is None:
-            return []
-        files = files_of(table, self._lake.location.table_uri(self._name))
-        old = [file for file in files if file.month < self._expiry.month]
-        if old and not self._dry_run:
-            table.delete(f"month < '{self._expiry.month}'")
-        return [_step(self._name, "delete", old)] if old else []
+        old = self._by_month(table, too_old=True)
+        if old and not self.dry_run:
+            table.delete(f"month < '{self._first_month}'")
+        return [self._step("delete", old)] if old else []
 
     def _delete_rows(self, table: DeltaTable) -> list[Step]:
-        column = TO_THE_DAY.get(self._name)
-        if self._expiry is None or column is None:
+        column = TO_THE_DAY.get(self.name)
+        if self.oldest is None or column is None:
             return []
-        month, before = self._expiry.month, self._expiry.before
-        with self._lake.session(self._name, first_month=month) as connection:
-            query = f"SELECT count(*) FROM {self._name} WHERE month = $month AND {column} < $before"  # noqa: S608
+        month, before = self._first_month, self.oldest
+        with self.lake.session(self.name, first_month=month) as connection:
+            query = f"SELECT count(*) FROM {self.name} WHERE month = $month AND {column} < $before"  # noqa: S608
             found = connection.execute(query, {"month": month, "before": before}).fetchall()
         rows = int(found[0][0])
-        if rows and not self._dry_run:
+        if rows and not self.dry_run:
             table.delete(f"month = '{month}' AND {column} < '{before:%Y-%m-%dT%H:%M:%S.%fZ}'")
-        return [Step(self._name, "delete", (month,), rows=rows)] if rows else []
+        return [Step(self.name, "delete", (month,), rows=rows)] if rows else []
+
+    def _needs(self, files: Sequence[_File]) -> str:
+        """Return what a month's files need: order, compact, or nothing (empty)."""
+        column = CLUSTERED.get(self.name)
+        if column and needs_sorting(self.lake.location, files, column):
+            return "order"
+        return "compact" if needs_compaction(files) else ""
 
     def _arrange(self, month: str, table: DeltaTable) -> list[Step]:
-        """A month in order of its column where that is worth it, else with fewer files."""
-        files = by_month(self._files(table)).get(month, [])
-        what, only = self._wanted(files), [("month", "=", month)]
-        if what == "order":
-            if not self._dry_run:
-                self._say(f"Putting table {self._name} of {month} in order")
-                claim_rewriting(table)
-                _order(table, CLUSTERED[self._name], only)
-        elif what == "compact" and not self._dry_run:
+        """Put a month in order of its column where that is worth it, else into fewer files."""
+        files = self._by_month(table).get(month, [])
+        what, only = self._needs(files), [("month", "=", month)]
+        if what and not self.dry_run:
+            if what == "order":
+                self.report(f"Putting table {self.name} of {month} in order")
             claim_rewriting(table)
-            table.optimize.compact(partition_filters=only, target_size=TARGET_SIZE)
-        return [_step(self._name, what, files)] if what else []
-
-    def _wanted(self, files: Sequence[File]) -> str:
-        """What a month's files want: order, compact, or nothing (empty)."""
-        column = CLUSTERED.get(self._name)
-        if column and wants_order(self._lake.location, files, column):
-            return "order"
-        return "compact" if wants_compaction(files) else ""
+            if what == "order":
+                _order(table, CLUSTERED[self.name], only)
+            else:
+                table.optimize.compact(partition_filters=only, target_size=TARGET_SIZE)
+        return [self._step(what, {month: files})] if what else []
 
     def _vacuum(self, days: int, table: DeltaTable) -> list[Step]:
-        """Files that no version of the last days refers to, and what crashed writers left."""
+        """Delete files that no version of the last days refers to, and crashed writers' ones."""
         vacuum = functools.partial(
             table.vacuum, retention_hours=24 * days, enforce_retention_duration=False, full=True
         )
         stale = vacuum(dry_run=True)
         if not stale:
             return []
-        storage = open_storage(self._lake.location.url)
-        sizes = {item.key: item.size for item in storage.list(f"{self._name}/")}
-        size = sum(sizes.get(f"{self._name}/{path}", 0) for path in stale)
-        if not self._dry_run:
+        sizes = {item.key: item.size for item in self.storage.list(f"{self.name}/")}
+        size = sum(sizes.get(f"{self.name}/{path}", 0) for path in stale)
+        if not self.dry_run:
             vacuum(dry_run=False)
-        return [Step(self._name, "vacuum", files=len(stale), size=size)]
+        return [Step(self.name, "vacuum", files=len(stale), size=size)]
 
-    def _log(self, changed: bool, table: DeltaTable) -> list[Step]:
-        """A checkpoint, so that opening the table reads little; then old entries of its log."""
+    def _clean_log(self, changed: bool, table: DeltaTable) -> list[Step]:
+        """Write a checkpoint, so that opening reads little; then delete old entries of the log."""
         steps = []
         behind = table.version() - self._checkpoint()
         if behind and (changed or behind >= CHECKPOINT_AFTER):
-            steps.append(Step(self._name, "checkpoint"))
-            if not self._dry_run:
+            steps.append(Step(self.name, "checkpoint"))
+            if not self.dry_run:
                 table.create_checkpoint()
         old = self._old_entries()
-        if old and not self._dry_run:
+        if old and not self.dry_run:
             table.cleanup_metadata()
             left = {item.key for item in self._old_entries()}
             old = [item for item in old if item.key not in left]
         if old:
             size = sum(item.size for item in old)
-            steps.append(Step(self._name, "log", files=len(old), size=size))
+            steps.append(Step(self.name, "log", files=len(old), size=size))
         return steps
 
     def _checkpoint(self) -> int:
-        storage = open_storage(self._lake.location.url)
+        """Return the version of the last checkpoint, -1 without one."""
         try:
-            return int(
-                json.loads(storage.get(f"{self._name}/_delta_log/_last_checkpoint"))["version"]
-            )
+            last = self.storage.get(f"{self.name}/_delta_log/_last_checkpoint")
+            return int(json.loads(last)["version"])
         except (MissingObject, ValueError, KeyError):
             return -1
 
     def _old_entries(self) -> list[StoredObject]:
-        """Entries of the log that no version within its retention is read from.
+        """Return entries of the log that no version within its retention is read from.
 
         These are the ones before the last checkpoint that is as old as the retention.
         """
-        before = self._now - timedelta(days=LOG_DAYS)
-        log = open_storage(self._lake.location.url).list(f"{self._name}/_delta_log/")
+        before = self.now - timedelta(days=LOG_DAYS)
+        log = self.storage.list(f"{self.name}/_delta_log/")
         old = {e.key.rpartition("/")[2]: e for e in log if e.modified < before}
         last = max((name for name in old if ".checkpoint." in name), default="")
         return [entry for name, entry in old.items() if name[:20].isdecimal() and name < last[:20]]
-
-
-def _step(name: str, what: str, files: Sequence[File]) -> Step:
-    months = tuple(by_month(files))
-    return Step(
-        name, what, months, len(files), sum(f.size for f in files), sum(f.rows for f in files)
-    )
 
 
 def _order(table: DeltaTable, column: str, only: list[tuple[str, str, str]]) -> None:

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from dmarckit.cli.main import app
 from dmarckit.core.errors import LakeError, SettingsError
-from dmarckit.lake.ddl import statements
 from dmarckit.lake.lake import Lake
+from dmarckit.lake.location import statements
 from dmarckit.lake.schema import RECORDS, TABLES
 from tests.support.lakes import lake_of, report
 from tests.support.model_builders import make_failing, make_record

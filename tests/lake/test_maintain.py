@@ -21,7 +21,7 @@ from dmarckit.core.storage import open_storage
 from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.jobs.run import run_job
 from dmarckit.jobs.schedule import Schedule
-from dmarckit.lake import maintain, write
+from dmarckit.lake import maintain
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.maintain import Step
 from dmarckit.lake.rows import month_of
@@ -83,8 +83,7 @@ def settings(home: str) -> Settings:
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row groups of 20 rows: what takes millions of records elsewhere takes hundreds here."""
-    for module in (write, maintain):
-        monkeypatch.setattr(module, "GROUP_ROWS", 20)
+    monkeypatch.setattr(maintain, "GROUP_ROWS", 20)
 
 
 @pytest.fixture

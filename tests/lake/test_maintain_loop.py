@@ -12,7 +12,7 @@ import pytest
 
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.ingest.ingest import ingest_mails
-from dmarckit.lake import maintain, write
+from dmarckit.lake import maintain
 from dmarckit.lake.lake import Lake
 from dmarckit.reports.model import Policy
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
@@ -49,9 +49,8 @@ def test_ingests_upkeep_and_readers_do_not_harm_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # so that there is much to do: a month is put in order, and files are merged, all the time
-    for module in (write, maintain):
-        monkeypatch.setattr(module, "GROUP_ROWS", 20)
-    monkeypatch.setattr(write, "SMALL_FILES", 3)
+    monkeypatch.setattr(maintain, "GROUP_ROWS", 20)
+    monkeypatch.setattr(maintain, "SMALL_FILES", 3)
     keep = {"records": 120, "reports": 120}
     settings = load_settings(home=str(tmp_path), trust="any", workers=1, keep_days=keep)
     folder = Path(settings.mail_url)
