@@ -20,8 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from dmarckit.core import (
     DmarckitError,
@@ -39,13 +38,8 @@ from dmarckit.core import (
     ngettext,
     open_storage,
 )
-from dmarckit.facts import Facts, days_of, in_window
-from dmarckit.findings import Analysis, LedgerEntry, analyse, read_facts, record_findings, urgent
-from dmarckit.ingest import IngestResult
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake
-from dmarckit.pages import Published
-from dmarckit.pages.sections.domain import headline
 from dmarckit.slack import (
     Delivery,
     Due,
@@ -56,7 +50,6 @@ from dmarckit.slack import (
     Told,
     alerts_about,
     alone,
-    daily_chart,
     failing_since,
     failure_message,
     failure_subject,
@@ -70,6 +63,14 @@ from dmarckit.slack import (
     untold_reports,
     waiting,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dmarckit.facts import Facts
+    from dmarckit.findings import Analysis, LedgerEntry
+    from dmarckit.ingest import IngestResult
+    from dmarckit.pages import Published
 
 _OUTCOMES = """
     SELECT outcome, count(*) AS mails FROM mails
@@ -103,6 +104,9 @@ def summaries(
 
     The charts are stored. Nothing is written to the lake.
     """
+    from dmarckit.findings import read_facts, urgent
+    from dmarckit.pages.sections.domain import headline
+
     window = _window(schedule, now)
     facts = analysis.facts
     if window.before.start < facts.start:  # a window longer than the analysis looks back
@@ -123,7 +127,7 @@ def summaries(
             _chart(settings, schedule, run, seen, window, group),
             news,
             own,
-            len(urgent(judged)) - _urgent_news(judged),
+            len(urgent(judged)) - len(urgent(_news(judged))),
             group.name if group else "",
         )
         place = f"@{group.channel}" if group else ""
@@ -156,10 +160,6 @@ def finding_lines(judged: Sequence[LedgerEntry]) -> list[str]:
 
 def _news(judged: Sequence[LedgerEntry]) -> list[LedgerEntry]:
     return [item for item in judged if item.status in STATUSES and not item.finding.muted]
-
-
-def _urgent_news(judged: Sequence[LedgerEntry]) -> int:
-    return len(urgent(_news(judged)))
 
 
 def _of_group(judged: Sequence[LedgerEntry], group: Group) -> list[LedgerEntry]:
@@ -211,6 +211,9 @@ def _chart(
     window: Window,
     group: Group | None,
 ) -> Stored:
+    from dmarckit.facts import days_of, in_window
+    from dmarckit.slack import daily_chart
+
     messages = in_window(facts.messages, window)
     passing = messages["messages"].where(messages["da"] | messages["sa"], 0)
     days: pd.DataFrame = (
@@ -266,7 +269,7 @@ def tell(
     told = Told(channel=where.main)
     _settle(settings, lake, schedule, published, where, told, run, now, step)
     step("Telling Slack" if settings.slack_token else "Writing the Slack messages")
-    if waiting(lake) or not untold_reports(lake, now).empty:
+    if waiting(lake) or untold_reports(lake, now):
 
         def collect() -> None:
             _collect(settings, lake, where, schedule.alerts, run, now)
@@ -295,15 +298,19 @@ def _settle(
         dues.append(Due(f"recovery:{schedule.name}:{run}", where.main, works))
     analysis: Analysis | None = None
     if published is not None:
+        from dmarckit.findings import analyse, urgent
+
         step("Looking for what is wrong and what changed")
         analysis = analyse(settings, lake, now=now, job=schedule.name)
         told.open_findings = len(urgent(analysis.findings))
-        if schedule.slack.when != "failing" or not untold_reports(lake, now).empty:
+        if schedule.slack.when != "failing" or untold_reports(lake, now):
             dues += summaries(
                 settings, lake, schedule, published, analysis, where, run=run, now=now
             )
     put(lake, dues, run, now, first=AFTER_ALERTS)
     if analysis is not None:
+        from dmarckit.findings import record_findings
+
         found = [item.finding for item in analysis.findings if item.status != "RESOLVED"]
         record_findings(lake, found, run=run, job=schedule.name, now=now)
 
@@ -332,7 +339,7 @@ def _collect(
 ) -> None:
     """Messages about untold reports into the outbox; those that need none are noted."""
     untold = untold_reports(lake, now)
-    if untold.empty:
+    if not untold:
         return
     dues, silent = alerts_about(settings, lake, untold, where, run, at_most)
     put(lake, dues, run, now)

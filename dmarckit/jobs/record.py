@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pyarrow as pa
 
@@ -35,7 +35,9 @@ from dmarckit.jobs.notify import Told, tell_failure
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.jobs.timeout import Ended, why_ended
 from dmarckit.lake import RUNS, Lake, month_of
-from dmarckit.pages import Published
+
+if TYPE_CHECKING:
+    from dmarckit.pages import Published
 
 Result = Literal["ok", "problems", "failed", "interrupted"]
 GOOD: tuple[Result, ...] = ("ok", "problems")

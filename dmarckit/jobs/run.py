@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dmarckit.core import (
     PAUSES,
@@ -56,14 +56,9 @@ from dmarckit.jobs.record import (
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.jobs.timeout import why_ended
 from dmarckit.lake import Lake, maintain_lake
-from dmarckit.pages import (
-    Published,
-    fleet_domains,
-    fleet_window,
-    publish_fleet,
-    refresh_index,
-    store_notebook,
-)
+
+if TYPE_CHECKING:
+    from dmarckit.pages import Published
 
 SHOWN = 3
 """problems of Google that are named; the rest is counted"""
@@ -279,6 +274,8 @@ def publish_and_tell(
     done = done or Done(ingested.run, schedule.name, None, now, "", ingested.run)
     step, again = (patient.step, patient.again) if patient else (step, _once)
     if schedule.notebook is not None:
+        from dmarckit.pages import store_notebook
+
         if schedule.fleet:
             step("Building a page for each domain")
             done.warnings += again(lambda: _fleet(settings, schedule, now))
@@ -318,6 +315,8 @@ def _moment(slot: datetime | None, started: datetime) -> datetime:
 
 def _fleet(settings: Settings, schedule: Schedule, now: datetime) -> list[str]:
     """The pages of the domains; a sentence about those that failed."""
+    from dmarckit.pages import fleet_domains, fleet_window, publish_fleet
+
     domains = fleet_domains(settings, fleet_window(DOMAIN_PAGE, {}, now))
     with cluster_of(settings, "settings") as cluster:
         pages = publish_fleet(
@@ -341,6 +340,8 @@ def _fleet(settings: Settings, schedule: Schedule, now: datetime) -> list[str]:
 
 def _index(settings: Settings) -> None:
     """The index with this run; that it fails changes nothing about the run."""
+    from dmarckit.pages import refresh_index
+
     try:
         refresh_index(settings)
     except DmarckitError as error:

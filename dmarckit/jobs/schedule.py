@@ -37,7 +37,6 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dmarckit.core import PageError, SettingsError, one_line
-from dmarckit.pages import find_notebook, known_parameters
 
 _DAYS_AGO = re.compile(r"(\d{1,4}) days? ago", re.ASCII)
 _LAST_DAYS = re.compile(r"last (\d{1,4}) days", re.ASCII)
@@ -188,6 +187,8 @@ def check_notebook(source: Source, notebook: str, parameters: Mapping[str, Any])
 
     Parameters and their types are those that papermill reads in the notebook's own cell.
     """
+    from dmarckit.pages import find_notebook, known_parameters
+
     try:
         known = known_parameters(find_notebook(notebook))
     except PageError as error:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import pandas as pd
-
 from dmarckit.core import (
     Settings,
     Storage,
@@ -28,9 +26,7 @@ from dmarckit.core import (
     percent,
     period,
 )
-from dmarckit.facts import only_forwarded
 from dmarckit.lake import Lake, identity, month_of, report_from_lake
-from dmarckit.pages import command
 from dmarckit.reports import (
     AggregateReport,
     Policy,
@@ -57,7 +53,6 @@ from dmarckit.slack.blocks import (
     section,
     table,
 )
-from dmarckit.slack.chart import alert_chart
 from dmarckit.slack.outbox import Due, Routes
 
 TOP_SOURCES = 5
@@ -114,6 +109,8 @@ def report_alert(
 
 
 def _details(uid: str) -> Block:
+    from dmarckit.pages import command
+
     how = code(command("report", report_uid=uid))
     return context(_("Details: {command}").format(command=how))
 
@@ -231,19 +228,25 @@ _UNTOLD = """
 _LAST_GOOD = "SELECT max(started) AS started FROM runs WHERE result IN ('ok', 'problems')"
 
 
-def untold_reports(lake: Lake, now: datetime) -> pd.DataFrame:
+def untold_reports(lake: Lake, now: datetime) -> list[dict[str, Any]]:
     """Rows of `reports`: fresh ones with failing messages that no message was about.
 
     Fresh is what came in the last three days, or since three days before the last run that
     went well: what comes in while nothing runs is told afterwards.
     """
-    last = lake.sql(_LAST_GOOD)["started"].iloc[0]
-    since = (now if pd.isna(last) else min(now, last.to_pydatetime())) - FRESH
-    return lake.sql(_UNTOLD, since=since, month=month_of(since))
+    (last,) = lake.arrow(_LAST_GOOD)["started"].to_pylist()
+    since = (now if last is None else min(now, last)) - FRESH
+    rows: list[dict[str, Any]] = lake.arrow(_UNTOLD, since=since, month=month_of(since)).to_pylist()
+    return rows
 
 
 def alerts_about(
-    settings: Settings, lake: Lake, untold: pd.DataFrame, routes: Routes, run: str, at_most: int
+    settings: Settings,
+    lake: Lake,
+    untold: Sequence[dict[str, Any]],
+    routes: Routes,
+    run: str,
+    at_most: int,
 ) -> tuple[list[Due], list[str]]:
     """The messages about these rows of `reports`, the newest report first.
 
@@ -252,10 +255,7 @@ def alerts_about(
     told (unless `alert_forwarded`): their subjects are the second part of the answer. The
     files that the messages link to are stored. Nothing is written to the lake.
     """
-    rows: list[dict[str, Any]] = [
-        {str(name): value for name, value in row.items()} for row in untold.to_dict("records")
-    ]
-    told, silent = _worth_telling(settings, lake, rows)
+    told, silent = _worth_telling(settings, lake, untold)
     by_channel: dict[str | None, list[dict[str, Any]]] = {}
     for row in told:
         by_channel.setdefault(routes.channel_of(row["domain"]), []).append(row)
@@ -279,6 +279,8 @@ def _worth_telling(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     if settings.alert_forwarded:
         return list(rows), []
+    from dmarckit.facts import only_forwarded
+
     forwarded = only_forwarded(lake, {row["report_uid"]: row["month"] for row in rows})
     told = [row for row in rows if row["report_uid"] not in forwarded]
     return told, [_subject(row) for row in rows if row["report_uid"] in forwarded]
@@ -289,18 +291,15 @@ def _subject(row: dict[str, Any]) -> str:
 
 
 def _digest_row(row: dict[str, Any]) -> DigestRow:
-    report = report_from_lake(row, pd.DataFrame())
-    return DigestRow(
-        reporter=report.reporter,
-        domain=report.policy.domain,
-        begin=report.begin,
-        end=report.end,
-        messages=report.message_count,
-        failing=int(row["failing"]),
-    )
+    names = ("reporter", "domain", "begin", "end", "messages", "failing")
+    return DigestRow(**{name: row[name] for name in names})
 
 
 def _alert(lake: Lake, storage: Storage, row: dict[str, Any]) -> Message:
+    import pandas as pd
+
+    from dmarckit.slack.chart import alert_chart
+
     uid = str(row["report_uid"])
     if row["records"] > LONG:
         report = report_from_lake(row, pd.DataFrame())
@@ -326,9 +325,8 @@ def _alert(lake: Lake, storage: Storage, row: dict[str, Any]) -> Message:
 def _stored(
     storage: Storage, row: dict[str, Any], kind: Any, content_type: str, data: bytes
 ) -> Stored:
-    report = report_from_lake(row, pd.DataFrame())
     key = export_key(
-        report.reporter, report.policy.domain, report.begin, report.end, row["report_uid"], kind
+        row["reporter"], row["domain"], row["begin"], row["end"], row["report_uid"], kind
     )
     storage.put(key, data, content_type=content_type)
     return Stored("exports", key)

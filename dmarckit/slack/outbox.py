@@ -17,9 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
 from dmarckit.core import (
@@ -42,7 +40,6 @@ from dmarckit.core import (
     take,
 )
 from dmarckit.lake import ALERTS, OUTBOX, Lake, month_of
-from dmarckit.pages import link_to
 from dmarckit.slack.blocks import Message, Stored, addressed, below, simplified
 from dmarckit.slack.client import post
 
@@ -101,20 +98,20 @@ def put(lake: Lake, dues: Sequence[Due], run: str, made: datetime, first: int = 
 def waiting(lake: Lake) -> list[Waiting]:
     """What is in the outbox and was not told, the oldest first."""
     # first without the messages: those of years are not read to find that none waits
-    subjects = lake.sql(_SUBJECTS)["subject"].tolist()
+    subjects = lake.arrow(_SUBJECTS)["subject"].to_pylist()
     if not subjects:
         return []
     return [
         Waiting(
             Due(
                 row["subject"],
-                _text(row["channel"]),
-                None if _text(row["message"]) is None else Message.from_json(row["message"]),
+                row["channel"],
+                None if row["message"] is None else Message.from_json(row["message"]),
             ),
-            row["made"].to_pydatetime(),
+            row["made"],
             row["run"],
         )
-        for row in _rows(lake.sql(_WAITING, subjects=subjects))
+        for row in lake.arrow(_WAITING, subjects=subjects).to_pylist()
     ]
 
 
@@ -135,32 +132,21 @@ def failing_since(lake: Lake, job: str) -> datetime | None:
 
     A failure is open until a recovery was made after it.
     """
-    rows = _rows(
-        lake.sql(
-            "SELECT subject, made FROM outbox WHERE starts_with(subject, $failure) "
-            "OR starts_with(subject, $recovery) ORDER BY made DESC, position DESC LIMIT 1",
-            failure=f"failure:{job}:",
-            recovery=f"recovery:{job}:",
-        )
-    )
-    if not rows or not rows[0]["subject"].startswith("failure:"):
+    newest = lake.arrow(
+        "SELECT subject FROM outbox WHERE starts_with(subject, $failure) "
+        "OR starts_with(subject, $recovery) ORDER BY made DESC, position DESC LIMIT 1",
+        failure=f"failure:{job}:",
+        recovery=f"recovery:{job}:",
+    )["subject"].to_pylist()
+    if not newest or not newest[0].startswith("failure:"):
         return None
-    since = rows[0]["subject"].split(":")[2]
-    return datetime.fromisoformat(since)
+    return datetime.fromisoformat(newest[0].split(":")[2])
 
 
 def failure_subject(job: str, since: datetime, now: datetime) -> str:
     """The subject of a failure: a new one each day as long as it lasts."""
     utc = since.astimezone(UTC)  # in ISO 8601's form without colons
     return f"failure:{job}:{utc:%Y%m%dT%H%M%SZ}:{now:%Y-%m-%d}"
-
-
-def _text(value: Any) -> str | None:
-    return None if pd.isna(value) else str(value)
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 LEASE = "_slack"  # no schedule can have this name
@@ -332,6 +318,8 @@ class Delivery:
 
     def address(self, stored: Stored) -> str:
         """The address of a file of ours; where none can be made, where the file lies."""
+        from dmarckit.pages import link_to
+
         storage = self._pages if stored.place == "pages" else self._exports
         try:
             if stored.place == "pages":

@@ -21,7 +21,6 @@ from dmarckit.core.errors import JobBusy, NotebookFailed
 from dmarckit.core.lease import new_holder, take
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
-from dmarckit.jobs import run as job
 from dmarckit.jobs.record import TRIES, Run, bad_since, last_runs, record, runs_of_slot
 from dmarckit.jobs.run import JobResult, run_job
 from dmarckit.jobs.schedule import Schedule
@@ -148,7 +147,7 @@ def test_pages_of_the_domains_come_before_the_page_that_links_to_them(
         built.append("page")
         return PAGE
 
-    monkeypatch.setattr(job, "publish_fleet", fleet)
+    monkeypatch.setattr("dmarckit.pages.publish_fleet", fleet)
     monkeypatch.setattr(publish, "build_page", page)
     store_mail(settings, "a")
     run(settings, DAILY.model_copy(update={"fleet": True}))
@@ -162,7 +161,7 @@ def failing_page(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fails(*_: object, **__: object) -> BuiltPage:
         raise error
 
-    monkeypatch.setattr(job, "store_notebook", fails)
+    monkeypatch.setattr("dmarckit.pages.store_notebook", fails)
 
 
 def test_a_run_that_fails_is_recorded_told_and_tried_again(
@@ -239,7 +238,7 @@ def test_an_end_that_a_library_hides_is_recorded_as_what_it_is(
         except BaseException:
             raise RuntimeError("Query interrupted") from None
 
-    monkeypatch.setattr(job, "store_notebook", hides)
+    monkeypatch.setattr("dmarckit.pages.store_notebook", hides)
     with pytest.raises(SystemExit) as end, ended_in_time(60, "daily"):
         run(settings)
     assert end.value.code == 128 + signal.SIGTERM

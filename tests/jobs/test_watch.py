@@ -241,7 +241,7 @@ def test_a_mail_whose_reading_raises_stays_in_the_queue_and_the_others_go_in(
             raise MemoryError("too much")
         return ingest_mails(settings, objects=objects, **more)
 
-    monkeypatch.setattr(arrivals, "ingest", faulty)
+    monkeypatch.setattr(arrivals, "ingest_mails", faulty)
     world.arrive(*(f"m{n}" for n in range(6)))
     watched = world.watch()
     assert world.outcomes == dict.fromkeys(("m0", "m1", "m2", "m4", "m5"), "stored")
@@ -287,7 +287,7 @@ def test_an_outage_holds_the_batch_until_it_is_over(
             raise error
         return listing(self, prefix)
 
-    monkeypatch.setattr(arrivals, "ingest", away)
+    monkeypatch.setattr(arrivals, "ingest_mails", away)
     monkeypatch.setattr(S3Storage, "list", silent)
     monkeypatch.setattr(arrivals, "PAUSES", (0.8, 0.8, 0.8))
     assert world.watch().outcomes == {"stored": 1}
@@ -300,7 +300,7 @@ def test_an_outage_that_lasts_ends_a_watcher_of_cron_and_keeps_the_message(
     def away(*_: Any, **__: Any) -> Any:
         raise LakeError("the lake is away")
 
-    monkeypatch.setattr(arrivals, "ingest", away)
+    monkeypatch.setattr(arrivals, "ingest_mails", away)
     monkeypatch.setattr(arrivals, "PAUSES", (0.01,))
     world.arrive("one")
     with pytest.raises(LakeError, match="away"):
@@ -353,7 +353,7 @@ def test_a_message_is_kept_from_others_while_it_is_worked_on(
         assert looked.wait(60)
         return ingest_mails(*arguments, **more)
 
-    monkeypatch.setattr(arrivals, "ingest", slow)
+    monkeypatch.setattr(arrivals, "ingest_mails", slow)
     with ThreadPoolExecutor() as pool:
         working = pool.submit(world.watch)
         try:

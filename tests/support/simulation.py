@@ -24,7 +24,6 @@ import pytest
 from dmarckit.core.errors import DmarckitError, LakeError, StorageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import FolderStorage
-from dmarckit.jobs import notify, run
 from dmarckit.jobs.run import run_job
 from dmarckit.jobs.runner import Runner
 from dmarckit.jobs.schedule import Schedule
@@ -35,7 +34,7 @@ from dmarckit.pages import publish
 from dmarckit.pages.build import BuiltPage
 from dmarckit.pages.links import page_key
 from dmarckit.reports.model import Policy
-from dmarckit.slack import alerts, outbox
+from dmarckit.slack import chart, outbox
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer
@@ -126,9 +125,9 @@ def install(monkeypatch: pytest.MonkeyPatch, faults: Faults) -> None:
     wrap(outbox, "post", None)
     monkeypatch.setattr(publish, "build_page", fake_page)
     monkeypatch.setattr(Location, "open", opened_once(Location.open))
-    monkeypatch.setattr(run, "refresh_index", lambda _: None)
-    monkeypatch.setattr(notify, "daily_chart", lambda _: b"a chart")
-    monkeypatch.setattr(alerts, "alert_chart", lambda _: b"a chart")
+    monkeypatch.setattr("dmarckit.pages.refresh_index", lambda _: None)
+    monkeypatch.setattr("dmarckit.slack.daily_chart", lambda _: b"a chart")
+    monkeypatch.setattr(chart, "alert_chart", lambda _: b"a chart")
 
 
 def opened_once(plain: Callable[[Location, str], Any]) -> Callable[[Location, str], Any]:
