@@ -35,6 +35,7 @@ from dmarckit.core import (
     Settings,
     SettingsError,
     one_line,
+    with_retries,
 )
 
 CONSOLE = "https://console.cloud.google.com/apis/library/gmailpostmastertools.googleapis.com"
@@ -425,16 +426,18 @@ class PostmasterClient:
 
     def _call(self, request: Any, what: str, domain: str = "") -> dict[str, Any]:
         """The answer to one request, asked for again while Google is busy or out of reach."""
-        for wait in (*WAITS, None):
-            refusal, retry_after, answer = self._once(request)
-            if refusal is None:
-                return answer
-            if wait is None or not refusal.busy:
-                raise explained(refusal, what=what, domain=domain, who=self._asking.who)
-            self._sleep(min(max(wait, retry_after), LONGEST_WAIT))
-        raise AssertionError("the last wait is None")
+        try:
+            return with_retries(
+                lambda: self._once(request),
+                lambda error: isinstance(error, _Refused) and error.refusal.busy,
+                WAITS,
+                sleep=self._sleep,
+                pause=_longer,
+            )
+        except _Refused as error:
+            raise explained(error.refusal, what=what, domain=domain, who=self._asking.who) from None
 
-    def _once(self, request: Any) -> tuple[Refusal | None, float, dict[str, Any]]:
+    def _once(self, request: Any) -> dict[str, Any]:
         from google.auth.exceptions import RefreshError, TransportError
         from googleapiclient.errors import Error, HttpError
         from httplib2 import HttpLib2Error
@@ -444,21 +447,37 @@ class PostmasterClient:
         except HttpError as error:
             wait = str(error.resp.get("retry-after") or "")
             seconds = float(wait) if wait.isdigit() else 0.0
-            return refusal_of_request(int(error.resp.status), error.content), seconds, {}
+            raise _Refused(
+                refusal_of_request(int(error.resp.status), error.content), seconds
+            ) from None
         except RefreshError as error:
             if error.retryable:
-                return Refusal(503, "", "no token"), 0.0, {}
+                raise _Refused(Refusal(503, "", "no token")) from None
             raise refused_token(
                 error, who=self._asking.who, client_id=self._asking.client_id
             ) from None
         except (TransportError, HttpLib2Error, HTTPException, OSError) as error:
-            return Refusal(504, NO_CONNECTION, f"{type(error).__name__}: {error}"), 0.0, {}
+            why = f"{type(error).__name__}: {error}"
+            raise _Refused(Refusal(504, NO_CONNECTION, why)) from None
         except (Error, ValueError) as error:  # an answer that is no JSON
-            return Refusal(502, "", f"unreadable answer: {error}"), 0.0, {}
-        return (None, 0.0, answer) if isinstance(answer, dict) else (_NO_OBJECT, 0.0, {})
+            raise _Refused(Refusal(502, "", f"unreadable answer: {error}")) from None
+        if not isinstance(answer, dict):
+            raise _Refused(Refusal(502, "", "the answer is no JSON object"))
+        return answer
 
 
-_NO_OBJECT = Refusal(502, "", "the answer is no JSON object")
+def _longer(error: BaseException, planned: float) -> float:
+    """Return the planned pause, or the longer one that Google asks for."""
+    return min(max(planned, getattr(error, "retry_after", 0.0)), LONGEST_WAIT)
+
+
+class _Refused(Exception):
+    """Google's refusal of one try, with the seconds it asks to wait."""
+
+    def __init__(self, refusal: Refusal, retry_after: float = 0.0) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.retry_after = retry_after
 
 
 class _Asked:

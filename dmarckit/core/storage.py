@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dmarckit.core.errors import MissingObject, StorageError, one_line
+from dmarckit.core.retry import with_retries
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -171,7 +172,7 @@ def _created(path: Path, data: bytes) -> bool:
 
 
 POOL = 32  # connections of one client; fetching uses as many threads at the most
-CONFLICTS = 5  # tries while another's write of the same key is under way (Amazon answers 409)
+CONFLICTS = (0.0,) * 4  # pauses while another's write of the key is under way (Amazon: 409)
 
 HINTS = {
     "NoSuchBucket": "the bucket does not exist; check its name and the account",
@@ -264,25 +265,25 @@ class S3Storage:
         """One PutObject that S3 takes only where there is no object (If-None-Match)."""
         from botocore.exceptions import ClientError
 
+        def put() -> None:
+            self.client.put_object(
+                Bucket=self.bucket,
+                Key=self.prefix + key,
+                Body=data,
+                ContentType=content_type,
+                IfNoneMatch="*",
+            )
+
         with self._explained("write", self.prefix + key, "s3:PutObject"):
-            for attempt in range(CONFLICTS):
-                try:
-                    self.client.put_object(
-                        Bucket=self.bucket,
-                        Key=self.prefix + key,
-                        Body=data,
-                        ContentType=content_type,
-                        IfNoneMatch="*",
-                    )
-                except ClientError as error:
-                    code = error.response.get("Error", {}).get("Code")
-                    if code in ("PreconditionFailed", "412"):
-                        return False
-                    if code != "ConditionalRequestConflict" or attempt == CONFLICTS - 1:
-                        raise
-                else:
-                    return True
-        return False
+            try:
+                with_retries(
+                    put, lambda error: error_code(error) == "ConditionalRequestConflict", CONFLICTS
+                )
+            except ClientError as error:
+                if error_code(error) not in ("PreconditionFailed", "412"):
+                    raise
+                return False
+        return True
 
     def delete(self, key: str) -> None:
         """One DeleteObject, which S3 takes as well when there is no such object."""
@@ -325,6 +326,11 @@ class _Explained(contextlib.AbstractContextManager[None]):
     def _hint(self, code: str) -> str:
         text = HINTS.get(code, "S3 refused it").format(permission=self.permission)
         return f"{text} ({one_line(code, 60)})"
+
+
+def error_code(error: BaseException) -> str:
+    """Return AWS's code of an error it answered; empty for any other error."""
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
 
 
 def sdk_hint(error: Exception) -> str:

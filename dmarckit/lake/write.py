@@ -12,8 +12,6 @@ it in order.
 from __future__ import annotations
 
 import contextlib
-import random
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dmarckit.core import LakeError
+from dmarckit.core import LakeError, jitter, with_retries
 from dmarckit.lake.location import Location
 from dmarckit.lake.schema import TABLES, Table
 
@@ -35,8 +33,8 @@ TARGET_SIZE = 32_000_000
 100 MB, would hold a month of most installations in one file)"""
 
 APPLICATION = "dmarckit"  # the id whose version every commit of ours raises by one
-ATTEMPTS = 60  # commits tried before giving up; each loses only to another's success
-LONGEST_PAUSE = 0.3  # seconds between two of them
+CONFLICTS = tuple(min(0.02 * n, 0.3) for n in range(1, 60))
+"""seconds at most before a commit is tried again; each loses only to another's success"""
 CLAIM = "dmarckit.rewriting"  # property of a table: who rewrites its files
 WIDENED = "dmarckit.widened"  # property of a table: it got columns that older files lack
 JOIN = "\x1f"  # between the columns of a unit
@@ -196,13 +194,13 @@ def commit(location: Location, name: str, doing: str, action: Callable[[], Resul
     """
     from deltalake.exceptions import CommitFailedError
 
-    for attempt in range(ATTEMPTS):
-        with location.explained(name, doing):
-            try:
-                return action()
-            except CommitFailedError:
-                time.sleep(random.uniform(0, min(0.02 * (attempt + 1), LONGEST_PAUSE)))  # noqa: S311
-    raise LakeError(f"table {name}: other writers were faster {ATTEMPTS} times; try again")
+    with location.explained(name, doing):
+        try:
+            return with_retries(action, CommitFailedError, CONFLICTS, pause=jitter)
+        except CommitFailedError:
+            raise LakeError(
+                f"table {name}: other writers were faster {len(CONFLICTS) + 1} times; try again"
+            ) from None
 
 
 def claim_rewriting(table: DeltaTable) -> None:

@@ -12,20 +12,15 @@ import re
 import time
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http.client import HTTPException
+from functools import partial
+from http.client import HTTPException, RemoteDisconnected
 from typing import Any
+from urllib.error import URLError
 from urllib.parse import urlsplit
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackRequestError
-from slack_sdk.http_retry import HttpRequest, HttpResponse, RetryHandler, RetryState
-from slack_sdk.http_retry.builtin_handlers import (
-    ConnectionErrorRetryHandler,
-    RateLimitErrorRetryHandler,
-    ServerErrorRetryHandler,
-)
 
 from dmarckit.core import (
     MessageRefused,
@@ -35,12 +30,15 @@ from dmarckit.core import (
     duration,
     one_line,
     speaking,
+    with_retries,
 )
 from dmarckit.slack.blocks import Block, Message, plain
 
 SLACK_API = "https://slack.com/api/"
 TIMEOUT = 15
 """seconds for one request"""
+PAUSES = (1.0, 2.0, 4.0)
+"""seconds before a message is sent again, where Slack asks for no others"""
 PATIENCE = 120.0
 """seconds that one message may wait altogether; Slack's Retry-After is usually 1 to 30"""
 
@@ -85,7 +83,7 @@ def post(
     channel: str,
     base_url: str = SLACK_API,
     client: WebClient | None = None,
-    sleep: Callable[[float], object] = time.sleep,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> str:
     """Posts a message and returns its ``ts``, Slack's name for it in the channel.
 
@@ -99,16 +97,20 @@ def post(
     are in no error and no log.
     """
     if client is None:
-        client = _client(token, base_url, sleep)
+        client = _client(token, base_url)
+    request = partial(
+        client.chat_postMessage,
+        channel=channel,
+        text=message.text,
+        blocks=list(message.blocks),
+        parse="none",
+        link_names=False,
+        unfurl_links=False,
+        unfurl_media=False,
+    )
     try:
-        answer = client.chat_postMessage(
-            channel=channel,
-            text=message.text,
-            blocks=list(message.blocks),
-            parse="none",
-            link_names=False,
-            unfurl_links=False,
-            unfurl_media=False,
+        answer = with_retries(
+            request, _passes, PAUSES, sleep=sleep, pause=_pause, patience=PATIENCE
         )
         return str(answer["ts"])
     except SlackApiError as error:
@@ -127,11 +129,10 @@ def post(
         ) from None
 
 
-def _client(token: str, base_url: str, sleep: Callable[[float], object]) -> WebClient:
+def _client(token: str, base_url: str) -> WebClient:
     if not re.fullmatch(r"[\x21-\x7e]+", token):
         # http.client would refuse it too, and print it
         raise SlackError(f"slack_token is empty or no token: {_APP_HINT}")
-    patience = _Patience(PATIENCE, sleep)
     return WebClient(
         token=token,
         base_url=base_url,
@@ -139,7 +140,7 @@ def _client(token: str, base_url: str, sleep: Callable[[float], object]) -> WebC
         # A logger of its own, outside logging's tree and silent: at level DEBUG the SDK
         # logs whole requests with the presigned links in them.
         logger=logging.Logger("dmarckit.slack.client.sdk", level=logging.CRITICAL + 1),
-        retry_handlers=[_RateLimited(patience), _ServerError(patience), _Connection(patience)],
+        retry_handlers=[],  # `post` tries again, by the clock that it was given
     )
 
 
@@ -166,84 +167,18 @@ def _refused(answer: Any, channel: str) -> SlackError:
     return kind(f"Slack refused the message to {one_line(channel)}: {name}{detail}: {hint}")
 
 
-@dataclass
-class _Patience:
-    """How long one message may still wait."""
-
-    seconds: float
-    sleep: Callable[[float], object]
-
-    def covers(self, seconds: float) -> bool:
-        return seconds <= self.seconds
-
-    def wait(self, state: RetryState, seconds: float) -> None:
-        self.seconds -= seconds
-        self.sleep(seconds)
-        state.next_attempt_requested = True
-        state.increment_current_attempt()
+def _passes(error: BaseException) -> bool:
+    """Return True for rate limits, faults on Slack's side (or a proxy's) and lost connections."""
+    if isinstance(error, SlackApiError):
+        return bool(error.response.status_code == 429 or error.response.status_code >= 500)
+    return isinstance(error, URLError | ConnectionResetError | RemoteDisconnected)
 
 
-class _PatientHandler(RetryHandler):
-    """Waits by the clock that was passed in, and within the message's patience."""
-
-    def __init__(self, patience: _Patience, max_retry_count: int = 3) -> None:
-        super().__init__(max_retry_count)
-        self.patience = patience
-
-    def can_retry(
-        self,
-        *,
-        state: RetryState,
-        request: HttpRequest,
-        response: HttpResponse | None = None,
-        error: Exception | None = None,
-    ) -> bool:
-        """The SDK's own decision, as long as the wait fits."""
-        wanted = super().can_retry(state=state, request=request, response=response, error=error)
-        return wanted and self.patience.covers(self.pause(state, response))
-
-    def prepare_for_next_attempt(
-        self,
-        *,
-        state: RetryState,
-        request: HttpRequest,
-        response: HttpResponse | None = None,
-        error: Exception | None = None,
-    ) -> None:
-        """Waits, and asks the SDK for another attempt."""
-        self.patience.wait(state, self.pause(state, response))
-
-    def pause(self, state: RetryState, response: HttpResponse | None) -> float:
-        """Seconds before the next attempt: 1, 2, 4."""
-        return float(2**state.current_attempt)
-
-
-class _RateLimited(_PatientHandler, RateLimitErrorRetryHandler):
-    def pause(self, state: RetryState, response: HttpResponse | None) -> float:
-        """What Slack asks for in Retry-After."""
-        headers = {} if response is None else response.headers
-        asked = [v for k, values in headers.items() if k.lower() == "retry-after" for v in values]
-        return float(asked[0]) if asked and asked[0].isdecimal() else super().pause(state, response)
-
-
-class _ServerError(_PatientHandler, ServerErrorRetryHandler):
-    def _can_retry(
-        self,
-        *,
-        state: RetryState,
-        request: HttpRequest,
-        response: HttpResponse | None = None,
-        error: Exception | None = None,
-    ) -> bool:
-        # 502 and 504 as well, which proxies give
-        return response is not None and response.status_code >= 500
-
-
-class _Connection(_PatientHandler, ConnectionErrorRetryHandler):
-    def __init__(self, patience: _Patience) -> None:
-        super().__init__(patience)
-        defaults = ConnectionErrorRetryHandler()
-        self.error_types_to_do_retries = defaults.error_types_to_do_retries
+def _pause(error: BaseException, planned: float) -> float:
+    """Return the seconds that Slack asks for in Retry-After, else the planned ones."""
+    headers = error.response.headers if isinstance(error, SlackApiError) else {}
+    asked = [str(value) for name, value in headers.items() if name.lower() == "retry-after"]
+    return float(asked[0]) if asked and asked[0].isdecimal() else planned
 
 
 def show(shown: Message, *, links: bool = True) -> str:

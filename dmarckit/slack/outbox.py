@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -38,6 +37,7 @@ from dmarckit.core import (
     one_line,
     open_storage,
     take,
+    with_retries,
 )
 from dmarckit.lake import ALERTS, OUTBOX, Lake, month_of
 from dmarckit.slack.blocks import Message, Stored, addressed, below, simplified
@@ -190,15 +190,11 @@ def alone(
     at once. Raises JobBusy when another is still telling after `PATIENCE` seconds.
     """
     storage = open_storage(settings.home)
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            lease = take(storage, new_holder(LEASE, run, None, clock()))
-            break
-        except JobBusy:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(PAUSE)
+    lease = with_retries(
+        lambda: take(storage, new_holder(LEASE, run, None, clock())),
+        JobBusy,
+        (PAUSE,) * int(PATIENCE / PAUSE),
+    )
     lost = threading.Event()
 
     def holds() -> bool:
