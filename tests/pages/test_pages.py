@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import subprocess
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -225,3 +226,10 @@ def test_script_data_cannot_end_its_element() -> None:
 def test_no_temporary_folder_is_left(tmp_path: Path, temporary: Path) -> None:
     built(tmp_path, "1")
     assert list(temporary.iterdir()) == []
+
+
+def test_no_grammar_of_uris_is_built_for_a_page() -> None:
+    """JupyterLab brings a package that jsonschema would load for a second in each process."""
+    code = "import dmarckit.pages.build, sys; print('rfc3987_syntax.syntax_helpers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
