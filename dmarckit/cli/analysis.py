@@ -1,143 +1,157 @@
-"""`dmarckit senders`, `findings` and `whatif`: the analysis on the terminal, or as JSON.
-
-`dmarckit requirements`: what mailbox providers ask of senders, and whether it is so.
-"""
+"""`dmarckit findings`, `senders`, `whatif` and `requirements`: what the reports add up to."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dmarckit.cli.output import (
-    finding_json,
-    iso,
-    print_findings,
-    print_json,
-    print_senders,
-    print_whatif,
-    whatif_json,
-)
-from dmarckit.core import SettingsError, one_line
+from dmarckit.cli.options import Dask, Days, Domains, Format, Now, check_options, moment
+from dmarckit.cli.output import print_json, print_table
+from dmarckit.core import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dmarckit.core import Settings
     from dmarckit.facts import Facts
+    from dmarckit.findings import Finding, LedgerEntry, WhatIf
     from dmarckit.lake import Lake
 
-USUAL_DAYS = 7
-FORMATS = ("table", "json")
+POLICY_TAGS = ("p", "sp", "np", "adkim", "aspf")
+COUNTS = ("messages", "passing", "quarantined", "rejected", "legitimate", "indirect", "unwanted")
+"""columns of a what-if, in messages"""
+SHOWN = 50  # senders of a what-if on the terminal
+REQUIREMENT_FIELDS = (
+    "domain", "provider", "rule", "applies", "bulk", "verdict", "why", "disagree",
+    "reports", "postmaster", "dns",
+)  # fmt: skip
 
 
-def moment(text: str | None) -> datetime:
-    """The `--now` of a command: ISO 8601, UTC unless it says otherwise; the present without.
-
-    Raises SettingsError for a text that is no time.
-    """
-    if not text:
-        return datetime.now(UTC)
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise SettingsError(
-            f"--now {one_line(text)}: write a time as 2026-11-24T09:00:00Z, or a day"
-        ) from None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def _check(format_: str, days: int) -> None:
-    if format_ not in FORMATS:
-        raise SettingsError(f"--format {one_line(format_)}: formats are {', '.join(FORMATS)}")
-    if days < 1:
-        raise SettingsError(f"--days {days}: it must be at least 1")
-
-
-def findings_command(
-    settings: Settings,
-    *,
-    format_: str = "table",
-    now: str | None = None,
-    days: int = USUAL_DAYS,
-    domains: Sequence[str] = (),
-    out: IO[str] | None = None,
-    dask: str | None = None,
-) -> int:
-    """Print the findings; exit status 0, whatever they say.
-
-    `dask` is the address of a scheduler whose workers read the records (else that of the
-    settings, if there is one). Raises SettingsError for a wrong option, LakeError for a lake
-    that cannot be used, and what `cluster_of` raises.
-    """
+def findings(
+    format_: Format = "table",
+    now: Now = None,
+    days: Days = 7,
+    domain: Domains = None,
+    dask: Dask = None,
+) -> None:
+    """What is wrong, what changed, what to do next."""
+    from dmarckit.core import load_settings
     from dmarckit.findings import analyse
     from dmarckit.ingest import cluster_of
 
-    _check(format_, days)
-    out = out or sys.stdout
+    settings = load_settings()
+    check_options(format_, days=days)
     at = moment(now)
     with cluster_of(settings, "lake", dask) as cluster:
-        seen = analyse(settings, now=at, days=days, domains=domains, recorded=True, cluster=cluster)
+        seen = analyse(
+            settings, now=at, days=days, domains=domain or (), recorded=True, cluster=cluster
+        )
     if format_ == "json":
-        print_json([finding_json(item) for item in seen.findings], out)
+        print_json([finding_json(item) for item in seen.findings])
     else:
-        print_findings(seen.findings, seen.facts, out)
-    return 0
+        _print_findings(seen.findings, seen.facts)
 
 
-def senders_command(
-    settings: Settings,
-    *,
-    format_: str = "table",
-    now: str | None = None,
-    days: int = USUAL_DAYS,
-    domains: Sequence[str] = (),
-    resolve_names: bool = False,
-    out: IO[str] | None = None,
-) -> int:
-    """Print who sent in the name of which domain; exit status 0.
+def finding_json(entry: LedgerEntry) -> dict[str, Any]:
+    """Return the fields of a finding, its fingerprint, its status, and whether it is muted."""
+    finding = entry.finding
+    return {
+        "kind": finding.kind,
+        "domain": finding.domain,
+        "subject": finding.subject,
+        "severity": finding.severity,
+        "status": entry.status,
+        "messages": finding.messages,
+        "first_day": _iso(finding.first_day),
+        "last_day": _iso(finding.last_day),
+        "reporters": finding.reporters,
+        "summary": finding.summary,
+        "action": finding.action,
+        "evidence": finding.evidence,
+        "fingerprint": finding.fingerprint,
+        "muted": finding.muted,
+        "mute_reason": finding.mute_reason,
+    }
 
-    `resolve_names` asks DNS for the host names of addresses first (bounded, cached in the
-    lake). Raises SettingsError for a wrong option, LakeError for a lake that cannot be used.
-    """
+
+def _iso(day: date | None) -> str | None:
+    return day.isoformat() if day else None
+
+
+def _print_findings(entries: Sequence[LedgerEntry], facts: Facts) -> None:
+    """Print open findings in full, muted and resolved ones in a line each."""
+    from dmarckit.core import plural
+
+    if facts.reports.empty and not entries:
+        typer.echo("There is no data: no report covers these days. Run dmarckit ingest first.")
+        return
+    shown = [item for item in entries if not item.finding.muted and item.status != "RESOLVED"]
+    if not shown:
+        typer.echo(f"No findings ({plural(len(facts.reports), 'report')} looked at).")
+    for item in shown:
+        _print_finding(item.finding, item.status)
+    for finding in (item.finding for item in entries if item.finding.muted):
+        typer.echo(f"MUTED ({one_line(finding.mute_reason)}) {one_line(finding.fingerprint)}")
+    for item in entries:
+        if item.status == "RESOLVED":
+            typer.echo(f"RESOLVED {one_line(item.finding.fingerprint)}")
+
+
+def _print_finding(finding: Finding, status: str) -> None:
+    where = one_line(finding.domain) or "all domains"
+    typer.echo(f"{finding.severity.upper()} {status}  {where}  {finding.kind}")
+    typer.echo(f"  {finding.summary}\n  → {finding.action}\n")
+
+
+def senders(
+    format_: Format = "table",
+    now: Now = None,
+    days: Days = 7,
+    domain: Domains = None,
+    resolve: Annotated[
+        bool, typer.Option("--resolve", help="Look up host names in DNS first, and keep them.")
+    ] = False,
+) -> None:
+    """Who sent in the name of which domain, and what became of it."""
+    from dmarckit.core import load_settings
     from dmarckit.findings import read_facts
-    from dmarckit.lake import Lake
+    from dmarckit.lake import open_lake
 
-    _check(format_, days)
-    out = out or sys.stdout
+    settings = load_settings()
+    check_options(format_, days=days)
     at = moment(now)
-    lake = Lake(settings.lake_url)
-    facts = read_facts(settings, lake, at, days, domains)
-    if resolve_names and _resolve(lake, facts, at):
-        facts = read_facts(settings, lake, at, days, domains)
-    rows = senders_rows(facts, at, days)
+    lake = open_lake(settings)
+    facts = read_facts(settings, lake, at, days, domain or ())
+    if resolve and _resolve_names(lake, facts, at):
+        facts = read_facts(settings, lake, at, days, domain or ())
+    rows = _senders(facts, at, days)
     if format_ == "json":
-        print_json(rows, out)
+        print_json(rows)
     else:
-        print_senders(rows, days, out)
-    return 0
+        _print_senders(rows, days)
 
 
-def _resolve(lake: Lake, facts: Facts, now: datetime) -> bool:
-    """Host names into the cache; True when the facts may name senders better now."""
+def _resolve_names(lake: Lake, facts: Facts, now: datetime) -> bool:
+    """Resolve host names into the lake; return True when the facts may name senders better now."""
     from dmarckit.core import count, plural
     from dmarckit.facts import dns_lookup, resolve
 
-    wanted = facts.sources.sort_values("messages", ascending=False)["source_ip"]
-    result = resolve(lake, [str(ip) for ip in wanted], lookup=dns_lookup(), now=now)
-    said = f"{plural(result.named, 'address', 'addresses')} with a host name"
-    said += f", {count(result.nameless)} without, {count(result.left)} left for next time"
+    by_messages = facts.sources.sort_values("messages", ascending=False)["source_ip"]
+    result = resolve(lake, [str(ip) for ip in by_messages], lookup=dns_lookup(), now=now)
+    text = f"{plural(result.named, 'address', 'addresses')} with a host name"
+    text += f", {count(result.nameless)} without, {count(result.left)} left for next time"
     if not result.answered:
-        said += "; the resolver does not answer"
-    print(said, file=sys.stderr)
+        text += "; the resolver does not answer"
+    print(text, file=sys.stderr)
     return result.named > 0
 
 
-def senders_rows(facts: Facts, now: datetime, days: int) -> list[dict[str, Any]]:
-    """One row per domain and sender of the last `days` days, the most messages first.
+def _senders(facts: Facts, now: datetime, days: int) -> list[dict[str, Any]]:
+    """Return one row per domain and sender of the last `days` days, the most messages first.
 
     domain, sender, kind, in_inventory, messages, aligned_messages (DKIM or SPF aligned), ips
     (number of addresses seen), classes (class → messages), first_day, last_day (in these days).
@@ -152,6 +166,7 @@ def senders_rows(facts: Facts, now: datetime, days: int) -> list[dict[str, Any]]
     for (domain, sender), part in rows.groupby(["domain", "sender"], observed=True):
         classes = part.groupby("class", observed=True)["messages"].sum()
         ordered = classes.sort_values(ascending=False, kind="stable")
+        aligned = part.loc[part["da"] | part["sa"], "messages"]
         found.append(
             {
                 "domain": str(domain),
@@ -159,136 +174,154 @@ def senders_rows(facts: Facts, now: datetime, days: int) -> list[dict[str, Any]]
                 "kind": str(part["sender_kind"].iloc[0]),
                 "in_inventory": bool(part["in_inventory"].any()),
                 "messages": round(float(part["messages"].sum())),
-                "aligned_messages": round(
-                    float(part.loc[part["da"] | part["sa"], "messages"].sum())
-                ),
+                "aligned_messages": round(float(aligned.sum())),
                 "ips": int(ips.get((domain, sender), 0)),
                 "classes": {str(name): round(float(n)) for name, n in ordered.items()},
-                "first_day": iso(part["day"].min().date()),
-                "last_day": iso(part["day"].max().date()),
+                "first_day": _iso(part["day"].min().date()),
+                "last_day": _iso(part["day"].max().date()),
             }
         )
     return sorted(found, key=lambda r: (r["domain"], -r["messages"], r["sender"]))
 
 
-def whatif_command(
-    settings: Settings,
-    domain: str,
-    policy: str,
-    *,
-    format_: str = "table",
-    now: str | None = None,
-    days: int = 30,
-    out: IO[str] | None = None,
-) -> int:
-    """Print what a policy (``p=reject; sp=none``) would have stopped; exit status 0.
+def _print_senders(rows: Sequence[dict[str, Any]], days: int) -> None:
+    from dmarckit.core import count, percent, plural
 
-    Raises SettingsError for a wrong option or policy, LakeError for a lake that cannot be used.
-    """
+    if not rows:
+        typer.echo(f"There is no data: nobody sent anything in the last {plural(days, 'day')}.")
+        return
+    print_table(
+        ("domain", "sender", "kind", "messages", "aligned", "addresses", "classes", "last seen"),
+        (
+            (
+                one_line(row["domain"], 60),
+                one_line(row["sender"], 60)
+                + ("" if row["in_inventory"] else " (not in the inventory)"),
+                one_line(row["kind"]),
+                count(row["messages"]),
+                percent(row["aligned_messages"] / row["messages"] if row["messages"] else None),
+                count(row["ips"]),
+                ", ".join(f"{name} {count(n)}" for name, n in row["classes"].items()),
+                row["last_day"],
+            )
+            for row in rows
+        ),
+        right=("messages", "aligned", "addresses"),
+    )
+
+
+def whatif(
+    domain: Annotated[str, typer.Argument(help="The domain that would publish the policy.")],
+    policy: Annotated[str, typer.Argument(help="Tags p, sp, np, adkim, aspf.")],
+    format_: Format = "table",
+    now: Now = None,
+    days: Days = 30,
+) -> None:
+    """What a policy would have quarantined or rejected, wanted mail and not."""
+    from dmarckit.core import load_settings
     from dmarckit.findings import parse_policy, read_facts, what_if
-    from dmarckit.lake import Lake
+    from dmarckit.lake import open_lake
 
-    _check(format_, days)
-    out = out or sys.stdout
+    settings = load_settings()
+    check_options(format_, days=days)
     wanted = parse_policy(domain, policy)
-    facts = read_facts(settings, Lake(settings.lake_url), moment(now), days, [domain])
+    facts = read_facts(settings, open_lake(settings), moment(now), days, [domain])
     result = what_if(facts, domain.rstrip("."), wanted, days)
     if format_ == "json":
-        print_json(whatif_json(result), out)
+        tags = {name: getattr(result.policy, name) for name in POLICY_TAGS}
+        print_json(
+            {
+                "domain": result.domain,
+                "policy": {name: value for name, value in tags.items() if value},
+                **{name: getattr(result, name) for name in COUNTS},
+                "senders": result.senders.to_dict("records"),
+            }
+        )
     else:
-        print_whatif(result, days, out)
-    return 0
+        _print_whatif(result, days)
 
 
-FIELDS = (
-    "domain", "provider", "rule", "applies", "bulk", "verdict", "why", "disagree",
-    "reports", "postmaster", "dns",
-)  # fmt: skip
+def _print_whatif(result: WhatIf, days: int) -> None:
+    """Print a sentence, and what would be stopped, by sender."""
+    from dmarckit.core import count, plural
+
+    name = one_line(result.domain)
+    if not result.messages:
+        typer.echo(f"There is no data: nobody sent as {name} in the last {days} days.")
+        return
+    typer.echo(
+        f"Of {plural(result.messages, 'message')} as {name} in {plural(days, 'day')}, "
+        f"{result.quarantined:,} would be quarantined and {result.rejected:,} rejected: "
+        f"{result.legitimate:,} that may be legitimate, {result.indirect:,} forwarded or changed "
+        f"on the way, {result.unwanted:,} unwanted."
+    )
+    if not result.quarantined + result.rejected:
+        return
+    cells = ("sender", "header_from", "class", "action", "nature")
+    print_table(
+        ("sender", "From", "today", "would be", "nature", "messages"),
+        (
+            (*(one_line(row[cell], 60) for cell in cells), count(row["messages"]))
+            for row in result.senders.head(SHOWN).to_dict("records")
+        ),
+        right=("messages",),
+    )
+    if len(result.senders) > SHOWN:
+        typer.echo(f"… and {plural(len(result.senders) - SHOWN, 'more row')} (--format json)")
 
 
-def requirements(
-    format_: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
-    domain: Annotated[
-        list[str] | None, typer.Option("--domain", "-d", help="Only this; may be repeated.")
-    ] = None,
-    now: Annotated[
-        str | None,
-        typer.Option(help="Look as of this time (ISO 8601, UTC); default: the present."),
-    ] = None,
-) -> None:
+def requirements(format_: Format = "table", domain: Domains = None, now: Now = None) -> None:
     """What Google, Yahoo and Microsoft ask of senders, rule by rule, and whether it is so.
 
     From the reports of 30 days, and what `dmarckit postmaster pull` and `dmarckit dns check`
     have kept; nobody is asked. Exit status 0, whatever it says.
     """
-    from dmarckit.core import load_settings
-
-    raise typer.Exit(
-        requirements_command(load_settings(), format_=format_, domains=domain or (), now=now)
-    )
-
-
-def requirements_command(
-    settings: Settings,
-    *,
-    format_: str = "table",
-    domains: Sequence[str] = (),
-    now: str | None = None,
-    out: IO[str] | None = None,
-) -> int:
-    """Print the matrix; exit status 0.
-
-    Raises SettingsError for a wrong option, LakeError for a lake that cannot be used.
-    """
     from dmarckit.checks import matrix
-    from dmarckit.findings import read_facts, read_outside
-    from dmarckit.lake import Lake
+    from dmarckit.core import load_settings
+    from dmarckit.findings import USUAL_DAYS, read_facts, read_outside
+    from dmarckit.lake import open_lake
 
-    if format_ not in FORMATS:
-        raise SettingsError(f"--format {one_line(format_)}: formats are {', '.join(FORMATS)}")
-    out, at, lake = out or sys.stdout, moment(now), Lake(settings.lake_url)
+    settings = load_settings()
+    check_options(format_)
+    at, lake, domains = moment(now), open_lake(settings), domain or ()
     facts = read_facts(settings, lake, at, USUAL_DAYS, domains)
     outside = read_outside(settings, lake, at, USUAL_DAYS, domains)
     table = matrix(facts, outside)
     if format_ == "json":
-        print_json([_json(row) for row in table.to_dict("records")], out)
+        # bulk and the three views are null where nothing is known
+        rows = table.to_dict("records")
+        print_json([{name: row[name] for name in REQUIREMENT_FIELDS} for row in rows])
     else:
-        _print_table(table, out)
-        _print_missing(settings, outside.postmaster.empty, outside.dns.empty, out)
-    return 0
+        _print_requirements(table)
+        _print_missing(settings, outside.postmaster.empty, outside.dns.empty)
 
 
-def _json(row: dict[Any, Any]) -> dict[str, Any]:
-    """A row of the matrix; `bulk` and the three views are null where nothing is known."""
-    return {name: row[name] for name in FIELDS}
-
-
-def _print_table(table: pd.DataFrame, out: IO[str]) -> None:
-    """A line a domain and rule; what is not met, with the reason below it."""
+def _print_requirements(table: pd.DataFrame) -> None:
+    """Print a line a domain and rule; what is not met, with the reason below it."""
     from dmarckit.core import plural
 
     if table.empty:
-        out.write("There is no domain: name some in the setting domains, or ingest.\n")
+        typer.echo("There is no domain: name some in the setting domains, or ingest.")
         return
     for domain, rows in table.groupby("domain", sort=False):
-        out.write(f"{one_line(domain)}\n")
+        typer.echo(one_line(domain))
         for rule, cells in rows.groupby("rule", sort=False):
-            said = ", ".join(f"{c.provider} {c.verdict}" for c in cells.itertuples())
+            verdicts = ", ".join(f"{c.provider} {c.verdict}" for c in cells.itertuples())
             mark = " (views disagree)" if cells["disagree"].any() else ""
-            out.write(f"  {rule:<22} {said}{mark}\n")
+            typer.echo(f"  {rule:<22} {verdicts}{mark}")
             for why in cells.loc[cells["verdict"] == "not met", "why"].unique():
-                out.write(f"  {'':<22} {one_line(why, 600)}\n")
-        out.write("\n")
+                typer.echo(f"  {'':<22} {one_line(why, 600)}")
+        typer.echo()
     broken = table[table["verdict"] == "not met"].groupby(["domain", "rule"]).ngroups
-    out.write(f"{plural(table['domain'].nunique(), 'domain')}, {broken} rules not met.\n")
+    typer.echo(f"{plural(table['domain'].nunique(), 'domain')}, {broken} rules not met.")
 
 
-def _print_missing(settings: Settings, no_google: bool, no_dns: bool, out: IO[str]) -> None:
+def _print_missing(settings: Settings, no_google: bool, no_dns: bool) -> None:
     from dmarckit.checks import NOT_CONNECTED
 
     if no_google and settings.google_credentials is None:
-        out.write(f"{NOT_CONNECTED}.\n")
+        typer.echo(f"{NOT_CONNECTED}.")
     elif no_google:
-        out.write("Postmaster Tools said nothing yet: run dmarckit postmaster pull.\n")
+        typer.echo("Postmaster Tools said nothing yet: run dmarckit postmaster pull.")
     if no_dns:
-        out.write("DNS was not asked in the last 30 days: run dmarckit dns check.\n")
+        typer.echo("DNS was not asked in the last 30 days: run dmarckit dns check.")

@@ -1,27 +1,25 @@
-"""`dmarckit run` and `dmarckit schedules`: one job now, all of them for ever, or exported.
-
-`dmarckit watch`: arrivals from the queue into lake and Slack.
-"""
+"""`dmarckit run`, `schedules` and `watch`: one job now, all at their times, arrivals at once."""
 
 from __future__ import annotations
 
-import json
-import logging
 import signal
 import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dmarckit.cli.options import OK, PROBLEMS, Format, check_options
+from dmarckit.cli.output import console, ingest_progress, print_job, print_json, print_table
 from dmarckit.core import SettingsError
 
-OK, PROBLEMS = 0, 1
+if TYPE_CHECKING:
+    from dmarckit.jobs import Schedule
+
 NEWEST = "newest"
 
-log = logging.getLogger("dmarckit")
 app = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
@@ -31,14 +29,23 @@ app = typer.Typer(
 
 
 @app.callback()
-def _listed(context: typer.Context) -> None:
+def _list(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
-        list_(format_="table")
+        list_()
 
 
-def run_command(name: str, slot: str | None) -> int:
-    """`dmarckit run NAME [--slot T]`: its exit status."""
-    from dmarckit.cli.output import console, ingest_progress, print_job
+def run(
+    name: Annotated[str, typer.Argument(help="Name of a file in schedules/, without .yaml.")],
+    slot: Annotated[
+        str | None,
+        typer.Option(help="Only if the slot at or before this time (or: newest) is not done."),
+    ] = None,
+) -> None:
+    """One schedule now: ingest, page, alerts, Slack message.
+
+    Exit status 0 when all is well (or the slot is done), 1 when a person should look at it,
+    2 when it failed or runs already.
+    """
     from dmarckit.core import JobBusy, logs
     from dmarckit.jobs import ended_in_time, load_schedule, run_job
 
@@ -60,16 +67,16 @@ def run_command(name: str, slot: str | None) -> int:
         if due is None:
             raise
         console().print(f"Nothing to do: {busy}", soft_wrap=True)
-        return OK
+        return
     if result is None:
         console().print(f"Nothing to do: {name} has run for {due:%Y-%m-%d %H:%M} UTC already.")
-        return OK
+        return
     print_job(result)
-    return PROBLEMS if result.run is None or result.run.result != "ok" else OK
+    raise typer.Exit(OK if result.run is not None and result.run.result == "ok" else PROBLEMS)
 
 
-def _slot(schedule: Any, text: str) -> datetime:
-    """The schedule's slot at or before the time in `text`, or before now for ``newest``."""
+def _slot(schedule: Schedule, text: str) -> datetime:
+    """Return the schedule's slot at or before the time in `text`; ``newest``: before now."""
     if schedule.cron is None:
         raise SettingsError(f"--slot: {schedule.name} has no cron; leave --slot out")
     try:
@@ -82,43 +89,42 @@ def _slot(schedule: Any, text: str) -> datetime:
     slot = schedule.newest_slot(moment)
     if slot is None:
         raise SettingsError(f"--slot {text}: {schedule.name} was not due before that")
-    found: datetime = slot
-    return found
+    return slot
 
 
 @app.command("list", epilog="Example: dmarckit schedules list --format json")
-def list_(
-    format_: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
-) -> None:
+def list_(format_: Format = "table") -> None:
     """Every schedule: when it is due next, how it ended last, and who owns it."""
-    from dmarckit.cli.output import console
     from dmarckit.core import load_settings
     from dmarckit.jobs import last_runs, load_schedules
     from dmarckit.lake import open_lake
 
-    if format_ not in ("table", "json"):
-        raise SettingsError(f"--format {format_}: table or json")
+    check_options(format_)
     now = datetime.now(UTC)
     known = last_runs(open_lake(load_settings()), now)
     rows = [_row(schedule, known.get(schedule.name), now) for schedule in load_schedules()]
     if format_ == "json":
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("schedule", "cron", "time zone", "next", "last run", "result", "owner"):
-        table.add_column(heading, overflow="fold")
+    cells = []
     for row in rows:
         last = row["last"] or {}
-        cells = (row["name"], row["cron"] or "by hand", row["timezone"], (row["next"] or ["–"])[0])
-        table.add_row(
-            *cells, last.get("started", "–"), last.get("result", "–"), row["owner"] or "–"
+        cells.append(
+            (
+                row["name"],
+                row["cron"] or "by hand",
+                row["timezone"],
+                (row["next"] or ["–"])[0],
+                last.get("started", "–"),
+                last.get("result", "–"),
+                row["owner"] or "–",
+            )
         )
-    console().print(table)
+    titles = ("schedule", "cron", "time zone", "next", "last run", "result", "owner")
+    print_table(titles, cells, overflow="fold")
 
 
-def _row(schedule: Any, last: Any, now: datetime) -> dict[str, Any]:
+def _row(schedule: Schedule, last: Any, now: datetime) -> dict[str, Any]:
     following = schedule.next_slots(now, 3)
     return {
         "name": schedule.name,
@@ -163,9 +169,7 @@ def start() -> None:
     processes = Processes()
     runner = Runner(settings, schedules, processes.launch)
     runner.begin()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _stop_by_signal()
     for schedule in schedules:
         following = schedule.next_slots(datetime.now(UTC))[0].astimezone(schedule.zone)
         logs.step(f"{schedule.name}: next at {following:%Y-%m-%d %H:%M} {schedule.timezone}")
@@ -208,9 +212,6 @@ def export(
             typer.echo(output / name)
 
 
-OK, PROBLEMS = 0, 1
-
-
 def watch(
     once: Annotated[
         bool, typer.Option("--once", help="Until the queue is empty, for cron; then end.")
@@ -225,7 +226,7 @@ def watch(
     0 all is well, 1 a person should look (a mail could not be read, a message is no event,
     Slack was not told), 2 it could not run.
     """
-    from dmarckit.core import SettingsError, logs
+    from dmarckit.core import logs
     from dmarckit.ingest import Queue
     from dmarckit.jobs import Watcher, load_schedule
 
@@ -233,9 +234,7 @@ def watch(
     url = queue or settings.watch_queue
     if not url:
         raise SettingsError("no queue: give --queue URL or the setting watch_queue")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _stop_by_signal()
     watcher = Watcher(
         settings,
         load_schedule("alerts"),
@@ -254,3 +253,11 @@ def watch(
     )
     problems = watched.dead or watched.troubles or watched.outcomes["unreadable"]
     raise typer.Exit(PROBLEMS if once and problems else OK)
+
+
+def _stop_by_signal() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set from now on."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

@@ -1,18 +1,17 @@
-"""`dmarckit maintain`: upkeep of the lake, and what it did.
-
-`dmarckit schema`: the tables and their columns, for people and for other engines.
-"""
+"""`dmarckit ingest`, `maintain` and `schema`: the tables filled, kept in order, and explained."""
 
 from __future__ import annotations
 
-import sys
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from dmarckit.lake import MaintenanceResult, Step
+from dmarckit.cli.options import OK, PROBLEMS, Dask
+from dmarckit.core import SettingsError, one_line
 
+if TYPE_CHECKING:
+    from dmarckit.lake import Step
 
 DOES = {
     "delete": "delete (too old)",
@@ -22,6 +21,38 @@ DOES = {
     "checkpoint": "checkpoint of the log",
     "log": "delete old log entries",
 }
+"""what a step of the upkeep does → its name for people"""
+TYPES = {"int64": "whole", "bool": "yes/no", "string": "text"}
+"""Arrow's type → its name for people"""
+
+
+def ingest(
+    retry: Annotated[
+        list[str] | None,
+        typer.Option(help="Take mails of this outcome again (unreadable, untrusted, …)."),
+    ] = None,
+    dask: Dask = None,
+) -> None:
+    """New mails into the lake.
+
+    Exit status 0 when all is well, 1 when a mail could not be read, 2 when it could not run.
+    """
+    from dmarckit.cli.output import ingest_progress, print_outcomes
+    from dmarckit.core import about, begin, step
+    from dmarckit.ingest import OUTCOMES, cluster_of, ingest_mails
+
+    settings = begin()
+    for outcome in retry or ():
+        if outcome not in OUTCOMES:
+            raise SettingsError(f"--retry {outcome}: outcomes are {', '.join(OUTCOMES)}")
+    step(f"Reading new mails in {settings.mail_url}")
+    with cluster_of(settings, "mail", dask) as cluster, ingest_progress() as progress:
+        result = ingest_mails(
+            settings, executor=cluster, retry=retry or (), progress=progress, run=about().run
+        )
+    step("Mails are read", **result.outcomes, reports=result.reports)
+    print_outcomes(result)
+    raise typer.Exit(PROBLEMS if result.outcomes["unreadable"] else OK)
 
 
 def maintain(
@@ -37,34 +68,23 @@ def maintain(
 
     Safe while ingests and readers run. Exit status 1 when a person should look at something.
     """
-    from datetime import UTC, datetime
-
     from dmarckit.core import begin, step
-    from dmarckit.lake import VACUUM_DAYS, maintain_lake as run_maintain
+    from dmarckit.lake import VACUUM_DAYS, maintain_lake
 
-    settings = begin()
-    done = run_maintain(
-        settings,
+    done = maintain_lake(
+        begin(),
         now=datetime.now(UTC),
         dry_run=dry_run,
         vacuum_days=vacuum_days or VACUUM_DAYS,
         step=step,
     )
-    print_steps(done, dry_run=dry_run)
-    raise typer.Exit(1 if done.warnings else 0)
-
-
-def print_steps(
-    done: MaintenanceResult, *, dry_run: bool = False, out: IO[str] | None = None
-) -> None:
-    """A line a step with its numbers, then what a person should look at."""
-    out = out or sys.stdout
     if not done.steps:
-        out.write("Nothing is to be done: the tables are in order.\n")
-    for step in done.steps:
-        out.write(f"{'would ' if dry_run else ''}{_line(step)}\n")
+        typer.echo("Nothing is to be done: the tables are in order.")
+    for one in done.steps:
+        typer.echo(f"{'would ' if dry_run else ''}{_line(one)}")
     for warning in done.warnings:
-        out.write(f"Look at this: {warning}\n")
+        typer.echo(f"Look at this: {warning}")
+    raise typer.Exit(PROBLEMS if done.warnings else OK)
 
 
 def _line(step: Step) -> str:
@@ -87,7 +107,6 @@ def schema(
     ] = None,
 ) -> None:
     """The tables of the lake and what their columns mean."""
-    from dmarckit.core import SettingsError, one_line
     from dmarckit.lake import TABLES
 
     unknown = [t for t in tables or () if t not in TABLES]
@@ -104,12 +123,7 @@ def schema(
     for table in chosen:
         typer.echo(f"{table.name}: one row per {table.row} (key: {', '.join(table.key)})")
         for column in table.schema:
-            meaning = table.columns[column.name]
-            typer.echo(f"  {column.name:<17} {_type_name(column.type):<10} {meaning}")
+            kind = str(column.type)
+            shown = TYPES.get(kind) or ("time" if kind.startswith("timestamp") else "list")
+            typer.echo(f"  {column.name:<17} {shown:<10} {table.columns[column.name]}")
         typer.echo()
-
-
-def _type_name(kind: Any) -> str:
-    names = {"int64": "whole", "bool": "yes/no", "string": "text"}
-    text = str(kind)
-    return names.get(text) or ("time" if text.startswith("timestamp") else "list")

@@ -1,7 +1,4 @@
-"""How long work shows itself: a bar on a terminal, a line now and then in a log.
-
-What the commands of the analysis print: tables for people, JSON for programs.
-"""
+"""What commands print: tables and JSON, how far an ingest is, and what a job did."""
 
 from __future__ import annotations
 
@@ -10,17 +7,16 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
 
 from dmarckit.core import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dmarckit.facts import Facts
-    from dmarckit.findings import Finding, LedgerEntry, WhatIf
     from dmarckit.ingest import IngestResult, Progress
     from dmarckit.jobs import JobResult
 
@@ -41,7 +37,7 @@ log = logging.getLogger("dmarckit")
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that takes text as it is: no markup, no emoji codes; wide in a file or pipe."""
+    """Return a console that takes text as it is: no markup or emoji codes; wide in a pipe."""
     from rich.console import Console
 
     screen = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
@@ -50,9 +46,36 @@ def console(stderr: bool = False) -> Console:
     return screen
 
 
+def print_json(rows: Any) -> None:
+    """Print indented JSON, ASCII only, so that any terminal and any pipe takes it."""
+    typer.echo(json.dumps(rows, indent=1))
+
+
+def print_table(
+    titles: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    overflow: Literal["ellipsis", "fold"] = "ellipsis",
+) -> None:
+    """Print columns; those titled in `right` are aligned to the right.
+
+    On a narrow terminal cells are shortened (`overflow` ellipsis) or go on in a second line.
+    """
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        justify: Literal["left", "right"] = "right" if title in right else "left"
+        table.add_column(title, justify=justify, overflow=overflow)
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
 @contextlib.contextmanager
 def ingest_progress() -> Iterator[Progress]:
-    """A callback for `ingest`: a progress bar on a terminal, else a log line now and then."""
+    """Yield a callback for an ingest: a bar on a terminal, else a log line now and then."""
     screen = console(stderr=True)
     if not screen.is_terminal:
         yield _logged(time.monotonic)
@@ -101,7 +124,8 @@ def _logged(clock: Callable[[], float]) -> Progress:
 
 
 def duration(seconds: float) -> str:
-    """
+    """Return a length of time for people.
+
     >>> duration(48.2), duration(400), duration(7500)
     ('48 s', '7 min', '2 h 5 min')
     """
@@ -118,9 +142,7 @@ def _so_far(outcomes: Counter[str]) -> str:
 
 
 def print_outcomes(result: IngestResult) -> None:
-    """The closing table of an ingest, and why mails could not be read or trusted."""
-    from rich.table import Table
-
+    """Print a table of an ingest's outcomes, and why mails could not be read or trusted."""
     from dmarckit.core import plural
     from dmarckit.ingest import OUTCOMES
 
@@ -129,14 +151,9 @@ def print_outcomes(result: IngestResult) -> None:
     if not total:
         screen.print("No new mails.")
         return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("outcome")
-    table.add_column("mails", justify="right")
-    table.add_column("meaning")
-    for outcome in OUTCOMES:
-        if result.outcomes[outcome]:
-            table.add_row(outcome, f"{result.outcomes[outcome]:,}", MEANING[outcome])
-    screen.print(table)
+    counts = ((outcome, result.outcomes[outcome]) for outcome in OUTCOMES)
+    rows = ((outcome, f"{number:,}", MEANING[outcome]) for outcome, number in counts if number)
+    print_table(("outcome", "mails", "meaning"), rows, right=("mails",))
     rate = total / max(result.seconds, 0.001)
     screen.print(
         f"{plural(total, 'mail')} in {result.seconds:.1f} s ({rate:,.0f} a second): "
@@ -154,7 +171,7 @@ def print_outcomes(result: IngestResult) -> None:
 
 
 def print_job(result: JobResult) -> None:
-    """What a job did: outcomes, page, and the messages when Slack did not get them.
+    """Print what a job did: outcomes, page, and the messages when Slack did not get them.
 
     What is not printed on a terminal ends in somebody's log: links come without what signs
     them there.
@@ -182,147 +199,3 @@ def print_job(result: JobResult) -> None:
         screen.print(shown(show(message)), soft_wrap=True)
         screen.print()
     screen.print(f"Saved as JSON in {result.told.saved}", soft_wrap=True)
-
-
-POLICY_TAGS = ("p", "sp", "np", "adkim", "aspf")
-SHOWN = 50  # rows of a table on the terminal
-
-
-def finding_json(judged: LedgerEntry) -> dict[str, Any]:
-    """The fields of a finding, its fingerprint, its status, and whether it is muted."""
-    finding = judged.finding
-    return {
-        "kind": finding.kind,
-        "domain": finding.domain,
-        "subject": finding.subject,
-        "severity": finding.severity,
-        "status": judged.status,
-        "messages": finding.messages,
-        "first_day": iso(finding.first_day),
-        "last_day": iso(finding.last_day),
-        "reporters": finding.reporters,
-        "summary": finding.summary,
-        "action": finding.action,
-        "evidence": finding.evidence,
-        "fingerprint": finding.fingerprint,
-        "muted": finding.muted,
-        "mute_reason": finding.mute_reason,
-    }
-
-
-def iso(day: date | None) -> str | None:
-    """``YYYY-MM-DD``, or None."""
-    return day.isoformat() if day else None
-
-
-def print_json(rows: Any, out: IO[str]) -> None:
-    """Indented, ASCII only, so that any terminal and any pipe takes it."""
-    json.dump(rows, out, indent=1, ensure_ascii=True)
-    out.write("\n")
-
-
-def print_findings(judged: Sequence[LedgerEntry], facts: Facts, out: IO[str]) -> None:
-    """Open findings in full, muted and resolved ones in a line each."""
-    from dmarckit.core import plural
-
-    if facts.reports.empty and not judged:
-        out.write("There is no data: no report covers these days. Run dmarckit ingest first.\n")
-        return
-    shown = [item for item in judged if not item.finding.muted and item.status != "RESOLVED"]
-    muted = [item for item in judged if item.finding.muted]
-    resolved = [item for item in judged if item.status == "RESOLVED"]
-    if not shown:
-        out.write(f"No findings ({plural(len(facts.reports), 'report')} looked at).\n")
-    for item in shown:
-        _print_one(item.finding, f"{item.finding.severity.upper()} {item.status}", out)
-    for item in muted:
-        why = one_line(item.finding.mute_reason)
-        out.write(f"MUTED ({why}) {one_line(item.finding.fingerprint)}\n")
-    for item in resolved:
-        out.write(f"RESOLVED {one_line(item.finding.fingerprint)}\n")
-
-
-def _print_one(finding: Finding, label: str, out: IO[str]) -> None:
-    where = one_line(finding.domain) or "all domains"
-    out.write(f"{label}  {where}  {finding.kind}\n")
-    out.write(f"  {finding.summary}\n  → {finding.action}\n\n")
-
-
-def print_senders(rows: Sequence[dict[str, Any]], days: int, out: IO[str]) -> None:
-    """Takes the rows of `senders_rows`."""
-    from rich.table import Table
-
-    from dmarckit.core import count, percent, plural
-
-    if not rows:
-        out.write(f"There is no data: nobody sent anything in the last {plural(days, 'day')}.\n")
-        return
-    table = Table(box=None, pad_edge=False)
-    for title in ("domain", "sender", "kind"):
-        table.add_column(title)
-    for title in ("messages", "aligned", "addresses"):
-        table.add_column(title, justify="right")
-    table.add_column("classes")
-    table.add_column("last seen")
-    for row in rows:
-        mark = "" if row["in_inventory"] else " (not in the inventory)"
-        classes = ", ".join(f"{name} {count(n)}" for name, n in row["classes"].items())
-        share = row["aligned_messages"] / row["messages"] if row["messages"] else None
-        table.add_row(
-            one_line(row["domain"], 60),
-            one_line(row["sender"], 60) + mark,
-            one_line(row["kind"]),
-            count(row["messages"]),
-            percent(share),
-            count(row["ips"]),
-            classes,
-            row["last_day"],
-        )
-    screen = console()
-    screen.file = out
-    screen.print(table)
-
-
-def whatif_json(result: WhatIf) -> dict[str, Any]:
-    """The counts (messages) of a what-if, the policy's tags, and `senders` as a list."""
-    tags = {name: getattr(result.policy, name) for name in POLICY_TAGS}
-    names = ("messages", "passing", "quarantined", "rejected", "legitimate", "indirect", "unwanted")
-    return {
-        "domain": result.domain,
-        "policy": {name: value for name, value in tags.items() if value},
-        **{name: getattr(result, name) for name in names},
-        "senders": result.senders.to_dict("records"),
-    }
-
-
-def print_whatif(result: WhatIf, days: int, out: IO[str]) -> None:
-    """A sentence, and what would be stopped, by sender."""
-    from rich.table import Table
-
-    from dmarckit.core import count, plural
-
-    name = one_line(result.domain)
-    if not result.messages:
-        out.write(f"There is no data: nobody sent as {name} in the last {days} days.\n")
-        return
-    stopped = result.quarantined + result.rejected
-    out.write(
-        f"Of {plural(result.messages, 'message')} as {name} in {plural(days, 'day')}, "
-        f"{result.quarantined:,} would be quarantined and {result.rejected:,} rejected: "
-        f"{result.legitimate:,} that may be legitimate, {result.indirect:,} forwarded or changed "
-        f"on the way, {result.unwanted:,} unwanted.\n"
-    )
-    if not stopped:
-        return
-    table = Table(box=None, pad_edge=False)
-    for title in ("sender", "From", "today", "would be", "nature"):
-        table.add_column(title)
-    table.add_column("messages", justify="right")
-    for row in result.senders.head(SHOWN).to_dict("records"):
-        cells = (row[name] for name in ("sender", "header_from", "class", "action", "nature"))
-        table.add_row(*(one_line(cell, 60) for cell in cells), count(row["messages"]))
-    screen = console()
-    screen.file = out
-    screen.print(table)
-    if len(result.senders) > SHOWN:
-        out.write(f"… and {plural(len(result.senders) - SHOWN, 'more row')} (--format json)\n")

@@ -1,4 +1,4 @@
-"""`dmarckit parse`: what report files say, one JSON line a report, or CSV, or a table."""
+"""`dmarckit parse`: report files as one JSON line a report, or CSV, or a table."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import TypeAlias
 
-from dmarckit.cli.output import console
+from dmarckit.cli.options import OK, PROBLEMS, check_options
+from dmarckit.cli.output import print_table
 from dmarckit.core import (
     Limits,
-    SettingsError,
     StorageError,
     UnreadableReport,
     load_settings,
@@ -36,20 +36,22 @@ from dmarckit.reports import (
     unreadable_json,
 )
 
-FORMATS = ("jsonl", "csv", "table")
+Found: TypeAlias = Iterator[tuple[str, Report | Unreadable]]
+"""file and report, for each report"""
 
 
-def parse_paths(paths: Sequence[Path], format_: str, out: IO[str] | None = None) -> int:
-    """Print every report in the files and folders; exit status 1 if one is unreadable.
+def parse_paths(paths: Sequence[Path], format_: str) -> int:
+    """Print every report in the files and folders; return exit status 1 if one is unreadable.
 
     jsonl: one object a line, unreadable files as ``{"kind": "error", …}``. csv and table
-    hold aggregate reports; what they cannot show is said on stderr.
-    Raises SettingsError for an unknown format, StorageError for a path that is not there.
+    hold aggregate reports; what they cannot show is named on stderr.
+
+    Raises:
+        SettingsError: There is no such format.
+        StorageError: A path is not there.
     """
-    if format_ not in FORMATS:
-        raise SettingsError(f"--format {one_line(format_)}: formats are {', '.join(FORMATS)}")
+    check_options(format_, ("jsonl", "csv", "table"))
     limits = load_settings().limits
-    out = out or sys.stdout
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise StorageError(f"no file or folder {one_line(missing[0])}")
@@ -58,8 +60,8 @@ def parse_paths(paths: Sequence[Path], format_: str, out: IO[str] | None = None)
             _read(path, limits, spool) for path in chain.from_iterable(map(_files, paths))
         )
         if format_ == "jsonl":
-            return _print_jsonl(found, spool, out)
-        return _print_csv(found, spool, out) if format_ == "csv" else _print_table(found, out)
+            return _print_jsonl(found, spool)
+        return _print_csv(found) if format_ == "csv" else _print_table(found)
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -70,9 +72,7 @@ def _files(path: Path) -> Iterator[Path]:
         yield path / item.key
 
 
-def _read(
-    path: Path, limits: Limits, spool: _JsonRecords
-) -> Iterator[tuple[str, Report | Unreadable]]:
+def _read(path: Path, limits: Limits, spool: _JsonRecords) -> Found:
     name = str(path)
     try:
         size = path.stat().st_size
@@ -80,8 +80,7 @@ def _read(
             raise UnreadableReport(f"{size:,} bytes are more than {limits.mail_bytes:,}")
         raw = path.read_bytes()
         mail = read_object(raw, path.name, limits)
-        for report in read_reports(mail, limits, spool):
-            yield name, report
+        yield from ((name, report) for report in read_reports(mail, limits, spool))
     except OSError as error:
         yield name, Unreadable(path.name, f"cannot read the file: {error.strerror}")
     except UnreadableReport as error:
@@ -89,7 +88,7 @@ def _read(
 
 
 class _JsonRecords:
-    """Keeps a long report's records as JSON text on disk until their report is whole."""
+    """Keep a long report's records as JSON text on disk until their report is whole."""
 
     def __enter__(self) -> _JsonRecords:
         self._file = tempfile.TemporaryFile("w+", encoding="ascii")
@@ -110,13 +109,11 @@ class _JsonRecords:
         return (line.rstrip("\n") for line in self._file)
 
 
-def _print_jsonl(
-    found: Iterator[tuple[str, Report | Unreadable]], spool: _JsonRecords, out: IO[str]
-) -> int:
-    status = 0
+def _print_jsonl(found: Found, spool: _JsonRecords) -> int:
+    status, out = OK, sys.stdout
     for file, report in found:
         if isinstance(report, Unreadable):
-            status = 1
+            status = PROBLEMS
             out.write(json_text(unreadable_json(report, file)) + "\n")
             continue
         text = json_text(report_json(report, file))
@@ -131,36 +128,26 @@ def _print_jsonl(
     return status
 
 
-def _print_csv(
-    found: Iterator[tuple[str, Report | Unreadable]], spool: _JsonRecords, out: IO[str]
-) -> int:
-    status = 0
-    out.write(",".join(CSV_COLUMNS) + "\r\n")
+def _print_csv(found: Found) -> int:
+    status = OK
+    sys.stdout.write(",".join(CSV_COLUMNS) + "\r\n")
     for file, report in found:
         if isinstance(report, AggregateReport) and report.record_count == len(report.records):
-            out.write(report_csv(report).partition("\r\n")[2])
+            sys.stdout.write(report_csv(report).partition("\r\n")[2])
         else:
-            status = max(status, _say_left_out(file, report))
+            status = max(status, _print_left_out(file, report))
     return status
 
 
-def _print_table(found: Iterator[tuple[str, Report | Unreadable]], out: IO[str]) -> int:
-    from rich.table import Table
-
-    status = 0
-    table = Table(box=None, pad_edge=False)
-    for title in ("domain", "reporter", "begin", "end", "policy"):
-        table.add_column(title)
-    for title in ("records", "messages", "failing"):
-        table.add_column(title, justify="right")
+def _print_table(found: Found) -> int:
+    status, rows = OK, []
     for file, report in found:
-        if not isinstance(report, AggregateReport):
-            status = max(status, _say_left_out(file, report))
-            continue
-        table.add_row(*(one_line(cell, 60) for cell in _cells(report)))
-    screen = console()
-    screen.file = out
-    screen.print(table)
+        if isinstance(report, AggregateReport):
+            rows.append([one_line(cell, 60) for cell in _cells(report)])
+        else:
+            status = max(status, _print_left_out(file, report))
+    numbers = ("records", "messages", "failing")
+    print_table(("domain", "reporter", "begin", "end", "policy", *numbers), rows, right=numbers)
     return status
 
 
@@ -179,12 +166,12 @@ def _cells(report: AggregateReport) -> Sequence[object]:
     )
 
 
-def _say_left_out(file: str, report: Report | Unreadable) -> int:
-    """A line on stderr for what a CSV or table cannot hold; 1 when it was unreadable."""
+def _print_left_out(file: str, report: Report | Unreadable) -> int:
+    """Name on stderr what a CSV or table cannot hold; return 1 when it was unreadable."""
     if isinstance(report, Unreadable):
         print(f"{one_line(file)}: {report.reason}", file=sys.stderr)
-        return 1
+        return PROBLEMS
     kinds = {TlsReport: "a TLS report", FailureReport: "a failure report"}
     what = kinds.get(type(report), "too long a report")
     print(f"{one_line(file)}: {what} is only in --format jsonl", file=sys.stderr)
-    return 0
+    return OK

@@ -7,18 +7,14 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
 from dmarckit.checks import dns
 from dmarckit.checks.dns import BATCH, changes, check, snapshot, usual_window
-from dmarckit.cli.checks import check_command
-from dmarckit.cli.main import app
 from dmarckit.core.errors import MissingExtra, SettingsError
 from dmarckit.core.settings import Settings
 from dmarckit.core.thresholds import Thresholds
@@ -27,6 +23,7 @@ from dmarckit.findings.dns import dns_changed, dns_record, policy_differs
 from dmarckit.lake.lake import Lake
 from dmarckit.reports.model import DkimResult, SpfResult
 from tests.checks.test_dns_dkim import rsa
+from tests.support.command_line import Ended, run
 from tests.support.dns_server import Served, serving
 from tests.support.finding_facts import facts, policies
 from tests.support.lakes import lake_of, report
@@ -235,18 +232,22 @@ def test_another_resolver_than_that_of_the_settings(tmp_path: Path, server: Serv
         check(settings_for(tmp_path, server), now=NOW, resolver=["dns.example"])
 
 
+def command(tmp_path: Path, server: Served, *options: str) -> Ended:
+    """Run `dmarckit dns check` with this server."""
+    resolvers = [server.address]
+    return run("dns", "check", *options, home=str(tmp_path), resolvers=resolvers, dns_timeout=5)
+
+
 def test_the_command_prints_problems_and_fixes(tmp_path: Path, server: Served) -> None:
     server.zone["_dmarc.example.com TXT"] = ["v=DMARC1; p=reject; ri=1; rua=mailto:d@example.com"]
-    out, settings = StringIO(), settings_for(tmp_path, server)
-    assert check_command(settings, now=NOW, out=out) == 1
-    text = out.getvalue()
-    assert "WEAK" in text
-    assert "RFC 9989 has no ri any more" in text
-    assert "publish: v=DMARC1; p=reject; rua=mailto:d@example.com" in text
+    status, out, _ = command(tmp_path, server, "--domain", "example.com")
+    assert status == 1
+    assert "WEAK" in out
+    assert "RFC 9989 has no ri any more" in out
+    assert "publish: v=DMARC1; p=reject; rua=mailto:d@example.com" in out
 
-    out = StringIO()
-    check_command(settings, now=NOW, format_="json", out=out)
-    rows = {row["record"]: row for row in json.loads(out.getvalue())}
+    _, out, _ = command(tmp_path, server, "--domain", "example.com", "--format", "json")
+    rows = {row["record"]: row for row in json.loads(out)}
     assert set(rows["dmarc"]) == {
         "domain", "record", "name", "state", "problem", "found", "problems", "proposal", "values",
     }  # fmt: skip
@@ -254,24 +255,15 @@ def test_the_command_prints_problems_and_fixes(tmp_path: Path, server: Served) -
 
 
 def test_the_exit_status(tmp_path: Path, server: Served) -> None:
-    settings = settings_for(tmp_path, server)
-    assert check_command(settings, now=NOW, out=StringIO()) == 0
+    status, out, _ = command(tmp_path, server, "--domain", "Example.com.")
+    assert status == 0
+    assert "1 domain checked, 0 records to look after, 6 rows kept." in out
     server.everything = "SERVFAIL"
-    out = StringIO()
-    assert check_command(settings, now=NOW, out=out) == 2
-    assert "DNS did not answer" in out.getvalue()
-    with pytest.raises(SettingsError, match="formats are"):
-        check_command(settings, now=NOW, format_="xml")
-
-
-def test_the_command_line(tmp_path: Path, server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DMARCKIT_RESOLVERS", json.dumps([server.address]))
-    monkeypatch.setenv("DMARCKIT_DNS_TIMEOUT", "5")
-    ran = CliRunner().invoke(app, ["dns", "check", "--domain", "Example.com."])
-    assert ran.exit_code == 0
-    assert "1 domain checked, 0 records to look after, 6 rows kept." in ran.output
-    assert "Example: dmarckit dns check" in CliRunner().invoke(app, ["dns", "check", "-h"]).output
+    status, out, _ = command(tmp_path, server, "--domain", "example.com")
+    assert status == 2
+    assert "DNS did not answer" in out
+    status, _, err = command(tmp_path, server, "--format", "xml")
+    assert (status, "formats are table, json" in err) == (2, True)
 
 
 def test_what_was_found_becomes_findings(tmp_path: Path, server: Served) -> None:

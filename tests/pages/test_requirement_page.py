@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -13,12 +11,11 @@ import pytest
 from dmarckit.checks.outside import Outside
 from dmarckit.checks.requirements import matrix
 from dmarckit.checks.rules import RULES
-from dmarckit.cli.analysis import FIELDS, requirements_command
-from dmarckit.cli.main import main
-from dmarckit.core.errors import SettingsError
+from dmarckit.cli.analysis import REQUIREMENT_FIELDS
 from dmarckit.core.settings import Settings
 from dmarckit.pages.sections import requirements
 from tests.checks.test_requirements import compliance, facts, healthy, outside
+from tests.support.command_line import run
 from tests.support.lakes import NOW, lake_of, report
 from tests.support.model_builders import make_record
 from tests.support.outside_rows import entry, faulty, keep, metric
@@ -97,54 +94,47 @@ def test_what_is_not_connected_says_how(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def home(tmp_path: Path) -> str:
     home = tmp_path / "home"
     mail = make_record("192.0.2.1", 40)
     lake = lake_of(home, *(report(mail, days_ago=n, reporter="google.com") for n in range(1, 9)))
     keep(lake, *faulty("example.com"))
     keep(lake, [metric("b.example", "compliance", "SPF", "COMPLIANT")], [])
     keep(lake, [], [entry("c.example", "dmarc", "_dmarc.c.example")])
-    return Settings(home=str(home))  # type: ignore[call-arg]
+    return str(home)
 
 
-def command(settings: Settings, **options: object) -> str:
-    out = StringIO()
-    given = {"now": NOW.isoformat()} | options
-    assert requirements_command(settings, out=out, **given) == 0  # type: ignore[arg-type]
-    return plain(out.getvalue())
+def command(home: str, *options: str) -> str:
+    status, out, _ = run("requirements", "--now", NOW.isoformat(), *options, home=home)
+    assert status == 0
+    return plain(out)
 
 
-def test_the_command_prints_all_that_is_known(settings: Settings) -> None:
-    said = command(settings)
+def test_the_command_prints_all_that_is_known(home: str) -> None:
+    said = command(home)
     assert "spf_lookups            Google not met, Yahoo not met, Microsoft not met" in said
     assert "DNS: example.com needs 14 lookups" in said
     assert "Google met, Yahoo unknown, Microsoft unknown" in said
     assert "3 domains, 5 rules not met." in said
 
 
-def test_the_command_as_json(settings: Settings) -> None:
-    rows = json.loads(command(settings, format_="json", domains=["example.com"]))
+def test_the_command_as_json(home: str) -> None:
+    rows = json.loads(command(home, "--format", "json", "--domain", "example.com"))
     assert {row["domain"] for row in rows} == {"example.com"}
     (ptr,) = (r for r in rows if (r["rule"], r["provider"]) == ("ptr", "Google"))
-    assert tuple(ptr) == FIELDS
+    assert tuple(ptr) == REQUIREMENT_FIELDS
     assert (ptr["verdict"], ptr["disagree"], ptr["reports"]) == ("not met", True, None)
     assert (ptr["postmaster"], ptr["dns"], ptr["bulk"]) == ("met", "not met", False)
 
 
-def test_the_command_without_anything_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DMARCKIT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(sys, "argv", ["dmarckit", "requirements"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    said = capsys.readouterr().out
-    assert end.value.code in (0, None)
-    assert "There is no domain" in said
-    assert "Postmaster Tools is not connected" in said
-    assert "run dmarckit dns check" in said
+def test_the_command_without_anything_says_what_to_do(tmp_path: Path) -> None:
+    status, out, _ = run("requirements", home=str(tmp_path / "home"))
+    assert status == 0
+    assert "There is no domain" in out
+    assert "Postmaster Tools is not connected" in out
+    assert "run dmarckit dns check" in out
 
 
-def test_a_wrong_format_is_named(settings: Settings) -> None:
-    with pytest.raises(SettingsError, match="formats are table, json"):
-        command(settings, format_="xml")
+def test_a_wrong_format_is_named(home: str) -> None:
+    status, _, err = run("requirements", "--format", "xml", home=home)
+    assert (status, "formats are table, json" in err) == (2, True)

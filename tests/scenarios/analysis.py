@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dmarckit.cli.output import finding_json
+from dmarckit.cli.analysis import finding_json
 from dmarckit.core.settings import Settings
 from dmarckit.findings import analysis
 

@@ -1,0 +1,89 @@
+"""What commands share: options, exit statuses, and values as they are typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from dmarckit.core import SettingsError, one_line
+
+OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
+"""exit statuses"""
+TABLE_OR_JSON = ("table", "json")
+
+Format = Annotated[str, typer.Option("--format", "-f", help="table or json.")]
+Now = Annotated[
+    str | None, typer.Option(help="Look as of this time (ISO 8601, UTC); default: the present.")
+]
+Days = Annotated[int, typer.Option(help="Days before that to look at.")]
+Domains = Annotated[
+    list[str] | None, typer.Option("--domain", "-d", help="Only this domain; may be repeated.")
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Work on the Dask cluster of this scheduler."),
+]
+
+
+def check_options(format_: str, formats: Sequence[str] = TABLE_OR_JSON, days: int = 1) -> None:
+    """Check `--format` and `--days`.
+
+    Raises:
+        SettingsError: The format is none of `formats`, or there are less than one day.
+    """
+    if format_ not in formats:
+        raise SettingsError(f"--format {one_line(format_)}: formats are {', '.join(formats)}")
+    if days < 1:
+        raise SettingsError(f"--days {days}: it must be at least 1")
+
+
+def moment(text: str | None) -> datetime:
+    """Return the time of `--now`: ISO 8601, UTC unless it says otherwise; without it the present.
+
+    Raises:
+        SettingsError: The text is no time.
+    """
+    if not text:
+        return datetime.now(UTC)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(
+            f"--now {one_line(text)}: write a time as 2026-11-24T09:00:00Z, or a day"
+        ) from None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def join_parameters(arguments: Iterable[str]) -> list[str]:
+    """Join ``-p name value`` to one option, since Typer has no options of two values.
+
+    >>> join_parameters(["page", "overview", "-p", "days", "7"])
+    ['page', 'overview', '-p', 'days=7']
+    """
+    result: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        result.append(argument)
+        if argument == "-p":
+            name = next(rest, None)
+            if name is not None:
+                result.append(name if "=" in name else f"{name}={next(rest, '')}")
+    return result
+
+
+def parameter_values(pairs: Iterable[str]) -> dict[str, Any]:
+    """Return the values of ``name=value`` as YAML has them: 7 is a number, [a, b] a list."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for name, _, text in (pair.partition("=") for pair in pairs):
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        # a date would reach the notebook as an object that papermill cannot write
+        found[name] = text if not isinstance(value, int | float | bool | list | dict) else value
+    return found
