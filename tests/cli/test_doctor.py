@@ -18,10 +18,10 @@ import pytest
 
 from dmarckit.cli.doctor import checks, machine, places, services
 from dmarckit.cli.doctor.check import (
-    Answer,
     Check,
-    Context,
-    Line,
+    CheckContext,
+    CheckLine,
+    CheckResult,
     exit_status,
     fail,
     ok,
@@ -45,8 +45,8 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PASS = "amazonses.com; dmarc=pass header.from=reporter.example"
 
 
-def context(**settings: Any) -> Context:
-    return Context(Settings(**settings), clock=lambda: NOW)
+def context(**settings: Any) -> CheckContext:
+    return CheckContext(Settings(**settings), clock=lambda: NOW)
 
 
 def put_mail(home: str, **more: Any) -> None:
@@ -57,15 +57,15 @@ def put_mail(home: str, **more: Any) -> None:
 # --- how checks run
 
 
-def lines(*checks: Check, loaded: Any = None) -> list[Line]:
-    return list(run_checks(checks, Context(loaded or Settings())))
+def lines(*checks: Check, loaded: Any = None) -> list[CheckLine]:
+    return list(run_checks(checks, CheckContext(loaded or Settings())))
 
 
 def test_a_check_that_raises_is_a_line_and_the_others_go_on() -> None:
-    def storage(_: Context) -> Answer:
+    def storage(_: CheckContext) -> CheckResult:
         raise StorageError("no such bucket; make it")
 
-    def fault(_: Context) -> Answer:
+    def fault(_: CheckContext) -> CheckResult:
         raise ZeroDivisionError("by\nzero")
 
     found = lines(Check("a", storage), Check("b", fault), Check("c", lambda _: ok("well")))
@@ -98,7 +98,7 @@ def test_no_secret_and_no_link_is_in_a_line() -> None:
     settings = Settings(slack_token="xoxb-1-secret-token")
     link = "https://b.example/k?X-Amz-Signature=abcdef"
 
-    def leaks(_: Context) -> Answer:
+    def leaks(_: CheckContext) -> CheckResult:
         return warn(f"xoxb-1-secret-token at {link}", link)
 
     (line,) = lines(Check("a", leaks), loaded=settings)
@@ -107,8 +107,8 @@ def test_no_secret_and_no_link_is_in_a_line() -> None:
 
 
 def test_the_exit_status_is_for_monitoring() -> None:
-    def line(status: Any) -> Line:
-        return Line("x", status, "", "", 0)
+    def line(status: Any) -> CheckLine:
+        return CheckLine("x", status, "", "", 0)
 
     well, odd = [line("ok"), line("skip")], [line("ok"), line("warn")]
     assert (exit_status(well), exit_status(well, strict=True)) == (0, 0)
@@ -205,7 +205,7 @@ def test_a_full_disk_fails_before_the_work_does(
 def test_a_bucket_that_works_is_ok_from_credentials_to_links(bucket: str) -> None:
     put_mail(bucket, results=PASS)
     lake_of(bucket, report())
-    here = Context(Settings(home=bucket))
+    here = CheckContext(Settings(home=bucket))
     for check in (
         places.credentials,
         places.reachable,
@@ -295,7 +295,7 @@ def test_a_clock_that_is_wrong_is_noticed_whatever_s3_answers(bucket: str) -> No
         shift = timedelta(minutes=minutes)
         for home in (bucket, "s3://no-such-bucket"):
             found = places.clock(
-                Context(Settings(home=home), clock=lambda by=shift: datetime.now(UTC) + by)
+                CheckContext(Settings(home=home), clock=lambda by=shift: datetime.now(UTC) + by)
             )
             assert found.status == status
     assert re.search(r"(599|600|601) s behind", found.message)
@@ -370,7 +370,9 @@ def test_mails_that_stopped_coming_are_noticed(tmp_path: Path) -> None:
     put_mail(str(tmp_path))
     now = datetime.now(UTC)
     for days, status in ((0, "ok"), (5, "warn")):
-        later = Context(Settings(home=str(tmp_path)), clock=lambda d=days: now + timedelta(days=d))
+        later = CheckContext(
+            Settings(home=str(tmp_path)), clock=lambda d=days: now + timedelta(days=d)
+        )
         found = places.mails(later)
         assert found.status == status
     assert "the newest is 5 days old" in found.message
@@ -415,7 +417,7 @@ def test_the_lake_says_its_versions_and_how_old_its_newest_report_is(tmp_path: P
     lake_of(tmp_path, report(days_ago=1))
     assert re.search(r"reports v\d", machine.tables(here).message)
     assert machine.newest_report(here).status == "ok"
-    late = Context(here.settings, clock=lambda: NOW + timedelta(days=9))
+    late = CheckContext(here.settings, clock=lambda: NOW + timedelta(days=9))
     assert machine.newest_report(late).status == "warn"
 
 
@@ -504,9 +506,9 @@ def slack() -> Iterator[SlackServer]:
         yield running
 
 
-def slack_context(slack: SlackServer, send: bool = False, **more: Any) -> Context:
+def slack_context(slack: SlackServer, send: bool = False, **more: Any) -> CheckContext:
     about = {"slack_token": TOKEN, "slack_channel": CHANNEL, "slack_url": slack.url}
-    return Context(Settings(**about | more), send=send)
+    return CheckContext(Settings(**about | more), send=send)
 
 
 def test_a_slack_token_says_who_it_is_or_is_refused(slack: SlackServer, closed_port: int) -> None:

@@ -154,7 +154,7 @@ def test_findings_and_pages_are_made_by_workers(
         with cluster_of(made, "settings", processes.address) as cluster:
             pages = publish_fleet(made, [*DOMAINS, "bad.example"], now=NOW, cluster=cluster)
         open_storage(made.mail_url).put("a", b"mail", content_type="message/rfc822")
-        asked = check.Context(made.model_copy(update={"dask": processes.address}))
+        asked = check.CheckContext(made.model_copy(update={"dask": processes.address}))
         assert services.cluster(asked).message.startswith("2 tasks at once on the workers")
         other = made.model_copy(update={"language": "ja"})
         with (
@@ -256,11 +256,11 @@ def test_a_scheduler_that_does_not_answer_is_said_in_one_line(
 
 
 def test_the_doctor_tells_of_the_cluster(settings_without_mails: Settings, tmp_path: Path) -> None:
-    here = check.Context(load_settings(home=str(tmp_path)))
+    here = check.CheckContext(load_settings(home=str(tmp_path)))
     assert services.cluster(here).status == "skip"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "CONNECT", 0.2)
-        found = services.cluster(check.Context(settings_without_mails))
+        found = services.cluster(check.CheckContext(settings_without_mails))
     assert (found.status, "no scheduler answers there" in found.message) == ("fail", True)
 
 

@@ -382,9 +382,9 @@ def test_mails_in_a_folder_and_queues_that_are_not_there_are_said(
 def test_the_doctor_tells_of_the_queue(
     world: World, sqs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def told(**more: Any) -> check.Answer:
+    def told(**more: Any) -> check.CheckResult:
         settings = world.settings.model_copy(update=more)
-        return services.queue(check.Context(settings))
+        return services.queue(check.CheckContext(settings))
 
     assert told(watch_queue=None).status == "skip"
     world.queue.send([TEST_EVENT] * 3)

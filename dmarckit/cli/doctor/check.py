@@ -23,7 +23,7 @@ LONGEST = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CheckResult:
     """What a check found."""
 
     status: Status
@@ -32,24 +32,24 @@ class Answer:
     """what to do about it; empty where nothing is to be done, or the message says it"""
 
 
-def ok(message: str) -> Answer:
+def ok(message: str) -> CheckResult:
     """All is well."""
-    return Answer("ok", message)
+    return CheckResult("ok", message)
 
 
-def warn(message: str, fix: str) -> Answer:
+def warn(message: str, fix: str) -> CheckResult:
     """It works, but not as it should, or not for long."""
-    return Answer("warn", message, fix)
+    return CheckResult("warn", message, fix)
 
 
-def fail(message: str, fix: str) -> Answer:
+def fail(message: str, fix: str) -> CheckResult:
     """It does not work."""
-    return Answer("fail", message, fix)
+    return CheckResult("fail", message, fix)
 
 
-def skip(reason: str) -> Answer:
+def skip(reason: str) -> CheckResult:
     """There is nothing to check here."""
-    return Answer("skip", reason)
+    return CheckResult("skip", reason)
 
 
 def utc_now() -> datetime:
@@ -58,7 +58,7 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True)
-class Context:
+class CheckContext:
     """What checks work on."""
 
     loaded: Settings | DmarckitError
@@ -85,7 +85,7 @@ class Check:
     """One line of the doctor."""
 
     name: str
-    run: Callable[[Context], Answer]
+    run: Callable[[CheckContext], CheckResult]
     needs: tuple[str, ...] = ()
     """checks without which this one makes no sense"""
     seconds: float = 20.0
@@ -93,7 +93,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CheckLine:
     """What came of a check, fit to print: one line, no secrets."""
 
     check: str
@@ -103,14 +103,14 @@ class Line:
     seconds: float
 
 
-def run_checks(checks: Sequence[Check], context: Context) -> Iterator[Line]:
+def run_checks(checks: Sequence[Check], context: CheckContext) -> Iterator[CheckLine]:
     """A line for each check, in their order; one that needs a failed one is skipped."""
     broken: dict[str, str] = {}
     for check in checks:
         missing = next((broken[n] for n in check.needs if n in broken), None)
         if missing is not None:
             broken[check.name] = missing
-            yield Line(check.name, "skip", f"not checked, since {missing} failed", "", 0.0)
+            yield CheckLine(check.name, "skip", f"not checked, since {missing} failed", "", 0.0)
             continue
         started = time.monotonic()
         answer = _in_time(check, context)
@@ -118,10 +118,10 @@ def run_checks(checks: Sequence[Check], context: Context) -> Iterator[Line]:
             broken[check.name] = check.name
         message, fix = context.safe(answer.message), context.safe(answer.fix)
         took = round(time.monotonic() - started, 3)
-        yield Line(check.name, answer.status, message, fix, took)
+        yield CheckLine(check.name, answer.status, message, fix, took)
 
 
-def exit_status(lines: Sequence[Line], *, strict: bool = False) -> int:
+def exit_status(lines: Sequence[CheckLine], *, strict: bool = False) -> int:
     """0: all is well; 1: a warning, when `strict`; 2: something failed."""
     found = {line.status for line in lines}
     if "fail" in found:
@@ -129,9 +129,9 @@ def exit_status(lines: Sequence[Line], *, strict: bool = False) -> int:
     return int(strict and "warn" in found)
 
 
-def _in_time(check: Check, context: Context) -> Answer:
+def _in_time(check: Check, context: CheckContext) -> CheckResult:
     """The check's answer; a thread of its own, since few libraries can be interrupted."""
-    answers: list[Answer] = []
+    answers: list[CheckResult] = []
 
     def work() -> None:
         answers.append(_answered(check, context))
@@ -146,7 +146,7 @@ def _in_time(check: Check, context: Context) -> Answer:
     return fail(f"no answer within {check.seconds:g} s", "see what it waits for: network, proxy?")
 
 
-def _answered(check: Check, context: Context) -> Answer:
+def _answered(check: Check, context: CheckContext) -> CheckResult:
     try:
         return check.run(context)
     except DmarckitError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from dmarckit.cli.doctor.check import Context
+    from dmarckit.cli.doctor.check import CheckContext
 
 
 def doctor(
@@ -36,11 +36,11 @@ def doctor(
     raise typer.Exit(exit_status(lines, strict=strict))
 
 
-def _context(send: bool) -> Context:
-    from dmarckit.cli.doctor.check import Context
+def _context(send: bool) -> CheckContext:
+    from dmarckit.cli.doctor.check import CheckContext
     from dmarckit.core import SettingsError, load_settings
 
     try:
-        return Context(load_settings(), send=send)
+        return CheckContext(load_settings(), send=send)
     except SettingsError as error:
-        return Context(error, send=send)
+        return CheckContext(error, send=send)

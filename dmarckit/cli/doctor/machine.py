@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
-from dmarckit.cli.doctor.check import Answer, Context, fail, ok, skip, warn
+from dmarckit.cli.doctor.check import CheckContext, CheckResult, fail, ok, skip, warn
 from dmarckit.core import (
     CONFIG_VARIABLE,
     DEFAULT_FILE,
@@ -42,7 +42,7 @@ LITTLE_MEMORY = 600_000_000
 _JAPANESE = "日本語の送信元"
 
 
-def versions(_context: Context) -> Answer:
+def versions(_context: CheckContext) -> CheckResult:
     """Python and the libraries, against what the installed distribution asks for."""
     from packaging.requirements import InvalidRequirement, Requirement
 
@@ -71,7 +71,7 @@ def versions(_context: Context) -> Answer:
     return ok(f"{what}, libraries as required")
 
 
-def disk(context: Context) -> Answer:
+def disk(context: CheckContext) -> CheckResult:
     """Room for temporary files, and in the home when it is a folder."""
     places = {"temporary files": Path(tempfile.gettempdir())}
     if not context.settings.home.startswith("s3://"):
@@ -90,7 +90,7 @@ def _existing(path: Path) -> Path:
     return next(p for p in (path, *path.parents) if p.exists())
 
 
-def memory(_context: Context) -> Answer:
+def memory(_context: CheckContext) -> CheckResult:
     """What is left of the machine's memory, or of the container's."""
     free = available_memory()
     if free is None:
@@ -115,7 +115,7 @@ def available_memory(root: Path = Path("/")) -> int | None:
     return min(found, default=None)
 
 
-def fonts(context: Context) -> Answer:
+def fonts(context: CheckContext) -> CheckResult:
     """Charts in Slack are pictures: a font here must know the letters."""
     if context.settings.language != "ja":
         return skip(f"language {context.settings.language} needs no further font")
@@ -133,7 +133,7 @@ OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "DMARCKIT_CORPUS"})
 """variables that begin like settings and are none"""
 
 
-def readable(context: Context) -> Answer:
+def readable(context: CheckContext) -> CheckResult:
     """Where the settings come from; loading them has checked each value."""
     settings = context.settings
     file = os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE
@@ -145,7 +145,7 @@ def readable(context: Context) -> Answer:
     return ok(f"{where}; home {settings.home}")
 
 
-def consistent(context: Context) -> Answer:
+def consistent(context: CheckContext) -> CheckResult:
     """Settings that say nothing, or against each other."""
     found = list(_odd(context.settings, context))
     if not found:
@@ -153,7 +153,7 @@ def consistent(context: Context) -> Answer:
     return warn("; ".join(what for what, _ in found), "; ".join(fix for _, fix in found))
 
 
-def _odd(settings: Settings, context: Context) -> Iterator[tuple[str, str]]:
+def _odd(settings: Settings, context: CheckContext) -> Iterator[tuple[str, str]]:
     """What is odd, and what to do about it."""
     for name in _unknown_variables():
         yield f"variable {name} is no setting", f"unset {name}, or correct its name"
@@ -210,7 +210,7 @@ KERNEL_SECONDS = 50
 """for its start, and again for importing dmarckit"""
 
 
-def kernel(_context: Context) -> Answer:
+def kernel(_context: CheckContext) -> CheckResult:
     """A kernel starts as it does for a page, and imports dmarckit."""
     import nbformat.v4
     from jupyter_client.kernelspec import NoSuchKernel
@@ -239,7 +239,7 @@ def kernel(_context: Context) -> Answer:
     return ok(f"a kernel starts and has dmarckit {one_line(output.text.strip(), 40)}")
 
 
-def notebooks(_context: Context) -> Answer:
+def notebooks(_context: CheckContext) -> CheckResult:
     """Every notebook is one, and its parameters can be read."""
     found, broken = [], []
     for name, path in sorted(find_notebooks().items()):
@@ -262,7 +262,7 @@ def _parameters(path: Path) -> str:
     return f"{count} parameters" if count != 1 else "1 parameter"
 
 
-def schedules(_context: Context) -> Answer:
+def schedules(_context: CheckContext) -> CheckResult:
     """Every schedule loads, its notebook and parameters included."""
     good, timed, broken = [], 0, []
     for name in find_schedules():
@@ -286,7 +286,7 @@ OLD_REPORT = timedelta(days=4)
 """since the end of the newest report: reporters send theirs within a day or two"""
 
 
-def tables(context: Context) -> Answer:
+def tables(context: CheckContext) -> CheckResult:
     """Every table opens, and none is in too many files."""
     lake = open_lake(context.settings)
     opened, scattered = [], []
@@ -306,7 +306,7 @@ def tables(context: Context) -> Answer:
     return ok(f"{', '.join(opened)} in {lake.location.url}")
 
 
-def newest_report(context: Context) -> Answer:
+def newest_report(context: CheckContext) -> CheckResult:
     """Reports are of late."""
     (row,) = open_lake(context.settings).arrow('SELECT max("end") AS e FROM reports').to_pylist()
     if row["e"] is None:
@@ -319,7 +319,7 @@ def newest_report(context: Context) -> Answer:
     return ok(message)
 
 
-def runs(context: Context) -> Answer:
+def runs(context: CheckContext) -> CheckResult:
     """Each schedule's newest run, against its cron line."""
     now = context.clock()
     timed = [s for s in load_schedules() if s.cron]
@@ -344,7 +344,7 @@ def runs(context: Context) -> Answer:
     )
 
 
-def outbox(context: Context) -> Answer:
+def outbox(context: CheckContext) -> CheckResult:
     """Messages that Slack has not taken yet."""
     waiting = read_facts(open_lake(context.settings)).outbox
     if not waiting:

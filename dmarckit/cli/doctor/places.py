@@ -19,7 +19,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from dmarckit.cli.doctor.check import Answer, Context, fail, ok, skip, warn
+from dmarckit.cli.doctor.check import CheckContext, CheckResult, fail, ok, skip, warn
 from dmarckit.core import (
     HINTS,
     FolderStorage,
@@ -51,7 +51,7 @@ QUIET = timedelta(days=3)
 FETCH_SECONDS = 10
 
 
-def mails(context: Context) -> Answer:
+def mails(context: CheckContext) -> CheckResult:
     """The mail location can be listed, its newest mails read, and they are of late."""
     settings = context.settings
     storage = open_storage(settings.mail_url)
@@ -73,7 +73,7 @@ def mails(context: Context) -> Answer:
     return ok(message)
 
 
-def verdicts(context: Context) -> Answer:
+def verdicts(context: CheckContext) -> CheckResult:
     """The newest mails carry the results header of the server that `authserv_id` names."""
     settings = context.settings
     storage = open_storage(settings.mail_url)
@@ -120,7 +120,7 @@ def _age(age: timedelta) -> str:
     return f"{hours} h" if hours < 72 else f"{hours // 24} days"
 
 
-def writable(context: Context) -> Answer:
+def writable(context: CheckContext) -> CheckResult:
     """A small object can be written to each place, read back and deleted."""
     done = []
     for name, storage in _written(context.settings):
@@ -140,7 +140,7 @@ def writable(context: Context) -> Answer:
     return ok(f"written, read back and deleted in {', '.join(done)}")
 
 
-def conditional(context: Context) -> Answer:
+def conditional(context: CheckContext) -> CheckResult:
     """A write that must not replace anything is refused where something is."""
     for name, storage in _written(context.settings):
         key = _own_key()
@@ -157,7 +157,7 @@ def conditional(context: Context) -> Answer:
     return ok("of two writers at once one is refused")
 
 
-def links(context: Context) -> Answer:
+def links(context: CheckContext) -> CheckResult:
     """A presigned link really opens an object, over HTTP and without credentials."""
     settings = context.settings
     if not settings.pages_url.startswith("s3://"):
@@ -192,7 +192,7 @@ def _opened(link: str, data: bytes) -> str | None:
         return one_line(getattr(error, "reason", None) or error, 100)
 
 
-def page_address(context: Context) -> Answer:
+def page_address(context: CheckContext) -> CheckResult:
     """Something answers at `page_base_url`; who may see it is not ours to know."""
     settings = context.settings
     if not settings.page_base_url:
@@ -269,7 +269,7 @@ def buckets(settings: Settings) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def credentials(context: Context) -> Answer:
+def credentials(context: CheckContext) -> CheckResult:
     """Whose keys are used. Only Amazon's STS knows that for sure."""
     if not buckets(context.settings):
         return NO_BUCKET
@@ -299,7 +299,7 @@ def credentials(context: Context) -> Answer:
         return fail(f"{found}: STS at {_host(sts)}", sdk_hint(error))
 
 
-def reachable(context: Context) -> Answer:
+def reachable(context: CheckContext) -> CheckResult:
     """Every place in S3 can be listed with these credentials."""
     found = places(context.settings)
     if not found:
@@ -311,7 +311,7 @@ def reachable(context: Context) -> Answer:
     return ok(f"{', '.join(found)} can be listed at {_host(client)}")
 
 
-def region(context: Context) -> Answer:
+def region(context: CheckContext) -> CheckResult:
     """The region of each bucket is the one that the SDK signs for."""
     names = buckets(context.settings)
     if not names:
@@ -328,7 +328,7 @@ def region(context: Context) -> Answer:
     return ok(f"{', '.join(names)}: {ours}")
 
 
-def clock(context: Context) -> Answer:
+def clock(context: CheckContext) -> CheckResult:
     """Our clock against S3's, by the Date header of an answer."""
     from botocore.exceptions import ClientError
 

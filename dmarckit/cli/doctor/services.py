@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from http.client import HTTPException
 from typing import Any
 
-from dmarckit.cli.doctor.check import Answer, Context, fail, ok, skip, warn
+from dmarckit.cli.doctor.check import CheckContext, CheckResult, fail, ok, skip, warn
 from dmarckit.core import ClusterError, DmarckitError, MissingExtra, QueueError, Settings, one_line
 
 SECONDS = 10
@@ -20,7 +20,7 @@ _SCOPES = {"missing_scope", "not_allowed_token_type", "method_not_supported_for_
 _AT_ROOT = "."
 
 
-def slack_token(context: Context) -> Answer:
+def slack_token(context: CheckContext) -> CheckResult:
     """Slack knows the token (`auth.test`)."""
     settings = context.settings
     if not settings.slack_token:
@@ -37,7 +37,7 @@ def slack_token(context: Context) -> Answer:
     )
 
 
-def slack_channels(context: Context) -> Answer:
+def slack_channels(context: CheckContext) -> CheckResult:
     """Each channel that is named anywhere is there, as far as the app may see."""
     settings = context.settings
     if not settings.slack_token:
@@ -70,7 +70,7 @@ def slack_channels(context: Context) -> Answer:
     return ok(", ".join(good))
 
 
-def slack_message(context: Context) -> Answer:
+def slack_message(context: CheckContext) -> CheckResult:
     """With ``--send``: a line really arrives in the main channel."""
     from dmarckit.core import _
     from dmarckit.slack import Message, post
@@ -133,7 +133,7 @@ def _ask_slack(settings: Settings, method: str, **params: str) -> dict[str, Any]
         return {"error": "Slack does not answer as Slack does"}
 
 
-def google(context: Context) -> Answer:
+def google(context: CheckContext) -> CheckResult:
     """The file of Google's credentials can be read, and is of a kind that works."""
     settings = context.settings
     if settings.google_credentials is None:
@@ -145,7 +145,7 @@ def google(context: Context) -> Answer:
     return ok(f"{kind} {one_line(found.who, 80)}; `dmarckit postmaster` asks Google itself")
 
 
-def queue(context: Context) -> Answer:
+def queue(context: CheckContext) -> CheckResult:
     """The queue of arrivals can be read, gives up what cannot be taken, and is not piling up."""
     url = context.settings.watch_queue
     if not url:
@@ -167,7 +167,7 @@ def queue(context: Context) -> Answer:
     return ok(message)
 
 
-def cluster(context: Context) -> Answer:
+def cluster(context: CheckContext) -> CheckResult:
     """The Dask cluster is there, and its workers would do the same work as this machine."""
     settings = context.settings
     if not settings.dask:
@@ -188,7 +188,7 @@ def cluster(context: Context) -> Answer:
         return fail(str(error), "mend that, or take dask out of the settings")
 
 
-def dns(context: Context) -> Answer:
+def dns(context: CheckContext) -> CheckResult:
     """Each DNS server gives an answer in time."""
     try:
         from dmarckit.checks import NoAnswer, Servers
