@@ -15,6 +15,7 @@ What cells of tables say of senders and their messages, in words of the language
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,9 @@ from dmarckit.core import (
     percent,
     rate_text,
 )
+from dmarckit.pages.svg import chart_svg, plain
+
+FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
 
 
 def failing_title(failing: int, delivered: int) -> str:
@@ -101,6 +105,17 @@ def outside_text(text: object, limit: int = 80) -> str:
     """
     clean = one_line(text, limit)
     return clean.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def figure_bundle(figure: go.Figure) -> dict[str, Any]:
+    """Return a figure of this module as what viewers can show: plotly's JSON, or an SVG image.
+
+    Pages draw the JSON, and so does JupyterLab with plotly's extension; others, such as
+    ``jupyter nbconvert --to html``, show the image.
+    """
+    made = json.loads(figure.to_json())
+    text = plain(figure.layout.title.text)
+    return {FIGURE_MIMETYPE: made, "image/svg+xml": chart_svg(made), "text/plain": text}
 
 
 def failing_by_day(daily: pd.DataFrame) -> go.Figure:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import html
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -34,8 +33,9 @@ from traitlets.config import Config
 
 from dmarckit.core import _, current_language, later, ngettext, normalize_domain, one_line
 from dmarckit.lake import Lake, month_of
-from dmarckit.pages.charts import DARK
+from dmarckit.pages.charts import DARK, FIGURE_MIMETYPE
 from dmarckit.pages.html import MIMETYPE as HTML_MIMETYPE, TITLE_MIMETYPE
+from dmarckit.pages.svg import plain
 
 _NOTEBOOKS = {
     "overview": later("Overview"),
@@ -203,7 +203,6 @@ def page_inputs(lake: Lake, parameters: Mapping[str, Any], now: datetime) -> tup
     return tuple(Input(str(r["input"]), int(r["number"]), str(r["hash"])) for r in rows)
 
 
-FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
 TEMPLATES = Path(__file__).parent / "template"
 _LIBRARIES = ("dmarckit", "pandas", "plotly", "papermill", "nbconvert")
 _PLOT_TOP = 10
@@ -414,8 +413,3 @@ def _figure_table(data: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 def _shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else plain(value)
-
-
-def plain(text: object) -> str:
-    """A plotly label as plain text: its markup dropped, its entities resolved."""
-    return one_line(html.unescape(re.sub(r"<[^>]*>", "", str(text))), 500)

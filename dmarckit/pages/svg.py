@@ -1,0 +1,145 @@
+"""A chart as an SVG image, for viewers that cannot draw plotly figures (plain nbconvert)."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from dmarckit.core import count, current_language, one_line, rate_text
+from dmarckit.pages.html import templates
+
+_WIDTH, _HEIGHT = 960, 340
+_LEFT, _TOP, _RIGHT, _BOTTOM = 60, 72, 730, 306
+"""edges of the plot; the names of the colours are at its right"""
+_TICKS = 5
+_DATES = 8
+
+
+def chart_svg(figure: Mapping[str, Any]) -> str:
+    """Return a figure of `charts`, given as plotly's JSON, as an SVG of some kilobytes.
+
+    Stacked bars, lines, limits and the grey ground of incomplete days; a figure without
+    traces is its title and subtitle.
+    """
+    layout, traces = figure["layout"], figure["data"]
+    title = layout.get("title", {})
+    values: dict[str, Any] = {
+        "width": _WIDTH,
+        "height": _HEIGHT if traces else _TOP,
+        "title": plain(title.get("text", "")),
+        "subtitle": plain(title.get("subtitle", {}).get("text", "")),
+        "plot": {"left": _LEFT, "top": _TOP, "right": _RIGHT, "bottom": _BOTTOM},
+    }
+    if traces:
+        values |= _Plot(layout, traces).parts()
+    return templates().get_template("chart.svg.j2").render(values)
+
+
+def plain(text: object) -> str:
+    """Return a plotly label as plain text: without its markup, its entities resolved."""
+    return one_line(html.unescape(re.sub(r"<[^>]*>", "", str(text))), 500)
+
+
+class _Plot:
+    """The scales of a figure, and its parts in pixels."""
+
+    def __init__(self, layout: Mapping[str, Any], traces: list[Mapping[str, Any]]) -> None:
+        self._layout, self._traces = layout, traces
+        self._start, self._end = map(datetime.fromisoformat, layout["xaxis"]["range"])
+        self._low: float
+        self._high: float
+        self._low, self._high = layout["yaxis"].get("range") or (0, self._highest() * 1.05)
+        self._is_share = "%" in layout["yaxis"].get("tickformat", "")
+
+    def parts(self) -> dict[str, Any]:
+        """Return the values of the template ``chart.svg.j2``."""
+        shapes, notes = self._layout.get("shapes", []), self._layout.get("annotations", [])
+        sums: dict[str, float] = {}
+        return {
+            "series": [
+                self._bars(trace, sums) if trace["type"] == "bar" else self._line(trace)
+                for trace in self._traces
+            ],
+            "grey": [
+                (self._x(s["x0"]), self._x(s["x1"]) - self._x(s["x0"]))
+                for s in shapes
+                if s["type"] == "rect"
+            ],
+            "limits": [
+                (self._y(s["y0"]), s["line"]["color"]) for s in shapes if s["type"] == "line"
+            ],
+            "labels": [(self._y(note["y"]), plain(note["text"])) for note in notes],
+            "ticks": self._ticks(),
+            "dates": self._dates(),
+        }
+
+    def _highest(self) -> float:
+        sums: dict[str, float] = {}
+        for trace in self._traces:
+            for day, value in zip(trace["x"], trace["y"], strict=True):
+                sums[day] = sums.get(day, 0) + (value or 0)
+        return max(sums.values(), default=0) or 1
+
+    def _x(self, moment: str) -> float:
+        share = (datetime.fromisoformat(moment) - self._start) / (self._end - self._start)
+        return round(_LEFT + share * (_RIGHT - _LEFT), 1)
+
+    def _y(self, value: float) -> float:
+        share = (value - self._low) / (self._high - self._low)
+        return round(_BOTTOM - share * (_BOTTOM - _TOP), 1)
+
+    def _bars(self, trace: Mapping[str, Any], sums: dict[str, float]) -> dict[str, Any]:
+        """Return a trace as one path up to its top in the stack; `sums` are those below it.
+
+        It reaches down to the axis: what is below it is painted after it.
+        """
+        share = trace["width"] / (timedelta(days=1) / timedelta(milliseconds=1))
+        width = (_RIGHT - _LEFT) * share / ((self._end - self._start) / timedelta(days=1))
+        path = []
+        for day, value in zip(trace["x"], trace["y"], strict=True):
+            sums[day] = sums.get(day, 0) + value
+            left, top = self._x(day) - width / 2, self._y(sums[day])
+            if share == 1:  # bars that touch are one outline, which is shorter
+                path.append(f"V{top:.0f}H{left + width:.1f}")
+            elif sums[day]:
+                path.append(f"M{left:.1f} {_BOTTOM}V{top:g}h{width:.1f}V{_BOTTOM}z")
+        edges = (f"M{_LEFT} {_BOTTOM}", f"V{_BOTTOM}z") if share == 1 else ("", "")
+        fill = edges[0] + "".join(path) + edges[1]
+        return {"name": plain(trace["name"]), "colour": trace["marker"]["color"], "fill": fill}
+
+    def _line(self, trace: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a trace as a path that is broken at days without a value."""
+        path, is_down = [], False
+        for day, value in zip(trace["x"], trace["y"], strict=True):
+            if value is not None:
+                # of a day between gaps there is a dot, the round end of a line without length
+                step = "L" if is_down else "M"
+                path.append(f"{step}{self._x(day):g} {self._y(value):g}{'' if is_down else 'h0'}")
+            is_down = value is not None
+        return {
+            "name": plain(trace["name"]),
+            "colour": trace["line"]["color"],
+            "stroke": "".join(path),
+        }
+
+    def _ticks(self) -> list[tuple[float, str]]:
+        rough = (self._high - self._low) / _TICKS
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(step for step in (1, 2, 5, 10) if step * power >= rough) * power
+        if not self._is_share:
+            step = max(step, 1)
+        numbers = range(math.ceil(self._low / step), math.floor(self._high / step) + 1)
+        say = rate_text if self._is_share else count
+        return [(self._y(n * step), say(n * step)) for n in numbers]
+
+    def _dates(self) -> list[tuple[float, str]]:
+        days = (self._end - self._start).days
+        form = "%-d %b" if current_language() == "en" else "%-m/%-d"
+        noon = self._start + timedelta(hours=12)
+        every = range(0, days, math.ceil(days / _DATES))
+        moments = [noon + timedelta(days=number) for number in every]
+        return [(self._x(moment.isoformat()), moment.strftime(form)) for moment in moments]
