@@ -1,3 +1,11 @@
+from .aws import (
+    aws_client as aws_client,
+    aws_errors as aws_errors,
+    aws_reason as aws_reason,
+    aws_session as aws_session,
+    code_hint as code_hint,
+    error_code as error_code,
+)
 from .cluster import Cluster as Cluster, connected as connected, without_secrets as without_secrets
 from .errors import (
     AwsError as AwsError,
@@ -63,15 +71,12 @@ from .settings import (
     load_settings as load_settings,
 )
 from .storage import (
-    HINTS as HINTS,
     POOL as POOL,
     FolderStorage as FolderStorage,
     S3Storage as S3Storage,
     Storage as Storage,
     StoredObject as StoredObject,
-    aws_session as aws_session,
     open_storage as open_storage,
-    sdk_hint as sdk_hint,
 )
 from .text import (
     NotARate as NotARate,

@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dmarckit.core.aws import aws_client, aws_errors, aws_session, error_code
 from dmarckit.core.errors import MissingObject, StorageError, one_line
 from dmarckit.core.retry import with_retries
 
@@ -174,22 +175,6 @@ def _created(path: Path, data: bytes) -> bool:
 POOL = 32  # connections of one client; fetching uses as many threads at the most
 CONFLICTS = (0.0,) * 4  # pauses while another's write of the key is under way (Amazon: 409)
 
-HINTS = {
-    "NoSuchBucket": "the bucket does not exist; check its name and the account",
-    "AccessDenied": "access denied; allow {permission} for these credentials",
-    "403": "access denied; allow {permission} for these credentials",
-    "InvalidAccessKeyId": "the access key is unknown; check AWS_PROFILE or the keys",
-    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_PROFILE or the keys",
-    "ExpiredToken": "the credentials have expired; sign in again",
-    "InvalidToken": "the session token is not valid; sign in again",
-    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
-    "PermanentRedirect": "the bucket is in another region; set AWS_REGION to it",
-    "AuthorizationHeaderMalformed": "wrong region for this bucket; set AWS_REGION",
-    "IllegalLocationConstraintException": "wrong region for this bucket; set AWS_REGION",
-    "InvalidBucketName": "that is not a bucket's name",
-}
-"""S3's error code → what to check"""
-
 
 class S3Storage:
     """A bucket below a prefix, through boto3 with retries and timeouts set."""
@@ -208,11 +193,21 @@ class S3Storage:
     @functools.cached_property
     def client(self) -> S3Client:
         """The boto3 client, made on first use (threads may share it)."""
-        return _client(None)
+        return self._client()
 
     @functools.cached_property
     def _signer(self) -> S3Client:
-        return _client(self._presign_keys) if self._presign_keys else self.client
+        if self._presign_keys is None:
+            return self.client
+        key, secret = self._presign_keys
+        return self._client(aws_access_key_id=key, aws_secret_access_key=secret)
+
+    def _client(self, **keys: str) -> S3Client:
+        with aws_errors("cannot use S3", StorageError):
+            client: S3Client = aws_client(
+                "s3", aws_session(**keys), signature_version="s3v4", max_pool_connections=POOL
+            )
+            return client
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Every object below `prefix`, in key order, 1,000 a request."""
@@ -263,7 +258,6 @@ class S3Storage:
 
     def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
         """One PutObject that S3 takes only where there is no object (If-None-Match)."""
-        from botocore.exceptions import ClientError
 
         def put() -> None:
             self.client.put_object(
@@ -279,7 +273,7 @@ class S3Storage:
                 with_retries(
                     put, lambda error: error_code(error) == "ConditionalRequestConflict", CONFLICTS
                 )
-            except ClientError as error:
+            except Exception as error:
                 if error_code(error) not in ("PreconditionFailed", "412"):
                     raise
                 return False
@@ -299,117 +293,17 @@ class S3Storage:
                 ExpiresIn=expires,
             )
 
-    def _explained(self, doing: str, key: str, permission: str) -> _Explained:
-        return _Explained(f"cannot {doing} s3://{self.bucket}/{one_line(key)}", permission)
-
-
-class _Explained(contextlib.AbstractContextManager[None]):
-    """Turns what botocore raises into one line with the thing to check."""
-
-    def __init__(self, what: str, permission: str) -> None:
-        self.what = what
-        self.permission = permission
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if error is None or isinstance(error, StorageError | GeneratorExit):
-            return
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        if isinstance(error, ClientError):
-            code = str(error.response.get("Error", {}).get("Code", "unknown"))
-            if code in ("NoSuchKey", "404"):
-                raise MissingObject(f"{self.what}: there is no such object") from error
-            raise StorageError(f"{self.what}: {self._hint(code)}") from error
-        if isinstance(error, BotoCoreError):
-            raise StorageError(f"{self.what}: {sdk_hint(error)}") from error
-
-    def _hint(self, code: str) -> str:
-        text = HINTS.get(code, "S3 refused it").format(permission=self.permission)
-        return f"{text} ({one_line(code, 60)})"
-
-
-def error_code(error: BaseException) -> str:
-    """Return AWS's code of an error it answered; empty for any other error."""
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
-
-
-def sdk_hint(error: Exception) -> str:
-    """What to check when the AWS SDK fails before S3 has answered."""
-    name = type(error).__name__
-    hints = {
-        "NoCredentialsError": "no AWS credentials found; set AWS_PROFILE, or use a role",
-        "PartialCredentialsError": "AWS credentials are incomplete; set key id and secret",
-        "ProfileNotFound": "AWS_PROFILE names a profile that does not exist",
-        "NoRegionError": "no AWS region; set AWS_REGION",
-        "EndpointConnectionError": "nothing answers there; check network and AWS_ENDPOINT_URL",
-        "ConnectTimeoutError": "no answer in time; check network and AWS_ENDPOINT_URL",
-        "ReadTimeoutError": "no answer in time; try again",
-        "ParamValidationError": "that is not a bucket's name",
-        "InvalidEndpointConfigurationError": "AWS_ENDPOINT_URL is not an address",
-    }
-    return f"{hints.get(name, one_line(error, 120))} ({name})"
-
-
-def aws_session(**own: Any) -> Any:
-    """A boto3 session. Its region is also AWS_REGION's, which boto3 alone does not read.
-
-    Raises what botocore raises, such as ProfileNotFound.
-    """
-    import boto3
-    import botocore.session
-
-    core = botocore.session.Session()
-    loader = _loader(core.get_config_variable("data_path"))
-    core.register_component("data_loader", loader)
-    region = os.environ.get("AWS_REGION") or None
-    session = boto3.session.Session(botocore_session=core, region_name=region, **own)
-    loader.search_paths[:] = dict.fromkeys(loader.search_paths)  # each session adds boto3's
-    return session
-
-
-@functools.cache
-def _loader(data_path: str | None) -> Any:
-    """What the SDK has read of its own descriptions of AWS: 0.1 s a client, if each does."""
-    from botocore.loaders import create_loader
-
-    return create_loader(data_path)
-
-
-def _client(keys: tuple[str, str] | None) -> S3Client:
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
-    own: dict[str, Any] = (
-        {"aws_access_key_id": keys[0], "aws_secret_access_key": keys[1]} if keys else {}
-    )
-    try:
-        client: S3Client = aws_session(**own).client(
-            "s3",
-            config=Config(
-                signature_version="s3v4",
-                retries={"mode": "standard", "max_attempts": 5},
-                connect_timeout=10,
-                read_timeout=60,
-                max_pool_connections=POOL,
-                user_agent_extra="dmarckit",
-            ),
-        )
-        return client
-    except (BotoCoreError, ValueError) as error:
-        raise StorageError(f"cannot use S3: {sdk_hint(error)}") from error
-
-
-__all__ = [
-    "HINTS",
-    "POOL",
-    "TEMPORARY",
-    "FolderStorage",
-    "S3Storage",
-    "Storage",
-    "aws_session",
-    "open_storage",
-    "sdk_hint",
-]
+    @contextlib.contextmanager
+    def _explained(self, doing: str, key: str, permission: str) -> Iterator[None]:
+        """Raise what botocore raises as a StorageError, or MissingObject."""
+        what = f"cannot {doing} s3://{self.bucket}/{one_line(key)}"
+        with aws_errors(what, StorageError, permission, "S3 refused it"):
+            try:
+                yield
+            except Exception as error:
+                if error_code(error) in ("NoSuchKey", "404"):
+                    raise MissingObject(f"{what}: there is no such object") from error
+                raise
 
 
 class Storage(Protocol):

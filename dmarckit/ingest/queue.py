@@ -23,23 +23,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from dmarckit.core import DmarckitError, QueueError, aws_session, one_line, sdk_hint
+from dmarckit.core import DmarckitError, QueueError, aws_client, aws_errors, one_line
 
 TEN = 10  # messages in one request, by SQS's rule
 AT_ONCE = 8  # requests at the same time
 WAIT = 5  # seconds that SQS waits for a message; a stop takes as long at the most
 FULL = 1_000  # messages in a batch: 10,000 arrivals take ten lots of commits
 GATHERING = 1.0  # seconds for which a batch is gathered once it has a message
-
-HINTS = {
-    "QueueDoesNotExist": "there is no such queue; check the URL, the account and AWS_REGION",
-    "NonExistentQueue": "there is no such queue; check the URL, the account and AWS_REGION",
-    "AccessDenied": "access denied; allow {permission} for these credentials",
-    "InvalidAddress": "that is not a queue's URL",
-    "InvalidClientTokenId": "the access key is unknown; check AWS_PROFILE or the keys",
-    "ExpiredToken": "the credentials have expired; sign in again",
-    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_PROFILE or the keys",
-}
 
 log = logging.getLogger("dmarckit")
 
@@ -62,18 +52,7 @@ class Queue:
         self.url = url
         self.name = url.rstrip("/").rpartition("/")[2]
         with self._explained("use", "sqs:ReceiveMessage"):
-            from botocore.config import Config
-
-            self._client: Any = aws_session().client(
-                "sqs",
-                config=Config(
-                    retries={"mode": "standard", "max_attempts": 5},
-                    connect_timeout=10,
-                    read_timeout=60,
-                    max_pool_connections=2 * AT_ONCE,
-                    user_agent_extra="dmarckit",
-                ),
-            )
+            self._client: Any = aws_client("sqs", max_pool_connections=2 * AT_ONCE)
         self.hidden = 30
         """seconds for which a message that was received is hidden, unless that is extended"""
         self.gives_up = False
@@ -175,18 +154,9 @@ class Queue:
 
     @contextlib.contextmanager
     def _explained(self, doing: str, permission: str) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         what = f"cannot {doing} the queue {one_line(self.name, 80)}"
-        try:
+        with aws_errors(what, QueueError, permission, "SQS refused it"):
             yield
-        except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", "unknown"))
-            known = (text for name, text in HINTS.items() if name in code)
-            hint = next(known, "SQS refused it").format(permission=permission)
-            raise QueueError(f"{what}: {hint} ({one_line(code, 60)})") from error
-        except (BotoCoreError, ValueError) as error:
-            raise QueueError(f"{what}: {sdk_hint(error)}") from error
 
 
 def _warn(doing: str, answer: Any) -> None:

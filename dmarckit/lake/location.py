@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from dmarckit.core import HINTS, LakeError, SettingsError, aws_session, one_line, sdk_hint
+from dmarckit.core import LakeError, SettingsError, aws_errors, aws_session, code_hint, one_line
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -71,13 +71,9 @@ class Location:
         """
         if not self.is_s3:
             return {}
-        from botocore.exceptions import BotoCoreError
-
-        try:
+        with aws_errors("cannot use S3", LakeError):  # what gives them out may be down a moment
             keys = self._session.get_credentials()
             frozen = keys and keys.get_frozen_credentials()
-        except BotoCoreError as error:  # what gives them out may be down for a moment
-            raise LakeError(f"cannot use S3: {sdk_hint(error)}") from error
         if frozen is None:
             raise LakeError("no AWS credentials found; set AWS_PROFILE, or use a role")
         options = {
@@ -111,9 +107,9 @@ class Location:
             yield
         except (DeltaError, OSError) as error:
             code = re.search(r"<Code>(\w+)</Code>", str(error))
-            if code and code[1] in HINTS:
-                permission = "to list, read and write below it"
-                why = f"{HINTS[code[1]].format(permission=permission)} ({code[1]})"
+            hint = code_hint(code[1], "to list, read and write below it") if code else ""
+            if code and hint:
+                why = f"{hint} ({code[1]})"
             else:
                 why = f"{one_line(error, 300)}; {self.advice}"
             raise LakeError(f"cannot {doing} table {name} in {self.url}: {why}") from error
@@ -179,12 +175,8 @@ class Location:
 
     @cached_property
     def _session(self) -> Any:
-        from botocore.exceptions import BotoCoreError
-
-        try:
+        with aws_errors("cannot use S3", LakeError):
             return aws_session()
-        except BotoCoreError as error:
-            raise LakeError(f"cannot use S3: {sdk_hint(error)}") from error
 
     @property
     def _region(self) -> str:

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dmarckit.cli.aws.client import Aws, code_of, explained
-from dmarckit.core import AwsError, one_line
+from dmarckit.cli.aws.client import Aws, explained
+from dmarckit.core import AwsError, error_code, one_line
 
 CREATED = "s3:ObjectCreated:*"
 _KINDS = ("TopicConfigurations", "QueueConfigurations", "LambdaFunctionConfigurations")
@@ -135,7 +135,7 @@ def read_policy(aws: Aws, bucket: str) -> dict[str, Any] | None:
             found: dict[str, Any] = json.loads(aws.s3.get_bucket_policy(Bucket=bucket)["Policy"])
             return found
         except ClientError as error:
-            if code_of(error) == "NoSuchBucketPolicy":
+            if error_code(error) == "NoSuchBucketPolicy":
                 return None
             raise
 
@@ -245,7 +245,7 @@ def require_rule_set(aws: Aws, name: str) -> None:
         try:
             aws.ses.describe_receipt_rule_set(RuleSetName=name)
         except ClientError as error:
-            if code_of(error) != "RuleSetDoesNotExist":
+            if error_code(error) != "RuleSetDoesNotExist":
                 raise
             raise AwsError(
                 f"RuleSetName {one_line(name)}: SES has no such rule set in {aws.region}; leave "
@@ -291,9 +291,9 @@ def _head(aws: Aws, bucket: str) -> Any | None:
         try:
             return aws.s3.head_bucket(Bucket=bucket)
         except ClientError as error:
-            if code_of(error) in _ABSENT:
+            if error_code(error) in _ABSENT:
                 return None
-            if code_of(error) in _MOVED and _region(error.response):
+            if error_code(error) in _MOVED and _region(error.response):
                 return error.response
             raise
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
-from dmarckit.core import HINTS, AwsError, aws_session, one_line, sdk_hint
-
-_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403")
-_ACTION = re.compile(r"not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z*]+)")
-_KEYS = {"InvalidClientTokenId": HINTS["InvalidAccessKeyId"]}
+from dmarckit.core import AwsError, aws_client, aws_errors, aws_session
 
 
 class Aws:
@@ -55,17 +50,9 @@ class Aws:
 
     def client(self, service: str) -> Any:
         """A client with retries and timeouts. Raises AwsError when there can be none."""
-        from botocore.config import Config
-
-        config = Config(
-            retries={"mode": "standard", "max_attempts": 5},
-            connect_timeout=10,
-            read_timeout=60,
-            user_agent_extra="dmarckit",
-        )
         region = self.region
         with explained(f"use {service}", ""):
-            return self._session.client(service, region_name=region, config=config)
+            return aws_client(service, self._session, region_name=region)
 
     @cached_property
     def _session(self) -> Any:
@@ -73,38 +60,6 @@ class Aws:
             return self._given or aws_session()
 
 
-@contextlib.contextmanager
-def explained(doing: str, action: str) -> Any:
-    """Turns what botocore raises into one line; `action` is the permission that is needed.
-
-    Raises AwsError.
-    """
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
-
-    try:
-        yield
-    except ClientError as error:
-        raise AwsError(f"cannot {doing}: {client_hint(error, action)}") from error
-    except ResponseParserError as error:
-        why = "what answers there is not AWS; check network, proxy and AWS_ENDPOINT_URL"
-        raise AwsError(f"cannot {doing}: {why}") from error
-    except (BotoCoreError, ValueError) as error:
-        raise AwsError(f"cannot {doing}: {sdk_hint(error)}") from error
-
-
-def client_hint(error: Any, action: str) -> str:
-    """What to check when AWS refused a request."""
-    code, message = code_of(error), str(error.response.get("Error", {}).get("Message", ""))
-    if code in _DENIED:
-        denied = _ACTION.search(message)
-        return f"access denied; allow {denied[1] if denied else action} ({code})"
-    hint = _KEYS.get(code) or HINTS.get(code)
-    if hint:
-        return f"{hint.format(permission=action)} ({code})"
-    return f"{one_line(message, 300)} ({one_line(code, 60)})"
-
-
-def code_of(error: Any) -> str:
-    """AWS's code of an error."""
-    return str(error.response.get("Error", {}).get("Code", "unknown"))
+def explained(doing: str, action: str) -> AbstractContextManager[None]:
+    """Raise what botocore raises within as an AwsError; `action` is the permission needed."""
+    return aws_errors(f"cannot {doing}", AwsError, action)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dmarckit.cli.aws.client import Aws, code_of, explained
-from dmarckit.core import AwsError, one_line
+from dmarckit.cli.aws.client import Aws, explained
+from dmarckit.core import AwsError, error_code, one_line
 
 CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
 PAUSE = 3.0  # seconds between two looks; CloudFormation's own limit is about two a second
@@ -84,7 +84,7 @@ def find_stack(aws: Aws, name: str) -> Stack | None:
         try:
             found = aws.cloudformation.describe_stacks(StackName=name)["Stacks"]
         except ClientError as error:
-            if code_of(error) == "ValidationError" and "does not exist" in str(error):
+            if error_code(error) == "ValidationError" and "does not exist" in str(error):
                 return None
             raise
     if not found or found[0]["StackStatus"] in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE"):

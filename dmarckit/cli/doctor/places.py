@@ -21,17 +21,20 @@ from urllib.parse import urlsplit
 
 from dmarckit.cli.doctor.check import CheckContext, CheckResult, fail, ok, skip, warn
 from dmarckit.core import (
-    HINTS,
     FolderStorage,
     Settings,
     Storage,
     StorageError,
     StoredObject,
     UnreadableReport,
+    aws_client,
+    aws_errors,
+    aws_reason,
     aws_session,
+    code_hint,
+    error_code,
     one_line,
     open_storage,
-    sdk_hint,
 )
 from dmarckit.reports import read_mail, without_comments
 from dmarckit.slack import lasting
@@ -288,15 +291,15 @@ def credentials(context: CheckContext) -> CheckResult:
         who = sts.get_caller_identity()
         return ok(f"{one_line(who['Arn'])} ({found})")
     except ClientError as error:
-        code = one_line(error.response.get("Error", {}).get("Code", "unknown"), 60)
+        code = one_line(error_code(error), 60)
         if not _amazon(sts):
             return skip(f"{found}; {_host(sts)} does not say who we are ({code})")
-        hint = {"InvalidClientTokenId": HINTS["InvalidAccessKeyId"]}.get(code) or HINTS.get(code)
-        return fail(f"{found}: STS refused them ({code})", hint or "check AWS_PROFILE or the keys")
+        hint = code_hint(code, "sts:GetCallerIdentity") or "check AWS_PROFILE or the keys"
+        return fail(f"{found}: STS refused them ({code})", hint)
     except ResponseParserError:
         return fail(f"{found}: {_host(sts)} does not answer as AWS does", _NOT_AWS)
     except BotoCoreError as error:
-        return fail(f"{found}: STS at {_host(sts)}", sdk_hint(error))
+        return fail(f"{found}: STS at {_host(sts)}", aws_reason(error))
 
 
 def reachable(context: CheckContext) -> CheckResult:
@@ -358,14 +361,13 @@ def _list_one(client: S3Client, bucket: str, prefix: str, what: str) -> None:
     try:
         client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=1)
     except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", "unknown"))
-        hint = HINTS.get(code, "S3 refused it").format(permission="s3:ListBucket")
-        raise StorageError(f"cannot list {what}: {hint} ({one_line(code, 60)})") from error
+        why = aws_reason(error, "s3:ListBucket", "S3 refused it")
+        raise StorageError(f"cannot list {what}: {why}") from error
     except ResponseParserError as error:
         where = _host(client)
         raise StorageError(f"{where} does not answer as S3 does: {_NOT_AWS}") from error
     except BotoCoreError as error:
-        raise StorageError(f"cannot list {what} at {_host(client)}: {sdk_hint(error)}") from error
+        raise StorageError(f"cannot list {what} at {_host(client)}: {aws_reason(error)}") from error
 
 
 def _head_region(client: S3Client, bucket: str) -> str | None:
@@ -392,24 +394,20 @@ def _headers(answer: Any) -> dict[str, str]:
 
 
 def _session() -> Any:
-    from botocore.exceptions import BotoCoreError
-
-    try:
+    with aws_errors("cannot use AWS", StorageError):
         return aws_session()
-    except BotoCoreError as error:
-        raise StorageError(f"cannot use AWS: {sdk_hint(error)}") from error
 
 
 def _client(session: Any, service: str) -> Any:
     """A client that gives up soon: a doctor must not wait as a run does."""
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
-    config = Config(retries={"total_max_attempts": 1}, connect_timeout=4, read_timeout=8)
-    try:
-        return session.client(service, config=config)
-    except (BotoCoreError, ValueError) as error:
-        raise StorageError(f"cannot use {service.upper()}: {sdk_hint(error)}") from error
+    with aws_errors(f"cannot use {service.upper()}", StorageError):
+        return aws_client(
+            service,
+            session,
+            retries={"total_max_attempts": 1},
+            connect_timeout=4,
+            read_timeout=8,
+        )
 
 
 def _host(client: Any) -> str:
