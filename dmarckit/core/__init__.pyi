@@ -69,6 +69,7 @@ from .settings import (
     Mute as Mute,
     Settings as Settings,
     load_settings as load_settings,
+    shipped_files as shipped_files,
 )
 from .storage import (
     POOL as POOL,

@@ -36,7 +36,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from dmarckit.core import PageError, SettingsError, one_line
+from dmarckit.core import PageError, SettingsError, one_line, shipped_files
 
 _DAYS_AGO = re.compile(r"(\d{1,4}) days? ago", re.ASCII)
 _LAST_DAYS = re.compile(r"last (\d{1,4}) days", re.ASCII)
@@ -479,10 +479,7 @@ def _like(value: str) -> str:
 
 def find_schedules() -> dict[str, Path]:
     """Name → file, by name: the user's ``./schedules`` come before those of dmarckit."""
-    package = Path(__file__).parent.parent
-    folders = [Path("schedules"), package / "_shipped/schedules", package.parent / "schedules"]
-    found = {path.stem: path for folder in reversed(folders) for path in folder.glob("*.yaml")}
-    return dict(sorted(found.items()))
+    return shipped_files("schedules", "*.yaml")
 
 
 def load_schedule(name: str) -> Schedule:

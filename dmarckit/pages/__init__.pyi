@@ -1,7 +1,6 @@
 from .build import (
     BuiltPage as BuiltPage,
     find_notebook as find_notebook,
-    find_notebooks as find_notebooks,
     known_parameters as known_parameters,
     own_kernel as own_kernel,
     store_index as store_index,

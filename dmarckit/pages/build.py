@@ -37,6 +37,7 @@ from dmarckit.core import (
     one_line,
     redacted,
     secrets_in,
+    shipped_files,
     withheld_variables,
 )
 from dmarckit.lake import Lake
@@ -115,13 +116,6 @@ class BuiltPage:
     """what the notebook wrote to stderr, a line each, safe to print"""
 
 
-def find_notebooks() -> dict[str, Path]:
-    """Name → file: the user's ``./notebooks`` first, then those that come with dmarckit."""
-    package = Path(__file__).parent.parent
-    folders = [Path("notebooks"), package / "_shipped/notebooks", package.parent / "notebooks"]
-    return {path.stem: path for folder in reversed(folders) for path in folder.glob("*.ipynb")}
-
-
 def find_notebook(name: str) -> Path:
     """The notebook of that name: the user's ``./notebooks`` first, then the package's own.
 
@@ -130,11 +124,9 @@ def find_notebook(name: str) -> Path:
     """
     if name.endswith(".ipynb") and Path(name).is_file():
         return Path(name)
-    known = find_notebooks()
+    known = shipped_files("notebooks", "*.ipynb")
     if name not in known:
-        raise PageError(
-            f"no notebook {one_line(name)}; there are: {', '.join(sorted(known)) or 'none'}"
-        )
+        raise PageError(f"no notebook {one_line(name)}; there are: {', '.join(known) or 'none'}")
     return known[name]
 
 

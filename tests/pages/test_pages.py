@@ -12,9 +12,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import dmarckit
 from dmarckit.core.errors import PageError
 from dmarckit.core.storage import FolderStorage, StoredObject, open_storage
-from dmarckit.pages import build, index as page_index, render
+from dmarckit.pages import index as page_index, render
 from dmarckit.pages.build import BuiltPage, build_page, find_notebook, publish
 from dmarckit.pages.links import page_key
 from tests.support.page_notebooks import write_notebook
@@ -143,7 +144,7 @@ def test_no_notebook_there(tmp_path: Path) -> None:
 
 
 def test_finding_a_notebook(tmp_path: Path) -> None:
-    assert find_notebook("overview").parent == Path(build.__file__).parent.parent / "notebooks"
+    assert find_notebook("overview").parent == Path(dmarckit.__file__).parent.parent / "notebooks"
     own = notebook(Path("notebooks/overview.ipynb"), "1")
     assert find_notebook("overview") == own
     assert find_notebook(str(tmp_path / "notebooks/overview.ipynb")).is_file()

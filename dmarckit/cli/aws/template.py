@@ -22,14 +22,13 @@ from typing import Any
 
 import yaml
 
-from dmarckit.core import SettingsError, one_line
+from dmarckit.core import SettingsError, one_line, shipped_files
 from dmarckit.facts import organisation
 from dmarckit.jobs import SLOT, Schedule, scheduler_resource
 
 LONGEST = 51_200
 """bytes of a template that CloudFormation takes without a bucket for it"""
 CONTAINER = "dmarckit"
-_FILE = "schedules/aws/template.yaml"
 
 
 def read_template() -> dict[str, Any]:
@@ -37,9 +36,7 @@ def read_template() -> dict[str, Any]:
 
     Raises SettingsError when a template of the user's own cannot be read.
     """
-    package = Path(__file__).parent.parent.parent
-    places = [Path(_FILE), package.parent / _FILE, package / "_shipped" / _FILE]
-    path = next(place for place in places if place.is_file())
+    path = shipped_files("schedules/aws", "template.yaml")["template"]
     try:
         content = yaml.load(path.read_text("utf-8"), _Functions)  # noqa: S506 (a safe loader)
     except (OSError, ValueError, yaml.YAMLError) as error:

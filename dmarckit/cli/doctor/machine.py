@@ -30,10 +30,11 @@ from dmarckit.core import (
     SettingsError,
     normalize_domain,
     one_line,
+    shipped_files,
 )
 from dmarckit.jobs import State, find_schedules, judge, load_schedule, load_schedules, read_facts
 from dmarckit.lake import TABLES, open_lake
-from dmarckit.pages import find_notebooks, known_parameters
+from dmarckit.pages import known_parameters
 
 LOW_DISK, LITTLE_DISK = 200_000_000, 1_000_000_000
 """bytes that are free: below the first work fails, below the second it soon will"""
@@ -242,7 +243,7 @@ def kernel(_context: CheckContext) -> CheckResult:
 def notebooks(_context: CheckContext) -> CheckResult:
     """Every notebook is one, and its parameters can be read."""
     found, broken = [], []
-    for name, path in sorted(find_notebooks().items()):
+    for name, path in shipped_files("notebooks", "*.ipynb").items():
         try:
             found.append(f"{name} ({_parameters(path)})")
         except Exception as error:  # papermill raises what it likes for a broken file
