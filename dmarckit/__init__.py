@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dmarckit.core import Settings, Window, last_days, load_settings
-    from dmarckit.lake import Lake, open_lake
+    from dmarckit.facts import Lake, open_lake
 
 __version__ = "0.1.0"
 
@@ -25,8 +25,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Lake": "lake.lake",
-    "open_lake": "lake.lake",
+    "Lake": "facts.lake",
+    "open_lake": "facts.lake",
     "Settings": "core.settings",
     "load_settings": "core.settings",
     "Window": "core.window",

@@ -7,7 +7,13 @@ from .frames import (
     typed as typed,
     whole_days as whole_days,
 )
-from .load import COLUMNS as COLUMNS, load_facts as load_facts, load_lists as load_lists
+from .lake import Lake as Lake, open_lake as open_lake
+from .load import (
+    COLUMNS as COLUMNS,
+    history_of as history_of,
+    load_facts as load_facts,
+    load_lists as load_lists,
+)
 from .networks import (
     countries as countries,
     network_names as network_names,

@@ -31,11 +31,19 @@ LONGEST = timedelta(days=366)
 """reports that claim more are cut to their last 366 days; what begins that long before the
 window is not looked for"""
 
+HISTORY = 90
+"""days that say who a sender is: the inventory and every comparison look back that far"""
+
+
+def history_of(days: int) -> int:
+    """Return how many days of facts a look at `days` days needs: `HISTORY`, or four weeks more."""
+    return max(HISTORY, days + 28)
+
 
 def load_facts(
     lake: Lake,
     now: datetime,
-    days: int = 90,
+    days: int = HISTORY,
     domains: Sequence[str] | None = None,
     *,
     settings: Settings,
@@ -58,7 +66,7 @@ def load_facts(
 
 
 def load_lists(
-    lake: Lake, now: datetime, days: int = 90, domains: Sequence[str] | None = None
+    lake: Lake, now: datetime, days: int = HISTORY, domains: Sequence[str] | None = None
 ) -> Facts:
     """`load` without what is made of records: `facts_sql.LISTS`."""
     tables = ("reports", "mails", "tls", "dead_letters")
@@ -70,7 +78,7 @@ def load_lists(
 def reduced(
     lake: Lake,
     now: datetime,
-    days: int = 90,
+    days: int = HISTORY,
     domains: Sequence[str] | None = None,
     *,
     settings: Settings,
@@ -80,7 +88,7 @@ def reduced(
     tables = ("records", "reports", "mails", "tls", "dead_letters")
     with _opened(lake, now, days, domains, tables) as (connection, chosen, frames, (start, until)):
         reduction = _reduction(connection, settings, hosts or {})
-        frames |= reduction.run(chosen, _microseconds(start), _microseconds(until))
+        frames |= reduction.run(chosen, microseconds(start), microseconds(until))
         yield Facts(now=until, start=start, **frames), reduction
 
 
@@ -155,5 +163,6 @@ def _literal(time: datetime) -> str:
     return f"TIMESTAMPTZ '{time:%Y-%m-%d %H:%M:%S.%f}+00'"
 
 
-def _microseconds(time: datetime) -> int:
+def microseconds(time: datetime) -> int:
+    """Return the microseconds since 1970."""
     return int((time - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))

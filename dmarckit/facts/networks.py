@@ -137,6 +137,25 @@ def network_names(addresses: Iterable[str], mmdb: Path | None) -> dict[str, Netw
     return {address: name for address, name in found.items() if name is not None}
 
 
+def about_addresses(
+    addresses: pd.Series, hosts: Mapping[str, str | None], mmdb: Path | None
+) -> pd.DataFrame:
+    """Return `host`, `country` and `network` of distinct addresses, by the same index.
+
+    `hosts` are confirmed names (`ptr.host_names`). The network is its name in the MMDB file,
+    else its range.
+    """
+    names = network_names(addresses, mmdb)
+    networks = [names[ip].name if ip in names else network_key(ip) for ip in addresses]
+    return pd.DataFrame(
+        {
+            "host": addresses.map(hosts).astype(object),
+            "country": countries(addresses),
+            "network": pd.Series(networks, index=addresses.index, dtype=object),
+        }
+    )
+
+
 def _entry(reader: object, address: str) -> Mapping[str, object]:
     try:
         entry = reader.get(address)  # type: ignore[attr-defined]

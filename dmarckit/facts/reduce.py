@@ -130,6 +130,16 @@ class Reduction:
         frame: pd.DataFrame = self._connection.sql(query).to_arrow_table().to_pandas()
         return frame
 
+    def relation(self, query: str) -> duckdb.DuckDBPyRelation:
+        """Return a query whose rows are not read yet."""
+        return self._connection.sql(query)
+
+    def put_names(self) -> None:
+        """Make `sender_names` and `class_names`, the names of `sender_id` and `class_id`."""
+        self.put("sender_names", self.senders.rename_axis("sender_id").reset_index())
+        classes = pd.DataFrame({"class": self.names["class"]})
+        self.put("class_names", classes.rename_axis("class_id").reset_index())
+
     def put(self, name: str, frame: pd.DataFrame) -> None:
         """A frame as a temporary table."""
         self._connection.register("arriving", frame)

@@ -32,8 +32,11 @@ CREATE TEMP VIEW chosen AS SELECT
     coalesce(reporter, '') AS reporter,
     coalesce(source_ip, '') AS ip,
     coalesce(lower(trim(disposition)), '') AS disposition,
+    envelope_from,
     report_uid,
     "position",
+    begin,
+    "end",
     epoch_us(begin) AS begin_us,
     epoch_us("end") AS end_us,
     least(messages, 1000000000000) AS messages
@@ -216,6 +219,35 @@ DROP TABLE reduced;
 one `judge`, or the networks of spoofers alone would be millions."""
 
 _CLASSED = "FROM judged JOIN said USING (pattern) JOIN classes USING (pattern, judge)"
+
+JUDGED_RECORDS = f"""chosen JOIN raw USING ({_RAW})
+JOIN periods USING (begin_us, end_us)
+JOIN origin_of USING (pattern) JOIN always USING (origin)
+LEFT JOIN failing ON chosen.ip = failing.ip
+JOIN delivered ON delivered.origin = origin_of.origin
+    AND delivered.place = CASE WHEN always OR failing.ip IS NOT NULL THEN chosen.ip ELSE '' END
+JOIN judges USING (sender_id) JOIN classes USING (pattern, judge)"""
+"""The single records, with their `sender_id` and `class_id`."""
+
+NAMED_RECORDS = f"""
+WITH parts AS (
+    SELECT period, sum(share) AS share, to_timestamp(min(day) * 86400) AS day FROM days
+    WHERE day * {DAY_US} >= {{first_us}} AND day * {DAY_US} < {{end_us}} GROUP BY period
+), named AS (
+    SELECT parts.day, chosen.domain, patterns.header_from, sender_names.sender,
+        sender_names.sender_kind, class_names.class, in_inventory, chosen.messages, parts.share,
+        chosen.disposition, chosen.da AS dkim_aligned, chosen.sa AS spf_aligned,
+        chosen.ip AS source_ip, address_names.country, address_names.network, address_names.host,
+        chosen.reporter, chosen.reasons, chosen.dkim, chosen.spf, chosen.envelope_from,
+        chosen.begin, chosen."end", chosen.report_uid, chosen."position"
+    FROM {JUDGED_RECORDS}
+    JOIN parts USING (period) JOIN patterns USING (pattern)
+    JOIN sender_names USING (sender_id) JOIN class_names USING (class_id)
+    LEFT JOIN address_names ON address_names.source_ip = chosen.ip
+)
+SELECT {{columns}} FROM named ORDER BY begin, report_uid, "position"
+"""  # noqa: S608
+"""The records of some days in words: `lake.MESSAGES`."""
 
 FRAMES = {
     "messages": f"""

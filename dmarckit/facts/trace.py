@@ -9,7 +9,7 @@ records are exactly those that the facts count for the sender.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -18,34 +18,29 @@ import pandas as pd
 from dmarckit.core import Settings, Window, normalize_domain
 from dmarckit.facts.completeness import complete_days
 from dmarckit.facts.frames import Facts, in_window
-from dmarckit.facts.load import reduced
-from dmarckit.facts.networks import countries, inside, network_key, network_names
+from dmarckit.facts.load import history_of, reduced
+from dmarckit.facts.networks import about_addresses, inside
 from dmarckit.facts.ptr import host_names
 from dmarckit.facts.reduce import Reduction
+from dmarckit.facts.sql import JUDGED_RECORDS
 from dmarckit.lake import Lake
 
-TRACED = """
+TRACED = f"""
 CREATE TEMP TABLE parts AS SELECT period, sum(share) AS part,
     to_timestamp(min(day) * 86400) AS first_day, to_timestamp(max(day) * 86400) AS last_day
-FROM days WHERE day >= {first} AND day < {end} GROUP BY period;
+FROM days WHERE day >= {{first}} AND day < {{end}} GROUP BY period;
 
 CREATE TEMP TABLE followed AS
 SELECT chosen.report_uid, chosen."position", pattern, period, chosen.reporter, chosen.ip,
     chosen.disposition, chosen.da, chosen.sa, chosen.header_from, sender_id, class_id,
     chosen.messages AS messages
-FROM chosen JOIN raw USING (domain, header_from, da, sa, dkim, spf, reasons)
-JOIN periods USING (begin_us, end_us)
-JOIN origin_of USING (pattern) JOIN always USING (origin)
-LEFT JOIN failing ON chosen.ip = failing.ip
-JOIN delivered ON delivered.origin = origin_of.origin
-    AND delivered.place = CASE WHEN always OR failing.ip IS NOT NULL THEN chosen.ip ELSE '' END
-JOIN judges USING (sender_id) JOIN classes USING (pattern, judge)
-WHERE {who};
+FROM {JUDGED_RECORDS}
+WHERE {{who}};
 
 CREATE TEMP TABLE traced AS
 SELECT followed.* REPLACE (messages * part AS messages), first_day, last_day
 FROM followed JOIN parts USING (period)
-"""
+"""  # noqa: S608
 """`followed`: the records in the whole history of the facts; `traced`: those of the window,
 with the messages that fall into it (a long report's are spread over its days)."""
 
@@ -113,8 +108,6 @@ ORDER BY coalesce(dkim_aligned, false) OR coalesce(spf_aligned, false), records.
 
 SHOWN = 100
 """single records of a page; the rest is only counted"""
-HISTORY = 90
-"""days that say who a sender is, as everywhere (`analysis.HISTORY`)"""
 
 
 @dataclass(frozen=True)
@@ -171,7 +164,7 @@ def trace(
     """
     name = normalize_domain(domain)
     moment = now or datetime.now(UTC)
-    days = max(HISTORY, 2 * window.days + 28)
+    days = history_of(2 * window.days)
     hosts = host_names(lake)
     with reduced(lake, moment, days, [name], settings=settings, hosts=hosts) as (facts, reduction):
         known = reduction.senders["sender"].astype(str)
@@ -189,7 +182,9 @@ def trace(
             chosen = str(known[same].iloc[0]) if numbers else chosen
         _follow(reduction, who, window)
         result = _trace(reduction, facts, window, name, chosen, is_address)
-    return replace(result, addresses=_named(result.addresses, hosts, settings))
+    addresses = result.addresses  # only what can be shown is looked up
+    about = about_addresses(addresses["source_ip"].head(SHOWN), hosts, settings.mmdb)
+    return replace(result, addresses=addresses.join(about))
 
 
 def _worst(facts: Facts, window: Window) -> str:
@@ -252,20 +247,6 @@ def _trace(
         reasons=named(REASONS),
         records=named(RECORDS, limit=SHOWN),
         number=number,
-    )
-
-
-def _named(
-    addresses: pd.DataFrame, hosts: Mapping[str, str | None], settings: Settings
-) -> pd.DataFrame:
-    """What an address says by itself; looked up only for those that can be shown."""
-    busiest = addresses["source_ip"].head(SHOWN)
-    names = network_names(busiest, settings.mmdb)
-    networks = [names[ip].name if ip in names else network_key(ip) for ip in busiest]
-    return addresses.assign(
-        host=busiest.map(hosts),
-        country=countries(busiest),
-        network=pd.Series(networks, index=busiest.index, dtype=object),
     )
 
 

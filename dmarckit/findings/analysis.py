@@ -13,13 +13,12 @@ from datetime import UTC, datetime
 
 from dmarckit.checks import Outside, load_outside
 from dmarckit.core import Cluster, Settings, Window, load_settings, normalize_domain
-from dmarckit.facts import Facts, host_names, load_facts
+from dmarckit.facts import Facts, history_of, host_names, load_facts
 from dmarckit.findings.distributed import analyse_on_cluster
 from dmarckit.findings.find import find
 from dmarckit.findings.ledger import LedgerEntry, assign_status, last_run, record_findings
 from dmarckit.lake import Lake
 
-HISTORY = 90  # days of facts: the inventory and every comparison look back that far
 USUAL_DAYS = 7
 
 
@@ -45,11 +44,9 @@ def read_facts(
     Raises LakeError when the lake cannot be read.
     """
     chosen = _chosen(settings, domains) or None
-    return load_facts(lake, now, _back(days), chosen, settings=settings, hosts=host_names(lake))
-
-
-def _back(days: int) -> int:
-    return max(HISTORY, days + 28)  # a longer window still needs what came before it
+    return load_facts(
+        lake, now, history_of(days), chosen, settings=settings, hosts=host_names(lake)
+    )
 
 
 def _chosen(settings: Settings, domains: Sequence[str]) -> list[str]:
@@ -95,7 +92,7 @@ def analyse(
     else:
         chosen = _chosen(settings, domains) or None
         facts, of_domains = analyse_on_cluster(
-            cluster, lake, now, _back(days), chosen, days=days, settings=settings
+            cluster, lake, now, history_of(days), chosen, days=days, settings=settings
         )
     outside = read_outside(settings, lake, now, days, domains)
     found = find(

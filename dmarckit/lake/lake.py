@@ -89,6 +89,7 @@ class Lake:
         start: datetime | None,
         end: datetime | None,
         columns: Sequence[str] | None,
+        domain_column: str = "domain",
     ) -> pd.DataFrame:
         known = TABLES[name].columns
         unknown = [c for c in columns or () if c not in known]
@@ -96,15 +97,17 @@ class Lake:
             raise LakeError(f"table {name} has no column {unknown[0]!r}; it has {', '.join(known)}")
         where, values = ["true"], dict[str, Any]()
         if domain is not None:
-            where.append("domain IN (SELECT unnest($domains))")
+            where.append(f"{domain_column} IN (SELECT unnest($domains))")
             values["domains"] = [domain] if isinstance(domain, str) else list(domain)
         for limit, sign, bound in ((start, ">=", "start"), (end, "<", "end")):
             if limit is not None:
                 if limit.tzinfo is None:
                     raise LakeError(f"{bound} {limit} has no time zone; use UTC")
-                where.append(f"{time_column} {sign} ${bound}_ AND month {sign[0]}= ${bound}_month")
+                where.append(
+                    f'"{time_column}" {sign} ${bound}_ AND month {sign[0]}= ${bound}_month'
+                )
                 values |= {f"{bound}_": limit, f"{bound}_month": limit.strftime("%Y-%m")}
-        order = ", ".join(dict.fromkeys((time_column, *TABLES[name].key)))
+        order = ", ".join(dict.fromkeys(f'"{c}"' for c in (time_column, *TABLES[name].key)))
         chosen = ", ".join(f'"{c}"' for c in columns or known)
         # every part of the text is a name out of our own schema; values are parameters
         query = f"SELECT {chosen} FROM {name} WHERE {' AND '.join(where)} ORDER BY {order}"  # noqa: S608

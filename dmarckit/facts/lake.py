@@ -1,0 +1,439 @@
+"""The lake as an analyst opens it: every table as a DataFrame, and `messages` with its classes.
+
+`messages` is in no table. It is the records of the lake with who sent them and what they mean,
+by the same reduction that findings and pages are made of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dmarckit.core import (
+    LakeError,
+    Settings,
+    Window,
+    last_days,
+    load_settings,
+    normalize_domain,
+    one_line,
+)
+from dmarckit.facts.load import HISTORY, history_of, reduced
+from dmarckit.facts.networks import about_addresses
+from dmarckit.facts.ptr import host_names
+from dmarckit.facts.sql import NAMED_RECORDS
+from dmarckit.lake import TABLES, Lake as StoredLake
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+BATCH = 100_000
+"""rows of `messages` that SQL takes at once"""
+
+TIMES = {
+    "mails": "received",
+    "reports": "begin",
+    "records": "begin",
+    "tls": "begin",
+    "failures": "arrival",
+    "findings": "at",
+    "postmaster": "day",
+    "dns": "day",
+    "ptr": "resolved",
+    "alerts": "told",
+    "outbox": "made",
+    "runs": "started",
+    "dead_letters": "seen",
+}
+"""Table → the column that says when a row was."""
+
+
+_TEXT, _FLAG = pa.string(), pa.bool_()
+_RESULTS = [("domain", _TEXT), ("selector", _TEXT), ("result", _TEXT)]
+_COLUMNS: dict[str, tuple[pa.DataType, str] | None] = {
+    "day": (
+        pa.timestamp("us", tz="UTC"),
+        "day of the middle of the report; of a report of more than 24 hours its first day",
+    ),
+    "domain": None,
+    "header_from": (_TEXT, "domain of the From header, lower case"),
+    "sender": (_TEXT, "service or organisation that delivered the messages"),
+    "sender_kind": (_TEXT, "own, email service, mailbox provider, hosting, …, unknown"),
+    "class": (_TEXT, "what the messages mean: aligned, dkim_only, forwarded, spf_only, …"),
+    "in_inventory": (_FLAG, "the sender is one of the domain's own"),
+    "messages": None,
+    "share": (pa.float64(), "share of them on the asked days; 1 for a report of 24 hours or less"),
+    "disposition": None,
+    "dkim_aligned": (_FLAG, "evaluated DKIM is pass (aligned)"),
+    "spf_aligned": (_FLAG, "evaluated SPF is pass (aligned)"),
+    "source_ip": None,
+    "country": (_TEXT, "country of the address, two letters; null: not known"),
+    "network": (_TEXT, "who runs the network of the address, else its range"),
+    "host": (_TEXT, "confirmed host name of the address; null: none, or never asked for"),
+    "reporter": None,
+    "reasons": None,
+    "dkim": (pa.list_(pa.struct(_RESULTS)), "raw result of each DKIM signature"),
+    "spf": (
+        pa.list_(pa.struct([("domain", _TEXT), ("scope", _TEXT), ("result", _TEXT)])),
+        "raw SPF results",
+    ),
+    "envelope_from": None,
+    "begin": None,
+    "end": None,
+    "report_uid": None,
+    "position": None,
+}
+
+
+def _field(name: str, own: tuple[pa.DataType, str] | None) -> pa.Field:
+    if own is None:
+        return TABLES["records"].schema.field(name)
+    return pa.field(name, own[0], metadata={"comment": own[1]})
+
+
+MESSAGES = pa.schema([_field(name, own) for name, own in _COLUMNS.items()])
+"""Columns of `messages`, with their meanings; those without one of their own are of `records`."""
+
+
+def _schema(table: str) -> pa.Schema:
+    if table != "messages" and table not in TABLES:
+        known = ", ".join(("messages", *TABLES))
+        raise LakeError(f"no table {one_line(table)!r}; tables are {known}")
+    return MESSAGES if table == "messages" else TABLES[table].schema
+
+
+def describe(table: str) -> pd.DataFrame:
+    """Return one row a column of the table: `column`, `type`, `meaning`.
+
+    Raises:
+        LakeError: there is no such table.
+    """
+    names = {"int64": "whole number", "double": "number", "bool": "true or false", "string": "text"}
+    rows = []
+    for field in _schema(table):
+        kind = "time" if pa.types.is_timestamp(field.type) else names.get(str(field.type), "list")
+        rows.append((field.name, kind, field.metadata[b"comment"].decode()))
+    return pd.DataFrame(rows, columns=["column", "type", "meaning"], dtype="str")
+
+
+def _with_columns(table: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Add the columns of the table to the docstring of a method."""
+
+    def add(method: Callable[P, R]) -> Callable[P, R]:
+        lines = [
+            f"            {c} ({t}): {text}"
+            for c, t, text in describe(table).itertuples(index=False)
+        ]
+        head = (method.__doc__ or "").rstrip()
+        method.__doc__ = "\n".join([head, "", "        Columns:", *lines, ""])
+        return method
+
+    return add
+
+
+def open_lake(settings: Settings | None = None, *, now: datetime | None = None) -> Lake:
+    """Open the lake of an installation: of the settings in force unless others are given.
+
+    >>> lake = open_lake()  # doctest: +SKIP
+    >>> lake.messages("example.com").groupby("class")["messages"].sum()  # doctest: +SKIP
+    """
+    settings = settings or load_settings()
+    return Lake(settings.lake_url, settings, now=now)
+
+
+class Lake(StoredLake):
+    """The tables of an installation, and `messages`: its records with their senders and classes.
+
+    Tables are methods that return DataFrames; `sql` and `duckdb` see all tables, and `messages`,
+    as views. `describe` lists the columns of each.
+
+    Args:
+        url: folder or ``s3://…`` that holds the tables.
+        settings: declare senders, name the domains, and an MMDB file; those in force unless given.
+        now: the moment from which `messages` looks back; the present one unless given.
+    """
+
+    def __init__(
+        self, url: str, settings: Settings | None = None, *, now: datetime | None = None
+    ) -> None:
+        super().__init__(url)
+        self._settings = settings
+        self._now = now
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that classes rest on."""
+        if self._settings is None:
+            self._settings = load_settings()
+        return self._settings
+
+    @property
+    def now(self) -> datetime:
+        """The moment from which `messages` looks back."""
+        return self._now or datetime.now(UTC)
+
+    @_with_columns("messages")
+    def messages(
+        self,
+        domain: str | Iterable[str] = (),
+        *,
+        days: int = 30,
+        end: str | date = "",
+        window: Window | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return the records of a window with their senders and classes, one row each.
+
+        Classes rest on the 90 days before the end of the window (longer for windows of more
+        than 31 days), exactly as in findings and pages of the same domains. Records without
+        messages are left out. Without any there are the columns and no rows.
+
+        Args:
+            domain: policy domain or domains; those of the settings, or all, unless given.
+            days: length of the window, in whole UTC days.
+            end: its last day (``2026-11-23``); yesterday unless given.
+            window: the window itself, in place of `days` and `end`.
+            columns: only these columns.
+
+        Raises:
+            LakeError: the lake cannot be read, or has no such column.
+            SettingsError: `days` or `end` make no window.
+        """
+        last = end if isinstance(end, str) else f"{end:%Y-%m-%d}"
+        asked = window or last_days(days, last, self.now.date())
+        moment = asked.end if window or end else self.now
+        names = [domain] if isinstance(domain, str) else list(domain)
+        back = history_of(2 * asked.days)
+        batches = self._classified(moment, back, names, window=asked, columns=columns)
+        chosen = pa.schema([MESSAGES.field(c) for c in _chosen(columns)])
+        frame: pd.DataFrame = pa.Table.from_batches(batches, chosen).to_pandas()
+        return frame
+
+    @_with_columns("records")
+    def records(
+        self,
+        domain: str | Iterable[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return the records of reports that begin in [start, end), one row each."""
+        return super().records(_names(domain), start, end, columns)
+
+    @_with_columns("reports")
+    def reports(
+        self,
+        domain: str | Iterable[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return the aggregate reports that begin in [start, end), one row each."""
+        return super().reports(_names(domain), start, end, columns)
+
+    @_with_columns("mails")
+    def mails(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return the objects received in [start, end), one row each."""
+        return super().mails(start, end, columns)
+
+    @_with_columns("tls")
+    def tls(
+        self,
+        domain: str | Iterable[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return the policies of TLS reports that begin in [start, end), one row each."""
+        return self._rows("tls", domain, start, end, columns, domain_column="policy_domain")
+
+    @_with_columns("findings")
+    def findings(
+        self,
+        domain: str | Iterable[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return the findings of recorded runs in [start, end), one row a finding and run."""
+        return self._rows("findings", domain, start, end, columns)
+
+    @_with_columns("dns")
+    def dns(
+        self,
+        domain: str | Iterable[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return the DNS records as found on the days in [start, end), one row a record and day."""
+        return self._rows("dns", domain, start, end, columns)
+
+    @_with_columns("postmaster")
+    def postmaster(
+        self,
+        domain: str | Iterable[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return metrics of Google Postmaster Tools about the days in [start, end), as pulled."""
+        return self._rows("postmaster", domain, start, end, columns)
+
+    def describe(self, table: str) -> pd.DataFrame:
+        """Return the columns of a table, or of `messages`: `column`, `type`, `meaning`.
+
+        Raises:
+            LakeError: there is no such table.
+        """
+        return describe(table)
+
+    def sql(self, query: str, **parameters: Any) -> pd.DataFrame:
+        """Return the result of a DuckDB query over the tables, with ``$name`` parameters.
+
+        The view `messages` holds the last 90 days, as `messages` returns them: those before
+        `now`, or in a lake that has nothing newer, before the end of its newest report. It is
+        made when a query reads it.
+
+        >>> open_lake().sql("SELECT class, sum(messages) AS n FROM messages GROUP BY ALL")
+        ... # doctest: +SKIP
+        """
+        return super().sql(query, **parameters)
+
+    def duckdb(self) -> DuckDBPyConnection:
+        """Return a DuckDB connection that sees every table, and `messages`; close it after use.
+
+        >>> open_lake().duckdb().sql("SELECT count(*) FROM messages")  # doctest: +SKIP
+        """
+        connection = super().duckdb()
+        connection.register("messages", _View(self._view_batches))
+        return connection
+
+    @contextlib.contextmanager
+    def session(self, *names: str, **options: Any) -> Iterator[DuckDBPyConnection]:
+        """Open a connection as `Lake.session` of the tables, with the view `messages`."""
+        with super().session(*names, **options) as connection:
+            connection.register("messages", _View(self._view_batches))
+            yield connection
+
+    def _rows(
+        self,
+        table: str,
+        domain: str | Iterable[str] | None,
+        start: datetime | None,
+        end: datetime | None,
+        columns: Sequence[str] | None,
+        domain_column: str = "domain",
+    ) -> pd.DataFrame:
+        names = _names(domain)
+        return self._select(table, TIMES[table], names, start, end, columns, domain_column)
+
+    def _view_batches(self) -> Iterator[pa.RecordBatch]:
+        moment = self.now
+        known = self.arrow('SELECT max("end") AS newest FROM reports').column("newest")[0].as_py()
+        if known and known < moment - timedelta(days=HISTORY):
+            moment = known
+        return self._classified(moment, HISTORY)
+
+    def _classified(
+        self,
+        now: datetime,
+        days: int,
+        domains: Sequence[str] = (),
+        *,
+        window: Window | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield rows of `messages`: of the window, or of all days that the classes rest on."""
+        settings, hosts = self.settings, host_names(self)
+        chosen = list(domains) or list(settings.domain_names) or None
+        schema = pa.schema([MESSAGES.field(c) for c in _chosen(columns)])
+        with reduced(self, now, days, chosen, settings=settings, hosts=hosts) as (facts, reduction):
+            start, end = (window.start, window.end) if window else (facts.start, facts.now)
+            found = reduction.table("SELECT DISTINCT ip AS source_ip FROM chosen WHERE ip <> ''")
+            found = found.join(about_addresses(found["source_ip"], hosts, settings.mmdb))
+            reduction.put("address_names", found)
+            reduction.put_names()
+            bounds = {
+                "first_us": int(start.timestamp() * 1e6),
+                "end_us": int(end.timestamp() * 1e6),
+            }
+            wanted = ", ".join(f'"{c}"' for c in schema.names)
+            rows = reduction.relation(NAMED_RECORDS.format(columns=wanted, **bounds))
+            for batch in rows.to_arrow_reader(BATCH):
+                yield batch.cast(schema)
+
+    def __repr__(self) -> str:
+        """Return the place, and each table that has rows, with its first and last day."""
+        lines = [f"Lake {self.location.url}"]
+        for name in TABLES:
+            try:
+                lines += self._summary(name)
+            except LakeError as error:
+                return f"{lines[0]}\n  {one_line(error, 300)}"
+        return "\n".join(lines if len(lines) > 1 else [*lines, "  no rows yet"])
+
+    def _summary(self, name: str) -> list[str]:
+        """Return a line about the table from the statistics in its log; none without rows."""
+        table = self.location.open(name)
+        stored = pa.table(table.get_add_actions(flatten=True)) if table is not None else None
+        rows = 0 if stored is None else pc.sum(stored["num_records"]).as_py()
+        if stored is None or not rows:
+            return []
+        times = [
+            bound(stored[column]).as_py()
+            for bound, column in ((pc.min, f"min.{TIMES[name]}"), (pc.max, f"max.{TIMES[name]}"))
+            if column in stored.column_names
+        ]
+        days = " to ".join(dict.fromkeys(f"{t:%Y-%m-%d}" for t in times if t is not None))
+        return [f"  {name:<12} {rows:>12,} rows  {days}".rstrip()]
+
+    def __dir__(self) -> list[str]:
+        """Return what an analyst asks a lake for."""
+        return [
+            *("messages", "records", "reports", "mails", "tls", "findings", "dns", "postmaster"),
+            *("sql", "duckdb", "arrow", "polars", "dask", "describe", "location", "settings"),
+        ]
+
+
+def _names(domain: str | Iterable[str] | None) -> list[str] | None:
+    if domain is None:
+        return None
+    names = [domain] if isinstance(domain, str) else domain
+    return [normalize_domain(name) for name in names]
+
+
+def _chosen(columns: Sequence[str] | None) -> list[str]:
+    unknown = [c for c in columns or () if c not in MESSAGES.names]
+    if unknown:
+        has = ", ".join(MESSAGES.names)
+        raise LakeError(f"messages has no column {one_line(unknown[0])!r}; it has {has}")
+    return list(columns or MESSAGES.names)
+
+
+class _View:
+    """`messages` for DuckDB, which takes the batches whenever a query reads them."""
+
+    def __init__(self, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:
+        self._batches = batches
+
+    def __arrow_c_schema__(self) -> Any:
+        return MESSAGES.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        reader = pa.RecordBatchReader.from_batches(MESSAGES, self._batches())
+        return reader.__arrow_c_stream__(requested_schema)
