@@ -8,7 +8,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit.cli.doctor import checks, machine, places, services
+from dmarckit.cli.doctor import command, machine, places, services
 from dmarckit.cli.doctor.check import (
     Check,
     CheckContext,
@@ -29,7 +28,6 @@ from dmarckit.cli.doctor.check import (
     skip,
     warn,
 )
-from dmarckit.cli.doctor.checks import CHECKS
 from dmarckit.cli.main import main
 from dmarckit.core.errors import StorageError
 from dmarckit.core.settings import Settings, load_settings
@@ -41,6 +39,7 @@ from tests.support.builders import gz, make_mail, make_record, make_report, repo
 from tests.support.lakes import lake_of, report
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
 
+CHECKS = command.all_checks()
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PASS = "amazonses.com; dmarc=pass header.from=reporter.example"
 
@@ -247,7 +246,7 @@ def test_credentials_that_may_only_read_fail_where_something_is_written(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDREADER")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "reader-secret")
     names = ("buckets", "mails", "home", "conditional writes", "links")
-    checks = [replace(c, needs=c.needs[1:]) for c in CHECKS if c.name in names]
+    checks = [c for c in CHECKS if c.name in names]
     found = {line.check: line for line in lines(*checks, loaded=Settings(home="s3://only-read"))}
     assert (found["buckets"].status, found["mails"].status) == ("ok", "ok")
     assert found["home"].status == "fail"
@@ -336,17 +335,16 @@ def closed_port() -> Iterator[int]:
         yield int(taken.getsockname()[1])
 
 
-def test_a_dead_endpoint_ends_the_doctor_within_seconds(
+def test_a_dead_endpoint_is_noticed_before_a_check_is_given_up(
     closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed_port}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-secret")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    started = time.monotonic()
     remote = [c for c in CHECKS if c.name not in ("kernel", "notebooks", "schedules", "DNS")]
     found = {line.check: line for line in lines(*remote, loaded=Settings(home="s3://bucket"))}
-    assert time.monotonic() - started < 10
+    assert not [line for line in found.values() if "no answer within" in line.message]
     assert found["credentials"].status == "fail"
     assert "nothing answers there" in found["credentials"].fix
     assert {found[c].status for c in ("buckets", "clock", "mails", "home", "lake", "runs")} == {
@@ -611,7 +609,7 @@ def test_the_command_prints_json_and_an_exit_status(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = tuple(c for c in CHECKS if c.name not in ("kernel", "DNS"))
-    monkeypatch.setattr(checks, "CHECKS", quick)
+    monkeypatch.setattr(command, "all_checks", lambda: quick)
     monkeypatch.setattr(sys, "argv", ["dmarckit", "doctor", "--json"])
     with pytest.raises(SystemExit) as end:
         main()

@@ -1,7 +1,7 @@
-"""How checks of an installation run: in order, each with a time limit, none can break off all.
+"""How checks of an installation run: in order, each with a time limit, none can end them all.
 
-A check is a function of the `Context` that returns an `Answer` with the fix in it. What it
-raises is a failure of its own line. The checks themselves are in `doctor_checks`.
+A check is a function of a `CheckContext` that returns a `CheckResult` with the fix in it. What
+it raises is a failure of its own line.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from dmarckit.cli.options import COULD_NOT_RUN, OK, PROBLEMS
 from dmarckit.core import DmarckitError, Settings, clean, one_line, secrets_in, secrets_of
 
 Status = Literal["ok", "warn", "fail", "skip"]
@@ -24,7 +25,7 @@ LONGEST = 600
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a check found."""
+    """Status of a check, what it found, and how to mend it."""
 
     status: Status
     message: str
@@ -33,56 +34,51 @@ class CheckResult:
 
 
 def ok(message: str) -> CheckResult:
-    """All is well."""
+    """Return that all is well."""
     return CheckResult("ok", message)
 
 
 def warn(message: str, fix: str) -> CheckResult:
-    """It works, but not as it should, or not for long."""
+    """Return that it works, but not as it should, or not for long."""
     return CheckResult("warn", message, fix)
 
 
 def fail(message: str, fix: str) -> CheckResult:
-    """It does not work."""
+    """Return that it does not work."""
     return CheckResult("fail", message, fix)
 
 
 def skip(reason: str) -> CheckResult:
-    """There is nothing to check here."""
+    """Return that there is nothing to check here."""
     return CheckResult("skip", reason)
-
-
-def utc_now() -> datetime:
-    """The present."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class CheckContext:
-    """What checks work on."""
+    """Settings and clock that the checks work on."""
 
     loaded: Settings | DmarckitError
     """the settings, or why there are none"""
     send: bool = False
     """post a line to Slack"""
-    clock: Callable[[], datetime] = utc_now
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property
     def settings(self) -> Settings:
-        """The settings; raises what loading them raised."""
+        """Return the settings, or raise what loading them raised."""
         if isinstance(self.loaded, DmarckitError):
             raise self.loaded
         return self.loaded
 
     def safe(self, text: str) -> str:
-        """The text on one line, without secrets and links that open something."""
+        """Return the text on one line, without secrets and links that open something."""
         own = set() if isinstance(self.loaded, DmarckitError) else secrets_of(self.loaded)
         return one_line(clean(text, {*own, *secrets_in(os.environ)}), LONGEST)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the doctor."""
+    """A check by its name, and what it needs."""
 
     name: str
     run: Callable[[CheckContext], CheckResult]
@@ -94,7 +90,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class CheckLine:
-    """What came of a check, fit to print: one line, no secrets."""
+    """Result of a check, fit to print: one line, no secrets."""
 
     check: str
     status: Status
@@ -104,7 +100,7 @@ class CheckLine:
 
 
 def run_checks(checks: Sequence[Check], context: CheckContext) -> Iterator[CheckLine]:
-    """A line for each check, in their order; one that needs a failed one is skipped."""
+    """Yield a line for each check, in their order; one that needs a failed one is skipped."""
     broken: dict[str, str] = {}
     for check in checks:
         missing = next((broken[n] for n in check.needs if n in broken), None)
@@ -113,40 +109,40 @@ def run_checks(checks: Sequence[Check], context: CheckContext) -> Iterator[Check
             yield CheckLine(check.name, "skip", f"not checked, since {missing} failed", "", 0.0)
             continue
         started = time.monotonic()
-        answer = _in_time(check, context)
-        if answer.status == "fail":
+        result = _in_time(check, context)
+        if result.status == "fail":
             broken[check.name] = check.name
-        message, fix = context.safe(answer.message), context.safe(answer.fix)
+        message, fix = context.safe(result.message), context.safe(result.fix)
         took = round(time.monotonic() - started, 3)
-        yield CheckLine(check.name, answer.status, message, fix, took)
+        yield CheckLine(check.name, result.status, message, fix, took)
 
 
 def exit_status(lines: Sequence[CheckLine], *, strict: bool = False) -> int:
-    """0: all is well; 1: a warning, when `strict`; 2: something failed."""
+    """Return 2 when something failed, 1 for a warning when `strict`, else 0."""
     found = {line.status for line in lines}
     if "fail" in found:
-        return 2
-    return int(strict and "warn" in found)
+        return COULD_NOT_RUN
+    return PROBLEMS if strict and "warn" in found else OK
 
 
 def _in_time(check: Check, context: CheckContext) -> CheckResult:
-    """The check's answer; a thread of its own, since few libraries can be interrupted."""
-    answers: list[CheckResult] = []
+    """Return the check's result; in a thread, since few libraries can be interrupted."""
+    results: list[CheckResult] = []
 
     def work() -> None:
-        answers.append(_answered(check, context))
+        results.append(_run(check, context))
 
     # the thread is left behind when it hangs: it must not keep the process from ending
     run = contextvars.copy_context().run
     thread = threading.Thread(target=run, args=(work,), name=f"doctor {check.name}", daemon=True)
     thread.start()
     thread.join(check.seconds)
-    if answers:
-        return answers[0]
+    if results:
+        return results[0]
     return fail(f"no answer within {check.seconds:g} s", "see what it waits for: network, proxy?")
 
 
-def _answered(check: Check, context: CheckContext) -> CheckResult:
+def _run(check: Check, context: CheckContext) -> CheckResult:
     try:
         return check.run(context)
     except DmarckitError as error:

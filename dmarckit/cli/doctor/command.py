@@ -1,15 +1,61 @@
-"""`dmarckit doctor`: the checks on the terminal or as JSON, and an exit status for monitoring."""
+"""`dmarckit doctor`: every check on the terminal or as JSON, and an exit status for monitoring."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dmarckit.cli.output import print_json
+
 if TYPE_CHECKING:
-    from dmarckit.cli.doctor.check import CheckContext
+    from dmarckit.cli.doctor.check import Check
+
+
+def all_checks() -> tuple[Check, ...]:
+    """Return every check in order.
+
+    A check's name is its key in ``--json``. One that is skipped since another failed counts as
+    failed for those that need it.
+    """
+    from dmarckit.cli.doctor import machine, places, services
+    from dmarckit.cli.doctor.check import Check
+
+    settings, buckets, lake = ("settings",), ("buckets",), ("lake",)
+    return (
+        Check("settings", machine.readable),
+        Check("setting values", machine.consistent, settings),
+        Check("versions", machine.versions),
+        Check("disk", machine.disk, settings),
+        Check("memory", machine.memory),
+        Check("fonts", machine.fonts, settings),
+        Check("credentials", places.credentials, settings),
+        Check("buckets", places.reachable, ("credentials",)),
+        Check("region", places.region, buckets),
+        # without the buckets: a wrong clock is a reason why they refuse us
+        Check("clock", places.clock, ("credentials",)),
+        Check("mails", places.mails, buckets, 60),
+        Check("results header", places.verdicts, ("mails",), 60),
+        Check("home", places.writable, buckets, 45),
+        Check("conditional writes", places.conditional, ("home",), 45),
+        Check("links", places.links, ("home",), 45),
+        Check("page address", places.page_address, settings),
+        Check("lake", machine.tables, buckets, 60),
+        Check("newest report", machine.newest_report, lake, 60),
+        Check("kernel", machine.kernel, seconds=110),
+        Check("notebooks", machine.notebooks),
+        Check("schedules", machine.schedules),
+        Check("runs", machine.runs, ("lake", "schedules"), 60),
+        Check("outbox", machine.outbox, lake, 60),
+        Check("queue", services.queue, ("credentials",), 45),
+        Check("Slack token", services.slack_token, settings),
+        Check("Slack channels", services.slack_channels, ("Slack token",), 45),
+        Check("Slack message", services.slack_message, ("Slack token",), 150),
+        Check("Google", services.google, settings),
+        Check("DNS", services.dns, settings, 60),
+        Check("Dask", services.cluster, ("mails", "lake"), 90),
+    )
 
 
 def doctor(
@@ -22,25 +68,20 @@ def doctor(
     Exit status 0 when nothing failed, 1 for a warning with --strict, 2 when something failed.
     Below doctor/ in the home it writes small objects, and deletes them again.
     """
-    from dmarckit.cli.doctor.check import exit_status, run_checks
-    from dmarckit.cli.doctor.checks import CHECKS
+    from dmarckit.cli.doctor.check import CheckContext, exit_status, run_checks
+    from dmarckit.core import Settings, SettingsError, load_settings
 
+    loaded: Settings | SettingsError
+    try:
+        loaded = load_settings()
+    except SettingsError as error:
+        loaded = error
     lines = []
-    for line in run_checks(CHECKS, _context(send)):
+    for line in run_checks(all_checks(), CheckContext(loaded, send=send)):
         lines.append(line)
         if not json_:
             fix = f" → {line.fix}" if line.fix else ""
             typer.echo(f"{line.status:<5} {line.check:<18} {line.message}{fix}")
     if json_:
-        typer.echo(json.dumps([asdict(line) for line in lines], ensure_ascii=False, indent=1))
+        print_json([asdict(line) for line in lines])
     raise typer.Exit(exit_status(lines, strict=strict))
-
-
-def _context(send: bool) -> CheckContext:
-    from dmarckit.cli.doctor.check import CheckContext
-    from dmarckit.core import SettingsError, load_settings
-
-    try:
-        return CheckContext(load_settings(), send=send)
-    except SettingsError as error:
-        return CheckContext(error, send=send)
