@@ -1,11 +1,4 @@
-"""Checks of the machine: versions of libraries, disk space, memory, fonts.
-
-Checks of the settings by themselves: readable, known, and not at odds with each other.
-
-Checks of what runs: the kernel starts, notebooks and schedules are as they must be.
-
-Checks of the lake: its tables open, what is in them is of late, nothing waits for ever.
-"""
+"""Checks of the installation: machine, settings, notebooks and schedules, and the lake."""
 
 from __future__ import annotations
 
@@ -30,6 +23,7 @@ from dmarckit.core import (
     SettingsError,
     normalize_domain,
     one_line,
+    plural,
     shipped_files,
 )
 from dmarckit.jobs import State, find_schedules, judge, load_schedule, load_schedules, read_facts
@@ -40,11 +34,26 @@ LOW_DISK, LITTLE_DISK = 200_000_000, 1_000_000_000
 """bytes that are free: below the first work fails, below the second it soon will"""
 LITTLE_MEMORY = 600_000_000
 """bytes; a run with a page needs about 500 MB, its kernel included"""
-_JAPANESE = "日本語の送信元"
+MANY_FILES = 200
+"""data files of a table and month; an ingest merges them long before"""
+OLD_REPORT = timedelta(days=4)
+"""since the end of the newest report: reporters send theirs within a day or two"""
+KERNEL_SECONDS = 50
+"""for its start, and again for importing dmarckit"""
+OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "DMARCKIT_CORPUS"})
+"""variables that begin like settings and are none"""
+PAIRS = (("slack_token", "slack_channel"), ("presign_key_id", "presign_secret"))
+"""settings that work only together"""
+NEEDED_BY = (
+    ("failures_content", "failures"),
+    ("google_subject", "google_credentials"),
+    ("postmaster_domains", "google_credentials"),
+)
+"""a setting, and the one without which it has no effect"""
 
 
 def versions(_context: CheckContext) -> CheckResult:
-    """Python and the libraries, against what the installed distribution asks for."""
+    """Compare Python's libraries with what the installed distribution asks for."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     about = importlib.metadata.metadata("dmarckit")
@@ -67,16 +76,16 @@ def versions(_context: CheckContext) -> CheckResult:
             wrong.append(f"{requirement.name} is {found}, not {requirement.specifier}")
     what = f"dmarckit {about['Version']}, Python {platform.python_version()}"
     if wrong:
-        wanted = sorted(set(wrong))
-        return fail(f"{what}: {'; '.join(wanted)}", "pip install --upgrade dmarckit")
+        return fail(f"{what}: {'; '.join(sorted(set(wrong)))}", "pip install --upgrade dmarckit")
     return ok(f"{what}, libraries as required")
 
 
 def disk(context: CheckContext) -> CheckResult:
-    """Room for temporary files, and in the home when it is a folder."""
+    """Check the room for temporary files, and in the home when it is a folder."""
     places = {"temporary files": Path(tempfile.gettempdir())}
     if not context.settings.home.startswith("s3://"):
-        places["home"] = _existing(Path(context.settings.home.removeprefix("file://")))
+        home = Path(context.settings.home.removeprefix("file://")).expanduser().absolute()
+        places["home"] = next(p for p in (home, *home.parents) if p.exists())
     free = {name: (shutil.disk_usage(path).free, path) for name, path in places.items()}
     name, (least, path) = min(free.items(), key=lambda item: item[1][0])
     message = f"{least / 1e9:.1f} GB free for {name} ({path})"
@@ -86,13 +95,8 @@ def disk(context: CheckContext) -> CheckResult:
     return warn(message, fix) if least < LITTLE_DISK else ok(message)
 
 
-def _existing(path: Path) -> Path:
-    path = path.expanduser().absolute()
-    return next(p for p in (path, *path.parents) if p.exists())
-
-
 def memory(_context: CheckContext) -> CheckResult:
-    """What is left of the machine's memory, or of the container's."""
+    """Check what is left of the machine's memory, or of the container's."""
     free = available_memory()
     if free is None:
         return skip("this system does not say how much memory is free")
@@ -102,7 +106,7 @@ def memory(_context: CheckContext) -> CheckResult:
 
 
 def available_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that are free by the kernel's and the control group's count; None: unknown."""
+    """Return the bytes free by the kernel's and the control group's count; None: unknown."""
     found = []
     try:
         lines = (root / "proc/meminfo").read_text().splitlines()
@@ -117,12 +121,12 @@ def available_memory(root: Path = Path("/")) -> int | None:
 
 
 def fonts(context: CheckContext) -> CheckResult:
-    """Charts in Slack are pictures: a font here must know the letters."""
+    """Check that a font here knows the letters: charts in Slack are pictures."""
     if context.settings.language != "ja":
         return skip(f"language {context.settings.language} needs no further font")
     from dmarckit.slack import can_draw
 
-    if can_draw(_JAPANESE):
+    if can_draw("日本語の送信元"):
         return ok("an installed font can draw Japanese in Slack's charts")
     return warn(
         "no installed font can draw Japanese: charts in Slack show boxes",
@@ -130,12 +134,8 @@ def fonts(context: CheckContext) -> CheckResult:
     )
 
 
-OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "DMARCKIT_CORPUS"})
-"""variables that begin like settings and are none"""
-
-
 def readable(context: CheckContext) -> CheckResult:
-    """Where the settings come from; loading them has checked each value."""
+    """Name where the settings come from; loading them has checked each value."""
     settings = context.settings
     file = os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE
     there = Path(file).is_file()
@@ -147,33 +147,27 @@ def readable(context: CheckContext) -> CheckResult:
 
 
 def consistent(context: CheckContext) -> CheckResult:
-    """Settings that say nothing, or against each other."""
-    found = list(_odd(context.settings, context))
+    """Name settings without effect, and those that contradict each other."""
+    found = list(_contradictions(context.settings, context))
     if not found:
         return ok("no unknown variable, nothing contradictory")
     return warn("; ".join(what for what, _ in found), "; ".join(fix for _, fix in found))
 
 
-def _odd(settings: Settings, context: CheckContext) -> Iterator[tuple[str, str]]:
-    """What is odd, and what to do about it."""
-    for name in _unknown_variables():
-        yield f"variable {name} is no setting", f"unset {name}, or correct its name"
-    pairs = (
-        ("slack_token", "slack_channel"),
-        ("presign_key_id", "presign_secret"),
-    )
-    for one, other in pairs:
-        values = bool(getattr(settings, one)), bool(getattr(settings, other))
-        if values == (True, False):
+def _contradictions(settings: Settings, context: CheckContext) -> Iterator[tuple[str, str]]:
+    """Yield what is odd, and what to do about it."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known |= {f"{name}_FILE" for name in known} | OTHER_VARIABLES
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and not known & {name, name.partition("__")[0]}:
+            yield f"variable {name} is no setting", f"unset {name}, or correct its name"
+    for one, other in PAIRS:
+        if getattr(settings, one) and not getattr(settings, other):
             yield f"{one} without {other}", f"set {other} as well"
-        if values == (False, True) and one != "slack_token":
+        # a channel without a token is a home where messages are only shown
+        if getattr(settings, other) and not getattr(settings, one) and one != "slack_token":
             yield f"{other} without {one}", f"set {one} as well"
-    needed = (
-        ("failures_content", "failures"),
-        ("google_subject", "google_credentials"),
-        ("postmaster_domains", "google_credentials"),
-    )
-    for name, base in needed:
+    for name, base in NEEDED_BY:
         if getattr(settings, name) and not getattr(settings, base):
             yield f"{name} has no effect without {base}", f"set {base}, or take {name} out"
     if settings.trust == "any" and settings.mail_url.startswith("s3://"):
@@ -184,35 +178,15 @@ def _odd(settings: Settings, context: CheckContext) -> Iterator[tuple[str, str]]
     ended = [m.fingerprint for m in settings.mute if m.until < today]
     if ended:
         yield f"mute has ended for {', '.join(ended[:5])}", "take these entries out of mute"
-    twice = [d for d, n in Counter(_domains(settings)).items() if n > 1]
+    entries = ([e] if isinstance(e, str) else e.domains for e in settings.domains)
+    names = Counter(normalize_domain(name) for entry in entries for name in entry)
+    twice = [name for name, number in names.items() if number > 1]
     if twice:
         yield f"domains names {', '.join(twice[:5])} more than once", "keep one of the entries"
 
 
-def _unknown_variables() -> list[str]:
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    known |= {f"{name}_FILE" for name in known} | OTHER_VARIABLES
-    return [
-        name
-        for name in sorted(os.environ)
-        if name.startswith(PREFIX) and name not in known and name.partition("__")[0] not in known
-    ]
-
-
-def _domains(settings: Settings) -> list[str]:
-    return [
-        normalize_domain(name)
-        for entry in settings.domains
-        for name in ([entry] if isinstance(entry, str) else entry.domains)
-    ]
-
-
-KERNEL_SECONDS = 50
-"""for its start, and again for importing dmarckit"""
-
-
 def kernel(_context: CheckContext) -> CheckResult:
-    """A kernel starts as it does for a page, and imports dmarckit."""
+    """Start a kernel as for a page, and import dmarckit in it."""
     import nbformat.v4
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient import NotebookClient
@@ -241,7 +215,7 @@ def kernel(_context: CheckContext) -> CheckResult:
 
 
 def notebooks(_context: CheckContext) -> CheckResult:
-    """Every notebook is one, and its parameters can be read."""
+    """Check that every notebook is one, and that its parameters can be read."""
     found, broken = [], []
     for name, path in shipped_files("notebooks", "*.ipynb").items():
         try:
@@ -259,12 +233,11 @@ def _parameters(path: Path) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a notebook that nbformat had to mend is broken
         nbformat.validate(nbformat.read(path, as_version=4))  # type: ignore[no-untyped-call]
-    count = len(known_parameters(path))
-    return f"{count} parameters" if count != 1 else "1 parameter"
+    return plural(len(known_parameters(path)), "parameter")
 
 
 def schedules(_context: CheckContext) -> CheckResult:
-    """Every schedule loads, its notebook and parameters included."""
+    """Check that every schedule loads, its notebook and parameters included."""
     good, timed, broken = [], 0, []
     for name in find_schedules():
         try:
@@ -281,14 +254,8 @@ def schedules(_context: CheckContext) -> CheckResult:
     return ok(", ".join(good))
 
 
-MANY_FILES = 200
-"""data files of a table and month; an ingest merges them long before"""
-OLD_REPORT = timedelta(days=4)
-"""since the end of the newest report: reporters send theirs within a day or two"""
-
-
 def tables(context: CheckContext) -> CheckResult:
-    """Every table opens, and none is in too many files."""
+    """Check that every table opens, and that none is in too many files."""
     lake = open_lake(context.settings)
     opened, scattered = [], []
     for name in TABLES:
@@ -308,7 +275,7 @@ def tables(context: CheckContext) -> CheckResult:
 
 
 def newest_report(context: CheckContext) -> CheckResult:
-    """Reports are of late."""
+    """Check that reports still come."""
     (row,) = open_lake(context.settings).arrow('SELECT max("end") AS e FROM reports').to_pylist()
     if row["e"] is None:
         return skip("there is no report yet")
@@ -321,7 +288,7 @@ def newest_report(context: CheckContext) -> CheckResult:
 
 
 def runs(context: CheckContext) -> CheckResult:
-    """Each schedule's newest run, against its cron line."""
+    """Compare each schedule's newest run with its cron line."""
     now = context.clock()
     timed = [s for s in load_schedules() if s.cron]
     if not timed:
@@ -346,7 +313,7 @@ def runs(context: CheckContext) -> CheckResult:
 
 
 def outbox(context: CheckContext) -> CheckResult:
-    """Messages that Slack has not taken yet."""
+    """Count the messages that Slack has not taken yet."""
     waiting = read_facts(open_lake(context.settings)).outbox
     if not waiting:
         return ok("no message waits for Slack")
