@@ -30,5 +30,9 @@ from .ptr import (
     server_address as server_address,
 )
 from .senders import attribute as attribute, kind_word as kind_word, load_table as load_table
-from .sql import LISTS as LISTS, only_forwarded as only_forwarded
+from .sql import (
+    FORWARD_REASON as FORWARD_REASON,
+    LISTS as LISTS,
+    only_forwarded as only_forwarded,
+)
 from .trace import Trace as Trace

@@ -75,10 +75,12 @@ _REQUIREMENT = r"sender requirement failed:\s*(\d{3}[- ]\d\.\d{1,3}\.\d{1,3})"
 
 _RAW = "domain, header_from, da, sa, dkim, spf, reasons"
 
-FORWARD_REASON = r"""len([1 FOR x IN coalesce(reasons, []) IF
-        coalesce(lower(trim(x.type)), '') IN ('forwarded', 'trusted_forwarder', 'mailing_list')
-        OR regexp_matches(coalesce(x.comment, ''), 'arc\s*=\s*pass', 'i')]) > 0"""
-"""The receiver says that the message was forwarded, came through a list, or had a valid seal."""
+FORWARD_REASON = (
+    "len([1 FOR x IN coalesce(reasons, []) IF coalesce(lower(trim(x.type)), '') "
+    "IN ('forwarded', 'trusted_forwarder', 'mailing_list') "
+    r"OR regexp_matches(coalesce(x.comment, ''), 'arc\s*=\s*pass', 'i')]) > 0"
+)
+"""A record's receiver says that it was forwarded, came through a list, or had a valid ARC seal."""
 
 PATTERNS = rf"""
 CREATE TEMP TABLE raw AS

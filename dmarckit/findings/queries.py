@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from dmarckit.facts import FORWARD_REASON
+
 FAILS = "dkim_aligned IS NOT TRUE AND spf_aligned IS NOT TRUE"
 BLOCKED = "disposition IN ('quarantine', 'reject')"
 DAY = timedelta(days=1)
@@ -73,11 +75,6 @@ def _is_signature(domain: str, selector: str) -> str:
     return f"lower(x.domain) = {text(domain)} AND coalesce(x.selector, '') = {text(selector)}"
 
 
-RELAYED = any_of(
-    "reasons",
-    "x.type IN ('forwarded', 'trusted_forwarder', 'mailing_list') "
-    "OR contains(lower(x.comment), 'arc=pass')",
-)
 _GOOD = "x.result = 'pass'"
 PASSES_RAW = f"{any_of('spf', _GOOD)} OR {any_of('dkim', _GOOD)}"
 
@@ -85,7 +82,7 @@ PASSES_RAW = f"{any_of('spf', _GOOD)} OR {any_of('dkim', _GOOD)}"
 def unaligned(own_signers: Iterable[str]) -> str:
     """Fails DMARC, not relayed, no signature of `own_signers`, and proves another domain."""
     own = any_of("dkim", one_of("lower(x.domain)", own_signers))
-    return f"{FAILS} AND NOT {RELAYED} AND NOT {own} AND ({PASSES_RAW})"
+    return f"{FAILS} AND NOT {FORWARD_REASON} AND NOT {own} AND ({PASSES_RAW})"
 
 
 def proves_spf(domains: Iterable[str]) -> str:
@@ -104,7 +101,7 @@ def unknown_source(
     signer = any_of("dkim", f"{_GOOD} AND {one_of('lower(x.domain)', known_signers)}")
     known = f"{own} OR {signer} OR {proves_spf(known_spf)}"
     return (
-        f"{FAILS} AND NOT {RELAYED} AND NOT ({known}) "
+        f"{FAILS} AND NOT {FORWARD_REASON} AND NOT ({known}) "
         f"AND NOT ({one_of('source_ip', own_addresses)})"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dmarckit.core import _, count, n_messages, ngettext
+from dmarckit.facts import FORWARD_REASON
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     BLOCKED,
@@ -194,7 +195,7 @@ def _exposed(
         context.now,
         queries.FAILS,
         queries.one_of("lower(header_from)", [name]),
-        f"NOT {queries.RELAYED}",
+        f"NOT {FORWARD_REASON}",
     )
     safe = level == "reject" and policy.testing != "y"
     return Finding(

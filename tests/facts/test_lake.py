@@ -23,6 +23,7 @@ from dmarckit.facts.frames import in_window
 from dmarckit.facts.lake import MESSAGES, Lake
 from dmarckit.facts.load import load_facts
 from dmarckit.facts.ptr import host_names
+from dmarckit.facts.sql import FORWARD_REASON
 from dmarckit.findings.analysis import page_analysis
 from dmarckit.lake.schema import TABLES
 from dmarckit.reports.model import AggregateReport, DkimResult, Reason, SpfResult
@@ -177,6 +178,29 @@ def test_unknown_columns_and_tables_are_named(tmp_path: Path) -> None:
         lake.messages(columns=["sendr"])
     with pytest.raises(LakeError, match="no table 'message'; tables are messages, mails"):
         lake.describe("message")
+
+
+@pytest.mark.parametrize(
+    ("kind", "comment", "forwarded"),
+    [
+        ("forwarded", None, True),
+        (" Mailing_List", "a list", True),
+        ("trusted_forwarder", None, True),
+        ("local_policy", "arc=pass", True),
+        (None, "policy: ARC = Pass as[1]", True),
+        ("local_policy", "arc=fail", False),
+        ("other", None, False),
+    ],
+)
+def test_evidence_calls_forwarded_what_the_class_does(
+    tmp_path: Path, kind: str | None, comment: str | None, forwarded: bool
+) -> None:
+    reasons = (Reason("other", None), Reason(kind, comment))
+    lake = opened(tmp_path, report(make_failing(reasons=reasons), make_record()))
+    found = lake.messages(columns=["class"])["class"] == "forwarded"
+    assert found.tolist() == [forwarded, False]
+    evidence = lake.sql(f"SELECT {FORWARD_REASON} AS f FROM records ORDER BY position")
+    assert evidence["f"].tolist() == [forwarded, False]
 
 
 class TestSql:

@@ -21,7 +21,7 @@ SHORT = SenderTable(
 
 @pytest.fixture(scope="module")
 def rows() -> list[dict[str, str]]:
-    path = files("dmarckit") / "data" / "senders.csv"
+    path = files("dmarckit.facts") / "data" / "senders.csv"
     return read_rows(path.read_text("utf-8").splitlines())
 
 

@@ -37,7 +37,7 @@ class Classified:
 
 @cache
 def _kinds() -> dict[str, str]:
-    text = (files("dmarckit") / "data" / "senders.csv").read_text("utf-8")
+    text = (files("dmarckit.facts") / "data" / "senders.csv").read_text("utf-8")
     return {row["sender"]: row["kind"] for row in read_rows(text.splitlines())}
 
 
