@@ -27,13 +27,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
-from functools import cached_property, lru_cache
-from itertools import islice
+from functools import cached_property
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
+from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dmarckit.core import PageError, SettingsError, one_line, shipped_files
@@ -226,7 +227,7 @@ def _kind(about: Mapping[str, str]) -> str:
         return ""
 
 
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)  # where only the fields are asked for
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")  # cron's 0 is Sunday
 MACROS = {
     "@hourly": "0 * * * *",
@@ -238,39 +239,54 @@ MACROS = {
     "@annually": "0 0 1 1 *",
 }
 _FIELDS = (
-    ("minute", 0, 59, ()),
-    ("hour", 0, 23, ()),
-    ("day of the month", 1, 31, ()),
-    ("month", 1, 12, MONTHS),
-    ("day of the week", 0, 7, WEEKDAYS),
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31"),
+    ("month", "1 to 12 or jan to dec"),
+    ("day of the week", "0 to 7 or sun to sat"),
 )
-_PART = re.compile(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?", re.ASCII)
-_FARTHEST = 8 * 366  # days; 29 February is at most eight years away
 
 
 @dataclass(frozen=True)
 class Cron:
-    """A cron line, its fields as the numbers that match."""
+    """A cron line, and its fields as the numbers that match, in order."""
 
+    line: str
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
     days: tuple[int, ...]
     months: tuple[int, ...]
     weekdays: tuple[int, ...]
     """0 is Sunday"""
-    every_hour: bool
-    """the hour is a ``*`` (also ``*/2``): slots follow real time through a clock change"""
 
-    def matches(self, day: date) -> bool:
-        """Whether the line has slots on this day."""
-        weekday = day.isoweekday() % 7
-        return day.day in self.days and day.month in self.months and weekday in self.weekdays
+    def slots_by_day(
+        self, zone: ZoneInfo, start: date, *, reverse: bool = False
+    ) -> Iterator[list[datetime]]:
+        """Yield the slots (UTC) of each day that has some, from `start` on or, in reverse, before.
+
+        cronsim gives the times of day. What a clock change makes of them is our own: cronsim
+        lets 02:30 happen at 03:00 where that hour is skipped.
+        """
+        first = datetime.combine(start, time())
+        times = CronSim(self.line, first if reverse else first - timedelta(seconds=1), reverse)
+        for _, of_day in groupby(times, datetime.date):
+            yield sorted({m for wall in of_day for m in self._moments(wall.replace(tzinfo=zone))})
+
+    def _moments(self, wall: datetime) -> set[datetime]:
+        """Return when a time of day is due: always once, unless the hour is a ``*``."""
+        moment = wall.astimezone(UTC)
+        if not self.line.split()[1].startswith("*"):
+            return {moment}
+        both = {moment, wall.replace(fold=1).astimezone(UTC)}
+        shown = wall.replace(tzinfo=None)
+        return {m for m in both if m.astimezone(wall.tzinfo).replace(tzinfo=None, fold=0) == shown}
 
 
 def parse_cron(line: str) -> Cron:
-    """The five fields of a cron line, or a word such as ``@daily``.
+    """Return the five fields of a cron line, or of a word such as ``@daily``, as numbers.
 
-    Raises ValueError that names the field, what it says and what it may say.
+    Raises:
+        ValueError: with the field, what it says and what it may say.
 
     >>> parse_cron("0 7 * * 1-5").weekdays
     (1, 2, 3, 4, 5)
@@ -282,7 +298,7 @@ def parse_cron(line: str) -> Cron:
             "month, day of the week, such as '0 7 * * *'"
         )
     minutes, hours, days, months, weekdays = (
-        _numbers(word, *field) for word, field in zip(words, _FIELDS, strict=True)
+        _numbers(place, word) for place, word in enumerate(words)
     )
     weekdays = tuple(sorted({number % 7 for number in weekdays}))
     if len(days) < 31 and len(weekdays) < 7:
@@ -290,90 +306,31 @@ def parse_cron(line: str) -> Cron:
             f"{line!r} names a day of the month and a day of the week, and cron would take "
             "either; write two schedules, each with one of them"
         )
-    cron = Cron(minutes, hours, days, months, weekdays, words[1].startswith("*"))
-    first = date(2024, 1, 1)  # a leap year and those up to the next
-    if not any(cron.matches(first + timedelta(days=n)) for n in range(_FARTHEST)):
-        raise ValueError(f"{line!r} is never due: no such day is in those months")
-    return cron
+    try:
+        CronSim(" ".join(words), _ANY_TIME)
+    except CronSimError:
+        raise ValueError(f"{line!r} is never due: no such day is in those months") from None
+    return Cron(" ".join(words), minutes, hours, days, months, weekdays)
 
 
-def _numbers(word: str, name: str, low: int, high: int, names: tuple[str, ...]) -> tuple[int, ...]:
-    """The numbers that one field matches, in order."""
-    found: set[int] = set()
-    for part in word.lower().split(","):
-        match = _PART.fullmatch(part)
-        if match is None or (match[1] == "*" and match[2]):
-            raise ValueError(f"{name} {part!r}: write *, 5, 1-5, */15 or a list such as 1,15")
-        if match[1] == "*":
-            first, last = low, high if name != "day of the week" else 6
-        else:
-            first = _number(match[1], name, low, high, names)
-            last = _number(match[2], name, low, high, names) if match[2] else first
-            if match[3] and not match[2]:
-                last = high
-        step = int(match[3] or 1)
-        if step < 1 or first > last:
-            raise ValueError(f"{name} {part!r} matches nothing; write the smaller number first")
-        found.update(range(first, last + 1, step))
-    return tuple(sorted(found))
-
-
-def _number(word: str, name: str, low: int, high: int, names: tuple[str, ...]) -> int:
-    if word in names:
-        return names.index(word) + (1 if low == 1 else 0)
-    if word.isdecimal() and low <= int(word) <= high:
-        return int(word)
-    also = f" or {names[0]} to {names[-1]}" if names else ""
-    raise ValueError(f"{name} {word!r}: it is {low} to {high}{also}")
-
-
-def newest_slot(cron: Cron, zone: ZoneInfo, now: datetime) -> datetime | None:
-    """The last slot at or before `now` (UTC); None when there was none for years."""
-    day = now.astimezone(zone).date() + timedelta(days=1)
-    for back in range(_FARTHEST):
-        passed = [slot for slot in _slots_of(cron, zone, day - timedelta(days=back)) if slot <= now]
-        if passed:
-            return passed[-1]
-    return None
-
-
-def next_slots(cron: Cron, zone: ZoneInfo, after: datetime, count: int = 1) -> list[datetime]:
-    """The next `count` slots after a moment, in UTC."""
-    return list(islice(_slots_after(cron, zone, after), count))
-
-
-def _slots_after(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
-    day = after.astimezone(zone).date() - timedelta(days=1)
-    last = after
-    while day.year < 9000:
-        for slot in _slots_of(cron, zone, day):
-            if slot > last:
-                last = slot
-                yield slot
-        day += timedelta(days=1)
-
-
-@lru_cache(maxsize=64)
-def _slots_of(cron: Cron, zone: ZoneInfo, day: date) -> tuple[datetime, ...]:
-    """The slots of one day on the zone's calendar, in order, each once."""
-    if not cron.matches(day):
-        return ()
-    found: set[datetime] = set()
-    for hour in cron.hours:
-        for minute in cron.minutes:
-            wall = datetime.combine(day, time(hour, minute), zone)
-            moment = wall.astimezone(UTC)
-            if not cron.every_hour:
-                found.add(moment)
-            else:
-                both = {moment, wall.replace(fold=1).astimezone(UTC)}
-                found.update(m for m in both if _shows(m, wall))
-    return tuple(sorted(found))
-
-
-def _shows(moment: datetime, wall: datetime) -> bool:
-    """Whether the zone's clock shows this time of day at this moment."""
-    return moment.astimezone(wall.tzinfo).replace(tzinfo=None, fold=0) == wall.replace(tzinfo=None)
+def _numbers(place: int, word: str) -> tuple[int, ...]:
+    """Return the numbers that the field at `place` matches, in order."""
+    name, known = _FIELDS[place]
+    try:
+        if not re.fullmatch(r"[\w*/,-]+", word, re.ASCII):
+            raise CronSimError
+        fields = ["*"] * 5
+        fields[place] = word
+        cron = CronSim(" ".join(fields), _ANY_TIME)
+        found = (cron.minutes, cron.hours, cron.days, cron.months, cron.weekdays)[place]
+        numbers = sorted(n for n in found if isinstance(n, int) and n >= 0)
+        if len(numbers) < len(found):  # what cronsim knows beyond crontab: L, LW, 1#2
+            raise CronSimError
+        return tuple(numbers)
+    except CronSimError:
+        raise ValueError(
+            f"{name} {word!r}: it is {known}; write *, 5, 1-5, */15 or a list such as 1,15"
+        ) from None
 
 
 _DURATION = re.compile(r"(\d+)\s*(s|sec|seconds?|min|minutes?|h|hours?)?", re.ASCII)
@@ -460,11 +417,21 @@ class Schedule(_Part):
 
     def newest_slot(self, now: datetime) -> datetime | None:
         """The last time at or before `now` at which it was due (UTC); None: never."""
-        return None if self.times is None else newest_slot(self.times, self.zone, now)
+        if self.times is None:
+            return None
+        last = now.astimezone(self.zone).date() + timedelta(days=2)
+        for slots in self.times.slots_by_day(self.zone, last, reverse=True):
+            if passed := [slot for slot in slots if slot <= now]:
+                return passed[-1]
+        return None
 
     def next_slots(self, after: datetime, count: int = 1) -> list[datetime]:
         """The next times after a moment at which it is due (UTC)."""
-        return [] if self.times is None else next_slots(self.times, self.zone, after, count)
+        if self.times is None:
+            return []
+        first = after.astimezone(self.zone).date() - timedelta(days=1)
+        days = self.times.slots_by_day(self.zone, first)
+        return list(islice((slot for slots in days for slot in slots if slot > after), count))
 
     def parameters_at(self, moment: datetime) -> dict[str, Any]:
         """The notebook's parameters, relative dates resolved at `moment` in the time zone."""
