@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,16 @@ from dmarckit.cli.aws.template import (
 )
 from dmarckit.core.errors import AwsError, DmarckitError, SettingsError
 
+pytestmark = pytest.mark.usefixtures("at_once")
 TEMPLATE = read_template()
 NEEDED = {"Recipients": "dmarc@rua.example.com"}
 NEW = {"VpcId": "", "Subnets": ""}
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause between two looks at CloudFormation."""
+    monkeypatch.setattr("dmarckit.cli.aws.stack.PAUSE", 0)
 
 
 def refused(code: str, message: str = "no") -> ClientError:
@@ -65,8 +72,11 @@ class Scripted:
         client = self
 
         class Pages:
-            def paginate(self, **given: Any) -> list[Any]:
-                return [getattr(client, name)(**given)]
+            def paginate(self, **given: Any) -> Iterator[Any]:
+                answer = {"NextToken": ""}
+                while "NextToken" in answer:
+                    answer = getattr(client, name)(**given)
+                    yield answer
 
         return Pages()
 
@@ -96,7 +106,7 @@ def changed(name: str, action: str = "Modify", **more: Any) -> dict[str, Any]:
 def planned(*changes: dict[str, Any], **more: Any) -> ChangeSet:
     answer = {"Status": "CREATE_COMPLETE", "Changes": list(changes)} | more
     cloud = aws(create_change_set={"Id": "set", "StackId": "id"}, describe_change_set=answer)
-    with change_set(cloud, "dmarckit", "{}", [], stack(), sleep=lambda s: None) as found:
+    with change_set(cloud, "dmarckit", "{}", [], stack()) as found:
         return found
 
 
@@ -137,7 +147,7 @@ def test_a_change_set_of_many_pages_is_read_to_its_end() -> None:
         {"Status": "CREATE_COMPLETE", "Changes": [changed("B", "Add")]},
     ]
     cloud = aws(create_change_set={"Id": "set", "StackId": "id"}, describe_change_set=pages)
-    with change_set(cloud, "dmarckit", "{}", [], None, sleep=lambda s: None) as found:
+    with change_set(cloud, "dmarckit", "{}", [], None) as found:
         assert [c.name for c in found.changes] == ["A", "B"]
         assert found.creates
 
@@ -194,7 +204,7 @@ def test_what_failed_first_is_said_with_its_reason_and_what_it_may_mean() -> Non
     said: list[str] = []
     change = ChangeSet("set", (), creates=True)
     with pytest.raises(AwsError) as caught:
-        execute(cloud, "dmarckit", change, said.append, sleep=lambda s: None)
+        execute(cloud, "dmarckit", change, said.append)
     assert str(caught.value) == (
         "the stack dmarckit ended as ROLLBACK_COMPLETE: Rule (AWS::SES::ReceiptRule) could not be "
         r"made: Could not write to bucket: x\x1b[31m → SES may not write into the bucket; its "
@@ -216,7 +226,7 @@ def test_events_of_earlier_changes_are_not_told_again() -> None:
     ]
     cloud = aws(describe_stack_events=answers, describe_stacks=described("UPDATE_COMPLETE"))
     said: list[str] = []
-    execute(cloud, "dmarckit", ChangeSet("set", (), creates=False), said.append, lambda s: None)
+    execute(cloud, "dmarckit", ChangeSet("set", (), creates=False), said.append)
     assert len(said) == 1
     assert "New" in said[0]
 

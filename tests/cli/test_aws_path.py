@@ -16,7 +16,7 @@ import boto3
 import pytest
 from typer.testing import CliRunner
 
-from dmarckit.cli.aws import command
+from dmarckit.cli.aws import stack
 from dmarckit.cli.main import app
 from dmarckit.core.settings import load_settings
 from dmarckit.demo.server import S3Server
@@ -36,7 +36,7 @@ def moto(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         for name, value in environment(url).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-        monkeypatch.setattr(command, "PAUSE", lambda seconds: None)
+        monkeypatch.setattr(stack, "PAUSE", 0)
         client = boto3.session.Session().client("s3")
         here = {"LocationConstraint": "eu-west-1"}
         for bucket in (MAILS, HOME):

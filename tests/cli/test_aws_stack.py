@@ -13,7 +13,7 @@ import boto3
 import pytest
 from typer.testing import CliRunner
 
-from dmarckit.cli.aws import client as aws_client, command
+from dmarckit.cli.aws import client as aws_client, stack
 from dmarckit.cli.aws.stack import resources
 from dmarckit.cli.aws.template import read_template
 from dmarckit.cli.main import app
@@ -38,7 +38,7 @@ def moto() -> Iterator[str]:
 def here(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(moto).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(command, "PAUSE", lambda seconds: None)
+    monkeypatch.setattr(stack, "PAUSE", 0)
     monkeypatch.setattr(aws_client, "aws_session", session)  # making one takes a while
 
 

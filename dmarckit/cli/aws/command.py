@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from dmarckit.cli.aws.plan import Ready
     from dmarckit.cli.aws.stack import Stack
 
-
-PAUSE = time.sleep
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,7 +78,7 @@ def deploy(
     with preparing as ready:
         typer.echo("\n".join(lines(ready, activate=activate)))
         _confirm("Make this?", yes)
-        done = make(aws, ready, typer.echo, PAUSE, activate_set=activate)
+        done = make(aws, ready, typer.echo, activate_set=activate)
     typer.echo()
     _print_outputs(aws, done, domain or ())
 
@@ -116,7 +113,7 @@ def destroy(
     _confirm("Remove it?", yes)
     if doomed:
         _confirm_name(doomed, yes_delete)
-    aws_deploy.destroy(aws, found, typer.echo, PAUSE)
+    aws_deploy.destroy(aws, found, typer.echo)
     if doomed:
         aws_deploy.delete_bucket(aws, doomed, typer.echo)
     for parameter, name in (("MailBucket", "Mails"), ("HomeBucket", "Home")):
@@ -164,7 +161,7 @@ def _prepared(
         save.write_text(json.dumps(json.loads(body(template)), indent=2) + "\n", "utf-8")
     given = read_file(file) | read_options(options or (), secret_parameters(template))
     aws = Aws()
-    return aws, prepared(aws, stack, template, given, PAUSE)
+    return aws, prepared(aws, stack, template, given)
 
 
 def _print_outputs(aws: Aws, stack: Stack, domains: Any) -> None:

@@ -32,7 +32,6 @@ from dmarckit.cli.aws.client import Aws, explained
 from dmarckit.cli.aws.stack import (
     ChangeSet,
     Say,
-    Sleep,
     Stack,
     change_set,
     execute,
@@ -70,7 +69,7 @@ class Ready:
 
 @contextlib.contextmanager
 def prepared(
-    aws: Aws, name: str, template: Mapping[str, Any], given: Mapping[str, str], sleep: Sleep
+    aws: Aws, name: str, template: Mapping[str, Any], given: Mapping[str, str]
 ) -> Iterator[Ready]:
     """A deployment of the template under a stack's name, with these parameters.
 
@@ -90,7 +89,7 @@ def prepared(
         require_rule_set(aws, values["RuleSetName"])
     active, hosts = active_rule_set(aws), hosts_of(chosen.list("Recipients"))
     missing = tuple(unverified(aws, hosts))
-    with change_set(aws, name, text, chosen.for_change_set(), stack, sleep) as change:
+    with change_set(aws, name, text, chosen.for_change_set(), stack) as change:
         yield Ready(
             name, stack, chosen, change, wanted, lines, rule_set_of(values), active, missing
         )
@@ -211,7 +210,7 @@ MAIL_BUCKET, HOME_BUCKET = "Mails", "Home"
 """logical names of the buckets that a stack makes"""
 
 
-def deploy(aws: Aws, ready: Ready, say: Say, sleep: Sleep, *, activate_set: bool) -> Stack:
+def deploy(aws: Aws, ready: Ready, say: Say, *, activate_set: bool) -> Stack:
     """Make what was planned; the stack as it is then.
 
     SES tries to write when its rule is made, so an existing bucket lets it in before; S3
@@ -224,7 +223,7 @@ def deploy(aws: Aws, ready: Ready, say: Say, sleep: Sleep, *, activate_set: bool
         say(f"Bucket {ready.bucket.bucket}: SES may write")
     stack = ready.stack
     if not ready.change.empty:
-        stack = execute(aws, ready.name, ready.change, say, sleep)
+        stack = execute(aws, ready.name, ready.change, say)
     if ready.bucket:
         tell_the_queue(aws, ready.bucket)
         say(f"Bucket {ready.bucket.bucket}: the queue hears of new mails")
@@ -242,7 +241,7 @@ def made_buckets(aws: Aws, stack: Stack) -> dict[str, str]:
     return {name: made[name] for name in (MAIL_BUCKET, HOME_BUCKET) if made.get(name)}
 
 
-def destroy(aws: Aws, stack: Stack, say: Say, sleep: Sleep) -> None:
+def destroy(aws: Aws, stack: Stack, say: Say) -> None:
     """Remove the stack, and what was put into an existing bucket. Buckets stay, full or empty.
 
     Raises AwsError when other rules are in its rule set, and for what AWS refuses.
@@ -254,7 +253,7 @@ def destroy(aws: Aws, stack: Stack, say: Say, sleep: Sleep) -> None:
     if wanted is not None:
         let_go(aws, wanted)
         say(f"Bucket {wanted.bucket}: what was added is taken out; the rest stays")
-    remove(aws, stack, say, sleep)
+    remove(aws, stack, say)
 
 
 def _stop_receiving(aws: Aws, prefix: str, rule_set: str, say: Say) -> None:

@@ -17,6 +17,7 @@ from dmarckit.core import AwsError, error_code, one_line
 
 CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
 PAUSE = 3.0  # seconds between two looks; CloudFormation's own limit is about two a second
+LOOKS = 5  # looks at a stack that does not move before its state counts as the end
 NOTHING = ("didn't contain changes", "No updates are to be performed")
 _STUCK = {
     "ROLLBACK_COMPLETE": "its first creation failed and was undone; remove what is left with "
@@ -32,7 +33,7 @@ _STUCK = {
 }
 """status → what to do before anything can be changed"""
 
-Sleep = Callable[[float], None]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,6 @@ def change_set(
     template: str,
     parameters: Sequence[Mapping[str, Any]],
     stack: Stack | None,
-    sleep: Sleep = time.sleep,
 ) -> Iterator[ChangeSet]:
     """A change set, taken away again at the end; nothing is left of one that was not made.
 
@@ -128,7 +128,7 @@ def change_set(
         yield ChangeSet("", (), creates=False, empty=True)
         return
     try:
-        changes = _changes(aws, name, made["Id"], sleep)
+        changes = _changes(aws, name, made["Id"])
         yield ChangeSet(made["Id"], changes or (), stack is None, empty=changes is None)
     finally:
         _tidy(aws, name, made)
@@ -161,26 +161,25 @@ def _create(
             raise
 
 
-def _changes(aws: Aws, name: str, id_: str, sleep: Sleep) -> tuple[Change, ...] | None:
-    """The changes, once they are known; None when nothing changes at all."""
+def _changes(aws: Aws, name: str, id_: str) -> tuple[Change, ...] | None:
+    """Return the changes, once they are known; None when nothing changes at all.
+
+    Not with boto3's waiter: it returns no answer, and wraps a refusal (which may lack a
+    permission) into an error without its code, so that it takes more lines than this loop.
+    """
+    pages = aws.cloudformation.get_paginator("describe_change_set")
     while True:
-        found, answer = [], {"NextToken": None}
-        more: dict[str, Any] = {}
-        while "NextToken" in answer:
-            with explained("read the plan", "cloudformation:DescribeChangeSet"):
-                answer = aws.cloudformation.describe_change_set(
-                    StackName=name, ChangeSetName=id_, **more
-                )
-            found += answer.get("Changes", [])
-            more = {"NextToken": answer.get("NextToken")}
-        if answer["Status"] == "FAILED":
-            reason = str(answer.get("StatusReason", ""))
+        with explained("read the plan", "cloudformation:DescribeChangeSet"):
+            found = list(pages.paginate(StackName=name, ChangeSetName=id_))
+        status, reason = found[-1]["Status"], str(found[-1].get("StatusReason", ""))
+        if status == "FAILED":
             if any(text in reason for text in NOTHING):
                 return None
             raise AwsError(f"CloudFormation cannot plan the change: {one_line(reason, 300)}")
-        if answer["Status"] == "CREATE_COMPLETE":
-            return tuple(_change(c["ResourceChange"]) for c in found if "ResourceChange" in c)
-        sleep(PAUSE)
+        if status == "CREATE_COMPLETE":
+            changes = [change for page in found for change in page.get("Changes", ())]
+            return tuple(_change(c["ResourceChange"]) for c in changes if "ResourceChange" in c)
+        time.sleep(PAUSE)
 
 
 def _change(change: Mapping[str, Any]) -> Change:
@@ -222,12 +221,7 @@ def resources(aws: Aws, name: str) -> dict[str, str]:
         }
 
 
-LOOKS = 5  # looks at a stack that does not move before its state counts as the end
-
-Say = Callable[[str], None]
-
-
-def execute(aws: Aws, name: str, change: ChangeSet, say: Say, sleep: Sleep = time.sleep) -> Stack:
+def execute(aws: Aws, name: str, change: ChangeSet, say: Say) -> Stack:
     """Make the change, and say each step; the stack as it is then.
 
     Raises AwsError with the first thing that failed, in plain words.
@@ -235,19 +229,23 @@ def execute(aws: Aws, name: str, change: ChangeSet, say: Say, sleep: Sleep = tim
     seen = set() if change.creates else {event["EventId"] for event in _events(aws, name)}
     with explained("make the change", "cloudformation:ExecuteChangeSet"):
         aws.cloudformation.execute_change_set(StackName=name, ChangeSetName=change.id)
-    return _followed(aws, name, name, seen, say, sleep)
+    return _followed(aws, name, name, seen, say)
 
 
-def remove(aws: Aws, stack: Stack, say: Say, sleep: Sleep = time.sleep) -> None:
+def remove(aws: Aws, stack: Stack, say: Say) -> None:
     """Remove the stack; what its template says is kept stays. Raises AwsError as `execute`."""
     seen = {event["EventId"] for event in _events(aws, stack.id)}
     with explained(f"remove the stack {stack.name}", "cloudformation:DeleteStack"):
         aws.cloudformation.delete_stack(StackName=stack.name)
-    _followed(aws, stack.name, stack.id, seen, say, sleep)
+    _followed(aws, stack.name, stack.id, seen, say)
 
 
-def _followed(aws: Aws, name: str, id_: str, seen: set[str], say: Say, sleep: Sleep) -> Stack:
-    """Say the events of a change until it has ended."""
+def _followed(aws: Aws, name: str, id_: str, seen: set[str], say: Say) -> Stack:
+    """Print the events of a change until it has ended; return the stack as it is then.
+
+    Not with boto3's waiters: they print nothing for the minutes that a change takes, and take
+    the state of an earlier update for the end of this one.
+    """
     first_failure, moved, looks = "", False, 0
     while True:
         looks += 1
@@ -264,7 +262,7 @@ def _followed(aws: Aws, name: str, id_: str, seen: set[str], say: Say, sleep: Sl
         status = stack["StackStatus"]
         if not status.endswith("_IN_PROGRESS") and (moved or looks >= LOOKS):
             break
-        sleep(PAUSE)
+        time.sleep(PAUSE)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"):
         why = first_failure or one_line(stack.get("StackStatusReason", ""), 300)
         raise AwsError(f"the stack {name} ended as {status}: {why or 'see its events'}")
