@@ -17,7 +17,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from dmarckit.core import DmarckitError, Settings
 from dmarckit.jobs.record import Clock, is_done, last_runs, runs_of_slot
@@ -88,8 +87,16 @@ class Runner:
                 self._run(self.schedules[name], slot)
         except DmarckitError as error:
             log.warning("%s: %s", name, error)
+        except Exception:  # a fault in one attempt must not be the last of the job
+            log.exception("%s: the attempt failed", name)
         finally:
             self._locks[name].release()
+
+    def pause(self, name: str) -> float:
+        """Return the seconds until the job's next slot, `LOOK` at most."""
+        now = self._clock()
+        slots = self.schedules[name].next_slots(now)
+        return (min([*slots, now + LOOK]) - now).total_seconds()
 
     def _run(self, schedule: Schedule, slot: datetime) -> None:
         self._not_before[schedule.name] = slot, self._clock() + PAUSES[0]  # also when this fails
@@ -173,39 +180,22 @@ def _ended(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> bool
 
 
 def run_forever(runner: Runner, processes: Processes, stop: threading.Event) -> None:
-    """Attempt each job at its slots and once a minute, until `stop` is set."""
-    from apscheduler.schedulers.background import BackgroundScheduler
+    """Attempt each job at its slots and once a minute, in a thread a job, until `stop` is set."""
 
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a busy job is no news
-    scheduler = BackgroundScheduler(
-        timezone=UTC,
-        executors={"default": {"type": "threadpool", "max_workers": len(runner.schedules) or 1}},
-        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
-    )
-    for name, schedule in runner.schedules.items():
-        scheduler.add_job(
-            runner.attempt,
-            _trigger(schedule),
-            args=[name],
-            id=name,
-            next_run_time=datetime.now(UTC),
-        )
-    scheduler.start()
+    def attempts(name: str) -> None:
+        while not stop.is_set():
+            runner.attempt(name)
+            stop.wait(runner.pause(name))
+
+    threads = [
+        threading.Thread(target=attempts, args=[name], name=name) for name in runner.schedules
+    ]
+    for thread in threads:
+        thread.start()
     try:
         stop.wait()
     finally:
-        scheduler.pause()
+        stop.set()
         processes.stop()
-        scheduler.shutdown(wait=True)
-
-
-def _trigger(schedule: Schedule) -> Any:
-    """Fires at each slot, and after `LOOK` where none comes sooner."""
-    from apscheduler.triggers.base import BaseTrigger
-
-    class SlotTrigger(BaseTrigger):  # type: ignore[misc]
-        def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
-            slots = schedule.next_slots(now.astimezone(UTC))
-            return min([*slots, now.astimezone(UTC) + LOOK])
-
-    return SlotTrigger()
+        for thread in threads:
+            thread.join()

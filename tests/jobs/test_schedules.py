@@ -126,8 +126,7 @@ def test_an_unknown_name_lists_the_schedules() -> None:
         load_schedule("dayly")
 
 
-def test_a_weekday_is_crons_and_not_apschedulers() -> None:
-    # APScheduler's 0 is Monday; crontab's is Sunday, and so is 7
+def test_sunday_is_0_and_7() -> None:
     for sunday in ("0", "7", "sun"):
         (slot,) = schedule(f"0 7 * * {sunday}").next_slots(utc("2026-11-24T00:00"))
         assert slot == utc("2026-11-29T07:00")
