@@ -177,7 +177,7 @@ def _print_postmaster_json(metrics: pd.DataFrame) -> None:
 def _print_postmaster_table(metrics: pd.DataFrame, is_connected: bool) -> None:
     from dmarckit.checks import NOT_CONNECTED
     from dmarckit.core import count, day, rate_text
-    from dmarckit.pages.sections.postmaster import by_domain
+    from dmarckit.pages import newest_rates
 
     if metrics.empty:
         no_data = "There is no data of these days: run dmarckit postmaster pull."
@@ -194,6 +194,6 @@ def _print_postmaster_table(metrics: pd.DataFrame, is_connected: bool) -> None:
             count(row["needs_work"]),
             day(row["last_day"]),
         )
-        for row in by_domain(metrics).to_dict("records")
+        for row in newest_rates(metrics).to_dict("records")
     )
     print_table(("domain", *numbers, "newest day"), rows, right=numbers)

@@ -1,9 +1,15 @@
-from .completeness import Coverage as Coverage, complete_days as complete_days
+from .completeness import (
+    Coverage as Coverage,
+    complete_days as complete_days,
+    coverage as coverage,
+)
 from .frames import (
     Facts as Facts,
+    classes_by_day as classes_by_day,
     days_of as days_of,
     empty_facts as empty_facts,
     in_window as in_window,
+    pass_shares as pass_shares,
     typed as typed,
     whole_days as whole_days,
 )
@@ -35,4 +41,4 @@ from .sql import (
     LISTS as LISTS,
     only_forwarded as only_forwarded,
 )
-from .trace import Trace as Trace
+from .trace import Trace as Trace, trace_sender as trace_sender

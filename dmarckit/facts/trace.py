@@ -148,7 +148,7 @@ class Trace:
     """how many records there are in the window"""
 
 
-def trace(
+def trace_sender(
     settings: Settings,
     lake: Lake,
     domain: str,

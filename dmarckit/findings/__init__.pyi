@@ -2,6 +2,8 @@ from .analysis import (
     USUAL_DAYS as USUAL_DAYS,
     Analysis as Analysis,
     analyse as analyse,
+    as_of as as_of,
+    page_analysis as page_analysis,
     read_facts as read_facts,
     read_outside as read_outside,
 )

@@ -105,7 +105,7 @@ def summaries(
     The charts are stored. Nothing is written to the lake.
     """
     from dmarckit.findings import read_facts, urgent
-    from dmarckit.pages.sections.domain import headline
+    from dmarckit.pages import measure
 
     window = _window(schedule, now)
     facts = analysis.facts
@@ -121,7 +121,7 @@ def summaries(
             continue
         seen = facts if group is None else _facts_of(facts, group)
         message = summary_message(
-            headline(seen, window),
+            measure(seen, window),
             window,
             Stored("pages", published.key),
             _chart(settings, schedule, run, seen, window, group),

@@ -3,6 +3,7 @@ from .build import (
     find_notebook as find_notebook,
     known_parameters as known_parameters,
     own_kernel as own_kernel,
+    store_index as store_index,
 )
 from .fleet import (
     FleetPage as FleetPage,
@@ -13,11 +14,14 @@ from .fleet import (
 )
 from .index import INDEX as INDEX
 from .links import command as command
+from .page import Page as Page, open_page as open_page
 from .publish import (
     Published as Published,
     link_to as link_to,
     publish_notebook as publish_notebook,
     refresh_index as refresh_index,
-    store_index as store_index,
     store_notebook as store_notebook,
 )
+from .sections.overview import measure as measure
+from .sections.postmaster import newest_rates as newest_rates
+from .slack_note import SlackNote as SlackNote, slack_notes as slack_notes

@@ -134,6 +134,28 @@ def failing_by_day(daily: pd.DataFrame) -> go.Figure:
     )
 
 
+def failing_by_sender(frame: pd.DataFrame) -> go.Figure:
+    """Failing messages by sender, by what receivers did. Takes `Page.failing_senders().data`."""
+    if frame.empty:
+        return nothing(_("Failing messages by sender"), _("No message failed DMARC on these days."))
+    sums = frame.groupby("sender", sort=False)[list(COLOURS)].sum().iloc[::-1]
+    title = failing_title(int(frame["messages"].sum()), int(frame["delivered"].sum()))
+    subtitle = _("Failing messages by sender, by what the receivers did with them.")
+    figure = _figure(title, subtitle, height=TITLE_ROOM + 60 + 28 * len(sums))
+    for name, colour in COLOURS.items():
+        if sums[name].any():
+            figure.add_bar(
+                x=sums[name].tolist(),
+                y=[outside_text(sender) for sender in sums.index],
+                name=_(LABELS[name]),
+                orientation="h",
+                marker={"color": colour, "line": {"width": 0}},
+                customdata=[count(n) for n in sums[name]],
+                hovertemplate="%{customdata}",
+            )
+    return figure.update_layout(hovermode="y unified")
+
+
 def daily_bars(
     daily: pd.DataFrame,
     colours: Mapping[str, str],

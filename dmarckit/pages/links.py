@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dmarckit.core import Settings, StorageError, StoredObject, _, later, one_line, open_storage
-from dmarckit.pages.html import Html, RowLink, render_part
+from dmarckit.pages.html import RowLink
 
 
 def page_key(notebook: str, parameters: Mapping[str, Any], day: date) -> str:
@@ -103,16 +103,15 @@ class PageLinks:
         """Return the page of a notebook with these parameters: its address, how to build it."""
         return RowLink(command(notebook, **parameters), self.address(notebook, **parameters))
 
-    def navigation(self, domain: str = "", *, of: str = "") -> Html:
-        """The way to other pages: from one of a `domain` up to it and to all domains, from one
-        about all domains (`of`: its notebook) to its like."""
+    def navigation(self, domain: str = "", *, of: str = "") -> list[tuple[str, str]]:
+        """Return the way to other pages, each with its address: from one of a `domain` up to it
+        and to all domains, from one about all domains (`of`: its notebook) to its like."""
         others = [name for name in _OF_ALL if name != of] if of else ["overview"]
-        pages = {_(_OF_ALL[name]): self.address(name) for name in others}
+        pages = [(_(_OF_ALL[name]), self.address(name)) for name in others]
         if domain:
             label = _("All senders of {domain}").format(domain=domain)
-            pages[label] = self.address("domain", domain=domain)
-        known = [(text, address) for text, address in pages.items() if address]
-        return render_part("navigation", known) if known else Html("")
+            pages.append((label, self.address("domain", domain=domain)))
+        return [(text, address) for text, address in pages if address]
 
 
 def row_link(

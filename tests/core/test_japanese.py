@@ -21,12 +21,13 @@ from dmarckit.core.window import last_days
 from dmarckit.pages import charts
 from dmarckit.pages.charts import failing_by_day
 from dmarckit.pages.render import translated
-from dmarckit.pages.sections import findings, overview
+from dmarckit.pages.sections.findings import findings_html
 from dmarckit.slack import chart
 from dmarckit.slack.chart import daily_chart
 from tests.pages.test_answer import answered, judged
 from tests.support import frames
 from tests.support.finished_pages import FinishedPages
+from tests.support.pages import markup, page_about
 
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")
 
@@ -111,7 +112,7 @@ def test_a_notebook_s_markdown_is_translated_by_paragraph(in_japanese: None) -> 
 
 def test_a_finding_and_the_answer(in_japanese: None) -> None:
     found = [judged("WORSE", summary="要約", action="対応内容")]
-    card = text(findings.findings(found).markup)
+    card = text(findings_html(found).markup)
     for part in ("警告", "悪化", "新しい送信元", "対応:"):
         assert part in card
     assert "WORSE" not in card
@@ -127,10 +128,9 @@ def test_tables_and_charts_have_no_english_sentence(in_japanese: None) -> None:
     figure = failing_by_day(pd.DataFrame([day | done]))
     title = figure.layout.title
     assert [trace.name for trace in figure.data] == ["配信", "迷惑メール扱い", "拒否"]
-    refused = overview.refused(
-        overview.refused_mails(frames.mails({"outcome": "untrusted", "error": "x"}))
-    )
-    for shown in (title.text, title.subtitle.text, refused.markup):
+    mails = frames.mails({"outcome": "untrusted", "error": "x"})
+    refused = page_about(_stored_mails=mails).refused_mails()
+    for shown in (title.text, title.subtitle.text, markup(refused)):
         assert JAPANESE.search(shown)
         assert [s for s in english_sentences() if s in shown] == []
 

@@ -16,8 +16,8 @@ from dmarckit.facts.classify import CLASSES
 from dmarckit.facts.frames import Facts, empty_facts
 from dmarckit.pages import charts
 from dmarckit.pages.charts import DARK
-from dmarckit.pages.sections import messages
 from tests.support.finding_facts import MESSAGES
+from tests.support.pages import markup, page_about
 
 DAY = datetime(2026, 11, 23, tzinfo=UTC)
 WINDOW = last_days(3, "2026-11-23")
@@ -130,11 +130,11 @@ def test_classes_are_told_apart_by_every_eye(eye: str, theme: str) -> None:
 def test_pass_rates_are_cells_that_say_their_number() -> None:
     made = facts({"messages": 3}, {"messages": 1, "da": False, "sa": False})
     known = complete(("example.com", 0, True))
-    markup = messages.pass_rates(frames.pass_shares(made, known, WINDOW), WINDOW).markup
-    assert 'class="d" title="2026-11-23: 75.0 % of 4 messages pass"' in markup
-    assert markup.count('class="none" title=') == 2
+    shown = markup(page_about(made, window=WINDOW, _complete=known).pass_rates())
+    assert 'class="d" title="2026-11-23: 75.0 % of 4 messages pass"' in shown
+    assert shown.count('class="none" title=') == 2
 
 
 def test_incomplete_cells_are_grey() -> None:
-    markup = messages.pass_rates(frames.pass_shares(facts({}), complete(), WINDOW), WINDOW).markup
-    assert 'class="grey" title="2026-11-23: 100 % of 20 messages pass; reports' in markup
+    shown = markup(page_about(facts({}), window=WINDOW, _complete=complete()).pass_rates())
+    assert 'class="grey" title="2026-11-23: 100 % of 20 messages pass; reports' in shown

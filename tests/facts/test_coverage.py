@@ -11,8 +11,8 @@ import pandas as pd
 from dmarckit.core.window import last_days
 from dmarckit.facts.completeness import Coverage, complete_days, coverage
 from dmarckit.facts.load import empty_facts
-from dmarckit.pages.sections import coverage as coverage_page
 from tests.support.lakes import NOW, TODAY, day
+from tests.support.pages import markup, page_about
 
 WINDOW = last_days(14, "2026-11-23")
 NAMES = ["mail.example", "inbox.example", "post.example", "letter.example", "five.example"]
@@ -50,7 +50,7 @@ def covered(
 
 
 def text(found: Coverage) -> str:
-    shown = re.sub(r"<[^>]*>", "|", coverage_page.coverage(found).markup)
+    shown = re.sub(r"<[^>]*>", "|", markup(page_about(_coverage=found).coverage()))
     return shown.replace("\N{NO-BREAK SPACE}", " ")
 
 
@@ -112,7 +112,7 @@ def test_mails_that_gave_no_report_are_counted() -> None:
 def test_many_missing_reporters_are_counted_and_hostile_names_stay_text() -> None:
     names = [f"<b>{n:02}</b>" for n in range(20)]
     lost = tuple((name, 1) for name in names[:12])
-    shown = coverage_page.coverage(covered(reports(names, without=lost))).markup
+    shown = markup(page_about(_coverage=covered(reports(names, without=lost))).coverage())
     assert "&lt;b&gt;07&lt;/b&gt;" in shown
     assert "<b>" not in shown
     assert "and 4 more" in shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,15 @@ import pytest
 
 from dmarckit.core.settings import Settings
 from dmarckit.core.window import last_days
-from dmarckit.facts.trace import Trace, trace
+from dmarckit.facts.trace import Trace, trace_sender
 from dmarckit.findings.analysis import read_facts
 from dmarckit.lake.lake import Lake
-from dmarckit.pages.html import Html
 from dmarckit.pages.links import PageLinks
-from dmarckit.pages.sections import sender as sender_page, sender as sender_summary
+from dmarckit.pages.page import Page
 from dmarckit.reports.model import AggregateReport, DkimResult, Reason, SpfResult
 from tests.support.lakes import NOW, lake_of, report
 from tests.support.model_builders import make_failing, make_record
+from tests.support.pages import markup, page_about, text
 
 WINDOW = last_days(7, "2026-11-23")
 OTHER = (SpfResult("bounces.mailer.example", "mfrom", "pass"),)
@@ -31,11 +30,13 @@ def mailer(ip: str = "198.51.100.7", messages: int = 10, **other: Any) -> Any:
 
 
 def traced(lake: Lake, sender: str = "", now: datetime = NOW) -> Trace:
-    return trace(Settings(home="unused"), lake, "example.com", sender, WINDOW, now)
+    return trace_sender(Settings(home="unused"), lake, "example.com", sender, WINDOW, now)
 
 
-def text(found: Html) -> str:
-    return re.sub(r"<[^>]*>", "|", found.markup).replace("\N{NO-BREAK SPACE}", " ")
+def page_of(lake: Lake) -> Page:
+    page = page_about(domain="example.com", window=WINDOW, lake=lake, links=PageLinks())
+    page._end = "2026-11-23"
+    return page
 
 
 @pytest.fixture
@@ -84,26 +85,25 @@ def test_an_address_or_network_is_followed_too(lake: Lake, asked: str) -> None:
 
 def test_a_name_is_found_whatever_its_case_and_nobody_is_no_error(lake: Lake) -> None:
     assert traced(lake, "MAILER.example").name == "mailer.example"
-    nobody = traced(lake, "nobody")
-    assert nobody.number == 0
-    shown = text(sender_page.headline(nobody, WINDOW))
-    assert "nobody sent nothing as example.com on these days." in shown
-    assert "No report speaks of it" in text(sender_page.records(nobody, PageLinks()))
+    assert traced(lake, "nobody").number == 0
+    page = page_of(lake)
+    assert "nobody sent nothing as example.com on these days." in text(page.sender("nobody"))
+    assert "No report speaks of it" in text(page.sender_records("nobody"))
 
 
 def test_an_empty_lake(tmp_path: Path) -> None:
-    found = traced(lake_of(tmp_path))
-    assert found.name == ""
-    assert "Nobody sent anything as example.com" in text(sender_page.headline(found, WINDOW))
-    assert sender_summary.headline_frame(found, WINDOW)["value"].fillna(0).sum() == 0
+    lake = lake_of(tmp_path)
+    assert traced(lake).name == ""
+    found = page_of(lake).sender()
+    assert "Nobody sent anything as example.com" in text(found)
+    assert found.data["value"].fillna(0).sum() == 0
 
 
 def test_the_headline_compares_with_the_days_before(lake: Lake) -> None:
-    found = traced(lake)
-    measures = sender_summary.headline_frame(found, WINDOW).set_index("measure")
-    assert measures.loc["messages"].tolist() == [40, 7]
-    shown = sender_page.headline(found, WINDOW)
-    assert shown.title == "mailer.example, sending as example.com"
+    shown = page_of(lake).sender()
+    assert shown.data.set_index("measure").loc["messages"].tolist() == [40, 7]
+    assert shown.html is not None
+    assert shown.html.title == "mailer.example, sending as example.com"
     assert "All of 40 messages fail DMARC." in text(shown)
     assert "Receivers blocked 30 of the failing ones." in text(shown)
 
@@ -111,29 +111,28 @@ def test_the_headline_compares_with_the_days_before(lake: Lake) -> None:
 def test_signatures_and_spf_have_their_raw_results(tmp_path: Path) -> None:
     ours = (DkimResult("example.com", "s1", "fail"), DkimResult("mailer.example", "k", "pass"))
     lake = lake_of(tmp_path, report(mailer(dkim=ours), mailer(messages=3, dkim=ours[1:])))
-    found = traced(lake)
-    rows = sender_summary.signatures_frame(found)
+    page = page_of(lake)
+    rows = page.sender_signatures().data
     assert rows[["dkim_domain", "aligned", "messages", "results"]].values.tolist() == [
         ["mailer.example", False, 13, {"pass": 13}],
         ["example.com", True, 10, {"fail": 10}],
     ]
-    assert sender_summary.spf_frame(found)["results"].tolist() == [{"pass": 13}]
+    assert page.sender_spf().data["results"].tolist() == [{"pass": 13}]
 
 
 def test_gmail_s_codes_are_decoded(tmp_path: Path) -> None:
     said = (Reason("other", "Sender requirement failed: 550-5.7.30"), Reason("forwarded", None))
-    found = traced(lake_of(tmp_path, report(mailer(reasons=said))))
-    rows = sender_summary.reasons_frame(found).set_index("type")
+    page = page_of(lake_of(tmp_path, report(mailer(reasons=said))))
+    rows = page.sender_reasons().data.set_index("type")
     assert rows.loc["other", "code"] == "5.7.30"
     assert "DKIM does not pass" in rows.loc["other", "means"]
     assert rows.loc["forwarded", "means"] == ""
 
 
 def test_a_record_leads_to_the_page_of_its_report(lake: Lake) -> None:
-    found = traced(lake)
-    uid = found.records["report_uid"].iloc[0]
-    shown = sender_page.records(found, PageLinks()).markup
-    assert f"dmarckit page report -p report_uid {uid}</code>" in shown
+    found = page_of(lake).sender_records()
+    uid = found.data["report_uid"].iloc[0]
+    assert f"dmarckit page report -p report_uid {uid}</code>" in markup(found)
 
 
 def test_a_long_report_counts_with_the_days_of_the_window(tmp_path: Path) -> None:

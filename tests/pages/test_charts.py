@@ -7,12 +7,12 @@ import plotly.graph_objects as go
 import pytest
 
 from dmarckit.pages import charts
-from dmarckit.pages.sections.overview import OUTCOMES
+from dmarckit.pages.sections.messages import OUTCOMES
 from tests.support.frames import DAY
 
 
 def daily(days: int = 1, messages: int = 100, **failing: int) -> pd.DataFrame:
-    """As `fleet_summary.failing_by_day`: the same numbers on each of some days."""
+    """As `Page.failing_by_day`: the same numbers on each of some days."""
     done = dict.fromkeys(OUTCOMES, 0) | failing
     row = {"messages": messages, "fail": sum(failing.values()), "complete": True} | done
     dates = pd.date_range(end=DAY, periods=days, freq="D")

@@ -6,12 +6,13 @@ import re
 from typing import Any
 
 from dmarckit.pages.sections import findings
+from dmarckit.pages.sections.findings import findings_html
 from tests.pages.test_answer import judged
-from tests.pages.test_tables import HOSTILE, text
+from tests.support.pages import HOSTILE, page_about, text
 
 
 def test_a_card_says_what_is_wrong_and_what_to_do() -> None:
-    shown = text(findings.findings([judged("WORSE", summary="9 came.", action="Look.")]))
+    shown = text(findings_html([judged("WORSE", summary="9 came.", action="Look.")]))
     for part in ("warning", "WORSE", "example.com", "Example Mail is a new sender", "9 came."):
         assert part in shown
     assert "To do: Look." in shown
@@ -19,25 +20,25 @@ def test_a_card_says_what_is_wrong_and_what_to_do() -> None:
 
 def test_a_proposed_record_can_be_copied_with_the_one_to_go_back_to() -> None:
     evidence = {"record": "v=DMARC1; p=reject", "record_back": "v=DMARC1; p=none"}
-    markup = findings.findings([judged(evidence=evidence)]).markup
+    markup = findings_html([judged(evidence=evidence)]).markup
     assert re.findall(r"<code[^>]*>(v=.*?)</code>", markup) == list(evidence.values())
 
 
 def test_a_record_that_is_only_quoted_is_not_offered() -> None:
-    markup = findings.findings([judged(evidence={"record": "v=DMARC1; p=none"})]).markup
+    markup = findings_html([judged(evidence={"record": "v=DMARC1; p=none"})]).markup
     assert "dk-record" not in markup
 
 
 def test_evidence_is_folded_and_names_the_query() -> None:
     evidence = {"number": 1234, "query": "SELECT 1", "reporters": {"One": 3}, "upper": 0.123456}
-    markup = findings.findings([judged(evidence=evidence)]).markup
+    markup = findings_html([judged(evidence=evidence)]).markup
     folded = markup[markup.index("<details>") :]
     for part in ("1,234", "SELECT 1", "<bdi>One</bdi> 3", "0.1235"):
         assert part in folded
 
 
 def test_muted_and_resolved_ones_are_apart() -> None:
-    found = findings.findings(
+    found = findings_html(
         [judged(mute_reason="a test", subject="Quiet"), judged("RESOLVED", subject="Gone")]
     )
     assert "Nothing was found that is open." in found.markup
@@ -50,7 +51,7 @@ def test_muted_and_resolved_ones_are_apart() -> None:
 
 def test_a_fleet_s_many_findings_do_not_flood_the_page() -> None:
     many = [judged(subject=f"Sender {n}") for n in range(findings.CARDS + 7)]
-    markup = findings.findings(many).markup
+    markup = findings_html(many).markup
     assert markup.count("<li class=") == findings.CARDS
     assert "7 more findings, less urgent" in markup
 
@@ -64,8 +65,22 @@ def test_outside_text_is_escaped_everywhere() -> None:
             judged("RESOLVED", **names),
             judged(**names, mute_reason=evil),
         ]
-        markup = findings.findings(items).markup
+        markup = findings_html(items).markup
         assert "<script" not in markup
         assert "<img" not in markup
         assert "\u202e" not in markup
         assert "\x1b" not in markup
+
+
+def test_a_section_of_some_kinds_has_a_frame_of_them() -> None:
+    items = (judged(kind="tls_failures", subject="x"), judged("WORSE"))
+    page = page_about(findings=items)
+    assert page.findings().data["status"].tolist() == ["NEW", "WORSE"]
+    found = page.findings("tls_failures")
+    assert found.data[["kind", "domain", "severity", "action"]].values.tolist() == [
+        ["tls_failures", "example.com", "warning", "A."]
+    ]
+    assert "Example Mail" not in text(found)
+    nothing = page.findings("policy_ready")
+    assert nothing.data.empty
+    assert list(nothing.data.columns) == list(found.data.columns)

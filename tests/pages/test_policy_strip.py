@@ -8,14 +8,13 @@ import pandas as pd
 
 from dmarckit.core.window import last_days
 from dmarckit.facts.load import empty_facts
-from dmarckit.pages.sections.policy import by_day, policy_days, span
+from dmarckit.pages.sections.base import Section
 from tests.support.lakes import NOW, day
+from tests.support.pages import markup, page_about
 
-WINDOW = last_days(4, "2026-11-23")
 
-
-def quoted(*rows: tuple[str, int, str], **tags: Any) -> pd.DataFrame:
-    """`by_day` of quotes (reporter, days ago, p)."""
+def quoted(*rows: tuple[str, int, str], days: int = 4, **tags: Any) -> Section:
+    """The strip of quotes (reporter, days ago, p)."""
     usual = dict.fromkeys(["sp", "np", "testing", "adkim", "aspf"], "") | {"pct": None} | tags
     policies = pd.DataFrame(
         [
@@ -26,7 +25,7 @@ def quoted(*rows: tuple[str, int, str], **tags: Any) -> pd.DataFrame:
         ]
     )
     facts = empty_facts(NOW, day(90), **({"policies": policies} if rows else {}))
-    return by_day(facts, "example.com", WINDOW)
+    return page_about(facts, "example.com", last_days(days, "2026-11-23")).policy_days()
 
 
 def test_the_day_of_a_change_is_marked_for_each_reporter_and_for_most_of_them() -> None:
@@ -35,28 +34,29 @@ def test_the_day_of_a_change_is_marked_for_each_reporter_and_for_most_of_them() 
         *[("b", ago, "none" if ago > 1 else "reject") for ago in range(1, 6)],
         *[("c", ago, "none" if ago > 2 else "reject") for ago in range(1, 6)],
     )
-    changed = found[found["changed"]]
+    rows = found.data
+    changed = rows[rows["changed"]]
     assert changed[["reporter", "day", "policy"]].values.tolist() == [
         ["", pd.Timestamp(day(2)), "p=reject"],
         ["a", pd.Timestamp(day(2)), "p=reject"],
         ["b", pd.Timestamp(day(1)), "p=reject"],
         ["c", pd.Timestamp(day(2)), "p=reject"],
     ]
-    assert len(found) == 16
+    assert len(rows) == 20
 
 
 def test_a_change_on_the_first_day_is_seen_against_the_days_before() -> None:
     found = quoted(("a", 9, "none"), ("a", 4, "quarantine"))
-    assert found["changed"].tolist() == [True, True]
+    assert found.data["changed"].tolist() == [False, True, False, True]
 
 
 def test_only_tags_that_say_something_are_named() -> None:
     found = quoted(("a", 1, "quarantine"), sp="none", testing="y", adkim="s", pct=50)
-    assert found["policy"].tolist()[0] == "p=quarantine; sp=none; pct=50; t=y; adkim=s"
+    assert found.data["policy"].tolist()[0] == "p=quarantine; sp=none; pct=50; t=y; adkim=s"
 
 
 def test_the_strip_says_in_words_what_it_shows() -> None:
-    shown = policy_days(quoted(("<b>a</b>", 2, "none"), ("<b>a</b>", 1, "reject")), WINDOW).markup
+    shown = markup(quoted(("<b>a</b>", 2, "none"), ("<b>a</b>", 1, "reject")))
     assert "2026-11-23: p=reject (changed)" in shown
     assert "&lt;b&gt;a&lt;/b&gt;" in shown
     assert "<b>" not in shown
@@ -64,9 +64,10 @@ def test_the_strip_says_in_words_what_it_shows() -> None:
 
 
 def test_without_reports_there_is_a_sentence() -> None:
-    assert "dk-empty" in policy_days(quoted(), WINDOW).markup
+    assert "dk-empty" in markup(quoted())
 
 
 def test_the_strip_is_long_enough_to_show_a_change() -> None:
-    assert span(WINDOW).days == 90
-    assert span(last_days(200, "2026-11-23")).days == 200
+    once = ("a", 1, "none")
+    assert markup(quoted(once)).count("<span>") == 2 * 90
+    assert markup(quoted(once, days=200)).count("<span>") == 2 * 200

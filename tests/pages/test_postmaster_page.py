@@ -17,20 +17,14 @@ import dmarckit
 from dmarckit.checks.postmaster import latest
 from dmarckit.cli import main
 from dmarckit.core.settings import Settings
-from dmarckit.core.thresholds import Thresholds
 from dmarckit.core.window import last_days
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.schema import POSTMASTER
 from dmarckit.pages.build import build_page
-from dmarckit.pages.sections import postmaster
-from dmarckit.pages.sections.postmaster import (
-    by_domain,
-    compliance,
-    feedback_loops,
-    refusals,
-    worst_by_day,
-)
+from dmarckit.pages.page import Page
+from dmarckit.pages.sections.base import Section
 from tests.support.lakes import NOW, day
+from tests.support.pages import markup, page_about
 from tests.support.postmaster_server import postmaster_server, service_account
 
 NOTEBOOK = Path(dmarckit.__file__).parent.parent / "notebooks" / "postmaster.ipynb"
@@ -82,16 +76,26 @@ def fill(home: Path, *rows: Row) -> Lake:
     return lake
 
 
+About = Callable[..., Page]
+
+
 @pytest.fixture
-def metrics(tmp_path: Path) -> pd.DataFrame:
-    return latest(fill(tmp_path, *ROWS))
+def about(tmp_path: Path) -> About:
+    """Makes a page about the rows above, of one domain or of all."""
+    lake = fill(tmp_path, *ROWS)
+
+    def make(domain: str = "") -> Page:
+        metrics = latest(lake, [domain] if domain else ())
+        return page_about(domain=domain, window=WINDOW, _metrics=metrics)
+
+    return make
 
 
-# frames
+# sections
 
 
-def test_a_domain_s_newest_rates_the_worst_domain_first(metrics: pd.DataFrame) -> None:
-    frame = by_domain(metrics).set_index("domain")
+def test_a_domain_s_newest_rates_the_worst_domain_first(about: About) -> None:
+    frame = about().postmaster_domains().data.set_index("domain")
     assert list(frame.index) == ["shop.example", "example.com"]
     assert frame.loc["example.com", "spam_worst"] == 0.001
     assert frame.loc["example.com", "spam_rate"] == 0.0005
@@ -99,76 +103,78 @@ def test_a_domain_s_newest_rates_the_worst_domain_first(metrics: pd.DataFrame) -
     assert frame.loc["shop.example", ["spf", "needs_work"]].isna().all()
 
 
-def test_the_worst_of_several_domains_a_day_and_gaps_where_there_is_no_data(
-    metrics: pd.DataFrame,
-) -> None:
-    spam = worst_by_day(metrics, "spam_rate", ("",), WINDOW, lowest=False)
+def test_the_worst_of_several_domains_a_day_and_gaps_where_there_is_no_data(about: About) -> None:
+    spam = about().postmaster_spam().data
     assert spam["day"].tolist() == [day(n) for n in (5, 4, 3, 2, 1)]
     assert spam["all"].fillna(-1).tolist() == [-1, -1, 0.0041, 0.0005, -1]
-    least = worst_by_day(metrics, "spam_rate", ("",), WINDOW, lowest=True)
+    least = about()._worst_by_day("spam_rate", [""], lowest=True)
     assert least["all"].min() == 0.0005
 
 
-def test_since_when_a_requirement_is_met(metrics: pd.DataFrame) -> None:
-    rows = compliance(metrics).to_dict("records")
+def test_since_when_a_requirement_is_met(about: About) -> None:
+    rows = about().postmaster_compliance().data.to_dict("records")
     assert [tuple(r.values()) for r in rows] == [
         ("example.com", "ONE_CLICK_UNSUBSCRIBE", "NEEDS_WORK", "NO_UNSUB_GENERAL", day(0), day(0)),
         ("example.com", "SPF", "COMPLIANT", "", day(1), day(0)),
     ]
 
 
-def test_refusals_and_feedback_loops(metrics: pd.DataFrame) -> None:
-    kinds = refusals(metrics).set_index("kind")
+def test_refusals_and_feedback_loops(about: About) -> None:
+    kinds = about().postmaster_refusals().data.set_index("kind")
     assert list(kinds.index) == ["reject/<b>low"]  # the reason, and not the whole of it too
     assert kinds.loc["reject/<b>low", ["worst", "days", "messages"]].tolist() == [0.02, 1, 40]
-    loops = feedback_loops(metrics).set_index("loop")
+    loops = about().postmaster_loops().data.set_index("loop")
     assert loops.loc["spring/<i>", "worst"] == 0.02
     assert pd.isna(loops.loc["autumn", "worst"])
 
 
 def test_without_data_the_frames_are_empty_and_the_charts_say_so(tmp_path: Path) -> None:
-    nothing = latest(Lake(f"{tmp_path}/lake"))
-    for frame in (by_domain, compliance, refusals, feedback_loops):
-        assert frame(nothing).empty
-    for chart in (
-        postmaster.spam(nothing, WINDOW, Thresholds()),
-        postmaster.authentication(nothing, WINDOW),
-        postmaster.encryption(nothing, WINDOW),
-        postmaster.errors(nothing, WINDOW),
+    page = page_about(lake=Lake(f"{tmp_path}/lake"), window=WINDOW)
+    for section in (
+        page.postmaster_domains(),
+        page.postmaster_compliance(),
+        page.postmaster_refusals(),
+        page.postmaster_loops(),
     ):
-        assert chart.data == ()
-        subtitle = chart.layout.title.subtitle.text
+        assert section.data.empty
+    for section in charts(page):
+        assert section.figure is not None
+        assert section.figure.data == ()
+        subtitle = section.figure.layout.title.subtitle.text
         assert subtitle == "Postmaster Tools has no data about these days."
 
 
-# charts
+def charts(page: Page) -> list[Section]:
+    return [
+        page.postmaster_spam(),
+        page.postmaster_authentication(),
+        page.postmaster_encryption(),
+        page.postmaster_errors(),
+    ]
 
 
-def test_a_chart_says_which_limit_was_reached(metrics: pd.DataFrame) -> None:
-    chart = postmaster.spam(metrics, WINDOW, Thresholds())
+def test_a_chart_says_which_limit_was_reached(about: About) -> None:
+    chart = about().postmaster_spam().figure
+    assert chart is not None
     assert chart.layout.title.text == "0.41 % on 2026-11-21: Google wants never to see 0.30 %"
     assert "The highest of all domains." in chart.layout.title.subtitle.text
     assert [shape.y0 for shape in chart.layout.shapes] == [0.001, 0.003]
     (line,) = chart.data
     assert list(line.y) == [None, None, 0.0041, 0.0005, None]
     assert list(line.customdata) == ["no data", "no data", "0.41 %", "0.05 %", "no data"]
-    one = metrics[metrics["domain"] == "example.com"]
-    title = postmaster.spam(one, WINDOW, Thresholds()).layout.title.text
-    assert title == "0.10 % on 2026-11-21: Google wants less than 0.10 %"
-    good = one[one["day"] == day(2)]
-    title = postmaster.spam(good, WINDOW, Thresholds()).layout.title.text
-    assert title == "At most 0.05 % of the mail was marked as spam"
+    one = about("example.com")
+    assert title(one) == "0.10 % on 2026-11-21: Google wants less than 0.10 %"
+    one._metrics = one._metrics[one._metrics["day"] == day(2)]
+    assert title(one) == "At most 0.05 % of the mail was marked as spam"
 
 
-def test_the_other_charts_state_the_worst_day(metrics: pd.DataFrame) -> None:
-    titles = [
-        chart(metrics, WINDOW).layout.title.text
-        for chart in (
-            postmaster.authentication,
-            postmaster.encryption,
-            postmaster.errors,
-        )
-    ]
+def title(page: Page) -> str:
+    figure = page.postmaster_spam().figure
+    return str(figure.layout.title.text) if figure else ""
+
+
+def test_the_other_charts_state_the_worst_day(about: About) -> None:
+    titles = [section.figure.layout.title.text for section in charts(about())[1:] if section.figure]
     assert titles == [
         "On the worst day: SPF 98.00 % · DKIM 99.90 % · DMARC 97.00 %",
         "All mail to Gmail was encrypted",
@@ -212,9 +218,10 @@ def test_the_page_without_a_connection_says_how_to_connect(tmp_path: Path) -> No
 
 def test_connected_but_never_asked(tmp_path: Path) -> None:
     settings = Settings(google_credentials=tmp_path / "key.json")
-    shown = postmaster.connection(settings, latest(Lake(f"{tmp_path}/lake")))
-    assert "run dmarckit postmaster pull" in shown.markup
-    assert "not connected" not in shown.markup
+    page = page_about(settings=settings, lake=Lake(f"{tmp_path}/lake"), window=WINDOW)
+    shown = markup(page.postmaster())
+    assert "run dmarckit postmaster pull" in shown
+    assert "not connected" not in shown
 
 
 # the commands

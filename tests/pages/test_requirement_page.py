@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from dmarckit.checks.outside import Outside
-from dmarckit.checks.requirements import matrix
 from dmarckit.checks.rules import RULES
 from dmarckit.cli.analysis import REQUIREMENT_FIELDS
 from dmarckit.core.settings import Settings
-from dmarckit.pages.sections import requirements
+from dmarckit.facts.frames import Facts
+from dmarckit.pages.page import Page
 from tests.checks.test_requirements import compliance, facts, healthy, outside
 from tests.support.command_line import run
 from tests.support.lakes import NOW, lake_of, report
 from tests.support.model_builders import make_record
 from tests.support.outside_rows import entry, faulty, keep, metric
+from tests.support.pages import markup, page_about
 
 
-def shown(out: Outside, *domains: str) -> pd.DataFrame:
-    return matrix(healthy(), out, domains or ["example.com"])
+def about(out: Outside, *domains: str, domain: str = "", seen: Facts | None = None) -> Page:
+    asked = replace(out, domains=domains or ("example.com",))
+    return page_about(seen or healthy(), domain, outside=asked)
 
 
 def plain(text: str) -> str:
@@ -33,23 +35,23 @@ def test_the_answer_names_what_binds_the_domain_first() -> None:
     out = outside(
         [compliance("ONE_CLICK_UNSUBSCRIBE", "NEEDS_WORK"), compliance("ENCRYPTION", "NEEDS_WORK")]
     )
-    html = requirements.answer(shown(out)).markup
+    html = markup(about(out).requirements_answer())
     assert "1 domain does not meet all requirements." in html
     assert html.index("example.com: TLS (Google).") < html.index("One-click unsubscribe (Google).")
     assert 'class="dk-answer warning"' in html
 
 
 def test_an_answer_without_a_fault_or_without_any_source() -> None:
-    assert "No requirement is known to be missed." in requirements.answer(shown(outside())).markup
-    nothing = matrix(facts(reports=[], policies=[]), outside(), ["example.com"])
-    assert "Nothing is known yet." in requirements.answer(nothing).markup
+    assert "No requirement is known to be missed." in markup(about(outside()).requirements_answer())
+    nothing = about(outside(), seen=facts(reports=[], policies=[]))
+    assert "Nothing is known yet." in markup(nothing.requirements_answer())
 
 
 @pytest.mark.parametrize("number", [1, 200])
 def test_one_row_a_domain_the_one_with_most_faults_first(number: int) -> None:
     names = [f"d{n}.example" for n in range(number)]
     bad = compliance("ENCRYPTION", "NEEDS_WORK") | {"domain": names[-1]}
-    html = requirements.matrix_table(shown(outside([bad]), *names)).markup
+    html = markup(about(outside([bad]), *names).requirements())
     rows = html.split("<tbody>")[1].split("</tr>")[:-1]
     assert len(rows) == number
     assert names[-1] in rows[0]
@@ -58,12 +60,12 @@ def test_one_row_a_domain_the_one_with_most_faults_first(number: int) -> None:
 
 
 def test_providers_that_differ_are_named_in_the_cell() -> None:
-    html = requirements.matrix_table(shown(outside())).markup
+    html = markup(about(outside()).requirements())
     assert "Google: met · Yahoo and Microsoft: unknown" in html
 
 
 def test_what_is_not_met_has_action_source_and_disagreement() -> None:
-    html = requirements.not_met(shown(outside([compliance("SPF", "NEEDS_WORK")]))).markup
+    html = markup(about(outside([compliance("SPF", "NEEDS_WORK")])).requirements_not_met())
     for text in (
         "<h3>SPF passes</h3>",
         "use a return path whose SPF record lists the sending addresses.",
@@ -75,20 +77,21 @@ def test_what_is_not_met_has_action_source_and_disagreement() -> None:
         assert text in html
     assert "Yahoo:" not in html
     assert "<a " not in html
-    nothing = requirements.not_met(shown(outside())).markup
+    nothing = markup(about(outside()).requirements_not_met())
     assert "No requirement is known to be missed." in nothing
 
 
 def test_a_domain_s_table_names_rules_that_nothing_tells_of() -> None:
-    html = plain(requirements.of_domain(shown(outside()), "Example.com").markup)
+    html = plain(markup(about(outside(), domain="Example.com").requirements()))
     assert "reports: 100 % of 200 own messages" in html
     assert "Nothing tells of: Spam rate, PTR record, TLS" in html
-    assert "Nothing is known yet." in requirements.of_domain(shown(outside()), "x.example").markup
+    unknown = about(outside(), domain="x.example", seen=facts(reports=[], policies=[]))
+    assert "Nothing is known yet." in markup(unknown.requirements())
 
 
 def test_what_is_not_connected_says_how(tmp_path: Path) -> None:
     settings = Settings(home=str(tmp_path))  # type: ignore[call-arg]
-    html = requirements.connection(settings, Outside()).markup
+    html = markup(page_about(settings=settings).requirements_sources())
     assert "Postmaster Tools is not connected. To connect it, set google_credentials" in html
     assert "run dmarckit dns check" in html
 

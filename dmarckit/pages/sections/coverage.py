@@ -1,10 +1,15 @@
-"""Coverage → one sentence on whether the numbers can be trusted, and what it rests on."""
+"""Whether the numbers can be trusted: one sentence, and what it rests on."""
 
 from __future__ import annotations
 
-from dmarckit.core import _, ngettext, period, text as words
+from dataclasses import asdict
+
+import pandas as pd
+
+from dmarckit.core import _, ngettext, text as words
 from dmarckit.facts import Coverage
-from dmarckit.pages.html import Html, escape
+from dmarckit.pages.html import Html, render_part
+from dmarckit.pages.sections.base import PageData, Section
 
 NAMED = 8
 """reporters that are named; more are only counted"""
@@ -12,23 +17,35 @@ NAMED = 8
 _LEVELS = {"whole": "good", "incomplete": "plain", "unknown": "plain"}
 
 
-def coverage(found: Coverage) -> Html:
-    """The sentence, then the facts as a list. Takes `coverage.coverage`."""
-    rows = "".join(
-        f"<dt>{escape(label)}</dt><dd>{text}</dd>" for label, text in _rows(found).items() if text
-    )
-    return Html(f'{trust(found).markup}<dl class="dk-about-report">{rows}</dl>')
+class CoverageSections(PageData):
+    """Which reports are there, and which are missing."""
+
+    def trust(self) -> Section:
+        """Say in one sentence whether the numbers can be trusted. Data as `coverage`."""
+        return Section(_frame(self._coverage), _sentence_html(self._coverage))
+
+    def coverage(self) -> Section:
+        """Say which of the usual reports are there, and which are missing.
+
+        `.data`, one row: `trust` (whole, incomplete, gaps, silent, unknown or nothing),
+        `reports`, `reporters`, `expected` (reports of usual reporters), `came` (of them),
+        `usual` (reporters), `missing` (their names), `whole_until`, `newest` (days),
+        `first_begin`, `last_end`, `last_mail` (times, UTC), `mails`, `unreadable`, `untrusted`.
+        """
+        found = self._coverage
+        return Section(_frame(found), _sentence_html(found) + render_part("facts", _pairs(found)))
 
 
-def trust(found: Coverage) -> Html:
-    """Only the sentence."""
-    level = _LEVELS.get(found.trust, "warning")
-    return Html(f'<p class="dk-trust {level}">{escape(sentence(found), 400)}</p>')
+def _frame(found: Coverage) -> pd.DataFrame:
+    return pd.DataFrame([asdict(found) | {"missing": list(found.missing["reporter"])}])
+
+
+def _sentence_html(found: Coverage) -> Html:
+    return render_part("trust", sentence(found), _LEVELS.get(found.trust, "warning"))
 
 
 def sentence(found: Coverage) -> str:
-    """Whether the numbers can be trusted, in one sentence of plain text."""
-    newest, until = words.day(found.newest), words.day(found.whole_until)
+    """Return whether the numbers can be trusted, as a sentence of plain text."""
     if found.trust == "nothing":
         return _("No report has come in for these days: there are no numbers to trust.")
     if found.trust == "silent":
@@ -46,33 +63,41 @@ def sentence(found: Coverage) -> str:
     if found.whole_until is None:
         return _("Do not trust the numbers yet: of every day too many reports are still missing.")
     text = _("The numbers can be trusted up to {day}; reports of {newest} are still coming in.")
-    return text.format(day=until, newest=newest)
+    return text.format(day=words.day(found.whole_until), newest=words.day(found.newest))
 
 
-def _rows(found: Coverage) -> dict[str, str]:
-    """Label → HTML of what it is."""
+def _pairs(found: Coverage) -> list[tuple[str, str | Html]]:
+    """Return the facts, each with its label; the empty text where one is not known."""
     if not found.reports and found.last_mail is None:
-        return {}
-    day = words.day(found.newest)
-    return {
-        _("Expected reports"): escape(_expected(found)),
-        _("Reporters"): escape(_reporters(found)),
-        _("Missing for {day}").format(day=day): _missing(found),
-        _("Reports"): escape(_reports(found)),
-        _("Last mail"): escape(_last_mail(found)),
-        _("Mails without a report"): escape(_refused(found)),
-    }
-
-
-def _expected(found: Coverage) -> str:
-    if not found.expected:
-        return ""
-    text = _("{came} of {expected} are there ({share})")
-    return text.format(
-        came=words.count(found.came),
-        expected=words.count(found.expected),
-        share=words.percent(found.came / found.expected),
+        return []
+    expected, about, last_mail = "", _("none"), ""
+    if found.expected:
+        expected = _("{came} of {expected} are there ({share})").format(
+            came=words.count(found.came),
+            expected=words.count(found.expected),
+            share=words.percent(found.came / found.expected),
+        )
+    if found.first_begin is not None and found.last_end is not None:
+        about = _("{n}, about {period}").format(
+            n=words.n_reports(found.reports), period=words.period(found.first_begin, found.last_end)
+        )
+    if found.last_mail is not None:
+        last_mail = _("{time} UTC").format(time=words.minute(found.last_mail))
+    mails = ngettext("{n} mail", "{n} mails", found.mails).format(n=words.count(found.mails))
+    refused = _("{unreadable} unreadable, {untrusted} not trusted, of {mails} (all domains)")
+    refused = refused.format(
+        unreadable=words.count(found.unreadable),
+        untrusted=words.count(found.untrusted),
+        mails=mails,
     )
+    return [
+        (_("Expected reports"), expected),
+        (_("Reporters"), _reporters(found)),
+        (_("Missing for {day}").format(day=words.day(found.newest)), _missing(found)),
+        (_("Reports"), about),
+        (_("Last mail"), last_mail),
+        (_("Mails without a report"), refused),
+    ]
 
 
 def _reporters(found: Coverage) -> str:
@@ -80,46 +105,21 @@ def _reporters(found: Coverage) -> str:
     text = n.format(n=words.count(found.reporters))
     if not found.usual:
         return text
-    late = found.usual - len(found.missing)
-    usual = _("{n}; of the {usual} usual ones {came} have told of {day}")
-    return usual.format(
+    return _("{n}; of the {usual} usual ones {came} have told of {day}").format(
         n=text,
         usual=words.count(found.usual),
-        came=words.count(late),
+        came=words.count(found.usual - len(found.missing)),
         day=words.day(found.newest),
     )
 
 
-def _missing(found: Coverage) -> str:
+def _missing(found: Coverage) -> str | Html:
     if not found.usual:
         return ""
     rows = found.missing[["reporter", "last_end"]].head(NAMED).itertuples(index=False)
-    shown = []
-    for reporter, end in rows:
-        since = _("last report until {time}").format(time=words.minute(end))
-        shown.append(f"<bdi>{escape(reporter)}</bdi> ({escape(since)})")
+    since = _("last report until {time}")
+    shown = [(name, f" ({since.format(time=words.minute(end))})") for name, end in rows]
     more = len(found.missing) - NAMED
     if more > 0:
-        shown.append(escape(_("and {n} more").format(n=words.count(more))))
-    return ", ".join(shown) or escape(_("nobody"))
-
-
-def _reports(found: Coverage) -> str:
-    if found.first_begin is None or found.last_end is None:
-        return _("none")
-    n = ngettext("{n} report", "{n} reports", found.reports).format(n=words.count(found.reports))
-    return _("{n}, about {period}").format(n=n, period=period(found.first_begin, found.last_end))
-
-
-def _last_mail(found: Coverage) -> str:
-    if found.last_mail is None:
-        return ""
-    return _("{time} UTC").format(time=words.minute(found.last_mail))
-
-
-def _refused(found: Coverage) -> str:
-    text = _("{unreadable} unreadable, {untrusted} not trusted, of {mails} (all domains)")
-    n = ngettext("{n} mail", "{n} mails", found.mails).format(n=words.count(found.mails))
-    return text.format(
-        unreadable=words.count(found.unreadable), untrusted=words.count(found.untrusted), mails=n
-    )
+        shown.append(("", _("and {n} more").format(n=words.count(more))))
+    return render_part("named", shown) if shown else _("nobody")

@@ -1,4 +1,4 @@
-"""Helpers of the notebook `explore`: any frame as a table, a pivot, what the lake holds."""
+"""Sections for questions of one's own: any frame as a table, a pivot, what the lake holds."""
 
 from __future__ import annotations
 
@@ -8,46 +8,77 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
 
 from dmarckit.core import _
-from dmarckit.facts import Facts
-from dmarckit.lake import TABLES, Lake
-from dmarckit.pages.html import Column, Html, table
+from dmarckit.facts import in_window
+from dmarckit.lake import TABLES
+from dmarckit.pages.html import Column
+from dmarckit.pages.sections.base import PageData, Section, table_section
 
 SHOWN = 200
 """rows of a frame; more belongs into a file (``frame.to_csv``)"""
 
 
-def tables(lake: Lake) -> Html:
-    """The tables of the lake, what a row is, and how many there are."""
-    rows = [
-        {
-            "name": name,
-            "row": _(about.row),
-            "rows": int(lake.sql(f"SELECT count(*) AS n FROM {name}")["n"].iloc[0]),  # noqa: S608
-        }
-        for name, about in TABLES.items()
-    ]
-    columns = [
-        Column("name", _("Table")),
-        Column("rows", _("Rows"), "count"),
-        Column("row", _("One row is")),
-    ]
-    return table(pd.DataFrame(rows), columns, caption=_("Tables of the lake"), empty="")
+class ExploreSections(PageData):
+    """Tables of what you ask for."""
 
+    def tables(self) -> Section:
+        """Show the tables of the lake, what a row of each is, and how many there are.
 
-def show(frame: pd.DataFrame) -> Html:
-    """A frame as a table whose outside text is escaped, which pandas leaves to the reader.
+        `.data`: one row a table: `name`, `row` (what it is), `rows` (number).
+        """
+        rows = [
+            {
+                "name": name,
+                "row": _(about.row),
+                "rows": int(self.lake.sql(f"SELECT count(*) AS n FROM {name}")["n"].iloc[0]),  # noqa: S608
+            }
+            for name, about in TABLES.items()
+        ]
+        return table_section(
+            pd.DataFrame(rows),
+            [
+                Column("name", _("Table")),
+                Column("rows", _("Rows"), "count"),
+                Column("row", _("One row is")),
+            ],
+            caption=_("Tables of the lake"),
+            empty="",
+        )
 
-    At most `SHOWN` rows; lists and dicts as text. Times are to the minute, in UTC.
-    """
-    shown = frame.head(SHOWN)
-    names = {f"c{place}": str(name) for place, name in enumerate(shown.columns)}
-    plain = shown.set_axis(list(names), axis=1).apply(_numbers)
-    columns = [Column(key, name, _kind(plain[key])) for key, name in names.items()]
-    return table(plain, columns, caption=_("Result"), empty=_("There are no rows."))
+    def table(self, frame: pd.DataFrame) -> Section:
+        """Show any frame as a table whose outside text is escaped, which pandas does not do.
+
+        At most 200 rows; lists and dicts as text. Times are to the minute, in UTC. `.data` is
+        the frame.
+        """
+        shown = frame.head(SHOWN)
+        names = {f"c{place}": str(name) for place, name in enumerate(shown.columns)}
+        plain = shown.set_axis(list(names), axis=1).apply(_numbers)
+        columns = [Column(key, name, _kind(plain[key])) for key, name in names.items()]
+        return table_section(
+            frame, columns, caption=_("Result"), empty=_("There are no rows."), shown=plain
+        )
+
+    def pivot(self, rows: str = "sender", columns: str = "class") -> Section:
+        """Show the messages of the window by two columns of `facts.messages`, as `table`.
+
+        Args:
+            rows: one row a value of this column, the largest first; 20 of them are shown.
+            columns: one column a value of this one.
+
+        `.data`: the column `rows`, `messages` (all of the row), then one for each value of
+        `columns` (messages).
+        """
+        messages = in_window(self._mine(self.facts.messages), self.window)
+        plain = messages.astype({rows: "str", columns: "str"})
+        sums = plain.groupby([rows, columns])["messages"].sum().unstack(columns, fill_value=0)
+        frame = sums.round().astype("int64").rename_axis(columns=None)
+        frame.insert(0, "messages", frame.sum(axis=1))
+        frame = frame.sort_values("messages", ascending=False, kind="stable").reset_index()
+        return Section(frame, self.table(frame.head(20)).html)
 
 
 def _numbers(values: pd.Series) -> pd.Series:
-    """Decimals, which sums of SQL are, as numbers; fractions with four digits."""
+    """Return decimals, which sums of SQL are, as numbers; fractions with four digits."""
     known = values.dropna()
     if len(known) and isinstance(known.iloc[0], Decimal):
         values = values.astype("float64")
@@ -60,22 +91,3 @@ def _kind(values: pd.Series) -> str:
     if is_datetime64_any_dtype(values):
         return "minute"
     return "count" if is_numeric_dtype(values) and not is_bool_dtype(values) else "text"
-
-
-def pivot(messages: pd.DataFrame, rows: str, columns: str) -> pd.DataFrame:
-    """Messages by two columns of `Facts.messages`, the largest rows first.
-
-    Columns: `rows`, `messages` (all of the row), then one for each value of `columns`.
-    """
-    plain = messages.astype({rows: "str", columns: "str"})
-    sums = plain.groupby([rows, columns])["messages"].sum().unstack(columns, fill_value=0)
-    sums = sums.round().astype("int64")
-    sums.columns.name = None
-    sums.insert(0, "messages", sums.sum(axis=1))
-    return sums.sort_values("messages", ascending=False, kind="stable").reset_index()
-
-
-def largest_domain(facts: Facts) -> str:
-    """The domain with the most messages; ``example.com`` when there are none."""
-    sums = facts.messages.groupby("domain", observed=True)["messages"].sum()
-    return str(sums.idxmax()) if len(sums) else "example.com"

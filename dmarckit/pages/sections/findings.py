@@ -1,30 +1,18 @@
-"""Findings → HTML: a card each, the most urgent first; muted and resolved ones folded.
-
-Does anything need doing? The first sentence of a page, and why.
-"""
+"""Findings: a card each, the most urgent first, and what they mean for a page as a whole."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import (
-    _,
-    count,
-    later,
-    n_messages,
-    n_reports,
-    ngettext,
-    one_line,
-    percent,
-    text as words,
-)
+from dmarckit.core import _, later, ngettext, one_line, text as words
 from dmarckit.findings import (
     EVIDENCE_ORDER,
     URGENT,
+    Finding,
     LedgerEntry,
     evidence_label,
     is_open,
@@ -32,15 +20,15 @@ from dmarckit.findings import (
     title,
     urgent,
 )
-from dmarckit.pages.html import Column, Html, escape, table
+from dmarckit.pages.html import Column, Html, render_part, table
+from dmarckit.pages.sections.base import PageData, Section
 
 CARDS = 24
 """cards of a page; what comes after them is a row of a folded table"""
+SHOWN = 5
+"""things named in an answer; more is not read in ten seconds"""
 
-_LONG = 1500
-"""characters of a summary, an action, a record: nothing of it may be cut off"""
-
-_SEVERITY = {"critical": "bad", "warning": "warning", "info": "plain", "good": "good"}
+_LEVELS = {"critical": "bad", "warning": "warning", "info": "plain", "good": "good"}
 _NAMES = {
     "critical": later("critical"),
     "warning": later("warning"),
@@ -53,108 +41,89 @@ _STATUS = {
     "SAME": later("SAME"),
     "RESOLVED": later("RESOLVED"),
 }
+_STATUS_OF_KIND = {"NEW": later("{what} (new)"), "WORSE": later("{what} (worse)")}
 
 
-def findings(items: Sequence[LedgerEntry]) -> Html:
-    """All findings of a page: open ones as cards, muted and resolved ones folded below."""
+class FindingSections(PageData):
+    """What is wrong, has changed, or can be done next."""
+
+    def findings(self, *kinds: str) -> Section:
+        """Show findings as cards, the most urgent first; muted and resolved ones are folded.
+
+        Args:
+            kinds: only findings of these kinds, such as ``tls_failures``; all unless given.
+
+        `.data`: one row a finding: `kind`, `domain`, `subject`, `severity`, `messages`,
+        `first_day`, `last_day`, `reporters` (number), `summary`, `action`, `evidence` (a
+        dict), `mute_reason`, `status` (NEW, WORSE, SAME or RESOLVED).
+        """
+        items = [item for item in self.analysis.findings if not kinds or item.finding.kind in kinds]
+        rows = [asdict(item.finding) | {"status": item.status} for item in items]
+        columns = [*(field.name for field in fields(Finding)), "status"]
+        return Section(pd.DataFrame(rows, columns=columns), findings_html(items))
+
+
+def findings_html(items: Sequence[LedgerEntry]) -> Html:
+    """Return open findings as cards, muted and resolved ones folded below."""
     shown = [item for item in items if is_open(item)]
-    parts = [_cards(shown[:CARDS])] if shown else [_nothing()]
-    if shown[CARDS:]:
-        more = len(shown) - CARDS
-        text = ngettext("{n} more finding, less urgent", "{n} more findings, less urgent", more)
-        parts.append(_folded(text.format(n=words.count(more)), shown[CARDS:], _status))
-    muted = [item for item in items if item.finding.muted and item.status != "RESOLVED"]
-    if muted:
-        text = ngettext("{n} muted", "{n} muted", len(muted)).format(n=len(muted))
-        parts.append(_folded(text, muted, _why_muted))
-    resolved = [item for item in items if item.status == "RESOLVED"]
-    if resolved:
+    html = render_part("empty", _("Nothing was found that is open."))
+    if shown:
+        html = render_part("findings", [_card(item) for item in shown[:CARDS]])
+    if more := shown[CARDS:]:
+        text = ngettext(
+            "{n} more finding, less urgent", "{n} more findings, less urgent", len(more)
+        )
+        html += _folded(text, more, _status)
+    if muted := [item for item in items if item.finding.muted and item.status != "RESOLVED"]:
+        html += _folded(ngettext("{n} muted", "{n} muted", len(muted)), muted, _why_muted)
+    if resolved := [item for item in items if item.status == "RESOLVED"]:
         text = ngettext(
             "{n} resolved since the last run", "{n} resolved since the last run", len(resolved)
-        ).format(n=len(resolved))
-        parts.append(_folded(text, resolved, _status))
-    return Html("".join(parts))
-
-
-def _nothing() -> str:
-    text = _("Nothing was found that is open.")
-    return f'<p class="dk-empty">{escape(text)}</p>'
-
-
-def _status(item: LedgerEntry) -> str:
-    return _(_STATUS[item.status])
+        )
+        html += _folded(text, resolved, _status)
+    return html
 
 
 def records_to_paste(record: str, back: str | None = None) -> Html:
-    """A DNS record to copy, and the one to go back to."""
-    return Html(
-        _record(_("Record to publish"), record) + (_record(_("To go back"), back) if back else "")
-    )
+    """Return a DNS record to copy, and the one to go back to."""
+    shown = render_part("record", record, _("Record to publish"))
+    return shown + render_part("record", back, _("To go back")) if back else shown
 
 
-def _cards(items: Sequence[LedgerEntry]) -> str:
-    return f'<ol class="dk-findings">{"".join(_card(item) for item in items)}</ol>'
-
-
-def _card(item: LedgerEntry) -> str:
-    finding = item.finding
-    pills = _pill(_(_NAMES[finding.severity]), _SEVERITY[finding.severity])
-    pills += _pill(_status(item), "strong" if item.status in ("NEW", "WORSE") else "plain")
-    domain = escape(finding.domain or _("all domains"))
-    where = f'<span class="dk-where"><bdi>{domain}</bdi></span>'
-    label = _("To do:") if finding.severity in URGENT else _("Next:")
-    return (
-        f'<li class="dk-finding {_SEVERITY[finding.severity]}">'
-        f'<p class="dk-tags">{pills}{where}</p>'
-        f"<h3>{escape(title(finding))}</h3><p>{escape(finding.summary, _LONG)}</p>"
-        f'<p class="dk-action"><b>{escape(label)}</b> {escape(finding.action, _LONG)}</p>'
-        f"{_records(finding.evidence)}{_evidence(finding.evidence)}</li>"
-    )
-
-
-def _pill(text: str, level: str) -> str:
-    return f'<span class="dk-pill {level}">{escape(text)}</span>'
-
-
-def _records(evidence: Mapping[str, Any]) -> str:
-    """The record that the finding proposes; one that only quotes what is published is none."""
+def _card(item: LedgerEntry) -> dict[str, Any]:
+    """Return a finding as the macro ``findings`` prints it."""
+    finding, evidence = item.finding, item.finding.evidence
     record, back = evidence.get("record"), evidence.get("record_back")
-    if not record or not back:
-        return ""
-    return records_to_paste(str(record), str(back)).markup
-
-
-def _record(label: str, record: str) -> str:
-    return (
-        f'<div class="dk-record"><span>{escape(label)}</span>'
-        f'<code tabindex="0">{escape(record, _LONG)}</code></div>'
-    )
-
-
-def _evidence(evidence: Mapping[str, Any]) -> str:
     names = [name for name in EVIDENCE_ORDER if name in evidence]
     names += [n for n in sorted(evidence) if n not in EVIDENCE_ORDER and not n.startswith("record")]
-    rows = "".join(
-        f"<dt>{escape(evidence_label(name))}</dt><dd>{_value(name, evidence[name])}</dd>"
-        for name in names
-        if evidence[name] not in (None, "", [], {})
-    )
-    summary = escape(_("Evidence"))
-    return f"<details><summary>{summary}</summary><dl>{rows}</dl></details>" if rows else ""
+    return {
+        "level": _LEVELS[finding.severity],
+        "severity": _(_NAMES[finding.severity]),
+        "status": _status(item),
+        "status_level": "strong" if item.status in ("NEW", "WORSE") else "plain",
+        "domain": finding.domain or _("all domains"),
+        "title": title(finding),
+        "summary": finding.summary,
+        "label": _("To do:") if finding.severity in URGENT else _("Next:"),
+        "action": finding.action,
+        # a record without one to go back to only quotes what is published
+        "records": records_to_paste(str(record), str(back)) if record and back else "",
+        "evidence": [
+            (evidence_label(name), _value(name, evidence[name]))
+            for name in names
+            if evidence[name] not in (None, "", [], {})
+        ],
+    }
 
 
-def _value(name: str, value: Any) -> str:
+def _value(name: str, value: Any) -> Html:
     if name == "query":
-        return f'<code tabindex="0">{escape(value, 20_000)}</code>'
+        return render_part("code", value)
     if isinstance(value, Mapping):
-        pairs = (
-            f"<bdi>{escape(part_label(name, k))}</bdi> {escape(_short(v))}"
-            for k, v in value.items()
-        )
-        return ", ".join(pairs)
-    if isinstance(value, list | tuple):
-        return ", ".join(f"<bdi>{escape(_short(v))}</bdi>" for v in value)
-    return f"<bdi>{escape(_short(value))}</bdi>"
+        pairs = [(part_label(name, key), f" {_short(part)}") for key, part in value.items()]
+        return render_part("named", pairs)
+    values = value if isinstance(value, list | tuple) else [value]
+    return render_part("named", [(_short(part), "") for part in values])
 
 
 def _short(value: Any) -> str:
@@ -165,7 +134,9 @@ def _short(value: Any) -> str:
     return one_line(value, 200)
 
 
-def _folded(text: str, items: Sequence[LedgerEntry], last: Any) -> str:
+def _folded(text: str, items: Sequence[LedgerEntry], last: Callable[[LedgerEntry], str]) -> Html:
+    """Return findings as a folded table below `text`, which says how many they are."""
+    text = text.format(n=words.count(len(items)))
     frame = pd.DataFrame(
         {
             "title": [title(item.finding) for item in items],
@@ -181,16 +152,15 @@ def _folded(text: str, items: Sequence[LedgerEntry], last: Any) -> str:
         Column("severity", _("Severity")),
         Column("why", _("Status")),
     ]
-    shown = table(frame, columns, caption=text, empty="").markup
-    return f'<details class="dk-fold"><summary>{escape(text)}</summary>{shown}</details>'
+    return render_part("fold", text, table(frame, columns, caption=text, empty=""))
+
+
+def _status(item: LedgerEntry) -> str:
+    return _(_STATUS[item.status])
 
 
 def _why_muted(item: LedgerEntry) -> str:
     return _("muted: {reason}").format(reason=one_line(item.finding.mute_reason, 200))
-
-
-SHOWN = 5
-"""things named in the answer; more is not read in ten seconds"""
 
 
 @dataclass(frozen=True)
@@ -200,33 +170,35 @@ class Answer:
     level: str
     """``good``, ``warning`` (somebody must act), ``plain``, or ``none`` (there is no data)"""
     sentence: str
-    points: tuple[str, ...]
+    points: tuple[str, ...] = ()
     """the reasons, each a sentence of plain text; outside words in it are not yet escaped"""
 
 
+def answer_html(answer: Answer, title: str = "", below: Html | None = None) -> Html:
+    """Return the answer as the first thing of a page, which is named `title`."""
+    return render_part(
+        "answer", answer.level, answer.sentence, answer.points, help=below, title=title
+    )
+
+
 def answer(findings: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
-    """The answer from the findings and `domain_summary.headline`.
+    """Return the answer from the findings and `overview.measure`.
 
     Open findings that are critical or warnings need doing; muted and resolved ones do not,
     and neither does what is only worth knowing. Without any report there is no answer, unless
     a finding says why there is none.
     """
     values = measures.set_index("measure")["value"]
-    todo = urgent(findings)
-    if todo:
+    if todo := urgent(findings):
         sentence = ngettext("One thing needs doing.", "{n} things need doing.", len(todo))
-        sentence = sentence.format(n=count(len(todo)))
+        sentence = sentence.format(n=words.count(len(todo)))
         points = [_point(item) for item in todo[:SHOWN]]
-        if len(todo) > SHOWN:
-            more = len(todo) - SHOWN
-            text = ngettext("And {n} more thing below.", "And {n} more things below.", more)
-            points.append(text.format(n=count(more)))
-        return Answer("warning", sentence, tuple(points))
+        return Answer("warning", sentence, (*points, *more_below(len(todo) - SHOWN)))
     if not values["reports"]:
-        return Answer("none", _("There are no reports for these days."), ())
+        return Answer("none", _("There are no reports for these days."))
     if not values["messages"]:
         came = _("{reports} came in, without messages.")
-        came = came.format(reports=n_reports(values["reports"]))
+        came = came.format(reports=words.n_reports(values["reports"]))
         return Answer("none", _("There were no messages on these days."), (came,))
     more = sum(1 for item in findings if is_open(item))
     text = _("{share} of {messages} pass DMARC.")
@@ -236,9 +208,18 @@ def answer(findings: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
             "{share} of {messages} pass DMARC; {n} things to know below.",
             more,
         )
-    share, messages = percent(values["pass_share"]), n_messages(values["messages"])
-    said = text.format(share=share, messages=messages, n=count(more))
+    said = text.format(
+        share=words.percent(values["pass_share"]),
+        messages=words.n_messages(values["messages"]),
+        n=words.count(more),
+    )
     return Answer("good", _("Nothing needs doing."), (said,))
+
+
+def more_below(number: int) -> tuple[str, ...]:
+    """Return the sentence that so many things are not named, or nothing."""
+    text = ngettext("And {n} more thing below.", "And {n} more things below.", number)
+    return (text.format(n=words.count(number)),) if number > 0 else ()
 
 
 def _point(item: LedgerEntry) -> str:
@@ -247,6 +228,3 @@ def _point(item: LedgerEntry) -> str:
     domain = one_line(finding.domain, 60)
     text = _("{domain}: {what}.") if domain else _("{what}.")
     return text.format(domain=domain, what=status)
-
-
-_STATUS_OF_KIND = {"NEW": later("{what} (new)"), "WORSE": later("{what} (worse)")}

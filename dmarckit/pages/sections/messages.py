@@ -1,129 +1,178 @@
-"""Tables of one cell a day: pass rates by domain, reports by reporter."""
+"""Messages and reports by day: charts, and tables of one cell a day."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from dmarckit.core import Window, _, later, text as words
-from dmarckit.facts import days_of
-from dmarckit.pages.html import Html, escape
+from dmarckit.facts import classes_by_day, days_of, in_window, pass_shares, whole_days
+from dmarckit.pages import charts
+from dmarckit.pages.html import Column, Html, render_part
+from dmarckit.pages.sections.base import PageData, Section, rows_of, table_section
+
+OUTCOMES = ("delivered", "quarantined", "rejected", "unstated")
+"""what the receiver did with a message (``disposition``)"""
+DONE = {"none": "delivered", "pass": "delivered", "quarantine": "quarantined"}
+DONE |= {"reject": "rejected"}
 
 ROWS = 100
 """names of a table; the rest is only counted"""
 THIN = 45
 """days from which cells are slim, and the months are named"""
 
+_BOUNDS = ((0.99, "a"), (0.95, "b"), (0.80, "c"), (0.0, "d"))
 _SHARES = {
     "a": later("99 % or more pass"),
     "b": later("95 % or more"),
     "c": later("80 % or more"),
     "d": later("less"),
+    "grey": later("reports are still missing"),
+    "none": later("no messages"),
 }
-_BOUNDS = ((0.99, "a"), (0.95, "b"), (0.80, "c"), (0.0, "d"))
-_GREY = {"grey": later("reports are still missing"), "none": later("no messages")}
 
 
-def pass_rates(shares: pd.DataFrame, window: Window) -> Html:
-    """Domain × day, coloured by the share that passes DMARC; incomplete days are grey.
+class MessageSections(PageData):
+    """What was sent, day by day."""
 
-    Takes `class_summary.pass_shares`. Domains with the most messages first.
-    """
-    level = [
-        next(name for bound, name in _BOUNDS if share >= bound) if complete else "grey"
-        for share, complete in zip(shares["pass_share"], shares["complete"], strict=True)
-    ]
-    text = [
-        _said(complete).format(share=words.percent(share), messages=words.n_messages(n))
-        for share, n, complete in zip(
-            shares["pass_share"], shares["messages"], shares["complete"], strict=True
+    def classes_by_day(self) -> Section:
+        """Draw the messages of each day, stacked by what they prove.
+
+        `.data`: one row a day of the window: `day` (UTC), `messages`, the messages of each
+        class (`aligned`, `dkim_only`, …, `unauthenticated`), and `complete` (False: too many
+        reports of the day are still missing).
+        """
+        daily = classes_by_day(self.facts.messages, self._complete, self.window)
+        return Section(daily, figure=charts.classes_by_day(daily))
+
+    def failing_by_day(self) -> Section:
+        """Draw the messages of each day that fail DMARC, by what the receivers did.
+
+        `.data`: one row a day of the window: `day` (UTC), `messages`, `fail` (of them), the
+        failing ones by outcome (`delivered`, `quarantined`, `rejected`, `unstated`), and
+        `complete` as in `classes_by_day`.
+        """
+        days = days_of(self.window)
+        rows = in_window(self.facts.messages, self.window)
+        failing = failing_rows(rows)
+        done = failing.groupby(["day", "done"])["messages"].sum().unstack("done")
+        daily = done.reindex(index=days, columns=list(OUTCOMES))
+        daily.insert(0, "messages", rows.groupby("day")["messages"].sum())
+        daily.insert(1, "fail", failing.groupby("day")["messages"].sum())
+        daily = daily.fillna(0).round().astype("int64").rename_axis(columns=None)
+        daily = daily.assign(complete=whole_days(self._complete, self.window)).reset_index()
+        return Section(daily, figure=charts.failing_by_day(daily))
+
+    def pass_rates(self) -> Section:
+        """Show the share that passes DMARC by domain and day; incomplete days are grey.
+
+        `.data`: one row per domain and day with messages: `domain`, `day` (UTC), `messages`,
+        `passing` (messages), `pass_share` [0-1], `complete`.
+        """
+        shares = pass_shares(self.facts, self._complete, self.window)
+        complete = {
+            True: _("{share} of {messages} pass"),
+            False: _("{share} of {messages} pass; reports are still missing"),
+        }
+        cells = shares.assign(
+            name=shares["domain"],
+            level=[
+                next(name for bound, name in _BOUNDS if row.pass_share >= bound)
+                if row.complete
+                else "grey"
+                for row in rows_of(shares)
+            ],
+            text=[
+                complete[row.complete].format(
+                    share=words.percent(row.pass_share), messages=words.n_messages(row.messages)
+                )
+                for row in rows_of(shares)
+            ],
         )
-    ]
-    cells = shares.assign(name=shares["domain"], level=level, text=text)
-    caption = _("Share of messages that pass DMARC, by domain and day")
-    return matrix(cells, window, caption=caption, first=_("Domain"), key=_SHARES | _GREY)
+        caption = _("Share of messages that pass DMARC, by domain and day")
+        shown = matrix(cells, self.window, caption=caption, first=_("Domain"), key=_SHARES)
+        return Section(shares, shown)
+
+    def reporter_days(self) -> Section:
+        """Show on which days each reporter's reports are there.
+
+        `.data`: one row per reporter and day with messages: `reporter`, `day` (UTC), `messages`.
+        """
+        rows = in_window(self._mine(self.facts.messages), self.window)
+        sums = rows.astype({"reporter": "str"}).groupby(["reporter", "day"])["messages"].sum()
+        frame = sums.round().astype("int64").reset_index()
+        text = [words.n_messages(n) for n in frame["messages"]]
+        cells = frame.assign(name=frame["reporter"], level="a", text=text)
+        key = {"a": later("reported"), "none": later("no report")}
+        caption = _("Reporters and the days that they reported on")
+        return Section(
+            frame, matrix(cells, self.window, caption=caption, first=_("Reporter"), key=key)
+        )
+
+    def dkim_by_spf(self) -> Section:
+        """Show messages by DKIM and SPF, each for the author's domain, which is what counts.
+
+        `.data`: two rows, for DKIM passes and fails: `check`, `spf_passes`, `spf_fails`
+        (messages).
+        """
+        rows = in_window(self._mine(self.facts.messages), self.window)
+        sums = rows.groupby(["da", "sa"], observed=True)["messages"].sum()
+        cells = [[sums.get((dkim, spf), 0) for spf in (True, False)] for dkim in (True, False)]
+        frame = pd.DataFrame(cells, columns=["spf_passes", "spf_fails"]).round().astype("int64")
+        frame.insert(0, "check", ["DKIM passes", "DKIM fails"])
+        total = int(frame[["spf_passes", "spf_fails"]].to_numpy().sum())
+        shown = frame.assign(check=[_("DKIM passes"), _("DKIM fails")]) if total else frame.iloc[:0]
+
+        def share(number: int) -> str:
+            return words.percent(number / total)
+
+        columns = [
+            Column("check", ""),
+            Column("spf_passes", _("SPF passes"), "count", lambda r: share(r.spf_passes)),
+            Column("spf_fails", _("SPF fails"), "count", lambda r: share(r.spf_fails)),
+        ]
+        caption = _("Messages by DKIM and SPF, each for the author's domain")
+        empty = _("There were no messages on these days.")
+        return table_section(frame, columns, caption=caption, empty=empty, shown=shown)
 
 
-def _said(complete: bool) -> str:
-    if complete:
-        return _("{share} of {messages} pass")
-    return _("{share} of {messages} pass; reports are still missing")
-
-
-def reporter_days(reports: pd.DataFrame, window: Window) -> Html:
-    """Reporter × day: on which days a reporter's reports are there.
-
-    Takes `domain_summary.reporter_days`.
-    """
-    cells = reports.assign(
-        name=reports["reporter"],
-        level="a",
-        text=[words.n_messages(n) for n in reports["messages"]],
-    )
-    key = {"a": later("reported"), "none": later("no report")}
-    caption = _("Reporters and the days that they reported on")
-    return matrix(cells, window, caption=caption, first=_("Reporter"), key=key)
+def failing_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that fail DMARC, with `done`: what the receivers did (`OUTCOMES`)."""
+    failing = rows[~rows["da"] & ~rows["sa"]]
+    done = failing["disposition"].astype("str").map(DONE).astype(object).fillna("unstated")
+    return failing.assign(done=done)
 
 
 def matrix(
     cells: pd.DataFrame, window: Window, *, caption: str, first: str, key: dict[str, str]
 ) -> Html:
-    """One row a `name`, one column a day; `level` is the colour of a cell, `text` what it says.
+    """Return a table with a row a `name` and a column a day.
 
-    `key` explains the levels; it is translated here.
-
-    `cells` also has `day` and `messages`, by which the rows are sorted. A day without a cell
-    is of the level ``none``.
+    `cells` has `name`, `day`, `level` (the colour), `text` (what the cell says) and `messages`,
+    by which the rows are sorted; a day without a cell is of the level ``none``. `key` explains
+    the levels; it is translated here.
     """
     if cells.empty:
-        empty = _("There is nothing to show for these days.")
-        return Html(f'<p class="dk-empty">{escape(empty)}</p>')
+        return render_part("empty", _("There is nothing to show for these days."))
     order = cells.groupby("name")["messages"].sum().sort_values(ascending=False, kind="stable")
     days = days_of(window)
-    label = escape(caption)
     found = {
-        (str(name), day): (level, text)
-        for name, day, level, text in cells[["name", "day", "level", "text"]].itertuples(
-            index=False
-        )
+        (str(row.name), row.day): (row.level, row.text)
+        for row in rows_of(cells[["name", "day", "level", "text"]])
     }
-    body = "".join(_row(str(name), days, found, _(key["none"])) for name in order.index[:ROWS])
-    legend = "".join(
-        f'<li><i class="{level}"></i>{escape(_(text))}</li>' for level, text in key.items()
-    )
-    thin = " thin" if len(days) > THIN else ""
-    more = len(order) - ROWS
-    rest = escape(_("And {n} more.").format(n=words.count(more)))
-    note = f'<p class="dk-note">{rest}</p>' if more > 0 else ""
-    return Html(
-        f'<div class="dk-scroll" role="region" aria-label="{label}" tabindex="0">'
-        f'<table class="dk-days{thin}"><caption>{label}</caption><thead><tr>'
-        f'<th scope="col">{escape(first)}</th>{_heads(days)}</tr></thead>'
-        f'<tbody>{body}</tbody></table></div><ul class="dk-key">{legend}</ul>{note}'
-    )
-
-
-def _heads(days: pd.DatetimeIndex) -> str:
-    """The day of the month; one a week when there are many, one in two with its month."""
+    rows = []
+    for name in map(str, order.index[:ROWS]):
+        said = [(day, *found.get((name, day), ("none", _(key["none"])))) for day in days]
+        text = _("{day}: {text}")
+        rows.append((name, [(lv, text.format(day=words.day(d), text=t)) for d, lv, t in said]))
+    # the day of the month; one a week when there are many, one in two with its month
     step = 1 if len(days) <= 14 else 7 if len(days) <= THIN else 14
     form = "%d" if len(days) <= THIN else "%m-%d"
-    return "".join(
-        f'<th scope="col"><abbr title="{day:%Y-%m-%d}">{day.strftime(form).lstrip("0")}</abbr></th>'
-        if (len(days) - 1 - place) % step == 0
-        else '<td class="none"></td>'
-        for place, day in enumerate(days)
-    )
-
-
-def _row(
-    name: str,
-    days: pd.DatetimeIndex,
-    found: dict[tuple[str, pd.Timestamp], tuple[str, str]],
-    no: str,
-) -> str:
-    cells = []
-    for day in days:
-        level, text = found.get((name, day), ("none", no))
-        said = escape(_("{day}: {text}").format(day=words.day(day), text=text))
-        cells.append(f'<td class="{level}" title="{said}"><span>{said}</span></td>')
-    head = f'<th scope="row" title="{escape(name)}"><bdi>{escape(name, 60)}</bdi></th>'
-    return f"<tr>{head}{''.join(cells)}</tr>"
+    heads = [
+        (f"{day:%Y-%m-%d}", "" if left % step else day.strftime(form).lstrip("0"))
+        for left, day in zip(reversed(range(len(days))), days, strict=True)
+    ]
+    legend = [(level, _(text)) for level, text in key.items()]
+    shown = render_part("days", caption, first, heads, rows, legend, thin=len(days) > THIN)
+    more = len(order) - ROWS
+    rest = _("And {n} more.").format(n=words.count(more))
+    return shown + render_part("note", rest) if more > 0 else shown

@@ -1,16 +1,15 @@
-"""The published policy day by day, as reporters quoted it: a strip with its changes marked.
-
-The policy that a page asks "what if" about, and what it would do, in words and a table.
-"""
+"""The published policy day by day, as reporters quoted it, and what another one would do."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
-from dmarckit.core import Window, _, later, normalize_domain, text as words
-from dmarckit.facts import Facts, days_of
+from dmarckit.core import Window, _, later, text as words
+from dmarckit.facts import days_of
 from dmarckit.findings import (
     WhatIf,
     dns_record,
@@ -18,171 +17,208 @@ from dmarckit.findings import (
     next_step,
     parse_policy,
     quoted_policy,
+    what_if,
 )
 from dmarckit.pages.charts import class_word
-from dmarckit.pages.html import Column, Html, escape, table
-from dmarckit.pages.sections.domain import of_domain
+from dmarckit.pages.html import Column, Html, escape, render_part
+from dmarckit.pages.sections.base import PageData, Section, rows_of, table_section
 from dmarckit.pages.sections.findings import records_to_paste
 from dmarckit.pages.sections.messages import matrix
 from dmarckit.reports import Policy
 
+DAYS = 90
+"""least length of the strip of policies: they change rarely"""
 REPORTERS = 12
 """reporters with a row of their own: those that quoted it most often"""
-
-_TAGS = ("p", "sp", "np", "pct", "testing", "adkim", "aspf")
-_LEVELS = {"reject": "a", "quarantine": "c", "none": "d"}
-
-
-DAYS = 90
-"""length of the strip: changes of a policy are rare"""
-
-
-def span(window: Window) -> Window:
-    """The days of the strip: `DAYS` up to the end of the window, or the window if it is longer."""
-    return Window(min(window.start, window.end - timedelta(days=DAYS)), window.end)
-
-
-def by_day(facts: Facts, domain: str, window: Window) -> pd.DataFrame:
-    """One row a day and reporter (empty: the policy that most of them quoted that day).
-
-    Columns: `day`, `reporter`, `p`, `policy` (its tags, defaults left out), `changed`
-    (another one than on the last day before on which it was quoted, the days before the
-    window included). A reporter's last quote of a day counts.
-    """
-    rows = fill_policy_defaults(of_domain(facts.policies, domain))
-    policy = [_text(row) for row in rows[list(_TAGS)].itertuples(index=False)]
-    rows = rows.assign(day=rows["begin"].dt.floor("D"), policy=pd.Series(policy, rows.index))
-    keys = ["reporter", "day"]
-    last = rows.sort_values("begin", kind="stable").drop_duplicates(keys, keep="last")
-    votes = rows.groupby(["day", "policy"]).agg(p=("p", "first"), n=("begin", "size"))
-    most = votes.reset_index().sort_values(["n", "policy"], ascending=[False, True], kind="stable")
-    most = most.drop_duplicates("day").assign(reporter="")
-    busiest = rows.groupby("reporter").size().sort_values(ascending=False, kind="stable")
-    last = last[last["reporter"].isin(busiest.index[:REPORTERS])]
-    columns = ["day", "reporter", "p", "policy"]
-    table = pd.concat([most[columns], last[columns]]).sort_values(["reporter", "day"])
-    before = table.groupby("reporter")["policy"].shift()
-    table = table.assign(changed=before.notna() & (before != table["policy"]))
-    return table[table["day"].isin(days_of(window))].reset_index(drop=True)
-
-
-def _text(row: tuple[object, ...]) -> str:
-    """The tags that decide, those left out that say nothing: ``p=quarantine; sp=none``."""
-    tags = dict(zip(_TAGS, row, strict=True))
-    usual = {"sp": tags["p"], "np": tags["sp"], "pct": 100, "testing": "n"}
-    usual |= {"adkim": "r", "aspf": "r"}
-    names = {"testing": "t"}
-    return "; ".join(
-        f"{names.get(name, name)}={value}"
-        for name, value in tags.items()
-        if value not in ("", usual.get(name))
-    )
-
-
-def policy_days(frame: pd.DataFrame, window: Window) -> Html:
-    """Reporter × day, coloured by the policy, changes marked. Takes `by_day`."""
-    said = _("{policy} (changed)")
-    cells = frame.assign(
-        name=frame["reporter"].replace("", _("most reporters")),
-        level=[
-            _LEVELS.get(str(p), "grey") + (" changed" if changed else "")
-            for p, changed in zip(frame["p"], frame["changed"], strict=True)
-        ],
-        text=[
-            said.format(policy=policy) if changed else policy
-            for policy, changed in zip(frame["policy"], frame["changed"], strict=True)
-        ],
-        messages=[1_000_000 if not reporter else 1 for reporter in frame["reporter"]],
-    )
-    key = {
-        "d": "p=none",
-        "c": "p=quarantine",
-        "a": "p=reject",
-        "grey": _("another"),
-        "changed": _("changed on that day"),
-        "none": _("not quoted"),
-    }
-    caption = _("The policy that reporters quoted, by day")
-    return matrix(cells, window, caption=caption, first=_("Quoted by"), key=key)
-
-
 SHOWN = 50
+"""senders of a what-if; the rest is only counted"""
 
-
-def present(facts: Facts, domain: str) -> Policy:
-    """The policy in force as most reporters quote it; p is None when nobody has."""
-    name = normalize_domain(domain)
-    return quoted_policy(name, facts.policies[facts.policies["domain"] == name])
-
-
-def proposed(facts: Facts, domain: str, tags: str = "") -> Policy:
-    """The policy written in `tags` (``p=reject; sp=none``); without it the next step.
-
-    On the last step of the ladder, and when nobody has quoted a policy, it is ``p=reject``.
-    Raises SettingsError for tags that are no policy.
-    """
-    name = normalize_domain(domain)
-    if tags:
-        return parse_policy(name, tags)
-    return next_step(present(facts, name)) or Policy(name, p="reject")
-
-
-def whatif(result: WhatIf, now_in_force: Policy, days: int) -> Html:
-    """What a policy would have done, whom it would have hit, and the record to publish."""
-    if not result.messages:
-        text = _("Nobody sent as {domain} on these days.").format(domain=result.domain)
-        return Html(f'<p class="dk-empty">{escape(text)}</p>')
-    stopped = result.quarantined + result.rejected
-    tags = dns_record(result.policy).removeprefix("v=DMARC1; ").rpartition("; rua")[0]
-    text = f"<p>{_stopped(result, tags, stopped, days)}</p>"
-    if result.legitimate:
-        text += f"<p>{escape(_(_NOT_YET))}</p>"
-    rows = result.senders.head(SHOWN)
-    rows = rows.assign(
-        today=rows["class"].map(class_word),
-        nature=[_(_NATURE[nature]) for nature in rows["nature"]],
-    )
-    columns = [
-        Column("sender", _("Sender")),
-        Column("header_from", _("From domain")),
-        Column("today", _("Today")),
-        Column("action", _("Would be")),
-        Column("nature", _("It is")),
-        Column("messages", _("Messages"), "bar"),
-    ]
-    caption = _("What {tags} would stop, by sender").format(tags=tags)
-    shown = table(rows, columns, caption=caption, empty=_("It would have stopped nothing."))
-    more = len(result.senders) - SHOWN
-    note = f'<p class="dk-note">{words.more_rows(more)}</p>' if more > 0 else ""
-    back = dns_record(now_in_force) if now_in_force.p else None
-    paste = records_to_paste(dns_record(result.policy), back).markup
-    return Html(f"{text}{shown.markup}{note}{paste}")
-
-
-def _stopped(result: WhatIf, tags: str, stopped: int, days: int) -> str:
-    text = _(
-        "{tags} would have stopped {stopped} of {messages} in {days} ({quarantined} quarantined, "
-        "{rejected} rejected): {legitimate} that may be legitimate, {indirect} forwarded or "
-        "changed on the way, {unwanted} unwanted."
-    )
-    numbers = {
-        name: words.count(getattr(result, name))
-        for name in ("quarantined", "rejected", "legitimate", "indirect", "unwanted")
-    }
-    return escape(text, 1000).format(
-        tags=f"<b>{escape(tags)}</b>",
-        stopped=words.count(stopped),
-        messages=escape(words.n_messages(result.messages)),
-        days=escape(words.n_days(days)),
-        **numbers,
-    )
-
-
-_NOT_YET = later(
-    "Some of it may be legitimate: set up these senders first, or know that their mail is lost."
-)
+_TAGS = ["p", "sp", "np", "pct", "testing", "adkim", "aspf"]
+_LEVELS = {"reject": "a", "quarantine": "c", "none": "d"}
 _NATURE = {
     "legitimate": later("perhaps legitimate"),
     "indirect": later("forwarded or changed"),
     "unwanted": later("unwanted"),
 }
+
+
+class PolicySections(PageData):
+    """The policy of one domain: the page's, else the one with the most messages."""
+
+    def policy_days(self) -> Section:
+        """Show the policy that reporters quoted, by reporter and day, its changes marked.
+
+        `.data`: one row a day and reporter (empty: the policy that most of them quoted that
+        day), of at least 90 days: `day` (UTC), `reporter`, `p`, `policy` (its tags, defaults
+        left out), `changed` (another one than on the last day before on which it was quoted).
+        """
+        window = Window(
+            min(self.window.start, self.window.end - timedelta(days=DAYS)), self.window.end
+        )
+        rows = fill_policy_defaults(self._policies())
+        policy = [_tags_that_decide(row) for row in rows[_TAGS].itertuples(index=False)]
+        rows = rows.assign(day=rows["begin"].dt.floor("D"), policy=pd.Series(policy, rows.index))
+        # a reporter's last quote of a day counts
+        last = rows.sort_values("begin", kind="stable")
+        last = last.drop_duplicates(["reporter", "day"], keep="last")
+        votes = rows.groupby(["day", "policy"], as_index=False).agg(
+            p=("p", "first"), n=("begin", "size")
+        )
+        most = votes.sort_values(["n", "policy"], ascending=[False, True], kind="stable")
+        most = most.drop_duplicates("day").assign(reporter="")
+        busiest = rows.groupby("reporter").size().sort_values(ascending=False, kind="stable")
+        last = last[last["reporter"].isin(busiest.index[:REPORTERS])]
+        columns = ["day", "reporter", "p", "policy"]
+        frame = pd.concat([most[columns], last[columns]]).sort_values(["reporter", "day"])
+        before = frame.groupby("reporter")["policy"].shift()
+        frame = frame.assign(changed=before.notna() & (before != frame["policy"]))
+        frame = frame[frame["day"].isin(days_of(window))].reset_index(drop=True)
+        return Section(frame, _strip(frame, window))
+
+    def policies(self) -> Section:
+        """Show the policies as reporters quoted them, the newest first.
+
+        `.data`: one row a policy, defaults filled in: `p`, `sp`, `np`, `pct` (per cent),
+        `testing`, `adkim`, `aspf`, `first`, `last` (begin of its first and last report in the
+        history of the facts, UTC), `reports`, `reporters` (numbers).
+        """
+        quoted = fill_policy_defaults(self._policies())
+        frame = quoted.groupby(_TAGS, as_index=False).agg(
+            first=("begin", "min"),
+            last=("begin", "max"),
+            reports=("begin", "size"),
+            reporters=("reporter", "nunique"),
+        )
+        frame = frame.sort_values(["last", "reports"], ascending=False, ignore_index=True)
+        return table_section(
+            frame,
+            [
+                Column("p", _("Policy (p)"), "policy"),
+                Column("sp", _("Subdomains (sp)"), "policy"),
+                Column("rest", _("Other tags")),
+                Column("first", _("First quoted"), "day"),
+                Column("last", _("Last quoted"), "day"),
+                Column("reports", _("Reports"), "count"),
+                Column("reporters", _("Reporters"), "count"),
+            ],
+            caption=_("Policies as reporters quoted them, the newest first"),
+            empty=_("No reporter has quoted a policy."),
+            shown=frame.assign(rest=[_other_tags(row) for row in rows_of(frame)]),
+            limit=60,
+        )
+
+    def what_if(self, policy: str = "") -> Section:
+        """Show what another policy would have done to the mail of the window.
+
+        Args:
+            policy: its tags, such as ``p=reject; sp=none``; the next step unless given
+                (``p=reject`` on the last step, and when nobody has quoted a policy).
+
+        `.data`: one row a sender, From domain and class that it would have stopped, most
+        messages first: `sender`, `header_from`, `class` (today's), `action`, `nature`
+        (legitimate, indirect or unwanted), `messages`.
+
+        Raises:
+            SettingsError: `policy` is none.
+        """
+        name = self._one_domain
+        present = quoted_policy(name, self._policies())
+        if policy:
+            asked = parse_policy(name, policy)
+        else:
+            asked = next_step(present) or Policy(name, p="reject")
+        result = what_if(self.facts, name, asked, self.window.days)
+        return _what_if_section(result, present, self.window.days)
+
+    def _policies(self) -> pd.DataFrame:
+        policies = self.facts.policies
+        return policies[policies["domain"] == self._one_domain]
+
+
+def _tags_that_decide(row: tuple[object, ...]) -> str:
+    """Return the tags, those left out that say nothing: ``p=quarantine; sp=none``."""
+    tags = dict(zip(_TAGS, row, strict=True))
+    usual = {"sp": tags["p"], "np": tags["sp"], "pct": 100, "testing": "n"}
+    usual |= {"adkim": "r", "aspf": "r"}
+    return "; ".join(
+        f"{'t' if name == 'testing' else name}={value}"
+        for name, value in tags.items()
+        if value not in ("", usual.get(name))
+    )
+
+
+def _other_tags(row: Any) -> str:
+    tags = {"np": row.np if row.np != row.sp else "", "t": "y" if row.testing == "y" else ""}
+    tags["pct"] = str(row.pct) if row.pct < 100 else ""
+    tags |= {"adkim": "s" if row.adkim == "s" else "", "aspf": "s" if row.aspf == "s" else ""}
+    return "; ".join(f"{name}={value}" for name, value in tags.items() if value)
+
+
+def _strip(frame: pd.DataFrame, window: Window) -> Html:
+    said = _("{policy} (changed)")
+    change = frame["changed"].map({True: " changed", False: ""})
+    cells = frame.assign(
+        name=frame["reporter"].replace("", _("most reporters")),
+        level=frame["p"].map(_LEVELS).fillna("grey") + change,
+        text=[
+            said.format(policy=row.policy) if row.changed else row.policy for row in rows_of(frame)
+        ],
+        messages=[1 if reporter else 1_000_000 for reporter in frame["reporter"]],
+    )
+    key = {
+        "d": "p=none",
+        "c": "p=quarantine",
+        "a": "p=reject",
+        "grey": later("another"),
+        "changed": later("changed on that day"),
+        "none": later("not quoted"),
+    }
+    caption = _("The policy that reporters quoted, by day")
+    return matrix(cells, window, caption=caption, first=_("Quoted by"), key=key)
+
+
+def _what_if_section(result: WhatIf, present: Policy, days: int) -> Section:
+    if not result.messages:
+        text = _("Nobody sent as {domain} on these days.").format(domain=result.domain)
+        return Section(result.senders, render_part("empty", text))
+    tags = dns_record(result.policy).removeprefix("v=DMARC1; ").rpartition("; rua")[0]
+    text = _(
+        "{tags} would have stopped {stopped} of {messages} in {days} ({quarantined} quarantined, "
+        "{rejected} rejected): {legitimate} that may be legitimate, {indirect} forwarded or "
+        "changed on the way, {unwanted} unwanted."
+    )
+    names = ("quarantined", "rejected", "legitimate", "indirect", "unwanted")
+    head = Html(
+        escape(text, 1000).format(
+            tags=Markup("<b>{}</b>").format(escape(tags)),
+            stopped=words.count(result.quarantined + result.rejected),
+            messages=words.n_messages(result.messages),
+            days=words.n_days(days),
+            **{name: words.count(getattr(result, name)) for name in names},
+        )
+    )
+    warning = _(
+        "Some of it may be legitimate: set up these senders first, or know that their mail is lost."
+    )
+    table = table_section(
+        result.senders,
+        [
+            Column("sender", _("Sender")),
+            Column("header_from", _("From domain")),
+            Column("today", _("Today")),
+            Column("action", _("Would be")),
+            Column("nature", _("It is")),
+            Column("messages", _("Messages"), "bar"),
+        ],
+        caption=_("What {tags} would stop, by sender").format(tags=tags),
+        empty=_("It would have stopped nothing."),
+        shown=result.senders.assign(
+            today=result.senders["class"].map(class_word),
+            nature=[_(_NATURE[nature]) for nature in result.senders["nature"]],
+        ),
+        limit=SHOWN,
+    )
+    above = render_part("paragraphs", [head, warning] if result.legitimate else [head])
+    back = dns_record(present) if present.p else None
+    records = records_to_paste(dns_record(result.policy), back)
+    return Section(result.senders, above + (table.html or Html("")) + records)

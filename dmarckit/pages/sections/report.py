@@ -1,15 +1,15 @@
-"""One report as the receiver sent it: its frames from the lake, and its tables."""
+"""One report as the receiver sent it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import _, later, ngettext, one_line, period, text as words
-from dmarckit.lake import Lake
-from dmarckit.pages.html import Column, Html, escape, table
+from dmarckit.core import _, later, ngettext, one_line, text as words
+from dmarckit.pages.html import Column, render_part
+from dmarckit.pages.sections.base import PageData, Section, table_section
 
 SHOWN = 500
 """records of a page; the whole report is in the lake and in its export"""
@@ -32,62 +32,75 @@ _FACTS = {
 _TAGS = ("p", "sp", "np", "pct", "testing", "adkim", "aspf", "fo", "discovery_method")
 
 
-def load(lake: Lake, report_uid: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The report (one row, or none when it is not known) and its records, in order.
+class ReportSections(PageData):
+    """One aggregate report, whatever the page's window."""
 
-    Without `report_uid` it is the newest report with failing messages, else the newest.
-    """
-    if report_uid:
-        found = lake.sql("SELECT * FROM reports WHERE report_uid = $uid", uid=report_uid)
-    else:
-        found = lake.sql(
+    def report(self, report_uid: str = "") -> Section:
+        """Show what a report says of itself.
+
+        Args:
+            report_uid: as in the table `reports`; unless given it is the newest report with
+                failing messages, else the newest.
+
+        `.data`: its row of the table `reports` (``lake.describe("reports")``); none when it is
+        not in the lake.
+        """
+        found = self._report(report_uid)
+        if found.empty:
+            return Section(found, render_part("empty", _("There is no such report in the lake.")))
+        row = found.iloc[0]
+        values = dict(row) | {
+            "period": words.period(row["begin"], row["end"]),
+            "messages": words.count(row["messages"]),
+            "failing": words.count(row["failing"]),
+            "policy": _policy(row),
+            "warnings": "; ".join(map(str, _items(row["warnings"]))),
+            "errors": "; ".join(map(str, _items(row["errors"]))),
+        }
+        title = _("Report of {reporter} about {domain}").format(
+            reporter=one_line(row["reporter"], 80), domain=one_line(row["domain"], 80)
+        )
+        facts = [
+            (_(label), None if words.is_missing(values[name]) else values[name])
+            for name, label in _FACTS.items()
+        ]
+        return Section(found, render_part("facts", facts, title=title))
+
+    def report_records(self, report_uid: str = "") -> Section:
+        """Show the records of a report as the receiver wrote them, the failing ones first.
+
+        `report_uid` is as in `report`. `.data`: its rows of the table `records`
+        (``lake.describe("records")``), in their order in the report.
+        """
+        found = self._report(report_uid)
+        uid = str(found["report_uid"].iloc[0]) if len(found) else ""
+        frame = self.lake.sql(
+            "SELECT * FROM records WHERE report_uid = $uid ORDER BY position", uid=uid
+        )
+        rows = with_results(frame)
+        rows = rows.sort_values(["failing", "messages"], ascending=False, kind="stable")
+        shown = table_section(
+            frame,
+            [Column("source_ip", _("Source"), under=envelope), *result_columns()],
+            caption=_("Records"),
+            empty=_("The report holds no records."),
+            shown=rows.head(SHOWN),
+        )
+        more = len(rows) - SHOWN
+        text = ngettext("And {n} more record.", "And {n} more records.", more)
+        return shown.with_note(text.format(n=words.count(more))) if more > 0 else shown
+
+    def _report(self, report_uid: str) -> pd.DataFrame:
+        if report_uid:
+            query = "SELECT * FROM reports WHERE report_uid = $uid"
+            return self.lake.sql(query, uid=report_uid)
+        return self.lake.sql(
             "SELECT * FROM reports ORDER BY (failing > 0) DESC, begin DESC, report_uid LIMIT 1"
         )
-    uid = str(found["report_uid"].iloc[0]) if len(found) else ""
-    query = "SELECT * FROM records WHERE report_uid = $uid ORDER BY position"
-    return found, lake.sql(query, uid=uid)
-
-
-def about(report: pd.DataFrame) -> Html:
-    """What the report says of itself. Takes the first frame of `load`."""
-    if report.empty:
-        empty = _("There is no such report in the lake.")
-        return Html(f'<p class="dk-empty">{escape(empty)}</p>')
-    row = report.iloc[0]
-    title = _("Report of {reporter} about {domain}")
-    values: dict[str, Any] = dict(row) | {
-        "period": period(row["begin"], row["end"]),
-        "messages": words.count(row["messages"]),
-        "failing": words.count(row["failing"]),
-        "policy": _policy(row),
-        "warnings": "; ".join(map(str, _items(row["warnings"]))),
-        "errors": "; ".join(map(str, _items(row["errors"]))),
-    }
-    rows = "".join(
-        f"<dt>{escape(_(label))}</dt><dd><bdi>{escape(values[name], 2000)}</bdi></dd>"
-        for name, label in _FACTS.items()
-        if not words.is_missing(values[name]) and values[name] != ""
-    )
-    about = title.format(reporter=one_line(row["reporter"], 80), domain=one_line(row["domain"], 80))
-    return Html(f'<dl class="dk-about-report">{rows}</dl>', about)
-
-
-def records(frame: pd.DataFrame) -> Html:
-    """One row a record, with raw results as the receiver wrote them; the failing ones first."""
-    rows = with_results(frame).sort_values(["failing", "messages"], ascending=False, kind="stable")
-    columns = [Column("source_ip", _("Source"), under=envelope), *result_columns()]
-    shown = table(
-        rows.head(SHOWN), columns, caption=_("Records"), empty=_("The report holds no records.")
-    )
-    more = len(rows) - SHOWN
-    if more <= 0:
-        return shown
-    text = ngettext("And {n} more record.", "And {n} more records.", more)
-    return Html(f'{shown.markup}<p class="dk-note">{text.format(n=words.count(more))}</p>')
 
 
 def with_results(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `records`, and what `result_columns` show of them; `failing`: it fails DMARC."""
+    """Return rows of `records` with what `result_columns` show; `failing`: it fails DMARC."""
     dkim, spf = (frame[c].fillna(False).astype(bool) for c in ("dkim_aligned", "spf_aligned"))
     verdict = {True: _("counts: aligned and passes"), False: _("does not count")}
     return frame.assign(
@@ -102,7 +115,7 @@ def with_results(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def result_columns() -> list[Column]:
-    """What a receiver says about a record: columns of the tables of records."""
+    """Return what a receiver says about a record, as columns of the tables of records."""
     return [
         Column("messages", _("Messages"), "count"),
         Column("header_from", _("From")),
@@ -113,28 +126,22 @@ def result_columns() -> list[Column]:
     ]
 
 
+def envelope(row: Any) -> str:
+    """Return the return path and the recipient domain of a record, where they are given."""
+    parts = {_("return path {domain}"): row.envelope_from, _("to {domain}"): row.envelope_to}
+    some = {text: v for text, v in parts.items() if v and not words.is_missing(v)}
+    return ", ".join(text.format(domain=v) for text, v in some.items())
+
+
 def _items(cell: Any) -> Iterable[Any]:
-    """A list cell, which pandas may hold as a list, an array or an absent value."""
+    """Return a list cell, which pandas may hold as a list, an array or an absent value."""
     return () if cell is None or not hasattr(cell, "__len__") else cell
 
 
-def _policy(row: Mapping[Any, Any] | pd.Series[Any]) -> str:
-    tags = ((name, row[name]) for name in _TAGS)
-    return "; ".join(f"{n}={_whole(v)}" for n, v in tags if not words.is_missing(v) and v != "")
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) else value
-
-
-def envelope(row: Any) -> str:
-    """Return path and recipient domain of a record, where they are given."""
-    parts = {
-        _("return path {domain}"): row.envelope_from,
-        _("to {domain}"): row.envelope_to,
-    }
-    some = {text: v for text, v in parts.items() if v and not words.is_missing(v)}
-    return ", ".join(text.format(domain=v) for text, v in some.items())
+def _policy(row: pd.Series[Any]) -> str:
+    tags = {name: row[name] for name in _TAGS if not words.is_missing(row[name])}
+    whole = {name: int(v) if isinstance(v, float) else v for name, v in tags.items() if v != ""}
+    return "; ".join(f"{name}={value}" for name, value in whole.items())
 
 
 def _dkim(results: Any) -> str:

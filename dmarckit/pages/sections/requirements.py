@@ -1,8 +1,9 @@
-"""The matrix of sender requirements → its page. Takes frames of `requirements.matrix`."""
+"""What Google, Yahoo and Microsoft ask of senders, and whether the domains do it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -13,83 +14,112 @@ from dmarckit.checks import (
     SOURCES,
     VERDICTS,
     VIEWS,
-    Outside,
+    matrix,
     sees,
     verdict_word,
     wording,
 )
-from dmarckit.core import Settings, _, ngettext, normalize_domain, one_line, text as words
-from dmarckit.findings import LedgerEntry, join_names
-from dmarckit.pages.html import Column, Html, escape, table
-from dmarckit.pages.links import PageLinks, row_link
-from dmarckit.pages.sections.postmaster import connection as google_connection
-
-SHOWN = 5
-"""things named in the answer; more is not read in ten seconds"""
-
-KINDS = (
-    "spam_rate",
-    "delivery_errors",
-    "dns_record",
-    "dns_changed",
-    "requirement_not_met",
-    "gmail_requirement",
-)
-"""findings that the page shows"""
+from dmarckit.core import _, ngettext, one_line, text as words
+from dmarckit.findings import join_names
+from dmarckit.pages.html import Column, Html, render_part, table
+from dmarckit.pages.links import row_link
+from dmarckit.pages.sections.base import PageData, Section
+from dmarckit.pages.sections.findings import SHOWN, Answer, answer_html, more_below
+from dmarckit.pages.sections.postmaster import connection
 
 
-def answer(frame: pd.DataFrame) -> Html:
-    """Whether a rule is known not to be met, and which. Rules that bind the domain come first."""
-    broken = _by_rule(frame[frame["verdict"] == "not met"])
-    known = (frame["verdict"] != "unknown").any()
-    level, points = "good", [_point(row) for row in broken[:SHOWN]]
-    if broken:
-        level = "warning" if any(row["binding"] for row in broken) else "none"
-        n = len({row["domain"] for row in broken})
-        sentence = ngettext(
-            "{n} domain does not meet all requirements.",
-            "{n} domains do not meet all requirements.",
-            n,
-        ).format(n=words.count(n))
-        if len(broken) > SHOWN:
-            more = len(broken) - SHOWN
-            text = ngettext("And {n} more thing below.", "And {n} more things below.", more)
-            points.append(text.format(n=words.count(more)))
-    elif known:
-        sentence = _("No requirement is known to be missed.")
-    else:
-        level, sentence = "none", _("Nothing is known yet.")
-    listed_ = "".join(f"<li>{escape(point)}</li>" for point in points)
-    return Html(
-        f'<div class="dk-answer {level}"><p class="dk-sentence">{escape(sentence)}</p>'
-        f"{f'<ul>{listed_}</ul>' if points else ''}</div>"
-    )
+class RequirementSections(PageData):
+    """The rules of mailbox providers for senders.
+
+    `.data` of each section is what it is about of the same frame, one row per domain, rule and
+    provider: `domain`, `rule`, `provider`, `verdict` (met, not met or unknown), `why`, what
+    each view shows (`reports`, `postmaster`, `dns`), `disagree` (they do), `applies`, `bulk`.
+    """
+
+    @cached_property
+    def _rules(self) -> pd.DataFrame:
+        return matrix(self.facts, self.outside, [self.domain] if self.domain else ())
+
+    def requirements_answer(self) -> Section:
+        """Say whether a rule is known not to be met; rules that bind the domain come first."""
+        broken = _not_met(self._rules)
+        rules = _by_rule(broken)
+        points = [
+            _("{domain}: {rule} ({providers}).").format(
+                domain=one_line(row["domain"], 60),
+                rule=wording(row["rule"]).name,
+                providers=join_names(row["providers"]),
+            )
+            for row in rules[:SHOWN]
+        ]
+        if rules:
+            n = broken["domain"].nunique()
+            sentence = ngettext(
+                "{n} domain does not meet all requirements.",
+                "{n} domains do not meet all requirements.",
+                n,
+            ).format(n=words.count(n))
+            level = "warning" if any(row["binding"] for row in rules) else "none"
+            found = Answer(level, sentence, (*points, *more_below(len(rules) - SHOWN)))
+        elif (self._rules["verdict"] != "unknown").any():
+            found = Answer("good", _("No requirement is known to be missed."))
+        else:
+            found = Answer("none", _("Nothing is known yet."))
+        return Section(broken, answer_html(found))
+
+    def requirements_sources(self) -> Section:
+        """Say when Google and DNS were asked, or how to ask them. `.data`: the DNS records."""
+        records = self.outside.dns
+        kind, text = "note", _("DNS was asked on {asked}, UTC.")
+        if records.empty:
+            kind, text = (
+                "empty",
+                _(
+                    "DNS was not asked in the last 30 days: run dmarckit dns check (it needs "
+                    "pip install 'dmarckit[dns]'), or name dns in the key before of a schedule."
+                ),
+            )
+        else:
+            text = text.format(asked=words.minute(records["checked"].max()))
+        by_google = connection(self.settings, self.outside.postmaster)
+        return Section(records, by_google + render_part(kind, text))
+
+    def requirements(self) -> Section:
+        """Show the rules by domain, those with the most broken rules first.
+
+        On a page about one domain it is the rules of that domain that something is known of,
+        by provider; the others are only named.
+        """
+        rules = self._rules
+        return Section(rules, _of_domain(rules) if self.domain else self._of_all(rules))
+
+    def requirements_not_met(self) -> Section:
+        """Show each rule that is not met somewhere: what it asks, what to do, where and why."""
+        broken = _not_met(self._rules)
+        html = Html("")
+        for rule in RULES:
+            rows = broken[broken["rule"] == rule]
+            html = html if rows.empty else html + _rule(rule, rows)
+        if broken.empty:
+            html = render_part("empty", _("No requirement is known to be missed."))
+        return Section(broken, html)
+
+    def _of_all(self, rules: pd.DataFrame) -> Html:
+        rows = [_domain_row(str(name), part) for name, part in rules.groupby("domain", sort=False)]
+        rows.sort(key=lambda row: (-row["broken"], row["domain"]))
+        wide = pd.DataFrame(rows, columns=["domain", "broken", *RULES, *(f"{r}_by" for r in RULES)])
+        columns = [Column("domain", _("Domain"), link=row_link(self.links, "domain", "domain"))]
+        columns += [Column(rule, wording(rule).name, "verdict", _by(rule)) for rule in RULES]
+        caption = _("Domains and rules, those with the most broken rules first")
+        return table(wide, columns, caption=caption, empty=_("No domain is known."))
 
 
-def connection(settings: Settings, outside: Outside) -> Html:
-    """When Google and DNS were asked, or how to ask them."""
-    text = _(
-        "DNS was not asked in the last 30 days: run dmarckit dns check (it needs "
-        "pip install 'dmarckit[dns]'), or name dns in the key before of a schedule."
-    )
-    if not outside.dns.empty:
-        text = _("DNS was asked on {asked}, UTC.").format(
-            asked=words.minute(outside.dns["checked"].max())
-        )
-    kind = "dk-empty" if outside.dns.empty else "dk-note"
-    by_google = google_connection(settings, outside.postmaster)
-    return Html(f'{by_google.markup}<p class="{kind}">{escape(text)}</p>')
+def _not_met(rules: pd.DataFrame) -> pd.DataFrame:
+    return rules[rules["verdict"] == "not met"]
 
 
-def matrix_table(frame: pd.DataFrame, links: PageLinks | None = None) -> Html:
-    """Domains × rules, those with the most broken rules first; with `links` to their pages."""
-    rows = [_domain_row(str(name), part) for name, part in frame.groupby("domain", sort=False)]
-    rows.sort(key=lambda row: (-row["broken"], row["domain"]))
-    wide = pd.DataFrame(rows, columns=["domain", "broken", *RULES, *(f"{r}_by" for r in RULES)])
-    columns = [Column("domain", _("Domain"), link=row_link(links, "domain", "domain"))]
-    columns += [Column(rule, wording(rule).name, "verdict", _under(rule)) for rule in RULES]
-    caption = _("Domains and rules, those with the most broken rules first")
-    return table(wide, columns, caption=caption, empty=_("No domain is known."))
+def _by(rule: str) -> Callable[[Any], str]:
+    return lambda row: getattr(row, f"{rule}_by") or ""
 
 
 def _domain_row(domain: str, part: pd.DataFrame) -> dict[str, Any]:
@@ -102,7 +132,7 @@ def _domain_row(domain: str, part: pd.DataFrame) -> dict[str, Any]:
 
 
 def _providers(by_provider: dict[str, str], worst: str) -> str:
-    """Whose verdict the worst is, and what the others say; nothing when all say the same."""
+    """Return whose verdict which is; nothing when all say the same."""
     if set(by_provider.values()) == {worst}:
         return ""
     parts = []
@@ -113,27 +143,13 @@ def _providers(by_provider: dict[str, str], worst: str) -> str:
     return " · ".join(parts)
 
 
-def _under(rule: str) -> Any:
-    return lambda row: getattr(row, f"{rule}_by") or ""
-
-
-def not_met(frame: pd.DataFrame) -> Html:
-    """Each rule that is not met somewhere: what it asks, what to do, its source; by domain why."""
-    broken = frame[frame["verdict"] == "not met"]
-    if broken.empty:
-        text = _("No requirement is known to be missed.")
-        return Html(f'<p class="dk-empty">{escape(text)}</p>')
-    parts = [_rule(rule, broken[broken["rule"] == rule]) for rule in RULES]
-    return Html("".join(part for part in parts if part))
-
-
-def _rule(rule: str, rows: pd.DataFrame) -> str:
-    if rows.empty:
-        return ""
-    said, providers = wording(rule), [p for p in PROVIDERS if p in set(rows["provider"])]
+def _rule(rule: str, rows: pd.DataFrame) -> Html:
+    """Return one rule that is not met at the domains of `rows`."""
+    said, asking = wording(rule), set(rows["provider"])
     sources = " · ".join(
         _("{provider}: {address}").format(provider=name, address=SOURCES[name])
-        for name in providers
+        for name in PROVIDERS
+        if name in asking
     )
     shown = pd.DataFrame(
         {
@@ -141,7 +157,7 @@ def _rule(rule: str, rows: pd.DataFrame) -> str:
             "providers": join_names(list(part["provider"])),
             "why": part["why"].iloc[0],
             "disagree": _disagreement(part),
-            "binds": _binds(part),
+            "binds": "" if _is_binding(part) else _("for senders of much mail only"),
         }
         for domain, part in rows.groupby("domain", sort=False)
     )
@@ -151,69 +167,46 @@ def _rule(rule: str, rows: pd.DataFrame) -> str:
         Column("why", _("What is seen"), under=lambda row: str(row.disagree)),
     ]
     found = table(shown, columns, caption=said.name, empty="")
-    label, where = escape(_("To do:")), escape(sources, 1000)
-    return (
-        f'<div class="dk-rule"><h3>{escape(said.name)}</h3><p>{escape(said.asks)}</p>'
-        f'<p class="dk-action"><b>{label}</b> {escape(said.action)}</p>'
-        f'<p class="dk-note">{where}</p>{found.markup}</div>'
-    )
+    return render_part("rule", said, _("To do:"), sources, found)
 
 
 def _disagreement(part: pd.DataFrame) -> str:
     rows = part[part["disagree"]]
-    if rows.empty:
-        return ""
-    return _("The views disagree: {views}").format(views=sees(rows.iloc[0]))
+    return "" if rows.empty else _("The views disagree: {views}").format(views=sees(rows.iloc[0]))
 
 
-def _binds(part: pd.DataFrame) -> str:
-    if any(_is_binding(row) for row in part.to_dict("records")):
-        return ""
-    return _("for senders of much mail only")
-
-
-def _is_binding(row: dict[Any, Any]) -> bool:
-    return row["applies"] == "all" or row["bulk"] is True
+def _is_binding(part: pd.DataFrame) -> bool:
+    """Return whether a rule binds a domain, rather than senders of much mail only."""
+    return any(row["applies"] == "all" or row["bulk"] is True for row in part.to_dict("records"))
 
 
 def _by_rule(broken: pd.DataFrame) -> list[dict[str, Any]]:
-    """One entry a domain and rule, what binds the domain first."""
+    """Return one entry a domain and rule, what binds the domain first."""
     found = [
         {
             "domain": domain,
             "rule": rule,
             "providers": list(part["provider"]),
-            "binding": any(_is_binding(row) for row in part.to_dict("records")),
+            "binding": _is_binding(part),
         }
         for (domain, rule), part in broken.groupby(["domain", "rule"], sort=False)
     ]
     return sorted(found, key=lambda row: not row["binding"])
 
 
-def _point(row: dict[str, Any]) -> str:
-    return _("{domain}: {rule} ({providers}).").format(
-        domain=one_line(row["domain"], 60),
-        rule=wording(row["rule"]).name,
-        providers=join_names(row["providers"]),
-    )
-
-
-def of_domain(frame: pd.DataFrame, domain: str) -> Html:
-    """The rules of one domain that something is known of; the others are only named."""
-    mine = frame[frame["domain"] == normalize_domain(domain)]
-    rules = [(str(rule), part) for rule, part in mine.groupby("rule", sort=False)]
-    seen = [pair for pair in rules if pair[1][list(VIEWS)].notna().any(axis=None)]
-    shown = pd.DataFrame(
-        [_rule_row(*pair) for pair in seen], columns=["rule", *PROVIDERS, "why", "disagree"]
-    )
+def _of_domain(mine: pd.DataFrame) -> Html:
+    rules = {str(rule): part for rule, part in mine.groupby("rule", sort=False)}
+    seen = [rule for rule, part in rules.items() if part[list(VIEWS)].notna().any(axis=None)]
+    rows = [_rule_row(rule, rules[rule]) for rule in seen]
+    shown = pd.DataFrame(rows, columns=["rule", *PROVIDERS, "why", "disagree"])
     columns = [Column("rule", _("Requirement"))]
     columns += [Column(provider, provider, "verdict") for provider in PROVIDERS]
     columns += [Column("why", _("What is seen"), under=lambda row: str(row.disagree))]
     caption = _("Requirements of mailbox providers")
-    found = table(shown, columns, caption=caption, empty=_("Nothing is known yet."))
-    names = [wording(rule).name for rule, _part in rules if rule not in dict(seen)]
+    html = table(shown, columns, caption=caption, empty=_("Nothing is known yet."))
+    names = [wording(rule).name for rule in rules if rule not in seen]
     note = _("Nothing tells of: {rules}.").format(rules=join_names(names, len(names)))
-    return Html(found.markup + (f'<p class="dk-note">{escape(note, 600)}</p>' if names else ""))
+    return html + render_part("note", note, 600) if names else html
 
 
 def _rule_row(rule: str, part: pd.DataFrame) -> dict[str, Any]:
@@ -221,8 +214,3 @@ def _rule_row(rule: str, part: pd.DataFrame) -> dict[str, Any]:
     row = {"rule": wording(rule).name, "why": order["why"].iloc[0]}
     row |= {"disagree": _disagreement(order)} | dict.fromkeys(PROVIDERS)
     return row | dict(zip(part["provider"], part["verdict"], strict=True))
-
-
-def about(items: Iterable[LedgerEntry]) -> Sequence[LedgerEntry]:
-    """The findings that concern requirements, Postmaster Tools and DNS."""
-    return [item for item in items if item.finding.kind in KINDS]

@@ -1,0 +1,185 @@
+"""What sections work with (`PageData`) and what they return (`Section`).
+
+A section is a method: write it in one of the classes of this folder, from which `Page` inherits
+it, and it is there: with its docstring, by Tab, and for notebooks. Counts are messages (fractions
+of spread reports are rounded), shares are fractions [0-1], NaN where there is nothing to divide
+by. Without facts a frame has the same columns and no rows, or zeros where the docstring says so.
+No section changes what it works with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dmarckit.checks import Outside
+from dmarckit.core import Settings, Window, normalize_domain
+from dmarckit.facts import Coverage, Facts, Trace, complete_days, coverage, trace_sender
+from dmarckit.findings import Analysis, as_of, page_analysis
+from dmarckit.lake import Lake
+from dmarckit.pages.html import Column, Html, render_part, table
+from dmarckit.pages.links import PageLinks, find_links
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a page: it shows itself in a notebook and carries what it shows."""
+
+    data: pd.DataFrame
+    """the frame behind it"""
+    html: Html | None = None
+    """the text or table that it shows; None: the figure"""
+    figure: go.Figure | None = None
+    """its chart; a section that shows a table may have one too"""
+
+    def __repr__(self) -> str:
+        chart = ", .figure" if self.figure is not None else ""
+        columns = ", ".join(map(str, self.data.columns))
+        return f"<Section: .data ({len(self.data)} rows: {columns}){chart}>"
+
+    def with_note(self, text: str) -> Section:
+        """Return the section with a small line of text below what it shows."""
+        return replace(self, html=(self.html or Html("")) + render_part("note", text))
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        if self.html is not None:
+            return self.html._repr_mimebundle_()
+        return {} if self.figure is None else self.figure._repr_mimebundle_()
+
+
+class PageData:
+    """The facts and findings of a window, read when they are first asked for."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        lake: Lake,
+        window: Window,
+        *,
+        end: str = "",
+        domain: str = "",
+        domains: Sequence[str] = (),
+        job: str = "",
+    ) -> None:
+        """Take what `open_page` has found; `end` is as it was asked for."""
+        self.settings = settings
+        self.lake = lake
+        self.window = window
+        self.domain = normalize_domain(domain)
+        """the one domain that the page is about; empty: several or all"""
+        self._domains = [self.domain] if self.domain else list(domains)
+        self._end, self._job = end, job
+        self._traces: dict[str, Trace] = {}
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """Facts and findings as `dmarckit findings` has them. Raises LakeError."""
+        return page_analysis(
+            self.settings,
+            self.lake,
+            self.window,
+            self._end,
+            domains=self._domains,
+            job=self._job,
+        )
+
+    @property
+    def facts(self) -> Facts:
+        """The frames that findings and sections are made from, such as `facts.messages`."""
+        return self.analysis.facts
+
+    @property
+    def outside(self) -> Outside:
+        """What Postmaster Tools and DNS say."""
+        return self.analysis.outside
+
+    @cached_property
+    def links(self) -> PageLinks:
+        """The pages that are stored now, as this one links to them."""
+        return find_links(self.settings, self.domain)
+
+    @cached_property
+    def _stored_reports(self) -> pd.DataFrame:
+        """The reports of the window as they are in the lake."""
+        names = self._domains or list(self.settings.domain_names)
+        return self.lake.reports(names or None, self.window.start, self.window.end)
+
+    @cached_property
+    def _stored_mails(self) -> pd.DataFrame:
+        return self.lake.mails(self.window.start, self.window.end_of_arrival)
+
+    @cached_property
+    def _complete(self) -> pd.DataFrame:
+        return complete_days(self.facts)
+
+    @cached_property
+    def _coverage(self) -> Coverage:
+        return coverage(self.facts, self._complete, self.window)
+
+    @cached_property
+    def _one_domain(self) -> str:
+        """The page's domain, else the one with the most messages, else ``example.com``."""
+        sums = self.facts.messages.groupby("domain", observed=True)["messages"].sum()
+        return self.domain or (str(sums.idxmax()) if len(sums) else "example.com")
+
+    def _mine(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of the page's domain, or all when it is about several."""
+        return frame[frame["domain"] == self.domain] if self.domain else frame
+
+    def _trace(self, sender: str) -> Trace:
+        """Return what one sender sent as one domain, read once."""
+        if sender not in self._traces:
+            moment = as_of(self.window, self._end)
+            self._traces[sender] = trace_sender(
+                self.settings, self.lake, self._one_domain, sender, self.window, moment
+            )
+        return self._traces[sender]
+
+
+def table_section(
+    data: pd.DataFrame,
+    columns: Sequence[Column],
+    *,
+    caption: str,
+    empty: str,
+    shown: pd.DataFrame | None = None,
+    figure: go.Figure | None = None,
+    **more: Any,
+) -> Section:
+    """Return a section that is a table of `data`.
+
+    `shown` has the same rows in words; the rest is as in `html.table`.
+    """
+    rows = data if shown is None else shown
+    return Section(data, table(rows, columns, caption=caption, empty=empty, **more), figure)
+
+
+def rows_of(frame: pd.DataFrame) -> list[Any]:
+    """Return the rows as named tuples."""
+    return list(frame.itertuples(index=False))
+
+
+def most_first(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the rows with the most `messages` first, equal ones by `name`."""
+    return frame.sort_values(["messages", name], ascending=[False, True], ignore_index=True)
+
+
+def largest(rows: pd.DataFrame, keys: list[str], name: str) -> pd.Series[Any]:
+    """Return, indexed by `keys`, the value of `name` with the most messages."""
+    sums = rows.groupby([*keys, name])["messages"].sum().sort_values(ascending=False)
+    return sums.reset_index().drop_duplicates(keys).set_index(keys)[name]
+
+
+def whole(frame: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """Return the frame with these counts rounded, and 0 where there is none."""
+    return frame.assign(**{name: frame[name].fillna(0).round().astype("int64") for name in names})
+
+
+def begun_in(frame: pd.DataFrame, window: Window) -> pd.DataFrame:
+    """Return the rows whose report begins in the window."""
+    return frame[(frame["begin"] >= window.start) & (frame["begin"] < window.end)]

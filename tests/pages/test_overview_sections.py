@@ -1,0 +1,384 @@
+"""The headline and the sections about all domains: frames, words, and every value escaped."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from html.parser import HTMLParser
+from typing import Any
+from unittest.mock import Mock
+
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from dmarckit.core.window import last_days
+from dmarckit.facts.frames import Facts
+from dmarckit.pages import charts
+from dmarckit.pages.links import PageLinks, page_place
+from dmarckit.pages.page import Page
+from dmarckit.pages.sections.base import Section
+from dmarckit.pages.sections.findings import Answer
+from dmarckit.pages.sections.overview import STEPS, headline_html, measure
+from tests.facts.test_class_summary import complete
+from tests.support import frames
+from tests.support.pages import (
+    BEFORE,
+    DAY,
+    FAILS,
+    HOSTILE,
+    OTHER,
+    QUOTED,
+    REPORT,
+    WINDOW,
+    frame,
+    markup,
+    messages,
+    page_about,
+    text,
+)
+
+SERVICE = OTHER | FAILS | {"sender_kind": "crm", "class": "unaligned_sender"}
+
+
+def failing(*rows: dict[str, Any]) -> Page:
+    """A page about failing messages of the service Example Mail."""
+    return page_about(messages(*(SERVICE | row for row in rows)))
+
+
+def stored(reports: pd.DataFrame | None = None, mails: pd.DataFrame | None = None) -> Page:
+    """A page with these rows of the lake."""
+    heads = frames.reports() if reports is None else reports
+    posts = frames.mails() if mails is None else mails
+    return page_about(_stored_reports=heads, _stored_mails=posts)
+
+
+def some_domains(*names: str, **policy: str) -> Facts:
+    """Facts with a report about each domain, and 9 of 10 messages that pass."""
+    rows = [{"domain": name, "messages": 9} for name in names]
+    rows += [FAILS | {"domain": name, "messages": 1} for name in names]
+    rows += [{"domain": name, "messages": 5, "day": BEFORE} for name in names]
+    quoted = tuple({"domain": name} | policy for name in names)
+    reports = frame(REPORT, tuple({"domain": name} for name in names))
+    return messages(*rows, reports=reports, policies=frame(QUOTED, quoted if policy else ()))
+
+
+# headline
+
+
+def measures(**values: tuple[float, float]) -> pd.DataFrame:
+    """As `measure`: name → (now, before)."""
+    names = ["messages", "pass_share", "failing", "reports", "reporters", "domains"]
+    pairs = [values.get(name, (1, 1)) for name in names]
+    return pd.DataFrame({"measure": names}).assign(
+        value=[now for now, _ in pairs], before=[before for _, before in pairs]
+    )
+
+
+def test_headline_shows_changes_and_whether_they_are_good() -> None:
+    found = measures(messages=(100, 50), pass_share=(0.9, 1), failing=(10, 0))
+    answer = Answer("warning", "<b> needs a look.", ("why & how",))
+    shown_all = headline_html(answer, found, last_days(7, "2026-11-23"))
+    shown = text(shown_all)
+    assert "&lt;b&gt; needs a look.|why &amp; how|" in shown
+    assert "pass DMARC|90.0 %|−10.0 points|failing messages|10|+10|messages|100|+100 %|" in shown
+    assert "reporters|1|unchanged|" in shown
+    assert "17 November 2026 to 23 November 2026 (UTC), compared with the 7 days before." in shown
+    assert shown_all.markup.count("dk-change bad") == 2
+
+
+def test_headline_without_data_says_what_to_do() -> None:
+    found = measures(messages=(0, 0), pass_share=(float("nan"), float("nan")), failing=(0, 0))
+    shown = headline_html(Answer("none", "No."), found, last_days(1, "2026-11-23"))
+    assert "pass DMARC|no data|" in text(shown)
+    assert "run <code>dmarckit ingest</code>" in shown.markup
+    assert "%" not in text(shown)
+
+
+def test_the_headline_of_one_domain_is_named_after_it_and_counts_no_domains() -> None:
+    shown = page_about(messages({}), "example.com").headline()
+    assert shown.html is not None
+    assert shown.html.title == "DMARC of example.com"
+    assert "domains" not in text(shown)
+    assert "|domains|" in text(page_about(messages({})).headline())
+
+
+def test_measures_compare_with_the_window_before() -> None:
+    reports = frame(REPORT, ({}, {"reporter": "Two"}, {"begin": BEFORE}))
+    made = messages(
+        {"messages": 30}, FAILS | {"messages": 10}, {"day": BEFORE, "messages": 5}, reports=reports
+    )
+    found = measure(made, WINDOW).set_index("measure")
+    assert found["value"].to_dict() == {
+        "messages": 40,
+        "pass_share": 0.75,
+        "failing": 10,
+        "reports": 2,
+        "reporters": 2,
+        "domains": 1,
+    }
+    assert found["before"]["pass_share"] == 1
+    assert_frame_equal(page_about(made).headline().data, found.reset_index())
+
+
+# days
+
+
+def test_failing_messages_by_day_and_what_became_of_them() -> None:
+    made = messages(
+        {"messages": 9},
+        FAILS | {"messages": 4},
+        FAILS | {"messages": 2, "disposition": "reject"},
+        FAILS | {"messages": 1, "disposition": "odd"},
+    )
+    found = page_about(made, _complete=complete()).failing_by_day()
+    assert found.data.iloc[-1].to_dict() == {
+        "day": pd.Timestamp(DAY),
+        "messages": 16,
+        "fail": 7,
+        "delivered": 4,
+        "quarantined": 0,
+        "rejected": 2,
+        "unstated": 1,
+        "complete": True,
+    }
+    assert found.data["messages"].tolist() == [0, 0, 16]
+    assert found.figure is not None
+    assert found.figure.layout.title.text.startswith("7 messages failed DMARC")
+
+
+# domains
+
+
+def test_domains_with_their_change_and_policy() -> None:
+    reports = frame(REPORT, ({}, {"domain": "quiet.example"}, {"reporter": "Two"}))
+    made = messages(
+        {"messages": 8},
+        FAILS | {"messages": 2},
+        {"messages": 5, "day": BEFORE},
+        reports=reports,
+        policies=frame(QUOTED, ({"p": "reject"},)),
+    )
+    found = page_about(made).domains()
+    expected = pd.DataFrame(
+        {
+            "domain": ["example.com", "quiet.example"],
+            "messages": [10, 0],
+            "failing": [2, 0],
+            "delivered": [2, 0],
+            "pass_share": [0.8, float("nan")],
+            "before": [1.0, float("nan")],
+            "policy": ["reject", None],
+            "not_met": [float("nan")] * 2,
+            "reporters": [2, 1],
+            "last_end": [pd.Timestamp(DAY + timedelta(days=1))] * 2,
+        }
+    )
+    assert_frame_equal(found.data, expected, check_dtype=False)
+    shown = text(found)
+    assert "example.com|10|80.0 %−20.0 points||2|2|reject|–|2|2026-11-24 00:00|" in shown
+    assert "quiet.example|0|no data|0|0|–|–|1|" in shown
+
+
+def test_a_row_leads_to_its_page_or_to_the_command_that_builds_it() -> None:
+    links = PageLinks({("domain/example.com", ".html"): "2026-11-24"})
+    shown = markup(page_about(some_domains("example.com", "new.example"), links=links).domains())
+    assert '<a href="../domain/example.com/2026-11-24.html"><bdi>example.com</bdi></a>' in shown
+    assert ">dmarckit page domain -p domain new.example</code>" in shown
+
+
+def test_the_ladder_counts_domains_by_policy() -> None:
+    names = ["a.example", "b.example", "c.example", "d.example"]
+    policies = frame(
+        QUOTED,
+        (
+            {"domain": "a.example", "p": "none"},
+            {"domain": "b.example", "p": "quarantine", "pct": 50},
+            {"domain": "c.example", "p": "reject"},
+        ),
+    )
+    reports = frame(REPORT, tuple({"domain": name} for name in names))
+    found = page_about(messages(reports=reports, policies=policies)).policy_ladder().data
+    assert found["step"].tolist() == list(STEPS)
+    assert found["names"].tolist() == ["d.example", "a.example", "b.example", "", "", "c.example"]
+    assert found["domains"].sum() == 4
+
+
+# senders of failing messages
+
+
+def test_senders_of_failing_messages() -> None:
+    made = messages(
+        {"messages": 50},
+        OTHER | FAILS | {"messages": 6, "class": "broken_dkim"},
+        OTHER | FAILS | {"messages": 3, "disposition": "quarantine", "day": BEFORE},
+        OTHER | FAILS | {"messages": 2, "disposition": "reject", "reporter": "Two"},
+    )
+    found = page_about(made).failing_senders()
+    assert found.data.to_dict("records") == [
+        {
+            "domain": "example.com",
+            "sender": "Example Mail",
+            "sender_kind": "email service",
+            "class": "broken_dkim",
+            "messages": 8,
+            "delivered": 6,
+            "quarantined": 0,
+            "rejected": 2,
+            "unstated": 0,
+            "reporters": 2,
+            "first_day": pd.Timestamp(DAY),
+            "last_day": pd.Timestamp(DAY),
+        }
+    ]
+    assert "own mail, DKIM breaks" in text(found)
+
+
+def test_senders_say_what_they_are_and_what_was_done() -> None:
+    shown = text(
+        failing({"messages": 1200}, {"messages": 30, "disposition": "reject"}).failing_senders()
+    )
+    assert "Example Mailcrm||1,230|example.com|known service, not set up|" in shown
+
+
+def test_the_small_senders_are_counted_not_listed() -> None:
+    page = failing(*({"sender": f"Sender {n}", "messages": 100 - n} for n in range(5)))
+    shown = text(page.failing_senders(limit=3))
+    assert "Sender 2" in shown
+    assert "Sender 3" not in shown
+    assert shown.endswith("And 2 smaller senders with 193 failing messages in all.|")
+    assert "And 1 smaller sender with 96 failing messages" in text(page.failing_senders(limit=4))
+
+
+def test_a_chart_of_failing_messages_by_sender_has_the_largest_on_top() -> None:
+    page = failing({"messages": 5}, {"sender": "<b>One", "messages": 9, "disposition": "reject"})
+    figure = page.failing_senders().figure
+    assert figure is not None
+    assert {bar.name: list(bar.x) for bar in figure.data} == {
+        "delivered": [5, 0],
+        "rejected": [0, 9],
+    }
+    assert list(figure.data[0].y) == ["Example Mail", "&lt;b&gt;One"]
+    assert figure.layout.title.text.startswith("14 messages failed DMARC")
+    assert set(charts.COLOURS.values()) >= {bar.marker.color for bar in figure.data}
+    nothing = page_about().failing_senders().figure
+    assert nothing is not None
+    assert nothing.data == ()
+
+
+# reports and mails of the lake
+
+
+def test_newest_reports_first() -> None:
+    heads = frames.reports(
+        {"report_id": "old", "end": DAY},
+        {"report_id": "new", "messages": 8, "failing": 2},
+        {"report_id": "null", "messages": 0, "reporter": "Zeta"},
+    )
+    found = stored(heads).newest_reports(limit=2).data
+    assert found[["report_id", "pass_share"]].values.tolist()[0] == ["new", 0.75]
+    assert found["report_id"].tolist() == ["new", "null"]
+    assert pd.isna(found["pass_share"][1])
+
+
+def test_reports_show_their_period_in_days() -> None:
+    shown = text(stored(frames.reports({"failing": 1})).newest_reports())
+    assert "Receiver One1||example.com|2026-11-23|10|1|90.0 %|" in shown
+
+
+def test_refused_mails_by_kind_with_a_key_to_look_at() -> None:
+    later = DAY + timedelta(days=2)
+    broken = {"outcome": "unreadable", "error": "cut off"}
+    posts = frames.mails(
+        {},
+        {"outcome": "duplicate"},
+        broken | {"key": "a"},
+        broken | {"key": "b", "received": later},
+        {"outcome": "untrusted", "error": "dmarc=fail", "key": "c", "from_domain": None},
+    )
+    found = stored(mails=posts).refused_mails().data
+    assert found[["outcome", "reason", "mails", "key"]].values.tolist() == [
+        ["untrusted", "dmarc=fail", 1, "c"],
+        ["unreadable", "cut off", 2, "b"],
+    ]
+    assert found["last"][1] == later
+
+
+def test_refused_mails_in_words() -> None:
+    posts = frames.mails({"outcome": "not_a_report", "error": "no XML"})
+    shown = text(stored(mails=posts).refused_mails())
+    assert "no report|one.example|no XMLnewest: mail/1||1|2026-11-24 03:00|" in shown
+
+
+def test_inputs_in_a_sentence() -> None:
+    heads = frames.reports({"records": 3}, {"report_uid": "r2", "records": 4})
+    found = stored(heads, frames.mails({})).inputs()
+    assert found.data["number"].tolist() == [1, 2, 7]
+    assert text(found) == (
+        "Made from 1 mail with 2 reports and 7 records; "
+        "the newest mail came on 2026-11-24 03:00 UTC.|"
+    )
+
+
+def test_what_a_page_has_read_is_not_changed() -> None:
+    heads, posts = frames.reports({}), frames.mails({"outcome": "unreadable"})
+    copies = [heads.copy(deep=True), posts.copy(deep=True)]
+    page = stored(heads, posts)
+    for section in (page.newest_reports, page.refused_mails, page.inputs):
+        section()
+    for found, copy in zip([heads, posts], copies, strict=True):
+        assert_frame_equal(found, copy)
+
+
+# nothing, and attacks
+
+
+def all_tables(page: Page) -> list[Section]:
+    return [
+        page.failing_senders(),
+        page.domains(),
+        page.policy_ladder(),
+        page.newest_reports(),
+        page.refused_mails(),
+    ]
+
+
+def test_an_empty_table_is_a_sentence() -> None:
+    found = all_tables(stored())
+    for section in found:
+        assert re.fullmatch(r'<p class="dk-empty">[A-Z][^<]+\.</p>', markup(section))
+        assert len(section.data.columns) >= 3
+    said = markup(*found)
+    for words in ("No domain has a report", "No message failed DMARC", "No domain has a report."):
+        assert words in said
+    assert stored().inputs().data["number"].sum() == 0
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_outside_text_never_becomes_markup(hostile: str) -> None:
+    tags = "div table caption thead tbody tr th td bdi small span i a details summary code"
+    attributes = "class role aria-label tabindex scope data-sort style href"
+    names = dict.fromkeys(["domain", "sender", "sender_kind"], hostile)
+    page = page_about(
+        messages(
+            names | FAILS,
+            reports=frame(REPORT, ({"domain": hostile},)),
+            policies=frame(QUOTED, ({"domain": hostile, "p": hostile},)),
+        ),
+        links=PageLinks({page_place("domain", {"domain": hostile}): "2026-11-24"}),
+        _stored_reports=frames.reports(
+            dict.fromkeys(["domain", "reporter", "report_id", "p"], hostile)
+        ),
+        _stored_mails=frames.mails(
+            {"outcome": "unreadable"} | dict.fromkeys(["from_domain", "error", "key"], hostile)
+        ),
+    )
+    for found in all_tables(page):
+        parsed = HTMLParser()
+        parsed.handle_starttag = Mock()  # type: ignore[method-assign]
+        parsed.feed(markup(found))
+        starts = [call.args for call in parsed.handle_starttag.call_args_list]
+        assert starts
+        assert {tag for tag, _ in starts} <= set(tags.split())
+        assert {name for _, given in starts for name, _ in given} <= set(attributes.split())
+        assert not re.search("[\x00-\x1f\u202e]", markup(found))
