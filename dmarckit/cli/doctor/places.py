@@ -1,7 +1,4 @@
-"""Checks of the places: mails can be read, the rest written, links open.
-
-Checks of S3: who we are there, whether the buckets answer, their region, the clock.
-"""
+"""Checks of the places: S3 lets us in, mails can be read, the rest written, links open."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ import email.policy
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from heapq import nlargest
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from dmarckit.cli.doctor.check import CheckContext, CheckResult, fail, ok, skip, warn
@@ -39,10 +36,6 @@ from dmarckit.core import (
 from dmarckit.reports import read_mail, without_comments
 from dmarckit.slack import lasting
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-
 OWN = "doctor"
 """all that the doctor writes is below this key, and is deleted again"""
 LISTED = 50_000
@@ -52,10 +45,14 @@ SAMPLE = 5
 QUIET = timedelta(days=3)
 """without mail: reporters send every day"""
 FETCH_SECONDS = 10
+SKEW_ALLOWED, SKEW_NOTED = 300, 30
+"""seconds between our clock and S3's: SigV4 refuses beyond the first"""
+NO_BUCKET = skip("no setting names a bucket")
+NOT_AWS = "check AWS_ENDPOINT_URL and the proxy"
 
 
 def mails(context: CheckContext) -> CheckResult:
-    """The mail location can be listed, its newest mails read, and they are of late."""
+    """List the mail location, read its newest mails, and see that they still come."""
     settings = context.settings
     storage = open_storage(settings.mail_url)
     found = list(islice(storage.list(), LISTED))
@@ -77,7 +74,7 @@ def mails(context: CheckContext) -> CheckResult:
 
 
 def verdicts(context: CheckContext) -> CheckResult:
-    """The newest mails carry the results header of the server that `authserv_id` names."""
+    """Check that the newest mails have the results header of the server `authserv_id`."""
     settings = context.settings
     storage = open_storage(settings.mail_url)
     newest = _newest(list(islice(storage.list(), LISTED)))
@@ -85,8 +82,8 @@ def verdicts(context: CheckContext) -> CheckResult:
         return skip("there is no mail yet")
     servers = [_server(storage, item, settings) for item in newest]
     good = servers.count(settings.authserv_id)
-    message = f"{good} of the newest {len(servers)} mails have a DMARC result by"
-    message = f"{message} {settings.authserv_id}"
+    message = f"{good} of the newest {len(servers)} mails have a DMARC result by "
+    message += settings.authserv_id
     if good or settings.trust_level == "any":
         return ok(f"{message} (trust: {settings.trust_level})")
     others = sorted({one_line(s, 80) for s in servers if s})
@@ -99,7 +96,7 @@ def verdicts(context: CheckContext) -> CheckResult:
 
 
 def _server(storage: Storage, item: StoredObject, settings: Settings) -> str | None:
-    """The authserv-id of a mail's topmost results header, as far as it says something of DMARC."""
+    """Return the authserv-id of a mail's topmost results header."""
     raw = storage.get(item.key)
     try:
         mail = read_mail(raw, settings.limits, settings.authserv_id)
@@ -124,7 +121,7 @@ def _age(age: timedelta) -> str:
 
 
 def writable(context: CheckContext) -> CheckResult:
-    """A small object can be written to each place, read back and deleted."""
+    """Write a small object to each place, read it back and delete it."""
     done = []
     for name, storage in _written(context.settings):
         key, data = _own_key(), uuid.uuid4().bytes
@@ -144,7 +141,7 @@ def writable(context: CheckContext) -> CheckResult:
 
 
 def conditional(context: CheckContext) -> CheckResult:
-    """A write that must not replace anything is refused where something is."""
+    """Check that a write that must not replace anything is refused where something is."""
     for name, storage in _written(context.settings):
         key = _own_key()
         try:
@@ -161,7 +158,7 @@ def conditional(context: CheckContext) -> CheckResult:
 
 
 def links(context: CheckContext) -> CheckResult:
-    """A presigned link really opens an object, over HTTP and without credentials."""
+    """Open an object by a presigned link, over HTTP and without credentials."""
     settings = context.settings
     if not settings.pages_url.startswith("s3://"):
         return skip("pages are in a folder: links are file names")
@@ -184,7 +181,7 @@ def links(context: CheckContext) -> CheckResult:
 
 
 def _opened(link: str, data: bytes) -> str | None:
-    """What is wrong with a link; None: it gave these bytes. The link is never part of it."""
+    """Return what is wrong with a link, without the link; None when it gives these bytes."""
     try:
         with urllib.request.urlopen(link, timeout=FETCH_SECONDS) as answer:  # noqa: S310
             return None if answer.read(1000) == data else "it gave something else"
@@ -196,7 +193,7 @@ def _opened(link: str, data: bytes) -> str | None:
 
 
 def page_address(context: CheckContext) -> CheckResult:
-    """Something answers at `page_base_url`; who may see it is not ours to know."""
+    """Check that something answers at `page_base_url`; who may see it is not ours to know."""
     settings = context.settings
     if not settings.page_base_url:
         return skip("page_base_url is not set: links are presigned")
@@ -217,14 +214,18 @@ def page_address(context: CheckContext) -> CheckResult:
     return ok(f"page_base_url answers (HTTP {code})")
 
 
-def _written(settings: Settings) -> Iterator[tuple[str, Storage]]:
-    """The places that are written to; those below another one go without saying."""
-    places = {
+def _written_urls(settings: Settings) -> dict[str, str]:
+    return {
         "home": settings.home,
         "lake": settings.lake_url,
         "pages": settings.pages_url,
         "exports_to": settings.exports_url,
     }
+
+
+def _written(settings: Settings) -> Iterator[tuple[str, Storage]]:
+    """Yield the places that are written to; those below another one go without saying."""
+    places = _written_urls(settings)
     for name, url in places.items():
         others = (other for n, other in places.items() if n != name and other != url)
         if not any(f"{url}/".startswith(f"{other.rstrip('/')}/") for other in others):
@@ -235,7 +236,7 @@ def _written(settings: Settings) -> Iterator[tuple[str, Storage]]:
 
 
 def _removed(storage: Storage, key: str) -> None:
-    """The doctor's object goes, in a folder its own empty folder too."""
+    """Delete the doctor's object; in a folder its own empty folder too."""
     storage.delete(key)
     if isinstance(storage, FolderStorage):
         with contextlib.suppress(OSError):
@@ -246,35 +247,25 @@ def _own_key() -> str:
     return f"{OWN}/{uuid.uuid4().hex}"
 
 
-SKEW_ALLOWED, SKEW_NOTED = 300, 30
-"""seconds between our clock and S3's: SigV4 refuses beyond the first"""
-NO_BUCKET = skip("no setting names a bucket")
-
-
-_NOT_AWS = "check AWS_ENDPOINT_URL and the proxy"
-
-
-def places(settings: Settings) -> dict[str, str]:
-    """Setting → its address, of all places that are in S3."""
-    urls = {
-        "mail": settings.mail_url,
-        "home": settings.home,
-        "lake": settings.lake_url,
-        "pages": settings.pages_url,
-        "exports_to": settings.exports_url,
+def _in_s3(settings: Settings) -> dict[str, tuple[str, str]]:
+    """Return setting → bucket and prefix, of all places that are in S3."""
+    urls = {"mail": settings.mail_url, **_written_urls(settings)}
+    return {
+        name: (bucket, prefix)
+        for name, url in urls.items()
+        if url.startswith("s3://")
+        for bucket, _, prefix in [url.removeprefix("s3://").partition("/")]
     }
-    return {name: url for name, url in urls.items() if url.startswith("s3://")}
 
 
-def buckets(settings: Settings) -> list[str]:
-    """The buckets in use, each once."""
-    names = (url.removeprefix("s3://").partition("/")[0] for url in places(settings).values())
-    return list(dict.fromkeys(names))
+def _buckets(settings: Settings) -> list[str]:
+    """Return the buckets in use, each once."""
+    return list(dict.fromkeys(bucket for bucket, _ in _in_s3(settings).values()))
 
 
 def credentials(context: CheckContext) -> CheckResult:
-    """Whose keys are used. Only Amazon's STS knows that for sure."""
-    if not buckets(context.settings):
+    """Name whose keys are used. Only Amazon's STS knows that for sure."""
+    if not _buckets(context.settings):
         return NO_BUCKET
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
@@ -297,33 +288,47 @@ def credentials(context: CheckContext) -> CheckResult:
         hint = code_hint(code, "sts:GetCallerIdentity") or "check AWS_PROFILE or the keys"
         return fail(f"{found}: STS refused them ({code})", hint)
     except ResponseParserError:
-        return fail(f"{found}: {_host(sts)} does not answer as AWS does", _NOT_AWS)
+        return fail(f"{found}: {_host(sts)} does not answer as AWS does", NOT_AWS)
     except BotoCoreError as error:
         return fail(f"{found}: STS at {_host(sts)}", aws_reason(error))
 
 
 def reachable(context: CheckContext) -> CheckResult:
-    """Every place in S3 can be listed with these credentials."""
-    found = places(context.settings)
-    if not found:
+    """List every place in S3 with these credentials."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    places = _in_s3(context.settings)
+    if not places:
         return NO_BUCKET
     client = _client(_session(), "s3")
-    for name, url in found.items():
-        bucket, _, prefix = url.removeprefix("s3://").partition("/")
-        _list_one(client, bucket, prefix, f"{name} {url}")
-    return ok(f"{', '.join(found)} can be listed at {_host(client)}")
+    for name, (bucket, prefix) in places.items():
+        what = f"cannot list {name} s3://{bucket}/{prefix}".rstrip("/")
+        try:
+            client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=1)
+        except ClientError as error:
+            why = aws_reason(error, "s3:ListBucket", "S3 refused it")
+            raise StorageError(f"{what}: {why}") from error
+        except ResponseParserError as error:
+            what = f"{_host(client)} does not answer as S3 does: {NOT_AWS}"
+            raise StorageError(what) from error
+        except BotoCoreError as error:
+            raise StorageError(f"{what} at {_host(client)}: {aws_reason(error)}") from error
+    return ok(f"{', '.join(places)} can be listed at {_host(client)}")
 
 
 def region(context: CheckContext) -> CheckResult:
-    """The region of each bucket is the one that the SDK signs for."""
-    names = buckets(context.settings)
+    """Compare the region of each bucket with the one that the SDK signs for."""
+    names = _buckets(context.settings)
     if not names:
         return NO_BUCKET
     client = _client(_session(), "s3")
     ours = client.meta.region_name
     for name in names:
-        theirs = _head_region(client, name)
-        if theirs is None:
+        theirs = one_line(
+            _headers(client.head_bucket, Bucket=name).get("x-amz-bucket-region", ""), 40
+        )
+        if not theirs:
             return skip(f"{_host(client)} does not say in which region a bucket is; ours: {ours}")
         if theirs != ours:
             what = f"bucket {name} is in {theirs}, and AWS_REGION says {ours}"
@@ -332,21 +337,18 @@ def region(context: CheckContext) -> CheckResult:
 
 
 def clock(context: CheckContext) -> CheckResult:
-    """Our clock against S3's, by the Date header of an answer."""
-    from botocore.exceptions import ClientError
-
-    names = buckets(context.settings)
+    """Compare our clock with S3's, by the Date header of an answer."""
+    names = _buckets(context.settings)
     if not names:
         return NO_BUCKET
     client = _client(_session(), "s3")
+    headers = _headers(client.list_objects_v2, Bucket=names[0], MaxKeys=1)
+    now = context.clock()
     try:
-        answer: Any = client.list_objects_v2(Bucket=names[0], MaxKeys=1)
-    except ClientError as error:  # its Date counts all the same
-        answer = error.response
-    now, said = context.clock(), _date(answer)
-    if said is None:
+        theirs = parsedate_to_datetime(headers.get("date", "")).astimezone(UTC)
+    except (ValueError, TypeError):
         return skip(f"{_host(client)} does not say what time it is")
-    skew = (now - said).total_seconds()
+    skew = (now - theirs).total_seconds()
     message = f"our clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} S3's"
     fix = "set this machine's clock (NTP)"
     if abs(skew) > SKEW_ALLOWED:
@@ -354,41 +356,14 @@ def clock(context: CheckContext) -> CheckResult:
     return warn(message, fix) if abs(skew) > SKEW_NOTED else ok(message)
 
 
-def _list_one(client: S3Client, bucket: str, prefix: str, what: str) -> None:
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
-
-    try:
-        client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=1)
-    except ClientError as error:
-        why = aws_reason(error, "s3:ListBucket", "S3 refused it")
-        raise StorageError(f"cannot list {what}: {why}") from error
-    except ResponseParserError as error:
-        where = _host(client)
-        raise StorageError(f"{where} does not answer as S3 does: {_NOT_AWS}") from error
-    except BotoCoreError as error:
-        raise StorageError(f"cannot list {what} at {_host(client)}: {aws_reason(error)}") from error
-
-
-def _head_region(client: S3Client, bucket: str) -> str | None:
+def _headers(request: Callable[..., Any], **given: Any) -> dict[str, str]:
+    """Return the headers of an answer, even of one that refuses."""
     from botocore.exceptions import ClientError
 
     try:
-        answer: Any = client.head_bucket(Bucket=bucket)
+        answer = request(**given)
     except ClientError as error:
         answer = error.response
-    found = _headers(answer).get("x-amz-bucket-region")
-    return one_line(found, 40) if found else None
-
-
-def _date(answer: Any) -> datetime | None:
-    try:
-        return parsedate_to_datetime(_headers(answer).get("date", "")).astimezone(UTC)
-    except (ValueError, TypeError):
-        return None
-
-
-def _headers(answer: Any) -> dict[str, str]:
     found: dict[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return found
 
@@ -399,15 +374,10 @@ def _session() -> Any:
 
 
 def _client(session: Any, service: str) -> Any:
-    """A client that gives up soon: a doctor must not wait as a run does."""
+    """Return a client that gives up soon: a doctor must not wait as a run does."""
     with aws_errors(f"cannot use {service.upper()}", StorageError):
-        return aws_client(
-            service,
-            session,
-            retries={"total_max_attempts": 1},
-            connect_timeout=4,
-            read_timeout=8,
-        )
+        once = {"total_max_attempts": 1}
+        return aws_client(service, session, retries=once, connect_timeout=4, read_timeout=8)
 
 
 def _host(client: Any) -> str:

@@ -1,10 +1,10 @@
-"""Checks of Slack, Google, DNS, queue, cluster: what is set up there answers, and lets us in."""
+"""Checks of services: Slack, Google, the queue, the Dask cluster and DNS answer and let us in."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
-from collections.abc import Iterator
 from http.client import HTTPException
 from typing import Any
 
@@ -17,11 +17,10 @@ PILE = 1_000
 NO_TOKEN = skip("slack_token is not set: messages are shown, not sent")
 _CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{5,}")
 _SCOPES = {"missing_scope", "not_allowed_token_type", "method_not_supported_for_channel_type"}
-_AT_ROOT = "."
 
 
 def slack_token(context: CheckContext) -> CheckResult:
-    """Slack knows the token (`auth.test`)."""
+    """Ask Slack whose token it is (`auth.test`)."""
     settings = context.settings
     if not settings.slack_token:
         return NO_TOKEN
@@ -38,7 +37,7 @@ def slack_token(context: CheckContext) -> CheckResult:
 
 
 def slack_channels(context: CheckContext) -> CheckResult:
-    """Each channel that is named anywhere is there, as far as the app may see."""
+    """Check that each channel named anywhere is there, as far as the app may see."""
     settings = context.settings
     if not settings.slack_token:
         return NO_TOKEN
@@ -71,7 +70,7 @@ def slack_channels(context: CheckContext) -> CheckResult:
 
 
 def slack_message(context: CheckContext) -> CheckResult:
-    """With ``--send``: a line really arrives in the main channel."""
+    """Post a line to the main channel, with ``--send``."""
     from dmarckit.core import _
     from dmarckit.slack import Message, post
 
@@ -89,24 +88,19 @@ def slack_message(context: CheckContext) -> CheckResult:
 
 
 def channels(settings: Settings) -> list[str]:
-    """Every channel that settings and schedules name, each once."""
+    """Return every channel that settings and schedules name, each once."""
     from dmarckit.jobs import find_schedules, load_schedule
 
-    def named() -> Iterator[str | None]:
-        yield settings.slack_channel
-        for entry in settings.domains:
-            yield None if isinstance(entry, str) else entry.slack_channel
-        for name in find_schedules():
-            try:
-                yield load_schedule(name).slack.channel
-            except DmarckitError:
-                continue  # the line about schedules says it
-
-    return list(dict.fromkeys(channel for channel in named() if channel))
+    names = [settings.slack_channel]
+    names += [entry.slack_channel for entry in settings.domains if not isinstance(entry, str)]
+    for name in find_schedules():
+        with contextlib.suppress(DmarckitError):  # the line about schedules says it
+            names.append(load_schedule(name).slack.channel)
+    return [channel for channel in dict.fromkeys(names) if channel]
 
 
 def _ask_slack(settings: Settings, method: str, **params: str) -> dict[str, Any]:
-    """Slack's answer; what kept it from answering is in ``error``, as a sentence."""
+    """Return Slack's answer; what kept it from answering is in ``error``, as a sentence."""
     from slack_sdk import WebClient
     from slack_sdk.errors import SlackApiError, SlackClientError
 
@@ -134,7 +128,7 @@ def _ask_slack(settings: Settings, method: str, **params: str) -> dict[str, Any]
 
 
 def google(context: CheckContext) -> CheckResult:
-    """The file of Google's credentials can be read, and is of a kind that works."""
+    """Read the file of Google's credentials, and see whether it is of a kind that works."""
     settings = context.settings
     if settings.google_credentials is None:
         return skip("google_credentials is not set: Postmaster Tools is not asked")
@@ -146,7 +140,7 @@ def google(context: CheckContext) -> CheckResult:
 
 
 def queue(context: CheckContext) -> CheckResult:
-    """The queue of arrivals can be read, gives up what cannot be taken, and is not piling up."""
+    """Check that the queue of arrivals can be read, has dead letters, and does not pile up."""
     url = context.settings.watch_queue
     if not url:
         return skip("watch_queue is not set: no queue tells of arrivals, runs list the mails")
@@ -168,7 +162,7 @@ def queue(context: CheckContext) -> CheckResult:
 
 
 def cluster(context: CheckContext) -> CheckResult:
-    """The Dask cluster is there, and its workers would do the same work as this machine."""
+    """Check that the Dask cluster is there, and that its workers would work as this machine."""
     settings = context.settings
     if not settings.dask:
         return skip("dask is not set: no cluster is asked to help")
@@ -189,7 +183,7 @@ def cluster(context: CheckContext) -> CheckResult:
 
 
 def dns(context: CheckContext) -> CheckResult:
-    """Each DNS server gives an answer in time."""
+    """Ask each DNS server for something that it knows."""
     try:
         from dmarckit.checks import NoAnswer, Servers
     except ImportError:
@@ -198,18 +192,16 @@ def dns(context: CheckContext) -> CheckResult:
         return skip(str(error))
     settings = context.settings
     silent = []
-    asked = settings.resolvers or ("",)
-    for server in asked:
+    for server in settings.resolvers or ("",):
         servers = Servers((server,) if server else (), settings.dns_timeout)
         try:
-            servers.asker(settings.dns_timeout).exists(_AT_ROOT)
+            servers.asker(settings.dns_timeout).exists(".")
         except NoAnswer as error:
             silent.append(f"{server or 'the system resolver'}: {one_line(error, 80)}")
     if not silent:
         return ok(f"{', '.join(settings.resolvers) or 'the system resolver'} answers")
     message = f"no answer by {'; '.join(silent)}"
-    if not settings.resolvers:
-        return warn(message, "set resolvers to DNS servers that this machine may ask")
-    if len(silent) < len(asked):
+    if len(silent) < len(settings.resolvers):
         return warn(message, "take it out of resolvers, or let this machine ask it")
-    return fail(message, "set resolvers to DNS servers that this machine may ask")
+    result = fail if settings.resolvers else warn
+    return result(message, "set resolvers to DNS servers that this machine may ask")
