@@ -156,7 +156,7 @@ def start() -> None:
     from dmarckit.jobs import (
         Processes,
         Runner,
-        State,
+        RunnerState,
         check_slack,
         load_schedules,
         run_forever,
@@ -173,7 +173,7 @@ def start() -> None:
     for schedule in schedules:
         following = schedule.next_slots(datetime.now(UTC))[0].astimezone(schedule.zone)
         logs.step(f"{schedule.name}: next at {following:%Y-%m-%d %H:%M} {schedule.timezone}")
-    with serve(settings, State(schedules, datetime.now(UTC))) as address:
+    with serve(settings, RunnerState(schedules, datetime.now(UTC))) as address:
         if address:
             logs.step(f"Health: {address}/health, {address}/metrics")
         run_forever(runner, processes, stop)

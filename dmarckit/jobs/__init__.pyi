@@ -5,7 +5,12 @@ from .export import (
     here as here,
     scheduler_resource as scheduler_resource,
 )
-from .health import State as State, judge as judge, read_facts as read_facts, serve as serve
+from .health import (
+    RunnerState as RunnerState,
+    job_states as job_states,
+    read_status as read_status,
+    serve as serve,
+)
 from .notify import check_slack as check_slack
 from .record import last_runs as last_runs
 from .run import JobResult as JobResult, publish_and_tell as publish_and_tell, run_job as run_job

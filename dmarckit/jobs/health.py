@@ -1,15 +1,8 @@
 """Is the work being done? ``/health`` for a watchdog, ``/metrics`` for Prometheus.
 
-`schedules start` serves them. Both read the lake, not the memory of this process, so that
-a restart forgets nothing. The answer is kept for some seconds: whoever asks more often
-costs nothing.
-
-A small HTTP server that a stranger cannot keep busy: GET only, few threads, short waits.
-
-What the lake says of the work so far, as numbers for monitoring.
-
-`read_facts` asks the tables, `exposition` writes them as Prometheus reads them. Counters
-count rows of tables, so that they go on after a restart.
+`schedules start` serves them. Both read the lake, not the memory of this process, so that a
+restart forgets nothing. What was read is used again for some seconds: whoever asks more often
+costs nothing. The server takes GET only, few requests at once, and cuts off slow clients.
 """
 
 from __future__ import annotations
@@ -22,12 +15,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler
-from socketserver import TCPServer, ThreadingMixIn
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -37,130 +29,30 @@ from dmarckit.ingest import OUTCOMES
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake, open_lake
 
-MOST = 8
-"""requests under way at once; further ones are told to come back"""
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+MAX_REQUESTS = 8
+"""requests under way at once; further ones are asked to come back"""
 REQUEST_SECONDS = 5.0
 """that a client has for sending its whole request"""
 ANSWER_SECONDS = 10.0
 """that one write of the answer may wait for the client"""
+LAKE_SECONDS = 20.0
+"""that a request waits for the lake"""
+CACHE_TIME = timedelta(seconds=15)
+"""how long what the lake said is used again"""
+OVERDUE_AFTER = timedelta(minutes=5)
+"""beyond the timeout of a job, before its run counts as missing"""
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"
+_HEADERS = [
+    ("Server", "dmarckit"),
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+]
+_TEXT = "text/plain; charset=utf-8"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a client gets."""
-
-    status: int
-    kind: str
-    """its Content-Type"""
-    body: bytes
-
-
-class HealthServer(ThreadingMixIn, TCPServer):
-    """Answers GET by `answer(path)`; listens once it is made. Raises OSError when it cannot."""
-
-    allow_reuse_address = True
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 16
-
-    def __init__(self, address: tuple[str, int], answer: Callable[[str], Answer]) -> None:
-        self.answer = answer
-        self._places = threading.BoundedSemaphore(MOST)
-        if ":" in address[0]:
-            self.address_family = socket.AF_INET6
-        super().__init__(address, _Handler)
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Serves from a thread until the block ends."""
-        thread = threading.Thread(
-            target=self.serve_forever, kwargs={"poll_interval": 0.1}, name="health", daemon=True
-        )
-        thread.start()
-        try:
-            yield
-        finally:
-            self.shutdown()
-            self.server_close()
-            thread.join()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """A thread for the request, if there is room."""
-        if self._places.acquire(blocking=False):
-            super().process_request(request, client_address)
-            return
-        request.setblocking(False)
-        with contextlib.suppress(OSError):
-            request.sendall(_BUSY)
-        self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """The thread's work; its place is free afterwards."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._places.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is nobody's fault; anything else belongs into the log."""
-        log.debug("a request was not answered", exc_info=True)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: HealthServer
-    server_version = "dmarckit"
-    sys_version = ""
-    timeout = ANSWER_SECONDS
-    error_message_format = "%(code)d %(message)s\n"
-    error_content_type = "text/plain; charset=utf-8"
-
-    def setup(self) -> None:
-        """A whole request must be there in time, however slowly its bytes drip in."""
-        super().setup()
-        self._limit = threading.Timer(REQUEST_SECONDS, self._too_slow)
-        self._limit.daemon = True
-        self._limit.start()
-
-    def finish(self) -> None:
-        """The end of the connection."""
-        self._limit.cancel()
-        super().finish()
-
-    def _too_slow(self) -> None:
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-    def parse_request(self) -> bool:
-        """As the library's, but with one method only; the wait for the request is over."""
-        whole = super().parse_request()
-        self._limit.cancel()
-        if whole and self.command != "GET":
-            self._send(Answer(405, "text/plain; charset=utf-8", b"only GET\n"))
-            return False
-        return whole
-
-    def do_GET(self) -> None:
-        """The server's answer to the path, without its query."""
-        self._send(self.server.answer(urlsplit(self.path).path))
-
-    def _send(self, answer: Answer) -> None:
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.kind)
-        self.send_header("Content-Length", str(len(answer.body)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        if answer.status == 405:
-            self.send_header("Allow", "GET")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(answer.body)
-
-    def log_message(self, *_arguments: object) -> None:
-        """What clients ask is of no interest to the log, and outside text."""
-
 
 SUCCESSES = ("ok", "problems")
 """results of a run that did its work; `problems`: a mail among others was unreadable"""
@@ -201,13 +93,13 @@ class LastRun:
 
     @property
     def seconds(self) -> float:
-        """How long the run took."""
+        """Return how long the run took."""
         return max(0.0, (self.ended - self.started).total_seconds())
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the lake says; all numbers are 0 in an empty one."""
+class LakeStatus:
+    """Runs, mails, findings and waiting messages as the lake has them; 0 in an empty one."""
 
     last: Mapping[str, LastRun] = field(default_factory=dict)
     """job → its newest run; jobs that never ran are not in"""
@@ -221,15 +113,20 @@ class Facts:
     """messages that wait for Slack"""
 
 
-def read_facts(lake: Lake) -> Facts:
-    """The numbers as the tables stand now. Raises LakeError or StorageError."""
+def read_status(lake: Lake) -> LakeStatus:
+    """Return the numbers as the tables stand now.
+
+    Raises:
+        LakeError: a table cannot be read.
+        StorageError: the storage cannot be reached.
+    """
     with lake.session("runs", "mails", "findings", "outbox", "alerts") as connection:
 
         def rows(query: str) -> Iterable[dict[str, Any]]:
             found: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
             return found
 
-        return Facts(
+        return LakeStatus(
             last={
                 r["job"]: LastRun(r["result"], r["started"], r["ended"], r["slot"], r["success"])
                 for r in rows(_NEWEST_RUNS)
@@ -241,95 +138,9 @@ def read_facts(lake: Lake) -> Facts:
         )
 
 
-def exposition(facts: Facts | None, overdue: Mapping[str, bool]) -> bytes:
-    """The metrics in Prometheus' text format.
-
-    `overdue` names the jobs that are scheduled, and whether their run is missing. Without
-    `facts` the lake could not be read: only that, and the version, are said.
-    """
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Lake(facts, overdue))
-    return generate_latest(registry)
-
-
-class _Lake(Collector):
-    def __init__(self, facts: Facts | None, overdue: Mapping[str, bool]) -> None:
-        self.facts = facts
-        self.overdue = overdue
-
-    def collect(self) -> Iterator[Metric]:
-        """Every metric, also those that are 0, so that a query never finds nothing."""
-        yield _gauge("build_info", "Version of dmarckit.", "version", {__version__: 1})
-        readable = int(self.facts is not None)
-        yield GaugeMetricFamily(
-            "dmarckit_lake_readable", "1: the tables could be read; 0: not.", value=readable
-        )
-        if self.facts is None:
-            return
-        yield from _jobs(self.facts, self.overdue)
-        mails = CounterMetricFamily("dmarckit_mails", "Mails by outcome.", labels=["outcome"])
-        for outcome in OUTCOMES:
-            mails.add_metric([outcome], self.facts.mails.get(outcome, 0))
-        yield mails
-        findings = {s: self.facts.findings.get(s, 0) for s in SEVERITIES}
-        yield _gauge("findings", "Open findings that are not muted.", "severity", findings)
-        yield GaugeMetricFamily(
-            "dmarckit_outbox_messages", "Messages that wait for Slack.", value=self.facts.outbox
-        )
-
-
-def _jobs(facts: Facts, overdue: Mapping[str, bool]) -> Iterator[Metric]:
-    names = sorted({*overdue, *facts.last})
-    runs = CounterMetricFamily("dmarckit_job_runs", "Runs by result.", labels=["job", "result"])
-    for job in names:
-        for result in RESULTS:
-            runs.add_metric([job, result], facts.runs.get((job, result), 0))
-    yield runs
-    yield _gauge(
-        "job_last_success_timestamp_seconds",
-        "End of the newest run that did its work; 0: there is none.",
-        "job",
-        {job: _epoch(facts.last[job].success if job in facts.last else None) for job in names},
-    )
-    yield _gauge(
-        "job_overdue",
-        "1: the run of the newest slot is missing.",
-        "job",
-        {job: int(late) for job, late in sorted(overdue.items())},
-    )
-    yield _gauge(
-        "run_duration_seconds",
-        "How long the newest run took.",
-        "job",
-        {job: run.seconds for job, run in sorted(facts.last.items())},
-    )
-
-
-def _gauge(name: str, help_: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(f"dmarckit_{name}", help_, labels=[label])
-    for value, number in values.items():
-        family.add_metric([value], number)
-    return family
-
-
-def _epoch(moment: datetime | None) -> float:
-    return moment.timestamp() if moment else 0.0
-
-
-GRACE = timedelta(minutes=5)
-"""beyond the timeout of a job, before its run counts as missing"""
-FRESH = timedelta(seconds=15)
-"""how long an answer of the lake is used again"""
-PATIENCE = 20.0
-"""seconds that a request waits for the lake"""
-PROMETHEUS = "text/plain; version=1.0.0; charset=utf-8"
-
-Clock = Callable[[], datetime]
-
-
 @dataclass(frozen=True)
-class State:
-    """What the runner has taken on."""
+class RunnerState:
+    """The schedules that a runner has taken on."""
 
     schedules: Sequence[Schedule]
     started: datetime
@@ -337,8 +148,8 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """How a job stands."""
+class JobState:
+    """The newest run of a job, and whether it should have run since."""
 
     name: str
     last: LastRun | None
@@ -347,30 +158,31 @@ class Job:
 
     @property
     def failing(self) -> bool:
-        """Its run is missing, or the newest one did not do its work."""
+        """Return True if its run is missing, or the newest one did not do its work."""
         return self.overdue or (self.last is not None and self.last.result not in SUCCESSES)
 
 
-def judge(state: State, facts: Facts, now: datetime) -> list[Job]:
-    """How each scheduled job stands at a moment; jobs without cron are never overdue."""
+def job_states(state: RunnerState, status: LakeStatus, now: datetime) -> list[JobState]:
+    """Return the state of each scheduled job; jobs without cron are never overdue."""
     return [
-        Job(s.name, facts.last.get(s.name), _overdue(s, facts.last.get(s.name), state, now))
+        JobState(s.name, last, _is_overdue(s, last, state.started, now))
         for s in state.schedules
+        for last in [status.last.get(s.name)]
     ]
 
 
-def _overdue(schedule: Schedule, last: LastRun | None, state: State, now: datetime) -> bool:
+def _is_overdue(schedule: Schedule, last: LastRun | None, started: datetime, now: datetime) -> bool:
     # the newest slot may be a moment old; the one that should be done by now counts
-    slot = schedule.newest_slot(now - timedelta(seconds=schedule.timeout) - GRACE)
+    slot = schedule.newest_slot(now - timedelta(seconds=schedule.timeout) - OVERDUE_AFTER)
     if slot is None:
         return False
     if last is None:
-        return slot >= state.started
+        return slot >= started
     return max(last.started, last.slot or last.started) < slot
 
 
-def report(jobs: Sequence[Job], now: datetime) -> dict[str, Any]:
-    """What ``/health`` says: `status`, and of each job its last result and how old it is."""
+def health_report(jobs: Sequence[JobState], now: datetime) -> dict[str, Any]:
+    """Return the content of ``/health``: `status`, and each job's last result and its age."""
     return {
         "status": "failing" if any(job.failing for job in jobs) else "ok",
         "time": now.isoformat(timespec="seconds"),
@@ -391,81 +203,227 @@ def _time(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="seconds") if moment else None
 
 
-@contextlib.contextmanager
-def serve(settings: Settings, state: State, clock: Clock | None = None) -> Iterator[str | None]:
-    """The server at `health_host`:`health_port` while the block runs; its address.
+def metrics(status: LakeStatus | None, jobs: Sequence[JobState]) -> Iterator[Metric]:
+    """Yield every metric, also those that are 0, so that a query never finds nothing.
 
-    Port 0 means off: nothing listens, and the address is None. Raises SettingsError when
-    the address cannot be used.
+    `jobs` are those that are scheduled. Without `status` the lake could not be read: only
+    that, and the version, are given.
+    """
+    yield _gauge("build_info", "Version of dmarckit.", "version", {__version__: 1})
+    readable = "1: the tables could be read; 0: not."
+    yield GaugeMetricFamily("dmarckit_lake_readable", readable, value=int(status is not None))
+    if status is None:
+        return
+    last = dict(sorted(status.last.items()))
+    names = sorted({*(job.name for job in jobs), *last})
+    runs = CounterMetricFamily("dmarckit_job_runs", "Runs by result.", labels=["job", "result"])
+    for job in names:
+        for result in RESULTS:
+            runs.add_metric([job, result], status.runs.get((job, result), 0))
+    yield runs
+    successes = {job: last[job].success if job in last else None for job in names}
+    yield _gauge(
+        "job_last_success_timestamp_seconds",
+        "End of the newest run that did its work; 0: there is none.",
+        "job",
+        {job: end.timestamp() if end else 0.0 for job, end in successes.items()},
+    )
+    late = {job.name: int(job.overdue) for job in sorted(jobs, key=lambda job: job.name)}
+    yield _gauge("job_overdue", "1: the run of the newest slot is missing.", "job", late)
+    lengths = {job: run.seconds for job, run in last.items()}
+    yield _gauge("run_duration_seconds", "How long the newest run took.", "job", lengths)
+    mails = CounterMetricFamily("dmarckit_mails", "Mails by outcome.", labels=["outcome"])
+    for outcome in OUTCOMES:
+        mails.add_metric([outcome], status.mails.get(outcome, 0))
+    yield mails
+    findings = {s: status.findings.get(s, 0) for s in SEVERITIES}
+    yield _gauge("findings", "Open findings that are not muted.", "severity", findings)
+    waiting = "Messages that wait for Slack."
+    yield GaugeMetricFamily("dmarckit_outbox_messages", waiting, value=status.outbox)
+
+
+def _gauge(name: str, help_: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(f"dmarckit_{name}", help_, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
+
+
+@contextlib.contextmanager
+def serve(
+    settings: Settings, state: RunnerState, clock: Callable[[], datetime] | None = None
+) -> Iterator[str | None]:
+    """Serve at `health_host`:`health_port` while the block runs.
+
+    Yields:
+        The address; None with port 0, which means off: nothing listens.
+
+    Raises:
+        SettingsError: the address cannot be used.
     """
     if not settings.health_port:
         yield None
         return
-    answers = _Answers(settings, state, clock or (lambda: datetime.now(UTC)))
     host = f"[{settings.health_host}]" if ":" in settings.health_host else settings.health_host
     place = f"{host}:{settings.health_port}"
+    pages = _Pages(settings, state, clock or (lambda: datetime.now(UTC)))
     try:
-        server = HealthServer((settings.health_host, settings.health_port), answers.answer)
+        server = HealthServer((settings.health_host, settings.health_port), pages)
     except OSError as error:
         raise SettingsError(
             f"cannot serve /health at {place}: {error.strerror}; set health_port to a free port "
             "(0: off), and health_host to an address of this machine"
         ) from error
-    with server.running():
+    thread = threading.Thread(target=server.serve_forever, args=[0.1], name="health", daemon=True)
+    thread.start()
+    try:
         yield f"http://{place}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
-class _Answers:
-    """What is said to which path. One thread at a time asks the lake; others wait for it."""
+class _Pages(Collector):
+    """The two pages as a WSGI application. One thread at a time asks the lake; others wait."""
 
-    def __init__(self, settings: Settings, state: State, clock: Clock) -> None:
-        self.settings = settings
-        self.state = state
-        self.clock = clock
+    def __init__(
+        self, settings: Settings, state: RunnerState, clock: Callable[[], datetime]
+    ) -> None:
+        self._settings, self._state, self._clock = settings, state, clock
         self._turn = threading.Lock()
         self._read: datetime | None = None
-        self._facts: Facts | None = None
+        self._status: LakeStatus | None = None
         self._problem = "the lake has not answered yet"
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        self._metrics = make_wsgi_app(registry)
 
-    def answer(self, path: str) -> Answer:
-        """The answer to GET `path`."""
-        if path == "/health":
-            return self._health()
-        if path == "/metrics":
-            facts = self._current()
-            jobs = judge(self.state, facts, self.clock()) if facts else []
-            return Answer(200, PROMETHEUS, exposition(facts, {j.name: j.overdue for j in jobs}))
-        return Answer(404, "text/plain; charset=utf-8", b"there are /health and /metrics\n")
-
-    def _health(self) -> Answer:
-        facts, now = self._current(), self.clock()
-        if facts is None:
-            said: dict[str, Any] = {"status": "failing", "error": self._problem}
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        if method == "GET" and path == "/metrics":
+            found: Iterable[bytes] = self._metrics(
+                environ, lambda status, headers: start_response(status, [*headers, *_HEADERS])
+            )
+            return found
+        kind, more = _TEXT, list[tuple[str, str]]()
+        if method != "GET":
+            status, body, more = "405 Method Not Allowed", b"only GET\n", [("Allow", "GET")]
+        elif path == "/health":
+            content = self._health()
+            status = "200 OK" if content["status"] == "ok" else "503 Service Unavailable"
+            kind, body = "application/json", json.dumps(content, indent=1).encode() + b"\n"
         else:
-            said = report(judge(self.state, facts, now), now)
-        status = 200 if said["status"] == "ok" else 503
-        return Answer(status, "application/json", json.dumps(said, indent=1).encode() + b"\n")
+            status, body = "404 Not Found", b"there are /health and /metrics\n"
+        start_response(status, [("Content-Type", kind), *_HEADERS, *more])
+        return [b"" if method == "HEAD" else body]
 
-    def _current(self) -> Facts | None:
-        """The facts, not older than `FRESH`; None: the lake cannot be read, or not in time."""
-        if not self._turn.acquire(timeout=PATIENCE):
-            self._problem = f"the lake did not answer within {PATIENCE:.0f} s"
+    def _health(self) -> dict[str, Any]:
+        status, now = self._current(), self._clock()
+        if status is None:
+            return {"status": "failing", "error": self._problem}
+        return health_report(job_states(self._state, status, now), now)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics of ``/metrics``."""
+        status = self._current()
+        jobs = job_states(self._state, status, self._clock()) if status else []
+        return metrics(status, jobs)
+
+    def _current(self) -> LakeStatus | None:
+        """Return the status, at most `CACHE_TIME` old; None: no lake, or not in time."""
+        if not self._turn.acquire(timeout=LAKE_SECONDS):
+            self._problem = f"the lake did not answer within {LAKE_SECONDS:.0f} s"
             return None
         try:
-            if self._read is None or self.clock() - self._read >= FRESH:
-                self._facts = self._asked()
-                self._read = self.clock()
-            return self._facts
+            if self._read is None or self._clock() - self._read >= CACHE_TIME:
+                self._status = self._asked()
+                self._read = self._clock()
+            return self._status
         finally:
             self._turn.release()
 
-    def _asked(self) -> Facts | None:
+    def _asked(self) -> LakeStatus | None:
         try:
-            return read_facts(open_lake(self.settings))
+            return read_status(open_lake(self._settings))
         except DmarckitError as error:
-            self._problem = clean(str(error), secrets_of(self.settings))
+            self._problem = clean(str(error), secrets_of(self._settings))
             log.warning("cannot read the lake for /health: %s", error)
         except Exception:
             self._problem = "the lake could not be read; the log says why"
             log.exception("cannot read the lake for /health")
         return None
+
+
+class HealthServer(ThreadingWSGIServer):
+    """Serve a WSGI application to a few clients at once, for a short time each.
+
+    It listens once it is made.
+
+    Raises:
+        OSError: the address cannot be used.
+    """
+
+    allow_reuse_port = False
+    block_on_close = False
+    request_queue_size = 16
+
+    def __init__(self, address: tuple[str, int], application: WSGIApplication) -> None:
+        self._places = threading.BoundedSemaphore(MAX_REQUESTS)
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Handler)
+        self.set_app(application)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start a thread for the request, if there is room."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+            return
+        request.setblocking(False)
+        with contextlib.suppress(OSError):
+            request.sendall(_BUSY)
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer the request, and free its place afterwards."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log the error for developers: a client that went away is nobody's fault."""
+        log.debug("a request was not answered", exc_info=True)
+
+
+class _Handler(WSGIRequestHandler):
+    server_version, sys_version = "dmarckit", ""
+    timeout = ANSWER_SECONDS
+    error_message_format = "%(code)d %(message)s\n"
+    error_content_type = _TEXT
+
+    def setup(self) -> None:
+        """Start the time that the whole request has, however slowly its bytes drip in."""
+        super().setup()
+        self._limit = threading.Timer(REQUEST_SECONDS, self._cut_off)
+        self._limit.daemon = True
+        self._limit.start()
+
+    def _cut_off(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def parse_request(self) -> bool:
+        """Parse the request, after which its time no longer runs."""
+        whole = super().parse_request()
+        self._limit.cancel()
+        return whole
+
+    def finish(self) -> None:
+        """End the connection."""
+        self._limit.cancel()
+        super().finish()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Log nothing: what clients ask is outside text."""

@@ -21,8 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.settings import Settings
 from dmarckit.demo.server import free_ports
-from dmarckit.jobs import health, health as health_server
-from dmarckit.jobs.health import Facts, LastRun, State, judge, serve
+from dmarckit.jobs import health
+from dmarckit.jobs.health import LakeStatus, LastRun, RunnerState, job_states, serve
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.schema import TABLES
@@ -38,13 +38,13 @@ def ran(minutes_ago: float, result: str = "ok", **more: Any) -> LastRun:
     return LastRun(result, started, started + timedelta(seconds=30), **done)
 
 
-def state(*schedules: Schedule, days_ago: float = 30) -> State:
-    return State(schedules, NOON - timedelta(days=days_ago))
+def state(*schedules: Schedule, days_ago: float = 30) -> RunnerState:
+    return RunnerState(schedules, NOON - timedelta(days=days_ago))
 
 
 def overdue(schedule: Schedule, last: LastRun | None, **more: Any) -> bool:
-    facts = Facts(last={schedule.name: last} if last else {})
-    return judge(state(schedule, **more), facts, NOON)[0].overdue
+    status = LakeStatus(last={schedule.name: last} if last else {})
+    return job_states(state(schedule, **more), status, NOON)[0].overdue
 
 
 def test_a_job_is_overdue_when_timeout_and_grace_have_passed_since_its_slot() -> None:
@@ -215,11 +215,11 @@ def test_the_lake_is_asked_once_in_a_while_however_often_somebody_scrapes(
 ) -> None:
     moment, reads = [NOON], [0]
 
-    def counted(_lake: Lake) -> Facts:
+    def counted(_lake: Lake) -> LakeStatus:
         reads[0] += 1
-        return Facts()
+        return LakeStatus()
 
-    monkeypatch.setattr(health, "read_facts", counted)
+    monkeypatch.setattr(health, "read_status", counted)
     with served(tmp_path, clock=lambda: moment[0]) as url:
         for path in ("/metrics", "/health", "/metrics"):
             get(url, path)
@@ -247,10 +247,10 @@ def test_only_get_on_two_paths_and_nothing_of_the_request_comes_back(tmp_path: P
 def test_slow_clients_are_cut_off_and_do_not_keep_others_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health_server, "REQUEST_SECONDS", 300)  # none is cut off before we look
+    monkeypatch.setattr(health, "REQUEST_SECONDS", 300)  # none is cut off before we look
     with served(tmp_path) as url, slow_clients(url):
         assert get(url, "/health")[0] == 503  # all places are taken
-    monkeypatch.setattr(health_server, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(health, "REQUEST_SECONDS", 0.5)
     with served(tmp_path) as url, slow_clients(url) as slow:
         for each in slow:
             each.settimeout(60)
@@ -267,7 +267,7 @@ def slow_clients(url: str) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
         yield [
             stack.enter_context(socket.create_connection(address))
-            for _ in range(health_server.MOST)
+            for _ in range(health.MAX_REQUESTS)
         ]
 
 

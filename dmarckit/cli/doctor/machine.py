@@ -26,7 +26,14 @@ from dmarckit.core import (
     plural,
     shipped_files,
 )
-from dmarckit.jobs import State, find_schedules, judge, load_schedule, load_schedules, read_facts
+from dmarckit.jobs import (
+    RunnerState,
+    find_schedules,
+    job_states,
+    load_schedule,
+    load_schedules,
+    read_status,
+)
 from dmarckit.lake import TABLES, open_lake
 from dmarckit.pages import known_parameters
 
@@ -293,9 +300,9 @@ def runs(context: CheckContext) -> CheckResult:
     timed = [s for s in load_schedules() if s.cron]
     if not timed:
         return skip("no schedule has a cron line")
-    facts = read_facts(open_lake(context.settings))
+    status = read_status(open_lake(context.settings))
     # a job that never ran may have been set up today: that is no failure yet
-    jobs = judge(State(timed, started=now), facts, now)
+    jobs = job_states(RunnerState(timed, started=now), status, now)
     never = [job.name for job in jobs if job.last is None]
     late = [job.name for job in jobs if job.overdue]
     broken = [f"{j.name} {j.last.result}" for j in jobs if j.last and j.failing and not j.overdue]
@@ -314,7 +321,7 @@ def runs(context: CheckContext) -> CheckResult:
 
 def outbox(context: CheckContext) -> CheckResult:
     """Count the messages that Slack has not taken yet."""
-    waiting = read_facts(open_lake(context.settings)).outbox
+    waiting = read_status(open_lake(context.settings)).outbox
     if not waiting:
         return ok("no message waits for Slack")
     fix = "the next run delivers them; if they stay, see the lines about Slack"
