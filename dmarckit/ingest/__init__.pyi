@@ -1,5 +1,5 @@
-from .arrivals import Batch as Batch, Taker as Taker
+from .arrivals import BatchResult as BatchResult, QueueIngest as QueueIngest
 from .commit import OUTCOMES as OUTCOMES, IngestResult as IngestResult, Progress as Progress
-from .distributed import check as check, cluster_of as cluster_of
+from .distributed import check_cluster as check_cluster, cluster_of as cluster_of
 from .ingest import ingest_mails as ingest_mails
-from .queue import FULL as FULL, Queue as Queue
+from .queue import BATCH_SIZE as BATCH_SIZE, Queue as Queue

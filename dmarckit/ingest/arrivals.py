@@ -1,11 +1,8 @@
-"""One batch of messages from the queue into the lake; then, and only then, off the queue.
+"""Batches of messages from the queue into the lake; then, and only then, off the queue.
 
 Stopped anywhere, the messages come again and change nothing that is in the lake. A message
-that cannot be taken stays, and the queue's own rules bring it to its dead letters.
-
-Messages of the queue that could not be taken: the table `dead_letters`.
-
-They stay in the queue, whose own rules bring them to its queue of dead letters in the end.
+that cannot be taken is noted in the table `dead_letters` and stays: the queue's own rules
+bring it to its queue of dead letters in the end.
 """
 
 from __future__ import annotations
@@ -44,30 +41,6 @@ from dmarckit.ingest.queue import Message, NotAnEvent, Queue, keys_within, read_
 from dmarckit.lake import DEAD_LETTERS, Lake, month_of
 
 LONGEST = 300  # characters of a reason
-
-
-def note_dead(lake: Lake, queue: str, reasons: Mapping[str, str], now: datetime) -> set[str]:
-    """Write down message id → why it could not be taken; the ids seen for the first time.
-
-    A message that was noted this month keeps its row: none lives longer than 14 days. Raises
-    LakeError.
-    """
-    if not reasons:
-        return set()
-    rows = [
-        {
-            "message": message,
-            "queue": queue,
-            "seen": now,
-            "reason": one_line(reason, LONGEST),
-            "month": month_of(now),
-        }
-        for message, reason in reasons.items()
-    ]
-    table = pa.Table.from_pylist(rows, schema=DEAD_LETTERS.schema)
-    return lake.write.append_new("dead_letters", table)
-
-
 LONGEST_PAUSE = 60.0  # seconds between tries while storage, lake or queue are out of reach
 
 Value = TypeVar("Value")
@@ -75,8 +48,8 @@ log = logging.getLogger("dmarckit")
 
 
 @dataclass
-class Batch:
-    """What became of some messages."""
+class BatchResult:
+    """What became of the messages of a batch."""
 
     messages: int
     keys: dict[str, list[Message]] = field(default_factory=dict)
@@ -93,8 +66,8 @@ class Batch:
     """objects that are not there any more"""
 
 
-class Taker:
-    """Takes batches of a queue; `stop` ends its waiting for what is out of reach."""
+class QueueIngest:
+    """Ingests what a queue's messages name; `stop` ends waits for what is out of reach."""
 
     def __init__(
         self,
@@ -112,22 +85,22 @@ class Taker:
         self._settings, self._lake, self._queue, self._mails = settings, lake, queue, mails
         self._stop, self._clock, self._once = stop, clock, once
 
-    def take(self, messages: Sequence[Message], run: str) -> Batch:
-        """One batch, up to the deletion of its messages.
+    def ingest(self, messages: Sequence[Message], run: str) -> BatchResult:
+        """Ingest one batch, up to the deletion of its messages.
 
         What storage, lake or queue fail is tried again until they are back. Raises their
         errors when `stop` is set meanwhile, and with `once` after a few tries.
         """
         started = time.monotonic()
-        with self._queue.kept(messages):
+        with self._queue.keep_invisible(messages):
             batch = self._read(messages)
-            objects = self._look(batch)
+            objects = self._find(batch)
             failed = self._ingest(batch, objects, run) if objects else {}
             for key, reason in failed.items():
                 batch.dead |= {m.id: f"{one_line(key, 120)}: {reason}" for m in batch.keys[key]}
-            self._note(batch)
+            self._note_dead(batch.dead)
             done = [message for message in messages if message.id not in batch.dead]
-            self.patiently(lambda: self._queue.delete(done))
+            self.retry(lambda: self._queue.delete(done))
         step(
             "Arrivals are taken",
             messages=batch.messages,
@@ -140,8 +113,8 @@ class Taker:
         )
         return batch
 
-    def patiently(self, action: Callable[[], Value]) -> Value:
-        """The action's result, however long storage, lake and queue are out of reach."""
+    def retry(self, action: Callable[[], Value]) -> Value:
+        """Return the action's result, however long storage, lake and queue are out of reach."""
         pauses = PAUSES if self._once else itertools.chain(PAUSES, itertools.repeat(LONGEST_PAUSE))
         once_more = True  # the storage may have come back just before it was asked
         for pause in pauses:
@@ -158,8 +131,8 @@ class Taker:
                     raise
         return action()
 
-    def _read(self, messages: Sequence[Message]) -> Batch:
-        batch = Batch(len(messages))
+    def _read(self, messages: Sequence[Message]) -> BatchResult:
+        batch = BatchResult(len(messages))
         for message in messages:
             try:
                 event = read_event(message.body)
@@ -178,10 +151,10 @@ class Taker:
             log.info("no arrival: %s, %d times", name, count)
         return batch
 
-    def _look(self, batch: Batch) -> list[StoredObject]:
-        """The objects as they are now: events may be older, and come in any order."""
+    def _find(self, batch: BatchResult) -> list[StoredObject]:
+        """Return the objects as they are now: events may be older, and come in any order."""
         with ThreadPoolExecutor(POOL) as pool:
-            states = self.patiently(lambda: list(pool.map(self._state, batch.keys)))
+            states = self.retry(lambda: list(pool.map(self._state, batch.keys)))
         found = []
         for key, state in zip(batch.keys, states, strict=True):
             if isinstance(state, StoredObject):
@@ -194,7 +167,7 @@ class Taker:
         return found
 
     def _state(self, key: str, once_more: bool = True) -> StoredObject | str | None:
-        """The object; None when there is none; why it alone cannot be looked at."""
+        """Return the object; None when there is none; else why it alone cannot be looked at."""
         try:
             return self._mails.head(key)
         except MissingObject:
@@ -204,10 +177,12 @@ class Taker:
                 raise
             return self._state(key, once_more=False) if once_more else str(error)
 
-    def _ingest(self, batch: Batch, objects: Sequence[StoredObject], run: str) -> dict[str, str]:
-        """Ingest them; key → reason of those whose reading raises, each found by halving."""
+    def _ingest(
+        self, batch: BatchResult, objects: Sequence[StoredObject], run: str
+    ) -> dict[str, str]:
+        """Ingest them; return key → reason of those whose reading raises, found by halving."""
         try:
-            result = self.patiently(
+            result = self.retry(
                 lambda: ingest_mails(self._settings, run=run, objects=objects, lake=self._lake)
             )
         except LakeError:
@@ -225,16 +200,32 @@ class Taker:
         batch.outcomes += result.outcomes
         return {}
 
-    def _note(self, batch: Batch) -> None:
-        """First sights of messages that cannot be taken, into the lake and the log."""
-        new = self.patiently(
-            lambda: note_dead(self._lake, self._queue.name, batch.dead, self._clock())
-        )
-        for message in sorted(new):
-            log.warning("message %s stays in the queue: %s", message, batch.dead[message])
+    def _note_dead(self, dead: Mapping[str, str]) -> None:
+        """Note messages that cannot be taken in the lake, and in the log when they are new.
+
+        A message that was noted this month keeps its row: none lives longer than 14 days.
+        """
+        now = self._clock()
+        rows = [
+            {
+                "message": message,
+                "queue": self._queue.name,
+                "seen": now,
+                "reason": one_line(reason, LONGEST),
+                "month": month_of(now),
+            }
+            for message, reason in dead.items()
+        ]
+        if not rows:
+            return
+        table = pa.Table.from_pylist(rows, schema=DEAD_LETTERS.schema)
+        for message in sorted(
+            self.retry(lambda: self._lake.write.append_new("dead_letters", table))
+        ):
+            log.warning("message %s stays in the queue: %s", message, dead[message])
 
     def _mails_answer(self) -> bool:
-        """Whether it is one object that cannot be read, rather than the storage."""
+        """Return True if the storage can be read: then it is one object that cannot."""
         try:
             next(self._mails.list(), None)
         except StorageError:

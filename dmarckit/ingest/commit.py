@@ -1,4 +1,4 @@
-"""What workers read, written to the lake in batches, in the order that makes it exactly once.
+"""Write what workers read to the lake in batches, in the order that makes it exactly once.
 
 Records, then reports, then exports, then the mails' rows in the ledger: wherever it
 stops, a mail without a row there is new, and reading it again changes nothing in what
@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dmarckit.core import POOL, Settings, open_storage
-from dmarckit.ingest.read import Chunk, MailResult
-from dmarckit.lake import JOIN, MAILS, Lake, month_of
+from dmarckit.ingest.read import Chunk
+from dmarckit.lake import JOIN, MAILS, REPORT_TABLES, Lake, month_of
 
 OUTCOMES = ("stored", "duplicate", "untrusted", "not_a_report", "unreadable")
 BATCH_MAILS = 2_000  # what a commit holds at the most: three commits cost about 0.1 s
@@ -48,46 +48,39 @@ Progress = Callable[[int, int, Counter[str]], None]
 """mails done, mails to do, outcomes so far"""
 
 
+@dataclass
 class Commits:
-    """Collects chunks and commits them in batches."""
+    """Collects the chunks of an ingest of `total` mails, and commits them in batches."""
 
-    def __init__(
-        self,
-        lake: Lake,
-        settings: Settings,
-        result: IngestResult,
-        total: int,
-        progress: Progress | None,
-    ) -> None:
-        self._lake = lake
-        self._settings = settings
-        self.result = result
-        self._done = 0
-        self._total = total
-        self._progress = progress
-        self._chunks: list[Chunk] = []
+    lake: Lake
+    settings: Settings
+    result: IngestResult
+    total: int
+    progress: Progress | None
+    done: int = 0
+    chunks: list[Chunk] = field(default_factory=list)
 
-    def take(self, chunk: Chunk) -> None:
+    def add(self, chunk: Chunk) -> None:
         """Keep the chunk for the next commit; commit when there is enough."""
-        self._chunks.append(chunk)
-        mails = sum(len(c.mails) for c in self._chunks)
-        records = sum(c.records.num_rows for c in self._chunks)
+        self.chunks.append(chunk)
+        mails = sum(len(c.mails) for c in self.chunks)
+        records = sum(c.records.num_rows for c in self.chunks)
         if mails >= BATCH_MAILS or records >= BATCH_RECORDS or chunk.long:
             self.commit()
-        elif self._progress:
-            self._progress(self._done + mails, self._total, self.result.outcomes)
+        elif self.progress:
+            self.progress(self.done + mails, self.total, self.result.outcomes)
 
     def commit(self) -> None:
         """Write what was collected: records, reports, exports, ledger, in this order."""
-        chunks, self._chunks = self._chunks, []
+        chunks, self.chunks = self.chunks, []
         if not chunks:
             return
         self._write_records(chunks)
         fresh: set[str] = set()
-        for table in ("reports", "tls", "failures"):
+        for table in REPORT_TABLES:
             rows = _first_of_each(chunks, table)
             if rows.num_rows:
-                new = self._lake.write.append_new(table, rows)
+                new = self.lake.write.append_new(table, rows)
                 fresh |= new
                 self.result.reports += len(new)
                 if table == "reports":
@@ -96,9 +89,9 @@ class Commits:
         owners = self._owners(chunks)
         self._write_exports(chunks, owners)
         self._write_ledger(chunks, owners, fresh)
-        self._done += sum(len(c.mails) for c in chunks)
-        if self._progress:
-            self._progress(self._done, self._total, self.result.outcomes)
+        self.done += sum(len(c.mails) for c in chunks)
+        if self.progress:
+            self.progress(self.done, self.total, self.result.outcomes)
 
     def _write_records(self, chunks: Sequence[Chunk]) -> None:
         seen: set[str] = set()
@@ -109,27 +102,27 @@ class Commits:
             seen.update(uids)
         records = pa.concat_tables(tables)
         if records.num_rows:
-            self._lake.write.append_new("records", records)
+            self.lake.write.append_new("records", records)
         for chunk in chunks:
             for report in chunk.long:
                 month = report.shared["month"]
-                self._lake.write.append_stream("records", report.uid, month, report.batches)
-                report.forget()
+                self.lake.write.append_stream("records", report.uid, month, report.batches)
+                report.remove_file()
 
     def _owners(self, chunks: Sequence[Chunk]) -> dict[str, str]:
-        """report_uid → key of the mail it came in first, as the lake has it.
+        """Return report_uid → key of the mail it came in first, as the lake has it.
 
-        None for a report that was too old to stay (`keep_days`).
+        A report that was too old to stay (`keep_days`) is not in it.
         """
         uids = [uid for c in chunks for m in c.mails for uid in m.uids]
         months = [m for c in chunks for rows in c.rows.values() for m in rows["month"].to_pylist()]
         query = " UNION ALL ".join(
             f"SELECT report_uid, mail_key FROM {table} "  # noqa: S608  our own names
             "WHERE report_uid IN (SELECT unnest($u))"
-            for table in ("reports", "tls", "failures")
+            for table in REPORT_TABLES
         )
-        names, first = ("reports", "tls", "failures"), min(months, default="")
-        with self._lake.session(*names, first_month=first) as connection:
+        first = min(months, default="")
+        with self.lake.session(*REPORT_TABLES, first_month=first) as connection:
             return dict(connection.execute(query, {"u": list(dict.fromkeys(uids))}).fetchall())
 
     def _write_exports(self, chunks: Sequence[Chunk], owners: dict[str, str]) -> None:
@@ -143,7 +136,7 @@ class Commits:
         ]
         if not files:
             return
-        storage = open_storage(self._settings.exports_url)
+        storage = open_storage(self.settings.exports_url)
 
         def put(file: tuple[str, bytes]) -> None:
             kind = CONTENT_TYPES[file[0].rpartition(".")[2]]
@@ -155,17 +148,31 @@ class Commits:
     def _write_ledger(
         self, chunks: Sequence[Chunk], owners: dict[str, str], fresh: set[str]
     ) -> None:
-        """`fresh` are the reports that this commit brought."""
+        """Write the mails' rows; `fresh` are the reports that this commit brought."""
         mails = [m for c in chunks for m in c.mails]
         its_own = [m for m in mails if any(owners.get(uid) == m.object.key for uid in m.uids)]
         known = self._known([m.object.key for m in its_own if fresh.isdisjoint(m.uids)])
         stored = {m.object.key for m in its_own} - known
-        rows = []
-        for mail in mails:
-            outcome = mail.outcome or ("stored" if mail.object.key in stored else "duplicate")
-            rows.append(_mail_row(mail, outcome, self.result.run))
+        rows: list[dict[str, Any]] = [
+            {
+                "key": mail.object.key,
+                "etag": mail.object.etag,
+                "size": mail.object.size,
+                "received": mail.object.modified,
+                "from_domain": mail.from_domain,
+                "dmarc": mail.verdict.dmarc,
+                "spam": mail.verdict.spam,
+                "virus": mail.verdict.virus,
+                "outcome": mail.outcome or ("stored" if mail.object.key in stored else "duplicate"),
+                "error": mail.error,
+                "reports": len(mail.uids),
+                "run": self.result.run,
+                "month": month_of(mail.object.modified),
+            }
+            for mail in mails
+        ]
         table = pa.Table.from_pylist(rows, schema=MAILS.schema)
-        new = self._lake.write.append_new("mails", table)
+        new = self.lake.write.append_new("mails", table)
         for row in rows:
             if JOIN.join((row["key"], row["etag"])) in new:  # else another ingest had it
                 self.result.outcomes[row["outcome"]] += 1
@@ -173,18 +180,18 @@ class Commits:
                     self.result.problems.append((row["key"], row["outcome"], row["error"]))
 
     def _known(self, keys: Sequence[str]) -> set[str]:
-        """Those that are in the ledger: an object that was written again with what it had.
+        """Return those in the ledger: of objects that were written again with what they had.
 
         One that is not there was cut off before its row was written.
         """
         if not keys:
             return set()
         query = "SELECT DISTINCT key FROM mails WHERE key IN (SELECT unnest($keys))"
-        return set(self._lake.arrow(query, keys=list(keys)).column("key").to_pylist())
+        return set(self.lake.arrow(query, keys=list(keys)).column("key").to_pylist())
 
 
 def _first_of_each(chunks: Sequence[Chunk], table: str) -> pa.Table:
-    """The rows of a table; of a report that came twice, those of the first mail."""
+    """Return the rows of a table; of a report that came twice, those of the first mail."""
     parts: list[pa.Table] = []
     seen: set[str] = set()
     for chunk in chunks:
@@ -199,25 +206,7 @@ def _uids(table: pa.Table) -> list[str]:
 
 
 def _without(table: pa.Table, uids: Collection[str]) -> pa.Table:
-    """The rows of other reports."""
+    """Return the rows of other reports."""
     if not uids:
         return table
     return table.filter(pc.invert(pc.is_in(table["report_uid"], pa.array(list(uids), pa.string()))))
-
-
-def _mail_row(mail: MailResult, outcome: str, run: str) -> dict[str, Any]:
-    return {
-        "key": mail.object.key,
-        "etag": mail.object.etag,
-        "size": mail.object.size,
-        "received": mail.object.modified,
-        "from_domain": mail.from_domain,
-        "dmarc": mail.verdict.dmarc,
-        "spam": mail.verdict.spam,
-        "virus": mail.verdict.virus,
-        "outcome": outcome,
-        "error": mail.error,
-        "reports": len(mail.uids),
-        "run": run,
-        "month": month_of(mail.object.modified),
-    }

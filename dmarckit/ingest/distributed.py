@@ -1,4 +1,4 @@
-"""Whether the workers of a Dask cluster would do the same work as this process.
+"""Check that the workers of a Dask cluster would do the same work as this process.
 
 Asked of every worker before any work: versions, that it reaches the mails, that it sees the
 same lake, and for pages that its settings say the same.
@@ -7,7 +7,7 @@ same lake, and for pages that its settings say the same.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -46,7 +46,7 @@ OWN = frozenset(
 
 
 @dataclass(frozen=True)
-class Sight:
+class Installation:
     """What one process sees of an installation."""
 
     mail: str | None = None
@@ -60,38 +60,48 @@ class Sight:
 
 @contextlib.contextmanager
 def cluster_of(settings: Settings, need: Need, address: str | None = None) -> Iterator[Any]:
-    """The cluster at `address`, else that of the setting `dask`, checked; None without both.
+    """Yield the cluster at `address`, else that of the setting `dask`; None without both.
 
-    Raises MissingExtra, and ClusterError that names the worker and what is different there.
+    Raises:
+        MissingExtra: Dask is not installed.
+        ClusterError: As `check_cluster`.
     """
     address = settings.dask if address is None else address
     if not address:
         yield None
         return
     with connected(address) as cluster:
-        check(cluster, settings, need)
+        check_cluster(cluster, settings, need)
         yield cluster
 
 
-def check(cluster: Cluster, settings: Settings, need: Need) -> None:
-    """Raises ClusterError for the first worker that would do other work than this process."""
+def check_cluster(cluster: Cluster, settings: Settings, need: Need) -> None:
+    """Check that each worker would do the same work as this process.
+
+    Raises:
+        ClusterError: One would not; it names the worker and what is different there.
+    """
     try:
         versions = cluster.client.get_versions(packages=list(PACKAGES))
     except Exception as error:
         raise cluster.lost(error) from error
     check_versions(cluster.where, versions)
-    mail = _first_mail(settings) if need == "mail" else None
-    places = {"mail_url": open_storage(settings.mail_url).url, "lake_url": _lake(settings)}
-    own = look(mail, need=need, settings=settings, **places)
+    mails = open_storage(settings.mail_url)
+    first = next(mails.list(), None) if need == "mail" else None
+    mail = first.key if first is not None else None
+    places = {"mail_url": mails.url, "lake_url": Lake(settings.lake_url).location.url}
+    own = inspect_installation(mail, need=need, settings=settings, **places)
     if own.error:
         raise ClusterError(own.error)
     try:
-        seen = cluster.client.run(look, mail, need=need, on_error="return", **places)
+        seen = cluster.client.run(
+            inspect_installation, mail, need=need, on_error="return", **places
+        )
     except Exception as error:
         raise cluster.lost(error) from error
     for worker, sight in seen.items():
         name = f"{cluster.where}, worker {one_line(worker)}"
-        if not isinstance(sight, Sight):
+        if not isinstance(sight, Installation):
             raise ClusterError(f"{name}: it cannot be asked: {one_line(repr(sight))}")
         difference = _difference(own, sight, mail, places)
         if difference:
@@ -99,7 +109,11 @@ def check(cluster: Cluster, settings: Settings, need: Need) -> None:
 
 
 def check_versions(where: str, versions: Mapping[str, Any]) -> None:
-    """Raises ClusterError that names who has which other version (`Client.get_versions`)."""
+    """Check the answer of `Client.get_versions`.
+
+    Raises:
+        ClusterError: It names who has which other version.
+    """
     own = versions["client"]["packages"]
     asked = {f"{where}, worker {one_line(w)}": v for w, v in versions["workers"].items()}
     asked[f"{where}, its scheduler"] = versions["scheduler"]
@@ -119,27 +133,32 @@ def check_versions(where: str, versions: Mapping[str, Any]) -> None:
                 )
 
 
-def look(
+def inspect_installation(
     mail: str | None,
     *,
     need: Need,
     mail_url: str,
     lake_url: str,
     settings: Settings | None = None,
-) -> Sight:
-    """What this process sees, with its own credentials (`settings`: those in force if None)."""
+) -> Installation:
+    """Return what this process sees with its own credentials.
+
+    `settings` are those in force when they are None.
+    """
     try:
         if need == "mail":
-            return Sight(_etag(mail_url, mail) if mail else None)
+            return Installation(_etag(mail_url, mail) if mail else None)
         tables = _tables(lake_url)
         if need == "lake":
-            return Sight(tables=tables)
-        return Sight(tables=tables, settings=_shown(settings or load_settings()))
+            return Installation(tables=tables)
+        return Installation(tables=tables, settings=_shown(settings or load_settings()))
     except DmarckitError as error:
-        return Sight(error=str(error))
+        return Installation(error=str(error))
 
 
-def _difference(own: Sight, seen: Sight, mail: str | None, places: Mapping[str, str]) -> str:
+def _difference(
+    own: Installation, seen: Installation, mail: str | None, places: Mapping[str, str]
+) -> str:
     if seen.error:
         return seen.error
     if own.mail != seen.mail:
@@ -155,18 +174,9 @@ def _difference(own: Sight, seen: Sight, mail: str | None, places: Mapping[str, 
     return ""
 
 
-def _first_mail(settings: Settings) -> str | None:
-    first = next(open_storage(settings.mail_url).list(), None)
-    return first.key if first else None
-
-
 def _etag(url: str, key: str) -> str | None:
     found = next((item for item in open_storage(url).list(key) if item.key == key), None)
     return found.etag if found else None
-
-
-def _lake(settings: Settings) -> str:
-    return Lake(settings.lake_url).location.url
 
 
 def _tables(url: str) -> dict[str, str]:
@@ -175,8 +185,8 @@ def _tables(url: str) -> dict[str, str]:
     return {name: str(table.metadata().id) for name, table in opened.items() if table is not None}
 
 
-def _shown(settings: Settings, own: Collection[str] = OWN) -> dict[str, str]:
-    """The settings that matter, as text; places as they are found from here."""
-    plain = settings.model_dump(mode="json", exclude=set(own))
-    places = {"lake": _lake(settings), "pages": open_storage(settings.pages_url).url}
-    return {name: one_line(value, 4000) for name, value in (plain | places).items()}
+def _shown(settings: Settings) -> dict[str, str]:
+    """Return the settings that matter, as text; places as they are found from here."""
+    plain = settings.model_dump(mode="json", exclude=set(OWN))
+    lake, pages = Lake(settings.lake_url).location.url, open_storage(settings.pages_url).url
+    return {n: one_line(v, 4000) for n, v in (plain | {"lake": lake, "pages": pages}).items()}

@@ -5,9 +5,8 @@ the mails' rows in the ledger. A mail without a row there is new, and reading it
 changes nothing in what was already written. Mails are taken in key order and committed
 in key order, so that two ingests at once agree on which of two equal mails came first.
 
-Who reads which mails of an ingest: this process, worker processes, or a given executor.
-
-Chunks come back in the order of the objects, and only a few wait in memory.
+The mails are read by this process, by worker processes, or by a given executor; chunks
+come back in the order of the objects, and only a few wait in memory.
 """
 
 from __future__ import annotations
@@ -29,29 +28,147 @@ import pyarrow as pa
 
 from dmarckit.core import MissingObject, Settings, Storage, StoredObject, open_storage
 from dmarckit.ingest.commit import Commits, IngestResult, Progress
-from dmarckit.ingest.read import Chunk, MailResult, Task, read_chunk
+from dmarckit.ingest.read import Chunk, Task, read_chunk, unreadable
 from dmarckit.lake import Lake, month_of
 
 CHUNK = 50  # mails a task: enough to hide what a task costs, few enough to lose little
 ALONE_BELOW = 3_000  # new mails that this process has read before another has started
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LISTED = 50_000  # objects of a listing that are held as such at once
 
 _Part = Sequence[StoredObject]
-_Waiting = deque[tuple["Future[Chunk] | None", _Part]]
+
+
+def ingest_mails(
+    settings: Settings,
+    *,
+    executor: Executor | None = None,
+    retry: Sequence[str] = (),
+    progress: Progress | None = None,
+    run: str | None = None,
+    objects: Sequence[StoredObject] | None = None,
+    lake: Lake | None = None,
+) -> IngestResult:
+    """Read every object that the ledger does not know, and write what it holds to the lake.
+
+    `executor` reads the mails; by default worker processes, or this one when there are
+    few. `retry` names outcomes whose mails are taken again. `progress` is called after
+    each commit and now and then between. `run` is the id to go by (else a new one).
+    Of `objects`, where given, each that the ledger does not know is read, and nothing is
+    listed or compacted. A process that ingests often gives the `lake` that it has open.
+
+    Raises:
+        StorageError: The mails or the exports cannot be reached; what was committed stays,
+            and the next ingest goes on from there.
+        LakeError: So with the lake.
+    """
+    started = time.monotonic()
+    lake = lake or Lake(settings.lake_url)
+    mails = open_storage(settings.mail_url)
+    todo = new_objects(mails, lake, retry) if objects is None else not_in_ledger(lake, objects)
+    result = IngestResult(run or uuid.uuid4().hex[:12])
+    commits = Commits(lake, settings, result, len(todo), progress)
+    with tempfile.TemporaryDirectory(prefix="dmarckit-") as spool:
+        task = Task(
+            mail_url=mails.url,  # absolute: workers may have another working directory
+            limits=settings.limits,
+            trust=settings.trust_level,
+            authserv_id=settings.authserv_id,
+            exports=settings.exports,
+            salt=_salt(settings) if settings.failures else None,
+            failures_content=settings.failures_content,
+            spool=spool if executor is None else "",  # another's workers may be elsewhere
+        )
+        for chunk in read_in_order(task, todo, executor, settings.workers):
+            commits.add(chunk)
+        commits.commit()
+    if result.outcomes and objects is None:  # to look at every table for nothing costs more
+        result.compacted = lake.write.compact()
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _salt(settings: Settings) -> bytes:
+    """Return the installation's salt: the setting, else ``<home>/salt``, made on first use."""
+    if settings.salt is not None:
+        return settings.salt.get_secret_value().encode()
+    home = open_storage(settings.home)
+    try:
+        return home.get("salt")
+    except MissingObject:
+        home.put("salt", secrets.token_hex(32).encode(), content_type="text/plain")
+        return home.get("salt")  # another ingest may have put its own a moment later
+
+
+_NEW = """
+    SELECT listed.key, listed.etag, listed.size, listed.modified, mails.key IS NOT NULL AS again
+    FROM listed LEFT JOIN mails ON mails.key = listed.key AND mails.etag = listed.etag
+    WHERE mails.key IS NULL OR mails.outcome IN (SELECT unnest($retry::VARCHAR[]))
+    ORDER BY listed.key
+"""
+
+
+def new_objects(mails: Storage, lake: Lake, retry: Sequence[str] = ()) -> list[StoredObject]:
+    """Return the objects to read, in key order; those of the outcomes in `retry` are among them.
+
+    What is known is never made into Python's objects: of millions that would fill the memory.
+    """
+    listed = _listed(mails)  # a place that is not there is said before the lake is opened
+    with lake.session("mails") as connection:
+        connection.register("listed", listed)
+        found = connection.execute(_NEW, {"retry": list(retry)}).fetchall()
+    # only what is still there is taken out of the ledger
+    lake.write.forget_mails([key for key, _, _, _, again in found if again])
+    # Amazon lists in key order; some other S3 servers do so only folder by folder
+    return [
+        StoredObject(key, etag, size, EPOCH + timedelta(microseconds=modified))
+        for key, etag, size, modified, _ in found
+    ]
+
+
+def _listed(mails: Storage) -> pa.Table:
+    """Return every object of the mail storage; `modified` in microseconds since 1970."""
+    schema = pa.schema(
+        {"key": pa.string(), "etag": pa.string(), "size": pa.int64(), "modified": pa.int64()}
+    )
+    batches, listing = [schema.empty_table()], mails.list()
+    while items := list(islice(listing, LISTED)):
+        times = [(item.modified - EPOCH) // timedelta(microseconds=1) for item in items]
+        columns = [[getattr(item, name) for item in items] for name in ("key", "etag", "size")]
+        batches.append(pa.table([*columns, times], schema=schema))
+    return pa.concat_tables(batches)
+
+
+def not_in_ledger(lake: Lake, objects: Sequence[StoredObject]) -> list[StoredObject]:
+    """Return those of the objects that the ledger does not know, in key order, each once.
+
+    Only the months from the oldest object's on are looked at: its row is in its own month.
+    """
+    if not objects:
+        return []
+    first = min(month_of(item.modified) for item in objects)
+    with lake.session("mails", first_month=first) as connection:
+        query = "SELECT key, etag FROM mails WHERE key IN (SELECT unnest($keys))"
+        rows = connection.execute(query, {"keys": [item.key for item in objects]}).fetchall()
+    ledger = {(key, etag) for key, etag in rows}
+    new = {item.key: item for item in objects if (item.key, item.etag) not in ledger}
+    return [new[key] for key in sorted(new)]
 
 
 def read_in_order(
     task: Task, objects: Sequence[StoredObject], executor: Executor | None, workers: int
 ) -> Iterator[Chunk]:
-    """The objects as chunks. `workers` counts this process; 0 is one a core. An executor
-    that says how much it does at once (`threads`) is kept busy accordingly.
+    """Yield the objects as chunks.
 
-    A worker that is killed takes nothing down with it: its mails are read one by one, and
-    the one that kills again is unreadable. Raises what `read_chunk` raises.
+    `workers` counts this process; 0 is one a core. An executor that says how much it does
+    at once (`threads`) is kept busy accordingly. A worker that is killed takes nothing down
+    with it: its mails are read one by one, and the one that kills again is unreadable.
+    Raises what `read_chunk` raises.
     """
     workers = getattr(executor, "threads", 0) or workers or os.cpu_count() or 1
     parts = deque(objects[i : i + CHUNK] for i in range(0, len(objects), CHUNK))
     if executor is not None:
-        yield from _shared(task, parts, executor, workers, helping=False)
+        yield from _read_by_pool(task, parts, executor, workers, helping=False)
     elif workers == 1 or len(objects) < ALONE_BELOW:
         while parts:
             chunk = read_chunk(task, parts.popleft())
@@ -60,23 +177,22 @@ def read_in_order(
                 parts.appendleft(chunk.left)
     else:
         with _pool(workers - 1) as pool:
-            yield from _shared(task, parts, pool, workers, helping=True)
+            yield from _read_by_pool(task, parts, pool, workers, helping=True)
 
 
-def _shared(
+def _read_by_pool(
     task: Task, parts: deque[_Part], pool: Executor, workers: int, *, helping: bool
 ) -> Iterator[Chunk]:
     """Read by the pool, and while `helping` by this process whenever it would only wait."""
-    waiting: _Waiting = deque()
+    waiting: deque[tuple[Future[Chunk], _Part]] = deque()
     while parts or waiting:
-        running = sum(future is not None and not future.done() for future, _ in waiting)
+        running = sum(not future.done() for future, _ in waiting)
         while parts and running < 2 * workers and len(waiting) < 6 * workers:
             part = parts.popleft()
             waiting.append((_submit(pool, task, part), part))
             running += 1
         future, part = waiting[0]
-        idle = future is not None and not future.done()
-        if helping and idle and parts and len(waiting) < 6 * workers:
+        if helping and not future.done() and parts and len(waiting) < 6 * workers:
             mine = parts.popleft()
             done: Future[Chunk] = Future()
             done.set_result(read_chunk(task, mine))
@@ -97,159 +213,27 @@ def _pool(workers: int) -> Executor:
     return ProcessPoolExecutor(workers, mp_context=context)
 
 
-def _submit(pool: Executor, task: Task, part: _Part) -> Future[Chunk] | None:
+def _submit(pool: Executor, task: Task, part: _Part) -> Future[Chunk]:
     try:
         return pool.submit(read_chunk, task, part)
-    except BrokenExecutor:
-        return None
+    except BrokenExecutor as error:
+        broken: Future[Chunk] = Future()
+        broken.set_exception(error)
+        return broken
 
 
-def _results(
-    task: Task, pool: Executor, future: Future[Chunk] | None, part: _Part
-) -> Iterator[Chunk]:
+def _results(task: Task, pool: Executor, future: Future[Chunk], part: _Part) -> Iterator[Chunk]:
+    """Yield the chunks of a part: usually the future's alone."""
     try:
-        chunk = future.result() if future is not None else None
-    except BrokenExecutor:
-        chunk = None
-    if chunk is not None:
-        yield chunk
-        if chunk.left:
-            yield from _results(task, pool, _submit(pool, task, chunk.left), chunk.left)
+        chunk = future.result()
+    except BrokenExecutor:  # a worker was killed, perhaps by one of these mails
+        for item in part:
+            with _pool(1) as single:
+                try:
+                    yield single.submit(read_chunk, task, [item]).result()
+                except BrokenExecutor:
+                    yield unreadable(item, "reading it ended the worker process (out of memory?)")
         return
-    # a worker was killed, perhaps by one of these mails: each is read in a process of its own
-    for item in part:
-        with _pool(1) as single:
-            try:
-                yield single.submit(read_chunk, task, [item]).result()
-            except BrokenExecutor:
-                reason = "reading it ended the worker process (out of memory?)"
-                yield Chunk.of_one(MailResult(item, outcome="unreadable", error=reason))
-
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LISTED = 50_000  # objects of a listing that are held as such at once
-
-
-def ingest_mails(
-    settings: Settings,
-    *,
-    executor: Executor | None = None,
-    retry: Sequence[str] = (),
-    progress: Progress | None = None,
-    run: str | None = None,
-    objects: Sequence[StoredObject] | None = None,
-    lake: Lake | None = None,
-) -> IngestResult:
-    """Read every object that the ledger does not know, and write what it holds.
-
-    `executor` reads the mails; by default worker processes, or this one when there are
-    few. `retry` names outcomes whose mails are taken again. `progress` is called after
-    each commit and now and then between. `run` is the id to go by (else a new one).
-    Of `objects`, where given, each that the ledger does not know is read, and nothing is
-    listed or compacted. A process that ingests often gives the `lake` that it has open.
-
-    Raises StorageError or LakeError when the mails or the lake cannot be reached; what
-    was committed stays, and the next ingest goes on from there.
-    """
-    started = time.monotonic()
-    lake = lake or Lake(settings.lake_url)
-    mails = open_storage(settings.mail_url)
-    todo = new_objects(mails, lake, retry) if objects is None else unknown(lake, objects)
-    result = IngestResult(run or uuid.uuid4().hex[:12])
-    commits = Commits(lake, settings, result, len(todo), progress)
-    with tempfile.TemporaryDirectory(prefix="dmarckit-") as spool:
-        task = Task(
-            mail_url=mails.url,  # absolute: workers may have another working directory
-            limits=settings.limits,
-            trust=settings.trust_level,
-            authserv_id=settings.authserv_id,
-            exports=settings.exports,
-            salt=_salt(settings) if settings.failures else None,
-            failures_content=settings.failures_content,
-            spool=spool if executor is None else "",  # another's workers may be elsewhere
-        )
-        for chunk in read_in_order(task, todo, executor, settings.workers):
-            commits.take(chunk)
-        commits.commit()
-    if (
-        result.outcomes and objects is None
-    ):  # looking at every table for nothing costs more than the rest
-        result.compacted = lake.write.compact()
-    result.seconds = time.monotonic() - started
-    return result
-
-
-def _salt(settings: Settings) -> bytes:
-    """The installation's salt: the setting, else ``<home>/salt``, made on first use."""
-    if settings.salt is not None:
-        return settings.salt.get_secret_value().encode()
-    home = open_storage(settings.home)
-    try:
-        return home.get("salt")
-    except MissingObject:
-        home.put("salt", secrets.token_hex(32).encode(), content_type="text/plain")
-        return home.get("salt")  # another ingest may have put its own a moment later
-
-
-_NEW = """
-    SELECT listed.key, listed.etag, listed.size, listed.modified, mails.key IS NOT NULL AS again
-    FROM listed LEFT JOIN mails ON mails.key = listed.key AND mails.etag = listed.etag
-    WHERE mails.key IS NULL OR mails.outcome IN (SELECT unnest($retry::VARCHAR[]))
-    ORDER BY listed.key
-"""
-
-
-def new_objects(mails: Storage, lake: Lake, retry: Sequence[str] = ()) -> list[StoredObject]:
-    """The objects to read, in key order; those of the outcomes in `retry` are among them.
-
-    What is known is never made into Python's objects: of millions that would fill the memory.
-    """
-    listed = _listed(mails)  # a place that is not there is said before the lake is opened
-    with lake.session("mails") as connection:
-        connection.register("listed", listed)
-        found = connection.execute(_NEW, {"retry": list(retry)}).fetchall()
-    # only what is still there is taken out of the ledger
-    lake.write.forget_mails([key for key, _, _, _, again in found if again])
-    # Amazon lists in key order; some other S3 servers do so only folder by folder
-    return [
-        StoredObject(key, etag, size, EPOCH + timedelta(microseconds=modified))
-        for key, etag, size, modified, _ in found
-    ]
-
-
-def _listed(mails: Storage) -> pa.Table:
-    """Every object of the mail storage; `modified` in microseconds since 1970."""
-    schema = pa.schema(
-        [
-            ("key", pa.string()),
-            ("etag", pa.string()),
-            ("size", pa.int64()),
-            ("modified", pa.int64()),
-        ]
-    )
-    batches, listing = [schema.empty_table()], mails.list()
-    while items := list(islice(listing, LISTED)):
-        columns = [
-            [item.key for item in items],
-            [item.etag for item in items],
-            [item.size for item in items],
-            [(item.modified - EPOCH) // timedelta(microseconds=1) for item in items],
-        ]
-        batches.append(pa.table(columns, schema=schema))
-    return pa.concat_tables(batches)
-
-
-def unknown(lake: Lake, objects: Sequence[StoredObject]) -> list[StoredObject]:
-    """Those of the objects that the ledger does not know, in key order, each once.
-
-    Only the months from the oldest object's on are looked at: its row is in its own month.
-    """
-    if not objects:
-        return []
-    first = min(month_of(item.modified) for item in objects)
-    with lake.session("mails", first_month=first) as connection:
-        query = "SELECT key, etag FROM mails WHERE key IN (SELECT unnest($keys))"
-        rows = connection.execute(query, {"keys": [item.key for item in objects]}).fetchall()
-    ledger = {(key, etag) for key, etag in rows}
-    new = {item.key: item for item in objects if (item.key, item.etag) not in ledger}
-    return [new[key] for key in sorted(new)]
+    yield chunk
+    if chunk.left:
+        yield from _results(task, pool, _submit(pool, task, chunk.left), chunk.left)

@@ -1,13 +1,11 @@
-"""The SQS queue that S3 tells of arrivals. The only place for boto3's SQS.
+"""The SQS queue that S3 tells of arrivals, and the events in its messages.
 
-Messages are taken in batches and stay hidden from others while a batch is worked on, however
-long that lasts; they are gone only when they are deleted.
+The only place for boto3's SQS. Messages are taken in batches and stay hidden from others
+while a batch is worked on, however long that lasts; they are gone only when deleted.
 
-What a message of the queue says: which objects have come into a bucket.
-
-S3 tells of them in three ways: directly, through an SNS topic (which wraps the event in one
-of its own), or through EventBridge. The order in which events come does not matter, and
-neither do version, size and etag in them: whoever reads an object asks S3 what is there now.
+S3 tells of new objects in three ways: directly, through an SNS topic (which wraps the event
+in one of its own), or through EventBridge. The order in which events come does not matter,
+and neither do version, size and etag in them: whoever reads an object asks S3 what is there.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from dmarckit.core import DmarckitError, QueueError, aws_client, aws_errors, one
 TEN = 10  # messages in one request, by SQS's rule
 AT_ONCE = 8  # requests at the same time
 WAIT = 5  # seconds that SQS waits for a message; a stop takes as long at the most
-FULL = 1_000  # messages in a batch: 10,000 arrivals take ten lots of commits
+BATCH_SIZE = 1_000  # messages in a batch: 10,000 arrivals take ten lots of commits
 GATHERING = 1.0  # seconds for which a batch is gathered once it has a message
 
 log = logging.getLogger("dmarckit")
@@ -55,27 +53,29 @@ class Queue:
             self._client: Any = aws_client("sqs", max_pool_connections=2 * AT_ONCE)
         self.hidden = 30
         """seconds for which a message that was received is hidden, unless that is extended"""
-        self.gives_up = False
-        """whether what is received too often goes to a queue of dead letters"""
+        self.has_dead_letters = False
+        """what is received too often goes to a queue of dead letters"""
 
-    def look(self) -> None:
-        """Read the queue's rules: `hidden` and `gives_up`. Raises QueueError."""
-        with self._explained("read", "sqs:GetQueueAttributes"):
-            answer = self._client.get_queue_attributes(
-                QueueUrl=self.url, AttributeNames=["VisibilityTimeout", "RedrivePolicy"]
-            )
-        rules = answer.get("Attributes", {})
+    def read_rules(self) -> None:
+        """Read the queue's rules: `hidden` and `has_dead_letters`. Raises QueueError."""
+        rules = self._attributes("VisibilityTimeout", "RedrivePolicy")
         self.hidden = max(int(rules.get("VisibilityTimeout", 30)), 1)
-        self.gives_up = "RedrivePolicy" in rules
+        self.has_dead_letters = "RedrivePolicy" in rules
 
     def waiting(self) -> int:
-        """About how many messages nobody has received yet. Raises QueueError."""
+        """Return about how many messages nobody has received yet. Raises QueueError."""
         name = "ApproximateNumberOfMessages"
-        with self._explained("read", "sqs:GetQueueAttributes"):
-            answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=[name])
-        return int(answer.get("Attributes", {}).get(name, 0))
+        return int(self._attributes(name).get(name, 0))
 
-    def gather(self) -> list[Message]:
+    def _attributes(self, *names: str) -> dict[str, str]:
+        with self._explained("read", "sqs:GetQueueAttributes"):
+            answer = self._client.get_queue_attributes(
+                QueueUrl=self.url, AttributeNames=list(names)
+            )
+        attributes: dict[str, str] = answer.get("Attributes", {})
+        return attributes
+
+    def receive_batch(self) -> list[Message]:
         """What is there: nothing after a few seconds without any, else up to `FULL` messages.
 
         One alone is returned at once; while more come, they are waited for up to
@@ -86,7 +86,7 @@ class Queue:
             return []
         until = time.monotonic() + GATHERING
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            while len(messages) < FULL and time.monotonic() < until:
+            while len(messages) < BATCH_SIZE and time.monotonic() < until:
                 more = [m for part in pool.map(self._receive, [0] * AT_ONCE) for m in part]
                 if not more:
                     break
@@ -94,25 +94,21 @@ class Queue:
         return messages
 
     def delete(self, messages: Sequence[Message]) -> None:
-        """Take messages off the queue; what cannot be taken off comes again. Raises QueueError."""
-
-        def send(part: Sequence[Message]) -> None:
-            entries = [{"Id": str(i), "ReceiptHandle": m.receipt} for i, m in enumerate(part)]
-            with self._explained("delete from", "sqs:DeleteMessage"):
-                answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
-            _warn("deleted", answer)
-
-        self._in_tens(send, messages)
+        """Delete messages; what cannot be deleted comes again. Raises QueueError."""
+        with self._explained("delete from", "sqs:DeleteMessage"):
+            self._in_tens("deleted", self._client.delete_message_batch, messages)
 
     @contextlib.contextmanager
-    def kept(self, messages: Sequence[Message]) -> Iterator[None]:
-        """Nobody else gets these messages while the block runs, except after an outage."""
+    def keep_invisible(self, messages: Sequence[Message]) -> Iterator[None]:
+        """Keep these messages from others while the block runs, except after an outage."""
+        extend = self._client.change_message_visibility_batch
         ended = threading.Event()
 
         def beat() -> None:
             while not ended.wait(self.hidden / 3):
                 try:
-                    self._in_tens(self._hide, messages)
+                    with self._explained("extend", "sqs:ChangeMessageVisibility"):
+                        self._in_tens("kept", extend, messages, VisibilityTimeout=self.hidden)
                 except QueueError as error:
                     log.warning("the messages in work may come again: %s", error)
 
@@ -123,17 +119,6 @@ class Queue:
         finally:
             ended.set()
             thread.join()
-
-    def _hide(self, part: Sequence[Message]) -> None:
-        entries = [
-            {"Id": str(i), "ReceiptHandle": m.receipt, "VisibilityTimeout": self.hidden}
-            for i, m in enumerate(part)
-        ]
-        with self._explained("extend", "sqs:ChangeMessageVisibility"):
-            answer = self._client.change_message_visibility_batch(
-                QueueUrl=self.url, Entries=entries
-            )
-        _warn("kept", answer)
 
     def _receive(self, wait: int) -> list[Message]:
         with self._explained("receive from", "sqs:ReceiveMessage"):
@@ -146,26 +131,30 @@ class Queue:
         ]
 
     def _in_tens(
-        self, action: Callable[[Sequence[Message]], None], messages: Sequence[Message]
+        self, done: str, request: Callable[..., Any], messages: Sequence[Message], **more: Any
     ) -> None:
-        parts = [messages[i : i + TEN] for i in range(0, len(messages), TEN)]
+        """Make a batch request about all messages; warn of those that are not `done`."""
+
+        def send(first: int) -> None:
+            part = messages[first : first + TEN]
+            entries = [
+                {"Id": str(i), "ReceiptHandle": m.receipt, **more} for i, m in enumerate(part)
+            ]
+            failed = request(QueueUrl=self.url, Entries=entries).get("Failed", ())
+            if failed:
+                reason = one_line(failed[0].get("Message") or failed[0].get("Code"), 100)
+                log.warning(
+                    "%d messages could not be %s, and may come again: %s", len(failed), done, reason
+                )
+
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(action, parts))
+            list(pool.map(send, range(0, len(messages), TEN)))
 
     @contextlib.contextmanager
     def _explained(self, doing: str, permission: str) -> Iterator[None]:
         what = f"cannot {doing} the queue {one_line(self.name, 80)}"
         with aws_errors(what, QueueError, permission, "SQS refused it"):
             yield
-
-
-def _warn(doing: str, answer: Any) -> None:
-    failed = answer.get("Failed", ())
-    if failed:
-        reason = one_line(failed[0].get("Message") or failed[0].get("Code"), 100)
-        log.warning(
-            "%d messages could not be %s, and may come again: %s", len(failed), doing, reason
-        )
 
 
 DEEPEST = 2  # envelopes around an event: SNS around EventBridge is one
@@ -177,7 +166,7 @@ class NotAnEvent(DmarckitError):
 
 @dataclass(frozen=True)
 class Arrival:
-    """An object that has come into a bucket, as an event tells it."""
+    """An object that has come into a bucket, by an event."""
 
     bucket: str
     key: str
@@ -186,17 +175,18 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Event:
-    """What one message says."""
+    """The content of one message."""
 
     arrivals: tuple[Arrival, ...]
     others: tuple[str, ...]
-    """names of what else it tells and nobody here acts on: deletions, S3's test event"""
+    """names of what else is in it and nobody here acts on: deletions, S3's test event"""
 
 
 def read_event(body: str) -> Event:
-    """The event in a message's body.
+    """Return the event in a message's body.
 
-    Raises NotAnEvent with the reason, which holds nothing but cleaned text.
+    Raises:
+        NotAnEvent: With the reason, which holds nothing but cleaned text.
 
     >>> read_event('{"Service": "Amazon S3", "Event": "s3:TestEvent"}').others
     ('s3:TestEvent',)
@@ -220,10 +210,10 @@ def read_event(body: str) -> Event:
 
 
 def keys_within(event: Event, bucket: str, prefix: str) -> tuple[list[str], list[Arrival]]:
-    """Keys relative to `prefix` (empty, or with a slash at its end) of what has come in
-    below it, each once; and the arrivals elsewhere.
+    """Return the keys of what has come in below `prefix`, each once, and the other arrivals.
 
-    A key that ends in a slash is a folder that a console made, and belongs nowhere.
+    The keys are relative to `prefix`, which is empty or has a slash at its end. A key
+    that ends in a slash is a folder that a console made, and belongs nowhere.
     """
     mine: dict[str, None] = {}
     elsewhere = []
@@ -244,7 +234,7 @@ def _event(parts: Sequence[tuple[str, Sequence[Arrival]]]) -> Event:
 
 
 def _of_s3(record: Any) -> tuple[str, list[Arrival]]:
-    """S3's own record; its key is encoded as in a form."""
+    """Read S3's own record; its key is encoded as in a form."""
     name = _text(record, "eventName")
     if not name.removeprefix("s3:").startswith("ObjectCreated:"):
         return one_line(name, 60), []
@@ -254,7 +244,7 @@ def _of_s3(record: Any) -> tuple[str, list[Arrival]]:
 
 
 def _of_eventbridge(content: Any) -> tuple[str, list[Arrival]]:
-    """EventBridge's event. Its key is the plain one; some that copy its form encode it."""
+    """Read EventBridge's event. Its key is the plain one; some that copy its form encode it."""
     name = _text(content, "detail-type")
     if name != "Object Created" or content.get("source") != "aws.s3":
         return one_line(name, 60), []
@@ -264,12 +254,10 @@ def _of_eventbridge(content: Any) -> tuple[str, list[Arrival]]:
 
 
 def _both(key: str) -> Iterator[str]:
-    """The key as it stands and decoded: the one that is not there is gone, which is no harm."""
+    """Yield the key as it stands and decoded: the one that is not there counts as gone."""
     yield key
-    try:
+    with contextlib.suppress(NotAnEvent):
         yield _decoded(key)
-    except NotAnEvent:
-        return
 
 
 def _decoded(key: str) -> str:

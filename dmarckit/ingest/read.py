@@ -1,32 +1,27 @@
-"""What a worker of the ingest does: fetch some mails, read them, lay out their rows.
+"""A worker of the ingest: fetch some mails, read them, lay out their rows.
 
 It knows nothing of the lake: it takes a list of objects and gives back a `Chunk`, which
 is cheap to send between processes. A report with very many records is written to a file
 of its own on the way, so that memory does not grow with it. A worker that may be on another
-machine sends the file's packed content instead, and ends its chunk when that is much.
+machine, with another disk, sends the file's packed content instead, and ends its chunk when
+that is much.
 
 Anyone may mail anything: a fault that one mail brings to light is its outcome, and ends
 nothing else.
-
-A place on disk for the records of a report that has too many of them for memory.
-
-A worker on another machine has another disk: what it spooled travels packed, as `content`.
-
-What a worker of the ingest is told, and what it gives back: cheap to send between processes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import tempfile
 import traceback
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -48,6 +43,7 @@ from dmarckit.core import (
 from dmarckit.lake import (
     OWN_SCHEMA,
     RECORDS,
+    REPORT_TABLES,
     TABLES,
     failing_messages,
     failure_row,
@@ -74,82 +70,12 @@ from dmarckit.reports import (
     report_json,
 )
 
+FAILURES_OFF = "a failure report; the setting failures = true keeps them"
+AHEAD = 16  # objects fetched before they are needed
+AHEAD_BYTES = 32_000_000  # and no more than this together
+PACKED_BYTES = 16_000_000  # packed records of long reports after which a chunk ends
 
-@dataclass(frozen=True)
-class LongReport:
-    """A report whose records wait in a file, or packed in memory."""
-
-    uid: str
-    shared: dict[str, Any]
-    """the columns that its records have in common"""
-    path: str = ""
-    """its file; empty: `content` has what the file had"""
-    content: bytes = field(default=b"", repr=False)
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Its rows of `records`, read anew at each call."""
-        source = pa.OSFile(self.path) if self.path else pa.BufferReader(self.content)
-        with source as file, pa.ipc.open_file(file) as reader:
-            for i in range(reader.num_record_batches):
-                yield with_shared(reader.get_batch(i), self.shared)
-
-    def packed(self) -> LongReport:
-        """The same without its file, which is removed."""
-        content = Path(self.path).read_bytes()
-        self.forget()
-        return replace(self, path="", content=content)
-
-    def forget(self) -> None:
-        """Remove its file."""
-        if self.path:
-            with contextlib.suppress(FileNotFoundError):
-                Path(self.path).unlink()
-
-
-class Spool:
-    """Takes the records of a long report (it is a `RecordSink`) and keeps them in a file."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-        self._reset()
-
-    def _reset(self) -> None:
-        self._path: str | None = None
-        self._writer: Any = None
-        self._position = 0
-        self.failing = 0
-        """messages that fail DMARC in what was added"""
-
-    def start(self) -> None:
-        """A report begins, or begins again."""
-        self.discard()
-
-    def add(self, records: list[Record]) -> None:
-        """The next records of the report."""
-        if self._writer is None:
-            handle, self._path = tempfile.mkstemp(dir=self._folder, suffix=".arrow")
-            os.close(handle)
-            options = pa.ipc.IpcWriteOptions(compression="zstd")
-            self._writer = pa.ipc.new_file(self._path, OWN_SCHEMA, options=options)
-        places = np.arange(self._position, self._position + len(records))
-        self._writer.write_table(own_columns(records, places))
-        self._position += len(records)
-        self.failing += failing_messages(records)
-
-    def finished(self) -> str | None:
-        """The file of the report that was just read; None when it was a short one."""
-        if self._writer is None:
-            return None
-        self._writer.close()
-        path, self._path, self._writer = self._path, None, None
-        return path
-
-    def discard(self) -> None:
-        """Forget what was added since the last `finished`."""
-        if self._writer is not None:
-            self._writer.close()
-            Path(str(self._path)).unlink(missing_ok=True)
-        self._reset()
+log = logging.getLogger("dmarckit")
 
 
 @dataclass(frozen=True)
@@ -182,6 +108,36 @@ class MailResult:
     uids: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class LongReport:
+    """A report whose records wait in a file, or packed in memory."""
+
+    uid: str
+    shared: dict[str, Any]
+    """the columns that its records have in common"""
+    path: str = ""
+    """its file; empty: `content` has what the file had"""
+    content: bytes = field(default=b"", repr=False)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield its rows of `records`, read anew at each call."""
+        source = pa.OSFile(self.path) if self.path else pa.BufferReader(self.content)
+        with source as file, pa.ipc.open_file(file) as reader:
+            for i in range(reader.num_record_batches):
+                yield with_shared(reader.get_batch(i), self.shared)
+
+    def packed(self) -> LongReport:
+        """Return the same without its file, which is removed."""
+        content = Path(self.path).read_bytes()
+        self.remove_file()
+        return replace(self, path="", content=content)
+
+    def remove_file(self) -> None:
+        """Remove its file, if it has one."""
+        if self.path:
+            Path(self.path).unlink(missing_ok=True)
+
+
 @dataclass
 class Chunk:
     """What some objects hold, in their order; a report that came twice is there once."""
@@ -196,37 +152,24 @@ class Chunk:
     left: Sequence[StoredObject] = ()
     """objects that were not read, so that the chunk stays small"""
 
-    @classmethod
-    def of_one(cls, mail: MailResult) -> Chunk:
-        """A mail that holds nothing."""
-        return cls([mail], as_tables({}), RECORDS.schema.empty_table(), [], {})
 
-
-def as_tables(rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, pa.Table]:
-    """The rows of `reports`, `tls` and `failures`. Raises what Arrow raises for a wrong value."""
-    schemas = {name: TABLES[name].schema for name in ("reports", "tls", "failures")}
-    return {
-        name: pa.Table.from_pylist(rows[name], schema=schema)
-        if rows.get(name)
-        else schema.empty_table()
-        for name, schema in schemas.items()
-    }
-
-
-FAILURES_OFF = "a failure report; the setting failures = true keeps them"
-AHEAD = 16  # objects fetched before they are needed
-AHEAD_BYTES = 32_000_000  # and no more than this together
-PACKED_BYTES = 16_000_000  # packed records of long reports after which a chunk ends
-
-log = logging.getLogger("dmarckit")
+def unreadable(item: StoredObject, reason: str) -> Chunk:
+    """Return the chunk of a single mail that could not be read."""
+    mail = MailResult(item, outcome="unreadable", error=reason)
+    rows = {name: TABLES[name].schema.empty_table() for name in REPORT_TABLES}
+    return Chunk([mail], rows, RECORDS.schema.empty_table(), [], {})
 
 
 def read_chunk(task: Task, objects: Sequence[StoredObject]) -> Chunk:
-    """Fetch and read these objects. Raises StorageError when the storage fails, OSError when
-    the disk does.
+    """Fetch and read these objects, or the first of them: `left` has those still to read.
 
-    The chunk may end early; `left` says what is still to read (never all of it). A mail that
-    cannot be read for a reason that nobody thought of is unreadable.
+    A mail that cannot be read for a reason that nobody thought of is unreadable. Without a
+    shared `spool` the chunk holds the records of long reports itself, and ends when they
+    are many.
+
+    Raises:
+        StorageError: The storage fails.
+        OSError: The disk fails.
     """
     try:
         return _read(task, objects)
@@ -236,64 +179,101 @@ def read_chunk(task: Task, objects: Sequence[StoredObject]) -> Chunk:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         if len(objects) == 1:
-            return Chunk.of_one(_faulty(objects[0], error))
+            return _fault(objects[0], error)
     half = len(objects) // 2  # which of them it was is found by halves
     chunk = read_chunk(task, objects[:half])
     return replace(chunk, left=[*chunk.left, *objects[half:]])
 
 
-def _faulty(item: StoredObject, error: Exception) -> MailResult:
-    """The outcome of a mail that a fault of ours keeps from being read."""
+def _fault(item: StoredObject, error: Exception) -> Chunk:
+    """Return the chunk of a mail that a fault of ours keeps from being read."""
     at = traceback.extract_tb(error.__traceback__)[-1]
     what = f"{type(error).__name__} at {Path(at.filename).name}:{at.lineno}"
     # without the error's text and traceback: a log holds nothing out of a mail
     log.warning("%s cannot be read, please report it: %s", one_line(item.key), what)
     said = f": {one_line(error, 200)}" if str(error) else ""
-    reason = f"a fault of dmarckit, please report it ({what}{said})"
-    return MailResult(item, outcome="unreadable", error=reason)
+    return unreadable(item, f"a fault of dmarckit, please report it ({what}{said})")
 
 
 def _read(task: Task, objects: Sequence[StoredObject]) -> Chunk:
-    """Without a shared `spool` the chunk holds the records of long reports itself, and ends
-    when they are many."""
-    if not task.spool:
-        with tempfile.TemporaryDirectory(prefix="dmarckit-") as own:
-            return _read_chunk(replace(task, spool=own), objects, packed=True)
-    return _read_chunk(task, objects, packed=False)
-
-
-def _read_chunk(task: Task, objects: Sequence[StoredObject], *, packed: bool) -> Chunk:
-    reader = _Reader(task, packed=packed)
-    ingest = "" if packed else task.spool
-    done = 0
-    with closing(_fetched(_storage(task.mail_url, ingest), objects, task.limits)) as fetched:
-        for item, raw in fetched:
-            reader.take(item, raw)
-            done += 1
+    with contextlib.ExitStack() as stack:
+        folder = task.spool or stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-"))
+        reader = _Reader(task, Spool(folder))
+        fetched = _fetched(_storage(task.mail_url, task.spool), objects, task.limits)
+        for item, raw in stack.enter_context(contextlib.closing(fetched)):
+            reader.read(item, raw)
             if reader.packed_bytes >= PACKED_BYTES:
                 break
-    return reader.chunk(objects[done:])
+        return reader.chunk(objects)
+
+
+class Spool:
+    """Takes the records of a long report (it is a `RecordSink`) and keeps them in a file."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._reset()
+
+    def _reset(self) -> None:
+        self._path: str | None = None
+        self._writer: Any = None
+        self._position = 0
+        self.failing = 0
+        """messages that fail DMARC in what was added"""
+
+    def start(self) -> None:
+        """Begin a report, maybe once more: what was added since the last `finished` goes."""
+        if self._writer is not None:
+            self._writer.close()
+            Path(str(self._path)).unlink(missing_ok=True)
+        self._reset()
+
+    def add(self, records: list[Record]) -> None:
+        """Add the next records of the report."""
+        if self._writer is None:
+            handle, self._path = tempfile.mkstemp(dir=self._folder, suffix=".arrow")
+            os.close(handle)
+            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            self._writer = pa.ipc.new_file(self._path, OWN_SCHEMA, options=options)
+        places = np.arange(self._position, self._position + len(records))
+        self._writer.write_table(own_columns(records, places))
+        self._position += len(records)
+        self.failing += failing_messages(records)
+
+    def finished(self) -> str | None:
+        """Return the file of the report that was just read; None when it was a short one."""
+        if self._writer is None:
+            return None
+        self._writer.close()
+        path, self._path, self._writer = self._path, None, None
+        return path
 
 
 class _Reader:
     """Reads mails one after the other and collects what they hold."""
 
-    def __init__(self, task: Task, *, packed: bool) -> None:
+    def __init__(self, task: Task, spool: Spool) -> None:
         self._task = task
-        self._packed = packed
+        self._spool = spool
         self.packed_bytes = 0
         self._mails: list[MailResult] = []
-        self._rows: dict[str, list[dict[str, Any]]] = {"reports": [], "tls": [], "failures": []}
+        self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in REPORT_TABLES}
         self._seen: set[str] = set()
         self._short: list[tuple[str, AggregateReport]] = []
         self._long: list[LongReport] = []
         self._exports: dict[str, dict[str, bytes]] = {}
 
-    def chunk(self, left: Sequence[StoredObject]) -> Chunk:
-        records, rows = records_table(self._short), as_tables(self._rows)
+    def chunk(self, objects: Sequence[StoredObject]) -> Chunk:
+        """Return what was read of these objects. Raises what Arrow raises for a wrong value."""
+        rows = {
+            name: pa.Table.from_pylist(found, schema=TABLES[name].schema)
+            for name, found in self._rows.items()
+        }
+        left = objects[len(self._mails) :]
+        records = records_table(self._short)
         return Chunk(self._mails, rows, records, self._long, self._exports, left)
 
-    def take(self, item: StoredObject, raw: bytes | str) -> None:
+    def read(self, item: StoredObject, raw: bytes | str) -> None:
         """Read one object; `raw` is its bytes, or why there are none."""
         result = MailResult(item)
         self._mails.append(result)
@@ -302,78 +282,72 @@ class _Reader:
             return
         try:
             mail = read_object(raw, item.key, self._task.limits, self._task.authserv_id)
-        except NotAReport as error:
-            result.outcome, result.error = "not_a_report", str(error)
-            return
-        except UnreadableReport as error:
-            result.outcome, result.error = "unreadable", str(error)
+        except (NotAReport, UnreadableReport) as error:
+            is_report = isinstance(error, UnreadableReport)
+            result.outcome = "unreadable" if is_report else "not_a_report"
+            result.error = str(error)
             return
         result.from_domain, result.verdict = mail.from_domain, mail.verdict
-        doubt = distrust(mail, self._task.trust, self._task.authserv_id)
+        doubt = distrust_reason(mail, self._task.trust, self._task.authserv_id)
         if doubt:
             result.outcome, result.error = "untrusted", doubt
             return
-        self._take_reports(mail, result)
+        self._read_reports(mail, result)
 
-    def _take_reports(self, mail: Mail, result: MailResult) -> None:
-        spool = Spool(self._task.spool)
+    def _read_reports(self, mail: Mail, result: MailResult) -> None:
+        key, salt = result.object.key, self._task.salt
         problems: list[Unreadable] = []
-        for report in read_reports(mail, self._task.limits, spool):
+        for report in read_reports(mail, self._task.limits, self._spool):
             if isinstance(report, Unreadable):
                 problems.append(report)
             elif isinstance(report, AggregateReport):
-                self._aggregate(report, spool, result)
+                self._add_aggregate(report, result)
             elif isinstance(report, TlsReport):
-                self._other("tls", tls_rows(report, result.object.key), result)
-            elif self._task.salt is None:
-                problems.append(Unreadable(result.object.key, FAILURES_OFF, is_report=False))
+                self._add("tls", tls_rows(report, key), result)
+            elif salt is None:
+                problems.append(Unreadable(key, FAILURES_OFF, is_report=False))
             else:
-                content = self._task.failures_content
-                row = failure_row(report, result.object.key, self._task.salt, content=content)
-                self._other("failures", [row], result)
-        spool.discard()
+                row = failure_row(report, key, salt, content=self._task.failures_content)
+                self._add("failures", [row], result)
+        self._spool.start()
         result.error = "; ".join(p.reason for p in problems) or None
         if not result.uids:
             is_report = any(p.is_report for p in problems)
             result.outcome = "unreadable" if is_report else "not_a_report"
 
-    def _aggregate(self, report: AggregateReport, spool: Spool, result: MailResult) -> None:
-        uid = report_uid(report)
-        path = spool.finished()
-        failing = spool.failing if path else failing_messages(report.records)
-        result.uids.append(uid)
-        if uid in self._seen:
+    def _add_aggregate(self, report: AggregateReport, result: MailResult) -> None:
+        uid, key = report_uid(report), result.object.key
+        path = self._spool.finished()
+        failing = self._spool.failing if path else failing_messages(report.records)
+        if not self._add("reports", [report_row(report, uid, key, failing)], result):
             return
-        self._seen.add(uid)
-        self._rows["reports"].append(report_row(report, uid, result.object.key, failing))
         if path:
             long = LongReport(uid, shared_values(uid, report), path)
-            self._long.append(long.packed() if self._packed else long)
+            self._long.append(long if self._task.spool else long.packed())
             self.packed_bytes += len(self._long[-1].content)
             return
         self._short.append((uid, report))
         if self._task.exports == "all" or (self._task.exports == "failing" and failing):
-            self._exports[uid] = _exports(uid, report, result.object.key)
+            domain = report.policy.domain
+            stem = export_key(report.reporter, domain, report.begin, report.end, uid, "")
+            self._exports[uid] = {
+                f"{stem}json": json_text(report_json(report, key)).encode(),
+                f"{stem}csv": report_csv(report).encode(),
+            }
 
-    def _other(self, table: str, rows: list[dict[str, Any]], result: MailResult) -> None:
+    def _add(self, table: str, rows: list[dict[str, Any]], result: MailResult) -> bool:
+        """Add the rows of a report; False when the chunk has them already."""
         uid = rows[0]["report_uid"]
         result.uids.append(uid)
-        if uid not in self._seen:
-            self._seen.add(uid)
-            self._rows[table] += rows
+        if uid in self._seen:
+            return False
+        self._seen.add(uid)
+        self._rows[table] += rows
+        return True
 
 
-def _exports(uid: str, report: AggregateReport, file: str) -> dict[str, bytes]:
-    """The report's own files: its JSON and its CSV, by key."""
-    stem = export_key(report.reporter, report.policy.domain, report.begin, report.end, uid, "")
-    return {
-        f"{stem}json": json_text(report_json(report, file)).encode(),
-        f"{stem}csv": report_csv(report).encode(),
-    }
-
-
-def distrust(mail: Mail, trust: str, authserv_id: str) -> str | None:
-    """Why a mail is not trusted; None when it is (design: `trust`).
+def distrust_reason(mail: Mail, trust: str, authserv_id: str) -> str | None:
+    """Return why a mail is not trusted; None when it is (setting `trust`).
 
     Spam and virus verdicts of FAIL are never trusted, unless anything is (`any`).
     """
@@ -397,29 +371,25 @@ def distrust(mail: Mail, trust: str, authserv_id: str) -> str | None:
 def _fetched(
     storage: Storage, objects: Sequence[StoredObject], limits: Limits
 ) -> Generator[tuple[StoredObject, bytes | str], None, None]:
-    """Each object with its bytes, or with the reason why it has none; fetched ahead."""
+    """Yield each object with its bytes, or the reason why it has none; fetched ahead."""
+    fetch = functools.partial(_fetch, storage, limits)
     if not storage.remote:
-        yield from ((item, _fetch(storage, item, limits)) for item in objects)
+        yield from ((item, fetch(item)) for item in objects)
         return
     with ThreadPoolExecutor(AHEAD) as pool:
-        waiting: list[tuple[StoredObject, Future[bytes | str]]] = []
+        waiting: deque[tuple[StoredObject, Future[bytes | str]]] = deque()
         source = iter(objects)
         while True:
-            room = AHEAD - len(waiting) if _size(waiting) < AHEAD_BYTES else int(not waiting)
-            waiting += [
-                (item, pool.submit(_fetch, storage, item, limits)) for item in islice(source, room)
-            ]
+            size = sum(item.size for item, _ in waiting)
+            room = AHEAD - len(waiting) if size < AHEAD_BYTES else int(not waiting)
+            waiting += [(item, pool.submit(fetch, item)) for item in islice(source, room)]
             if not waiting:
                 return
-            item, future = waiting.pop(0)
+            item, future = waiting.popleft()
             yield item, future.result()
 
 
-def _size(waiting: Sequence[tuple[StoredObject, Any]]) -> int:
-    return sum(item.size for item, _ in waiting)
-
-
-def _fetch(storage: Storage, item: StoredObject, limits: Limits) -> bytes | str:
+def _fetch(storage: Storage, limits: Limits, item: StoredObject) -> bytes | str:
     if item.size > limits.mail_bytes:
         return f"{item.size:,} bytes are more than the limit of {limits.mail_bytes:,}"
     try:
@@ -428,7 +398,7 @@ def _fetch(storage: Storage, item: StoredObject, limits: Limits) -> bytes | str:
         return "it was gone before it could be read"
 
 
-@lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)
 def _storage(url: str, _ingest: str) -> Storage:
-    """One for all chunks of an ingest, so that connections are kept."""
+    """Return one for all chunks of an ingest, so that connections are kept."""
     return open_storage(url)

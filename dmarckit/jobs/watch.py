@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dmarckit.core import DmarckitError, LakeError, Settings, new_run, step
-from dmarckit.ingest import FULL, Batch, IngestResult, Queue, Taker
+from dmarckit.ingest import BATCH_SIZE, BatchResult, IngestResult, Queue, QueueIngest
 from dmarckit.jobs.notify import check_slack
 from dmarckit.jobs.run import publish_and_tell, utc_now
 from dmarckit.jobs.schedule import Schedule
@@ -40,7 +40,7 @@ class Watched:
     troubles: int = 0
     """times that telling Slack failed or left something waiting"""
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: BatchResult) -> None:
         """Count a batch."""
         self.messages += batch.messages
         self.outcomes += batch.outcomes
@@ -70,7 +70,7 @@ class Watcher:
         self._schedule = schedule.model_copy(update={"name": "watch", "notebook": None})
         self._stop, self._once, self._begin, self._clock = stop, once, begin, clock
         self._lake = Lake(settings.lake_url)
-        self._taker = Taker(settings, self._lake, queue, stop=stop, clock=clock, once=once)
+        self._ingest = QueueIngest(settings, self._lake, queue, stop=stop, clock=clock, once=once)
         self._batches = 0
         self._owes = True  # what an earlier process left untold
         self._told_at = self._not_before = 0.0
@@ -83,8 +83,8 @@ class Watcher:
         Raises QueueError for a queue that cannot be used from the start, and the error of an
         outage when stopped meanwhile, or with `once` after a few tries.
         """
-        self._queue.look()
-        if not self._queue.gives_up:
+        self._queue.read_rules()
+        if not self._queue.has_dead_letters:
             log.warning(
                 "the queue %s has no queue of dead letters: what cannot be taken comes again "
                 "until it expires; give it a redrive policy",
@@ -92,10 +92,10 @@ class Watcher:
             )
         self._tell(self._begin())
         while not self._stop.is_set():
-            messages = self._taker.patiently(self._queue.gather)
+            messages = self._ingest.retry(self._queue.receive_batch)
             if messages:
                 run = self._begin()
-                batch = self._taker.take(messages, run)
+                batch = self._ingest.ingest(messages, run)
                 self.watched.add(batch)
                 self._owes |= bool(batch.keys)
                 self._batches += 1
@@ -103,7 +103,7 @@ class Watcher:
                 break
             else:
                 run = ""
-            self._tell_in_time(run, flood=len(messages) >= FULL)
+            self._tell_in_time(run, flood=len(messages) >= BATCH_SIZE)
         if self._owes:
             self._tell(self._begin())
         self._compact()

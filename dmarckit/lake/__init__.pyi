@@ -31,6 +31,7 @@ from .schema import (
     POSTMASTER as POSTMASTER,
     PTR as PTR,
     RECORDS as RECORDS,
+    REPORT_TABLES as REPORT_TABLES,
     RUNS as RUNS,
     TABLES as TABLES,
 )

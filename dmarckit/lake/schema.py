@@ -354,3 +354,6 @@ TABLES = {
         ALERTS, OUTBOX, RUNS, DEAD_LETTERS,
     )
 }  # fmt: skip
+
+REPORT_TABLES = ("reports", "tls", "failures")
+"""tables with a `report_uid` and the `mail_key` of the mail in which the report came first"""

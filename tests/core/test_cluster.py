@@ -24,11 +24,11 @@ from dmarckit.demo.mails import GeneratedMail
 from dmarckit.findings.analysis import analyse
 from dmarckit.ingest.distributed import (
     PACKAGES,
-    Sight,
+    Installation,
     _difference,
     check_versions,
     cluster_of,
-    look,
+    inspect_installation,
 )
 from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.lake.lake import Lake
@@ -198,12 +198,12 @@ def test_a_worker_that_cannot_read_the_mails_is_named_before_any_work(
 def test_another_lake_or_another_mail_is_a_difference(tmp_path: Path) -> None:
     here, there = (lake_of(tmp_path / name, report()).location.url for name in "ab")
     places = {"mail_url": str(tmp_path), "lake_url": here}
-    own = look(None, need="lake", **places)
+    own = inspect_installation(None, need="lake", **places)
     assert _difference(own, own, None, places) == ""
-    other = look(None, need="lake", mail_url="", lake_url=there)
+    other = inspect_installation(None, need="lake", mail_url="", lake_url=there)
     assert _difference(own, other, None, places) == f"it sees another table reports in {here}"
-    assert "no table reports" in _difference(own, Sight(), None, places)
-    assert _difference(Sight("1"), Sight(None), "key", places) == (
+    assert "no table reports" in _difference(own, Installation(), None, places)
+    assert _difference(Installation("1"), Installation(None), "key", places) == (
         f"it sees other mails in {tmp_path}: not key"
     )
 
@@ -235,9 +235,9 @@ def test_a_worker_with_other_versions_is_named(worker: dict[str, str], said: str
 
 def test_without_an_address_there_is_no_cluster_and_dask_is_not_loaded(tmp_path: Path) -> None:
     code = (
-        "import sys; from dmarckit.settings import load_settings\n"
-        "from dmarckit import analysis, fleet_command, job\n"
-        "from dmarckit.cluster_check import cluster_of\n"
+        "import sys; from dmarckit.core import load_settings\n"
+        "from dmarckit.findings import analysis; from dmarckit.cli import pages\n"
+        "from dmarckit.jobs import run; from dmarckit.ingest import cluster_of\n"
         "with cluster_of(load_settings(), 'mail') as cluster: assert cluster is None\n"
         "assert not {'dask', 'distributed'} & set(sys.modules)"
     )

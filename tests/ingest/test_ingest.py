@@ -352,8 +352,8 @@ def test_two_ingests_at_once_give_the_same_tables(
 
 KILLED = """
 import os, sys, deltalake
-from dmarckit.ingest import ingest
-from dmarckit.settings import load_settings
+from dmarckit.core import load_settings
+from dmarckit.ingest import ingest_mails
 write, left = deltalake.write_deltalake, int(sys.argv[2])
 def killed(*args, **kwargs):
     global left
@@ -362,7 +362,7 @@ def killed(*args, **kwargs):
         os.kill(os.getpid(), 9)
     return write(*args, **kwargs)
 deltalake.write_deltalake = killed
-ingest(load_settings(home=sys.argv[1], trust="pass", workers=1))
+ingest_mails(load_settings(home=sys.argv[1], trust="pass", workers=1))
 """
 
 
@@ -529,7 +529,7 @@ def test_progress_goes_up_to_all_mails(filled: Settings, sample: list[GeneratedM
 
 
 def test_a_ledger_of_many_mails_is_looked_through_once(tmp_path: Path) -> None:
-    """Once for all objects, not once for each: 30,000 known mails are a matter of a second."""
+    """Once for all objects, not for each: 30,000 known mails take a second of processor time."""
     listed = [StoredObject(f"{n:06}", "e", 1, day_of(n)) for n in range(30_000)]
 
     class Listing(FolderStorage):
@@ -542,10 +542,10 @@ def test_a_ledger_of_many_mails_is_looked_through_once(tmp_path: Path) -> None:
     ]
     lake = Lake(str(tmp_path / "lake"))
     lake.write.append_new("mails", pa.Table.from_pylist(rows, schema=MAILS.schema))
-    started = time.monotonic()
+    started = time.process_time()
     (new,) = new_objects(Listing(tmp_path), lake)
     assert (new, new.modified) == (listed[-1], listed[-1].modified)
-    assert time.monotonic() - started < 8
+    assert time.process_time() - started < 8
 
 
 def day_of(number: int) -> datetime:

@@ -85,14 +85,14 @@ def test_workers_with_a_disk_of_their_own_send_it_packed_and_a_few_at_a_time(
         (Path(settings.mail_url) / name).write_bytes(make_mail(gz(xml)))
     monkeypatch.setattr("dmarckit.ingest.read.PACKED_BYTES", 1)
     chunks: list[int] = []
-    take = Commits.take
+    add = Commits.add
 
     def counted(commits: Commits, chunk: Chunk) -> None:
         chunks.append(len(chunk.mails))
         assert all(report.content and not report.path for report in chunk.long)
-        take(commits, chunk)
+        add(commits, chunk)
 
-    monkeypatch.setattr(Commits, "take", counted)
+    monkeypatch.setattr(Commits, "add", counted)
     with ThreadPoolExecutor(1) as pool:
         result = ingest_mails(settings, executor=pool)
     assert chunks == [1, 1, 1, 1], "each long report ends its chunk"

@@ -148,12 +148,12 @@ def queue(context: CheckContext) -> CheckResult:
 
     try:
         arrivals = Queue(url)
-        arrivals.look()
+        arrivals.read_rules()
         waiting = arrivals.waiting()
     except QueueError as error:
         return fail(str(error), "mend that, or take watch_queue out of the settings")
     message = f"{waiting:,} messages wait in {one_line(arrivals.name, 80)}"
-    if not arrivals.gives_up:
+    if not arrivals.has_dead_letters:
         fix = "give it a redrive policy, so that what cannot be taken does not come again for days"
         return warn(f"{message}, which has no queue of dead letters", fix)
     if waiting > PILE:
@@ -167,14 +167,14 @@ def cluster(context: CheckContext) -> CheckResult:
     if not settings.dask:
         return skip("dask is not set: no cluster is asked to help")
     from dmarckit.core import connected
-    from dmarckit.ingest import check
+    from dmarckit.ingest import check_cluster
 
     try:
         with connected(settings.dask) as workers:
-            check(workers, settings, "mail")
-            check(workers, settings, "lake")
+            check_cluster(workers, settings, "mail")
+            check_cluster(workers, settings, "lake")
             try:
-                check(workers, settings, "settings")
+                check_cluster(workers, settings, "settings")
             except ClusterError as error:
                 return warn(str(error), "give workers the same settings; pages need them")
             return ok(f"{workers.threads} tasks at once on the workers of {settings.dask}")
