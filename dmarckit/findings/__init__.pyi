@@ -7,24 +7,30 @@ from .analysis import (
     read_facts as read_facts,
     read_outside as read_outside,
 )
-from .context import (
-    BLOCKED as BLOCKED,
-    dns_record as dns_record,
+from .context import BLOCKED as BLOCKED
+from .dmarc_policy import (
     fill_policy_defaults as fill_policy_defaults,
     next_step as next_step,
+    parse_policy as parse_policy,
     quoted_policy as quoted_policy,
+    txt_record as txt_record,
 )
 from .ledger import LedgerEntry as LedgerEntry, record_findings as record_findings
-from .model import Finding as Finding, join_names as join_names
+from .model import (
+    SEVERITIES as SEVERITIES,
+    URGENT as URGENT,
+    Finding as Finding,
+    join_names as join_names,
+)
 from .postmaster import refusal_meaning as refusal_meaning
 from .requirements import requirement_meaning as requirement_meaning
 from .titles import (
     EVIDENCE_ORDER as EVIDENCE_ORDER,
-    URGENT as URGENT,
     evidence_label as evidence_label,
     is_open as is_open,
+    of_kinds as of_kinds,
     part_label as part_label,
     title as title,
     urgent as urgent,
 )
-from .whatif import WhatIf as WhatIf, parse_policy as parse_policy, what_if as what_if
+from .whatif import WhatIf as WhatIf, what_if as what_if

@@ -1,8 +1,6 @@
 """The analysis in one call: facts of the lake, findings, and their status.
 
-Commands, jobs and notebooks all come here, so that they say the same.
-
-What a page looks at: facts and findings as of the end of its window.
+Commands, jobs and notebooks all call these functions, so that they show the same.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ from dmarckit.facts import Facts, history_of, host_names, load_facts
 from dmarckit.findings.distributed import analyse_on_cluster
 from dmarckit.findings.find import find
 from dmarckit.findings.ledger import LedgerEntry, assign_status, last_run, record_findings
+from dmarckit.findings.model import Finding
 from dmarckit.lake import Lake
 
 USUAL_DAYS = 7
@@ -24,7 +23,7 @@ USUAL_DAYS = 7
 
 @dataclass(frozen=True)
 class Analysis:
-    """What is known at one moment."""
+    """Facts, checks and findings as of one moment."""
 
     now: datetime
     days: int
@@ -39,9 +38,10 @@ class Analysis:
 def read_facts(
     settings: Settings, lake: Lake, now: datetime, days: int, domains: Sequence[str] = ()
 ) -> Facts:
-    """Facts of the asked domains, else of those in the settings, else of all.
+    """Read the facts of these domains, else of those in the settings, else of all.
 
-    Raises LakeError when the lake cannot be read.
+    Raises:
+        LakeError: the lake cannot be read.
     """
     chosen = _chosen(settings, domains) or None
     return load_facts(
@@ -56,11 +56,31 @@ def _chosen(settings: Settings, domains: Sequence[str]) -> list[str]:
 def read_outside(
     settings: Settings, lake: Lake, now: datetime, days: int, domains: Sequence[str] = ()
 ) -> Outside:
-    """What Postmaster Tools and DNS say about the same domains.
+    """Read what Postmaster Tools and DNS say about the domains that `read_facts` reads.
 
-    Raises LakeError when the lake cannot be read.
+    Raises:
+        LakeError: the lake cannot be read.
     """
     return load_outside(lake, _chosen(settings, domains), now, days)
+
+
+def _find(
+    settings: Settings,
+    facts: Facts,
+    outside: Outside,
+    now: datetime,
+    days: int,
+    of_domains: Sequence[Finding] | None = None,
+) -> list[Finding]:
+    return find(
+        facts,
+        now=now,
+        days=days,
+        thresholds=settings.thresholds,
+        mute=settings.mute,
+        outside=outside,
+        of_domains=of_domains,
+    )
 
 
 def analyse(
@@ -75,13 +95,13 @@ def analyse(
     recorded: bool = False,
     cluster: Cluster | None = None,
 ) -> Analysis:
-    """Facts and findings as seen at `now`, judged against the last run of the same job.
+    """Return facts and findings as of `now`, compared with the last run of the same job.
 
-    Runs are compared with runs of the same job, days and domains only, or a look at one
+    Runs are compared with runs of the same job, days and domains only, or an analysis of one
     domain would resolve the findings of all others. With `recorded` this run is written to
     the ledger, and the next is compared with it; `run` names it (a schedule's id), without
-    which the same look at the same moment is the same run. The workers of a `cluster` look
-    at the domains, each at some.
+    which the same analysis at the same moment is the same run. The workers of a `cluster`
+    share the domains between them.
     """
     settings = settings or load_settings()
     lake = lake or Lake(settings.lake_url)
@@ -95,28 +115,20 @@ def analyse(
             cluster, lake, now, history_of(days), chosen, days=days, settings=settings
         )
     outside = read_outside(settings, lake, now, days, domains)
-    found = find(
-        facts,
-        now=now,
-        days=days,
-        thresholds=settings.thresholds,
-        mute=settings.mute,
-        outside=outside,
-        of_domains=of_domains,
-    )
+    found = _find(settings, facts, outside, now, days, of_domains)
     scope = job
     if domains or days != USUAL_DAYS:
         scope = f"{job} days={days} domains={','.join(sorted(domains))}".strip()
     if recorded:
         name = run or f"{scope}@{now.isoformat()}"
-        judged = record_findings(lake, found, run=name, job=scope, now=now)
+        entries = record_findings(lake, found, run=name, job=scope, now=now)
     else:
-        judged = assign_status(found, last_run(lake, scope, now))
-    return Analysis(now, days, facts, judged, outside)
+        entries = assign_status(found, last_run(lake, scope, now))
+    return Analysis(now, days, facts, entries, outside)
 
 
 def as_of(window: Window, end: str, now: datetime | None = None) -> datetime:
-    """The moment a page is about: now, or for a page with an `end` the end of that day."""
+    """Return the moment of a page: now, or for a page with an `end` the end of that day."""
     return window.end if end else now or datetime.now(UTC)
 
 
@@ -130,30 +142,24 @@ def page_analysis(
     job: str = "",
     now: datetime | None = None,
 ) -> Analysis:
-    """Facts that cover the window and the one before it, and the findings of the last week.
+    """Return facts that cover the window and the one before it, and findings of the last week.
 
     Findings are those that ``dmarckit findings`` shows, whatever the length of the window,
     and their status is that against the last recorded run of `job`. A page of some domains is
-    compared with what that run said of these domains, so that it tells the same as the page
-    of all. Nothing is recorded. Raises LakeError when the lake cannot be read.
+    compared with that run's findings of these domains, so that it shows the same as the page
+    of all. Nothing is recorded.
+
+    Raises:
+        LakeError: the lake cannot be read.
     """
     moment = as_of(window, end, now)
     facts = read_facts(settings, lake, moment, 2 * window.days, domains)
     outside = read_outside(settings, lake, moment, USUAL_DAYS, domains)
-    found = find(
-        facts,
-        now=moment,
-        days=USUAL_DAYS,
-        thresholds=settings.thresholds,
-        mute=settings.mute,
-        outside=outside,
-    )
+    found = _find(settings, facts, outside, moment, USUAL_DAYS)
     last = last_run(lake, job, moment)
     if domains:
-        chosen = [normalize_domain(name) for name in domains]
         # what concerns all can be found from some domains, but not be said to be resolved
-        about_all = (last["domain"] == "") & last["fingerprint"].isin(
-            [f.fingerprint for f in found]
-        )
-        last = last[last["domain"].isin(chosen) | about_all]
+        fingerprints = [f.fingerprint for f in found]
+        about_all = (last["domain"] == "") & last["fingerprint"].isin(fingerprints)
+        last = last[last["domain"].isin(_chosen(settings, domains)) | about_all]
     return Analysis(moment, USUAL_DAYS, facts, assign_status(found, last), outside)

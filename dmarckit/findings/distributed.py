@@ -1,10 +1,8 @@
-"""The analysis on a Dask cluster: each task reduces the records of some organisations, and
-looks at their domains one by one.
+"""The analysis on a Dask cluster: each task finds what concerns the domains of some organisations.
 
-Who owns a signature is said by all domains of an organisation together, and by no other:
-domains of one organisation stay together, so that the facts are those of one process. What is
-small as it is (reports, policies, TLS, mails) is read by the caller, who also looks at what
-concerns all.
+The owner of a signature follows from all domains of an organisation, and from no other: they
+stay together, so that the facts are those of one process. Small tables (reports, policies, TLS,
+mails) are read by the caller, who also finds what concerns all domains.
 """
 
 from __future__ import annotations
@@ -35,13 +33,13 @@ from dmarckit.findings.find import find_by_domain
 from dmarckit.findings.model import Finding
 from dmarckit.lake import Lake
 
-TASKS = 3  # a worker's thread: small enough that none waits long for the last
-MOST_DOMAINS = 100
+_TASKS = 3  # a worker's thread: small enough that none waits long for the last
+_MOST_DOMAINS = 100
 """of a task: the lake leaves out files that hold none of so many"""
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Task:
     """The domains of one task, as it goes to a worker."""
 
     settings: Settings
@@ -64,18 +62,19 @@ def analyse_on_cluster(
     days: int,
     settings: Settings,
 ) -> tuple[Facts, list[Finding]]:
-    """`facts.load` of `back` days, and what `findings.of_each_domain` finds there in the last
-    `days` days, by the workers of a cluster.
+    """Load facts of `back` days and find by domain in the last `days` days, on a cluster.
 
-    Raises what `load` raises, and ClusterError when the cluster is lost.
+    Raises:
+        ClusterError: the cluster is lost.
+        LakeError: the lake cannot be read.
     """
     lists = load_lists(lake, now, back, domains)
     complete = complete_days(lists)
-    told, url = without_secrets(settings), lake.location.url
+    task_settings, url = without_secrets(settings), lake.location.url
     context = Context(now, days, settings.thresholds)
-    groups = domain_groups(lists.reports["domain"], TASKS * cluster.threads)
+    groups = domain_groups(lists.reports["domain"], _TASKS * cluster.threads)
     parts = (
-        _Part(told, url, back, context, group, complete[complete["domain"].isin(group)])
+        _Task(task_settings, url, back, context, group, complete[complete["domain"].isin(group)])
         for group in groups
     )
     done: dict[tuple[str, ...], tuple[Facts, list[Finding]]] = {}
@@ -88,7 +87,7 @@ def analyse_on_cluster(
 
 
 def domain_groups(reported: pd.Series[Any], tasks: int) -> list[tuple[str, ...]]:
-    """The domains that reports are about (one value a report) in groups of about equal reports.
+    """Return the domains of reports (one value a report) in groups of about equal reports.
 
     Organisations stay whole. Neighbours by name are together, since the lake keeps them so.
 
@@ -106,14 +105,14 @@ def domain_groups(reported: pd.Series[Any], tasks: int) -> list[tuple[str, ...]]
     for names in members.values():
         group += names
         weight += int(reports[names].sum())
-        if weight >= share or len(group) >= MOST_DOMAINS:
+        if weight >= share or len(group) >= _MOST_DOMAINS:
             groups.append(tuple(group))
             group, weight = [], 0
     return [*groups, tuple(group)] if group else groups
 
 
-def _analyse(part: _Part) -> tuple[Facts, list[Finding]]:
-    """On a worker: the facts of its domains, without the lists, and what is found there."""
+def _analyse(part: _Task) -> tuple[Facts, list[Finding]]:
+    """Return the facts of a task's domains, without the lists, and what is found there."""
     lake, now = Lake(part.lake_url), part.context.now
     hosts = host_names(lake)
     facts = load_facts(lake, now, part.back, part.domains, settings=part.settings, hosts=hosts)
@@ -132,7 +131,7 @@ def _joined(lists: Facts, parts: Sequence[Facts]) -> Facts:
 
 
 def _rows(name: str, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of all; categoricals with the names of all, which `concat` makes plain texts."""
+    """Return the rows of all; `concat` alone would make plain texts of categoricals."""
     columns: dict[str, Any] = {}
     for column, kind in COLUMNS[name].items():
         values = [part[column] for part in parts]

@@ -15,20 +15,21 @@ from dmarckit.findings.context import (
     Context,
     DomainFacts,
     addresses,
-    base_evidence,
-    count_reporters,
     day_span,
+    messages_finding,
     sender_predicate,
     top_counts,
     total,
 )
 from dmarckit.findings.model import (
+    Family,
     Finding,
+    Kind,
     Severity,
-    clean,
     join_names,
     join_sentences,
     on_days,
+    safe,
     share,
     two_proportion_z,
 )
@@ -37,7 +38,7 @@ _ALL = 0.9  # share that fails from which a key, not single messages, is at faul
 
 
 def broken_dkim(domain: DomainFacts, context: Context) -> list[Finding]:
-    """Signatures (d=, s=) of the domain's own senders that verify much less than before.
+    """Find signatures (d=, s=) of the domain's own senders that verify much less than before.
 
     One finding a signature, whatever the number of senders, over all messages of inventory
     senders that carry it. It says whose fault it is:
@@ -78,9 +79,9 @@ def broken_dkim(domain: DomainFacts, context: Context) -> list[Finding]:
 
 
 def _named(rows: pd.DataFrame) -> pd.DataFrame:
-    """Without signatures whose selector a reporter leaves out, where others do name it."""
-    told = rows.loc[rows["selector"] != "", "dkim_domain"]
-    return rows[(rows["selector"] != "") | ~rows["dkim_domain"].isin(set(told))]
+    """Drop signatures whose selector a reporter leaves out, where others do name it."""
+    named = rows["selector"] != ""
+    return rows[named | ~rows["dkim_domain"].isin(set(rows.loc[named, "dkim_domain"]))]
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,11 @@ class _Change:
 
     @property
     def now_share(self) -> float:
-        return share(total(self.failed), self.n)
+        return _failing_share(self.now)
 
     @property
     def before_share(self) -> float:
-        return share(total(self.before[~self.before["passed"]]), total(self.before))
+        return _failing_share(self.before)
 
     @property
     def rise(self) -> float:
@@ -116,31 +117,34 @@ class _Change:
         return two_proportion_z(total(self.failed), self.n, failed_before, total(self.before))
 
     def worse(self, column: str, least: int, points: float) -> tuple[list[str], list[str]]:
-        """Values of a column with enough messages: those where the share rose, and all."""
+        """Return the values of a column where the share rose, and all with enough messages."""
         old = dict(list(self.before.groupby(column, observed=True)))
-        rose, judged = [], []
+        rose, compared = [], []
         for name, rows in self.now.groupby(column, observed=True):
             if total(rows) < least:
                 continue
-            judged.append(str(name))
+            compared.append(str(name))
             part = _Change(rows, old.get(name, self.before.iloc[:0]))
             if part.rise >= points:
                 rose.append(str(name))
-        return rose, judged
+        return rose, compared
+
+
+def _failing_share(rows: pd.DataFrame) -> float:
+    return share(total(rows[~rows["passed"]]), total(rows))
 
 
 def _cause(change: _Change, context: Context) -> tuple[str, list[str]]:
-    """key, signer or reporter, with the names of the one at fault."""
+    """Return key, signer or reporter, and the names of those at fault."""
     part, points = context.thresholds.dkim_part, context.thresholds.dkim_points
-    rose, judged = change.worse("reporter", part, points)
-    if len(rose) == 1 and len(judged) > 1:
+    rose, compared = change.worse("reporter", part, points)
+    if len(rose) == 1 and len(compared) > 1:
         return "reporter", rose
     senders, all_senders = change.worse("sender", part, points)
     if len(all_senders) > 1:
         return ("signer", senders) if len(senders) == 1 else ("key", senders)
     last = change.now[change.now["day"] == change.now["day"].max()]
-    last_share = share(total(last[~last["passed"]]), total(last))
-    return ("key" if last_share >= _ALL else "signer"), senders or all_senders
+    return ("key" if _failing_share(last) >= _ALL else "signer"), senders or all_senders
 
 
 def _finding(
@@ -151,36 +155,24 @@ def _finding(
     change: _Change,
     recent: list[pd.Timestamp],
 ) -> Finding:
+    limits = context.thresholds
     cause, names = _cause(change, context)
     failed = change.failed
     senders = sorted(failed["sender"].unique())
     blocked = _blocked(domain, senders, recent)
-    least = context.thresholds.dkim_part
-    severity: Severity = "critical" if blocked >= least else "warning"
+    severity: Severity = "critical" if blocked >= limits.dkim_part else "warning"
     if cause == "reporter":
         severity = "info"
-    signature = f"{clean(d)}/{clean(s)}"
+    signature = f"{safe(d)}/{safe(s)}"
     used_by = sorted(change.now["sender"].unique())
     why = _WHY["part" if cause == "signer" and len(used_by) == 1 else cause]
     fault = join_names(names) or _("the sender")
-    query = queries.messages(
-        domain.name,
-        recent,
-        context.now,
-        queries.signed(d, s),
-        f"NOT {queries.verified(d, s)}",
-        sender_predicate(domain, used_by),
-    )
-    first, last = day_span(failed)
-    return Finding(
-        kind="broken_dkim",
-        domain=domain.name,
-        subject=f"{d}/{s}",
-        severity=severity,
-        messages=total(failed),
-        first_day=first,
-        last_day=last,
-        reporters=count_reporters(failed),
+    return messages_finding(
+        "broken_dkim",
+        domain,
+        f"{d}/{s}",
+        severity,
+        failed,
         summary=join_sentences(
             _(
                 "{messages} of {of} signed {signature} ({share}) did not verify {when}; in the "
@@ -190,22 +182,28 @@ def _finding(
                 of=count(change.n),
                 signature=signature,
                 share=percent(change.now_share),
-                when=on_days(first, last),
-                days=context.thresholds.baseline_days,
+                when=on_days(*day_span(failed)),
+                days=limits.baseline_days,
                 share_before=percent(change.before_share),
             ),
             _(why).format(names=fault),
             _blocked_too(blocked),
         ),
-        action=_(_ACTIONS[cause]).format(names=fault, d=clean(d), s=clean(s), signature=signature),
-        evidence=base_evidence(
-            failed,
-            query,
-            points=context.thresholds.dkim_points,
-            messages=context.thresholds.dkim_messages,
-            z=context.thresholds.dkim_z,
-        )
-        | {
+        action=_(_ACTIONS[cause]).format(names=fault, d=safe(d), s=safe(s), signature=signature),
+        query=queries.messages(
+            domain.name,
+            recent,
+            context.now,
+            queries.signed(d, s),
+            f"NOT {queries.verified(d, s)}",
+            sender_predicate(domain, used_by),
+        ),
+        thresholds={
+            "points": limits.dkim_points,
+            "messages": limits.dkim_messages,
+            "z": limits.dkim_z,
+        },
+        evidence={
             "cause": cause,
             "selector": s,
             "signing_domain": d,
@@ -267,3 +265,29 @@ _ACTIONS = {
         "week, tell {names} with the numbers below."
     ),
 }
+
+FAMILY = Family(
+    (
+        Kind(
+            "broken_dkim",
+            later("DKIM breaks for {subject}"),
+            ("critical", "warning", "info"),
+            {
+                "cause": later("Cause"),
+                "selector": later("Selector"),
+                "signing_domain": later("Signing domain"),
+                "share_now": later("Share now"),
+                "share_before": later("Share before"),
+                "messages_now": later("Messages now"),
+                "messages_before": later("Messages before"),
+                "z": later("Z"),
+                "complete_days": later("Complete days"),
+                "senders_failing": later("Senders failing"),
+                "senders": later("Senders"),
+                "blocked": later("Blocked"),
+            },
+            rules=lambda subject: ("dkim", "alignment"),
+        ),
+    ),
+    of_domain=(broken_dkim,),
+)

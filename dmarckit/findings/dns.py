@@ -1,9 +1,7 @@
 """What is wrong in DNS, what changed there, and where reporters see something else.
 
-All three work on the frames of `dmarckit.dns`. The sentences of `problems` are in the
-language in which DNS was checked.
-
-The policy that reporters quote, against the record that DNS shows.
+The frames are those of `Outside.dns` and `Outside.changes`; the sentences of `problems` are in
+the language in which DNS was checked.
 """
 
 from __future__ import annotations
@@ -15,30 +13,35 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import _
+from dmarckit.checks import Outside
+from dmarckit.core import _, later
+from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.context import Context, fill_policy_defaults
+from dmarckit.findings.context import Context
+from dmarckit.findings.dmarc_policy import fill_policy_defaults
 from dmarckit.findings.model import (
     SEVERITIES,
+    Family,
     Finding,
+    Kind,
     Severity,
-    clean,
     join_sentences,
     n_reporters,
+    safe,
 )
-from dmarckit.findings.policy import TAGS
+from dmarckit.findings.policy import LEVELS, TAGS
 
-_SENDING: Mapping[str, Severity] = {
-    "several": "critical",
-    "syntax": "critical",
-    "p_value": "critical",
-    "no_p": "critical",
-    "lookups": "critical",
-    "void_lookups": "critical",
-    "include_missing": "critical",
-    "loop": "critical",
-    "too_long": "critical",
-}
+_UNDOING = (
+    "several",
+    "syntax",
+    "p_value",
+    "no_p",
+    "lookups",
+    "void_lookups",
+    "include_missing",
+    "loop",
+    "too_long",
+)
 """Faults of SPF and DMARC records that undo them: critical where mail is sent, else a warning.
 SPF permerror fails at every receiver; an unreadable DMARC record is none."""
 
@@ -62,16 +65,16 @@ _LOST_KEY = ("missing", "dangling", "revoked", "syntax")
 
 
 def passing_messages(messages: pd.DataFrame, context: Context) -> dict[str, int]:
-    """Domain → messages of the window that pass DMARC; `messages` as in `Facts`."""
+    """Return domain → messages of the window that pass DMARC; `messages` as in `Facts`."""
     passing = context.window(messages[messages["da"] | messages["sa"]])
     sums = passing.groupby("domain", observed=True)["messages"].sum()
     return {str(name): round(float(n)) for name, n in sums.items()}
 
 
 def dns_record(rows: pd.DataFrame, sent: Mapping[str, int], context: Context) -> list[Finding]:
-    """Records that are wrong, weak or missing; `rows` as `dns.snapshot` gives them.
+    """Find records that are wrong, weak or missing; `rows` as in `Outside.dns`.
 
-    `sent` are the messages a domain sends (`sending`): a broken record of a domain that
+    `sent` are the messages a domain sends (`passing_messages`): a broken record of a domain that
     sends nothing is less urgent. A lost DKIM key is critical while reports still show its
     signature. What DNS did not answer is no finding; nor is p=none by itself, which
     `policy_ready` watches.
@@ -108,11 +111,11 @@ def _record(
         first_day=_day(row["since"]) or _day(row["day"]),
         last_day=_day(row["day"]),
         reporters=0,
-        summary=join_sentences(*(clean(text, 600) for text in row["problems"])),
+        summary=join_sentences(*(safe(text, 600) for text in row["problems"])),
         action=_action(record, name, proposal),
         evidence={
             "record": proposal,
-            "found": [clean(text, 2000) for text in row["found"]],
+            "found": [safe(text, 2000) for text in row["found"]],
             "faults": faults,
             "checked": f"{row['checked']:%Y-%m-%d %H:%M}",
         },
@@ -120,15 +123,15 @@ def _record(
 
 
 def _severity(record: str, fault: str, messages: int, recent: bool) -> Severity:
-    if record in ("spf", "dmarc") and fault in _SENDING:
-        return _SENDING[fault] if messages else "warning"
+    if record in ("spf", "dmarc") and fault in _UNDOING:
+        return "critical" if messages else "warning"
     if record == "dkim" and fault in _LOST_KEY:
         return "critical" if recent else "info"
     return _SEVERITY.get((record, fault), "warning")
 
 
 def _recent(last_day: object, context: Context) -> bool:
-    """The signature was seen in the last days that a loss is judged on."""
+    """Return True if the signature was seen in the last days that a loss is judged on."""
     if not isinstance(last_day, str):
         return False
     since = context.today - pd.Timedelta(days=context.thresholds.dns_key_days)
@@ -139,19 +142,19 @@ def _action(record: str, name: str, proposal: str | None) -> str:
     if record == "ptr":
         return _(
             "Mail admin: ask the provider of {name} for a PTR record, or send from another address."
-        ).format(name=clean(name))
+        ).format(name=safe(name))
     if proposal is None:
         return _("DNS admin: correct the record at {name}; then run dmarckit dns check.").format(
-            name=clean(name, 300)
+            name=safe(name, 300)
         )
     kind = "MX" if record == "mx" else "TXT"
     return _("DNS admin: publish at {name} ({type}): {record}").format(
-        name=clean(name, 300), type=kind, record=clean(proposal, 2000)
+        name=safe(name, 300), type=kind, record=safe(proposal, 2000)
     )
 
 
 def dns_changed(changed: pd.DataFrame) -> list[Finding]:
-    """Records that changed; `changed` as `dns.changes` gives them, a finding for each name.
+    """Find records that changed; `changed` as in `Outside.changes`, a finding a name.
 
     Of several changes of a name the last counts. warning when protection went: the record is
     gone, in a worse state, or asks for a lower policy; else info.
@@ -188,19 +191,18 @@ def _changed(row: Mapping[Any, Any]) -> Finding:
         last_day=last,
         reporters=0,
         summary=text.format(
-            name=clean(name, 300), kind=record, first=first, last=last, change=change
+            name=safe(name, 300), kind=record, first=first, last=last, change=change
         ),
         action=action,
         evidence={
-            "before": [clean(text, 2000) for text in row["before"]],
-            "after": [clean(text, 2000) for text in row["after"]],
+            "before": [safe(text, 2000) for text in row["before"]],
+            "after": [safe(text, 2000) for text in row["after"]],
             "record": before if weaker and len(row["before"]) == 1 else None,
         },
     )
 
 
 _ORDER = ("invalid", "missing", "weak", "ok")
-_LEVELS = {"none": 0, "quarantine": 1, "reject": 2}
 
 
 def _weaker(row: Mapping[Any, Any]) -> bool:
@@ -214,7 +216,7 @@ def _weaker(row: Mapping[Any, Any]) -> bool:
 
 
 def _level(records: Iterable[str], tag: str) -> int:
-    """How much a DMARC record asks for; a tag that is not there follows the one above it."""
+    """Return how strict a DMARC record is; a tag that is not there follows the one above it."""
     tags = {
         part.partition("=")[0].strip().lower(): part.partition("=")[2].strip().lower()
         for record in records
@@ -222,12 +224,12 @@ def _level(records: Iterable[str], tag: str) -> int:
     }
     for name in {"p": ("p",), "sp": ("sp", "p"), "np": ("np", "sp", "p")}[tag]:
         if name in tags:
-            return _LEVELS.get(tags[name], 0)
+            return LEVELS.get(tags[name], 0)
     return 0
 
 
 def _shown(records: Iterable[str]) -> str:
-    texts = [clean(text, 300) for text in records]
+    texts = [safe(text, 300) for text in records]
     return " · ".join(texts) if texts else _("no record")
 
 
@@ -244,9 +246,9 @@ def _day(value: Any) -> date | None:
 
 
 def policy_differs(policies: pd.DataFrame, rows: pd.DataFrame, context: Context) -> list[Finding]:
-    """Tags that reporters quote with another value than DNS shows: `policy_changed` as well.
+    """Find tags that reporters quote with another value than DNS shows: `policy_changed` too.
 
-    `policies` as in `Facts`, `rows` as `dns.snapshot` gives them. A report counts when it
+    `policies` as in `Facts`, `rows` as in `Outside.dns`. A report counts when it
     begins a TTL and a day after the first check that found the present record: before that,
     DNS may have shown another one, or a receiver may have had it in its cache. Two reporters
     must agree. Tags that only receivers of RFC 9989 know (np, t), or only older ones (pct),
@@ -274,7 +276,7 @@ def policy_differs(policies: pd.DataFrame, rows: pd.DataFrame, context: Context)
 
 
 def _published(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Domain → column of `Facts.policies` → value in DNS, and the TTL; where there is a record."""
+    """Return domain → column of `Facts.policies` → value in DNS, and `ttl` [s], of records."""
     found = []
     for row in rows.to_dict("records"):
         if row["state"] not in ("ok", "weak") or len(row["found"]) != 1:
@@ -293,7 +295,7 @@ def _published(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def _other_than(quoted: pd.DataFrame, published: dict[str, dict[str, Any]]) -> pd.Series[bool]:
-    """Quotes in which some tag is another than DNS shows: few, so only these are looked into."""
+    """Return True for quotes in which a tag is another than DNS shows: there are few."""
     known = pd.DataFrame.from_dict(published, orient="index", columns=[*TAGS, "ttl"])
     shown = known.reindex(quoted["domain"].astype("str")).set_index(quoted.index)
     there = shown["p"].notna()
@@ -323,7 +325,7 @@ def _differences(
 
 
 def _follows(other: pd.DataFrame, published: dict[str, Any]) -> bool:
-    """sp and np that equal p on both sides are no difference of their own."""
+    """Return True if sp and np equal p on both sides: no difference of their own."""
     same = (other["sp"] == other["p"]) & (other["np"] == other["p"])
     return bool(same.all()) and published["sp"] == published["p"] == published["np"]
 
@@ -358,19 +360,58 @@ def _differs(
         summary=text.format(
             reporters=n_reporters(len(names)),
             tag=tag,
-            value=clean(value),
-            domain=clean(domain),
-            shown=clean(shown),
+            value=safe(value),
+            domain=safe(domain),
+            shown=safe(shown),
             day=row["since"].date(),
         ),
-        action=action.format(domain=clean(domain), record=clean(row["found"][0], 2000)),
+        action=action.format(domain=safe(domain), record=safe(row["found"][0], 2000)),
         evidence={
-            "reporters": [clean(name) for name in names],
+            "reporters": [safe(name) for name in names],
             "old": str(value),
             "new": str(shown),
-            "record": clean(row["found"][0], 2000),
+            "record": safe(row["found"][0], 2000),
             "thresholds": {"reporters": context.thresholds.dns_differ_reporters},
             "number": len(names),
             "query": queries.quoting(domain, column, str(value), begin, context.now, names),
         },
     )
+
+
+_RULES = {
+    "spf": ("DNS spf", "DNS spf_lookups"),
+    "dkim": ("DNS dkim", "DNS dkim_key"),
+    "dmarc": ("DNS dmarc_record",),
+    "ptr": ("DNS ptr",),
+}
+
+
+def of_outside(facts: Facts, outside: Outside, context: Context) -> list[Finding]:
+    """Find what DNS shows about the domains that were checked."""
+    return [
+        *dns_record(outside.dns, passing_messages(facts.messages, context), context),
+        *dns_changed(outside.changes),
+        *policy_differs(facts.policies, outside.dns, context),
+    ]
+
+
+FAMILY = Family(
+    (
+        Kind(
+            "dns_record",
+            later("A DNS record is not right: {subject}"),
+            ("critical", "warning", "info"),
+            {"found": later("Found"), "faults": later("Faults"), "checked": later("Checked")},
+            rules=lambda subject: _RULES.get(subject.partition(" ")[0], ()),
+            topic="requirements",
+        ),
+        Kind(
+            "dns_changed",
+            later("DNS has changed: {subject}"),
+            ("warning", "info"),
+            {"before": later("Before"), "after": later("After")},
+            topic="requirements",
+        ),
+    ),
+    of_outside=(of_outside,),
+)

@@ -1,7 +1,4 @@
-"""Mails to the report address that were refused, or that could not be read.
-
-Messages of the queue of arrivals that could not be taken.
-"""
+"""Mails that were refused or unreadable, and queued messages that could not be taken."""
 
 from __future__ import annotations
 
@@ -11,11 +8,11 @@ from dmarckit.core import _, count, later, ngettext
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.context import Context
-from dmarckit.findings.model import Finding, Severity, clean, join_sentences, on_days
+from dmarckit.findings.model import Family, Finding, Kind, join_sentences, on_days, safe
 
 
 def untrusted_reports(facts: Facts, context: Context) -> list[Finding]:
-    """Mails that the setting `trust` refused, by From domain.
+    """Find mails that the setting `trust` refused, by From domain.
 
     info: anybody can write to the report address, and refusing is the protection. warning
     when a domain whose mails used to be stored has none stored any more: a real reporter is
@@ -25,7 +22,7 @@ def untrusted_reports(facts: Facts, context: Context) -> list[Finding]:
 
 
 def unreadable_reports(facts: Facts, context: Context) -> list[Finding]:
-    """Mails that could not be read, by From domain.
+    """Find mails that could not be read, by From domain.
 
     info for a few; warning when most mails of a sender (at least `mails_many`) are lost.
     """
@@ -33,46 +30,42 @@ def unreadable_reports(facts: Facts, context: Context) -> list[Finding]:
 
 
 def _of_outcome(facts: Facts, context: Context, outcome: str) -> list[Finding]:
-    mails = facts.mails[facts.mails["received"] >= context.start]
-    found = []
-    for sender, rows in mails[mails["outcome"] == outcome].groupby("from_domain", observed=True):
-        all_of_sender = facts.mails[facts.mails["from_domain"] == sender]
-        found.append(_finding(context, outcome, str(sender), rows, all_of_sender))
-    return found
+    mails = facts.mails
+    rows = mails[(mails["outcome"] == outcome) & (mails["received"] >= context.start)]
+    return [
+        _finding(context, outcome, str(sender), part, mails[mails["from_domain"] == sender])
+        for sender, part in rows.groupby("from_domain", observed=True)
+    ]
 
 
 def _finding(
     context: Context, outcome: str, sender: str, rows: pd.DataFrame, every: pd.DataFrame
 ) -> Finding:
     n = len(rows)
-    window = every[every["received"] >= context.start]
-    kept = window["outcome"].isin(["stored", "duplicate"])
-    severity: Severity = "info"
+    recent = every["received"] >= context.start
+    stored = int(every.loc[recent, "outcome"].isin(["stored", "duplicate"]).sum())
     if outcome == "untrusted":
-        used_to_work = (every[every["received"] < context.start]["outcome"] == "stored").any()
-        lost = bool(used_to_work and not kept.any())
+        lost = bool((every.loc[~recent, "outcome"] == "stored").any()) and not stored
     else:
-        lost = n >= context.thresholds.mails_many and n > int(kept.sum())
-    if lost:
-        severity = "warning"
+        lost = n >= context.thresholds.mails_many and n > stored
     first, last = rows["received"].min().date(), rows["received"].max().date()
-    name = clean(sender) or _("an unknown sender (bare files)")
-    errors = [clean(error, 160) for error in rows["error"].drop_duplicates().head(3)]
+    name = safe(sender) or _("an unknown sender (bare files)")
+    errors = [safe(error, 160) for error in rows["error"].drop_duplicates().head(3)]
     return Finding(
         kind=f"{outcome}_reports",
         domain="",
         subject=sender,
-        severity=severity,
+        severity="warning" if lost else "info",
         messages=n,
         first_day=first,
         last_day=last,
         reporters=1,
-        summary=_summary(outcome, n, int(kept.sum()), name, on_days(first, last), errors),
+        summary=_summary(outcome, n, stored, name, on_days(first, last), errors),
         action=_(_ACTIONS[outcome, lost]).format(name=name),
         evidence={
             "errors": errors,
             "mails": n,
-            "stored_in_window": int(kept.sum()),
+            "stored_in_window": stored,
             "thresholds": {"many": context.thresholds.mails_many},
             "number": n,
             "query": queries.mails(outcome, sender, context.start, context.now),
@@ -125,16 +118,16 @@ _ACTIONS = {
 }
 
 
-DAYS = 7  # for which a message is told, whatever the window
+_QUEUE_DAYS = 7  # for which a message is reported, whatever the window
 
 
 def dead_letters(facts: Facts, context: Context) -> list[Finding]:
-    """Messages of a queue that could not be taken in the last seven days, by queue.
+    """Find messages of a queue that could not be taken in the last seven days, by queue.
 
     warning: each may stand for a mail that the watcher did not read.
     """
     frame = facts.dead_letters
-    rows = frame[frame["seen"] >= context.now - pd.Timedelta(days=DAYS)]
+    rows = frame[frame["seen"] >= context.now - pd.Timedelta(days=_QUEUE_DAYS)]
     return [
         _dead_letter_finding(context, str(queue), part)
         for queue, part in rows.groupby("queue", observed=True)
@@ -144,7 +137,7 @@ def dead_letters(facts: Facts, context: Context) -> list[Finding]:
 def _dead_letter_finding(context: Context, queue: str, rows: pd.DataFrame) -> Finding:
     n = len(rows)
     first, last = rows["seen"].min().date(), rows["seen"].max().date()
-    reasons = [clean(reason, 160) for reason in rows["reason"].drop_duplicates().head(3)]
+    reasons = [safe(reason, 160) for reason in rows["reason"].drop_duplicates().head(3)]
     text = ngettext(
         "{n} message of the queue {queue} could not be taken {when}.",
         "{n} messages of the queue {queue} could not be taken {when}.",
@@ -161,16 +154,16 @@ def _dead_letter_finding(context: Context, queue: str, rows: pd.DataFrame) -> Fi
         last_day=last,
         reporters=0,
         summary=join_sentences(
-            text.format(n=count(n), queue=clean(queue), when=on_days(first, last)),
+            text.format(n=count(n), queue=safe(queue), when=on_days(first, last)),
             why.format(errors="; ".join(reasons)),
         ),
-        action=_(_ACTION).format(queue=clean(queue)),
+        action=_(_ACTION).format(queue=safe(queue)),
         evidence={
             "errors": reasons,
-            "thresholds": {"days": DAYS},
+            "thresholds": {"days": _QUEUE_DAYS},
             "number": n,
             "query": queries.dead_letters(
-                queue, context.now - pd.Timedelta(days=DAYS), context.now
+                queue, context.now - pd.Timedelta(days=_QUEUE_DAYS), context.now
             ),
         },
     )
@@ -181,4 +174,34 @@ _ACTION = later(
     "into the queue of dead letters behind {queue}: what is no event of S3 comes from somebody who "
     "may write to the queue and should not; for mails that cannot be read see the log of dmarckit "
     "watch. When the cause is gone, move its messages back (redrive) or delete them."
+)
+
+
+_OF_MAILS = {
+    "errors": later("Errors"),
+    "mails": later("Mails"),
+    "stored_in_window": later("Stored in window"),
+}
+FAMILY = Family(
+    (
+        Kind(
+            "untrusted_reports",
+            later("Mails of {subject} are not trusted"),
+            ("warning", "info"),
+            _OF_MAILS,
+        ),
+        Kind(
+            "unreadable_reports",
+            later("Mails of {subject} cannot be read"),
+            ("warning", "info"),
+            _OF_MAILS,
+        ),
+        Kind(
+            "dead_letters",
+            later("Messages in {subject} cannot be taken"),
+            ("warning",),
+            {"errors": later("Errors")},
+        ),
+    ),
+    of_all=(untrusted_reports, unreadable_reports, dead_letters),
 )

@@ -1,29 +1,31 @@
-"""What a finding is.
+"""A finding, its kinds, and the parts of its sentences.
 
-How findings say things: names, lists, days and counts, in the language in use.
-
-Each of these is one part of a sentence. A sentence is formatted once, with its parts as
-values, so that braces in outside names stay what they are.
-
-The few statistics that findings need, in plain arithmetic. No function divides by zero.
+A sentence is formatted once, with its parts as values, so that braces in outside names stay
+what they are.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from dmarckit.core import _, count, ngettext, one_line
+from dmarckit.core import _, count, later, ngettext, one_line
+
+if TYPE_CHECKING:
+    from dmarckit.checks import Outside
+    from dmarckit.facts import Facts
+    from dmarckit.findings.context import Context, DomainFacts
 
 Severity = Literal["critical", "warning", "info", "good"]
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info", "good")
 """Worst first. critical and warning: a person must act. info: worth knowing, nothing is due.
 good: a step forward is open."""
+URGENT = SEVERITIES[:2]
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Finding:
     """
 
     kind: str
+    """the name of a `Kind`"""
     domain: str
     """the policy domain; empty when it concerns all"""
     subject: str
@@ -45,7 +48,7 @@ class Finding:
     first_day: date | None
     last_day: date | None
     reporters: int
-    """how many reporters saw it; their names are in the evidence"""
+    """number of reporters that saw it; their names are in the evidence"""
     summary: str
     """one plain sentence with its numbers"""
     action: str
@@ -57,36 +60,71 @@ class Finding:
 
     @property
     def fingerprint(self) -> str:
-        """What makes it the same finding tomorrow."""
+        """Identify the same finding in another run."""
         return f"{self.kind}|{self.domain}|{self.subject}"
 
     @property
     def muted(self) -> bool:
-        """Known and accepted by the settings: shown apart, told to nobody."""
+        """Return True if the settings mute it: it is shown apart and sent to nobody."""
         return self.mute_reason is not None
 
     @property
     def rank(self) -> tuple[bool, int, int, str]:
-        """Sorts the most urgent first; muted ones last."""
+        """Return the sort key that puts the most urgent first and muted ones last."""
         return self.muted, SEVERITIES.index(self.severity), -self.messages, self.fingerprint
 
 
-def clean(name: object, limit: int = 80) -> str:
-    """An outside name, fit for a sentence.
+@dataclass(frozen=True)
+class Kind:
+    """A kind of finding: all that ranks, titles, shows, suppresses and resolves its findings."""
 
-    >>> clean("Mail\\x1b[2J")
-    'Mail\\\\x1b[2J'
+    name: str
+    title: str
+    """English, marked with `later`, with the placeholder ``{subject}``"""
+    severities: tuple[Severity, ...]
+    """those that its findings can have"""
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    """part of the evidence → its label, in English; ``part.key`` labels a key of a part. Parts
+    that all kinds have are in `titles.EVIDENCE_ORDER`"""
+    hidden_by: tuple[str, ...] = ()
+    """kinds whose finding about the same domain, or about all domains, leaves this one out"""
+    rules: Callable[[str], tuple[str, ...]] = lambda subject: ()
+    """subject → the providers' rules (`checks.RULES`) that a finding already reports as broken,
+    so that `requirement_not_met` does not; ``DNS spf`` as far as DNS shows it"""
+    topic: str = ""
+    """what selects it together with others of its topic: ``requirements`` or ``tls``"""
+    subject_name: Callable[[str], str] = lambda subject: one_line(subject, 80)
+    """subject → its name in a title"""
+    resolved: str = later("Nothing is due: it was not found any more.")
+    """the action of a finding that ended; it is RESOLVED when a run does not find it"""
+
+
+@dataclass(frozen=True)
+class Family:
+    """The kinds that one module finds, and its rules. All rules leave the frames unchanged."""
+
+    kinds: tuple[Kind, ...]
+    of_domain: tuple[Callable[[DomainFacts, Context], list[Finding]], ...] = ()
+    of_all: tuple[Callable[[Facts, Context], list[Finding]], ...] = ()
+    of_outside: tuple[Callable[[Facts, Outside, Context], list[Finding]], ...] = ()
+
+
+def safe(name: object, limit: int = 80) -> str:
+    r"""Return an outside name fit for a sentence.
+
+    >>> safe("Mail\x1b[2J")
+    'Mail\\x1b[2J'
     """
     return one_line(name, limit)
 
 
 def join_names(names: Sequence[str], at_most: int = 3) -> str:
-    """Names in a sentence.
+    """Join names in a sentence; of more than `at_most` the rest is counted.
 
-    >>> listed(["a", "b"]), listed(["a", "b", "c", "d", "e"])
+    >>> join_names(["a", "b"]), join_names(["a", "b", "c", "d", "e"])
     ('a and b', 'a, b, c and 2 more')
     """
-    parts = [clean(name) for name in names[:at_most]]
+    parts = [safe(name) for name in names[:at_most]]
     rest = len(names) - len(parts)
     if rest:
         parts.append(_("{n} more").format(n=count(rest)))
@@ -97,7 +135,7 @@ def join_names(names: Sequence[str], at_most: int = 3) -> str:
 
 
 def on_days(first: date | None, last: date | None) -> str:
-    """When, in a sentence.
+    """Return a period in words; empty without days.
 
     >>> on_days(date(2026, 11, 3), date(2026, 11, 5)), on_days(None, None)
     ('from 2026-11-03 to 2026-11-05', '')
@@ -110,30 +148,31 @@ def on_days(first: date | None, last: date | None) -> str:
 
 
 def join_sentences(*texts: str) -> str:
-    """Whole sentences one after the other; empty ones are left out."""
-    told = ""
+    """Join whole sentences; empty ones are left out."""
+    joined = ""
     for text in filter(None, texts):
-        told = _("{sentences} {sentence}").format(sentences=told, sentence=text) if told else text
-    return told
+        both = _("{sentences} {sentence}").format(sentences=joined, sentence=text)
+        joined = both if joined else text
+    return joined
 
 
 def n_reporters(n: float) -> str:
-    """How many reporters."""
+    """Return a number of reporters in words."""
     return ngettext("{n} reporter", "{n} reporters", n).format(n=count(n))
 
 
 def n_domains(n: float) -> str:
-    """How many domains."""
+    """Return a number of domains in words."""
     return ngettext("{n} domain", "{n} domains", n).format(n=count(n))
 
 
 def share(part: float, whole: float) -> float:
-    """`part` ÷ `whole` [0–1]; 0 when there is nothing to take a share of."""
+    """Return `part` ÷ `whole` [0–1]; 0 when there is nothing to take a share of."""
     return part / whole if whole else 0.0
 
 
 def wilson_upper(part: float, whole: float, z: float = 1.96) -> float:
-    """Upper end of Wilson's interval for a share; 1 when nothing was counted.
+    """Return the upper end of Wilson's interval for a share; 1 when nothing was counted.
 
     With no failure at all it is z² ÷ (n + z²), so a few messages prove little.
 
@@ -149,7 +188,7 @@ def wilson_upper(part: float, whole: float, z: float = 1.96) -> float:
 
 
 def two_proportion_z(part: float, whole: float, part_before: float, whole_before: float) -> float:
-    """How many standard errors the share rose by; 0 when one side is empty or nothing varies.
+    """Return the rise of a share in standard errors; 0 if a side is empty or nothing varies.
 
     >>> round(two_proportion_z(60, 100, 2, 1000), 1)
     24.7
@@ -164,12 +203,12 @@ def two_proportion_z(part: float, whole: float, part_before: float, whole_before
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle value; 0 of none."""
+    """Return the median; 0 of none."""
     return float(statistics.median(values)) if values else 0.0
 
 
 def mad(values: Sequence[float]) -> float:
-    """Median absolute deviation from the median: spread that outliers do not move.
+    """Return the median absolute deviation: a spread that outliers do not move.
 
     >>> mad([5, 6, 7, 6, 900])
     1.0

@@ -1,11 +1,9 @@
-"""The published policy: what reporters quote, and whether they do what it asks.
-
-The next step towards p=reject, when the mail shows that it is safe.
-"""
+"""The published policy: changes of it, reporters that do not follow it, and the next step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 
 import pandas as pd
@@ -19,18 +17,24 @@ from dmarckit.findings.context import (
     Context,
     DomainFacts,
     addresses,
-    base_evidence,
     count_reporters,
     day_span,
-    dns_record,
-    fill_policy_defaults,
-    next_step,
-    tags_of,
+    messages_finding,
     top_counts,
     total,
     unknown_source_predicate,
 )
-from dmarckit.findings.model import Finding, clean, join_sentences, on_days, share, wilson_upper
+from dmarckit.findings.dmarc_policy import fill_policy_defaults, next_step, tags_of, txt_record
+from dmarckit.findings.model import (
+    Family,
+    Finding,
+    Kind,
+    join_sentences,
+    on_days,
+    safe,
+    share,
+    wilson_upper,
+)
 from dmarckit.reports import Policy
 
 TAGS: Mapping[str, str] = {
@@ -44,20 +48,11 @@ TAGS: Mapping[str, str] = {
 }
 """Column of `Facts.policies` → tag of the record."""
 
-_ACT_ON_CHANGE = later(
-    "DNS admin: check that this change of _dmarc.{domain} was meant; reporters now see {record}. "
-    "If it was, nothing is due."
-)
-_ACT_ON_WEAKER = later(
-    "DNS admin: the policy became weaker. Check that this change of _dmarc.{domain} was meant; "
-    "reporters now see {record} — if it was not, put {tag}={old} back and find out who can change "
-    "DNS."
-)
-_LEVEL = {"none": 0, "quarantine": 1, "reject": 2}
+LEVELS: Mapping[str, int] = {"none": 0, "quarantine": 1, "reject": 2}
 
 
 def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
-    """Tags that reporters quote with another value than before the window.
+    """Find tags that reporters quote with another value than before the window.
 
     Each reporter is compared with itself, with defaults filled in, since reporters differ in
     which tags they know and write. Two reporters must have seen the change, or the only one.
@@ -71,7 +66,7 @@ def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
     after = quoted[quoted["begin"] >= context.start].groupby("who").tail(1)
     tags = ["who", *TAGS]
     if after.empty or len(before.merge(after[tags], on=tags)) == len(after):
-        return []  # the usual case, found without a look at each tag
+        return []  # the usual case, found without comparing each tag
     both = fill_policy_defaults(before).merge(
         fill_policy_defaults(after), on="who", suffixes=("_old", "_new")
     )
@@ -91,7 +86,7 @@ def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
 
 
 def _follows(changed: pd.DataFrame, column: str) -> pd.Series[bool]:
-    """sp that equals p before and after, and np that equals sp: one change, not three."""
+    """Return True where sp equals p, or np equals sp, before and after: one change, not three."""
     parent = {"sp": "p", "np": "sp"}.get(column)
     if parent is None:
         return pd.Series(data=False, index=changed.index)
@@ -101,11 +96,11 @@ def _follows(changed: pd.DataFrame, column: str) -> pd.Series[bool]:
 
 
 def _weaker(row: pd.Series[str], column: str) -> bool:
-    """The change lets more of what fails through."""
+    """Return True if the change lets more of what fails through."""
     old, new = row[f"{column}_old"], row[f"{column}_new"]
     if column in ("p", "sp", "np"):
-        return _LEVEL.get(str(new), 0) < _LEVEL.get(str(old), 0)
-    stricter = _LEVEL.get(str(row["p_new"]), 0) > _LEVEL.get(str(row["p_old"]), 0)
+        return LEVELS.get(str(new), 0) < LEVELS.get(str(old), 0)
+    stricter = LEVELS.get(str(row["p_new"]), 0) > LEVELS.get(str(row["p_old"]), 0)
     if column == "testing":
         return new == "y" and not stricter
     return column == "pct" and int(new) < int(old) and not stricter
@@ -145,19 +140,19 @@ def _changed(
         ).format(
             n=count(len(names)),
             tag=tag,
-            new=clean(new),
-            old=clean(old),
-            domain=clean(domain.name),
+            new=safe(new),
+            old=safe(old),
+            domain=safe(domain.name),
             first=first,
         ),
         action=_(_ACT_ON_WEAKER if weaker else _ACT_ON_CHANGE).format(
-            domain=clean(domain.name), record=dns_record(domain.policy), tag=tag, old=clean(old)
+            domain=safe(domain.name), record=txt_record(domain.policy), tag=tag, old=safe(old)
         ),
         evidence={
-            "reporters": [clean(name) for name in names],
+            "reporters": [safe(name) for name in names],
             "old": str(old),
             "new": str(new),
-            "record": dns_record(domain.policy),
+            "record": txt_record(domain.policy),
             "thresholds": {"reporters": 2},
             "number": len(names),
             "query": queries.quoting(
@@ -167,8 +162,19 @@ def _changed(
     )
 
 
+_ACT_ON_CHANGE = later(
+    "DNS admin: check that this change of _dmarc.{domain} was meant; reporters now see {record}. "
+    "If it was, nothing is due."
+)
+_ACT_ON_WEAKER = later(
+    "DNS admin: the policy became weaker. Check that this change of _dmarc.{domain} was meant; "
+    "reporters now see {record} — if it was not, put {tag}={old} back and find out who can change "
+    "DNS."
+)
+
+
 def policy_not_honoured(domain: DomainFacts, context: Context) -> list[Finding]:
-    """Reporters that deliver, without a reason, what p=reject asks to refuse.
+    """Find reporters that deliver, without a reason, what p=reject asks to refuse.
 
     Always info: only the reporter can change it.
     """
@@ -183,38 +189,31 @@ def policy_not_honoured(domain: DomainFacts, context: Context) -> list[Finding]:
 def _not_honoured(
     domain: DomainFacts, context: Context, reporter: str, rows: pd.DataFrame
 ) -> Finding:
-    first, last = day_span(rows)
     failing = context.window(domain.messages)
     failing = failing[(failing["reporter"] == reporter) & ~failing["da"] & ~failing["sa"]]
-    return Finding(
-        kind="policy_not_honoured",
-        domain=domain.name,
-        subject=reporter,
-        severity="info",
-        messages=total(rows),
-        first_day=first,
-        last_day=last,
-        reporters=1,
+    return messages_finding(
+        "policy_not_honoured",
+        domain,
+        reporter,
+        "info",
+        rows,
         summary=_(
             "{reporter} delivered {messages} that fail DMARC for {domain} {when}, although it "
             "quotes p=reject, and gave no reason ({failing} failed there altogether)."
         ).format(
-            reporter=clean(reporter),
+            reporter=safe(reporter),
             messages=n_messages(total(rows)),
-            domain=clean(domain.name),
-            when=on_days(first, last),
+            domain=safe(domain.name),
+            when=on_days(*day_span(rows)),
             failing=count(total(failing)),
         ),
         action=_(
             "Nothing can be done in DNS. Mail admin: if it goes on, ask {reporter} (contact in its "
             "reports) why; people with mailboxes there can get forged mail in your name."
-        ).format(reporter=clean(reporter)),
-        evidence=base_evidence(
-            rows,
-            queries.unhonoured(domain.name, reporter, context.window_days, context.now),
-            messages=context.thresholds.unhonoured_messages,
-        )
-        | {"failing": total(failing)},
+        ).format(reporter=safe(reporter)),
+        query=queries.unhonoured(domain.name, reporter, context.window_days, context.now),
+        thresholds={"messages": context.thresholds.unhonoured_messages},
+        evidence={"failing": total(failing)},
     )
 
 
@@ -222,32 +221,31 @@ _CERTAINTY = later("95 %")  # of the interval whose z is `confidence_z`
 _LEGITIMATE_FAILS = ("broken_dkim", "unaligned_sender")
 
 
-def policy_ready(domain: DomainFacts, context: Context, dkim_is_broken: bool) -> list[Finding]:
-    """The next step of the ladder, when legitimate mail hardly fails any more.
+def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
+    """Find the next step of the ladder, when legitimate mail hardly fails any more.
 
     Over 30 days: messages that fail although they may be the domain's own (broken_dkim,
     unaligned_sender, failing senders of the inventory), as share of all that do not come from
     strangers; the upper end of Wilson's 95 % interval must be below the step's limit, so a
     few good messages prove nothing. A domain that sends nothing is judged on what strangers
-    send: all of it may be blocked. At least 14 days of data under the present policy, two
-    reporters, no open broken_dkim.
+    send: all of it may be blocked. At least 14 days of data under the present policy, and two
+    reporters.
     """
     step = next_step(domain.policy)
-    if step is None or dkim_is_broken:
+    if step is None:
         return []
     limits = context.thresholds
     rows = context.last(domain.messages, limits.ready_days)
     strange = rows["class"].isin(SPOOFED) & ~rows["in_inventory"]
     mine = rows[~strange] if (~strange).any() else rows
-    failing = mine[_fails(mine)]
-    upper = wilson_upper(total(failing), total(mine), limits.confidence_z)
+    upper = wilson_upper(total(mine[_fails(mine)]), total(mine), limits.confidence_z)
     if (
         upper > _limit(step, limits)
         or count_reporters(rows) < limits.ready_reporters
         or not _long_enough(domain, context)
     ):
         return []
-    return [_finding(domain, context, step, rows, mine, failing, upper)]
+    return [_ready(domain, context, step, rows, mine, upper)]
 
 
 def _fails(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -265,7 +263,7 @@ def _limit(step: Policy, limits: Thresholds) -> float:
 
 
 def _long_enough(domain: DomainFacts, context: Context) -> bool:
-    """The domain has been watched for 14 days, all of them under the present policy."""
+    """Return True after 14 days of data, all of them under the present policy."""
     since = context.today - context.thresholds.history_days * DAY
     if not domain.history(context.today, context.thresholds.history_days):
         return False
@@ -277,51 +275,43 @@ def _long_enough(domain: DomainFacts, context: Context) -> bool:
     return not bool((other.groupby(days, observed=True).mean() > 0.5).any())
 
 
-def _finding(
+def _ready(
     domain: DomainFacts,
     context: Context,
     step: Policy,
     rows: pd.DataFrame,
     mine: pd.DataFrame,
-    failing: pd.DataFrame,
     upper: float,
 ) -> Finding:
     limits = context.thresholds
+    failing = mine[_fails(mine)]
     now_fails = rows[~rows["da"] & ~rows["sa"]]
+    relayed = now_fails[now_fails["class"].isin(["forwarded", "modified"])]
+    strange = now_fails["class"].isin(SPOOFED) & ~now_fails["in_inventory"]
     hit = {
         "legitimate": total(now_fails[_fails(now_fails)]),
-        "relayed": total(now_fails[now_fails["class"].isin(["forwarded", "modified"])]),
-        "strangers": total(
-            now_fails[now_fails["class"].isin(SPOOFED) & ~now_fails["in_inventory"]]
-        ),
+        "relayed": total(relayed),
+        "strangers": total(now_fails[strange]),
     }
-    tags, name = tags_of(step), clean(domain.name)
     n, bad = total(mine), total(failing)
     parked = len(mine) == len(rows) and not rows["in_inventory"].any() and bad == 0
-    first, last = day_span(rows)
-    return Finding(
-        kind="policy_ready",
-        domain=domain.name,
-        subject=tags,
-        severity="good",
-        messages=n,
-        first_day=first,
-        last_day=last,
-        reporters=count_reporters(rows),
-        summary=(
-            _(
-                "{domain} is ready for {tags}: of {messages} in {days} days none came from a "
-                "known sender."
-            )
-            if parked
-            else _(
-                "{domain} is ready for {tags}: of {messages} in {days} days {failing} fail that "
-                "may be legitimate ({share}; with {certainty} certainty below {upper}, allowed are "
-                "{limit})."
-            )
-        ).format(
-            domain=name,
-            tags=tags,
+    text = _(
+        "{domain} is ready for {tags}: of {messages} in {days} days none came from a known sender."
+    )
+    if not parked:
+        text = _(
+            "{domain} is ready for {tags}: of {messages} in {days} days {failing} fail that may be "
+            "legitimate ({share}; with {certainty} certainty below {upper}, allowed are {limit})."
+        )
+    finding = messages_finding(
+        "policy_ready",
+        domain,
+        tags_of(step),
+        "good",
+        mine,
+        summary=text.format(
+            domain=safe(domain.name),
+            tags=tags_of(step),
             messages=n_messages(n),
             days=limits.ready_days,
             failing=count(bad),
@@ -330,32 +320,31 @@ def _finding(
             upper=percent(upper),
             limit=percent(_limit(step, limits)),
         ),
-        action=_action(domain, step, limits.ready_days, hit),
-        evidence=base_evidence(
-            mine,
-            _query(domain, context, len(mine) < len(rows)),
-            upper_bound=_limit(step, limits),
-            z=limits.confidence_z,
-            days=limits.ready_days,
-            reporters=limits.ready_reporters,
-        )
-        | {
-            "record": dns_record(step),
-            "record_back": dns_record(domain.policy),
+        action=_ready_action(domain, step, limits.ready_days, hit),
+        query=_ready_query(domain, context, len(mine) < len(rows)),
+        thresholds={
+            "upper_bound": _limit(step, limits),
+            "z": limits.confidence_z,
+            "days": limits.ready_days,
+            "reporters": limits.ready_reporters,
+        },
+        evidence={
+            "record": txt_record(step),
+            "record_back": txt_record(domain.policy),
             "would_hit": hit,
             "failing": bad,
             "upper_bound": upper,
             "failing_senders": top_counts(failing, "sender"),
-            "relayed_by": top_counts(
-                now_fails[now_fails["class"].isin(["forwarded", "modified"])], "sender"
-            ),
+            "relayed_by": top_counts(relayed, "sender"),
             "classes": top_counts(rows, "class"),
             "addresses": addresses(domain, sorted(failing["sender"].unique()))[:SHOWN],
         },
     )
+    first, last = day_span(rows)
+    return replace(finding, first_day=first, last_day=last, reporters=count_reporters(rows))
 
 
-def _query(domain: DomainFacts, context: Context, without_strangers: bool) -> str:
+def _ready_query(domain: DomainFacts, context: Context, without_strangers: bool) -> str:
     days: list[datetime] = list(
         pd.date_range(context.today - context.thresholds.ready_days * DAY, context.today)
     )
@@ -366,15 +355,15 @@ def _query(domain: DomainFacts, context: Context, without_strangers: bool) -> st
     )
 
 
-def _action(domain: DomainFacts, step: Policy, days: int, hit: dict[str, int]) -> str:
+def _ready_action(domain: DomainFacts, step: Policy, days: int, hit: dict[str, int]) -> str:
     return join_sentences(
         _(
             "DNS admin: publish at _dmarc.{domain}: {record} — in the last {days} days it would "
             "have hit {messages} of strangers, {relayed} that mailing lists or forwarders changed, "
             "and {legitimate} that may be legitimate."
         ).format(
-            domain=clean(domain.name),
-            record=dns_record(step),
+            domain=safe(domain.name),
+            record=txt_record(step),
             days=days,
             messages=n_messages(hit["strangers"]),
             relayed=count(hit["relayed"]),
@@ -386,5 +375,41 @@ def _action(domain: DomainFacts, step: Policy, days: int, hit: dict[str, int]) -
         )
         if step.testing == "y"
         else _("From then on receivers apply it."),
-        _("To go back: {record}").format(record=dns_record(domain.policy)),
+        _("To go back: {record}").format(record=txt_record(domain.policy)),
     )
+
+
+FAMILY = Family(
+    (
+        Kind(
+            "policy_changed",
+            later("The policy changed: {subject}"),
+            ("warning", "info"),
+            {"old": later("Old"), "new": later("New")},
+        ),
+        Kind(
+            "policy_not_honoured",
+            later("{subject} does not follow the policy"),
+            ("info",),
+            {"failing": later("Failing")},
+        ),
+        Kind(
+            "policy_ready",
+            later("Ready for {subject}"),
+            ("good",),
+            {
+                "would_hit": later("Would hit"),
+                "would_hit.strangers": later("strangers"),
+                "would_hit.relayed": later("relayed"),
+                "would_hit.legitimate": later("legitimate"),
+                "failing": later("Failing"),
+                "upper_bound": later("Upper bound"),
+                "failing_senders": later("Failing senders"),
+                "relayed_by": later("Relayed by"),
+                "classes": later("Classes"),
+            },
+            hidden_by=("broken_dkim",),
+        ),
+    ),
+    of_domain=(policy_changed, policy_not_honoured, policy_ready),
+)

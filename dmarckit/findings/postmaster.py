@@ -1,7 +1,7 @@
-"""What Google Postmaster Tools says about a domain's mail to Gmail: complaints and refusals.
+"""Complaints about a domain's mail to Gmail, and refusals of it, from Google Postmaster Tools.
 
-`metrics` is what `dmarckit.postmaster.latest` gives. A day without data is not a good day,
-it is not known; and what Google stopped telling weeks ago is no finding of today.
+`metrics` are those of `Outside.postmaster`. A day without data is unknown, not good; and what
+Google stopped reporting weeks ago is no finding of today.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from dmarckit.checks import Outside
 from dmarckit.core import Rate, _, count, later, ngettext
+from dmarckit.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.context import DAY, Context
-from dmarckit.findings.model import Finding, Severity, clean, join_sentences
+from dmarckit.findings.model import Family, Finding, Kind, Severity, join_sentences, safe
 
-STALE_DAYS = 7
-"""days that Google's newest day may lie back before nothing is said any more"""
+_STALE_DAYS = 7
+"""days that Google's newest day may lie back before the window"""
 
 
 def spam_rate(
     metrics: pd.DataFrame, context: Context, volume: pd.DataFrame | None = None
 ) -> list[Finding]:
-    """Domains whose mail too many Gmail users mark as spam; one finding a domain.
+    """Find domains whose mail too many Gmail users mark as spam; one finding a domain.
 
     warning from 0.10 %, critical from 0.30 % (Google's sender guidelines), on two of the last
     seven days, or on one day with enough mail. `volume` is what `gmail_volume` gives; without
@@ -30,26 +32,28 @@ def spam_rate(
     """
     limits, found = context.thresholds, []
     for domain, rates in _series(metrics, "spam_rate", context):
-        recent = rates[rates["day"] > rates["day"].max() - limits.spam_days * DAY]
-        loud = _loud(domain, volume, limits.spam_messages)
-        severity: Severity | None = None
-        if _counts(_reached(recent, limits.spam_critical), loud, limits.spam_repeated):
-            severity = "critical"
-        elif _counts(_reached(recent, limits.spam_warning), loud, limits.spam_repeated):
-            severity = "warning"
-        if severity:
-            found.append(_spam_finding(domain, recent, severity, context))
+        recent = _newest(rates, context)
+        busy = _busy_days(domain, volume, limits.spam_messages)
+        severities: tuple[tuple[Severity, float], ...] = (
+            ("critical", limits.spam_critical),
+            ("warning", limits.spam_warning),
+        )
+        for severity, limit in severities:
+            bad = _reached(recent, limit)
+            if len(bad) >= limits.spam_repeated or not busy.isdisjoint(bad["day"]):
+                found.append(_spam_finding(domain, recent, severity, context))
+                break
     return found
 
 
 def gmail_volume(messages: pd.DataFrame) -> pd.DataFrame:
-    """`domain`, `day` and `messages` that Google reported; takes `Facts.messages`."""
+    """Return `domain`, `day` and `messages` that Google reported, of `Facts.messages`."""
     google = messages[messages["reporter"].astype(str).str.casefold() == "google.com"]
     return google.groupby(["domain", "day"], observed=True)["messages"].sum().reset_index()
 
 
 def delivery_errors(metrics: pd.DataFrame, context: Context) -> list[Finding]:
-    """Kinds of refusals by Gmail that come back on at least two of the last seven days.
+    """Find kinds of refusals by Gmail that come back on at least two of the last seven days.
 
     One finding a domain, error type and reason, such as ``reject/low_ip_reputation``; a type
     as a whole only where none of its reasons says more. critical for a tenth of the mail.
@@ -57,18 +61,18 @@ def delivery_errors(metrics: pd.DataFrame, context: Context) -> list[Finding]:
     limits, found = context.thresholds, []
     rows = metrics[(metrics["metric"] == "delivery_error_rate") & (metrics["detail"] != "")]
     for domain, part in rows.groupby("domain"):
-        told: set[str] = set()
+        explained: set[str] = set()
         # reasons first: "reject/…" before "reject"
         for detail in sorted(part["detail"].unique(), key=lambda name: "/" not in name):
             kind = str(detail).partition("/")[0]
-            if detail == kind and kind in told:
+            if detail == kind and kind in explained:
                 continue
             one = part[part["detail"] == detail]
             for _domain, rates in _series(one, "delivery_error_rate", context):
-                recent = rates[rates["day"] > rates["day"].max() - limits.spam_days * DAY]
+                recent = _newest(rates, context)
                 bad = _reached(recent, _limit(str(detail), context))
                 if len(bad) >= limits.delivery_days:
-                    told.add(kind)
+                    explained.add(kind)
                     found.append(_delivery_finding(str(domain), str(detail), recent, bad, context))
     return found
 
@@ -76,12 +80,18 @@ def delivery_errors(metrics: pd.DataFrame, context: Context) -> list[Finding]:
 def _series(
     metrics: pd.DataFrame, metric: str, context: Context
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Domain and its rates (`day`, `share`) in order, of domains with data that is not old."""
+    """Yield domains with fresh data, and their rates (`day`, `share`) in order of days."""
     rows = metrics[(metrics["metric"] == metric) & metrics["share"].notna()]
     rows = rows[rows["day"] <= context.today]
     for domain, part in rows.groupby("domain"):
-        if part["day"].max() >= context.today - (STALE_DAYS + context.days) * DAY:
+        if part["day"].max() >= context.today - (_STALE_DAYS + context.days) * DAY:
             yield str(domain), part[["day", "share"]].sort_values("day", ignore_index=True)
+
+
+def _newest(rates: pd.DataFrame, context: Context) -> pd.DataFrame:
+    since = rates["day"].max() - context.thresholds.spam_days * DAY
+    newest: pd.DataFrame = rates[rates["day"] > since]
+    return newest
 
 
 def _reached(rates: pd.DataFrame, limit: float) -> pd.DataFrame:
@@ -92,15 +102,11 @@ def _worst(rates: pd.DataFrame) -> pd.Series:
     return rates.iloc[rates["share"].to_numpy().argmax()]
 
 
-def _loud(domain: str, volume: pd.DataFrame | None, at_least: int) -> set[pd.Timestamp]:
-    """Days with so much mail that their rate means something on its own."""
+def _busy_days(domain: str, volume: pd.DataFrame | None, at_least: int) -> set[pd.Timestamp]:
+    """Return the days with enough mail for their rate to mean something on its own."""
     if volume is None:
         return set()
     return set(volume.loc[(volume["domain"] == domain) & (volume["messages"] >= at_least), "day"])
-
-
-def _counts(bad: pd.DataFrame, loud: set[pd.Timestamp], repeated: int) -> bool:
-    return len(bad) >= repeated or not loud.isdisjoint(bad["day"])
 
 
 def _spam_finding(
@@ -116,7 +122,7 @@ def _spam_finding(
         len(bad),
     ).format(
         rate=Rate(worst["share"]),
-        domain=clean(domain),
+        domain=safe(domain),
         day=worst["day"].date(),
         n=count(len(bad)),
         of=count(len(recent)),
@@ -139,13 +145,15 @@ def _spam_finding(
             "wants less than {target}, and never {limit}."
         ).format(target=Rate(limits.spam_warning), limit=Rate(limits.spam_critical)),
         evidence=_evidence(domain, "spam_rate", "", recent, limits.spam_warning)
-        | {"thresholds": {"warning": limits.spam_warning, "critical": limits.spam_critical}}
-        | {"mitigation_from": _mitigation_day(blocked, context)},
+        | {
+            "thresholds": {"warning": limits.spam_warning, "critical": limits.spam_critical},
+            "mitigation_from": _mitigation_day(blocked, context),
+        },
     )
 
 
 def _mitigation_day(blocked: pd.DataFrame, context: Context) -> str:
-    """The first day on which Google may help again; empty: it may."""
+    """Return the first day on which Google may help again; empty if it may already."""
     if blocked.empty:
         return ""
     return f"{blocked['day'].max() + (context.thresholds.spam_days + 1) * DAY:%Y-%m-%d}"
@@ -175,8 +183,8 @@ def _limit(detail: str, context: Context) -> float:
 
 
 def refusal_meaning(reason: str) -> str:
-    """What a reason of Google's, such as ``ip_in_rbls``, says; an unknown one as it is."""
-    return _(_MEANING[reason][0]) if reason in _MEANING else clean(reason)
+    """Return the meaning of a reason such as ``ip_in_rbls``; an unknown one as it is."""
+    return _(_MEANING[reason][0]) if reason in _MEANING else safe(reason)
 
 
 def _delivery_finding(
@@ -214,7 +222,7 @@ def _delivery_finding(
         reporters=1,
         summary=text.format(
             rate=Rate(worst["share"]),
-            domain=clean(domain),
+            domain=safe(domain),
             day=worst["day"].date(),
             n=count(len(bad)),
             of=count(len(recent)),
@@ -296,3 +304,40 @@ _MEANING = {
         later("Mail admin: spread the mailing over more time, and raise volumes slowly."),
     ),
 }
+
+
+def of_outside(facts: Facts, outside: Outside, context: Context) -> list[Finding]:
+    """Find what Postmaster Tools says about the domains that it was asked about."""
+    metrics = outside.postmaster
+    if outside.domains:
+        metrics = metrics[metrics["domain"].isin(list(outside.domains))]
+    return [
+        *spam_rate(metrics, context, gmail_volume(facts.messages)),
+        *delivery_errors(metrics, context),
+    ]
+
+
+FAMILY = Family(
+    (
+        Kind(
+            "spam_rate",
+            later("Gmail users mark your mail as spam"),
+            ("critical", "warning"),
+            {
+                "rate_a_day": later("Rate a day"),
+                "mitigation_from": later("Mitigation from"),
+            },
+            rules=lambda subject: ("spam_rate",),
+            topic="requirements",
+        ),
+        Kind(
+            "delivery_errors",
+            later("Gmail refuses mail: {subject}"),
+            ("critical", "warning"),
+            {"rate_a_day": later("Rate a day")},
+            rules=lambda subject: ("ptr",) if subject.endswith("ptr_record") else (),
+            topic="requirements",
+        ),
+    ),
+    of_outside=(of_outside,),
+)

@@ -1,7 +1,4 @@
-"""Reporters that no longer write, and report mail that no longer comes in.
-
-How regularly reporters write, and since when they do not.
-"""
+"""Reporters that no longer write, and report mail that no longer comes in."""
 
 from __future__ import annotations
 
@@ -18,16 +15,26 @@ from dmarckit.core import _, count, later, minute, ngettext, percent
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.context import DAY, SHOWN, Context
-from dmarckit.findings.model import Finding, Severity, clean, join_names, median, n_domains, share
+from dmarckit.findings.model import (
+    Family,
+    Finding,
+    Kind,
+    Severity,
+    join_names,
+    median,
+    n_domains,
+    safe,
+    share,
+)
 
-MONTH = timedelta(days=30)
-LONGEST = 1.25  # times the longest gap of the month: weekends without mail are no silence
+_MONTH = timedelta(days=30)
+_LONGEST = 1.25  # times the longest gap of the month: weekends without mail are no silence
 _STEADY = 120.0  # hours; delays that vary more say when a backlog was read, nothing else
 
 
 @dataclass(frozen=True)
 class Rhythm:
-    """How one reporter writes about one domain: the last 30 days."""
+    """The reports of one reporter about one domain in the last 30 days, and its usual silence."""
 
     domain: str
     reporter: str
@@ -40,8 +47,8 @@ class Rhythm:
     silent: bool
 
 
-def rhythms(facts: Facts, context: Context) -> list[Rhythm]:
-    """Reporters with at least 10 reports in 30 days, known for 14 days, by domain.
+def reporter_rhythms(facts: Facts, context: Context) -> list[Rhythm]:
+    """Return the reporters with at least 10 reports in 30 days, known for 14 days, by domain.
 
     Missed after max(72 h, 4 × the median gap between reports), and after 1¼ times the longest
     gap of the month, so that weekends without mail are no silence. A reporter that is
@@ -58,11 +65,11 @@ def rhythms(facts: Facts, context: Context) -> list[Rhythm]:
         month = places[end[places] > -30 * 24.0]
         if len(month) < limits.silent_reports or begin[places].min() > -24.0 * limits.history_days:
             continue
-        gap = hour_gaps(end[month])
+        gap = _hour_gaps(end[month])
         limit = _delay(received[month] - end[month]) + max(
             limits.silent_hours,
             limits.silent_gaps * float(np.median(gap)) if len(gap) else 0.0,
-            LONGEST * float(gap.max(initial=0.0)),
+            _LONGEST * float(gap.max(initial=0.0)),
         )
         ordered = places[np.argsort(end[places], kind="stable")]
         spelt = tuple(dict.fromkeys(str(name) for name in names[ordered[::-1]]))
@@ -82,19 +89,19 @@ def rhythms(facts: Facts, context: Context) -> list[Rhythm]:
 
 
 def _hours(times: pd.Series[pd.Timestamp], context: Context) -> NDArray[np.float64]:
-    """Hours from now to each time; NaN where it is not known."""
+    """Return the hours from now to each time; NaN where it is not known."""
     hours: NDArray[np.float64] = (times - context.now).dt.total_seconds().to_numpy("float64") / 3600
     return hours
 
 
-def hour_gaps(hours: Iterable[float]) -> NDArray[np.float64]:
-    """Hours between the times, in order; equal ones count once."""
+def _hour_gaps(hours: Iterable[float]) -> NDArray[np.float64]:
+    """Return the hours between the times, in order; equal ones count once."""
     between: NDArray[np.float64] = np.diff(np.unique(np.fromiter(hours, "float64")))
     return between
 
 
 def _delay(delays: NDArray[np.float64]) -> float:
-    """Hours that a reporter is usually late beyond a day; 0 when arrival times vary widely."""
+    """Return the hours by which reports usually come later than a day; 0 if they vary widely."""
     known = delays[~np.isnan(delays)]
     if not len(known) or known.max() - known.min() > _STEADY:
         return 0.0
@@ -104,13 +111,13 @@ def _delay(delays: NDArray[np.float64]) -> float:
 _HOUR = timedelta(hours=1)
 
 
-def hours_since(time: pd.Timestamp, context: Context) -> float:
-    """Hours from then to now."""
+def _hours_since(time: pd.Timestamp, context: Context) -> float:
+    """Return the hours from then to now."""
     return (context.now - time.to_pydatetime()) / _HOUR
 
 
 def silence(facts: Facts, context: Context) -> list[Finding]:
-    """reporter_silent and ingest_broken; the second swallows the first.
+    """Find silent reporters and broken ingest; the second takes in the first.
 
     ingest_broken: at least half of a domain's reporters (and more than one) are silent; for
     all domains, or at least three, it is one finding without a domain. Or no mail came at all
@@ -122,7 +129,7 @@ def silence(facts: Facts, context: Context) -> list[Finding]:
     nothing = _no_mail(facts, context)
     if nothing is not None:
         return [nothing]
-    known = rhythms(facts, context)
+    known = reporter_rhythms(facts, context)
     domains = {r.domain for r in known}
     broken = {d for d in domains if _broken([r for r in known if r.domain == d], context)}
     if all(r.silent for r in known):
@@ -143,7 +150,7 @@ def _broken(of_domain: Sequence[Rhythm], context: Context) -> bool:
 
 
 def _no_mail(facts: Facts, context: Context) -> Finding | None:
-    """Nothing came in for 48 hours, or for longer than it ever took in the last weeks."""
+    """Find that nothing came in for 48 hours, or for longer than it ever took in 8 weeks."""
     limits = context.thresholds
     seen = pd.concat([facts.mails["received"], facts.reports["end"]]).dropna()
     seen = seen[seen <= context.now].sort_values()
@@ -152,11 +159,11 @@ def _no_mail(facts: Facts, context: Context) -> Finding | None:
     if len(days) < limits.silent_reports:
         return None
     last = seen.iloc[-1]
-    between = hour_gaps(days.astype("datetime64[us, UTC]").astype("int64") / 3.6e9).tolist()
-    limit = max(limits.no_mail_hours, 2 * median(between), LONGEST * max(between))
-    if last - days.iloc[0] < limits.history_days * DAY or hours_since(last, context) <= limit:
+    between = _hour_gaps(days.astype("datetime64[us, UTC]").astype("int64") / 3.6e9).tolist()
+    limit = max(limits.no_mail_hours, 2 * median(between), _LONGEST * max(between))
+    if last - days.iloc[0] < limits.history_days * DAY or _hours_since(last, context) <= limit:
         return None
-    hours = int(hours_since(last, context))
+    hours = int(_hours_since(last, context))
     every = max(round(median(between) / 24), 1)
     return Finding(
         kind="ingest_broken",
@@ -200,15 +207,15 @@ def _ingest_broken(context: Context, domain: str, of_it: Sequence[Rhythm]) -> Fi
         last_day=context.now.date(),
         reporters=len(names),
         summary=_stopped_text(len(domains), n).format(
-            domain=clean(domain) if domain else n_domains(len(domains)),
+            domain=safe(domain) if domain else n_domains(len(domains)),
             n=count(n),
             of=count(len(of_it)),
             last=minute(last),
         ),
         action=_(_INGEST).format(what=join_names(domains)),
         evidence={
-            "reporters": [clean(name) for name in names[:SHOWN]],
-            "domains": [clean(name) for name in domains[:SHOWN]],
+            "reporters": [safe(name) for name in names[:SHOWN]],
+            "domains": [safe(name) for name in domains[:SHOWN]],
             "last_end": _in_evidence(last),
             "thresholds": {
                 "hours": context.thresholds.silent_hours,
@@ -280,7 +287,7 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
         month["messages"].sum(),
     )
     severity: Severity = "warning" if part >= context.thresholds.silent_share else "info"
-    where = clean(domains[0]) if len(domains) == 1 else n_domains(len(domains))
+    where = safe(domains[0]) if len(domains) == 1 else n_domains(len(domains))
     return Finding(
         kind="reporter_silent",
         domain=domains[0] if len(domains) == 1 else "",
@@ -297,10 +304,10 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
             "(the last ends {last} UTC); it saw {share} of the messages.",
             reports,
         ).format(
-            reporter=clean(reporter),
+            reporter=safe(reporter),
             n=count(reports),
             domain=where,
-            hours=count(hours_since(last, context)),
+            hours=count(_hours_since(last, context)),
             last=minute(last),
             share=percent(part),
         ),
@@ -308,10 +315,10 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
             "Mail admin: see whether its mails are among the refused or unreadable ones (dmarckit "
             "ingest shows them). Other reporters still write, so the fault is likely with "
             "{reporter}; wait, or ask it if it stays silent for two weeks."
-        ).format(reporter=clean(reporter)),
+        ).format(reporter=safe(reporter)),
         evidence={
-            "reporters": [clean(reporter)],
-            "domains": [clean(name) for name in domains[:SHOWN]],
+            "reporters": [safe(reporter)],
+            "domains": [safe(name) for name in domains[:SHOWN]],
             "last_end": _in_evidence(last),
             "message_share": part,
             "thresholds": {
@@ -321,8 +328,35 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
             "number": reports,
             "query": queries.reports_of(
                 [(r.domain, spelt) for r in silent for spelt in r.spellings],
-                context.now - MONTH,
+                context.now - _MONTH,
                 context.now,
             ),
         },
     )
+
+
+FAMILY = Family(
+    (
+        Kind(
+            "reporter_silent",
+            later("{subject} has stopped reporting"),
+            ("warning", "info"),
+            {
+                "domains": later("Domains"),
+                "last_end": later("Last end"),
+                "message_share": later("Message share"),
+            },
+        ),
+        Kind(
+            "ingest_broken",
+            later("Reports do not come in any more"),
+            ("critical", "warning"),
+            {
+                "domains": later("Domains"),
+                "last_end": later("Last end"),
+                "last_sign": later("Last sign"),
+            },
+        ),
+    ),
+    of_all=(silence,),
+)

@@ -1,33 +1,39 @@
-"""Sender requirements that a large receiver says are not met (Google's enhanced codes).
-
-Rules of mailbox providers that a domain does not keep, unless another finding says so.
-"""
+"""Sender requirements of mailbox providers that are not met: by codes in reports, and by rule."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dmarckit.checks import CODES, SOURCES, VIEWS, Outside, matrix, wording
-from dmarckit.core import _, count, later, n_messages
+from dmarckit.checks import CODES, RULES, SOURCES, VIEWS, Outside, matrix, wording
+from dmarckit.core import _, count, later, n_messages, one_line
 from dmarckit.facts import Facts, organisation
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     Context,
     DomainFacts,
-    base_evidence,
-    count_reporters,
     day_span,
+    messages_finding,
     top_counts,
     total,
+    window_query,
 )
-from dmarckit.findings.model import Finding, Severity, clean, join_names, join_sentences, on_days
+from dmarckit.findings.model import (
+    Family,
+    Finding,
+    Kind,
+    Severity,
+    join_names,
+    join_sentences,
+    on_days,
+    safe,
+)
 
 
 def gmail_requirement(domain: DomainFacts, context: Context) -> list[Finding]:
-    """Enhanced codes in reasons such as ``Sender requirement failed: 550-5.7.30``.
+    """Find enhanced codes in reasons such as ``Sender requirement failed: 550-5.7.30``.
 
     warning when mail of own senders (the inventory, or a known service) is concerned: it
     is delayed (4xx) or refused (5xx), whatever the DMARC policy says. critical when mail of
@@ -49,67 +55,52 @@ def _finding(domain: DomainFacts, context: Context, code: str, rows: pd.DataFram
     severity: Severity = "info"
     if total(ours) >= least:
         severity = "critical" if refused >= least else "warning"
-    said = requirement_meaning(code)
-    senders = list(top_counts(ours if len(ours) else rows, "sender"))
-    first, last = day_span(rows)
-    return Finding(
-        kind="gmail_requirement",
-        domain=domain.name,
-        subject=code,
-        severity=severity,
-        messages=total(rows),
-        first_day=first,
-        last_day=last,
-        reporters=count_reporters(rows),
-        summary=(
-            _(
-                "{reporters} marked {messages} of {domain} {when} with {code}: {meaning} ({own} "
-                "from senders of yours or known services: {senders})."
-            )
-            if len(ours)
-            else _(
-                "{reporters} marked {messages} of {domain} {when} with {code}: {meaning} (all from "
-                "strangers: {senders})."
-            )
-        ).format(
-            reporters=join_names(list(top_counts(rows, "reporter"))),
-            messages=n_messages(total(rows)),
-            domain=clean(domain.name),
-            when=on_days(first, last),
-            code=clean(code),
-            meaning=_(said.means),
-            own=count(total(ours)),
-            senders=join_names(senders),
-        ),
-        action=join_sentences(
-            *(
-                _(text).format(senders=join_names(senders), domain=clean(domain.name))
-                for text in said.actions
-            )
+    meaning = requirement_meaning(code)
+    senders = join_names(list(top_counts(ours if len(ours) else rows, "sender")))
+    text = (
+        _(
+            "{reporters} marked {messages} of {domain} {when} with {code}: {meaning} ({own} "
+            "from senders of yours or known services: {senders})."
         )
         if len(ours)
-        else _("Nothing is due: none of the senders is yours."),
-        evidence=base_evidence(
-            rows,
-            queries.messages(
-                domain.name,
-                context.window_days,
-                context.now,
-                queries.any_of("reasons", _said(code)),
-            ),
-            messages=least,
+        else _(
+            "{reporters} marked {messages} of {domain} {when} with {code}: {meaning} (all from "
+            "strangers: {senders})."
         )
-        | {
+    )
+    actions = (_(a).format(senders=senders, domain=safe(domain.name)) for a in meaning.actions)
+    return messages_finding(
+        "gmail_requirement",
+        domain,
+        code,
+        severity,
+        rows,
+        summary=text.format(
+            reporters=join_names(list(top_counts(rows, "reporter"))),
+            messages=n_messages(total(rows)),
+            domain=safe(domain.name),
+            when=on_days(*day_span(rows)),
+            code=safe(code),
+            meaning=_(meaning.means),
+            own=count(total(ours)),
+            senders=senders,
+        ),
+        action=join_sentences(*actions)
+        if len(ours)
+        else _("Nothing is due: none of the senders is yours."),
+        query=window_query(domain, context, queries.any_of("reasons", _has_code(code))),
+        thresholds={"messages": least},
+        evidence={
             "code": code,
             "smtp": top_counts(rows, "smtp"),
             "senders": top_counts(rows, "sender"),
             "own_senders": top_counts(ours, "sender"),
-            "means": said.means,
+            "means": meaning.means,
         },
     )
 
 
-def _said(code: str) -> str:
+def _has_code(code: str) -> str:
     pattern = (
         rf"Sender requirement failed:\s*\d{{3}}[- ]{code.replace('.', chr(92) + '.')}([^0-9]|$)"
     )
@@ -117,14 +108,14 @@ def _said(code: str) -> str:
 
 
 class Meaning(NamedTuple):
-    """What a code says, and what to do: English texts, which `_` translates."""
+    """The meaning of a code, and what to do: English texts, which `_` translates."""
 
     means: str
     actions: tuple[str, ...]
 
 
 def requirement_meaning(code: str) -> Meaning:
-    """4.x.y is a delay, 5.x.y a refusal, of the same rule."""
+    """Return the meaning of an enhanced code: 4.x.y delays and 5.x.y refuses by the same rule."""
     return _MEANINGS.get(code.partition(".")[2], _OTHER)
 
 
@@ -186,46 +177,30 @@ _OTHER = Meaning(
 )
 
 
-_RULES: Mapping[str, tuple[str, ...]] = {
-    "spam_rate": ("spam_rate",),
-    "spf_only": ("dkim",),
-    "broken_dkim": ("dkim", "alignment"),
-    "spf_errors": ("spf",),
-}
-"""Kind of finding → the rules that it tells of. `tls_failures` is not here: it is about mail
-to the domain, while the rule `tls` is about mail that the domain sends."""
-_RECORDS = {
-    "spf": ("spf", "spf_lookups"),
-    "dkim": ("dkim", "dkim_key"),
-    "dmarc": ("dmarc_record",),
-    "ptr": ("ptr",),
-}
-
-
 def requirement_not_met(
-    facts: Facts, outside: Outside, context: Context, found: Iterable[Finding]
+    facts: Facts, outside: Outside, context: Context, reported: Set[tuple[str, str]]
 ) -> list[Finding]:
-    """One finding a domain and rule of `requirements.matrix` that is not met; subject: the rule.
+    """Find the rules of `checks.matrix` that a domain does not meet; the subject is the rule.
 
     Only for domains that Postmaster Tools or DNS was asked about. warning when a provider has
     the rule for all senders, or the domain is over its line for bulk senders; else info.
     What only Postmaster Tools of the organisation says is a finding of the organisation. None
-    where one of `found` tells of the same rule, and none for a spam rate as long as Google
-    gives rates: a day with little mail may reach any.
+    where `reported` (domain and rule, see `Kind.rules`) has it already, and none for a spam
+    rate as long as Google gives rates: a day with little mail may reach any.
     """
     names = _names(facts, outside)
     if not names:
         return []
     table = matrix(facts, outside, names)
-    broken = table[table["verdict"] == "not met"]
-    told = set(_told(found))
     rated = outside.postmaster["metric"] == "spam_rate"
-    told |= {(name, "spam_rate") for name in outside.postmaster.loc[rated, "domain"].unique()}
+    known = reported | {
+        (str(name), "spam_rate") for name in outside.postmaster.loc[rated, "domain"].unique()
+    }
     own = set(outside.postmaster["domain"])
     rows: dict[tuple[str, str], list[dict[Any, Any]]] = {}
-    for row in broken.to_dict("records"):
+    for row in table[table["verdict"] == "not met"].to_dict("records"):
         domain, rule = str(row["domain"]), str(row["rule"])
-        if not _is_told(row, domain, rule, told):
+        if not _is_reported(row, domain, rule, known):
             by_google = all(row[view] != "not met" for view in ("reports", "dns"))
             about = organisation(domain) if by_google and domain not in own else domain
             rows.setdefault((about, rule), []).append(row)
@@ -239,33 +214,19 @@ def _names(facts: Facts, outside: Outside) -> list[str]:
     return sorted(chosen & set(outside.domains) if outside.domains else chosen)
 
 
-def _told(found: Iterable[Finding]) -> Iterator[tuple[str, str]]:
-    """Domain and rule of each finding that tells of one; of records with ``DNS`` before it."""
-    for finding in found:
-        for rule in _RULES.get(finding.kind, ()):
-            yield finding.domain, rule
-        if finding.kind == "gmail_requirement" and (
-            code := CODES.get(finding.subject.partition(".")[2])
-        ):
-            yield finding.domain, code
-        if finding.kind == "delivery_errors" and finding.subject.endswith("ptr_record"):
-            yield finding.domain, "ptr"
-        if finding.kind == "dns_record":
-            for rule in _RECORDS.get(finding.subject.partition(" ")[0], ()):
-                yield finding.domain, f"DNS {rule}"
-
-
-def _is_told(row: Mapping[Any, Any], domain: str, rule: str, told: set[tuple[str, str]]) -> bool:
-    for name in (domain, organisation(domain)):
-        if (name, rule) in told:
-            return True
-    return row["dns"] == "not met" and (domain, f"DNS {rule}") in told
+def _is_reported(
+    row: Mapping[Any, Any], domain: str, rule: str, reported: Set[tuple[str, str]]
+) -> bool:
+    keys = {(domain, rule), (organisation(domain), rule)}
+    if row["dns"] == "not met":
+        keys.add((domain, f"DNS {rule}"))
+    return not keys.isdisjoint(reported)
 
 
 def _not_met_finding(
     domain: str, rule: str, rows: Sequence[dict[Any, Any]], context: Context
 ) -> Finding:
-    """`rows` of the matrix: one a provider, or more where it is the organisation's."""
+    """Return the finding of `rows` of the matrix: a provider's, or more of an organisation's."""
     binding = [row for row in rows if row["applies"] == "all" or row["bulk"] is True]
     severity: Severity = "warning" if binding else "info"
     words, worst = wording(rule), (binding or list(rows))[0]
@@ -284,9 +245,9 @@ def _not_met_finding(
         last_day=day,
         reporters=len({row["provider"] for row in reported}),
         summary=join_sentences(
-            missing.format(domain=clean(domain), providers=join_names(providers), rule=words.name),
+            missing.format(domain=safe(domain), providers=join_names(providers), rule=words.name),
             words.asks,
-            _("What is seen: {why}.").format(why=clean(worst["why"], 600).rstrip(".。")),
+            _("What is seen: {why}.").format(why=safe(worst["why"], 600).rstrip(".。")),
             note,
         ),
         action=words.action,
@@ -296,3 +257,37 @@ def _not_met_finding(
             "source": [SOURCES[name] for name in providers],
         },
     )
+
+
+def _rule_of_code(code: str) -> tuple[str, ...]:
+    rule = CODES.get(code.partition(".")[2])
+    return (rule,) if rule else ()
+
+
+FAMILY = Family(
+    (
+        Kind(
+            "gmail_requirement",
+            later("A receiver's requirement is not met: {subject}"),
+            ("critical", "warning", "info"),
+            {
+                "code": later("Code"),
+                "smtp": later("Smtp"),
+                "senders": later("Senders"),
+                "own_senders": later("Own senders"),
+                "means": later("Means"),
+            },
+            rules=_rule_of_code,
+            topic="requirements",
+        ),
+        Kind(
+            "requirement_not_met",
+            later("A requirement for senders is not met: {subject}"),
+            ("warning", "info"),
+            {"providers": later("Providers"), "views": later("Views"), "source": later("Source")},
+            topic="requirements",
+            subject_name=lambda rule: wording(rule).name if rule in RULES else one_line(rule, 80),
+        ),
+    ),
+    of_domain=(gmail_requirement,),
+)

@@ -7,25 +7,27 @@ import pandas as pd
 from dmarckit.core import _, count, later, n_messages, percent
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
+    BLOCKED,
     SHOWN,
     Context,
     DomainFacts,
     addresses,
-    base_evidence,
     count_reporters,
     day_span,
+    messages_finding,
     sender_predicate,
     top_counts,
     total,
+    window_query,
 )
-from dmarckit.findings.model import Finding, Severity, clean, on_days, share
+from dmarckit.findings.model import Family, Finding, Kind, on_days, safe, share
 
 _ERRORS = ("permerror", "temperror")
-_BELIEVED = 10  # errors below which a record is worth a look, but not an alarm
+_BELIEVED = 10  # errors below which a record is worth knowing, but no alarm
 
 
 def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
-    """SPF domains whose record makes receivers stop with an error (RFC 7208 section 2.6).
+    """Find SPF domains whose record makes receivers stop with an error (RFC 7208 section 2.6).
 
     Only domains that matter here: the domain's own, and those of inventory senders; what a
     stranger's record says is his affair. warning for permerror (the record is wrong, and it
@@ -49,7 +51,7 @@ def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
 
 
 def related(name: str, domain: str) -> bool:
-    """One is the other, or stands below it.
+    """Return True if one name is the other, or stands below it.
 
     >>> related("bounce.example.com", "example.com"), related("example.net", "example.com")
     (True, False)
@@ -60,61 +62,51 @@ def related(name: str, domain: str) -> bool:
 def _errors(
     domain: DomainFacts, context: Context, spf_domain: str, rows: pd.DataFrame, errors: pd.DataFrame
 ) -> Finding:
+    limits = context.thresholds
     permanent = total(errors[errors["result"] == "permerror"])
     wrong, n = total(errors), total(rows)
     believed = wrong >= _BELIEVED and (
-        share(permanent, n) >= context.thresholds.spf_error_share
-        or (
-            share(wrong, n) >= 5 * context.thresholds.spf_error_share
-            and count_reporters(errors) >= 2
-        )
+        share(permanent, n) >= limits.spf_error_share
+        or (share(wrong, n) >= 5 * limits.spf_error_share and count_reporters(errors) >= 2)
     )
-    severity: Severity = "warning" if believed else "info"
-    name = clean(spf_domain)
-    first, last = day_span(errors)
     main = "permerror" if permanent * 2 >= wrong else "temperror"
-    return Finding(
-        kind="spf_errors",
-        domain=domain.name,
-        subject=spf_domain,
-        severity=severity,
-        messages=wrong,
-        first_day=first,
-        last_day=last,
-        reporters=count_reporters(errors),
+    return messages_finding(
+        "spf_errors",
+        domain,
+        spf_domain,
+        "warning" if believed else "info",
+        errors,
         summary=_(
             "SPF of {domain} could not be evaluated for {messages} of {of} ({share}) {when}: "
             "{permanent} permerror, {temporary} temperror."
         ).format(
-            domain=name,
+            domain=safe(spf_domain),
             messages=n_messages(wrong),
             of=count(n),
             share=percent(share(wrong, n)),
-            when=on_days(first, last),
+            when=on_days(*day_span(errors)),
             permanent=count(permanent),
             temporary=count(wrong - permanent),
         ),
-        action=_(_ERROR_ACTIONS[main]).format(domain=name),
-        evidence=base_evidence(
-            errors,
-            _spf_query(domain, context, spf_domain),
-            share=context.thresholds.spf_error_share,
-            messages=context.thresholds.spf_error_messages,
-        )
-        | {"results": top_counts(rows, "result"), "senders": top_counts(errors, "sender"), "of": n},
+        action=_(_ERROR_ACTIONS[main]).format(domain=safe(spf_domain)),
+        query=window_query(domain, context, _errors_predicate(spf_domain)),
+        thresholds={"share": limits.spf_error_share, "messages": limits.spf_error_messages},
+        evidence={
+            "results": top_counts(rows, "result"),
+            "senders": top_counts(errors, "sender"),
+            "of": n,
+        },
     )
 
 
-def _spf_query(domain: DomainFacts, context: Context, spf_domain: str) -> str:
+def _errors_predicate(spf_domain: str) -> str:
     # the facts take MAIL FROM, and HELO only when no MAIL FROM was evaluated
     mail_from = queries.any_of("spf", "coalesce(x.scope, 'mfrom') <> 'helo'")
     failed = f"{queries.one_of('x.result', _ERRORS)} AND lower(x.domain) = "
     failed += queries.text(spf_domain)
     hit = queries.any_of("spf", f"{failed} AND coalesce(x.scope, 'mfrom') <> 'helo'")
     helo = queries.any_of("spf", failed)
-    return queries.messages(
-        domain.name, context.window_days, context.now, f"{hit} OR (NOT {mail_from} AND {helo})"
-    )
+    return f"{hit} OR (NOT {mail_from} AND {helo})"
 
 
 _ERROR_ACTIONS = {
@@ -132,7 +124,7 @@ _ERROR_ACTIONS = {
 
 
 def spf_only(domain: DomainFacts, context: Context) -> list[Finding]:
-    """Senders of the inventory that rely on SPF alone, by From domain: forwarding breaks it.
+    """Find senders of the inventory that rely on SPF alone, by From domain: forwarding breaks it.
 
     warning when the policy blocks what fails, since forwarded mail of this sender is then
     being lost; info under p=none, where nothing is lost yet.
@@ -157,53 +149,69 @@ def _only(
     rows: pd.DataFrame,
     alone: pd.DataFrame,
 ) -> Finding:
-    name, from_domain = clean(sender), clean(author)
-    enforced = domain.policy.p in ("quarantine", "reject") and domain.policy.testing != "y"
-    ips = addresses(domain, [sender])
-    query = queries.messages(
-        domain.name,
-        context.window_days,
-        context.now,
-        sender_predicate(domain, [sender]),
-        queries.one_of("lower(header_from)", [author]),
-        "spf_aligned AND dkim_aligned IS NOT TRUE",
+    limits = context.thresholds
+    enforced = domain.policy.p in BLOCKED and domain.policy.testing != "y"
+    text = (
+        _(
+            "{messages} of {of} that {sender} sent as {author} {when} pass DMARC by SPF alone: "
+            "when somebody forwards them, they fail and are blocked."
+        )
+        if enforced
+        else _(
+            "{messages} of {of} that {sender} sent as {author} {when} pass DMARC by SPF alone: "
+            "when somebody forwards them, they fail."
+        )
     )
-    return Finding(
-        kind="spf_only",
-        domain=domain.name,
-        subject=f"{sender} / {author}",
-        severity="warning" if enforced else "info",
-        messages=total(alone),
-        first_day=day_span(alone)[0],
-        last_day=day_span(alone)[1],
-        reporters=count_reporters(alone),
-        summary=(
-            _(
-                "{messages} of {of} that {sender} sent as {author} {when} pass DMARC by SPF alone: "
-                "when somebody forwards them, they fail and are blocked."
-            )
-            if enforced
-            else _(
-                "{messages} of {of} that {sender} sent as {author} {when} pass DMARC by SPF alone: "
-                "when somebody forwards them, they fail."
-            )
-        ).format(
+    return messages_finding(
+        "spf_only",
+        domain,
+        f"{sender} / {author}",
+        "warning" if enforced else "info",
+        alone,
+        summary=text.format(
             messages=n_messages(total(alone)),
             of=count(total(rows)),
-            sender=name,
-            author=from_domain,
+            sender=safe(sender),
+            author=safe(author),
             when=on_days(*day_span(alone)),
         ),
         action=_(
             "Owner of {sender}: sign with DKIM as d={author} (2048-bit RSA key). DNS admin: "
             "publish its public key as TXT record <selector>._domainkey.{author}. Google and Yahoo "
             "ask bulk senders for both SPF and DKIM."
-        ).format(sender=name, author=from_domain),
-        evidence=base_evidence(
-            alone,
-            query,
-            share=context.thresholds.spf_only_share,
-            messages=context.thresholds.spf_only_messages,
-        )
-        | {"of": total(rows), "policy": domain.policy.p, "addresses": ips[:SHOWN]},
+        ).format(sender=safe(sender), author=safe(author)),
+        query=window_query(
+            domain,
+            context,
+            sender_predicate(domain, [sender]),
+            queries.one_of("lower(header_from)", [author]),
+            "spf_aligned AND dkim_aligned IS NOT TRUE",
+        ),
+        thresholds={"share": limits.spf_only_share, "messages": limits.spf_only_messages},
+        evidence={
+            "of": total(rows),
+            "policy": domain.policy.p,
+            "addresses": addresses(domain, [sender])[:SHOWN],
+        },
     )
+
+
+FAMILY = Family(
+    (
+        Kind(
+            "spf_errors",
+            later("SPF of {subject} cannot be evaluated"),
+            ("warning", "info"),
+            {"results": later("Results"), "senders": later("Senders"), "of": later("Of")},
+            rules=lambda subject: ("spf",),
+        ),
+        Kind(
+            "spf_only",
+            later("{subject} rests on SPF alone"),
+            ("warning", "info"),
+            {"of": later("Of"), "policy": later("Policy")},
+            rules=lambda subject: ("dkim",),
+        ),
+    ),
+    of_domain=(spf_errors, spf_only),
+)

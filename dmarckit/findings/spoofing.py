@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
-from dmarckit.core import _, count, n_messages, ngettext
+from dmarckit.core import _, count, later, n_messages, ngettext
 from dmarckit.facts import FORWARD_REASON
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
@@ -15,23 +17,31 @@ from dmarckit.findings.context import (
     Context,
     DomainFacts,
     addresses,
-    base_evidence,
-    by_reporters,
     count_reporters,
     day_span,
-    dns_record,
-    subdomain_policy,
+    messages_finding,
     top_counts,
     total,
     unknown_source_predicate,
-    with_tags,
+    window_query,
 )
-from dmarckit.findings.model import Finding, Severity, clean, mad, median, on_days
+from dmarckit.findings.dmarc_policy import subdomain_policy, txt_record
+from dmarckit.findings.model import (
+    Family,
+    Finding,
+    Kind,
+    Severity,
+    mad,
+    median,
+    n_reporters,
+    on_days,
+    safe,
+)
 from dmarckit.reports import Policy
 
 
 def spoofing(domain: DomainFacts, context: Context) -> list[Finding]:
-    """A wave: days with far more unauthenticated mail of strangers than usual.
+    """Find a wave: days with far more unauthenticated mail of strangers than usual.
 
     Compared with the 28 days before each day (median and MAD, which earlier waves hardly
     move). Mail of inventory senders is never called spoofing. By the policy in force: info
@@ -41,10 +51,10 @@ def spoofing(domain: DomainFacts, context: Context) -> list[Finding]:
     strange = domain.messages
     strange = strange[strange["class"].isin(SPOOFED) & ~strange["in_inventory"]]
     days = _wave_days(domain, context, strange)
-    wave = strange[strange["day"].isin(days)]
-    if not days or count_reporters(wave) < context.thresholds.wave_reporters:
+    seen_by = count_reporters(strange[strange["day"].isin(days)])
+    if not days or seen_by < context.thresholds.wave_reporters:
         return []
-    return [_wave(domain, context, wave, days)]
+    return [_wave(domain, context, strange, days)]
 
 
 def _wave_days(domain: DomainFacts, context: Context, strange: pd.DataFrame) -> list[pd.Timestamp]:
@@ -71,48 +81,26 @@ def _usual_limit(daily: pd.Series[float], day: pd.Timestamp, context: Context) -
 
 
 def _wave(
-    domain: DomainFacts, context: Context, wave: pd.DataFrame, days: list[pd.Timestamp]
+    domain: DomainFacts, context: Context, strange: pd.DataFrame, days: list[pd.Timestamp]
 ) -> Finding:
-    blocked = total(wave[wave["disposition"].isin(BLOCKED)])
-    n = total(wave)
-    policy = domain.policy
-    strict = policy.testing != "y"
+    limits, policy = context.thresholds, domain.policy
+    wave = strange[strange["day"].isin(days)]
+    blocked, n = total(wave[wave["disposition"].isin(BLOCKED)]), total(wave)
     severity: Severity = "warning"
-    if policy.p == "reject" and strict:
+    if policy.p == "reject" and policy.testing != "y":
         severity = "info"
-    elif policy.p not in BLOCKED and n >= context.thresholds.wave_critical:
+    elif policy.p not in BLOCKED and n >= limits.wave_critical:
         severity = "critical"
-    before = domain.messages[
-        domain.messages["class"].isin(SPOOFED)
-        & ~domain.messages["in_inventory"]
-        & (domain.messages["day"] >= days[0] - context.thresholds.baseline_days * DAY)
-        & (domain.messages["day"] < days[0])
-    ]
-    span_days = pd.date_range(days[0] - context.thresholds.baseline_days * DAY, days[0] - DAY)
-    usual = median(
-        before.groupby("day", observed=True)["messages"]
-        .sum()
-        .reindex(span_days, fill_value=0)
-        .tolist()
-    )
+    days_before = pd.date_range(days[0] - limits.baseline_days * DAY, days[0] - DAY)
+    daily = strange.groupby("day", observed=True)["messages"].sum()
+    usual = median(daily.reindex(days_before, fill_value=0).tolist())
     networks = sorted(wave["sender"].unique())
-    ips = addresses(domain, networks)
-    query = queries.messages(
+    return messages_finding(
+        "spoofing",
+        domain,
         domain.name,
-        days,
-        context.now,
-        unknown_source_predicate(domain),
-    )
-    first, last = day_span(wave)
-    return Finding(
-        kind="spoofing",
-        domain=domain.name,
-        subject=domain.name,
-        severity=severity,
-        messages=n,
-        first_day=first,
-        last_day=last,
-        reporters=count_reporters(wave),
+        severity,
+        wave,
         summary=ngettext(
             "A wave of {messages} from {n} network used the name {domain} without proof {when} "
             "(usual: {usual} a day): {blocked} blocked, {delivered} delivered; {reporters}.",
@@ -122,30 +110,29 @@ def _wave(
         ).format(
             messages=n_messages(n),
             n=count(len(networks)),
-            domain=clean(domain.name),
-            when=on_days(first, last),
+            domain=safe(domain.name),
+            when=on_days(*day_span(wave)),
             usual=count(usual),
             blocked=count(blocked),
             delivered=count(n - blocked),
-            reporters=by_reporters(wave),
+            reporters=n_reporters(count_reporters(wave)),
         ),
         action=_wave_action(domain),
-        evidence=base_evidence(
-            wave,
-            query,
-            mad=context.thresholds.wave_mad,
-            factor=context.thresholds.wave_factor,
-            messages_a_day=context.thresholds.wave_messages,
-            reporters=context.thresholds.wave_reporters,
-        )
-        | {
+        query=queries.messages(domain.name, days, context.now, unknown_source_predicate(domain)),
+        thresholds={
+            "mad": limits.wave_mad,
+            "factor": limits.wave_factor,
+            "messages_a_day": limits.wave_messages,
+            "reporters": limits.wave_reporters,
+        },
+        evidence={
             "usual_a_day": usual,
             "delivered": n - blocked,
             "blocked": blocked,
             "policy": policy.p,
             "networks": top_counts(wave, "sender"),
             "from_domains": top_counts(wave, "header_from"),
-            "addresses": ips[:SHOWN],
+            "addresses": addresses(domain, networks)[:SHOWN],
         },
     )
 
@@ -161,11 +148,11 @@ def _wave_action(domain: DomainFacts) -> str:
         "Service desk: warn those who may get mail in your name. DNS admin: a stricter policy "
         "stops it; the record of _dmarc.{domain} is now {record} and the finding policy_ready says "
         "when the next step is safe."
-    ).format(domain=clean(domain.name), record=dns_record(policy))
+    ).format(domain=safe(domain.name), record=txt_record(policy))
 
 
 def subdomain_exposed(domain: DomainFacts, context: Context) -> list[Finding]:
-    """Subdomains that never passed DMARC, but are used in From by strangers.
+    """Find subdomains that never passed DMARC, but are used in From by strangers.
 
     warning where the policy for subdomains is none or only tested (anyone may use any name
     below the domain), info at quarantine, and at reject, where nothing is due any more.
@@ -185,34 +172,23 @@ def subdomain_exposed(domain: DomainFacts, context: Context) -> list[Finding]:
 def _exposed(
     domain: DomainFacts, context: Context, name: str, rows: pd.DataFrame, hit: int
 ) -> Finding:
+    limits, policy = context.thresholds, domain.policy
     blocked = total(rows[rows["disposition"].isin(BLOCKED)])
-    policy = domain.policy
-    wanted = with_tags(policy, np="reject") if hit else with_tags(policy, sp="reject", np=None)
+    wanted = replace(policy, np="reject") if hit else replace(policy, sp="reject", np=None)
     level = subdomain_policy(policy)
-    query = queries.messages(
-        domain.name,
-        context.window_days,
-        context.now,
-        queries.FAILS,
-        queries.one_of("lower(header_from)", [name]),
-        f"NOT {FORWARD_REASON}",
-    )
-    safe = level == "reject" and policy.testing != "y"
-    return Finding(
-        kind="subdomain_exposed",
-        domain=domain.name,
-        subject=name,
-        severity="warning" if level == "none" or policy.testing == "y" else "info",
-        messages=total(rows),
-        first_day=day_span(rows)[0],
-        last_day=day_span(rows)[1],
-        reporters=count_reporters(rows),
+    covered = level == "reject" and policy.testing != "y"
+    return messages_finding(
+        "subdomain_exposed",
+        domain,
+        name,
+        "warning" if level == "none" or policy.testing == "y" else "info",
+        rows,
         summary=_(
             "Strangers sent {messages} as {name}, a name that never sent proven mail, {when}: "
             "{blocked} blocked, {delivered} delivered (policy for subdomains: {policy})."
         ).format(
             messages=n_messages(total(rows)),
-            name=clean(name),
+            name=safe(name),
             when=on_days(*day_span(rows)),
             blocked=count(blocked),
             delivered=count(total(rows) - blocked),
@@ -220,13 +196,20 @@ def _exposed(
         ),
         action=(
             _("Nothing is due: receivers are asked to reject mail from subdomains that fails.")
-            if safe
-            else _cover(domain, wanted, hit, context.thresholds.ready_days)
+            if covered
+            else _cover(domain, wanted, hit, limits.ready_days)
         ),
-        evidence=base_evidence(rows, query, messages=context.thresholds.subdomain_messages)
-        | {
-            "record": dns_record(policy if safe else wanted),
-            "record_back": dns_record(policy),
+        query=window_query(
+            domain,
+            context,
+            queries.FAILS,
+            queries.one_of("lower(header_from)", [name]),
+            f"NOT {FORWARD_REASON}",
+        ),
+        thresholds={"messages": limits.subdomain_messages},
+        evidence={
+            "record": txt_record(policy if covered else wanted),
+            "record_back": txt_record(policy),
             "delivered": total(rows) - blocked,
             "blocked": blocked,
             "networks": top_counts(rows, "sender"),
@@ -250,19 +233,49 @@ def _cover(domain: DomainFacts, wanted: Policy, hit: int, days: int) -> str:
         )
     )
     return text.format(
-        domain=clean(domain.name),
-        record=dns_record(wanted),
+        domain=safe(domain.name),
+        record=txt_record(wanted),
         messages=n_messages(hit),
         days=days,
-        record_back=dns_record(domain.policy),
+        record_back=txt_record(domain.policy),
     )
 
 
 def _failing_below(domain: DomainFacts, context: Context) -> int:
-    """Legitimate messages from subdomains that fail: what sp=reject would cost."""
+    """Return the failing legitimate messages from subdomains: what sp=reject would cost."""
     rows = context.last(domain.messages, context.thresholds.ready_days)
     below = rows["header_from"] != domain.name
     legitimate = rows["class"].isin(["broken_dkim", "unaligned_sender"]) | (
         rows["in_inventory"] & rows["class"].isin(SPOOFED)
     )
     return total(rows[below & legitimate])
+
+
+FAMILY = Family(
+    (
+        Kind(
+            "spoofing",
+            later("Somebody sends as {subject}"),
+            ("critical", "warning", "info"),
+            {
+                "usual_a_day": later("Usual a day"),
+                "delivered": later("Delivered"),
+                "blocked": later("Blocked"),
+                "policy": later("Policy"),
+                "networks": later("Networks"),
+                "from_domains": later("From domains"),
+            },
+        ),
+        Kind(
+            "subdomain_exposed",
+            later("Strangers send as {subject}"),
+            ("warning", "info"),
+            {
+                "delivered": later("Delivered"),
+                "blocked": later("Blocked"),
+                "networks": later("Networks"),
+            },
+        ),
+    ),
+    of_domain=(spoofing, subdomain_exposed),
+)

@@ -1,4 +1,4 @@
-"""Failures of TLS between mail servers, as TLS reports tell them (RFC 8460)."""
+"""Failures of TLS between mail servers, from TLS reports (RFC 8460)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dmarckit.core import _, count, later, ngettext, percent
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.context import Context
-from dmarckit.findings.model import Finding, Severity, clean, on_days, share
+from dmarckit.findings.model import Family, Finding, Kind, Severity, on_days, safe, share
 
-CERTAIN = ("certificate-expired", "tlsa-invalid", "sts-policy-fetch-error")
+_CERTAIN = ("certificate-expired", "tlsa-invalid", "sts-policy-fetch-error")
 """one session is enough: these are facts about our own servers, not about a connection"""
 
 _MANY = 0.1
@@ -18,7 +18,7 @@ _UNKNOWN = "unspecified"  # the reporter counted failures, but gave no details
 
 
 def tls_failures(facts: Facts, context: Context) -> list[Finding]:
-    """Result types that make sessions to the domain's own mail servers fail.
+    """Find result types that make sessions to the domain's own mail servers fail.
 
     warning: mail comes in without encryption, or not at all where the policy is enforced.
     critical when a tenth of the sessions fails.
@@ -27,12 +27,12 @@ def tls_failures(facts: Facts, context: Context) -> list[Finding]:
     found = []
     for domain, part in rows.groupby("policy_domain", observed=True):
         sessions = int(part["successful"].sum() + part["failed"].sum())
-        told = part.assign(
+        failing = part.assign(
             sessions=part["failed_sessions"],
             result_type=part["result_type"].where(part["result_type"] != "", _UNKNOWN),
         )
         bare = int(part["failed"].sum()) - int(part["failed_sessions"].sum())
-        for result, failures in told.groupby("result_type", observed=True):
+        for result, failures in failing.groupby("result_type", observed=True):
             n = int(failures["sessions"].sum())
             if result == _UNKNOWN:
                 n = max(n, bare)
@@ -45,7 +45,7 @@ def tls_failures(facts: Facts, context: Context) -> list[Finding]:
 def _matters(result: str, n: int, sessions: int, context: Context) -> bool:
     limits = context.thresholds
     frequent = n >= limits.tls_sessions and share(n, sessions) >= limits.tls_share
-    return frequent or result in CERTAIN
+    return frequent or result in _CERTAIN
 
 
 def _finding(
@@ -73,15 +73,15 @@ def _finding(
         ).format(
             n=count(n),
             of=count(sessions),
-            domain=clean(domain),
+            domain=safe(domain),
             share=percent(share(n, sessions)),
             when=on_days(first, last),
-            meaning=_(means) if means else clean(result),
+            meaning=_(means) if means else safe(result),
         ),
         action=_(action),
         evidence={
-            "reporters": [clean(name) for name in names],
-            "policy_types": sorted(clean(kind) for kind in rows["policy_type"].unique()),
+            "reporters": [safe(name) for name in names],
+            "policy_types": sorted(safe(kind) for kind in rows["policy_type"].unique()),
             "sessions": sessions,
             "thresholds": {
                 "share": context.thresholds.tls_share,
@@ -168,3 +168,17 @@ _MEANING = {
     ),
     _UNKNOWN: (later("the reporter does not say why"), _ELSE),
 }
+
+
+FAMILY = Family(
+    (
+        Kind(
+            "tls_failures",
+            later("Encryption fails: {subject}"),
+            ("critical", "warning"),
+            {"policy_types": later("Policy types"), "sessions": later("Sessions")},
+            topic="tls",
+        ),
+    ),
+    of_all=(tls_failures,),
+)

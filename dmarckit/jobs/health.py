@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from dmarckit import __version__
 from dmarckit.core import DmarckitError, Settings, SettingsError, clean, secrets_of
+from dmarckit.findings import SEVERITIES
 from dmarckit.ingest import OUTCOMES
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake, open_lake
@@ -57,7 +58,7 @@ log = logging.getLogger(__name__)
 SUCCESSES = ("ok", "problems")
 """results of a run that did its work; `problems`: a mail among others was unreadable"""
 RESULTS = ("ok", "problems", "failed", "interrupted")
-SEVERITIES = ("critical", "warning", "info", "good")
+
 
 _NEWEST_RUNS = """
     SELECT job, result, started, ended,
@@ -236,7 +237,7 @@ def metrics(status: LakeStatus | None, jobs: Sequence[JobState]) -> Iterator[Met
     for outcome in OUTCOMES:
         mails.add_metric([outcome], status.mails.get(outcome, 0))
     yield mails
-    findings = {s: status.findings.get(s, 0) for s in SEVERITIES}
+    findings = {str(s): status.findings.get(s, 0) for s in SEVERITIES}
     yield _gauge("findings", "Open findings that are not muted.", "severity", findings)
     waiting = "Messages that wait for Slack."
     yield GaugeMetricFamily("dmarckit_outbox_messages", waiting, value=status.outbox)

@@ -38,6 +38,7 @@ from dmarckit.core import (
     ngettext,
     open_storage,
 )
+from dmarckit.findings import URGENT
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake
 from dmarckit.slack import (
@@ -145,7 +146,7 @@ def finding_lines(judged: Sequence[LedgerEntry]) -> list[str]:
     for item in _news(judged):
         finding = item.finding
         text = _("{severity}, {status}: {summary}")
-        if finding.severity in ("critical", "warning"):
+        if finding.severity in URGENT:
             text = _("{severity}, {status}: {summary} → {action}")
         lines.append(
             text.format(

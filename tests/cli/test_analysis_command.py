@@ -11,7 +11,7 @@ import pytest
 
 from dmarckit.cli.options import moment
 from dmarckit.core.errors import SettingsError
-from dmarckit.findings.whatif import parse_policy
+from dmarckit.findings.dmarc_policy import parse_policy
 from dmarckit.lake.lake import Lake
 from tests.support.command_line import run
 from tests.support.frames import FAILS, RECORD, fill, lake, mails, records, reports

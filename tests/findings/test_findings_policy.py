@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit.findings.context import dns_record, next_step, quoted_policy, tags_of
+from dmarckit.findings.dmarc_policy import next_step, quoted_policy, tags_of, txt_record
 from dmarckit.findings.model import two_proportion_z, wilson_upper
 from dmarckit.reports.model import Policy
 from tests.support.finding_facts import (
@@ -182,11 +182,11 @@ def test_t_is_believed_when_only_some_reporters_know_it() -> None:
 
 def test_records_keep_what_must_not_get_lost() -> None:
     policy = Policy("example.com", p="none", sp="reject", np="reject", pct=100, adkim="s", aspf="r")
-    assert dns_record(policy).startswith("v=DMARC1; p=none; sp=reject; adkim=s; rua=")
+    assert txt_record(policy).startswith("v=DMARC1; p=none; sp=reject; adkim=s; rua=")
     step = next_step(policy)
     assert step is not None
     assert tags_of(step) == "p=quarantine; t=y"
-    assert dns_record(step).startswith("v=DMARC1; p=quarantine; sp=reject; t=y; adkim=s; rua=")
+    assert txt_record(step).startswith("v=DMARC1; p=quarantine; sp=reject; t=y; adkim=s; rua=")
 
 
 def test_statistics_of_nothing() -> None:

@@ -16,6 +16,7 @@ from dmarckit.findings import (
     LedgerEntry,
     evidence_label,
     is_open,
+    of_kinds,
     part_label,
     title,
     urgent,
@@ -51,13 +52,14 @@ class FindingSections(PageData):
         """Show findings as cards, the most urgent first; muted and resolved ones are folded.
 
         Args:
-            kinds: only findings of these kinds, such as ``tls_failures``; all unless given.
+            kinds: only findings of these kinds or topics, such as ``tls_failures`` or
+                ``requirements``; all unless given.
 
         `.data`: one row a finding: `kind`, `domain`, `subject`, `severity`, `messages`,
         `first_day`, `last_day`, `reporters` (number), `summary`, `action`, `evidence` (a
         dict), `mute_reason`, `status` (NEW, WORSE, SAME or RESOLVED).
         """
-        items = [item for item in self.analysis.findings if not kinds or item.finding.kind in kinds]
+        items = of_kinds(self.analysis.findings, *kinds)
         rows = [asdict(item.finding) | {"status": item.status} for item in items]
         columns = [*(field.name for field in fields(Finding)), "status"]
         return Section(pd.DataFrame(rows, columns=columns), findings_html(items))

@@ -12,11 +12,11 @@ from dmarckit.core import Window, _, later, text as words
 from dmarckit.facts import days_of
 from dmarckit.findings import (
     WhatIf,
-    dns_record,
     fill_policy_defaults,
     next_step,
     parse_policy,
     quoted_policy,
+    txt_record,
     what_if,
 )
 from dmarckit.pages.charts import class_word
@@ -181,7 +181,7 @@ def _what_if_section(result: WhatIf, present: Policy, days: int) -> Section:
     if not result.messages:
         text = _("Nobody sent as {domain} on these days.").format(domain=result.domain)
         return Section(result.senders, render_part("empty", text))
-    tags = dns_record(result.policy).removeprefix("v=DMARC1; ").rpartition("; rua")[0]
+    tags = txt_record(result.policy).removeprefix("v=DMARC1; ").rpartition("; rua")[0]
     text = _(
         "{tags} would have stopped {stopped} of {messages} in {days} ({quarantined} quarantined, "
         "{rejected} rejected): {legitimate} that may be legitimate, {indirect} forwarded or "
@@ -219,6 +219,6 @@ def _what_if_section(result: WhatIf, present: Policy, days: int) -> Section:
         limit=SHOWN,
     )
     above = render_part("paragraphs", [head, warning] if result.legitimate else [head])
-    back = dns_record(present) if present.p else None
-    records = records_to_paste(dns_record(result.policy), back)
+    back = txt_record(present) if present.p else None
+    records = records_to_paste(txt_record(result.policy), back)
     return Section(result.senders, above + (table.html or Html("")) + records)

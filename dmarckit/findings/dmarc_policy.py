@@ -1,0 +1,165 @@
+"""The DMARC policy of a domain: as quoted, as written, as a TXT record, and its next step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pandas as pd
+
+from dmarckit.core import SettingsError, normalize_domain, one_line
+from dmarckit.reports import Policy
+
+_RUA = "rua=<as in your present record>"  # reports do not say it; it must not get lost
+_FRESH = pd.Timedelta(hours=48)
+
+
+def txt_record(policy: Policy) -> str:
+    """Return the TXT record, without tags that only repeat a default (RFC 9989 section 4.7).
+
+    >>> txt_record(Policy("example.com", p="quarantine", sp="quarantine", testing="y", adkim="s"))
+    'v=DMARC1; p=quarantine; t=y; adkim=s; rua=<as in your present record>'
+    """
+    tags = [("p", policy.p or "none")]
+    if policy.sp and policy.sp != policy.p:
+        tags.append(("sp", policy.sp))
+    if policy.np and policy.np != subdomain_policy(policy):
+        tags.append(("np", policy.np))
+    if policy.testing == "y":
+        tags.append(("t", "y"))
+    if policy.pct is not None and policy.pct < 100:
+        tags.append(("pct", str(policy.pct)))
+    tags += [(n, v) for n, v in (("adkim", policy.adkim), ("aspf", policy.aspf)) if v == "s"]
+    return "; ".join(["v=DMARC1", *(f"{name}={value}" for name, value in tags), _RUA])
+
+
+def subdomain_policy(policy: Policy) -> str:
+    """Return what holds for subdomains: sp, else p."""
+    return policy.sp or policy.p or "none"
+
+
+def next_step(policy: Policy) -> Policy | None:
+    """Return the step up the ladder none → quarantine; t=y → quarantine → reject; t=y → reject.
+
+    pct below 100 counts as testing, as RFC 9989 has no pct any more. None after the last
+    step, and when no reporter has quoted a policy.
+    """
+    testing = policy.testing == "y" or (policy.pct is not None and policy.pct < 100)
+    steps = {
+        ("none", False): ("quarantine", "y"),
+        ("none", True): ("quarantine", "y"),
+        ("quarantine", True): ("quarantine", None),
+        ("quarantine", False): ("reject", "y"),
+        ("reject", True): ("reject", None),
+    }
+    step = steps.get((policy.p or "", testing))
+    if step is None:
+        return None
+    # an sp that was only as strict as p was filled in by reporters, or follows p anyway
+    sp = None if policy.sp == policy.p else policy.sp
+    return replace(policy, p=step[0], testing=step[1], pct=None, sp=sp)
+
+
+def tags_of(step: Policy) -> str:
+    """Return the tags of a step, as subject of a finding.
+
+    >>> tags_of(Policy("example.com", p="quarantine", testing="y"))
+    'p=quarantine; t=y'
+    """
+    return f"p={step.p}" + ("; t=y" if step.testing == "y" else "")
+
+
+def fill_policy_defaults(policies: pd.DataFrame) -> pd.DataFrame:
+    """Fill in the defaults of quoted policies, which only some reporters write.
+
+    Columns and rows as in `Facts.policies`. See RFC 9989 section 4.7.
+    """
+    p = policies["p"].where(policies["p"] != "", "none")
+    sp = policies["sp"].where(policies["sp"] != "", p)
+    return policies.assign(
+        p=p,
+        sp=sp,
+        np=policies["np"].where(policies["np"] != "", sp),
+        pct=policies["pct"].fillna(100).astype("int64"),
+        testing=policies["testing"].where(policies["testing"] == "y", "n"),
+        adkim=policies["adkim"].where(policies["adkim"] == "s", "r"),
+        aspf=policies["aspf"].where(policies["aspf"] == "s", "r"),
+    )
+
+
+def quoted_policy(domain: str, policies: pd.DataFrame) -> Policy:
+    """Return the policy in force: what most reporters quote in their last report.
+
+    Only last reports within 48 hours of the newest count, so that a reporter that has not
+    written since a change has no vote. `t` and `np` are believed when anybody quotes them
+    by the majority's p, since receivers that know only RFC 7489 leave them out.
+    """
+    if policies.empty:
+        return Policy(domain)
+    ordered = policies[policies["p"] != ""].sort_values("begin", kind="stable")
+    last = ordered.groupby("reporter", sort=False, observed=True).tail(1)
+    if last.empty:
+        return Policy(domain)
+    last = last[last["begin"] >= last["begin"].max() - _FRESH].iloc[::-1]
+    p = _most(last["p"]) or "none"
+    last = last[last["p"] == p]
+    sp = _most(last["sp"].where(last["sp"] != "", p))
+    testing = "y" if (last["testing"] == "y").any() else None
+    return Policy(
+        domain,
+        p=p,
+        sp=None if sp == p else sp,
+        np=_most(last["np"]),
+        pct=_pct(last["pct"]),
+        testing=testing,
+        adkim="s" if _most(last["adkim"]) == "s" else None,
+        aspf="s" if _most(last["aspf"]) == "s" else None,
+    )
+
+
+def _most(values: pd.Series[str]) -> str | None:
+    """Return the most frequent value; of equal ones the first, which is the newest."""
+    known = Counter(str(value) for value in values if value != "")
+    return known.most_common(1)[0][0] if known else None
+
+
+def _pct(values: pd.Series[int]) -> int | None:
+    known = Counter(int(value) for value in values.dropna())
+    most = known.most_common(1)[0][0] if known else 100
+    return None if most >= 100 else most
+
+
+_VALUES = {
+    "p": ("none", "quarantine", "reject"),
+    "sp": ("none", "quarantine", "reject"),
+    "np": ("none", "quarantine", "reject"),
+    "adkim": ("r", "s"),
+    "aspf": ("r", "s"),
+}
+
+
+def parse_policy(domain: str, text: str) -> Policy:
+    """Parse ``p=reject; sp=none; adkim=s`` or a whole DMARC record.
+
+    Tags that do not decide about messages (rua, fo, t, …) are left out.
+
+    >>> parse_policy("example.com", "v=DMARC1; p=reject; rua=mailto:d@example.com").p
+    'reject'
+
+    Raises:
+        SettingsError: a tag has a value that it cannot have, or p is missing.
+    """
+    tags: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        name, equals, value = (piece.strip().lower() for piece in part.partition("="))
+        if not equals:
+            raise SettingsError(f"policy {one_line(text)}: {one_line(part)} is not tag=value")
+        if name in _VALUES:
+            if value not in _VALUES[name]:
+                raise SettingsError(
+                    f"policy {one_line(text)}: {name} is {' or '.join(_VALUES[name])}"
+                )
+            tags[name] = value
+    if "p" not in tags:
+        raise SettingsError(f"policy {one_line(text)}: it needs p=none, quarantine or reject")
+    return Policy(normalize_domain(domain), **tags)  # type: ignore[arg-type]
