@@ -1,9 +1,17 @@
-from .dns import Checked as Checked, check as check, is_problem as is_problem
+from .dns import CheckResult as CheckResult, check_dns as check_dns, is_problem as is_problem
 from .outside import Outside as Outside, load_outside as load_outside
-from .postmaster import Pulled as Pulled, latest as latest, pull as pull
-from .postmaster_client import NOT_CONNECTED as NOT_CONNECTED, Query as Query, identity as identity
+from .postmaster import (
+    PullResult as PullResult,
+    latest_metrics as latest_metrics,
+    pull_metrics as pull_metrics,
+)
+from .postmaster_client import (
+    NOT_CONNECTED as NOT_CONNECTED,
+    Query as Query,
+    google_identity as google_identity,
+)
 from .postmaster_metrics import Metric as Metric, Row as Row, api_date as api_date
-from .requirements import matrix as matrix, not_met as not_met
+from .requirements import requirement_matrix as requirement_matrix, unmet_rules as unmet_rules
 from .resolver import NoAnswer as NoAnswer, Servers as Servers, fetch_policy as fetch_policy
 from .rules import (
     PROVIDERS as PROVIDERS,
@@ -11,8 +19,8 @@ from .rules import (
     SOURCES as SOURCES,
     VERDICTS as VERDICTS,
     VIEWS as VIEWS,
-    sees as sees,
     verdict_word as verdict_word,
+    views_text as views_text,
     wording as wording,
 )
 from .verdicts import CODES as CODES

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from dmarckit.checks.dmarc import silent
-from dmarckit.checks.resolver import Asker, Fault, Found, NoAnswer, found, tag_list
+from dmarckit.checks.dmarc import unanswered
+from dmarckit.checks.resolver import DnsClient, DnsRow, Fault, NoAnswer, dns_row, tag_list
 from dmarckit.core import _, count, one_line
 
 SHORT = 1024  # bits below which Google and Yahoo treat an RSA signature as none
@@ -28,28 +28,28 @@ class Key:
     last_day: date
 
 
-def check_dkim(ask: Asker, key: Key) -> Found:
+def check_dkim(ask: DnsClient, key: Key) -> DnsRow:
     """The row of a key."""
     name = f"{key.selector}._domainkey.{key.domain}"
     used: dict[str, Any] = {"messages": key.messages, "last_day": key.last_day.isoformat()}
     try:
         texts = ask.texts(name)
     except NoAnswer:
-        return found("dkim", name, [], [silent(name)], **used)
+        return dns_row("dkim", name, [], [unanswered(name)], **used)
     if not texts:
         return _missing(ask, name, key, used)
     records = [text for text in texts if "p" in tag_list(text)]
     if len(records) > 1:
         text = _("{name} has {n} keys; receivers may take any of them: keep the one in use.")
         fault = Fault("several", "invalid", text.format(name=one_line(name), n=len(records)))
-        return found("dkim", name, records, [fault], **used)
+        return dns_row("dkim", name, records, [fault], **used)
     if not records:
-        return found("dkim", name, texts, [_unreadable(name, _("it has no p="))], **used)
+        return dns_row("dkim", name, texts, [_unreadable(name, _("it has no p="))], **used)
     faults, read = _key_faults(name, tag_list(records[0]))
-    return found("dkim", name, records, faults, **(used | read))
+    return dns_row("dkim", name, records, faults, **(used | read))
 
 
-def _missing(ask: Asker, name: str, key: Key, used: dict[str, Any]) -> Found:
+def _missing(ask: DnsClient, name: str, key: Key, used: dict[str, Any]) -> DnsRow:
     alias = ask.alias(name)
     seen = {"name": one_line(name), "n": count(key.messages), "day": key.last_day}
     if alias:
@@ -57,14 +57,14 @@ def _missing(ask: Asker, name: str, key: Key, used: dict[str, Any]) -> Found:
             "{name} leads to {alias} (CNAME), where there is no key, and {n} messages carry this "
             "signature (last on {day}): have the service publish the key, or correct the CNAME."
         ).format(alias=one_line(alias), **seen)
-        return found(
+        return dns_row(
             "dkim", name, [], [Fault("dangling", "missing", text)], alias=one_line(alias), **used
         )
     text = _(
         "{name} has no key, and {n} messages carry this signature (last on {day}): publish the "
         "key of the signing server there, or stop signing with it."
     ).format(**seen)
-    return found("dkim", name, [], [Fault("missing", "missing", text)], **used)
+    return dns_row("dkim", name, [], [Fault("missing", "missing", text)], **used)
 
 
 def _unreadable(name: str, why: str) -> Fault:

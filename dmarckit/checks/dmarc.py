@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dmarckit.checks.resolver import Asker, Fault, Found, NoAnswer, found, tag_list
+from dmarckit.checks.resolver import DnsClient, DnsRow, Fault, NoAnswer, dns_row, tag_list
 from dmarckit.core import _, one_line
 from dmarckit.facts import organisation
 
@@ -22,7 +22,7 @@ WALK = 8  # questions of a tree walk at most (RFC 9989 section 4.10)
 
 
 @dataclass(frozen=True)
-class Applies:
+class AppliedPolicy:
     """The policy that one kind of receiver takes for a domain."""
 
     organisation: str
@@ -42,12 +42,12 @@ class Applies:
         }
 
 
-def records_at(ask: Asker, domain: str) -> list[str]:
+def records_at(ask: DnsClient, domain: str) -> list[str]:
     """The DMARC records at a domain's name, as published. Raises NoAnswer."""
     return [text for text in ask.texts(f"_dmarc.{domain}") if VERSION.match(text)]
 
 
-def by_tree_walk(ask: Asker, domain: str) -> Applies:
+def by_tree_walk(ask: DnsClient, domain: str) -> AppliedPolicy:
     """As RFC 9989 sections 4.10.1 and 4.10.2 have it. Raises NoAnswer.
 
     Several records at one name count as none.
@@ -64,28 +64,32 @@ def by_tree_walk(ask: Asker, domain: str) -> Applies:
         if tag_list(at[0]).get("psd") in ("n", "y"):
             break
     if not met:
-        return Applies(domain, None, None, None)
+        return AppliedPolicy(domain, None, None, None)
     top, record = met[-1]
     if tag_list(record).get("psd") == "y" and top != domain:
         top = ".".join(labels[-len(top.split(".")) - 1 :])
     own = [pair for pair in met if pair[0] == domain]
     location, record = own[0] if own else next((m for m in met if m[0] == top), met[-1])
-    return Applies(top, location, wanted(tag_list(record), own=location == domain), record)
+    return AppliedPolicy(
+        top, location, requested_policy(tag_list(record), own=location == domain), record
+    )
 
 
-def by_public_suffix(ask: Asker, domain: str) -> Applies:
+def by_public_suffix(ask: DnsClient, domain: str) -> AppliedPolicy:
     """As RFC 7489 section 6.6.3 has it. Raises NoAnswer."""
     top = organisation(domain)
     for name in dict.fromkeys((domain, top)):
         at = records_at(ask, name)
         if len(at) == 1:
-            return Applies(top, name, wanted(tag_list(at[0]), own=name == domain), at[0])
+            return AppliedPolicy(
+                top, name, requested_policy(tag_list(at[0]), own=name == domain), at[0]
+            )
         if at:
             break
-    return Applies(top, None, None, None)
+    return AppliedPolicy(top, None, None, None)
 
 
-def wanted(tags: Mapping[str, str], *, own: bool) -> str:
+def requested_policy(tags: Mapping[str, str], *, own: bool) -> str:
     """What a record asks for its own domain, or for a domain below it: p, or sp, else p.
 
     A value that is none of DMARC's counts as none (RFC 9989 section 4.7).
@@ -110,13 +114,13 @@ ADDRESS = re.compile(r"mailto:[^@\s,;!]+@(?P<host>[a-z0-9_.-]+?)\.?(?P<size>![0-
 MOST_ADDRESSES = 10
 
 
-def check_dmarc(ask: Asker, domain: str) -> list[Found]:
+def check_dmarc(ask: DnsClient, domain: str) -> list[DnsRow]:
     """The row of the record, and one for each outside host that is to get its reports."""
     name = f"_dmarc.{domain}"
     try:
         texts = ask.texts(name)
     except NoAnswer:
-        return [found("dmarc", name, [], [silent(name)])]
+        return [dns_row("dmarc", name, [], [unanswered(name)])]
     records = [text for text in texts if VERSION.match(text)]
     if len(records) > 1:
         several = Fault(
@@ -126,7 +130,7 @@ def check_dmarc(ask: Asker, domain: str) -> list[Found]:
                 name=name, n=len(records)
             ),
         )
-        return [found("dmarc", name, records, [several])]
+        return [dns_row("dmarc", name, records, [several])]
     if not records:
         return [_without_own(ask, domain, texts)]
     tags = tag_list(records[0])
@@ -134,40 +138,40 @@ def check_dmarc(ask: Asker, domain: str) -> list[Found]:
     applies = _applies(ask, domain)
     if applies and applies[0].organisation != applies[1].organisation:
         faults.append(_two_organisations(domain, *applies))
-    row = found(
+    row = dns_row(
         "dmarc",
         name,
         records,
         faults,
         proposal=_corrected(records[0], tags) if faults else None,
         tags={k: one_line(v) for k, v in tags.items() if k in KNOWN},
-        policy=wanted(tags, own=True),
+        policy=requested_policy(tags, own=True),
         applies=_json(applies),
         ttl=ask.text_life(name),
     )
     return [row, *_authorisations(ask, domain, tags)]
 
 
-def silent(name: str) -> Fault:
+def unanswered(name: str) -> Fault:
     """Nobody answered for a name: nothing is known."""
     text = _("DNS did not answer for {name}; check its name servers and the setting resolvers.")
     return Fault("unanswered", "unknown", text.format(name=one_line(name, 300)))
 
 
-def _applies(ask: Asker, domain: str) -> tuple[Applies, Applies] | None:
+def _applies(ask: DnsClient, domain: str) -> tuple[AppliedPolicy, AppliedPolicy] | None:
     try:
         return by_tree_walk(ask, domain), by_public_suffix(ask, domain)
     except NoAnswer:
         return None
 
 
-def _json(applies: tuple[Applies, Applies] | None) -> dict[str, object] | None:
+def _json(applies: tuple[AppliedPolicy, AppliedPolicy] | None) -> dict[str, object] | None:
     if applies is None:
         return None
     return {"tree_walk": applies[0].json(), "public_suffix": applies[1].json()}
 
 
-def _without_own(ask: Asker, domain: str, texts: Sequence[str]) -> Found:
+def _without_own(ask: DnsClient, domain: str, texts: Sequence[str]) -> DnsRow:
     """No record at the domain itself: a damaged one, one further up, or none at all."""
     name = f"_dmarc.{domain}"
     proposal = f"v=DMARC1; p=none; rua=mailto:dmarc-reports@{domain}"
@@ -177,26 +181,28 @@ def _without_own(ask: Asker, domain: str, texts: Sequence[str]) -> Found:
             "{name} has no record that starts with v=DMARC1; and receivers ignore what is "
             "there; publish it as {record}"
         ).format(name=name, record=proposal)
-        return found("dmarc", name, damaged, [Fault("syntax", "invalid", text)], proposal=proposal)
+        return dns_row(
+            "dmarc", name, damaged, [Fault("syntax", "invalid", text)], proposal=proposal
+        )
     applies = _applies(ask, domain)
     if applies is None:
-        return found("dmarc", name, [], [silent(name)])
+        return dns_row("dmarc", name, [], [unanswered(name)])
     walk, suffix = applies
     if walk.location is None and suffix.location is None:
         text = _(
             "{domain} has no DMARC record, nor has a domain above it: publish one at {name} (with "
             "the address that takes your reports)."
         ).format(domain=domain, name=name)
-        return found("dmarc", name, [], [Fault("missing", "missing", text)], proposal=proposal)
+        return dns_row("dmarc", name, [], [Fault("missing", "missing", text)], proposal=proposal)
     faults = []
     if (walk.location, walk.policy) != (suffix.location, suffix.policy):
         faults.append(_two_policies(domain, walk, suffix))
     elif walk.policy == "none":
         faults.append(_no_policy(domain, walk.location or domain))
-    return found("dmarc", name, [], faults, policy=walk.policy, applies=_json(applies), tags={})
+    return dns_row("dmarc", name, [], faults, policy=walk.policy, applies=_json(applies), tags={})
 
 
-def _two_policies(domain: str, walk: Applies, suffix: Applies) -> Fault:
+def _two_policies(domain: str, walk: AppliedPolicy, suffix: AppliedPolicy) -> Fault:
     nothing = _("no policy")
     text = _(
         "Receivers disagree about {domain}: those of RFC 9989 take {new} (from {new_at}), older "
@@ -211,7 +217,7 @@ def _two_policies(domain: str, walk: Applies, suffix: Applies) -> Fault:
     return Fault("two_policies", "weak", text)
 
 
-def _two_organisations(domain: str, walk: Applies, suffix: Applies) -> Fault:
+def _two_organisations(domain: str, walk: AppliedPolicy, suffix: AppliedPolicy) -> Fault:
     text = _(
         "Alignment of {domain} is judged within {new} by receivers of RFC 9989 and within {old} "
         "by older ones; a DMARC record at _dmarc.{old} makes them agree."
@@ -265,7 +271,7 @@ def _addresses(tags: Mapping[str, str], tag: str) -> list[str]:
     return [u for u in (uri.strip() for uri in tags.get(tag, "").split(",")) if u][:MOST_ADDRESSES]
 
 
-def _report_faults(ask: Asker, domain: str, tags: Mapping[str, str]) -> list[Fault]:
+def _report_faults(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> list[Fault]:
     faults = []
     if not _addresses(tags, "rua"):
         text = _(
@@ -290,7 +296,7 @@ def _report_faults(ask: Asker, domain: str, tags: Mapping[str, str]) -> list[Fau
     return faults
 
 
-def _takes_mail(ask: Asker, host: str) -> bool:
+def _takes_mail(ask: DnsClient, host: str) -> bool:
     """False only when DNS says so: no MX and no address, or the null MX."""
     try:
         hosts = [name for _preference, name in ask.mail_hosts(host)]
@@ -299,7 +305,7 @@ def _takes_mail(ask: Asker, host: str) -> bool:
         return True
 
 
-def _authorisations(ask: Asker, domain: str, tags: Mapping[str, str]) -> list[Found]:
+def _authorisations(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> list[DnsRow]:
     """RFC 9990 section 4: a host outside must say that it wants reports about this domain."""
     hosts = []
     for uri in _addresses(tags, "rua") + _addresses(tags, "ruf"):
@@ -309,20 +315,20 @@ def _authorisations(ask: Asker, domain: str, tags: Mapping[str, str]) -> list[Fo
     return [_authorisation(ask, domain, host) for host in dict.fromkeys(hosts)]
 
 
-def _authorisation(ask: Asker, domain: str, host: str) -> Found:
+def _authorisation(ask: DnsClient, domain: str, host: str) -> DnsRow:
     name = f"{domain}._report._dmarc.{host}"
     try:
         texts = [text for text in ask.texts(name) if VERSION.match(text)]
     except NoAnswer:
-        return found("report_authorisation", name, [], [silent(name)], host=host)
+        return dns_row("report_authorisation", name, [], [unanswered(name)], host=host)
     if texts:
-        return found("report_authorisation", name, texts, [], host=host)
+        return dns_row("report_authorisation", name, texts, [], host=host)
     text = _(
         "{host} has not agreed to take reports about {domain}, so most reporters send it none: it "
         "must publish v=DMARC1 as TXT record at {name}."
     ).format(host=host, domain=domain, name=name)
     fault = Fault("missing", "missing", text)
-    return found("report_authorisation", name, [], [fault], proposal="v=DMARC1", host=host)
+    return dns_row("report_authorisation", name, [], [fault], proposal="v=DMARC1", host=host)
 
 
 def _corrected(record: str, tags: Mapping[str, str]) -> str | None:

@@ -22,17 +22,17 @@ import pandas as pd
 import pyarrow as pa
 
 from dmarckit.checks.dkim import check_dkim
-from dmarckit.checks.dmarc import check_dmarc, silent
-from dmarckit.checks.resolver import Asker, Fault, Fetch, Found, NoAnswer, Servers, found
+from dmarckit.checks.dmarc import check_dmarc, unanswered
+from dmarckit.checks.resolver import DnsClient, DnsRow, Fault, Fetch, NoAnswer, Servers, dns_row
 from dmarckit.checks.spf import check_spf
-from dmarckit.checks.targets import Seen
+from dmarckit.checks.targets import Targets
 from dmarckit.checks.transport import check_bimi, check_mta_sts, check_mx, check_ptr, check_tls_rpt
 from dmarckit.core import MissingExtra, Settings, _, normalize_domain
 from dmarckit.facts import Lookup, dns_lookup
 from dmarckit.lake import DNS, Lake
 
 if TYPE_CHECKING:
-    from dmarckit.checks.resolver import Found
+    from dmarckit.checks.resolver import DnsRow
 
 
 OPTIONAL = ("mx", "mta_sts", "tls_rpt", "bimi")
@@ -40,10 +40,10 @@ OPTIONAL = ("mx", "mta_sts", "tls_rpt", "bimi")
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """What a check of DNS did."""
 
-    rows: dict[str, list[Found]]
+    rows: dict[str, list[DnsRow]]
     """domain → what was found now"""
     silent: list[str] = field(default_factory=list)
     """domains that DNS gave no answer for at all, or that were not asked about because
@@ -62,7 +62,7 @@ def is_problem(record: str, state: str) -> bool:
     return state in ("invalid", "weak") or (state == "missing" and record not in OPTIONAL)
 
 
-def check(
+def check_dns(
     settings: Settings,
     *,
     now: datetime,
@@ -70,12 +70,12 @@ def check(
     resolver: Sequence[str] | None = None,
     fetch: Callable[[str, float], str] | None = None,
     run: str | None = None,
-) -> Checked:
+) -> CheckResult:
     """Ask DNS about the domains, and keep what it says in the table `dns`.
 
     `domains` are those of the settings, or all that reports of the last 90 days speak of,
     unless given; `resolver` names DNS servers in place of the setting `resolvers`. The MTA-STS
-    policy file is only looked at with a `fetch` (such as `dns_policy_file.fetch_policy`).
+    policy file is only looked at with a `fetch` (such as `fetch_policy`).
     One answer may take `dns_timeout` seconds, a domain 12 times as long. The first check of
     a day is the one that is kept.
 
@@ -89,25 +89,24 @@ def check(
             "checking DNS needs checkdmarc and dnspython; "
             "install them with: pip install 'dmarckit[dns]'"
         )
-    pass
-    from dmarckit.checks.targets import chosen_domains, read_seen
+    from dmarckit.checks.targets import chosen_domains, read_targets
 
     lake = Lake(settings.lake_url)
-    checks = shared(
+    checks = make_checks(
         settings.resolvers if resolver is None else resolver, settings.dns_timeout, fetch
     )
     wanted = chosen_domains(settings, lake, now, domains)
-    seen = read_seen(settings, lake, now) if wanted else {}
-    rows: dict[str, list[Found]] = {}
+    seen = read_targets(settings, lake, now) if wanted else {}
+    rows: dict[str, list[DnsRow]] = {}
     kept = 0
     for batch in check_domains(checks, wanted, seen):
         answered = {domain: found for domain, found in batch.items() if found is not None}
         rows |= answered
         kept += _keep(lake, answered, now, run or f"dns@{now.isoformat()}")
-    return Checked(rows, [domain for domain in wanted if domain not in rows], kept)
+    return CheckResult(rows, [domain for domain in wanted if domain not in rows], kept)
 
 
-def _keep(lake: Lake, rows: dict[str, list[Found]], now: datetime, run: str) -> int:
+def _keep(lake: Lake, rows: dict[str, list[DnsRow]], now: datetime, run: str) -> int:
     day = datetime(now.year, now.month, now.day, tzinfo=UTC)
     made = [
         {
@@ -151,7 +150,7 @@ ORDER BY domain, record, name
 SNAPSHOT: tuple[str, ...] = (*(c for c in DNS.columns if c != "month"), "since")
 
 
-def snapshot(
+def dns_snapshot(
     lake: Lake, domains: Sequence[str] | None = None, day: date | None = None
 ) -> pd.DataFrame:
     """What the newest check of each domain found, on that day or before; one row per record.
@@ -179,7 +178,7 @@ ORDER BY day, domain, record, name
 """
 
 
-def changes(
+def dns_changes(
     lake: Lake, domains: Sequence[str] | None, start: datetime, end: datetime
 ) -> pd.DataFrame:
     """Records that a check on a day in [start, end) found other than the check before.
@@ -196,7 +195,7 @@ def _chosen(domains: Sequence[str] | None) -> dict[str, Any]:
     return {"all": domains is None, "domains": [normalize_domain(d) for d in domains or ()]}
 
 
-def usual_window(now: datetime, days: int) -> tuple[datetime, datetime]:
+def changes_window(now: datetime, days: int) -> tuple[datetime, datetime]:
     """The last `days` whole days and today, for `changes`."""
     today = datetime(now.year, now.month, now.day, tzinfo=UTC)
     return today - timedelta(days=days), today + timedelta(days=1)
@@ -217,7 +216,7 @@ class Checks:
     clock: Callable[[], float] = time.monotonic
 
 
-def shared(servers: Sequence[str], timeout: float, fetch: Fetch | None = None) -> Checks:
+def make_checks(servers: Sequence[str], timeout: float, fetch: Fetch | None = None) -> Checks:
     """Checks by these servers (none: the system's); what other checks have cached is forgotten.
 
     Raises SettingsError for a server that is no address.
@@ -227,7 +226,7 @@ def shared(servers: Sequence[str], timeout: float, fetch: Fetch | None = None) -
     return Checks(Servers(servers, timeout), dns_lookup(servers, timeout), fetch)
 
 
-def check_domain(checks: Checks, domain: str, seen: Seen) -> list[Found] | None:
+def check_domain(checks: Checks, domain: str, seen: Targets) -> list[DnsRow] | None:
     """The rows of a domain; None when DNS does not answer at all.
 
     What is not reached in time is unknown.
@@ -252,21 +251,21 @@ def check_domain(checks: Checks, domain: str, seen: Seen) -> list[Found] | None:
     return rows
 
 
-def _ptr(ask: Asker, address: str, messages: int, lookup: Lookup) -> Found:
+def _ptr(ask: DnsClient, address: str, messages: int, lookup: Lookup) -> DnsRow:
     if ask.left <= 0:
-        return found("ptr", address, [], [silent(address)], messages=messages)
+        return dns_row("ptr", address, [], [unanswered(address)], messages=messages)
     return check_ptr(address, messages, lookup)
 
 
-def _no_such_domain(domain: str) -> Found:
+def _no_such_domain(domain: str) -> DnsRow:
     text = _("{domain} does not exist in DNS; register it, or take it out of the settings.")
     fault = Fault("no_domain", "missing", text.format(domain=domain))
-    return found("dmarc", f"_dmarc.{domain}", [], [fault])
+    return dns_row("dmarc", f"_dmarc.{domain}", [], [fault])
 
 
 def check_domains(
-    checks: Checks, domains: Sequence[str], seen: Mapping[str, Seen]
-) -> Iterator[dict[str, list[Found] | None]]:
+    checks: Checks, domains: Sequence[str], seen: Mapping[str, Targets]
+) -> Iterator[dict[str, list[DnsRow] | None]]:
     """The rows of many domains, a batch at a time; None for one without any answer.
 
     Ends early when nobody in a whole batch got an answer.
@@ -275,8 +274,8 @@ def check_domains(
     for start in range(0, len(domains), BATCH):
         batch = domains[start : start + BATCH]
 
-        def one(domain: str) -> list[Found] | None:
-            mine = seen.get(domain, Seen())
+        def one(domain: str) -> list[DnsRow] | None:
+            mine = seen.get(domain, Targets())
             others = tuple(name for name in mine.envelopes if name not in checked)
             return check_domain(checks, domain, replace(mine, envelopes=others))
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
-from dmarckit.checks.dns import SNAPSHOT, changes, snapshot, usual_window
-from dmarckit.checks.postmaster import latest
+from dmarckit.checks.dns import SNAPSHOT, changes_window, dns_changes, dns_snapshot
+from dmarckit.checks.postmaster import latest_metrics
 from dmarckit.core import normalize_domain
 from dmarckit.facts import organisation
 from dmarckit.lake import Lake
@@ -41,11 +41,11 @@ class Outside:
     """What was asked of the outside. Empty frames: nothing was asked, or nobody answered."""
 
     postmaster: pd.DataFrame = field(default_factory=_postmaster)
-    """as `postmaster.latest`, of the last 30 days; also of the organisations of the domains"""
+    """as `latest_metrics`, of the last 30 days; also of the organisations of the domains"""
     dns: pd.DataFrame = field(default_factory=_dns)
-    """as `dns.snapshot`, unless the check is older than 30 days"""
+    """as `dns_snapshot`, unless the check is older than 30 days"""
     changes: pd.DataFrame = field(default_factory=_changes)
-    """as `dns.changes`, of the days that findings are about"""
+    """as `dns_changes`, of the days that findings are about"""
     domains: tuple[str, ...] = ()
     """those that were asked for; empty: all"""
 
@@ -64,10 +64,12 @@ def load_outside(lake: Lake, domains: Sequence[str], now: datetime, days: int = 
     names = list(dict.fromkeys(normalize_domain(name) for name in domains))
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     known = [*names, *(organisation(name) for name in names)]
-    metrics = latest(lake, list(dict.fromkeys(known)), today - DAYS, today + timedelta(days=1))
-    rows = snapshot(lake, names or None, today.date())
+    metrics = latest_metrics(
+        lake, list(dict.fromkeys(known)), today - DAYS, today + timedelta(days=1)
+    )
+    rows = dns_snapshot(lake, names or None, today.date())
     rows = rows[rows["day"] >= today - DAYS].reset_index(drop=True)
     if rows.empty:
         return Outside(metrics, _dns(), _changes(), tuple(names))
-    changed = changes(lake, names or None, *usual_window(now.astimezone(UTC), days))
+    changed = dns_changes(lake, names or None, *changes_window(now.astimezone(UTC), days))
     return Outside(metrics, rows, changed, tuple(names))

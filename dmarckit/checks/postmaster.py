@@ -51,7 +51,7 @@ _LATEST = """
 """
 
 
-def latest(
+def latest_metrics(
     lake: Lake,
     domains: Sequence[str] = (),
     start: datetime | None = None,
@@ -78,7 +78,7 @@ def latest(
     return lake.sql(_LATEST.format(where=" AND ".join(where)), **values)
 
 
-def last_days(lake: Lake) -> dict[tuple[str, str], datetime]:
+def last_known_days(lake: Lake) -> dict[tuple[str, str], datetime]:
     """Domain and metric → the last day that has a value."""
     found = lake.sql('SELECT domain, metric, max("day") AS last FROM postmaster GROUP BY 1, 2')
     keys = zip(found["domain"], found["metric"], strict=True)
@@ -112,7 +112,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Pulled:
+class PullResult:
     """What a pull did."""
 
     run: str
@@ -124,14 +124,14 @@ class Pulled:
     """what Google refused, a line each; everything else was pulled all the same"""
 
 
-def pull(
+def pull_metrics(
     settings: Settings,
     *,
     now: datetime,
     days: int | None = None,
     client: Source | None = None,
     run: str | None = None,
-) -> Pulled:
+) -> PullResult:
     """Ask Google for what is missing and keep it in the table `postmaster`.
 
     Days up to yesterday (UTC): for each domain and group of metrics from `LATE_DAYS` before
@@ -140,7 +140,7 @@ def pull(
     problem of its own; what was written before an error stays.
 
     Raises:
-        MissingExtra, SettingsError: not connected (`postmaster_credentials`).
+        MissingExtra, SettingsError: not connected (`google_identity`).
         PostmasterError: Google refuses everything, cannot be reached, or its rates have
             another unit than we know.
         LakeError: the lake cannot be read or written.
@@ -157,7 +157,7 @@ def pull(
         task.compliance(domains)
         for start in range(0, len(domains), TOGETHER):
             task.statistics(domains[start : start + TOGETHER])
-    return Pulled(task.run, tuple(domains), task.rows, tuple(dict.fromkeys(task.problems)))
+    return PullResult(task.run, tuple(domains), task.rows, tuple(dict.fromkeys(task.problems)))
 
 
 def new_run() -> str:
@@ -196,7 +196,7 @@ class _Pull:
         self.run = run
         self.rows = 0
         self.problems: list[str] = []
-        self._known = last_days(lake) if days is None else {}
+        self._known = last_known_days(lake) if days is None else {}
 
     def domains(self, settings: Settings) -> list[str]:
         """Those of the settings, else those that Google lists and lets us read."""
@@ -276,7 +276,7 @@ class _Pull:
             return
         days = [row["day"] for row in rows]
         names = sorted({str(row["domain"]) for row in rows})
-        stored = latest(self.lake, names, min(days), max(days) + timedelta(days=1))
+        stored = latest_metrics(self.lake, names, min(days), max(days) + timedelta(days=1))
         known = {_key(row): _value(row) for row in stored.to_dict("records")}
         more = {"pulled": self.now, "run": self.run}
         new = [

@@ -102,7 +102,7 @@ def _reason(error: Mapping[str, Any]) -> str:
     return ""
 
 
-def explained(refusal: Refusal, *, what: str, domain: str = "", who: str) -> PostmasterError:
+def refusal_error(refusal: Refusal, *, what: str, domain: str = "", who: str) -> PostmasterError:
     """The error to raise: what was wanted, and what a person has to do, in one line.
 
     `who` is whom Google knows us as. A `PostmasterAccess` when every further request would
@@ -141,7 +141,7 @@ def _advice(refusal: Refusal, who: str) -> str:
     return "Google did not take the request"
 
 
-def refused_token(error: Exception, *, who: str, client_id: str) -> PostmasterAccess:
+def token_error(error: Exception, *, who: str, client_id: str) -> PostmasterAccess:
     """Why Google gave no token for the credentials (`google.auth.exceptions.RefreshError`)."""
     said = one_line(error.args[0] if error.args else error, 160)
     if "unauthorized_client" in said or "access_denied" in said:
@@ -187,7 +187,7 @@ def scopes(settings: Settings) -> list[str]:
     return [STATS_SCOPE] if settings.postmaster_domains else [LIST_SCOPE, STATS_SCOPE]
 
 
-def identity(settings: Settings) -> Identity:
+def google_identity(settings: Settings) -> Identity:
     """Who asks, by the settings. Google is not asked yet.
 
     Raises:
@@ -322,9 +322,9 @@ class Query:
 def connect(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> PostmasterClient:
     """A client with the credentials of the settings. Google is not asked yet.
 
-    Raises MissingExtra and SettingsError as `postmaster_credentials.identity` does.
+    Raises MissingExtra and SettingsError as `google_identity` does.
     """
-    asking = identity(settings)
+    asking = google_identity(settings)
     # it warns of each 403, which we tell in our own words
     logging.getLogger("googleapiclient.http").setLevel(logging.ERROR)
     import google_auth_httplib2
@@ -371,7 +371,7 @@ class PostmasterClient:
 
     def stats(self, queries: Sequence[Query]) -> list[list[Row] | PostmasterError]:
         """For each query all its rows, page after page, or why Google refused it."""
-        asked = [_Asked(query) for query in queries]
+        asked = [_QueryProgress(query) for query in queries]
         while waiting := [one for one in asked if not one.done]:
             before = max(one.tries for one in waiting)
             if before:
@@ -380,7 +380,7 @@ class PostmasterClient:
                 self._ask(waiting[start : start + BATCH])
         return [one.error or one.rows for one in asked]
 
-    def _ask(self, batch: Sequence[_Asked]) -> None:
+    def _ask(self, batch: Sequence[_QueryProgress]) -> None:
         """The next page of each. Only an item that was refused is asked on its own again."""
         bodies = [one.query.body(one.token) for one in batch]
         request = self._service.domainStats().batchQuery(body={"requests": bodies})
@@ -403,7 +403,7 @@ class PostmasterClient:
             else:
                 one.take(result.get("response") or {})
 
-    def _ask_alone(self, one: _Asked, body: dict[str, Any]) -> None:
+    def _ask_alone(self, one: _QueryProgress, body: dict[str, Any]) -> None:
         query = self._service.domains().domainStats().query
         try:
             request = query(parent=body["parent"], body=body)
@@ -413,11 +413,11 @@ class PostmasterClient:
         except PostmasterError as error:
             one.error = error
 
-    def _refused(self, one: _Asked, refusal: Refusal) -> None:
+    def _refused(self, one: _QueryProgress, refusal: Refusal) -> None:
         if refusal.busy and one.tries < len(WAITS):
             one.tries += 1
             return
-        error = explained(
+        error = refusal_error(
             refusal, what=one.query.name, domain=one.query.domain, who=self._asking.who
         )
         if refusal.of_all:
@@ -435,7 +435,9 @@ class PostmasterClient:
                 pause=_longer,
             )
         except _Refused as error:
-            raise explained(error.refusal, what=what, domain=domain, who=self._asking.who) from None
+            raise refusal_error(
+                error.refusal, what=what, domain=domain, who=self._asking.who
+            ) from None
 
     def _once(self, request: Any) -> dict[str, Any]:
         from google.auth.exceptions import RefreshError, TransportError
@@ -453,7 +455,7 @@ class PostmasterClient:
         except RefreshError as error:
             if error.retryable:
                 raise _Refused(Refusal(503, "", "no token")) from None
-            raise refused_token(
+            raise token_error(
                 error, who=self._asking.who, client_id=self._asking.client_id
             ) from None
         except (TransportError, HttpLib2Error, HTTPException, OSError) as error:
@@ -480,7 +482,7 @@ class _Refused(Exception):
         self.retry_after = retry_after
 
 
-class _Asked:
+class _QueryProgress:
     """How far a query has come."""
 
     def __init__(self, query: Query) -> None:

@@ -17,11 +17,11 @@ from dmarckit.checks.verdicts import (
     CODES,
     Verdict,
     View,
+    dns_entries,
     from_dns,
     from_postmaster,
     from_reports,
-    said_by_postmaster,
-    shown_by_dns,
+    postmaster_states,
 )
 from dmarckit.core import _, normalize_domain
 from dmarckit.facts import Facts, organisation
@@ -30,10 +30,10 @@ DAYS = 30
 """days that are looked at: a month has every kind of campaign"""
 
 _KEY = ["domain", "provider"]
-Seen = dict[tuple[str, str], dict[str, Any]]
+ProviderCounts = dict[tuple[str, str], dict[str, Any]]
 
 
-def seen(facts: Facts, days: int = DAYS) -> Seen:
+def provider_counts(facts: Facts, days: int = DAYS) -> ProviderCounts:
     """(domain, provider) → what the provider's reports of the last `days` days say.
 
     own: messages of senders in the inventory, without forwarded ones; `spf`, `dkim` and
@@ -44,7 +44,7 @@ def seen(facts: Facts, days: int = DAYS) -> Seen:
     A pair without a report is not there.
     """
     since = pd.Timestamp(facts.now).floor("D") - timedelta(days=days)
-    found: Seen = {}
+    found: ProviderCounts = {}
     reports = facts.reports[facts.reports["end"] >= since]
     for domain, reporter in (
         reports[["domain", "reporter"]].drop_duplicates().itertuples(index=False)
@@ -102,7 +102,7 @@ def _own_rows(frame: pd.DataFrame, mine: pd.MultiIndex) -> pd.DataFrame:
     return frame[keys.isin(mine)]
 
 
-def _spf(found: Seen, facts: Facts, since: pd.Timestamp) -> None:
+def _spf(found: ProviderCounts, facts: Facts, since: pd.Timestamp) -> None:
     rows = _own_rows(_of_providers(facts.spf, since), _mine(facts))
     passing = rows["messages"].where(rows["result"].astype("str") == "pass", 0)
     parts = rows[[*_KEY, "messages"]].assign(passing=passing)
@@ -115,7 +115,7 @@ def _spf(found: Seen, facts: Facts, since: pd.Timestamp) -> None:
         here["spf"] = (least, min(least + silent, here["own"]))
 
 
-def _signatures(found: Seen, facts: Facts, since: pd.Timestamp) -> None:
+def _signatures(found: ProviderCounts, facts: Facts, since: pd.Timestamp) -> None:
     """At most as many messages pass DKIM as the passing signatures of a sender add up to."""
     rows = _of_providers(facts.signatures, since)
     rows = rows[rows["in_inventory"] & rows["passed"]]
@@ -131,7 +131,7 @@ def _signatures(found: Seen, facts: Facts, since: pd.Timestamp) -> None:
         here["dkim"] = (least, max(least, min(at_most.get(key, 0.0), here["own"])))
 
 
-def _codes(found: Seen, facts: Facts, since: pd.Timestamp) -> None:
+def _codes(found: ProviderCounts, facts: Facts, since: pd.Timestamp) -> None:
     rows = _of_providers(facts.requirements, since)
     known = facts.messages[~facts.messages["sender_kind"].isin(["unknown", "hosting"])]
     services = set(known["sender"].astype("str").unique())
@@ -158,10 +158,10 @@ COLUMNS = [
     "domain", "provider", "rule", "applies", "bulk", "verdict", "why", "disagree",
     "reports", "reports_why", "postmaster", "postmaster_why", "dns", "dns_why",
 ]  # fmt: skip
-"""Columns of `matrix`."""
+"""Columns of `requirement_matrix`."""
 
 
-def matrix(facts: Facts, outside: Outside, domains: Sequence[str] = ()) -> pd.DataFrame:
+def requirement_matrix(facts: Facts, outside: Outside, domains: Sequence[str] = ()) -> pd.DataFrame:
     """One row per domain, provider and rule that the provider has.
 
     domain, provider, rule; applies: ``all`` or ``bulk`` (only senders of much mail); bulk:
@@ -176,8 +176,8 @@ def matrix(facts: Facts, outside: Outside, domains: Sequence[str] = ()) -> pd.Da
     not in it by itself. No row when no domain is known.
     """
     names = [normalize_domain(d) for d in domains] or _known(facts, outside)
-    reported, shown = seen(facts), shown_by_dns(outside.dns)
-    said = said_by_postmaster(outside.postmaster)
+    reported, shown = provider_counts(facts), dns_entries(outside.dns)
+    said = postmaster_states(outside.postmaster)
     rows = []
     for domain in names:
         by_google = said.get(domain) or said.get(organisation(domain))
@@ -208,8 +208,11 @@ def matrix(facts: Facts, outside: Outside, domains: Sequence[str] = ()) -> pd.Da
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object).astype({"disagree": bool})
 
 
-def not_met(table: pd.DataFrame) -> pd.Series[float]:
-    """Domain → rules of `matrix` that are not met for some provider; null: nothing is known."""
+def unmet_rules(table: pd.DataFrame) -> pd.Series[float]:
+    """Return how many rules of each domain some provider finds not met; null: nothing is known.
+
+    `table` is that of `requirement_matrix`; the index is the domain.
+    """
     broken = table[table["verdict"] == "not met"].groupby("domain")["rule"].nunique()
     known = table.loc[table["verdict"] != "unknown", "domain"].unique()
     counts = broken.reindex(known, fill_value=0).reindex(table["domain"].unique())

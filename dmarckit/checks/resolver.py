@@ -35,13 +35,13 @@ except ImportError as error:
 
 LARGEST = 16_384  # bytes of text in one answer; real ones stay below a tenth of it
 MOST = 500  # records in one answer that are looked at
-JUDGED = frozenset({"TXT", "A", "AAAA", "MX", "SOA"})
+COUNTED_TYPES = frozenset({"TXT", "A", "AAAA", "MX", "SOA"})
 """Types whose silence leaves something unknown. checkdmarc also asks for types that nobody
 has to publish (SPF, CNAME); some servers never answer those."""
-NONE = (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer, dns.resolver.YXDOMAIN)
+NO_RECORDS = (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer, dns.resolver.YXDOMAIN)
 
 
-class Oversized(dns.exception.DNSException):
+class OversizedAnswer(dns.exception.DNSException):
     """The answer is larger than any sane one: not looked at."""
 
     msg = "The answer is too large."
@@ -68,12 +68,12 @@ class Servers:
         self.timeout = timeout
         self.cache = dns.resolver.LRUCache(20_000)
 
-    def asker(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> Asker:
+    def asker(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> DnsClient:
         """One for the check of one domain, which ends after `seconds` altogether."""
-        return Asker(self, seconds, clock)
+        return DnsClient(self, seconds, clock)
 
 
-class Bounded(dns.resolver.Resolver):
+class BoundedResolver(dns.resolver.Resolver):
     """A resolver that stops at a time, asks nothing twice, and notes what nobody answered."""
 
     def __init__(self, servers: Servers, seconds: float, clock: Callable[[], float]) -> None:
@@ -99,10 +99,10 @@ class Bounded(dns.resolver.Resolver):
                 raise dns.resolver.LifetimeTimeout(timeout=0.0, errors=[])  # type: ignore[no-untyped-call]
             answer = super().resolve(qname, rdtype, *args, **options)
             _check_size(answer)
-        except NONE:
+        except NO_RECORDS:
             raise
         except (dns.exception.DNSException, OSError) as error:
-            if kind in JUDGED:
+            if kind in COUNTED_TYPES:
                 self.unanswered[key] = error
             raise
         return answer
@@ -112,18 +112,18 @@ def _check_size(answer: Any) -> None:
     if answer.rrset is None:
         return
     if len(answer.rrset) > MOST:
-        raise Oversized
+        raise OversizedAnswer
     if answer.rdtype == dns.rdatatype.TXT:
         size = sum(len(part) for record in answer.rrset for part in record.strings)
         if size > LARGEST:
-            raise Oversized
+            raise OversizedAnswer
 
 
-class Asker:
+class DnsClient:
     """The questions that the checks of one domain ask. All names come back in lower case."""
 
     def __init__(self, servers: Servers, seconds: float, clock: Callable[[], float]) -> None:
-        self.resolver = Bounded(servers, seconds, clock)
+        self.resolver = BoundedResolver(servers, seconds, clock)
         self.servers = servers
         self._clock = clock
         self._end = clock() + seconds
@@ -193,7 +193,7 @@ class Asker:
             self.resolver.resolve(name, "SOA")
         except dns.resolver.NXDOMAIN:
             return True
-        except NONE:
+        except NO_RECORDS:
             return False
         except (dns.exception.DNSException, OSError) as error:
             raise NoAnswer(one_line(error)) from error
@@ -202,7 +202,7 @@ class Asker:
     def _records(self, name: str, kind: str) -> Iterable[Any]:
         try:
             return list(self.resolver.resolve(name, kind))
-        except NONE:
+        except NO_RECORDS:
             return []
         except (dns.exception.DNSException, OSError, UnicodeError) as error:
             raise NoAnswer(f"{kind} of {one_line(name)}: {one_line(error)}") from error
@@ -262,7 +262,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Found:
+class DnsRow:
     """A row of the table `dns`, without the domain and the times. All texts are cleaned."""
 
     record: str
@@ -274,7 +274,7 @@ class Found:
     values: Mapping[str, Any]
 
 
-def found(
+def dns_row(
     record: str,
     name: str,
     texts: Sequence[str],
@@ -282,10 +282,10 @@ def found(
     *,
     proposal: str | None = None,
     **values: Any,
-) -> Found:
+) -> DnsRow:
     """The row of a record; its state is the worst that its faults make of it."""
     state: State = min((f.state for f in faults), key=STATES.index, default="ok")
-    return Found(
+    return DnsRow(
         record=record,
         name=one_line(name, 300),
         state=state,

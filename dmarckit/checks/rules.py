@@ -189,8 +189,8 @@ def view_word(view: str) -> str:
     return {"reports": _("reports"), "postmaster": "Postmaster Tools", "dns": "DNS"}[view]
 
 
-def sees(row: Any) -> str:
-    """What each view says, of a row of `requirements.matrix`."""
+def views_text(row: Any) -> str:
+    """What each view says, of a row of `requirement_matrix`."""
     text = ""
     for view in VIEWS:
         if row[view] is not None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import checkdmarc.spf
 
-from dmarckit.checks.dmarc import silent
-from dmarckit.checks.resolver import Asker, Fault, Found, NoAnswer, found
+from dmarckit.checks.dmarc import unanswered
+from dmarckit.checks.resolver import DnsClient, DnsRow, Fault, NoAnswer, dns_row
 from dmarckit.core import _, normalize_domain, one_line
 
 MOST_LOOKUPS = 10  # RFC 7208 section 4.6.4: beyond it the result is permerror
@@ -33,12 +33,12 @@ UNEVALUATED = (
 logging.getLogger("checkdmarc").setLevel(logging.ERROR)
 
 
-def check_spf(ask: Asker, domain: str, *, sends: bool) -> Found:
+def check_spf(ask: DnsClient, domain: str, *, sends: bool) -> DnsRow:
     """The row of the record. `sends`: mail of this domain was seen to pass of late."""
     try:
         texts = ask.texts(domain)
     except NoAnswer:
-        return found("spf", domain, [], [silent(domain)])
+        return dns_row("spf", domain, [], [unanswered(domain)])
     records = [text for text in texts if re.match(r"v=spf1( |$)", text, re.I)]
     if not records:
         return _missing(domain, texts, sends=sends)
@@ -47,13 +47,13 @@ def check_spf(ask: Asker, domain: str, *, sends: bool) -> Found:
             "{domain} has {n} SPF records, which receivers treat as an error (permerror); merge "
             "them into one."
         ).format(domain=domain, n=len(records))
-        return found("spf", domain, records, [Fault("several", "invalid", text)])
+        return dns_row("spf", domain, records, [Fault("several", "invalid", text)])
     record = records[0]
     if len(record) > LONGEST:
         text = _("The SPF record of {domain} has {n} characters; shorten it below 450.").format(
             domain=domain, n=len(record)
         )
-        return found("spf", domain, records, [Fault("too_long", "invalid", text)])
+        return dns_row("spf", domain, records, [Fault("too_long", "invalid", text)])
     faults, read = _read(ask, domain, record)
     faults += _length_faults(record)
     costs = costs_of(ask, domain, record)
@@ -65,32 +65,32 @@ def check_spf(ask: Asker, domain: str, *, sends: bool) -> Found:
         faults += _all_faults(read)
         values |= {"void": read["void_dns_lookups"], "all": read["parsed"]["all"]}
     if ask.resolver.unanswered and not any(f.state == "invalid" for f in faults):
-        faults += [silent(name) for name in ask.unanswered[:3]]
-    return found("spf", domain, records, faults, proposal=_corrected(record, faults), **values)
+        faults += [unanswered(name) for name in ask.unanswered[:3]]
+    return dns_row("spf", domain, records, faults, proposal=_corrected(record, faults), **values)
 
 
-def _missing(domain: str, texts: list[str], *, sends: bool) -> Found:
+def _missing(domain: str, texts: list[str], *, sends: bool) -> DnsRow:
     damaged = [text for text in texts if "spf1" in text.lower()[:20]]
     if damaged:
         text = _(
             "{domain} has a record that looks like SPF, but does not start with v=spf1 and a "
             "space, so receivers ignore it; correct its beginning."
         ).format(domain=domain)
-        return found("spf", domain, damaged, [Fault("syntax", "invalid", text)])
+        return dns_row("spf", domain, damaged, [Fault("syntax", "invalid", text)])
     if sends:
         text = _(
             "{domain} sends mail but has no SPF record: publish one TXT record that starts with "
             "v=spf1, names your servers and services, and ends with ~all."
         ).format(domain=domain)
-        return found("spf", domain, [], [Fault("missing", "missing", text)])
+        return dns_row("spf", domain, [], [Fault("missing", "missing", text)])
     text = _("{domain} has no SPF record; as no mail of it passes, publish v=spf1 -all").format(
         domain=domain
     )
     fault = Fault("missing_unused", "missing", text)
-    return found("spf", domain, [], [fault], proposal="v=spf1 -all")
+    return dns_row("spf", domain, [], [fault], proposal="v=spf1 -all")
 
 
-def _read(ask: Asker, domain: str, record: str) -> tuple[list[Fault], Mapping[str, Any] | None]:
+def _read(ask: DnsClient, domain: str, record: str) -> tuple[list[Fault], Mapping[str, Any] | None]:
     """What checkdmarc says: faults, and what it read when there was no error."""
     try:
         read = checkdmarc.spf.parse_spf_record(
@@ -186,7 +186,7 @@ def _corrected(record: str, faults: list[Fault]) -> str | None:
     return None
 
 
-def costs_of(ask: Asker, domain: str, record: str) -> dict[str, int]:
+def costs_of(ask: DnsClient, domain: str, record: str) -> dict[str, int]:
     """Term of the record → DNS lookups it costs, itself and below it; in the order of the record.
 
     Counting stops at `COUNTED_TO`. What does not answer counts as one.
@@ -200,7 +200,7 @@ def costs_of(ask: Asker, domain: str, record: str) -> dict[str, int]:
     return costs
 
 
-def _below(ask: Asker, target: str | None, left: int, path: tuple[str, ...]) -> int:
+def _below(ask: DnsClient, target: str | None, left: int, path: tuple[str, ...]) -> int:
     if target is None or target in path or left <= 0:
         return 0
     try:

@@ -60,7 +60,7 @@ ORDER BY messages DESC, source_ip
 
 
 @dataclass(frozen=True)
-class Seen:
+class Targets:
     """What reports say about one domain; without reports nothing."""
 
     keys: tuple[Key, ...] = ()
@@ -96,7 +96,7 @@ def is_domain(name: str) -> bool:
     return bool(HOST.fullmatch(name)) and all(0 < len(part) <= 63 for part in name.split("."))
 
 
-def read_seen(settings: Settings, lake: Lake, now: datetime) -> dict[str, Seen]:
+def read_targets(settings: Settings, lake: Lake, now: datetime) -> dict[str, Targets]:
     """Domain → what reports of the last 30 days say. Empty for a lake without reports."""
     start = now - KEYS_FROM
     window = {"start": start, "now": now, "month": f"{start:%Y-%m}"}
@@ -106,7 +106,7 @@ def read_seen(settings: Settings, lake: Lake, now: datetime) -> dict[str, Seen]:
     sends = sources.groupby("domain")["messages"].sum()
     own = _own(settings, lake, sources)
     return {
-        name: Seen(
+        name: Targets(
             tuple(keys.get(name, ())),
             tuple(envelopes.get(name, ())),
             own.get(name, {}),

@@ -8,39 +8,39 @@ from collections.abc import Sequence
 import checkdmarc.mta_sts
 import checkdmarc.smtp_tls_reporting
 
-from dmarckit.checks.dmarc import silent
-from dmarckit.checks.resolver import Asker, Fault, Fetch, Found, NoAnswer, found, tag_list
+from dmarckit.checks.dmarc import unanswered
+from dmarckit.checks.resolver import DnsClient, DnsRow, Fault, Fetch, NoAnswer, dns_row, tag_list
 from dmarckit.core import _, one_line
 from dmarckit.facts import Lookup
 
 MOST_HOSTS = 10  # mail servers whose addresses are looked for
 
 
-def check_mx(ask: Asker, domain: str) -> Found:
+def check_mx(ask: DnsClient, domain: str) -> DnsRow:
     """Who takes the domain's mail. values: hosts, and null (it says that it takes none)."""
     try:
         hosts = ask.mail_hosts(domain)
     except NoAnswer:
-        return found("mx", domain, [], [silent(domain)])
+        return dns_row("mx", domain, [], [unanswered(domain)])
     shown = [f"{preference} {host or '.'}" for preference, host in hosts]
     if not hosts:
         text = _(
             "{domain} has no MX record. If it takes no mail, publish the null MX (0 .), so that "
             "senders see it at once; some receivers refuse mail from domains that take none."
         ).format(domain=domain)
-        return found("mx", domain, [], [Fault("missing", "missing", text)], proposal="0 .")
+        return dns_row("mx", domain, [], [Fault("missing", "missing", text)], proposal="0 .")
     names = [host for _preference, host in hosts]
     if "" in names:
         faults = []
         if len(names) > 1:
             text = _("{domain} has the null MX (0 .) beside others; remove it or them.")
             faults.append(Fault("null_and_more", "invalid", text.format(domain=domain)))
-        return found("mx", domain, shown, faults, null=True, hosts=[])
+        return dns_row("mx", domain, shown, faults, null=True, hosts=[])
     faults = [f for host in names[:MOST_HOSTS] if (f := _host_fault(ask, host))]
-    return found("mx", domain, shown, faults, null=False, hosts=[one_line(n) for n in names])
+    return dns_row("mx", domain, shown, faults, null=False, hosts=[one_line(n) for n in names])
 
 
-def _host_fault(ask: Asker, host: str) -> Fault | None:
+def _host_fault(ask: DnsClient, host: str) -> Fault | None:
     if re.fullmatch(r"[0-9.]+", host):
         text = _("The MX record names the address {host}; it must name a host.")
         return Fault("address", "invalid", text.format(host=one_line(host)))
@@ -48,53 +48,58 @@ def _host_fault(ask: Asker, host: str) -> Fault | None:
         if ask.has_address(host):
             return None
     except NoAnswer:
-        return silent(host)
+        return unanswered(host)
     text = _("The mail server {host} has no address; publish one, or remove it from the MX.")
     return Fault("no_address", "weak", text.format(host=one_line(host)))
 
 
 def check_mta_sts(
-    ask: Asker, domain: str, hosts: Sequence[str], fetch: Fetch | None = None
-) -> Found:
+    ask: DnsClient, domain: str, hosts: Sequence[str], fetch: Fetch | None = None
+) -> DnsRow:
     """The MTA-STS record, and its policy file when there is a `fetch` to get it with."""
     name = f"_mta-sts.{domain}"
     try:
         records = [text for text in ask.texts(name) if text.startswith("v=STSv1")]
     except NoAnswer:
-        return found("mta_sts", name, [], [silent(name)])
+        return dns_row("mta_sts", name, [], [unanswered(name)])
     if not records:
         text = _(
             "{domain} has no MTA-STS: who is on the way can have mail to it sent unencrypted. "
             "Publish a policy (mode: testing first) and the record at {name}."
         ).format(domain=domain, name=name)
-        return found("mta_sts", name, [], [Fault("missing", "missing", text)])
+        return dns_row("mta_sts", name, [], [Fault("missing", "missing", text)])
     try:
         if len(records) > 1:
             raise checkdmarc.mta_sts.MTASTSError(_("there are several; keep one"))
         checkdmarc.mta_sts.parse_mta_sts_record(records[0])
     except checkdmarc.mta_sts.MTASTSError as error:
-        return found("mta_sts", name, records, [_ignored(name, error)])
+        return dns_row("mta_sts", name, records, [_ignored(name, error)])
     if fetch is None:
-        return found("mta_sts", name, records, [], mode=None)
+        return dns_row("mta_sts", name, records, [], mode=None)
     return _with_policy(ask, domain, name, records, hosts, fetch)
 
 
 def _with_policy(
-    ask: Asker, domain: str, name: str, records: Sequence[str], hosts: Sequence[str], fetch: Fetch
-) -> Found:
+    ask: DnsClient,
+    domain: str,
+    name: str,
+    records: Sequence[str],
+    hosts: Sequence[str],
+    fetch: Fetch,
+) -> DnsRow:
     try:
         text = fetch(f"mta-sts.{domain}", min(ask.servers.timeout, ask.left))
     except NoAnswer as error:
         said = _("The policy https://mta-sts.{domain}/.well-known/mta-sts.txt was not got: {why}.")
         fault = Fault("policy", "unknown", said.format(domain=domain, why=one_line(error)))
-        return found("mta_sts", name, records, [fault], mode=None)
+        return dns_row("mta_sts", name, records, [fault], mode=None)
     try:
         policy = checkdmarc.mta_sts.parse_mta_sts_policy(text)["policy"]
     except checkdmarc.mta_sts.MTASTSError as error:
         said = _("The policy file of {domain} is wrong, so senders ignore it: {why}").format(
             domain=domain, why=one_line(error, 300)
         )
-        return found("mta_sts", name, records, [Fault("policy", "invalid", said)], mode=None)
+        return dns_row("mta_sts", name, records, [Fault("policy", "invalid", said)], mode=None)
     allowed = [str(pattern).lower() for pattern in policy.get("mx") or []]
     faults = []
     left_out = [host for host in hosts if not any(_covers(p, host) for p in allowed)]
@@ -103,7 +108,7 @@ def _with_policy(
         state = "invalid" if policy["mode"] == "enforce" else "weak"
         text = said.format(domain=domain, host=one_line(left_out[0]))
         faults.append(Fault("policy_mx", state, text))  # type: ignore[arg-type]
-    return found("mta_sts", name, records, faults, mode=policy["mode"])
+    return dns_row("mta_sts", name, records, faults, mode=policy["mode"])
 
 
 def _covers(pattern: str, host: str) -> bool:
@@ -117,21 +122,21 @@ def _ignored(name: str, error: Exception) -> Fault:
     return Fault("syntax", "invalid", text.format(name=name, why=one_line(error, 300)))
 
 
-def check_tls_rpt(ask: Asker, domain: str) -> Found:
+def check_tls_rpt(ask: DnsClient, domain: str) -> DnsRow:
     """The record that asks for TLS reports."""
     name = f"_smtp._tls.{domain}"
     proposal = f"v=TLSRPTv1; rua=mailto:tls-reports@{domain}"
     try:
         records = [text for text in ask.texts(name) if text.startswith("v=TLSRPTv1")]
     except NoAnswer:
-        return found("tls_rpt", name, [], [silent(name)])
+        return dns_row("tls_rpt", name, [], [unanswered(name)])
     if not records:
         text = _(
             "Nobody reports when mail to {domain} cannot be encrypted: publish a TLS-RPT record at "
             "{name} (with the address that takes the reports)."
         ).format(domain=domain, name=name)
         fault = Fault("missing", "missing", text)
-        return found("tls_rpt", name, [], [fault], proposal=proposal)
+        return dns_row("tls_rpt", name, [], [fault], proposal=proposal)
     try:
         if len(records) > 1:
             raise checkdmarc.smtp_tls_reporting.SMTPTLSReportingError(
@@ -139,17 +144,17 @@ def check_tls_rpt(ask: Asker, domain: str) -> Found:
             )
         checkdmarc.smtp_tls_reporting.parse_smtp_tls_reporting_record(records[0])
     except checkdmarc.smtp_tls_reporting.SMTPTLSReportingError as error:
-        return found("tls_rpt", name, records, [_ignored(name, error)], proposal=proposal)
-    return found("tls_rpt", name, records, [])
+        return dns_row("tls_rpt", name, records, [_ignored(name, error)], proposal=proposal)
+    return dns_row("tls_rpt", name, records, [])
 
 
-def check_bimi(ask: Asker, domain: str) -> Found:
+def check_bimi(ask: DnsClient, domain: str) -> DnsRow:
     """The record with the logo. None is in order: a logo is a choice."""
     name = f"default._bimi.{domain}"
     try:
         records = [text for text in ask.texts(name) if text.startswith("v=BIMI1")]
     except NoAnswer:
-        return found("bimi", name, [], [silent(name)])
+        return dns_row("bimi", name, [], [unanswered(name)])
     tags = tag_list(records[0]) if records else {}
     wrong = None
     if len(records) > 1:
@@ -159,20 +164,20 @@ def check_bimi(ask: Asker, domain: str) -> Found:
     elif records and "l" not in tags:
         wrong = _("it names no logo (l=)")
     faults = [_ignored(name, ValueError(wrong))] if wrong else []
-    return found("bimi", name, records, faults, published=bool(records))
+    return dns_row("bimi", name, records, faults, published=bool(records))
 
 
-def check_ptr(address: str, messages: int, lookup: Lookup) -> Found:
+def check_ptr(address: str, messages: int, lookup: Lookup) -> DnsRow:
     """The confirmed host name of an own address that sends."""
     try:
         host = lookup(address)
     except NoAnswer:
-        return found("ptr", address, [], [silent(address)], messages=messages)
+        return dns_row("ptr", address, [], [unanswered(address)], messages=messages)
     if host:
-        return found("ptr", address, [host], [], messages=messages)
+        return dns_row("ptr", address, [host], [], messages=messages)
     text = _(
         "{address} sends your mail, but has no host name (PTR) that leads back to it; Google and "
         "Yahoo refuse such mail. Have its provider set the PTR to a host whose A or AAAA record is "
         "this address."
     ).format(address=one_line(address, 60))
-    return found("ptr", address, [], [Fault("missing", "missing", text)], messages=messages)
+    return dns_row("ptr", address, [], [Fault("missing", "missing", text)], messages=messages)

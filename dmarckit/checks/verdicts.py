@@ -57,7 +57,7 @@ class View:
 
 
 def from_reports(rule: str, seen: Mapping[str, Any] | None) -> View | None:
-    """What a provider's reports say; `seen` is a row of `requirement_facts.seen`.
+    """What a provider's reports say; `seen` is a row of `provider_counts`.
 
     None when the provider sent no report about the domain, or reports cannot tell.
     """
@@ -100,7 +100,7 @@ def from_reports(rule: str, seen: Mapping[str, Any] | None) -> View | None:
 
 
 @dataclass(frozen=True)
-class Said:
+class PostmasterStates:
     """What Postmaster Tools says of a domain."""
 
     states: Mapping[str, tuple[str, pd.Timestamp]]
@@ -109,23 +109,23 @@ class Said:
     """spam rates of the last 7 days with data"""
 
 
-def said_by_postmaster(metrics: pd.DataFrame) -> dict[str, Said]:
-    """Domain → what of `postmaster.latest` the rules need."""
+def postmaster_states(metrics: pd.DataFrame) -> dict[str, PostmasterStates]:
+    """Domain → what of `latest_metrics` the rules need."""
     states = metrics[metrics["metric"] == "compliance"].sort_values("day", kind="stable")
     states = states.drop_duplicates(["domain", "detail"], keep="last")
     rates = metrics[(metrics["metric"] == "spam_rate") & metrics["share"].notna()]
     newest = rates.groupby("domain")["day"].transform("max")
     rates = rates[rates["day"] > newest - pd.Timedelta(days=7)] if len(rates) else rates
-    found = {str(name): Said({}, ()) for name in metrics["domain"].unique()}
+    found = {str(name): PostmasterStates({}, ()) for name in metrics["domain"].unique()}
     for domain, part in states.groupby("domain"):
         days = zip(part["text"], part["day"], strict=True)
-        found[str(domain)] = Said(dict(zip(part["detail"], days, strict=True)), ())
+        found[str(domain)] = PostmasterStates(dict(zip(part["detail"], days, strict=True)), ())
     for domain, shares in rates.groupby("domain")["share"]:
         found[str(domain)] = replace(found[str(domain)], rates=tuple(shares))
     return found
 
 
-def from_postmaster(rule: str, said: Said | None) -> View | None:
+def from_postmaster(rule: str, said: PostmasterStates | None) -> View | None:
     """What Postmaster Tools says of a domain.
 
     None when the domain is not connected, or Postmaster Tools has nothing about the rule.
@@ -155,8 +155,8 @@ def _spam_rate(rates: Sequence[float]) -> View:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What DNS shows at a name: the columns of `dns.snapshot` that the rules need."""
+class DnsEntry:
+    """What DNS shows at a name: the columns of `dns_snapshot` that the rules need."""
 
     record: str
     name: str
@@ -165,13 +165,13 @@ class Entry:
     values: Mapping[str, Any]
 
 
-def shown_by_dns(rows: pd.DataFrame) -> dict[str, list[Entry]]:
-    """Domain → what of `dns.snapshot` the rules need."""
-    found: dict[str, list[Entry]] = {}
+def dns_entries(rows: pd.DataFrame) -> dict[str, list[DnsEntry]]:
+    """Domain → what of `dns_snapshot` the rules need."""
+    found: dict[str, list[DnsEntry]] = {}
     mine = rows[rows["record"].isin(list(_RECORDS.values()))]
     columns = (mine[name] for name in ("domain", "record", "name", "state", "problems", "values"))
     for domain, record, name, state, problems, values in zip(*columns, strict=True):
-        entry = Entry(str(record), str(name), str(state), list(problems), _read(values))
+        entry = DnsEntry(str(record), str(name), str(state), list(problems), _read(values))
         found.setdefault(str(domain), []).append(entry)
     return found
 
@@ -187,7 +187,7 @@ _RECORDS = {
 """Rule → record of the table `dns`."""
 
 
-def from_dns(rule: str, entries: Sequence[Entry]) -> View | None:
+def from_dns(rule: str, entries: Sequence[DnsEntry]) -> View | None:
     """What DNS shows of a domain today.
 
     None when DNS was not asked, or cannot tell.
@@ -209,11 +209,11 @@ def from_dns(rule: str, entries: Sequence[Entry]) -> View | None:
     return check(known)
 
 
-def _bad(entries: Sequence[Entry], *states: str) -> list[Entry]:
+def _bad(entries: Sequence[DnsEntry], *states: str) -> list[DnsEntry]:
     return [entry for entry in entries if entry.state in (states or ("missing", "invalid"))]
 
 
-def _published(entries: Sequence[Entry]) -> View:
+def _published(entries: Sequence[DnsEntry]) -> View:
     if bad := _bad(entries):
         return View("not met", _first_problem(bad))
     if any(_elsewhere_none(entry.values) for entry in entries):
@@ -229,13 +229,13 @@ def _elsewhere_none(values: Mapping[str, Any]) -> bool:
     return any(found.get("location") is None for found in applies.values())
 
 
-def _names(entries: Sequence[Entry]) -> View:
+def _names(entries: Sequence[DnsEntry]) -> View:
     if bad := _bad(entries):
         return View("not met", _first_problem(bad))
     return View("met", _("own addresses with a name: {n}").format(n=count(len(entries))))
 
 
-def _spf(entries: Sequence[Entry]) -> View:
+def _spf(entries: Sequence[DnsEntry]) -> View:
     """A record that is an error is one for all; one that is missing may not be needed."""
     if wrong := _bad(entries, "invalid"):
         return View("not met", _first_problem(wrong))
@@ -248,14 +248,14 @@ def _spf(entries: Sequence[Entry]) -> View:
     return View("unknown", _("the record is fine; whether mail passes, reports tell"))
 
 
-def _signing(entries: Sequence[Entry]) -> View:
+def _signing(entries: Sequence[DnsEntry]) -> View:
     bad = _bad(entries)
     if len(bad) == len(entries):
         return View("not met", _first_problem(bad))
     return View("unknown", _("keys are published; whether mail passes, reports tell"))
 
 
-def _keys(entries: Sequence[Entry]) -> View:
+def _keys(entries: Sequence[DnsEntry]) -> View:
     sizes = {e.name: bits for e in entries if (bits := _whole(e, "bits"))}
     if not sizes:
         return View("unknown", _("no RSA key was found"))
@@ -265,7 +265,7 @@ def _keys(entries: Sequence[Entry]) -> View:
     return View("met", _("the shortest has {bits} bits").format(bits=bits))
 
 
-def _lookups(entries: Sequence[Entry]) -> View:
+def _lookups(entries: Sequence[DnsEntry]) -> View:
     counted = {e.name: n for e in entries if (n := _whole(e, "lookups")) is not None}
     if not counted:
         return View("unknown", _first_problem(entries))
@@ -275,7 +275,7 @@ def _lookups(entries: Sequence[Entry]) -> View:
     return View(verdict, said.format(name=name, n=count(most)))
 
 
-def _whole(entry: Entry, name: str) -> int | None:
+def _whole(entry: DnsEntry, name: str) -> int | None:
     value = entry.values.get(name)
     return value if isinstance(value, int) else None
 
@@ -289,6 +289,6 @@ def _read(text: object) -> dict[str, Any]:
     return read if isinstance(read, dict) else {}
 
 
-def _first_problem(entries: Sequence[Entry]) -> str:
+def _first_problem(entries: Sequence[DnsEntry]) -> str:
     problems = [text for entry in entries for text in entry.problems]
     return str(problems[0]) if problems else _("no record")

@@ -276,7 +276,7 @@ def requirements(format_: Format = "table", domain: Domains = None, now: Now = N
     From the reports of 30 days, and what `dmarckit postmaster pull` and `dmarckit dns check`
     have kept; nobody is asked. Exit status 0, whatever it says.
     """
-    from dmarckit.checks import matrix
+    from dmarckit.checks import requirement_matrix
     from dmarckit.core import load_settings
     from dmarckit.findings import USUAL_DAYS, read_facts, read_outside
     from dmarckit.lake import open_lake
@@ -286,7 +286,7 @@ def requirements(format_: Format = "table", domain: Domains = None, now: Now = N
     at, lake, domains = moment(now), open_lake(settings), domain or ()
     facts = read_facts(settings, lake, at, USUAL_DAYS, domains)
     outside = read_outside(settings, lake, at, USUAL_DAYS, domains)
-    table = matrix(facts, outside)
+    table = requirement_matrix(facts, outside)
     if format_ == "json":
         # bulk and the three views are null where nothing is known
         rows = table.to_dict("records")

@@ -14,7 +14,7 @@ from dmarckit.core import one_line
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dmarckit.checks import Checked
+    from dmarckit.checks import CheckResult
 
 dns_app = typer.Typer(
     no_args_is_help=True,
@@ -42,11 +42,11 @@ def check_dns(
     BIMI, and whether others agreed to take reports. Exit status 0 when all is well, 1 when
     something is to be done, 2 when it could not run.
     """
-    from dmarckit.checks import check, fetch_policy
+    from dmarckit.checks import check_dns, fetch_policy
     from dmarckit.core import load_settings
 
     check_options(format_)
-    checked = check(
+    checked = check_dns(
         load_settings(),
         now=datetime.now(UTC),
         domains=domain or None,
@@ -61,7 +61,7 @@ def check_dns(
     raise typer.Exit(PROBLEMS if checked.problems else OK)
 
 
-def _print_dns_json(checked: Checked) -> None:
+def _print_dns_json(checked: CheckResult) -> None:
     from dmarckit.checks import is_problem
 
     print_json(
@@ -83,7 +83,7 @@ def _print_dns_json(checked: Checked) -> None:
     )
 
 
-def _print_dns_table(checked: Checked) -> None:
+def _print_dns_table(checked: CheckResult) -> None:
     from dmarckit.checks import is_problem
     from dmarckit.core import plural
 
@@ -129,7 +129,7 @@ def pull(
 
     Exit status 1 when Google refused something (the rest is kept), 2 when it could not run.
     """
-    from dmarckit.checks import pull as pull_metrics
+    from dmarckit.checks import pull_metrics as pull_metrics
     from dmarckit.core import load_settings, plural
 
     result = pull_metrics(load_settings(), now=datetime.now(UTC), days=days)
@@ -147,13 +147,13 @@ def show(
     domain: Domains = None,
 ) -> None:
     """The newest values in the lake; json has every metric of every day. Google is not asked."""
-    from dmarckit.checks import latest
+    from dmarckit.checks import latest_metrics
     from dmarckit.core import last_days, load_settings
     from dmarckit.lake import open_lake
 
     check_options(format_)
     settings = load_settings()
-    metrics = latest(open_lake(settings), domain or (), last_days(days).start)
+    metrics = latest_metrics(open_lake(settings), domain or (), last_days(days).start)
     if format_ == "json":
         _print_postmaster_json(metrics)
     else:

@@ -25,7 +25,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from dmarckit.checks import Metric, Query, Row, api_date, dns as names, pull
+from dmarckit.checks import Metric, Query, Row, api_date, dns as names, pull_metrics
 from dmarckit.core import PostmasterError, Settings
 from dmarckit.demo.traffic import stream
 
@@ -87,12 +87,12 @@ HOSTS = {
 
 def ask(settings: Settings, now: datetime) -> None:
     """Fill the tables `postmaster` and, where the libraries for it are installed, `dns`."""
-    pull(settings, now=now, client=Google(now))
+    pull_metrics(settings, now=now, client=Google(now))
     if find_spec("checkdmarc") and find_spec("dns"):
         pass
 
         with serving(zone()) as address:
-            names.check(settings, now=now, resolver=[address])
+            names.check_dns(settings, now=now, resolver=[address])
 
 
 def zone() -> dict[str, dict[str, list[str]]]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from dmarckit.core import Window
 from dmarckit.facts.frames import Facts, in_window, whole_days
 
-HISTORY = 14
+REPORTER_HISTORY = 14
 """previous days that show who reports usually"""
 LEAST_HISTORY = 7
 """with fewer previous days of data nobody counts as usual"""
@@ -52,7 +52,7 @@ def complete_days(facts: Facts) -> pd.DataFrame:
 
     No report, no row.
     """
-    told = _Told.of(facts)
+    told = _Reporting.of(facts)
     if told is None:
         return _typed([], _days(facts)[:0], np.zeros((3, 0, 0), dtype="int64"))
     domains = told.domains
@@ -76,7 +76,7 @@ def usual_reporters(facts: Facts) -> pd.DataFrame:
     Columns: `domain`, `day`, `reporter`, `delivered`. Without reports, or before anybody has
     reported for long enough to be usual, no row.
     """
-    told = _Told.of(facts)
+    told = _Reporting.of(facts)
     pair, day = np.nonzero(told.usual) if told else (np.zeros(0, "int64"),) * 2
     index, days = (told.index, told.days) if told else (_NO_PAIRS, _days(facts))
     return pd.DataFrame(
@@ -93,7 +93,7 @@ _NO_PAIRS = pd.MultiIndex.from_arrays([[], []], names=["domain", "reporter"])
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Reporting:
     """Who told of which day: matrices of (domain, reporter) × day."""
 
     index: pd.Index[Any]
@@ -109,10 +109,10 @@ class _Told:
     delivered: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, facts: Facts) -> _Told | None:
+    def of(cls, facts: Facts) -> _Reporting | None:
         """None without reports."""
         days = _days(facts)
-        rows = _told(facts, days)
+        rows = _reported_days(facts, days)
         if rows.empty:
             return None
         matrix = rows.groupby(["domain", "reporter", "day"]).size().unstack(fill_value=0)
@@ -124,7 +124,7 @@ class _Told:
         elsewhere = _any(seen, reporter_of, len(reporters))[reporter_of]
         by_domain = _any(seen, domain_of, len(domains))
         first = by_domain.argmax(axis=1)
-        history = np.minimum(np.arange(len(days)) - first[:, None], HISTORY)
+        history = np.minimum(np.arange(len(days)) - first[:, None], REPORTER_HISTORY)
         usual = _previous(seen) >= USUAL * history[domain_of] - 1e-9
         usual &= (history >= LEAST_HISTORY)[domain_of]
         settled = np.array([day + timedelta(days=1) + SETTLED <= facts.now for day in days])
@@ -139,7 +139,7 @@ def _days(facts: Facts) -> pd.DatetimeIndex:
     return pd.date_range(facts.start, max(today, pd.Timestamp(facts.start)), freq="D", unit="us")
 
 
-def _told(facts: Facts, days: pd.DatetimeIndex) -> pd.DataFrame:
+def _reported_days(facts: Facts, days: pd.DatetimeIndex) -> pd.DataFrame:
     """One row per report and day that it tells of, the day as its place in `days`.
 
     A report of at most 24 hours tells of the day of its middle.
@@ -165,7 +165,7 @@ def _told(facts: Facts, days: pd.DatetimeIndex) -> pd.DataFrame:
 def _previous(seen: NDArray[np.bool_]) -> NDArray[np.int64]:
     """On how many of the `HISTORY` days before each day there was a report."""
     sums = np.cumsum(seen, axis=1, dtype="int64")
-    before = np.pad(sums, ((0, 0), (HISTORY + 1, 0)))[:, : -(HISTORY + 1)]
+    before = np.pad(sums, ((0, 0), (REPORTER_HISTORY + 1, 0)))[:, : -(REPORTER_HISTORY + 1)]
     until_yesterday = np.pad(sums, ((0, 0), (1, 0)))[:, :-1]
     difference: NDArray[np.int64] = until_yesterday - before
     return difference

@@ -68,7 +68,7 @@ def load_facts(
 def load_lists(
     lake: Lake, now: datetime, days: int = HISTORY, domains: Sequence[str] | None = None
 ) -> Facts:
-    """`load` without what is made of records: `facts_sql.LISTS`."""
+    """`load` without what is made of records: `sql.LISTS`."""
     tables = ("reports", "mails", "tls", "dead_letters")
     with _opened(lake, now, days, domains, tables) as (_, _, frames, (start, until)):
         return empty_facts(until, start, **frames)

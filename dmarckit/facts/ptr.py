@@ -38,7 +38,7 @@ class NoAnswer(DmarckitError):
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ResolveResult:
     """What a run did; all numbers are addresses."""
 
     named: int
@@ -70,7 +70,7 @@ def resolve(
     seconds: float = 120.0,
     workers: int = 16,
     clock: Callable[[], float] = time.monotonic,
-) -> Resolved:
+) -> ResolveResult:
     """Ask for the addresses whose answer is missing or too old, and keep the answers.
 
     The first addresses are asked first. At most `workers` questions are under way at once;
@@ -85,12 +85,12 @@ def resolve(
         batch = wanted[start : start + BATCH]
         names, silent = _ask(batch, lookup, workers, end, clock)
         if not names and silent:
-            return Resolved(named, nameless, len(wanted) - named - nameless, answered=False)
+            return ResolveResult(named, nameless, len(wanted) - named - nameless, answered=False)
         names |= dict.fromkeys(silent)
         _keep(lake, names, now)
         named += sum(name is not None for name in names.values())
         nameless += sum(name is None for name in names.values())
-    return Resolved(named, nameless, len(wanted) - named - nameless, answered=True)
+    return ResolveResult(named, nameless, len(wanted) - named - nameless, answered=True)
 
 
 def _due(lake: Lake, addresses: Iterable[str], now: datetime) -> list[str]:
@@ -113,21 +113,21 @@ def _ask(
 ) -> tuple[dict[str, str | None], list[str]]:
     """The answers by address, and the addresses that were asked for in vain."""
 
-    def ask(address: str) -> str | _Nothing | None:
+    def ask(address: str) -> str | _Unanswered | None:
         if clock() >= end:
-            return _Nothing.ASKED
+            return _Unanswered.ASKED
         try:
             return lookup(address)
         except NoAnswer:
-            return _Nothing.ANSWERED
+            return _Unanswered.ANSWERED
 
     with ThreadPoolExecutor(workers, thread_name_prefix="ptr") as pool:
         answers = dict(zip(batch, pool.map(ask, batch), strict=True))
-    silent = [address for address, answer in answers.items() if answer is _Nothing.ANSWERED]
-    return {a: n for a, n in answers.items() if not isinstance(n, _Nothing)}, silent
+    silent = [address for address, answer in answers.items() if answer is _Unanswered.ANSWERED]
+    return {a: n for a, n in answers.items() if not isinstance(n, _Unanswered)}, silent
 
 
-class _Nothing(Enum):
+class _Unanswered(Enum):
     """What was not done for an address."""
 
     ASKED = "not asked: the time is up"

@@ -3,7 +3,7 @@
 What the patterns of records say: alignment, and the flags that classes look at.
 
 A pattern is all that a record says apart from who reported it, when, of which address,
-what was done and how many messages (`facts_sql.PATTERNS`).
+what was done and how many messages (`sql.PATTERNS`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The statements that follow one sender or address down to the single records.
 
-They run on the connection of a `Reduction` and use its tables (`facts_sql`), so that the
+They run on the connection of a `Reduction` and use its tables (`sql`), so that the
 records are exactly those that the facts count for the sender.
 """
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dmarckit.checks import CODES, RULES, SOURCES, VIEWS, Outside, matrix, wording
+from dmarckit.checks import CODES, RULES, SOURCES, VIEWS, Outside, requirement_matrix, wording
 from dmarckit.core import _, count, later, n_messages, one_line
 from dmarckit.facts import Facts, organisation
 from dmarckit.findings import queries
@@ -191,7 +191,7 @@ def requirement_not_met(
     names = _names(facts, outside)
     if not names:
         return []
-    table = matrix(facts, outside, names)
+    table = requirement_matrix(facts, outside, names)
     rated = outside.postmaster["metric"] == "spam_rate"
     known = reported | {
         (str(name), "spam_rate") for name in outside.postmaster.loc[rated, "domain"].unique()

@@ -100,20 +100,20 @@ def ask_before(
 
 
 def _postmaster(settings: Settings, now: datetime, run: str, step: Step) -> list[str]:
-    from dmarckit.checks import pull
+    from dmarckit.checks import pull_metrics
 
     step("Asking Google Postmaster Tools")
-    problems = pull(settings, now=now, run=run).problems
+    problems = pull_metrics(settings, now=now, run=run).problems
     rest = len(problems) - SHOWN
     more = [f"Postmaster Tools has {rest} more problems: run dmarckit postmaster pull"]
     return [*problems[:SHOWN], *(more if rest > 0 else [])]
 
 
 def _dns(settings: Settings, now: datetime, run: str, step: Step) -> list[str]:
-    from dmarckit.checks import check
+    from dmarckit.checks import check_dns
 
     step("Asking DNS")
-    silent = check(settings, now=now, run=run).silent
+    silent = check_dns(settings, now=now, run=run).silent
     if not silent:
         return []
     names = ", ".join(one_line(name, 80) for name in silent[:SHOWN])

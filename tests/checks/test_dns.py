@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from dmarckit.checks import dns
-from dmarckit.checks.dns import BATCH, changes, check, snapshot, usual_window
+from dmarckit.checks.dns import BATCH, changes_window, check_dns, dns_changes, dns_snapshot
 from dmarckit.core.errors import MissingExtra, SettingsError
 from dmarckit.core.settings import Settings
 from dmarckit.core.thresholds import Thresholds
@@ -57,7 +57,7 @@ def settings_for(tmp_path: Path, server: Served, **more: Any) -> Settings:
 
 def test_a_domain_in_order_has_a_row_for_each_record(tmp_path: Path, server: Served) -> None:
     lake_of(tmp_path, report(make_record("192.0.2.1", 40), days_ago=2))
-    done = check(settings_for(tmp_path, server), now=NOW)
+    done = check_dns(settings_for(tmp_path, server), now=NOW)
     assert {(row.record, row.name): row.state for row in done.rows["example.com"]} == {
         ("dmarc", "_dmarc.example.com"): "ok",
         ("spf", "example.com"): "ok",
@@ -87,7 +87,7 @@ def test_only_keys_and_addresses_of_the_domain_itself_are_asked_about(
         "192.0.2.1", 7, dkim_aligned=False, dkim=(DkimResult("example.com", "old", "permerror"),)
     )
     lake_of(tmp_path, report(forged, service, broken, days_ago=2))
-    rows = check(settings_for(tmp_path, server), now=NOW).rows["example.com"]
+    rows = check_dns(settings_for(tmp_path, server), now=NOW).rows["example.com"]
     assert {row.name for row in rows if row.record in ("dkim", "ptr")} == {
         "svc._domainkey.example.com",
         "old._domainkey.example.com",
@@ -105,7 +105,7 @@ def test_spf_of_the_envelope_domains_is_checked_too(tmp_path: Path, server: Serv
     lake_of(tmp_path, report(*records, days_ago=2))
     server.zone["bounce.example.com TXT"] = ["v=spf1 ip4:192.0.2.1 +all"]
     settings = settings_for(tmp_path, server)
-    rows = check(settings, now=NOW, domains=["example.com", "news.example.com"]).rows
+    rows = check_dns(settings, now=NOW, domains=["example.com", "news.example.com"]).rows
     states = {row.name: row.state for row in rows["example.com"] if row.record == "spf"}
     assert states == {"example.com": "ok", "bounce.example.com": "invalid"}
 
@@ -120,7 +120,7 @@ def test_without_domains_in_the_settings_those_of_the_reports_are_checked(
         report(days_ago=95, domain="too-long-ago.example"),
         report(days_ago=1, domain="no name\x1b"),
     )
-    done = check(settings_for(tmp_path, server, domains=()), now=NOW)
+    done = check_dns(settings_for(tmp_path, server, domains=()), now=NOW)
     assert list(done.rows) == ["example.com", "gone.example"]
     (gone,) = done.rows["gone.example"]
     assert (gone.state, gone.values["faults"]) == ("missing", ["no_domain"])
@@ -129,31 +129,31 @@ def test_without_domains_in_the_settings_those_of_the_reports_are_checked(
 def test_the_first_check_of_a_day_is_kept(tmp_path: Path, server: Served) -> None:
     settings = settings_for(tmp_path, server)
     lake = Lake(settings.lake_url)
-    assert check(settings, now=NOW).kept == 6
+    assert check_dns(settings, now=NOW).kept == 6
     server.zone["_dmarc.example.com TXT"] = ["v=DMARC1; p=none"]
-    again = check(settings, now=NOW + timedelta(hours=1))
+    again = check_dns(settings, now=NOW + timedelta(hours=1))
     assert again.kept == 0
     assert again.problems == 1  # but it says what it found
-    rows = snapshot(lake, ["example.com"]).set_index("record")
+    rows = dns_snapshot(lake, ["example.com"]).set_index("record")
     assert len(rows) == 6
     assert rows.loc["dmarc", "state"] == "ok"
     assert rows.loc["dmarc", "checked"] == NOW
     assert json.loads(str(rows.loc["dmarc", "values"]))["policy"] == "reject"
 
-    assert check(settings, now=NOW + DAY).kept == 6
-    newest = snapshot(lake).set_index("record")
+    assert check_dns(settings, now=NOW + DAY).kept == 6
+    newest = dns_snapshot(lake).set_index("record")
     assert newest.loc["dmarc", "state"] == "weak"
     assert newest.loc["dmarc", "since"] == NOW + DAY
     assert newest.loc["spf", "since"] == NOW
-    then = snapshot(lake, day=date(2026, 11, 24)).set_index("record")
+    then = dns_snapshot(lake, day=date(2026, 11, 24)).set_index("record")
     assert then.loc["dmarc", "state"] == "ok"
 
 
 def test_an_empty_lake_has_no_snapshot_and_no_changes(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
-    assert snapshot(lake).empty
-    assert "since" in snapshot(lake).columns
-    assert changes(lake, None, NOW - DAY, NOW).empty
+    assert dns_snapshot(lake).empty
+    assert "since" in dns_snapshot(lake).columns
+    assert dns_changes(lake, None, NOW - DAY, NOW).empty
 
 
 def test_changes_have_before_and_after_and_silence_is_none(tmp_path: Path, server: Served) -> None:
@@ -163,8 +163,8 @@ def test_changes_have_before_and_after_and_silence_is_none(tmp_path: Path, serve
         [[first], "SERVFAIL", [first], ["v=DMARC1; p=none"], "SERVFAIL", [first, "x"]]
     ):
         server.zone["_dmarc.example.com TXT"] = records
-        check(settings, now=NOW + day * DAY)
-    seen = changes(Lake(settings.lake_url), ["example.com"], NOW, NOW + 9 * DAY)
+        check_dns(settings, now=NOW + day * DAY)
+    seen = dns_changes(Lake(settings.lake_url), ["example.com"], NOW, NOW + 9 * DAY)
     assert [
         (row.record, row.name, list(row.before), list(row.after), row.day.day, row.day_before.day)
         for row in seen.itertuples()
@@ -173,7 +173,7 @@ def test_changes_have_before_and_after_and_silence_is_none(tmp_path: Path, serve
         ("dmarc", "_dmarc.example.com", ["v=DMARC1; p=none"], [first], 29, 27),
     ]
     assert list(seen["state_before"]) == ["ok", "weak"]
-    assert changes(Lake(settings.lake_url), None, NOW + 4 * DAY, NOW + 4.5 * DAY).empty
+    assert dns_changes(Lake(settings.lake_url), None, NOW + 4 * DAY, NOW + 4.5 * DAY).empty
 
 
 @pytest.mark.parametrize("everything", ["SERVFAIL", "silence", "NXDOMAIN"])
@@ -183,18 +183,18 @@ def test_a_broken_resolver_teaches_nothing(tmp_path: Path, server: Served, every
     settings = settings_for(
         tmp_path, server, domains=("example.com", "other.example"), dns_timeout=waits
     )
-    done = check(settings, now=NOW)
+    done = check_dns(settings, now=NOW)
     assert (done.rows, done.silent, done.kept) == ({}, ["example.com", "other.example"], 0)
-    assert snapshot(Lake(settings.lake_url)).empty
+    assert dns_snapshot(Lake(settings.lake_url)).empty
     server.everything = None
     settings = settings_for(tmp_path, server)
-    assert check(settings, now=NOW).kept == 6  # the day is not lost
+    assert check_dns(settings, now=NOW).kept == 6  # the day is not lost
 
 
 def test_a_silent_resolver_is_asked_for_one_batch_only(tmp_path: Path, server: Served) -> None:
     server.everything = "SERVFAIL"
     names = tuple(f"d{i}.example" for i in range(BATCH + 40))
-    done = check(settings_for(tmp_path, server, domains=names), now=NOW)
+    done = check_dns(settings_for(tmp_path, server, domains=names), now=NOW)
     assert len(done.silent) == len(names)
     assert len({name for name, _, _ in server.asked}) == BATCH
 
@@ -209,7 +209,7 @@ def test_a_slow_domain_ends_in_time_and_the_rest_is_unknown(
     server.zone |= {f"s{i}._domainkey.example.com TXT": "silence" for i in range(40)}
     settings = settings_for(tmp_path, server, dns_timeout=0.6)  # what answers must do so in it
     start = time.monotonic()
-    rows = check(settings, now=NOW).rows["example.com"]
+    rows = check_dns(settings, now=NOW).rows["example.com"]
     assert time.monotonic() - start < 4 * 0.6 + 3  # 40 silent keys take 24
     assert {row.state for row in rows if row.record in ("dkim", "mx", "ptr")} == {"unknown"}
 
@@ -218,18 +218,18 @@ def test_each_check_asks_anew(tmp_path: Path, server: Served) -> None:
     server.zone["example.com TXT"] = ["v=spf1 include:_spf.example.net -all"]
     server.zone["_spf.example.net TXT"] = ["v=spf1 -all"]
     settings = settings_for(tmp_path, server)
-    assert check(settings, now=NOW).problems == 0
+    assert check_dns(settings, now=NOW).problems == 0
     server.zone["_spf.example.net TXT"] = []
-    assert check(settings, now=NOW).problems == 1
+    assert check_dns(settings, now=NOW).problems == 1
 
 
 def test_another_resolver_than_that_of_the_settings(tmp_path: Path, server: Served) -> None:
     with serving(ZONE | {"_dmarc.example.com TXT": ["v=DMARC1; p=none"]}) as other:
-        done = check(settings_for(tmp_path, server), now=NOW, resolver=[other.address])
+        done = check_dns(settings_for(tmp_path, server), now=NOW, resolver=[other.address])
         assert not server.asked
     assert done.rows["example.com"][0].state == "weak"
     with pytest.raises(SettingsError, match="is no address"):
-        check(settings_for(tmp_path, server), now=NOW, resolver=["dns.example"])
+        check_dns(settings_for(tmp_path, server), now=NOW, resolver=["dns.example"])
 
 
 def command(tmp_path: Path, server: Served, *options: str) -> Ended:
@@ -270,28 +270,28 @@ def test_what_was_found_becomes_findings(tmp_path: Path, server: Served) -> None
     """The frames of a lake fit the functions of the findings, empty ones as well."""
     settings, look = settings_for(tmp_path, server), Context(NOW + DAY, 7, Thresholds())
     lake = Lake(settings.lake_url)
-    window = usual_window(NOW + DAY, 7)
-    assert dns_record(snapshot(lake), {}, look) == []
-    assert dns_changed(changes(lake, None, *window)) == []
+    window = changes_window(NOW + DAY, 7)
+    assert dns_record(dns_snapshot(lake), {}, look) == []
+    assert dns_changed(dns_changes(lake, None, *window)) == []
     quoted = facts(policies=policies([0], p="reject")).policies
-    assert policy_differs(quoted, snapshot(lake), look) == []
+    assert policy_differs(quoted, dns_snapshot(lake), look) == []
 
     lake_of(tmp_path, report(make_record("192.0.2.1", 40), days_ago=2))
     del server.zone["s1._domainkey.example.com TXT"]
-    check(settings, now=NOW)
+    check_dns(settings, now=NOW)
     server.zone["_dmarc.example.com TXT"] = ["v=DMARC1; p=none; pct=20; rua=mailto:d@example.com"]
-    check(settings, now=NOW + DAY)
-    wrong = {f.subject: f for f in dns_record(snapshot(lake), {"example.com": 40}, look)}
+    check_dns(settings, now=NOW + DAY)
+    wrong = {f.subject: f for f in dns_record(dns_snapshot(lake), {"example.com": 40}, look)}
     assert {subject: f.severity for subject, f in wrong.items()} == {
         "dkim s1._domainkey.example.com": "critical",
         "dmarc _dmarc.example.com": "info",
     }
     assert wrong["dkim s1._domainkey.example.com"].messages == 40
-    (changed,) = dns_changed(changes(lake, ["example.com"], *window))
+    (changed,) = dns_changed(dns_changes(lake, ["example.com"], *window))
     assert (changed.subject, changed.severity) == ("dmarc _dmarc.example.com", "warning")
     later = Context(NOW + 5 * DAY, 7, Thresholds())
     quoted = quoted.assign(begin=pd.Timestamp(NOW + 3 * DAY))
-    assert [f.subject for f in policy_differs(quoted, snapshot(lake), later)] == [
+    assert [f.subject for f in policy_differs(quoted, dns_snapshot(lake), later)] == [
         "p",
         "pct",
     ]
@@ -313,4 +313,4 @@ def test_a_missing_extra_says_how_to_install_it(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtra, match=r"pip install 'dmarckit\[dns\]'"):
-        check(Settings(home=str(tmp_path)), now=NOW)  # type: ignore[call-arg]
+        check_dns(Settings(home=str(tmp_path)), now=NOW)  # type: ignore[call-arg]

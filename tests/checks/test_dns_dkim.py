@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dmarckit.checks.dkim import Key, check_dkim
-from dmarckit.checks.resolver import Found
+from dmarckit.checks.resolver import DnsRow
 from tests.support.dns_server import asker, serving
 
 NAME = "s1._domainkey.example.com"
@@ -31,7 +31,7 @@ def ed25519() -> str:
     return base64.b64encode(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
 
 
-def checked(zone: dict[str, Any]) -> Found:
+def checked(zone: dict[str, Any]) -> DnsRow:
     with serving({"example.com A": ["192.0.2.1"]} | zone) as server:
         return check_dkim(asker(server), KEY)
 

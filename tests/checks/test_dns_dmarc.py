@@ -7,23 +7,23 @@ from typing import Any
 import pytest
 
 from dmarckit.checks.dmarc import check_dmarc
-from dmarckit.checks.resolver import Found
+from dmarckit.checks.resolver import DnsRow
 from tests.support.dns_server import asker, serving
 
 GOOD = "v=DMARC1; p=reject; rua=mailto:d@example.com"
 MAIL = {"example.com MX": ["10 mail.example.com"], "mail.example.com A": ["192.0.2.1"]}
 
 
-def checked(zone: dict[str, Any], domain: str = "example.com", **options: Any) -> list[Found]:
+def checked(zone: dict[str, Any], domain: str = "example.com", **options: Any) -> list[DnsRow]:
     with serving(MAIL | zone) as server:
         return check_dmarc(asker(server, **options), domain)
 
 
-def record(text: str, **more: Any) -> Found:
+def record(text: str, **more: Any) -> DnsRow:
     return checked({"_dmarc.example.com TXT": [text]} | more)[0]
 
 
-def codes(row: Found) -> list[str]:
+def codes(row: DnsRow) -> list[str]:
     return list(row.values["faults"])
 
 

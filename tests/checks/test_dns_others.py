@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit.checks.resolver import Found, NoAnswer, fetch_policy
+from dmarckit.checks.resolver import DnsRow, NoAnswer, fetch_policy
 from dmarckit.checks.transport import check_bimi, check_mta_sts, check_mx, check_ptr, check_tls_rpt
 from dmarckit.facts.ptr import dns_lookup
 from tests.support.dns_server import asker, serving
@@ -18,13 +18,13 @@ STS = "_mta-sts.example.com TXT"
 POLICY = "version: STSv1\nmode: enforce\nmx: *.example.com\nmax_age: 604800\n"
 
 
-def checked(check: Any, zone: dict[str, Any], *more: Any) -> Found:
+def checked(check: Any, zone: dict[str, Any], *more: Any) -> DnsRow:
     with serving({"example.com A": ["192.0.2.1"]} | zone) as server:
-        row: Found = check(asker(server), "example.com", *more)
+        row: DnsRow = check(asker(server), "example.com", *more)
         return row
 
 
-def codes(row: Found) -> list[str]:
+def codes(row: DnsRow) -> list[str]:
     return list(row.values["faults"])
 
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from dmarckit.checks.resolver import Found
+from dmarckit.checks.resolver import DnsRow
 from dmarckit.checks.spf import check_spf
 from tests.support.dns_server import asker, serving
 
 D = "example.com TXT"
 
 
-def checked(zone: dict[str, Any], *, sends: bool = True, **options: Any) -> Found:
+def checked(zone: dict[str, Any], *, sends: bool = True, **options: Any) -> DnsRow:
     with serving({"example.com A": ["192.0.2.1"]} | zone) as server:
         return check_spf(asker(server, **options), "example.com", sends=sends)
 
 
-def codes(row: Found) -> list[str]:
+def codes(row: DnsRow) -> list[str]:
     return list(row.values["faults"])
 
 

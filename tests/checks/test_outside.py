@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dmarckit.checks.dns import check
+from dmarckit.checks.dns import check_dns
 from dmarckit.checks.outside import load_outside
-from dmarckit.checks.postmaster import pull
-from dmarckit.checks.requirements import matrix
+from dmarckit.checks.postmaster import pull_metrics
+from dmarckit.checks.requirements import requirement_matrix
 from dmarckit.core.settings import Settings
 from dmarckit.findings.analysis import analyse
 from dmarckit.lake.lake import Lake
@@ -64,14 +64,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             google_credentials=service_account(google, folder),
             postmaster_url=google.url,
         )
-        check(made, now=NOW)
-        pull(made, now=NOW)
+        check_dns(made, now=NOW)
+        pull_metrics(made, now=NOW)
     return made
 
 
 def test_each_view_reads_what_was_stored(settings: Settings) -> None:
     seen = analyse(settings, now=NOW)
-    table = matrix(seen.facts, seen.outside, ["example.com"])
+    table = requirement_matrix(seen.facts, seen.outside, ["example.com"])
     google = table[table["provider"] == "Google"].set_index("rule")
     views = google[["reports", "postmaster", "dns"]].where(google.notna(), None)
     assert {rule: tuple(row) for rule, row in zip(views.index, views.to_numpy(), strict=True)} == {

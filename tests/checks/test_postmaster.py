@@ -13,7 +13,14 @@ from typing import Any
 
 import pytest
 
-from dmarckit.checks.postmaster import FIRST_DAYS, LATE_DAYS, Pulled, ascii_name, latest, pull
+from dmarckit.checks.postmaster import (
+    FIRST_DAYS,
+    LATE_DAYS,
+    PullResult,
+    ascii_name,
+    latest_metrics,
+    pull_metrics,
+)
 from dmarckit.checks.postmaster_client import WAITS, Identity, PostmasterClient, Query, connect
 from dmarckit.checks.postmaster_metrics import FAMILIES, condition, stat_row
 from dmarckit.core.errors import LakeError, MissingExtra, PostmasterAccess, SettingsError
@@ -58,18 +65,18 @@ def ago(days: int) -> date:
     return NOW.date() - timedelta(days=days)
 
 
-def pulled(settings: Settings, waits: list[float] | None = None, **more: Any) -> Pulled:
+def pulled(settings: Settings, waits: list[float] | None = None, **more: Any) -> PullResult:
     """A pull that does not really wait; the seconds it would have waited go to `waits`."""
     client = connect(settings, sleep=([] if waits is None else waits).append)
     try:
-        return pull(settings, client=client, **({"now": NOW} | more))
+        return pull_metrics(settings, client=client, **({"now": NOW} | more))
     finally:
         client.close()
 
 
 def spam_rates(settings: Settings) -> dict[tuple[str, int], float]:
     """Domain and days ago → the newest spam rate."""
-    frame = latest(open_lake(settings))
+    frame = latest_metrics(open_lake(settings))
     frame = frame[frame["metric"] == "spam_rate"]
     return {
         (str(row.domain), (NOW.date() - row.day.date()).days): float(row.share)
@@ -113,7 +120,7 @@ def test_each_metric_becomes_a_row_with_its_detail(
     ):
         google.says(*says[0], *key, **value)
     result = pulled(settings)
-    frame = latest(open_lake(settings), ["Example.com."])
+    frame = latest_metrics(open_lake(settings), ["Example.com."])
     assert (result.domains, result.rows, result.problems) == (("example.com",), 6, ())
     assert [(day.date(), at) for day, at in zip(frame["day"], frame["pulled"], strict=True)] == [
         (ago(3), NOW)
@@ -140,7 +147,7 @@ def test_feedback_loops_are_asked_for_by_the_ids_that_google_names(
         "example.com", ago(2), "FEEDBACK_LOOP_SPAM_RATE", odd, "FROM_HEADER", doubleValue=0.02
     )
     assert pulled(settings).problems == ()
-    frame = latest(open_lake(settings)).set_index(["metric", "detail"])
+    frame = latest_metrics(open_lake(settings)).set_index(["metric", "detail"])
     assert json.loads(frame.loc[("feedback_loop_ids", "from_header"), "text"]) == ["camp-7", odd]
     assert frame.loc[("feedback_loop_rate", f"from_header/{odd}"), "share"] == 0.02
 
@@ -165,7 +172,7 @@ def test_the_compliance_status_is_kept_with_the_day_it_was_asked(
         },
     }
     pulled(settings)
-    frame = latest(open_lake(settings))
+    frame = latest_metrics(open_lake(settings))
     columns = ["domain", "day", "metric", "detail", "text"]
     today = datetime(2026, 11, 24, tzinfo=UTC)
     assert [tuple(row) for row in frame[columns].itertuples(index=False)] == [
@@ -180,7 +187,7 @@ def test_the_compliance_status_is_kept_with_the_day_it_was_asked(
         ),
     ]
     pulled(settings, now=NOW + timedelta(days=1))
-    assert len(latest(open_lake(settings))) == 6
+    assert len(latest_metrics(open_lake(settings))) == 6
 
 
 # days
@@ -228,15 +235,15 @@ def test_newest_values_of_some_days(google: PostmasterServer, settings: Settings
         google.says("example.com", ago(days), "SPAM_RATE", doubleValue=0.001)
     pulled(settings)
     lake, day = open_lake(settings), datetime(2026, 11, 19, tzinfo=UTC)
-    found = latest(lake, ["example.com"], day, day + timedelta(days=1))
+    found = latest_metrics(lake, ["example.com"], day, day + timedelta(days=1))
     assert found["day"].tolist() == [day]
-    assert latest(lake, ["other.example"]).empty
+    assert latest_metrics(lake, ["other.example"]).empty
     with pytest.raises(LakeError, match="has no time zone"):
-        latest(lake, start=datetime(2026, 11, 19))  # noqa: DTZ001
+        latest_metrics(lake, start=datetime(2026, 11, 19))  # noqa: DTZ001
 
 
 def test_nothing_was_ever_pulled(settings: Settings) -> None:
-    frame = latest(open_lake(settings))
+    frame = latest_metrics(open_lake(settings))
     assert frame.empty
     assert {"domain", "day", "metric", "detail", "share", "number", "text"} <= set(frame)
 
@@ -324,7 +331,7 @@ def test_nobody_answers(tmp_path: Path, google: PostmasterServer) -> None:
     here = connected(google, tmp_path)
     client = connect(here.model_copy(update={"postmaster_url": "http://127.0.0.1:9/"}), [].append)
     with pytest.raises(PostmasterAccess, match="nothing answers; check the network"):
-        pull(here, now=NOW, client=client)
+        pull_metrics(here, now=NOW, client=client)
     client.close()
 
 
@@ -395,7 +402,7 @@ def test_a_percentage_is_refused_and_nothing_of_it_is_kept(
     google.says("example.com", ago(2), "AUTH_SUCCESS_RATE", "dmarc", doubleValue=99.2)
     with pytest.raises(PostmasterAccess, match=r"dmarc of example\.com on 2026-11-22 as 99\.2"):
         pulled(settings)
-    assert latest(open_lake(settings)).empty
+    assert latest_metrics(open_lake(settings)).empty
 
 
 @pytest.mark.parametrize(

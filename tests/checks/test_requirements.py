@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dmarckit.checks.outside import Outside
-from dmarckit.checks.requirements import COLUMNS, matrix
+from dmarckit.checks.requirements import COLUMNS, requirement_matrix
 from dmarckit.checks.rules import PROVIDERS, RULES, provider_of, wording
 from dmarckit.facts.load import Facts
 from dmarckit.lake.schema import DNS, POSTMASTER
@@ -90,7 +90,7 @@ def record(kind: str, state: str, name: str = "", **values: Any) -> dict[str, An
 
 
 def cell(seen: Facts, out: Outside, rule: str, provider: str = "Google") -> dict[str, Any]:
-    table = matrix(seen, out, ["example.com"])
+    table = requirement_matrix(seen, out, ["example.com"])
     chosen = table[(table["rule"] == rule) & (table["provider"] == provider)]
     return dict(chosen.iloc[0])
 
@@ -100,7 +100,7 @@ def verdict(seen: Facts, out: Outside, rule: str, provider: str = "Google") -> s
 
 
 def test_one_row_per_domain_provider_and_rule_in_that_order() -> None:
-    table = matrix(healthy(), outside())
+    table = requirement_matrix(healthy(), outside())
     assert list(table.columns) == COLUMNS
     assert len(table) == sum(len(providers) for providers in RULES.values())
     assert set(table["provider"]) == set(PROVIDERS)
@@ -109,8 +109,8 @@ def test_one_row_per_domain_provider_and_rule_in_that_order() -> None:
 
 def test_without_any_report_there_is_no_row_but_an_asked_domain_is_unknown_throughout() -> None:
     nothing = facts(reports=[], policies=[])
-    assert matrix(nothing, outside()).empty
-    asked = matrix(nothing, outside(), ["Example.com."])
+    assert requirement_matrix(nothing, outside()).empty
+    asked = requirement_matrix(nothing, outside(), ["Example.com."])
     assert set(asked["domain"]) == {"example.com"}
     assert set(asked["verdict"]) == {"unknown"}
 
@@ -201,7 +201,9 @@ def test_the_newest_compliance_state_counts() -> None:
 
 
 def test_postmaster_of_the_organisation_serves_its_subdomains() -> None:
-    table = matrix(healthy(), outside([compliance("ENCRYPTION", "COMPLIANT")]), ["a.example.com"])
+    table = requirement_matrix(
+        healthy(), outside([compliance("ENCRYPTION", "COMPLIANT")]), ["a.example.com"]
+    )
     tls = table[table["rule"] == "tls"]
     assert list(tls["verdict"]) == ["met"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from dmarckit.checks import dns
 from dmarckit.checks.outside import load_outside
-from dmarckit.checks.postmaster import latest
+from dmarckit.checks.postmaster import latest_metrics
 from dmarckit.core.settings import load_settings
 from dmarckit.demo.company import demo_domains
 from dmarckit.demo.outside import Google, ask
@@ -32,7 +32,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def test_dns_is_in_order_but_for_a_key_and_a_host_name(lake: Lake) -> None:
-    rows = dns.snapshot(lake)
+    rows = dns.dns_snapshot(lake)
     assert sorted(rows["domain"].unique()) == sorted(DOMAINS)
     assert "unknown" not in set(rows["state"])
     wrong = rows[[dns.is_problem(r, s) for r, s in zip(rows["record"], rows["state"], strict=True)]]
@@ -46,7 +46,7 @@ def test_dns_is_in_order_but_for_a_key_and_a_host_name(lake: Lake) -> None:
 
 
 def test_google_has_days_up_to_the_day_before_yesterday(lake: Lake) -> None:
-    rows = latest(lake, ["shop.example"])
+    rows = latest_metrics(lake, ["shop.example"])
     spam = rows[rows["metric"] == "spam_rate"]
     assert len(spam) == Google.DAYS
     assert (TODAY - spam["day"].max()).days == Google.LATE

@@ -17,7 +17,7 @@ import dns.rrset
 import pytest
 
 from dmarckit.core.errors import MissingExtra, SettingsError
-from dmarckit.facts.ptr import BATCH, NoAnswer, Resolved, dns_lookup, host_names, resolve
+from dmarckit.facts.ptr import BATCH, NoAnswer, ResolveResult, dns_lookup, host_names, resolve
 from dmarckit.lake.lake import Lake
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
@@ -147,12 +147,12 @@ def test_answers_are_kept_and_not_asked_for_again(lake: Lake) -> None:
     assert host_names(lake) == {}
     lookup = Names(NAMES)
     first = resolve(lake, ["192.0.2.2", "192.0.2.1", "192.0.2.2"], lookup=lookup, now=NOW)
-    assert first == Resolved(named=1, nameless=1, left=0, answered=True)
+    assert first == ResolveResult(named=1, nameless=1, left=0, answered=True)
     assert sorted(lookup.asked) == ["192.0.2.1", "192.0.2.2"]
     assert host_names(lake) == {"192.0.2.1": "mail.example.com"}
 
     again = resolve(lake, NAMES, lookup=lookup, now=NOW + timedelta(days=2))
-    assert again == Resolved(named=0, nameless=0, left=0, answered=True)
+    assert again == ResolveResult(named=0, nameless=0, left=0, answered=True)
     assert len(lookup.asked) == 2
 
 
@@ -177,14 +177,14 @@ def test_the_latest_answer_counts_even_when_it_takes_a_name_away(lake: Lake) -> 
 
 def test_no_answer_among_answers_counts_as_no_name(lake: Lake) -> None:
     done = resolve(lake, ["192.0.2.1", "192.0.2.66"], lookup=Names(NAMES), now=NOW)
-    assert done == Resolved(named=1, nameless=1, left=0, answered=True)
+    assert done == ResolveResult(named=1, nameless=1, left=0, answered=True)
 
 
 def test_a_resolver_that_never_answers_teaches_nothing(lake: Lake) -> None:
     addresses = [f"198.51.100.{i}" for i in range(200)] + [f"203.0.113.{i}" for i in range(200)]
     silent = Names({})
     done = resolve(lake, addresses, lookup=silent, now=NOW)
-    assert done == Resolved(named=0, nameless=0, left=400, answered=False)
+    assert done == ResolveResult(named=0, nameless=0, left=400, answered=False)
     assert len(silent.asked) == BATCH  # the first batch was enough to know
     assert lake.sql("SELECT * FROM ptr").empty
 
@@ -207,7 +207,7 @@ def test_when_the_time_is_up_the_rest_is_left_for_the_next_run(lake: Lake) -> No
     assert lookup.asked == addresses[: first.named]
 
     second = resolve(lake, addresses, lookup=lookup, now=NOW + timedelta(minutes=1))
-    assert second == Resolved(named=first.left, nameless=0, left=0, answered=True)
+    assert second == ResolveResult(named=first.left, nameless=0, left=0, answered=True)
     assert len(lookup.asked) == len(set(lookup.asked))
     assert len(host_names(lake)) == len(addresses)
 

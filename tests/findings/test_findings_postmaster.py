@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from dmarckit.checks.postmaster import latest
+from dmarckit.checks.postmaster import latest_metrics
 from dmarckit.core.thresholds import Thresholds
 from dmarckit.findings.context import Context
 from dmarckit.findings.model import Finding
@@ -173,7 +173,7 @@ def test_the_query_recomputes_the_number(tmp_path: Path) -> None:
         whole = frame.assign(month=frame["day"].dt.strftime("%Y-%m"), number=None, text=None)
         table = pa.Table.from_pylist(whole.to_dict("records"), schema=POSTMASTER.schema)
         lake.write.append_new("postmaster", table)
-    metrics = latest(lake, start=TODAY - timedelta(days=30))
+    metrics = latest_metrics(lake, start=TODAY - timedelta(days=30))
     found = [*spam_rate(metrics, LOOK), *delivery_errors(metrics, LOOK)]
     assert [finding.kind for finding in found] == ["spam_rate", "delivery_errors"]
     for finding in found:

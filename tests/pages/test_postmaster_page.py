@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 import dmarckit
-from dmarckit.checks.postmaster import latest
+from dmarckit.checks.postmaster import latest_metrics
 from dmarckit.cli import main
 from dmarckit.core.settings import Settings
 from dmarckit.core.window import last_days
@@ -85,7 +85,7 @@ def about(tmp_path: Path) -> About:
     lake = fill(tmp_path, *ROWS)
 
     def make(domain: str = "") -> Page:
-        metrics = latest(lake, [domain] if domain else ())
+        metrics = latest_metrics(lake, [domain] if domain else ())
         return page_about(domain=domain, window=WINDOW, _metrics=metrics)
 
     return make

@@ -11,7 +11,7 @@ import checkdmarc.utils
 from dnslib import AAAA, CNAME, MX, PTR, QTYPE, RCODE, RR, TXT, A, DNSError, DNSRecord
 from dnslib.server import DNSHandler, DNSLogger, DNSServer
 
-from dmarckit.checks.resolver import Asker, Servers
+from dmarckit.checks.resolver import DnsClient, Servers
 
 Zone = Mapping[str, Sequence[str] | str]
 """``"example.com TXT"`` → its records, or a fault: SERVFAIL, REFUSED, silence."""
@@ -123,7 +123,7 @@ def serving(zone: Zone, *, udp_bytes: int = 0) -> Iterator[Served]:
             thread.join(10)
 
 
-def asker(server: Served, *, timeout: float | None = None, seconds: float = 10.0) -> Asker:
+def asker(server: Served, *, timeout: float | None = None, seconds: float = 10.0) -> DnsClient:
     """Asks that server only; nothing that checkdmarc kept of another server counts.
 
     It waits long for an answer, since the machine may be busy, but not where silence is meant.

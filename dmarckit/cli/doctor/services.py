@@ -132,9 +132,9 @@ def google(context: CheckContext) -> CheckResult:
     settings = context.settings
     if settings.google_credentials is None:
         return skip("google_credentials is not set: Postmaster Tools is not asked")
-    from dmarckit.checks import identity
+    from dmarckit.checks import google_identity
 
-    found = identity(settings)
+    found = google_identity(settings)
     kind = "service account" if "service" in type(found.credentials).__module__ else "user"
     return ok(f"{kind} {one_line(found.who, 80)}; `dmarckit postmaster` asks Google itself")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from dmarckit.checks import matrix, not_met
+from dmarckit.checks import requirement_matrix, unmet_rules
 from dmarckit.core import Window, _, later, ngettext, one_line, period, text as words
 from dmarckit.facts import Facts, in_window, kind_word
 from dmarckit.findings import quoted_policy
@@ -96,7 +96,7 @@ class OverviewSections(PageData):
         )
         policies = self.facts.policies.groupby("domain")
         policy = {name: quoted_policy(str(name), rows).p for name, rows in policies}
-        rules = not_met(matrix(self.facts, self.outside))
+        rules = unmet_rules(requirement_matrix(self.facts, self.outside))
         frame = frame.join(_shares(self.facts, self.window)).assign(
             policy=pd.Series(policy, dtype=object),
             before=_shares(self.facts, self.window.before)["pass_share"],

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.checks import latest
+from dmarckit.checks import latest_metrics
 from dmarckit.core import Rate, Settings, Window, _, later, text as words
 from dmarckit.facts import days_of
 from dmarckit.findings import refusal_meaning
@@ -57,9 +57,9 @@ class PostmasterSections(PageData):
 
     @cached_property
     def _metrics(self) -> pd.DataFrame:
-        """What Google said last about the days of the window (`checks.latest`)."""
+        """What Google said last about the days of the window (`checks.latest_metrics`)."""
         day_after = self.window.end + timedelta(days=1)  # compliance is asked today
-        return latest(self.lake, self._domains, self.window.start, day_after)
+        return latest_metrics(self.lake, self._domains, self.window.start, day_after)
 
     def postmaster(self) -> Section:
         """Say when Google was asked, and up to which day it told; else how to connect it.

@@ -14,9 +14,9 @@ from dmarckit.checks import (
     SOURCES,
     VERDICTS,
     VIEWS,
-    matrix,
-    sees,
+    requirement_matrix,
     verdict_word,
+    views_text,
     wording,
 )
 from dmarckit.core import _, ngettext, one_line, text as words
@@ -38,7 +38,7 @@ class RequirementSections(PageData):
 
     @cached_property
     def _rules(self) -> pd.DataFrame:
-        return matrix(self.facts, self.outside, [self.domain] if self.domain else ())
+        return requirement_matrix(self.facts, self.outside, [self.domain] if self.domain else ())
 
     def requirements_answer(self) -> Section:
         """Say whether a rule is known not to be met; rules that bind the domain come first."""
@@ -172,7 +172,11 @@ def _rule(rule: str, rows: pd.DataFrame) -> Html:
 
 def _disagreement(part: pd.DataFrame) -> str:
     rows = part[part["disagree"]]
-    return "" if rows.empty else _("The views disagree: {views}").format(views=sees(rows.iloc[0]))
+    return (
+        ""
+        if rows.empty
+        else _("The views disagree: {views}").format(views=views_text(rows.iloc[0]))
+    )
 
 
 def _is_binding(part: pd.DataFrame) -> bool:
