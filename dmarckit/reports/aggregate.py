@@ -75,10 +75,9 @@ def report_of(
 
 
 def _policy(published: _Fields, warnings: Warnings) -> Policy:
-    name = published.wanted("domain")
     pct = published.text("pct")
     return Policy(
-        domain=domain(name) if name else None,
+        domain=domain(published.wanted("domain") or ""),
         p=published.lower("p"),
         sp=published.lower("sp"),
         np=published.lower("np"),

@@ -1,10 +1,7 @@
-"""Reports as CSV, and how the files under `exports/` are named.
+"""Reports as CSV and JSON: what `dmarckit parse` prints, and the files under `exports/`.
 
-The JSON beside it is made by `report_json`. Both take the models, whether a report was just
-read or comes back from the lake (`from_lake`), so that a file and the command line always
-say the same.
-
-Reports as JSON: what `dmarckit parse` prints, and the ``.json`` files of the exports.
+Both take the models, whether a report was just read or comes back from the lake, so that a
+file and the command line always say the same.
 """
 
 from __future__ import annotations
@@ -13,14 +10,13 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from dmarckit.reports.model import (
     AggregateReport,
     DkimResult,
-    FailureReport,
     Record,
     Report,
     SpfResult,
@@ -29,22 +25,13 @@ from dmarckit.reports.model import (
 )
 
 CSV_COLUMNS = (
-    "email_provider",
-    "domain_policy",
-    "source_ip",
-    "email_volume",
-    "dmarc_pass",
-    "dmarc_fail",
-    "dmarc_pass_rate",
-    "spf_authentication_pass",
-    "spf_authentication_fail",
-    "spf_alignment_pass",
-    "spf_alignment_fail",
-    "dkim_authentication_pass",
-    "dkim_authentication_fail",
-    "dkim_alignment_pass",
-    "dkim_alignment_fail",
-)
+    "email_provider", "domain_policy", "source_ip", "email_volume",
+    "dmarc_pass", "dmarc_fail", "dmarc_pass_rate",
+    "spf_authentication_pass", "spf_authentication_fail",
+    "spf_alignment_pass", "spf_alignment_fail",
+    "dkim_authentication_pass", "dkim_authentication_fail",
+    "dkim_alignment_pass", "dkim_alignment_fail",
+)  # fmt: skip
 
 # What a spreadsheet takes for the start of a formula, ASCII and full-width (OWASP's list).
 _FORMULA_STARTS = frozenset("=+-@＝＋－＠\t\r\n")
@@ -179,10 +166,31 @@ def report_json(report: Report, file: str) -> dict[str, Any]:
     an absent value is null, counts are messages (TLS: sessions).
     """
     if isinstance(report, AggregateReport):
-        return _aggregate_json(report, file)
+        return {
+            "kind": "aggregate",
+            "file": file,
+            **_fields(report, "reporter report_id"),
+            "domain": report.policy.domain,
+            **_fields(report, "begin end policy"),
+            "records": [record_json(record) for record in report.records],
+            **_fields(report, "warnings contact extra_contact generator version errors"),
+            "messages": report.message_count,
+        }
     if isinstance(report, TlsReport):
-        return _tls_json(report, file)
-    return _failure_json(report, file)
+        policy = "policy_type policy_domain successful failed details policy_string mx_host"
+        return {
+            "kind": "tls",
+            "file": file,
+            **_fields(report, "reporter report_id begin end"),
+            "policies": [_fields(each, policy) for each in report.policies],
+            **_fields(report, "warnings contact"),
+        }
+    return {
+        "kind": "failure",
+        "file": file,
+        **_fields(report, "source_ip domain arrival"),
+        **_plain(report),
+    }
 
 
 def unreadable_json(unreadable: Unreadable, file: str) -> dict[str, Any]:
@@ -205,98 +213,26 @@ def json_text(value: Mapping[str, Any], indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent)
 
 
-def _aggregate_json(report: AggregateReport, file: str) -> dict[str, Any]:
-    return {
-        "kind": "aggregate",
-        "file": file,
-        "reporter": report.reporter,
-        "report_id": report.report_id,
-        "domain": report.policy.domain,
-        "begin": _iso(report.begin),
-        "end": _iso(report.end),
-        "policy": asdict(report.policy),
-        "records": [record_json(record) for record in report.records],
-        "warnings": list(report.warnings),
-        "contact": report.contact,
-        "extra_contact": report.extra_contact,
-        "generator": report.generator,
-        "version": report.version,
-        "errors": list(report.errors),
-        "messages": report.message_count,
-    }
-
-
 def record_json(record: Record) -> dict[str, Any]:
-    """One record as the JSON object that stands in `records`."""
-    return {
-        "source_ip": record.source_ip,
-        "messages": record.messages,
-        "disposition": record.disposition,
-        "dkim_aligned": record.dkim_aligned,
-        "spf_aligned": record.spf_aligned,
-        "header_from": record.header_from,
-        "envelope_from": record.envelope_from,
-        "envelope_to": record.envelope_to,
-        "reasons": [{"type": r.type, "comment": r.comment} for r in record.reasons],
-        "dkim": [
-            {
-                "domain": signature.domain,
-                "selector": signature.selector,
-                "result": signature.result,
-                "human_result": signature.human_result,
-            }
-            for signature in record.dkim
-        ],
-        "spf": [
-            {
-                "domain": check.domain,
-                "scope": check.scope,
-                "result": check.result,
-                "human_result": check.human_result,
-            }
-            for check in record.spf
-        ],
-    }
+    """Return one record as the JSON object that stands in `records`."""
+    return _fields(
+        record,
+        "source_ip messages disposition dkim_aligned spf_aligned header_from envelope_from "
+        "envelope_to reasons dkim spf",
+    )
 
 
-def _tls_json(report: TlsReport, file: str) -> dict[str, Any]:
-    return {
-        "kind": "tls",
-        "file": file,
-        "reporter": report.reporter,
-        "report_id": report.report_id,
-        "begin": _iso(report.begin),
-        "end": _iso(report.end),
-        "policies": [
-            {
-                "policy_type": policy.policy_type,
-                "policy_domain": policy.policy_domain,
-                "successful": policy.successful,
-                "failed": policy.failed,
-                "details": [asdict(detail) for detail in policy.details],
-                "policy_string": list(policy.policy_string),
-                "mx_host": list(policy.mx_host),
-            }
-            for policy in report.policies
-        ],
-        "warnings": list(report.warnings),
-        "contact": report.contact,
-    }
+def _fields(model: Any, names: str) -> dict[str, Any]:
+    """Return these fields of a model, in this order, as JSON has them."""
+    return {name: _plain(getattr(model, name)) for name in names.split()}
 
 
-def _failure_json(report: FailureReport, file: str) -> dict[str, Any]:
-    fields = asdict(report)
-    first = {name: fields.pop(name) for name in ("source_ip", "domain")}
-    del fields["arrival"], fields["warnings"]
-    return {
-        "kind": "failure",
-        "file": file,
-        **first,
-        "arrival": None if report.arrival is None else _iso(report.arrival),
-        **fields,
-        "warnings": list(report.warnings),
-    }
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _plain(value: Any) -> Any:
+    """Return models as dicts, tuples as lists, times as ISO 8601 in UTC, and all else as it is."""
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Sequence):
+        return [_plain(each) for each in value]
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {name: _plain(getattr(value, name)) for name in value.__slots__}

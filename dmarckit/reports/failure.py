@@ -15,8 +15,9 @@ from email.message import Message
 from email.parser import Parser
 
 from dmarckit.core import NotAReport, UnreadableReport
+from dmarckit.reports.mail import utf8_or_latin1
 from dmarckit.reports.model import Attachment, FailureReport, Mail
-from dmarckit.reports.values import Warnings, address, domain, moment, quoted
+from dmarckit.reports.values import Warnings, domain, moment, noted_address, quoted
 
 FEEDBACK = "message/feedback-report"
 BODY_CHARACTERS = 20_000
@@ -42,7 +43,7 @@ def find_failure(mail: Mail) -> FailureReport | None:
             return _from_feedback(_fields(attachment.payload), mail)
     for attachment in mail.attachments:
         if attachment.content_type == "text/plain":
-            text = _decoded(attachment.payload[:200_000])
+            text = utf8_or_latin1(attachment.payload[:200_000])
             if _TEXT_REPORT.search(text):
                 return _from_text(text, mail)
     return None
@@ -99,8 +100,8 @@ def _report(
     arrival: str | None,
     fields: Message,
 ) -> FailureReport:
-    source_ip = _source(source, warnings)
-    reported = domain(domain_name) if domain_name else None
+    source_ip = noted_address(source, "Source-IP", warnings)
+    reported = domain(domain_name or "")
     when = _arrival(arrival, warnings)
     if source_ip is None and reported is None and when is None:
         raise UnreadableReport("Source-IP, Reported-Domain and Arrival-Date are missing")
@@ -128,7 +129,7 @@ def _report(
 
 def _fields(payload: bytes) -> Message:
     """The fields of a feedback-report part; blank lines before and between are passed over."""
-    lines = _decoded(payload[:500_000]).splitlines()
+    lines = utf8_or_latin1(payload[:500_000]).splitlines()
     return _parse("\n".join(line for line in lines if line.strip()))
 
 
@@ -136,19 +137,12 @@ def _original(attachments: Sequence[Attachment]) -> Message | None:
     for attachment in attachments:
         if attachment.content_type in ("message/rfc822", "text/rfc822-headers", "text/rfc822",
                                        "message/rfc822-headers", "message/global"):  # fmt: skip
-            return _parse(_decoded(attachment.payload[:1_000_000]).lstrip())
+            return _parse(utf8_or_latin1(attachment.payload[:1_000_000]).lstrip())
     return None
 
 
 def _parse(text: str) -> Message:
     return Parser().parsestr(text, headersonly=True)
-
-
-def _decoded(payload: bytes) -> str:
-    try:
-        return payload.decode()
-    except UnicodeDecodeError:
-        return payload.decode("latin-1")
 
 
 def _field(fields: Message | None, name: str) -> str | None:
@@ -161,15 +155,6 @@ def _all(fields: Message, name: str) -> str | None:
     """All fields `name`, joined with commas: these may stand several times."""
     found = [" ".join(str(each).split()) for each in fields.get_all(name, [])]
     return ", ".join(each for each in found if each) or None
-
-
-def _source(text: str | None, warnings: Warnings) -> str | None:
-    if text is None:
-        return None
-    ip, wrong = address(text)
-    if wrong:
-        warnings.add(f"Source-IP: {quoted(text)} {wrong}")
-    return ip
 
 
 def _arrival(text: str | None, warnings: Warnings) -> datetime | None:

@@ -41,19 +41,11 @@ _PARAMETERS = {
     name: re.compile(rf'(?:^|[;\s]){name}\s*=\s*(?:"([^"\\]*)"|([^\s;"]+))', re.IGNORECASE)
     for name in ("boundary", "filename", "name")
 }
-_WANTED = frozenset(
-    {
-        b"authentication-results",
-        b"content-disposition",
-        b"content-transfer-encoding",
-        b"content-type",
-        b"from",
-        b"message-id",
-        b"subject",
-        b"x-ses-spam-verdict",
-        b"x-ses-virus-verdict",
-    }
-)
+_WANTED = frozenset({
+    b"from", b"subject", b"message-id", b"content-type", b"content-disposition",
+    b"content-transfer-encoding", b"authentication-results",
+    b"x-ses-spam-verdict", b"x-ses-virus-verdict",
+})  # fmt: skip
 
 
 def read_headers(raw: bytes, start: int, end: int) -> tuple[Headers, int]:
@@ -71,7 +63,7 @@ def read_headers(raw: bytes, start: int, end: int) -> tuple[Headers, int]:
         if header:
             name = header[1].lower()
             if name in _WANTED:
-                headers.setdefault(name.decode("ascii"), _value(header[2]))
+                headers.setdefault(name.decode("ascii"), _unfolded(header[2]))
             position = header.end()
         else:
             line_end = raw.find(b"\n", position, stop) + 1 or stop
@@ -87,13 +79,16 @@ def read_headers(raw: bytes, start: int, end: int) -> tuple[Headers, int]:
     return headers, position
 
 
-def _value(sent: bytes) -> str:
-    """A header's value, unfolded; what is no UTF-8 is taken as Latin-1."""
+def utf8_or_latin1(sent: bytes) -> str:
+    """Return the text of the bytes; those that are no UTF-8 are taken as Latin-1."""
     try:
-        text = sent.decode()
+        return sent.decode()
     except UnicodeDecodeError:
-        text = sent.decode("latin-1")
-    return text.replace("\r", "").replace("\n", "").rstrip()
+        return sent.decode("latin-1")
+
+
+def _unfolded(sent: bytes) -> str:
+    return utf8_or_latin1(sent).replace("\r", "").replace("\n", "").rstrip()
 
 
 def parameter(header: str, name: str) -> str | None:

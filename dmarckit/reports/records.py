@@ -18,24 +18,17 @@ from typing import Any, TypeVar
 
 from dmarckit.reports.feed import Tree
 from dmarckit.reports.model import DkimResult, Reason, Record, SpfResult
-from dmarckit.reports.values import Warnings, address, count, domain, quoted
+from dmarckit.reports.values import Warnings, count, domain, noted_address, quoted
 
 # RFC 8601 section 2.7: results of DKIM and SPF; RFC 7489 and RFC 9990: dispositions
 RESULTS = frozenset(
     {"none", "pass", "fail", "policy", "neutral", "temperror", "permerror", "softfail"}
 )
 DISPOSITIONS = frozenset({"none", "quarantine", "reject", "pass"})
-REASONS = frozenset(
-    {
-        "forwarded",
-        "sampled_out",
-        "trusted_forwarder",
-        "mailing_list",
-        "local_policy",
-        "other",
-        "policy_test_mode",
-    }
-)
+REASONS = frozenset({
+    "forwarded", "sampled_out", "trusted_forwarder", "mailing_list", "local_policy", "other",
+    "policy_test_mode",
+})  # fmt: skip
 SCOPES = frozenset({"helo", "mfrom"})
 # what reporters write instead; RFC 4408 section 2.5.7 knew "error" and "unknown"
 SYNONYMS = {"hardfail": "fail", "hard_fail": "fail", "hard-fail": "fail", "soft_fail": "softfail",
@@ -94,12 +87,7 @@ class RecordMaker:
 
     def _source_ip(self, row: Tree) -> str | None:
         sent = self._text(row, "source_ip", "row")
-        if sent is None:
-            return None
-        ip, wrong = address(sent)
-        if wrong:
-            self._warnings.add(f"source_ip: {quoted(sent)} {wrong}", self._place)
-        return ip
+        return noted_address(sent, "source_ip", self._warnings, self._place)
 
     @property
     def _place(self) -> str:
@@ -206,12 +194,10 @@ class RecordMaker:
         return tuple(made)
 
     def _dkim_results(self, results: Tree) -> tuple[DkimResult, ...]:
-        made = []
-        for each in self._each(results, "dkim", "auth_results"):
-            get = each.get
-            sent = (get("domain"), get("selector"), get("result"), get("human_result"))
-            made.append(_remembered(self._dkim, sent, self._dkim_result, each))
-        return tuple(made)
+        return tuple(
+            _remembered(self._dkim, _sent(each, "selector"), self._dkim_result, each)
+            for each in self._each(results, "dkim", "auth_results")
+        )
 
     def _dkim_result(self, tree: Tree) -> DkimResult:
         return DkimResult(
@@ -222,12 +208,10 @@ class RecordMaker:
         )
 
     def _spf_results(self, results: Tree) -> tuple[SpfResult, ...]:
-        made = []
-        for each in self._each(results, "spf", "auth_results"):
-            get = each.get
-            sent = (get("domain"), get("scope"), get("result"), get("human_result"))
-            made.append(_remembered(self._spf, sent, self._spf_result, each))
-        return tuple(made)
+        return tuple(
+            _remembered(self._spf, _sent(each, "scope"), self._spf_result, each)
+            for each in self._each(results, "spf", "auth_results")
+        )
 
     def _spf_result(self, tree: Tree) -> SpfResult:
         return SpfResult(
@@ -236,6 +220,12 @@ class RecordMaker:
             self._word(tree, "result", "spf", RESULTS),
             self._text(tree, "human_result", "spf"),
         )
+
+
+def _sent(tree: Tree, own: str) -> _Sent:
+    """Return what a result holds, `own` (selector or scope) included."""
+    get = tree.get
+    return get("domain"), get(own), get("result"), get("human_result")
 
 
 def _remembered(

@@ -43,21 +43,10 @@ _CLOSERS = {"<!--": "-->", "<?": "?>", "<![CDATA[": "]]>", "<!DOCTYPE": ">"}
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _REFERENCE = re.compile(r"&(?:#(\d{1,7}|[xX][0-9a-fA-F]{1,6})|([A-Za-z][A-Za-z0-9]{1,31}));|&")
 _XML_NAMES = frozenset({"amp", "lt", "gt", "quot", "apos"})
-CONTAINERS = frozenset(
-    {
-        "feedback",
-        "report_metadata",
-        "date_range",
-        "policy_published",
-        "record",
-        "row",
-        "policy_evaluated",
-        "reason",
-        "identifiers",
-        "auth_results",
-        "extension",
-    }
-)
+CONTAINERS = frozenset({
+    "feedback", "report_metadata", "date_range", "policy_published", "record", "row",
+    "policy_evaluated", "reason", "identifiers", "auth_results", "extension",
+})  # fmt: skip
 _EITHER = frozenset({"dkim", "spf"})
 """hold text in policy_evaluated and elements in auth_results"""
 

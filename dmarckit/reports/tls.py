@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from dmarckit.core import LimitExceeded, NotAReport, UnreadableReport, one_line
 from dmarckit.reports.model import TlsFailure, TlsPolicy, TlsReport
-from dmarckit.reports.values import Warnings, address, count, domain, moment, quoted
+from dmarckit.reports.values import Warnings, count, domain, moment, noted_address, quoted
 
 JSON_BYTES = 8_000_000
 """a parsed JSON value takes up to thirty times its size in memory"""
@@ -144,10 +144,9 @@ def _policy(found: dict[str, Any], place: str, warnings: Warnings) -> TlsPolicy:
     summary = _object(found.get("summary"), f"{place}/summary", warnings)
     details = found.get("failure-details")
     details = details if isinstance(details, list) else [details]
-    name = _text(policy.get("policy-domain"))
     return TlsPolicy(
         policy_type=_text(policy.get("policy-type")),
-        policy_domain=domain(name) if name else None,
+        policy_domain=domain(_text(policy.get("policy-domain")) or ""),
         policy_string=_texts(policy.get("policy-string")),
         mx_host=_texts(policy.get("mx-host", policy.get("mx-host-pattern"))),
         successful=_sessions(summary, "total-successful-session-count", place, warnings),
@@ -161,8 +160,7 @@ def _policy(found: dict[str, Any], place: str, warnings: Warnings) -> TlsPolicy:
 
 
 def _sessions(found: dict[str, Any], name: str, place: str, warnings: Warnings) -> int:
-    value = found.get(name)
-    return count(_text(value), name, warnings, place)
+    return count(_text(found.get(name)), name, warnings, place)
 
 
 def _failure(found: dict[str, Any], place: str, warnings: Warnings) -> TlsFailure:
@@ -174,22 +172,16 @@ def _failure(found: dict[str, Any], place: str, warnings: Warnings) -> TlsFailur
     return TlsFailure(
         result_type=_text(found.get("result-type")),
         sessions=sessions,
-        sending_mta_ip=_address(found.get("sending-mta-ip"), "sending-mta-ip", place, warnings),
+        sending_mta_ip=noted_address(
+            _text(found.get("sending-mta-ip")), "sending-mta-ip", warnings, place
+        ),
         receiving_mx_hostname=_text(found.get("receiving-mx-hostname")),
         receiving_mx_helo=_text(found.get("receiving-mx-helo")),
-        receiving_ip=_address(found.get("receiving-ip"), "receiving-ip", place, warnings),
+        receiving_ip=noted_address(
+            _text(found.get("receiving-ip")), "receiving-ip", warnings, place
+        ),
         additional_information=_text(
             found.get("additional-information", found.get("additional-info-uri"))
         ),
         failure_reason_code=_text(found.get("failure-reason-code")),
     )
-
-
-def _address(found: Any, element: str, place: str, warnings: Warnings) -> str | None:
-    text = _text(found)
-    if text is None:
-        return None
-    ip, wrong = address(text)
-    if wrong:
-        warnings.add(f"{element}: {quoted(text)} {wrong}", place)
-    return ip

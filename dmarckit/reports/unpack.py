@@ -3,20 +3,9 @@
 gzip, zip and zlib data, base64 of any of them, and one within another, are told by their
 first bytes, never by their name. Nothing is written to disk; names in archives are only
 words for messages. What is inflated is counted as it comes, so that neither a lying size
-nor a bomb costs more than the limits say.
-
-A checksum that does not fit makes a document unreadable, even where its XML would parse:
-one flipped digit in a count cannot be seen otherwise.
-
-gzip, zlib and zip data → bytes, piece by piece and within a budget.
-
-What is inflated is counted as it comes, so that neither a lying size nor a bomb costs more
-than the limits say.
-
-Content transfer encodings: base64, quoted-printable, uuencode, and bodies that lie.
-
-The standard library's decoders do the work; what they refuse or cut short is read as far as
-it goes, since the archive or document in it has checks of its own.
+nor a bomb costs more than the limits say. A checksum that does not fit makes a document
+unreadable, even where its XML would parse: one flipped digit in a count cannot be seen
+otherwise. Content transfer encodings are read as far as they go.
 """
 
 from __future__ import annotations
@@ -89,9 +78,8 @@ def inflated(packed: bytes, wbits: int, path: Path, budget: Budget) -> Iterator[
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
-    if len(data) <= CHUNK:
-        return iter((data,))
-    return (data[start : start + CHUNK] for start in range(0, len(data), CHUNK))
+    """Return the bytes in chunks; one, empty, for no bytes."""
+    return (data[start : start + CHUNK] for start in range(0, len(data) or 1, CHUNK))
 
 
 def _check_ratio(inflated: int, packed: int, limits: Limits) -> None:
@@ -116,7 +104,12 @@ def members(payload: bytes, limits: Limits) -> list[zipfile.ZipInfo]:
 def member_data(
     payload: bytes, member: zipfile.ZipInfo, path: Path, budget: Budget
 ) -> Iterator[bytes]:
-    """The bytes of one member of a zip archive, checked against its size and checksum."""
+    """Yield the bytes of one member of a zip archive, checked against its size and checksum.
+
+    Not by `zipfile.ZipFile.open`, which takes a wrong size for a wrong checksum, and refuses
+    members whose local header has another name than the directory (some reporters' archives)
+    or, from Python 3.12 on, that overlap, before their bytes are counted.
+    """
     if member.flag_bits & 0x1:
         raise UnreadableReport("the zip archive is encrypted")
     start = _data_start(payload, member)
@@ -289,9 +282,8 @@ def _documents(payload: bytes, name: str, budget: Budget, path: Path) -> Iterato
     if kind is None and payload[:1] in (b"\r", b"\n") and packing(payload[:4096].lstrip()):
         yield from _documents(payload.lstrip(), name, budget, path)
         return
-    for magic, tool in _FOREIGN.items():
-        if payload.startswith(magic):
-            raise UnreadableReport(f"packed with {tool}, which no report uses")
+    if tool := next((tool for magic, tool in _FOREIGN.items() if payload.startswith(magic)), ""):
+        raise UnreadableReport(f"packed with {tool}, which no report uses")
     if kind is None:
         yield Document(name, partial(pieces, payload))
         return

@@ -4,10 +4,8 @@ A value that had to be changed leaves a warning that names the element, what was
 what was taken; a value that cannot be read raises `UnreadableReport` naming the element.
 Nothing absent is made up: an empty value is ``None``.
 
-The elements of an aggregate report by name, and how reporters misspell them.
-
-The names are those of RFC 7489 appendix C and RFC 9990; ``testing`` and ``np`` came with the
-latter. A prefix says nothing: reporters declare any namespace, or none.
+Element names are read as reporters misspell them. A prefix says nothing: they declare any
+namespace, or none.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
-from dmarckit.core import UnreadableReport, one_line
+from dmarckit.core import UnreadableReport, normalize_domain, one_line
 
 MAX_WARNINGS = 50
 """distinct warnings kept of one report; the rest is only counted"""
@@ -158,6 +156,18 @@ def address(text: str) -> tuple[str, str | None]:
     return _address(text) if len(text) <= CACHED_CHARACTERS else _not_an_address(text)
 
 
+def noted_address(
+    text: str | None, element: str, warnings: Warnings, place: str = ""
+) -> str | None:
+    """Return the address as `address` does; what is wrong with it becomes a warning."""
+    if text is None:
+        return None
+    ip, wrong = address(text)
+    if wrong:
+        warnings.add(f"{element}: {quoted(text)} {wrong}", place)
+    return ip
+
+
 @lru_cache(maxsize=8192)
 def _address(text: str) -> tuple[str, str | None]:
     if _IPV4.fullmatch(text):
@@ -180,58 +190,22 @@ def _not_an_address(text: str) -> tuple[str, str]:
 
 
 def domain(text: str) -> str | None:
-    """A domain in lower case without its root dot (RFC 4343); IDN as sent; empty is None."""
-    return text.strip().lower().removesuffix(".") or None
+    """Return a domain in lower case without its root dot (RFC 4343); empty is None."""
+    return normalize_domain(text.strip()) or None
 
 
-KNOWN = frozenset(
-    {
-        "feedback",
-        "version",
-        "report_metadata",
-        "org_name",
-        "email",
-        "extra_contact_info",
-        "report_id",
-        "date_range",
-        "begin",
-        "end",
-        "error",
-        "generator",
-        "policy_published",
-        "domain",
-        "adkim",
-        "aspf",
-        "p",
-        "sp",
-        "np",
-        "pct",
-        "fo",
-        "testing",
-        "discovery_method",
-        "record",
-        "row",
-        "source_ip",
-        "count",
-        "policy_evaluated",
-        "disposition",
-        "dkim",
-        "spf",
-        "reason",
-        "type",
-        "comment",
-        "identifiers",
-        "header_from",
-        "envelope_from",
-        "envelope_to",
-        "auth_results",
-        "selector",
-        "result",
-        "human_result",
-        "scope",
-        "extension",
-    }
-)
+KNOWN = frozenset({
+    "feedback", "version", "extension",
+    "report_metadata", "org_name", "email", "extra_contact_info", "report_id", "error", "generator",
+    "date_range", "begin", "end",
+    "policy_published", "domain", "adkim", "aspf", "p", "sp", "np", "pct", "fo", "testing",
+    "discovery_method",
+    "record", "row", "source_ip", "count",
+    "policy_evaluated", "disposition", "dkim", "spf", "reason", "type", "comment",
+    "identifiers", "header_from", "envelope_from", "envelope_to",
+    "auth_results", "selector", "scope", "result", "human_result",
+})  # fmt: skip
+"""the elements of RFC 7489 appendix C and RFC 9990; the latter added ``testing`` and ``np``"""
 MISSPELT = {
     "data_range": "date_range",
     "daterange": "date_range",

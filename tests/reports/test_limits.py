@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,13 +20,12 @@ from tests.support.builders import make_record, make_report, record_xml, report_
 MEMORY = 250_000_000
 """bytes that reading may take beyond the idle process"""
 SECONDS = 20
-"""generous: the machine may be busy; the worst takes three on an idle one"""
+"""of the processor's time; the worst takes three"""
 
 READER = """
-import json, sys
-from dmarckit.errors import UnreadableReport
-from dmarckit.models import Unreadable
-from dmarckit.reports import read_object, read_reports
+import json, sys, time
+from dmarckit.core import UnreadableReport
+from dmarckit.reports import Unreadable, read_object, read_reports
 from tests.support import bombs
 from tests.support.bombs import memory_peak, reset_memory_peak
 
@@ -40,7 +38,7 @@ class Count:
 
 raw = getattr(bombs, sys.argv[1])()
 reset_memory_peak()
-before, sink, outcomes = memory_peak(), Count(), []
+before, sink, outcomes, began = memory_peak(), Count(), [], time.process_time()
 try:
     for each in read_reports(read_object(raw, "bomb"), sink=sink):
         if isinstance(each, Unreadable):
@@ -49,25 +47,25 @@ try:
             outcomes.append([type(each).__name__, each.record_count, each.message_count])
 except UnreadableReport as error:
     outcomes.append(["unreadable", str(error)])
-print(json.dumps([outcomes, memory_peak() - before, sink.added, sink.largest]))
+seconds = time.process_time() - began
+print(json.dumps([outcomes, memory_peak() - before, sink.added, sink.largest, seconds]))
 """
 
 
 def read_apart(bomb: str) -> tuple[list[list[object]], int, int, int]:
     """Outcomes, bytes of memory taken, records added to the sink and the largest batch."""
     root = Path(__file__).parent.parent.parent
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", READER, bomb],
         env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < SECONDS + 10
-    outcomes, memory, added, largest = json.loads(done.stdout)
+    outcomes, memory, added, largest, seconds = json.loads(done.stdout)
+    assert seconds < SECONDS
     return outcomes, memory, added, largest
 
 
