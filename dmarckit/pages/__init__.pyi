@@ -3,7 +3,6 @@ from .build import (
     find_notebook as find_notebook,
     known_parameters as known_parameters,
     own_kernel as own_kernel,
-    store_index as store_index,
 )
 from .fleet import (
     FleetPage as FleetPage,
@@ -20,6 +19,7 @@ from .publish import (
     link_to as link_to,
     publish_notebook as publish_notebook,
     refresh_index as refresh_index,
+    store_index as store_index,
     store_notebook as store_notebook,
 )
 from .sections.overview import measure as measure

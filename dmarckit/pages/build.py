@@ -1,12 +1,12 @@
-"""Notebook + parameters → executed notebook → page → storage, and the index of all pages.
+"""Notebook + parameters → executed notebook → page.
 
-Kernels of the Python that runs dmarckit, whatever else is installed as ``python3``.
+Notebooks run on kernels of the Python that runs dmarckit, whatever else is installed as
+``python3``.
 """
 
 from __future__ import annotations
 
 import ast
-import gzip
 import logging
 import os
 import shutil
@@ -32,7 +32,6 @@ from dmarckit.core import (
     PREFIX,
     NotebookFailed,
     PageError,
-    Storage,
     current_language,
     one_line,
     redacted,
@@ -40,17 +39,17 @@ from dmarckit.core import (
     shipped_files,
     withheld_variables,
 )
-from dmarckit.lake import Lake
-from dmarckit.pages.index import INDEX, index_page, read_runs
+from dmarckit.pages.index import INDEX
+from dmarckit.pages.inputs import Input
 from dmarckit.pages.links import page_key
-from dmarckit.pages.render import Input, render, title_of
+from dmarckit.pages.render import render_page, title_of
 
 RENDERER = {"PLOTLY_RENDERER": "plotly_mimetype"}
 """charts as data: pages draw them with one plotly.js, JupyterLab with its extension"""
 
 
 class OwnKernels(KernelSpecManager):
-    """Knows one kernel, ``python3``: this environment's."""
+    """The one kernel ``python3`` of this environment."""
 
     environment: dict[str, str] = RENDERER
     """variables of the kernel beside those of this process"""
@@ -58,17 +57,17 @@ class OwnKernels(KernelSpecManager):
     """further arguments of its command"""
 
     def find_kernel_specs(self) -> dict[str, str]:
-        """The kernel's name and the folder of its logos."""
+        """Return the kernel's name and the folder of its logos."""
         return {"python3": RESOURCES}
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        """This environment's kernel, for whatever name a notebook asks."""
+        """Return this environment's kernel, for whatever name a notebook asks."""
         about = get_kernel_dict(list(self.arguments)) | {"display_name": "Python (dmarckit)"}
         return KernelSpec(**about | {"env": self.environment}, resource_dir=RESOURCES)
 
 
 def own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
-    """Kernels that run a notebook for a page: without secrets, and with `folder` for theirs."""
+    """Return kernels that run a notebook for a page, without secrets and with `folder` as home."""
     values = {
         **RENDERER,
         **withheld_variables(),
@@ -97,9 +96,6 @@ def own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
     return PageKernel
 
 
-CONTENT_TYPE = "text/html; charset=utf-8"
-
-
 @dataclass(frozen=True)
 class BuiltPage:
     """A finished page, not stored yet."""
@@ -117,10 +113,12 @@ class BuiltPage:
 
 
 def find_notebook(name: str) -> Path:
-    """The notebook of that name: the user's ``./notebooks`` first, then the package's own.
+    """Return the notebook of that name: the user's ``./notebooks`` first, then dmarckit's.
 
-    A path that ends in ``.ipynb`` is taken as it is. Raises PageError that lists the known
-    names when there is none.
+    A path that ends in ``.ipynb`` is taken as it is.
+
+    Raises:
+        PageError: there is none; it lists the known names.
     """
     if name.endswith(".ipynb") and Path(name).is_file():
         return Path(name)
@@ -144,14 +142,18 @@ def build_page(
 
     `config` is the settings file for the run (``DMARCKIT_CONFIG``), `timeout` the seconds a
     cell may take, `now` the time to print on the page and to name it by (the current one).
-    `inputs` tells from all parameters what the page is made from, for its footer.
+    `inputs` takes all parameters and returns what the page is made from, for its footer.
     `secrets`, and those of the environment, are struck out of all that cells show.
-    Raises PageError for an unknown parameter, NotebookFailed for a cell that raised; then
-    the executed notebook is kept in a temporary folder that the message names.
+
+    Raises:
+        PageError: a parameter is not known, or the notebook cannot be read.
+        NotebookFailed: a cell raised; the executed notebook is kept in a temporary folder
+            that the message names.
     """
     built = now or datetime.now(UTC)
     source = _read(notebook)
-    given = {key: _plain(value) for key, value in parameters.items()}
+    # dates as text: papermill cannot write them, and YAML makes them out of plain words
+    given = {k: v.isoformat() if isinstance(v, date) else v for k, v in parameters.items()}
     folder = Path(tempfile.mkdtemp(prefix="dmarckit-page-"))
     target = folder / f"{notebook.stem}.ipynb"
     try:
@@ -161,16 +163,20 @@ def build_page(
     except BaseException:
         shutil.rmtree(folder)
         raise
-    made_from = inputs({name: _literal(about) for name, about in known.items()} | given)
+    usual = {name: ast.literal_eval(_default(about) or "None") for name, about in known.items()}
+    made_from = inputs(usual | given)
     hidden = {*secrets, *secrets_in(os.environ)}
     executed = _execute(source, given, target, hidden, config=config, timeout=timeout)
     shutil.rmtree(folder)
     shown = redacted(given, hidden)
     key = page_key(notebook.stem, unusual(shown, known), built.date())
-    page = render(
+    page = render_page(
         executed,
         name=notebook.stem,
-        parameters=_values(shown, known),
+        parameters={
+            name: (repr(shown[name]) if name in shown else about["default"], about["help"])
+            for name, about in known.items()
+        },
         built=built,
         index="../" * key.count("/") + INDEX,
         inputs=made_from,
@@ -185,31 +191,6 @@ def build_page(
     )
 
 
-def publish(page: BuiltPage, storage: Storage) -> str:
-    """Store the page, then the index of all pages beside it; the page's key."""
-    store_page(storage, page.key, page.html)
-    store_index(storage)
-    return page.key
-
-
-def store_index(storage: Storage, lake: Lake | None = None) -> None:
-    """The index of all pages, as they are in the storage now, with the runs of a `lake`.
-
-    Raises StorageError, and LakeError when the runs cannot be read.
-    """
-    runs = read_runs(lake) if lake is not None else None
-    store_page(storage, INDEX, index_page(storage.list(), runs))
-
-
-def store_page(storage: Storage, key: str, page: bytes) -> None:
-    """One page, compressed where readers understand that."""
-    if storage.compresses:
-        packed = gzip.compress(page, compresslevel=6, mtime=0)
-        storage.put(key, packed, content_type=CONTENT_TYPE, content_encoding="gzip")
-    else:
-        storage.put(key, page, content_type=CONTENT_TYPE)
-
-
 def _read(notebook: Path) -> nbformat.NotebookNode:
     try:
         read: nbformat.NotebookNode = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
@@ -220,19 +201,18 @@ def _read(notebook: Path) -> nbformat.NotebookNode:
         raise PageError(f"{notebook} is no notebook: {one_line(error)}") from error
 
 
-def _plain(value: Any) -> Any:
-    """Dates as text: papermill cannot write them, and YAML makes them out of plain words."""
-    return value.isoformat() if isinstance(value, date) else value
-
-
 def known_parameters(notebook: Path) -> dict[str, dict[str, str]]:
-    """Parameter → its default (as Python source) and help, as the notebook declares them."""
+    """Return parameter → its default (as Python source) and help, as the notebook has them."""
     found: dict[str, dict[str, str]] = papermill.inspect_notebook(notebook)
     return found
 
 
 def check_parameters(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    """Raises PageError that lists the known parameters when one that is given is not known."""
+    """Check the names of given parameters.
+
+    Raises:
+        PageError: one is not known; it lists those that are.
+    """
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise PageError(
@@ -241,16 +221,8 @@ def check_parameters(name: str, given: Mapping[str, Any], known: Mapping[str, An
         )
 
 
-def _values(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
-    """Parameter → its value in this run (a default as it is written), and its help."""
-    return {
-        key: (given[key] if key in given else _Written(about["default"]), about["help"])
-        for key, about in known.items()
-    }
-
-
 def unusual(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that differ from the notebook's defaults, and the domain if there is one.
+    """Return the parameters that differ from the defaults, and the domain if there is one.
 
     A notebook about one domain has that of its default where none is given. `job` only says
     with which earlier run a page is compared: it is the same page.
@@ -266,27 +238,11 @@ def unusual(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any
 
 
 def _default(about: Mapping[str, str]) -> str:
+    """Return the default of a parameter as ``repr`` writes it; empty for an expression."""
     try:
         return repr(ast.literal_eval(about["default"]))
-    except (ValueError, SyntaxError):  # an expression: it is never the same
-        return ""
-
-
-def _literal(about: Mapping[str, str]) -> Any:
-    """The default of a parameter as a value; None for an expression."""
-    try:
-        return ast.literal_eval(about["default"])
     except (ValueError, SyntaxError):
-        return None
-
-
-class _Written(str):
-    """A default as the notebook writes it: Python source, not a text value."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
+        return ""
 
 
 def _execute(
@@ -321,12 +277,12 @@ def _execute(
         text = f": {redacted(str(error).strip(), secrets) or type(error).__name__}"
     # not raised from the library's error: its text holds the cell and what the cell said
     raise NotebookFailed(
-        f"notebook {target.stem} failed{one_line(text, 400)}", _kept(target, secrets)
+        f"notebook {target.stem} failed{one_line(text, 400)}", _redact(target, secrets)
     )
 
 
-def _kept(target: Path, secrets: Collection[str]) -> str:
-    """What papermill has written of the failed run, without the secrets."""
+def _redact(target: Path, secrets: Collection[str]) -> str:
+    """Strike the secrets out of what papermill has written of a failed run; return its path."""
     nbformat.write(redacted(_read(target), secrets), target)  # type: ignore[no-untyped-call]
     return str(target)
 

@@ -1,7 +1,4 @@
-"""The list of all pages: what jobs made and how their runs ended, then domains, then the rest.
-
-Runs of the jobs as the index of all pages shows them: what ended how, and its page.
-"""
+"""The list of all pages: what jobs made and how their runs ended, then domains, then the rest."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 import pandas as pd
 
 from dmarckit.core import (
@@ -25,7 +21,9 @@ from dmarckit.core import (
     text as words,
 )
 from dmarckit.lake import Lake
-from dmarckit.pages.render import TEMPLATES, notebook_word, script_hash, text_script, versions
+from dmarckit.pages.html import TEMPLATES, templates
+from dmarckit.pages.inputs import versions
+from dmarckit.pages.render import notebook_word, script_hash, text_script
 
 MOST = 5000
 """runs that are looked at, the newest ones"""
@@ -65,12 +63,12 @@ class Job:
 
 
 def read_runs(lake: Lake) -> pd.DataFrame:
-    """The newest runs of the lake, as `index_page` takes them; empty without any."""
+    """Return the newest runs of the lake, as `index_page` takes them; empty without any."""
     return lake.sql("SELECT * FROM runs ORDER BY started DESC, run LIMIT $most", most=MOST)
 
 
 def jobs(runs: pd.DataFrame, keys: Collection[str]) -> list[Job]:
-    """Jobs by name, with their runs. Takes rows of the table `runs`, in any order.
+    """Return jobs by name, with their runs, from rows of the table `runs` in any order.
 
     `keys` are the pages that are stored. Runs of a day that ended alike, with the same page
     and error, are one entry: jobs that run every few minutes would hide all others.
@@ -105,7 +103,7 @@ def _entry(row: Any, earlier: int, keys: Collection[str]) -> RunEntry:
 
 
 def _counts(row: Any) -> str:
-    """What the run read and found, in words; what is nothing is left out."""
+    """Return what the run read and found, in words; zeros are left out."""
     numbers: dict[str, Callable[[int], str]] = {
         "mails": lambda n: ngettext("{n} mail", "{n} mails", n),
         "stored": lambda n: _("{n} stored"),
@@ -162,31 +160,29 @@ class Group:
 
 
 def index_page(objects: Iterable[StoredObject], runs: pd.DataFrame | None = None) -> bytes:
-    """The index, UTF-8. Objects that are no pages are left out.
+    """Return the index, UTF-8. Objects that are no pages are left out.
 
     `runs` are rows of the table `runs`: pages that they made stand below the name of their
     schedule, with how the run ended; runs that failed are there too. Other pages follow by
     notebook, domain and day.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES / "dmarckit"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(_=_, ngettext=ngettext, notebook_word=notebook_word)
-    script = text_script() + (TEMPLATES / "dmarckit/pages.js").read_text("utf-8")
+    script = text_script() + (TEMPLATES / "pages.js").read_text("utf-8")
     keys = [stored.key for stored in objects]
     known = jobs(runs, set(keys)) if runs is not None else []
     shown = {run.address for job in known for run in job.runs}
-    page = environment.get_template("pages.html.j2").render(
-        jobs=known,
-        groups=_groups(keys, shown),
-        newest=NEWEST,
-        script=script,
-        script_hash=script_hash(script),
-        versions=versions(),
-        language=current_language(),
+    page = (
+        templates()
+        .get_template("pages.html.j2")
+        .render(
+            notebook_word=notebook_word,
+            jobs=known,
+            groups=_groups(keys, shown),
+            newest=NEWEST,
+            script=script,
+            script_hash=script_hash(script),
+            versions=versions(),
+            language=current_language(),
+        )
     )
     return page.encode("utf-8")
 

@@ -1,8 +1,9 @@
-"""A notebook run with an installation's settings, its page stored; of a failed run, why."""
+"""Pages and their index in the storage, made with an installation's settings."""
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import shutil
 from collections.abc import Mapping
@@ -24,11 +25,13 @@ from dmarckit.core import (
     use,
 )
 from dmarckit.lake import Lake
-from dmarckit.pages.build import BuiltPage, build_page, find_notebook, store_index, store_page
+from dmarckit.pages.build import BuiltPage, build_page, find_notebook
+from dmarckit.pages.index import INDEX, index_page, read_runs
+from dmarckit.pages.inputs import Input, page_inputs
 from dmarckit.pages.links import page_key
-from dmarckit.pages.render import Input, page_inputs
 
 FAILED = "failed"
+CONTENT_TYPE = "text/html; charset=utf-8"
 NOTEBOOK_TYPE = "application/x-ipynb+json"
 
 
@@ -46,7 +49,10 @@ def publish_notebook(
 ) -> Published:
     """Run a notebook with these settings, store its page and the new index.
 
-    Raises what `store_notebook` raises; the page of an earlier run stays as it was.
+    Of a run that fails the page of an earlier one stays as it was.
+
+    Raises:
+        PageError: as `store_notebook`.
     """
     published = store_notebook(settings, notebook, parameters, now)
     refresh_index(settings)
@@ -54,10 +60,14 @@ def publish_notebook(
 
 
 def refresh_index(settings: Settings) -> None:
-    """The index of all pages and runs, as they are now.
+    """Store the index of all pages and runs, as they are now.
 
     The folder of the pages is made if there is none yet: a job that makes no page has runs
-    all the same. Raises StorageError or LakeError.
+    all the same.
+
+    Raises:
+        StorageError: the pages cannot be listed or the index not be stored.
+        LakeError: the runs cannot be read.
     """
     storage = open_storage(settings.pages_url)
     if not storage.remote:
@@ -66,13 +76,35 @@ def refresh_index(settings: Settings) -> None:
     store_index(storage, Lake(settings.lake_url))
 
 
+def store_index(storage: Storage, lake: Lake | None = None) -> None:
+    """Store the index of all pages, as they are in the storage now, with the runs of a `lake`.
+
+    Raises:
+        StorageError: the pages cannot be listed or the index not be stored.
+        LakeError: the runs cannot be read.
+    """
+    runs = read_runs(lake) if lake is not None else None
+    store_page(storage, INDEX, index_page(storage.list(), runs))
+
+
+def store_page(storage: Storage, key: str, page: bytes) -> None:
+    """Store one page, compressed where readers understand that."""
+    if storage.compresses:
+        packed = gzip.compress(page, compresslevel=6, mtime=0)
+        storage.put(key, packed, content_type=CONTENT_TYPE, content_encoding="gzip")
+    else:
+        storage.put(key, page, content_type=CONTENT_TYPE)
+
+
 def store_notebook(
     settings: Settings, notebook: str, parameters: Mapping[str, Any], now: datetime | None = None
 ) -> Published:
-    """`publish_notebook` without the index, for many pages at once.
+    """Do as `publish_notebook`, but leave the index, for many pages at once.
 
-    Raises PageError. When a cell raised it is NotebookFailed, and the executed notebook
-    with the traceback, without secrets, is kept below ``failed/`` beside the pages.
+    Raises:
+        PageError: there is no such notebook or parameter.
+        NotebookFailed: a cell raised; the executed notebook with the traceback, without
+            secrets, is kept below ``failed/`` beside the pages.
     """
     use(settings.language)  # a worker process has not loaded them itself
     now = now or datetime.now(UTC)
@@ -96,21 +128,21 @@ def store_notebook(
 
 
 def _inputs(settings: Settings, parameters: Mapping[str, Any], now: datetime) -> tuple[Input, ...]:
-    """What the page rests on; nothing where the lake cannot be read, which the notebook tells."""
+    """Return what the page rests on; nothing where the lake cannot be read: the notebook fails."""
     with contextlib.suppress(LakeError):
         return page_inputs(Lake(settings.lake_url), parameters, now)
     return ()
 
 
 def link_to(settings: Settings, storage: Storage, key: str) -> str:
-    """The address that opens a stored page."""
+    """Return the address that opens a stored page."""
     if settings.page_base_url:
         return f"{settings.page_base_url.rstrip('/')}/{key}"
     return storage.link(key, settings.presign_expires)
 
 
 def _kept_in(storage: Storage, key: str, error: NotebookFailed) -> NotebookFailed:
-    """The error with the notebook in the storage; where that fails, it stays where it is."""
+    """Move the notebook of an error to the storage; return the error that names its place."""
     with contextlib.suppress(StorageError):
         kept = Path(error.kept)
         storage.put(key, kept.read_bytes(), content_type=NOTEBOOK_TYPE)

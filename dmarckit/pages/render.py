@@ -1,29 +1,19 @@
 """An executed notebook → one self-contained HTML file, with nbconvert and the own template.
 
-What pages say besides their notebooks: texts of their scripts, names of the notebooks.
-
-The texts of notebooks that people read on a page: headings, paragraphs, help of parameters.
-
-Notebooks stay English; a page shows their texts in its language. What is a text of its own
-here is also one in the catalog, because the catalog's extractor reads them the same way.
-
-What a page is made from, for its footer: objects and reports of the lake, and their hashes.
+Notebooks stay English: their headings, paragraphs and helps of parameters are shown in the
+language in use. The catalog's extractor takes them from the notebooks in the same pieces.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cache
-from importlib.metadata import version
-from pathlib import Path
-from platform import python_version
 from typing import IO, Any, Literal
 
 import nbformat
@@ -31,10 +21,10 @@ from nbconvert.exporters.templateexporter import TemplateExporter
 from plotly.offline import get_plotlyjs
 from traitlets.config import Config
 
-from dmarckit.core import _, current_language, later, ngettext, normalize_domain, one_line
-from dmarckit.lake import Lake, month_of
+from dmarckit.core import _, current_language, later, ngettext, one_line
 from dmarckit.pages.charts import DARK, FIGURE_MIMETYPE
-from dmarckit.pages.html import MIMETYPE as HTML_MIMETYPE, TITLE_MIMETYPE
+from dmarckit.pages.html import MIMETYPE as HTML_MIMETYPE, TEMPLATES, TITLE_MIMETYPE
+from dmarckit.pages.inputs import Input, versions
 from dmarckit.pages.svg import plain
 
 _NOTEBOOKS = {
@@ -48,7 +38,7 @@ _NOTEBOOKS = {
 
 
 def notebook_word(name: str) -> str:
-    """How a list of pages calls a notebook; one of the user's own by its file name.
+    """Return what a list of pages calls a notebook; one of the user's own by its file name.
 
     >>> notebook_word("overview"), notebook_word("my_own")
     ('Overview', 'My own')
@@ -57,13 +47,16 @@ def notebook_word(name: str) -> str:
 
 
 def text_script() -> str:
-    """The script that the others need: ``TEXTS`` in the language in use, and how to fill them."""
-    say = Path(__file__).parent / "template/dmarckit/texts.js"
-    return f"const TEXTS = {script_json(_texts())};\n{say.read_text(encoding='utf-8')}"
+    """Return the script that the others need: ``TEXTS`` in the language in use."""
+    return f"const TEXTS = {script_json(_texts())};\n{_source('texts.js')}"
+
+
+def _source(*names: str) -> str:
+    return "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
 
 
 def script_json(value: object) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """Return JSON that cannot end the script element it stands in."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
@@ -82,29 +75,26 @@ def _texts() -> dict[str, Any]:
     }
 
 
-Width = Literal["wide", "abbreviated"]
+_CALENDAR: tuple[tuple[Literal["wide", "abbreviated"], str, str], ...] = (
+    ("wide", "days", "months"),
+    ("abbreviated", "shortDays", "shortMonths"),
+)
+"""width of names → plotly's keys of them"""
 
 
 def _calendar() -> dict[str, Any] | None:
-    """Names of days and months as plotly takes them; None for English, which it knows."""
-    if current_language() == "en":
+    """Return names of days and months as plotly takes them; None for English, which it knows."""
+    if (language := current_language()) == "en":
         return None
     from babel.dates import get_day_names, get_month_names
 
-    def days(width: Width) -> list[str]:
-        names = get_day_names(width, locale=current_language())
-        return [names[(place - 1) % 7] for place in range(7)]  # from Sunday on
-
-    def months(width: Width) -> list[str]:
-        names = get_month_names(width, locale=current_language())
-        return [names[number] for number in range(1, 13)]
-
-    return {
-        "days": days("wide"),
-        "shortDays": days("abbreviated"),
-        "months": months("wide"),
-        "shortMonths": months("abbreviated"),
-    }
+    found: dict[str, list[str]] = {}
+    for width, days, months in _CALENDAR:
+        names = get_day_names(width, locale=language)
+        found[days] = [names[(place - 1) % 7] for place in range(7)]  # from Sunday on
+        names = get_month_names(width, locale=language)
+        found[months] = [names[number] for number in range(1, 13)]
+    return found
 
 
 _HEADING = re.compile(r"(#{1,6})\s+(.+)")
@@ -112,7 +102,7 @@ _HELP = re.compile(r"^\w+\s*(?::[^=]+)?=.*?\s{2}#\s*(.+)$", re.MULTILINE)
 
 
 def translated(markdown: str) -> str:
-    """A markdown cell in the language in use, paragraph by paragraph.
+    """Return a markdown cell in the language in use, paragraph by paragraph.
 
     >>> translated("## Findings\\n\\nWhat is wrong.")
     '## Findings\\n\\nWhat is wrong.'
@@ -126,7 +116,7 @@ def translated(markdown: str) -> str:
 def extract_notebook(
     file: IO[bytes], keywords: Collection[str], tags: Collection[str], options: Mapping[str, Any]
 ) -> Iterator[tuple[int, None, str, list[str]]]:
-    """The texts of an ``.ipynb`` file as Babel wants them from an extraction method."""
+    """Yield the texts of an ``.ipynb`` file as Babel wants them from an extraction method."""
     for cell in json.load(file)["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
@@ -140,7 +130,7 @@ def extract_notebook(
 
 
 def _parts(markdown: str) -> Iterator[tuple[str, str]]:
-    """Each heading as its marks and its text, each paragraph as ``""`` and its text."""
+    """Yield each heading as its marks and text, each paragraph as ``""`` and its text."""
     for block in re.split(r"\n\s*\n", markdown.strip()):
         first, _sep, rest = block.partition("\n")
         if heading := _HEADING.fullmatch(first.strip()):
@@ -151,93 +141,30 @@ def _parts(markdown: str) -> Iterator[tuple[str, str]]:
             yield "", block.strip()
 
 
-LEAST_DAYS = 90
-"""days before the end of a page that tell who a sender is, whatever its window"""
-_INPUTS = """
-SELECT '{mails}' AS input, mail_key AS key FROM reports WHERE {mine}
-UNION SELECT '{mails}', mail_key FROM tls WHERE {mine_tls}
-UNION SELECT '{reports}', report_uid FROM reports WHERE {mine}
-UNION SELECT '{tls}', report_uid FROM tls WHERE {mine_tls}
-"""
-_HASHED = """
-SELECT input, count(*) AS number, lower(hex(bit_xor(md5_number(key)))) AS hash
-FROM ({inputs}) GROUP BY input ORDER BY input
-"""
-MAILS, REPORTS, TLS = later("mails"), later("aggregate reports"), later("TLS reports")
-
-
-@dataclass(frozen=True)
-class Input:
-    """One kind of input: how many, and the MD5 sums of their names, combined by XOR.
-
-    The names are keys of mails and `report_uid` of reports, so that the same lake gives the
-    same hash in whatever order and files it was written.
-    """
-
-    name: str
-    number: int
-    hash: str
-
-
-def page_inputs(lake: Lake, parameters: Mapping[str, Any], now: datetime) -> tuple[Input, ...]:
-    """The mails and reports that a page with these parameters may rest on, as they are now.
-
-    By months: from 90 days (or twice the page's `days` and four weeks) before its `end`, or
-    before `now`, on; of its `domain` or `domains` alone when there are some. Raises LakeError.
-    """
-    days = parameters.get("days")
-    back = max(LEAST_DAYS, 2 * days + 28 if isinstance(days, int) else 0)
-    with contextlib.suppress(ValueError):  # none, or what the notebook will complain of
-        end = datetime.fromisoformat(str(parameters.get("end"))).replace(tzinfo=UTC)
-        now = min(now, end)
-    names = [parameters.get("domain") or "", *(parameters.get("domains") or ())]
-    names = [normalize_domain(str(name)) for name in names if name]
-    mine = mine_tls = "month >= $month"
-    values: dict[str, Any] = {"month": month_of(now - timedelta(days=back))}
-    if names:
-        mine += " AND domain IN (SELECT unnest($names))"
-        mine_tls += " AND lower(policy_domain) IN (SELECT unnest($names))"
-        values["names"] = names
-    inputs = _INPUTS.format(mails=MAILS, reports=REPORTS, tls=TLS, mine=mine, mine_tls=mine_tls)
-    rows = lake.sql(_HASHED.format(inputs=inputs), **values).to_dict("records")
-    return tuple(Input(str(r["input"]), int(r["number"]), str(r["hash"])) for r in rows)
-
-
-TEMPLATES = Path(__file__).parent / "template"
-_LIBRARIES = ("dmarckit", "pandas", "plotly", "papermill", "nbconvert")
 _PLOT_TOP = 10
 """pixels above the plot on a page, where title and legend are text above it"""
 
 
-@dataclass(frozen=True)
-class Chapter:
-    """A heading of the notebook with what its cells show below it."""
-
-    title: str
-    anchor: str
-    parts: tuple[dict[str, Any], ...]
-
-
-def render(
+def render_page(
     notebook: nbformat.NotebookNode,
     *,
     name: str,
-    parameters: Mapping[str, tuple[Any, str]],
+    parameters: Mapping[str, tuple[str, str]],
     built: datetime,
     index: str = "../index.html",
     inputs: Sequence[Input] = (),
 ) -> bytes:
-    """The page of an executed notebook, UTF-8.
+    """Return the page of an executed notebook, UTF-8.
 
-    `parameters`: name → (value, help), for the footer; `index`: where the list of all pages
+    `parameters`: name → (value as text, help), for the footer; `index`: where the list of all pages
     is, seen from this one; `inputs`: what it was made from. The same input gives the same bytes.
     """
     sections = _chapters(notebook)
-    charts = [p for s in sections for p in s.parts if p["kind"] == "figure"]
+    charts = [p for s in sections for p in s["parts"] if p["kind"] == "figure"]
     scripts = _scripts(any(part["data"] for part in charts), current_language())
     exporter: Any = TemplateExporter(  # type: ignore[no-untyped-call]
         config=Config({"TemplateExporter": {"template_name": "dmarckit"}}),
-        extra_template_basedirs=[str(TEMPLATES)],
+        extra_template_basedirs=[str(TEMPLATES.parent)],
         file_extension=".html",
     )
     exporter.environment.autoescape = True
@@ -247,7 +174,7 @@ def render(
         "lead": sections[0],
         "sections": sections[1:],
         "code": [cell.source for cell in _code_cells(notebook)],
-        "parameters": [(key, repr(value), _(text)) for key, (value, text) in parameters.items()],
+        "parameters": [(key, value, _(text)) for key, (value, text) in parameters.items()],
         "versions": versions(),
         "inputs": inputs,
         "built": built,
@@ -261,7 +188,7 @@ def render(
 
 
 def title_of(notebook: nbformat.NotebookNode, name: str) -> str:
-    """What a cell says the page is about, else the notebook's first heading, else its name."""
+    """Return what a cell says the page is about, else the first heading, else the name."""
     for cell in _code_cells(notebook):
         for output in cell.outputs:
             if title := output.get("data", {}).get(TITLE_MIMETYPE):
@@ -273,27 +200,19 @@ def title_of(notebook: nbformat.NotebookNode, name: str) -> str:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """What made the page: Python and the libraries that shape it."""
-    return {"Python": python_version()} | {name: version(name) for name in _LIBRARIES}
-
-
-@cache
 def _scripts(has_charts: bool, language: str) -> tuple[str, ...]:
-    """The only scripts of a page; plotly.js comes only with a chart."""
+    """Return the only scripts of a page; plotly.js comes only with a chart."""
     texts = text_script()  # in `language`, which is a parameter for the cache's sake
-    folder = TEMPLATES / "dmarckit"
-    parts = [(folder / name).read_text(encoding="utf-8") for name in ("tables.js", "copy.js")]
     if not has_charts:
-        return (f"{texts}{''.join(parts)}",)
-    charts = (folder / "charts.js").read_text(encoding="utf-8")
-    own = f"{texts}const DARK = {script_json(DARK)};\n{charts}{''.join(parts)}"
+        return (texts + _source("tables.js", "copy.js"),)
+    colours = f"const DARK = {script_json(DARK)};\n"
+    own = texts + colours + _source("charts.js", "tables.js", "copy.js")
     return get_plotlyjs().replace("\r\n", "\n"), own
 
 
 @cache
 def script_hash(script: str) -> str:
-    """What allows exactly this script in the page's Content-Security-Policy, and no other."""
+    """Return what allows exactly this script in the page's Content-Security-Policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
@@ -301,30 +220,27 @@ def _code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def _chapters(notebook: nbformat.NotebookNode) -> list[Chapter]:
-    """What stands before the first ``##`` heading comes first, without a title."""
-    found: list[tuple[str, list[dict[str, Any]]]] = [("", [])]
-    charts = 0
+def _chapters(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
+    """Return title, anchor and parts of each chapter, those without parts left out.
+
+    What stands before the first ``##`` heading is the first, without a title.
+    """
+    chapters: list[dict[str, Any]] = [{"title": "", "anchor": "", "parts": []}]
+    charts = itertools.count(1)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             heading, text = _split_heading(translated(cell.source))
             if heading.startswith("##"):
-                found.append((heading.lstrip("# "), []))
-            if text:
-                found[-1][1].append({"kind": "markdown", "text": text})
-        elif cell.cell_type == "code":
-            for output in cell.outputs:
-                part = _part(output)
-                if part and part["kind"] == "figure":
-                    charts += 1
-                    part |= {"id": f"chart-{charts}"}
-                if part:
-                    found[-1][1].append(part)
-    return [
-        Chapter(title, f"section-{number}", tuple(parts))
-        for number, (title, parts) in enumerate(found)
-        if parts or not number
-    ]
+                anchor = f"section-{len(chapters)}"
+                chapters.append({"title": heading.lstrip("# "), "anchor": anchor, "parts": []})
+            parts = [{"kind": "markdown", "content": text}] if text else []
+        else:
+            parts = list(filter(None, map(_part, cell.get("outputs", []))))
+        for part in parts:
+            if part["kind"] == "figure":
+                part["id"] = f"chart-{next(charts)}"
+        chapters[-1]["parts"] += parts
+    return [chapters[0], *(chapter for chapter in chapters[1:] if chapter["parts"])]
 
 
 def _split_heading(source: str) -> tuple[str, str]:
@@ -332,28 +248,31 @@ def _split_heading(source: str) -> tuple[str, str]:
     return (first, rest.strip()) if re.match(r"#{1,2}\s", first) else ("", source.strip())
 
 
+_KINDS = {
+    HTML_MIMETYPE: "own",
+    "text/html": "html",
+    "image/png": "image",
+    "text/markdown": "markdown",
+    "text/plain": "text",
+}
+"""of outputs that a page can hold, the richest form first"""
+
+
 def _part(output: nbformat.NotebookNode) -> dict[str, Any] | None:
-    """One output as the template shows it, the richest form that a page can hold."""
+    """Return an output as the template shows it, in the richest form that a page can hold."""
     if output.output_type == "stream":
-        return {"kind": "text", "text": output.text} if output.name == "stdout" else None
+        return {"kind": "text", "content": output.text} if output.name == "stdout" else None
     data = output.get("data", {})
     if FIGURE_MIMETYPE in data:
         return _figure(data[FIGURE_MIMETYPE])
-    if HTML_MIMETYPE in data:
-        return {"kind": "own", "html": data[HTML_MIMETYPE]}
-    if "text/html" in data:
-        return {"kind": "html", "html": data["text/html"]}
-    if "image/png" in data:
-        return {"kind": "image", "base64": data["image/png"].strip()}
-    if "text/markdown" in data:
-        return {"kind": "markdown", "text": data["text/markdown"]}
-    if "text/plain" in data:
-        return {"kind": "text", "text": data["text/plain"]}
+    for mimetype, kind in _KINDS.items():
+        if mimetype in data:
+            return {"kind": kind, "content": data[mimetype]}
     return None
 
 
 def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
-    """A chart: its title as text, its data as JSON for the script and as a table to read."""
+    """Return a chart: title as text, data as JSON for the script and as a table to read."""
     layout = dict(figure["layout"])
     title = layout.pop("title", {})
     subtitle = title.get("subtitle", {}).get("text", "")
@@ -379,7 +298,7 @@ def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _legend(data: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """Name, colour and colour on a dark page of each trace; empty when one has no own colour."""
+    """Return name, colour and dark colour of each trace; empty when one has no own colour."""
     colours = [trace.get("marker", {}).get("color") for trace in data]
     if not all(isinstance(c, str) and re.fullmatch(r"#[0-9a-f]{6}", c) for c in colours):
         return []
@@ -390,14 +309,13 @@ def _legend(data: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
 
 
 def _figure_table(data: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The values of a chart whose traces share their labels; None for other charts."""
+    """Return the values of a chart whose traces share their labels; None for other charts."""
     columns = []
     labels: list[Any] | None = None
     for trace in data:
-        is_lying = trace.get("orientation") == "h"
-        own = trace.get("y" if is_lying else "x")
-        is_text = is_lying or trace.get("type") == "scatter"  # shares, as people read them
-        values = trace.get("customdata") if is_text else trace.get("y")
+        # a line's points are shares, which people read as its custom data has them
+        values = trace.get("customdata" if trace.get("type") == "scatter" else "y")
+        own = trace.get("x")
         if not isinstance(own, list) or not isinstance(values, list) or labels not in (None, own):
             return None
         labels = own
@@ -405,8 +323,8 @@ def _figure_table(data: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not labels:
         return None
     rows = [
-        (plain(label), [_shown(values[i]) for _, values in columns])
-        for i, label in enumerate(labels)
+        (plain(label), [_shown(values[place]) for _name, values in columns])
+        for place, label in enumerate(labels)
     ]
     return {"columns": [name for name, _values in columns], "rows": rows}
 

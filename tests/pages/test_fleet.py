@@ -14,7 +14,7 @@ from dmarckit.core.errors import PageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import FolderStorage
 from dmarckit.core.window import last_days
-from dmarckit.pages import fleet, fleet as page_manifest
+from dmarckit.pages import fleet, inputs
 from dmarckit.pages.fleet import FleetPage, fleet_domains, publish_fleet
 from tests.support import frames
 from tests.support.page_notebooks import write_notebook
@@ -98,7 +98,7 @@ def test_a_page_is_built_again_when_something_it_shows_has_changed(
     assert run(settings.model_copy(update={"language": "ja"})) == both
     write_notebook(Path("notebooks/domain.ipynb"), CELL + "  # more", parameters=PARAMETERS)
     assert run() == both
-    monkeypatch.setattr(page_manifest, "code_hash", lambda: "edited")
+    monkeypatch.setattr(inputs, "code_hash", lambda: "edited")
     assert run() == both
     storage._path("domain/a.example/2026-11-24.html").unlink()
     assert run() == ["a.example"]
@@ -107,7 +107,7 @@ def test_a_page_is_built_again_when_something_it_shows_has_changed(
 def test_a_manifest_is_small_and_holds_no_secret(settings: Settings) -> None:
     private = settings.model_copy(update={"slack_token": "xoxb-private"})
     given = {"domain": "a.example"}
-    made = page_manifest.manifest(
+    made = inputs.page_manifest(
         Path("notebooks/domain.ipynb"),
         given,
         private,

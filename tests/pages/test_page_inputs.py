@@ -9,8 +9,8 @@ import pytest
 
 from dmarckit.core.settings import load_settings
 from dmarckit.core.storage import FolderStorage
+from dmarckit.pages.inputs import page_inputs
 from dmarckit.pages.publish import publish_notebook
-from dmarckit.pages.render import page_inputs
 from tests.support.lakes import NOW, lake_of, report
 from tests.support.model_builders import make_record
 from tests.support.page_notebooks import write_notebook

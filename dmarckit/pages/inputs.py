@@ -1,0 +1,176 @@
+"""What a page is made from: for its footer, and to know whether it would be the same again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+from dmarckit.core import Settings, Window, later, normalize_domain, secret_names
+from dmarckit.facts import organisation
+from dmarckit.lake import Lake, month_of
+
+LEAST_DAYS = 90
+"""days before the end of a page that tell who a sender is, whatever its window"""
+_INPUTS = """
+SELECT '{mails}' AS input, mail_key AS key FROM reports WHERE {mine}
+UNION SELECT '{mails}', mail_key FROM tls WHERE {mine_tls}
+UNION SELECT '{reports}', report_uid FROM reports WHERE {mine}
+UNION SELECT '{tls}', report_uid FROM tls WHERE {mine_tls}
+"""
+_HASHED = """
+SELECT input, count(*) AS number, lower(hex(bit_xor(md5_number(key)))) AS hash
+FROM ({inputs}) GROUP BY input ORDER BY input
+"""
+MAILS, REPORTS, TLS = later("mails"), later("aggregate reports"), later("TLS reports")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One kind of input: how many, and the MD5 sums of their names, combined by XOR.
+
+    The names are keys of mails and `report_uid` of reports, so that the same lake gives the
+    same hash in whatever order and files it was written.
+    """
+
+    name: str
+    number: int
+    hash: str
+
+
+def page_inputs(lake: Lake, parameters: Mapping[str, Any], now: datetime) -> tuple[Input, ...]:
+    """Return the mails and reports that a page with these parameters may rest on, now.
+
+    By months: from 90 days (or twice the page's `days` and four weeks) before its `end`, or
+    before `now`, on; of its `domain` or `domains` alone when there are some.
+
+    Raises:
+        LakeError: the lake cannot be read.
+    """
+    days = parameters.get("days")
+    back = max(LEAST_DAYS, 2 * days + 28 if isinstance(days, int) else 0)
+    with contextlib.suppress(ValueError):  # none, or what the notebook will complain of
+        end = datetime.fromisoformat(str(parameters.get("end"))).replace(tzinfo=UTC)
+        now = min(now, end)
+    names = [parameters.get("domain") or "", *(parameters.get("domains") or ())]
+    names = [normalize_domain(str(name)) for name in names if name]
+    mine = mine_tls = "month >= $month"
+    values: dict[str, Any] = {"month": month_of(now - timedelta(days=back))}
+    if names:
+        mine += " AND domain IN (SELECT unnest($names))"
+        mine_tls += " AND lower(policy_domain) IN (SELECT unnest($names))"
+        values["names"] = names
+    inputs = _INPUTS.format(mails=MAILS, reports=REPORTS, tls=TLS, mine=mine, mine_tls=mine_tls)
+    rows = lake.sql(_HASHED.format(inputs=inputs), **values).to_dict("records")
+    return tuple(Input(str(r["input"]), int(r["number"]), str(r["hash"])) for r in rows)
+
+
+_NOT_SHOWN = {
+    *secret_names(),
+    *("home", "mail", "lake", "pages", "exports", "exports_to", "workers"),
+    *("slack_channel", "slack_url", "presign_key_id", "presign_expires"),
+}
+"""settings that no page depends on"""
+_TABLES = {
+    # whole rows never change, so that the keys stand for them
+    "reports": "SELECT domain, count(*), bit_xor(hash(report_uid)) FROM reports GROUP BY ALL",
+    "tls": """
+        SELECT policy_domain, count(*), bit_xor(hash(report_uid, position)) FROM tls GROUP BY ALL
+    """,
+    "failures": "SELECT domain, count(*), bit_xor(hash(report_uid)) FROM failures GROUP BY ALL",
+    # a run that finds the same again changes nothing
+    "findings": """
+        SELECT domain, count(*), bit_xor(hash(made)) FROM (
+            SELECT DISTINCT domain, (fingerprint, severity, status, messages, mute_reason) AS made
+            FROM findings
+        ) GROUP BY domain
+    """,
+    "postmaster": """
+        SELECT domain, count(*), bit_xor(hash("day", metric, detail, pulled)) FROM postmaster
+        GROUP BY ALL
+    """,
+    "dns": "SELECT domain, count(*), bit_xor(hash(day, record, name)) FROM dns GROUP BY ALL",
+    # host names say who a sender is, whatever the domain
+    "ptr": "SELECT '', count(*), bit_xor(hash(address, name)) FROM ptr",
+}
+_CODE = {".py", ".j2", ".js", ".css", ".csv", ".json", ".mo"}
+
+
+def table_states(lake: Lake) -> dict[str, dict[str, list[str]]]:
+    """Return domain → table → number of rows, hash of their keys; ``""`` holds what all share."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for table, query in _TABLES.items():
+        columns = [column.to_pylist() for column in lake.arrow(query).columns]
+        for domain, rows, keys in zip(*columns, strict=True):
+            found.setdefault(domain or "", {})[table] = [str(rows), str(keys)]
+    return found
+
+
+def page_manifest(
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    settings: Settings,
+    window: Window,
+    tables: Mapping[str, Mapping[str, list[str]]],
+) -> dict[str, Any]:
+    """Return all that decides what the page of ``parameters["domain"]`` shows, and its hash.
+
+    `tables` comes from `table_states`. Secrets are no part of it.
+    """
+    domain = str(parameters.get("domain", "")).lower()
+    parts: dict[str, Any] = {
+        "notebook": hashlib.sha256(notebook.read_bytes()).hexdigest(),
+        "parameters": dict(parameters),
+        "window": [f"{window.start:%Y-%m-%d}", f"{window.last_day:%Y-%m-%d}"],
+        "tables": {
+            **tables.get("", {}),
+            # Postmaster Tools of the organisation speaks for a domain below it
+            **{k: v for k, v in tables.get(organisation(domain), {}).items() if k == "postmaster"},
+            **tables.get(domain, {}),
+        },
+        "settings": _hash(settings.model_dump(mode="json", exclude=_NOT_SHOWN)),
+        "mmdb": _file_state(settings.mmdb),
+        "code": code_hash(),
+        "versions": versions(),
+    }
+    return {"hash": _hash(parts), **parts}
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return what made the page: Python and the libraries that shape it."""
+    libraries = ("dmarckit", "pandas", "plotly", "papermill", "nbconvert")
+    return {"Python": python_version()} | {name: version(name) for name in libraries}
+
+
+@cache
+def code_hash() -> str:
+    """Return a hash of dmarckit itself: an edited file makes new pages without a new version."""
+    package = Path(str(files("dmarckit")))
+    state = hashlib.sha256()
+    for path in sorted(package.rglob("*")):
+        if path.suffix in _CODE and "demo" not in path.parts and path.is_file():
+            state.update(path.relative_to(package).as_posix().encode() + b"\0")
+            state.update(path.read_bytes())
+    return state.hexdigest()
+
+
+def _hash(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _file_state(path: Path | None) -> list[int]:
+    if path is None or not path.is_file():
+        return []
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
