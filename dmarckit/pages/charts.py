@@ -1,16 +1,8 @@
-"""Small frames (from `fleet_summary` and others) → plotly figures with one visual language.
+"""Small frames → plotly figures with one visual language, and the words of their classes.
 
 A colour has one meaning on every chart. Titles state the finding; the page shows them as
 text above the chart. Whatever comes from a report goes through `outside_text`, because
 plotly reads markup such as links and bold in every label.
-
-What a chart of results says, as its title: the finding rather than the axes.
-
-Messages by class → figures. The nine classes have the same colours and words on every page.
-
-Rates a day → lines, in the visual language of `dmarckit.charts`. Shares are [0-1].
-
-What cells of tables say of senders and their messages, in words of the language in use.
 """
 
 from __future__ import annotations
@@ -39,7 +31,7 @@ FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
 
 
 def failing_title(failing: int, delivered: int) -> str:
-    """How many messages failed, and how many of them were delivered."""
+    """Return how many messages failed, and how many of them were delivered."""
     if not delivered:
         text = _("{messages} failed DMARC; none was delivered all the same")
     elif delivered == failing:
@@ -98,7 +90,7 @@ TITLE_ROOM = 104
 
 
 def outside_text(text: object, limit: int = 80) -> str:
-    """Text from a report as plotly shows it literally: no markup, no control characters.
+    """Return text from a report as plotly shows it literally, without control characters.
 
     >>> outside_text('<a href="javascript:x">A & B</a>')
     '&lt;a href="javascript:x"&gt;A &amp; B&lt;/a&gt;'
@@ -119,7 +111,7 @@ def figure_bundle(figure: go.Figure) -> dict[str, Any]:
 
 
 def failing_by_day(daily: pd.DataFrame) -> go.Figure:
-    """Failing messages a day, by what receivers did. Takes `fleet_summary.failing_by_day`."""
+    """Draw failing messages a day, by what receivers did. Takes `fleet_summary.failing_by_day`."""
     failing = int(daily["fail"].sum())
     if not daily["messages"].any():
         return nothing(_("Failing messages a day"))
@@ -135,7 +127,7 @@ def failing_by_day(daily: pd.DataFrame) -> go.Figure:
 
 
 def failing_by_sender(frame: pd.DataFrame) -> go.Figure:
-    """Failing messages by sender, by what receivers did. Takes `Page.failing_senders().data`."""
+    """Draw failing messages by sender and disposition. Takes `Page.failing_senders().data`."""
     if frame.empty:
         return nothing(_("Failing messages by sender"), _("No message failed DMARC on these days."))
     sums = frame.groupby("sender", sort=False)[list(COLOURS)].sum().iloc[::-1]
@@ -164,10 +156,10 @@ def daily_bars(
     title: str,
     subtitle: str,
 ) -> go.Figure:
-    """Stacked bars a day. `daily` has `day` and a count for each name in `colours`; `labels`
-    are translated here.
+    """Draw stacked bars a day.
 
-    A name without any count is left out, so that the legend names only what is there. Where
+    `daily` has `day` and a count for each name in `colours`; `labels` are translated here. A
+    name without any count is left out, so that the legend names only what is there. Where
     `daily` has a column `complete`, days without it have a grey ground.
     """
     figure = _figure(title, subtitle, height=360)
@@ -206,7 +198,7 @@ def daily_bars(
 
 
 def _bar_share(days: int) -> float:
-    """How much of its day a bar covers: slim when there are few, no gaps when there are many."""
+    """Return how much of its day a bar covers: slim when there are few, all when many."""
     if days > 120:
         return 1
     return 0.25 if days < 4 else 0.84
@@ -220,7 +212,7 @@ def _date_ticks(days: int) -> dict[str, Any]:
 
 
 def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
-    """An empty figure in the house style. The page replaces these greys in dark mode."""
+    """Return an empty figure in the house style; the page replaces its greys in dark mode."""
     axis = {
         "gridcolor": "#e3e7ed",
         "zeroline": False,
@@ -267,7 +259,7 @@ def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
 
 
 def nothing(title: str, text: str = "") -> go.Figure:
-    """A figure without traces that says why; the page shows only the words."""
+    """Return a figure without traces that says why; the page shows only the words."""
     figure = _figure(title, text or _("There were no messages on these days."), height=180)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
@@ -301,7 +293,7 @@ CLASS_LABELS = {
 
 
 def classes_by_day(daily: pd.DataFrame) -> go.Figure:
-    """Messages a day, stacked by class. Takes `class_summary.classes_by_day`.
+    """Draw messages a day, stacked by class. Takes `class_summary.classes_by_day`.
 
     Days of which reports are still missing have a grey ground.
     """
@@ -323,7 +315,7 @@ def classes_by_day(daily: pd.DataFrame) -> go.Figure:
 
 
 def _title(daily: pd.DataFrame, messages: int) -> str:
-    """The largest class that fails and is not known to be harmless, else that all is in order."""
+    """Name the largest class that fails and may do harm, else say that all is in order."""
     bad = ["broken_dkim", "unaligned_sender", "spoofed_subdomain", "unauthenticated"]
     sums = daily[bad].sum()
     largest = str(sums.idxmax())
@@ -355,7 +347,7 @@ def rate_lines(
     span: tuple[float, float],
     limits: Sequence[tuple[float, str, str]] = (),
 ) -> go.Figure:
-    """A line for each name in `colours`; `daily` has `day` and a column of shares for each.
+    """Draw a line for each name in `colours`; `daily` has `day` and a column of shares for each.
 
     A day without data is a gap, so each day has a point of its own. `span` is what the axis
     shows; `limits` are horizontal lines: share, what it means, colour.
@@ -401,7 +393,7 @@ _SOME = {
 
 
 def class_words(found: Any) -> str:
-    """A dict class → messages, the largest first, in words.
+    """Return a dict class → messages, the largest first, in words.
 
     >>> class_words({"aligned": 5}), class_words({"aligned": 5, "modified": 1})
     ('DKIM and SPF pass', 'DKIM and SPF pass 5, changed on the way 1')
@@ -415,17 +407,17 @@ def class_words(found: Any) -> str:
 
 
 def class_word(name: str) -> str:
-    """A class of messages (`classify.CLASSES`) as tables and legends call it."""
+    """Return what tables and legends call a class of messages (`classify.CLASSES`)."""
     return _(CLASS_LABELS[name]) if name in CLASS_LABELS else name
 
 
 def listed(*parts: str) -> str:
-    """Things in a cell, one after the other."""
+    """Join things in a cell, one after the other."""
     return _(", ").join(parts)
 
 
 def what_was_done(row: Any) -> str:
-    """What receivers did with failing messages (`summary.OUTCOMES`, columns of `row`)."""
+    """Say what receivers did with failing messages (`OUTCOMES`, columns of `row`)."""
     some = {name: getattr(row, name) for name in _SOME if getattr(row, name)}
     if len(some) == 1:
         return _(_ALL[next(iter(some))])

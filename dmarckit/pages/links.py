@@ -1,7 +1,4 @@
-"""From page to page: addresses of pages that are there, and commands that build the others.
-
-Where a page belongs below all pages: the same for the same notebook, parameters and day.
-"""
+"""Where pages belong, the addresses of those that are there, commands that build the others."""
 
 from __future__ import annotations
 
@@ -21,8 +18,9 @@ from dmarckit.pages.html import RowLink
 
 
 def page_key(notebook: str, parameters: Mapping[str, Any], day: date) -> str:
-    """``overview/2026-11-24.html``; a `domain` is a folder; of other parameters also the
-    values and a hash of them.
+    """Return where a page belongs: ``overview/2026-11-24.html``.
+
+    A `domain` is a folder; of other parameters there are the values and a hash of them.
 
     >>> page_key("overview", {"days": 7}, date(2026, 11, 24))
     'overview/2026-11-24.days-7.9789fa86.html'
@@ -34,7 +32,7 @@ def page_key(notebook: str, parameters: Mapping[str, Any], day: date) -> str:
 
 
 def page_place(notebook: str, parameters: Mapping[str, Any]) -> tuple[str, str]:
-    """The folder of a page, and what stands behind the day in its name.
+    """Return the folder of a page, and what stands behind the day in its name.
 
     >>> page_place("sender", {"domain": "example.com", "sender": "Example Mail"})
     ('sender/example.com', '.sender-example-mail.3e4bd263.html')
@@ -51,19 +49,19 @@ def page_place(notebook: str, parameters: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def page_folder(notebook: str) -> str:
-    """Where the pages of a notebook are, below all pages."""
+    """Return where the pages of a notebook are, below all pages."""
     return _slug(notebook) or "page"
 
 
 def domain_folder(domain: str) -> str:
-    """A domain as it is, or what can be kept of another text, with a hash of it."""
+    """Return a domain as it is, or what can be kept of another text, with a hash of it."""
     if re.fullmatch(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){1,9}", domain):
         return domain
     return f"{_slug(domain)[:60]}-{_short_hash(domain)}".lstrip("-")
 
 
 def _slug(text: str) -> str:
-    """Text as it may stand in a key and an address without escaping."""
+    """Return text as it may stand in a key and an address without escaping."""
     return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")
 
 
@@ -94,7 +92,7 @@ class PageLinks:
     up: str = "../"
 
     def address(self, notebook: str, **parameters: str) -> str | None:
-        """The newest page of a notebook with these parameters, and defaults else; or None."""
+        """Return the newest page of a notebook with these parameters; None if there is none."""
         folder, rest = page_place(notebook, parameters)
         day = self.days.get((folder, rest))
         return self.up + quote(f"{folder}/{day}{rest}") if day else None
@@ -104,8 +102,11 @@ class PageLinks:
         return RowLink(command(notebook, **parameters), self.address(notebook, **parameters))
 
     def navigation(self, domain: str = "", *, of: str = "") -> list[tuple[str, str]]:
-        """Return the way to other pages, each with its address: from one of a `domain` up to it
-        and to all domains, from one about all domains (`of`: its notebook) to its like."""
+        """Return the names and addresses of the pages that one leads to.
+
+        From one of a `domain` it is up to it and to all domains, from one about all domains
+        (`of`: its notebook) to its like.
+        """
         others = [name for name in _OF_ALL if name != of] if of else ["overview"]
         pages = [(_(_OF_ALL[name]), self.address(name)) for name in others]
         if domain:
@@ -129,7 +130,7 @@ def row_link(
 
 
 def find_links(settings: Settings, domain: str = "", up: str = "") -> PageLinks:
-    """The pages that are stored now: of one `domain`, else of all.
+    """Return the pages that are stored now: of one `domain`, else of all.
 
     There are none where a relative link leads nowhere: in a bucket whose pages have no
     address of their own (setting `page_base_url`), every page needs a signed link. Nor are
@@ -150,8 +151,7 @@ def find_links(settings: Settings, domain: str = "", up: str = "") -> PageLinks:
 
 
 def newest_days(objects: Iterable[StoredObject]) -> dict[tuple[str, str], str]:
-    """Folder and ending of each page's name → the newest day there is; other objects are left
-    out."""
+    """Return folder and ending of each page's name → the newest day; others are left out."""
     days: dict[tuple[str, str], str] = {}
     for match in filter(None, (_KEY.fullmatch(stored.key) for stored in objects)):
         place = match["folder"], match["rest"]
@@ -160,7 +160,7 @@ def newest_days(objects: Iterable[StoredObject]) -> dict[tuple[str, str], str]:
 
 
 def command(notebook: str, **parameters: str) -> str:
-    """What to type for a page, quoted for a shell.
+    """Return what to type for a page, quoted for a shell.
 
     >>> command("sender", domain="example.com", sender="Example Mail")
     "dmarckit page sender -p domain example.com -p sender 'Example Mail'"

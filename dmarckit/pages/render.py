@@ -102,10 +102,10 @@ _HELP = re.compile(r"^\w+\s*(?::[^=]+)?=.*?\s{2}#\s*(.+)$", re.MULTILINE)
 
 
 def translated(markdown: str) -> str:
-    """Return a markdown cell in the language in use, paragraph by paragraph.
+    r"""Return a markdown cell in the language in use, paragraph by paragraph.
 
-    >>> translated("## Findings\\n\\nWhat is wrong.")
-    '## Findings\\n\\nWhat is wrong.'
+    >>> translated("## Findings\n\nWhat is wrong.")
+    '## Findings\n\nWhat is wrong.'
     """
     parts = (
         f"{mark} {_(text)}" if mark else _(text) if text else "" for mark, text in _parts(markdown)
@@ -313,9 +313,10 @@ def _figure_table(data: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     columns = []
     labels: list[Any] | None = None
     for trace in data:
-        # a line's points are shares, which people read as its custom data has them
-        values = trace.get("customdata" if trace.get("type") == "scatter" else "y")
-        own = trace.get("x")
+        is_row = trace.get("orientation") == "h"
+        own = trace.get("y" if is_row else "x")
+        # of lines and rows the custom data has the values as people read them
+        values = trace.get("customdata" if is_row or trace.get("type") == "scatter" else "y")
         if not isinstance(own, list) or not isinstance(values, list) or labels not in (None, own):
             return None
         labels = own

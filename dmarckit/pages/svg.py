@@ -15,6 +15,8 @@ from dmarckit.pages.html import templates
 _WIDTH, _HEIGHT = 960, 340
 _LEFT, _TOP, _RIGHT, _BOTTOM = 60, 72, 730, 306
 """edges of the plot; the names of the colours are at its right"""
+_ROW, _NAMES = 28, 260
+"""height of a row of a chart with a bar a name, and the right edge of the names"""
 _TICKS = 5
 _DATES = 8
 
@@ -22,8 +24,8 @@ _DATES = 8
 def chart_svg(figure: Mapping[str, Any]) -> str:
     """Return a figure of `charts`, given as plotly's JSON, as an SVG of some kilobytes.
 
-    Stacked bars, lines, limits and the grey ground of incomplete days; a figure without
-    traces is its title and subtitle.
+    Stacked bars by day or name, lines, limits and the grey ground of incomplete days; a
+    figure without traces is its title and subtitle.
     """
     layout, traces = figure["layout"], figure["data"]
     title = layout.get("title", {})
@@ -34,7 +36,9 @@ def chart_svg(figure: Mapping[str, Any]) -> str:
         "subtitle": plain(title.get("subtitle", {}).get("text", "")),
         "plot": {"left": _LEFT, "top": _TOP, "right": _RIGHT, "bottom": _BOTTOM},
     }
-    if traces:
+    if traces and traces[0].get("orientation") == "h":
+        values |= _rows(traces)
+    elif traces:
         values |= _Plot(layout, traces).parts()
     return templates().get_template("chart.svg.j2").render(values)
 
@@ -44,8 +48,33 @@ def plain(text: object) -> str:
     return one_line(html.unescape(re.sub(r"<[^>]*>", "", str(text))), 500)
 
 
+def _rows(traces: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the parts of a chart with a bar for each name, the first one at the bottom."""
+    names = [plain(name) for name in traces[0]["y"]]
+    sums = [sum(values) for values in zip(*(trace["x"] for trace in traces), strict=True)]
+    scale = (_RIGHT - _NAMES - 60) / max(sums)
+    tops = [_TOP + _ROW * place for place in reversed(range(len(names)))]
+    lefts = [float(_NAMES)] * len(names)
+    series = []
+    for trace in traces:
+        path = []
+        for place, value in enumerate(trace["x"]):
+            width = value * scale
+            if value:
+                path.append(f"M{lefts[place]:.1f} {tops[place]}h{width:.1f}v18h-{width:.1f}z")
+            lefts[place] += width
+        colour = trace["marker"]["color"]
+        series.append({"name": plain(trace["name"]), "colour": colour, "fill": "".join(path)})
+    height = _TOP + max(_ROW * len(names) + 8, 20 * len(traces))
+    rows = [
+        {"y": top + 13, "name": name, "end": left + 6, "sum": count(number)}
+        for top, name, left, number in zip(tops, names, lefts, sums, strict=True)
+    ]
+    return {"height": height, "series": series, "rows": rows, "names": _NAMES - 8}
+
+
 class _Plot:
-    """The scales of a figure, and its parts in pixels."""
+    """The scales of a figure by day, and its parts in pixels."""
 
     def __init__(self, layout: Mapping[str, Any], traces: list[Mapping[str, Any]]) -> None:
         self._layout, self._traces = layout, traces

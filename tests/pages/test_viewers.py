@@ -123,3 +123,13 @@ def test_a_chart_without_data_is_its_words() -> None:
         "Messages a day",
         "None <here>",
     ]
+
+
+def test_bars_by_name_have_a_row_each() -> None:
+    numbers = {"delivered": [30, 10], "quarantined": [0, 5], "rejected": 0, "unstated": 0}
+    senders = pd.DataFrame({"sender": ["A <b>", "B"], "messages": [30, 15]} | numbers)
+    made = svg(charts.failing_by_sender(senders))
+    texts = [text.text for text in ElementTree.fromstring(made)]
+    assert texts.index("B") < texts.index("15") < texts.index("A <b>") < texts.index("30")
+    paths = re.findall(r'd="([^"]*)" fill="#', made)
+    assert [path.count("M") for path in paths] == [1, 2], "what is painted first is on top of it"
