@@ -11,6 +11,7 @@ from .postmaster_client import (
     google_identity as google_identity,
 )
 from .postmaster_metrics import Metric as Metric, Row as Row, api_date as api_date
+from .record import DMARC_VALUES as DMARC_VALUES, tag_list as tag_list
 from .requirements import requirement_matrix as requirement_matrix, unmet_rules as unmet_rules
 from .resolver import NoAnswer as NoAnswer, Servers as Servers, fetch_policy as fetch_policy
 from .rules import (

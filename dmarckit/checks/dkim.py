@@ -9,7 +9,8 @@ from datetime import date
 from typing import Any
 
 from dmarckit.checks.dmarc import unanswered
-from dmarckit.checks.resolver import DnsClient, DnsRow, Fault, NoAnswer, dns_row, tag_list
+from dmarckit.checks.record import DnsRow, Fault, dns_row, tag_list
+from dmarckit.checks.resolver import DnsClient, NoAnswer
 from dmarckit.core import _, count, one_line
 
 SHORT = 1024  # bits below which Google and Yahoo treat an RSA signature as none

@@ -13,7 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dmarckit.checks.resolver import DnsClient, DnsRow, Fault, NoAnswer, dns_row, tag_list
+from dmarckit.checks.record import DMARC_VALUES, DnsRow, Fault, dns_row, tag_list
+from dmarckit.checks.resolver import DnsClient, NoAnswer
 from dmarckit.core import _, one_line
 from dmarckit.facts import organisation
 
@@ -101,15 +102,6 @@ def requested_policy(tags: Mapping[str, str], *, own: bool) -> str:
 
 KNOWN = ("v", "p", "sp", "np", "rua", "ruf", "adkim", "aspf", "fo", "t", "psd", "pct", "rf", "ri")
 OBSOLETE = ("pct", "rf", "ri")  # removed by RFC 9989
-VALUES: Mapping[str, tuple[str, ...]] = {
-    "p": ("none", "quarantine", "reject"),
-    "sp": ("none", "quarantine", "reject"),
-    "np": ("none", "quarantine", "reject"),
-    "adkim": ("r", "s"),
-    "aspf": ("r", "s"),
-    "t": ("y", "n"),
-    "psd": ("y", "n", "u"),
-}
 ADDRESS = re.compile(r"mailto:[^@\s,;!]+@(?P<host>[a-z0-9_.-]+?)\.?(?P<size>![0-9]+[kmgt]?)?", re.I)
 MOST_ADDRESSES = 10
 
@@ -235,7 +227,7 @@ def _no_policy(domain: str, location: str) -> Fault:
 
 def _tag_faults(tags: Mapping[str, str]) -> list[Fault]:
     faults = []
-    for tag, allowed in VALUES.items():
+    for tag, allowed in DMARC_VALUES.items():
         if tag in tags and tags[tag].lower() not in allowed:
             text = _("{tag}={value} is no value of DMARC; it is one of: {allowed}.").format(
                 tag=tag, value=one_line(tags[tag], 40), allowed=", ".join(allowed)
@@ -334,7 +326,7 @@ def _authorisation(ask: DnsClient, domain: str, host: str) -> DnsRow:
 def _corrected(record: str, tags: Mapping[str, str]) -> str | None:
     """The record with what can be mended by itself: obsolete and unknown tags, no p."""
     kept = {k: v for k, v in tags.items() if k in KNOWN and k not in (*OBSOLETE, "v")}
-    if any(kept.get(tag, "none").lower() not in VALUES[tag] for tag in ("p", "sp", "np")):
+    if any(kept.get(tag, "none").lower() not in DMARC_VALUES[tag] for tag in ("p", "sp", "np")):
         return None
     if tags.get("pct", "100") != "100" and "t" not in kept and kept.get("p") != "none":
         kept["t"] = "y"

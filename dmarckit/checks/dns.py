@@ -23,7 +23,8 @@ import pyarrow as pa
 
 from dmarckit.checks.dkim import check_dkim
 from dmarckit.checks.dmarc import check_dmarc, unanswered
-from dmarckit.checks.resolver import DnsClient, DnsRow, Fault, Fetch, NoAnswer, Servers, dns_row
+from dmarckit.checks.record import DnsRow, Fault, dns_row
+from dmarckit.checks.resolver import DnsClient, Fetch, NoAnswer, Servers
 from dmarckit.checks.spf import check_spf
 from dmarckit.checks.targets import Targets
 from dmarckit.checks.transport import check_bimi, check_mta_sts, check_mx, check_ptr, check_tls_rpt
@@ -32,7 +33,7 @@ from dmarckit.facts import Lookup, dns_lookup
 from dmarckit.lake import DNS, Lake
 
 if TYPE_CHECKING:
-    from dmarckit.checks.resolver import DnsRow
+    from dmarckit.checks.record import DnsRow
 
 
 OPTIONAL = ("mx", "mta_sts", "tls_rpt", "bimi")

@@ -15,9 +15,8 @@ from __future__ import annotations
 import http.client
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from dmarckit.core import MissingExtra, SettingsError, normalize_domain, one_line
 from dmarckit.facts import NoAnswer as NoAnswer, server_address
@@ -239,74 +238,3 @@ def fetch_policy(host: str, seconds: float) -> str:
     finally:
         connection.close()
     return text.decode("utf-8", "replace")
-
-
-State = Literal["invalid", "missing", "unknown", "weak", "ok"]
-
-STATES: tuple[State, ...] = get_args(State)
-"""Worst first. unknown: DNS did not answer, so nothing is known."""
-MOST_RECORDS = 20  # records of one name that are kept; a sane name has one
-LONGEST = 2000  # characters of a record that are kept; longer ones are cut with an ellipsis
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong, or worth saying, about a record."""
-
-    code: str
-    """short name, for programs; those of a row are in its `values` under ``faults``"""
-    state: State
-    """what it makes of the record; ok: worth saying, but nothing is due"""
-    text: str
-    """a sentence for people, with what to publish"""
-
-
-@dataclass(frozen=True)
-class DnsRow:
-    """A row of the table `dns`, without the domain and the times. All texts are cleaned."""
-
-    record: str
-    name: str
-    state: State
-    found: tuple[str, ...]
-    problems: tuple[str, ...]
-    proposal: str | None
-    values: Mapping[str, Any]
-
-
-def dns_row(
-    record: str,
-    name: str,
-    texts: Sequence[str],
-    faults: Sequence[Fault],
-    *,
-    proposal: str | None = None,
-    **values: Any,
-) -> DnsRow:
-    """The row of a record; its state is the worst that its faults make of it."""
-    state: State = min((f.state for f in faults), key=STATES.index, default="ok")
-    return DnsRow(
-        record=record,
-        name=one_line(name, 300),
-        state=state,
-        found=tuple(sorted(one_line(text, LONGEST) for text in texts)[:MOST_RECORDS]),
-        problems=tuple(one_line(f.text, 600) for f in faults),
-        proposal=one_line(proposal, LONGEST) if proposal else None,
-        values=values | {"faults": [f.code for f in faults]},
-    )
-
-
-def tag_list(text: str) -> dict[str, str]:
-    """``v=DKIM1; k=rsa; p=…`` as name → value; of a name that comes twice, the first counts.
-
-    Names are lower case. Parts that are no name=value stand under their own text with an
-    empty value, so that a caller sees them as unknown.
-
-    >>> tag_list("v=DMARC1; P = none;")
-    {'v': 'DMARC1', 'p': 'none'}
-    """
-    tags: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in text.split(";"))):
-        name, _, value = part.partition("=")
-        tags.setdefault(name.strip().lower(), value.strip())
-    return tags

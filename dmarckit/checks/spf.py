@@ -14,7 +14,8 @@ from typing import Any
 import checkdmarc.spf
 
 from dmarckit.checks.dmarc import unanswered
-from dmarckit.checks.resolver import DnsClient, DnsRow, Fault, NoAnswer, dns_row
+from dmarckit.checks.record import DnsRow, Fault, dns_row
+from dmarckit.checks.resolver import DnsClient, NoAnswer
 from dmarckit.core import _, normalize_domain, one_line
 
 MOST_LOOKUPS = 10  # RFC 7208 section 4.6.4: beyond it the result is permerror

@@ -9,7 +9,8 @@ import checkdmarc.mta_sts
 import checkdmarc.smtp_tls_reporting
 
 from dmarckit.checks.dmarc import unanswered
-from dmarckit.checks.resolver import DnsClient, DnsRow, Fault, Fetch, NoAnswer, dns_row, tag_list
+from dmarckit.checks.record import DnsRow, Fault, dns_row, tag_list
+from dmarckit.checks.resolver import DnsClient, Fetch, NoAnswer
 from dmarckit.core import _, one_line
 from dmarckit.facts import Lookup
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from dmarckit.checks import DMARC_VALUES, tag_list
 from dmarckit.core import SettingsError, normalize_domain, one_line
 from dmarckit.reports import Policy
 
@@ -129,13 +130,7 @@ def _pct(values: pd.Series[int]) -> int | None:
     return None if most >= 100 else most
 
 
-_VALUES = {
-    "p": ("none", "quarantine", "reject"),
-    "sp": ("none", "quarantine", "reject"),
-    "np": ("none", "quarantine", "reject"),
-    "adkim": ("r", "s"),
-    "aspf": ("r", "s"),
-}
+_DECIDING = ("p", "sp", "np", "adkim", "aspf")
 
 
 def parse_policy(domain: str, text: str) -> Policy:
@@ -150,16 +145,14 @@ def parse_policy(domain: str, text: str) -> Policy:
         SettingsError: a tag has a value that it cannot have, or p is missing.
     """
     tags: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in text.split(";"))):
-        name, equals, value = (piece.strip().lower() for piece in part.partition("="))
-        if not equals:
-            raise SettingsError(f"policy {one_line(text)}: {one_line(part)} is not tag=value")
-        if name in _VALUES:
-            if value not in _VALUES[name]:
-                raise SettingsError(
-                    f"policy {one_line(text)}: {name} is {' or '.join(_VALUES[name])}"
-                )
-            tags[name] = value
+    for name, value in tag_list(text).items():
+        if not value:
+            raise SettingsError(f"policy {one_line(text)}: {one_line(name)} is not tag=value")
+        if name in _DECIDING:
+            if value.lower() not in DMARC_VALUES[name]:
+                allowed = " or ".join(DMARC_VALUES[name])
+                raise SettingsError(f"policy {one_line(text)}: {name} is {allowed}")
+            tags[name] = value.lower()
     if "p" not in tags:
         raise SettingsError(f"policy {one_line(text)}: it needs p=none, quarantine or reject")
     return Policy(normalize_domain(domain), **tags)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.checks import Outside
+from dmarckit.checks import Outside, tag_list
 from dmarckit.core import _, later
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
@@ -217,14 +217,10 @@ def _weaker(row: Mapping[Any, Any]) -> bool:
 
 def _level(records: Iterable[str], tag: str) -> int:
     """Return how strict a DMARC record is; a tag that is not there follows the one above it."""
-    tags = {
-        part.partition("=")[0].strip().lower(): part.partition("=")[2].strip().lower()
-        for record in records
-        for part in str(record).split(";")
-    }
+    tags = {name: value for record in records for name, value in tag_list(str(record)).items()}
     for name in {"p": ("p",), "sp": ("sp", "p"), "np": ("np", "sp", "p")}[tag]:
         if name in tags:
-            return LEVELS.get(tags[name], 0)
+            return LEVELS.get(tags[name].lower(), 0)
     return 0
 
 

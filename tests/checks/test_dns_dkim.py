@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dmarckit.checks.dkim import Key, check_dkim
-from dmarckit.checks.resolver import DnsRow
+from dmarckit.checks.record import DnsRow
 from tests.support.dns_server import asker, serving
 
 NAME = "s1._domainkey.example.com"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dmarckit.checks.dmarc import check_dmarc
-from dmarckit.checks.resolver import DnsRow
+from dmarckit.checks.record import DnsRow
 from tests.support.dns_server import asker, serving
 
 GOOD = "v=DMARC1; p=reject; rua=mailto:d@example.com"

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dmarckit.checks.resolver import DnsRow, NoAnswer, fetch_policy
+from dmarckit.checks.record import DnsRow
+from dmarckit.checks.resolver import NoAnswer, fetch_policy
 from dmarckit.checks.transport import check_bimi, check_mta_sts, check_mx, check_ptr, check_tls_rpt
 from dmarckit.facts.ptr import dns_lookup
 from tests.support.dns_server import asker, serving

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit.checks.resolver import DnsRow
+from dmarckit.checks.record import DnsRow
 from dmarckit.checks.spf import check_spf
 from tests.support.dns_server import asker, serving
 

@@ -1,0 +1,95 @@
+"""A DNS record that was checked: its tags, what is wrong with it, and its row in the table `dns`.
+
+Needs no DNS library, so that findings can read records too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from dmarckit.core import one_line
+
+State = Literal["invalid", "missing", "unknown", "weak", "ok"]
+
+STATES: tuple[State, ...] = get_args(State)
+"""Worst first. unknown: DNS did not answer, so nothing is known."""
+MOST_RECORDS = 20  # records of one name that are kept; a sane name has one
+LONGEST = 2000  # characters of a record that are kept; longer ones are cut with an ellipsis
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong, or worth saying, about a record."""
+
+    code: str
+    """short name, for programs; those of a row are in its `values` under ``faults``"""
+    state: State
+    """what it makes of the record; ok: worth saying, but nothing is due"""
+    text: str
+    """a sentence for people, with what to publish"""
+
+
+@dataclass(frozen=True)
+class DnsRow:
+    """A row of the table `dns`, without the domain and the times. All texts are cleaned."""
+
+    record: str
+    name: str
+    state: State
+    found: tuple[str, ...]
+    problems: tuple[str, ...]
+    proposal: str | None
+    values: Mapping[str, Any]
+
+
+def dns_row(
+    record: str,
+    name: str,
+    texts: Sequence[str],
+    faults: Sequence[Fault],
+    *,
+    proposal: str | None = None,
+    **values: Any,
+) -> DnsRow:
+    """Return the row of a record; its state is the worst that its faults make of it."""
+    state: State = min((f.state for f in faults), key=STATES.index, default="ok")
+    return DnsRow(
+        record=record,
+        name=one_line(name, 300),
+        state=state,
+        found=tuple(sorted(one_line(text, LONGEST) for text in texts)[:MOST_RECORDS]),
+        problems=tuple(one_line(f.text, 600) for f in faults),
+        proposal=one_line(proposal, LONGEST) if proposal else None,
+        values=values | {"faults": [f.code for f in faults]},
+    )
+
+
+DMARC_VALUES: Mapping[str, tuple[str, ...]] = {
+    "p": ("none", "quarantine", "reject"),
+    "sp": ("none", "quarantine", "reject"),
+    "np": ("none", "quarantine", "reject"),
+    "adkim": ("r", "s"),
+    "aspf": ("r", "s"),
+    "t": ("y", "n"),
+    "psd": ("y", "n", "u"),
+}
+"""Tag of a DMARC record → the values that it can have (RFC 9989 section 4.7)."""
+
+
+def tag_list(text: str) -> dict[str, str]:
+    """Return the tags of a record such as ``v=DKIM1; k=rsa; p=…`` as name → value.
+
+    Names are lower case; of one that comes twice, the first counts. Parts that are no
+    name=value stand under their own text with an empty value, so that a caller sees them as
+    unknown.
+
+    >>> tag_list("v=DMARC1; P = none;")
+    {'v': 'DMARC1', 'p': 'none'}
+    """
+    tags: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        name, _, value = part.partition("=")
+        tags.setdefault(name.strip().lower(), value.strip())
+    return tags
