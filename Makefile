@@ -36,8 +36,15 @@ bench: $(READY)  ## benchmarks (tests/benchmarks); takes minutes
 lab: $(READY)    ## JupyterLab on the notebooks
 	@$(BIN)/dmarckit lab $(ARGS)
 
-translations: $(READY)  ## texts into the Japanese catalog (dmarckit/locale), and the catalog compiled
-	@$(BIN)/python -m dmarckit.catalog
+LOCALE := dmarckit/core/locale
+PO     := $(LOCALE)/ja/LC_MESSAGES/dmarckit.po
+
+translations: $(READY)  ## texts into the Japanese catalog (dmarckit/core/locale), and the catalog compiled
+	@$(BIN)/pybabel --quiet extract -F $(LOCALE)/babel.cfg -k later --add-location=file --sort-by-file -o texts.pot .
+	@$(BIN)/pybabel --quiet update -i texts.pot -o $(PO) -l ja --no-wrap --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date
+	@# it takes "80 % of" for a format of Python's and reports an error; the tests compare the places
+	@$(BIN)/pybabel compile -i $(PO) -o $(PO:.po=.mo) -l ja --statistics 2>&1 | grep translated
+	@rm texts.pot
 
 clean:           ## remove the environment and what the demo made
 	rm -rf $(VENV) dmarckit-demo dmarckit-data build dist
