@@ -141,9 +141,9 @@ def page(
     step(f"Building the page {notebook}")
     parameters = parameter_values(parameter or ())
     if all_:
-        from dmarckit.cli.pages import fleet_command
+        from dmarckit.cli.pages import build_fleet
 
-        raise typer.Exit(fleet_command(settings, notebook, parameters, force=force, dask=dask))
+        raise typer.Exit(build_fleet(settings, notebook, parameters, force=force, dask=dask))
     typer.echo(publish_notebook(settings, notebook, parameters).link)
 
 

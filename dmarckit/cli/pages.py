@@ -49,7 +49,7 @@ WORDS: dict[Outcome, str] = {
 }
 
 
-def fleet_command(
+def build_fleet(
     settings: Settings,
     notebook: str,
     parameters: Mapping[str, Any],
@@ -118,7 +118,7 @@ def run_lab(arguments: Sequence[str]) -> int:
     with contextlib.ExitStack() as stack:
         environment = dict(os.environ)
         settings = load_settings()
-        if is_empty(settings):
+        if has_no_reports(settings):
             lake = one_line(settings.lake_url)
             screen.print(f"No reports in {lake} yet (dmarckit ingest reads them): ", end="")
             screen.print("showing made-up mails of the demo, until the lab is closed.")
@@ -150,7 +150,7 @@ def lab_command(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
     return [sys.executable, "-m", "jupyterlab", *settings, *arguments]
 
 
-def is_empty(settings: Settings) -> bool:
+def has_no_reports(settings: Settings) -> bool:
     """Whether the lake holds no report."""
     count = Lake(settings.lake_url).sql("SELECT count(*) AS n FROM reports")["n"]
     return int(count.iloc[0]) == 0

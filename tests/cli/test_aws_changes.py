@@ -10,24 +10,24 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from dmarckit.cli.aws.around import Wanted, merged_policy, policy_without
+from dmarckit.cli.aws.around import MailBucket, merged_policy, policy_without
 from dmarckit.cli.aws.client import Aws, explained
-from dmarckit.cli.aws.plan import Ready, lines
+from dmarckit.cli.aws.plan import Plan, plan_lines
 from dmarckit.cli.aws.stack import (
     ChangeSet,
     Stack,
     change_set,
-    execute,
+    execute_change_set,
     find_stack,
     require_changeable,
 )
 from dmarckit.cli.aws.template import (
-    Chosen,
-    choose,
-    read_file,
-    read_options,
+    Parameters,
+    choose_parameters,
+    dns_records,
+    read_parameter_file,
+    read_parameter_options,
     read_template,
-    records,
     repository_of,
     secret_parameters,
     settings_text,
@@ -111,9 +111,9 @@ def planned(*changes: dict[str, Any], **more: Any) -> ChangeSet:
 
 
 def shown(change: ChangeSet, given: dict[str, str] | None = None) -> str:
-    chosen = choose(TEMPLATE, given or NEEDED, None)
-    ready = Ready("dmarckit", stack(), chosen, change, None, (), "own", "own", ())
-    return "\n".join(lines(ready, activate=False))
+    chosen = choose_parameters(TEMPLATE, given or NEEDED, None)
+    ready = Plan("dmarckit", stack(), chosen, change, None, (), "own", "own", ())
+    return "\n".join(plan_lines(ready, activate=False))
 
 
 def test_a_replacement_is_loud_and_comes_first() -> None:
@@ -204,7 +204,7 @@ def test_what_failed_first_is_said_with_its_reason_and_what_it_may_mean() -> Non
     said: list[str] = []
     change = ChangeSet("set", (), creates=True)
     with pytest.raises(AwsError) as caught:
-        execute(cloud, "dmarckit", change, said.append)
+        execute_change_set(cloud, "dmarckit", change, said.append)
     assert str(caught.value) == (
         "the stack dmarckit ended as ROLLBACK_COMPLETE: Rule (AWS::SES::ReceiptRule) could not be "
         r"made: Could not write to bucket: x\x1b[31m → SES may not write into the bucket; its "
@@ -226,7 +226,7 @@ def test_events_of_earlier_changes_are_not_told_again() -> None:
     ]
     cloud = aws(describe_stack_events=answers, describe_stacks=described("UPDATE_COMPLETE"))
     said: list[str] = []
-    execute(cloud, "dmarckit", ChangeSet("set", (), creates=False), said.append)
+    execute_change_set(cloud, "dmarckit", ChangeSet("set", (), creates=False), said.append)
     assert len(said) == 1
     assert "New" in said[0]
 
@@ -264,13 +264,13 @@ def test_without_a_region_nothing_is_guessed() -> None:
 # parameters
 
 
-def choice(**given: str) -> Chosen:
-    return choose(TEMPLATE, NEEDED | given, None)
+def choice(**given: str) -> Parameters:
+    return choose_parameters(TEMPLATE, NEEDED | given, None)
 
 
 def test_what_is_missing_is_named_and_not_guessed() -> None:
     with pytest.raises(SettingsError, match=r"missing: Recipients \(Addresses"):
-        choose(TEMPLATE, {}, None)
+        choose_parameters(TEMPLATE, {}, None)
     with pytest.raises(SettingsError, match=r"missing: VpcId .*; Subnets"):
         choice(Image="dmarckit:1")
     assert choice().given == NEEDED | NEW
@@ -307,13 +307,16 @@ def test_a_stack_keeps_what_is_not_given() -> None:
     before = {
         n: before.get(n, str(p.get("Default", ""))) for n, p in TEMPLATE["Parameters"].items()
     }
-    chosen = choose(
+    chosen = choose_parameters(
         TEMPLATE, {"Image": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/a/b@x"}, before
     )
     assert chosen.given["ImageRepository"].endswith(":repository/a/b")
     assert {"SlackToken", "VpcId", "Recipients"} <= set(chosen.kept)
     assert {"ParameterKey": "SlackToken", "UsePreviousValue": True} in chosen.for_change_set()
-    assert choose(TEMPLATE, {"Image": "example.com/b:1"}, before).given["ImageRepository"] == ""
+    assert (
+        choose_parameters(TEMPLATE, {"Image": "example.com/b:1"}, before).given["ImageRepository"]
+        == ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -339,35 +342,35 @@ def test_a_secret_is_neither_typed_nor_shown(tmp_path: Path) -> None:
     secret = secret_parameters(TEMPLATE)
     assert secret == {"SlackToken", "GoogleCredentials"}
     with pytest.raises(SettingsError, match="write SlackToken @FILE") as caught:
-        read_options(["SlackToken=xoxb-1"], secret)
+        read_parameter_options(["SlackToken=xoxb-1"], secret)
     assert "xoxb-1" not in str(caught.value)
     (tmp_path / "token").write_text("xoxb-1\n")
-    given = read_options([f"SlackToken=@{tmp_path / 'token'}"], secret)
+    given = read_parameter_options([f"SlackToken=@{tmp_path / 'token'}"], secret)
     assert given == {"SlackToken": "xoxb-1"}
     assert "xoxb-1" not in shown(planned(), NEEDED | given)
     with pytest.raises(SettingsError, match="cannot read the file"):
-        read_options(["SlackToken=@nowhere"], secret)
+        read_parameter_options(["SlackToken=@nowhere"], secret)
 
 
 def test_a_file_of_parameters_is_yaml(tmp_path: Path) -> None:
-    assert read_file(None) == {}
+    assert read_parameter_file(None) == {}
     file = tmp_path / "parameters.yaml"
     file.write_text("Recipients: [a@example.com, b@example.com]\nWatch: false\nDaysToExpire: 400\n")
-    assert read_file(file) == {
+    assert read_parameter_file(file) == {
         "Recipients": "a@example.com,b@example.com",
         "Watch": "false",
         "DaysToExpire": "400",
     }
     file.write_text("- x\n")
     with pytest.raises(SettingsError, match="Name: value"):
-        read_file(file)
+        read_parameter_file(file)
     with pytest.raises(SettingsError, match="cannot read"):
-        read_file(tmp_path / "gone.yaml")
+        read_parameter_file(tmp_path / "gone.yaml")
 
 
 def test_the_example_names_parameters_that_there_are() -> None:
     file = Path(__file__).parent.parent.parent / "schedules/aws/parameters.yaml"
-    assert read_file(file) == {}
+    assert read_parameter_file(file) == {}
     text = file.read_text("utf-8")
     shown = [line[2:] for line in text.splitlines() if line.startswith("# ") and ": " in line]
     names = {line.split(":")[0] for line in shown if line.split(":")[0].isalnum()}
@@ -376,7 +379,7 @@ def test_the_example_names_parameters_that_there_are() -> None:
 
 # a bucket's policy, and what to publish
 
-WANTED = Wanted("mails", "rua/", "acme-dmarc", "rules", "aws", "eu-west-1", "111122223333")
+WANTED = MailBucket("mails", "rua/", "acme-dmarc", "rules", "aws", "eu-west-1", "111122223333")
 
 
 def test_the_rest_of_a_policy_stays_as_it_was() -> None:
@@ -401,7 +404,7 @@ def test_it_says_the_same_of_ses_as_the_template_does() -> None:
 
 
 def published(recipients: Sequence[str], *domains: str) -> list[tuple[str, str, str]]:
-    return [(r.name, r.kind, r.value) for r in records(recipients, "eu-west-1", domains)]
+    return [(r.name, r.kind, r.value) for r in dns_records(recipients, "eu-west-1", domains)]
 
 
 def test_a_domain_of_another_organisation_needs_the_hosts_consent() -> None:

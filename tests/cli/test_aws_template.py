@@ -15,7 +15,7 @@ import cfnlint.api
 import pytest
 from cfnlint.config import ManualArgs
 
-from dmarckit.cli.aws.template import LONGEST, body, read_template, with_schedules
+from dmarckit.cli.aws.template import LONGEST, read_template, template_body, with_schedules
 from dmarckit.core.errors import SettingsError
 from dmarckit.jobs.export import eventbridge_cron, times_of
 from dmarckit.jobs.record import Result, Run, say_end
@@ -76,7 +76,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def test_cfn_lint_has_nothing_to_say(template: dict[str, Any]) -> None:
-    text = body(template)
+    text = template_body(template)
     assert lint(text) == []  # it follows the conditions itself, with the parameters' defaults
     lists = {"Recipients": ["dmarc@rua.example.com"], "Subnets": [TASK["Subnets"]]}
     assert lint(text, MOST | lists) == []
@@ -313,12 +313,12 @@ def test_a_schedule_by_hand_has_no_times_and_two_of_one_name_are_refused() -> No
 def test_what_is_too_long_for_cloudformation_is_said() -> None:
     many = [Schedule(name=f"job-{i}", cron="0 7 * * *") for i in range(80)]
     with pytest.raises(SettingsError, match="takes 51,200"):
-        body(with_schedules(read_template(), many))
+        template_body(with_schedules(read_template(), many))
 
 
 def test_there_is_room_for_twenty_schedules_of_ones_own() -> None:
     many = [Schedule(name=f"job-{i}", cron="*/15 * * * *") for i in range(20)]
-    assert len(body(with_schedules(read_template(), [*load_schedules(), *many]))) < LONGEST
+    assert len(template_body(with_schedules(read_template(), [*load_schedules(), *many]))) < LONGEST
 
 
 def test_a_template_of_ones_own_comes_first(tmp_path: Path) -> None:

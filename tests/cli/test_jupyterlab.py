@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import Browser, Page as Tab
 
 from dmarckit.cli import pages
-from dmarckit.cli.pages import demo_environment, is_empty, lab_command, run_lab
+from dmarckit.cli.pages import demo_environment, has_no_reports, lab_command, run_lab
 from dmarckit.core.settings import load_settings
 from tests.pages.test_notebooks import FOLDER
 from tests.support import frames
@@ -155,7 +155,7 @@ def popen_once(first: Any, then: Any) -> Any:
 def test_a_lake_with_reports_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames.fill(tmp_path, frames.records({}), frames.reports({}), frames.mails())
     monkeypatch.setenv("DMARCKIT_HOME", str(tmp_path))
-    assert not is_empty(load_settings())
+    assert not has_no_reports(load_settings())
     seen: dict[str, str] = {}
 
     def popen(command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:

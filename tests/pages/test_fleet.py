@@ -149,11 +149,11 @@ def test_the_command_tells_of_every_page(
         return pages
 
     monkeypatch.setattr(fleet_command, "publish_fleet", publish)
-    assert fleet_command.fleet_command(settings, "domain", {}, now=NOW) == 1
+    assert fleet_command.build_fleet(settings, "domain", {}, now=NOW) == 1
     shown = capsys.readouterr().out
     assert "  a.example: built (2.0 s)\n  b.example: unchanged, not built again\n" in shown
     assert "c.example: notebook domain failed: x (kept: y)\n" in shown
     assert "3 pages: 1 built, 1 unchanged, not built again, 1 failed\n" in shown
     assert "/pages/index.html\n" in shown
     del pages[2]
-    assert fleet_command.fleet_command(settings, "domain", {}, now=NOW) == 0
+    assert fleet_command.build_fleet(settings, "domain", {}, now=NOW) == 0

@@ -1,9 +1,8 @@
-"""A mail bucket that was there before: what SES and S3 need is added to what it has.
+"""What is there beside the stack: buckets of before, and the receipt rule sets of SES.
 
-Its policy and its notifications belong to somebody else, and S3 only takes them whole. So
-they are read, ours is put in (or taken out), and the rest is written back as it was.
-
-What is there beside the stack: buckets, and the receipt rule sets of SES.
+The policy and the notifications of a mail bucket that was there before belong to somebody else,
+and S3 only takes them whole. So they are read, ours is put in (or taken out), and the rest is
+written back as it was. Where AWS refuses, every function raises AwsError.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ _KINDS = ("TopicConfigurations", "QueueConfigurations", "LambdaFunctionConfigura
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a stack needs of its mail bucket."""
+class MailBucket:
+    """An existing mail bucket, and what a stack needs to have in it."""
 
     bucket: str
     prefix: str
@@ -37,21 +36,21 @@ class Wanted:
 
     @property
     def sid(self) -> str:
-        """The name of its statement in the bucket's policy."""
+        """Name of the stack's statement in the bucket's policy."""
         return "SesOf" + re.sub(r"[^A-Za-z0-9]", "", self.stack_prefix.title())
 
     @property
     def notification_id(self) -> str:
-        """The name of its notification."""
+        """Name of the stack's notification."""
         return f"{self.stack_prefix}-arrivals"
 
     @property
     def queue_arn(self) -> str:
-        """The queue that hears of arrivals."""
+        """ARN of the queue of arrivals."""
         return f"arn:{self.partition}:sqs:{self.region}:{self.account}:{self.notification_id}"
 
     def statement(self) -> dict[str, Any]:
-        """SES may write mails there, for this account and this rule only."""
+        """Return a statement that lets SES write mails, for this account and rule only."""
         rule = (
             f"arn:{self.partition}:ses:{self.region}:{self.account}:receipt-rule-set/"
             f"{self.rule_set}:receipt-rule/{self.stack_prefix}-reports"
@@ -68,7 +67,7 @@ class Wanted:
         }
 
     def notification(self) -> dict[str, Any]:
-        """S3 tells the queue of each object below the prefix."""
+        """Return a notification to the queue for each object below the prefix."""
         rules = [{"Name": "prefix", "Value": self.prefix}]
         return {
             "Id": self.notification_id,
@@ -78,56 +77,57 @@ class Wanted:
         }
 
 
-def merged_policy(policy: Mapping[str, Any] | None, wanted: Wanted) -> dict[str, Any]:
-    """The bucket's policy with our statement, in the place of an older one of ours."""
-    rest = policy_without(policy, wanted) or {"Version": "2012-10-17", "Statement": []}
-    return {**rest, "Statement": [*rest["Statement"], wanted.statement()]}
+def merged_policy(policy: Mapping[str, Any] | None, ours: MailBucket) -> dict[str, Any]:
+    """Return the bucket's policy with our statement, in the place of an older one of ours."""
+    rest = policy_without(policy, ours) or {"Version": "2012-10-17", "Statement": []}
+    return {**rest, "Statement": [*rest["Statement"], ours.statement()]}
 
 
-def policy_without(policy: Mapping[str, Any] | None, wanted: Wanted) -> dict[str, Any] | None:
-    """The bucket's policy without our statement; None when nothing else is in it."""
+def policy_without(policy: Mapping[str, Any] | None, ours: MailBucket) -> dict[str, Any] | None:
+    """Return the bucket's policy without our statement; None when nothing else is in it."""
     if policy is None:
         return None
     statements = policy.get("Statement", [])
     statements = [statements] if isinstance(statements, Mapping) else statements
-    others = [s for s in statements if s.get("Sid") != wanted.sid]
+    others = [s for s in statements if s.get("Sid") != ours.sid]
     return {**policy, "Statement": others} if others else None
 
 
-def merged_notifications(config: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
-    """The bucket's notifications with ours.
+def merged_notifications(config: Mapping[str, Any], ours: MailBucket) -> dict[str, Any]:
+    """Return the bucket's notifications with ours.
 
-    Raises AwsError when one of them hears of the same arrivals: S3 refuses two that overlap.
+    Raises:
+        AwsError: One of them is for the same arrivals: S3 refuses two that overlap.
     """
-    rest = notifications_without(config, wanted)
+    rest = notifications_without(config, ours)
     for kind in _KINDS:
         for other in rest.get(kind, ()):
-            if _overlaps(other, wanted.prefix):
+            if _overlaps(other, ours.prefix):
                 raise AwsError(
-                    f"bucket {wanted.bucket} tells {_target(other)} of objects below "
+                    f"bucket {ours.bucket} tells {_target(other)} of objects below "
                     f"{_prefix(other) or 'every prefix'!r} already, and S3 allows one for each; "
                     "let that be a topic that the queue subscribes to, or choose another MailPrefix"
                 )
-    queues = [*rest.get("QueueConfigurations", ()), wanted.notification()]
+    queues = [*rest.get("QueueConfigurations", ()), ours.notification()]
     return {**rest, "QueueConfigurations": queues}
 
 
-def notifications_without(config: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
-    """The bucket's notifications without ours, as S3 takes them."""
+def notifications_without(config: Mapping[str, Any], ours: MailBucket) -> dict[str, Any]:
+    """Return the bucket's notifications without ours, as S3 takes them."""
     kept = {k: v for k, v in config.items() if k in (*_KINDS, "EventBridgeConfiguration")}
-    queues = [q for q in kept.get("QueueConfigurations", ()) if q["Id"] != wanted.notification_id]
-    kept.pop("QueueConfigurations", None)
-    return {**kept, **({"QueueConfigurations": queues} if queues else {})}
+    queues = kept.pop("QueueConfigurations", ())
+    queues = [q for q in queues if q["Id"] != ours.notification_id]
+    return kept | ({"QueueConfigurations": queues} if queues else {})
 
 
-def others(config: Mapping[str, Any], wanted: Wanted) -> int:
-    """How many notifications of the bucket are not ours."""
-    rest = notifications_without(config, wanted)
+def count_foreign_notifications(config: Mapping[str, Any], ours: MailBucket) -> int:
+    """Count the notifications of the bucket that are not ours."""
+    rest = notifications_without(config, ours)
     return sum(len(rest.get(kind, ())) for kind in _KINDS)
 
 
 def read_policy(aws: Aws, bucket: str) -> dict[str, Any] | None:
-    """The bucket's policy; None when it has none. Raises AwsError."""
+    """Return the bucket's policy; None when it has none."""
     from botocore.exceptions import ClientError
 
     with explained(f"read the policy of bucket {bucket}", "s3:GetBucketPolicy"):
@@ -141,37 +141,37 @@ def read_policy(aws: Aws, bucket: str) -> dict[str, Any] | None:
 
 
 def read_notifications(aws: Aws, bucket: str) -> dict[str, Any]:
-    """The bucket's notifications. Raises AwsError."""
+    """Return the bucket's notifications."""
     with explained(f"read the notifications of bucket {bucket}", "s3:GetBucketNotification"):
         found: dict[str, Any] = aws.s3.get_bucket_notification_configuration(Bucket=bucket)
         return found
 
 
-def let_ses_write(aws: Aws, wanted: Wanted) -> None:
-    """Put our statement into the bucket's policy, read anew. Raises AwsError."""
-    now = read_policy(aws, wanted.bucket)
-    new = merged_policy(now, wanted)
+def allow_ses(aws: Aws, ours: MailBucket) -> None:
+    """Put our statement into the bucket's policy, read anew."""
+    now = read_policy(aws, ours.bucket)
+    new = merged_policy(now, ours)
     if new != now:
-        _write_policy(aws, wanted.bucket, new)
+        _write_policy(aws, ours.bucket, new)
 
 
-def tell_the_queue(aws: Aws, wanted: Wanted) -> None:
-    """Put our notification among those of the bucket, read anew. Raises AwsError."""
-    new = merged_notifications(read_notifications(aws, wanted.bucket), wanted)
-    _write_notifications(aws, wanted.bucket, new)
+def notify_queue(aws: Aws, ours: MailBucket) -> None:
+    """Put our notification among those of the bucket, read anew."""
+    config = read_notifications(aws, ours.bucket)
+    _write_notifications(aws, ours.bucket, merged_notifications(config, ours))
 
 
-def let_go(aws: Aws, wanted: Wanted) -> None:
-    """Take our statement and our notification out of the bucket again. Raises AwsError."""
-    config = read_notifications(aws, wanted.bucket)
-    _write_notifications(aws, wanted.bucket, notifications_without(config, wanted))
-    now = read_policy(aws, wanted.bucket)
-    new = policy_without(now, wanted)
+def release_bucket(aws: Aws, ours: MailBucket) -> None:
+    """Take our statement and our notification out of the bucket again."""
+    config = read_notifications(aws, ours.bucket)
+    _write_notifications(aws, ours.bucket, notifications_without(config, ours))
+    now = read_policy(aws, ours.bucket)
+    new = policy_without(now, ours)
     if new is None and now is not None:
-        with explained(f"remove the policy of bucket {wanted.bucket}", "s3:DeleteBucketPolicy"):
-            aws.s3.delete_bucket_policy(Bucket=wanted.bucket)
+        with explained(f"remove the policy of bucket {ours.bucket}", "s3:DeleteBucketPolicy"):
+            aws.s3.delete_bucket_policy(Bucket=ours.bucket)
     elif new is not None and new != now:
-        _write_policy(aws, wanted.bucket, new)
+        _write_policy(aws, ours.bucket, new)
 
 
 def _write_policy(aws: Aws, bucket: str, policy: Mapping[str, Any]) -> None:
@@ -208,7 +208,7 @@ _MOVED = ("301", "PermanentRedirect", "IllegalLocationConstraintException", "400
 
 
 def require_bucket(aws: Aws, bucket: str, parameter: str) -> None:
-    """Raises AwsError when a bucket that a parameter names is not here, in the stack's region."""
+    """Raise AwsError unless a bucket that a parameter names is in the stack's region."""
     answer = _head(aws, bucket)
     if answer is None:
         raise AwsError(f"{parameter} {bucket}: there is no such bucket; leave it empty to make one")
@@ -221,7 +221,7 @@ def require_bucket(aws: Aws, bucket: str, parameter: str) -> None:
 
 
 def require_no_bucket(aws: Aws, bucket: str, parameter: str) -> None:
-    """Raises AwsError when a bucket that the stack would make is there already."""
+    """Raise AwsError when a bucket that the stack would make is there already."""
     if _head(aws, bucket) is not None:
         raise AwsError(
             f"bucket {bucket} is there already, as an earlier stack leaves it; use it with "
@@ -230,7 +230,7 @@ def require_no_bucket(aws: Aws, bucket: str, parameter: str) -> None:
 
 
 def active_rule_set(aws: Aws) -> str | None:
-    """The receipt rule set that SES uses now; None: SES takes no mail. Raises AwsError."""
+    """Return the receipt rule set that SES uses now; None: SES takes no mail."""
     with explained("ask SES which rule set is active", "ses:DescribeActiveReceiptRuleSet"):
         answer = aws.ses.describe_active_receipt_rule_set()
     name = answer.get("Metadata", {}).get("Name")
@@ -238,7 +238,7 @@ def active_rule_set(aws: Aws) -> str | None:
 
 
 def require_rule_set(aws: Aws, name: str) -> None:
-    """Raises AwsError when SES has no rule set of that name."""
+    """Raise AwsError when SES has no rule set of that name."""
     from botocore.exceptions import ClientError
 
     with explained(f"look at the rule set {name}", "ses:DescribeReceiptRuleSet"):
@@ -254,22 +254,23 @@ def require_rule_set(aws: Aws, name: str) -> None:
 
 
 def foreign_rules(aws: Aws, rule_set: str, rule: str) -> list[str]:
-    """The rules in a set beside our own. Raises AwsError."""
+    """Return the rules in a set beside our own."""
     with explained(f"look at the rule set {rule_set}", "ses:DescribeReceiptRuleSet"):
         rules = aws.ses.describe_receipt_rule_set(RuleSetName=rule_set).get("Rules", [])
     return [r["Name"] for r in rules if r["Name"] != rule]
 
 
 def activate(aws: Aws, rule_set: str | None) -> None:
-    """Let SES use a rule set in place of the one it uses now; None: none. Raises AwsError."""
+    """Let SES use a rule set in place of the one it uses now; None: none."""
     given = {} if rule_set is None else {"RuleSetName": rule_set}
     with explained("activate the rule set", "ses:SetActiveReceiptRuleSet"):
         aws.ses.set_active_receipt_rule_set(**given)
 
 
-def unverified(aws: Aws, hosts: Sequence[str]) -> list[str]:
-    """Hosts for which SES takes no mail: neither they nor a domain above are verified."""
-    above = {host: _with_parents(host) for host in hosts}
+def unverified_hosts(aws: Aws, hosts: Sequence[str]) -> list[str]:
+    """Return hosts for which SES takes no mail: neither they nor a domain above are verified."""
+    labels = {host: host.split(".") for host in hosts}
+    above = {h: [".".join(part[i:]) for i in range(len(part) - 1)] for h, part in labels.items()}
     names = sorted({name for names in above.values() for name in names})
     with explained("ask SES for verified domains", "ses:GetIdentityVerificationAttributes"):
         found = aws.ses.get_identity_verification_attributes(Identities=names)
@@ -278,13 +279,8 @@ def unverified(aws: Aws, hosts: Sequence[str]) -> list[str]:
     return [host for host, names in above.items() if not verified & set(names)]
 
 
-def _with_parents(host: str) -> list[str]:
-    labels = host.split(".")
-    return [".".join(labels[i:]) for i in range(len(labels) - 1)]
-
-
 def _head(aws: Aws, bucket: str) -> Any | None:
-    """What S3 says of a bucket; None when there is none of that name."""
+    """Return S3's answer about a bucket; None when there is none of that name."""
     from botocore.exceptions import ClientError
 
     with explained(f"look at bucket {bucket}", "s3:ListBucket"):

@@ -17,39 +17,39 @@ class Aws:
 
     @property
     def region(self) -> str:
-        """Where the stack is. Raises AwsError when no region is set."""
+        """Region of the stack. Raises AwsError when none is set."""
         if not self._session.region_name:
             raise AwsError("no AWS region; set AWS_REGION to one where SES receives mail")
         return str(self._session.region_name)
 
     @cached_property
     def account(self) -> str:
-        """The account's number. Raises AwsError when AWS does not know the credentials."""
+        """Number of the account. Raises AwsError when AWS does not know the credentials."""
         with explained("ask who we are", "sts:GetCallerIdentity"):
             return str(self.client("sts").get_caller_identity()["Account"])
 
     @property
     def partition(self) -> str:
-        """``aws``, ``aws-cn``, …: the beginning of ARNs."""
+        """Partition, as it stands in ARNs: ``aws``, ``aws-cn``, …."""
         return str(self._session.get_partition_for_region(self.region))
 
     @cached_property
     def cloudformation(self) -> Any:
-        """The client of CloudFormation."""
+        """Client of CloudFormation."""
         return self.client("cloudformation")
 
     @cached_property
     def s3(self) -> Any:
-        """The client of S3."""
+        """Client of S3."""
         return self.client("s3")
 
     @cached_property
     def ses(self) -> Any:
-        """The client of SES."""
+        """Client of SES."""
         return self.client("ses")
 
     def client(self, service: str) -> Any:
-        """A client with retries and timeouts. Raises AwsError when there can be none."""
+        """Return a client with retries and timeouts, or raise AwsError."""
         region = self.region
         with explained(f"use {service}", ""):
             return aws_client(service, self._session, region_name=region)

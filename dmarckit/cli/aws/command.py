@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dmarckit.cli.options import check_options
+from dmarckit.cli.output import print_json
 from dmarckit.core import AwsError, DmarckitError, SettingsError
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from dmarckit.cli.aws.client import Aws
-    from dmarckit.cli.aws.plan import Ready
+    from dmarckit.cli.aws.plan import Plan
     from dmarckit.cli.aws.stack import Stack
 
 
@@ -56,10 +58,10 @@ def plan(
     ] = None,
 ) -> None:
     """Print what would be made, changed, replaced or deleted. Nothing is done."""
-    from dmarckit.cli.aws.plan import lines
+    from dmarckit.cli.aws.plan import plan_lines
 
-    with _prepared(stack, parameters, parameter, save)[1] as ready:
-        typer.echo("\n".join(lines(ready, activate=activate)))
+    with _planned(stack, parameters, parameter, save) as (_, made):
+        typer.echo("\n".join(plan_lines(made, activate=activate)))
 
 
 @app.command(epilog="Example: dmarckit aws deploy --parameters parameters.yaml --activate")
@@ -72,15 +74,14 @@ def deploy(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Make the stack, or change it; then print the DNS records and settings that are left to do."""
-    from dmarckit.cli.aws.plan import deploy as make, lines
+    from dmarckit.cli.aws.plan import deploy as make, plan_lines
 
-    aws, preparing = _prepared(stack, parameters, parameter, None)
-    with preparing as ready:
-        typer.echo("\n".join(lines(ready, activate=activate)))
+    with _planned(stack, parameters, parameter) as (aws, made):
+        typer.echo("\n".join(plan_lines(made, activate=activate)))
         _confirm("Make this?", yes)
-        done = make(aws, ready, typer.echo, activate_set=activate)
+        found = make(aws, made, typer.echo, activate_set=activate)
     typer.echo()
-    _print_outputs(aws, done, domain or ())
+    _print_outputs(aws, found, domain or ())
 
 
 @app.command(epilog="Example: dmarckit aws destroy --stack dmarckit")
@@ -96,15 +97,15 @@ def destroy(
     ] = None,
 ) -> None:
     """Remove the stack. Buckets stay with all that is in them, unless told twice."""
-    from dmarckit.cli.aws import plan as aws_deploy
+    from dmarckit.cli.aws import plan as plans
     from dmarckit.cli.aws.client import Aws
 
     if yes_delete and not delete_mails:
         raise SettingsError("--yes-delete: mails are only deleted with --delete-mails as well")
     aws = Aws()
-    found = aws_deploy.require_stack(aws, stack)
-    made = aws_deploy.made_buckets(aws, found)
-    doomed = _doomed(made.get(aws_deploy.MAIL_BUCKET), found) if delete_mails else None
+    found = plans.require_stack(aws, stack)
+    made = plans.made_buckets(aws, found)
+    doomed = _doomed(made.get(plans.MAIL_BUCKET), found) if delete_mails else None
     kept = [bucket for bucket in made.values() if bucket != doomed]
     typer.echo(f"Stack {stack} ({found.status}) would be removed: its tasks, queue and schedules.")
     typer.echo(f"Kept: {', '.join(kept) or 'no bucket'}")
@@ -113,9 +114,9 @@ def destroy(
     _confirm("Remove it?", yes)
     if doomed:
         _confirm_name(doomed, yes_delete)
-    aws_deploy.destroy(aws, found, typer.echo)
+    plans.destroy(aws, found, typer.echo)
     if doomed:
-        aws_deploy.delete_bucket(aws, doomed, typer.echo)
+        plans.delete_bucket(aws, doomed, typer.echo)
     for parameter, name in (("MailBucket", "Mails"), ("HomeBucket", "Home")):
         if made.get(name) in kept:
             typer.echo(f"Use {made[name]} in a new stack with: -p {parameter} {made[name]}")
@@ -131,46 +132,43 @@ def outputs(
     from dmarckit.cli.aws.client import Aws
     from dmarckit.cli.aws.plan import require_stack
 
-    if format_ not in ("text", "json"):
-        raise SettingsError(f"--format {format_}: text or json")
+    check_options(format_, ("text", "json"))
     aws = Aws()
     found = require_stack(aws, stack)
     if format_ == "json":
-        typer.echo(json.dumps(dict(found.outputs), indent=2))
+        print_json(dict(found.outputs))
     else:
         _print_outputs(aws, found, domain or ())
 
 
-def _prepared(
-    stack: str, file: Path | None, options: list[str] | None, save: Path | None
-) -> tuple[Aws, AbstractContextManager[Ready]]:
+@contextlib.contextmanager
+def _planned(
+    stack: str, file: Path | None, options: list[str] | None, save: Path | None = None
+) -> Iterator[tuple[Aws, Plan]]:
+    """Yield the plan of a stack, its template also written to `save`."""
+    from dmarckit.cli.aws import template as templates
     from dmarckit.cli.aws.client import Aws
-    from dmarckit.cli.aws.plan import prepared
-    from dmarckit.cli.aws.template import (
-        body,
-        read_file,
-        read_options,
-        read_template,
-        secret_parameters,
-        with_schedules,
-    )
+    from dmarckit.cli.aws.plan import prepare
     from dmarckit.jobs import load_schedules
 
-    template = with_schedules(read_template(), load_schedules())
+    template = templates.with_schedules(templates.read_template(), load_schedules())
     if save is not None:
-        save.write_text(json.dumps(json.loads(body(template)), indent=2) + "\n", "utf-8")
-    given = read_file(file) | read_options(options or (), secret_parameters(template))
+        text = json.dumps(json.loads(templates.template_body(template)), indent=2)
+        save.write_text(f"{text}\n", "utf-8")
+    typed = templates.read_parameter_options(options or (), templates.secret_parameters(template))
+    given = templates.read_parameter_file(file) | typed
     aws = Aws()
-    return aws, prepared(aws, stack, template, given)
+    with prepare(aws, stack, template, given) as made:
+        yield aws, made
 
 
 def _print_outputs(aws: Aws, stack: Stack, domains: Any) -> None:
-    from dmarckit.cli.aws.template import records, settings_text
+    from dmarckit.cli.aws.template import dns_records, settings_text, split_list
 
-    recipients = [r.strip() for r in stack.parameters.get("Recipients", "").split(",") if r.strip()]
+    recipients = split_list(stack.parameters.get("Recipients", ""))
     if recipients:
         typer.echo("Publish in DNS:")
-        for record in records(recipients, aws.region, domains or _domains()):
+        for record in dns_records(recipients, aws.region, domains or _domains()):
             typer.echo(f"  {record.name}. {record.kind} {record.value}    ; {record.why}")
         typer.echo()
     typer.echo("Settings (dmarckit.toml) of another machine that works with this stack:")
@@ -182,7 +180,7 @@ def _print_outputs(aws: Aws, stack: Stack, domains: Any) -> None:
 
 
 def _domains() -> tuple[str, ...]:
-    """The domains of the settings, where there are any here."""
+    """Return the domains of the settings, where there are any here."""
     from dmarckit.core import load_settings
 
     try:

@@ -1,6 +1,6 @@
-"""Everything that a deployment would do, found out without doing any of it.
+"""A deployment planned without doing any of it, made, and taken away again.
 
-A deployment made, and one taken away: in the order in which each step finds what it needs.
+Each step comes where it finds what it needs. Where AWS refuses, every function raises AwsError.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from dmarckit.cli.aws.around import (
-    Wanted,
+    MailBucket,
     activate,
     active_rule_set,
+    allow_ses,
+    count_foreign_notifications,
     foreign_rules,
-    let_go,
-    let_ses_write,
     merged_notifications,
     merged_policy,
-    others,
+    notify_queue,
     read_notifications,
     read_policy,
+    release_bucket,
     require_bucket,
     require_no_bucket,
     require_rule_set,
-    tell_the_queue,
-    unverified,
+    unverified_hosts,
 )
 from dmarckit.cli.aws.client import Aws, explained
 from dmarckit.cli.aws.stack import (
@@ -34,29 +34,31 @@ from dmarckit.cli.aws.stack import (
     Say,
     Stack,
     change_set,
-    execute,
+    execute_change_set,
     find_stack,
-    remove,
+    remove_stack,
     require_changeable,
     resources,
 )
-from dmarckit.cli.aws.template import Chosen, body, choose, hosts_of
+from dmarckit.cli.aws.template import Parameters, choose_parameters, hosts_of, template_body
 from dmarckit.core import AwsError, plural
 
 _LOUD = {"replace": "REPLACES", "may replace": "MAY REPLACE", "delete": "DELETES"}
+MAIL_BUCKET, HOME_BUCKET = "Mails", "Home"
+"""logical names of the buckets that a stack makes"""
 _ORDER = ("delete", "replace", "may replace", "change", "create")
 
 
 @dataclass(frozen=True)
-class Ready:
+class Plan:
     """A deployment that could be made."""
 
     name: str
     stack: Stack | None
     """as it is now; None: it would be new"""
-    chosen: Chosen
+    chosen: Parameters
     change: ChangeSet
-    bucket: Wanted | None
+    bucket: MailBucket | None
     """what an existing mail bucket needs; None: the stack makes the bucket"""
     bucket_lines: tuple[str, ...]
     rule_set: str
@@ -68,43 +70,40 @@ class Ready:
 
 
 @contextlib.contextmanager
-def prepared(
+def prepare(
     aws: Aws, name: str, template: Mapping[str, Any], given: Mapping[str, str]
-) -> Iterator[Ready]:
-    """A deployment of the template under a stack's name, with these parameters.
+) -> Iterator[Plan]:
+    """Yield the plan of a stack with these parameters; nothing is left of one not made.
 
-    Nothing is left of it at the end, unless it was made.
-
-    Raises SettingsError for a parameter that is missing or wrong, AwsError for what AWS
-    refuses, or for a stack that cannot be changed now.
+    Raises:
+        SettingsError: A parameter is missing or wrong.
+        AwsError: AWS refuses something, or the stack cannot be changed now.
     """
-    text = body(dict(template))
+    text = template_body(dict(template))
     stack = find_stack(aws, name)
     if stack is not None:
         require_changeable(stack)
-    chosen = choose(template, given, stack.parameters if stack else None)
+    chosen = choose_parameters(template, given, stack.parameters if stack else None)
     values = chosen.effective
     wanted, lines = _buckets(aws, values, new=stack is None)
     if values["RuleSetName"]:
         require_rule_set(aws, values["RuleSetName"])
-    active, hosts = active_rule_set(aws), hosts_of(chosen.list("Recipients"))
-    missing = tuple(unverified(aws, hosts))
+    active, hosts = active_rule_set(aws), hosts_of(chosen.parts("Recipients"))
+    missing = tuple(unverified_hosts(aws, hosts))
     with change_set(aws, name, text, chosen.for_change_set(), stack) as change:
-        yield Ready(
-            name, stack, chosen, change, wanted, lines, rule_set_of(values), active, missing
-        )
+        yield Plan(name, stack, chosen, change, wanted, lines, rule_set_of(values), active, missing)
 
 
 def rule_set_of(values: Mapping[str, str]) -> str:
-    """The rule set that a stack with these parameters puts its rule into."""
+    """Return the rule set that a stack with these parameters puts its rule into."""
     return values["RuleSetName"] or f"{values['NamePrefix']}-rules"
 
 
-def wanted_of(aws: Aws, values: Mapping[str, str]) -> Wanted | None:
-    """What an existing mail bucket needs; None when the stack makes the bucket."""
+def mail_bucket_of(aws: Aws, values: Mapping[str, str]) -> MailBucket | None:
+    """Return the mail bucket that was there before; None when the stack makes it."""
     if not values["MailBucket"]:
         return None
-    return Wanted(
+    return MailBucket(
         values["MailBucket"],
         values["MailPrefix"],
         values["NamePrefix"],
@@ -115,20 +114,20 @@ def wanted_of(aws: Aws, values: Mapping[str, str]) -> Wanted | None:
     )
 
 
-def lines(ready: Ready, *, activate: bool) -> list[str]:
-    """The plan for people; what takes something away or puts it in another's place is loud."""
-    where = f"Stack {ready.name}: " + (
-        f"is there ({ready.stack.status})" if ready.stack else "would be new"
+def plan_lines(plan: Plan, *, activate: bool) -> list[str]:
+    """Return the plan for people; what takes away or replaces something is loud."""
+    where = f"Stack {plan.name}: " + (
+        f"is there ({plan.stack.status})" if plan.stack else "would be new"
     )
-    shown = [f"  {name} = {value!r}" for name, value in sorted(ready.chosen.shown().items())]
+    shown = [f"  {name} = {value!r}" for name, value in sorted(plan.chosen.shown().items())]
     text = [where, "", "Parameters set now:" if shown else "No parameter is set now.", *shown]
-    if ready.chosen.kept:
-        text.append(f"Kept as they are: {', '.join(ready.chosen.kept)}")
-    text += ["", *_changes(ready.change)]
-    if ready.bucket_lines:
-        text += ["", *ready.bucket_lines]
-    text += ["", *_rule_set(ready, activate)]
-    for host in ready.not_verified:
+    if plan.chosen.kept:
+        text.append(f"Kept as they are: {', '.join(plan.chosen.kept)}")
+    text += ["", *_changes(plan.change)]
+    if plan.bucket_lines:
+        text += ["", *plan.bucket_lines]
+    text += ["", *_rule_set(plan, activate)]
+    for host in plan.not_verified:
         text.append(f"SES does not know {host}: verify it (SES, identities), or it takes no mail")
     return text
 
@@ -157,8 +156,8 @@ def _changes(change: ChangeSet) -> list[str]:
     return text
 
 
-def _rule_set(ready: Ready, activate: bool) -> list[str]:
-    ours, active = ready.rule_set, ready.active
+def _rule_set(plan: Plan, activate: bool) -> list[str]:
+    ours, active = plan.rule_set, plan.active
     now = f"SES uses the rule set {active} now" if active else "SES uses no rule set now"
     if active == ours:
         return [f"SES uses the rule set {ours}, which the rule is in."]
@@ -178,14 +177,14 @@ def _rule_set(ready: Ready, activate: bool) -> list[str]:
 
 def _buckets(
     aws: Aws, values: Mapping[str, str], *, new: bool
-) -> tuple[Wanted | None, tuple[str, ...]]:
+) -> tuple[MailBucket | None, tuple[str, ...]]:
     for parameter, kind in (("MailBucket", "mail"), ("HomeBucket", "home")):
         if values[parameter]:
             require_bucket(aws, values[parameter], parameter)
         elif new:
             name = f"{values['NamePrefix']}-{kind}-{aws.account}-{aws.region}"
             require_no_bucket(aws, name, parameter)
-    wanted = wanted_of(aws, values)
+    wanted = mail_bucket_of(aws, values)
     if wanted is None:
         return None, ()
     policy, config = read_policy(aws, wanted.bucket), read_notifications(aws, wanted.bucket)
@@ -199,44 +198,39 @@ def _buckets(
             f"  add          to its policy ({plural(there, 'statement')}): {wanted.sid}, SES may "
             f"write {wanted.prefix}*"
         )
+    others = count_foreign_notifications(config, wanted)
     text.append(
-        f"  add          to its notifications ({others(config, wanted)} others): "
+        f"  add          to its notifications ({others} others): "
         f"{wanted.notification_id}, the queue hears of {wanted.prefix}*"
     )
     return wanted, tuple(text)
 
 
-MAIL_BUCKET, HOME_BUCKET = "Mails", "Home"
-"""logical names of the buckets that a stack makes"""
-
-
-def deploy(aws: Aws, ready: Ready, say: Say, *, activate_set: bool) -> Stack:
-    """Make what was planned; the stack as it is then.
+def deploy(aws: Aws, plan: Plan, say: Say, *, activate_set: bool) -> Stack:
+    """Make what was planned; return the stack as it is then. Made again, it goes on from there.
 
     SES tries to write when its rule is made, so an existing bucket lets it in before; S3
     tries the queue when it is told of it, so that comes after.
-
-    Raises AwsError with the first thing that failed. Made again, it goes on from there.
     """
-    if ready.bucket:
-        let_ses_write(aws, ready.bucket)
-        say(f"Bucket {ready.bucket.bucket}: SES may write")
-    stack = ready.stack
-    if not ready.change.empty:
-        stack = execute(aws, ready.name, ready.change, say)
-    if ready.bucket:
-        tell_the_queue(aws, ready.bucket)
-        say(f"Bucket {ready.bucket.bucket}: the queue hears of new mails")
-    if activate_set and ready.active != ready.rule_set:
-        activate(aws, ready.rule_set)
-        say(f"SES uses the rule set {ready.rule_set} now")
+    if plan.bucket:
+        allow_ses(aws, plan.bucket)
+        say(f"Bucket {plan.bucket.bucket}: SES may write")
+    stack = plan.stack
+    if not plan.change.empty:
+        stack = execute_change_set(aws, plan.name, plan.change, say)
+    if plan.bucket:
+        notify_queue(aws, plan.bucket)
+        say(f"Bucket {plan.bucket.bucket}: the queue hears of new mails")
+    if activate_set and plan.active != plan.rule_set:
+        activate(aws, plan.rule_set)
+        say(f"SES uses the rule set {plan.rule_set} now")
     if stack is None:
-        raise AwsError(f"the stack {ready.name} was not made: its template makes nothing")
+        raise AwsError(f"the stack {plan.name} was not made: its template makes nothing")
     return stack
 
 
 def made_buckets(aws: Aws, stack: Stack) -> dict[str, str]:
-    """Logical name → bucket, of those that the stack made. Raises AwsError."""
+    """Return logical name → bucket, of those that the stack made."""
     made = resources(aws, stack.name)
     return {name: made[name] for name in (MAIL_BUCKET, HOME_BUCKET) if made.get(name)}
 
@@ -244,20 +238,21 @@ def made_buckets(aws: Aws, stack: Stack) -> dict[str, str]:
 def destroy(aws: Aws, stack: Stack, say: Say) -> None:
     """Remove the stack, and what was put into an existing bucket. Buckets stay, full or empty.
 
-    Raises AwsError when other rules are in its rule set, and for what AWS refuses.
+    Raises:
+        AwsError: Other rules are in its rule set, or AWS refuses something.
     """
     values = stack.parameters
     if "NamePrefix" in values and "RuleSetName" in values:
         _stop_receiving(aws, values["NamePrefix"], values["RuleSetName"], say)
-    wanted = wanted_of(aws, values) if "MailBucket" in values else None
+    wanted = mail_bucket_of(aws, values) if "MailBucket" in values else None
     if wanted is not None:
-        let_go(aws, wanted)
+        release_bucket(aws, wanted)
         say(f"Bucket {wanted.bucket}: what was added is taken out; the rest stays")
-    remove(aws, stack, say)
+    remove_stack(aws, stack, say)
 
 
 def _stop_receiving(aws: Aws, prefix: str, rule_set: str, say: Say) -> None:
-    """SES removes no active rule set: one that the stack made is put out of use first."""
+    """Put a rule set that the stack made out of use: SES removes no active one."""
     ours = rule_set_of({"NamePrefix": prefix, "RuleSetName": rule_set})
     if rule_set or active_rule_set(aws) != ours:
         return
@@ -271,10 +266,7 @@ def _stop_receiving(aws: Aws, prefix: str, rule_set: str, say: Say) -> None:
 
 
 def delete_bucket(aws: Aws, bucket: str, say: Say) -> None:
-    """Delete a bucket with every version of what is in it. It cannot be undone.
-
-    Raises AwsError.
-    """
+    """Delete a bucket with every version of what is in it. It cannot be undone."""
     pages = aws.s3.get_paginator("list_object_versions")
     count = 0
     with explained(f"empty bucket {bucket}", "s3:DeleteObjectVersion"):
@@ -296,7 +288,7 @@ def _delete(aws: Aws, bucket: str, versions: list[dict[str, Any]]) -> None:
 
 
 def require_stack(aws: Aws, name: str) -> Stack:
-    """The stack. Raises AwsError when there is none."""
+    """Return the stack, or raise AwsError when there is none."""
     stack = find_stack(aws, name)
     if stack is None:
         raise AwsError(

@@ -1,6 +1,6 @@
 """A CloudFormation stack: how it is, what a change would do, and the change being made.
 
-A stack's change being made: each event as a line, and the first failure in plain words.
+Where AWS refuses, every function raises AwsError.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Change:
-    """What would become of one resource."""
+    """A change of one resource."""
 
     action: str
     """create, change, replace, may replace, or delete"""
@@ -64,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True)
 class ChangeSet:
-    """A change that could be made."""
+    """Changes that CloudFormation has planned."""
 
     id: str
     changes: tuple[Change, ...]
@@ -75,10 +75,7 @@ class ChangeSet:
 
 
 def find_stack(aws: Aws, name: str) -> Stack | None:
-    """The stack of that name; None when there is none (or only one that was never made).
-
-    Raises AwsError.
-    """
+    """Return the stack of that name; None when there is none (or one that was never made)."""
     from botocore.exceptions import ClientError
 
     with explained(f"look at the stack {name}", "cloudformation:DescribeStacks"):
@@ -102,7 +99,7 @@ def find_stack(aws: Aws, name: str) -> Stack | None:
 
 
 def require_changeable(stack: Stack) -> None:
-    """Raises AwsError when the stack's state allows no change, with what to do first."""
+    """Raise AwsError when the stack's state allows no change, with what to do first."""
     if stack.status.endswith("_IN_PROGRESS"):
         raise AwsError(f"the stack {stack.name} is being changed ({stack.status}); wait for it")
     if stack.status in _STUCK:
@@ -119,10 +116,7 @@ def change_set(
     parameters: Sequence[Mapping[str, Any]],
     stack: Stack | None,
 ) -> Iterator[ChangeSet]:
-    """A change set, taken away again at the end; nothing is left of one that was not made.
-
-    Raises AwsError when CloudFormation refuses template or parameters.
-    """
+    """Yield a change set; nothing is left of one that is not executed within the block."""
     made = _create(aws, name, template, parameters, stack)
     if made is None:
         yield ChangeSet("", (), creates=False, empty=True)
@@ -141,7 +135,7 @@ def _create(
     parameters: Sequence[Mapping[str, Any]],
     stack: Stack | None,
 ) -> Mapping[str, Any] | None:
-    """A change set's ids; None when CloudFormation sees at once that nothing changes."""
+    """Make a change set; None when CloudFormation sees at once that nothing changes."""
     from botocore.exceptions import ClientError
 
     with explained("plan the change", "cloudformation:CreateChangeSet"):
@@ -199,7 +193,7 @@ def _change(change: Mapping[str, Any]) -> Change:
 
 
 def _tidy(aws: Aws, name: str, made: Mapping[str, Any]) -> None:
-    """What a plan leaves behind: its change set, and the empty stack of one for a new stack."""
+    """Delete a change set, and the empty stack of one for a new stack."""
     from botocore.exceptions import ClientError
 
     with contextlib.suppress(ClientError):  # one that was executed is gone already
@@ -211,7 +205,7 @@ def _tidy(aws: Aws, name: str, made: Mapping[str, Any]) -> None:
 
 
 def resources(aws: Aws, name: str) -> dict[str, str]:
-    """Logical name → name in AWS, of all that the stack made. Raises AwsError."""
+    """Return logical name → name in AWS, of all that the stack made."""
     pages = aws.cloudformation.get_paginator("list_stack_resources")
     with explained("list the stack's resources", "cloudformation:ListStackResources"):
         return {
@@ -221,26 +215,27 @@ def resources(aws: Aws, name: str) -> dict[str, str]:
         }
 
 
-def execute(aws: Aws, name: str, change: ChangeSet, say: Say) -> Stack:
-    """Make the change, and say each step; the stack as it is then.
+def execute_change_set(aws: Aws, name: str, change: ChangeSet, say: Say) -> Stack:
+    """Make the change, print each step, and return the stack as it is then.
 
-    Raises AwsError with the first thing that failed, in plain words.
+    Raises:
+        AwsError: What failed first, and what that may mean.
     """
     seen = set() if change.creates else {event["EventId"] for event in _events(aws, name)}
     with explained("make the change", "cloudformation:ExecuteChangeSet"):
         aws.cloudformation.execute_change_set(StackName=name, ChangeSetName=change.id)
-    return _followed(aws, name, name, seen, say)
+    return _follow(aws, name, name, seen, say)
 
 
-def remove(aws: Aws, stack: Stack, say: Say) -> None:
-    """Remove the stack; what its template says is kept stays. Raises AwsError as `execute`."""
+def remove_stack(aws: Aws, stack: Stack, say: Say) -> None:
+    """Remove the stack; what its template says is kept stays. Raises as a change does."""
     seen = {event["EventId"] for event in _events(aws, stack.id)}
     with explained(f"remove the stack {stack.name}", "cloudformation:DeleteStack"):
         aws.cloudformation.delete_stack(StackName=stack.name)
-    _followed(aws, stack.name, stack.id, seen, say)
+    _follow(aws, stack.name, stack.id, seen, say)
 
 
-def _followed(aws: Aws, name: str, id_: str, seen: set[str], say: Say) -> Stack:
+def _follow(aws: Aws, name: str, id_: str, seen: set[str], say: Say) -> Stack:
     """Print the events of a change until it has ended; return the stack as it is then.
 
     Not with boto3's waiters: they print nothing for the minutes that a change takes, and take
@@ -271,7 +266,7 @@ def _followed(aws: Aws, name: str, id_: str, seen: set[str], say: Say) -> Stack:
 
 
 def _events(aws: Aws, id_: str) -> list[dict[str, Any]]:
-    """All events of a stack, the oldest first."""
+    """Return all events of a stack, the oldest first."""
     pages = aws.cloudformation.get_paginator("describe_stack_events")
     with explained("read what happens", "cloudformation:DescribeStackEvents"):
         found = [e for page in pages.paginate(StackName=id_) for e in page["StackEvents"]]
@@ -279,9 +274,9 @@ def _events(aws: Aws, id_: str) -> list[dict[str, Any]]:
 
 
 def _line(event: Mapping[str, Any]) -> str:
-    words = event["ResourceStatus"].lower().replace("_", " ")
+    status = event["ResourceStatus"].lower().replace("_", " ")
     reason = event.get("ResourceStatusReason", "")
-    text = f"{words:<20} {event['LogicalResourceId']} ({event['ResourceType']})"
+    text = f"{status:<20} {event['LogicalResourceId']} ({event['ResourceType']})"
     return f"{text}: {one_line(reason, 300)}" if reason else text
 
 
@@ -297,7 +292,7 @@ _HINTS = (
 
 
 def _failure(event: Mapping[str, Any]) -> str:
-    """What failed, why, and what that may mean."""
+    """Return what failed, why, and what that may mean."""
     did = event["ResourceStatus"].split("_")[0].lower()
     done = {"create": "made", "update": "changed", "delete": "removed"}.get(did, "handled")
     reason = one_line(event.get("ResourceStatusReason", "no reason was given"), 400)

@@ -1,14 +1,10 @@
-"""The template of the AWS side: `schedules/aws/template.yaml`, and a schedule for each file.
+"""What a stack is made of: the template with its schedules, and its parameters, all checked.
 
-The times come from the same place as those of `dmarckit schedules export --to eventbridge`;
-what they start here is a task of the image, with the command ``run NAME --slot TIME``.
-
-What a stack is made with: a file and options → the template's parameters, all checked.
-
-Nothing is guessed. What is not given keeps the value that the stack has; a stack that does
-not exist yet takes the template's default, and a parameter without one must be given.
-
-What is left to do by hand once the stack is there: DNS records, and settings.
+The times of schedules come from the same place as those of `dmarckit schedules export --to
+eventbridge`; what they start here is a task of the image: ``run NAME --slot TIME``. Of parameters
+nothing is guessed: what is not given keeps the value that the stack has; a stack that does not
+exist yet takes the template's default, and a parameter without one must be given. What is left
+to do by hand afterwards (DNS records, settings) follows from both.
 """
 
 from __future__ import annotations
@@ -29,12 +25,19 @@ from dmarckit.jobs import SLOT, Schedule, scheduler_resource
 LONGEST = 51_200
 """bytes of a template that CloudFormation takes without a bucket for it"""
 CONTAINER = "dmarckit"
+FILE = Path("schedules/aws/parameters.yaml")
+_NEEDED_BY = {"VpcId": "Image", "Subnets": "Image"}
+"""parameter → the one without which it has no effect, and may be empty"""
+_ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?/([^:@]+)([:@].*)?")
+_RECIPIENT = re.compile(r"([^@\s,]+@)?([a-z0-9-]+\.)+[a-z0-9-]+", re.IGNORECASE)
+_AGES = ("DaysToInfrequentAccess", "DaysToArchive", "DaysToExpire")
 
 
 def read_template() -> dict[str, Any]:
-    """The template as it stands; ``./schedules/aws/template.yaml`` comes before dmarckit's own.
+    """Return the template; ``./schedules/aws/template.yaml`` comes before dmarckit's own.
 
-    Raises SettingsError when a template of the user's own cannot be read.
+    Raises:
+        SettingsError: A template of the user's own cannot be read.
     """
     path = shipped_files("schedules/aws", "template.yaml")["template"]
     try:
@@ -47,9 +50,10 @@ def read_template() -> dict[str, Any]:
 
 
 def with_schedules(template: dict[str, Any], schedules: Sequence[Schedule]) -> dict[str, Any]:
-    """A copy with one AWS::Scheduler::Schedule for each that has a cron line.
+    """Return a copy with one AWS::Scheduler::Schedule for each that has a cron line.
 
-    Raises SettingsError when two schedules cannot be told apart by their letters and digits.
+    Raises:
+        SettingsError: Two schedules cannot be told apart by their letters and digits.
     """
     made: dict[str, Any] = {}
     for schedule in schedules:
@@ -64,10 +68,11 @@ def with_schedules(template: dict[str, Any], schedules: Sequence[Schedule]) -> d
     return {**template, "Resources": {**template["Resources"], **made}}
 
 
-def body(template: dict[str, Any]) -> str:
-    """The template as CloudFormation takes it: JSON without white space.
+def template_body(template: dict[str, Any]) -> str:
+    """Return the template as CloudFormation takes it: JSON without white space.
 
-    Raises SettingsError when it is too long.
+    Raises:
+        SettingsError: It is too long.
     """
     text = json.dumps(template, separators=(",", ":"), ensure_ascii=False)
     if (size := len(text.encode())) > LONGEST:
@@ -123,16 +128,8 @@ def _function(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> Any:
 _Functions.add_multi_constructor("!", _function)
 
 
-FILE = Path("schedules/aws/parameters.yaml")
-_NEEDED_BY = {"VpcId": "Image", "Subnets": "Image"}
-"""parameter → the one without which it has no effect, and may be empty"""
-_ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?/([^:@]+)([:@].*)?")
-_RECIPIENT = re.compile(r"([^@\s,]+@)?([a-z0-9-]+\.)+[a-z0-9-]+", re.IGNORECASE)
-_AGES = ("DaysToInfrequentAccess", "DaysToArchive", "DaysToExpire")
-
-
 @dataclass(frozen=True)
-class Chosen:
+class Parameters:
     """Parameters for a change set."""
 
     given: Mapping[str, str]
@@ -144,23 +141,29 @@ class Chosen:
     secret: frozenset[str]
 
     def for_change_set(self) -> list[dict[str, Any]]:
-        """As CloudFormation's API takes them."""
+        """Return the parameters as CloudFormation's API takes them."""
         given = [{"ParameterKey": k, "ParameterValue": v} for k, v in self.given.items()]
         return [*given, *({"ParameterKey": k, "UsePreviousValue": True} for k in self.kept)]
 
     def shown(self) -> dict[str, str]:
-        """What is set now, for people: secrets are not shown."""
+        """Return what is set now, for people: secrets are not shown."""
         return {k: "•••" if k in self.secret and v else v for k, v in self.given.items()}
 
-    def list(self, name: str) -> list[str]:
-        """The parts of a parameter that is a list."""
-        return [part.strip() for part in self.effective.get(name, "").split(",") if part.strip()]
+    def parts(self, name: str) -> list[str]:
+        """Return the parts of a parameter that is a list."""
+        return split_list(self.effective.get(name, ""))
 
 
-def read_file(path: Path | None) -> dict[str, str]:
-    """Parameters by name from a YAML file; without a path from `FILE`, if there is one.
+def split_list(text: str) -> list[str]:
+    """Return the parts of a parameter that is a list, as its value is written."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
-    Raises SettingsError: file and what is wrong.
+
+def read_parameter_file(path: Path | None) -> dict[str, str]:
+    """Return parameters by name from a YAML file; without a path from `FILE`, if there is one.
+
+    Raises:
+        SettingsError: The file cannot be read, or holds something else.
     """
     if path is None and not FILE.is_file():
         return {}
@@ -176,10 +179,11 @@ def read_file(path: Path | None) -> dict[str, str]:
     return {str(name): _text(value) for name, value in content.items()}
 
 
-def read_options(options: Sequence[str], secret: frozenset[str]) -> dict[str, str]:
-    """``Name=value`` as typed; ``Name=@FILE`` takes the file's content.
+def read_parameter_options(options: Sequence[str], secret: frozenset[str]) -> dict[str, str]:
+    """Return parameters typed as ``Name=value``; ``Name=@FILE`` takes the file's content.
 
-    Raises SettingsError for a secret that is typed: everybody on the machine could read it.
+    Raises:
+        SettingsError: A secret is typed: everybody on the machine could read it.
     """
     found = {}
     for option in options:
@@ -198,16 +202,22 @@ def read_options(options: Sequence[str], secret: frozenset[str]) -> dict[str, st
 
 
 def secret_parameters(template: Mapping[str, Any]) -> frozenset[str]:
-    """The parameters that nobody may read again."""
+    """Return the parameters that nobody may read again."""
     return frozenset(n for n, p in template["Parameters"].items() if p.get("NoEcho"))
 
 
-def choose(
+def choose_parameters(
     template: Mapping[str, Any], given: Mapping[str, str], stack: Mapping[str, str] | None
-) -> Chosen:
-    """The parameters of a change set; `stack`: those of the stack as it is, None for a new one.
+) -> Parameters:
+    """Return the parameters of a change set.
 
-    Raises SettingsError for the first value that cannot be, or with all names that are missing.
+    Args:
+        template: The template that declares them.
+        given: What the user sets.
+        stack: Parameters of the stack as it is; None for a new one.
+
+    Raises:
+        SettingsError: The first value that cannot be, or all names that are missing.
     """
     known = template["Parameters"]
     for name in given:
@@ -234,11 +244,11 @@ def choose(
     for name, value in values.items():
         _check(name, value, known[name])
     _check_together(effective)
-    return Chosen(values, kept, effective, secret_parameters(template))
+    return Parameters(values, kept, effective, secret_parameters(template))
 
 
 def repository_of(image: str) -> str:
-    """The ARN of the ECR repository of an image; empty for an image of another registry.
+    """Return the ARN of the ECR repository of an image; empty for one of another registry.
 
     >>> repository_of("111122223333.dkr.ecr.eu-west-1.amazonaws.com/dmarckit:0.1")
     'arn:aws:ecr:eu-west-1:111122223333:repository/dmarckit'
@@ -292,11 +302,8 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-_LOCAL_PART = "dmarc"
-
-
 @dataclass(frozen=True)
-class Record:
+class DnsRecord:
     """A DNS record to publish."""
 
     name: str
@@ -306,27 +313,29 @@ class Record:
 
 
 def address_of(recipient: str) -> str:
-    """The address to publish for a recipient of the rule, which may be a whole domain.
+    """Return the address to publish for a recipient of the rule, which may be a whole domain.
 
     >>> address_of("rua.example.com")
     'dmarc@rua.example.com'
     """
-    return recipient if "@" in recipient else f"{_LOCAL_PART}@{recipient}"
+    return recipient if "@" in recipient else f"dmarc@{recipient}"
 
 
 def hosts_of(recipients: Sequence[str]) -> list[str]:
-    """The domains that take the reports, each once."""
+    """Return the domains that take the reports, each once."""
     return list(dict.fromkeys(address_of(r).rpartition("@")[2].lower() for r in recipients))
 
 
-def records(recipients: Sequence[str], region: str, domains: Sequence[str]) -> list[Record]:
-    """The MX of the reports' address, the rua tag, and what other domains need beside it.
+def dns_records(recipients: Sequence[str], region: str, domains: Sequence[str]) -> list[DnsRecord]:
+    """Return the MX of the reports' address, the rua tag, and what other domains need.
 
     `domains` are those that will ask for reports. One that lies outside the organisation of
     the address needs the consent of that host (RFC 7489 section 7.1).
     """
     found = [
-        Record(host, "MX", f"10 inbound-smtp.{region}.amazonaws.com", "so that SES gets the mails")
+        DnsRecord(
+            host, "MX", f"10 inbound-smtp.{region}.amazonaws.com", "so that SES gets the mails"
+        )
         for host in hosts_of(recipients)
     ]
     address = address_of(recipients[0])
@@ -335,16 +344,16 @@ def records(recipients: Sequence[str], region: str, domains: Sequence[str]) -> l
         why = "as the rua tag of its record; the other tags stay" + (
             "" if domains else ", for each of your domains"
         )
-        found.append(Record(f"_dmarc.{domain}", "TXT", f"rua=mailto:{address}", why))
+        found.append(DnsRecord(f"_dmarc.{domain}", "TXT", f"rua=mailto:{address}", why))
     for domain in domains:
         if organisation(domain) != organisation(host):
             name = f"{domain}._report._dmarc.{host}"
-            found.append(Record(name, "TXT", "v=DMARC1", f"{host} agrees to take its reports"))
+            found.append(DnsRecord(name, "TXT", "v=DMARC1", f"{host} agrees to take its reports"))
     return found
 
 
 def settings_text(outputs: Mapping[str, str], parameters: Mapping[str, str]) -> str:
-    """`dmarckit.toml` for a machine that works with the stack's buckets and queue."""
+    """Return `dmarckit.toml` for a machine that works with the stack's buckets and queue."""
     values = {
         "home": outputs.get("HomeUrl", "").rstrip("/"),
         "mail": outputs.get("MailUrl", "").rstrip("/"),
