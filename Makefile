@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lab translations clean
+.PHONY: help demo test check bench docs lab translations clean
 
 help:   ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ check: $(READY)  ## ruff, mypy (strict on the package), import-linter
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+docs: $(READY)    ## the tables of README and docs that come from the code
+	@$(BIN)/python -m tests.support.docs
 
 bench: $(READY)  ## benchmarks (tests/benchmarks); takes minutes
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -80,6 +80,16 @@ def _common(
         os.environ[CONFIG_VARIABLE] = str(config.absolute())  # notebooks' kernels read it too
 
 
+@app.command("help", epilog="Example: dmarckit help findings")
+def help_(
+    topic: Annotated[str | None, typer.Argument(help="None: the list of topics.")] = None,
+) -> None:
+    """Show the documentation of a topic."""
+    from dmarckit.cli.help import show_help
+
+    show_help(topic)
+
+
 @app.command(epilog="Example: dmarckit demo --mails ~/dmarc-mails")
 def demo(
     mails: Annotated[

@@ -12,9 +12,6 @@ import pytest
 import yaml
 
 from dmarckit import __version__
-from dmarckit.cli.main import app
-from dmarckit.core.settings import KINDS, Settings
-from dmarckit.lake.schema import TABLES
 
 ROOT = Path(__file__).parent.parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -80,27 +77,3 @@ def test_the_top_level_holds_only_what_was_agreed() -> None:
         ".github",
     }
     assert {path.relative_to(ROOT).parts[0] for path in tracked_files()} <= allowed
-
-
-def test_the_readme_tells_of_every_table_command_and_setting() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    for table in TABLES:
-        assert f"`{table}`" in readme, table
-    for setting in Settings.model_fields:
-        assert f"`{setting}`" in readme, setting
-    for command in cli_commands():
-        assert f"`dmarckit {command}" in readme, command
-    for kind in KINDS:
-        assert f"`{kind}`" in readme, kind
-
-
-def cli_commands() -> list[str]:
-    """Every command as it is typed, those of groups with the group's name."""
-    groups = [("", app), *((f"{g.name} ", g.typer_instance) for g in app.registered_groups)]
-    return [
-        prefix + (c.name or str(c.callback.__name__))
-        for prefix, group in groups
-        if group
-        for c in group.registered_commands
-        if c.callback
-    ]
