@@ -43,10 +43,10 @@ from dmarckit.demo import (
     s3_server,
 )
 from dmarckit.ingest import ingest_mails
-from dmarckit.jobs import load_schedule, publish_and_tell, run_job
+from dmarckit.jobs import load_schedule, publish_and_notify, run_job
 from dmarckit.lake import open_lake
 from dmarckit.pages import BuiltPage, store_index
-from dmarckit.slack import Message, show
+from dmarckit.slack import Message, message_text
 
 BUCKET = "dmarckit-demo"
 NEWEST = 20  # mails of which one arrives while one looks
@@ -91,7 +91,7 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
         schedule = load_schedule("daily")
         if mails is not None:
             schedule = schedule.model_copy(update={"parameters": _window_of_data(now)})
-        result = publish_and_tell(settings, schedule, ingested, now=now, step=step)
+        result = publish_and_notify(settings, schedule, ingested, now=now, step=step)
         published = result.published
         if published is None:
             raise SettingsError("the demo shows the page of schedule daily: yours has no notebook")
@@ -222,7 +222,7 @@ def _print_messages(messages: Sequence[Message], out: Path, *, links: bool) -> N
     )
     *alerts, summary = messages
     for message in (summary, *alerts[:1]):
-        screen.print(textwrap.indent(show(message, links=links), "  │ ", lambda _: True))
+        screen.print(textwrap.indent(message_text(message, links=links), "  │ ", lambda _: True))
         screen.print()
     if len(alerts) > 1:
         screen.print(f"… and {plural(len(alerts) - 1, 'more message')}, in {out}.\n")

@@ -47,13 +47,13 @@ def run(
     2 when it failed or runs already.
     """
     from dmarckit.core import JobBusy, logs
-    from dmarckit.jobs import ended_in_time, load_schedule, run_job
+    from dmarckit.jobs import load_schedule, run_job, time_limit
 
     settings = logs.begin(name)
     schedule = load_schedule(name)
     due = None if slot is None else _slot(schedule, slot)
     try:
-        with ended_in_time(schedule.timeout, name) as end, ingest_progress() as progress:
+        with time_limit(schedule.timeout, name) as end, ingest_progress() as progress:
             result = run_job(
                 settings,
                 schedule,
@@ -191,11 +191,11 @@ def export(
 
     Each job runs with `--slot newest`, so that a slot is run once, whoever starts it how often.
     """
-    from dmarckit.jobs import TARGETS, export_files, here, load_schedules
+    from dmarckit.jobs import TARGETS, export_files, load_schedules, local_place
 
     if to not in TARGETS:
         raise SettingsError(f"--to {to}: write one of {', '.join(TARGETS)}")
-    place = here()
+    place = local_place()
     files = export_files(to, [s for s in load_schedules() if s.cron], place)
     if place.secrets:
         typer.echo(

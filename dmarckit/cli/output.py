@@ -177,7 +177,7 @@ def print_job(result: JobResult) -> None:
     them there.
     """
     from dmarckit.core import clean
-    from dmarckit.slack import show
+    from dmarckit.slack import message_text
 
     screen = console()
     shown: Callable[[str], str] = str if screen.is_terminal else clean
@@ -196,6 +196,6 @@ def print_job(result: JobResult) -> None:
         return
     screen.print("Slack: no slack_token is set, so this was not sent:")
     for message in result.told.messages:
-        screen.print(shown(show(message)), soft_wrap=True)
+        screen.print(shown(message_text(message)), soft_wrap=True)
         screen.print()
     screen.print(f"Saved as JSON in {result.told.saved}", soft_wrap=True)

@@ -2,7 +2,7 @@ from .export import (
     SLOT as SLOT,
     TARGETS as TARGETS,
     export_files as export_files,
-    here as here,
+    local_place as local_place,
     scheduler_resource as scheduler_resource,
 )
 from .health import (
@@ -13,7 +13,11 @@ from .health import (
 )
 from .notify import check_slack as check_slack
 from .record import last_runs as last_runs
-from .run import JobResult as JobResult, publish_and_tell as publish_and_tell, run_job as run_job
+from .run import (
+    JobResult as JobResult,
+    publish_and_notify as publish_and_notify,
+    run_job as run_job,
+)
 from .runner import Processes as Processes, Runner as Runner, run_forever as run_forever
 from .schedule import (
     Schedule as Schedule,
@@ -21,5 +25,5 @@ from .schedule import (
     load_schedule as load_schedule,
     load_schedules as load_schedules,
 )
-from .timeout import ended_in_time as ended_in_time
+from .timeout import time_limit as time_limit
 from .watch import Watcher as Watcher

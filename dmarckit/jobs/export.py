@@ -69,7 +69,7 @@ class Place:
         return f"cd {shlex.quote(str(self.folder))} && {read} && {' '.join(words)}"
 
 
-def here(environment: Mapping[str, str] | None = None) -> Place:
+def local_place(environment: Mapping[str, str] | None = None) -> Place:
     """This process's program, folder, user and environment (or the one given)."""
     from tzlocal import get_localzone
 

@@ -43,26 +43,26 @@ from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake
 from dmarckit.slack import (
     Delivery,
-    Due,
+    DeliveryResult,
     Group,
     Message,
+    OutboxMessage,
     Routes,
-    Stored,
-    Told,
-    alerts_about,
-    alone,
+    StoredFile,
+    build_alerts,
+    channel_routes,
+    delivery_lock,
     failing_since,
     failure_message,
     failure_subject,
-    lasting,
-    note,
-    post,
-    put,
+    post_message,
+    presign_warning,
+    queue_messages,
+    queued_messages,
+    record_sent,
     recovery_message,
-    routes,
     summary_message,
-    untold_reports,
-    waiting,
+    unsent_reports,
 )
 
 if TYPE_CHECKING:
@@ -80,16 +80,16 @@ _OUTCOMES = """
             SELECT max(started) FROM runs WHERE job = $job AND result IN ('ok', 'problems'))))
     GROUP BY outcome
 """
-SEVERITIES = {
+SEVERITY_WORDS = {
     "critical": later("critical"),
     "warning": later("warning"),
     "info": later("info"),
     "good": later("good"),
 }
-STATUSES = {"NEW": later("new"), "WORSE": later("worse")}
+STATUS_WORDS = {"NEW": later("new"), "WORSE": later("worse")}
 
 
-def summaries(
+def build_summaries(
     settings: Settings,
     lake: Lake,
     schedule: Schedule,
@@ -99,7 +99,7 @@ def summaries(
     *,
     run: str,
     now: datetime,
-) -> list[Due]:
+) -> list[OutboxMessage]:
     """The messages about a run: of everything for the main channel, and for each channel of
     a group of what concerns its domains. With `when: findings` only those with news.
 
@@ -124,7 +124,7 @@ def summaries(
         message = summary_message(
             measure(seen, window),
             window,
-            Stored("pages", published.key),
+            StoredFile("pages", published.key),
             _chart(settings, schedule, run, seen, window, group),
             news,
             own,
@@ -132,7 +132,9 @@ def summaries(
             group.name if group else "",
         )
         place = f"@{group.channel}" if group else ""
-        dues.append(Due(f"run:{run}{place}", group.channel if group else routes.main, message))
+        dues.append(
+            OutboxMessage(f"run:{run}{place}", group.channel if group else routes.main, message)
+        )
     return dues
 
 
@@ -150,8 +152,8 @@ def finding_lines(judged: Sequence[LedgerEntry]) -> list[str]:
             text = _("{severity}, {status}: {summary} → {action}")
         lines.append(
             text.format(
-                severity=_(SEVERITIES[finding.severity]),
-                status=_(STATUSES[item.status]),
+                severity=_(SEVERITY_WORDS[finding.severity]),
+                status=_(STATUS_WORDS[item.status]),
                 summary=finding.summary,
                 action=finding.action,
             )
@@ -160,7 +162,7 @@ def finding_lines(judged: Sequence[LedgerEntry]) -> list[str]:
 
 
 def _news(judged: Sequence[LedgerEntry]) -> list[LedgerEntry]:
-    return [item for item in judged if item.status in STATUSES and not item.finding.muted]
+    return [item for item in judged if item.status in STATUS_WORDS and not item.finding.muted]
 
 
 def _of_group(judged: Sequence[LedgerEntry], group: Group) -> list[LedgerEntry]:
@@ -211,7 +213,7 @@ def _chart(
     facts: Facts,
     window: Window,
     group: Group | None,
-) -> Stored:
+) -> StoredFile:
     from dmarckit.facts import days_of, in_window
     from dmarckit.slack import daily_chart
 
@@ -229,10 +231,8 @@ def _chart(
     part = f"-{hashlib.sha256(group.channel.encode()).hexdigest()[:8]}" if group else ""
     key = f"charts/{schedule.name}-{window.last_day:%Y-%m-%d}-{run}{part}.png"
     open_storage(settings.exports_url).put(key, daily_chart(days), content_type="image/png")
-    return Stored("exports", key)
+    return StoredFile("exports", key)
 
-
-__all__ = ["Told", "check_slack", "tell", "tell_failure"]
 
 AFTER_ALERTS = 1000  # position of what a run says of itself, behind its alerts
 
@@ -244,7 +244,7 @@ def check_slack(settings: Settings, schedule: Schedule | None = None) -> None:
         raise SettingsError("slack_token is set, but slack_channel is not: name the channel")
 
 
-def tell(
+def notify_run(
     settings: Settings,
     schedule: Schedule,
     ingested: IngestResult,
@@ -254,7 +254,7 @@ def tell(
     now: datetime,
     step: Callable[[str], None] = lambda text: None,
     clock: Callable[[], datetime] | None = None,
-) -> Told:
+) -> DeliveryResult:
     """What a run that went well tells: what waits in the outbox, alerts about failing reports
     or a digest of them, that the job works again, and the summary of the run.
 
@@ -264,19 +264,19 @@ def tell(
 
     Raises LakeError or StorageError when the lake or the storage cannot be used; what was
     written into the outbox goes out with the next run. Slack being down or refusing a message
-    raises nothing: see `Told.waiting` and `Told.warnings`.
+    raises nothing: see `DeliveryResult`.
     """
-    lake, where = Lake(settings.lake_url), routes(settings, schedule.slack.channel)
-    told = Told(channel=where.main)
+    lake, where = Lake(settings.lake_url), channel_routes(settings, schedule.slack.channel)
+    told = DeliveryResult(channel=where.main)
     _settle(settings, lake, schedule, published, where, told, run, now, step)
     step("Telling Slack" if settings.slack_token else "Writing the Slack messages")
-    if waiting(lake) or untold_reports(lake, now):
+    if queued_messages(lake) or unsent_reports(lake, now):
 
         def collect() -> None:
             _collect(settings, lake, where, schedule.alerts, run, now)
 
         _deliver(settings, lake, told, run, now, clock, collect)
-    if told.sent and (warning := lasting(settings, now)):
+    if told.sent and (warning := presign_warning(settings, now)):
         told.notes.append(warning)
     return told
 
@@ -287,16 +287,16 @@ def _settle(
     schedule: Schedule,
     published: Published | None,
     where: Routes,
-    told: Told,
+    told: DeliveryResult,
     run: str,
     now: datetime,
     step: Callable[[str], None],
 ) -> None:
     """What the run says of itself into the outbox; then its findings are recorded."""
-    dues: list[Due] = []
+    dues: list[OutboxMessage] = []
     if since := failing_since(lake, schedule.name):
         works = recovery_message(schedule.name, since=since, now=now)
-        dues.append(Due(f"recovery:{schedule.name}:{run}", where.main, works))
+        dues.append(OutboxMessage(f"recovery:{schedule.name}:{run}", where.main, works))
     analysis: Analysis | None = None
     if published is not None:
         from dmarckit.findings import analyse, urgent
@@ -304,11 +304,11 @@ def _settle(
         step("Looking for what is wrong and what changed")
         analysis = analyse(settings, lake, now=now, job=schedule.name)
         told.open_findings = len(urgent(analysis.findings))
-        if schedule.slack.when != "failing" or untold_reports(lake, now):
-            dues += summaries(
+        if schedule.slack.when != "failing" or unsent_reports(lake, now):
+            dues += build_summaries(
                 settings, lake, schedule, published, analysis, where, run=run, now=now
             )
-    put(lake, dues, run, now, first=AFTER_ALERTS)
+    queue_messages(lake, dues, run, now, first=AFTER_ALERTS)
     if analysis is not None:
         from dmarckit.findings import record_findings
 
@@ -319,7 +319,7 @@ def _settle(
 def _deliver(
     settings: Settings,
     lake: Lake,
-    told: Told,
+    told: DeliveryResult,
     run: str,
     now: datetime,
     clock: Callable[[], datetime] | None,
@@ -327,11 +327,11 @@ def _deliver(
 ) -> None:
     """While nobody else does: more into the outbox (`collect`), and all that is in it out."""
     try:
-        with alone(settings, run, clock or _going_on(now)) as holds:
+        with delivery_lock(settings, run, clock or _going_on(now)) as holds:
             collect()
             Delivery(settings, lake, told, run=run, now=now).deliver(holds)
     except JobBusy as error:
-        told.waiting = len(waiting(lake))
+        told.waiting = len(queued_messages(lake))
         told.warnings.append(f"another run is still telling Slack, so this one does not: {error}")
 
 
@@ -339,12 +339,12 @@ def _collect(
     settings: Settings, lake: Lake, where: Routes, at_most: int, run: str, now: datetime
 ) -> None:
     """Messages about untold reports into the outbox; those that need none are noted."""
-    untold = untold_reports(lake, now)
+    untold = unsent_reports(lake, now)
     if not untold:
         return
-    dues, silent = alerts_about(settings, lake, untold, where, run, at_most)
-    put(lake, dues, run, now)
-    note(lake, silent, run=run, now=now, channel=None)
+    dues, silent = build_alerts(settings, lake, untold, where, run, at_most)
+    queue_messages(lake, dues, run, now)
+    record_sent(lake, silent, run=run, now=now, channel=None)
 
 
 def _going_on(now: datetime) -> Callable[[], datetime]:
@@ -352,7 +352,7 @@ def _going_on(now: datetime) -> Callable[[], datetime]:
     return lambda: now + timedelta(seconds=time.monotonic() - started)
 
 
-def tell_failure(
+def notify_failure(
     settings: Settings,
     schedule: Schedule,
     *,
@@ -363,15 +363,15 @@ def tell_failure(
     since: datetime,
     step: Callable[[str], None] = lambda text: None,
     clock: Callable[[], datetime] | None = None,
-) -> Told:
+) -> DeliveryResult:
     """What a run that failed tells: the error, since when, what to do; and what waits.
 
     `since` is the start of the first failed run since the last good one. There is one message
     a day as long as it lasts. Raises nothing that is dmarckit's: with a failure that has to
     do with the lake itself, the message goes out past the outbox.
     """
-    where = routes(settings, schedule.slack.channel)
-    told = Told(channel=where.main)
+    where = channel_routes(settings, schedule.slack.channel)
+    told = DeliveryResult(channel=where.main)
     message = failure_message(
         schedule.name,
         error=error,
@@ -385,7 +385,7 @@ def tell_failure(
     step("Telling Slack of the failure")
     try:
         lake = Lake(settings.lake_url)
-        put(lake, [Due(subject, where.main, message)], run, now)
+        queue_messages(lake, [OutboxMessage(subject, where.main, message)], run, now)
         _deliver(settings, lake, told, run, now, clock)
     except (LakeError, StorageError) as reason:
         told.warnings.append(f"the outbox cannot be used: {reason}")
@@ -395,7 +395,9 @@ def tell_failure(
     return told
 
 
-def _past_the_outbox(settings: Settings, told: Told, subject: str, message: Message) -> None:
+def _past_the_outbox(
+    settings: Settings, told: DeliveryResult, subject: str, message: Message
+) -> None:
     """Post without the lake; a file on this machine keeps it to once a day."""
     if settings.slack_token is None or told.channel is None or told.messages:
         return
@@ -409,7 +411,7 @@ def _past_the_outbox(settings: Settings, told: Told, subject: str, message: Mess
         pass
     try:
         token = settings.slack_token.get_secret_value()
-        post(message, token=token, channel=told.channel, base_url=settings.slack_url)
+        post_message(message, token=token, channel=told.channel, base_url=settings.slack_url)
     except SlackError as error:
         with contextlib.suppress(OSError):
             mark.unlink(missing_ok=True)

@@ -31,13 +31,14 @@ from dmarckit.core import (
     secrets_of,
 )
 from dmarckit.ingest import OUTCOMES, IngestResult
-from dmarckit.jobs.notify import Told, tell_failure
+from dmarckit.jobs.notify import notify_failure
 from dmarckit.jobs.schedule import Schedule
-from dmarckit.jobs.timeout import Ended, why_ended
+from dmarckit.jobs.timeout import RunEnd, end_reason
 from dmarckit.lake import RUNS, Lake, month_of
 
 if TYPE_CHECKING:
     from dmarckit.pages import Published
+    from dmarckit.slack import DeliveryResult
 
 Result = Literal["ok", "problems", "failed", "interrupted"]
 GOOD: tuple[Result, ...] = ("ok", "problems")
@@ -72,7 +73,7 @@ class Run:
     host: str = ""
 
 
-def record(lake: Lake, run: Run) -> None:
+def record_run(lake: Lake, run: Run) -> None:
     """Write the run's row; a run that has one keeps it."""
     row = {**asdict(run), "warnings": list(run.warnings), "month": month_of(run.started)}
     lake.write.append_new("runs", pa.Table.from_pylist([row], schema=RUNS.schema))
@@ -126,7 +127,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Patient:
+class RunContext:
     """How a run goes on: it says its steps, keeps its lease, and bears with the storage."""
 
     lease: Lease
@@ -146,7 +147,7 @@ class Patient:
 
 
 @dataclass
-class Done:
+class RunProgress:
     """How far a run has come."""
 
     run: str
@@ -158,7 +159,7 @@ class Done:
     """the first run of the slot, to which all that is told about it belongs"""
     ingested: IngestResult | None = None
     published: Published | None = None
-    told: Told | None = None
+    told: DeliveryResult | None = None
     warnings: list[str] = field(default_factory=list)
     """what a person should look at: they make a run one with problems"""
     notes: list[str] = field(default_factory=list)
@@ -191,25 +192,25 @@ class Done:
         )
 
 
-def say_end(row: Run) -> None:
+def log_end(row: Run) -> None:
     """One line that a run has ended and is recorded: monitoring counts these events."""
     log.info("Run ended: %s", row.result, extra={"event": RUN_ENDED, "result": row.result})
 
 
-def finished_run(done: Done, ended: datetime) -> Run:
+def finished_run(done: RunProgress, ended: datetime) -> Run:
     """The row of a run that came to its end: problems are what a person should look at."""
     unreadable = done.ingested.outcomes["unreadable"] if done.ingested else 0
     return done.row(ended, "problems" if unreadable or done.warnings else "ok")
 
 
-def failed_run(
+def record_failure(
     settings: Settings,
     schedule: Schedule,
     lake: Lake,
-    done: Done,
+    done: RunProgress,
     error: BaseException,
     now: datetime,
-    patient: Patient,
+    patient: RunContext,
 ) -> bool:
     """Tell and record a run that failed; record one that was ended from outside.
 
@@ -217,7 +218,7 @@ def failed_run(
 
     What goes wrong here is logged, so that the first error is the one that is raised.
     """
-    error = why_ended() or error
+    error = end_reason() or error
     if isinstance(error, LeaseLost):
         return False  # whoever took the job over has recorded this run as interrupted
     interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
@@ -227,13 +228,13 @@ def failed_run(
     text = redacted(one_line(reason, 600), secrets_of(settings))
     kept = error.kept if isinstance(error, NotebookFailed) else None
     if not interrupted:
-        with contextlib.suppress(Ended):  # its time was over meanwhile: it is still recorded
+        with contextlib.suppress(RunEnd):  # its time was over meanwhile: it is still recorded
             _tell(settings, schedule, lake, done, text, kept, now, patient.say)
     try:
         result: Result = "interrupted" if interrupted else "failed"
         row = done.row(patient.clock(), result, None if interrupted else text, kept)
-        patient.again(lambda: record(lake, row))
-        say_end(row)
+        patient.again(lambda: record_run(lake, row))
+        log_end(row)
     except DmarckitError as another:
         log.error("run %s of %s is not recorded: %s", done.run, done.job, another)
         return False
@@ -244,7 +245,7 @@ def _tell(
     settings: Settings,
     schedule: Schedule,
     lake: Lake,
-    done: Done,
+    done: RunProgress,
     text: str,
     kept: str | None,
     now: datetime,
@@ -255,7 +256,7 @@ def _tell(
     except DmarckitError:
         since = None
     try:
-        done.told = tell_failure(
+        done.told = notify_failure(
             settings,
             schedule,
             run=done.run,
@@ -269,13 +270,15 @@ def _tell(
         log.error("nobody was told that %s failed: %s", done.job, another)
 
 
-def bury(settings: Settings, schedule: Schedule, lake: Lake, lease: Lease, now: datetime) -> None:
+def record_interrupted(
+    settings: Settings, schedule: Schedule, lake: Lake, lease: Lease, now: datetime
+) -> None:
     """Write `interrupted` for the runs whose leases died, and tell when it is not the first.
 
     Only then does the lease forget them: wherever this stops, the next holder goes on.
     """
     for dead in lease.holder.dead:
-        record(
+        record_run(
             lake,
             Run(
                 run=dead["run"],
@@ -295,6 +298,8 @@ def bury(settings: Settings, schedule: Schedule, lake: Lake, lease: Lease, now: 
             count,
         ).format(n=count)
         last = lease.holder.dead[-1]
-        done = Done(last["run"], schedule.name, last["slot"], since, last["host"], last["run"])
+        done = RunProgress(
+            last["run"], schedule.name, last["slot"], since, last["host"], last["run"]
+        )
         _tell(settings, schedule, lake, done, text, None, now, lambda text: None)
     lease.forget_dead()

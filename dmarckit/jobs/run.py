@@ -38,27 +38,28 @@ from dmarckit.core import (
     take,
 )
 from dmarckit.ingest import IngestResult, Progress, cluster_of, ingest_mails
-from dmarckit.jobs.notify import Told, check_slack, tell
+from dmarckit.jobs.notify import check_slack, notify_run
 from dmarckit.jobs.record import (
     Clock,
-    Done,
-    Patient,
     Run,
+    RunContext,
+    RunProgress,
     Step,
-    bury,
-    failed_run,
     finished_run,
     is_done,
-    record,
+    log_end,
+    record_failure,
+    record_interrupted,
+    record_run,
     runs_of_slot,
-    say_end,
 )
 from dmarckit.jobs.schedule import Schedule
-from dmarckit.jobs.timeout import why_ended
+from dmarckit.jobs.timeout import end_reason
 from dmarckit.lake import Lake, maintain_lake
 
 if TYPE_CHECKING:
     from dmarckit.pages import Published
+    from dmarckit.slack import DeliveryResult
 
 SHOWN = 3
 """problems of Google that are named; the rest is counted"""
@@ -67,7 +68,7 @@ log = logging.getLogger("dmarckit")
 
 
 @dataclass
-class Asked:
+class Inquiry:
     """What did not work, a sentence each."""
 
     problems: list[str] = field(default_factory=list)
@@ -75,14 +76,14 @@ class Asked:
     """what is not set up"""
 
 
-def ask_before(
+def refresh_outside(
     settings: Settings, names: Sequence[str], *, now: datetime, run: str, step: Step
-) -> Asked:
+) -> Inquiry:
     """Ask what `names` say (``postmaster``, ``dns``).
 
     Raises LakeError and StorageError, after which the same can be asked again, and LeaseLost.
     """
-    asked = Asked()
+    asked = Inquiry()
     for name in names:
         try:
             asked.problems += _ASK[name](settings, now, run, step)
@@ -92,7 +93,7 @@ def ask_before(
             unset = name == "postmaster" and settings.google_credentials is None
             (asked.notes if unset else asked.problems).append(one_line(error, 400))
         except Exception as error:  # a fault in what reads their answers ends no job either
-            if why_ended():
+            if end_reason():
                 raise
             log.exception("%s was not asked to the end", name)
             asked.problems.append(f"asking {name}: {type(error).__name__}: {one_line(error, 300)}")
@@ -135,7 +136,7 @@ class JobResult:
     ingest: IngestResult
     published: Published | None
     """None: the schedule makes no page"""
-    told: Told
+    told: DeliveryResult
     warnings: tuple[str, ...] = ()
     """what a person should know, a sentence each"""
     run: Run | None = None
@@ -176,7 +177,7 @@ def run_job(
     started = clock()
     holder = new_holder(schedule.name, run or new_run(), slot, started)
     lease = take(open_storage(settings.home), holder)
-    patient = Patient(lease, clock, step, sleep, PAUSES if slot is not None else ())
+    patient = RunContext(lease, clock, step, sleep, PAUSES if slot is not None else ())
     with contextlib.ExitStack() as stack:
         if lost is not None:
             stack.enter_context(heartbeat(lease, clock, lost))
@@ -191,7 +192,7 @@ def _held(
     schedule: Schedule,
     lease: Lease,
     now: datetime | None,
-    patient: Patient,
+    patient: RunContext,
     progress: Progress | None,
 ) -> JobResult | None:
     """The run, with its lease taken. Returns, or raises after it has released the lease, when
@@ -199,23 +200,23 @@ def _held(
     lake, holder, clock = Lake(settings.lake_url), lease.holder, patient.clock
     slot = holder.slot
     if holder.dead:
-        patient.again(lambda: bury(settings, schedule, lake, lease, clock()))
+        patient.again(lambda: record_interrupted(settings, schedule, lake, lease, clock()))
     before = [] if slot is None else patient.again(lambda: runs_of_slot(lake, holder.job, slot))
     if is_done(before):
         return None
     first = before[0].run if before else holder.run
-    done = Done(holder.run, holder.job, slot, holder.since, holder.host, first)
+    done = RunProgress(holder.run, holder.job, slot, holder.since, holder.host, first)
     moment = now or _moment(slot, holder.since)
     try:
         result = _work(settings, schedule, done, moment, patient, progress)
         lease.renew(clock())
     except BaseException as error:
-        if failed_run(settings, schedule, lake, done, error, moment, patient):
+        if record_failure(settings, schedule, lake, done, error, moment, patient):
             lease.release()
         raise
     row = finished_run(done, clock())
-    patient.again(lambda: record(lake, row))
-    say_end(row)
+    patient.again(lambda: record_run(lake, row))
+    log_end(row)
     _index(settings)
     return replace(result, run=row)
 
@@ -223,20 +224,22 @@ def _held(
 def _work(
     settings: Settings,
     schedule: Schedule,
-    done: Done,
+    done: RunProgress,
     now: datetime,
-    patient: Patient,
+    patient: RunContext,
     progress: Progress | None,
 ) -> JobResult:
     patient.step("Reading new mails")
     ingested = patient.again(lambda: _ingest(settings, done.first, progress))
     done.ingested = ingested
     asked = patient.again(
-        lambda: ask_before(settings, schedule.before, now=now, run=done.first, step=patient.step)
+        lambda: refresh_outside(
+            settings, schedule.before, now=now, run=done.first, step=patient.step
+        )
     )
     done.warnings += asked.problems
     done.notes += asked.notes
-    result = publish_and_tell(settings, schedule, ingested, now=now, patient=patient, done=done)
+    result = publish_and_notify(settings, schedule, ingested, now=now, patient=patient, done=done)
     if schedule.maintain:
         patient.step("Looking after the tables")
         done.warnings += _maintain(settings, patient.clock())
@@ -256,22 +259,22 @@ def _maintain(settings: Settings, now: datetime) -> list[str]:
         return [_("The upkeep of the tables failed: {error}").format(error=one_line(error, 300))]
 
 
-def publish_and_tell(
+def publish_and_notify(
     settings: Settings,
     schedule: Schedule,
     ingested: IngestResult,
     *,
     now: datetime,
     step: Step = lambda text: None,
-    patient: Patient | None = None,
-    done: Done | None = None,
+    patient: RunContext | None = None,
+    done: RunProgress | None = None,
 ) -> JobResult:
     """What follows an ingest: the pages, alerts about failing reports, the summary.
 
     `done` notes how far it came. What is stored and told carries the id of the slot's first
     run, so that a run after one that failed or died tells nothing that was told.
     """
-    done = done or Done(ingested.run, schedule.name, None, now, "", ingested.run)
+    done = done or RunProgress(ingested.run, schedule.name, None, now, "", ingested.run)
     step, again = (patient.step, patient.again) if patient else (step, _once)
     if schedule.notebook is not None:
         from dmarckit.pages import store_notebook
@@ -283,7 +286,7 @@ def publish_and_tell(
         step(f"Building the page {notebook}")
         done.published = again(lambda: store_notebook(settings, notebook, parameters, now))
     told = again(
-        lambda: tell(
+        lambda: notify_run(
             settings,
             schedule,
             ingested,

@@ -41,10 +41,10 @@ from dmarckit.core import PageError, SettingsError, one_line, shipped_files
 
 _DAYS_AGO = re.compile(r"(\d{1,4}) days? ago", re.ASCII)
 _LAST_DAYS = re.compile(r"last (\d{1,4}) days", re.ASCII)
-EXAMPLES = "today, yesterday, 3 days ago; for days: last 7 days, last week, last month"
+DATE_EXAMPLES = "today, yesterday, 3 days ago; for days: last 7 days, last week, last month"
 
 
-def resolve(parameters: Mapping[str, Any], today: date) -> dict[str, Any]:
+def resolve_dates(parameters: Mapping[str, Any], today: date) -> dict[str, Any]:
     """The parameters with every relative date as the notebook takes it.
 
     Raises ValueError when a period has no day yet, or when `end` stands beside one.
@@ -52,8 +52,8 @@ def resolve(parameters: Mapping[str, Any], today: date) -> dict[str, Any]:
     >>> resolve({"days": "last month"}, date(2026, 3, 10))
     {'days': 28, 'end': '2026-02-28'}
     """
-    resolved = {name: day(value, today) or value for name, value in parameters.items()}
-    found = period(parameters.get("days"), today)
+    resolved = {name: relative_day(value, today) or value for name, value in parameters.items()}
+    found = relative_period(parameters.get("days"), today)
     if found is None:
         return resolved
     if "end" in parameters:
@@ -62,7 +62,7 @@ def resolve(parameters: Mapping[str, Any], today: date) -> dict[str, Any]:
     return resolved | {"days": (last - first).days + 1, "end": last.isoformat()}
 
 
-def day(value: Any, today: date) -> str | None:
+def relative_day(value: Any, today: date) -> str | None:
     """The day that a word means, ``YYYY-MM-DD``; None for any other value."""
     if not isinstance(value, str):
         return None
@@ -72,7 +72,7 @@ def day(value: Any, today: date) -> str | None:
     return None if back is None else (today - timedelta(days=back)).isoformat()
 
 
-def period(value: Any, today: date) -> tuple[date, date] | None:
+def relative_period(value: Any, today: date) -> tuple[date, date] | None:
     """First and last day of the period that a text means; None for any other value.
 
     On the first day of a week or month, ``this week`` and ``this month`` are those before.
@@ -149,7 +149,7 @@ def _note_lines(node: yaml.Node, above: tuple[str, ...], lines: dict[tuple[str, 
             _note_lines(value, place, lines)
 
 
-def checked(model: type[Model], source: Source, content: Mapping[str, Any]) -> Model:
+def validated(model: type[Model], source: Source, content: Mapping[str, Any]) -> Model:
     """The content as a model. Raises SettingsError for the first fault."""
     try:
         return model.model_validate(content)
@@ -159,7 +159,7 @@ def checked(model: type[Model], source: Source, content: Mapping[str, Any]) -> M
     name = ".".join(where)
     if problem["type"] == "extra_forbidden":
         keys = _keys(model, where[:-1])
-        near = nearest(where[-1], keys)
+        near = did_you_mean(where[-1], keys)
         raise source.error(f"unknown key {name}{near}; keys are {', '.join(keys)}", *where)
     value = repr(problem.get("input"))
     text = str(problem["msg"]).removeprefix("Value error, ")
@@ -176,7 +176,7 @@ def _keys(model: type[BaseModel], where: tuple[str, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``; did you mean X?`` for the most similar known word, or nothing."""
     by_lower = {name.lower(): name for name in known}
     found = get_close_matches(word.lower(), list(by_lower), n=1)
@@ -197,7 +197,7 @@ def check_notebook(source: Source, notebook: str, parameters: Mapping[str, Any])
     for name, value in parameters.items():
         written = source.content.get("parameters", {}).get(name, value)
         if name not in known:
-            near = nearest(name, known)
+            near = did_you_mean(name, known)
             raise source.error(
                 f"notebook {notebook} has no parameter {name}{near}; "
                 f"it has {', '.join(known) or 'none'}",
@@ -211,7 +211,7 @@ def check_notebook(source: Source, notebook: str, parameters: Mapping[str, Any])
         ):
             raise source.error(
                 f"{name}: {written!r} is no {kind} as notebook {notebook} takes it "
-                f"({known[name]['help'] or 'no help'}); relative dates are {EXAMPLES}",
+                f"({known[name]['help'] or 'no help'}); relative dates are {DATE_EXAMPLES}",
                 "parameters",
                 name,
             )
@@ -435,13 +435,13 @@ class Schedule(_Part):
 
     def parameters_at(self, moment: datetime) -> dict[str, Any]:
         """The notebook's parameters, relative dates resolved at `moment` in the time zone."""
-        return resolve(self.parameters, moment.astimezone(self.zone).date())
+        return resolve_dates(self.parameters, moment.astimezone(self.zone).date())
 
 
 def _like(value: str) -> str:
     from zoneinfo import available_timezones
 
-    return nearest(value, available_timezones())
+    return did_you_mean(value, available_timezones())
 
 
 def find_schedules() -> dict[str, Path]:
@@ -457,12 +457,12 @@ def load_schedule(name: str) -> Schedule:
     files = find_schedules()
     if name not in files:
         raise SettingsError(
-            f"no schedule {one_line(name)!r}{nearest(name, files)}; "
+            f"no schedule {one_line(name)!r}{did_you_mean(name, files)}; "
             f"there are: {', '.join(files) or 'none'}"
         )
     source = read_yaml(files[name])
     content = {"name": name, **source.content}
-    schedule = checked(Schedule, source, content)
+    schedule = validated(Schedule, source, content)
     if schedule.name != name:
         raise source.error(f"name {schedule.name!r} is not the file's name; write {name}", "name")
     if schedule.notebook is not None:

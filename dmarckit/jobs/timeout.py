@@ -20,11 +20,11 @@ _why: BaseException | None = None
 LAST_WORDS = 60  # seconds to write how it ended; then the process ends without that
 
 
-class Ended(SystemExit):
+class RunEnd(SystemExit):
     """What ends a block of `ended_in_time` from within; outside it is the reason itself."""
 
 
-def why_ended() -> BaseException | None:
+def end_reason() -> BaseException | None:
     """Why the block that runs is being ended, whatever has come of `Ended` there.
 
     DuckDB makes a RuntimeError of it when it hears of the signal in a query, or nothing.
@@ -33,7 +33,7 @@ def why_ended() -> BaseException | None:
 
 
 @contextlib.contextmanager
-def ended_in_time(seconds: float, name: str) -> Iterator[Callable[[DmarckitError], None]]:
+def time_limit(seconds: float, name: str) -> Iterator[Callable[[DmarckitError], None]]:
     """The block ends with JobTimeout after `seconds`, and with SystemExit on SIGTERM.
 
     Gives a function by which another thread ends the block with an error of its own. Only
@@ -48,7 +48,7 @@ def ended_in_time(seconds: float, name: str) -> Iterator[Callable[[DmarckitError
         global _why
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
         _why = reason[0] if reason else SystemExit(128 + number)
-        raise Ended(128 + number)
+        raise RunEnd(128 + number)
 
     def end(error: DmarckitError) -> None:
         reason.append(error)

@@ -17,7 +17,7 @@ from datetime import datetime
 from dmarckit.core import DmarckitError, LakeError, Settings, new_run, step
 from dmarckit.ingest import BATCH_SIZE, BatchResult, IngestResult, Queue, QueueIngest
 from dmarckit.jobs.notify import check_slack
-from dmarckit.jobs.run import publish_and_tell, utc_now
+from dmarckit.jobs.run import publish_and_notify, utc_now
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake
 
@@ -28,7 +28,7 @@ log = logging.getLogger("dmarckit")
 
 
 @dataclass
-class Watched:
+class WatchTotals:
     """What a watcher has done."""
 
     messages: int = 0
@@ -74,9 +74,9 @@ class Watcher:
         self._batches = 0
         self._owes = True  # what an earlier process left untold
         self._told_at = self._not_before = 0.0
-        self.watched = Watched()
+        self.watched = WatchTotals()
 
-    def run(self) -> Watched:
+    def run(self) -> WatchTotals:
         """Until stopped, or with `once` until the queue is empty.
 
         Storage, lake and queue may go out of reach: a batch is held until they are back.
@@ -121,7 +121,7 @@ class Watcher:
         """Alerts. Their failure is said, and tried again later; the messages are gone by now."""
         trouble = True
         try:
-            result = publish_and_tell(
+            result = publish_and_notify(
                 self._settings, self._schedule, IngestResult(run), now=self._clock()
             )
         except DmarckitError as error:

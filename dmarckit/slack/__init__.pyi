@@ -1,20 +1,24 @@
-from .alerts import alerts_about as alerts_about, untold_reports as untold_reports
-from .blocks import Message as Message, Stored as Stored
+from .alerts import build_alerts as build_alerts, unsent_reports as unsent_reports
+from .blocks import Message as Message, StoredFile as StoredFile
 from .chart import can_draw as can_draw, daily_chart as daily_chart
-from .client import lasting as lasting, post as post, show as show
+from .client import (
+    message_text as message_text,
+    post_message as post_message,
+    presign_warning as presign_warning,
+)
 from .outbox import (
     Delivery as Delivery,
-    Due as Due,
+    DeliveryResult as DeliveryResult,
     Group as Group,
+    OutboxMessage as OutboxMessage,
     Routes as Routes,
-    Told as Told,
-    alone as alone,
+    channel_routes as channel_routes,
+    delivery_lock as delivery_lock,
     failing_since as failing_since,
     failure_subject as failure_subject,
-    note as note,
-    put as put,
-    routes as routes,
-    waiting as waiting,
+    queue_messages as queue_messages,
+    queued_messages as queued_messages,
+    record_sent as record_sent,
 )
 from .summary import (
     failure_message as failure_message,

@@ -39,21 +39,21 @@ from dmarckit.reports import (
 from dmarckit.slack.blocks import (
     Block,
     Message,
-    Stored,
+    StoredFile,
     Target,
+    build_message,
+    bullet_list,
     code,
     context,
     escape,
     fields,
     header,
     image,
-    lines,
     links,
-    message,
     section,
     table,
 )
-from dmarckit.slack.outbox import Due, Routes
+from dmarckit.slack.outbox import OutboxMessage, Routes
 
 TOP_SOURCES = 5
 DIGEST_ROWS = 25
@@ -105,7 +105,9 @@ def report_alert(
         blocks.append(_details(uid))
     blocks += image(chart, _("DMARC, DKIM and SPF results: {what}").format(what=said))
     text = _("{domain}: {what}, says {provider}")
-    return message(text.format(domain=escape(domain), what=said, provider=escape(provider)), blocks)
+    return build_message(
+        text.format(domain=escape(domain), what=said, provider=escape(provider)), blocks
+    )
 
 
 def _details(uid: str) -> Block:
@@ -149,7 +151,7 @@ def _sources(failing: Sequence[Record]) -> str:
     for record in failing:
         sources[record.source_ip or _("no address")] += record.messages
     top = sorted(sources.items(), key=lambda source: (-source[1], source[0]))
-    shown = lines([f"{code(address)} {n_messages(n)}" for address, n in top[:TOP_SOURCES]])
+    shown = bullet_list([f"{code(address)} {n_messages(n)}" for address, n in top[:TOP_SOURCES]])
     more = len(top) - TOP_SOURCES
     if more <= 0:
         return shown
@@ -205,7 +207,7 @@ def digest_message(rows: Sequence[DigestRow]) -> Message:
     hint = _("All of them are on the overview page ({command}).").format(command=how)
     blocks = [header(title), section(about), *table(names, cells, len(rows)), context(hint)]
     text = _("{reports} with failing messages: {what}")
-    return message(text.format(reports=n_reports(len(rows)), what=said), blocks)
+    return build_message(text.format(reports=n_reports(len(rows)), what=said), blocks)
 
 
 def _short(text: str, limit: int) -> str:
@@ -228,7 +230,7 @@ _UNTOLD = """
 _LAST_GOOD = "SELECT max(started) AS started FROM runs WHERE result IN ('ok', 'problems')"
 
 
-def untold_reports(lake: Lake, now: datetime) -> list[dict[str, Any]]:
+def unsent_reports(lake: Lake, now: datetime) -> list[dict[str, Any]]:
     """Rows of `reports`: fresh ones with failing messages that no message was about.
 
     Fresh is what came in the last three days, or since three days before the last run that
@@ -240,14 +242,14 @@ def untold_reports(lake: Lake, now: datetime) -> list[dict[str, Any]]:
     return rows
 
 
-def alerts_about(
+def build_alerts(
     settings: Settings,
     lake: Lake,
     untold: Sequence[dict[str, Any]],
     routes: Routes,
     run: str,
     at_most: int,
-) -> tuple[list[Due], list[str]]:
+) -> tuple[list[OutboxMessage], list[str]]:
     """The messages about these rows of `reports`, the newest report first.
 
     Up to `at_most` reports of a channel get one each; more get one digest, and are due
@@ -260,17 +262,19 @@ def alerts_about(
     for row in told:
         by_channel.setdefault(routes.channel_of(row["domain"]), []).append(row)
     storage = open_storage(settings.exports_url)
-    dues: list[Due] = []
+    dues: list[OutboxMessage] = []
     for channel, own in by_channel.items():
         if len(own) <= at_most:
-            dues += [Due(_subject(row), channel, _alert(lake, storage, row)) for row in own]
+            dues += [
+                OutboxMessage(_subject(row), channel, _alert(lake, storage, row)) for row in own
+            ]
             continue
         place = "" if channel == routes.main else f"@{channel}"
         digest = digest_message([_digest_row(row) for row in own])
         # a slot that is run again, and finds more, has the same run and another digest
         part = identity(*sorted(row["report_uid"] for row in own))[:8]
-        dues.append(Due(f"digest:{run}:{part}{place}", channel, digest))
-        dues += [Due(_subject(row), channel, None) for row in own]
+        dues.append(OutboxMessage(f"digest:{run}:{part}{place}", channel, digest))
+        dues += [OutboxMessage(_subject(row), channel, None) for row in own]
     return dues, silent
 
 
@@ -324,9 +328,9 @@ def _alert(lake: Lake, storage: Storage, row: dict[str, Any]) -> Message:
 
 def _stored(
     storage: Storage, row: dict[str, Any], kind: Any, content_type: str, data: bytes
-) -> Stored:
+) -> StoredFile:
     key = export_key(
         row["reporter"], row["domain"], row["begin"], row["end"], row["report_uid"], kind
     )
     storage.put(key, data, content_type=content_type)
-    return Stored("exports", key)
+    return StoredFile("exports", key)

@@ -84,17 +84,17 @@ def escape_with_records(text: object, limit: int = 500) -> str:
 
 def link(url: str, label: str) -> str:
     """A link; a place that no browser opens (a folder's path) is shown as code."""
-    if not opens(url):
+    if not is_web_address(url):
         return f"{label}: {code(url, SECTION_LIMIT // 2)}"
     return f"<{entities(quote(url, safe=_URL_SAFE))}|{label}>"
 
 
-def opens(address: str) -> bool:
+def is_web_address(address: str) -> bool:
     """Whether a browser opens it; else it is a folder's path or an object's name."""
     return address.lower().startswith(("https://", "http://"))
 
 
-def lines(items: Sequence[str], limit: int = SECTION_LIMIT, total: int | None = None) -> str:
+def bullet_list(items: Sequence[str], limit: int = SECTION_LIMIT, total: int | None = None) -> str:
     """Escaped lines as a list; what does not fit is cut with "and N more".
 
     `total` is how many there are when `items` are only the first of them.
@@ -116,7 +116,7 @@ def entities(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def plain(mrkdwn: str, *, links: bool = True) -> str:
+def plain_text(mrkdwn: str, *, links: bool = True) -> str:
     """mrkdwn of this module as plain text; without `links` their addresses are left out."""
     text = re.sub(r"<([^|>]+)\|([^>]+)>", r"\2: \1" if links else r"[\2]", mrkdwn)
     text = re.sub(r"\*([^*\n]+)\*", r"\1", text).replace("`", "").replace(_JOINER, "")
@@ -142,7 +142,7 @@ MESSAGE_TEXT = 11_000
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredFile:
     """A file of ours: its address is made when the message goes out."""
 
     place: str
@@ -150,7 +150,7 @@ class Stored:
     key: str
 
 
-Target = str | Stored
+Target = str | StoredFile
 """an address, or a file that will get one"""
 
 
@@ -174,7 +174,7 @@ class Message:
         return cls(content["text"], tuple(content["blocks"]))
 
 
-def message(text: str, blocks: Sequence[Block]) -> Message:
+def build_message(text: str, blocks: Sequence[Block]) -> Message:
     """A message of at most 50 blocks; what is beyond them is counted, not shown."""
     kept = list(blocks[:BLOCKS_LIMIT])
     if len(blocks) > BLOCKS_LIMIT:
@@ -271,7 +271,7 @@ def links(pairs: Iterable[tuple[str, Target | None]]) -> list[Block]:
     """
     blocks: list[Block] = []
     for label, to in pairs:
-        if isinstance(to, Stored):
+        if isinstance(to, StoredFile):
             blocks.append({"type": "link", "label": label, "place": to.place, "key": to.key})
         elif to is not None:
             blocks.append(_link(to, label))
@@ -290,9 +290,9 @@ def image(to: Target | None, alt: str) -> list[Block]:
     """A picture; none for no target; a line instead for one that Slack would refuse."""
     if to is None:
         return []
-    if isinstance(to, Stored):
+    if isinstance(to, StoredFile):
         return [{"type": "picture", "alt": alt, "place": to.place, "key": to.key}]
-    if not opens(to):
+    if not is_web_address(to):
         return [context(_("Chart: {place}").format(place=code(to, SECTION_LIMIT // 2)))]
     if len(to) > URL_LIMIT:
         too_long = _("Chart left out: its link is too long for Slack ({n} characters)")
@@ -301,14 +301,14 @@ def image(to: Target | None, alt: str) -> list[Block]:
     return [{"type": "image", "image_url": to, "alt_text": alternative}]
 
 
-def addressed(message: Message, address: Callable[[Stored], str]) -> Message:
+def with_addresses(message: Message, address: Callable[[StoredFile], str]) -> Message:
     """The message as Slack takes it: every stored file has become an address."""
     blocks: list[Block] = []
     for block in message.blocks:
         if block["type"] == "link":
-            blocks.append(_link(address(Stored(block["place"], block["key"])), block["label"]))
+            blocks.append(_link(address(StoredFile(block["place"], block["key"])), block["label"]))
         elif block["type"] == "picture":
-            blocks += image(address(Stored(block["place"], block["key"])), block["alt"])
+            blocks += image(address(StoredFile(block["place"], block["key"])), block["alt"])
         else:
             blocks.append(block)
     return replace(message, blocks=_fitting(blocks))
@@ -343,7 +343,7 @@ def _as_lists(rows: Sequence[Sequence[Block]]) -> list[Block]:
     return [section(text.rstrip("\n")) for text in texts]
 
 
-def below(text: str, message: Message) -> Message:
+def with_line_above(text: str, message: Message) -> Message:
     """The message with a line of mrkdwn above it."""
     blocks = (context(text), *message.blocks)
     return replace(message, blocks=_fitting(blocks[:BLOCKS_LIMIT]))

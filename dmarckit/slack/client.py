@@ -32,7 +32,7 @@ from dmarckit.core import (
     speaking,
     with_retries,
 )
-from dmarckit.slack.blocks import Block, Message, plain
+from dmarckit.slack.blocks import Block, Message, plain_text
 
 SLACK_API = "https://slack.com/api/"
 TIMEOUT = 15
@@ -76,7 +76,7 @@ _BUSY = {
 }
 
 
-def post(
+def post_message(
     message: Message,
     *,
     token: str,
@@ -181,7 +181,7 @@ def _pause(error: BaseException, planned: float) -> float:
     return float(asked[0]) if asked and asked[0].isdecimal() else planned
 
 
-def show(shown: Message, *, links: bool = True) -> str:
+def message_text(shown: Message, *, links: bool = True) -> str:
     """The message as plain text for the terminal, for when there is no token.
 
     Without `links` their addresses are left out: presigned ones are several lines long.
@@ -198,10 +198,10 @@ def _plain(block: Block, links: bool) -> list[str]:
     if kind == "table":
         return _table([[cell["text"] for cell in row] for row in block["rows"]])
     if "fields" in block:
-        shown = [plain(text["text"], links=links) for text in block["fields"]]
+        shown = [plain_text(text["text"], links=links) for text in block["fields"]]
         return ["  ".join(text.replace("\n", ": ") for text in shown)]
     texts = block.get("elements") or [block["text"]]
-    return [plain(text["text"], links=links) for text in texts]
+    return [plain_text(text["text"], links=links) for text in texts]
 
 
 def _table(rows: list[list[str]]) -> list[str]:
@@ -220,7 +220,7 @@ def _width(text: str) -> int:
 _OWN_KEYS = "set presign_key_id and presign_secret to the keys of an IAM user that may read it"
 
 
-def lasting(settings: Settings, now: datetime | None = None) -> str | None:
+def presign_warning(settings: Settings, now: datetime | None = None) -> str | None:
     """Why links do not last as long as `presign_expires` asks, in one sentence; None: they do.
 
     Links are signed with `presign_key_id` and `presign_secret` when both are given, and else

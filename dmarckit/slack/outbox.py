@@ -40,8 +40,8 @@ from dmarckit.core import (
     with_retries,
 )
 from dmarckit.lake import ALERTS, OUTBOX, Lake, month_of
-from dmarckit.slack.blocks import Message, Stored, addressed, below, simplified
-from dmarckit.slack.client import post
+from dmarckit.slack.blocks import Message, StoredFile, simplified, with_addresses, with_line_above
+from dmarckit.slack.client import post_message
 
 _SUBJECTS = "SELECT subject FROM outbox WHERE subject NOT IN (SELECT subject FROM alerts)"
 _WAITING = """
@@ -51,7 +51,7 @@ _WAITING = """
 
 
 @dataclass(frozen=True)
-class Due:
+class OutboxMessage:
     """A message that is to go out."""
 
     subject: str
@@ -66,15 +66,17 @@ class Due:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class QueuedMessage:
     """A message in the outbox that was not told yet."""
 
-    due: Due
+    due: OutboxMessage
     made: datetime
     run: str
 
 
-def put(lake: Lake, dues: Sequence[Due], run: str, made: datetime, first: int = 0) -> None:
+def queue_messages(
+    lake: Lake, dues: Sequence[OutboxMessage], run: str, made: datetime, first: int = 0
+) -> None:
     """Write messages into the outbox, all with one commit; a known subject stays as it is.
 
     `first` is the position of the first among those made at the same time.
@@ -95,15 +97,15 @@ def put(lake: Lake, dues: Sequence[Due], run: str, made: datetime, first: int = 
         lake.write.append_new("outbox", pa.Table.from_pylist(rows, schema=OUTBOX.schema))
 
 
-def waiting(lake: Lake) -> list[Waiting]:
+def queued_messages(lake: Lake) -> list[QueuedMessage]:
     """What is in the outbox and was not told, the oldest first."""
     # first without the messages: those of years are not read to find that none waits
     subjects = lake.arrow(_SUBJECTS)["subject"].to_pylist()
     if not subjects:
         return []
     return [
-        Waiting(
-            Due(
+        QueuedMessage(
+            OutboxMessage(
                 row["subject"],
                 row["channel"],
                 None if row["message"] is None else Message.from_json(row["message"]),
@@ -115,7 +117,7 @@ def waiting(lake: Lake) -> list[Waiting]:
     ]
 
 
-def note(
+def record_sent(
     lake: Lake, subjects: Iterable[str], *, run: str, now: datetime, channel: str | None
 ) -> None:
     """Write down that these were told (or need not be): nobody tells them again."""
@@ -158,7 +160,7 @@ SILENT = 2  # channels out of reach after which Slack itself is taken to be
 
 
 @dataclass
-class Told:
+class DeliveryResult:
     """What a run told, in order."""
 
     messages: list[Message] = field(default_factory=list)
@@ -180,7 +182,7 @@ class Told:
 
 
 @contextlib.contextmanager
-def alone(
+def delivery_lock(
     settings: Settings, run: str, clock: Callable[[], datetime]
 ) -> Iterator[Callable[[], bool]]:
     """Tell while no other process does; gives a function that says whether that still holds.
@@ -214,7 +216,7 @@ class Delivery:
     """Brings what waits in the outbox to Slack, or to a folder where there is no token."""
 
     def __init__(
-        self, settings: Settings, lake: Lake, told: Told, *, run: str, now: datetime
+        self, settings: Settings, lake: Lake, told: DeliveryResult, *, run: str, now: datetime
     ) -> None:
         self._settings, self._lake, self._told = settings, lake, told
         self._run, self._now = run, now
@@ -231,16 +233,16 @@ class Delivery:
         """
         seen: set[str] = set()
         # another run may have added its own meanwhile, and not waited for the lease
-        while items := [i for i in waiting(self._lake) if i.due.subject not in seen]:
+        while items := [i for i in queued_messages(self._lake) if i.due.subject not in seen]:
             seen |= {item.due.subject for item in items}
             covered = [item.due.subject for item in items if item.due.message is None]
-            note(self._lake, covered, run=self._run, now=self._now, channel=None)
+            record_sent(self._lake, covered, run=self._run, now=self._now, channel=None)
             for item in items:
                 message = item.due.message
                 if message is not None and not (holds() and self._done(item, message)):
                     self._told.waiting += 1
 
-    def _done(self, item: Waiting, message: Message) -> bool:
+    def _done(self, item: QueuedMessage, message: Message) -> bool:
         """Whether the message went out or is given up; that is noted then."""
         shown = self._shown(message, item.made)
         if self._settings.slack_token is None:
@@ -273,14 +275,14 @@ class Delivery:
         secret, url = self._settings.slack_token, self._settings.slack_url
         token = secret.get_secret_value() if secret else ""
         try:
-            post(shown, token=token, channel=channel, base_url=url)
+            post_message(shown, token=token, channel=channel, base_url=url)
         except MessageRefused:
             plain = simplified(shown)
             if plain == shown:
                 raise
-            post(plain, token=token, channel=channel, base_url=url)
+            post_message(plain, token=token, channel=channel, base_url=url)
 
-    def _given_up(self, item: Waiting, error: SlackError | None) -> bool:
+    def _given_up(self, item: QueuedMessage, error: SlackError | None) -> bool:
         """A refused message stays in the outbox, where it is counted, and is offered again for
         some days: somebody may mend what is wrong. Then it is let go, with a warning."""
         subject = one_line(item.due.subject)
@@ -288,14 +290,14 @@ class Delivery:
             if isinstance(error, MessageRefused):  # a refused channel was said already
                 self._warn(f"{subject} was not told: {error}")
             return False
-        note(self._lake, [item.due.subject], run=self._run, now=self._now, channel=None)
+        record_sent(self._lake, [item.due.subject], run=self._run, now=self._now, channel=None)
         self._warn(f"{subject} is given up after {TRIED.days} days: {error or 'no channel'}")
         return True
 
-    def _note(self, item: Waiting, channel: str | None, shown: Message) -> None:
+    def _note(self, item: QueuedMessage, channel: str | None, shown: Message) -> None:
         self._told.messages.append(shown)  # it is out, whatever happens next
         self._told.sent += 1
-        note(self._lake, [item.due.subject], run=self._run, now=self._now, channel=channel)
+        record_sent(self._lake, [item.due.subject], run=self._run, now=self._now, channel=channel)
 
     def _save(self, shown: Message) -> None:
         storage = open_storage(f"{self._settings.home}/slack")
@@ -305,14 +307,14 @@ class Delivery:
 
     def _shown(self, message: Message, made: datetime) -> Message:
         """The message with addresses, and with its age when it is late."""
-        shown = addressed(message, self.address)
+        shown = with_addresses(message, self.address)
         late = self._now - made
         if late < LATE:
             return shown
         text = _("Delayed by {length}: it was due {moment}.")
-        return below(text.format(length=duration(late), moment=moment(made)), shown)
+        return with_line_above(text.format(length=duration(late), moment=moment(made)), shown)
 
-    def address(self, stored: Stored) -> str:
+    def address(self, stored: StoredFile) -> str:
         """The address of a file of ours; where none can be made, where the file lies."""
         from dmarckit.pages import link_to
 
@@ -354,7 +356,7 @@ class Routes:
         return self._channels.get(normalize_domain(domain or ""), self.main)
 
 
-def routes(settings: Settings, channel: str | None = None) -> Routes:
+def channel_routes(settings: Settings, channel: str | None = None) -> Routes:
     """The routes with `channel` (a schedule's own) as the main one, else the setting's.
 
     A domain in several groups belongs to the first of them that has a channel. Groups with

@@ -27,6 +27,8 @@ from dmarckit.slack.blocks import (
     Block,
     Message,
     Target,
+    build_message,
+    bullet_list,
     code,
     context,
     escape,
@@ -34,9 +36,7 @@ from dmarckit.slack.blocks import (
     fields,
     header,
     image,
-    lines,
     links,
-    message,
     section,
 )
 
@@ -76,7 +76,7 @@ def summary_message(
     news = bool(findings) or bool(notes) or (findings is None and value["failing"] > 0)
     if not news:
         text = _quiet(name, said, still_open, bool(value["reports"]))
-        return message(text, [section(text), *links([(_("Open the page"), page)])])
+        return build_message(text, [section(text), *links([(_("Open the page"), page)])])
     blocks: list[Block] = [
         header(plain),
         section(f"*{said}*"),
@@ -95,7 +95,7 @@ def summary_message(
     blocks += links([(_("Open the page"), page)])
     alt = _("Passing and failing messages a day: {what}").format(what=said)
     blocks += image(chart, alt)
-    return message(_("{about}: {what}").format(about=name, what=said), blocks)
+    return build_message(_("{about}: {what}").format(about=name, what=said), blocks)
 
 
 def _about(window: Window, group: str) -> str:
@@ -157,7 +157,7 @@ def _headline_fields(value: dict[str, float], before: dict[str, float]) -> list[
 
 
 def _list(plain: Sequence[str]) -> str:
-    return lines([escape_with_records(line, 600) for line in plain], limit=LIST_LIMIT)
+    return bullet_list([escape_with_records(line, 600) for line in plain], limit=LIST_LIMIT)
 
 
 def failure_message(
@@ -193,7 +193,7 @@ def failure_message(
         context(_("Until it works again, this is said once a day.")),
     ]
     text = _("{title}: {error}").format(title=escape(title), error=escape(error, 300))
-    return message(text, blocks)
+    return build_message(text, blocks)
 
 
 def _todo(job: str, notebook: str | None) -> str:
@@ -213,4 +213,4 @@ def recovery_message(job: str, *, since: datetime, now: datetime) -> Message:
     text = _("The job {job} works again. It had failed since {moment}, for {length}.").format(
         job=escape(job), moment=moment(since), length=duration(now - since)
     )
-    return message(text, [section(text)])
+    return build_message(text, [section(text)])

@@ -15,7 +15,7 @@ from dmarckit.core import logs
 from dmarckit.core.lease import new_holder, take
 from dmarckit.core.settings import load_settings
 from dmarckit.core.storage import open_storage
-from dmarckit.jobs.record import Run, record
+from dmarckit.jobs.record import Run, record_run
 from dmarckit.lake.lake import Lake
 from dmarckit.pages import publish
 from tests.jobs.test_runs import PAGE
@@ -111,7 +111,7 @@ def test_list_shows_next_times_and_the_last_result(run: Any, tmp_path: Path) -> 
     Path("schedules/weekly.yaml").write_text("notebook: overview\n")
     started = NOW - timedelta(hours=1)
     last = Run("r1", "daily", None, started, started, "failed", error="it broke")
-    record(Lake(load_settings().lake_url), last)
+    record_run(Lake(load_settings().lake_url), last)
     status, out, _ = run("schedules", "list", "--format", "json")
     rows = {row["name"]: row for row in json.loads(out)}
     assert status == 0

@@ -11,7 +11,7 @@ import pytest
 from dmarckit.core.errors import LakeError, LeaseLost, SettingsError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.jobs import run
-from dmarckit.jobs.run import SHOWN, ask_before, run_job
+from dmarckit.jobs.run import SHOWN, refresh_outside, run_job
 from dmarckit.jobs.schedule import Schedule, SlackRules, load_schedule
 from dmarckit.lake.lake import Lake
 from dmarckit.pages import publish
@@ -27,7 +27,7 @@ ZONE = {"_dmarc.example.com TXT": ["v=DMARC1; p=none"]}
 def asked(settings: Settings, *names: str) -> tuple[list[str], list[str]]:
     """The sentences, and the steps."""
     steps: list[str] = []
-    done = ask_before(settings, names or BOTH, now=NOW, run="run1", step=steps.append)
+    done = refresh_outside(settings, names or BOTH, now=NOW, run="run1", step=steps.append)
     return [*done.problems, *done.notes], steps
 
 
@@ -113,7 +113,7 @@ def test_a_job_that_another_machine_has_taken_asks_nobody(tmp_path: Path) -> Non
 
     settings = load_settings(home=str(tmp_path))
     with pytest.raises(LeaseLost):
-        ask_before(settings, ("dns",), now=NOW, run="run1", step=lost)
+        refresh_outside(settings, ("dns",), now=NOW, run="run1", step=lost)
 
 
 def test_a_job_goes_on_and_its_run_says_what_is_missing(

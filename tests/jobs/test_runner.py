@@ -19,10 +19,10 @@ import pytest
 from dmarckit.core.errors import JobTimeout, LakeError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.jobs import runner
-from dmarckit.jobs.record import TRIES, Result, Run, record, runs_of_slot
+from dmarckit.jobs.record import TRIES, Result, Run, record_run, runs_of_slot
 from dmarckit.jobs.runner import PAUSES, Processes, Runner, run_forever
 from dmarckit.jobs.schedule import Schedule
-from dmarckit.jobs.timeout import ended_in_time, why_ended
+from dmarckit.jobs.timeout import end_reason, time_limit
 from dmarckit.lake.lake import Lake
 
 MORNING = datetime(2026, 11, 24, 7, tzinfo=UTC)
@@ -52,7 +52,7 @@ class Bench:
         result = self.results.pop(0) if self.results else "ok"
         if result:
             run = f"r{len(self.ran)}"
-            record(self.lake, Run(run, schedule.name, slot, self.now, self.now, result))
+            record_run(self.lake, Run(run, schedule.name, slot, self.now, self.now, result))
 
     def until(self, end: datetime, step: timedelta = timedelta(minutes=1)) -> None:
         while self.now < end:
@@ -63,7 +63,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     made = Bench(tmp_path / "home")
-    record(made.lake, Run("r0", "daily", MORNING - DAY, MORNING - DAY, MORNING - DAY, "ok"))
+    record_run(made.lake, Run("r0", "daily", MORNING - DAY, MORNING - DAY, MORNING - DAY, "ok"))
     return made
 
 
@@ -115,7 +115,7 @@ def test_a_slot_that_runs_elsewhere_is_looked_at_again(bench: Bench) -> None:
 
 
 def test_a_slot_that_another_machine_has_run_is_not_started(bench: Bench) -> None:
-    record(bench.lake, Run("theirs", "daily", MORNING, MORNING, MORNING, "problems"))
+    record_run(bench.lake, Run("theirs", "daily", MORNING, MORNING, MORNING, "problems"))
     bench.until(MORNING + timedelta(minutes=10))
     assert bench.ran == []
 
@@ -281,7 +281,7 @@ def test_a_run_ends_itself_after_its_timeout() -> None:
         time.sleep(120)
         waited.set()
 
-    with pytest.raises(JobTimeout, match=said), ended_in_time(0.1, "daily"):
+    with pytest.raises(JobTimeout, match=said), time_limit(0.1, "daily"):
         waits()
     assert not waited.is_set(), "what waits is ended too, not after its wait"
     assert signal.getsignal(signal.SIGTERM) is before
@@ -293,7 +293,7 @@ def test_a_run_that_is_terminated_leaves_like_an_exit() -> None:
         threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGTERM]).start()
         time.sleep(20)
 
-    with pytest.raises(SystemExit) as end, ended_in_time(60, "daily"):
+    with pytest.raises(SystemExit) as end, time_limit(60, "daily"):
         waits()
     assert end.value.code == 128 + signal.SIGTERM
 
@@ -304,9 +304,9 @@ def test_no_handler_of_errors_takes_the_end_of_a_run_for_its_own() -> None:
             time.sleep(20)
         raise AssertionError("it went on")
 
-    with pytest.raises(JobTimeout), ended_in_time(0.1, "daily"):
+    with pytest.raises(JobTimeout), time_limit(0.1, "daily"):
         goes_on()
-    assert why_ended() is None
+    assert end_reason() is None
 
 
 @pytest.mark.slow

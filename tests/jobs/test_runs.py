@@ -21,10 +21,10 @@ from dmarckit.core.errors import JobBusy, NotebookFailed
 from dmarckit.core.lease import new_holder, take
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
-from dmarckit.jobs.record import TRIES, Run, bad_since, last_runs, record, runs_of_slot
+from dmarckit.jobs.record import TRIES, Run, bad_since, last_runs, record_run, runs_of_slot
 from dmarckit.jobs.run import JobResult, run_job
 from dmarckit.jobs.schedule import Schedule
-from dmarckit.jobs.timeout import ended_in_time
+from dmarckit.jobs.timeout import time_limit
 from dmarckit.lake.lake import Lake
 from dmarckit.pages import publish
 from dmarckit.pages.build import BuiltPage
@@ -239,7 +239,7 @@ def test_an_end_that_a_library_hides_is_recorded_as_what_it_is(
             raise RuntimeError("Query interrupted") from None
 
     monkeypatch.setattr("dmarckit.pages.store_notebook", hides)
-    with pytest.raises(SystemExit) as end, ended_in_time(60, "daily"):
+    with pytest.raises(SystemExit) as end, time_limit(60, "daily"):
         run(settings)
     assert end.value.code == 128 + signal.SIGTERM
     (row,) = rows(settings)
@@ -273,8 +273,8 @@ def test_what_a_secret_is_stands_in_no_error(
 def test_the_last_run_of_each_job(lake: Lake) -> None:
     for hours in (1, 3, 2):
         started = NOW - timedelta(hours=hours)
-        record(lake, Run(f"d{hours}", "daily", None, started, started, "ok"))
-    record(lake, Run("w", "weekly", SLOT, NOW, NOW, "failed", error="it broke"))
+        record_run(lake, Run(f"d{hours}", "daily", None, started, started, "ok"))
+    record_run(lake, Run("w", "weekly", SLOT, NOW, NOW, "failed", error="it broke"))
     assert {name: last.run for name, last in last_runs(lake, NOW).items()} == {
         "daily": "d1",
         "weekly": "w",
@@ -284,7 +284,7 @@ def test_the_last_run_of_each_job(lake: Lake) -> None:
 def test_since_when_a_job_is_bad_is_since_its_last_good_run(lake: Lake) -> None:
     for number, result in enumerate(["failed", "ok", "interrupted", "failed"]):
         started = NOW + timedelta(hours=number)
-        record(lake, Run(f"r{number}", "daily", None, started, started, result))  # type: ignore[arg-type]
+        record_run(lake, Run(f"r{number}", "daily", None, started, started, result))  # type: ignore[arg-type]
     assert bad_since(lake, "daily", NOW) == (NOW + timedelta(hours=2), 2)
     assert bad_since(lake, "weekly", NOW) == (None, 0)
 

@@ -14,7 +14,14 @@ import pytest
 import yaml
 from cronsim import CronSim
 
-from dmarckit.jobs.export import Place, calendar, cron_lines, eventbridge_cron, export_files, here
+from dmarckit.jobs.export import (
+    Place,
+    calendar,
+    cron_lines,
+    eventbridge_cron,
+    export_files,
+    local_place,
+)
 from dmarckit.jobs.schedule import Schedule, load_schedules
 
 PLACE = Place(
@@ -187,7 +194,7 @@ def test_github_runs_at_both_hours_that_a_slot_has_in_utc() -> None:
 
 
 def test_secrets_are_named_and_never_written() -> None:
-    place = here(
+    place = local_place(
         {
             "DMARCKIT_SLACK_TOKEN": "xoxb-secret-value",
             "AWS_SECRET_ACCESS_KEY": "secret-value",

@@ -15,7 +15,7 @@ from dmarckit.jobs.schedule import (
     find_schedules,
     load_schedule,
     load_schedules,
-    resolve,
+    resolve_dates,
 )
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
@@ -193,7 +193,7 @@ def test_a_schedule_without_cron_is_never_due() -> None:
 )
 def test_relative_dates(given: dict[str, object], resolved: dict[str, object]) -> None:
     before = dict(given)
-    assert resolve(given, date(2026, 11, 24)) == resolved  # a Tuesday
+    assert resolve_dates(given, date(2026, 11, 24)) == resolved  # a Tuesday
     assert given == before
 
 

@@ -27,7 +27,7 @@ from dmarckit.ingest import arrivals, queue as watch_queue
 from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.ingest.queue import Queue
 from dmarckit.jobs.schedule import load_schedule
-from dmarckit.jobs.watch import Watched, Watcher
+from dmarckit.jobs.watch import Watcher, WatchTotals
 from dmarckit.lake.lake import Lake
 from tests.support.arrivals import (
     TEST_EVENT,
@@ -107,7 +107,7 @@ class World:
             self.put(key, number, failing)
         self.queue.send([self.event(key) for key in keys])
 
-    def watch(self, **more: Any) -> Watched:
+    def watch(self, **more: Any) -> WatchTotals:
         """A watcher works until the queue is empty."""
         return self.watcher(once=True, **more).run()
 
@@ -326,7 +326,7 @@ def test_a_fault_in_alerts_does_not_end_the_reading_of_mails(
     def faulty(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("dmarckit.jobs.watch.publish_and_tell", faulty)
+    monkeypatch.setattr("dmarckit.jobs.watch.publish_and_notify", faulty)
     world.arrive("one", failing=3)
     assert world.watch().outcomes == {"stored": 1}
     assert world.queue.left() == 0

@@ -16,12 +16,12 @@ from deltalake import DeltaTable
 from dmarckit.core.errors import LakeError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
-from dmarckit.jobs.record import Run, record, runs_of_slot
+from dmarckit.jobs.record import Run, record_run, runs_of_slot
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.maintain import maintain_lake
 from dmarckit.lake.schema import MAILS, RECORDS, REPORTS, TABLES, Table
 from dmarckit.lake.write import KNOWN_MONTHS
-from dmarckit.slack.client import lasting
+from dmarckit.slack.client import presign_warning
 
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -271,13 +271,13 @@ def test_credentials_that_cannot_be_had_now_are_an_error_of_the_lake(
     with pytest.raises(LakeError, match="CredentialRetrievalError"):
         Lake("s3://example-dmarc/lake").mails()
     settings = Settings(home="s3://example-dmarc/kit")  # type: ignore[call-arg]
-    assert lasting(settings) is None
+    assert presign_warning(settings) is None
 
 
 def test_a_data_file_that_cannot_be_read_is_an_error_of_the_lake(lake: Lake) -> None:
     """Whatever asks: then it is tried again, as long as it may pass."""
     now = NOVEMBER
-    record(lake, Run("r1", "daily", now, now, now, "ok"))
+    record_run(lake, Run("r1", "daily", now, now, now, "ok"))
     storage = open_storage(lake.location.url)
     for item in [i for i in storage.list("runs/") if "_delta_log" not in i.key]:
         storage.delete(item.key)

@@ -34,12 +34,12 @@ def role(hours: float) -> RefreshableCredentials:
 
 def test_an_iam_users_links_last_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     session(monkeypatch)
-    assert client.lasting(settings(), NOW) is None
+    assert client.presign_warning(settings(), NOW) is None
 
 
 def test_a_session_of_unknown_length_is_said_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     session(monkeypatch, token="session-token")
-    said = client.lasting(settings(), NOW)
+    said = client.presign_warning(settings(), NOW)
     assert said is not None
     assert said.startswith("links in Slack should last 7 days (presign_expires), but")
     assert "within 36 hours" in said
@@ -53,7 +53,7 @@ def test_a_roles_links_end_with_its_session(
     monkeypatch: pytest.MonkeyPatch, asked: int, warns: bool
 ) -> None:
     monkeypatch.setattr(client, "_session_credentials", lambda: role(hours=2))
-    said = client.lasting(settings(presign_expires=asked), NOW)
+    said = client.presign_warning(settings(presign_expires=asked), NOW)
     assert (said is not None) == warns
     if said is not None:
         assert "in 2 hours" in said
@@ -64,16 +64,16 @@ def test_own_keys_replace_the_session_unless_they_are_one_too(
 ) -> None:
     session(monkeypatch, token="session-token")
     own = {"presign_key_id": "AKIAOWN", "presign_secret": "own-secret"}
-    assert client.lasting(settings(**own), NOW) is None
-    said = client.lasting(settings(**own | {"presign_key_id": "ASIAOWN"}), NOW)
+    assert client.presign_warning(settings(**own), NOW) is None
+    said = client.presign_warning(settings(**own | {"presign_key_id": "ASIAOWN"}), NOW)
     assert said is not None
     assert "presign_key_id is that of a session" in said
 
 
 def test_links_into_a_folder_last_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     session(monkeypatch, token="session-token")
-    assert client.lasting(settings(home="./somewhere"), NOW) is None
+    assert client.presign_warning(settings(home="./somewhere"), NOW) is None
 
 
 def test_without_credentials_there_is_nothing_to_say_here() -> None:
-    assert client.lasting(settings(), NOW) is None
+    assert client.presign_warning(settings(), NOW) is None

@@ -17,14 +17,14 @@ from dmarckit.core.errors import SlackError, SlackUnavailable
 from dmarckit.core.window import Window, last_days
 from dmarckit.reports.model import Policy
 from dmarckit.slack.alerts import report_alert
-from dmarckit.slack.blocks import Message, code, escape, lines, link, message, section
-from dmarckit.slack.client import post, show
+from dmarckit.slack.blocks import Message, build_message, bullet_list, code, escape, link, section
+from dmarckit.slack.client import message_text, post_message
 from dmarckit.slack.summary import summary_message
 from tests.support.model_builders import make_failing, make_record, make_report
 from tests.support.slack_limits import block_faults
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
 
-HELLO = message("hello", [section("hello")])
+HELLO = build_message("hello", [section("hello")])
 WINDOW: Window = last_days(7, end="2026-11-23")
 HOSTILE = (
     "<!channel> <@U0123> <https://evil.example|login> @here #general https://evil.example/x "
@@ -49,7 +49,7 @@ def waits() -> list[float]:
 
 def send(server: SlackServer, waits: list[float], what: Message = HELLO, **other: Any) -> str:
     how = {"token": TOKEN, "channel": CHANNEL, "base_url": server.url, "sleep": waits.append}
-    return post(what, **{**how, **other})
+    return post_message(what, **{**how, **other})
 
 
 def headline(**values: float) -> pd.DataFrame:
@@ -183,20 +183,20 @@ def test_an_answer_that_breaks_off_is_tried_again_later(waits: list[float], answ
         threading.Thread(target=server.serve_forever, daemon=True).start()
         base = f"http://127.0.0.1:{server.server_address[1]}/api/"
         with pytest.raises(SlackUnavailable, match="does not answer as Slack does"):
-            post(HELLO, token=TOKEN, channel=CHANNEL, base_url=base, sleep=waits.append)
+            post_message(HELLO, token=TOKEN, channel=CHANNEL, base_url=base, sleep=waits.append)
         server.shutdown()
 
 
 @pytest.mark.parametrize("url", ["ftp://slack.example/", "nonsense"])
 def test_a_wrong_slack_url_is_named(url: str) -> None:
     with pytest.raises(SlackError, match="slack_url"):
-        post(HELLO, token=TOKEN, channel=CHANNEL, base_url=url)
+        post_message(HELLO, token=TOKEN, channel=CHANNEL, base_url=url)
 
 
 @pytest.mark.parametrize("token", ["", "xoxb-secret\nx: y", "xoxb-secret\u00e9"])
 def test_a_token_that_is_none_is_refused_without_showing_it(token: str) -> None:
     with pytest.raises(SlackError, match="slack_token") as raised:
-        post(HELLO, token=token, channel=CHANNEL)
+        post_message(HELLO, token=token, channel=CHANNEL)
     assert "secret" not in str(raised.value)
 
 
@@ -259,14 +259,14 @@ def test_a_path_is_shown_not_linked() -> None:
 
 
 def test_what_does_not_fit_is_counted() -> None:
-    shown = lines(["x" * 90] * 100, limit=1000)
+    shown = bullet_list(["x" * 90] * 100, limit=1000)
     assert len(shown) <= 1000
     assert shown.endswith("and 90 more")
 
 
 def test_more_than_fifty_blocks_are_counted() -> None:
-    assert [*block_faults(list(message("x", [section("x")] * 60).blocks))] == []
-    assert "and 11 more" in show(message("x", [section("x")] * 60))
+    assert [*block_faults(list(build_message("x", [section("x")] * 60).blocks))] == []
+    assert "and 11 more" in message_text(build_message("x", [section("x")] * 60))
 
 
 # --- the alert about a report
@@ -279,7 +279,7 @@ def test_an_alert_says_who_what_when_and_where_to_look() -> None:
         make_failing("2001:db8::1", 20),
     )
     alert = report_alert(report, PRESIGNED, "https://s3.example/a.csv", "https://s3.example/a.png")
-    assert show(alert) == (
+    assert message_text(alert) == (
         "example.com: 100 messages failing DMARC\n"
         "\n"
         "100 of 1,000 messages fail DMARC (10.0 %)\n"
@@ -308,14 +308,14 @@ def test_an_alert_says_who_what_when_and_where_to_look() -> None:
 )
 def test_what_receivers_did_is_said_when_they_say_it(disposition: str | None, says: str) -> None:
     report = make_report(make_failing(disposition=disposition))
-    shown = show(report_alert(report, None, None, None))
+    shown = message_text(report_alert(report, None, None, None))
     assert says in shown
     assert ("delivered" in shown) == bool(says)
 
 
 def test_only_the_top_sources_are_listed() -> None:
     failing = [make_failing(f"192.0.2.{n}", n) for n in range(1, 9)]
-    shown = show(report_alert(make_report(*failing), None, None, None))
+    shown = message_text(report_alert(make_report(*failing), None, None, None))
     assert "192.0.2.8 8 messages" in shown
     assert "192.0.2.3 " not in shown
     assert "and 3 more addresses" in shown
@@ -360,14 +360,16 @@ def test_links_of_any_length_are_taken_or_said_to_be_too_long(
 
 def test_a_report_too_long_to_load_is_counted_by_what_the_lake_knows() -> None:
     report = make_report(record_count=20_000, message_count=90_000)
-    shown = show(report_alert(report, None, None, None, failing=300))
+    shown = message_text(report_alert(report, None, None, None, failing=300))
     assert "example.com: 300 messages failing DMARC" in shown
     assert "300 of 90,000 messages fail DMARC (0.3 %)" in shown
     assert "delivered" not in shown
 
 
 def test_a_report_without_records_still_makes_an_alert() -> None:
-    shown = show(report_alert(make_report(policy=Policy(None), reporter=None), None, None, None))
+    shown = message_text(
+        report_alert(make_report(policy=Policy(None), reporter=None), None, None, None)
+    )
     assert "an unnamed domain: 0 messages failing DMARC" in shown
 
 
@@ -396,7 +398,7 @@ def test_a_summary_has_headline_changes_notes_page_and_chart() -> None:
         headline(), WINDOW, "https://pages.example/p", "https://s3.example/c.png",
         notes=["2 mails could not be read"],
     )  # fmt: skip
-    assert show(summary) == (
+    assert message_text(summary) == (
         "DMARC, 17 November 2026 to 23 November 2026\n"
         "\n"
         "98.2 % of 1,000 messages pass, 18 fail (12 reports by 5 reporters)\n"
@@ -412,7 +414,7 @@ def test_a_summary_has_headline_changes_notes_page_and_chart() -> None:
 
 def test_a_quiet_run_says_so_in_one_line() -> None:
     quiet = summary_message(headline(), WINDOW, "https://pages.example/p", findings=[])
-    assert show(quiet) == (
+    assert message_text(quiet) == (
         "DMARC, 17 November 2026 to 23 November 2026: All quiet: 98.2 % of 1,000 messages pass, "
         "18 fail (12 reports by 5 reporters)\n"
         "Open the page: https://pages.example/p\n"
@@ -421,7 +423,7 @@ def test_a_quiet_run_says_so_in_one_line() -> None:
 
 def test_no_reports_at_all_is_not_called_quiet() -> None:
     nothing = headline(messages=0, pass_share=float("nan"), failing=0, reports=0, reporters=0)
-    assert show(summary_message(nothing, WINDOW, None)) == (
+    assert message_text(summary_message(nothing, WINDOW, None)) == (
         "DMARC, 17 November 2026 to 23 November 2026: no reports came in\n"
     )
 

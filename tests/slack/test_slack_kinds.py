@@ -14,15 +14,15 @@ from dmarckit.reports.model import Policy
 from dmarckit.slack.alerts import DigestRow, digest_message, report_alert
 from dmarckit.slack.blocks import (
     Message,
-    Stored,
-    addressed,
-    below,
+    StoredFile,
+    build_message,
     image,
     links,
-    message,
     simplified,
+    with_addresses,
+    with_line_above,
 )
-from dmarckit.slack.client import show
+from dmarckit.slack.client import message_text
 from dmarckit.slack.summary import failure_message, recovery_message, summary_message
 from tests.support.model_builders import make_failing, make_report
 from tests.support.slack_limits import block_faults, texts_of
@@ -82,7 +82,7 @@ KINDS: dict[str, Callable[[str], Message]] = {
 @pytest.mark.parametrize("text", [HOSTILE, HOSTILE * 100, "x" * 50_000, "", "\u2028", "&" * 5_000])
 def test_whatever_is_in_it_slack_takes_it(kind: str, text: str) -> None:
     made = KINDS[kind](text)
-    late = below("Delayed by 5 hours", made)
+    late = with_line_above("Delayed by 5 hours", made)
     for shown in (made, late, simplified(made), simplified(late)):
         assert [*block_faults(list(shown.blocks))] == []
         assert 1 <= len(shown.text) <= 3000
@@ -108,7 +108,7 @@ def test_a_digest_has_the_worst_first_and_counts_the_rest() -> None:
         DigestRow(f"Mail {n}", f"d{n % 3}.example", DAY, DAY + timedelta(days=1), 2 * n, n)
         for n in range(1, 101)
     ]
-    shown = show(digest_message(rows))
+    shown = message_text(digest_message(rows))
     assert shown.startswith(
         "100 new reports with failing messages\n\n"
         "5,050 of 10,100 messages fail DMARC (50.0 %)\n"
@@ -136,7 +136,7 @@ def test_a_failure_says_what_since_when_where_and_what_to_do() -> None:
         notebook="s3://reports/pages/failed/overview/2026-11-24.ipynb",
         owner="mail team",
     )
-    assert show(made) == (
+    assert message_text(made) == (
         "The job daily failed\n\n"
         "overview failed in cell [3]: ValueError: no column _dmarc.example.com\n"
         "Failing since: 2026-11-23 00:00 UTC, for 33 hours  Run: 0a1b  "
@@ -159,12 +159,16 @@ def test_a_recovery_says_how_long_it_lasted() -> None:
 
 
 def test_a_message_that_was_kept_gets_its_addresses_when_it_goes_out() -> None:
-    page, chart = Stored("pages", "overview/x.html"), Stored("exports", "charts/x.png")
-    made = message("text", [*links([("Open the page", page)]), *image(chart, "Messages a day")])
+    page, chart = StoredFile("pages", "overview/x.html"), StoredFile("exports", "charts/x.png")
+    made = build_message(
+        "text", [*links([("Open the page", page)]), *image(chart, "Messages a day")]
+    )
     kept = Message.from_json(made.as_json())
     assert kept == made
-    shown = addressed(kept, lambda file: f"https://files.example/{file.place}/{file.key}?signed")
-    assert show(shown) == (
+    shown = with_addresses(
+        kept, lambda file: f"https://files.example/{file.place}/{file.key}?signed"
+    )
+    assert message_text(shown) == (
         "Open the page: https://files.example/pages/overview/x.html?signed\n"
         "[chart] Messages a day: https://files.example/exports/charts/x.png?signed\n"
     )
@@ -173,6 +177,6 @@ def test_a_message_that_was_kept_gets_its_addresses_when_it_goes_out() -> None:
 
 def test_a_simpler_form_has_no_pictures_and_no_tables() -> None:
     made = digest_message([row(n, "a <b> ") for n in range(3)])
-    picture = message("text", image("https://files.example/x.png", "Chart"))
-    assert "a <b> 2 · a <b> example.com · 2026-11-23" in show(simplified(made))
-    assert show(simplified(picture)) == "Chart: https://files.example/x.png\n"
+    picture = build_message("text", image("https://files.example/x.png", "Chart"))
+    assert "a <b> 2 · a <b> example.com · 2026-11-23" in message_text(simplified(made))
+    assert message_text(simplified(picture)) == "Chart: https://files.example/x.png\n"

@@ -18,9 +18,9 @@ from dmarckit.jobs.notify import check_slack
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.reports.model import Reason
 from dmarckit.slack import outbox
-from dmarckit.slack.blocks import Message, message, section
-from dmarckit.slack.client import show
-from dmarckit.slack.outbox import Due, put
+from dmarckit.slack.blocks import Message, build_message, section
+from dmarckit.slack.client import message_text
+from dmarckit.slack.outbox import OutboxMessage, queue_messages
 from tests.support.model_builders import make_failing, make_record
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
 from tests.support.telling import ALERTS, DAILY, NOW, World, a_report
@@ -45,7 +45,7 @@ def world(tmp_path: Path, slack: SlackServer) -> World:
 def posted(slack: SlackServer, number: int = -1) -> str:
     """A message as its reader sees it."""
     body = slack.posted[number]
-    return show(Message(body["text"], tuple(body["blocks"]))).replace("\u2060", "")
+    return message_text(Message(body["text"], tuple(body["blocks"]))).replace("\u2060", "")
 
 
 # --- alerts and the digest
@@ -361,7 +361,7 @@ def test_who_does_not_get_to_tell_leaves_it_to_the_one_who_does(
     world: World, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dmarckit.slack.outbox.PATIENCE", 0)
-    with outbox.alone(world.settings, "other", lambda: NOW):
+    with outbox.delivery_lock(world.settings, "other", lambda: NOW):
         told = world.mail(a_report(1)).run(DAILY)
     assert (told.sent, told.waiting) == (0, 1)
     assert "another run is still telling Slack" in told.warnings[0]
@@ -373,14 +373,16 @@ def test_who_does_not_get_to_tell_leaves_it_to_the_one_who_does(
 def test_what_comes_in_while_a_run_tells_goes_out_with_it(
     world: World, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = outbox.post
-    late = Due("run:other", CHANNEL, message("summary of another run", [section("text")]))
+    real = outbox.post_message
+    late = OutboxMessage(
+        "run:other", CHANNEL, build_message("summary of another run", [section("text")])
+    )
 
     def posting(*arguments: Any, **more: Any) -> str:
-        put(world.lake, [late], "other", NOW)
+        queue_messages(world.lake, [late], "other", NOW)
         return real(*arguments, **more)
 
-    monkeypatch.setattr(outbox, "post", posting)
+    monkeypatch.setattr(outbox, "post_message", posting)
     assert world.mail(a_report(1)).run().sent == 2
     assert slack.texts()[-1] == "summary of another run"
 
@@ -398,7 +400,7 @@ def test_the_lake_being_away_is_no_silence(world: World, monkeypatch: pytest.Mon
         raise LakeError("cannot write")
 
     world.mail(a_report(1))
-    monkeypatch.setattr("dmarckit.jobs.notify.put", broken)
+    monkeypatch.setattr("dmarckit.jobs.notify.queue_messages", broken)
     with pytest.raises(LakeError):
         world.run()
     assert world.told() == set()

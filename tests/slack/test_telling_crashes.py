@@ -57,7 +57,7 @@ class Steps:
         self.done: list[str] = []
         self.at = at
         self._watch(monkeypatch, Writer, "append_new", lambda arguments: arguments[1])
-        self._watch(monkeypatch, outbox, "post", lambda _: "post")
+        self._watch(monkeypatch, outbox, "post_message", lambda _: "post")
 
     def _watch(
         self, patch: pytest.MonkeyPatch, owner: Any, name: str, label: Callable[[Any], str]

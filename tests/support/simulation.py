@@ -122,7 +122,7 @@ def install(monkeypatch: pytest.MonkeyPatch, faults: Faults) -> None:
     for name in ("append_new", "compact"):
         wrap(Writer, name, LakeError)
     wrap(Lake, "session", LakeError)
-    wrap(outbox, "post", None)
+    wrap(outbox, "post_message", None)
     monkeypatch.setattr(publish, "build_page", fake_page)
     monkeypatch.setattr(Location, "open", opened_once(Location.open))
     monkeypatch.setattr("dmarckit.pages.refresh_index", lambda _: None)

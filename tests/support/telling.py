@@ -14,7 +14,7 @@ from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
 from dmarckit.ingest.commit import IngestResult
 from dmarckit.ingest.ingest import ingest_mails
-from dmarckit.jobs.notify import Told, tell, tell_failure
+from dmarckit.jobs.notify import notify_failure, notify_run
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import month_of
@@ -22,6 +22,7 @@ from dmarckit.lake.schema import RUNS
 from dmarckit.pages.build import BuiltPage
 from dmarckit.pages.publish import Published
 from dmarckit.reports.model import AggregateReport, Policy, Record
+from dmarckit.slack.outbox import DeliveryResult
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer
@@ -85,35 +86,41 @@ class World:
         open_storage(self.settings.mail_url).put(name, raw, content_type="message/rfc822")
         return self
 
-    def run(self, schedule: Schedule = ALERTS, minutes: float = 0, **how: Any) -> Told:
+    def run(self, schedule: Schedule = ALERTS, minutes: float = 0, **how: Any) -> DeliveryResult:
         """A run of a job, its start `minutes` after `NOW`."""
         return self.ends(schedule, self.begins(schedule), minutes, **how)
 
-    def begins(self, schedule: Schedule = ALERTS) -> Callable[..., Told]:
+    def begins(self, schedule: Schedule = ALERTS) -> Callable[..., DeliveryResult]:
         """A run that has read the mails, and is about to tell."""
         self.runs += 1
         run = f"run-{self.runs}"
         self.ingested: IngestResult = ingest_mails(self.settings, run=run)
         page = PAGE if schedule.notebook else None
 
-        def tells(now: datetime, **how: Any) -> Told:
-            return tell(self.settings, schedule, self.ingested, page, run=run, now=now, **how)
+        def tells(now: datetime, **how: Any) -> DeliveryResult:
+            return notify_run(self.settings, schedule, self.ingested, page, run=run, now=now, **how)
 
         return tells
 
     def ends(
-        self, schedule: Schedule, tells: Callable[..., Told], minutes: float = 0, **how: Any
-    ) -> Told:
+        self,
+        schedule: Schedule,
+        tells: Callable[..., DeliveryResult],
+        minutes: float = 0,
+        **how: Any,
+    ) -> DeliveryResult:
         """It tells, and is recorded."""
         now = NOW + timedelta(minutes=minutes)
         told = tells(now, **how)
         self.recorded(schedule.name, f"run-{self.runs}", now)
         return told
 
-    def fails(self, schedule: Schedule = ALERTS, minutes: float = 0, since: float = 0) -> Told:
+    def fails(
+        self, schedule: Schedule = ALERTS, minutes: float = 0, since: float = 0
+    ) -> DeliveryResult:
         """A run that fails."""
         self.runs += 1
-        return tell_failure(
+        return notify_failure(
             self.settings,
             schedule,
             run=f"run-{self.runs}",

@@ -34,7 +34,7 @@ from dmarckit.core import (
     open_storage,
 )
 from dmarckit.reports import read_mail, without_comments
-from dmarckit.slack import lasting
+from dmarckit.slack import presign_warning
 
 OWN = "doctor"
 """all that the doctor writes is below this key, and is deleted again"""
@@ -172,7 +172,7 @@ def links(context: CheckContext) -> CheckResult:
     if problem:
         fix = "check presign_key_id and its right s3:GetObject, AWS_REGION, and the network"
         return fail(f"a presigned link does not open: {problem}", fix)
-    short = lasting(settings, context.clock())
+    short = presign_warning(settings, context.clock())
     hours = settings.presign_expires // 3600
     if short:
         return warn(short, "")

@@ -72,7 +72,7 @@ def slack_channels(context: CheckContext) -> CheckResult:
 def slack_message(context: CheckContext) -> CheckResult:
     """Post a line to the main channel, with ``--send``."""
     from dmarckit.core import _
-    from dmarckit.slack import Message, post
+    from dmarckit.slack import Message, post_message
 
     settings = context.settings
     if not context.send:
@@ -83,7 +83,7 @@ def slack_message(context: CheckContext) -> CheckResult:
     block = {"type": "section", "text": {"type": "plain_text", "text": text}}
     token = settings.slack_token.get_secret_value()
     message = Message(text=text, blocks=(block,))
-    post(message, token=token, channel=settings.slack_channel, base_url=settings.slack_url)
+    post_message(message, token=token, channel=settings.slack_channel, base_url=settings.slack_url)
     return ok(f"a line was posted to {one_line(settings.slack_channel, 60)}")
 
 
