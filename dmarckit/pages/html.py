@@ -7,7 +7,7 @@ only `Html` and what the template itself says stays as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,12 @@ TALL = 25
 class Html:
     """A finished piece of HTML that notebooks and pages show as it is."""
 
-    markup: str
+    markup: Markup = field(default_factory=Markup)
+    """what is no `Markup` is not escaped yet, and mypy refuses it"""
     title: str = ""
     """title of a page that shows this, plain text; empty: the notebook's own"""
 
-    def __html__(self) -> str:
+    def __html__(self) -> Markup:
         """Return the markup, for templates that this is a value of."""
         return self.markup
 

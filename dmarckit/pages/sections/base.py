@@ -44,7 +44,7 @@ class Section:
 
     def with_note(self, text: str) -> Section:
         """Return the section with a small line of text below what it shows."""
-        return replace(self, html=(self.html or Html("")) + render_part("note", text))
+        return replace(self, html=(self.html or Html()) + render_part("note", text))
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         if self.html is not None:

@@ -60,7 +60,7 @@ class OverviewSections(PageData):
             pages = self.links.navigation(self.domain if of == "sender" else "")
         else:
             pages = self.links.navigation(of=of)
-        html = render_part("navigation", pages) if pages else Html("")
+        html = render_part("navigation", pages) if pages else Html()
         return Section(pd.DataFrame(pages, columns=["page", "address"]), html)
 
     def headline(self) -> Section:

@@ -221,4 +221,4 @@ def _what_if_section(result: WhatIf, present: Policy, days: int) -> Section:
     above = render_part("paragraphs", [head, warning] if result.legitimate else [head])
     back = txt_record(present) if present.p else None
     records = records_to_paste(txt_record(result.policy), back)
-    return Section(result.senders, above + (table.html or Html("")) + records)
+    return Section(result.senders, above + (table.html or Html()) + records)

@@ -398,7 +398,7 @@ def _compliance(metrics: pd.DataFrame) -> pd.DataFrame:
 
 def connection(settings: Settings, metrics: pd.DataFrame) -> Html:
     """Return whether Google is asked at all, when it was, and up to which day it told."""
-    shown = Html("")
+    shown = Html()
     is_connected = settings.google_credentials is not None
     if not metrics.empty:
         told: Any = metrics.loc[metrics["share"].notna(), "day"].max()

@@ -96,7 +96,7 @@ class RequirementSections(PageData):
     def requirements_not_met(self) -> Section:
         """Show each rule that is not met somewhere: what it asks, what to do, where and why."""
         broken = _not_met(self._rules)
-        html = Html("")
+        html = Html()
         for rule in RULES:
             rows = broken[broken["rule"] == rule]
             html = html if rows.empty else html + _rule(rule, rows)
