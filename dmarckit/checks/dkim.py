@@ -30,7 +30,7 @@ class Key:
 
 
 def check_dkim(ask: DnsClient, key: Key) -> DnsRow:
-    """The row of a key."""
+    """Check a key."""
     name = f"{key.selector}._domainkey.{key.domain}"
     used: dict[str, Any] = {"messages": key.messages, "last_day": key.last_day.isoformat()}
     try:
@@ -74,7 +74,7 @@ def _unreadable(name: str, why: str) -> Fault:
 
 
 def _key_faults(name: str, tags: dict[str, str]) -> tuple[list[Fault], dict[str, Any]]:
-    """What is wrong with the one record, and what was read out of it."""
+    """Return what is wrong with the one record, and what was read out of it."""
     kind = tags.get("k", "rsa").lower()
     read: dict[str, Any] = {"kind": one_line(kind, 20)}
     if "v" in tags and (tags["v"] != "DKIM1" or next(iter(tags)) != "v"):
@@ -118,7 +118,7 @@ def _length(name: str, bits: int) -> list[Fault]:
 
 
 def rsa_bits(raw: bytes) -> int | None:
-    """Bits of an RSA public key (DER); None when it is none."""
+    """Return the bits of an RSA public key (DER); None when it is none."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     from cryptography.hazmat.primitives.serialization import load_der_public_key

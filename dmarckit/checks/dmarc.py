@@ -35,7 +35,7 @@ class AppliedPolicy:
     record: str | None
 
     def json(self) -> dict[str, str | None]:
-        """For `values` of the table `dns`."""
+        """Return the entry in `values` of the table `dns`."""
         return {
             "organisation": self.organisation,
             "location": self.location,
@@ -44,12 +44,12 @@ class AppliedPolicy:
 
 
 def records_at(ask: DnsClient, domain: str) -> list[str]:
-    """The DMARC records at a domain's name, as published. Raises NoAnswer."""
+    """Return the DMARC records at a domain's name, as published. Raises NoAnswer."""
     return [text for text in ask.texts(f"_dmarc.{domain}") if VERSION.match(text)]
 
 
 def by_tree_walk(ask: DnsClient, domain: str) -> AppliedPolicy:
-    """As RFC 9989 sections 4.10.1 and 4.10.2 have it. Raises NoAnswer.
+    """Return the policy by RFC 9989 sections 4.10.1 and 4.10.2. Raises NoAnswer.
 
     Several records at one name count as none.
     """
@@ -77,7 +77,7 @@ def by_tree_walk(ask: DnsClient, domain: str) -> AppliedPolicy:
 
 
 def by_public_suffix(ask: DnsClient, domain: str) -> AppliedPolicy:
-    """As RFC 7489 section 6.6.3 has it. Raises NoAnswer."""
+    """Return the policy by RFC 7489 section 6.6.3. Raises NoAnswer."""
     top = organisation(domain)
     for name in dict.fromkeys((domain, top)):
         at = records_at(ask, name)
@@ -91,7 +91,7 @@ def by_public_suffix(ask: DnsClient, domain: str) -> AppliedPolicy:
 
 
 def requested_policy(tags: Mapping[str, str], *, own: bool) -> str:
-    """What a record asks for its own domain, or for a domain below it: p, or sp, else p.
+    """Return what a record asks for its own domain (p), or for one below it (sp, else p).
 
     A value that is none of DMARC's counts as none (RFC 9989 section 4.7).
     """
@@ -107,7 +107,7 @@ MOST_ADDRESSES = 10
 
 
 def check_dmarc(ask: DnsClient, domain: str) -> list[DnsRow]:
-    """The row of the record, and one for each outside host that is to get its reports."""
+    """Check the record, and each outside host that is to get its reports."""
     name = f"_dmarc.{domain}"
     try:
         texts = ask.texts(name)
@@ -145,7 +145,7 @@ def check_dmarc(ask: DnsClient, domain: str) -> list[DnsRow]:
 
 
 def unanswered(name: str) -> Fault:
-    """Nobody answered for a name: nothing is known."""
+    """Return the fault of a name that nobody answered for: nothing is known."""
     text = _("DNS did not answer for {name}; check its name servers and the setting resolvers.")
     return Fault("unanswered", "unknown", text.format(name=one_line(name, 300)))
 
@@ -164,7 +164,7 @@ def _json(applies: tuple[AppliedPolicy, AppliedPolicy] | None) -> dict[str, obje
 
 
 def _without_own(ask: DnsClient, domain: str, texts: Sequence[str]) -> DnsRow:
-    """No record at the domain itself: a damaged one, one further up, or none at all."""
+    """Return the row without a record at the domain: a damaged one, one further up, or none."""
     name = f"_dmarc.{domain}"
     proposal = f"v=DMARC1; p=none; rua=mailto:dmarc-reports@{domain}"
     damaged = [text for text in texts if "dmarc" in text.lower()]
@@ -289,7 +289,7 @@ def _report_faults(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> list
 
 
 def _takes_mail(ask: DnsClient, host: str) -> bool:
-    """False only when DNS says so: no MX and no address, or the null MX."""
+    """Return False only when DNS says so: no MX and no address, or the null MX."""
     try:
         hosts = [name for _preference, name in ask.mail_hosts(host)]
         return any(hosts) if hosts else ask.has_address(host)
@@ -298,7 +298,7 @@ def _takes_mail(ask: DnsClient, host: str) -> bool:
 
 
 def _authorisations(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> list[DnsRow]:
-    """RFC 9990 section 4: a host outside must say that it wants reports about this domain."""
+    """Check that outside hosts want reports about this domain (RFC 9990 section 4)."""
     hosts = []
     for uri in _addresses(tags, "rua") + _addresses(tags, "ruf"):
         match = ADDRESS.fullmatch(uri)
@@ -324,7 +324,7 @@ def _authorisation(ask: DnsClient, domain: str, host: str) -> DnsRow:
 
 
 def _corrected(record: str, tags: Mapping[str, str]) -> str | None:
-    """The record with what can be mended by itself: obsolete and unknown tags, no p."""
+    """Return the record with what can be mended by itself: obsolete and unknown tags, no p."""
     kept = {k: v for k, v in tags.items() if k in KNOWN and k not in (*OBSOLETE, "v")}
     if any(kept.get(tag, "none").lower() not in DMARC_VALUES[tag] for tag in ("p", "sp", "np")):
         return None

@@ -59,7 +59,7 @@ class CheckResult:
 
 
 def is_problem(record: str, state: str) -> bool:
-    """Something is to be done about a record in this state."""
+    """Return True when something is to be done about a record in this state."""
     return state in ("invalid", "weak") or (state == "missing" and record not in OPTIONAL)
 
 
@@ -154,7 +154,7 @@ SNAPSHOT: tuple[str, ...] = (*(c for c in DNS.columns if c != "month"), "since")
 def dns_snapshot(
     lake: Lake, domains: Sequence[str] | None = None, day: date | None = None
 ) -> pd.DataFrame:
-    """What the newest check of each domain found, on that day or before; one row per record.
+    """Return what the newest check of each domain found, on that day or before, a row a record.
 
     Columns as in `dmarckit schema dns`, and `since`: the first check that found the same
     records, with no other since; null when DNS has never answered. `domains` None: all.
@@ -182,7 +182,7 @@ ORDER BY day, domain, record, name
 def dns_changes(
     lake: Lake, domains: Sequence[str] | None, start: datetime, end: datetime
 ) -> pd.DataFrame:
-    """Records that a check on a day in [start, end) found other than the check before.
+    """Return records that a check on a day in [start, end) found other than the check before.
 
     One row per change: domain, record, name, day (of the check that saw it), day_before (of
     the last check that answered), before and after (lists of records), state_before,
@@ -197,7 +197,7 @@ def _chosen(domains: Sequence[str] | None) -> dict[str, Any]:
 
 
 def changes_window(now: datetime, days: int) -> tuple[datetime, datetime]:
-    """The last `days` whole days and today, for `changes`."""
+    """Return the last `days` whole days and today, for `dns_changes`."""
     today = datetime(now.year, now.month, now.day, tzinfo=UTC)
     return today - timedelta(days=days), today + timedelta(days=1)
 
@@ -218,7 +218,7 @@ class Checks:
 
 
 def make_checks(servers: Sequence[str], timeout: float, fetch: Fetch | None = None) -> Checks:
-    """Checks by these servers (none: the system's); what other checks have cached is forgotten.
+    """Make checks by these servers (none: the system's); what others have cached is forgotten.
 
     Raises SettingsError for a server that is no address.
     """
@@ -228,7 +228,7 @@ def make_checks(servers: Sequence[str], timeout: float, fetch: Fetch | None = No
 
 
 def check_domain(checks: Checks, domain: str, seen: Targets) -> list[DnsRow] | None:
-    """The rows of a domain; None when DNS does not answer at all.
+    """Return the rows of a domain; None when DNS does not answer at all.
 
     What is not reached in time is unknown.
     """
@@ -267,7 +267,7 @@ def _no_such_domain(domain: str) -> DnsRow:
 def check_domains(
     checks: Checks, domains: Sequence[str], seen: Mapping[str, Targets]
 ) -> Iterator[dict[str, list[DnsRow] | None]]:
-    """The rows of many domains, a batch at a time; None for one without any answer.
+    """Yield the rows of many domains, a batch at a time; None for one without any answer.
 
     Ends early when nobody in a whole batch got an answer.
     """

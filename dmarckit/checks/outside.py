@@ -56,7 +56,7 @@ class Outside:
 
 
 def load_outside(lake: Lake, domains: Sequence[str], now: datetime, days: int = 7) -> Outside:
-    """What Postmaster Tools and DNS said last, as seen at `now`; changes of the last `days` days.
+    """Return what Postmaster Tools and DNS said last, and changes of the last `days` days.
 
     Of the named domains, or of all. Empty frames when the tables are empty. Raises LakeError
     for a `now` without time zone, or when the lake cannot be read.

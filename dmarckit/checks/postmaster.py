@@ -57,7 +57,7 @@ def latest_metrics(
     start: datetime | None = None,
     end: datetime | None = None,
 ) -> pd.DataFrame:
-    """What Google said last about each metric of the days in [start, end).
+    """Return what Google said last about each metric of the days in [start, end).
 
     One row per domain, day, metric and detail: `share` is a rate from 0 to 1, `number` a
     count, `text` a state or a JSON list, each null where it does not apply; `pulled` is when
@@ -79,7 +79,7 @@ def latest_metrics(
 
 
 def last_known_days(lake: Lake) -> dict[tuple[str, str], datetime]:
-    """Domain and metric → the last day that has a value."""
+    """Return the last day that has a value, by domain and metric."""
     found = lake.sql('SELECT domain, metric, max("day") AS last FROM postmaster GROUP BY 1, 2')
     keys = zip(found["domain"], found["metric"], strict=True)
     return {
@@ -161,12 +161,12 @@ def pull_metrics(
 
 
 def new_run() -> str:
-    """An id, as each ingest has one."""
+    """Make an id, as each ingest has one."""
     return uuid.uuid4().hex[:12]
 
 
 def ascii_name(name: str) -> str:
-    """A domain as DNS and Google write it: lower case, IDNA.
+    """Return a domain as DNS and Google write it: lower case, IDNA.
 
     Raises SettingsError for what is no domain name.
 
@@ -199,7 +199,7 @@ class _Pull:
         self._known = last_known_days(lake) if days is None else {}
 
     def domains(self, settings: Settings) -> list[str]:
-        """Those of the settings, else those that Google lists and lets us read."""
+        """Return those of the settings, else those that Google lists and lets us read."""
         if settings.postmaster_domains:
             return list(dict.fromkeys(ascii_name(name) for name in settings.postmaster_domains))
         names = []
@@ -216,7 +216,7 @@ class _Pull:
         return sorted(dict.fromkeys(names))
 
     def compliance(self, domains: Sequence[str]) -> None:
-        """The compliance status of all domains, as of today."""
+        """Keep the compliance status of all domains, as of today."""
         rows: list[Row] = []
         for domain in domains:
             try:
@@ -228,7 +228,7 @@ class _Pull:
         self._keep(rows)
 
     def statistics(self, domains: Sequence[str]) -> None:
-        """All metrics of these domains; the rates of feedback loops once their ids are known."""
+        """Keep all metrics of these domains; rates of feedback loops once their ids are known."""
         queries = [self._query(d, name, m) for d in domains for name, m in FAMILIES.items()]
         rows = self._ask(queries)
         loops = []

@@ -79,7 +79,7 @@ class Refusal:
 
 
 def refusal_of_request(status: int, content: bytes) -> Refusal:
-    """The error in the body of an answer; a proxy may have put any text there."""
+    """Read the error in the body of an answer; a proxy may have put any text there."""
     try:
         error = json.loads(content)["error"]
         return Refusal(status, _reason(error), str(error.get("message") or ""))
@@ -88,14 +88,14 @@ def refusal_of_request(status: int, content: bytes) -> Refusal:
 
 
 def refusal_of_item(error: Mapping[str, Any]) -> Refusal:
-    """A google.rpc.Status, as a batch gives it for one of its items."""
+    """Read a google.rpc.Status, as a batch gives it for one of its items."""
     code = error.get("code")
     status = STATUS_OF_CODE.get(code, 500) if isinstance(code, int) else 500
     return Refusal(status, _reason(error), str(error.get("message") or ""))
 
 
 def _reason(error: Mapping[str, Any]) -> str:
-    """From ErrorInfo, else from the older list of errors."""
+    """Return the reason from ErrorInfo, else from the older list of errors."""
     for entry in (*(error.get("details") or ()), *(error.get("errors") or ())):
         if isinstance(entry, Mapping) and entry.get("reason"):
             return str(entry["reason"])
@@ -103,7 +103,7 @@ def _reason(error: Mapping[str, Any]) -> str:
 
 
 def refusal_error(refusal: Refusal, *, what: str, domain: str = "", who: str) -> PostmasterError:
-    """The error to raise: what was wanted, and what a person has to do, in one line.
+    """Make the error to raise: what was wanted and what a person has to do, in one line.
 
     `who` is whom Google knows us as. A `PostmasterAccess` when every further request would
     end the same way. A domain that may not be read at all gives the same text for each `what`.
@@ -142,7 +142,7 @@ def _advice(refusal: Refusal, who: str) -> str:
 
 
 def token_error(error: Exception, *, who: str, client_id: str) -> PostmasterAccess:
-    """Why Google gave no token for the credentials (`google.auth.exceptions.RefreshError`)."""
+    """Make the error of a `google.auth.exceptions.RefreshError`: why there is no token."""
     said = one_line(error.args[0] if error.args else error, 160)
     if "unauthorized_client" in said or "access_denied" in said:
         advice = (
@@ -183,12 +183,12 @@ class Identity:
 
 
 def scopes(settings: Settings) -> list[str]:
-    """The least that suffices: reading statistics cannot list domains, so that needs a second."""
+    """Return the fewest scopes that suffice: those for statistics cannot list domains."""
     return [STATS_SCOPE] if settings.postmaster_domains else [LIST_SCOPE, STATS_SCOPE]
 
 
 def google_identity(settings: Settings) -> Identity:
-    """Who asks, by the settings. Google is not asked yet.
+    """Read the credentials that the settings name. Google is not asked yet.
 
     Raises:
         MissingExtra: the Google libraries are not installed.
@@ -208,7 +208,7 @@ def google_identity(settings: Settings) -> Identity:
 
 
 def require_google() -> None:
-    """Raises MissingExtra when the Google libraries are not installed."""
+    """Raise MissingExtra when the Google libraries are not installed."""
     if not all(find_spec(name) for name in ("googleapiclient", "google_auth_httplib2")):
         raise MissingExtra(
             "Postmaster Tools needs Google's libraries; install them with: "
@@ -296,7 +296,7 @@ class Query:
     last: date
 
     def body(self, page_token: str) -> dict[str, Any]:
-        """A QueryDomainStatsRequest."""
+        """Return a QueryDomainStatsRequest."""
         dates = {"start": api_date(self.first), "end": api_date(self.last)}
         asked = {
             "parent": f"domains/{self.domain}",
@@ -310,7 +310,7 @@ class Query:
         return asked | ({"pageToken": page_token} if page_token else {})
 
     def rows(self, stats: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
-        """Results of this query; what was not asked for is left out."""
+        """Yield the results of this query; what was not asked for is left out."""
         names = {f"m{number}": metric for number, metric in enumerate(self.metrics)}
         for stat in stats:
             metric = names.get(str(stat.get("metric")))
@@ -320,7 +320,7 @@ class Query:
 
 
 def connect(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> PostmasterClient:
-    """A client with the credentials of the settings. Google is not asked yet.
+    """Make a client with the credentials of the settings. Google is not asked yet.
 
     Raises MissingExtra and SettingsError as `google_identity` does.
     """
@@ -350,11 +350,11 @@ class PostmasterClient:
         self._sleep = sleep
 
     def close(self) -> None:
-        """Ends the connections."""
+        """End the connections."""
         self._service.close()
 
     def domains(self) -> list[dict[str, Any]]:
-        """Every Domain that the credentials see, as Google describes it."""
+        """Return every Domain that the credentials see, as Google describes it."""
         found: list[dict[str, Any]] = []
         request = self._service.domains().list(pageSize=PAGE)
         while request is not None:
@@ -364,13 +364,13 @@ class PostmasterClient:
         return found
 
     def compliance(self, domain: str) -> dict[str, Any]:
-        """The DomainComplianceStatus of now. Raises PostmasterError about this domain."""
+        """Return the DomainComplianceStatus of now. Raises PostmasterError about this domain."""
         name = f"domains/{domain}/complianceStatus"
         request = self._service.domains().getComplianceStatus(name=name)
         return self._call(request, "the compliance status", domain)
 
     def stats(self, queries: Sequence[Query]) -> list[list[Row] | PostmasterError]:
-        """For each query all its rows, page after page, or why Google refused it."""
+        """Return all rows of each query, page after page, or why Google refused it."""
         asked = [_QueryProgress(query) for query in queries]
         while waiting := [one for one in asked if not one.done]:
             before = max(one.tries for one in waiting)
@@ -381,7 +381,7 @@ class PostmasterClient:
         return [one.error or one.rows for one in asked]
 
     def _ask(self, batch: Sequence[_QueryProgress]) -> None:
-        """The next page of each. Only an item that was refused is asked on its own again."""
+        """Ask for the next page of each; only an item that was refused is asked again alone."""
         bodies = [one.query.body(one.token) for one in batch]
         request = self._service.domainStats().batchQuery(body={"requests": bodies})
         try:
@@ -425,7 +425,7 @@ class PostmasterClient:
         one.error = error
 
     def _call(self, request: Any, what: str, domain: str = "") -> dict[str, Any]:
-        """The answer to one request, asked for again while Google is busy or out of reach."""
+        """Return the answer to one request, asked again while Google is busy or out of reach."""
         try:
             return with_retries(
                 lambda: self._once(request),

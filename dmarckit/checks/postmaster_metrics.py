@@ -55,13 +55,13 @@ class Metric:
     filter: str = ""
 
     def definition(self, name: str) -> dict[str, Any]:
-        """A MetricDefinition; its results carry `name`."""
+        """Return a MetricDefinition; its results carry `name`."""
         asked: dict[str, Any] = {"name": name, "baseMetric": {"standardMetric": self.standard}}
         return asked | ({"filter": self.filter} if self.filter else {})
 
 
 def condition(**values: str) -> str:
-    """A filter of the API: all of the values.
+    """Return a filter of the API: all of the values.
 
     >>> condition(error_type="reject", error_reason='say "no"')
     'error_type = "reject" AND error_reason = "say \\\\"no\\\\""'
@@ -113,7 +113,7 @@ like must not cost the others"""
 
 
 def loop_metrics(rows: Sequence[Row]) -> tuple[Metric, ...]:
-    """The spam rate of each feedback loop that rows of `feedback_loop_ids` name."""
+    """Return the spam rate of each feedback loop that rows of `feedback_loop_ids` name."""
     found: dict[Metric, None] = {}
     for row in rows:
         if row["metric"] != "feedback_loop_ids":
@@ -127,7 +127,7 @@ def loop_metrics(rows: Sequence[Row]) -> tuple[Metric, ...]:
 
 
 def stat_row(domain: str, metric: Metric, stat: Mapping[str, Any]) -> Row | None:
-    """A DomainStat as a row; None when it has no day or no value.
+    """Return a DomainStat as a row; None when it has no day or no value.
 
     Raises PostmasterAccess for a rate that cannot be a share from 0 to 1: its unit is then
     not what we take it for, which concerns every domain.
@@ -184,7 +184,7 @@ def _day(parts: Mapping[str, Any]) -> datetime | None:
 
 
 def compliance_rows(domain: str, status: Mapping[str, Any], day: datetime) -> list[Row]:
-    """A DomainComplianceStatus as rows: a state per requirement, as of `day`.
+    """Return a DomainComplianceStatus as rows: a state per requirement, as of `day`.
 
     What it says of the registrable domain stands under that domain's name. `metric` is
     ``compliance`` (text COMPLIANT or NEEDS_WORK), or ``compliance_reason`` where Google says
@@ -213,7 +213,7 @@ _VERDICTS = {
 
 
 def _states(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Requirement, state and reason. A verdict of its own says more than the row does."""
+    """Yield requirement, state and reason. A verdict of its own says more than the row does."""
     states = {
         str(row.get("requirement") or ""): str((row.get("status") or {}).get("status") or "")
         for row in data.get("rowData") or ()
@@ -230,5 +230,5 @@ def _states(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def api_date(day: date) -> dict[str, int]:
-    """A Date of the API."""
+    """Return a Date of the API."""
     return {"year": day.year, "month": day.month, "day": day.day}

@@ -34,7 +34,7 @@ ProviderCounts = dict[tuple[str, str], dict[str, Any]]
 
 
 def provider_counts(facts: Facts, days: int = DAYS) -> ProviderCounts:
-    """(domain, provider) → what the provider's reports of the last `days` days say.
+    """Return what the provider's reports of the last `days` days say, by (domain, provider).
 
     own: messages of senders in the inventory, without forwarded ones; `spf`, `dkim` and
     `alignment`: how many of them pass at least, and at most (reports do not always say which
@@ -78,7 +78,7 @@ def _nothing() -> dict[str, Any]:
 
 
 def _of_providers(frame: pd.DataFrame, since: pd.Timestamp) -> pd.DataFrame:
-    """The rows since that day that providers reported, with `provider`."""
+    """Return the rows since that day that providers reported, with `provider`."""
     names = frame["reporter"].astype("category")
     by_name = {name: provider_of(str(name)) for name in names.cat.categories}
     provider = names.map(by_name).astype("object")
@@ -87,7 +87,7 @@ def _of_providers(frame: pd.DataFrame, since: pd.Timestamp) -> pd.DataFrame:
 
 
 def _sums(series: pd.Series[float]) -> Iterator[tuple[tuple[str, str], float]]:
-    """Domain and provider, and the number that stands under them."""
+    """Yield domain and provider, and the number that stands under them."""
     for key, value in series.items():
         domain, provider = cast("tuple[object, object]", key)
         yield (str(domain), str(provider)), float(value)
@@ -116,7 +116,7 @@ def _spf(found: ProviderCounts, facts: Facts, since: pd.Timestamp) -> None:
 
 
 def _signatures(found: ProviderCounts, facts: Facts, since: pd.Timestamp) -> None:
-    """At most as many messages pass DKIM as the passing signatures of a sender add up to."""
+    """Bound what passes DKIM by the passing signatures of a sender."""
     rows = _of_providers(facts.signatures, since)
     rows = rows[rows["in_inventory"] & rows["passed"]]
     one = [*_KEY, "sender", "day", "dkim_domain", "selector"]
@@ -149,7 +149,7 @@ def _codes(found: ProviderCounts, facts: Facts, since: pd.Timestamp) -> None:
 def busiest(
     seen_by: Mapping[tuple[str, str], Mapping[str, Any]], domain: str, provider: str
 ) -> float | None:
-    """Most messages of a domain on one day at a provider; None when it never reported."""
+    """Return the most messages of a domain on one day at a provider; None without reports."""
     here = seen_by.get((domain, provider))
     return None if here is None else float(here["busiest"])
 
@@ -162,7 +162,7 @@ COLUMNS = [
 
 
 def requirement_matrix(facts: Facts, outside: Outside, domains: Sequence[str] = ()) -> pd.DataFrame:
-    """One row per domain, provider and rule that the provider has.
+    """Return one row per domain, provider and rule that the provider has.
 
     domain, provider, rule; applies: ``all`` or ``bulk`` (only senders of much mail); bulk:
     True when one day had more messages than the provider's line (`BULK_LINE`), null where

@@ -50,7 +50,7 @@ class Servers:
     """The DNS servers of an installation, with one cache for all that ask through it."""
 
     def __init__(self, servers: Sequence[str] = (), timeout: float = 5.0) -> None:
-        """`servers` as ``192.0.2.53`` or ``127.0.0.1:5353``; none: the system's.
+        """Take `servers` as ``192.0.2.53`` or ``127.0.0.1:5353``; none: the system's.
 
         Raises SettingsError for a server that is no address, or when the system has none.
         """
@@ -68,7 +68,7 @@ class Servers:
         self.cache = dns.resolver.LRUCache(20_000)
 
     def asker(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> DnsClient:
-        """One for the check of one domain, which ends after `seconds` altogether."""
+        """Make a client for the check of one domain, which ends after `seconds` altogether."""
         return DnsClient(self, seconds, clock)
 
 
@@ -86,7 +86,7 @@ class BoundedResolver(dns.resolver.Resolver):
         self._end = clock() + seconds
 
     def resolve(self, qname: Any, rdtype: Any = "A", *args: Any, **options: Any) -> Any:
-        """As of dnspython, without search list."""
+        """Resolve as dnspython does, without search list."""
         kind = dns.rdatatype.to_text(dns.rdatatype.RdataType.make(rdtype))
         key = normalize_domain(str(qname)), kind
         if key in self.unanswered:
@@ -138,14 +138,14 @@ class DnsClient:
         return list(dict.fromkeys(name for name, _ in self.resolver.unanswered))
 
     def texts(self, name: str) -> list[str]:
-        """TXT records, their strings joined; none: empty. Raises NoAnswer."""
+        """Return the TXT records, their strings joined; none: empty. Raises NoAnswer."""
         return [
             b"".join(record.strings).decode("utf-8", "backslashreplace")
             for record in self._records(name, "TXT")
         ]
 
     def text_life(self, name: str) -> int | None:
-        """Seconds for which resolvers keep the TXT records of a name (TTL); None: unknown."""
+        """Return the seconds for which TXT records of a name are kept (TTL); None: unknown."""
         try:
             answer = self.resolver.resolve(name, "TXT")
         except (dns.exception.DNSException, OSError):
@@ -153,13 +153,13 @@ class DnsClient:
         return int(answer.rrset.ttl) if answer.rrset is not None else None
 
     def mail_hosts(self, name: str) -> list[tuple[int, str]]:
-        """MX records as (preference, host); the null MX is (0, ""). Raises NoAnswer."""
+        """Return MX records as (preference, host); the null MX is (0, ""). Raises NoAnswer."""
         return sorted(
             (r.preference, normalize_domain(str(r.exchange))) for r in self._records(name, "MX")
         )
 
     def alias(self, name: str) -> str | None:
-        """What a name is a CNAME of; None: it is none, or nobody knows."""
+        """Return what a name is a CNAME of; None: it is none, or nobody knows."""
         # that its target does not exist is cached as if the name itself did not
         kept, self.resolver.cache = self.resolver.cache, None
         try:
@@ -172,11 +172,11 @@ class DnsClient:
             self.resolver.cache = kept
 
     def has_address(self, name: str) -> bool:
-        """The name has an A or AAAA record. Raises NoAnswer."""
+        """Return True when the name has an A or AAAA record. Raises NoAnswer."""
         return any(True for kind in ("A", "AAAA") for _ in self._records(name, kind))
 
     def exists(self, name: str) -> bool:
-        """The name is there, with whatever records.
+        """Return True when the name is there, with whatever records.
 
         A resolver that says "no such name" to everything is told apart by asking it for the
         root, which is always there. Raises NoAnswer.
@@ -215,7 +215,7 @@ Fetch = Callable[[str, float], str]
 
 
 def fetch_policy(host: str, seconds: float) -> str:
-    """The policy file of a host, got within the seconds, the certificate checked.
+    """Get the policy file of a host within the seconds, the certificate checked.
 
     Raises NoAnswer when it cannot be had.
     """

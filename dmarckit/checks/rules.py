@@ -67,7 +67,7 @@ class Wording:
 
 
 def wording(rule: str) -> Wording:
-    """The rule in the language in use."""
+    """Return the rule in the language in use."""
     return {
         "spf": Wording(
             _("SPF passes"),
@@ -142,7 +142,7 @@ def wording(rule: str) -> Wording:
 
 
 def provider_of(reporter: str) -> str | None:
-    """The provider that a reporter (org_name) is; None for all others.
+    """Return the provider that a reporter (org_name) is; None for all others.
 
     >>> provider_of("google.com"), provider_of("Yahoo! Inc."), provider_of("Enterprise Outlook")
     ('Google', 'Yahoo', 'Microsoft')
@@ -172,7 +172,7 @@ VIEWS = ("reports", "postmaster", "dns")
 
 
 def verdict_word(verdict: object) -> str:
-    """A verdict.
+    """Return a verdict in the language in use.
 
     >>> verdict_word("not met")
     'not met'
@@ -181,7 +181,7 @@ def verdict_word(verdict: object) -> str:
 
 
 def view_word(view: str) -> str:
-    """One of `VIEWS`.
+    """Return the name of one of `VIEWS` in the language in use.
 
     >>> view_word("postmaster")
     'Postmaster Tools'
@@ -190,7 +190,7 @@ def view_word(view: str) -> str:
 
 
 def views_text(row: Any) -> str:
-    """What each view says, of a row of `requirement_matrix`."""
+    """Return what each view says, of a row of `requirement_matrix`."""
     text = ""
     for view in VIEWS:
         if row[view] is not None:

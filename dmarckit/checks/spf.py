@@ -35,7 +35,7 @@ logging.getLogger("checkdmarc").setLevel(logging.ERROR)
 
 
 def check_spf(ask: DnsClient, domain: str, *, sends: bool) -> DnsRow:
-    """The row of the record. `sends`: mail of this domain was seen to pass of late."""
+    """Check the record. `sends`: mail of this domain was seen to pass of late."""
     try:
         texts = ask.texts(domain)
     except NoAnswer:
@@ -92,7 +92,7 @@ def _missing(domain: str, texts: list[str], *, sends: bool) -> DnsRow:
 
 
 def _read(ask: DnsClient, domain: str, record: str) -> tuple[list[Fault], Mapping[str, Any] | None]:
-    """What checkdmarc says: faults, and what it read when there was no error."""
+    """Return what checkdmarc says: faults, and what it read when there was no error."""
     try:
         read = checkdmarc.spf.parse_spf_record(
             record,
@@ -180,7 +180,7 @@ def _length_faults(record: str) -> list[Fault]:
 
 
 def _corrected(record: str, faults: list[Fault]) -> str | None:
-    """The record with another end, where nothing else is wrong with it."""
+    """Return the record with another end, where nothing else is wrong with it."""
     if {f.code for f in faults} & {"plus_all", "no_all"} and len(faults) == 1:
         terms = [t for t in record.split() if t.lower() not in ("+all", "?all", "all")]
         return " ".join([*terms, "~all"])
@@ -188,7 +188,7 @@ def _corrected(record: str, faults: list[Fault]) -> str | None:
 
 
 def costs_of(ask: DnsClient, domain: str, record: str) -> dict[str, int]:
-    """Term of the record → DNS lookups it costs, itself and below it; in the order of the record.
+    """Return the DNS lookups that each term costs, itself and below it, in the record's order.
 
     Counting stops at `COUNTED_TO`. What does not answer counts as one.
     """
@@ -217,7 +217,7 @@ def _below(ask: DnsClient, target: str | None, left: int, path: tuple[str, ...])
 
 
 def _terms(record: str) -> Iterator[tuple[str, str | None]]:
-    """The terms that cost a lookup, and the domain that an include or redirect leads to."""
+    """Yield the terms that cost a lookup, and the domain that an include or redirect leads to."""
     has_all = any(re.fullmatch(r"[+?~-]?all", term, re.I) for term in record.split())
     for term in record.split()[1:]:
         if re.fullmatch(r"[+?~-]?all", term, re.I):

@@ -74,7 +74,7 @@ class Targets:
 
 
 def reported_domains(lake: Lake, now: datetime) -> list[str]:
-    """Policy domains of the reports of the last 90 days, in the order of their names."""
+    """Return the policy domains of the reports of the last 90 days, in order of their names."""
     start = now - DOMAINS_FROM
     found = lake.sql(
         "SELECT DISTINCT lower(domain) AS domain FROM reports "
@@ -88,7 +88,7 @@ def reported_domains(lake: Lake, now: datetime) -> list[str]:
 
 
 def is_domain(name: str) -> bool:
-    """It can be asked for; a report may name anything.
+    """Return True when it can be asked for; a report may name anything.
 
     >>> is_domain("example.com"), is_domain("a b"), is_domain("x" * 64 + ".example")
     (True, False, False)
@@ -97,7 +97,7 @@ def is_domain(name: str) -> bool:
 
 
 def read_targets(settings: Settings, lake: Lake, now: datetime) -> dict[str, Targets]:
-    """Domain → what reports of the last 30 days say. Empty for a lake without reports."""
+    """Return what reports of the last 30 days say by domain; empty without reports."""
     start = now - KEYS_FROM
     window = {"start": start, "now": now, "month": f"{start:%Y-%m}"}
     keys = _keys(lake.arrow(_SIGNATURES, **window).to_pylist())
@@ -162,6 +162,6 @@ def _own(settings: Settings, lake: Lake, sources: pd.DataFrame) -> dict[str, dic
 def chosen_domains(
     settings: Settings, lake: Lake, now: datetime, domains: Sequence[str] | None
 ) -> list[str]:
-    """The named domains, else those of the settings, else all that reports speak of."""
+    """Return the named domains, else those of the settings, else all that are reported on."""
     named = [normalize_domain(name) for name in domains or settings.domain_names]
     return list(dict.fromkeys(named)) or reported_domains(lake, now)

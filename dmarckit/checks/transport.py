@@ -18,7 +18,7 @@ MOST_HOSTS = 10  # mail servers whose addresses are looked for
 
 
 def check_mx(ask: DnsClient, domain: str) -> DnsRow:
-    """Who takes the domain's mail. values: hosts, and null (it says that it takes none)."""
+    """Check who takes the mail. values: hosts, and null (it says that it takes none)."""
     try:
         hosts = ask.mail_hosts(domain)
     except NoAnswer:
@@ -57,7 +57,7 @@ def _host_fault(ask: DnsClient, host: str) -> Fault | None:
 def check_mta_sts(
     ask: DnsClient, domain: str, hosts: Sequence[str], fetch: Fetch | None = None
 ) -> DnsRow:
-    """The MTA-STS record, and its policy file when there is a `fetch` to get it with."""
+    """Check the MTA-STS record, and its policy file when there is a `fetch` to get it with."""
     name = f"_mta-sts.{domain}"
     try:
         records = [text for text in ask.texts(name) if text.startswith("v=STSv1")]
@@ -124,7 +124,7 @@ def _ignored(name: str, error: Exception) -> Fault:
 
 
 def check_tls_rpt(ask: DnsClient, domain: str) -> DnsRow:
-    """The record that asks for TLS reports."""
+    """Check the record that asks for TLS reports."""
     name = f"_smtp._tls.{domain}"
     proposal = f"v=TLSRPTv1; rua=mailto:tls-reports@{domain}"
     try:
@@ -150,7 +150,7 @@ def check_tls_rpt(ask: DnsClient, domain: str) -> DnsRow:
 
 
 def check_bimi(ask: DnsClient, domain: str) -> DnsRow:
-    """The record with the logo. None is in order: a logo is a choice."""
+    """Check the record with the logo. None is in order: a logo is a choice."""
     name = f"default._bimi.{domain}"
     try:
         records = [text for text in ask.texts(name) if text.startswith("v=BIMI1")]
@@ -169,7 +169,7 @@ def check_bimi(ask: DnsClient, domain: str) -> DnsRow:
 
 
 def check_ptr(address: str, messages: int, lookup: Lookup) -> DnsRow:
-    """The confirmed host name of an own address that sends."""
+    """Check that an own address that sends has a confirmed host name."""
     try:
         host = lookup(address)
     except NoAnswer:

@@ -57,7 +57,7 @@ class View:
 
 
 def from_reports(rule: str, seen: Mapping[str, Any] | None) -> View | None:
-    """What a provider's reports say; `seen` is a row of `provider_counts`.
+    """Return what a provider's reports say; `seen` is a row of `provider_counts`.
 
     None when the provider sent no report about the domain, or reports cannot tell.
     """
@@ -110,7 +110,7 @@ class PostmasterStates:
 
 
 def postmaster_states(metrics: pd.DataFrame) -> dict[str, PostmasterStates]:
-    """Domain → what of `latest_metrics` the rules need."""
+    """Return what of `latest_metrics` the rules need, by domain."""
     states = metrics[metrics["metric"] == "compliance"].sort_values("day", kind="stable")
     states = states.drop_duplicates(["domain", "detail"], keep="last")
     rates = metrics[(metrics["metric"] == "spam_rate") & metrics["share"].notna()]
@@ -126,7 +126,7 @@ def postmaster_states(metrics: pd.DataFrame) -> dict[str, PostmasterStates]:
 
 
 def from_postmaster(rule: str, said: PostmasterStates | None) -> View | None:
-    """What Postmaster Tools says of a domain.
+    """Return what Postmaster Tools says of a domain.
 
     None when the domain is not connected, or Postmaster Tools has nothing about the rule.
     """
@@ -146,7 +146,7 @@ def from_postmaster(rule: str, said: PostmasterStates | None) -> View | None:
 
 
 def _spam_rate(rates: Sequence[float]) -> View:
-    """The highest of the last days: 0.30 % must never be reached."""
+    """Judge by the highest of the last days: 0.30 % must never be reached."""
     text = _("at most {rate} on the last {n} days with data")
     why = text.format(rate=rate_text(max(rates)), n=len(rates))
     if max(rates) >= MITIGATION or sum(rate >= TARGET for rate in rates) >= 2:
@@ -166,7 +166,7 @@ class DnsEntry:
 
 
 def dns_entries(rows: pd.DataFrame) -> dict[str, list[DnsEntry]]:
-    """Domain → what of `dns_snapshot` the rules need."""
+    """Return what of `dns_snapshot` the rules need, by domain."""
     found: dict[str, list[DnsEntry]] = {}
     mine = rows[rows["record"].isin(list(_RECORDS.values()))]
     columns = (mine[name] for name in ("domain", "record", "name", "state", "problems", "values"))
@@ -188,7 +188,7 @@ _RECORDS = {
 
 
 def from_dns(rule: str, entries: Sequence[DnsEntry]) -> View | None:
-    """What DNS shows of a domain today.
+    """Return what DNS shows of a domain today.
 
     None when DNS was not asked, or cannot tell.
     """
@@ -222,7 +222,7 @@ def _published(entries: Sequence[DnsEntry]) -> View:
 
 
 def _elsewhere_none(values: Mapping[str, Any]) -> bool:
-    """Of the two ways in which receivers look for the DMARC record, one finds none."""
+    """Return True when one of the two ways to look for the DMARC record finds none."""
     applies = values.get("applies")
     if not isinstance(applies, dict) or not all(isinstance(a, dict) for a in applies.values()):
         return False
@@ -236,7 +236,7 @@ def _names(entries: Sequence[DnsEntry]) -> View:
 
 
 def _spf(entries: Sequence[DnsEntry]) -> View:
-    """A record that is an error is one for all; one that is missing may not be needed."""
+    """Judge SPF: an error is one for all; a missing record may not be needed."""
     if wrong := _bad(entries, "invalid"):
         return View("not met", _first_problem(wrong))
     missing = _bad(entries, "missing")
@@ -281,7 +281,7 @@ def _whole(entry: DnsEntry, name: str) -> int | None:
 
 
 def _read(text: object) -> dict[str, Any]:
-    """The `values` of a row."""
+    """Read the `values` of a row."""
     try:
         read = json.loads(str(text))
     except ValueError:

@@ -50,7 +50,7 @@ ROW = (
 
 
 def owners(passing: pd.DataFrame) -> pd.DataFrame:
-    """Who signs with what: one row per (`dkim_domain`, `selector`), with its `sender`.
+    """Return who signs with what: one row per (`dkim_domain`, `selector`), with its `sender`.
 
     `passing` has rows of dkim_domain, selector, sender, `messages` that pass this aligned
     signature, and `sa` (SPF aligned on some of these). A selector means the same key for
@@ -70,7 +70,7 @@ def owners(passing: pd.DataFrame) -> pd.DataFrame:
 
 
 def inventory(seen: pd.DataFrame, passing: pd.DataFrame, owned: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `seen` that belong to the inventory of their domain, with what they own.
+    """Return the rows of `seen` in the inventory of their domain, with what they own.
 
     `seen` has one row per domain and sender, with `declared` and `sa_messages` (messages
     whose aligned SPF result the raw result does not contradict); `passing` the columns
@@ -97,7 +97,7 @@ def classify(
     owners: pd.DataFrame,
     passed_subdomains: pd.Series[Any],
 ) -> pd.Series[Any]:
-    """The class of each row, by the same index.
+    """Return the class of each row, by the same index.
 
     Needs the columns `ROW`: `da` and `sa` are the evaluated results (not said is False);
     `passing` the tuple of aligned (d, s) that pass; `broken`: an aligned signature is there
@@ -132,7 +132,7 @@ def classify(
 
 
 def _is_below(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """True where the author domain is a subdomain of the policy's domain."""
+    """Return True where the author domain is a subdomain of the policy's domain."""
     pairs = rows["header_from"].astype(str) + "\n." + rows["domain"].astype(str)
     codes, distinct = pd.factorize(pairs)
     parts = (pair.partition("\n") for pair in distinct)
@@ -141,17 +141,17 @@ def _is_below(rows: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def in_inventory(rows: pd.DataFrame, inventory: pd.DataFrame) -> pd.Series[bool]:
-    """True where the row's sender is in the inventory of its domain."""
+    """Return True where the row's sender is in the inventory of its domain."""
     return _pairs(rows).isin(_pairs(inventory))
 
 
 def _pairs(frame: pd.DataFrame) -> pd.Series[Any]:
-    """domain and sender as one value, since a space is in no domain."""
+    """Return domain and sender as one value, since a space is in no domain."""
     return frame["domain"].astype(str) + " " + frame["sender"].astype(str)
 
 
 def _owns(rows: pd.DataFrame, owners: pd.DataFrame) -> pd.Series[Any]:
-    """True where the sender owns one of the row's passing signatures."""
+    """Return True where the sender owns one of the row's passing signatures."""
     each = rows.loc[rows["da"] & ~rows["sa"], ["sender", "passing"]].reset_index(names="row")
     each = each.explode("passing").dropna(subset=["passing"])
     pairs = pd.DataFrame(each["passing"].tolist(), columns=["dkim_domain", "selector"])

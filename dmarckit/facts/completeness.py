@@ -37,7 +37,7 @@ COLUMNS = ("domain", "day", "delivered", "usual", "complete")
 
 
 def complete_days(facts: Facts) -> pd.DataFrame:
-    """One row per domain and day, from the first day with a report to that of `now`.
+    """Return which days are complete: one row per domain and day, from its first report to `now`.
 
     Columns: `domain`, `day`, `delivered` (usual reporters that have told of this day),
     `usual` (reporters seen on at least 80 % of the previous 14 days, or of those since the
@@ -71,7 +71,7 @@ def complete_days(facts: Facts) -> pd.DataFrame:
 
 
 def usual_reporters(facts: Facts) -> pd.DataFrame:
-    """One row per domain, day and usual reporter of that day, as in `complete_days`.
+    """Return one row per domain, day and usual reporter of that day, as in `complete_days`.
 
     Columns: `domain`, `day`, `reporter`, `delivered`. Without reports, or before anybody has
     reported for long enough to be usual, no row.
@@ -110,7 +110,7 @@ class _Reporting:
 
     @classmethod
     def of(cls, facts: Facts) -> _Reporting | None:
-        """None without reports."""
+        """Make the matrices; None without reports."""
         days = _days(facts)
         rows = _reported_days(facts, days)
         if rows.empty:
@@ -140,7 +140,7 @@ def _days(facts: Facts) -> pd.DatetimeIndex:
 
 
 def _reported_days(facts: Facts, days: pd.DatetimeIndex) -> pd.DataFrame:
-    """One row per report and day that it tells of, the day as its place in `days`.
+    """Return one row per report and day it is about, the day as its place in `days`.
 
     A report of at most 24 hours tells of the day of its middle.
     """
@@ -163,7 +163,7 @@ def _reported_days(facts: Facts, days: pd.DatetimeIndex) -> pd.DataFrame:
 
 
 def _previous(seen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """On how many of the `HISTORY` days before each day there was a report."""
+    """Return on how many of the `REPORTER_HISTORY` days before each day there was a report."""
     sums = np.cumsum(seen, axis=1, dtype="int64")
     before = np.pad(sums, ((0, 0), (REPORTER_HISTORY + 1, 0)))[:, : -(REPORTER_HISTORY + 1)]
     until_yesterday = np.pad(sums, ((0, 0), (1, 0)))[:, :-1]
@@ -172,7 +172,7 @@ def _previous(seen: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _count(flags: NDArray[np.bool_], group: NDArray[np.intp], groups: int) -> NDArray[np.int64]:
-    """How many rows of each group have the flag, by column."""
+    """Return how many rows of each group have the flag, by column."""
     found = np.zeros((groups, flags.shape[1]), dtype="int64")
     np.add.at(found, group, flags)
     return found
@@ -238,7 +238,7 @@ class Coverage:
 
 
 def coverage(facts: Facts, complete: pd.DataFrame, window: Window) -> Coverage:
-    """What came for the window. `complete` as from `complete_days`."""
+    """Return what came for the window. `complete` as from `complete_days`."""
     reports = facts.reports
     reports = reports[(reports["begin"] >= window.start) & (reports["begin"] < window.end)]
     usual = in_window(usual_reporters(facts), window)
@@ -269,14 +269,14 @@ def coverage(facts: Facts, complete: pd.DataFrame, window: Window) -> Coverage:
 
 
 def _enough(complete: pd.DataFrame, window: Window) -> pd.Series[bool]:
-    """Indexed by the days of the window that reports have reached: enough domains are whole."""
+    """Return which days of the window are whole, of those that reports have reached."""
     enough = whole_days(complete, window)
     known = in_window(complete, window)["day"]
     return enough[enough.index >= known.min()] if len(known) else enough.iloc[:0]
 
 
 def _until(enough: pd.Series[bool]) -> datetime | None:
-    """The last day that has enough."""
+    """Return the last day that has enough."""
     whole = enough[enough]
     return None if whole.empty else pd.Timestamp(whole.index.max()).to_pydatetime()
 

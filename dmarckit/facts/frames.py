@@ -198,7 +198,7 @@ class Facts:
 
 
 def typed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with the columns of the frame `name`, in order, in their types.
+    """Return `frame` with the columns of the frame `name`, in order, in their types.
 
     Texts that are missing become empty; counts stay fractions where they are.
     """
@@ -218,7 +218,7 @@ def _as(values: pd.Series[Any], kind: Any) -> pd.Series[Any]:
 
 
 def empty_facts(now: datetime, start: datetime, **frames: pd.DataFrame) -> Facts:
-    """Facts without any row, or with the named `frames`, for tests and empty lakes.
+    """Make facts without any row, or with the named `frames`, for tests and empty lakes.
 
     A frame that lacks columns is an error (KeyError); superfluous columns are dropped.
     """
@@ -239,17 +239,17 @@ MOST = 0.8
 
 
 def in_window(frame: pd.DataFrame, window: Window) -> pd.DataFrame:
-    """The rows whose `day` lies in the window."""
+    """Return the rows whose `day` lies in the window."""
     return frame[(frame["day"] >= window.start) & (frame["day"] < window.end)]
 
 
 def days_of(window: Window) -> pd.DatetimeIndex:
-    """Every day of the window, as the facts write days."""
+    """Return every day of the window, as the facts write days."""
     return pd.date_range(window.start, periods=window.days, freq="D", name="day", unit="us")
 
 
 def classes_by_day(messages: pd.DataFrame, complete: pd.DataFrame, window: Window) -> pd.DataFrame:
-    """One row a day of the window: `day`, `messages`, the messages of each class, `complete`.
+    """Return a row a day of the window: `day`, `messages`, a column a class, `complete`.
 
     Takes `Facts.messages` and `complete_days`, of one domain or of many. Fractions of spread
     reports are rounded here. `complete` is True unless fewer than `MOST` of the domains are
@@ -266,14 +266,16 @@ def classes_by_day(messages: pd.DataFrame, complete: pd.DataFrame, window: Windo
 
 
 def whole_days(complete: pd.DataFrame, window: Window) -> pd.Series[bool]:
-    """Indexed by the days of the window: enough domains are complete, or none is known."""
+    """Return, by the days of the window, whether enough domains are complete, or none is known."""
     share = in_window(complete, window).groupby("day")["complete"].mean()
     return share.reindex(days_of(window)).fillna(1) >= MOST
 
 
 def pass_shares(facts: Facts, complete: pd.DataFrame, window: Window) -> pd.DataFrame:
-    """One row per domain and day with messages: `domain`, `day`, `messages`, `passing`,
-    `pass_share` [0-1], `complete`."""
+    """Return the share of messages that pass, one row per domain and day with messages.
+
+    Columns: `domain`, `day`, `messages`, `passing`, `pass_share` [0-1], `complete`.
+    """
     rows = in_window(facts.messages, window)
     passing = rows["messages"].where(rows["da"] | rows["sa"], 0)
     sums = rows.assign(passing=passing).groupby(["domain", "day"], observed=True)

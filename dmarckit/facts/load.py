@@ -49,7 +49,7 @@ def load_facts(
     settings: Settings,
     hosts: Mapping[str, str | None] | None = None,
 ) -> Facts:
-    """What the reports of the last `days` days say, as seen at `now`.
+    """Reduce the reports of the last `days` days, as seen at `now`.
 
     The window is the `days` UTC days before that of `now`, and the part of that day that has
     passed. Reports count that overlap it and begin before `now`; of a report that reaches
@@ -68,7 +68,7 @@ def load_facts(
 def load_lists(
     lake: Lake, now: datetime, days: int = HISTORY, domains: Sequence[str] | None = None
 ) -> Facts:
-    """`load` without what is made of records: `sql.LISTS`."""
+    """Return the facts without what is made of records: `sql.LISTS`."""
     tables = ("reports", "mails", "tls", "dead_letters")
     with _opened(lake, now, days, domains, tables) as (_, _, frames, (start, until)):
         return empty_facts(until, start, **frames)
@@ -84,7 +84,7 @@ def reduced(
     settings: Settings,
     hosts: Mapping[str, str | None] | None = None,
 ) -> Iterator[tuple[Facts, Reduction]]:
-    """As `load`, and the reduction that made them, for more questions to the same records."""
+    """Open the facts with the reduction that made them, for more questions to the same records."""
     tables = ("records", "reports", "mails", "tls", "dead_letters")
     with _opened(lake, now, days, domains, tables) as (connection, chosen, frames, (start, until)):
         reduction = _reduction(connection, settings, hosts or {})
@@ -96,7 +96,7 @@ def reduced(
 def _opened(
     lake: Lake, now: datetime, days: int, domains: Sequence[str] | None, tables: Sequence[str]
 ) -> Iterator[tuple[Any, str, dict[str, pd.DataFrame], tuple[datetime, datetime]]]:
-    """A connection to the tables, which reports count, the lists, and the window."""
+    """Open a connection; yield it, which reports count, the lists, and the window."""
     import duckdb
 
     if now.tzinfo is None:
@@ -118,7 +118,7 @@ def _opened(
 
 
 def _first_month(lake: Lake, overlap: str, start: datetime) -> str:
-    """The month of the oldest report that reaches into the window: older ones are not read."""
+    """Return the month of the oldest report that reaches into the window."""
     earliest = f"{start - LONGEST:%Y-%m}"
     with lake.session("reports", first_month=earliest) as connection:
         found = connection.execute(f"SELECT min(month) FROM reports WHERE {overlap}").fetchone()  # noqa: S608

@@ -37,7 +37,7 @@ _V6 = (socket.AF_INET6, 16, 48)
 
 
 def network_key(address: str) -> str:
-    """The network that an address counts as: IPv4 /24, IPv6 /48.
+    """Return the network that an address counts as: IPv4 /24, IPv6 /48.
 
     What is no address is returned as it is.
 
@@ -55,7 +55,7 @@ def network_key(address: str) -> str:
 
 
 def inside(addresses: pd.Series, networks: Sequence[str]) -> NDArray[np.bool_]:
-    """Which of the addresses lie in one of the networks (``192.0.2.0/24``, or one address).
+    """Return which addresses lie in one of the networks (``192.0.2.0/24``, or one address).
 
     Null and what is no address lie in none.
 
@@ -89,7 +89,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 def _packed(
     addresses: Iterable[str], family: socket.AddressFamily, size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Places of the addresses of this family, and one row of bytes for each of them."""
+    """Return the places of the addresses of this family, and a row of bytes for each."""
     places, packed = [], bytearray()
     for place, address in enumerate(addresses):
         try:
@@ -101,7 +101,7 @@ def _packed(
 
 
 def countries(addresses: pd.Series) -> pd.Series:
-    """The country of each address (ISO 3166, two letters); null where nobody has it.
+    """Return the country of each address (ISO 3166, two letters); null where nobody has it.
 
     Same index; the input is not changed.
     """
@@ -113,7 +113,7 @@ def countries(addresses: pd.Series) -> pd.Series:
 
 
 def network_names(addresses: Iterable[str], mmdb: Path | None) -> dict[str, NetworkName]:
-    """Address → name of its network, for the addresses that the MMDB file knows.
+    """Return the name of its network for each address that the MMDB file knows.
 
     Without a file there are none.
 
@@ -165,7 +165,7 @@ def _entry(reader: object, address: str) -> Mapping[str, object]:
 
 
 def _name(entry: Mapping[str, object]) -> NetworkName | None:
-    """The fields of IPinfo (`as_name`, `as_domain`) or GeoLite2 and DB-IP."""
+    """Read the fields of IPinfo (`as_name`, `as_domain`) or GeoLite2 and DB-IP."""
     domain = entry.get("as_domain") or None
     name = entry.get("as_name") or entry.get("autonomous_system_organization") or domain
     return NetworkName(str(name), str(domain) if domain else None) if name else None
@@ -178,7 +178,7 @@ def _suffixes() -> PublicSuffixList:
 
 @lru_cache(maxsize=1 << 18)
 def organisation(domain: str) -> str:
-    """The organisational domain (RFC 7489 section 3.2); a public suffix is its own.
+    """Return the organisational domain (RFC 7489 section 3.2); a public suffix is its own.
 
     >>> organisation("News.shop.example.co.uk.")
     'example.co.uk'
@@ -188,7 +188,7 @@ def organisation(domain: str) -> str:
 
 
 def organisations(domains: pd.Series) -> pd.Series:
-    """`organisation` of each domain; null stays null. Same index; the input is not changed."""
+    """Return `organisation` of each domain, by the same index; null stays null."""
     codes, names = pd.factorize(domains)
     found = pd.Series([organisation(str(name)) for name in names], dtype=object)
     return found.reindex(codes).set_axis(domains.index).astype(object)

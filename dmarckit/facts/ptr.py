@@ -52,7 +52,7 @@ class ResolveResult:
 
 
 def host_names(lake: Lake) -> dict[str, str]:
-    """Address → host name, by its latest answer, however old; addresses without are not in."""
+    """Return the host name of each address that has one, by its latest answer, however old."""
     latest = lake.arrow(
         "SELECT address, name FROM ptr "
         "QUALIFY row_number() OVER (PARTITION BY address ORDER BY resolved DESC, name) = 1"
@@ -111,7 +111,7 @@ def _ask(
     end: float,
     clock: Callable[[], float],
 ) -> tuple[dict[str, str | None], list[str]]:
-    """The answers by address, and the addresses that were asked for in vain."""
+    """Return the answers by address, and the addresses that were asked for in vain."""
 
     def ask(address: str) -> str | _Unanswered | None:
         if clock() >= end:
@@ -145,7 +145,7 @@ def _keep(lake: Lake, names: Mapping[str, str | None], now: datetime) -> None:
 
 
 def dns_lookup(servers: Sequence[str] = (), seconds: float = 3.0) -> Lookup:
-    """A lookup by DNS: at `servers` (``192.0.2.53`` or ``192.0.2.53:5353``), else the system's.
+    """Make a lookup at `servers` (``192.0.2.53`` or ``192.0.2.53:5353``), else the system's.
 
     A question takes `seconds` at most, and its confirmation as much again.
 
@@ -196,7 +196,7 @@ def dns_lookup(servers: Sequence[str] = (), seconds: float = 3.0) -> Lookup:
 
 
 def server_address(text: str) -> tuple[str, int]:
-    """``192.0.2.53``, ``192.0.2.53:5353``, ``2001:db8::53`` or ``[2001:db8::53]:5353``.
+    """Read ``192.0.2.53``, ``192.0.2.53:5353``, ``2001:db8::53`` or ``[2001:db8::53]:5353``.
 
     Raises SettingsError for anything else.
     """

@@ -21,7 +21,7 @@ from dmarckit.facts.networks import organisations
 
 
 def with_alignment(patterns: pd.DataFrame, signatures: pd.DataFrame) -> pd.DataFrame:
-    """`signatures` with `aligned` and `exact`: d= is of the author's organisation, or the author.
+    """Add `aligned` and `exact`: d= is of the author's organisation, or is the author.
 
     `patterns` has the author domain, `header_from`, by pattern (its index); `signatures` one
     row per pattern and signature, with `d`, `s`, and `passed`.
@@ -32,7 +32,7 @@ def with_alignment(patterns: pd.DataFrame, signatures: pd.DataFrame) -> pd.DataF
 
 
 def with_flags(patterns: pd.DataFrame, signatures: pd.DataFrame) -> pd.DataFrame:
-    """`patterns` with what follows from their raw results; `signatures` as from `with_alignment`.
+    """Add what follows from the raw results; `signatures` as from `with_alignment`.
 
     - `dkim_relaxed`, `dkim_strict`, `spf_relaxed`, `spf_strict`: a raw result passes that is
       of the author's organisation, or of the author domain itself
@@ -66,7 +66,7 @@ def with_flags(patterns: pd.DataFrame, signatures: pd.DataFrame) -> pd.DataFrame
 
 
 def _some(patterns: pd.DataFrame, signatures: pd.DataFrame) -> pd.Series[bool]:
-    """True for the patterns that have one of the signatures."""
+    """Return True for the patterns that have one of the signatures."""
     return pd.Series(patterns.index.isin(signatures["pattern"]), index=patterns.index)
 
 
@@ -106,7 +106,7 @@ class Reduction:
         self.senders = pd.DataFrame({"sender": [], "sender_kind": []}, dtype="str")
 
     def run(self, where: str, start_us: int, now_us: int) -> dict[str, pd.DataFrame]:
-        """All frames that are made of records, and `inventory`."""
+        """Return all frames that are made of records, and `inventory`."""
         self.execute(sql.NAME, sql.CHOSEN.format(where=where))
         self.execute(sql.PERIODS.format(start_us=start_us, now_us=now_us))
         self.execute(sql.NAMES, sql.PATTERNS)
@@ -126,7 +126,7 @@ class Reduction:
             self._connection.execute(statement)
 
     def table(self, query: str) -> pd.DataFrame:
-        """The result of a query, with numbers in place of names."""
+        """Return the result of a query, with numbers in place of names."""
         frame: pd.DataFrame = self._connection.sql(query).to_arrow_table().to_pandas()
         return frame
 
@@ -141,7 +141,7 @@ class Reduction:
         self.put("class_names", classes.rename_axis("class_id").reset_index())
 
     def put(self, name: str, frame: pd.DataFrame) -> None:
-        """A frame as a temporary table."""
+        """Make a frame a temporary table."""
         self._connection.register("arriving", frame)
         self._connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM arriving")  # noqa: S608
         self._connection.unregister("arriving")
@@ -160,7 +160,7 @@ class Reduction:
         return codes.astype("int32")
 
     def _say(self) -> pd.DataFrame:
-        """What each pattern says, as numbers and flags: tables `said` and `signed`."""
+        """Make the tables `said` and `signed`: what each pattern says, as numbers and flags."""
         patterns = self.table("SELECT * EXCLUDE (dkim, requirements) FROM patterns")
         signatures = self.table(
             "SELECT pattern, x.d AS d, x.s AS s, bool_or(x.passed) AS passed"
@@ -185,7 +185,7 @@ class Reduction:
         return patterns
 
     def _deliver(self) -> pd.DataFrame:
-        """Who delivered: tables `delivered` (origin, place → sender) and `senders`."""
+        """Make `delivered` (origin, place → sender); return the senders by number."""
         origins = self.table("SELECT * FROM origins").set_index("origin").sort_index()
         passes = origins["spf_pass"] != ""
         own = organisations(origins["spf_pass"]) == organisations(origins["header_from"])
@@ -220,7 +220,7 @@ class Reduction:
         )
 
     def _judge(self, patterns: pd.DataFrame, senders: pd.DataFrame) -> pd.DataFrame:
-        """Tables `judges` and `classes` (pattern, judge → class); the inventory."""
+        """Make `judges` and `classes` (pattern, judge → class); return the inventory."""
         seen = self.table(sql.SEEN.format(sum=self._sum))
         passing = self.table(sql.PASSING.format(sum=self._sum))
         seen = _named(seen, self.names["domain"], senders)
@@ -252,7 +252,7 @@ class Reduction:
         return inventory
 
     def _frame(self, name: str, query: str) -> pd.DataFrame:
-        """The result of a frame's query, with names in place of its numbers."""
+        """Return the result of a frame's query, with names in place of its numbers."""
         rows = self.table(query.format(sum=self._sum, spread=self._spread))
         columns: dict[str, Any] = {}
         for column in rows.columns:
@@ -278,7 +278,7 @@ _SAID = ("domain", "header_from", "da", "sa", "passing", "broken", "foreign_pass
 
 
 def _signatures(text: str) -> tuple[tuple[str, str], ...]:
-    """``d␞s␟d␞s`` as DuckDB writes the signatures that pass, as pairs."""
+    """Split ``d␞s␟d␞s``, as DuckDB writes the signatures that pass, into pairs."""
     if not text:
         return ()
     pairs = (item.partition("\x1e") for item in text.split("\x1f"))
@@ -292,7 +292,7 @@ def _named(frame: pd.DataFrame, domains: pd.Index[Any], senders: pd.DataFrame) -
 
 
 def _once(seen: pd.DataFrame, declared: Sequence[str]) -> pd.DataFrame:
-    """One row per domain and sender; of several kinds that of the most messages."""
+    """Return one row per domain and sender; of several kinds that of the most messages."""
     order = seen.sort_values(["domain", "sender", "messages"], ascending=[True, True, False])
     rows = order.groupby(["domain", "sender"], as_index=False).agg(
         sender_kind=("sender_kind", "first"),
@@ -309,13 +309,13 @@ def _once(seen: pd.DataFrame, declared: Sequence[str]) -> pd.DataFrame:
 
 
 def _days(numbers: pd.Series[Any]) -> pd.Series[Any]:
-    """Days since 1970 as UTC midnights."""
+    """Return days since 1970 as UTC midnights."""
     plain = numbers.to_numpy("int64").astype("datetime64[D]").astype("datetime64[us]")
     return pd.Series(plain, index=numbers.index).dt.tz_localize("UTC")
 
 
 def _categories(codes: pd.Series[Any], names: Any) -> pd.Series[Any]:
-    """The names of numbers, as a categorical."""
+    """Return the names of numbers, as a categorical."""
     own, distinct = pd.factorize(pd.Index(names, dtype="str"), sort=True)
     values = pd.Categorical.from_codes(own[codes.to_numpy()], categories=distinct)
     return pd.Series(values, index=codes.index)

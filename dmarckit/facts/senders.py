@@ -64,7 +64,7 @@ class SenderTable:
         self._known: dict[str, Sender | None] = {}
 
     def lookup(self, domain: str | None) -> Sender | None:
-        """The sender that the domain belongs to; None when the table has no suffix of it.
+        """Return the sender that the domain belongs to; None when the table has no suffix of it.
 
         >>> table = SenderTable({"mail.example": Sender("Example Mail", "email service")})
         >>> table.lookup("u1.Mail.example.").name
@@ -90,13 +90,13 @@ class SenderTable:
 
 
 def read_rows(lines: Iterable[str]) -> list[dict[str, str]]:
-    """The rows of a table in CSV: suffix, sender, kind, source."""
+    """Read the rows of a table in CSV: suffix, sender, kind, source."""
     return list(csv.DictReader(lines))
 
 
 @cache
 def load_table() -> SenderTable:
-    """The table that comes with the package."""
+    """Read the table that comes with the package."""
     text = (files("dmarckit") / "facts" / "data" / "senders.csv").read_text("utf-8")
     rows = read_rows(text.splitlines())
     return SenderTable({row["suffix"]: Sender(row["sender"], row["kind"]) for row in rows})
@@ -122,24 +122,24 @@ class Senders:
         self._codes: dict[Sender, int] = {}
 
     def code(self, sender: Sender | None) -> int:
-        """The sender's number; `NONE` for none."""
+        """Return the sender's number; `NONE` for none."""
         return NONE if sender is None else self._codes.setdefault(sender, len(self._codes))
 
     def of_each(self, values: pd.Series, sender_of: Callable[[str], Sender | None]) -> Codes:
-        """The sender of each value; `sender_of` is asked once per distinct one, never null."""
+        """Return the sender of each value; `sender_of` is asked once per distinct one."""
         places, distinct = pd.factorize(values)
         codes = [self.code(sender_of(value)) for value in distinct.tolist()]
         return np.array([*codes, NONE], np.int64)[places]  # null has the place -1: the last
 
     def named(self, frame: pd.DataFrame, codes: Codes) -> pd.DataFrame:
-        """`frame` with `sender` and `sender_kind`; every row has a sender by now."""
+        """Add `sender` and `sender_kind` to `frame`; every row has a sender by now."""
         senders = list(self._codes)
         names = pd.Series([s.name for s in senders], dtype=object).take(codes)
         kinds = pd.Series([s.kind for s in senders], dtype=object).take(codes)
         return frame.assign(sender=names.to_numpy(), sender_kind=kinds.to_numpy())
 
     def order(self) -> pd.DataFrame:
-        """One row per sender (index: its number): name, and place of its kind in `NEAREST`."""
+        """Return a row per sender (index: its number): name, and place of its kind in `NEAREST`."""
         places = {kind: place for place, kind in enumerate(NEAREST)}
         rows = [(s.name, places.get(s.kind, len(places))) for s in self._codes]
         return pd.DataFrame(rows, columns=["name", "nearness"])
@@ -179,7 +179,7 @@ class Signers:
         self._rows = rows.join(senders.order(), on="sender")
 
     def nearest(self, besides: Codes | None = None, *, declared_only: bool = False) -> Codes:
-        """The service that signed each row's messages; of several, the nearest to the author.
+        """Return the service that signed each row's messages; of several, the author's nearest.
 
         `besides` are the senders of rows where SPF passes: a signature that passes in such a
         row of the same author and service was made there and counts no more. With
@@ -199,7 +199,7 @@ class Signers:
 
 
 def _signatures(sets: Iterable[Sequence[tuple[str | None, str | None]]]) -> pd.DataFrame:
-    """One row per set and signature in it: set, signature (a number), domain, organisation."""
+    """Return a row per set and signature in it: set, signature (a number), domain, organisation."""
     rows = [
         (place, domain.lower(), selector or "")
         for place, signed in enumerate(sets)
@@ -214,7 +214,7 @@ def _signatures(sets: Iterable[Sequence[tuple[str | None, str | None]]]) -> pd.D
 def declared_domains(
     domains: Iterable[tuple[Sequence[str], DeclaredSender]],
 ) -> SenderTable:
-    """The domains of declared senders as a table; the sender that comes first keeps them."""
+    """Return the domains of declared senders as a table; the first sender of a domain keeps it."""
     table: dict[str, Sender] = {}
     for names, declared in domains:
         for name in names:
@@ -238,7 +238,7 @@ def attribute(
     ptr: Mapping[str, str | None] | None = None,
     networks: Mapping[str, NetworkName] | None = None,
 ) -> pd.DataFrame:
-    """The rows of `sources` with `sender` and `sender_kind`.
+    """Return the rows of `sources` with `sender` and `sender_kind`.
 
     `sources` has one row per distinct source_ip, header_from, spf_pass_domain (domain of
     the passing raw SPF result, else null) and dkim_pass (tuple of (domain, selector) that
@@ -282,7 +282,7 @@ def attribute(
 
 
 def _fill(found: Codes, more: Codes, where: NDArray[np.bool_]) -> Codes:
-    """`found`, and `more` in those rows of `where` that have no sender yet."""
+    """Return `found`, and `more` in those rows of `where` that have no sender yet."""
     return np.where((found == NONE) & where, more, found)
 
 
@@ -291,7 +291,7 @@ def _relaying(service: Sender | None) -> Sender | None:
 
 
 def _itself(domain: str) -> Sender:
-    """A foreign domain that the table does not know stands for itself."""
+    """Return a sender for a foreign domain that the table does not know: the domain itself."""
     return Sender(organisation(domain), "unknown")
 
 
@@ -312,7 +312,7 @@ def _in_declared_networks(
 def _at_same_address(
     address: pd.Series, author: pd.Series, delivered: Codes, messages: pd.Series
 ) -> Codes:
-    """Who delivers most from the same address for the same author where SPF passes."""
+    """Return who delivers most from the same address for the same author where SPF passes."""
     addresses, _ = pd.factorize(address)
     authors, distinct = pd.factorize(author)
     place, _ = pd.factorize(addresses * (len(distinct) + 1) + authors)
@@ -337,14 +337,14 @@ class _Hosts:
         self._table, self._ptr, self._networks = table, ptr, networks
 
     def service(self, address: str) -> Sender | None:
-        """The service in the table that runs the host, else the network."""
+        """Return the service in the table that runs the host, else the network."""
         network = self._networks.get(address)
         return self._table.lookup(self._ptr.get(address)) or (
             self._table.lookup(network.domain) if network else None
         )
 
     def name(self, address: str) -> Sender | None:
-        """As `service`, but a host or network that the table does not know stands for itself."""
+        """Return the service, or else the host or network itself."""
         host, network = self._ptr.get(address), self._networks.get(address)
         if host:
             return self._table.lookup(host) or _itself(host)
@@ -369,7 +369,7 @@ _KINDS = {
 
 
 def kind_word(kind: object) -> str:
-    """The kind of a sender; one of the user's own settings as it stands there.
+    """Return the kind of a sender in the language in use; one of the user's own as it stands.
 
     >>> kind_word("mailing list")
     'mailing list'

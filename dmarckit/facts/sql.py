@@ -336,7 +336,7 @@ _ONLY_FORWARDED = f"""
 
 
 def only_forwarded(lake: Lake, months: Mapping[str, str]) -> set[str]:
-    """Those reports (uid → month) whose failing messages are all of the class `forwarded`."""
+    """Return the reports (uid → month) whose failing messages are all of the class `forwarded`."""
     if not months:
         return set()
     found = lake.sql(_ONLY_FORWARDED, months=sorted(set(months.values())), uids=list(months))
