@@ -1,40 +1,24 @@
-"""What DNS says about the domains: checked once a day, kept in the lake, compared.
+"""The table `dns`: what was found about the domains, checked once a day, and compared.
 
-A row of the table `dns` is what was found on its day. It proves nothing about any day
-before: what was published then, only the rows of then tell.
-
-All checks of one domain, and those of many side by side.
+A row is what was found on its day. It proves nothing about any day before: what was published
+then, only the rows of then tell. Reading needs no DNS library; a check does.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import checkdmarc.utils
 import pandas as pd
 import pyarrow as pa
 
-from dmarckit.checks.dkim import check_dkim
-from dmarckit.checks.dmarc import check_dmarc, unanswered
-from dmarckit.checks.record import DnsRow, Fault, dns_row
-from dmarckit.checks.resolver import DnsClient, Fetch, NoAnswer, Servers
-from dmarckit.checks.spf import check_spf
-from dmarckit.checks.targets import Targets
-from dmarckit.checks.transport import check_bimi, check_mta_sts, check_mx, check_ptr, check_tls_rpt
-from dmarckit.core import MissingExtra, Settings, _, normalize_domain
-from dmarckit.facts import Lookup, dns_lookup
+from dmarckit.checks.record import DnsRow
+from dmarckit.core import MissingExtra, Settings, normalize_domain
 from dmarckit.lake import DNS, Lake
-
-if TYPE_CHECKING:
-    from dmarckit.checks.record import DnsRow
-
 
 OPTIONAL = ("mx", "mta_sts", "tls_rpt", "bimi")
 """records that a domain may do without; that they are missing is worth knowing, no more"""
@@ -90,6 +74,7 @@ def check_dns(
             "checking DNS needs checkdmarc and dnspython; "
             "install them with: pip install 'dmarckit[dns]'"
         )
+    from dmarckit.checks.domains import check_domains, make_checks
     from dmarckit.checks.targets import chosen_domains, read_targets
 
     lake = Lake(settings.lake_url)
@@ -200,88 +185,3 @@ def changes_window(now: datetime, days: int) -> tuple[datetime, datetime]:
     """Return the last `days` whole days and today, for `dns_changes`."""
     today = datetime(now.year, now.month, now.day, tzinfo=UTC)
     return today - timedelta(days=days), today + timedelta(days=1)
-
-
-WORKERS = 8  # domains under way at once
-BATCH = 32  # domains after which it is seen whether anybody answers
-ANSWERS = 12  # times `dns_timeout` that the check of one domain may take
-
-
-@dataclass(frozen=True)
-class Checks:
-    """What the checks of all domains share."""
-
-    servers: Servers
-    lookup: Lookup
-    fetch: Fetch | None = None
-    clock: Callable[[], float] = time.monotonic
-
-
-def make_checks(servers: Sequence[str], timeout: float, fetch: Fetch | None = None) -> Checks:
-    """Make checks by these servers (none: the system's); what others have cached is forgotten.
-
-    Raises SettingsError for a server that is no address.
-    """
-    # checkdmarc keeps answers for half an hour, whatever servers they came from
-    checkdmarc.utils.DNS_CACHE.clear()
-    return Checks(Servers(servers, timeout), dns_lookup(servers, timeout), fetch)
-
-
-def check_domain(checks: Checks, domain: str, seen: Targets) -> list[DnsRow] | None:
-    """Return the rows of a domain; None when DNS does not answer at all.
-
-    What is not reached in time is unknown.
-    """
-    ask = checks.servers.asker(ANSWERS * checks.servers.timeout, checks.clock)
-    try:
-        there = ask.exists(domain)
-    except NoAnswer:
-        return None
-    if not there:
-        return [_no_such_domain(domain)]
-    rows = [*check_dmarc(ask, domain), check_spf(ask, domain, sends=seen.messages > 0)]
-    rows += [check_spf(ask, name, sends=True) for name in seen.envelopes]
-    rows += [check_dkim(ask, key) for key in seen.keys]
-    mail = check_mx(ask, domain)
-    rows.append(mail)
-    if mail.values.get("hosts") or mail.state == "unknown":  # it may take mail
-        hosts = mail.values.get("hosts", [])
-        rows += [check_mta_sts(ask, domain, hosts, checks.fetch), check_tls_rpt(ask, domain)]
-    rows.append(check_bimi(ask, domain))
-    rows += [_ptr(ask, address, n, checks.lookup) for address, n in seen.addresses.items()]
-    return rows
-
-
-def _ptr(ask: DnsClient, address: str, messages: int, lookup: Lookup) -> DnsRow:
-    if ask.left <= 0:
-        return dns_row("ptr", address, [], [unanswered(address)], messages=messages)
-    return check_ptr(address, messages, lookup)
-
-
-def _no_such_domain(domain: str) -> DnsRow:
-    text = _("{domain} does not exist in DNS; register it, or take it out of the settings.")
-    fault = Fault("no_domain", "missing", text.format(domain=domain))
-    return dns_row("dmarc", f"_dmarc.{domain}", [], [fault])
-
-
-def check_domains(
-    checks: Checks, domains: Sequence[str], seen: Mapping[str, Targets]
-) -> Iterator[dict[str, list[DnsRow] | None]]:
-    """Yield the rows of many domains, a batch at a time; None for one without any answer.
-
-    Ends early when nobody in a whole batch got an answer.
-    """
-    checked = set(domains)  # they have rows of their own
-    for start in range(0, len(domains), BATCH):
-        batch = domains[start : start + BATCH]
-
-        def one(domain: str) -> list[DnsRow] | None:
-            mine = seen.get(domain, Targets())
-            others = tuple(name for name in mine.envelopes if name not in checked)
-            return check_domain(checks, domain, replace(mine, envelopes=others))
-
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="dns") as pool:
-            rows = dict(zip(batch, pool.map(one, batch), strict=True))
-        yield rows
-        if all(found is None for found in rows.values()):
-            return

@@ -25,7 +25,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from dmarckit.checks import Metric, Query, Row, api_date, dns as names, pull_metrics
+from dmarckit.checks import Metric, Query, Row, api_date, check_dns, pull_metrics
 from dmarckit.core import PostmasterError, Settings
 from dmarckit.demo.traffic import stream
 
@@ -89,10 +89,8 @@ def ask(settings: Settings, now: datetime) -> None:
     """Fill the tables `postmaster` and, where the libraries for it are installed, `dns`."""
     pull_metrics(settings, now=now, client=Google(now))
     if find_spec("checkdmarc") and find_spec("dns"):
-        pass
-
         with serving(zone()) as address:
-            names.check_dns(settings, now=now, resolver=[address])
+            check_dns(settings, now=now, resolver=[address])
 
 
 def zone() -> dict[str, dict[str, list[str]]]:

@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dmarckit.checks import dns
-from dmarckit.checks.dns import BATCH, changes_window, check_dns, dns_changes, dns_snapshot
+from dmarckit.checks import domains
+from dmarckit.checks.dns import changes_window, check_dns, dns_changes, dns_snapshot
+from dmarckit.checks.domains import BATCH
 from dmarckit.core.errors import MissingExtra, SettingsError
 from dmarckit.core.settings import Settings
 from dmarckit.core.thresholds import Thresholds
@@ -202,7 +203,7 @@ def test_a_silent_resolver_is_asked_for_one_batch_only(tmp_path: Path, server: S
 def test_a_slow_domain_ends_in_time_and_the_rest_is_unknown(
     tmp_path: Path, server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dns, "ANSWERS", 4)
+    monkeypatch.setattr(domains, "ANSWERS", 4)
     records = [make_record("192.0.2.1", dkim=(DkimResult("example.com", f"s{i}", "pass"),))
                for i in range(40)]  # fmt: skip
     lake_of(tmp_path, report(*records, days_ago=1))
