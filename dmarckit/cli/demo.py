@@ -8,7 +8,7 @@ import tempfile
 import textwrap
 import time
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,9 +61,10 @@ What to try next:
 
 
 def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
-    """Run the demo and say what it does; the exit status, 0 when it got to a page.
+    """Run the demo and print what it does; return the exit status, 0 when it got to a page.
 
-    Raises StorageError when `mails` does not exist or `out` cannot be written.
+    Raises:
+        StorageError: `mails` does not exist, or `out` cannot be written.
     """
     if mails is not None and not mails.exists():
         raise StorageError(f"--mails {one_line(mails)}: no such file or folder")
@@ -78,13 +79,21 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
     with _place(step, trust) as (server, home):
         settings = load_settings()
         step("Storing report mails as SES does" if mails is None else f"Storing {mails}")
-        arriving = None if mails is not None else _arriving(demo_mails(datetime.now(UTC).date()))
-        count = _fill(open_storage(settings.mail_url), mails, arriving)
+        now = datetime.now(UTC)
+        made = demo_mails(now.date()) if mails is None else []
+        arriving = max(made[-NEWEST:], key=_failing, default=None)
+        storage = open_storage(settings.mail_url)
+        if mails is None:
+            raw = {mail.key: mail.raw for mail in made if mail is not arriving}
+            count = _store(storage, raw, raw.__getitem__)
+        else:
+            source = FolderStorage(mails if mails.is_dir() else mails.parent)
+            found = source.list("" if mails.is_dir() else mails.name)
+            count = _store(storage, (item.key for item in found), source.get)
         step(f"Reading {plural(count, 'mail')} into the lake")
         with ingest_progress() as progress:
             ingested = ingest_mails(settings, progress=progress)
         print_outcomes(ingested)
-        now = datetime.now(UTC)
         if mails is None:
             step("Asking DNS and Google Postmaster Tools, both made up")
             ask(settings, now)
@@ -110,7 +119,7 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
 
 @contextlib.contextmanager
 def _place(step: Any, trust: str) -> Iterator[tuple[S3Server | None, str]]:
-    """A bucket on an own server (or a folder), and the environment that points at it."""
+    """Yield a bucket on an own server (or a folder), with the environment that points at it."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(_own_environment())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-demo-")))
@@ -137,7 +146,7 @@ def _place(step: Any, trust: str) -> Iterator[tuple[S3Server | None, str]]:
 
 @contextlib.contextmanager
 def _own_environment() -> Iterator[None]:
-    """None of the user's variables for us (but the language) or for the AWS SDK, for now."""
+    """Hide the user's variables for us (but the language) and for the AWS SDK in the block."""
     before = dict(os.environ)
     for name in before:
         if name.startswith((PREFIX, "AWS_")) and name != f"{PREFIX}LANGUAGE":
@@ -145,51 +154,41 @@ def _own_environment() -> Iterator[None]:
     try:
         yield
     finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
+        os.environ.clear()
         os.environ.update(before)
 
 
-def _arriving(made: Sequence[GeneratedMail]) -> GeneratedMail | None:
-    """The mail that comes in while one looks: of the newest reports, the one that fails most."""
-
-    def failing(mail: GeneratedMail) -> int:
-        truth = mail.truth
-        records = truth.report.records if isinstance(truth, GeneratedReport) else ()
-        return sum(r.messages for r in records if not (r.dkim_aligned or r.spf_aligned))
-
-    return max(made[-NEWEST:], key=failing, default=None)
+def _failing(mail: GeneratedMail) -> int:
+    """Return the messages that fail DMARC in the mail's report: the most arrive while one looks."""
+    truth = mail.truth
+    records = truth.report.records if isinstance(truth, GeneratedReport) else ()
+    return sum(r.messages for r in records if not r.passes)
 
 
 def _arrives(
     settings: Settings, mail: GeneratedMail | None, step: Callable[[str], None]
 ) -> list[Message]:
-    """What Slack hears when the mail arrives: the alert of the schedule `alerts`."""
+    """Return the messages for Slack when the mail arrives: those of the schedule `alerts`."""
     if mail is None:
         return []
     step("A mail arrives: running the schedule alerts")
-    _put(open_storage(settings.mail_url), mail.key, mail.raw)
+    _store(open_storage(settings.mail_url), [mail.key], lambda _key: mail.raw)
     result = run_job(settings, load_schedule("alerts"))
     return result.told.messages if result else []
 
 
-def _put(storage: Storage, key: str, raw: bytes) -> None:
-    storage.put(key, raw, content_type="application/octet-stream")
+def _store(storage: Storage, keys: Iterable[str], read: Callable[[str], bytes]) -> int:
+    """Store what `read` gives for each key; return how many there were."""
 
+    def put(key: str) -> None:
+        storage.put(key, read(key), content_type="application/octet-stream")
 
-def _fill(storage: Storage, mails: Path | None, arriving: GeneratedMail | None) -> int:
-    """Store the mails, without the one that is to arrive later; how many there were."""
     with ThreadPoolExecutor(POOL) as pool:
-        if mails is None:
-            made = [m for m in demo_mails(datetime.now(UTC).date()) if m != arriving]
-            return len(list(pool.map(lambda m: _put(storage, m.key, m.raw), made)))
-        source = FolderStorage(mails if mails.is_dir() else mails.parent)
-        listed = source.list("" if mails.is_dir() else mails.name)
-        return len(list(pool.map(lambda o: _put(storage, o.key, source.get(o.key)), listed)))
+        return len(list(pool.map(put, keys)))
 
 
 def _window_of_data(now: datetime) -> dict[str, Any]:
-    """The notebook's parameters for whatever time the user's own reports are about."""
+    """Return the notebook's parameters for the time that the user's own reports are about."""
     times: Any = open_lake().sql(
         "SELECT min(begin) AS first, max(begin) AS last FROM reports WHERE begin < $now", now=now
     )
@@ -202,7 +201,7 @@ def _window_of_data(now: datetime) -> dict[str, Any]:
 def _write(
     out: Path, settings: Settings, page: BuiltPage, messages: Sequence[Message]
 ) -> list[Path]:
-    """The page, the messages and the newest alert's files in the user's folder."""
+    """Write the page, the messages and the newest alert's files to the user's folder."""
     storage = FolderStorage(out)
     storage.put("overview.html", page.html, content_type="text/html; charset=utf-8")
     for i, message in enumerate(messages, start=1):

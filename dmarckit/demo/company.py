@@ -34,16 +34,7 @@ from dmarckit.demo.mails import (
     newsletter,
     tls_mail,
 )
-from dmarckit.demo.reporters import (
-    CLOUD_SENDING,
-    ENTERPRISE_POST,
-    GATEWAY,
-    INBOX,
-    LATE_POST,
-    MAIL,
-    MOBILE,
-    NEXT_MAIL,
-)
+from dmarckit.demo.reporters import INBOX, MAIL, REPORTERS
 from dmarckit.demo.traffic import GeneratedReport, reports
 from dmarckit.reports import DkimResult, Policy, Reason, TlsFailure, TlsPolicy
 
@@ -296,16 +287,6 @@ def _attacks(end: date) -> tuple[Flow, ...]:
     )
 
 
-REPORTERS = (
-    MAIL,
-    ENTERPRISE_POST,
-    INBOX,
-    NEXT_MAIL,
-    CLOUD_SENDING,
-    GATEWAY,
-    LATE_POST,
-    MOBILE,
-)
 _CUT_OFF = time(9, tzinfo=UTC)
 
 

@@ -1,4 +1,4 @@
-"""The words in which made-up traffic is described: who sends what, who reports it how.
+"""Values that describe made-up traffic: who sends what, who reports it how.
 
 Everything is a frozen value; nothing here is random. `traffic` turns a description into
 reports and mails, always the same ones for the same seed.
@@ -10,7 +10,7 @@ import ipaddress
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 from dmarckit.reports import DkimResult, Policy, Reason, SpfResult
 
@@ -90,7 +90,7 @@ class Domain:
     """subdomains that are in DNS: ``np`` is not for them"""
 
     def policy(self, day: date) -> Policy:
-        """The policy in force on `day`."""
+        """Return the policy in force on `day`."""
         current = self.policies[0][1]
         for first, policy in self.policies:
             if first <= day:
@@ -164,32 +164,27 @@ class Reporter:
 
 
 def on(value: Daily, day: date) -> float:
-    """The number that holds on `day`."""
+    """Return the number that holds on `day`."""
     return value(day) if callable(value) else value
 
 
 def between(first: date, after: date, value: float, otherwise: float = 0.0) -> Daily:
-    """`value` from `first` on and before `after`, else `otherwise`."""
+    """Return `value` from `first` on and before `after`, else `otherwise`."""
     return lambda day: value if first <= day < after else otherwise
 
 
-def monthly(day_of_month: int, value: float) -> Daily:
-    """`value` on one day of each month, as for a newsletter."""
-    return lambda day: value if day.day == day_of_month else 0.0
-
-
 def passing(domain: str, selector: str) -> DkimResult:
-    """A signature that verifies."""
+    """Return a signature that verifies."""
     return DkimResult(domain, selector, "pass")
 
 
 def spf(domain: str, result: str = "pass", scope: str = "mfrom") -> SpfResult:
-    """An SPF result for the envelope's domain."""
+    """Return an SPF result for the envelope's domain."""
     return SpfResult(domain, scope, result)
 
 
 def block(network: str, first: int, count: int) -> tuple[str, ...]:
-    """`count` addresses of `network`, from its `first` on.
+    """Return `count` addresses of `network`, from its `first` on.
 
     >>> block("192.0.2.0/24", 10, 2)
     ('192.0.2.10', '192.0.2.11')
@@ -199,7 +194,7 @@ def block(network: str, first: int, count: int) -> tuple[str, ...]:
 
 
 def scattered(networks: Sequence[str], count: int) -> Addresses:
-    """`count` addresses anywhere in `networks`, other ones every day."""
+    """Return `count` addresses anywhere in `networks`, other ones every day."""
     parsed = [ipaddress.ip_network(n) for n in networks]
 
     def of_day(day: date, rng: random.Random) -> list[str]:
@@ -207,8 +202,3 @@ def scattered(networks: Sequence[str], count: int) -> Addresses:
         return [str(n.network_address + rng.randrange(1, n.num_addresses - 1)) for n in chosen]
 
     return of_day
-
-
-def days(start: date, count: int) -> list[date]:
-    """`count` days from `start` on."""
-    return [start + timedelta(i) for i in range(count)]

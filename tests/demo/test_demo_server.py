@@ -22,14 +22,14 @@ from botocore.exceptions import ClientError
 
 from dmarckit.core.errors import DmarckitError, MissingExtra
 from dmarckit.demo import server
-from dmarckit.demo.server import VOLUMES, Identity, S3Server, s3_server
+from dmarckit.demo.server import VOLUMES, S3Server, S3User, s3_server
 
 pytestmark = [
     pytest.mark.s3,
     pytest.mark.skipif(not server.available(), reason="no SeaweedFS wheel on this system"),
 ]
 
-READER = Identity("reader", "READERKEY", "reader-secret", ("Read:mails", "List:mails"))
+READER = S3User("reader", "READERKEY", "reader-secret", ("Read:mails", "List:mails"))
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def wait_until_gone(pid: int) -> bool:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[S3Server]:
-    with s3_server(extra_identities=[READER]) as running:
+    with s3_server(users=[READER]) as running:
         with client(running, running.access_key, running.secret_key) as admin:
             admin.create_bucket(Bucket="mails")
             admin.put_object(Bucket="mails", Key="rua/1", Body=b"one")

@@ -21,7 +21,7 @@ from dmarckit.core.settings import DeclaredSender
 from dmarckit.demo.company import DECLARED, demo_domains, demo_mails, demo_settings
 from dmarckit.demo.flows import Domain, Flow, Reporter, Sender, Style, between, block, passing, spf
 from dmarckit.demo.mails import GeneratedMail, duplicate, mails
-from dmarckit.demo.reporters import GATEWAY, MAIL, MOBILE, NEXT_MAIL, REPORTERS, WEEKLY
+from dmarckit.demo.reporters import GATEWAY, MAIL, MOBILE, NEXT_MAIL
 from dmarckit.demo.traffic import GeneratedReport, aligned, messages_on, reports, split, stream
 from dmarckit.reports.model import (
     AggregateReport,
@@ -32,6 +32,7 @@ from dmarckit.reports.model import (
     Unreadable,
 )
 from dmarckit.reports.read import read_object, read_reports
+from tests.support.reporters import REPORTERS, WEEKLY
 
 MONDAY = date(2026, 3, 2)
 END = date(2026, 11, 24)

@@ -16,7 +16,6 @@ from dmarckit.core.errors import LakeError
 from dmarckit.core.settings import DeclaredSender, Settings
 from dmarckit.demo.company import demo_domains, demo_flows, demo_settings
 from dmarckit.demo.flows import Domain, Flow, Reporter
-from dmarckit.demo.reporters import REPORTERS
 from dmarckit.demo.traffic import reports as generated
 from dmarckit.facts.load import COLUMNS, Facts, empty_facts, load_facts
 from dmarckit.lake.lake import Lake
@@ -31,6 +30,7 @@ from dmarckit.reports.model import (
 )
 from tests.support.lakes import NOW, day, lake_of, report
 from tests.support.model_builders import make_failing, make_record
+from tests.support.reporters import REPORTERS
 
 
 def facts_of(lake: Lake, now: Any = NOW, settings: Settings | None = None, **more: Any) -> Facts:

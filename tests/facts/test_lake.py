@@ -17,7 +17,6 @@ from dmarckit.core.errors import LakeError
 from dmarckit.core.settings import Settings
 from dmarckit.core.window import last_days
 from dmarckit.demo.company import demo_domains, demo_flows, demo_settings
-from dmarckit.demo.reporters import REPORTERS
 from dmarckit.demo.traffic import reports as generated
 from dmarckit.facts.frames import in_window
 from dmarckit.facts.lake import MESSAGES, Lake
@@ -29,6 +28,7 @@ from dmarckit.lake.schema import TABLES
 from dmarckit.reports.model import AggregateReport, DkimResult, Reason, SpfResult
 from tests.support.lakes import NOW, TODAY, day, lake_of, report
 from tests.support.model_builders import make_failing, make_record
+from tests.support.reporters import REPORTERS
 
 KEYS = ["domain", "reporter", "header_from", "sender", "sender_kind", "class"]
 KEYS += ["disposition", "in_inventory"]

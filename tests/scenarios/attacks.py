@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from dmarckit.demo.flows import Flow, spf
-from dmarckit.demo.reporters import MAIL, WEEKLY
+from dmarckit.demo.reporters import MAIL
 from tests.scenarios.people import FIVE, office, service, spoofed
 from tests.scenarios.scenario import Absent, Expect, Scenario, before_end, domain, scenario
+from tests.support.reporters import WEEKLY
 
 BACKGROUND = spoofed(name="background", messages=6, noise=0.3)
 WAVE = spoofed(since=before_end(4), until=before_end(2), noise=0.05)

@@ -9,19 +9,12 @@ from typing import Any
 
 from dmarckit.demo.flows import Flow, Reporter, spf
 from dmarckit.demo.mails import GeneratedMail, duplicate, mails
-from dmarckit.demo.reporters import (
-    ENTERPRISE_POST,
-    FREE_MAIL,
-    INBOX,
-    MAIL,
-    MOBILE,
-    NEXT_MAIL,
-    WEEKLY,
-)
+from dmarckit.demo.reporters import ENTERPRISE_POST, INBOX, MAIL, MOBILE, NEXT_MAIL
 from dmarckit.demo.traffic import GeneratedReport
 from tests.scenarios.harness import SEED
 from tests.scenarios.people import FIVE, FOUR, office, service
 from tests.scenarios.scenario import Expect, before_end, domain, scenario
+from tests.support.reporters import FREE_MAIL, WEEKLY
 
 SILENCE = ("reporter_silent", "ingest_broken")
 DROPS = ("sender_stopped", "broken_dkim", "new_sender")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 from dmarckit.demo.flows import OFFICE_WEEK, block, scattered, spf
-from dmarckit.demo.reporters import GATEWAY, LATE_POST, MOBILE, OPEN_RELAY_REPORTS
+from dmarckit.demo.reporters import GATEWAY, LATE_POST, MOBILE
 from tests.scenarios.people import FIVE, FOUR, failed, forwarded, office, service, spoofed
 from tests.scenarios.scenario import Absent, Expect, before_end, domain, scenario
+from tests.support.reporters import OPEN_RELAY_REPORTS
 
 READY = Expect("policy_ready", "p=quarantine; t=y", "quiet")
 QUIET_KINDS = ("new_sender", "sender_stopped", "broken_dkim", "spoofing", "reporter_silent")

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from dmarckit.demo.flows import Flow, Reporter, Sender, block, passing, scattered, spf
-from dmarckit.demo.reporters import ENTERPRISE_POST, FREE_MAIL, INBOX, MAIL, NEXT_MAIL
+from dmarckit.demo.reporters import ENTERPRISE_POST, INBOX, MAIL, NEXT_MAIL
 from dmarckit.reports.model import DkimResult
+from tests.support.reporters import FREE_MAIL
 
 FOUR = (MAIL, ENTERPRISE_POST, INBOX, NEXT_MAIL)
 FIVE = (*FOUR, FREE_MAIL)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from dmarckit.demo.flows import Domain, between, spf
-from dmarckit.demo.reporters import FREE_MAIL, INBOX, MAIL, NEXT_MAIL
+from dmarckit.demo.reporters import INBOX, MAIL, NEXT_MAIL
 from dmarckit.reports.model import Reason
 from tests.scenarios.people import DECLARED_SALESDESK, FIVE, FOUR, office, sales, service, spoofed
 from tests.scenarios.scenario import END, Absent, Expect, Scenario, before_end, domain, scenario
+from tests.support.reporters import FREE_MAIL
 
 SALES_KNOWN = {"senders": [DECLARED_SALESDESK]}
 

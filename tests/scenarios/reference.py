@@ -15,7 +15,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from dmarckit.demo.traffic import GeneratedReport, organisation
+from dmarckit.demo.traffic import GeneratedReport
+from dmarckit.facts import organisation
 from dmarckit.facts.senders import load_table, read_rows
 from dmarckit.reports.model import Record
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from dmarckit.demo.flows import Flow, Sender, block, monthly, passing, spf
-from dmarckit.demo.reporters import MAIL, WEEKLY
+from dmarckit.demo.flows import Flow, Sender, block, passing, spf
+from dmarckit.demo.reporters import MAIL
 from tests.scenarios.people import (
     DECLARED_MAILCOURIER,
     DECLARED_SALESDESK,
@@ -18,6 +18,7 @@ from tests.scenarios.people import (
     service,
 )
 from tests.scenarios.scenario import Expect, before_end, scenario
+from tests.support.reporters import WEEKLY
 
 KNOWS_SALES = {"senders": [DECLARED_SALESDESK]}
 KNOWS_BOTH = {"senders": [DECLARED_SALESDESK, DECLARED_MAILCOURIER]}
@@ -116,7 +117,7 @@ SENDERS = (
         "a monthly newsletter, on the day after",
         "once a month is neither news each month nor an end in between",
         office(),
-        service(messages=monthly(20, 3000), noise=0.0),
+        service(messages=lambda day: 3000 if day.day == 20 else 0, noise=0.0),
         now=datetime(2026, 11, 22, 9, tzinfo=UTC),
         absent=NEW_OR_GONE,
         days=100,
@@ -125,7 +126,7 @@ SENDERS = (
         "a monthly newsletter, between two issues",
         "the same, three weeks later",
         office(),
-        service(messages=monthly(1, 3000), noise=0.0),
+        service(messages=lambda day: 3000 if day.day == 1 else 0, noise=0.0),
         absent=NEW_OR_GONE,
         days=100,
     ),

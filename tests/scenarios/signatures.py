@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from dmarckit.demo.flows import Flow, Sender, between, block, passing
-from dmarckit.demo.reporters import INBOX, OPEN_RELAY_REPORTS
+from dmarckit.demo.reporters import INBOX
 from tests.scenarios.people import (
     FOUR,
     forwarded,
@@ -14,6 +14,7 @@ from tests.scenarios.people import (
     service,
 )
 from tests.scenarios.scenario import END, Expect, before_end, scenario
+from tests.support.reporters import OPEN_RELAY_REPORTS
 
 GATEWAY = Sender("Gateway", "own")
 HQ = Sender("HQ", "own")
