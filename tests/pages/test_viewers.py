@@ -21,14 +21,11 @@ from tests.support.page_notebooks import write_notebook
 
 CELLS = (
     """
-from IPython.display import display
-from dmarckit.pages import charts
+import pandas as pd
 from dmarckit.pages.html import render_part
+from dmarckit.pages.sections.base import Section
 from tests.pages.test_viewers import bars
-class Chart:
-    def _repr_mimebundle_(self, **_):
-        return charts.figure_bundle(bars(30))
-display(Chart())
+Section(pd.DataFrame(), figure=bars(30))
 """,
     'render_part("facts", [("Expected reports", "522 of 525 <there>")])',
 )

@@ -22,6 +22,7 @@ from dmarckit.core import Settings, Window, normalize_domain
 from dmarckit.facts import Coverage, Facts, Trace, complete_days, coverage, trace_sender
 from dmarckit.findings import Analysis, as_of, page_analysis
 from dmarckit.lake import Lake
+from dmarckit.pages.charts import figure_bundle
 from dmarckit.pages.html import Column, Html, render_part, table
 from dmarckit.pages.links import PageLinks, find_links
 
@@ -49,7 +50,7 @@ class Section:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         if self.html is not None:
             return self.html._repr_mimebundle_()
-        return {} if self.figure is None else self.figure._repr_mimebundle_()
+        return {} if self.figure is None else figure_bundle(self.figure)
 
 
 class PageData:
