@@ -1,4 +1,4 @@
-from .dns import CheckResult as CheckResult, check_dns as check_dns, is_problem as is_problem
+from .dns import DnsCheckResult as DnsCheckResult, check_dns as check_dns, is_problem as is_problem
 from .outside import Outside as Outside, load_outside as load_outside
 from .postmaster import (
     PullResult as PullResult,

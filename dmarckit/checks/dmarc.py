@@ -1,10 +1,14 @@
-"""The DMARC record of a domain, and whether others have agreed to take its reports.
-
-Which DMARC record applies to a domain: by tree walk, and by public suffix.
+"""The DMARC record of a domain, the policy that applies to it, and who has agreed to its reports.
 
 Receivers of RFC 9989 walk up the names of DNS (section 4.10); older ones (RFC 7489 section
 3.2) go straight to the organisational domain of the Public Suffix List. As long as both are
 in use, a domain should be in order for both.
+
+checkdmarc (6.0) has a tree walk, a check of report addresses and one of tags too, but they do
+not fit here. Its walk ends in an error where several records count as none, and names no
+organisational domain, so that the two kinds of receivers could not be compared. Its check of
+report addresses takes silence of DNS for a refusal. Its parser stops at the first bad value,
+asks DNS while it parses, and says what is wrong in English only.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ OPTIONAL = ("mx", "mta_sts", "tls_rpt", "bimi")
 
 
 @dataclass(frozen=True)
-class CheckResult:
+class DnsCheckResult:
     """What a check of DNS did."""
 
     rows: dict[str, list[DnsRow]]
@@ -55,7 +55,7 @@ def check_dns(
     resolver: Sequence[str] | None = None,
     fetch: Callable[[str, float], str] | None = None,
     run: str | None = None,
-) -> CheckResult:
+) -> DnsCheckResult:
     """Ask DNS about the domains, and keep what it says in the table `dns`.
 
     `domains` are those of the settings, or all that reports of the last 90 days speak of,
@@ -89,7 +89,7 @@ def check_dns(
         answered = {domain: found for domain, found in batch.items() if found is not None}
         rows |= answered
         kept += _keep(lake, answered, now, run or f"dns@{now.isoformat()}")
-    return CheckResult(rows, [domain for domain in wanted if domain not in rows], kept)
+    return DnsCheckResult(rows, [domain for domain in wanted if domain not in rows], kept)
 
 
 def _keep(lake: Lake, rows: dict[str, list[DnsRow]], now: datetime, run: str) -> int:

@@ -14,7 +14,7 @@ from dmarckit.core import one_line
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dmarckit.checks import CheckResult
+    from dmarckit.checks import DnsCheckResult
 
 dns_app = typer.Typer(
     no_args_is_help=True,
@@ -61,7 +61,7 @@ def check_dns(
     raise typer.Exit(PROBLEMS if checked.problems else OK)
 
 
-def _print_dns_json(checked: CheckResult) -> None:
+def _print_dns_json(checked: DnsCheckResult) -> None:
     from dmarckit.checks import is_problem
 
     print_json(
@@ -83,7 +83,7 @@ def _print_dns_json(checked: CheckResult) -> None:
     )
 
 
-def _print_dns_table(checked: CheckResult) -> None:
+def _print_dns_table(checked: DnsCheckResult) -> None:
     from dmarckit.checks import is_problem
     from dmarckit.core import plural
 

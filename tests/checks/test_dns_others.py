@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from typing import Any
 
 import pytest
@@ -92,11 +91,11 @@ def test_mta_sts_policy_file(
 
 
 def test_a_policy_server_that_says_nothing_is_waited_for_a_short_time_only() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        start = time.monotonic()
-        with pytest.raises(NoAnswer):
-            fetch_policy(f"127.0.0.1:{listening.getsockname()[1]}", 0.2)
-        assert time.monotonic() - start < 2
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        pytest.raises(NoAnswer, match="timed out"),
+    ):
+        fetch_policy(f"127.0.0.1:{listening.getsockname()[1]}", 0.2)
 
 
 @pytest.mark.parametrize(
