@@ -42,6 +42,7 @@ from dmarckit.findings import URGENT
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake
 from dmarckit.slack import (
+    Addition,
     Delivery,
     DeliveryResult,
     Group,
@@ -113,12 +114,14 @@ def build_summaries(
     if window.before.start < facts.start:  # a window longer than the analysis looks back
         facts = read_facts(settings, lake, now, 2 * window.days)
     notes = _notes(lake, schedule.name, run)
+    additions = _additions(settings, schedule, run, published, window)
     dues = []
     for group in (None, *routes.groups):
         judged = analysis.findings if group is None else _of_group(analysis.findings, group)
         own = notes if group is None else []
         news = finding_lines(judged)
-        if schedule.slack.when == "findings" and not news and not own:
+        added = additions if group is None else []
+        if schedule.slack.when == "findings" and not (news or own or added):
             continue
         seen = facts if group is None else _facts_of(facts, group)
         message = summary_message(
@@ -130,6 +133,7 @@ def build_summaries(
             own,
             len(urgent(judged)) - len(urgent(_news(judged))),
             group.name if group else "",
+            added,
         )
         place = f"@{group.channel}" if group else ""
         dues.append(
@@ -232,6 +236,25 @@ def _chart(
     key = f"charts/{schedule.name}-{window.last_day:%Y-%m-%d}-{run}{part}.png"
     open_storage(settings.exports_url).put(key, daily_chart(days), content_type="image/png")
     return StoredFile("exports", key)
+
+
+def _additions(
+    settings: Settings, schedule: Schedule, run: str, published: Published, window: Window
+) -> list[Addition]:
+    """Return what the notebook adds to the message (`Page.tell`); its charts are stored."""
+    from dmarckit.pages import slack_notes
+    from dmarckit.slack import note_chart
+
+    found = []
+    for number, said in enumerate(slack_notes(published.page.executed), start=1):
+        chart = None
+        if said.chart:
+            key = f"charts/{schedule.name}-{window.last_day:%Y-%m-%d}-{run}-note{number}.png"
+            picture = note_chart(said.chart)
+            open_storage(settings.exports_url).put(key, picture, content_type="image/png")
+            chart = StoredFile("exports", key)
+        found.append(Addition(said.headline, said.numbers, chart))
+    return found
 
 
 AFTER_ALERTS = 1000  # position of what a run says of itself, behind its alerts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
@@ -66,9 +66,8 @@ class Page(
         >>> page.tell("Forged mail doubled", {"forged": 1200}, page.failing_by_day())
         ... # doctest: +SKIP
         """
-        numbers = number if isinstance(number, Mapping) else {} if number is None else {"": number}
         figure = chart.figure if isinstance(chart, Section) else chart
-        return slack_note(headline, numbers, figure)
+        return slack_note(headline, number, figure)
 
     def __repr__(self) -> str:
         about = ", ".join(self._domains or self.settings.domain_names)

@@ -25,6 +25,7 @@ from dmarckit.core import _, current_language, later, ngettext, one_line
 from dmarckit.pages.charts import DARK, FIGURE_MIMETYPE
 from dmarckit.pages.html import MIMETYPE as HTML_MIMETYPE, TEMPLATES, TITLE_MIMETYPE
 from dmarckit.pages.inputs import Input, versions
+from dmarckit.pages.slack_note import SLACK_MIMETYPE
 from dmarckit.pages.svg import plain
 
 _NOTEBOOKS = {
@@ -263,6 +264,8 @@ def _part(output: nbformat.NotebookNode) -> dict[str, Any] | None:
     if output.output_type == "stream":
         return {"kind": "text", "content": output.text} if output.name == "stdout" else None
     data = output.get("data", {})
+    if SLACK_MIMETYPE in data:
+        return None
     if FIGURE_MIMETYPE in data:
         return _figure(data[FIGURE_MIMETYPE])
     for mimetype, kind in _KINDS.items():

@@ -1,23 +1,24 @@
 """What a notebook adds to the Slack message of its run: made by `Page.tell`, read by the job.
 
-A `SlackNote` is an output of its cell, with a MIME type of its own. papermill keeps it in the
+A `SlackNote` is the output of a cell, with a MIME type of its own. papermill keeps it in the
 executed notebook, where `slack_notes` finds it; pages leave it out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import nbformat
 
-from dmarckit.core import _, count, one_line
-from dmarckit.pages.html import Html, render_part
+from dmarckit.core import _, count, is_missing, one_line
+from dmarckit.pages.html import render_part
+from dmarckit.pages.svg import plain
 
 SLACK_MIMETYPE = "application/vnd.dmarckit.slack.v1+json"
-MOST_NUMBERS = 10
-"""as many as a Slack message shows as fields"""
+MOST_NUMBERS, MOST_SERIES, MOST_POINTS = 10, 12, 500
+"""of one note: what a Slack message shows as fields, and what a small picture can show"""
 MOST_NOTES = 5
 """notes of one run; more would bury its findings"""
 
@@ -30,44 +31,59 @@ class SlackNote:
     numbers: Mapping[str, str] = field(default_factory=dict)
     """label → value"""
     chart: Mapping[str, Any] | None = None
-    """a plotly figure as JSON: `data` and `layout`"""
+    """`title`, `about`, and `series`: `name`, `kind` (bar or line), `lying`, `colour`, `x`, `y`"""
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
-        numbers = dict(self.numbers)
-        note = {"headline": self.headline, "numbers": numbers, "chart": self.chart}
-        return {SLACK_MIMETYPE: note, "text/html": self._preview()._repr_html_()}
-
-    def _preview(self) -> Html:
         shown = render_part("note", _("In the Slack message of the run:"))
-        if self.headline:
-            shown += render_part("paragraphs", [self.headline])
-        return shown + render_part("facts", list(self.numbers.items()))
+        shown += render_part("paragraphs", [self.headline] if self.headline else [])
+        shown += render_part("facts", [*self.numbers.items(), (_("Chart"), self._chart_title())])
+        return {SLACK_MIMETYPE: asdict(self), "text/html": shown._repr_html_()}
+
+    def _chart_title(self) -> str:
+        return str(self.chart["title"]) if self.chart else ""
 
 
-def slack_note(headline: str, numbers: Mapping[Any, object], chart: Any = None) -> SlackNote:
-    """Return a note with its texts bounded; `chart` is a plotly figure."""
-    shown = {one_line(name, 60): _value(n) for name, n in list(numbers.items())[:MOST_NUMBERS]}
-    figure = None if chart is None else chart.to_plotly_json()
-    return SlackNote(one_line(headline, 300), shown, figure)
+def slack_note(headline: str, number: object, figure: Any = None) -> SlackNote:
+    """Return a note with its texts bounded, as `Page.tell` describes."""
+    if number is not None and not isinstance(number, Mapping):
+        headline = f"{headline}: {_value(number)}" if headline else _value(number)
+    numbers = list(number.items()) if isinstance(number, Mapping) else []
+    shown = {one_line(name, 60): _value(value) for name, value in numbers[:MOST_NUMBERS]}
+    return SlackNote(one_line(headline, 300), shown, None if figure is None else _chart(figure))
 
 
-def _value(number: object) -> str:
+def _value(number: Any) -> str:
     """Return a number with thousands separators, anything else as text on one line."""
-    if hasattr(number, "item"):  # of numpy
-        number = number.item()
+    number = number.item() if hasattr(number, "item") else number  # of numpy
     if isinstance(number, int) and not isinstance(number, bool):
         return count(number)
     return one_line(f"{number:.4g}" if isinstance(number, float) else number, 80)
 
 
+def _chart(figure: Any) -> dict[str, Any]:
+    """Return the bars and lines of a plotly figure as plain values."""
+    title = figure.layout.title
+    series = []
+    for trace in [t for t in figure.data if t.type in ("bar", "scatter")][:MOST_SERIES]:
+        lying = trace.type == "bar" and trace.orientation == "h"
+        x, y = (trace.y, trace.x) if lying else (trace.x, trace.y)
+        colour = trace.marker.color if isinstance(trace.marker.color, str) else None
+        series.append(
+            {
+                "name": plain(trace.name or ""),
+                "kind": "bar" if trace.type == "bar" else "line",
+                "lying": lying,
+                "colour": colour,
+                "x": [plain(label) for label in x[:MOST_POINTS]],
+                "y": [None if is_missing(n) else float(n) for n in y[:MOST_POINTS]],
+            }
+        )
+    about = plain(title.subtitle.text or "")
+    return {"title": plain(title.text or ""), "about": about, "series": series}
+
+
 def slack_notes(notebook: nbformat.NotebookNode) -> list[SlackNote]:
     """Return the notes in the outputs of an executed notebook, in their order."""
-    notes = []
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            said = output.get("data", {}).get(SLACK_MIMETYPE)
-            if isinstance(said, Mapping):
-                numbers = said.get("numbers") or {}
-                chart = said.get("chart")
-                notes.append(SlackNote(str(said.get("headline") or ""), dict(numbers), chart))
-    return notes[:MOST_NOTES]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    found = [output.get("data", {}).get(SLACK_MIMETYPE) for output in outputs]
+    return [SlackNote(**note) for note in found if note][:MOST_NOTES]

@@ -1,6 +1,6 @@
 from .alerts import build_alerts as build_alerts, unsent_reports as unsent_reports
 from .blocks import Message as Message, StoredFile as StoredFile
-from .chart import can_draw as can_draw, daily_chart as daily_chart
+from .chart import can_draw as can_draw, daily_chart as daily_chart, note_chart as note_chart
 from .client import (
     message_text as message_text,
     post_message as post_message,
@@ -21,6 +21,7 @@ from .outbox import (
     record_sent as record_sent,
 )
 from .summary import (
+    Addition as Addition,
     failure_message as failure_message,
     recovery_message as recovery_message,
     summary_message as summary_message,

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import io
 import logging
+import math
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +93,7 @@ PASS_TEXT, FAIL_TEXT = "#005A8E", "#A84300"
 BACKGROUND, INK, QUIET, GRID = "#FFFFFF", "#1D2733", "#5B6673", "#E3E7EC"
 
 _WIDTH, _DPI = 7.5, 160
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @drawable_language()
@@ -143,6 +146,46 @@ def daily_chart(days: pd.DataFrame) -> bytes:
     margin = timedelta(days=max(0.6, (10 - len(days)) / 2))
     axes.set_xlim(first - margin, last + margin)
     _style_days(axes)
+    return _png(figure)
+
+
+@drawable_language()
+def note_chart(chart: Mapping[str, Any]) -> bytes:
+    """PNG of a chart that a notebook adds: `SlackNote.chart`, its bars stacked, its lines as such.
+
+    Labels that are days (``2026-11-23``) make an axis of days, others one of names.
+    """
+    figure = _figure(3.4)
+    _title(figure, drawable(chart["title"], 80), drawable(chart["about"], 110))
+    lying = any(series["lying"] for series in chart["series"])
+    axes = figure.add_axes((0.26, 0.08, 0.7, 0.62) if lying else (0.09, 0.12, 0.87, 0.6))
+    labels = list(dict.fromkeys(x for series in chart["series"] for x in series["x"]))
+    is_days = all(_DAY.fullmatch(label) for label in labels)
+    at: dict[str, Any] = {label: drawable(label, 24) for label in labels}
+    if is_days:
+        at = {label: datetime.fromisoformat(label) for label in labels}
+    base = dict.fromkeys(labels, 0.0)
+    for series in chart["series"]:
+        places = [at[x] for x in series["x"]]
+        style = {"label": drawable(series["name"], 40), "color": series["colour"]}
+        if series["kind"] == "line":
+            axes.plot(places, [math.nan if y is None else y for y in series["y"]], **style)
+            continue
+        heights, below = [y or 0.0 for y in series["y"]], [base[x] for x in series["x"]]
+        if lying:
+            axes.barh(places, heights, left=below, **style)
+        else:
+            axes.bar(places, heights, bottom=below, **style)
+        base |= {x: base[x] + y for x, y in zip(series["x"], heights, strict=True)}
+    if is_days and labels and not lying:
+        _style_days(axes)
+    elif lying:
+        axes.xaxis.set_major_formatter(FuncFormatter(_short))
+    if any(series["name"] for series in chart["series"]):
+        font = {"family": fonts(), "size": 9}
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, prop=font)
+    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        text.set_fontfamily(fonts())
     return _png(figure)
 
 

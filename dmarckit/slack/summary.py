@@ -5,7 +5,8 @@ What dmarckit says in Slack when a job does not work, and when it works again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,15 @@ LIST_LIMIT = 2900
 """characters of a list; its heading needs some room too"""
 
 
+@dataclass(frozen=True)
+class Addition:
+    """What the notebook of a run adds to its message; plain text, escaped here."""
+
+    headline: str
+    numbers: Mapping[str, str]
+    chart: Target | None = None
+
+
 def summary_message(
     headline: pd.DataFrame,
     window: Window,
@@ -57,16 +67,17 @@ def summary_message(
     notes: Sequence[str] = (),
     still_open: int = 0,
     group: str = "",
+    additions: Sequence[Addition] = (),
 ) -> Message:
     """The message about a run: headline, findings, notes, link to the page, chart.
 
-    `headline` has one row a measure, as `domain_summary.headline` gives it: messages, pass_share,
+    `headline` has one row a measure, as `pages.measure` gives it: messages, pass_share,
     failing, reports, reporters. `findings` are plain lines about what is new or worse;
     None means that nobody looked for any, and failing messages are then the news.
     `notes` are plain lines about mails that could not be read or trusted. A quiet run,
     without news and notes, is one line and the link; `still_open` findings that ask for
     something, but were told before, are counted in it. `group` names the domains that the
-    message is about; empty: all.
+    message is about; empty: all. `additions` come before the link to the page.
     """
     value = dict(zip(headline["measure"], headline["value"], strict=True))
     before = dict(zip(headline["measure"], headline["before"], strict=True))
@@ -76,8 +87,9 @@ def summary_message(
     news = bool(findings) or bool(notes) or (findings is None and value["failing"] > 0)
     if not news:
         text = _quiet(name, said, still_open, bool(value["reports"]))
-        return build_message(text, [section(text), *links([(_("Open the page"), page)])])
-    blocks: list[Block] = [
+        blocks = [section(text), *_added(additions), *links([(_("Open the page"), page)])]
+        return build_message(text, blocks)
+    blocks = [
         header(plain),
         section(f"*{said}*"),
         fields(_headline_fields(value, before)),
@@ -92,10 +104,23 @@ def summary_message(
         )
     if still_open:
         blocks.append(context(_still_open(still_open)))
+    blocks += _added(additions)
     blocks += links([(_("Open the page"), page)])
     alt = _("Passing and failing messages a day: {what}").format(what=said)
     blocks += image(chart, alt)
     return build_message(_("{about}: {what}").format(about=name, what=said), blocks)
+
+
+def _added(additions: Sequence[Addition]) -> list[Block]:
+    blocks: list[Block] = []
+    for part in additions:
+        headline = escape(part.headline, 300)
+        if headline:
+            blocks.append(section(f"*{headline}*"))
+        if part.numbers:
+            blocks.append(fields((escape(k, 60), escape(v, 80)) for k, v in part.numbers.items()))
+        blocks += image(part.chart, part.headline or _("chart"))
+    return blocks
 
 
 def _about(window: Window, group: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nbformat.v4 import new_notebook
 
 from dmarckit.core.errors import SettingsError
 from dmarckit.core.settings import Settings, load_settings
@@ -58,7 +59,9 @@ def connected(home: str, slack: SlackServer, **more: Any) -> Settings:
 @pytest.fixture
 def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page without running a notebook, for tests of what comes after it."""
-    page = BuiltPage("overview", "overview/x.html", "DMARC overview", b"<p>page", None, ())  # type: ignore[arg-type]
+    page = BuiltPage(
+        "overview", "overview/x.html", "DMARC overview", b"<p>page", new_notebook(), ()
+    )
     monkeypatch.setattr(publish, "build_page", lambda *_, **__: page)
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from nbformat.v4 import new_notebook
 
 from dmarckit.core.errors import LakeError, LeaseLost, SettingsError
 from dmarckit.core.settings import Settings, load_settings
@@ -119,7 +120,9 @@ def test_a_job_that_another_machine_has_taken_asks_nobody(tmp_path: Path) -> Non
 def test_a_job_goes_on_and_its_run_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = BuiltPage("requirements", "requirements/x.html", "Sender requirements", b"<p>", None, ())  # type: ignore[arg-type]
+    page = BuiltPage(
+        "requirements", "requirements/x.html", "Sender requirements", b"<p>", new_notebook(), ()
+    )
     monkeypatch.setattr(publish, "build_page", lambda *_, **__: page)
     (tmp_path / "mail").mkdir()
     schedule = Schedule(

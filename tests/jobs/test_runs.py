@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nbformat.v4 import new_notebook
 
 from dmarckit.core.errors import JobBusy, NotebookFailed
 from dmarckit.core.lease import new_holder, take
@@ -36,7 +37,9 @@ SLOT = datetime.now(UTC).replace(hour=7, minute=0, second=0, microsecond=0)
 NOW = SLOT + timedelta(seconds=2)
 DAILY = Schedule(name="daily", cron="0 7 * * *", notebook="overview", parameters={"days": 7})
 ALERTS = Schedule(name="alerts", cron="*/15 * * * *", slack={"when": "failing"})
-PAGE = BuiltPage("overview", "overview/2026-11-24.html", "DMARC overview", b"<p>page", None, ())  # type: ignore[arg-type]
+PAGE = BuiltPage(
+    "overview", "overview/2026-11-24.html", "DMARC overview", b"<p>page", new_notebook(), ()
+)
 
 
 @pytest.fixture(autouse=True)

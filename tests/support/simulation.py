@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nbformat.v4 import new_notebook
 
 from dmarckit.core.errors import DmarckitError, LakeError, StorageError
 from dmarckit.core.settings import Settings, load_settings
@@ -243,7 +244,7 @@ def fake_page(notebook: Path, parameters: dict[str, Any], *, now: datetime, **_:
     shown = {name: value for name, value in parameters.items() if name != "job"}
     html = f"<title>{notebook.stem}</title><p>{sorted(shown.items())}".encode()
     key = page_key(notebook.stem, shown, now.date())
-    return BuiltPage(notebook.stem, key, notebook.stem, html, None, ())  # type: ignore[arg-type]
+    return BuiltPage(notebook.stem, key, notebook.stem, html, new_notebook(), ())
 
 
 def told(world: World) -> Counter[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from nbformat.v4 import new_notebook
 
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
@@ -32,7 +33,7 @@ NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) + ti
 ALERTS = Schedule(name="alerts", alerts=3, slack={"when": "failing"})
 DAILY = Schedule(name="daily", notebook="overview", parameters={"days": 7}, alerts=3)
 PAGE = Published(
-    BuiltPage("overview", "overview/x.html", "DMARC overview", b"<p>page", None, ()),  # type: ignore[arg-type]
+    BuiltPage("overview", "overview/x.html", "DMARC overview", b"<p>page", new_notebook(), ()),
     "overview/x.html",
     "",
 )

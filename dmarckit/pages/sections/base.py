@@ -10,7 +10,7 @@ No section changes what it works with.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -42,10 +42,6 @@ class Section:
         chart = ", .figure" if self.figure is not None else ""
         columns = ", ".join(map(str, self.data.columns))
         return f"<Section: .data ({len(self.data)} rows: {columns}){chart}>"
-
-    def with_note(self, text: str) -> Section:
-        """Return the section with a small line of text below what it shows."""
-        return replace(self, html=(self.html or Html()) + render_part("note", text))
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         if self.html is not None:
@@ -150,14 +146,16 @@ def table_section(
     empty: str,
     shown: pd.DataFrame | None = None,
     figure: go.Figure | None = None,
+    note: str = "",
     **more: Any,
 ) -> Section:
     """Return a section that is a table of `data`.
 
-    `shown` has the same rows in words; the rest is as in `html.table`.
+    `shown` has the same rows in words, `note` stands below it; the rest is as in `html.table`.
     """
     rows = data if shown is None else shown
-    return Section(data, table(rows, columns, caption=caption, empty=empty, **more), figure)
+    html = table(rows, columns, caption=caption, empty=empty, **more)
+    return Section(data, html + render_part("note", note) if note else html, figure)
 
 
 def rows_of(frame: pd.DataFrame) -> list[Any]:

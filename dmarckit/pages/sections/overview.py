@@ -190,7 +190,7 @@ class OverviewSections(PageData):
         frame = whole(frame.reset_index(), "messages", *OUTCOMES)
         frame = most_first(frame[[*columns, "reporters", "first_day", "last_day"]], "sender")
         top, rest = frame.head(limit), frame.iloc[limit:]
-        shown = table_section(
+        return table_section(
             frame,
             [
                 Column(
@@ -212,9 +212,9 @@ class OverviewSections(PageData):
             shown=top.assign(
                 what=top["class"].map(class_word), done=[what_was_done(r) for r in rows_of(top)]
             ),
-            figure=failing_by_sender(frame.head(limit)),
+            figure=failing_by_sender(top),
+            note="" if rest.empty else _smaller_senders(rest),
         )
-        return shown if rest.empty else shown.with_note(_smaller_senders(rest))
 
     def newest_reports(self, limit: int = 15) -> Section:
         """Show the aggregate reports of the window, the latest period first.

@@ -79,16 +79,16 @@ class ReportSections(PageData):
         )
         rows = with_results(frame)
         rows = rows.sort_values(["failing", "messages"], ascending=False, kind="stable")
-        shown = table_section(
+        more = len(rows) - SHOWN
+        text = ngettext("And {n} more record.", "And {n} more records.", more)
+        return table_section(
             frame,
             [Column("source_ip", _("Source"), under=envelope), *result_columns()],
             caption=_("Records"),
             empty=_("The report holds no records."),
             shown=rows.head(SHOWN),
+            note=text.format(n=words.count(more)) if more > 0 else "",
         )
-        more = len(rows) - SHOWN
-        text = ngettext("And {n} more record.", "And {n} more records.", more)
-        return shown.with_note(text.format(n=words.count(more))) if more > 0 else shown
 
     def _report(self, report_uid: str) -> pd.DataFrame:
         if report_uid:
