@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 import pytest
 from jupyter_client.manager import start_new_kernel
 
@@ -22,7 +24,7 @@ from dmarckit.pages.page import SECTIONS, Page, open_page
 from dmarckit.pages.sections.base import Section
 from tests.pages.test_notebooks import FOLDER, NOTEBOOKS, code_cells
 from tests.support import frames
-from tests.support.pages import HOSTILE
+from tests.support.pages import FAILS, HOSTILE, messages, page_about
 
 OFFERED = ["Lake", "Page", "Settings", "Window", "__version__", "last_days", "load_settings"]
 OFFERED += ["open_lake", "open_page"]
@@ -80,8 +82,6 @@ def test_each_section_says_what_its_frame_holds(name: str) -> None:
 
 
 def test_a_section_shows_its_figure_or_its_table() -> None:
-    from tests.support.pages import FAILS, messages, page_about
-
     made = page_about(messages(FAILS | {"messages": 3, "sender": HOSTILE[0]}))
     chart = made.classes_by_day()
     assert {"application/vnd.plotly.v1+json", "image/svg+xml"} <= set(chart._repr_mimebundle_())
@@ -114,23 +114,23 @@ def test_a_notebook_imports_dmarckit_alone_and_shows_sections(path: Path, config
     shown: list[object] = []
     space: dict[str, Any] = {"display": lambda *parts: shown.extend(parts)}
     for cell in code_cells(path):
-        assert set(re.findall(r"^(?:import|from) (\S+)", cell.source, re.MULTILINE)) <= {"dmarckit"}
-        *before, last = cell.source.split("\n")
-        if is_parameters := "parameters" in cell.metadata.get("tags", []):
-            exec(cell.source, space)
+        tree = ast.parse(cell.source)
+        imported = [
+            name for node in tree.body if isinstance(node, ast.Import) for name in node.names
+        ]
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        assert {name.name for name in imported} <= {"dmarckit"}
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, path.name, "exec"), space)
+        if isinstance(last, ast.Expr):
+            shown.append(eval(compile(ast.Expression(last.value), path.name, "eval"), space))
+        if "end" in space:
             space["end"] = "2026-11-23"
-        elif "\n" not in cell.source or not before[-1].startswith((" ", '"')):
-            exec("\n".join(before), space)
-            if " = " in last and not last.startswith(("page.", "display(")):
-                exec(last, space)
-            else:
-                shown.append(eval(last, space))
-        assert is_parameters or cell.source
     sections = [part for part in shown if part is not None]
     assert sections
     for section in sections:
         assert isinstance(section, Section)
-        assert section.data is not None
+        assert isinstance(section.data, pd.DataFrame)
         assert section._repr_mimebundle_()
 
 
