@@ -5,6 +5,7 @@ from .client import (
     message_text as message_text,
     post_message as post_message,
     presign_warning as presign_warning,
+    web_client as web_client,
 )
 from .outbox import (
     Delivery as Delivery,

@@ -1,16 +1,13 @@
-"""Which failing reports Slack has not heard of yet, and what it hears about them.
+"""Select failing reports that have not been alerted on, and build their Slack messages.
 
-A report is untold while neither `alerts` nor the outbox has its subject. One message each,
-or one digest for all of a run when they are many.
-
-What dmarckit says in Slack about reports with failing messages: the alert, the digest.
+A report is new while neither `alerts` nor the outbox has its subject. Each gets one message, or
+all of a run one digest when they are many.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,6 +19,7 @@ from dmarckit.core import (
     n_messages,
     n_reports,
     ngettext,
+    one_line,
     open_storage,
     percent,
     period,
@@ -37,7 +35,6 @@ from dmarckit.reports import (
     report_json,
 )
 from dmarckit.slack.blocks import (
-    Block,
     Message,
     StoredFile,
     Target,
@@ -57,8 +54,104 @@ from dmarckit.slack.outbox import OutboxMessage, Routes
 
 TOP_SOURCES = 5
 DIGEST_ROWS = 25
+NEW_DAYS = timedelta(days=3)  # mails that came in before are history, and no alert is due
+MANY_RECORDS = 10_000  # beyond which a report gets no files of its own and no alert chart
 _DELIVERED = ("none", "pass")
 _STOPPED = ("quarantine", "reject")
+
+_UNSENT = """
+    SELECT r.* FROM reports r JOIN (
+        SELECT key, max(received) AS received FROM mails
+        WHERE outcome = 'stored' AND received >= $since AND month >= $month GROUP BY key
+    ) m ON m.key = r.mail_key
+    WHERE r.failing > 0
+      AND 'report:' || r.report_uid NOT IN (SELECT subject FROM alerts)
+      AND 'report:' || r.report_uid NOT IN (SELECT subject FROM outbox)
+    ORDER BY m.received DESC, r.begin DESC, r.report_uid
+"""
+_LAST_GOOD = "SELECT max(started) AS started FROM runs WHERE result IN ('ok', 'problems')"
+
+Row = Mapping[str, Any]
+"""a row of the table `reports`"""
+
+
+def unsent_reports(lake: Lake, now: datetime) -> list[Row]:
+    """Return the rows of `reports` with failing messages that are new, the newest first.
+
+    New is what came in during the last three days, or since three days before the last run
+    that went well: what comes in while nothing runs is sent afterwards.
+    """
+    (last,) = lake.arrow(_LAST_GOOD)["started"].to_pylist()
+    since = (now if last is None else min(now, last)) - NEW_DAYS
+    rows: list[Row] = lake.arrow(_UNSENT, since=since, month=month_of(since)).to_pylist()
+    return rows
+
+
+def build_alerts(
+    settings: Settings, lake: Lake, rows: Sequence[Row], routes: Routes, run: str, at_most: int
+) -> tuple[list[OutboxMessage], list[str]]:
+    """Return the messages about reports, and the subjects that need no message.
+
+    Up to `at_most` reports of a channel get one message each; more get one digest, and are
+    due without a message of their own. Reports whose failures are all forwarded mail need
+    none (unless `alert_forwarded`). The files that the messages link to are stored. Nothing
+    is written to the lake.
+    """
+    forwarded: set[str] = set()
+    if not settings.alert_forwarded:
+        from dmarckit.facts import only_forwarded
+
+        forwarded = only_forwarded(lake, {row["report_uid"]: row["month"] for row in rows})
+    by_channel: dict[str | None, list[Row]] = {}
+    for row in rows:
+        if row["report_uid"] not in forwarded:
+            by_channel.setdefault(routes.channel_of(row["domain"]), []).append(row)
+    storage = open_storage(settings.exports_url)
+    dues: list[OutboxMessage] = []
+    for channel, own in by_channel.items():
+        single = len(own) <= at_most
+        if not single:
+            place = "" if channel == routes.main else f"@{channel}"
+            # a slot that is run again, and finds more, has the same run and another digest
+            part = identity(*sorted(row["report_uid"] for row in own))[:8]
+            subject = f"digest:{run}:{part}{place}"
+            dues.append(OutboxMessage(subject, channel, digest_message(own)))
+        dues += [
+            OutboxMessage(_subject(row), channel, _alert(lake, storage, row) if single else None)
+            for row in own
+        ]
+    return dues, [_subject(row) for row in rows if row["report_uid"] in forwarded]
+
+
+def _subject(row: Row) -> str:
+    return f"report:{row['report_uid']}"
+
+
+def _alert(lake: Lake, storage: Storage, row: Row) -> Message:
+    import pandas as pd
+
+    from dmarckit.slack.chart import alert_chart
+
+    uid = str(row["report_uid"])
+    if row["records"] > MANY_RECORDS:
+        report = report_from_lake(row, pd.DataFrame())
+        return report_alert(report, None, None, None, failing=int(row["failing"]), uid=uid)
+    query = "SELECT * FROM records WHERE month = $month AND report_uid = $uid"
+    report = report_from_lake(row, lake.sql(query, month=row["month"], uid=uid))
+
+    def stored(kind: Any, content_type: str, data: bytes) -> StoredFile:
+        key = export_key(row["reporter"], row["domain"], row["begin"], row["end"], uid, kind)
+        storage.put(key, data, content_type=content_type)
+        return StoredFile("exports", key)
+
+    json_file = json_text(report_json(report, str(row["mail_key"]))).encode()
+    return report_alert(
+        report,
+        stored("json", "application/json", json_file),
+        stored("csv", "text/csv; charset=utf-8", report_csv(report).encode()),
+        stored("png", "image/png", alert_chart(report)),
+        uid=uid,
+    )
 
 
 def report_alert(
@@ -69,7 +162,7 @@ def report_alert(
     failing: int | None = None,
     uid: str | None = None,
 ) -> Message:
-    """The message about one report with failing messages.
+    """Build the message about one report with failing messages.
 
     Provider, period, domain and policy, messages and failing messages, the addresses with
     the most failing messages, links to the report as JSON and CSV, the chart, and with a
@@ -86,7 +179,7 @@ def report_alert(
         "{domain}: {n} message failing DMARC", "{domain}: {n} messages failing DMARC", failed
     )
     blocks = [
-        header(title.format(domain=_short(domain, 70), n=count(failed))),
+        header(title.format(domain=one_line(domain, 70), n=count(failed))),
         section("\n".join(filter(None, (f"*{said}*", _delivered(records))))),
         fields(
             [
@@ -102,19 +195,14 @@ def report_alert(
         blocks.append(section(f"*{title}*\n{_sources(records)}"))
     blocks += links([(_("Report as JSON"), json_file), (_("Report as CSV"), csv_file)])
     if uid is not None:
-        blocks.append(_details(uid))
+        from dmarckit.pages import command
+
+        how = code(command("report", report_uid=uid))
+        blocks.append(context(_("Details: {command}").format(command=how)))
     blocks += image(chart, _("DMARC, DKIM and SPF results: {what}").format(what=said))
     text = _("{domain}: {what}, says {provider}")
-    return build_message(
-        text.format(domain=escape(domain), what=said, provider=escape(provider)), blocks
-    )
-
-
-def _details(uid: str) -> Block:
-    from dmarckit.pages import command
-
-    how = code(command("report", report_uid=uid))
-    return context(_("Details: {command}").format(command=how))
+    text = text.format(domain=escape(domain), what=said, provider=escape(provider))
+    return build_message(text, blocks)
 
 
 def _failures(failed: int, total: int) -> str:
@@ -126,7 +214,7 @@ def _failures(failed: int, total: int) -> str:
 
 
 def _delivered(failing: Sequence[Record]) -> str:
-    """Whether the failing messages arrived all the same: the first thing people ask."""
+    """Return whether the failing messages arrived all the same: the first thing people ask."""
     by_disposition: Counter[str] = Counter()
     for record in failing:
         by_disposition[(record.disposition or "").lower()] += record.messages
@@ -159,25 +247,16 @@ def _sources(failing: Sequence[Record]) -> str:
     return f"{shown}\n{text.format(n=count(more))}"
 
 
-@dataclass(frozen=True)
-class DigestRow:
-    """One failing report in a digest."""
+def digest_message(rows: Sequence[Row]) -> Message:
+    """Build one message about many failing reports, instead of a flood.
 
-    reporter: str | None
-    domain: str | None
-    begin: datetime
-    end: datetime
-    messages: int
-    failing: int
-
-
-def digest_message(rows: Sequence[DigestRow]) -> Message:
-    """One message about many failing reports, instead of a flood: those with the most failing
-    messages in a table, the others counted."""
-    failing, total = sum(row.failing for row in rows), sum(row.messages for row in rows)
+    Those with the most failing messages are in a table, the others are counted. `rows` need
+    the columns reporter, domain, begin, end, messages and failing of the table `reports`.
+    """
+    failing, total = sum(row["failing"] for row in rows), sum(row["messages"] for row in rows)
     domains = Counter[str]()
     for row in rows:
-        domains[row.domain or _("an unnamed domain")] += row.failing
+        domains[row["domain"] or _("an unnamed domain")] += row["failing"]
     said = _failures(failing, total)
     title = ngettext(
         "{n} new report with failing messages", "{n} new reports with failing messages", len(rows)
@@ -191,14 +270,16 @@ def digest_message(rows: Sequence[DigestRow]) -> Message:
     about = where.format(
         what=said, n=count(len(domains)), messages=n_messages(most), domain=code(worst)
     )
-    top = sorted(rows, key=lambda r: (-r.failing, str(r.domain), str(r.reporter), r.begin))
+    top = sorted(
+        rows, key=lambda r: (-r["failing"], str(r["domain"]), str(r["reporter"]), r["begin"])
+    )
     cells = [
         (
-            row.reporter or _("an unnamed provider"),
-            row.domain or _("an unnamed domain"),
-            period(row.begin, row.end),
-            count(row.messages),
-            count(row.failing),
+            row["reporter"] or _("an unnamed provider"),
+            row["domain"] or _("an unnamed domain"),
+            period(row["begin"], row["end"]),
+            count(row["messages"]),
+            count(row["failing"]),
         )
         for row in top[:DIGEST_ROWS]
     ]
@@ -208,129 +289,3 @@ def digest_message(rows: Sequence[DigestRow]) -> Message:
     blocks = [header(title), section(about), *table(names, cells, len(rows)), context(hint)]
     text = _("{reports} with failing messages: {what}")
     return build_message(text.format(reports=n_reports(len(rows)), what=said), blocks)
-
-
-def _short(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-FRESH = timedelta(days=3)  # mails that came in before are history, and no alert is due
-LONG = 10_000  # records beyond which a report gets no files of its own and no alert chart
-
-_UNTOLD = """
-    SELECT r.* FROM reports r JOIN (
-        SELECT key, max(received) AS received FROM mails
-        WHERE outcome = 'stored' AND received >= $since AND month >= $month GROUP BY key
-    ) m ON m.key = r.mail_key
-    WHERE r.failing > 0
-      AND 'report:' || r.report_uid NOT IN (SELECT subject FROM alerts)
-      AND 'report:' || r.report_uid NOT IN (SELECT subject FROM outbox)
-    ORDER BY m.received DESC, r.begin DESC, r.report_uid
-"""
-_LAST_GOOD = "SELECT max(started) AS started FROM runs WHERE result IN ('ok', 'problems')"
-
-
-def unsent_reports(lake: Lake, now: datetime) -> list[dict[str, Any]]:
-    """Rows of `reports`: fresh ones with failing messages that no message was about.
-
-    Fresh is what came in the last three days, or since three days before the last run that
-    went well: what comes in while nothing runs is told afterwards.
-    """
-    (last,) = lake.arrow(_LAST_GOOD)["started"].to_pylist()
-    since = (now if last is None else min(now, last)) - FRESH
-    rows: list[dict[str, Any]] = lake.arrow(_UNTOLD, since=since, month=month_of(since)).to_pylist()
-    return rows
-
-
-def build_alerts(
-    settings: Settings,
-    lake: Lake,
-    untold: Sequence[dict[str, Any]],
-    routes: Routes,
-    run: str,
-    at_most: int,
-) -> tuple[list[OutboxMessage], list[str]]:
-    """The messages about these rows of `reports`, the newest report first.
-
-    Up to `at_most` reports of a channel get one each; more get one digest, and are due
-    without a message of their own. Reports whose failures are all forwarded mail are not
-    told (unless `alert_forwarded`): their subjects are the second part of the answer. The
-    files that the messages link to are stored. Nothing is written to the lake.
-    """
-    told, silent = _worth_telling(settings, lake, untold)
-    by_channel: dict[str | None, list[dict[str, Any]]] = {}
-    for row in told:
-        by_channel.setdefault(routes.channel_of(row["domain"]), []).append(row)
-    storage = open_storage(settings.exports_url)
-    dues: list[OutboxMessage] = []
-    for channel, own in by_channel.items():
-        if len(own) <= at_most:
-            dues += [
-                OutboxMessage(_subject(row), channel, _alert(lake, storage, row)) for row in own
-            ]
-            continue
-        place = "" if channel == routes.main else f"@{channel}"
-        digest = digest_message([_digest_row(row) for row in own])
-        # a slot that is run again, and finds more, has the same run and another digest
-        part = identity(*sorted(row["report_uid"] for row in own))[:8]
-        dues.append(OutboxMessage(f"digest:{run}:{part}{place}", channel, digest))
-        dues += [OutboxMessage(_subject(row), channel, None) for row in own]
-    return dues, silent
-
-
-def _worth_telling(
-    settings: Settings, lake: Lake, rows: Sequence[dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    if settings.alert_forwarded:
-        return list(rows), []
-    from dmarckit.facts import only_forwarded
-
-    forwarded = only_forwarded(lake, {row["report_uid"]: row["month"] for row in rows})
-    told = [row for row in rows if row["report_uid"] not in forwarded]
-    return told, [_subject(row) for row in rows if row["report_uid"] in forwarded]
-
-
-def _subject(row: dict[str, Any]) -> str:
-    return f"report:{row['report_uid']}"
-
-
-def _digest_row(row: dict[str, Any]) -> DigestRow:
-    names = ("reporter", "domain", "begin", "end", "messages", "failing")
-    return DigestRow(**{name: row[name] for name in names})
-
-
-def _alert(lake: Lake, storage: Storage, row: dict[str, Any]) -> Message:
-    import pandas as pd
-
-    from dmarckit.slack.chart import alert_chart
-
-    uid = str(row["report_uid"])
-    if row["records"] > LONG:
-        report = report_from_lake(row, pd.DataFrame())
-        return report_alert(report, None, None, None, failing=int(row["failing"]), uid=uid)
-    records = lake.sql(
-        "SELECT * FROM records WHERE month = $month AND report_uid = $uid",
-        month=row["month"],
-        uid=uid,
-    )
-    report = report_from_lake(row, records)
-    json_file = json_text(report_json(report, str(row["mail_key"]))).encode()
-    files = {
-        kind: _stored(storage, row, kind, content_type, data)
-        for kind, content_type, data in (
-            ("json", "application/json", json_file),
-            ("csv", "text/csv; charset=utf-8", report_csv(report).encode()),
-            ("png", "image/png", alert_chart(report)),
-        )
-    }
-    return report_alert(report, files["json"], files["csv"], files["png"], uid=uid)
-
-
-def _stored(
-    storage: Storage, row: dict[str, Any], kind: Any, content_type: str, data: bytes
-) -> StoredFile:
-    key = export_key(
-        row["reporter"], row["domain"], row["begin"], row["end"], row["report_uid"], kind
-    )
-    storage.put(key, data, content_type=content_type)
-    return StoredFile("exports", key)

@@ -4,11 +4,9 @@ What is too long is cut and says so; Slack never has to refuse it. Limits are th
 Block Kit reference (docs.slack.dev/reference/block-kit) and, for a message as a whole, of
 Slack's answer `msg_blocks_too_long`.
 
-A message may point at stored files (`Stored`) instead of addresses. It can then be kept as
+A message may point at stored files (`StoredFile`) instead of addresses. It can then be kept as
 long as it takes to deliver it: the address, which may be a signed one that ends and that
-nobody else may see, is made when it is posted (`addressed`).
-
-Text for Slack's mrkdwn: outside text that is only shown, links, lists that are cut.
+nobody else may see, is made when it is posted (`with_addresses`).
 
 Outside text (names, domains, addresses, comments) comes in through `escape` or `code` and
 can then neither format, mention nor link anything.
@@ -26,6 +24,22 @@ from urllib.parse import quote
 
 from dmarckit.core import _, count, one_line
 
+Block = dict[str, Any]
+
+FIELD_LIMIT = 2000
+FIELDS_LIMIT = 10
+HEADER_LIMIT = 150
+ALT_LIMIT = 2000
+URL_LIMIT = 3000
+BLOCKS_LIMIT = 50
+TABLE_ROWS = 100
+TABLE_COLUMNS = 20
+TABLE_TEXT = 5000
+"""characters in a table; Slack takes 10,000, but in a message with its other texts 12,000"""
+CELL_LIMIT = 80
+MIN_PARAGRAPH = 100  # characters of a paragraph that is not shortened any more
+MESSAGE_TEXT = 11_000
+"""characters of all texts; beyond some 12,000 Slack answers `msg_blocks_too_long`"""
 SECTION_LIMIT = 3000
 """characters of a text, by Block Kit's reference"""
 
@@ -45,7 +59,7 @@ _URL_SAFE = "%:/?#[]@!$&'()*+,;=~"
 
 
 def escape(text: object, limit: int = 200) -> str:
-    """Outside text for mrkdwn: shown as it is, but it cannot format, mention or link.
+    """Return outside text for mrkdwn as it is, but unable to format, mention or link.
 
     Control and bidirectional characters are shown as escapes, the text is cut at `limit`.
 
@@ -58,7 +72,7 @@ def escape(text: object, limit: int = 200) -> str:
 
 
 def code(text: object, limit: int = 100) -> str:
-    """Outside text in a code span: copied as it is, and Slack reads nothing into it.
+    """Return outside text in a code span: copied as it is, and Slack reads nothing into it.
 
     >>> code("2001:db8:100::1")
     '`2001:db8:100::1`'
@@ -67,7 +81,7 @@ def code(text: object, limit: int = 100) -> str:
 
 
 def escape_with_records(text: object, limit: int = 500) -> str:
-    """As `escape`, but DNS names and DMARC records in it are code spans, fit to be copied.
+    """Escape a text, with its DNS names and DMARC records as code spans, fit to be copied.
 
     `escape` puts invisible characters into names, which would go into the DNS with them.
 
@@ -83,19 +97,19 @@ def escape_with_records(text: object, limit: int = 500) -> str:
 
 
 def link(url: str, label: str) -> str:
-    """A link; a place that no browser opens (a folder's path) is shown as code."""
+    """Return a link; a place that no browser opens (a folder's path) is shown as code."""
     if not is_web_address(url):
         return f"{label}: {code(url, SECTION_LIMIT // 2)}"
     return f"<{entities(quote(url, safe=_URL_SAFE))}|{label}>"
 
 
 def is_web_address(address: str) -> bool:
-    """Whether a browser opens it; else it is a folder's path or an object's name."""
+    """Return True if a browser opens it; else it is a folder's path or an object's name."""
     return address.lower().startswith(("https://", "http://"))
 
 
 def bullet_list(items: Sequence[str], limit: int = SECTION_LIMIT, total: int | None = None) -> str:
-    """Escaped lines as a list; what does not fit is cut with "and N more".
+    """Return escaped lines as a list; what does not fit is cut with "and N more".
 
     `total` is how many there are when `items` are only the first of them.
     """
@@ -112,33 +126,15 @@ def bullet_list(items: Sequence[str], limit: int = SECTION_LIMIT, total: int | N
 
 
 def entities(text: str) -> str:
-    """Slack's three special characters as it wants them."""
+    """Replace Slack's three special characters."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def plain_text(mrkdwn: str, *, links: bool = True) -> str:
-    """mrkdwn of this module as plain text; without `links` their addresses are left out."""
+    """Return mrkdwn of this module as plain text; without `links` no addresses."""
     text = re.sub(r"<([^|>]+)\|([^>]+)>", r"\2: \1" if links else r"[\2]", mrkdwn)
     text = re.sub(r"\*([^*\n]+)\*", r"\1", text).replace("`", "").replace(_JOINER, "")
     return html.unescape(text)
-
-
-Block = dict[str, Any]
-
-FIELD_LIMIT = 2000
-FIELDS_LIMIT = 10
-HEADER_LIMIT = 150
-ALT_LIMIT = 2000
-URL_LIMIT = 3000
-BLOCKS_LIMIT = 50
-TABLE_ROWS = 100
-TABLE_COLUMNS = 20
-TABLE_TEXT = 5000
-"""characters in a table; Slack takes 10,000, but in a message with its other texts 12,000"""
-CELL_LIMIT = 80
-SHORT = 100  # characters of a paragraph that is not shortened any more
-MESSAGE_TEXT = 11_000
-"""characters of all texts; beyond some 12,000 Slack answers `msg_blocks_too_long`"""
 
 
 @dataclass(frozen=True)
@@ -164,18 +160,18 @@ class Message:
     """Block Kit, what the channel shows; links to stored files as blocks of our own"""
 
     def as_json(self) -> str:
-        """The message as `chat.postMessage` takes it, without channel and token."""
+        """Return the message as `chat.postMessage` takes it, without channel and token."""
         return json.dumps({"text": self.text, "blocks": list(self.blocks)}, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Message:
-        """What `as_json` wrote."""
+        """Return the message that `as_json` wrote."""
         content = json.loads(text)
         return cls(content["text"], tuple(content["blocks"]))
 
 
 def build_message(text: str, blocks: Sequence[Block]) -> Message:
-    """A message of at most 50 blocks; what is beyond them is counted, not shown."""
+    """Return a message of at most 50 blocks; what is beyond them is counted, not shown."""
     kept = list(blocks[:BLOCKS_LIMIT])
     if len(blocks) > BLOCKS_LIMIT:
         kept[-1] = context(_("and {n} more").format(n=len(blocks) - BLOCKS_LIMIT + 1))
@@ -183,7 +179,7 @@ def build_message(text: str, blocks: Sequence[Block]) -> Message:
 
 
 def _fitting(blocks: Sequence[Block]) -> tuple[Block, ...]:
-    """The blocks with the longest paragraphs shortened until Slack takes all together.
+    """Shorten the longest paragraphs until Slack takes all blocks together.
 
     Escaped text can be several times as long as it looks, so that each text may fit and the
     message not. Links and tables stay whole: they are short enough.
@@ -191,7 +187,7 @@ def _fitting(blocks: Sequence[Block]) -> tuple[Block, ...]:
     kept = list(blocks)
     while sum(map(_size, kept)) > MESSAGE_TEXT:
         longest = max(range(len(kept)), key=lambda place: _spare(kept[place]))
-        if _spare(kept[longest]) < SHORT:
+        if _spare(kept[longest]) < MIN_PARAGRAPH:
             break
         text = kept[longest]["text"]
         shorter = text["text"][: len(text["text"]) // 2].rpartition("\n")[0]
@@ -207,35 +203,35 @@ def _size(block: Block) -> int:
 
 
 def _spare(block: Block) -> int:
-    """How long its paragraph is, where it may be shortened."""
+    """Return the length of its paragraph, where it may be shortened."""
     text = block.get("text", {"text": ""})["text"]
     return len(text) if block["type"] == "section" and not text.startswith("<") else 0
 
 
 def header(text: str) -> Block:
-    """A heading of outside or own text; plain text, so nothing in it is read as markup."""
-    shown = _cut(one_line(text, HEADER_LIMIT), HEADER_LIMIT)
+    """Return a heading of any text; plain text, so nothing in it is read as markup."""
+    shown = _line(text, HEADER_LIMIT)
     return {"type": "header", "text": {"type": "plain_text", "text": shown or "–", "emoji": False}}
 
 
 def section(text: str) -> Block:
-    """A paragraph of mrkdwn that was escaped by its maker."""
+    """Return a paragraph of mrkdwn that was escaped by its maker."""
     return {"type": "section", "text": _mrkdwn(text, SECTION_LIMIT)}
 
 
 def fields(pairs: Iterable[tuple[str, str]]) -> Block:
-    """Up to ten label and value pairs, in two columns."""
+    """Return up to ten label and value pairs, in two columns."""
     cells = [_mrkdwn(f"*{label}*\n{value}", FIELD_LIMIT) for label, value in pairs]
     return {"type": "section", "fields": cells[:FIELDS_LIMIT]}
 
 
 def context(text: str) -> Block:
-    """A line in small print."""
+    """Return a line in small print."""
     return {"type": "context", "elements": [_mrkdwn(text, SECTION_LIMIT)]}
 
 
 def table(names: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> list[Block]:
-    """A table of outside text (shown as it is), its numbers to the right, and "and N more".
+    """Return a table of outside text, its numbers to the right, and "and N more".
 
     `rows` are the first of `total`. Cells that are all digits and separators count as
     numbers. Rows that do not fit into Slack's limits are counted, not shown.
@@ -248,8 +244,10 @@ def table(names: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> li
         if room < 0:
             break
         shown.append(cells)
-    columns = zip(*shown[1:], strict=True)
-    settings = [{"align": "right" if _numeric(column) else "left"} for column in columns]
+    settings = [
+        {"align": "right" if all(_is_number(cell["text"]) for cell in column) else "left"}
+        for column in zip(*shown[1:], strict=True)
+    ]
     block: Block = {"type": "table", "rows": shown, "column_settings": settings}
     rest = total - (len(shown) - 1)
     return [block, context(_("and {n} more").format(n=count(rest)))] if rest > 0 else [block]
@@ -257,15 +255,15 @@ def table(names: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> li
 
 def _cell(text: str) -> Block:
     # raw text: Slack reads nothing into it
-    return {"type": "raw_text", "text": _cut(one_line(text, CELL_LIMIT), CELL_LIMIT) or "–"}
+    return {"type": "raw_text", "text": _line(text, CELL_LIMIT) or "–"}
 
 
-def _numeric(column: Sequence[Block]) -> bool:
-    return all(cell["text"].replace(",", "").isdigit() for cell in column)
+def _is_number(text: str) -> bool:
+    return text.replace(",", "").isdigit()
 
 
 def links(pairs: Iterable[tuple[str, Target | None]]) -> list[Block]:
-    """Links (label, target), each in a line of its own; one too long for Slack says so.
+    """Return links (label, target), each in its own line; one too long for Slack says so.
 
     Presigned URLs made with a role's session token can be longer than a text may be.
     """
@@ -287,7 +285,7 @@ def _link(url: str, label: str) -> Block:
 
 
 def image(to: Target | None, alt: str) -> list[Block]:
-    """A picture; none for no target; a line instead for one that Slack would refuse."""
+    """Return a picture; none for no target, a line for one that Slack would refuse."""
     if to is None:
         return []
     if isinstance(to, StoredFile):
@@ -297,12 +295,11 @@ def image(to: Target | None, alt: str) -> list[Block]:
     if len(to) > URL_LIMIT:
         too_long = _("Chart left out: its link is too long for Slack ({n} characters)")
         return [context(too_long.format(n=count(len(to))))]
-    alternative = _cut(one_line(alt, ALT_LIMIT), ALT_LIMIT) or _("chart")
-    return [{"type": "image", "image_url": to, "alt_text": alternative}]
+    return [{"type": "image", "image_url": to, "alt_text": _line(alt, ALT_LIMIT) or _("chart")}]
 
 
 def with_addresses(message: Message, address: Callable[[StoredFile], str]) -> Message:
-    """The message as Slack takes it: every stored file has become an address."""
+    """Return the message as Slack takes it: every stored file has become an address."""
     blocks: list[Block] = []
     for block in message.blocks:
         if block["type"] == "link":
@@ -315,11 +312,10 @@ def with_addresses(message: Message, address: Callable[[StoredFile], str]) -> Me
 
 
 def simplified(message: Message) -> Message:
-    """The message without what Slack is most likely to refuse: pictures become links, tables
-    become lists.
+    """Return the message with links for pictures, and lists for tables.
 
-    Slack refuses a message whose pictures it cannot fetch (of a bucket that only a company's
-    network reaches), and tables where they are not known yet.
+    Pictures that Slack cannot fetch (of a bucket that only a company's network reaches) and
+    tables, where they are not known yet, are what it refuses most.
     """
     blocks: list[Block] = []
     for block in message.blocks:
@@ -333,7 +329,7 @@ def simplified(message: Message) -> Message:
 
 
 def _as_lists(rows: Sequence[Sequence[Block]]) -> list[Block]:
-    """The rows of a table as lines, in as many sections as they need."""
+    """Return the rows of a table as lines, in as many sections as they need."""
     texts = [""]
     for row in rows:
         line = " · ".join(entities(cell["text"]) for cell in row)
@@ -344,7 +340,7 @@ def _as_lists(rows: Sequence[Sequence[Block]]) -> list[Block]:
 
 
 def with_line_above(text: str, message: Message) -> Message:
-    """The message with a line of mrkdwn above it."""
+    """Return the message with a line of mrkdwn above it."""
     blocks = (context(text), *message.blocks)
     return replace(message, blocks=_fitting(blocks[:BLOCKS_LIMIT]))
 
@@ -352,6 +348,10 @@ def with_line_above(text: str, message: Message) -> Message:
 def _mrkdwn(text: str, limit: int) -> Block:
     # verbatim: Slack links no bare URL, channel or name on its own
     return {"type": "mrkdwn", "text": _cut(text, limit) or "–", "verbatim": True}
+
+
+def _line(text: str, limit: int) -> str:
+    return _cut(one_line(text, limit), limit)  # escapes make it longer
 
 
 def _cut(text: str, limit: int) -> str:

@@ -1,7 +1,4 @@
-"""Charts as PNG for Slack, drawn without a browser and without pyplot's global state.
-
-Fonts of the charts that matplotlib draws, and the language that they can write.
-"""
+"""Charts as PNG for Slack, drawn without a browser and without pyplot's global state."""
 
 from __future__ import annotations
 
@@ -50,7 +47,7 @@ _SAMPLE = {"en": "", "ja": "合否あアー～"}
 
 @contextmanager
 def drawable_language() -> Iterator[None]:
-    """Texts are in the language in use if an installed font can draw it, else in English.
+    """Use the language in use if an installed font can draw it, else English.
 
     English words can be read; a row of boxes cannot.
     """
@@ -59,20 +56,20 @@ def drawable_language() -> Iterator[None]:
 
 
 def drawable(text: str, limit: int) -> str:
-    """Outside text on one line, cut, with a box for what no installed font can draw."""
+    """Return outside text on one line, cut, with a box for what no font here can draw."""
     known = _characters()
     shown = one_line(unicodedata.normalize("NFC", text), limit)
     return "".join(c if ord(c) in known else "□" for c in shown)
 
 
 def can_draw(text: str) -> bool:
-    """Whether an installed font knows each character of the text."""
+    """Return True if an installed font knows each character of the text."""
     return all(ord(c) in _characters() for c in text)
 
 
 @cache
 def fonts() -> list[str]:
-    """The installed families, in the order in which a character is looked for."""
+    """Return the installed families, in the order in which a character is looked for."""
     # that a Japanese font has no bold letters is nothing to tell anybody
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     installed = {font.name for font in font_manager.fontManager.ttflist}
@@ -81,7 +78,7 @@ def fonts() -> list[str]:
 
 @cache
 def _characters() -> frozenset[int]:
-    """Code points that the fonts in use can draw."""
+    """Return the code points that the fonts in use can draw."""
     paths = [font_manager.findfont(family) for family in fonts()]
     return frozenset(c for path in paths for c in font_manager.get_font(path).get_charmap())
 
@@ -98,7 +95,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 @drawable_language()
 def alert_chart(report: AggregateReport) -> bytes:
-    """PNG of one report: DMARC, DKIM and SPF as three bars, passing against failing messages.
+    """Draw one report as PNG: bars of passing and failing messages by DMARC, DKIM and SPF.
 
     DKIM and SPF are the aligned results, those that count for DMARC (RFC 7489 section
     3.1). The title names provider, domain and period. A report without messages gives
@@ -114,14 +111,19 @@ def alert_chart(report: AggregateReport) -> bytes:
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 3)
-    for row, (label, passing) in enumerate(_passing(report).items()):
-        _result_bar(axes, 2 - row, label, passing, total)
+    for bottom, label, field in (
+        (2, "DMARC", "passes"),
+        (1, "DKIM", "dkim_aligned"),
+        (0, "SPF", "spf_aligned"),
+    ):
+        passing = sum(r.messages for r in report.records if getattr(r, field))
+        _result_bar(axes, bottom, label, passing, total)
     return _png(figure)
 
 
 @drawable_language()
 def daily_chart(days: pd.DataFrame) -> bytes:
-    """PNG of passing and failing messages a day, stacked.
+    """Draw passing and failing messages a day as PNG, stacked.
 
     `days` has one row a day with the columns day (UTC), passing and failing (messages).
     An empty frame, or one without messages, gives a chart that says so.
@@ -151,7 +153,7 @@ def daily_chart(days: pd.DataFrame) -> bytes:
 
 @drawable_language()
 def note_chart(chart: Mapping[str, Any]) -> bytes:
-    """PNG of a chart that a notebook adds: `SlackNote.chart`, its bars stacked, its lines as such.
+    """Draw a chart that a notebook adds (`SlackNote.chart`) as PNG, its bars stacked.
 
     Labels that are days (``2026-11-23``) make an axis of days, others one of names.
     """
@@ -189,17 +191,8 @@ def note_chart(chart: Mapping[str, Any]) -> bytes:
     return _png(figure)
 
 
-def _passing(report: AggregateReport) -> dict[str, int]:
-    records = report.records
-    return {
-        "DMARC": sum(r.messages for r in records if r.passes),
-        "DKIM": sum(r.messages for r in records if r.dkim_aligned),
-        "SPF": sum(r.messages for r in records if r.spf_aligned),
-    }
-
-
 def _result_bar(axes: Axes, bottom: float, label: str, passing: int, total: int) -> None:
-    """One bar over the full width, with its name and both numbers above it."""
+    """Draw one bar over the full width, with its name and both numbers above it."""
     failing = total - passing
     share = passing / total if total else 0.0
     _words(axes, 0, bottom + 0.62, label, size=12, weight="bold")
@@ -253,7 +246,7 @@ _NUMBERS = {
 
 
 def _short(value: float, _position: int | None = None) -> str:
-    """12,000,000 as 12M: the axis has room for six characters."""
+    """Return 12,000,000 as 12M: the axis has room for six characters."""
     for least, size, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if value >= least:
             return f"{value / size:g}{unit}"
@@ -280,7 +273,7 @@ def _title(figure: Figure, title: str, about: str = "") -> None:
 
 
 def _words(where: Figure | Axes, x: float, y: float, text: str, **style: Any) -> None:
-    """Text as it is (matplotlib would read ``$…$`` as mathematics), cut to the figure's width."""
+    """Draw a text as it is (matplotlib would read ``$…$`` as mathematics), cut to the width."""
     font = {"color": INK, "size": 11, "family": fonts(), "va": "baseline", **style}
     drawn = where.text(x, y, text, parse_math=False, usetex=False, **font)
     width = _WIDTH * _DPI * 0.92

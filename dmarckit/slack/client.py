@@ -1,9 +1,4 @@
-"""Posts to Slack. What is posted is made by `slack_summary` and its like.
-
-A Slack message as plain text, for a terminal and for whoever has no token.
-
-How long links last: a presigned link ends with the credentials that signed it.
-"""
+"""Post messages to Slack, or show them as text, and warn of links that end too early."""
 
 from __future__ import annotations
 
@@ -39,41 +34,50 @@ TIMEOUT = 15
 """seconds for one request"""
 PAUSES = (1.0, 2.0, 4.0)
 """seconds before a message is sent again, where Slack asks for no others"""
-PATIENCE = 120.0
+MAX_WAIT = 120.0
 """seconds that one message may wait altogether; Slack's Retry-After is usually 1 to 30"""
 
 _APP_HINT = "set slack_token to the app's bot token (xoxb-…); reinstall the app if it was revoked"
+_MEMBERS_HINT = "the workspace lets only some members post there: ask its administrator"
 _BLOCKS_HINT = "this is a fault of dmarckit: please report it with the saved message"
+_APP_ERRORS = (
+    *("invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"),
+    "not_allowed_token_type",
+)
+_BLOCKS_ERRORS = (
+    *("msg_too_long", "msg_blocks_too_long", "invalid_blocks", "invalid_blocks_format"),
+    "invalid_arguments",
+)
 _HINTS = {
     "channel_not_found": "check slack_channel (best the channel's ID, C…), and invite the app to it"
     " if it is private",
     "not_in_channel": "invite the app to the channel (/invite), or give it the scope"
     " chat:write.public",
     "is_archived": "the channel is archived: set slack_channel to another one",
-    "restricted_action": "the workspace lets only some members post there: ask its administrator",
-    "no_permission": "the workspace lets only some members post there: ask its administrator",
-    "invalid_auth": _APP_HINT,
-    "not_authed": _APP_HINT,
-    "account_inactive": _APP_HINT,
-    "token_revoked": _APP_HINT,
-    "token_expired": _APP_HINT,
-    "not_allowed_token_type": _APP_HINT,
     "missing_scope": "add the scope chat:write to the app and reinstall it to the workspace",
-    "msg_too_long": _BLOCKS_HINT,
-    "msg_blocks_too_long": _BLOCKS_HINT,
-    "invalid_blocks": _BLOCKS_HINT,
-    "invalid_blocks_format": _BLOCKS_HINT,
-    "invalid_arguments": _BLOCKS_HINT,
+    **dict.fromkeys(("restricted_action", "no_permission"), _MEMBERS_HINT),
+    **dict.fromkeys(_APP_ERRORS, _APP_HINT),
+    **dict.fromkeys(_BLOCKS_ERRORS, _BLOCKS_HINT),
 }
 _BUSY = {
-    "ratelimited",
-    "rate_limited",
-    "message_limit_exceeded",
-    "internal_error",
-    "fatal_error",
-    "service_unavailable",
-    "request_timeout",
+    *("ratelimited", "rate_limited", "message_limit_exceeded", "internal_error", "fatal_error"),
+    *("service_unavailable", "request_timeout"),
 }
+
+
+def web_client(token: str, base_url: str = SLACK_API, timeout: int = TIMEOUT) -> WebClient:
+    """Return a client of Slack's Web API that logs nothing and does not try again.
+
+    Raises:
+        SlackError: the token cannot be one.
+    """
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        # http.client would refuse it too, and print it
+        raise SlackError(f"slack_token is empty or no token: {_APP_HINT}")
+    # A logger of its own, outside logging's tree and silent: at level DEBUG the SDK logs whole
+    # requests with the presigned links in them.
+    silent = logging.Logger("dmarckit.slack.client.sdk", level=logging.CRITICAL + 1)
+    return WebClient(token, base_url, timeout, logger=silent, retry_handlers=[])
 
 
 def post_message(
@@ -82,24 +86,22 @@ def post_message(
     token: str,
     channel: str,
     base_url: str = SLACK_API,
-    client: WebClient | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Posts a message and returns its ``ts``, Slack's name for it in the channel.
+    """Post a message and return its ``ts``, Slack's name for it in the channel.
 
-    Rate limits are waited out as Slack says (for `PATIENCE` seconds altogether), server
+    Rate limits are waited out as Slack says (for `MAX_WAIT` seconds altogether), server
     and connection errors are tried again a few times. When Slack took a message but its
-    answer was lost, trying again repeats it: at most one message, and rarely.
+    answer was lost, trying again repeats it: at most one message, and rarely. The token and
+    the message's links are in no error and no log.
 
-    Raises SlackUnavailable when Slack is out of reach, down or busy: the same message may
-    succeed later. Raises SlackError when Slack refuses it, with what to do about it
-    (MessageRefused when it is about this very message). The token and the message's links
-    are in no error and no log.
+    Raises:
+        SlackUnavailable: Slack is out of reach, down or busy; the same message may succeed later.
+        MessageRefused: Slack refuses this very message.
+        SlackError: Slack refuses every message, with what to do about it.
     """
-    if client is None:
-        client = _client(token, base_url)
     request = partial(
-        client.chat_postMessage,
+        web_client(token, base_url).chat_postMessage,
         channel=channel,
         text=message.text,
         blocks=list(message.blocks),
@@ -110,7 +112,7 @@ def post_message(
     )
     try:
         answer = with_retries(
-            request, _passes, PAUSES, sleep=sleep, pause=_pause, patience=PATIENCE
+            request, _passes, PAUSES, sleep=sleep, pause=_pause, patience=MAX_WAIT
         )
         return str(answer["ts"])
     except SlackApiError as error:
@@ -129,27 +131,12 @@ def post_message(
         ) from None
 
 
-def _client(token: str, base_url: str) -> WebClient:
-    if not re.fullmatch(r"[\x21-\x7e]+", token):
-        # http.client would refuse it too, and print it
-        raise SlackError(f"slack_token is empty or no token: {_APP_HINT}")
-    return WebClient(
-        token=token,
-        base_url=base_url,
-        timeout=TIMEOUT,
-        # A logger of its own, outside logging's tree and silent: at level DEBUG the SDK
-        # logs whole requests with the presigned links in them.
-        logger=logging.Logger("dmarckit.slack.client.sdk", level=logging.CRITICAL + 1),
-        retry_handlers=[],  # `post` tries again, by the clock that it was given
-    )
-
-
 def _host(base_url: str) -> str:
     return one_line(urlsplit(base_url).hostname or base_url)
 
 
 def _refused(answer: Any, channel: str) -> SlackError:
-    """The error for an answer that is not ok."""
+    """Return the error for an answer that is not ok."""
     data = answer.data if isinstance(answer.data, dict) else {}
     name = str(data.get("error") or "")
     if answer.status_code == 429 or answer.status_code >= 500 or name in _BUSY:
@@ -182,7 +169,7 @@ def _pause(error: BaseException, planned: float) -> float:
 
 
 def message_text(shown: Message, *, links: bool = True) -> str:
-    """The message as plain text for the terminal, for when there is no token.
+    """Return the message as plain text for the terminal, for when there is no token.
 
     Without `links` their addresses are left out: presigned ones are several lines long.
     """
@@ -205,7 +192,7 @@ def _plain(block: Block, links: bool) -> list[str]:
 
 
 def _table(rows: list[list[str]]) -> list[str]:
-    """Cells under each other; wide characters count twice, as terminals draw them."""
+    """Align cells under each other; wide characters count twice, as terminals draw them."""
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(c + " " * (w - _width(c)) for c, w in zip(row, widths, strict=True)).rstrip()
@@ -221,7 +208,7 @@ _OWN_KEYS = "set presign_key_id and presign_secret to the keys of an IAM user th
 
 
 def presign_warning(settings: Settings, now: datetime | None = None) -> str | None:
-    """Why links do not last as long as `presign_expires` asks, in one sentence; None: they do.
+    """Return why links end before `presign_expires`, in one sentence; None: they do not.
 
     Links are signed with `presign_key_id` and `presign_secret` when both are given, and else
     with the credentials of the session. Those of a role (AWS session token) end within hours,
@@ -248,7 +235,7 @@ def presign_warning(settings: Settings, now: datetime | None = None) -> str | No
 
 
 def _session_credentials() -> Any:
-    """Those of a session; None: there are none, or they are a user's own."""
+    """Return those of a session; None: there are none, or they are a user's own."""
     import boto3
     from botocore.exceptions import BotoCoreError
 

@@ -1,12 +1,9 @@
-"""Messages written down before they go out, and what was told (tables `outbox`, `alerts`).
+"""Messages wait in the outbox until they are delivered, once each (tables `outbox`, `alerts`).
 
-Every message has a subject and goes into the outbox once. It is told when `alerts` has the
-subject. So a crash, or Slack being down, loses nothing: whoever tells next finds what is
-waiting, in the order in which it was due.
-
-What waits in the outbox goes out: in order, once, by one process at a time.
-
-Which channel hears of which domain.
+Every message has a subject and goes into the outbox once. It is sent when `alerts` has the
+subject. So a crash, or Slack being down, loses nothing: whoever delivers next finds what is
+waiting, in the order in which it was due. One process delivers at a time. `Routes` say which
+channel gets what concerns which domain.
 """
 
 from __future__ import annotations
@@ -62,16 +59,15 @@ class OutboxMessage:
     """None: there is no channel, it is shown and saved"""
     message: Message | None
     """with files of ours in place of addresses: links are secrets that do not lie in tables.
-    None: another message that is due with it tells of it (a digest of its reports)"""
+    None: another message that goes out with it covers it (a digest of its reports)"""
 
 
 @dataclass(frozen=True)
 class QueuedMessage:
-    """A message in the outbox that was not told yet."""
+    """A message in the outbox that was not sent yet."""
 
     due: OutboxMessage
     made: datetime
-    run: str
 
 
 def queue_messages(
@@ -98,29 +94,21 @@ def queue_messages(
 
 
 def queued_messages(lake: Lake) -> list[QueuedMessage]:
-    """What is in the outbox and was not told, the oldest first."""
+    """Return the messages that were not sent yet, the oldest first."""
     # first without the messages: those of years are not read to find that none waits
     subjects = lake.arrow(_SUBJECTS)["subject"].to_pylist()
-    if not subjects:
-        return []
+    rows = lake.arrow(_WAITING, subjects=subjects).to_pylist() if subjects else []
     return [
-        QueuedMessage(
-            OutboxMessage(
-                row["subject"],
-                row["channel"],
-                None if row["message"] is None else Message.from_json(row["message"]),
-            ),
-            row["made"],
-            row["run"],
-        )
-        for row in lake.arrow(_WAITING, subjects=subjects).to_pylist()
+        QueuedMessage(OutboxMessage(row["subject"], row["channel"], message), row["made"])
+        for row in rows
+        for message in [Message.from_json(row["message"]) if row["message"] else None]
     ]
 
 
 def record_sent(
     lake: Lake, subjects: Iterable[str], *, run: str, now: datetime, channel: str | None
 ) -> None:
-    """Write down that these were told (or need not be): nobody tells them again."""
+    """Record that these were sent (or need not be): they are not sent again."""
     rows = [
         {"subject": s, "told": now, "channel": channel, "run": run, "month": month_of(now)}
         for s in subjects
@@ -130,7 +118,7 @@ def record_sent(
 
 
 def failing_since(lake: Lake, job: str) -> datetime | None:
-    """Since when a job fails, by the last message about it; None: no failure is open.
+    """Return since when a job fails, by the last message about it; None: no failure is open.
 
     A failure is open until a recovery was made after it.
     """
@@ -146,25 +134,24 @@ def failing_since(lake: Lake, job: str) -> datetime | None:
 
 
 def failure_subject(job: str, since: datetime, now: datetime) -> str:
-    """The subject of a failure: a new one each day as long as it lasts."""
+    """Return the subject of a failure: a new one each day as long as it lasts."""
     utc = since.astimezone(UTC)  # in ISO 8601's form without colons
     return f"failure:{job}:{utc:%Y%m%dT%H%M%SZ}:{now:%Y-%m-%d}"
 
 
 LEASE = "_slack"  # no schedule can have this name
-LATE = timedelta(minutes=10)  # from when a message says that it is late
-TRIED = timedelta(days=7)  # for so long a message is offered that Slack refuses
-PATIENCE = 60  # seconds that a run waits for another one to finish telling
-PAUSE = 1.0
-SILENT = 2  # channels out of reach after which Slack itself is taken to be
+LOCK_PAUSES = (1.0,) * 60  # a run waits for another one to finish delivering
+LATE_AFTER = timedelta(minutes=10)  # from when a message says that it is late
+OFFERED_FOR = timedelta(days=7)  # for so long a message is offered that Slack refuses
+MOST_UNREACHABLE = 2  # channels out of reach after which Slack itself is taken to be
 
 
 @dataclass
 class DeliveryResult:
-    """What a run told, in order."""
+    """What a run sent, in order, and what is left."""
 
     messages: list[Message] = field(default_factory=list)
-    """those that went out or were saved: alerts, then what the run says of itself"""
+    """those that went out or were saved: alerts, then the run's own"""
     channel: str | None = None
     """the main channel; None: no token, so the messages are only saved"""
     saved: str | None = None
@@ -185,17 +172,21 @@ class DeliveryResult:
 def delivery_lock(
     settings: Settings, run: str, clock: Callable[[], datetime]
 ) -> Iterator[Callable[[], bool]]:
-    """Tell while no other process does; gives a function that says whether that still holds.
+    """Hold the Slack delivery lease for the block.
 
-    Two runs at once must not tell the same report: who looks for what is untold, and posts
-    it, holds a lease. A run that was killed is found dead within minutes, on the same machine
-    at once. Raises JobBusy when another is still telling after `PATIENCE` seconds.
+    Two runs at once must not send the same report: who looks for what is unsent, and posts
+    it, holds this lease. A run that was killed is found dead within minutes, on the same
+    machine at once.
+
+    Yields:
+        A function that returns True while the lease is held.
+
+    Raises:
+        JobBusy: another still delivers after `LOCK_PAUSES`.
     """
     storage = open_storage(settings.home)
     lease = with_retries(
-        lambda: take(storage, new_holder(LEASE, run, None, clock())),
-        JobBusy,
-        (PAUSE,) * int(PATIENCE / PAUSE),
+        lambda: take(storage, new_holder(LEASE, run, None, clock())), JobBusy, LOCK_PAUSES
     )
     lost = threading.Event()
 
@@ -216,44 +207,44 @@ class Delivery:
     """Brings what waits in the outbox to Slack, or to a folder where there is no token."""
 
     def __init__(
-        self, settings: Settings, lake: Lake, told: DeliveryResult, *, run: str, now: datetime
+        self, settings: Settings, lake: Lake, result: DeliveryResult, *, run: str, now: datetime
     ) -> None:
-        self._settings, self._lake, self._told = settings, lake, told
+        self._settings, self._lake, self._result = settings, lake, result
         self._run, self._now = run, now
         self._unreachable: set[str] = set()  # channels that wait, in this run
         self._refusing: dict[str, SlackError] = {}  # channels that Slack refuses, in this run
         self._pages = open_storage(settings.pages_url, settings.presign_keys())
         self._exports = open_storage(settings.exports_url, settings.presign_keys())
 
-    def deliver(self, holds: Callable[[], bool] = lambda: True) -> None:
-        """Everything that waits, the oldest first; stops when the lease no longer `holds`.
+    def deliver(self, holds: Callable[[], bool]) -> None:
+        """Send everything that waits, the oldest first, while the lease `holds`.
 
-        A message is noted as told right after it went out. A channel that cannot be reached
+        A message is recorded as sent right after it went out. A channel that cannot be reached
         gets nothing more in this run, so that order is kept: its messages stay.
         """
         seen: set[str] = set()
         # another run may have added its own meanwhile, and not waited for the lease
         while items := [i for i in queued_messages(self._lake) if i.due.subject not in seen]:
             seen |= {item.due.subject for item in items}
-            covered = [item.due.subject for item in items if item.due.message is None]
-            record_sent(self._lake, covered, run=self._run, now=self._now, channel=None)
+            self._record([item.due.subject for item in items if item.due.message is None], None)
             for item in items:
                 message = item.due.message
-                if message is not None and not (holds() and self._done(item, message)):
-                    self._told.waiting += 1
+                if message is not None and not (holds() and self._settle(item, message)):
+                    self._result.waiting += 1
 
-    def _done(self, item: QueuedMessage, message: Message) -> bool:
-        """Whether the message went out or is given up; that is noted then."""
+    def _settle(self, item: QueuedMessage, message: Message) -> bool:
+        """Send the message or give it up, and record that; False: it waits."""
         shown = self._shown(message, item.made)
         if self._settings.slack_token is None:
             self._save(shown)
-            self._note(item, None, shown)
+            self._record_out(item, None, shown)
             return True
-        # Slack refuses a channel that is misspelt, archived or private: the main one hears
-        for place in dict.fromkeys((item.due.channel or self._told.channel, self._told.channel)):
+        # Slack refuses a channel that is misspelt, archived or private: the main one gets it
+        main = self._result.channel
+        for place in dict.fromkeys((item.due.channel or main, main)):
             if place is None or place in self._refusing:
                 continue
-            if place in self._unreachable or len(self._unreachable) > SILENT:
+            if place in self._unreachable or len(self._unreachable) > MOST_UNREACHABLE:
                 return False
             try:
                 self._post(shown, place)
@@ -267,7 +258,7 @@ class Delivery:
                 self._refusing[place] = error
                 self._warn(f"{error}; its messages go to the main channel, or wait in the outbox")
             else:
-                self._note(item, place, shown)
+                self._record_out(item, place, shown)
                 return True
         return self._given_up(item, next(reversed(self._refusing.values()), None))
 
@@ -283,39 +274,45 @@ class Delivery:
             post_message(plain, token=token, channel=channel, base_url=url)
 
     def _given_up(self, item: QueuedMessage, error: SlackError | None) -> bool:
-        """A refused message stays in the outbox, where it is counted, and is offered again for
-        some days: somebody may mend what is wrong. Then it is let go, with a warning."""
+        """Return True if a refused message is let go, with a warning.
+
+        It stays in the outbox, where it is counted, and is offered again for some days:
+        somebody may mend what is wrong.
+        """
         subject = one_line(item.due.subject)
-        if self._now - item.made < TRIED:
-            if isinstance(error, MessageRefused):  # a refused channel was said already
+        if self._now - item.made < OFFERED_FOR:
+            if isinstance(error, MessageRefused):  # a refused channel was named already
                 self._warn(f"{subject} was not told: {error}")
             return False
-        record_sent(self._lake, [item.due.subject], run=self._run, now=self._now, channel=None)
-        self._warn(f"{subject} is given up after {TRIED.days} days: {error or 'no channel'}")
+        self._record([item.due.subject], None)
+        self._warn(f"{subject} is given up after {OFFERED_FOR.days} days: {error or 'no channel'}")
         return True
 
-    def _note(self, item: QueuedMessage, channel: str | None, shown: Message) -> None:
-        self._told.messages.append(shown)  # it is out, whatever happens next
-        self._told.sent += 1
-        record_sent(self._lake, [item.due.subject], run=self._run, now=self._now, channel=channel)
+    def _record(self, subjects: Sequence[str], channel: str | None) -> None:
+        record_sent(self._lake, subjects, run=self._run, now=self._now, channel=channel)
+
+    def _record_out(self, item: QueuedMessage, channel: str | None, shown: Message) -> None:
+        self._result.messages.append(shown)  # it is out, whatever happens next
+        self._result.sent += 1
+        self._record([item.due.subject], channel)
 
     def _save(self, shown: Message) -> None:
         storage = open_storage(f"{self._settings.home}/slack")
-        key = f"{self._run}-{len(self._told.messages) + 1}.json"
+        key = f"{self._run}-{len(self._result.messages) + 1}.json"
         storage.put(key, shown.as_json().encode(), content_type="application/json")
-        self._told.saved = storage.url
+        self._result.saved = storage.url
 
     def _shown(self, message: Message, made: datetime) -> Message:
-        """The message with addresses, and with its age when it is late."""
-        shown = with_addresses(message, self.address)
+        """Return the message with addresses, and with its age when it is late."""
+        shown = with_addresses(message, self._address)
         late = self._now - made
-        if late < LATE:
+        if late < LATE_AFTER:
             return shown
         text = _("Delayed by {length}: it was due {moment}.")
         return with_line_above(text.format(length=duration(late), moment=moment(made)), shown)
 
-    def address(self, stored: StoredFile) -> str:
-        """The address of a file of ours; where none can be made, where the file lies."""
+    def _address(self, stored: StoredFile) -> str:
+        """Return the address of a file of ours; where none can be made, where it lies."""
         from dmarckit.pages import link_to
 
         storage = self._pages if stored.place == "pages" else self._exports
@@ -328,13 +325,13 @@ class Delivery:
             return f"{storage.url}/{stored.key}"
 
     def _warn(self, text: str) -> None:
-        if text not in self._told.warnings:
-            self._told.warnings.append(text)
+        if text not in self._result.warnings:
+            self._result.warnings.append(text)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Domains that a channel of their own hears of."""
+    """The domains of a channel of their own."""
 
     channel: str
     name: str
@@ -346,18 +343,18 @@ class Routes:
     """The channels of an installation, as one schedule uses them."""
 
     main: str | None
-    """what hears of everything; None: there is no channel"""
+    """what gets everything; None: there is no channel"""
     groups: tuple[Group, ...] = ()
     """one for each other channel"""
     _channels: dict[str, str] = field(default_factory=dict)
 
     def channel_of(self, domain: str | None) -> str | None:
-        """The channel for a report about a policy domain."""
+        """Return the channel for a report about a policy domain."""
         return self._channels.get(normalize_domain(domain or ""), self.main)
 
 
 def channel_routes(settings: Settings, channel: str | None = None) -> Routes:
-    """The routes with `channel` (a schedule's own) as the main one, else the setting's.
+    """Return the routes with `channel` (a schedule's own) as the main one, else the setting's.
 
     A domain in several groups belongs to the first of them that has a channel. Groups with
     the same channel are one. Where no message is sent (no token) everything goes to the
@@ -368,7 +365,9 @@ def channel_routes(settings: Settings, channel: str | None = None) -> Routes:
         return Routes(None)
     of_domain: dict[str, str] = {}
     names: dict[str, list[str]] = {}
-    for group in _with_channel(settings.domains):
+    for group in settings.domains:
+        if not isinstance(group, DomainGroup):
+            continue
         if group.slack_channel and group.slack_channel != main:
             names.setdefault(group.slack_channel, []).append(group.name)
             for domain in group.domains:
@@ -378,7 +377,3 @@ def channel_routes(settings: Settings, channel: str | None = None) -> Routes:
         for name, labels in names.items()
     )
     return Routes(main, groups, of_domain)
-
-
-def _with_channel(domains: Iterable[str | DomainGroup]) -> Iterable[DomainGroup]:
-    return (d for d in domains if isinstance(d, DomainGroup) and d.slack_channel)

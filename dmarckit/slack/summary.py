@@ -1,7 +1,4 @@
-"""What dmarckit says in Slack about a run that went well: the summary.
-
-What dmarckit says in Slack when a job does not work, and when it works again.
-"""
+"""Slack messages about runs: the summary, a failure, and that a job works again."""
 
 from __future__ import annotations
 
@@ -44,7 +41,6 @@ from dmarckit.slack.blocks import (
 if TYPE_CHECKING:
     import pandas as pd
 
-
 LIST_LIMIT = 2900
 """characters of a list; its heading needs some room too"""
 
@@ -69,7 +65,7 @@ def summary_message(
     group: str = "",
     additions: Sequence[Addition] = (),
 ) -> Message:
-    """The message about a run: headline, findings, notes, link to the page, chart.
+    """Build the message about a run: headline, findings, notes, link to the page, chart.
 
     `headline` has one row a measure, as `pages.measure` gives it: messages, pass_share,
     failing, reports, reporters. `findings` are plain lines about what is new or worse;
@@ -94,16 +90,17 @@ def summary_message(
         section(f"*{said}*"),
         fields(_headline_fields(value, before)),
     ]
-    if findings:
-        blocks.append(
-            section("*{title}*\n{list}".format(title=_("New or worse"), list=_list(findings)))
-        )
-    if notes:
-        blocks.append(
-            section("*{title}*\n{list}".format(title=_("Please look"), list=_list(notes)))
-        )
+    for title, items in ((_("New or worse"), findings), (_("Please look"), notes)):
+        if items:
+            escaped = [escape_with_records(item, 600) for item in items]
+            blocks.append(section(f"*{title}*\n{bullet_list(escaped, limit=LIST_LIMIT)}"))
     if still_open:
-        blocks.append(context(_still_open(still_open)))
+        text = ngettext(
+            "{n} finding that was told before still needs doing.",
+            "{n} findings that were told before still need doing.",
+            still_open,
+        )
+        blocks.append(context(text.format(n=count(still_open))))
     blocks += _added(additions)
     blocks += links([(_("Open the page"), page)])
     alt = _("Passing and failing messages a day: {what}").format(what=said)
@@ -141,15 +138,6 @@ def _quiet(about: str, said: str, still_open: int, reported: bool) -> str:
     return text.format(about=about, what=said)
 
 
-def _still_open(number: int) -> str:
-    text = ngettext(
-        "{n} finding that was told before still needs doing.",
-        "{n} findings that were told before still need doing.",
-        number,
-    )
-    return text.format(n=count(number))
-
-
 def _said(value: dict[str, float]) -> str:
     if not value["reports"]:
         return _("no reports came in")
@@ -181,10 +169,6 @@ def _headline_fields(value: dict[str, float], before: dict[str, float]) -> list[
     return [(label, f"{now} ({moved})" if moved else now) for label, now, moved in shown]
 
 
-def _list(plain: Sequence[str]) -> str:
-    return bullet_list([escape_with_records(line, 600) for line in plain], limit=LIST_LIMIT)
-
-
 def failure_message(
     job: str,
     *,
@@ -195,7 +179,7 @@ def failure_message(
     notebook: str | None = None,
     owner: str | None = None,
 ) -> Message:
-    """The message about a run that failed: what, since when, where the notebook is, what to do.
+    """Build the message about a run that failed: what, since when, the notebook, what to do.
 
     `error` is the line that names the thing, the value and the fix. `since` is the start of
     the first failed run since the last good one.
@@ -210,31 +194,25 @@ def failure_message(
         pairs.append((_("Notebook with the error"), code(notebook, 300)))
     if owner:
         pairs.append((_("Owner"), escape(owner)))
+    todo = _("What to do: {doctor} checks the settings, and {run} tries again now.")
+    if notebook is not None:
+        todo = _(
+            "What to do: open the notebook, whose last cell shows the error; {doctor} checks the "
+            "settings, and {run} tries again now."
+        )
     blocks = [
         header(title),
         section(f"*{escape_with_records(error, 1500)}*"),
         fields(pairs),
-        section(_todo(job, notebook)),
+        section(todo.format(doctor=code("dmarckit doctor"), run=code(f"dmarckit run {job}"))),
         context(_("Until it works again, this is said once a day.")),
     ]
     text = _("{title}: {error}").format(title=escape(title), error=escape(error, 300))
     return build_message(text, blocks)
 
 
-def _todo(job: str, notebook: str | None) -> str:
-    run, doctor = code(f"dmarckit run {job}"), code("dmarckit doctor")
-    if notebook is not None:
-        text = _(
-            "What to do: open the notebook, whose last cell shows the error; {doctor} checks the "
-            "settings, and {run} tries again now."
-        )
-    else:
-        text = _("What to do: {doctor} checks the settings, and {run} tries again now.")
-    return text.format(doctor=doctor, run=run)
-
-
 def recovery_message(job: str, *, since: datetime, now: datetime) -> Message:
-    """The message that a job works again, with how long it did not."""
+    """Build the message that a job works again, with how long it did not."""
     text = _("The job {job} works again. It had failed since {moment}, for {length}.").format(
         job=escape(job), moment=moment(since), length=duration(now - since)
     )

@@ -313,7 +313,9 @@ def test_the_region_may_stand_in_aws_region_alone(monkeypatch: pytest.MonkeyPatc
 def test_a_session_of_a_role_cannot_sign_links_for_long(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "lasting", lambda *_: "links end with the session: set keys")
+    monkeypatch.setattr(
+        places, "presign_warning", lambda *_: "links end with the session: set keys"
+    )
     found = places.links(context(home=bucket))
     assert (found.status, found.message) == ("warn", "links end with the session: set keys")
 

@@ -11,7 +11,7 @@ import pytest
 
 from dmarckit.core.window import last_days
 from dmarckit.reports.model import Policy
-from dmarckit.slack.alerts import DigestRow, digest_message, report_alert
+from dmarckit.slack.alerts import Row, digest_message, report_alert
 from dmarckit.slack.blocks import (
     Message,
     StoredFile,
@@ -36,9 +36,15 @@ HOSTILE = (
 )
 
 
-def row(number: int, text: str = "") -> DigestRow:
+def digest_row(reporter: str | None, domain: str | None, messages: int, failing: int) -> Row:
+    end = DAY + timedelta(days=1)
+    about = {"reporter": reporter, "domain": domain, "begin": DAY, "end": end}
+    return about | {"messages": messages, "failing": failing}
+
+
+def row(number: int, text: str = "") -> Row:
     reporter, domain = (f"{text}{number}", f"{text}example.com") if text else (None, None)
-    return DigestRow(reporter, domain, DAY, DAY + timedelta(days=1), 10**12, 10**12 - number)
+    return digest_row(reporter, domain, 10**12, 10**12 - number)
 
 
 def headline(number: float) -> pd.DataFrame:
@@ -104,10 +110,7 @@ def test_nobody_is_mentioned_and_nothing_foreign_linked(kind: str) -> None:
 
 
 def test_a_digest_has_the_worst_first_and_counts_the_rest() -> None:
-    rows = [
-        DigestRow(f"Mail {n}", f"d{n % 3}.example", DAY, DAY + timedelta(days=1), 2 * n, n)
-        for n in range(1, 101)
-    ]
+    rows = [digest_row(f"Mail {n}", f"d{n % 3}.example", 2 * n, n) for n in range(1, 101)]
     shown = message_text(digest_message(rows))
     assert shown.startswith(
         "100 new reports with failing messages\n\n"

@@ -360,7 +360,7 @@ def test_two_runs_at_once_tell_each_report_once(world: World, slack: SlackServer
 def test_who_does_not_get_to_tell_leaves_it_to_the_one_who_does(
     world: World, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dmarckit.slack.outbox.PATIENCE", 0)
+    monkeypatch.setattr("dmarckit.slack.outbox.LOCK_PAUSES", ())
     with outbox.delivery_lock(world.settings, "other", lambda: NOW):
         told = world.mail(a_report(1)).run(DAILY)
     assert (told.sent, told.waiting) == (0, 1)

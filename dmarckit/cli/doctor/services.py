@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 from http.client import HTTPException
 from typing import Any
 
 from dmarckit.cli.doctor.check import CheckContext, CheckResult, fail, ok, skip, warn
-from dmarckit.core import ClusterError, DmarckitError, MissingExtra, QueueError, Settings, one_line
+from dmarckit.core import (
+    ClusterError,
+    DmarckitError,
+    MissingExtra,
+    QueueError,
+    Settings,
+    SlackError,
+    one_line,
+)
 
 SECONDS = 10
 PILE = 1_000
@@ -101,17 +108,15 @@ def channels(settings: Settings) -> list[str]:
 
 def _ask_slack(settings: Settings, method: str, **params: str) -> dict[str, Any]:
     """Return Slack's answer; what kept it from answering is in ``error``, as a sentence."""
-    from slack_sdk import WebClient
     from slack_sdk.errors import SlackApiError, SlackClientError
 
+    from dmarckit.slack import web_client
+
     token = settings.slack_token.get_secret_value() if settings.slack_token else ""
-    if not re.fullmatch(r"[\x21-\x7e]+", token):
+    try:
+        client = web_client(token, settings.slack_url, SECONDS)
+    except SlackError:
         return {"ok": False, "error": "it is empty or has blanks"}
-    # a logger of its own, silent: the SDK's would log requests
-    silent = logging.Logger("dmarckit.cli.doctor.check.slack", level=logging.CRITICAL + 1)
-    client = WebClient(
-        token=token, base_url=settings.slack_url, timeout=SECONDS, logger=silent, retry_handlers=[]
-    )
     try:
         answer = client.api_call(method, params=params)
         return answer.data if isinstance(answer.data, dict) else {}
