@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -33,29 +33,8 @@ from dmarckit.lake import TABLES, Lake as StoredLake
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 BATCH = 100_000
 """rows of `messages` that SQL takes at once"""
-
-TIMES = {
-    "mails": "received",
-    "reports": "begin",
-    "records": "begin",
-    "tls": "begin",
-    "failures": "arrival",
-    "findings": "at",
-    "postmaster": "day",
-    "dns": "day",
-    "ptr": "resolved",
-    "alerts": "told",
-    "outbox": "made",
-    "runs": "started",
-    "dead_letters": "seen",
-}
-"""Table → the column that says when a row was."""
-
 
 _TEXT, _FLAG = pa.string(), pa.bool_()
 _RESULTS = [("domain", _TEXT), ("selector", _TEXT), ("result", _TEXT)]
@@ -125,19 +104,30 @@ def describe(table: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["column", "type", "meaning"], dtype="str")
 
 
-def _with_columns(table: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Add the columns of the table to the docstring of a method."""
+def _documented(table: str, what: str) -> str:
+    """Return the docstring of the method that gives a table: what it returns, and the columns."""
+    columns = describe(table).itertuples(index=False)
+    lines = [f"            {name} ({kind}): {text}" for name, kind, text in columns]
+    return "\n".join([what, "", "        Columns:", *lines, ""])
 
-    def add(method: Callable[P, R]) -> Callable[P, R]:
-        lines = [
-            f"            {c} ({t}): {text}"
-            for c, t, text in describe(table).itertuples(index=False)
-        ]
-        head = (method.__doc__ or "").rstrip()
-        method.__doc__ = "\n".join([head, "", "        Columns:", *lines, ""])
-        return method
 
-    return add
+def _reader(table: str, what: str, domain_column: str = "domain") -> Callable[..., pd.DataFrame]:
+    """Return the method of `Lake` that gives a table."""
+
+    def read(
+        self: Lake,
+        domain: str | Iterable[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        names = [domain] if isinstance(domain, str) else domain
+        wanted = None if names is None else [normalize_domain(name) for name in names]
+        return self._select(table, wanted, start, end, columns, domain_column)
+
+    read.__name__ = table
+    read.__doc__ = _documented(table, what)
+    return read
 
 
 def open_lake(settings: Settings | None = None, *, now: datetime | None = None) -> Lake:
@@ -181,7 +171,6 @@ class Lake(StoredLake):
         """The moment from which `messages` looks back."""
         return self._now or datetime.now(UTC)
 
-    @_with_columns("messages")
     def messages(
         self,
         domain: str | Iterable[str] = (),
@@ -218,81 +207,18 @@ class Lake(StoredLake):
         frame: pd.DataFrame = pa.Table.from_batches(batches, chosen).to_pandas()
         return frame
 
-    @_with_columns("records")
-    def records(
-        self,
-        domain: str | Iterable[str] | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        columns: Sequence[str] | None = None,
-    ) -> pd.DataFrame:
-        """Return the records of reports that begin in [start, end), one row each."""
-        return super().records(_names(domain), start, end, columns)
-
-    @_with_columns("reports")
-    def reports(
-        self,
-        domain: str | Iterable[str] | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        columns: Sequence[str] | None = None,
-    ) -> pd.DataFrame:
-        """Return the aggregate reports that begin in [start, end), one row each."""
-        return super().reports(_names(domain), start, end, columns)
-
-    @_with_columns("mails")
-    def mails(
-        self,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        columns: Sequence[str] | None = None,
-    ) -> pd.DataFrame:
-        """Return the objects received in [start, end), one row each."""
-        return super().mails(start, end, columns)
-
-    @_with_columns("tls")
-    def tls(
-        self,
-        domain: str | Iterable[str] | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        columns: Sequence[str] | None = None,
-    ) -> pd.DataFrame:
-        """Return the policies of TLS reports that begin in [start, end), one row each."""
-        return self._rows("tls", domain, start, end, columns, domain_column="policy_domain")
-
-    @_with_columns("findings")
-    def findings(
-        self,
-        domain: str | Iterable[str] | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        columns: Sequence[str] | None = None,
-    ) -> pd.DataFrame:
-        """Return the findings of recorded runs in [start, end), one row a finding and run."""
-        return self._rows("findings", domain, start, end, columns)
-
-    @_with_columns("dns")
-    def dns(
-        self,
-        domain: str | Iterable[str] | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        columns: Sequence[str] | None = None,
-    ) -> pd.DataFrame:
-        """Return the DNS records as found on the days in [start, end), one row a record and day."""
-        return self._rows("dns", domain, start, end, columns)
-
-    @_with_columns("postmaster")
-    def postmaster(
-        self,
-        domain: str | Iterable[str] | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        columns: Sequence[str] | None = None,
-    ) -> pd.DataFrame:
-        """Return metrics of Google Postmaster Tools about the days in [start, end), as pulled."""
-        return self._rows("postmaster", domain, start, end, columns)
+    messages.__doc__ = _documented("messages", str(messages.__doc__))
+    records = _reader(
+        "records", "Return records of reports that begin in [start, end), a row each."
+    )
+    reports = _reader("reports", "Return aggregate reports that begin in [start, end), a row each.")
+    mails = _reader("mails", "Return objects received in [start, end), a row each.", "from_domain")
+    tls = _reader(
+        "tls", "Return policies of TLS reports that begin in [start, end).", "policy_domain"
+    )
+    findings = _reader("findings", "Return findings of runs in [start, end), a row each and run.")
+    dns = _reader("dns", "Return DNS records as found on the days in [start, end).")
+    postmaster = _reader("postmaster", "Return metrics of Google about the days in [start, end).")
 
     def describe(self, table: str) -> pd.DataFrame:
         """Return the columns of a table, or of `messages`: `column`, `type`, `meaning`.
@@ -329,18 +255,6 @@ class Lake(StoredLake):
         with super().session(*names, **options) as connection:
             connection.register("messages", _View(self._view_batches))
             yield connection
-
-    def _rows(
-        self,
-        table: str,
-        domain: str | Iterable[str] | None,
-        start: datetime | None,
-        end: datetime | None,
-        columns: Sequence[str] | None,
-        domain_column: str = "domain",
-    ) -> pd.DataFrame:
-        names = _names(domain)
-        return self._select(table, TIMES[table], names, start, end, columns, domain_column)
 
     def _view_batches(self) -> Iterator[pa.RecordBatch]:
         moment = self.now
@@ -396,7 +310,10 @@ class Lake(StoredLake):
             return []
         times = [
             bound(stored[column]).as_py()
-            for bound, column in ((pc.min, f"min.{TIMES[name]}"), (pc.max, f"max.{TIMES[name]}"))
+            for bound, column in (
+                (pc.min, f"min.{TABLES[name].time}"),
+                (pc.max, f"max.{TABLES[name].time}"),
+            )
             if column in stored.column_names
         ]
         days = " to ".join(dict.fromkeys(f"{t:%Y-%m-%d}" for t in times if t is not None))
@@ -408,13 +325,6 @@ class Lake(StoredLake):
             *("messages", "records", "reports", "mails", "tls", "findings", "dns", "postmaster"),
             *("sql", "duckdb", "arrow", "polars", "dask", "describe", "location", "settings"),
         ]
-
-
-def _names(domain: str | Iterable[str] | None) -> list[str] | None:
-    if domain is None:
-        return None
-    names = [domain] if isinstance(domain, str) else domain
-    return [normalize_domain(name) for name in names]
 
 
 def _chosen(columns: Sequence[str] | None) -> list[str]:

@@ -58,9 +58,7 @@ class Lake:
         One row per record; columns as in `dmarckit schema records`. `dkim_aligned` and
         `spf_aligned` are plain booleans here: True when the receiver said pass.
         """
-        frame = self._select("records", "begin", domain, start, end, columns)
-        flags = [c for c in ("dkim_aligned", "spf_aligned") if c in frame.columns]
-        return frame.assign(**{c: frame[c].fillna(False).astype(bool) for c in flags})
+        return self._select("records", domain, start, end, columns)
 
     def reports(
         self,
@@ -70,7 +68,7 @@ class Lake:
         columns: Sequence[str] | None = None,
     ) -> pd.DataFrame:
         """Return reports that begin in [start, end); one row per report."""
-        return self._select("reports", "begin", domain, start, end, columns)
+        return self._select("reports", domain, start, end, columns)
 
     def mails(
         self,
@@ -79,19 +77,18 @@ class Lake:
         columns: Sequence[str] | None = None,
     ) -> pd.DataFrame:
         """Return objects received in [start, end), with their outcome; one row per object."""
-        return self._select("mails", "received", None, start, end, columns)
+        return self._select("mails", None, start, end, columns)
 
     def _select(
         self,
         name: str,
-        time_column: str,
         domain: str | Sequence[str] | None,
         start: datetime | None,
         end: datetime | None,
         columns: Sequence[str] | None,
         domain_column: str = "domain",
     ) -> pd.DataFrame:
-        known = TABLES[name].columns
+        known, time = TABLES[name].columns, TABLES[name].time
         unknown = [c for c in columns or () if c not in known]
         if unknown:
             raise LakeError(f"table {name} has no column {unknown[0]!r}; it has {', '.join(known)}")
@@ -103,15 +100,15 @@ class Lake:
             if limit is not None:
                 if limit.tzinfo is None:
                     raise LakeError(f"{bound} {limit} has no time zone; use UTC")
-                where.append(
-                    f'"{time_column}" {sign} ${bound}_ AND month {sign[0]}= ${bound}_month'
-                )
+                where.append(f'"{time}" {sign} ${bound}_ AND month {sign[0]}= ${bound}_month')
                 values |= {f"{bound}_": limit, f"{bound}_month": limit.strftime("%Y-%m")}
-        order = ", ".join(dict.fromkeys(f'"{c}"' for c in (time_column, *TABLES[name].key)))
+        order = ", ".join(dict.fromkeys(f'"{c}"' for c in (time, *TABLES[name].key)))
         chosen = ", ".join(f'"{c}"' for c in columns or known)
         # every part of the text is a name out of our own schema; values are parameters
         query = f"SELECT {chosen} FROM {name} WHERE {' AND '.join(where)} ORDER BY {order}"  # noqa: S608
-        return self.sql(query, **values)
+        frame = self.sql(query, **values)
+        flags = [c for c in ("dkim_aligned", "spf_aligned") if c in frame.columns]
+        return frame.assign(**{c: frame[c].fillna(False).astype(bool) for c in flags})
 
     def sql(self, query: str, **parameters: Any) -> pd.DataFrame:
         """Return the result of a DuckDB query over the tables, with ``$name`` parameters.

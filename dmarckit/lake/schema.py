@@ -50,6 +50,8 @@ class Table:
     row: str
     key: tuple[str, ...]
     unit: tuple[str, ...]
+    time: str
+    """column that says when a row was; its month is what the table is partitioned by"""
     schema: pa.Schema
 
     @property
@@ -73,7 +75,7 @@ def _table(
     partition = ("month", TEXT, f"month of `{month}`, YYYY-MM")
     # Delta keeps a column's description under "comment"; other engines show it.
     fields = [pa.field(n, t, metadata={"comment": text}) for n, t, text in (*columns, partition)]
-    return Table(name, row, key, unit or key, pa.schema(fields))
+    return Table(name, row, key, unit or key, month, pa.schema(fields))
 
 
 MAILS = _table(
