@@ -219,9 +219,8 @@ class QueueIngest:
         if not rows:
             return
         table = pa.Table.from_pylist(rows, schema=DEAD_LETTERS.schema)
-        for message in sorted(
-            self.retry(lambda: self._lake.write.append_new("dead_letters", table))
-        ):
+        new = self.retry(lambda: self._lake.write.append_new("dead_letters", table))
+        for message in sorted(new):
             log.warning("message %s stays in the queue: %s", message, dead[message])
 
     def _mails_answer(self) -> bool:

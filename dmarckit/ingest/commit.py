@@ -8,7 +8,7 @@ was already written.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,13 +94,7 @@ class Commits:
             self.progress(self.done, self.total, self.result.outcomes)
 
     def _write_records(self, chunks: Sequence[Chunk]) -> None:
-        seen: set[str] = set()
-        tables = []
-        for chunk in chunks:
-            uids = _uids(chunk.rows["reports"])
-            tables.append(_without(chunk.records, seen.intersection(uids)))
-            seen.update(uids)
-        records = pa.concat_tables(tables)
+        records = _first_of_each(chunks, "records")
         if records.num_rows:
             self.lake.write.append_new("records", records)
         for chunk in chunks:
@@ -195,18 +189,15 @@ def _first_of_each(chunks: Sequence[Chunk], table: str) -> pa.Table:
     parts: list[pa.Table] = []
     seen: set[str] = set()
     for chunk in chunks:
-        uids = _uids(chunk.rows[table])
-        parts.append(_without(chunk.rows[table], seen.intersection(uids)))
+        rows = chunk.records if table == "records" else chunk.rows[table]
+        uids = _uids(chunk.rows["reports" if table == "records" else table])
+        if again := seen.intersection(uids):
+            known = pa.array(list(again), pa.string())
+            rows = rows.filter(pc.invert(pc.is_in(rows["report_uid"], known)))
+        parts.append(rows)
         seen.update(uids)
     return pa.concat_tables(parts)
 
 
 def _uids(table: pa.Table) -> list[str]:
     return [str(uid) for uid in table["report_uid"].to_pylist()]
-
-
-def _without(table: pa.Table, uids: Collection[str]) -> pa.Table:
-    """Return the rows of other reports."""
-    if not uids:
-        return table
-    return table.filter(pc.invert(pc.is_in(table["report_uid"], pa.array(list(uids), pa.string()))))

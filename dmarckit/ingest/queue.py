@@ -198,15 +198,35 @@ def read_event(body: str) -> Event:
         content = _json(_text(content, "Message"))
     if content.get("Event") == "s3:TestEvent":
         return Event((), ("s3:TestEvent",))
-    if "Records" in content:
+    arrivals: dict[Arrival, None] = {}
+    others: dict[str, None] = {}
+    if "Records" in content:  # S3's own event
         records = content["Records"]
         if not isinstance(records, list) or not records:
             raise NotAnEvent("Records is no list of events, or an empty one")
-        return _event([_of_s3(record) for record in records])
-    if "detail-type" in content:
-        return _event([_of_eventbridge(content)])
-    names = ", ".join(one_line(name, 40) for name in list(content)[:5])
-    raise NotAnEvent(f"no event of S3: it has {names or 'nothing'}, and no Records")
+        for record in records:
+            name = _text(record, "eventName")
+            if name.removeprefix("s3:").startswith("ObjectCreated:"):
+                key = _decoded(_text(record, "s3", "object", "key"))
+                arrivals[Arrival(_text(record, "s3", "bucket", "name"), key)] = None
+            else:
+                others[one_line(name, 60)] = None
+    elif "detail-type" in content:  # EventBridge's
+        name = _text(content, "detail-type")
+        if name == "Object Created" and content.get("source") == "aws.s3":
+            bucket = _text(content, "detail", "bucket", "name")
+            key = _text(content, "detail", "object", "key")
+            arrivals[Arrival(bucket, key)] = None
+            # Its key is the plain one, but some that copy its form encode it: of both forms
+            # the one that is not there counts as gone.
+            with contextlib.suppress(NotAnEvent):
+                arrivals[Arrival(bucket, _decoded(key))] = None
+        else:
+            others[one_line(name, 60)] = None
+    else:
+        names = ", ".join(one_line(name, 40) for name in list(content)[:5])
+        raise NotAnEvent(f"no event of S3: it has {names or 'nothing'}, and no Records")
+    return Event(tuple(arrivals), tuple(others))
 
 
 def keys_within(event: Event, bucket: str, prefix: str) -> tuple[list[str], list[Arrival]]:
@@ -227,40 +247,8 @@ def keys_within(event: Event, bucket: str, prefix: str) -> tuple[list[str], list
     return list(mine), elsewhere
 
 
-def _event(parts: Sequence[tuple[str, Sequence[Arrival]]]) -> Event:
-    arrivals = (arrival for _, found in parts for arrival in found)
-    others = (name for name, found in parts if not found)
-    return Event(tuple(dict.fromkeys(arrivals)), tuple(dict.fromkeys(others)))
-
-
-def _of_s3(record: Any) -> tuple[str, list[Arrival]]:
-    """Read S3's own record; its key is encoded as in a form."""
-    name = _text(record, "eventName")
-    if not name.removeprefix("s3:").startswith("ObjectCreated:"):
-        return one_line(name, 60), []
-    place = _part(record, "s3")
-    key = _decoded(_text(_part(place, "object"), "key"))
-    return name, [Arrival(_text(_part(place, "bucket"), "name"), key)]
-
-
-def _of_eventbridge(content: Any) -> tuple[str, list[Arrival]]:
-    """Read EventBridge's event. Its key is the plain one; some that copy its form encode it."""
-    name = _text(content, "detail-type")
-    if name != "Object Created" or content.get("source") != "aws.s3":
-        return one_line(name, 60), []
-    detail = _part(content, "detail")
-    bucket, key = _text(_part(detail, "bucket"), "name"), _text(_part(detail, "object"), "key")
-    return name, [Arrival(bucket, each) for each in _both(key)]
-
-
-def _both(key: str) -> Iterator[str]:
-    """Yield the key as it stands and decoded: the one that is not there counts as gone."""
-    yield key
-    with contextlib.suppress(NotAnEvent):
-        yield _decoded(key)
-
-
 def _decoded(key: str) -> str:
+    """Return a key that is encoded as in a form."""
     try:
         return unquote_plus(key, errors="strict")
     except UnicodeDecodeError:
@@ -277,18 +265,16 @@ def _json(text: str) -> dict[str, Any]:
     return content
 
 
-def _part(content: Any, name: str) -> Any:
-    if not isinstance(content, dict) or not isinstance(content.get(name), dict):
-        raise NotAnEvent(f"{name} is missing in the event")
-    return content[name]
-
-
-def _text(content: Any, name: str) -> str:
-    value = content.get(name) if isinstance(content, dict) else None
-    if not isinstance(value, str) or not value:
-        raise NotAnEvent(f"{name} is missing in the event")
+def _text(content: Any, *path: str) -> str:
+    """Return the text at the end of a path of names. Raises NotAnEvent when there is none."""
+    value = content
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+        if not isinstance(value, str if name is path[-1] else dict) or value == "":
+            raise NotAnEvent(f"{name} is missing in the event")
+    text: str = value
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
-        raise NotAnEvent(f"{name} {one_line(value, 60)} is no text") from None
-    return value
+        raise NotAnEvent(f"{path[-1]} {one_line(text, 60)} is no text") from None
+    return text
