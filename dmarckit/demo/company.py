@@ -1,9 +1,8 @@
-"""The company of the demo: its domains, who sends for them, and who abuses them.
+"""The company of the demo: its domains, who sends for them, who abuses them, and its mails.
 
 example.com is the company, shop.example its web shop, example.net a parked domain. All
-names and addresses are those that the RFCs set aside for documentation.
-
-The demo's own data: two months of reports about a small company, with the usual troubles.
+names and addresses are those that the RFCs set aside for documentation. The demo's data
+are two months of reports, with the usual troubles.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ _ANYWHERE = ("192.0.2.128/25", "203.0.113.128/25", "2001:db8:4000::/36", "2001:d
 
 
 def demo_domains(end: date) -> tuple[Domain, ...]:
-    """Three domains; the company went from p=none to p=quarantine a month ago."""
+    """Return three domains; the company went from p=none to p=quarantine a month ago."""
     long_ago, month_ago = end - timedelta(3650), end - timedelta(33)
     monitored = Policy("example.com", p="none", sp="none", adkim="r", aspf="r", fo="1")
     return (
@@ -84,12 +83,9 @@ def demo_domains(end: date) -> tuple[Domain, ...]:
 
 
 def demo_flows(end: date) -> tuple[Flow, ...]:
-    """All traffic of the three domains."""
-    return (*_company(end), *_shop(end), *_attacks(end))
-
-
-def _company(end: date) -> tuple[Flow, ...]:
+    """Return all traffic of the three domains: the company, its shop, and those who abuse them."""
     own = passing("example.com", "s2026")
+    background = {"example.com": 7.0, "shop.example": 4.0, "example.net": 6.0}
     return (
         Flow(
             name="office mail",
@@ -181,11 +177,6 @@ def _company(end: date) -> tuple[Flow, ...]:
             reasons=(Reason("local_policy", "arc=pass"),),
             reporters={MAIL.org_name: 1.0},
         ),
-    )
-
-
-def _shop(end: date) -> tuple[Flow, ...]:
-    return (
         Flow(
             name="order mail",
             header_from="shop.example",
@@ -242,12 +233,6 @@ def _shop(end: date) -> tuple[Flow, ...]:
             dkim=(passing("shop.example", "mc1"), passing("mailcourier.example", "mc")),
             spf=spf("srs.alumni.example"),
         ),
-    )
-
-
-def _attacks(end: date) -> tuple[Flow, ...]:
-    background = {"example.com": 7.0, "shop.example": 4.0, "example.net": 6.0}
-    return (
         *(
             Flow(
                 name=f"background spoofing of {domain}",
@@ -291,7 +276,7 @@ _CUT_OFF = time(9, tzinfo=UTC)
 
 
 def demo_mails(end: date, days: int = 60, seed: int = 7) -> list[GeneratedMail]:
-    """The objects in the demo's bucket, by time of arrival.
+    """Return the objects in the demo's bucket, by time of arrival.
 
     The reports cover the `days` days before `end`, and what had arrived by 09:00 UTC on
     `end`: the report of a reporter that is always a day late is not there yet.
@@ -305,7 +290,7 @@ def demo_mails(end: date, days: int = 60, seed: int = 7) -> list[GeneratedMail]:
 
 
 def demo_settings() -> str:
-    """The company's own part of ``dmarckit.toml``: the services that it knows it uses."""
+    """Return the company's part of ``dmarckit.toml``: the services that it knows it uses."""
     lines: list[str] = []
     for sender in DECLARED:
         lines.append("[[senders]]")
@@ -315,7 +300,7 @@ def demo_settings() -> str:
 
 
 def _with_trouble(made: Sequence[GeneratedReport], end: date, seed: int) -> list[GeneratedMail]:
-    """The honest mails, and among them: one cut off, two forged, one twice, one no report."""
+    """Return honest mails, and among them: one cut off, two forged, one twice, one no report."""
 
     def last(reporter: str, domain: str, days_ago: int) -> GeneratedReport | None:
         before = datetime.combine(end - timedelta(days_ago), time(), UTC)
@@ -347,20 +332,17 @@ def _with_trouble(made: Sequence[GeneratedReport], end: date, seed: int) -> list
 
 
 def _tls(start: date, end: date, seed: int) -> list[GeneratedMail]:
-    """TLS reports of the last two weeks; a certificate of one server has just expired."""
+    """Return TLS reports of the last two weeks; a server's certificate has just expired."""
+    failure = TlsFailure(
+        result_type="certificate-expired",
+        sessions=21,
+        sending_mta_ip="203.0.113.9",
+        receiving_mx_hostname="mx2.example.com",
+        receiving_ip="192.0.2.22",
+    )
     found = []
-    for days_ago in range(1, 15):
-        day = end - timedelta(days_ago)
-        if day < start:
-            break
+    for days_ago in range(1, min(14, (end - start).days) + 1):
         expired = days_ago <= 2
-        failure = TlsFailure(
-            result_type="certificate-expired",
-            sessions=21,
-            sending_mta_ip="203.0.113.9",
-            receiving_mx_hostname="mx2.example.com",
-            receiving_ip="192.0.2.22",
-        )
         policy = TlsPolicy(
             policy_type="sts",
             policy_domain="example.com",
@@ -375,5 +357,5 @@ def _tls(start: date, end: date, seed: int) -> list[GeneratedMail]:
             failed=21 if expired else 0,
             details=(failure,) if expired else (),
         )
-        found.append(tls_mail(MAIL, day, (policy,), seed))
+        found.append(tls_mail(MAIL, end - timedelta(days_ago), (policy,), seed))
     return found

@@ -147,8 +147,11 @@ def inspect_installation(
     """
     try:
         if need == "mail":
-            return Installation(_etag(mail_url, mail) if mail else None)
-        tables = _tables(lake_url)
+            found = open_storage(mail_url).list(mail) if mail else ()
+            return Installation(next((item.etag for item in found if item.key == mail), None))
+        location = Lake(lake_url).location
+        opened = {name: location.open(name) for name in TABLES}
+        tables = {name: str(t.metadata().id) for name, t in opened.items() if t is not None}
         if need == "lake":
             return Installation(tables=tables)
         return Installation(tables=tables, settings=_shown(settings or load_settings()))
@@ -172,17 +175,6 @@ def _difference(
             there = one_line(seen.settings.get(name), 80)
             return f"its setting {name} is {there}, and that of this process {one_line(value, 80)}"
     return ""
-
-
-def _etag(url: str, key: str) -> str | None:
-    found = next((item for item in open_storage(url).list(key) if item.key == key), None)
-    return found.etag if found else None
-
-
-def _tables(url: str) -> dict[str, str]:
-    location = Lake(url).location
-    opened = {name: location.open(name) for name in TABLES}
-    return {name: str(table.metadata().id) for name, table in opened.items() if table is not None}
 
 
 def _shown(settings: Settings) -> dict[str, str]:
