@@ -108,7 +108,7 @@ class PageData:
 
     @cached_property
     def _stored_mails(self) -> pd.DataFrame:
-        return self.lake.mails(self.window.start, self.window.end_of_arrival)
+        return self.lake.mails(start=self.window.start, end=self.window.end_of_arrival)
 
     @cached_property
     def _complete(self) -> pd.DataFrame:
