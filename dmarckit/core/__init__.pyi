@@ -42,8 +42,13 @@ from .language import (
     speaking as speaking,
     use as use,
 )
-from .lease import Lease as Lease, heartbeat as heartbeat, new_holder as new_holder, take as take
-from .limits import Limits as Limits
+from .lease import (
+    Lease as Lease,
+    heartbeat as heartbeat,
+    new_holder as new_holder,
+    repeated as repeated,
+    take as take,
+)
 from .logs import (
     about as about,
     begin as begin,
@@ -85,10 +90,9 @@ from .text import (
     change as change,
     count as count,
     day as day,
-    duration as duration,
     is_missing as is_missing,
     minute as minute,
-    moment as moment,
+    n_days as n_days,
     n_messages as n_messages,
     n_reports as n_reports,
     normalize_domain as normalize_domain,
@@ -97,7 +101,6 @@ from .text import (
     plural as plural,
     points as points,
     rate_text as rate_text,
-    reporters as reporters,
 )
-from .thresholds import Thresholds as Thresholds
+from .thresholds import Limits as Limits, Thresholds as Thresholds
 from .window import Window as Window, last_days as last_days

@@ -32,13 +32,13 @@ R = TypeVar("R")
 
 
 def without_secrets(settings: Settings) -> Settings:
-    """What workers may be told: they have credentials of their own."""
+    """Return the settings that workers get; they have credentials of their own."""
     return settings.model_copy(update=dict.fromkeys(secret_names()))
 
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Cluster]:
-    """The cluster of the scheduler at `address` (``tcp://host:8786``, ``tls://…``).
+    """Return the cluster of the scheduler at `address` (``tcp://host:8786``, ``tls://…``).
 
     Dask's own configuration applies, such as the certificates for ``tls://``. At the end
     what still runs for this caller is given up.
@@ -103,7 +103,7 @@ class Cluster(Executor):
     def each(
         self, function: Callable[[T], R], tasks: Iterable[T]
     ) -> Iterator[tuple[T, R | Exception]]:
-        """Each task with its result, or with what it raised, in the order they are done.
+        """Yield each task with its result, or with what it raised, in the order they are done.
 
         Few wait at a time. Raises ClusterError when the cluster is lost.
         """
@@ -131,7 +131,7 @@ class Cluster(Executor):
                     yield task, error
 
     def outcome(self, future: Any) -> Any:
-        """What a Dask future comes to, fetched now; raises what its task raised."""
+        """Return the result of a Dask future, fetched now; raises what its task raised."""
         killed = _dask().scheduler.KilledWorker
         alone = _Alone(self)
         while True:
@@ -151,7 +151,7 @@ class Cluster(Executor):
                 alone.look()
 
     def lost(self, error: BaseException) -> ClusterError:
-        """The error that says that there is no scheduler any more."""
+        """Return the error that says that there is no scheduler any more."""
         why = getattr(error, "reason", None) or one_line(error) or type(error).__name__
         return ClusterError(
             f"{self.where}: the scheduler was lost ({why}); what was stored stays: run it again, "
@@ -159,7 +159,7 @@ class Cluster(Executor):
         )
 
     def _wait(self, futures: list[Any]) -> None:
-        """Until one is done. Raises TimeoutError after a while, CancelledError when lost."""
+        """Wait until one is done. Raises TimeoutError after a while, CancelledError when lost."""
         with self.client.as_current():
             _dask().wait(futures, timeout=POLL, return_when="FIRST_COMPLETED")
 
@@ -178,12 +178,11 @@ class _Remote(Future[Any]):
         self._cluster, self._future = cluster, future
 
     def done(self) -> bool:
-        """There is a result, or an error."""
+        """Return True if there is a result, or an error."""
         return bool(self._future.done())
 
     def result(self, timeout: float | None = None) -> Any:
-        """Fetch it, after waiting as long as the cluster has workers; `timeout` is not looked
-        at."""
+        """Return the result, waiting as long as the cluster has workers, whatever `timeout` is."""
         return self._cluster.outcome(self._future)
 
 

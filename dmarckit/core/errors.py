@@ -1,28 +1,5 @@
 """The errors that dmarckit raises; every one of them is a `DmarckitError`.
 
-    DmarckitError
-    ├── SettingsError        a setting is missing, unknown or has a wrong value
-    ├── StorageError         a bucket, folder or object cannot be read or written
-    │   └── MissingObject    the object is not there (or no longer)
-    ├── LakeError            a table of the lake cannot be read or written
-    ├── UnreadableReport     bytes that should hold a report, but cannot be read
-    │   ├── NotAReport       they hold something else
-    │   └── LimitExceeded    they would take more memory, disk or time than allowed
-    ├── PageError            a notebook failed, or its page could not be made
-    │   └── NotebookFailed   a cell raised or hung; the executed notebook is kept
-    ├── SlackError           Slack refused a message, or could not be reached
-    │   ├── MessageRefused   it takes no such message; others may pass
-    │   └── SlackUnavailable it is down, busy or out of reach: the same message may pass later
-    ├── QueueError           the queue of arrivals (SQS) cannot be read
-    ├── PostmasterError      Google Postmaster Tools refused something of one domain
-    │   └── PostmasterAccess it refused everything, or could not be reached
-    ├── ClusterError         the Dask cluster cannot be used, or was lost
-    ├── AwsError             AWS refused a change, or it came out otherwise
-    ├── JobBusy              the job runs already, here or on another machine
-    ├── LeaseLost            another machine has taken over the job that runs here
-    ├── JobTimeout           a run took longer than its schedule allows
-    └── MissingExtra         an optional library is not installed
-
 A message names the thing, the value that was found and what to do about it. It is a
 single line: what comes from a mail is passed through `one_line` first.
 """
@@ -128,13 +105,13 @@ class MissingExtra(DmarckitError):
 
 
 def one_line(text: object, limit: int = 200) -> str:
-    """Outside text made fit for a log line, a terminal and an error message.
+    r"""Return outside text made fit for a log line, a terminal and an error message.
 
     Control characters, line breaks, terminal escapes and bidirectional overrides are
-    shown as ``\\xNN`` or ``\\uNNNN``; what is longer than `limit` is cut with an ellipsis.
+    shown as ``\xNN`` or ``\uNNNN``; what is longer than `limit` is cut with an ellipsis.
 
-    >>> one_line("a\\nb\\x1b[31m")
-    'a\\\\x0ab\\\\x1b[31m'
+    >>> one_line("a\nb\x1b[31m")
+    'a\\x0ab\\x1b[31m'
     """
     shown = str(text)
     cut = len(shown) > limit

@@ -25,7 +25,7 @@ _here = threading.local()
 
 
 def use(language: str) -> None:
-    """All texts from now on are in this language; English where a translation is missing.
+    """Return all texts from now on are in this language; English where a translation is missing.
 
     Raises ValueError for one that is not in `LANGUAGES`.
     """
@@ -34,13 +34,13 @@ def use(language: str) -> None:
 
 
 def current_language() -> str:
-    """The language in use, such as ``en``."""
+    """Return the language in use, such as ``en``."""
     return cast(str, getattr(_here, "name", _language))
 
 
 @contextmanager
 def speaking(name: str) -> Iterator[None]:
-    """Texts that this thread makes within are in this language; other threads keep theirs.
+    """Make the texts of this thread in this language within; other threads keep theirs.
 
     Raises ValueError for one that is not in `LANGUAGES`.
     """
@@ -67,14 +67,14 @@ def _catalog(name: str) -> gettext.NullTranslations:
 
 
 def _(text: str) -> str:
-    """The text in the language in use."""
+    """Return the text in the language in use."""
     spoken = current_language()
     # the catalog has its own data under the empty text
     return text if spoken == "en" or not text else _catalog(spoken).gettext(text)
 
 
 def ngettext(one: str, many: str, number: float) -> str:
-    """The text for a number of things in the language in use."""
+    """Return the text for a number of things in the language in use."""
     whole, spoken = round(number), current_language()
     if spoken == "en":
         return one if whole == 1 else many
@@ -82,5 +82,5 @@ def ngettext(one: str, many: str, number: float) -> str:
 
 
 def later(text: str) -> str:
-    """The text as it is: marks one of a table for the catalog; `_` translates it on use."""
+    """Return the text as it is: marks one of a table for the catalog; `_` translates it on use."""
     return text

@@ -51,22 +51,22 @@ class Holder:
     """holders before this one that died, as `describe` tells of them, until that is recorded"""
 
     def is_dead(self, now: datetime) -> bool:
-        """Whether it has let its time pass, or its process has ended on this machine."""
+        """Return True if it has let its time pass, or its process has ended on this machine."""
         if self.machine is not None and self.machine == machine_id() and not _runs(self.pid):
             return True
         return now > self.until + SKEW
 
     def is_same(self, other: Holder) -> bool:
-        """Whether both are one run in one process: what it could not release is its own."""
+        """Return True if both are one run in one process: what it could not release is its own."""
         return (self.run, self.machine, self.pid) == (other.run, other.machine, other.pid)
 
     def describe(self) -> dict[str, Any]:
-        """What the record of a dead run needs."""
+        """Return what the record of a dead run needs."""
         return {"run": self.run, "slot": self.slot, "since": self.since, "host": self.host}
 
 
 def new_holder(job: str, run: str, slot: datetime | None, now: datetime) -> Holder:
-    """This process as the holder of a job from now on."""
+    """Return this process as the holder of a job from now on."""
     return Holder(
         job, run, slot, now, now + LENGTH, socket.gethostname(), machine_id(), os.getpid()
     )
@@ -104,12 +104,12 @@ class Lease:
                 self._renewed = now
 
     def forget_dead(self) -> None:
-        """The holders that died are recorded: nobody needs to hear of them from here."""
+        """Return the holders that died are recorded: nobody needs to hear of them from here."""
         with self._lock:
             self._write(replace(self.holder, dead=()))
 
     def release(self) -> None:
-        """The job is free; where that cannot be said, it is free when `until` has passed."""
+        """Return the job is free; where that cannot be said, it is free when `until` has passed."""
         with self._lock:
             try:
                 self._write(replace(self.holder, released=True))
@@ -151,7 +151,7 @@ def take(storage: Storage, holder: Holder) -> Lease:
 
 
 def current(storage: Storage, job: str) -> Holder | None:
-    """Who held the job last; None: nobody yet, or a lease that cannot be read."""
+    """Return who held the job last; None: nobody yet, or a lease that cannot be read."""
     return read(storage, job, max(_numbers(storage, job), default=0))
 
 
@@ -159,18 +159,33 @@ def current(storage: Storage, job: str) -> Holder | None:
 def heartbeat(
     lease: Lease, clock: Callable[[], datetime], lost: Callable[[LeaseLost], None]
 ) -> Iterator[None]:
-    """Renews the lease from a thread while the block runs; `lost` hears when that fails."""
+    """Renew the lease from a thread while the block runs; `lost` is called when that fails."""
+
+    def renew() -> bool:
+        try:
+            lease.renew(clock())
+        except LeaseLost as error:
+            lost(error)
+            return False
+        return True
+
+    with repeated(renew, RENEWAL.total_seconds(), "lease"):
+        yield
+
+
+@contextlib.contextmanager
+def repeated(action: Callable[[], bool], seconds: float, name: str) -> Iterator[None]:
+    """Call the action from a thread of this name every so many seconds while the block runs.
+
+    It ends earlier when the action returns False.
+    """
     ended = threading.Event()
 
     def beat() -> None:
-        while not ended.wait(RENEWAL.total_seconds()):
-            try:
-                lease.renew(clock())
-            except LeaseLost as error:
-                lost(error)
-                return
+        while not ended.wait(seconds) and action():
+            pass
 
-    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread = threading.Thread(target=beat, name=name, daemon=True)
     thread.start()
     try:
         yield
@@ -187,7 +202,7 @@ def _held(holder: Holder) -> str:
 
 
 def _numbers(storage: Storage, job: str) -> list[int]:
-    """The numbers of a job's leases that are there."""
+    """Return the numbers of a job's leases that are there."""
     prefix = f"{FOLDER}/{job}/"
     try:
         keys = [stored.key for stored in storage.list(prefix)]
@@ -200,7 +215,7 @@ def _numbers(storage: Storage, job: str) -> list[int]:
 
 
 def read(storage: Storage, job: str, number: int) -> Holder | None:
-    """The lease of that number; None when it is not there or cannot be understood."""
+    """Return the lease of that number; None when it is not there or cannot be understood."""
     try:
         content = json.loads(storage.get(_key(job, number)))
         for name in ("slot", "since", "until"):
@@ -227,7 +242,7 @@ def _key(job: str, number: int) -> str:
 
 
 def machine_id() -> str | None:
-    """What tells apart two boots, and two containers on one boot; None off Linux."""
+    """Return what tells two boots apart, and two containers on one boot; None off Linux."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -236,7 +251,7 @@ def machine_id() -> str | None:
 
 
 def _runs(pid: int) -> bool:
-    """Whether there is such a process here; one of another's counts."""
+    """Return True if there is such a process here; one of another's counts."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -50,17 +50,17 @@ _process = About("-")
 
 
 def new_run() -> str:
-    """A fresh run id, made as an ingest makes its own: 12 hexadecimal digits."""
+    """Return a fresh run id, made as an ingest makes its own: 12 hexadecimal digits."""
     return uuid.uuid4().hex[:12]
 
 
 def about() -> About:
-    """The run that this process works for; ``-`` before `start`."""
+    """Return the run that this process works for; ``-`` before `start`."""
     return _process
 
 
 def start(settings: Settings, run: str | None = None, job: str | None = None) -> str:
-    """Lines go to stderr from now on, as `log_format` says; the run id they carry.
+    """Write log lines to stderr from now on, as `log_format` says; return their run id.
 
     A process works for one run, so that lines of its threads and libraries carry its id too.
     dmarckit logs from INFO on, libraries from WARNING on. Calling it again replaces what
@@ -70,7 +70,7 @@ def start(settings: Settings, run: str | None = None, job: str | None = None) ->
 
 
 def begin(job: str | None = None) -> Settings:
-    """The settings in force, with logs started as they say: how a command that works begins.
+    """Return the settings in force, with logs started as they say: how a command that works begins.
 
     Raises SettingsError, which `failure` can then say in the right form.
     """
@@ -99,12 +99,12 @@ def _start(log_format: str, secrets: Collection[str], run: str | None, job: str 
 
 
 def step(text: str, **fields: object) -> None:
-    """One step of the work in words, as a line: what `run_job(step=…)` and others call."""
+    """Log one step of the work in words: what `run_job(step=…)` and others call."""
     log.info("%s", text, extra=fields)
 
 
 def failure(error: BaseException) -> bool:
-    """The error that ends a command, as a line; False when nothing was started that prints it."""
+    """Log the error that ends a command; return False when nothing was started that prints it."""
     started = any(isinstance(h, _Stderr) and h.json for h in logging.getLogger().handlers)
     if started:
         log.error("%s", error)
@@ -112,7 +112,7 @@ def failure(error: BaseException) -> bool:
 
 
 def clean(text: str, secrets: Collection[str] = ()) -> str:
-    """The text without these secrets, Slack tokens, and what signs a link.
+    """Return the text without these secrets, Slack tokens, and what signs a link.
 
     >>> clean("GET https://b.example/k?X-Amz-Signature=abc failed")
     'GET https://b.example/k?••• failed'
@@ -134,7 +134,7 @@ class _Stderr(logging.Handler):
         self.secrets = secrets
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line, or nothing when nobody reads stderr any more."""
+        """Write one line, or nothing when nobody reads stderr any more."""
         try:
             sys.stderr.write(self.format(record) + "\n")
             sys.stderr.flush()
@@ -144,7 +144,7 @@ class _Stderr(logging.Handler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """A call with wrong arguments costs its own line only, and never prints its values."""
+        """Replace the line of a call with wrong arguments; its values are never printed."""
         line = logging.makeLogRecord(
             {"name": record.name, "levelno": logging.ERROR, "levelname": "ERROR"}
         )
@@ -153,10 +153,13 @@ class _Stderr(logging.Handler):
             sys.stderr.write(self.format(line) + "\n")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line."""
+        """Return the record as one line."""
         values = self._values(record)
         return json.dumps(values, ensure_ascii=False) if self.json else _text(values)
 
+    # Not python-json-logger: one dict of cleaned values serves JSON and text, and JSON is one
+    # line of it. With the library a filter has to clean the record itself, which other
+    # handlers see as well (a filter may return a copy from Python 3.12 on only).
     def _values(self, record: logging.LogRecord) -> dict[str, Any]:
         values = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -181,7 +184,7 @@ class _Stderr(logging.Handler):
 
 
 def _text(values: dict[str, Any]) -> str:
-    """``09:15:02 warning  message (module) name=value``, then the exception if there is one."""
+    """Return ``09:15:02 warning  message (module) name=value``, then any exception."""
     known = ("time", "level", "run", "job", "message", "module", "exception")
     more = "".join(f" {k}={v}" for k, v in values.items() if k not in known)
     module = values["module"]

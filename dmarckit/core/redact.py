@@ -29,20 +29,20 @@ _PASSWORD_IN_URL = re.compile(r"://[^/@\s:]*:([^@/\s]+)@")
 
 
 def secret_names() -> tuple[str, ...]:
-    """The settings that are secrets."""
+    """Return the settings that are secrets."""
     fields = Settings.model_fields.items()
     return tuple(name for name, field in fields if "SecretStr" in str(field.annotation))
 
 
 def secrets_of(settings: Settings) -> frozenset[str]:
-    """The values of an installation's secret settings."""
+    """Return the values of an installation's secret settings."""
     values = (getattr(settings, name) for name in secret_names())
     found = {v.get_secret_value() for v in values if isinstance(v, SecretStr)}
     return frozenset(found | {part for value in found for part in _parts(value)})
 
 
 def _parts(secret: str) -> set[str]:
-    """The secrets within a key that is JSON, such as Google's."""
+    """Return the secrets within a key that is JSON, such as Google's."""
     try:
         content = json.loads(secret)
     except ValueError:
@@ -52,7 +52,7 @@ def _parts(secret: str) -> set[str]:
 
 
 def secrets_in(environment: Mapping[str, str]) -> frozenset[str]:
-    """The values of variables that are secrets by their name, and passwords in addresses."""
+    """Return the values of variables that are secrets by their name, and passwords in addresses."""
     named = {
         value
         for name, value in environment.items()
@@ -63,7 +63,7 @@ def secrets_in(environment: Mapping[str, str]) -> frozenset[str]:
 
 
 def withheld_variables() -> dict[str, str]:
-    """What takes dmarckit's own secrets out of a kernel's environment (empty means unset)."""
+    """Return what takes our secrets out of a kernel's environment (empty means unset)."""
     names = [f"{PREFIX}{name.upper()}" for name in secret_names()]
     withheld = dict.fromkeys([*names, *(f"{name}_FILE" for name in names)], "")
     if os.environ.get(_GOOGLE) or os.environ.get(f"{_GOOGLE}_FILE"):
@@ -72,7 +72,7 @@ def withheld_variables() -> dict[str, str]:
 
 
 def redacted(value: Any, secrets: Collection[str]) -> Any:
-    """A copy of a notebook (or of any part of one, or of a text) without these secrets.
+    """Return a copy of a notebook (or of any part of one, or of a text) without these secrets.
 
     A secret is found as it is and as Python, JSON, HTML and addresses write it; of a long
     one also the beginning. Secrets shorter than six characters are not looked for.

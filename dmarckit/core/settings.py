@@ -39,9 +39,8 @@ from pydantic_settings import (
 
 from dmarckit.core.errors import SettingsError, one_line
 from dmarckit.core.language import use
-from dmarckit.core.limits import Limits
 from dmarckit.core.text import normalize_domain
-from dmarckit.core.thresholds import Thresholds
+from dmarckit.core.thresholds import Limits, Thresholds
 
 
 def _without_slash(url: str) -> str:
@@ -70,6 +69,8 @@ documents), ``ticketing`` issue trackers and alerting."""
 
 
 class Strict(BaseModel):
+    """A value of several fields: no unknown ones, and none is changed."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -181,7 +182,7 @@ class Settings(BaseSettings):
     @field_validator("domains", "resolvers", "postmaster_domains", mode="before")
     @classmethod
     def _names_from_text(cls, value: Any) -> Any:
-        """From the environment: names with commas between, or JSON as for other lists."""
+        """Read names from the environment: with commas between, or JSON as for other lists."""
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("["):
@@ -191,14 +192,14 @@ class Settings(BaseSettings):
     @field_validator("google_credentials", mode="before")
     @classmethod
     def _path_or_key(cls, value: Any) -> Any:
-        """What begins as JSON is the key itself, a secret; all else is the path of its file."""
+        """Take what begins as JSON for the key itself, a secret; all else for its file's path."""
         if not isinstance(value, str | Path):
             return value
         return SecretStr(str(value)) if str(value).lstrip().startswith("{") else Path(value)
 
     @model_validator(mode="after")
     def _mails_lie_apart(self) -> Settings:
-        """What dmarckit writes must not be listed as mails by the next ingest."""
+        """Refuse places where the next ingest would list what dmarckit writes as mails."""
         for name, url in (("lake", self.lake_url), ("pages", self.pages_url)):
             if f"{url}/".startswith(f"{self.mail_url}/"):
                 raise ValueError(f"it holds the {name} ({url}); mails need a place of their own")
@@ -206,39 +207,39 @@ class Settings(BaseSettings):
 
     @property
     def mail_url(self) -> str:
-        """The place of the report mails."""
+        """Return the place of the report mails."""
         return self.mail or f"{self.home}/mail"
 
     @property
     def lake_url(self) -> str:
-        """The place of the tables."""
+        """Return the place of the tables."""
         return self.lake or f"{self.home}/lake"
 
     @property
     def pages_url(self) -> str:
-        """The place of the pages."""
+        """Return the place of the pages."""
         return self.pages or f"{self.home}/pages"
 
     @property
     def exports_url(self) -> str:
-        """The place of the per-report files."""
+        """Return the place of the per-report files."""
         return self.exports_to or f"{self.home}/exports"
 
     @property
     def trust_level(self) -> Literal["pass", "not-fail", "any"]:
-        """`trust`, or its default: strict where anyone may mail, open for a own folder."""
+        """Return `trust`, or its default: strict where anyone may mail, open for an own folder."""
         return self.trust or ("pass" if self.mail_url.startswith("s3://") else "any")
 
     @property
     def domain_names(self) -> tuple[str, ...]:
-        """Every domain to report on, lower case; empty: all that reports speak of."""
+        """Return every domain to report on, lower case; empty: all that reports speak of."""
         names: list[str] = []
         for entry in self.domains:
             names += [entry] if isinstance(entry, str) else entry.domains
         return tuple(dict.fromkeys(normalize_domain(name) for name in names))
 
     def presign_keys(self) -> tuple[str, str] | None:
-        """The IAM user's own keys for links, when both are given."""
+        """Return the IAM user's own keys for links, when both are given."""
         if self.presign_key_id and self.presign_secret:
             return self.presign_key_id, self.presign_secret.get_secret_value()
         return None
@@ -252,7 +253,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then environment, then files named by the environment, then TOML."""
+        """Read arguments, then environment, then files that it names, then TOML."""
         toml = _config_file()
         sources = (init_settings, env_settings, _FileVariables(settings_cls))
         return (*sources, TomlConfigSettingsSource(settings_cls, toml)) if toml else sources
@@ -262,7 +263,7 @@ class _FileVariables(PydanticBaseSettingsSource):
     """``DMARCKIT_SLACK_TOKEN_FILE=/run/secrets/slack`` gives `slack_token`."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        """The stripped content of the file that the variable names, else None."""
+        """Return the stripped content of the file that the variable names, else None."""
         variable = f"{PREFIX}{field_name.upper()}_FILE"
         path = os.environ.get(variable)
         if not path:
@@ -282,7 +283,7 @@ class _FileVariables(PydanticBaseSettingsSource):
         return found
 
     def _read(self, name: str, field: Any, text: str) -> Any:
-        """The text itself; JSON where a setting has several values, as in the environment."""
+        """Return the text itself; JSON where a setting has several values, as a variable."""
         try:
             return self.prepare_field_value(name, field, text, value_is_complex=False)
         except ValueError as error:
@@ -303,7 +304,7 @@ def _config_file() -> Path | None:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings in force here and now. Texts are in their `language` from now on.
+    """Return the settings in force; texts are in their `language` from now on.
 
     `overrides` are settings by name; they win over everything else.
 
@@ -352,7 +353,7 @@ def _no_json(name: str, source: str, error: BaseException | None) -> SettingsErr
 
 
 def _explain(error: ValidationError, path: Path | None) -> str:
-    """The first problem in one line; a secret's value is never shown."""
+    """Return the first problem in one line; a secret's value is never shown."""
     problem = error.errors(include_url=False, include_context=False)[0]
     where = [str(part) for part in problem["loc"]] or ["mail"]  # the one that spans several
     name = ".".join(where)

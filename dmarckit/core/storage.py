@@ -3,12 +3,6 @@
 Keys are paths below the storage's root, with ``/``. Credentials, region and endpoint are
 the AWS SDK's own. Every failure becomes a `StorageError` of one line that names bucket
 and key and says what to check.
-
-An object of a storage as a listing shows it.
-
-A folder as storage: files by their path below it.
-
-An S3 bucket below a prefix as storage. The only place for boto3's S3.
 """
 
 from __future__ import annotations
@@ -61,7 +55,7 @@ class FolderStorage:
         self.url = str(self.root)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every file below `prefix`, in key order; links are followed, hidden files too."""
+        """Yield every file below `prefix`, in key order; links are followed, hidden files too."""
         top = self.root / prefix
         if not top.exists():
             if prefix and self.root.exists():
@@ -98,7 +92,7 @@ class FolderStorage:
         )
 
     def get(self, key: str) -> bytes:
-        """The file's bytes."""
+        """Return the file's bytes."""
         try:
             return self._path(key).read_bytes()
         except FileNotFoundError as error:
@@ -114,7 +108,7 @@ class FolderStorage:
             temporary.replace(path)
 
     def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
-        """A second name for a temporary file, which the system gives to one only."""
+        """Return a second name for a temporary file, which the system gives to one only."""
         with self._temporary(key, data) as (temporary, path):
             try:
                 os.link(temporary, path)
@@ -136,7 +130,7 @@ class FolderStorage:
 
     @contextlib.contextmanager
     def _temporary(self, key: str, data: bytes) -> Iterator[tuple[Path, Path]]:
-        """A file beside the key's that holds the data, and the key's own path."""
+        """Return a file beside the key's that holds the data, and the key's own path."""
         path = self._path(key)
         temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
@@ -152,7 +146,7 @@ class FolderStorage:
                 temporary.unlink()
 
     def link(self, key: str, expires: int) -> str:
-        """A file:// address; `expires` has no meaning in a folder."""
+        """Return a file:// address; `expires` has no meaning in a folder."""
         return self._path(key).as_uri()
 
     def _path(self, key: str) -> Path:
@@ -163,7 +157,7 @@ class FolderStorage:
 
 
 def _created(path: Path, data: bytes) -> bool:
-    """As `FolderStorage.put_new` where files have one name only; a reader may see half."""
+    """Create the file where files have one name only; a reader may see half of it."""
     try:
         with path.open("xb") as file:
             file.write(data)
@@ -192,7 +186,7 @@ class S3Storage:
 
     @functools.cached_property
     def client(self) -> S3Client:
-        """The boto3 client, made on first use (threads may share it)."""
+        """Return the boto3 client, made on first use (threads may share it)."""
         return self._client()
 
     @functools.cached_property
@@ -210,7 +204,7 @@ class S3Storage:
             return client
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every object below `prefix`, in key order, 1,000 a request."""
+        """Yield every object below `prefix`, in key order, 1,000 a request."""
         full = self.prefix + prefix
         pages = self.client.get_paginator("list_objects_v2")
         with self._explained("list", full, "s3:ListBucket"):
@@ -226,13 +220,13 @@ class S3Storage:
                     )
 
     def get(self, key: str) -> bytes:
-        """The object's bytes."""
+        """Return the object's bytes."""
         with self._explained("read", self.prefix + key, "s3:GetObject"):
             answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
             return answer["Body"].read()
 
     def head(self, key: str) -> StoredObject:
-        """The object as a listing shows it. Raises MissingObject when it is not there."""
+        """Return the object as a listing shows it. Raises MissingObject when it is not there."""
         with self._explained("read", self.prefix + key, "s3:GetObject"):
             answer = self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
             return StoredObject(
@@ -245,7 +239,7 @@ class S3Storage:
     def put(
         self, key: str, data: bytes, *, content_type: str, content_encoding: str | None = None
     ) -> None:
-        """One PutObject, which S3 makes visible whole or not at all."""
+        """Send one PutObject, which S3 makes visible whole or not at all."""
         more: dict[str, Any] = {"ContentEncoding": content_encoding} if content_encoding else {}
         with self._explained("write", self.prefix + key, "s3:PutObject"):
             self.client.put_object(
@@ -257,7 +251,7 @@ class S3Storage:
             )
 
     def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
-        """One PutObject that S3 takes only where there is no object (If-None-Match)."""
+        """Send one PutObject that S3 takes only where there is no object (If-None-Match)."""
 
         def put() -> None:
             self.client.put_object(
@@ -280,12 +274,12 @@ class S3Storage:
         return True
 
     def delete(self, key: str) -> None:
-        """One DeleteObject, which S3 takes as well when there is no such object."""
+        """Send one DeleteObject, which S3 takes as well when there is no such object."""
         with self._explained("delete", self.prefix + key, "s3:DeleteObject"):
             self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
     def link(self, key: str, expires: int) -> str:
-        """A presigned GET (SigV4); it ends earlier when the session's credentials do."""
+        """Return a presigned GET (SigV4); it ends earlier when the session's credentials do."""
         with self._explained("sign a link to", self.prefix + key, "s3:GetObject"):
             return self._signer.generate_presigned_url(
                 "get_object",
@@ -316,10 +310,10 @@ class Storage(Protocol):
     """True where each `get` waits for a network, so that several at once are faster"""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every object below `prefix`, in key order, one page at a time."""
+        """Return every object below `prefix`, in key order, one page at a time."""
 
     def get(self, key: str) -> bytes:
-        """The object's bytes. Raises MissingObject when it is not there."""
+        """Return the object's bytes. Raises MissingObject when it is not there."""
 
     def put(
         self, key: str, data: bytes, *, content_type: str, content_encoding: str | None = None
@@ -336,11 +330,11 @@ class Storage(Protocol):
         """Take the object away; nothing happens when it is not there."""
 
     def link(self, key: str, expires: int) -> str:
-        """An address that opens the object for `expires` seconds (for ever in a folder)."""
+        """Return an address that opens the object for `expires` seconds (for ever in a folder)."""
 
 
 def open_storage(url: str, presign_keys: tuple[str, str] | None = None) -> Storage:
-    """The storage at ``s3://bucket/prefix`` or at a folder's path.
+    """Return the storage at ``s3://bucket/prefix`` or at a folder's path.
 
     `presign_keys` (access key id, secret) sign links on S3 instead of the session's own.
     Nothing is contacted yet.

@@ -4,15 +4,9 @@ In the language in use: counted nouns through the catalog, percentages and long 
 languages than English through Babel, which is imported when the first of them is written.
 Days and minutes in tables are ISO 8601 in every language, as parameters and file names are.
 
-A report's period in words.
-
-A rate, such as the share of mail that people mark as spam: one unit, one way to write it.
-
 0.003 and 0.3 % are the same rate, and 0.3 is a hundred times more. So everywhere inside
 dmarckit, in tables and in thresholds, a rate is a share from 0 to 1; text for people is a
 percentage made by `Rate`; and what says something beyond 1 is refused, not divided by 100.
-
-Counted things and lengths of time, as Slack's messages say them.
 """
 
 from __future__ import annotations
@@ -29,7 +23,7 @@ MISSING = "–"
 
 
 def is_missing(value: object) -> bool:
-    """None, NaN and NaT: there is no value to show.
+    """Return True for None, NaN and NaT: there is no value to show.
 
     >>> is_missing(float("nan")), is_missing(0)
     (True, False)
@@ -47,7 +41,7 @@ def normalize_domain(name: str) -> str:
 
 
 def count(value: float | None) -> str:
-    """A whole number with thousands separators.
+    """Return a whole number with thousands separators.
 
     >>> count(1234567)
     '1,234,567'
@@ -58,7 +52,7 @@ def count(value: float | None) -> str:
 
 
 def plural(value: float, one: str, many: str | None = None) -> str:
-    """A number with its noun, in English: for the terminal.
+    """Return a number with its noun, in English: for the terminal.
 
     >>> plural(1, "message"), plural(1200, "message"), plural(2, "reply", "replies")
     ('1 message', '1,200 messages', '2 replies')
@@ -67,7 +61,7 @@ def plural(value: float, one: str, many: str | None = None) -> str:
 
 
 def n_messages(n: float) -> str:
-    """How many messages.
+    """Return a number of messages with its noun.
 
     >>> n_messages(1), n_messages(1200)
     ('1 message', '1,200 messages')
@@ -76,22 +70,22 @@ def n_messages(n: float) -> str:
 
 
 def n_reports(n: float) -> str:
-    """How many reports."""
+    """Return a number of reports with its noun."""
     return ngettext("{n} report", "{n} reports", n).format(n=count(n))
 
 
 def n_days(n: float) -> str:
-    """How many days."""
+    """Return a number of days with its noun."""
     return ngettext("{n} day", "{n} days", n).format(n=count(n))
 
 
 def more_rows(n: float) -> str:
-    """How many rows of a table are not shown, as a sentence."""
+    """Return how many rows of a table are not shown, as a sentence."""
     return ngettext("And {n} more row.", "And {n} more rows.", n).format(n=count(n))
 
 
 def percent(value: float | None) -> str:
-    """A share [0-1] as a percentage that is 0 or 100 only when it is exactly that.
+    """Return a share [0-1] as a percentage that is 0 or 100 only when it is exactly that.
 
     >>> percent(0.98249), percent(0.99996), percent(0.0001), percent(1), percent(None)
     ('98.2 %', '99.9 %', '<0.1 %', '100 %', 'no data')
@@ -107,7 +101,7 @@ def percent(value: float | None) -> str:
 
 
 def _percentage(value: float, digits: int) -> str:
-    """A percentage as the language writes it; here with the sign apart, as ISO 80000 has it."""
+    """Return a percentage as the language writes it; in English as ISO 80000 has it."""
     if current_language() == "en":
         return f"{value:.{digits}f} %"
     from babel.numbers import format_percent
@@ -118,7 +112,7 @@ def _percentage(value: float, digits: int) -> str:
 
 
 def points(change: float | None) -> str:
-    """The difference of two shares, in percentage points.
+    """Return the difference of two shares, in percentage points.
 
     >>> points(0.0123), points(-0.5), points(0.0)
     ('+1.2 points', '−50.0 points', 'unchanged')
@@ -132,7 +126,7 @@ def points(change: float | None) -> str:
 
 
 def change(now: float | None, before: float | None) -> str:
-    """A count against the one before it; a percentage unless one of them is too small.
+    """Return a count against the one before it; a percentage unless one of them is too small.
 
     >>> change(150, 100), change(3, 1), change(7, 7), change(5, 0), change(5, None)
     ('+50 %', '+2', 'unchanged', '+5', '')
@@ -149,7 +143,7 @@ def change(now: float | None, before: float | None) -> str:
 
 
 def day(value: datetime | None) -> str:
-    """A day, as in the tables.
+    """Return a day, as in the tables.
 
     >>> day(datetime(2026, 11, 3))
     '2026-11-03'
@@ -158,7 +152,7 @@ def day(value: datetime | None) -> str:
 
 
 def long_day(value: datetime) -> str:
-    """A day, as in a sentence.
+    """Return a day, as in a sentence.
 
     >>> long_day(datetime(2026, 11, 3))
     '3 November 2026'
@@ -172,7 +166,7 @@ def long_day(value: datetime) -> str:
 
 
 def minute(value: datetime | None) -> str:
-    """A point in time to the minute (the pages say UTC beside it).
+    """Return a point in time to the minute (the pages say UTC beside it).
 
     >>> minute(datetime(2026, 11, 3, 4, 5))
     '2026-11-03 04:05'
@@ -181,7 +175,7 @@ def minute(value: datetime | None) -> str:
 
 
 def period(begin: datetime, end: datetime) -> str:
-    """A period in UTC: whole days as dates, the last one included; else with its times.
+    """Return a period in UTC: whole days as dates, the last one included; else with its times.
 
     Reporters end a day with its last second as often as with the next midnight.
 
@@ -227,7 +221,7 @@ class Rate:
     True
     >>> Rate(99.5)
     Traceback (most recent call last):
-    dmarckit.rates.NotARate: 99.5 is no share from 0 to 1; is it a percentage?
+    dmarckit.core.text.NotARate: 99.5 is no share from 0 to 1; is it a percentage?
     """
 
     share: float
@@ -241,7 +235,7 @@ class Rate:
 
     @classmethod
     def of_percent(cls, number: float) -> Rate:
-        """The rate that people write as ``0.3 %``."""
+        """Return the rate that people write as ``0.3 %``."""
         return cls(number / 100)
 
     def __str__(self) -> str:
@@ -252,7 +246,7 @@ class Rate:
 
 
 def rate_text(share: float | None) -> str:
-    """A cell of a frame that holds a share, or nothing.
+    """Return a cell of a frame that holds a share, or nothing.
 
     >>> rate_text(0.003), rate_text(None), rate_text(float("nan"))
     ('0.30 %', 'no data', 'no data')
@@ -260,36 +254,3 @@ def rate_text(share: float | None) -> str:
     if share is None or is_missing(share):
         return percent(None)  # the words for no data
     return str(Rate(share))
-
-
-def reporters(number: float) -> str:
-    """
-    >>> reporters(1)
-    '1 reporter'
-    """
-    return ngettext("{n} reporter", "{n} reporters", number).format(n=count(number))
-
-
-def duration(length: timedelta) -> str:
-    """A length of time in its largest unit, rounded down.
-
-    >>> duration(timedelta(minutes=90)), duration(timedelta(days=3)), duration(timedelta(0))
-    ('1 hour', '3 days', '0 minutes')
-    """
-    minutes = max(int(length.total_seconds()) // 60, 0)
-    if minutes >= 2 * 24 * 60:
-        days = minutes // (24 * 60)
-        return ngettext("{n} day", "{n} days", days).format(n=count(days))
-    if minutes >= 60:
-        hours = minutes // 60
-        return ngettext("{n} hour", "{n} hours", hours).format(n=count(hours))
-    return ngettext("{n} minute", "{n} minutes", minutes).format(n=count(minutes))
-
-
-def moment(time: datetime) -> str:
-    """A point in time (UTC).
-
-    >>> moment(datetime(2026, 11, 3, 4, 5))
-    '2026-11-03 04:05 UTC'
-    """
-    return _("{time} UTC").format(time=f"{time:%Y-%m-%d %H:%M}")

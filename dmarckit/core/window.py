@@ -19,7 +19,7 @@ class Window:
 
     @property
     def days(self) -> int:
-        """Number of days."""
+        """Return number of days."""
         return (self.end - self.start).days
 
     @property
@@ -29,12 +29,12 @@ class Window:
 
     @property
     def before(self) -> Window:
-        """The window of the same length that ends where this one starts."""
+        """Return the window of the same length that ends where this one starts."""
         return Window(self.start - timedelta(days=self.days), self.start)
 
     @property
     def end_of_arrival(self) -> datetime:
-        """When the mails about the last day have come: two days after it."""
+        """Return when the mails about the last day have come: two days after it."""
         return self.end + timedelta(days=2)
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class Window:
 
 
 def last_days(days: int, end: str = "", today: date | None = None) -> Window:
-    """The window of `days` days whose last day is `end` (``YYYY-MM-DD``).
+    """Return the window of `days` days whose last day is `end` (``YYYY-MM-DD``).
 
     Without `end` the last day is yesterday: today is not over, so its reports cannot be
     here. `today` is the current UTC day unless a test passes another one.

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from dmarckit.core import DmarckitError, QueueError, aws_client, aws_errors, one_line
+from dmarckit.core import DmarckitError, QueueError, aws_client, aws_errors, one_line, repeated
 
 TEN = 10  # messages in one request, by SQS's rule
 AT_ONCE = 8  # requests at the same time
@@ -102,23 +101,17 @@ class Queue:
     def keep_invisible(self, messages: Sequence[Message]) -> Iterator[None]:
         """Keep these messages from others while the block runs, except after an outage."""
         extend = self._client.change_message_visibility_batch
-        ended = threading.Event()
 
-        def beat() -> None:
-            while not ended.wait(self.hidden / 3):
-                try:
-                    with self._explained("extend", "sqs:ChangeMessageVisibility"):
-                        self._in_tens("kept", extend, messages, VisibilityTimeout=self.hidden)
-                except QueueError as error:
-                    log.warning("the messages in work may come again: %s", error)
+        def hide() -> bool:
+            try:
+                with self._explained("extend", "sqs:ChangeMessageVisibility"):
+                    self._in_tens("kept", extend, messages, VisibilityTimeout=self.hidden)
+            except QueueError as error:
+                log.warning("the messages in work may come again: %s", error)
+            return True
 
-        thread = threading.Thread(target=beat, name="queue", daemon=True)
-        thread.start()
-        try:
+        with repeated(hide, self.hidden / 3, "queue"):
             yield
-        finally:
-            ended.set()
-            thread.join()
 
     def _receive(self, wait: int) -> list[Message]:
         with self._explained("receive from", "sqs:ReceiveMessage"):

@@ -7,11 +7,7 @@ warning, and read again. What cannot be repaired is `UnreadableReport`, naming t
 A report must say its period; everything else may be missing and is then ``None``, with a
 warning where the RFC requires it. A period that ends before it begins is kept as sent, with
 a warning. An empty report (no records) is a report.
-
-The head of an aggregate report: its metadata and the policy that it quotes.
-
-xmltodict made dicts of it; here they become the fields of an `AggregateReport`. What is
-absent is None; of an element that may stand only once the first one is taken.
+Of an element that may stand only once the first one is taken.
 """
 
 from __future__ import annotations
@@ -39,7 +35,7 @@ PARTS = frozenset({"report_metadata", "policy_published"})
 def report_of(
     head: Any, records: Sequence[Record], record_count: int, message_count: int, warnings: Warnings
 ) -> AggregateReport:
-    """The report whose head (everything but its records) xmltodict gave as `head`.
+    """Return the report whose head (everything but its records) xmltodict gave as `head`.
 
     Raises `UnreadableReport` when it does not say its period, `NotAReport` when it has
     nothing of a DMARC report but the name of its root.
@@ -123,14 +119,14 @@ class _Fields:
         return found
 
     def wanted(self, name: str) -> str | None:
-        """The text of an element that the RFC requires; its absence is warned of."""
+        """Return the text of an element that the RFC requires; its absence is warned of."""
         found = self.text(name)
         if found is None:
             self._warnings.add(f"{self._name}/{name} is missing")
         return found
 
     def lower(self, name: str) -> str | None:
-        """The text of an element that holds a keyword, in lower case."""
+        """Return the text of an element that holds a keyword, in lower case."""
         found = self.text(name)
         if found is not None and not found.islower() and found.lower() != found:
             self._warnings.changed(f"{self._name}/{name}", found, found.lower())
@@ -176,10 +172,10 @@ class RecordSink(Protocol):
     """Takes the records of a report that is too large to be held."""
 
     def start(self) -> None:
-        """A report begins, or is read again: forget what was added before."""
+        """Return a report begins, or is read again: forget what was added before."""
 
     def add(self, records: list[Record]) -> None:
-        """The next records, at most 10,000, in the report's order."""
+        """Return the next records, at most 10,000, in the report's order."""
 
 
 class _Collector:
@@ -229,7 +225,7 @@ def read_xml(
     *,
     quick: bool = True,
 ) -> AggregateReport:
-    """The report in one well-formed XML document, given in pieces.
+    """Return the report in one well-formed XML document, given in pieces.
 
     `encoding` overrules what the document declares; without `quick` every record goes
     through expat.
@@ -256,14 +252,14 @@ def read_xml(
 
 
 def looks_like_aggregate(head: bytes) -> bool:
-    """Whether a document that begins with `head` (without zero bytes) has ``<feedback>``."""
+    """Return True if a document that begins with `head` (without zero bytes) has ``<feedback>``."""
     return _ROOT.search(head) is not None
 
 
 def read_aggregate(
     document: Document, limits: Limits, sink: RecordSink | None = None
 ) -> Iterator[AggregateReport | Unreadable]:
-    """The reports in one document: one, unless several stand in it one after the other.
+    """Yield the reports in one document: one, unless several stand in it one after the other.
 
     Raises `UnreadableReport` (or `NotAReport`, `LimitExceeded`) when it cannot be read.
     """

@@ -68,7 +68,7 @@ class _Tally:
 
 
 def report_csv(report: AggregateReport) -> str:
-    """The report as CSV (RFC 4180, `CSV_COLUMNS`): one row per source address.
+    """Return the report as CSV (RFC 4180, `CSV_COLUMNS`): one row per source address.
 
     The rows are in the order in which the addresses first appear. Numbers are messages.
     ``authentication``: any raw SPF (DKIM) result is pass; ``alignment``: the receiver's
@@ -94,17 +94,17 @@ def _pass_and_fail(passing: int, messages: int) -> Sequence[str]:
 
 
 def _rate(passing: int, messages: int) -> str:
-    """Six decimals at most, without trailing zeros: 1, 0.25, 0.333333."""
+    """Return six decimals at most, without trailing zeros: 1, 0.25, 0.333333."""
     if messages <= 0:
         return ""
     return f"{passing / messages:.6f}".rstrip("0").rstrip(".")
 
 
 def _cell(text: str | None) -> str:
-    """Outside text as a CSV cell that no spreadsheet runs.
+    r"""Return outside text as a CSV cell that no spreadsheet runs.
 
     A formula gets an apostrophe in front, the mark for "text" in spreadsheets. Control and
-    bidirectional characters are shown as ``\\uNNNN``. A semicolon is quoted too: where it is
+    bidirectional characters are shown as ``\uNNNN``. A semicolon is quoted too: where it is
     the list separator, a spreadsheet would split there and run the rest.
     """
     clean = "".join(
@@ -121,7 +121,7 @@ def _cell(text: str | None) -> str:
 def export_name(
     reporter: str | None, domain: str | None, begin: datetime, end: datetime, uid: str
 ) -> str:
-    """``<reporter>!<domain>!<begin>!<end>!<short uid>``, fit for files, URLs and S3 keys.
+    """Return ``<reporter>!<domain>!<begin>!<end>!<short uid>``, fit for files, URLs and S3 keys.
 
     Begin and end are seconds since 1970. The name is ASCII and at most about 170
     characters; what the parts lose in becoming so, the uid (the lake's `report_uid`)
@@ -143,7 +143,7 @@ def export_key(
     uid: str,
     suffix: Literal["json", "csv", "png", ""],
 ) -> str:
-    """Key of an export below the exports folder: ``YYYYMM/<export_name>.<suffix>``.
+    """Return the key of an export below the exports folder: ``YYYYMM/<export_name>.<suffix>``.
 
     The month is that of `begin` in UTC.
     """
@@ -152,14 +152,14 @@ def export_key(
 
 
 def _name_part(text: str | None, limit: int = _NAME_PART_LIMIT) -> str:
-    """Letters, digits, dots, dashes and underscores; no dots-only name, never empty."""
+    """Return letters, digits, dots, dashes and underscores; not only dots, never empty."""
     plain = unicodedata.normalize("NFKC", text or "")
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)
     return re.sub(r"\.{2,}", ".", safe).strip("-.")[:limit].rstrip("-.") or "unknown"
 
 
 def report_json(report: Report, file: str) -> dict[str, Any]:
-    """One report as the JSON object of `dmarckit parse`; `file` says where it was found.
+    """Return a report as the JSON object of `dmarckit parse`; `file` is where it was found.
 
     Keys: kind ("aggregate", "tls" or "failure") and file first, then what the report
     says, by the names of the models. Times are ISO 8601 in UTC (2026-11-01T00:00:00Z),
@@ -194,7 +194,7 @@ def report_json(report: Report, file: str) -> dict[str, Any]:
 
 
 def unreadable_json(unreadable: Unreadable, file: str) -> dict[str, Any]:
-    """A document that is no readable report, as the JSON object of `dmarckit parse`.
+    """Return a document that is no readable report, as the JSON object of `dmarckit parse`.
 
     Keys: kind ("error"), file, error (the reason, one line), outcome ("unreadable", or
     "not_a_report" when nothing in it looks like one), document (its name in the file).
@@ -209,7 +209,7 @@ def unreadable_json(unreadable: Unreadable, file: str) -> dict[str, Any]:
 
 
 def json_text(value: Mapping[str, Any], indent: int | None = None) -> str:
-    """JSON in ASCII: safe for any terminal and encoding, whatever the report says in it."""
+    """Return JSON in ASCII: safe for any terminal and encoding, whatever the report says in it."""
     return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent)
 
 

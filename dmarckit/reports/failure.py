@@ -33,7 +33,7 @@ _COMMENT = re.compile(r"\s*\([^()]*\)\s*$")
 
 
 def find_failure(mail: Mail) -> FailureReport | None:
-    """The failure report that `mail` is, or None when it is something else.
+    """Return the failure report that `mail` is, or None when it is something else.
 
     Raises `NotAReport` for feedback of another type, `UnreadableReport` for an
     authentication failure without any of source, domain and arrival.
@@ -128,7 +128,7 @@ def _report(
 
 
 def _fields(payload: bytes) -> Message:
-    """The fields of a feedback-report part; blank lines before and between are passed over."""
+    """Return the fields of a feedback-report part, blank lines passed over."""
     lines = utf8_or_latin1(payload[:500_000]).splitlines()
     return _parse("\n".join(line for line in lines if line.strip()))
 
@@ -146,13 +146,13 @@ def _parse(text: str) -> Message:
 
 
 def _field(fields: Message | None, name: str) -> str | None:
-    """The first field `name` on one line; None when it is not there or empty."""
+    """Return the first field `name` on one line; None when it is not there or empty."""
     found = fields.get(name) if fields is not None else None
     return " ".join(str(found).split()) or None if found is not None else None
 
 
 def _all(fields: Message, name: str) -> str | None:
-    """All fields `name`, joined with commas: these may stand several times."""
+    """Return all fields `name`, joined with commas: these may stand several times."""
     found = [" ".join(str(each).split()) for each in fields.get_all(name, [])]
     return ", ".join(each for each in found if each) or None
 

@@ -49,6 +49,7 @@ class RecordFeed:
         self.parser: _Parser | None = None
 
     def ParserCreate(self, encoding: str | None, _separator: str | None = None) -> _Parser:
+        """Make the parser, as expat's own function of this name does."""
         self.parser = _Parser(encoding, self._names, self._on_record)
         return self.parser
 
@@ -76,7 +77,7 @@ class _Parser:
 
     @property
     def between_records(self) -> bool:
-        """Whether the next element would be a child of the root, such as a record."""
+        """Return True if the next element would be a child of the root, such as a record."""
         return self._depth == 1 and not self._in_record
 
     @property
@@ -99,7 +100,7 @@ class _Parser:
         parser.CharacterDataHandler = self.CharacterDataHandler
 
     def _head_handlers(self) -> tuple[Callable[[str, Any], None], Callable[[str], None]]:
-        """Handlers outside records: xmltodict's own, under local names."""
+        """Return the handlers outside records: xmltodict's own, under local names."""
         names, start, end = self._names, self.StartElementHandler, self.EndElementHandler
 
         def head_start(written: str, attributes: Any) -> None:
@@ -121,7 +122,7 @@ class _Parser:
         return head_start, head_end
 
     def _record_handlers(self) -> Callable[[], None]:
-        """Handlers within a record; the returned function puts them in place."""
+        """Make the handlers within a record; the returned function puts them in place."""
         parser, names, on_record = self._expat, self._names, self._on_record
         text: list[str] = []
         clear = text.clear
@@ -199,7 +200,7 @@ def _refuse_skipping(name: str, _is_parameter: bool) -> None:
 
 
 def watched(chunks: Iterable[bytes], feed: RecordFeed) -> Generator[bytes, None, None]:
-    """`chunks` as a generator that stops when one part of the report grows beyond all reason."""
+    """Yield the chunks, and stop when one part of the report grows beyond all reason."""
     records = since = total = 0
     for chunk in chunks:
         yield chunk

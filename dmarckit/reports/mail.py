@@ -1,15 +1,9 @@
 """Raw mail bytes → what the mail carries, who sent it, what the receiver found.
 
-The headers of a mail or a part: those that are looked at, from the top.
-
-Lines are told apart here; what is within a value (RFC 2047 words, RFC 2231 parameters) is
-read by the standard library.
-
-The parts of a mail, split on its bytes.
-
-The standard library's parser holds every line of a mail as an object and recurses into every
-level, so that a hostile mail costs far more than its size. Here a mail costs its size, is
-held to the limits, and reads three times as fast.
+The mail is split on its bytes. The standard library's parser holds every line of a mail as an
+object and recurses into every level, so that a hostile mail costs far more than its size.
+Here a mail costs its size, is held to the limits, and reads three times as fast. What is
+within a header's value (RFC 2047 words, RFC 2231 parameters) the standard library reads.
 """
 
 from __future__ import annotations
@@ -49,7 +43,7 @@ _WANTED = frozenset({
 
 
 def read_headers(raw: bytes, start: int, end: int) -> tuple[Headers, int]:
-    """The headers from `start` on, and where the body behind them begins.
+    """Return the headers from `start` on, and where the body behind them begins.
 
     An empty line ends the headers, and so does a line that neither is a header nor is
     followed by one. Of several headers with one name the topmost is kept. Raises
@@ -92,7 +86,7 @@ def _unfolded(sent: bytes) -> str:
 
 
 def parameter(header: str, name: str) -> str | None:
-    """A parameter of a header; encoded and continued ones (RFC 2231) as well."""
+    """Return a parameter of a header; encoded and continued ones (RFC 2231) as well."""
     found = _PARAMETERS[name].search(header)
     if found:
         return found[1] or found[2]
@@ -109,7 +103,7 @@ def parameter(header: str, name: str) -> str | None:
 
 
 def decoded(value: str | None) -> str | None:
-    """Header text with RFC 2047 words decoded; as sent where they cannot be."""
+    """Return header text with RFC 2047 words decoded; as sent where they cannot be."""
     if value is None or "=?" not in value:
         return value
     try:
@@ -140,19 +134,19 @@ class Part:
 
     @property
     def decoded(self) -> bytes:
-        """The body without its content transfer encoding."""
+        """Return the body without its content transfer encoding."""
         encoding = self.headers.get("content-transfer-encoding", "")
         return transfer_decoded(self.raw[self.start : self.end], encoding)
 
     @property
     def content_type(self) -> str:
-        """Lower case, without parameters; ``text/plain`` when there is none (RFC 2045)."""
+        """Return it in lower case, without parameters; ``text/plain`` by default (RFC 2045)."""
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         return kind if kind.count("/") == 1 else "text/plain"
 
 
 def split(raw: bytes, start: int, end: int) -> Part:
-    """The part that lies between `start` and `end`, split into headers and body."""
+    """Return the part that lies between `start` and `end`, split into headers and body."""
     headers, body = read_headers(raw, start, end)
     return Part(headers, raw, body, end)
 
@@ -167,6 +161,7 @@ class Walk:
     header_bytes: int = 0
 
     def visit(self, part: Part, depth: int, mails: int) -> None:
+        """Collect the leaves of a part within so many multiparts and mails."""
         kind = part.content_type
         if kind.startswith("multipart/"):
             children = list(self._children(part))
@@ -224,7 +219,7 @@ class Walk:
 
 
 def _boundary(part: Part) -> bytes | None:
-    """The boundary of a multipart; where its header lost it, the first line that may be one."""
+    """Return the boundary of a multipart; if its header lost it, the first line that may be one."""
     named = parameter(part.headers.get("content-type", ""), "boundary")
     if named:
         return named.encode()
@@ -233,7 +228,7 @@ def _boundary(part: Part) -> bytes | None:
 
 
 def _between(part: Part, delimiter: bytes) -> Iterator[tuple[int, int]]:
-    """Where the parts between the delimiter lines begin and end (RFC 2046 section 5.1.1).
+    """Yield where the parts between the delimiter lines begin and end (RFC 2046 section 5.1.1).
 
     A missing last delimiter ends the last part with its parent.
     """
@@ -257,7 +252,7 @@ def _between(part: Part, delimiter: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _before_line_break(raw: bytes, begin: int, end: int) -> int:
-    """`end` without the line break before it, which belongs to the delimiter."""
+    """Return `end` without the line break before it, which belongs to the delimiter."""
     if end > begin and raw[end - 1] == 0x0A:
         end -= 1
     if end > begin and raw[end - 1] == 0x0D:
@@ -266,13 +261,13 @@ def _before_line_break(raw: bytes, begin: int, end: int) -> int:
 
 
 def message_start(head: bytes) -> int:
-    """Where the first header begins: behind blank lines and an mbox ``From `` line."""
+    """Return where the first header begins: behind blank lines and an mbox ``From `` line."""
     line = _FROM_LINE.match(head)
     return line.end() if line else len(head) - len(head.lstrip())
 
 
 def with_line_breaks(raw: bytes) -> bytes:
-    """`raw`, or, where some gateway spoilt its line breaks, with these put right.
+    """Return `raw`, with its line breaks put right where some gateway spoilt them.
 
     Line ends may have become bare CR, and blanks may have got into every empty line.
     """
@@ -284,7 +279,7 @@ def with_line_breaks(raw: bytes) -> bytes:
 
 
 def _file_name(headers: Headers) -> str | None:
-    """The name that Content-Disposition or Content-Type gives; only ever shown."""
+    """Return the name that Content-Disposition or Content-Type gives; only ever shown."""
     name = parameter(headers.get("content-disposition", ""), "filename")
     name = name or parameter(headers.get("content-type", ""), "name")
     return decoded(name)
@@ -299,7 +294,7 @@ _ADDRESS = re.compile(r"@([^\s@<>,;:\"()\[\]]+)")
 
 
 def is_mail(raw: bytes) -> bool:
-    """Whether `raw` looks like an RFC 5322 message rather than a bare report file.
+    """Return True if `raw` looks like an RFC 5322 message rather than a bare report file.
 
     A leading mbox ``From `` line and blank lines are allowed for.
     """
@@ -314,11 +309,11 @@ def is_mail(raw: bytes) -> bool:
 
 
 def read_mail(raw: bytes, limits: Limits, authserv_id: str = "amazonses.com") -> Mail:
-    """The mail in `raw`: its leaf parts in order, decoded, without pictures and HTML.
+    """Return the mail in `raw`: its leaf parts in order, decoded, without pictures and HTML.
 
     Forwarded mails (message/rfc822) are opened, except in a failure report (ARF), whose
     original message stays one attachment. Of several From headers the first one is taken,
-    as of several Authentication-Results; see `dmarckit.verdict`. Raises `NotAReport` when
+    as of several Authentication-Results; see `verdict`. Raises `NotAReport` when
     `raw` is no mail, `LimitExceeded`, and `UnreadableReport` when it cannot be split.
     """
     if len(raw) > limits.mail_bytes:
@@ -342,7 +337,7 @@ def read_mail(raw: bytes, limits: Limits, authserv_id: str = "amazonses.com") ->
 
 
 def _from_domain(value: str | None) -> str | None:
-    """The domain of the first address in a From header, in lower case."""
+    """Return the domain of the first address in a From header, in lower case."""
     if not value:
         return None
     for text in (value, decoded(value) or ""):

@@ -61,7 +61,7 @@ class Record:
 
     @property
     def passes(self) -> bool:
-        """DMARC passes: DKIM or SPF is aligned and passes (RFC 7489 section 6.6.2)."""
+        """Return True if DKIM or SPF is aligned and passes (RFC 7489 section 6.6.2)."""
         return bool(self.dkim_aligned or self.spf_aligned)
 
 

@@ -52,7 +52,7 @@ class QuickCut:
         self._line_breaks = 0
 
     def rest(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The chunks without those records, for expat; line breaks stay, for its errors.
+        """Yield the chunks without those records, for expat; line breaks stay, for its errors.
 
         Whoever iterates must have parsed each piece before asking for the next.
         """
@@ -76,7 +76,7 @@ class QuickCut:
         yield waiting
 
     def _records(self, waiting: bytes, source: Iterator[bytes]) -> Iterator[bytes]:
-        """What is left from the first record on."""
+        """Yield what is left from the first record on."""
         at = 0
         while True:
             found = _RECORD.match(waiting, at)
@@ -115,7 +115,7 @@ class QuickCut:
         return b"\n" * breaks + piece
 
     def _plain(self, parsed: bytes) -> bool:
-        """Whether what expat has just parsed leaves it between two records of the report."""
+        """Return True if what expat has just parsed leaves it between two records of the report."""
         parser = self._feed.parser
         return parser is not None and parser.between_records and not _MARKUP.search(parsed)
 
@@ -155,7 +155,7 @@ _results: _Memory = ({}, lambda tree: {"row": {"count": "0"}, "auth_results": tr
 
 
 def _block(memory: _Memory, block: bytes) -> Record | None:
-    """A record that has only this block; None when the block is out of the ordinary."""
+    """Return a record that has only this block; None when the block is out of the ordinary."""
     known, placed = memory
     try:
         return known[block]
@@ -178,7 +178,7 @@ def _block(memory: _Memory, block: bytes) -> Record | None:
 
 
 def _tree(block: bytes) -> Tree | None:
-    """The elements of a block, as `feed` makes them; None when it is not of the common form."""
+    """Return the elements of a block, as `feed` makes them; None: not of the common form."""
     current: Tree = {}
     parents: list[tuple[Tree, bytes]] = []
     at = 0

@@ -1,9 +1,4 @@
-"""Objects and mails → reports. The one way in for those who only want to read reports.
-
-mail = read_object(raw, "report.eml")
-for report in read_reports(mail):
-    …
-"""
+"""Objects and mails → reports: the one way in for those who only want to read reports."""
 
 from __future__ import annotations
 
@@ -18,8 +13,6 @@ from dmarckit.reports.model import Attachment, Mail, Report, Unreadable, Verdict
 from dmarckit.reports.tls import JSON_BYTES, looks_like_tls, read_tls
 from dmarckit.reports.unpack import Budget, Document, documents
 
-__all__ = ["RecordSink", "read_object", "read_reports"]
-
 DEFAULT = Limits()
 MAX_FAILURES = 20
 """unreadable documents of one mail, after which it is not worth any more time"""
@@ -30,9 +23,9 @@ _JSON = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*[\[{]")
 def read_object(
     raw: bytes, name: str, limits: Limits = DEFAULT, authserv_id: str = "amazonses.com"
 ) -> Mail:
-    """The mail in `raw`; a bare report file as a mail with that one attachment.
+    """Return the mail in `raw`; a bare report file as a mail with that one attachment.
 
-    Raises what `dmarckit.mail.read_mail` raises.
+    Raises what `read_mail` raises.
     """
     if is_mail(raw):
         return read_mail(raw, limits, authserv_id)
@@ -46,7 +39,7 @@ def read_object(
 def read_reports(
     mail: Mail, limits: Limits = DEFAULT, sink: RecordSink | None = None
 ) -> Iterator[Report | Unreadable]:
-    """The reports in `mail`, in order; never raises for what a mail holds.
+    """Yield the reports in `mail`, in order; never raises for what a mail holds.
 
     A document that should be a report but cannot be read is one `Unreadable`. Pictures,
     texts and signatures beside a report yield nothing; when nothing in the mail looks like
@@ -146,5 +139,5 @@ def _whole(document: Document, limit: int) -> bytes:
 
 
 def _name_of(mail: Mail) -> str:
-    """A name for messages: the first attachment that has one, else just "mail"."""
+    """Return a name for messages: the first attachment that has one, else just "mail"."""
     return one_line(next((each.name for each in mail.attachments if each.name), "mail"))

@@ -52,7 +52,7 @@ class RecordMaker:
         self.made = 0
 
     def make(self, tree: Tree) -> Record:
-        """The `Record` of one ``<record>``.
+        """Return the `Record` of one ``<record>``.
 
         Raises `UnreadableReport` when it has no ``count`` that is a number.
         """
@@ -94,7 +94,7 @@ class RecordMaker:
         return f"record {self.made}"
 
     def _one(self, tree: Tree, name: str, parent: str) -> Tree:
-        """The element `name`, which holds elements; empty when it is not there."""
+        """Return the element `name`, which holds elements; empty when it is not there."""
         found = tree.get(name)
         if type(found) is dict:
             return found
@@ -107,7 +107,7 @@ class RecordMaker:
         return _NOTHING
 
     def _merged_results(self, tree: Tree) -> Tree:
-        """The results of several ``auth_results``: one for SPF and one for DKIM, say."""
+        """Return the results of several ``auth_results``: one for SPF and one for DKIM, say."""
         found = tree.get("auth_results")
         if type(found) is not list:
             return self._one(tree, "auth_results", "record")
@@ -119,7 +119,7 @@ class RecordMaker:
         return dict(merged)
 
     def _text(self, tree: Tree, name: str, parent: str) -> str | None:
-        """The text of the element `name`; None when it is not there or empty."""
+        """Return the text of the element `name`; None when it is not there or empty."""
         found = tree.get(name)
         if found is None or type(found) is str:
             return found
@@ -163,7 +163,7 @@ class RecordMaker:
         return word
 
     def _aligned(self, evaluated: Tree, name: str) -> bool | None:
-        """True for pass, False for any other known result, None when it does not say."""
+        """Return True for pass, False for any other known result, None when it does not say."""
         found = evaluated.get(name)
         if found == "pass":
             return True
@@ -173,7 +173,7 @@ class RecordMaker:
         return None if word not in RESULTS else word == "pass"
 
     def _each(self, tree: Tree, name: str, parent: str) -> list[Tree]:
-        """The elements `name`, which may stand any number of times; empty ones left out."""
+        """Return the elements `name`, which may stand any number of times; empty ones left out."""
         found = tree.get(name)
         if type(found) is dict:
             return [found]
@@ -231,7 +231,7 @@ def _sent(tree: Tree, own: str) -> _Sent:
 def _remembered(
     made: dict[_Sent, Result], sent: _Sent, make: Callable[[Tree], Result], tree: Tree
 ) -> Result:
-    """The result made of the same values before, else a new one."""
+    """Return the result made of the same values before, else a new one."""
     try:
         return made[sent]
     except KeyError:

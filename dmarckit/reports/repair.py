@@ -9,9 +9,7 @@ Only what can be decided is repaired:
 
 An element that holds others and is not closed cannot be decided: `UnreadableReport`.
 
-Bytes of a damaged XML document → the text of each report in it, in any encoding.
-
-Byte order marks beat everything, then valid UTF-8, then the encoding that the document
+Encodings: byte order marks beat everything, then valid UTF-8, then the encoding that the document
 declares. A byte that still does not fit is taken as windows-1252, which is what mail
 software that knows nothing of encodings writes. Each of these leaves a warning.
 """
@@ -52,7 +50,7 @@ _EITHER = frozenset({"dkim", "spf"})
 
 
 def repaired(text: str, names: Names, warnings: Warnings) -> Iterator[bytes]:
-    """Well-formed UTF-8 XML of one ``<feedback>`` element, in pieces.
+    """Yield well-formed UTF-8 XML of one ``<feedback>`` element, in pieces.
 
     Raises `UnreadableReport` naming the element that is not closed.
     """
@@ -81,7 +79,7 @@ def repaired(text: str, names: Names, warnings: Warnings) -> Iterator[bytes]:
 
 
 def _tokens(text: str) -> Iterator[tuple[re.Match[str] | None, str]]:
-    """Each tag, and opener of what ends elsewhere, with the text before it; last None.
+    """Yield each tag, and opener of what ends elsewhere, with the text before it; last None.
 
     An opener that nothing closes is text. Every character is looked at once: who searched
     for a closer in vain does not search again.
@@ -141,7 +139,7 @@ class _Mender:
         self.out.append(text)
 
     def verbatim(self, text: str) -> None:
-        """Text of a CDATA section, in which nothing is markup."""
+        """Return text of a CDATA section, in which nothing is markup."""
         text = _FORBIDDEN.sub("", text)
         self.out.append(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
 
@@ -169,7 +167,7 @@ class _Mender:
             raise UnreadableReport(f"element <{self.open[-1].name}> is not closed")
 
     def _end_by_other_name(self, name: str) -> None:
-        """An end tag of nothing that is open: it ends a text element, or is passed over."""
+        """Return an end tag of nothing that is open: it ends a text element, or is passed over."""
         top = self.open[-1] if self.open else None
         if top is None or top.has_children or top.name in CONTAINERS:
             self._note(f"end tag {quoted(f'</{name}>')} of nothing passed over")
@@ -181,7 +179,7 @@ class _Mender:
         self._close(f"is closed by </{name}>")
 
     def _unclosed(self, ending: str) -> None:
-        """The innermost open element has no end before its parent's `ending`."""
+        """Return the innermost open element has no end before its parent's `ending`."""
         top = self.open[-1]
         name = top.name
         if name not in KNOWN:
@@ -220,7 +218,7 @@ class _Mender:
 
 
 def _reference(match: re.Match[str]) -> str:
-    """A reference that XML knows as it is; one of HTML as its character; else an ampersand."""
+    """Return a reference of XML as it is; one of HTML as its character; else an ampersand."""
     number, name = match[1], match[2]
     if name in _XML_NAMES:
         return match[0]
@@ -259,13 +257,13 @@ _WINDOWS = {
 
 
 def declared_encoding(head: bytes) -> str | None:
-    """The encoding that the XML declaration names, in lower case."""
+    """Return the encoding that the XML declaration names, in lower case."""
     found = _DECLARED.search(head[:1000].replace(b"\0", b""))
     return found[1].decode("ascii").lower() if found else None
 
 
 def expat_encoding(head: bytes, warnings: Warnings) -> str | None:
-    """The encoding in which expat should read a document that begins with `head`.
+    """Return the encoding in which expat should read a document that begins with `head`.
 
     That is UTF-8 wherever the bytes are, since a declaration of something else would make
     every letter beyond ASCII wrong. None when expat cannot read it as it is.
@@ -298,7 +296,7 @@ def _is_single_byte(encoding: str) -> bool:
 
 
 def decoded(data: bytes, warnings: Warnings) -> str:
-    """The text of `data`, with quoted-printable or HTML escaping taken off that was left on."""
+    """Return the text of `data`, any quoted-printable or HTML escaping left on taken off."""
     if _SOFT_BREAK.search(data) and (b"=3D" in data or b"=\n" in data or b"=\r\n" in data):
         data = quopri.decodestring(data)
         warnings.add("quoted-printable encoding taken off")
@@ -334,7 +332,7 @@ def _decoded(data: bytes, warnings: Warnings) -> str:
 
 
 def _unmarked_wide(data: bytes) -> str | None:
-    """UTF-16 without a mark, told by the zero bytes of ``<`` and what follows it."""
+    """Return the UTF without a mark that the zero bytes about the first ``<`` show."""
     start = data[:4]
     if start[:1] == b"<" and start[1:2] == b"\0":
         return "utf-16-le" if start[2:3] != b"\0" else "utf-32-le"
@@ -359,7 +357,7 @@ def _with_repairs(data: bytes, encoding: str, declared: str | None, warnings: Wa
 
 
 def roots(text: str, warnings: Warnings) -> list[str]:
-    """Each ``<feedback>…</feedback>`` in `text`, in order.
+    """Return each ``<feedback>…</feedback>`` in `text`, in order.
 
     Raises `NotAReport` when there is none, `UnreadableReport` when the last has no end.
     """

@@ -21,12 +21,12 @@ JSON_BYTES = 8_000_000
 
 
 def looks_like_tls(text: bytes) -> bool:
-    """Whether JSON `text` speaks of what only a TLS report has (RFC 8460 section 4.4)."""
+    """Return True if JSON `text` speaks of what only a TLS report has (RFC 8460 section 4.4)."""
     return b"policies" in text.lower()
 
 
 def read_tls(text: bytes) -> TlsReport:
-    """The report in `text`.
+    """Return the report in `text`.
 
     Raises `NotAReport` for JSON of another kind, `UnreadableReport` when it is no JSON or
     lacks its period or a count, `LimitExceeded`.
@@ -77,7 +77,7 @@ def _parsed(text: bytes, warnings: Warnings) -> Any:
 
 
 def _without_halves(text: str, warnings: Warnings) -> str:
-    """Half a character (``\\ud800``), which only JSON can write, is none: no table holds it."""
+    """Replace halves of characters, which only JSON can write: no table holds them."""
     halves = 0
 
     def whole(escape: re.Match[str]) -> str:
@@ -105,7 +105,7 @@ _DECODER = json.JSONDecoder(strict=False, parse_constant=_no_number)
 
 
 def _hyphenated(found: dict[str, Any]) -> dict[str, Any]:
-    """Names as the RFC writes them: some reporters use underscores or upper case."""
+    """Return the names as the RFC writes them: some reporters use underscores or upper case."""
     return {name.lower().replace("_", "-"): value for name, value in found.items()}
 
 
@@ -118,7 +118,7 @@ def _object(found: Any, element: str, warnings: Warnings) -> dict[str, Any]:
 
 
 def _text(found: Any) -> str | None:
-    """Text as sent; a number as its digits; empty or anything else is None."""
+    """Return text as sent; a number as its digits; empty or anything else is None."""
     if isinstance(found, str):
         return found.strip() or None
     return str(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
@@ -130,7 +130,7 @@ def _texts(found: Any) -> tuple[str, ...]:
 
 
 def _moment(found: Any, element: str, warnings: Warnings) -> Any:
-    """ISO 8601 is what the RFC asks for, so only other forms leave a warning."""
+    """Return a time; ISO 8601 is what the RFC asks for, so only other forms leave a warning."""
     own = Warnings()
     text = _text(found)
     when = moment(text, element, own)

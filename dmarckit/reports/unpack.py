@@ -50,7 +50,7 @@ class Budget:
 
 
 def inflated(packed: bytes, wbits: int, path: Path, budget: Budget) -> Iterator[bytes]:
-    """The inflated bytes of gzip members (one after the other) or of one zlib stream.
+    """Yield the inflated bytes of gzip members (one after the other) or of one zlib stream.
 
     What follows the last member is passed over: mail gateways append to attachments.
     """
@@ -88,7 +88,7 @@ def _check_ratio(inflated: int, packed: int, limits: Limits) -> None:
 
 
 def members(payload: bytes, limits: Limits) -> list[zipfile.ZipInfo]:
-    """The directory of a zip archive."""
+    """Return the directory of a zip archive."""
     # zipfile reads the whole directory at once, however long it is
     if payload.count(b"PK\x01\x02") > 10 * limits.members:
         raise LimitExceeded(f"more than {limits.members} members (limit 'members')")
@@ -140,7 +140,7 @@ def member_data(
 
 
 def _data_start(payload: bytes, member: zipfile.ZipInfo) -> int:
-    """Where a member's data begins: behind its local header (APPNOTE 4.3.7)."""
+    """Return where a member's data begins: behind its local header (APPNOTE 4.3.7)."""
     offset = member.header_offset
     header = payload[offset : offset + 30] if offset >= 0 else b""
     if len(header) < 30 or header[:4] != b"PK\x03\x04":
@@ -159,7 +159,7 @@ _PLAIN = (b"<?xml", b"<feedback", b"{", b"\x1f\x8b", b"PK\x03\x04")
 
 
 def transfer_decoded(body: bytes, encoding: str) -> bytes:
-    """`body` without the content transfer encoding that its header names.
+    """Return `body` without the content transfer encoding that its header names.
 
     A body that plainly is not encoded as its header says (XML, JSON, gzip or zip data) is
     taken as it is.
@@ -178,7 +178,7 @@ def transfer_decoded(body: bytes, encoding: str) -> bytes:
 
 
 def from_base64(text: bytes) -> bytes:
-    """What base64 `text` holds.
+    """Return what base64 `text` holds.
 
     Lines may be of any length, padding may be missing, or stand within the text where an
     encoder worked piece by piece. What is no base64 letter is passed over, and so is a
@@ -201,7 +201,7 @@ def _base64_piece(text: bytes) -> bytes:
 
 
 def uuencoded(text: bytes) -> Iterator[tuple[str, bytes]]:
-    """Name and content of the files that are uuencoded within `text`; damaged ones not."""
+    """Yield name and content of the files uuencoded within `text`; damaged ones not."""
     position = 0
     while begin := _UUENCODED.search(text, position):
         end = text.find(b"\nend", begin.end())
@@ -236,7 +236,7 @@ class Document:
 def documents(
     payload: bytes, name: str, limits: Limits, budget: Budget | None = None
 ) -> Iterator[Document]:
-    """The documents in `payload`, in their order; `payload` itself when it is not packed.
+    """Yield the documents in `payload`, in their order; `payload` itself when it is not packed.
 
     Empty members, folders and ``__MACOSX/`` litter are passed over. Raises
     `UnreadableReport` for damaged or foreign archives and `LimitExceeded`. Damage in one
@@ -248,7 +248,7 @@ def documents(
 
 
 def packing(head: bytes) -> str | None:
-    """How bytes that begin with `head` are packed: gzip, zip, zlib, base64, or not at all."""
+    """Return how bytes that begin so are packed: gzip, zip, zlib, base64; None: not at all."""
     if head[:2] == b"\x1f\x8b":
         return "gzip"
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"):
@@ -315,7 +315,7 @@ def _documents(payload: bytes, name: str, budget: Budget, path: Path) -> Iterato
 def _inner(
     name: str, stream: Callable[[], Iterator[bytes]], budget: Budget, path: Path
 ) -> Iterator[Document]:
-    """The document in one inflated stream, or those in the archive that it turns out to be."""
+    """Yield the document in an inflated stream, or those in the archive that it holds."""
     opened = stream()
     head = b""
     for chunk in opened:

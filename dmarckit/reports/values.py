@@ -40,7 +40,7 @@ class Warnings:
         self._more = 0
 
     def copy(self) -> Warnings:
-        """The same warnings, to be continued apart from these."""
+        """Return the same warnings, to be continued apart from these."""
         other = Warnings()
         other._places, other._more = dict(self._places), self._more
         return other
@@ -59,7 +59,7 @@ class Warnings:
         self.add(f"{element}: {quoted(found)} read as {quoted(taken)}", place)
 
     def lines(self) -> tuple[str, ...]:
-        """One line a warning, in the order of first sight; empty when nothing was repaired."""
+        """Return one line a warning, in order of first sight; empty when nothing was repaired."""
         lines = [f"{place}: {what}" if place else what for what, place in self._places.items()]
         if self._more:
             lines.append(f"… and {self._more} more")
@@ -67,7 +67,7 @@ class Warnings:
 
 
 def quoted(value: object) -> str:
-    """An outside value as a warning shows it: in quotes, on one line, at most 80 characters."""
+    """Return an outside value as a warning shows it: quoted, on one line, at most 80 characters."""
     if value is None:
         return "nothing"
     text = str(value)
@@ -75,7 +75,7 @@ def quoted(value: object) -> str:
 
 
 def count(text: str | None, element: str, warnings: Warnings, place: str = "") -> int:
-    """A whole number of messages or sessions, 0 or more.
+    """Return a whole number of messages or sessions, 0 or more.
 
     ``1,234`` and ``3.0`` are read with a warning. Raises `UnreadableReport` when the number
     is absent, negative or no number: it cannot be guessed.
@@ -101,7 +101,7 @@ def count(text: str | None, element: str, warnings: Warnings, place: str = "") -
 
 @lru_cache(maxsize=1024)
 def _moment(text: str) -> tuple[datetime, str | None]:
-    """The time that `text` gives, and the warning's text when it is not epoch seconds."""
+    """Return the time that `text` gives, and the warning's text when it is not epoch seconds."""
     if text.isdecimal() and text.isascii() and len(text) <= 11:
         return datetime.fromtimestamp(int(text), UTC), None
     seconds = text
@@ -128,8 +128,10 @@ def _written_date(text: str) -> datetime:
 
 
 def moment(text: str | None, element: str, warnings: Warnings) -> datetime:
-    """A time in UTC: epoch seconds as the RFC asks; decimals, milliseconds, ISO 8601 and
-    RFC 5322 dates with a warning.
+    """Return a time in UTC.
+
+    That is epoch seconds, as the RFC asks; decimals, milliseconds, ISO 8601 and RFC 5322
+    dates are read with a warning.
 
     Raises `UnreadableReport` when it is absent, no time, before 1970 or after 2261.
     """
@@ -148,7 +150,7 @@ def moment(text: str | None, element: str, warnings: Warnings) -> datetime:
 
 
 def address(text: str) -> tuple[str, str | None]:
-    """An IP address in its canonical form, and what is wrong with it (None: nothing).
+    """Return an IP address in its canonical form, and what is wrong with it (None: nothing).
 
     IPv6 is lower-cased and compressed (RFC 5952). An IPv4 address mapped into IPv6 is given
     as IPv4, since that is what was connected. What is not an address is kept as sent.

@@ -23,7 +23,7 @@ _RANK = {"fail": 0, "permerror": 1, "temperror": 2, "none": 4, "bestguesspass": 
 
 
 def verdict(headers: Mapping[str, str], authserv_id: str) -> Verdict:
-    """The verdict in `headers` (lower-case name → topmost value).
+    """Return the verdict in `headers` (lower-case name → topmost value).
 
     Every field is None that no trustworthy header gives.
     """
@@ -41,7 +41,7 @@ def verdict(headers: Mapping[str, str], authserv_id: str) -> Verdict:
 
 
 def without_comments(text: str) -> str:
-    """`text` without RFC 5322 comments (nested, escaped) and quoted strings.
+    """Return `text` without RFC 5322 comments (nested, escaped) and quoted strings.
 
     An unfinished one reaches to the end.
 
@@ -74,7 +74,7 @@ def without_comments(text: str) -> str:
 def _results(
     header: str | None, authserv_id: str
 ) -> tuple[str | None, str | None, str | None, str | None]:
-    """dmarc, its header.from, spf and dkim of one ``Authentication-Results`` header."""
+    """Return dmarc, its header.from, spf and dkim of one ``Authentication-Results`` header."""
     if not header:
         return None, None, None, None
     server, *pieces = without_comments(header).split(";")

@@ -19,10 +19,11 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from dmarckit.core import _, count, one_line
+from dmarckit.core import _, count, minute, n_days, ngettext, one_line
 
 Block = dict[str, Any]
 
@@ -356,3 +357,32 @@ def _line(text: str, limit: int) -> str:
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def n_reporters(n: float) -> str:
+    """Return a number of reporters with its noun."""
+    return ngettext("{n} reporter", "{n} reporters", n).format(n=count(n))
+
+
+def duration(length: timedelta) -> str:
+    """Return a length of time in its largest unit, rounded down.
+
+    >>> duration(timedelta(minutes=90)), duration(timedelta(days=3)), duration(timedelta(0))
+    ('1 hour', '3 days', '0 minutes')
+    """
+    minutes = max(int(length.total_seconds()) // 60, 0)
+    if minutes >= 2 * 24 * 60:
+        return n_days(minutes // (24 * 60))
+    if minutes >= 60:
+        hours = minutes // 60
+        return ngettext("{n} hour", "{n} hours", hours).format(n=count(hours))
+    return ngettext("{n} minute", "{n} minutes", minutes).format(n=count(minutes))
+
+
+def utc(time: datetime) -> str:
+    """Return a point in time (UTC) to the minute.
+
+    >>> utc(datetime(2026, 11, 3, 4, 5))
+    '2026-11-03 04:05 UTC'
+    """
+    return _("{time} UTC").format(time=minute(time))

@@ -22,12 +22,11 @@ from dmarckit.core import (
     Settings,
     SlackError,
     SlackUnavailable,
-    duration,
     one_line,
     speaking,
     with_retries,
 )
-from dmarckit.slack.blocks import Block, Message, plain_text
+from dmarckit.slack.blocks import Block, Message, duration, plain_text
 
 SLACK_API = "https://slack.com/api/"
 TIMEOUT = 15

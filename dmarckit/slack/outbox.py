@@ -26,9 +26,7 @@ from dmarckit.core import (
     SlackUnavailable,
     StorageError,
     _,
-    duration,
     heartbeat,
-    moment,
     new_holder,
     normalize_domain,
     one_line,
@@ -37,7 +35,15 @@ from dmarckit.core import (
     with_retries,
 )
 from dmarckit.lake import ALERTS, OUTBOX, Lake, month_of
-from dmarckit.slack.blocks import Message, StoredFile, simplified, with_addresses, with_line_above
+from dmarckit.slack.blocks import (
+    Message,
+    StoredFile,
+    duration,
+    simplified,
+    utc,
+    with_addresses,
+    with_line_above,
+)
 from dmarckit.slack.client import post_message
 
 _SUBJECTS = "SELECT subject FROM outbox WHERE subject NOT IN (SELECT subject FROM alerts)"
@@ -309,7 +315,7 @@ class Delivery:
         if late < LATE_AFTER:
             return shown
         text = _("Delayed by {length}: it was due {moment}.")
-        return with_line_above(text.format(length=duration(late), moment=moment(made)), shown)
+        return with_line_above(text.format(length=duration(late), moment=utc(made)), shown)
 
     def _address(self, stored: StoredFile) -> str:
         """Return the address of a file of ours; where none can be made, where it lies."""

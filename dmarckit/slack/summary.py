@@ -12,14 +12,11 @@ from dmarckit.core import (
     _,
     change,
     count,
-    duration,
-    moment,
     n_messages,
     n_reports,
     ngettext,
     percent,
     points,
-    reporters,
 )
 from dmarckit.slack.blocks import (
     Block,
@@ -29,13 +26,16 @@ from dmarckit.slack.blocks import (
     bullet_list,
     code,
     context,
+    duration,
     escape,
     escape_with_records,
     fields,
     header,
     image,
     links,
+    n_reporters,
     section,
+    utc,
 )
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _said(value: dict[str, float]) -> str:
         messages=n_messages(value["messages"]),
         failing=count(value["failing"]),
         reports=n_reports(value["reports"]),
-        reporters=reporters(value["reporters"]),
+        reporters=n_reporters(value["reporters"]),
     )
 
 
@@ -186,9 +186,9 @@ def failure_message(
     """
     title = _("The job {job} failed").format(job=job)
     length = now - since
-    lasts = _("{moment}, the first run that failed").format(moment=moment(since))
+    lasts = _("{moment}, the first run that failed").format(moment=utc(since))
     if length.total_seconds() >= 60:
-        lasts = _("{moment}, for {length}").format(moment=moment(since), length=duration(length))
+        lasts = _("{moment}, for {length}").format(moment=utc(since), length=duration(length))
     pairs = [(_("Failing since"), lasts), (_("Run"), code(run))]
     if notebook is not None:
         pairs.append((_("Notebook with the error"), code(notebook, 300)))
@@ -214,6 +214,6 @@ def failure_message(
 def recovery_message(job: str, *, since: datetime, now: datetime) -> Message:
     """Build the message that a job works again, with how long it did not."""
     text = _("The job {job} works again. It had failed since {moment}, for {length}.").format(
-        job=escape(job), moment=moment(since), length=duration(now - since)
+        job=escape(job), moment=utc(since), length=duration(now - since)
     )
     return build_message(text, [section(text)])

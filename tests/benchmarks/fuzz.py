@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dmarckit.core.errors import UnreadableReport
-from dmarckit.core.limits import Limits
+from dmarckit.core.thresholds import Limits
 from dmarckit.reports.model import Policy, Reason, Unreadable
 from dmarckit.reports.read import read_object, read_reports
 from tests.support.builders import (

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.parsers import expat
 
-from dmarckit.core.limits import Limits
+from dmarckit.core.thresholds import Limits
 from dmarckit.reports.aggregate import read_xml
 from dmarckit.reports.read import read_object, read_reports
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml

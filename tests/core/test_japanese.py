@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 
-from dmarckit import catalog
 from dmarckit.core import text as words
 from dmarckit.core.language import _, current_language, ngettext, speaking
 from dmarckit.core.text import period
@@ -28,6 +27,7 @@ from tests.pages.test_answer import answered, judged
 from tests.support import frames
 from tests.support.finished_pages import FinishedPages
 from tests.support.pages import markup, page_about
+from tests.support.translations import read_catalog
 
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")
 
@@ -47,7 +47,7 @@ def text(markup: str) -> str:
 
 def english_sentences() -> set[str]:
     """Texts of the catalog that are too long to be a name or a word of both languages."""
-    ids = [m.id if isinstance(m.id, str) else m.id[1] for m in catalog.read() if m.id]
+    ids = [m.id if isinstance(m.id, str) else m.id[1] for m in read_catalog() if m.id]
     parts = [part.strip(" .,;:()") for text in ids for part in re.split(r"\{\w+\}", text)]
     return {
         part for part in parts if part.count(" ") >= 2 and re.search(r"[a-z]{3} [a-z]{2}", part)
@@ -171,8 +171,9 @@ def test_a_chart_holds_no_boxes(in_japanese: None) -> None:
 def test_commands_start_without_babel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DMARCKIT_LANGUAGE", "ja")
     program = (
-        "import sys, dmarckit.cli; from dmarckit.settings import load_settings; load_settings();"
-        "from dmarckit.language import _; print(_('Copy') != 'Copy', 'babel' in sys.modules)"
+        "import sys, dmarckit.cli; from dmarckit.core.settings import load_settings; "
+        "from dmarckit.core.language import _; load_settings(); "
+        "print(_('Copy') != 'Copy', 'babel' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stdout.split() == [b"True", b"False"]

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from dmarckit import catalog
 from dmarckit.core import language
 from dmarckit.facts.load import Facts
 from dmarckit.findings.find import find
@@ -33,6 +32,7 @@ from tests.support.finding_facts import (
     messages,
     reported,
 )
+from tests.support.translations import read_catalog
 
 ALL_CASES = [(kind, n) for kind, cases in CASES.items() for n in range(len(cases))]
 NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)*")
@@ -85,7 +85,7 @@ def test_japanese_says_the_same(kind: str, case: int) -> None:
 
 
 def test_every_text_of_a_finding_has_its_japanese_with_the_same_names() -> None:
-    told = [m for m in catalog.read() if m.id and any("finding" in f for f, _ in m.locations)]
+    told = [m for m in read_catalog() if m.id and any("finding" in f for f, _ in m.locations)]
     assert len(told) > 150
     for message in told:
         english = message.id if isinstance(message.id, tuple) else (message.id,)

@@ -10,28 +10,22 @@ from pathlib import Path
 
 import papermill
 import pytest
-from babel.messages.catalog import Catalog, Message
+from babel.messages.catalog import Message
 from babel.messages.frontend import CommandLineInterface
 from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 
-from dmarckit.core.language import DOMAIN, FOLDER, later
+from dmarckit.core.language import FOLDER, later
 from tests.pages.test_notebooks import NOTEBOOKS
+from tests.support.translations import PO, read_catalog
 
 ROOT = Path(__file__).parent.parent.parent
-PO = FOLDER / f"ja/LC_MESSAGES/{DOMAIN}.po"
 SOURCES = sorted((ROOT / "dmarckit").rglob("*.py"))
 MARKS = {"_", "ngettext", later.__name__}
 
 
-def read(path: Path, locale: str | None = "ja") -> Catalog:
-    with path.open("rb") as file:
-        return read_po(file, locale)
-
-
 @pytest.fixture(scope="module")
 def messages() -> list[Message]:
-    return [message for message in read(PO) if message.id]
+    return [message for message in read_catalog() if message.id]
 
 
 def texts(of: object) -> list[str]:
@@ -48,7 +42,7 @@ def test_every_text_of_the_code_is_in_the_catalog_and_no_other(
     CommandLineInterface().run(
         ["pybabel", "--quiet", "extract", "-F", mapping, "-k", "later", "-o", str(found), "."]
     )
-    assert {m.id for m in read(found, None) if m.id} == {m.id for m in messages}
+    assert {m.id for m in read_catalog(found, None) if m.id} == {m.id for m in messages}
 
 
 def test_every_text_is_translated_and_none_is_guessed(messages: list[Message]) -> None:
@@ -57,7 +51,7 @@ def test_every_text_is_translated_and_none_is_guessed(messages: list[Message]) -
 
 def test_the_compiled_catalog_is_that_of_the_written_one() -> None:
     compiled = io.BytesIO()
-    write_mo(compiled, read(PO))
+    write_mo(compiled, read_catalog())
     assert PO.with_suffix(".mo").read_bytes() == compiled.getvalue()
 
 

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 import pytest
 import xmltodict
 
-from dmarckit.core.limits import Limits
+from dmarckit.core.thresholds import Limits
 from dmarckit.reports.aggregate import read_xml
 from dmarckit.reports.model import (
     AggregateReport,

@@ -14,7 +14,7 @@ import pytest
 import xmltodict
 
 from dmarckit.core.errors import UnreadableReport
-from dmarckit.core.limits import Limits
+from dmarckit.core.thresholds import Limits
 from dmarckit.reports.aggregate import read_xml
 from dmarckit.reports.model import (
     AggregateReport,

@@ -9,7 +9,7 @@ import quopri
 import pytest
 
 from dmarckit.core.errors import LimitExceeded, NotAReport
-from dmarckit.core.limits import Limits
+from dmarckit.core.thresholds import Limits
 from dmarckit.reports.mail import is_mail, read_mail
 from dmarckit.reports.model import AggregateReport, Mail, Unreadable
 from dmarckit.reports.verdict import without_comments

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from dmarckit.core.errors import UnreadableReport
-from dmarckit.core.limits import Limits
+from dmarckit.core.thresholds import Limits
 from dmarckit.reports import quick
 from dmarckit.reports.aggregate import looks_like_aggregate, read_xml
 from dmarckit.reports.model import AggregateReport, Reason, Record

@@ -9,7 +9,7 @@ from typing import TypeVar
 import xmltodict
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from dmarckit.core.limits import Limits
+from dmarckit.core.thresholds import Limits
 from dmarckit.reports.aggregate import read_xml
 from dmarckit.reports.model import AggregateReport, DkimResult, Policy, Reason, Record, SpfResult
 from dmarckit.reports.records import RecordMaker

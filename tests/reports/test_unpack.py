@@ -13,7 +13,7 @@ import zlib
 import pytest
 
 from dmarckit.core.errors import LimitExceeded, UnreadableReport
-from dmarckit.core.limits import Limits
+from dmarckit.core.thresholds import Limits
 from dmarckit.reports.unpack import CHUNK, documents, packing
 from tests.support.builders import WRAPPINGS, gz, zipped
 

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from xml.sax.saxutils import escape
 
-from dmarckit.core.limits import Limits
+from dmarckit.core.thresholds import Limits
 from dmarckit.reports.model import AggregateReport, DkimResult, Record, Report, SpfResult
 from dmarckit.reports.read import RecordSink, read_object, read_reports
 from tests.support.model_builders import make_record as make_record, make_report as make_report
