@@ -1,10 +1,8 @@
-"""Postmaster Tools → the lake: the days that are missing, and what Google has revised.
+"""Google Postmaster Tools → the lake: the days that are missing, and what Google has revised.
 
 Google publishes a day some days later, corrects it now and then, and says nothing of days
 with too little mail. So each pull asks again for the last days, and keeps a value only when
 it differs from the newest that is in the lake. A second pull writes nothing.
-
-What Google Postmaster Tools said: the newest value of each metric, out of the lake.
 """
 
 from __future__ import annotations

@@ -1,16 +1,13 @@
-"""Google's own client for the Postmaster Tools API v2, and when it is asked again.
+"""Google's own client for the Postmaster Tools API v2: credentials, questions, refusals.
 
 Version 1 of the API is not used: Google has retired it. The methods and fields come from
 the discovery document that google-api-python-client brings along, so that nothing is
 fetched to begin with.
 
-What Google answers when it refuses, in one line that says what to do about it.
-
-Who asks Google: the file or the key in `google_credentials` → credentials with scopes.
-
-Either a service account's key, with `google_subject` in the name of a user (domain-wide
-delegation) or in its own, or an authorised user (what ``gcloud`` or an OAuth flow writes).
-Nothing of the file's content is ever part of an error or a log line.
+The file or the key in `google_credentials` is either a service account's, with
+`google_subject` in the name of a user (domain-wide delegation) or in its own, or an authorised
+user's (what ``gcloud`` or an OAuth flow writes). Nothing of its content is ever part of an
+error or a log line.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The sender requirements of the large mailbox providers: rule × domain, from three views.
-
-What reports tell about sender requirements, by domain and provider, in one pass.
-"""
+"""The sender requirements of the large mailbox providers: rule × domain, from three views."""
 
 from __future__ import annotations
 

@@ -1,13 +1,11 @@
-"""Asking DNS for one domain's check: within a time, and never taking silence for "no".
+"""DNS for one domain's check: within a time, and never taking silence for "no".
 
-`Asker` tells three things apart: the records, that there are none (NXDOMAIN or an empty
+`DnsClient` tells three things apart: the records, that there are none (NXDOMAIN or an empty
 answer), and that nobody knows (`NoAnswer`: SERVFAIL, REFUSED, time out, a broken or
 oversized answer). checkdmarc is given the same resolver, so that it asks the same servers
-and ends in the same time; what it could not learn is in `Asker.unanswered`.
+and ends in the same time; what it could not learn is in `DnsClient.unanswered`.
 
-Getting an MTA-STS policy file over HTTPS: bounded in time and size, without redirects.
-
-What a check of DNS found about one record: its state, what is wrong, what to publish.
+`fetch_policy` gets an MTA-STS policy file over HTTPS, bounded alike.
 """
 
 from __future__ import annotations

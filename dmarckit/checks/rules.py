@@ -1,10 +1,8 @@
-"""What Google, Yahoo and Microsoft ask of senders, with where they say so.
+"""What Google, Yahoo and Microsoft ask of senders, with where they say so, and its words.
 
 Sources, as of 2026: Google "Email sender guidelines" (support.google.com/a/answer/81126) and
 its FAQ (answer/14229414); Yahoo "Sender best practices" (senders.yahooinc.com); Microsoft
 "Outlook's new requirements for high-volume senders" (Tech Community, April 2025).
-
-Verdicts about sender requirements, and who gives them, in words of the language in use.
 """
 
 from __future__ import annotations

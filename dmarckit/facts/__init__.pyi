@@ -4,6 +4,7 @@ from .completeness import (
     coverage as coverage,
 )
 from .frames import (
+    COLUMNS as COLUMNS,
     Facts as Facts,
     classes_by_day as classes_by_day,
     days_of as days_of,
@@ -14,12 +15,7 @@ from .frames import (
     whole_days as whole_days,
 )
 from .lake import Lake as Lake, open_lake as open_lake
-from .load import (
-    COLUMNS as COLUMNS,
-    history_of as history_of,
-    load_facts as load_facts,
-    load_lists as load_lists,
-)
+from .load import history_of as history_of, load_facts as load_facts, load_lists as load_lists
 from .networks import (
     countries as countries,
     network_names as network_names,

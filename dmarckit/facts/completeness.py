@@ -1,12 +1,7 @@
-"""Which days are complete: enough of the usual reporters have told of them.
+"""Which days are complete, and what came of what usually comes.
 
 Reports come hours to days after the day they are about. A drop or a silence may only be
-judged on days of which nothing is missing.
-
-Whether all reports are there that should be: what came, against what usually comes.
-
-Who reports usually is the model of `completeness`: reporters seen on at least 80 % of the
-previous 14 days.
+judged on days of which nothing is missing: enough of the usual reporters have reported on them.
 """
 
 from __future__ import annotations

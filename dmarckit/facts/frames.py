@@ -1,4 +1,4 @@
-"""The small frames that everything after the lake works on: what is in them, and their types.
+"""The small frames that everything after the lake works on: their columns, types and sums by day.
 
 Days are UTC midnights. Counts are messages; they are whole numbers (int64) unless a report
 of more than 24 hours had to be spread over its days, then fractions (float64). A text that
@@ -7,10 +7,6 @@ no reporter gave is the empty text, so that no grouping loses its messages.
 Texts of the frames that can be large are categoricals, which a fleet's millions of rows
 need: group them with ``observed=True`` (pandas 2 wants it said), and take
 ``.astype("str")`` of a small result before its values become column names or change.
-
-Messages by class: what a fleet or one domain sent each day, and whether that is all of it.
-
-Takes the frames of `Facts` and of `complete_days`; changes none of them.
 """
 
 from __future__ import annotations
@@ -26,124 +22,59 @@ from dmarckit.core import Window
 from dmarckit.facts.classify import CLASSES
 
 TEXT: Any = "str"
-NAME, WHOLE, FLAG = "category", "int64", "bool"
-TIME, ANY = "datetime64[us, UTC]", "object"
+NAME, WHOLE, FLAG, TIME = "category", "int64", "bool", "datetime64[us, UTC]"
+
+_KINDS = {"text": TEXT, "name": NAME, "whole": WHOLE, "flag": FLAG, "time": TIME}
+
+
+def _columns(text: str) -> dict[str, Any]:
+    """Read ``domain name, day time, …``: columns with a kind (`_KINDS`) or a type of pandas."""
+    pairs = (part.split() for part in text.split(","))
+    return {column: _KINDS.get(kind, kind) for column, kind in pairs}
+
 
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
-    "messages": {
-        "domain": NAME,
-        "day": TIME,
-        "reporter": NAME,
-        "sender": NAME,
-        "sender_kind": NAME,
-        "header_from": NAME,
-        "class": NAME,
-        "disposition": NAME,
-        "da": FLAG,
-        "sa": FLAG,
-        "in_inventory": FLAG,
-        "messages": WHOLE,
-    },
-    "signatures": {
-        "domain": NAME,
-        "day": TIME,
-        "reporter": NAME,
-        "sender": NAME,
-        "in_inventory": FLAG,
-        "header_from": NAME,
-        "dkim_domain": NAME,
-        "selector": NAME,
-        "passed": FLAG,
-        "aligned": FLAG,
-        "messages": WHOLE,
-    },
-    "spf": {
-        "domain": NAME,
-        "day": TIME,
-        "reporter": NAME,
-        "sender": NAME,
-        "spf_domain": NAME,
-        "result": NAME,
-        "messages": WHOLE,
-    },
-    "requirements": {
-        "domain": NAME,
-        "day": TIME,
-        "reporter": NAME,
-        "sender": NAME,
-        "code": NAME,
-        "smtp": NAME,
-        "messages": WHOLE,
-    },
-    "unhonoured": {"domain": NAME, "day": TIME, "reporter": NAME, "messages": WHOLE},
-    "sources": {
-        "domain": NAME,
-        "sender": NAME,
-        "source_ip": NAME,
-        "messages": WHOLE,
-        "first_day": TIME,
-        "last_day": TIME,
-    },
-    "alignments": {
-        "domain": NAME,
-        "day": TIME,
-        "sender": NAME,
-        "header_from": NAME,
-        "class": NAME,
-        "in_inventory": FLAG,
-        "da": FLAG,
-        "sa": FLAG,
-        "dkim_relaxed": FLAG,
-        "dkim_strict": FLAG,
-        "spf_relaxed": FLAG,
-        "spf_strict": FLAG,
-        "messages": WHOLE,
-    },
-    "addresses": {"domain": NAME, "sender": NAME, "last_day": TIME, "addresses": WHOLE},
-    "policies": {
-        "domain": TEXT,
-        "reporter": TEXT,
-        "begin": TIME,
-        "end": TIME,
-        "p": TEXT,
-        "sp": TEXT,
-        "np": TEXT,
-        "pct": "Int64",
-        "testing": TEXT,
-        "adkim": TEXT,
-        "aspf": TEXT,
-    },
-    "reports": {
-        "domain": TEXT,
-        "reporter": TEXT,
-        "begin": TIME,
-        "end": TIME,
-        "received": TIME,
-    },
-    "inventory": {
-        "domain": TEXT,
-        "sender": TEXT,
-        "sender_kind": TEXT,
-        "declared": FLAG,
-        "sa_messages": WHOLE,
-        "owns": ANY,
-        "messages": WHOLE,
-        "first_day": TIME,
-        "last_day": TIME,
-    },
-    "tls": {
-        "policy_domain": TEXT,
-        "begin": TIME,
-        "end": TIME,
-        "reporter": TEXT,
-        "policy_type": TEXT,
-        "successful": WHOLE,
-        "failed": WHOLE,
-        "result_type": TEXT,
-        "failed_sessions": WHOLE,
-    },
-    "mails": {"received": TIME, "from_domain": TEXT, "outcome": TEXT, "error": TEXT},
-    "dead_letters": {"seen": TIME, "queue": TEXT, "reason": TEXT},
+    "messages": _columns(
+        "domain name, day time, reporter name, sender name, sender_kind name, header_from name, "
+        "class name, disposition name, da flag, sa flag, in_inventory flag, messages whole"
+    ),
+    "signatures": _columns(
+        "domain name, day time, reporter name, sender name, in_inventory flag, "
+        "header_from name, dkim_domain name, selector name, passed flag, aligned flag, "
+        "messages whole"
+    ),
+    "spf": _columns(
+        "domain name, day time, reporter name, sender name, spf_domain name, result name, "
+        "messages whole"
+    ),
+    "requirements": _columns(
+        "domain name, day time, reporter name, sender name, code name, smtp name, messages whole"
+    ),
+    "unhonoured": _columns("domain name, day time, reporter name, messages whole"),
+    "sources": _columns(
+        "domain name, sender name, source_ip name, messages whole, first_day time, last_day time"
+    ),
+    "alignments": _columns(
+        "domain name, day time, sender name, header_from name, class name, in_inventory flag, "
+        "da flag, sa flag, dkim_relaxed flag, dkim_strict flag, spf_relaxed flag, "
+        "spf_strict flag, messages whole"
+    ),
+    "addresses": _columns("domain name, sender name, last_day time, addresses whole"),
+    "policies": _columns(
+        "domain text, reporter text, begin time, end time, p text, sp text, np text, pct Int64, "
+        "testing text, adkim text, aspf text"
+    ),
+    "reports": _columns("domain text, reporter text, begin time, end time, received time"),
+    "inventory": _columns(
+        "domain text, sender text, sender_kind text, declared flag, sa_messages whole, "
+        "owns object, messages whole, first_day time, last_day time"
+    ),
+    "tls": _columns(
+        "policy_domain text, begin time, end time, reporter text, policy_type text, "
+        "successful whole, failed whole, result_type text, failed_sessions whole"
+    ),
+    "mails": _columns("received time, from_domain text, outcome text, error text"),
+    "dead_letters": _columns("seen time, queue text, reason text"),
 }
 """Frame → column → type."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from dmarckit.core import LakeError, Settings, normalize_domain, one_line
-from dmarckit.facts.frames import COLUMNS, Facts, empty_facts, typed
+from dmarckit.facts.frames import Facts, empty_facts, typed
 from dmarckit.facts.networks import network_names
 from dmarckit.facts.reduce import Reduction
 from dmarckit.facts.senders import attribute, load_table
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from dmarckit.lake import Lake
 
-
-__all__ = ["COLUMNS", "Facts", "empty_facts", "load_facts", "load_lists"]
 
 MEMORY = "1000MB"
 """what DuckDB may use before it spills to disk; pandas needs up to as much again beside it"""

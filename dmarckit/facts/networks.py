@@ -1,10 +1,9 @@
-"""What an address says by itself: its country, its network, and the network's name.
+"""What an address or a domain says by itself: country, network and its name, organisation.
 
 Country comes from the data of iptocc, offline. Names come from the user's own MMDB file
 (setting `mmdb`; IPinfo, GeoLite2 ASN and DB-IP ASN Lite are understood). No query leaves
-the machine.
-
-The organisational domain: what one company registered, by the Public Suffix List.
+the machine. The organisational domain, what one company registered, is that of the Public
+Suffix List.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """The steps from records to frames: DuckDB counts, Python names what the records say.
 
-What the patterns of records say: alignment, and the flags that classes look at.
-
 A pattern is all that a record says apart from who reported it, when, of which address,
 what was done and how many messages (`sql.PATTERNS`).
 """

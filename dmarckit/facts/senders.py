@@ -18,19 +18,12 @@ delivered. First match wins:
 "SPF passes" is the raw result, whatever its alignment. The first part of rule 4 keeps a
 company's own server its own while its SPF record is broken.
 
-Which service a domain belongs to: the curated table `data/senders.csv`.
-
-A row of the table is a domain suffix that a service uses for return paths (SPF), DKIM
-``d=`` or the names of its hosts (PTR), with the service's name, its kind, and where that
-can be checked. The longest suffix of whole labels wins.
-
-Rows that hold a sender as a number, and the senders that signed them.
+A row of the curated table `data/senders.csv` is a domain suffix that a service uses for return
+paths (SPF), DKIM ``d=`` or the names of its hosts (PTR), with the service's name, its kind, and
+where that can be checked. The longest suffix of whole labels wins.
 
 A lake has millions of rows and few senders: `Senders` gives each sender a number, looks
-distinct values up once, and writes the names out at the end. `Signers` says which known
-service signed the messages of a row.
-
-The kinds of senders, as people read them.
+distinct values up once, and writes the names out at the end.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ Each record is looked at twice. First for its *pattern*: all that it says apart 
 reported it, when, of which address, what was done, and how many messages; there are few
 of these. Then it becomes a row of numbers that names its pattern. What follows joins such
 rows with tables that Python made of the patterns and the senders alone.
-
-Failing reports about nothing but forwarded mail: nobody can do anything about those.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """One sender or address of one domain, followed down to the single records of the lake.
 
-The statements that follow one sender or address down to the single records.
-
-They run on the connection of a `Reduction` and use its tables (`sql`), so that the
+The statements run on the connection of a `Reduction` and use its tables (`sql`), so that the
 records are exactly those that the facts count for the sender.
 """
 

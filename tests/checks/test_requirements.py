@@ -11,7 +11,7 @@ import pytest
 from dmarckit.checks.outside import Outside
 from dmarckit.checks.requirements import COLUMNS, requirement_matrix
 from dmarckit.checks.rules import PROVIDERS, RULES, provider_of, wording
-from dmarckit.facts.load import Facts
+from dmarckit.facts.frames import Facts
 from dmarckit.lake.schema import DNS, POSTMASTER
 from tests.support.finding_facts import (
     MESSAGES,

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from dmarckit.facts.completeness import complete_days
-from dmarckit.facts.load import Facts, empty_facts
+from dmarckit.facts.frames import Facts, empty_facts
 from tests.support.lakes import NOW, day
 
 FIVE = ("A", "B", "C", "D", "E")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dmarckit.core.window import last_days
 from dmarckit.facts.completeness import Coverage, complete_days, coverage
-from dmarckit.facts.load import empty_facts
+from dmarckit.facts.frames import empty_facts
 from tests.support.lakes import NOW, TODAY, day
 from tests.support.pages import markup, page_about
 

@@ -17,7 +17,8 @@ from dmarckit.core.settings import DeclaredSender, Settings
 from dmarckit.demo.company import demo_domains, demo_flows, demo_settings
 from dmarckit.demo.flows import Domain, Flow, Reporter
 from dmarckit.demo.traffic import reports as generated
-from dmarckit.facts.load import COLUMNS, Facts, empty_facts, load_facts
+from dmarckit.facts.frames import COLUMNS, Facts, empty_facts
+from dmarckit.facts.load import load_facts
 from dmarckit.lake.lake import Lake
 from dmarckit.reports.model import (
     AggregateReport,

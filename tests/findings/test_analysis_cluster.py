@@ -16,7 +16,8 @@ from dmarckit.core.cluster import Cluster
 from dmarckit.core.errors import LakeError
 from dmarckit.core.language import speaking
 from dmarckit.core.settings import load_settings
-from dmarckit.facts.load import Facts, load_facts
+from dmarckit.facts.frames import Facts
+from dmarckit.facts.load import load_facts
 from dmarckit.findings.analysis import analyse
 from dmarckit.findings.distributed import analyse_on_cluster, domain_groups
 from dmarckit.reports.model import AggregateReport, DkimResult, Record

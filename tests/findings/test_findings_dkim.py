@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit.facts.load import Facts
+from dmarckit.facts.frames import Facts
 from tests.support.finding_facts import (
     ALL,
     FOUR,

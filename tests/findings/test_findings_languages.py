@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dmarckit.core import language
-from dmarckit.facts.load import Facts
+from dmarckit.facts.frames import Facts
 from dmarckit.findings.find import find
 from dmarckit.findings.model import Finding, join_names
 from dmarckit.findings.titles import title

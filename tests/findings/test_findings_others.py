@@ -11,7 +11,7 @@ import pytest
 
 from dmarckit.core.settings import Mute, load_settings
 from dmarckit.core.thresholds import Thresholds
-from dmarckit.facts.load import COLUMNS, Facts
+from dmarckit.facts.frames import COLUMNS, Facts
 from dmarckit.findings.find import find
 from tests.support.finding_cases import dead_letters
 from tests.support.finding_facts import (

@@ -11,7 +11,7 @@ from dmarckit.checks.outside import Outside
 from dmarckit.checks.rules import RULES
 from dmarckit.checks.verdicts import COMPLIANCE
 from dmarckit.core import language
-from dmarckit.facts.load import Facts
+from dmarckit.facts.frames import Facts
 from dmarckit.findings.find import find
 from dmarckit.findings.model import Finding
 from dmarckit.findings.titles import title

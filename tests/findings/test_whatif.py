@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from dmarckit.core.settings import DeclaredSender, Settings
-from dmarckit.facts.load import Facts, empty_facts, load_facts
+from dmarckit.facts.frames import Facts, empty_facts
+from dmarckit.facts.load import load_facts
 from dmarckit.findings.whatif import COLUMNS, what_if
 from dmarckit.reports.model import DkimResult, Policy, SpfResult
 from tests.support.lakes import NOW, day, lake_of, report

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dmarckit.core.window import last_days
-from dmarckit.facts.load import empty_facts
+from dmarckit.facts.frames import empty_facts
 from dmarckit.pages.sections.base import Section
 from tests.support.lakes import NOW, day
 from tests.support.pages import markup, page_about

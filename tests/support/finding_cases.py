@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from dmarckit.facts.load import Facts
+from dmarckit.facts.frames import Facts
 from tests.support.finding_facts import (
     ALL,
     FOUR,

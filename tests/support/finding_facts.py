@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.facts.load import COLUMNS, Facts, empty_facts
+from dmarckit.facts.frames import COLUMNS, Facts, empty_facts
 from dmarckit.findings.find import find
 from dmarckit.findings.model import Finding
 
