@@ -105,7 +105,7 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
         if published is None:
             raise SettingsError("the demo shows the page of schedule daily: yours has no notebook")
         store_index(open_storage(settings.pages_url))
-        messages = [*_arrives(settings, arriving, step), *result.told.messages]
+        messages = [*_arrives(settings, arriving, step), *result.delivery.messages]
         written = _write(out, settings, published.page, messages)
         step("Done")
         _print_messages(messages, out, links=keep)
@@ -174,7 +174,7 @@ def _arrives(
     step("A mail arrives: running the schedule alerts")
     _store(open_storage(settings.mail_url), [mail.key], lambda _key: mail.raw)
     result = run_job(settings, load_schedule("alerts"))
-    return result.told.messages if result else []
+    return result.delivery.messages if result else []
 
 
 def _store(storage: Storage, keys: Iterable[str], read: Callable[[str], bytes]) -> int:

@@ -186,16 +186,17 @@ def print_job(result: JobResult) -> None:
         screen.print(f"Page: {shown(result.published.link)}", soft_wrap=True)
     for warning in result.warnings:
         screen.print(f"Look at this: {one_line(warning, 400)}", soft_wrap=True)
-    if result.told.waiting:
-        screen.print(f"Slack: {result.told.waiting} messages wait in the outbox")
-    if not result.told.messages:
+    delivery = result.delivery
+    if delivery.waiting:
+        screen.print(f"Slack: {delivery.waiting} messages wait in the outbox")
+    if not delivery.messages:
         screen.print("Slack: nothing was told.")
         return
-    if result.told.saved is None:
-        screen.print(f"Slack: {len(result.told.messages)} messages to {result.told.channel}")
+    if delivery.saved is None:
+        screen.print(f"Slack: {len(delivery.messages)} messages to {delivery.channel}")
         return
     screen.print("Slack: no slack_token is set, so this was not sent:")
-    for message in result.told.messages:
+    for message in delivery.messages:
         screen.print(shown(message_text(message)), soft_wrap=True)
         screen.print()
-    screen.print(f"Saved as JSON in {result.told.saved}", soft_wrap=True)
+    screen.print(f"Saved as JSON in {delivery.saved}", soft_wrap=True)

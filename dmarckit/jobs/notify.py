@@ -1,12 +1,10 @@
-"""What a run tells Slack: alerts about failing reports, its summary, its failure.
+"""Slack messages of a run: alerts about failing reports, its summaries, its failure.
 
 The order keeps everything from being lost. A message is written into the outbox before
-anything says that its matter is settled (findings recorded, reports noted), and noted as
-told right after it went out. A run that dies between posting and noting repeats one message
-at most; one that dies anywhere else repeats none. Whoever tells holds a lease, so that two
-runs at once do not tell the same.
-
-The summary of a run, one for each channel: what is new, what is still open, the chart.
+anything says that its matter is settled (findings recorded, reports noted), and recorded as
+sent right after it went out. A run that dies between posting and recording repeats one message
+at most; one that dies anywhere else repeats none. Whoever delivers holds a lease, so that two
+runs at once do not send the same.
 """
 
 from __future__ import annotations
@@ -16,9 +14,10 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,6 @@ from dmarckit.core import (
     ngettext,
     open_storage,
 )
-from dmarckit.findings import URGENT
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake
 from dmarckit.slack import (
@@ -48,7 +46,6 @@ from dmarckit.slack import (
     Group,
     Message,
     OutboxMessage,
-    Routes,
     StoredFile,
     build_alerts,
     channel_routes,
@@ -71,7 +68,6 @@ if TYPE_CHECKING:
 
     from dmarckit.facts import Facts
     from dmarckit.findings import Analysis, LedgerEntry
-    from dmarckit.ingest import IngestResult
     from dmarckit.pages import Published
 
 _OUTCOMES = """
@@ -88,357 +84,295 @@ SEVERITY_WORDS = {
     "good": later("good"),
 }
 STATUS_WORDS = {"NEW": later("new"), "WORSE": later("worse")}
-
-
-def build_summaries(
-    settings: Settings,
-    lake: Lake,
-    schedule: Schedule,
-    published: Published,
-    analysis: Analysis,
-    routes: Routes,
-    *,
-    run: str,
-    now: datetime,
-) -> list[OutboxMessage]:
-    """The messages about a run: of everything for the main channel, and for each channel of
-    a group of what concerns its domains. With `when: findings` only those with news.
-
-    The charts are stored. Nothing is written to the lake.
-    """
-    from dmarckit.findings import read_facts, urgent
-    from dmarckit.pages import measure
-
-    window = _window(schedule, now)
-    facts = analysis.facts
-    if window.before.start < facts.start:  # a window longer than the analysis looks back
-        facts = read_facts(settings, lake, now, 2 * window.days)
-    notes = _notes(lake, schedule.name, run)
-    additions = _additions(settings, schedule, run, published, window)
-    dues = []
-    for group in (None, *routes.groups):
-        judged = analysis.findings if group is None else _of_group(analysis.findings, group)
-        own = notes if group is None else []
-        news = finding_lines(judged)
-        added = additions if group is None else []
-        if schedule.slack.when == "findings" and not (news or own or added):
-            continue
-        seen = facts if group is None else _facts_of(facts, group)
-        message = summary_message(
-            measure(seen, window),
-            window,
-            StoredFile("pages", published.key),
-            _chart(settings, schedule, run, seen, window, group),
-            news,
-            own,
-            len(urgent(judged)) - len(urgent(_news(judged))),
-            group.name if group else "",
-            added,
-        )
-        place = f"@{group.channel}" if group else ""
-        dues.append(
-            OutboxMessage(f"run:{run}{place}", group.channel if group else routes.main, message)
-        )
-    return dues
-
-
-def finding_lines(judged: Sequence[LedgerEntry]) -> list[str]:
-    """What is new or worse, the most urgent first, each with what to do about it.
-
-    Muted findings are told to nobody. Of steps forward and things worth knowing only the
-    sentence is told: they are on the page.
-    """
-    lines = []
-    for item in _news(judged):
-        finding = item.finding
-        text = _("{severity}, {status}: {summary}")
-        if finding.severity in URGENT:
-            text = _("{severity}, {status}: {summary} → {action}")
-        lines.append(
-            text.format(
-                severity=_(SEVERITY_WORDS[finding.severity]),
-                status=_(STATUS_WORDS[item.status]),
-                summary=finding.summary,
-                action=finding.action,
-            )
-        )
-    return lines
-
-
-def _news(judged: Sequence[LedgerEntry]) -> list[LedgerEntry]:
-    return [item for item in judged if item.status in STATUS_WORDS and not item.finding.muted]
-
-
-def _of_group(judged: Sequence[LedgerEntry], group: Group) -> list[LedgerEntry]:
-    return [item for item in judged if item.finding.domain in group.domains]
-
-
-def _facts_of(facts: Facts, group: Group) -> Facts:
-    """Facts with the messages and reports of a group's domains, which is what is counted."""
-    return replace(
-        facts,
-        messages=facts.messages[facts.messages["domain"].isin(group.domains)],
-        reports=facts.reports[facts.reports["domain"].isin(group.domains)],
-    )
-
-
-def _window(schedule: Schedule, now: datetime) -> Window:
-    """The days that the run's page is about."""
-    parameters: Mapping[str, object] = schedule.parameters_at(now)
-    days = parameters.get("days", 30)
-    end = str(parameters.get("end") or "")
-    return last_days(days if isinstance(days, int) else 30, end, today=now.date())
-
-
-def _notes(lake: Lake, job: str, run: str) -> list[str]:
-    """Lines about mails that need a person's eye, read since the job last ended well."""
-    found = lake.sql(_OUTCOMES, job=job, run=run)
-    mails = dict(zip(found["outcome"], found["mails"], strict=True))
-    notes = []
-    if n := mails.get("unreadable"):
-        text = ngettext(
-            "{n} report mail could not be read", "{n} report mails could not be read", n
-        )
-        notes.append(text.format(n=count(n)))
-    if n := mails.get("untrusted"):
-        text = ngettext(
-            "{n} report mail refused: the sender is not authentic",
-            "{n} report mails refused: the sender is not authentic",
-            n,
-        )
-        notes.append(text.format(n=count(n)))
-    return notes
-
-
-def _chart(
-    settings: Settings,
-    schedule: Schedule,
-    run: str,
-    facts: Facts,
-    window: Window,
-    group: Group | None,
-) -> StoredFile:
-    from dmarckit.facts import days_of, in_window
-    from dmarckit.slack import daily_chart
-
-    messages = in_window(facts.messages, window)
-    passing = messages["messages"].where(messages["da"] | messages["sa"], 0)
-    days: pd.DataFrame = (
-        messages.assign(passing=passing, failing=messages["messages"] - passing)
-        .groupby("day", observed=True)[["passing", "failing"]]
-        .sum()
-        .reindex(days_of(window), fill_value=0)
-        .round()
-        .reset_index()
-    )
-    # a run's own file: a message that is late shows what it was about
-    part = f"-{hashlib.sha256(group.channel.encode()).hexdigest()[:8]}" if group else ""
-    key = f"charts/{schedule.name}-{window.last_day:%Y-%m-%d}-{run}{part}.png"
-    open_storage(settings.exports_url).put(key, daily_chart(days), content_type="image/png")
-    return StoredFile("exports", key)
-
-
-def _additions(
-    settings: Settings, schedule: Schedule, run: str, published: Published, window: Window
-) -> list[Addition]:
-    """Return what the notebook adds to the message (`Page.tell`); its charts are stored."""
-    from dmarckit.pages import slack_notes
-    from dmarckit.slack import note_chart
-
-    found = []
-    for number, said in enumerate(slack_notes(published.page.executed), start=1):
-        chart = None
-        if said.chart:
-            key = f"charts/{schedule.name}-{window.last_day:%Y-%m-%d}-{run}-note{number}.png"
-            picture = note_chart(said.chart)
-            open_storage(settings.exports_url).put(key, picture, content_type="image/png")
-            chart = StoredFile("exports", key)
-        found.append(Addition(said.headline, said.numbers, chart))
-    return found
-
-
 AFTER_ALERTS = 1000  # position of what a run says of itself, behind its alerts
 
 
 def check_slack(settings: Settings, schedule: Schedule | None = None) -> None:
-    """Raises SettingsError when there is a token and no channel."""
+    """Check the settings of Slack.
+
+    Raises:
+        SettingsError: there is a token, but no channel.
+    """
     channel = (schedule and schedule.slack.channel) or settings.slack_channel
     if settings.slack_token and not channel:
         raise SettingsError("slack_token is set, but slack_channel is not: name the channel")
 
 
-def notify_run(
-    settings: Settings,
-    schedule: Schedule,
-    ingested: IngestResult,
-    published: Published | None,
-    *,
-    run: str,
-    now: datetime,
-    step: Callable[[str], None] = lambda text: None,
-    clock: Callable[[], datetime] | None = None,
-) -> DeliveryResult:
-    """What a run that went well tells: what waits in the outbox, alerts about failing reports
-    or a digest of them, that the job works again, and the summary of the run.
+class Notifier:
+    """Build the Slack messages of one run, and deliver what waits in the outbox.
 
-    A schedule without a notebook has no summary: its alerts are its messages. When `published`
-    is a page, the findings are judged and recorded as those of this run. `clock` tells the
-    time while it goes on; without it, it goes on from `now`.
-
-    Raises LakeError or StorageError when the lake or the storage cannot be used; what was
-    written into the outbox goes out with the next run. Slack being down or refusing a message
-    raises nothing: see `DeliveryResult`.
+    `clock` gives the time while it goes on; without it, it goes on from `now`. What Slack does
+    or refuses raises nothing: see `DeliveryResult`.
     """
-    lake, where = Lake(settings.lake_url), channel_routes(settings, schedule.slack.channel)
-    told = DeliveryResult(channel=where.main)
-    _settle(settings, lake, schedule, published, where, told, run, now, step)
-    step("Telling Slack" if settings.slack_token else "Writing the Slack messages")
-    if queued_messages(lake) or unsent_reports(lake, now):
 
-        def collect() -> None:
-            _collect(settings, lake, where, schedule.alerts, run, now)
+    def __init__(
+        self,
+        settings: Settings,
+        schedule: Schedule,
+        *,
+        run: str,
+        now: datetime,
+        step: Callable[[str], None] = lambda text: None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        started = time.monotonic()
+        self._settings, self._schedule = settings, schedule
+        self._run, self._now, self._step = run, now, step
+        self._clock = clock or (lambda: now + timedelta(seconds=time.monotonic() - started))
+        self._routes = channel_routes(settings, schedule.slack.channel)
+        self._result = DeliveryResult(channel=self._routes.main)
 
-        _deliver(settings, lake, told, run, now, clock, collect)
-    if told.sent and (warning := presign_warning(settings, now)):
-        told.notes.append(warning)
-    return told
+    @cached_property
+    def _lake(self) -> Lake:
+        return Lake(self._settings.lake_url)
 
+    def notify_run(self, published: Published | None) -> DeliveryResult:
+        """Deliver what waits, alerts about failing reports, and the summary of a good run.
 
-def _settle(
-    settings: Settings,
-    lake: Lake,
-    schedule: Schedule,
-    published: Published | None,
-    where: Routes,
-    told: DeliveryResult,
-    run: str,
-    now: datetime,
-    step: Callable[[str], None],
-) -> None:
-    """What the run says of itself into the outbox; then its findings are recorded."""
-    dues: list[OutboxMessage] = []
-    if since := failing_since(lake, schedule.name):
-        works = recovery_message(schedule.name, since=since, now=now)
-        dues.append(OutboxMessage(f"recovery:{schedule.name}:{run}", where.main, works))
-    analysis: Analysis | None = None
-    if published is not None:
-        from dmarckit.findings import analyse, urgent
+        Many alerts are one digest. If the job had failed, that it works again comes first. A
+        schedule without a notebook has no summary: its alerts are its messages. When
+        `published` is a page, the findings are judged and recorded as those of this run.
 
-        step("Looking for what is wrong and what changed")
-        analysis = analyse(settings, lake, now=now, job=schedule.name)
-        told.open_findings = len(urgent(analysis.findings))
-        if schedule.slack.when != "failing" or unsent_reports(lake, now):
-            dues += build_summaries(
-                settings, lake, schedule, published, analysis, where, run=run, now=now
+        Raises:
+            LakeError: the lake cannot be used; what is in the outbox goes out with the next run.
+            StorageError: the same of the storage.
+        """
+        self._queue_own(published)
+        self._step("Telling Slack" if self._settings.slack_token else "Writing the Slack messages")
+        if queued_messages(self._lake) or unsent_reports(self._lake, self._now):
+            self._deliver(with_alerts=True)
+        if self._result.sent and (warning := presign_warning(self._settings, self._now)):
+            self._result.notes.append(warning)
+        return self._result
+
+    def notify_failure(
+        self, error: str, *, since: datetime, notebook: str | None = None
+    ) -> DeliveryResult:
+        """Deliver the error of a run, since when, what to do; and what waits.
+
+        `since` is the start of the first failed run since the last good one. There is one
+        message a day as long as it lasts. Nothing of dmarckit's is raised: with a failure that
+        has to do with the lake itself, the message goes out past the outbox.
+        """
+        job, owner, result = self._schedule.name, self._schedule.owner, self._result
+        message = failure_message(
+            job,
+            error=error,
+            since=since,
+            now=self._now,
+            run=self._run,
+            notebook=notebook,
+            owner=owner,
+        )
+        subject = failure_subject(job, since, self._now)
+        self._step("Telling Slack of the failure")
+        try:
+            due = OutboxMessage(subject, self._routes.main, message)
+            queue_messages(self._lake, [due], self._run, self._now)
+            self._deliver()
+        except (LakeError, StorageError) as reason:
+            result.warnings.append(f"the outbox cannot be used: {reason}")
+            self._post_past_outbox(subject, message)
+        except DmarckitError as reason:
+            result.warnings.append(str(reason))
+        return result
+
+    def _queue_own(self, published: Published | None) -> None:
+        """Write what the run says of itself into the outbox, then record its findings."""
+        job, main = self._schedule.name, self._routes.main
+        dues: list[OutboxMessage] = []
+        if since := failing_since(self._lake, job):
+            works = recovery_message(job, since=since, now=self._now)
+            dues.append(OutboxMessage(f"recovery:{job}:{self._run}", main, works))
+        analysis: Analysis | None = None
+        if published is not None:
+            from dmarckit.findings import analyse, urgent
+
+            self._step("Looking for what is wrong and what changed")
+            analysis = analyse(self._settings, self._lake, now=self._now, job=job)
+            self._result.open_findings = len(urgent(analysis.findings))
+            failing_only = self._schedule.slack.when == "failing"
+            if not failing_only or unsent_reports(self._lake, self._now):
+                dues += self.build_summaries(published, analysis)
+        queue_messages(self._lake, dues, self._run, self._now, first=AFTER_ALERTS)
+        if analysis is not None:
+            from dmarckit.findings import record_findings
+
+            found = [item.finding for item in analysis.findings if item.status != "RESOLVED"]
+            record_findings(self._lake, found, run=self._run, job=job, now=self._now)
+
+    def _deliver(self, *, with_alerts: bool = False) -> None:
+        """Send all that is in the outbox, while no other process does."""
+        try:
+            with delivery_lock(self._settings, self._run, self._clock) as holds:
+                if with_alerts:
+                    self._queue_alerts()
+                delivery = Delivery(
+                    self._settings, self._lake, self._result, run=self._run, now=self._now
+                )
+                delivery.deliver(holds)
+        except JobBusy as error:
+            self._result.waiting = len(queued_messages(self._lake))
+            self._result.warnings.append(
+                f"another run is still telling Slack, so this one does not: {error}"
             )
-    queue_messages(lake, dues, run, now, first=AFTER_ALERTS)
-    if analysis is not None:
-        from dmarckit.findings import record_findings
 
-        found = [item.finding for item in analysis.findings if item.status != "RESOLVED"]
-        record_findings(lake, found, run=run, job=schedule.name, now=now)
+    def _queue_alerts(self) -> None:
+        """Write messages about new reports into the outbox; record those that need none."""
+        if rows := unsent_reports(self._lake, self._now):
+            dues, silent = build_alerts(
+                self._settings, self._lake, rows, self._routes, self._run, self._schedule.alerts
+            )
+            queue_messages(self._lake, dues, self._run, self._now)
+            record_sent(self._lake, silent, run=self._run, now=self._now, channel=None)
+
+    def _post_past_outbox(self, subject: str, message: Message) -> None:
+        """Post without the lake; a file on this machine keeps it to once a day."""
+        settings, result = self._settings, self._result
+        if settings.slack_token is None or result.channel is None or result.messages:
+            return
+        name = hashlib.sha256(f"{os.getuid()} {settings.home} {subject}".encode()).hexdigest()[:24]
+        mark = Path(tempfile.gettempdir()) / f"dmarckit-told-{name}"
+        try:
+            mark.touch(exist_ok=False)
+        except FileExistsError:  # this was sent
+            return
+        except OSError:  # no place for it: rather sent at each run than never
+            pass
+        try:
+            token = settings.slack_token.get_secret_value()
+            post_message(message, token=token, channel=result.channel, base_url=settings.slack_url)
+        except SlackError as error:
+            with contextlib.suppress(OSError):
+                mark.unlink(missing_ok=True)
+            result.warnings.append(str(error))
+        else:
+            result.messages.append(message)
+            result.sent += 1
+
+    def build_summaries(self, published: Published, analysis: Analysis) -> list[OutboxMessage]:
+        """Return the summaries of a run, one a channel; with `when: findings` those with news.
+
+        The main channel gets everything, that of a group what concerns its domains. The charts
+        are stored. Nothing is written to the lake.
+        """
+        from dmarckit.findings import read_facts, urgent
+        from dmarckit.pages import measure
+
+        window, facts = self._window(), analysis.facts
+        if window.before.start < facts.start:  # a window longer than the analysis looks back
+            facts = read_facts(self._settings, self._lake, self._now, 2 * window.days)
+        notes = self._notes()
+        additions = self._additions(published, window)
+        dues = []
+        for group in (None, *self._routes.groups):
+            seen, findings, channel, place = facts, analysis.findings, self._routes.main, ""
+            if group is not None:
+                seen, channel, place = _facts_of(facts, group), group.channel, f"@{group.channel}"
+                findings = [f for f in findings if f.finding.domain in group.domains]
+                notes, additions = [], []
+            news = [f for f in findings if f.status in STATUS_WORDS and not f.finding.muted]
+            if self._schedule.slack.when == "findings" and not (news or notes or additions):
+                continue
+            message = summary_message(
+                measure(seen, window),
+                window,
+                StoredFile("pages", published.key),
+                self._daily_chart(seen, window, group),
+                [_finding_line(item) for item in news],
+                notes,
+                len(urgent(findings)) - len(urgent(news)),
+                group.name if group else "",
+                additions,
+            )
+            dues.append(OutboxMessage(f"run:{self._run}{place}", channel, message))
+        return dues
+
+    def _window(self) -> Window:
+        """Return the days that the run's page is about."""
+        parameters: Mapping[str, object] = self._schedule.parameters_at(self._now)
+        days, end = parameters.get("days", 30), str(parameters.get("end") or "")
+        return last_days(days if isinstance(days, int) else 30, end, today=self._now.date())
+
+    def _notes(self) -> list[str]:
+        """Return lines about mails that need a person's eye, since the job last ended well."""
+        found = self._lake.arrow(_OUTCOMES, job=self._schedule.name, run=self._run).to_pylist()
+        mails = {row["outcome"]: row["mails"] for row in found}
+        notes = []
+        if n := mails.get("unreadable"):
+            text = ngettext(
+                "{n} report mail could not be read", "{n} report mails could not be read", n
+            )
+            notes.append(text.format(n=count(n)))
+        if n := mails.get("untrusted"):
+            text = ngettext(
+                "{n} report mail refused: the sender is not authentic",
+                "{n} report mails refused: the sender is not authentic",
+                n,
+            )
+            notes.append(text.format(n=count(n)))
+        return notes
+
+    def _daily_chart(self, facts: Facts, window: Window, group: Group | None) -> StoredFile:
+        from dmarckit.facts import days_of, in_window
+        from dmarckit.slack import daily_chart
+
+        messages = in_window(facts.messages, window)
+        passing = messages["messages"].where(messages["da"] | messages["sa"], 0)
+        days: pd.DataFrame = (
+            messages.assign(passing=passing, failing=messages["messages"] - passing)
+            .groupby("day", observed=True)[["passing", "failing"]]
+            .sum()
+            .reindex(days_of(window), fill_value=0)
+            .round()
+            .reset_index()
+        )
+        part = f"-{hashlib.sha256(group.channel.encode()).hexdigest()[:8]}" if group else ""
+        return self._stored_chart(window, part, daily_chart(days))
+
+    def _additions(self, published: Published, window: Window) -> list[Addition]:
+        """Return what the notebook adds to the message (`Page.tell`); its charts are stored."""
+        from dmarckit.pages import slack_notes
+        from dmarckit.slack import note_chart
+
+        found = []
+        for number, note in enumerate(slack_notes(published.page.executed), start=1):
+            chart = None
+            if note.chart:
+                chart = self._stored_chart(window, f"-note{number}", note_chart(note.chart))
+            found.append(Addition(note.headline, note.numbers, chart))
+        return found
+
+    def _stored_chart(self, window: Window, part: str, picture: bytes) -> StoredFile:
+        # a run's own file: a message that is late shows what it was about
+        key = f"charts/{self._schedule.name}-{window.last_day:%Y-%m-%d}-{self._run}{part}.png"
+        open_storage(self._settings.exports_url).put(key, picture, content_type="image/png")
+        return StoredFile("exports", key)
 
 
-def _deliver(
-    settings: Settings,
-    lake: Lake,
-    told: DeliveryResult,
-    run: str,
-    now: datetime,
-    clock: Callable[[], datetime] | None,
-    collect: Callable[[], None] = lambda: None,
-) -> None:
-    """While nobody else does: more into the outbox (`collect`), and all that is in it out."""
-    try:
-        with delivery_lock(settings, run, clock or _going_on(now)) as holds:
-            collect()
-            Delivery(settings, lake, told, run=run, now=now).deliver(holds)
-    except JobBusy as error:
-        told.waiting = len(queued_messages(lake))
-        told.warnings.append(f"another run is still telling Slack, so this one does not: {error}")
+def _finding_line(item: LedgerEntry) -> str:
+    """Return what is new or worse, and if it is urgent what to do about it.
 
-
-def _collect(
-    settings: Settings, lake: Lake, where: Routes, at_most: int, run: str, now: datetime
-) -> None:
-    """Messages about untold reports into the outbox; those that need none are noted."""
-    untold = unsent_reports(lake, now)
-    if not untold:
-        return
-    dues, silent = build_alerts(settings, lake, untold, where, run, at_most)
-    queue_messages(lake, dues, run, now)
-    record_sent(lake, silent, run=run, now=now, channel=None)
-
-
-def _going_on(now: datetime) -> Callable[[], datetime]:
-    started = time.monotonic()
-    return lambda: now + timedelta(seconds=time.monotonic() - started)
-
-
-def notify_failure(
-    settings: Settings,
-    schedule: Schedule,
-    *,
-    run: str,
-    now: datetime,
-    error: str,
-    notebook: str | None = None,
-    since: datetime,
-    step: Callable[[str], None] = lambda text: None,
-    clock: Callable[[], datetime] | None = None,
-) -> DeliveryResult:
-    """What a run that failed tells: the error, since when, what to do; and what waits.
-
-    `since` is the start of the first failed run since the last good one. There is one message
-    a day as long as it lasts. Raises nothing that is dmarckit's: with a failure that has to
-    do with the lake itself, the message goes out past the outbox.
+    Of steps forward and things worth knowing only the sentence: they are on the page.
     """
-    where = channel_routes(settings, schedule.slack.channel)
-    told = DeliveryResult(channel=where.main)
-    message = failure_message(
-        schedule.name,
-        error=error,
-        since=since,
-        now=now,
-        run=run,
-        notebook=notebook,
-        owner=schedule.owner,
+    from dmarckit.findings import URGENT
+
+    finding = item.finding
+    text = _("{severity}, {status}: {summary}")
+    if finding.severity in URGENT:
+        text = _("{severity}, {status}: {summary} → {action}")
+    return text.format(
+        severity=_(SEVERITY_WORDS[finding.severity]),
+        status=_(STATUS_WORDS[item.status]),
+        summary=finding.summary,
+        action=finding.action,
     )
-    subject = failure_subject(schedule.name, since, now)
-    step("Telling Slack of the failure")
-    try:
-        lake = Lake(settings.lake_url)
-        queue_messages(lake, [OutboxMessage(subject, where.main, message)], run, now)
-        _deliver(settings, lake, told, run, now, clock)
-    except (LakeError, StorageError) as reason:
-        told.warnings.append(f"the outbox cannot be used: {reason}")
-        _past_the_outbox(settings, told, subject, message)
-    except DmarckitError as reason:
-        told.warnings.append(str(reason))
-    return told
 
 
-def _past_the_outbox(
-    settings: Settings, told: DeliveryResult, subject: str, message: Message
-) -> None:
-    """Post without the lake; a file on this machine keeps it to once a day."""
-    if settings.slack_token is None or told.channel is None or told.messages:
-        return
-    name = hashlib.sha256(f"{os.getuid()} {settings.home} {subject}".encode()).hexdigest()[:24]
-    mark = Path(tempfile.gettempdir()) / f"dmarckit-told-{name}"
-    try:
-        mark.touch(exist_ok=False)
-    except FileExistsError:  # this was told
-        return
-    except OSError:  # no place for it: rather told at each run than never
-        pass
-    try:
-        token = settings.slack_token.get_secret_value()
-        post_message(message, token=token, channel=told.channel, base_url=settings.slack_url)
-    except SlackError as error:
-        with contextlib.suppress(OSError):
-            mark.unlink(missing_ok=True)
-        told.warnings.append(str(error))
-    else:
-        told.messages.append(message)
-        told.sent += 1
+def _facts_of(facts: Facts, group: Group) -> Facts:
+    """Return the facts with a group's messages and reports only, which is what is counted."""
+    return replace(
+        facts,
+        messages=facts.messages[facts.messages["domain"].isin(group.domains)],
+        reports=facts.reports[facts.reports["domain"].isin(group.domains)],
+    )

@@ -1,19 +1,18 @@
-"""How a run ended, for its row in `runs`: done, failed, interrupted, or found dead.
+"""The table `runs`: which job ran when, how it ended, and whether a slot is done.
 
-The table `runs`: which job ran when, how it ended, and whether a slot is done.
-
-A run is one row, written at its end. A slot is *done* when a run of it ended ok or with
-problems, or when `TRIES` runs of it failed or were interrupted: then only the next slot
-helps, and people have been told.
+A run is one row, written at its end: finished, failed, interrupted, or found dead. A slot is
+*done* when a run of it ended ok or with problems, or when `TRIES` runs of it failed or were
+interrupted: then only the next slot helps, and people have been told.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pyarrow as pa
@@ -31,7 +30,7 @@ from dmarckit.core import (
     secrets_of,
 )
 from dmarckit.ingest import OUTCOMES, IngestResult
-from dmarckit.jobs.notify import notify_failure
+from dmarckit.jobs.notify import Notifier
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.jobs.timeout import RunEnd, end_reason
 from dmarckit.lake import RUNS, Lake, month_of
@@ -80,25 +79,27 @@ def record_run(lake: Lake, run: Run) -> None:
 
 
 def runs_of_slot(lake: Lake, job: str, slot: datetime) -> list[Run]:
-    """The runs of a slot so far, the oldest first."""
+    """Return the runs of a slot so far, the oldest first."""
     where = "job = $job AND slot = $slot ORDER BY started, run"
     return _runs(lake, slot - SLACK, where, job=job, slot=slot)
 
 
 def is_done(runs: Sequence[Run]) -> bool:
-    """Whether a slot with these runs is not to be run again."""
+    """Return True if a slot with these runs is not to be run again."""
     return any(run.result in GOOD for run in runs) or len(runs) >= TRIES
 
 
 def last_runs(lake: Lake, now: datetime) -> dict[str, Run]:
-    """Job → its run that began last, of those in the last `HISTORY`."""
+    """Return each job's run that began last, of those in the last `HISTORY`, by its name."""
     newest = "run IN (SELECT arg_max(run, started) FROM runs GROUP BY job)"
     return {run.job: run for run in _runs(lake, now - HISTORY, newest)}
 
 
 def bad_since(lake: Lake, job: str, now: datetime) -> tuple[datetime | None, int]:
-    """When the job's first bad run after its last good one began, and how many bad ones
-    there are since; (None, 0) when its last run was good."""
+    """Return the start of the job's first bad run since its last good one, and their number.
+
+    (None, 0) when its last run was good.
+    """
     where = """job = $job AND result NOT IN ('ok', 'problems') AND started > (
         SELECT coalesce(max(started), '1970-01-01') FROM runs
         WHERE job = $job AND result IN ('ok', 'problems')) ORDER BY started"""
@@ -116,7 +117,7 @@ def _runs(lake: Lake, since: datetime, where: str, **values: Any) -> list[Run]:
 
 RUN_ENDED = "run ended"
 """the event of a run's last log line; the metric filter of schedules/aws counts it"""
-MANY_DEAD = 2  # runs in a row that died without a word, from which on people hear of it
+MANY_DEAD = 2  # runs in a row that died without a word, from which on people are told
 
 log = logging.getLogger("dmarckit")
 
@@ -128,21 +129,32 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class RunContext:
-    """How a run goes on: it says its steps, keeps its lease, and bears with the storage."""
+    """Report progress, renew the lease, and retry storage and lake errors for one run."""
 
+    settings: Settings
+    schedule: Schedule
     lease: Lease
     clock: Clock
-    say: Step
+    report: Step
     sleep: Callable[[float], None]
     pauses: Sequence[float]
 
+    @cached_property
+    def lake(self) -> Lake:
+        """Return the lake of the installation."""
+        return Lake(self.settings.lake_url)
+
     def step(self, text: str) -> None:
-        """Another step begins. Raises LeaseLost when another machine has the job."""
+        """Begin another step.
+
+        Raises:
+            LeaseLost: another machine has the job.
+        """
         self.lease.renew(self.clock())
-        self.say(text)
+        self.report(text)
 
     def again(self, action: Callable[[], Value]) -> Value:
-        """The action's result, also when storage or lake fail it a few times."""
+        """Return the action's result, also when storage or lake fail it a few times."""
         return again(action, self.pauses, self.sleep, lambda: self.lease.renew(self.clock()))
 
 
@@ -156,10 +168,10 @@ class RunProgress:
     started: datetime
     host: str
     first: str
-    """the first run of the slot, to which all that is told about it belongs"""
+    """the first run of the slot, to which all messages about it belong"""
     ingested: IngestResult | None = None
     published: Published | None = None
-    told: DeliveryResult | None = None
+    delivery: DeliveryResult | None = None
     warnings: list[str] = field(default_factory=list)
     """what a person should look at: they make a run one with problems"""
     notes: list[str] = field(default_factory=list)
@@ -168,10 +180,10 @@ class RunProgress:
     def row(
         self, ended: datetime, result: Result, error: str | None = None, notebook: str | None = None
     ) -> Run:
-        """The run as `runs` keeps it."""
-        counts = dict.fromkeys(OUTCOMES, 0)
-        if self.ingested is not None:
-            counts |= {outcome: self.ingested.outcomes[outcome] for outcome in OUTCOMES}
+        """Return the run as `runs` keeps it."""
+        outcomes: Mapping[str, int] = self.ingested.outcomes if self.ingested else {}
+        counts = {outcome: outcomes.get(outcome, 0) for outcome in OUTCOMES}
+        delivery = self.delivery
         return Run(
             run=self.run,
             job=self.job,
@@ -182,41 +194,34 @@ class RunProgress:
             page=self.published.key if self.published else None,
             mails=sum(counts.values()),
             **counts,
-            findings=self.told.open_findings if self.told else None,
-            told=self.told.sent if self.told else 0,
-            waiting=self.told.waiting if self.told else 0,
+            findings=delivery.open_findings if delivery else None,
+            told=delivery.sent if delivery else 0,
+            waiting=delivery.waiting if delivery else 0,
             warnings=(*self.warnings, *self.notes),
             error=error,
             notebook=notebook,
             host=self.host,
         )
 
+    def finished(self, ended: datetime) -> Run:
+        """Return the row of a run that came to its end; problems need a person."""
+        unreadable = self.ingested.outcomes["unreadable"] if self.ingested else 0
+        return self.row(ended, "problems" if unreadable or self.warnings else "ok")
 
-def log_end(row: Run) -> None:
-    """One line that a run has ended and is recorded: monitoring counts these events."""
+
+def record_end(context: RunContext, row: Run) -> None:
+    """Record a run that has ended, and log one line: monitoring counts these events."""
+    context.again(lambda: record_run(context.lake, row))
     log.info("Run ended: %s", row.result, extra={"event": RUN_ENDED, "result": row.result})
 
 
-def finished_run(done: RunProgress, ended: datetime) -> Run:
-    """The row of a run that came to its end: problems are what a person should look at."""
-    unreadable = done.ingested.outcomes["unreadable"] if done.ingested else 0
-    return done.row(ended, "problems" if unreadable or done.warnings else "ok")
-
-
 def record_failure(
-    settings: Settings,
-    schedule: Schedule,
-    lake: Lake,
-    done: RunProgress,
-    error: BaseException,
-    now: datetime,
-    patient: RunContext,
+    context: RunContext, done: RunProgress, error: BaseException, now: datetime
 ) -> bool:
-    """Tell and record a run that failed; record one that was ended from outside.
+    """Alert on and record a run that failed; record one that was ended from outside.
 
-    Returns whether it is recorded.
-
-    What goes wrong here is logged, so that the first error is the one that is raised.
+    Returns True if it is recorded. What goes wrong here is logged, so that the first error is
+    the one that is raised.
     """
     error = end_reason() or error
     if isinstance(error, LeaseLost):
@@ -225,72 +230,49 @@ def record_failure(
     if not interrupted and not isinstance(error, Exception):
         return False
     reason = str(error) if isinstance(error, DmarckitError) else f"{type(error).__name__}: {error}"
-    text = redacted(one_line(reason, 600), secrets_of(settings))
+    text = redacted(one_line(reason, 600), secrets_of(context.settings))
     kept = error.kept if isinstance(error, NotebookFailed) else None
     if not interrupted:
         with contextlib.suppress(RunEnd):  # its time was over meanwhile: it is still recorded
-            _tell(settings, schedule, lake, done, text, kept, now, patient.say)
+            _alert(context, done, text, kept, now, context.report)
+    result: Result = "interrupted" if interrupted else "failed"
     try:
-        result: Result = "interrupted" if interrupted else "failed"
-        row = done.row(patient.clock(), result, None if interrupted else text, kept)
-        patient.again(lambda: record_run(lake, row))
-        log_end(row)
+        record_end(context, done.row(context.clock(), result, None if interrupted else text, kept))
     except DmarckitError as another:
         log.error("run %s of %s is not recorded: %s", done.run, done.job, another)
         return False
     return True
 
 
-def _tell(
-    settings: Settings,
-    schedule: Schedule,
-    lake: Lake,
-    done: RunProgress,
-    text: str,
-    kept: str | None,
-    now: datetime,
-    step: Callable[[str], None],
+def _alert(
+    context: RunContext, done: RunProgress, text: str, kept: str | None, now: datetime, step: Step
 ) -> None:
     try:
-        since, _ = bad_since(lake, done.job, done.started)
+        since, _ = bad_since(context.lake, done.job, done.started)
     except DmarckitError:
         since = None
     try:
-        done.told = notify_failure(
-            settings,
-            schedule,
-            run=done.run,
-            now=now,
-            error=text,
-            notebook=kept,
-            since=since or done.started,
-            step=step,
-        )
+        notifier = Notifier(context.settings, context.schedule, run=done.run, now=now, step=step)
+        done.delivery = notifier.notify_failure(text, since=since or done.started, notebook=kept)
     except DmarckitError as another:
         log.error("nobody was told that %s failed: %s", done.job, another)
 
 
-def record_interrupted(
-    settings: Settings, schedule: Schedule, lake: Lake, lease: Lease, now: datetime
-) -> None:
-    """Write `interrupted` for the runs whose leases died, and tell when it is not the first.
+def record_interrupted(context: RunContext) -> None:
+    """Record each run whose lease expired as `interrupted`; alert from the second in a row.
 
     Only then does the lease forget them: wherever this stops, the next holder goes on.
+
+    Raises:
+        LakeError: the lake cannot be used.
+        StorageError: the lease cannot be written.
     """
+    lake, lease, job, now = context.lake, context.lease, context.schedule.name, context.clock()
     for dead in lease.holder.dead:
-        record_run(
-            lake,
-            Run(
-                run=dead["run"],
-                job=schedule.name,
-                slot=dead["slot"],
-                started=dead["since"],
-                ended=max(now, dead["since"]),
-                result="interrupted",
-                host=dead["host"],
-            ),
-        )
-    since, count = bad_since(lake, schedule.name, now)
+        begun = dead["since"]
+        row = Run(dead["run"], job, dead["slot"], begun, max(now, begun), "interrupted")
+        record_run(lake, replace(row, host=dead["host"]))
+    since, count = bad_since(lake, job, now)
     if since is not None and count >= MANY_DEAD:
         text = ngettext(
             "{n} run ended without a word: it was killed, or its machine went down",
@@ -298,8 +280,6 @@ def record_interrupted(
             count,
         ).format(n=count)
         last = lease.holder.dead[-1]
-        done = RunProgress(
-            last["run"], schedule.name, last["slot"], since, last["host"], last["run"]
-        )
-        _tell(settings, schedule, lake, done, text, None, now, lambda text: None)
+        done = RunProgress(last["run"], job, last["slot"], since, last["host"], last["run"])
+        _alert(context, done, text, None, now, lambda text: None)
     lease.forget_dead()

@@ -4,10 +4,6 @@ The order is what makes it safe to stop anywhere. What a step has stored stays, 
 the slot again repeats none of it; the row in `runs` comes last, so that a slot without one
 is not done. A run that is killed leaves its lease behind, and whoever takes the job next
 writes `interrupted` for it.
-
-What a job asks of the outside before its page: Postmaster Tools and DNS.
-
-That nobody answers, or that it is not set up, ends no job: the page shows what is known.
 """
 
 from __future__ import annotations
@@ -16,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +20,6 @@ from dmarckit.core import (
     PAUSES,
     DmarckitError,
     LakeError,
-    Lease,
     LeaseLost,
     Settings,
     StorageError,
@@ -38,66 +33,65 @@ from dmarckit.core import (
     take,
 )
 from dmarckit.ingest import IngestResult, Progress, cluster_of, ingest_mails
-from dmarckit.jobs.notify import check_slack, notify_run
+from dmarckit.jobs.notify import Notifier, check_slack
 from dmarckit.jobs.record import (
     Clock,
     Run,
     RunContext,
     RunProgress,
     Step,
-    finished_run,
     is_done,
-    log_end,
+    record_end,
     record_failure,
     record_interrupted,
-    record_run,
     runs_of_slot,
 )
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.jobs.timeout import end_reason
-from dmarckit.lake import Lake, maintain_lake
+from dmarckit.lake import maintain_lake
 
 if TYPE_CHECKING:
     from dmarckit.pages import Published
     from dmarckit.slack import DeliveryResult
 
-SHOWN = 3
-"""problems of Google that are named; the rest is counted"""
+NAMED = 3
+"""problems of Google and silent names of DNS that are named; the rest is counted"""
+DOMAIN_PAGE = "domain"  # the notebook of the fleet's pages
 
 log = logging.getLogger("dmarckit")
 
 
-@dataclass
-class Inquiry:
-    """What did not work, a sentence each."""
-
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    """what is not set up"""
-
-
 def refresh_outside(
     settings: Settings, names: Sequence[str], *, now: datetime, run: str, step: Step
-) -> Inquiry:
-    """Ask what `names` say (``postmaster``, ``dns``).
+) -> tuple[list[str], list[str]]:
+    """Ask what `names` say (``postmaster``, ``dns``) before the page is made.
 
-    Raises LakeError and StorageError, after which the same can be asked again, and LeaseLost.
+    That nobody answers, or that it is not set up, ends no job: the page shows what is known.
+
+    Returns:
+        What did not work, and what is not set up, a sentence each.
+
+    Raises:
+        LakeError: the lake cannot be used; the same can be asked again.
+        StorageError: the same of the storage.
+        LeaseLost: another machine has the job.
     """
-    asked = Inquiry()
+    problems: list[str] = []
+    notes: list[str] = []
     for name in names:
         try:
-            asked.problems += _ASK[name](settings, now, run, step)
+            problems += _ASK[name](settings, now, run, step)
         except (LakeError, StorageError, LeaseLost):
             raise
         except DmarckitError as error:
             unset = name == "postmaster" and settings.google_credentials is None
-            (asked.notes if unset else asked.problems).append(one_line(error, 400))
+            (notes if unset else problems).append(one_line(error, 400))
         except Exception as error:  # a fault in what reads their answers ends no job either
             if end_reason():
                 raise
             log.exception("%s was not asked to the end", name)
-            asked.problems.append(f"asking {name}: {type(error).__name__}: {one_line(error, 300)}")
-    return asked
+            problems.append(f"asking {name}: {type(error).__name__}: {one_line(error, 300)}")
+    return problems, notes
 
 
 def _postmaster(settings: Settings, now: datetime, run: str, step: Step) -> list[str]:
@@ -105,9 +99,9 @@ def _postmaster(settings: Settings, now: datetime, run: str, step: Step) -> list
 
     step("Asking Google Postmaster Tools")
     problems = pull_metrics(settings, now=now, run=run).problems
-    rest = len(problems) - SHOWN
+    rest = len(problems) - NAMED
     more = [f"Postmaster Tools has {rest} more problems: run dmarckit postmaster pull"]
-    return [*problems[:SHOWN], *(more if rest > 0 else [])]
+    return [*problems[:NAMED], *(more if rest > 0 else [])]
 
 
 def _dns(settings: Settings, now: datetime, run: str, step: Step) -> list[str]:
@@ -117,16 +111,13 @@ def _dns(settings: Settings, now: datetime, run: str, step: Step) -> list[str]:
     silent = check_dns(settings, now=now, run=run).silent
     if not silent:
         return []
-    names = ", ".join(one_line(name, 80) for name in silent[:SHOWN])
-    rest = len(silent) - SHOWN
+    names = ", ".join(one_line(name, 80) for name in silent[:NAMED])
+    rest = len(silent) - NAMED
     more = f" and {rest} more" if rest > 0 else ""
     return [f"DNS did not answer for {names}{more}; check the setting resolvers"]
 
 
 _ASK = {"postmaster": _postmaster, "dns": _dns}
-
-
-DOMAIN_PAGE = "domain"  # the notebook of the fleet's pages
 
 
 @dataclass(frozen=True)
@@ -136,7 +127,7 @@ class JobResult:
     ingest: IngestResult
     published: Published | None
     """None: the schedule makes no page"""
-    told: DeliveryResult
+    delivery: DeliveryResult
     warnings: tuple[str, ...] = ()
     """what a person should know, a sentence each"""
     run: Run | None = None
@@ -144,7 +135,7 @@ class JobResult:
 
 
 def utc_now() -> datetime:
-    """The present."""
+    """Return the present."""
     return datetime.now(UTC)
 
 
@@ -163,96 +154,102 @@ def run_job(
 ) -> JobResult | None:
     """Run a schedule once, and record that; None when its slot is done already.
 
-    `slot` is the time the schedule asked for (None: by hand). `now` is what the run takes
-    for the present: the slot, while that is still the same day, else the clock. `run` is
-    its id (else a new one). `step` hears of each step in words. `lost` is called, from
-    another thread, when another machine has taken the job; without it that is looked at
-    between steps only. Of a slot each step that the storage or the lake fails is done again,
-    after pauses; by hand the first error is said at once.
+    Of a slot each step that the storage or the lake fails is done again, after pauses; by
+    hand the first error is raised at once. A run that fails is recorded, and a message about
+    it sent; what was stored stays, and what was sent is not sent again.
 
-    Raises JobBusy when the job runs already, and what its parts raise. A run that fails is
-    recorded and told; what was stored stays, and what was told is not told again.
+    Args:
+        settings: of the installation.
+        schedule: what to run.
+        slot: the time the schedule asked for; None: by hand.
+        now: what the run takes for the present; else the slot, while that is still the same
+            day, else the clock.
+        clock: gives the time.
+        run: its id, else a new one.
+        progress: called with the progress of the ingest.
+        step: called with each step in words.
+        sleep: what waits.
+        lost: called from another thread when another machine has taken the job; without it
+            that is looked at between steps only.
+
+    Raises:
+        JobBusy: the job runs already.
+        DmarckitError: a step failed.
     """
     check_slack(settings, schedule)
-    started = clock()
-    holder = new_holder(schedule.name, run or new_run(), slot, started)
+    holder = new_holder(schedule.name, run or new_run(), slot, clock())
     lease = take(open_storage(settings.home), holder)
-    patient = RunContext(lease, clock, step, sleep, PAUSES if slot is not None else ())
+    pauses = PAUSES if slot is not None else ()
+    context = RunContext(settings, schedule, lease, clock, step, sleep, pauses)
     with contextlib.ExitStack() as stack:
         if lost is not None:
             stack.enter_context(heartbeat(lease, clock, lost))
-        result = _held(settings, schedule, lease, now, patient, progress)
+        result = _run_slot(context, now, progress)
         # A run without a row keeps its lease: whoever comes next writes that it was interrupted
         lease.release()
     return result
 
 
-def _held(
-    settings: Settings,
-    schedule: Schedule,
-    lease: Lease,
-    now: datetime | None,
-    patient: RunContext,
-    progress: Progress | None,
+def _run_slot(
+    context: RunContext, now: datetime | None, progress: Progress | None
 ) -> JobResult | None:
-    """The run, with its lease taken. Returns, or raises after it has released the lease, when
-    nothing is left to be said about it."""
-    lake, holder, clock = Lake(settings.lake_url), lease.holder, patient.clock
-    slot = holder.slot
+    """Run the slot with its lease taken, and record how that ended.
+
+    The lease is released before an error is raised, when nothing is left to be said about it.
+    """
+    lease, holder, slot = context.lease, context.lease.holder, context.lease.holder.slot
     if holder.dead:
-        patient.again(lambda: record_interrupted(settings, schedule, lake, lease, clock()))
-    before = [] if slot is None else patient.again(lambda: runs_of_slot(lake, holder.job, slot))
+        context.again(lambda: record_interrupted(context))
+    before: list[Run] = []
+    if slot is not None:
+        before = context.again(lambda: runs_of_slot(context.lake, holder.job, slot))
     if is_done(before):
         return None
     first = before[0].run if before else holder.run
     done = RunProgress(holder.run, holder.job, slot, holder.since, holder.host, first)
     moment = now or _moment(slot, holder.since)
     try:
-        result = _work(settings, schedule, done, moment, patient, progress)
-        lease.renew(clock())
+        result = _work(context, done, moment, progress)
+        lease.renew(context.clock())
     except BaseException as error:
-        if record_failure(settings, schedule, lake, done, error, moment, patient):
+        if record_failure(context, done, error, moment):
             lease.release()
         raise
-    row = finished_run(done, clock())
-    patient.again(lambda: record_run(lake, row))
-    log_end(row)
-    _index(settings)
+    row = done.finished(context.clock())
+    record_end(context, row)
+    _index(context.settings)
     return replace(result, run=row)
 
 
 def _work(
-    settings: Settings,
-    schedule: Schedule,
-    done: RunProgress,
-    now: datetime,
-    patient: RunContext,
-    progress: Progress | None,
+    context: RunContext, done: RunProgress, now: datetime, progress: Progress | None
 ) -> JobResult:
-    patient.step("Reading new mails")
-    ingested = patient.again(lambda: _ingest(settings, done.first, progress))
-    done.ingested = ingested
-    asked = patient.again(
+    settings, schedule = context.settings, context.schedule
+
+    def ingest() -> IngestResult:
+        with cluster_of(settings, "mail") as cluster:
+            return ingest_mails(settings, executor=cluster, progress=progress, run=done.first)
+
+    context.step("Reading new mails")
+    done.ingested = context.again(ingest)
+    problems, notes = context.again(
         lambda: refresh_outside(
-            settings, schedule.before, now=now, run=done.first, step=patient.step
+            settings, schedule.before, now=now, run=done.first, step=context.step
         )
     )
-    done.warnings += asked.problems
-    done.notes += asked.notes
-    result = publish_and_notify(settings, schedule, ingested, now=now, patient=patient, done=done)
+    done.warnings += problems
+    done.notes += notes
+    result = publish_and_notify(
+        settings, schedule, done.ingested, now=now, context=context, done=done
+    )
     if schedule.maintain:
-        patient.step("Looking after the tables")
-        done.warnings += _maintain(settings, patient.clock())
+        context.step("Looking after the tables")
+        done.warnings += _maintain(settings, context.clock())
     return replace(result, warnings=(*done.warnings, *done.notes))
 
 
-def _ingest(settings: Settings, run: str, progress: Progress | None) -> IngestResult:
-    with cluster_of(settings, "mail") as cluster:
-        return ingest_mails(settings, executor=cluster, progress=progress, run=run)
-
-
 def _maintain(settings: Settings, now: datetime) -> list[str]:
-    """What a person should know of the upkeep; that it fails changes nothing about the run."""
+    """Return what a person should know of the upkeep; its failure changes nothing of the run."""
     try:
         return list(maintain_lake(settings, now=now).warnings)
     except DmarckitError as error:
@@ -266,16 +263,19 @@ def publish_and_notify(
     *,
     now: datetime,
     step: Step = lambda text: None,
-    patient: RunContext | None = None,
+    context: RunContext | None = None,
     done: RunProgress | None = None,
 ) -> JobResult:
-    """What follows an ingest: the pages, alerts about failing reports, the summary.
+    """Do what follows an ingest: the pages, alerts about failing reports, the summary.
 
-    `done` notes how far it came. What is stored and told carries the id of the slot's first
-    run, so that a run after one that failed or died tells nothing that was told.
+    `done` records how far it came. What is stored and sent carries the id of the slot's first
+    run, so that a run after one that failed or died sends nothing that was sent.
     """
     done = done or RunProgress(ingested.run, schedule.name, None, now, "", ingested.run)
-    step, again = (patient.step, patient.again) if patient else (step, _once)
+    clock: Clock | None = None
+    again: Callable[[Callable[[], Any]], Any] = lambda action: action()  # noqa: E731
+    if context is not None:
+        step, again, clock = context.step, context.again, context.clock
     if schedule.notebook is not None:
         from dmarckit.pages import store_notebook
 
@@ -285,30 +285,20 @@ def publish_and_notify(
         notebook, parameters = schedule.notebook, schedule.parameters_at(done.slot or now)
         step(f"Building the page {notebook}")
         done.published = again(lambda: store_notebook(settings, notebook, parameters, now))
-    told = again(
-        lambda: notify_run(
-            settings,
-            schedule,
-            ingested,
-            done.published,
-            run=done.first,
-            now=now,
-            step=step,
-            clock=patient.clock if patient else None,
-        )
-    )
-    done.told = told
-    done.warnings += told.warnings
-    done.notes += told.notes
-    return JobResult(ingested, done.published, told, (*done.warnings, *done.notes))
 
+    def notify() -> DeliveryResult:
+        notifier = Notifier(settings, schedule, run=done.first, now=now, step=step, clock=clock)
+        return notifier.notify_run(done.published)
 
-def _once(action: Callable[[], Any]) -> Any:
-    return action()
+    delivery: DeliveryResult = again(notify)
+    done.delivery = delivery
+    done.warnings += delivery.warnings
+    done.notes += delivery.notes
+    return JobResult(ingested, done.published, delivery, (*done.warnings, *done.notes))
 
 
 def _moment(slot: datetime | None, started: datetime) -> datetime:
-    """What a run takes for the present.
+    """Return what a run takes for the present.
 
     A slot that is run again sees the same moment, so that what is new is new once more. A
     day later its pages would show another day than the one they are named by.
@@ -317,7 +307,7 @@ def _moment(slot: datetime | None, started: datetime) -> datetime:
 
 
 def _fleet(settings: Settings, schedule: Schedule, now: datetime) -> list[str]:
-    """The pages of the domains; a sentence about those that failed."""
+    """Build the pages of the domains; return a sentence about those that failed."""
     from dmarckit.pages import fleet_domains, fleet_window, publish_fleet
 
     domains = fleet_domains(settings, fleet_window(DOMAIN_PAGE, {}, now))
@@ -342,7 +332,7 @@ def _fleet(settings: Settings, schedule: Schedule, now: datetime) -> list[str]:
 
 
 def _index(settings: Settings) -> None:
-    """The index with this run; that it fails changes nothing about the run."""
+    """Write the index with this run; that it fails changes nothing about the run."""
     from dmarckit.pages import refresh_index
 
     try:

@@ -129,11 +129,11 @@ class Watcher:
         except Exception:  # a fault in one alert must not end the reading of mails
             log.exception("Slack was not told")
         else:
-            trouble = result.told.waiting > 0
+            trouble = result.delivery.waiting > 0
             for warning in result.warnings:
                 log.warning("%s", warning)
-            if result.told.sent:
-                step("Slack is told", sent=result.told.sent, waiting=result.told.waiting)
+            if result.delivery.sent:
+                step("Slack is told", sent=result.delivery.sent, waiting=result.delivery.waiting)
         self._owes = trouble
         self.watched.troubles += trouble
         self._told_at = time.monotonic()

@@ -100,9 +100,9 @@ def test_a_report_that_comes_in_is_in_slack_within_one_run_of_alerts(
     fill(settings, report(3, failing=4))
     result = run_job(settings, alerts)
     assert result is not None
-    assert "invalid_blocks" in result.told.warnings[0]
+    assert "invalid_blocks" in result.delivery.warnings[0]
     assert "X-Amz-Signature" in json.dumps(slack.requests[-1])
-    assert "X-Amz-Signature" not in caplog.text + json.dumps(result.told.warnings)
+    assert "X-Amz-Signature" not in caplog.text + json.dumps(result.delivery.warnings)
 
 
 ALERT_FILES = ("application/json", "text/csv; charset=utf-8", "image/png")

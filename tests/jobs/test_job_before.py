@@ -12,7 +12,7 @@ from nbformat.v4 import new_notebook
 from dmarckit.core.errors import LakeError, LeaseLost, SettingsError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.jobs import run
-from dmarckit.jobs.run import SHOWN, refresh_outside, run_job
+from dmarckit.jobs.run import NAMED, refresh_outside, run_job
 from dmarckit.jobs.schedule import Schedule, SlackRules, load_schedule
 from dmarckit.lake.lake import Lake
 from dmarckit.pages import publish
@@ -28,8 +28,10 @@ ZONE = {"_dmarc.example.com TXT": ["v=DMARC1; p=none"]}
 def asked(settings: Settings, *names: str) -> tuple[list[str], list[str]]:
     """The sentences, and the steps."""
     steps: list[str] = []
-    done = refresh_outside(settings, names or BOTH, now=NOW, run="run1", step=steps.append)
-    return [*done.problems, *done.notes], steps
+    problems, notes = refresh_outside(
+        settings, names or BOTH, now=NOW, run="run1", step=steps.append
+    )
+    return [*problems, *notes], steps
 
 
 def in_lake(settings: Settings, table: str) -> int:
@@ -72,7 +74,7 @@ def test_a_missing_extra_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_dns_that_does_not_answer_is_named(tmp_path: Path) -> None:
-    names = tuple(f"d{n}.example" for n in range(SHOWN + 2))
+    names = tuple(f"d{n}.example" for n in range(NAMED + 2))
     with serving({}) as dns:
         dns.everything = "REFUSED"
         settings = Settings(  # type: ignore[call-arg]

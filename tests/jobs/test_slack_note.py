@@ -16,14 +16,13 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.window import last_days
 from dmarckit.findings.analysis import analyse
-from dmarckit.jobs.notify import build_summaries
+from dmarckit.jobs.notify import Notifier
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
 from dmarckit.pages.build import build_page
 from dmarckit.pages.publish import Published
 from dmarckit.pages.slack_note import SLACK_MIMETYPE, SlackNote, slack_notes
 from dmarckit.slack.chart import note_chart
-from dmarckit.slack.outbox import channel_routes
 from dmarckit.slack.summary import Addition, summary_message
 from tests.support import frames
 from tests.support.page_notebooks import write_notebook
@@ -120,15 +119,8 @@ def test_a_notebook_of_fifteen_lines_puts_a_number_into_slack(
         name="mine", cron="0 7 * * *", notebook=str(own), slack={"when": "findings"}
     )
     lake = Lake(settings.lake_url)
-    (due,) = build_summaries(
-        settings,
-        lake,
-        schedule,
-        Published(page, page.key, "x"),
-        analyse(settings, lake, now=NOW),
-        channel_routes(settings, "#mail"),
-        run="r1",
-        now=NOW,
+    (due,) = Notifier(settings, schedule, run="r1", now=NOW).build_summaries(
+        Published(page, page.key, "x"), analyse(settings, lake, now=NOW)
     )
     said = json.dumps(due.message.blocks)
     assert "*Forged mail*" in said

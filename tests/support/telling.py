@@ -15,7 +15,7 @@ from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
 from dmarckit.ingest.commit import IngestResult
 from dmarckit.ingest.ingest import ingest_mails
-from dmarckit.jobs.notify import notify_failure, notify_run
+from dmarckit.jobs.notify import Notifier
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import month_of
@@ -99,7 +99,7 @@ class World:
         page = PAGE if schedule.notebook else None
 
         def tells(now: datetime, **how: Any) -> DeliveryResult:
-            return notify_run(self.settings, schedule, self.ingested, page, run=run, now=now, **how)
+            return Notifier(self.settings, schedule, run=run, now=now, **how).notify_run(page)
 
         return tells
 
@@ -121,12 +121,9 @@ class World:
     ) -> DeliveryResult:
         """A run that fails."""
         self.runs += 1
-        return notify_failure(
-            self.settings,
-            schedule,
-            run=f"run-{self.runs}",
-            now=NOW + timedelta(minutes=minutes),
-            error="the bucket does not exist; check its name and the account (NoSuchBucket)",
+        moment = NOW + timedelta(minutes=minutes)
+        return Notifier(self.settings, schedule, run=f"run-{self.runs}", now=moment).notify_failure(
+            "the bucket does not exist; check its name and the account (NoSuchBucket)",
             since=NOW + timedelta(minutes=since),
         )
 
