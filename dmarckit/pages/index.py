@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,13 +17,23 @@ from dmarckit.core import (
     current_language,
     later,
     ngettext,
-    one_line,
     text as words,
 )
 from dmarckit.lake import Lake
 from dmarckit.pages.html import TEMPLATES, templates
 from dmarckit.pages.inputs import versions
 from dmarckit.pages.render import notebook_word, script_hash, text_script
+
+INDEX = "index.html"
+NEWEST = 14
+"""pages of a notebook, or runs of a job, that are in sight; older ones are behind a toggle"""
+DOMAIN = "domain"
+"""the notebook whose pages come first after the jobs"""
+_KEY = re.compile(
+    r"(?P<notebook>[\w-]+)/((?P<domain>[\w.-]+)/)?(?P<day>\d{4}-\d\d-\d\d)"
+    r"(\.(?P<words>[\w.-]*)\.[0-9a-f]{8})?\.html",
+    re.ASCII,
+)
 
 MOST = 5000
 """runs that are looked at, the newest ones"""
@@ -39,7 +49,7 @@ _RESULTS = {
 
 @dataclass(frozen=True)
 class RunEntry:
-    """One run, or several that ended alike in a row; plain text, not escaped yet."""
+    """One run, or several of a day that ended alike; plain text, not escaped yet."""
 
     started: datetime
     result: str
@@ -73,33 +83,30 @@ def jobs(runs: pd.DataFrame, keys: Collection[str]) -> list[Job]:
     `keys` are the pages that are stored. Runs of a day that ended alike, with the same page
     and error, are one entry: jobs that run every few minutes would hide all others.
     """
-    newest = runs.sort_values(["started", "run"], ascending=False, kind="stable")
+    texts = dict.fromkeys(("page", "error", "notebook"), "")
+    newest = runs.fillna(texts).sort_values(["started", "run"], ascending=False, kind="stable")
     return [
         Job(str(name), tuple(_entries(rows, keys)))
         for name, rows in newest.groupby("job", sort=True)
     ]
 
 
-def _entries(rows: pd.DataFrame, keys: Collection[str]) -> list[RunEntry]:
-    found: dict[tuple[Any, ...], list[Any]] = {}
+def _entries(rows: pd.DataFrame, keys: Collection[str]) -> Iterator[RunEntry]:
+    alike: dict[tuple[Any, ...], list[Any]] = {}
     for row in rows.itertuples(index=False):
-        alike = (row.result, _text(row.page), _text(row.error), f"{row.started:%Y-%m-%d}")
-        found.setdefault(alike, []).append(row)
-    return [_entry(same[0], len(same) - 1, keys) for same in found.values()]
-
-
-def _entry(row: Any, earlier: int, keys: Collection[str]) -> RunEntry:
-    page = _text(row.page)
-    return RunEntry(
-        started=row.started,
-        result=_(_RESULTS.get(str(row.result), str(row.result))),
-        level=_LEVELS.get(str(row.result), "bad"),
-        address=quote(page) if page in keys else None,
-        counts=_counts(row),
-        error=one_line(_text(row.error), 400),
-        notebook=one_line(_text(row.notebook), 400),
-        earlier=earlier,
-    )
+        same = (row.result, row.page, row.error, f"{row.started:%Y-%m-%d}")
+        alike.setdefault(same, []).append(row)
+    for row, *earlier in alike.values():
+        yield RunEntry(
+            started=row.started,
+            result=_(_RESULTS.get(str(row.result), str(row.result))),
+            level=_LEVELS.get(str(row.result), "bad"),
+            address=quote(row.page) if row.page in keys else None,
+            counts=_counts(row),
+            error=row.error,
+            notebook=row.notebook,
+            earlier=len(earlier),
+        )
 
 
 def _counts(row: Any) -> str:
@@ -120,22 +127,6 @@ def _counts(row: Any) -> str:
         if not words.is_missing(value) and value and int(value) > 0:
             parts.append(text(int(value)).format(n=words.count(int(value))))
     return ", ".join(parts)
-
-
-def _text(value: Any) -> str:
-    return "" if value is None or words.is_missing(value) else str(value)
-
-
-INDEX = "index.html"
-NEWEST = 14
-"""pages of a notebook, or runs of a job, that are in sight; older ones are behind a toggle"""
-DOMAIN = "domain"
-"""the notebook whose pages come first after the jobs"""
-_KEY = re.compile(
-    r"(?P<notebook>[\w-]+)/((?P<domain>[\w.-]+)/)?(?P<day>\d{4}-\d\d-\d\d)"
-    r"(\.(?P<words>[\w.-]*)\.[0-9a-f]{8})?\.html",
-    re.ASCII,
-)
 
 
 @dataclass(frozen=True)
@@ -170,19 +161,16 @@ def index_page(objects: Iterable[StoredObject], runs: pd.DataFrame | None = None
     keys = [stored.key for stored in objects]
     known = jobs(runs, set(keys)) if runs is not None else []
     shown = {run.address for job in known for run in job.runs}
-    page = (
-        templates()
-        .get_template("pages.html.j2")
-        .render(
-            notebook_word=notebook_word,
-            jobs=known,
-            groups=_groups(keys, shown),
-            newest=NEWEST,
-            script=script,
-            script_hash=script_hash(script),
-            versions=versions(),
-            language=current_language(),
-        )
+    template = templates().get_template("pages.html.j2")
+    page = template.render(
+        notebook_word=notebook_word,
+        jobs=known,
+        groups=_groups(keys, shown),
+        newest=NEWEST,
+        script=script,
+        script_hash=script_hash(script),
+        versions=versions(),
+        language=current_language(),
     )
     return page.encode("utf-8")
 
