@@ -36,10 +36,10 @@ from dmarckit.demo import (
     GeneratedMail,
     GeneratedReport,
     S3Server,
-    ask,
     available,
     demo_mails,
     demo_settings,
+    fill_outside_tables,
     s3_server,
 )
 from dmarckit.ingest import ingest_mails
@@ -96,7 +96,7 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
         print_outcomes(ingested)
         if mails is None:
             step("Asking DNS and Google Postmaster Tools, both made up")
-            ask(settings, now)
+            fill_outside_tables(settings, now)
         schedule = load_schedule("daily")
         if mails is not None:
             schedule = schedule.model_copy(update={"parameters": _window_of_data(now)})

@@ -28,7 +28,7 @@ from dmarckit.core import (
     open_storage,
     plural,
 )
-from dmarckit.demo import ask, demo_mails, demo_settings
+from dmarckit.demo import demo_mails, demo_settings, fill_outside_tables
 from dmarckit.ingest import cluster_of, ingest_mails
 from dmarckit.lake import Lake
 from dmarckit.pages import (
@@ -177,7 +177,7 @@ def demo_environment() -> Iterator[dict[str, str]]:
                     )
                 )
                 ingest_mails(settings, progress=progress)
-            ask(settings, datetime.now(UTC))
+            fill_outside_tables(settings, datetime.now(UTC))
         yield environment
 
 

@@ -84,11 +84,11 @@ HOSTS = {
 """host → its address, which leads back to it; the IPv6 address of office mail has no name"""
 
 
-def ask(settings: Settings, now: datetime) -> None:
+def fill_outside_tables(settings: Settings, now: datetime) -> None:
     """Fill the tables `postmaster` and, where the libraries for it are installed, `dns`."""
     pull_metrics(settings, now=now, client=Google(now))
     if find_spec("checkdmarc") and find_spec("dns"):
-        with serving(zone()) as address:
+        with dns_server(zone()) as address:
             check_dns(settings, now=now, resolver=[address])
 
 
@@ -187,7 +187,7 @@ TTL = 300
 
 
 @contextlib.contextmanager
-def serving(zone: Zone) -> Iterator[str]:
+def dns_server(zone: Zone) -> Iterator[str]:
     """Answer for the names of the zone over UDP; yields the address (``127.0.0.1:5353``)."""
 
     class Handler(socketserver.BaseRequestHandler):

@@ -11,7 +11,7 @@ from dmarckit.checks.outside import load_outside
 from dmarckit.checks.postmaster import latest_metrics
 from dmarckit.core.settings import load_settings
 from dmarckit.demo.company import demo_domains
-from dmarckit.demo.outside import Google, ask
+from dmarckit.demo.outside import Google, fill_outside_tables
 from dmarckit.lake.lake import Lake
 from dmarckit.reports.model import DkimResult
 from tests.support.lakes import NOW, TODAY, lake_of, report
@@ -27,7 +27,7 @@ def lake(tmp_path: Path) -> Lake:
     sources = ("192.0.2.10", "2001:db8:10::25")
     records = (make_record(address, messages=90, dkim=keys) for address in sources)
     made = lake_of(tmp_path, report(*records))
-    ask(load_settings(home=str(tmp_path), domains=DOMAINS), NOW)
+    fill_outside_tables(load_settings(home=str(tmp_path), domains=DOMAINS), NOW)
     return made
 
 
@@ -58,6 +58,6 @@ def test_google_has_days_up_to_the_day_before_yesterday(lake: Lake) -> None:
 
 def test_asked_twice_nothing_is_kept_twice(lake: Lake, tmp_path: Path) -> None:
     before = len(lake.sql("SELECT 1 FROM postmaster UNION ALL SELECT 1 FROM dns"))
-    ask(load_settings(home=str(tmp_path), domains=DOMAINS), NOW)
+    fill_outside_tables(load_settings(home=str(tmp_path), domains=DOMAINS), NOW)
     assert len(lake.sql("SELECT 1 FROM postmaster UNION ALL SELECT 1 FROM dns")) == before
     assert not load_outside(lake, DOMAINS, NOW).empty
