@@ -8,7 +8,7 @@ import tempfile
 import textwrap
 import time
 import webbrowser
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,6 +49,7 @@ from dmarckit.pages import BuiltPage, store_index
 from dmarckit.slack import Message, message_text
 
 BUCKET = "dmarckit-demo"
+LANGUAGE = f"{PREFIX}LANGUAGE"
 NEWEST = 20  # mails of which one arrives while one looks
 LONGEST_WINDOW = 366  # days of the page about a user's own mails
 
@@ -120,8 +121,11 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
 @contextlib.contextmanager
 def _place(step: Any, trust: str) -> Iterator[tuple[S3Server | None, str]]:
     """Yield a bucket on an own server (or a folder), with the environment that points at it."""
+    # none of the user's variables for us (but the language) or for the AWS SDK
+    theirs = (PREFIX, "AWS_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(theirs) or k == LANGUAGE}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_own_environment())
+        stack.enter_context(temporary_environment(kept))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-demo-")))
         server = None
         if available():
@@ -145,12 +149,11 @@ def _place(step: Any, trust: str) -> Iterator[tuple[S3Server | None, str]]:
 
 
 @contextlib.contextmanager
-def _own_environment() -> Iterator[None]:
-    """Hide the user's variables for us (but the language) and for the AWS SDK in the block."""
+def temporary_environment(environment: Mapping[str, str]) -> Iterator[None]:
+    """Replace the environment within the block."""
     before = dict(os.environ)
-    for name in before:
-        if name.startswith((PREFIX, "AWS_")) and name != f"{PREFIX}LANGUAGE":
-            del os.environ[name]
+    os.environ.clear()
+    os.environ.update(environment)
     try:
         yield
     finally:

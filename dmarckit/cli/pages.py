@@ -1,6 +1,6 @@
-"""`dmarckit page NOTEBOOK --all`: a page for each domain, told on the terminal.
+"""`dmarckit page --all` and `dmarckit lab`: a page for each domain, and JupyterLab.
 
-`dmarckit lab`: JupyterLab on the notebooks, with made-up data where there is none yet.
+JupyterLab shows made-up data where there is none yet.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dmarckit.cli.demo import temporary_environment
 from dmarckit.cli.output import console, ingest_progress
 from dmarckit.core import (
     CONFIG_VARIABLE,
@@ -59,7 +60,7 @@ def build_fleet(
     now: datetime | None = None,
     dask: str | None = None,
 ) -> int:
-    """Build the page of every domain and say what became of each; 1 when one failed, else 0.
+    """Build the page of every domain and print how each ended; return 1 when one failed.
 
     Domains are those of the settings, else all that reports speak of. `dask` is the address
     of a scheduler whose workers build them (else that of the settings, if there is one).
@@ -72,7 +73,7 @@ def build_fleet(
         screen.print("There are no domains yet: dmarckit ingest reads the reports.")
         return 0
 
-    def tell(page: FleetPage) -> None:
+    def print_page(page: FleetPage) -> None:
         took = f" ({page.seconds:.1f} s)" if page.seconds else ""
         screen.print(f"  {page.domain}: {WORDS[page.outcome]}{took}", soft_wrap=True)
 
@@ -85,7 +86,7 @@ def build_fleet(
             workers=workers,
             now=now,
             force=force,
-            progress=tell,
+            progress=print_page,
             cluster=cluster,
         )
     for page in pages:
@@ -104,11 +105,13 @@ START = ("explore", "overview")
 
 
 def run_lab(arguments: Sequence[str]) -> int:
-    """Run JupyterLab until it is stopped; its exit status.
+    """Run JupyterLab until it is stopped; return its exit status.
 
     `arguments` go to JupyterLab. While the lake in force holds no report, a temporary one
-    with the demo's mails is shown instead, and the terminal says so. Raises LakeError or
-    SettingsError when a lake is configured that cannot be reached.
+    with the demo's mails is shown instead, and the terminal says so.
+
+    Raises:
+        LakeError: The lake of the settings cannot be reached.
     """
     screen = console(stderr=True)
     folder = find_notebook("overview").parent.absolute()
@@ -131,7 +134,7 @@ def run_lab(arguments: Sequence[str]) -> int:
 
 
 def lab_command(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
-    """The command that runs JupyterLab on `folder`, with no kernel but this environment's.
+    """Return the command that runs JupyterLab on `folder`, with no kernel but this environment's.
 
     Kernels start in the working directory, as pages do, so that relative settings mean the
     same in both.
@@ -151,14 +154,14 @@ def lab_command(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
 
 
 def has_no_reports(settings: Settings) -> bool:
-    """Whether the lake holds no report."""
+    """Return True when the lake holds no report."""
     count = Lake(settings.lake_url).sql("SELECT count(*) AS n FROM reports")["n"]
     return int(count.iloc[0]) == 0
 
 
 @contextlib.contextmanager
 def demo_environment() -> Iterator[dict[str, str]]:
-    """A temporary lake with the demo's reports, and the environment that points at it."""
+    """Yield the environment that points at a temporary lake with the demo's reports."""
     with tempfile.TemporaryDirectory(prefix="dmarckit-lab-") as name:
         home = Path(name)
         config = home / "dmarckit.toml"
@@ -166,28 +169,13 @@ def demo_environment() -> Iterator[dict[str, str]]:
         config.write_text(own + demo_settings(), "utf-8")
         theirs = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
         environment = {**theirs, CONFIG_VARIABLE: str(config)}
-        with _as_environment(environment):
+        with temporary_environment(environment):
             settings = load_settings()
             storage = open_storage(settings.mail_url)
             with ThreadPoolExecutor(POOL) as pool, ingest_progress() as progress:
-                list(
-                    pool.map(
-                        lambda m: storage.put(m.key, m.raw, content_type="message/rfc822"),
-                        demo_mails(datetime.now(UTC).date()),
-                    )
-                )
+                mails = demo_mails(datetime.now(UTC).date())
+                kind = "message/rfc822"
+                list(pool.map(lambda m: storage.put(m.key, m.raw, content_type=kind), mails))
                 ingest_mails(settings, progress=progress)
             fill_outside_tables(settings, datetime.now(UTC))
         yield environment
-
-
-@contextlib.contextmanager
-def _as_environment(environment: dict[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

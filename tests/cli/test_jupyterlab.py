@@ -170,7 +170,7 @@ def test_a_lake_with_reports_is_shown(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_environment_is_as_before_after_the_demo_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "demo_mails", lambda _: [])
-    monkeypatch.setattr(pages, "ingest", lambda *_, **__: None)
+    monkeypatch.setattr(pages, "ingest_mails", lambda *_, **__: None)
     monkeypatch.setenv("DMARCKIT_HOME", "mine")
     before = dict(os.environ)
     with demo_environment() as environment:

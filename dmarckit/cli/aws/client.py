@@ -12,7 +12,7 @@ from dmarckit.core import AwsError, aws_client, aws_errors, aws_session
 class Aws:
     """Clients of one session, made on first use."""
 
-    def __init__(self, session: Any | None = None) -> None:
+    def __init__(self, session: Any = None) -> None:
         self._given = session
 
     @property
