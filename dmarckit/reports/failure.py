@@ -55,58 +55,34 @@ def _from_feedback(fields: Message, mail: Mail) -> FailureReport:
         raise NotAReport(
             f"feedback of type {quoted(kind or None)}, not of an authentication failure"
         )
-    warnings = Warnings()
-    original = _original(mail.attachments)
-    return _report(
-        mail,
-        original,
-        warnings,
-        reporter=_field(fields, "user-agent"),
-        source=_field(fields, "source-ip"),
-        domain_name=_field(fields, "reported-domain"),
-        arrival=_field(fields, "arrival-date") or _field(fields, "received-date"),
-        fields=fields,
-    )
+    return _report(mail, fields, _original(mail.attachments), Warnings())
 
 
 def _from_text(text: str, mail: Mail) -> FailureReport | None:
     found = {name.lower(): value.strip() for name, value in reversed(_TEXT_FIELD.findall(text))}
     if not {"sender domain", "sender ip address"} <= found.keys():
         return None
+    fields = Message()
+    fields["Source-IP"] = found["sender ip address"]
+    fields["Reported-Domain"] = found["sender domain"]
+    fields["Arrival-Date"] = found.get("received date", "")
     warnings = Warnings()
     warnings.add("no feedback-report part: read from the text")
     copy = _HEADERS_COPY.search(text)
-    original = _parse(text[copy.end() :]) if copy else None
-    return _report(
-        mail,
-        original,
-        warnings,
-        reporter=None,
-        source=found["sender ip address"],
-        domain_name=found["sender domain"],
-        arrival=found.get("received date"),
-        fields=Message(),
-    )
+    return _report(mail, fields, _parse(text[copy.end() :]) if copy else None, warnings)
 
 
 def _report(
-    mail: Mail,
-    original: Message | None,
-    warnings: Warnings,
-    *,
-    reporter: str | None,
-    source: str | None,
-    domain_name: str | None,
-    arrival: str | None,
-    fields: Message,
+    mail: Mail, fields: Message, original: Message | None, warnings: Warnings
 ) -> FailureReport:
-    source_ip = noted_address(source, "Source-IP", warnings)
-    reported = domain(domain_name or "")
+    source_ip = noted_address(_field(fields, "source-ip"), "Source-IP", warnings)
+    reported = domain(_field(fields, "reported-domain") or "")
+    arrival = _field(fields, "arrival-date") or _field(fields, "received-date")
     when = _arrival(arrival, warnings)
     if source_ip is None and reported is None and when is None:
         raise UnreadableReport("Source-IP, Reported-Domain and Arrival-Date are missing")
     return FailureReport(
-        reporter=reporter or mail.from_domain,
+        reporter=_field(fields, "user-agent") or mail.from_domain,
         feedback_type="auth-failure",
         source_ip=source_ip,
         domain=reported,

@@ -209,24 +209,14 @@ KNOWN = frozenset({
 })  # fmt: skip
 """the elements of RFC 7489 appendix C and RFC 9990; the latter added ``testing`` and ``np``"""
 MISSPELT = {
-    "data_range": "date_range",
-    "daterange": "date_range",
+    **{name.replace("_", ""): name for name in KNOWN},
+    "datarange": "date_range",
     "identities": "identifiers",
-    "identity_alignment": "policy_evaluated",
-    "policyevaluated": "policy_evaluated",
-    "policypublished": "policy_published",
-    "reportmetadata": "report_metadata",
-    "authresults": "auth_results",
-    "orgname": "org_name",
-    "reportid": "report_id",
-    "sourceip": "source_ip",
-    "headerfrom": "header_from",
-    "envelopefrom": "envelope_from",
-    "envelopeto": "envelope_to",
-    "humanresult": "human_result",
-    "extra_contact": "extra_contact_info",
+    "identityalignment": "policy_evaluated",
+    "extracontact": "extra_contact_info",
     "genertor": "generator",
 }
+"""how names are written, in lower case and without ``_`` and ``-`` → the name"""
 _NAMES_KEPT = 2_000
 
 
@@ -241,10 +231,8 @@ class Names(dict[str, str]):
         local = written.rpartition(":")[2]
         name = local
         if local not in KNOWN:
-            folded = local.lower().replace("-", "_")
-            folded = MISSPELT.get(folded, folded)
-            if folded in KNOWN:
-                name = folded
+            name = MISSPELT.get(local.lower().replace("-", "").replace("_", ""), local)
+            if name in KNOWN:
                 self._warnings.add(f"element {quoted(local)} read as '{name}'")
         if len(self) < _NAMES_KEPT:
             self[written] = name

@@ -75,13 +75,11 @@ def _results(
     header: str | None, authserv_id: str
 ) -> tuple[str | None, str | None, str | None, str | None]:
     """Return dmarc, its header.from, spf and dkim of one ``Authentication-Results`` header."""
-    if not header:
-        return None, None, None, None
-    server, *pieces = without_comments(header).split(";")
+    server, *pieces = without_comments(header or "").split(";")
     words = server.split()
     if not words or words[0].lower() != authserv_id.lower() or len(words) > 2:
         return None, None, None, None
-    dmarc: tuple[str, str | None] | None = None
+    dmarc: tuple[str | None, str | None] = None, None
     found: dict[str, list[str]] = {"spf": [], "dkim": []}
     for piece in pieces:
         match = _RESULT.match(piece)
@@ -90,16 +88,15 @@ def _results(
         method, result = match[1].lower(), match[2].lower()
         if method == "dmarc":
             domain = _HEADER_FROM.search(piece)
-            mine = result, normalize_domain(domain[1]) if domain else None
-            if dmarc is None or _rank(result) < _rank(dmarc[0]):
-                dmarc = mine
+            if dmarc[0] is None or _rank(result) < _rank(dmarc[0]):
+                dmarc = result, normalize_domain(domain[1]) if domain else None
         elif method in found:
             found[method].append(result)
     spf, dkim = (
         "pass" if "pass" in results else results[0] if results else None
         for results in (found["spf"][:1], found["dkim"])
     )
-    return dmarc[0] if dmarc else None, dmarc[1] if dmarc else None, spf, dkim
+    return *dmarc, spf, dkim
 
 
 def _rank(result: str) -> int:
