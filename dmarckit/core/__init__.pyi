@@ -47,7 +47,7 @@ from .lease import (
     heartbeat as heartbeat,
     new_holder as new_holder,
     repeated as repeated,
-    take as take,
+    take_lease as take_lease,
 )
 from .logs import (
     about as about,
@@ -64,7 +64,12 @@ from .redact import (
     secrets_of as secrets_of,
     withheld_variables as withheld_variables,
 )
-from .retry import PAUSES as PAUSES, again as again, jitter as jitter, with_retries as with_retries
+from .retry import (
+    PAUSES as PAUSES,
+    jitter as jitter,
+    retry_transient as retry_transient,
+    with_retries as with_retries,
+)
 from .settings import (
     CONFIG_VARIABLE as CONFIG_VARIABLE,
     DEFAULT_FILE as DEFAULT_FILE,

@@ -122,7 +122,7 @@ class Lease:
         self.holder = holder
 
 
-def take(storage: Storage, holder: Holder) -> Lease:
+def take_lease(storage: Storage, holder: Holder) -> Lease:
     """Take a job that nobody holds, or whose holder is dead (then `holder.dead` names it).
 
     Raises JobBusy when another holds it, StorageError when the storage cannot be reached.
@@ -150,7 +150,7 @@ def take(storage: Storage, holder: Holder) -> Lease:
     return Lease(storage, number + 1, holder)
 
 
-def current(storage: Storage, job: str) -> Holder | None:
+def current_holder(storage: Storage, job: str) -> Holder | None:
     """Return who held the job last; None: nobody yet, or a lease that cannot be read."""
     return read(storage, job, max(_numbers(storage, job), default=0))
 

@@ -86,7 +86,7 @@ def jitter(_error: BaseException, planned: float) -> float:
     return random.uniform(0, planned)  # noqa: S311
 
 
-def again(
+def retry_transient(
     action: Callable[[], Result],
     pauses: Sequence[float],
     sleep: Callable[[float], None],

@@ -23,10 +23,10 @@ from dmarckit.core import (
     LeaseLost,
     NotebookFailed,
     Settings,
-    again,
     ngettext,
     one_line,
     redacted,
+    retry_transient,
     secrets_of,
 )
 from dmarckit.ingest import OUTCOMES, IngestResult
@@ -155,7 +155,9 @@ class RunContext:
 
     def again(self, action: Callable[[], Value]) -> Value:
         """Return the action's result, also when storage or lake fail it a few times."""
-        return again(action, self.pauses, self.sleep, lambda: self.lease.renew(self.clock()))
+        return retry_transient(
+            action, self.pauses, self.sleep, lambda: self.lease.renew(self.clock())
+        )
 
 
 @dataclass

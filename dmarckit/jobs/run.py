@@ -30,7 +30,7 @@ from dmarckit.core import (
     ngettext,
     one_line,
     open_storage,
-    take,
+    take_lease,
 )
 from dmarckit.ingest import IngestResult, Progress, cluster_of, ingest_mails
 from dmarckit.jobs.notify import Notifier, check_slack
@@ -178,7 +178,7 @@ def run_job(
     """
     check_slack(settings, schedule)
     holder = new_holder(schedule.name, run or new_run(), slot, clock())
-    lease = take(open_storage(settings.home), holder)
+    lease = take_lease(open_storage(settings.home), holder)
     pauses = PAUSES if slot is not None else ()
     context = RunContext(settings, schedule, lease, clock, step, sleep, pauses)
     with contextlib.ExitStack() as stack:

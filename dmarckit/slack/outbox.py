@@ -31,7 +31,7 @@ from dmarckit.core import (
     normalize_domain,
     one_line,
     open_storage,
-    take,
+    take_lease,
     with_retries,
 )
 from dmarckit.lake import ALERTS, OUTBOX, Lake, month_of
@@ -192,7 +192,7 @@ def delivery_lock(
     """
     storage = open_storage(settings.home)
     lease = with_retries(
-        lambda: take(storage, new_holder(LEASE, run, None, clock())), JobBusy, LOCK_PAUSES
+        lambda: take_lease(storage, new_holder(LEASE, run, None, clock())), JobBusy, LOCK_PAUSES
     )
     lost = threading.Event()
 

@@ -12,7 +12,7 @@ import pytest
 
 from dmarckit.cli.main import main
 from dmarckit.core import logs
-from dmarckit.core.lease import new_holder, take
+from dmarckit.core.lease import new_holder, take_lease
 from dmarckit.core.settings import load_settings
 from dmarckit.core.storage import open_storage
 from dmarckit.jobs.record import Run, record_run
@@ -71,7 +71,7 @@ def test_run_by_hand_is_refused_while_the_job_runs_and_a_slot_has_nothing_to_do(
 ) -> None:
     # not `NOW`, which may be minutes ago by the time this test runs: that lease would be dead
     holder = new_holder("daily", "other", None, datetime.now(UTC))
-    take(open_storage(str(tmp_path / "home")), holder)
+    take_lease(open_storage(str(tmp_path / "home")), holder)
     status, _, err = run("run", "daily")
     assert status == 2
     assert "daily runs since" in err

@@ -26,10 +26,10 @@ from dmarckit.core.lease import (
     SKEW,
     Holder,
     Lease,
-    current,
+    current_holder,
     heartbeat,
     new_holder,
-    take,
+    take_lease,
 )
 from dmarckit.core.storage import FolderStorage, Storage, open_storage
 
@@ -44,51 +44,51 @@ def holder(run: str, now: datetime = NOW, **other: Any) -> Holder:
 
 
 def test_one_takes_the_job_and_others_are_told_who(storage: Storage) -> None:
-    take(storage, holder("r1"))
+    take_lease(storage, holder("r1"))
     with pytest.raises(
         JobBusy, match=r"daily runs since 2026-11-24 07:00:00 UTC on host-a .*run r1"
     ):
-        take(storage, holder("r2", NOW + timedelta(minutes=1)))
+        take_lease(storage, holder("r2", NOW + timedelta(minutes=1)))
 
 
 def test_jobs_do_not_wait_for_each_other(storage: Storage) -> None:
-    take(storage, holder("r1"))
-    take(storage, holder("r2", job="weekly"))
+    take_lease(storage, holder("r1"))
+    take_lease(storage, holder("r2", job="weekly"))
 
 
 def test_who_sleeps_while_others_take_the_job_does_not_get_an_old_number(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take(storage, holder("r1")).release()
+    take_lease(storage, holder("r1")).release()
     listed = leases._numbers
 
     def sleeps(place: Storage, job: str) -> list[int]:
         found = listed(place, job)
         monkeypatch.setattr(leases, "_numbers", listed)
-        take(storage, holder("r2")).release()
-        take(storage, holder("r3"))
+        take_lease(storage, holder("r2")).release()
+        take_lease(storage, holder("r3"))
         return found
 
     monkeypatch.setattr(leases, "_numbers", sleeps)
     with pytest.raises(JobBusy, match="run r3"):
-        take(storage, holder("late"))
-    kept = current(storage, "daily")
+        take_lease(storage, holder("late"))
+    kept = current_holder(storage, "daily")
     assert kept is not None
     assert kept.run == "r3"
 
 
 def test_a_lease_whose_folder_was_emptied_is_written_again(storage: Storage) -> None:
-    lease = take(storage, holder("r1"))
+    lease = take_lease(storage, holder("r1"))
     for item in list(storage.list("leases/")):
         storage.delete(item.key)
     lease.renew(NOW + RENEWAL)
     with pytest.raises(JobBusy):
-        take(storage, holder("r2", NOW + RENEWAL))
+        take_lease(storage, holder("r2", NOW + RENEWAL))
 
 
 def test_a_released_job_is_free_at_once(storage: Storage) -> None:
-    take(storage, holder("r1")).release()
-    again = take(storage, holder("r2"))
+    take_lease(storage, holder("r1")).release()
+    again = take_lease(storage, holder("r2"))
     assert again.holder.dead == ()
     assert [item.key for item in storage.list("leases/daily/")] == ["leases/daily/000000002.json"]
 
@@ -96,7 +96,7 @@ def test_a_released_job_is_free_at_once(storage: Storage) -> None:
 def test_of_many_at_once_exactly_one_takes_it(storage: Storage) -> None:
     def attempt(number: int) -> Lease | None:
         with contextlib.suppress(JobBusy):
-            return take(storage, holder(f"r{number}"))
+            return take_lease(storage, holder(f"r{number}"))
         return None
 
     with ThreadPoolExecutor(8) as pool:
@@ -105,12 +105,12 @@ def test_of_many_at_once_exactly_one_takes_it(storage: Storage) -> None:
 
 
 def test_a_dead_one_is_taken_over_by_exactly_one_and_named(storage: Storage) -> None:
-    take(storage, holder("r1"))
+    take_lease(storage, holder("r1"))
     later = NOW + DEAD
 
     def attempt(number: int) -> Lease | None:
         with contextlib.suppress(JobBusy):
-            return take(storage, holder(f"t{number}", later))
+            return take_lease(storage, holder(f"t{number}", later))
         return None
 
     with ThreadPoolExecutor(8) as pool:
@@ -120,35 +120,35 @@ def test_a_dead_one_is_taken_over_by_exactly_one_and_named(storage: Storage) -> 
 
 
 def test_the_dead_are_handed_on_until_somebody_has_recorded_them(storage: Storage) -> None:
-    take(storage, holder("r1"))
-    take(storage, holder("r2", NOW + DEAD))  # dies before it could
-    lease = take(storage, holder("r3", NOW + 2 * DEAD))
+    take_lease(storage, holder("r1"))
+    take_lease(storage, holder("r2", NOW + DEAD))  # dies before it could
+    lease = take_lease(storage, holder("r3", NOW + 2 * DEAD))
     assert [dead["run"] for dead in lease.holder.dead] == ["r1", "r2"]
     lease.forget_dead()
-    assert take(storage, holder("r4", NOW + 3 * DEAD)).holder.dead[0]["run"] == "r3"
+    assert take_lease(storage, holder("r4", NOW + 3 * DEAD)).holder.dead[0]["run"] == "r3"
 
 
 def test_who_renews_lives(storage: Storage) -> None:
-    lease = take(storage, holder("r1"))
+    lease = take_lease(storage, holder("r1"))
     for minutes in range(1, 20):
         lease.renew(NOW + timedelta(minutes=minutes))
     with pytest.raises(JobBusy):
-        take(storage, holder("r2", NOW + timedelta(minutes=20)))
+        take_lease(storage, holder("r2", NOW + timedelta(minutes=20)))
 
 
 def test_clocks_may_differ_by_a_minute(storage: Storage) -> None:
-    take(storage, holder("r1"))
+    take_lease(storage, holder("r1"))
     fast = NOW + LENGTH + timedelta(minutes=1)
     with pytest.raises(JobBusy):
-        take(storage, holder("r2", fast))
+        take_lease(storage, holder("r2", fast))
 
 
 def test_who_slept_too_long_finds_that_it_has_lost(storage: Storage) -> None:
-    sleeper = take(storage, holder("r1"))
-    take(storage, holder("r2", NOW + DEAD)).release()
+    sleeper = take_lease(storage, holder("r1"))
+    take_lease(storage, holder("r2", NOW + DEAD)).release()
     with pytest.raises(LeaseLost, match="daily was taken over: run r1 ends"):
         sleeper.renew(NOW + DEAD)
-    last = current(storage, "daily")
+    last = current_holder(storage, "daily")
     assert last is not None
     assert last.run == "r2"
 
@@ -157,7 +157,7 @@ def test_storage_errors_lose_no_lease_until_its_time_has_passed(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = FolderStorage(tmp_path)
-    lease = take(storage, holder("r1"))
+    lease = take_lease(storage, holder("r1"))
 
     def fails(*_: object, **__: object) -> None:
         raise StorageError("the network is away")
@@ -169,10 +169,10 @@ def test_storage_errors_lose_no_lease_until_its_time_has_passed(
 
 
 def test_a_run_takes_again_what_it_could_not_release(storage: Storage) -> None:
-    take(storage, holder("r1"))
-    take(storage, holder("r1"))
+    take_lease(storage, holder("r1"))
+    take_lease(storage, holder("r1"))
     with pytest.raises(JobBusy):
-        take(storage, holder("r1", pid=1))
+        take_lease(storage, holder("r1", pid=1))
 
 
 def test_the_heartbeat_renews_and_says_when_the_job_is_lost(
@@ -180,7 +180,7 @@ def test_the_heartbeat_renews_and_says_when_the_job_is_lost(
 ) -> None:
     monkeypatch.setattr(leases, "RENEWAL", timedelta(seconds=0.01))
     storage = FolderStorage(tmp_path)
-    lease = take(storage, holder("r1"))
+    lease = take_lease(storage, holder("r1"))
     lost, times = threading.Event(), iter(NOW + timedelta(minutes=i) for i in range(1_000_000))
     with heartbeat(lease, lambda: next(times), lambda error: lost.set()):
         deadline = time.monotonic() + 60
@@ -197,12 +197,12 @@ def test_a_process_that_has_ended_on_this_machine_is_dead_at_once(storage: Stora
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     mine = leases.machine_id()
-    take(storage, holder("r1", machine=mine, pid=ended.pid))
-    assert take(storage, holder("r2", machine=mine)).holder.dead[0]["run"] == "r1"
+    take_lease(storage, holder("r1", machine=mine, pid=ended.pid))
+    assert take_lease(storage, holder("r2", machine=mine)).holder.dead[0]["run"] == "r1"
 
 
 def _hold_and_wait(home: str, ready: Any) -> None:
-    take(open_storage(home), new_holder("daily", "killed", NOW, datetime.now(UTC)))
+    take_lease(open_storage(home), new_holder("daily", "killed", NOW, datetime.now(UTC)))
     ready.set()
     signal.pause()
 
@@ -216,11 +216,11 @@ def test_kill_9_leaves_a_lease_that_one_of_two_takes_over(home: str) -> None:
     assert ready.wait(60)
     storage = open_storage(home)
     with pytest.raises(JobBusy):
-        take(storage, new_holder("daily", "mine", NOW, datetime.now(UTC)))
+        take_lease(storage, new_holder("daily", "mine", NOW, datetime.now(UTC)))
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    lease = take(storage, new_holder("daily", "mine", NOW, datetime.now(UTC)))
+    lease = take_lease(storage, new_holder("daily", "mine", NOW, datetime.now(UTC)))
     assert [dead["run"] for dead in lease.holder.dead] == ["killed"]
 
 

@@ -19,7 +19,7 @@ import pytest
 from nbformat.v4 import new_notebook
 
 from dmarckit.core.errors import JobBusy, NotebookFailed
-from dmarckit.core.lease import new_holder, take
+from dmarckit.core.lease import new_holder, take_lease
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
 from dmarckit.jobs.record import TRIES, Run, bad_since, last_runs, record_run, runs_of_slot
@@ -115,7 +115,7 @@ def test_a_run_by_hand_is_its_own(settings: Settings) -> None:
 
 def test_a_job_that_runs_is_not_run_beside_that(settings: Settings) -> None:
     store_mail(settings, "a")
-    take(open_storage(settings.home), new_holder("daily", "other", SLOT, NOW))
+    take_lease(open_storage(settings.home), new_holder("daily", "other", SLOT, NOW))
     with pytest.raises(JobBusy, match=r"daily runs since .*run other"):
         run(settings, slot=None)
     assert run(settings, ALERTS) is not None
@@ -252,7 +252,7 @@ def test_an_end_that_a_library_hides_is_recorded_as_what_it_is(
 def test_a_run_that_died_is_recorded_by_the_next_which_runs_its_slot(settings: Settings) -> None:
     store_mail(settings, "a")
     dead = replace(new_holder("daily", "died", SLOT, NOW), machine="another", host="host-b")
-    take(open_storage(settings.home), dead)
+    take_lease(open_storage(settings.home), dead)
     assert run(settings, at=NOW + timedelta(minutes=10)) is not None
     first, second = rows(settings)
     assert (first.run, first.result, first.host) == ("died", "interrupted", "host-b")
