@@ -125,8 +125,8 @@ def _first_day(reports: pd.DataFrame, messages: pd.DataFrame) -> pd.Timestamp | 
 
 
 def total(frame: pd.DataFrame) -> int:
-    """Return the messages of a frame, as a whole number."""
-    return round(float(frame["messages"].sum()))
+    """Return the messages of a frame, as a whole number (`queries.messages` rounds alike)."""
+    return round(round(float(frame["messages"].sum()), 6))
 
 
 def day_span(frame: pd.DataFrame) -> tuple[date | None, date | None]:
@@ -179,20 +179,21 @@ def _of_sender(domain: DomainFacts, sender: str) -> str:
     return f"{at} AND {proves}" if counted <= len(known) else proves
 
 
-def unknown_source_predicate(domain: DomainFacts) -> str:
-    """Return the SQL predicate for failing records of no known sender, signer or relay."""
-    known = domain.messages.loc[domain.messages["class"] == "unaligned_sender", "sender"].unique()
-    ours = domain.messages.loc[
-        domain.messages["in_inventory"] & domain.messages["class"].isin(SPOOFED), "sender"
-    ].unique()
+def unknown_source_predicate(domain: DomainFacts, *, own_addresses: bool = True) -> str:
+    """Return the SQL predicate for failing records of no known sender, signer or relay.
+
+    With `own_addresses` those of inventory senders whose mail proves nothing count as known.
+    """
+    rows = domain.messages
+    known = rows.loc[rows["class"] == "unaligned_sender", "sender"].unique()
+    ours = rows.loc[rows["in_inventory"] & rows["class"].isin(SPOOFED), "sender"].unique()
     signed = domain.signatures[domain.signatures["sender"].isin(list(known))]
-    signers = signed.loc[signed["passed"], "dkim_domain"].unique()
     spf = domain.spf[domain.spf["sender"].isin(list(known)) & (domain.spf["result"] == "pass")]
     return queries.unknown_source(
         own_signers(domain),
-        [str(name) for name in signers],
+        [str(name) for name in signed.loc[signed["passed"], "dkim_domain"].unique()],
         [str(name) for name in spf["spf_domain"].unique()],
-        addresses(domain, [str(name) for name in ours]),
+        addresses(domain, [str(name) for name in ours]) if own_addresses else [],
     )
 
 

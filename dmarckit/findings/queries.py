@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from dmarckit.facts import FORWARD_REASON
 
 FAILS = "dkim_aligned IS NOT TRUE AND spf_aligned IS NOT TRUE"
-BLOCKED = "disposition IN ('quarantine', 'reject')"
 DAY = timedelta(days=1)
 ROUNDING = 1e-9  # what a rate may lack of a limit that it has reached
 
@@ -51,7 +50,8 @@ def messages(domain: str, days: Sequence[datetime], now: datetime, *conditions: 
     where = [f"domain = {text(domain)}", "messages > 0", f'"begin" < {time(now)}', *conditions]
     share = " + ".join(_share(first, after) for first, after in ranges(days)) or "0"
     return (
-        f"SELECT coalesce(round(sum(messages * ({share}))), 0)::BIGINT AS messages "  # noqa: S608
+        f"SELECT coalesce(round_even(round(sum(messages * ({share})), 6), 0), 0)::BIGINT "  # noqa: S608
+        "AS messages "
         f"FROM records WHERE {' AND '.join(f'({condition})' for condition in where)}"
     )
 
@@ -71,8 +71,17 @@ def verified(domain: str, selector: str) -> str:
     return any_of("dkim", f"{_is_signature(domain, selector)} AND x.result = 'pass'")
 
 
+# "none" without a selector is a message without a signature (RFC 8601 section 2.7.1)
+_IS_THERE = "(coalesce(x.result, 'none') <> 'none' OR nullif(x.selector, '') IS NOT NULL)"
+
+
 def _is_signature(domain: str, selector: str) -> str:
-    return f"lower(x.domain) = {text(domain)} AND coalesce(x.selector, '') = {text(selector)}"
+    name = f"lower(x.domain) = {text(domain)} AND coalesce(x.selector, '') = {text(selector)}"
+    return f"{name} AND {_IS_THERE}"
+
+
+def _signed_by(domains: Iterable[str]) -> str:
+    return any_of("dkim", f"{one_of('lower(x.domain)', domains)} AND {_IS_THERE}")
 
 
 _GOOD = "x.result = 'pass'"
@@ -81,7 +90,7 @@ PASSES_RAW = f"{any_of('spf', _GOOD)} OR {any_of('dkim', _GOOD)}"
 
 def unaligned(own_signers: Iterable[str]) -> str:
     """Fails DMARC, not relayed, no signature of `own_signers`, and proves another domain."""
-    own = any_of("dkim", one_of("lower(x.domain)", own_signers))
+    own = _signed_by(own_signers)
     return f"{FAILS} AND NOT {FORWARD_REASON} AND NOT {own} AND ({PASSES_RAW})"
 
 
@@ -97,7 +106,7 @@ def unknown_source(
     own_addresses: Iterable[str],
 ) -> str:
     """Fails DMARC, not relayed, and proves no signer, SPF domain or address that is known."""
-    own = any_of("dkim", one_of("lower(x.domain)", own_signers))
+    own = _signed_by(own_signers)
     signer = any_of("dkim", f"{_GOOD} AND {one_of('lower(x.domain)', known_signers)}")
     known = f"{own} OR {signer} OR {proves_spf(known_spf)}"
     return (
@@ -182,7 +191,7 @@ def unhonoured(domain: str, reporter: str, days: Sequence[datetime], now: dateti
         f"reporter = {text(reporter)}",
         FAILS,
         "disposition = 'none'",
-        "len(reasons) = 0",
+        f"NOT {any_of('reasons', 'x.type IS NOT NULL OR x.comment IS NOT NULL')}",
         strict,
     )
 
@@ -196,7 +205,7 @@ def reports_of(pairs: Iterable[tuple[str, str]], since: datetime, now: datetime)
     """Reports of (domain, reporter) that end after `since`."""
     return (
         f"SELECT count(*) AS reports FROM reports WHERE {_pairs(pairs)} "  # noqa: S608
-        f'AND "end" > {time(since)} AND "begin" < {time(now)}'
+        f'AND "end" > {time(since)} AND "end" <= {time(now + DAY)} AND "begin" < {time(now)}'
     )
 
 
@@ -204,7 +213,7 @@ def silent(pairs: Iterable[tuple[str, str]], last: datetime, now: datetime) -> s
     """How many of the (domain, reporter) have no report that ends after `last`."""
     return (
         "SELECT count(*) AS silent FROM (SELECT domain FROM reports "  # noqa: S608
-        f'WHERE {_pairs(pairs)} AND "begin" < {time(now)} '
+        f'WHERE {_pairs(pairs)} AND "end" <= {time(now + DAY)} AND "begin" < {time(now)} '
         f'GROUP BY domain, lower(reporter) HAVING max("end") <= {time(last)})'
     )
 

@@ -101,7 +101,7 @@ def _new(
             domain,
             context,
             sender_predicate(domain, [sender]),
-            f"NOT ({unknown_source_predicate(domain)})",
+            f"NOT ({unknown_source_predicate(domain, own_addresses=False)})",
         ),
         thresholds={
             "least_messages": round(least),

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pandas as pd
 
 from dmarckit.core import _, count, later, n_messages, ngettext
-from dmarckit.facts import FORWARD_REASON
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     BLOCKED,
@@ -202,9 +201,8 @@ def _exposed(
         query=window_query(
             domain,
             context,
-            queries.FAILS,
+            unknown_source_predicate(domain),
             queries.one_of("lower(header_from)", [name]),
-            f"NOT {FORWARD_REASON}",
         ),
         thresholds={"messages": limits.subdomain_messages},
         evidence={

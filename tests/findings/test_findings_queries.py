@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
-from dmarckit.core.settings import Settings
+from dmarckit.checks.outside import load_outside
+from dmarckit.core.settings import Settings, load_settings
 from dmarckit.facts import load
 from dmarckit.findings.find import find
 from dmarckit.lake.lake import Lake
 from tests.scenarios import harness
 from tests.scenarios.all import SCENARIOS
 from tests.scenarios.analysis import Analysis
+from tests.support.lakes import NOW
+from tests.support.random_lakes import SENSITIVE, random_lake
 
 SHOWN_BY = {
     "a new service, aligned": "new_sender",
@@ -60,3 +63,18 @@ def test_queries_recompute_the_numbers(
 
 def _is_said(number: int, summary: str) -> bool:
     return f"{number:,}" in summary
+
+
+@pytest.mark.parametrize("seed", [0, 1, 12, 13, 44, 50])
+def test_queries_recompute_the_numbers_of_random_data(seed: int, tmp_path: Path) -> None:
+    lake = random_lake(tmp_path, seed)
+    known = load.load_facts(lake, NOW, settings=load_settings(home=str(tmp_path)))
+    outside = load_outside(lake, (), NOW)
+    found = find(known, now=NOW, days=7, thresholds=SENSITIVE, outside=outside)
+    counted = {
+        f.fingerprint: (f.evidence["number"], lake.sql(f.evidence["query"]).iloc[0, 0])
+        for f in found
+        if "query" in f.evidence
+    }
+    assert len(counted) > 3
+    assert {name: pair for name, pair in counted.items() if pair[0] != pair[1]} == {}
