@@ -47,7 +47,7 @@ COLOURS = {
     "rejected": "#0f9d76",
     "unstated": "#8a94a3",
 }
-"""of what receivers did with failing messages (`summary.OUTCOMES`): hues of Okabe and Ito's
+"""of what receivers did with failing messages (`sections.messages.OUTCOMES`): hues of Okabe and Ito's
 palette, told apart with every kind of colour blindness, on white and on black"""
 
 DARK = {
@@ -111,7 +111,7 @@ def figure_bundle(figure: go.Figure) -> dict[str, Any]:
 
 
 def failing_by_day(daily: pd.DataFrame) -> go.Figure:
-    """Draw failing messages a day, by what receivers did. Takes `fleet_summary.failing_by_day`."""
+    """Draw failing messages a day, by what receivers did. Takes `Page.failing_by_day().data`."""
     failing = int(daily["fail"].sum())
     if not daily["messages"].any():
         return nothing(_("Failing messages a day"))
@@ -293,7 +293,7 @@ CLASS_LABELS = {
 
 
 def classes_by_day(daily: pd.DataFrame) -> go.Figure:
-    """Draw messages a day, stacked by class. Takes `class_summary.classes_by_day`.
+    """Draw messages a day, stacked by class. Takes `facts.classes_by_day`.
 
     Days of which reports are still missing have a grey ground.
     """

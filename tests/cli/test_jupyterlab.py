@@ -14,9 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, Page as Tab
 
+import dmarckit
 from dmarckit.cli import pages
 from dmarckit.cli.pages import demo_environment, has_no_reports, lab_command, run_lab
 from dmarckit.core.settings import load_settings
@@ -38,6 +41,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """JupyterLab on a copy of the notebooks (it saves by itself), with a small lake."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(FOLDER, folder / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    kernel = {"kernelspec": {"name": "python3", "display_name": "x", "language": "python"}}
+    own = new_notebook(cells=[new_code_cell()], metadata=kernel)
+    nbformat.write(own, folder / "notebooks/own.ipynb")
     settings = frames.fill(folder, *frames.lake(days=20, domains=2, reporters=2))
     own = {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
     runtime = folder / "runtime"
@@ -112,6 +118,40 @@ def test_run_all_draws_charts_in_the_cells(address: str, tab: Tab, name: str) ->
     errors = tab.locator('[data-mime-type="application/vnd.jupyter.error"]')
     assert errors.all_inner_texts() == []
     tab.locator(".jp-CodeCell .js-plotly-plot .main-svg").first.wait_for()
+
+
+@pytest.mark.slow
+@pytest.mark.chromium
+def test_an_analyst_gets_from_the_import_to_a_chart_by_tab(address: str, tab: Tab) -> None:
+    tab.goto(f"{address}lab/tree/own.ipynb?token=t&reset")
+    tab.get_by_text("| Idle").wait_for()
+    tab.locator(".jp-CodeCell .cm-content").click()
+    tab.keyboard.insert_text("import dmarckit as dk")
+    tab.keyboard.press("Shift+Enter")
+    tab.locator(".jp-CodeCell").nth(1).wait_for()
+    tab.keyboard.insert_text("dk.")
+    tab.keyboard.press("Tab")
+    offered = tab.locator(".jp-Completer-item .jp-Completer-match")
+    offered.first.wait_for()
+    names = {name for name in dir(dmarckit) if not name.startswith("_")}
+    assert set(offered.all_inner_texts()) == names
+    tab.keyboard.press("Escape")
+    tab.keyboard.insert_text("open_page(days=20, end='2026-11-23')")
+    tab.keyboard.press("Home")
+    tab.keyboard.insert_text("page = ")
+    tab.keyboard.press("Shift+Enter")
+    tab.locator(".jp-CodeCell").nth(2).wait_for()
+    tab.keyboard.insert_text("page")
+    tab.keyboard.press("Shift+Enter")
+    tab.get_by_text("failing_senders", exact=False).first.wait_for()
+    tab.keyboard.insert_text("page.failing_s")
+    tab.keyboard.press("Tab")  # the only name that begins so
+    tab.locator(".jp-CodeCell").nth(3).get_by_text("failing_senders").wait_for()
+    tab.keyboard.insert_text("().figure")
+    tab.keyboard.press("Shift+Enter")
+    chart = tab.locator(".jp-CodeCell .js-plotly-plot")
+    chart.get_by_text("mailer.example").wait_for()
+    assert chart.locator(".bars .point").count() >= 2
 
 
 def test_without_reports_the_demo_s_are_shown(

@@ -24,7 +24,7 @@ def judged(status: Status = "NEW", **other: Any) -> LedgerEntry:
 def answered(
     *findings: LedgerEntry, messages: int = 1000, failing: int = 0, reports: int = 1
 ) -> Answer:
-    """The answer to these findings, and to the measures of `domain_summary.headline`."""
+    """The answer to these findings, and to the measures of `overview.measure`."""
     share = (messages - failing) / messages if messages else float("nan")
     measures = pd.DataFrame(
         {"measure": ["messages", "pass_share", "reports"], "value": [messages, share, reports]}

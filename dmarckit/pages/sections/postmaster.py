@@ -7,6 +7,7 @@ together it is the worst that counts. A share is null where Google has no data.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from dmarckit.checks import latest_metrics
-from dmarckit.core import Rate, Settings, Window, _, later, text as words
+from dmarckit.core import Rate, Settings, _, later, text as words
 from dmarckit.facts import days_of
 from dmarckit.findings import refusal_meaning
 from dmarckit.pages.charts import CRITICAL, WARNING, nothing, rate_lines
@@ -81,30 +82,24 @@ class PostmasterSections(PageData):
         if daily["all"].isna().all():
             return Section(daily, figure=nothing(_("Spam rate a day"), _no_data()))
         worst = daily.iloc[daily["all"].fillna(-1).to_numpy().argmax()]
-        rate, limit = Rate(worst["all"]), 0.0
-        if rate.share >= limits.spam_critical:
-            title, limit = (
-                _("{rate} on {day}: Google wants never to see {limit}"),
-                limits.spam_critical,
-            )
-        elif rate.share >= limits.spam_warning:
+        rate, limit = Rate(worst["all"]), limits.spam_critical
+        title = _("{rate} on {day}: Google wants never to see {limit}")
+        if rate.share < limits.spam_critical:
             title, limit = _("{rate} on {day}: Google wants less than {limit}"), limits.spam_warning
-        else:
+        if rate.share < limits.spam_warning:
             title = _("At most {rate} of the mail was marked as spam")
-        subtitle = _("Share of mail that Gmail users marked as spam, a day. {which}")
-        figure = rate_lines(
+        return self._rates(
             daily,
             {"all": "#0068a8"},
             {"all": _("spam rate")},
-            title=title.format(rate=rate, day=words.day(worst["day"]), limit=Rate(limit)),
-            subtitle=subtitle.format(which=self._which(lowest=False)),
+            title.format(rate=rate, day=words.day(worst["day"]), limit=Rate(limit)),
+            _("Share of mail that Gmail users marked as spam, a day. {which}"),
             span=(0, max(limits.spam_critical * 1.2, rate.share * 1.15)),
             limits=[
                 (limits.spam_warning, str(Rate(limits.spam_warning)), WARNING),
                 (limits.spam_critical, str(Rate(limits.spam_critical)), CRITICAL),
             ],
         )
-        return Section(daily, figure=figure)
 
     def postmaster_authentication(self) -> Section:
         """Draw the share of mail that passes SPF, DKIM and DMARC at Gmail, a day.
@@ -165,17 +160,14 @@ class PostmasterSections(PageData):
         if not most:
             text = _("Gmail took all mail on these days.")
             return Section(daily, figure=nothing(_("Delivery errors a day"), text))
-        title = _("On the worst day Gmail did not take {rate} of the mail").format(rate=Rate(most))
-        subtitle = _("Share of mail that Gmail rejected or put off, a day. {which}")
-        figure = rate_lines(
+        return self._rates(
             daily,
             _ERRORS,
             {kind: _(word) for kind, word in _KINDS.items()},
-            title=title,
-            subtitle=subtitle.format(which=self._which(lowest=False)),
+            _("On the worst day Gmail did not take {rate} of the mail").format(rate=Rate(most)),
+            _("Share of mail that Gmail rejected or put off, a day. {which}"),
             span=(0, min(1.0, most * 1.15)),
         )
-        return Section(daily, figure=figure)
 
     def postmaster_domains(self) -> Section:
         """Show the newest rates of each domain, the highest spam rate first.
@@ -311,13 +303,18 @@ class PostmasterSections(PageData):
         )
 
     def _worst_by_day(self, metric: str, details: list[str], *, lowest: bool) -> pd.DataFrame:
-        return worst_by_day(self._metrics, metric, details, self.window, lowest=lowest)
+        """Return one row a day of the window: `day`, and the worst share of all domains by detail.
 
-    def _which(self, *, lowest: bool) -> str:
-        """Return what a point is when there are several domains."""
-        if self._metrics["domain"].nunique() < 2:
-            return ""
-        return _("The lowest of all domains.") if lowest else _("The highest of all domains.")
+        The worst is the lowest of a success rate, the highest of a spam or error rate. A detail
+        that is empty in the table (all of a metric) is the column ``all``.
+        """
+        rows = self._metrics
+        rows = rows[(rows["metric"] == metric) & rows["share"].notna()]
+        shares = rows.pivot_table(
+            index="day", columns="detail", values="share", aggfunc="min" if lowest else "max"
+        )
+        whole = shares.reindex(index=days_of(self.window), columns=details).astype("float64")
+        return whole.rename(columns={"": "all"}).rename_axis(columns=None).reset_index()
 
     def _rates(
         self,
@@ -326,34 +323,21 @@ class PostmasterSections(PageData):
         labels: dict[str, str],
         title: str,
         subtitle: str,
+        *,
+        span: tuple[float, float] | None = None,
+        limits: Sequence[tuple[float, str, str]] = (),
     ) -> Section:
-        """Return a chart of success rates, on an axis that shows what is missing from all."""
+        """Return a chart of rates; without `span` of success rates, which shows what is missing."""
+        which = ""
+        if self._metrics["domain"].nunique() > 1:
+            which = _("The highest of all domains.") if span else _("The lowest of all domains.")
         least = float(daily[list(colours)].min().min())
+        span = span or (max(0.0, min(0.98, least - 0.02)), 1.002)
+        subtitle = subtitle.format(which=which)
         figure = rate_lines(
-            daily,
-            colours,
-            labels,
-            title=title,
-            subtitle=subtitle.format(which=self._which(lowest=True)),
-            span=(max(0.0, min(0.98, least - 0.02)), 1.002),
+            daily, colours, labels, title=title, subtitle=subtitle, span=span, limits=limits
         )
         return Section(daily, figure=figure)
-
-
-def worst_by_day(
-    metrics: pd.DataFrame, metric: str, details: list[str], window: Window, *, lowest: bool
-) -> pd.DataFrame:
-    """Return one row a day of the window: `day`, and the worst share of all domains by detail.
-
-    The worst is the lowest of a success rate, the highest of a spam or error rate. A detail
-    that is empty in the table (all of a metric) is the column ``all``.
-    """
-    rows = metrics[(metrics["metric"] == metric) & metrics["share"].notna()]
-    shares = rows.pivot_table(
-        index="day", columns="detail", values="share", aggfunc="min" if lowest else "max"
-    )
-    whole = shares.reindex(index=days_of(window), columns=details).astype("float64")
-    return whole.rename(columns={"": "all"}).rename_axis(columns=None).reset_index()
 
 
 def newest_rates(metrics: pd.DataFrame) -> pd.DataFrame:
