@@ -47,7 +47,7 @@ COLOURS = {
     "rejected": "#0f9d76",
     "unstated": "#8a94a3",
 }
-"""of what receivers did with failing messages (`sections.messages.OUTCOMES`): hues of Okabe and Ito's
+"""of what receivers did with failing messages (`messages.OUTCOMES`): hues of Okabe and Ito's
 palette, told apart with every kind of colour blindness, on white and on black"""
 
 DARK = {
