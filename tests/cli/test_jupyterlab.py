@@ -17,12 +17,13 @@ from typing import Any
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Browser, Page as Tab
+from playwright.sync_api import Browser, Page as Tab, TimeoutError as PlaywrightTimeout
 
 import dmarckit
 from dmarckit.cli import pages
 from dmarckit.cli.pages import demo_environment, has_no_reports, lab_command, run_lab
 from dmarckit.core.settings import load_settings
+from dmarckit.pages.page import SECTIONS
 from tests.pages.test_notebooks import FOLDER
 from tests.support import frames
 
@@ -125,33 +126,42 @@ def test_run_all_draws_charts_in_the_cells(address: str, tab: Tab, name: str) ->
 def test_an_analyst_gets_from_the_import_to_a_chart_by_tab(address: str, tab: Tab) -> None:
     tab.goto(f"{address}lab/tree/own.ipynb?token=t&reset")
     tab.get_by_text("| Idle").wait_for()
-    tab.locator(".jp-CodeCell .cm-content").click()
-    tab.keyboard.insert_text("import dmarckit as dk")
+    typed(tab, 0, "import dmarckit as dk")
     tab.keyboard.press("Shift+Enter")
-    tab.locator(".jp-CodeCell").nth(1).wait_for()
-    tab.keyboard.insert_text("dk.")
-    tab.keyboard.press("Tab")
-    offered = tab.locator(".jp-Completer-item .jp-Completer-match")
-    offered.first.wait_for()
     names = {name for name in dir(dmarckit) if not name.startswith("_")}
-    assert set(offered.all_inner_texts()) == names
-    tab.keyboard.press("Escape")
-    tab.keyboard.insert_text("open_page(days=20, end='2026-11-23')")
+    assert set(offered(tab, 1, "dk.")) == names
+    tab.keyboard.type("open_page(days=20, end='2026-11-23')")
     tab.keyboard.press("Home")
-    tab.keyboard.insert_text("page = ")
+    tab.keyboard.type("page = ")
     tab.keyboard.press("Shift+Enter")
-    tab.locator(".jp-CodeCell").nth(2).wait_for()
-    tab.keyboard.insert_text("page")
-    tab.keyboard.press("Shift+Enter")
-    tab.get_by_text("failing_senders", exact=False).first.wait_for()
-    tab.keyboard.insert_text("page.failing_s")
-    tab.keyboard.press("Tab")  # the only name that begins so
-    tab.locator(".jp-CodeCell").nth(3).get_by_text("failing_senders").wait_for()
-    tab.keyboard.insert_text("().figure")
+    assert set(SECTIONS) <= set(offered(tab, 2, "page."))
+    tab.keyboard.type("failing_senders().figure")
     tab.keyboard.press("Shift+Enter")
     chart = tab.locator(".jp-CodeCell .js-plotly-plot")
     chart.get_by_text("mailer.example").wait_for()
     assert chart.locator(".bars .point").count() >= 2
+
+
+def typed(tab: Tab, number: int, code: str) -> None:
+    """Code into a cell, as fingers do it."""
+    editor = tab.locator(".jp-CodeCell .cm-content").nth(number)
+    editor.click()
+    tab.keyboard.type(code)
+    editor.get_by_text(code).wait_for()
+
+
+def offered(tab: Tab, number: int, code: str) -> list[str]:
+    """What Tab offers behind code in a cell; JupyterLab gives a busy kernel one second."""
+    typed(tab, number, code)
+    matches = tab.locator(".jp-Completer-item .jp-Completer-match")
+    for _ in range(PATIENCE // 4):
+        tab.keyboard.press("Tab")
+        with contextlib.suppress(PlaywrightTimeout):
+            matches.first.wait_for(timeout=4000)
+            break
+    found = matches.all_inner_texts()
+    tab.keyboard.press("Escape")
+    return found
 
 
 def test_without_reports_the_demo_s_are_shown(
