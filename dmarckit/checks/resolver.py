@@ -83,16 +83,21 @@ class BoundedResolver(dns.resolver.Resolver):
         self._clock = clock
         self._end = clock() + seconds
 
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return max(0.0, self._end - self._clock())
+
     def resolve(self, qname: Any, rdtype: Any = "A", *args: Any, **options: Any) -> Any:
         """Resolve as dnspython does, without search list."""
         kind = dns.rdatatype.to_text(dns.rdatatype.RdataType.make(rdtype))
         key = normalize_domain(str(qname)), kind
         if key in self.unanswered:
             raise self.unanswered[key]
-        left = self._end - self._clock()
-        options |= {"search": False, "lifetime": max(0.0, min(self.lifetime, left))}
+        left = self.left
+        options |= {"search": False, "lifetime": min(self.lifetime, left)}
         try:
-            if left <= 0:
+            if not left:
                 raise dns.resolver.LifetimeTimeout(timeout=0.0, errors=[])  # type: ignore[no-untyped-call]
             answer = super().resolve(qname, rdtype, *args, **options)
             _check_size(answer)
@@ -122,13 +127,11 @@ class DnsClient:
     def __init__(self, servers: Servers, seconds: float, clock: Callable[[], float]) -> None:
         self.resolver = BoundedResolver(servers, seconds, clock)
         self.servers = servers
-        self._clock = clock
-        self._end = clock() + seconds
 
     @property
     def left(self) -> float:
         """Seconds that are left."""
-        return max(0.0, self._end - self._clock())
+        return self.resolver.left
 
     @property
     def unanswered(self) -> list[str]:

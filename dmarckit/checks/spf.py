@@ -23,6 +23,7 @@ MANY_LOOKUPS = 8  # two left: the next service, or a change at one that is inclu
 MOST_VOID = 2  # the same section
 COUNTED_TO = 100  # lookups after which counting stops; a hostile record could ask for thousands
 LONGEST = 4096  # characters of a record that is read
+VERSION = re.compile(r"v=spf1( |$)", re.I)
 TERM = re.compile(r"[+?~-]?(include|a|mx|ptr|exists)([:/].*)?|redirect=(.+)", re.I)
 UNEVALUATED = (
     checkdmarc.spf.SPFRecordNotFound,
@@ -40,7 +41,7 @@ def check_spf(ask: DnsClient, domain: str, *, sends: bool) -> DnsRow:
         texts = ask.texts(domain)
     except NoAnswer:
         return dns_row("spf", domain, [], [unanswered(domain)])
-    records = [text for text in texts if re.match(r"v=spf1( |$)", text, re.I)]
+    records = [text for text in texts if VERSION.match(text)]
     if not records:
         return _missing(domain, texts, sends=sends)
     if len(records) > 1:
@@ -205,7 +206,7 @@ def _below(ask: DnsClient, target: str | None, left: int, path: tuple[str, ...])
     if target is None or target in path or left <= 0:
         return 0
     try:
-        records = [t for t in ask.texts(target) if re.match(r"v=spf1( |$)", t, re.I)]
+        records = [t for t in ask.texts(target) if VERSION.match(t)]
     except NoAnswer:
         return 0
     total = 0

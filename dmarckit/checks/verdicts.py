@@ -8,12 +8,13 @@ nothing about yesterday's mail.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
 
+from dmarckit.checks.record import DnsRow
 from dmarckit.core import _, count, ngettext, percent, rate_text
 
 Verdict = Literal["met", "not met", "unknown"]
@@ -154,66 +155,38 @@ def _spam_rate(rates: Sequence[float]) -> View:
     return View("met", why)
 
 
-@dataclass(frozen=True)
-class DnsEntry:
-    """What DNS shows at a name: the columns of `dns_snapshot` that the rules need."""
-
-    record: str
-    name: str
-    state: str
-    problems: Sequence[str]
-    values: Mapping[str, Any]
-
-
-def dns_entries(rows: pd.DataFrame) -> dict[str, list[DnsEntry]]:
+def dns_entries(rows: pd.DataFrame) -> dict[str, list[DnsRow]]:
     """Return what of `dns_snapshot` the rules need, by domain."""
-    found: dict[str, list[DnsEntry]] = {}
-    mine = rows[rows["record"].isin(list(_RECORDS.values()))]
-    columns = (mine[name] for name in ("domain", "record", "name", "state", "problems", "values"))
-    for domain, record, name, state, problems, values in zip(*columns, strict=True):
-        entry = DnsEntry(str(record), str(name), str(state), list(problems), _read(values))
-        found.setdefault(str(domain), []).append(entry)
+    found: dict[str, list[DnsRow]] = {}
+    records = {record for record, _check in _CHECKS.values()}
+    for row in rows[rows["record"].isin(records)].to_dict("records"):
+        # no rule looks at the text of the record
+        entry = DnsRow(
+            row["record"], row["name"], row["state"], (), tuple(row["problems"]), None,
+            _read(row["values"]),
+        )  # fmt: skip
+        found.setdefault(str(row["domain"]), []).append(entry)
     return found
 
 
-_RECORDS = {
-    "spf": "spf",
-    "spf_lookups": "spf",
-    "dmarc_record": "dmarc",
-    "dkim": "dkim",
-    "dkim_key": "dkim",
-    "ptr": "ptr",
-}
-"""Rule → record of the table `dns`."""
-
-
-def from_dns(rule: str, entries: Sequence[DnsEntry]) -> View | None:
+def from_dns(rule: str, entries: Sequence[DnsRow]) -> View | None:
     """Return what DNS shows of a domain today.
 
     None when DNS was not asked, or cannot tell.
     """
-    found = [entry for entry in entries if entry.record == _RECORDS.get(rule)]
+    record, check = _CHECKS.get(rule, ("", _published))
+    found = [entry for entry in entries if entry.record == record]
     if not found:
         return None
     known = [entry for entry in found if entry.state != "unknown"]
-    if not known:
-        return View("unknown", _("DNS did not answer"))
-    check = {
-        "spf": _spf,
-        "spf_lookups": _lookups,
-        "dmarc_record": _published,
-        "dkim": _signing,
-        "dkim_key": _keys,
-        "ptr": _names,
-    }[rule]
-    return check(known)
+    return check(known) if known else View("unknown", _("DNS did not answer"))
 
 
-def _bad(entries: Sequence[DnsEntry], *states: str) -> list[DnsEntry]:
+def _bad(entries: Sequence[DnsRow], *states: str) -> list[DnsRow]:
     return [entry for entry in entries if entry.state in (states or ("missing", "invalid"))]
 
 
-def _published(entries: Sequence[DnsEntry]) -> View:
+def _published(entries: Sequence[DnsRow]) -> View:
     if bad := _bad(entries):
         return View("not met", _first_problem(bad))
     if any(_elsewhere_none(entry.values) for entry in entries):
@@ -229,13 +202,13 @@ def _elsewhere_none(values: Mapping[str, Any]) -> bool:
     return any(found.get("location") is None for found in applies.values())
 
 
-def _names(entries: Sequence[DnsEntry]) -> View:
+def _names(entries: Sequence[DnsRow]) -> View:
     if bad := _bad(entries):
         return View("not met", _first_problem(bad))
     return View("met", _("own addresses with a name: {n}").format(n=count(len(entries))))
 
 
-def _spf(entries: Sequence[DnsEntry]) -> View:
+def _spf(entries: Sequence[DnsRow]) -> View:
     """Judge SPF: an error is one for all; a missing record may not be needed."""
     if wrong := _bad(entries, "invalid"):
         return View("not met", _first_problem(wrong))
@@ -248,14 +221,14 @@ def _spf(entries: Sequence[DnsEntry]) -> View:
     return View("unknown", _("the record is fine; whether mail passes, reports tell"))
 
 
-def _signing(entries: Sequence[DnsEntry]) -> View:
+def _signing(entries: Sequence[DnsRow]) -> View:
     bad = _bad(entries)
     if len(bad) == len(entries):
         return View("not met", _first_problem(bad))
     return View("unknown", _("keys are published; whether mail passes, reports tell"))
 
 
-def _keys(entries: Sequence[DnsEntry]) -> View:
+def _keys(entries: Sequence[DnsRow]) -> View:
     sizes = {e.name: bits for e in entries if (bits := _whole(e, "bits"))}
     if not sizes:
         return View("unknown", _("no RSA key was found"))
@@ -265,7 +238,7 @@ def _keys(entries: Sequence[DnsEntry]) -> View:
     return View("met", _("the shortest has {bits} bits").format(bits=bits))
 
 
-def _lookups(entries: Sequence[DnsEntry]) -> View:
+def _lookups(entries: Sequence[DnsRow]) -> View:
     counted = {e.name: n for e in entries if (n := _whole(e, "lookups")) is not None}
     if not counted:
         return View("unknown", _first_problem(entries))
@@ -275,9 +248,20 @@ def _lookups(entries: Sequence[DnsEntry]) -> View:
     return View(verdict, said.format(name=name, n=count(most)))
 
 
-def _whole(entry: DnsEntry, name: str) -> int | None:
+def _whole(entry: DnsRow, name: str) -> int | None:
     value = entry.values.get(name)
     return value if isinstance(value, int) else None
+
+
+_CHECKS: Mapping[str, tuple[str, Callable[[Sequence[DnsRow]], View]]] = {
+    "spf": ("spf", _spf),
+    "spf_lookups": ("spf", _lookups),
+    "dmarc_record": ("dmarc", _published),
+    "dkim": ("dkim", _signing),
+    "dkim_key": ("dkim", _keys),
+    "ptr": ("ptr", _names),
+}
+"""Rule → record of the table `dns`, and what it says about the rule."""
 
 
 def _read(text: object) -> dict[str, Any]:
@@ -289,6 +273,6 @@ def _read(text: object) -> dict[str, Any]:
     return read if isinstance(read, dict) else {}
 
 
-def _first_problem(entries: Sequence[DnsEntry]) -> str:
+def _first_problem(entries: Sequence[DnsRow]) -> str:
     problems = [text for entry in entries for text in entry.problems]
     return str(problems[0]) if problems else _("no record")
