@@ -54,22 +54,18 @@ def find(
     days: int = 7,
     thresholds: Thresholds | None = None,
     mute: Iterable[Mute] = (),
-    complete: pd.DataFrame | None = None,
     outside: Outside | None = None,
     of_domains: Sequence[Finding] | None = None,
 ) -> list[Finding]:
     """Return all findings of the last `days` days before `now`, the most urgent first.
 
-    Muted ones (`Mute.until` included) come last, with their reason. `complete` are the days
-    that drops may be judged on (`complete_days` of the facts, unless given); `outside` is what
-    Postmaster Tools and DNS say, if they were asked; `of_domains` what `find_by_domain` gave of
-    these facts, or of parts of them. Nothing is found in empty facts. The frames are not
-    changed.
+    Muted ones (`Mute.until` included) come last, with their reason. `outside` is what Postmaster
+    Tools and DNS say, if they were asked; `of_domains` what `find_by_domain` returned for these
+    facts, or for parts of them. Nothing is found in empty facts. The frames are not changed.
     """
     context = Context(now, days, thresholds or Thresholds())
     if of_domains is None:
-        complete = complete_days(facts) if complete is None else complete
-        of_domains = find_by_domain(facts, context, complete)
+        of_domains = find_by_domain(facts, context, complete_days(facts))
     of_all = [f for family in FAMILIES for rule in family.of_all for f in rule(facts, context)]
     found = _without_hidden([*of_all, *of_domains])
     if outside is not None and not outside.empty:
