@@ -1,14 +1,9 @@
-"""The schedules as files for a scheduler of this machine, or one that reaches it.
+"""The schedules as files for another scheduler: crontab, systemd, EventBridge, GitHub Actions.
 
-Where dmarckit runs on this machine, for those who write down how to start it there.
-
-Cron lines for a clock in another time zone, where the scheduler cannot be told the zone.
-
-A slot at 07:00 in Berlin is at 05:00 UTC in summer and at 06:00 in winter, and one on the
-1st may be on the last of the month before. A line that fires at all of these is right at
-each of them, since `dmarckit run --slot newest` does nothing when the newest slot is done.
-
-The schedules for Amazon EventBridge Scheduler and for GitHub Actions.
+Each starts `dmarckit run JOB --slot newest`, which does nothing when the newest slot is done. So
+a line may fire more often than its schedule. That makes it right where a scheduler cannot be told
+the time zone: a slot at 07:00 in Berlin is at 05:00 UTC in summer and at 06:00 in winter, and one
+on the 1st may be on the last of the month before; a line fires at all of these.
 """
 
 from __future__ import annotations
@@ -32,6 +27,8 @@ from dmarckit.core import CONFIG_VARIABLE, PREFIX, secret_names, secrets_in
 from dmarckit.jobs.schedule import WEEKDAYS, Cron, Schedule
 
 ENV_FILE = "dmarckit.env"
+END_SECONDS = 90  # seconds that a run gets, after its own timeout, to write how it ended
+SLOT = "<aws.scheduler.scheduled-time>"  # EventBridge Scheduler puts the time in its place
 _PLAIN = re.compile(r"[\w@%+=:,./~ -]*", re.ASCII)
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
@@ -54,15 +51,15 @@ class Place:
 
     @property
     def env_file(self) -> Path:
-        """Where secrets may stand; it is read when it is there."""
+        """Return where secrets may stand; it is read when it is there."""
         return self.folder / ENV_FILE
 
     def command(self, job: str, slot: str = "newest") -> list[str]:
-        """The words of the command that runs a job's slot, once."""
+        """Return the words of the command that runs a job's slot, once."""
         return [*self.program, "run", job, "--slot", slot]
 
     def shell_line(self, job: str, slot: str = "newest") -> str:
-        """The same as one line for a shell, in the folder, with the secrets' file."""
+        """Return the command as a line for a shell, in the folder, with the secrets' file."""
         read = f"if [ -r {ENV_FILE} ]; then set -a; . ./{ENV_FILE}; set +a; fi"
         # a time that is filled in later stands as it is
         words = [word if word == slot else shlex.quote(word) for word in self.command(job, slot)]
@@ -70,7 +67,7 @@ class Place:
 
 
 def local_place(environment: Mapping[str, str] | None = None) -> Place:
-    """This process's program, folder, user and environment (or the one given)."""
+    """Return this process's program, folder, user and environment (or the one given)."""
     from tzlocal import get_localzone
 
     found = os.environ if environment is None else environment
@@ -114,7 +111,7 @@ _EVERY = {
 
 
 def cron_lines(cron: Cron, zone: tzinfo, clock: tzinfo, now: datetime) -> list[str]:
-    """The lines, in crontab's words, that fire at every slot by a clock in zone `clock`.
+    """Return the lines, as in a crontab, that fire at every slot by a clock in zone `clock`.
 
     Where the zones differ, they may fire at other times as well.
     """
@@ -123,7 +120,7 @@ def cron_lines(cron: Cron, zone: tzinfo, clock: tzinfo, now: datetime) -> list[s
 
 
 def shifts(zone: tzinfo, clock: tzinfo, now: datetime) -> list[int]:
-    """Minutes that `clock` is ahead of `zone`, at some time in the next two years."""
+    """Return by how many minutes `clock` is ahead of `zone` in the next two years."""
     found = set()
     for day in range(731):
         moment = now + timedelta(days=day)
@@ -134,7 +131,7 @@ def shifts(zone: tzinfo, clock: tzinfo, now: datetime) -> list[int]:
 
 
 def _shifted(cron: Cron, shift: int) -> list[str]:
-    """The lines of one shift: minutes that share their hours and days stand together."""
+    """Return the lines of one shift: minutes with the same hours and days stand together."""
     hours: dict[tuple[int, int], set[int]] = defaultdict(set)
     for hour in cron.hours:
         for minute in cron.minutes:
@@ -150,7 +147,7 @@ def _shifted(cron: Cron, shift: int) -> list[str]:
 
 
 def _days(cron: Cron, later: int) -> tuple[str, str, str]:
-    """Day, month and weekday, as many days later; what has no such line is every day."""
+    """Return day, month and weekday some days later; what has no such line is every day."""
     weekdays = [WEEKDAYS[(day + later) % 7] for day in cron.weekdays]
     named = "*" if len(weekdays) == 7 else ",".join(weekdays)
     if later:
@@ -159,7 +156,7 @@ def _days(cron: Cron, later: int) -> tuple[str, str, str]:
 
 
 def words(numbers: Collection[int], field: str) -> str:
-    """Numbers as crontab writes them: ``*``, ``*/15`` or ``1,15``."""
+    """Return numbers as crontab writes them: ``*``, ``*/15`` or ``1,15``."""
     every = _EVERY[field]
     wanted: Sequence[int] = sorted(numbers)
     for step in range(1, len(every) // 2 + 1):
@@ -168,168 +165,8 @@ def words(numbers: Collection[int], field: str) -> str:
     return ",".join(map(str, wanted))
 
 
-SLOT = "<aws.scheduler.scheduled-time>"  # EventBridge Scheduler puts the time in its place
-DOCUMENT = "AWS-RunShellScript"
-
-
-def eventbridge(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
-    """A CloudFormation template: schedules in their time zones that run this machine's dmarckit.
-
-    Commands reach the machine through Systems Manager, so it is an EC2 instance (or another
-    machine) that Systems Manager knows. Tasks without a machine: `dmarckit aws deploy`.
-    """
-    resources: dict[str, Any] = {
-        "Group": {"Type": "AWS::Scheduler::ScheduleGroup", "Properties": {"Name": "dmarckit"}},
-        "Role": _role(),
-    }
-    for schedule in schedules:
-        name = "".join(part.capitalize() for part in schedule.name.replace("_", "-").split("-"))
-        resources[f"Run{name}"] = _schedule(schedule, place)
-    template = {
-        "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": "dmarckit: its schedules, run on a machine that Systems Manager knows",
-        "Parameters": {
-            "InstanceId": {
-                "Type": "String",
-                "AllowedPattern": "^(i|mi)-[0-9a-f]+$",
-                "Description": "The machine where dmarckit is, such as i-0123456789abcdef0",
-            }
-        },
-        "Resources": resources,
-    }
-    head = (
-        "# aws cloudformation deploy --stack-name dmarckit-schedules --capabilities CAPABILITY_IAM "
-        "\\\n#   --template-file dmarckit-schedules.yaml --parameter-overrides InstanceId=i-…\n"
-    )
-    return {"dmarckit-schedules.yaml": head + _yaml(template)}
-
-
-def _role() -> dict[str, Any]:
-    sub = "arn:${AWS::Partition}:"
-    statement = {
-        "Effect": "Allow",
-        "Action": "ssm:SendCommand",
-        "Resource": [
-            {"Fn::Sub": f"{sub}ssm:${{AWS::Region}}::document/{DOCUMENT}"},
-            {"Fn::Sub": f"{sub}ec2:${{AWS::Region}}:${{AWS::AccountId}}:instance/${{InstanceId}}"},
-            {
-                "Fn::Sub": f"{sub}ssm:${{AWS::Region}}:${{AWS::AccountId}}:"
-                "managed-instance/${InstanceId}"
-            },
-        ],
-    }
-    trust = {
-        "Effect": "Allow",
-        "Principal": {"Service": "scheduler.amazonaws.com"},
-        "Action": "sts:AssumeRole",
-        "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
-    }
-    version = "2012-10-17"
-    return {
-        "Type": "AWS::IAM::Role",
-        "Properties": {
-            "AssumeRolePolicyDocument": {"Version": version, "Statement": [trust]},
-            "Policies": [
-                {
-                    "PolicyName": "send-commands",
-                    "PolicyDocument": {"Version": version, "Statement": [statement]},
-                }
-            ],
-        },
-    }
-
-
-def _schedule(schedule: Schedule, place: Place) -> dict[str, Any]:
-    variables = [f'export {name}="{value}"' for name, value in place.variables.items()]
-    request = {
-        "DocumentName": DOCUMENT,
-        "InstanceIds": ["${InstanceId}"],
-        "Parameters": {
-            "commands": [*variables, place.shell_line(schedule.name, SLOT)],
-            "executionTimeout": [str(schedule.timeout + 90)],
-        },
-    }
-    text = json.dumps(request).replace("${", "${!").replace("${!InstanceId}", "${InstanceId}")
-    target = {
-        "Arn": "arn:aws:scheduler:::aws-sdk:ssm:sendCommand",
-        "RoleArn": {"Fn::GetAtt": ["Role", "Arn"]},
-        "Input": {"Fn::Sub": text},
-    }
-    return scheduler_resource(schedule, f"dmarckit-{schedule.name}", {"Ref": "Group"}, target)
-
-
-def scheduler_resource(schedule: Schedule, name: Any, group: Any, target: Any) -> dict[str, Any]:
-    """A schedule as CloudFormation has it, at its times in its zone; `target` is what it starts."""
-    retry = {"MaximumRetryAttempts": 5, "MaximumEventAgeInSeconds": 900}
-    return {
-        "Type": "AWS::Scheduler::Schedule",
-        "Properties": {
-            "Name": name,
-            "GroupName": group,
-            "ScheduleExpression": eventbridge_cron(times_of(schedule)),
-            "ScheduleExpressionTimezone": schedule.timezone,
-            "FlexibleTimeWindow": {"Mode": "OFF"},
-            "Target": {**target, "RetryPolicy": retry},
-        },
-    }
-
-
-def eventbridge_cron(cron: Cron) -> str:
-    """``cron(…)`` as EventBridge writes it: a year, and ``?`` for the day that is not named."""
-    minutes, hours = (
-        word if "/" not in word else ",".join(map(str, numbers))
-        for word, numbers in (
-            (words(cron.minutes, "minute"), cron.minutes),
-            (words(cron.hours, "hour"), cron.hours),
-        )
-    )
-    months = "*" if len(cron.months) == 12 else ",".join(map(str, cron.months))
-    if len(cron.weekdays) < 7:
-        days = "?", months, ",".join(WEEKDAYS[day].upper() for day in cron.weekdays)
-    else:
-        every = "*" if len(cron.days) == 31 else ",".join(map(str, cron.days))
-        days = every, months, "?"
-    return f"cron({minutes} {hours} {' '.join(days)} *)"
-
-
-def github(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
-    """A workflow for each schedule, on a self-hosted runner of this machine, by UTC."""
-    return {f"dmarckit-{s.name}.yml": _workflow(s, place) for s in schedules}
-
-
-def _workflow(schedule: Schedule, place: Place) -> str:
-    lines = cron_lines(times_of(schedule), schedule.zone, UTC, datetime.now(UTC))
-    named = {name: f"${{{{ secrets.{name} }}}}" for name in place.secrets}
-    workflow = {
-        "name": f"dmarckit {schedule.name}",
-        "on": {"schedule": [{"cron": line} for line in lines], "workflow_dispatch": {}},
-        "permissions": {},
-        "concurrency": {"group": f"dmarckit-{schedule.name}", "cancel-in-progress": False},
-        "jobs": {
-            "run": {
-                "runs-on": "self-hosted",
-                "timeout-minutes": -(-(schedule.timeout + 90) // 60),
-                "env": {**place.variables, **named},
-                "steps": [{"name": "Run", "run": place.shell_line(schedule.name)}],
-            }
-        },
-    }
-    head = [
-        f"# {schedule.cron}, {schedule.timezone}. Save as .github/workflows/dmarckit-"
-        f"{schedule.name}.yml; it runs on a self-hosted runner on this machine.",
-        "# GitHub goes by UTC and may start late; a slot is run once, whenever that is.",
-    ]
-    if len(lines) > 1 or schedule.timezone != "UTC":
-        head.append(
-            "# It fires at each time that the slot may have in UTC (daylight saving, days that "
-            "shift): only one run does something."
-        )
-    # "on" is quoted, or YAML 1.1 takes it for true
-    return "\n".join(head) + "\n" + _yaml(workflow)
-
-
 def times_of(schedule: Schedule) -> Cron:
-    """Its cron line, read; schedules that run by hand are not exported."""
+    """Return its cron line; schedules that run by hand are not exported."""
     if schedule.times is None:
         raise ValueError(f"{schedule.name} has no cron")
     return schedule.times
@@ -340,11 +177,15 @@ def _yaml(content: Any) -> str:
     return text
 
 
-BEYOND = 90  # seconds that a run gets, after its own timeout, to write how it ended
+def about(schedule: Schedule) -> str:
+    """Return a schedule in a few words, for a comment."""
+    owner = f", {schedule.owner}" if schedule.owner else ""
+    text = f"dmarckit {schedule.name}: {schedule.cron}, {schedule.timezone}{owner}"
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def crontab(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
-    """One crontab, by the machine's own clock: few crons can be told another time zone."""
+    """Return a crontab by the machine's own clock: few crons can be told another time zone."""
     lines = [
         "# dmarckit's jobs. Install with: crontab FILE (it replaces the crontab that is there)",
         "# Lines that fire more often than their schedule are meant: a slot is run once.",
@@ -360,7 +201,7 @@ def crontab(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
 
 
 def systemd(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
-    """A service and a timer for each schedule; the timer knows the time zone."""
+    """Return a service and a timer for each schedule; the timer knows the time zone."""
     files = {}
     for schedule in schedules:
         name = f"dmarckit-{schedule.name}"
@@ -389,7 +230,7 @@ def _service(schedule: Schedule, place: Place) -> str:
         *(f'Environment="{n}={_specifiers(v)}"' for n, v in place.variables.items()),
         f"EnvironmentFile=-{_specifiers(str(place.env_file))}",
         f"ExecStart={' '.join(_word(word) for word in place.command(schedule.name))}",
-        f"TimeoutStartSec={schedule.timeout + BEYOND}",
+        f"TimeoutStartSec={schedule.timeout + END_SECONDS}",
         "# 1: it ran, and something needs a person; Slack and the page say what",
         "SuccessExitStatus=1",
     ]
@@ -406,7 +247,7 @@ def _word(word: str) -> str:
 
 
 def calendar(schedule: Schedule) -> str:
-    """The cron line as systemd's OnCalendar, with the time zone."""
+    """Return the cron line as systemd's OnCalendar, with the time zone."""
     cron = times_of(schedule)
     month, day, hour, minute = (
         "*" if words(numbers, field) == "*" else ",".join(f"{n:02d}" for n in numbers)
@@ -425,11 +266,146 @@ def _weekdays(numbers: Sequence[int]) -> str:
     return ",".join(WEEKDAYS[number].capitalize() for number in numbers)
 
 
-def about(schedule: Schedule) -> str:
-    """A schedule in a few words, for a comment."""
-    owner = f", {schedule.owner}" if schedule.owner else ""
-    text = f"dmarckit {schedule.name}: {schedule.cron}, {schedule.timezone}{owner}"
-    return "".join(c if c.isprintable() else "?" for c in text)
+_TEMPLATE = """\
+AWSTemplateFormatVersion: "2010-09-09"
+Description: "dmarckit: its schedules, run on a machine that Systems Manager knows"
+Parameters:
+  InstanceId:
+    Type: String
+    AllowedPattern: "^(i|mi)-[0-9a-f]+$"
+    Description: The machine where dmarckit is, such as i-0123456789abcdef0
+Resources:
+  Group: {Type: AWS::Scheduler::ScheduleGroup, Properties: {Name: dmarckit}}
+  Role:
+    Type: AWS::IAM::Role
+    Properties:
+      AssumeRolePolicyDocument:
+        Version: "2012-10-17"
+        Statement:
+        - Effect: Allow
+          Principal: {Service: scheduler.amazonaws.com}
+          Action: sts:AssumeRole
+          Condition: {StringEquals: {aws:SourceAccount: {Ref: AWS::AccountId}}}
+      Policies:
+      - PolicyName: send-commands
+        PolicyDocument:
+          Version: "2012-10-17"
+          Statement:
+          - Effect: Allow
+            Action: ssm:SendCommand
+            Resource:
+            - {Fn::Sub: "arn:${AWS::Partition}:ssm:${AWS::Region}::document/AWS-RunShellScript"}
+            - {Fn::Sub: "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:\
+instance/${InstanceId}"}
+            - {Fn::Sub: "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:\
+managed-instance/${InstanceId}"}
+"""
+_DEPLOY = """\
+# aws cloudformation deploy --stack-name dmarckit-schedules --capabilities CAPABILITY_IAM \\
+#   --template-file dmarckit-schedules.yaml --parameter-overrides InstanceId=i-…
+"""
+
+
+def eventbridge(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
+    """Return a CloudFormation template with schedules that run this machine's dmarckit.
+
+    Commands reach the machine through Systems Manager, so it is an EC2 instance (or another
+    machine) that Systems Manager knows. Tasks without a machine: `dmarckit aws deploy`.
+    """
+    template = yaml.safe_load(_TEMPLATE)
+    for schedule in schedules:
+        name = "".join(part.capitalize() for part in schedule.name.replace("_", "-").split("-"))
+        template["Resources"][f"Run{name}"] = _schedule(schedule, place)
+    return {"dmarckit-schedules.yaml": _DEPLOY + _yaml(template)}
+
+
+def _schedule(schedule: Schedule, place: Place) -> dict[str, Any]:
+    variables = [f'export {name}="{value}"' for name, value in place.variables.items()]
+    request = {
+        "DocumentName": "AWS-RunShellScript",
+        "InstanceIds": ["${InstanceId}"],
+        "Parameters": {
+            "commands": [*variables, place.shell_line(schedule.name, SLOT)],
+            "executionTimeout": [str(schedule.timeout + END_SECONDS)],
+        },
+    }
+    text = json.dumps(request).replace("${", "${!").replace("${!InstanceId}", "${InstanceId}")
+    target = {
+        "Arn": "arn:aws:scheduler:::aws-sdk:ssm:sendCommand",
+        "RoleArn": {"Fn::GetAtt": ["Role", "Arn"]},
+        "Input": {"Fn::Sub": text},
+    }
+    return scheduler_resource(schedule, f"dmarckit-{schedule.name}", {"Ref": "Group"}, target)
+
+
+def scheduler_resource(schedule: Schedule, name: Any, group: Any, target: Any) -> dict[str, Any]:
+    """Return a schedule as CloudFormation has it; `target` is what it starts."""
+    retry = {"MaximumRetryAttempts": 5, "MaximumEventAgeInSeconds": 900}
+    return {
+        "Type": "AWS::Scheduler::Schedule",
+        "Properties": {
+            "Name": name,
+            "GroupName": group,
+            "ScheduleExpression": eventbridge_cron(times_of(schedule)),
+            "ScheduleExpressionTimezone": schedule.timezone,
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "Target": {**target, "RetryPolicy": retry},
+        },
+    }
+
+
+def eventbridge_cron(cron: Cron) -> str:
+    """Return ``cron(…)`` as EventBridge has it: a year, and ``?`` for the day not named."""
+    minutes, hours = (
+        word if "/" not in word else ",".join(map(str, numbers))
+        for word, numbers in (
+            (words(cron.minutes, "minute"), cron.minutes),
+            (words(cron.hours, "hour"), cron.hours),
+        )
+    )
+    months = "*" if len(cron.months) == 12 else ",".join(map(str, cron.months))
+    if len(cron.weekdays) < 7:
+        days = "?", months, ",".join(WEEKDAYS[day].upper() for day in cron.weekdays)
+    else:
+        every = "*" if len(cron.days) == 31 else ",".join(map(str, cron.days))
+        days = every, months, "?"
+    return f"cron({minutes} {hours} {' '.join(days)} *)"
+
+
+def github(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
+    """Return a workflow for each schedule, on a self-hosted runner of this machine, by UTC."""
+    return {f"dmarckit-{s.name}.yml": _workflow(s, place) for s in schedules}
+
+
+def _workflow(schedule: Schedule, place: Place) -> str:
+    lines = cron_lines(times_of(schedule), schedule.zone, UTC, datetime.now(UTC))
+    named = {name: f"${{{{ secrets.{name} }}}}" for name in place.secrets}
+    workflow = {
+        "name": f"dmarckit {schedule.name}",
+        "on": {"schedule": [{"cron": line} for line in lines], "workflow_dispatch": {}},
+        "permissions": {},
+        "concurrency": {"group": f"dmarckit-{schedule.name}", "cancel-in-progress": False},
+        "jobs": {
+            "run": {
+                "runs-on": "self-hosted",
+                "timeout-minutes": -(-(schedule.timeout + END_SECONDS) // 60),
+                "env": {**place.variables, **named},
+                "steps": [{"name": "Run", "run": place.shell_line(schedule.name)}],
+            }
+        },
+    }
+    head = [
+        f"# {schedule.cron}, {schedule.timezone}. Save as .github/workflows/dmarckit-"
+        f"{schedule.name}.yml; it runs on a self-hosted runner on this machine.",
+        "# GitHub goes by UTC and may start late; a slot is run once, whenever that is.",
+    ]
+    if len(lines) > 1 or schedule.timezone != "UTC":
+        head.append(
+            "# It fires at each time that the slot may have in UTC (daylight saving, days that "
+            "shift): only one run does something."
+        )
+    # "on" is quoted, or YAML 1.1 takes it for true
+    return "\n".join(head) + "\n" + _yaml(workflow)
 
 
 TARGETS: dict[str, Callable[[Sequence[Schedule], Place], dict[str, str]]] = {
@@ -441,5 +417,5 @@ TARGETS: dict[str, Callable[[Sequence[Schedule], Place], dict[str, str]]] = {
 
 
 def export_files(target: str, schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
-    """File name → content, for one of `TARGETS`; schedules that run by hand are left out."""
+    """Return the content of each file for one of `TARGETS`, without schedules by hand."""
     return TARGETS[target]([s for s in schedules if s.cron], place)

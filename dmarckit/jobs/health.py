@@ -337,23 +337,19 @@ class _Pages(Collector):
             self._problem = f"the lake did not answer within {LAKE_SECONDS:.0f} s"
             return None
         try:
-            if self._read is None or self._clock() - self._read >= CACHE_TIME:
-                self._status = self._asked()
-                self._read = self._clock()
-            return self._status
-        finally:
-            self._turn.release()
-
-    def _asked(self) -> LakeStatus | None:
-        try:
-            return read_status(open_lake(self._settings))
+            if self._read is not None and self._clock() - self._read < CACHE_TIME:
+                return self._status
+            self._status, self._read = None, self._clock()
+            self._status = read_status(open_lake(self._settings))
         except DmarckitError as error:
             self._problem = clean(str(error), secrets_of(self._settings))
             log.warning("cannot read the lake for /health: %s", error)
         except Exception:
             self._problem = "the lake could not be read; the log says why"
             log.exception("cannot read the lake for /health")
-        return None
+        finally:
+            self._turn.release()
+        return self._status
 
 
 class HealthServer(ThreadingWSGIServer):

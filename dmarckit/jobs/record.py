@@ -212,8 +212,13 @@ class RunProgress:
 
 
 def record_end(context: RunContext, row: Run) -> None:
-    """Record a run that has ended, and log one line: monitoring counts these events."""
+    """Record a run that has ended, and log that."""
     context.again(lambda: record_run(context.lake, row))
+    log_end(row)
+
+
+def log_end(row: Run) -> None:
+    """Log one line that a run has ended and is recorded: monitoring counts these events."""
     log.info("Run ended: %s", row.result, extra={"event": RUN_ENDED, "result": row.result})
 
 

@@ -158,19 +158,10 @@ def run_job(
     hand the first error is raised at once. A run that fails is recorded, and a message about
     it sent; what was stored stays, and what was sent is not sent again.
 
-    Args:
-        settings: of the installation.
-        schedule: what to run.
-        slot: the time the schedule asked for; None: by hand.
-        now: what the run takes for the present; else the slot, while that is still the same
-            day, else the clock.
-        clock: gives the time.
-        run: its id, else a new one.
-        progress: called with the progress of the ingest.
-        step: called with each step in words.
-        sleep: what waits.
-        lost: called from another thread when another machine has taken the job; without it
-            that is looked at between steps only.
+    `slot` is the time the schedule asked for (None: by hand). `now` is what the run takes for the
+    present: else the slot, while that is still the same day, else the clock. `run` is its id
+    (else a new one). `step` is called with each step in words. `lost` is called, from another
+    thread, when another machine has taken the job; without it that is looked at between steps.
 
     Raises:
         JobBusy: the job runs already.

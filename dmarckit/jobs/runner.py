@@ -4,7 +4,7 @@ The runner asks, at each slot and once a minute, which slot of a job is the newe
 whether it is done; if not, it starts a run of it in a process of its own. So a slot that
 was missed (sleep, restart), failed, or died on another machine is caught up by the same
 rule that starts the others, once, and older slots than the newest are left out. The lease
-and the table `runs` (`dmarckit.job`) see to it that of several runners one runs a slot.
+and the table `runs` see to it that of several runners one runs a slot.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from dmarckit.core import DmarckitError, Settings
 from dmarckit.jobs.record import Clock, is_done, last_runs, runs_of_slot
@@ -59,7 +60,8 @@ class Runner:
     def begin(self) -> None:
         """Find out which jobs have never run: they do not start with an old slot.
 
-        Raises LakeError when the lake cannot be read.
+        Raises:
+            LakeError: the lake cannot be read.
         """
         now = self._clock()
         known = last_runs(Lake(self._settings.lake_url), now)
@@ -69,7 +71,7 @@ class Runner:
                 self._done[name] = slot
 
     def due(self, name: str) -> datetime | None:
-        """The newest slot of a job when it is not known to be done, else None."""
+        """Return the newest slot of a job when it is not known to be done, else None."""
         now = self._clock()
         slot = self.schedules[name].newest_slot(now)
         if slot is None or slot <= self._done.get(name, slot - LOOK):
@@ -113,7 +115,7 @@ class Runner:
 
 
 class Processes:
-    """Starts runs as processes of their own, so that each can be ended for certain."""
+    """Runs as processes of their own, so that each can be ended for certain."""
 
     def __init__(self, command: Sequence[str] = (sys.executable, "-m", "dmarckit")) -> None:
         self._command = command
@@ -157,7 +159,7 @@ class Processes:
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Sends it to the process and all that it started."""
+    """Send it to the process and all that it started."""
     try:
         if number is signal.SIGTERM:
             process.send_signal(number)  # its own children are its own business
@@ -168,12 +170,11 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 def _ended(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> bool:
-    """Whether all of them end within that time."""
-    deadline = datetime.now(UTC) + timedelta(seconds=seconds)
+    """Return True if all of them end within that time."""
+    deadline = time.monotonic() + seconds
     for process in processes:
-        left = (deadline - datetime.now(UTC)).total_seconds()
         try:
-            process.wait(max(left, 0.05))
+            process.wait(max(deadline - time.monotonic(), 0.05))
         except subprocess.TimeoutExpired:
             return False
     return True

@@ -1,22 +1,18 @@
 """Jobs as files: `schedules/NAME.yaml` says when what runs, with which parameters, for whom.
 
-Relative dates in a schedule's parameters, resolved when it runs, in its time zone.
+A file is read with its line numbers, so that each fault names file, line and fix.
 
-Two rules. A *day* (``today``, ``yesterday``, ``3 days ago``) may be the value of any
-parameter and becomes that day, ``YYYY-MM-DD``. A *period* (``last 7 days``, ``last week``,
-``this week``, ``last month``, ``this month``) is the value of ``days`` only; it becomes
-the number of its days, and sets ``end`` to its last day, so that ``end`` is not given beside
-it. No period holds the day of the run itself: its reports cannot be here yet. Weeks begin
-on Monday.
+Relative dates in parameters are resolved when the schedule runs, in its time zone. A *day*
+(``today``, ``yesterday``, ``3 days ago``) may be the value of any parameter and becomes that
+day, ``YYYY-MM-DD``. A *period* (``last 7 days``, ``last week``, ``this week``, ``last month``,
+``this month``) is the value of ``days`` only; it becomes the number of its days, and sets ``end``
+to its last day, so that ``end`` is not given beside it. No period holds the day of the run
+itself: its reports cannot be here yet. Weeks begin on Monday.
 
-A schedule's file read with its line numbers, so that each fault names file, line and fix.
-
-Cron lines as crontab(5) means them, and the slots they give in a time zone.
-
-A slot is a moment at which a schedule is due. Clock changes are treated as Debian's and
-cronie's cron do: where the hour is a ``*``, every matching minute that really passes is a
-slot; else a time of day that the change skips is due as if the clock had not changed (02:30
-becomes 03:30), and one that comes twice is due once.
+A *slot* is a moment at which a schedule is due, by a cron line as crontab(5) means it. Where the
+hour is a ``*``, every matching minute that really passes is a slot; else a time of day that a
+clock change skips is due as if the clock had not changed (02:30 becomes 03:30), and one that comes
+twice is due once.
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ from functools import cached_property
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import yaml
 from cronsim import CronSim, CronSimError
@@ -45,9 +41,10 @@ DATE_EXAMPLES = "today, yesterday, 3 days ago; for days: last 7 days, last week,
 
 
 def resolve_dates(parameters: Mapping[str, Any], today: date) -> dict[str, Any]:
-    """The parameters with every relative date as the notebook takes it.
+    """Return the parameters with every relative date as the notebook takes it.
 
-    Raises ValueError when a period has no day yet, or when `end` stands beside one.
+    Raises:
+        ValueError: `end` stands beside a period.
 
     >>> resolve({"days": "last month"}, date(2026, 3, 10))
     {'days': 28, 'end': '2026-02-28'}
@@ -63,7 +60,7 @@ def resolve_dates(parameters: Mapping[str, Any], today: date) -> dict[str, Any]:
 
 
 def relative_day(value: Any, today: date) -> str | None:
-    """The day that a word means, ``YYYY-MM-DD``; None for any other value."""
+    """Return the day that a word means, ``YYYY-MM-DD``; None for any other value."""
     if not isinstance(value, str):
         return None
     back = {"today": 0, "yesterday": 1}.get(value.strip().lower())
@@ -73,7 +70,7 @@ def relative_day(value: Any, today: date) -> str | None:
 
 
 def relative_period(value: Any, today: date) -> tuple[date, date] | None:
-    """First and last day of the period that a text means; None for any other value.
+    """Return first and last day of the period that a text means; None for other values.
 
     On the first day of a week or month, ``this week`` and ``this month`` are those before.
     """
@@ -113,7 +110,7 @@ class Source:
     lines: Mapping[tuple[str, ...], int]
 
     def error(self, text: str, *where: str) -> SettingsError:
-        """``FILE:LINE: text``; the line of the key, or of what holds it."""
+        """Return ``FILE:LINE: text`` with the line of the key, or of what holds it."""
         place = where
         while place and place not in self.lines:
             place = place[:-1]
@@ -121,7 +118,11 @@ class Source:
 
 
 def read_yaml(path: Path) -> Source:
-    """The file. Raises SettingsError when it cannot be read or holds no mapping."""
+    """Read the file.
+
+    Raises:
+        SettingsError: it cannot be read, or holds no mapping.
+    """
     try:
         text = path.read_text("utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -150,7 +151,11 @@ def _note_lines(node: yaml.Node, above: tuple[str, ...], lines: dict[tuple[str, 
 
 
 def validated(model: type[Model], source: Source, content: Mapping[str, Any]) -> Model:
-    """The content as a model. Raises SettingsError for the first fault."""
+    """Return the content as a model.
+
+    Raises:
+        SettingsError: for the first fault.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -168,7 +173,7 @@ def validated(model: type[Model], source: Source, content: Mapping[str, Any]) ->
 
 
 def _keys(model: type[BaseModel], where: tuple[str, ...]) -> list[str]:
-    """The keys that a model (or the model in one of its fields) has."""
+    """Return the keys that a model (or the model in one of its fields) has."""
     for part in where:
         annotation = model.model_fields[part].annotation
         models = [t for t in (annotation, *get_args(annotation)) if isinstance(t, type)]
@@ -177,16 +182,19 @@ def _keys(model: type[BaseModel], where: tuple[str, ...]) -> list[str]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``; did you mean X?`` for the most similar known word, or nothing."""
+    """Return ``; did you mean X?`` for the most similar known word, or nothing."""
     by_lower = {name.lower(): name for name in known}
     found = get_close_matches(word.lower(), list(by_lower), n=1)
     return f"; did you mean {by_lower[found[0]]}?" if found else ""
 
 
 def check_notebook(source: Source, notebook: str, parameters: Mapping[str, Any]) -> None:
-    """Raises SettingsError for a notebook that is not there, or parameters it does not take.
+    """Check that the notebook is there and takes the parameters.
 
     Parameters and their types are those that papermill reads in the notebook's own cell.
+
+    Raises:
+        SettingsError: with the file, the line and the fix.
     """
     from dmarckit.pages import find_notebook, known_parameters
 
@@ -218,7 +226,7 @@ def check_notebook(source: Source, notebook: str, parameters: Mapping[str, Any])
 
 
 def _kind(about: Mapping[str, str]) -> str:
-    """The type that the notebook declares, else that of the default."""
+    """Return the type that the notebook declares, else that of the default."""
     if about.get("inferred_type_name") in _TYPES:
         return about["inferred_type_name"]
     try:
@@ -335,7 +343,7 @@ def _numbers(place: int, word: str) -> tuple[int, ...]:
 
 _DURATION = re.compile(r"(\d+)\s*(s|sec|seconds?|min|minutes?|h|hours?)?", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
-LONGEST = 24 * 3600
+MAX_TIMEOUT = 24 * 3600
 
 
 class _Part(BaseModel):
@@ -343,7 +351,7 @@ class _Part(BaseModel):
 
 
 class SlackRules(_Part):
-    """Where a schedule speaks, and when."""
+    """Slack channel of a schedule, and when it sends a summary."""
 
     channel: str | None = Field(default=None, description="Slack channel; none: the setting's")
     when: Literal["always", "findings", "failing"] = Field(
@@ -374,7 +382,9 @@ class Schedule(_Part):
     alerts: int = Field(
         default=5, ge=0, le=50, description="failing reports told one by one; more make one digest"
     )
-    timeout: int = Field(default=3600, ge=10, le=LONGEST, description="seconds, or a text: 30 min")
+    timeout: int = Field(
+        default=3600, ge=10, le=MAX_TIMEOUT, description="seconds, or a text: 30 min"
+    )
     owner: str | None = Field(default=None, description="who is asked when it fails")
 
     @field_validator("cron")
@@ -390,8 +400,9 @@ class Schedule(_Part):
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError):
+            like = did_you_mean(value, available_timezones())
             raise ValueError(
-                f"no time zone {value!r}; write a name such as UTC or Europe/Berlin{_like(value)}"
+                f"no time zone {value!r}; write a name such as UTC or Europe/Berlin{like}"
             ) from None
         return value
 
@@ -407,16 +418,16 @@ class Schedule(_Part):
 
     @cached_property
     def zone(self) -> ZoneInfo:
-        """Its time zone."""
+        """Return its time zone."""
         return ZoneInfo(self.timezone)
 
     @cached_property
     def times(self) -> Cron | None:
-        """Its cron line, read; None: it runs by hand only."""
+        """Return its cron line; None: it runs by hand only."""
         return None if self.cron is None else parse_cron(self.cron)
 
     def newest_slot(self, now: datetime) -> datetime | None:
-        """The last time at or before `now` at which it was due (UTC); None: never."""
+        """Return the last time at or before `now` at which it was due (UTC); None: never."""
         if self.times is None:
             return None
         last = now.astimezone(self.zone).date() + timedelta(days=2)
@@ -426,7 +437,7 @@ class Schedule(_Part):
         return None
 
     def next_slots(self, after: datetime, count: int = 1) -> list[datetime]:
-        """The next times after a moment at which it is due (UTC)."""
+        """Return the next times after a moment at which it is due (UTC)."""
         if self.times is None:
             return []
         first = after.astimezone(self.zone).date() - timedelta(days=1)
@@ -434,25 +445,20 @@ class Schedule(_Part):
         return list(islice((slot for slots in days for slot in slots if slot > after), count))
 
     def parameters_at(self, moment: datetime) -> dict[str, Any]:
-        """The notebook's parameters, relative dates resolved at `moment` in the time zone."""
+        """Return the parameters, relative dates resolved at `moment` in the time zone."""
         return resolve_dates(self.parameters, moment.astimezone(self.zone).date())
 
 
-def _like(value: str) -> str:
-    from zoneinfo import available_timezones
-
-    return did_you_mean(value, available_timezones())
-
-
 def find_schedules() -> dict[str, Path]:
-    """Name → file, by name: the user's ``./schedules`` come before those of dmarckit."""
+    """Return the files by name: the user's ``./schedules`` come before those of dmarckit."""
     return shipped_files("schedules", "*.yaml")
 
 
 def load_schedule(name: str) -> Schedule:
-    """The schedule of that name, checked against its notebook.
+    """Return the schedule of that name, checked against its notebook.
 
-    Raises SettingsError: file, line, what is wrong and what is right, in one line.
+    Raises:
+        SettingsError: file, line, what is wrong and what is right, in one line.
     """
     files = find_schedules()
     if name not in files:
@@ -478,5 +484,9 @@ def load_schedule(name: str) -> Schedule:
 
 
 def load_schedules() -> list[Schedule]:
-    """Every schedule, by name. Raises SettingsError for the first that is wrong."""
+    """Return every schedule, by name.
+
+    Raises:
+        SettingsError: for the first that is wrong.
+    """
     return [load_schedule(name) for name in find_schedules()]

@@ -1,8 +1,8 @@
-"""How a run in this process is ended: by its timeout, a signal, or a lease that was lost.
+"""End a run of this process: by its timeout, a signal, or a lease that was lost.
 
 Each becomes an exception in the main thread, so that the run can still write how it ended.
-The exception is no error (`Ended`), so that no handler of errors on its way takes it for one
-of its own; who records the run asks `why_ended`, since a library may hide it nevertheless.
+The exception is no error (`RunEnd`), so that no handler of errors on its way takes it for one
+of its own; who records the run asks `end_reason`, since a library may hide it nevertheless.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ LAST_WORDS = 60  # seconds to write how it ended; then the process ends without 
 
 
 class RunEnd(SystemExit):
-    """What ends a block of `ended_in_time` from within; outside it is the reason itself."""
+    """Ends a block of `time_limit` from within; outside it is the reason itself."""
 
 
 def end_reason() -> BaseException | None:
-    """Why the block that runs is being ended, whatever has come of `Ended` there.
+    """Return why the block that runs is being ended, whatever has come of `RunEnd` there.
 
     DuckDB makes a RuntimeError of it when it hears of the signal in a query, or nothing.
     """
@@ -34,10 +34,12 @@ def end_reason() -> BaseException | None:
 
 @contextlib.contextmanager
 def time_limit(seconds: float, name: str) -> Iterator[Callable[[DmarckitError], None]]:
-    """The block ends with JobTimeout after `seconds`, and with SystemExit on SIGTERM.
+    """End the block with JobTimeout after `seconds`, and with SystemExit on SIGTERM.
 
-    Gives a function by which another thread ends the block with an error of its own. Only
-    the main thread can be ended like this.
+    Only the main thread can be ended like this.
+
+    Yields:
+        A function by which another thread ends the block with an error of its own.
     """
     global _why
     reason: list[DmarckitError] = []

@@ -1,7 +1,7 @@
-"""Arrivals in the queue → lake → Slack, within seconds: what `dmarckit watch` does.
+"""Arrivals in the queue → lake → Slack, within seconds: `dmarckit watch`.
 
 Alerts follow each batch, when its messages are off the queue: what Slack does or does not
-do keeps no message there. What a watcher that was killed left untold, the next one tells.
+do keeps no message there. Alerts that a killed watcher left unsent, the next one sends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dmarckit.jobs.run import publish_and_notify, utc_now
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake
 
-LATE = 60.0  # seconds for which alerts wait while full batches come, or after trouble
+ALERT_PAUSE = 60.0  # seconds for which alerts wait while full batches come, or after trouble
 COMPACTED_EVERY = 20  # batches; each leaves a small file in some tables
 
 log = logging.getLogger("dmarckit")
@@ -29,7 +29,7 @@ log = logging.getLogger("dmarckit")
 
 @dataclass
 class WatchTotals:
-    """What a watcher has done."""
+    """Counts of what a watcher has done."""
 
     messages: int = 0
     """messages received; one that came twice counts twice"""
@@ -38,7 +38,7 @@ class WatchTotals:
     dead: int = 0
     """messages that could not be taken and stay in the queue"""
     troubles: int = 0
-    """times that telling Slack failed or left something waiting"""
+    """times that sending to Slack failed or left something waiting"""
 
     def add(self, batch: BatchResult) -> None:
         """Count a batch."""
@@ -48,7 +48,7 @@ class WatchTotals:
 
 
 class Watcher:
-    """Takes batches from a queue, one after the other, and tells Slack.
+    """Takes batches from a queue, one after the other, and sends alerts about them.
 
     `stop` ends it after the batch in work. `begin` starts a run and gives its id.
     """
@@ -66,22 +66,24 @@ class Watcher:
     ) -> None:
         check_slack(settings, schedule)
         self._settings, self._queue = settings, queue
-        # alerts that the watcher tells say nothing about how the job `alerts` fares
+        # alerts that the watcher sends say nothing about how the job `alerts` fares
         self._schedule = schedule.model_copy(update={"name": "watch", "notebook": None})
         self._stop, self._once, self._begin, self._clock = stop, once, begin, clock
         self._lake = Lake(settings.lake_url)
         self._ingest = QueueIngest(settings, self._lake, queue, stop=stop, clock=clock, once=once)
         self._batches = 0
-        self._owes = True  # what an earlier process left untold
-        self._told_at = self._not_before = 0.0
+        self._owes = True  # what an earlier process left unsent
+        self._alerted_at = self._not_before = 0.0
         self.watched = WatchTotals()
 
     def run(self) -> WatchTotals:
-        """Until stopped, or with `once` until the queue is empty.
+        """Take batches until stopped, or with `once` until the queue is empty.
 
         Storage, lake and queue may go out of reach: a batch is held until they are back.
-        Raises QueueError for a queue that cannot be used from the start, and the error of an
-        outage when stopped meanwhile, or with `once` after a few tries.
+
+        Raises:
+            QueueError: the queue cannot be used from the start.
+            DmarckitError: an outage, when stopped meanwhile, or with `once` after a few tries.
         """
         self._queue.read_rules()
         if not self._queue.has_dead_letters:
@@ -90,7 +92,7 @@ class Watcher:
                 "until it expires; give it a redrive policy",
                 self._queue.name,
             )
-        self._tell(self._begin())
+        self._alert(self._begin())
         while not self._stop.is_set():
             messages = self._ingest.retry(self._queue.receive_batch)
             if messages:
@@ -103,22 +105,22 @@ class Watcher:
                 break
             else:
                 run = ""
-            self._tell_in_time(run, flood=len(messages) >= BATCH_SIZE)
+            self._alert_in_time(run, flood=len(messages) >= BATCH_SIZE)
         if self._owes:
-            self._tell(self._begin())
+            self._alert(self._begin())
         self._compact()
         return self.watched
 
-    def _tell_in_time(self, run: str, *, flood: bool) -> None:
+    def _alert_in_time(self, run: str, *, flood: bool) -> None:
         now = time.monotonic()
-        waits = flood and now - self._told_at < LATE  # one digest rather than ten
+        waits = flood and now - self._alerted_at < ALERT_PAUSE  # one digest rather than ten
         if self._owes and not waits and now >= self._not_before:
-            self._tell(run or self._begin())
+            self._alert(run or self._begin())
         if self._batches >= COMPACTED_EVERY:
             self._compact()
 
-    def _tell(self, run: str) -> None:
-        """Alerts. Their failure is said, and tried again later; the messages are gone by now."""
+    def _alert(self, run: str) -> None:
+        """Send alerts; a failure is logged and tried again later: the mails are off the queue."""
         trouble = True
         try:
             result = publish_and_notify(
@@ -136,8 +138,8 @@ class Watcher:
                 step("Slack is told", sent=result.delivery.sent, waiting=result.delivery.waiting)
         self._owes = trouble
         self.watched.troubles += trouble
-        self._told_at = time.monotonic()
-        self._not_before = self._told_at + LATE if trouble else 0.0
+        self._alerted_at = time.monotonic()
+        self._not_before = self._alerted_at + ALERT_PAUSE if trouble else 0.0
 
     def _compact(self) -> None:
         self._batches = 0
