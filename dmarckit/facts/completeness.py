@@ -28,8 +28,6 @@ ENOUGH = 0.8
 SETTLED = timedelta(hours=48)
 """after the end of a day: whoever reports has reported by then"""
 
-COLUMNS = ("domain", "day", "delivered", "usual", "complete")
-
 
 def complete_days(facts: Facts) -> pd.DataFrame:
     """Return which days are complete: one row per domain and day, from its first report to `now`.
@@ -47,22 +45,25 @@ def complete_days(facts: Facts) -> pd.DataFrame:
 
     No report, no row.
     """
-    told = _Reporting.of(facts)
-    if told is None:
-        return _typed([], _days(facts)[:0], np.zeros((3, 0, 0), dtype="int64"))
-    domains = told.domains
-    number = np.arange(len(told.days))
-    last = len(told.days) - 1 - told.by_domain[:, ::-1].argmax(axis=1)
-    counts = _count(told.usual, told.domain_of, len(domains))
-    came = _count(told.delivered, told.domain_of, len(domains))
+    seen = _Reporting.of(facts)
+    days, domains = np.arange(len(seen.days)), np.arange(len(seen.domains))
+    last = len(days) - 1 - seen.by_domain[:, ::-1].argmax(axis=1)
+    usual = _count(seen.usual, seen.domain_of, len(domains))
+    delivered = _count(seen.delivered, seen.domain_of, len(domains))
     complete = np.where(
-        counts > 0, came >= ENOUGH * counts - 1e-9, told.settled & (number <= last[:, None])
+        usual > 0, delivered >= ENOUGH * usual - 1e-9, seen.settled & (days <= last[:, None])
     )
     complete[:, -1] = False
-    stacked = np.stack([came, counts, complete.astype("int64")])
-    frame = _typed(list(domains), told.days, stacked)
-    since = np.repeat(told.first, len(told.days)) <= np.tile(number, len(domains))
-    return frame[since].reset_index(drop=True)
+    frame = pd.DataFrame(
+        {
+            "domain": pd.Series(seen.domains[np.repeat(domains, len(days))], dtype="str"),
+            "day": seen.days[np.tile(days, len(domains))],
+            "delivered": delivered.reshape(-1),
+            "usual": usual.reshape(-1),
+            "complete": complete.reshape(-1).astype(bool),
+        }
+    )
+    return frame[(days >= seen.first[:, None]).reshape(-1)].reset_index(drop=True)
 
 
 def usual_reporters(facts: Facts) -> pd.DataFrame:
@@ -71,32 +72,28 @@ def usual_reporters(facts: Facts) -> pd.DataFrame:
     Columns: `domain`, `day`, `reporter`, `delivered`. Without reports, or before anybody has
     reported for long enough to be usual, no row.
     """
-    told = _Reporting.of(facts)
-    pair, day = np.nonzero(told.usual) if told else (np.zeros(0, "int64"),) * 2
-    index, days = (told.index, told.days) if told else (_NO_PAIRS, _days(facts))
+    seen = _Reporting.of(facts)
+    pair, day = np.nonzero(seen.usual)
     return pd.DataFrame(
         {
-            "domain": index.get_level_values("domain")[pair].astype("str"),
-            "day": days[day],
-            "reporter": index.get_level_values("reporter")[pair].astype("str"),
-            "delivered": told.delivered[pair, day] if told else np.zeros(0, "bool"),
+            "domain": seen.index.get_level_values("domain")[pair].astype("str"),
+            "day": seen.days[day],
+            "reporter": seen.index.get_level_values("reporter")[pair].astype("str"),
+            "delivered": seen.delivered[pair, day],
         }
     )
 
 
-_NO_PAIRS = pd.MultiIndex.from_arrays([[], []], names=["domain", "reporter"])
-
-
 @dataclass(frozen=True)
 class _Reporting:
-    """Who told of which day: matrices of (domain, reporter) × day."""
+    """Who reported on which day: matrices of (domain, reporter) × day."""
 
     index: pd.Index[Any]
     days: pd.DatetimeIndex
     domains: NDArray[Any]
     domain_of: NDArray[np.intp]
     by_domain: NDArray[np.bool_]
-    """domain × day: anybody told of it"""
+    """domain × day: anybody reported on it"""
     first: NDArray[np.intp]
     """of each domain: place of the first day with a report"""
     settled: NDArray[np.bool_]
@@ -104,12 +101,10 @@ class _Reporting:
     delivered: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, facts: Facts) -> _Reporting | None:
-        """Make the matrices; None without reports."""
+    def of(cls, facts: Facts) -> _Reporting:
+        """Make the matrices; without reports they have no rows."""
         days = _days(facts)
         rows = _reported_days(facts, days)
-        if rows.empty:
-            return None
         matrix = rows.groupby(["domain", "reporter", "day"]).size().unstack(fill_value=0)
         seen = matrix.reindex(columns=range(len(days)), fill_value=0).to_numpy() > 0
         domains, domain_of = np.unique(matrix.index.get_level_values("domain"), return_inverse=True)
@@ -175,19 +170,6 @@ def _count(flags: NDArray[np.bool_], group: NDArray[np.intp], groups: int) -> ND
 
 def _any(flags: NDArray[np.bool_], group: NDArray[np.intp], groups: int) -> NDArray[np.bool_]:
     return _count(flags, group, groups) > 0
-
-
-def _typed(domains: list[str], days: pd.DatetimeIndex, numbers: NDArray[np.int64]) -> pd.DataFrame:
-    delivered, usual, complete = (n.reshape(-1) for n in numbers)
-    return pd.DataFrame(
-        {
-            "domain": pd.Series(np.repeat(domains, len(days)), dtype="str"),
-            "day": pd.Series(np.tile(days, len(domains))).astype("datetime64[us, UTC]"),
-            "delivered": delivered,
-            "usual": usual,
-            "complete": complete.astype(bool),
-        }
-    )
 
 
 SILENT = timedelta(hours=48)

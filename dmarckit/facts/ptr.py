@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
 
 import pyarrow as pa
 
@@ -113,25 +112,19 @@ def _ask(
 ) -> tuple[dict[str, str | None], list[str]]:
     """Return the answers by address, and the addresses that were asked for in vain."""
 
-    def ask(address: str) -> str | _Unanswered | None:
-        if clock() >= end:
-            return _Unanswered.ASKED
-        try:
-            return lookup(address)
-        except NoAnswer:
-            return _Unanswered.ANSWERED
+    names: dict[str, str | None] = {}
+    silent: list[str] = []
+
+    def ask(address: str) -> None:
+        if clock() < end:
+            try:
+                names[address] = lookup(address)
+            except NoAnswer:
+                silent.append(address)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="ptr") as pool:
-        answers = dict(zip(batch, pool.map(ask, batch), strict=True))
-    silent = [address for address, answer in answers.items() if answer is _Unanswered.ANSWERED]
-    return {a: n for a, n in answers.items() if not isinstance(n, _Unanswered)}, silent
-
-
-class _Unanswered(Enum):
-    """What was not done for an address."""
-
-    ASKED = "not asked: the time is up"
-    ANSWERED = "not answered"
+        list(pool.map(ask, batch))  # raises what a lookup raises
+    return names, silent
 
 
 def _keep(lake: Lake, names: Mapping[str, str | None], now: datetime) -> None:
