@@ -1,7 +1,6 @@
 from .dns import DnsCheckResult as DnsCheckResult, check_dns as check_dns, is_problem as is_problem
 from .outside import Outside as Outside, load_outside as load_outside
 from .postmaster import (
-    PullResult as PullResult,
     latest_metrics as latest_metrics,
     pull_metrics as pull_metrics,
 )

@@ -61,10 +61,10 @@ class Metric:
 
 
 def condition(**values: str) -> str:
-    """Return a filter of the API: all of the values.
+    r"""Return a filter of the API: all of the values.
 
     >>> condition(error_type="reject", error_reason='say "no"')
-    'error_type = "reject" AND error_reason = "say \\\\"no\\\\""'
+    'error_type = "reject" AND error_reason = "say \\"no\\""'
     """
 
     def quoted(value: str) -> str:

@@ -19,13 +19,6 @@ BULK_LINE: Mapping[str, int | None] = {"Google": 5000, "Yahoo": None, "Microsoft
 """Messages a day to a provider's consumer mailboxes from which a domain is a bulk sender.
 Google: "close to 5,000", once is for good; Microsoft: more than 5,000; Yahoo names none."""
 
-SINCE: Mapping[str, str] = {
-    "Google": "2024-02-01",
-    "Yahoo": "2024-02-01",
-    "Microsoft": "2025-05-05",
-}
-"""Day from which a provider enforces its rules; Google refuses mail for them since 2025-11."""
-
 SOURCES: Mapping[str, str] = {
     "Google": "https://support.google.com/a/answer/81126",
     "Yahoo": "https://senders.yahooinc.com/best-practices/",

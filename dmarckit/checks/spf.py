@@ -20,7 +20,6 @@ from dmarckit.core import _, normalize_domain, one_line
 
 MOST_LOOKUPS = 10  # RFC 7208 section 4.6.4: beyond it the result is permerror
 MANY_LOOKUPS = 8  # two left: the next service, or a change at one that is included, breaks it
-MOST_VOID = 2  # the same section
 COUNTED_TO = 100  # lookups after which counting stops; a hostile record could ask for thousands
 LONGEST = 4096  # characters of a record that is read
 VERSION = re.compile(r"v=spf1( |$)", re.I)

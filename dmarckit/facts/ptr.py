@@ -111,7 +111,6 @@ def _ask(
     clock: Callable[[], float],
 ) -> tuple[dict[str, str | None], list[str]]:
     """Return the answers by address, and the addresses that were asked for in vain."""
-
     names: dict[str, str | None] = {}
     silent: list[str] = []
 

@@ -109,12 +109,12 @@ class Reduction:
         self.execute(sql.PERIODS.format(start_us=start_us, now_us=now_us))
         self.execute(sql.NAMES, sql.PATTERNS)
         self._count_in_fractions()
-        patterns = self._say()
+        patterns = self._number_patterns()
         self.execute(sql.ORIGINS, sql.RECORDS)
-        senders = self._deliver()
+        senders = self._find_senders()
         self.execute(sql.REDUCED.format(sum=self._spread))
         self.execute(sql.ADDRESSES.format(sum=self._spread))
-        inventory = self._judge(patterns, senders)
+        inventory = self._classify(patterns, senders)
         frames = {name: self._frame(name, query) for name, query in sql.FRAMES.items()}
         return frames | {"inventory": typed("inventory", inventory)}
 
@@ -157,7 +157,7 @@ class Reduction:
         self.names[name] = pd.Index(names)
         return codes.astype("int32")
 
-    def _say(self) -> pd.DataFrame:
+    def _number_patterns(self) -> pd.DataFrame:
         """Make the tables `said` and `signed`: what each pattern says, as numbers and flags."""
         patterns = self.table("SELECT * EXCLUDE (dkim, requirements) FROM patterns")
         signatures = self.table(
@@ -182,7 +182,7 @@ class Reduction:
         self.put("signed", signatures[["pattern", "signature_id", "passed", "aligned"]])
         return patterns
 
-    def _deliver(self) -> pd.DataFrame:
+    def _find_senders(self) -> pd.DataFrame:
         """Make `delivered` (origin, place → sender); return the senders by number."""
         origins = self.table("SELECT * FROM origins").set_index("origin").sort_index()
         passes = origins["spf_pass"] != ""
@@ -217,7 +217,7 @@ class Reduction:
             }
         )
 
-    def _judge(self, patterns: pd.DataFrame, senders: pd.DataFrame) -> pd.DataFrame:
+    def _classify(self, patterns: pd.DataFrame, senders: pd.DataFrame) -> pd.DataFrame:
         """Make `judges` and `classes` (pattern, judge → class); return the inventory."""
         seen = self.table(sql.SEEN.format(sum=self._sum))
         passing = self.table(sql.PASSING.format(sum=self._sum))
