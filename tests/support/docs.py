@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import typer.main
-from dmarckit.core.limits import Limits
 
 from dmarckit.cli.main import app
 from dmarckit.core.settings import KINDS as SENDER_KINDS, Settings
-from dmarckit.core.thresholds import Thresholds
+from dmarckit.core.thresholds import Limits, Thresholds
 from dmarckit.findings.find import KINDS
 from dmarckit.lake.schema import TABLES
 
