@@ -100,10 +100,10 @@ class Source(Protocol):
     """Whom a pull asks: a `PostmasterClient`, or somebody who answers as it does."""
 
     def domains(self) -> list[dict[str, Any]]:
-        """Every Domain, as Google describes it."""
+        """Return every Domain, as Google describes it."""
 
     def compliance(self, domain: str) -> dict[str, Any]:
-        """The DomainComplianceStatus of now."""
+        """Return the DomainComplianceStatus of now."""
 
     def stats(self, queries: Sequence[Query]) -> list[list[Row] | PostmasterError]:
         """For each query its rows, or why it was refused."""

@@ -65,7 +65,7 @@ class Refusal:
 
     @property
     def busy(self) -> bool:
-        """The same question may be answered later: quota, or a fault on Google's side."""
+        """Return True if the same question may be answered later: quota, or Google's fault."""
         return self.status in BUSY_STATUS or (self.status == 403 and self.reason in _RATE)
 
     @property
@@ -426,12 +426,12 @@ class PostmasterClient:
         try:
             return with_retries(
                 lambda: self._once(request),
-                lambda error: isinstance(error, _Refused) and error.refusal.busy,
+                lambda error: isinstance(error, _RefusalAnswer) and error.refusal.busy,
                 WAITS,
                 sleep=self._sleep,
                 pause=_longer,
             )
-        except _Refused as error:
+        except _RefusalAnswer as error:
             raise refusal_error(
                 error.refusal, what=what, domain=domain, who=self._asking.who
             ) from None
@@ -446,22 +446,22 @@ class PostmasterClient:
         except HttpError as error:
             wait = str(error.resp.get("retry-after") or "")
             seconds = float(wait) if wait.isdigit() else 0.0
-            raise _Refused(
+            raise _RefusalAnswer(
                 refusal_of_request(int(error.resp.status), error.content), seconds
             ) from None
         except RefreshError as error:
             if error.retryable:
-                raise _Refused(Refusal(503, "", "no token")) from None
+                raise _RefusalAnswer(Refusal(503, "", "no token")) from None
             raise token_error(
                 error, who=self._asking.who, client_id=self._asking.client_id
             ) from None
         except (TransportError, HttpLib2Error, HTTPException, OSError) as error:
             why = f"{type(error).__name__}: {error}"
-            raise _Refused(Refusal(504, NO_CONNECTION, why)) from None
+            raise _RefusalAnswer(Refusal(504, NO_CONNECTION, why)) from None
         except (Error, ValueError) as error:  # an answer that is no JSON
-            raise _Refused(Refusal(502, "", f"unreadable answer: {error}")) from None
+            raise _RefusalAnswer(Refusal(502, "", f"unreadable answer: {error}")) from None
         if not isinstance(answer, dict):
-            raise _Refused(Refusal(502, "", "the answer is no JSON object"))
+            raise _RefusalAnswer(Refusal(502, "", "the answer is no JSON object"))
         return answer
 
 
@@ -470,7 +470,7 @@ def _longer(error: BaseException, planned: float) -> float:
     return min(max(planned, getattr(error, "retry_after", 0.0)), LONGEST_WAIT)
 
 
-class _Refused(Exception):
+class _RefusalAnswer(Exception):
     """Google's refusal of one try, with the seconds it asks to wait."""
 
     def __init__(self, refusal: Refusal, retry_after: float = 0.0) -> None:

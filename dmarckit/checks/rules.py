@@ -47,7 +47,7 @@ Yahoo). SPF lookups: RFC 7208 section 4.6.4; Microsoft names it, the others appl
 
 
 @dataclass(frozen=True)
-class Wording:
+class RuleText:
     """A rule in words."""
 
     name: str
@@ -57,10 +57,10 @@ class Wording:
     """what to do when it is not"""
 
 
-def wording(rule: str) -> Wording:
+def wording(rule: str) -> RuleText:
     """Return the rule in the language in use."""
     return {
-        "spf": Wording(
+        "spf": RuleText(
             _("SPF passes"),
             _("SPF passes for the return path of the mail."),
             _(
@@ -68,17 +68,17 @@ def wording(rule: str) -> Wording:
                 "addresses."
             ),
         ),
-        "dkim": Wording(
+        "dkim": RuleText(
             _("DKIM passes"),
             _("Every message carries a DKIM signature that passes."),
             _("Owner of the sender: sign every message; DNS admin: publish the sender's key."),
         ),
-        "dmarc_record": Wording(
+        "dmarc_record": RuleText(
             _("DMARC record"),
             _("The domain publishes a DMARC record, at least p=none."),
             _("DNS admin: publish one TXT record at _dmarc of the domain."),
         ),
-        "alignment": Wording(
+        "alignment": RuleText(
             _("From is aligned"),
             _("The From domain agrees with the domain that passes SPF or DKIM."),
             _(
@@ -86,7 +86,7 @@ def wording(rule: str) -> Wording:
                 "below it."
             ),
         ),
-        "spam_rate": Wording(
+        "spam_rate": RuleText(
             _("Spam rate"),
             _("People report less than 0.10 % of the mail as spam, and never 0.30 %."),
             _(
@@ -94,37 +94,37 @@ def wording(rule: str) -> Wording:
                 "that is reported."
             ),
         ),
-        "ptr": Wording(
+        "ptr": RuleText(
             _("PTR record"),
             _("Every sending address has a PTR name that leads back to it."),
             _("Owner of the addresses: set PTR and forward records that agree."),
         ),
-        "tls": Wording(
+        "tls": RuleText(
             _("TLS"),
             _("Mail is handed over on an encrypted connection."),
             _("Owner of the sender: switch on TLS for outgoing mail."),
         ),
-        "dkim_key": Wording(
+        "dkim_key": RuleText(
             _("DKIM key length"),
             _("DKIM keys have at least 1,024 bits; 2,048 are advised."),
             _("Owner of the sender: make a key of 2,048 bits; DNS admin: publish it."),
         ),
-        "spf_lookups": Wording(
+        "spf_lookups": RuleText(
             _("SPF lookups"),
             _("The SPF record needs at most 10 DNS lookups."),
             _("DNS admin: take includes out of the SPF record that nobody needs any more."),
         ),
-        "one_click_unsubscribe": Wording(
+        "one_click_unsubscribe": RuleText(
             _("One-click unsubscribe"),
             _("Marketing mail can be unsubscribed from with one click (RFC 8058)."),
             _("Owner of the sender: switch on List-Unsubscribe-Post for marketing mail."),
         ),
-        "honour_unsubscribe": Wording(
+        "honour_unsubscribe": RuleText(
             _("Unsubscribing works"),
             _("Who unsubscribes gets no more marketing mail after two days."),
             _("Owner of the sender: take unsubscribed addresses off every list within two days."),
         ),
-        "message_format": Wording(
+        "message_format": RuleText(
             _("Message format"),
             _("Messages follow RFC 5322: one From header, a Message-ID, valid headers."),
             _("Owner of the sender: mend the headers that the provider names in its log."),

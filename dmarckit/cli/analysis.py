@@ -38,7 +38,7 @@ def findings(
     domain: Domains = None,
     dask: Dask = None,
 ) -> None:
-    """What is wrong, what changed, what to do next."""
+    """Print what is wrong, what changed, what to do next."""
     from dmarckit.core import load_settings
     from dmarckit.findings import analyse
     from dmarckit.ingest import cluster_of
@@ -116,7 +116,7 @@ def senders(
         bool, typer.Option("--resolve", help="Look up host names in DNS first, and keep them.")
     ] = False,
 ) -> None:
-    """Who sent in the name of which domain, and what became of it."""
+    """Print who sent in the name of which domain, and what became of it."""
     from dmarckit.core import load_settings
     from dmarckit.findings import read_facts
     from dmarckit.lake import open_lake
@@ -217,7 +217,7 @@ def whatif(
     now: Now = None,
     days: Days = 30,
 ) -> None:
-    """What a policy would have quarantined or rejected, wanted mail and not."""
+    """Print what a policy would have quarantined or rejected, wanted mail and not."""
     from dmarckit.core import load_settings
     from dmarckit.findings import parse_policy, read_facts, what_if
     from dmarckit.lake import open_lake
@@ -271,7 +271,7 @@ def _print_whatif(result: WhatIf, days: int) -> None:
 
 
 def requirements(format_: Format = "table", domain: Domains = None, now: Now = None) -> None:
-    """What Google, Yahoo and Microsoft ask of senders, rule by rule, and whether it is so.
+    """Print what Google, Yahoo and Microsoft ask of senders, rule by rule, and whether it is so.
 
     From the reports of 30 days, and what `dmarckit postmaster pull` and `dmarckit dns check`
     have kept; nobody is asked. Exit status 0, whatever it says.

@@ -146,7 +146,7 @@ def show(
     days: Annotated[int, typer.Option(min=1, help="The last so many days.")] = 30,
     domain: Domains = None,
 ) -> None:
-    """The newest values in the lake; json has every metric of every day. Google is not asked."""
+    """Print the newest values in the lake, without asking Google; json has all of every day."""
     from dmarckit.checks import latest_metrics
     from dmarckit.core import last_days, load_settings
     from dmarckit.lake import open_lake

@@ -41,7 +41,7 @@ def run(
         typer.Option(help="Only if the slot at or before this time (or: newest) is not done."),
     ] = None,
 ) -> None:
-    """One schedule now: ingest, page, alerts, Slack message.
+    """Run one schedule now: ingest, page, alerts, Slack message.
 
     Exit status 0 when all is well (or the slot is done), 1 when a person should look at it,
     2 when it failed or runs already.
@@ -94,7 +94,7 @@ def _slot(schedule: Schedule, text: str) -> datetime:
 
 @app.command("list", epilog="Example: dmarckit schedules list --format json")
 def list_(format_: Format = "table") -> None:
-    """Every schedule: when it is due next, how it ended last, and who owns it."""
+    """List every schedule: when it is due next, how it ended last, and who owns it."""
     from dmarckit.core import load_settings
     from dmarckit.jobs import last_runs, load_schedules
     from dmarckit.lake import open_lake
@@ -187,7 +187,7 @@ def export(
         Path | None, typer.Option(help="A folder for the files; else they are printed.")
     ] = None,
 ) -> None:
-    """The schedules for a scheduler that you have already.
+    """Write the schedules for another scheduler: cron, systemd, EventBridge, GitHub.
 
     Each job runs with `--slot newest`, so that a slot is run once, whoever starts it how often.
     """

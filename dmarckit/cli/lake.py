@@ -106,7 +106,7 @@ def schema(
         typer.Option(help="Statements for athena or spark that make the tables known there."),
     ] = None,
 ) -> None:
-    """The tables of the lake and what their columns mean."""
+    """Print the tables of the lake and what their columns mean."""
     from dmarckit.lake import TABLES
 
     unknown = [t for t in tables or () if t not in TABLES]

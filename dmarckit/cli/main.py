@@ -103,7 +103,7 @@ def demo(
         "dmarckit-demo"
     ),
 ) -> None:
-    """The whole system on this machine, from mails to page."""
+    """Show the whole system on this machine, from mails to page."""
     from dmarckit.cli.demo import run_demo
 
     raise typer.Exit(run_demo(mails=mails, keep=keep, out=out))

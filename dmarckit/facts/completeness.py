@@ -45,7 +45,7 @@ def complete_days(facts: Facts) -> pd.DataFrame:
 
     No report, no row.
     """
-    seen = _Reporting.of(facts)
+    seen = _ReporterDays.of(facts)
     days, domains = np.arange(len(seen.days)), np.arange(len(seen.domains))
     last = len(days) - 1 - seen.by_domain[:, ::-1].argmax(axis=1)
     usual = _count(seen.usual, seen.domain_of, len(domains))
@@ -72,7 +72,7 @@ def usual_reporters(facts: Facts) -> pd.DataFrame:
     Columns: `domain`, `day`, `reporter`, `delivered`. Without reports, or before anybody has
     reported for long enough to be usual, no row.
     """
-    seen = _Reporting.of(facts)
+    seen = _ReporterDays.of(facts)
     pair, day = np.nonzero(seen.usual)
     return pd.DataFrame(
         {
@@ -85,7 +85,7 @@ def usual_reporters(facts: Facts) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class _Reporting:
+class _ReporterDays:
     """Who reported on which day: matrices of (domain, reporter) × day."""
 
     index: pd.Index[Any]
@@ -101,7 +101,7 @@ class _Reporting:
     delivered: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, facts: Facts) -> _Reporting:
+    def of(cls, facts: Facts) -> _ReporterDays:
         """Make the matrices; without reports they have no rows."""
         days = _days(facts)
         rows = _reported_days(facts, days)

@@ -161,14 +161,14 @@ class Lake(StoredLake):
 
     @property
     def settings(self) -> Settings:
-        """The settings that classes rest on."""
+        """Return the settings that classes rest on."""
         if self._settings is None:
             self._settings = load_settings()
         return self._settings
 
     @property
     def now(self) -> datetime:
-        """The moment from which `messages` looks back."""
+        """Return the moment from which `messages` looks back."""
         return self._now or datetime.now(UTC)
 
     def messages(

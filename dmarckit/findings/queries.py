@@ -17,7 +17,7 @@ ROUNDING = 1e-9  # what a rate may lack of a limit that it has reached
 
 
 def text(value: str) -> str:
-    """A SQL string.
+    """Return a SQL string.
 
     >>> text("o'neil")
     "'o''neil'"
@@ -32,7 +32,7 @@ def one_of(column: str, values: Iterable[str]) -> str:
 
 
 def time(value: datetime) -> str:
-    """A point in time as a SQL literal.
+    """Return a point in time as a SQL literal.
 
     >>> time(datetime(2026, 11, 24, 9, 0, 0, 250000))
     "TIMESTAMPTZ '2026-11-24 09:00:00.250000+00'"
@@ -57,17 +57,17 @@ def messages(domain: str, days: Sequence[datetime], now: datetime, *conditions: 
 
 
 def any_of(column: str, condition: str) -> str:
-    """One element (`x`) of a list column fulfils the condition."""
+    """Return the SQL test that one element (`x`) of a list column fulfils the condition."""
     return f"EXISTS (SELECT 1 FROM (SELECT unnest({column}) AS x) WHERE {condition})"  # noqa: S608
 
 
 def signed(domain: str, selector: str) -> str:
-    """The message carries a signature of this d= and s=, whatever became of it."""
+    """Return the SQL test that the message carries a signature of this d= and s=, valid or not."""
     return any_of("dkim", _is_signature(domain, selector))
 
 
 def verified(domain: str, selector: str) -> str:
-    """A signature of this d= and s= passes."""
+    """Return the SQL test that a signature of this d= and s= passes."""
     return any_of("dkim", f"{_is_signature(domain, selector)} AND x.result = 'pass'")
 
 
@@ -164,7 +164,7 @@ def quoting(
     now: datetime,
     reporters: Iterable[str],
 ) -> str:
-    """How many of the reporters quote this value (defaults filled in) since `start`."""
+    """Return the query for how many reporters quote this value, defaults filled in."""
     return (
         f"SELECT count(DISTINCT reporter) AS reporters FROM reports WHERE "  # noqa: S608
         f"domain = {text(domain)} AND {one_of('reporter', reporters)} "
@@ -210,7 +210,7 @@ def reports_of(pairs: Iterable[tuple[str, str]], since: datetime, now: datetime)
 
 
 def silent(pairs: Iterable[tuple[str, str]], last: datetime, now: datetime) -> str:
-    """How many of the (domain, reporter) have no report that ends after `last`."""
+    """Return the query for how many of the pairs have no report that ends after `last`."""
     return (
         "SELECT count(*) AS silent FROM (SELECT domain FROM reports "  # noqa: S608
         f'WHERE {_pairs(pairs)} AND "end" <= {time(now + DAY)} AND "begin" < {time(now)} '

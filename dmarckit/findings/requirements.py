@@ -107,14 +107,14 @@ def _has_code(code: str) -> str:
     return f"regexp_matches(coalesce(x.comment, ''), {queries.text(pattern)}, 'i')"
 
 
-class Meaning(NamedTuple):
+class CodeMeaning(NamedTuple):
     """The meaning of a code, and what to do: English texts, which `_` translates."""
 
     means: str
     actions: tuple[str, ...]
 
 
-def requirement_meaning(code: str) -> Meaning:
+def requirement_meaning(code: str) -> CodeMeaning:
     """Return the meaning of an enhanced code: 4.x.y delays and 5.x.y refuses by the same rule."""
     return _MEANINGS.get(code.partition(".")[2], _OTHER)
 
@@ -131,14 +131,14 @@ _SPF = later(
 _RECORD = later(
     "DNS admin: publish a TXT record at _dmarc.{domain} (v=DMARC1; p=none; rua=…), exactly one."
 )
-_NO_RECORD = Meaning(later("the author's domain has no DMARC record"), (_RECORD,))
+_NO_RECORD = CodeMeaning(later("the author's domain has no DMARC record"), (_RECORD,))
 _MEANINGS = {
-    "7.23": Meaning(
+    "7.23": CodeMeaning(
         later("the sending address has no PTR record"),
         (later("Owner of {senders}: set a PTR record."),),
     ),
-    "7.24": Meaning(later("the SPF record has suspicious entries"), (_SPF,)),
-    "7.25": Meaning(
+    "7.24": CodeMeaning(later("the SPF record has suspicious entries"), (_SPF,)),
+    "7.25": CodeMeaning(
         later("PTR and forward DNS of the sending address do not agree"),
         (
             later(
@@ -147,15 +147,15 @@ _MEANINGS = {
             ),
         ),
     ),
-    "7.26": Meaning(later("neither SPF nor DKIM passes"), (_SIGN, _SPF)),
-    "7.27": Meaning(later("SPF does not pass"), (_SPF,)),
-    "7.29": Meaning(
+    "7.26": CodeMeaning(later("neither SPF nor DKIM passes"), (_SIGN, _SPF)),
+    "7.27": CodeMeaning(later("SPF does not pass"), (_SPF,)),
+    "7.29": CodeMeaning(
         later("the connection was not encrypted"),
         (later("Owner of {senders}: switch on TLS (STARTTLS) for outgoing mail."),),
     ),
-    "7.30": Meaning(later("DKIM does not pass"), (_SIGN,)),
+    "7.30": CodeMeaning(later("DKIM does not pass"), (_SIGN,)),
     "7.31": _NO_RECORD,
-    "7.32": Meaning(
+    "7.32": CodeMeaning(
         later("the From domain is aligned with neither SPF nor DKIM"),
         (
             later(
@@ -166,7 +166,7 @@ _MEANINGS = {
     ),
     "7.40": _NO_RECORD,
 }
-_OTHER = Meaning(
+_OTHER = CodeMeaning(
     later("a requirement for senders is not met"),
     (
         later(

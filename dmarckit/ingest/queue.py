@@ -75,7 +75,7 @@ class Queue:
         return attributes
 
     def receive_batch(self) -> list[Message]:
-        """What is there: nothing after a few seconds without any, else up to `FULL` messages.
+        """Return the waiting messages: none after some seconds, else up to `BATCH_SIZE`.
 
         One alone is returned at once; while more come, they are waited for up to
         `GATHERING` seconds. Raises QueueError.

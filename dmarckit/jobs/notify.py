@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 
     from dmarckit.facts import Facts
     from dmarckit.findings import Analysis, LedgerEntry
-    from dmarckit.pages import Published
+    from dmarckit.pages import StoredPage
 
 _OUTCOMES = """
     SELECT outcome, count(*) AS mails FROM mails
@@ -126,7 +126,7 @@ class Notifier:
     def _lake(self) -> Lake:
         return Lake(self._settings.lake_url)
 
-    def notify_run(self, published: Published | None) -> DeliveryResult:
+    def notify_run(self, published: StoredPage | None) -> DeliveryResult:
         """Deliver what waits, alerts about failing reports, and the summary of a good run.
 
         Many alerts are one digest. If the job had failed, that it works again comes first. A
@@ -177,7 +177,7 @@ class Notifier:
             result.warnings.append(str(reason))
         return result
 
-    def _queue_own(self, published: Published | None) -> None:
+    def _queue_own(self, published: StoredPage | None) -> None:
         """Write what the run says of itself into the outbox, then record its findings."""
         job, main = self._schedule.name, self._routes.main
         dues: list[OutboxMessage] = []
@@ -250,7 +250,7 @@ class Notifier:
             result.messages.append(message)
             result.sent += 1
 
-    def build_summaries(self, published: Published, analysis: Analysis) -> list[OutboxMessage]:
+    def build_summaries(self, published: StoredPage, analysis: Analysis) -> list[OutboxMessage]:
         """Return the summaries of a run, one a channel; with `when: findings` those with news.
 
         The main channel gets everything, that of a group what concerns its domains. The charts
@@ -330,7 +330,7 @@ class Notifier:
         part = f"-{hashlib.sha256(group.channel.encode()).hexdigest()[:8]}" if group else ""
         return self._stored_chart(window, part, daily_chart(days))
 
-    def _additions(self, published: Published, window: Window) -> list[Addition]:
+    def _additions(self, published: StoredPage, window: Window) -> list[Addition]:
         """Return what the notebook adds to the message (`Page.tell`); its charts are stored."""
         from dmarckit.pages import slack_notes
         from dmarckit.slack import note_chart

@@ -36,7 +36,7 @@ from dmarckit.jobs.timeout import RunEnd, end_reason
 from dmarckit.lake import RUNS, Lake, month_of
 
 if TYPE_CHECKING:
-    from dmarckit.pages import Published
+    from dmarckit.pages import StoredPage
     from dmarckit.slack import DeliveryResult
 
 Result = Literal["ok", "problems", "failed", "interrupted"]
@@ -172,7 +172,7 @@ class RunProgress:
     first: str
     """the first run of the slot, to which all messages about it belong"""
     ingested: IngestResult | None = None
-    published: Published | None = None
+    published: StoredPage | None = None
     delivery: DeliveryResult | None = None
     warnings: list[str] = field(default_factory=list)
     """what a person should look at: they make a run one with problems"""

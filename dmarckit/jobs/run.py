@@ -51,7 +51,7 @@ from dmarckit.jobs.timeout import end_reason
 from dmarckit.lake import maintain_lake
 
 if TYPE_CHECKING:
-    from dmarckit.pages import Published
+    from dmarckit.pages import StoredPage
     from dmarckit.slack import DeliveryResult
 
 NAMED = 3
@@ -125,7 +125,7 @@ class JobResult:
     """What a job did."""
 
     ingest: IngestResult
-    published: Published | None
+    published: StoredPage | None
     """None: the schedule makes no page"""
     delivery: DeliveryResult
     warnings: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from .index import INDEX as INDEX
 from .links import command as command
 from .page import Page as Page, open_page as open_page
 from .publish import (
-    Published as Published,
+    StoredPage as StoredPage,
     link_to as link_to,
     publish_notebook as publish_notebook,
     refresh_index as refresh_index,

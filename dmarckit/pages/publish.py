@@ -36,7 +36,7 @@ NOTEBOOK_TYPE = "application/x-ipynb+json"
 
 
 @dataclass(frozen=True)
-class Published:
+class StoredPage:
     """A page that is stored, and how to open it."""
 
     page: BuiltPage
@@ -46,7 +46,7 @@ class Published:
 
 def publish_notebook(
     settings: Settings, notebook: str, parameters: Mapping[str, Any], now: datetime | None = None
-) -> Published:
+) -> StoredPage:
     """Run a notebook with these settings, store its page and the new index.
 
     Of a run that fails the page of an earlier one stays as it was.
@@ -98,7 +98,7 @@ def store_page(storage: Storage, key: str, page: bytes) -> None:
 
 def store_notebook(
     settings: Settings, notebook: str, parameters: Mapping[str, Any], now: datetime | None = None
-) -> Published:
+) -> StoredPage:
     """Do as `publish_notebook`, but leave the index, for many pages at once.
 
     Raises:
@@ -124,7 +124,7 @@ def store_notebook(
         key = f"{FAILED}/{page_key(Path(notebook).stem, given, now.date())}"
         raise _kept_in(storage, key.removesuffix(".html") + ".ipynb", error) from error
     store_page(storage, page.key, page.html)
-    return Published(page, page.key, link_to(settings, storage, page.key))
+    return StoredPage(page, page.key, link_to(settings, storage, page.key))
 
 
 def _inputs(settings: Settings, parameters: Mapping[str, Any], now: datetime) -> tuple[Input, ...]:

@@ -52,7 +52,7 @@ def read_reports(
     """
     nothing = "no report in it"
     seen, failures = False, 0
-    for outcome in _Reading(limits, sink).mail(mail):
+    for outcome in _DocumentReader(limits, sink).mail(mail):
         if isinstance(outcome, Unreadable) and not outcome.is_report:
             nothing = outcome.reason
             continue
@@ -66,7 +66,7 @@ def read_reports(
         yield Unreadable(_name_of(mail), nothing, is_report=False)
 
 
-class _Reading:
+class _DocumentReader:
     """One object being read: what it may cost, and how deep mails in it are nested."""
 
     def __init__(self, limits: Limits, sink: RecordSink | None) -> None:

@@ -20,7 +20,7 @@ from dmarckit.jobs.notify import Notifier
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
 from dmarckit.pages.build import build_page
-from dmarckit.pages.publish import Published
+from dmarckit.pages.publish import StoredPage
 from dmarckit.pages.slack_note import SLACK_MIMETYPE, SlackNote, slack_notes
 from dmarckit.slack.chart import note_chart
 from dmarckit.slack.summary import Addition, summary_message
@@ -120,7 +120,7 @@ def test_a_notebook_of_fifteen_lines_puts_a_number_into_slack(
     )
     lake = Lake(settings.lake_url)
     (due,) = Notifier(settings, schedule, run="r1", now=NOW).build_summaries(
-        Published(page, page.key, "x"), analyse(settings, lake, now=NOW)
+        StoredPage(page, page.key, "x"), analyse(settings, lake, now=NOW)
     )
     said = json.dumps(due.message.blocks)
     assert "*Forged mail*" in said

@@ -21,7 +21,7 @@ from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import month_of
 from dmarckit.lake.schema import RUNS
 from dmarckit.pages.build import BuiltPage
-from dmarckit.pages.publish import Published
+from dmarckit.pages.publish import StoredPage
 from dmarckit.reports.model import AggregateReport, Policy, Record
 from dmarckit.slack.outbox import DeliveryResult
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
@@ -32,7 +32,7 @@ NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) + ti
 """after all mails have come in, and far from midnight: some things are told once a day"""
 ALERTS = Schedule(name="alerts", alerts=3, slack={"when": "failing"})
 DAILY = Schedule(name="daily", notebook="overview", parameters={"days": 7}, alerts=3)
-PAGE = Published(
+PAGE = StoredPage(
     BuiltPage("overview", "overview/x.html", "DMARC overview", b"<p>page", new_notebook(), ()),
     "overview/x.html",
     "",

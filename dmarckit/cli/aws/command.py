@@ -128,7 +128,7 @@ def outputs(
     domain: Domains = None,
     format_: Annotated[str, typer.Option("--format", "-f", help="text or json.")] = "text",
 ) -> None:
-    """The DNS records to publish, the settings for dmarckit.toml, and the stack's outputs."""
+    """Print the DNS records to publish, the settings for dmarckit.toml, and the stack's outputs."""
     from dmarckit.cli.aws.client import Aws
     from dmarckit.cli.aws.plan import require_stack
 

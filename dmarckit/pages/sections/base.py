@@ -87,17 +87,17 @@ class PageData:
 
     @property
     def facts(self) -> Facts:
-        """The frames that findings and sections are made from, such as `facts.messages`."""
+        """Return the frames that findings and sections are made from, such as `facts.messages`."""
         return self.analysis.facts
 
     @property
     def outside(self) -> Outside:
-        """What Postmaster Tools and DNS say."""
+        """Return what Postmaster Tools and DNS say."""
         return self.analysis.outside
 
     @cached_property
     def links(self) -> PageLinks:
-        """The pages that are stored now, as this one links to them."""
+        """Return the pages that are stored now, as this one links to them."""
         return find_links(self.settings, self.domain)
 
     @cached_property
