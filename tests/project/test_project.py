@@ -77,3 +77,45 @@ def test_the_top_level_holds_only_what_was_agreed() -> None:
         ".github",
     }
     assert {path.relative_to(ROOT).parts[0] for path in tracked_files()} <= allowed
+
+
+ROOMS = [
+    "cli",
+    "demo",
+    "jobs",
+    "slack",
+    "pages",
+    "findings",
+    "checks",
+    "facts",
+    "ingest",
+    "lake",
+    "reports",
+    "core",
+]
+
+
+def test_the_package_is_twelve_rooms_and_nothing_beside_them() -> None:
+    beside = {"__init__.py", "__main__.py", "py.typed", "docs"}
+    package = ROOT / "dmarckit"
+    found = {
+        path.relative_to(package).parts[0] for path in tracked_files() if package in path.parents
+    }
+    assert found == beside | set(ROOMS)
+
+
+def test_imports_go_only_downward_through_the_rooms() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    (contract,) = config["contracts"]
+    assert contract["layers"] == [f"dmarckit.{room}" for room in ROOMS]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_what_comes_in_and_out_and_offers_what_its_stub_names(room: str) -> None:
+    import importlib
+
+    module = importlib.import_module(f"dmarckit.{room}")
+    assert "In: " in (module.__doc__ or "")
+    assert "Out: " in (module.__doc__ or "")
+    for name in getattr(module, "__all__", []):
+        assert getattr(module, name) is not None
