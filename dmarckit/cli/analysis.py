@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dmarckit.cli.options import Dask, Days, Domains, Format, Now, check_options, moment
+from dmarckit.cli.options import Dask, Days, Domains, Format, Now, check_options, parse_now
 from dmarckit.cli.output import print_json, print_table
 from dmarckit.core import one_line
 
@@ -45,7 +45,7 @@ def findings(
 
     settings = load_settings()
     check_options(format_, days=days)
-    at = moment(now)
+    at = parse_now(now)
     with cluster_of(settings, "lake", dask) as cluster:
         seen = analyse(
             settings, now=at, days=days, domains=domain or (), recorded=True, cluster=cluster
@@ -123,7 +123,7 @@ def senders(
 
     settings = load_settings()
     check_options(format_, days=days)
-    at = moment(now)
+    at = parse_now(now)
     lake = open_lake(settings)
     facts = read_facts(settings, lake, at, days, domain or ())
     if resolve and _resolve_names(lake, facts, at):
@@ -225,7 +225,7 @@ def whatif(
     settings = load_settings()
     check_options(format_, days=days)
     wanted = parse_policy(domain, policy)
-    facts = read_facts(settings, open_lake(settings), moment(now), days, [domain])
+    facts = read_facts(settings, open_lake(settings), parse_now(now), days, [domain])
     result = what_if(facts, domain.rstrip("."), wanted, days)
     if format_ == "json":
         tags = {name: getattr(result.policy, name) for name in POLICY_TAGS}
@@ -283,7 +283,7 @@ def requirements(format_: Format = "table", domain: Domains = None, now: Now = N
 
     settings = load_settings()
     check_options(format_)
-    at, lake, domains = moment(now), open_lake(settings), domain or ()
+    at, lake, domains = parse_now(now), open_lake(settings), domain or ()
     facts = read_facts(settings, lake, at, USUAL_DAYS, domains)
     outside = read_outside(settings, lake, at, USUAL_DAYS, domains)
     table = requirement_matrix(facts, outside)

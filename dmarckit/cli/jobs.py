@@ -49,7 +49,7 @@ def run(
     from dmarckit.core import JobBusy, logs
     from dmarckit.jobs import load_schedule, run_job, time_limit
 
-    settings = logs.begin(name)
+    settings = logs.start_command(name)
     schedule = load_schedule(name)
     due = None if slot is None else _slot(schedule, slot)
     try:
@@ -58,9 +58,9 @@ def run(
                 settings,
                 schedule,
                 slot=due,
-                run=logs.about().run,
+                run=logs.run_info().run,
                 progress=progress,
-                step=logs.step,
+                step=logs.log_step,
                 lost=end,
             )
     except JobBusy as busy:
@@ -163,7 +163,7 @@ def start() -> None:
         serve,
     )
 
-    settings = logs.begin()
+    settings = logs.start_command()
     check_slack(settings)
     schedules = [schedule for schedule in load_schedules() if schedule.cron]
     processes = Processes()
@@ -172,12 +172,12 @@ def start() -> None:
     stop = _stop_by_signal()
     for schedule in schedules:
         following = schedule.next_slots(datetime.now(UTC))[0].astimezone(schedule.zone)
-        logs.step(f"{schedule.name}: next at {following:%Y-%m-%d %H:%M} {schedule.timezone}")
+        logs.log_step(f"{schedule.name}: next at {following:%Y-%m-%d %H:%M} {schedule.timezone}")
     with serve(settings, RunnerState(schedules, datetime.now(UTC))) as address:
         if address:
-            logs.step(f"Health: {address}/health, {address}/metrics")
+            logs.log_step(f"Health: {address}/health, {address}/metrics")
         run_forever(runner, processes, stop)
-    logs.step("Stopped")
+    logs.log_step("Stopped")
 
 
 @app.command(epilog="Example: dmarckit schedules export --to systemd --output /etc/systemd/system")
@@ -230,7 +230,7 @@ def watch(
     from dmarckit.ingest import Queue
     from dmarckit.jobs import Watcher, load_schedule
 
-    settings = logs.begin("watch")
+    settings = logs.start_command("watch")
     url = queue or settings.watch_queue
     if not url:
         raise SettingsError("no queue: give --queue URL or the setting watch_queue")
@@ -241,11 +241,11 @@ def watch(
         Queue(url),
         stop=stop,
         once=once,
-        begin=lambda: logs.start(settings, job="watch"),
+        begin=lambda: logs.start_logging(settings, job="watch"),
     )
-    logs.step(f"Watching for mails in {settings.mail_url}")
+    logs.log_step(f"Watching for mails in {settings.mail_url}")
     watched = watcher.run()
-    logs.step(
+    logs.log_step(
         "The queue is empty" if once else "Stopped",
         messages=watched.messages,
         dead=watched.dead,

@@ -38,19 +38,19 @@ def ingest(
     Exit status 0 when all is well, 1 when a mail could not be read, 2 when it could not run.
     """
     from dmarckit.cli.output import ingest_progress, print_outcomes
-    from dmarckit.core import about, begin, step
+    from dmarckit.core import log_step, run_info, start_command
     from dmarckit.ingest import OUTCOMES, cluster_of, ingest_mails
 
-    settings = begin()
+    settings = start_command()
     for outcome in retry or ():
         if outcome not in OUTCOMES:
             raise SettingsError(f"--retry {outcome}: outcomes are {', '.join(OUTCOMES)}")
-    step(f"Reading new mails in {settings.mail_url}")
+    log_step(f"Reading new mails in {settings.mail_url}")
     with cluster_of(settings, "mail", dask) as cluster, ingest_progress() as progress:
         result = ingest_mails(
-            settings, executor=cluster, retry=retry or (), progress=progress, run=about().run
+            settings, executor=cluster, retry=retry or (), progress=progress, run=run_info().run
         )
-    step("Mails are read", **result.outcomes, reports=result.reports)
+    log_step("Mails are read", **result.outcomes, reports=result.reports)
     print_outcomes(result)
     raise typer.Exit(PROBLEMS if result.outcomes["unreadable"] else OK)
 
@@ -68,15 +68,15 @@ def maintain(
 
     Safe while ingests and readers run. Exit status 1 when a person should look at something.
     """
-    from dmarckit.core import begin, step
+    from dmarckit.core import log_step, start_command
     from dmarckit.lake import VACUUM_DAYS, maintain_lake
 
     done = maintain_lake(
-        begin(),
+        start_command(),
         now=datetime.now(UTC),
         dry_run=dry_run,
         vacuum_days=vacuum_days or VACUUM_DAYS,
-        step=step,
+        step=log_step,
     )
     if not done.steps:
         typer.echo("Nothing is to be done: the tables are in order.")

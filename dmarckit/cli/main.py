@@ -41,9 +41,9 @@ def main() -> None:
     try:
         app(join_parameters(sys.argv[1:]))
     except DmarckitError as error:
-        from dmarckit.core import failure
+        from dmarckit.core import log_failure
 
-        if not failure(error):
+        if not log_failure(error):
             typer.echo(f"dmarckit: {error}", err=True)
         sys.exit(COULD_NOT_RUN)
     except KeyboardInterrupt:
@@ -142,13 +142,13 @@ def page(
     dask: Dask = None,
 ) -> None:
     """Run one notebook and publish its page."""
-    from dmarckit.core import begin, step
+    from dmarckit.core import log_step, start_command
     from dmarckit.pages import publish_notebook
 
     if dask and not all_:
         raise SettingsError(f"--dask {dask}: only the pages of --all are built on a cluster")
-    settings = begin()
-    step(f"Building the page {notebook}")
+    settings = start_command()
+    log_step(f"Building the page {notebook}")
     parameters = parameter_values(parameter or ())
     if all_:
         from dmarckit.cli.pages import build_fleet

@@ -40,7 +40,7 @@ def check_options(format_: str, formats: Sequence[str] = TABLE_OR_JSON, days: in
         raise SettingsError(f"--days {days}: it must be at least 1")
 
 
-def moment(text: str | None) -> datetime:
+def parse_now(text: str | None) -> datetime:
     """Return the time of `--now`: ISO 8601, UTC unless it says otherwise; without it the present.
 
     Raises:

@@ -50,12 +50,12 @@ from .lease import (
     take_lease as take_lease,
 )
 from .logs import (
-    about as about,
-    begin as begin,
     clean as clean,
-    failure as failure,
+    log_failure as log_failure,
+    log_step as log_step,
     new_run as new_run,
-    step as step,
+    run_info as run_info,
+    start_command as start_command,
 )
 from .redact import (
     redacted as redacted,

@@ -1,6 +1,6 @@
 """Log lines on stderr: JSON for machines, text for people, a run id on every one.
 
-Commands that do work call `start` once; modules log through ``logging.getLogger``. Secrets
+Commands that do work call `start_command` once; modules log through ``logging.getLogger``. Secrets
 of the installation, presigned links and control characters never reach a line.
 """
 
@@ -39,14 +39,14 @@ log = logging.getLogger(LOGGER)
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class RunInfo:
     """What a line belongs to."""
 
     run: str
     job: str | None = None
 
 
-_process = About("-")
+_process = RunInfo("-")
 
 
 def new_run() -> str:
@@ -54,12 +54,12 @@ def new_run() -> str:
     return uuid.uuid4().hex[:12]
 
 
-def about() -> About:
-    """Return the run that this process works for; ``-`` before `start`."""
+def run_info() -> RunInfo:
+    """Return the run that this process works for; ``-`` before `start_logging`."""
     return _process
 
 
-def start(settings: Settings, run: str | None = None, job: str | None = None) -> str:
+def start_logging(settings: Settings, run: str | None = None, job: str | None = None) -> str:
     """Write log lines to stderr from now on, as `log_format` says; return their run id.
 
     A process works for one run, so that lines of its threads and libraries carry its id too.
@@ -69,23 +69,23 @@ def start(settings: Settings, run: str | None = None, job: str | None = None) ->
     return _start(settings.log_format, secrets_of(settings), run, job)
 
 
-def begin(job: str | None = None) -> Settings:
+def start_command(job: str | None = None) -> Settings:
     """Return the settings in force, with logs started as they say: how a command that works begins.
 
-    Raises SettingsError, which `failure` can then say in the right form.
+    Raises SettingsError, which `log_failure` can then say in the right form.
     """
     try:
         settings = load_settings()
     except SettingsError:
         _start(os.environ.get(f"{PREFIX}LOG_FORMAT", "auto"), (), None, job)
         raise
-    start(settings, job=job)
+    start_logging(settings, job=job)
     return settings
 
 
 def _start(log_format: str, secrets: Collection[str], run: str | None, job: str | None) -> str:
     global _process
-    _process = About(run or new_run(), job)
+    _process = RunInfo(run or new_run(), job)
     handler = _Stderr(_as_json(log_format), {*secrets, *secrets_in(os.environ)})
     root = logging.getLogger()
     for old in [h for h in root.handlers if isinstance(h, _Stderr)]:
@@ -98,12 +98,12 @@ def _start(log_format: str, secrets: Collection[str], run: str | None, job: str 
     return _process.run
 
 
-def step(text: str, **fields: object) -> None:
+def log_step(text: str, **fields: object) -> None:
     """Log one step of the work in words: what `run_job(step=…)` and others call."""
     log.info("%s", text, extra=fields)
 
 
-def failure(error: BaseException) -> bool:
+def log_failure(error: BaseException) -> bool:
     """Log the error that ends a command; return False when nothing was started that prints it."""
     started = any(isinstance(h, _Stderr) and h.json for h in logging.getLogger().handlers)
     if started:

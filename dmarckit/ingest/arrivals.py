@@ -32,9 +32,9 @@ from dmarckit.core import (
     SettingsError,
     StorageError,
     StoredObject,
+    log_step,
     one_line,
     open_storage,
-    step,
 )
 from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.ingest.queue import Message, NotAnEvent, Queue, keys_within, read_event
@@ -101,7 +101,7 @@ class QueueIngest:
             self._note_dead(batch.dead)
             done = [message for message in messages if message.id not in batch.dead]
             self.retry(lambda: self._queue.delete(done))
-        step(
+        log_step(
             "Arrivals are taken",
             messages=batch.messages,
             **batch.outcomes,

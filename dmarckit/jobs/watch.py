@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from dmarckit.core import DmarckitError, LakeError, Settings, new_run, step
+from dmarckit.core import DmarckitError, LakeError, Settings, log_step, new_run
 from dmarckit.ingest import BATCH_SIZE, BatchResult, IngestResult, Queue, QueueIngest
 from dmarckit.jobs.notify import check_slack
 from dmarckit.jobs.run import publish_and_notify, utc_now
@@ -135,7 +135,9 @@ class Watcher:
             for warning in result.warnings:
                 log.warning("%s", warning)
             if result.delivery.sent:
-                step("Slack is told", sent=result.delivery.sent, waiting=result.delivery.waiting)
+                log_step(
+                    "Slack is told", sent=result.delivery.sent, waiting=result.delivery.waiting
+                )
         self._owes = trouble
         self.watched.troubles += trouble
         self._alerted_at = time.monotonic()

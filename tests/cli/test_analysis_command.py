@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit.cli.options import moment
+from dmarckit.cli.options import parse_now
 from dmarckit.core.errors import SettingsError
 from dmarckit.findings.dmarc_policy import parse_policy
 from dmarckit.lake.lake import Lake
@@ -173,8 +173,8 @@ def test_wrong_options_are_one_line(
 def test_times_are_utc_unless_they_say_otherwise() -> None:
     nine = datetime(2026, 11, 24, 9, tzinfo=UTC)
     texts = ("2026-11-24T09:00:00Z", "2026-11-24 09:00", "2026-11-24T18:00+09:00")
-    assert [moment(text) for text in texts] == [nine] * 3
-    assert moment("2026-11-24") == datetime(2026, 11, 24, tzinfo=UTC)
+    assert [parse_now(text) for text in texts] == [nine] * 3
+    assert parse_now("2026-11-24") == datetime(2026, 11, 24, tzinfo=UTC)
 
 
 def test_names_from_outside_do_not_steer_the_terminal(tmp_path: Path) -> None:

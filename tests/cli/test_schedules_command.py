@@ -29,8 +29,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     """Run a command line; its exit status, output and errors."""
     monkeypatch.setattr(publish, "build_page", lambda *_, **__: PAGE)
     monkeypatch.setenv("DMARCKIT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(logs, "begin", lambda *_: load_settings())  # no handlers for a test
-    monkeypatch.setattr(logs, "about", lambda: logs.About(logs.new_run()))
+    monkeypatch.setattr(logs, "start_command", lambda *_: load_settings())  # no handlers for a test
+    monkeypatch.setattr(logs, "run_info", lambda: logs.RunInfo(logs.new_run()))
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["dmarckit", *arguments])

@@ -34,7 +34,9 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def start(**settings: Any) -> str:
-    run = logs.start(Settings(log_format="json", slack_token=TOKEN, **settings), job="daily")
+    run = logs.start_logging(
+        Settings(log_format="json", slack_token=TOKEN, **settings), job="daily"
+    )
     root = logging.getLogger()  # without what pytest itself has put there
     root.handlers[:] = [h for h in root.handlers if type(h).__module__ == logs.__name__]
     return run
@@ -102,7 +104,7 @@ def test_a_line_that_cannot_be_written_costs_only_itself(lines: Any) -> None:
 
 
 def test_people_get_text_with_time_job_and_run(capsys: pytest.CaptureFixture[str]) -> None:
-    run = logs.start(Settings(log_format="text"), job="daily")
+    run = logs.start_logging(Settings(log_format="text"), job="daily")
     log.warning("the page is late", extra={"minutes": 5})
     said = capsys.readouterr().err
     assert said[8:] == f" warning daily [{run}] the page is late minutes=5\n"
