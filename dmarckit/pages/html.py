@@ -1,4 +1,4 @@
-"""Parts of pages: macros of ``template/dmarckit/parts.html.j2``, and the table that all share.
+"""Parts of pages: macros of ``template/dmarckit/parts.html.j2``, the table that all share, scripts.
 
 `render_part` fills a macro. Whatever a macro prints is escaped, made one line and bounded;
 only `Html` and what the template itself says stays as it is.
@@ -6,11 +6,14 @@ only `Html` and what the template itself says stays as it is.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import css_inline
 import jinja2
@@ -18,7 +21,7 @@ import pandas as pd
 from markupsafe import Markup, escape as escape_html
 
 from dmarckit.checks import VERDICTS
-from dmarckit.core import _, later, ngettext, one_line, rate_text, text as words
+from dmarckit.core import _, current_language, later, ngettext, one_line, rate_text, text as words
 
 TEMPLATES = Path(__file__).parent / "template/dmarckit"
 """the templates, styles and scripts of pages"""
@@ -223,3 +226,80 @@ _PILLS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
 }
 """kinds that are shown as a pill: value → what it says (itself else), and its level"""
+
+
+_NOTEBOOKS = {
+    "overview": later("Overview"),
+    "domain": later("Domains"),
+    "sender": later("Senders"),
+    "report": later("Reports"),
+    "tls": later("TLS reports"),
+    "explore": later("Explore"),
+}
+
+
+def notebook_word(name: str) -> str:
+    """Return what a list of pages calls a notebook; one of the user's own by its file name.
+
+    >>> notebook_word("overview"), notebook_word("my_own")
+    ('Overview', 'My own')
+    """
+    return _(_NOTEBOOKS[name]) if name in _NOTEBOOKS else name.replace("_", " ").capitalize()
+
+
+def text_script() -> str:
+    """Return the script that the others need: ``TEXTS`` in the language in use."""
+    return f"const TEXTS = {script_json(_texts())};\n{script_source('texts.js')}"
+
+
+def script_source(*names: str) -> str:
+    """Return the text of scripts of the template."""
+    return "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+
+
+def script_json(value: object) -> str:
+    """Return JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _texts() -> dict[str, Any]:
+    return {
+        "filter": _("Filter"),
+        "filter_of": _("Filter: {table}"),
+        "some": _("{n} of {all}"),
+        "copy": _("Copy"),
+        "copied": _("Copied"),
+        "selected": _("Selected: copy it now"),
+        "find": _("Find a domain"),
+        "domains": _("{n} domains"),
+        "calendar": _calendar(),
+    }
+
+
+_CALENDAR: tuple[tuple[Literal["wide", "abbreviated"], str, str], ...] = (
+    ("wide", "days", "months"),
+    ("abbreviated", "shortDays", "shortMonths"),
+)
+"""width of names → plotly's keys of them"""
+
+
+def _calendar() -> dict[str, Any] | None:
+    """Return names of days and months as plotly takes them; None for English, which it knows."""
+    if (language := current_language()) == "en":
+        return None
+    from babel.dates import get_day_names, get_month_names
+
+    found: dict[str, list[str]] = {}
+    for width, days, months in _CALENDAR:
+        names = get_day_names(width, locale=language)
+        found[days] = [names[(place - 1) % 7] for place in range(7)]  # from Sunday on
+        names = get_month_names(width, locale=language)
+        found[months] = [names[number] for number in range(1, 13)]
+    return found
+
+
+@cache
+def script_hash(script: str) -> str:
+    """Return what allows exactly this script in the page's Content-Security-Policy."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

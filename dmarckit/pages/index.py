@@ -20,9 +20,14 @@ from dmarckit.core import (
     text as words,
 )
 from dmarckit.lake import Lake
-from dmarckit.pages.html import TEMPLATES, templates
+from dmarckit.pages.html import (
+    TEMPLATES,
+    notebook_word,
+    script_hash,
+    templates,
+    text_script,
+)
 from dmarckit.pages.inputs import versions
-from dmarckit.pages.render import notebook_word, script_hash, text_script
 
 INDEX = "index.html"
 NEWEST = 14

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dmarckit.core import (
     CONFIG_VARIABLE,
@@ -25,10 +25,12 @@ from dmarckit.core import (
     use,
 )
 from dmarckit.lake import Lake
-from dmarckit.pages.build import BuiltPage, build_page, find_notebook
 from dmarckit.pages.index import INDEX, index_page, read_runs
 from dmarckit.pages.inputs import Input, page_inputs
 from dmarckit.pages.links import page_key
+
+if TYPE_CHECKING:
+    from dmarckit.pages.build import BuiltPage
 
 FAILED = "failed"
 CONTENT_TYPE = "text/html; charset=utf-8"
@@ -106,6 +108,8 @@ def store_notebook(
         NotebookFailed: a cell raised; the executed notebook with the traceback, without
             secrets, is kept below ``failed/`` beside the pages.
     """
+    from dmarckit.pages.build import build_page, find_notebook  # they load papermill
+
     use(settings.language)  # a worker process has not loaded them itself
     now = now or datetime.now(UTC)
     storage = open_storage(settings.pages_url, settings.presign_keys())

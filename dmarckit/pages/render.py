@@ -6,97 +6,34 @@ language in use. The catalog's extractor takes them from the notebooks in the sa
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import itertools
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import nbformat
 from nbconvert.exporters.templateexporter import TemplateExporter
 from plotly.offline import get_plotlyjs
 from traitlets.config import Config
 
-from dmarckit.core import _, current_language, later, ngettext, one_line
+from dmarckit.core import _, current_language, ngettext, one_line
 from dmarckit.pages.charts import DARK, FIGURE_MIMETYPE
-from dmarckit.pages.html import MIMETYPE as HTML_MIMETYPE, TEMPLATES, TITLE_MIMETYPE
+from dmarckit.pages.html import (
+    MIMETYPE as HTML_MIMETYPE,
+    TEMPLATES,
+    TITLE_MIMETYPE,
+    notebook_word,
+    script_hash,
+    script_json,
+    script_source,
+    text_script,
+)
 from dmarckit.pages.inputs import Input, versions
 from dmarckit.pages.slack_note import SLACK_MIMETYPE
 from dmarckit.pages.svg import plain
-
-_NOTEBOOKS = {
-    "overview": later("Overview"),
-    "domain": later("Domains"),
-    "sender": later("Senders"),
-    "report": later("Reports"),
-    "tls": later("TLS reports"),
-    "explore": later("Explore"),
-}
-
-
-def notebook_word(name: str) -> str:
-    """Return what a list of pages calls a notebook; one of the user's own by its file name.
-
-    >>> notebook_word("overview"), notebook_word("my_own")
-    ('Overview', 'My own')
-    """
-    return _(_NOTEBOOKS[name]) if name in _NOTEBOOKS else name.replace("_", " ").capitalize()
-
-
-def text_script() -> str:
-    """Return the script that the others need: ``TEXTS`` in the language in use."""
-    return f"const TEXTS = {script_json(_texts())};\n{_source('texts.js')}"
-
-
-def _source(*names: str) -> str:
-    return "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
-
-
-def script_json(value: object) -> str:
-    """Return JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _texts() -> dict[str, Any]:
-    return {
-        "filter": _("Filter"),
-        "filter_of": _("Filter: {table}"),
-        "some": _("{n} of {all}"),
-        "copy": _("Copy"),
-        "copied": _("Copied"),
-        "selected": _("Selected: copy it now"),
-        "find": _("Find a domain"),
-        "domains": _("{n} domains"),
-        "calendar": _calendar(),
-    }
-
-
-_CALENDAR: tuple[tuple[Literal["wide", "abbreviated"], str, str], ...] = (
-    ("wide", "days", "months"),
-    ("abbreviated", "shortDays", "shortMonths"),
-)
-"""width of names → plotly's keys of them"""
-
-
-def _calendar() -> dict[str, Any] | None:
-    """Return names of days and months as plotly takes them; None for English, which it knows."""
-    if (language := current_language()) == "en":
-        return None
-    from babel.dates import get_day_names, get_month_names
-
-    found: dict[str, list[str]] = {}
-    for width, days, months in _CALENDAR:
-        names = get_day_names(width, locale=language)
-        found[days] = [names[(place - 1) % 7] for place in range(7)]  # from Sunday on
-        names = get_month_names(width, locale=language)
-        found[months] = [names[number] for number in range(1, 13)]
-    return found
-
 
 _HEADING = re.compile(r"(#{1,6})\s+(.+)")
 _HELP = re.compile(r"^\w+\s*(?::[^=]+)?=.*?\s{2}#\s*(.+)$", re.MULTILINE)
@@ -205,16 +142,10 @@ def _scripts(has_charts: bool, language: str) -> tuple[str, ...]:
     """Return the only scripts of a page; plotly.js comes only with a chart."""
     texts = text_script()  # in `language`, which is a parameter for the cache's sake
     if not has_charts:
-        return (texts + _source("tables.js", "copy.js"),)
+        return (texts + script_source("tables.js", "copy.js"),)
     colours = f"const DARK = {script_json(DARK)};\n"
-    own = texts + colours + _source("charts.js", "tables.js", "copy.js")
+    own = texts + colours + script_source("charts.js", "tables.js", "copy.js")
     return get_plotlyjs().replace("\r\n", "\n"), own
-
-
-@cache
-def script_hash(script: str) -> str:
-    """Return what allows exactly this script in the page's Content-Security-Policy."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

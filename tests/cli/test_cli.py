@@ -205,15 +205,31 @@ HEAVY = {
 }
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["findings", "--help"]])
-def test_help_is_quick_because_libraries_wait(arguments: list[str]) -> None:
+def loaded_modules(*arguments: str) -> set[str]:
+    """Run a command in a process of its own; return the libraries that it has loaded."""
     code = (
         "import atexit, sys; from dmarckit.cli.main import main; "
         "atexit.register(lambda: print(*{name.partition('.')[0] for name in sys.modules})); main()"
     )
     command = [sys.executable, "-c", code, *arguments]
     ran = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert not HEAVY & set(ran.stdout.splitlines()[-1].split())
+    return set(ran.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["findings", "--help"]])
+def test_help_is_quick_because_libraries_wait(arguments: list[str]) -> None:
+    assert not HEAVY & loaded_modules(*arguments)
+
+
+def test_a_run_without_anything_new_loads_nothing_that_makes_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mail").mkdir()
+    monkeypatch.setenv("DMARCKIT_HOME", str(tmp_path))
+    loaded = loaded_modules("run", "alerts")
+    assert "deltalake" in loaded
+    assert not {"papermill", "nbconvert", "nbformat", "plotly", "matplotlib"} & loaded
+    assert (tmp_path / "pages/index.html").is_file()
 
 
 def test_the_version_is_printed_without_a_command(run: Any) -> None:

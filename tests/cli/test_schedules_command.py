@@ -17,7 +17,7 @@ from dmarckit.core.settings import load_settings
 from dmarckit.core.storage import open_storage
 from dmarckit.jobs.record import Run, record_run
 from dmarckit.lake.lake import Lake
-from dmarckit.pages import publish
+from dmarckit.pages import build
 from tests.jobs.test_runs import PAGE
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 
@@ -27,7 +27,7 @@ NOW = datetime.now(UTC)
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     """Run a command line; its exit status, output and errors."""
-    monkeypatch.setattr(publish, "build_page", lambda *_, **__: PAGE)
+    monkeypatch.setattr(build, "build_page", lambda *_, **__: PAGE)
     monkeypatch.setenv("DMARCKIT_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(logs, "start_command", lambda *_: load_settings())  # no handlers for a test
     monkeypatch.setattr(logs, "run_info", lambda: logs.RunInfo(logs.new_run()))

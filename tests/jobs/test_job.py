@@ -19,7 +19,7 @@ from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
 from dmarckit.jobs.run import run_job
 from dmarckit.jobs.schedule import Schedule, load_schedule
-from dmarckit.pages import publish
+from dmarckit.pages import build
 from dmarckit.pages.build import BuiltPage
 from dmarckit.reports.model import AggregateReport
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
@@ -62,7 +62,7 @@ def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     page = BuiltPage(
         "overview", "overview/x.html", "DMARC overview", b"<p>page", new_notebook(), ()
     )
-    monkeypatch.setattr(publish, "build_page", lambda *_, **__: page)
+    monkeypatch.setattr(build, "build_page", lambda *_, **__: page)
 
 
 @pytest.mark.slow

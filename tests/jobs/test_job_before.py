@@ -15,7 +15,7 @@ from dmarckit.jobs import run
 from dmarckit.jobs.run import NAMED, refresh_outside, run_job
 from dmarckit.jobs.schedule import Schedule, SlackRules, load_schedule
 from dmarckit.lake.lake import Lake
-from dmarckit.pages import publish
+from dmarckit.pages import build
 from dmarckit.pages.build import BuiltPage
 from tests.support.dns_server import serving
 from tests.support.postmaster_server import postmaster_server, service_account
@@ -125,7 +125,7 @@ def test_a_job_goes_on_and_its_run_says_what_is_missing(
     page = BuiltPage(
         "requirements", "requirements/x.html", "Sender requirements", b"<p>", new_notebook(), ()
     )
-    monkeypatch.setattr(publish, "build_page", lambda *_, **__: page)
+    monkeypatch.setattr(build, "build_page", lambda *_, **__: page)
     (tmp_path / "mail").mkdir()
     schedule = Schedule(
         name="requirements",

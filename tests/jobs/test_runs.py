@@ -27,7 +27,7 @@ from dmarckit.jobs.run import JobResult, run_job
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.jobs.timeout import time_limit
 from dmarckit.lake.lake import Lake
-from dmarckit.pages import publish
+from dmarckit.pages import build
 from dmarckit.pages.build import BuiltPage
 from dmarckit.pages.fleet import FleetPage
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
@@ -44,7 +44,7 @@ PAGE = BuiltPage(
 
 @pytest.fixture(autouse=True)
 def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "build_page", lambda *_, **__: PAGE)
+    monkeypatch.setattr(build, "build_page", lambda *_, **__: PAGE)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_pages_of_the_domains_come_before_the_page_that_links_to_them(
         return PAGE
 
     monkeypatch.setattr("dmarckit.pages.publish_fleet", fleet)
-    monkeypatch.setattr(publish, "build_page", page)
+    monkeypatch.setattr(build, "build_page", page)
     store_mail(settings, "a")
     run(settings, DAILY.model_copy(update={"fleet": True}))
     assert built == ["example.com", "page"]
@@ -300,7 +300,7 @@ def _run_in_a_process(home: str, ready: Any, go_on: Any) -> None:
         go_on.wait()
         return PAGE
 
-    publish.build_page = waits
+    build.build_page = waits
     settings = load_settings(home=home, trust="pass")
     run_job(settings, DAILY, slot=SLOT)
 

@@ -15,7 +15,7 @@ import pytest
 import dmarckit
 from dmarckit.core.errors import PageError
 from dmarckit.core.storage import FolderStorage, StoredObject, open_storage
-from dmarckit.pages import index as page_index, render
+from dmarckit.pages import html as page_html, index as page_index
 from dmarckit.pages.build import BuiltPage, build_page, find_notebook
 from dmarckit.pages.links import page_key
 from dmarckit.pages.publish import store_index, store_page
@@ -224,7 +224,7 @@ def test_the_index_lists_only_pages(key: str) -> None:
 
 
 def test_script_data_cannot_end_its_element() -> None:
-    assert render.script_json({"a": "</script><!--"}) == r'{"a":"\u003c/script>\u003c!--"}'
+    assert page_html.script_json({"a": "</script><!--"}) == r'{"a":"\u003c/script>\u003c!--"}'
 
 
 def test_no_temporary_folder_is_left(tmp_path: Path, temporary: Path) -> None:

@@ -31,7 +31,7 @@ from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.location import Location
 from dmarckit.lake.write import Writer
-from dmarckit.pages import publish
+from dmarckit.pages import build
 from dmarckit.pages.build import BuiltPage
 from dmarckit.pages.links import page_key
 from dmarckit.reports.model import Policy
@@ -124,7 +124,7 @@ def install(monkeypatch: pytest.MonkeyPatch, faults: Faults) -> None:
         wrap(Writer, name, LakeError)
     wrap(Lake, "session", LakeError)
     wrap(outbox, "post_message", None)
-    monkeypatch.setattr(publish, "build_page", fake_page)
+    monkeypatch.setattr(build, "build_page", fake_page)
     monkeypatch.setattr(Location, "open", opened_once(Location.open))
     monkeypatch.setattr("dmarckit.pages.refresh_index", lambda _: None)
     monkeypatch.setattr("dmarckit.slack.daily_chart", lambda _: b"a chart")
