@@ -31,7 +31,13 @@ from .ptr import (
     resolve as resolve,
     server_address as server_address,
 )
-from .senders import attribute as attribute, kind_word as kind_word, load_table as load_table
+from .senders import (
+    attribute as attribute,
+    howto as howto,
+    kind_word as kind_word,
+    load_table as load_table,
+    reporters as reporters,
+)
 from .sql import (
     FORWARD_REASON as FORWARD_REASON,
     LISTS as LISTS,

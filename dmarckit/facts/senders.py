@@ -87,12 +87,74 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, str]]:
     return list(csv.DictReader(lines))
 
 
+def _rows_of(name: str) -> list[dict[str, str]]:
+    text = (files("dmarckit") / "facts" / "data" / name).read_text("utf-8")
+    return read_rows(text.splitlines())
+
+
 @cache
 def load_table() -> SenderTable:
     """Read the table that comes with the package."""
-    text = (files("dmarckit") / "facts" / "data" / "senders.csv").read_text("utf-8")
-    rows = read_rows(text.splitlines())
+    rows = _rows_of("senders.csv")
     return SenderTable({row["suffix"]: Sender(row["sender"], row["kind"]) for row in rows})
+
+
+class HowTo(NamedTuple):
+    """What a service needs to sign as its customer's domain; an empty field is not known.
+
+    `data/README.md` says what the fields hold.
+    """
+
+    sender: str
+    dkim_type: str
+    dkim_records: int | None
+    dkim_names: tuple[str, ...]
+    return_path: str
+    screen: str
+    manual: str
+
+
+@cache
+def load_howtos() -> dict[str, HowTo]:
+    """Read what the services that people use most need, by the sender's name."""
+    return {
+        row["sender"]: HowTo(
+            row["sender"],
+            row["dkim_type"],
+            int(row["dkim_records"]) if row["dkim_records"] else None,
+            tuple(filter(None, row["dkim_names"].split(", "))),
+            row["return_path"],
+            row["screen"],
+            row["manual"],
+        )
+        for row in _rows_of("howto.csv")
+    }
+
+
+def howto(sender: str) -> HowTo | None:
+    """Return what the service of that name needs to sign; None when nobody wrote it down."""
+    return load_howtos().get(sender)
+
+
+class KnownReporter(NamedTuple):
+    """A receiver that writes many aggregate reports, under whatever spellings of its name."""
+
+    name: str
+    org_names: tuple[str, ...]
+    domains: tuple[str, ...]
+
+
+@cache
+def reporters() -> tuple[KnownReporter, ...]:
+    """Read the receivers that write most aggregate reports, with the domains they write from."""
+    return tuple(
+        KnownReporter(
+            row["reporter"],
+            tuple(filter(None, row["org_names"].split("|"))),
+            tuple(row["domains"].split("|")),
+        )
+        for row in _rows_of("reporters.csv")
+    )
 
 
 Codes = NDArray[np.int64]

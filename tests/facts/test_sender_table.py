@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from importlib.resources import files
 
 import pytest
 from publicsuffixlist import PublicSuffixList
 
+from dmarckit.core import normalize_domain
 from dmarckit.core.settings import KINDS
-from dmarckit.facts.senders import NEAREST, Sender, SenderTable, load_table, read_rows
+from dmarckit.facts.senders import (
+    NEAREST,
+    Sender,
+    SenderTable,
+    howto,
+    load_howtos,
+    load_table,
+    read_rows,
+    reporters,
+)
 
 SHORT = SenderTable(
     {
@@ -63,8 +74,10 @@ def test_services_that_everyone_knows_are_found() -> None:
         assert found.name == name
 
 
-def test_the_table_has_at_least_250_rows_each_with_a_source(rows: list[dict[str, str]]) -> None:
-    assert len(rows) >= 250
+def test_the_table_has_at_least_1200_services_each_with_a_source(
+    rows: list[dict[str, str]],
+) -> None:
+    assert len({row["sender"] for row in rows}) >= 1200
     assert len(load_table()) == len(rows)
     for row in rows:
         assert list(row) == ["suffix", "sender", "kind", "source"], row
@@ -79,7 +92,8 @@ def test_no_suffix_is_there_twice_and_none_is_a_bare_public_suffix(
     # without the list's private part: some services are public suffixes of their users
     public = PublicSuffixList(accept_unknown=False, only_icann=True)
     for suffix in suffixes:
-        assert suffix == suffix.lower().strip(".")
+        assert suffix == normalize_domain(suffix).lstrip(".")
+        assert re.fullmatch(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]", suffix)
         assert public.privatesuffix(suffix), suffix
 
 
@@ -92,6 +106,64 @@ def test_every_kind_is_known_and_every_service_has_one_kind(rows: list[dict[str,
     assert {name: k for name, k in kinds.items() if len(k) > 1} == {}
 
 
+def test_a_service_is_spelt_in_one_way(rows: list[dict[str, str]]) -> None:
+    spellings = {row["sender"] for row in rows}
+    assert len({name.casefold() for name in spellings}) == len(spellings)
+
+
 def test_rows_are_in_order_so_that_changes_are_easy_to_read(rows: list[dict[str, str]]) -> None:
     keys = [(row["kind"], row["sender"].lower(), row["suffix"]) for row in rows]
     assert keys == sorted(keys)
+
+
+def test_what_a_service_needs_to_sign_is_known_for_at_least_60(rows: list[dict[str, str]]) -> None:
+    howtos = load_howtos()
+    assert len(howtos) >= 60
+    assert set(howtos) <= {row["sender"] for row in rows}
+    for needs in howtos.values():
+        assert needs.dkim_type in ("CNAME", "TXT"), needs
+        assert all(name.endswith("._domainkey") for name in needs.dkim_names), needs
+        assert needs.dkim_records is None or len(needs.dkim_names) in (1, needs.dkim_records), needs
+        assert needs.return_path in ("", "own", "none", "CNAME", "TXT", "MX, TXT"), needs
+        assert not needs.manual or needs.manual.startswith("https://"), needs
+
+
+def test_microsoft_365_signs_by_two_cnames_and_a_stranger_has_no_howto() -> None:
+    needs = howto("Microsoft 365")
+    assert needs is not None
+    assert (needs.dkim_type, needs.dkim_records) == ("CNAME", 2)
+    assert needs.dkim_names == ("selector1._domainkey", "selector2._domainkey")
+    assert howto("a stranger") is None
+
+
+def test_at_least_60_reporters_are_known_each_by_domains_of_its_own() -> None:
+    assert len(reporters()) >= 60
+    assert len({known.name for known in reporters()}) == len(reporters())
+    for values in (
+        [domain for known in reporters() for domain in known.domains],
+        [name for known in reporters() for name in {n.lower() for n in known.org_names}],
+    ):
+        assert [value for value, n in Counter(values).items() if n > 1] == []
+    assert all(known.domains for known in reporters())
+
+
+@pytest.mark.parametrize(
+    ("domain", "name"),
+    [
+        ("google.com", "Google"),
+        ("microsoft.com", "Microsoft"),
+        ("yahooinc.com", "Yahoo"),
+        ("yahoo.co.jp", "Yahoo! JAPAN"),
+        ("amazonses.com", "Amazon SES"),
+        ("docomo.ne.jp", "NTT docomo"),
+    ],
+)
+def test_reporters_are_known_by_the_domain_they_write_from(domain: str, name: str) -> None:
+    assert [known.name for known in reporters() if domain in known.domains] == [name]
+
+
+def test_domains_of_reporters_are_organisational_ones() -> None:
+    public = PublicSuffixList(accept_unknown=False)
+    for known in reporters():
+        for domain in known.domains:
+            assert public.privatesuffix(domain) == domain
