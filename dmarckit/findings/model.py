@@ -58,6 +58,10 @@ class Finding:
     mute_reason: str | None = None
     """why it is muted; None: it is not"""
 
+    def __post_init__(self) -> None:
+        """Make the evidence plain values: rules compute with numpy's, which compare otherwise."""
+        object.__setattr__(self, "evidence", _plain(self.evidence))
+
     @property
     def fingerprint(self) -> str:
         """Identify the same finding in another run."""
@@ -72,6 +76,20 @@ class Finding:
     def rank(self) -> tuple[bool, int, int, str]:
         """Return the sort key that puts the most urgent first and muted ones last."""
         return self.muted, SEVERITIES.index(self.severity), -self.messages, self.fingerprint
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: dicts, lists, and numbers of Python's own.
+
+    >>> import numpy
+    >>> _plain({"share": numpy.float64(0.5), "days": (1, numpy.array([2]))})
+    {'share': 0.5, 'days': [1, [2]]}
+    """
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 @dataclass(frozen=True)

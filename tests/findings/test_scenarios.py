@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from dmarckit.core.settings import Settings
+from dmarckit.core.window import last_days
 from dmarckit.demo.traffic import reports
+from dmarckit.facts.lake import open_lake
+from dmarckit.findings.analysis import Analysis
+from dmarckit.pages.build import find_notebook
+from dmarckit.pages.page import SECTIONS, Page
 from tests.scenarios.all import SCENARIOS
-from tests.scenarios.analysis import Analysis
-from tests.scenarios.harness import SEED, Score, compare_findings, play
+from tests.scenarios.analysis import Analysis as Seen
+from tests.scenarios.harness import SEED, Score, compare_findings, play, settings_of
 from tests.scenarios.reference import classified
 from tests.scenarios.scenario import END, NOW, UNTOLD, Expect, Scenario, run
 from tests.scenarios.score import summary
@@ -23,6 +30,22 @@ each_scenario = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCEN
 def test_findings_and_classes(scenario: Scenario, tmp_path: Path) -> None:
     score = play(scenario, tmp_path)
     assert not score.mismatches, "\n".join([scenario.why, *map(str, score.mismatches)])
+    assert score.analysis is not None
+    _build_sections(scenario, settings_of(scenario, tmp_path), score.analysis)
+
+
+def _build_sections(scenario: Scenario, settings: Settings, analysis: Analysis) -> None:
+    """Build every section of the pages about the last run: of all domains, and of the first."""
+    window, lake = last_days(scenario.window, today=analysis.now.date()), open_lake(settings)
+    outside = () if analysis.outside.empty else ("requirements", "postmaster")
+    pages = {"": ("overview", "tls", *outside), scenario.domains[0].name: ("domain", "sender")}
+    for domain, notebooks in pages.items():
+        page = Page(settings, lake, window, domain=domain)
+        page.analysis = analysis
+        for notebook in notebooks:
+            called = re.findall(r"page\.(\w+)\(", find_notebook(notebook).read_text())
+            for name in sorted(set(SECTIONS).intersection(called)):
+                assert getattr(page, name)()._repr_mimebundle_(), (notebook, name)
 
 
 KINDS = (
@@ -66,7 +89,7 @@ def test_what_is_missing_and_what_is_too_much_is_told() -> None:
         {**base, "kind": "policy_ready", "subject": "c", "severity": "good"},
     ]
     score = Score("made up")
-    compare_findings(score, 1, context, Analysis([], found))
+    compare_findings(score, 1, context, Seen([], found, None))
     assert (score.right, score.missing, score.alarms) == (0, 1, 2)
     assert "recall 0.0 %" in summary([score])
 

@@ -19,10 +19,12 @@ class Analysis:
     """day, domain, header_from, sender, class, messages, …"""
     findings: list[dict[str, Any]]
     """the JSON of ``dmarckit findings``"""
+    whole: analysis.Analysis | None
+    """what pages are made of"""
 
 
 def analyse(settings: Settings, *, now: datetime, days: int) -> Analysis:
     """Classes and findings at `now`; the findings are recorded, as each run does."""
     seen = analysis.analyse(settings, now=now, days=days, recorded=True)
     rows = seen.facts.messages.to_dict("records")
-    return Analysis(rows, [finding_json(item) for item in seen.findings])
+    return Analysis(rows, [finding_json(item) for item in seen.findings], seen)

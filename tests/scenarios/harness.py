@@ -16,6 +16,7 @@ import pyarrow as pa
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.demo.mails import GeneratedMail, mails
 from dmarckit.demo.traffic import GeneratedReport, reports
+from dmarckit.findings import analysis
 from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import failing_messages, month_of, records_table, report_row, report_uid
@@ -56,13 +57,20 @@ class Score:
     """messages whose class the truth knows"""
     misclassified: float = 0
     mismatches: list[Mismatch] = field(default_factory=list)
+    analysis: analysis.Analysis | None = None
+    """that of the last run"""
+
+
+def settings_of(scenario: Scenario, folder: Path) -> Settings:
+    """The settings that a scenario runs with in a folder."""
+    return load_settings(
+        home=str(folder), trust="pass", workers=1, exports="none", **scenario.settings
+    )
 
 
 def play(scenario: Scenario, folder: Path, seed: int = SEED) -> Score:
     """Run the scenario in an empty folder."""
-    settings = load_settings(
-        home=str(folder), trust="pass", workers=1, exports="none", **scenario.settings
-    )
+    settings = settings_of(scenario, folder)
     (folder / "mail").mkdir(parents=True, exist_ok=True)
     scenario.outside(Lake(settings.lake_url))
     made = reports(
@@ -83,6 +91,7 @@ def play(scenario: Scenario, folder: Path, seed: int = SEED) -> Score:
         _deliver(scenario, settings, arrived, [m for m in others if since <= m.received < until])
         since = until
         seen = analyse(settings, now=look.now, days=scenario.window)
+        score.analysis = seen.whole
         compare_findings(score, number, look, seen)
         known = [g for g in kept if g.sent < until and g.report.begin < look.now]
         compare_classes(score, number, scenario, look, known, seen)
