@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dmarckit import checks, core, lake, pages
 from dmarckit.cli.options import COULD_NOT_RUN, OK, PROBLEMS, Domains, Format, check_options
 from dmarckit.cli.output import print_json, print_table
-from dmarckit.core import one_line
+from dmarckit.core import count, day, one_line, plural, rate_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dmarckit.checks import DnsCheckResult
-
 dns_app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="What DNS says about the domains.",
+    no_args_is_help=True, rich_markup_mode=None, help="What DNS says about the domains."
 )
 
 
@@ -42,18 +39,31 @@ def check_dns(
     BIMI, and whether others agreed to take reports. Exit status 0 when all is well, 1 when
     something is to be done, 2 when it could not run.
     """
-    from dmarckit.checks import check_dns, fetch_policy
-    from dmarckit.core import load_settings
-
     check_options(format_)
-    checked = check_dns(
-        load_settings(),
+    checked = checks.check_dns(
+        core.load_settings(),
         now=datetime.now(UTC),
         domains=domain or None,
-        fetch=fetch_policy if https else None,
+        fetch=checks.fetch_policy if https else None,
     )
     if format_ == "json":
-        _print_dns_json(checked)
+        print_json(
+            [
+                {
+                    "domain": domain,
+                    "record": row.record,
+                    "name": row.name,
+                    "state": row.state,
+                    "problem": checks.is_problem(row.record, row.state),
+                    "found": row.found,
+                    "problems": row.problems,
+                    "proposal": row.proposal,
+                    "values": row.values,
+                }
+                for domain, rows in checked.rows.items()
+                for row in rows
+            ]
+        )
     else:
         _print_dns_table(checked)
     if checked.silent and not checked.rows:
@@ -61,39 +71,15 @@ def check_dns(
     raise typer.Exit(PROBLEMS if checked.problems else OK)
 
 
-def _print_dns_json(checked: DnsCheckResult) -> None:
-    from dmarckit.checks import is_problem
-
-    print_json(
-        [
-            {
-                "domain": domain,
-                "record": row.record,
-                "name": row.name,
-                "state": row.state,
-                "problem": is_problem(row.record, row.state),
-                "found": row.found,
-                "problems": row.problems,
-                "proposal": row.proposal,
-                "values": row.values,
-            }
-            for domain, rows in checked.rows.items()
-            for row in rows
-        ]
-    )
-
-
-def _print_dns_table(checked: DnsCheckResult) -> None:
-    from dmarckit.checks import is_problem
-    from dmarckit.core import plural
-
+def _print_dns_table(checked: checks.DnsCheckResult) -> None:
     for domain, rows in checked.rows.items():
         typer.echo(domain)
         for row in rows:
-            label = row.state.upper() if is_problem(row.record, row.state) else row.state
+            problem = checks.is_problem(row.record, row.state)
+            label = row.state.upper() if problem else row.state
             typer.echo(f"  {label:<8} {row.record:<20} {row.name}")
-            for problem in row.problems:
-                typer.echo(f"           {problem}")
+            for text in row.problems:
+                typer.echo(f"           {text}")
             if row.proposal:
                 typer.echo(f"           publish: {row.proposal}")
         typer.echo()
@@ -129,10 +115,7 @@ def pull(
 
     Exit status 1 when Google refused something (the rest is kept), 2 when it could not run.
     """
-    from dmarckit.checks import pull_metrics as pull_metrics
-    from dmarckit.core import load_settings, plural
-
-    result = pull_metrics(load_settings(), now=datetime.now(UTC), days=days)
+    result = checks.pull_metrics(core.load_settings(), now=datetime.now(UTC), days=days)
     values = plural(result.rows, "new or revised value")
     typer.echo(f"Asked Google about {plural(len(result.domains), 'domain')}: {values}.")
     for problem in result.problems:
@@ -147,13 +130,10 @@ def show(
     domain: Domains = None,
 ) -> None:
     """Print the newest values in the lake, without asking Google; json has all of every day."""
-    from dmarckit.checks import latest_metrics
-    from dmarckit.core import last_days, load_settings
-    from dmarckit.lake import open_lake
-
     check_options(format_)
-    settings = load_settings()
-    metrics = latest_metrics(open_lake(settings), domain or (), last_days(days).start)
+    settings = core.load_settings()
+    start = core.last_days(days).start
+    metrics = checks.latest_metrics(lake.open_lake(settings), domain or (), start)
     if format_ == "json":
         _print_postmaster_json(metrics)
     else:
@@ -162,11 +142,9 @@ def show(
 
 def _print_postmaster_json(metrics: pd.DataFrame) -> None:
     """Print a list of {domain, day, metric, detail, share [0-1], number, text, pulled}."""
-    from dmarckit.core import is_missing
-
     rows = []
     for row in metrics.to_dict("records"):
-        known = {name: None if is_missing(value) else value for name, value in row.items()}
+        known = {name: None if core.is_missing(value) else value for name, value in row.items()}
         number = known["number"]
         known["number"] = None if number is None else int(number)
         times = {"day": f"{row['day']:%Y-%m-%d}", "pulled": row["pulled"].isoformat()}
@@ -175,13 +153,9 @@ def _print_postmaster_json(metrics: pd.DataFrame) -> None:
 
 
 def _print_postmaster_table(metrics: pd.DataFrame, is_connected: bool) -> None:
-    from dmarckit.checks import NOT_CONNECTED
-    from dmarckit.core import count, day, rate_text
-    from dmarckit.pages import newest_rates
-
     if metrics.empty:
         no_data = "There is no data of these days: run dmarckit postmaster pull."
-        typer.echo(no_data if is_connected else f"{NOT_CONNECTED}.")
+        typer.echo(no_data if is_connected else f"{checks.NOT_CONNECTED}.")
         return
     rates = ("spam_worst", "spam_rate", "spf", "dkim", "dmarc", "tls", "errors")
     numbers = (
@@ -194,6 +168,6 @@ def _print_postmaster_table(metrics: pd.DataFrame, is_connected: bool) -> None:
             count(row["needs_work"]),
             day(row["last_day"]),
         )
-        for row in newest_rates(metrics).to_dict("records")
+        for row in pages.newest_rates(metrics).to_dict("records")
     )
     print_table(("domain", *numbers, "newest day"), rows, right=numbers)

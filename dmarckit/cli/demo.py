@@ -17,21 +17,9 @@ from typing import Any
 import boto3
 import pandas as pd
 
+from dmarckit import core
 from dmarckit.cli.output import console, ingest_progress, print_outcomes
-from dmarckit.core import (
-    CONFIG_VARIABLE,
-    POOL,
-    PREFIX,
-    FolderStorage,
-    Settings,
-    SettingsError,
-    Storage,
-    StorageError,
-    load_settings,
-    one_line,
-    open_storage,
-    plural,
-)
+from dmarckit.core import PREFIX, FolderStorage, Settings, one_line, open_storage, plural
 from dmarckit.demo import (
     GeneratedMail,
     GeneratedReport,
@@ -68,7 +56,7 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
         StorageError: `mails` does not exist, or `out` cannot be written.
     """
     if mails is not None and not mails.exists():
-        raise StorageError(f"--mails {one_line(mails)}: no such file or folder")
+        raise core.StorageError(f"--mails {one_line(mails)}: no such file or folder")
     started = time.monotonic()
     screen = console()
 
@@ -78,7 +66,7 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
     # a user's own files have not been through SES, so there is no verdict to go by
     trust = "pass" if mails is None else "any"
     with _place(step, trust) as (server, home):
-        settings = load_settings()
+        settings = core.load_settings()
         step("Storing report mails as SES does" if mails is None else f"Storing {mails}")
         now = datetime.now(UTC)
         made = demo_mails(now.date()) if mails is None else []
@@ -86,11 +74,11 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
         storage = open_storage(settings.mail_url)
         if mails is None:
             raw = {mail.key: mail.raw for mail in made if mail is not arriving}
-            count = _store(storage, raw, raw.__getitem__)
+            count = store(storage, raw, raw.__getitem__)
         else:
             source = FolderStorage(mails if mails.is_dir() else mails.parent)
             found = source.list("" if mails.is_dir() else mails.name)
-            count = _store(storage, (item.key for item in found), source.get)
+            count = store(storage, (item.key for item in found), source.get)
         step(f"Reading {plural(count, 'mail')} into the lake")
         with ingest_progress() as progress:
             ingested = ingest_mails(settings, progress=progress)
@@ -104,7 +92,9 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
         result = publish_and_notify(settings, schedule, ingested, now=now, step=step)
         published = result.published
         if published is None:
-            raise SettingsError("the demo shows the page of schedule daily: yours has no notebook")
+            raise core.SettingsError(
+                "the demo shows the page of schedule daily: yours has no notebook"
+            )
         store_index(open_storage(settings.pages_url))
         messages = [*_arrives(settings, arriving, step), *result.delivery.messages]
         written = _write(out, settings, published.page, messages)
@@ -140,7 +130,7 @@ def _place(step: Any, trust: str) -> Iterator[tuple[S3Server | None, str]]:
         os.environ |= {
             f"{PREFIX}HOME": home,
             f"{PREFIX}TRUST": trust,
-            CONFIG_VARIABLE: str(config),
+            core.CONFIG_VARIABLE: str(config),
             **(server.environment() if server else {}),
         }
         if server is not None:
@@ -175,18 +165,18 @@ def _arrives(
     if mail is None:
         return []
     step("A mail arrives: running the schedule alerts")
-    _store(open_storage(settings.mail_url), [mail.key], lambda _key: mail.raw)
+    store(open_storage(settings.mail_url), [mail.key], lambda _key: mail.raw)
     result = run_job(settings, load_schedule("alerts"))
     return result.delivery.messages if result else []
 
 
-def _store(storage: Storage, keys: Iterable[str], read: Callable[[str], bytes]) -> int:
+def store(storage: core.Storage, keys: Iterable[str], read: Callable[[str], bytes]) -> int:
     """Store what `read` gives for each key; return how many there were."""
 
     def put(key: str) -> None:
         storage.put(key, read(key), content_type="application/octet-stream")
 
-    with ThreadPoolExecutor(POOL) as pool:
+    with ThreadPoolExecutor(core.POOL) as pool:
         return len(list(pool.map(put, keys)))
 
 

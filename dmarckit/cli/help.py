@@ -11,31 +11,21 @@ GUIDES = {"notebooks": "notebooks", "schedules": "schedules", "aws": "schedules/
 """Topics whose text stands beside the files that it explains."""
 
 
-def topics() -> dict[str, Path]:
-    """Return the file of each topic, by name."""
-    docs = Path(__file__).parent.parent / "docs"
-    found = {path.stem: path for path in docs.glob("*.md")}
-    found |= {name: shipped_files(at, "README.md")["README"] for name, at in GUIDES.items()}
-    return dict(sorted(found.items()))
-
-
-def title(path: Path) -> str:
-    """Return the heading of a document."""
-    with path.open(encoding="utf-8") as file:
-        return file.readline().removeprefix("# ").strip()
-
-
 def show_help(topic: str | None) -> None:
     """Print a topic, formatted on a terminal and as Markdown elsewhere; without one, list them.
 
     Raises:
         SettingsError: There is no such topic.
     """
-    known = topics()
+    docs = Path(__file__).parent.parent / "docs"
+    found = {path.stem: path for path in docs.glob("*.md")}
+    found |= {name: shipped_files(at, "README.md")["README"] for name, at in GUIDES.items()}
+    known = dict(sorted(found.items()))
     if topic is None:
         width = max(map(len, known))
         for name, path in known.items():
-            sys.stdout.write(f"{name:<{width}}  {title(path)}\n")
+            heading = path.read_text("utf-8").partition("\n")[0].removeprefix("# ").strip()
+            sys.stdout.write(f"{name:<{width}}  {heading}\n")
         sys.stdout.write("\nShow one with: dmarckit help TOPIC\n")
         return
     if topic not in known:

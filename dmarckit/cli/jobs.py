@@ -7,16 +7,14 @@ import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from dmarckit import core, ingest, jobs, lake
 from dmarckit.cli.options import OK, PROBLEMS, Format, check_options
 from dmarckit.cli.output import console, ingest_progress, print_job, print_json, print_table
 from dmarckit.core import SettingsError
-
-if TYPE_CHECKING:
-    from dmarckit.jobs import Schedule
 
 NEWEST = "newest"
 
@@ -46,24 +44,21 @@ def run(
     Exit status 0 when all is well (or the slot is done), 1 when a person should look at it,
     2 when it failed or runs already.
     """
-    from dmarckit.core import JobBusy, logs
-    from dmarckit.jobs import load_schedule, run_job, time_limit
-
-    settings = logs.start_command(name)
-    schedule = load_schedule(name)
+    settings = core.start_command(name)
+    schedule = jobs.load_schedule(name)
     due = None if slot is None else _slot(schedule, slot)
     try:
-        with time_limit(schedule.timeout, name) as end, ingest_progress() as progress:
-            result = run_job(
+        with jobs.time_limit(schedule.timeout, name) as end, ingest_progress() as progress:
+            result = jobs.run_job(
                 settings,
                 schedule,
                 slot=due,
-                run=logs.run_info().run,
+                run=core.run_info().run,
                 progress=progress,
-                step=logs.log_step,
+                step=core.log_step,
                 lost=end,
             )
-    except JobBusy as busy:
+    except core.JobBusy as busy:
         if due is None:
             raise
         console().print(f"Nothing to do: {busy}", soft_wrap=True)
@@ -75,7 +70,7 @@ def run(
     raise typer.Exit(OK if result.run is not None and result.run.result == "ok" else PROBLEMS)
 
 
-def _slot(schedule: Schedule, text: str) -> datetime:
+def _slot(schedule: jobs.Schedule, text: str) -> datetime:
     """Return the schedule's slot at or before the time in `text`; ``newest``: before now."""
     if schedule.cron is None:
         raise SettingsError(f"--slot: {schedule.name} has no cron; leave --slot out")
@@ -95,14 +90,12 @@ def _slot(schedule: Schedule, text: str) -> datetime:
 @app.command("list", epilog="Example: dmarckit schedules list --format json")
 def list_(format_: Format = "table") -> None:
     """List every schedule: when it is due next, how it ended last, and who owns it."""
-    from dmarckit.core import load_settings
-    from dmarckit.jobs import last_runs, load_schedules
-    from dmarckit.lake import open_lake
-
     check_options(format_)
     now = datetime.now(UTC)
-    known = last_runs(open_lake(load_settings()), now)
-    rows = [_row(schedule, known.get(schedule.name), now) for schedule in load_schedules()]
+    known = jobs.last_runs(lake.open_lake(core.load_settings()), now)
+    # notebooks are checked by the doctor and before a run: reading them takes papermill
+    schedules = jobs.load_schedules(with_notebook=False)
+    rows = [_row(schedule, known.get(schedule.name), now) for schedule in schedules]
     if format_ == "json":
         print_json(rows)
         return
@@ -124,7 +117,7 @@ def list_(format_: Format = "table") -> None:
     print_table(titles, cells, overflow="fold")
 
 
-def _row(schedule: Schedule, last: Any, now: datetime) -> dict[str, Any]:
+def _row(schedule: jobs.Schedule, last: Any, now: datetime) -> dict[str, Any]:
     following = schedule.next_slots(now, 3)
     return {
         "name": schedule.name,
@@ -152,32 +145,21 @@ def start() -> None:
     A job that runs then gets some seconds to end, and is noted as interrupted when it does
     not. Any number of machines may do this on the same home: each slot is run once.
     """
-    from dmarckit.core import logs
-    from dmarckit.jobs import (
-        Processes,
-        Runner,
-        RunnerState,
-        check_slack,
-        load_schedules,
-        run_forever,
-        serve,
-    )
-
-    settings = logs.start_command()
-    check_slack(settings)
-    schedules = [schedule for schedule in load_schedules() if schedule.cron]
-    processes = Processes()
-    runner = Runner(settings, schedules, processes.launch)
+    settings = core.start_command()
+    jobs.check_slack(settings)
+    schedules = [schedule for schedule in jobs.load_schedules() if schedule.cron]
+    processes = jobs.Processes()
+    runner = jobs.Runner(settings, schedules, processes.launch)
     runner.begin()
     stop = _stop_by_signal()
     for schedule in schedules:
         following = schedule.next_slots(datetime.now(UTC))[0].astimezone(schedule.zone)
-        logs.log_step(f"{schedule.name}: next at {following:%Y-%m-%d %H:%M} {schedule.timezone}")
-    with serve(settings, RunnerState(schedules, datetime.now(UTC))) as address:
+        core.log_step(f"{schedule.name}: next at {following:%Y-%m-%d %H:%M} {schedule.timezone}")
+    with jobs.serve(settings, jobs.RunnerState(schedules, datetime.now(UTC))) as address:
         if address:
-            logs.log_step(f"Health: {address}/health, {address}/metrics")
-        run_forever(runner, processes, stop)
-    logs.log_step("Stopped")
+            core.log_step(f"Health: {address}/health, {address}/metrics")
+        jobs.run_forever(runner, processes, stop)
+    core.log_step("Stopped")
 
 
 @app.command(epilog="Example: dmarckit schedules export --to systemd --output /etc/systemd/system")
@@ -191,12 +173,10 @@ def export(
 
     Each job runs with `--slot newest`, so that a slot is run once, whoever starts it how often.
     """
-    from dmarckit.jobs import TARGETS, export_files, load_schedules, local_place
-
-    if to not in TARGETS:
-        raise SettingsError(f"--to {to}: write one of {', '.join(TARGETS)}")
-    place = local_place()
-    files = export_files(to, [s for s in load_schedules() if s.cron], place)
+    if to not in jobs.TARGETS:
+        raise SettingsError(f"--to {to}: write one of {', '.join(jobs.TARGETS)}")
+    place = jobs.local_place()
+    files = jobs.export_files(to, [s for s in jobs.load_schedules() if s.cron], place)
     if place.secrets:
         typer.echo(
             f"dmarckit: {', '.join(place.secrets)} are secret and not exported: put them into "
@@ -226,26 +206,22 @@ def watch(
     0 all is well, 1 a person should look (a mail could not be read, a message is no event,
     Slack was not told), 2 it could not run.
     """
-    from dmarckit.core import logs
-    from dmarckit.ingest import Queue
-    from dmarckit.jobs import Watcher, load_schedule
-
-    settings = logs.start_command("watch")
+    settings = core.start_command("watch")
     url = queue or settings.watch_queue
     if not url:
         raise SettingsError("no queue: give --queue URL or the setting watch_queue")
     stop = _stop_by_signal()
-    watcher = Watcher(
+    watcher = jobs.Watcher(
         settings,
-        load_schedule("alerts"),
-        Queue(url),
+        jobs.load_schedule("alerts"),
+        ingest.Queue(url),
         stop=stop,
         once=once,
-        begin=lambda: logs.start_logging(settings, job="watch"),
+        begin=lambda: core.logs.start_logging(settings, job="watch"),
     )
-    logs.log_step(f"Watching for mails in {settings.mail_url}")
+    core.log_step(f"Watching for mails in {settings.mail_url}")
     watched = watcher.run()
-    logs.log_step(
+    core.log_step(
         "The queue is empty" if once else "Stopped",
         messages=watched.messages,
         dead=watched.dead,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from dmarckit import core, lake
 from dmarckit.cli.options import OK, PROBLEMS, Dask
+from dmarckit.cli.output import ingest_progress, print_outcomes
 from dmarckit.core import SettingsError, one_line
-
-if TYPE_CHECKING:
-    from dmarckit.lake import Step
 
 DOES = {
     "delete": "delete (too old)",
@@ -37,20 +36,19 @@ def ingest(
 
     Exit status 0 when all is well, 1 when a mail could not be read, 2 when it could not run.
     """
-    from dmarckit.cli.output import ingest_progress, print_outcomes
-    from dmarckit.core import log_step, run_info, start_command
     from dmarckit.ingest import OUTCOMES, cluster_of, ingest_mails
 
-    settings = start_command()
+    settings = core.start_command()
     for outcome in retry or ():
         if outcome not in OUTCOMES:
             raise SettingsError(f"--retry {outcome}: outcomes are {', '.join(OUTCOMES)}")
-    log_step(f"Reading new mails in {settings.mail_url}")
+    core.log_step(f"Reading new mails in {settings.mail_url}")
     with cluster_of(settings, "mail", dask) as cluster, ingest_progress() as progress:
+        run = core.run_info().run
         result = ingest_mails(
-            settings, executor=cluster, retry=retry or (), progress=progress, run=run_info().run
+            settings, executor=cluster, retry=retry or (), progress=progress, run=run
         )
-    log_step("Mails are read", **result.outcomes, reports=result.reports)
+    core.log_step("Mails are read", **result.outcomes, reports=result.reports)
     print_outcomes(result)
     raise typer.Exit(PROBLEMS if result.outcomes["unreadable"] else OK)
 
@@ -68,15 +66,12 @@ def maintain(
 
     Safe while ingests and readers run. Exit status 1 when a person should look at something.
     """
-    from dmarckit.core import log_step, start_command
-    from dmarckit.lake import VACUUM_DAYS, maintain_lake
-
-    done = maintain_lake(
-        start_command(),
+    done = lake.maintain_lake(
+        core.start_command(),
         now=datetime.now(UTC),
         dry_run=dry_run,
-        vacuum_days=vacuum_days or VACUUM_DAYS,
-        step=log_step,
+        vacuum_days=vacuum_days or lake.VACUUM_DAYS,
+        step=core.log_step,
     )
     if not done.steps:
         typer.echo("Nothing is to be done: the tables are in order.")
@@ -87,7 +82,7 @@ def maintain(
     raise typer.Exit(PROBLEMS if done.warnings else OK)
 
 
-def _line(step: Step) -> str:
+def _line(step: lake.Step) -> str:
     parts = [f"{step.table}: {DOES[step.what]}"]
     if step.months:
         first, last = step.months[0], step.months[-1]
@@ -107,17 +102,14 @@ def schema(
     ] = None,
 ) -> None:
     """Print the tables of the lake and what their columns mean."""
-    from dmarckit.lake import TABLES
-
-    unknown = [t for t in tables or () if t not in TABLES]
+    known = lake.TABLES
+    unknown = [t for t in tables or () if t not in known]
     if unknown:
-        raise SettingsError(f"no table {one_line(unknown[0])!r}; tables are {', '.join(TABLES)}")
-    chosen = [TABLES[t] for t in tables or TABLES]
+        raise SettingsError(f"no table {one_line(unknown[0])!r}; tables are {', '.join(known)}")
+    chosen = [known[t] for t in tables or known]
     if ddl is not None:
-        from dmarckit.core import load_settings
-        from dmarckit.lake import statements
-
-        for statement in statements(ddl, load_settings().lake_url, [t.name for t in chosen]):
+        url = core.load_settings().lake_url
+        for statement in lake.statements(ddl, url, [t.name for t in chosen]):
             typer.echo(f"{statement};\n")
         return
     for table in chosen:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from dmarckit import __version__
+from dmarckit import __version__, core, pages
 from dmarckit.cli import analysis, jobs, lake
 from dmarckit.cli.aws.command import app as aws_app
 from dmarckit.cli.checks import dns_app, postmaster_app
@@ -41,9 +41,7 @@ def main() -> None:
     try:
         app(join_parameters(sys.argv[1:]))
     except DmarckitError as error:
-        from dmarckit.core import log_failure
-
-        if not log_failure(error):
+        if not core.log_failure(error):
             typer.echo(f"dmarckit: {error}", err=True)
         sys.exit(COULD_NOT_RUN)
     except KeyboardInterrupt:
@@ -75,9 +73,7 @@ def _common(
     ] = False,
 ) -> None:
     if config is not None:
-        from dmarckit.core import CONFIG_VARIABLE
-
-        os.environ[CONFIG_VARIABLE] = str(config.absolute())  # notebooks' kernels read it too
+        os.environ[core.CONFIG_VARIABLE] = str(config.absolute())  # notebooks' kernels read it too
 
 
 @app.command("help", epilog="Example: dmarckit help findings")
@@ -142,32 +138,30 @@ def page(
     dask: Dask = None,
 ) -> None:
     """Run one notebook and publish its page."""
-    from dmarckit.core import log_step, start_command
-    from dmarckit.pages import publish_notebook
-
     if dask and not all_:
         raise SettingsError(f"--dask {dask}: only the pages of --all are built on a cluster")
-    settings = start_command()
-    log_step(f"Building the page {notebook}")
+    settings = core.start_command()
+    core.log_step(f"Building the page {notebook}")
     parameters = parameter_values(parameter or ())
     if all_:
         from dmarckit.cli.pages import build_fleet
 
         raise typer.Exit(build_fleet(settings, notebook, parameters, force=force, dask=dask))
-    typer.echo(publish_notebook(settings, notebook, parameters).link)
+    typer.echo(pages.publish_notebook(settings, notebook, parameters).link)
 
 
 app.command(epilog="Example: dmarckit run daily")(jobs.run)
-app.command(epilog="Example: dmarckit findings --domain example.com")(analysis.findings)
-app.command(epilog="Example: dmarckit senders --days 30 --resolve")(analysis.senders)
-app.command(epilog="Example: dmarckit whatif example.com 'p=reject; sp=quarantine'")(
-    analysis.whatif
-)
-app.command(epilog="Example: dmarckit requirements --domain example.com")(analysis.requirements)
-app.command(epilog="Example: dmarckit doctor --json --strict")(doctor)
-app.command(epilog="Example: dmarckit watch --once")(jobs.watch)
-app.command(epilog="Example: dmarckit schema records")(lake.schema)
-app.command(epilog="Example: dmarckit maintain --dry-run")(lake.maintain)
+for name, command, options in (
+    ("findings", analysis.print_findings, "--domain example.com"),
+    ("senders", analysis.print_senders, "--days 30 --resolve"),
+    ("whatif", analysis.print_whatif, "example.com 'p=reject; sp=quarantine'"),
+    ("requirements", analysis.print_requirements, "--domain example.com"),
+    ("doctor", doctor, "--json --strict"),
+    ("watch", jobs.watch, "--once"),
+    ("schema", lake.schema, "records"),
+    ("maintain", lake.maintain, "--dry-run"),
+):
+    app.command(name, epilog=f"Example: dmarckit {name} {options}")(command)
 
 
 @app.command(

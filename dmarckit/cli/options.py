@@ -12,7 +12,6 @@ from dmarckit.core import SettingsError, one_line
 
 OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
 """exit statuses"""
-TABLE_OR_JSON = ("table", "json")
 
 Format = Annotated[str, typer.Option("--format", "-f", help="table or json.")]
 Now = Annotated[
@@ -28,7 +27,7 @@ Dask = Annotated[
 ]
 
 
-def check_options(format_: str, formats: Sequence[str] = TABLE_OR_JSON, days: int = 1) -> None:
+def check_options(format_: str, formats: Sequence[str] = ("table", "json"), days: int = 1) -> None:
     """Check `--format` and `--days`.
 
     Raises:

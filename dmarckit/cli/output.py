@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from dmarckit.core import one_line
+from dmarckit import core, ingest, jobs, slack
+from dmarckit.core import one_line, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from dmarckit.ingest import IngestResult, Progress
-    from dmarckit.jobs import JobResult
-
 
 PIPE_WIDTH = 200  # columns where there is no terminal: rows are not broken
 LOG_EVERY = 15.0  # seconds between two log lines
@@ -74,7 +71,7 @@ def print_table(
 
 
 @contextlib.contextmanager
-def ingest_progress() -> Iterator[Progress]:
+def ingest_progress() -> Iterator[ingest.Progress]:
     """Yield a callback for an ingest: a bar on a terminal, else a log line now and then."""
     screen = console(stderr=True)
     if not screen.is_terminal:
@@ -101,14 +98,13 @@ def ingest_progress() -> Iterator[Progress]:
         started = time.monotonic()
 
         def show(done: int, total: int, outcomes: Counter[str]) -> None:
-            rate = done / max(time.monotonic() - started, 0.001)
-            text = f"{rate:,.0f}/s"
-            bar.update(task, total=total, completed=done, rate=text, outcomes=_so_far(outcomes))
+            rate = f"{done / max(time.monotonic() - started, 0.001):,.0f}/s"
+            bar.update(task, total=total, completed=done, rate=rate, outcomes=_so_far(outcomes))
 
         yield show
 
 
-def _logged(clock: Callable[[], float]) -> Progress:
+def _logged(clock: Callable[[], float]) -> ingest.Progress:
     started = last = clock()
 
     def show(done: int, total: int, outcomes: Counter[str]) -> None:
@@ -136,22 +132,17 @@ def duration(seconds: float) -> str:
 
 
 def _so_far(outcomes: Counter[str]) -> str:
-    from dmarckit.ingest import OUTCOMES
-
-    return ", ".join(f"{outcomes[o]:,} {o}" for o in OUTCOMES if outcomes[o])
+    return ", ".join(f"{outcomes[o]:,} {o}" for o in ingest.OUTCOMES if outcomes[o])
 
 
-def print_outcomes(result: IngestResult) -> None:
+def print_outcomes(result: ingest.IngestResult) -> None:
     """Print a table of an ingest's outcomes, and why mails could not be read or trusted."""
-    from dmarckit.core import plural
-    from dmarckit.ingest import OUTCOMES
-
     screen = console()
     total = result.outcomes.total()
     if not total:
         screen.print("No new mails.")
         return
-    counts = ((outcome, result.outcomes[outcome]) for outcome in OUTCOMES)
+    counts = ((outcome, result.outcomes[outcome]) for outcome in ingest.OUTCOMES)
     rows = ((outcome, f"{number:,}", MEANING[outcome]) for outcome, number in counts if number)
     print_table(("outcome", "mails", "meaning"), rows, right=("mails",))
     rate = total / max(result.seconds, 0.001)
@@ -170,17 +161,14 @@ def print_outcomes(result: IngestResult) -> None:
             screen.print(f"  … {more} {outcome}; `dmarckit parse` and the table `mails` say why.")
 
 
-def print_job(result: JobResult) -> None:
+def print_job(result: jobs.JobResult) -> None:
     """Print what a job did: outcomes, page, and the messages when Slack did not get them.
 
     What is not printed on a terminal ends in somebody's log: links come without what signs
     them there.
     """
-    from dmarckit.core import clean
-    from dmarckit.slack import message_text
-
     screen = console()
-    shown: Callable[[str], str] = str if screen.is_terminal else clean
+    shown: Callable[[str], str] = str if screen.is_terminal else core.clean
     print_outcomes(result.ingest)
     if result.published is not None:
         screen.print(f"Page: {shown(result.published.link)}", soft_wrap=True)
@@ -197,6 +185,6 @@ def print_job(result: JobResult) -> None:
         return
     screen.print("Slack: no slack_token is set, so this was not sent:")
     for message in delivery.messages:
-        screen.print(shown(message_text(message)), soft_wrap=True)
+        screen.print(shown(slack.message_text(message)), soft_wrap=True)
         screen.print()
     screen.print(f"Saved as JSON in {delivery.saved}", soft_wrap=True)

@@ -12,36 +12,18 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dmarckit.cli.demo import temporary_environment
+from dmarckit import core, pages
+from dmarckit.cli.demo import store, temporary_environment
 from dmarckit.cli.output import console, ingest_progress
-from dmarckit.core import (
-    CONFIG_VARIABLE,
-    POOL,
-    PREFIX,
-    Settings,
-    load_settings,
-    one_line,
-    open_storage,
-    plural,
-)
+from dmarckit.core import CONFIG_VARIABLE, PREFIX, Settings, one_line, open_storage, plural
 from dmarckit.demo import demo_mails, demo_settings, fill_outside_tables
 from dmarckit.ingest import cluster_of, ingest_mails
 from dmarckit.lake import Lake
-from dmarckit.pages import (
-    INDEX,
-    FleetPage,
-    Outcome,
-    find_notebook,
-    fleet_domains,
-    fleet_window,
-    link_to,
-    publish_fleet,
-)
+from dmarckit.pages import INDEX, FleetPage, Outcome
 
 WORDS: dict[Outcome, str] = {
     "built": "built",
@@ -68,7 +50,7 @@ def build_fleet(
     """
     now = now or datetime.now(UTC)
     screen = console()
-    domains = fleet_domains(settings, fleet_window(notebook, parameters, now))
+    domains = pages.fleet_domains(settings, pages.fleet_window(notebook, parameters, now))
     if not domains:
         screen.print("There are no domains yet: dmarckit ingest reads the reports.")
         return 0
@@ -78,7 +60,7 @@ def build_fleet(
         screen.print(f"  {page.domain}: {WORDS[page.outcome]}{took}", soft_wrap=True)
 
     with cluster_of(settings, "settings", dask) as cluster:
-        pages = publish_fleet(
+        built = pages.publish_fleet(
             settings,
             domains,
             notebook=notebook,
@@ -89,14 +71,14 @@ def build_fleet(
             progress=print_page,
             cluster=cluster,
         )
-    for page in pages:
+    for page in built:
         if page.outcome == "failed":
             screen.print(f"{page.domain}: {page.error}", soft_wrap=True)
-    count = Counter(page.outcome for page in pages)
+    count = Counter(page.outcome for page in built)
     parts = [f"{count[outcome]} {words}" for outcome, words in WORDS.items() if count[outcome]]
-    screen.print(f"{plural(len(pages), 'page')}: {', '.join(parts)}")
+    screen.print(f"{plural(len(built), 'page')}: {', '.join(parts)}")
     storage = open_storage(settings.pages_url, settings.presign_keys())
-    screen.print(f"All pages: {link_to(settings, storage, INDEX)}", soft_wrap=True)
+    screen.print(f"All pages: {pages.link_to(settings, storage, INDEX)}", soft_wrap=True)
     return 1 if count["failed"] else 0
 
 
@@ -114,13 +96,13 @@ def run_lab(arguments: Sequence[str]) -> int:
         LakeError: The lake of the settings cannot be reached.
     """
     screen = console(stderr=True)
-    folder = find_notebook("overview").parent.absolute()
+    folder = pages.find_notebook("overview").parent.absolute()
     screen.print(f"Notebooks: {folder}", soft_wrap=True)
     if not os.access(folder, os.W_OK):
         screen.print("You may not write there: to keep changes, copy it to ./notebooks.")
     with contextlib.ExitStack() as stack:
         environment = dict(os.environ)
-        settings = load_settings()
+        settings = core.load_settings()
         if has_no_reports(settings):
             lake = one_line(settings.lake_url)
             screen.print(f"No reports in {lake} yet (dmarckit ingest reads them): ", end="")
@@ -170,12 +152,10 @@ def demo_environment() -> Iterator[dict[str, str]]:
         theirs = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
         environment = {**theirs, CONFIG_VARIABLE: str(config)}
         with temporary_environment(environment):
-            settings = load_settings()
-            storage = open_storage(settings.mail_url)
-            with ThreadPoolExecutor(POOL) as pool, ingest_progress() as progress:
-                mails = demo_mails(datetime.now(UTC).date())
-                kind = "message/rfc822"
-                list(pool.map(lambda m: storage.put(m.key, m.raw, content_type=kind), mails))
+            settings = core.load_settings()
+            raw = {mail.key: mail.raw for mail in demo_mails(datetime.now(UTC).date())}
+            store(open_storage(settings.mail_url), raw, raw.__getitem__)
+            with ingest_progress() as progress:
                 ingest_mails(settings, progress=progress)
             fill_outside_tables(settings, datetime.now(UTC))
         yield environment

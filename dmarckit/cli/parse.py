@@ -7,34 +7,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
+from dmarckit import core, reports
 from dmarckit.cli.options import OK, PROBLEMS, check_options
 from dmarckit.cli.output import print_table
-from dmarckit.core import (
-    Limits,
-    StorageError,
-    UnreadableReport,
-    load_settings,
-    one_line,
-    open_storage,
-)
-from dmarckit.reports import (
-    CSV_COLUMNS,
-    AggregateReport,
-    FailureReport,
-    Record,
-    Report,
-    TlsReport,
-    Unreadable,
-    json_text,
-    read_object,
-    read_reports,
-    record_json,
-    report_csv,
-    report_json,
-    unreadable_json,
-)
+from dmarckit.core import Limits, StorageError, UnreadableReport, load_settings, one_line
+from dmarckit.reports import AggregateReport, FailureReport, Report, TlsReport, Unreadable
 
 Found: TypeAlias = Iterator[tuple[str, Report | Unreadable]]
 """file and report, for each report"""
@@ -55,7 +34,8 @@ def parse_paths(paths: Sequence[Path], format_: str) -> int:
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise StorageError(f"no file or folder {one_line(missing[0])}")
-    with _JsonRecords() as spool:
+    with tempfile.TemporaryFile("w+", encoding="ascii") as file:
+        spool = _JsonRecords(file)
         found = chain.from_iterable(
             _read(path, limits, spool) for path in chain.from_iterable(map(_files, paths))
         )
@@ -68,7 +48,7 @@ def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
-    for item in open_storage(str(path)).list():
+    for item in core.open_storage(str(path)).list():
         yield path / item.key
 
 
@@ -79,8 +59,8 @@ def _read(path: Path, limits: Limits, spool: _JsonRecords) -> Found:
         if size > limits.mail_bytes:
             raise UnreadableReport(f"{size:,} bytes are more than {limits.mail_bytes:,}")
         raw = path.read_bytes()
-        mail = read_object(raw, path.name, limits)
-        yield from ((name, report) for report in read_reports(mail, limits, spool))
+        mail = reports.read_object(raw, path.name, limits)
+        yield from ((name, report) for report in reports.read_reports(mail, limits, spool))
     except OSError as error:
         yield name, Unreadable(path.name, f"cannot read the file: {error.strerror}")
     except UnreadableReport as error:
@@ -90,19 +70,17 @@ def _read(path: Path, limits: Limits, spool: _JsonRecords) -> Found:
 class _JsonRecords:
     """Keep a long report's records as JSON text on disk until their report is whole."""
 
-    def __enter__(self) -> _JsonRecords:
-        self._file = tempfile.TemporaryFile("w+", encoding="ascii")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
 
     def start(self) -> None:
         self._file.seek(0)
         self._file.truncate()
 
-    def add(self, records: list[Record]) -> None:
-        self._file.writelines(json_text(record_json(record)) + "\n" for record in records)
+    def add(self, records: list[reports.Record]) -> None:
+        self._file.writelines(
+            reports.json_text(reports.record_json(record)) + "\n" for record in records
+        )
 
     def lines(self) -> Iterator[str]:
         self._file.seek(0)
@@ -114,9 +92,9 @@ def _print_jsonl(found: Found, spool: _JsonRecords) -> int:
     for file, report in found:
         if isinstance(report, Unreadable):
             status = PROBLEMS
-            out.write(json_text(unreadable_json(report, file)) + "\n")
+            out.write(reports.json_text(reports.unreadable_json(report, file)) + "\n")
             continue
-        text = json_text(report_json(report, file))
+        text = reports.json_text(reports.report_json(report, file))
         if isinstance(report, AggregateReport) and report.record_count and not report.records:
             before, _, after = text.partition('"records": []')
             out.write(before + '"records": [')
@@ -130,10 +108,10 @@ def _print_jsonl(found: Found, spool: _JsonRecords) -> int:
 
 def _print_csv(found: Found) -> int:
     status = OK
-    sys.stdout.write(",".join(CSV_COLUMNS) + "\r\n")
+    sys.stdout.write(",".join(reports.CSV_COLUMNS) + "\r\n")
     for file, report in found:
         if isinstance(report, AggregateReport) and report.record_count == len(report.records):
-            sys.stdout.write(report_csv(report).partition("\r\n")[2])
+            sys.stdout.write(reports.report_csv(report).partition("\r\n")[2])
         else:
             status = max(status, _print_left_out(file, report))
     return status
@@ -143,27 +121,24 @@ def _print_table(found: Found) -> int:
     status, rows = OK, []
     for file, report in found:
         if isinstance(report, AggregateReport):
-            rows.append([one_line(cell, 60) for cell in _cells(report)])
+            failing = sum(r.messages for r in report.records if not r.passes)
+            whole = len(report.records) == report.record_count
+            cells = (
+                report.policy.domain or "",
+                report.reporter or "",
+                f"{report.begin:%Y-%m-%d %H:%M}",
+                f"{report.end:%Y-%m-%d %H:%M}",
+                report.policy.p or "",
+                f"{report.record_count:,}",
+                f"{report.message_count:,}",
+                f"{failing:,}" if whole else "",
+            )
+            rows.append([one_line(cell, 60) for cell in cells])
         else:
             status = max(status, _print_left_out(file, report))
     numbers = ("records", "messages", "failing")
     print_table(("domain", "reporter", "begin", "end", "policy", *numbers), rows, right=numbers)
     return status
-
-
-def _cells(report: AggregateReport) -> Sequence[object]:
-    failing = sum(r.messages for r in report.records if not r.passes)
-    whole = len(report.records) == report.record_count
-    return (
-        report.policy.domain or "",
-        report.reporter or "",
-        f"{report.begin:%Y-%m-%d %H:%M}",
-        f"{report.end:%Y-%m-%d %H:%M}",
-        report.policy.p or "",
-        f"{report.record_count:,}",
-        f"{report.message_count:,}",
-        f"{failing:,}" if whole else "",
-    )
 
 
 def _print_left_out(file: str, report: Report | Unreadable) -> int:

@@ -8,10 +8,11 @@ are two months of reports, with the usual troubles.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 
+from dmarckit.demo import mails
 from dmarckit.demo.flows import (
     OFFICE_WEEK,
     SHOP_WEEK,
@@ -24,39 +25,24 @@ from dmarckit.demo.flows import (
     scattered,
     spf,
 )
-from dmarckit.demo.mails import (
-    GeneratedMail,
-    broken,
-    duplicate,
-    forged,
-    mails,
-    newsletter,
-    tls_mail,
-)
 from dmarckit.demo.reporters import INBOX, MAIL, REPORTERS
 from dmarckit.demo.traffic import GeneratedReport, reports
 from dmarckit.reports import DkimResult, Policy, Reason, TlsFailure, TlsPolicy
 
+
+def _service(name: str, kind: str, network: str) -> Sender:
+    domains = (f"{name.lower()}.example",)
+    return Sender(name, kind, (network,), domains, domains)
+
+
 COMPANY = Sender("example.com", "own")
 SHOP = Sender("shop.example", "own")
-POSTWAGON = Sender(
-    "Postwagon", "marketing", ("198.51.100.16/28",), ("postwagon.example",), ("postwagon.example",)
-)
-MAILCOURIER = Sender(
-    "Mailcourier",
-    "email service",
-    ("198.51.100.128/26",),
-    ("mailcourier.example",),
-    ("mailcourier.example",),
-)
-SALESDESK = Sender(
-    "Salesdesk", "crm", ("198.51.100.64/28",), ("salesdesk.example",), ("salesdesk.example",)
-)
-HELPDESK = Sender(
-    "Helpdesk", "ticketing", ("198.51.100.80/28",), ("helpdesk.example",), ("helpdesk.example",)
-)
-SURVEYFORM = Sender("Surveyform", "marketing", ("198.51.100.96/28",), ("surveyform.example",), ())
-INVOICER = Sender("Invoicer", "email service", ("198.51.100.112/28",), ("invoicer.example",), ())
+POSTWAGON = _service("Postwagon", "marketing", "198.51.100.16/28")
+MAILCOURIER = _service("Mailcourier", "email service", "198.51.100.128/26")
+SALESDESK = _service("Salesdesk", "crm", "198.51.100.64/28")
+HELPDESK = _service("Helpdesk", "ticketing", "198.51.100.80/28")
+SURVEYFORM = replace(_service("Surveyform", "marketing", "198.51.100.96/28"), spf_domains=())
+INVOICER = replace(_service("Invoicer", "email service", "198.51.100.112/28"), spf_domains=())
 ALUMNI = Sender("alumni.example", "forwarder")
 LISTS = Sender("lists.example", "mailing list")
 SPOOFER = Sender("nobody knows", "unknown")
@@ -86,14 +72,24 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
     """Return all traffic of the three domains: the company, its shop, and those who abuse them."""
     own = passing("example.com", "s2026")
     background = {"example.com": 7.0, "shop.example": 4.0, "example.net": 6.0}
+    office = partial(Flow, header_from="example.com", week=OFFICE_WEEK)
+    shop = partial(Flow, header_from="shop.example")
+    spoofing = partial(Flow, sender=SPOOFER, noise=0.3, expected="unauthenticated")
+    discussion = office(
+        name="discussion list",
+        sender=LISTS,
+        addresses=block("203.0.113.0/24", 40, 1),
+        messages=25,
+        expected="modified",
+        dkim=(DkimResult("example.com", "s2026", "fail"),),
+        spf=spf("lists.example"),
+    )
     return (
-        Flow(
+        office(
             name="office mail",
-            header_from="example.com",
             sender=COMPANY,
             addresses=(*block("192.0.2.0/24", 10, 3), "2001:db8:10::25"),
             messages=1800,
-            week=OFFICE_WEEK,
             expected="aligned",
             dkim=(own,),
             spf=spf("example.com"),
@@ -109,13 +105,11 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             dkim=(passing("example.com", "pw1"), passing("postwagon.example", "k1")),
             spf=spf("bounce.postwagon.example"),
         ),
-        Flow(
+        office(
             name="sales mail",
-            header_from="example.com",
             sender=SALESDESK,
             addresses=block("198.51.100.0/24", 65, 2),
             messages=70,
-            week=OFFICE_WEEK,
             expected="unaligned_sender",
             dkim=(passing("salesdesk.example", "sd"),),
             spf=spf("bounces.salesdesk.example"),
@@ -142,44 +136,26 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             dkim=(passing("example.com", "inv"), passing("invoicer.example", "a")),
             spf=spf("bounce.example.com"),
         ),
-        Flow(
+        office(
             name="forwarded to alumni",
-            header_from="example.com",
             sender=ALUMNI,
             addresses=(*block("203.0.113.0/24", 20, 3), "2001:db8:20::1"),
             messages=45,
-            week=OFFICE_WEEK,
             expected="forwarded",
             dkim=(own,),
             spf=spf("srs.alumni.example"),
         ),
-        Flow(
-            name="discussion list",
-            header_from="example.com",
-            sender=LISTS,
-            addresses=block("203.0.113.0/24", 40, 1),
-            messages=25,
-            week=OFFICE_WEEK,
-            expected="modified",
-            dkim=(DkimResult("example.com", "s2026", "fail"),),
-            spf=spf("lists.example"),
-        ),
-        Flow(
+        discussion,
+        replace(
+            discussion,
             name="discussion list, with ARC",
-            header_from="example.com",
-            sender=LISTS,
-            addresses=block("203.0.113.0/24", 40, 1),
             messages=14,
-            week=OFFICE_WEEK,
             expected="forwarded",
-            dkim=(DkimResult("example.com", "s2026", "fail"),),
-            spf=spf("lists.example"),
             reasons=(Reason("local_policy", "arc=pass"),),
             reporters={MAIL.org_name: 1.0},
         ),
-        Flow(
+        shop(
             name="order mail",
-            header_from="shop.example",
             sender=MAILCOURIER,
             addresses=scattered(("198.51.100.128/26",), 6),
             messages=1300,
@@ -188,9 +164,8 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             dkim=(passing("shop.example", "mc1"), passing("mailcourier.example", "mc")),
             spf=spf("rp.shop.example"),
         ),
-        Flow(
+        shop(
             name="stock alerts",
-            header_from="shop.example",
             sender=SHOP,
             addresses=block("192.0.2.0/24", 40, 1),
             messages=120,
@@ -198,9 +173,8 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             expected="spf_only",
             spf=spf("shop.example"),
         ),
-        Flow(
+        shop(
             name="shop newsletter",
-            header_from="shop.example",
             sender=POSTWAGON,
             addresses=block("198.51.100.0/24", 17, 6),
             messages=1100,
@@ -212,9 +186,8 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             broken=between(end - timedelta(4), end, 0.6, otherwise=0.004),
             expected_broken="broken_dkim",
         ),
-        Flow(
+        shop(
             name="customer survey",
-            header_from="shop.example",
             sender=SURVEYFORM,
             addresses=block("198.51.100.0/24", 97, 1),
             messages=60,
@@ -223,9 +196,8 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             dkim=(passing("shop.example", "sf"), passing("surveyform.example", "sf")),
             spf=spf("survey.shop.example"),
         ),
-        Flow(
+        shop(
             name="forwarded orders",
-            header_from="shop.example",
             sender=ALUMNI,
             addresses=block("203.0.113.0/24", 20, 2),
             messages=30,
@@ -234,37 +206,30 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             spf=spf("srs.alumni.example"),
         ),
         *(
-            Flow(
+            spoofing(
                 name=f"background spoofing of {domain}",
                 header_from=domain,
-                sender=SPOOFER,
                 addresses=scattered(_ANYWHERE, 5),
                 messages=rate,
                 noise=0.4,
-                expected="unauthenticated",
                 spf=spf(domain, "softfail"),
             )
             for domain, rate in background.items()
         ),
-        Flow(
+        spoofing(
             name="spoofing wave",
             header_from="example.com",
-            sender=SPOOFER,
             addresses=scattered(_ANYWHERE, 60),
             messages=950,
-            noise=0.3,
             since=end - timedelta(16),
             until=end - timedelta(12),
-            expected="unauthenticated",
             spf=spf("example.com", "fail"),
         ),
-        Flow(
+        spoofing(
             name="fake bills from a subdomain",
             header_from="billing.example.com",
-            sender=SPOOFER,
             addresses=scattered(_ANYWHERE, 8),
             messages=18,
-            noise=0.3,
             since=end - timedelta(20),
             expected="spoofed_subdomain",
             spf=spf("billing.example.com", "none"),
@@ -272,10 +237,7 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
     )
 
 
-_CUT_OFF = time(9, tzinfo=UTC)
-
-
-def demo_mails(end: date, days: int = 60, seed: int = 7) -> list[GeneratedMail]:
+def demo_mails(end: date, days: int = 60, seed: int = 7) -> list[mails.GeneratedMail]:
     """Return the objects in the demo's bucket, by time of arrival.
 
     The reports cover the `days` days before `end`, and what had arrived by 09:00 UTC on
@@ -283,7 +245,7 @@ def demo_mails(end: date, days: int = 60, seed: int = 7) -> list[GeneratedMail]:
     """
     start = end - timedelta(days)
     made = reports(demo_domains(end), demo_flows(end), REPORTERS, start, days, seed)
-    now = datetime.combine(end, _CUT_OFF)
+    now = datetime.combine(end, time(9, tzinfo=UTC))
     arrived = [r for r in made if r.sent < now]
     everything = [*_with_trouble(arrived, end, seed), *_tls(start, end, seed)]
     return sorted((m for m in everything if m.received < now), key=lambda m: (m.received, m.key))
@@ -293,13 +255,13 @@ def demo_settings() -> str:
     """Return the company's part of ``dmarckit.toml``: the services that it knows it uses."""
     lines: list[str] = []
     for sender in DECLARED:
-        lines.append("[[senders]]")
         # A JSON string or list of strings is the same in TOML.
-        lines += [f"{name} = {json.dumps(value)}" for name, value in asdict(sender).items()]
+        values = (f"{name} = {json.dumps(value)}" for name, value in asdict(sender).items())
+        lines += ["[[senders]]", *values]
     return "\n".join(lines) + "\n"
 
 
-def _with_trouble(made: Sequence[GeneratedReport], end: date, seed: int) -> list[GeneratedMail]:
+def _with_trouble(made: list[GeneratedReport], end: date, seed: int) -> list[mails.GeneratedMail]:
     """Return honest mails, and among them: one cut off, two forged, one twice, one no report."""
 
     def last(reporter: str, domain: str, days_ago: int) -> GeneratedReport | None:
@@ -316,22 +278,23 @@ def _with_trouble(made: Sequence[GeneratedReport], end: date, seed: int) -> list
     cut = last(INBOX.org_name, "example.com", 3)
     twice = last(MAIL.org_name, "shop.example", 2)
     result = []
-    for mail in mails((r for r in made if r is not cut), seed):
+    for mail in mails.mails((r for r in made if r is not cut), seed):
         result.append(mail)
         if mail.truth is twice:
-            result.append(duplicate(mail, seed, later=timedelta(hours=2)))
+            result.append(mails.duplicate(mail, seed, later=timedelta(hours=2)))
     if cut:
-        result.append(broken(cut, seed))
+        result.append(mails.broken(cut, seed))
     for days_ago, claims_pass in ((5, False), (9, True)):
         if genuine := last(MAIL.org_name, "example.com", days_ago):
             fake = replace(genuine.report, report_id=f"{genuine.report.report_id}0")
-            result.append(forged(replace(genuine, report=fake), seed, claims_pass=claims_pass))
-    noon = time(12, 17, tzinfo=UTC)
-    result.append(newsletter(datetime.combine(end - timedelta(6), noon), seed))
-    return result
+            result.append(
+                mails.forged(replace(genuine, report=fake), seed, claims_pass=claims_pass)
+            )
+    noon = datetime.combine(end - timedelta(6), time(12, 17, tzinfo=UTC))
+    return [*result, mails.newsletter(noon, seed)]
 
 
-def _tls(start: date, end: date, seed: int) -> list[GeneratedMail]:
+def _tls(start: date, end: date, seed: int) -> list[mails.GeneratedMail]:
     """Return TLS reports of the last two weeks; a server's certificate has just expired."""
     failure = TlsFailure(
         result_type="certificate-expired",
@@ -357,5 +320,5 @@ def _tls(start: date, end: date, seed: int) -> list[GeneratedMail]:
             failed=21 if expired else 0,
             details=(failure,) if expired else (),
         )
-        found.append(tls_mail(MAIL, end - timedelta(days_ago), (policy,), seed))
+        found.append(mails.tls_mail(MAIL, end - timedelta(days_ago), (policy,), seed))
     return found

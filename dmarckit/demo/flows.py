@@ -23,7 +23,6 @@ Addresses = tuple[str, ...] | Callable[[date, random.Random], Sequence[str]]
 OFFICE_WEEK = (1.0, 1.05, 1.05, 1.0, 0.9, 0.15, 0.12)
 """Monday to Sunday, as share of a working day."""
 SHOP_WEEK = (1.0, 0.9, 0.95, 1.0, 1.2, 1.1, 0.9)
-FLAT_WEEK = (1.0,) * 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class Flow:
     """raw result of SPF; the scope is ``mfrom`` or ``helo``"""
     envelope_from: str | None = None
     """else the SPF domain"""
-    week: tuple[float, ...] = FLAT_WEEK
+    week: tuple[float, ...] = (1.0,) * 7
     noise: float = 0.1
     """standard deviation of a day's messages, as share of them"""
     since: date | None = None
@@ -128,7 +127,6 @@ class Style:
     content_type: str = "application/gzip"
     mail: str = "multipart"
     """``multipart`` (a text and the file) or ``single`` (the file is the body)"""
-    mail_text: str = "This is an aggregate report.\n"
     subject: str = "Report Domain: {domain} Submitter: {host} Report-ID: <{report_id}>"
     report_id: str = "{digits}"
     """template of digits, hex, begin, end, micro, domain, host, day"""

@@ -19,8 +19,6 @@ from dmarckit.demo.traffic import GeneratedReport, stream
 from dmarckit.reports import TlsPolicy, TlsReport
 
 RECIPIENT = "rua@dmarc.example.com"
-_REGION = "eu-west-1"
-_BASE32 = "0123456789abcdefghijklmnopqrstuv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,65 +42,39 @@ class OutgoingMail:
     """whole header lines, before the others"""
 
 
-@dataclass(frozen=True, slots=True)
-class SesVerdicts:
-    """What SES finds about a mail."""
-
-    spf: str = "pass"
-    dkim: str = "pass"
-    dmarc: str = "pass"
-    spam: str = "PASS"
-    virus: str = "PASS"
-
-
 def message_id(rng: random.Random) -> str:
     """Return an id as SES gives to a mail it receives; it is also the object's key."""
-    return "".join(rng.choices(_BASE32, k=40))
+    return "".join(rng.choices("0123456789abcdefghijklmnopqrstuv", k=40))
 
 
 def _ses_headers(
-    post: OutgoingMail, identifier: str, received: datetime, rng: random.Random, found: SesVerdicts
+    post: OutgoingMail, key: str, received: datetime, rng: random.Random, found: tuple[str, ...]
 ) -> list[str]:
+    spf, dkim, dmarc = found
     domain = post.author.partition("@")[2]
     address = f"192.0.2.{rng.randrange(1, 255)}"
-    allows = "designates" if found.spf == "pass" else "does not designate"
+    allows = "designates" if spf == "pass" else "does not designate"
     check = (
-        f"{found.spf} (spfCheck: domain of {domain} {allows} {address} as permitted sender) "
+        f"{spf} (spfCheck: domain of {domain} {allows} {address} as permitted sender) "
         f"client-ip={address}; envelope-from={post.author}; helo={post.host};"
     )
-    arrived = f"{received.astimezone(UTC):%a, %d %b %Y %H:%M:%S} +0000 (UTC)"
     return [
         f"Return-Path: <{post.author}>",
         f"Received: from {post.host} ({post.host} [{address}])",
-        f" by inbound-smtp.{_REGION}.amazonaws.com with SMTP id {identifier}",
+        f" by inbound-smtp.eu-west-1.amazonaws.com with SMTP id {key}",
         f" for {RECIPIENT};",
-        f" {arrived}",
-        f"X-SES-Spam-Verdict: {found.spam}",
-        f"X-SES-Virus-Verdict: {found.virus}",
+        f" {received.astimezone(UTC):%a, %d %b %Y %H:%M:%S} +0000 (UTC)",
+        "X-SES-Spam-Verdict: PASS",
+        "X-SES-Virus-Verdict: PASS",
         f"Received-SPF: {check}",
         "Authentication-Results: amazonses.com;",
         f" spf={check}",
-        f" dkim={found.dkim} header.i=@{domain};",
-        f" dmarc={found.dmarc} header.from={domain};",
+        f" dkim={dkim} header.i=@{domain};",
+        f" dmarc={dmarc} header.from={domain};",
         f"X-SES-RECEIPT: {_token(rng, 90)}",
         f"X-SES-DKIM-SIGNATURE: a=rsa-sha256; q=dns/txt; b={_token(rng, 96)}; c=relaxed/simple;"
         f" s=ses1; d=amazonses.com; t={int(received.timestamp())}; v=1; bh={_token(rng, 32)};"
         " h=From:To:Cc:Bcc:Subject:Date:Message-ID:MIME-Version:Content-Type:X-SES-RECEIPT;",
-    ]
-
-
-def _headers(post: OutgoingMail, received: datetime, rng: random.Random) -> list[str]:
-    domain = post.author.partition("@")[2]
-    return [
-        f"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d={domain}; s=mail;",
-        f"\th=from:to:subject:date; bh={_token(rng, 32)};",
-        f"\tb={_token(rng, 48)}",
-        f"From: {post.author}",
-        f"To: {RECIPIENT}",
-        f"Subject: {post.subject}",
-        f"Date: {format_datetime(received.astimezone(UTC))}",
-        f"Message-ID: <{rng.getrandbits(64):016x}@{post.host}>",
-        "MIME-Version: 1.0",
     ]
 
 
@@ -151,13 +123,27 @@ def _stored(
     truth: GeneratedReport | TlsReport | None = None,
     *,
     key: str = "",
-    verdicts: SesVerdicts = SesVerdicts(),
+    verdicts: tuple[str, ...] = ("pass", "pass", "pass"),
 ) -> GeneratedMail:
-    """Return the object that SES stores: CRLF line ends, SES's headers on top."""
+    """Return the object that SES stores: CRLF line ends, SES's headers on top.
+
+    `verdicts` are what SES finds of SPF, DKIM and DMARC.
+    """
     key = key or message_id(rng)
     lines = [*_ses_headers(post, key, received, rng, verdicts), *post.extra_headers]
-    lines += _headers(post, received, rng)
-    lines += _body(post, rng)
+    lines += [
+        f"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d={post.author.partition('@')[2]}; "
+        "s=mail;",
+        f"\th=from:to:subject:date; bh={_token(rng, 32)};",
+        f"\tb={_token(rng, 48)}",
+        f"From: {post.author}",
+        f"To: {RECIPIENT}",
+        f"Subject: {post.subject}",
+        f"Date: {format_datetime(received.astimezone(UTC))}",
+        f"Message-ID: <{rng.getrandbits(64):016x}@{post.host}>",
+        "MIME-Version: 1.0",
+        *_body(post, rng),
+    ]
     raw = "\r\n".join(lines).encode() + b"\r\n"
     return GeneratedMail(key, raw, received, outcome, truth)
 
@@ -177,7 +163,7 @@ def _post(made: GeneratedReport) -> OutgoingMail:
         subject=style.subject.format(
             domain=made.report.policy.domain, host=host, report_id=made.report.report_id
         ),
-        text=style.mail_text,
+        text="This is an aggregate report.\n",
         attachment=made.attachment(),
         name=made.name(),
         content_type=style.content_type,
@@ -198,8 +184,7 @@ def forged(made: GeneratedReport, seed: int, *, claims_pass: bool = False) -> Ge
     )
     extra = claim if claims_pass else ()
     post = replace(_post(made), host="host.scam.example", extra_headers=extra)
-    verdicts = SesVerdicts(spf="fail", dkim="none", dmarc="fail")
-    return _stored(post, made.sent, rng, "untrusted", verdicts=verdicts)
+    return _stored(post, made.sent, rng, "untrusted", verdicts=("fail", "none", "fail"))
 
 
 def broken(made: GeneratedReport, seed: int) -> GeneratedMail:
@@ -249,28 +234,13 @@ def tls_mail(
         host=f"out.{reporter.host}",
         subject=f"Report Domain: {domain} Submitter: {reporter.host} Report-ID: <{day}_{domain}>",
         text="This is an aggregate TLS report.\n",
-        attachment=gzip.compress(tls_json(report), mtime=0),
+        attachment=gzip.compress(_tls_json(report), mtime=0),
         name=f"{reporter.host}!{domain}!{begin.timestamp():.0f}!{report.end.timestamp():.0f}.json.gz",
         content_type="application/tlsrpt+gzip",
         report_type="tlsrpt",
         extra_headers=(f"TLS-Report-Domain: {domain}", f"TLS-Report-Submitter: {reporter.host}"),
     )
     return _stored(post, received, rng, "stored", report, key=key)
-
-
-def tls_json(report: TlsReport) -> bytes:
-    """Return the report's JSON (RFC 8460 section 4.4); what is None is left out."""
-    document = {
-        "organization-name": report.reporter,
-        "date-range": {
-            "start-datetime": f"{report.begin:%Y-%m-%dT%H:%M:%SZ}",
-            "end-datetime": f"{report.end:%Y-%m-%dT%H:%M:%SZ}",
-        },
-        "contact-info": report.contact,
-        "report-id": report.report_id,
-        "policies": [_tls_policy(p) for p in report.policies],
-    }
-    return json.dumps(document).encode()
 
 
 _TLS_DETAILS = {
@@ -285,18 +255,34 @@ _TLS_DETAILS = {
 }
 
 
-def _tls_policy(policy: TlsPolicy) -> dict[str, object]:
-    details = [{k: getattr(d, name) for k, name in _TLS_DETAILS.items()} for d in policy.details]
-    return {
-        "policy": {
-            "policy-type": policy.policy_type,
-            "policy-string": list(policy.policy_string),
-            "policy-domain": policy.policy_domain,
-            "mx-host": list(policy.mx_host),
+def _tls_json(report: TlsReport) -> bytes:
+    """Return the report's JSON (RFC 8460 section 4.4); what is None is left out."""
+    policies = []
+    for policy in report.policies:
+        details = [{k: getattr(d, n) for k, n in _TLS_DETAILS.items()} for d in policy.details]
+        policies.append(
+            {
+                "policy": {
+                    "policy-type": policy.policy_type,
+                    "policy-string": list(policy.policy_string),
+                    "policy-domain": policy.policy_domain,
+                    "mx-host": list(policy.mx_host),
+                },
+                "summary": {
+                    "total-successful-session-count": policy.successful,
+                    "total-failure-session-count": policy.failed,
+                },
+                "failure-details": [{k: v for k, v in d.items() if v is not None} for d in details],
+            }
+        )
+    document = {
+        "organization-name": report.reporter,
+        "date-range": {
+            "start-datetime": f"{report.begin:%Y-%m-%dT%H:%M:%SZ}",
+            "end-datetime": f"{report.end:%Y-%m-%dT%H:%M:%SZ}",
         },
-        "summary": {
-            "total-successful-session-count": policy.successful,
-            "total-failure-session-count": policy.failed,
-        },
-        "failure-details": [{k: v for k, v in d.items() if v is not None} for d in details],
+        "contact-info": report.contact,
+        "report-id": report.report_id,
+        "policies": policies,
     }
+    return json.dumps(document).encode()

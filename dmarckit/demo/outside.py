@@ -26,6 +26,7 @@ import dns.rrset
 
 from dmarckit.checks import Metric, Query, Row, api_date, check_dns, pull_metrics
 from dmarckit.core import PostmasterError, Settings
+from dmarckit.demo.company import HELPDESK, INVOICER, MAILCOURIER, SALESDESK, SURVEYFORM
 from dmarckit.demo.traffic import stream
 
 RUA = "rua=mailto:rua@dmarc.example.com"
@@ -52,18 +53,16 @@ TEXTS = {
     "rp.shop.example": "v=spf1 include:spf.mailcourier.example ~all",
     "survey.shop.example": "v=spf1 include:spf.surveyform.example ~all",
     "example.net": "v=spf1 ~all",
-    "spf.salesdesk.example": "v=spf1 ip4:198.51.100.64/28 -all",
-    "spf.invoicer.example": "v=spf1 ip4:198.51.100.112/28 -all",
-    "spf.helpdesk.example": "v=spf1 ip4:198.51.100.80/28 -all",
-    "spf.mailcourier.example": "v=spf1 ip4:198.51.100.128/26 -all",
-    "spf.surveyform.example": "v=spf1 ip4:198.51.100.96/28 -all",
+    **{
+        f"spf.{service.dkim_domains[0]}": f"v=spf1 ip4:{service.networks[0]} -all"
+        for service in (SALESDESK, INVOICER, HELPDESK, MAILCOURIER, SURVEYFORM)
+    },
     "_mta-sts.example.com": "v=STSv1; id=20260901",
     "_mta-sts.shop.example": "v=STSv1; id=20260901",
     "_smtp._tls.example.com": f"v=TLSRPTv1; {RUA}",
     "_smtp._tls.shop.example": f"v=TLSRPTv1; {RUA}",
-    **{
-        f"{d}._report._dmarc.dmarc.example.com": "v=DMARC1" for d in ("shop.example", "example.net")
-    },
+    "shop.example._report._dmarc.dmarc.example.com": "v=DMARC1",
+    "example.net._report._dmarc.dmarc.example.com": "v=DMARC1",
 }
 """name → its TXT record, besides the keys"""
 MAIL_HOSTS = {
@@ -100,8 +99,7 @@ def zone() -> dict[str, dict[str, list[str]]]:
         parts = " ".join(f'"{text[i : i + 200]}"' for i in range(0, len(text), 200))
         made.setdefault(name, {})["TXT"] = [parts]
     for name, hosts in MAIL_HOSTS.items():
-        ranked = enumerate(hosts)
-        made.setdefault(name, {})["MX"] = [f"{10 * n} {host}." for n, host in ranked]
+        made.setdefault(name, {})["MX"] = [f"{10 * n} {host}." for n, host in enumerate(hosts)]
     for host, address in HOSTS.items():
         made.setdefault(host, {})["A"] = [address]
         made[ipaddress.ip_address(address).reverse_pointer] = {"PTR": [f"{host}."]}
@@ -180,15 +178,12 @@ def _share(domain: str, metric: Metric, ago: int) -> float | None:
     return None
 
 
-Zone = Mapping[str, Mapping[str, Sequence[str]]]
-"""Name → type of record → records, as a zone file writes them."""
-
-TTL = 300
-
-
 @contextlib.contextmanager
-def dns_server(zone: Zone) -> Iterator[str]:
-    """Answer for the names of the zone over UDP; yields the address (``127.0.0.1:5353``)."""
+def dns_server(zone: Mapping[str, Mapping[str, Sequence[str]]]) -> Iterator[str]:
+    """Answer for the names of the zone over UDP; yields the address (``127.0.0.1:5353``).
+
+    `zone` has name → type of record → records, as a zone file writes them.
+    """
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -206,7 +201,7 @@ def dns_server(zone: Zone) -> Iterator[str]:
             thread.join()
 
 
-def _answer(zone: Zone, asked: bytes) -> bytes:
+def _answer(zone: Mapping[str, Mapping[str, Sequence[str]]], asked: bytes) -> bytes:
     query = dns.message.from_wire(asked)
     reply = dns.message.make_response(query)
     reply.flags |= dns.flags.AA
@@ -214,7 +209,7 @@ def _answer(zone: Zone, asked: bytes) -> bytes:
     name = question.name.to_text(omit_final_dot=True).lower()
     kind = dns.rdatatype.to_text(question.rdtype)
     if records := zone.get(name, {}).get(kind):
-        reply.answer.append(dns.rrset.from_text_list(question.name, TTL, "IN", kind, records))
+        reply.answer.append(dns.rrset.from_text_list(question.name, 300, "IN", kind, records))
     elif not any(known == name or known.endswith(f".{name}") for known in zone):
         reply.set_rcode(dns.rcode.NXDOMAIN)
     return reply.to_wire()

@@ -156,7 +156,6 @@ REPORTERS = (MAIL, ENTERPRISE_POST, INBOX, NEXT_MAIL, CLOUD_SENDING, GATEWAY, LA
 
 Shown = TypeVar("Shown", Record, DkimResult, SpfResult)
 
-_NAMESPACE = 'xmlns="urn:ietf:params:xml:ns:dmarc-2.0"'
 _DKIM_NOTES = {"fail": "body hash did not verify", "temperror": "key lookup timed out"}
 
 
@@ -197,8 +196,8 @@ _Element = tuple[str, _Content]
 def to_xml(report: AggregateReport, style: Style) -> bytes:
     """Return the report's XML. `report` holds only what the dialect shows."""
     lines = [style.declaration] if style.declaration else []
-    attributes = f" {_NAMESPACE}" if style.rfc9990 else f" {style.root}" if style.root else ""
-    lines.append(f"<feedback{attributes}>")
+    root = 'xmlns="urn:ietf:params:xml:ns:dmarc-2.0"' if style.rfc9990 else style.root
+    lines.append(f"<feedback {root}>" if root else "<feedback>")
     lines += _lines(_feedback(report, style), style.indent, 1)
     lines.append("</feedback>")
     newline = style.newline if style.indent else ""

@@ -56,7 +56,11 @@ def free_ports(offsets: Sequence[int]) -> Iterator[int]:
             if not _bind(mark, base + 9):
                 continue
             mark.listen(1)
-            if all(_is_free(base + offset) for offset in offsets):
+            with contextlib.ExitStack() as stack:
+                probes = [stack.enter_context(socket.socket()) for _ in offsets]
+                ports = [base + offset for offset in offsets]
+                is_free = all(map(_bind, probes, ports))
+            if is_free:
                 yield base
                 return
     raise DmarckitError(f"no free ports between {_FIRST_PORT} and {_LAST_PORT}")
@@ -68,11 +72,6 @@ def _bind(sock: socket.socket, port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as sock:
-        return _bind(sock, port)
 
 
 @contextlib.contextmanager
@@ -125,8 +124,6 @@ def terminate_as_exit() -> Iterator[None]:
 
 
 LOG = "server.log"
-_START_SECONDS = 30
-_ATTEMPTS = 5
 VOLUMES = 10_000  # at most
 _SERVICES = ("master", "volume", "filer", "s3", "admin")
 # Each service also takes the port 10000 higher, for gRPC.
@@ -192,8 +189,18 @@ def s3_server(*, users: Sequence[S3User] = ()) -> Iterator[S3Server]:
         folder = tempfile.TemporaryDirectory(prefix="dmarckit-s3-", ignore_cleanup_errors=True)
         home = Path(stack.enter_context(folder))
         keys = f"AK{secrets.token_hex(9).upper()}", secrets.token_urlsafe(30)
-        config = _write_config(home, (S3User("dmarckit", *keys, ("Admin",)), *users))
-        for _ in range(_ATTEMPTS):  # until no port of it was taken
+        identities = [
+            {
+                "name": user.name,
+                "credentials": [{"accessKey": user.access_key, "secretKey": user.secret_key}],
+                "actions": list(user.actions),
+            }
+            for user in (S3User("dmarckit", *keys, ("Admin",)), *users)
+        ]
+        config = home / "identities.json"
+        config.touch(mode=0o600, exist_ok=False)
+        config.write_text(json.dumps({"identities": identities}))
+        for _ in range(5):  # until no port of it was taken
             with contextlib.ExitStack() as attempt:
                 base = attempt.enter_context(free_ports(_OFFSETS))
                 process = attempt.enter_context(_running(program, home, base, config))
@@ -203,7 +210,9 @@ def s3_server(*, users: Sequence[S3User] = ()) -> Iterator[S3Server]:
                     stack.push(attempt.pop_all())
                     break
         else:
-            tail = _tail(home / LOG)
+            log = home / LOG
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else ["(no log)"]
+            tail = one_line(" | ".join(lines[-5:]), 600)
             raise DmarckitError(f"the local S3 server did not start; its log ends with: {tail}")
         yield server
 
@@ -248,24 +257,6 @@ def _arguments(home: Path, base: int, config: Path) -> list[str]:
     ]
 
 
-def _write_config(home: Path, identities: Sequence[S3User]) -> Path:
-    path = home / "identities.json"
-    content = {
-        "identities": [
-            {
-                "name": i.name,
-                "credentials": [{"accessKey": i.access_key, "secretKey": i.secret_key}],
-                "actions": list(i.actions),
-            }
-            for i in identities
-        ]
-    }
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(content, file)
-    return path
-
-
 def _answers(server: S3Server, process: subprocess.Popen[bytes]) -> bool:
     """Return True if a signed ListBuckets succeeds before the time is up or the server ends."""
     import boto3
@@ -280,7 +271,7 @@ def _answers(server: S3Server, process: subprocess.Popen[bytes]) -> bool:
         aws_secret_access_key=server.secret_key,
         config=Config(retries={"max_attempts": 0}, connect_timeout=1, read_timeout=5),
     )
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + 30
     with contextlib.closing(client):
         while process.poll() is None and time.monotonic() < deadline:
             try:
@@ -290,9 +281,3 @@ def _answers(server: S3Server, process: subprocess.Popen[bytes]) -> bool:
             else:
                 return True
     return False
-
-
-def _tail(log: Path, lines: int = 5) -> str:
-    if not log.exists():
-        return "(no log)"
-    return one_line(" | ".join(log.read_text(errors="replace").splitlines()[-lines:]), 600)

@@ -1,12 +1,9 @@
 """Made-up traffic as receivers report it: flows in, reports with their truth out.
 
-The same seed gives the same reports, byte for byte, and what a flow gives does not
-depend on the other flows. No message is lost: over a window, the records of a flow sum
-to its messages (`messages_on`), unless a reporter has stopped reporting.
-
-What a receiver makes of a message follows RFC 7489 section 6.6 and RFC 9989: an identifier
-is aligned when it passes and belongs to the author's domain; what fails is treated as the
-policy asks.
+The same seed gives the same reports, byte for byte, and what a flow gives does not depend on
+the other flows. No message is lost: over a window, the records of a flow sum to its messages,
+unless a reporter has stopped reporting. What a receiver makes of a message follows RFC 7489
+section 6.6 and RFC 9989.
 """
 
 from __future__ import annotations
@@ -20,17 +17,11 @@ from typing import NamedTuple
 
 from dmarckit.core import normalize_domain
 from dmarckit.demo.flows import Domain, Flow, Reporter, on
-from dmarckit.demo.reporters import (
-    packed,
-    policy_shown,
-    record_shown,
-    to_xml,
-)
+from dmarckit.demo.reporters import packed, policy_shown, record_shown, to_xml
 from dmarckit.facts import organisation
 from dmarckit.reports import AggregateReport, DkimResult, Policy, Reason, Record
 
 _HOUR = timedelta(hours=1)
-_WEAKER = {"reject": "quarantine", "quarantine": "none", "none": "none"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,44 +44,31 @@ def aligned(identifier: str | None, author: str, mode: str | None) -> bool:
     return organisation(identifier) == organisation(author)
 
 
-def governing(domains: Sequence[Domain], author: str) -> Domain:
-    """Return the domain whose DMARC record holds for `author`: its own, or the nearest above.
-
-    Raises:
-        ValueError: None has one.
-    """
-    above = [d for d in domains if f".{normalize_domain(author)}".endswith(f".{d.name}")]
-    if not above:
-        raise ValueError(f"no domain has a DMARC record for {author}")
-    return max(above, key=lambda domain: len(domain.name))
-
-
 def outcomes(flow: Flow, domain: Domain, reporter: Reporter, day: date) -> list[Outcome]:
     """Return all ways in which the messages of `flow` end at `reporter`; shares sum to 1."""
-    intact = 1.0 - on(flow.broken, day)
-    seen_intact = intact * (1.0 - on(reporter.dkim_broken, day))
+    intact = (1.0 - on(flow.broken, day)) * (1.0 - on(reporter.dkim_broken, day))
     policy = domain.policy(day)
+    broken = tuple(
+        replace(s, result=flow.broken_result) if s.result == "pass" else s for s in flow.dkim
+    )
     found = []
-    if seen_intact > 0:
-        record = _evaluated(flow, flow.dkim, policy)
-        found += _treated(record, flow, flow.expected, seen_intact, domain, policy, reporter)
-    if seen_intact < 1:
-        broken = tuple(
-            replace(s, result=flow.broken_result) if s.result == "pass" else s for s in flow.dkim
-        )
-        record, expected = _evaluated(flow, broken, policy), flow.expected_broken or flow.expected
-        found += _treated(record, flow, expected, 1 - seen_intact, domain, policy, reporter)
+    for share, dkim, expected in (
+        (intact, flow.dkim, flow.expected),
+        (1 - intact, broken, flow.expected_broken or flow.expected),
+    ):
+        if share > 0:
+            record = _evaluated(flow, dkim, policy)
+            found += [
+                Outcome(share * part, replace(record, disposition=action, reasons=why), expected)
+                for part, action, why in _treated(record, flow, domain, policy, reporter)
+            ]
     return found
 
 
 def _evaluated(flow: Flow, dkim: tuple[DkimResult, ...], policy: Policy) -> Record:
     """Return the record of messages with these signatures, without disposition."""
     author, spf = flow.header_from, flow.spf
-    spf_aligned = (
-        spf is not None
-        and (spf.result == "pass" and spf.scope != "helo")
-        and aligned(spf.domain, author, policy.aspf)
-    )
+    sent_by = spf.domain if spf and spf.result == "pass" and spf.scope != "helo" else None
     return Record(
         source_ip=None,
         messages=0,
@@ -98,7 +76,7 @@ def _evaluated(flow: Flow, dkim: tuple[DkimResult, ...], policy: Policy) -> Reco
         dkim_aligned=any(
             s.result == "pass" and aligned(s.domain, author, policy.adkim) for s in dkim
         ),
-        spf_aligned=spf_aligned,
+        spf_aligned=aligned(sent_by, author, policy.aspf),
         reasons=flow.reasons,
         header_from=author,
         envelope_from=flow.envelope_from or (spf.domain if spf else None),
@@ -109,45 +87,20 @@ def _evaluated(flow: Flow, dkim: tuple[DkimResult, ...], policy: Policy) -> Reco
 
 
 def _treated(
-    record: Record,
-    flow: Flow,
-    expected: str,
-    share: float,
-    domain: Domain,
-    policy: Policy,
-    reporter: Reporter,
-) -> list[Outcome]:
-    wanted = requested(flow.header_from, domain, policy, np=reporter.style.rfc9990)
-    if record.passes or flow.disposition or flow.reasons:
-        enforced = record.passes and reporter.style.rfc9990 and wanted != "none"
-        disposition = flow.disposition or ("pass" if enforced else "none")
-        return [Outcome(share, replace(record, disposition=disposition), expected)]
-    return [
-        Outcome(share * part, replace(record, disposition=action, reasons=why), expected)
-        for part, action, why in _applied(wanted, policy, reporter)
-    ]
-
-
-def requested(author: str, domain: Domain, policy: Policy, *, np: bool) -> str:
-    """Return what the policy asks for failing messages of `author` (RFC 9989: np, sp, p)."""
-    main = policy.p or "none"
-    if author == domain.name:
-        return main
-    if np and policy.np and author not in domain.existing:
-        return policy.np
-    return policy.sp or main
-
-
-def _applied(
-    wanted: str, policy: Policy, reporter: Reporter
+    record: Record, flow: Flow, domain: Domain, policy: Policy, reporter: Reporter
 ) -> list[tuple[float, str, tuple[Reason, ...]]]:
-    """Return shares of the failing messages with disposition and reason."""
-    weaker = _WEAKER[wanted]
-    if reporter.style.rfc9990:
-        if policy.testing == "y" and weaker != wanted:
-            return [(1.0, weaker, (Reason("policy_test_mode"),))]
-        return [(1.0, wanted, ())]
-    applied = (100 if policy.pct is None else policy.pct) / 100
+    """Return shares of such messages with disposition and reasons."""
+    modern, wanted = reporter.style.rfc9990, policy.p or "none"
+    if flow.header_from != domain.name:  # RFC 9989: np, sp, p
+        missing = modern and flow.header_from not in domain.existing
+        wanted = (policy.np if missing else None) or policy.sp or wanted
+    if record.passes or flow.disposition or flow.reasons:
+        enforced = record.passes and modern and wanted != "none"
+        return [(1.0, flow.disposition or ("pass" if enforced else "none"), record.reasons)]
+    weaker = {"reject": "quarantine", "quarantine": "none", "none": "none"}[wanted]
+    if modern and policy.testing == "y" and weaker != wanted:
+        return [(1.0, weaker, (Reason("policy_test_mode"),))]
+    applied = 1.0 if modern or policy.pct is None else policy.pct / 100
     if applied >= 1 or weaker == wanted:
         return [(1.0, wanted, ())]
     spared = (1 - applied, weaker, (Reason("sampled_out"),))
@@ -257,7 +210,11 @@ def reports(
     window = [start + timedelta(i) for i in range(days_count)]
     counts: dict[tuple[str, str, datetime], dict[_Key, int]] = defaultdict(lambda: defaultdict(int))
     for flow in flows:
-        domain = governing(domains, flow.header_from)
+        author = f".{normalize_domain(flow.header_from)}"
+        above = [d for d in domains if author.endswith(f".{d.name}")]
+        if not above:
+            raise ValueError(f"no domain has a DMARC record for {flow.header_from}")
+        domain = max(above, key=lambda domain: len(domain.name))  # its own, or the nearest above
         for day in window:
             for reporter, seen in _by_reporter(flow, day, reporters, seed):
                 for begin, key, n in _by_record(flow, domain, reporter, day, seen, seed):
@@ -293,12 +250,10 @@ def _by_record(
 ) -> Iterator[tuple[datetime, _Key, int]]:
     """Yield the messages by period, address and outcome."""
     rng = stream(seed, flow.name, day, reporter.org_name)
-    addresses: Sequence[str]
-    if callable(flow.addresses):  # all receivers see the same sources
-        found = flow.addresses(day, stream(seed, flow.name, day, "addresses"))
-        addresses = list(dict.fromkeys(found))
-    else:
-        addresses = flow.addresses
+    addresses = flow.addresses
+    if callable(addresses):  # all receivers see the same sources
+        found = addresses(day, stream(seed, flow.name, day, "addresses"))
+        addresses = tuple(dict.fromkeys(found))
     weights = [1 / (i + 2) for i in range(len(addresses))]
     rng.shuffle(weights)
     ends = outcomes(flow, domain, reporter, day)
@@ -342,7 +297,7 @@ def _report(
         )
         for key, n in ordered
     )
-    policy = domain.policy((end - _HOUR).date())
+    policy = replace(domain.policy((end - _HOUR).date()), domain=domain.name)
     report = AggregateReport(
         reporter=reporter.org_name,
         contact=reporter.contact or f"dmarc-reports@{reporter.host}",
@@ -359,7 +314,7 @@ def _report(
         ),
         begin=begin,
         end=end - timedelta(seconds=style.last_second),
-        policy=policy_shown(replace(policy, domain=domain.name), style),
+        policy=policy_shown(policy, style),
         generator=style.generator,
         version=style.version,
         records=records,

@@ -454,8 +454,8 @@ def find_schedules() -> dict[str, Path]:
     return shipped_files("schedules", "*.yaml")
 
 
-def load_schedule(name: str) -> Schedule:
-    """Return the schedule of that name, checked against its notebook.
+def load_schedule(name: str, *, with_notebook: bool = True) -> Schedule:
+    """Return the schedule of that name, checked against its notebook if `with_notebook`.
 
     Raises:
         SettingsError: file, line, what is wrong and what is right, in one line.
@@ -476,17 +476,18 @@ def load_schedule(name: str) -> Schedule:
             parameters = schedule.parameters_at(datetime.now(UTC))
         except ValueError as error:
             raise source.error(str(error), "parameters", "days") from None
-        check_notebook(source, schedule.notebook, parameters)
+        if with_notebook:
+            check_notebook(source, schedule.notebook, parameters)
     elif schedule.parameters or schedule.fleet:
         key = "parameters" if schedule.parameters else "fleet"
         raise source.error(f"{key} belongs to a notebook, and none is named; add notebook", key)
     return schedule
 
 
-def load_schedules() -> list[Schedule]:
-    """Return every schedule, by name.
+def load_schedules(*, with_notebook: bool = True) -> list[Schedule]:
+    """Return every schedule, by name, as `load_schedule` does.
 
     Raises:
         SettingsError: for the first that is wrong.
     """
-    return [load_schedule(name) for name in find_schedules()]
+    return [load_schedule(name, with_notebook=with_notebook) for name in find_schedules()]

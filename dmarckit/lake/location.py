@@ -105,7 +105,7 @@ class Location:
 
         try:
             yield
-        except (DeltaError, OSError) as error:
+        except (DeltaError, OSError, pa.ArrowException) as error:
             code = re.search(r"<Code>(\w+)</Code>", str(error))
             hint = code_hint(code[1], "to list, read and write below it") if code else ""
             if code and hint:
@@ -128,6 +128,21 @@ class Location:
                 pa.schema([("month", pa.string())]), flavor="hive"
             ),
         )
+
+    def read(self, files: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield the rows of each data file; columns that it lacks are left out.
+
+        Times come without their zone, UTC: for values with one pyarrow loads pandas.
+        """
+        from pyarrow.parquet import ParquetFile
+
+        naive = pa.timestamp("us")
+        paths, filesystem = self._paths(files)
+        for path in paths:
+            with ParquetFile(path, filesystem=filesystem) as file:
+                rows = file.read(columns=list(columns))
+            times = {f.name: naive for f in rows.schema if pa.types.is_timestamp(f.type)}
+            yield rows.cast(pa.schema([(f.name, times.get(f.name, f.type)) for f in rows.schema]))
 
     def row_groups(self, files: Sequence[str], column: str) -> list[RowGroup]:
         """Return the row groups of the files, with what they hold of a column.

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from dmarckit.cli.main import app, main
 from dmarckit.cli.options import parameter_values
 from dmarckit.cli.output import print_outcomes
 from dmarckit.ingest.commit import IngestResult
+from dmarckit.jobs.record import Run, record_run
+from dmarckit.lake.lake import Lake
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing
 
@@ -230,6 +233,15 @@ def test_a_run_without_anything_new_loads_nothing_that_makes_pages(
     assert "deltalake" in loaded
     assert not {"papermill", "nbconvert", "nbformat", "plotly", "matplotlib"} & loaded
     assert (tmp_path / "pages/index.html").is_file()
+
+
+def test_a_list_of_schedules_is_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DMARCKIT_HOME", str(tmp_path))
+    now = datetime.now(UTC)
+    record_run(Lake(str(tmp_path / "lake")), Run("r1", "daily", None, now, now, "ok"))
+    loaded = loaded_modules("schedules", "list")
+    assert "deltalake" in loaded
+    assert not {"pandas", "duckdb", "papermill", "nbconvert", "plotly", "checkdmarc"} & loaded
 
 
 def test_the_version_is_printed_without_a_command(run: Any) -> None:

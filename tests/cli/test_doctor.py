@@ -439,7 +439,6 @@ def only(names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves these schedules of the working directory, and none that come with dmarckit."""
     found = {name: Path(f"schedules/{name}.yaml") for name in names}
     monkeypatch.setattr("dmarckit.jobs.schedule.find_schedules", lambda: found)
-    monkeypatch.setattr(machine, "find_schedules", lambda: found)
 
 
 def test_runs_are_held_against_their_schedule(

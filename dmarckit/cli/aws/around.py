@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from dmarckit.cli.aws.client import Aws, explained
 from dmarckit.core import AwsError, error_code, one_line
 
-CREATED = "s3:ObjectCreated:*"
-_KINDS = ("TopicConfigurations", "QueueConfigurations", "LambdaFunctionConfigurations")
+KINDS = ("TopicConfigurations", "QueueConfigurations", "LambdaFunctionConfigurations")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class MailBucket:
         return {
             "Id": self.notification_id,
             "QueueArn": self.queue_arn,
-            "Events": [CREATED],
+            "Events": ["s3:ObjectCreated:*"],
             "Filter": {"Key": {"FilterRules": rules}},
         }
 
@@ -100,12 +101,17 @@ def merged_notifications(config: Mapping[str, Any], ours: MailBucket) -> dict[st
         AwsError: One of them is for the same arrivals: S3 refuses two that overlap.
     """
     rest = notifications_without(config, ours)
-    for kind in _KINDS:
+    for kind in KINDS:
         for other in rest.get(kind, ()):
-            if _overlaps(other, ours.prefix):
+            keys = other.get("Filter", {}).get("Key", {}).get("FilterRules", ())
+            theirs = next((r["Value"] for r in keys if r["Name"].lower() == "prefix"), "")
+            overlaps = theirs.startswith(ours.prefix) or ours.prefix.startswith(theirs)
+            if overlaps and any(e.startswith("s3:ObjectCreated:") for e in other["Events"]):
+                names = ("TopicArn", "QueueArn", "LambdaFunctionArn")
+                target = next((other[n] for n in names if n in other), "somebody")
                 raise AwsError(
-                    f"bucket {ours.bucket} tells {_target(other)} of objects below "
-                    f"{_prefix(other) or 'every prefix'!r} already, and S3 allows one for each; "
+                    f"bucket {ours.bucket} tells {one_line(target, 200)} of objects below "
+                    f"{theirs or 'every prefix'!r} already, and S3 allows one for each; "
                     "let that be a topic that the queue subscribes to, or choose another MailPrefix"
                 )
     queues = [*rest.get("QueueConfigurations", ()), ours.notification()]
@@ -114,22 +120,14 @@ def merged_notifications(config: Mapping[str, Any], ours: MailBucket) -> dict[st
 
 def notifications_without(config: Mapping[str, Any], ours: MailBucket) -> dict[str, Any]:
     """Return the bucket's notifications without ours, as S3 takes them."""
-    kept = {k: v for k, v in config.items() if k in (*_KINDS, "EventBridgeConfiguration")}
+    kept = {k: v for k, v in config.items() if k in (*KINDS, "EventBridgeConfiguration")}
     queues = kept.pop("QueueConfigurations", ())
     queues = [q for q in queues if q["Id"] != ours.notification_id]
     return kept | ({"QueueConfigurations": queues} if queues else {})
 
 
-def count_foreign_notifications(config: Mapping[str, Any], ours: MailBucket) -> int:
-    """Count the notifications of the bucket that are not ours."""
-    rest = notifications_without(config, ours)
-    return sum(len(rest.get(kind, ())) for kind in _KINDS)
-
-
 def read_policy(aws: Aws, bucket: str) -> dict[str, Any] | None:
     """Return the bucket's policy; None when it has none."""
-    from botocore.exceptions import ClientError
-
     with explained(f"read the policy of bucket {bucket}", "s3:GetBucketPolicy"):
         try:
             found: dict[str, Any] = json.loads(aws.s3.get_bucket_policy(Bucket=bucket)["Policy"])
@@ -186,27 +184,6 @@ def _write_notifications(aws: Aws, bucket: str, config: Mapping[str, Any]) -> No
         )
 
 
-def _overlaps(other: Mapping[str, Any], prefix: str) -> bool:
-    if not any(event.startswith("s3:ObjectCreated:") for event in other["Events"]):
-        return False
-    theirs = _prefix(other)
-    return theirs.startswith(prefix) or prefix.startswith(theirs)
-
-
-def _prefix(other: Mapping[str, Any]) -> str:
-    rules = other.get("Filter", {}).get("Key", {}).get("FilterRules", ())
-    return next((r["Value"] for r in rules if r["Name"].lower() == "prefix"), "")
-
-
-def _target(other: Mapping[str, Any]) -> str:
-    names = ("TopicArn", "QueueArn", "LambdaFunctionArn")
-    return one_line(next((other[n] for n in names if n in other), "somebody"), 200)
-
-
-_ABSENT = ("404", "NoSuchBucket")
-_MOVED = ("301", "PermanentRedirect", "IllegalLocationConstraintException", "400")
-
-
 def require_bucket(aws: Aws, bucket: str, parameter: str) -> None:
     """Raise AwsError unless a bucket that a parameter names is in the stack's region."""
     answer = _head(aws, bucket)
@@ -239,8 +216,6 @@ def active_rule_set(aws: Aws) -> str | None:
 
 def require_rule_set(aws: Aws, name: str) -> None:
     """Raise AwsError when SES has no rule set of that name."""
-    from botocore.exceptions import ClientError
-
     with explained(f"look at the rule set {name}", "ses:DescribeReceiptRuleSet"):
         try:
             aws.ses.describe_receipt_rule_set(RuleSetName=name)
@@ -281,15 +256,14 @@ def unverified_hosts(aws: Aws, hosts: Sequence[str]) -> list[str]:
 
 def _head(aws: Aws, bucket: str) -> Any | None:
     """Return S3's answer about a bucket; None when there is none of that name."""
-    from botocore.exceptions import ClientError
-
     with explained(f"look at bucket {bucket}", "s3:ListBucket"):
         try:
             return aws.s3.head_bucket(Bucket=bucket)
         except ClientError as error:
-            if error_code(error) in _ABSENT:
+            if error_code(error) in ("404", "NoSuchBucket"):
                 return None
-            if error_code(error) in _MOVED and _region(error.response):
+            moved = ("301", "PermanentRedirect", "IllegalLocationConstraintException", "400")
+            if error_code(error) in moved and _region(error.response):
                 return error.response
             raise
 

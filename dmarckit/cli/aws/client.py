@@ -33,20 +33,9 @@ class Aws:
         """Partition, as it stands in ARNs: ``aws``, ``aws-cn``, …."""
         return str(self._session.get_partition_for_region(self.region))
 
-    @cached_property
-    def cloudformation(self) -> Any:
-        """Client of CloudFormation."""
-        return self.client("cloudformation")
-
-    @cached_property
-    def s3(self) -> Any:
-        """Client of S3."""
-        return self.client("s3")
-
-    @cached_property
-    def ses(self) -> Any:
-        """Client of SES."""
-        return self.client("ses")
+    cloudformation: Any = cached_property(lambda self: self.client("cloudformation"))
+    s3: Any = cached_property(lambda self: self.client("s3"))
+    ses: Any = cached_property(lambda self: self.client("ses"))
 
     def client(self, service: str) -> Any:
         """Return a client with retries and timeouts, or raise AwsError."""

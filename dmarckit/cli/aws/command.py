@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dmarckit import core, jobs
 from dmarckit.cli.options import check_options
 from dmarckit.cli.output import print_json
 from dmarckit.core import AwsError, DmarckitError, SettingsError
@@ -99,13 +100,21 @@ def destroy(
     """Remove the stack. Buckets stay with all that is in them, unless told twice."""
     from dmarckit.cli.aws import plan as plans
     from dmarckit.cli.aws.client import Aws
+    from dmarckit.cli.aws.stack import resources
 
     if yes_delete and not delete_mails:
         raise SettingsError("--yes-delete: mails are only deleted with --delete-mails as well")
     aws = Aws()
     found = plans.require_stack(aws, stack)
-    made = plans.made_buckets(aws, found)
-    doomed = _doomed(made.get(plans.MAIL_BUCKET), found) if delete_mails else None
+    parts = resources(aws, stack)
+    made = {name: parts[name] for name in (plans.MAIL_BUCKET, plans.HOME_BUCKET) if parts.get(name)}
+    doomed = made.get(plans.MAIL_BUCKET) if delete_mails else None
+    if delete_mails and doomed is None:
+        given = found.parameters.get("MailBucket", "")
+        raise AwsError(
+            f"--delete-mails: the stack {stack} made no mail bucket"
+            + (f"; {given} was there before, and is never deleted" if given else "")
+        )
     kept = [bucket for bucket in made.values() if bucket != doomed]
     typer.echo(f"Stack {stack} ({found.status}) would be removed: its tasks, queue and schedules.")
     typer.echo(f"Kept: {', '.join(kept) or 'no bucket'}")
@@ -113,7 +122,12 @@ def destroy(
         typer.echo(f"DELETES the bucket {doomed} with every mail in it. It cannot be undone.")
     _confirm("Remove it?", yes)
     if doomed:
-        _confirm_name(doomed, yes_delete)
+        if yes_delete is None and sys.stdin.isatty():
+            yes_delete = typer.prompt(f"Type the bucket's name to delete its mails ({doomed})")
+        if yes_delete != doomed:
+            raise SettingsError(
+                f"nothing is removed: to delete the mails, write --yes-delete {doomed}"
+            )
     plans.destroy(aws, found, typer.echo)
     if doomed:
         plans.delete_bucket(aws, doomed, typer.echo)
@@ -149,9 +163,8 @@ def _planned(
     from dmarckit.cli.aws import template as templates
     from dmarckit.cli.aws.client import Aws
     from dmarckit.cli.aws.plan import prepare
-    from dmarckit.jobs import load_schedules
 
-    template = templates.with_schedules(templates.read_template(), load_schedules())
+    template = templates.with_schedules(templates.read_template(), jobs.load_schedules())
     if save is not None:
         text = json.dumps(json.loads(templates.template_body(template)), indent=2)
         save.write_text(f"{text}\n", "utf-8")
@@ -162,13 +175,16 @@ def _planned(
         yield aws, made
 
 
-def _print_outputs(aws: Aws, stack: Stack, domains: Any) -> None:
+def _print_outputs(aws: Aws, stack: Stack, domains: Sequence[str]) -> None:
     from dmarckit.cli.aws.template import dns_records, settings_text, split_list
 
+    if not domains:
+        with contextlib.suppress(DmarckitError):  # a stack can be made before there are settings
+            domains = core.load_settings().domain_names
     recipients = split_list(stack.parameters.get("Recipients", ""))
     if recipients:
         typer.echo("Publish in DNS:")
-        for record in dns_records(recipients, aws.region, domains or _domains()):
+        for record in dns_records(recipients, aws.region, domains):
             typer.echo(f"  {record.name}. {record.kind} {record.value}    ; {record.why}")
         typer.echo()
     typer.echo("Settings (dmarckit.toml) of another machine that works with this stack:")
@@ -179,26 +195,6 @@ def _print_outputs(aws: Aws, stack: Stack, domains: Any) -> None:
         typer.echo(f"  {name:<18} {value}")
 
 
-def _domains() -> tuple[str, ...]:
-    """Return the domains of the settings, where there are any here."""
-    from dmarckit.core import load_settings
-
-    try:
-        return load_settings().domain_names
-    except DmarckitError:  # a stack can be made before there are settings
-        return ()
-
-
-def _doomed(bucket: str | None, stack: Stack) -> str:
-    if bucket is None:
-        given = stack.parameters.get("MailBucket", "")
-        raise AwsError(
-            f"--delete-mails: the stack {stack.name} made no mail bucket"
-            + (f"; {given} was there before, and is never deleted" if given else "")
-        )
-    return bucket
-
-
 def _confirm(question: str, yes: bool) -> None:
     if yes:
         return
@@ -206,10 +202,3 @@ def _confirm(question: str, yes: bool) -> None:
         raise SettingsError("nobody is there to ask: write --yes to go on without asking")
     if not typer.confirm(question):
         raise typer.Exit(1)
-
-
-def _confirm_name(bucket: str, given: str | None) -> None:
-    if given is None and sys.stdin.isatty():
-        given = typer.prompt(f"Type the bucket's name to delete its mails ({bucket})")
-    if given != bucket:
-        raise SettingsError(f"nothing is removed: to delete the mails, write --yes-delete {bucket}")

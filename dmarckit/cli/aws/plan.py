@@ -10,36 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dmarckit.cli.aws.around import (
-    MailBucket,
-    activate,
-    active_rule_set,
-    allow_ses,
-    count_foreign_notifications,
-    foreign_rules,
-    merged_notifications,
-    merged_policy,
-    notify_queue,
-    read_notifications,
-    read_policy,
-    release_bucket,
-    require_bucket,
-    require_no_bucket,
-    require_rule_set,
-    unverified_hosts,
-)
+from dmarckit.cli.aws import around, stack as stacks
+from dmarckit.cli.aws.around import MailBucket
 from dmarckit.cli.aws.client import Aws, explained
-from dmarckit.cli.aws.stack import (
-    ChangeSet,
-    Say,
-    Stack,
-    change_set,
-    execute_change_set,
-    find_stack,
-    remove_stack,
-    require_changeable,
-    resources,
-)
+from dmarckit.cli.aws.stack import ChangeSet, Say, Stack
 from dmarckit.cli.aws.template import Parameters, choose_parameters, hosts_of, template_body
 from dmarckit.core import AwsError, plural
 
@@ -80,17 +54,17 @@ def prepare(
         AwsError: AWS refuses something, or the stack cannot be changed now.
     """
     text = template_body(dict(template))
-    stack = find_stack(aws, name)
+    stack = stacks.find_stack(aws, name)
     if stack is not None:
-        require_changeable(stack)
+        stacks.require_changeable(stack)
     chosen = choose_parameters(template, given, stack.parameters if stack else None)
     values = chosen.effective
     wanted, lines = _buckets(aws, values, new=stack is None)
     if values["RuleSetName"]:
-        require_rule_set(aws, values["RuleSetName"])
-    active, hosts = active_rule_set(aws), hosts_of(chosen.parts("Recipients"))
-    missing = tuple(unverified_hosts(aws, hosts))
-    with change_set(aws, name, text, chosen.for_change_set(), stack) as change:
+        around.require_rule_set(aws, values["RuleSetName"])
+    active, hosts = around.active_rule_set(aws), hosts_of(chosen.parts("Recipients"))
+    missing = tuple(around.unverified_hosts(aws, hosts))
+    with stacks.change_set(aws, name, text, chosen.for_change_set(), stack) as change:
         yield Plan(name, stack, chosen, change, wanted, lines, rule_set_of(values), active, missing)
 
 
@@ -180,25 +154,26 @@ def _buckets(
 ) -> tuple[MailBucket | None, tuple[str, ...]]:
     for parameter, kind in (("MailBucket", "mail"), ("HomeBucket", "home")):
         if values[parameter]:
-            require_bucket(aws, values[parameter], parameter)
+            around.require_bucket(aws, values[parameter], parameter)
         elif new:
             name = f"{values['NamePrefix']}-{kind}-{aws.account}-{aws.region}"
-            require_no_bucket(aws, name, parameter)
+            around.require_no_bucket(aws, name, parameter)
     wanted = mail_bucket_of(aws, values)
     if wanted is None:
         return None, ()
-    policy, config = read_policy(aws, wanted.bucket), read_notifications(aws, wanted.bucket)
-    merged_notifications(config, wanted)  # raises when S3 would refuse it
+    policy = around.read_policy(aws, wanted.bucket)
+    # raises when S3 would refuse it
+    merged = around.merged_notifications(around.read_notifications(aws, wanted.bucket), wanted)
     there = len((policy or {}).get("Statement", ()))
     text = [f"Bucket {wanted.bucket} is there; it keeps what it has, life cycle included:"]
-    if merged_policy(policy, wanted) == policy:
+    if around.merged_policy(policy, wanted) == policy:
         text.append(f"  keep         its policy, {wanted.sid} included")
     else:
         text.append(
             f"  add          to its policy ({plural(there, 'statement')}): {wanted.sid}, SES may "
             f"write {wanted.prefix}*"
         )
-    others = count_foreign_notifications(config, wanted)
+    others = sum(len(merged.get(kind, ())) for kind in around.KINDS) - 1
     text.append(
         f"  add          to its notifications ({others} others): "
         f"{wanted.notification_id}, the queue hears of {wanted.prefix}*"
@@ -213,26 +188,20 @@ def deploy(aws: Aws, plan: Plan, say: Say, *, activate_set: bool) -> Stack:
     tries the queue when it is told of it, so that comes after.
     """
     if plan.bucket:
-        allow_ses(aws, plan.bucket)
+        around.allow_ses(aws, plan.bucket)
         say(f"Bucket {plan.bucket.bucket}: SES may write")
     stack = plan.stack
     if not plan.change.empty:
-        stack = execute_change_set(aws, plan.name, plan.change, say)
+        stack = stacks.execute_change_set(aws, plan.name, plan.change, say)
     if plan.bucket:
-        notify_queue(aws, plan.bucket)
+        around.notify_queue(aws, plan.bucket)
         say(f"Bucket {plan.bucket.bucket}: the queue hears of new mails")
     if activate_set and plan.active != plan.rule_set:
-        activate(aws, plan.rule_set)
+        around.activate(aws, plan.rule_set)
         say(f"SES uses the rule set {plan.rule_set} now")
     if stack is None:
         raise AwsError(f"the stack {plan.name} was not made: its template makes nothing")
     return stack
-
-
-def made_buckets(aws: Aws, stack: Stack) -> dict[str, str]:
-    """Return logical name → bucket, of those that the stack made."""
-    made = resources(aws, stack.name)
-    return {name: made[name] for name in (MAIL_BUCKET, HOME_BUCKET) if made.get(name)}
 
 
 def destroy(aws: Aws, stack: Stack, say: Say) -> None:
@@ -242,27 +211,23 @@ def destroy(aws: Aws, stack: Stack, say: Say) -> None:
         AwsError: Other rules are in its rule set, or AWS refuses something.
     """
     values = stack.parameters
-    if "NamePrefix" in values and "RuleSetName" in values:
-        _stop_receiving(aws, values["NamePrefix"], values["RuleSetName"], say)
+    # SES removes no active rule set: one that the stack made is put out of use
+    if "NamePrefix" in values and values.get("RuleSetName") == "":
+        ours = rule_set_of(values)
+        if around.active_rule_set(aws) == ours:
+            foreign = around.foreign_rules(aws, ours, f"{values['NamePrefix']}-reports")
+            if foreign:
+                raise AwsError(
+                    f"the active rule set {ours} also holds {', '.join(foreign)}; move them to "
+                    "another set and activate that, then destroy"
+                )
+            around.activate(aws, None)
+            say(f"SES uses no rule set now: {ours} is out of use")
     wanted = mail_bucket_of(aws, values) if "MailBucket" in values else None
     if wanted is not None:
-        release_bucket(aws, wanted)
+        around.release_bucket(aws, wanted)
         say(f"Bucket {wanted.bucket}: what was added is taken out; the rest stays")
-    remove_stack(aws, stack, say)
-
-
-def _stop_receiving(aws: Aws, prefix: str, rule_set: str, say: Say) -> None:
-    """Put a rule set that the stack made out of use: SES removes no active one."""
-    ours = rule_set_of({"NamePrefix": prefix, "RuleSetName": rule_set})
-    if rule_set or active_rule_set(aws) != ours:
-        return
-    if foreign := foreign_rules(aws, ours, f"{prefix}-reports"):
-        raise AwsError(
-            f"the active rule set {ours} also holds {', '.join(foreign)}; move them to another "
-            "set and activate that, then destroy"
-        )
-    activate(aws, None)
-    say(f"SES uses no rule set now: {ours} is out of use")
+    stacks.remove_stack(aws, stack, say)
 
 
 def delete_bucket(aws: Aws, bucket: str, say: Say) -> None:
@@ -273,23 +238,23 @@ def delete_bucket(aws: Aws, bucket: str, say: Say) -> None:
         for page in pages.paginate(Bucket=bucket):
             found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
             for start in range(0, len(found), 1000):  # S3 takes no more at once
-                _delete(aws, bucket, found[start : start + 1000])
+                part = found[start : start + 1000]
+                keys = [{"Key": v["Key"], "VersionId": v["VersionId"]} for v in part]
+                answer = aws.s3.delete_objects(
+                    Bucket=bucket, Delete={"Objects": keys, "Quiet": True}
+                )
+                if errors := answer.get("Errors"):
+                    key, code = errors[0]["Key"], errors[0]["Code"]
+                    raise AwsError(f"bucket {bucket}: {key} was not deleted: {code}")
             count += len(found)
     with explained(f"delete bucket {bucket}", "s3:DeleteBucket"):
         aws.s3.delete_bucket(Bucket=bucket)
     say(f"Bucket {bucket} is deleted, with {count:,} versions of objects")
 
 
-def _delete(aws: Aws, bucket: str, versions: list[dict[str, Any]]) -> None:
-    keys = [{"Key": v["Key"], "VersionId": v["VersionId"]} for v in versions]
-    answer = aws.s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
-    if errors := answer.get("Errors"):
-        raise AwsError(f"bucket {bucket}: {errors[0]['Key']} was not deleted: {errors[0]['Code']}")
-
-
 def require_stack(aws: Aws, name: str) -> Stack:
     """Return the stack, or raise AwsError when there is none."""
-    stack = find_stack(aws, name)
+    stack = stacks.find_stack(aws, name)
     if stack is None:
         raise AwsError(
             f"there is no stack {name} in {aws.region}; check --stack and AWS_REGION, or make it "

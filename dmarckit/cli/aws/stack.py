@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from dmarckit.cli.aws.client import Aws, explained
 from dmarckit.core import AwsError, error_code, one_line
 
-CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
 PAUSE = 3.0  # seconds between two looks; CloudFormation's own limit is about two a second
 LOOKS = 5  # looks at a stack that does not move before its state counts as the end
 NOTHING = ("didn't contain changes", "No updates are to be performed")
@@ -76,8 +77,6 @@ class ChangeSet:
 
 def find_stack(aws: Aws, name: str) -> Stack | None:
     """Return the stack of that name; None when there is none (or one that was never made)."""
-    from botocore.exceptions import ClientError
-
     with explained(f"look at the stack {name}", "cloudformation:DescribeStacks"):
         try:
             found = aws.cloudformation.describe_stacks(StackName=name)["Stacks"]
@@ -125,7 +124,12 @@ def change_set(
         changes = _changes(aws, name, made["Id"])
         yield ChangeSet(made["Id"], changes or (), stack is None, empty=changes is None)
     finally:
-        _tidy(aws, name, made)
+        with contextlib.suppress(ClientError):  # one that was executed is gone already
+            aws.cloudformation.delete_change_set(StackName=name, ChangeSetName=made["Id"])
+        with contextlib.suppress(ClientError):
+            left = aws.cloudformation.describe_stacks(StackName=made["StackId"])["Stacks"]
+            if left and left[0]["StackStatus"] == "REVIEW_IN_PROGRESS":  # it was for a new stack
+                aws.cloudformation.delete_stack(StackName=made["StackId"])
 
 
 def _create(
@@ -136,8 +140,6 @@ def _create(
     stack: Stack | None,
 ) -> Mapping[str, Any] | None:
     """Make a change set; None when CloudFormation sees at once that nothing changes."""
-    from botocore.exceptions import ClientError
-
     with explained("plan the change", "cloudformation:CreateChangeSet"):
         try:
             made: Mapping[str, Any] = aws.cloudformation.create_change_set(
@@ -146,7 +148,7 @@ def _create(
                 ChangeSetType="UPDATE" if stack else "CREATE",
                 TemplateBody=template,
                 Parameters=list(parameters),
-                Capabilities=CAPABILITIES,
+                Capabilities=["CAPABILITY_NAMED_IAM"],
             )
             return made
         except ClientError as error:
@@ -190,18 +192,6 @@ def _change(change: Mapping[str, Any]) -> Change:
         one_line(change.get("PhysicalResourceId") or "", 200),
         tuple(sorted({name for name in names if name})),
     )
-
-
-def _tidy(aws: Aws, name: str, made: Mapping[str, Any]) -> None:
-    """Delete a change set, and the empty stack of one for a new stack."""
-    from botocore.exceptions import ClientError
-
-    with contextlib.suppress(ClientError):  # one that was executed is gone already
-        aws.cloudformation.delete_change_set(StackName=name, ChangeSetName=made["Id"])
-    with contextlib.suppress(ClientError):
-        stacks = aws.cloudformation.describe_stacks(StackName=made["StackId"])["Stacks"]
-        if stacks and stacks[0]["StackStatus"] == "REVIEW_IN_PROGRESS":
-            aws.cloudformation.delete_stack(StackName=made["StackId"])
 
 
 def resources(aws: Aws, name: str) -> dict[str, str]:

@@ -1,10 +1,7 @@
 """What a stack is made of: the template with its schedules, and its parameters, all checked.
 
-The times of schedules come from the same place as those of `dmarckit schedules export --to
-eventbridge`; what they start here is a task of the image: ``run NAME --slot TIME``. Of parameters
-nothing is guessed: what is not given keeps the value that the stack has; a stack that does not
-exist yet takes the template's default, and a parameter without one must be given. What is left
-to do by hand afterwards (DNS records, settings) follows from both.
+A schedule starts a task of the image: ``run NAME --slot TIME``. A parameter that is not given
+keeps the value that the stack has, or takes the template's default; nothing is guessed.
 """
 
 from __future__ import annotations

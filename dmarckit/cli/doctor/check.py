@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 from dmarckit.cli.options import COULD_NOT_RUN, OK, PROBLEMS
@@ -33,24 +34,14 @@ class CheckResult:
     """what to do about it; empty where nothing is to be done, or the message says it"""
 
 
-def ok(message: str) -> CheckResult:
-    """Return that all is well."""
-    return CheckResult("ok", message)
-
-
-def warn(message: str, fix: str) -> CheckResult:
-    """Return that it works, but not as it should, or not for long."""
-    return CheckResult("warn", message, fix)
-
-
-def fail(message: str, fix: str) -> CheckResult:
-    """Return that it does not work."""
-    return CheckResult("fail", message, fix)
-
-
-def skip(reason: str) -> CheckResult:
-    """Return that there is nothing to check here."""
-    return CheckResult("skip", reason)
+ok = partial(CheckResult, "ok")
+"""all is well"""
+warn = partial(CheckResult, "warn")
+"""it works, but not as it should, or not for long"""
+fail = partial(CheckResult, "fail")
+"""it does not work"""
+skip = partial(CheckResult, "skip")
+"""there is nothing to check here"""
 
 
 @dataclass(frozen=True)
@@ -130,7 +121,13 @@ def _in_time(check: Check, context: CheckContext) -> CheckResult:
     results: list[CheckResult] = []
 
     def work() -> None:
-        results.append(_run(check, context))
+        try:
+            results.append(check.run(context))
+        except DmarckitError as error:
+            results.append(fail(str(error)))
+        except Exception as error:
+            fix = "if it happens again, please report it with this line"
+            results.append(fail(f"{type(error).__name__}: {one_line(error)}", fix))
 
     # the thread is left behind when it hangs: it must not keep the process from ending
     run = contextvars.copy_context().run
@@ -140,13 +137,3 @@ def _in_time(check: Check, context: CheckContext) -> CheckResult:
     if results:
         return results[0]
     return fail(f"no answer within {check.seconds:g} s", "see what it waits for: network, proxy?")
-
-
-def _run(check: Check, context: CheckContext) -> CheckResult:
-    try:
-        return check.run(context)
-    except DmarckitError as error:
-        return fail(str(error), "")
-    except Exception as error:
-        fix = "if it happens again, please report it with this line"
-        return fail(f"{type(error).__name__}: {one_line(error)}", fix)

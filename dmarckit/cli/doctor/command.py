@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dmarckit import core
 from dmarckit.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -69,12 +70,11 @@ def doctor(
     Below doctor/ in the home it writes small objects, and deletes them again.
     """
     from dmarckit.cli.doctor.check import CheckContext, exit_status, run_checks
-    from dmarckit.core import Settings, SettingsError, load_settings
 
-    loaded: Settings | SettingsError
+    loaded: core.Settings | core.SettingsError
     try:
-        loaded = load_settings()
-    except SettingsError as error:
+        loaded = core.load_settings()
+    except core.SettingsError as error:
         loaded = error
     lines = []
     for line in run_checks(all_checks(), CheckContext(loaded, send=send)):

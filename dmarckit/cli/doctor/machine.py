@@ -13,29 +13,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
+from dmarckit import core, jobs, slack
 from dmarckit.cli.doctor.check import CheckContext, CheckResult, fail, ok, skip, warn
-from dmarckit.core import (
-    CONFIG_VARIABLE,
-    DEFAULT_FILE,
-    PREFIX,
-    DmarckitError,
-    Settings,
-    SettingsError,
-    normalize_domain,
-    one_line,
-    plural,
-    shipped_files,
-)
-from dmarckit.jobs import (
-    RunnerState,
-    find_schedules,
-    job_states,
-    load_schedule,
-    load_schedules,
-    read_status,
-)
+from dmarckit.core import CONFIG_VARIABLE, PREFIX, DmarckitError, Settings, one_line, plural
 from dmarckit.lake import TABLES, open_lake
-from dmarckit.pages import known_parameters
+from dmarckit.pages import known_parameters, own_kernel
 
 LOW_DISK, LITTLE_DISK = 200_000_000, 1_000_000_000
 """bytes that are free: below the first work fails, below the second it soon will"""
@@ -131,9 +113,7 @@ def fonts(context: CheckContext) -> CheckResult:
     """Check that a font here knows the letters: charts in Slack are pictures."""
     if context.settings.language != "ja":
         return skip(f"language {context.settings.language} needs no further font")
-    from dmarckit.slack import can_draw
-
-    if can_draw("日本語の送信元"):
+    if slack.can_draw("日本語の送信元"):
         return ok("an installed font can draw Japanese in Slack's charts")
     return warn(
         "no installed font can draw Japanese: charts in Slack show boxes",
@@ -144,25 +124,26 @@ def fonts(context: CheckContext) -> CheckResult:
 def readable(context: CheckContext) -> CheckResult:
     """Name where the settings come from; loading them has checked each value."""
     settings = context.settings
-    file = os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE
+    file = os.environ.get(CONFIG_VARIABLE) or core.DEFAULT_FILE
     there = Path(file).is_file()
     variables = sorted(v for v in os.environ if v.startswith(PREFIX) and v not in OTHER_VARIABLES)
     sources = [file] if there else []
     sources += [f"{len(variables)} variables {PREFIX}…"] if variables else []
-    where = " and ".join(sources) or f"no {DEFAULT_FILE} and no variables: all defaults"
+    where = " and ".join(sources) or f"no {core.DEFAULT_FILE} and no variables: all defaults"
     return ok(f"{where}; home {settings.home}")
 
 
 def consistent(context: CheckContext) -> CheckResult:
     """Name settings without effect, and those that contradict each other."""
-    found = list(_contradictions(context.settings, context))
+    found = list(_contradictions(context))
     if not found:
         return ok("no unknown variable, nothing contradictory")
     return warn("; ".join(what for what, _ in found), "; ".join(fix for _, fix in found))
 
 
-def _contradictions(settings: Settings, context: CheckContext) -> Iterator[tuple[str, str]]:
+def _contradictions(context: CheckContext) -> Iterator[tuple[str, str]]:
     """Yield what is odd, and what to do about it."""
+    settings = context.settings
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     known |= {f"{name}_FILE" for name in known} | OTHER_VARIABLES
     for name in sorted(os.environ):
@@ -186,7 +167,7 @@ def _contradictions(settings: Settings, context: CheckContext) -> Iterator[tuple
     if ended:
         yield f"mute has ended for {', '.join(ended[:5])}", "take these entries out of mute"
     entries = ([e] if isinstance(e, str) else e.domains for e in settings.domains)
-    names = Counter(normalize_domain(name) for entry in entries for name in entry)
+    names = Counter(core.normalize_domain(name) for entry in entries for name in entry)
     twice = [name for name, number in names.items() if number > 1]
     if twice:
         yield f"domains names {', '.join(twice[:5])} more than once", "keep one of the entries"
@@ -198,8 +179,6 @@ def kernel(_context: CheckContext) -> CheckResult:
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-
-    from dmarckit.pages import own_kernel
 
     source = "import dmarckit\nprint(dmarckit.__version__)"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])  # type: ignore[no-untyped-call]
@@ -223,10 +202,15 @@ def kernel(_context: CheckContext) -> CheckResult:
 
 def notebooks(_context: CheckContext) -> CheckResult:
     """Check that every notebook is one, and that its parameters can be read."""
+    import nbformat
+
     found, broken = [], []
-    for name, path in shipped_files("notebooks", "*.ipynb").items():
+    for name, path in core.shipped_files("notebooks", "*.ipynb").items():
         try:
-            found.append(f"{name} ({_parameters(path)})")
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # a notebook that nbformat had to mend is broken
+                nbformat.validate(nbformat.read(path, as_version=4))  # type: ignore[no-untyped-call]
+            found.append(f"{name} ({plural(len(known_parameters(path)), 'parameter')})")
         except Exception as error:  # papermill raises what it likes for a broken file
             broken.append(f"{path}: {one_line(error, 120)}")
     if broken:
@@ -234,28 +218,19 @@ def notebooks(_context: CheckContext) -> CheckResult:
     return ok(f"{len(found)} notebooks: {', '.join(found)}")
 
 
-def _parameters(path: Path) -> str:
-    import nbformat
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a notebook that nbformat had to mend is broken
-        nbformat.validate(nbformat.read(path, as_version=4))  # type: ignore[no-untyped-call]
-    return plural(len(known_parameters(path)), "parameter")
-
-
 def schedules(_context: CheckContext) -> CheckResult:
     """Check that every schedule loads, its notebook and parameters included."""
     good, timed, broken = [], 0, []
-    for name in find_schedules():
+    for name in jobs.find_schedules():
         try:
-            schedule = load_schedule(name)
+            schedule = jobs.load_schedule(name)
         except DmarckitError as error:
             broken.append(str(error))
             continue
         good.append(f"{name} ({schedule.cron or 'by hand'})")
         timed += bool(schedule.cron)
     if broken:
-        raise SettingsError("; ".join(broken))
+        raise core.SettingsError("; ".join(broken))
     if not timed:
         return warn("no schedule has a cron line: nothing runs by itself", "add cron to one")
     return ok(", ".join(good))
@@ -297,15 +272,15 @@ def newest_report(context: CheckContext) -> CheckResult:
 def runs(context: CheckContext) -> CheckResult:
     """Compare each schedule's newest run with its cron line."""
     now = context.clock()
-    timed = [s for s in load_schedules() if s.cron]
+    timed = [s for s in jobs.load_schedules() if s.cron]
     if not timed:
         return skip("no schedule has a cron line")
-    status = read_status(open_lake(context.settings))
+    status = jobs.read_status(open_lake(context.settings))
     # a job that never ran may have been set up today: that is no failure yet
-    jobs = job_states(RunnerState(timed, started=now), status, now)
-    never = [job.name for job in jobs if job.last is None]
-    late = [job.name for job in jobs if job.overdue]
-    broken = [f"{j.name} {j.last.result}" for j in jobs if j.last and j.failing and not j.overdue]
+    states = jobs.job_states(jobs.RunnerState(timed, started=now), status, now)
+    never = [s.name for s in states if s.last is None]
+    late = [s.name for s in states if s.overdue]
+    broken = [f"{s.name} {s.last.result}" for s in states if s.last and s.failing and not s.overdue]
     if late or broken:
         what = [f"overdue: {', '.join(late)}"] if late else []
         what += [f"last run: {', '.join(broken)}"] if broken else []
@@ -314,14 +289,13 @@ def runs(context: CheckContext) -> CheckResult:
     if never:
         fix = "start: dmarckit schedules start (or export them to cron); by hand: dmarckit run NAME"
         return warn(f"never ran: {', '.join(never)}", fix)
-    return ok(
-        ", ".join(f"{j.name} {j.last.result} {j.last.ended:%m-%d %H:%M}" for j in jobs if j.last)
-    )
+    runs = (f"{s.name} {s.last.result} {s.last.ended:%m-%d %H:%M}" for s in states if s.last)
+    return ok(", ".join(runs))
 
 
 def outbox(context: CheckContext) -> CheckResult:
     """Count the messages that Slack has not taken yet."""
-    waiting = read_status(open_lake(context.settings)).outbox
+    waiting = jobs.read_status(open_lake(context.settings)).outbox
     if not waiting:
         return ok("no message waits for Slack")
     fix = "the next run delivers them; if they stay, see the lines about Slack"

@@ -16,23 +16,12 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+
+from dmarckit import core
 from dmarckit.cli.doctor.check import CheckContext, CheckResult, fail, ok, skip, warn
-from dmarckit.core import (
-    FolderStorage,
-    Settings,
-    Storage,
-    StorageError,
-    StoredObject,
-    UnreadableReport,
-    aws_client,
-    aws_errors,
-    aws_reason,
-    aws_session,
-    code_hint,
-    error_code,
-    one_line,
-    open_storage,
-)
+from dmarckit.core import Settings, Storage, StorageError, StoredObject, one_line, open_storage
 from dmarckit.reports import read_mail, without_comments
 from dmarckit.slack import presign_warning
 
@@ -66,7 +55,9 @@ def mails(context: CheckContext) -> CheckResult:
         storage.get(item.key)
     age = context.clock() - newest[0].modified
     many = f"more than {LISTED:,}" if len(found) == LISTED else f"{len(found):,}"
-    message = f"{many} objects in {storage.url}, the newest is {_age(age)} old"
+    hours = int(age.total_seconds() // 3600)
+    old = f"{hours // 24} days" if hours >= 72 else f"{hours} h" if hours else "less than an hour"
+    message = f"{many} objects in {storage.url}, the newest is {old} old"
     if age > QUIET and len(found) < LISTED:
         fix = "see whether SES still stores mails there: receipt rule, MX record, quarantine"
         return warn(message, fix)
@@ -100,7 +91,7 @@ def _server(storage: Storage, item: StoredObject, settings: Settings) -> str | N
     raw = storage.get(item.key)
     try:
         mail = read_mail(raw, settings.limits, settings.authserv_id)
-    except UnreadableReport:
+    except core.UnreadableReport:
         return None
     if mail.verdict.dmarc is not None:
         return settings.authserv_id
@@ -111,13 +102,6 @@ def _server(storage: Storage, item: StoredObject, settings: Settings) -> str | N
 
 def _newest(found: list[StoredObject]) -> list[StoredObject]:
     return nlargest(SAMPLE, found, key=lambda item: item.modified)
-
-
-def _age(age: timedelta) -> str:
-    hours = int(age.total_seconds() // 3600)
-    if hours < 1:
-        return "less than an hour"
-    return f"{hours} h" if hours < 72 else f"{hours // 24} days"
 
 
 def writable(context: CheckContext) -> CheckResult:
@@ -166,10 +150,12 @@ def links(context: CheckContext) -> CheckResult:
     key, data = _own_key(), uuid.uuid4().hex.encode()
     storage.put(key, data, content_type="text/plain")
     try:
-        problem = _opened(storage.link(key, 60), data)
+        found = _fetched(storage.link(key, 60))
     finally:
         _removed(storage, key)
-    if problem:
+    if found != (200, data):
+        status = found if isinstance(found, str) else f"HTTP {found[0]}"
+        problem = "it gave something else" if status == "HTTP 200" else status
         fix = "check presign_key_id and its right s3:GetObject, AWS_REGION, and the network"
         return fail(f"a presigned link does not open: {problem}", fix)
     short = presign_warning(settings, context.clock())
@@ -180,14 +166,14 @@ def links(context: CheckContext) -> CheckResult:
     return ok(f"a presigned link opens; links last {hours} h, signed with {signer}")
 
 
-def _opened(link: str, data: bytes) -> str | None:
-    """Return what is wrong with a link, without the link; None when it gives these bytes."""
+def _fetched(url: str) -> tuple[int, bytes] | str:
+    """Return status and first bytes of an answer; without one, why, without the link."""
     try:
-        with urllib.request.urlopen(link, timeout=FETCH_SECONDS) as answer:  # noqa: S310
-            return None if answer.read(1000) == data else "it gave something else"
+        with urllib.request.urlopen(url, timeout=FETCH_SECONDS) as answer:  # noqa: S310
+            return answer.status, answer.read(1000)
     except urllib.error.HTTPError as error:
         with error:
-            return f"HTTP {error.code}"
+            return error.code, b""
     except OSError as error:
         return one_line(getattr(error, "reason", None) or error, 100)
 
@@ -200,18 +186,13 @@ def page_address(context: CheckContext) -> CheckResult:
     if not settings.page_base_url.startswith(("http://", "https://")):
         what = f"page_base_url {settings.page_base_url} is no http(s) address"
         return fail(what, "write it as https://dmarc.example.com")
-    try:
-        with urllib.request.urlopen(settings.page_base_url, timeout=FETCH_SECONDS) as answer:  # noqa: S310
-            code = answer.status
-    except urllib.error.HTTPError as error:
-        code = error.code
-        error.close()
-    except OSError as error:
-        why = one_line(getattr(error, "reason", None) or error, 100)
-        return warn(f"page_base_url does not answer from here: {why}", "check address and network")
-    if code >= 500:
-        return warn(f"page_base_url answers HTTP {code}", "see the server's log")
-    return ok(f"page_base_url answers (HTTP {code})")
+    found = _fetched(settings.page_base_url)
+    if isinstance(found, str):
+        what = f"page_base_url does not answer from here: {found}"
+        return warn(what, "check address and network")
+    if found[0] >= 500:
+        return warn(f"page_base_url answers HTTP {found[0]}", "see the server's log")
+    return ok(f"page_base_url answers (HTTP {found[0]})")
 
 
 def _written_urls(settings: Settings) -> dict[str, str]:
@@ -238,7 +219,7 @@ def _written(settings: Settings) -> Iterator[tuple[str, Storage]]:
 def _removed(storage: Storage, key: str) -> None:
     """Delete the doctor's object; in a folder its own empty folder too."""
     storage.delete(key)
-    if isinstance(storage, FolderStorage):
+    if isinstance(storage, core.FolderStorage):
         with contextlib.suppress(OSError):
             (storage.root / OWN).rmdir()
 
@@ -267,53 +248,48 @@ def credentials(context: CheckContext) -> CheckResult:
     """Name whose keys are used. Only Amazon's STS knows that for sure."""
     if not _buckets(context.settings):
         return NO_BUCKET
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
-
-    session = _session()
+    with core.aws_errors("cannot use AWS", StorageError):
+        session = core.aws_session()
     keys = session.get_credentials()
     if keys is None:
         return fail("no AWS credentials found", "set AWS_PROFILE, or use a role")
     found = f"credentials from {keys.method}"
-    s3, sts = _client(session, "s3"), _client(session, "sts")
+    s3, sts = _client("s3", session), _client("sts", session)
     if not _amazon(s3) and _amazon(sts):
         return skip(f"{found}; S3 is at {_host(s3)}, which has no STS to ask who we are")
     try:
         who = sts.get_caller_identity()
         return ok(f"{one_line(who['Arn'])} ({found})")
     except ClientError as error:
-        code = one_line(error_code(error), 60)
+        code = one_line(core.error_code(error), 60)
         if not _amazon(sts):
             return skip(f"{found}; {_host(sts)} does not say who we are ({code})")
-        hint = code_hint(code, "sts:GetCallerIdentity") or "check AWS_PROFILE or the keys"
+        hint = core.code_hint(code, "sts:GetCallerIdentity") or "check AWS_PROFILE or the keys"
         return fail(f"{found}: STS refused them ({code})", hint)
     except ResponseParserError:
         return fail(f"{found}: {_host(sts)} does not answer as AWS does", NOT_AWS)
     except BotoCoreError as error:
-        return fail(f"{found}: STS at {_host(sts)}", aws_reason(error))
+        return fail(f"{found}: STS at {_host(sts)}", core.aws_reason(error))
 
 
 def reachable(context: CheckContext) -> CheckResult:
     """List every place in S3 with these credentials."""
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
-
     places = _in_s3(context.settings)
     if not places:
         return NO_BUCKET
-    client = _client(_session(), "s3")
+    client = _client("s3")
     for name, (bucket, prefix) in places.items():
         what = f"cannot list {name} s3://{bucket}/{prefix}".rstrip("/")
         try:
             client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=1)
         except ClientError as error:
-            why = aws_reason(error, "s3:ListBucket", "S3 refused it")
+            why = core.aws_reason(error, "s3:ListBucket", "S3 refused it")
             raise StorageError(f"{what}: {why}") from error
         except ResponseParserError as error:
             what = f"{_host(client)} does not answer as S3 does: {NOT_AWS}"
             raise StorageError(what) from error
         except BotoCoreError as error:
-            raise StorageError(f"{what} at {_host(client)}: {aws_reason(error)}") from error
+            raise StorageError(f"{what} at {_host(client)}: {core.aws_reason(error)}") from error
     return ok(f"{', '.join(places)} can be listed at {_host(client)}")
 
 
@@ -322,12 +298,11 @@ def region(context: CheckContext) -> CheckResult:
     names = _buckets(context.settings)
     if not names:
         return NO_BUCKET
-    client = _client(_session(), "s3")
+    client = _client("s3")
     ours = client.meta.region_name
     for name in names:
-        theirs = one_line(
-            _headers(client.head_bucket, Bucket=name).get("x-amz-bucket-region", ""), 40
-        )
+        headers = _headers(client.head_bucket, Bucket=name)
+        theirs = one_line(headers.get("x-amz-bucket-region", ""), 40)
         if not theirs:
             return skip(f"{_host(client)} does not say in which region a bucket is; ours: {ours}")
         if theirs != ours:
@@ -341,7 +316,7 @@ def clock(context: CheckContext) -> CheckResult:
     names = _buckets(context.settings)
     if not names:
         return NO_BUCKET
-    client = _client(_session(), "s3")
+    client = _client("s3")
     headers = _headers(client.list_objects_v2, Bucket=names[0], MaxKeys=1)
     now = context.clock()
     try:
@@ -358,8 +333,6 @@ def clock(context: CheckContext) -> CheckResult:
 
 def _headers(request: Callable[..., Any], **given: Any) -> dict[str, str]:
     """Return the headers of an answer, even of one that refuses."""
-    from botocore.exceptions import ClientError
-
     try:
         answer = request(**given)
     except ClientError as error:
@@ -368,16 +341,11 @@ def _headers(request: Callable[..., Any], **given: Any) -> dict[str, str]:
     return found
 
 
-def _session() -> Any:
-    with aws_errors("cannot use AWS", StorageError):
-        return aws_session()
-
-
-def _client(session: Any, service: str) -> Any:
+def _client(service: str, session: Any = None) -> Any:
     """Return a client that gives up soon: a doctor must not wait as a run does."""
-    with aws_errors(f"cannot use {service.upper()}", StorageError):
+    with core.aws_errors(f"cannot use {service.upper()}", StorageError):
         once = {"total_max_attempts": 1}
-        return aws_client(service, session, retries=once, connect_timeout=4, read_timeout=8)
+        return core.aws_client(service, session, retries=once, connect_timeout=4, read_timeout=8)
 
 
 def _host(client: Any) -> str:

@@ -7,16 +7,11 @@ import re
 from http.client import HTTPException
 from typing import Any
 
+from slack_sdk.errors import SlackApiError, SlackClientError
+
+from dmarckit import checks, core, ingest, jobs, slack
 from dmarckit.cli.doctor.check import CheckContext, CheckResult, fail, ok, skip, warn
-from dmarckit.core import (
-    ClusterError,
-    DmarckitError,
-    MissingExtra,
-    QueueError,
-    Settings,
-    SlackError,
-    one_line,
-)
+from dmarckit.core import ClusterError, MissingExtra, Settings, _, one_line
 
 SECONDS = 10
 PILE = 1_000
@@ -78,9 +73,6 @@ def slack_channels(context: CheckContext) -> CheckResult:
 
 def slack_message(context: CheckContext) -> CheckResult:
     """Post a line to the main channel, with ``--send``."""
-    from dmarckit.core import _
-    from dmarckit.slack import Message, post_message
-
     settings = context.settings
     if not context.send:
         return skip("post a line to the channel with --send")
@@ -89,33 +81,28 @@ def slack_message(context: CheckContext) -> CheckResult:
     text = _("dmarckit doctor: messages from dmarckit arrive here.")
     block = {"type": "section", "text": {"type": "plain_text", "text": text}}
     token = settings.slack_token.get_secret_value()
-    message = Message(text=text, blocks=(block,))
-    post_message(message, token=token, channel=settings.slack_channel, base_url=settings.slack_url)
-    return ok(f"a line was posted to {one_line(settings.slack_channel, 60)}")
+    channel = settings.slack_channel
+    message = slack.Message(text=text, blocks=(block,))
+    slack.post_message(message, token=token, channel=channel, base_url=settings.slack_url)
+    return ok(f"a line was posted to {one_line(channel, 60)}")
 
 
 def channels(settings: Settings) -> list[str]:
     """Return every channel that settings and schedules name, each once."""
-    from dmarckit.jobs import find_schedules, load_schedule
-
     names = [settings.slack_channel]
     names += [entry.slack_channel for entry in settings.domains if not isinstance(entry, str)]
-    for name in find_schedules():
-        with contextlib.suppress(DmarckitError):  # the line about schedules says it
-            names.append(load_schedule(name).slack.channel)
+    for name in jobs.find_schedules():
+        with contextlib.suppress(core.DmarckitError):  # the line about schedules says it
+            names.append(jobs.load_schedule(name).slack.channel)
     return [channel for channel in dict.fromkeys(names) if channel]
 
 
 def _ask_slack(settings: Settings, method: str, **params: str) -> dict[str, Any]:
     """Return Slack's answer; what kept it from answering is in ``error``, as a sentence."""
-    from slack_sdk.errors import SlackApiError, SlackClientError
-
-    from dmarckit.slack import web_client
-
     token = settings.slack_token.get_secret_value() if settings.slack_token else ""
     try:
-        client = web_client(token, settings.slack_url, SECONDS)
-    except SlackError:
+        client = slack.web_client(token, settings.slack_url, SECONDS)
+    except core.SlackError:
         return {"ok": False, "error": "it is empty or has blanks"}
     try:
         answer = client.api_call(method, params=params)
@@ -137,9 +124,7 @@ def google(context: CheckContext) -> CheckResult:
     settings = context.settings
     if settings.google_credentials is None:
         return skip("google_credentials is not set: Postmaster Tools is not asked")
-    from dmarckit.checks import google_identity
-
-    found = google_identity(settings)
+    found = checks.google_identity(settings)
     kind = "service account" if "service" in type(found.credentials).__module__ else "user"
     return ok(f"{kind} {one_line(found.who, 80)}; `dmarckit postmaster` asks Google itself")
 
@@ -149,13 +134,11 @@ def queue(context: CheckContext) -> CheckResult:
     url = context.settings.watch_queue
     if not url:
         return skip("watch_queue is not set: no queue tells of arrivals, runs list the mails")
-    from dmarckit.ingest import Queue
-
     try:
-        arrivals = Queue(url)
+        arrivals = ingest.Queue(url)
         arrivals.read_rules()
         waiting = arrivals.waiting()
-    except QueueError as error:
+    except core.QueueError as error:
         return fail(str(error), "mend that, or take watch_queue out of the settings")
     message = f"{waiting:,} messages wait in {one_line(arrivals.name, 80)}"
     if not arrivals.has_dead_letters:
@@ -171,15 +154,12 @@ def cluster(context: CheckContext) -> CheckResult:
     settings = context.settings
     if not settings.dask:
         return skip("dask is not set: no cluster is asked to help")
-    from dmarckit.core import connected
-    from dmarckit.ingest import check_cluster
-
     try:
-        with connected(settings.dask) as workers:
-            check_cluster(workers, settings, "mail")
-            check_cluster(workers, settings, "lake")
+        with core.connected(settings.dask) as workers:
+            ingest.check_cluster(workers, settings, "mail")
+            ingest.check_cluster(workers, settings, "lake")
             try:
-                check_cluster(workers, settings, "settings")
+                ingest.check_cluster(workers, settings, "settings")
             except ClusterError as error:
                 return warn(str(error), "give workers the same settings; pages need them")
             return ok(f"{workers.threads} tasks at once on the workers of {settings.dask}")
