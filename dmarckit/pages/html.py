@@ -138,10 +138,12 @@ class Column:
     heading: str
     kind: str = "text"
     """a key of `_FORMATS` or `_PILLS`"""
-    under: Callable[[Any], str] | None = None
-    """row → plain text in small print under the value"""
+    under: str | Callable[[Any], str] = ""
+    """small print under the value: another column, or row → plain text"""
     link: Callable[[Any], RowLink] | None = None
     """row → the page about it: a link if there is one, else the command to copy"""
+    text: Callable[[Any], str] | None = None
+    """row → the value in words; unless given it is that of the frame"""
 
 
 def table(
@@ -174,7 +176,11 @@ def table(
 
 def _cell(column: Column, row: Any, largest: float | None) -> dict[str, Any]:
     """Return one value as the macro ``cell`` prints it."""
-    value, kind = getattr(row, column.key), column.kind
+    kind = column.kind
+    value: Any = column.text(row) if column.text else getattr(row, column.key)
+    below: object = ""
+    if column.under:
+        below = column.under(row) if callable(column.under) else getattr(row, column.under)
     names, levels = _PILLS.get(kind, ({}, {}))
     is_missing = words.is_missing(value) or value == ""
     if is_missing:
@@ -191,17 +197,15 @@ def _cell(column: Column, row: Any, largest: float | None) -> dict[str, Any]:
         "width": None if largest is None else f"{value / largest if largest else 0:.1%}",
         "is_long": kind == "text" and len(str(value)) > LONG,
         "sort": None if kind == "text" or words.is_missing(value) else value,
-        "under": column.under(row) if column.under else "",
+        "under": "" if words.is_missing(below) else below,
         "link": column.link(row) if column.link else None,
     }
 
 
 _BARS = ("bar", "volume")
 """counts with a bar against the largest: of what is bad, and of what is neither good nor bad"""
-_TEXTS = ("text", "period")
-
 _FORMATS: dict[str, Callable[[Any], str]] = {
-    **dict.fromkeys(_TEXTS, str),
+    **dict.fromkeys(("text", "period"), str),
     **dict.fromkeys(("count", *_BARS), words.count),
     "share": words.percent,
     "rate": rate_text,

@@ -107,7 +107,7 @@ def test_the_worst_of_several_domains_a_day_and_gaps_where_there_is_no_data(abou
     spam = about().postmaster_spam().data
     assert spam["day"].tolist() == [day(n) for n in (5, 4, 3, 2, 1)]
     assert spam["all"].fillna(-1).tolist() == [-1, -1, 0.0041, 0.0005, -1]
-    least = about()._worst_by_day("spam_rate", [""], lowest=True)
+    least = about()._worst_by_day("spam_rate", ["all"], "min")
     assert least["all"].min() == 0.0005
 
 

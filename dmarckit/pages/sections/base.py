@@ -18,7 +18,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dmarckit.checks import Outside
-from dmarckit.core import Settings, Window, normalize_domain
+from dmarckit.core import Settings, Window, _, later, normalize_domain
 from dmarckit.facts import Coverage, Facts, Trace, complete_days, coverage, trace_sender
 from dmarckit.findings import Analysis, as_of, page_analysis
 from dmarckit.lake import Lake
@@ -147,15 +147,39 @@ def table_section(
     shown: pd.DataFrame | None = None,
     figure: go.Figure | None = None,
     note: str = "",
-    **more: Any,
+    limit: int | None = None,
+    number: int = 0,
 ) -> Section:
-    """Return a section that is a table of `data`.
+    """Return a section that is a table of `data`, or of `shown` in its place.
 
-    `shown` has the same rows in words, `note` stands below it; the rest is as in `html.table`.
+    `note` stands below it; the rest is as in `html.table`.
     """
     rows = data if shown is None else shown
-    html = table(rows, columns, caption=caption, empty=empty, **more)
+    html = table(rows, columns, caption=caption, empty=empty, limit=limit, number=number)
     return Section(data, html + render_part("note", note) if note else html, figure)
+
+
+_USUAL = {
+    "domain": (later("Domain"), "text"),
+    "sender": (later("Sender"), "text"),
+    "messages": (later("Messages"), "volume"),
+    "failing": (later("Failing"), "count"),
+    "blocked": (later("Blocked"), "count"),
+    "reporters": (later("Reporters"), "count"),
+    "reports": (later("Reports"), "count"),
+    "days": (later("Days"), "count"),
+    "pass_share": (later("Pass DMARC"), "share"),
+    "dkim_share": ("DKIM", "share"),
+    "spf_share": ("SPF", "share"),
+    "first_day": (later("First day"), "day"),
+    "last_day": (later("Last day"), "day"),
+    "last_end": (later("Reported until"), "minute"),
+}
+
+
+def usual(*names: str) -> list[Column]:
+    """Return columns that several tables have, with the heading and form of all of them."""
+    return [Column(name, _(_USUAL[name][0]), _USUAL[name][1]) for name in names]
 
 
 def rows_of(frame: pd.DataFrame) -> list[Any]:
@@ -163,9 +187,11 @@ def rows_of(frame: pd.DataFrame) -> list[Any]:
     return list(frame.itertuples(index=False))
 
 
-def most_first(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return the rows with the most `messages` first, equal ones by `name`."""
-    return frame.sort_values(["messages", name], ascending=[False, True], ignore_index=True)
+def ordered(frame: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """Return the rows sorted by these columns; one with a minus has its largest value first."""
+    ascending = [not name.startswith("-") for name in names]
+    names_alone = [name.removeprefix("-") for name in names]
+    return frame.sort_values(names_alone, ascending=ascending, ignore_index=True)
 
 
 def largest(rows: pd.DataFrame, keys: list[str], name: str) -> pd.Series[Any]:

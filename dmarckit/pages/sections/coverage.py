@@ -71,6 +71,15 @@ def _pairs(found: Coverage) -> list[tuple[str, str | Html]]:
     if not found.reports and found.last_mail is None:
         return []
     expected, about, last_mail = "", _("none"), ""
+    reporters = ngettext("{n} reporter", "{n} reporters", found.reporters)
+    reporters = reporters.format(n=words.count(found.reporters))
+    if found.usual:
+        reporters = _("{n}; of the {usual} usual ones {came} have told of {day}").format(
+            n=reporters,
+            usual=words.count(found.usual),
+            came=words.count(found.usual - len(found.missing)),
+            day=words.day(found.newest),
+        )
     if found.expected:
         expected = _("{came} of {expected} are there ({share})").format(
             came=words.count(found.came),
@@ -92,25 +101,12 @@ def _pairs(found: Coverage) -> list[tuple[str, str | Html]]:
     )
     return [
         (_("Expected reports"), expected),
-        (_("Reporters"), _reporters(found)),
+        (_("Reporters"), reporters),
         (_("Missing for {day}").format(day=words.day(found.newest)), _missing(found)),
         (_("Reports"), about),
         (_("Last mail"), last_mail),
         (_("Mails without a report"), refused),
     ]
-
-
-def _reporters(found: Coverage) -> str:
-    n = ngettext("{n} reporter", "{n} reporters", found.reporters)
-    text = n.format(n=words.count(found.reporters))
-    if not found.usual:
-        return text
-    return _("{n}; of the {usual} usual ones {came} have told of {day}").format(
-        n=text,
-        usual=words.count(found.usual),
-        came=words.count(found.usual - len(found.missing)),
-        day=words.day(found.newest),
-    )
 
 
 def _missing(found: Coverage) -> str | Html:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -10,15 +11,15 @@ from dmarckit.core import _, ngettext, text
 from dmarckit.facts import countries, in_window, kind_word
 from dmarckit.findings import BLOCKED, requirement_meaning
 from dmarckit.pages.charts import class_words
-from dmarckit.pages.html import Column
+from dmarckit.pages.html import Column, RowLink
 from dmarckit.pages.links import row_link
 from dmarckit.pages.sections.base import (
     PageData,
     Section,
     largest,
-    most_first,
-    rows_of,
+    ordered,
     table_section,
+    usual,
     whole,
 )
 
@@ -66,29 +67,24 @@ class DomainSections(PageData):
         columns = ["sender", "sender_kind", "in_inventory", "messages", "before", "dkim_share"]
         columns += ["spf_share", "classes", "blocked", "first_seen", "last_seen", "countries"]
         frame = whole(frame.rename_axis("sender").reset_index(), "messages", "before", "blocked")
-        frame = most_first(frame[columns], "sender")
-        link = row_link(self.links, "sender", "sender", domain=self.domain)
+
+        def change(row: Any) -> str:
+            return text.change(row.messages, row.before)
+
         return table_section(
-            frame,
+            ordered(frame[columns], "-messages", "sender"),
             [
-                Column("sender", _("Sender"), under=_kind, link=link if self.domain else None),
-                Column(
-                    "messages", _("Messages"), "volume", lambda r: text.change(r.messages, r.before)
-                ),
-                Column("dkim_share", "DKIM", "share"),
-                Column("spf_share", "SPF", "share"),
-                Column("what", _("What it is")),
-                Column("done", _("Receivers")),
+                Column("sender", _("Sender"), under=_kind, link=self._sender_link()),
+                Column("messages", _("Messages"), "volume", change),
+                *usual("dkim_share", "spf_share"),
+                Column("classes", _("What it is"), text=lambda row: class_words(row.classes)),
+                Column("blocked", _("Receivers"), text=_receivers),
                 Column("first_seen", _("First seen"), "day"),
                 Column("last_seen", _("Last seen"), "day"),
                 Column("countries", _("Countries")),
             ],
             caption=_("Senders, the largest first"),
             empty=_("Nobody sent as this domain on these days."),
-            shown=frame.assign(
-                what=frame["classes"].map(class_words),
-                done=[_done(row) for row in rows_of(frame)],
-            ),
             limit=SHOWN,
         )
 
@@ -113,20 +109,24 @@ class DomainSections(PageData):
             pass_share=frame["passing"] / frame["messages"], sender=largest(rows, keys, "sender")
         )
         columns = [*keys, "aligned", "messages", "pass_share", "senders", "sender"]
-        frame = most_first(whole(frame.reset_index(), "messages")[columns], "dkim_domain")
+        frame = whole(frame.reset_index(), "messages")[columns]
+
+        def others(row: Any) -> str:
+            text = ngettext("and {n} other", "and {n} others", row.senders - 1)
+            return text.format(n=row.senders - 1) if row.senders > 1 else ""
+
         return table_section(
-            frame,
+            ordered(frame, "-messages", "dkim_domain"),
             [
                 Column("dkim_domain", _("Domain (d=)")),
                 Column("selector", _("Selector (s=)")),
-                Column("messages", _("Messages"), "volume"),
+                *usual("messages"),
                 Column("pass_share", _("Verify"), "share"),
-                Column("counts", _("Counts for DMARC")),
-                Column("sender", _("Signed by"), under=_others),
+                Column("aligned", _("Counts for DMARC"), text=lambda row: _yes_or_no(row.aligned)),
+                Column("sender", _("Signed by"), under=others),
             ],
             caption=_("DKIM signatures, the most used first"),
             empty=_("No message carries a DKIM signature."),
-            shown=frame.assign(counts=[_("yes") if yes else _("no") for yes in frame["aligned"]]),
             limit=SHOWN,
         )
 
@@ -152,14 +152,13 @@ class DomainSections(PageData):
         frame.insert(0, "sender_kind", groups["sender_kind"].first().astype("str"))
         frame["reporters"] = groups["reporter"].nunique()
         return table_section(
-            most_first(whole(frame.reset_index(), *counts), "sender"),
+            ordered(whole(frame.reset_index(), *counts), "-messages", "sender"),
             [
                 Column("sender", _("Forwarder"), under=lambda r: kind_word(r.sender_kind)),
-                Column("messages", _("Messages"), "volume"),
+                *usual("messages"),
                 Column("survived", _("Signature survived"), "count"),
                 Column("modified", _("Changed on the way"), "count"),
-                Column("blocked", _("Blocked"), "count"),
-                Column("reporters", _("Reporters"), "count"),
+                *usual("blocked", "reporters"),
             ],
             caption=_("Forwarders, the largest first"),
             empty=_("No message was forwarded on these days."),
@@ -185,28 +184,31 @@ class DomainSections(PageData):
         )
         mine = self._mine(self.facts.inventory)["sender"].astype("str")
         frame.insert(2, "in_inventory", frame["sender"].isin(set(mine)))
-        frame = most_first(whole(frame, "messages", "refused"), "code")
-        link = row_link(self.links, "sender", "sender", domain=self.domain)
+
+        def meaning(row: Any) -> str:
+            return _(requirement_meaning(row.code).means)
+
         return table_section(
-            frame,
+            ordered(whole(frame, "messages", "refused"), "-messages", "code"),
             [
-                Column("sender", _("Sender"), link=link if self.domain else None),
+                Column("sender", _("Sender"), link=self._sender_link()),
                 Column("code", _("Code")),
-                Column("means", _("What is missing")),
-                Column("messages", _("Messages"), "volume"),
+                Column("means", _("What is missing"), text=meaning),
+                *usual("messages"),
                 Column("refused", _("Refused"), "count"),
-                Column("whose", _("A sender of yours")),
-                Column("reporters", _("Reporters"), "count"),
+                Column("whose", _("A sender of yours"), text=lambda r: _yes_or_no(r.in_inventory)),
+                *usual("reporters"),
                 Column("last_day", _("Last seen"), "day"),
             ],
             caption=_("Requirements that receivers miss, by sender"),
             empty=_("No receiver says that a requirement is missed."),
-            shown=frame.assign(
-                means=[_(requirement_meaning(str(code)).means) for code in frame["code"]],
-                whose=[_("yes") if mine else _("no") for mine in frame["in_inventory"]],
-            ),
             limit=SHOWN,
         )
+
+    def _sender_link(self) -> Callable[[Any], RowLink] | None:
+        """Return what links a row to its sender's page, if the page is about one domain."""
+        link = row_link(self.links, "sender", "sender", domain=self.domain)
+        return link if self.domain else None
 
 
 def _classes(rows: pd.DataFrame) -> pd.Series[Any]:
@@ -235,7 +237,7 @@ def _kind(row: Any) -> str:
     return _("{kind}, not known as a sender of yours").format(kind=kind)
 
 
-def _done(row: Any) -> str:
+def _receivers(row: Any) -> str:
     if not row.blocked:
         return _("delivered all")
     if row.blocked >= row.messages:
@@ -243,6 +245,5 @@ def _done(row: Any) -> str:
     return _("blocked {n}").format(n=text.count(row.blocked))
 
 
-def _others(row: Any) -> str:
-    more = row.senders - 1
-    return ngettext("and {n} other", "and {n} others", more).format(n=more) if more > 0 else ""
+def _yes_or_no(value: bool) -> str:
+    return _("yes") if value else _("no")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -30,18 +30,10 @@ SHOWN = 5
 """things named in an answer; more is not read in ten seconds"""
 
 _LEVELS = {"critical": "bad", "warning": "warning", "info": "plain", "good": "good"}
-_NAMES = {
-    "critical": later("critical"),
-    "warning": later("warning"),
-    "info": later("to know"),
-    "good": later("a step forward"),
-}
-_STATUS = {
-    "NEW": later("NEW"),
-    "WORSE": later("WORSE"),
-    "SAME": later("SAME"),
-    "RESOLVED": later("RESOLVED"),
-}
+_NAMES = {"critical": later("critical"), "warning": later("warning"), "info": later("to know")}
+_NAMES |= {"good": later("a step forward")}
+_STATUS = {"NEW": later("NEW"), "WORSE": later("WORSE"), "SAME": later("SAME")}
+_STATUS |= {"RESOLVED": later("RESOLVED")}
 _STATUS_OF_KIND = {"NEW": later("{what} (new)"), "WORSE": later("{what} (worse)")}
 
 
@@ -75,14 +67,14 @@ def findings_html(items: Sequence[LedgerEntry]) -> Html:
         text = ngettext(
             "{n} more finding, less urgent", "{n} more findings, less urgent", len(more)
         )
-        html += _folded(text, more, _status)
+        html += _folded(text, more)
     if muted := [item for item in items if item.finding.muted and item.status != "RESOLVED"]:
-        html += _folded(ngettext("{n} muted", "{n} muted", len(muted)), muted, _why_muted)
+        html += _folded(ngettext("{n} muted", "{n} muted", len(muted)), muted)
     if resolved := [item for item in items if item.status == "RESOLVED"]:
         text = ngettext(
             "{n} resolved since the last run", "{n} resolved since the last run", len(resolved)
         )
-        html += _folded(text, resolved, _status)
+        html += _folded(text, resolved)
     return html
 
 
@@ -101,7 +93,7 @@ def _card(item: LedgerEntry) -> dict[str, Any]:
     return {
         "level": _LEVELS[finding.severity],
         "severity": _(_NAMES[finding.severity]),
-        "status": _status(item),
+        "status": _(_STATUS[item.status]),
         "status_level": "strong" if item.status in ("NEW", "WORSE") else "plain",
         "domain": finding.domain or _("all domains"),
         "title": title(finding),
@@ -136,33 +128,30 @@ def _short(value: Any) -> str:
     return one_line(value, 200)
 
 
-def _folded(text: str, items: Sequence[LedgerEntry], last: Callable[[LedgerEntry], str]) -> Html:
+def _folded(text: str, items: Sequence[LedgerEntry]) -> Html:
     """Return findings as a folded table below `text`, which says how many they are."""
     text = text.format(n=words.count(len(items)))
-    frame = pd.DataFrame(
-        {
-            "title": [title(item.finding) for item in items],
-            "domain": [item.finding.domain or _("all domains") for item in items],
-            "severity": [_(_NAMES[item.finding.severity]) for item in items],
-            "summary": [item.finding.summary for item in items],
-            "why": [last(item) for item in items],
-        }
-    )
+
+    def status(row: Any) -> str:
+        if not row.finding.muted or row.status == "RESOLVED":
+            return _(_STATUS[row.status])
+        return _("muted: {reason}").format(reason=one_line(row.finding.mute_reason, 200))
+
     columns = [
-        Column("title", _("Finding"), under=lambda row: str(row.summary)),
-        Column("domain", _("Domain")),
-        Column("severity", _("Severity")),
-        Column("why", _("Status")),
+        Column(
+            "title",
+            _("Finding"),
+            under=lambda row: row.finding.summary,
+            text=lambda row: title(row.finding),
+        ),
+        Column("domain", _("Domain"), text=lambda row: row.finding.domain or _("all domains")),
+        Column("severity", _("Severity"), text=lambda row: _(_NAMES[row.finding.severity])),
+        Column("status", _("Status"), text=status),
     ]
+    frame = pd.DataFrame(
+        {"finding": [i.finding for i in items], "status": [i.status for i in items]}
+    )
     return render_part("fold", text, table(frame, columns, caption=text, empty=""))
-
-
-def _status(item: LedgerEntry) -> str:
-    return _(_STATUS[item.status])
-
-
-def _why_muted(item: LedgerEntry) -> str:
-    return _("muted: {reason}").format(reason=one_line(item.finding.mute_reason, 200))
 
 
 @dataclass(frozen=True)
@@ -178,9 +167,8 @@ class Answer:
 
 def answer_html(answer: Answer, title: str = "", below: Html | None = None) -> Html:
     """Return the answer as the first thing of a page, which is named `title`."""
-    return render_part(
-        "answer", answer.level, answer.sentence, answer.points, help=below, title=title
-    )
+    points = answer.points
+    return render_part("answer", answer.level, answer.sentence, points, help=below, title=title)
 
 
 def answer(findings: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
@@ -194,14 +182,20 @@ def answer(findings: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
     if todo := urgent(findings):
         sentence = ngettext("One thing needs doing.", "{n} things need doing.", len(todo))
         sentence = sentence.format(n=words.count(len(todo)))
-        points = [_point(item) for item in todo[:SHOWN]]
+        points = []
+        for item in todo[:SHOWN]:
+            status = _(_STATUS_OF_KIND.get(item.status, "{what}"))
+            what = status.format(what=title(item.finding))
+            domain = one_line(item.finding.domain, 60)
+            text = _("{domain}: {what}.") if domain else _("{what}.")
+            points.append(text.format(domain=domain, what=what))
         return Answer("warning", sentence, (*points, *more_below(len(todo) - SHOWN)))
     if not values["reports"]:
         return Answer("none", _("There are no reports for these days."))
     if not values["messages"]:
-        came = _("{reports} came in, without messages.")
-        came = came.format(reports=words.n_reports(values["reports"]))
-        return Answer("none", _("There were no messages on these days."), (came,))
+        text = _("{reports} came in, without messages.")
+        text = text.format(reports=words.n_reports(values["reports"]))
+        return Answer("none", _("There were no messages on these days."), (text,))
     more = sum(1 for item in findings if is_open(item))
     text = _("{share} of {messages} pass DMARC.")
     if more:
@@ -210,23 +204,15 @@ def answer(findings: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
             "{share} of {messages} pass DMARC; {n} things to know below.",
             more,
         )
-    said = text.format(
+    text = text.format(
         share=words.percent(values["pass_share"]),
         messages=words.n_messages(values["messages"]),
         n=words.count(more),
     )
-    return Answer("good", _("Nothing needs doing."), (said,))
+    return Answer("good", _("Nothing needs doing."), (text,))
 
 
 def more_below(number: int) -> tuple[str, ...]:
     """Return the sentence that so many things are not named, or nothing."""
     text = ngettext("And {n} more thing below.", "And {n} more things below.", number)
     return (text.format(n=words.count(number)),) if number > 0 else ()
-
-
-def _point(item: LedgerEntry) -> str:
-    finding = item.finding
-    status = _(_STATUS_OF_KIND.get(item.status, "{what}")).format(what=title(finding))
-    domain = one_line(finding.domain, 60)
-    text = _("{domain}: {what}.") if domain else _("{what}.")
-    return text.format(domain=domain, what=status)

@@ -69,25 +69,16 @@ class MessageSections(PageData):
         `passing` (messages), `pass_share` [0-1], `complete`.
         """
         shares = pass_shares(self.facts, self._complete, self.window)
-        complete = {
-            True: _("{share} of {messages} pass"),
-            False: _("{share} of {messages} pass; reports are still missing"),
-        }
-        cells = shares.assign(
-            name=shares["domain"],
-            level=[
-                next(name for bound, name in _BOUNDS if row.pass_share >= bound)
-                if row.complete
-                else "grey"
-                for row in rows_of(shares)
-            ],
-            text=[
-                complete[row.complete].format(
-                    share=words.percent(row.pass_share), messages=words.n_messages(row.messages)
-                )
-                for row in rows_of(shares)
-            ],
-        )
+        levels, texts = [], []
+        for row in rows_of(shares):
+            text = _("{share} of {messages} pass; reports are still missing")
+            if row.complete:
+                text = _("{share} of {messages} pass")
+            share, messages = words.percent(row.pass_share), words.n_messages(row.messages)
+            texts.append(text.format(share=share, messages=messages))
+            level = next(name for bound, name in _BOUNDS if row.pass_share >= bound)
+            levels.append(level if row.complete else "grey")
+        cells = shares.assign(name=shares["domain"], level=levels, text=texts)
         caption = _("Share of messages that pass DMARC, by domain and day")
         shown = matrix(cells, self.window, caption=caption, first=_("Domain"), key=_SHARES)
         return Section(shares, shown)
@@ -104,9 +95,8 @@ class MessageSections(PageData):
         cells = frame.assign(name=frame["reporter"], level="a", text=text)
         key = {"a": later("reported"), "none": later("no report")}
         caption = _("Reporters and the days that they reported on")
-        return Section(
-            frame, matrix(cells, self.window, caption=caption, first=_("Reporter"), key=key)
-        )
+        shown = matrix(cells, self.window, caption=caption, first=_("Reporter"), key=key)
+        return Section(frame, shown)
 
     def dkim_by_spf(self) -> Section:
         """Show messages by DKIM and SPF, each for the author's domain, which is what counts.
@@ -120,19 +110,21 @@ class MessageSections(PageData):
         frame = pd.DataFrame(cells, columns=["spf_passes", "spf_fails"]).round().astype("int64")
         frame.insert(0, "check", ["DKIM passes", "DKIM fails"])
         total = int(frame[["spf_passes", "spf_fails"]].to_numpy().sum())
-        shown = frame.assign(check=[_("DKIM passes"), _("DKIM fails")]) if total else frame.iloc[:0]
 
         def share(number: int) -> str:
             return words.percent(number / total)
 
-        columns = [
-            Column("check", ""),
-            Column("spf_passes", _("SPF passes"), "count", lambda r: share(r.spf_passes)),
-            Column("spf_fails", _("SPF fails"), "count", lambda r: share(r.spf_fails)),
-        ]
-        caption = _("Messages by DKIM and SPF, each for the author's domain")
-        empty = _("There were no messages on these days.")
-        return table_section(frame, columns, caption=caption, empty=empty, shown=shown)
+        return table_section(
+            frame,
+            [
+                Column("check", ""),
+                Column("spf_passes", _("SPF passes"), "count", lambda r: share(r.spf_passes)),
+                Column("spf_fails", _("SPF fails"), "count", lambda r: share(r.spf_fails)),
+            ],
+            caption=_("Messages by DKIM and SPF, each for the author's domain"),
+            empty=_("There were no messages on these days."),
+            shown=frame.assign(check=[_("DKIM passes"), _("DKIM fails")]) if total else frame[:0],
+        )
 
 
 def failing_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -159,11 +151,11 @@ def matrix(
         (str(row.name), row.day): (row.level, row.text)
         for row in rows_of(cells[["name", "day", "level", "text"]])
     }
-    rows = []
+    rows, none, form = [], ("none", _(key["none"])), _("{day}: {text}")
     for name in map(str, order.index[:ROWS]):
-        said = [(day, *found.get((name, day), ("none", _(key["none"])))) for day in days]
-        text = _("{day}: {text}")
-        rows.append((name, [(lv, text.format(day=words.day(d), text=t)) for d, lv, t in said]))
+        cells_of = [(day, *found.get((name, day), none)) for day in days]
+        row = [(level, form.format(day=words.day(day), text=text)) for day, level, text in cells_of]
+        rows.append((name, row))
     # the day of the month; one a week when there are many, one in two with its month
     step = 1 if len(days) <= 14 else 7 if len(days) <= THIN else 14
     form = "%d" if len(days) <= THIN else "%m-%d"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -19,13 +20,14 @@ from dmarckit.pages.sections.base import (
     Section,
     begun_in,
     largest,
-    most_first,
-    rows_of,
+    ordered,
     table_section,
+    usual,
     whole,
 )
 from dmarckit.pages.sections.findings import Answer, answer, answer_html
 from dmarckit.pages.sections.messages import DONE, OUTCOMES, failing_rows
+from dmarckit.reports import Policy
 
 STEPS = (
     later("not quoted"),
@@ -56,10 +58,8 @@ class OverviewSections(PageData):
 
         `.data`: one row a link: `page`, `address`.
         """
-        if self.domain:
-            pages = self.links.navigation(self.domain if of == "sender" else "")
-        else:
-            pages = self.links.navigation(of=of)
+        domain = self.domain if of == "sender" else ""
+        pages = self.links.navigation(domain, of="" if self.domain else of)
         html = render_part("navigation", pages) if pages else Html()
         return Section(pd.DataFrame(pages, columns=["page", "address"]), html)
 
@@ -90,41 +90,32 @@ class OverviewSections(PageData):
         newest report).
         """
         reports = begun_in(self.facts.reports, self.window)
-        groups = reports.groupby("domain")
-        frame = pd.DataFrame(
-            {"reporters": groups["reporter"].nunique(), "last_end": groups["end"].max()}
+        last = reports.groupby("domain").agg(
+            reporters=("reporter", "nunique"), last_end=("end", "max")
         )
-        policies = self.facts.policies.groupby("domain")
-        policy = {name: quoted_policy(str(name), rows).p for name, rows in policies}
-        rules = unmet_rules(requirement_matrix(self.facts, self.outside))
-        frame = frame.join(_shares(self.facts, self.window)).assign(
-            policy=pd.Series(policy, dtype=object),
+        frame = _shares(self.facts, self.window).reindex(last.index)
+        frame = frame.assign(
             before=_shares(self.facts, self.window.before)["pass_share"],
-            not_met=rules.reindex(frame.index),
+            policy=pd.Series({name: policy.p for name, policy in self._quoted()}, dtype=object),
+            not_met=unmet_rules(requirement_matrix(self.facts, self.outside)),
         )
-        counts = ["messages", "failing", "delivered"]
-        columns = ["domain", *counts, "pass_share", "before", "policy", "not_met", "reporters"]
-        frame = whole(frame.rename_axis("domain").reset_index(), *counts)[[*columns, "last_end"]]
-        frame = frame.sort_values(
-            ["failing", "messages", "domain"], ascending=[False, False, True], ignore_index=True
-        )
+        frame = frame.join(last).rename_axis("domain").reset_index()
+        frame = whole(frame, "messages", "failing", "delivered")
+
+        def change(row: Any) -> str:
+            return words.points(row.pass_share - row.before)
+
         return table_section(
-            frame,
+            ordered(frame, "-failing", "-messages", "domain"),
             [
                 Column("domain", _("Domain"), link=row_link(self.links, "domain", "domain")),
                 Column("messages", _("Messages"), "count"),
-                Column(
-                    "pass_share",
-                    _("Pass DMARC"),
-                    "share",
-                    lambda r: words.points(r.pass_share - r.before),
-                ),
+                Column("pass_share", _("Pass DMARC"), "share", change),
                 Column("failing", _("Failing"), "bar"),
                 Column("delivered", _("Failing, delivered"), "count"),
                 Column("policy", _("Policy"), "policy"),
                 Column("not_met", _("Rules not met"), "count"),
-                Column("reporters", _("Reporters"), "count"),
-                Column("last_end", _("Reported until"), "minute"),
+                *usual("reporters", "last_end"),
             ],
             caption=_("Domains, the one with the most failing messages first"),
             empty=_("No domain has a report on these days."),
@@ -136,9 +127,7 @@ class OverviewSections(PageData):
         `.data`: one row a step of `STEPS`: `step`, `domains` (number), `names` (up to 20).
         """
         names: dict[str, list[str]] = {step: [] for step in STEPS}
-        quoted = {
-            str(n): quoted_policy(str(n), p) for n, p in self.facts.policies.groupby("domain")
-        }
+        quoted = dict(self._quoted())
         for name in sorted(set(self.facts.reports["domain"].astype("str"))):
             policy = quoted.get(name)
             p = policy.p if policy else None
@@ -152,17 +141,16 @@ class OverviewSections(PageData):
                 "names": [", ".join(found[:20]) for found in names.values()],
             }
         )
-        shown = frame.assign(step=frame["step"].map(_))
         return table_section(
             frame,
             [
-                Column("step", _("Policy")),
+                Column("step", _("Policy"), text=lambda r: _(r.step)),
                 Column("domains", _("Domains"), "volume"),
                 Column("names", _("Which")),
             ],
             caption=_("Domains by policy, from open to strict"),
             empty=_("No domain has a report."),
-            shown=shown if frame["domains"].any() else shown.iloc[:0],
+            shown=frame if frame["domains"].any() else frame.iloc[:0],
         )
 
     def failing_senders(self, limit: int = 20) -> Section:
@@ -174,46 +162,47 @@ class OverviewSections(PageData):
         `unstated`), `reporters` (number), `first_day`, `last_day` (UTC). `.figure` draws them.
         """
         rows = failing_rows(in_window(self.facts.messages, self.window))
-        rows = rows.astype(dict.fromkeys(["domain", "sender", "sender_kind", "class"], "str"))
         keys = ["domain", "sender"]
+        rows = rows.astype(dict.fromkeys([*keys, "sender_kind", "class"], "str"))
+        rows = rows.assign(
+            **{done: rows["messages"].where(rows["done"] == done) for done in OUTCOMES}
+        )
         frame = rows.groupby(keys).agg(
             sender_kind=("sender_kind", "first"),
             messages=("messages", "sum"),
+            **{done: (done, "sum") for done in OUTCOMES},
             reporters=("reporter", "nunique"),
             first_day=("day", "min"),
             last_day=("day", "max"),
         )
-        done = rows.groupby([*keys, "done"])["messages"].sum().unstack("done")
-        frame = frame.join(done.reindex(columns=list(OUTCOMES)))
-        frame["class"] = largest(rows, keys, "class")
-        columns = [*keys, "sender_kind", "class", "messages", *OUTCOMES]
+        frame.insert(1, "class", largest(rows, keys, "class"))
         frame = whole(frame.reset_index(), "messages", *OUTCOMES)
-        frame = most_first(frame[[*columns, "reporters", "first_day", "last_day"]], "sender")
+        frame = ordered(frame, "-messages", "sender")
         top, rest = frame.head(limit), frame.iloc[limit:]
+        sent = rest["messages"].sum()
+        messages = ngettext("{n} failing message", "{n} failing messages", sent)
+        text = ngettext(
+            "And {n} smaller sender with {messages} in all.",
+            "And {n} smaller senders with {messages} in all.",
+            len(rest),
+        )
+        more = text.format(n=words.count(len(rest)), messages=messages.format(n=words.count(sent)))
+        link = row_link(self.links, "sender", "domain", "sender")
         return table_section(
             frame,
             [
-                Column(
-                    "sender",
-                    _("Sender"),
-                    under=lambda r: kind_word(r.sender_kind),
-                    link=row_link(self.links, "sender", "domain", "sender"),
-                ),
+                Column("sender", _("Sender"), under=lambda r: kind_word(r.sender_kind), link=link),
                 Column("messages", _("Failing"), "bar"),
                 Column("domain", _("Sent as")),
-                Column("what", _("What it is")),
-                Column("done", _("What receivers did")),
-                Column("reporters", _("Reporters"), "count"),
-                Column("first_day", _("First day"), "day"),
-                Column("last_day", _("Last day"), "day"),
+                Column("what", _("What it is"), text=lambda r: class_word(r.what)),
+                Column("done", _("What receivers did"), text=what_was_done),
+                *usual("reporters", "first_day", "last_day"),
             ],
             caption=_("Senders of failing messages, the largest first"),
             empty=_("No message failed DMARC on these days."),
-            shown=top.assign(
-                what=top["class"].map(class_word), done=[what_was_done(r) for r in rows_of(top)]
-            ),
+            shown=top.rename(columns={"class": "what"}),
             figure=failing_by_sender(top),
-            note="" if rest.empty else _smaller_senders(rest),
+            note="" if rest.empty else more,
         )
 
     def newest_reports(self, limit: int = 15) -> Section:
@@ -222,31 +211,24 @@ class OverviewSections(PageData):
         `.data`: one row a report: `reporter`, `domain`, `begin`, `end` (UTC), `messages`,
         `failing`, `pass_share` [0-1], `report_id`, `report_uid`.
         """
-        order = ["end", "reporter", "domain"]
-        rows = self._stored_reports.sort_values(order, ascending=[False, True, True]).head(limit)
+        rows = ordered(self._stored_reports, "-end", "reporter", "domain").head(limit)
         passing = rows["messages"] - rows["failing"]
         rows = rows.assign(pass_share=passing / rows["messages"].where(rows["messages"] > 0))
         columns = ["reporter", "domain", "begin", "end", "messages", "failing", "pass_share"]
-        frame = rows[[*columns, "report_id", "report_uid"]].reset_index(drop=True)
-        periods = [period(row.begin, row.end) for row in rows_of(frame)]
+        link = row_link(self.links, "report", "report_uid")
         return table_section(
-            frame,
+            rows[[*columns, "report_id", "report_uid"]],
             [
+                Column("reporter", _("Reporter"), under="report_id", link=link),
+                *usual("domain"),
                 Column(
-                    "reporter",
-                    _("Reporter"),
-                    under=lambda r: str(r.report_id or ""),
-                    link=row_link(self.links, "report", "report_uid"),
+                    "period", _("Period (UTC)"), "period", text=lambda r: period(r.begin, r.end)
                 ),
-                Column("domain", _("Domain")),
-                Column("period", _("Period (UTC)"), "period"),
                 Column("messages", _("Messages"), "count"),
-                Column("failing", _("Failing"), "count"),
-                Column("pass_share", _("Pass DMARC"), "share"),
+                *usual("failing", "pass_share"),
             ],
             caption=_("The newest reports"),
             empty=_("No report covers these days."),
-            shown=frame.assign(period=periods),
         )
 
     def refused_mails(self) -> Section:
@@ -256,21 +238,18 @@ class OverviewSections(PageData):
         `mails` (number), `first`, `last` (received, UTC), `key` (of the newest such mail).
         """
         rank = {"untrusted": 0, "unreadable": 1, "not_a_report": 2}
-        mails = self._stored_mails
+        mails = self._stored_mails.rename(columns={"error": "reason"})
         rows = mails[mails["outcome"].isin(list(rank))].sort_values("received")
         keys = ["outcome", "from_domain", "reason"]
-        rows = rows.rename(columns={"error": "reason"})
         frame = rows.groupby(keys, dropna=False, as_index=False).agg(
             mails=("key", "size"),
             first=("received", "min"),
             last=("received", "max"),
             key=("key", "last"),
         )
-        frame = frame.assign(rank=frame["outcome"].map(rank)).sort_values(
-            ["rank", "mails", "last"], ascending=[True, False, False], ignore_index=True
-        )
+        frame["rank"] = frame["outcome"].map(rank)
         return table_section(
-            frame.drop(columns="rank"),
+            ordered(frame, "rank", "-mails", "-last").drop(columns="rank"),
             [
                 Column("outcome", _("Outcome"), "outcome"),
                 Column("from_domain", _("Sent by")),
@@ -297,20 +276,24 @@ class OverviewSections(PageData):
             ("records", n, begin.min(), begin.max()),
         ]
         frame = pd.DataFrame(rows, columns=["input", "number", "first", "last"])
-        text = _("Made from {mails} with {reports} and {records}.")
-        if not words.is_missing(last):
-            text = _(
-                "Made from {mails} with {reports} and {records}; "
-                "the newest mail came on {time} UTC."
-            )
+        text = _(
+            "Made from {mails} with {reports} and {records}; the newest mail came on {time} UTC."
+        )
+        if words.is_missing(last):
+            text = _("Made from {mails} with {reports} and {records}.")
         mail = ngettext("{n} mail", "{n} mails", len(mails)).format(n=words.count(len(mails)))
-        told = text.format(
+        text = text.format(
             mails=mail,
             reports=words.n_reports(len(reports)),
             records=ngettext("{n} record", "{n} records", n).format(n=words.count(n)),
             time=words.minute(last),
         )
-        return Section(frame, render_part("note", told))
+        return Section(frame, render_part("note", text))
+
+    def _quoted(self) -> Iterator[tuple[str, Policy]]:
+        """Yield each domain with the policy that reporters quoted last."""
+        for name, rows in self.facts.policies.groupby("domain"):
+            yield str(name), quoted_policy(str(name), rows)
 
 
 def measure(facts: Facts, window: Window) -> pd.DataFrame:
@@ -344,18 +327,15 @@ def headline_html(answer: Answer, measures: pd.DataFrame, window: Window, title:
         window.days,
     ).format(days=window, n=words.count(window.days))
     cards = [_card(name, *rows.loc[name]) for name in _CARDS if name in rows.index]
-    shown = answer_html(answer, title, _how_to_begin() if answer.level == "none" else None)
-    return shown + render_part("cards", cards) + render_part("note", compared)
-
-
-def _how_to_begin() -> Html:
-    text = _(
+    how_to_begin = _(
         "Reports come once a day from each receiver. If mails have arrived, run {command}; "
         "if none have, check that the {tag} address in the DMARC record of each domain leads "
         "to the bucket in the settings, or ask for more days."
     )
     command, tag = Markup("<code>dmarckit ingest</code>"), Markup("<code>rua</code>")
-    return Html(escape(text, 500).format(command=command, tag=tag))
+    below = Html(escape(how_to_begin, 500).format(command=command, tag=tag))
+    shown = answer_html(answer, title, below if answer.level == "none" else None)
+    return shown + render_part("cards", cards) + render_part("note", compared)
 
 
 def _card(name: str, value: float, before: float) -> dict[str, str]:
@@ -372,17 +352,6 @@ def _card(name: str, value: float, before: float) -> dict[str, str]:
         "change": change or _("no earlier data"),
         "level": "plain" if change == _("unchanged") else level,
     }
-
-
-def _smaller_senders(rest: pd.DataFrame) -> str:
-    sent = rest["messages"].sum()
-    messages = ngettext("{n} failing message", "{n} failing messages", sent)
-    text = ngettext(
-        "And {n} smaller sender with {messages} in all.",
-        "And {n} smaller senders with {messages} in all.",
-        len(rest),
-    )
-    return text.format(n=words.count(len(rest)), messages=messages.format(n=words.count(sent)))
 
 
 def _shares(facts: Facts, window: Window) -> pd.DataFrame:

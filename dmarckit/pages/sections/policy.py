@@ -11,7 +11,6 @@ from markupsafe import Markup
 from dmarckit.core import Window, _, later, text as words
 from dmarckit.facts import days_of
 from dmarckit.findings import (
-    WhatIf,
     fill_policy_defaults,
     next_step,
     parse_policy,
@@ -20,8 +19,8 @@ from dmarckit.findings import (
     what_if,
 )
 from dmarckit.pages.charts import class_word
-from dmarckit.pages.html import Column, Html, escape, render_part
-from dmarckit.pages.sections.base import PageData, Section, rows_of, table_section
+from dmarckit.pages.html import Column, Html, escape, render_part, table
+from dmarckit.pages.sections.base import PageData, Section, ordered, rows_of, table_section, usual
 from dmarckit.pages.sections.findings import records_to_paste
 from dmarckit.pages.sections.messages import matrix
 from dmarckit.reports import Policy
@@ -35,6 +34,14 @@ SHOWN = 50
 
 _TAGS = ["p", "sp", "np", "pct", "testing", "adkim", "aspf"]
 _LEVELS = {"reject": "a", "quarantine": "c", "none": "d"}
+_KEY = {
+    "d": "p=none",
+    "c": "p=quarantine",
+    "a": "p=reject",
+    "grey": later("another"),
+    "changed": later("changed on that day"),
+    "none": later("not quoted"),
+}
 _NATURE = {
     "legitimate": later("perhaps legitimate"),
     "indirect": later("forwarded or changed"),
@@ -52,9 +59,8 @@ class PolicySections(PageData):
         day), of at least 90 days: `day` (UTC), `reporter`, `p`, `policy` (its tags, defaults
         left out), `changed` (another one than on the last day before on which it was quoted).
         """
-        window = Window(
-            min(self.window.start, self.window.end - timedelta(days=DAYS)), self.window.end
-        )
+        start = min(self.window.start, self.window.end - timedelta(days=DAYS))
+        window = Window(start, self.window.end)
         rows = fill_policy_defaults(self._policies())
         policy = [_tags_that_decide(row) for row in rows[_TAGS].itertuples(index=False)]
         rows = rows.assign(day=rows["begin"].dt.floor("D"), policy=pd.Series(policy, rows.index))
@@ -73,7 +79,21 @@ class PolicySections(PageData):
         before = frame.groupby("reporter")["policy"].shift()
         frame = frame.assign(changed=before.notna() & (before != frame["policy"]))
         frame = frame[frame["day"].isin(days_of(window))].reset_index(drop=True)
-        return Section(frame, _strip(frame, window))
+        changed = _("{policy} (changed)")
+        cells = frame.assign(
+            name=frame["reporter"].replace("", _("most reporters")),
+            level=frame["p"].map(_LEVELS).fillna("grey")
+            + frame["changed"].map({True: " changed", False: ""}),
+            text=[
+                changed.format(policy=row.policy) if row.changed else row.policy
+                for row in rows_of(frame)
+            ],
+            messages=frame["reporter"].map(lambda reporter: 1 if reporter else 1_000_000),
+        )
+        caption = _("The policy that reporters quoted, by day")
+        return Section(
+            frame, matrix(cells, window, caption=caption, first=_("Quoted by"), key=_KEY)
+        )
 
     def policies(self) -> Section:
         """Show the policies as reporters quoted them, the newest first.
@@ -89,21 +109,28 @@ class PolicySections(PageData):
             reports=("begin", "size"),
             reporters=("reporter", "nunique"),
         )
-        frame = frame.sort_values(["last", "reports"], ascending=False, ignore_index=True)
+
+        def other_tags(row: Any) -> str:
+            tags = {
+                "np": row.np if row.np != row.sp else "",
+                "t": "y" if row.testing == "y" else "",
+            }
+            tags["pct"] = str(row.pct) if row.pct < 100 else ""
+            tags |= {name: "s" for name in ("adkim", "aspf") if getattr(row, name) == "s"}
+            return "; ".join(f"{name}={value}" for name, value in tags.items() if value)
+
         return table_section(
-            frame,
+            ordered(frame, "-last", "-reports"),
             [
                 Column("p", _("Policy (p)"), "policy"),
                 Column("sp", _("Subdomains (sp)"), "policy"),
-                Column("rest", _("Other tags")),
+                Column("rest", _("Other tags"), text=other_tags),
                 Column("first", _("First quoted"), "day"),
                 Column("last", _("Last quoted"), "day"),
-                Column("reports", _("Reports"), "count"),
-                Column("reporters", _("Reporters"), "count"),
+                *usual("reports", "reporters"),
             ],
             caption=_("Policies as reporters quoted them, the newest first"),
             empty=_("No reporter has quoted a policy."),
-            shown=frame.assign(rest=[_other_tags(row) for row in rows_of(frame)]),
             limit=60,
         )
 
@@ -121,14 +148,54 @@ class PolicySections(PageData):
         Raises:
             SettingsError: `policy` is none.
         """
-        name = self._one_domain
+        name, days = self._one_domain, self.window.days
         present = quoted_policy(name, self._policies())
         if policy:
             asked = parse_policy(name, policy)
         else:
             asked = next_step(present) or Policy(name, p="reject")
-        result = what_if(self.facts, name, asked, self.window.days)
-        return _what_if_section(result, present, self.window.days)
+        result = what_if(self.facts, name, asked, days)
+        if not result.messages:
+            text = _("Nobody sent as {domain} on these days.").format(domain=result.domain)
+            return Section(result.senders, render_part("empty", text))
+        record = txt_record(result.policy)
+        tags = record.removeprefix("v=DMARC1; ").rpartition("; rua")[0]
+        text = _(
+            "{tags} would have stopped {stopped} of {messages} in {days} ({quarantined} "
+            "quarantined, {rejected} rejected): {legitimate} that may be legitimate, {indirect} "
+            "forwarded or changed on the way, {unwanted} unwanted."
+        )
+        names = ("quarantined", "rejected", "legitimate", "indirect", "unwanted")
+        head = Html(
+            escape(text, 1000).format(
+                tags=Markup("<b>{}</b>").format(escape(tags)),
+                stopped=words.count(result.quarantined + result.rejected),
+                messages=words.n_messages(result.messages),
+                days=words.n_days(days),
+                **{name: words.count(getattr(result, name)) for name in names},
+            )
+        )
+        warning = _(
+            "Some of it may be legitimate: set up these senders first, or know that their mail "
+            "is lost."
+        )
+        senders = table(
+            result.senders.rename(columns={"class": "today"}),
+            [
+                Column("sender", _("Sender")),
+                Column("header_from", _("From domain")),
+                Column("today", _("Today"), text=lambda row: class_word(row.today)),
+                Column("action", _("Would be")),
+                Column("nature", _("It is"), text=lambda row: _(_NATURE[row.nature])),
+                Column("messages", _("Messages"), "bar"),
+            ],
+            caption=_("What {tags} would stop, by sender").format(tags=tags),
+            empty=_("It would have stopped nothing."),
+            limit=SHOWN,
+        )
+        above = render_part("paragraphs", [head, warning] if result.legitimate else [head])
+        records = records_to_paste(record, txt_record(present) if present.p else None)
+        return Section(result.senders, above + senders + records)
 
     def _policies(self) -> pd.DataFrame:
         policies = self.facts.policies
@@ -145,80 +212,3 @@ def _tags_that_decide(row: tuple[object, ...]) -> str:
         for name, value in tags.items()
         if value not in ("", usual.get(name))
     )
-
-
-def _other_tags(row: Any) -> str:
-    tags = {"np": row.np if row.np != row.sp else "", "t": "y" if row.testing == "y" else ""}
-    tags["pct"] = str(row.pct) if row.pct < 100 else ""
-    tags |= {"adkim": "s" if row.adkim == "s" else "", "aspf": "s" if row.aspf == "s" else ""}
-    return "; ".join(f"{name}={value}" for name, value in tags.items() if value)
-
-
-def _strip(frame: pd.DataFrame, window: Window) -> Html:
-    said = _("{policy} (changed)")
-    change = frame["changed"].map({True: " changed", False: ""})
-    cells = frame.assign(
-        name=frame["reporter"].replace("", _("most reporters")),
-        level=frame["p"].map(_LEVELS).fillna("grey") + change,
-        text=[
-            said.format(policy=row.policy) if row.changed else row.policy for row in rows_of(frame)
-        ],
-        messages=[1 if reporter else 1_000_000 for reporter in frame["reporter"]],
-    )
-    key = {
-        "d": "p=none",
-        "c": "p=quarantine",
-        "a": "p=reject",
-        "grey": later("another"),
-        "changed": later("changed on that day"),
-        "none": later("not quoted"),
-    }
-    caption = _("The policy that reporters quoted, by day")
-    return matrix(cells, window, caption=caption, first=_("Quoted by"), key=key)
-
-
-def _what_if_section(result: WhatIf, present: Policy, days: int) -> Section:
-    if not result.messages:
-        text = _("Nobody sent as {domain} on these days.").format(domain=result.domain)
-        return Section(result.senders, render_part("empty", text))
-    tags = txt_record(result.policy).removeprefix("v=DMARC1; ").rpartition("; rua")[0]
-    text = _(
-        "{tags} would have stopped {stopped} of {messages} in {days} ({quarantined} quarantined, "
-        "{rejected} rejected): {legitimate} that may be legitimate, {indirect} forwarded or "
-        "changed on the way, {unwanted} unwanted."
-    )
-    names = ("quarantined", "rejected", "legitimate", "indirect", "unwanted")
-    head = Html(
-        escape(text, 1000).format(
-            tags=Markup("<b>{}</b>").format(escape(tags)),
-            stopped=words.count(result.quarantined + result.rejected),
-            messages=words.n_messages(result.messages),
-            days=words.n_days(days),
-            **{name: words.count(getattr(result, name)) for name in names},
-        )
-    )
-    warning = _(
-        "Some of it may be legitimate: set up these senders first, or know that their mail is lost."
-    )
-    table = table_section(
-        result.senders,
-        [
-            Column("sender", _("Sender")),
-            Column("header_from", _("From domain")),
-            Column("today", _("Today")),
-            Column("action", _("Would be")),
-            Column("nature", _("It is")),
-            Column("messages", _("Messages"), "bar"),
-        ],
-        caption=_("What {tags} would stop, by sender").format(tags=tags),
-        empty=_("It would have stopped nothing."),
-        shown=result.senders.assign(
-            today=result.senders["class"].map(class_word),
-            nature=[_(_NATURE[nature]) for nature in result.senders["nature"]],
-        ),
-        limit=SHOWN,
-    )
-    above = render_part("paragraphs", [head, warning] if result.legitimate else [head])
-    back = txt_record(present) if present.p else None
-    records = records_to_paste(txt_record(result.policy), back)
-    return Section(result.senders, above + (table.html or Html()) + records)

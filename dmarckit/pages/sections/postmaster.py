@@ -7,22 +7,20 @@ together it is the worst that counts. A share is null where Google has no data.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from dmarckit.checks import latest_metrics
-from dmarckit.core import Rate, Settings, _, later, text as words
+from dmarckit.core import Settings, _, later, rate_text, text as words
 from dmarckit.facts import days_of
 from dmarckit.findings import refusal_meaning
 from dmarckit.pages.charts import CRITICAL, WARNING, nothing, rate_lines
 from dmarckit.pages.html import Column, Html, render_part
-from dmarckit.pages.sections.base import PageData, Section, table_section
-
-REQUIREMENT_ORDER = {"NEEDS_WORK": 0, "COMPLIANT": 1}
+from dmarckit.pages.sections.base import PageData, Section, ordered, table_section, usual
 
 _NEWEST = {
     "spam_rate": ("spam_rate", ""),
@@ -33,10 +31,15 @@ _NEWEST = {
     "errors": ("delivery_error_rate", ""),
 }
 """column of `newest_rates` → metric and detail"""
-_AUTHENTICATION = {"spf": "#4fa8dc", "dkim": "#0068a8", "dmarc": "#0f9d76"}
-_ENCRYPTION = {"inbound": "#0068a8", "outbound": "#8a94a3"}
-_ERRORS = {"reject": "#d55e00", "temp_fail": "#e09f1f"}
-_KINDS = {"reject": later("rejected"), "temp_fail": later("put off")}
+_SPAM = {"all": (later("spam rate"), "#0068a8")}
+_AUTHENTICATION = {"spf": ("SPF", "#4fa8dc"), "dkim": ("DKIM", "#0068a8")}
+_AUTHENTICATION |= {"dmarc": ("DMARC", "#0f9d76")}
+_ENCRYPTION = {
+    "inbound": (later("from you to Gmail"), "#0068a8"),
+    "outbound": (later("from Gmail to you"), "#8a94a3"),
+}
+_ERRORS = {"reject": (later("rejected"), "#d55e00"), "temp_fail": (later("put off"), "#e09f1f")}
+"""of each chart: column → label and colour"""
 _REQUIREMENTS = {
     "SPF": later("SPF is set up"),
     "DKIM": later("DKIM is set up"),
@@ -78,26 +81,25 @@ class PostmasterSections(PageData):
         mail that users marked as spam, of all domains.
         """
         limits = self.settings.thresholds
-        daily = self._worst_by_day("spam_rate", [""], lowest=False)
-        if daily["all"].isna().all():
-            return Section(daily, figure=nothing(_("Spam rate a day"), _no_data()))
+        daily = self._worst_by_day("spam_rate", _SPAM, "max")
         worst = daily.iloc[daily["all"].fillna(-1).to_numpy().argmax()]
-        rate, limit = Rate(worst["all"]), limits.spam_critical
+        share, limit = worst["all"], limits.spam_critical
         title = _("{rate} on {day}: Google wants never to see {limit}")
-        if rate.share < limits.spam_critical:
+        if share < limits.spam_critical:
             title, limit = _("{rate} on {day}: Google wants less than {limit}"), limits.spam_warning
-        if rate.share < limits.spam_warning:
+        if share < limits.spam_warning:
             title = _("At most {rate} of the mail was marked as spam")
+        day = words.day(worst["day"])
         return self._rates(
             daily,
-            {"all": "#0068a8"},
-            {"all": _("spam rate")},
-            title.format(rate=rate, day=words.day(worst["day"]), limit=Rate(limit)),
+            _SPAM,
+            title.format(rate=rate_text(share), day=day, limit=rate_text(limit)),
             _("Share of mail that Gmail users marked as spam, a day. {which}"),
-            span=(0, max(limits.spam_critical * 1.2, rate.share * 1.15)),
+            none=_("Spam rate a day"),
+            span=(0, max(limits.spam_critical * 1.2, share * 1.15)),
             limits=[
-                (limits.spam_warning, str(Rate(limits.spam_warning)), WARNING),
-                (limits.spam_critical, str(Rate(limits.spam_critical)), CRITICAL),
+                (limits.spam_warning, rate_text(limits.spam_warning), WARNING),
+                (limits.spam_critical, rate_text(limits.spam_critical), CRITICAL),
             ],
         )
 
@@ -107,18 +109,15 @@ class PostmasterSections(PageData):
         `.data`: one row a day of the window: `day` (UTC), `spf`, `dkim`, `dmarc` [0-1]: the
         lowest share of all domains.
         """
-        names = list(_AUTHENTICATION)
-        daily = self._worst_by_day("auth_success_rate", names, lowest=True)
-        if daily[names].isna().all(axis=None):
-            return Section(daily, figure=nothing(_("Authentication a day"), _no_data()))
-        least = daily[names].min().dropna()
-        rates = " · ".join(f"{name.upper()} {Rate(least[name])}" for name in names if name in least)
+        daily = self._worst_by_day("auth_success_rate", _AUTHENTICATION, "min")
+        least = daily[list(_AUTHENTICATION)].min().dropna()
+        rates = " · ".join(f"{str(name).upper()} {rate_text(rate)}" for name, rate in least.items())
         return self._rates(
             daily,
             _AUTHENTICATION,
-            {name: name.upper() for name in names},
             _("On the worst day: {rates}").format(rates=rates),
             _("Share of mail that Gmail found authentic, a day. {which}"),
+            none=_("Authentication a day"),
         )
 
     def postmaster_encryption(self) -> Section:
@@ -127,23 +126,19 @@ class PostmasterSections(PageData):
         `.data`: one row a day of the window: `day` (UTC), `inbound` (to Gmail), `outbound`
         [0-1]: the lowest share of all domains.
         """
-        names = list(_ENCRYPTION)
-        daily = self._worst_by_day("tls_encryption_rate", names, lowest=True)
-        if daily[names].isna().all(axis=None):
-            return Section(daily, figure=nothing(_("Encryption a day"), _no_data()))
+        daily = self._worst_by_day("tls_encryption_rate", _ENCRYPTION, "min")
         sent = daily["inbound"].min()
-        title = _("Encryption of mail to Gmail is not known")
-        if sent == 1:
+        title = _("On the worst day {rate} of the mail to Gmail was encrypted")
+        if words.is_missing(sent):
+            title = _("Encryption of mail to Gmail is not known")
+        elif sent == 1:
             title = _("All mail to Gmail was encrypted")
-        elif not words.is_missing(sent):
-            title = _("On the worst day {rate} of the mail to Gmail was encrypted")
-            title = title.format(rate=Rate(sent))
         return self._rates(
             daily,
             _ENCRYPTION,
-            {"inbound": _("from you to Gmail"), "outbound": _("from Gmail to you")},
-            title,
+            title.format(rate=rate_text(sent)),
             _("Share of mail that was sent with TLS, a day. {which}"),
+            none=_("Encryption a day"),
         )
 
     def postmaster_errors(self) -> Section:
@@ -152,20 +147,18 @@ class PostmasterSections(PageData):
         `.data`: one row a day of the window: `day` (UTC), `reject`, `temp_fail` [0-1]: the
         highest share of all domains.
         """
-        names = list(_ERRORS)
-        daily = self._worst_by_day("delivery_error_rate", names, lowest=False)
-        if daily[names].isna().all(axis=None):
-            return Section(daily, figure=nothing(_("Delivery errors a day"), _no_data()))
-        most = float(daily[names].max().max())
-        if not most:
+        daily = self._worst_by_day("delivery_error_rate", _ERRORS, "max")
+        most = float(daily[list(_ERRORS)].max().max())
+        if most == 0:
             text = _("Gmail took all mail on these days.")
             return Section(daily, figure=nothing(_("Delivery errors a day"), text))
+        title = _("On the worst day Gmail did not take {rate} of the mail")
         return self._rates(
             daily,
             _ERRORS,
-            {kind: _(word) for kind, word in _KINDS.items()},
-            _("On the worst day Gmail did not take {rate} of the mail").format(rate=Rate(most)),
+            title.format(rate=rate_text(most)),
             _("Share of mail that Gmail rejected or put off, a day. {which}"),
+            none=_("Delivery errors a day"),
             span=(0, min(1.0, most * 1.15)),
         )
 
@@ -180,7 +173,7 @@ class PostmasterSections(PageData):
         return table_section(
             newest_rates(self._metrics),
             [
-                Column("domain", _("Domain")),
+                *usual("domain"),
                 Column("spam_worst", _("Highest spam rate"), "rate"),
                 Column("spam_rate", _("Newest"), "rate"),
                 Column("spf", "SPF", "rate"),
@@ -224,22 +217,18 @@ class PostmasterSections(PageData):
         kinds = frame["detail"].str.replace("/.*", "", regex=True)
         explained = has_reason.groupby([frame["domain"], kinds]).transform("any")
         frame = frame[has_reason | ~explained].rename(columns={"detail": "kind"})
-        frame = frame.sort_values(
-            ["worst", "domain", "kind"], ascending=[False, True, True], ignore_index=True
-        )
         return table_section(
-            frame,
+            ordered(frame, "-worst", "domain", "kind"),
             [
-                Column("refusal", _("Refusal"), under=lambda row: str(row.domain)),
+                Column("kind", _("Refusal"), under="domain", text=_refusal),
                 Column("worst", _("Highest share"), "rate"),
                 Column("worst_day", _("on"), "day"),
-                Column("days", _("Days"), "count"),
+                *usual("days"),
                 Column("messages", _("Messages"), "count"),
                 Column("last_day", _("Last"), "day"),
             ],
             caption=_("Refusals, the largest share first"),
             empty=_("Gmail names no refusal on these days."),
-            shown=frame.assign(refusal=frame["kind"].map(_refusal_words)),
         )
 
     def postmaster_compliance(self) -> Section:
@@ -249,20 +238,21 @@ class PostmasterSections(PageData):
         (``COMPLIANT`` or ``NEEDS_WORK``), `reason` (empty: none), `since` (first day it was
         asked and had this state without a change after it), `asked` (last day it was asked; UTC).
         """
-        frame = _compliance(self._metrics)
-        names = [_(_REQUIREMENTS.get(name, name)) for name in frame["requirement"]]
+
+        def requirement(row: Any) -> str:
+            return _(_REQUIREMENTS.get(row.requirement, row.requirement))
+
         return table_section(
-            frame,
+            _compliance(self._metrics),
             [
-                Column("requirement", _("Requirement"), under=lambda row: str(row.reason)),
-                Column("domain", _("Domain")),
+                Column("requirement", _("Requirement"), under="reason", text=requirement),
+                *usual("domain"),
                 Column("state", _("State"), "compliance"),
                 Column("since", _("Since"), "day"),
                 Column("asked", _("Asked"), "day"),
             ],
             caption=_("Google's requirements, those that need work first"),
             empty=_no_data(),
-            shown=frame.assign(requirement=names),
         )
 
     def postmaster_loops(self) -> Section:
@@ -287,22 +277,22 @@ class PostmasterSections(PageData):
         keys = ["domain", "kind", "detail", "loop"]
         frame = named.groupby(keys, as_index=False).agg(days=("day", "nunique"))
         frame = frame.merge(worst, on=["domain", "detail"], how="left")
-        frame = frame[["domain", "loop", "kind", "worst", "days"]].sort_values(
-            ["worst", "domain", "loop"], ascending=[False, True, True], ignore_index=True
-        )
+        frame = frame[["domain", "loop", "kind", "worst", "days"]]
         empty = _("Google names no feedback loop: your mail has no Feedback-ID, or no complaints.")
         return table_section(
-            frame,
+            ordered(frame, "-worst", "domain", "loop"),
             [
-                Column("loop", _("Feedback loop"), under=lambda row: str(row.domain)),
+                Column("loop", _("Feedback loop"), under="domain"),
                 Column("worst", _("Highest spam rate"), "rate"),
-                Column("days", _("Days"), "count"),
+                *usual("days"),
             ],
             caption=_("Feedback loops, the worst first"),
             empty=empty,
         )
 
-    def _worst_by_day(self, metric: str, details: list[str], *, lowest: bool) -> pd.DataFrame:
+    def _worst_by_day(
+        self, metric: str, series: Iterable[str], worst: Literal["min", "max"]
+    ) -> pd.DataFrame:
         """Return one row a day of the window: `day`, and the worst share of all domains by detail.
 
         The worst is the lowest of a success rate, the highest of a spam or error rate. A detail
@@ -310,32 +300,40 @@ class PostmasterSections(PageData):
         """
         rows = self._metrics
         rows = rows[(rows["metric"] == metric) & rows["share"].notna()]
-        shares = rows.pivot_table(
-            index="day", columns="detail", values="share", aggfunc="min" if lowest else "max"
-        )
-        whole = shares.reindex(index=days_of(self.window), columns=details).astype("float64")
-        return whole.rename(columns={"": "all"}).rename_axis(columns=None).reset_index()
+        rows = rows.assign(detail=rows["detail"].replace("", "all"))
+        shares = rows.pivot_table(index="day", columns="detail", values="share", aggfunc=worst)
+        whole = shares.reindex(index=days_of(self.window), columns=list(series)).astype("float64")
+        return whole.rename_axis(columns=None).reset_index()
 
     def _rates(
         self,
         daily: pd.DataFrame,
-        colours: dict[str, str],
-        labels: dict[str, str],
+        series: Mapping[str, tuple[str, str]],
         title: str,
         subtitle: str,
         *,
+        none: str,
         span: tuple[float, float] | None = None,
         limits: Sequence[tuple[float, str, str]] = (),
     ) -> Section:
-        """Return a chart of rates; without `span` of success rates, which shows what is missing."""
+        """Return a chart of rates; without `span` of success rates, which shows what is missing.
+
+        `series`: column of `daily` → label and colour; `none`: the title without data.
+        """
+        shares = daily[list(series)]
+        if shares.isna().all(axis=None):
+            return Section(daily, figure=nothing(none, _no_data()))
         which = ""
         if self._metrics["domain"].nunique() > 1:
             which = _("The highest of all domains.") if span else _("The lowest of all domains.")
-        least = float(daily[list(colours)].min().min())
-        span = span or (max(0.0, min(0.98, least - 0.02)), 1.002)
-        subtitle = subtitle.format(which=which)
         figure = rate_lines(
-            daily, colours, labels, title=title, subtitle=subtitle, span=span, limits=limits
+            daily,
+            {name: colour for name, (_label, colour) in series.items()},
+            {name: _(label) for name, (label, _colour) in series.items()},
+            title=title,
+            subtitle=subtitle.format(which=which),
+            span=span or (max(0.0, min(0.98, float(shares.min().min()) - 0.02)), 1.002),
+            limits=limits,
         )
         return Section(daily, figure=figure)
 
@@ -353,47 +351,41 @@ def newest_rates(metrics: pd.DataFrame) -> pd.DataFrame:
     failing = (states["state"] == "NEEDS_WORK").groupby(states["domain"]).sum()
     table["needs_work"] = failing.astype("float64")
     table["last_day"] = rates.groupby("domain")["day"].max()
-    order = ["spam_worst", "domain"]
-    return table.reset_index().sort_values(order, ascending=[False, True], ignore_index=True)
+    return ordered(table.reset_index(), "-spam_worst", "domain")
 
 
 def _compliance(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return Google's requirements, as `PostmasterSections.postmaster_compliance` describes."""
     columns = ["domain", "requirement", "state", "reason", "since", "asked"]
     states = metrics[metrics["metric"] == "compliance"]
-    reasons = metrics[metrics["metric"] == "compliance_reason"].set_index(
-        ["domain", "detail", "day"]
-    )["text"]
+    reasons = metrics[metrics["metric"] == "compliance_reason"]
+    reason_of = reasons.set_index(["domain", "detail", "day"])["text"]
     rows = []
     for (domain, requirement), part in states.sort_values("day").groupby(["domain", "detail"]):
         newest = part.iloc[-1]
         other = part.loc[part["text"] != newest["text"], "day"]
         same = part if other.empty else part[part["day"] > other.max()]
-        reason = reasons.get((domain, requirement, newest["day"]), "")
+        reason = reason_of.get((domain, requirement, newest["day"]), "")
         since, asked = same["day"].min(), newest["day"]
         rows.append([domain, requirement, newest["text"], reason, since, asked])
     found = pd.DataFrame(rows, columns=columns)
-    order = found["state"].map(REQUIREMENT_ORDER).fillna(2)
-    return (
-        found.assign(order=order)
-        .sort_values(["order", "domain", "requirement"], ignore_index=True)
-        .drop(columns="order")
-    )
+    found["order"] = found["state"].map({"NEEDS_WORK": 0, "COMPLIANT": 1}).fillna(2)
+    return ordered(found, "order", "domain", "requirement")[columns]
 
 
 def connection(settings: Settings, metrics: pd.DataFrame) -> Html:
     """Return whether Google is asked at all, when it was, and up to which day it told."""
     shown = Html()
-    is_connected = settings.google_credentials is not None
     if not metrics.empty:
         told: Any = metrics.loc[metrics["share"].notna(), "day"].max()
         text = _("Google was asked on {asked}, UTC; its newest day is {day}.")
         newest = words.day(None if words.is_missing(told) else told)
         asked = words.minute(metrics["pulled"].max())
         shown += render_part("note", text.format(asked=asked, day=newest))
-    elif is_connected:
+    elif settings.google_credentials is not None:
         text = _("Google was not asked yet, or said nothing: run dmarckit postmaster pull.")
         shown += render_part("empty", text)
-    if not is_connected:
+    if settings.google_credentials is None:
         how = _(
             "Postmaster Tools is not connected. To connect it, set google_credentials to the JSON "
             "file of a Google service account that may read your domains in Postmaster Tools, "
@@ -403,10 +395,10 @@ def connection(settings: Settings, metrics: pd.DataFrame) -> Html:
     return shown
 
 
-def _refusal_words(detail: str) -> str:
+def _refusal(row: Any) -> str:
     """Return a kind such as ``reject/ip_in_rbls`` in words."""
-    kind, _slash, reason = detail.partition("/")
-    word = _(_KINDS[kind]) if kind in _KINDS else kind
+    kind, _slash, reason = str(row.kind).partition("/")
+    word = _(_ERRORS[kind][0]) if kind in _ERRORS else kind
     return f"{word}: {refusal_meaning(reason)}" if reason else word
 
 

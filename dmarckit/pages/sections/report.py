@@ -49,11 +49,13 @@ class ReportSections(PageData):
         if found.empty:
             return Section(found, render_part("empty", _("There is no such report in the lake.")))
         row = found.iloc[0]
+        tags = {name: row[name] for name in _TAGS if not words.is_missing(row[name])}
+        tags = {n: int(v) if isinstance(v, float) else v for n, v in tags.items() if v != ""}
         values = dict(row) | {
             "period": words.period(row["begin"], row["end"]),
             "messages": words.count(row["messages"]),
             "failing": words.count(row["failing"]),
-            "policy": _policy(row),
+            "policy": "; ".join(f"{name}={value}" for name, value in tags.items()),
             "warnings": "; ".join(map(str, _items(row["warnings"]))),
             "errors": "; ".join(map(str, _items(row["errors"]))),
         }
@@ -83,7 +85,7 @@ class ReportSections(PageData):
         text = ngettext("And {n} more record.", "And {n} more records.", more)
         return table_section(
             frame,
-            [Column("source_ip", _("Source"), under=envelope), *result_columns()],
+            result_columns(),
             caption=_("Records"),
             empty=_("The report holds no records."),
             shown=rows.head(SHOWN),
@@ -105,8 +107,8 @@ def with_results(frame: pd.DataFrame) -> pd.DataFrame:
     verdict = {True: _("counts: aligned and passes"), False: _("does not count")}
     return frame.assign(
         failing=~(dkim | spf),
-        raw_dkim=frame["dkim"].map(_dkim),
-        raw_spf=frame["spf"].map(_spf),
+        raw_dkim=frame["dkim"].map(_raw_results),
+        raw_spf=frame["spf"].map(_raw_results),
         why=frame["reasons"].map(_reasons),
         dkim_result=dkim.map(verdict),
         spf_result=spf.map(verdict),
@@ -117,16 +119,17 @@ def with_results(frame: pd.DataFrame) -> pd.DataFrame:
 def result_columns() -> list[Column]:
     """Return what a receiver says about a record, as columns of the tables of records."""
     return [
+        Column("source_ip", _("Source"), under=_envelope),
         Column("messages", _("Messages"), "count"),
         Column("header_from", _("From")),
         Column("result", "DMARC"),
-        Column("raw_dkim", "DKIM", under=lambda r: str(r.dkim_result)),
-        Column("raw_spf", "SPF", under=lambda r: str(r.spf_result)),
-        Column("disposition", _("Receiver did"), under=lambda r: str(r.why)),
+        Column("raw_dkim", "DKIM", under="dkim_result"),
+        Column("raw_spf", "SPF", under="spf_result"),
+        Column("disposition", _("Receiver did"), under="why"),
     ]
 
 
-def envelope(row: Any) -> str:
+def _envelope(row: Any) -> str:
     """Return the return path and the recipient domain of a record, where they are given."""
     parts = {_("return path {domain}"): row.envelope_from, _("to {domain}"): row.envelope_to}
     some = {text: v for text, v in parts.items() if v and not words.is_missing(v)}
@@ -138,29 +141,17 @@ def _items(cell: Any) -> Iterable[Any]:
     return () if cell is None or not hasattr(cell, "__len__") else cell
 
 
-def _policy(row: pd.Series[Any]) -> str:
-    tags = {name: row[name] for name in _TAGS if not words.is_missing(row[name])}
-    whole = {name: int(v) if isinstance(v, float) else v for name, v in tags.items() if v != ""}
-    return "; ".join(f"{name}={value}" for name, value in whole.items())
-
-
-def _dkim(results: Any) -> str:
-    missing = _("no result")
-    return "; ".join(
-        f"{r['result'] or missing}: d={r['domain'] or '–'}, s={r['selector'] or '–'}"
-        + (f" ({r['human_result']})" if r["human_result"] else "")
-        for r in _items(results)
-    )
-
-
-def _spf(results: Any) -> str:
-    missing = _("no result")
-    return "; ".join(
-        f"{r['result'] or missing}: {r['domain'] or '–'}"
-        + (f" ({r['scope']})" if r["scope"] else "")
-        + (f" ({r['human_result']})" if r["human_result"] else "")
-        for r in _items(results)
-    )
+def _raw_results(results: Any) -> str:
+    """Return DKIM or SPF results as the receiver gave them."""
+    parts = []
+    for found in _items(results):
+        text = f"{found['result'] or _('no result')}: "
+        is_dkim = "selector" in found
+        text += f"d={found['domain'] or '–'}" if is_dkim else found["domain"] or "–"
+        text += f", s={found['selector'] or '–'}" if is_dkim else ""
+        remarks = (found.get("scope"), found["human_result"])
+        parts.append(text + "".join(f" ({remark})" for remark in remarks if remark))
+    return "; ".join(parts)
 
 
 def _reasons(reasons: Any) -> str:

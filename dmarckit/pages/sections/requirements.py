@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +22,7 @@ from dmarckit.core import _, ngettext, one_line, text as words
 from dmarckit.findings import join_names
 from dmarckit.pages.html import Column, Html, render_part, table
 from dmarckit.pages.links import row_link
-from dmarckit.pages.sections.base import PageData, Section
+from dmarckit.pages.sections.base import PageData, Section, usual
 from dmarckit.pages.sections.findings import SHOWN, Answer, answer_html, more_below
 from dmarckit.pages.sections.postmaster import connection
 
@@ -43,7 +42,16 @@ class RequirementSections(PageData):
     def requirements_answer(self) -> Section:
         """Say whether a rule is known not to be met; rules that bind the domain come first."""
         broken = _not_met(self._rules)
-        rules = _by_rule(broken)
+        rules: list[dict[str, Any]] = [
+            {
+                "domain": domain,
+                "rule": rule,
+                "providers": list(part["provider"]),
+                "binding": _is_binding(part),
+            }
+            for (domain, rule), part in broken.groupby(["domain", "rule"], sort=False)
+        ]
+        rules.sort(key=lambda row: not row["binding"])
         points = [
             _("{domain}: {rule} ({providers}).").format(
                 domain=one_line(row["domain"], 60),
@@ -70,19 +78,16 @@ class RequirementSections(PageData):
     def requirements_sources(self) -> Section:
         """Say when Google and DNS were asked, or how to ask them. `.data`: the DNS records."""
         records = self.outside.dns
-        kind, text = "note", _("DNS was asked on {asked}, UTC.")
+        html = connection(self.settings, self.outside.postmaster)
         if records.empty:
-            kind, text = (
-                "empty",
-                _(
-                    "DNS was not asked in the last 30 days: run dmarckit dns check (it needs "
-                    "pip install 'dmarckit[dns]'), or name dns in the key before of a schedule."
-                ),
+            text = _(
+                "DNS was not asked in the last 30 days: run dmarckit dns check (it needs "
+                "pip install 'dmarckit[dns]'), or name dns in the key before of a schedule."
             )
-        else:
-            text = text.format(asked=words.minute(records["checked"].max()))
-        by_google = connection(self.settings, self.outside.postmaster)
-        return Section(records, by_google + render_part(kind, text))
+            return Section(records, html + render_part("empty", text))
+        text = _("DNS was asked on {asked}, UTC.")
+        asked = words.minute(records["checked"].max())
+        return Section(records, html + render_part("note", text.format(asked=asked)))
 
     def requirements(self) -> Section:
         """Show the rules by domain, those with the most broken rules first.
@@ -91,7 +96,7 @@ class RequirementSections(PageData):
         by provider; the others are only named.
         """
         rules = self._rules
-        return Section(rules, _of_domain(rules) if self.domain else self._of_all(rules))
+        return Section(rules, _of_domain(rules) if self.domain else self._of_all())
 
     def requirements_not_met(self) -> Section:
         """Show each rule that is not met somewhere: what it asks, what to do, where and why."""
@@ -104,12 +109,19 @@ class RequirementSections(PageData):
             html = render_part("empty", _("No requirement is known to be missed."))
         return Section(broken, html)
 
-    def _of_all(self, rules: pd.DataFrame) -> Html:
-        rows = [_domain_row(str(name), part) for name, part in rules.groupby("domain", sort=False)]
+    def _of_all(self) -> Html:
+        rows = []
+        for domain, part in self._rules.groupby("domain", sort=False):
+            row: dict[str, Any] = {"domain": str(domain)}
+            for rule, cells in part.groupby("rule"):
+                by_provider = dict(zip(cells["provider"], cells["verdict"], strict=True))
+                worst = next(verdict for verdict in VERDICTS if verdict in by_provider.values())
+                row |= {str(rule): worst, f"{rule}_by": _providers(by_provider)}
+            rows.append(row | {"broken": list(row.values()).count("not met")})
         rows.sort(key=lambda row: (-row["broken"], row["domain"]))
         wide = pd.DataFrame(rows, columns=["domain", "broken", *RULES, *(f"{r}_by" for r in RULES)])
         columns = [Column("domain", _("Domain"), link=row_link(self.links, "domain", "domain"))]
-        columns += [Column(rule, wording(rule).name, "verdict", _by(rule)) for rule in RULES]
+        columns += [Column(rule, wording(rule).name, "verdict", f"{rule}_by") for rule in RULES]
         caption = _("Domains and rules, those with the most broken rules first")
         return table(wide, columns, caption=caption, empty=_("No domain is known."))
 
@@ -118,27 +130,13 @@ def _not_met(rules: pd.DataFrame) -> pd.DataFrame:
     return rules[rules["verdict"] == "not met"]
 
 
-def _by(rule: str) -> Callable[[Any], str]:
-    return lambda row: getattr(row, f"{rule}_by") or ""
-
-
-def _domain_row(domain: str, part: pd.DataFrame) -> dict[str, Any]:
-    row: dict[str, Any] = {"domain": domain}
-    for rule, cells in part.groupby("rule"):
-        by_provider = dict(zip(cells["provider"], cells["verdict"], strict=True))
-        worst = next(verdict for verdict in VERDICTS if verdict in by_provider.values())
-        row |= {str(rule): worst, f"{rule}_by": _providers(by_provider, worst)}
-    return row | {"broken": sum(row.get(rule) == "not met" for rule in RULES)}
-
-
-def _providers(by_provider: dict[str, str], worst: str) -> str:
+def _providers(by_provider: dict[str, str]) -> str:
     """Return whose verdict which is; nothing when all say the same."""
-    if set(by_provider.values()) == {worst}:
+    if len(set(by_provider.values())) == 1:
         return ""
-    parts = []
+    text, parts = _("{providers}: {verdict}"), []
     for verdict in VERDICTS:
         if names := [name for name, said in by_provider.items() if said == verdict]:
-            text = _("{providers}: {verdict}")
             parts.append(text.format(providers=join_names(names), verdict=verdict_word(verdict)))
     return " · ".join(parts)
 
@@ -162,9 +160,9 @@ def _rule(rule: str, rows: pd.DataFrame) -> Html:
         for domain, part in rows.groupby("domain", sort=False)
     )
     columns = [
-        Column("domain", _("Domain")),
-        Column("providers", _("Asked by"), under=lambda row: str(row.binds)),
-        Column("why", _("What is seen"), under=lambda row: str(row.disagree)),
+        *usual("domain"),
+        Column("providers", _("Asked by"), under="binds"),
+        Column("why", _("What is seen"), under="disagree"),
     ]
     found = table(shown, columns, caption=said.name, empty="")
     return render_part("rule", said, _("To do:"), sources, found)
@@ -172,11 +170,9 @@ def _rule(rule: str, rows: pd.DataFrame) -> Html:
 
 def _disagreement(part: pd.DataFrame) -> str:
     rows = part[part["disagree"]]
-    return (
-        ""
-        if rows.empty
-        else _("The views disagree: {views}").format(views=views_text(rows.iloc[0]))
-    )
+    if rows.empty:
+        return ""
+    return _("The views disagree: {views}").format(views=views_text(rows.iloc[0]))
 
 
 def _is_binding(part: pd.DataFrame) -> bool:
@@ -184,37 +180,24 @@ def _is_binding(part: pd.DataFrame) -> bool:
     return any(row["applies"] == "all" or row["bulk"] is True for row in part.to_dict("records"))
 
 
-def _by_rule(broken: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return one entry a domain and rule, what binds the domain first."""
-    found = [
-        {
-            "domain": domain,
-            "rule": rule,
-            "providers": list(part["provider"]),
-            "binding": _is_binding(part),
-        }
-        for (domain, rule), part in broken.groupby(["domain", "rule"], sort=False)
-    ]
-    return sorted(found, key=lambda row: not row["binding"])
-
-
 def _of_domain(mine: pd.DataFrame) -> Html:
     rules = {str(rule): part for rule, part in mine.groupby("rule", sort=False)}
     seen = [rule for rule, part in rules.items() if part[list(VIEWS)].notna().any(axis=None)]
-    rows = [_rule_row(rule, rules[rule]) for rule in seen]
+    rows = []
+    for rule in seen:
+        part = rules[rule].assign(rank=rules[rule]["verdict"].map(list(VERDICTS).index))
+        part = part.sort_values("rank")
+        row = {"rule": wording(rule).name, "why": part["why"].iloc[0]}
+        row |= {"disagree": _disagreement(part)}
+        rows.append(row | dict(zip(part["provider"], part["verdict"], strict=True)))
     shown = pd.DataFrame(rows, columns=["rule", *PROVIDERS, "why", "disagree"])
-    columns = [Column("rule", _("Requirement"))]
-    columns += [Column(provider, provider, "verdict") for provider in PROVIDERS]
-    columns += [Column("why", _("What is seen"), under=lambda row: str(row.disagree))]
+    columns = [
+        Column("rule", _("Requirement")),
+        *(Column(provider, provider, "verdict") for provider in PROVIDERS),
+        Column("why", _("What is seen"), under="disagree"),
+    ]
     caption = _("Requirements of mailbox providers")
     html = table(shown, columns, caption=caption, empty=_("Nothing is known yet."))
     names = [wording(rule).name for rule in rules if rule not in seen]
     note = _("Nothing tells of: {rules}.").format(rules=join_names(names, len(names)))
     return html + render_part("note", note, 600) if names else html
-
-
-def _rule_row(rule: str, part: pd.DataFrame) -> dict[str, Any]:
-    order = part.assign(rank=part["verdict"].map(list(VERDICTS).index)).sort_values("rank")
-    row = {"rule": wording(rule).name, "why": order["why"].iloc[0]}
-    row |= {"disagree": _disagreement(order)} | dict.fromkeys(PROVIDERS)
-    return row | dict(zip(part["provider"], part["verdict"], strict=True))

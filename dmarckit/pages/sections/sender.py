@@ -12,17 +12,10 @@ from dmarckit.findings import requirement_meaning
 from dmarckit.pages.charts import class_word, classes_by_day as draw_classes, listed
 from dmarckit.pages.html import Column
 from dmarckit.pages.links import row_link
-from dmarckit.pages.sections.base import (
-    PageData,
-    Section,
-    most_first,
-    rows_of,
-    table_section,
-    whole,
-)
+from dmarckit.pages.sections.base import PageData, Section, ordered, table_section, usual, whole
 from dmarckit.pages.sections.findings import Answer
 from dmarckit.pages.sections.overview import headline_html, passing
-from dmarckit.pages.sections.report import envelope, result_columns, with_results
+from dmarckit.pages.sections.report import result_columns, with_results
 
 SHOWN = 50
 """rows of a table; the rest is only counted"""
@@ -77,24 +70,17 @@ class SenderSections(PageData):
             dkim_share=frame["dkim"] / amount,
             spf_share=frame["spf"] / amount,
         )
-        names = ["source_ip", "host", "country", "network", "sender", "messages", "pass_share"]
-        names += ["dkim_share", "spf_share", "first_day", "last_day"]
-        columns = [
-            Column("source_ip", _("Address"), under=lambda r: _plain(r.host)),
-            Column("network", _("Network")),
-            Column("country", _("Country")),
-            Column("messages", _("Messages"), "volume"),
-            Column("pass_share", _("Pass DMARC"), "share"),
-            Column("dkim_share", "DKIM", "share"),
-            Column("spf_share", "SPF", "share"),
-            Column("first_day", _("First day"), "day"),
-            Column("last_day", _("Last day"), "day"),
-        ]
-        if found.is_address:
-            columns.insert(1, Column("sender", _("Sender")))
+        numbers = ["messages", "pass_share", "dkim_share", "spf_share", "first_day", "last_day"]
+        names = ["source_ip", "host", "country", "network", "sender", *numbers]
         return table_section(
-            most_first(whole(frame[names], "messages"), "source_ip"),
-            columns,
+            ordered(whole(frame[names], "messages"), "-messages", "source_ip"),
+            [
+                Column("source_ip", _("Address"), under="host"),
+                *(usual("sender") if found.is_address else ()),
+                Column("network", _("Network")),
+                Column("country", _("Country")),
+                *usual(*numbers),
+            ],
             caption=_("Addresses, the busiest first"),
             empty=_("No address sent anything on these days."),
             limit=SHOWN,
@@ -107,18 +93,12 @@ class SenderSections(PageData):
         the author's organisation), `messages` that carry it, `results` (dict raw result →
         messages).
         """
-        frame = _by_result(self._trace(sender).signatures, ["dkim_domain", "selector"])
-        return table_section(
-            frame,
-            [
-                Column("dkim_domain", _("DKIM domain (d=)")),
-                Column("selector", _("Selector (s=)")),
-                *_result_columns(),
-            ],
+        return _results_section(
+            self._trace(sender).signatures,
+            Column("dkim_domain", _("DKIM domain (d=)")),
+            Column("selector", _("Selector (s=)")),
             caption=_("DKIM signatures, the most used first"),
             empty=_("None of its messages carries a DKIM signature."),
-            shown=_in_words(frame),
-            limit=SHOWN,
         )
 
     def sender_spf(self, sender: str = "") -> Section:
@@ -127,19 +107,12 @@ class SenderSections(PageData):
         `.data`: one row a domain: `spf_domain`, `scope` (mfrom or helo), `aligned`,
         `messages`, `results` (dict raw result → messages).
         """
-        rows = self._trace(sender).spf.fillna({"spf_domain": ""})
-        frame = _by_result(rows, ["spf_domain", "scope"])
-        return table_section(
-            frame,
-            [
-                Column("spf_domain", _("SPF domain")),
-                Column("scope", _("Taken from")),
-                *_result_columns(),
-            ],
+        return _results_section(
+            self._trace(sender).spf.fillna({"spf_domain": ""}),
+            Column("spf_domain", _("SPF domain")),
+            Column("scope", _("Taken from")),
             caption=_("SPF domains, the most used first"),
             empty=_("No receiver gave an SPF result."),
-            shown=_in_words(frame),
-            limit=SHOWN,
         )
 
     def sender_reporters(self, sender: str = "") -> Section:
@@ -150,15 +123,10 @@ class SenderSections(PageData):
         """
         frame = whole(self._trace(sender).reporters, "messages", "failing", "blocked")
         return table_section(
-            most_first(frame, "reporter"),
+            ordered(frame, "-messages", "reporter"),
             [
                 Column("reporter", _("Reporter")),
-                Column("messages", _("Messages"), "volume"),
-                Column("failing", _("Failing"), "count"),
-                Column("blocked", _("Blocked"), "count"),
-                Column("reports", _("Reports"), "count"),
-                Column("first_day", _("First day"), "day"),
-                Column("last_day", _("Last day"), "day"),
+                *usual("messages", "failing", "blocked", "reports", "first_day", "last_day"),
             ],
             caption=_("Reporters, those with the most messages first"),
             empty=_("No reporter saw it on these days."),
@@ -180,9 +148,8 @@ class SenderSections(PageData):
             frame[["type", "comment", "code", "means", "messages", "reporters"]],
             [
                 Column("type", _("Reason")),
-                Column("comment", _("Comment"), under=lambda r: str(r.means)),
-                Column("messages", _("Messages"), "volume"),
-                Column("reporters", _("Reporters"), "count"),
+                Column("comment", _("Comment"), under="means"),
+                *usual("messages", "reporters"),
             ],
             caption=_("Reasons that receivers gave"),
             empty=_("No receiver gave a reason."),
@@ -196,22 +163,18 @@ class SenderSections(PageData):
         `report_id` and `class`.
         """
         found = self._trace(sender)
-        spans = [words.period(row.begin, row.end) for row in rows_of(found.records)]
+
+        def seen(row: Any) -> str:
+            reporter = "" if words.is_missing(row.reporter) else row.reporter
+            return f"{reporter}, {words.period(row.begin, row.end)}"
+
+        link = row_link(self.links, "report", "report_uid")
         return table_section(
             found.records,
-            [
-                Column(
-                    "report_id",
-                    _("Report"),
-                    under=lambda r: f"{_plain(r.reporter)}, {r.period}",
-                    link=row_link(self.links, "report", "report_uid"),
-                ),
-                Column("source_ip", _("Source"), under=envelope),
-                *result_columns(),
-            ],
+            [Column("report_id", _("Report"), under=seen, link=link), *result_columns()],
             caption=_("Reports, those with failing messages first"),
             empty=_("No report speaks of it on these days."),
-            shown=with_results(found.records).assign(period=spans),
+            shown=with_results(found.records),
             number=found.number,
         )
 
@@ -225,15 +188,24 @@ def _answer(trace: Trace, rows: pd.DataFrame, names: dict[str, str]) -> Answer:
         if not trace.name:
             text = _("Nobody sent anything as {domain} on these days.")
         return Answer("none", text.format(**names))
-    points = [_who(trace), _classes(rows)]
-    if not failing:
-        text, level = _("All of {messages} pass DMARC."), "good"
+    kinds = listed(*(one_line(kind_word(kind), 80) for kind in trace.kinds[:3]))
+    if trace.is_address:
+        who = _("From here come messages of: {senders}.").format(senders=kinds)
+    elif trace.in_inventory:
+        who = _("A sender of yours ({kind}).").format(kind=kinds)
     else:
+        who = _("Not known as a sender of yours ({kind}).").format(kind=kinds)
+    sums = _sums(rows, "class")
+    sums = sums[sums > 0].sort_values(ascending=False, kind="stable").head(4)
+    parts = [f"{class_word(str(name))} {words.count(number)}" for name, number in sums.items()]
+    points = [who, _("What its messages are: {classes}.").format(classes=listed(*parts))]
+    text, level = _("All of {messages} pass DMARC."), "good"
+    if failing:
         text = _("{failing} of {messages} fail DMARC.")
         if failing == messages:
             text = _("All of {messages} fail DMARC.")
         fails = rows[~rows["da"] & ~rows["sa"]]
-        points.append(_done(fails))
+        points.append(_receivers(_sums(fails, "disposition")))
         # what was forwarded or changed on its way cannot be mended here
         harmless = fails["class"].isin(["forwarded", "modified"])
         level = "warning" if fails.loc[~harmless, "messages"].sum() >= 1 else "plain"
@@ -241,36 +213,24 @@ def _answer(trace: Trace, rows: pd.DataFrame, names: dict[str, str]) -> Answer:
     return Answer(level, sentence, tuple(points))
 
 
-def _who(trace: Trace) -> str:
-    kinds = listed(*(one_line(kind_word(kind), 80) for kind in trace.kinds[:3]))
-    if trace.is_address:
-        return _("From here come messages of: {senders}.").format(senders=kinds)
-    if trace.in_inventory:
-        return _("A sender of yours ({kind}).").format(kind=kinds)
-    return _("Not known as a sender of yours ({kind}).").format(kind=kinds)
+def _sums(rows: pd.DataFrame, name: str) -> pd.Series[Any]:
+    return rows.groupby(name)["messages"].sum().round().astype("int64")
 
 
-def _classes(rows: pd.DataFrame) -> str:
-    sums = rows.groupby("class")["messages"].sum().round().astype("int64")
-    sums = sums[sums > 0].sort_values(ascending=False, kind="stable").head(4)
-    parts = [f"{class_word(str(name))} {words.count(number)}" for name, number in sums.items()]
-    return _("What its messages are: {classes}.").format(classes=listed(*parts))
-
-
-def _done(failing: pd.DataFrame) -> str:
-    sums = failing.groupby("disposition")["messages"].sum().round().astype("int64")
-    stopped = int(sums.reindex(["quarantine", "reject"]).fillna(0).sum())
+def _receivers(failing: pd.Series[Any]) -> str:
+    """Return what receivers did with failing messages, from their numbers by disposition."""
+    stopped = int(failing.reindex(["quarantine", "reject"]).fillna(0).sum())
     if not stopped:
         return _("Receivers delivered the failing ones all the same.")
-    if stopped >= sums.sum():
+    if stopped >= failing.sum():
         return _("Receivers blocked all failing ones.")
-    return _("Receivers blocked {stopped} of the failing ones.").format(
-        stopped=words.count(stopped)
-    )
+    text = _("Receivers blocked {stopped} of the failing ones.")
+    return text.format(stopped=words.count(stopped))
 
 
-def _by_result(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Return one row a pair of `keys` (a domain, and what goes with it) with its results."""
+def _results_section(frame: pd.DataFrame, *columns: Column, caption: str, empty: str) -> Section:
+    """Return one row a pair of two columns (a domain, and what goes with it) with its results."""
+    keys = [column.key for column in columns]
     same = organisations(frame[keys[0]]) == organisations(frame["header_from"])
     rows = frame.assign(aligned=same.astype(bool))
     table = rows.groupby(keys).agg(aligned=("aligned", "max"), messages=("messages", "sum"))
@@ -280,32 +240,24 @@ def _by_result(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         found.setdefault((one, two), {})[str(result)] = round(number)
     results = [found[key] for key in table.index]
     table = table.assign(results=pd.Series(results, index=table.index, dtype=object))
-    return most_first(whole(table.reset_index(), "messages"), keys[0])
-
-
-def _result_columns() -> list[Column]:
-    return [
-        Column("messages", _("Messages"), "volume"),
-        Column("results", _("Raw results")),
-        Column("counts", _("Counts for DMARC")),
-    ]
-
-
-def _in_words(frame: pd.DataFrame) -> pd.DataFrame:
     yes, no = _("yes, when it passes"), _("no: another domain")
-    return frame.assign(
-        counts=[yes if aligned else no for aligned in frame["aligned"]],
-        results=[_results(found) for found in frame["results"]],
+    return table_section(
+        ordered(whole(table.reset_index(), "messages"), "-messages", keys[0]),
+        [
+            *columns,
+            *usual("messages"),
+            Column("results", _("Raw results"), text=_results),
+            Column("counts", _("Counts for DMARC"), text=lambda row: yes if row.aligned else no),
+        ],
+        caption=caption,
+        empty=empty,
+        limit=SHOWN,
     )
 
 
-def _results(found: dict[str, int]) -> str:
+def _results(row: Any) -> str:
     """Return ``pass`` alone, or each result with its messages."""
-    names = {name or _("no result"): number for name, number in found.items()}
+    names: dict[str, int] = {name or _("no result"): n for name, n in row.results.items()}
     if len(names) == 1:
         return next(iter(names))
     return listed(*(f"{name} {words.count(number)}" for name, number in list(names.items())[:6]))
-
-
-def _plain(value: Any) -> str:
-    return "" if words.is_missing(value) else str(value)

@@ -8,7 +8,7 @@ from dmarckit.core import _, later, ngettext, text as words
 from dmarckit.facts import days_of
 from dmarckit.pages.charts import daily_bars, nothing
 from dmarckit.pages.html import Column
-from dmarckit.pages.sections.base import PageData, Section, begun_in, table_section
+from dmarckit.pages.sections.base import PageData, Section, begun_in, ordered, table_section, usual
 
 COLOURS = {"successful": "#0068a8", "failed": "#d55e00"}
 LABELS = {"successful": later("encrypted"), "failed": later("failed")}
@@ -36,9 +36,8 @@ class TlsSections(PageData):
             sessions=sessions.format(n=words.count(good + bad)),
         )
         subtitle = _("Sessions a day in which others sent mail to your servers, by result.")
-        return Section(
-            daily, figure=daily_bars(daily, COLOURS, LABELS, title=title, subtitle=subtitle)
-        )
+        figure = daily_bars(daily, COLOURS, LABELS, title=title, subtitle=subtitle)
+        return Section(daily, figure=figure)
 
     def tls_policies(self) -> Section:
         """Show the sessions by domain and policy, most failures first.
@@ -48,33 +47,24 @@ class TlsSections(PageData):
         (UTC).
         """
         keys = ["policy_domain", "policy_type"]
-        frame = (
-            self._tls()
-            .groupby(keys, as_index=False)
-            .agg(
-                successful=("successful", "sum"),
-                failed=("failed", "sum"),
-                reporters=("reporter", "nunique"),
-                last_end=("end", "max"),
-            )
+        rows = self._tls()
+        rows = rows.assign(sessions=rows["successful"] + rows["failed"])
+        frame = rows.groupby(keys, as_index=False).agg(
+            sessions=("sessions", "sum"),
+            failed=("failed", "sum"),
+            reporters=("reporter", "nunique"),
+            last_end=("end", "max"),
         )
-        sessions = frame["successful"] + frame["failed"]
-        share = frame["failed"] / sessions.where(sessions > 0)
-        frame = frame.assign(sessions=sessions, failed_share=share).sort_values(
-            ["failed", "sessions", "policy_domain"],
-            ascending=[False, False, True],
-            ignore_index=True,
-        )
-        columns = [*keys, "sessions", "failed", "failed_share"]
+        share = frame["failed"] / frame["sessions"].where(frame["sessions"] > 0)
+        frame.insert(4, "failed_share", share)
         return table_section(
-            frame[[*columns, "reporters", "last_end"]],
+            ordered(frame, "-failed", "-sessions", "policy_domain"),
             [
-                Column("policy_domain", _("Domain"), under=lambda r: str(r.policy_type)),
+                Column("policy_domain", _("Domain"), under="policy_type"),
                 Column("sessions", _("Sessions"), "count"),
                 Column("failed", _("Failed"), "bar"),
                 Column("failed_share", _("Share"), "share"),
-                Column("reporters", _("Reporters"), "count"),
-                Column("last_end", _("Reported until"), "minute"),
+                *usual("reporters", "last_end"),
             ],
             caption=_("Sessions by domain and policy"),
             empty=_("No TLS report covers these days."),
@@ -96,12 +86,12 @@ class TlsSections(PageData):
             last=("begin", "max"),
         )
         return table_section(
-            frame.sort_values("failed_sessions", ascending=False, ignore_index=True),
+            ordered(frame, "-failed_sessions"),
             [
                 Column("result_type", _("Failure")),
                 Column("policy_domain", _("Domain")),
                 Column("failed_sessions", _("Sessions"), "bar"),
-                Column("reporters", _("Reporters"), "count"),
+                *usual("reporters"),
                 Column("first", _("First"), "day"),
                 Column("last", _("Last"), "day"),
             ],
