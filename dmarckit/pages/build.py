@@ -181,14 +181,16 @@ def build_page(
         index="../" * key.count("/") + INDEX,
         inputs=made_from,
     )
-    return BuiltPage(
-        notebook=notebook.stem,
-        key=key,
-        title=title_of(executed, notebook.stem),
-        html=page,
-        executed=executed,
-        warnings=_stderr_lines(executed),
+    warnings = (
+        one_line(line)
+        for cell in executed.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream" and output.name == "stderr"
+        for line in output.text.splitlines()
+        if line.strip()
     )
+    title = title_of(executed, notebook.stem)
+    return BuiltPage(notebook.stem, key, title, page, executed, tuple(warnings))
 
 
 def _read(notebook: Path) -> nbformat.NotebookNode:
@@ -275,24 +277,6 @@ def _execute(
         text = f": a cell took longer than {timeout} s"
     except (DeadKernelError, RuntimeError) as error:
         text = f": {redacted(str(error).strip(), secrets) or type(error).__name__}"
-    # not raised from the library's error: its text holds the cell and what the cell said
-    raise NotebookFailed(
-        f"notebook {target.stem} failed{one_line(text, 400)}", _redact(target, secrets)
-    )
-
-
-def _redact(target: Path, secrets: Collection[str]) -> str:
-    """Strike the secrets out of what papermill has written of a failed run; return its path."""
     nbformat.write(redacted(_read(target), secrets), target)  # type: ignore[no-untyped-call]
-    return str(target)
-
-
-def _stderr_lines(notebook: nbformat.NotebookNode) -> tuple[str, ...]:
-    return tuple(
-        one_line(line)
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if output.output_type == "stream" and output.name == "stderr"
-        for line in output.text.splitlines()
-        if line.strip()
-    )
+    # not raised from the library's error: its text holds the cell and what the cell said
+    raise NotebookFailed(f"notebook {target.stem} failed{one_line(text, 400)}", str(target))

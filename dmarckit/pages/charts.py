@@ -166,6 +166,8 @@ def daily_bars(
     series = list(colours)
     total = daily[series].sum(axis=1)
     days = [f"{day:%Y-%m-%d}" for day in daily["day"]]
+    # how much of its day a bar covers: slim when there are few, all when many
+    share = 1 if len(days) > 120 else 0.25 if len(days) < 4 else 0.84
     for name in series:
         if not daily[name].any():
             continue
@@ -174,7 +176,7 @@ def daily_bars(
             y=daily[name].tolist(),
             name=_(labels[name]),
             marker={"color": colours[name], "line": {"width": 0}},
-            width=_DAY_MS * _bar_share(len(days)),
+            width=_DAY_MS * share,
             customdata=[
                 percent(n / t) if t else "" for n, t in zip(daily[name], total, strict=True)
             ],
@@ -184,31 +186,21 @@ def daily_bars(
     for day in daily.loc[~daily["complete"], "day"] if "complete" in daily else ():
         edges = {"x0": f"{day - half:%Y-%m-%d %H:%M}", "x1": f"{day + half:%Y-%m-%d %H:%M}"}
         figure.add_shape(_INCOMPLETE, **edges)
-    span = [daily["day"].iloc[0] - half, daily["day"].iloc[-1] + half]
+    edges_of = (daily["day"].iloc[0] - half, daily["day"].iloc[-1] + half)
+    first, last = (f"{edge:%Y-%m-%d %H:%M}" for edge in edges_of)
+    is_english = current_language() == "en"
+    day_form = "%-d %b" if is_english else "%-m/%-d"
     figure.update_xaxes(
         type="date",
-        range=[f"{edge:%Y-%m-%d %H:%M}" for edge in span],
-        hoverformat="%A, %-d %B %Y" if current_language() == "en" else "%Y年%-m月%-d日(%a)",
-        minallowed=f"{span[0]:%Y-%m-%d %H:%M}",
-        maxallowed=f"{span[1]:%Y-%m-%d %H:%M}",
-        **_date_ticks(len(days)),
+        range=[first, last],
+        hoverformat="%A, %-d %B %Y" if is_english else "%Y年%-m月%-d日(%a)",
+        minallowed=first,
+        maxallowed=last,
+        **({"dtick": _DAY_MS} if len(days) <= 7 else {"nticks": 8}),
+        tickformat=day_form if len(days) <= 45 else f"{day_form}\n%Y",
     )
     figure.update_yaxes(tickformat="~s" if total.max() >= 10_000 else ",d")
     return figure
-
-
-def _bar_share(days: int) -> float:
-    """Return how much of its day a bar covers: slim when there are few, all when many."""
-    if days > 120:
-        return 1
-    return 0.25 if days < 4 else 0.84
-
-
-def _date_ticks(days: int) -> dict[str, Any]:
-    day = "%-d %b" if current_language() == "en" else "%-m/%-d"
-    if days <= 7:
-        return {"dtick": _DAY_MS, "tickformat": day}
-    return {"nticks": 8, "tickformat": day if days <= 45 else f"{day}\n%Y"}
 
 
 def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
@@ -292,6 +284,14 @@ CLASS_LABELS = {
 }
 
 
+_HARMFUL = {
+    "broken_dkim": later("own mail whose DKIM breaks"),
+    "unaligned_sender": later("known services that are not set up"),
+    "spoofed_subdomain": later("made-up subdomains"),
+    "unauthenticated": later("mail that proves nothing"),
+}
+
+
 def classes_by_day(daily: pd.DataFrame) -> go.Figure:
     """Draw messages a day, stacked by class. Takes `facts.classes_by_day`.
 
@@ -305,33 +305,17 @@ def classes_by_day(daily: pd.DataFrame) -> go.Figure:
         subtitle = _(
             "Messages a day, by what they prove. Grey: days of which reports are still missing."
         )
-    return daily_bars(
-        daily,
-        CLASS_COLOURS,
-        CLASS_LABELS,
-        title=_title(daily, messages),
-        subtitle=subtitle,
+    # the largest class that fails and may do harm, else that all is in order
+    sums = daily[list(_HARMFUL)].sum()
+    title = _("All of {messages} pass, or were forwarded or changed on the way")
+    if sums.any():
+        title = _("{share} of {messages} are in order; of the rest most is {most}")
+    title = title.format(
+        share=percent(1 - sums.sum() / messages),
+        messages=n_messages(messages),
+        most=_(_HARMFUL[str(sums.idxmax())]),
     )
-
-
-def _title(daily: pd.DataFrame, messages: int) -> str:
-    """Name the largest class that fails and may do harm, else say that all is in order."""
-    bad = ["broken_dkim", "unaligned_sender", "spoofed_subdomain", "unauthenticated"]
-    sums = daily[bad].sum()
-    largest = str(sums.idxmax())
-    share = sums.sum() / messages
-    whole = n_messages(messages)
-    if not share:
-        text = _("All of {messages} pass, or were forwarded or changed on the way")
-        return text.format(messages=whole)
-    most = {
-        "broken_dkim": _("own mail whose DKIM breaks"),
-        "unaligned_sender": _("known services that are not set up"),
-        "spoofed_subdomain": _("made-up subdomains"),
-        "unauthenticated": _("mail that proves nothing"),
-    }[largest]
-    text = _("{share} of {messages} are in order; of the rest most is {most}")
-    return text.format(share=percent(1 - share), messages=whole, most=most)
+    return daily_bars(daily, CLASS_COLOURS, CLASS_LABELS, title=title, subtitle=subtitle)
 
 
 WARNING, CRITICAL = "#e09f1f", "#d55e00"
@@ -356,14 +340,13 @@ def rate_lines(
     days = [f"{day:%Y-%m-%d}" for day in daily["day"]]
     for name in colours:
         if daily[name].notna().any():
-            line = {"color": colours[name], "width": 2}
             figure.add_scatter(
                 x=days,
                 y=[None if is_missing(share) else round(share, 6) for share in daily[name]],
                 name=labels[name],
                 mode="lines+markers",
                 marker={"color": colours[name], "size": 6},
-                line=line,
+                line={"color": colours[name], "width": 2},
                 connectgaps=False,
                 customdata=[rate_text(share) for share in daily[name]],
                 hovertemplate="%{customdata}",

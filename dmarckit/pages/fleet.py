@@ -154,29 +154,27 @@ def _plan(
     tables = table_states(Lake(settings.lake_url))
     given = {domain: {**parameters, "domain": domain} for domain in domains}
     keys = {d: page_key(path.stem, unusual(g, known), now.date()) for d, g in given.items()}
+
+    def stored_hash(key: str) -> str | None:
+        with contextlib.suppress(MissingObject, ValueError, KeyError, TypeError):
+            return str(json.loads(storage.get(key + MANIFEST))["hash"])
+        return None
+
     with ThreadPoolExecutor(POOL) as pool:
-        hashes = list(pool.map(lambda key: _stored_hash(storage, key), keys.values()))
+        hashes = list(pool.map(stored_hash, keys.values()))
     is_first = not any(hashes)  # then there may be no folder to list
     stored = set() if is_first else {o.key for o in storage.list(f"{page_folder(path.stem)}/")}
-    for (domain, key), stored_hash in zip(keys.items(), hashes, strict=True):
+    for (domain, key), known_hash in zip(keys.items(), hashes, strict=True):
         made = page_manifest(path, given[domain], settings, window, tables)
         link = link_to(settings, storage, key) if key in stored else ""
         page = FleetPage(domain, key, "unchanged", link)
-        is_current = key in stored and stored_hash == made["hash"]
+        is_current = key in stored and known_hash == made["hash"]
         yield _Task(settings, notebook, given[domain], now, page, made), is_current
 
 
-def _stored_hash(storage: Storage, key: str) -> str | None:
-    with contextlib.suppress(MissingObject, ValueError, KeyError, TypeError):
-        return str(json.loads(storage.get(key + MANIFEST))["hash"])
-    return None
-
-
 def _built(tasks: Sequence[_Task], workers: int) -> Iterator[FleetPage]:
-    if len(tasks) == 1 or workers == 1:
+    if len(tasks) <= 1 or workers == 1:
         yield from map(_build, tasks)
-        return
-    if not tasks:
         return
     # A worker's kernels take over its environment, which only a spawned process has as ours
     # is now.

@@ -11,14 +11,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from dmarckit.core import (
-    StoredObject,
-    _,
-    current_language,
-    later,
-    ngettext,
-    text as words,
-)
+from dmarckit.core import StoredObject, _, current_language, later, ngettext, text as words
 from dmarckit.lake import Lake
 from dmarckit.pages.html import (
     TEMPLATES,
@@ -193,16 +186,14 @@ def _groups(keys: Iterable[str], shown: Collection[str | None]) -> list[Group]:
         if entry.address not in shown:
             domains = found.setdefault(match["notebook"], {})
             domains.setdefault(domain, []).append(entry)
-    order = sorted(found.items(), key=lambda item: (item[0] != DOMAIN, item[0]))
-    return [_group(name, domains) for name, domains in order]
-
-
-def _group(name: str, entries: dict[str, list[Entry]]) -> Group:
-    ordered = {
-        domain: tuple(sorted(pages, key=lambda e: (e.day, e.address), reverse=True))
-        for domain, pages in sorted(entries.items())
-    }
-    own = ordered.pop("", ())
-    domains = [Group(domain, pages) for domain, pages in ordered.items()]
-    domains.sort(key=lambda group: group.pages[0].day, reverse=True)
-    return Group(name, own, tuple(domains))
+    groups = []
+    for name in sorted(found, key=lambda name: (name != DOMAIN, name)):
+        pages = {
+            domain: tuple(sorted(entries, key=lambda e: (e.day, e.address), reverse=True))
+            for domain, entries in sorted(found[name].items())
+        }
+        own = pages.pop("", ())
+        parts = [Group(domain, entries) for domain, entries in pages.items()]
+        parts.sort(key=lambda group: group.pages[0].day, reverse=True)
+        groups.append(Group(name, own, tuple(parts)))
+    return groups

@@ -127,6 +127,10 @@ def page_manifest(
     `tables` comes from `table_states`. Secrets are no part of it.
     """
     domain = str(parameters.get("domain", "")).lower()
+    mmdb = []
+    if settings.mmdb and settings.mmdb.is_file():
+        status = settings.mmdb.stat()
+        mmdb = [status.st_size, status.st_mtime_ns]
     parts: dict[str, Any] = {
         "notebook": hashlib.sha256(notebook.read_bytes()).hexdigest(),
         "parameters": dict(parameters),
@@ -138,7 +142,7 @@ def page_manifest(
             **tables.get(domain, {}),
         },
         "settings": _hash(settings.model_dump(mode="json", exclude=_NOT_SHOWN)),
-        "mmdb": _file_state(settings.mmdb),
+        "mmdb": mmdb,
         "code": code_hash(),
         "versions": versions(),
     }
@@ -167,10 +171,3 @@ def code_hash() -> str:
 def _hash(value: object) -> str:
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _file_state(path: Path | None) -> list[int]:
-    if path is None or not path.is_file():
-        return []
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]

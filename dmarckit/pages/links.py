@@ -116,20 +116,18 @@ class PageLinks:
 
 
 def row_link(
-    links: PageLinks | None, notebook: str, *columns: str, **parameters: str
-) -> Callable[[Any], RowLink] | None:
+    links: PageLinks, notebook: str, *columns: str, **parameters: str
+) -> Callable[[Any], RowLink]:
     """Return what links a row to the page of `notebook` whose parameters are its `columns`.
 
-    `parameters` are the same for all rows. Without `links` it is None.
+    `parameters` are the same for all rows.
     """
-    if links is None:
-        return None
     return lambda row: links.row_link(
         notebook, **parameters, **{name: str(getattr(row, name)) for name in columns}
     )
 
 
-def find_links(settings: Settings, domain: str = "", up: str = "") -> PageLinks:
+def find_links(settings: Settings, domain: str = "") -> PageLinks:
     """Return the pages that are stored now: of one `domain`, else of all.
 
     There are none where a relative link leads nowhere: in a bucket whose pages have no
@@ -137,14 +135,13 @@ def find_links(settings: Settings, domain: str = "", up: str = "") -> PageLinks:
     there any while the pages cannot be listed: a page without links is better than none.
     """
     storage = open_storage(settings.pages_url)
-    steps = up or ("../../" if domain else "../")
+    steps = "../../" if domain else "../"
     if storage.remote and not settings.page_base_url:
         return PageLinks(up=steps)
     below = f"{domain_folder(domain)}/" if domain else ""
+    of_all = [f"{name}/" for name in (["overview"] if domain else _OF_ALL)]
     found: list[StoredObject] = []
-    of_all = ["overview"] if domain else _OF_ALL
-    of_one = [f"domain/{below}", f"sender/{below}", "report/"]
-    for prefix in (*(f"{name}/" for name in of_all), *of_one):
+    for prefix in (*of_all, f"domain/{below}", f"sender/{below}", "report/"):
         with contextlib.suppress(StorageError):
             found += storage.list(prefix)
     return PageLinks(newest_days(found), steps)

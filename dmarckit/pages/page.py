@@ -47,10 +47,7 @@ class Page(
     """
 
     def tell(
-        self,
-        headline: str = "",
-        number: object = None,
-        chart: Section | go.Figure | None = None,
+        self, headline: str = "", number: object = None, chart: Section | go.Figure | None = None
     ) -> SlackNote:
         """Put a headline, numbers and a chart into the Slack message of the notebook's run.
 

@@ -112,6 +112,12 @@ def store_notebook(
 
     use(settings.language)  # a worker process has not loaded them itself
     now = now or datetime.now(UTC)
+
+    def inputs(values: Mapping[str, Any]) -> tuple[Input, ...]:
+        with contextlib.suppress(LakeError):  # the notebook fails then
+            return page_inputs(Lake(settings.lake_url), values, now)
+        return ()
+
     storage = open_storage(settings.pages_url, settings.presign_keys())
     secrets = secrets_of(settings)
     try:
@@ -121,7 +127,7 @@ def store_notebook(
             config=os.environ.get(CONFIG_VARIABLE),
             now=now,
             secrets=secrets,
-            inputs=lambda values: _inputs(settings, values, now),
+            inputs=inputs,
         )
     except NotebookFailed as error:
         given = redacted(dict(parameters), secrets)
@@ -129,13 +135,6 @@ def store_notebook(
         raise _kept_in(storage, key.removesuffix(".html") + ".ipynb", error) from error
     store_page(storage, page.key, page.html)
     return StoredPage(page, page.key, link_to(settings, storage, page.key))
-
-
-def _inputs(settings: Settings, parameters: Mapping[str, Any], now: datetime) -> tuple[Input, ...]:
-    """Return what the page rests on; nothing where the lake cannot be read: the notebook fails."""
-    with contextlib.suppress(LakeError):
-        return page_inputs(Lake(settings.lake_url), parameters, now)
-    return ()
 
 
 def link_to(settings: Settings, storage: Storage, key: str) -> str:

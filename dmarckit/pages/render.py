@@ -161,7 +161,11 @@ def _chapters(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
     charts = itertools.count(1)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            heading, text = _split_heading(translated(cell.source))
+            text = translated(cell.source).strip()
+            heading = ""
+            if re.match(r"#{1,2}\s", text):
+                heading, _line, text = text.partition("\n")
+                text = text.strip()
             if heading.startswith("##"):
                 anchor = f"section-{len(chapters)}"
                 chapters.append({"title": heading.lstrip("# "), "anchor": anchor, "parts": []})
@@ -173,11 +177,6 @@ def _chapters(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
                 part["id"] = f"chart-{next(charts)}"
         chapters[-1]["parts"] += parts
     return [chapters[0], *(chapter for chapter in chapters[1:] if chapter["parts"])]
-
-
-def _split_heading(source: str) -> tuple[str, str]:
-    first, _, rest = source.strip().partition("\n")
-    return (first, rest.strip()) if re.match(r"#{1,2}\s", first) else ("", source.strip())
 
 
 _KINDS = {
@@ -215,7 +214,11 @@ def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
         layout["height"] -= margin.get("t", _PLOT_TOP) - _PLOT_TOP
         layout["margin"] = margin | {"t": _PLOT_TOP}
     data = figure["data"]
-    legend = _legend(data)
+    legend: list[tuple[str, str, str]] = []
+    colours = [trace.get("marker", {}).get("color") for trace in data]
+    if all(isinstance(c, str) and re.fullmatch(r"#[0-9a-f]{6}", c) for c in colours):
+        names = [plain(trace.get("name", "")) for trace in data]
+        legend = [(n, c, DARK.get(c, c)) for n, c in zip(names, colours, strict=True)]
     if legend:
         layout["showlegend"] = False
     return {
@@ -229,17 +232,6 @@ def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
         "json": script_json({"data": data, "layout": layout}),
         "table": _figure_table(data),
     }
-
-
-def _legend(data: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """Return name, colour and dark colour of each trace; empty when one has no own colour."""
-    colours = [trace.get("marker", {}).get("color") for trace in data]
-    if not all(isinstance(c, str) and re.fullmatch(r"#[0-9a-f]{6}", c) for c in colours):
-        return []
-    return [
-        (plain(trace.get("name", "")), colour, DARK.get(colour, colour))
-        for trace, colour in zip(data, colours, strict=True)
-    ]
 
 
 def _figure_table(data: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -36,11 +36,9 @@ class SlackNote:
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
         shown = render_part("note", _("In the Slack message of the run:"))
         shown += render_part("paragraphs", [self.headline] if self.headline else [])
-        shown += render_part("facts", [*self.numbers.items(), (_("Chart"), self._chart_title())])
+        title = str(self.chart["title"]) if self.chart else ""
+        shown += render_part("facts", [*self.numbers.items(), (_("Chart"), title)])
         return {SLACK_MIMETYPE: asdict(self), "text/html": shown._repr_html_()}
-
-    def _chart_title(self) -> str:
-        return str(self.chart["title"]) if self.chart else ""
 
 
 def slack_note(headline: str, number: object, figure: Any = None) -> SlackNote:
@@ -49,7 +47,25 @@ def slack_note(headline: str, number: object, figure: Any = None) -> SlackNote:
         headline = f"{headline}: {_value(number)}" if headline else _value(number)
     numbers = list(number.items()) if isinstance(number, Mapping) else []
     shown = {one_line(name, 60): _value(value) for name, value in numbers[:MOST_NUMBERS]}
-    return SlackNote(one_line(headline, 300), shown, None if figure is None else _chart(figure))
+    if figure is None:
+        return SlackNote(one_line(headline, 300), shown)
+    series = []
+    for trace in [t for t in figure.data if t.type in ("bar", "scatter")][:MOST_SERIES]:
+        lying = trace.type == "bar" and trace.orientation == "h"
+        x, y = (trace.y, trace.x) if lying else (trace.x, trace.y)
+        series.append(
+            {
+                "name": plain(trace.name or ""),
+                "kind": "bar" if trace.type == "bar" else "line",
+                "lying": lying,
+                "colour": trace.marker.color if isinstance(trace.marker.color, str) else None,
+                "x": [plain(label) for label in x[:MOST_POINTS]],
+                "y": [None if is_missing(n) else float(n) for n in y[:MOST_POINTS]],
+            }
+        )
+    title = figure.layout.title
+    texts = {"title": plain(title.text or ""), "about": plain(title.subtitle.text or "")}
+    return SlackNote(one_line(headline, 300), shown, texts | {"series": series})
 
 
 def _value(number: Any) -> str:
@@ -58,28 +74,6 @@ def _value(number: Any) -> str:
     if isinstance(number, int) and not isinstance(number, bool):
         return count(number)
     return one_line(f"{number:.4g}" if isinstance(number, float) else number, 80)
-
-
-def _chart(figure: Any) -> dict[str, Any]:
-    """Return the bars and lines of a plotly figure as plain values."""
-    title = figure.layout.title
-    series = []
-    for trace in [t for t in figure.data if t.type in ("bar", "scatter")][:MOST_SERIES]:
-        lying = trace.type == "bar" and trace.orientation == "h"
-        x, y = (trace.y, trace.x) if lying else (trace.x, trace.y)
-        colour = trace.marker.color if isinstance(trace.marker.color, str) else None
-        series.append(
-            {
-                "name": plain(trace.name or ""),
-                "kind": "bar" if trace.type == "bar" else "line",
-                "lying": lying,
-                "colour": colour,
-                "x": [plain(label) for label in x[:MOST_POINTS]],
-                "y": [None if is_missing(n) else float(n) for n in y[:MOST_POINTS]],
-            }
-        )
-    about = plain(title.subtitle.text or "")
-    return {"title": plain(title.text or ""), "about": about, "series": series}
 
 
 def slack_notes(notebook: nbformat.NotebookNode) -> list[SlackNote]:

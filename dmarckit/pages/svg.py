@@ -79,9 +79,13 @@ class _Plot:
     def __init__(self, layout: Mapping[str, Any], traces: list[Mapping[str, Any]]) -> None:
         self._layout, self._traces = layout, traces
         self._start, self._end = map(datetime.fromisoformat, layout["xaxis"]["range"])
+        sums: dict[str, float] = {}
+        for day, value in ((d, v) for t in traces for d, v in zip(t["x"], t["y"], strict=True)):
+            sums[day] = sums.get(day, 0) + (value or 0)
+        highest = max(sums.values(), default=0) or 1
         self._low: float
         self._high: float
-        self._low, self._high = layout["yaxis"].get("range") or (0, self._highest() * 1.05)
+        self._low, self._high = layout["yaxis"].get("range") or (0, highest * 1.05)
         self._is_share = "%" in layout["yaxis"].get("tickformat", "")
 
     def parts(self) -> dict[str, Any]:
@@ -105,13 +109,6 @@ class _Plot:
             "ticks": self._ticks(),
             "dates": self._dates(),
         }
-
-    def _highest(self) -> float:
-        sums: dict[str, float] = {}
-        for trace in self._traces:
-            for day, value in zip(trace["x"], trace["y"], strict=True):
-                sums[day] = sums.get(day, 0) + (value or 0)
-        return max(sums.values(), default=0) or 1
 
     def _x(self, moment: str) -> float:
         share = (datetime.fromisoformat(moment) - self._start) / (self._end - self._start)
@@ -149,11 +146,8 @@ class _Plot:
                 step = "L" if is_down else "M"
                 path.append(f"{step}{self._x(day):g} {self._y(value):g}{'' if is_down else 'h0'}")
             is_down = value is not None
-        return {
-            "name": plain(trace["name"]),
-            "colour": trace["line"]["color"],
-            "stroke": "".join(path),
-        }
+        colour = trace["line"]["color"]
+        return {"name": plain(trace["name"]), "colour": colour, "stroke": "".join(path)}
 
     def _ticks(self) -> list[tuple[float, str]]:
         rough = (self._high - self._low) / _TICKS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -77,7 +78,8 @@ def page_about(
     page = Page(settings, lake, window, domain=domain)
     facts = messages() if facts is None else facts
     page.analysis = Analysis(facts.now, 7, facts, list(findings), outside or Outside())
-    for name, part in ({"links": None} | parts).items():
+    no_links = SimpleNamespace(row_link=lambda *_names, **_parameters: None)
+    for name, part in ({"links": no_links} | parts).items():
         setattr(page, name, part)
     return page
 

@@ -207,8 +207,9 @@ class DomainSections(PageData):
 
     def _sender_link(self) -> Callable[[Any], RowLink] | None:
         """Return what links a row to its sender's page, if the page is about one domain."""
-        link = row_link(self.links, "sender", "sender", domain=self.domain)
-        return link if self.domain else None
+        if not self.domain:
+            return None
+        return row_link(self.links, "sender", "sender", domain=self.domain)
 
 
 def _classes(rows: pd.DataFrame) -> pd.Series[Any]:
