@@ -143,9 +143,9 @@ def _items(cell: Any) -> Iterable[Any]:
 
 def _raw_results(results: Any) -> str:
     """Return DKIM or SPF results as the receiver gave them."""
-    parts = []
+    parts, missing = [], _("no result")
     for found in _items(results):
-        text = f"{found['result'] or _('no result')}: "
+        text = f"{found['result'] or missing}: "
         is_dkim = "selector" in found
         text += f"d={found['domain'] or '–'}" if is_dkim else found["domain"] or "–"
         text += f", s={found['selector'] or '–'}" if is_dkim else ""
