@@ -134,6 +134,9 @@ class Settings(BaseSettings):
     failures: bool = Field(False, description="keep failure (ruf) reports, redacted")
     failures_content: bool = Field(False, description="keep their subjects and bodies too")
     salt: SecretStr | None = Field(None, description="for hashed local parts; <home>/salt")
+    reporters: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="name of a reporter → domains that it also writes from"
+    )
     exports: Literal["all", "failing", "none"] = "failing"
     senders: tuple[DeclaredSender, ...] = ()
     mute: tuple[Mute, ...] = ()

@@ -11,18 +11,22 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dmarckit.core import POOL, Settings, open_storage
+from dmarckit.core import POOL, Settings, one_line, open_storage
 from dmarckit.ingest.read import Chunk
 from dmarckit.lake import JOIN, MAILS, REPORT_TABLES, Lake, month_of
+from dmarckit.reports import is_within, listed_domains, own_reporters, reporter_key
 
 OUTCOMES = ("stored", "duplicate", "untrusted", "not_a_report", "unreadable")
 BATCH_MAILS = 2_000  # what a commit holds at the most: three commits cost about 0.1 s
 BATCH_RECORDS = 200_000
+MEMORY = timedelta(days=60)  # for which a reporter's domains are remembered
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CONTENT_TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
 
 
@@ -59,6 +63,8 @@ class Commits:
     progress: Progress | None
     done: int = 0
     chunks: list[Chunk] = field(default_factory=list)
+    _senders: set[tuple[str, str]] = field(default_factory=set)
+    """reporters (`reporter_key`) with domains that need no warning any more"""
 
     def add(self, chunk: Chunk) -> None:
         """Keep the chunk for the next commit; commit when there is enough."""
@@ -80,6 +86,8 @@ class Commits:
         for table in REPORT_TABLES:
             rows = _first_of_each(chunks, table)
             if rows.num_rows:
+                if table == "reports":
+                    rows = self._flag_new_domains(rows)
                 new = self.lake.write.append_new(table, rows)
                 fresh |= new
                 self.result.reports += len(new)
@@ -102,6 +110,51 @@ class Commits:
                 month = report.shared["month"]
                 self.lake.write.append_stream("records", report.uid, month, report.batches)
                 report.remove_file()
+
+    def _flag_new_domains(self, rows: pa.Table) -> pa.Table:
+        """Return the rows of `reports` with a warning where a reporter writes from a new domain.
+
+        Those of the shipped table were compared with it when they were read. Of all others the
+        domains seen in the last months, with those of the setting `reporters`, are their own.
+        """
+        columns = [rows[name].to_pylist() for name in ("reporter", "authenticated_from")]
+        sent = [
+            (reporter_key(name), sender) if name and sender and not listed_domains(name) else None
+            for name, sender in zip(*columns, strict=True)
+        ]
+        if set(sent) <= self._senders | {None}:
+            return rows
+        warnings = rows["warnings"].to_pylist()
+        known = self._known_senders(min(rows["begin"].to_pylist()))
+        for i, pair in enumerate(sent):
+            if pair is None or pair in self._senders:
+                continue
+            self._senders.add(pair)
+            name, sender = pair
+            domains = known.setdefault(name, set())
+            if domains and not is_within(sender, domains):
+                so_far = one_line(", ".join(sorted(domains)), 200)
+                warnings[i].append(
+                    f"sent by {one_line(sender, 80)}, from where this reporter has not written "
+                    f"before (so far: {so_far}); the setting reporters says what is its own"
+                )
+            domains.add(sender)
+        place = rows.schema.get_field_index("warnings")
+        field = rows.schema.field(place)
+        return rows.set_column(place, field, pa.array(warnings, field.type))
+
+    def _known_senders(self, begin: datetime) -> dict[str, set[str]]:
+        """Return `reporter_key` → domains it has written from in the `MEMORY` before a time."""
+        known = {
+            name: set(domains) for name, domains in own_reporters(self.settings.reporters).items()
+        }
+        query = """SELECT DISTINCT reporter, authenticated_from FROM reports
+            WHERE reporter IS NOT NULL AND authenticated_from IS NOT NULL"""
+        since = month_of(max(begin, EPOCH + MEMORY) - MEMORY)
+        with self.lake.session("reports", first_month=since) as connection:
+            for name, sender in connection.execute(query).fetchall():
+                known.setdefault(reporter_key(name), set()).add(sender)
+        return known
 
     def _owners(self, chunks: Sequence[Chunk]) -> dict[str, str]:
         """Return report_uid → key of the mail it came in first, as the lake has it.

@@ -30,6 +30,7 @@ from dmarckit.core import MissingObject, Settings, Storage, StoredObject, open_s
 from dmarckit.ingest.commit import Commits, IngestResult, Progress
 from dmarckit.ingest.read import Chunk, Task, read_chunk, unreadable
 from dmarckit.lake import Lake, month_of
+from dmarckit.reports import own_reporters
 
 CHUNK = 50  # mails a task: enough to hide what a task costs, few enough to lose little
 ALONE_BELOW = 3_000  # new mails that this process has read before another has started
@@ -74,6 +75,7 @@ def ingest_mails(
             limits=settings.limits,
             trust=settings.trust_level,
             authserv_id=settings.authserv_id,
+            reporters=own_reporters(settings.reporters),
             exports=settings.exports,
             salt=_salt(settings) if settings.failures else None,
             failures_content=settings.failures_content,

@@ -62,7 +62,9 @@ from dmarckit.reports import (
     TlsReport,
     Unreadable,
     Verdict,
+    authenticated_from,
     export_key,
+    false_claim,
     json_text,
     read_object,
     read_reports,
@@ -86,6 +88,8 @@ class Task:
     limits: Limits
     trust: str
     authserv_id: str
+    reporters: dict[str, frozenset[str]]
+    """`reporter_key` → further domains of reporters, as the settings have them"""
     exports: str
     """which reports get files of their own: all, failing or none"""
     salt: bytes | None = field(repr=False)  # Dask logs the arguments of what failed
@@ -297,11 +301,19 @@ class _Reader:
     def _read_reports(self, mail: Mail, result: MailResult) -> None:
         key, salt = result.object.key, self._task.salt
         problems: list[Unreadable] = []
+        forged: list[str] = []
         for report in read_reports(mail, self._task.limits, self._spool):
+            if isinstance(report, AggregateReport | TlsReport):
+                claim = false_claim(report.reporter, mail, self._task.reporters)
+                if claim and self._task.trust != "any":
+                    forged.append(claim)
+                    continue
+                if claim:
+                    report = replace(report, warnings=(*report.warnings, claim))
             if isinstance(report, Unreadable):
                 problems.append(report)
             elif isinstance(report, AggregateReport):
-                self._add_aggregate(report, result)
+                self._add_aggregate(report, result, authenticated_from(mail))
             elif isinstance(report, TlsReport):
                 self._add("tls", tls_rows(report, key), result)
             elif salt is None:
@@ -310,16 +322,20 @@ class _Reader:
                 row = failure_row(report, key, salt, content=self._task.failures_content)
                 self._add("failures", [row], result)
         self._spool.start()
-        result.error = "; ".join(p.reason for p in problems) or None
+        reasons = [*dict.fromkeys(forged), *(p.reason for p in problems)]
+        result.error = "; ".join(reasons) or None
         if not result.uids:
             is_report = any(p.is_report for p in problems)
-            result.outcome = "unreadable" if is_report else "not_a_report"
+            unread = "unreadable" if is_report else "not_a_report"
+            result.outcome = "untrusted" if forged else unread
 
-    def _add_aggregate(self, report: AggregateReport, result: MailResult) -> None:
+    def _add_aggregate(
+        self, report: AggregateReport, result: MailResult, sender: str | None
+    ) -> None:
         uid, key = report_uid(report), result.object.key
         path = self._spool.finished()
         failing = self._spool.failing if path else failing_messages(report.records)
-        if not self._add("reports", [report_row(report, uid, key, failing)], result):
+        if not self._add("reports", [report_row(report, uid, key, failing, sender)], result):
             return
         if path:
             long = LongReport(uid, shared_values(uid, report), path)

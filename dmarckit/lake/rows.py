@@ -71,14 +71,20 @@ def month_of(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m") if time.year > 999 else "0000-00"
 
 
-def report_row(report: AggregateReport, uid: str, mail_key: str, failing: int) -> dict[str, Any]:
-    """Return the row of `reports`; `failing` messages are counted by whoever saw the records."""
+def report_row(
+    report: AggregateReport, uid: str, mail_key: str, failing: int, sender: str | None = None
+) -> dict[str, Any]:
+    """Return the row of `reports`; `failing` messages are counted by whoever saw the records.
+
+    `sender` is the authenticated From domain of the mail.
+    """
     return {
         **{name: getattr(report, name) for name in OF_REPORT},
         **{name: getattr(report.policy, name) for name in OF_POLICY},
         **shared_values(uid, report),
         "warnings": list(report.warnings),
         "errors": list(report.errors),
+        "authenticated_from": sender,
         "mail_key": mail_key,
         "records": report.record_count,
         "messages": report.message_count,

@@ -122,6 +122,7 @@ REPORTS = _table(
     ("version", TEXT, "schema version the report claims"),
     ("warnings", TEXTS, "what had to be repaired to read it"),
     ("errors", TEXTS, "errors that the reporter itself mentions"),
+    ("authenticated_from", TEXT, "From domain of that mail, if it passed DMARC; null: it did not"),
     ("mail_key", TEXT, "key of the mail it came in first"),
     ("records", WHOLE, "records in it"),
     ("messages", WHOLE, "messages in it"),

@@ -25,4 +25,12 @@ from .model import (
     Verdict as Verdict,
 )
 from .read import read_object as read_object, read_reports as read_reports
+from .reporters import (
+    authenticated_from as authenticated_from,
+    false_claim as false_claim,
+    is_within as is_within,
+    listed_domains as listed_domains,
+    own_reporters as own_reporters,
+    reporter_key as reporter_key,
+)
 from .verdict import without_comments as without_comments

@@ -450,9 +450,9 @@ def faulty_row(marker: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     row_of = module.report_row
 
-    def faulty(report: Any, uid: str, key: str, failing: int) -> dict[str, Any]:
+    def faulty(report: Any, uid: str, key: str, *rest: Any) -> dict[str, Any]:
         wrong = {"reporter": "half a character: \ud83d"} if key == marker else {}
-        return row_of(report, uid, key, failing) | wrong
+        return row_of(report, uid, key, *rest) | wrong
 
     monkeypatch.setattr(module, "report_row", faulty)
 
