@@ -93,6 +93,8 @@ def test_the_wheel_works_without_the_checkout(tmp_path: Path) -> None:
     assert ("Starting an S3 server" in said) == available()
     assert "no notebook" in dmarckit("page", "nope", status=2)
     assert "daily" in dmarckit("run", "nope", status=2)
+    for topic in ("settings", "schedules", "notebooks", "aws"):
+        assert dmarckit("help", topic).startswith("# ")
 
 
 def run(*command: str, cwd: Path | None = None, status: int = 0, path: Path | None = None) -> str:
