@@ -50,7 +50,8 @@ def ingest(
         )
     core.log_step("Mails are read", **result.outcomes, reports=result.reports)
     print_outcomes(result)
-    raise typer.Exit(PROBLEMS if result.outcomes["unreadable"] else OK)
+    lost = result.outcomes["unreadable"] + result.outcomes["unreachable"]
+    raise typer.Exit(PROBLEMS if lost else OK)
 
 
 def maintain(

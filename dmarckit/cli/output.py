@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 200  # columns where there is no terminal: rows are not broken
 LOG_EVERY = 15.0  # seconds between two log lines
-SHOWN_PROBLEMS = {"unreadable": 200, "untrusted": 20, "stored": 20, "not_a_report": 10}
+SHOWN_PROBLEMS = {
+    "unreadable": 200, "unreachable": 20, "untrusted": 20, "stored": 20, "not_a_report": 10,
+}  # fmt: skip
 """outcome → reasons printed; all of them are in the lake's table `mails`"""
 MEANING = {
     "stored": "a report (or several) that was new",
@@ -28,6 +30,7 @@ MEANING = {
     "untrusted": "refused: SES did not find the sender authentic",
     "not_a_report": "some other mail",
     "unreadable": "looks like a report, but cannot be read",
+    "unreachable": "refused by the storage; later runs try again",
 }
 
 log = logging.getLogger("dmarckit")

@@ -11,6 +11,7 @@ from .errors import (
     AwsError as AwsError,
     ClusterError as ClusterError,
     DmarckitError as DmarckitError,
+    EncryptedObject as EncryptedObject,
     JobBusy as JobBusy,
     JobTimeout as JobTimeout,
     LakeError as LakeError,
@@ -25,6 +26,7 @@ from .errors import (
     PostmasterAccess as PostmasterAccess,
     PostmasterError as PostmasterError,
     QueueError as QueueError,
+    RefusedObject as RefusedObject,
     SettingsError as SettingsError,
     SlackError as SlackError,
     SlackUnavailable as SlackUnavailable,
@@ -82,6 +84,7 @@ from .settings import (
     shipped_files as shipped_files,
 )
 from .storage import (
+    ARCHIVED as ARCHIVED,
     POOL as POOL,
     FolderStorage as FolderStorage,
     S3Storage as S3Storage,

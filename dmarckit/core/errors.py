@@ -25,6 +25,25 @@ class MissingObject(StorageError):
     """The object is not there (or no longer)."""
 
 
+class RefusedObject(StorageError):
+    """The storage refuses this one object: it is archived, forbidden, or its key is.
+
+    Args:
+        what: what failed, such as ``cannot read s3://bucket/key``.
+        reason: why, and what to do about it.
+        code: the storage's own code; the same for the same cause.
+    """
+
+    def __init__(self, what: str, reason: str, code: str) -> None:
+        super().__init__(f"{what}: {reason}")
+        self.reason = reason
+        self.code = code
+
+
+class EncryptedObject(StorageError):
+    """The object was encrypted before it was stored, and only its writer's key opens it."""
+
+
 class LakeError(DmarckitError):
     """A table of the lake cannot be read or written."""
 

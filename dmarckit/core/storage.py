@@ -18,8 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dmarckit.core.aws import aws_client, aws_errors, aws_session, error_code
-from dmarckit.core.errors import MissingObject, StorageError, one_line
+from dmarckit.core.aws import aws_client, aws_errors, aws_reason, aws_session, error_code
+from dmarckit.core.errors import (
+    EncryptedObject,
+    MissingObject,
+    RefusedObject,
+    StorageError,
+    one_line,
+)
 from dmarckit.core.retry import with_retries
 
 if TYPE_CHECKING:
@@ -97,6 +103,9 @@ class FolderStorage:
             return self._path(key).read_bytes()
         except FileNotFoundError as error:
             raise MissingObject(f"no file {one_line(key)} in {self.root}") from error
+        except PermissionError as error:
+            reason = "permission denied; let this user read the file"
+            raise RefusedObject(f"cannot read {self._path(key)}", reason, "EACCES") from error
         except OSError as error:
             raise StorageError(f"cannot read {self._path(key)}: {error.strerror}") from error
 
@@ -168,6 +177,13 @@ def _created(path: Path, data: bytes) -> bool:
 
 POOL = 32  # connections of one client; fetching uses as many threads at the most
 CONFLICTS = (0.0,) * 4  # pauses while another's write of the key is under way (Amazon: 409)
+BROKE_OFF = "broke off"  # code of an object whose body did not come whole
+PAUSES_OF_BODY = (1.0,)  # before it is fetched a third time
+# what clients that encrypt by themselves (SES is one) leave with the object
+ARCHIVED = "InvalidObjectState"
+_OF_OBJECT = frozenset({ARCHIVED, "AccessDenied", "403", "InvalidRequest", "MethodNotAllowed"})
+"""codes about one object; the last two: another's encryption key (SSE-C), a delete marker"""
+_CLIENT_SIDE = frozenset({"x-amz-key", "x-amz-key-v2", "x-amz-c"})
 
 
 class S3Storage:
@@ -220,10 +236,38 @@ class S3Storage:
                     )
 
     def get(self, key: str) -> bytes:
-        """Return the object's bytes."""
-        with self._explained("read", self.prefix + key, "s3:GetObject"):
-            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
-            return answer["Body"].read()
+        """Return the object's bytes; a body that breaks off is fetched again as a whole."""
+        full = self.prefix + key
+        with self._explained("read", full, "s3:GetObject"):
+            try:
+                body, metadata = self._fetched(full)
+            except RefusedObject as error:
+                if error.code != BROKE_OFF:
+                    raise
+                body, metadata = with_retries(
+                    lambda: self._fetched(full),
+                    lambda e: isinstance(e, RefusedObject) and e.code == BROKE_OFF,
+                    PAUSES_OF_BODY,
+                )
+        if not _CLIENT_SIDE.isdisjoint(map(str.lower, metadata)):
+            where = f"s3://{self.bucket}/{one_line(full)}"
+            raise EncryptedObject(f"{where} was encrypted on the client side before it was stored")
+        return body
+
+    def _fetched(self, full: str) -> tuple[bytes, dict[str, str]]:
+        """Return an object's bytes and metadata."""
+        what = f"cannot read s3://{self.bucket}/{one_line(full)}"
+        try:
+            answer = self.client.get_object(Bucket=self.bucket, Key=full)
+        except Exception as error:
+            if reason := _refusal(error):
+                raise RefusedObject(what, reason, error_code(error)) from error
+            raise
+        try:
+            return answer["Body"].read(), answer.get("Metadata") or {}
+        except Exception as error:
+            reason = f"its content broke off ({type(error).__name__}); a later run tries again"
+            raise RefusedObject(what, reason, BROKE_OFF) from error
 
     def head(self, key: str) -> StoredObject:
         """Return the object as a listing shows it. Raises MissingObject when it is not there."""
@@ -300,6 +344,27 @@ class S3Storage:
                 raise
 
 
+def _refusal(error: Exception) -> str:
+    """Return why S3 refuses this one object and what to do; empty: the error is of another kind.
+
+    Other kinds concern the bucket, the credentials or the moment.
+    """
+    code = error_code(error)
+    if "Throttl" in code or not (code in _OF_OBJECT or code.startswith("KMS.")):
+        return ""
+    said = getattr(error, "response", {})["Error"]
+    if code == ARCHIVED:
+        tier = one_line(said.get("AccessTier") or said.get("StorageClass") or "", 40)
+        return (
+            f"archived{f' ({tier})' if tier else ''}: restore it (aws s3api restore-object), "
+            "and a later run reads it"
+        )
+    reason = aws_reason(error, "s3:GetObject", "its encryption key cannot be used")
+    message = one_line(str(said.get("Message", "")).strip(), 400)
+    plain = message.lower().strip(".") in ("", "access denied", "forbidden")
+    return reason if plain else f"{reason}; S3 says: {message}"
+
+
 class Storage(Protocol):
     """What the rest of dmarckit asks of a bucket or a folder."""
 
@@ -313,7 +378,13 @@ class Storage(Protocol):
         """Return every object below `prefix`, in key order, one page at a time."""
 
     def get(self, key: str) -> bytes:
-        """Return the object's bytes. Raises MissingObject when it is not there."""
+        """Return the object's bytes.
+
+        Raises:
+            MissingObject: It is not there.
+            RefusedObject: This one is refused; others may be readable.
+            EncryptedObject: It was encrypted before it was stored.
+        """
 
     def put(
         self, key: str, data: bytes, *, content_type: str, content_encoding: str | None = None

@@ -22,7 +22,7 @@ from dmarckit.ingest.read import Chunk
 from dmarckit.lake import JOIN, MAILS, REPORT_TABLES, Lake, month_of
 from dmarckit.reports import is_within, listed_domains, own_reporters, reporter_key
 
-OUTCOMES = ("stored", "duplicate", "untrusted", "not_a_report", "unreadable")
+OUTCOMES = ("stored", "duplicate", "untrusted", "not_a_report", "unreadable", "unreachable")
 BATCH_MAILS = 2_000  # what a commit holds at the most: three commits cost about 0.1 s
 BATCH_RECORDS = 200_000
 MEMORY = timedelta(days=60)  # for which a reporter's domains are remembered
@@ -61,6 +61,8 @@ class Commits:
     result: IngestResult
     total: int
     progress: Progress | None
+    again: set[tuple[str, str]]
+    """key and etag of mails that are in the ledger as unreachable"""
     done: int = 0
     chunks: list[Chunk] = field(default_factory=list)
     _senders: set[tuple[str, str]] = field(default_factory=set)
@@ -219,9 +221,13 @@ class Commits:
             for mail in mails
         ]
         table = pa.Table.from_pylist(rows, schema=MAILS.schema)
+        old = {(row["key"], row["etag"]) for row in rows} & self.again
+        reached = {(row["key"], row["etag"]) for row in rows if row["outcome"] != "unreachable"}
+        self.lake.write.forget_mails(sorted(key for key, _ in old & reached))
         new = self.lake.write.append_new("mails", table)
         for row in rows:
-            if JOIN.join((row["key"], row["etag"])) in new:  # else another ingest had it
+            unit = row["key"], row["etag"]
+            if JOIN.join(unit) in new or unit in old:  # else another ingest had it
                 self.result.outcomes[row["outcome"]] += 1
                 if row["error"]:
                     self.result.problems.append((row["key"], row["outcome"], row["error"]))

@@ -26,15 +26,25 @@ from typing import Any
 
 import pyarrow as pa
 
-from dmarckit.core import MissingObject, Settings, Storage, StoredObject, open_storage
+from dmarckit.core import (
+    ARCHIVED,
+    MissingObject,
+    Settings,
+    Storage,
+    StorageError,
+    StoredObject,
+    one_line,
+    open_storage,
+)
 from dmarckit.ingest.commit import Commits, IngestResult, Progress
-from dmarckit.ingest.read import Chunk, Task, read_chunk, unreadable
+from dmarckit.ingest.read import Chunk, MailResult, Task, read_chunk, unreadable
 from dmarckit.lake import Lake, month_of
 from dmarckit.reports import own_reporters
 
 CHUNK = 50  # mails a task: enough to hide what a task costs, few enough to lose little
 ALONE_BELOW = 3_000  # new mails that this process has read before another has started
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EVERYTHING = 20  # mails refused alike, after which all others would be
 LISTED = 50_000  # objects of a listing that are held as such at once
 
 _Part = Sequence[StoredObject]
@@ -59,16 +69,19 @@ def ingest_mails(
     listed or compacted. A process that ingests often gives the `lake` that it has open.
 
     Raises:
-        StorageError: The mails or the exports cannot be reached; what was committed stays,
-            and the next ingest goes on from there.
+        StorageError: The mails or the exports cannot be reached, or the storage refuses all
+            mails for the same reason; what was committed stays, and the next ingest goes on
+            from there.
         LakeError: So with the lake.
     """
     started = time.monotonic()
     lake = lake or Lake(settings.lake_url)
     mails = open_storage(settings.mail_url)
     todo = new_objects(mails, lake, retry) if objects is None else not_in_ledger(lake, objects)
+    again = _unreachable(lake, todo)
     result = IngestResult(run or uuid.uuid4().hex[:12])
-    commits = Commits(lake, settings, result, len(todo), progress)
+    commits = Commits(lake, settings, result, len(todo), progress, again)
+    refusals = _Refusals(lake, mails.url, again)
     with tempfile.TemporaryDirectory(prefix="dmarckit-") as spool:
         task = Task(
             mail_url=mails.url,  # absolute: workers may have another working directory
@@ -82,7 +95,9 @@ def ingest_mails(
             spool=spool if executor is None else "",  # another's workers may be elsewhere
         )
         for chunk in read_in_order(task, todo, executor, settings.workers):
+            refusals.check(chunk)
             commits.add(chunk)
+        refusals.check_all()
         commits.commit()
     if result.outcomes and objects is None:  # to look at every table for nothing costs more
         result.compacted = lake.write.compact()
@@ -103,15 +118,19 @@ def _salt(settings: Settings) -> bytes:
 
 
 _NEW = """
-    SELECT listed.key, listed.etag, listed.size, listed.modified, mails.key IS NOT NULL AS again
+    SELECT listed.key, listed.etag, listed.size, listed.modified,
+        coalesce(mails.outcome <> 'unreachable', false) AS again
     FROM listed LEFT JOIN mails ON mails.key = listed.key AND mails.etag = listed.etag
-    WHERE mails.key IS NULL OR mails.outcome IN (SELECT unnest($retry::VARCHAR[]))
+    WHERE mails.key IS NULL OR mails.outcome = 'unreachable'
+        OR mails.outcome IN (SELECT unnest($retry::VARCHAR[]))
     ORDER BY listed.key
 """
 
 
 def new_objects(mails: Storage, lake: Lake, retry: Sequence[str] = ()) -> list[StoredObject]:
-    """Return the objects to read, in key order; those of the outcomes in `retry` are among them.
+    """Return the objects to read, in key order.
+
+    Those that were unreachable and those of the outcomes in `retry` are among them.
 
     What is known is never made into Python's objects: of millions that would fill the memory.
     """
@@ -144,17 +163,75 @@ def _listed(mails: Storage) -> pa.Table:
 def not_in_ledger(lake: Lake, objects: Sequence[StoredObject]) -> list[StoredObject]:
     """Return those of the objects that the ledger does not know, in key order, each once.
 
+    What was unreachable before is among them.
+
     Only the months from the oldest object's on are looked at: its row is in its own month.
     """
     if not objects:
         return []
     first = min(month_of(item.modified) for item in objects)
     with lake.session("mails", first_month=first) as connection:
-        query = "SELECT key, etag FROM mails WHERE key IN (SELECT unnest($keys))"
+        query = """SELECT key, etag FROM mails
+            WHERE key IN (SELECT unnest($keys)) AND outcome <> 'unreachable'"""
         rows = connection.execute(query, {"keys": [item.key for item in objects]}).fetchall()
     ledger = {(key, etag) for key, etag in rows}
     new = {item.key: item for item in objects if (item.key, item.etag) not in ledger}
     return [new[key] for key in sorted(new)]
+
+
+def _unreachable(lake: Lake, objects: Sequence[StoredObject]) -> set[tuple[str, str]]:
+    """Return key and etag of the objects that an ingest before this one could not reach."""
+    if not objects:
+        return set()
+    first = min(month_of(item.modified) for item in objects)
+    with lake.session("mails", first_month=first) as connection:
+        query = "SELECT key, etag FROM mails WHERE outcome = 'unreachable'"
+        return set(connection.execute(query).fetchall())
+
+
+class _Refusals:
+    """Ends an ingest when the storage refuses all its mails for the same reason.
+
+    That is a fault of the bucket, the key or the permissions, and not of these mails. Mails
+    that were refused before say nothing, and archived ones only when there are no others:
+    of an old bucket most mails are archived.
+    """
+
+    def __init__(self, lake: Lake, url: str, again: set[tuple[str, str]]) -> None:
+        self._lake = lake
+        self._url = url
+        self._again = again
+        self._first: list[MailResult] = []
+        self._codes: set[str] = set()
+        self._mails = 0
+
+    def check(self, chunk: Chunk) -> None:
+        """Raise StorageError when the first mails, or all of a long chunk, are refused alike."""
+        new = [m for m in chunk.mails if (m.object.key, m.object.etag) not in self._again]
+        self._mails += len(new)
+        self._codes.update(mail.refusal for mail in new)
+        first = len(self._first) < EVERYTHING
+        self._first += new[: EVERYTHING - len(self._first)]
+        for mails in (self._first if first else [], new):
+            codes = {mail.refusal for mail in mails}
+            if len(mails) >= EVERYTHING and len(codes) == 1 and not codes & {"", ARCHIVED}:
+                self._end(mails[0])
+
+    def check_all(self) -> None:
+        """Raise StorageError when there were but few mails, and all are refused alike."""
+        if len(self._codes) != 1 or "" in self._codes:
+            return
+        # one forbidden mail, or some archived ones, among others that could be read before
+        if self._codes == {ARCHIVED} or self._mails == 1:
+            with self._lake.session("mails") as connection:
+                query = "SELECT 1 FROM mails WHERE outcome <> 'unreachable' LIMIT 1"
+                if connection.execute(query).fetchone():
+                    return
+        self._end(self._first[0])
+
+    def _end(self, mail: MailResult) -> None:
+        key = one_line(mail.object.key)
+        raise StorageError(f"cannot read {self._url}/{key} and all others: {mail.error}")
 
 
 def read_in_order(

@@ -31,9 +31,12 @@ import pyarrow as pa
 
 from dmarckit.core import (
     DmarckitError,
+    EncryptedObject,
+    LimitExceeded,
     Limits,
     MissingObject,
     NotAReport,
+    RefusedObject,
     Storage,
     StoredObject,
     UnreadableReport,
@@ -72,6 +75,10 @@ from dmarckit.reports import (
     report_json,
 )
 
+CLIENT_SIDE = (
+    "encrypted by SES on the client side; switch message encryption off in the receipt rule's "
+    "S3 action (the bucket's own encryption is enough), mails that come then can be read"
+)
 FAILURES_OFF = "a failure report; the setting failures = true keeps them"
 AHEAD = 16  # objects fetched before they are needed
 AHEAD_BYTES = 32_000_000  # and no more than this together
@@ -109,6 +116,8 @@ class MailResult:
     outcome: str | None = None
     """None: it holds reports, and whether they are new is for the lake to say"""
     error: str | None = None
+    refusal: str = ""
+    """the code with which the storage refused it"""
     uids: list[str] = field(default_factory=list)
 
 
@@ -277,12 +286,15 @@ class _Reader:
         records = records_table(self._short)
         return Chunk(self._mails, rows, records, self._long, self._exports, left)
 
-    def read(self, item: StoredObject, raw: bytes | str) -> None:
+    def read(self, item: StoredObject, raw: bytes | DmarckitError) -> None:
         """Read one object; `raw` is its bytes, or why there are none."""
         result = MailResult(item)
         self._mails.append(result)
-        if isinstance(raw, str):
-            result.outcome, result.error = "unreadable", raw
+        if isinstance(raw, RefusedObject):
+            result.outcome, result.error, result.refusal = "unreachable", raw.reason, raw.code
+            return
+        if isinstance(raw, DmarckitError):
+            result.outcome, result.error = "unreadable", str(raw)
             return
         try:
             mail = read_object(raw, item.key, self._task.limits, self._task.authserv_id)
@@ -386,14 +398,14 @@ def distrust_reason(mail: Mail, trust: str, authserv_id: str) -> str | None:
 
 def _fetched(
     storage: Storage, objects: Sequence[StoredObject], limits: Limits
-) -> Generator[tuple[StoredObject, bytes | str], None, None]:
+) -> Generator[tuple[StoredObject, bytes | DmarckitError], None, None]:
     """Yield each object with its bytes, or the reason why it has none; fetched ahead."""
     fetch = functools.partial(_fetch, storage, limits)
     if not storage.remote:
         yield from ((item, fetch(item)) for item in objects)
         return
     with ThreadPoolExecutor(AHEAD) as pool:
-        waiting: deque[tuple[StoredObject, Future[bytes | str]]] = deque()
+        waiting: deque[tuple[StoredObject, Future[bytes | DmarckitError]]] = deque()
         source = iter(objects)
         while True:
             size = sum(item.size for item, _ in waiting)
@@ -405,13 +417,19 @@ def _fetched(
             yield item, future.result()
 
 
-def _fetch(storage: Storage, limits: Limits, item: StoredObject) -> bytes | str:
+def _fetch(storage: Storage, limits: Limits, item: StoredObject) -> bytes | DmarckitError:
     if item.size > limits.mail_bytes:
-        return f"{item.size:,} bytes are more than the limit of {limits.mail_bytes:,}"
+        return LimitExceeded(
+            f"{item.size:,} bytes are more than the limit of {limits.mail_bytes:,}"
+        )
     try:
         return storage.get(item.key)
     except MissingObject:
-        return "it was gone before it could be read"
+        return UnreadableReport("it was gone before it could be read")
+    except EncryptedObject:
+        return UnreadableReport(CLIENT_SIDE)
+    except RefusedObject as refused:
+        return refused
 
 
 @functools.lru_cache(maxsize=1)

@@ -72,7 +72,7 @@ if TYPE_CHECKING:
 
 _OUTCOMES = """
     SELECT outcome, count(*) AS mails FROM mails
-    WHERE outcome IN ('unreadable', 'untrusted') AND (run = $run OR run IN (
+    WHERE outcome IN ('unreadable', 'unreachable', 'untrusted') AND (run = $run OR run IN (
         SELECT run FROM runs WHERE started > (
             SELECT max(started) FROM runs WHERE job = $job AND result IN ('ok', 'problems'))))
     GROUP BY outcome
@@ -302,6 +302,13 @@ class Notifier:
         if n := mails.get("unreadable"):
             text = ngettext(
                 "{n} report mail could not be read", "{n} report mails could not be read", n
+            )
+            notes.append(text.format(n=count(n)))
+        if n := mails.get("unreachable"):
+            text = ngettext(
+                "{n} mail is refused by the storage, and is tried again",
+                "{n} mails are refused by the storage, and are tried again",
+                n,
             )
             notes.append(text.format(n=count(n)))
         if n := mails.get("untrusted"):

@@ -63,6 +63,7 @@ class Run:
     untrusted: int = 0
     not_a_report: int = 0
     unreadable: int = 0
+    unreachable: int | None = 0
     findings: int | None = None
     told: int = 0
     waiting: int = 0

@@ -228,7 +228,10 @@ class Lake:
         if not files:
             connection.register(name, schema.empty_table())
         elif self.location.is_s3:
-            connection.register(name, self.location.dataset(files, schema))
+            data = self.location.dataset(files, schema)
+            # files out of which rows were deleted hold string views, in which Arrow cannot
+            # look for DuckDB; the ledger is the table whose rows are deleted every day
+            connection.register(name, data.scanner() if name == "mails" else data)
         else:
             quoted = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
             query = (

@@ -225,8 +225,9 @@ _PILLS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "not_a_report": later("no report"),
             "untrusted": later("untrusted"),
             "unreadable": later("unreadable"),
+            "unreachable": later("unreachable"),
         },
-        {"untrusted": "warning", "unreadable": "warning"},
+        {"untrusted": "warning", "unreadable": "warning", "unreachable": "warning"},
     ),
 }
 """kinds that are shown as a pill: value → what it says (itself else), and its level"""

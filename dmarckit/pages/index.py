@@ -115,6 +115,7 @@ def _counts(row: Any) -> str:
         "duplicate": lambda n: ngettext("{n} duplicate", "{n} duplicates", n),
         "untrusted": lambda n: _("{n} not trusted"),
         "unreadable": lambda n: _("{n} unreadable"),
+        "unreachable": lambda n: _("{n} unreachable"),
         "findings": lambda n: ngettext("{n} open finding", "{n} open findings", n),
         "told": lambda n: ngettext("{n} message to Slack", "{n} messages to Slack", n),
         "waiting": lambda n: ngettext("{n} message waiting", "{n} messages waiting", n),

@@ -21,10 +21,20 @@ from botocore.parsers import ResponseParserError
 
 from dmarckit import core
 from dmarckit.cli.doctor.check import CheckContext, CheckResult, fail, ok, skip, warn
-from dmarckit.core import Settings, Storage, StorageError, StoredObject, one_line, open_storage
+from dmarckit.core import (
+    EncryptedObject,
+    RefusedObject,
+    Settings,
+    Storage,
+    StorageError,
+    StoredObject,
+    one_line,
+    open_storage,
+)
 from dmarckit.reports import read_mail, without_comments
 from dmarckit.slack import presign_warning
 
+SWITCH_OFF = "switch message encryption off in the receipt rule's S3 action"
 OWN = "doctor"
 """all that the doctor writes is below this key, and is deleted again"""
 LISTED = 50_000
@@ -51,8 +61,10 @@ def mails(context: CheckContext) -> CheckResult:
             "point the rua address of a DMARC record at SES, and a receipt rule at this place",
         )
     newest = _newest(found)
-    for item in newest:
-        storage.get(item.key)
+    try:
+        _contents(storage, newest)
+    except EncryptedObject as error:
+        return fail(str(error), SWITCH_OFF)
     age = context.clock() - newest[0].modified
     many = f"more than {LISTED:,}" if len(found) == LISTED else f"{len(found):,}"
     hours = int(age.total_seconds() // 3600)
@@ -71,7 +83,10 @@ def verdicts(context: CheckContext) -> CheckResult:
     newest = _newest(list(islice(storage.list(), LISTED)))
     if not newest:
         return skip("there is no mail yet")
-    servers = [_server(storage, item, settings) for item in newest]
+    try:
+        servers = [_server(raw, settings) for raw in _contents(storage, newest)]
+    except EncryptedObject as error:
+        return fail(str(error), SWITCH_OFF)
     good = servers.count(settings.authserv_id)
     message = f"{good} of the newest {len(servers)} mails have a DMARC result by "
     message += settings.authserv_id
@@ -86,9 +101,24 @@ def verdicts(context: CheckContext) -> CheckResult:
     return found(f"{message}, and trust is {settings.trust_level}{said}", fix)
 
 
-def _server(storage: Storage, item: StoredObject, settings: Settings) -> str | None:
+def _contents(storage: Storage, objects: list[StoredObject]) -> list[bytes]:
+    """Return the bytes of the objects without those that S3 refuses.
+
+    Raises RefusedObject when it refuses all of them.
+    """
+    contents, refused = [], []
+    for item in objects:
+        try:
+            contents.append(storage.get(item.key))
+        except RefusedObject as error:
+            refused.append(error)
+    if refused and not contents:
+        raise refused[0]
+    return contents
+
+
+def _server(raw: bytes, settings: Settings) -> str | None:
     """Return the authserv-id of a mail's topmost results header."""
-    raw = storage.get(item.key)
     try:
         mail = read_mail(raw, settings.limits, settings.authserv_id)
     except core.UnreadableReport:

@@ -237,7 +237,7 @@ class OverviewSections(PageData):
         `.data`: one row a kind, untrusted ones first: `outcome`, `from_domain`, `reason`,
         `mails` (number), `first`, `last` (received, UTC), `key` (of the newest such mail).
         """
-        rank = {"untrusted": 0, "unreadable": 1, "not_a_report": 2}
+        rank = {"untrusted": 0, "unreadable": 1, "unreachable": 2, "not_a_report": 3}
         mails = self._stored_mails.rename(columns={"error": "reason"})
         rows = mails[mails["outcome"].isin(list(rank))].sort_values("received")
         keys = ["outcome", "from_domain", "reason"]
