@@ -68,6 +68,7 @@ from dmarckit.reports import (
     authenticated_from,
     export_key,
     false_claim,
+    holds_report,
     json_text,
     read_object,
     read_reports,
@@ -79,6 +80,8 @@ CLIENT_SIDE = (
     "encrypted by SES on the client side; switch message encryption off in the receipt rule's "
     "S3 action (the bucket's own encryption is enough), mails that come then can be read"
 )
+SETUP_NOTE = "AMAZON_SES_SETUP_NOTIFICATION"
+"""the object that SES itself puts into a new place for mails"""
 FAILURES_OFF = "a failure report; the setting failures = true keeps them"
 AHEAD = 16  # objects fetched before they are needed
 AHEAD_BYTES = 32_000_000  # and no more than this together
@@ -296,6 +299,9 @@ class _Reader:
         if isinstance(raw, DmarckitError):
             result.outcome, result.error = "unreadable", str(raw)
             return
+        if item.key.rpartition("/")[2] == SETUP_NOTE:
+            result.outcome = "not_a_report"
+            return
         try:
             mail = read_object(raw, item.key, self._task.limits, self._task.authserv_id)
         except (NotAReport, UnreadableReport) as error:
@@ -306,7 +312,11 @@ class _Reader:
         result.from_domain, result.verdict = mail.from_domain, mail.verdict
         doubt = distrust_reason(mail, self._task.trust, self._task.authserv_id)
         if doubt:
-            result.outcome, result.error = "untrusted", doubt
+            # whoever sends what is no report claims nothing that has to be believed
+            is_report = holds_report(mail, self._task.limits, self._spool)
+            self._spool.start()
+            result.outcome = "untrusted" if is_report else "not_a_report"
+            result.error = doubt if is_report else "no report in it"
             return
         self._read_reports(mail, result)
 

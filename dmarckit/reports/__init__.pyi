@@ -24,7 +24,11 @@ from .model import (
     Unreadable as Unreadable,
     Verdict as Verdict,
 )
-from .read import read_object as read_object, read_reports as read_reports
+from .read import (
+    holds_report as holds_report,
+    read_object as read_object,
+    read_reports as read_reports,
+)
 from .reporters import (
     authenticated_from as authenticated_from,
     false_claim as false_claim,

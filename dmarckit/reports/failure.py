@@ -9,7 +9,7 @@ taken from the original message that the report itself would have to say.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from email.message import Message
 from email.parser import Parser
@@ -18,8 +18,11 @@ from dmarckit.core import NotAReport, UnreadableReport
 from dmarckit.reports.mail import utf8_or_latin1
 from dmarckit.reports.model import Attachment, FailureReport, Mail
 from dmarckit.reports.values import Warnings, domain, moment, noted_address, quoted
+from dmarckit.reports.verdict import without_comments
 
 FEEDBACK = "message/feedback-report"
+MOST_CHARACTERS = 10_000
+"""of a field, what comments are looked for in"""
 BODY_CHARACTERS = 20_000
 """of the original message's body, what is kept"""
 _FEEDBACK_TYPE = re.compile(rb"\s{0,20}Feedback-Type[ \t]*:", re.IGNORECASE)
@@ -29,7 +32,6 @@ _TEXT_FIELD = re.compile(r"^[ \t]*(Sender Domain|Sender IP Address|Received date
 _HEADERS_COPY = re.compile(
     r"^-+ This is a copy of the (?:headers|message)[^\n]*\n\s*", re.MULTILINE
 )
-_COMMENT = re.compile(r"\s*\([^()]*\)\s*$")
 
 
 def find_failure(mail: Mail) -> FailureReport | None:
@@ -50,7 +52,7 @@ def find_failure(mail: Mail) -> FailureReport | None:
 
 
 def _from_feedback(fields: Message, mail: Mail) -> FailureReport:
-    kind = (_field(fields, "feedback-type") or "").lower()
+    kind = (_plain(fields, "feedback-type") or "").lower()
     if kind != "auth-failure":
         raise NotAReport(
             f"feedback of type {quoted(kind or None)}, not of an authentication failure"
@@ -75,9 +77,9 @@ def _from_text(text: str, mail: Mail) -> FailureReport | None:
 def _report(
     mail: Mail, fields: Message, original: Message | None, warnings: Warnings
 ) -> FailureReport:
-    source_ip = noted_address(_field(fields, "source-ip"), "Source-IP", warnings)
-    reported = domain(_field(fields, "reported-domain") or "")
-    arrival = _field(fields, "arrival-date") or _field(fields, "received-date")
+    source_ip = noted_address(_plain(fields, "source-ip"), "Source-IP", warnings)
+    reported = domain(_plain(fields, "reported-domain") or "")
+    arrival = _plain(fields, "arrival-date") or _plain(fields, "received-date")
     when = _arrival(arrival, warnings)
     if source_ip is None and reported is None and when is None:
         raise UnreadableReport("Source-IP, Reported-Domain and Arrival-Date are missing")
@@ -87,11 +89,11 @@ def _report(
         source_ip=source_ip,
         domain=reported,
         arrival=when,
-        auth_failure=_all(fields, "auth-failure"),
-        delivery_result=_field(fields, "delivery-result"),
-        identity_alignment=_field(fields, "identity-alignment"),
-        dkim_domain=_field(fields, "dkim-domain"),
-        dkim_selector=_field(fields, "dkim-selector"),
+        auth_failure=_all(fields, "auth-failure", _without_comments),
+        delivery_result=_plain(fields, "delivery-result"),
+        identity_alignment=_plain(fields, "identity-alignment"),
+        dkim_domain=_plain(fields, "dkim-domain"),
+        dkim_selector=_plain(fields, "dkim-selector"),
         original_mail_from=_field(fields, "original-mail-from"),
         original_rcpt_to=_all(fields, "original-rcpt-to"),
         authentication_results=_field(fields, "authentication-results"),
@@ -127,9 +129,23 @@ def _field(fields: Message | None, name: str) -> str | None:
     return " ".join(str(found).split()) or None if found is not None else None
 
 
-def _all(fields: Message, name: str) -> str | None:
+def _plain(fields: Message, name: str) -> str | None:
+    """Return the first field `name` without comments, which any field may have (RFC 5965 3.5)."""
+    found = _field(fields, name)
+    return _without_comments(found) if found else None
+
+
+def _without_comments(text: str) -> str | None:
+    if "(" not in text:
+        return text
+    return " ".join(without_comments(text[:MOST_CHARACTERS]).split()) or None
+
+
+def _all(
+    fields: Message, name: str, made: Callable[[str], str | None] = lambda text: text
+) -> str | None:
     """Return all fields `name`, joined with commas: these may stand several times."""
-    found = [" ".join(str(each).split()) for each in fields.get_all(name, [])]
+    found = [made(" ".join(str(each).split())) for each in fields.get_all(name, [])]
     return ", ".join(each for each in found if each) or None
 
 
@@ -137,7 +153,7 @@ def _arrival(text: str | None, warnings: Warnings) -> datetime | None:
     if text is None:
         return None
     try:
-        return moment(_COMMENT.sub("", text[:200]), "Arrival-Date", Warnings())
+        return moment(text[:200], "Arrival-Date", Warnings())
     except UnreadableReport:
         warnings.add(f"Arrival-Date: {quoted(text)} is not a time, passed over")
         return None

@@ -19,6 +19,7 @@ from email.utils import collapse_rfc2231_value
 from dmarckit.core import LimitExceeded, Limits, NotAReport, normalize_domain
 from dmarckit.reports.model import Attachment, Mail
 from dmarckit.reports.unpack import transfer_decoded, uuencoded
+from dmarckit.reports.values import domain
 from dmarckit.reports.verdict import verdict, without_comments
 
 HEADER_BYTES = 1_000_000
@@ -38,7 +39,7 @@ _PARAMETERS = {
 _WANTED = frozenset({
     b"from", b"subject", b"message-id", b"content-type", b"content-disposition",
     b"content-transfer-encoding", b"authentication-results",
-    b"x-ses-spam-verdict", b"x-ses-virus-verdict",
+    b"x-ses-spam-verdict", b"x-ses-virus-verdict", b"tls-report-domain",
 })  # fmt: skip
 
 
@@ -333,6 +334,7 @@ def read_mail(raw: bytes, limits: Limits, authserv_id: str = "amazonses.com") ->
         attachments=tuple(walk.found),
         subject=decoded(headers.get("subject")),
         message_id=headers.get("message-id"),
+        tls_domain=domain(without_comments(headers.get("tls-report-domain", ""))),
     )
 
 

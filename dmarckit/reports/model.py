@@ -224,3 +224,7 @@ class Mail:
     attachments: tuple[Attachment, ...]
     subject: str | None = None
     message_id: str | None = None
+    tls_domain: str | None = None
+    """``TLS-Report-Domain``: what a TLS report in it is about (RFC 8460 section 5.3)"""
+    bare: bool = False
+    """it is no mail, but a file that holds nothing but a report's attachment"""

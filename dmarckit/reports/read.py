@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from dmarckit.core import LimitExceeded, Limits, NotAReport, UnreadableReport, one_line
 from dmarckit.reports.aggregate import RecordSink, looks_like_aggregate, read_aggregate
@@ -14,9 +15,31 @@ from dmarckit.reports.tls import JSON_BYTES, looks_like_tls, read_tls
 from dmarckit.reports.unpack import Budget, Document, documents
 
 DEFAULT = Limits()
+WRAPPED = "wrapped in"
 MAX_FAILURES = 20
 """unreadable documents of one mail, after which it is not worth any more time"""
 _MESSAGES = ("message/rfc822", "message/global", "text/rfc822-headers", FEEDBACK)
+_SUBJECT = re.compile(
+    r"(?!\s*(?:re|aw|sv|antw|auto\w*|out of office)\b).{0,200}?\breport[\s_]+domain\s*:",
+    re.IGNORECASE | re.DOTALL,
+)
+_NAME = re.compile(
+    r"[^!\s]+![^!\s]+![0-9]+![0-9]+|dmarc|\btls-?rpt|report[\s_]domain"
+    r"|\.xml\.(?:gz|gzip|zip)$|\.json\.gz$",
+    re.IGNORECASE,
+)
+_TYPES = ("application/tlsrpt+gzip", "application/tlsrpt+json")
+_CONTAINERS = (
+    ("winmail.dat (TNEF), which only Outlook opens", (b"\x78\x9f\x3e\x22",),
+     ("application/ms-tnef", "application/vnd.ms-tnef"), ("winmail.dat",)),
+    ("an Outlook .msg file, which only Outlook opens", (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",),
+     ("application/vnd.ms-outlook",), (".msg",)),
+    ("S/MIME, encrypted or signed as a whole", (),
+     ("application/pkcs7-mime", "application/x-pkcs7-mime"), (".p7m",)),
+    ("PGP, encrypted", (b"-----BEGIN PGP MESSAGE-----",),
+     ("application/pgp-encrypted",), (".pgp", ".gpg")),
+)  # fmt: skip
+"""what a report may be wrapped in and cannot be read of: first bytes, types, ends of names"""
 _JSON = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*[\[{]")
 
 
@@ -33,7 +56,29 @@ def read_object(
         raise LimitExceeded(
             f"{len(raw):,} bytes, more than {limits.mail_bytes:,} (limit 'mail_bytes')"
         )
-    return Mail(None, Verdict(), (Attachment(name, "application/octet-stream", raw),))
+    attachment = Attachment(name, "application/octet-stream", raw)
+    return Mail(None, Verdict(), (attachment,), bare=True)
+
+
+def says_report(mail: Mail) -> bool:
+    """Return True if subject, names, types or ``TLS-Report-Domain`` say that it is a report.
+
+    RFC 7489 section 7.2.1.1, RFC 8460 section 5.3. An answer to such a mail does not.
+    """
+    return (
+        mail.tls_domain is not None
+        or _SUBJECT.match(mail.subject or "") is not None
+        or any(
+            each.content_type in _TYPES or _NAME.search((each.name or "")[:1000])
+            for each in mail.attachments
+        )
+    )
+
+
+def holds_report(mail: Mail, limits: Limits = DEFAULT, sink: RecordSink | None = None) -> bool:
+    """Return True if the mail says that it is a report, or one is in it, readable or not."""
+    found = read_reports(mail, limits, sink)
+    return says_report(mail) or any(getattr(each, "is_report", True) for each in found)
 
 
 def read_reports(
@@ -43,18 +88,21 @@ def read_reports(
 
     A document that should be a report but cannot be read is one `Unreadable`. Pictures,
     texts and signatures beside a report yield nothing; when nothing in the mail looks like
-    a report at all, one `Unreadable` with ``is_report=False`` says so.
+    a report at all, one `Unreadable` says so. Its ``is_report`` is True where the mail says that
+    it is a report, and what it carries cannot be opened; the reason names what that is.
 
     Without a `sink` every report carries all its records. With one, a report of more than
     10,000 records hands them to the sink in batches and carries none; ``sink.start()`` is
     called whenever a report begins or is read again from its beginning, and records added
     since are void when the report turns out `Unreadable`.
     """
-    nothing = "no report in it"
+    nothing, wrapped = "no report in it", ""
     seen, failures = False, 0
-    for outcome in _DocumentReader(limits, sink).mail(mail):
+    declared = says_report(mail)
+    for outcome in _DocumentReader(limits, sink, declared or mail.bare).mail(mail):
         if isinstance(outcome, Unreadable) and not outcome.is_report:
             nothing = outcome.reason
+            wrapped = wrapped or nothing * nothing.startswith(WRAPPED)
             continue
         seen = True
         failures += isinstance(outcome, Unreadable)
@@ -63,13 +111,15 @@ def read_reports(
             return
         yield outcome
     if not seen:
-        yield Unreadable(_name_of(mail), nothing, is_report=False)
+        is_report = declared and bool(wrapped)
+        yield Unreadable(_name_of(mail), wrapped or nothing, is_report=is_report)
 
 
 class _DocumentReader:
     """One object being read: what it may cost, and how deep mails in it are nested."""
 
-    def __init__(self, limits: Limits, sink: RecordSink | None) -> None:
+    def __init__(self, limits: Limits, sink: RecordSink | None, declared: bool) -> None:
+        self.declared = declared  # what cannot be opened is a report
         self.limits = limits
         self.sink = sink
         self.budget = Budget(limits)
@@ -84,7 +134,9 @@ class _DocumentReader:
             yield failure
             return
         for attachment in mail.attachments:
-            if attachment.content_type not in _MESSAGES:
+            if wrapping := _wrapping(attachment):
+                yield Unreadable(_name_of(mail), f"{WRAPPED} {wrapping}", is_report=False)
+            elif attachment.content_type not in _MESSAGES:
                 yield from self._attachment(attachment, depth)
 
     def _attachment(self, attachment: Attachment, depth: int) -> Iterator[Report | Unreadable]:
@@ -96,7 +148,7 @@ class _DocumentReader:
                 document = next(found, None)
             except UnreadableReport as error:
                 if str(error) != said:  # a limit of the whole mail ends the next document too
-                    yield _refused(name, error)
+                    yield self._unopened(name, error)
                 return
             if document is None:
                 return
@@ -106,9 +158,19 @@ class _DocumentReader:
                 said = str(error)
                 yield _refused(document.name, error)
 
+    def _unopened(self, name: str, error: UnreadableReport) -> Unreadable:
+        """Return the outcome of what gave no document: anybody may send damaged archives."""
+        refused = _refused(name, error)
+        is_report = self.declared or isinstance(error, LimitExceeded)
+        return replace(refused, is_report=refused.is_report and is_report)
+
     def _document(self, document: Document, depth: int) -> Iterator[Report | Unreadable]:
-        chunks = document.open()
-        first = next(chunks, b"")
+        try:
+            chunks = document.open()
+            first = next(chunks, b"")
+        except UnreadableReport as error:
+            yield self._unopened(document.name, error)
+            return
         head = first.replace(b"\0", b"")  # UTF-16 looks like ASCII then
         if is_mail(first):  # a mail saved to a file and attached, or in an archive
             if depth >= self.limits.nesting:
@@ -120,9 +182,24 @@ class _DocumentReader:
         elif _JSON.match(head) and looks_like_tls(head):
             yield read_tls(_whole(document, JSON_BYTES))
         else:
-            for _ in chunks:  # a bomb or a damaged archive shall be called what it is
-                pass
+            try:
+                for _ in chunks:  # a bomb or a damaged archive shall be called what it is
+                    pass
+            except UnreadableReport as error:
+                yield self._unopened(document.name, error)
+                return
+            if b"\0" in first[:4096]:
+                raise NotAReport(f"{WRAPPED} a form that is not known")
             raise NotAReport("neither an aggregate report (XML) nor a TLS report (JSON)")
+
+
+def _wrapping(attachment: Attachment) -> str:
+    """Return what an attachment is wrapped in that cannot be opened; empty: nothing known."""
+    start, name = attachment.payload[:1000].lstrip(), (attachment.name or "").lower()
+    for what, magics, types, names in _CONTAINERS:
+        if start.startswith(magics) or attachment.content_type in types or name.endswith(names):
+            return what
+    return ""
 
 
 def _refused(name: str, error: UnreadableReport) -> Unreadable:

@@ -157,3 +157,27 @@ A message claiming to be from you has failed the published DMARC policy for your
 def test_a_mail_about_dmarc_is_no_failure_report() -> None:
     text = "Our mail failed the published DMARC policy. What now?\nSender Domain: example.com"
     assert not unreadable(make_mail(b"x", body=text)).is_report
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Source-IP: 192.0.2.61 (a8-61.smtp-out.example.net)", "Reported-Domain: example.com"),
+        ("Source-IP: (from) 192.0.2.61", "Reported-Domain: example.com (the policy's (not From))"),
+        ("Source-IP: 192.0.2.61\n (folded)", "Reported-Domain: example.com (an open one"),
+    ],
+)
+def test_fields_are_read_without_their_comments(lines: tuple[str, str]) -> None:
+    fields = [
+        "Feedback-Type: auth-failure (DMARC)",
+        *lines,
+        "Arrival-Date: Wed, 04 Nov 2026 10:20:30 +0900 (JST)",
+        "Auth-Failure: dmarc (p=reject)",
+        "Delivery-Result: delivered (to the inbox)",
+    ]
+    report = read_one(arf("\n".join(fields)))
+    assert isinstance(report, FailureReport)
+    assert (report.source_ip, report.domain) == ("192.0.2.61", "example.com")
+    assert (report.auth_failure, report.delivery_result) == ("dmarc", "delivered")
+    assert report.arrival == datetime(2026, 11, 4, 1, 20, 30, tzinfo=UTC)
+    assert report.warnings == ()

@@ -31,6 +31,7 @@ from dmarckit.core import (
     one_line,
     open_storage,
 )
+from dmarckit.ingest import SETUP_NOTE
 from dmarckit.reports import read_mail, without_comments
 from dmarckit.slack import presign_warning
 
@@ -55,12 +56,12 @@ def mails(context: CheckContext) -> CheckResult:
     settings = context.settings
     storage = open_storage(settings.mail_url)
     found = list(islice(storage.list(), LISTED))
-    if not found:
+    newest = _newest(found)
+    if not newest:
         return warn(
-            f"{storage.url} is empty",
+            f"{storage.url} has no mails" if found else f"{storage.url} is empty",
             "point the rua address of a DMARC record at SES, and a receipt rule at this place",
         )
-    newest = _newest(found)
     try:
         _contents(storage, newest)
     except EncryptedObject as error:
@@ -131,7 +132,8 @@ def _server(raw: bytes, settings: Settings) -> str | None:
 
 
 def _newest(found: list[StoredObject]) -> list[StoredObject]:
-    return nlargest(SAMPLE, found, key=lambda item: item.modified)
+    mails = (item for item in found if not item.key.endswith(SETUP_NOTE))
+    return nlargest(SAMPLE, mails, key=lambda item: item.modified)
 
 
 def writable(context: CheckContext) -> CheckResult:

@@ -29,6 +29,7 @@ from dmarckit.pages.sections.findings import Answer, answer, answer_html
 from dmarckit.pages.sections.messages import DONE, OUTCOMES, failing_rows
 from dmarckit.reports import Policy
 
+MANY_SENDERS = 3  # of mails that are no reports, from which on they are not named
 STEPS = (
     later("not quoted"),
     "p=none",
@@ -239,8 +240,12 @@ class OverviewSections(PageData):
         """
         rank = {"untrusted": 0, "unreadable": 1, "unreachable": 2, "not_a_report": 3}
         mails = self._stored_mails.rename(columns={"error": "reason"})
-        rows = mails[mails["outcome"].isin(list(rank))].sort_values("received")
+        rows = mails[mails["outcome"].isin(list(rank)) & mails["reason"].notna()]
+        rows = rows.sort_values("received")
         keys = ["outcome", "from_domain", "reason"]
+        others = rows["outcome"] == "not_a_report"
+        if rows.loc[others, "from_domain"].nunique() > MANY_SENDERS:  # spam: a line is enough
+            rows.loc[others, "from_domain"] = None
         frame = rows.groupby(keys, dropna=False, as_index=False).agg(
             mails=("key", "size"),
             first=("received", "min"),
