@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from dmarckit.checks.dmarc import unanswered
-from dmarckit.checks.record import DnsRow, Fault, dns_row, tag_list
+from dmarckit.checks.record import DnsRow, Fault, dns_row, tag_list, unanswered_row
 from dmarckit.checks.resolver import DnsClient, NoAnswer
 from dmarckit.core import _, count, one_line
 
@@ -36,36 +35,38 @@ def check_dkim(ask: DnsClient, key: Key) -> DnsRow:
     try:
         texts = ask.texts(name)
     except NoAnswer:
-        return dns_row("dkim", name, [], [unanswered(name)], **used)
+        return unanswered_row("dkim", name, **used)
     if not texts:
         return _missing(ask, name, key, used)
     records = [text for text in texts if "p" in tag_list(text)]
-    if len(records) > 1:
-        text = _("{name} has {n} keys; receivers may take any of them: keep the one in use.")
-        fault = Fault("several", "invalid", text.format(name=one_line(name), n=len(records)))
-        return dns_row("dkim", name, records, [fault], **used)
     if not records:
-        return dns_row("dkim", name, texts, [_unreadable(name, _("it has no p="))], **used)
-    faults, read = _key_faults(name, tag_list(records[0]))
-    return dns_row("dkim", name, records, faults, **(used | read))
+        faults = [_unreadable(name, _("it has no p="))]
+    elif len(records) > 1:
+        text = _("{name} has {n} keys; receivers may take any of them: keep the one in use.")
+        faults = [Fault("several", "invalid", text.format(name=one_line(name), n=len(records)))]
+    else:
+        faults, read = _key_faults(name, tag_list(records[0]))
+        used |= read
+    return dns_row("dkim", name, records or texts, faults, **used)
 
 
 def _missing(ask: DnsClient, name: str, key: Key, used: dict[str, Any]) -> DnsRow:
-    alias = ask.alias(name)
-    seen = {"name": one_line(name), "n": count(key.messages), "day": key.last_day}
+    code, alias = "missing", ask.alias(name)
     if alias:
+        code = "dangling"
+        used |= {"alias": one_line(alias)}
         text = _(
             "{name} leads to {alias} (CNAME), where there is no key, and {n} messages carry this "
             "signature (last on {day}): have the service publish the key, or correct the CNAME."
-        ).format(alias=one_line(alias), **seen)
-        return dns_row(
-            "dkim", name, [], [Fault("dangling", "missing", text)], alias=one_line(alias), **used
         )
-    text = _(
-        "{name} has no key, and {n} messages carry this signature (last on {day}): publish the "
-        "key of the signing server there, or stop signing with it."
-    ).format(**seen)
-    return dns_row("dkim", name, [], [Fault("missing", "missing", text)], **used)
+    else:
+        text = _(
+            "{name} has no key, and {n} messages carry this signature (last on {day}): publish the "
+            "key of the signing server there, or stop signing with it."
+        )
+    seen = {"name": one_line(name), "n": count(key.messages), "day": key.last_day}
+    fault = Fault(code, "missing", text.format(alias=one_line(alias), **seen))
+    return dns_row("dkim", name, [], [fault], **used)
 
 
 def _unreadable(name: str, why: str) -> Fault:
@@ -95,29 +96,27 @@ def _key_faults(name: str, tags: dict[str, str]) -> tuple[list[Fault], dict[str,
         return faults if right else [_unreadable(name, _("it is no Ed25519 key"))], read
     if kind != "rsa":
         return [_unreadable(name, _("its kind (k=) is neither rsa nor ed25519"))], read
-    bits = rsa_bits(raw)
+    bits = _rsa_bits(raw)
     if bits is None:
         return [_unreadable(name, _("it is no RSA key"))], read
-    return [*_length(name, bits), *faults], read | {"bits": bits}
-
-
-def _length(name: str, bits: int) -> list[Fault]:
-    if bits >= WEAK:
-        return []
     if bits < SHORT:
         text = _(
             "The key at {name} has {bits} bits; Google and Yahoo need 1024 at least. Sign with a "
             "new key of 2048 bits under a new selector."
         )
-        return [Fault("short", "invalid", text.format(name=one_line(name), bits=bits))]
-    text = _(
-        "The key at {name} has {bits} bits; 2048 are advised. Sign with a new key of 2048 bits "
-        "under a new selector."
-    )
-    return [Fault("weak_key", "weak", text.format(name=one_line(name), bits=bits))]
+        short = Fault("short", "invalid", text.format(name=one_line(name), bits=bits))
+        faults.insert(0, short)
+    elif bits < WEAK:
+        text = _(
+            "The key at {name} has {bits} bits; 2048 are advised. Sign with a new key of 2048 bits "
+            "under a new selector."
+        )
+        weak = Fault("weak_key", "weak", text.format(name=one_line(name), bits=bits))
+        faults.insert(0, weak)
+    return faults, read | {"bits": bits}
 
 
-def rsa_bits(raw: bytes) -> int | None:
+def _rsa_bits(raw: bytes) -> int | None:
     """Return the bits of an RSA public key (DER); None when it is none."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey

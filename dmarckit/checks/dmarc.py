@@ -17,7 +17,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dmarckit.checks.record import DMARC_VALUES, DnsRow, Fault, dns_row, tag_list
+from dmarckit.checks.record import (
+    DMARC_VALUES,
+    DnsRow,
+    Fault,
+    State,
+    dns_row,
+    tag_list,
+    unanswered_row,
+)
 from dmarckit.checks.resolver import DnsClient, NoAnswer
 from dmarckit.core import _, one_line
 from dmarckit.facts import organisation
@@ -36,20 +44,11 @@ class AppliedPolicy:
     """domain whose record counts; None: there is no policy"""
     policy: str | None
     """what the record asks for messages of this domain: none, quarantine or reject"""
-    record: str | None
-
-    def json(self) -> dict[str, str | None]:
-        """Return the entry in `values` of the table `dns`."""
-        return {
-            "organisation": self.organisation,
-            "location": self.location,
-            "policy": self.policy,
-        }
 
 
-def records_at(ask: DnsClient, domain: str) -> list[str]:
-    """Return the DMARC records at a domain's name, as published. Raises NoAnswer."""
-    return [text for text in ask.texts(f"_dmarc.{domain}") if VERSION.match(text)]
+def records_at(ask: DnsClient, name: str) -> list[str]:
+    """Return the DMARC records at a name, as published. Raises NoAnswer."""
+    return [text for text in ask.texts(name) if VERSION.match(text)]
 
 
 def by_tree_walk(ask: DnsClient, domain: str) -> AppliedPolicy:
@@ -62,36 +61,33 @@ def by_tree_walk(ask: DnsClient, domain: str) -> AppliedPolicy:
     names = [domain, *(".".join(labels[i:]) for i in range(start, len(labels)))]
     met: list[tuple[str, str]] = []
     for name in names:
-        at = records_at(ask, name)
+        at = records_at(ask, f"_dmarc.{name}")
         if len(at) != 1:
             continue
         met.append((name, at[0]))
         if tag_list(at[0]).get("psd") in ("n", "y"):
             break
     if not met:
-        return AppliedPolicy(domain, None, None, None)
+        return AppliedPolicy(domain, None, None)
     top, record = met[-1]
     if tag_list(record).get("psd") == "y" and top != domain:
         top = ".".join(labels[-len(top.split(".")) - 1 :])
     own = [pair for pair in met if pair[0] == domain]
     location, record = own[0] if own else next((m for m in met if m[0] == top), met[-1])
-    return AppliedPolicy(
-        top, location, requested_policy(tag_list(record), own=location == domain), record
-    )
+    return AppliedPolicy(top, location, requested_policy(tag_list(record), own=location == domain))
 
 
 def by_public_suffix(ask: DnsClient, domain: str) -> AppliedPolicy:
     """Return the policy by RFC 7489 section 6.6.3. Raises NoAnswer."""
     top = organisation(domain)
     for name in dict.fromkeys((domain, top)):
-        at = records_at(ask, name)
+        at = records_at(ask, f"_dmarc.{name}")
         if len(at) == 1:
-            return AppliedPolicy(
-                top, name, requested_policy(tag_list(at[0]), own=name == domain), at[0]
-            )
+            policy = requested_policy(tag_list(at[0]), own=name == domain)
+            return AppliedPolicy(top, name, policy)
         if at:
             break
-    return AppliedPolicy(top, None, None, None)
+    return AppliedPolicy(top, None, None)
 
 
 def requested_policy(tags: Mapping[str, str], *, own: bool) -> str:
@@ -116,16 +112,11 @@ def check_dmarc(ask: DnsClient, domain: str) -> list[DnsRow]:
     try:
         texts = ask.texts(name)
     except NoAnswer:
-        return [dns_row("dmarc", name, [], [unanswered(name)])]
+        return [unanswered_row("dmarc", name)]
     records = [text for text in texts if VERSION.match(text)]
     if len(records) > 1:
-        several = Fault(
-            "several",
-            "invalid",
-            _("{name} has {n} DMARC records, so receivers use none of them; keep one.").format(
-                name=name, n=len(records)
-            ),
-        )
+        text = _("{name} has {n} DMARC records, so receivers use none of them; keep one.")
+        several = Fault("several", "invalid", text.format(name=name, n=len(records)))
         return [dns_row("dmarc", name, records, [several])]
     if not records:
         return [_without_own(ask, domain, texts)]
@@ -133,7 +124,11 @@ def check_dmarc(ask: DnsClient, domain: str) -> list[DnsRow]:
     faults = [*_tag_faults(tags), *_report_faults(ask, domain, tags)]
     applies = _applies(ask, domain)
     if applies and applies[0].organisation != applies[1].organisation:
-        faults.append(_two_organisations(domain, *applies))
+        text = _(
+            "Alignment of {domain} is judged within {new} by receivers of RFC 9989 and within "
+            "{old} by older ones; a DMARC record at _dmarc.{old} makes them agree."
+        ).format(domain=domain, new=applies[0].organisation, old=applies[1].organisation)
+        faults.append(Fault("two_organisations", "ok", text))
     row = dns_row(
         "dmarc",
         name,
@@ -148,12 +143,6 @@ def check_dmarc(ask: DnsClient, domain: str) -> list[DnsRow]:
     return [row, *_authorisations(ask, domain, tags)]
 
 
-def unanswered(name: str) -> Fault:
-    """Return the fault of a name that nobody answered for: nothing is known."""
-    text = _("DNS did not answer for {name}; check its name servers and the setting resolvers.")
-    return Fault("unanswered", "unknown", text.format(name=one_line(name, 300)))
-
-
 def _applies(ask: DnsClient, domain: str) -> tuple[AppliedPolicy, AppliedPolicy] | None:
     try:
         return by_tree_walk(ask, domain), by_public_suffix(ask, domain)
@@ -161,10 +150,15 @@ def _applies(ask: DnsClient, domain: str) -> tuple[AppliedPolicy, AppliedPolicy]
         return None
 
 
-def _json(applies: tuple[AppliedPolicy, AppliedPolicy] | None) -> dict[str, object] | None:
+def _json(applies: Sequence[AppliedPolicy] | None) -> dict[str, object] | None:
+    """Return the entry `applies` in `values` of the table `dns`."""
     if applies is None:
         return None
-    return {"tree_walk": applies[0].json(), "public_suffix": applies[1].json()}
+    shown = [
+        {"organisation": a.organisation, "location": a.location, "policy": a.policy}
+        for a in applies
+    ]
+    return dict(zip(("tree_walk", "public_suffix"), shown, strict=True))
 
 
 def _without_own(ask: DnsClient, domain: str, texts: Sequence[str]) -> DnsRow:
@@ -177,56 +171,38 @@ def _without_own(ask: DnsClient, domain: str, texts: Sequence[str]) -> DnsRow:
             "{name} has no record that starts with v=DMARC1; and receivers ignore what is "
             "there; publish it as {record}"
         ).format(name=name, record=proposal)
-        return dns_row(
-            "dmarc", name, damaged, [Fault("syntax", "invalid", text)], proposal=proposal
-        )
+        fault = Fault("syntax", "invalid", text)
+        return dns_row("dmarc", name, damaged, [fault], proposal=proposal)
     applies = _applies(ask, domain)
     if applies is None:
-        return dns_row("dmarc", name, [], [unanswered(name)])
-    walk, suffix = applies
-    if walk.location is None and suffix.location is None:
+        return unanswered_row("dmarc", name)
+    new, old = applies
+    if new.location is None and old.location is None:
         text = _(
             "{domain} has no DMARC record, nor has a domain above it: publish one at {name} (with "
             "the address that takes your reports)."
         ).format(domain=domain, name=name)
         return dns_row("dmarc", name, [], [Fault("missing", "missing", text)], proposal=proposal)
     faults = []
-    if (walk.location, walk.policy) != (suffix.location, suffix.policy):
-        faults.append(_two_policies(domain, walk, suffix))
-    elif walk.policy == "none":
-        faults.append(_no_policy(domain, walk.location or domain))
-    return dns_row("dmarc", name, [], faults, policy=walk.policy, applies=_json(applies), tags={})
-
-
-def _two_policies(domain: str, walk: AppliedPolicy, suffix: AppliedPolicy) -> Fault:
-    nothing = _("no policy")
-    text = _(
-        "Receivers disagree about {domain}: those of RFC 9989 take {new} (from {new_at}), older "
-        "ones {old} (from {old_at}); publish a record of its own at _dmarc.{domain}."
-    ).format(
-        domain=domain,
-        new=f"p={walk.policy}" if walk.policy else nothing,
-        new_at=walk.location or "–",
-        old=f"p={suffix.policy}" if suffix.policy else nothing,
-        old_at=suffix.location or "–",
-    )
-    return Fault("two_policies", "weak", text)
-
-
-def _two_organisations(domain: str, walk: AppliedPolicy, suffix: AppliedPolicy) -> Fault:
-    text = _(
-        "Alignment of {domain} is judged within {new} by receivers of RFC 9989 and within {old} "
-        "by older ones; a DMARC record at _dmarc.{old} makes them agree."
-    ).format(domain=domain, new=walk.organisation, old=suffix.organisation)
-    return Fault("two_organisations", "ok", text)
-
-
-def _no_policy(domain: str, location: str) -> Fault:
-    text = _(
-        "The policy for {domain} (from _dmarc.{location}) is none: forged mail is delivered. Once "
-        "reports show that your own mail passes, publish p=quarantine, then p=reject."
-    ).format(domain=domain, location=location)
-    return Fault("p_none", "weak", text)
+    if (new.location, new.policy) != (old.location, old.policy):
+        text = _(
+            "Receivers disagree about {domain}: those of RFC 9989 take {new} (from {new_at}), "
+            "older ones {old} (from {old_at}); publish a record of its own at _dmarc.{domain}."
+        ).format(
+            domain=domain,
+            new=f"p={new.policy}" if new.policy else _("no policy"),
+            new_at=new.location or "–",
+            old=f"p={old.policy}" if old.policy else _("no policy"),
+            old_at=old.location or "–",
+        )
+        faults.append(Fault("two_policies", "weak", text))
+    elif new.policy == "none":
+        text = _(
+            "The policy for {domain} (from _dmarc.{location}) is none: forged mail is delivered. "
+            "Once reports show that your own mail passes, publish p=quarantine, then p=reject."
+        ).format(domain=domain, location=new.location)
+        faults.append(Fault("p_none", "weak", text))
+    return dns_row("dmarc", name, [], faults, policy=new.policy, applies=_json(applies), tags={})
 
 
 def _tag_faults(tags: Mapping[str, str]) -> list[Fault]:
@@ -236,8 +212,8 @@ def _tag_faults(tags: Mapping[str, str]) -> list[Fault]:
             text = _("{tag}={value} is no value of DMARC; it is one of: {allowed}.").format(
                 tag=tag, value=one_line(tags[tag], 40), allowed=", ".join(allowed)
             )
-            state = "invalid" if tag in ("p", "sp", "np") else "weak"
-            faults.append(Fault(f"{tag}_value", state, text))  # type: ignore[arg-type]
+            state: State = "invalid" if tag in ("p", "sp", "np") else "weak"
+            faults.append(Fault(f"{tag}_value", state, text))
     unknown = [tag for tag in tags if tag not in KNOWN]
     if "p" not in tags:
         text = _("The record has no p: older receivers ignore it, others take p=none; add p=none.")
@@ -249,10 +225,9 @@ def _tag_faults(tags: Mapping[str, str]) -> list[Fault]:
         )
         faults.append(Fault("p_none", "weak", text))
     if unknown:
-        text = _("Unknown tags are ignored; correct or remove them: {tags}.").format(
-            tags=one_line(", ".join(unknown), 80)
-        )
-        faults.append(Fault("unknown_tags", "weak", text))
+        text = _("Unknown tags are ignored; correct or remove them: {tags}.")
+        shown = one_line(", ".join(unknown), 80)
+        faults.append(Fault("unknown_tags", "weak", text.format(tags=shown)))
     old = [tag for tag in OBSOLETE if tag in tags]
     if old:
         text = _(
@@ -279,9 +254,8 @@ def _report_faults(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> list
         for uri in _addresses(tags, tag):
             match = ADDRESS.fullmatch(uri)
             if match is None:
-                text = _("{tag}={uri} is no mail address; write it as mailto:name@host.").format(
-                    tag=tag, uri=one_line(uri, 80)
-                )
+                text = _("{tag}={uri} is no mail address; write it as mailto:name@host.")
+                text = text.format(tag=tag, uri=one_line(uri, 80))
                 faults.append(Fault(f"{tag}_address", "weak", text))
             elif not _takes_mail(ask, match["host"].lower()):
                 text = _(
@@ -303,20 +277,21 @@ def _takes_mail(ask: DnsClient, host: str) -> bool:
 
 def _authorisations(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> list[DnsRow]:
     """Check that outside hosts want reports about this domain (RFC 9990 section 4)."""
-    hosts = []
+    rows: dict[str, DnsRow] = {}
     for uri in _addresses(tags, "rua") + _addresses(tags, "ruf"):
         match = ADDRESS.fullmatch(uri)
         if match and organisation(match["host"]) != organisation(domain):
-            hosts.append(match["host"].lower())
-    return [_authorisation(ask, domain, host) for host in dict.fromkeys(hosts)]
+            host = match["host"].lower()
+            rows[host] = rows.get(host) or _authorisation(ask, domain, host)
+    return list(rows.values())
 
 
 def _authorisation(ask: DnsClient, domain: str, host: str) -> DnsRow:
     name = f"{domain}._report._dmarc.{host}"
     try:
-        texts = [text for text in ask.texts(name) if VERSION.match(text)]
+        texts = records_at(ask, name)
     except NoAnswer:
-        return dns_row("report_authorisation", name, [], [unanswered(name)], host=host)
+        return unanswered_row("report_authorisation", name, host=host)
     if texts:
         return dns_row("report_authorisation", name, texts, [], host=host)
     text = _(

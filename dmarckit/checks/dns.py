@@ -1,7 +1,7 @@
 """The table `dns`: what was found about the domains, checked once a day, and compared.
 
-A row is what was found on its day. It proves nothing about any day before: what was published
-then, only the rows of then tell. Reading needs no DNS library; a check does.
+A row is what was found on its day, and proves nothing about any day before. Reading needs no
+DNS library; a check does.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ class DnsCheckResult:
     rows: dict[str, list[DnsRow]]
     """domain → what was found now"""
     silent: list[str] = field(default_factory=list)
-    """domains that DNS gave no answer for at all, or that were not asked about because
-    nobody answers; nothing is kept of them"""
+    """domains without any answer, or not asked about because nobody answers; not kept"""
     kept: int = 0
     """rows that are new in the lake; a domain is kept once a day"""
 
@@ -74,18 +73,16 @@ def check_dns(
             "checking DNS needs checkdmarc and dnspython; "
             "install them with: pip install 'dmarckit[dns]'"
         )
-    from dmarckit.checks.domains import check_domains, make_checks
+    from dmarckit.checks.domains import Servers, check_domains
     from dmarckit.checks.targets import chosen_domains, read_targets
 
     lake = Lake(settings.lake_url)
-    checks = make_checks(
-        settings.resolvers if resolver is None else resolver, settings.dns_timeout, fetch
-    )
+    servers = Servers(settings.resolvers if resolver is None else resolver, settings.dns_timeout)
     wanted = chosen_domains(settings, lake, now, domains)
     seen = read_targets(settings, lake, now) if wanted else {}
     rows: dict[str, list[DnsRow]] = {}
     kept = 0
-    for batch in check_domains(checks, wanted, seen):
+    for batch in check_domains(servers, wanted, seen, fetch):
         answered = {domain: found for domain, found in batch.items() if found is not None}
         rows |= answered
         kept += _keep(lake, answered, now, run or f"dns@{now.isoformat()}")
@@ -93,7 +90,7 @@ def check_dns(
 
 
 def _keep(lake: Lake, rows: dict[str, list[DnsRow]], now: datetime, run: str) -> int:
-    day = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    day = _midnight(now)
     made = [
         {
             "domain": domain,
@@ -115,8 +112,7 @@ def _keep(lake: Lake, rows: dict[str, list[DnsRow]], now: datetime, run: str) ->
     if not made:
         return 0
     new = lake.write.append_new("dns", pa.Table.from_pylist(made, schema=DNS.schema))
-    days = {unit.split("\x1f")[0] for unit in new}
-    return sum(row["domain"] in days for row in made)
+    return sum(len(rows[domain]) for domain in {unit.split("\x1f")[0] for unit in new})
 
 
 _SNAPSHOT = """
@@ -145,7 +141,7 @@ def dns_snapshot(
     records, with no other since; null when DNS has never answered. `domains` None: all.
     Empty when there was no check.
     """
-    until = datetime(*(day or date.max).timetuple()[:3], tzinfo=UTC)
+    until = _midnight(day or date.max)
     return lake.sql(_SNAPSHOT, day=until, **_chosen(domains))[list(SNAPSHOT)]
 
 
@@ -164,15 +160,21 @@ ORDER BY day, domain, record, name
 """
 
 
+CHANGES = (
+    "domain", "record", "name", "day", "day_before", "before", "after",
+    "state_before", "state_after",
+)  # fmt: skip
+
+
 def dns_changes(
     lake: Lake, domains: Sequence[str] | None, start: datetime, end: datetime
 ) -> pd.DataFrame:
     """Return records that a check on a day in [start, end) found other than the check before.
 
-    One row per change: domain, record, name, day (of the check that saw it), day_before (of
-    the last check that answered), before and after (lists of records), state_before,
-    state_after. What DNS did not answer (unknown) is no change, nor is a name that is looked
-    at for the first time, or no more. `domains` None: all.
+    One row per change: `CHANGES`; day is that of the check that saw it, day_before that of the
+    last check that answered, before and after are lists of records. What DNS did not answer
+    is no change, nor is a name that is looked at for the first time, or no more. `domains`
+    None: all.
     """
     return lake.sql(_CHANGES, start=start, end=end, **_chosen(domains))
 
@@ -183,5 +185,9 @@ def _chosen(domains: Sequence[str] | None) -> dict[str, Any]:
 
 def changes_window(now: datetime, days: int) -> tuple[datetime, datetime]:
     """Return the last `days` whole days and today, for `dns_changes`."""
-    today = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    today = _midnight(now)
     return today - timedelta(days=days), today + timedelta(days=1)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

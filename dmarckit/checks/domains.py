@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import checkdmarc.utils
 
 from dmarckit.checks.dkim import check_dkim
-from dmarckit.checks.dmarc import check_dmarc, unanswered
-from dmarckit.checks.record import DnsRow, Fault, dns_row
+from dmarckit.checks.dmarc import check_dmarc
+from dmarckit.checks.record import DnsRow, Fault, dns_row, unanswered_row
 from dmarckit.checks.resolver import DnsClient, Fetch, NoAnswer, Servers
 from dmarckit.checks.spf import check_spf
 from dmarckit.checks.targets import Targets
@@ -24,81 +23,61 @@ BATCH = 32  # domains after which it is seen whether anybody answers
 ANSWERS = 12  # times `dns_timeout` that the check of one domain may take
 
 
-@dataclass(frozen=True)
-class Checks:
-    """What the checks of all domains share."""
-
-    servers: Servers
-    lookup: Lookup
-    fetch: Fetch | None = None
-    clock: Callable[[], float] = time.monotonic
-
-
-def make_checks(servers: Sequence[str], timeout: float, fetch: Fetch | None = None) -> Checks:
-    """Make checks by these servers (none: the system's); what others have cached is forgotten.
-
-    Raises SettingsError for a server that is no address.
-    """
-    # checkdmarc keeps answers for half an hour, whatever servers they came from
-    checkdmarc.utils.DNS_CACHE.clear()
-    return Checks(Servers(servers, timeout), dns_lookup(servers, timeout), fetch)
-
-
-def check_domain(checks: Checks, domain: str, seen: Targets) -> list[DnsRow] | None:
+def _check_domain(
+    ask: DnsClient, domain: str, seen: Targets, lookup: Lookup, fetch: Fetch | None
+) -> list[DnsRow] | None:
     """Return the rows of a domain; None when DNS does not answer at all.
 
     What is not reached in time is unknown.
     """
-    ask = checks.servers.asker(ANSWERS * checks.servers.timeout, checks.clock)
     try:
         there = ask.exists(domain)
     except NoAnswer:
         return None
     if not there:
-        return [_no_such_domain(domain)]
+        text = _("{domain} does not exist in DNS; register it, or take it out of the settings.")
+        fault = Fault("no_domain", "missing", text.format(domain=domain))
+        return [dns_row("dmarc", f"_dmarc.{domain}", [], [fault])]
     rows = [*check_dmarc(ask, domain), check_spf(ask, domain, sends=seen.messages > 0)]
     rows += [check_spf(ask, name, sends=True) for name in seen.envelopes]
     rows += [check_dkim(ask, key) for key in seen.keys]
     mail = check_mx(ask, domain)
     rows.append(mail)
-    if mail.values.get("hosts") or mail.state == "unknown":  # it may take mail
-        hosts = mail.values.get("hosts", [])
-        rows += [check_mta_sts(ask, domain, hosts, checks.fetch), check_tls_rpt(ask, domain)]
+    hosts = mail.values.get("hosts", [])
+    if hosts or mail.state == "unknown":  # it may take mail
+        rows += [check_mta_sts(ask, domain, hosts, fetch), check_tls_rpt(ask, domain)]
     rows.append(check_bimi(ask, domain))
-    rows += [_ptr(ask, address, n, checks.lookup) for address, n in seen.addresses.items()]
+    for address, n in seen.addresses.items():
+        late = ask.left <= 0
+        rows.append(
+            unanswered_row("ptr", address, messages=n) if late else check_ptr(address, n, lookup)
+        )
     return rows
 
 
-def _ptr(ask: DnsClient, address: str, messages: int, lookup: Lookup) -> DnsRow:
-    if ask.left <= 0:
-        return dns_row("ptr", address, [], [unanswered(address)], messages=messages)
-    return check_ptr(address, messages, lookup)
-
-
-def _no_such_domain(domain: str) -> DnsRow:
-    text = _("{domain} does not exist in DNS; register it, or take it out of the settings.")
-    fault = Fault("no_domain", "missing", text.format(domain=domain))
-    return dns_row("dmarc", f"_dmarc.{domain}", [], [fault])
-
-
 def check_domains(
-    checks: Checks, domains: Sequence[str], seen: Mapping[str, Targets]
+    servers: Servers, domains: Sequence[str], seen: Mapping[str, Targets], fetch: Fetch | None
 ) -> Iterator[dict[str, list[DnsRow] | None]]:
     """Yield the rows of many domains, a batch at a time; None for one without any answer.
 
     Ends early when nobody in a whole batch got an answer.
     """
+    # checkdmarc keeps answers for half an hour, whatever servers they came from
+    checkdmarc.utils.DNS_CACHE.clear()
+    lookup = dns_lookup(servers.given, servers.timeout)
+
     checked = set(domains)  # they have rows of their own
+
+    def check(domain: str) -> list[DnsRow] | None:
+        mine = seen.get(domain, Targets())
+        others = tuple(name for name in mine.envelopes if name not in checked)
+        ask = servers.asker(ANSWERS * servers.timeout)
+        return _check_domain(ask, domain, replace(mine, envelopes=others), lookup, fetch)
+
     for start in range(0, len(domains), BATCH):
         batch = domains[start : start + BATCH]
-
-        def one(domain: str) -> list[DnsRow] | None:
-            mine = seen.get(domain, Targets())
-            others = tuple(name for name in mine.envelopes if name not in checked)
-            return check_domain(checks, domain, replace(mine, envelopes=others))
-
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="dns") as pool:
-            rows = dict(zip(batch, pool.map(one, batch), strict=True))
+            rows = dict(zip(batch, pool.map(check, batch), strict=True))
         yield rows
         if all(found is None for found in rows.values()):
             return

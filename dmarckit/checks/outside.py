@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
-from dmarckit.checks.dns import SNAPSHOT, changes_window, dns_changes, dns_snapshot
-from dmarckit.checks.postmaster import latest_metrics
+from dmarckit.checks.dns import CHANGES, SNAPSHOT, changes_window, dns_changes, dns_snapshot
+from dmarckit.checks.postmaster import METRICS, latest_metrics
 from dmarckit.core import normalize_domain
 from dmarckit.facts import organisation
 from dmarckit.lake import Lake
@@ -17,34 +17,20 @@ from dmarckit.lake import Lake
 DAYS = timedelta(days=30)
 """what is older tells nothing about today: Google's days, and a check of DNS alike"""
 
-POSTMASTER_COLUMNS = ("domain", "day", "metric", "detail", "share", "number", "text", "pulled")
-CHANGE_COLUMNS = (
-    "domain", "record", "name", "day", "day_before", "before", "after",
-    "state_before", "state_after",
-)  # fmt: skip
 
-
-def _postmaster() -> pd.DataFrame:
-    return pd.DataFrame(columns=list(POSTMASTER_COLUMNS))
-
-
-def _dns() -> pd.DataFrame:
-    return pd.DataFrame(columns=list(SNAPSHOT))
-
-
-def _changes() -> pd.DataFrame:
-    return pd.DataFrame(columns=list(CHANGE_COLUMNS))
+def _empty(*columns: str) -> Callable[[], pd.DataFrame]:
+    return lambda: pd.DataFrame(columns=list(columns))
 
 
 @dataclass(frozen=True)
 class Outside:
     """What was asked of the outside. Empty frames: nothing was asked, or nobody answered."""
 
-    postmaster: pd.DataFrame = field(default_factory=_postmaster)
+    postmaster: pd.DataFrame = field(default_factory=_empty(*METRICS))
     """as `latest_metrics`, of the last 30 days; also of the organisations of the domains"""
-    dns: pd.DataFrame = field(default_factory=_dns)
+    dns: pd.DataFrame = field(default_factory=_empty(*SNAPSHOT))
     """as `dns_snapshot`, unless the check is older than 30 days"""
-    changes: pd.DataFrame = field(default_factory=_changes)
+    changes: pd.DataFrame = field(default_factory=_empty(*CHANGES))
     """as `dns_changes`, of the days that findings are about"""
     domains: tuple[str, ...] = ()
     """those that were asked for; empty: all"""
@@ -64,12 +50,10 @@ def load_outside(lake: Lake, domains: Sequence[str], now: datetime, days: int = 
     names = list(dict.fromkeys(normalize_domain(name) for name in domains))
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     known = [*names, *(organisation(name) for name in names)]
-    metrics = latest_metrics(
-        lake, list(dict.fromkeys(known)), today - DAYS, today + timedelta(days=1)
-    )
+    metrics = latest_metrics(lake, known, today - DAYS, today + timedelta(days=1))
     rows = dns_snapshot(lake, names or None, today.date())
     rows = rows[rows["day"] >= today - DAYS].reset_index(drop=True)
     if rows.empty:
-        return Outside(metrics, _dns(), _changes(), tuple(names))
+        return Outside(metrics, domains=tuple(names))
     changed = dns_changes(lake, names or None, *changes_window(now.astimezone(UTC), days))
     return Outside(metrics, rows, changed, tuple(names))

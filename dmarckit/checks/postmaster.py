@@ -8,10 +8,9 @@ it differs from the newest that is in the lake. A second pull writes nothing.
 from __future__ import annotations
 
 import contextlib
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import pandas as pd
@@ -32,14 +31,18 @@ from dmarckit.core import (
     PostmasterError,
     Settings,
     SettingsError,
+    new_run,
     normalize_domain,
     one_line,
 )
 from dmarckit.facts import HOST
 from dmarckit.lake import POSTMASTER, Lake, month_of, open_lake
 
+METRICS = ("domain", "day", "metric", "detail", "share", "number", "text", "pulled")
+"""Columns of `latest_metrics`."""
+
 _LATEST = """
-    SELECT domain, "day", metric, detail, share, number, text, pulled
+    SELECT *
     FROM postmaster
     WHERE {where}
     QUALIFY row_number() OVER (
@@ -73,17 +76,7 @@ def latest_metrics(
                 raise LakeError(f"{name} {bound} has no time zone; use UTC")
             where.append(f'"day" {sign} ${name} AND month {sign[0]}= ${name}_month')
             values |= {name: bound, f"{name}_month": f"{bound:%Y-%m}"}
-    return lake.sql(_LATEST.format(where=" AND ".join(where)), **values)
-
-
-def last_known_days(lake: Lake) -> dict[tuple[str, str], datetime]:
-    """Return the last day that has a value, by domain and metric."""
-    found = lake.sql('SELECT domain, metric, max("day") AS last FROM postmaster GROUP BY 1, 2')
-    keys = zip(found["domain"], found["metric"], strict=True)
-    return {
-        (str(domain), str(metric)): last.to_pydatetime()
-        for (domain, metric), last in zip(keys, found["last"], strict=True)
-    }
+    return lake.sql(_LATEST.format(where=" AND ".join(where)), **values)[list(METRICS)]
 
 
 FIRST_DAYS = 120
@@ -158,11 +151,6 @@ def pull_metrics(
     return PullResult(task.run, tuple(domains), task.rows, tuple(dict.fromkeys(task.problems)))
 
 
-def new_run() -> str:
-    """Make an id, as each ingest has one."""
-    return uuid.uuid4().hex[:12]
-
-
 def ascii_name(name: str) -> str:
     """Return a domain as DNS and Google write it: lower case, IDNA.
 
@@ -194,7 +182,14 @@ class _Pull:
         self.run = run
         self.rows = 0
         self.problems: list[str] = []
-        self._known = last_known_days(lake) if days is None else {}
+        self._known: dict[tuple[str, str], datetime] = {}
+        """domain and metric → the last day that has a value"""
+        if days is None:
+            found = lake.sql(
+                "SELECT domain, metric, max(day) AS last FROM postmaster GROUP BY 1, 2"
+            )
+            for domain, metric, last in found.itertuples(index=False, name=None):
+                self._known[domain, metric] = last.to_pydatetime()
 
     def domains(self, settings: Settings) -> list[str]:
         """Return those of the settings, else those that Google lists and lets us read."""
@@ -227,22 +222,25 @@ class _Pull:
 
     def statistics(self, domains: Sequence[str]) -> None:
         """Keep all metrics of these domains; rates of feedback loops once their ids are known."""
-        queries = [self._query(d, name, m) for d in domains for name, m in FAMILIES.items()]
-        rows = self._ask(queries)
+        rows = self._ask(
+            [
+                self._query(domain, name, metrics, metrics)
+                for domain in domains
+                for name, metrics in FAMILIES.items()
+            ]
+        )
         loops = []
         for domain in domains:
-            ids = [row for row in rows if row["domain"] == domain]
-            if metrics := loop_metrics(ids):
-                loops.append(self._loop_query(domain, metrics))
+            metrics = loop_metrics([row for row in rows if row["domain"] == domain])
+            if len(metrics) > LOOPS:
+                self.problems.append(
+                    f"{domain} has {len(metrics)} feedback loops; "
+                    f"rates of the first {LOOPS} were asked"
+                )
+            if metrics:
+                ids = FAMILIES["feedback loops"]
+                loops.append(self._query(domain, "feedback loop rates", metrics[:LOOPS], ids))
         self._keep([*rows, *self._ask(loops)])
-
-    def _loop_query(self, domain: str, metrics: Sequence[Metric]) -> Query:
-        if len(metrics) > LOOPS:
-            self.problems.append(
-                f"{domain} has {len(metrics)} feedback loops; rates of the first {LOOPS} were asked"
-            )
-        first = self._first_day(domain, FAMILIES["feedback loops"])
-        return Query(domain, "feedback loop rates", metrics[:LOOPS], first, self._yesterday)
 
     def _ask(self, queries: Sequence[Query]) -> list[Row]:
         rows: list[Row] = []
@@ -253,25 +251,22 @@ class _Pull:
                 rows += answer
         return rows
 
-    def _query(self, domain: str, name: str, metrics: Sequence[Metric]) -> Query:
-        return Query(domain, name, metrics, self._first_day(domain, metrics), self._yesterday)
-
-    def _first_day(self, domain: str, metrics: Iterable[Metric]) -> date:
+    def _query(
+        self, domain: str, name: str, metrics: Sequence[Metric], since: Sequence[Metric]
+    ) -> Query:
+        """Make a query for metrics from some days before the last one of `since` that is known."""
         first = self.today - timedelta(days=self.days or FIRST_DAYS)
-        known = [self._known.get((domain, metric.metric)) for metric in metrics]
+        known = [self._known.get((domain, metric.metric)) for metric in since]
         if last := max((day for day in known if day), default=None):
             first = max(first, min(last, self.today) - timedelta(days=LATE_DAYS))
-        return first.date()
-
-    @property
-    def _yesterday(self) -> date:
-        return (self.today - timedelta(days=1)).date()
+        yesterday = self.today - timedelta(days=1)
+        return Query(domain, name, metrics, first.date(), yesterday.date())
 
     def _keep(self, rows: Sequence[Row]) -> None:
         """Write the values that differ from the newest in the lake, with one commit."""
-        by_key = {_key(row): row for row in rows}
-        if not by_key:
+        if not rows:
             return
+        by_key = {_key(row): row for row in rows}
         days = [row["day"] for row in rows]
         names = sorted({str(row["domain"]) for row in rows})
         stored = latest_metrics(self.lake, names, min(days), max(days) + timedelta(days=1))
@@ -292,6 +287,5 @@ def _key(row: Mapping[Any, Any]) -> tuple[str, datetime, str, str]:
     return row["domain"], row["day"], row["metric"], row["detail"]
 
 
-def _value(row: Mapping[Any, Any]) -> tuple[Any, Any, Any]:
-    share, number, text = row["share"], row["number"], row["text"]
-    return tuple(None if v is None or v != v else v for v in (share, number, text))  # type: ignore[return-value]
+def _value(row: Mapping[Any, Any]) -> list[Any]:
+    return [None if pd.isna(row[name]) else row[name] for name in ("share", "number", "text")]

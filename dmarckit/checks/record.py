@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from dmarckit.core import one_line
+from dmarckit.core import _, one_line
 
 State = Literal["invalid", "missing", "unknown", "weak", "ok"]
 
@@ -66,6 +66,17 @@ def dns_row(
     )
 
 
+def unanswered(name: str) -> Fault:
+    """Return the fault of a name that nobody answered for: nothing is known."""
+    text = _("DNS did not answer for {name}; check its name servers and the setting resolvers.")
+    return Fault("unanswered", "unknown", text.format(name=one_line(name, 300)))
+
+
+def unanswered_row(record: str, name: str, **values: Any) -> DnsRow:
+    """Return the row of a record that nobody answered for."""
+    return dns_row(record, name, [], [unanswered(name)], **values)
+
+
 DMARC_VALUES: Mapping[str, tuple[str, ...]] = {
     "p": ("none", "quarantine", "reject"),
     "sp": ("none", "quarantine", "reject"),
@@ -81,15 +92,14 @@ DMARC_VALUES: Mapping[str, tuple[str, ...]] = {
 def tag_list(text: str) -> dict[str, str]:
     """Return the tags of a record such as ``v=DKIM1; k=rsa; p=…`` as name → value.
 
-    Names are lower case; of one that comes twice, the first counts. Parts that are no
-    name=value stand under their own text with an empty value, so that a caller sees them as
-    unknown.
+    Names are lower case; of one that comes twice, the first counts. A part that is no
+    name=value stands under its own text with an empty value.
 
     >>> tag_list("v=DMARC1; P = none;")
     {'v': 'DMARC1', 'p': 'none'}
     """
     tags: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
-        name, _, value = part.partition("=")
+        name, _equals, value = part.partition("=")
         tags.setdefault(name.strip().lower(), value.strip())
     return tags

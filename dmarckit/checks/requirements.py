@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, cast
 
 import pandas as pd
 
 from dmarckit.checks.outside import Outside
-from dmarckit.checks.rules import BULK_LINE, RULES, provider_of, view_word
+from dmarckit.checks.rules import BULK_LINE, RULES, VERDICTS, provider_of, view_word
 from dmarckit.checks.verdicts import (
     CODES,
-    Verdict,
     View,
     dns_entries,
     from_dns,
@@ -27,11 +27,11 @@ DAYS = 30
 """days that are looked at: a month has every kind of campaign"""
 
 _KEY = ["domain", "provider"]
-ProviderCounts = dict[tuple[str, str], dict[str, Any]]
+ProviderCounts = defaultdict[tuple[str, str], dict[str, Any]]
 
 
-def provider_counts(facts: Facts, days: int = DAYS) -> ProviderCounts:
-    """Return what the provider's reports of the last `days` days say, by (domain, provider).
+def provider_counts(facts: Facts) -> ProviderCounts:
+    """Return what the provider's reports of the last `DAYS` days say, by (domain, provider).
 
     own: messages of senders in the inventory, without forwarded ones; `spf`, `dkim` and
     `alignment`: how many of them pass at least, and at most (reports do not always say which
@@ -40,18 +40,16 @@ def provider_counts(facts: Facts, days: int = DAYS) -> ProviderCounts:
     bound of what the provider counts (mail to its business customers is in its reports too).
     A pair without a report is not there.
     """
-    since = pd.Timestamp(facts.now).floor("D") - timedelta(days=days)
-    found: ProviderCounts = {}
-    reports = facts.reports[facts.reports["end"] >= since]
-    for domain, reporter in (
-        reports[["domain", "reporter"]].drop_duplicates().itertuples(index=False)
-    ):
+    since = pd.Timestamp(facts.now).floor("D") - timedelta(days=DAYS)
+    found: ProviderCounts = defaultdict(_nothing)
+    reports = facts.reports.loc[facts.reports["end"] >= since, ["domain", "reporter"]]
+    for domain, reporter in reports.drop_duplicates().itertuples(index=False):
         if provider := provider_of(str(reporter)):
-            found.setdefault((str(domain), provider), _nothing())
+            found[str(domain), provider] = _nothing()
     messages = _of_providers(facts.messages, since)
     daily = messages.groupby([*_KEY, "day"], observed=True)["messages"].sum()
     for key, most in _sums(daily.groupby(level=_KEY, observed=True).max()):
-        found.setdefault(key, _nothing())["busiest"] = most
+        found[key]["busiest"] = most
     own = messages[messages["in_inventory"] & (messages["class"].astype("str") != "forwarded")]
     amount = own["messages"]
     parts = own[_KEY].assign(
@@ -61,8 +59,9 @@ def provider_counts(facts: Facts, days: int = DAYS) -> ProviderCounts:
     )
     sums = parts.groupby(_KEY, observed=True)[["own", "aligned", "signed"]].sum()
     for (domain, provider), n, aligned, signed in sums.itertuples(name=None):
-        here = found.setdefault((str(domain), str(provider)), _nothing())
-        here |= {"own": n, "spf": (0.0, n), "dkim": (signed, n), "alignment": (aligned, aligned)}
+        found[str(domain), str(provider)] |= {
+            "own": n, "spf": (0.0, n), "dkim": (signed, n), "alignment": (aligned, aligned)
+        }  # fmt: skip
     _spf(found, facts, since)
     _signatures(found, facts, since)
     _codes(found, facts, since)
@@ -90,22 +89,21 @@ def _sums(series: pd.Series[float]) -> Iterator[tuple[tuple[str, str], float]]:
         yield (str(domain), str(provider)), float(value)
 
 
-def _mine(facts: Facts) -> pd.MultiIndex:
-    return pd.MultiIndex.from_frame(facts.inventory[["domain", "sender"]].astype("str"))
-
-
-def _own_rows(frame: pd.DataFrame, mine: pd.MultiIndex) -> pd.DataFrame:
-    keys = pd.MultiIndex.from_frame(frame[["domain", "sender"]].astype("str"))
-    return frame[keys.isin(mine)]
+def _in_inventory(frame: pd.DataFrame, facts: Facts) -> Any:
+    """Return where a row's sender is in the inventory of its domain."""
+    frames = frame, facts.inventory
+    keys, mine = (pd.MultiIndex.from_frame(f[["domain", "sender"]].astype("str")) for f in frames)
+    return keys.isin(mine)
 
 
 def _spf(found: ProviderCounts, facts: Facts, since: pd.Timestamp) -> None:
-    rows = _own_rows(_of_providers(facts.spf, since), _mine(facts))
+    rows = _of_providers(facts.spf, since)
+    rows = rows[_in_inventory(rows, facts)]
     passing = rows["messages"].where(rows["result"].astype("str") == "pass", 0)
     parts = rows[[*_KEY, "messages"]].assign(passing=passing)
     sums = parts.groupby(_KEY, observed=True)[["messages", "passing"]].sum()
     for (domain, provider), told, passed in sums.itertuples(name=None):
-        here = found.setdefault((str(domain), str(provider)), _nothing())
+        here = found[str(domain), str(provider)]
         # messages whose report gives no SPF result at all may have passed
         silent = max(here["own"] - told, 0.0)
         least = min(passed, here["own"])
@@ -132,23 +130,13 @@ def _codes(found: ProviderCounts, facts: Facts, since: pd.Timestamp) -> None:
     rows = _of_providers(facts.requirements, since)
     known = facts.messages[~facts.messages["sender_kind"].isin(["unknown", "hosting"])]
     services = set(known["sender"].astype("str").unique())
-    keys = pd.MultiIndex.from_frame(rows[["domain", "sender"]].astype("str"))
-    rows = rows[keys.isin(_mine(facts)) | rows["sender"].astype("str").isin(services)]
+    rows = rows[_in_inventory(rows, facts) | rows["sender"].astype("str").isin(services)]
     codes = rows["code"].astype("str").str.partition(".")[2] if len(rows) else rows["code"]
     known_rules = rows.assign(rule=codes.map(CODES))
     sums = known_rules.groupby([*_KEY, "rule"], observed=True)["messages"].sum()
     for key, n in sums.items():
         domain, provider, rule = cast("tuple[object, object, object]", key)
-        here = found.setdefault((str(domain), str(provider)), _nothing())
-        here["codes"][str(rule)] = float(n)
-
-
-def busiest(
-    seen_by: Mapping[tuple[str, str], Mapping[str, Any]], domain: str, provider: str
-) -> float | None:
-    """Return the most messages of a domain on one day at a provider; None without reports."""
-    here = seen_by.get((domain, provider))
-    return None if here is None else float(here["busiest"])
+        found[str(domain), str(provider)]["codes"][str(rule)] = float(n)
 
 
 COLUMNS = [
@@ -172,35 +160,29 @@ def requirement_matrix(facts: Facts, outside: Outside, domains: Sequence[str] = 
     needs a view that says so. Postmaster Tools of the organisation speaks for a domain that is
     not in it by itself. No row when no domain is known.
     """
-    names = [normalize_domain(d) for d in domains] or _known(facts, outside)
+    names = [normalize_domain(d) for d in domains] or list(outside.domains)
+    if not names:
+        frames = (facts.reports, outside.postmaster, outside.dns)
+        names = sorted({str(name) for frame in frames for name in frame["domain"].unique()})
     reported, shown = provider_counts(facts), dns_entries(outside.dns)
     said = postmaster_states(outside.postmaster)
     rows = []
     for domain in names:
         by_google = said.get(domain) or said.get(organisation(domain))
-        records = shown.get(domain, [])
         for rule, providers in RULES.items():
-            in_dns = from_dns(rule, records)
+            in_dns = from_dns(rule, shown.get(domain, []))
             for provider, applies in providers.items():
+                seen, line = reported.get((domain, provider)), BULK_LINE[provider]
+                bulk = None if seen is None or line is None else seen["busiest"] >= line
+                row = {"domain": domain, "provider": provider, "rule": rule}
                 views = {
-                    "reports": from_reports(rule, reported.get((domain, provider))),
-                    "postmaster": from_postmaster(rule, by_google)
-                    if provider == "Google"
-                    else None,
+                    "reports": from_reports(rule, seen),
+                    "postmaster": from_postmaster(
+                        rule, by_google if provider == "Google" else None
+                    ),
                     "dns": in_dns,
                 }
-                busy, line = busiest(reported, domain, provider), BULK_LINE[provider]
-                bulk = None if busy is None or line is None else busy >= line
-                rows.append(
-                    {
-                        "domain": domain,
-                        "provider": provider,
-                        "rule": rule,
-                        "applies": applies,
-                        "bulk": bulk,
-                    }
-                    | _judged(views)
-                )
+                rows.append(row | {"applies": applies, "bulk": bulk} | _judged(views))
     # as objects, so that nothing stays None
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object).astype({"disagree": bool})
 
@@ -216,29 +198,16 @@ def unmet_rules(table: pd.DataFrame) -> pd.Series[float]:
     return counts.astype("float64")
 
 
-def _known(facts: Facts, outside: Outside) -> list[str]:
-    frames = (facts.reports, outside.postmaster, outside.dns)
-    seen_somewhere = {str(name) for frame in frames for name in frame["domain"].unique()}
-    return list(outside.domains) or sorted(seen_somewhere)
-
-
 def _judged(views: dict[str, View | None]) -> dict[str, object]:
-    given = {name: view for name, view in views.items() if view is not None}
-    verdict, why = _together(given)
-    said = {view.verdict for view in given.values()}
-    row: dict[str, object] = {
-        "verdict": verdict,
-        "why": why,
-        "disagree": {"met", "not met"} <= said,
-    }
+    row: dict[str, object] = {}
+    said: dict[str, list[str]] = {}
     for name, view in views.items():
         row |= {name: view.verdict if view else None, f"{name}_why": view.why if view else None}
-    return row
-
-
-def _together(views: dict[str, View]) -> tuple[Verdict, str]:
-    for verdict in ("not met", "met", "unknown"):
-        said = [(name, view.why) for name, view in views.items() if view.verdict == verdict]
-        if said:
-            return verdict, "; ".join(f"{view_word(name)}: {why}" for name, why in said)
-    return "unknown", _("nothing tells: no report of this provider, Postmaster Tools or DNS check")
+        if view:
+            said.setdefault(view.verdict, []).append(f"{view_word(name)}: {view.why}")
+    row["disagree"] = {"met", "not met"} <= said.keys()
+    for verdict in VERDICTS:
+        if verdict in said:
+            return row | {"verdict": verdict, "why": "; ".join(said[verdict])}
+    why = _("nothing tells: no report of this provider, Postmaster Tools or DNS check")
+    return row | {"verdict": "unknown", "why": why}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import http.client
 import ssl
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dmarckit.core import MissingExtra, SettingsError, normalize_domain, one_line
@@ -53,40 +53,41 @@ class Servers:
         Raises SettingsError for a server that is no address, or when the system has none.
         """
         try:
-            self._base = dns.resolver.Resolver(configure=not servers)
+            system = dns.resolver.Resolver(configure=not servers)
         except dns.resolver.NoResolverConfiguration as error:
             raise SettingsError("this machine has no DNS resolver; set resolvers") from error
         self.given = tuple(servers)
-        self.nameservers = (
-            [dns.nameserver.Do53Nameserver(*server_address(text)) for text in servers]
-            if servers
-            else list(self._base.nameservers)
-        )
+        self.nameservers = [
+            dns.nameserver.Do53Nameserver(*server_address(text)) for text in servers
+        ] or list(system.nameservers)
         self.timeout = timeout
         self.cache = dns.resolver.LRUCache(20_000)
 
-    def asker(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> DnsClient:
+    def asker(self, seconds: float) -> DnsClient:
         """Make a client for the check of one domain, which ends after `seconds` altogether."""
-        return DnsClient(self, seconds, clock)
+        return DnsClient(self, seconds)
 
 
-class BoundedResolver(dns.resolver.Resolver):
-    """A resolver that stops at a time, asks nothing twice, and notes what nobody answered."""
+class DnsClient(dns.resolver.Resolver):
+    """The questions that the checks of one domain ask. All names come back in lower case.
 
-    def __init__(self, servers: Servers, seconds: float, clock: Callable[[], float]) -> None:
+    It stops at a time, asks nothing twice, and notes what nobody answered.
+    """
+
+    def __init__(self, servers: Servers, seconds: float) -> None:
         super().__init__(configure=False)
         self.nameservers = servers.nameservers
         self.cache = servers.cache
         self.timeout = servers.timeout / 3  # a lost packet must not cost all the time
         self.lifetime = servers.timeout
         self.unanswered: dict[tuple[str, str], Exception] = {}
-        self._clock = clock
-        self._end = clock() + seconds
+        """name and type of record → why there was no answer"""
+        self._end = time.monotonic() + seconds
 
     @property
     def left(self) -> float:
         """Seconds that are left."""
-        return max(0.0, self._end - self._clock())
+        return max(0.0, self._end - time.monotonic())
 
     def resolve(self, qname: Any, rdtype: Any = "A", *args: Any, **options: Any) -> Any:
         """Resolve as dnspython does, without search list."""
@@ -100,7 +101,10 @@ class BoundedResolver(dns.resolver.Resolver):
             if not left:
                 raise dns.resolver.LifetimeTimeout(timeout=0.0, errors=[])  # type: ignore[no-untyped-call]
             answer = super().resolve(qname, rdtype, *args, **options)
-            _check_size(answer)
+            records = answer.rrset or ()
+            parts = [part for r in records for part in r.strings] if kind == "TXT" else []
+            if len(records) > MOST or sum(map(len, parts)) > LARGEST:
+                raise OversizedAnswer
         except NO_RECORDS:
             raise
         except (dns.exception.DNSException, OSError) as error:
@@ -108,35 +112,6 @@ class BoundedResolver(dns.resolver.Resolver):
                 self.unanswered[key] = error
             raise
         return answer
-
-
-def _check_size(answer: Any) -> None:
-    if answer.rrset is None:
-        return
-    if len(answer.rrset) > MOST:
-        raise OversizedAnswer
-    if answer.rdtype == dns.rdatatype.TXT:
-        size = sum(len(part) for record in answer.rrset for part in record.strings)
-        if size > LARGEST:
-            raise OversizedAnswer
-
-
-class DnsClient:
-    """The questions that the checks of one domain ask. All names come back in lower case."""
-
-    def __init__(self, servers: Servers, seconds: float, clock: Callable[[], float]) -> None:
-        self.resolver = BoundedResolver(servers, seconds, clock)
-        self.servers = servers
-
-    @property
-    def left(self) -> float:
-        """Seconds that are left."""
-        return self.resolver.left
-
-    @property
-    def unanswered(self) -> list[str]:
-        """Names that got no answer so far, for one type of record or another."""
-        return list(dict.fromkeys(name for name, _ in self.resolver.unanswered))
 
     def texts(self, name: str) -> list[str]:
         """Return the TXT records, their strings joined; none: empty. Raises NoAnswer."""
@@ -148,7 +123,7 @@ class DnsClient:
     def text_life(self, name: str) -> int | None:
         """Return the seconds for which TXT records of a name are kept (TTL); None: unknown."""
         try:
-            answer = self.resolver.resolve(name, "TXT")
+            answer = self.resolve(name, "TXT")
         except (dns.exception.DNSException, OSError):
             return None
         return int(answer.rrset.ttl) if answer.rrset is not None else None
@@ -162,15 +137,14 @@ class DnsClient:
     def alias(self, name: str) -> str | None:
         """Return what a name is a CNAME of; None: it is none, or nobody knows."""
         # that its target does not exist is cached as if the name itself did not
-        kept, self.resolver.cache = self.resolver.cache, None
+        kept, self.cache = self.cache, None
         try:
-            return next(
-                (normalize_domain(str(r.target)) for r in self._records(name, "CNAME")), None
-            )
+            targets = [normalize_domain(str(r.target)) for r in self._records(name, "CNAME")]
+            return targets[0] if targets else None
         except NoAnswer:
             return None
         finally:
-            self.resolver.cache = kept
+            self.cache = kept
 
     def has_address(self, name: str) -> bool:
         """Return True when the name has an A or AAAA record. Raises NoAnswer."""
@@ -182,15 +156,14 @@ class DnsClient:
         A resolver that says "no such name" to everything is told apart by asking it for the
         root, which is always there. Raises NoAnswer.
         """
-        if not self._absent(name):
-            return True
-        if self._absent("."):
+        absent = self._absent(name)
+        if absent and self._absent("."):
             raise NoAnswer("the resolver does not know the DNS root")
-        return False
+        return not absent
 
     def _absent(self, name: str) -> bool:
         try:
-            self.resolver.resolve(name, "SOA")
+            self.resolve(name, "SOA")
         except dns.resolver.NXDOMAIN:
             return True
         except NO_RECORDS:
@@ -199,9 +172,9 @@ class DnsClient:
             raise NoAnswer(one_line(error)) from error
         return False
 
-    def _records(self, name: str, kind: str) -> Iterable[Any]:
+    def _records(self, name: str, kind: str) -> list[Any]:
         try:
-            return list(self.resolver.resolve(name, kind))
+            return list(self.resolve(name, kind))
         except NO_RECORDS:
             return []
         except (dns.exception.DNSException, OSError, UnicodeError) as error:

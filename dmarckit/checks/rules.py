@@ -48,88 +48,88 @@ Yahoo). SPF lookups: RFC 7208 section 4.6.4; Microsoft names it, the others appl
 
 @dataclass(frozen=True)
 class RuleText:
-    """A rule in words."""
+    """A rule in words: its name, what has to be so, and what to do when it is not."""
 
     name: str
     asks: str
-    """what has to be so"""
     action: str
-    """what to do when it is not"""
+
+
+_WORDING: Mapping[str, tuple[str, str, str]] = {
+    "spf": (
+        later("SPF passes"),
+        later("SPF passes for the return path of the mail."),
+        later(
+            "Owner of the sender: use a return path whose SPF record lists the sending addresses."
+        ),
+    ),
+    "dkim": (
+        later("DKIM passes"),
+        later("Every message carries a DKIM signature that passes."),
+        later("Owner of the sender: sign every message; DNS admin: publish the sender's key."),
+    ),
+    "dmarc_record": (
+        later("DMARC record"),
+        later("The domain publishes a DMARC record, at least p=none."),
+        later("DNS admin: publish one TXT record at _dmarc of the domain."),
+    ),
+    "alignment": (
+        later("From is aligned"),
+        later("The From domain agrees with the domain that passes SPF or DKIM."),
+        later(
+            "Owner of the sender: sign with DKIM as the From domain, or use a return path below it."
+        ),
+    ),
+    "spam_rate": (
+        later("Spam rate"),
+        later("People report less than 0.10 % of the mail as spam, and never 0.30 %."),
+        later(
+            "Owner of the sender: mail only those who asked for it, and stop the campaign that "
+            "is reported."
+        ),
+    ),
+    "ptr": (
+        later("PTR record"),
+        later("Every sending address has a PTR name that leads back to it."),
+        later("Owner of the addresses: set PTR and forward records that agree."),
+    ),
+    "tls": (
+        later("TLS"),
+        later("Mail is handed over on an encrypted connection."),
+        later("Owner of the sender: switch on TLS for outgoing mail."),
+    ),
+    "dkim_key": (
+        later("DKIM key length"),
+        later("DKIM keys have at least 1,024 bits; 2,048 are advised."),
+        later("Owner of the sender: make a key of 2,048 bits; DNS admin: publish it."),
+    ),
+    "spf_lookups": (
+        later("SPF lookups"),
+        later("The SPF record needs at most 10 DNS lookups."),
+        later("DNS admin: take includes out of the SPF record that nobody needs any more."),
+    ),
+    "one_click_unsubscribe": (
+        later("One-click unsubscribe"),
+        later("Marketing mail can be unsubscribed from with one click (RFC 8058)."),
+        later("Owner of the sender: switch on List-Unsubscribe-Post for marketing mail."),
+    ),
+    "honour_unsubscribe": (
+        later("Unsubscribing works"),
+        later("Who unsubscribes gets no more marketing mail after two days."),
+        later("Owner of the sender: take unsubscribed addresses off every list within two days."),
+    ),
+    "message_format": (
+        later("Message format"),
+        later("Messages follow RFC 5322: one From header, a Message-ID, valid headers."),
+        later("Owner of the sender: mend the headers that the provider names in its log."),
+    ),
+}
+"""Rule → its name, what has to be so, and what to do when it is not."""
 
 
 def wording(rule: str) -> RuleText:
     """Return the rule in the language in use."""
-    return {
-        "spf": RuleText(
-            _("SPF passes"),
-            _("SPF passes for the return path of the mail."),
-            _(
-                "Owner of the sender: use a return path whose SPF record lists the sending "
-                "addresses."
-            ),
-        ),
-        "dkim": RuleText(
-            _("DKIM passes"),
-            _("Every message carries a DKIM signature that passes."),
-            _("Owner of the sender: sign every message; DNS admin: publish the sender's key."),
-        ),
-        "dmarc_record": RuleText(
-            _("DMARC record"),
-            _("The domain publishes a DMARC record, at least p=none."),
-            _("DNS admin: publish one TXT record at _dmarc of the domain."),
-        ),
-        "alignment": RuleText(
-            _("From is aligned"),
-            _("The From domain agrees with the domain that passes SPF or DKIM."),
-            _(
-                "Owner of the sender: sign with DKIM as the From domain, or use a return path "
-                "below it."
-            ),
-        ),
-        "spam_rate": RuleText(
-            _("Spam rate"),
-            _("People report less than 0.10 % of the mail as spam, and never 0.30 %."),
-            _(
-                "Owner of the sender: mail only those who asked for it, and stop the campaign "
-                "that is reported."
-            ),
-        ),
-        "ptr": RuleText(
-            _("PTR record"),
-            _("Every sending address has a PTR name that leads back to it."),
-            _("Owner of the addresses: set PTR and forward records that agree."),
-        ),
-        "tls": RuleText(
-            _("TLS"),
-            _("Mail is handed over on an encrypted connection."),
-            _("Owner of the sender: switch on TLS for outgoing mail."),
-        ),
-        "dkim_key": RuleText(
-            _("DKIM key length"),
-            _("DKIM keys have at least 1,024 bits; 2,048 are advised."),
-            _("Owner of the sender: make a key of 2,048 bits; DNS admin: publish it."),
-        ),
-        "spf_lookups": RuleText(
-            _("SPF lookups"),
-            _("The SPF record needs at most 10 DNS lookups."),
-            _("DNS admin: take includes out of the SPF record that nobody needs any more."),
-        ),
-        "one_click_unsubscribe": RuleText(
-            _("One-click unsubscribe"),
-            _("Marketing mail can be unsubscribed from with one click (RFC 8058)."),
-            _("Owner of the sender: switch on List-Unsubscribe-Post for marketing mail."),
-        ),
-        "honour_unsubscribe": RuleText(
-            _("Unsubscribing works"),
-            _("Who unsubscribes gets no more marketing mail after two days."),
-            _("Owner of the sender: take unsubscribed addresses off every list within two days."),
-        ),
-        "message_format": RuleText(
-            _("Message format"),
-            _("Messages follow RFC 5322: one From header, a Message-ID, valid headers."),
-            _("Owner of the sender: mend the headers that the provider names in its log."),
-        ),
-    }[rule]
+    return RuleText(*map(_, _WORDING[rule]))
 
 
 def provider_of(reporter: str) -> str | None:
@@ -139,44 +139,24 @@ def provider_of(reporter: str) -> str | None:
     ('Google', 'Yahoo', 'Microsoft')
     """
     name = reporter.casefold()
-    for provider, marks in _MARKS.items():
-        if any(mark in name for mark in marks):
-            return provider
-    return None
+    marks = {"google": "Google", "yahoo": "Yahoo"}
+    marks |= dict.fromkeys(("outlook", "microsoft", "hotmail"), "Microsoft")
+    return next((provider for mark, provider in marks.items() if mark in name), None)
 
 
-_MARKS = {
-    "Google": ("google",),
-    "Yahoo": ("yahoo",),
-    "Microsoft": ("outlook", "microsoft", "hotmail"),
-}
-
-
-VERDICTS = {
-    "not met": later("not met"),
-    "met": later("met"),
-    "unknown": later("unknown"),
-}
+VERDICTS = {"not met": later("not met"), "met": later("met"), "unknown": later("unknown")}
 """the one that counts first: a fault, then what is known"""
 
 VIEWS = ("reports", "postmaster", "dns")
 
 
 def verdict_word(verdict: object) -> str:
-    """Return a verdict in the language in use.
-
-    >>> verdict_word("not met")
-    'not met'
-    """
+    """Return a verdict in the language in use."""
     return _(VERDICTS[str(verdict)])
 
 
 def view_word(view: str) -> str:
-    """Return the name of one of `VIEWS` in the language in use.
-
-    >>> view_word("postmaster")
-    'Postmaster Tools'
-    """
+    """Return the name of one of `VIEWS` in the language in use."""
     return {"reports": _("reports"), "postmaster": "Postmaster Tools", "dns": "DNS"}[view]
 
 
@@ -185,8 +165,7 @@ def views_text(row: Any) -> str:
     text = ""
     for view in VIEWS:
         if row[view] is not None:
-            part = _("{view} {verdict}").format(
-                view=view_word(view), verdict=verdict_word(row[view])
-            )
+            part = _("{view} {verdict}")
+            part = part.format(view=view_word(view), verdict=verdict_word(row[view]))
             text = _("{parts}, {part}").format(parts=text, part=part) if text else part
     return text

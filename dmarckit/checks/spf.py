@@ -13,8 +13,7 @@ from typing import Any
 
 import checkdmarc.spf
 
-from dmarckit.checks.dmarc import unanswered
-from dmarckit.checks.record import DnsRow, Fault, dns_row
+from dmarckit.checks.record import DnsRow, Fault, dns_row, unanswered, unanswered_row
 from dmarckit.checks.resolver import DnsClient, NoAnswer
 from dmarckit.core import _, normalize_domain, one_line
 
@@ -24,10 +23,8 @@ COUNTED_TO = 100  # lookups after which counting stops; a hostile record could a
 LONGEST = 4096  # characters of a record that is read
 VERSION = re.compile(r"v=spf1( |$)", re.I)
 TERM = re.compile(r"[+?~-]?(include|a|mx|ptr|exists)([:/].*)?|redirect=(.+)", re.I)
-UNEVALUATED = (
-    checkdmarc.spf.SPFRecordNotFound,
-    checkdmarc.spf.SPFTooManyVoidDNSLookups,
-)
+ALL = re.compile(r"[+?~-]?all", re.I)
+UNEVALUATED = (checkdmarc.spf.SPFRecordNotFound, checkdmarc.spf.SPFTooManyVoidDNSLookups)
 """What checkdmarc also says when a server did not answer"""
 
 # its warnings about servers that do not answer are said in the rows already
@@ -39,34 +36,48 @@ def check_spf(ask: DnsClient, domain: str, *, sends: bool) -> DnsRow:
     try:
         texts = ask.texts(domain)
     except NoAnswer:
-        return dns_row("spf", domain, [], [unanswered(domain)])
+        return unanswered_row("spf", domain)
     records = [text for text in texts if VERSION.match(text)]
     if not records:
         return _missing(domain, texts, sends=sends)
+    record = records[0]
     if len(records) > 1:
         text = _(
             "{domain} has {n} SPF records, which receivers treat as an error (permerror); merge "
             "them into one."
         ).format(domain=domain, n=len(records))
         return dns_row("spf", domain, records, [Fault("several", "invalid", text)])
-    record = records[0]
     if len(record) > LONGEST:
-        text = _("The SPF record of {domain} has {n} characters; shorten it below 450.").format(
-            domain=domain, n=len(record)
-        )
-        return dns_row("spf", domain, records, [Fault("too_long", "invalid", text)])
+        text = _("The SPF record of {domain} has {n} characters; shorten it below 450.")
+        fault = Fault("too_long", "invalid", text.format(domain=domain, n=len(record)))
+        return dns_row("spf", domain, records, [fault])
     faults, read = _read(ask, domain, record)
-    faults += _length_faults(record)
-    costs = costs_of(ask, domain, record)
+    size = len(record.encode())
+    if size > 450:  # RFC 7208 section 3.4
+        text = _(
+            "The SPF record has {n} bytes; above 450 some receivers cannot get it over UDP. Remove "
+            "what no longer sends."
+        ).format(n=size)
+        faults.append(Fault("long", "weak", text))
+    costs = _costs(ask, domain, record)
     lookups = sum(costs.values())
     faults += _lookup_faults(lookups, costs)
     shown = {one_line(term): n for term, n in costs.items()}
     values: dict[str, Any] = {"lookups": lookups, "costs": shown}
     if read is not None:
-        faults += _all_faults(read)
-        values |= {"void": read["void_dns_lookups"], "all": read["parsed"]["all"]}
-    if ask.resolver.unanswered and not any(f.state == "invalid" for f in faults):
-        faults += [unanswered(name) for name in ask.unanswered[:3]]
+        verdict = read["parsed"]["all"]
+        values |= {"void": read["void_dns_lookups"], "all": verdict}
+        if verdict == "pass":
+            text = _(
+                "+all lets anybody send in your name with passing SPF; end the record with ~all."
+            )
+            faults.append(Fault("plus_all", "invalid", text))
+        elif verdict == "neutral" and read["parsed"]["redirect"] is None:
+            text = _("The record ends without a verdict (?all, or no all); end it with ~all.")
+            faults.append(Fault("no_all", "weak", text))
+    if not any(f.state == "invalid" for f in faults):
+        silent = dict.fromkeys(name for name, _kind in ask.unanswered)
+        faults += [unanswered(name) for name in list(silent)[:3]]
     return dns_row("spf", domain, records, faults, proposal=_corrected(record, faults), **values)
 
 
@@ -76,19 +87,19 @@ def _missing(domain: str, texts: list[str], *, sends: bool) -> DnsRow:
         text = _(
             "{domain} has a record that looks like SPF, but does not start with v=spf1 and a "
             "space, so receivers ignore it; correct its beginning."
-        ).format(domain=domain)
-        return dns_row("spf", domain, damaged, [Fault("syntax", "invalid", text)])
-    if sends:
+        )
+        fault = Fault("syntax", "invalid", text.format(domain=domain))
+    elif sends:
         text = _(
             "{domain} sends mail but has no SPF record: publish one TXT record that starts with "
             "v=spf1, names your servers and services, and ends with ~all."
-        ).format(domain=domain)
-        return dns_row("spf", domain, [], [Fault("missing", "missing", text)])
-    text = _("{domain} has no SPF record; as no mail of it passes, publish v=spf1 -all").format(
-        domain=domain
-    )
-    fault = Fault("missing_unused", "missing", text)
-    return dns_row("spf", domain, [], [fault], proposal="v=spf1 -all")
+        )
+        fault = Fault("missing", "missing", text.format(domain=domain))
+    else:
+        text = _("{domain} has no SPF record; as no mail of it passes, publish v=spf1 -all")
+        fault = Fault("missing_unused", "missing", text.format(domain=domain))
+    proposal = "v=spf1 -all" if fault.code == "missing_unused" else None
+    return dns_row("spf", domain, damaged, [fault], proposal=proposal)
 
 
 def _read(ask: DnsClient, domain: str, record: str) -> tuple[list[Fault], Mapping[str, Any] | None]:
@@ -97,22 +108,21 @@ def _read(ask: DnsClient, domain: str, record: str) -> tuple[list[Fault], Mappin
         read = checkdmarc.spf.parse_spf_record(
             record,
             domain,
-            resolver=ask.resolver,
+            resolver=ask,
             # explanations (exp=) are looked up without the resolver, but at these servers
-            nameservers=ask.servers.nameservers,
-            timeout=min(ask.servers.timeout, max(0.01, ask.left)),
+            nameservers=ask.nameservers,
+            timeout=min(ask.lifetime, max(0.01, ask.left)),
         )
     except checkdmarc.spf.SPFTooManyDNSLookups:
         return [], None  # said by _lookup_faults, with the whole number
     except checkdmarc.spf.SPFError as error:
-        if isinstance(error, UNEVALUATED) and ask.resolver.unanswered:
+        if isinstance(error, UNEVALUATED) and ask.unanswered:
             return [], None
         return [_error(domain, error)], None
-    faults = []
-    if any(m.get("mechanism") == "ptr" for m in read["parsed"]["mechanisms"]):
-        text = _("The mechanism ptr is slow and must not be used (RFC 7208 5.5); remove it.")
-        faults.append(Fault("ptr", "weak", text))
-    return faults, read
+    if not any(m.get("mechanism") == "ptr" for m in read["parsed"]["mechanisms"]):
+        return [], read
+    text = _("The mechanism ptr is slow and must not be used (RFC 7208 5.5); remove it.")
+    return [Fault("ptr", "weak", text)], read
 
 
 def _error(domain: str, error: Exception) -> Fault:
@@ -157,28 +167,6 @@ def _lookup_faults(lookups: int, costs: Mapping[str, int]) -> list[Fault]:
     return [Fault("lookups_many", "weak", text)]
 
 
-def _all_faults(read: Mapping[str, Any]) -> list[Fault]:
-    verdict, redirect = read["parsed"]["all"], read["parsed"]["redirect"]
-    if verdict == "pass":
-        text = _("+all lets anybody send in your name with passing SPF; end the record with ~all.")
-        return [Fault("plus_all", "invalid", text)]
-    if verdict == "neutral" and redirect is None:
-        text = _("The record ends without a verdict (?all, or no all); end it with ~all.")
-        return [Fault("no_all", "weak", text)]
-    return []
-
-
-def _length_faults(record: str) -> list[Fault]:
-    size = len(record.encode())
-    if size <= 450:  # RFC 7208 section 3.4
-        return []
-    text = _(
-        "The SPF record has {n} bytes; above 450 some receivers cannot get it over UDP. Remove "
-        "what no longer sends."
-    ).format(n=size)
-    return [Fault("long", "weak", text)]
-
-
 def _corrected(record: str, faults: list[Fault]) -> str | None:
     """Return the record with another end, where nothing else is wrong with it."""
     if {f.code for f in faults} & {"plus_all", "no_all"} and len(faults) == 1:
@@ -187,7 +175,7 @@ def _corrected(record: str, faults: list[Fault]) -> str | None:
     return None
 
 
-def costs_of(ask: DnsClient, domain: str, record: str) -> dict[str, int]:
+def _costs(ask: DnsClient, domain: str, record: str) -> dict[str, int]:
     """Return the DNS lookups that each term costs, itself and below it, in the record's order.
 
     Counting stops at `COUNTED_TO`. What does not answer counts as one.
@@ -218,9 +206,10 @@ def _below(ask: DnsClient, target: str | None, left: int, path: tuple[str, ...])
 
 def _terms(record: str) -> Iterator[tuple[str, str | None]]:
     """Yield the terms that cost a lookup, and the domain that an include or redirect leads to."""
-    has_all = any(re.fullmatch(r"[+?~-]?all", term, re.I) for term in record.split())
-    for term in record.split()[1:]:
-        if re.fullmatch(r"[+?~-]?all", term, re.I):
+    terms = record.split()[1:]
+    has_all = any(ALL.fullmatch(term) for term in terms)
+    for term in terms:
+        if ALL.fullmatch(term):
             return
         match = TERM.fullmatch(term)
         if match is None or (match[3] and has_all):

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
-import checkdmarc.mta_sts
-import checkdmarc.smtp_tls_reporting
+from checkdmarc.mta_sts import MTASTSError, parse_mta_sts_policy, parse_mta_sts_record
+from checkdmarc.smtp_tls_reporting import SMTPTLSReportingError, parse_smtp_tls_reporting_record
 
-from dmarckit.checks.dmarc import unanswered
-from dmarckit.checks.record import DnsRow, Fault, dns_row, tag_list
+from dmarckit.checks.record import (
+    DnsRow,
+    Fault,
+    dns_row,
+    tag_list,
+    unanswered,
+    unanswered_row,
+)
 from dmarckit.checks.resolver import DnsClient, Fetch, NoAnswer
 from dmarckit.core import _, one_line
 from dmarckit.facts import Lookup
@@ -27,7 +34,7 @@ def check_mx(ask: DnsClient, domain: str) -> DnsRow:
     try:
         hosts = ask.mail_hosts(domain)
     except NoAnswer:
-        return dns_row("mx", domain, [], [unanswered(domain)])
+        return unanswered_row("mx", domain)
     shown = [f"{preference} {host or '.'}" for preference, host in hosts]
     if not hosts:
         text = _(
@@ -36,27 +43,25 @@ def check_mx(ask: DnsClient, domain: str) -> DnsRow:
         ).format(domain=domain)
         return dns_row("mx", domain, [], [Fault("missing", "missing", text)], proposal="0 .")
     names = [host for _preference, host in hosts]
+    faults = []
     if "" in names:
-        faults = []
         if len(names) > 1:
             text = _("{domain} has the null MX (0 .) beside others; remove it or them.")
             faults.append(Fault("null_and_more", "invalid", text.format(domain=domain)))
         return dns_row("mx", domain, shown, faults, null=True, hosts=[])
-    faults = [f for host in names[:MOST_HOSTS] if (f := _host_fault(ask, host))]
+    for host in names[:MOST_HOSTS]:
+        try:
+            if re.fullmatch(r"[0-9.]+", host):
+                text = _("The MX record names the address {host}; it must name a host.")
+                faults.append(Fault("address", "invalid", text.format(host=one_line(host))))
+            elif not ask.has_address(host):
+                text = _(
+                    "The mail server {host} has no address; publish one, or remove it from the MX."
+                )
+                faults.append(Fault("no_address", "weak", text.format(host=one_line(host))))
+        except NoAnswer:
+            faults.append(unanswered(host))
     return dns_row("mx", domain, shown, faults, null=False, hosts=[one_line(n) for n in names])
-
-
-def _host_fault(ask: DnsClient, host: str) -> Fault | None:
-    if re.fullmatch(r"[0-9.]+", host):
-        text = _("The MX record names the address {host}; it must name a host.")
-        return Fault("address", "invalid", text.format(host=one_line(host)))
-    try:
-        if ask.has_address(host):
-            return None
-    except NoAnswer:
-        return unanswered(host)
-    text = _("The mail server {host} has no address; publish one, or remove it from the MX.")
-    return Fault("no_address", "weak", text.format(host=one_line(host)))
 
 
 def check_mta_sts(
@@ -67,91 +72,73 @@ def check_mta_sts(
     try:
         records = [text for text in ask.texts(name) if text.startswith("v=STSv1")]
     except NoAnswer:
-        return dns_row("mta_sts", name, [], [unanswered(name)])
+        return unanswered_row("mta_sts", name)
+    row = partial(dns_row, "mta_sts", name, records)
     if not records:
         text = _(
             "{domain} has no MTA-STS: who is on the way can have mail to it sent unencrypted. "
             "Publish a policy (mode: testing first) and the record at {name}."
         ).format(domain=domain, name=name)
-        return dns_row("mta_sts", name, [], [Fault("missing", "missing", text)])
+        return row([Fault("missing", "missing", text)])
     try:
         if len(records) > 1:
-            raise checkdmarc.mta_sts.MTASTSError(_("there are several; keep one"))
-        checkdmarc.mta_sts.parse_mta_sts_record(records[0])
-    except checkdmarc.mta_sts.MTASTSError as error:
-        return dns_row("mta_sts", name, records, [_ignored(name, error)])
+            raise MTASTSError(_("there are several; keep one"))
+        parse_mta_sts_record(records[0])
+    except MTASTSError as error:
+        return row([_ignored(name, error)])
     if fetch is None:
-        return dns_row("mta_sts", name, records, [], mode=None)
-    return _with_policy(ask, domain, name, records, hosts, fetch)
-
-
-def _with_policy(
-    ask: DnsClient,
-    domain: str,
-    name: str,
-    records: Sequence[str],
-    hosts: Sequence[str],
-    fetch: Fetch,
-) -> DnsRow:
+        return row([], mode=None)
     try:
-        text = fetch(f"mta-sts.{domain}", min(ask.servers.timeout, ask.left))
+        text = fetch(f"mta-sts.{domain}", min(ask.lifetime, ask.left))
+        policy = parse_mta_sts_policy(text)["policy"]
     except NoAnswer as error:
         said = _("The policy https://mta-sts.{domain}/.well-known/mta-sts.txt was not got: {why}.")
-        fault = Fault("policy", "unknown", said.format(domain=domain, why=one_line(error)))
-        return dns_row("mta_sts", name, records, [fault], mode=None)
-    try:
-        policy = checkdmarc.mta_sts.parse_mta_sts_policy(text)["policy"]
-    except checkdmarc.mta_sts.MTASTSError as error:
-        said = _("The policy file of {domain} is wrong, so senders ignore it: {why}").format(
-            domain=domain, why=one_line(error, 300)
-        )
-        return dns_row("mta_sts", name, records, [Fault("policy", "invalid", said)], mode=None)
-    allowed = [str(pattern).lower() for pattern in policy.get("mx") or []]
+        said = said.format(domain=domain, why=one_line(error))
+        return row([Fault("policy", "unknown", said)], mode=None)
+    except MTASTSError as error:
+        said = _("The policy file of {domain} is wrong, so senders ignore it: {why}")
+        said = said.format(domain=domain, why=one_line(error, 300))
+        return row([Fault("policy", "invalid", said)], mode=None)
+    allowed = {str(pattern).lower() for pattern in policy.get("mx") or []}
+    left_out = [h for h in hosts if not allowed & {h, f"*.{h.partition('.')[2]}"}]
     faults = []
-    left_out = [host for host in hosts if not any(_covers(p, host) for p in allowed)]
     if left_out and policy["mode"] != "none":
         said = _("The policy file of {domain} leaves out its mail server {host}; add mx: {host}")
-        state = "invalid" if policy["mode"] == "enforce" else "weak"
-        text = said.format(domain=domain, host=one_line(left_out[0]))
-        faults.append(Fault("policy_mx", state, text))  # type: ignore[arg-type]
-    return dns_row("mta_sts", name, records, faults, mode=policy["mode"])
+        said = said.format(domain=domain, host=one_line(left_out[0]))
+        faults.append(
+            Fault("policy_mx", "invalid" if policy["mode"] == "enforce" else "weak", said)
+        )
+    return row(faults, mode=policy["mode"])
 
 
-def _covers(pattern: str, host: str) -> bool:
-    if pattern.startswith("*."):
-        return host.partition(".")[2] == pattern[2:]
-    return host == pattern
-
-
-def _ignored(name: str, error: Exception) -> Fault:
+def _ignored(name: str, why: object) -> Fault:
     text = _("The record at {name} is wrong, so senders ignore it; correct it: {why}")
-    return Fault("syntax", "invalid", text.format(name=name, why=one_line(error, 300)))
+    return Fault("syntax", "invalid", text.format(name=name, why=one_line(why, 300)))
 
 
 def check_tls_rpt(ask: DnsClient, domain: str) -> DnsRow:
     """Check the record that asks for TLS reports."""
     name = f"_smtp._tls.{domain}"
-    proposal = f"v=TLSRPTv1; rua=mailto:tls-reports@{domain}"
     try:
         records = [text for text in ask.texts(name) if text.startswith("v=TLSRPTv1")]
     except NoAnswer:
-        return dns_row("tls_rpt", name, [], [unanswered(name)])
+        return unanswered_row("tls_rpt", name)
+    faults = []
     if not records:
         text = _(
             "Nobody reports when mail to {domain} cannot be encrypted: publish a TLS-RPT record at "
             "{name} (with the address that takes the reports)."
         ).format(domain=domain, name=name)
-        fault = Fault("missing", "missing", text)
-        return dns_row("tls_rpt", name, [], [fault], proposal=proposal)
-    try:
-        if len(records) > 1:
-            raise checkdmarc.smtp_tls_reporting.SMTPTLSReportingError(
-                _("there are several; keep one")
-            )
-        checkdmarc.smtp_tls_reporting.parse_smtp_tls_reporting_record(records[0])
-    except checkdmarc.smtp_tls_reporting.SMTPTLSReportingError as error:
-        return dns_row("tls_rpt", name, records, [_ignored(name, error)], proposal=proposal)
-    return dns_row("tls_rpt", name, records, [])
+        faults = [Fault("missing", "missing", text)]
+    elif len(records) > 1:
+        faults = [_ignored(name, _("there are several; keep one"))]
+    else:
+        try:
+            parse_smtp_tls_reporting_record(records[0])
+        except SMTPTLSReportingError as error:
+            faults = [_ignored(name, error)]
+    proposal = f"v=TLSRPTv1; rua=mailto:tls-reports@{domain}" if faults else None
+    return dns_row("tls_rpt", name, records, faults, proposal=proposal)
 
 
 def check_bimi(ask: DnsClient, domain: str) -> DnsRow:
@@ -160,7 +147,7 @@ def check_bimi(ask: DnsClient, domain: str) -> DnsRow:
     try:
         records = [text for text in ask.texts(name) if text.startswith("v=BIMI1")]
     except NoAnswer:
-        return dns_row("bimi", name, [], [unanswered(name)])
+        return unanswered_row("bimi", name)
     tags = tag_list(records[0]) if records else {}
     wrong = None
     if len(records) > 1:
@@ -169,7 +156,7 @@ def check_bimi(ask: DnsClient, domain: str) -> DnsRow:
         wrong = _("the logo (l=) must be an https address")
     elif records and "l" not in tags:
         wrong = _("it names no logo (l=)")
-    faults = [_ignored(name, ValueError(wrong))] if wrong else []
+    faults = [_ignored(name, wrong)] if wrong else []
     return dns_row("bimi", name, records, faults, published=bool(records))
 
 
@@ -178,7 +165,7 @@ def check_ptr(address: str, messages: int, lookup: Lookup) -> DnsRow:
     try:
         host = lookup(address)
     except NoAnswer:
-        return dns_row("ptr", address, [], [unanswered(address)], messages=messages)
+        return unanswered_row("ptr", address, messages=messages)
     if host:
         return dns_row("ptr", address, [host], [], messages=messages)
     text = _(

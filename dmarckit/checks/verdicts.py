@@ -25,8 +25,6 @@ NOISE = 0.02
 """share of own messages that may fail before a rule counts as broken: relays and single
 faults of receivers make up as much on domains in good order"""
 SHORT_KEY, MOST_LOOKUPS = 1024, 10
-UNUSED = "missing_unused"
-"""the fault of an SPF record that is missing where no mail passes"""
 TARGET, MITIGATION = 0.001, 0.003
 """Google's spam rate to stay below, and the one never to reach"""
 CODES = {
@@ -66,38 +64,24 @@ def from_reports(rule: str, seen: Mapping[str, Any] | None) -> View | None:
         return None
     refused = seen["codes"].get(rule, 0)
     if refused:
-        return View(
-            "not met",
-            _("{n} messages of own senders were marked with its code").format(n=count(refused)),
-        )
+        text = _("{n} messages of own senders were marked with its code")
+        return View("not met", text.format(n=count(refused)))
     if rule == "dmarc_record":
         return View("met", _("its reports quote the record"))
     if rule not in ("spf", "dkim", "alignment"):
         return None
-    own = seen["own"]
+    own, n = seen["own"], count(seen["own"])
     if own < ENOUGH:
-        return View(
-            "unknown",
-            _("only {n} messages of own senders; {least} are needed").format(
-                n=count(own), least=ENOUGH
-            ),
-        )
-    least, most = seen[rule]
-    if least / own >= 1 - NOISE:
-        return View(
-            "met", _("{share} of {n} own messages").format(share=percent(least / own), n=count(own))
-        )
-    if most / own < 1 - NOISE:
-        return View(
-            "not met",
-            _("only {share} of {n} own messages").format(share=percent(most / own), n=count(own)),
-        )
-    return View(
-        "unknown",
-        _("between {least} and {most} of {n} own messages").format(
-            least=percent(least / own), most=percent(most / own), n=count(own)
-        ),
-    )
+        text = _("only {n} messages of own senders; {least} are needed")
+        return View("unknown", text.format(n=n, least=ENOUGH))
+    least, most = (passed / own for passed in seen[rule])
+    if least >= 1 - NOISE:
+        return View("met", _("{share} of {n} own messages").format(share=percent(least), n=n))
+    if most < 1 - NOISE:
+        text = _("only {share} of {n} own messages")
+        return View("not met", text.format(share=percent(most), n=n))
+    text = _("between {least} and {most} of {n} own messages")
+    return View("unknown", text.format(least=percent(least), most=percent(most), n=n))
 
 
 @dataclass(frozen=True)
@@ -134,7 +118,11 @@ def from_postmaster(rule: str, said: PostmasterStates | None) -> View | None:
     if said is None or rule not in COMPLIANCE:
         return None
     if rule == "spam_rate" and said.rates:
-        return _spam_rate(said.rates)
+        highest = max(said.rates)  # 0.30 % must never be reached
+        why = _("at most {rate} on the last {n} days with data")
+        why = why.format(rate=rate_text(highest), n=len(said.rates))
+        broken = highest >= MITIGATION or sum(rate >= TARGET for rate in said.rates) >= 2
+        return View("not met" if broken else "met", why)
     if COMPLIANCE[rule] not in said.states:
         return None
     state, asked = said.states[COMPLIANCE[rule]]
@@ -146,26 +134,19 @@ def from_postmaster(rule: str, said: PostmasterStates | None) -> View | None:
     return View("unknown", _("no verdict on {day}").format(day=day))
 
 
-def _spam_rate(rates: Sequence[float]) -> View:
-    """Judge by the highest of the last days: 0.30 % must never be reached."""
-    text = _("at most {rate} on the last {n} days with data")
-    why = text.format(rate=rate_text(max(rates)), n=len(rates))
-    if max(rates) >= MITIGATION or sum(rate >= TARGET for rate in rates) >= 2:
-        return View("not met", why)
-    return View("met", why)
-
-
 def dns_entries(rows: pd.DataFrame) -> dict[str, list[DnsRow]]:
     """Return what of `dns_snapshot` the rules need, by domain."""
     found: dict[str, list[DnsRow]] = {}
     records = {record for record, _check in _CHECKS.values()}
     for row in rows[rows["record"].isin(records)].to_dict("records"):
+        try:
+            read = json.loads(str(row["values"]))
+        except ValueError:
+            read = None
+        values = read if isinstance(read, dict) else {}
         # no rule looks at the text of the record
-        entry = DnsRow(
-            row["record"], row["name"], row["state"], (), tuple(row["problems"]), None,
-            _read(row["values"]),
-        )  # fmt: skip
-        found.setdefault(str(row["domain"]), []).append(entry)
+        known = row["record"], row["name"], row["state"], (), tuple(row["problems"]), None, values
+        found.setdefault(str(row["domain"]), []).append(DnsRow(*known))
     return found
 
 
@@ -189,17 +170,13 @@ def _bad(entries: Sequence[DnsRow], *states: str) -> list[DnsRow]:
 def _published(entries: Sequence[DnsRow]) -> View:
     if bad := _bad(entries):
         return View("not met", _first_problem(bad))
-    if any(_elsewhere_none(entry.values) for entry in entries):
-        return View("unknown", _first_problem(entries))
+    for entry in entries:
+        applies = entry.values.get("applies")
+        found = list(applies.values()) if isinstance(applies, dict) else []
+        # one of the two ways to look for the DMARC record finds none
+        if all(isinstance(a, dict) for a in found) and None in [a.get("location") for a in found]:
+            return View("unknown", _first_problem(entries))
     return View("met", _("published"))
-
-
-def _elsewhere_none(values: Mapping[str, Any]) -> bool:
-    """Return True when one of the two ways to look for the DMARC record finds none."""
-    applies = values.get("applies")
-    if not isinstance(applies, dict) or not all(isinstance(a, dict) for a in applies.values()):
-        return False
-    return any(found.get("location") is None for found in applies.values())
 
 
 def _names(entries: Sequence[DnsRow]) -> View:
@@ -210,12 +187,11 @@ def _names(entries: Sequence[DnsRow]) -> View:
 
 def _spf(entries: Sequence[DnsRow]) -> View:
     """Judge SPF: an error is one for all; a missing record may not be needed."""
-    if wrong := _bad(entries, "invalid"):
-        return View("not met", _first_problem(wrong))
     missing = _bad(entries, "missing")
-    needed = [entry for entry in missing if UNUSED not in entry.values.get("faults", ())]
-    if needed and len(needed) == len(entries):
-        return View("not met", _first_problem(needed))
+    needed = [e for e in missing if "missing_unused" not in e.values.get("faults", ())]
+    broken = _bad(entries, "invalid") or (needed if len(needed) == len(entries) else [])
+    if broken:
+        return View("not met", _first_problem(broken))
     if missing:  # the return paths may all be below other names
         return View("unknown", _first_problem(missing))
     return View("unknown", _("the record is fine; whether mail passes, reports tell"))
@@ -244,8 +220,8 @@ def _lookups(entries: Sequence[DnsRow]) -> View:
         return View("unknown", _first_problem(entries))
     name, most = max(counted.items(), key=lambda item: item[1])
     said = ngettext("{name} needs {n} lookup", "{name} needs {n} lookups", most)
-    verdict: Verdict = "not met" if most > MOST_LOOKUPS else "met"
-    return View(verdict, said.format(name=name, n=count(most)))
+    said = said.format(name=name, n=count(most))
+    return View("not met" if most > MOST_LOOKUPS else "met", said)
 
 
 def _whole(entry: DnsRow, name: str) -> int | None:
@@ -262,15 +238,6 @@ _CHECKS: Mapping[str, tuple[str, Callable[[Sequence[DnsRow]], View]]] = {
     "ptr": ("ptr", _names),
 }
 """Rule → record of the table `dns`, and what it says about the rule."""
-
-
-def _read(text: object) -> dict[str, Any]:
-    """Read the `values` of a row."""
-    try:
-        read = json.loads(str(text))
-    except ValueError:
-        return {}
-    return read if isinstance(read, dict) else {}
 
 
 def _first_problem(entries: Sequence[DnsRow]) -> str:
