@@ -73,7 +73,8 @@ def check_dns(
             "checking DNS needs checkdmarc and dnspython; "
             "install them with: pip install 'dmarckit[dns]'"
         )
-    from dmarckit.checks.domains import Servers, check_domains
+    from dmarckit.checks.domains import check_domains
+    from dmarckit.checks.resolver import Servers
     from dmarckit.checks.targets import chosen_domains, read_targets
 
     lake = Lake(settings.lake_url)

@@ -16,7 +16,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from http.client import HTTPException
 from importlib.util import find_spec
@@ -42,19 +42,18 @@ LIST_SCOPE = f"{SCOPE}.domain"
 STATS_SCOPE = f"{SCOPE}.traffic.readonly"
 
 BUSY_STATUS = (408, 429, 500, 502, 503, 504)
-BUSY_CODES = {4: 504, 8: 429, 13: 500, 14: 503}
+DENIED_STATUS = (400, 403, 404)
+STATUS_OF_CODE = {3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 13: 500, 14: 503, 16: 401}
 """google.rpc.Code of a batch item → the HTTP status that says the same"""
-STATUS_OF_CODE = BUSY_CODES | {3: 400, 5: 404, 7: 403, 16: 401}
 
 _NOT_ENABLED = ("SERVICE_DISABLED", "accessNotConfigured")
 _SCOPES = ("ACCESS_TOKEN_SCOPE_INSUFFICIENT", "insufficientPermissions", "insufficientScopes")
 _RATE = ("RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded")
-DENIED_STATUS = (400, 403, 404)
 NO_CONNECTION = "no connection"  # a reason of our own, with status 504
 
 
-@dataclass(frozen=True)
-class Refusal:
+@dataclass(eq=False)
+class Refusal(Exception):
     """An error as Google gives it, of a request or of one item of a batch."""
 
     status: int
@@ -62,6 +61,8 @@ class Refusal:
     reason: str
     """machine-readable, such as SERVICE_DISABLED; empty: none was given"""
     message: str
+    retry_after: float = 0.0
+    """seconds that Google asks to wait"""
 
     @property
     def busy(self) -> bool:
@@ -75,22 +76,6 @@ class Refusal:
         return self.busy or self.status not in DENIED_STATUS or self.reason in known
 
 
-def refusal_of_request(status: int, content: bytes) -> Refusal:
-    """Read the error in the body of an answer; a proxy may have put any text there."""
-    try:
-        error = json.loads(content)["error"]
-        return Refusal(status, _reason(error), str(error.get("message") or ""))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return Refusal(status, "", content[:200].decode("utf-8", "replace"))
-
-
-def refusal_of_item(error: Mapping[str, Any]) -> Refusal:
-    """Read a google.rpc.Status, as a batch gives it for one of its items."""
-    code = error.get("code")
-    status = STATUS_OF_CODE.get(code, 500) if isinstance(code, int) else 500
-    return Refusal(status, _reason(error), str(error.get("message") or ""))
-
-
 def _reason(error: Mapping[str, Any]) -> str:
     """Return the reason from ErrorInfo, else from the older list of errors."""
     for entry in (*(error.get("details") or ()), *(error.get("errors") or ())):
@@ -99,20 +84,21 @@ def _reason(error: Mapping[str, Any]) -> str:
     return ""
 
 
-def refusal_error(refusal: Refusal, *, what: str, domain: str = "", who: str) -> PostmasterError:
+def _refusal_error(refusal: Refusal, who: str, what: str, domain: str = "") -> PostmasterError:
     """Make the error to raise: what was wanted and what a person has to do, in one line.
 
     `who` is whom Google knows us as. A `PostmasterAccess` when every further request would
     end the same way. A domain that may not be read at all gives the same text for each `what`.
     """
-    wanted = what if not domain else f"{what} of {one_line(domain)}"
+    wanted = f"{what} of {one_line(domain)}" if domain else what
     if domain and refusal.status in (403, 404) and not refusal.of_all:
         wanted = one_line(domain)
-    text = f"cannot read {wanted} from Postmaster Tools: {_advice(refusal, who)}"
-    said = one_line(refusal.message, 160)
     source = "" if refusal.reason == NO_CONNECTION else f"HTTP {refusal.status}: "
-    whole = f"{text} ({source}{said})"
-    return PostmasterAccess(whole) if refusal.of_all else PostmasterError(whole)
+    kind = PostmasterAccess if refusal.of_all else PostmasterError
+    return kind(
+        f"cannot read {wanted} from Postmaster Tools: {_advice(refusal, who)} "
+        f"({source}{one_line(refusal.message, 160)})"
+    )
 
 
 def _advice(refusal: Refusal, who: str) -> str:
@@ -138,13 +124,14 @@ def _advice(refusal: Refusal, who: str) -> str:
     return "Google did not take the request"
 
 
-def token_error(error: Exception, *, who: str, client_id: str) -> PostmasterAccess:
+def _token_error(error: Exception, asking: Identity) -> PostmasterAccess:
     """Make the error of a `google.auth.exceptions.RefreshError`: why there is no token."""
     said = one_line(error.args[0] if error.args else error, 160)
     if "unauthorized_client" in said or "access_denied" in said:
+        client = one_line(asking.client_id, 60) or "(in the credentials file)"
         advice = (
             "allow domain-wide delegation in the Admin console (Security, API controls) for "
-            f"client ID {one_line(client_id, 60) or '(in the credentials file)'} with the scopes "
+            f"client ID {client} with the scopes "
             f"{LIST_SCOPE} and {STATS_SCOPE} (only the second with postmaster_domains), or unset "
             "google_subject"
         )
@@ -157,14 +144,14 @@ def token_error(error: Exception, *, who: str, client_id: str) -> PostmasterAcce
         )
     else:
         advice = "check the file that google_credentials names"
-    return PostmasterAccess(f"Google gives {who} no access: {advice} ({said})")
+    return PostmasterAccess(f"Google gives {asking.who} no access: {advice} ({said})")
 
 
 NOT_CONNECTED = (
     "Postmaster Tools is not connected: set google_credentials to the JSON file of a Google "
     "service account or authorised user that may read your domains there"
 )
-_GOOGLE_TOKENS = "https://oauth2.googleapis.com/token"
+_BROKEN = "setting google_credentials: this is no complete {}; download it again"
 
 
 @dataclass(frozen=True)
@@ -179,11 +166,6 @@ class Identity:
     """what an administrator enters for domain-wide delegation"""
 
 
-def scopes(settings: Settings) -> list[str]:
-    """Return the fewest scopes that suffice: those for statistics cannot list domains."""
-    return [STATS_SCOPE] if settings.postmaster_domains else [LIST_SCOPE, STATS_SCOPE]
-
-
 def google_identity(settings: Settings) -> Identity:
     """Read the credentials that the settings name. Google is not asked yet.
 
@@ -191,7 +173,11 @@ def google_identity(settings: Settings) -> Identity:
         MissingExtra: the Google libraries are not installed.
         SettingsError: no file is named, or it cannot be read or is of another kind.
     """
-    require_google()
+    if not all(find_spec(name) for name in ("googleapiclient", "google_auth_httplib2")):
+        raise MissingExtra(
+            "Postmaster Tools needs Google's libraries; install them with: "
+            "pip install 'dmarckit[google]'"
+        )
     info = _read(settings)
     kind = info.get("type")
     if kind == "service_account":
@@ -202,15 +188,6 @@ def google_identity(settings: Settings) -> Identity:
         f"setting google_credentials: it is of type {one_line(repr(kind), 40)}; "
         "service_account and authorized_user are possible"
     )
-
-
-def require_google() -> None:
-    """Raise MissingExtra when the Google libraries are not installed."""
-    if not all(find_spec(name) for name in ("googleapiclient", "google_auth_httplib2")):
-        raise MissingExtra(
-            "Postmaster Tools needs Google's libraries; install them with: "
-            "pip install 'dmarckit[google]'"
-        )
 
 
 def _read(settings: Settings) -> Mapping[str, Any]:
@@ -237,9 +214,11 @@ def _read(settings: Settings) -> Mapping[str, Any]:
 def _service_account(info: Mapping[str, Any], settings: Settings) -> Identity:
     from google.oauth2 import service_account
 
+    # the fewest that suffice: the scope for statistics cannot list domains
+    scopes = [STATS_SCOPE] if settings.postmaster_domains else [LIST_SCOPE, STATS_SCOPE]
     try:
         made = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
-            info, scopes=scopes(settings), subject=settings.google_subject
+            info, scopes=scopes, subject=settings.google_subject
         )
     except Exception:  # what the libraries raise for a broken key may quote it
         raise SettingsError(_BROKEN.format("service account's key")) from None
@@ -263,16 +242,13 @@ def _authorised_user(info: Mapping[str, Any], settings: Settings) -> Identity:
     made = Credentials(  # type: ignore[no-untyped-call]
         None,
         refresh_token=info["refresh_token"],
-        token_uri=str(info.get("token_uri") or _GOOGLE_TOKENS),
+        token_uri=str(info.get("token_uri") or "https://oauth2.googleapis.com/token"),
         client_id=info["client_id"],
         client_secret=info["client_secret"],
         quota_project_id=info.get("quota_project_id"),
     )
     who = str(info.get("account") or "the authorised user")
     return Identity(made, one_line(who, 120), info["client_id"])
-
-
-_BROKEN = "setting google_credentials: this is no complete {}; download it again"
 
 
 BATCH = 100  # queries in one request, the most that Google takes
@@ -311,8 +287,7 @@ class Query:
         names = {f"m{number}": metric for number, metric in enumerate(self.metrics)}
         for stat in stats:
             metric = names.get(str(stat.get("metric")))
-            row = stat_row(self.domain, metric, stat) if metric else None
-            if row is not None:
+            if metric and (row := stat_row(self.domain, metric, stat)):
                 yield row
 
 
@@ -395,46 +370,36 @@ class PostmasterClient:
                 "run it again later"
             )
         for one, result in zip(batch, results, strict=True):
-            if error := result.get("error"):
-                self._refused(one, refusal_of_item(error))
-            else:
+            if not (error := result.get("error")):
                 one.take(result.get("response") or {})
+                continue
+            code = error.get("code")
+            status = STATUS_OF_CODE.get(code, 500) if isinstance(code, int) else 500
+            refusal = Refusal(status, _reason(error), str(error.get("message") or ""))
+            if refusal.busy and one.tries < len(WAITS):
+                one.tries += 1
+                continue
+            one.fail(_refusal_error(refusal, self._asking.who, one.query.name, one.query.domain))
 
     def _ask_alone(self, one: _QueryProgress, body: dict[str, Any]) -> None:
-        query = self._service.domains().domainStats().query
         try:
-            request = query(parent=body["parent"], body=body)
+            request = self._service.domains().domainStats().query(parent=body["parent"], body=body)
             one.take(self._call(request, one.query.name, one.query.domain))
-        except PostmasterAccess:
-            raise
         except PostmasterError as error:
-            one.error = error
-
-    def _refused(self, one: _QueryProgress, refusal: Refusal) -> None:
-        if refusal.busy and one.tries < len(WAITS):
-            one.tries += 1
-            return
-        error = refusal_error(
-            refusal, what=one.query.name, domain=one.query.domain, who=self._asking.who
-        )
-        if refusal.of_all:
-            raise error
-        one.error = error
+            one.fail(error)
 
     def _call(self, request: Any, what: str, domain: str = "") -> dict[str, Any]:
         """Return the answer to one request, asked again while Google is busy or out of reach."""
         try:
             return with_retries(
                 lambda: self._once(request),
-                lambda error: isinstance(error, _RefusalAnswer) and error.refusal.busy,
+                lambda error: isinstance(error, Refusal) and error.busy,
                 WAITS,
                 sleep=self._sleep,
                 pause=_longer,
             )
-        except _RefusalAnswer as error:
-            raise refusal_error(
-                error.refusal, what=what, domain=domain, who=self._asking.who
-            ) from None
+        except Refusal as refusal:
+            raise _refusal_error(refusal, self._asking.who, what, domain) from None
 
     def _once(self, request: Any) -> dict[str, Any]:
         from google.auth.exceptions import RefreshError, TransportError
@@ -446,22 +411,23 @@ class PostmasterClient:
         except HttpError as error:
             wait = str(error.resp.get("retry-after") or "")
             seconds = float(wait) if wait.isdigit() else 0.0
-            raise _RefusalAnswer(
-                refusal_of_request(int(error.resp.status), error.content), seconds
-            ) from None
+            try:
+                said = json.loads(error.content)["error"]
+                reason, message = _reason(said), str(said.get("message") or "")
+            except (ValueError, KeyError, TypeError, AttributeError):  # a proxy's text
+                reason, message = "", error.content[:200].decode("utf-8", "replace")
+            raise Refusal(int(error.resp.status), reason, message, seconds) from None
         except RefreshError as error:
             if error.retryable:
-                raise _RefusalAnswer(Refusal(503, "", "no token")) from None
-            raise token_error(
-                error, who=self._asking.who, client_id=self._asking.client_id
-            ) from None
+                raise Refusal(503, "", "no token") from None
+            raise _token_error(error, self._asking) from None
         except (TransportError, HttpLib2Error, HTTPException, OSError) as error:
             why = f"{type(error).__name__}: {error}"
-            raise _RefusalAnswer(Refusal(504, NO_CONNECTION, why)) from None
+            raise Refusal(504, NO_CONNECTION, why) from None
         except (Error, ValueError) as error:  # an answer that is no JSON
-            raise _RefusalAnswer(Refusal(502, "", f"unreadable answer: {error}")) from None
+            raise Refusal(502, "", f"unreadable answer: {error}") from None
         if not isinstance(answer, dict):
-            raise _RefusalAnswer(Refusal(502, "", "the answer is no JSON object"))
+            raise Refusal(502, "", "the answer is no JSON object")
         return answer
 
 
@@ -470,33 +436,25 @@ def _longer(error: BaseException, planned: float) -> float:
     return min(max(planned, getattr(error, "retry_after", 0.0)), LONGEST_WAIT)
 
 
-class _RefusalAnswer(Exception):
-    """Google's refusal of one try, with the seconds it asks to wait."""
-
-    def __init__(self, refusal: Refusal, retry_after: float = 0.0) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
-        self.retry_after = retry_after
-
-
+@dataclass(eq=False)
 class _QueryProgress:
     """How far a query has come."""
 
-    def __init__(self, query: Query) -> None:
-        self.query = query
-        self.rows: list[Row] = []
-        self.error: PostmasterError | None = None
-        self.token = ""
-        self.tries = 0
-        """refusals in a row that may pass"""
-        self.done_with_pages = False
-
-    @property
-    def done(self) -> bool:
-        return self.done_with_pages or self.error is not None
+    query: Query
+    rows: list[Row] = field(default_factory=list)
+    error: PostmasterError | None = None
+    token: str = ""
+    tries: int = 0
+    """refusals in a row that may pass"""
+    done: bool = False
 
     def take(self, answer: Mapping[str, Any]) -> None:
         self.rows += self.query.rows(answer.get("domainStats") or ())
         token = str(answer.get("nextPageToken") or "")
-        self.done_with_pages = not token or token == self.token  # a token that repeats never ends
+        self.done = not token or token == self.token  # a token that repeats never ends
         self.token, self.tries = token, 0
+
+    def fail(self, error: PostmasterError) -> None:
+        if isinstance(error, PostmasterAccess):  # it has nothing to do with this query
+            raise error
+        self.error, self.done = error, True

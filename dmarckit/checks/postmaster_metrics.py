@@ -5,7 +5,7 @@ dicts with the columns of the table `postmaster` that come from Google: domain, 
 detail, share, number, text.
 
 The document does not say in which unit v2 gives rates; v1 gave ratios from 0 to 1, and so
-they are read (`_rate`, the only place). A percentage shows itself: most mail is
+they are read (`stat_row`, the only place). A percentage shows itself: most mail is
 authenticated, so that rate would be near 100. Nothing of such an answer is kept.
 """
 
@@ -37,9 +37,6 @@ REASONS = {
 }
 """error_type → error_reason, of DELIVERY_ERROR_RATE and DELIVERY_ERROR_COUNT"""
 
-AGGREGATIONS = ("FROM_HEADER", "ALL_DKIM")
-"""whose feedback loops: of mail from the domain, or of all that it signed"""
-
 LOOPS = 100
 """feedback loops of a domain whose rate is asked; more are named as a problem"""
 
@@ -66,12 +63,8 @@ def condition(**values: str) -> str:
     >>> condition(error_type="reject", error_reason='say "no"')
     'error_type = "reject" AND error_reason = "say \\"no\\""'
     """
-
-    def quoted(value: str) -> str:
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-
-    return " AND ".join(f"{name} = {quoted(value)}" for name, value in values.items())
+    escaped = {n: value.replace("\\", "\\\\").replace('"', '\\"') for n, value in values.items()}
+    return " AND ".join(f'{name} = "{value}"' for name, value in escaped.items())
 
 
 def _errors(metric: str, standard: str) -> Iterator[Metric]:
@@ -83,29 +76,26 @@ def _errors(metric: str, standard: str) -> Iterator[Metric]:
             yield Metric(metric, f"{kind}/{reason}", standard, both)
 
 
+def _each(metric: str, standard: str, key: str, *values: str) -> tuple[Metric, ...]:
+    return tuple(Metric(metric, v.lower(), standard, condition(**{key: v})) for v in values)
+
+
 FAMILIES: dict[str, tuple[Metric, ...]] = {
     "spam": (Metric("spam_rate", "", "SPAM_RATE"),),
-    "authentication": tuple(
-        Metric("auth_success_rate", kind, "AUTH_SUCCESS_RATE", condition(auth_type=kind))
-        for kind in ("spf", "dkim", "dmarc")
+    "authentication": _each(
+        "auth_success_rate", "AUTH_SUCCESS_RATE", "auth_type", "spf", "dkim", "dmarc"
     ),
-    "encryption": tuple(
-        # inbound is into Gmail: mail that the domain sent
-        Metric("tls_encryption_rate", way, "TLS_ENCRYPTION_RATE", condition(traffic_direction=way))
-        for way in ("inbound", "outbound")
+    # inbound is into Gmail: mail that the domain sent
+    "encryption": _each(
+        "tls_encryption_rate", "TLS_ENCRYPTION_RATE", "traffic_direction", "inbound", "outbound"
     ),
     "delivery": (
         *_errors("delivery_error_rate", "DELIVERY_ERROR_RATE"),
         *_errors("delivery_error_count", "DELIVERY_ERROR_COUNT"),
     ),
-    "feedback loops": tuple(
-        Metric(
-            "feedback_loop_ids",
-            key.lower(),
-            "FEEDBACK_LOOP_ID",
-            condition(aggregation_key_type=key),
-        )
-        for key in AGGREGATIONS
+    # of mail from the domain, or of all that it signed
+    "feedback loops": _each(
+        "feedback_loop_ids", "FEEDBACK_LOOP_ID", "aggregation_key_type", "FROM_HEADER", "ALL_DKIM"
     ),
 }
 """what is asked with one query: Google refuses a query whole, so that one which it does not
@@ -132,8 +122,10 @@ def stat_row(domain: str, metric: Metric, stat: Mapping[str, Any]) -> Row | None
     Raises PostmasterAccess for a rate that cannot be a share from 0 to 1: its unit is then
     not what we take it for, which concerns every domain.
     """
-    day, value = _day(stat.get("date") or {}), stat.get("value") or {}
-    if day is None:
+    date_, value = stat.get("date") or {}, stat.get("value") or {}
+    try:
+        day = datetime(date_["year"], date_["month"], date_["day"], tzinfo=UTC)
+    except (KeyError, TypeError, ValueError):
         return None
     row: Row = {"domain": domain, "day": day, "metric": metric.metric, "detail": metric.detail}
     row |= {"share": None, "number": None, "text": None}
@@ -145,12 +137,8 @@ def stat_row(domain: str, metric: Metric, stat: Mapping[str, Any]) -> Row | None
         return None
     if metric.metric == "delivery_error_count":
         return row | {"number": round(number)}
-    return row | {"share": _rate(number, domain, metric, day)}
-
-
-def _rate(number: float, domain: str, metric: Metric, day: datetime) -> float:
     try:
-        return Rate(number).share
+        return row | {"share": Rate(number).share}
     except NotARate as error:
         raise PostmasterAccess(
             f"Postmaster Tools gives {metric.metric} {one_line(metric.detail, 40)} of "
@@ -160,27 +148,18 @@ def _rate(number: float, domain: str, metric: Metric, day: datetime) -> float:
 
 
 def _number(value: Mapping[str, Any]) -> float | None:
-    for name in ("doubleValue", "floatValue", "intValue"):
-        if name in value:
-            try:
-                number = float(value[name])  # 64-bit integers come as text
-            except (TypeError, ValueError):
-                return None
-            return number if math.isfinite(number) else None
-    return None
+    given = [value[k] for k in ("doubleValue", "floatValue", "intValue") if k in value]
+    try:
+        number = float(given[0])  # 64-bit integers come as text
+    except (IndexError, TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _texts(value: Mapping[str, Any]) -> set[str]:
     listed = (value.get("stringList") or {}).get("values") or ()
     texts = [value["stringValue"]] if value.get("stringValue") else listed
     return {str(text) for text in texts if text}
-
-
-def _day(parts: Mapping[str, Any]) -> datetime | None:
-    try:
-        return datetime(parts["year"], parts["month"], parts["day"], tzinfo=UTC)
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 def compliance_rows(domain: str, status: Mapping[str, Any], day: datetime) -> list[Row]:
@@ -196,12 +175,10 @@ def compliance_rows(domain: str, status: Mapping[str, Any], day: datetime) -> li
         data = status.get(part) or {}
         name = normalize_domain(str(data.get("domainId") or domain))
         base: Row = {"domain": name, "day": day, "share": None, "number": None}
-        for requirement, state, reason in _states(data):
-            if state and not state.endswith("UNSPECIFIED"):
-                rows.append(base | {"metric": "compliance", "detail": requirement, "text": state})
-            if reason and not reason.endswith("UNSPECIFIED"):
-                why = {"metric": "compliance_reason", "detail": requirement, "text": reason}
-                rows.append(base | why)
+        for requirement, *said in _states(data):
+            for metric, text in zip(("compliance", "compliance_reason"), said, strict=True):
+                if text and not text.endswith("UNSPECIFIED"):
+                    rows.append(base | {"metric": metric, "detail": requirement, "text": text})
     return rows
 
 
@@ -221,9 +198,12 @@ def _states(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for requirement, verdict in _VERDICTS.items():
         if said := data.get(verdict):
             state = said.get("status") or said.get("state") or {}
-            found = str(state.get("status") or "") or states.get(requirement, "")
-            yield requirement, found, str(said.get("reason") or "")
-            states.pop(requirement, None)
+            listed = states.pop(requirement, "")
+            yield (
+                requirement,
+                str(state.get("status") or "") or listed,
+                str(said.get("reason") or ""),
+            )
     for requirement, state in states.items():
         if requirement and not requirement.endswith("UNSPECIFIED"):
             yield requirement, state, ""

@@ -57,7 +57,7 @@ class Servers:
         except dns.resolver.NoResolverConfiguration as error:
             raise SettingsError("this machine has no DNS resolver; set resolvers") from error
         self.given = tuple(servers)
-        self.nameservers = [
+        self.nameservers: list[str | dns.nameserver.Nameserver] = [
             dns.nameserver.Do53Nameserver(*server_address(text)) for text in servers
         ] or list(system.nameservers)
         self.timeout = timeout
