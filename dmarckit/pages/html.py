@@ -254,7 +254,18 @@ def notebook_word(name: str) -> str:
 
 def text_script() -> str:
     """Return the script that the others need: ``TEXTS`` in the language in use."""
-    return f"const TEXTS = {script_json(_texts())};\n{script_source('texts.js')}"
+    texts = {
+        "filter": _("Filter"),
+        "filter_of": _("Filter: {table}"),
+        "some": _("{n} of {all}"),
+        "copy": _("Copy"),
+        "copied": _("Copied"),
+        "selected": _("Selected: copy it now"),
+        "find": _("Find a domain"),
+        "domains": _("{n} domains"),
+        "calendar": _calendar(),
+    }
+    return f"const TEXTS = {script_json(texts)};\n{script_source('texts.js')}"
 
 
 def script_source(*names: str) -> str:
@@ -266,20 +277,6 @@ def script_json(value: object) -> str:
     """Return JSON that cannot end the script element it stands in."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _texts() -> dict[str, Any]:
-    return {
-        "filter": _("Filter"),
-        "filter_of": _("Filter: {table}"),
-        "some": _("{n} of {all}"),
-        "copy": _("Copy"),
-        "copied": _("Copied"),
-        "selected": _("Selected: copy it now"),
-        "find": _("Find a domain"),
-        "domains": _("{n} domains"),
-        "calendar": _calendar(),
-    }
 
 
 _CALENDAR: tuple[tuple[Literal["wide", "abbreviated"], str, str], ...] = (

@@ -13,13 +13,7 @@ import pandas as pd
 
 from dmarckit.core import StoredObject, _, current_language, later, ngettext, text as words
 from dmarckit.lake import Lake
-from dmarckit.pages.html import (
-    TEMPLATES,
-    notebook_word,
-    script_hash,
-    templates,
-    text_script,
-)
+from dmarckit.pages.html import TEMPLATES, notebook_word, script_hash, templates, text_script
 from dmarckit.pages.inputs import versions
 
 INDEX = "index.html"
@@ -62,31 +56,21 @@ class RunEntry:
     """runs before it that day with the same end and page, not shown on their own"""
 
 
-@dataclass(frozen=True)
-class Job:
-    """The runs of a schedule, the newest first."""
-
-    name: str
-    runs: tuple[RunEntry, ...]
-
-
 def read_runs(lake: Lake) -> pd.DataFrame:
     """Return the newest runs of the lake, as `index_page` takes them; empty without any."""
     return lake.sql("SELECT * FROM runs ORDER BY started DESC, run LIMIT $most", most=MOST)
 
 
-def jobs(runs: pd.DataFrame, keys: Collection[str]) -> list[Job]:
+def jobs(runs: pd.DataFrame, keys: Collection[str]) -> dict[str, list[RunEntry]]:
     """Return jobs by name, with their runs, from rows of the table `runs` in any order.
 
-    `keys` are the pages that are stored. Runs of a day that ended alike, with the same page
-    and error, are one entry: jobs that run every few minutes would hide all others.
+    `keys` are the pages that are stored. The newest runs come first. Runs of a day that ended
+    alike, with the same page and error, are one entry: jobs that run every few minutes would
+    hide all others.
     """
     texts = dict.fromkeys(("page", "error", "notebook"), "")
     newest = runs.fillna(texts).sort_values(["started", "run"], ascending=False, kind="stable")
-    return [
-        Job(str(name), tuple(_entries(rows, keys)))
-        for name, rows in newest.groupby("job", sort=True)
-    ]
+    return {str(name): list(_entries(rows, keys)) for name, rows in newest.groupby("job")}
 
 
 def _entries(rows: pd.DataFrame, keys: Collection[str]) -> Iterator[RunEntry]:
@@ -158,8 +142,8 @@ def index_page(objects: Iterable[StoredObject], runs: pd.DataFrame | None = None
     """
     script = text_script() + (TEMPLATES / "pages.js").read_text("utf-8")
     keys = [stored.key for stored in objects]
-    known = jobs(runs, set(keys)) if runs is not None else []
-    shown = {run.address for job in known for run in job.runs}
+    known = jobs(runs, set(keys)) if runs is not None else {}
+    shown = {run.address for entries in known.values() for run in entries}
     template = templates().get_template("pages.html.j2")
     page = template.render(
         notebook_word=notebook_word,

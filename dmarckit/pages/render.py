@@ -250,11 +250,7 @@ def _figure_table(data: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not labels:
         return None
     rows = [
-        (plain(label), [_shown(values[place]) for _name, values in columns])
-        for place, label in enumerate(labels)
+        (plain(label), [f"{n:,}" if isinstance(n, int) else plain(n) for n in numbers])
+        for label, *numbers in zip(labels, *(values for _name, values in columns), strict=False)
     ]
     return {"columns": [name for name, _values in columns], "rows": rows}
-
-
-def _shown(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else plain(value)

@@ -22,7 +22,10 @@ class CoverageSections(PageData):
 
     def trust(self) -> Section:
         """Say in one sentence whether the numbers can be trusted. Data as `coverage`."""
-        return Section(_frame(self._coverage), _sentence_html(self._coverage))
+        found = self._coverage
+        frame = pd.DataFrame([asdict(found) | {"missing": list(found.missing["reporter"])}])
+        level = _LEVELS.get(found.trust, "warning")
+        return Section(frame, render_part("trust", sentence(found), level))
 
     def coverage(self) -> Section:
         """Say which of the usual reports are there, and which are missing.
@@ -32,16 +35,9 @@ class CoverageSections(PageData):
         `usual` (reporters), `missing` (their names), `whole_until`, `newest` (days),
         `first_begin`, `last_end`, `last_mail` (times, UTC), `mails`, `unreadable`, `untrusted`.
         """
-        found = self._coverage
-        return Section(_frame(found), _sentence_html(found) + render_part("facts", _pairs(found)))
-
-
-def _frame(found: Coverage) -> pd.DataFrame:
-    return pd.DataFrame([asdict(found) | {"missing": list(found.missing["reporter"])}])
-
-
-def _sentence_html(found: Coverage) -> Html:
-    return render_part("trust", sentence(found), _LEVELS.get(found.trust, "warning"))
+        trust = self.trust()
+        facts = render_part("facts", _pairs(self._coverage))
+        return Section(trust.data, (trust.html or Html()) + facts)
 
 
 def sentence(found: Coverage) -> str:

@@ -48,7 +48,6 @@ _CARDS = {
     "reporters": later("reporters"),
     "reports": later("reports"),
 }
-_GOOD_IS = {"pass_share": 1, "failing": -1}
 
 
 class OverviewSections(PageData):
@@ -349,7 +348,7 @@ def _card(name: str, value: float, before: float) -> dict[str, str]:
         shown, change = words.percent(value), words.points(value - before)
     else:
         shown, change = words.count(value), words.change(value, before)
-    direction = _GOOD_IS.get(name, 0) * (value - before)
+    direction = {"pass_share": 1, "failing": -1}.get(name, 0) * (value - before)
     level = "good" if direction > 0 else "bad" if direction < 0 else "plain"
     return {
         "label": _(_CARDS[name]),

@@ -200,15 +200,12 @@ class PostmasterSections(PageData):
         rows = metrics[metrics["detail"] != ""]
         rates = rows[(rows["metric"] == "delivery_error_rate") & (rows["share"] > 0)]
         keys = ["domain", "detail"]
-        frame = (
-            rates.sort_values("share", kind="stable")
-            .groupby(keys, as_index=False)
-            .agg(
-                worst=("share", "last"),
-                worst_day=("day", "last"),
-                days=("day", "nunique"),
-                last_day=("day", "max"),
-            )
+        rates = rates.sort_values("share", kind="stable")
+        frame = rates.groupby(keys, as_index=False).agg(
+            worst=("share", "last"),
+            worst_day=("day", "last"),
+            days=("day", "nunique"),
+            last_day=("day", "max"),
         )
         counts = rows[rows["metric"] == "delivery_error_count"]
         sums = counts.groupby(keys)["number"].sum(min_count=1).rename("messages")
