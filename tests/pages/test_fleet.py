@@ -148,7 +148,7 @@ def test_the_command_tells_of_every_page(
             progress(page)
         return pages
 
-    monkeypatch.setattr(fleet_command, "publish_fleet", publish)
+    monkeypatch.setattr("dmarckit.pages.publish_fleet", publish)
     assert fleet_command.build_fleet(settings, "domain", {}, now=NOW) == 1
     shown = capsys.readouterr().out
     assert "  a.example: built (2.0 s)\n  b.example: unchanged, not built again\n" in shown
