@@ -134,15 +134,10 @@ def show(
     settings = core.load_settings()
     start = core.last_days(days).start
     metrics = checks.latest_metrics(lake.open_lake(settings), domain or (), start)
-    if format_ == "json":
-        _print_postmaster_json(metrics)
-    else:
+    if format_ != "json":
         _print_postmaster_table(metrics, settings.google_credentials is not None)
-
-
-def _print_postmaster_json(metrics: pd.DataFrame) -> None:
-    """Print a list of {domain, day, metric, detail, share [0-1], number, text, pulled}."""
-    rows = []
+        return
+    rows = []  # {domain, day, metric, detail, share [0-1], number, text, pulled}
     for row in metrics.to_dict("records"):
         known = {name: None if core.is_missing(value) else value for name, value in row.items()}
         number = known["number"]

@@ -15,21 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import pandas as pd
 
-from dmarckit import core
+from dmarckit import core, demo
 from dmarckit.cli.output import console, ingest_progress, print_outcomes
 from dmarckit.core import PREFIX, FolderStorage, Settings, one_line, open_storage, plural
-from dmarckit.demo import (
-    GeneratedMail,
-    GeneratedReport,
-    S3Server,
-    available,
-    demo_mails,
-    demo_settings,
-    fill_outside_tables,
-    s3_server,
-)
+from dmarckit.demo import GeneratedMail, GeneratedReport, S3Server, available, s3_server
 from dmarckit.ingest import ingest_mails
 from dmarckit.jobs import load_schedule, publish_and_notify, run_job
 from dmarckit.lake import open_lake
@@ -37,7 +27,6 @@ from dmarckit.pages import BuiltPage, store_index
 from dmarckit.slack import Message, message_text
 
 BUCKET = "dmarckit-demo"
-LANGUAGE = f"{PREFIX}LANGUAGE"
 NEWEST = 20  # mails of which one arrives while one looks
 LONGEST_WINDOW = 366  # days of the page about a user's own mails
 
@@ -69,7 +58,8 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
         settings = core.load_settings()
         step("Storing report mails as SES does" if mails is None else f"Storing {mails}")
         now = datetime.now(UTC)
-        made = demo_mails(now.date()) if mails is None else []
+        made = demo.demo_mails(now.date()) if mails is None else []
+        # the mail of which most is seen: it arrives while one looks
         arriving = max(made[-NEWEST:], key=_failing, default=None)
         storage = open_storage(settings.mail_url)
         if mails is None:
@@ -85,10 +75,14 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
         print_outcomes(ingested)
         if mails is None:
             step("Asking DNS and Google Postmaster Tools, both made up")
-            fill_outside_tables(settings, now)
+            demo.fill_outside_tables(settings, now)
         schedule = load_schedule("daily")
-        if mails is not None:
-            schedule = schedule.model_copy(update={"parameters": _window_of_data(now)})
+        if mails is not None:  # the page is about the time of the user's own reports
+            query = "SELECT min(begin) AS a, max(begin) AS b FROM reports WHERE begin < $now"
+            (span,) = open_lake().arrow(query, now=now).to_pylist()
+            days = min((span["b"] - span["a"]).days + 1, LONGEST_WINDOW) if span["b"] else 30
+            end = {"end": f"{span['b']:%Y-%m-%d}"} if span["b"] else {}
+            schedule = schedule.model_copy(update={"parameters": {"days": days, **end}})
         result = publish_and_notify(settings, schedule, ingested, now=now, step=step)
         published = result.published
         if published is None:
@@ -96,7 +90,12 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
                 "the demo shows the page of schedule daily: yours has no notebook"
             )
         store_index(open_storage(settings.pages_url))
-        messages = [*_arrives(settings, arriving, step), *result.delivery.messages]
+        messages = list(result.delivery.messages)
+        if arriving is not None:
+            step("A mail arrives: running the schedule alerts")
+            store(storage, [arriving.key], lambda _key: arriving.raw)
+            alerts = run_job(settings, load_schedule("alerts"))
+            messages = [*(alerts.delivery.messages if alerts else ()), *messages]
         written = _write(out, settings, published.page, messages)
         step("Done")
         _print_messages(messages, out, links=keep)
@@ -112,8 +111,8 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
 def _place(step: Any, trust: str) -> Iterator[tuple[S3Server | None, str]]:
     """Yield a bucket on an own server (or a folder), with the environment that points at it."""
     # none of the user's variables for us (but the language) or for the AWS SDK
-    theirs = (PREFIX, "AWS_")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(theirs) or k == LANGUAGE}
+    theirs, language = (PREFIX, "AWS_"), f"{PREFIX}LANGUAGE"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(theirs) or k == language}
     with contextlib.ExitStack() as stack:
         stack.enter_context(temporary_environment(kept))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-demo-")))
@@ -126,7 +125,7 @@ def _place(step: Any, trust: str) -> Iterator[tuple[S3Server | None, str]]:
             step("No wheel of the S3 server for this machine: using a folder instead")
             home = str(folder / "home")
         config = folder / "dmarckit.toml"  # of its own, so that the user's is not read
-        config.write_text(demo_settings(), "utf-8")
+        config.write_text(demo.demo_settings(), "utf-8")
         os.environ |= {
             f"{PREFIX}HOME": home,
             f"{PREFIX}TRUST": trust,
@@ -152,22 +151,9 @@ def temporary_environment(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def _failing(mail: GeneratedMail) -> int:
-    """Return the messages that fail DMARC in the mail's report: the most arrive while one looks."""
     truth = mail.truth
     records = truth.report.records if isinstance(truth, GeneratedReport) else ()
     return sum(r.messages for r in records if not r.passes)
-
-
-def _arrives(
-    settings: Settings, mail: GeneratedMail | None, step: Callable[[str], None]
-) -> list[Message]:
-    """Return the messages for Slack when the mail arrives: those of the schedule `alerts`."""
-    if mail is None:
-        return []
-    step("A mail arrives: running the schedule alerts")
-    store(open_storage(settings.mail_url), [mail.key], lambda _key: mail.raw)
-    result = run_job(settings, load_schedule("alerts"))
-    return result.delivery.messages if result else []
 
 
 def store(storage: core.Storage, keys: Iterable[str], read: Callable[[str], bytes]) -> int:
@@ -180,29 +166,16 @@ def store(storage: core.Storage, keys: Iterable[str], read: Callable[[str], byte
         return len(list(pool.map(put, keys)))
 
 
-def _window_of_data(now: datetime) -> dict[str, Any]:
-    """Return the notebook's parameters for the time that the user's own reports are about."""
-    times: Any = open_lake().sql(
-        "SELECT min(begin) AS first, max(begin) AS last FROM reports WHERE begin < $now", now=now
-    )
-    first, last = times["first"].iloc[0], times["last"].iloc[0]
-    if pd.isna(last):
-        return {"days": 30}
-    return {"days": min((last - first).days + 1, LONGEST_WINDOW), "end": f"{last:%Y-%m-%d}"}
-
-
 def _write(
     out: Path, settings: Settings, page: BuiltPage, messages: Sequence[Message]
 ) -> list[Path]:
-    """Write the page, the messages and the newest alert's files to the user's folder."""
     storage = FolderStorage(out)
     storage.put("overview.html", page.html, content_type="text/html; charset=utf-8")
     for i, message in enumerate(messages, start=1):
         name = "slack-summary.json" if i == len(messages) else f"slack-alert-{i}.json"
         storage.put(name, message.as_json().encode(), content_type="application/json")
     exports = open_storage(settings.exports_url)
-    images = [item.key for item in exports.list() if item.key.endswith(".png")]
-    for key in images:
+    for key in (item.key for item in exports.list() if item.key.endswith(".png")):
         storage.put(f"exports/{key}", exports.get(key), content_type="image/png")
     return [out / "overview.html", out / "slack-summary.json"]
 
@@ -222,7 +195,6 @@ def _print_messages(messages: Sequence[Message], out: Path, *, links: bool) -> N
 
 
 def _wait(server: S3Server | None, home: str, link: str) -> None:
-    """Leave everything up until Ctrl-C."""
     screen = console()
     screen.print(f"\nThe page is open at\n  {link}\n", soft_wrap=True)
     screen.print("To look around from another terminal:")

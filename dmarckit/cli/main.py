@@ -14,12 +14,16 @@ from typing import Annotated
 import typer
 
 from dmarckit import __version__, core, pages
-from dmarckit.cli import analysis, jobs, lake
+from dmarckit.cli import analysis, jobs, lake, parse
 from dmarckit.cli.aws.command import app as aws_app
 from dmarckit.cli.checks import dns_app, postmaster_app
 from dmarckit.cli.doctor.command import doctor
 from dmarckit.cli.options import COULD_NOT_RUN, Dask, join_parameters, parameter_values
+from dmarckit.cli.output import console
 from dmarckit.core import DmarckitError, SettingsError
+
+GUIDES = {"notebooks": "notebooks", "schedules": "schedules", "aws": "schedules/aws"}
+"""topics whose text stands beside the files that it explains"""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,9 +85,28 @@ def help_(
     topic: Annotated[str | None, typer.Argument(help="None: the list of topics.")] = None,
 ) -> None:
     """Show the documentation of a topic."""
-    from dmarckit.cli.help import show_help
+    found = {path.stem: path for path in (Path(__file__).parent.parent / "docs").glob("*.md")}
+    for name, folder in GUIDES.items():
+        found[name] = core.shipped_files(folder, "README.md")["README"]
+    known = dict(sorted(found.items()))
+    if topic is None:
+        width = max(map(len, known))
+        for name, path in known.items():
+            title = path.read_text("utf-8").partition("\n")[0].removeprefix("# ").strip()
+            typer.echo(f"{name:<{width}}  {title}")
+        typer.echo("\nShow one with: dmarckit help TOPIC")
+        return
+    if topic not in known:
+        raise SettingsError(f"help {topic}: topics are {', '.join(known)}")
+    text = known[topic].read_text("utf-8")
+    if sys.stdout.isatty():
+        from rich.markdown import Markdown
 
-    show_help(topic)
+        screen = console()
+        with screen.pager(styles=True):
+            screen.print(Markdown(text))
+    else:
+        sys.stdout.write(text)
 
 
 @app.command(epilog="Example: dmarckit demo --mails ~/dmarc-mails")
@@ -105,20 +128,7 @@ def demo(
     raise typer.Exit(run_demo(mails=mails, keep=keep, out=out))
 
 
-@app.command(epilog="Example: dmarckit parse reports/ --format table")
-def parse(
-    paths: Annotated[list[Path], typer.Argument(help="Files or folders.", metavar="PATH…")],
-    format_: Annotated[str, typer.Option("--format", "-f", help="jsonl, csv or table.")] = "jsonl",
-) -> None:
-    """Print what report files or mails say.
-
-    Exit status 1 if one is unreadable; the rest is printed all the same.
-    """
-    from dmarckit.cli.parse import parse_paths
-
-    raise typer.Exit(parse_paths(paths, format_))
-
-
+app.command(epilog="Example: dmarckit parse reports/ --format table")(parse.parse)
 app.command(epilog="Example: dmarckit ingest --retry unreadable")(lake.ingest)
 
 

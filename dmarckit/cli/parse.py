@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, Annotated, TypeAlias
+
+import typer
 
 from dmarckit import core, reports
 from dmarckit.cli.options import OK, PROBLEMS, check_options
 from dmarckit.cli.output import print_table
-from dmarckit.core import Limits, StorageError, UnreadableReport, load_settings, one_line
-from dmarckit.reports import AggregateReport, FailureReport, Report, TlsReport, Unreadable
+from dmarckit.core import StorageError, UnreadableReport, one_line
+from dmarckit.reports import AggregateReport
 
-Found: TypeAlias = Iterator[tuple[str, Report | Unreadable]]
+Found: TypeAlias = "Iterator[tuple[str, reports.Report | reports.Unreadable]]"
 """file and report, for each report"""
 
 
-def parse_paths(paths: Sequence[Path], format_: str) -> int:
-    """Print every report in the files and folders; return exit status 1 if one is unreadable.
+def parse(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders.", metavar="PATH…")],
+    format_: Annotated[str, typer.Option("--format", "-f", help="jsonl, csv or table.")] = "jsonl",
+) -> None:
+    """Print what report files or mails say.
 
-    jsonl: one object a line, unreadable files as ``{"kind": "error", …}``. csv and table
-    hold aggregate reports; what they cannot show is named on stderr.
-
-    Raises:
-        SettingsError: There is no such format.
-        StorageError: A path is not there.
+    Exit status 1 if one is unreadable; the rest is printed all the same.
     """
     check_options(format_, ("jsonl", "csv", "table"))
-    limits = load_settings().limits
+    limits = core.load_settings().limits
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise StorageError(f"no file or folder {one_line(missing[0])}")
@@ -40,8 +40,10 @@ def parse_paths(paths: Sequence[Path], format_: str) -> int:
             _read(path, limits, spool) for path in chain.from_iterable(map(_files, paths))
         )
         if format_ == "jsonl":
-            return _print_jsonl(found, spool)
-        return _print_csv(found) if format_ == "csv" else _print_table(found)
+            status = _print_jsonl(found, spool)
+        else:
+            status = _print_csv(found) if format_ == "csv" else _print_table(found)
+    raise typer.Exit(status)
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -52,7 +54,7 @@ def _files(path: Path) -> Iterator[Path]:
         yield path / item.key
 
 
-def _read(path: Path, limits: Limits, spool: _JsonRecords) -> Found:
+def _read(path: Path, limits: core.Limits, spool: _JsonRecords) -> Found:
     name = str(path)
     try:
         size = path.stat().st_size
@@ -62,9 +64,9 @@ def _read(path: Path, limits: Limits, spool: _JsonRecords) -> Found:
         mail = reports.read_object(raw, path.name, limits)
         yield from ((name, report) for report in reports.read_reports(mail, limits, spool))
     except OSError as error:
-        yield name, Unreadable(path.name, f"cannot read the file: {error.strerror}")
+        yield name, reports.Unreadable(path.name, f"cannot read the file: {error.strerror}")
     except UnreadableReport as error:
-        yield name, Unreadable(path.name, str(error))
+        yield name, reports.Unreadable(path.name, str(error))
 
 
 class _JsonRecords:
@@ -90,7 +92,7 @@ class _JsonRecords:
 def _print_jsonl(found: Found, spool: _JsonRecords) -> int:
     status, out = OK, sys.stdout
     for file, report in found:
-        if isinstance(report, Unreadable):
+        if isinstance(report, reports.Unreadable):
             status = PROBLEMS
             out.write(reports.json_text(reports.unreadable_json(report, file)) + "\n")
             continue
@@ -141,12 +143,12 @@ def _print_table(found: Found) -> int:
     return status
 
 
-def _print_left_out(file: str, report: Report | Unreadable) -> int:
+def _print_left_out(file: str, report: reports.Report | reports.Unreadable) -> int:
     """Name on stderr what a CSV or table cannot hold; return 1 when it was unreadable."""
-    if isinstance(report, Unreadable):
+    if isinstance(report, reports.Unreadable):
         print(f"{one_line(file)}: {report.reason}", file=sys.stderr)
         return PROBLEMS
-    kinds = {TlsReport: "a TLS report", FailureReport: "a failure report"}
+    kinds = {reports.TlsReport: "a TLS report", reports.FailureReport: "a failure report"}
     what = kinds.get(type(report), "too long a report")
     print(f"{one_line(file)}: {what} is only in --format jsonl", file=sys.stderr)
     return OK

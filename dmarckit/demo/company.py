@@ -1,8 +1,7 @@
 """The company of the demo: its domains, who sends for them, who abuses them, and its mails.
 
-example.com is the company, shop.example its web shop, example.net a parked domain. All
-names and addresses are those that the RFCs set aside for documentation. The demo's data
-are two months of reports, with the usual troubles.
+example.com is the company, shop.example its web shop, example.net a parked domain. All names
+and addresses are those that the RFCs set aside for documentation.
 """
 
 from __future__ import annotations
@@ -71,7 +70,6 @@ def demo_domains(end: date) -> tuple[Domain, ...]:
 def demo_flows(end: date) -> tuple[Flow, ...]:
     """Return all traffic of the three domains: the company, its shop, and those who abuse them."""
     own = passing("example.com", "s2026")
-    background = {"example.com": 7.0, "shop.example": 4.0, "example.net": 6.0}
     office = partial(Flow, header_from="example.com", week=OFFICE_WEEK)
     shop = partial(Flow, header_from="shop.example")
     spoofing = partial(Flow, sender=SPOOFER, noise=0.3, expected="unauthenticated")
@@ -214,7 +212,7 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
                 noise=0.4,
                 spf=spf(domain, "softfail"),
             )
-            for domain, rate in background.items()
+            for domain, rate in (("example.com", 7.0), ("shop.example", 4.0), ("example.net", 6.0))
         ),
         spoofing(
             name="spoofing wave",

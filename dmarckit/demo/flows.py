@@ -1,8 +1,4 @@
-"""Values that describe made-up traffic: who sends what, who reports it how.
-
-Everything is a frozen value; nothing here is random. `traffic` turns a description into
-reports and mails, always the same ones for the same seed.
-"""
+"""Values that describe made-up traffic: who sends what, who reports it how; nothing is random."""
 
 from __future__ import annotations
 
@@ -38,10 +34,7 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Messages of one kind: one author domain, one sender, one set of signatures.
-
-    Example: the newsletter of shop.example, sent by an email service that signs it.
-    """
+    """Messages of one kind, such as the newsletter of shop.example by an email service."""
 
     name: str
     header_from: str

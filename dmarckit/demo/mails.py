@@ -1,7 +1,4 @@
-"""Reports as raw mails in a bucket, and the mails that are there but should not be.
-
-A raw mail is as Amazon SES stores it in S3: SES's own headers, then the reporter's mail.
-"""
+"""Raw mails as Amazon SES stores them: reports, and what is there but should not be."""
 
 from __future__ import annotations
 
@@ -93,8 +90,8 @@ def _body(post: OutgoingMail, rng: random.Random) -> list[str]:
         return file
     line = f"--=_{rng.getrandbits(80):020x}"
     kind = f'report; report-type="{post.report_type}"' if post.report_type else "mixed"
-    head = [f'Content-Type: multipart/{kind}; boundary="{line[2:]}"', ""]
-    return [*head, line, *text, line, *file, f"{line}--"]
+    head = f'Content-Type: multipart/{kind}; boundary="{line[2:]}"'
+    return [head, "", line, *text, line, *file, f"{line}--"]
 
 
 def _token(rng: random.Random, size: int) -> str:

@@ -185,11 +185,24 @@ def dns_server(zone: Mapping[str, Mapping[str, Sequence[str]]]) -> Iterator[str]
     `zone` has name → type of record → records, as a zone file writes them.
     """
 
+    def answer(asked: bytes) -> bytes:
+        query = dns.message.from_wire(asked)
+        reply = dns.message.make_response(query)
+        reply.flags |= dns.flags.AA
+        question = query.question[0]
+        name = question.name.to_text(omit_final_dot=True).lower()
+        kind = dns.rdatatype.to_text(question.rdtype)
+        if records := zone.get(name, {}).get(kind):
+            reply.answer.append(dns.rrset.from_text_list(question.name, 300, "IN", kind, records))
+        elif not any(known == name or known.endswith(f".{name}") for known in zone):
+            reply.set_rcode(dns.rcode.NXDOMAIN)
+        return reply.to_wire()
+
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             asked, socket = self.request
             with contextlib.suppress(dns.exception.DNSException):
-                socket.sendto(_answer(zone, asked), self.client_address)
+                socket.sendto(answer(asked), self.client_address)
 
     with socketserver.ThreadingUDPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -199,17 +212,3 @@ def dns_server(zone: Mapping[str, Mapping[str, Sequence[str]]]) -> Iterator[str]
         finally:
             server.shutdown()
             thread.join()
-
-
-def _answer(zone: Mapping[str, Mapping[str, Sequence[str]]], asked: bytes) -> bytes:
-    query = dns.message.from_wire(asked)
-    reply = dns.message.make_response(query)
-    reply.flags |= dns.flags.AA
-    question = query.question[0]
-    name = question.name.to_text(omit_final_dot=True).lower()
-    kind = dns.rdatatype.to_text(question.rdtype)
-    if records := zone.get(name, {}).get(kind):
-        reply.answer.append(dns.rrset.from_text_list(question.name, 300, "IN", kind, records))
-    elif not any(known == name or known.endswith(f".{name}") for known in zone):
-        reply.set_rcode(dns.rcode.NXDOMAIN)
-    return reply.to_wire()

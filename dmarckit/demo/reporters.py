@@ -1,7 +1,4 @@
-"""Fictitious reporters that write as the big ones do, each in a dialect of its own.
-
-A report in the words of its reporter: which fields it shows, its XML, its file.
-"""
+"""Fictitious reporters, each with a dialect as the big ones: its fields, its XML, its file."""
 
 from __future__ import annotations
 
@@ -183,7 +180,6 @@ def record_shown(record: Record, style: Style) -> Record:
 
 
 def _only(value: Shown, **is_shown: bool) -> Shown:
-    """Return the value with None in the fields that are not shown."""
     hidden: Any = {name: None for name, shown in is_shown.items() if not shown}
     return replace(value, **hidden)
 
@@ -241,14 +237,12 @@ def _feedback(report: AggregateReport, style: Style) -> Iterator[_Element]:
 
 
 def _record(record: Record, style: Style) -> list[_Element]:
+    reasons = (("reason", [("type", r.type), *_stated(r, "comment")]) for r in record.reasons)
     evaluated: list[_Element] = [
         ("disposition", record.disposition),
         ("dkim", "pass" if record.dkim_aligned else "fail"),
         ("spf", "pass" if record.spf_aligned else "fail"),
-    ]
-    evaluated += [
-        ("reason", [("type", reason.type), *_stated(reason, "comment")])
-        for reason in record.reasons
+        *reasons,
     ]
     row: list[_Element] = [
         ("source_ip", record.source_ip),
@@ -256,13 +250,9 @@ def _record(record: Record, style: Style) -> list[_Element]:
         ("policy_evaluated", evaluated),
     ]
     tags = ("envelope_to", "envelope_from", "header_from")
-    dkim, spf = (
-        [(kind, _stated(result, "domain", field, "result", "human_result")) for result in results]
-        for kind, field, results in (
-            ("dkim", "selector", record.dkim),
-            ("spf", "scope", record.spf),
-        )
-    )
+    shown = ("result", "human_result")
+    dkim = [("dkim", _stated(found, "domain", "selector", *shown)) for found in record.dkim]
+    spf = [("spf", _stated(found, "domain", "scope", *shown)) for found in record.spf]
     return [
         ("row", row),
         ("identifiers", _stated(record, *tags, empty=style.empty_elements)),

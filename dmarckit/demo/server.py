@@ -1,8 +1,7 @@
 """A real S3 server on this machine, for the demo and the tests: SeaweedFS out of a wheel.
 
-It enforces signatures, expiry of presigned URLs and conditional writes as S3 does. It
-listens on loopback only, with credentials of its own that live as long as it does, and is
-a child of this process: it gets free ports, and ends with us for certain.
+It enforces signatures, expiry of presigned URLs and conditional writes as S3 does. It listens
+on loopback only, with credentials of its own, and ends with this process for certain.
 """
 
 from __future__ import annotations
@@ -80,16 +79,33 @@ def _running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Yield the running server; it is killed when the block ends, since nobody keeps its data.
 
-    It sees none of our environment (no AWS_* variables above all), works in `home` and
-    writes to a log there. On Linux it is killed when this process is, or when the thread
-    that entered the block ends.
+    It sees none of our environment (no AWS_* variables above all), and writes to a log in `home`.
     """
     guard: list[str] = []
     if sys.platform == "linux":
         guard = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid())]
+    data = home / "data"
+    data.mkdir(exist_ok=True)
+    arguments = [
+        "mini",
+        f"-dir={data}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        *(f"-{service}.port={base + i}" for i, service in enumerate(_SERVICES)),
+        # of itself it takes one for each 128 MB of free disk, and a bucket takes seven of them,
+        # so that on a small disk a few dozen buckets are all; they only grow when written to
+        f"-volume.max={VOLUMES}",
+        f"-s3.config={config}",
+        "-s3.autoCreateBucket=false",  # as S3: writing to a missing bucket is an error
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-webdav=false",
+        "-admin.ui=false",
+        "-master.telemetry=false",
+    ]
     with (home / LOG).open("ab") as output:
         process = subprocess.Popen(
-            [*guard, str(program), *_arguments(home, base, config)],
+            [*guard, str(program), *arguments],
             cwd=home,
             env={"HOME": str(home), "TMPDIR": str(home), "PATH": os.defpath},
             stdin=subprocess.DEVNULL,
@@ -232,29 +248,6 @@ def _remove_sockets(base: int) -> None:
     for offset in _OFFSETS:
         for path in Path("/tmp").glob(f"seaweedfs-*-{base + offset}.sock"):  # noqa: S108
             path.unlink(missing_ok=True)
-
-
-def _arguments(home: Path, base: int, config: Path) -> list[str]:
-    data = home / "data"
-    data.mkdir(exist_ok=True)
-    ports = [f"-{service}.port={base + i}" for i, service in enumerate(_SERVICES)]
-    return [
-        "mini",
-        f"-dir={data}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-        *ports,
-        # of itself it takes one for each 128 MB of free disk, and a bucket takes seven of them,
-        # so that on a small disk a few dozen buckets are all; they only grow when written to
-        f"-volume.max={VOLUMES}",
-        f"-s3.config={config}",
-        "-s3.autoCreateBucket=false",  # as S3: writing to a missing bucket is an error
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-        "-webdav=false",
-        "-admin.ui=false",
-        "-master.telemetry=false",
-    ]
 
 
 def _answers(server: S3Server, process: subprocess.Popen[bytes]) -> bool:

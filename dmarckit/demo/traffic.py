@@ -66,7 +66,6 @@ def outcomes(flow: Flow, domain: Domain, reporter: Reporter, day: date) -> list[
 
 
 def _evaluated(flow: Flow, dkim: tuple[DkimResult, ...], policy: Policy) -> Record:
-    """Return the record of messages with these signatures, without disposition."""
     author, spf = flow.header_from, flow.spf
     sent_by = spf.domain if spf and spf.result == "pass" and spf.scope != "helo" else None
     return Record(
@@ -89,7 +88,6 @@ def _evaluated(flow: Flow, dkim: tuple[DkimResult, ...], policy: Policy) -> Reco
 def _treated(
     record: Record, flow: Flow, domain: Domain, policy: Policy, reporter: Reporter
 ) -> list[tuple[float, str, tuple[Reason, ...]]]:
-    """Return shares of such messages with disposition and reasons."""
     modern, wanted = reporter.style.rfc9990, policy.p or "none"
     if flow.header_from != domain.name:  # RFC 9989: np, sp, p
         missing = modern and flow.header_from not in domain.existing
@@ -231,7 +229,6 @@ def reports(
 def _by_reporter(
     flow: Flow, day: date, reporters: Sequence[Reporter], seed: int
 ) -> Iterator[tuple[Reporter, int]]:
-    """Yield each reporter that reports on this day with the messages it has seen."""
     total = messages_on(flow, day, seed)
     if total == 0 and not (flow.keeps_zero and _within(day, flow)):
         return
@@ -248,7 +245,6 @@ def _by_reporter(
 def _by_record(
     flow: Flow, domain: Domain, reporter: Reporter, day: date, total: int, seed: int
 ) -> Iterator[tuple[datetime, _Key, int]]:
-    """Yield the messages by period, address and outcome."""
     rng = stream(seed, flow.name, day, reporter.org_name)
     addresses = flow.addresses
     if callable(addresses):  # all receivers see the same sources

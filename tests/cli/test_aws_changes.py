@@ -11,13 +11,14 @@ import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from dmarckit.cli.aws.around import MailBucket, merged_policy, policy_without
-from dmarckit.cli.aws.client import Aws, explained
 from dmarckit.cli.aws.plan import Plan, plan_lines
 from dmarckit.cli.aws.stack import (
+    Aws,
     ChangeSet,
     Stack,
     change_set,
     execute_change_set,
+    explained,
     find_stack,
     require_changeable,
 )

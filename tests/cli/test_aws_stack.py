@@ -13,8 +13,8 @@ import boto3
 import pytest
 from typer.testing import CliRunner
 
-from dmarckit.cli.aws import client as aws_client, stack
-from dmarckit.cli.aws.stack import resources
+from dmarckit.cli.aws import stack
+from dmarckit.cli.aws.stack import Aws, resources
 from dmarckit.cli.aws.template import read_template
 from dmarckit.cli.main import app
 from dmarckit.core.errors import DmarckitError
@@ -39,7 +39,7 @@ def here(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(moto).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(stack, "PAUSE", 0)
-    monkeypatch.setattr(aws_client, "aws_session", session)  # making one takes a while
+    monkeypatch.setattr(stack, "aws_session", session)  # making one takes a while
 
 
 @cache
@@ -76,7 +76,7 @@ def network() -> dict[str, str]:
 
 def made(stack: str) -> dict[str, str]:
     """Logical name → name in AWS."""
-    found = resources(aws_client.Aws(session()), stack)
+    found = resources(Aws(session()), stack)
     return {name: physical for name, physical in found.items() if name}  # moto has some without
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dmarckit.cli.aws.client import Aws, explained
+from dmarckit.cli.aws.stack import Aws, explained
 from dmarckit.core import AwsError, error_code, one_line
 
 KINDS = ("TopicConfigurations", "QueueConfigurations", "LambdaFunctionConfigurations")
@@ -45,11 +45,6 @@ class MailBucket:
         """Name of the stack's notification."""
         return f"{self.stack_prefix}-arrivals"
 
-    @property
-    def queue_arn(self) -> str:
-        """ARN of the queue of arrivals."""
-        return f"arn:{self.partition}:sqs:{self.region}:{self.account}:{self.notification_id}"
-
     def statement(self) -> dict[str, Any]:
         """Return a statement that lets SES write mails, for this account and rule only."""
         rule = (
@@ -70,9 +65,10 @@ class MailBucket:
     def notification(self) -> dict[str, Any]:
         """Return a notification to the queue for each object below the prefix."""
         rules = [{"Name": "prefix", "Value": self.prefix}]
+        queue = f"arn:{self.partition}:sqs:{self.region}:{self.account}:{self.notification_id}"
         return {
             "Id": self.notification_id,
-            "QueueArn": self.queue_arn,
+            "QueueArn": queue,
             "Events": ["s3:ObjectCreated:*"],
             "Filter": {"Key": {"FilterRules": rules}},
         }

@@ -7,20 +7,15 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dmarckit import core, jobs
+from dmarckit.cli import aws
 from dmarckit.cli.options import check_options
 from dmarckit.cli.output import print_json
 from dmarckit.core import AwsError, DmarckitError, SettingsError
-
-if TYPE_CHECKING:
-    from dmarckit.cli.aws.client import Aws
-    from dmarckit.cli.aws.plan import Plan
-    from dmarckit.cli.aws.stack import Stack
-
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,10 +54,8 @@ def plan(
     ] = None,
 ) -> None:
     """Print what would be made, changed, replaced or deleted. Nothing is done."""
-    from dmarckit.cli.aws.plan import plan_lines
-
     with _planned(stack, parameters, parameter, save) as (_, made):
-        typer.echo("\n".join(plan_lines(made, activate=activate)))
+        typer.echo("\n".join(aws.plan.plan_lines(made, activate=activate)))
 
 
 @app.command(epilog="Example: dmarckit aws deploy --parameters parameters.yaml --activate")
@@ -75,14 +68,12 @@ def deploy(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Make the stack, or change it; then print the DNS records and settings that are left to do."""
-    from dmarckit.cli.aws.plan import deploy as make, plan_lines
-
-    with _planned(stack, parameters, parameter) as (aws, made):
-        typer.echo("\n".join(plan_lines(made, activate=activate)))
+    with _planned(stack, parameters, parameter) as (clients, made):
+        typer.echo("\n".join(aws.plan.plan_lines(made, activate=activate)))
         _confirm("Make this?", yes)
-        found = make(aws, made, typer.echo, activate_set=activate)
+        found = aws.plan.deploy(clients, made, typer.echo, activate_set=activate)
     typer.echo()
-    _print_outputs(aws, found, domain or ())
+    _print_outputs(clients, found, domain or ())
 
 
 @app.command(epilog="Example: dmarckit aws destroy --stack dmarckit")
@@ -98,17 +89,13 @@ def destroy(
     ] = None,
 ) -> None:
     """Remove the stack. Buckets stay with all that is in them, unless told twice."""
-    from dmarckit.cli.aws import plan as plans
-    from dmarckit.cli.aws.client import Aws
-    from dmarckit.cli.aws.stack import resources
-
     if yes_delete and not delete_mails:
         raise SettingsError("--yes-delete: mails are only deleted with --delete-mails as well")
-    aws = Aws()
-    found = plans.require_stack(aws, stack)
-    parts = resources(aws, stack)
-    made = {name: parts[name] for name in (plans.MAIL_BUCKET, plans.HOME_BUCKET) if parts.get(name)}
-    doomed = made.get(plans.MAIL_BUCKET) if delete_mails else None
+    clients = aws.stack.Aws()
+    found = aws.plan.require_stack(clients, stack)
+    parts = aws.stack.resources(clients, stack)
+    made = {name: parts[name] for name in ("Mails", "Home") if parts.get(name)}
+    doomed = made.get("Mails") if delete_mails else None
     if delete_mails and doomed is None:
         given = found.parameters.get("MailBucket", "")
         raise AwsError(
@@ -128,9 +115,9 @@ def destroy(
             raise SettingsError(
                 f"nothing is removed: to delete the mails, write --yes-delete {doomed}"
             )
-    plans.destroy(aws, found, typer.echo)
+    aws.plan.destroy(clients, found, typer.echo)
     if doomed:
-        plans.delete_bucket(aws, doomed, typer.echo)
+        aws.plan.delete_bucket(clients, doomed, typer.echo)
     for parameter, name in (("MailBucket", "Mails"), ("HomeBucket", "Home")):
         if made.get(name) in kept:
             typer.echo(f"Use {made[name]} in a new stack with: -p {parameter} {made[name]}")
@@ -143,52 +130,44 @@ def outputs(
     format_: Annotated[str, typer.Option("--format", "-f", help="text or json.")] = "text",
 ) -> None:
     """Print the DNS records to publish, the settings for dmarckit.toml, and the stack's outputs."""
-    from dmarckit.cli.aws.client import Aws
-    from dmarckit.cli.aws.plan import require_stack
-
     check_options(format_, ("text", "json"))
-    aws = Aws()
-    found = require_stack(aws, stack)
+    clients = aws.stack.Aws()
+    found = aws.plan.require_stack(clients, stack)
     if format_ == "json":
         print_json(dict(found.outputs))
     else:
-        _print_outputs(aws, found, domain or ())
+        _print_outputs(clients, found, domain or ())
 
 
 @contextlib.contextmanager
 def _planned(
     stack: str, file: Path | None, options: list[str] | None, save: Path | None = None
-) -> Iterator[tuple[Aws, Plan]]:
+) -> Iterator[tuple[aws.stack.Aws, aws.plan.Plan]]:
     """Yield the plan of a stack, its template also written to `save`."""
-    from dmarckit.cli.aws import template as templates
-    from dmarckit.cli.aws.client import Aws
-    from dmarckit.cli.aws.plan import prepare
-
-    template = templates.with_schedules(templates.read_template(), jobs.load_schedules())
+    parts = aws.template
+    template = parts.with_schedules(parts.read_template(), jobs.load_schedules())
     if save is not None:
-        text = json.dumps(json.loads(templates.template_body(template)), indent=2)
+        text = json.dumps(json.loads(parts.template_body(template)), indent=2)
         save.write_text(f"{text}\n", "utf-8")
-    typed = templates.read_parameter_options(options or (), templates.secret_parameters(template))
-    given = templates.read_parameter_file(file) | typed
-    aws = Aws()
-    with prepare(aws, stack, template, given) as made:
-        yield aws, made
+    typed = parts.read_parameter_options(options or (), parts.secret_parameters(template))
+    given = parts.read_parameter_file(file) | typed
+    clients = aws.stack.Aws()
+    with aws.plan.prepare(clients, stack, template, given) as made:
+        yield clients, made
 
 
-def _print_outputs(aws: Aws, stack: Stack, domains: Sequence[str]) -> None:
-    from dmarckit.cli.aws.template import dns_records, settings_text, split_list
-
+def _print_outputs(clients: aws.stack.Aws, stack: aws.stack.Stack, domains: Sequence[str]) -> None:
     if not domains:
         with contextlib.suppress(DmarckitError):  # a stack can be made before there are settings
             domains = core.load_settings().domain_names
-    recipients = split_list(stack.parameters.get("Recipients", ""))
+    recipients = aws.template.split_list(stack.parameters.get("Recipients", ""))
     if recipients:
         typer.echo("Publish in DNS:")
-        for record in dns_records(recipients, aws.region, domains):
+        for record in aws.template.dns_records(recipients, clients.region, domains):
             typer.echo(f"  {record.name}. {record.kind} {record.value}    ; {record.why}")
         typer.echo()
     typer.echo("Settings (dmarckit.toml) of another machine that works with this stack:")
-    for line in settings_text(stack.outputs, stack.parameters).splitlines():
+    for line in aws.template.settings_text(stack.outputs, stack.parameters).splitlines():
         typer.echo(f"  {line}")
     typer.echo("\nOutputs:")
     for name, value in sorted(stack.outputs.items()):

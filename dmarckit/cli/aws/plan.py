@@ -10,16 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dmarckit.cli.aws import around, stack as stacks
+from dmarckit.cli.aws import around, stack as stacks, template as templates
 from dmarckit.cli.aws.around import MailBucket
-from dmarckit.cli.aws.client import Aws, explained
-from dmarckit.cli.aws.stack import ChangeSet, Say, Stack
-from dmarckit.cli.aws.template import Parameters, choose_parameters, hosts_of, template_body
+from dmarckit.cli.aws.stack import Aws, ChangeSet, Say, Stack, explained
 from dmarckit.core import AwsError, plural
 
 _LOUD = {"replace": "REPLACES", "may replace": "MAY REPLACE", "delete": "DELETES"}
-MAIL_BUCKET, HOME_BUCKET = "Mails", "Home"
-"""logical names of the buckets that a stack makes"""
 _ORDER = ("delete", "replace", "may replace", "change", "create")
 
 
@@ -30,7 +26,7 @@ class Plan:
     name: str
     stack: Stack | None
     """as it is now; None: it would be new"""
-    chosen: Parameters
+    chosen: templates.Parameters
     change: ChangeSet
     bucket: MailBucket | None
     """what an existing mail bucket needs; None: the stack makes the bucket"""
@@ -53,16 +49,17 @@ def prepare(
         SettingsError: A parameter is missing or wrong.
         AwsError: AWS refuses something, or the stack cannot be changed now.
     """
-    text = template_body(dict(template))
+    text = templates.template_body(dict(template))
     stack = stacks.find_stack(aws, name)
     if stack is not None:
         stacks.require_changeable(stack)
-    chosen = choose_parameters(template, given, stack.parameters if stack else None)
+    chosen = templates.choose_parameters(template, given, stack.parameters if stack else None)
     values = chosen.effective
     wanted, lines = _buckets(aws, values, new=stack is None)
     if values["RuleSetName"]:
         around.require_rule_set(aws, values["RuleSetName"])
-    active, hosts = around.active_rule_set(aws), hosts_of(chosen.parts("Recipients"))
+    active = around.active_rule_set(aws)
+    hosts = templates.hosts_of(templates.split_list(values["Recipients"]))
     missing = tuple(around.unverified_hosts(aws, hosts))
     with stacks.change_set(aws, name, text, chosen.for_change_set(), stack) as change:
         yield Plan(name, stack, chosen, change, wanted, lines, rule_set_of(values), active, missing)

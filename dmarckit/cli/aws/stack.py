@@ -1,6 +1,6 @@
 """A CloudFormation stack: how it is, what a change would do, and the change being made.
 
-Where AWS refuses, every function raises AwsError.
+With the clients of AWS that this takes. Where AWS refuses, every function raises AwsError.
 """
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dmarckit.cli.aws.client import Aws, explained
-from dmarckit.core import AwsError, error_code, one_line
+from dmarckit.core import AwsError, aws_client, aws_errors, aws_session, error_code, one_line
 
 PAUSE = 3.0  # seconds between two looks; CloudFormation's own limit is about two a second
 LOOKS = 5  # looks at a stack that does not move before its state counts as the end
@@ -35,6 +36,51 @@ _STUCK = {
 """status → what to do before anything can be changed"""
 
 Say = Callable[[str], None]
+
+
+class Aws:
+    """Clients of one session, made on first use."""
+
+    def __init__(self, session: Any = None) -> None:
+        self._given = session
+
+    @property
+    def region(self) -> str:
+        """Region of the stack. Raises AwsError when none is set."""
+        if not self._session.region_name:
+            raise AwsError("no AWS region; set AWS_REGION to one where SES receives mail")
+        return str(self._session.region_name)
+
+    @cached_property
+    def account(self) -> str:
+        """Number of the account. Raises AwsError when AWS does not know the credentials."""
+        with explained("ask who we are", "sts:GetCallerIdentity"):
+            return str(self.client("sts").get_caller_identity()["Account"])
+
+    @property
+    def partition(self) -> str:
+        """Partition, as it stands in ARNs: ``aws``, ``aws-cn``, …."""
+        return str(self._session.get_partition_for_region(self.region))
+
+    cloudformation: Any = cached_property(lambda self: self.client("cloudformation"))
+    s3: Any = cached_property(lambda self: self.client("s3"))
+    ses: Any = cached_property(lambda self: self.client("ses"))
+
+    def client(self, service: str) -> Any:
+        """Return a client with retries and timeouts, or raise AwsError."""
+        region = self.region
+        with explained(f"use {service}", ""):
+            return aws_client(service, self._session, region_name=region)
+
+    @cached_property
+    def _session(self) -> Any:
+        with explained("use AWS", ""):
+            return self._given or aws_session()
+
+
+def explained(doing: str, action: str) -> AbstractContextManager[None]:
+    """Raise what botocore raises within as an AwsError; `action` is the permission needed."""
+    return aws_errors(f"cannot {doing}", AwsError, action)
 
 
 @dataclass(frozen=True)
@@ -116,7 +162,20 @@ def change_set(
     stack: Stack | None,
 ) -> Iterator[ChangeSet]:
     """Yield a change set; nothing is left of one that is not executed within the block."""
-    made = _create(aws, name, template, parameters, stack)
+    with explained("plan the change", "cloudformation:CreateChangeSet"):
+        try:
+            made = aws.cloudformation.create_change_set(
+                StackName=name,
+                ChangeSetName=f"dmarckit-{datetime.now(UTC):%Y%m%d%H%M%S}",
+                ChangeSetType="UPDATE" if stack else "CREATE",
+                TemplateBody=template,
+                Parameters=list(parameters),
+                Capabilities=["CAPABILITY_NAMED_IAM"],
+            )
+        except ClientError as error:
+            if not any(text in str(error) for text in NOTHING):
+                raise
+            made = None
     if made is None:
         yield ChangeSet("", (), creates=False, empty=True)
         return
@@ -130,31 +189,6 @@ def change_set(
             left = aws.cloudformation.describe_stacks(StackName=made["StackId"])["Stacks"]
             if left and left[0]["StackStatus"] == "REVIEW_IN_PROGRESS":  # it was for a new stack
                 aws.cloudformation.delete_stack(StackName=made["StackId"])
-
-
-def _create(
-    aws: Aws,
-    name: str,
-    template: str,
-    parameters: Sequence[Mapping[str, Any]],
-    stack: Stack | None,
-) -> Mapping[str, Any] | None:
-    """Make a change set; None when CloudFormation sees at once that nothing changes."""
-    with explained("plan the change", "cloudformation:CreateChangeSet"):
-        try:
-            made: Mapping[str, Any] = aws.cloudformation.create_change_set(
-                StackName=name,
-                ChangeSetName=f"dmarckit-{datetime.now(UTC):%Y%m%d%H%M%S}",
-                ChangeSetType="UPDATE" if stack else "CREATE",
-                TemplateBody=template,
-                Parameters=list(parameters),
-                Capabilities=["CAPABILITY_NAMED_IAM"],
-            )
-            return made
-        except ClientError as error:
-            if any(text in str(error) for text in NOTHING):
-                return None
-            raise
 
 
 def _changes(aws: Aws, name: str, id_: str) -> tuple[Change, ...] | None:
@@ -239,8 +273,12 @@ def _follow(aws: Aws, name: str, id_: str, seen: set[str], say: Say) -> Stack:
                 continue
             seen.add(event["EventId"])
             moved = True
-            say(_line(event))
-            if event["ResourceStatus"].endswith("_FAILED") and not first_failure:
+            status = event["ResourceStatus"]
+            text = f"{status.lower().replace('_', ' '):<20} {event['LogicalResourceId']}"
+            reason = event.get("ResourceStatusReason", "")
+            reason = f": {one_line(reason, 300)}" if reason else ""
+            say(f"{text} ({event['ResourceType']}){reason}")
+            if status.endswith("_FAILED") and not first_failure:
                 first_failure = _failure(event)
         with explained(f"look at the stack {name}", "cloudformation:DescribeStacks"):
             stack = aws.cloudformation.describe_stacks(StackName=id_)["Stacks"][0]
@@ -256,18 +294,10 @@ def _follow(aws: Aws, name: str, id_: str, seen: set[str], say: Say) -> Stack:
 
 
 def _events(aws: Aws, id_: str) -> list[dict[str, Any]]:
-    """Return all events of a stack, the oldest first."""
     pages = aws.cloudformation.get_paginator("describe_stack_events")
     with explained("read what happens", "cloudformation:DescribeStackEvents"):
         found = [e for page in pages.paginate(StackName=id_) for e in page["StackEvents"]]
     return found[::-1]
-
-
-def _line(event: Mapping[str, Any]) -> str:
-    status = event["ResourceStatus"].lower().replace("_", " ")
-    reason = event.get("ResourceStatusReason", "")
-    text = f"{status:<20} {event['LogicalResourceId']} ({event['ResourceType']})"
-    return f"{text}: {one_line(reason, 300)}" if reason else text
 
 
 _HINTS = (
@@ -282,7 +312,6 @@ _HINTS = (
 
 
 def _failure(event: Mapping[str, Any]) -> str:
-    """Return what failed, why, and what that may mean."""
     did = event["ResourceStatus"].split("_")[0].lower()
     done = {"create": "made", "update": "changed", "delete": "removed"}.get(did, "handled")
     reason = one_line(event.get("ResourceStatusReason", "no reason was given"), 400)

@@ -146,10 +146,6 @@ class Parameters:
         """Return what is set now, for people: secrets are not shown."""
         return {k: "•••" if k in self.secret and v else v for k, v in self.given.items()}
 
-    def parts(self, name: str) -> list[str]:
-        """Return the parts of a parameter that is a list."""
-        return split_list(self.effective.get(name, ""))
-
 
 def split_list(text: str) -> list[str]:
     """Return the parts of a parameter that is a list, as its value is written."""
@@ -206,12 +202,7 @@ def secret_parameters(template: Mapping[str, Any]) -> frozenset[str]:
 def choose_parameters(
     template: Mapping[str, Any], given: Mapping[str, str], stack: Mapping[str, str] | None
 ) -> Parameters:
-    """Return the parameters of a change set.
-
-    Args:
-        template: The template that declares them.
-        given: What the user sets.
-        stack: Parameters of the stack as it is; None for a new one.
+    """Return the parameters of a change set; `stack` has those of the stack, None for a new one.
 
     Raises:
         SettingsError: The first value that cannot be, or all names that are missing.
@@ -329,23 +320,18 @@ def dns_records(recipients: Sequence[str], region: str, domains: Sequence[str]) 
     `domains` are those that will ask for reports. One that lies outside the organisation of
     the address needs the consent of that host (RFC 7489 section 7.1).
     """
-    found = [
-        DnsRecord(
-            host, "MX", f"10 inbound-smtp.{region}.amazonaws.com", "so that SES gets the mails"
-        )
-        for host in hosts_of(recipients)
-    ]
-    address = address_of(recipients[0])
-    host = address.rpartition("@")[2].lower()
+    hosts, address = hosts_of(recipients), address_of(recipients[0])
+    server, why = f"10 inbound-smtp.{region}.amazonaws.com", "so that SES gets the mails"
+    found = [DnsRecord(host, "MX", server, why) for host in hosts]
     for domain in domains or ("example.com",):
-        why = "as the rua tag of its record; the other tags stay" + (
-            "" if domains else ", for each of your domains"
-        )
+        why = "as the rua tag of its record; the other tags stay"
+        why += "" if domains else ", for each of your domains"
         found.append(DnsRecord(f"_dmarc.{domain}", "TXT", f"rua=mailto:{address}", why))
     for domain in domains:
-        if organisation(domain) != organisation(host):
-            name = f"{domain}._report._dmarc.{host}"
-            found.append(DnsRecord(name, "TXT", "v=DMARC1", f"{host} agrees to take its reports"))
+        if organisation(domain) != organisation(hosts[0]):
+            name = f"{domain}._report._dmarc.{hosts[0]}"
+            why = f"{hosts[0]} agrees to take its reports"
+            found.append(DnsRecord(name, "TXT", "v=DMARC1", why))
     return found
 
 

@@ -3,59 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dmarckit import core
+from dmarckit.cli import doctor as parts
 from dmarckit.cli.output import print_json
 
-if TYPE_CHECKING:
-    from dmarckit.cli.doctor.check import Check
 
-
-def all_checks() -> tuple[Check, ...]:
+def all_checks() -> tuple[parts.check.Check, ...]:
     """Return every check in order.
 
     A check's name is its key in ``--json``. One that is skipped since another failed counts as
     failed for those that need it.
     """
-    from dmarckit.cli.doctor import machine, places, services
-    from dmarckit.cli.doctor.check import Check
-
+    check = parts.check.Check
+    machine, places, services = parts.machine, parts.places, parts.services
     settings, buckets, lake = ("settings",), ("buckets",), ("lake",)
     return (
-        Check("settings", machine.readable),
-        Check("setting values", machine.consistent, settings),
-        Check("versions", machine.versions),
-        Check("disk", machine.disk, settings),
-        Check("memory", machine.memory),
-        Check("fonts", machine.fonts, settings),
-        Check("credentials", places.credentials, settings),
-        Check("buckets", places.reachable, ("credentials",)),
-        Check("region", places.region, buckets),
+        check("settings", machine.readable),
+        check("setting values", machine.consistent, settings),
+        check("versions", machine.versions),
+        check("disk", machine.disk, settings),
+        check("memory", machine.memory),
+        check("fonts", machine.fonts, settings),
+        check("credentials", places.credentials, settings),
+        check("buckets", places.reachable, ("credentials",)),
+        check("region", places.region, buckets),
         # without the buckets: a wrong clock is a reason why they refuse us
-        Check("clock", places.clock, ("credentials",)),
-        Check("mails", places.mails, buckets, 60),
-        Check("results header", places.verdicts, ("mails",), 60),
-        Check("home", places.writable, buckets, 45),
-        Check("conditional writes", places.conditional, ("home",), 45),
-        Check("links", places.links, ("home",), 45),
-        Check("page address", places.page_address, settings),
-        Check("lake", machine.tables, buckets, 60),
-        Check("newest report", machine.newest_report, lake, 60),
-        Check("kernel", machine.kernel, seconds=110),
-        Check("notebooks", machine.notebooks),
-        Check("schedules", machine.schedules),
-        Check("runs", machine.runs, ("lake", "schedules"), 60),
-        Check("outbox", machine.outbox, lake, 60),
-        Check("queue", services.queue, ("credentials",), 45),
-        Check("Slack token", services.slack_token, settings),
-        Check("Slack channels", services.slack_channels, ("Slack token",), 45),
-        Check("Slack message", services.slack_message, ("Slack token",), 150),
-        Check("Google", services.google, settings),
-        Check("DNS", services.dns, settings, 60),
-        Check("Dask", services.cluster, ("mails", "lake"), 90),
+        check("clock", places.clock, ("credentials",)),
+        check("mails", places.mails, buckets, 60),
+        check("results header", places.verdicts, ("mails",), 60),
+        check("home", places.writable, buckets, 45),
+        check("conditional writes", places.conditional, ("home",), 45),
+        check("links", places.links, ("home",), 45),
+        check("page address", places.page_address, settings),
+        check("lake", machine.tables, buckets, 60),
+        check("newest report", machine.newest_report, lake, 60),
+        check("kernel", machine.kernel, seconds=110),
+        check("notebooks", machine.notebooks),
+        check("schedules", machine.schedules),
+        check("runs", machine.runs, ("lake", "schedules"), 60),
+        check("outbox", machine.outbox, lake, 60),
+        check("queue", services.queue, ("credentials",), 45),
+        check("Slack token", services.slack_token, settings),
+        check("Slack channels", services.slack_channels, ("Slack token",), 45),
+        check("Slack message", services.slack_message, ("Slack token",), 150),
+        check("Google", services.google, settings),
+        check("DNS", services.dns, settings, 60),
+        check("Dask", services.cluster, ("mails", "lake"), 90),
     )
 
 
@@ -69,19 +66,17 @@ def doctor(
     Exit status 0 when nothing failed, 1 for a warning with --strict, 2 when something failed.
     Below doctor/ in the home it writes small objects, and deletes them again.
     """
-    from dmarckit.cli.doctor.check import CheckContext, exit_status, run_checks
-
     loaded: core.Settings | core.SettingsError
     try:
         loaded = core.load_settings()
     except core.SettingsError as error:
         loaded = error
     lines = []
-    for line in run_checks(all_checks(), CheckContext(loaded, send=send)):
+    for line in parts.check.run_checks(all_checks(), parts.check.CheckContext(loaded, send=send)):
         lines.append(line)
         if not json_:
             fix = f" → {line.fix}" if line.fix else ""
             typer.echo(f"{line.status:<5} {line.check:<18} {line.message}{fix}")
     if json_:
         print_json([asdict(line) for line in lines])
-    raise typer.Exit(exit_status(lines, strict=strict))
+    raise typer.Exit(parts.check.exit_status(lines, strict=strict))

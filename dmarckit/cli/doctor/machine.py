@@ -142,7 +142,6 @@ def consistent(context: CheckContext) -> CheckResult:
 
 
 def _contradictions(context: CheckContext) -> Iterator[tuple[str, str]]:
-    """Yield what is odd, and what to do about it."""
     settings = context.settings
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     known |= {f"{name}_FILE" for name in known} | OTHER_VARIABLES

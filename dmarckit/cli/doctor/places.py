@@ -140,14 +140,11 @@ def writable(context: CheckContext) -> CheckResult:
     """Write a small object to each place, read it back and delete it."""
     done = []
     for name, storage in _written(context.settings):
-        key, data = _own_key(), uuid.uuid4().bytes
-        storage.put(key, data, content_type="application/octet-stream")
-        try:
+        data = uuid.uuid4().bytes
+        with _own_object(storage, data) as key:
             if storage.get(key) != data:
                 what = f"{name} {storage.url} gives back other bytes than were written"
                 return fail(what, "use a storage that is consistent after a write, as S3 is")
-        finally:
-            _removed(storage, key)
         # asked by a listing: S3 says "denied" of a missing object where listing is limited
         if any(item.key == key for item in storage.list(key)):
             what = f"{storage.url}/{key} is still there after it was deleted"
@@ -159,12 +156,9 @@ def writable(context: CheckContext) -> CheckResult:
 def conditional(context: CheckContext) -> CheckResult:
     """Check that a write that must not replace anything is refused where something is."""
     for name, storage in _written(context.settings):
-        key = _own_key()
-        try:
+        with _own_object(storage) as key:
             first = storage.put_new(key, b"1", content_type="text/plain")
             second = storage.put_new(key, b"2", content_type="text/plain")
-        finally:
-            _removed(storage, key)
         if (first, second) != (True, False):
             return fail(
                 f"{name} {storage.url} does not honour conditional writes (If-None-Match)",
@@ -179,12 +173,9 @@ def links(context: CheckContext) -> CheckResult:
     if not settings.pages_url.startswith("s3://"):
         return skip("pages are in a folder: links are file names")
     storage = open_storage(settings.pages_url, settings.presign_keys())
-    key, data = _own_key(), uuid.uuid4().hex.encode()
-    storage.put(key, data, content_type="text/plain")
-    try:
+    data = uuid.uuid4().hex.encode()
+    with _own_object(storage, data) as key:
         found = _fetched(storage.link(key, 60))
-    finally:
-        _removed(storage, key)
     if found != (200, data):
         status = found if isinstance(found, str) else f"HTTP {found[0]}"
         problem = "it gave something else" if status == "HTTP 200" else status
@@ -248,16 +239,19 @@ def _written(settings: Settings) -> Iterator[tuple[str, Storage]]:
                 raise StorageError(f"{name}: {error}") from error
 
 
-def _removed(storage: Storage, key: str) -> None:
-    """Delete the doctor's object; in a folder its own empty folder too."""
-    storage.delete(key)
-    if isinstance(storage, core.FolderStorage):
-        with contextlib.suppress(OSError):
-            (storage.root / OWN).rmdir()
-
-
-def _own_key() -> str:
-    return f"{OWN}/{uuid.uuid4().hex}"
+@contextlib.contextmanager
+def _own_object(storage: Storage, data: bytes | None = None) -> Iterator[str]:
+    """Yield the key of an object with these bytes; afterwards it is away, and an empty folder."""
+    key = f"{OWN}/{uuid.uuid4().hex}"
+    if data is not None:
+        storage.put(key, data, content_type="application/octet-stream")
+    try:
+        yield key
+    finally:
+        storage.delete(key)
+        if isinstance(storage, core.FolderStorage):
+            with contextlib.suppress(OSError):
+                (storage.root / OWN).rmdir()
 
 
 def _in_s3(settings: Settings) -> dict[str, tuple[str, str]]:
@@ -272,7 +266,6 @@ def _in_s3(settings: Settings) -> dict[str, tuple[str, str]]:
 
 
 def _buckets(settings: Settings) -> list[str]:
-    """Return the buckets in use, each once."""
     return list(dict.fromkeys(bucket for bucket, _ in _in_s3(settings).values()))
 
 

@@ -1,0 +1,1 @@
+from . import plan as plan, stack as stack, template as template
