@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,6 +48,9 @@ def print_findings(
     if format_ == "json":
         print_json([finding_json(item) for item in seen.findings])
         return
+    stored = lake.Lake(settings.lake_url)
+    if others := findings.left_out(settings, stored, at - timedelta(days), at):
+        typer.echo(f"Without findings: {others}")
     if seen.facts.reports.empty and not seen.findings:
         typer.echo("There is no data: no report covers these days. Run dmarckit ingest first.")
         return

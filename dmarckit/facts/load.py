@@ -149,7 +149,9 @@ def _lists(
         "where": where,
         "start": _literal(start),
         "now": _literal(now),
-        "tls_domains": mine.replace("domain IN", "lower(policy_domain) IN"),
+        # failures of a policy that names no domain may be ours
+        "tls_domains": f"({mine.replace('domain', 'lower(policy_domain)', 1)}"
+        " OR coalesce(policy_domain, '') = '')",
     }
     return {
         name: typed(name, connection.sql(query.format(**values)).to_arrow_table().to_pandas())

@@ -5,17 +5,27 @@ Commands, jobs and notebooks all call these functions, so that they show the sam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from dmarckit.checks import Outside, load_outside
-from dmarckit.core import Cluster, Settings, Window, load_settings, normalize_domain
+from dmarckit.core import (
+    Cluster,
+    Settings,
+    Window,
+    _,
+    load_settings,
+    n_messages,
+    n_reports,
+    normalize_domain,
+)
 from dmarckit.facts import Facts, history_of, host_names, load_facts
 from dmarckit.findings.distributed import analyse_on_cluster
 from dmarckit.findings.find import find
 from dmarckit.findings.ledger import LedgerEntry, assign_status, last_run, record_findings
-from dmarckit.findings.model import Finding
+from dmarckit.findings.model import Finding, join_sentences
 from dmarckit.lake import Lake
 
 USUAL_DAYS = 7
@@ -125,6 +135,50 @@ def analyse(
     else:
         entries = assign_status(found, last_run(lake, scope, now))
     return Analysis(now, days, facts, entries, outside)
+
+
+_LEFT_OUT = """
+    SELECT domain, count(*) AS reports, sum(messages) AS messages FROM (
+        SELECT domain, messages, begin, "end" FROM reports
+        UNION ALL SELECT policy_domain, 0, begin, "end" FROM tls
+    ) WHERE begin < $end AND "end" > $start GROUP BY domain
+"""
+
+
+def left_out(settings: Settings, lake: Lake, start: datetime, end: datetime) -> str:
+    """Return a sentence on the reports of [start, end) that no finding rests on; empty: none.
+
+    They are about domains that the settings do not name, or name no domain.
+
+    Raises:
+        LakeError: the lake cannot be read.
+    """
+    rows = lake.arrow(_LEFT_OUT, start=start, end=end).to_pylist()
+    names = set(settings.domain_names)
+    others = [
+        row
+        for row in rows
+        if names and row["domain"] and normalize_domain(row["domain"]) not in names
+    ]
+    return join_sentences(
+        _counted(
+            _("{reports} with {messages} about domains that the settings do not name."), others
+        ),
+        _counted(
+            _("{reports} with {messages} name no domain."), [r for r in rows if not r["domain"]]
+        ),
+    )
+
+
+def _counted(text: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    return (
+        text.format(
+            reports=n_reports(sum(row["reports"] for row in rows)),
+            messages=n_messages(sum(row["messages"] or 0 for row in rows)),
+        )
+        if rows
+        else ""
+    )
 
 
 def as_of(window: Window, end: str, now: datetime | None = None) -> datetime:

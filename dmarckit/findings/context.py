@@ -12,7 +12,7 @@ import pandas as pd
 from dmarckit.core import Thresholds
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.model import Finding, Severity, safe
+from dmarckit.findings.model import Finding, Severity, reporter_name, safe
 from dmarckit.reports import Policy
 
 DAY = timedelta(days=1)
@@ -90,13 +90,15 @@ def by_domain(
 ) -> Iterator[DomainFacts]:
     """Yield the facts of each domain that has a report or a message, in the order of names.
 
+    What names no domain is nobody's: `analysis.left_out` counts it.
+
     `complete` has the columns domain, day, complete (`facts.complete_days`).
     """
     names = [f.name for f in fields(DomainFacts) if f.type == "pd.DataFrame"]
     parts = {name: _split(getattr(facts, name)) for name in names}
     days = _split(complete[complete["complete"].astype(bool)])
     empty = {name: getattr(facts, name).iloc[:0] for name in names}
-    for name in sorted(parts["reports"].keys() | parts["messages"].keys()):
+    for name in sorted((parts["reports"].keys() | parts["messages"].keys()) - {""}):
         frames = {key: _own_names(part.get(name, empty[key])) for key, part in parts.items()}
         whole = days.get(name)
         yield DomainFacts(
@@ -146,7 +148,8 @@ def top_counts(frame: pd.DataFrame, column: str, at_most: int = SHOWN) -> dict[s
         .sum()
         .sort_values(ascending=False, kind="stable")
     )
-    return {safe(name): round(float(n)) for name, n in sums.head(at_most).items() if n > 0}
+    shown = reporter_name if column == "reporter" else safe
+    return {shown(str(name)): round(float(n)) for name, n in sums.head(at_most).items() if n > 0}
 
 
 def addresses(domain: DomainFacts, senders: Sequence[str]) -> list[str]:

@@ -27,6 +27,7 @@ from dmarckit.findings.model import (
     Severity,
     join_sentences,
     n_reporters,
+    reporter_name,
     safe,
 )
 from dmarckit.findings.policy import LEVELS, TAGS
@@ -363,7 +364,7 @@ def _differs(
         ),
         action=action.format(domain=safe(domain), record=safe(row["found"][0], 2000)),
         evidence={
-            "reporters": [safe(name) for name in names],
+            "reporters": [reporter_name(name) for name in names],
             "old": str(value),
             "new": str(shown),
             "record": safe(row["found"][0], 2000),

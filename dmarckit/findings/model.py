@@ -136,6 +136,11 @@ def safe(name: object, limit: int = 80) -> str:
     return one_line(name, limit)
 
 
+def reporter_name(name: str) -> str:
+    """Return the name of a reporter fit for a sentence, also of one that gives none."""
+    return safe(name) or _("an unnamed reporter")
+
+
 def join_names(names: Sequence[str], at_most: int = 3) -> str:
     """Join names in a sentence; of more than `at_most` the rest is counted.
 

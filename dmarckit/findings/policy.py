@@ -31,6 +31,7 @@ from dmarckit.findings.model import (
     Kind,
     join_sentences,
     on_days,
+    reporter_name,
     safe,
     share,
     wilson_upper,
@@ -149,7 +150,7 @@ def _changed(
             domain=safe(domain.name), record=txt_record(domain.policy), tag=tag, old=safe(old)
         ),
         evidence={
-            "reporters": [safe(name) for name in names],
+            "reporters": [reporter_name(name) for name in names],
             "old": str(old),
             "new": str(new),
             "record": txt_record(domain.policy),
@@ -201,7 +202,7 @@ def _not_honoured(
             "{reporter} delivered {messages} that fail DMARC for {domain} {when}, although it "
             "quotes p=reject, and gave no reason ({failing} failed there altogether)."
         ).format(
-            reporter=safe(reporter),
+            reporter=reporter_name(reporter),
             messages=n_messages(total(rows)),
             domain=safe(domain.name),
             when=on_days(*day_span(rows)),
@@ -210,7 +211,7 @@ def _not_honoured(
         action=_(
             "Nothing can be done in DNS. Mail admin: if it goes on, ask {reporter} (contact in its "
             "reports) why; people with mailboxes there can get forged mail in your name."
-        ).format(reporter=safe(reporter)),
+        ).format(reporter=reporter_name(reporter)),
         query=queries.unhonoured(domain.name, reporter, context.window_days, context.now),
         thresholds={"messages": context.thresholds.unhonoured_messages},
         evidence={"failing": total(failing)},

@@ -132,9 +132,13 @@ def dead_letters(queue: str, start: datetime, now: datetime) -> str:
     )
 
 
+def _overlap(start: datetime, now: datetime) -> str:
+    return f'"end" > {time(start)} AND "begin" < {time(now)}'
+
+
 def sessions(domain: str, result: str, start: datetime, now: datetime) -> str:
     """TLS sessions of a domain that failed with a result type; "" for those without one."""
-    where = f'policy_domain = {text(domain)} AND "end" > {time(start)} AND "begin" < {time(now)}'
+    where = f"coalesce(policy_domain, '') = {text(domain)} AND {_overlap(start, now)}"
     if not result:
         told = "SELECT sum(x.sessions) FROM (SELECT unnest(details) AS x)"
         return f"SELECT sum(failed - coalesce(({told}), 0))::BIGINT FROM tls WHERE {where}"  # noqa: S608

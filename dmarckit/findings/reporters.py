@@ -23,6 +23,7 @@ from dmarckit.findings.model import (
     join_names,
     median,
     n_domains,
+    reporter_name,
     safe,
     share,
 )
@@ -214,7 +215,7 @@ def _ingest_broken(context: Context, domain: str, of_it: Sequence[Rhythm]) -> Fi
         ),
         action=_(_INGEST).format(what=join_names(domains)),
         evidence={
-            "reporters": [safe(name) for name in names[:SHOWN]],
+            "reporters": [reporter_name(name) for name in names[:SHOWN]],
             "domains": [safe(name) for name in domains[:SHOWN]],
             "last_end": _in_evidence(last),
             "thresholds": {
@@ -304,7 +305,7 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
             "(the last ends {last} UTC); it saw {share} of the messages.",
             reports,
         ).format(
-            reporter=safe(reporter),
+            reporter=reporter_name(reporter),
             n=count(reports),
             domain=where,
             hours=count(_hours_since(last, context)),
@@ -315,9 +316,9 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
             "Mail admin: see whether its mails are among the refused or unreadable ones (dmarckit "
             "ingest shows them). Other reporters still write, so the fault is likely with "
             "{reporter}; wait, or ask it if it stays silent for two weeks."
-        ).format(reporter=safe(reporter)),
+        ).format(reporter=reporter_name(reporter)),
         evidence={
-            "reporters": [safe(reporter)],
+            "reporters": [reporter_name(reporter)],
             "domains": [safe(name) for name in domains[:SHOWN]],
             "last_end": _in_evidence(last),
             "message_share": part,

@@ -8,7 +8,16 @@ from dmarckit.core import _, count, later, ngettext, percent
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.context import Context
-from dmarckit.findings.model import Family, Finding, Kind, Severity, on_days, safe, share
+from dmarckit.findings.model import (
+    Family,
+    Finding,
+    Kind,
+    Severity,
+    on_days,
+    reporter_name,
+    safe,
+    share,
+)
 
 _CERTAIN = ("certificate-expired", "tlsa-invalid", "sts-policy-fetch-error")
 """one session is enough: these are facts about our own servers, not about a connection"""
@@ -73,14 +82,14 @@ def _finding(
         ).format(
             n=count(n),
             of=count(sessions),
-            domain=safe(domain),
+            domain=safe(domain) or _("an unnamed domain"),
             share=percent(share(n, sessions)),
             when=on_days(first, last),
             meaning=_(means) if means else safe(result),
         ),
         action=_(action),
         evidence={
-            "reporters": [safe(name) for name in names],
+            "reporters": [reporter_name(name) for name in names],
             "policy_types": sorted(safe(kind) for kind in rows["policy_type"].unique()),
             "sessions": sessions,
             "thresholds": {

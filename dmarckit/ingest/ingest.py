@@ -90,6 +90,7 @@ def ingest_mails(
             authserv_id=settings.authserv_id,
             reporters=own_reporters(settings.reporters),
             exports=settings.exports,
+            domains=frozenset(settings.domain_names),
             salt=_salt(settings) if settings.failures else None,
             failures_content=settings.failures_content,
             spool=spool if executor is None else "",  # another's workers may be elsewhere

@@ -102,6 +102,8 @@ class Task:
     """`reporter_key` → further domains of reporters, as the settings have them"""
     exports: str
     """which reports get files of their own: all, failing or none"""
+    domains: frozenset[str]
+    """policy domains whose reports may get them; empty: all"""
     salt: bytes | None = field(repr=False)  # Dask logs the arguments of what failed
     """None: failure reports are not kept"""
     failures_content: bool
@@ -365,8 +367,10 @@ class _Reader:
             self.packed_bytes += len(self._long[-1].content)
             return
         self._short.append((uid, report))
+        domain, wanted = report.policy.domain, self._task.domains
+        if wanted and (domain or "") not in wanted:
+            return
         if self._task.exports == "all" or (self._task.exports == "failing" and failing):
-            domain = report.policy.domain
             stem = export_key(report.reporter, domain, report.begin, report.end, uid, "")
             self._exports[uid] = {
                 f"{stem}json": json_text(report_json(report, key)).encode(),

@@ -139,7 +139,7 @@ class Notifier:
         """
         self._queue_own(published)
         self._step("Telling Slack" if self._settings.slack_token else "Writing the Slack messages")
-        if queued_messages(self._lake) or unsent_reports(self._lake, self._now):
+        if queued_messages(self._lake) or unsent_reports(self._settings, self._lake, self._now):
             self._deliver(with_alerts=True)
         if self._result.sent and (warning := presign_warning(self._settings, self._now)):
             self._result.notes.append(warning)
@@ -192,7 +192,7 @@ class Notifier:
             analysis = analyse(self._settings, self._lake, now=self._now, job=job)
             self._result.open_findings = len(urgent(analysis.findings))
             failing_only = self._schedule.slack.when == "failing"
-            if not failing_only or unsent_reports(self._lake, self._now):
+            if not failing_only or unsent_reports(self._settings, self._lake, self._now):
                 dues += self.build_summaries(published, analysis)
         queue_messages(self._lake, dues, self._run, self._now, first=AFTER_ALERTS)
         if analysis is not None:
@@ -219,7 +219,7 @@ class Notifier:
 
     def _queue_alerts(self) -> None:
         """Write messages about new reports into the outbox; record those that need none."""
-        if rows := unsent_reports(self._lake, self._now):
+        if rows := unsent_reports(self._settings, self._lake, self._now):
             dues, silent = build_alerts(
                 self._settings, self._lake, rows, self._routes, self._run, self._schedule.alerts
             )

@@ -19,6 +19,7 @@ from dmarckit.core import (
     n_messages,
     n_reports,
     ngettext,
+    normalize_domain,
     one_line,
     open_storage,
     percent,
@@ -75,8 +76,10 @@ Row = Mapping[str, Any]
 """a row of the table `reports`"""
 
 
-def unsent_reports(lake: Lake, now: datetime) -> list[Row]:
+def unsent_reports(settings: Settings, lake: Lake, now: datetime) -> list[Row]:
     """Return the rows of `reports` with failing messages that are new, the newest first.
+
+    Only of the domains that the settings name: anybody may report on any other.
 
     New is what came in during the last three days, or since three days before the last run
     that went well: what comes in while nothing runs is sent afterwards.
@@ -84,7 +87,8 @@ def unsent_reports(lake: Lake, now: datetime) -> list[Row]:
     (last,) = lake.arrow(_LAST_GOOD)["started"].to_pylist()
     since = (now if last is None else min(now, last)) - NEW_DAYS
     rows: list[Row] = lake.arrow(_UNSENT, since=since, month=month_of(since)).to_pylist()
-    return rows
+    names = set(settings.domain_names)
+    return [row for row in rows if not names or normalize_domain(row["domain"] or "") in names]
 
 
 def build_alerts(
@@ -172,7 +176,7 @@ def report_alert(
     """
     records = [record for record in report.records if not record.passes and record.messages]
     failed = sum(record.messages for record in records) if failing is None else failing
-    provider = report.reporter or _("an unnamed provider")
+    provider = report.reporter or _unnamed(report.contact)
     domain = report.policy.domain or _("an unnamed domain")
     said = _failures(failed, report.message_count)
     title = ngettext(
@@ -203,6 +207,12 @@ def report_alert(
     text = _("{domain}: {what}, says {provider}")
     text = text.format(domain=escape(domain), what=said, provider=escape(provider))
     return build_message(text, blocks)
+
+
+def _unnamed(contact: str | None) -> str:
+    if not contact:
+        return _("an unnamed reporter")
+    return _("an unnamed reporter (contact {contact})").format(contact=contact)
 
 
 def _failures(failed: int, total: int) -> str:
@@ -275,7 +285,7 @@ def digest_message(rows: Sequence[Row]) -> Message:
     )
     cells = [
         (
-            row["reporter"] or _("an unnamed provider"),
+            row["reporter"] or _unnamed(row["contact"]),
             row["domain"] or _("an unnamed domain"),
             period(row["begin"], row["end"]),
             count(row["messages"]),

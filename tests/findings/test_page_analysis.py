@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pytest
 
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.window import last_days
-from dmarckit.findings.analysis import analyse, as_of, page_analysis
+from dmarckit.findings.analysis import analyse, as_of, left_out, page_analysis
 from dmarckit.lake.lake import Lake
+from dmarckit.reports.model import Policy, TlsFailure, TlsPolicy, TlsReport
 from tests.support import frames
+from tests.support.lakes import NOW as NOW_OF_LAKES, day, lake_of, report
+from tests.support.model_builders import make_failing
 
 WINDOW = last_days(30, "2026-11-23")
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
@@ -49,3 +53,33 @@ def test_a_domain_s_page_knows_what_the_run_of_all_found(place: tuple[Settings, 
     assert {i.finding.fingerprint for i in fleet.findings if i.finding.domain == "example.com"} == {
         i.finding.fingerprint for i in mine.findings if i.finding.domain == "example.com"
     }
+
+
+@pytest.mark.parametrize("domains", [(), ("example.com", "Quiet.example.")])
+def test_what_names_no_domain_is_in_an_answer_whatever_the_settings(
+    tmp_path: Path, domains: tuple[str, ...]
+) -> None:
+    failure = TlsFailure("certificate-expired", 240)
+    policy = TlsPolicy("sts", None, (), (), 60, 240, (failure,))
+    tls = TlsReport("Receiver One", None, "1", day(1), day(0), (policy,))
+    failing = make_failing(messages=7)
+    lake = lake_of(
+        tmp_path,
+        report(failing),
+        report(failing, domain=""),
+        replace(report(failing), policy=Policy(None), report_id="2"),
+        report(failing, domain="stranger.example"),
+        tls=(tls,),
+    )
+    settings = load_settings(home=str(tmp_path), domains=domains)
+    found = analyse(settings, lake, now=NOW_OF_LAKES)
+    assert set(found.facts.reports["domain"]) == {"example.com"} | (
+        set() if domains else {"stranger.example", ""}
+    )
+    (item,) = (i.finding for i in found.findings if i.finding.kind == "tls_failures")
+    assert item.summary.startswith("240 TLS sessions of 300 to an unnamed domain (80.0 %) failed")
+    assert lake.sql(item.evidence["query"]).iloc[0, 0] == 240
+    said = left_out(settings, lake, day(2), NOW_OF_LAKES)
+    others = "1 report with 7 messages about domains that the settings do not name. "
+    assert said == (others if domains else "") + "3 reports with 14 messages name no domain."
+    assert left_out(settings, lake, day(-5), day(-6)) == ""

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import pytest
 
 from dmarckit.core.errors import LakeError, SettingsError
 from dmarckit.core.settings import load_settings
+from dmarckit.core.storage import open_storage
 from dmarckit.jobs.notify import check_slack
 from dmarckit.jobs.schedule import Schedule
-from dmarckit.reports.model import Reason
+from dmarckit.reports.model import Policy, Reason
 from dmarckit.slack import outbox
 from dmarckit.slack.blocks import Message, build_message, section
 from dmarckit.slack.client import message_text
@@ -63,6 +65,31 @@ def test_a_mail_that_was_stored_anew_is_told_once(world: World, slack: SlackServ
     world.mail(a_report(1)).begins()
     assert world.mail(a_report(1)).run().sent == 1  # another time, another etag
     assert len(slack.posted) == 1
+
+
+@pytest.mark.parametrize("about", ["stranger.example", "shop.example.stranger.example", None])
+def test_reports_about_domains_of_others_are_not_told(
+    world: World, slack: SlackServer, about: str | None
+) -> None:
+    world.more["domains"] = ["Example.COM.", GROUP]
+    world.mail(a_report(1, domain=about), a_report(2, reporter="Other Mail"))  # type: ignore[arg-type]
+    assert world.run().sent == 1
+    assert slack.texts() == ["example.com: 1 of 11 messages fail DMARC (9.1 %), says Other Mail"]
+    world.run(DAILY, minutes=15)
+    assert not [number for number in range(len(slack.posted)) if "strang" in posted(slack, number)]
+    files = [item.key for item in open_storage(world.settings.exports_url).list()]
+    assert not [name for name in files if "stranger" in name or "unknown" in name]
+
+
+def test_a_report_without_policy_and_names_stops_no_alert(world: World, slack: SlackServer) -> None:
+    nameless = replace(a_report(1, reporter=None), policy=Policy(None))
+    world.mail(nameless, a_report(2, reporter="Other Mail"))
+    assert world.run().sent == 2
+    assert (
+        "an unnamed domain: 1 of 11 messages fail DMARC (9.1 %), says an unnamed reporter "
+        "(contact dmarc@mail.example)" in slack.texts()
+    )
+    assert world.run(DAILY, minutes=15).sent == 1
 
 
 def test_an_alert_names_the_command_that_shows_the_report(world: World, slack: SlackServer) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from dmarckit.core import _, ngettext, text as words
 from dmarckit.facts import Coverage
+from dmarckit.findings import left_out
 from dmarckit.pages.html import Html, render_part
 from dmarckit.pages.sections.base import PageData, Section
 
@@ -35,9 +36,11 @@ class CoverageSections(PageData):
         `usual` (reporters), `missing` (their names), `whole_until`, `newest` (days),
         `first_begin`, `last_end`, `last_mail` (times, UTC), `mails`, `unreadable`, `untrusted`.
         """
-        trust = self.trust()
-        facts = render_part("facts", _pairs(self._coverage))
-        return Section(trust.data, (trust.html or Html()) + facts)
+        trust, pairs = self.trust(), _pairs(self._coverage)
+        if not self.domain:
+            others = left_out(self.settings, self.lake, self.window.start, self.window.end)
+            pairs.append((_("Without findings"), others or _("nothing")))
+        return Section(trust.data, (trust.html or Html()) + render_part("facts", pairs))
 
 
 def sentence(found: Coverage) -> str:

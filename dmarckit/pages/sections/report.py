@@ -60,7 +60,10 @@ class ReportSections(PageData):
             "errors": "; ".join(map(str, _items(row["errors"]))),
         }
         title = _("Report of {reporter} about {domain}").format(
-            reporter=one_line(row["reporter"], 80), domain=one_line(row["domain"], 80)
+            reporter=_reporter(row),
+            domain=_("an unnamed domain")
+            if words.is_missing(row["domain"])
+            else one_line(row["domain"], 80),
         )
         facts = [
             (_(label), None if words.is_missing(values[name]) else values[name])
@@ -97,7 +100,9 @@ class ReportSections(PageData):
             query = "SELECT * FROM reports WHERE report_uid = $uid"
             return self.lake.sql(query, uid=report_uid)
         return self.lake.sql(
-            "SELECT * FROM reports ORDER BY (failing > 0) DESC, begin DESC, report_uid LIMIT 1"
+            "SELECT * FROM reports WHERE len($names) = 0 OR domain IN (SELECT unnest($names)) "
+            "ORDER BY (failing > 0) DESC, begin DESC, report_uid LIMIT 1",
+            names=list(self.settings.domain_names),
         )
 
 
@@ -139,6 +144,15 @@ def _envelope(row: Any) -> str:
 def _items(cell: Any) -> Iterable[Any]:
     """Return a list cell, which pandas may hold as a list, an array or an absent value."""
     return () if cell is None or not hasattr(cell, "__len__") else cell
+
+
+def _reporter(row: pd.Series[Any]) -> str:
+    if not words.is_missing(row["reporter"]):
+        return one_line(row["reporter"], 80)
+    if words.is_missing(row["contact"]):
+        return _("an unnamed reporter")
+    text = _("an unnamed reporter (contact {contact})")
+    return text.format(contact=one_line(row["contact"], 80))
 
 
 def _raw_results(results: Any) -> str:

@@ -100,4 +100,6 @@ class TlsSections(PageData):
         )
 
     def _tls(self) -> pd.DataFrame:
-        return begun_in(self.facts.tls, self.window)
+        rows = begun_in(self.facts.tls, self.window)
+        named = rows["policy_domain"].replace("", _("an unnamed domain"))
+        return rows.assign(policy_domain=named)
