@@ -56,10 +56,6 @@ class Holder:
             return True
         return now > self.until + SKEW
 
-    def is_same(self, other: Holder) -> bool:
-        """Return True if both are one run in one process: what it could not release is its own."""
-        return (self.run, self.machine, self.pid) == (other.run, other.machine, other.pid)
-
     def describe(self) -> dict[str, Any]:
         """Return what the record of a dead run needs."""
         return {"run": self.run, "slot": self.slot, "since": self.since, "host": self.host}
@@ -104,12 +100,12 @@ class Lease:
                 self._renewed = now
 
     def forget_dead(self) -> None:
-        """Return the holders that died are recorded: nobody needs to hear of them from here."""
+        """Take the holders that died from the lease: they are recorded elsewhere."""
         with self._lock:
             self._write(replace(self.holder, dead=()))
 
     def release(self) -> None:
-        """Return the job is free; where that cannot be said, it is free when `until` has passed."""
+        """Set the job free; where that cannot be stored, it is free when `until` has passed."""
         with self._lock:
             try:
                 self._write(replace(self.holder, released=True))
@@ -132,27 +128,23 @@ def take_lease(storage: Storage, holder: Holder) -> Lease:
     number = max(numbers, default=0)
     last = read(storage, job, number)
     if last is not None and not last.released:
-        if not (last.is_dead(now) or last.is_same(holder)):
-            raise JobBusy(_held(last))
+        # what the same run in the same process could not release is its own
+        same = all(getattr(last, n) == getattr(holder, n) for n in ("run", "machine", "pid"))
+        if not (same or last.is_dead(now)):
+            raise JobBusy(_held(last, job))
         holder = replace(holder, dead=(*last.dead, last.describe()))
     if not storage.put_new(_key(job, number + 1), _packed(holder), content_type="application/json"):
         winner = read(storage, job, number + 1)
         # a request that is sent again after a lost answer finds what it has stored itself
         if winner is None or winner.run != holder.run:
-            raise JobBusy(_held(winner) if winner else f"{job} was just started by another")
+            raise JobBusy(_held(winner, job))
     # who slept since `numbers` may have got a number that is over, and was taken away again
     if (newest := max(_numbers(storage, job), default=0)) > number + 1:
-        winner = read(storage, job, newest)
-        raise JobBusy(_held(winner) if winner else f"{job} was just started by another")
+        raise JobBusy(_held(read(storage, job, newest), job))
     for old in numbers:
         with contextlib.suppress(StorageError):
             storage.delete(_key(job, old))
     return Lease(storage, number + 1, holder)
-
-
-def current_holder(storage: Storage, job: str) -> Holder | None:
-    """Return who held the job last; None: nobody yet, or a lease that cannot be read."""
-    return read(storage, job, max(_numbers(storage, job), default=0))
 
 
 @contextlib.contextmanager
@@ -194,7 +186,9 @@ def repeated(action: Callable[[], bool], seconds: float, name: str) -> Iterator[
         thread.join()
 
 
-def _held(holder: Holder) -> str:
+def _held(holder: Holder | None, job: str) -> str:
+    if holder is None:
+        return f"{job} was just started by another"
     return (
         f"{holder.job} runs since {holder.since:%Y-%m-%d %H:%M:%S} UTC on {one_line(holder.host)} "
         f"(process {holder.pid}, run {one_line(holder.run)}); wait for its end"
@@ -254,8 +248,6 @@ def _runs(pid: int) -> bool:
     """Return True if there is such a process here; one of another's counts."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
     return True

@@ -59,34 +59,33 @@ def run_info() -> RunInfo:
     return _process
 
 
-def start_logging(settings: Settings, run: str | None = None, job: str | None = None) -> str:
-    """Write log lines to stderr from now on, as `log_format` says; return their run id.
-
-    A process works for one run, so that lines of its threads and libraries carry its id too.
-    dmarckit logs from INFO on, libraries from WARNING on. Calling it again replaces what
-    the call before has set.
-    """
-    return _start(settings.log_format, secrets_of(settings), run, job)
-
-
 def start_command(job: str | None = None) -> Settings:
-    """Return the settings in force, with logs started as they say: how a command that works begins.
+    """Return the settings in force, with logs started as they say: a command's first step.
 
     Raises SettingsError, which `log_failure` can then say in the right form.
     """
     try:
         settings = load_settings()
     except SettingsError:
-        _start(os.environ.get(f"{PREFIX}LOG_FORMAT", "auto"), (), None, job)
+        start_logging(None, job)
         raise
-    start_logging(settings, job=job)
+    start_logging(settings, job)
     return settings
 
 
-def _start(log_format: str, secrets: Collection[str], run: str | None, job: str | None) -> str:
+def start_logging(settings: Settings | None, job: str | None = None) -> str:
+    """Write log lines to stderr from now on, as `log_format` says; return their run id.
+
+    A process works for one run, so that lines of its threads and libraries carry its id too.
+    dmarckit logs from INFO on, libraries from WARNING on. Calling it again replaces what
+    the call before has set. Without settings (they are faulty) the environment counts.
+    """
     global _process
-    _process = RunInfo(run or new_run(), job)
-    handler = _Stderr(_as_json(log_format), {*secrets, *secrets_in(os.environ)})
+    _process = RunInfo(new_run(), job)
+    form = settings.log_format if settings else os.environ.get(f"{PREFIX}LOG_FORMAT", "auto")
+    as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
+    secrets = secrets_of(settings) if settings else frozenset()
+    handler = _Stderr(as_json, {*secrets, *secrets_in(os.environ)})
     root = logging.getLogger()
     for old in [h for h in root.handlers if isinstance(h, _Stderr)]:
         root.removeHandler(old)
@@ -119,10 +118,6 @@ def clean(text: str, secrets: Collection[str] = ()) -> str:
     """
     text = _LINK.sub(rf"\1{HIDDEN}", str(redacted(text, secrets)))
     return _TOKEN.sub(HIDDEN, _SIGNED.sub(rf"\1={HIDDEN}", text))
-
-
-def _as_json(log_format: str) -> bool:
-    return log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
 
 
 class _Stderr(logging.Handler):

@@ -77,23 +77,15 @@ def redacted(value: Any, secrets: Collection[str]) -> Any:
     A secret is found as it is and as Python, JSON, HTML and addresses write it; of a long
     one also the beginning. Secrets shorter than six characters are not looked for.
     """
-    forms = {form for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret)}
-    if not forms:
+    written: set[str] = set()
+    for secret in filter(lambda secret: len(secret) >= SHORTEST, secrets):
+        written |= {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]}
+        written |= {html.escape(secret), quote(secret), quote(secret, safe="")}
+    if not written:
         return value
+    forms = written | {form[:_BEGINNING] for form in written if len(form) > _BEGINNING}
     longest_first = sorted(forms, key=lambda form: (-len(form), form))
     return _replaced(value, re.compile("|".join(map(re.escape, longest_first))))
-
-
-def _forms(secret: str) -> set[str]:
-    written = {
-        secret,
-        repr(secret)[1:-1],
-        json.dumps(secret)[1:-1],
-        html.escape(secret),
-        quote(secret),
-        quote(secret, safe=""),
-    }
-    return written | {form[:_BEGINNING] for form in written if len(form) > _BEGINNING}
 
 
 def _replaced(value: Any, pattern: re.Pattern[str]) -> Any:

@@ -1,11 +1,9 @@
-"""Where settings come from, and what they are. Nothing is read at import.
+"""The settings, and where they come from. Nothing is read at import.
 
 Strongest first: arguments, environment variables ``DMARCKIT_<NAME>`` (nested names with
 ``__``), files named by ``DMARCKIT_<NAME>_FILE`` (for secrets), ``dmarckit.toml`` in the
 working directory or the file given by ``--config`` (or ``DMARCKIT_CONFIG``).
 AWS credentials, region and endpoint are the AWS SDK's own and never stand here.
-
-Values that stand in settings: places, groups of domains, declared senders, mutes.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -42,14 +39,7 @@ from dmarckit.core.language import use
 from dmarckit.core.text import normalize_domain
 from dmarckit.core.thresholds import Limits, Thresholds
 
-
-def _without_slash(url: str) -> str:
-    return url.rstrip("/") or "/"
-
-
-Location = Annotated[str, AfterValidator(_without_slash)]
-
-
+Location = Annotated[str, AfterValidator(lambda url: url.rstrip("/") or "/")]
 Kind = Literal[
     "mailbox provider",
     "email service",
@@ -279,24 +269,16 @@ class _FileVariables(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         found = {}
-        for name, field in _fields().items():
+        for name, field in Settings.model_fields.items():
             text = self.get_field_value(field, name)[0]
-            if text is not None:
-                found[name] = self._read(name, field, text)
+            if text is None:
+                continue
+            try:  # JSON where a setting has several values, as in a variable
+                found[name] = self.prepare_field_value(name, field, text, value_is_complex=False)
+            except ValueError as error:
+                source = f"the file that {PREFIX}{name.upper()}_FILE names"
+                raise _no_json(name, source, error) from None
         return found
-
-    def _read(self, name: str, field: Any, text: str) -> Any:
-        """Return the text itself; JSON where a setting has several values, as a variable."""
-        try:
-            return self.prepare_field_value(name, field, text, value_is_complex=False)
-        except ValueError as error:
-            raise _no_json(
-                name, f"the file that {PREFIX}{name.upper()}_FILE names", error
-            ) from None
-
-
-def _fields() -> Mapping[str, Any]:
-    return Settings.model_fields
 
 
 def _config_file() -> Path | None:
@@ -315,10 +297,14 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: one line that names the setting, the value and what is allowed.
     """
     path = _config_file()
-    if path is not None:
-        _check_toml(path)
     try:
+        if path is not None:
+            tomllib.loads(path.read_text("utf-8"))
         settings = Settings(**overrides)
+    except OSError as error:
+        raise SettingsError(f"cannot read settings file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {path} is not valid TOML: {error}") from error
     except UnreadableValue as error:
         name = str(error).partition('"')[2].partition('"')[0]
         raise _no_json(name, f"{PREFIX}{name.upper()}", error.__cause__) from None
@@ -341,16 +327,6 @@ def shipped_files(folder: str, pattern: str) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _check_toml(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            tomllib.load(file)
-    except OSError as error:
-        raise SettingsError(f"cannot read settings file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"settings file {path} is not valid TOML: {error}") from error
-
-
 def _no_json(name: str, source: str, error: BaseException | None) -> SettingsError:
     return SettingsError(f"setting {name}: {source} must hold JSON: {error}")
 
@@ -364,12 +340,8 @@ def _explain(error: ValidationError, path: Path | None) -> str:
     from_environment = path is None or any(v.startswith(variable) for v in os.environ)
     source = f"(from the environment: {variable})" if from_environment else f"in {path}"
     if problem["type"] == "extra_forbidden":
-        known = ", ".join(sorted(_fields()))
+        known = ", ".join(sorted(Settings.model_fields))
         return f"unknown setting {one_line(name)!r} {source}; known settings: {known}"
-    value = problem.get("input") if problem["loc"] else ""
-    shown = (
-        ""
-        if not problem["loc"] or any(word in name for word in ("secret", "token", "credentials"))
-        else f": {one_line(repr(value), 80)}"
-    )
+    secret = any(word in name for word in ("secret", "token", "credentials"))
+    shown = f": {one_line(repr(problem['input']), 80)}" if problem["loc"] and not secret else ""
     return f"setting {name}{shown}: {problem['msg']} {source}"

@@ -63,14 +63,12 @@ class FolderStorage:
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield every file below `prefix`, in key order; links are followed, hidden files too."""
         top = self.root / prefix
-        if not top.exists():
-            if prefix and self.root.exists():
-                return
-            raise StorageError(f"folder {top} does not exist; create it or set another one")
         if top.is_file():
             yield self._stored(top)
-            return
-        yield from self._walk(top)
+        elif top.exists():
+            yield from self._walk(top)
+        elif not (prefix and self.root.exists()):
+            raise StorageError(f"folder {top} does not exist; create it or set another one")
 
     def _walk(self, folder: Path) -> Iterator[StoredObject]:
         try:
@@ -82,11 +80,8 @@ class FolderStorage:
             if entry.is_dir():
                 yield from self._walk(folder / entry.name)
             elif entry.is_file() and not entry.name.startswith(TEMPORARY):
-                try:
-                    stored = self._stored(folder / entry.name)
-                except FileNotFoundError:
-                    continue  # it went meanwhile
-                yield stored
+                with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+                    yield self._stored(folder / entry.name)
 
     def _stored(self, path: Path) -> StoredObject:
         status = path.stat()
@@ -117,16 +112,18 @@ class FolderStorage:
             temporary.replace(path)
 
     def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
-        """Return a second name for a temporary file, which the system gives to one only."""
+        """Give a temporary file its second name, which the system lets only one do."""
         with self._temporary(key, data) as (temporary, path):
             try:
-                os.link(temporary, path)
+                try:
+                    os.link(temporary, path)
+                except OSError as error:
+                    if error.errno not in NO_LINKS:
+                        raise
+                    with path.open("xb") as file:  # a reader may see half of it
+                        file.write(data)
             except FileExistsError:
                 return False
-            except OSError as error:
-                if error.errno not in NO_LINKS:
-                    raise
-                return _created(path, data)
             return True
 
     def delete(self, key: str) -> None:
@@ -163,16 +160,6 @@ class FolderStorage:
         if ".." in Path(key).parts or not path.is_relative_to(self.root):
             raise StorageError(f"key {one_line(key)} points outside {self.root}")
         return path
-
-
-def _created(path: Path, data: bytes) -> bool:
-    """Create the file where files have one name only; a reader may see half of it."""
-    try:
-        with path.open("xb") as file:
-            file.write(data)
-    except FileExistsError:
-        return False
-    return True
 
 
 POOL = 32  # connections of one client; fetching uses as many threads at the most
@@ -286,30 +273,19 @@ class S3Storage:
         """Send one PutObject, which S3 makes visible whole or not at all."""
         more: dict[str, Any] = {"ContentEncoding": content_encoding} if content_encoding else {}
         with self._explained("write", self.prefix + key, "s3:PutObject"):
-            self.client.put_object(
-                Bucket=self.bucket,
-                Key=self.prefix + key,
-                Body=data,
-                ContentType=content_type,
-                **more,
-            )
+            self._put(key, data, ContentType=content_type, **more)
+
+    def _put(self, key: str, data: bytes, **more: Any) -> None:
+        self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, **more)
 
     def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
         """Send one PutObject that S3 takes only where there is no object (If-None-Match)."""
-
-        def put() -> None:
-            self.client.put_object(
-                Bucket=self.bucket,
-                Key=self.prefix + key,
-                Body=data,
-                ContentType=content_type,
-                IfNoneMatch="*",
-            )
-
         with self._explained("write", self.prefix + key, "s3:PutObject"):
             try:
                 with_retries(
-                    put, lambda error: error_code(error) == "ConditionalRequestConflict", CONFLICTS
+                    lambda: self._put(key, data, ContentType=content_type, IfNoneMatch="*"),
+                    lambda error: error_code(error) == "ConditionalRequestConflict",
+                    CONFLICTS,
                 )
             except Exception as error:
                 if error_code(error) not in ("PreconditionFailed", "412"):

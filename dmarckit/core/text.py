@@ -79,11 +79,6 @@ def n_days(n: float) -> str:
     return ngettext("{n} day", "{n} days", n).format(n=count(n))
 
 
-def more_rows(n: float) -> str:
-    """Return how many rows of a table are not shown, as a sentence."""
-    return ngettext("And {n} more row.", "And {n} more rows.", n).format(n=count(n))
-
-
 def percent(value: float | None) -> str:
     """Return a share [0-1] as a percentage that is 0 or 100 only when it is exactly that.
 
@@ -189,19 +184,13 @@ def period(begin: datetime, end: datetime) -> str:
     first, last = begin.astimezone(UTC), end.astimezone(UTC)
     if last.second == 59 and last > first:
         last += timedelta(seconds=1)
-    if _is_midnight(first) and _is_midnight(last) and last > first:
+    midnights = {(t.hour, t.minute, t.second) for t in (first, last)} == {(0, 0, 0)}
+    if midnights and last > first:
         final = last - timedelta(days=1)
         if final == first:
             return day(first)
         return _("{first} to {last}").format(first=day(first), last=day(final))
     return _("{first} to {last} UTC").format(first=minute(first), last=minute(last))
-
-
-def _is_midnight(moment: datetime) -> bool:
-    return (moment.hour, moment.minute, moment.second) == (0, 0, 0)
-
-
-_ROUNDING = 1e-6  # a single-precision 1 may come as 1.0000001
 
 
 class NotARate(DmarckitError):
@@ -228,7 +217,7 @@ class Rate:
     """from 0 to 1"""
 
     def __post_init__(self) -> None:
-        if 1 < self.share <= 1 + _ROUNDING:
+        if 1 < self.share <= 1 + 1e-6:  # a single-precision 1 may come as 1.0000001
             object.__setattr__(self, "share", 1.0)
         if not 0 <= self.share <= 1:
             raise NotARate(f"{self.share:g} is no share from 0 to 1; is it a percentage?")
@@ -251,6 +240,4 @@ def rate_text(share: float | None) -> str:
     >>> rate_text(0.003), rate_text(None), rate_text(float("nan"))
     ('0.30 %', 'no data', 'no data')
     """
-    if share is None or is_missing(share):
-        return percent(None)  # the words for no data
-    return str(Rate(share))
+    return _(NO_DATA) if share is None or is_missing(share) else str(Rate(share))

@@ -171,7 +171,8 @@ def table(
     ]
     shown = render_part("table", caption, columns, rows, tall=len(frame) > TALL)
     more = number - len(frame)
-    return shown + render_part("note", words.more_rows(more)) if more > 0 else shown
+    text = ngettext("And {n} more row.", "And {n} more rows.", more).format(n=words.count(more))
+    return shown + render_part("note", text) if more > 0 else shown
 
 
 def _cell(column: Column, row: Any, largest: float | None) -> dict[str, Any]:

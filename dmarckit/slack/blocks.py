@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -57,6 +58,8 @@ _RECORD = re.compile(
 )
 # Everything that may stand in a URL; "|" and blanks would end it within <url|label>.
 _URL_SAFE = "%:/?#[]@!$&'()*+,;=~"
+# Slack's three special characters
+_quoted = partial(html.escape, quote=False)
 
 
 def escape(text: object, limit: int = 200) -> str:
@@ -69,7 +72,7 @@ def escape(text: object, limit: int = 200) -> str:
     """
     shown = one_line(text, limit).translate(_LOOKALIKES)
     shown = _EDGE_UNDERSCORE.sub("ˍ", shown)
-    return entities(_STARTS.sub(lambda found: found.group() + _JOINER, shown))
+    return _quoted(_STARTS.sub(lambda found: found.group() + _JOINER, shown))
 
 
 def code(text: object, limit: int = 100) -> str:
@@ -78,7 +81,7 @@ def code(text: object, limit: int = 100) -> str:
     >>> code("2001:db8:100::1")
     '`2001:db8:100::1`'
     """
-    return f"`{entities(one_line(text, limit).translate(_CODE_LOOKALIKES)) or '–'}`"
+    return f"`{_quoted(one_line(text, limit).translate(_CODE_LOOKALIKES)) or '–'}`"
 
 
 def escape_with_records(text: object, limit: int = 500) -> str:
@@ -101,7 +104,7 @@ def link(url: str, label: str) -> str:
     """Return a link; a place that no browser opens (a folder's path) is shown as code."""
     if not is_web_address(url):
         return f"{label}: {code(url, SECTION_LIMIT // 2)}"
-    return f"<{entities(quote(url, safe=_URL_SAFE))}|{label}>"
+    return f"<{_quoted(quote(url, safe=_URL_SAFE))}|{label}>"
 
 
 def is_web_address(address: str) -> bool:
@@ -124,11 +127,6 @@ def bullet_list(items: Sequence[str], limit: int = SECTION_LIMIT, total: int | N
         kept.append(f"• {item}")
     rest = (len(items) if total is None else total) - len(kept)
     return "\n".join([*kept, more.format(n=count(rest))] if rest > 0 else kept)
-
-
-def entities(text: str) -> str:
-    """Replace Slack's three special characters."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def plain_text(mrkdwn: str, *, links: bool = True) -> str:
@@ -246,7 +244,7 @@ def table(names: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> li
             break
         shown.append(cells)
     settings = [
-        {"align": "right" if all(_is_number(cell["text"]) for cell in column) else "left"}
+        {"align": "right" if all(c["text"].replace(",", "").isdigit() for c in column) else "left"}
         for column in zip(*shown[1:], strict=True)
     ]
     block: Block = {"type": "table", "rows": shown, "column_settings": settings}
@@ -257,10 +255,6 @@ def table(names: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> li
 def _cell(text: str) -> Block:
     # raw text: Slack reads nothing into it
     return {"type": "raw_text", "text": _line(text, CELL_LIMIT) or "–"}
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(",", "").isdigit()
 
 
 def links(pairs: Iterable[tuple[str, Target | None]]) -> list[Block]:
@@ -323,21 +317,16 @@ def simplified(message: Message) -> Message:
         if block["type"] == "image":
             blocks.append(_link(block["image_url"], _("Chart")))
         elif block["type"] == "table":
-            blocks += _as_lists(block["rows"])
+            texts = [""]  # as many sections as the rows need, each a line
+            for row in block["rows"]:
+                line = " · ".join(_quoted(cell["text"]) for cell in row)
+                if len(texts[-1]) + len(line) >= SECTION_LIMIT:
+                    texts.append("")
+                texts[-1] += f"{line}\n"
+            blocks += [section(text.rstrip("\n")) for text in texts]
         else:
             blocks.append(block)
     return replace(message, blocks=_fitting(blocks))
-
-
-def _as_lists(rows: Sequence[Sequence[Block]]) -> list[Block]:
-    """Return the rows of a table as lines, in as many sections as they need."""
-    texts = [""]
-    for row in rows:
-        line = " · ".join(entities(cell["text"]) for cell in row)
-        if len(texts[-1]) + len(line) >= SECTION_LIMIT:
-            texts.append("")
-        texts[-1] += f"{line}\n"
-    return [section(text.rstrip("\n")) for text in texts]
 
 
 def with_line_above(text: str, message: Message) -> Message:

@@ -140,7 +140,9 @@ def daily_chart(days: pd.DataFrame) -> bytes:
     first, last = days["day"].min(), days["day"].max()
     days_shown = period(first, last + timedelta(days=1))
     _title(figure, _("Messages a day, {period}").format(period=days_shown))
-    _key(figure, passing, failing)
+    passed, failed = _results(passing, failing, _("{n} pass DMARC ({share})"))
+    _words(figure, 0.04, 0.81, f"■ {passed}", size=10.5, color=PASS_TEXT)
+    _words(figure, 0.42, 0.81, f"■ {failed}", size=10.5, color=FAIL_TEXT)
     axes = figure.add_axes((0.09, 0.12, 0.87, 0.62))
     axes.bar(days["day"], days["failing"], width=0.86, color=FAIL)
     axes.bar(days["day"], days["passing"], width=0.86, color=PASS, bottom=days["failing"])
@@ -163,9 +165,9 @@ def note_chart(chart: Mapping[str, Any]) -> bytes:
     axes = figure.add_axes((0.26, 0.08, 0.7, 0.62) if lying else (0.09, 0.12, 0.87, 0.6))
     labels = list(dict.fromkeys(x for series in chart["series"] for x in series["x"]))
     is_days = all(_DAY.fullmatch(label) for label in labels)
-    at: dict[str, Any] = {label: drawable(label, 24) for label in labels}
-    if is_days:
-        at = {label: datetime.fromisoformat(label) for label in labels}
+    at: dict[str, Any] = {
+        label: datetime.fromisoformat(label) if is_days else drawable(label, 24) for label in labels
+    }
     base = dict.fromkeys(labels, 0.0)
     for series in chart["series"]:
         places = [at[x] for x in series["x"]]
@@ -179,15 +181,13 @@ def note_chart(chart: Mapping[str, Any]) -> bytes:
         else:
             axes.bar(places, heights, bottom=below, **style)
         base |= {x: base[x] + y for x, y in zip(series["x"], heights, strict=True)}
-    if is_days and labels and not lying:
-        _style_days(axes)
-    elif lying:
+    if lying:
         axes.xaxis.set_major_formatter(FuncFormatter(_short))
+    elif is_days and labels:
+        _style_days(axes)
     if any(series["name"] for series in chart["series"]):
         font = {"family": fonts(), "size": 9}
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, prop=font)
-    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        text.set_fontfamily(fonts())
     return _png(figure)
 
 
@@ -206,18 +206,17 @@ def _result_bar(axes: Axes, bottom: float, label: str, passing: int, total: int)
     axes.barh(bottom + 0.28, 1 - edge, left=edge, height=0.4, color=FAIL)
     if edge == share and 0 < share < 1:
         axes.plot([edge, edge], [bottom + 0.08, bottom + 0.48], color=BACKGROUND, lw=1.5)
-    passed = _("{n} pass ({share})").format(n=count(passing), share=percent(share))
-    failed = _("{n} fail ({share})").format(n=count(failing), share=percent(failing / total))
+    passed, failed = _results(passing, failing, _("{n} pass ({share})"))
     _words(axes, 0.14, bottom + 0.62, passed, size=11, color=PASS_TEXT)
     _words(axes, 1, bottom + 0.62, failed, size=11, color=FAIL_TEXT, ha="right")
 
 
-def _key(figure: Figure, passing: int, failing: int) -> None:
-    total = passing + failing
-    passed = _("{n} pass DMARC ({share})").format(n=count(passing), share=percent(passing / total))
-    failed = _("{n} fail ({share})").format(n=count(failing), share=percent(failing / total))
-    _words(figure, 0.04, 0.81, f"■ {passed}", size=10.5, color=PASS_TEXT)
-    _words(figure, 0.42, 0.81, f"■ {failed}", size=10.5, color=FAIL_TEXT)
+def _results(passing: int, failing: int, text: str) -> tuple[str, str]:
+    """Return how many pass, as the text says it, and how many fail, of one message or more."""
+    passed, failed = (percent(number / (passing + failing)) for number in (passing, failing))
+    return text.format(n=count(passing), share=passed), _("{n} fail ({share})").format(
+        n=count(failing), share=failed
+    )
 
 
 def _style_days(axes: Axes) -> None:
@@ -234,8 +233,6 @@ def _style_days(axes: Axes) -> None:
     for side in ("top", "left", "right"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
-    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        text.set_fontfamily(fonts())
 
 
 _NUMBERS = {
@@ -260,6 +257,9 @@ def _figure(height: float) -> Figure:
 
 
 def _png(figure: Figure) -> bytes:
+    for axes in figure.axes:
+        for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+            text.set_fontfamily(fonts())
     out = io.BytesIO()
     # A fixed dpi and no "Software" entry: the same report gives the same bytes.
     figure.savefig(out, format="png", dpi=_DPI, facecolor=BACKGROUND, metadata={"Software": None})

@@ -203,9 +203,6 @@ def _width(text: str) -> int:
     return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
 
 
-_OWN_KEYS = "set presign_key_id and presign_secret to the keys of an IAM user that may read it"
-
-
 def presign_warning(settings: Settings, now: datetime | None = None) -> str | None:
     """Return why links end before `presign_expires`, in one sentence; None: they do not.
 
@@ -222,8 +219,7 @@ def presign_warning(settings: Settings, now: datetime | None = None) -> str | No
         if not keys[0].startswith("ASIA"):  # AKIA… are an IAM user's own
             return None
         return _sentence("presign_key_id is that of a session, which ends", None, asked)
-    credentials = _session_credentials()
-    if credentials is None:
+    if (credentials := _session_credentials()) is None:
         return None
     # botocore keeps it to itself; a token from the environment comes without
     expiry = getattr(credentials, "_expiry_time", None)
@@ -251,5 +247,6 @@ def _sentence(why: str, left: timedelta | None, asked: timedelta) -> str:
         within = f"in {duration(left)}" if left is not None else "within 36 hours"
         return (
             f"links in Slack should last {duration(asked)} (presign_expires), but {why} "
-            f"{within} and its links with it: {_OWN_KEYS}"
+            f"{within} and its links with it: "
+            "set presign_key_id and presign_secret to the keys of an IAM user that may read it"
         )

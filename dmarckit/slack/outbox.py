@@ -68,14 +68,6 @@ class OutboxMessage:
     None: another message that goes out with it covers it (a digest of its reports)"""
 
 
-@dataclass(frozen=True)
-class QueuedMessage:
-    """A message in the outbox that was not sent yet."""
-
-    due: OutboxMessage
-    made: datetime
-
-
 def queue_messages(
     lake: Lake, dues: Sequence[OutboxMessage], run: str, made: datetime, first: int = 0
 ) -> None:
@@ -99,13 +91,13 @@ def queue_messages(
         lake.write.append_new("outbox", pa.Table.from_pylist(rows, schema=OUTBOX.schema))
 
 
-def queued_messages(lake: Lake) -> list[QueuedMessage]:
-    """Return the messages that were not sent yet, the oldest first."""
+def queued_messages(lake: Lake) -> list[tuple[OutboxMessage, datetime]]:
+    """Return the messages that were not sent yet, and when they were made, the oldest first."""
     # first without the messages: those of years are not read to find that none waits
     subjects = lake.arrow(_SUBJECTS)["subject"].to_pylist()
     rows = lake.arrow(_WAITING, subjects=subjects).to_pylist() if subjects else []
     return [
-        QueuedMessage(OutboxMessage(row["subject"], row["channel"], message), row["made"])
+        (OutboxMessage(row["subject"], row["channel"], message), row["made"])
         for row in rows
         for message in [Message.from_json(row["message"]) if row["message"] else None]
     ]
@@ -230,24 +222,30 @@ class Delivery:
         """
         seen: set[str] = set()
         # another run may have added its own meanwhile, and not waited for the lease
-        while items := [i for i in queued_messages(self._lake) if i.due.subject not in seen]:
-            seen |= {item.due.subject for item in items}
-            self._record([item.due.subject for item in items if item.due.message is None], None)
-            for item in items:
-                message = item.due.message
-                if message is not None and not (holds() and self._settle(item, message)):
+        while new := [i for i in queued_messages(self._lake) if i[0].subject not in seen]:
+            seen |= {due.subject for due, _made in new}
+            self._record([due.subject for due, _made in new if due.message is None], None)
+            for due, made in new:
+                message = due.message
+                if message is not None and not (holds() and self._settle(due, message, made)):
                     self._result.waiting += 1
 
-    def _settle(self, item: QueuedMessage, message: Message) -> bool:
+    def _settle(self, due: OutboxMessage, message: Message, made: datetime) -> bool:
         """Send the message or give it up, and record that; False: it waits."""
-        shown = self._shown(message, item.made)
+        shown = with_addresses(message, self._address)
+        if (late := self._now - made) >= LATE_AFTER:
+            text = _("Delayed by {length}: it was due {moment}.")
+            shown = with_line_above(text.format(length=duration(late), moment=utc(made)), shown)
         if self._settings.slack_token is None:
-            self._save(shown)
-            self._record_out(item, None, shown)
+            storage = open_storage(f"{self._settings.home}/slack")
+            key = f"{self._run}-{len(self._result.messages) + 1}.json"
+            storage.put(key, shown.as_json().encode(), content_type="application/json")
+            self._result.saved = storage.url
+            self._record_out(due.subject, None, shown)
             return True
         # Slack refuses a channel that is misspelt, archived or private: the main one gets it
         main = self._result.channel
-        for place in dict.fromkeys((item.due.channel or main, main)):
+        for place in dict.fromkeys((due.channel or main, main)):
             if place is None or place in self._refusing:
                 continue
             if place in self._unreachable or len(self._unreachable) > MOST_UNREACHABLE:
@@ -259,14 +257,14 @@ class Delivery:
                 self._warn(f"{error}; messages for {one_line(place)} wait in the outbox")
                 return False
             except MessageRefused as error:
-                return self._given_up(item, error)
+                return self._given_up(due.subject, made, error)
             except SlackError as error:
                 self._refusing[place] = error
                 self._warn(f"{error}; its messages go to the main channel, or wait in the outbox")
             else:
-                self._record_out(item, place, shown)
+                self._record_out(due.subject, place, shown)
                 return True
-        return self._given_up(item, next(reversed(self._refusing.values()), None))
+        return self._given_up(due.subject, made, next(reversed(self._refusing.values()), None))
 
     def _post(self, shown: Message, channel: str) -> None:
         secret, url = self._settings.slack_token, self._settings.slack_url
@@ -279,43 +277,28 @@ class Delivery:
                 raise
             post_message(plain, token=token, channel=channel, base_url=url)
 
-    def _given_up(self, item: QueuedMessage, error: SlackError | None) -> bool:
+    def _given_up(self, subject: str, made: datetime, error: SlackError | None) -> bool:
         """Return True if a refused message is let go, with a warning.
 
         It stays in the outbox, where it is counted, and is offered again for some days:
         somebody may mend what is wrong.
         """
-        subject = one_line(item.due.subject)
-        if self._now - item.made < OFFERED_FOR:
+        name = one_line(subject)
+        if self._now - made < OFFERED_FOR:
             if isinstance(error, MessageRefused):  # a refused channel was named already
-                self._warn(f"{subject} was not told: {error}")
+                self._warn(f"{name} was not told: {error}")
             return False
-        self._record([item.due.subject], None)
-        self._warn(f"{subject} is given up after {OFFERED_FOR.days} days: {error or 'no channel'}")
+        self._record([subject], None)
+        self._warn(f"{name} is given up after {OFFERED_FOR.days} days: {error or 'no channel'}")
         return True
 
     def _record(self, subjects: Sequence[str], channel: str | None) -> None:
         record_sent(self._lake, subjects, run=self._run, now=self._now, channel=channel)
 
-    def _record_out(self, item: QueuedMessage, channel: str | None, shown: Message) -> None:
+    def _record_out(self, subject: str, channel: str | None, shown: Message) -> None:
         self._result.messages.append(shown)  # it is out, whatever happens next
         self._result.sent += 1
-        self._record([item.due.subject], channel)
-
-    def _save(self, shown: Message) -> None:
-        storage = open_storage(f"{self._settings.home}/slack")
-        key = f"{self._run}-{len(self._result.messages) + 1}.json"
-        storage.put(key, shown.as_json().encode(), content_type="application/json")
-        self._result.saved = storage.url
-
-    def _shown(self, message: Message, made: datetime) -> Message:
-        """Return the message with addresses, and with its age when it is late."""
-        shown = with_addresses(message, self._address)
-        late = self._now - made
-        if late < LATE_AFTER:
-            return shown
-        text = _("Delayed by {length}: it was due {moment}.")
-        return with_line_above(text.format(length=duration(late), moment=utc(made)), shown)
+        self._record([subject], channel)
 
     def _address(self, stored: StoredFile) -> str:
         """Return the address of a file of ours; where none can be made, where it lies."""
@@ -323,7 +306,7 @@ class Delivery:
 
         storage = self._pages if stored.place == "pages" else self._exports
         try:
-            if stored.place == "pages":
+            if storage is self._pages:
                 return link_to(self._settings, storage, stored.key)
             return storage.link(stored.key, self._settings.presign_expires)
         except StorageError as error:
@@ -366,15 +349,13 @@ def channel_routes(settings: Settings, channel: str | None = None) -> Routes:
     the same channel are one. Where no message is sent (no token) everything goes to the
     one place where messages are kept, with all groups as if they had none.
     """
-    main = channel or settings.slack_channel
     if settings.slack_token is None:
         return Routes(None)
+    main = channel or settings.slack_channel
     of_domain: dict[str, str] = {}
     names: dict[str, list[str]] = {}
     for group in settings.domains:
-        if not isinstance(group, DomainGroup):
-            continue
-        if group.slack_channel and group.slack_channel != main:
+        if isinstance(group, DomainGroup) and group.slack_channel and group.slack_channel != main:
             names.setdefault(group.slack_channel, []).append(group.name)
             for domain in group.domains:
                 of_domain.setdefault(normalize_domain(domain), group.slack_channel)

@@ -78,15 +78,20 @@ def summary_message(
     value = dict(zip(headline["measure"], headline["value"], strict=True))
     before = dict(zip(headline["measure"], headline["before"], strict=True))
     said = _said(value)
-    # plain text in a header, mrkdwn elsewhere
-    plain, name = (_about(window, group), _about(window, escape(group, 60) if group else ""))
-    news = bool(findings) or bool(notes) or (findings is None and value["failing"] > 0)
-    if not news:
-        text = _quiet(name, said, still_open, bool(value["reports"]))
-        blocks = [section(text), *_added(additions), *links([(_("Open the page"), page)])]
-        return build_message(text, blocks)
+    name = _about(window, escape(group, 60) if group else "")
+    ending = [*_added(additions), *links([(_("Open the page"), page)])]
+    if not (findings or notes or (findings is None and value["failing"] > 0)):
+        text = _("{about}: All quiet: {what}") if value["reports"] else _("{about}: {what}")
+        if still_open:
+            text = ngettext(
+                "{about}: Nothing new, {n} finding still needs doing: {what}",
+                "{about}: Nothing new, {n} findings still need doing: {what}",
+                still_open,
+            )
+        text = text.format(about=name, n=count(still_open), what=said)
+        return build_message(text, [section(text), *ending])
     blocks = [
-        header(plain),
+        header(_about(window, group)),  # plain text there, mrkdwn elsewhere
         section(f"*{said}*"),
         fields(_headline_fields(value, before)),
     ]
@@ -101,8 +106,7 @@ def summary_message(
             still_open,
         )
         blocks.append(context(text.format(n=count(still_open))))
-    blocks += _added(additions)
-    blocks += links([(_("Open the page"), page)])
+    blocks += ending
     alt = _("Passing and failing messages a day: {what}").format(what=said)
     blocks += image(chart, alt)
     return build_message(_("{about}: {what}").format(about=name, what=said), blocks)
@@ -111,8 +115,7 @@ def summary_message(
 def _added(additions: Sequence[Addition]) -> list[Block]:
     blocks: list[Block] = []
     for part in additions:
-        headline = escape(part.headline, 300)
-        if headline:
+        if headline := escape(part.headline, 300):
             blocks.append(section(f"*{headline}*"))
         if part.numbers:
             blocks.append(fields((escape(k, 60), escape(v, 80)) for k, v in part.numbers.items()))
@@ -124,18 +127,6 @@ def _about(window: Window, group: str) -> str:
     if group:
         return _("DMARC, {group}, {days}").format(group=group, days=window)
     return _("DMARC, {days}").format(days=window)
-
-
-def _quiet(about: str, said: str, still_open: int, reported: bool) -> str:
-    if still_open:
-        text = ngettext(
-            "{about}: Nothing new, {n} finding still needs doing: {what}",
-            "{about}: Nothing new, {n} findings still need doing: {what}",
-            still_open,
-        )
-        return text.format(about=about, n=count(still_open), what=said)
-    text = _("{about}: All quiet: {what}") if reported else _("{about}: {what}")
-    return text.format(about=about, what=said)
 
 
 def _said(value: dict[str, float]) -> str:

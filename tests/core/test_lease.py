@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,6 @@ from dmarckit.core.lease import (
     SKEW,
     Holder,
     Lease,
-    current_holder,
     heartbeat,
     new_holder,
     take_lease,
@@ -41,6 +41,11 @@ def holder(run: str, now: datetime = NOW, **other: Any) -> Holder:
     """A holder on another machine, where its process cannot be looked at."""
     made = new_holder("daily", run, NOW, now)
     return replace(made, **{"machine": "another", "host": "host-a", **other})
+
+
+def current_holder(storage: Storage, job: str) -> Holder | None:
+    numbers = [int(Path(stored.key).stem) for stored in storage.list(f"leases/{job}/")]
+    return leases.read(storage, job, max(numbers))
 
 
 def test_one_takes_the_job_and_others_are_told_who(storage: Storage) -> None:
