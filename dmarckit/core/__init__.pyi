@@ -80,6 +80,7 @@ from .settings import (
     DomainGroup as DomainGroup,
     Mute as Mute,
     Settings as Settings,
+    Strict as Strict,
     load_settings as load_settings,
     shipped_files as shipped_files,
 )

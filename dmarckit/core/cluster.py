@@ -109,7 +109,7 @@ class Cluster(Executor):
         """
         source = iter(tasks)
         running: dict[Any, T] = {}
-        alone = _Alone(self)
+        alone: float | None = None
         while True:
             for task in islice(source, 2 * self.threads - len(running)):
                 running[self._submitted(function, task)] = task
@@ -118,7 +118,7 @@ class Cluster(Executor):
             try:
                 self._wait(list(running))
             except TimeoutError:
-                alone.look()
+                alone = self._without_workers(alone)
             except CancelledError as error:
                 raise self.lost(error) from None
             for future in [future for future in running if future.done()]:
@@ -133,7 +133,7 @@ class Cluster(Executor):
     def outcome(self, future: Any) -> Any:
         """Return the result of a Dask future, fetched now; raises what its task raised."""
         killed = _dask().scheduler.KilledWorker
-        alone = _Alone(self)
+        alone: float | None = None
         while True:
             try:
                 self._wait([future])
@@ -148,7 +148,7 @@ class Cluster(Executor):
                     raise
                 if not isinstance(error, TimeoutError):
                     raise self.lost(error) from error
-                alone.look()
+                alone = self._without_workers(alone)
 
     def lost(self, error: BaseException) -> ClusterError:
         """Return the error that says that there is no scheduler any more."""
@@ -162,6 +162,22 @@ class Cluster(Executor):
         """Wait until one is done. Raises TimeoutError after a while, CancelledError when lost."""
         with self.client.as_current():
             _dask().wait(futures, timeout=POLL, return_when="FIRST_COMPLETED")
+
+    def _without_workers(self, since: float | None) -> float | None:
+        """Return since when there is no worker; raises ClusterError after too long a time."""
+        try:
+            workers = self.client.nthreads()
+        except Exception as error:
+            raise self.lost(error) from error
+        if workers:
+            return None
+        since = since or time.monotonic()
+        if time.monotonic() - since >= PATIENCE:
+            raise ClusterError(
+                f"{self.where}: no worker is left; what was stored stays: start workers, "
+                "run it again, and it goes on from there"
+            )
+        return since
 
     def _submitted(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
@@ -184,27 +200,3 @@ class _Remote(Future[Any]):
     def result(self, timeout: float | None = None) -> Any:
         """Return the result, waiting as long as the cluster has workers, whatever `timeout` is."""
         return self._cluster.outcome(self._future)
-
-
-class _Alone:
-    """How long there has been no worker."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._since: float | None = None
-
-    def look(self) -> None:
-        """Raises ClusterError when there has been none for too long."""
-        try:
-            workers = self._cluster.client.nthreads()
-        except Exception as error:
-            raise self._cluster.lost(error) from error
-        if workers:
-            self._since = None
-            return
-        self._since = self._since or time.monotonic()
-        if time.monotonic() - self._since >= PATIENCE:
-            raise ClusterError(
-                f"{self._cluster.where}: no worker is left; what was stored stays: start workers, "
-                "run it again, and it goes on from there"
-            )

@@ -11,16 +11,16 @@ knows that it has lost the job.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from dmarckit.core.errors import JobBusy, LeaseLost, MissingObject, StorageError, one_line
 from dmarckit.core.storage import Storage
@@ -31,6 +31,16 @@ SKEW = timedelta(minutes=2)  # clocks of two machines may differ by this much
 FOLDER = "leases"
 
 log = logging.getLogger("dmarckit")
+
+
+@dataclass(frozen=True)
+class DeadRun:
+    """What the record of a dead run needs."""
+
+    run: str
+    slot: datetime | None
+    since: datetime
+    host: str
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,8 @@ class Holder:
     """boot and process namespace, within which `pid` means one process; None: not known"""
     pid: int
     released: bool = False
-    dead: tuple[dict[str, Any], ...] = ()
-    """holders before this one that died, as `describe` tells of them, until that is recorded"""
+    dead: tuple[DeadRun, ...] = ()
+    """runs of holders before this one that died, until that is recorded"""
 
     def is_dead(self, now: datetime) -> bool:
         """Return True if it has let its time pass, or its process has ended on this machine."""
@@ -56,9 +66,8 @@ class Holder:
             return True
         return now > self.until + SKEW
 
-    def describe(self) -> dict[str, Any]:
-        """Return what the record of a dead run needs."""
-        return {"run": self.run, "slot": self.slot, "since": self.since, "host": self.host}
+
+_HOLDER = TypeAdapter(Holder)
 
 
 def new_holder(job: str, run: str, slot: datetime | None, now: datetime) -> Holder:
@@ -114,7 +123,8 @@ class Lease:
 
     def _write(self, holder: Holder) -> None:
         key = _key(holder.job, self._number)
-        self._storage.put(key, _packed(holder), content_type="application/json")
+        content = _HOLDER.dump_json(holder, indent=1)
+        self._storage.put(key, content, content_type="application/json")
         self.holder = holder
 
 
@@ -132,8 +142,10 @@ def take_lease(storage: Storage, holder: Holder) -> Lease:
         same = all(getattr(last, n) == getattr(holder, n) for n in ("run", "machine", "pid"))
         if not (same or last.is_dead(now)):
             raise JobBusy(_held(last, job))
-        holder = replace(holder, dead=(*last.dead, last.describe()))
-    if not storage.put_new(_key(job, number + 1), _packed(holder), content_type="application/json"):
+        died = DeadRun(last.run, last.slot, last.since, last.host)
+        holder = replace(holder, dead=(*last.dead, died))
+    content = _HOLDER.dump_json(holder, indent=1)
+    if not storage.put_new(_key(job, number + 1), content, content_type="application/json"):
         winner = read(storage, job, number + 1)
         # a request that is sent again after a lost answer finds what it has stored itself
         if winner is None or winner.run != holder.run:
@@ -211,24 +223,9 @@ def _numbers(storage: Storage, job: str) -> list[int]:
 def read(storage: Storage, job: str, number: int) -> Holder | None:
     """Return the lease of that number; None when it is not there or cannot be understood."""
     try:
-        content = json.loads(storage.get(_key(job, number)))
-        for name in ("slot", "since", "until"):
-            content[name] = content[name] and datetime.fromisoformat(content[name])
-        dead = [
-            {
-                **one,
-                "slot": one["slot"] and datetime.fromisoformat(one["slot"]),
-                "since": datetime.fromisoformat(one["since"]),
-            }
-            for one in content.pop("dead")
-        ]
-        return Holder(**content, dead=tuple(dead))
-    except (MissingObject, ValueError, KeyError, TypeError):
+        return _HOLDER.validate_json(storage.get(_key(job, number)))
+    except (MissingObject, ValidationError):
         return None
-
-
-def _packed(holder: Holder) -> bytes:
-    return json.dumps(asdict(holder), default=datetime.isoformat, indent=1).encode()
 
 
 def _key(job: str, number: int) -> str:

@@ -15,7 +15,7 @@ import re
 import shlex
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -100,14 +100,7 @@ def local_place(environment: Mapping[str, str] | None = None) -> Place:
     )
 
 
-_DAY = 24 * 60
-_EVERY = {
-    "minute": range(60),
-    "hour": range(24),
-    "day": range(1, 32),
-    "month": range(1, 13),
-    "weekday": range(7),
-}
+MINUTES, HOURS, DAYS, MONTHS = range(60), range(24), range(1, 32), range(1, 13)
 
 
 def cron_lines(cron: Cron, zone: tzinfo, clock: tzinfo, now: datetime) -> list[str]:
@@ -115,19 +108,13 @@ def cron_lines(cron: Cron, zone: tzinfo, clock: tzinfo, now: datetime) -> list[s
 
     Where the zones differ, they may fire at other times as well.
     """
-    lines = {line for shift in shifts(zone, clock, now) for line in _shifted(cron, shift)}
-    return sorted(lines, key=lambda line: [word.zfill(3) for word in line.split()])
-
-
-def shifts(zone: tzinfo, clock: tzinfo, now: datetime) -> list[int]:
-    """Return by how many minutes `clock` is ahead of `zone` in the next two years."""
-    found = set()
+    shifts = set()  # by how many minutes `clock` is ahead of `zone` in the next two years
     for day in range(731):
         moment = now + timedelta(days=day)
-        ahead, behind = moment.astimezone(clock).utcoffset(), moment.astimezone(zone).utcoffset()
-        if ahead is not None and behind is not None:
-            found.add(round((ahead - behind) / timedelta(minutes=1)))
-    return sorted(found)
+        ahead, behind = (moment.astimezone(z).replace(tzinfo=None) for z in (clock, zone))
+        shifts.add(round((ahead - behind) / timedelta(minutes=1)))
+    lines = {line for shift in shifts for line in _shifted(cron, shift)}
+    return sorted(lines, key=lambda line: [word.zfill(3) for word in line.split()])
 
 
 def _shifted(cron: Cron, shift: int) -> list[str]:
@@ -135,13 +122,13 @@ def _shifted(cron: Cron, shift: int) -> list[str]:
     hours: dict[tuple[int, int], set[int]] = defaultdict(set)
     for hour in cron.hours:
         for minute in cron.minutes:
-            days, rest = divmod(hour * 60 + minute + shift, _DAY)
+            days, rest = divmod(hour * 60 + minute + shift, 24 * 60)
             hours[rest % 60, days].add(rest // 60)
     minutes: dict[tuple[tuple[int, ...], tuple[str, ...]], list[int]] = defaultdict(list)
     for (minute, days), found in sorted(hours.items()):
         minutes[tuple(sorted(found)), _days(cron, days)].append(minute)
     return [
-        " ".join((words(same, "minute"), words(found, "hour"), *days))
+        " ".join((words(same, MINUTES), words(found, HOURS), *days))
         for (found, days), same in minutes.items()
     ]
 
@@ -152,12 +139,11 @@ def _days(cron: Cron, later: int) -> tuple[str, str, str]:
     named = "*" if len(weekdays) == 7 else ",".join(weekdays)
     if later:
         return "*", "*", named
-    return words(cron.days, "day"), words(cron.months, "month"), named
+    return words(cron.days, DAYS), words(cron.months, MONTHS), named
 
 
-def words(numbers: Collection[int], field: str) -> str:
+def words(numbers: Collection[int], every: range) -> str:
     """Return numbers as crontab writes them: ``*``, ``*/15`` or ``1,15``."""
-    every = _EVERY[field]
     wanted: Sequence[int] = sorted(numbers)
     for step in range(1, len(every) // 2 + 1):
         if wanted == list(every[::step]):
@@ -249,21 +235,17 @@ def _word(word: str) -> str:
 def calendar(schedule: Schedule) -> str:
     """Return the cron line as systemd's OnCalendar, with the time zone."""
     cron = times_of(schedule)
-    month, day, hour, minute = (
-        "*" if words(numbers, field) == "*" else ",".join(f"{n:02d}" for n in numbers)
-        for numbers, field in (
-            (cron.months, "month"),
-            (cron.days, "day"),
-            (cron.hours, "hour"),
-            (cron.minutes, "minute"),
-        )
-    )
-    days = "" if len(cron.weekdays) == 7 else _weekdays(cron.weekdays) + " "
+    minute, hour, day, month = _listed(cron, "02d")
+    named = ",".join(WEEKDAYS[number].capitalize() for number in cron.weekdays)
+    days = "" if len(cron.weekdays) == 7 else f"{named} "
     return f"{days}*-{month}-{day} {hour}:{minute}:00 {schedule.timezone}"
 
 
-def _weekdays(numbers: Sequence[int]) -> str:
-    return ",".join(WEEKDAYS[number].capitalize() for number in numbers)
+def _listed(cron: Cron, form: str) -> Iterator[str]:
+    """Yield minutes, hours, days and months with commas between, or ``*`` for all."""
+    fields = ((cron.minutes, MINUTES), (cron.hours, HOURS), (cron.days, DAYS))
+    for numbers, every in (*fields, (cron.months, MONTHS)):
+        yield "*" if len(numbers) == len(every) else ",".join(f"{n:{form}}" for n in numbers)
 
 
 _TEMPLATE = """\
@@ -313,29 +295,26 @@ def eventbridge(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
     machine) that Systems Manager knows. Tasks without a machine: `dmarckit aws deploy`.
     """
     template = yaml.safe_load(_TEMPLATE)
-    for schedule in schedules:
-        name = "".join(part.capitalize() for part in schedule.name.replace("_", "-").split("-"))
-        template["Resources"][f"Run{name}"] = _schedule(schedule, place)
-    return {"dmarckit-schedules.yaml": _DEPLOY + _yaml(template)}
-
-
-def _schedule(schedule: Schedule, place: Place) -> dict[str, Any]:
     variables = [f'export {name}="{value}"' for name, value in place.variables.items()]
-    request = {
-        "DocumentName": "AWS-RunShellScript",
-        "InstanceIds": ["${InstanceId}"],
-        "Parameters": {
-            "commands": [*variables, place.shell_line(schedule.name, SLOT)],
-            "executionTimeout": [str(schedule.timeout + END_SECONDS)],
-        },
-    }
-    text = json.dumps(request).replace("${", "${!").replace("${!InstanceId}", "${InstanceId}")
-    target = {
-        "Arn": "arn:aws:scheduler:::aws-sdk:ssm:sendCommand",
-        "RoleArn": {"Fn::GetAtt": ["Role", "Arn"]},
-        "Input": {"Fn::Sub": text},
-    }
-    return scheduler_resource(schedule, f"dmarckit-{schedule.name}", {"Ref": "Group"}, target)
+    for schedule in schedules:
+        request = {
+            "DocumentName": "AWS-RunShellScript",
+            "InstanceIds": ["${InstanceId}"],
+            "Parameters": {
+                "commands": [*variables, place.shell_line(schedule.name, SLOT)],
+                "executionTimeout": [str(schedule.timeout + END_SECONDS)],
+            },
+        }
+        text = json.dumps(request).replace("${", "${!").replace("${!InstanceId}", "${InstanceId}")
+        target = {
+            "Arn": "arn:aws:scheduler:::aws-sdk:ssm:sendCommand",
+            "RoleArn": {"Fn::GetAtt": ["Role", "Arn"]},
+            "Input": {"Fn::Sub": text},
+        }
+        made = scheduler_resource(schedule, f"dmarckit-{schedule.name}", {"Ref": "Group"}, target)
+        name = "".join(part.capitalize() for part in schedule.name.replace("_", "-").split("-"))
+        template["Resources"][f"Run{name}"] = made
+    return {"dmarckit-schedules.yaml": _DEPLOY + _yaml(template)}
 
 
 def scheduler_resource(schedule: Schedule, name: Any, group: Any, target: Any) -> dict[str, Any]:
@@ -356,20 +335,11 @@ def scheduler_resource(schedule: Schedule, name: Any, group: Any, target: Any) -
 
 def eventbridge_cron(cron: Cron) -> str:
     """Return ``cron(…)`` as EventBridge has it: a year, and ``?`` for the day not named."""
-    minutes, hours = (
-        word if "/" not in word else ",".join(map(str, numbers))
-        for word, numbers in (
-            (words(cron.minutes, "minute"), cron.minutes),
-            (words(cron.hours, "hour"), cron.hours),
-        )
-    )
-    months = "*" if len(cron.months) == 12 else ",".join(map(str, cron.months))
+    minutes, hours, days, months = _listed(cron, "d")
+    weekdays = "?"
     if len(cron.weekdays) < 7:
-        days = "?", months, ",".join(WEEKDAYS[day].upper() for day in cron.weekdays)
-    else:
-        every = "*" if len(cron.days) == 31 else ",".join(map(str, cron.days))
-        days = every, months, "?"
-    return f"cron({minutes} {hours} {' '.join(days)} *)"
+        days, weekdays = "?", ",".join(WEEKDAYS[day].upper() for day in cron.weekdays)
+    return f"cron({minutes} {hours} {days} {months} {weekdays} *)"
 
 
 def github(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -27,6 +27,7 @@ from dmarckit import __version__
 from dmarckit.core import DmarckitError, Settings, SettingsError, clean, secrets_of
 from dmarckit.findings import SEVERITIES
 from dmarckit.ingest import OUTCOMES
+from dmarckit.jobs.record import GOOD, Result
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake, open_lake
 
@@ -54,11 +55,6 @@ _HEADERS = [
 _TEXT = "text/plain; charset=utf-8"
 
 log = logging.getLogger(__name__)
-
-SUCCESSES = ("ok", "problems")
-"""results of a run that did its work; `problems`: a mail among others was unreadable"""
-RESULTS = ("ok", "problems", "failed", "interrupted")
-
 
 _NEWEST_RUNS = """
     SELECT job, result, started, ended,
@@ -160,44 +156,24 @@ class JobState:
     @property
     def failing(self) -> bool:
         """Return True if its run is missing, or the newest one did not do its work."""
-        return self.overdue or (self.last is not None and self.last.result not in SUCCESSES)
+        return self.overdue or (self.last is not None and self.last.result not in GOOD)
 
 
 def job_states(state: RunnerState, status: LakeStatus, now: datetime) -> list[JobState]:
     """Return the state of each scheduled job; jobs without cron are never overdue."""
-    return [
-        JobState(s.name, last, _is_overdue(s, last, state.started, now))
-        for s in state.schedules
-        for last in [status.last.get(s.name)]
-    ]
-
-
-def _is_overdue(schedule: Schedule, last: LastRun | None, started: datetime, now: datetime) -> bool:
-    # the newest slot may be a moment old; the one that should be done by now counts
-    slot = schedule.newest_slot(now - timedelta(seconds=schedule.timeout) - OVERDUE_AFTER)
-    if slot is None:
-        return False
-    if last is None:
-        return slot >= started
-    return max(last.started, last.slot or last.started) < slot
-
-
-def health_report(jobs: Sequence[JobState], now: datetime) -> dict[str, Any]:
-    """Return the content of ``/health``: `status`, and each job's last result and its age."""
-    return {
-        "status": "failing" if any(job.failing for job in jobs) else "ok",
-        "time": now.isoformat(timespec="seconds"),
-        "jobs": {
-            job.name: {
-                "result": job.last.result if job.last else None,
-                "ended": _time(job.last.ended if job.last else None),
-                "last_success": _time(success := job.last.success if job.last else None),
-                "age_seconds": round((now - success).total_seconds()) if success else None,
-                "overdue": job.overdue,
-            }
-            for job in jobs
-        },
-    }
+    states = []
+    for schedule in state.schedules:
+        last = status.last.get(schedule.name)
+        # the newest slot may be a moment old; the one that should be done by now counts
+        slot = schedule.newest_slot(now - timedelta(seconds=schedule.timeout) - OVERDUE_AFTER)
+        if slot is None:
+            overdue = False
+        elif last is None:
+            overdue = slot >= state.started
+        else:
+            overdue = slot > max(last.started, last.slot or last.started)
+        states.append(JobState(schedule.name, last, overdue))
+    return states
 
 
 def _time(moment: datetime | None) -> str | None:
@@ -219,7 +195,7 @@ def metrics(status: LakeStatus | None, jobs: Sequence[JobState]) -> Iterator[Met
     names = sorted({*(job.name for job in jobs), *last})
     runs = CounterMetricFamily("dmarckit_job_runs", "Runs by result.", labels=["job", "result"])
     for job in names:
-        for result in RESULTS:
+        for result in get_args(Result):
             runs.add_metric([job, result], status.runs.get((job, result), 0))
     yield runs
     successes = {job: last[job].success if job in last else None for job in names}
@@ -320,10 +296,25 @@ class _Pages(Collector):
         return [b"" if method == "HEAD" else body]
 
     def _health(self) -> dict[str, Any]:
+        """Return the content of ``/health``: `status`, each job's last result and its age."""
         status, now = self._current(), self._clock()
         if status is None:
             return {"status": "failing", "error": self._problem}
-        return health_report(job_states(self._state, status, now), now)
+        jobs = job_states(self._state, status, now)
+        return {
+            "status": "failing" if any(job.failing for job in jobs) else "ok",
+            "time": now.isoformat(timespec="seconds"),
+            "jobs": {
+                job.name: {
+                    "result": job.last.result if job.last else None,
+                    "ended": _time(job.last.ended if job.last else None),
+                    "last_success": _time(success := job.last.success if job.last else None),
+                    "age_seconds": round((now - success).total_seconds()) if success else None,
+                    "overdue": job.overdue,
+                }
+                for job in jobs
+            },
+        }
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of ``/metrics``."""

@@ -202,11 +202,16 @@ class Notifier:
             record_findings(self._lake, found, run=self._run, job=job, now=self._now)
 
     def _deliver(self, *, with_alerts: bool = False) -> None:
-        """Send all that is in the outbox, while no other process does."""
+        """Send all that is in the outbox, alerts about new reports too, while no other does."""
+        at_most = self._schedule.alerts
         try:
             with delivery_lock(self._settings, self._run, self._clock) as holds:
-                if with_alerts:
-                    self._queue_alerts()
+                if with_alerts and (rows := unsent_reports(self._settings, self._lake, self._now)):
+                    alerts, silent = build_alerts(
+                        self._settings, self._lake, rows, self._routes, self._run, at_most
+                    )
+                    queue_messages(self._lake, alerts, self._run, self._now)
+                    record_sent(self._lake, silent, run=self._run, now=self._now, channel=None)
                 delivery = Delivery(
                     self._settings, self._lake, self._result, run=self._run, now=self._now
                 )
@@ -216,15 +221,6 @@ class Notifier:
             self._result.warnings.append(
                 f"another run is still telling Slack, so this one does not: {error}"
             )
-
-    def _queue_alerts(self) -> None:
-        """Write messages about new reports into the outbox; record those that need none."""
-        if rows := unsent_reports(self._settings, self._lake, self._now):
-            dues, silent = build_alerts(
-                self._settings, self._lake, rows, self._routes, self._run, self._schedule.alerts
-            )
-            queue_messages(self._lake, dues, self._run, self._now)
-            record_sent(self._lake, silent, run=self._run, now=self._now, channel=None)
 
     def _post_past_outbox(self, subject: str, message: Message) -> None:
         """Post without the lake; a file on this machine keeps it to once a day."""
@@ -259,7 +255,10 @@ class Notifier:
         from dmarckit.findings import read_facts, urgent
         from dmarckit.pages import measure
 
-        window, facts = self._window(), analysis.facts
+        parameters: Mapping[str, object] = self._schedule.parameters_at(self._now)
+        days, end = parameters.get("days", 30), str(parameters.get("end") or "")
+        window = last_days(days if isinstance(days, int) else 30, end, today=self._now.date())
+        facts = analysis.facts
         if window.before.start < facts.start:  # a window longer than the analysis looks back
             facts = read_facts(self._settings, self._lake, self._now, 2 * window.days)
         notes = self._notes()
@@ -268,7 +267,12 @@ class Notifier:
         for group in (None, *self._routes.groups):
             seen, findings, channel, place = facts, analysis.findings, self._routes.main, ""
             if group is not None:
-                seen, channel, place = _facts_of(facts, group), group.channel, f"@{group.channel}"
+                channel, place = group.channel, f"@{group.channel}"
+                seen = replace(  # messages and reports are what is counted
+                    facts,
+                    messages=facts.messages[facts.messages["domain"].isin(group.domains)],
+                    reports=facts.reports[facts.reports["domain"].isin(group.domains)],
+                )
                 findings = [f for f in findings if f.finding.domain in group.domains]
                 notes, additions = [], []
             news = [f for f in findings if f.status in STATUS_WORDS and not f.finding.muted]
@@ -288,37 +292,28 @@ class Notifier:
             dues.append(OutboxMessage(f"run:{self._run}{place}", channel, message))
         return dues
 
-    def _window(self) -> Window:
-        """Return the days that the run's page is about."""
-        parameters: Mapping[str, object] = self._schedule.parameters_at(self._now)
-        days, end = parameters.get("days", 30), str(parameters.get("end") or "")
-        return last_days(days if isinstance(days, int) else 30, end, today=self._now.date())
-
     def _notes(self) -> list[str]:
         """Return lines about mails that need a person's eye, since the job last ended well."""
         found = self._lake.arrow(_OUTCOMES, job=self._schedule.name, run=self._run).to_pylist()
         mails = {row["outcome"]: row["mails"] for row in found}
-        notes = []
-        if n := mails.get("unreadable"):
-            text = ngettext(
-                "{n} report mail could not be read", "{n} report mails could not be read", n
-            )
-            notes.append(text.format(n=count(n)))
-        if n := mails.get("unreachable"):
-            text = ngettext(
-                "{n} mail is refused by the storage, and is tried again",
-                "{n} mails are refused by the storage, and are tried again",
-                n,
-            )
-            notes.append(text.format(n=count(n)))
-        if n := mails.get("untrusted"):
-            text = ngettext(
-                "{n} report mail refused: the sender is not authentic",
-                "{n} report mails refused: the sender is not authentic",
-                n,
-            )
-            notes.append(text.format(n=count(n)))
-        return notes
+        unreadable, unreachable, untrusted = (
+            mails.get(outcome, 0) for outcome in ("unreadable", "unreachable", "untrusted")
+        )
+        read = ngettext(
+            "{n} report mail could not be read", "{n} report mails could not be read", unreadable
+        )
+        reached = ngettext(
+            "{n} mail is refused by the storage, and is tried again",
+            "{n} mails are refused by the storage, and are tried again",
+            unreachable,
+        )
+        refused = ngettext(
+            "{n} report mail refused: the sender is not authentic",
+            "{n} report mails refused: the sender is not authentic",
+            untrusted,
+        )
+        numbers = ((read, unreadable), (reached, unreachable), (refused, untrusted))
+        return [text.format(n=count(n)) for text, n in numbers if n]
 
     def _daily_chart(self, facts: Facts, window: Window, group: Group | None) -> StoredFile:
         from dmarckit.facts import days_of, in_window
@@ -373,13 +368,4 @@ def _finding_line(item: LedgerEntry) -> str:
         status=_(STATUS_WORDS[item.status]),
         summary=finding.summary,
         action=finding.action,
-    )
-
-
-def _facts_of(facts: Facts, group: Group) -> Facts:
-    """Return the facts with a group's messages and reports only, which is what is counted."""
-    return replace(
-        facts,
-        messages=facts.messages[facts.messages["domain"].isin(group.domains)],
-        reports=facts.reports[facts.reports["domain"].isin(group.domains)],
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 Result = Literal["ok", "problems", "failed", "interrupted"]
 GOOD: tuple[Result, ...] = ("ok", "problems")
 TRIES = 3  # runs of one slot that may fail or die
+MANY_DEAD = 2  # runs in a row that died without a word, from which on people are told
 HISTORY = timedelta(days=70)  # how far back a job's last run is looked for: two months
 SLACK = timedelta(days=2)  # a slot's runs begin after it (clocks that differ aside)
 
@@ -137,12 +138,7 @@ def _run(row: Mapping[str, Any]) -> Run:
     return Run(**{**row, "warnings": tuple(row["warnings"] or ())})
 
 
-RUN_ENDED = "run ended"
-"""the event of a run's last log line; the metric filter of schedules/aws counts it"""
-MANY_DEAD = 2  # runs in a row that died without a word, from which on people are told
-
 log = logging.getLogger("dmarckit")
-
 
 Step = Callable[[str], None]
 Clock = Callable[[], datetime]
@@ -201,12 +197,16 @@ class RunProgress:
     notes: list[str] = field(default_factory=list)
     """what is the same every day, such as links of a role that end early: recorded, no problem"""
 
+    @property
+    def mails(self) -> dict[str, int]:
+        """Return how many mails had each outcome."""
+        found: Mapping[str, int] = self.ingested.outcomes if self.ingested else {}
+        return {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
+
     def row(
         self, ended: datetime, result: Result, error: str | None = None, notebook: str | None = None
     ) -> Run:
         """Return the run as `runs` keeps it."""
-        outcomes: Mapping[str, int] = self.ingested.outcomes if self.ingested else {}
-        counts = {outcome: outcomes.get(outcome, 0) for outcome in OUTCOMES}
         delivery = self.delivery
         return Run(
             run=self.run,
@@ -216,8 +216,8 @@ class RunProgress:
             ended=max(ended, self.started),
             result=result,
             page=self.published.key if self.published else None,
-            mails=sum(counts.values()),
-            **counts,
+            mails=sum(self.mails.values()),
+            **self.mails,
             findings=delivery.open_findings if delivery else None,
             told=delivery.sent if delivery else 0,
             waiting=delivery.waiting if delivery else 0,
@@ -227,11 +227,6 @@ class RunProgress:
             host=self.host,
         )
 
-    def finished(self, ended: datetime) -> Run:
-        """Return the row of a run that came to its end; problems need a person."""
-        unreadable = self.ingested.outcomes["unreadable"] if self.ingested else 0
-        return self.row(ended, "problems" if unreadable or self.warnings else "ok")
-
 
 def record_end(context: RunContext, row: Run) -> None:
     """Record a run that has ended, and log that."""
@@ -240,8 +235,8 @@ def record_end(context: RunContext, row: Run) -> None:
 
 
 def log_end(row: Run) -> None:
-    """Log one line that a run has ended and is recorded: monitoring counts these events."""
-    log.info("Run ended: %s", row.result, extra={"event": RUN_ENDED, "result": row.result})
+    """Log that a run has ended: the metric filter of schedules/aws counts these events."""
+    log.info("Run ended: %s", row.result, extra={"event": "run ended", "result": row.result})
 
 
 def record_failure(
@@ -298,9 +293,9 @@ def record_interrupted(context: RunContext) -> None:
     """
     lake, lease, job, now = context.lake, context.lease, context.schedule.name, context.clock()
     for dead in lease.holder.dead:
-        begun = dead["since"]
-        row = Run(dead["run"], job, dead["slot"], begun, max(now, begun), "interrupted")
-        record_run(lake, replace(row, host=dead["host"]))
+        ended = max(now, dead.since)
+        row = Run(dead.run, job, dead.slot, dead.since, ended, "interrupted", host=dead.host)
+        record_run(lake, row)
     since, count = bad_since(lake, job, now)
     if since is not None and count >= MANY_DEAD:
         text = ngettext(
@@ -309,6 +304,6 @@ def record_interrupted(context: RunContext) -> None:
             count,
         ).format(n=count)
         last = lease.holder.dead[-1]
-        done = RunProgress(last["run"], job, last["slot"], since, last["host"], last["run"])
+        done = RunProgress(last.run, job, last.slot, since, last.host, last.run)
         _alert(context, done, text, None, now, lambda text: None)
     lease.forget_dead()

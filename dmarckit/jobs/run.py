@@ -188,6 +188,8 @@ def _run_slot(
 
     The lease is released before an error is raised, when nothing is left to be said about it.
     """
+    from dmarckit.pages import refresh_index
+
     lease, holder, slot = context.lease, context.lease.holder, context.lease.holder.slot
     if holder.dead:
         context.again(lambda: record_interrupted(context))
@@ -198,17 +200,24 @@ def _run_slot(
         return None
     first = before[0].run if before else holder.run
     done = RunProgress(holder.run, holder.job, slot, holder.since, holder.host, first)
-    moment = now or _moment(slot, holder.since)
+    # A slot that is run again sees the same moment, so that what is new is new once more. A day
+    # later its pages would show another day than the one they are named by.
+    same_day = slot is not None and slot.date() == holder.since.date()
+    present = now or (slot if slot is not None and same_day else holder.since)
     try:
-        result = _work(context, done, moment, progress)
+        result = _work(context, done, present, progress)
         lease.renew(context.clock())
     except BaseException as error:
-        if record_failure(context, done, error, moment):
+        if record_failure(context, done, error, present):
             lease.release()
         raise
-    row = done.finished(context.clock())
+    problems = done.mails["unreadable"] or done.warnings
+    row = done.row(context.clock(), "problems" if problems else "ok")
     record_end(context, row)
-    _index(context.settings)
+    try:
+        refresh_index(context.settings)
+    except DmarckitError as error:
+        log.warning("the index of all pages is as it was: %s", error)
     return replace(result, run=row)
 
 
@@ -235,16 +244,12 @@ def _work(
     )
     if schedule.maintain:
         context.step("Looking after the tables")
-        done.warnings += _maintain(settings, context.clock())
+        try:
+            done.warnings += maintain_lake(settings, now=context.clock()).warnings
+        except DmarckitError as error:
+            text = _("The upkeep of the tables failed: {error}")
+            done.warnings.append(text.format(error=one_line(error, 300)))
     return replace(result, warnings=(*done.warnings, *done.notes))
-
-
-def _maintain(settings: Settings, now: datetime) -> list[str]:
-    """Return what a person should know of the upkeep; its failure changes nothing of the run."""
-    try:
-        return list(maintain_lake(settings, now=now).warnings)
-    except DmarckitError as error:
-        return [_("The upkeep of the tables failed: {error}").format(error=one_line(error, 300))]
 
 
 def publish_and_notify(
@@ -288,15 +293,6 @@ def publish_and_notify(
     return JobResult(ingested, done.published, delivery, (*done.warnings, *done.notes))
 
 
-def _moment(slot: datetime | None, started: datetime) -> datetime:
-    """Return what a run takes for the present.
-
-    A slot that is run again sees the same moment, so that what is new is new once more. A
-    day later its pages would show another day than the one they are named by.
-    """
-    return slot if slot is not None and slot.date() == started.date() else started
-
-
 def _fleet(settings: Settings, schedule: Schedule, now: datetime) -> list[str]:
     """Build the pages of the domains; return a sentence about those that failed."""
     from dmarckit.pages import fleet_domains, fleet_window, publish_fleet
@@ -320,13 +316,3 @@ def _fleet(settings: Settings, schedule: Schedule, now: datetime) -> list[str]:
         len(failed),
     )
     return [text.format(n=len(failed), domain=failed[0].domain, error=failed[0].error)]
-
-
-def _index(settings: Settings) -> None:
-    """Write the index with this run; that it fails changes nothing about the run."""
-    from dmarckit.pages import refresh_index
-
-    try:
-        refresh_index(settings)
-    except DmarckitError as error:
-        log.warning("the index of all pages is as it was: %s", error)

@@ -33,20 +33,20 @@ STOP = 20  # seconds that a running job gets to end when the runner is stopped
 KILL = 15  # seconds that it gets after that to write that it was interrupted
 GRACE = 90  # seconds beyond its timeout after which a run is killed from outside
 
-Launch = Callable[[Schedule, datetime], None]
-"""runs a slot to its end, whatever that is"""
-
 log = logging.getLogger("dmarckit")
 
 
 class Runner:
-    """The schedules of an installation, and what is known of their newest slots."""
+    """The schedules of an installation, and what is known of their newest slots.
+
+    `launch` runs a slot to its end, whatever that is.
+    """
 
     def __init__(
         self,
         settings: Settings,
         schedules: Sequence[Schedule],
-        launch: Launch,
+        launch: Callable[[Schedule, datetime], None],
         clock: Clock = utc_now,
     ) -> None:
         self.schedules = {schedule.name: schedule for schedule in schedules if schedule.cron}
@@ -188,9 +188,7 @@ def run_forever(runner: Runner, processes: Processes, stop: threading.Event) -> 
             runner.attempt(name)
             stop.wait(runner.pause(name))
 
-    threads = [
-        threading.Thread(target=attempts, args=[name], name=name) for name in runner.schedules
-    ]
+    threads = [threading.Thread(target=attempts, args=[n], name=n) for n in runner.schedules]
     for thread in threads:
         thread.start()
     try:

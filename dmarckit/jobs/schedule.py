@@ -26,14 +26,14 @@ from difflib import get_close_matches
 from functools import cached_property
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import yaml
 from cronsim import CronSim, CronSimError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from dmarckit.core import PageError, SettingsError, one_line, shipped_files
+from dmarckit.core import PageError, SettingsError, Strict, one_line, shipped_files
 
 _DAYS_AGO = re.compile(r"(\d{1,4}) days? ago", re.ASCII)
 _LAST_DAYS = re.compile(r"last (\d{1,4}) days", re.ASCII)
@@ -46,36 +46,32 @@ def resolve_dates(parameters: Mapping[str, Any], today: date) -> dict[str, Any]:
     Raises:
         ValueError: `end` stands beside a period.
 
-    >>> resolve({"days": "last month"}, date(2026, 3, 10))
+    >>> resolve_dates({"days": "last month"}, date(2026, 3, 10))
     {'days': 28, 'end': '2026-02-28'}
     """
-    resolved = {name: relative_day(value, today) or value for name, value in parameters.items()}
-    found = relative_period(parameters.get("days"), today)
+    resolved = dict(parameters)
+    for name, value in parameters.items():
+        text = value.strip().lower() if isinstance(value, str) else ""
+        back = {"today": 0, "yesterday": 1}.get(text)
+        if match := _DAYS_AGO.fullmatch(text):
+            back = int(match[1])
+        if back is not None:
+            resolved[name] = (today - timedelta(days=back)).isoformat()
+    days = parameters.get("days")
+    found = _relative_period(days, today) if isinstance(days, str) else None
     if found is None:
         return resolved
     if "end" in parameters:
-        raise ValueError(f"days: {parameters['days']} sets end as well; leave end out")
+        raise ValueError(f"days: {days} sets end as well; leave end out")
     first, last = found
     return resolved | {"days": (last - first).days + 1, "end": last.isoformat()}
 
 
-def relative_day(value: Any, today: date) -> str | None:
-    """Return the day that a word means, ``YYYY-MM-DD``; None for any other value."""
-    if not isinstance(value, str):
-        return None
-    back = {"today": 0, "yesterday": 1}.get(value.strip().lower())
-    if match := _DAYS_AGO.fullmatch(value.strip().lower()):
-        back = int(match[1])
-    return None if back is None else (today - timedelta(days=back)).isoformat()
-
-
-def relative_period(value: Any, today: date) -> tuple[date, date] | None:
-    """Return first and last day of the period that a text means; None for other values.
+def _relative_period(value: str, today: date) -> tuple[date, date] | None:
+    """Return first and last day of the period that a text means; None for other texts.
 
     On the first day of a week or month, ``this week`` and ``this month`` are those before.
     """
-    if not isinstance(value, str):
-        return None
     text = " ".join(value.lower().split())
     yesterday = today - timedelta(days=1)
     if match := _LAST_DAYS.fullmatch(text):
@@ -90,15 +86,7 @@ def relative_period(value: Any, today: date) -> tuple[date, date] | None:
     }.get(text)
 
 
-Model = TypeVar("Model", bound=BaseModel)
-_TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "bool": (bool,),
-    "list": (list,),
-    "dict": (dict,),
-}
+_TYPES = {kind.__name__: kind for kind in (int, str, bool, list, dict)} | {"float": int | float}
 
 
 @dataclass(frozen=True)
@@ -150,37 +138,6 @@ def _note_lines(node: yaml.Node, above: tuple[str, ...], lines: dict[tuple[str, 
             _note_lines(value, place, lines)
 
 
-def validated(model: type[Model], source: Source, content: Mapping[str, Any]) -> Model:
-    """Return the content as a model.
-
-    Raises:
-        SettingsError: for the first fault.
-    """
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-    where = tuple(str(part) for part in problem["loc"])
-    name = ".".join(where)
-    if problem["type"] == "extra_forbidden":
-        keys = _keys(model, where[:-1])
-        near = did_you_mean(where[-1], keys)
-        raise source.error(f"unknown key {name}{near}; keys are {', '.join(keys)}", *where)
-    value = repr(problem.get("input"))
-    text = str(problem["msg"]).removeprefix("Value error, ")
-    shown = "" if value in text or problem["type"] == "missing" else f": {one_line(value, 80)}"
-    raise source.error(f"{name}{shown}: {text}", *where)
-
-
-def _keys(model: type[BaseModel], where: tuple[str, ...]) -> list[str]:
-    """Return the keys that a model (or the model in one of its fields) has."""
-    for part in where:
-        annotation = model.model_fields[part].annotation
-        models = [t for t in (annotation, *get_args(annotation)) if isinstance(t, type)]
-        model = next(t for t in models if issubclass(t, BaseModel))
-    return list(model.model_fields)
-
-
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean X?`` for the most similar known word, or nothing."""
     by_lower = {name.lower(): name for name in known}
@@ -213,9 +170,8 @@ def check_notebook(source: Source, notebook: str, parameters: Mapping[str, Any])
                 name,
             )
         kind = _kind(known[name])
-        allowed = _TYPES.get(kind)
-        if allowed and (
-            not isinstance(value, allowed) or isinstance(value, bool) > (kind == "bool")
+        if kind in _TYPES and (
+            not isinstance(value, _TYPES[kind]) or isinstance(value, bool) > (kind == "bool")
         ):
             raise source.error(
                 f"{name}: {written!r} is no {kind} as notebook {notebook} takes it "
@@ -346,11 +302,7 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 MAX_TIMEOUT = 24 * 3600
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SlackRules(_Part):
+class SlackRules(Strict):
     """Slack channel of a schedule, and when it sends a summary."""
 
     channel: str | None = Field(default=None, description="Slack channel; none: the setting's")
@@ -361,7 +313,7 @@ class SlackRules(_Part):
     )
 
 
-class Schedule(_Part):
+class Schedule(Strict):
     """One job, as its file describes it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
@@ -468,7 +420,7 @@ def load_schedule(name: str, *, with_notebook: bool = True) -> Schedule:
         )
     source = read_yaml(files[name])
     content = {"name": name, **source.content}
-    schedule = validated(Schedule, source, content)
+    schedule = _checked(source, content)
     if schedule.name != name:
         raise source.error(f"name {schedule.name!r} is not the file's name; write {name}", "name")
     if schedule.notebook is not None:
@@ -482,6 +434,23 @@ def load_schedule(name: str, *, with_notebook: bool = True) -> Schedule:
         key = "parameters" if schedule.parameters else "fleet"
         raise source.error(f"{key} belongs to a notebook, and none is named; add notebook", key)
     return schedule
+
+
+def _checked(source: Source, content: Mapping[str, Any]) -> Schedule:
+    try:
+        return Schedule.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+    where = tuple(str(part) for part in problem["loc"])
+    name = ".".join(where)
+    if problem["type"] == "extra_forbidden":
+        keys = list((Schedule if len(where) == 1 else SlackRules).model_fields)
+        near = did_you_mean(where[-1], keys)
+        raise source.error(f"unknown key {name}{near}; keys are {', '.join(keys)}", *where)
+    value = repr(problem.get("input"))
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    shown = "" if value in text or problem["type"] == "missing" else f": {one_line(value, 80)}"
+    raise source.error(f"{name}{shown}: {text}", *where)
 
 
 def load_schedules(*, with_notebook: bool = True) -> list[Schedule]:

@@ -58,11 +58,9 @@ def time_limit(seconds: float, name: str) -> Iterator[Callable[[DmarckitError], 
         signal.pthread_kill(main, signal.SIGTERM)
         killer.start()
 
-    def time_is_over() -> None:
-        minutes = f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
-        end(JobTimeout(f"{name} took longer than its timeout of {minutes}"))
-
-    watch = _timer(seconds, time_is_over)
+    length = f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
+    late = JobTimeout(f"{name} took longer than its timeout of {length}")
+    watch = _timer(seconds, lambda: end(late))
     # code that never comes back to Python hears of no signal
     killer = _timer(LAST_WORDS, lambda: os._exit(128 + signal.SIGTERM))
     signal.signal(signal.SIGTERM, leave)

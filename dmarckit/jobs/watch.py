@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dmarckit.core import DmarckitError, LakeError, Settings, log_step, new_run
-from dmarckit.ingest import BATCH_SIZE, BatchResult, IngestResult, Queue, QueueIngest
+from dmarckit.ingest import BATCH_SIZE, IngestResult, Queue, QueueIngest
 from dmarckit.jobs.notify import check_slack
 from dmarckit.jobs.run import publish_and_notify, utc_now
 from dmarckit.jobs.schedule import Schedule
@@ -39,12 +39,6 @@ class WatchTotals:
     """messages that could not be taken and stay in the queue"""
     troubles: int = 0
     """times that sending to Slack failed or left something waiting"""
-
-    def add(self, batch: BatchResult) -> None:
-        """Count a batch."""
-        self.messages += batch.messages
-        self.outcomes += batch.outcomes
-        self.dead += len(batch.dead)
 
 
 class Watcher:
@@ -98,26 +92,26 @@ class Watcher:
             if messages:
                 run = self._begin()
                 batch = self._ingest.ingest(messages, run)
-                self.watched.add(batch)
+                self.watched.messages += batch.messages
+                self.watched.outcomes += batch.outcomes
+                self.watched.dead += len(batch.dead)
                 self._owes |= bool(batch.keys)
                 self._batches += 1
             elif self._once:
                 break
             else:
                 run = ""
-            self._alert_in_time(run, flood=len(messages) >= BATCH_SIZE)
+            now = time.monotonic()
+            # one digest rather than ten
+            waits = len(messages) >= BATCH_SIZE and now - self._alerted_at < ALERT_PAUSE
+            if self._owes and not waits and now >= self._not_before:
+                self._alert(run or self._begin())
+            if self._batches >= COMPACTED_EVERY:
+                self._compact()
         if self._owes:
             self._alert(self._begin())
         self._compact()
         return self.watched
-
-    def _alert_in_time(self, run: str, *, flood: bool) -> None:
-        now = time.monotonic()
-        waits = flood and now - self._alerted_at < ALERT_PAUSE  # one digest rather than ten
-        if self._owes and not waits and now >= self._not_before:
-            self._alert(run or self._begin())
-        if self._batches >= COMPACTED_EVERY:
-            self._compact()
 
     def _alert(self, run: str) -> None:
         """Send alerts; a failure is logged and tried again later: the mails are off the queue."""

@@ -195,8 +195,18 @@ def report_alert(
         ),
     ]
     if records:
+        sources = Counter[str]()
+        for record in records:
+            sources[record.source_ip or _("no address")] += record.messages
+        top = sorted(sources.items(), key=lambda source: (-source[1], source[0]))
+        lines = bullet_list(
+            [f"{code(address)} {n_messages(n)}" for address, n in top[:TOP_SOURCES]]
+        )
+        if (more := len(top) - TOP_SOURCES) > 0:
+            text = ngettext("and {n} more address", "and {n} more addresses", more)
+            lines = f"{lines}\n{text.format(n=count(more))}"
         title = _("Top failing sources")
-        blocks.append(section(f"*{title}*\n{_sources(records)}"))
+        blocks.append(section(f"*{title}*\n{lines}"))
     blocks += links([(_("Report as JSON"), json_file), (_("Report as CSV"), csv_file)])
     if uid is not None:
         from dmarckit.pages import command
@@ -242,19 +252,6 @@ def _delivered(failing: Sequence[Record]) -> str:
 def _policy(policy: Policy) -> str:
     tags = (("p", policy.p), ("sp", policy.sp), ("np", policy.np), ("t", policy.testing))
     return "; ".join(f"{tag}={value}" for tag, value in tags if value) or _("none quoted")
-
-
-def _sources(failing: Sequence[Record]) -> str:
-    sources: Counter[str] = Counter()
-    for record in failing:
-        sources[record.source_ip or _("no address")] += record.messages
-    top = sorted(sources.items(), key=lambda source: (-source[1], source[0]))
-    shown = bullet_list([f"{code(address)} {n_messages(n)}" for address, n in top[:TOP_SOURCES]])
-    more = len(top) - TOP_SOURCES
-    if more <= 0:
-        return shown
-    text = ngettext("and {n} more address", "and {n} more addresses", more)
-    return f"{shown}\n{text.format(n=count(more))}"
 
 
 def digest_message(rows: Sequence[Row]) -> Message:

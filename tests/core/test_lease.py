@@ -25,6 +25,7 @@ from dmarckit.core.lease import (
     LENGTH,
     RENEWAL,
     SKEW,
+    DeadRun,
     Holder,
     Lease,
     heartbeat,
@@ -121,16 +122,16 @@ def test_a_dead_one_is_taken_over_by_exactly_one_and_named(storage: Storage) -> 
     with ThreadPoolExecutor(8) as pool:
         (lease,) = [lease for lease in pool.map(attempt, range(8)) if lease]
     (dead,) = lease.holder.dead
-    assert dead == {"run": "r1", "slot": NOW, "since": NOW, "host": "host-a"}
+    assert dead == DeadRun("r1", NOW, NOW, "host-a")
 
 
 def test_the_dead_are_handed_on_until_somebody_has_recorded_them(storage: Storage) -> None:
     take_lease(storage, holder("r1"))
     take_lease(storage, holder("r2", NOW + DEAD))  # dies before it could
     lease = take_lease(storage, holder("r3", NOW + 2 * DEAD))
-    assert [dead["run"] for dead in lease.holder.dead] == ["r1", "r2"]
+    assert [dead.run for dead in lease.holder.dead] == ["r1", "r2"]
     lease.forget_dead()
-    assert take_lease(storage, holder("r4", NOW + 3 * DEAD)).holder.dead[0]["run"] == "r3"
+    assert take_lease(storage, holder("r4", NOW + 3 * DEAD)).holder.dead[0].run == "r3"
 
 
 def test_who_renews_lives(storage: Storage) -> None:
@@ -203,7 +204,7 @@ def test_a_process_that_has_ended_on_this_machine_is_dead_at_once(storage: Stora
     ended.wait()
     mine = leases.machine_id()
     take_lease(storage, holder("r1", machine=mine, pid=ended.pid))
-    assert take_lease(storage, holder("r2", machine=mine)).holder.dead[0]["run"] == "r1"
+    assert take_lease(storage, holder("r2", machine=mine)).holder.dead[0].run == "r1"
 
 
 def _hold_and_wait(home: str, ready: Any) -> None:
@@ -226,7 +227,7 @@ def test_kill_9_leaves_a_lease_that_one_of_two_takes_over(home: str) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     lease = take_lease(storage, new_holder("daily", "mine", NOW, datetime.now(UTC)))
-    assert [dead["run"] for dead in lease.holder.dead] == ["killed"]
+    assert [dead.run for dead in lease.holder.dead] == ["killed"]
 
 
 @pytest.fixture(autouse=True)
