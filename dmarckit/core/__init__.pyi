@@ -68,8 +68,6 @@ from .redact import (
 )
 from .retry import (
     PAUSES as PAUSES,
-    jitter as jitter,
-    retry_transient as retry_transient,
     with_retries as with_retries,
 )
 from .settings import (

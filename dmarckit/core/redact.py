@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import os
@@ -38,17 +39,13 @@ def secrets_of(settings: Settings) -> frozenset[str]:
     """Return the values of an installation's secret settings."""
     values = (getattr(settings, name) for name in secret_names())
     found = {v.get_secret_value() for v in values if isinstance(v, SecretStr)}
-    return frozenset(found | {part for value in found for part in _parts(value)})
-
-
-def _parts(secret: str) -> set[str]:
-    """Return the secrets within a key that is JSON, such as Google's."""
-    try:
-        content = json.loads(secret)
-    except ValueError:
-        return set()
-    named = content.items() if isinstance(content, dict) else ()
-    return {v for k, v in named if isinstance(v, str) and _SECRET_NAME.search(k)}
+    within = set()  # keys that are JSON, such as Google's
+    for secret in found:
+        with contextlib.suppress(ValueError):
+            content = json.loads(secret)
+            named = content.items() if isinstance(content, dict) else ()
+            within |= {v for k, v in named if isinstance(v, str) and _SECRET_NAME.search(k)}
+    return frozenset(found | within)
 
 
 def secrets_in(environment: Mapping[str, str]) -> frozenset[str]:

@@ -5,14 +5,10 @@ tenacity does the work; it is imported with the first retry, since it brings asy
 
 from __future__ import annotations
 
-import logging
 import math
-import random
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
-
-from dmarckit.core.errors import ClusterError, LakeError, MissingObject, StorageError
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -20,8 +16,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 Errors = type[Exception] | tuple[type[Exception], ...] | Callable[[BaseException], bool]
 PAUSES = (2.0, 5.0, 15.0, 30.0)  # seconds, after those of the AWS SDK's own tries
-
-log = logging.getLogger("dmarckit")
 
 
 def with_retries(
@@ -79,35 +73,3 @@ def with_retries(
         before_sleep=before_sleep,
         reraise=True,
     )(action)
-
-
-def jitter(_error: BaseException, planned: float) -> float:
-    """Return a random part of the planned pause, so that rivals do not meet again."""
-    return random.uniform(0, planned)  # noqa: S311
-
-
-def retry_transient(
-    action: Callable[[], Result],
-    pauses: Sequence[float],
-    sleep: Callable[[float], None],
-    before: Callable[[], None] = lambda: None,
-) -> Result:
-    """Return the action's result, trying again what storage, lake or cluster failed.
-
-    `before` is called after each pause.
-    """
-
-    def wait(seconds: float) -> None:
-        sleep(seconds)
-        before()
-
-    return with_retries(
-        action,
-        lambda error: (
-            isinstance(error, StorageError | LakeError | ClusterError)
-            and not isinstance(error, MissingObject)
-        ),
-        pauses,
-        sleep=wait,
-        before=lambda error, seconds: log.warning("trying again in %g s: %s", seconds, error),
-    )

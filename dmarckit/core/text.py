@@ -206,8 +206,6 @@ class Rate:
 
     >>> str(Rate(0.003)), str(Rate(0.3)), str(Rate(0.00299)), str(Rate(0.00001))
     ('0.30 %', '30.00 %', '0.29 %', '<0.01 %')
-    >>> Rate.of_percent(0.3) == Rate(0.003)
-    True
     >>> Rate(99.5)
     Traceback (most recent call last):
     dmarckit.core.text.NotARate: 99.5 is no share from 0 to 1; is it a percentage?
@@ -221,11 +219,6 @@ class Rate:
             object.__setattr__(self, "share", 1.0)
         if not 0 <= self.share <= 1:
             raise NotARate(f"{self.share:g} is no share from 0 to 1; is it a percentage?")
-
-    @classmethod
-    def of_percent(cls, number: float) -> Rate:
-        """Return the rate that people write as ``0.3 %``."""
-        return cls(number / 100)
 
     def __str__(self) -> str:
         if self.share in (0, 1):

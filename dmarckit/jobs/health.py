@@ -8,6 +8,7 @@ costs nothing. The server takes GET only, few requests at once, and cuts off slo
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import socket
@@ -194,9 +195,8 @@ def metrics(status: LakeStatus | None, jobs: Sequence[JobState]) -> Iterator[Met
     last = dict(sorted(status.last.items()))
     names = sorted({*(job.name for job in jobs), *last})
     runs = CounterMetricFamily("dmarckit_job_runs", "Runs by result.", labels=["job", "result"])
-    for job in names:
-        for result in get_args(Result):
-            runs.add_metric([job, result], status.runs.get((job, result), 0))
+    for key in itertools.product(names, get_args(Result)):
+        runs.add_metric(key, status.runs.get(key, 0))
     yield runs
     successes = {job: last[job].success if job in last else None for job in names}
     yield _gauge(

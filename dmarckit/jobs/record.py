@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -18,16 +18,20 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pyarrow as pa
 
 from dmarckit.core import (
+    ClusterError,
     DmarckitError,
+    LakeError,
     Lease,
     LeaseLost,
+    MissingObject,
     NotebookFailed,
     Settings,
+    StorageError,
     ngettext,
     one_line,
     redacted,
-    retry_transient,
     secrets_of,
+    with_retries,
 )
 from dmarckit.ingest import OUTCOMES, IngestResult
 from dmarckit.jobs.notify import Notifier
@@ -172,9 +176,21 @@ class RunContext:
         self.report(text)
 
     def again(self, action: Callable[[], Value]) -> Value:
-        """Return the action's result, also when storage or lake fail it a few times."""
-        return retry_transient(
-            action, self.pauses, self.sleep, lambda: self.lease.renew(self.clock())
+        """Return the action's result, also when storage, lake or cluster fail it a few times."""
+
+        def wait(seconds: float) -> None:
+            self.sleep(seconds)
+            self.lease.renew(self.clock())
+
+        return with_retries(
+            action,
+            lambda error: (
+                isinstance(error, StorageError | LakeError | ClusterError)
+                and not isinstance(error, MissingObject)
+            ),
+            self.pauses,
+            sleep=wait,
+            before=lambda error, seconds: log.warning("trying again in %g s: %s", seconds, error),
         )
 
 
@@ -182,11 +198,8 @@ class RunContext:
 class RunProgress:
     """How far a run has come."""
 
-    run: str
-    job: str
-    slot: datetime | None
-    started: datetime
-    host: str
+    begun: Run
+    """its row, as if it ended at its start"""
     first: str
     """the first run of the slot, to which all messages about it belong"""
     ingested: IngestResult | None = None
@@ -198,7 +211,7 @@ class RunProgress:
     """what is the same every day, such as links of a role that end early: recorded, no problem"""
 
     @property
-    def mails(self) -> dict[str, int]:
+    def mails(self) -> dict[str, Any]:
         """Return how many mails had each outcome."""
         found: Mapping[str, int] = self.ingested.outcomes if self.ingested else {}
         return {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
@@ -208,12 +221,9 @@ class RunProgress:
     ) -> Run:
         """Return the run as `runs` keeps it."""
         delivery = self.delivery
-        return Run(
-            run=self.run,
-            job=self.job,
-            slot=self.slot,
-            started=self.started,
-            ended=max(ended, self.started),
+        return replace(
+            self.begun,
+            ended=max(ended, self.begun.started),
             result=result,
             page=self.published.key if self.published else None,
             mails=sum(self.mails.values()),
@@ -224,7 +234,6 @@ class RunProgress:
             warnings=(*self.warnings, *self.notes),
             error=error,
             notebook=notebook,
-            host=self.host,
         )
 
 
@@ -263,7 +272,7 @@ def record_failure(
     try:
         record_end(context, done.row(context.clock(), result, None if interrupted else text, kept))
     except DmarckitError as another:
-        log.error("run %s of %s is not recorded: %s", done.run, done.job, another)
+        log.error("run %s of %s is not recorded: %s", done.begun.run, done.begun.job, another)
         return False
     return True
 
@@ -271,15 +280,16 @@ def record_failure(
 def _alert(
     context: RunContext, done: RunProgress, text: str, kept: str | None, now: datetime, step: Step
 ) -> None:
+    run, job, started = done.begun.run, done.begun.job, done.begun.started
     try:
-        since, _ = bad_since(context.lake, done.job, done.started)
+        since, _ = bad_since(context.lake, job, started)
     except DmarckitError:
         since = None
     try:
-        notifier = Notifier(context.settings, context.schedule, run=done.run, now=now, step=step)
-        done.delivery = notifier.notify_failure(text, since=since or done.started, notebook=kept)
+        notifier = Notifier(context.settings, context.schedule, run=run, now=now, step=step)
+        done.delivery = notifier.notify_failure(text, since=since or started, notebook=kept)
     except DmarckitError as another:
-        log.error("nobody was told that %s failed: %s", done.job, another)
+        log.error("nobody was told that %s failed: %s", job, another)
 
 
 def record_interrupted(context: RunContext) -> None:
@@ -303,7 +313,5 @@ def record_interrupted(context: RunContext) -> None:
             "{n} runs in a row ended without a word: they were killed, or their machine went down",
             count,
         ).format(n=count)
-        last = lease.holder.dead[-1]
-        done = RunProgress(last.run, job, last.slot, since, last.host, last.run)
-        _alert(context, done, text, None, now, lambda text: None)
+        _alert(context, RunProgress(row, row.run), text, None, now, lambda text: None)
     lease.forget_dead()

@@ -199,11 +199,11 @@ def _run_slot(
     if is_done(before):
         return None
     first = before[0].run if before else holder.run
-    done = RunProgress(holder.run, holder.job, slot, holder.since, holder.host, first)
+    run, job, since = holder.run, holder.job, holder.since
+    done = RunProgress(Run(run, job, slot, since, since, "interrupted", host=holder.host), first)
     # A slot that is run again sees the same moment, so that what is new is new once more. A day
     # later its pages would show another day than the one they are named by.
-    same_day = slot is not None and slot.date() == holder.since.date()
-    present = now or (slot if slot is not None and same_day else holder.since)
+    present = now or (slot if slot is not None and slot.date() == since.date() else since)
     try:
         result = _work(context, done, present, progress)
         lease.renew(context.clock())
@@ -267,7 +267,8 @@ def publish_and_notify(
     `done` records how far it came. What is stored and sent carries the id of the slot's first
     run, so that a run after one that failed or died sends nothing that was sent.
     """
-    done = done or RunProgress(ingested.run, schedule.name, None, now, "", ingested.run)
+    begun = Run(ingested.run, schedule.name, None, now, now, "interrupted")
+    done = done or RunProgress(begun, ingested.run)
     clock: Clock | None = None
     again: Callable[[Callable[[], Any]], Any] = lambda action: action()  # noqa: E731
     if context is not None:
@@ -278,7 +279,7 @@ def publish_and_notify(
         if schedule.fleet:
             step("Building a page for each domain")
             done.warnings += again(lambda: _fleet(settings, schedule, now))
-        notebook, parameters = schedule.notebook, schedule.parameters_at(done.slot or now)
+        notebook, parameters = schedule.notebook, schedule.parameters_at(done.begun.slot or now)
         step(f"Building the page {notebook}")
         done.published = again(lambda: store_notebook(settings, notebook, parameters, now))
 

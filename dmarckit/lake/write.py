@@ -12,6 +12,7 @@ it in order.
 from __future__ import annotations
 
 import contextlib
+import random
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dmarckit.core import LakeError, jitter, with_retries
+from dmarckit.core import LakeError, with_retries
 from dmarckit.lake.location import Location
 from dmarckit.lake.schema import TABLES, Table
 
@@ -194,9 +195,12 @@ def commit(location: Location, name: str, doing: str, action: Callable[[], Resul
     """
     from deltalake.exceptions import CommitFailedError
 
+    def pause(_error: BaseException, planned: float) -> float:
+        return random.uniform(0, planned)  # noqa: S311 - so that rivals do not meet again
+
     with location.explained(name, doing):
         try:
-            return with_retries(action, CommitFailedError, CONFLICTS, pause=jitter)
+            return with_retries(action, CommitFailedError, CONFLICTS, pause=pause)
         except CommitFailedError:
             raise LakeError(
                 f"table {name}: other writers were faster {len(CONFLICTS) + 1} times; try again"

@@ -112,11 +112,8 @@ def is_web_address(address: str) -> bool:
     return address.lower().startswith(("https://", "http://"))
 
 
-def bullet_list(items: Sequence[str], limit: int = SECTION_LIMIT, total: int | None = None) -> str:
-    """Return escaped lines as a list; what does not fit is cut with "and N more".
-
-    `total` is how many there are when `items` are only the first of them.
-    """
+def bullet_list(items: Sequence[str], limit: int = SECTION_LIMIT) -> str:
+    """Return escaped lines as a list; what does not fit is cut with "and N more"."""
     more = _("and {n} more")
     kept: list[str] = []
     room = limit - len("\n") - len(more.format(n="1,000,000,000"))
@@ -125,7 +122,7 @@ def bullet_list(items: Sequence[str], limit: int = SECTION_LIMIT, total: int | N
         if room < 0:
             break
         kept.append(f"• {item}")
-    rest = (len(items) if total is None else total) - len(kept)
+    rest = len(items) - len(kept)
     return "\n".join([*kept, more.format(n=count(rest))] if rest > 0 else kept)
 
 

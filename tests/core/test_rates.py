@@ -10,7 +10,6 @@ from dmarckit.core.thresholds import Thresholds
 
 
 def test_0_003_is_0_3_percent() -> None:
-    assert Rate(0.003) == Rate.of_percent(0.3)
     assert str(Rate(0.003)) == rate_text(0.003) == "0.30 %"
     assert Rate(0.003) < Rate(0.3)
     assert str(Rate(0.3)) == "30.00 %"
