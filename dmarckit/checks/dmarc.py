@@ -1,21 +1,16 @@
 """The DMARC record of a domain, the policy that applies to it, and who has agreed to its reports.
 
 Receivers of RFC 9989 walk up the names of DNS (section 4.10); older ones (RFC 7489 section
-3.2) go straight to the organisational domain of the Public Suffix List. As long as both are
-in use, a domain should be in order for both.
-
-checkdmarc (6.0) has a tree walk, a check of report addresses and one of tags too, but they do
-not fit here. Its walk ends in an error where several records count as none, and names no
-organisational domain, so that the two kinds of receivers could not be compared. Its check of
-report addresses takes silence of DNS for a refusal. Its parser stops at the first bad value,
-asks DNS while it parses, and says what is wrong in English only.
+3.2) go straight to the organisational domain of the Public Suffix List. A domain should be in
+order for both, which checkdmarc (6.0) cannot compare; it also takes silence of DNS for a
+refusal of reports, and stops at the first bad value.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from dmarckit.checks.record import (
     DMARC_VALUES,
@@ -123,11 +118,12 @@ def check_dmarc(ask: DnsClient, domain: str) -> list[DnsRow]:
     tags = tag_list(records[0])
     faults = [*_tag_faults(tags), *_report_faults(ask, domain, tags)]
     applies = _applies(ask, domain)
-    if applies and applies[0].organisation != applies[1].organisation:
+    new, old = (a.organisation for a in applies.values()) if applies else ("", "")
+    if new != old:
         text = _(
             "Alignment of {domain} is judged within {new} by receivers of RFC 9989 and within "
             "{old} by older ones; a DMARC record at _dmarc.{old} makes them agree."
-        ).format(domain=domain, new=applies[0].organisation, old=applies[1].organisation)
+        ).format(domain=domain, new=new, old=old)
         faults.append(Fault("two_organisations", "ok", text))
     row = dns_row(
         "dmarc",
@@ -137,28 +133,21 @@ def check_dmarc(ask: DnsClient, domain: str) -> list[DnsRow]:
         proposal=_corrected(records[0], tags) if faults else None,
         tags={k: one_line(v) for k, v in tags.items() if k in KNOWN},
         policy=requested_policy(tags, own=True),
-        applies=_json(applies),
+        applies=applies and {way: asdict(policy) for way, policy in applies.items()},
         ttl=ask.text_life(name),
     )
     return [row, *_authorisations(ask, domain, tags)]
 
 
-def _applies(ask: DnsClient, domain: str) -> tuple[AppliedPolicy, AppliedPolicy] | None:
+def _applies(ask: DnsClient, domain: str) -> dict[str, AppliedPolicy] | None:
+    """Return the policies that apply, as in `values` of the table `dns`; None without answer."""
     try:
-        return by_tree_walk(ask, domain), by_public_suffix(ask, domain)
+        return {
+            "tree_walk": by_tree_walk(ask, domain),
+            "public_suffix": by_public_suffix(ask, domain),
+        }
     except NoAnswer:
         return None
-
-
-def _json(applies: Sequence[AppliedPolicy] | None) -> dict[str, object] | None:
-    """Return the entry `applies` in `values` of the table `dns`."""
-    if applies is None:
-        return None
-    shown = [
-        {"organisation": a.organisation, "location": a.location, "policy": a.policy}
-        for a in applies
-    ]
-    return dict(zip(("tree_walk", "public_suffix"), shown, strict=True))
 
 
 def _without_own(ask: DnsClient, domain: str, texts: Sequence[str]) -> DnsRow:
@@ -176,7 +165,7 @@ def _without_own(ask: DnsClient, domain: str, texts: Sequence[str]) -> DnsRow:
     applies = _applies(ask, domain)
     if applies is None:
         return unanswered_row("dmarc", name)
-    new, old = applies
+    new, old = applies.values()
     if new.location is None and old.location is None:
         text = _(
             "{domain} has no DMARC record, nor has a domain above it: publish one at {name} (with "
@@ -202,7 +191,8 @@ def _without_own(ask: DnsClient, domain: str, texts: Sequence[str]) -> DnsRow:
             "Once reports show that your own mail passes, publish p=quarantine, then p=reject."
         ).format(domain=domain, location=new.location)
         faults.append(Fault("p_none", "weak", text))
-    return dns_row("dmarc", name, [], faults, policy=new.policy, applies=_json(applies), tags={})
+    values = {way: asdict(policy) for way, policy in applies.items()}
+    return dns_row("dmarc", name, [], faults, policy=new.policy, applies=values, tags={})
 
 
 def _tag_faults(tags: Mapping[str, str]) -> list[Fault]:
@@ -257,22 +247,20 @@ def _report_faults(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> list
                 text = _("{tag}={uri} is no mail address; write it as mailto:name@host.")
                 text = text.format(tag=tag, uri=one_line(uri, 80))
                 faults.append(Fault(f"{tag}_address", "weak", text))
-            elif not _takes_mail(ask, match["host"].lower()):
+                continue
+            host = match["host"].lower()
+            try:  # no MX and no address, or the null MX; silence is no fault
+                names = [name for _preference, name in ask.mail_hosts(host)]
+                takes_mail = any(names) if names else ask.has_address(host)
+            except NoAnswer:
+                continue
+            if not takes_mail:
                 text = _(
                     "Reports to {uri} cannot be delivered: {host} has no mail server (MX); correct "
                     "the address or publish the MX record."
-                ).format(uri=one_line(uri, 80), host=match["host"].lower())
+                ).format(uri=one_line(uri, 80), host=host)
                 faults.append(Fault(f"{tag}_host", "weak", text))
     return faults
-
-
-def _takes_mail(ask: DnsClient, host: str) -> bool:
-    """Return False only when DNS says so: no MX and no address, or the null MX."""
-    try:
-        hosts = [name for _preference, name in ask.mail_hosts(host)]
-        return any(hosts) if hosts else ask.has_address(host)
-    except NoAnswer:
-        return True
 
 
 def _authorisations(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> list[DnsRow]:
@@ -311,5 +299,4 @@ def _corrected(record: str, tags: Mapping[str, str]) -> str | None:
         kept["t"] = "y"
     kept = {"p": kept.pop("p", "none")} | kept
     better = "; ".join(["v=DMARC1", *(f"{k}={v}" for k, v in kept.items())])
-    same = tag_list(better) == tag_list(record)
-    return None if same else better
+    return better if tag_list(better) != tag_list(record) else None

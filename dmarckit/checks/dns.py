@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
 from typing import Any
@@ -93,15 +93,10 @@ def check_dns(
 def _keep(lake: Lake, rows: dict[str, list[DnsRow]], now: datetime, run: str) -> int:
     day = _midnight(now)
     made = [
-        {
+        asdict(row)
+        | {
             "domain": domain,
             "day": day,
-            "record": row.record,
-            "name": row.name,
-            "state": row.state,
-            "found": list(row.found),
-            "problems": list(row.problems),
-            "proposal": row.proposal,
             "values": json.dumps(row.values, sort_keys=True, ensure_ascii=False),
             "checked": now,
             "run": run,

@@ -7,9 +7,9 @@ it differs from the newest that is in the lake. A second pull writes nothing.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -138,12 +138,8 @@ def pull_metrics(
     """
     if days is not None and days < 1:
         raise SettingsError(f"days is {days}: it must be at least 1")
-    with contextlib.ExitStack() as stack:
-        if client is None:
-            connected = connect(settings)
-            stack.callback(connected.close)
-            client = connected
-        task = _Pull(client, open_lake(settings), now.astimezone(UTC), days, run or new_run())
+    with nullcontext(client) if client else closing(connect(settings)) as source:
+        task = _Pull(source, open_lake(settings), now.astimezone(UTC), days, run or new_run())
         domains = task.domains(settings)
         task.compliance(domains)
         for start in range(0, len(domains), TOGETHER):
@@ -168,28 +164,26 @@ def ascii_name(name: str) -> str:
     return ascii_
 
 
+@dataclass
 class _Pull:
     """One pull: whom it asks, where it writes, and what went wrong so far."""
 
-    def __init__(
-        self, client: Source, lake: Lake, now: datetime, days: int | None, run: str
-    ) -> None:
-        self.client = client
-        self.lake = lake
-        self.now = now
-        self.today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        self.days = days
-        self.run = run
-        self.rows = 0
-        self.problems: list[str] = []
+    client: Source
+    lake: Lake
+    now: datetime
+    days: int | None
+    run: str
+    rows: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.today = self.now.replace(hour=0, minute=0, second=0, microsecond=0)
         self._known: dict[tuple[str, str], datetime] = {}
         """domain and metric → the last day that has a value"""
-        if days is None:
-            found = lake.sql(
-                "SELECT domain, metric, max(day) AS last FROM postmaster GROUP BY 1, 2"
-            )
-            for domain, metric, last in found.itertuples(index=False, name=None):
-                self._known[domain, metric] = last.to_pydatetime()
+        if self.days is None:
+            last = "SELECT domain, metric, max(day) AS last FROM postmaster GROUP BY 1, 2"
+            for domain, metric, day in self.lake.sql(last).itertuples(index=False, name=None):
+                self._known[domain, metric] = day.to_pydatetime()
 
     def domains(self, settings: Settings) -> list[str]:
         """Return those of the settings, else those that Google lists and lets us read."""
@@ -222,13 +216,8 @@ class _Pull:
 
     def statistics(self, domains: Sequence[str]) -> None:
         """Keep all metrics of these domains; rates of feedback loops once their ids are known."""
-        rows = self._ask(
-            [
-                self._query(domain, name, metrics, metrics)
-                for domain in domains
-                for name, metrics in FAMILIES.items()
-            ]
-        )
+        queries = [self._query(d, name, m, m) for d in domains for name, m in FAMILIES.items()]
+        rows = self._ask(queries)
         loops = []
         for domain in domains:
             metrics = loop_metrics([row for row in rows if row["domain"] == domain])
@@ -272,11 +261,8 @@ class _Pull:
         stored = latest_metrics(self.lake, names, min(days), max(days) + timedelta(days=1))
         known = {_key(row): _value(row) for row in stored.to_dict("records")}
         more = {"pulled": self.now, "run": self.run}
-        new = [
-            row | more | {"month": month_of(row["day"])}
-            for key, row in by_key.items()
-            if known.get(key) != _value(row)
-        ]
+        changed = [row for key, row in by_key.items() if known.get(key) != _value(row)]
+        new = [row | more | {"month": month_of(row["day"])} for row in changed]
         if new:
             table = pa.Table.from_pylist(new, schema=POSTMASTER.schema)
             self.lake.write.append_new("postmaster", table)

@@ -1,13 +1,8 @@
 """Google's own client for the Postmaster Tools API v2: credentials, questions, refusals.
 
-Version 1 of the API is not used: Google has retired it. The methods and fields come from
-the discovery document that google-api-python-client brings along, so that nothing is
-fetched to begin with.
-
-The file or the key in `google_credentials` is either a service account's, with
-`google_subject` in the name of a user (domain-wide delegation) or in its own, or an authorised
-user's (what ``gcloud`` or an OAuth flow writes). Nothing of its content is ever part of an
-error or a log line.
+Methods and fields come from the discovery document that google-api-python-client brings along.
+The credentials are a service account's, with `google_subject` in the name of a user, or an
+authorised user's. Nothing of their content is ever part of an error or a log line.
 """
 
 from __future__ import annotations
@@ -361,8 +356,13 @@ class PostmasterClient:
         except PostmasterAccess:
             raise
         except PostmasterError:  # one domain without permission may take down the whole batch
+            query = self._service.domains().domainStats().query
             for one, body in zip(batch, bodies, strict=True):
-                self._ask_alone(one, body)
+                try:
+                    request = query(parent=body["parent"], body=body)
+                    one.take(self._call(request, one.query.name, one.query.domain))
+                except PostmasterError as error:
+                    one.fail(error)
             return
         if len(results) != len(batch):
             raise PostmasterAccess(
@@ -380,13 +380,6 @@ class PostmasterClient:
                 one.tries += 1
                 continue
             one.fail(_refusal_error(refusal, self._asking.who, one.query.name, one.query.domain))
-
-    def _ask_alone(self, one: _QueryProgress, body: dict[str, Any]) -> None:
-        try:
-            request = self._service.domains().domainStats().query(parent=body["parent"], body=body)
-            one.take(self._call(request, one.query.name, one.query.domain))
-        except PostmasterError as error:
-            one.fail(error)
 
     def _call(self, request: Any, what: str, domain: str = "") -> dict[str, Any]:
         """Return the answer to one request, asked again while Google is busy or out of reach."""

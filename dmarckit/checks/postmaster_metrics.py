@@ -1,12 +1,8 @@
 """What Postmaster Tools (API v2) is asked for, and how its answers become rows.
 
-Names are those of the API's discovery document (gmailpostmastertools v2). Rows are plain
-dicts with the columns of the table `postmaster` that come from Google: domain, day, metric,
-detail, share, number, text.
-
-The document does not say in which unit v2 gives rates; v1 gave ratios from 0 to 1, and so
-they are read (`stat_row`, the only place). A percentage shows itself: most mail is
-authenticated, so that rate would be near 100. Nothing of such an answer is kept.
+Names are those of the API's discovery document, which does not say in which unit v2 gives
+rates; v1 gave ratios from 0 to 1, and so they are read (`stat_row`, the only place). A
+percentage shows itself: most mail is authenticated, so that rate would be near 100.
 """
 
 from __future__ import annotations
@@ -21,20 +17,15 @@ from typing import Any
 from dmarckit.core import NotARate, PostmasterAccess, Rate, normalize_domain, one_line
 
 Row = dict[str, Any]
+"""Columns of the table `postmaster` that come from Google: domain, day, metric, detail, share, …"""
 
 REASONS = {
     "reject": (
-        "bad_attachment",
-        "bad_or_missing_ptr_record",
-        "ip_in_rbls",
-        "low_domain_reputation",
-        "low_ip_reputation",
-        "spammy_content",
-        "stamp_policy_error",
-        "other",
+        "bad_attachment", "bad_or_missing_ptr_record", "ip_in_rbls", "low_domain_reputation",
+        "low_ip_reputation", "spammy_content", "stamp_policy_error", "other",
     ),
     "temp_fail": ("anomalous_traffic_pattern", "other"),
-}
+}  # fmt: skip
 """error_type → error_reason, of DELIVERY_ERROR_RATE and DELIVERY_ERROR_COUNT"""
 
 LOOPS = 100

@@ -1,11 +1,8 @@
 """DNS for one domain's check: within a time, and never taking silence for "no".
 
 `DnsClient` tells three things apart: the records, that there are none (NXDOMAIN or an empty
-answer), and that nobody knows (`NoAnswer`: SERVFAIL, REFUSED, time out, a broken or
-oversized answer). checkdmarc is given the same resolver, so that it asks the same servers
-and ends in the same time; what it could not learn is in `DnsClient.unanswered`.
-
-`fetch_policy` gets an MTA-STS policy file over HTTPS, bounded alike.
+answer), and that nobody knows (`NoAnswer`). checkdmarc is given it as its resolver; what it
+could not learn is in `DnsClient.unanswered`.
 """
 
 from __future__ import annotations

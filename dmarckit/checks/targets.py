@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -73,18 +74,28 @@ class Targets:
     """messages that passed DMARC of late; 0: it does not send, as far as is known"""
 
 
-def reported_domains(lake: Lake, now: datetime) -> list[str]:
-    """Return the policy domains of the reports of the last 90 days, in order of their names."""
-    start = now - DOMAINS_FROM
+def chosen_domains(
+    settings: Settings, lake: Lake, now: datetime, domains: Sequence[str] | None
+) -> list[str]:
+    """Return the named domains, else those of the settings, else those of the reports.
+
+    Those of the last 90 days, in order of their names.
+    """
+    named = [normalize_domain(name) for name in domains or settings.domain_names]
+    if named:
+        return list(dict.fromkeys(named))
     found = lake.sql(
         "SELECT DISTINCT lower(domain) AS domain FROM reports "
         "WHERE begin >= $start AND begin < $now AND month >= $month ORDER BY 1",
-        start=start,
-        now=now,
-        month=f"{start:%Y-%m}",
+        **_window(now, DOMAINS_FROM),
     )
     names = (normalize_domain(str(name)) for name in found["domain"].dropna())
     return [name for name in dict.fromkeys(names) if is_domain(name)]
+
+
+def _window(now: datetime, span: timedelta) -> dict[str, Any]:
+    start = now - span
+    return {"start": start, "now": now, "month": f"{start:%Y-%m}"}
 
 
 def is_domain(name: str) -> bool:
@@ -98,43 +109,29 @@ def is_domain(name: str) -> bool:
 
 def read_targets(settings: Settings, lake: Lake, now: datetime) -> dict[str, Targets]:
     """Return what reports of the last 30 days say by domain; empty without reports."""
-    start = now - KEYS_FROM
-    window = {"start": start, "now": now, "month": f"{start:%Y-%m}"}
-    keys = _keys(lake.arrow(_SIGNATURES, **window).to_pylist())
-    envelopes = _envelopes(lake.arrow(_ENVELOPES, **window).to_pylist())
+    window = _window(now, KEYS_FROM)
+    keys: dict[str, list[Key]] = defaultdict(list)
+    for row in lake.arrow(_SIGNATURES, **window).to_pylist():
+        mine, ours = keys[row["domain"]], organisation(row["d"]) == organisation(row["domain"])
+        ours = ours and is_domain(f"{row['s']}.{row['d']}")
+        if ours and len(mine) < MOST_KEYS:
+            last = (row["seen"] - timedelta(microseconds=1)).date()  # an end is exclusive
+            mine.append(Key(row["d"], row["s"], int(row["messages"]), last))
+    envelopes: dict[str, list[str]] = defaultdict(list)
+    for row in lake.arrow(_ENVELOPES, **window).to_pylist():
+        name, domain = normalize_domain(row["envelope"]), row["domain"]
+        ours = organisation(name) == organisation(domain) and name != domain and is_domain(name)
+        if ours and len(envelopes[domain]) < MOST_ENVELOPES:
+            envelopes[domain].append(name)
     sources = lake.sql(_SOURCES, **window, most=LOOKED_AT)
     sends = sources.groupby("domain")["messages"].sum()
     own = _own(settings, lake, sources)
     return {
         name: Targets(
-            tuple(keys.get(name, ())),
-            tuple(envelopes.get(name, ())),
-            own.get(name, {}),
-            int(sends.get(name, 0)),
+            tuple(keys[name]), tuple(envelopes[name]), own.get(name, {}), int(sends.get(name, 0))
         )
         for name in {*keys, *sends.index}
     }
-
-
-def _keys(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Key]]:
-    found: dict[str, list[Key]] = {}
-    for row in rows:
-        mine = found.setdefault(row["domain"], [])
-        ours = organisation(row["d"]) == organisation(row["domain"])
-        if ours and len(mine) < MOST_KEYS and is_domain(f"{row['s']}.{row['d']}"):
-            last = (row["seen"] - timedelta(microseconds=1)).date()  # an end is exclusive
-            mine.append(Key(row["d"], row["s"], int(row["messages"]), last))
-    return found
-
-
-def _envelopes(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        name, mine = normalize_domain(row["envelope"]), found.setdefault(row["domain"], [])
-        ours = organisation(name) == organisation(row["domain"]) and name != row["domain"]
-        if ours and len(mine) < MOST_ENVELOPES and is_domain(name):
-            mine.append(name)
-    return found
 
 
 def _own(settings: Settings, lake: Lake, sources: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -151,17 +148,8 @@ def _own(settings: Settings, lake: Lake, sources: pd.DataFrame) -> dict[str, dic
     own = named[named["sender_kind"] == "own"]
     sums = own.groupby(["domain", "source_ip"], sort=False)["messages"].sum().reset_index()
     most = sums.sort_values("messages", ascending=False, kind="stable")
-    found: dict[str, dict[str, int]] = {}
-    for domain, address, messages in most.itertuples(index=False, name=None):
-        mine = found.setdefault(domain, {})
-        if len(mine) < MOST_ADDRESSES:
-            mine[address] = int(messages)
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    kept = most.groupby("domain", sort=False).head(MOST_ADDRESSES)
+    for domain, address, messages in kept.itertuples(index=False, name=None):
+        found[domain][address] = int(messages)
     return found
-
-
-def chosen_domains(
-    settings: Settings, lake: Lake, now: datetime, domains: Sequence[str] | None
-) -> list[str]:
-    """Return the named domains, else those of the settings, else all that are reported on."""
-    named = [normalize_domain(name) for name in domains or settings.domain_names]
-    return list(dict.fromkeys(named)) or reported_domains(lake, now)

@@ -1,8 +1,7 @@
 """Mail servers (MX), TLS on the way in (MTA-STS, TLS-RPT), the logo (BIMI), host names (PTR).
 
-checkdmarc (6.0) reads what is published for MTA-STS and TLS-RPT. It is not asked about BIMI,
-where it fetches logo and certificate from whatever addresses the record names, nor about MX,
-which is one question, while it gives its warnings as sentences in English.
+checkdmarc (6.0) is not asked about BIMI, where it fetches logo and certificate from whatever
+addresses the record names.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Three independent looks at a sender requirement: reports, Postmaster Tools, DNS.
 
-Each says ``met``, ``not met``, or ``unknown`` with the reason; none says more than it can
-know. A DNS record that is fine does not prove that mail passes, and today's DNS proves
-nothing about yesterday's mail.
+A DNS record that is fine does not prove that mail passes, and today's DNS proves nothing about
+yesterday's mail.
 """
 
 from __future__ import annotations
@@ -33,17 +32,11 @@ CODES = {
 }  # fmt: skip
 """Gmail's enhanced status code (without its class) → rule. 7.26: neither SPF nor DKIM passes."""
 COMPLIANCE = {
-    "spf": "SPF",
-    "dkim": "DKIM",
-    "dmarc_record": "DMARC_POLICY",
-    "alignment": "DMARC_ALIGNMENT",
-    "spam_rate": "USER_REPORTED_SPAM_RATE",
-    "ptr": "DNS_RECORDS",
-    "tls": "ENCRYPTION",
-    "one_click_unsubscribe": "ONE_CLICK_UNSUBSCRIBE",
-    "honour_unsubscribe": "HONOR_UNSUBSCRIBE",
+    "spf": "SPF", "dkim": "DKIM", "dmarc_record": "DMARC_POLICY", "alignment": "DMARC_ALIGNMENT",
+    "spam_rate": "USER_REPORTED_SPAM_RATE", "ptr": "DNS_RECORDS", "tls": "ENCRYPTION",
+    "one_click_unsubscribe": "ONE_CLICK_UNSUBSCRIBE", "honour_unsubscribe": "HONOR_UNSUBSCRIBE",
     "message_format": "MESSAGE_FORMATTING",
-}
+}  # fmt: skip
 """Rule → requirement of Postmaster Tools' compliance status (API v2)."""
 
 
