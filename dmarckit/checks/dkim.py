@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -85,7 +84,7 @@ def _key_faults(name: str, tags: dict[str, str]) -> tuple[list[Fault], dict[str,
         return [Fault("revoked", "invalid", text.format(name=one_line(name)))], read
     try:
         raw = base64.b64decode("".join(tags["p"].split()), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return [_unreadable(name, _("p= is not base64"))], read
     faults = []
     if tags.get("t") and "y" in tags["t"].lower().split(":"):
@@ -104,15 +103,13 @@ def _key_faults(name: str, tags: dict[str, str]) -> tuple[list[Fault], dict[str,
             "The key at {name} has {bits} bits; Google and Yahoo need 1024 at least. Sign with a "
             "new key of 2048 bits under a new selector."
         )
-        short = Fault("short", "invalid", text.format(name=one_line(name), bits=bits))
-        faults.insert(0, short)
+        faults.insert(0, Fault("short", "invalid", text.format(name=one_line(name), bits=bits)))
     elif bits < WEAK:
         text = _(
             "The key at {name} has {bits} bits; 2048 are advised. Sign with a new key of 2048 bits "
             "under a new selector."
         )
-        weak = Fault("weak_key", "weak", text.format(name=one_line(name), bits=bits))
-        faults.insert(0, weak)
+        faults.insert(0, Fault("weak_key", "weak", text.format(name=one_line(name), bits=bits)))
     return faults, read | {"bits": bits}
 
 

@@ -268,26 +268,27 @@ def _authorisations(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> lis
     rows: dict[str, DnsRow] = {}
     for uri in _addresses(tags, "rua") + _addresses(tags, "ruf"):
         match = ADDRESS.fullmatch(uri)
-        if match and organisation(match["host"]) != organisation(domain):
-            host = match["host"].lower()
-            rows[host] = rows.get(host) or _authorisation(ask, domain, host)
+        host = match["host"].lower() if match else domain
+        if host in rows or organisation(host) == organisation(domain):
+            continue
+        name = f"{domain}._report._dmarc.{host}"
+        try:
+            texts = records_at(ask, name)
+        except NoAnswer:
+            rows[host] = unanswered_row("report_authorisation", name, host=host)
+            continue
+        faults = []
+        if not texts:
+            text = _(
+                "{host} has not agreed to take reports about {domain}, so most reporters send it "
+                "none: it must publish v=DMARC1 as TXT record at {name}."
+            ).format(host=host, domain=domain, name=name)
+            faults = [Fault("missing", "missing", text)]
+        proposal = "v=DMARC1" if faults else None
+        rows[host] = dns_row(
+            "report_authorisation", name, texts, faults, proposal=proposal, host=host
+        )
     return list(rows.values())
-
-
-def _authorisation(ask: DnsClient, domain: str, host: str) -> DnsRow:
-    name = f"{domain}._report._dmarc.{host}"
-    try:
-        texts = records_at(ask, name)
-    except NoAnswer:
-        return unanswered_row("report_authorisation", name, host=host)
-    if texts:
-        return dns_row("report_authorisation", name, texts, [], host=host)
-    text = _(
-        "{host} has not agreed to take reports about {domain}, so most reporters send it none: it "
-        "must publish v=DMARC1 as TXT record at {name}."
-    ).format(host=host, domain=domain, name=name)
-    fault = Fault("missing", "missing", text)
-    return dns_row("report_authorisation", name, [], [fault], proposal="v=DMARC1", host=host)
 
 
 def _corrected(record: str, tags: Mapping[str, str]) -> str | None:

@@ -60,11 +60,10 @@ def latest_metrics(
 ) -> pd.DataFrame:
     """Return what Google said last about each metric of the days in [start, end).
 
-    One row per domain, day, metric and detail: `share` is a rate from 0 to 1, `number` a
-    count, `text` a state or a JSON list, each null where it does not apply; `pulled` is when
-    Google was asked. A day that Google has no data about has no row (it is not 0). Without
-    domains those of all. Columns are the same when nothing was ever pulled.
-    Raises LakeError for a time without zone, or when the lake cannot be read.
+    One row (`METRICS`) per domain, day, metric and detail: `share` is a rate from 0 to 1,
+    `number` a count, `text` a state or a JSON list. A day that Google has no data about has
+    no row (it is not 0). Without domains those of all. Raises LakeError for a time without
+    zone, or when the lake cannot be read.
     """
     where, values = ["true"], dict[str, Any]()
     if domains:
@@ -148,13 +147,7 @@ def pull_metrics(
 
 
 def ascii_name(name: str) -> str:
-    """Return a domain as DNS and Google write it: lower case, IDNA.
-
-    Raises SettingsError for what is no domain name.
-
-    >>> ascii_name("Bücher.Example.")
-    'xn--bcher-kva.example'
-    """
+    """Return a domain as DNS and Google write it: lower case, IDNA. Raises SettingsError."""
     try:
         ascii_ = normalize_domain(name.strip()).encode("idna").decode()
     except UnicodeError:
@@ -208,9 +201,9 @@ class _Pull:
         for domain in domains:
             try:
                 rows += compliance_rows(domain, self.client.compliance(domain), self.today)
-            except PostmasterAccess:
-                raise
             except PostmasterError as error:
+                if isinstance(error, PostmasterAccess):
+                    raise
                 self.problems.append(str(error))
         self._keep(rows)
 

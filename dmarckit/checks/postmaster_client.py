@@ -73,17 +73,15 @@ class Refusal(Exception):
 
 def _reason(error: Mapping[str, Any]) -> str:
     """Return the reason from ErrorInfo, else from the older list of errors."""
-    for entry in (*(error.get("details") or ()), *(error.get("errors") or ())):
-        if isinstance(entry, Mapping) and entry.get("reason"):
-            return str(entry["reason"])
-    return ""
+    entries = (*(error.get("details") or ()), *(error.get("errors") or ()))
+    given = (e["reason"] for e in entries if isinstance(e, Mapping) and e.get("reason"))
+    return str(next(given, ""))
 
 
 def _refusal_error(refusal: Refusal, who: str, what: str, domain: str = "") -> PostmasterError:
     """Make the error to raise: what was wanted and what a person has to do, in one line.
 
-    `who` is whom Google knows us as. A `PostmasterAccess` when every further request would
-    end the same way. A domain that may not be read at all gives the same text for each `what`.
+    A domain that may not be read at all gives the same text for each `what`.
     """
     wanted = f"{what} of {one_line(domain)}" if domain else what
     if domain and refusal.status in (403, 404) and not refusal.of_all:
@@ -189,18 +187,18 @@ def _read(settings: Settings) -> Mapping[str, Any]:
     given = settings.google_credentials
     if given is None:
         raise SettingsError(NOT_CONNECTED)
-    where = "its text" if isinstance(given, SecretStr) else one_line(given)
+    where, info = "its text", None
     try:
-        text = (
-            given.get_secret_value() if isinstance(given, SecretStr) else given.read_text("utf-8")
-        )
-        info = json.loads(text)
+        if isinstance(given, SecretStr):
+            info = json.loads(given.get_secret_value())
+        else:
+            where = one_line(given)
+            info = json.loads(given.read_text("utf-8"))
     except OSError as error:
-        raise SettingsError(
-            f"setting google_credentials: cannot read {where}: {error.strerror}"
-        ) from error
+        text = f"setting google_credentials: cannot read {where}: {error.strerror}"
+        raise SettingsError(text) from error
     except ValueError:  # it may quote what it read
-        info = None
+        pass
     if not isinstance(info, Mapping):
         raise SettingsError(f"setting google_credentials: {where} holds no JSON object")
     return info
@@ -268,9 +266,7 @@ class Query:
         dates = {"start": api_date(self.first), "end": api_date(self.last)}
         asked = {
             "parent": f"domains/{self.domain}",
-            "metricDefinitions": [
-                metric.definition(f"m{number}") for number, metric in enumerate(self.metrics)
-            ],
+            "metricDefinitions": [m.definition(f"m{n}") for n, m in enumerate(self.metrics)],
             "timeQuery": {"dateRanges": {"dateRanges": [dates]}},
             "aggregationGranularity": "DAILY",
             "pageSize": PAGE,
@@ -279,7 +275,7 @@ class Query:
 
     def rows(self, stats: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
         """Yield the results of this query; what was not asked for is left out."""
-        names = {f"m{number}": metric for number, metric in enumerate(self.metrics)}
+        names = {f"m{n}": metric for n, metric in enumerate(self.metrics)}
         for stat in stats:
             metric = names.get(str(stat.get("metric")))
             if metric and (row := stat_row(self.domain, metric, stat)):
@@ -287,10 +283,7 @@ class Query:
 
 
 def connect(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> PostmasterClient:
-    """Make a client with the credentials of the settings. Google is not asked yet.
-
-    Raises MissingExtra and SettingsError as `google_identity` does.
-    """
+    """Make a client with the credentials of the settings, as `google_identity` reads them."""
     asking = google_identity(settings)
     # it warns of each 403, which we tell in our own words
     logging.getLogger("googleapiclient.http").setLevel(logging.ERROR)
@@ -389,7 +382,10 @@ class PostmasterClient:
                 lambda error: isinstance(error, Refusal) and error.busy,
                 WAITS,
                 sleep=self._sleep,
-                pause=_longer,
+                # as planned, or the longer time that Google asks for
+                pause=lambda error, planned: min(
+                    max(planned, getattr(error, "retry_after", 0.0)), LONGEST_WAIT
+                ),
             )
         except Refusal as refusal:
             raise _refusal_error(refusal, self._asking.who, what, domain) from None
@@ -415,18 +411,12 @@ class PostmasterClient:
                 raise Refusal(503, "", "no token") from None
             raise _token_error(error, self._asking) from None
         except (TransportError, HttpLib2Error, HTTPException, OSError) as error:
-            why = f"{type(error).__name__}: {error}"
-            raise Refusal(504, NO_CONNECTION, why) from None
+            raise Refusal(504, NO_CONNECTION, f"{type(error).__name__}: {error}") from None
         except (Error, ValueError) as error:  # an answer that is no JSON
             raise Refusal(502, "", f"unreadable answer: {error}") from None
         if not isinstance(answer, dict):
             raise Refusal(502, "", "the answer is no JSON object")
         return answer
-
-
-def _longer(error: BaseException, planned: float) -> float:
-    """Return the planned pause, or the longer one that Google asks for."""
-    return min(max(planned, getattr(error, "retry_after", 0.0)), LONGEST_WAIT)
 
 
 @dataclass(eq=False)

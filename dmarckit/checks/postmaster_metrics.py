@@ -49,11 +49,7 @@ class Metric:
 
 
 def condition(**values: str) -> str:
-    r"""Return a filter of the API: all of the values.
-
-    >>> condition(error_type="reject", error_reason='say "no"')
-    'error_type = "reject" AND error_reason = "say \\"no\\""'
-    """
+    """Return a filter of the API: all of the values."""
     escaped = {n: value.replace("\\", "\\\\").replace('"', '\\"') for n, value in values.items()}
     return " AND ".join(f'{name} = "{value}"' for name, value in escaped.items())
 
@@ -121,10 +117,16 @@ def stat_row(domain: str, metric: Metric, stat: Mapping[str, Any]) -> Row | None
     row: Row = {"domain": domain, "day": day, "metric": metric.metric, "detail": metric.detail}
     row |= {"share": None, "number": None, "text": None}
     if metric.metric == "feedback_loop_ids":
-        loops = _texts(value)
-        return row | {"text": json.dumps(sorted(loops), ensure_ascii=False)} if loops else None
-    number = _number(value)
-    if number is None:
+        listed = (value.get("stringList") or {}).get("values") or ()
+        texts = [value["stringValue"]] if value.get("stringValue") else listed
+        loops = sorted({str(text) for text in texts if text})
+        return row | {"text": json.dumps(loops, ensure_ascii=False)} if loops else None
+    given = [value[k] for k in ("doubleValue", "floatValue", "intValue") if k in value]
+    try:
+        number = float(given[0])  # 64-bit integers come as text
+    except (IndexError, TypeError, ValueError):
+        return None
+    if not math.isfinite(number):
         return None
     if metric.metric == "delivery_error_count":
         return row | {"number": round(number)}
@@ -136,21 +138,6 @@ def stat_row(domain: str, metric: Metric, stat: Mapping[str, Any]) -> Row | None
             f"{one_line(domain)} on {day:%Y-%m-%d} as {number:g}, but rates are read as shares "
             "from 0 to 1: Google's unit seems to have changed. Nothing of this answer was kept"
         ) from error
-
-
-def _number(value: Mapping[str, Any]) -> float | None:
-    given = [value[k] for k in ("doubleValue", "floatValue", "intValue") if k in value]
-    try:
-        number = float(given[0])  # 64-bit integers come as text
-    except (IndexError, TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _texts(value: Mapping[str, Any]) -> set[str]:
-    listed = (value.get("stringList") or {}).get("values") or ()
-    texts = [value["stringValue"]] if value.get("stringValue") else listed
-    return {str(text) for text in texts if text}
 
 
 def compliance_rows(domain: str, status: Mapping[str, Any], day: datetime) -> list[Row]:
@@ -166,8 +153,18 @@ def compliance_rows(domain: str, status: Mapping[str, Any], day: datetime) -> li
         data = status.get(part) or {}
         name = normalize_domain(str(data.get("domainId") or domain))
         base: Row = {"domain": name, "day": day, "share": None, "number": None}
-        for requirement, *said in _states(data):
-            for metric, text in zip(("compliance", "compliance_reason"), said, strict=True):
+        found: dict[str, tuple[str, str]] = {}  # requirement → state and reason
+        for row in data.get("rowData") or ():
+            requirement = str(row.get("requirement") or "")
+            if requirement and not requirement.endswith("UNSPECIFIED"):
+                found[requirement] = str((row.get("status") or {}).get("status") or ""), ""
+        for requirement, key in _VERDICTS.items():
+            if said := data.get(key):  # it says more than the row does
+                state = said.get("status") or said.get("state") or {}
+                text = str(state.get("status") or "") or found.get(requirement, ("", ""))[0]
+                found[requirement] = text, str(said.get("reason") or "")
+        for requirement, pair in found.items():
+            for metric, text in zip(("compliance", "compliance_reason"), pair, strict=True):
                 if text and not text.endswith("UNSPECIFIED"):
                     rows.append(base | {"metric": metric, "detail": requirement, "text": text})
     return rows
@@ -178,26 +175,6 @@ _VERDICTS = {
     "HONOR_UNSUBSCRIBE": "honorUnsubscribeVerdict",
     "DELIVERABILITY": "deliverabilityStatusVerdict",
 }
-
-
-def _states(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield requirement, state and reason. A verdict of its own says more than the row does."""
-    states = {
-        str(row.get("requirement") or ""): str((row.get("status") or {}).get("status") or "")
-        for row in data.get("rowData") or ()
-    }
-    for requirement, verdict in _VERDICTS.items():
-        if said := data.get(verdict):
-            state = said.get("status") or said.get("state") or {}
-            listed = states.pop(requirement, "")
-            yield (
-                requirement,
-                str(state.get("status") or "") or listed,
-                str(said.get("reason") or ""),
-            )
-    for requirement, state in states.items():
-        if requirement and not requirement.endswith("UNSPECIFIED"):
-            yield requirement, state, ""
 
 
 def api_date(day: date) -> dict[str, int]:

@@ -133,11 +133,7 @@ def wording(rule: str) -> RuleText:
 
 
 def provider_of(reporter: str) -> str | None:
-    """Return the provider that a reporter (org_name) is; None for all others.
-
-    >>> provider_of("google.com"), provider_of("Yahoo! Inc."), provider_of("Enterprise Outlook")
-    ('Google', 'Yahoo', 'Microsoft')
-    """
+    """Return the provider that a reporter (org_name) is; None for all others."""
     name = reporter.casefold()
     marks = {"google": "Google", "yahoo": "Yahoo"}
     marks |= dict.fromkeys(("outlook", "microsoft", "hotmail"), "Microsoft")

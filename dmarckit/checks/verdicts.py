@@ -198,7 +198,7 @@ def _signing(entries: Sequence[DnsRow]) -> View:
 
 
 def _keys(entries: Sequence[DnsRow]) -> View:
-    sizes = {e.name: bits for e in entries if (bits := _whole(e, "bits"))}
+    sizes = _numbers(entries, "bits")
     if not sizes:
         return View("unknown", _("no RSA key was found"))
     name, bits = min(sizes.items(), key=lambda item: item[1])
@@ -208,7 +208,7 @@ def _keys(entries: Sequence[DnsRow]) -> View:
 
 
 def _lookups(entries: Sequence[DnsRow]) -> View:
-    counted = {e.name: n for e in entries if (n := _whole(e, "lookups")) is not None}
+    counted = _numbers(entries, "lookups")
     if not counted:
         return View("unknown", _first_problem(entries))
     name, most = max(counted.items(), key=lambda item: item[1])
@@ -217,9 +217,9 @@ def _lookups(entries: Sequence[DnsRow]) -> View:
     return View("not met" if most > MOST_LOOKUPS else "met", said)
 
 
-def _whole(entry: DnsRow, name: str) -> int | None:
-    value = entry.values.get(name)
-    return value if isinstance(value, int) else None
+def _numbers(entries: Sequence[DnsRow], name: str) -> dict[str, int]:
+    values = {entry.name: entry.values.get(name) for entry in entries}
+    return {at: value for at, value in values.items() if isinstance(value, int)}
 
 
 _CHECKS: Mapping[str, tuple[str, Callable[[Sequence[DnsRow]], View]]] = {
