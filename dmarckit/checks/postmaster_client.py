@@ -363,12 +363,12 @@ class PostmasterClient:
                 "run it again later"
             )
         for one, result in zip(batch, results, strict=True):
-            if not (error := result.get("error")):
+            if not (refused := result.get("error")):
                 one.take(result.get("response") or {})
                 continue
-            code = error.get("code")
+            code = refused.get("code")
             status = STATUS_OF_CODE.get(code, 500) if isinstance(code, int) else 500
-            refusal = Refusal(status, _reason(error), str(error.get("message") or ""))
+            refusal = Refusal(status, _reason(refused), str(refused.get("message") or ""))
             if refusal.busy and one.tries < len(WAITS):
                 one.tries += 1
                 continue
