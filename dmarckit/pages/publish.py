@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 FAILED = "failed"
 CONTENT_TYPE = "text/html; charset=utf-8"
-NOTEBOOK_TYPE = "application/x-ipynb+json"
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def _kept_in(storage: Storage, key: str, error: NotebookFailed) -> NotebookFaile
     """Move the notebook of an error to the storage; return the error that names its place."""
     with contextlib.suppress(StorageError):
         kept = Path(error.kept)
-        storage.put(key, kept.read_bytes(), content_type=NOTEBOOK_TYPE)
+        storage.put(key, kept.read_bytes(), content_type="application/x-ipynb+json")
         shutil.rmtree(kept.parent)
         return NotebookFailed(error.reason, f"{storage.url.rstrip('/')}/{key}")
     return error

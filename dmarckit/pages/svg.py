@@ -92,6 +92,10 @@ class _Plot:
         """Return the values of the template ``chart.svg.j2``."""
         shapes, notes = self._layout.get("shapes", []), self._layout.get("annotations", [])
         sums: dict[str, float] = {}
+        days = (self._end - self._start).days
+        form = "%-d %b" if current_language() == "en" else "%-m/%-d"
+        every = range(0, days, math.ceil(days / _DATES))
+        noons = [self._start + timedelta(days=number, hours=12) for number in every]
         return {
             "series": [
                 self._bars(trace, sums) if trace["type"] == "bar" else self._line(trace)
@@ -107,7 +111,7 @@ class _Plot:
             ],
             "labels": [(self._y(note["y"]), plain(note["text"])) for note in notes],
             "ticks": self._ticks(),
-            "dates": self._dates(),
+            "dates": [(self._x(noon.isoformat()), noon.strftime(form)) for noon in noons],
         }
 
     def _x(self, moment: str) -> float:
@@ -158,11 +162,3 @@ class _Plot:
         numbers = range(math.ceil(self._low / step), math.floor(self._high / step) + 1)
         say = rate_text if self._is_share else count
         return [(self._y(n * step), say(n * step)) for n in numbers]
-
-    def _dates(self) -> list[tuple[float, str]]:
-        days = (self._end - self._start).days
-        form = "%-d %b" if current_language() == "en" else "%-m/%-d"
-        noon = self._start + timedelta(hours=12)
-        every = range(0, days, math.ceil(days / _DATES))
-        moments = [noon + timedelta(days=number) for number in every]
-        return [(self._x(moment.isoformat()), moment.strftime(form)) for moment in moments]

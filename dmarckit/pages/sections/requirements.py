@@ -101,13 +101,12 @@ class RequirementSections(PageData):
     def requirements_not_met(self) -> Section:
         """Show each rule that is not met somewhere: what it asks, what to do, where and why."""
         broken = _not_met(self._rules)
-        html = Html()
-        for rule in RULES:
-            rows = broken[broken["rule"] == rule]
-            html = html if rows.empty else html + _rule(rule, rows)
         if broken.empty:
-            html = render_part("empty", _("No requirement is known to be missed."))
-        return Section(broken, html)
+            text = _("No requirement is known to be missed.")
+            return Section(broken, render_part("empty", text))
+        rules = [rule for rule in RULES if rule in set(broken["rule"])]
+        parts = (_rule(rule, broken[broken["rule"] == rule]) for rule in rules)
+        return Section(broken, sum(parts, Html()))
 
     def _of_all(self) -> Html:
         rows = []
