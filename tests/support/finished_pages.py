@@ -73,7 +73,7 @@ def tls_report(days_ago: int, name: str = "") -> TlsReport:
 
 def runs(hostile_text: str = "") -> pd.DataFrame:
     """Runs of two jobs as the table `runs` has them: good, with problems, failed, interrupted."""
-    numbers = ["duplicate", "untrusted", "not_a_report", "waiting"]
+    numbers = ["duplicate", "untrusted", "not_a_report", "waiting", "unreachable"]
     usual = dict.fromkeys(numbers, 0) | dict.fromkeys(["page", "error", "notebook"], None)
     usual |= {"mails": 12, "stored": 11, "unreadable": 1, "findings": 3, "told": 1}
     failed = {"error": hostile_text or "notebook overview failed: KeyError: 'x'"}
