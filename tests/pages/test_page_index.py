@@ -56,6 +56,7 @@ def test_domains_are_named_with_their_newest_page_and_the_older_ones_behind() ->
 def run(**row: Any) -> dict[str, Any]:
     """A row of the table `runs`; what is not said is that of a quiet run at 6."""
     numbers = ["stored", "duplicate", "untrusted", "not_a_report", "unreadable", "told", "waiting"]
+    numbers += ["unreachable"]
     usual = dict.fromkeys(numbers, 0) | {"mails": 0, "findings": None, "result": "ok"}
     usual |= dict.fromkeys(["page", "error", "notebook"], None)
     usual |= {"job": "daily", "started": NOW + timedelta(hours=6)}
