@@ -41,6 +41,8 @@ def print_findings(
     settings = core.load_settings()
     check_options(format_, days=days)
     at = parse_now(now)
+    stored = lake.Lake(settings.lake_url)
+    findings.check_domains(settings, stored, domain or ())
     with ingest.cluster_of(settings, "lake", dask) as cluster:
         seen = findings.analyse(
             settings, now=at, days=days, domains=domain or (), recorded=True, cluster=cluster
@@ -48,7 +50,6 @@ def print_findings(
     if format_ == "json":
         print_json([finding_json(item) for item in seen.findings])
         return
-    stored = lake.Lake(settings.lake_url)
     if others := findings.left_out(settings, stored, at - timedelta(days), at):
         typer.echo(f"Without findings: {others}")
     if seen.facts.reports.empty and not seen.findings:
@@ -91,6 +92,7 @@ def print_senders(
     check_options(format_, days=days)
     at = parse_now(now)
     tables = lake.open_lake(settings)
+    findings.check_domains(settings, tables, domain or ())
     seen = findings.read_facts(settings, tables, at, days, domain or ())
     if resolve and _resolve_names(tables, seen, at):
         seen = findings.read_facts(settings, tables, at, days, domain or ())
@@ -180,8 +182,10 @@ def print_whatif(
     settings = core.load_settings()
     check_options(format_, days=days)
     wanted = findings.parse_policy(domain, policy)
-    seen = findings.read_facts(settings, lake.open_lake(settings), parse_now(now), days, [domain])
-    result = findings.what_if(seen, domain.rstrip("."), wanted, days)
+    tables = lake.open_lake(settings)
+    findings.check_domains(settings, tables, [domain])
+    seen = findings.read_facts(settings, tables, parse_now(now), days, [domain])
+    result = findings.what_if(seen, wanted.domain or "", wanted, days)
     if format_ == "json":
         tags = {name: getattr(result.policy, name) for name in POLICY_TAGS}
         print_json(
@@ -227,6 +231,7 @@ def print_requirements(format_: Format = "table", domain: Domains = None, now: N
     settings = core.load_settings()
     check_options(format_)
     at, tables, domains = parse_now(now), lake.open_lake(settings), domain or ()
+    findings.check_domains(settings, tables, domains)
     seen = findings.read_facts(settings, tables, at, findings.USUAL_DAYS, domains)
     outside = findings.read_outside(settings, tables, at, findings.USUAL_DAYS, domains)
     matrix = checks.requirement_matrix(seen, outside)

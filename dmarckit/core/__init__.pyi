@@ -108,6 +108,7 @@ from .text import (
     plural as plural,
     points as points,
     rate_text as rate_text,
+    unknown_name as unknown_name,
 )
 from .thresholds import Limits as Limits, Thresholds as Thresholds
 from .window import Window as Window, last_days as last_days

@@ -11,14 +11,17 @@ percentage made by `Rate`; and what says something beyond 1 is refused, not divi
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from dmarckit.core.errors import DmarckitError
+from dmarckit.core.errors import DmarckitError, one_line
 from dmarckit.core.language import _, current_language, later, ngettext
 
 NO_DATA = later("no data")
+_LISTED, _COMPARED = 10, 20_000  # names that an error lists, and that it looks for a like one in
 MISSING = "–"
 
 
@@ -38,6 +41,20 @@ def normalize_domain(name: str) -> str:
     'mail.example'
     """
     return name.lower().rstrip(".")
+
+
+def unknown_name(name: str, known: Sequence[str]) -> str:
+    """Return in English, for an error, that a name is not known, what is, and what is meant.
+
+    >>> unknown_name("exmaple.com", ["example.com", "shop.example"])
+    'exmaple.com is not known; did you mean example.com? There are: example.com, shop.example'
+    """
+    listed = ", ".join(one_line(other, 80) for other in known[:_LISTED])
+    if len(known) > _LISTED:
+        listed += f" and {count(len(known) - _LISTED)} more"
+    near = difflib.get_close_matches(name, known[:_COMPARED], 1)
+    meant = f"did you mean {one_line(near[0], 80)}? There" if near else "there"
+    return f"{one_line(name, 80)} is not known; {meant} are: {listed or 'none'}"
 
 
 def count(value: float | None) -> str:

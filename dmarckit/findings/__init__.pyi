@@ -3,6 +3,7 @@ from .analysis import (
     Analysis as Analysis,
     analyse as analyse,
     as_of as as_of,
+    check_domains as check_domains,
     left_out as left_out,
     page_analysis as page_analysis,
     read_facts as read_facts,

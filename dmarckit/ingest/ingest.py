@@ -23,18 +23,21 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from dmarckit.core import (
     ARCHIVED,
     MissingObject,
+    S3Storage,
     Settings,
     Storage,
     StorageError,
     StoredObject,
     one_line,
     open_storage,
+    unknown_name,
 )
 from dmarckit.ingest.commit import Commits, IngestResult, Progress
 from dmarckit.ingest.read import Chunk, MailResult, Task, read_chunk, unreadable
@@ -79,6 +82,8 @@ def ingest_mails(
     mails = open_storage(settings.mail_url)
     todo = new_objects(mails, lake, retry) if objects is None else not_in_ledger(lake, objects)
     again = _unreachable(lake, todo)
+    if not todo and objects is None:
+        _check_place(mails, lake)
     result = IngestResult(run or uuid.uuid4().hex[:12])
     commits = Commits(lake, settings, result, len(todo), progress, again)
     refusals = _Refusals(lake, mails.url, again)
@@ -146,6 +151,30 @@ def new_objects(mails: Storage, lake: Lake, retry: Sequence[str] = ()) -> list[S
         StoredObject(key, etag, size, EPOCH + timedelta(microseconds=modified))
         for key, etag, size, modified, _ in found
     ]
+
+
+def _check_place(mails: Storage, lake: Lake) -> None:
+    """Check, where no mail is and none ever was, that mails do not lie under another prefix.
+
+    Raises:
+        StorageError: others lie beside it in the bucket; it says which, and what may be meant.
+    """
+    if not isinstance(mails, S3Storage) or not mails.prefix:
+        return
+    if next(iter(mails.list()), None) or lake.arrow("SELECT key FROM mails LIMIT 1").num_rows:
+        return
+    parent = mails.prefix.rstrip("/").rpartition("/")[0]
+    parent += "/" if parent else ""
+    own = urlsplit(lake.location.url)  # the lake and what else lies in its home are no mails
+    home = own.path.strip("/").rpartition("/")[0] if own.netloc == mails.bucket else None
+    found = mails.client.list_objects_v2(Bucket=mails.bucket, Prefix=parent, Delimiter="/")
+    others = [
+        f"s3://{mails.bucket}/{name}"
+        for name in (str(entry["Prefix"]) for entry in found.get("CommonPrefixes", ()))
+        if home is None or not f"{name}x".startswith(f"{home}/".lstrip("/"))
+    ]
+    if others:
+        raise StorageError(f"the place of mails {unknown_name(f'{mails.url}/', others)}")
 
 
 def _listed(mails: Storage) -> pa.Table:

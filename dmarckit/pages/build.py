@@ -160,11 +160,11 @@ def build_page(
         nbformat.write(source, target)  # type: ignore[no-untyped-call]
         known = known_parameters(target)
         check_parameters(notebook.stem, given, known)
+        usual = {name: ast.literal_eval(_default(about) or "None") for name, about in known.items()}
+        made_from = inputs(usual | given)
     except BaseException:
         shutil.rmtree(folder)
         raise
-    usual = {name: ast.literal_eval(_default(about) or "None") for name, about in known.items()}
-    made_from = inputs(usual | given)
     hidden = {*secrets, *secrets_in(os.environ)}
     executed = _execute(source, given, target, hidden, config=config, timeout=timeout)
     shutil.rmtree(folder)

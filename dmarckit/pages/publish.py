@@ -16,12 +16,14 @@ from dmarckit.core import (
     CONFIG_VARIABLE,
     LakeError,
     NotebookFailed,
+    PageError,
     Settings,
     Storage,
     StorageError,
     open_storage,
     redacted,
     secrets_of,
+    unknown_name,
     use,
 )
 from dmarckit.lake import Lake
@@ -97,6 +99,21 @@ def store_page(storage: Storage, key: str, page: bytes) -> None:
         storage.put(key, page, content_type=CONTENT_TYPE)
 
 
+def _check_names(settings: Settings, values: Mapping[str, Any]) -> None:
+    """Check the names that a page is about: an empty page would say that all is well."""
+    from dmarckit.findings import check_domains
+
+    lake, names = Lake(settings.lake_url), values.get("domains") or []
+    names = [*([names] if isinstance(names, str) else names), values.get("domain")]
+    with contextlib.suppress(LakeError):  # the notebook fails then
+        check_domains(settings, lake, [str(name) for name in names if name])
+        if uid := str(values.get("report_uid") or ""):
+            query = "SELECT report_uid FROM reports ORDER BY report_uid <> $uid, begin DESC"
+            uids = lake.arrow(f"{query} LIMIT 1000", uid=uid)["report_uid"].to_pylist()
+            if uids and uids[0] != uid:
+                raise PageError(f"the report {unknown_name(uid, uids)}")
+
+
 def store_notebook(
     settings: Settings, notebook: str, parameters: Mapping[str, Any], now: datetime | None = None
 ) -> StoredPage:
@@ -113,6 +130,7 @@ def store_notebook(
     now = now or datetime.now(UTC)
 
     def inputs(values: Mapping[str, Any]) -> tuple[Input, ...]:
+        _check_names(settings, values)
         with contextlib.suppress(LakeError):  # the notebook fails then
             return page_inputs(Lake(settings.lake_url), values, now)
         return ()

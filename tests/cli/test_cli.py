@@ -19,6 +19,7 @@ from dmarckit import __version__
 from dmarckit.cli.main import app, main
 from dmarckit.cli.options import parameter_values
 from dmarckit.cli.output import print_outcomes
+from dmarckit.core.storage import open_storage
 from dmarckit.ingest.commit import IngestResult
 from dmarckit.jobs.record import Run, record_run
 from dmarckit.lake.lake import Lake
@@ -174,6 +175,59 @@ def test_a_bucket_that_cannot_be_used_is_one_line_and_status_2(
     status, _, err = run("ingest")
     assert status == 2
     assert re.search(said, error_of(err))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["findings", "--domain", "exmaple.com"], "domain exmaple.com .*did you mean example.com"),
+        (["findings", "-d", "example.com", "-d", "nope.test"], "nope.test is not known; there are"),
+        (["senders", "-d", "news.example.com"], "did you mean example.com"),
+        (["whatif", "example.org", "p=reject"], "did you mean example.com"),
+        (["requirements", "-d", "exmaple.com"], "did you mean example.com"),
+        (["page", "domain", "-p", "domain", "exmaple.com"], "did you mean example.com"),
+        (["page", "sender", "-p", "domain", "exmaple.com"], "did you mean example.com"),
+        (["page", "overview", "-p", "domains", "[exmaple.com]"], "did you mean example.com"),
+        (
+            ["page", "report", "-p", "report_uid", "zzz"],
+            "report zzz is not known; there are: [0-9a-f]",
+        ),
+    ],
+)
+def test_a_name_that_nothing_knows_is_not_believed(
+    run: Any, arguments: list[str], said: str
+) -> None:
+    folder = Path("dmarckit-data/mail")
+    folder.mkdir(parents=True)
+    (folder / "good").write_bytes(mail())
+    assert run("ingest")[0] == 0
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert re.search(said, error_of(err)), err
+    assert not list(Path("dmarckit-data").glob("pages/**/*.html"))
+    assert run("findings", "--domain", "Example.COM.")[0] == 0
+
+
+def test_any_name_is_right_while_nothing_is_known(run: Any) -> None:
+    Path("dmarckit.toml").write_text('domains = ["soon.example"]')
+    assert run("findings", "--domain", "soon.example")[0] == 0
+    assert run("findings", "--domain", "sooner.example")[0] == 0
+
+
+@pytest.mark.s3
+def test_a_prefix_without_mails_names_those_beside_it(
+    run: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DMARCKIT_HOME", f"{bucket}/home")
+    monkeypatch.setenv("DMARCKIT_MAIL", f"{bucket}/dmrac")
+    monkeypatch.setenv("DMARCKIT_TRUST", "any")
+    assert run("ingest")[:2] == (0, "No new mails.\n")
+    open_storage(f"{bucket}/dmarc").put("good", mail(), content_type="message/rfc822")
+    status, _, err = run("ingest")
+    assert status == 2
+    assert re.search(r"dmrac/ is not known; did you mean s3://\S+/dmarc/\?", error_of(err))
+    monkeypatch.setenv("DMARCKIT_MAIL", f"{bucket}/dmarc/")
+    assert run("ingest")[0] == 0
 
 
 def test_outside_text_cannot_write_to_the_terminal(run: Any) -> None:
