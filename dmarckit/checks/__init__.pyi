@@ -1,9 +1,6 @@
 from .dns import DnsCheckResult as DnsCheckResult, check_dns as check_dns, is_problem as is_problem
 from .outside import Outside as Outside, load_outside as load_outside
-from .postmaster import (
-    latest_metrics as latest_metrics,
-    pull_metrics as pull_metrics,
-)
+from .postmaster import latest_metrics as latest_metrics, pull_metrics as pull_metrics
 from .postmaster_client import (
     NOT_CONNECTED as NOT_CONNECTED,
     Query as Query,

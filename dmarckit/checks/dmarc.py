@@ -11,16 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from dmarckit.checks.record import (
-    DMARC_VALUES,
-    DnsRow,
-    Fault,
-    State,
-    dns_row,
-    tag_list,
-    unanswered_row,
-)
+from dmarckit.checks.record import DMARC_VALUES, DnsRow, Fault, dns_row, tag_list, unanswered_row
 from dmarckit.checks.resolver import DnsClient, NoAnswer
 from dmarckit.core import _, one_line
 from dmarckit.facts import organisation
@@ -57,11 +50,10 @@ def by_tree_walk(ask: DnsClient, domain: str) -> AppliedPolicy:
     met: list[tuple[str, str]] = []
     for name in names:
         at = records_at(ask, f"_dmarc.{name}")
-        if len(at) != 1:
-            continue
-        met.append((name, at[0]))
-        if tag_list(at[0]).get("psd") in ("n", "y"):
-            break
+        if len(at) == 1:
+            met.append((name, at[0]))
+            if tag_list(at[0]).get("psd") in ("n", "y"):
+                break
     if not met:
         return AppliedPolicy(domain, None, None)
     top, record = met[-1]
@@ -125,27 +117,22 @@ def check_dmarc(ask: DnsClient, domain: str) -> list[DnsRow]:
             "{old} by older ones; a DMARC record at _dmarc.{old} makes them agree."
         ).format(domain=domain, new=new, old=old)
         faults.append(Fault("two_organisations", "ok", text))
-    row = dns_row(
-        "dmarc",
-        name,
-        records,
-        faults,
-        proposal=_corrected(records[0], tags) if faults else None,
-        tags={k: one_line(v) for k, v in tags.items() if k in KNOWN},
-        policy=requested_policy(tags, own=True),
-        applies=applies and {way: asdict(policy) for way, policy in applies.items()},
-        ttl=ask.text_life(name),
-    )
+    values: dict[str, Any] = {
+        "tags": {k: one_line(v) for k, v in tags.items() if k in KNOWN},
+        "policy": requested_policy(tags, own=True),
+        "applies": applies and {way: asdict(policy) for way, policy in applies.items()},
+        "ttl": ask.text_life(name),
+    }
+    proposal = _corrected(records[0], tags) if faults else None
+    row = dns_row("dmarc", name, records, faults, proposal=proposal, **values)
     return [row, *_authorisations(ask, domain, tags)]
 
 
 def _applies(ask: DnsClient, domain: str) -> dict[str, AppliedPolicy] | None:
     """Return the policies that apply, as in `values` of the table `dns`; None without answer."""
     try:
-        return {
-            "tree_walk": by_tree_walk(ask, domain),
-            "public_suffix": by_public_suffix(ask, domain),
-        }
+        walk, suffix = by_tree_walk(ask, domain), by_public_suffix(ask, domain)
+        return {"tree_walk": walk, "public_suffix": suffix}
     except NoAnswer:
         return None
 
@@ -202,8 +189,8 @@ def _tag_faults(tags: Mapping[str, str]) -> list[Fault]:
             text = _("{tag}={value} is no value of DMARC; it is one of: {allowed}.").format(
                 tag=tag, value=one_line(tags[tag], 40), allowed=", ".join(allowed)
             )
-            state: State = "invalid" if tag in ("p", "sp", "np") else "weak"
-            faults.append(Fault(f"{tag}_value", state, text))
+            broken = tag in ("p", "sp", "np")
+            faults.append(Fault(f"{tag}_value", "invalid" if broken else "weak", text))
     unknown = [tag for tag in tags if tag not in KNOWN]
     if "p" not in tags:
         text = _("The record has no p: older receivers ignore it, others take p=none; add p=none.")

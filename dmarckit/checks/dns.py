@@ -92,19 +92,12 @@ def check_dns(
 
 def _keep(lake: Lake, rows: dict[str, list[DnsRow]], now: datetime, run: str) -> int:
     day = _midnight(now)
-    made = [
-        asdict(row)
-        | {
-            "domain": domain,
-            "day": day,
-            "values": json.dumps(row.values, sort_keys=True, ensure_ascii=False),
-            "checked": now,
-            "run": run,
-            "month": f"{day:%Y-%m}",
-        }
-        for domain, each in rows.items()
-        for row in each
-    ]
+    common = {"day": day, "checked": now, "run": run, "month": f"{day:%Y-%m}"}
+    made = []
+    for domain, each in rows.items():
+        for row in each:
+            values = json.dumps(row.values, sort_keys=True, ensure_ascii=False)
+            made.append(asdict(row) | {"domain": domain, "values": values} | common)
     if not made:
         return 0
     new = lake.write.append_new("dns", pa.Table.from_pylist(made, schema=DNS.schema))

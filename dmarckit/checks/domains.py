@@ -48,10 +48,8 @@ def _check_domain(
         rows += [check_mta_sts(ask, domain, hosts, fetch), check_tls_rpt(ask, domain)]
     rows.append(check_bimi(ask, domain))
     for address, n in seen.addresses.items():
-        late = ask.left <= 0
-        rows.append(
-            unanswered_row("ptr", address, messages=n) if late else check_ptr(address, n, lookup)
-        )
+        late = unanswered_row("ptr", address, messages=n) if ask.left <= 0 else None
+        rows.append(late or check_ptr(address, n, lookup))
     return rows
 
 
@@ -65,7 +63,6 @@ def check_domains(
     # checkdmarc keeps answers for half an hour, whatever servers they came from
     checkdmarc.utils.DNS_CACHE.clear()
     lookup = dns_lookup(servers.given, servers.timeout)
-
     checked = set(domains)  # they have rows of their own
 
     def check(domain: str) -> list[DnsRow] | None:

@@ -42,13 +42,11 @@ METRICS = ("domain", "day", "metric", "detail", "share", "number", "text", "pull
 """Columns of `latest_metrics`."""
 
 _LATEST = """
-    SELECT *
-    FROM postmaster
-    WHERE {where}
-    QUALIFY row_number() OVER (
-        PARTITION BY domain, "day", metric, detail ORDER BY pulled DESC, run DESC
-    ) = 1
-    ORDER BY domain, "day", metric, detail
+SELECT * FROM postmaster WHERE {where}
+QUALIFY row_number() OVER (
+    PARTITION BY domain, "day", metric, detail ORDER BY pulled DESC, run DESC
+) = 1
+ORDER BY domain, "day", metric, detail
 """
 
 
@@ -80,10 +78,8 @@ def latest_metrics(
 
 FIRST_DAYS = 120
 """days that the first pull of a domain asks for: as far back as Postmaster Tools shows"""
-
 LATE_DAYS = 7
 """days before the last one known that are asked for again: data arrives late, and is revised"""
-
 TOGETHER = 20
 """domains whose answers are held in memory at once"""
 
@@ -131,8 +127,7 @@ def pull_metrics(
 
     Raises:
         MissingExtra, SettingsError: not connected (`google_identity`).
-        PostmasterError: Google refuses everything, cannot be reached, or its rates have
-            another unit than we know.
+        PostmasterError: Google refuses everything, is out of reach, or changed the unit of rates.
         LakeError: the lake cannot be read or written.
     """
     if days is not None and days < 1:
@@ -259,7 +254,7 @@ class _Pull:
         if new:
             table = pa.Table.from_pylist(new, schema=POSTMASTER.schema)
             self.lake.write.append_new("postmaster", table)
-            self.rows += len(new)
+        self.rows += len(new)
 
 
 def _key(row: Mapping[Any, Any]) -> tuple[str, datetime, str, str]:

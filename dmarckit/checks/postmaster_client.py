@@ -162,9 +162,8 @@ class Identity:
 def google_identity(settings: Settings) -> Identity:
     """Read the credentials that the settings name. Google is not asked yet.
 
-    Raises:
-        MissingExtra: the Google libraries are not installed.
-        SettingsError: no file is named, or it cannot be read or is of another kind.
+    Raises MissingExtra without Google's libraries, and SettingsError for credentials that are
+    not there or not usable.
     """
     if not all(find_spec(name) for name in ("googleapiclient", "google_auth_httplib2")):
         raise MissingExtra(
@@ -333,8 +332,7 @@ class PostmasterClient:
         """Return all rows of each query, page after page, or why Google refused it."""
         asked = [_QueryProgress(query) for query in queries]
         while waiting := [one for one in asked if not one.done]:
-            before = max(one.tries for one in waiting)
-            if before:
+            if before := max(one.tries for one in waiting):
                 self._sleep(WAITS[before - 1])
             for start in range(0, len(waiting), BATCH):
                 self._ask(waiting[start : start + BATCH])

@@ -144,9 +144,8 @@ def compliance_rows(domain: str, status: Mapping[str, Any], day: datetime) -> li
     """Return a DomainComplianceStatus as rows: a state per requirement, as of `day`.
 
     What it says of the registrable domain stands under that domain's name. `metric` is
-    ``compliance`` (text COMPLIANT or NEEDS_WORK), or ``compliance_reason`` where Google says
-    why; `detail` is the requirement, such as ONE_CLICK_UNSUBSCRIBE. A state that Google does
-    not know is left out.
+    ``compliance``, or ``compliance_reason`` where Google says why; `detail` is the requirement.
+    A state that Google does not know is left out.
     """
     rows: list[Row] = []
     for part in ("complianceData", "subdomainComplianceData"):

@@ -51,11 +51,9 @@ def provider_counts(facts: Facts) -> ProviderCounts:
     for key, most in _sums(daily.groupby(level=_KEY, observed=True).max()):
         found[key]["busiest"] = most
     own = messages[messages["in_inventory"] & (messages["class"].astype("str") != "forwarded")]
-    amount = own["messages"]
+    amount, either = own["messages"], own["da"] | own["sa"]
     parts = own[_KEY].assign(
-        own=amount,
-        aligned=amount.where(own["da"] | own["sa"], 0),
-        signed=amount.where(own["da"], 0),
+        own=amount, aligned=amount.where(either, 0), signed=amount.where(own["da"], 0)
     )
     sums = parts.groupby(_KEY, observed=True)[["own", "aligned", "signed"]].sum()
     for (domain, provider), n, aligned, signed in sums.itertuples(name=None):
@@ -175,13 +173,8 @@ def requirement_matrix(facts: Facts, outside: Outside, domains: Sequence[str] = 
                 seen, line = reported.get((domain, provider)), BULK_LINE[provider]
                 bulk = None if seen is None or line is None else seen["busiest"] >= line
                 row = {"domain": domain, "provider": provider, "rule": rule}
-                views = {
-                    "reports": from_reports(rule, seen),
-                    "postmaster": from_postmaster(
-                        rule, by_google if provider == "Google" else None
-                    ),
-                    "dns": in_dns,
-                }
+                listed = from_postmaster(rule, by_google) if provider == "Google" else None
+                views = {"reports": from_reports(rule, seen), "postmaster": listed, "dns": in_dns}
                 rows.append(row | {"applies": applies, "bulk": bulk} | _judged(views))
     # as objects, so that nothing stays None
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object).astype({"disagree": bool})

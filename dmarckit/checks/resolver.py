@@ -153,21 +153,17 @@ class DnsClient(dns.resolver.Resolver):
         A resolver that says "no such name" to everything is told apart by asking it for the
         root, which is always there. Raises NoAnswer.
         """
-        absent = self._absent(name)
-        if absent and self._absent("."):
-            raise NoAnswer("the resolver does not know the DNS root")
-        return not absent
-
-    def _absent(self, name: str) -> bool:
-        try:
-            self.resolve(name, "SOA")
-        except dns.resolver.NXDOMAIN:
-            return True
-        except NO_RECORDS:
-            return False
-        except (dns.exception.DNSException, OSError) as error:
-            raise NoAnswer(one_line(error)) from error
-        return False
+        for asked in (name, "."):
+            try:
+                self.resolve(asked, "SOA")
+            except dns.resolver.NXDOMAIN:
+                continue
+            except NO_RECORDS:
+                pass
+            except (dns.exception.DNSException, OSError) as error:
+                raise NoAnswer(one_line(error)) from error
+            return asked == name
+        raise NoAnswer("the resolver does not know the DNS root")
 
     def _records(self, name: str, kind: str) -> list[Any]:
         try:

@@ -52,6 +52,9 @@ def check_spf(ask: DnsClient, domain: str, *, sends: bool) -> DnsRow:
         fault = Fault("too_long", "invalid", text.format(domain=domain, n=len(record)))
         return dns_row("spf", domain, records, [fault])
     faults, read = _read(ask, domain, record)
+    if read and any(m.get("mechanism") == "ptr" for m in read["parsed"]["mechanisms"]):
+        text = _("The mechanism ptr is slow and must not be used (RFC 7208 5.5); remove it.")
+        faults.append(Fault("ptr", "weak", text))
     size = len(record.encode())
     if size > 450:  # RFC 7208 section 3.4
         text = _(
@@ -61,7 +64,21 @@ def check_spf(ask: DnsClient, domain: str, *, sends: bool) -> DnsRow:
         faults.append(Fault("long", "weak", text))
     costs = _costs(ask, domain, record)
     lookups = sum(costs.values())
-    faults += _lookup_faults(lookups, costs)
+    most = sorted(costs.items(), key=lambda item: (-item[1], item[0]))[:4]
+    parts = ", ".join(f"{one_line(term, 60)} ({n})" for term, n in most)
+    if lookups > MOST_LOOKUPS:
+        text = _(
+            "The SPF record needs {n} DNS lookups, and more than 10 make it an error (permerror): "
+            "remove what no longer sends, or give services a subdomain of their own. Most are "
+            "needed by {parts}."
+        )
+        faults.append(Fault("lookups", "invalid", text.format(n=lookups, parts=parts)))
+    elif lookups >= MANY_LOOKUPS:
+        text = _(
+            "The SPF record needs {n} of at most 10 DNS lookups; make room before the next service "
+            "breaks it. Most are needed by {parts}."
+        )
+        faults.append(Fault("lookups_many", "weak", text.format(n=lookups, parts=parts)))
     shown = {one_line(term): n for term, n in costs.items()}
     values: dict[str, Any] = {"lookups": lookups, "costs": shown}
     if read is not None:
@@ -78,7 +95,11 @@ def check_spf(ask: DnsClient, domain: str, *, sends: bool) -> DnsRow:
     if not any(f.state == "invalid" for f in faults):
         silent = dict.fromkeys(name for name, _kind in ask.unanswered)
         faults += [unanswered(name) for name in list(silent)[:3]]
-    return dns_row("spf", domain, records, faults, proposal=_corrected(record, faults), **values)
+    proposal = None
+    if [f.code for f in faults] in (["plus_all"], ["no_all"]):  # nothing else is wrong with it
+        terms = [t for t in record.split() if t.lower() not in ("+all", "?all", "all")]
+        proposal = " ".join([*terms, "~all"])
+    return dns_row("spf", domain, records, faults, proposal=proposal, **values)
 
 
 def _missing(domain: str, texts: list[str], *, sends: bool) -> DnsRow:
@@ -114,15 +135,12 @@ def _read(ask: DnsClient, domain: str, record: str) -> tuple[list[Fault], Mappin
             timeout=min(ask.lifetime, max(0.01, ask.left)),
         )
     except checkdmarc.spf.SPFTooManyDNSLookups:
-        return [], None  # said by _lookup_faults, with the whole number
+        return [], None  # said by check_spf, with the whole number
     except checkdmarc.spf.SPFError as error:
         if isinstance(error, UNEVALUATED) and ask.unanswered:
             return [], None
         return [_error(domain, error)], None
-    if not any(m.get("mechanism") == "ptr" for m in read["parsed"]["mechanisms"]):
-        return [], read
-    text = _("The mechanism ptr is slow and must not be used (RFC 7208 5.5); remove it.")
-    return [Fault("ptr", "weak", text)], read
+    return [], read
 
 
 def _error(domain: str, error: Exception) -> Fault:
@@ -146,33 +164,6 @@ def _error(domain: str, error: Exception) -> Fault:
         code = "syntax"
         text = _("The SPF record of {domain} has a syntax error; correct it: {detail}")
     return Fault(code, "invalid", text.format(domain=domain, detail=detail))
-
-
-def _lookup_faults(lookups: int, costs: Mapping[str, int]) -> list[Fault]:
-    if lookups < MANY_LOOKUPS:
-        return []
-    most = sorted(costs.items(), key=lambda item: (-item[1], item[0]))[:4]
-    parts = ", ".join(f"{one_line(term, 60)} ({n})" for term, n in most)
-    if lookups > MOST_LOOKUPS:
-        text = _(
-            "The SPF record needs {n} DNS lookups, and more than 10 make it an error (permerror): "
-            "remove what no longer sends, or give services a subdomain of their own. Most are "
-            "needed by {parts}."
-        ).format(n=lookups, parts=parts)
-        return [Fault("lookups", "invalid", text)]
-    text = _(
-        "The SPF record needs {n} of at most 10 DNS lookups; make room before the next service "
-        "breaks it. Most are needed by {parts}."
-    ).format(n=lookups, parts=parts)
-    return [Fault("lookups_many", "weak", text)]
-
-
-def _corrected(record: str, faults: list[Fault]) -> str | None:
-    """Return the record with another end, where nothing else is wrong with it."""
-    if {f.code for f in faults} & {"plus_all", "no_all"} and len(faults) == 1:
-        terms = [t for t in record.split() if t.lower() not in ("+all", "?all", "all")]
-        return " ".join([*terms, "~all"])
-    return None
 
 
 def _costs(ask: DnsClient, domain: str, record: str) -> dict[str, int]:

@@ -13,14 +13,7 @@ from functools import partial
 from checkdmarc.mta_sts import MTASTSError, parse_mta_sts_policy, parse_mta_sts_record
 from checkdmarc.smtp_tls_reporting import SMTPTLSReportingError, parse_smtp_tls_reporting_record
 
-from dmarckit.checks.record import (
-    DnsRow,
-    Fault,
-    dns_row,
-    tag_list,
-    unanswered,
-    unanswered_row,
-)
+from dmarckit.checks.record import DnsRow, Fault, dns_row, tag_list, unanswered, unanswered_row
 from dmarckit.checks.resolver import DnsClient, Fetch, NoAnswer
 from dmarckit.core import _, one_line
 from dmarckit.facts import Lookup
@@ -104,9 +97,8 @@ def check_mta_sts(
     if left_out and policy["mode"] != "none":
         said = _("The policy file of {domain} leaves out its mail server {host}; add mx: {host}")
         said = said.format(domain=domain, host=one_line(left_out[0]))
-        faults.append(
-            Fault("policy_mx", "invalid" if policy["mode"] == "enforce" else "weak", said)
-        )
+        enforced = policy["mode"] == "enforce"
+        faults.append(Fault("policy_mx", "invalid" if enforced else "weak", said))
     return row(faults, mode=policy["mode"])
 
 

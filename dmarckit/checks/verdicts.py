@@ -169,13 +169,9 @@ def _published(entries: Sequence[DnsRow]) -> View:
         # one of the two ways to look for the DMARC record finds none
         if all(isinstance(a, dict) for a in found) and None in [a.get("location") for a in found]:
             return View("unknown", _first_problem(entries))
+    if entries[0].record == "ptr":
+        return View("met", _("own addresses with a name: {n}").format(n=count(len(entries))))
     return View("met", _("published"))
-
-
-def _names(entries: Sequence[DnsRow]) -> View:
-    if bad := _bad(entries):
-        return View("not met", _first_problem(bad))
-    return View("met", _("own addresses with a name: {n}").format(n=count(len(entries))))
 
 
 def _spf(entries: Sequence[DnsRow]) -> View:
@@ -228,7 +224,7 @@ _CHECKS: Mapping[str, tuple[str, Callable[[Sequence[DnsRow]], View]]] = {
     "dmarc_record": ("dmarc", _published),
     "dkim": ("dkim", _signing),
     "dkim_key": ("dkim", _keys),
-    "ptr": ("ptr", _names),
+    "ptr": ("ptr", _published),
 }
 """Rule → record of the table `dns`, and what it says about the rule."""
 
