@@ -35,7 +35,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Columns of `reports` that are fields of the same name, of the report or of its policy.
-OF_REPORT = ("reporter", "contact", "extra_contact", "report_id", "generator", "version")
+OF_REPORT = (
+    "reporter",
+    "contact",
+    "extra_contact",
+    "report_id",
+    "generator",
+    "version",
+    "namespace",
+)
 OF_POLICY = (
     "domain", "p", "sp", "np", "pct", "testing", "adkim", "aspf", "fo", "discovery_method",
 )  # fmt: skip

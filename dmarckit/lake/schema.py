@@ -120,6 +120,7 @@ REPORTS = _table(
     ("discovery_method", TEXT, "how the policy was found: psl or treewalk (RFC 9990)"),
     ("generator", TEXT, "software that made the report (RFC 9990)"),
     ("version", TEXT, "schema version the report claims"),
+    ("namespace", TEXT, "XML namespace: urn:ietf:params:xml:ns:dmarc-2.0 is RFC 9990; null: none"),
     ("warnings", TEXTS, "what had to be repaired to read it"),
     ("errors", TEXTS, "errors that the reporter itself mentions"),
     ("authenticated_from", TEXT, "From domain of that mail, if it passed DMARC; null: it did not"),

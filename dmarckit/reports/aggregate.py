@@ -13,34 +13,46 @@ Of an element that may stand only once the first one is taken.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 from xml.parsers.expat import ExpatError, errors
 
 import xmltodict
 
-from dmarckit.core import LimitExceeded, Limits, NotAReport, UnreadableReport, one_line
+from dmarckit.core import LimitExceeded, Limits, NotAReport, UnreadableReport, one_line, plural
 from dmarckit.reports.feed import NotWellFormed, RecordFeed, Tree, WrongRoot, watched
-from dmarckit.reports.model import AggregateReport, Policy, Record, Unreadable
+from dmarckit.reports.model import AggregateReport, Named, Policy, Record, Unreadable
 from dmarckit.reports.quick import QuickCut
 from dmarckit.reports.records import RecordMaker
-from dmarckit.reports.repair import decoded, expat_encoding, repaired, roots
+from dmarckit.reports.repair import decoded, expat_encoding, repaired, root_namespace, roots
 from dmarckit.reports.unpack import Document
-from dmarckit.reports.values import Names, Warnings, domain, moment, quoted
+from dmarckit.reports.values import Names, Warnings, domain, moment, quoted, text_within
 
+NOTHING_NAMED = Named()
 PARTS = frozenset({"report_metadata", "policy_published"})
 """what a DMARC report has at least one of, or records"""
 
 
 def report_of(
-    head: Any, records: Sequence[Record], record_count: int, message_count: int, warnings: Warnings
+    head: Any,
+    collected: RecordCollector,
+    warnings: Warnings,
+    namespace: str | None = None,
+    named: Named = NOTHING_NAMED,
 ) -> AggregateReport:
     """Return the report whose head (everything but its records) xmltodict gave as `head`.
+
+    `named` is what the mail says of reporter and domain, for a report that says neither.
 
     Raises `UnreadableReport` when it does not say its period, `NotAReport` when it has
     nothing of a DMARC report but the name of its root.
     """
-    if not records and not (isinstance(head, dict) and head.keys() & PARTS):
+    if (
+        not collected.total
+        and not collected.lost
+        and not (isinstance(head, dict) and head.keys() & PARTS)
+    ):
         raise NotAReport("<feedback> without metadata, policy and records")
     fields = _Fields(head, "feedback", warnings)
     metadata = fields.inner("report_metadata")
@@ -52,22 +64,42 @@ def report_of(
     if end < begin:
         warnings.add("date_range ends before it begins, kept as sent")
     generator = metadata.text("generator") or fields.text("generator")
+    reporter, report_id = metadata.wanted("org_name"), metadata.wanted("report_id")
+    policy = _policy(fields.inner("policy_published"), warnings)
+    if policy.domain is None:
+        policy = replace(policy, domain=named.domain or _one_organisation(collected.from_domains))
+        if policy.domain:
+            warnings.add(f"policy_published/domain: {quoted(policy.domain)} taken from elsewhere")
+    if reporter is None and named.submitter:
+        reporter = named.submitter
+        warnings.add(f"report_metadata/org_name: {quoted(reporter)} taken from the mail")
+    collected.note_lost(warnings)
     return AggregateReport(
-        reporter=metadata.wanted("org_name"),
+        reporter=reporter,
         contact=metadata.text("email"),
         extra_contact=metadata.text("extra_contact_info"),
-        report_id=metadata.wanted("report_id"),
+        report_id=report_id,
         begin=begin,
         end=end,
-        policy=_policy(fields.inner("policy_published"), warnings),
+        policy=policy,
         generator=generator,
         version=fields.text("version"),
         errors=metadata.texts("error"),
-        records=records,
-        record_count=record_count,
-        message_count=message_count,
+        records=tuple(collected.held),
+        record_count=collected.total,
+        message_count=collected.messages,
         warnings=warnings.lines(),
+        namespace=namespace,
     )
+
+
+def _one_organisation(from_domains: Iterable[str]) -> str | None:
+    """Return the organisational domain of all these From domains; None: they have several."""
+    from publicsuffixlist import PublicSuffixList
+
+    suffixes = PublicSuffixList()
+    found = {suffixes.privatesuffix(name) for name in from_domains}
+    return found.pop() if len(found) == 1 else None
 
 
 def _policy(published: _Fields, warnings: Warnings) -> Policy:
@@ -144,6 +176,9 @@ class _Fields:
         found = self._tree.get(name)
         if found is None or isinstance(found, kind):
             return found
+        if kind is str and (text := text_within(found)) is not None:
+            self._warnings.add(f"{self._name}/{name}: {quoted(text)} beside elements taken")
+            return text
         if isinstance(found, list):
             self._warnings.add(f"{self._name}/{name} stands {len(found)} times, first taken")
             return next((each for each in found if isinstance(each, kind)), None)
@@ -178,7 +213,7 @@ class RecordSink(Protocol):
         """Return the next records, at most 10,000, in the report's order."""
 
 
-class _Collector:
+class RecordCollector:
     """Counts records and passes them on in batches once there are too many to hold."""
 
     def __init__(self, make: Callable[[Tree], Record], limits: Limits, sink: RecordSink | None):
@@ -186,26 +221,54 @@ class _Collector:
         self._limit = limits.records
         self._sink = sink
         self._batch = BATCH if sink else limits.records + 1
+        self._passed_from: set[str] = set()
+        self._why_lost = ""
         self.held: list[Record] = []
         self.passed_on = 0
         self.messages = 0
+        self.lost = 0
 
     def take(self, tree: Tree) -> None:
-        self.add(self._make(tree))
+        """Add the record in `tree`; what is wrong in it costs this record alone."""
+        try:
+            record = self._make(tree)
+        except UnreadableReport as error:
+            self.lost += 1
+            self._why_lost = self._why_lost or str(error)
+            self._check()
+        else:
+            self.add(record)
 
     def add(self, record: Record) -> None:
+        """Add a record that is whole."""
         if len(self.held) == self._batch:
             self._pass_on()
         self.held.append(record)
         self.messages += record.messages
-        if self.total > self._limit:
+        self._check()
+
+    def _check(self) -> None:
+        if self.total + self.lost > self._limit:
             raise LimitExceeded(f"more than {self._limit:,} records (limit 'records')")
 
     @property
     def total(self) -> int:
+        """Return the number of records without the lost ones."""
         return self.passed_on + len(self.held)
 
+    @property
+    def from_domains(self) -> set[str]:
+        """Return the From domains of all records."""
+        return self._passed_from | {r.header_from for r in self.held if r.header_from}
+
+    def note_lost(self, warnings: Warnings) -> None:
+        """Warn of the records that could not be read."""
+        if self.lost:
+            of = plural(self.total + self.lost, "record")
+            warnings.lead(f"{self.lost:,} of {of} unreadable: {self._why_lost}")
+
     def finish(self) -> None:
+        """Hand over the last records of a report that did not fit."""
         if self.passed_on:
             self._pass_on()
 
@@ -213,6 +276,8 @@ class _Collector:
         assert self._sink is not None  # noqa: S101 (only with a sink is the batch that small)
         self._sink.add(self.held)
         self.passed_on += len(self.held)
+        if len(self._passed_from) < BATCH:
+            self._passed_from |= {r.header_from for r in self.held if r.header_from}
         self.held = []
 
 
@@ -224,19 +289,23 @@ def read_xml(
     encoding: str = "utf-8",
     *,
     quick: bool = True,
+    namespace: str | None = None,
+    named: Named = NOTHING_NAMED,
 ) -> AggregateReport:
     """Return the report in one well-formed XML document, given in pieces.
 
     `encoding` overrules what the document declares; without `quick` every record goes
-    through expat.
+    through expat. `namespace` is that of a root whose attributes were taken off; `named` is
+    what the mail says of reporter and domain.
 
     Raises `NotWellFormed`, `WrongRoot` when it is no report,
     `UnreadableReport` when an element that cannot be missing is, `LimitExceeded`.
     """
     warnings = warnings or Warnings()
     maker = RecordMaker(warnings)
-    collector = _Collector(maker.make, limits, sink)
-    feed = RecordFeed(Names(warnings), collector.take)
+    collector = RecordCollector(maker.make, limits, sink)
+    names = Names(warnings)
+    feed = RecordFeed(names, collector.take)
     rest = QuickCut(feed, maker, collector.add).rest(chunks) if quick else chunks
     if sink:
         sink.start()
@@ -247,8 +316,9 @@ def read_xml(
     except ExpatError as error:
         raise _broken(error, collector.total) from None
     collector.finish()
-    records = tuple(collector.held)
-    return report_of(head["feedback"], records, collector.total, collector.messages, warnings)
+    names.note_unknown()
+    namespace = (feed.parser.namespace if feed.parser else None) or namespace
+    return report_of(head["feedback"], collector, warnings, namespace, named)
 
 
 def looks_like_aggregate(head: bytes) -> bool:
@@ -257,7 +327,10 @@ def looks_like_aggregate(head: bytes) -> bool:
 
 
 def read_aggregate(
-    document: Document, limits: Limits, sink: RecordSink | None = None
+    document: Document,
+    limits: Limits,
+    sink: RecordSink | None = None,
+    named: Named = NOTHING_NAMED,
 ) -> Iterator[AggregateReport | Unreadable]:
     """Yield the reports in one document: one, unless several stand in it one after the other.
 
@@ -268,9 +341,9 @@ def read_aggregate(
         encoding = expat_encoding(next(document.open(), b""), warnings)
         if encoding is None:
             raise NotWellFormed("the XML is in an encoding that needs decoding first")
-        yield read_xml(document.open(), limits, sink, warnings, encoding)
+        yield read_xml(document.open(), limits, sink, warnings, encoding, named=named)
     except (NotWellFormed, WrongRoot) as error:
-        yield from _read_damaged(document, limits, sink, error)
+        yield from _read_damaged(document, limits, sink, error, named)
 
 
 def _broken(error: ExpatError, whole_records: int) -> NotWellFormed:
@@ -282,7 +355,11 @@ def _broken(error: ExpatError, whole_records: int) -> NotWellFormed:
 
 
 def _read_damaged(
-    document: Document, limits: Limits, sink: RecordSink | None, strict: NotWellFormed | WrongRoot
+    document: Document,
+    limits: Limits,
+    sink: RecordSink | None,
+    strict: NotWellFormed | WrongRoot,
+    named: Named,
 ) -> Iterator[AggregateReport | Unreadable]:
     chunks = []
     size = 0
@@ -303,8 +380,10 @@ def _read_damaged(
     for text in found:
         warnings = common.copy()
         try:
-            pieces = repaired(text, Names(warnings), warnings)
-            yield read_xml(pieces, limits, sink, warnings)
+            pieces = repaired(text, Names(warnings, notes_unknown=False), warnings)
+            yield read_xml(
+                pieces, limits, sink, warnings, namespace=root_namespace(text), named=named
+            )
         except NotWellFormed:
             yield Unreadable(one_line(document.name), str(strict))
         except UnreadableReport as error:

@@ -12,7 +12,7 @@ its ends, ``None`` when empty, a list where a name is repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 from xml.parsers import expat
 
@@ -26,6 +26,9 @@ PART_BYTES = 1_000_000
 """no head and no single record of a report is larger than this"""
 MEAN_BYTES, MEAN_FROM = 10_000, 50_000_000
 """nor are records on average larger than the first, once the document is beyond the second"""
+NAMESPACE_CHARACTERS = 200
+MIXED = "#text"
+"""key of the text that stands beside elements, as xmltodict has it"""
 DISTINCT_NAMES = 5_000
 """no report has more different names of elements; expat remembers each"""
 DEPTH = 50
@@ -72,6 +75,7 @@ class _Parser:
         self._on_record = on_record
         self.ordered_attributes = self.buffer_text = True
         self.records = 0
+        self.namespace: str | None = None
         self._depth = 0
         self._in_record = False
 
@@ -102,9 +106,13 @@ class _Parser:
     def _head_handlers(self) -> tuple[Callable[[str, Any], None], Callable[[str], None]]:
         """Return the handlers outside records: xmltodict's own, under local names."""
         names, start, end = self._names, self.StartElementHandler, self.EndElementHandler
+        extension = 0  # depth of the element in which anything may stand (RFC 9990)
 
         def head_start(written: str, attributes: Any) -> None:
-            name = names[written]
+            nonlocal extension
+            name = names.plain(written) if extension else names[written]
+            if self._depth == 0:
+                self.namespace = _namespace(written, attributes)
             if self._depth == 1 and name == "record":
                 self._enter_record()
                 return
@@ -113,11 +121,17 @@ class _Parser:
             self._depth += 1
             if self._depth > DEPTH:
                 raise LimitExceeded(f"elements are nested deeper than {DEPTH}")
+            if name == "extension" and not extension:
+                extension = self._depth
             start(name, attributes)
 
         def head_end(written: str) -> None:
+            nonlocal extension
+            name = names.plain(written) if extension else names[written]
+            if extension == self._depth:
+                extension = 0
             self._depth -= 1
-            end(names[written])
+            end(name)
 
         return head_start, head_end
 
@@ -144,6 +158,12 @@ class _Parser:
             parser.EndElementHandler = end
             parser.CharacterDataHandler = text.append
 
+        def keep_text(tree: Tree) -> None:
+            """Keep text that stands beside elements under the name that xmltodict gives it."""
+            said = "".join(text).strip()
+            if said:
+                tree[MIXED] = f"{tree[MIXED]} {said}" if MIXED in tree else said
+
         def start(_name: str, _attributes: Any) -> None:
             nonlocal current, leaf
             if leaf:  # the element around this one holds elements
@@ -152,7 +172,9 @@ class _Parser:
                 if len(parents) > DEPTH:
                     raise LimitExceeded(f"elements are nested deeper than {DEPTH}")
             leaf = True
-            clear()
+            if text:
+                keep_text(current)
+                clear()
 
         def end(written: str) -> None:
             nonlocal current, leaf
@@ -160,7 +182,11 @@ class _Parser:
             if leaf:
                 value = (text[0] if len(text) == 1 else "".join(text)).strip() or None
                 leaf = False
+                clear()
             elif parents:
+                if text:
+                    keep_text(current)
+                    clear()
                 value = current
                 current = parents.pop()
             else:
@@ -188,6 +214,13 @@ class _Parser:
             on_record(current)
 
         return enter
+
+
+def _namespace(written: str, attributes: Sequence[str]) -> str | None:
+    """Return the namespace that the root's own attributes declare for it; None: none."""
+    prefix, colon, _ = written.rpartition(":")
+    declared = dict(zip(attributes[::2], attributes[1::2], strict=True))
+    return declared.get(f"xmlns{colon}{prefix}", "").strip()[:NAMESPACE_CHARACTERS] or None
 
 
 def _refuse_entity(*_declaration: object) -> None:

@@ -9,7 +9,7 @@ where the field has a plainer word: `messages` for ``count``, `reporter` for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -108,6 +108,8 @@ class AggregateReport:
     """what had to be repaired: element, value found, value taken"""
     errors: tuple[str, ...] = ()
     """``report_metadata/error``: what the reporter says went wrong"""
+    namespace: str | None = field(default=None, compare=False)
+    """XML namespace of the root: ``urn:ietf:params:xml:ns:dmarc-2.0`` for RFC 9990, or none"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,14 @@ class FailureReport:
     message_id: str | None
     body: str | None
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a mail says a report in it is about, and from whom: subject, file name, header."""
+
+    domain: str | None = None
+    submitter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

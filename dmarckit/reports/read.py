@@ -10,9 +10,10 @@ from dmarckit.core import LimitExceeded, Limits, NotAReport, UnreadableReport, o
 from dmarckit.reports.aggregate import RecordSink, looks_like_aggregate, read_aggregate
 from dmarckit.reports.failure import FEEDBACK, find_failure
 from dmarckit.reports.mail import is_mail, read_mail
-from dmarckit.reports.model import Attachment, Mail, Report, Unreadable, Verdict
+from dmarckit.reports.model import Attachment, Mail, Named, Report, Unreadable, Verdict
 from dmarckit.reports.tls import JSON_BYTES, looks_like_tls, read_tls
 from dmarckit.reports.unpack import Budget, Document, documents
+from dmarckit.reports.values import domain
 
 DEFAULT = Limits()
 WRAPPED = "wrapped in"
@@ -28,6 +29,11 @@ _NAME = re.compile(
     r"|\.xml\.(?:gz|gzip|zip)$|\.json\.gz$",
     re.IGNORECASE,
 )
+_ABOUT = re.compile(
+    r"report[\s_]+domain\s*:\s*([^\s;,<>]{1,253})(?:\s+submitter\s*:\s*([^\s;,<>]{1,253}))?",
+    re.IGNORECASE,
+)
+_FILE = re.compile(r"(?:^|/)([^!\s/]{1,253})!([^!\s/]{1,253})![0-9]+![0-9]+")
 _TYPES = ("application/tlsrpt+gzip", "application/tlsrpt+json")
 _CONTAINERS = (
     ("winmail.dat (TNEF), which only Outlook opens", (b"\x78\x9f\x3e\x22",),
@@ -72,6 +78,19 @@ def says_report(mail: Mail) -> bool:
             each.content_type in _TYPES or _NAME.search((each.name or "")[:1000])
             for each in mail.attachments
         )
+    )
+
+
+def named_by(mail: Mail) -> Named:
+    """Return what subject, names and ``TLS-Report-Domain`` say a report in the mail is about."""
+    about = _ABOUT.search((mail.subject or "")[:1000])
+    files = (_FILE.search((each.name or "")[:1000]) for each in mail.attachments)
+    file = next(filter(None, files), None)
+    domains = mail.tls_domain, about and about[1], file and file[2]
+    submitters = about and about[2], file and file[1]
+    return Named(
+        next((domain(each) for each in domains if each and "." in each), None),
+        next((each for each in submitters if each), None),
     )
 
 
@@ -123,6 +142,7 @@ class _DocumentReader:
         self.limits = limits
         self.sink = sink
         self.budget = Budget(limits)
+        self.named = Named()
 
     def mail(self, mail: Mail, depth: int = 0) -> Iterator[Report | Unreadable]:
         try:
@@ -133,11 +153,13 @@ class _DocumentReader:
         if failure:
             yield failure
             return
+        outer, self.named = self.named, named_by(mail)
         for attachment in mail.attachments:
             if wrapping := _wrapping(attachment):
                 yield Unreadable(_name_of(mail), f"{WRAPPED} {wrapping}", is_report=False)
             elif attachment.content_type not in _MESSAGES:
                 yield from self._attachment(attachment, depth)
+        self.named = outer
 
     def _attachment(self, attachment: Attachment, depth: int) -> Iterator[Report | Unreadable]:
         name = attachment.name or attachment.content_type
@@ -178,9 +200,9 @@ class _DocumentReader:
             inner = read_mail(_whole(document, self.limits.mail_bytes), self.limits)
             yield from self.mail(inner, depth + 1)
         elif looks_like_aggregate(head):
-            yield from read_aggregate(document, self.limits, self.sink)
+            yield from read_aggregate(document, self.limits, self.sink, self.named)
         elif _JSON.match(head) and looks_like_tls(head):
-            yield read_tls(_whole(document, JSON_BYTES))
+            yield read_tls(_whole(document, JSON_BYTES), self.named.domain)
         else:
             try:
                 for _ in chunks:  # a bomb or a damaged archive shall be called what it is

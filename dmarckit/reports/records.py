@@ -6,7 +6,8 @@ What a value may be, and what is done with others:
   as sent in lower case. Each of these leaves a warning.
 - domains are lower-cased without the root dot (DNS does not tell the difference); selectors,
   comments and human results stay as sent.
-- a missing or empty field is ``None``; a missing ``count`` makes the report unreadable.
+- a missing or empty field is ``None``; a missing ``count`` makes the record unreadable.
+- text where an element belongs (``<reason>forwarded</reason>``) is read as what decides in it.
 - of an element that may stand only once the first one is taken, with a warning.
 - an address that is none is kept as sent, with a warning.
 """
@@ -16,9 +17,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from dmarckit.reports.feed import Tree
+from dmarckit.reports.feed import MIXED, Tree
 from dmarckit.reports.model import DkimResult, Reason, Record, SpfResult
-from dmarckit.reports.values import Warnings, count, domain, noted_address, quoted
+from dmarckit.reports.values import (
+    Warnings,
+    count,
+    domain,
+    noted_address,
+    quoted,
+    text_within,
+)
 
 # RFC 8601 section 2.7: results of DKIM and SPF; RFC 7489 and RFC 9990: dispositions
 RESULTS = frozenset(
@@ -34,6 +42,13 @@ SCOPES = frozenset({"helo", "mfrom"})
 SYNONYMS = {"hardfail": "fail", "hard_fail": "fail", "hard-fail": "fail", "soft_fail": "softfail",
             "soft-fail": "softfail", "temp_error": "temperror", "perm_error": "permerror",
             "passed": "pass", "failed": "fail", "accept": "none"}  # fmt: skip
+# text in place of these elements → the element in it that the text is
+_DECIDES = {
+    "reason": ("type", REASONS),
+    "dkim": ("result", RESULTS),
+    "spf": ("result", RESULTS),
+    "policy_evaluated": ("disposition", DISPOSITIONS),
+}
 _CACHED = 20_000
 _CACHED_CHARACTERS = 1_000
 _NOTHING: Tree = {}
@@ -103,8 +118,22 @@ class RecordMaker:
         if type(found) is list:
             self._repeated(parent, name, len(found))
             return next((each for each in found if type(each) is dict), _NOTHING)
-        self._warnings.add(f"{parent}/{name}: text {quoted(found)} passed over", self._place)
-        return _NOTHING
+        return self._element(parent, name, found) or _NOTHING
+
+    def _element(self, parent: str, name: str, text: str) -> Tree | None:
+        """Return the element that the text `name` stands for; None: it says nothing that decides.
+
+        A reason's text that is no known type is its comment.
+        """
+        inner, known = _DECIDES.get(name, ("", frozenset()))
+        word = text.lower().replace(" ", "_").replace("-", "_")
+        if SYNONYMS.get(word, word) not in known:
+            inner = "comment" if name == "reason" else ""
+        if not inner:
+            self._warnings.add(f"{parent}/{name}: text {quoted(text)} passed over", self._place)
+            return None
+        self._warnings.add(f"{parent}/{name}: text {quoted(text)} read as {inner}", self._place)
+        return {inner: text if inner == "comment" else word}
 
     def _merged_results(self, tree: Tree) -> Tree:
         """Return the results of several ``auth_results``: one for SPF and one for DKIM, say."""
@@ -126,8 +155,10 @@ class RecordMaker:
         if type(found) is list:
             self._repeated(parent, name, len(found))
             return next((each for each in found if type(each) is str), None)
-        self._warnings.add(f"{parent}/{name}: elements in it passed over", self._place)
-        return None
+        text = text_within(found)
+        taken = f"{quoted(text)} taken" if text else "passed over"
+        self._warnings.add(f"{parent}/{name}: elements in it {taken}", self._place)
+        return text
 
     def _repeated(self, parent: str, name: str, times: int) -> None:
         self._warnings.add(f"{parent}/{name} stands {times} times, first taken", self._place)
@@ -179,16 +210,19 @@ class RecordMaker:
             return [found]
         if type(found) is not list:
             found = [found]
-        for each in found:
-            if type(each) is str:
-                self._warnings.add(f"{parent}/{name}: text {quoted(each)} passed over", self._place)
-        return [each for each in found if type(each) is dict]
+        elements = (
+            self._element(parent, name, each) if type(each) is str else each for each in found
+        )
+        return [each for each in elements if each]
 
     def _reasons(self, evaluated: Tree) -> tuple[Reason, ...]:
         made = []
         for each in self._each(evaluated, "reason", "policy_evaluated"):
             kind = self._word(each, "type", "reason", REASONS)
             comment = self._text(each, "comment", "reason")
+            if not kind and (text := each.get(MIXED) or text_within(each)) and text != comment:
+                read = self._element("policy_evaluated", "reason", text) or _NOTHING
+                kind, comment = read.get("type"), comment or read.get("comment")
             if kind or comment:
                 made.append(Reason(kind, comment))
         return tuple(made)

@@ -248,6 +248,10 @@ _SOFT_BREAK = re.compile(rb"=[ \t]*\r?\n|=3D[\"']")
 _ESCAPED_ROOT = re.compile(r"&lt;(?:[\w.-]{1,40}:)?feedback", re.IGNORECASE)
 _FEEDBACK = r"(?:[\w.-]{1,40}:)?feedback"
 _ROOT = re.compile(rf"<{_FEEDBACK}(?:\s[^<>]*)?>", re.IGNORECASE)
+_NAMESPACE = re.compile(
+    r"<(?:([\w.-]{1,40}):)?feedback\b[^<>]*?\sxmlns(?(1):\1)\s*=\s*[\"']([^\"'<>]{0,200})",
+    re.IGNORECASE,
+)
 _ROOT_END = re.compile(rf"</\s*{_FEEDBACK}\s*>", re.IGNORECASE)
 _PROLOGUE = re.compile(r"<\?[^<>]{0,500}\?>|<!DOCTYPE[^<>]{0,500}>|<!--[^<>]{0,500}-->")
 # what surrogateescape makes of a byte that is no UTF-8 → the character of windows-1252
@@ -354,6 +358,12 @@ def _with_repairs(data: bytes, encoding: str, declared: str | None, warnings: Wa
     if repaired != text:
         warnings.changed("encoding", declared or "utf-8", "windows-1252 where it is no UTF-8")
     return repaired
+
+
+def root_namespace(text: str) -> str | None:
+    """Return the namespace that the root's tag, at the start of `text`, declares for itself."""
+    found = _NAMESPACE.match(text[:1000])
+    return found[2].strip() or None if found else None
 
 
 def roots(text: str, warnings: Warnings) -> list[str]:

@@ -25,8 +25,8 @@ def looks_like_tls(text: bytes) -> bool:
     return b"policies" in text.lower()
 
 
-def read_tls(text: bytes) -> TlsReport:
-    """Return the report in `text`.
+def read_tls(text: bytes, named: str | None = None) -> TlsReport:
+    """Return the report in `text`; `named` is the domain of policies that have none.
 
     Raises `NotAReport` for JSON of another kind, `UnreadableReport` when it is no JSON or
     lacks its period or a count, `LimitExceeded`.
@@ -53,7 +53,7 @@ def read_tls(text: bytes) -> TlsReport:
         begin=begin,
         end=_moment(period.get("end-datetime"), "date-range/end-datetime", warnings),
         policies=tuple(
-            _policy(_object(each, "policies", warnings), f"policy {number}", warnings)
+            _policy(_object(each, "policies", warnings), f"policy {number}", warnings, named)
             for number, each in enumerate(policies, 1)
             if each is not None
         ),
@@ -139,14 +139,17 @@ def _moment(found: Any, element: str, warnings: Warnings) -> Any:
     return when
 
 
-def _policy(found: dict[str, Any], place: str, warnings: Warnings) -> TlsPolicy:
+def _policy(found: dict[str, Any], place: str, warnings: Warnings, named: str | None) -> TlsPolicy:
     policy = _object(found.get("policy"), f"{place}/policy", warnings) or found
     summary = _object(found.get("summary"), f"{place}/summary", warnings)
     details = found.get("failure-details")
     details = details if isinstance(details, list) else [details]
+    policy_domain = domain(_text(policy.get("policy-domain")) or "")
+    if policy_domain is None and named:
+        warnings.add(f"policy-domain is missing, {quoted(named)} taken from the mail", place)
     return TlsPolicy(
         policy_type=_text(policy.get("policy-type")),
-        policy_domain=domain(_text(policy.get("policy-domain")) or ""),
+        policy_domain=policy_domain or named,
         policy_string=_texts(policy.get("policy-string")),
         mx_host=_texts(policy.get("mx-host", policy.get("mx-host-pattern"))),
         successful=_sessions(summary, "total-successful-session-count", place, warnings),

@@ -54,6 +54,10 @@ class Warnings:
         else:
             self._more += 1
 
+    def lead(self, what: str) -> None:
+        """Note `what` before all others, however many there are."""
+        self._places = {what: "", **self._places}
+
     def changed(self, element: str, found: object, taken: object, place: str = "") -> None:
         """Note that `found` in `element` was read as `taken`."""
         self.add(f"{element}: {quoted(found)} read as {quoted(taken)}", place)
@@ -72,6 +76,15 @@ def quoted(value: object) -> str:
         return "nothing"
     text = str(value)
     return f"'{text}'" if len(text) <= 80 and text.isprintable() else f"'{one_line(text, 80)}'"
+
+
+def text_within(found: object) -> str | None:
+    """Return the text of an element that holds elements too; None where it has none."""
+    if not isinstance(found, dict):
+        return None
+    texts = [each for each in found.values() if isinstance(each, str)]
+    text = found.get("#text", texts[0] if len(texts) == 1 else None)
+    return text if isinstance(text, str) else None
 
 
 def count(text: str | None, element: str, warnings: Warnings, place: str = "") -> int:
@@ -218,14 +231,30 @@ MISSPELT = {
 }
 """how names are written, in lower case and without ``_`` and ``-`` → the name"""
 _NAMES_KEPT = 2_000
+UNKNOWN_NAMED = 5
+"""elements of no RFC that a warning names"""
 
 
 class Names(dict[str, str]):
     """Element name as written → the name it is read as, noting what was bent."""
 
-    def __init__(self, warnings: Warnings) -> None:
+    def __init__(self, warnings: Warnings, *, notes_unknown: bool = True) -> None:
         super().__init__({name: name for name in KNOWN})
         self._warnings = warnings
+        self._notes_unknown = notes_unknown
+        self.unknown: dict[str, None] = {}
+        """names that no RFC has, in order of first sight"""
+
+    def plain(self, written: str) -> str:
+        """Return a name of which nothing is noted."""
+        return self.get(written) or written.rpartition(":")[2]
+
+    def note_unknown(self) -> None:
+        """Warn of the elements that no RFC has: something newer may be said there."""
+        if self.unknown:
+            named = ", ".join(quoted(name) for name in list(self.unknown)[:UNKNOWN_NAMED])
+            more = " and more" if len(self.unknown) > UNKNOWN_NAMED else ""
+            self._warnings.add(f"unknown elements passed over: {named}{more}")
 
     def __missing__(self, written: str) -> str:
         local = written.rpartition(":")[2]
@@ -234,6 +263,8 @@ class Names(dict[str, str]):
             name = MISSPELT.get(local.lower().replace("-", "").replace("_", ""), local)
             if name in KNOWN:
                 self._warnings.add(f"element {quoted(local)} read as '{name}'")
+            elif self._notes_unknown and not written.startswith(("xs:", "xsd:")):
+                self.unknown.setdefault(local)
         if len(self) < _NAMES_KEPT:
             self[written] = name
         return name

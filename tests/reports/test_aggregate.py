@@ -186,6 +186,15 @@ def test_a_date_in_another_form_is_read_with_a_warning(sent: str, second: int) -
         ("begin", "yesterday", "date_range/begin is not a time: 'yesterday'"),
         ("end", "-1", "date_range/end is not a time: '-1'"),
         ("end", "9999999999", "date_range/end is outside 1970 to 2261: '9999999999'"),
+    ],
+)
+def test_what_cannot_be_read_makes_it_unreadable(element: str, sent: str, reason: str) -> None:
+    assert unreadable(with_value(element, f"<{element}>{sent}</{element}>")).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("element", "sent", "reason"),
+    [
         ("count", "", "record 1: row/count is missing"),
         ("count", "-1", "record 1: row/count is not a whole number: '-1'"),
         ("count", "1.5", "record 1: row/count is not a whole number: '1.5'"),
@@ -193,8 +202,118 @@ def test_a_date_in_another_form_is_read_with_a_warning(sent: str, second: int) -
         ("count", "9" * 40, "record 1: row/count is not a whole number: '" + "9" * 40 + "'"),
     ],
 )
-def test_what_cannot_be_read_makes_it_unreadable(element: str, sent: str, reason: str) -> None:
-    assert unreadable(with_value(element, f"<{element}>{sent}</{element}>")).reason == reason
+def test_what_cannot_be_read_in_a_record_costs_that_record(
+    element: str, sent: str, reason: str
+) -> None:
+    report = read_aggregate(with_value(element, f"<{element}>{sent}</{element}>"))
+    assert report.records == REPORT.records[1:]
+    assert (report.record_count, report.message_count) == (1, 5)
+    assert report.warnings == (f"1 of 2 records unreadable: {reason}",)
+
+
+@pytest.mark.parametrize(
+    "empty", ["<record/>", "<record></record>", "<record><row><source_ip/><count/></row></record>"]
+)
+def test_an_empty_record_is_left_out(empty: str) -> None:
+    whole = report_xml(REPORT).decode()
+    report = read_aggregate(whole.replace("</feedback>", f"{empty}</feedback>"))
+    assert report.records == REPORT.records
+    assert report.warnings == ("1 of 3 records unreadable: record 3: row/count is missing",)
+    alone = report_xml(make_report()).decode().replace("</feedback>", f"{empty}</feedback>")
+    report = read_aggregate(alone)
+    assert (report.records, report.record_count) == ((), 0)
+    assert report.warnings == ("1 of 1 record unreadable: record 1: row/count is missing",)
+
+
+def test_records_that_are_lost_count_as_records_do() -> None:
+    whole = report_xml(make_report()).decode().replace("</feedback>", "<record/>" * 40)
+    (found,) = read(f"{whole}</feedback>".encode(), limits=Limits(records=30))
+    assert isinstance(found, Unreadable)
+    assert "limit 'records'" in found.reason
+
+
+def with_evaluated(inside: str) -> Record:
+    """The record of a report whose evaluation holds this besides."""
+    xml = report_xml(make_report(make_record())).decode()
+    return read_aggregate(
+        xml.replace("</policy_evaluated>", f"{inside}</policy_evaluated>")
+    ).records[0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "read_as"),
+    [
+        ("<reason>forwarded</reason>", Reason("forwarded")),
+        ("<reason> Mailing-List </reason>", Reason("mailing_list")),
+        ("<reason>arc=pass</reason>", Reason(None, "arc=pass")),
+        (
+            "<reason>forwarded<comment>a list</comment></reason>",
+            Reason("forwarded", "a list"),
+        ),
+        (
+            "<reason><comment>a list</comment>forwarded</reason>",
+            Reason("forwarded", "a list"),
+        ),
+        ("<reason>why: <type>other</type></reason>", Reason("other")),
+        ("<reason><type><b>sampled_out</b></type></reason>", Reason("sampled_out")),
+        ("<reason><kind>local_policy</kind></reason>", Reason("local_policy")),
+    ],
+)
+def test_text_in_place_of_the_reasons_elements_is_read(sent: str, read_as: Reason) -> None:
+    assert with_evaluated(sent).reasons == (read_as,)
+
+
+@pytest.mark.parametrize(
+    "sent", ["", "<reason/>", "<reason> </reason>", "<reason><type/></reason>"]
+)
+def test_a_reason_that_says_nothing_is_none(sent: str) -> None:
+    assert with_evaluated(sent).reasons == ()
+
+
+def test_text_in_place_of_a_result_is_the_result() -> None:
+    xml = report_xml(make_report(make_record())).decode()
+    text = "<auth_results><dkim>pass</dkim><spf>SoftFail</spf></auth_results>"
+    xml = re.sub(r"<auth_results>.*</auth_results>", text, xml, flags=re.DOTALL)
+    report = read_aggregate(xml)
+    assert report.records[0].dkim == (DkimResult(None, None, "pass"),)
+    assert report.records[0].spf == (SpfResult(None, None, "softfail"),)
+    assert len(report.warnings) == 2
+
+
+def test_the_namespace_is_kept_and_unknown_elements_are_noted() -> None:
+    urn = "urn:ietf:params:xml:ns:dmarc-2.0"
+    assert read_aggregate(report_xml(make_report(), "rfc9990")).namespace == urn
+    assert read_aggregate(report_xml(make_report(), "rfc9990", prefix="ns0")).namespace == urn
+    assert read_aggregate(report_xml(make_report())).namespace is None
+    damaged = report_xml(make_report(), "rfc9990", prefix="d").decode() + "junk"
+    assert read_aggregate(damaged).namespace == urn
+    newer = report_xml(make_report(make_record())).decode()
+    newer = newer.replace("</auth_results>", "<dkim2><chain>3</chain></dkim2></auth_results>")
+    assert read_aggregate(newer).warnings == ("unknown elements passed over: 'chain', 'dkim2'",)
+    extended = newer.replace("<dkim2><chain>3</chain></dkim2>", "").replace(
+        "<record>", "<extension><any><thing/></any></extension><record>", 1
+    )
+    assert read_aggregate(extended).warnings == ()
+
+
+def test_a_domain_that_is_missing_is_taken_from_where_it_stands_too() -> None:
+    record = make_record(header_from="news.shop.example.co.uk")
+    nameless = re.sub(
+        r"<policy_published>.*</policy_published>|<org_name>.*</org_name>",
+        "",
+        report_xml(make_report(record)).decode(),
+        flags=re.DOTALL,
+    )
+    report = read_aggregate(nameless)
+    assert (report.policy.domain, report.reporter) == ("example.co.uk", None)
+    (named,) = read(nameless.encode(), "mail.example!shop.example!1793750400!1793836799.xml")
+    assert isinstance(named, AggregateReport)
+    assert (named.policy.domain, named.reporter) == ("shop.example", "mail.example")
+    several = nameless.replace("</feedback>", "")
+    other = re.search(r"<record>.*</record>", nameless, re.DOTALL)
+    assert other
+    several += other[0].replace("news.shop.example.co.uk", "example.net") + "</feedback>"
+    assert read_aggregate(several).policy.domain is None
 
 
 def test_a_changed_value_leaves_a_warning_that_names_place_found_and_taken() -> None:
