@@ -15,7 +15,6 @@ from dmarckit import core, reports
 from dmarckit.cli.options import OK, PROBLEMS, check_options
 from dmarckit.cli.output import print_table
 from dmarckit.core import StorageError, UnreadableReport, one_line
-from dmarckit.reports import AggregateReport
 
 Found: TypeAlias = "Iterator[tuple[str, reports.Report | reports.Unreadable]]"
 """file and report, for each report"""
@@ -24,12 +23,15 @@ Found: TypeAlias = "Iterator[tuple[str, reports.Report | reports.Unreadable]]"
 def parse(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders.", metavar="PATH…")],
     format_: Annotated[str, typer.Option("--format", "-f", help="jsonl, csv or table.")] = "jsonl",
+    records: Annotated[bool, typer.Option("--records", help="Records in the table.")] = False,
 ) -> None:
     """Print what report files or mails say.
 
     Exit status 1 if one is unreadable; the rest is printed all the same.
     """
     check_options(format_, ("jsonl", "csv", "table"))
+    if records and format_ != "table":
+        raise core.SettingsError("--records is for --format table; the other formats have them all")
     limits = core.load_settings().limits
     missing = [path for path in paths if not path.exists()]
     if missing:
@@ -42,7 +44,7 @@ def parse(
         if format_ == "jsonl":
             status = _print_jsonl(found, spool)
         else:
-            status = _print_csv(found) if format_ == "csv" else _print_table(found)
+            status = _print_csv(found) if format_ == "csv" else _print_table(found, records)
     raise typer.Exit(status)
 
 
@@ -97,7 +99,11 @@ def _print_jsonl(found: Found, spool: _JsonRecords) -> int:
             out.write(reports.json_text(reports.unreadable_json(report, file)) + "\n")
             continue
         text = reports.json_text(reports.report_json(report, file))
-        if isinstance(report, AggregateReport) and report.record_count and not report.records:
+        if (
+            isinstance(report, reports.AggregateReport)
+            and report.record_count
+            and not report.records
+        ):
             before, _, after = text.partition('"records": []')
             out.write(before + '"records": [')
             for i, line in enumerate(spool.lines()):
@@ -110,37 +116,60 @@ def _print_jsonl(found: Found, spool: _JsonRecords) -> int:
 
 def _print_csv(found: Found) -> int:
     status = OK
-    sys.stdout.write(",".join(reports.CSV_COLUMNS) + "\r\n")
+    sys.stdout.write(",".join(reports.RECORD_COLUMNS) + "\r\n")
     for file, report in found:
-        if isinstance(report, AggregateReport) and report.record_count == len(report.records):
-            sys.stdout.write(reports.report_csv(report).partition("\r\n")[2])
+        if isinstance(report, reports.AggregateReport) and report.record_count == len(
+            report.records
+        ):
+            sys.stdout.writelines(reports.record_rows(report))
         else:
             status = max(status, _print_left_out(file, report))
     return status
 
 
-def _print_table(found: Found) -> int:
+def _print_table(found: Found, records: bool) -> int:
     status, rows = OK, []
     for file, report in found:
-        if isinstance(report, AggregateReport):
-            failing = sum(r.messages for r in report.records if not r.passes)
-            whole = len(report.records) == report.record_count
-            cells = (
-                report.policy.domain or "",
-                report.reporter or "",
-                f"{report.begin:%Y-%m-%d %H:%M}",
-                f"{report.end:%Y-%m-%d %H:%M}",
-                report.policy.p or "",
-                f"{report.record_count:,}",
-                f"{report.message_count:,}",
-                f"{failing:,}" if whole else "",
-            )
-            rows.append([one_line(cell, 60) for cell in cells])
+        whole = isinstance(report, reports.AggregateReport) and report.record_count == len(
+            report.records
+        )
+        if isinstance(report, reports.AggregateReport) and (whole or not records):
+            shared = (report.policy.domain or "", report.reporter or "", *_period(report))
+            cells = _record_cells(report) if records else [_report_cells(report, whole)]
+            rows += [[one_line(cell, 60) for cell in (*shared, *own)] for own in cells]
         else:
             status = max(status, _print_left_out(file, report))
-    numbers = ("records", "messages", "failing")
-    print_table(("domain", "reporter", "begin", "end", "policy", *numbers), rows, right=numbers)
+    numbers = ("messages",) if records else ("records", "messages", "failing")
+    own_columns = (
+        ("source_ip", "header_from", *numbers, "dkim", "spf", "disposition")
+        if records
+        else ("policy", *numbers)
+    )
+    print_table(("domain", "reporter", "begin", "end", *own_columns), rows, right=numbers)
     return status
+
+
+def _period(report: reports.AggregateReport) -> tuple[str, str]:
+    return f"{report.begin:%Y-%m-%d %H:%M}", f"{report.end:%Y-%m-%d %H:%M}"
+
+
+def _report_cells(report: reports.AggregateReport, whole: bool) -> tuple[str, ...]:
+    failing = sum(r.messages for r in report.records if not r.passes)
+    counts = f"{report.record_count:,}", f"{report.message_count:,}"
+    return report.policy.p or "", *counts, f"{failing:,}" if whole else ""
+
+
+def _record_cells(report: reports.AggregateReport) -> Iterator[tuple[str, ...]]:
+    aligned = {True: "pass", False: "fail", None: ""}
+    for record in report.records:
+        yield (
+            record.source_ip or "",
+            record.header_from or "",
+            f"{record.messages:,}",
+            aligned[record.dkim_aligned],
+            aligned[record.spf_aligned],
+            record.disposition or "",
+        )
 
 
 def _print_left_out(file: str, report: reports.Report | reports.Unreadable) -> int:

@@ -42,5 +42,6 @@ from .sql import (
     FORWARD_REASON as FORWARD_REASON,
     LISTS as LISTS,
     only_forwarded as only_forwarded,
+    result_meaning as result_meaning,
 )
 from .trace import Trace as Trace, trace_sender as trace_sender

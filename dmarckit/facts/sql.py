@@ -16,6 +16,20 @@ DAY_US = 86_400_000_000
 
 NAME = "CREATE TEMP MACRO name(text) AS nullif(lower(rtrim(trim(text), '.')), '')"
 
+OLD_RESULTS = {
+    "unknown": "temperror", "error": "permerror", "invalid": "permerror",
+    "hardfail": "fail", "hard_fail": "fail", "hard-fail": "fail",
+}  # fmt: skip
+"""words of older RFCs (7489 appendix C, 4408 section 2.5.7) → what they are called today"""
+
+
+def result_meaning(column: str) -> str:
+    """Return SQL: a raw SPF or DKIM result in the words of RFC 8601 section 2.7, in lower case."""
+    word = f"lower(trim({column}))"
+    old = " ".join(f"WHEN '{old}' THEN '{new}'" for old, new in OLD_RESULTS.items())
+    return f"CASE {word} {old} ELSE {word} END"
+
+
 CHOSEN = """
 CREATE TEMP VIEW chosen AS SELECT
     coalesce(domain, '') AS domain,
@@ -95,9 +109,9 @@ WITH listed AS (
             FOR x IN dkim IF name(x.domain) IS NOT NULL AND
             (coalesce(lower(trim(x.result)), 'none') <> 'none' OR name(x.selector) IS NOT NULL)
         ])) AS dkim,
-        [{{'d': name(x.domain), 'r': coalesce(lower(trim(x.result)), '')}}
+        [{{'d': name(x.domain), 'r': coalesce({result_meaning("x.result")}, '')}}
             FOR x IN spf IF coalesce(lower(trim(x.scope)), '') <> 'helo'] AS mfrom,
-        [{{'d': name(x.domain), 'r': coalesce(lower(trim(x.result)), '')}}
+        [{{'d': name(x.domain), 'r': coalesce({result_meaning("x.result")}, '')}}
             FOR x IN spf IF coalesce(lower(trim(x.scope)), '') = 'helo'] AS helo,
         [x FOR x IN reasons IF x.type IS NOT NULL OR x.comment IS NOT NULL] AS reasons
     FROM raw

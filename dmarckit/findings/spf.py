@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dmarckit.core import _, count, later, n_messages, percent
+from dmarckit.facts import result_meaning
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     BLOCKED,
@@ -102,7 +103,7 @@ def _errors(
 def _errors_predicate(spf_domain: str) -> str:
     # the facts take MAIL FROM, and HELO only when no MAIL FROM was evaluated
     mail_from = queries.any_of("spf", "coalesce(x.scope, 'mfrom') <> 'helo'")
-    failed = f"{queries.one_of('x.result', _ERRORS)} AND lower(x.domain) = "
+    failed = f"{queries.one_of(result_meaning('x.result'), _ERRORS)} AND lower(x.domain) = "
     failed += queries.text(spf_domain)
     hit = queries.any_of("spf", f"{failed} AND coalesce(x.scope, 'mfrom') <> 'helo'")
     helo = queries.any_of("spf", failed)

@@ -74,6 +74,7 @@ from dmarckit.reports import (
     read_reports,
     report_csv,
     report_json,
+    with_domain,
 )
 
 CLIENT_SIDE = (
@@ -356,6 +357,7 @@ class _Reader:
     def _add_aggregate(
         self, report: AggregateReport, result: MailResult, sender: str | None
     ) -> None:
+        report = with_domain(report)
         uid, key = report_uid(report), result.object.key
         path = self._spool.finished()
         failing = self._spool.failing if path else failing_messages(report.records)

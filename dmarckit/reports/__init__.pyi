@@ -1,8 +1,10 @@
+from .aggregate import with_domain as with_domain
 from .export import (
-    CSV_COLUMNS as CSV_COLUMNS,
+    RECORD_COLUMNS as RECORD_COLUMNS,
     export_key as export_key,
     json_text as json_text,
     record_json as record_json,
+    record_rows as record_rows,
     report_csv as report_csv,
     report_json as report_json,
     unreadable_json as unreadable_json,

@@ -66,10 +66,9 @@ def report_of(
     generator = metadata.text("generator") or fields.text("generator")
     reporter, report_id = metadata.wanted("org_name"), metadata.wanted("report_id")
     policy = _policy(fields.inner("policy_published"), warnings)
-    if policy.domain is None:
-        policy = replace(policy, domain=named.domain or _one_organisation(collected.from_domains))
-        if policy.domain:
-            warnings.add(f"policy_published/domain: {quoted(policy.domain)} taken from elsewhere")
+    if policy.domain is None and named.domain:
+        policy = replace(policy, domain=named.domain)
+        warnings.add(f"policy_published/domain: {quoted(named.domain)} taken from the mail")
     if reporter is None and named.submitter:
         reporter = named.submitter
         warnings.add(f"report_metadata/org_name: {quoted(reporter)} taken from the mail")
@@ -93,13 +92,24 @@ def report_of(
     )
 
 
-def _one_organisation(from_domains: Iterable[str]) -> str | None:
-    """Return the organisational domain of all these From domains; None: they have several."""
+def with_domain(report: AggregateReport) -> AggregateReport:
+    """Return a report without domain with the organisational domain of its From domains.
+
+    It stays without where they have several, or its records were handed to a sink.
+    """
+    if report.policy.domain is not None:
+        return report
     from publicsuffixlist import PublicSuffixList
 
     suffixes = PublicSuffixList()
-    found = {suffixes.privatesuffix(name) for name in from_domains}
-    return found.pop() if len(found) == 1 else None
+    names = {record.header_from for record in report.records if record.header_from}
+    found = {suffixes.privatesuffix(name) for name in names} - {None}
+    if len(found) != 1:
+        return report
+    domain = found.pop()
+    note = f"policy_published/domain: {quoted(domain)} taken from the From domains"
+    policy = replace(report.policy, domain=domain)
+    return replace(report, policy=policy, warnings=(*report.warnings, note))
 
 
 def _policy(published: _Fields, warnings: Warnings) -> Policy:
@@ -221,7 +231,7 @@ class RecordCollector:
         self._limit = limits.records
         self._sink = sink
         self._batch = BATCH if sink else limits.records + 1
-        self._passed_from: set[str] = set()
+        self._damaged = ""
         self._why_lost = ""
         self.held: list[Record] = []
         self.passed_on = 0
@@ -235,6 +245,8 @@ class RecordCollector:
         except UnreadableReport as error:
             self.lost += 1
             self._why_lost = self._why_lost or str(error)
+            if not self._damaged and not _is_empty(tree):
+                self._damaged = str(error)
             self._check()
         else:
             self.add(record)
@@ -256,13 +268,13 @@ class RecordCollector:
         """Return the number of records without the lost ones."""
         return self.passed_on + len(self.held)
 
-    @property
-    def from_domains(self) -> set[str]:
-        """Return the From domains of all records."""
-        return self._passed_from | {r.header_from for r in self.held if r.header_from}
-
     def note_lost(self, warnings: Warnings) -> None:
-        """Warn of the records that could not be read."""
+        """Warn of the records that could not be read.
+
+        Raises UnreadableReport when there are no others, and one of them is more than empty.
+        """
+        if self._damaged and not self.total:
+            raise UnreadableReport(self._damaged)
         if self.lost:
             of = plural(self.total + self.lost, "record")
             warnings.lead(f"{self.lost:,} of {of} unreadable: {self._why_lost}")
@@ -276,9 +288,14 @@ class RecordCollector:
         assert self._sink is not None  # noqa: S101 (only with a sink is the batch that small)
         self._sink.add(self.held)
         self.passed_on += len(self.held)
-        if len(self._passed_from) < BATCH:
-            self._passed_from |= {r.header_from for r in self.held if r.header_from}
         self.held = []
+
+
+def _is_empty(found: object) -> bool:
+    """Return True if no element within has a text."""
+    if isinstance(found, dict | list):
+        return all(map(_is_empty, found.values() if isinstance(found, dict) else found))
+    return found is None
 
 
 def read_xml(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -31,6 +31,10 @@ CSV_COLUMNS = (
     "spf_alignment_pass", "spf_alignment_fail",
     "dkim_authentication_pass", "dkim_authentication_fail",
     "dkim_alignment_pass", "dkim_alignment_fail",
+)  # fmt: skip
+
+RECORD_COLUMNS = (
+    *CSV_COLUMNS, "reporter", "domain", "header_from", "begin", "end", "disposition",
 )  # fmt: skip
 
 # What a spreadsheet takes for the start of a formula, ASCII and full-width (OWASP's list).
@@ -83,6 +87,21 @@ def report_csv(report: AggregateReport) -> str:
     outside = [_cell(report.reporter), _cell(report.policy.p)]
     rows = ([*outside, _cell(source), *tally.cells()] for source, tally in tallies.items())
     return "".join(",".join(row) + "\r\n" for row in ([*CSV_COLUMNS], *rows))
+
+
+def record_rows(report: AggregateReport) -> Iterator[str]:
+    """Yield a CSV line (`RECORD_COLUMNS`) for each record, in the report's order.
+
+    The numbers are those of `report_csv` for the record alone; times are ISO 8601, UTC.
+    """
+    for record in report.records:
+        tally = _Tally()
+        tally.add(record)
+        outside = (report.reporter, report.policy.p, record.source_ip)
+        where = (report.reporter, report.policy.domain, record.header_from)
+        period = (f"{report.begin:%Y-%m-%dT%H:%M:%SZ}", f"{report.end:%Y-%m-%dT%H:%M:%SZ}")
+        cells = [*map(_cell, outside), *tally.cells(), *map(_cell, where), *period]
+        yield ",".join([*cells, _cell(record.disposition)]) + "\r\n"
 
 
 def _any_pass(results: Iterable[DkimResult] | Iterable[SpfResult]) -> bool:

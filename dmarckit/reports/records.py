@@ -2,7 +2,7 @@
 
 What a value may be, and what is done with others:
 
-- results and dispositions are lower-cased; ``hardfail`` is ``fail``; an unknown word stays
+- results and dispositions are lower-cased; an unknown or old word (``hardfail``) stays
   as sent in lower case. Each of these leaves a warning.
 - domains are lower-cased without the root dot (DNS does not tell the difference); selectors,
   comments and human results stay as sent.
@@ -39,14 +39,17 @@ REASONS = frozenset({
 })  # fmt: skip
 SCOPES = frozenset({"helo", "mfrom"})
 # what reporters write instead; RFC 4408 section 2.5.7 knew "error" and "unknown"
-SYNONYMS = {"hardfail": "fail", "hard_fail": "fail", "hard-fail": "fail", "soft_fail": "softfail",
-            "soft-fail": "softfail", "temp_error": "temperror", "perm_error": "permerror",
-            "passed": "pass", "failed": "fail", "accept": "none"}  # fmt: skip
+SYNONYMS = {"soft_fail": "softfail", "soft-fail": "softfail", "temp_error": "temperror",
+            "perm_error": "permerror", "passed": "pass", "failed": "fail",
+            "accept": "none"}  # fmt: skip
+# older RFCs' words for results, kept as sent; `facts.result_meaning` counts what they mean
+OLD_FAILS = frozenset({"hardfail", "hard_fail", "hard-fail"})
+OLD_ERRORS = frozenset({"unknown", "error", "invalid"})
 # text in place of these elements → the element in it that the text is
 _DECIDES = {
     "reason": ("type", REASONS),
-    "dkim": ("result", RESULTS),
-    "spf": ("result", RESULTS),
+    "dkim": ("result", RESULTS | OLD_FAILS | OLD_ERRORS),
+    "spf": ("result", RESULTS | OLD_FAILS | OLD_ERRORS),
     "policy_evaluated": ("disposition", DISPOSITIONS),
 }
 _CACHED = 20_000
@@ -201,7 +204,7 @@ class RecordMaker:
         if found == "fail":
             return False
         word = self._word(evaluated, name, "policy_evaluated", RESULTS)
-        return None if word not in RESULTS else word == "pass"
+        return None if word not in RESULTS | OLD_FAILS else word == "pass"
 
     def _each(self, tree: Tree, name: str, parent: str) -> list[Tree]:
         """Return the elements `name`, which may stand any number of times; empty ones left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import subprocess
@@ -107,9 +108,19 @@ def test_parse_as_csv_and_table(run: Any) -> None:
     Path("b.xml").write_bytes(report_xml(REPORT))
     _, out, _ = run("parse", "b.xml", "--format", "csv")
     assert out.splitlines()[0].startswith("email_provider,domain_policy,source_ip,email_volume")
-    assert len(out.splitlines()) == 2
+    rows = list(csv.DictReader(out.splitlines()))
+    assert [(row["email_volume"], row["dmarc_pass"]) for row in rows] == [("3", "3"), ("2", "0")]
+    assert {(row["reporter"], row["domain"], row["header_from"]) for row in rows} == {
+        ("Example Mail", "example.com", "example.com")
+    }
+    assert rows[0]["begin"] == f"{REPORT.begin:%Y-%m-%dT%H:%M:%SZ}"
     _, out, _ = run("parse", "b.xml", "--format", "table")
     assert re.search(r"example\.com +Example Mail .* 2 +5 +2\s", out)
+    _, out, _ = run("parse", "b.xml", "--format", "table", "--records")
+    assert len(re.findall(r"example\.com +Example Mail .* 192\.0\.2\.\d+ +example\.com ", out)) == 2
+    status, _, errors = run("parse", "b.xml", "--records")
+    assert status == 2
+    assert "--format table" in errors
 
 
 def test_ingest_ends_with_a_table_of_outcomes_and_the_reasons(run: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 import xmltodict
 
 from dmarckit.core.thresholds import Limits
-from dmarckit.reports.aggregate import read_xml
+from dmarckit.reports.aggregate import read_xml, with_domain
 from dmarckit.reports.model import (
     AggregateReport,
     DkimResult,
@@ -225,6 +225,11 @@ def test_an_empty_record_is_left_out(empty: str) -> None:
     assert report.warnings == ("1 of 1 record unreadable: record 1: row/count is missing",)
 
 
+def test_a_report_of_which_only_damage_is_left_is_unreadable() -> None:
+    one = report_xml(make_report(make_record(messages=3))).decode()
+    assert "row/count is missing" in unreadable(one.replace("<count>3</count>", "")).reason
+
+
 def test_records_that_are_lost_count_as_records_do() -> None:
     whole = report_xml(make_report()).decode().replace("</feedback>", "<record/>" * 40)
     (found,) = read(f"{whole}</feedback>".encode(), limits=Limits(records=30))
@@ -304,8 +309,9 @@ def test_a_domain_that_is_missing_is_taken_from_where_it_stands_too() -> None:
         report_xml(make_report(record)).decode(),
         flags=re.DOTALL,
     )
-    report = read_aggregate(nameless)
+    report = with_domain(read_aggregate(nameless))
     assert (report.policy.domain, report.reporter) == ("example.co.uk", None)
+    assert with_domain(report) == report
     (named,) = read(nameless.encode(), "mail.example!shop.example!1793750400!1793836799.xml")
     assert isinstance(named, AggregateReport)
     assert (named.policy.domain, named.reporter) == ("shop.example", "mail.example")
@@ -313,7 +319,7 @@ def test_a_domain_that_is_missing_is_taken_from_where_it_stands_too() -> None:
     other = re.search(r"<record>.*</record>", nameless, re.DOTALL)
     assert other
     several += other[0].replace("news.shop.example.co.uk", "example.net") + "</feedback>"
-    assert read_aggregate(several).policy.domain is None
+    assert with_domain(read_aggregate(several)).policy.domain is None
 
 
 def test_a_changed_value_leaves_a_warning_that_names_place_found_and_taken() -> None:

@@ -228,3 +228,44 @@ def test_what_cannot_be_read_is_unreadable_with_a_reason(raw: bytes, reason: str
 )
 def test_other_json_is_no_report(raw: bytes) -> None:
     assert not unreadable(raw).is_report
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "expected"),
+    [
+        ("TLS-Report-Domain: Example.COM (ours)\nSubject: x", "r.json", "example.com"),
+        ("Subject: Report Domain: example.net Submitter: mail.example", "r.json", "example.net"),
+        ("Subject: x", "mail.example!example.org!1!2!001.json", "example.org"),
+        ("Subject: x", "r.json", None),
+    ],
+)
+def test_a_policy_without_domain_takes_it_from_the_mail(
+    head: str, name: str, expected: str | None
+) -> None:
+    text = json.dumps(
+        {
+            "organization-name": "mail.example",
+            "date-range": {
+                "start-datetime": "2026-11-01T00:00:00Z",
+                "end-datetime": "2026-11-01T23:59:59Z",
+            },
+            "policies": [
+                {
+                    "policy": {"policy-type": kind, **named},
+                    "summary": {
+                        "total-successful-session-count": 1,
+                        "total-failure-session-count": 0,
+                    },
+                }
+                for kind, named in (("sts", {}), ("tlsa", {"policy-domain": "own.example"}))
+            ],
+        }
+    )
+    raw = (
+        f"From: a@mail.example\n{head}\nContent-Type: application/tlsrpt+json\n"
+        f'Content-Disposition: attachment; filename="{name}"\n\n{text}'
+    )
+    report = read_one(raw.encode())
+    assert isinstance(report, TlsReport)
+    assert [p.policy_domain for p in report.policies] == [expected, "own.example"]
+    assert len(report.warnings) == (expected is not None)
