@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dmarckit.core import POOL, Settings, one_line, open_storage
+from dmarckit.ingest.identity import PARTS, keep_apart
 from dmarckit.ingest.read import Chunk
 from dmarckit.lake import JOIN, MAILS, REPORT_TABLES, Lake, month_of
 from dmarckit.reports import is_within, listed_domains, own_reporters, reporter_key
@@ -83,19 +84,9 @@ class Commits:
         chunks, self.chunks = self.chunks, []
         if not chunks:
             return
-        self._write_records(chunks)
         fresh: set[str] = set()
         for table in REPORT_TABLES:
-            rows = _first_of_each(chunks, table)
-            if rows.num_rows:
-                if table == "reports":
-                    rows = self._flag_new_domains(rows)
-                new = self.lake.write.append_new(table, rows)
-                fresh |= new
-                self.result.reports += len(new)
-                if table == "reports":
-                    pairs = zip(_uids(rows), rows["records"].to_pylist(), strict=True)
-                    self.result.records += sum(n for uid, n in pairs if uid in new)
+            fresh |= self._write_reports(chunks, table)
         owners = self._owners(chunks)
         self._write_exports(chunks, owners)
         self._write_ledger(chunks, owners, fresh)
@@ -103,15 +94,70 @@ class Commits:
         if self.progress:
             self.progress(self.done, self.total, self.result.outcomes)
 
-    def _write_records(self, chunks: Sequence[Chunk]) -> None:
-        records = _first_of_each(chunks, "records")
-        if records.num_rows:
-            self.lake.write.append_new("records", records)
+    def _write_reports(self, chunks: Sequence[Chunk], table: str) -> set[str]:
+        """Write the rows of a table, those of `reports` behind their records.
+
+        Returns:
+            The uids that were new.
+        """
+        uids = {uid for chunk in chunks for uid in _uids(chunk.rows[table])}
+        if not uids:
+            return set()
+        months = sorted({m for c in chunks for m in c.rows[table]["month"].to_pylist()})
+        known = self.lake.write.known_units(table, months, uids)
+        if table in PARTS:
+            keep_apart(self.lake, chunks, table, known)
+        # rivals at last: only then it is certain what the first with their identity says
+        new = self._write_some(chunks, table, known, rivals=False)
+        new |= self._write_some(chunks, table, known, rivals=True)
         for chunk in chunks:
             for report in chunk.long:
-                month = report.shared["month"]
-                self.lake.write.append_stream("records", report.uid, month, report.batches)
                 report.remove_file()
+        return new
+
+    def _write_some(
+        self, chunks: Sequence[Chunk], table: str, known: set[str], *, rivals: bool
+    ) -> set[str]:
+        """Write the reports that are rivals, or the others; return the uids that were new.
+
+        Where another ingest was faster, or this one was cut off before, the lake has a first
+        report now: what differs from it becomes its rival.
+        """
+        if table == "reports":
+            taken = self._write_records(chunks, rivals=rivals) - known
+            if taken and not rivals:
+                keep_apart(self.lake, chunks, table, taken)
+        rows = _first_of_each(chunks, table, rivals=rivals)
+        if not rows.num_rows:
+            return set()
+        if table == "reports":
+            rows = self._flag_new_domains(rows)
+            pairs = dict(zip(_uids(rows), rows["records"].to_pylist(), strict=True))
+        new = self.lake.write.append_new(table, rows)
+        self.result.reports += len(new)
+        if table == "reports":
+            self.result.records += sum(pairs[uid] for uid in new)
+        taken = set(_uids(rows)) - new - known
+        if taken and not rivals and table in PARTS:
+            keep_apart(self.lake, chunks, table, taken)
+        return new
+
+    def _write_records(self, chunks: Sequence[Chunk], *, rivals: bool) -> set[str]:
+        """Write the records of new reports; return the uids that had records already."""
+        records = _first_of_each(chunks, "records", rivals=rivals)
+        taken: set[str] = set()
+        if records.num_rows:
+            uids = set(records["report_uid"].unique().to_pylist())
+            taken = uids - self.lake.write.append_new("records", records)
+        for chunk in chunks:
+            wanted = set(_uids(_reports(chunk, "reports", rivals=rivals)))
+            for report in chunk.long:
+                if report.uid not in wanted:
+                    continue
+                month = report.shared["month"]
+                if not self.lake.write.append_stream("records", report.uid, month, report.batches):
+                    taken.add(report.uid)
+        return taken
 
     def _flag_new_domains(self, rows: pa.Table) -> pa.Table:
         """Return the rows of `reports` with a warning where a reporter writes from a new domain.
@@ -171,7 +217,7 @@ class Commits:
             for table in REPORT_TABLES
         )
         first = min(months, default="")
-        with self.lake.session(*REPORT_TABLES, first_month=first) as connection:
+        with self.lake.session(*REPORT_TABLES, first_month=first, outvoted=True) as connection:
             return dict(connection.execute(query, {"u": list(dict.fromkeys(uids))}).fetchall())
 
     def _write_exports(self, chunks: Sequence[Chunk], owners: dict[str, str]) -> None:
@@ -243,15 +289,30 @@ class Commits:
         return set(self.lake.arrow(query, keys=list(keys)).column("key").to_pylist())
 
 
-def _first_of_each(chunks: Sequence[Chunk], table: str) -> pa.Table:
+def _reports(chunk: Chunk, table: str, *, rivals: bool) -> pa.Table:
+    """Return the rows of reports that are rivals, or of the others."""
+    rows = chunk.rows[table]
+    if "rival_of" not in rows.column_names:
+        return rows.slice(0, 0) if rivals else rows
+    is_first = pc.is_null(rows["rival_of"])
+    return rows.filter(pc.invert(is_first) if rivals else is_first)
+
+
+def _first_of_each(chunks: Sequence[Chunk], table: str, *, rivals: bool) -> pa.Table:
     """Return the rows of a table; of a report that came twice, those of the first mail."""
     parts: list[pa.Table] = []
     seen: set[str] = set()
     for chunk in chunks:
-        rows = chunk.records if table == "records" else chunk.rows[table]
-        uids = _uids(chunk.rows["reports" if table == "records" else table])
-        if again := seen.intersection(uids):
-            known = pa.array(list(again), pa.string())
+        kind = "reports" if table == "records" else table
+        reports = _reports(chunk, kind, rivals=rivals)
+        uids, rows = set(_uids(reports)), reports
+        unwanted = seen & uids
+        if table == "records":
+            rows = chunk.records
+            if reports.num_rows < chunk.rows[kind].num_rows:
+                unwanted |= set(_uids(chunk.rows[kind])) - uids
+        if unwanted:
+            known = pa.array(list(unwanted), pa.string())
             rows = rows.filter(pc.invert(pc.is_in(rows["report_uid"], known)))
         parts.append(rows)
         seen.update(uids)

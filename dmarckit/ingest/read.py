@@ -277,7 +277,8 @@ class _Reader:
         self.packed_bytes = 0
         self._mails: list[MailResult] = []
         self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in REPORT_TABLES}
-        self._seen: set[str] = set()
+        self._seen: dict[str, object] = {}
+        """uid → what the report says; None for a long one"""
         self._short: list[tuple[str, AggregateReport]] = []
         self._long: list[LongReport] = []
         self._exports: dict[str, dict[str, bytes]] = {}
@@ -340,12 +341,12 @@ class _Reader:
             elif isinstance(report, AggregateReport):
                 self._add_aggregate(report, result, authenticated_from(mail))
             elif isinstance(report, TlsReport):
-                self._add("tls", tls_rows(report, key), result)
+                self._add("tls", tls_rows(report, key), result, report.policies)
             elif salt is None:
                 problems.append(Unreadable(key, FAILURES_OFF, is_report=False))
             else:
                 row = failure_row(report, key, salt, content=self._task.failures_content)
-                self._add("failures", [row], result)
+                self._add("failures", [row], result, "")
         self._spool.start()
         reasons = [*dict.fromkeys(forged), *(p.reason for p in problems)]
         result.error = "; ".join(reasons) or None
@@ -361,8 +362,12 @@ class _Reader:
         uid, key = report_uid(report), result.object.key
         path = self._spool.finished()
         failing = self._spool.failing if path else failing_messages(report.records)
-        if not self._add("reports", [report_row(report, uid, key, failing, sender)], result):
+        row = report_row(report, uid, key, failing, sender)
+        said = None if path else (report.policy, report.errors, report.records)
+        added = self._add("reports", [row], result, said)
+        if added is None:
             return
+        uid = added
         if path:
             long = LongReport(uid, shared_values(uid, report), path)
             self._long.append(long if self._task.spool else long.packed())
@@ -379,15 +384,24 @@ class _Reader:
                 f"{stem}csv": report_csv(report).encode(),
             }
 
-    def _add(self, table: str, rows: list[dict[str, Any]], result: MailResult) -> bool:
-        """Add the rows of a report; False when the chunk has them already."""
-        uid = rows[0]["report_uid"]
+    def _add(
+        self, table: str, rows: list[dict[str, Any]], result: MailResult, said: object
+    ) -> str | None:
+        """Add the rows of a report and return its uid; None when the chunk has them already.
+
+        One that may say something else than the first with its uid gets a uid for the time
+        being: `keep_apart` compares them.
+        """
+        uid = first = str(rows[0]["report_uid"])
+        if uid in self._seen and (said is None or self._seen[uid] != said):
+            uid = f"{first}/{len(self._seen)}"
+            rows = [{**row, "report_uid": uid, "rival_of": first} for row in rows]
         result.uids.append(uid)
         if uid in self._seen:
-            return False
-        self._seen.add(uid)
+            return None
+        self._seen[uid] = said
         self._rows[table] += rows
-        return True
+        return uid
 
 
 def distrust_reason(mail: Mail, trust: str, authserv_id: str) -> str | None:

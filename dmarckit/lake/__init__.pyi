@@ -1,4 +1,4 @@
-from .lake import Lake as Lake, open_lake as open_lake
+from .lake import OUTVOTED as OUTVOTED, Lake as Lake, open_lake as open_lake
 from .location import statements as statements
 from .maintain import (
     VACUUM_DAYS as VACUUM_DAYS,
@@ -7,7 +7,9 @@ from .maintain import (
     maintain_lake as maintain_lake,
 )
 from .rows import (
+    CONTENT as CONTENT,
     OWN_SCHEMA as OWN_SCHEMA,
+    add_content as add_content,
     failing_messages as failing_messages,
     failure_row as failure_row,
     identity as identity,

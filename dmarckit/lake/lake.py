@@ -26,6 +26,7 @@ from dmarckit.lake.write import Writer, lacks_columns
 
 if TYPE_CHECKING:
     import pandas as pd
+    from deltalake import DeltaTable
     from duckdb import DuckDBPyConnection
 
 
@@ -183,13 +184,15 @@ class Lake:
         first_month: str = "",
         domains: Sequence[str] | None = None,
         memory: str | None = None,
+        outvoted: bool = False,
     ) -> Iterator[DuckDBPyConnection]:
         """Yield a DuckDB connection that sees the named tables, for several statements.
 
         Months before `first_month` (``YYYY-MM``) are not read, nor files of `records` that
         hold none of `domains` (None: all are wanted); rows of others are still to be left
         out. With `memory` (``"1500MB"``) DuckDB keeps below that and spills to disk what
-        does not fit.
+        does not fit. Of reports with one identity that say different things the one with more
+        messages counts: rows of `records` and `tls` of others are there only with `outvoted`.
         """
         import duckdb
 
@@ -204,7 +207,7 @@ class Lake:
             try:
                 for name in names:
                     wanted = domains if name == "records" else None
-                    self._view(connection, name, first_month, wanted)
+                    self._view(connection, name, first_month, wanted, outvoted=outvoted)
                 yield connection
             except duckdb.Error as error:  # such as a data file that is away
                 raise LakeError(
@@ -218,9 +221,14 @@ class Lake:
         name: str,
         first_month: str = "",
         domains: Sequence[str] | None = None,
+        *,
+        outvoted: bool = False,
     ) -> None:
-        schema = TABLES[name].schema
-        table = self.location.open(name)
+        kind, shown = TABLES[name], name
+        schema, table = kind.schema, self.location.open(name)
+        losers = None if outvoted else self._outvoted(name, first_month)
+        if losers:
+            name = f"{shown}_stored"
         only: list[tuple[str, str, Any]] = [("month", ">=", first_month)] if first_month else []
         if domains is not None and len(domains) <= MOST_DOMAINS:
             only.append(("domain", "in", list(domains)))
@@ -238,10 +246,50 @@ class Lake:
                 f"SELECT * FROM read_parquet([{quoted}], hive_partitioning = true, "  # noqa: S608
                 "hive_types = {'month': VARCHAR}, union_by_name = true)"
             )
-            if table is not None and lacks_columns(table, TABLES[name]):
+            if table is not None and lacks_columns(table, kind):
                 connection.register(f"{name}_none", schema.empty_table())
                 query = f"SELECT * FROM {name}_none UNION ALL BY NAME {query}"  # noqa: S608
             connection.execute(f"CREATE TEMP VIEW {name} AS {query}")
+        if losers:
+            connection.register(f"{shown}_outvoted", losers)
+            connection.execute(
+                f"CREATE TEMP VIEW {shown} AS SELECT * FROM {name} "  # noqa: S608
+                f"WHERE report_uid NOT IN (SELECT report_uid FROM {shown}_outvoted)"
+            )
+
+    def _outvoted(self, name: str, first_month: str) -> pa.Table | None:
+        """Return the `report_uid` of the reports whose rows in a table do not count, if any."""
+        of = {"records": "reports", "tls": "tls"}.get(name)
+        table = self.location.open(of) if of else None
+        if of is None or table is None or not _has_rivals(table):
+            return None
+        with self.session(of, first_month=first_month, outvoted=True) as connection:
+            return connection.sql(OUTVOTED[of]).to_arrow_table()
+
+
+OUTVOTED = {
+    "reports": """SELECT report_uid FROM (SELECT report_uid, row_number() OVER (
+            PARTITION BY coalesce(rival_of, report_uid)
+            ORDER BY messages DESC, rival_of IS NOT NULL, report_uid) AS place
+        FROM reports
+        WHERE coalesce(rival_of, report_uid) IN (SELECT rival_of FROM reports)) WHERE place > 1""",
+    "tls": """SELECT report_uid FROM (SELECT report_uid, row_number() OVER (
+            PARTITION BY coalesce(rival_of, report_uid), domains
+            ORDER BY sessions DESC, rival_of IS NOT NULL, report_uid) AS place
+        FROM (SELECT report_uid, rival_of, sum(successful + failed) AS sessions,
+                list_sort(list(DISTINCT policy_domain)) AS domains
+            FROM tls GROUP BY report_uid, rival_of)) WHERE place > 1""",
+}
+"""table → which of its reports do not count, because another with the same identity does"""
+
+
+def _has_rivals(table: DeltaTable) -> bool:
+    """Return True if the table has reports with `rival_of`, by the statistics of its files."""
+    files = pa.table(table.get_add_actions(flatten=True))
+    if "null_count.rival_of" not in files.column_names:
+        return False
+    counts = (files[name].to_pylist() for name in ("null_count.rival_of", "num_records"))
+    return any(nulls is not None and nulls < rows for nulls, rows in zip(*counts, strict=True))
 
 
 def _known(name: str) -> Table:

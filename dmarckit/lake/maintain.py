@@ -276,7 +276,7 @@ class _TableUpkeep:
         if self.oldest is None or column is None:
             return []
         month, before = self._first_month, self.oldest
-        with self.lake.session(self.name, first_month=month) as connection:
+        with self.lake.session(self.name, first_month=month, outvoted=True) as connection:
             query = f"SELECT count(*) FROM {self.name} WHERE month = $month AND {column} < $before"  # noqa: S608
             found = connection.execute(query, {"month": month, "before": before}).fetchall()
         rows = int(found[0][0])

@@ -11,7 +11,7 @@ import hmac
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,27 @@ OF_POLICY = (
 # before they are known to be whole, and get these when they go into the lake.
 SHARED = ("report_uid", "begin", "end", "domain", "reporter", "month")
 OWN_SCHEMA = pa.schema([f for f in RECORDS.schema if f.name not in SHARED])
+
+
+# What a report says, apart from its identity: columns by table.
+CONTENT = {
+    "reports": (*OF_POLICY[1:], "errors", "records", "messages"),
+    "records": tuple(name for name in OWN_SCHEMA.names if name != "position"),
+    "tls": tuple(field.name for field in fields(TlsPolicy)),
+}
+
+
+def add_content(sums: dict[str, int], table: str, rows: pa.RecordBatch) -> None:
+    """Add rows to `sums`, report_uid → a number that stands for what its rows say, in any order.
+
+    Nothing and an empty list are the same. Rows are hashed one by one: memory stays as it is.
+    """
+    for row in rows.select(["report_uid", *CONTENT[table]]).to_pylist():
+        uid = row.pop("report_uid")
+        said = {name: None if value == [] else value for name, value in row.items()}
+        plain = json.dumps(said, sort_keys=True)
+        number = int.from_bytes(hashlib.sha256(plain.encode()).digest())
+        sums[uid] = (sums.get(uid, 0) + number) % (1 << 256)
 
 
 def report_uid(report: AggregateReport) -> str:

@@ -78,6 +78,11 @@ def _table(
     return Table(name, row, key, unit or key, month, pa.schema(fields))
 
 
+RIVAL_OF = (
+    "rival_of", TEXT,
+    "report_uid of the first report with this identity, if it says something else; else null",
+)  # fmt: skip
+
 MAILS = _table(
     "mails",
     later("object that was received, with what became of it"),
@@ -123,6 +128,7 @@ REPORTS = _table(
     ("namespace", TEXT, "XML namespace: urn:ietf:params:xml:ns:dmarc-2.0 is RFC 9990; null: none"),
     ("warnings", TEXTS, "what had to be repaired to read it"),
     ("errors", TEXTS, "errors that the reporter itself mentions"),
+    RIVAL_OF,
     ("authenticated_from", TEXT, "From domain of that mail, if it passed DMARC; null: it did not"),
     ("mail_key", TEXT, "key of the mail it came in first"),
     ("records", WHOLE, "records in it"),
@@ -175,6 +181,7 @@ TLS = _table(
     ("failed", WHOLE, "sessions that failed"),
     ("details", TLS_FAILURES, "failed sessions by result type, address and host"),
     ("warnings", TEXTS, "what had to be repaired to read it"),
+    RIVAL_OF,
     ("mail_key", TEXT, "key of the mail it came in first"),
     unit=("report_uid",),
     month="begin",

@@ -74,6 +74,15 @@ class Writer:
         self._append(name, sorted(rows.column("month").unique().to_pylist()), fresh)
         return new
 
+    def known_units(self, name: str, months: Sequence[str], units: set[str]) -> set[str]:
+        """Return those of the units that the table holds in these months."""
+        table = self.location.open(name)
+        if table is None:
+            return set()
+        known = self._known.setdefault(name, _KnownUnits(self.location, TABLES[name]))
+        with self.location.explained(name, "read"):
+            return units & known.at(table, months)
+
     def append_stream(
         self, name: str, unit: str, month: str, batches: Callable[[], Iterator[pa.RecordBatch]]
     ) -> bool:

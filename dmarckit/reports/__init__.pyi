@@ -2,6 +2,7 @@ from .aggregate import with_domain as with_domain
 from .export import (
     RECORD_COLUMNS as RECORD_COLUMNS,
     export_key as export_key,
+    export_uid as export_uid,
     json_text as json_text,
     record_json as record_json,
     record_rows as record_rows,

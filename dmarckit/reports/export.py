@@ -151,7 +151,12 @@ def export_name(
     'Example-Mail!example.com!1793491200!1793491200!0123456789ab'
     """
     seconds = (str(int(begin.timestamp())), str(int(end.timestamp())))
-    return "!".join((_name_part(reporter), _name_part(domain), *seconds, _name_part(uid, 12)))
+    return "!".join((_name_part(reporter), _name_part(domain), *seconds, export_uid(uid)))
+
+
+def export_uid(uid: str) -> str:
+    """Return the short form of a `report_uid` in names of files."""
+    return _name_part(uid, 12)
 
 
 def export_key(

@@ -25,7 +25,7 @@ from dmarckit.core import (
     percent,
     period,
 )
-from dmarckit.lake import Lake, identity, month_of, report_from_lake
+from dmarckit.lake import OUTVOTED, Lake, identity, month_of, report_from_lake
 from dmarckit.reports import (
     AggregateReport,
     Policy,
@@ -60,16 +60,16 @@ MANY_RECORDS = 10_000  # beyond which a report gets no files of its own and no a
 _DELIVERED = ("none", "pass")
 _STOPPED = ("quarantine", "reject")
 
-_UNSENT = """
+_UNSENT = f"""
     SELECT r.* FROM reports r JOIN (
         SELECT key, max(received) AS received FROM mails
         WHERE outcome = 'stored' AND received >= $since AND month >= $month GROUP BY key
     ) m ON m.key = r.mail_key
-    WHERE r.failing > 0
+    WHERE r.failing > 0 AND r.report_uid NOT IN ({OUTVOTED["reports"]})
       AND 'report:' || r.report_uid NOT IN (SELECT subject FROM alerts)
       AND 'report:' || r.report_uid NOT IN (SELECT subject FROM outbox)
     ORDER BY m.received DESC, r.begin DESC, r.report_uid
-"""
+"""  # noqa: S608
 _LAST_GOOD = "SELECT max(started) AS started FROM runs WHERE result IN ('ok', 'problems')"
 
 Row = Mapping[str, Any]
