@@ -173,7 +173,7 @@ class Commits:
         if set(sent) <= self._senders | {None}:
             return rows
         warnings = rows["warnings"].to_pylist()
-        known = self._known_senders(min(rows["begin"].to_pylist()))
+        known = self._known_senders(pc.min(rows["begin"]).as_py())
         for i, pair in enumerate(sent):
             if pair is None or pair in self._senders:
                 continue
@@ -292,7 +292,7 @@ class Commits:
 def _reports(chunk: Chunk, table: str, *, rivals: bool) -> pa.Table:
     """Return the rows of reports that are rivals, or of the others."""
     rows = chunk.rows[table]
-    if "rival_of" not in rows.column_names:
+    if "rival_of" not in rows.column_names or rows["rival_of"].null_count == rows.num_rows:
         return rows.slice(0, 0) if rivals else rows
     is_first = pc.is_null(rows["rival_of"])
     return rows.filter(pc.invert(is_first) if rivals else is_first)

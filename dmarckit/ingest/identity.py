@@ -38,10 +38,15 @@ def keep_apart(lake: Lake, chunks: Sequence[Chunk], table: str, known: Collectio
     doubtful = {base for base, n in times.items() if n > 1 or base in known}
     if not doubtful:
         return False
-    first = _stored(lake, chunks, table, doubtful)
+    in_lake = doubtful.intersection(known)
+    first: Sums = {part: {} for part in PARTS[table]}
+    if in_lake:
+        first = _stored(lake, chunks, table, in_lake)
     rivals: dict[str, str] = {}
     for chunk, found in zip(chunks, bases, strict=True):
         uids = {uid: base for uid, base in found.items() if base in doubtful}
+        if not uids:
+            continue
         said = _said(chunk, table, uids)
         renamed: dict[str, str] = {}
         for uid, base in uids.items():

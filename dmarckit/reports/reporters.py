@@ -88,9 +88,10 @@ def false_claim(reporter: str | None, mail: Mail, own: Mapping[str, frozenset[st
     None when it is, when the table lacks that name, and when the mail has no From. `own`
     (`reporter_key` → domains) are further domains of reporters: the setting `reporters`.
     """
-    sender, domains = authenticated_from(mail) or mail.from_domain, listed_domains(reporter or "")
-    if not sender or not domains or not reporter:
+    domains = listed_domains(reporter) if reporter else None
+    if not reporter or not domains:
         return None
-    if is_within(sender, domains | own.get(reporter_key(reporter), frozenset())):
+    sender = authenticated_from(mail) or mail.from_domain
+    if sender is None or is_within(sender, domains | own.get(reporter_key(reporter), frozenset())):
         return None
     return f"claims to be {one_line(reporter, 80)}, sent by {one_line(sender, 80)}"

@@ -219,8 +219,8 @@ def test_reports_of_an_older_version_keep_their_uid_and_are_compared(
     lake = ingest(tmp_path, mail(first), mail(LARGE), mail(LARGE))
     assert outcomes(lake) == ["duplicate", "stored", "duplicate"]
     assert messages(lake) == LARGE.message_count
-    stored = lake.reports().set_index("mail_key")
-    assert stored.loc["older", "report_uid"] == stored.loc["mail001", "rival_of"] == uid
+    rows = {row["mail_key"]: row for row in lake.reports().to_dict("records")}
+    assert rows["older"]["report_uid"] == rows["mail001"]["rival_of"] == uid
 
 
 def test_only_the_one_that_counts_is_alerted_about(tmp_path: Path) -> None:
