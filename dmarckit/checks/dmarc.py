@@ -80,6 +80,8 @@ def by_public_suffix(ask: DnsClient, domain: str) -> AppliedPolicy:
 def requested_policy(tags: Mapping[str, str], *, own: bool) -> str:
     """Return what a record asks for its own domain (p), or for one below it (sp, else p).
 
+    One that is asked about exists, as far as is known: np is for names that do not.
+
     A value that is none of DMARC's counts as none (RFC 9989 section 4.7).
     """
     p = tags.get("p", "none")

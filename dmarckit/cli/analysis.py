@@ -11,7 +11,7 @@ import typer
 from dmarckit import checks, core, facts, findings, ingest, lake
 from dmarckit.cli.options import Dask, Days, Domains, Format, Now, check_options, parse_now
 from dmarckit.cli.output import print_json, print_table
-from dmarckit.core import count, one_line, percent, plural
+from dmarckit.core import count, one_line, percent, plural, show_domain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def print_findings(
         typer.echo(f"No findings ({plural(len(seen.facts.reports), 'report')} looked at).")
     for item in shown:
         finding = item.finding
-        where = one_line(finding.domain) or "all domains"
+        where = one_line(show_domain(finding.domain)) or "all domains"
         typer.echo(f"{finding.severity.upper()} {item.status}  {where}  {finding.kind}")
         typer.echo(f"  {finding.summary}\n  → {finding.action}\n")
     for finding in (item.finding for item in seen.findings if item.finding.muted):

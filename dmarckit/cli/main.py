@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,9 @@ app.add_typer(jobs.app, name="schedules")
 
 def main() -> None:
     """Run the command line; an expected failure is one line on stderr and status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what a terminal cannot show ends nothing
+            stream.reconfigure(errors="replace")
     try:
         app(join_parameters(sys.argv[1:]))
     except DmarckitError as error:

@@ -108,6 +108,7 @@ from .text import (
     plural as plural,
     points as points,
     rate_text as rate_text,
+    show_domain as show_domain,
     unknown_name as unknown_name,
 )
 from .thresholds import Limits as Limits, Thresholds as Thresholds

@@ -11,8 +11,10 @@ percentage made by `Rate`; and what says something beyond 1 is refused, not divi
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from dmarckit.core.errors import DmarckitError, one_line
 from dmarckit.core.language import _, current_language, later, ngettext
 
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")  # what IDNA takes for a dot (RFC 3490, 3.1)
 NO_DATA = later("no data")
 _LISTED, _COMPARED = 10, 20_000  # names that an error lists, and that it looks for a like one in
 MISSING = "–"
@@ -35,12 +38,47 @@ def is_missing(value: object) -> bool:
 
 
 def normalize_domain(name: str) -> str:
-    """Return a domain name as it is compared: in lower case, without the root's dot.
+    """Return a domain name as it is compared: lower-case A-labels, without the root's dot.
 
-    >>> normalize_domain("Mail.Example.")
-    'mail.example'
+    A label that IDNA refuses stays as it is, in lower case.
+
+    >>> normalize_domain("Mail.Example."), normalize_domain("B\u00fccher.example")
+    ('mail.example', 'xn--bcher-kva.example')
     """
-    return name.lower().rstrip(".")
+    if name.isascii():
+        return name.lower().rstrip(".")
+    return ".".join(map(_a_label, _DOTS.split(name.lower()))).rstrip(".")
+
+
+def _a_label(label: str) -> str:
+    if label.isascii() or len(label) > 63:
+        return label
+    import idna
+
+    with contextlib.suppress(UnicodeError):  # IDNAError is one
+        return idna.encode(label, uts46=True).decode()
+    return label
+
+
+def show_domain(name: str) -> str:
+    """Return a domain name for people: U-labels, with the A-labels beside them where they differ.
+
+    A name whose U-labels do not lead back to it is shown as it is.
+
+    >>> show_domain("example.com"), show_domain("xn--bcher-kva.example")
+    ('example.com', 'b\u00fccher.example (xn--bcher-kva.example)')
+    """
+    if "xn--" not in name:
+        return name
+    import idna
+
+    with contextlib.suppress(UnicodeError):
+        shown = ".".join(
+            idna.decode(label) if label.startswith("xn--") else label for label in name.split(".")
+        )
+        if normalize_domain(shown) == name and shown != name:
+            return f"{shown} ({name})"
+    return name
 
 
 def unknown_name(name: str, known: Sequence[str]) -> str:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dmarckit.core import LakeError, Settings, normalize_domain, one_line
+from dmarckit.core import LakeError, Settings, normalize_domain, one_line, show_domain
+from dmarckit.facts import sql
 from dmarckit.facts.frames import Facts, empty_facts, typed
 from dmarckit.facts.networks import network_names
 from dmarckit.facts.reduce import Reduction
 from dmarckit.facts.senders import attribute, load_table
-from dmarckit.facts.sql import LISTS
 
 if TYPE_CHECKING:
     import duckdb
@@ -102,10 +102,15 @@ def _opened(
     now = now.astimezone(UTC)
     start = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
     overlap = f'"end" > {_literal(start)} AND begin < {_literal(now)}'
-    names = [normalize_domain(d) for d in domains] if domains is not None else None
+    names = None
+    if domains is not None:  # former versions stored names as they were sent
+        names = [normalize_domain(d) for d in domains]
+        names = list(dict.fromkeys([*names, *(show_domain(n).partition(" ")[0] for n in names)]))
     try:
         first = _first_month(lake, overlap, start)
         with lake.session(*tables, first_month=first, domains=names, memory=MEMORY) as connection:
+            connection.create_function("a_label", normalize_domain, ["VARCHAR"], "VARCHAR")
+            connection.execute(sql.NAME)
             connection.register("wanted", pd.DataFrame({"domain": names or []}, dtype="str"))
             mine = "true" if names is None else "domain IN (SELECT domain FROM wanted)"
             chosen = f"{overlap} AND {mine}"
@@ -155,7 +160,7 @@ def _lists(
     }
     return {
         name: typed(name, connection.sql(query.format(**values)).to_arrow_table().to_pandas())
-        for name, query in LISTS.items()
+        for name, query in sql.LISTS.items()
     }
 
 

@@ -105,7 +105,7 @@ class Reduction:
 
     def run(self, where: str, start_us: int, now_us: int) -> dict[str, pd.DataFrame]:
         """Return all frames that are made of records, and `inventory`."""
-        self.execute(sql.NAME, sql.CHOSEN.format(where=where))
+        self.execute(sql.CHOSEN.format(where=where))
         self.execute(sql.PERIODS.format(start_us=start_us, now_us=now_us))
         self.execute(sql.NAMES, sql.PATTERNS)
         self._count_in_fractions()

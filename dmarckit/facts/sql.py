@@ -14,7 +14,14 @@ from dmarckit.lake import Lake
 
 DAY_US = 86_400_000_000
 
-NAME = "CREATE TEMP MACRO name(text) AS nullif(lower(rtrim(trim(text), '.')), '')"
+NAME = """
+CREATE TEMP MACRO form(text) AS
+    CASE WHEN strlen(text) = length(text) THEN text ELSE a_label(text) END;
+
+CREATE TEMP MACRO name(text) AS nullif(lower(rtrim(trim(form(text)), '.')), '')
+"""
+"""Names as they are compared: former versions stored U-labels as they were sent. `a_label` is
+`normalize_domain`, which only names beyond ASCII need."""
 
 OLD_RESULTS = {
     "unknown": "temperror", "error": "permerror", "invalid": "permerror",
@@ -32,7 +39,7 @@ def result_meaning(column: str) -> str:
 
 CHOSEN = """
 CREATE TEMP VIEW chosen AS SELECT
-    coalesce(domain, '') AS domain,
+    coalesce(form(domain), '') AS domain,
     coalesce(header_from, '') AS header_from,
     coalesce(dkim_aligned, false) AS da,
     coalesce(spf_aligned, false) AS sa,
@@ -305,11 +312,11 @@ SELECT domain_id, sender_id, last_day, count(*) AS addresses FROM addresses GROU
 
 LISTS = {
     "policies": """
-SELECT domain, reporter, begin, "end", lower(p) AS p, lower(sp) AS sp, lower(np) AS np, pct,
-    lower(testing) AS testing, lower(adkim) AS adkim, lower(aspf) AS aspf
+SELECT form(domain) AS domain, reporter, begin, "end", lower(p) AS p, lower(sp) AS sp,
+    lower(np) AS np, pct, lower(testing) AS testing, lower(adkim) AS adkim, lower(aspf) AS aspf
 FROM reports WHERE {where} ORDER BY begin, domain, reporter, report_uid""",
     "reports": """
-SELECT domain, reporter, begin, "end", received
+SELECT form(domain) AS domain, reporter, begin, "end", received
 FROM reports LEFT JOIN (SELECT key, min(received) AS received FROM mails GROUP BY key) AS mail
     ON mail.key = mail_key
 WHERE {where} ORDER BY begin, domain, reporter, report_uid""",
@@ -320,7 +327,7 @@ WHERE received >= {start} AND received < {now} ORDER BY received, key""",
 SELECT seen, queue, reason FROM dead_letters
 WHERE seen >= {start} AND seen < {now} ORDER BY seen, message""",
     "tls": """
-SELECT policy_domain, begin, "end", reporter, policy_type,
+SELECT form(policy_domain) AS policy_domain, begin, "end", reporter, policy_type,
     CASE WHEN place = 1 THEN coalesce(successful, 0) ELSE 0 END AS successful,
     CASE WHEN place = 1 THEN coalesce(failed, 0) ELSE 0 END AS failed,
     kinds[place] AS result_type,

@@ -24,6 +24,7 @@ from dmarckit.core import (
     open_storage,
     percent,
     period,
+    show_domain,
 )
 from dmarckit.lake import OUTVOTED, Lake, identity, month_of, report_from_lake
 from dmarckit.reports import (
@@ -177,7 +178,7 @@ def report_alert(
     records = [record for record in report.records if not record.passes and record.messages]
     failed = sum(record.messages for record in records) if failing is None else failing
     provider = report.reporter or _unnamed(report.contact)
-    domain = report.policy.domain or _("an unnamed domain")
+    domain = show_domain(report.policy.domain or "") or _("an unnamed domain")
     said = _failures(failed, report.message_count)
     title = ngettext(
         "{domain}: {n} message failing DMARC", "{domain}: {n} messages failing DMARC", failed

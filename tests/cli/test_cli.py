@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -239,6 +241,25 @@ def test_a_prefix_without_mails_names_those_beside_it(
     assert re.search(r"dmrac/ is not known; did you mean s3://\S+/dmarc/\?", error_of(err))
     monkeypatch.setenv("DMARCKIT_MAIL", f"{bucket}/dmarc/")
     assert run("ingest")[0] == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp932"])
+@pytest.mark.parametrize("how", ["table", "csv"])
+def test_a_terminal_that_is_not_utf_8_shows_replacements(encoding: str, how: str) -> None:
+    name = "R\u00e9seau \u2192 \u65e5\u672c \U0001f4e7 \u20ac"
+    Path("b.xml").write_bytes(report_xml(replace(REPORT, reporter=name)))
+    for arguments in (["parse", "b.xml", "--format", how], ["parse", f"{name}.xml"], ["--help"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "dmarckit", *arguments],
+            env=os.environ | {"PYTHONIOENCODING": f"{encoding}:strict", "PYTHONUTF8": "0"},
+            capture_output=True,
+            timeout=120,
+        )
+        # Click writes UTF-8 where it is told ASCII, which it takes for a mistake
+        said = (done.stdout + done.stderr).decode(encoding, "replace")
+        assert done.returncode == (2 if arguments[-1].startswith("R") else 0), said
+        assert "Traceback" not in said
+        assert "?" in said or arguments == ["--help"] or encoding == "ascii"
 
 
 def test_outside_text_cannot_write_to_the_terminal(run: Any) -> None:

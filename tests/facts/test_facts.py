@@ -350,6 +350,26 @@ def test_counts_beyond_all_reason_do_not_break_the_sums(tmp_path: Path) -> None:
     assert facts_of(lake_of(tmp_path, report(*records))).messages["messages"].sum() == 4 * 10**12
 
 
+def test_a_domain_is_one_in_whichever_form_its_labels_were_stored(tmp_path: Path) -> None:
+    u, a = "b\u00fccher.example", "xn--bcher-kva.example"
+    made = [
+        report(make_record(messages=n, header_from=f"mail.{name}"), domain=name, days_ago=n)
+        for n, name in ((1, u), (2, a))
+    ]
+    hostile = [
+        report(make_record(messages=5), domain=name, days_ago=n)
+        for n, name in enumerate(["\u0130" * 70, "xn--\u00fc", "\ud7ff..\u3002", "xn--a"], 3)
+    ]
+    lake = lake_of(tmp_path, *made, *hostile)
+    for asked in ([a], [u.upper()], [f"{u}."]):
+        facts = load_facts(lake, NOW, domains=asked, settings=Settings())
+        assert set(facts.messages["domain"]) == {a}
+        assert set(facts.messages["header_from"]) == {f"mail.{a}"}
+        assert facts.messages["messages"].sum() == 3
+        assert list(facts.reports["domain"]) == list(facts.policies["domain"]) == [a, a]
+    assert facts_of(lake).messages["messages"].sum() == 23
+
+
 def test_whatever_reports_say_is_only_text(tmp_path: Path) -> None:
     """No outside text ends a statement, splits a list or makes a sum come out wrong."""
     rng = random.Random(5)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import _, later, ngettext, one_line, text as words
+from dmarckit.core import _, later, ngettext, one_line, show_domain, text as words
 from dmarckit.findings import (
     EVIDENCE_ORDER,
     URGENT,
@@ -95,7 +95,7 @@ def _card(item: LedgerEntry) -> dict[str, Any]:
         "severity": _(_NAMES[finding.severity]),
         "status": _(_STATUS[item.status]),
         "status_level": "strong" if item.status in ("NEW", "WORSE") else "plain",
-        "domain": finding.domain or _("all domains"),
+        "domain": show_domain(finding.domain) or _("all domains"),
         "title": title(finding),
         "summary": finding.summary,
         "label": _("To do:") if finding.severity in URGENT else _("Next:"),
@@ -144,7 +144,11 @@ def _folded(text: str, items: Sequence[LedgerEntry]) -> Html:
             under=lambda row: row.finding.summary,
             text=lambda row: title(row.finding),
         ),
-        Column("domain", _("Domain"), text=lambda row: row.finding.domain or _("all domains")),
+        Column(
+            "domain",
+            _("Domain"),
+            text=lambda row: show_domain(row.finding.domain) or _("all domains"),
+        ),
         Column("severity", _("Severity"), text=lambda row: _(_NAMES[row.finding.severity])),
         Column("status", _("Status"), text=status),
     ]
@@ -186,7 +190,7 @@ def answer(findings: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
         for item in todo[:SHOWN]:
             status = _(_STATUS_OF_KIND.get(item.status, "{what}"))
             what = status.format(what=title(item.finding))
-            domain = one_line(item.finding.domain, 60)
+            domain = one_line(show_domain(item.finding.domain), 130)
             text = _("{domain}: {what}.") if domain else _("{what}.")
             points.append(text.format(domain=domain, what=what))
         return Answer("warning", sentence, (*points, *more_below(len(todo) - SHOWN)))

@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from dmarckit.checks import requirement_matrix, unmet_rules
-from dmarckit.core import Window, _, later, ngettext, one_line, period, text as words
+from dmarckit.core import Window, _, later, ngettext, one_line, period, show_domain, text as words
 from dmarckit.facts import Facts, in_window, kind_word
 from dmarckit.findings import quoted_policy
 from dmarckit.pages.charts import class_word, failing_by_sender, what_was_done
@@ -71,7 +71,7 @@ class OverviewSections(PageData):
         (messages), `reports`, `reporters`, `domains`.
         """
         measures = measure(self.facts, self.window)
-        about = one_line(self.domain, 80)
+        about = one_line(show_domain(self.domain), 160)
         shown = headline_html(
             answer(self.analysis.findings, measures),
             measures[measures["measure"] != "domains"] if about else measures,
