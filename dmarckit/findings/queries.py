@@ -186,7 +186,8 @@ def unhonoured(domain: str, reporter: str, days: Sequence[datetime], now: dateti
     strict = (
         f"(header_from = domain AND report_uid IN ({quoted} p = 'reject')) OR "
         f"(header_from <> domain AND report_uid IN "
-        f"({quoted} coalesce(nullif(sp, ''), p) = 'reject'))"
+        f"({quoted} coalesce(nullif(sp, ''), p) = 'reject' "
+        "AND coalesce(nullif(np, ''), nullif(sp, ''), p) = 'reject'))"
     )
     return messages(
         domain,

@@ -103,7 +103,12 @@ def test_sp_is_not_proposed_while_subdomains_fail_legitimately() -> None:
 
 @pytest.mark.parametrize(
     ("tags", "severity"),
-    [({"p": "quarantine"}, "info"), ({"p": "reject", "sp": "none"}, "warning")],
+    [
+        ({"p": "quarantine"}, "info"),
+        ({"p": "reject", "sp": "none"}, "warning"),
+        ({"p": "reject", "sp": "reject", "np": "none"}, "warning"),
+        ({"p": "reject", "sp": "none", "np": "reject"}, "info"),
+    ],
 )
 def test_exposed_is_what_the_policy_for_subdomains_lets_through(
     tags: dict[str, str], severity: str
