@@ -84,7 +84,7 @@ TOGETHER = 20
 """domains whose answers are held in memory at once"""
 
 
-class Source(Protocol):
+class MetricSource(Protocol):
     """Whom a pull asks: a `PostmasterClient`, or somebody who answers as it does."""
 
     def domains(self) -> list[dict[str, Any]]:
@@ -115,7 +115,7 @@ def pull_metrics(
     *,
     now: datetime,
     days: int | None = None,
-    client: Source | None = None,
+    client: MetricSource | None = None,
     run: str | None = None,
 ) -> PullResult:
     """Ask Google for what is missing and keep it in the table `postmaster`.
@@ -156,7 +156,7 @@ def ascii_name(name: str) -> str:
 class _Pull:
     """One pull: whom it asks, where it writes, and what went wrong so far."""
 
-    client: Source
+    client: MetricSource
     lake: Lake
     now: datetime
     days: int | None

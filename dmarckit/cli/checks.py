@@ -26,7 +26,7 @@ def _group() -> None:
 
 
 @dns_app.command("check", epilog="Example: dmarckit dns check --domain example.com")
-def check_dns(
+def dns_check(
     domain: Domains = None,
     format_: Format = "table",
     https: Annotated[

@@ -115,14 +115,14 @@ def _logged(clock: Callable[[], float]) -> ingest.Progress:
         if clock() - last >= LOG_EVERY:
             last = clock()
             rate = max(done, 1) / max(last - started, 0.001)
-            left = duration((total - done) / rate)
+            left = duration_text((total - done) / rate)
             so_far = _so_far(outcomes)
             log.info("read %d of %d mails, %.0f/s, %s left (%s)", done, total, rate, left, so_far)
 
     return show
 
 
-def duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """Return a length of time for people.
 
     >>> duration(48.2), duration(400), duration(7500)

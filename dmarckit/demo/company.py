@@ -15,36 +15,36 @@ from dmarckit.demo import mails
 from dmarckit.demo.flows import (
     OFFICE_WEEK,
     SHOP_WEEK,
+    DemoSender,
     Domain,
     Flow,
-    Sender,
     between,
     block,
-    passing,
     scattered,
     spf,
+    valid,
 )
 from dmarckit.demo.reporters import INBOX, MAIL, REPORTERS
 from dmarckit.demo.traffic import GeneratedReport, reports
 from dmarckit.reports import DkimResult, Policy, Reason, TlsFailure, TlsPolicy
 
 
-def _service(name: str, kind: str, network: str) -> Sender:
+def _service(name: str, kind: str, network: str) -> DemoSender:
     domains = (f"{name.lower()}.example",)
-    return Sender(name, kind, (network,), domains, domains)
+    return DemoSender(name, kind, (network,), domains, domains)
 
 
-COMPANY = Sender("example.com", "own")
-SHOP = Sender("shop.example", "own")
+COMPANY = DemoSender("example.com", "own")
+SHOP = DemoSender("shop.example", "own")
 POSTWAGON = _service("Postwagon", "marketing", "198.51.100.16/28")
 MAILCOURIER = _service("Mailcourier", "email service", "198.51.100.128/26")
 SALESDESK = _service("Salesdesk", "crm", "198.51.100.64/28")
 HELPDESK = _service("Helpdesk", "ticketing", "198.51.100.80/28")
 SURVEYFORM = replace(_service("Surveyform", "marketing", "198.51.100.96/28"), spf_domains=())
 INVOICER = replace(_service("Invoicer", "email service", "198.51.100.112/28"), spf_domains=())
-ALUMNI = Sender("alumni.example", "forwarder")
-LISTS = Sender("lists.example", "mailing list")
-SPOOFER = Sender("nobody knows", "unknown")
+ALUMNI = DemoSender("alumni.example", "forwarder")
+LISTS = DemoSender("lists.example", "mailing list")
+SPOOFER = DemoSender("nobody knows", "unknown")
 
 DECLARED = (POSTWAGON, MAILCOURIER, SALESDESK, HELPDESK, SURVEYFORM, INVOICER)
 """The services that the company would declare in its settings."""
@@ -69,7 +69,7 @@ def demo_domains(end: date) -> tuple[Domain, ...]:
 
 def demo_flows(end: date) -> tuple[Flow, ...]:
     """Return all traffic of the three domains: the company, its shop, and those who abuse them."""
-    own = passing("example.com", "s2026")
+    own = valid("example.com", "s2026")
     office = partial(Flow, header_from="example.com", week=OFFICE_WEEK)
     shop = partial(Flow, header_from="shop.example")
     spoofing = partial(Flow, sender=SPOOFER, noise=0.3, expected="unauthenticated")
@@ -100,7 +100,7 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             messages=900,
             week=(0.0, 1.0, 0.05, 0.6, 0.05, 0.0, 0.0),
             expected="dkim_only",
-            dkim=(passing("example.com", "pw1"), passing("postwagon.example", "k1")),
+            dkim=(valid("example.com", "pw1"), valid("postwagon.example", "k1")),
             spf=spf("bounce.postwagon.example"),
         ),
         office(
@@ -109,7 +109,7 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             addresses=block("198.51.100.0/24", 65, 2),
             messages=70,
             expected="unaligned_sender",
-            dkim=(passing("salesdesk.example", "sd"),),
+            dkim=(valid("salesdesk.example", "sd"),),
             spf=spf("bounces.salesdesk.example"),
         ),
         Flow(
@@ -120,7 +120,7 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             messages=140,
             week=OFFICE_WEEK,
             expected="aligned",
-            dkim=(passing("support.example.com", "hd1"), passing("helpdesk.example", "m1")),
+            dkim=(valid("support.example.com", "hd1"), valid("helpdesk.example", "m1")),
             spf=spf("support.example.com"),
         ),
         Flow(
@@ -131,7 +131,7 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             messages=80,
             until=end - timedelta(6),
             expected="aligned",
-            dkim=(passing("example.com", "inv"), passing("invoicer.example", "a")),
+            dkim=(valid("example.com", "inv"), valid("invoicer.example", "a")),
             spf=spf("bounce.example.com"),
         ),
         office(
@@ -159,7 +159,7 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             messages=1300,
             week=SHOP_WEEK,
             expected="aligned",
-            dkim=(passing("shop.example", "mc1"), passing("mailcourier.example", "mc")),
+            dkim=(valid("shop.example", "mc1"), valid("mailcourier.example", "mc")),
             spf=spf("rp.shop.example"),
         ),
         shop(
@@ -178,7 +178,7 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             messages=1100,
             week=(0.5, 0.5, 0.6, 2.2, 1.0, 0.4, 0.4),
             expected="dkim_only",
-            dkim=(passing("shop.example", "pw2"), passing("postwagon.example", "k1")),
+            dkim=(valid("shop.example", "pw2"), valid("postwagon.example", "k1")),
             spf=spf("bounce.postwagon.example"),
             # The key of both signatures is fine; the service signs a part of the mails wrongly.
             broken=between(end - timedelta(4), end, 0.6, otherwise=0.004),
@@ -191,7 +191,7 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             messages=60,
             since=end - timedelta(6),
             expected="aligned",
-            dkim=(passing("shop.example", "sf"), passing("surveyform.example", "sf")),
+            dkim=(valid("shop.example", "sf"), valid("surveyform.example", "sf")),
             spf=spf("survey.shop.example"),
         ),
         shop(
@@ -200,7 +200,7 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             addresses=block("203.0.113.0/24", 20, 2),
             messages=30,
             expected="forwarded",
-            dkim=(passing("shop.example", "mc1"), passing("mailcourier.example", "mc")),
+            dkim=(valid("shop.example", "mc1"), valid("mailcourier.example", "mc")),
             spf=spf("srs.alumni.example"),
         ),
         *(

@@ -22,7 +22,7 @@ SHOP_WEEK = (1.0, 0.9, 0.95, 1.0, 1.2, 1.1, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class DemoSender:
     """Who really delivers the messages: the truth, and what a user would declare."""
 
     name: str
@@ -38,7 +38,7 @@ class Flow:
 
     name: str
     header_from: str
-    sender: Sender
+    sender: DemoSender
     addresses: Addresses
     messages: Daily
     """messages a day, all receivers together, before `week` and `noise`"""
@@ -164,7 +164,7 @@ def between(first: date, after: date, value: float, otherwise: float = 0.0) -> D
     return lambda day: value if first <= day < after else otherwise
 
 
-def passing(domain: str, selector: str) -> DkimResult:
+def valid(domain: str, selector: str) -> DkimResult:
     """Return a signature that verifies."""
     return DkimResult(domain, selector, "pass")
 

@@ -177,7 +177,7 @@ def _within(day: date, of: Flow | Reporter) -> bool:
     return (of.since is None or of.since <= day) and (of.until is None or day < of.until)
 
 
-def split(total: int, weights: Sequence[float], rng: random.Random) -> list[int]:
+def split_total(total: int, weights: Sequence[float], rng: random.Random) -> list[int]:
     """Return `total` in parts about as large as `weights`; the parts sum to `total`.
 
     >>> sum(split(10, [1, 1, 5], random.Random(1)))
@@ -236,7 +236,7 @@ def _by_reporter(
         r.share if flow.reporters is None else flow.reporters.get(r.org_name, 0.0)
         for r in reporters
     ]
-    parts = split(total, shares, stream(seed, flow.name, day, "reporters"))
+    parts = split_total(total, shares, stream(seed, flow.name, day, "reporters"))
     for reporter, share, n in zip(reporters, shares, parts, strict=True):
         if _within(day, reporter) and share > 0 and (n > 0 or flow.keeps_zero):
             yield reporter, n
@@ -255,10 +255,10 @@ def _by_record(
     ends = outcomes(flow, domain, reporter, day)
     recipients = reporter.recipients or (reporter.host,)
     periods = _periods(reporter, day)
-    for address, n in zip(addresses, split(total, weights, rng), strict=True):
+    for address, n in zip(addresses, split_total(total, weights, rng), strict=True):
         recipient = rng.choice(recipients)
-        for begin, m in zip(periods, split(n, list(periods.values()), rng), strict=True):
-            for end, k in zip(ends, split(m, [e.share for e in ends], rng), strict=True):
+        for begin, m in zip(periods, split_total(n, list(periods.values()), rng), strict=True):
+            for end, k in zip(ends, split_total(m, [e.share for e in ends], rng), strict=True):
                 if k > 0 or (flow.keeps_zero and total == 0):
                     truth = Truth(flow.name, flow.sender.name, flow.sender.kind, end.expected)
                     yield begin, _Key(address, recipient, end.record, truth), k

@@ -383,7 +383,7 @@ _RULES = {
 }
 
 
-def of_outside(facts: Facts, outside: Outside, context: Context) -> list[Finding]:
+def find_dns(facts: Facts, outside: Outside, context: Context) -> list[Finding]:
     """Find what DNS shows about the domains that were checked."""
     return [
         *dns_record(outside.dns, passing_messages(facts.messages, context), context),
@@ -410,5 +410,5 @@ FAMILY = Family(
             topic="requirements",
         ),
     ),
-    of_outside=(of_outside,),
+    of_outside=(find_dns,),
 )

@@ -68,7 +68,7 @@ def _finding(
             "stored_in_window": stored,
             "thresholds": {"many": context.thresholds.mails_many},
             "number": n,
-            "query": queries.mails(outcome, sender, context.start, context.now),
+            "query": queries.count_mails(outcome, sender, context.start, context.now),
         },
     )
 
@@ -162,7 +162,7 @@ def _dead_letter_finding(context: Context, queue: str, rows: pd.DataFrame) -> Fi
             "errors": reasons,
             "thresholds": {"days": _QUEUE_DAYS},
             "number": n,
-            "query": queries.dead_letters(
+            "query": queries.count_dead_letters(
                 queue, context.now - pd.Timedelta(days=_QUEUE_DAYS), context.now
             ),
         },

@@ -306,7 +306,7 @@ _MEANING = {
 }
 
 
-def of_outside(facts: Facts, outside: Outside, context: Context) -> list[Finding]:
+def find_postmaster(facts: Facts, outside: Outside, context: Context) -> list[Finding]:
     """Find what Postmaster Tools says about the domains that it was asked about."""
     metrics = outside.postmaster
     if outside.domains:
@@ -339,5 +339,5 @@ FAMILY = Family(
             topic="requirements",
         ),
     ),
-    of_outside=(of_outside,),
+    of_outside=(find_postmaster,),
 )

@@ -115,7 +115,7 @@ def unknown_source(
     )
 
 
-def mails(outcome: str, sender: str, start: datetime, now: datetime) -> str:
+def count_mails(outcome: str, sender: str, start: datetime, now: datetime) -> str:
     """Objects of one sender and outcome that were received in [start, now)."""
     return (
         f"SELECT count(*) AS mails FROM mails WHERE outcome = {text(outcome)} "  # noqa: S608
@@ -124,7 +124,7 @@ def mails(outcome: str, sender: str, start: datetime, now: datetime) -> str:
     )
 
 
-def dead_letters(queue: str, start: datetime, now: datetime) -> str:
+def count_dead_letters(queue: str, start: datetime, now: datetime) -> str:
     """Messages of a queue that could not be taken, first seen in [start, now)."""
     return (
         f"SELECT count(*) AS messages FROM dead_letters WHERE queue = {text(queue)} "  # noqa: S608

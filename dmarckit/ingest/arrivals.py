@@ -37,7 +37,7 @@ from dmarckit.core import (
     open_storage,
 )
 from dmarckit.ingest.ingest import ingest_mails
-from dmarckit.ingest.queue import Message, NotAnEvent, Queue, keys_within, read_event
+from dmarckit.ingest.queue import NotAnEvent, Queue, QueueMessage, keys_within, read_event
 from dmarckit.lake import DEAD_LETTERS, Lake, month_of
 
 LONGEST = 300  # characters of a reason
@@ -52,7 +52,7 @@ class BatchResult:
     """What became of the messages of a batch."""
 
     messages: int
-    keys: dict[str, list[Message]] = field(default_factory=dict)
+    keys: dict[str, list[QueueMessage]] = field(default_factory=dict)
     """key of an object below the mails → the messages that name it"""
     outcomes: Counter[str] = field(default_factory=Counter)
     """outcome → mails that the ledger did not know"""
@@ -85,7 +85,7 @@ class QueueIngest:
         self._settings, self._lake, self._queue, self._mails = settings, lake, queue, mails
         self._stop, self._clock, self._once = stop, clock, once
 
-    def ingest(self, messages: Sequence[Message], run: str) -> BatchResult:
+    def ingest(self, messages: Sequence[QueueMessage], run: str) -> BatchResult:
         """Ingest one batch, up to the deletion of its messages.
 
         What storage, lake or queue fail is tried again until they are back. Raises their
@@ -131,7 +131,7 @@ class QueueIngest:
                     raise
         return action()
 
-    def _read(self, messages: Sequence[Message]) -> BatchResult:
+    def _read(self, messages: Sequence[QueueMessage]) -> BatchResult:
         batch = BatchResult(len(messages))
         for message in messages:
             try:

@@ -32,7 +32,7 @@ log = logging.getLogger("dmarckit")
 
 
 @dataclass(frozen=True)
-class Message:
+class QueueMessage:
     """A message that was received."""
 
     id: str
@@ -74,7 +74,7 @@ class Queue:
         attributes: dict[str, str] = answer.get("Attributes", {})
         return attributes
 
-    def receive_batch(self) -> list[Message]:
+    def receive_batch(self) -> list[QueueMessage]:
         """Return the waiting messages: none after some seconds, else up to `BATCH_SIZE`.
 
         One alone is returned at once; while more come, they are waited for up to
@@ -92,13 +92,13 @@ class Queue:
                 messages += more
         return messages
 
-    def delete(self, messages: Sequence[Message]) -> None:
+    def delete(self, messages: Sequence[QueueMessage]) -> None:
         """Delete messages; what cannot be deleted comes again. Raises QueueError."""
         with self._explained("delete from", "sqs:DeleteMessage"):
             self._in_tens("deleted", self._client.delete_message_batch, messages)
 
     @contextlib.contextmanager
-    def keep_invisible(self, messages: Sequence[Message]) -> Iterator[None]:
+    def keep_invisible(self, messages: Sequence[QueueMessage]) -> Iterator[None]:
         """Keep these messages from others while the block runs, except after an outage."""
         extend = self._client.change_message_visibility_batch
 
@@ -113,18 +113,18 @@ class Queue:
         with repeated(hide, self.hidden / 3, "queue"):
             yield
 
-    def _receive(self, wait: int) -> list[Message]:
+    def _receive(self, wait: int) -> list[QueueMessage]:
         with self._explained("receive from", "sqs:ReceiveMessage"):
             answer = self._client.receive_message(
                 QueueUrl=self.url, MaxNumberOfMessages=TEN, WaitTimeSeconds=wait
             )
         return [
-            Message(m["MessageId"], m["ReceiptHandle"], m["Body"])
+            QueueMessage(m["MessageId"], m["ReceiptHandle"], m["Body"])
             for m in answer.get("Messages", ())
         ]
 
     def _in_tens(
-        self, done: str, request: Callable[..., Any], messages: Sequence[Message], **more: Any
+        self, done: str, request: Callable[..., Any], messages: Sequence[QueueMessage], **more: Any
     ) -> None:
         """Make a batch request about all messages; warn of those that are not `done`."""
 

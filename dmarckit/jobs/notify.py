@@ -41,9 +41,9 @@ from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake
 from dmarckit.slack import (
     Addition,
+    ChannelGroup,
     Delivery,
     DeliveryResult,
-    Group,
     Message,
     OutboxMessage,
     StoredFile,
@@ -315,7 +315,7 @@ class Notifier:
         numbers = ((read, unreadable), (reached, unreachable), (refused, untrusted))
         return [text.format(n=count(n)) for text, n in numbers if n]
 
-    def _daily_chart(self, facts: Facts, window: Window, group: Group | None) -> StoredFile:
+    def _daily_chart(self, facts: Facts, window: Window, group: ChannelGroup | None) -> StoredFile:
         from dmarckit.facts import days_of, in_window
         from dmarckit.slack import daily_chart
 

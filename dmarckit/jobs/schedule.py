@@ -90,7 +90,7 @@ _TYPES = {kind.__name__: kind for kind in (int, str, bool, list, dict)} | {"floa
 
 
 @dataclass(frozen=True)
-class Source:
+class ScheduleFile:
     """A YAML file: what it says, and on which line each key stands."""
 
     path: Path
@@ -105,7 +105,7 @@ class Source:
         return SettingsError(f"{self.path}:{self.lines.get(place, 1)}: {one_line(text, 400)}")
 
 
-def read_yaml(path: Path) -> Source:
+def read_yaml(path: Path) -> ScheduleFile:
     """Read the file.
 
     Raises:
@@ -127,7 +127,7 @@ def read_yaml(path: Path) -> Source:
         raise SettingsError(f"{path}:1: write keys and values, such as `notebook: overview`")
     lines: dict[tuple[str, ...], int] = {}
     _note_lines(node, (), lines)
-    return Source(path, {str(key): value for key, value in content.items()}, lines)
+    return ScheduleFile(path, {str(key): value for key, value in content.items()}, lines)
 
 
 def _note_lines(node: yaml.Node, above: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
@@ -145,7 +145,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {by_lower[found[0]]}?" if found else ""
 
 
-def check_notebook(source: Source, notebook: str, parameters: Mapping[str, Any]) -> None:
+def check_notebook(source: ScheduleFile, notebook: str, parameters: Mapping[str, Any]) -> None:
     """Check that the notebook is there and takes the parameters.
 
     Parameters and their types are those that papermill reads in the notebook's own cell.
@@ -436,7 +436,7 @@ def load_schedule(name: str, *, with_notebook: bool = True) -> Schedule:
     return schedule
 
 
-def _checked(source: Source, content: Mapping[str, Any]) -> Schedule:
+def _checked(source: ScheduleFile, content: Mapping[str, Any]) -> Schedule:
     try:
         return Schedule.model_validate(content)
     except ValidationError as error:

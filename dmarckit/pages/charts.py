@@ -292,7 +292,7 @@ _HARMFUL = {
 }
 
 
-def classes_by_day(daily: pd.DataFrame) -> go.Figure:
+def class_chart(daily: pd.DataFrame) -> go.Figure:
     """Draw messages a day, stacked by class. Takes `facts.classes_by_day`.
 
     Days of which reports are still missing have a grey ground.

@@ -14,7 +14,7 @@ import pandas as pd
 from dmarckit.core import StoredObject, _, current_language, later, ngettext, text as words
 from dmarckit.lake import Lake
 from dmarckit.pages.html import TEMPLATES, notebook_word, script_hash, templates, text_script
-from dmarckit.pages.inputs import versions
+from dmarckit.pages.inputs import page_versions
 
 INDEX = "index.html"
 NEWEST = 14
@@ -124,12 +124,12 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Group:
+class PageGroup:
     """The pages of a notebook, or of one domain in it, the newest first."""
 
     name: str
     pages: tuple[Entry, ...]
-    domains: tuple[Group, ...] = ()
+    domains: tuple[PageGroup, ...] = ()
     """the newest pages first; of the same day by name"""
 
 
@@ -152,13 +152,13 @@ def index_page(objects: Iterable[StoredObject], runs: pd.DataFrame | None = None
         newest=NEWEST,
         script=script,
         script_hash=script_hash(script),
-        versions=versions(),
+        versions=page_versions(),
         language=current_language(),
     )
     return page.encode("utf-8")
 
 
-def _groups(keys: Iterable[str], shown: Collection[str | None]) -> list[Group]:
+def _groups(keys: Iterable[str], shown: Collection[str | None]) -> list[PageGroup]:
     found: dict[str, dict[str, list[Entry]]] = {}
     for match in filter(None, map(_KEY.fullmatch, keys)):
         words = (match["words"] or "").split(".")
@@ -178,7 +178,7 @@ def _groups(keys: Iterable[str], shown: Collection[str | None]) -> list[Group]:
             for domain, entries in sorted(found[name].items())
         }
         own = pages.pop("", ())
-        parts = [Group(domain, entries) for domain, entries in pages.items()]
+        parts = [PageGroup(domain, entries) for domain, entries in pages.items()]
         parts.sort(key=lambda group: group.pages[0].day, reverse=True)
-        groups.append(Group(name, own, tuple(parts)))
+        groups.append(PageGroup(name, own, tuple(parts)))
     return groups

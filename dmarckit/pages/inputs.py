@@ -144,13 +144,13 @@ def page_manifest(
         "settings": _hash(settings.model_dump(mode="json", exclude=_NOT_SHOWN)),
         "mmdb": mmdb,
         "code": code_hash(),
-        "versions": versions(),
+        "versions": page_versions(),
     }
     return {"hash": _hash(parts), **parts}
 
 
 @cache
-def versions() -> dict[str, str]:
+def page_versions() -> dict[str, str]:
     """Return what made the page: Python and the libraries that shape it."""
     libraries = ("dmarckit", "pandas", "plotly", "papermill", "nbconvert")
     return {"Python": python_version()} | {name: version(name) for name in libraries}

@@ -31,7 +31,7 @@ from dmarckit.pages.html import (
     script_source,
     text_script,
 )
-from dmarckit.pages.inputs import Input, versions
+from dmarckit.pages.inputs import Input, page_versions
 from dmarckit.pages.slack_note import SLACK_MIMETYPE
 from dmarckit.pages.svg import plain
 
@@ -113,7 +113,7 @@ def render_page(
         "sections": sections[1:],
         "code": [cell.source for cell in _code_cells(notebook)],
         "parameters": [(key, value, _(text)) for key, (value, text) in parameters.items()],
-        "versions": versions(),
+        "versions": page_versions(),
         "inputs": inputs,
         "built": built,
         "index": index,

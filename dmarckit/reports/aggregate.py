@@ -25,7 +25,7 @@ from dmarckit.reports.feed import NotWellFormed, RecordFeed, Tree, WrongRoot, wa
 from dmarckit.reports.model import AggregateReport, Named, Policy, Record, Unreadable
 from dmarckit.reports.quick import QuickCut
 from dmarckit.reports.records import RecordMaker
-from dmarckit.reports.repair import decoded, expat_encoding, repaired, root_namespace, roots
+from dmarckit.reports.repair import decode_escapes, expat_encoding, repaired, root_namespace, roots
 from dmarckit.reports.unpack import Document
 from dmarckit.reports.values import Names, Warnings, domain, moment, quoted, text_within
 
@@ -389,7 +389,7 @@ def _read_damaged(
         chunks.append(chunk)
     common = Warnings()
     try:
-        found = roots(decoded(b"".join(chunks), common), common)
+        found = roots(decode_escapes(b"".join(chunks), common), common)
     except UnreadableReport as error:
         raise (strict if isinstance(strict, NotWellFormed) else error) from None
     repair = "repaired" if isinstance(strict, NotWellFormed) else "<feedback> in it read"

@@ -103,7 +103,7 @@ def parameter(header: str, name: str) -> str | None:
         return None
 
 
-def decoded(value: str | None) -> str | None:
+def decode_words(value: str | None) -> str | None:
     """Return header text with RFC 2047 words decoded; as sent where they cannot be."""
     if value is None or "=?" not in value:
         return value
@@ -146,7 +146,7 @@ class Part:
         return kind if kind.count("/") == 1 else "text/plain"
 
 
-def split(raw: bytes, start: int, end: int) -> Part:
+def split_parts(raw: bytes, start: int, end: int) -> Part:
     """Return the part that lies between `start` and `end`, split into headers and body."""
     headers, body = read_headers(raw, start, end)
     return Part(headers, raw, body, end)
@@ -195,7 +195,7 @@ class Walk:
                 f"mails are nested deeper than {self.limits.nesting} levels (limit 'nesting')"
             )
         body = part.decoded
-        self.visit(split(body, message_start(body[:4096]), len(body)), depth, mails + 1)
+        self.visit(split_parts(body, message_start(body[:4096]), len(body)), depth, mails + 1)
 
     def _children(self, part: Part) -> Iterator[Part]:
         boundary = _boundary(part)
@@ -203,7 +203,7 @@ class Walk:
             self.parts += 1
             if self.parts > self.limits.parts:
                 raise LimitExceeded(f"more than {self.limits.parts:,} MIME parts (limit 'parts')")
-            child = split(part.raw, start, end)
+            child = split_parts(part.raw, start, end)
             self.header_bytes += child.start - start
             if self.header_bytes > HEADER_BYTES:
                 raise LimitExceeded(f"the parts' headers are larger than {HEADER_BYTES:,} bytes")
@@ -283,7 +283,7 @@ def _file_name(headers: Headers) -> str | None:
     """Return the name that Content-Disposition or Content-Type gives; only ever shown."""
     name = parameter(headers.get("content-disposition", ""), "filename")
     name = name or parameter(headers.get("content-type", ""), "name")
-    return decoded(name)
+    return decode_words(name)
 
 
 _KNOWN_HEADER = re.compile(
@@ -324,7 +324,7 @@ def read_mail(raw: bytes, limits: Limits, authserv_id: str = "amazonses.com") ->
     if not is_mail(raw):
         raise NotAReport("not a mail: it does not begin with mail headers")
     raw = with_line_breaks(raw)
-    part = split(raw, message_start(raw[:4096]), len(raw))
+    part = split_parts(raw, message_start(raw[:4096]), len(raw))
     headers = part.headers
     walk = Walk(limits)
     walk.visit(part, 0, 0)
@@ -332,7 +332,7 @@ def read_mail(raw: bytes, limits: Limits, authserv_id: str = "amazonses.com") ->
         from_domain=_from_domain(headers.get("from")),
         verdict=verdict(headers, authserv_id),
         attachments=tuple(walk.found),
-        subject=decoded(headers.get("subject")),
+        subject=decode_words(headers.get("subject")),
         message_id=headers.get("message-id"),
         tls_domain=domain(without_comments(headers.get("tls-report-domain", ""))),
     )
@@ -342,7 +342,7 @@ def _from_domain(value: str | None) -> str | None:
     """Return the domain of the first address in a From header, in lower case."""
     if not value:
         return None
-    for text in (value, decoded(value) or ""):
+    for text in (value, decode_words(value) or ""):
         bare = without_comments(text[:10_000])
         found = _ADDRESS.search(bare, bare.find("<") + 1) or _ADDRESS.search(bare)
         if found:

@@ -21,10 +21,10 @@ from dmarckit.reports.feed import MIXED, Tree
 from dmarckit.reports.model import DkimResult, Reason, Record, SpfResult
 from dmarckit.reports.values import (
     Warnings,
-    count,
     domain,
     noted_address,
     quoted,
+    read_count,
     text_within,
 )
 
@@ -101,7 +101,7 @@ class RecordMaker:
         sent = row.get("count")
         if type(sent) is str and sent.isdecimal() and sent.isascii() and len(sent) < 16:
             return int(sent)
-        return count(self._text(row, "count", "row"), "row/count", self._warnings, self._place)
+        return read_count(self._text(row, "count", "row"), "row/count", self._warnings, self._place)
 
     def _source_ip(self, row: Tree) -> str | None:
         sent = self._text(row, "source_ip", "row")

@@ -299,7 +299,7 @@ def _is_single_byte(encoding: str) -> bool:
         return False
 
 
-def decoded(data: bytes, warnings: Warnings) -> str:
+def decode_escapes(data: bytes, warnings: Warnings) -> str:
     """Return the text of `data`, any quoted-printable or HTML escaping left on taken off."""
     if _SOFT_BREAK.search(data) and (b"=3D" in data or b"=\n" in data or b"=\r\n" in data):
         data = quopri.decodestring(data)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from dmarckit.core import LimitExceeded, NotAReport, UnreadableReport, one_line
 from dmarckit.reports.model import TlsFailure, TlsPolicy, TlsReport
-from dmarckit.reports.values import Warnings, count, domain, moment, noted_address, quoted
+from dmarckit.reports.values import Warnings, domain, moment, noted_address, quoted, read_count
 
 JSON_BYTES = 8_000_000
 """a parsed JSON value takes up to thirty times its size in memory"""
@@ -163,7 +163,7 @@ def _policy(found: dict[str, Any], place: str, warnings: Warnings, named: str | 
 
 
 def _sessions(found: dict[str, Any], name: str, place: str, warnings: Warnings) -> int:
-    return count(_text(found.get(name)), name, warnings, place)
+    return read_count(_text(found.get(name)), name, warnings, place)
 
 
 def _failure(found: dict[str, Any], place: str, warnings: Warnings) -> TlsFailure:

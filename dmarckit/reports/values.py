@@ -87,7 +87,7 @@ def text_within(found: object) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def count(text: str | None, element: str, warnings: Warnings, place: str = "") -> int:
+def read_count(text: str | None, element: str, warnings: Warnings, place: str = "") -> int:
     """Return a whole number of messages or sessions, 0 or more.
 
     ``1,234`` and ``3.0`` are read with a warning. Raises `UnreadableReport` when the number

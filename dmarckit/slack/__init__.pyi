@@ -8,9 +8,9 @@ from .client import (
     web_client as web_client,
 )
 from .outbox import (
+    ChannelGroup as ChannelGroup,
     Delivery as Delivery,
     DeliveryResult as DeliveryResult,
-    Group as Group,
     OutboxMessage as OutboxMessage,
     Routes as Routes,
     channel_routes as channel_routes,

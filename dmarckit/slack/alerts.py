@@ -44,13 +44,13 @@ from dmarckit.slack.blocks import (
     bullet_list,
     code,
     context,
-    escape,
     fields,
     header,
     image,
-    links,
+    link_lines,
+    mrkdwn,
     section,
-    table,
+    text_table,
 )
 from dmarckit.slack.outbox import OutboxMessage, Routes
 
@@ -188,7 +188,7 @@ def report_alert(
         section("\n".join(filter(None, (f"*{said}*", _delivered(records))))),
         fields(
             [
-                (_("Provider"), escape(provider)),
+                (_("Provider"), mrkdwn(provider)),
                 (_("Period"), period(report.begin, report.end)),
                 (_("Domain"), code(domain)),
                 (_("Policy"), code(_policy(report.policy))),
@@ -208,7 +208,7 @@ def report_alert(
             lines = f"{lines}\n{text.format(n=count(more))}"
         title = _("Top failing sources")
         blocks.append(section(f"*{title}*\n{lines}"))
-    blocks += links([(_("Report as JSON"), json_file), (_("Report as CSV"), csv_file)])
+    blocks += link_lines([(_("Report as JSON"), json_file), (_("Report as CSV"), csv_file)])
     if uid is not None:
         from dmarckit.pages import command
 
@@ -216,7 +216,7 @@ def report_alert(
         blocks.append(context(_("Details: {command}").format(command=how)))
     blocks += image(chart, _("DMARC, DKIM and SPF results: {what}").format(what=said))
     text = _("{domain}: {what}, says {provider}")
-    text = text.format(domain=escape(domain), what=said, provider=escape(provider))
+    text = text.format(domain=mrkdwn(domain), what=said, provider=mrkdwn(provider))
     return build_message(text, blocks)
 
 
@@ -294,6 +294,6 @@ def digest_message(rows: Sequence[Row]) -> Message:
     names = (_("Provider"), _("Domain"), _("Period"), _("Messages"), _("Failing"))
     how = code("dmarckit page overview")
     hint = _("All of them are on the overview page ({command}).").format(command=how)
-    blocks = [header(title), section(about), *table(names, cells, len(rows)), context(hint)]
+    blocks = [header(title), section(about), *text_table(names, cells, len(rows)), context(hint)]
     text = _("{reports} with failing messages: {what}")
     return build_message(text.format(reports=n_reports(len(rows)), what=said), blocks)

@@ -62,7 +62,7 @@ _URL_SAFE = "%:/?#[]@!$&'()*+,;=~"
 _quoted = partial(html.escape, quote=False)
 
 
-def escape(text: object, limit: int = 200) -> str:
+def mrkdwn(text: object, limit: int = 200) -> str:
     """Return outside text for mrkdwn as it is, but unable to format, mention or link.
 
     Control and bidirectional characters are shown as escapes, the text is cut at `limit`.
@@ -95,9 +95,9 @@ def escape_with_records(text: object, limit: int = 500) -> str:
     shown = one_line(text, limit)
     parts, at = [], 0
     for found in _RECORD.finditer(shown):
-        parts += [escape(shown[at : found.start()], limit), code(found.group(), limit)]
+        parts += [mrkdwn(shown[at : found.start()], limit), code(found.group(), limit)]
         at = found.end()
-    return "".join([*parts, escape(shown[at:], limit)])
+    return "".join([*parts, mrkdwn(shown[at:], limit)])
 
 
 def link(url: str, label: str) -> str:
@@ -226,7 +226,7 @@ def context(text: str) -> Block:
     return {"type": "context", "elements": [_mrkdwn(text, SECTION_LIMIT)]}
 
 
-def table(names: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> list[Block]:
+def text_table(names: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> list[Block]:
     """Return a table of outside text, its numbers to the right, and "and N more".
 
     `rows` are the first of `total`. Cells that are all digits and separators count as
@@ -254,7 +254,7 @@ def _cell(text: str) -> Block:
     return {"type": "raw_text", "text": _line(text, CELL_LIMIT) or "–"}
 
 
-def links(pairs: Iterable[tuple[str, Target | None]]) -> list[Block]:
+def link_lines(pairs: Iterable[tuple[str, Target | None]]) -> list[Block]:
     """Return links (label, target), each in its own line; one too long for Slack says so.
 
     Presigned URLs made with a role's session token can be longer than a text may be.
@@ -345,7 +345,7 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def n_reporters(n: float) -> str:
+def reporter_count(n: float) -> str:
     """Return a number of reporters with its noun."""
     return ngettext("{n} reporter", "{n} reporters", n).format(n=count(n))
 

@@ -68,7 +68,7 @@ def can_draw(text: str) -> bool:
 
 
 @cache
-def fonts() -> list[str]:
+def font_families() -> list[str]:
     """Return the installed families, in the order in which a character is looked for."""
     # that a Japanese font has no bold letters is nothing to tell anybody
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
@@ -79,7 +79,7 @@ def fonts() -> list[str]:
 @cache
 def _characters() -> frozenset[int]:
     """Return the code points that the fonts in use can draw."""
-    paths = [font_manager.findfont(family) for family in fonts()]
+    paths = [font_manager.findfont(family) for family in font_families()]
     return frozenset(c for path in paths for c in font_manager.get_font(path).get_charmap())
 
 
@@ -186,7 +186,7 @@ def note_chart(chart: Mapping[str, Any]) -> bytes:
     elif is_days and labels:
         _style_days(axes)
     if any(series["name"] for series in chart["series"]):
-        font = {"family": fonts(), "size": 9}
+        font = {"family": font_families(), "size": 9}
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, prop=font)
     return _png(figure)
 
@@ -259,7 +259,7 @@ def _figure(height: float) -> Figure:
 def _png(figure: Figure) -> bytes:
     for axes in figure.axes:
         for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-            text.set_fontfamily(fonts())
+            text.set_fontfamily(font_families())
     out = io.BytesIO()
     # A fixed dpi and no "Software" entry: the same report gives the same bytes.
     figure.savefig(out, format="png", dpi=_DPI, facecolor=BACKGROUND, metadata={"Software": None})
@@ -274,7 +274,7 @@ def _title(figure: Figure, title: str, about: str = "") -> None:
 
 def _words(where: Figure | Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Draw a text as it is (matplotlib would read ``$…$`` as mathematics), cut to the width."""
-    font = {"color": INK, "size": 11, "family": fonts(), "va": "baseline", **style}
+    font = {"color": INK, "size": 11, "family": font_families(), "va": "baseline", **style}
     drawn = where.text(x, y, text, parse_math=False, usetex=False, **font)
     width = _WIDTH * _DPI * 0.92
     while len(text) > 1 and drawn.get_window_extent().width > width:

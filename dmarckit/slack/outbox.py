@@ -319,7 +319,7 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Group:
+class ChannelGroup:
     """The domains of a channel of their own."""
 
     channel: str
@@ -333,7 +333,7 @@ class Routes:
 
     main: str | None
     """what gets everything; None: there is no channel"""
-    groups: tuple[Group, ...] = ()
+    groups: tuple[ChannelGroup, ...] = ()
     """one for each other channel"""
     _channels: dict[str, str] = field(default_factory=dict)
 
@@ -360,7 +360,9 @@ def channel_routes(settings: Settings, channel: str | None = None) -> Routes:
             for domain in group.domains:
                 of_domain.setdefault(normalize_domain(domain), group.slack_channel)
     groups = tuple(
-        Group(name, ", ".join(labels), frozenset(d for d, c in of_domain.items() if c == name))
+        ChannelGroup(
+            name, ", ".join(labels), frozenset(d for d, c in of_domain.items() if c == name)
+        )
         for name, labels in names.items()
     )
     return Routes(main, groups, of_domain)

@@ -27,13 +27,13 @@ from dmarckit.slack.blocks import (
     code,
     context,
     duration,
-    escape,
     escape_with_records,
     fields,
     header,
     image,
-    links,
-    n_reporters,
+    link_lines,
+    mrkdwn,
+    reporter_count,
     section,
     utc,
 )
@@ -78,8 +78,8 @@ def summary_message(
     value = dict(zip(headline["measure"], headline["value"], strict=True))
     before = dict(zip(headline["measure"], headline["before"], strict=True))
     said = _said(value)
-    name = _about(window, escape(group, 60) if group else "")
-    ending = [*_added(additions), *links([(_("Open the page"), page)])]
+    name = _about(window, mrkdwn(group, 60) if group else "")
+    ending = [*_added(additions), *link_lines([(_("Open the page"), page)])]
     if not (findings or notes or (findings is None and value["failing"] > 0)):
         text = _("{about}: All quiet: {what}") if value["reports"] else _("{about}: {what}")
         if still_open:
@@ -115,10 +115,10 @@ def summary_message(
 def _added(additions: Sequence[Addition]) -> list[Block]:
     blocks: list[Block] = []
     for part in additions:
-        if headline := escape(part.headline, 300):
+        if headline := mrkdwn(part.headline, 300):
             blocks.append(section(f"*{headline}*"))
         if part.numbers:
-            blocks.append(fields((escape(k, 60), escape(v, 80)) for k, v in part.numbers.items()))
+            blocks.append(fields((mrkdwn(k, 60), mrkdwn(v, 80)) for k, v in part.numbers.items()))
         blocks += image(part.chart, part.headline or _("chart"))
     return blocks
 
@@ -142,7 +142,7 @@ def _said(value: dict[str, float]) -> str:
         messages=n_messages(value["messages"]),
         failing=count(value["failing"]),
         reports=n_reports(value["reports"]),
-        reporters=n_reporters(value["reporters"]),
+        reporters=reporter_count(value["reporters"]),
     )
 
 
@@ -184,7 +184,7 @@ def failure_message(
     if notebook is not None:
         pairs.append((_("Notebook with the error"), code(notebook, 300)))
     if owner:
-        pairs.append((_("Owner"), escape(owner)))
+        pairs.append((_("Owner"), mrkdwn(owner)))
     todo = _("What to do: {doctor} checks the settings, and {run} tries again now.")
     if notebook is not None:
         todo = _(
@@ -198,13 +198,13 @@ def failure_message(
         section(todo.format(doctor=code("dmarckit doctor"), run=code(f"dmarckit run {job}"))),
         context(_("Until it works again, this is said once a day.")),
     ]
-    text = _("{title}: {error}").format(title=escape(title), error=escape(error, 300))
+    text = _("{title}: {error}").format(title=mrkdwn(title), error=mrkdwn(error, 300))
     return build_message(text, blocks)
 
 
 def recovery_message(job: str, *, since: datetime, now: datetime) -> Message:
     """Build the message that a job works again, with how long it did not."""
     text = _("The job {job} works again. It had failed since {moment}, for {length}.").format(
-        job=escape(job), moment=utc(since), length=duration(now - since)
+        job=mrkdwn(job), moment=utc(since), length=duration(now - since)
     )
     return build_message(text, [section(text)])

@@ -19,10 +19,27 @@ import pytest
 
 from dmarckit.core.settings import DeclaredSender
 from dmarckit.demo.company import DECLARED, demo_domains, demo_mails, demo_settings
-from dmarckit.demo.flows import Domain, Flow, Reporter, Sender, Style, between, block, passing, spf
+from dmarckit.demo.flows import (
+    DemoSender,
+    Domain,
+    Flow,
+    Reporter,
+    Style,
+    between,
+    block,
+    spf,
+    valid,
+)
 from dmarckit.demo.mails import GeneratedMail, duplicate, mails
 from dmarckit.demo.reporters import GATEWAY, MAIL, MOBILE, NEXT_MAIL
-from dmarckit.demo.traffic import GeneratedReport, aligned, messages_on, reports, split, stream
+from dmarckit.demo.traffic import (
+    GeneratedReport,
+    aligned,
+    messages_on,
+    reports,
+    split_total,
+    stream,
+)
 from dmarckit.reports.model import (
     AggregateReport,
     DkimResult,
@@ -36,7 +53,7 @@ from tests.support.reporters import REPORTERS, WEEKLY
 
 MONDAY = date(2026, 3, 2)
 END = date(2026, 11, 24)
-OWN = Sender("example.com", "own")
+OWN = DemoSender("example.com", "own")
 OLD_STYLE = Reporter("old.example", "old.example", share=1, style=Style())
 NEW_STYLE = Reporter("new.example", "new.example", share=1, style=Style(rfc9990=True))
 
@@ -49,7 +66,7 @@ def make_flow(**changes: object) -> Flow:
         addresses=block("192.0.2.0/24", 10, 3),
         messages=200,
         expected="aligned",
-        dkim=(passing("example.com", "s1"),),
+        dkim=(valid("example.com", "s1"),),
         spf=spf("example.com"),
     )
     return replace(usual, **changes)  # type: ignore[arg-type]
@@ -140,7 +157,7 @@ def test_counts_of_zero_are_reported_when_asked_for() -> None:
 
 
 def test_parts_sum_to_the_whole_and_follow_the_weights() -> None:
-    parts = split(1000, [1, 0, 3], stream(1))
+    parts = split_total(1000, [1, 0, 3], stream(1))
     assert sum(parts) == 1000
     assert parts[1] == 0
     assert parts[2] == pytest.approx(750, abs=1)
@@ -148,7 +165,7 @@ def test_parts_sum_to_the_whole_and_follow_the_weights() -> None:
 
 def test_weights_without_a_share_are_refused() -> None:
     with pytest.raises(ValueError, match="weights"):
-        split(1, [0.0], stream(1))
+        split_total(1, [0.0], stream(1))
 
 
 # Receivers

@@ -61,7 +61,7 @@ def test_a_day_is_incomplete_when_too_few_domains_are_complete() -> None:
 def test_without_facts_there_are_days_of_zeros() -> None:
     found = frames.classes_by_day(facts().messages, complete(), WINDOW)
     assert found["messages"].tolist() == [0, 0, 0]
-    assert charts.classes_by_day(found).data == ()
+    assert charts.class_chart(found).data == ()
     assert frames.pass_shares(facts(), complete(), WINDOW).empty
 
 
@@ -83,7 +83,7 @@ def test_pass_shares_by_domain_and_day() -> None:
 def test_incomplete_days_have_a_grey_ground_and_the_chart_says_so() -> None:
     known = complete(("example.com", 0, False), ("example.com", 1, True))
     daily = frames.classes_by_day(facts({}).messages, known, WINDOW)
-    figure = charts.classes_by_day(daily)
+    figure = charts.class_chart(daily)
     assert [shape.x0 for shape in figure.layout.shapes] == ["2026-11-22 12:00"]
     assert "Grey:" in figure.layout.title.subtitle.text
 
@@ -91,7 +91,7 @@ def test_incomplete_days_have_a_grey_ground_and_the_chart_says_so() -> None:
 def test_the_title_names_the_largest_trouble() -> None:
     bad = {"class": "broken_dkim", "da": False, "sa": False, "messages": 20}
     daily = frames.classes_by_day(facts({"messages": 80}, bad).messages, complete(), WINDOW)
-    assert charts.classes_by_day(daily).layout.title.text == (
+    assert charts.class_chart(daily).layout.title.text == (
         "80.0 % of 100 messages are in order; of the rest most is own mail whose DKIM breaks"
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
-from dmarckit.demo.flows import Sender, block, spf
+from dmarckit.demo.flows import DemoSender, block, spf
 from dmarckit.demo.reporters import INBOX, NEXT_MAIL
 from dmarckit.demo.traffic import GeneratedReport
 from dmarckit.reports.model import DkimResult
@@ -173,7 +173,7 @@ COMBINED = (
         office(),
         office(
             name="old printer",
-            sender=Sender("Printers", "own"),
+            sender=DemoSender("Printers", "own"),
             addresses=block("198.51.100.0/24", 240, 1),
             messages=25,
             dkim=(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from dmarckit.demo.flows import Flow, Reporter, Sender, block, passing, scattered, spf
+from dmarckit.demo.flows import DemoSender, Flow, Reporter, block, scattered, spf, valid
 from dmarckit.demo.reporters import ENTERPRISE_POST, INBOX, MAIL, NEXT_MAIL
 from dmarckit.reports.model import DkimResult
 from tests.support.reporters import FREE_MAIL
@@ -14,15 +14,15 @@ FOUR = (MAIL, ENTERPRISE_POST, INBOX, NEXT_MAIL)
 FIVE = (*FOUR, FREE_MAIL)
 """their reports of a day are all there at 09:00 UTC of the next"""
 
-OWN = Sender("example.com", "own")
-POSTWAGON = Sender("postwagon.example", "unknown")
+OWN = DemoSender("example.com", "own")
+POSTWAGON = DemoSender("postwagon.example", "unknown")
 """a service that no table knows"""
-SPOOFERS = Sender("?", "unknown")
+SPOOFERS = DemoSender("?", "unknown")
 """the name does not matter: networks, or spammers' own domains"""
-ALUMNI = Sender("alumni.example", "unknown")
-LISTS = Sender("lists.example", "unknown")
-SALESDESK = Sender("Salesdesk", "crm")
-MAILCOURIER = Sender("Mailcourier", "email service")
+ALUMNI = DemoSender("alumni.example", "unknown")
+LISTS = DemoSender("lists.example", "unknown")
+SALESDESK = DemoSender("Salesdesk", "crm")
+MAILCOURIER = DemoSender("Mailcourier", "email service")
 
 DECLARED_SALESDESK = {
     "name": "Salesdesk",
@@ -54,7 +54,7 @@ def office(**changes: Any) -> Flow:
         addresses=block("192.0.2.0/24", 10, 2),
         messages=120,
         expected="aligned",
-        dkim=(passing("example.com", "s1"),),
+        dkim=(valid("example.com", "s1"),),
         spf=spf("example.com"),
     )
     return replace(usual, **changes)
@@ -69,7 +69,7 @@ def service(**changes: Any) -> Flow:
         addresses=block("198.51.100.0/24", 17, 3),
         messages=60,
         expected="dkim_only",
-        dkim=(passing("example.com", "pw1"), passing("postwagon.example", "k1")),
+        dkim=(valid("example.com", "pw1"), valid("postwagon.example", "k1")),
         spf=spf("bounce.postwagon.example"),
     )
     return replace(usual, **changes)
@@ -84,7 +84,7 @@ def sales(**changes: Any) -> Flow:
         addresses=block("198.51.100.0/24", 65, 2),
         messages=20,
         expected="unaligned_sender",
-        dkim=(passing("salesdesk.example", "sd"),),
+        dkim=(valid("salesdesk.example", "sd"),),
         spf=spf("bounces.salesdesk.example"),
     )
     return replace(usual, **changes)
@@ -99,7 +99,7 @@ def forwarded(**changes: Any) -> Flow:
         addresses=block("203.0.113.0/24", 20, 2),
         messages=8,
         expected="forwarded",
-        dkim=(passing("example.com", "s1"),),
+        dkim=(valid("example.com", "s1"),),
         spf=spf("srs.alumni.example"),
     )
     return replace(usual, **changes)

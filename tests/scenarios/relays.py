@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dmarckit.demo.flows import Sender, block, passing, scattered, spf
+from dmarckit.demo.flows import DemoSender, block, scattered, spf, valid
 from tests.scenarios.people import (
     FIVE,
     MAILCOURIER,
@@ -21,15 +21,15 @@ RELAYS = (
         office(),
         service(
             sender=MAILCOURIER,
-            dkim=(passing("example.com", "mc1"), passing("mailcourier.example", "mc")),
+            dkim=(valid("example.com", "mc1"), valid("mailcourier.example", "mc")),
             spf=spf("bounce.mailcourier.example"),
         ),
         service(
             name="relayed",
-            sender=Sender("203.0.113.0/24", "unknown"),
+            sender=DemoSender("203.0.113.0/24", "unknown"),
             addresses=block("203.0.113.0/24", 60, 1),
             messages=6,
-            dkim=(passing("example.com", "mc1"), passing("mailcourier.example", "mc")),
+            dkim=(valid("example.com", "mc1"), valid("mailcourier.example", "mc")),
             spf=spf("bounce.mailcourier.example", "fail"),
             expected="forwarded",
         ),
@@ -42,7 +42,7 @@ RELAYS = (
         "a service that only signs as the domain",
         "DKIM aligned, SPF its own: it looks like a forwarder, but owns the selector",
         office(),
-        service(dkim=(passing("example.com", "pw1"),)),
+        service(dkim=(valid("example.com", "pw1"),)),
         absent=NEW_OR_GONE,
         expected=[Expect("policy_ready", "p=quarantine; t=y", "quiet")],
     ),
@@ -89,10 +89,12 @@ RELAYS = (
         "without names of hosts",
         "no SPF, no cached host name: the network is the sender, and nothing is resolved",
         office(),
-        forwarded(sender=Sender("203.0.113.0/24", "unknown"), spf=spf("example.com", "softfail")),
+        forwarded(
+            sender=DemoSender("203.0.113.0/24", "unknown"), spf=spf("example.com", "softfail")
+        ),
         forwarded(
             name="forwarded by IPv6",
-            sender=Sender("2001:db8:77::/48", "unknown"),
+            sender=DemoSender("2001:db8:77::/48", "unknown"),
             addresses=("2001:db8:77::25",),
             spf=spf("example.com", "neutral"),
         ),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from dmarckit.demo.flows import Flow, Sender, block, passing, spf
+from dmarckit.demo.flows import DemoSender, Flow, block, spf, valid
 from dmarckit.demo.reporters import MAIL
 from tests.scenarios.people import (
     DECLARED_MAILCOURIER,
@@ -31,7 +31,7 @@ BY_SPF = {
 BY_DKIM = {
     "senders": [{"name": "Invoicer", "kind": "email service", "dkim_domains": ["invoicer.example"]}]
 }
-INVOICER = Sender("Invoicer", "email service")
+INVOICER = DemoSender("Invoicer", "email service")
 NEW_OR_GONE = ("new_sender", "sender_stopped")
 
 
@@ -194,7 +194,7 @@ SENDERS = (
             addresses=block("198.51.100.0/24", 130, 4),
             messages=60,
             since=before_end(5),
-            dkim=(passing("example.com", "mc1"), passing("mailcourier.example", "mc")),
+            dkim=(valid("example.com", "mc1"), valid("mailcourier.example", "mc")),
             spf=spf("rp.example.com"),
         ),
         settings=KNOWS_BOTH,
@@ -216,7 +216,7 @@ SENDERS = (
         "a return path below the declared domain",
         office(),
         invoices(
-            dkim=(passing("example.com", "inv"),),
+            dkim=(valid("example.com", "inv"),),
             spf=spf("eu.bounce.invoicer.example"),
             expected="dkim_only",
         ),
@@ -228,7 +228,7 @@ SENDERS = (
         "a return path of our own; only its own signature says who it was",
         office(),
         invoices(
-            dkim=(passing("example.com", "inv"), passing("invoicer.example", "a")),
+            dkim=(valid("example.com", "inv"), valid("invoicer.example", "a")),
             spf=spf("bounce.example.com"),
         ),
         settings=BY_DKIM,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from dmarckit.demo.flows import Flow, Sender, block, passing, scattered, spf
+from dmarckit.demo.flows import DemoSender, Flow, block, scattered, spf, valid
 from dmarckit.facts.senders import load_table
 from tests.scenarios.people import failed, office, spoofed
 from tests.scenarios.scenario import Expect, before_end, scenario
 
 
-def known(domain: str) -> Sender:
+def known(domain: str) -> DemoSender:
     """The service that a domain belongs to."""
     found = load_table().lookup(domain)
     if found is None:
         raise LookupError(f"data/senders.csv has no suffix of {domain}")
-    return Sender(found.name, found.kind)
+    return DemoSender(found.name, found.kind)
 
 
 SENDGRID, SES = known("sendgrid.net"), known("amazonses.com")
@@ -24,7 +24,7 @@ MICROSOFT = known("onmicrosoft.com")
 NEWS = ("new_sender", "sender_stopped")
 
 
-def sent_by(sender: Sender, **changes: Any) -> Flow:
+def sent_by(sender: DemoSender, **changes: Any) -> Flow:
     """Mail for example.com by a service."""
     usual: dict[str, Any] = {
         "name": f"mail by {sender.name}",
@@ -42,7 +42,7 @@ SERVICES = (
         office(),
         sent_by(
             SENDGRID,
-            dkim=(passing("example.com", "sg1"), passing("sendgrid.net", "smtpapi")),
+            dkim=(valid("example.com", "sg1"), valid("sendgrid.net", "smtpapi")),
             spf=spf("em123.example.com"),
         ),
         absent=[*NEWS, "unaligned_sender"],
@@ -55,7 +55,7 @@ SERVICES = (
         office(),
         sent_by(
             SENDGRID,
-            dkim=(passing("sendgrid.net", "smtpapi"),),
+            dkim=(valid("sendgrid.net", "smtpapi"),),
             spf=spf("u9.wl.sendgrid.net"),
             expected="unaligned_sender",
         ),
@@ -71,7 +71,7 @@ SERVICES = (
         sent_by(
             SES,
             addresses=scattered(("198.51.100.0/24", "203.0.113.0/25"), 8),
-            dkim=(passing("example.com", "abc"), passing("amazonses.com", "224i4y")),
+            dkim=(valid("example.com", "abc"), valid("amazonses.com", "224i4y")),
             spf=spf("eu-west-1.amazonses.com"),
             expected="dkim_only",
         ),
@@ -85,16 +85,16 @@ SERVICES = (
         office(),
         sent_by(
             SES,
-            dkim=(passing("example.com", "abc"), passing("amazonses.com", "224i4y")),
+            dkim=(valid("example.com", "abc"), valid("amazonses.com", "224i4y")),
             spf=spf("eu-west-1.amazonses.com"),
             expected="dkim_only",
         ),
         sent_by(
-            Sender("203.0.113.0/24", "unknown"),
+            DemoSender("203.0.113.0/24", "unknown"),
             name="relayed",
             addresses=block("203.0.113.0/24", 77, 2),
             messages=6,
-            dkim=(passing("example.com", "abc"), passing("amazonses.com", "224i4y")),
+            dkim=(valid("example.com", "abc"), valid("amazonses.com", "224i4y")),
             spf=spf("eu-west-1.amazonses.com", "softfail"),
             expected="forwarded",
         ),
@@ -108,7 +108,7 @@ SERVICES = (
             ZENDESK,
             messages=15,
             since=before_end(5),
-            dkim=(passing("zendesk.com", "zendesk1"),),
+            dkim=(valid("zendesk.com", "zendesk1"),),
             spf=spf("mail.zendesk.com"),
             expected="unaligned_sender",
         ),
@@ -125,7 +125,7 @@ SERVICES = (
             MAILCHIMP,
             messages=1500,
             week=(0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0),
-            dkim=(passing("example.com", "k2"), passing("mcsv.net", "k1")),
+            dkim=(valid("example.com", "k2"), valid("mcsv.net", "k1")),
             spf=spf("mail22.atl11.rsgsv.net"),
             expected="dkim_only",
         ),
@@ -138,13 +138,13 @@ SERVICES = (
             MICROSOFT,
             messages=150,
             dkim=(
-                passing("example.com", "selector1"),
-                passing("contoso.onmicrosoft.com", "selector1-contoso-onmicrosoft-com"),
+                valid("example.com", "selector1"),
+                valid("contoso.onmicrosoft.com", "selector1-contoso-onmicrosoft-com"),
             ),
             spf=spf("example.com"),
         ),
         sent_by(
-            Sender("203.0.113.0/24", "unknown"),
+            DemoSender("203.0.113.0/24", "unknown"),
             name="changed by a gateway",
             addresses=block("203.0.113.0/24", 30, 2),
             messages=5,

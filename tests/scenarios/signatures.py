@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from dmarckit.demo.flows import Flow, Sender, between, block, passing
+from dmarckit.demo.flows import DemoSender, Flow, between, block, valid
 from dmarckit.demo.reporters import INBOX
 from tests.scenarios.people import (
     FOUR,
@@ -16,8 +16,8 @@ from tests.scenarios.people import (
 from tests.scenarios.scenario import END, Expect, before_end, scenario
 from tests.support.reporters import OPEN_RELAY_REPORTS
 
-GATEWAY = Sender("Gateway", "own")
-HQ = Sender("HQ", "own")
+GATEWAY = DemoSender("Gateway", "own")
+HQ = DemoSender("HQ", "own")
 DECLARED = {
     "senders": [
         {"name": "Gateway", "networks": ["198.51.100.0/28"]},
@@ -131,7 +131,7 @@ SIGNATURES = (
         "a selector is rotated",
         "s2 takes over from s1: no break, no news, no end",
         office(until=before_end(10)),
-        office(name="office, s2", dkim=(passing("example.com", "s2"),), since=before_end(10)),
+        office(name="office, s2", dkim=(valid("example.com", "s2"),), since=before_end(10)),
         absent=["broken_dkim", "new_sender", "sender_stopped"],
     ),
     scenario(
@@ -143,7 +143,7 @@ SIGNATURES = (
             name="changed on the way",
             messages=60,
             since=before_end(4),
-            dkim=(replace(passing("example.com", "s1"), result="fail"),),
+            dkim=(replace(valid("example.com", "s1"), result="fail"),),
             expected="modified",
         ),
         absent=["broken_dkim", "unaligned_sender"],

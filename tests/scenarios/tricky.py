@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from dmarckit.demo.flows import Sender, between, block, passing, scattered, spf
+from dmarckit.demo.flows import DemoSender, between, block, scattered, spf, valid
 from dmarckit.demo.mails import GeneratedMail, forged, tls_mail
 from dmarckit.demo.reporters import INBOX, LATE_POST, MAIL
 from dmarckit.demo.traffic import GeneratedReport
@@ -101,8 +101,8 @@ TRICKY = (
         service(),
         service(
             name="surveys",
-            sender=Sender("surveys.example", "unknown"),
-            dkim=(passing("example.com", "sv1"),),
+            sender=DemoSender("surveys.example", "unknown"),
+            dkim=(valid("example.com", "sv1"),),
             spf=spf("bounce.surveys.example"),
             until=before_end(5),
         ),
@@ -173,12 +173,12 @@ TRICKY = (
         "a second signature that few receivers know",
         "ed25519 beside RSA since ever, unknown to two reporters: nothing has changed",
         office(
-            dkim=(passing("example.com", "s1"), passing("example.com", "ed1")),
+            dkim=(valid("example.com", "s1"), valid("example.com", "ed1")),
             reporters={r.org_name: r.share for r in FOUR[:2]},
         ),
         office(
             name="office, ed25519 unknown",
-            dkim=(passing("example.com", "s1"), failed("example.com", "ed1", "neutral")),
+            dkim=(valid("example.com", "s1"), failed("example.com", "ed1", "neutral")),
             reporters={r.org_name: r.share for r in FOUR[2:]},
         ),
         absent=["broken_dkim", *NOISE],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dmarckit.demo.flows import block, passing, spf
+from dmarckit.demo.flows import block, spf, valid
 from dmarckit.demo.reporters import MAIL
 from dmarckit.reports.model import Reason
 from tests.scenarios.people import (
@@ -74,7 +74,7 @@ WITHOUT_DKIM = (
             addresses=block("192.0.2.0/25", 90, 1),
             messages=4,
             noise=0.0,
-            dkim=(passing("example.com", "lab"),),
+            dkim=(valid("example.com", "lab"),),
             spf=spf("lab.example.com", "permerror"),
             expected="dkim_only",
         ),
@@ -176,7 +176,7 @@ WITHOUT_DKIM = (
         *(
             forwarded(
                 name=f"reason {reason.type}",
-                dkim=(replace(passing("example.com", "s1"), result="fail"),),
+                dkim=(replace(valid("example.com", "s1"), result="fail"),),
                 reasons=(reason,),
                 messages=6,
             )

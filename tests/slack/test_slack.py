@@ -17,7 +17,7 @@ from dmarckit.core.errors import SlackError, SlackUnavailable
 from dmarckit.core.window import Window, last_days
 from dmarckit.reports.model import Policy
 from dmarckit.slack.alerts import report_alert
-from dmarckit.slack.blocks import Message, build_message, bullet_list, code, escape, link, section
+from dmarckit.slack.blocks import Message, build_message, bullet_list, code, link, mrkdwn, section
 from dmarckit.slack.client import message_text, post_message
 from dmarckit.slack.summary import summary_message
 from tests.support.model_builders import make_failing, make_record, make_report
@@ -228,7 +228,7 @@ def test_the_proxy_of_the_environment_is_used(
 
 
 def test_outside_text_can_neither_mention_nor_link_nor_format() -> None:
-    shown = escape(HOSTILE, 500)
+    shown = mrkdwn(HOSTILE, 500)
     assert not re.search(r"[<>\n\x1b\u202e*~`]", shown)
     assert "&lt;!channel&gt;" in shown
     for active in ("@here", "#general", "://", "evil.example", ":skull:", "_it_"):
@@ -236,7 +236,7 @@ def test_outside_text_can_neither_mention_nor_link_nor_format() -> None:
 
 
 def test_underscores_within_names_stay() -> None:
-    assert escape("key_2026") == "key_2026"
+    assert mrkdwn("key_2026") == "key_2026"
 
 
 @pytest.mark.parametrize("text", ["_dmarc.example.com", "2001:db8:100::1", "xn--bcher-kva.example"])

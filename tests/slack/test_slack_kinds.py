@@ -17,7 +17,7 @@ from dmarckit.slack.blocks import (
     StoredFile,
     build_message,
     image,
-    links,
+    link_lines,
     simplified,
     with_addresses,
     with_line_above,
@@ -164,7 +164,7 @@ def test_a_recovery_says_how_long_it_lasted() -> None:
 def test_a_message_that_was_kept_gets_its_addresses_when_it_goes_out() -> None:
     page, chart = StoredFile("pages", "overview/x.html"), StoredFile("exports", "charts/x.png")
     made = build_message(
-        "text", [*links([("Open the page", page)]), *image(chart, "Messages a day")]
+        "text", [*link_lines([("Open the page", page)]), *image(chart, "Messages a day")]
     )
     kept = Message.from_json(made.as_json())
     assert kept == made

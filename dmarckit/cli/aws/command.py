@@ -71,7 +71,7 @@ def deploy(
     with _planned(stack, parameters, parameter) as (clients, made):
         typer.echo("\n".join(aws.plan.plan_lines(made, activate=activate)))
         _confirm("Make this?", yes)
-        found = aws.plan.deploy(clients, made, typer.echo, activate_set=activate)
+        found = aws.plan.deploy_stack(clients, made, typer.echo, activate_set=activate)
     typer.echo()
     _print_outputs(clients, found, domain or ())
 
@@ -115,7 +115,7 @@ def destroy(
             raise SettingsError(
                 f"nothing is removed: to delete the mails, write --yes-delete {doomed}"
             )
-    aws.plan.destroy(clients, found, typer.echo)
+    aws.plan.destroy_stack(clients, found, typer.echo)
     if doomed:
         aws.plan.delete_bucket(clients, doomed, typer.echo)
     for parameter, name in (("MailBucket", "Mails"), ("HomeBucket", "Home")):

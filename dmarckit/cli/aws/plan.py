@@ -178,7 +178,7 @@ def _buckets(
     return wanted, tuple(text)
 
 
-def deploy(aws: Aws, plan: Plan, say: Say, *, activate_set: bool) -> Stack:
+def deploy_stack(aws: Aws, plan: Plan, say: Say, *, activate_set: bool) -> Stack:
     """Make what was planned; return the stack as it is then. Made again, it goes on from there.
 
     SES tries to write when its rule is made, so an existing bucket lets it in before; S3
@@ -201,7 +201,7 @@ def deploy(aws: Aws, plan: Plan, say: Say, *, activate_set: bool) -> Stack:
     return stack
 
 
-def destroy(aws: Aws, stack: Stack, say: Say) -> None:
+def destroy_stack(aws: Aws, stack: Stack, say: Say) -> None:
     """Remove the stack, and what was put into an existing bucket. Buckets stay, full or empty.
 
     Raises:

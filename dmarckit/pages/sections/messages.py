@@ -42,7 +42,7 @@ class MessageSections(PageData):
         reports of the day are still missing).
         """
         daily = classes_by_day(self.facts.messages, self._complete, self.window)
-        return Section(daily, figure=charts.classes_by_day(daily))
+        return Section(daily, figure=charts.class_chart(daily))
 
     def failing_by_day(self) -> Section:
         """Draw the messages of each day that fail DMARC, by what the receivers did.

@@ -9,7 +9,7 @@ import pandas as pd
 from dmarckit.core import _, one_line, text as words
 from dmarckit.facts import Trace, classes_by_day, in_window, kind_word, organisations
 from dmarckit.findings import requirement_meaning
-from dmarckit.pages.charts import class_word, classes_by_day as draw_classes, listed
+from dmarckit.pages.charts import class_chart as draw_classes, class_word, listed
 from dmarckit.pages.html import Column
 from dmarckit.pages.links import row_link
 from dmarckit.pages.sections.base import PageData, Section, ordered, table_section, usual, whole
