@@ -19,7 +19,7 @@ class Analysis:
     """day, domain, header_from, sender, class, messages, …"""
     findings: list[dict[str, Any]]
     """the JSON of ``dmarckit findings``"""
-    whole: analysis.Analysis | None
+    whole: analysis.Analysis | None = None
     """what pages are made of"""
 
 
