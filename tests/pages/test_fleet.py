@@ -50,6 +50,7 @@ def test_pages_in_parallel_of_which_one_fails(settings: Settings, tmp_path: Path
     storage.put(old, b"old", content_type="text/html")
     domains = ["a.example", "bad.example", "b.example"]
     heard: list[FleetPage] = []
+    settings = settings.model_copy(update={"domains": tuple(domains)})
     pages = publish_fleet(settings, domains, workers=2, now=NOW, progress=heard.append)
     built, failed = "built", "failed"
     assert outcomes(pages) == list(zip(domains, [built, failed, built], strict=True))
