@@ -125,7 +125,7 @@ def _logged(clock: Callable[[], float]) -> ingest.Progress:
 def duration_text(seconds: float) -> str:
     """Return a length of time for people.
 
-    >>> duration(48.2), duration(400), duration(7500)
+    >>> duration_text(48.2), duration_text(400), duration_text(7500)
     ('48 s', '7 min', '2 h 5 min')
     """
     if seconds < 100:

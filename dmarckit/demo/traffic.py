@@ -180,7 +180,7 @@ def _within(day: date, of: Flow | Reporter) -> bool:
 def split_total(total: int, weights: Sequence[float], rng: random.Random) -> list[int]:
     """Return `total` in parts about as large as `weights`; the parts sum to `total`.
 
-    >>> sum(split(10, [1, 1, 5], random.Random(1)))
+    >>> sum(split_total(10, [1, 1, 5], random.Random(1)))
     10
     """
     whole = sum(weights)

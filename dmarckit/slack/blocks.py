@@ -67,7 +67,7 @@ def mrkdwn(text: object, limit: int = 200) -> str:
 
     Control and bidirectional characters are shown as escapes, the text is cut at `limit`.
 
-    >>> escape("<!channel> *now*")
+    >>> mrkdwn("<!channel> *now*")
     '&lt;!channel&gt; ∗now∗'
     """
     shown = one_line(text, limit).translate(_LOOKALIKES)
@@ -87,7 +87,7 @@ def code(text: object, limit: int = 100) -> str:
 def escape_with_records(text: object, limit: int = 500) -> str:
     """Escape a text, with its DNS names and DMARC records as code spans, fit to be copied.
 
-    `escape` puts invisible characters into names, which would go into the DNS with them.
+    `mrkdwn` puts invisible characters into names, which would go into the DNS with them.
 
     >>> escape_with_records("change _dmarc.example.com to: v=DMARC1; p=reject")
     'change `_dmarc.example.com` to: `v=DMARC1; p=reject`'

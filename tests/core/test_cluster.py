@@ -144,6 +144,7 @@ def test_findings_and_pages_are_made_by_workers(
 ) -> None:
     home, elsewhere = str(tmp_path / "home"), tmp_path / "elsewhere"
     monkeypatch.setenv("DMARCKIT_HOME", home)
+    monkeypatch.setenv("DMARCKIT_DOMAINS", ",".join([*DOMAINS, "bad.example"]))
     made = load_settings(slack_token="xoxb-only-the-caller-has-it")
     lake = lake_of(home, *(report(make_failing(messages=90), domain=d) for d in DOMAINS))
     write_notebook(Path("notebooks/domain.ipynb"), CELL, parameters=PARAMETERS)

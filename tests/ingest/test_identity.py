@@ -228,7 +228,8 @@ def test_only_the_one_that_counts_is_alerted_about(tmp_path: Path) -> None:
     more = make_report(make_failing("192.0.2.1", 7))
     lake = ingest(tmp_path, mail(failing), mail(more))
     now = lake.mails()["received"].max().to_pydatetime()
-    assert [row["messages"] for row in unsent_reports(lake, now)] == [7]
+    settings = Settings(home=str(tmp_path))
+    assert [row["messages"] for row in unsent_reports(settings, lake, now)] == [7]
 
 
 def tables(settings: Settings) -> dict[str, pd.DataFrame]:

@@ -38,7 +38,7 @@ HOSTILE = (
 
 def digest_row(reporter: str | None, domain: str | None, messages: int, failing: int) -> Row:
     end = DAY + timedelta(days=1)
-    about = {"reporter": reporter, "domain": domain, "begin": DAY, "end": end}
+    about = {"reporter": reporter, "contact": None, "domain": domain, "begin": DAY, "end": end}
     return about | {"messages": messages, "failing": failing}
 
 

@@ -67,12 +67,12 @@ def test_a_mail_that_was_stored_anew_is_told_once(world: World, slack: SlackServ
     assert len(slack.posted) == 1
 
 
-@pytest.mark.parametrize("about", ["stranger.example", "shop.example.stranger.example", None])
+@pytest.mark.parametrize("about", ["stranger.example", "shop.example.stranger.example"])
 def test_reports_about_domains_of_others_are_not_told(
-    world: World, slack: SlackServer, about: str | None
+    world: World, slack: SlackServer, about: str
 ) -> None:
     world.more["domains"] = ["Example.COM.", GROUP]
-    world.mail(a_report(1, domain=about), a_report(2, reporter="Other Mail"))  # type: ignore[arg-type]
+    world.mail(a_report(1, domain=about), a_report(2, reporter="Other Mail"))
     assert world.run().sent == 1
     assert slack.texts() == ["example.com: 1 of 11 messages fail DMARC (9.1 %), says Other Mail"]
     world.run(DAILY, minutes=15)
@@ -85,9 +85,8 @@ def test_a_report_without_policy_and_names_stops_no_alert(world: World, slack: S
     nameless = replace(a_report(1, reporter=None), policy=Policy(None))
     world.mail(nameless, a_report(2, reporter="Other Mail"))
     assert world.run().sent == 2
-    assert (
-        "an unnamed domain: 1 of 11 messages fail DMARC (9.1 %), says an unnamed reporter "
-        "(contact dmarc@mail.example)" in slack.texts()
+    assert "example.com: 1 of 11 messages fail DMARC (9.1 %), says mail.example" in slack.texts(), (
+        "names stand elsewhere too: in header_from, and in the mail's From"
     )
     assert world.run(DAILY, minutes=15).sent == 1
 
