@@ -36,7 +36,6 @@ from .senders import (
     howto as howto,
     kind_word as kind_word,
     load_table as load_table,
-    reporters as reporters,
 )
 from .sql import (
     FORWARD_REASON as FORWARD_REASON,

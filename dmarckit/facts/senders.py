@@ -136,27 +136,6 @@ def howto(sender: str) -> HowTo | None:
     return load_howtos().get(sender)
 
 
-class KnownReporter(NamedTuple):
-    """A receiver that writes many aggregate reports, under whatever spellings of its name."""
-
-    name: str
-    org_names: tuple[str, ...]
-    domains: tuple[str, ...]
-
-
-@cache
-def reporters() -> tuple[KnownReporter, ...]:
-    """Read the receivers that write most aggregate reports, with the domains they write from."""
-    return tuple(
-        KnownReporter(
-            row["reporter"],
-            tuple(filter(None, row["org_names"].split("|"))),
-            tuple(row["domains"].split("|")),
-        )
-        for row in _rows_of("reporters.csv")
-    )
-
-
 Codes = NDArray[np.int64]
 """One number a row: which sender, or `NONE`."""
 

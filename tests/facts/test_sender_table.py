@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 import pytest
 from publicsuffixlist import PublicSuffixList
@@ -19,8 +21,34 @@ from dmarckit.facts.senders import (
     load_howtos,
     load_table,
     read_rows,
-    reporters,
 )
+
+
+def read_table(name: str) -> list[dict[str, str]]:
+    path = files("dmarckit.facts") / "data" / name
+    return read_rows(path.read_text("utf-8").splitlines())
+
+
+class KnownReporter(NamedTuple):
+    """A receiver that writes many aggregate reports, under whatever spellings of its name."""
+
+    name: str
+    org_names: tuple[str, ...]
+    domains: tuple[str, ...]
+
+
+@cache
+def reporters() -> tuple[KnownReporter, ...]:
+    """Read the receivers that write most aggregate reports, with the domains they write from."""
+    return tuple(
+        KnownReporter(
+            row["reporter"],
+            tuple(filter(None, row["org_names"].split("|"))),
+            tuple(row["domains"].split("|")),
+        )
+        for row in read_table("reporters.csv")
+    )
+
 
 SHORT = SenderTable(
     {
