@@ -107,8 +107,7 @@ def member_data(
     """Yield the bytes of one member of a zip archive, checked against its size and checksum.
 
     Not by `zipfile.ZipFile.open`, which takes a wrong size for a wrong checksum, and refuses
-    members whose local header has another name than the directory (some reporters' archives)
-    or, from Python 3.12 on, that overlap, before their bytes are counted.
+    members whose local header has another name than the directory.
     """
     if member.flag_bits & 0x1:
         raise UnreadableReport("the zip archive is encrypted")
