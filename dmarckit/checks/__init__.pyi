@@ -8,7 +8,11 @@ from .postmaster_client import (
 )
 from .postmaster_metrics import Metric as Metric, Row as Row, api_date as api_date
 from .record import DMARC_VALUES as DMARC_VALUES, tag_list as tag_list
-from .requirements import requirement_matrix as requirement_matrix, unmet_rules as unmet_rules
+from .requirements import (
+    CODES as CODES,
+    requirement_matrix as requirement_matrix,
+    unmet_rules as unmet_rules,
+)
 from .resolver import NoAnswer as NoAnswer, Servers as Servers, fetch_policy as fetch_policy
 from .rules import (
     PROVIDERS as PROVIDERS,
@@ -20,4 +24,3 @@ from .rules import (
     views_text as views_text,
     wording as wording,
 )
-from .verdicts import CODES as CODES

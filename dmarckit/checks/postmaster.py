@@ -16,25 +16,10 @@ from typing import Any, Protocol
 import pandas as pd
 import pyarrow as pa
 
+from dmarckit import core
 from dmarckit.checks.postmaster_client import Query, connect
-from dmarckit.checks.postmaster_metrics import (
-    FAMILIES,
-    LOOPS,
-    Metric,
-    Row,
-    compliance_rows,
-    loop_metrics,
-)
-from dmarckit.core import (
-    LakeError,
-    PostmasterAccess,
-    PostmasterError,
-    Settings,
-    SettingsError,
-    new_run,
-    normalize_domain,
-    one_line,
-)
+from dmarckit.checks.postmaster_metrics import FAMILIES, Metric, Row, compliance_rows, loop_metrics
+from dmarckit.core import PostmasterError, SettingsError, normalize_domain, one_line
 from dmarckit.facts import HOST
 from dmarckit.lake import POSTMASTER, Lake, month_of, open_lake
 
@@ -70,7 +55,7 @@ def latest_metrics(
     for bound, sign, name in ((start, ">=", "start"), (end, "<", "stop")):
         if bound is not None:
             if bound.tzinfo is None:
-                raise LakeError(f"{name} {bound} has no time zone; use UTC")
+                raise core.LakeError(f"{name} {bound} has no time zone; use UTC")
             where.append(f'"day" {sign} ${name} AND month {sign[0]}= ${name}_month')
             values |= {name: bound, f"{name}_month": f"{bound:%Y-%m}"}
     return lake.sql(_LATEST.format(where=" AND ".join(where)), **values)[list(METRICS)]
@@ -82,19 +67,16 @@ LATE_DAYS = 7
 """days before the last one known that are asked for again: data arrives late, and is revised"""
 TOGETHER = 20
 """domains whose answers are held in memory at once"""
+LOOPS = 100
+"""feedback loops of a domain whose rate is asked; more are named as a problem"""
 
 
-class MetricSource(Protocol):
-    """Whom a pull asks: a `PostmasterClient`, or somebody who answers as it does."""
+class _Source(Protocol):
+    """A `PostmasterClient`, or the demo's."""
 
-    def domains(self) -> list[dict[str, Any]]:
-        """Return every Domain, as Google describes it."""
-
-    def compliance(self, domain: str) -> dict[str, Any]:
-        """Return the DomainComplianceStatus of now."""
-
-    def stats(self, queries: Sequence[Query]) -> list[list[Row] | PostmasterError]:
-        """For each query its rows, or why it was refused."""
+    def domains(self) -> list[dict[str, Any]]: ...
+    def compliance(self, domain: str) -> dict[str, Any]: ...
+    def stats(self, queries: Sequence[Query]) -> list[list[Row] | PostmasterError]: ...
 
 
 @dataclass(frozen=True)
@@ -111,11 +93,11 @@ class PullResult:
 
 
 def pull_metrics(
-    settings: Settings,
+    settings: core.Settings,
     *,
     now: datetime,
     days: int | None = None,
-    client: MetricSource | None = None,
+    client: _Source | None = None,
     run: str | None = None,
 ) -> PullResult:
     """Ask Google for what is missing and keep it in the table `postmaster`.
@@ -133,7 +115,8 @@ def pull_metrics(
     if days is not None and days < 1:
         raise SettingsError(f"days is {days}: it must be at least 1")
     with nullcontext(client) if client else closing(connect(settings)) as source:
-        task = _Pull(source, open_lake(settings), now.astimezone(UTC), days, run or new_run())
+        stored = open_lake(settings)
+        task = _Pull(source, stored, now.astimezone(UTC), days, run or core.new_run())
         domains = task.domains(settings)
         task.compliance(domains)
         for start in range(0, len(domains), TOGETHER):
@@ -154,9 +137,7 @@ def ascii_name(name: str) -> str:
 
 @dataclass
 class _Pull:
-    """One pull: whom it asks, where it writes, and what went wrong so far."""
-
-    client: MetricSource
+    client: _Source
     lake: Lake
     now: datetime
     days: int | None
@@ -173,7 +154,7 @@ class _Pull:
             for domain, metric, day in self.lake.sql(last).itertuples(index=False, name=None):
                 self._known[domain, metric] = day.to_pydatetime()
 
-    def domains(self, settings: Settings) -> list[str]:
+    def domains(self, settings: core.Settings) -> list[str]:
         """Return those of the settings, else those that Google lists and lets us read."""
         if settings.postmaster_domains:
             return list(dict.fromkeys(ascii_name(name) for name in settings.postmaster_domains))
@@ -191,14 +172,13 @@ class _Pull:
         return sorted(dict.fromkeys(names))
 
     def compliance(self, domains: Sequence[str]) -> None:
-        """Keep the compliance status of all domains, as of today."""
         rows: list[Row] = []
         for domain in domains:
             try:
                 rows += compliance_rows(domain, self.client.compliance(domain), self.today)
+            except core.PostmasterAccess:
+                raise
             except PostmasterError as error:
-                if isinstance(error, PostmasterAccess):
-                    raise
                 self.problems.append(str(error))
         self._keep(rows)
 
@@ -243,14 +223,16 @@ class _Pull:
         """Write the values that differ from the newest in the lake, with one commit."""
         if not rows:
             return
-        by_key = {_key(row): row for row in rows}
         days = [row["day"] for row in rows]
         names = sorted({str(row["domain"]) for row in rows})
         stored = latest_metrics(self.lake, names, min(days), max(days) + timedelta(days=1))
         known = {_key(row): _value(row) for row in stored.to_dict("records")}
         more = {"pulled": self.now, "run": self.run}
-        changed = [row for key, row in by_key.items() if known.get(key) != _value(row)]
-        new = [row | more | {"month": month_of(row["day"])} for row in changed]
+        new = [
+            row | more | {"month": month_of(row["day"])}
+            for key, row in {_key(row): row for row in rows}.items()
+            if known.get(key) != _value(row)
+        ]
         if new:
             table = pa.Table.from_pylist(new, schema=POSTMASTER.schema)
             self.lake.write.append_new("postmaster", table)

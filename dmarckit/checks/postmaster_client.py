@@ -19,25 +19,15 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from dmarckit import core
 from dmarckit.checks.postmaster_metrics import Metric, Row, api_date, stat_row
-from dmarckit.core import (
-    MissingExtra,
-    PostmasterAccess,
-    PostmasterError,
-    Settings,
-    SettingsError,
-    one_line,
-    with_retries,
-)
+from dmarckit.core import PostmasterAccess, PostmasterError, Settings, SettingsError, one_line
 
 CONSOLE = "https://console.cloud.google.com/apis/library/gmailpostmastertools.googleapis.com"
 TOOLS = "https://postmaster.google.com"
-SCOPE = "https://www.googleapis.com/auth/postmaster"
-LIST_SCOPE = f"{SCOPE}.domain"
-STATS_SCOPE = f"{SCOPE}.traffic.readonly"
+LIST_SCOPE = "https://www.googleapis.com/auth/postmaster.domain"
+STATS_SCOPE = "https://www.googleapis.com/auth/postmaster.traffic.readonly"
 
-BUSY_STATUS = (408, 429, 500, 502, 503, 504)
-DENIED_STATUS = (400, 403, 404)
 STATUS_OF_CODE = {3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 13: 500, 14: 503, 16: 401}
 """google.rpc.Code of a batch item → the HTTP status that says the same"""
 
@@ -62,13 +52,14 @@ class Refusal(Exception):
     @property
     def busy(self) -> bool:
         """Return True if the same question may be answered later: quota, or Google's fault."""
-        return self.status in BUSY_STATUS or (self.status == 403 and self.reason in _RATE)
+        busy = self.status in (408, 429, 500, 502, 503, 504)
+        return busy or (self.status == 403 and self.reason in _RATE)
 
     @property
     def of_all(self) -> bool:
         """It has nothing to do with the domain that was asked about."""
         known = (*_NOT_ENABLED, *_SCOPES, *_RATE)
-        return self.busy or self.status not in DENIED_STATUS or self.reason in known
+        return self.busy or self.status not in (400, 403, 404) or self.reason in known
 
 
 def _reason(error: Mapping[str, Any]) -> str:
@@ -118,15 +109,13 @@ def _advice(refusal: Refusal, who: str) -> str:
 
 
 def _token_error(error: Exception, asking: Identity) -> PostmasterAccess:
-    """Make the error of a `google.auth.exceptions.RefreshError`: why there is no token."""
     said = one_line(error.args[0] if error.args else error, 160)
     if "unauthorized_client" in said or "access_denied" in said:
         client = one_line(asking.client_id, 60) or "(in the credentials file)"
         advice = (
             "allow domain-wide delegation in the Admin console (Security, API controls) for "
-            f"client ID {client} with the scopes "
-            f"{LIST_SCOPE} and {STATS_SCOPE} (only the second with postmaster_domains), or unset "
-            "google_subject"
+            f"client ID {client} with the scopes {LIST_SCOPE} and {STATS_SCOPE} "
+            "(only the second with postmaster_domains), or unset google_subject"
         )
     elif "invalid_scope" in said:
         advice = f"authorise the user for the scopes {LIST_SCOPE} and {STATS_SCOPE}"
@@ -149,14 +138,11 @@ _BROKEN = "setting google_credentials: this is no complete {}; download it again
 
 @dataclass(frozen=True)
 class Identity:
-    """Credentials, and whom Google knows them as."""
+    """Credentials of google.auth, and whom Google knows them as: an address, and a client ID."""
 
     credentials: Any
-    """`google.auth.credentials.Credentials`"""
     who: str
-    """an address, for error messages"""
     client_id: str
-    """what an administrator enters for domain-wide delegation"""
 
 
 def google_identity(settings: Settings) -> Identity:
@@ -166,23 +152,10 @@ def google_identity(settings: Settings) -> Identity:
     not there or not usable.
     """
     if not all(find_spec(name) for name in ("googleapiclient", "google_auth_httplib2")):
-        raise MissingExtra(
+        raise core.MissingExtra(
             "Postmaster Tools needs Google's libraries; install them with: "
             "pip install 'dmarckit[google]'"
         )
-    info = _read(settings)
-    kind = info.get("type")
-    if kind == "service_account":
-        return _service_account(info, settings)
-    if kind == "authorized_user" or (kind is None and "refresh_token" in info):
-        return _authorised_user(info, settings)
-    raise SettingsError(
-        f"setting google_credentials: it is of type {one_line(repr(kind), 40)}; "
-        "service_account and authorized_user are possible"
-    )
-
-
-def _read(settings: Settings) -> Mapping[str, Any]:
     given = settings.google_credentials
     if given is None:
         raise SettingsError(NOT_CONNECTED)
@@ -200,7 +173,15 @@ def _read(settings: Settings) -> Mapping[str, Any]:
         pass
     if not isinstance(info, Mapping):
         raise SettingsError(f"setting google_credentials: {where} holds no JSON object")
-    return info
+    kind = info.get("type")
+    if kind == "service_account":
+        return _service_account(info, settings)
+    if kind == "authorized_user" or (kind is None and "refresh_token" in info):
+        return _authorised_user(info, settings)
+    raise SettingsError(
+        f"setting google_credentials: it is of type {one_line(repr(kind), 40)}; "
+        "service_account and authorized_user are possible"
+    )
 
 
 def _service_account(info: Mapping[str, Any], settings: Settings) -> Identity:
@@ -263,9 +244,14 @@ class Query:
     def body(self, page_token: str) -> dict[str, Any]:
         """Return a QueryDomainStatsRequest."""
         dates = {"start": api_date(self.first), "end": api_date(self.last)}
+        definitions = [
+            {"name": f"m{n}", "baseMetric": {"standardMetric": metric.standard}}
+            | ({"filter": metric.filter} if metric.filter else {})
+            for n, metric in enumerate(self.metrics)
+        ]
         asked = {
             "parent": f"domains/{self.domain}",
-            "metricDefinitions": [m.definition(f"m{n}") for n, m in enumerate(self.metrics)],
+            "metricDefinitions": definitions,
             "timeQuery": {"dateRanges": {"dateRanges": [dates]}},
             "aggregationGranularity": "DAILY",
             "pageSize": PAGE,
@@ -304,9 +290,7 @@ class PostmasterClient:
     """The questions that dmarckit asks. Each raises PostmasterAccess when nothing can be asked."""
 
     def __init__(self, service: Any, asking: Identity, sleep: Callable[[float], None]) -> None:
-        self._service = service
-        self._asking = asking
-        self._sleep = sleep
+        self._service, self._asking, self._sleep = service, asking, sleep
 
     def close(self) -> None:
         """End the connections."""
@@ -375,7 +359,7 @@ class PostmasterClient:
     def _call(self, request: Any, what: str, domain: str = "") -> dict[str, Any]:
         """Return the answer to one request, asked again while Google is busy or out of reach."""
         try:
-            return with_retries(
+            return core.with_retries(
                 lambda: self._once(request),
                 lambda error: isinstance(error, Refusal) and error.busy,
                 WAITS,
@@ -419,8 +403,6 @@ class PostmasterClient:
 
 @dataclass(eq=False)
 class _QueryProgress:
-    """How far a query has come."""
-
     query: Query
     rows: list[Row] = field(default_factory=list)
     error: PostmasterError | None = None

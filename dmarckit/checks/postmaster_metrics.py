@@ -28,9 +28,6 @@ REASONS = {
 }  # fmt: skip
 """error_type → error_reason, of DELIVERY_ERROR_RATE and DELIVERY_ERROR_COUNT"""
 
-LOOPS = 100
-"""feedback loops of a domain whose rate is asked; more are named as a problem"""
-
 
 @dataclass(frozen=True)
 class Metric:
@@ -42,11 +39,6 @@ class Metric:
     """StandardMetric of the API"""
     filter: str = ""
 
-    def definition(self, name: str) -> dict[str, Any]:
-        """Return a MetricDefinition; its results carry `name`."""
-        asked: dict[str, Any] = {"name": name, "baseMetric": {"standardMetric": self.standard}}
-        return asked | ({"filter": self.filter} if self.filter else {})
-
 
 def condition(**values: str) -> str:
     """Return a filter of the API: all of the values."""
@@ -54,13 +46,13 @@ def condition(**values: str) -> str:
     return " AND ".join(f'{name} = "{value}"' for name, value in escaped.items())
 
 
-def _errors(metric: str, standard: str) -> Iterator[Metric]:
-    yield Metric(metric, "", standard)
+def _errors(metric: str) -> Iterator[Metric]:
+    yield Metric(metric, "", metric.upper())
     for kind, reasons in REASONS.items():
-        yield Metric(metric, kind, standard, condition(error_type=kind))
+        yield Metric(metric, kind, metric.upper(), condition(error_type=kind))
         for reason in reasons:
             both = condition(error_type=kind, error_reason=reason)
-            yield Metric(metric, f"{kind}/{reason}", standard, both)
+            yield Metric(metric, f"{kind}/{reason}", metric.upper(), both)
 
 
 def _each(metric: str, standard: str, key: str, *values: str) -> tuple[Metric, ...]:
@@ -76,10 +68,7 @@ FAMILIES: dict[str, tuple[Metric, ...]] = {
     "encryption": _each(
         "tls_encryption_rate", "TLS_ENCRYPTION_RATE", "traffic_direction", "inbound", "outbound"
     ),
-    "delivery": (
-        *_errors("delivery_error_rate", "DELIVERY_ERROR_RATE"),
-        *_errors("delivery_error_count", "DELIVERY_ERROR_COUNT"),
-    ),
+    "delivery": (*_errors("delivery_error_rate"), *_errors("delivery_error_count")),
     # of mail from the domain, or of all that it signed
     "feedback loops": _each(
         "feedback_loop_ids", "FEEDBACK_LOOP_ID", "aggregation_key_type", "FROM_HEADER", "ALL_DKIM"
@@ -95,8 +84,8 @@ def loop_metrics(rows: Sequence[Row]) -> tuple[Metric, ...]:
     for row in rows:
         if row["metric"] != "feedback_loop_ids":
             continue
-        key = str(row["detail"]).upper()
         for loop in json.loads(row["text"]):
+            key = str(row["detail"]).upper()
             both = condition(feedback_loop_id=loop, aggregation_key_type=key)
             name = f"{row['detail']}/{loop}"
             found[Metric("feedback_loop_rate", name, "FEEDBACK_LOOP_SPAM_RATE", both)] = None

@@ -26,9 +26,7 @@ SOURCES: Mapping[str, str] = {
     "strengthening-email-ecosystem-outlook%E2%80%99s-new-requirements-for-high%E2%80%90volume-senders/4399730",
 }
 
-Applies = Literal["all", "bulk"]
-
-RULES: Mapping[str, Mapping[str, Applies]] = {
+RULES: Mapping[str, Mapping[str, Literal["all", "bulk"]]] = {
     "spf": {"Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk"},
     "dkim": {"Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk"},
     "dmarc_record": {"Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk"},
@@ -159,9 +157,7 @@ def view_word(view: str) -> str:
 def views_text(row: Any) -> str:
     """Return what each view says, of a row of `requirement_matrix`."""
     text = ""
-    for view in VIEWS:
-        if row[view] is not None:
-            part = _("{view} {verdict}")
-            part = part.format(view=view_word(view), verdict=verdict_word(row[view]))
-            text = _("{parts}, {part}").format(parts=text, part=part) if text else part
+    for view in (view for view in VIEWS if row[view] is not None):
+        part = _("{view} {verdict}").format(view=view_word(view), verdict=verdict_word(row[view]))
+        text = _("{parts}, {part}").format(parts=text, part=part) if text else part
     return text

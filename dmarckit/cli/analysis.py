@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,21 +13,11 @@ from dmarckit.cli.options import Dask, Days, Domains, Format, Now, check_options
 from dmarckit.cli.output import print_json, print_table
 from dmarckit.core import count, one_line, percent, plural, show_domain
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 FINDING_FIELDS = (
     "kind", "domain", "subject", "severity", "status", "messages", "first_day", "last_day",
     "reporters", "summary", "action", "evidence", "fingerprint", "muted", "mute_reason",
 )  # fmt: skip
-POLICY_TAGS = ("p", "sp", "np", "adkim", "aspf")
-COUNTS = ("messages", "passing", "quarantined", "rejected", "legitimate", "indirect", "unwanted")
-"""columns of a what-if, in messages"""
 SHOWN = 50  # senders of a what-if on the terminal
-REQUIREMENT_FIELDS = (
-    "domain", "provider", "rule", "applies", "bulk", "verdict", "why", "disagree",
-    "reports", "postmaster", "dns",
-)  # fmt: skip
 
 
 def print_findings(
@@ -94,8 +84,16 @@ def print_senders(
     tables = lake.open_lake(settings)
     findings.check_domains(settings, tables, domain or ())
     seen = findings.read_facts(settings, tables, at, days, domain or ())
-    if resolve and _resolve_names(tables, seen, at):
-        seen = findings.read_facts(settings, tables, at, days, domain or ())
+    if resolve:
+        by_messages = seen.sources.sort_values("messages", ascending=False)["source_ip"]
+        ips = [str(ip) for ip in by_messages]
+        result = facts.resolve(tables, ips, lookup=facts.dns_lookup(), now=at)
+        text = f"{plural(result.named, 'address', 'addresses')} with a host name"
+        text += f", {count(result.nameless)} without, {count(result.left)} left for next time"
+        text += "" if result.answered else "; the resolver does not answer"
+        print(text, file=sys.stderr)
+        if result.named:
+            seen = findings.read_facts(settings, tables, at, days, domain or ())
     rows = _senders(seen, at, days)
     if format_ == "json":
         print_json(rows)
@@ -121,20 +119,6 @@ def print_senders(
         ),
         right=("messages", "aligned", "addresses"),
     )
-
-
-def _resolve_names(tables: lake.Lake, seen: facts.Facts, now: datetime) -> bool:
-    """Resolve host names into the lake; return True when the facts may name senders better now."""
-    by_messages = seen.sources.sort_values("messages", ascending=False)["source_ip"]
-    result = facts.resolve(
-        tables, [str(ip) for ip in by_messages], lookup=facts.dns_lookup(), now=now
-    )
-    text = f"{plural(result.named, 'address', 'addresses')} with a host name"
-    text += f", {count(result.nameless)} without, {count(result.left)} left for next time"
-    if not result.answered:
-        text += "; the resolver does not answer"
-    print(text, file=sys.stderr)
-    return result.named > 0
 
 
 def _senders(seen: facts.Facts, now: datetime, days: int) -> list[dict[str, Any]]:
@@ -187,15 +171,10 @@ def print_whatif(
     seen = findings.read_facts(settings, tables, parse_now(now), days, [domain])
     result = findings.what_if(seen, wanted.domain or "", wanted, days)
     if format_ == "json":
-        tags = {name: getattr(result.policy, name) for name in POLICY_TAGS}
-        print_json(
-            {
-                "domain": result.domain,
-                "policy": {name: value for name, value in tags.items() if value},
-                **{name: getattr(result, name) for name in COUNTS},
-                "senders": result.senders.to_dict("records"),
-            }
-        )
+        tags = {tag: getattr(wanted, tag) for tag in ("p", "sp", "np", "adkim", "aspf")}
+        policy_ = {tag: value for tag, value in tags.items() if value}
+        senders = result.senders.to_dict("records")
+        print_json(vars(result) | {"policy": policy_, "senders": senders})
         return
     name = one_line(result.domain)
     if not result.messages:
@@ -237,25 +216,13 @@ def print_requirements(format_: Format = "table", domain: Domains = None, now: N
     matrix = checks.requirement_matrix(seen, outside)
     if format_ == "json":
         # bulk and the three views are null where nothing is known
-        rows = matrix.to_dict("records")
-        print_json([{name: row[name] for name in REQUIREMENT_FIELDS} for row in rows])
+        of_views = ["reports_why", "postmaster_why", "dns_why"]
+        print_json(matrix.drop(columns=of_views).to_dict("records"))
         return
-    _print_matrix(matrix)
-    if outside.postmaster.empty and settings.google_credentials is None:
-        typer.echo(f"{checks.NOT_CONNECTED}.")
-    elif outside.postmaster.empty:
-        typer.echo("Postmaster Tools said nothing yet: run dmarckit postmaster pull.")
-    if outside.dns.empty:
-        typer.echo("DNS was not asked in the last 30 days: run dmarckit dns check.")
-
-
-def _print_matrix(matrix: pd.DataFrame) -> None:
-    """Print a line a domain and rule; what is not met, with the reason below it."""
     if matrix.empty:
         typer.echo("There is no domain: name some in the setting domains, or ingest.")
-        return
-    for domain, rows in matrix.groupby("domain", sort=False):
-        typer.echo(one_line(domain))
+    for name, rows in matrix.groupby("domain", sort=False):
+        typer.echo(one_line(name))
         for rule, cells in rows.groupby("rule", sort=False):
             verdicts = ", ".join(f"{c.provider} {c.verdict}" for c in cells.itertuples())
             mark = " (views disagree)" if cells["disagree"].any() else ""
@@ -263,5 +230,12 @@ def _print_matrix(matrix: pd.DataFrame) -> None:
             for why in cells.loc[cells["verdict"] == "not met", "why"].unique():
                 typer.echo(f"  {'':<22} {one_line(why, 600)}")
         typer.echo()
-    broken = matrix[matrix["verdict"] == "not met"].groupby(["domain", "rule"]).ngroups
-    typer.echo(f"{plural(matrix['domain'].nunique(), 'domain')}, {broken} rules not met.")
+    if not matrix.empty:
+        broken = matrix[matrix["verdict"] == "not met"].groupby(["domain", "rule"]).ngroups
+        typer.echo(f"{plural(matrix['domain'].nunique(), 'domain')}, {broken} rules not met.")
+    if outside.postmaster.empty and settings.google_credentials is None:
+        typer.echo(f"{checks.NOT_CONNECTED}.")
+    elif outside.postmaster.empty:
+        typer.echo("Postmaster Tools said nothing yet: run dmarckit postmaster pull.")
+    if outside.dns.empty:
+        typer.echo("DNS was not asked in the last 30 days: run dmarckit dns check.")

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from dmarckit.checks.outside import Outside
+from dmarckit.checks.requirements import COMPLIANCE
 from dmarckit.checks.rules import RULES
-from dmarckit.checks.verdicts import COMPLIANCE
 from dmarckit.core import language
 from dmarckit.facts.frames import Facts
 from dmarckit.findings.find import find
