@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
@@ -15,7 +16,8 @@ from dmarckit.core import count, one_line, percent, plural, show_domain
 
 FINDING_FIELDS = (
     "kind", "domain", "subject", "severity", "status", "messages", "first_day", "last_day",
-    "reporters", "summary", "action", "evidence", "fingerprint", "muted", "mute_reason",
+    "since", "reporters", "lost", "cause", "title", "summary", "action", "record", "evidence",
+    "fingerprint", "muted", "mute_reason",
 )  # fmt: skip
 SHOWN = 50  # senders of a what-if on the terminal
 
@@ -65,6 +67,7 @@ def finding_json(entry: findings.LedgerEntry) -> dict[str, Any]:
     values = {
         name: getattr(entry if name == "status" else entry.finding, name) for name in FINDING_FIELDS
     }
+    values["record"] = [asdict(record) for record in entry.finding.record]
     return {name: v.isoformat() if isinstance(v, date) else v for name, v in values.items()}
 
 

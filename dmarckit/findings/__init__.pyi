@@ -22,6 +22,7 @@ from .model import (
     SEVERITIES as SEVERITIES,
     URGENT as URGENT,
     Finding as Finding,
+    Record as Record,
     join_names as join_names,
 )
 from .postmaster import refusal_meaning as refusal_meaning
@@ -32,7 +33,6 @@ from .titles import (
     is_open as is_open,
     of_kinds as of_kinds,
     part_label as part_label,
-    title as title,
     urgent as urgent,
 )
 from .whatif import WhatIf as WhatIf, what_if as what_if

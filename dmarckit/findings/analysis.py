@@ -25,7 +25,7 @@ from dmarckit.core import (
 )
 from dmarckit.facts import Facts, history_of, host_names, load_facts
 from dmarckit.findings.distributed import analyse_on_cluster
-from dmarckit.findings.find import find
+from dmarckit.findings.find import find, published_records
 from dmarckit.findings.ledger import LedgerEntry, assign_status, last_run, record_findings
 from dmarckit.findings.model import Finding, join_sentences
 from dmarckit.lake import Lake
@@ -143,15 +143,22 @@ def analyse(
     settings = settings or load_settings()
     lake = lake or Lake(settings.lake_url)
     now = now or datetime.now(UTC)
+    outside = read_outside(settings, lake, now, days, domains)
     of_domains = None
     if cluster is None:
         facts = read_facts(settings, lake, now, days, domains)
     else:
         chosen = _chosen(settings, domains) or None
         facts, of_domains = analyse_on_cluster(
-            cluster, lake, now, history_of(days), chosen, days=days, settings=settings
+            cluster,
+            lake,
+            now,
+            history_of(days),
+            chosen,
+            days=days,
+            settings=settings,
+            published=published_records(outside.dns),
         )
-    outside = read_outside(settings, lake, now, days, domains)
     found = _find(settings, facts, outside, now, days, of_domains)
     scope = job
     if domains or days != USUAL_DAYS:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,9 @@ class Context:
     now: datetime
     days: int
     thresholds: Thresholds
+    published: Mapping[str, str] = field(default_factory=dict)
+    """DNS name (``_dmarc.example.com``) → its one TXT record as published, to the letter; what
+    was not asked, or is not there, is missing"""
 
     @property
     def today(self) -> pd.Timestamp:

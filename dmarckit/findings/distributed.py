@@ -7,7 +7,7 @@ mails) are read by the caller, who also finds what concerns all domains.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
@@ -61,8 +61,11 @@ def analyse_on_cluster(
     *,
     days: int,
     settings: Settings,
+    published: Mapping[str, str],
 ) -> tuple[Facts, list[Finding]]:
     """Load facts of `back` days and find by domain in the last `days` days, on a cluster.
+
+    `published` as in `Context`.
 
     Raises:
         ClusterError: the cluster is lost.
@@ -71,7 +74,7 @@ def analyse_on_cluster(
     lists = load_lists(lake, now, back, domains)
     complete = complete_days(lists)
     task_settings, url = without_secrets(settings), lake.location.url
-    context = Context(now, days, settings.thresholds)
+    context = Context(now, days, settings.thresholds, published)
     groups = domain_groups(lists.reports["domain"], _TASKS * cluster.threads)
     parts = (
         _Task(task_settings, url, back, context, group, complete[complete["domain"].isin(group)])

@@ -12,7 +12,7 @@ from datetime import datetime
 import pandas as pd
 
 from dmarckit.checks import Outside
-from dmarckit.core import Mute, Thresholds
+from dmarckit.core import Mute, Thresholds, _, one_line
 from dmarckit.facts import Facts, complete_days
 from dmarckit.findings import (
     dkim,
@@ -63,14 +63,35 @@ def find(
     Tools and DNS say, if they were asked; `of_domains` what `find_by_domain` returned for these
     facts, or for parts of them. Nothing is found in empty facts. The frames are not changed.
     """
-    context = Context(now, days, thresholds or Thresholds())
+    published = {} if outside is None else published_records(outside.dns)
+    context = Context(now, days, thresholds or Thresholds(), published)
     if of_domains is None:
         of_domains = find_by_domain(facts, context, complete_days(facts))
     of_all = [f for family in FAMILIES for rule in family.of_all for f in rule(facts, context)]
     found = _without_hidden([*of_all, *of_domains])
     if outside is not None and not outside.empty:
         found = _with_outside(found, facts, outside, context)
-    return sorted(_muted(found, mute, now), key=lambda finding: finding.rank)
+    reasons = {m.fingerprint: m.reason for m in mute if now.date() <= m.until}
+    entitled = (replace(f, title=title(f), mute_reason=reasons.get(f.fingerprint)) for f in found)
+    return sorted(entitled, key=lambda finding: finding.rank)
+
+
+def published_records(dns: pd.DataFrame) -> dict[str, str]:
+    """Return DNS name → its TXT record, of names with exactly one (rows as in `Outside.dns`)."""
+    rows = dns[dns["record"].isin(["dmarc", "spf", "mta_sts", "tls_rpt"])]
+    return {
+        str(name): str(found[0])
+        for name, found in zip(rows["name"], rows["found"], strict=True)
+        if len(found) == 1
+    }
+
+
+def title(finding: Finding) -> str:
+    """Return a title in plain text (not escaped); of an unknown kind, its name."""
+    kind = KINDS.get(finding.kind)
+    if kind is None:
+        return f"{finding.kind}: {one_line(finding.subject, 80) or '–'}"
+    return _(kind.title).format(subject=kind.subject_name(finding.subject) or "–")
 
 
 def find_by_domain(facts: Facts, context: Context, complete: pd.DataFrame) -> list[Finding]:
@@ -116,8 +137,3 @@ def _with_outside(
     more += requirements.requirement_not_met(facts, outside, context, reported)
     replaced = {finding.fingerprint for finding in more}  # a quoted change that DNS denies
     return [*(finding for finding in found if finding.fingerprint not in replaced), *more]
-
-
-def _muted(found: Iterable[Finding], mute: Iterable[Mute], now: datetime) -> list[Finding]:
-    reasons = {m.fingerprint: m.reason for m in mute if now.date() <= m.until}
-    return [replace(f, mute_reason=reasons.get(f.fingerprint)) for f in found]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 
 from dmarckit.core import _
-from dmarckit.findings.find import KINDS
-from dmarckit.findings.model import SEVERITIES, Finding, Kind
+from dmarckit.findings.find import KINDS, title
+from dmarckit.findings.model import SEVERITIES, Finding, Kind, Record
 from dmarckit.lake import FINDINGS, Lake, month_of
 
 Status = Literal["NEW", "WORSE", "SAME", "RESOLVED"]
@@ -29,7 +29,7 @@ _LAST_RUN = """
     )
     ORDER BY fingerprint
 """
-_FIELDS = [field.name for field in fields(Finding)]
+_FIELDS = [field.name for field in fields(Finding) if field.name != "title"]
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,16 @@ def _resolved(row: Mapping[Any, Any]) -> LedgerEntry:
         "messages": int(row["messages"]),
         "first_day": _date(row["first_day"]),
         "last_day": _date(row["last_day"]),
+        "since": _date(row["since"]),
+        "lost": int(row["lost"] or 0),  # former versions kept none of these
+        "cause": row["cause"] or "",
+        "record": tuple(Record(**record) for record in json.loads(row["record"] or "[]")),
         "reporters": int(row["reporters"]),
         "action": _(kind.resolved if kind else Kind.resolved),
         "evidence": json.loads(row["evidence"]),
     }
     finding = Finding(**{name: row[name] for name in _FIELDS} | changes)
+    finding = replace(finding, title=title(finding))  # in the language of this run
     return LedgerEntry(finding, "RESOLVED", int(row["high_water"]), row["high_severity"])
 
 
@@ -133,6 +138,8 @@ def _row(entry: LedgerEntry, run: str, job: str, now: datetime) -> dict[str, Any
         "fingerprint": finding.fingerprint,
         "first_day": _midnight(finding.first_day),
         "last_day": _midnight(finding.last_day),
+        "since": _midnight(finding.since),
+        "record": json.dumps([asdict(record) for record in finding.record]),
         "evidence": json.dumps(finding.evidence, ensure_ascii=True, sort_keys=True),
         "status": entry.status,
         "high_water": entry.high_water,

@@ -29,6 +29,18 @@ URGENT = SEVERITIES[:2]
 
 
 @dataclass(frozen=True)
+class Record:
+    """A DNS record to publish, whole."""
+
+    name: str
+    type: str
+    """TXT, CNAME or MX"""
+    value: str
+    replaces: str | None = None
+    """the present record, to the letter, and so the way back; None: there is none"""
+
+
+@dataclass(frozen=True)
 class Finding:
     """One thing that is wrong, has changed, or can be done, about one domain.
 
@@ -55,6 +67,16 @@ class Finding:
     """exactly what to do, and by whom"""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     """what a sceptic needs, fit for JSON; `query` recomputes `number`, which is in the summary"""
+    since: date | None = None
+    """first day of what lasts; None: not known, or it is no state"""
+    lost: int = 0
+    """messages of senders of ours that were quarantined or rejected in the last 7 days"""
+    cause: str = ""
+    """findings with the same text have the same cause, at whatever domains"""
+    title: str = ""
+    """in plain text; `find` fills it in"""
+    record: tuple[Record, ...] = ()
+    """what to publish; empty: nothing, or the present record is not known"""
     mute_reason: str | None = None
     """why it is muted; None: it is not"""
 

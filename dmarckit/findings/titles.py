@@ -1,13 +1,13 @@
-"""Titles of findings, labels of their evidence, and selections of them for a page."""
+"""Labels of the evidence of findings, and selections of findings for a page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dmarckit.core import _, later, one_line
+from dmarckit.core import _, later
 from dmarckit.findings.find import KINDS
 from dmarckit.findings.ledger import LedgerEntry
-from dmarckit.findings.model import URGENT, Finding
+from dmarckit.findings.model import URGENT
 
 EVIDENCE_ORDER = {
     "number": later("The number"),
@@ -21,20 +21,6 @@ EVIDENCE_ORDER = {
 """labels of parts that all kinds may have, and which come first; the rest follows by name"""
 
 _LABELS = {part: label for kind in KINDS.values() for part, label in kind.evidence.items()}
-
-
-def title(finding: Finding) -> str:
-    """Return a title in plain text (not escaped); of an unknown kind, its name.
-
-    >>> from dmarckit.findings import Finding
-    >>> title(Finding("broken_dkim", "example.com", "example.com/s1", "warning", 9,
-    ...               None, None, 1, "", ""))
-    'DKIM breaks for example.com/s1'
-    """
-    kind = KINDS.get(finding.kind)
-    if kind is None:
-        return f"{finding.kind}: {one_line(finding.subject, 80) or '–'}"
-    return _(kind.title).format(subject=kind.subject_name(finding.subject) or "–")
 
 
 def is_open(item: LedgerEntry) -> bool:

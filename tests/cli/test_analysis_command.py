@@ -60,7 +60,8 @@ def test_findings_as_json_have_the_documented_fields(settings: dict[str, Any]) -
     rows = as_json(settings, "findings")
     assert set(rows[0]) == {
         *("kind", "domain", "subject", "severity", "status", "messages", "first_day", "last_day"),
-        *("reporters", "summary", "action", "evidence", "fingerprint", "muted", "mute_reason"),
+        *("since", "reporters", "lost", "cause", "title", "summary", "action", "record"),
+        *("evidence", "fingerprint", "muted", "mute_reason"),
     }
     (finding,) = [row for row in rows if row["kind"] == "unaligned_sender"]
     assert (finding["subject"], finding["messages"], finding["status"]) == ("Salesdesk", 60, "NEW")

@@ -77,7 +77,7 @@ def facts(tmp_path: Path) -> tuple[Facts, Facts]:
     """The facts of one lake: of one process, and of parts."""
     settings = load_settings(home=str(tmp_path))
     lake = lake_of(tmp_path, *reports(), tls=(tls_report(2),))
-    parts, _ = analyse_on_cluster(HERE, lake, NOW, days=7, settings=settings)
+    parts, _ = analyse_on_cluster(HERE, lake, NOW, days=7, settings=settings, published={})
     return load_facts(lake, NOW, settings=settings), parts
 
 
@@ -106,7 +106,9 @@ def test_the_findings_are_the_same(days_silent: int, tmp_path: Path) -> None:
 
 def test_an_empty_lake_gives_empty_facts(tmp_path: Path) -> None:
     settings = load_settings(home=str(tmp_path))
-    made, found = analyse_on_cluster(HERE, lake_of(tmp_path), NOW, days=7, settings=settings)
+    made, found = analyse_on_cluster(
+        HERE, lake_of(tmp_path), NOW, days=7, settings=settings, published={}
+    )
     assert found == []
     assert made.messages.empty
     assert made.messages["domain"].dtype == "category"

@@ -10,9 +10,8 @@ import pytest
 
 from dmarckit.core import language
 from dmarckit.facts.frames import Facts
-from dmarckit.findings.find import find
+from dmarckit.findings.find import find, title
 from dmarckit.findings.model import Finding, join_names
-from dmarckit.findings.titles import title
 from tests.support.finding_cases import (
     CASES,
     failing_tls,

@@ -12,9 +12,8 @@ from dmarckit.checks.requirements import COMPLIANCE
 from dmarckit.checks.rules import RULES
 from dmarckit.core import language
 from dmarckit.facts.frames import Facts
-from dmarckit.findings.find import find
+from dmarckit.findings.find import find, title
 from dmarckit.findings.model import Finding
-from dmarckit.findings.titles import title
 from tests.checks.test_requirements import compliance, facts, healthy, mail, outside, spam
 from tests.findings.test_findings_dns import snapshot
 from tests.support.finding_cases import CASES, required, signatures

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from dmarckit.findings.find import title
 from dmarckit.findings.ledger import LedgerEntry, Status
 from dmarckit.findings.model import Finding
 from dmarckit.pages.sections.findings import Answer, answer
@@ -18,6 +19,7 @@ def judged(status: Status = "NEW", **other: Any) -> LedgerEntry:
         "new_sender", "example.com", "Example Mail", "warning", 9, None, None, 1, "S.", "A."
     )
     finding = replace(finding, **other)
+    finding = replace(finding, title=title(finding))
     return LedgerEntry(finding, status, finding.messages, finding.severity)
 
 

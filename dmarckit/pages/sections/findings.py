@@ -18,7 +18,6 @@ from dmarckit.findings import (
     is_open,
     of_kinds,
     part_label,
-    title,
     urgent,
 )
 from dmarckit.pages.html import Column, Html, render_part, table
@@ -96,7 +95,7 @@ def _card(item: LedgerEntry) -> dict[str, Any]:
         "status": _(_STATUS[item.status]),
         "status_level": "strong" if item.status in ("NEW", "WORSE") else "plain",
         "domain": show_domain(finding.domain) or _("all domains"),
-        "title": title(finding),
+        "title": finding.title,
         "summary": finding.summary,
         "label": _("To do:") if finding.severity in URGENT else _("Next:"),
         "action": finding.action,
@@ -142,7 +141,7 @@ def _folded(text: str, items: Sequence[LedgerEntry]) -> Html:
             "title",
             _("Finding"),
             under=lambda row: row.finding.summary,
-            text=lambda row: title(row.finding),
+            text=lambda row: row.finding.title,
         ),
         Column(
             "domain",
@@ -189,7 +188,7 @@ def answer(findings: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
         points = []
         for item in todo[:SHOWN]:
             status = _(_STATUS_OF_KIND.get(item.status, "{what}"))
-            what = status.format(what=title(item.finding))
+            what = status.format(what=item.finding.title)
             domain = one_line(show_domain(item.finding.domain), 130)
             text = _("{domain}: {what}.") if domain else _("{what}.")
             points.append(text.format(domain=domain, what=what))
