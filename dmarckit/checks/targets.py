@@ -12,7 +12,15 @@ import pandas as pd
 
 from dmarckit.checks.dkim import Key
 from dmarckit.core import Settings, normalize_domain
-from dmarckit.facts import HOST, attribute, host_names, load_table, network_names, organisation
+from dmarckit.facts import (
+    HOST,
+    attribute,
+    decisions,
+    host_names,
+    load_table,
+    network_names,
+    organisation,
+)
 from dmarckit.lake import Lake
 
 DOMAINS_FROM = timedelta(days=90)
@@ -140,7 +148,7 @@ def _own(settings: Settings, lake: Lake, sources: pd.DataFrame) -> dict[str, dic
     passing = [tuple(tuple(pair) for pair in each) for each in sources["dkim_pass"]]
     named = attribute(
         sources.assign(dkim_pass=pd.Series(passing, index=sources.index, dtype=object)),
-        declared=settings.senders,
+        declared=[decision.sender for decision in decisions(settings, lake)],
         table=load_table(),
         ptr=host_names(lake),
         networks=network_names(sources["source_ip"].unique(), settings.mmdb),

@@ -1,18 +1,17 @@
-"""`dmarckit findings`, `senders`, `whatif` and `requirements`: what the reports add up to."""
+"""`dmarckit findings`, `whatif` and `requirements`: what the reports add up to."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Annotated, Any
 
 import typer
 
-from dmarckit import checks, core, facts, findings, ingest, lake
+from dmarckit import checks, core, findings, ingest, lake
 from dmarckit.cli.options import Dask, Days, Domains, Format, Now, check_options, parse_now
 from dmarckit.cli.output import print_json, print_table
-from dmarckit.core import count, one_line, percent, plural, show_domain
+from dmarckit.core import count, one_line, plural, show_domain
 
 FINDING_FIELDS = (
     "kind", "domain", "subject", "severity", "status", "messages", "first_day", "last_day",
@@ -69,93 +68,6 @@ def finding_json(entry: findings.LedgerEntry) -> dict[str, Any]:
     }
     values["record"] = [asdict(record) for record in entry.finding.record]
     return {name: v.isoformat() if isinstance(v, date) else v for name, v in values.items()}
-
-
-def print_senders(
-    format_: Format = "table",
-    now: Now = None,
-    days: Days = 7,
-    domain: Domains = None,
-    resolve: Annotated[
-        bool, typer.Option("--resolve", help="Look up host names in DNS first, and keep them.")
-    ] = False,
-) -> None:
-    """Print who sent in the name of which domain, and what became of it."""
-    settings = core.load_settings()
-    check_options(format_, days=days)
-    at = parse_now(now)
-    tables = lake.open_lake(settings)
-    findings.check_domains(settings, tables, domain or ())
-    seen = findings.read_facts(settings, tables, at, days, domain or ())
-    if resolve:
-        by_messages = seen.sources.sort_values("messages", ascending=False)["source_ip"]
-        ips = [str(ip) for ip in by_messages]
-        result = facts.resolve(tables, ips, lookup=facts.dns_lookup(), now=at)
-        text = f"{plural(result.named, 'address', 'addresses')} with a host name"
-        text += f", {count(result.nameless)} without, {count(result.left)} left for next time"
-        text += "" if result.answered else "; the resolver does not answer"
-        print(text, file=sys.stderr)
-        if result.named:
-            seen = findings.read_facts(settings, tables, at, days, domain or ())
-    rows = _senders(seen, at, days)
-    if format_ == "json":
-        print_json(rows)
-        return
-    if not rows:
-        typer.echo(f"There is no data: nobody sent anything in the last {plural(days, 'day')}.")
-        return
-    print_table(
-        ("domain", "sender", "kind", "messages", "aligned", "addresses", "classes", "last seen"),
-        (
-            (
-                one_line(row["domain"], 60),
-                one_line(row["sender"], 60)
-                + ("" if row["in_inventory"] else " (not in the inventory)"),
-                one_line(row["kind"]),
-                count(row["messages"]),
-                percent(row["aligned_messages"] / row["messages"] if row["messages"] else None),
-                count(row["ips"]),
-                ", ".join(f"{name} {count(n)}" for name, n in row["classes"].items()),
-                row["last_day"],
-            )
-            for row in rows
-        ),
-        right=("messages", "aligned", "addresses"),
-    )
-
-
-def _senders(seen: facts.Facts, now: datetime, days: int) -> list[dict[str, Any]]:
-    """Return one row per domain and sender of the last `days` days, the most messages first.
-
-    domain, sender, kind, in_inventory, messages, aligned_messages (DKIM or SPF aligned), ips
-    (number of addresses seen), classes (class → messages), first_day, last_day (in these days).
-    """
-    import pandas as pd
-
-    start = pd.Timestamp(now).floor("D") - pd.Timedelta(days=days)
-    rows = seen.messages[seen.messages["day"] >= start]
-    recent = seen.addresses[seen.addresses["last_day"] >= start]
-    ips = recent.groupby(["domain", "sender"], observed=True)["addresses"].sum()
-    found = []
-    for (domain, sender), part in rows.groupby(["domain", "sender"], observed=True):
-        classes = part.groupby("class", observed=True)["messages"].sum()
-        ordered = classes.sort_values(ascending=False, kind="stable")
-        aligned = part.loc[part["da"] | part["sa"], "messages"]
-        found.append(
-            {
-                "domain": str(domain),
-                "sender": str(sender),
-                "kind": str(part["sender_kind"].iloc[0]),
-                "in_inventory": bool(part["in_inventory"].any()),
-                "messages": round(float(part["messages"].sum())),
-                "aligned_messages": round(float(aligned.sum())),
-                "ips": int(ips.get((domain, sender), 0)),
-                "classes": {str(name): round(float(n)) for name, n in ordered.items()},
-                "first_day": part["day"].min().date().isoformat(),
-                "last_day": part["day"].max().date().isoformat(),
-            }
-        )
-    return sorted(found, key=lambda r: (r["domain"], -r["messages"], r["sender"]))
 
 
 def print_whatif(

@@ -21,6 +21,7 @@ from dmarckit.cli.checks import dns_app, postmaster_app
 from dmarckit.cli.doctor.command import doctor
 from dmarckit.cli.options import COULD_NOT_RUN, Dask, join_parameters, parameter_values
 from dmarckit.cli.output import console
+from dmarckit.cli.senders import senders_app
 from dmarckit.core import DmarckitError, SettingsError
 
 GUIDES = {"notebooks": "notebooks", "schedules": "schedules", "aws": "schedules/aws"}
@@ -39,6 +40,7 @@ app.add_typer(aws_app, name="aws")
 app.add_typer(dns_app, name="dns")
 app.add_typer(postmaster_app, name="postmaster")
 app.add_typer(jobs.app, name="schedules")
+app.add_typer(senders_app, name="senders")
 
 
 def main() -> None:
@@ -167,7 +169,6 @@ def page(
 app.command(epilog="Example: dmarckit run daily")(jobs.run)
 for name, command, options in (
     ("findings", analysis.print_findings, "--domain example.com"),
-    ("senders", analysis.print_senders, "--days 30 --resolve"),
     ("whatif", analysis.print_whatif, "example.com 'p=reject; sp=quarantine'"),
     ("requirements", analysis.print_requirements, "--domain example.com"),
     ("doctor", doctor, "--json --strict"),

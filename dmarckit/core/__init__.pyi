@@ -73,6 +73,7 @@ from .retry import (
 from .settings import (
     CONFIG_VARIABLE as CONFIG_VARIABLE,
     DEFAULT_FILE as DEFAULT_FILE,
+    KINDS as KINDS,
     PREFIX as PREFIX,
     DeclaredSender as DeclaredSender,
     DomainGroup as DomainGroup,

@@ -74,13 +74,22 @@ class DomainGroup(Strict):
 
 
 class DeclaredSender(Strict):
-    """A sender that the company knows of; it comes before every other way to tell."""
+    """A sender that the company has decided about; it comes before every other way to tell."""
 
     name: str
+    domain: str = ""
+    """policy domain at which it holds; empty: at all"""
+    denied: bool = False
+    """it is not ours, whatever it looks like"""
     kind: Kind = "own"
     networks: tuple[str, ...] = ()
     dkim_domains: tuple[str, ...] = ()
     spf_domains: tuple[str, ...] = ()
+
+    @field_validator("domain")
+    @classmethod
+    def _one_form(cls, name: str) -> str:
+        return normalize_domain(name)
 
 
 class Mute(Strict):

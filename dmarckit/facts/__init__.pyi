@@ -3,6 +3,7 @@ from .completeness import (
     complete_days as complete_days,
     coverage as coverage,
 )
+from .decisions import Decision as Decision, decide as decide, decisions as decisions
 from .frames import (
     COLUMNS as COLUMNS,
     Facts as Facts,

@@ -9,14 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dmarckit.core import LakeError, Settings, normalize_domain, one_line, show_domain
+from dmarckit.core import (
+    DeclaredSender,
+    LakeError,
+    Settings,
+    normalize_domain,
+    one_line,
+    show_domain,
+)
 from dmarckit.facts import sql
+from dmarckit.facts.decisions import decisions
 from dmarckit.facts.frames import Facts, empty_facts, typed
 from dmarckit.facts.networks import network_names
 from dmarckit.facts.reduce import Reduction
 from dmarckit.facts.senders import attribute, load_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import duckdb
 
     from dmarckit.lake import Lake
@@ -85,7 +95,8 @@ def reduced(
     """Open the facts with the reduction that made them, for more questions to the same records."""
     tables = ("records", "reports", "mails", "tls", "dead_letters")
     with _opened(lake, now, days, domains, tables) as (connection, chosen, frames, (start, until)):
-        reduction = _reduction(connection, settings, hosts or {})
+        declared = [decision.sender for decision in decisions(settings, lake)]
+        reduction = _reduction(connection, declared, settings.mmdb, hosts or {})
         frames |= reduction.run(chosen, microseconds(start), microseconds(until))
         yield Facts(now=until, start=start, **frames), reduction
 
@@ -130,12 +141,13 @@ def _first_month(lake: Lake, overlap: str, start: datetime) -> str:
 
 
 def _reduction(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, hosts: Mapping[str, str | None]
+    connection: duckdb.DuckDBPyConnection,
+    declared: Sequence[DeclaredSender],
+    mmdb: Path | None,
+    hosts: Mapping[str, str | None],
 ) -> Reduction:
-    declared = settings.senders
-
     def deliverers(sources: pd.DataFrame) -> pd.DataFrame:
-        known = network_names(sources["source_ip"].dropna().unique(), settings.mmdb)
+        known = network_names(sources["source_ip"].dropna().unique(), mmdb)
         return attribute(sources, declared=declared, table=load_table(), ptr=hosts, networks=known)
 
     return Reduction(
@@ -143,7 +155,7 @@ def _reduction(
         deliverers,
         [sender.name for sender in declared],
         every_address=any(sender.networks for sender in declared),
-        own_addresses=bool(hosts) or settings.mmdb is not None,
+        own_addresses=bool(hosts) or mmdb is not None,
     )
 
 

@@ -35,6 +35,7 @@ from .schema import (
     RECORDS as RECORDS,
     REPORT_TABLES as REPORT_TABLES,
     RUNS as RUNS,
+    SENDERS as SENDERS,
     TABLES as TABLES,
 )
 from .write import JOIN as JOIN

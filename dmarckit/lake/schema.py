@@ -293,6 +293,22 @@ PTR = _table(
     month="resolved",
 )
 
+SENDERS = _table(
+    "senders",
+    later("decision about a sender at a domain; of several the newest holds"),
+    ("domain", "name", "at"),
+    ("domain", TEXT, "policy domain; empty: every domain"),
+    ("name", TEXT, "name of the sender, as findings write it"),
+    ("decision", TEXT, "declared, denied or forgotten"),
+    ("kind", TEXT, "kind of sender; null: not declared"),
+    ("networks", TEXTS, "networks that it sends from"),
+    ("dkim_domains", TEXTS, "domains that it signs for (d=)"),
+    ("spf_domains", TEXTS, "domains of its return paths"),
+    ("by", TEXT, "user who decided"),
+    ("at", TIME, "when"),
+    month="at",
+)
+
 ALERTS = _table(
     "alerts",
     later("message to Slack about one thing, so that nothing is told twice"),
@@ -367,7 +383,7 @@ TABLES = {
     t.name: t
     for t in (
         MAILS, REPORTS, RECORDS, TLS, FAILURES, FINDINGS, POSTMASTER, DNS, PTR,
-        ALERTS, OUTBOX, RUNS, DEAD_LETTERS,
+        SENDERS, ALERTS, OUTBOX, RUNS, DEAD_LETTERS,
     )
 }  # fmt: skip
 

@@ -99,6 +99,7 @@ _TABLES = {
         GROUP BY ALL
     """,
     "dns": "SELECT domain, count(*), bit_xor(hash(day, record, name)) FROM dns GROUP BY ALL",
+    "senders": 'SELECT domain, count(*), bit_xor(hash(name, "at")) FROM senders GROUP BY ALL',
     # host names say who a sender is, whatever the domain
     "ptr": "SELECT '', count(*), bit_xor(hash(address, name)) FROM ptr",
 }
