@@ -1,5 +1,10 @@
-from .dns import DnsCheckResult as DnsCheckResult, check_dns as check_dns, is_problem as is_problem
-from .outside import Outside as Outside, load_outside as load_outside
+from .dns import (
+    DnsCheckResult as DnsCheckResult,
+    Outside as Outside,
+    check_dns as check_dns,
+    is_problem as is_problem,
+    load_outside as load_outside,
+)
 from .postmaster import latest_metrics as latest_metrics, pull_metrics as pull_metrics
 from .postmaster_client import (
     NOT_CONNECTED as NOT_CONNECTED,
@@ -13,7 +18,12 @@ from .requirements import (
     requirement_matrix as requirement_matrix,
     unmet_rules as unmet_rules,
 )
-from .resolver import NoAnswer as NoAnswer, Servers as Servers, fetch_policy as fetch_policy
+from .resolver import (
+    DnsClient as DnsClient,
+    NoAnswer as NoAnswer,
+    Servers as Servers,
+    fetch_policy as fetch_policy,
+)
 from .rules import (
     PROVIDERS as PROVIDERS,
     RULES as RULES,

@@ -13,7 +13,6 @@ from dmarckit.core import _, count, one_line
 
 SHORT = 1024  # bits below which Google and Yahoo treat an RSA signature as none
 WEAK = 2048  # what both advise, and RFC 8301 asks signers to use
-ED25519_BYTES = 32  # RFC 8463 section 4.2
 
 
 @dataclass(frozen=True)
@@ -91,13 +90,21 @@ def _key_faults(name: str, tags: dict[str, str]) -> tuple[list[Fault], dict[str,
         text = _("t=y marks the key at {name} as a test, so receivers may ignore it; remove t=y.")
         faults.append(Fault("testing", "weak", text.format(name=one_line(name))))
     if kind == "ed25519":
-        right = len(raw) == ED25519_BYTES
+        right = len(raw) == 32  # RFC 8463 section 4.2
         return faults if right else [_unreadable(name, _("it is no Ed25519 key"))], read
     if kind != "rsa":
         return [_unreadable(name, _("its kind (k=) is neither rsa nor ed25519"))], read
-    bits = _rsa_bits(raw)
-    if bits is None:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    try:
+        public = load_der_public_key(raw)
+    except (ValueError, UnsupportedAlgorithm):
+        public = None
+    if not isinstance(public, RSAPublicKey):
         return [_unreadable(name, _("it is no RSA key"))], read
+    bits = public.key_size
     if bits < SHORT:
         text = _(
             "The key at {name} has {bits} bits; Google and Yahoo need 1024 at least. Sign with a "
@@ -111,16 +118,3 @@ def _key_faults(name: str, tags: dict[str, str]) -> tuple[list[Fault], dict[str,
         )
         faults.insert(0, Fault("weak_key", "weak", text.format(name=one_line(name), bits=bits)))
     return faults, read | {"bits": bits}
-
-
-def _rsa_bits(raw: bytes) -> int | None:
-    """Return the bits of an RSA public key (DER); None when it is none."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-    from cryptography.hazmat.primitives.serialization import load_der_public_key
-
-    try:
-        key = load_der_public_key(raw)
-    except (ValueError, UnsupportedAlgorithm):
-        return None
-    return key.key_size if isinstance(key, RSAPublicKey) else None

@@ -9,8 +9,9 @@ refusal of reports, and stops at the first bad value.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from dmarckit.checks.record import DMARC_VALUES, DnsRow, Fault, dns_row, tag_list, unanswered_row
@@ -34,13 +35,12 @@ class AppliedPolicy:
     """what the record asks for messages of this domain: none, quarantine or reject"""
 
 
-def records_at(ask: DnsClient, name: str) -> list[str]:
-    """Return the DMARC records at a name, as published. Raises NoAnswer."""
+def _records_at(ask: DnsClient, name: str) -> list[str]:
     return [text for text in ask.texts(name) if VERSION.match(text)]
 
 
-def by_tree_walk(ask: DnsClient, domain: str) -> AppliedPolicy:
-    """Return the policy by RFC 9989 sections 4.10.1 and 4.10.2. Raises NoAnswer.
+def _by_tree_walk(ask: DnsClient, domain: str) -> AppliedPolicy:
+    """Return the policy by RFC 9989 sections 4.10.1 and 4.10.2.
 
     Several records at one name count as none.
     """
@@ -49,7 +49,7 @@ def by_tree_walk(ask: DnsClient, domain: str) -> AppliedPolicy:
     names = [domain, *(".".join(labels[i:]) for i in range(start, len(labels)))]
     met: list[tuple[str, str]] = []
     for name in names:
-        at = records_at(ask, f"_dmarc.{name}")
+        at = _records_at(ask, f"_dmarc.{name}")
         if len(at) == 1:
             met.append((name, at[0]))
             if tag_list(at[0]).get("psd") in ("n", "y"):
@@ -64,25 +64,23 @@ def by_tree_walk(ask: DnsClient, domain: str) -> AppliedPolicy:
     return AppliedPolicy(top, location, requested_policy(tag_list(record), own=location == domain))
 
 
-def by_public_suffix(ask: DnsClient, domain: str) -> AppliedPolicy:
-    """Return the policy by RFC 7489 section 6.6.3. Raises NoAnswer."""
+def _by_public_suffix(ask: DnsClient, domain: str) -> AppliedPolicy:
+    """Return the policy by RFC 7489 section 6.6.3."""
     top = organisation(domain)
     for name in dict.fromkeys((domain, top)):
-        at = records_at(ask, f"_dmarc.{name}")
-        if len(at) == 1:
+        if at := _records_at(ask, f"_dmarc.{name}"):
+            if len(at) > 1:
+                break
             policy = requested_policy(tag_list(at[0]), own=name == domain)
             return AppliedPolicy(top, name, policy)
-        if at:
-            break
     return AppliedPolicy(top, None, None)
 
 
 def requested_policy(tags: Mapping[str, str], *, own: bool) -> str:
     """Return what a record asks for its own domain (p), or for one below it (sp, else p).
 
-    One that is asked about exists, as far as is known: np is for names that do not.
-
-    A value that is none of DMARC's counts as none (RFC 9989 section 4.7).
+    One that is asked about exists, as far as is known: np is for names that do not. A value
+    that is none of DMARC's counts as none (RFC 9989 section 4.7).
     """
     p = tags.get("p", "none")
     value = (p if own else tags.get("sp", p)).lower()
@@ -133,7 +131,7 @@ def check_dmarc(ask: DnsClient, domain: str) -> list[DnsRow]:
 def _applies(ask: DnsClient, domain: str) -> dict[str, AppliedPolicy] | None:
     """Return the policies that apply, as in `values` of the table `dns`; None without answer."""
     try:
-        walk, suffix = by_tree_walk(ask, domain), by_public_suffix(ask, domain)
+        walk, suffix = _by_tree_walk(ask, domain), _by_public_suffix(ask, domain)
         return {"tree_walk": walk, "public_suffix": suffix}
     except NoAnswer:
         return None
@@ -217,62 +215,60 @@ def _tag_faults(tags: Mapping[str, str]) -> list[Fault]:
     return faults
 
 
-def _addresses(tags: Mapping[str, str], tag: str) -> list[str]:
-    return [u for u in (uri.strip() for uri in tags.get(tag, "").split(",")) if u][:MOST_ADDRESSES]
+def _addresses(tags: Mapping[str, str]) -> Iterator[tuple[str, str, str | None]]:
+    """Yield tag, URI, and host (None: it is no address) of those that are to get reports."""
+    for tag in ("rua", "ruf"):
+        uris = filter(None, (uri.strip() for uri in tags.get(tag, "").split(",")))
+        for uri in islice(uris, MOST_ADDRESSES):
+            match = ADDRESS.fullmatch(uri)
+            yield tag, uri, match["host"].lower() if match else None
 
 
 def _report_faults(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> list[Fault]:
     faults = []
-    if not _addresses(tags, "rua"):
+    if all(tag != "rua" for tag, _uri, _host in _addresses(tags)):
         text = _(
             "The record has no rua, so nobody sends reports about {domain}; add "
             "rua=mailto: and the address that takes them."
         ).format(domain=domain)
         faults.append(Fault("no_rua", "weak", text))
-    for tag in ("rua", "ruf"):
-        for uri in _addresses(tags, tag):
-            match = ADDRESS.fullmatch(uri)
-            if match is None:
-                text = _("{tag}={uri} is no mail address; write it as mailto:name@host.")
-                text = text.format(tag=tag, uri=one_line(uri, 80))
-                faults.append(Fault(f"{tag}_address", "weak", text))
-                continue
-            host = match["host"].lower()
-            try:  # no MX and no address, or the null MX; silence is no fault
-                names = [name for _preference, name in ask.mail_hosts(host)]
-                takes_mail = any(names) if names else ask.has_address(host)
-            except NoAnswer:
-                continue
-            if not takes_mail:
-                text = _(
-                    "Reports to {uri} cannot be delivered: {host} has no mail server (MX); correct "
-                    "the address or publish the MX record."
-                ).format(uri=one_line(uri, 80), host=host)
-                faults.append(Fault(f"{tag}_host", "weak", text))
+    for tag, uri, host in _addresses(tags):
+        if host is None:
+            text = _("{tag}={uri} is no mail address; write it as mailto:name@host.")
+            text = text.format(tag=tag, uri=one_line(uri, 80))
+            faults.append(Fault(f"{tag}_address", "weak", text))
+            continue
+        try:  # no MX and no address, or the null MX; silence is no fault
+            names = [name for _preference, name in ask.mail_hosts(host)]
+            takes_mail = any(names) if names else ask.has_address(host)
+        except NoAnswer:
+            continue
+        if not takes_mail:
+            text = _(
+                "Reports to {uri} cannot be delivered: {host} has no mail server (MX); correct "
+                "the address or publish the MX record."
+            ).format(uri=one_line(uri, 80), host=host)
+            faults.append(Fault(f"{tag}_host", "weak", text))
     return faults
 
 
 def _authorisations(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> list[DnsRow]:
     """Check that outside hosts want reports about this domain (RFC 9990 section 4)."""
     rows: dict[str, DnsRow] = {}
-    for uri in _addresses(tags, "rua") + _addresses(tags, "ruf"):
-        match = ADDRESS.fullmatch(uri)
-        host = match["host"].lower() if match else domain
-        if host in rows or organisation(host) == organisation(domain):
+    for _tag, _uri, host in _addresses(tags):
+        if host is None or host in rows or organisation(host) == organisation(domain):
             continue
         name = f"{domain}._report._dmarc.{host}"
         try:
-            texts = records_at(ask, name)
+            texts = _records_at(ask, name)
         except NoAnswer:
             rows[host] = unanswered_row("report_authorisation", name, host=host)
             continue
-        faults = []
-        if not texts:
-            text = _(
-                "{host} has not agreed to take reports about {domain}, so most reporters send it "
-                "none: it must publish v=DMARC1 as TXT record at {name}."
-            ).format(host=host, domain=domain, name=name)
-            faults = [Fault("missing", "missing", text)]
+        text = _(
+            "{host} has not agreed to take reports about {domain}, so most reporters send it "
+            "none: it must publish v=DMARC1 as TXT record at {name}."
+        ).format(host=host, domain=domain, name=name)
+        faults = [] if texts else [Fault("missing", "missing", text)]
         proposal = "v=DMARC1" if faults else None
         rows[host] = dns_row(
             "report_authorisation", name, texts, faults, proposal=proposal, host=host

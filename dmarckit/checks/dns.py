@@ -1,5 +1,7 @@
 """The table `dns`: what was found about the domains, checked once a day, and compared.
 
+With the table `postmaster` it is all that the outside says about the domains (`Outside`).
+
 A row is what was found on its day, and proves nothing about any day before. Reading needs no
 DNS library; a check does.
 """
@@ -10,14 +12,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from dmarckit.checks.postmaster import METRICS, latest_metrics
 from dmarckit.checks.record import DnsRow
-from dmarckit.core import MissingExtra, Settings, normalize_domain
+from dmarckit.core import Settings, normalize_domain
+from dmarckit.facts import organisation
 from dmarckit.lake import DNS, Lake
 
 OPTIONAL = ("mx", "mta_sts", "tls_rpt", "bimi")
@@ -30,9 +33,9 @@ class DnsCheckResult:
 
     rows: dict[str, list[DnsRow]]
     """domain → what was found now"""
-    silent: list[str] = field(default_factory=list)
+    silent: list[str]
     """domains without any answer, or not asked about because nobody answers; not kept"""
-    kept: int = 0
+    kept: int
     """rows that are new in the lake; a domain is kept once a day"""
 
     @property
@@ -68,14 +71,8 @@ def check_dns(
         SettingsError: a DNS server is no address.
         LakeError: the lake cannot be used.
     """
-    if not all(find_spec(name) for name in ("checkdmarc", "dns")):
-        raise MissingExtra(
-            "checking DNS needs checkdmarc and dnspython; "
-            "install them with: pip install 'dmarckit[dns]'"
-        )
-    from dmarckit.checks.domains import check_domains
+    from dmarckit.checks.domains import check_domains, chosen_domains, read_targets
     from dmarckit.checks.resolver import Servers
-    from dmarckit.checks.targets import chosen_domains, read_targets
 
     lake = Lake(settings.lake_url)
     servers = Servers(settings.resolvers if resolver is None else resolver, settings.dns_timeout)
@@ -118,7 +115,7 @@ FROM dns JOIN newest USING (domain, day) LEFT JOIN since USING (domain, record, 
 ORDER BY domain, record, name
 """
 
-SNAPSHOT: tuple[str, ...] = (*(c for c in DNS.columns if c != "month"), "since")
+SNAPSHOT = [*(c for c in DNS.columns if c != "month"), "since"]
 
 
 def dns_snapshot(
@@ -131,7 +128,7 @@ def dns_snapshot(
     Empty when there was no check.
     """
     until = _midnight(day or date.max)
-    return lake.sql(_SNAPSHOT, day=until, **_chosen(domains))[list(SNAPSHOT)]
+    return lake.sql(_SNAPSHOT, day=until, **_chosen(domains))[SNAPSHOT]
 
 
 _CHANGES = """
@@ -147,12 +144,10 @@ SELECT * FROM pairs
 WHERE day >= $start AND day_before IS NOT NULL AND before IS DISTINCT FROM after
 ORDER BY day, domain, record, name
 """
-
-
-CHANGES = (
+CHANGES = [
     "domain", "record", "name", "day", "day_before", "before", "after",
     "state_before", "state_after",
-)  # fmt: skip
+]  # fmt: skip
 
 
 def dns_changes(
@@ -176,6 +171,47 @@ def changes_window(now: datetime, days: int) -> tuple[datetime, datetime]:
     """Return the last `days` whole days and today, for `dns_changes`."""
     today = _midnight(now)
     return today - timedelta(days=days), today + timedelta(days=1)
+
+
+STALE = timedelta(days=30)
+"""what is older tells nothing about today: Google's days, and a check of DNS alike"""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What was asked of the outside. Empty frames: nothing was asked, or nobody answered."""
+
+    postmaster: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=METRICS))
+    """as `latest_metrics`, of the last 30 days; also of the organisations of the domains"""
+    dns: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SNAPSHOT))
+    """as `dns_snapshot`, unless the check is older than 30 days"""
+    changes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=CHANGES))
+    """as `dns_changes`, of the days that findings are about"""
+    domains: tuple[str, ...] = ()
+    """those that were asked for; empty: all"""
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is known."""
+        return self.postmaster.empty and self.dns.empty and self.changes.empty
+
+
+def load_outside(lake: Lake, domains: Sequence[str], now: datetime, days: int = 7) -> Outside:
+    """Return what Postmaster Tools and DNS said last, and changes of the last `days` days.
+
+    Of the named domains, or of all. Empty frames when the tables are empty. Raises LakeError
+    for a `now` without time zone, or when the lake cannot be read.
+    """
+    names = list(dict.fromkeys(normalize_domain(name) for name in domains))
+    today = _midnight(now.astimezone(UTC))
+    known = [*names, *(organisation(name) for name in names)]
+    metrics = latest_metrics(lake, known, today - STALE, today + timedelta(days=1))
+    rows = dns_snapshot(lake, names or None, today.date())
+    rows = rows[rows["day"] >= today - STALE].reset_index(drop=True)
+    if rows.empty:
+        return Outside(metrics, domains=tuple(names))
+    changed = dns_changes(lake, names or None, *changes_window(now.astimezone(UTC), days))
+    return Outside(metrics, rows, changed, tuple(names))
 
 
 def _midnight(day: date) -> datetime:

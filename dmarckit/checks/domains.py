@@ -1,30 +1,172 @@
-"""All checks of one domain, and those of many side by side."""
+"""The domains: what reports say that DNS has to be asked about, and all checks of each."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
 
-import checkdmarc.utils
+import pandas as pd
 
-from dmarckit.checks.dkim import check_dkim
+from dmarckit import facts
+from dmarckit.checks.dkim import Key, check_dkim
 from dmarckit.checks.dmarc import check_dmarc
 from dmarckit.checks.record import DnsRow, Fault, dns_row, unanswered_row
 from dmarckit.checks.resolver import DnsClient, Fetch, NoAnswer, Servers
 from dmarckit.checks.spf import check_spf
-from dmarckit.checks.targets import Targets
 from dmarckit.checks.transport import check_bimi, check_mta_sts, check_mx, check_ptr, check_tls_rpt
-from dmarckit.core import _
-from dmarckit.facts import Lookup, dns_lookup
+from dmarckit.core import Settings, _, normalize_domain
+from dmarckit.facts import organisation
+from dmarckit.lake import Lake
 
 WORKERS = 8  # domains under way at once
 BATCH = 32  # domains after which it is seen whether anybody answers
 ANSWERS = 12  # times `dns_timeout` that the check of one domain may take
+DOMAINS_FROM = timedelta(days=90)
+"""reports that make a domain one to check; the inventory looks back as far"""
+KEYS_FROM = timedelta(days=30)
+"""signatures that make a key one in use: a monthly sender is in it"""
+MOST_KEYS = 50  # of one domain, by messages
+MOST_ENVELOPES = 10  # of one domain, by messages
+MOST_ADDRESSES = 20  # of one domain, by messages; the rest of a network is set up alike
+LOOKED_AT = 200  # addresses of one domain that are looked through for own ones
+
+_SIGNATURES = """
+SELECT domain, lower(k.domain) AS d, lower(k.selector) AS s, sum(messages) AS messages,
+       max("end") AS seen
+FROM (SELECT domain, messages, "end", spf_aligned, unnest(dkim) AS k FROM records
+      WHERE begin >= $start AND begin < $now AND month >= $month)
+WHERE (k.result = 'pass' OR spf_aligned) AND k.domain != '' AND k.selector != ''
+GROUP BY ALL ORDER BY messages DESC, d, s
+"""
+"""A signature counts when it passes, or when SPF says that the message is the domain's own:
+anybody can write any other. Of a key that went missing, only the latter are left."""
+
+_ENVELOPES = """
+SELECT domain, lower(x.domain) AS envelope, sum(messages) AS messages
+FROM (SELECT domain, messages, spf_aligned, dkim_aligned, unnest(spf) AS x FROM records
+      WHERE begin >= $start AND begin < $now AND month >= $month)
+WHERE (spf_aligned OR dkim_aligned) AND x.domain != ''
+GROUP BY ALL ORDER BY messages DESC, envelope
+"""
+"""SPF is judged by the domain of the envelope, often a subdomain such as bounce.example.com."""
+
+_SOURCES = """
+SELECT * FROM (
+    SELECT domain, source_ip, header_from,
+           [x.domain FOR x IN spf IF x.result = 'pass'][1] AS spf_pass_domain,
+           [[x.domain, x.selector] FOR x IN dkim IF x.result = 'pass'] AS dkim_pass,
+           sum(messages) AS messages
+    FROM records
+    WHERE begin >= $start AND begin < $now AND month >= $month
+          AND source_ip IS NOT NULL AND (spf_aligned OR dkim_aligned)
+    GROUP BY ALL
+)
+QUALIFY row_number() OVER (PARTITION BY domain ORDER BY messages DESC, source_ip) <= $most
+ORDER BY messages DESC, source_ip
+"""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What reports say about one domain; without reports nothing."""
+
+    keys: tuple[Key, ...] = ()
+    """keys of its own organisation that sign, the most used first"""
+    envelopes: tuple[str, ...] = ()
+    """other domains of its own organisation that SPF was judged by, the most used first"""
+    addresses: dict[str, int] = field(default_factory=dict)
+    """own address → messages that pass from it, most first"""
+    messages: int = 0
+    """messages that passed DMARC of late; 0: it does not send, as far as is known"""
+
+
+def chosen_domains(
+    settings: Settings, lake: Lake, now: datetime, domains: Sequence[str] | None
+) -> list[str]:
+    """Return the named domains, else those of the settings, else those of the reports.
+
+    Those of the last 90 days, in order of their names.
+    """
+    named = [normalize_domain(name) for name in domains or settings.domain_names]
+    if named:
+        return list(dict.fromkeys(named))
+    found = lake.sql(
+        "SELECT DISTINCT lower(domain) AS domain FROM reports "
+        "WHERE begin >= $start AND begin < $now AND month >= $month ORDER BY 1",
+        **_window(now, DOMAINS_FROM),
+    )
+    names = (normalize_domain(str(name)) for name in found["domain"].dropna())
+    return [name for name in dict.fromkeys(names) if is_domain(name)]
+
+
+def _window(now: datetime, span: timedelta) -> dict[str, Any]:
+    start = now - span
+    return {"start": start, "now": now, "month": f"{start:%Y-%m}"}
+
+
+def is_domain(name: str) -> bool:
+    """Return True when it can be asked for; a report may name anything.
+
+    >>> is_domain("example.com"), is_domain("a b"), is_domain("x" * 64 + ".example")
+    (True, False, False)
+    """
+    return bool(facts.HOST.fullmatch(name)) and all(0 < len(part) <= 63 for part in name.split("."))
+
+
+def read_targets(settings: Settings, lake: Lake, now: datetime) -> dict[str, Targets]:
+    """Return what reports of the last 30 days say by domain; empty without reports."""
+    window = _window(now, KEYS_FROM)
+    keys: dict[str, list[Key]] = defaultdict(list)
+    for row in lake.arrow(_SIGNATURES, **window).to_pylist():
+        mine, ours = keys[row["domain"]], organisation(row["d"]) == organisation(row["domain"])
+        ours = ours and is_domain(f"{row['s']}.{row['d']}")
+        if ours and len(mine) < MOST_KEYS:
+            last = (row["seen"] - timedelta(microseconds=1)).date()  # an end is exclusive
+            mine.append(Key(row["d"], row["s"], int(row["messages"]), last))
+    envelopes: dict[str, list[str]] = defaultdict(list)
+    for row in lake.arrow(_ENVELOPES, **window).to_pylist():
+        name, domain = normalize_domain(row["envelope"]), row["domain"]
+        ours = organisation(name) == organisation(domain) and name != domain and is_domain(name)
+        if ours and len(envelopes[domain]) < MOST_ENVELOPES:
+            envelopes[domain].append(name)
+    sources = lake.sql(_SOURCES, **window, most=LOOKED_AT)
+    sends = sources.groupby("domain")["messages"].sum()
+    own = _own(settings, lake, sources)
+    return {
+        name: Targets(
+            tuple(keys[name]), tuple(envelopes[name]), own.get(name, {}), int(sends.get(name, 0))
+        )
+        for name in {*keys, *sends.index}
+    }
+
+
+def _own(settings: Settings, lake: Lake, sources: pd.DataFrame) -> dict[str, dict[str, int]]:
+    if sources.empty:
+        return {}
+    passing = [tuple(tuple(pair) for pair in each) for each in sources["dkim_pass"]]
+    named = facts.attribute(
+        sources.assign(dkim_pass=pd.Series(passing, index=sources.index, dtype=object)),
+        declared=[decision.sender for decision in facts.decisions(settings, lake)],
+        table=facts.load_table(),
+        ptr=facts.host_names(lake),
+        networks=facts.network_names(sources["source_ip"].unique(), settings.mmdb),
+    )
+    own = named[named["sender_kind"] == "own"]
+    sums = own.groupby(["domain", "source_ip"], sort=False)["messages"].sum().reset_index()
+    most = sums.sort_values("messages", ascending=False, kind="stable")
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    kept = most.groupby("domain", sort=False).head(MOST_ADDRESSES)
+    for domain, address, messages in kept.itertuples(index=False, name=None):
+        found[domain][address] = int(messages)
+    return found
 
 
 def _check_domain(
-    ask: DnsClient, domain: str, seen: Targets, lookup: Lookup, fetch: Fetch | None
+    ask: DnsClient, domain: str, seen: Targets, lookup: facts.Lookup, fetch: Fetch | None
 ) -> list[DnsRow] | None:
     """Return the rows of a domain; None when DNS does not answer at all.
 
@@ -60,15 +202,13 @@ def check_domains(
 
     Ends early when nobody in a whole batch got an answer.
     """
-    # checkdmarc keeps answers for half an hour, whatever servers they came from
-    checkdmarc.utils.DNS_CACHE.clear()
-    lookup = dns_lookup(servers.given, servers.timeout)
+    lookup = facts.dns_lookup(servers.given, servers.timeout)
     checked = set(domains)  # they have rows of their own
 
     def check(domain: str) -> list[DnsRow] | None:
         mine = seen.get(domain, Targets())
         others = tuple(name for name in mine.envelopes if name not in checked)
-        ask = servers.asker(ANSWERS * servers.timeout)
+        ask = DnsClient(servers, ANSWERS * servers.timeout)
         return _check_domain(ask, domain, replace(mine, envelopes=others), lookup, fetch)
 
     for start in range(0, len(domains), BATCH):

@@ -23,7 +23,7 @@ from dmarckit.core import PostmasterError, SettingsError, normalize_domain, one_
 from dmarckit.facts import HOST
 from dmarckit.lake import POSTMASTER, Lake, month_of, open_lake
 
-METRICS = ("domain", "day", "metric", "detail", "share", "number", "text", "pulled")
+METRICS = ["domain", "day", "metric", "detail", "share", "number", "text", "pulled"]
 """Columns of `latest_metrics`."""
 
 _LATEST = """
@@ -58,7 +58,7 @@ def latest_metrics(
                 raise core.LakeError(f"{name} {bound} has no time zone; use UTC")
             where.append(f'"day" {sign} ${name} AND month {sign[0]}= ${name}_month')
             values |= {name: bound, f"{name}_month": f"{bound:%Y-%m}"}
-    return lake.sql(_LATEST.format(where=" AND ".join(where)), **values)[list(METRICS)]
+    return lake.sql(_LATEST.format(where=" AND ".join(where)), **values)[METRICS]
 
 
 FIRST_DAYS = 120

@@ -15,7 +15,6 @@ State = Literal["invalid", "missing", "unknown", "weak", "ok"]
 
 STATES: tuple[State, ...] = get_args(State)
 """Worst first. unknown: DNS did not answer, so nothing is known."""
-MOST_RECORDS = 20  # records of one name that are kept; a sane name has one
 LONGEST = 2000  # characters of a record that are kept; longer ones are cut with an ellipsis
 
 
@@ -59,7 +58,8 @@ def dns_row(
         record=record,
         name=one_line(name, 300),
         state=state,
-        found=tuple(sorted(one_line(text, LONGEST) for text in texts)[:MOST_RECORDS]),
+        # a sane name has one record
+        found=tuple(sorted(one_line(text, LONGEST) for text in texts)[:20]),
         problems=tuple(one_line(f.text, 600) for f in faults),
         proposal=one_line(proposal, LONGEST) if proposal else None,
         values=values | {"faults": [f.code for f in faults]},

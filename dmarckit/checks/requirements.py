@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 
 import pandas as pd
 
-from dmarckit.checks.outside import Outside
+from dmarckit.checks.dns import Outside
 from dmarckit.checks.record import DnsRow
 from dmarckit.checks.rules import BULK_LINE, RULES, VERDICTS, provider_of, view_word
 from dmarckit.core import _, count, ngettext, normalize_domain, percent, rate_text

@@ -17,6 +17,7 @@ from dmarckit.core import MissingExtra, SettingsError, normalize_domain, one_lin
 from dmarckit.facts import NoAnswer as NoAnswer, server_address
 
 try:
+    import checkdmarc.utils
     import dns.exception
     import dns.nameserver
     import dns.rdatatype
@@ -27,18 +28,15 @@ except ImportError as error:
         "install them with: pip install 'dmarckit[dns]'"
     ) from error
 
+Fetch = Callable[[str, float], str]
+"""Host and seconds → text of its policy file; raises `NoAnswer`."""
+
 LARGEST = 16_384  # bytes of text in one answer; real ones stay below a tenth of it
 MOST = 500  # records in one answer that are looked at
 COUNTED_TYPES = frozenset({"TXT", "A", "AAAA", "MX", "SOA"})
 """Types whose silence leaves something unknown. checkdmarc also asks for types that nobody
 has to publish (SPF, CNAME); some servers never answer those."""
 NO_RECORDS = (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer, dns.resolver.YXDOMAIN)
-
-
-class OversizedAnswer(dns.exception.DNSException):
-    """The answer is larger than any sane one: not looked at."""
-
-    msg = "The answer is too large."
 
 
 class Servers:
@@ -59,16 +57,14 @@ class Servers:
         ] or list(system.nameservers)
         self.timeout = timeout
         self.cache = dns.resolver.LRUCache(20_000)
-
-    def asker(self, seconds: float) -> DnsClient:
-        """Make a client for the check of one domain, which ends after `seconds` altogether."""
-        return DnsClient(self, seconds)
+        # checkdmarc keeps answers for half an hour, whatever servers they came from
+        checkdmarc.utils.DNS_CACHE.clear()
 
 
 class DnsClient(dns.resolver.Resolver):
     """The questions that the checks of one domain ask. All names come back in lower case.
 
-    It stops at a time, asks nothing twice, and notes what nobody answered.
+    It stops after `seconds` altogether, asks nothing twice, and notes what nobody answered.
     """
 
     def __init__(self, servers: Servers, seconds: float) -> None:
@@ -101,7 +97,7 @@ class DnsClient(dns.resolver.Resolver):
             records = answer.rrset or ()
             parts = [part for r in records for part in r.strings] if kind == "TXT" else []
             if len(records) > MOST or sum(map(len, parts)) > LARGEST:
-                raise OversizedAnswer
+                raise dns.exception.DNSException("The answer is too large.")  # type: ignore[no-untyped-call]
         except NO_RECORDS:
             raise
         except (dns.exception.DNSException, OSError) as error:
@@ -174,13 +170,6 @@ class DnsClient(dns.resolver.Resolver):
             raise NoAnswer(f"{kind} of {one_line(name)}: {one_line(error)}") from error
 
 
-LARGEST_POLICY_FILE = 64 * 1024  # bytes, as RFC 8461 section 3.2 lets senders refuse more
-PATH = "/.well-known/mta-sts.txt"
-
-Fetch = Callable[[str, float], str]
-"""Host and seconds → text of its policy file; raises `NoAnswer`."""
-
-
 def fetch_policy(host: str, seconds: float) -> str:
     """Get the policy file of a host within the seconds, the certificate checked.
 
@@ -191,14 +180,16 @@ def fetch_policy(host: str, seconds: float) -> str:
         host, timeout=max(0.01, seconds), context=ssl.create_default_context()
     )
     try:
-        connection.request("GET", PATH, headers={"User-Agent": "dmarckit"})
+        headers = {"User-Agent": "dmarckit"}
+        connection.request("GET", "/.well-known/mta-sts.txt", headers=headers)
         response = connection.getresponse()
         if response.status != 200:  # redirects are not followed (RFC 8461 section 3.3)
             raise NoAnswer(f"status {response.status}")
         text = b""
         while chunk := response.read1(8192):
             text += chunk
-            if len(text) > LARGEST_POLICY_FILE or time.monotonic() > end:
+            # RFC 8461 section 3.2 lets senders refuse larger ones
+            if len(text) > 64 * 1024 or time.monotonic() > end:
                 raise NoAnswer("it is too large or too slow")
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise NoAnswer(one_line(error)) from error

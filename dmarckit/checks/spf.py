@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import checkdmarc.spf
@@ -24,8 +25,6 @@ LONGEST = 4096  # characters of a record that is read
 VERSION = re.compile(r"v=spf1( |$)", re.I)
 TERM = re.compile(r"[+?~-]?(include|a|mx|ptr|exists)([:/].*)?|redirect=(.+)", re.I)
 ALL = re.compile(r"[+?~-]?all", re.I)
-UNEVALUATED = (checkdmarc.spf.SPFRecordNotFound, checkdmarc.spf.SPFTooManyVoidDNSLookups)
-"""What checkdmarc also says when a server did not answer"""
 
 # its warnings about servers that do not answer are said in the rows already
 logging.getLogger("checkdmarc").setLevel(logging.ERROR)
@@ -62,7 +61,7 @@ def check_spf(ask: DnsClient, domain: str, *, sends: bool) -> DnsRow:
             "what no longer sends."
         ).format(n=size)
         faults.append(Fault("long", "weak", text))
-    costs = _costs(ask, domain, record)
+    costs = _costs(ask, record, (domain,))
     lookups = sum(costs.values())
     most = sorted(costs.items(), key=lambda item: (-item[1], item[0]))[:4]
     parts = ", ".join(f"{one_line(term, 60)} ({n})" for term, n in most)
@@ -126,7 +125,7 @@ def _missing(domain: str, texts: list[str], *, sends: bool) -> DnsRow:
 def _read(ask: DnsClient, domain: str, record: str) -> tuple[list[Fault], Mapping[str, Any] | None]:
     """Return what checkdmarc says: faults, and what it read when there was no error."""
     try:
-        read = checkdmarc.spf.parse_spf_record(
+        return [], checkdmarc.spf.parse_spf_record(
             record,
             domain,
             resolver=ask,
@@ -136,25 +135,22 @@ def _read(ask: DnsClient, domain: str, record: str) -> tuple[list[Fault], Mappin
         )
     except checkdmarc.spf.SPFTooManyDNSLookups:
         return [], None  # said by check_spf, with the whole number
-    except checkdmarc.spf.SPFError as error:
-        if isinstance(error, UNEVALUATED) and ask.unanswered:
-            return [], None
-        return [_error(domain, error)], None
-    return [], read
-
-
-def _error(domain: str, error: Exception) -> Fault:
-    detail = one_line(error.args[0] if error.args else error, 300)
+    except checkdmarc.spf.SPFError as caught:
+        error = caught
+    missing = isinstance(error, checkdmarc.spf.SPFRecordNotFound)
+    void = isinstance(error, checkdmarc.spf.SPFTooManyVoidDNSLookups)
+    if (missing or void) and ask.unanswered:  # checkdmarc says so of silent servers as well
+        return [], None
     if isinstance(error, checkdmarc.spf.SPFIncludeLoop | checkdmarc.spf.SPFRedirectLoop):
         code = "loop"
         text = _("The SPF record of {domain} includes itself ({detail}); remove that term.")
-    elif isinstance(error, checkdmarc.spf.SPFTooManyVoidDNSLookups):
+    elif void:
         code = "void_lookups"
         text = _(
             "More than 2 names in the SPF record of {domain} have no records, which makes it an "
             "error (permerror); remove them ({detail})."
         )
-    elif isinstance(error, checkdmarc.spf.SPFRecordNotFound):
+    elif missing:
         code = "include_missing"
         text = _(
             "The SPF record of {domain} includes a domain without SPF record, which makes it an "
@@ -163,36 +159,29 @@ def _error(domain: str, error: Exception) -> Fault:
     else:
         code = "syntax"
         text = _("The SPF record of {domain} has a syntax error; correct it: {detail}")
-    return Fault(code, "invalid", text.format(domain=domain, detail=detail))
+    detail = one_line(error.args[0] if error.args else error, 300)
+    return [Fault(code, "invalid", text.format(domain=domain, detail=detail))], None
 
 
-def _costs(ask: DnsClient, domain: str, record: str) -> dict[str, int]:
+def _costs(
+    ask: DnsClient, record: str, path: tuple[str, ...], left: int = COUNTED_TO
+) -> dict[str, int]:
     """Return the DNS lookups that each term costs, itself and below it, in the record's order.
 
-    Counting stops at `COUNTED_TO`. What does not answer counts as one.
+    `path`: the domains that led here. What does not answer counts as one.
     """
     costs: dict[str, int] = {}
     for term, target in _terms(record):
-        left = COUNTED_TO - sum(costs.values())
-        if left <= 0:
+        rest = left - sum(costs.values()) - 1
+        if rest < 0:
             break
-        costs[term] = costs.get(term, 0) + 1 + _below(ask, target, left - 1, (domain,))
+        below: dict[str, int] = {}
+        if target is not None and target not in path and rest:
+            with suppress(NoAnswer):
+                records = [t for t in ask.texts(target) if VERSION.match(t)]
+                below = _costs(ask, records[0][:LONGEST] if records else "", (*path, target), rest)
+        costs[term] = costs.get(term, 0) + 1 + sum(below.values())
     return costs
-
-
-def _below(ask: DnsClient, target: str | None, left: int, path: tuple[str, ...]) -> int:
-    if target is None or target in path or left <= 0:
-        return 0
-    try:
-        records = [t for t in ask.texts(target) if VERSION.match(t)]
-    except NoAnswer:
-        return 0
-    total = 0
-    for _term, below in _terms(records[0][:LONGEST] if records else ""):
-        if total >= left:
-            break
-        total += 1 + _below(ask, below, left - total - 1, (*path, target))
-    return total
 
 
 def _terms(record: str) -> Iterator[tuple[str, str | None]]:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dmarckit.checks.dns import check_dns
-from dmarckit.checks.outside import load_outside
+from dmarckit.checks.dns import check_dns, load_outside
 from dmarckit.checks.postmaster import pull_metrics
 from dmarckit.checks.requirements import requirement_matrix
 from dmarckit.core.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dmarckit.checks.outside import Outside
+from dmarckit.checks.dns import Outside
 from dmarckit.checks.requirements import COLUMNS, requirement_matrix
 from dmarckit.checks.rules import PROVIDERS, RULES, provider_of, wording
 from dmarckit.facts.frames import Facts

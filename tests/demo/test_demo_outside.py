@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dmarckit.checks import dns
-from dmarckit.checks.outside import load_outside
+from dmarckit.checks.dns import load_outside
 from dmarckit.checks.postmaster import latest_metrics
 from dmarckit.core.settings import load_settings
 from dmarckit.demo.company import demo_domains

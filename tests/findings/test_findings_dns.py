@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dmarckit.checks.outside import Outside
+from dmarckit.checks.dns import Outside
 from dmarckit.core.thresholds import Thresholds
 from dmarckit.findings.context import Context
 from dmarckit.findings.dns import dns_changed, dns_record, passing_messages, policy_differs

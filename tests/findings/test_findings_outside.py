@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dmarckit.checks.outside import Outside
+from dmarckit.checks.dns import Outside
 from dmarckit.checks.requirements import COMPLIANCE
 from dmarckit.checks.rules import RULES
 from dmarckit.core import language

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit.checks.outside import load_outside
+from dmarckit.checks.dns import load_outside
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.facts import load
 from dmarckit.findings.find import find

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dmarckit.checks.outside import Outside
+from dmarckit.checks.dns import Outside
 from dmarckit.checks.rules import RULES
 from dmarckit.cli.analysis import REQUIREMENT_FIELDS
 from dmarckit.core.settings import Settings

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import checkdmarc.utils
 from dnslib import AAAA, CNAME, MX, PTR, QTYPE, RCODE, RR, TXT, A, DNSError, DNSRecord
 from dnslib.server import DNSHandler, DNSLogger, DNSServer
 
@@ -128,7 +127,6 @@ def asker(server: Served, *, timeout: float | None = None, seconds: float = 10.0
 
     It waits long for an answer, since the machine may be busy, but not where silence is meant.
     """
-    checkdmarc.utils.DNS_CACHE.clear()
     if timeout is None:
         timeout = 1.2 if "silence" in server.zone.values() else 5.0
-    return Servers([server.address], timeout).asker(seconds)
+    return DnsClient(Servers([server.address], timeout), seconds)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.checks.outside import Outside
+from dmarckit.checks.dns import Outside
 from dmarckit.core.settings import Settings
 from dmarckit.core.window import Window, last_days
 from dmarckit.facts.frames import Facts, empty_facts

@@ -170,7 +170,7 @@ def cluster(context: CheckContext) -> CheckResult:
 def dns(context: CheckContext) -> CheckResult:
     """Ask each DNS server for something that it knows."""
     try:
-        from dmarckit.checks import NoAnswer, Servers
+        from dmarckit.checks import DnsClient, NoAnswer, Servers
     except ImportError:
         return skip("dnspython is not installed: DNS is not asked (pip install 'dmarckit[dns]')")
     except MissingExtra as error:
@@ -180,7 +180,7 @@ def dns(context: CheckContext) -> CheckResult:
     for server in settings.resolvers or ("",):
         servers = Servers((server,) if server else (), settings.dns_timeout)
         try:
-            servers.asker(settings.dns_timeout).exists(".")
+            DnsClient(servers, settings.dns_timeout).exists(".")
         except NoAnswer as error:
             silent.append(f"{server or 'the system resolver'}: {one_line(error, 80)}")
     if not silent:
