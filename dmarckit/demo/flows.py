@@ -40,35 +40,25 @@ class Flow:
     header_from: str
     sender: DemoSender
     addresses: Addresses
-    messages: Daily
-    """messages a day, all receivers together, before `week` and `noise`"""
-    expected: str
-    """class (section "what it means" of the documentation) of the intact messages"""
+    messages: Daily  # messages a day, all receivers together, before `week` and `noise`
+    expected: str  # class (section "what it means" of the documentation) of the intact messages
     dkim: tuple[DkimResult, ...] = ()
     """signatures with their raw result when the message arrives intact"""
-    spf: SpfResult | None = None
-    """raw result of SPF; the scope is ``mfrom`` or ``helo``"""
-    envelope_from: str | None = None
-    """else the SPF domain"""
+    spf: SpfResult | None = None  # raw result of SPF; the scope is ``mfrom`` or ``helo``
+    envelope_from: str | None = None  # else the SPF domain
     week: tuple[float, ...] = (1.0,) * 7
-    noise: float = 0.1
-    """standard deviation of a day's messages, as share of them"""
+    noise: float = 0.1  # standard deviation of a day's messages, as share of them
     since: date | None = None
-    until: date | None = None
-    """first day, and the day after the last"""
-    broken: Daily = 0.0
-    """share of the messages whose signatures do not verify"""
+    until: date | None = None  # first day, and the day after the last
+    broken: Daily = 0.0  # share of the messages whose signatures do not verify
     broken_result: str = "fail"
-    expected_broken: str | None = None
-    """class of the broken messages, where it differs"""
+    expected_broken: str | None = None  # class of the broken messages, where it differs
     reporters: Mapping[str, float] | None = None
     """reporter → share of the messages; else each reporter's own share"""
     reasons: tuple[Reason, ...] = ()
     """shown in every record; what fails is then delivered, unless `disposition` is set"""
-    disposition: str | None = None
-    """what receivers do with the messages; else what the policy says"""
-    keeps_zero: bool = False
-    """reported with count 0 as well, as some receivers do"""
+    disposition: str | None = None  # what receivers do with the messages; else what the policy says
+    keeps_zero: bool = False  # reported with count 0 as well, as some receivers do
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +68,7 @@ class Domain:
     name: str
     policies: tuple[tuple[date, Policy], ...]
     """policy and its first day, in order; the first is in force before that too"""
-    existing: tuple[str, ...] = ()
-    """subdomains that are in DNS: ``np`` is not for them"""
+    existing: tuple[str, ...] = ()  # subdomains that are in DNS: ``np`` is not for them
 
     def policy(self, day: date) -> Policy:
         """Return the policy in force on `day`."""
@@ -97,16 +86,13 @@ class Style:
     rfc9990: bool = False
     """namespace, ``testing``, ``np``, ``policy_test_mode``, disposition ``pass``; no pct"""
     declaration: str = '<?xml version="1.0" encoding="UTF-8" ?>'
-    root: str = ""
-    """attributes of the root element, for dialects without RFC 9990's namespace"""
+    root: str = ""  # attributes of the root element, for dialects without RFC 9990's namespace
     version: str | None = "1.0"
-    indent: str = "  "
-    """``""`` writes everything on one line"""
+    indent: str = "  "  # ``""`` writes everything on one line
     newline: str = "\n"
     policy: tuple[str, ...] = ("adkim", "aspf", "p", "sp", "pct", "fo")
     """elements of ``policy_published``, in the dialect's order"""
-    fills_defaults: bool = True
-    """writes adkim, aspf, sp and pct where the record has none"""
+    fills_defaults: bool = True  # writes adkim, aspf, sp and pct where the record has none
     empty_elements: bool = False
     """writes ``<envelope_to></envelope_to>`` and the like where it has nothing to say"""
     envelope_from: bool = False
@@ -115,17 +101,14 @@ class Style:
     selector: bool = True
     human_result: bool = False
     generator: str | None = None
-    packing: str = "gz"
-    """``gz``, ``zip`` or ``xml``"""
+    packing: str = "gz"  # ``gz``, ``zip`` or ``xml``
     content_type: str = "application/gzip"
     mail: str = "multipart"
     """``multipart`` (a text and the file) or ``single`` (the file is the body)"""
     subject: str = "Report Domain: {domain} Submitter: {host} Report-ID: <{report_id}>"
-    report_id: str = "{digits}"
-    """template of digits, hex, begin, end, micro, domain, host, day"""
+    report_id: str = "{digits}"  # template of digits, hex, begin, end, micro, domain, host, day
     file_name: str = "{host}!{domain}!{begin}!{end}.{ext}"
-    last_second: bool = False
-    """the end is 23:59:59, not the midnight after it"""
+    last_second: bool = False  # the end is 23:59:59, not the midnight after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,25 +116,18 @@ class Reporter:
     """A mailbox provider that sends reports."""
 
     org_name: str
-    host: str
-    """its domain: From of the mails, file names, SES's verdict"""
-    share: float
-    """its part of all messages, in proportion to the other reporters"""
+    host: str  # its domain: From of the mails, file names, SES's verdict
+    share: float  # its part of all messages, in proportion to the other reporters
     style: Style
     contact: str = ""
     extra_contact: str | None = None
-    recipients: tuple[str, ...] = ()
-    """domains it receives for, shown in ``envelope_to``"""
-    hours: int = 24
-    """length of a report's period"""
-    offset: int = 0
-    """hour (UTC) at which a day's first period begins"""
-    delivered: float = 4.0
-    """hours from a period's end to the mail, give or take a quarter"""
+    recipients: tuple[str, ...] = ()  # domains it receives for, shown in ``envelope_to``
+    hours: int = 24  # length of a report's period
+    offset: int = 0  # hour (UTC) at which a day's first period begins
+    delivered: float = 4.0  # hours from a period's end to the mail, give or take a quarter
     since: date | None = None
     until: date | None = None
-    dkim_broken: Daily = 0.0
-    """share of good signatures that this reporter wrongly finds broken"""
+    dkim_broken: Daily = 0.0  # share of good signatures that this reporter wrongly finds broken
 
 
 def on(value: Daily, day: date) -> float:

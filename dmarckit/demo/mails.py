@@ -22,21 +22,16 @@ RECIPIENT = "rua@dmarc.example.com"
 class OutgoingMail:
     """A mail as its author hands it over."""
 
-    author: str
-    """address in From"""
-    host: str
-    """the sending server"""
+    author: str  # address in From
+    host: str  # the sending server
     subject: str
     text: str
     attachment: bytes | None = None
     name: str = ""
     content_type: str = "application/gzip"
-    single: bool = False
-    """the file is the body, without a text beside it"""
-    report_type: str | None = None
-    """``tlsrpt`` makes it a multipart/report (RFC 8460 section 5.3)"""
-    extra_headers: tuple[str, ...] = ()
-    """whole header lines, before the others"""
+    single: bool = False  # the file is the body, without a text beside it
+    report_type: str | None = None  # ``tlsrpt`` makes it a multipart/report (RFC 8460 section 5.3)
+    extra_headers: tuple[str, ...] = ()  # whole header lines, before the others
 
 
 def message_id(rng: random.Random) -> str:
@@ -102,13 +97,10 @@ def _token(rng: random.Random, size: int) -> str:
 class GeneratedMail:
     """One object of the bucket, and what ingest should make of it."""
 
-    key: str
-    """as SES names it, without the bucket's prefix"""
+    key: str  # as SES names it, without the bucket's prefix
     raw: bytes
-    received: datetime
-    """UTC"""
-    outcome: str
-    """``stored``, ``duplicate``, ``untrusted``, ``not_a_report`` or ``unreadable``"""
+    received: datetime  # UTC
+    outcome: str  # ``stored``, ``duplicate``, ``untrusted``, ``not_a_report`` or ``unreadable``
     truth: GeneratedReport | TlsReport | None = None
 
 

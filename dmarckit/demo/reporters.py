@@ -185,8 +185,7 @@ def _only(value: Shown, **is_shown: bool) -> Shown:
 
 
 _Content = str | int | None | list["_Element"]
-_Element = tuple[str, _Content]
-"""name of an element, and its text or the elements in it"""
+_Element = tuple[str, _Content]  # name of an element, and its text or the elements in it
 
 
 def to_xml(report: AggregateReport, style: Style) -> bytes:

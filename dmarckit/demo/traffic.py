@@ -29,10 +29,8 @@ class Outcome:
     """How a share of a flow's messages ends at one receiver on one day."""
 
     share: float
-    record: Record
-    """without address, ``envelope_to`` and count"""
-    expected: str
-    """true class"""
+    record: Record  # without address, ``envelope_to`` and count
+    expected: str  # true class
 
 
 def aligned(identifier: str | None, author: str, mode: str | None) -> bool:
@@ -112,8 +110,7 @@ class Truth:
     flow: str
     sender: str
     kind: str
-    expected: str
-    """class of design section "What it means" """
+    expected: str  # class of design section "What it means" 
     messages: int = 0
 
 
@@ -122,12 +119,9 @@ class GeneratedReport:
     """A report as the reporter writes it, and what is behind each of its records."""
 
     reporter: Reporter
-    report: AggregateReport
-    """what a reader of the XML should find"""
-    truth: tuple[Truth, ...]
-    """one for each record, in the same order"""
-    sent: datetime
-    """when the reporter mails it, UTC"""
+    report: AggregateReport  # what a reader of the XML should find
+    truth: tuple[Truth, ...]  # one for each record, in the same order
+    sent: datetime  # when the reporter mails it, UTC
 
     def xml(self) -> bytes:
         """Return the document."""
@@ -156,8 +150,7 @@ class _Key(NamedTuple):
     address: str
     envelope_to: str
     outcome: Record
-    truth: Truth
-    """without messages"""
+    truth: Truth  # without messages
 
 
 def stream(*names: object) -> random.Random:

@@ -39,15 +39,11 @@ class Place:
 
     program: tuple[str, ...]
     """absolute, with the settings file when it is not the one of the folder"""
-    folder: Path
-    """working directory: ./dmarckit.toml, ./notebooks and ./schedules are read there"""
-    variables: Mapping[str, str]
-    """settings from the environment that are no secrets"""
-    secrets: tuple[str, ...]
-    """names of those that are, or whose value cannot be written plainly"""
+    folder: Path  # working directory: ./dmarckit.toml, ./notebooks and ./schedules are read there
+    variables: Mapping[str, str]  # settings from the environment that are no secrets
+    secrets: tuple[str, ...]  # names of those that are, or whose value cannot be written plainly
     user: str
-    zone: tzinfo
-    """of the machine's clock, by which cron goes"""
+    zone: tzinfo  # of the machine's clock, by which cron goes
 
     @property
     def env_file(self) -> Path:

@@ -35,16 +35,11 @@ from dmarckit.lake import Lake, open_lake
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-MAX_REQUESTS = 8
-"""requests under way at once; further ones are asked to come back"""
-REQUEST_SECONDS = 5.0
-"""that a client has for sending its whole request"""
-ANSWER_SECONDS = 10.0
-"""that one write of the answer may wait for the client"""
-LAKE_SECONDS = 20.0
-"""that a request waits for the lake"""
-CACHE_TIME = timedelta(seconds=15)
-"""how long what the lake said is used again"""
+MAX_REQUESTS = 8  # requests under way at once; further ones are asked to come back
+REQUEST_SECONDS = 5.0  # that a client has for sending its whole request
+ANSWER_SECONDS = 10.0  # that one write of the answer may wait for the client
+LAKE_SECONDS = 20.0  # that a request waits for the lake
+CACHE_TIME = timedelta(seconds=15)  # how long what the lake said is used again
 OVERDUE_AFTER = timedelta(minutes=5)
 """beyond the timeout of a job, before its run counts as missing"""
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"
@@ -86,8 +81,7 @@ class LastRun:
     ended: datetime
     slot: datetime | None
     """newest slot that any run of the job was for; None: all were started by hand"""
-    success: datetime | None
-    """end of the newest run that did its work; None: there is none"""
+    success: datetime | None  # end of the newest run that did its work; None: there is none
 
     @property
     def seconds(self) -> float:
@@ -101,14 +95,11 @@ class LakeStatus:
 
     last: Mapping[str, LastRun] = field(default_factory=dict)
     """job → its newest run; jobs that never ran are not in"""
-    runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """(job, result) → runs"""
-    mails: Mapping[str, int] = field(default_factory=dict)
-    """outcome → mails"""
+    runs: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (job, result) → runs
+    mails: Mapping[str, int] = field(default_factory=dict)  # outcome → mails
     findings: Mapping[str, int] = field(default_factory=dict)
     """severity → findings open and not muted in the newest run of each job"""
-    outbox: int = 0
-    """messages that wait for Slack"""
+    outbox: int = 0  # messages that wait for Slack
 
 
 def read_status(lake: Lake) -> LakeStatus:

@@ -198,10 +198,8 @@ class RunContext:
 class RunProgress:
     """How far a run has come."""
 
-    begun: Run
-    """its row, as if it ended at its start"""
-    first: str
-    """the first run of the slot, to which all messages about it belong"""
+    begun: Run  # its row, as if it ended at its start
+    first: str  # the first run of the slot, to which all messages about it belong
     ingested: IngestResult | None = None
     published: StoredPage | None = None
     delivery: DeliveryResult | None = None

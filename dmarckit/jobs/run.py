@@ -54,8 +54,7 @@ if TYPE_CHECKING:
     from dmarckit.pages import StoredPage
     from dmarckit.slack import DeliveryResult
 
-NAMED = 3
-"""problems of Google and silent names of DNS that are named; the rest is counted"""
+NAMED = 3  # problems of Google and silent names of DNS that are named; the rest is counted
 DOMAIN_PAGE = "domain"  # the notebook of the fleet's pages
 
 log = logging.getLogger("dmarckit")
@@ -125,13 +124,10 @@ class JobResult:
     """What a job did."""
 
     ingest: IngestResult
-    published: StoredPage | None
-    """None: the schedule makes no page"""
+    published: StoredPage | None  # None: the schedule makes no page
     delivery: DeliveryResult
-    warnings: tuple[str, ...] = ()
-    """what a person should know, a sentence each"""
-    run: Run | None = None
-    """its row in `runs`; None: nothing was recorded (the demo)"""
+    warnings: tuple[str, ...] = ()  # what a person should know, a sentence each
+    run: Run | None = None  # its row in `runs`; None: nothing was recorded (the demo)
 
 
 def utc_now() -> datetime:

@@ -220,8 +220,7 @@ class Cron:
     hours: tuple[int, ...]
     days: tuple[int, ...]
     months: tuple[int, ...]
-    weekdays: tuple[int, ...]
-    """0 is Sunday"""
+    weekdays: tuple[int, ...]  # 0 is Sunday
 
     def slots_by_day(
         self, zone: ZoneInfo, start: date, *, reverse: bool = False

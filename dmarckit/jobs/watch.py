@@ -31,14 +31,10 @@ log = logging.getLogger("dmarckit")
 class WatchTotals:
     """Counts of what a watcher has done."""
 
-    messages: int = 0
-    """messages received; one that came twice counts twice"""
-    outcomes: Counter[str] = field(default_factory=Counter)
-    """outcome → mails"""
-    dead: int = 0
-    """messages that could not be taken and stay in the queue"""
-    troubles: int = 0
-    """times that sending to Slack failed or left something waiting"""
+    messages: int = 0  # messages received; one that came twice counts twice
+    outcomes: Counter[str] = field(default_factory=Counter)  # outcome → mails
+    dead: int = 0  # messages that could not be taken and stay in the queue
+    troubles: int = 0  # times that sending to Slack failed or left something waiting
 
 
 class Watcher:

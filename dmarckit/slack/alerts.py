@@ -73,8 +73,7 @@ _UNSENT = f"""
 """  # noqa: S608
 _LAST_GOOD = "SELECT max(started) AS started FROM runs WHERE result IN ('ok', 'problems')"
 
-Row = Mapping[str, Any]
-"""a row of the table `reports`"""
+Row = Mapping[str, Any]  # a row of the table `reports`
 
 
 def unsent_reports(settings: Settings, lake: Lake, now: datetime) -> list[Row]:

@@ -42,8 +42,7 @@ CELL_LIMIT = 80
 MIN_PARAGRAPH = 100  # characters of a paragraph that is not shortened any more
 MESSAGE_TEXT = 11_000
 """characters of all texts; beyond some 12,000 Slack answers `msg_blocks_too_long`"""
-SECTION_LIMIT = 3000
-"""characters of a text, by Block Kit's reference"""
+SECTION_LIMIT = 3000  # characters of a text, by Block Kit's reference
 
 _JOINER = "\u2060"  # word joiner: takes no room, and ends a mention, a link or an emoji
 _LOOKALIKES = str.maketrans({"*": "∗", "~": "∼", "`": "ˋ"})
@@ -137,21 +136,18 @@ def plain_text(mrkdwn: str, *, links: bool = True) -> str:
 class StoredFile:
     """A file of ours: its address is made when the message goes out."""
 
-    place: str
-    """``pages`` or ``exports``"""
+    place: str  # ``pages`` or ``exports``
     key: str
 
 
-Target = str | StoredFile
-"""an address, or a file that will get one"""
+Target = str | StoredFile  # an address, or a file that will get one
 
 
 @dataclass(frozen=True)
 class Message:
     """One Slack message."""
 
-    text: str
-    """one line for notifications and screen readers"""
+    text: str  # one line for notifications and screen readers
     blocks: tuple[Block, ...]
     """Block Kit, what the channel shows; links to stored files as blocks of our own"""
 

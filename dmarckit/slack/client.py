@@ -29,10 +29,8 @@ from dmarckit.core import (
 from dmarckit.slack.blocks import Block, Message, duration, plain_text
 
 SLACK_API = "https://slack.com/api/"
-TIMEOUT = 15
-"""seconds for one request"""
-PAUSES = (1.0, 2.0, 4.0)
-"""seconds before a message is sent again, where Slack asks for no others"""
+TIMEOUT = 15  # seconds for one request
+PAUSES = (1.0, 2.0, 4.0)  # seconds before a message is sent again, where Slack asks for no others
 MAX_WAIT = 120.0
 """seconds that one message may wait altogether; Slack's Retry-After is usually 1 to 30"""
 

@@ -61,8 +61,7 @@ class OutboxMessage:
     """``report:<uid>``, ``digest:<run>:<hash of the reports>``, ``run:<run>``,
     ``failure:<job>:<since>:<day>``, ``recovery:<job>:<run>``; where one goes to
     several channels, ``…@<channel>``"""
-    channel: str | None
-    """None: there is no channel, it is shown and saved"""
+    channel: str | None  # None: there is no channel, it is shown and saved
     message: Message | None
     """with files of ours in place of addresses: links are secrets that do not lie in tables.
     None: another message that goes out with it covers it (a digest of its reports)"""
@@ -150,14 +149,10 @@ class DeliveryResult:
 
     messages: list[Message] = field(default_factory=list)
     """those that went out or were saved: alerts, then the run's own"""
-    channel: str | None = None
-    """the main channel; None: no token, so the messages are only saved"""
-    saved: str | None = None
-    """where the messages were saved as JSON when there is no token"""
-    sent: int = 0
-    """messages that went out (or were saved)"""
-    waiting: int = 0
-    """messages left in the outbox; a later run delivers them"""
+    channel: str | None = None  # the main channel; None: no token, so the messages are only saved
+    saved: str | None = None  # where the messages were saved as JSON when there is no token
+    sent: int = 0  # messages that went out (or were saved)
+    waiting: int = 0  # messages left in the outbox; a later run delivers them
     warnings: list[str] = field(default_factory=list)
     """what a person should look at, a sentence each"""
     notes: list[str] = field(default_factory=list)
@@ -331,10 +326,8 @@ class ChannelGroup:
 class Routes:
     """The channels of an installation, as one schedule uses them."""
 
-    main: str | None
-    """what gets everything; None: there is no channel"""
-    groups: tuple[ChannelGroup, ...] = ()
-    """one for each other channel"""
+    main: str | None  # what gets everything; None: there is no channel
+    groups: tuple[ChannelGroup, ...] = ()  # one for each other channel
     _channels: dict[str, str] = field(default_factory=dict)
 
     def channel_of(self, domain: str | None) -> str | None:

@@ -7,17 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from dmarckit.core import (
-    Window,
-    _,
-    change,
-    count,
-    n_messages,
-    n_reports,
-    ngettext,
-    percent,
-    points,
-)
+from dmarckit.core import Window, _, change, count, n_messages, n_reports, ngettext, percent, points
 from dmarckit.slack.blocks import (
     Block,
     Message,
@@ -41,8 +31,7 @@ from dmarckit.slack.blocks import (
 if TYPE_CHECKING:
     import pandas as pd
 
-LIST_LIMIT = 2900
-"""characters of a list; its heading needs some room too"""
+LIST_LIMIT = 2900  # characters of a list; its heading needs some room too
 
 
 @dataclass(frozen=True)
