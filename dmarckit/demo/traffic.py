@@ -110,7 +110,7 @@ class Truth:
     flow: str
     sender: str
     kind: str
-    expected: str  # class of design section "What it means" 
+    expected: str  # class of design section "What it means"
     messages: int = 0
 
 

@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ ENV_FILE = "dmarckit.env"
 END_SECONDS = 90  # seconds that a run gets, after its own timeout, to write how it ended
 SLOT = "<aws.scheduler.scheduled-time>"  # EventBridge Scheduler puts the time in its place
 _PLAIN = re.compile(r"[\w@%+=:,./~ -]*", re.ASCII)
-_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,9 @@ def local_place(environment: Mapping[str, str] | None = None) -> Place:
     from tzlocal import get_localzone
 
     found = os.environ if environment is None else environment
-    script = Path(sys.executable).absolute().parent / "dmarckit"
-    program = (
-        [str(script)]
-        if script.is_file()
-        else [str(script.parent / Path(sys.executable).name), "-m", "dmarckit"]
-    )
+    python = Path(sys.executable).absolute()
+    script = python.with_name("dmarckit")
+    program = [str(script)] if script.is_file() else [str(python), "-m", "dmarckit"]
     if config := found.get(CONFIG_VARIABLE):
         program += ["--config", str(Path(config).absolute())]
     settings = {
@@ -80,20 +77,16 @@ def local_place(environment: Mapping[str, str] | None = None) -> Place:
         for name, value in sorted(found.items())
         if name.startswith((PREFIX, "AWS_")) and name != CONFIG_VARIABLE
     }
-    secret = {f"{PREFIX}{name.upper()}" for name in secret_names()} | set(_KEYS)
+    secret = {f"{PREFIX}{name.upper()}" for name in secret_names()}
+    secret |= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
     hidden = tuple(
         name
         for name, value in settings.items()
         if name in secret or secrets_in({name: value}) or not _PLAIN.fullmatch(value)
     )
-    return Place(
-        tuple(program),
-        Path.cwd(),
-        {name: value for name, value in settings.items() if name not in hidden},
-        hidden,
-        getpass.getuser(),
-        get_localzone(),
-    )
+    plain = {name: value for name, value in settings.items() if name not in hidden}
+    user, zone = getpass.getuser(), get_localzone()
+    return Place(tuple(program), Path.cwd(), plain, hidden, user, zone)
 
 
 MINUTES, HOURS, DAYS, MONTHS = range(60), range(24), range(1, 32), range(1, 13)
@@ -109,24 +102,19 @@ def cron_lines(cron: Cron, zone: tzinfo, clock: tzinfo, now: datetime) -> list[s
         moment = now + timedelta(days=day)
         ahead, behind = (moment.astimezone(z).replace(tzinfo=None) for z in (clock, zone))
         shifts.add(round((ahead - behind) / timedelta(minutes=1)))
-    lines = {line for shift in shifts for line in _shifted(cron, shift)}
-    return sorted(lines, key=lambda line: [word.zfill(3) for word in line.split()])
-
-
-def _shifted(cron: Cron, shift: int) -> list[str]:
-    """Return the lines of one shift: minutes with the same hours and days stand together."""
-    hours: dict[tuple[int, int], set[int]] = defaultdict(set)
-    for hour in cron.hours:
-        for minute in cron.minutes:
+    lines = set()
+    for shift in shifts:
+        hours: dict[tuple[int, int], set[int]] = defaultdict(set)
+        for hour, minute in product(cron.hours, cron.minutes):
             days, rest = divmod(hour * 60 + minute + shift, 24 * 60)
             hours[rest % 60, days].add(rest // 60)
-    minutes: dict[tuple[tuple[int, ...], tuple[str, ...]], list[int]] = defaultdict(list)
-    for (minute, days), found in sorted(hours.items()):
-        minutes[tuple(sorted(found)), _days(cron, days)].append(minute)
-    return [
-        " ".join((words(same, MINUTES), words(found, HOURS), *days))
-        for (found, days), same in minutes.items()
-    ]
+        # minutes with the same hours and days stand together
+        minutes: dict[tuple[tuple[int, ...], tuple[str, ...]], list[int]] = defaultdict(list)
+        for (minute, days), found in sorted(hours.items()):
+            minutes[tuple(sorted(found)), _days(cron, days)].append(minute)
+        for (at, named), same in minutes.items():
+            lines.add(" ".join((words(same, MINUTES), words(at, HOURS), *named)))
+    return sorted(lines, key=lambda line: [word.zfill(3) for word in line.split()])
 
 
 def _days(cron: Cron, later: int) -> tuple[str, str, str]:
@@ -293,13 +281,14 @@ def eventbridge(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
     template = yaml.safe_load(_TEMPLATE)
     variables = [f'export {name}="{value}"' for name, value in place.variables.items()]
     for schedule in schedules:
+        parameters = {
+            "commands": [*variables, place.shell_line(schedule.name, SLOT)],
+            "executionTimeout": [str(schedule.timeout + END_SECONDS)],
+        }
         request = {
             "DocumentName": "AWS-RunShellScript",
             "InstanceIds": ["${InstanceId}"],
-            "Parameters": {
-                "commands": [*variables, place.shell_line(schedule.name, SLOT)],
-                "executionTimeout": [str(schedule.timeout + END_SECONDS)],
-            },
+            "Parameters": parameters,
         }
         text = json.dumps(request).replace("${", "${!").replace("${!InstanceId}", "${InstanceId}")
         target = {
@@ -340,38 +329,37 @@ def eventbridge_cron(cron: Cron) -> str:
 
 def github(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
     """Return a workflow for each schedule, on a self-hosted runner of this machine, by UTC."""
-    return {f"dmarckit-{s.name}.yml": _workflow(s, place) for s in schedules}
-
-
-def _workflow(schedule: Schedule, place: Place) -> str:
-    lines = cron_lines(times_of(schedule), schedule.zone, UTC, datetime.now(UTC))
     named = {name: f"${{{{ secrets.{name} }}}}" for name in place.secrets}
-    workflow = {
-        "name": f"dmarckit {schedule.name}",
-        "on": {"schedule": [{"cron": line} for line in lines], "workflow_dispatch": {}},
-        "permissions": {},
-        "concurrency": {"group": f"dmarckit-{schedule.name}", "cancel-in-progress": False},
-        "jobs": {
-            "run": {
-                "runs-on": "self-hosted",
-                "timeout-minutes": -(-(schedule.timeout + END_SECONDS) // 60),
-                "env": {**place.variables, **named},
-                "steps": [{"name": "Run", "run": place.shell_line(schedule.name)}],
-            }
-        },
-    }
-    head = [
-        f"# {schedule.cron}, {schedule.timezone}. Save as .github/workflows/dmarckit-"
-        f"{schedule.name}.yml; it runs on a self-hosted runner on this machine.",
-        "# GitHub goes by UTC and may start late; a slot is run once, whenever that is.",
-    ]
-    if len(lines) > 1 or schedule.timezone != "UTC":
-        head.append(
-            "# It fires at each time that the slot may have in UTC (daylight saving, days that "
-            "shift): only one run does something."
+    files = {}
+    for schedule in schedules:
+        name = f"dmarckit-{schedule.name}"
+        lines = cron_lines(times_of(schedule), schedule.zone, UTC, datetime.now(UTC))
+        job = {
+            "runs-on": "self-hosted",
+            "timeout-minutes": -(-(schedule.timeout + END_SECONDS) // 60),
+            "env": {**place.variables, **named},
+            "steps": [{"name": "Run", "run": place.shell_line(schedule.name)}],
+        }
+        workflow = {
+            "name": f"dmarckit {schedule.name}",
+            "on": {"schedule": [{"cron": line} for line in lines], "workflow_dispatch": {}},
+            "permissions": {},
+            "concurrency": {"group": name, "cancel-in-progress": False},
+            "jobs": {"run": job},
+        }
+        head = (
+            f"# {schedule.cron}, {schedule.timezone}. Save as .github/workflows/{name}.yml; it "
+            "runs on a self-hosted runner on this machine.\n"
+            "# GitHub goes by UTC and may start late; a slot is run once, whenever that is.\n"
         )
-    # "on" is quoted, or YAML 1.1 takes it for true
-    return "\n".join(head) + "\n" + _yaml(workflow)
+        if len(lines) > 1 or schedule.timezone != "UTC":
+            head += (
+                "# It fires at each time that the slot may have in UTC (daylight saving, days that "
+                "shift): only one run does something.\n"
+            )
+        # "on" is quoted, or YAML 1.1 takes it for true
+        files[f"{name}.yml"] = head + _yaml(workflow)
+    return files
 
 
 TARGETS: dict[str, Callable[[Sequence[Schedule], Place], dict[str, str]]] = {

@@ -13,11 +13,12 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 from wsgiref.simple_server import WSGIRequestHandler
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
@@ -28,12 +29,10 @@ from dmarckit import __version__
 from dmarckit.core import DmarckitError, Settings, SettingsError, clean, secrets_of
 from dmarckit.findings import SEVERITIES
 from dmarckit.ingest import OUTCOMES
-from dmarckit.jobs.record import GOOD, Result
+from dmarckit.jobs.record import GOOD, Clock, Result
+from dmarckit.jobs.run import utc_now
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake, open_lake
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 MAX_REQUESTS = 8  # requests under way at once; further ones are asked to come back
 REQUEST_SECONDS = 5.0  # that a client has for sending its whole request
@@ -58,17 +57,14 @@ _NEWEST_RUNS = """
         max(ended) FILTER (result IN ('ok', 'problems')) OVER (PARTITION BY job) AS success
     FROM runs QUALIFY row_number() OVER (PARTITION BY job ORDER BY started DESC, run) = 1
 """
-_RUNS = "SELECT job, result, count(*) AS number FROM runs GROUP BY ALL"
-_MAILS = "SELECT outcome, count(*) AS number FROM mails GROUP BY ALL"
+_RUNS = "SELECT job, result, count(*) FROM runs GROUP BY ALL"
+_MAILS = "SELECT outcome, count(*) FROM mails GROUP BY ALL"
+_OUTBOX = "SELECT count(*) FROM outbox WHERE subject NOT IN (SELECT subject FROM alerts)"
 # a run without findings leaves no row, but the one that ends a finding leaves RESOLVED
 _FINDINGS = """
-    SELECT severity, count(DISTINCT fingerprint) AS number FROM (
+    SELECT severity, count(DISTINCT fingerprint) FROM (
         SELECT * FROM findings QUALIFY "at" = max("at") OVER (PARTITION BY job)
     ) WHERE status <> 'RESOLVED' AND mute_reason IS NULL GROUP BY ALL
-"""
-_OUTBOX = """
-    SELECT count(*) AS number FROM outbox
-    WHERE subject NOT IN (SELECT subject FROM alerts)
 """
 
 
@@ -82,11 +78,6 @@ class LastRun:
     slot: datetime | None
     """newest slot that any run of the job was for; None: all were started by hand"""
     success: datetime | None  # end of the newest run that did its work; None: there is none
-
-    @property
-    def seconds(self) -> float:
-        """Return how long the run took."""
-        return max(0.0, (self.ended - self.started).total_seconds())
 
 
 @dataclass(frozen=True)
@@ -103,27 +94,20 @@ class LakeStatus:
 
 
 def read_status(lake: Lake) -> LakeStatus:
-    """Return the numbers as the tables stand now.
-
-    Raises:
-        LakeError: a table cannot be read.
-        StorageError: the storage cannot be reached.
-    """
+    """Return the numbers as the tables stand now; LakeError or StorageError if there are none."""
     with lake.session("runs", "mails", "findings", "outbox", "alerts") as connection:
 
-        def rows(query: str) -> Iterable[dict[str, Any]]:
-            found: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
-            return found
+        def rows(query: str) -> list[tuple[Any, ...]]:
+            found = connection.sql(query).to_arrow_table().to_pydict()
+            return list(zip(*found.values(), strict=True))
 
+        ((waiting,),) = rows(_OUTBOX)
         return LakeStatus(
-            last={
-                r["job"]: LastRun(r["result"], r["started"], r["ended"], r["slot"], r["success"])
-                for r in rows(_NEWEST_RUNS)
-            },
-            runs={(r["job"], r["result"]): r["number"] for r in rows(_RUNS)},
-            mails={r["outcome"]: r["number"] for r in rows(_MAILS)},
-            findings={r["severity"]: r["number"] for r in rows(_FINDINGS)},
-            outbox=sum(r["number"] for r in rows(_OUTBOX)),
+            {job: LastRun(*run) for job, *run in rows(_NEWEST_RUNS)},
+            {(job, result): number for job, result, number in rows(_RUNS)},
+            dict(rows(_MAILS)),
+            dict(rows(_FINDINGS)),
+            waiting,
         )
 
 
@@ -158,18 +142,11 @@ def job_states(state: RunnerState, status: LakeStatus, now: datetime) -> list[Jo
         last = status.last.get(schedule.name)
         # the newest slot may be a moment old; the one that should be done by now counts
         slot = schedule.newest_slot(now - timedelta(seconds=schedule.timeout) - OVERDUE_AFTER)
-        if slot is None:
-            overdue = False
-        elif last is None:
-            overdue = slot >= state.started
-        else:
+        overdue = slot is not None and slot >= state.started
+        if slot is not None and last is not None:
             overdue = slot > max(last.started, last.slot or last.started)
         states.append(JobState(schedule.name, last, overdue))
     return states
-
-
-def _time(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).isoformat(timespec="seconds") if moment else None
 
 
 def metrics(status: LakeStatus | None, jobs: Sequence[JobState]) -> Iterator[Metric]:
@@ -198,7 +175,7 @@ def metrics(status: LakeStatus | None, jobs: Sequence[JobState]) -> Iterator[Met
     )
     late = {job.name: int(job.overdue) for job in sorted(jobs, key=lambda job: job.name)}
     yield _gauge("job_overdue", "1: the run of the newest slot is missing.", "job", late)
-    lengths = {job: run.seconds for job, run in last.items()}
+    lengths = {n: max(0.0, (run.ended - run.started).total_seconds()) for n, run in last.items()}
     yield _gauge("run_duration_seconds", "How long the newest run took.", "job", lengths)
     mails = CounterMetricFamily("dmarckit_mails", "Mails by outcome.", labels=["outcome"])
     for outcome in OUTCOMES:
@@ -218,23 +195,18 @@ def _gauge(name: str, help_: str, label: str, values: Mapping[str, float]) -> Me
 
 
 @contextlib.contextmanager
-def serve(
-    settings: Settings, state: RunnerState, clock: Callable[[], datetime] | None = None
-) -> Iterator[str | None]:
-    """Serve at `health_host`:`health_port` while the block runs.
+def serve(settings: Settings, state: RunnerState, clock: Clock = utc_now) -> Iterator[str | None]:
+    """Serve at `health_host`:`health_port` while the block runs; SettingsError if it cannot.
 
     Yields:
         The address; None with port 0, which means off: nothing listens.
-
-    Raises:
-        SettingsError: the address cannot be used.
     """
     if not settings.health_port:
         yield None
         return
     host = f"[{settings.health_host}]" if ":" in settings.health_host else settings.health_host
     place = f"{host}:{settings.health_port}"
-    pages = _Pages(settings, state, clock or (lambda: datetime.now(UTC)))
+    pages = _Pages(settings, state, clock)
     try:
         server = HealthServer((settings.health_host, settings.health_port), pages)
     except OSError as error:
@@ -255,9 +227,7 @@ def serve(
 class _Pages(Collector):
     """The two pages as a WSGI application. One thread at a time asks the lake; others wait."""
 
-    def __init__(
-        self, settings: Settings, state: RunnerState, clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, settings: Settings, state: RunnerState, clock: Clock) -> None:
         self._settings, self._state, self._clock = settings, state, clock
         self._turn = threading.Lock()
         self._read: datetime | None = None
@@ -291,21 +261,23 @@ class _Pages(Collector):
         status, now = self._current(), self._clock()
         if status is None:
             return {"status": "failing", "error": self._problem}
-        jobs = job_states(self._state, status, now)
-        return {
-            "status": "failing" if any(job.failing for job in jobs) else "ok",
-            "time": now.isoformat(timespec="seconds"),
-            "jobs": {
-                job.name: {
-                    "result": job.last.result if job.last else None,
-                    "ended": _time(job.last.ended if job.last else None),
-                    "last_success": _time(success := job.last.success if job.last else None),
-                    "age_seconds": round((now - success).total_seconds()) if success else None,
-                    "overdue": job.overdue,
-                }
-                for job in jobs
-            },
-        }
+
+        def shown(moment: datetime | None) -> str | None:
+            return moment.astimezone(UTC).isoformat(timespec="seconds") if moment else None
+
+        jobs = {}
+        states = job_states(self._state, status, now)
+        for job in states:
+            success = job.last.success if job.last else None
+            jobs[job.name] = {
+                "result": job.last.result if job.last else None,
+                "ended": shown(job.last.ended if job.last else None),
+                "last_success": shown(success),
+                "age_seconds": round((now - success).total_seconds()) if success else None,
+                "overdue": job.overdue,
+            }
+        health = "failing" if any(job.failing for job in states) else "ok"
+        return {"status": health, "time": now.isoformat(timespec="seconds"), "jobs": jobs}
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of ``/metrics``."""
@@ -335,13 +307,7 @@ class _Pages(Collector):
 
 
 class HealthServer(ThreadingWSGIServer):
-    """Serve a WSGI application to a few clients at once, for a short time each.
-
-    It listens once it is made.
-
-    Raises:
-        OSError: the address cannot be used.
-    """
+    """Serve a WSGI application to a few clients at once, for a short time each."""
 
     allow_reuse_port = False
     block_on_close = False
@@ -385,13 +351,14 @@ class _Handler(WSGIRequestHandler):
     def setup(self) -> None:
         """Start the time that the whole request has, however slowly its bytes drip in."""
         super().setup()
-        self._limit = threading.Timer(REQUEST_SECONDS, self._cut_off)
+
+        def cut_off() -> None:
+            with contextlib.suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+        self._limit = threading.Timer(REQUEST_SECONDS, cut_off)
         self._limit.daemon = True
         self._limit.start()
-
-    def _cut_off(self) -> None:
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
 
     def parse_request(self) -> bool:
         """Parse the request, after which its time no longer runs."""

@@ -14,61 +14,19 @@ import hashlib
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from dmarckit.core import (
-    DmarckitError,
-    JobBusy,
-    LakeError,
-    Settings,
-    SettingsError,
-    SlackError,
-    StorageError,
-    Window,
-    _,
-    count,
-    last_days,
-    later,
-    ngettext,
-    open_storage,
-)
+from dmarckit import core, facts, findings, pages, slack
+from dmarckit.core import Settings, _, later, ngettext
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake
-from dmarckit.slack import (
-    Addition,
-    ChannelGroup,
-    Delivery,
-    DeliveryResult,
-    Message,
-    OutboxMessage,
-    StoredFile,
-    build_alerts,
-    channel_routes,
-    delivery_lock,
-    failing_since,
-    failure_message,
-    failure_subject,
-    post_message,
-    presign_warning,
-    queue_messages,
-    queued_messages,
-    record_sent,
-    recovery_message,
-    summary_message,
-    unsent_reports,
-)
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from dmarckit.facts import Facts
-    from dmarckit.findings import Analysis, LedgerEntry
-    from dmarckit.pages import StoredPage
+from dmarckit.slack import OutboxMessage, StoredFile
 
 _OUTCOMES = """
     SELECT outcome, count(*) AS mails FROM mails
@@ -95,7 +53,7 @@ def check_slack(settings: Settings, schedule: Schedule | None = None) -> None:
     """
     channel = (schedule and schedule.slack.channel) or settings.slack_channel
     if settings.slack_token and not channel:
-        raise SettingsError("slack_token is set, but slack_channel is not: name the channel")
+        raise core.SettingsError("slack_token is set, but slack_channel is not: name the channel")
 
 
 class Notifier:
@@ -119,14 +77,17 @@ class Notifier:
         self._settings, self._schedule = settings, schedule
         self._run, self._now, self._step = run, now, step
         self._clock = clock or (lambda: now + timedelta(seconds=time.monotonic() - started))
-        self._routes = channel_routes(settings, schedule.slack.channel)
-        self._result = DeliveryResult(channel=self._routes.main)
+        self._routes = slack.channel_routes(settings, schedule.slack.channel)
+        self._result = slack.DeliveryResult(channel=self._routes.main)
 
     @cached_property
     def _lake(self) -> Lake:
         return Lake(self._settings.lake_url)
 
-    def notify_run(self, published: StoredPage | None) -> DeliveryResult:
+    def _unsent(self) -> list[Mapping[str, Any]]:
+        return slack.unsent_reports(self._settings, self._lake, self._now)
+
+    def notify_run(self, published: pages.StoredPage | None) -> slack.DeliveryResult:
         """Deliver what waits, alerts about failing reports, and the summary of a good run.
 
         Many alerts are one digest. If the job had failed, that it works again comes first. A
@@ -134,95 +95,79 @@ class Notifier:
         `published` is a page, the findings are judged and recorded as those of this run.
 
         Raises:
-            LakeError: the lake cannot be used; what is in the outbox goes out with the next run.
-            StorageError: the same of the storage.
+            LakeError, StorageError: what is in the outbox goes out with the next run.
         """
         self._queue_own(published)
         self._step("Telling Slack" if self._settings.slack_token else "Writing the Slack messages")
-        if queued_messages(self._lake) or unsent_reports(self._settings, self._lake, self._now):
+        if slack.queued_messages(self._lake) or self._unsent():
             self._deliver(with_alerts=True)
-        if self._result.sent and (warning := presign_warning(self._settings, self._now)):
+        if self._result.sent and (warning := slack.presign_warning(self._settings, self._now)):
             self._result.notes.append(warning)
         return self._result
 
     def notify_failure(
         self, error: str, *, since: datetime, notebook: str | None = None
-    ) -> DeliveryResult:
+    ) -> slack.DeliveryResult:
         """Deliver the error of a run, since when, what to do; and what waits.
 
         `since` is the start of the first failed run since the last good one. There is one
         message a day as long as it lasts. Nothing of dmarckit's is raised: with a failure that
         has to do with the lake itself, the message goes out past the outbox.
         """
-        job, owner, result = self._schedule.name, self._schedule.owner, self._result
-        message = failure_message(
-            job,
-            error=error,
-            since=since,
-            now=self._now,
-            run=self._run,
-            notebook=notebook,
-            owner=owner,
+        job, now, result = self._schedule.name, self._now, self._result
+        message = slack.failure_message(
+            job, error, since, now, run=self._run, notebook=notebook, owner=self._schedule.owner
         )
-        subject = failure_subject(job, since, self._now)
+        subject = slack.failure_subject(job, since, now)
         self._step("Telling Slack of the failure")
         try:
             due = OutboxMessage(subject, self._routes.main, message)
-            queue_messages(self._lake, [due], self._run, self._now)
+            slack.queue_messages(self._lake, [due], self._run, now)
             self._deliver()
-        except (LakeError, StorageError) as reason:
+        except (core.LakeError, core.StorageError) as reason:
             result.warnings.append(f"the outbox cannot be used: {reason}")
             self._post_past_outbox(subject, message)
-        except DmarckitError as reason:
+        except core.DmarckitError as reason:
             result.warnings.append(str(reason))
         return result
 
-    def _queue_own(self, published: StoredPage | None) -> None:
+    def _queue_own(self, published: pages.StoredPage | None) -> None:
         """Write what the run says of itself into the outbox, then record its findings."""
         job, main = self._schedule.name, self._routes.main
         dues: list[OutboxMessage] = []
-        if since := failing_since(self._lake, job):
-            works = recovery_message(job, since=since, now=self._now)
+        if since := slack.failing_since(self._lake, job):
+            works = slack.recovery_message(job, since=since, now=self._now)
             dues.append(OutboxMessage(f"recovery:{job}:{self._run}", main, works))
-        analysis: Analysis | None = None
+        found: list[findings.Finding] = []
         if published is not None:
-            from dmarckit.findings import analyse, urgent
-
             self._step("Looking for what is wrong and what changed")
-            analysis = analyse(self._settings, self._lake, now=self._now, job=job)
-            self._result.open_findings = len(urgent(analysis.findings))
-            failing_only = self._schedule.slack.when == "failing"
-            if not failing_only or unsent_reports(self._settings, self._lake, self._now):
-                dues += self.build_summaries(published, analysis)
-        queue_messages(self._lake, dues, self._run, self._now, first=AFTER_ALERTS)
-        if analysis is not None:
-            from dmarckit.findings import record_findings
-
+            analysis = findings.analyse(self._settings, self._lake, now=self._now, job=job)
             found = [item.finding for item in analysis.findings if item.status != "RESOLVED"]
-            record_findings(self._lake, found, run=self._run, job=job, now=self._now)
+            self._result.open_findings = len(findings.urgent(analysis.findings))
+            if self._schedule.slack.when != "failing" or self._unsent():
+                dues += self.build_summaries(published, analysis)
+        slack.queue_messages(self._lake, dues, self._run, self._now, first=AFTER_ALERTS)
+        if published is not None:
+            findings.record_findings(self._lake, found, run=self._run, job=job, now=self._now)
 
     def _deliver(self, *, with_alerts: bool = False) -> None:
         """Send all that is in the outbox, alerts about new reports too, while no other does."""
-        at_most = self._schedule.alerts
+        settings, lake, run, now = self._settings, self._lake, self._run, self._now
         try:
-            with delivery_lock(self._settings, self._run, self._clock) as holds:
-                if with_alerts and (rows := unsent_reports(self._settings, self._lake, self._now)):
-                    alerts, silent = build_alerts(
-                        self._settings, self._lake, rows, self._routes, self._run, at_most
+            with slack.delivery_lock(settings, run, self._clock) as holds:
+                if with_alerts and (rows := self._unsent()):
+                    alerts, silent = slack.build_alerts(
+                        settings, lake, rows, self._routes, run, self._schedule.alerts
                     )
-                    queue_messages(self._lake, alerts, self._run, self._now)
-                    record_sent(self._lake, silent, run=self._run, now=self._now, channel=None)
-                delivery = Delivery(
-                    self._settings, self._lake, self._result, run=self._run, now=self._now
-                )
-                delivery.deliver(holds)
-        except JobBusy as error:
-            self._result.waiting = len(queued_messages(self._lake))
-            self._result.warnings.append(
-                f"another run is still telling Slack, so this one does not: {error}"
-            )
+                    slack.queue_messages(lake, alerts, run, now)
+                    slack.record_sent(lake, silent, run=run, now=now, channel=None)
+                slack.Delivery(settings, lake, self._result, run=run, now=now).deliver(holds)
+        except core.JobBusy as error:
+            self._result.waiting = len(slack.queued_messages(lake))
+            busy = f"another run is still telling Slack, so this one does not: {error}"
+            self._result.warnings.append(busy)
 
-    def _post_past_outbox(self, subject: str, message: Message) -> None:
+    def _post_past_outbox(self, subject: str, message: slack.Message) -> None:
         """Post without the lake; a file on this machine keeps it to once a day."""
         settings, result = self._settings, self._result
         if settings.slack_token is None or result.channel is None or result.messages:
@@ -235,10 +180,10 @@ class Notifier:
             return
         except OSError:  # no place for it: rather sent at each run than never
             pass
+        token, url = settings.slack_token.get_secret_value(), settings.slack_url
         try:
-            token = settings.slack_token.get_secret_value()
-            post_message(message, token=token, channel=result.channel, base_url=settings.slack_url)
-        except SlackError as error:
+            slack.post_message(message, token=token, channel=result.channel, base_url=url)
+        except core.SlackError as error:
             with contextlib.suppress(OSError):
                 mark.unlink(missing_ok=True)
             result.warnings.append(str(error))
@@ -246,46 +191,43 @@ class Notifier:
             result.messages.append(message)
             result.sent += 1
 
-    def build_summaries(self, published: StoredPage, analysis: Analysis) -> list[OutboxMessage]:
+    def build_summaries(
+        self, published: pages.StoredPage, analysis: findings.Analysis
+    ) -> list[OutboxMessage]:
         """Return the summaries of a run, one a channel; with `when: findings` those with news.
 
         The main channel gets everything, that of a group what concerns its domains. The charts
         are stored. Nothing is written to the lake.
         """
-        from dmarckit.findings import read_facts, urgent
-        from dmarckit.pages import measure
-
         parameters: Mapping[str, object] = self._schedule.parameters_at(self._now)
         days, end = parameters.get("days", 30), str(parameters.get("end") or "")
-        window = last_days(days if isinstance(days, int) else 30, end, today=self._now.date())
-        facts = analysis.facts
-        if window.before.start < facts.start:  # a window longer than the analysis looks back
-            facts = read_facts(self._settings, self._lake, self._now, 2 * window.days)
+        window = core.last_days(days if isinstance(days, int) else 30, end, today=self._now.date())
+        known = analysis.facts
+        if window.before.start < known.start:  # a window longer than the analysis looks back
+            known = findings.read_facts(self._settings, self._lake, self._now, 2 * window.days)
         notes = self._notes()
         additions = self._additions(published, window)
         dues = []
         for group in (None, *self._routes.groups):
-            seen, findings, channel, place = facts, analysis.findings, self._routes.main, ""
+            seen, found, channel, place = known, analysis.findings, self._routes.main, ""
             if group is not None:
                 channel, place = group.channel, f"@{group.channel}"
-                seen = replace(  # messages and reports are what is counted
-                    facts,
-                    messages=facts.messages[facts.messages["domain"].isin(group.domains)],
-                    reports=facts.reports[facts.reports["domain"].isin(group.domains)],
-                )
-                findings = [f for f in findings if f.finding.domain in group.domains]
+                counted = (known.messages, known.reports)
+                messages, reports = (f[f["domain"].isin(group.domains)] for f in counted)
+                seen = replace(known, messages=messages, reports=reports)
+                found = [f for f in found if f.finding.domain in group.domains]
                 notes, additions = [], []
-            news = [f for f in findings if f.status in STATUS_WORDS and not f.finding.muted]
+            news = [f for f in found if f.status in STATUS_WORDS and not f.finding.muted]
             if self._schedule.slack.when == "findings" and not (news or notes or additions):
                 continue
-            message = summary_message(
-                measure(seen, window),
+            message = slack.summary_message(
+                pages.measure(seen, window),
                 window,
                 StoredFile("pages", published.key),
                 self._daily_chart(seen, window, group),
                 [_finding_line(item) for item in news],
                 notes,
-                len(urgent(findings)) - len(urgent(news)),
+                len(findings.urgent(found)) - len(findings.urgent(news)),
                 group.name if group else "",
                 additions,
             )
@@ -295,10 +237,9 @@ class Notifier:
     def _notes(self) -> list[str]:
         """Return lines about mails that need a person's eye, since the job last ended well."""
         found = self._lake.arrow(_OUTCOMES, job=self._schedule.name, run=self._run).to_pylist()
-        mails = {row["outcome"]: row["mails"] for row in found}
-        unreadable, unreachable, untrusted = (
-            mails.get(outcome, 0) for outcome in ("unreadable", "unreachable", "untrusted")
-        )
+        mails = Counter({row["outcome"]: row["mails"] for row in found})
+        unreadable, unreachable = mails["unreadable"], mails["unreachable"]
+        untrusted = mails["untrusted"]
         read = ngettext(
             "{n} report mail could not be read", "{n} report mails could not be read", unreadable
         )
@@ -313,55 +254,50 @@ class Notifier:
             untrusted,
         )
         numbers = ((read, unreadable), (reached, unreachable), (refused, untrusted))
-        return [text.format(n=count(n)) for text, n in numbers if n]
+        return [text.format(n=core.count(n)) for text, n in numbers if n]
 
-    def _daily_chart(self, facts: Facts, window: Window, group: ChannelGroup | None) -> StoredFile:
-        from dmarckit.facts import days_of, in_window
-        from dmarckit.slack import daily_chart
-
-        messages = in_window(facts.messages, window)
+    def _daily_chart(
+        self, known: facts.Facts, window: core.Window, group: slack.ChannelGroup | None
+    ) -> StoredFile:
+        messages = facts.in_window(known.messages, window)
         passing = messages["messages"].where(messages["da"] | messages["sa"], 0)
-        days: pd.DataFrame = (
+        days = (
             messages.assign(passing=passing, failing=messages["messages"] - passing)
             .groupby("day", observed=True)[["passing", "failing"]]
             .sum()
-            .reindex(days_of(window), fill_value=0)
+            .reindex(facts.days_of(window), fill_value=0)
             .round()
             .reset_index()
         )
         part = f"-{hashlib.sha256(group.channel.encode()).hexdigest()[:8]}" if group else ""
-        return self._stored_chart(window, part, daily_chart(days))
+        return self._stored_chart(window, part, slack.daily_chart(days))
 
-    def _additions(self, published: StoredPage, window: Window) -> list[Addition]:
+    def _additions(self, published: pages.StoredPage, window: core.Window) -> list[slack.Addition]:
         """Return what the notebook adds to the message (`Page.tell`); its charts are stored."""
-        from dmarckit.pages import slack_notes
-        from dmarckit.slack import note_chart
-
         found = []
-        for number, note in enumerate(slack_notes(published.page.executed), start=1):
+        for number, note in enumerate(pages.slack_notes(published.page.executed), start=1):
             chart = None
             if note.chart:
-                chart = self._stored_chart(window, f"-note{number}", note_chart(note.chart))
-            found.append(Addition(note.headline, note.numbers, chart))
+                picture = slack.note_chart(note.chart)
+                chart = self._stored_chart(window, f"-note{number}", picture)
+            found.append(slack.Addition(note.headline, note.numbers, chart))
         return found
 
-    def _stored_chart(self, window: Window, part: str, picture: bytes) -> StoredFile:
+    def _stored_chart(self, window: core.Window, part: str, picture: bytes) -> StoredFile:
         # a run's own file: a message that is late shows what it was about
         key = f"charts/{self._schedule.name}-{window.last_day:%Y-%m-%d}-{self._run}{part}.png"
-        open_storage(self._settings.exports_url).put(key, picture, content_type="image/png")
+        core.open_storage(self._settings.exports_url).put(key, picture, content_type="image/png")
         return StoredFile("exports", key)
 
 
-def _finding_line(item: LedgerEntry) -> str:
+def _finding_line(item: findings.LedgerEntry) -> str:
     """Return what is new or worse, and if it is urgent what to do about it.
 
     Of steps forward and things worth knowing only the sentence: they are on the page.
     """
-    from dmarckit.findings import URGENT
-
     finding = item.finding
     text = _("{severity}, {status}: {summary}")
-    if finding.severity in URGENT:
+    if finding.severity in findings.URGENT:
         text = _("{severity}, {status}: {summary} → {action}")
     return text.format(
         severity=_(SEVERITY_WORDS[finding.severity]),

@@ -13,36 +13,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
-from dmarckit.core import (
-    ClusterError,
-    DmarckitError,
-    LakeError,
-    Lease,
-    LeaseLost,
-    MissingObject,
-    NotebookFailed,
-    Settings,
-    StorageError,
-    ngettext,
-    one_line,
-    redacted,
-    secrets_of,
-    with_retries,
-)
+from dmarckit import core, pages, slack
+from dmarckit.core import DmarckitError, Settings, ngettext
 from dmarckit.ingest import OUTCOMES, IngestResult
 from dmarckit.jobs.notify import Notifier
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.jobs.timeout import RunEnd, end_reason
 from dmarckit.lake import RUNS, Lake, month_of
 
-if TYPE_CHECKING:
-    from dmarckit.pages import StoredPage
-    from dmarckit.slack import DeliveryResult
+log = logging.getLogger("dmarckit")
 
+Step = Callable[[str], None]
+Clock = Callable[[], datetime]
+Value = TypeVar("Value")
 Result = Literal["ok", "problems", "failed", "interrupted"]
 GOOD: tuple[Result, ...] = ("ok", "problems")
 TRIES = 3  # runs of one slot that may fail or die
@@ -142,20 +129,13 @@ def _run(row: Mapping[str, Any]) -> Run:
     return Run(**{**row, "warnings": tuple(row["warnings"] or ())})
 
 
-log = logging.getLogger("dmarckit")
-
-Step = Callable[[str], None]
-Clock = Callable[[], datetime]
-Value = TypeVar("Value")
-
-
 @dataclass(frozen=True)
 class RunContext:
     """Report progress, renew the lease, and retry storage and lake errors for one run."""
 
     settings: Settings
     schedule: Schedule
-    lease: Lease
+    lease: core.Lease
     clock: Clock
     report: Step
     sleep: Callable[[float], None]
@@ -167,11 +147,7 @@ class RunContext:
         return Lake(self.settings.lake_url)
 
     def step(self, text: str) -> None:
-        """Begin another step.
-
-        Raises:
-            LeaseLost: another machine has the job.
-        """
+        """Begin another step; LeaseLost if another machine has the job."""
         self.lease.renew(self.clock())
         self.report(text)
 
@@ -182,11 +158,11 @@ class RunContext:
             self.sleep(seconds)
             self.lease.renew(self.clock())
 
-        return with_retries(
+        return core.with_retries(
             action,
             lambda error: (
-                isinstance(error, StorageError | LakeError | ClusterError)
-                and not isinstance(error, MissingObject)
+                isinstance(error, core.StorageError | core.LakeError | core.ClusterError)
+                and not isinstance(error, core.MissingObject)
             ),
             self.pauses,
             sleep=wait,
@@ -201,8 +177,8 @@ class RunProgress:
     begun: Run  # its row, as if it ended at its start
     first: str  # the first run of the slot, to which all messages about it belong
     ingested: IngestResult | None = None
-    published: StoredPage | None = None
-    delivery: DeliveryResult | None = None
+    published: pages.StoredPage | None = None
+    delivery: slack.DeliveryResult | None = None
     warnings: list[str] = field(default_factory=list)
     """what a person should look at: they make a run one with problems"""
     notes: list[str] = field(default_factory=list)
@@ -236,13 +212,8 @@ class RunProgress:
 
 
 def record_end(context: RunContext, row: Run) -> None:
-    """Record a run that has ended, and log that."""
+    """Record a run that has ended, and log that: the metric filter of schedules/aws counts it."""
     context.again(lambda: record_run(context.lake, row))
-    log_end(row)
-
-
-def log_end(row: Run) -> None:
-    """Log that a run has ended: the metric filter of schedules/aws counts these events."""
     log.info("Run ended: %s", row.result, extra={"event": "run ended", "result": row.result})
 
 
@@ -255,14 +226,14 @@ def record_failure(
     the one that is raised.
     """
     error = end_reason() or error
-    if isinstance(error, LeaseLost):
+    if isinstance(error, core.LeaseLost):
         return False  # whoever took the job over has recorded this run as interrupted
     interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
     if not interrupted and not isinstance(error, Exception):
         return False
     reason = str(error) if isinstance(error, DmarckitError) else f"{type(error).__name__}: {error}"
-    text = redacted(one_line(reason, 600), secrets_of(context.settings))
-    kept = error.kept if isinstance(error, NotebookFailed) else None
+    text = core.redacted(core.one_line(reason, 600), core.secrets_of(context.settings))
+    kept = error.kept if isinstance(error, core.NotebookFailed) else None
     if not interrupted:
         with contextlib.suppress(RunEnd):  # its time was over meanwhile: it is still recorded
             _alert(context, done, text, kept, now, context.report)
@@ -279,10 +250,9 @@ def _alert(
     context: RunContext, done: RunProgress, text: str, kept: str | None, now: datetime, step: Step
 ) -> None:
     run, job, started = done.begun.run, done.begun.job, done.begun.started
-    try:
+    since = None
+    with contextlib.suppress(DmarckitError):
         since, _ = bad_since(context.lake, job, started)
-    except DmarckitError:
-        since = None
     try:
         notifier = Notifier(context.settings, context.schedule, run=run, now=now, step=step)
         done.delivery = notifier.notify_failure(text, since=since or started, notebook=kept)
@@ -296,8 +266,7 @@ def record_interrupted(context: RunContext) -> None:
     Only then does the lease forget them: wherever this stops, the next holder goes on.
 
     Raises:
-        LakeError: the lake cannot be used.
-        StorageError: the lease cannot be written.
+        LakeError, StorageError: the run cannot be recorded, or the lease not written.
     """
     lake, lease, job, now = context.lake, context.lease, context.schedule.name, context.clock()
     for dead in lease.holder.dead:

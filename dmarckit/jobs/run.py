@@ -14,48 +14,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dmarckit.core import (
-    PAUSES,
-    DmarckitError,
-    LakeError,
-    LeaseLost,
-    Settings,
-    StorageError,
-    _,
-    heartbeat,
-    new_holder,
-    new_run,
-    ngettext,
-    one_line,
-    open_storage,
-    take_lease,
-)
+from dmarckit import checks, core, pages, slack
+from dmarckit.core import DmarckitError, Settings, _, ngettext
 from dmarckit.ingest import IngestResult, Progress, cluster_of, ingest_mails
+from dmarckit.jobs import record
 from dmarckit.jobs.notify import Notifier, check_slack
-from dmarckit.jobs.record import (
-    Clock,
-    Run,
-    RunContext,
-    RunProgress,
-    Step,
-    is_done,
-    record_end,
-    record_failure,
-    record_interrupted,
-    runs_of_slot,
-)
+from dmarckit.jobs.record import Clock, Run, Step
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.jobs.timeout import end_reason
 from dmarckit.lake import maintain_lake
 
-if TYPE_CHECKING:
-    from dmarckit.pages import StoredPage
-    from dmarckit.slack import DeliveryResult
-
 NAMED = 3  # problems of Google and silent names of DNS that are named; the rest is counted
-DOMAIN_PAGE = "domain"  # the notebook of the fleet's pages
 
 log = logging.getLogger("dmarckit")
 
@@ -71,52 +42,41 @@ def refresh_outside(
         What did not work, and what is not set up, a sentence each.
 
     Raises:
-        LakeError: the lake cannot be used; the same can be asked again.
-        StorageError: the same of the storage.
+        LakeError, StorageError: lake or storage cannot be used; the same can be asked again.
         LeaseLost: another machine has the job.
     """
     problems: list[str] = []
     notes: list[str] = []
     for name in names:
         try:
-            problems += _ASK[name](settings, now, run, step)
-        except (LakeError, StorageError, LeaseLost):
+            if name == "postmaster":
+                step("Asking Google Postmaster Tools")
+                found = checks.pull_metrics(settings, now=now, run=run).problems
+                problems += found[:NAMED]
+                if (rest := len(found) - NAMED) > 0:
+                    text = (
+                        f"Postmaster Tools has {rest} more problems: run dmarckit postmaster pull"
+                    )
+                    problems.append(text)
+            else:
+                step("Asking DNS")
+                silent = checks.check_dns(settings, now=now, run=run).silent
+                shown = ", ".join(core.one_line(domain, 80) for domain in silent[:NAMED])
+                rest = len(silent) - NAMED
+                more = f" and {rest} more" if rest > 0 else ""
+                text = f"DNS did not answer for {shown}{more}; check the setting resolvers"
+                problems += [text] if silent else []
+        except (core.LakeError, core.StorageError, core.LeaseLost):
             raise
         except DmarckitError as error:
             unset = name == "postmaster" and settings.google_credentials is None
-            (notes if unset else problems).append(one_line(error, 400))
+            (notes if unset else problems).append(core.one_line(error, 400))
         except Exception as error:  # a fault in what reads their answers ends no job either
             if end_reason():
                 raise
             log.exception("%s was not asked to the end", name)
-            problems.append(f"asking {name}: {type(error).__name__}: {one_line(error, 300)}")
+            problems.append(f"asking {name}: {type(error).__name__}: {core.one_line(error, 300)}")
     return problems, notes
-
-
-def _postmaster(settings: Settings, now: datetime, run: str, step: Step) -> list[str]:
-    from dmarckit.checks import pull_metrics
-
-    step("Asking Google Postmaster Tools")
-    problems = pull_metrics(settings, now=now, run=run).problems
-    rest = len(problems) - NAMED
-    more = [f"Postmaster Tools has {rest} more problems: run dmarckit postmaster pull"]
-    return [*problems[:NAMED], *(more if rest > 0 else [])]
-
-
-def _dns(settings: Settings, now: datetime, run: str, step: Step) -> list[str]:
-    from dmarckit.checks import check_dns
-
-    step("Asking DNS")
-    silent = check_dns(settings, now=now, run=run).silent
-    if not silent:
-        return []
-    names = ", ".join(one_line(name, 80) for name in silent[:NAMED])
-    rest = len(silent) - NAMED
-    more = f" and {rest} more" if rest > 0 else ""
-    return [f"DNS did not answer for {names}{more}; check the setting resolvers"]
-
-
-_ASK = {"postmaster": _postmaster, "dns": _dns}
 
 
 @dataclass(frozen=True)
@@ -124,8 +84,8 @@ class JobResult:
     """What a job did."""
 
     ingest: IngestResult
-    published: StoredPage | None  # None: the schedule makes no page
-    delivery: DeliveryResult
+    published: pages.StoredPage | None  # None: the schedule makes no page
+    delivery: slack.DeliveryResult
     warnings: tuple[str, ...] = ()  # what a person should know, a sentence each
     run: Run | None = None  # its row in `runs`; None: nothing was recorded (the demo)
 
@@ -146,7 +106,7 @@ def run_job(
     progress: Progress | None = None,
     step: Step = lambda text: None,
     sleep: Callable[[float], None] = time.sleep,
-    lost: Callable[[LeaseLost], None] | None = None,
+    lost: Callable[[core.LeaseLost], None] | None = None,
 ) -> JobResult | None:
     """Run a schedule once, and record that; None when its slot is done already.
 
@@ -164,13 +124,11 @@ def run_job(
         DmarckitError: a step failed.
     """
     check_slack(settings, schedule)
-    holder = new_holder(schedule.name, run or new_run(), slot, clock())
-    lease = take_lease(open_storage(settings.home), holder)
-    pauses = PAUSES if slot is not None else ()
-    context = RunContext(settings, schedule, lease, clock, step, sleep, pauses)
-    with contextlib.ExitStack() as stack:
-        if lost is not None:
-            stack.enter_context(heartbeat(lease, clock, lost))
+    holder = core.new_holder(schedule.name, run or core.new_run(), slot, clock())
+    lease = core.take_lease(core.open_storage(settings.home), holder)
+    pauses = core.PAUSES if slot is not None else ()
+    context = record.RunContext(settings, schedule, lease, clock, step, sleep, pauses)
+    with contextlib.nullcontext() if lost is None else core.heartbeat(lease, clock, lost):
         result = _run_slot(context, now, progress)
         # A run without a row keeps its lease: whoever comes next writes that it was interrupted
         lease.release()
@@ -178,25 +136,25 @@ def run_job(
 
 
 def _run_slot(
-    context: RunContext, now: datetime | None, progress: Progress | None
+    context: record.RunContext, now: datetime | None, progress: Progress | None
 ) -> JobResult | None:
     """Run the slot with its lease taken, and record how that ended.
 
     The lease is released before an error is raised, when nothing is left to be said about it.
     """
-    from dmarckit.pages import refresh_index
-
     lease, holder, slot = context.lease, context.lease.holder, context.lease.holder.slot
     if holder.dead:
-        context.again(lambda: record_interrupted(context))
+        context.again(lambda: record.record_interrupted(context))
     before: list[Run] = []
     if slot is not None:
-        before = context.again(lambda: runs_of_slot(context.lake, holder.job, slot))
-    if is_done(before):
+        before = context.again(lambda: record.runs_of_slot(context.lake, holder.job, slot))
+    if record.is_done(before):
         return None
     first = before[0].run if before else holder.run
     run, job, since = holder.run, holder.job, holder.since
-    done = RunProgress(Run(run, job, slot, since, since, "interrupted", host=holder.host), first)
+    done = record.RunProgress(
+        Run(run, job, slot, since, since, "interrupted", host=holder.host), first
+    )
     # A slot that is run again sees the same moment, so that what is new is new once more. A day
     # later its pages would show another day than the one they are named by.
     present = now or (slot if slot is not None and slot.date() == since.date() else since)
@@ -204,21 +162,21 @@ def _run_slot(
         result = _work(context, done, present, progress)
         lease.renew(context.clock())
     except BaseException as error:
-        if record_failure(context, done, error, present):
+        if record.record_failure(context, done, error, present):
             lease.release()
         raise
     problems = done.mails["unreadable"] or done.warnings
     row = done.row(context.clock(), "problems" if problems else "ok")
-    record_end(context, row)
+    record.record_end(context, row)
     try:
-        refresh_index(context.settings)
+        pages.refresh_index(context.settings)
     except DmarckitError as error:
         log.warning("the index of all pages is as it was: %s", error)
     return replace(result, run=row)
 
 
 def _work(
-    context: RunContext, done: RunProgress, now: datetime, progress: Progress | None
+    context: record.RunContext, done: record.RunProgress, now: datetime, progress: Progress | None
 ) -> JobResult:
     settings, schedule = context.settings, context.schedule
 
@@ -228,23 +186,21 @@ def _work(
 
     context.step("Reading new mails")
     done.ingested = context.again(ingest)
+    names, run, step = schedule.before, done.first, context.step
     problems, notes = context.again(
-        lambda: refresh_outside(
-            settings, schedule.before, now=now, run=done.first, step=context.step
-        )
+        lambda: refresh_outside(settings, names, now=now, run=run, step=step)
     )
     done.warnings += problems
     done.notes += notes
-    result = publish_and_notify(
-        settings, schedule, done.ingested, now=now, context=context, done=done
-    )
+    mails = done.ingested
+    result = publish_and_notify(settings, schedule, mails, now=now, context=context, done=done)
     if schedule.maintain:
         context.step("Looking after the tables")
         try:
             done.warnings += maintain_lake(settings, now=context.clock()).warnings
         except DmarckitError as error:
             text = _("The upkeep of the tables failed: {error}")
-            done.warnings.append(text.format(error=one_line(error, 300)))
+            done.warnings.append(text.format(error=core.one_line(error, 300)))
     return replace(result, warnings=(*done.warnings, *done.notes))
 
 
@@ -255,8 +211,8 @@ def publish_and_notify(
     *,
     now: datetime,
     step: Step = lambda text: None,
-    context: RunContext | None = None,
-    done: RunProgress | None = None,
+    context: record.RunContext | None = None,
+    done: record.RunProgress | None = None,
 ) -> JobResult:
     """Do what follows an ingest: the pages, alerts about failing reports, the summary.
 
@@ -264,26 +220,24 @@ def publish_and_notify(
     run, so that a run after one that failed or died sends nothing that was sent.
     """
     begun = Run(ingested.run, schedule.name, None, now, now, "interrupted")
-    done = done or RunProgress(begun, ingested.run)
+    done = done or record.RunProgress(begun, ingested.run)
     clock: Clock | None = None
     again: Callable[[Callable[[], Any]], Any] = lambda action: action()  # noqa: E731
     if context is not None:
         step, again, clock = context.step, context.again, context.clock
     if schedule.notebook is not None:
-        from dmarckit.pages import store_notebook
-
         if schedule.fleet:
             step("Building a page for each domain")
             done.warnings += again(lambda: _fleet(settings, schedule, now))
         notebook, parameters = schedule.notebook, schedule.parameters_at(done.begun.slot or now)
         step(f"Building the page {notebook}")
-        done.published = again(lambda: store_notebook(settings, notebook, parameters, now))
+        done.published = again(lambda: pages.store_notebook(settings, notebook, parameters, now))
 
-    def notify() -> DeliveryResult:
+    def notify() -> slack.DeliveryResult:
         notifier = Notifier(settings, schedule, run=done.first, now=now, step=step, clock=clock)
         return notifier.notify_run(done.published)
 
-    delivery: DeliveryResult = again(notify)
+    delivery: slack.DeliveryResult = again(notify)
     done.delivery = delivery
     done.warnings += delivery.warnings
     done.notes += delivery.notes
@@ -292,19 +246,13 @@ def publish_and_notify(
 
 def _fleet(settings: Settings, schedule: Schedule, now: datetime) -> list[str]:
     """Build the pages of the domains; return a sentence about those that failed."""
-    from dmarckit.pages import fleet_domains, fleet_window, publish_fleet
-
-    domains = fleet_domains(settings, fleet_window(DOMAIN_PAGE, {}, now))
+    notebook, parameters = "domain", {"job": schedule.name}
+    domains = pages.fleet_domains(settings, pages.fleet_window(notebook, {}, now))
     with cluster_of(settings, "settings") as cluster:
-        pages = publish_fleet(
-            settings,
-            domains,
-            notebook=DOMAIN_PAGE,
-            parameters={"job": schedule.name},
-            now=now,
-            cluster=cluster,
+        made = pages.publish_fleet(
+            settings, domains, notebook=notebook, parameters=parameters, now=now, cluster=cluster
         )
-    failed = [page for page in pages if page.outcome == "failed"]
+    failed = [page for page in made if page.outcome == "failed"]
     if not failed:
         return []
     text = ngettext(

@@ -9,6 +9,7 @@ and the table `runs` see to it that of several runners one runs a slot.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -58,11 +59,7 @@ class Runner:
         self._locks = {name: threading.Lock() for name in self.schedules}
 
     def begin(self) -> None:
-        """Find out which jobs have never run: they do not start with an old slot.
-
-        Raises:
-            LakeError: the lake cannot be read.
-        """
+        """Find out which jobs have never run: they do not start with an old slot."""
         now = self._clock()
         known = last_runs(Lake(self._settings.lake_url), now)
         for name, schedule in self.schedules.items():
@@ -160,13 +157,11 @@ class Processes:
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """Send it to the process and all that it started."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # all of them have ended
         if number is signal.SIGTERM:
             process.send_signal(number)  # its own children are its own business
         else:
             os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):
-        return  # all of them have ended
 
 
 def _ended(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> bool:

@@ -33,11 +33,8 @@ import yaml
 from cronsim import CronSim, CronSimError
 from pydantic import Field, ValidationError, field_validator
 
+from dmarckit import pages
 from dmarckit.core import PageError, SettingsError, Strict, one_line, shipped_files
-
-_DAYS_AGO = re.compile(r"(\d{1,4}) days? ago", re.ASCII)
-_LAST_DAYS = re.compile(r"last (\d{1,4}) days", re.ASCII)
-DATE_EXAMPLES = "today, yesterday, 3 days ago; for days: last 7 days, last week, last month"
 
 
 def resolve_dates(parameters: Mapping[str, Any], today: date) -> dict[str, Any]:
@@ -53,7 +50,7 @@ def resolve_dates(parameters: Mapping[str, Any], today: date) -> dict[str, Any]:
     for name, value in parameters.items():
         text = value.strip().lower() if isinstance(value, str) else ""
         back = {"today": 0, "yesterday": 1}.get(text)
-        if match := _DAYS_AGO.fullmatch(text):
+        if match := re.fullmatch(r"([0-9]{1,4}) days? ago", text):
             back = int(match[1])
         if back is not None:
             resolved[name] = (today - timedelta(days=back)).isoformat()
@@ -74,7 +71,7 @@ def _relative_period(value: str, today: date) -> tuple[date, date] | None:
     """
     text = " ".join(value.lower().split())
     yesterday = today - timedelta(days=1)
-    if match := _LAST_DAYS.fullmatch(text):
+    if match := re.fullmatch(r"last ([0-9]{1,4}) days", text):
         return (yesterday - timedelta(days=max(int(match[1]), 1) - 1), yesterday)
     monday = today - timedelta(days=today.weekday())
     month_end = today.replace(day=1) - timedelta(days=1)
@@ -106,11 +103,7 @@ class ScheduleFile:
 
 
 def read_yaml(path: Path) -> ScheduleFile:
-    """Read the file.
-
-    Raises:
-        SettingsError: it cannot be read, or holds no mapping.
-    """
+    """Read the file; SettingsError if that fails, or it holds no mapping."""
     try:
         text = path.read_text("utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -153,32 +146,27 @@ def check_notebook(source: ScheduleFile, notebook: str, parameters: Mapping[str,
     Raises:
         SettingsError: with the file, the line and the fix.
     """
-    from dmarckit.pages import find_notebook, known_parameters
-
     try:
-        known = known_parameters(find_notebook(notebook))
+        known = pages.known_parameters(pages.find_notebook(notebook))
     except PageError as error:
         raise source.error(f"notebook: {error}", "notebook") from None
     for name, value in parameters.items():
-        written = source.content.get("parameters", {}).get(name, value)
         if name not in known:
             near = did_you_mean(name, known)
-            raise source.error(
-                f"notebook {notebook} has no parameter {name}{near}; "
-                f"it has {', '.join(known) or 'none'}",
-                "parameters",
-                name,
-            )
+            has = f"it has {', '.join(known) or 'none'}"
+            text = f"notebook {notebook} has no parameter {name}{near}; {has}"
+            raise source.error(text, "parameters", name)
         kind = _kind(known[name])
         if kind in _TYPES and (
             not isinstance(value, _TYPES[kind]) or isinstance(value, bool) > (kind == "bool")
         ):
-            raise source.error(
+            written = source.content.get("parameters", {}).get(name, value)
+            text = (
                 f"{name}: {written!r} is no {kind} as notebook {notebook} takes it "
-                f"({known[name]['help'] or 'no help'}); relative dates are {DATE_EXAMPLES}",
-                "parameters",
-                name,
+                f"({known[name]['help'] or 'no help'}); relative dates are today, yesterday, "
+                "3 days ago; for days: last 7 days, last week, last month"
             )
+            raise source.error(text, "parameters", name)
 
 
 def _kind(about: Mapping[str, str]) -> str:
@@ -260,9 +248,7 @@ def parse_cron(line: str) -> Cron:
             f"{line!r} has {len(words)} fields; write five: minute, hour, day of the month, "
             "month, day of the week, such as '0 7 * * *'"
         )
-    minutes, hours, days, months, weekdays = (
-        _numbers(place, word) for place, word in enumerate(words)
-    )
+    minutes, hours, days, months, weekdays = map(_numbers, range(5), words)
     weekdays = tuple(sorted({number % 7 for number in weekdays}))
     if len(days) < 31 and len(weekdays) < 7:
         raise ValueError(
@@ -296,47 +282,30 @@ def _numbers(place: int, word: str) -> tuple[int, ...]:
         ) from None
 
 
-_DURATION = re.compile(r"(\d+)\s*(s|sec|seconds?|min|minutes?|h|hours?)?", re.ASCII)
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
-MAX_TIMEOUT = 24 * 3600
-
-
 class SlackRules(Strict):
     """Slack channel of a schedule, and when it sends a summary."""
 
-    channel: str | None = Field(default=None, description="Slack channel; none: the setting's")
-    when: Literal["always", "findings", "failing"] = Field(
-        default="always",
-        description="always: a summary of each run; findings: only with something new or worse; "
-        "failing: only when new reports have failing messages; failed runs are always told",
-    )
+    channel: str | None = None  # none: the setting's
+    when: Literal["always", "findings", "failing"] = "always"
+    """always: a summary of each run; findings: only with something new or worse; failing: only
+    when new reports have failing messages; failed runs are always told"""
 
 
 class Schedule(Strict):
     """One job, as its file describes it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
-    cron: str | None = Field(default=None, description="as in a crontab; none: only by hand")
-    timezone: str = Field(default="UTC", description="IANA name, such as Europe/Berlin")
-    before: tuple[Literal["postmaster", "dns"], ...] = Field(
-        default=(), description="who is asked before the page: postmaster, dns"
-    )
-    notebook: str | None = Field(default=None, description="its page; none: no page is made")
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    fleet: bool = Field(
-        default=False, description="first one page a domain, for the page to link to"
-    )
-    maintain: bool = Field(
-        default=False, description="at its end the upkeep of the tables (dmarckit maintain)"
-    )
+    cron: str | None = None  # as in a crontab; none: only by hand
+    timezone: str = "UTC"  # IANA name, such as Europe/Berlin
+    before: tuple[Literal["postmaster", "dns"], ...] = ()  # who is asked before the page
+    notebook: str | None = None  # its page; none: no page is made
+    parameters: dict[str, Any] = Field({})
+    fleet: bool = False  # first one page a domain, for the page to link to
+    maintain: bool = False  # at its end the upkeep of the tables (dmarckit maintain)
     slack: SlackRules = SlackRules()
-    alerts: int = Field(
-        default=5, ge=0, le=50, description="failing reports told one by one; more make one digest"
-    )
-    timeout: int = Field(
-        default=3600, ge=10, le=MAX_TIMEOUT, description="seconds, or a text: 30 min"
-    )
-    owner: str | None = Field(default=None, description="who is asked when it fails")
+    alerts: int = Field(5, ge=0, le=50)  # failing reports told one by one; more make one digest
+    timeout: int = Field(3600, ge=10, le=24 * 3600)  # seconds, or a text: 30 min
+    owner: str | None = None  # who is asked when it fails
 
     @field_validator("cron")
     @classmethod
@@ -362,12 +331,13 @@ class Schedule(Strict):
     def _timeout_in_words(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        match = _DURATION.fullmatch(value.strip().lower())
+        units = r"([0-9]+)\s*(s|sec|seconds?|min|minutes?|h|hours?)?"
+        match = re.fullmatch(units, value.strip().lower(), re.ASCII)
         if match is None:
             raise ValueError(f"{value!r}: write seconds, or such as 90 s, 30 min, 2 h")
-        return int(match[1]) * _SECONDS[(match[2] or "")[:1]]
+        return int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[(match[2] or "")[:1]]
 
-    @cached_property
+    @property
     def zone(self) -> ZoneInfo:
         """Return its time zone."""
         return ZoneInfo(self.timezone)
@@ -418,8 +388,7 @@ def load_schedule(name: str, *, with_notebook: bool = True) -> Schedule:
             f"there are: {', '.join(files) or 'none'}"
         )
     source = read_yaml(files[name])
-    content = {"name": name, **source.content}
-    schedule = _checked(source, content)
+    schedule = _checked(source, {"name": name, **source.content})
     if schedule.name != name:
         raise source.error(f"name {schedule.name!r} is not the file's name; write {name}", "name")
     if schedule.notebook is not None:
@@ -440,7 +409,7 @@ def _checked(source: ScheduleFile, content: Mapping[str, Any]) -> Schedule:
         return Schedule.model_validate(content)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-    where = tuple(str(part) for part in problem["loc"])
+    where = tuple(map(str, problem["loc"]))
     name = ".".join(where)
     if problem["type"] == "extra_forbidden":
         keys = list((Schedule if len(where) == 1 else SlackRules).model_fields)
@@ -453,9 +422,5 @@ def _checked(source: ScheduleFile, content: Mapping[str, Any]) -> Schedule:
 
 
 def load_schedules(*, with_notebook: bool = True) -> list[Schedule]:
-    """Return every schedule, by name, as `load_schedule` does.
-
-    Raises:
-        SettingsError: for the first that is wrong.
-    """
+    """Return every schedule, by name, as `load_schedule` does."""
     return [load_schedule(name, with_notebook=with_notebook) for name in find_schedules()]

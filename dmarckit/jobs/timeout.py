@@ -43,7 +43,6 @@ def time_limit(seconds: float, name: str) -> Iterator[Callable[[DmarckitError], 
     """
     global _why
     reason: list[DmarckitError] = []
-    before = signal.getsignal(signal.SIGTERM)
     main = threading.get_ident()
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -60,10 +59,11 @@ def time_limit(seconds: float, name: str) -> Iterator[Callable[[DmarckitError], 
 
     length = f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
     late = JobTimeout(f"{name} took longer than its timeout of {length}")
-    watch = _timer(seconds, lambda: end(late))
+    watch = threading.Timer(seconds, end, [late])
     # code that never comes back to Python hears of no signal
-    killer = _timer(LAST_WORDS, lambda: os._exit(128 + signal.SIGTERM))
-    signal.signal(signal.SIGTERM, leave)
+    killer = threading.Timer(LAST_WORDS, os._exit, [128 + signal.SIGTERM])
+    watch.daemon = killer.daemon = True
+    before = signal.signal(signal.SIGTERM, leave)
     watch.start()
     try:
         yield end
@@ -76,9 +76,3 @@ def time_limit(seconds: float, name: str) -> Iterator[Callable[[DmarckitError], 
         watch.cancel()
         killer.cancel()
         signal.signal(signal.SIGTERM, before)
-
-
-def _timer(seconds: float, then: Callable[[], None]) -> threading.Timer:
-    timer = threading.Timer(seconds, then)
-    timer.daemon = True
-    return timer

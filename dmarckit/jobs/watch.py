@@ -85,8 +85,8 @@ class Watcher:
         self._alert(self._begin())
         while not self._stop.is_set():
             messages = self._ingest.retry(self._queue.receive_batch)
+            run = self._begin() if messages else ""
             if messages:
-                run = self._begin()
                 batch = self._ingest.ingest(messages, run)
                 self.watched.messages += batch.messages
                 self.watched.outcomes += batch.outcomes
@@ -95,8 +95,6 @@ class Watcher:
                 self._batches += 1
             elif self._once:
                 break
-            else:
-                run = ""
             now = time.monotonic()
             # one digest rather than ten
             waits = len(messages) >= BATCH_SIZE and now - self._alerted_at < ALERT_PAUSE
@@ -112,10 +110,9 @@ class Watcher:
     def _alert(self, run: str) -> None:
         """Send alerts; a failure is logged and tried again later: the mails are off the queue."""
         trouble = True
+        ingested, now = IngestResult(run), self._clock()
         try:
-            result = publish_and_notify(
-                self._settings, self._schedule, IngestResult(run), now=self._clock()
-            )
+            result = publish_and_notify(self._settings, self._schedule, ingested, now=now)
         except DmarckitError as error:
             log.error("Slack was not told: %s", error)
         except Exception:  # a fault in one alert must not end the reading of mails
@@ -124,10 +121,8 @@ class Watcher:
             trouble = result.delivery.waiting > 0
             for warning in result.warnings:
                 log.warning("%s", warning)
-            if result.delivery.sent:
-                log_step(
-                    "Slack is told", sent=result.delivery.sent, waiting=result.delivery.waiting
-                )
+            if sent := result.delivery.sent:
+                log_step("Slack is told", sent=sent, waiting=result.delivery.waiting)
         self._owes = trouble
         self.watched.troubles += trouble
         self._alerted_at = time.monotonic()

@@ -11,47 +11,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from dmarckit.core import (
-    Settings,
-    Storage,
-    _,
-    count,
-    n_messages,
-    n_reports,
-    ngettext,
-    normalize_domain,
-    one_line,
-    open_storage,
-    percent,
-    period,
-    show_domain,
-)
+from dmarckit import core, reports
+from dmarckit.core import Settings, _, count, ngettext
 from dmarckit.lake import OUTVOTED, Lake, identity, month_of, report_from_lake
-from dmarckit.reports import (
-    AggregateReport,
-    Policy,
-    Record,
-    export_key,
-    json_text,
-    report_csv,
-    report_json,
-)
-from dmarckit.slack.blocks import (
-    Message,
-    StoredFile,
-    Target,
-    build_message,
-    bullet_list,
-    code,
-    context,
-    fields,
-    header,
-    image,
-    link_lines,
-    mrkdwn,
-    section,
-    text_table,
-)
+from dmarckit.slack import blocks as kit
+from dmarckit.slack.blocks import Message
 from dmarckit.slack.outbox import OutboxMessage, Routes
 
 TOP_SOURCES = 5
@@ -88,7 +52,7 @@ def unsent_reports(settings: Settings, lake: Lake, now: datetime) -> list[Row]:
     since = (now if last is None else min(now, last)) - NEW_DAYS
     rows: list[Row] = lake.arrow(_UNSENT, since=since, month=month_of(since)).to_pylist()
     names = set(settings.domain_names)
-    return [row for row in rows if not names or normalize_domain(row["domain"] or "") in names]
+    return [row for row in rows if not names or core.normalize_domain(row["domain"] or "") in names]
 
 
 def build_alerts(
@@ -110,7 +74,7 @@ def build_alerts(
     for row in rows:
         if row["report_uid"] not in forwarded:
             by_channel.setdefault(routes.channel_of(row["domain"]), []).append(row)
-    storage = open_storage(settings.exports_url)
+    storage = core.open_storage(settings.exports_url)
     dues: list[OutboxMessage] = []
     for channel, own in by_channel.items():
         single = len(own) <= at_most
@@ -131,7 +95,7 @@ def _subject(row: Row) -> str:
     return f"report:{row['report_uid']}"
 
 
-def _alert(lake: Lake, storage: Storage, row: Row) -> Message:
+def _alert(lake: Lake, storage: core.Storage, row: Row) -> Message:
     import pandas as pd
 
     from dmarckit.slack.chart import alert_chart
@@ -143,26 +107,28 @@ def _alert(lake: Lake, storage: Storage, row: Row) -> Message:
     query = "SELECT * FROM records WHERE month = $month AND report_uid = $uid"
     report = report_from_lake(row, lake.sql(query, month=row["month"], uid=uid))
 
-    def stored(kind: Any, content_type: str, data: bytes) -> StoredFile:
-        key = export_key(row["reporter"], row["domain"], row["begin"], row["end"], uid, kind)
+    def stored(kind: Any, content_type: str, data: bytes) -> kit.StoredFile:
+        key = reports.export_key(
+            row["reporter"], row["domain"], row["begin"], row["end"], uid, kind
+        )
         storage.put(key, data, content_type=content_type)
-        return StoredFile("exports", key)
+        return kit.StoredFile("exports", key)
 
-    json_file = json_text(report_json(report, str(row["mail_key"]))).encode()
+    json_file = reports.json_text(reports.report_json(report, str(row["mail_key"]))).encode()
     return report_alert(
         report,
         stored("json", "application/json", json_file),
-        stored("csv", "text/csv; charset=utf-8", report_csv(report).encode()),
+        stored("csv", "text/csv; charset=utf-8", reports.report_csv(report).encode()),
         stored("png", "image/png", alert_chart(report)),
         uid=uid,
     )
 
 
 def report_alert(
-    report: AggregateReport,
-    json_file: Target | None,
-    csv_file: Target | None,
-    chart: Target | None,
+    report: reports.AggregateReport,
+    json_file: kit.Target | None,
+    csv_file: kit.Target | None,
+    chart: kit.Target | None,
     failing: int | None = None,
     uid: str | None = None,
 ) -> Message:
@@ -177,20 +143,20 @@ def report_alert(
     records = [record for record in report.records if not record.passes and record.messages]
     failed = sum(record.messages for record in records) if failing is None else failing
     provider = report.reporter or _unnamed(report.contact)
-    domain = show_domain(report.policy.domain or "") or _("an unnamed domain")
+    domain = core.show_domain(report.policy.domain or "") or _("an unnamed domain")
     said = _failures(failed, report.message_count)
     title = ngettext(
         "{domain}: {n} message failing DMARC", "{domain}: {n} messages failing DMARC", failed
     )
     blocks = [
-        header(title.format(domain=one_line(domain, 70), n=count(failed))),
-        section("\n".join(filter(None, (f"*{said}*", _delivered(records))))),
-        fields(
+        kit.header(title.format(domain=core.one_line(domain, 70), n=count(failed))),
+        kit.section("\n".join(filter(None, (f"*{said}*", _delivered(records))))),
+        kit.fields(
             [
-                (_("Provider"), mrkdwn(provider)),
-                (_("Period"), period(report.begin, report.end)),
-                (_("Domain"), code(domain)),
-                (_("Policy"), code(_policy(report.policy))),
+                (_("Provider"), kit.mrkdwn(provider)),
+                (_("Period"), core.period(report.begin, report.end)),
+                (_("Domain"), kit.code(domain)),
+                (_("Policy"), kit.code(_policy(report.policy))),
             ]
         ),
     ]
@@ -199,24 +165,24 @@ def report_alert(
         for record in records:
             sources[record.source_ip or _("no address")] += record.messages
         top = sorted(sources.items(), key=lambda source: (-source[1], source[0]))
-        lines = bullet_list(
-            [f"{code(address)} {n_messages(n)}" for address, n in top[:TOP_SOURCES]]
+        lines = kit.bullet_list(
+            [f"{kit.code(address)} {core.n_messages(n)}" for address, n in top[:TOP_SOURCES]]
         )
         if (more := len(top) - TOP_SOURCES) > 0:
             text = ngettext("and {n} more address", "and {n} more addresses", more)
             lines = f"{lines}\n{text.format(n=count(more))}"
         title = _("Top failing sources")
-        blocks.append(section(f"*{title}*\n{lines}"))
-    blocks += link_lines([(_("Report as JSON"), json_file), (_("Report as CSV"), csv_file)])
+        blocks.append(kit.section(f"*{title}*\n{lines}"))
+    blocks += kit.link_lines([(_("Report as JSON"), json_file), (_("Report as CSV"), csv_file)])
     if uid is not None:
         from dmarckit.pages import command
 
-        how = code(command("report", report_uid=uid))
-        blocks.append(context(_("Details: {command}").format(command=how)))
-    blocks += image(chart, _("DMARC, DKIM and SPF results: {what}").format(what=said))
+        how = kit.code(command("report", report_uid=uid))
+        blocks.append(kit.context(_("Details: {command}").format(command=how)))
+    blocks += kit.image(chart, _("DMARC, DKIM and SPF results: {what}").format(what=said))
     text = _("{domain}: {what}, says {provider}")
-    text = text.format(domain=mrkdwn(domain), what=said, provider=mrkdwn(provider))
-    return build_message(text, blocks)
+    text = text.format(domain=kit.mrkdwn(domain), what=said, provider=kit.mrkdwn(provider))
+    return kit.build_message(text, blocks)
 
 
 def _unnamed(contact: str | None) -> str:
@@ -229,11 +195,11 @@ def _failures(failed: int, total: int) -> str:
     if not total:
         return _("the report holds no messages")
     return _("{n} of {messages} fail DMARC ({share})").format(
-        n=count(failed), messages=n_messages(total), share=percent(failed / total)
+        n=count(failed), messages=core.n_messages(total), share=core.percent(failed / total)
     )
 
 
-def _delivered(failing: Sequence[Record]) -> str:
+def _delivered(failing: Sequence[reports.Record]) -> str:
     """Return whether the failing messages arrived all the same: the first thing people ask."""
     by_disposition: Counter[str] = Counter()
     for record in failing:
@@ -249,7 +215,7 @@ def _delivered(failing: Sequence[Record]) -> str:
     return ""
 
 
-def _policy(policy: Policy) -> str:
+def _policy(policy: reports.Policy) -> str:
     tags = (("p", policy.p), ("sp", policy.sp), ("np", policy.np), ("t", policy.testing))
     return "; ".join(f"{tag}={value}" for tag, value in tags if value) or _("none quoted")
 
@@ -275,7 +241,7 @@ def digest_message(rows: Sequence[Row]) -> Message:
         len(domains),
     )
     about = where.format(
-        what=said, n=count(len(domains)), messages=n_messages(most), domain=code(worst)
+        what=said, n=count(len(domains)), messages=core.n_messages(most), domain=kit.code(worst)
     )
     top = sorted(
         rows, key=lambda r: (-r["failing"], str(r["domain"]), str(r["reporter"]), r["begin"])
@@ -284,15 +250,20 @@ def digest_message(rows: Sequence[Row]) -> Message:
         (
             row["reporter"] or _unnamed(row["contact"]),
             row["domain"] or _("an unnamed domain"),
-            period(row["begin"], row["end"]),
+            core.period(row["begin"], row["end"]),
             count(row["messages"]),
             count(row["failing"]),
         )
         for row in top[:DIGEST_ROWS]
     ]
     names = (_("Provider"), _("Domain"), _("Period"), _("Messages"), _("Failing"))
-    how = code("dmarckit page overview")
+    how = kit.code("dmarckit page overview")
     hint = _("All of them are on the overview page ({command}).").format(command=how)
-    blocks = [header(title), section(about), *text_table(names, cells, len(rows)), context(hint)]
+    blocks = [
+        kit.header(title),
+        kit.section(about),
+        *kit.text_table(names, cells, len(rows)),
+        kit.context(hint),
+    ]
     text = _("{reports} with failing messages: {what}")
-    return build_message(text.format(reports=n_reports(len(rows)), what=said), blocks)
+    return kit.build_message(text.format(reports=core.n_reports(len(rows)), what=said), blocks)

@@ -16,34 +16,11 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from dmarckit.core import (
-    DomainGroup,
-    JobBusy,
-    LeaseLost,
-    MessageRefused,
-    Settings,
-    SlackError,
-    SlackUnavailable,
-    StorageError,
-    _,
-    heartbeat,
-    new_holder,
-    normalize_domain,
-    one_line,
-    open_storage,
-    take_lease,
-    with_retries,
-)
+from dmarckit import core
+from dmarckit.core import Settings, SlackError, _, one_line
 from dmarckit.lake import ALERTS, OUTBOX, Lake, month_of
-from dmarckit.slack.blocks import (
-    Message,
-    StoredFile,
-    duration,
-    simplified,
-    utc,
-    with_addresses,
-    with_line_above,
-)
+from dmarckit.slack import blocks as kit
+from dmarckit.slack.blocks import Message, utc
 from dmarckit.slack.client import post_message
 
 _SUBJECTS = "SELECT subject FROM outbox WHERE subject NOT IN (SELECT subject FROM alerts)"
@@ -177,20 +154,22 @@ def delivery_lock(
     Raises:
         JobBusy: another still delivers after `LOCK_PAUSES`.
     """
-    storage = open_storage(settings.home)
-    lease = with_retries(
-        lambda: take_lease(storage, new_holder(LEASE, run, None, clock())), JobBusy, LOCK_PAUSES
+    storage = core.open_storage(settings.home)
+    lease = core.with_retries(
+        lambda: core.take_lease(storage, core.new_holder(LEASE, run, None, clock())),
+        core.JobBusy,
+        LOCK_PAUSES,
     )
     lost = threading.Event()
 
     def holds() -> bool:
-        with contextlib.suppress(LeaseLost):
+        with contextlib.suppress(core.LeaseLost):
             lease.renew(clock())
             return not lost.is_set()
         return False
 
     try:
-        with heartbeat(lease, clock, lambda _error: lost.set()):
+        with core.heartbeat(lease, clock, lambda _error: lost.set()):
             yield holds
     finally:
         lease.release()
@@ -206,8 +185,8 @@ class Delivery:
         self._run, self._now = run, now
         self._unreachable: set[str] = set()  # channels that wait, in this run
         self._refusing: dict[str, SlackError] = {}  # channels that Slack refuses, in this run
-        self._pages = open_storage(settings.pages_url, settings.presign_keys())
-        self._exports = open_storage(settings.exports_url, settings.presign_keys())
+        self._pages = core.open_storage(settings.pages_url, settings.presign_keys())
+        self._exports = core.open_storage(settings.exports_url, settings.presign_keys())
 
     def deliver(self, holds: Callable[[], bool]) -> None:
         """Send everything that waits, the oldest first, while the lease `holds`.
@@ -227,12 +206,14 @@ class Delivery:
 
     def _settle(self, due: OutboxMessage, message: Message, made: datetime) -> bool:
         """Send the message or give it up, and record that; False: it waits."""
-        shown = with_addresses(message, self._address)
+        shown = kit.with_addresses(message, self._address)
         if (late := self._now - made) >= LATE_AFTER:
             text = _("Delayed by {length}: it was due {moment}.")
-            shown = with_line_above(text.format(length=duration(late), moment=utc(made)), shown)
+            shown = kit.with_line_above(
+                text.format(length=kit.duration(late), moment=utc(made)), shown
+            )
         if self._settings.slack_token is None:
-            storage = open_storage(f"{self._settings.home}/slack")
+            storage = core.open_storage(f"{self._settings.home}/slack")
             key = f"{self._run}-{len(self._result.messages) + 1}.json"
             storage.put(key, shown.as_json().encode(), content_type="application/json")
             self._result.saved = storage.url
@@ -247,11 +228,11 @@ class Delivery:
                 return False
             try:
                 self._post(shown, place)
-            except SlackUnavailable as error:
+            except core.SlackUnavailable as error:
                 self._unreachable.add(place)
                 self._warn(f"{error}; messages for {one_line(place)} wait in the outbox")
                 return False
-            except MessageRefused as error:
+            except core.MessageRefused as error:
                 return self._given_up(due.subject, made, error)
             except SlackError as error:
                 self._refusing[place] = error
@@ -266,8 +247,8 @@ class Delivery:
         token = secret.get_secret_value() if secret else ""
         try:
             post_message(shown, token=token, channel=channel, base_url=url)
-        except MessageRefused:
-            plain = simplified(shown)
+        except core.MessageRefused:
+            plain = kit.simplified(shown)
             if plain == shown:
                 raise
             post_message(plain, token=token, channel=channel, base_url=url)
@@ -280,7 +261,7 @@ class Delivery:
         """
         name = one_line(subject)
         if self._now - made < OFFERED_FOR:
-            if isinstance(error, MessageRefused):  # a refused channel was named already
+            if isinstance(error, core.MessageRefused):  # a refused channel was named already
                 self._warn(f"{name} was not told: {error}")
             return False
         self._record([subject], None)
@@ -295,7 +276,7 @@ class Delivery:
         self._result.sent += 1
         self._record([subject], channel)
 
-    def _address(self, stored: StoredFile) -> str:
+    def _address(self, stored: kit.StoredFile) -> str:
         """Return the address of a file of ours; where none can be made, where it lies."""
         from dmarckit.pages import link_to
 
@@ -304,7 +285,7 @@ class Delivery:
             if storage is self._pages:
                 return link_to(self._settings, storage, stored.key)
             return storage.link(stored.key, self._settings.presign_expires)
-        except StorageError as error:
+        except core.StorageError as error:
             self._warn(f"a message goes out without a link: {error}")
             return f"{storage.url}/{stored.key}"
 
@@ -332,7 +313,7 @@ class Routes:
 
     def channel_of(self, domain: str | None) -> str | None:
         """Return the channel for a report about a policy domain."""
-        return self._channels.get(normalize_domain(domain or ""), self.main)
+        return self._channels.get(core.normalize_domain(domain or ""), self.main)
 
 
 def channel_routes(settings: Settings, channel: str | None = None) -> Routes:
@@ -348,10 +329,14 @@ def channel_routes(settings: Settings, channel: str | None = None) -> Routes:
     of_domain: dict[str, str] = {}
     names: dict[str, list[str]] = {}
     for group in settings.domains:
-        if isinstance(group, DomainGroup) and group.slack_channel and group.slack_channel != main:
+        if (
+            isinstance(group, core.DomainGroup)
+            and group.slack_channel
+            and group.slack_channel != main
+        ):
             names.setdefault(group.slack_channel, []).append(group.name)
             for domain in group.domains:
-                of_domain.setdefault(normalize_domain(domain), group.slack_channel)
+                of_domain.setdefault(core.normalize_domain(domain), group.slack_channel)
     groups = tuple(
         ChannelGroup(
             name, ", ".join(labels), frozenset(d for d, c in of_domain.items() if c == name)

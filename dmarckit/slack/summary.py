@@ -8,25 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from dmarckit.core import Window, _, change, count, n_messages, n_reports, ngettext, percent, points
-from dmarckit.slack.blocks import (
-    Block,
-    Message,
-    Target,
-    build_message,
-    bullet_list,
-    code,
-    context,
-    duration,
-    escape_with_records,
-    fields,
-    header,
-    image,
-    link_lines,
-    mrkdwn,
-    reporter_count,
-    section,
-    utc,
-)
+from dmarckit.slack import blocks as kit
+from dmarckit.slack.blocks import Message, code, mrkdwn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,14 +23,14 @@ class Addition:
 
     headline: str
     numbers: Mapping[str, str]
-    chart: Target | None = None
+    chart: kit.Target | None = None
 
 
 def summary_message(
     headline: pd.DataFrame,
     window: Window,
-    page: Target | None,
-    chart: Target | None = None,
+    page: kit.Target | None,
+    chart: kit.Target | None = None,
     findings: Sequence[str] | None = None,
     notes: Sequence[str] = (),
     still_open: int = 0,
@@ -68,7 +51,7 @@ def summary_message(
     before = dict(zip(headline["measure"], headline["before"], strict=True))
     said = _said(value)
     name = _about(window, mrkdwn(group, 60) if group else "")
-    ending = [*_added(additions), *link_lines([(_("Open the page"), page)])]
+    ending = [*_added(additions), *kit.link_lines([(_("Open the page"), page)])]
     if not (findings or notes or (findings is None and value["failing"] > 0)):
         text = _("{about}: All quiet: {what}") if value["reports"] else _("{about}: {what}")
         if still_open:
@@ -78,37 +61,39 @@ def summary_message(
                 still_open,
             )
         text = text.format(about=name, n=count(still_open), what=said)
-        return build_message(text, [section(text), *ending])
+        return kit.build_message(text, [kit.section(text), *ending])
     blocks = [
-        header(_about(window, group)),  # plain text there, mrkdwn elsewhere
-        section(f"*{said}*"),
-        fields(_headline_fields(value, before)),
+        kit.header(_about(window, group)),  # plain text there, mrkdwn elsewhere
+        kit.section(f"*{said}*"),
+        kit.fields(_headline_fields(value, before)),
     ]
     for title, items in ((_("New or worse"), findings), (_("Please look"), notes)):
         if items:
-            escaped = [escape_with_records(item, 600) for item in items]
-            blocks.append(section(f"*{title}*\n{bullet_list(escaped, limit=LIST_LIMIT)}"))
+            escaped = [kit.escape_with_records(item, 600) for item in items]
+            blocks.append(kit.section(f"*{title}*\n{kit.bullet_list(escaped, limit=LIST_LIMIT)}"))
     if still_open:
         text = ngettext(
             "{n} finding that was told before still needs doing.",
             "{n} findings that were told before still need doing.",
             still_open,
         )
-        blocks.append(context(text.format(n=count(still_open))))
+        blocks.append(kit.context(text.format(n=count(still_open))))
     blocks += ending
     alt = _("Passing and failing messages a day: {what}").format(what=said)
-    blocks += image(chart, alt)
-    return build_message(_("{about}: {what}").format(about=name, what=said), blocks)
+    blocks += kit.image(chart, alt)
+    return kit.build_message(_("{about}: {what}").format(about=name, what=said), blocks)
 
 
-def _added(additions: Sequence[Addition]) -> list[Block]:
-    blocks: list[Block] = []
+def _added(additions: Sequence[Addition]) -> list[kit.Block]:
+    blocks: list[kit.Block] = []
     for part in additions:
         if headline := mrkdwn(part.headline, 300):
-            blocks.append(section(f"*{headline}*"))
+            blocks.append(kit.section(f"*{headline}*"))
         if part.numbers:
-            blocks.append(fields((mrkdwn(k, 60), mrkdwn(v, 80)) for k, v in part.numbers.items()))
-        blocks += image(part.chart, part.headline or _("chart"))
+            blocks.append(
+                kit.fields((mrkdwn(k, 60), mrkdwn(v, 80)) for k, v in part.numbers.items())
+            )
+        blocks += kit.image(part.chart, part.headline or _("chart"))
     return blocks
 
 
@@ -131,7 +116,7 @@ def _said(value: dict[str, float]) -> str:
         messages=n_messages(value["messages"]),
         failing=count(value["failing"]),
         reports=n_reports(value["reports"]),
-        reporters=reporter_count(value["reporters"]),
+        reporters=kit.reporter_count(value["reporters"]),
     )
 
 
@@ -151,7 +136,6 @@ def _headline_fields(value: dict[str, float], before: dict[str, float]) -> list[
 
 def failure_message(
     job: str,
-    *,
     error: str,
     since: datetime,
     now: datetime,
@@ -166,9 +150,11 @@ def failure_message(
     """
     title = _("The job {job} failed").format(job=job)
     length = now - since
-    lasts = _("{moment}, the first run that failed").format(moment=utc(since))
+    lasts = _("{moment}, the first run that failed").format(moment=kit.utc(since))
     if length.total_seconds() >= 60:
-        lasts = _("{moment}, for {length}").format(moment=utc(since), length=duration(length))
+        lasts = _("{moment}, for {length}").format(
+            moment=kit.utc(since), length=kit.duration(length)
+        )
     pairs = [(_("Failing since"), lasts), (_("Run"), code(run))]
     if notebook is not None:
         pairs.append((_("Notebook with the error"), code(notebook, 300)))
@@ -181,19 +167,19 @@ def failure_message(
             "settings, and {run} tries again now."
         )
     blocks = [
-        header(title),
-        section(f"*{escape_with_records(error, 1500)}*"),
-        fields(pairs),
-        section(todo.format(doctor=code("dmarckit doctor"), run=code(f"dmarckit run {job}"))),
-        context(_("Until it works again, this is said once a day.")),
+        kit.header(title),
+        kit.section(f"*{kit.escape_with_records(error, 1500)}*"),
+        kit.fields(pairs),
+        kit.section(todo.format(doctor=code("dmarckit doctor"), run=code(f"dmarckit run {job}"))),
+        kit.context(_("Until it works again, this is said once a day.")),
     ]
     text = _("{title}: {error}").format(title=mrkdwn(title), error=mrkdwn(error, 300))
-    return build_message(text, blocks)
+    return kit.build_message(text, blocks)
 
 
 def recovery_message(job: str, *, since: datetime, now: datetime) -> Message:
     """Build the message that a job works again, with how long it did not."""
     text = _("The job {job} works again. It had failed since {moment}, for {length}.").format(
-        job=mrkdwn(job), moment=utc(since), length=duration(now - since)
+        job=mrkdwn(job), moment=kit.utc(since), length=kit.duration(now - since)
     )
-    return build_message(text, [section(text)])
+    return kit.build_message(text, [kit.section(text)])

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import cfnlint.api
 import pytest
@@ -18,7 +19,7 @@ from cfnlint.config import ManualArgs
 from dmarckit.cli.aws.template import LONGEST, read_template, template_body, with_schedules
 from dmarckit.core.errors import SettingsError
 from dmarckit.jobs.export import eventbridge_cron, times_of
-from dmarckit.jobs.record import Result, Run, log_end
+from dmarckit.jobs.record import Result, Run, record_end
 from dmarckit.jobs.schedule import Schedule, load_schedules
 from tests.support.cloudformation import ACCOUNT, REGION, Resolved
 
@@ -341,7 +342,7 @@ def test_the_alarm_about_missing_runs_counts_what_the_log_says(
     most: Resolved, caplog: pytest.LogCaptureFixture, result: Result, counts: bool
 ) -> None:
     caplog.set_level(logging.INFO, logger="dmarckit")
-    log_end(Run("r1", "daily", None, NOW, NOW, result))
+    record_end(Mock(), Run("r1", "daily", None, NOW, NOW, result))
     (line,) = (vars(record) for record in caplog.records)
     (filter_,) = most.of("AWS::Logs::MetricFilter").values()
     match = re.fullmatch(

@@ -11,7 +11,6 @@ from nbformat.v4 import new_notebook
 
 from dmarckit.core.errors import LakeError, LeaseLost, SettingsError
 from dmarckit.core.settings import Settings, load_settings
-from dmarckit.jobs import run
 from dmarckit.jobs.run import NAMED, refresh_outside, run_job
 from dmarckit.jobs.schedule import Schedule, SlackRules, load_schedule
 from dmarckit.lake.lake import Lake
@@ -102,10 +101,10 @@ def test_a_lake_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
 def test_a_fault_in_what_reads_the_answers_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> list[str]:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a fault\nof ours")
 
-    monkeypatch.setitem(run._ASK, "dns", broken)
+    monkeypatch.setattr("dmarckit.checks.check_dns", broken)
     said, _steps = asked(load_settings(home=str(tmp_path)), "dns")
     assert said == [r"asking dns: ZeroDivisionError: a fault\x0aof ours"]
 

@@ -426,7 +426,7 @@ def test_the_lake_being_away_is_no_silence(world: World, monkeypatch: pytest.Mon
         raise LakeError("cannot write")
 
     world.mail(a_report(1))
-    monkeypatch.setattr("dmarckit.jobs.notify.queue_messages", broken)
+    monkeypatch.setattr("dmarckit.slack.queue_messages", broken)
     with pytest.raises(LakeError):
         world.run()
     assert world.told() == set()
