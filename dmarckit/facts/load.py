@@ -20,7 +20,7 @@ from dmarckit.core import (
 from dmarckit.facts import sql
 from dmarckit.facts.decisions import decisions
 from dmarckit.facts.frames import Facts, empty_facts, typed
-from dmarckit.facts.networks import network_names
+from dmarckit.facts.networks import knows_networks, network_names
 from dmarckit.facts.reduce import Reduction
 from dmarckit.facts.senders import attribute, load_table
 
@@ -147,7 +147,8 @@ def _reduction(
     hosts: Mapping[str, str | None],
 ) -> Reduction:
     def deliverers(sources: pd.DataFrame) -> pd.DataFrame:
-        known = network_names(sources["source_ip"].dropna().unique(), mmdb)
+        by_address = sources.groupby("source_ip", observed=True)["messages"].sum()
+        known = network_names(by_address.sort_values(ascending=False).index, mmdb)
         return attribute(sources, declared=declared, table=load_table(), ptr=hosts, networks=known)
 
     return Reduction(
@@ -155,7 +156,7 @@ def _reduction(
         deliverers,
         [sender.name for sender in declared],
         every_address=any(sender.networks for sender in declared),
-        own_addresses=bool(hosts) or mmdb is not None,
+        own_addresses=bool(hosts) or knows_networks(mmdb),
     )
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from dmarckit.core.errors import MissingExtra, SettingsError
+from dmarckit.facts import networks
 from dmarckit.facts.networks import NetworkName, countries, inside, network_key, network_names
 from tests.support.mmdb import write_mmdb
 
@@ -61,15 +62,40 @@ def test_network_names_of_both_kinds_of_file(tmp_path: Path) -> None:
     ipinfo = {"192.0.2.0/24": {"asn": "AS64500", "as_name": "Example", "as_domain": "net.example"}}
     geolite = {"198.51.100.0/24": {"autonomous_system_organization": "Other Networks"}}
     mmdb = write_mmdb(tmp_path / "asn.mmdb", ipinfo | geolite | {"203.0.113.0/24": {"asn": "x"}})
-    wanted = ["192.0.2.7", "198.51.100.1", "203.0.113.1", "192.0.3.1", "2001:db8::1", "junk"]
+    wanted = ["192.0.2.7", "198.51.100.1", "203.0.113.1", "10.0.3.1", "2001:db8::1", "junk"]
     assert network_names(wanted, mmdb) == {
-        "192.0.2.7": NetworkName("Example", "net.example"),
+        "192.0.2.7": NetworkName("Example (AS64500)", "net.example"),
         "198.51.100.1": NetworkName("Other Networks", None),
     }
 
 
-def test_without_the_setting_there_are_no_names() -> None:
-    assert network_names(["192.0.2.7"], None) == {}
+def test_plevin_names_what_the_file_does_not(tmp_path: Path) -> None:
+    mmdb = write_mmdb(tmp_path / "asn.mmdb", {"192.0.2.0/24": {"as_name": "Example"}})
+    google = NetworkName("Google (AS15169)", "google.com")
+    assert network_names(["8.8.8.8", "8.8.8.9", "192.0.2.7", "junk", ""], mmdb) == {
+        "8.8.8.8": google,
+        "8.8.8.9": google,
+        "192.0.2.7": NetworkName("Example", None),
+    }
+    assert network_names(["192.0.2.7", "2001:db8::1"], None) == {}
+
+
+def test_a_public_suffix_is_nobodys_domain(tmp_path: Path) -> None:
+    entry = {"as_name": "Example", "as_domain": "co.uk"}
+    mmdb = write_mmdb(tmp_path / "asn.mmdb", {"192.0.2.0/24": entry})
+    assert network_names(["192.0.2.7"], mmdb) == {"192.0.2.7": NetworkName("Example", None)}
+
+
+def test_only_so_many_networks_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "MOST_NETWORKS", 2)
+    wanted = ["8.8.8.8", "8.8.8.4", "8.8.4.4", "8.34.208.1"]
+    assert set(network_names(wanted, None)) == {"8.8.8.8", "8.8.8.4", "8.8.4.4"}
+
+
+def test_without_data_there_are_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "find_spec", lambda name: None)
+    assert not networks.knows_networks(None)
+    assert network_names(["8.8.8.8"], None) == {}
 
 
 @pytest.mark.parametrize("content", [None, b"no database"])
