@@ -51,10 +51,8 @@ RENDERER = {"PLOTLY_RENDERER": "plotly_mimetype"}
 class OwnKernels(KernelSpecManager):
     """The one kernel ``python3`` of this environment."""
 
-    environment: dict[str, str] = RENDERER
-    """variables of the kernel beside those of this process"""
-    arguments: tuple[str, ...] = ()
-    """further arguments of its command"""
+    environment: dict[str, str] = RENDERER  # variables of the kernel beside those of this process
+    arguments: tuple[str, ...] = ()  # further arguments of its command
 
     def find_kernel_specs(self) -> dict[str, str]:
         """Return the kernel's name and the folder of its logos."""
@@ -100,16 +98,14 @@ def own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
 class BuiltPage:
     """A finished page, not stored yet."""
 
-    notebook: str
-    """name without ``.ipynb``"""
+    notebook: str  # name without ``.ipynb``
     key: str
     """where it belongs below the pages' storage; the same for the same notebook, parameters
     and day, so that building again replaces it"""
     title: str
     html: bytes
     executed: nbformat.NotebookNode
-    warnings: tuple[str, ...]
-    """what the notebook wrote to stderr, a line each, safe to print"""
+    warnings: tuple[str, ...]  # what the notebook wrote to stderr, a line each, safe to print
 
 
 def find_notebook(name: str) -> Path:

@@ -50,7 +50,7 @@ COLOURS = {
 """of what receivers did with failing messages (`messages.OUTCOMES`): hues of Okabe and Ito's
 palette, told apart with every kind of colour blindness, on white and on black"""
 
-DARK = {
+DARK = {  # the same colours on a dark page
     "#0068a8": "#4da3e0",
     "#4fa8dc": "#a9d6f5",
     "#a8639b": "#cf8fc2",
@@ -62,7 +62,6 @@ DARK = {
     "#b3195f": "#e0307f",
     "#56606c": "#dfe4ea",
 }
-"""the same colours on a dark page"""
 
 LABELS = {
     "delivered": later("delivered"),
@@ -85,8 +84,7 @@ _INCOMPLETE = {
     "fillcolor": "rgba(125, 135, 150, 0.22)",  # on white and on black
 }
 _DAY_MS = 86_400_000
-TITLE_ROOM = 104
-"""pixels above the plot for title, subtitle and legend"""
+TITLE_ROOM = 104  # pixels above the plot for title, subtitle and legend
 
 
 def outside_text(text: object, limit: int = 80) -> str:

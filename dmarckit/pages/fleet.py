@@ -35,8 +35,7 @@ from dmarckit.pages.inputs import page_manifest, table_states
 from dmarckit.pages.links import page_folder, page_key
 from dmarckit.pages.publish import link_to, refresh_index, store_notebook
 
-MOST_WORKERS = 4
-"""pages built at once unless more are asked for: each has a kernel of some 300 MB"""
+MOST_WORKERS = 4  # pages built at once unless more are asked for: each has a kernel of some 300 MB
 MANIFEST = ".manifest.json"
 
 Outcome = Literal["built", "unchanged", "failed"]
@@ -49,8 +48,7 @@ class FleetPage:
     domain: str
     key: str
     outcome: Outcome
-    link: str
-    """how to open it; of a failed one the page of an earlier run, if there is one"""
+    link: str  # how to open it; of a failed one the page of an earlier run, if there is one
     error: str = ""
     """of a failed one: what happened and where the executed notebook is kept, in one line"""
     seconds: float = 0.0

@@ -32,11 +32,9 @@ MIMETYPE = "application/vnd.dmarckit.v1+html"
 TITLE_MIMETYPE = "application/vnd.dmarckit.title"
 """plain text beside an `Html`: what the page is about, for its title"""
 
-LONG = 28
-"""characters from which a text may be broken anywhere instead of widening its column"""
+LONG = 28  # characters from which a text may be broken anywhere instead of widening its column
 
-TALL = 25
-"""rows from which a table scrolls inside a box"""
+TALL = 25  # rows from which a table scrolls inside a box
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,7 @@ class Html:
 
     markup: Markup = field(default_factory=Markup)
     """what is no `Markup` is not escaped yet, and mypy refuses it"""
-    title: str = ""
-    """title of a page that shows this, plain text; empty: the notebook's own"""
+    title: str = ""  # title of a page that shows this, plain text; empty: the notebook's own
 
     def __html__(self) -> Markup:
         """Return the markup, for templates that this is a value of."""
@@ -124,10 +121,8 @@ def escape(value: object, limit: int = 300) -> Markup:
 class RowLink:
     """The page about one row of a table."""
 
-    command: str
-    """builds it"""
-    address: str | None = None
-    """of the newest one there is; None: there is none yet"""
+    command: str  # builds it
+    address: str | None = None  # of the newest one there is; None: there is none yet
 
 
 @dataclass(frozen=True)
@@ -136,8 +131,7 @@ class Column:
 
     key: str
     heading: str
-    kind: str = "text"
-    """a key of `_FORMATS` or `_PILLS`"""
+    kind: str = "text"  # a key of `_FORMATS` or `_PILLS`
     under: str | Callable[[Any], str] = ""
     """small print under the value: another column, or row → plain text"""
     link: Callable[[Any], RowLink] | None = None

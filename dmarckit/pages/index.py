@@ -19,16 +19,14 @@ from dmarckit.pages.inputs import page_versions
 INDEX = "index.html"
 NEWEST = 14
 """pages of a notebook, or runs of a job, that are in sight; older ones are behind a toggle"""
-DOMAIN = "domain"
-"""the notebook whose pages come first after the jobs"""
+DOMAIN = "domain"  # the notebook whose pages come first after the jobs
 _KEY = re.compile(
     r"(?P<notebook>[\w-]+)/((?P<domain>[\w.-]+)/)?(?P<day>\d{4}-\d\d-\d\d)"
     r"(\.(?P<words>[\w.-]*)\.[0-9a-f]{8})?\.html",
     re.ASCII,
 )
 
-MOST = 5000
-"""runs that are looked at, the newest ones"""
+MOST = 5000  # runs that are looked at, the newest ones
 
 _LEVELS = {"ok": "good", "problems": "warning"}
 _RESULTS = {
@@ -46,14 +44,11 @@ class RunEntry:
     started: datetime
     result: str
     level: str
-    address: str | None
-    """of its page, relative to the index; None: it made none, or it is gone"""
+    address: str | None  # of its page, relative to the index; None: it made none, or it is gone
     counts: str
     error: str
-    notebook: str
-    """where the failed notebook is kept; empty: none is"""
-    earlier: int
-    """runs before it that day with the same end and page, not shown on their own"""
+    notebook: str  # where the failed notebook is kept; empty: none is
+    earlier: int  # runs before it that day with the same end and page, not shown on their own
 
 
 def read_runs(lake: Lake) -> pd.DataFrame:
@@ -116,11 +111,9 @@ def _counts(row: Any) -> str:
 class Entry:
     """One page as the index shows it."""
 
-    address: str
-    """relative to the index"""
+    address: str  # relative to the index
     day: str
-    parameters: str
-    """other than the domain"""
+    parameters: str  # other than the domain
 
 
 @dataclass(frozen=True)
@@ -129,8 +122,7 @@ class PageGroup:
 
     name: str
     pages: tuple[Entry, ...]
-    domains: tuple[PageGroup, ...] = ()
-    """the newest pages first; of the same day by name"""
+    domains: tuple[PageGroup, ...] = ()  # the newest pages first; of the same day by name
 
 
 def index_page(objects: Iterable[StoredObject], runs: pd.DataFrame | None = None) -> bytes:

@@ -19,8 +19,7 @@ from dmarckit.core import Settings, Window, later, normalize_domain, secret_name
 from dmarckit.facts import organisation
 from dmarckit.lake import Lake, month_of
 
-LEAST_DAYS = 90
-"""days before the end of a page that tell who a sender is, whatever its window"""
+LEAST_DAYS = 90  # days before the end of a page that tell who a sender is, whatever its window
 _INPUTS = """
 SELECT '{mails}' AS input, mail_key AS key FROM reports WHERE {mine}
 UNION SELECT '{mails}', mail_key FROM tls WHERE {mine_tls}
@@ -74,12 +73,11 @@ def page_inputs(lake: Lake, parameters: Mapping[str, Any], now: datetime) -> tup
     return tuple(Input(str(r["input"]), int(r["number"]), str(r["hash"])) for r in rows)
 
 
-_NOT_SHOWN = {
+_NOT_SHOWN = {  # settings that no page depends on
     *secret_names(),
     *("home", "mail", "lake", "pages", "exports", "exports_to", "workers"),
     *("slack_channel", "slack_url", "presign_key_id", "presign_expires"),
 }
-"""settings that no page depends on"""
 _TABLES = {
     # whole rows never change, so that the keys stand for them
     "reports": "SELECT domain, count(*), bit_xor(hash(report_uid)) FROM reports GROUP BY ALL",

@@ -74,13 +74,12 @@ _KEY = re.compile(
 )
 
 
-_OF_ALL = {
+_OF_ALL = {  # notebooks about all domains → what a link to their page says
     "overview": later("All domains"),
     "requirements": later("Sender requirements"),
     "postmaster": later("Google Postmaster Tools"),
     "tls": later("TLS reports"),
 }
-"""notebooks about all domains → what a link to their page says"""
 
 
 @dataclass(frozen=True)

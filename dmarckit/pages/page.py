@@ -113,7 +113,6 @@ def open_page(
     return Page(settings, lake, window, end=end, domain=domain, domains=names, job=job)
 
 
-SECTIONS = tuple(
+SECTIONS = tuple(  # names of the sections, in the order of their families
     name for family in Page.__bases__ for name in vars(family) if not name.startswith("_")
 )
-"""names of the sections, in the order of their families"""

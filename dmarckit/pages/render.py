@@ -79,8 +79,7 @@ def _parts(markdown: str) -> Iterator[tuple[str, str]]:
             yield "", block.strip()
 
 
-_PLOT_TOP = 10
-"""pixels above the plot on a page, where title and legend are text above it"""
+_PLOT_TOP = 10  # pixels above the plot on a page, where title and legend are text above it
 
 
 def render_page(
@@ -179,14 +178,13 @@ def _chapters(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
     return [chapters[0], *(chapter for chapter in chapters[1:] if chapter["parts"])]
 
 
-_KINDS = {
+_KINDS = {  # of outputs that a page can hold, the richest form first
     HTML_MIMETYPE: "own",
     "text/html": "html",
     "image/png": "image",
     "text/markdown": "markdown",
     "text/plain": "text",
 }
-"""of outputs that a page can hold, the richest form first"""
 
 
 def _part(output: nbformat.NotebookNode) -> dict[str, Any] | None:

@@ -19,8 +19,7 @@ from dmarckit.pages.svg import plain
 SLACK_MIMETYPE = "application/vnd.dmarckit.slack.v1+json"
 MOST_NUMBERS, MOST_SERIES, MOST_POINTS = 10, 12, 500
 """of one note: what a Slack message shows as fields, and what a small picture can show"""
-MOST_NOTES = 5
-"""notes of one run; more would bury its findings"""
+MOST_NOTES = 5  # notes of one run; more would bury its findings
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,7 @@ class SlackNote:
     """A headline, numbers and a chart; plain text, not yet escaped for Slack."""
 
     headline: str = ""
-    numbers: Mapping[str, str] = field(default_factory=dict)
-    """label → value"""
+    numbers: Mapping[str, str] = field(default_factory=dict)  # label → value
     chart: Mapping[str, Any] | None = None
     """`title`, `about`, and `series`: `name`, `kind` (bar or line), `lying`, `colour`, `x`, `y`"""
 

@@ -31,12 +31,9 @@ from dmarckit.pages.links import PageLinks, find_links
 class Section:
     """A section of a page: it shows itself in a notebook and carries what it shows."""
 
-    data: pd.DataFrame
-    """the frame behind it"""
-    html: Html | None = None
-    """the text or table that it shows; None: the figure"""
-    figure: go.Figure | None = None
-    """its chart; a section that shows a table may have one too"""
+    data: pd.DataFrame  # the frame behind it
+    html: Html | None = None  # the text or table that it shows; None: the figure
+    figure: go.Figure | None = None  # its chart; a section that shows a table may have one too
 
     def __repr__(self) -> str:
         chart = ", .figure" if self.figure is not None else ""
@@ -77,12 +74,7 @@ class PageData:
     def analysis(self) -> Analysis:
         """Facts and findings as `dmarckit findings` has them. Raises LakeError."""
         return page_analysis(
-            self.settings,
-            self.lake,
-            self.window,
-            self._end,
-            domains=self._domains,
-            job=self._job,
+            self.settings, self.lake, self.window, self._end, domains=self._domains, job=self._job
         )
 
     @property

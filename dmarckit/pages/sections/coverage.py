@@ -12,8 +12,7 @@ from dmarckit.findings import left_out
 from dmarckit.pages.html import Html, render_part
 from dmarckit.pages.sections.base import PageData, Section
 
-NAMED = 8
-"""reporters that are named; more are only counted"""
+NAMED = 8  # reporters that are named; more are only counted
 
 _LEVELS = {"whole": "good", "incomplete": "plain", "unknown": "plain"}
 

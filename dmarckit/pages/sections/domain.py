@@ -23,8 +23,7 @@ from dmarckit.pages.sections.base import (
     whole,
 )
 
-SHOWN = 60
-"""rows of a table; the rest is only counted"""
+SHOWN = 60  # rows of a table; the rest is only counted
 
 
 class DomainSections(PageData):

@@ -13,8 +13,7 @@ from dmarckit.lake import TABLES
 from dmarckit.pages.html import Column
 from dmarckit.pages.sections.base import PageData, Section, table_section
 
-SHOWN = 200
-"""rows of a frame; more belongs into a file (``frame.to_csv``)"""
+SHOWN = 200  # rows of a frame; more belongs into a file (``frame.to_csv``)
 
 
 class ExploreSections(PageData):

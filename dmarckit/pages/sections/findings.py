@@ -23,10 +23,8 @@ from dmarckit.findings import (
 from dmarckit.pages.html import Column, Html, render_part, table
 from dmarckit.pages.sections.base import PageData, Section
 
-CARDS = 24
-"""cards of a page; what comes after them is a row of a folded table"""
-SHOWN = 5
-"""things named in an answer; more is not read in ten seconds"""
+CARDS = 24  # cards of a page; what comes after them is a row of a folded table
+SHOWN = 5  # things named in an answer; more is not read in ten seconds
 
 _LEVELS = {"critical": "bad", "warning": "warning", "info": "plain", "good": "good"}
 _NAMES = {"critical": later("critical"), "warning": later("warning"), "info": later("to know")}

@@ -15,10 +15,8 @@ OUTCOMES = ("delivered", "quarantined", "rejected", "unstated")
 DONE = {"none": "delivered", "pass": "delivered", "quarantine": "quarantined"}
 DONE |= {"reject": "rejected"}
 
-ROWS = 100
-"""names of a table; the rest is only counted"""
-THIN = 45
-"""days from which cells are slim, and the months are named"""
+ROWS = 100  # names of a table; the rest is only counted
+THIN = 45  # days from which cells are slim, and the months are named
 
 _BOUNDS = ((0.99, "a"), (0.95, "b"), (0.80, "c"), (0.0, "d"))
 _SHARES = {

@@ -30,7 +30,7 @@ from dmarckit.pages.sections.messages import DONE, OUTCOMES, failing_rows
 from dmarckit.reports import Policy
 
 MANY_SENDERS = 3  # of mails that are no reports, from which on they are not named
-STEPS = (
+STEPS = (  # the ladder of policies; pct below 100 counts as testing
     later("not quoted"),
     "p=none",
     "p=quarantine; t=y",
@@ -38,7 +38,6 @@ STEPS = (
     "p=reject; t=y",
     "p=reject",
 )
-"""the ladder of policies; pct below 100 counts as testing"""
 
 _CARDS = {
     "pass_share": later("pass DMARC"),

@@ -25,12 +25,9 @@ from dmarckit.pages.sections.findings import records_to_paste
 from dmarckit.pages.sections.messages import matrix
 from dmarckit.reports import Policy
 
-DAYS = 90
-"""least length of the strip of policies: they change rarely"""
-REPORTERS = 12
-"""reporters with a row of their own: those that quoted it most often"""
-SHOWN = 50
-"""senders of a what-if; the rest is only counted"""
+DAYS = 90  # least length of the strip of policies: they change rarely
+REPORTERS = 12  # reporters with a row of their own: those that quoted it most often
+SHOWN = 50  # senders of a what-if; the rest is only counted
 
 _TAGS = ["p", "sp", "np", "pct", "testing", "adkim", "aspf"]
 _LEVELS = {"reject": "a", "quarantine": "c", "none": "d"}

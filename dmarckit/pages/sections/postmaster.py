@@ -22,7 +22,7 @@ from dmarckit.pages.charts import CRITICAL, WARNING, nothing, rate_lines
 from dmarckit.pages.html import Column, Html, render_part
 from dmarckit.pages.sections.base import PageData, Section, ordered, table_section, usual
 
-_NEWEST = {
+_NEWEST = {  # column of `newest_rates` → metric and detail
     "spam_rate": ("spam_rate", ""),
     "spf": ("auth_success_rate", "spf"),
     "dkim": ("auth_success_rate", "dkim"),
@@ -30,7 +30,6 @@ _NEWEST = {
     "tls": ("tls_encryption_rate", "inbound"),
     "errors": ("delivery_error_rate", ""),
 }
-"""column of `newest_rates` → metric and detail"""
 _SPAM = {"all": (later("spam rate"), "#0068a8")}
 _AUTHENTICATION = {"spf": ("SPF", "#4fa8dc"), "dkim": ("DKIM", "#0068a8")}
 _AUTHENTICATION |= {"dmarc": ("DMARC", "#0f9d76")}

@@ -11,8 +11,7 @@ from dmarckit.core import _, later, ngettext, one_line, text as words
 from dmarckit.pages.html import Column, render_part
 from dmarckit.pages.sections.base import PageData, Section, table_section
 
-SHOWN = 500
-"""records of a page; the whole report is in the lake and in its export"""
+SHOWN = 500  # records of a page; the whole report is in the lake and in its export
 
 _FACTS = {
     "reporter": later("Reporter"),

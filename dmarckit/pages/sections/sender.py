@@ -17,8 +17,7 @@ from dmarckit.pages.sections.findings import Answer
 from dmarckit.pages.sections.overview import headline_html, passing
 from dmarckit.pages.sections.report import result_columns, with_results
 
-SHOWN = 50
-"""rows of a table; the rest is only counted"""
+SHOWN = 50  # rows of a table; the rest is only counted
 
 _CODE = r"(?i)sender requirement failed:\s*\d{3}[- ](\d\.\d{1,3}\.\d{1,3})"
 """as in `facts.sql`: what Google writes into the comment of a reason"""
