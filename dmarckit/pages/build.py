@@ -27,25 +27,15 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
-from dmarckit.core import (
-    CONFIG_VARIABLE,
-    PREFIX,
-    NotebookFailed,
-    PageError,
-    current_language,
-    one_line,
-    redacted,
-    secrets_in,
-    shipped_files,
-    withheld_variables,
-)
+from dmarckit import core
+from dmarckit.core import NotebookFailed, PageError, one_line, redacted
 from dmarckit.pages.index import INDEX
 from dmarckit.pages.inputs import Input
 from dmarckit.pages.links import page_key
 from dmarckit.pages.render import render_page, title_of
 
+# charts as data: pages draw them with one plotly.js, JupyterLab with its extension
 RENDERER = {"PLOTLY_RENDERER": "plotly_mimetype"}
-"""charts as data: pages draw them with one plotly.js, JupyterLab with its extension"""
 
 
 class OwnKernels(KernelSpecManager):
@@ -66,21 +56,13 @@ class OwnKernels(KernelSpecManager):
 
 def own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
     """Return kernels that run a notebook for a page, without secrets and with `folder` as home."""
-    values = {
-        **RENDERER,
-        **withheld_variables(),
-        # what cells say and what the page says around them are in one language
-        f"{PREFIX}LANGUAGE": current_language(),
-        # neither the user's start-up files nor a history shared with other kernels
-        "IPYTHONDIR": str(folder / ".ipython"),
-    }
+    values = RENDERER | core.withheld_variables()
+    # what cells say and what the page says around them are in one language
+    values[f"{core.PREFIX}LANGUAGE"] = core.current_language()
+    # neither the user's start-up files nor a history shared with other kernels
+    values["IPYTHONDIR"] = str(folder / ".ipython")
     if config:
-        values[CONFIG_VARIABLE] = config
-
-    class PageKernels(OwnKernels):
-        environment = values
-        # the end of a run interrupts the kernel, which would say so on the terminal
-        arguments = ("--IPKernelApp.log_level=CRITICAL",)
+        values[core.CONFIG_VARIABLE] = config
 
     class PageKernel(AsyncKernelManager):
         @default("transport_encryption")
@@ -89,7 +71,11 @@ def own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
 
         @default("kernel_spec_manager")
         def _own_specs(self) -> KernelSpecManager:
-            return PageKernels()
+            kernels = OwnKernels()
+            # the end of a run interrupts the kernel, which would say so on the terminal
+            kernels.arguments = ("--IPKernelApp.log_level=CRITICAL",)
+            kernels.environment = values
+            return kernels
 
     return PageKernel
 
@@ -118,7 +104,7 @@ def find_notebook(name: str) -> Path:
     """
     if name.endswith(".ipynb") and Path(name).is_file():
         return Path(name)
-    known = shipped_files("notebooks", "*.ipynb")
+    known = core.shipped_files("notebooks", "*.ipynb")
     if name not in known:
         raise PageError(f"no notebook {one_line(name)}; there are: {', '.join(known) or 'none'}")
     return known[name]
@@ -146,36 +132,31 @@ def build_page(
         NotebookFailed: a cell raised; the executed notebook is kept in a temporary folder
             that the message names.
     """
-    built = now or datetime.now(UTC)
+    built, name = now or datetime.now(UTC), notebook.stem
     source = _read(notebook)
     # dates as text: papermill cannot write them, and YAML makes them out of plain words
     given = {k: v.isoformat() if isinstance(v, date) else v for k, v in parameters.items()}
     folder = Path(tempfile.mkdtemp(prefix="dmarckit-page-"))
-    target = folder / f"{notebook.stem}.ipynb"
+    target = folder / f"{name}.ipynb"
     try:
         nbformat.write(source, target)  # type: ignore[no-untyped-call]
         known = known_parameters(target)
-        check_parameters(notebook.stem, given, known)
-        usual = {name: ast.literal_eval(_default(about) or "None") for name, about in known.items()}
+        check_parameters(name, given, known)
+        usual = {key: ast.literal_eval(_default(about) or "None") for key, about in known.items()}
         made_from = inputs(usual | given)
     except BaseException:
         shutil.rmtree(folder)
         raise
-    hidden = {*secrets, *secrets_in(os.environ)}
+    hidden = {*secrets, *core.secrets_in(os.environ)}
     executed = _execute(source, given, target, hidden, config=config, timeout=timeout)
     shutil.rmtree(folder)
-    shown = redacted(given, hidden)
-    key = page_key(notebook.stem, unusual(shown, known), built.date())
+    given = redacted(given, hidden)
+    values = {key: repr(given[key]) if key in given else known[key]["default"] for key in known}
+    shown = {key: (value, known[key]["help"]) for key, value in values.items()}
+    key = page_key(name, unusual(given, known), built.date())
+    up = "../" * key.count("/") + INDEX
     page = render_page(
-        executed,
-        name=notebook.stem,
-        parameters={
-            name: (repr(shown[name]) if name in shown else about["default"], about["help"])
-            for name, about in known.items()
-        },
-        built=built,
-        index="../" * key.count("/") + INDEX,
-        inputs=made_from,
+        executed, name=name, parameters=shown, built=built, index=up, inputs=made_from
     )
     warnings = (
         one_line(line)
@@ -185,8 +166,7 @@ def build_page(
         for line in output.text.splitlines()
         if line.strip()
     )
-    title = title_of(executed, notebook.stem)
-    return BuiltPage(notebook.stem, key, title, page, executed, tuple(warnings))
+    return BuiltPage(name, key, title_of(executed, name), page, executed, tuple(warnings))
 
 
 def _read(notebook: Path) -> nbformat.NotebookNode:
@@ -206,17 +186,10 @@ def known_parameters(notebook: Path) -> dict[str, dict[str, str]]:
 
 
 def check_parameters(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    """Check the names of given parameters.
-
-    Raises:
-        PageError: one is not known; it lists those that are.
-    """
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise PageError(
-            f"notebook {name} has no parameter {', '.join(map(one_line, unknown))}; "
-            f"it has: {', '.join(known) or 'none'}"
-        )
+    """Check the names of given parameters; PageError: one is not known, these are."""
+    if unknown := ", ".join(map(one_line, sorted(set(given) - set(known)))):
+        has = ", ".join(known) or "none"
+        raise PageError(f"notebook {name} has no parameter {unknown}; it has: {has}")
 
 
 def unusual(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,10 +198,8 @@ def unusual(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any
     A notebook about one domain has that of its default where none is given. `job` only says
     with which earlier run a page is compared: it is the same page.
     """
-    default = _default(known["domain"]) if "domain" in known else ""
-    domain = ast.literal_eval(default) if default else ""
-    usual = {"domain": domain} if domain else {}
-    return usual | {
+    domain = ast.literal_eval(_default(known.get("domain", {"default": ""})) or "None")
+    return ({"domain": domain} if domain else {}) | {
         key: value
         for key, value in given.items()
         if key == "domain" or (key != "job" and repr(value) != _default(known[key]))

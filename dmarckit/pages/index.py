@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pandas as pd
@@ -17,15 +17,13 @@ from dmarckit.pages.html import TEMPLATES, notebook_word, script_hash, templates
 from dmarckit.pages.inputs import page_versions
 
 INDEX = "index.html"
-NEWEST = 14
-"""pages of a notebook, or runs of a job, that are in sight; older ones are behind a toggle"""
+NEWEST = 14  # pages of a notebook, or runs of a job, in sight; older ones are behind a toggle
 DOMAIN = "domain"  # the notebook whose pages come first after the jobs
 _KEY = re.compile(
     r"(?P<notebook>[\w-]+)/((?P<domain>[\w.-]+)/)?(?P<day>\d{4}-\d\d-\d\d)"
     r"(\.(?P<words>[\w.-]*)\.[0-9a-f]{8})?\.html",
     re.ASCII,
 )
-
 MOST = 5000  # runs that are looked at, the newest ones
 
 _LEVELS = {"ok": "good", "problems": "warning"}
@@ -64,26 +62,25 @@ def jobs(runs: pd.DataFrame, keys: Collection[str]) -> dict[str, list[RunEntry]]
     hide all others.
     """
     texts = dict.fromkeys(("page", "error", "notebook"), "")
-    newest = runs.fillna(texts).sort_values(["started", "run"], ascending=False, kind="stable")
-    return {str(name): list(_entries(rows, keys)) for name, rows in newest.groupby("job")}
-
-
-def _entries(rows: pd.DataFrame, keys: Collection[str]) -> Iterator[RunEntry]:
-    alike: dict[tuple[Any, ...], list[Any]] = {}
-    for row in rows.itertuples(index=False):
-        same = (row.result, row.page, row.error, f"{row.started:%Y-%m-%d}")
+    order = {"by": ["job", "started", "run"], "ascending": [True, False, False]}
+    alike: dict[tuple[str, ...], list[Any]] = {}
+    for row in runs.fillna(texts).sort_values(**order, kind="stable").itertuples(index=False):
+        same = (row.job, row.result, row.page, row.error, f"{row.started:%Y-%m-%d}")
         alike.setdefault(same, []).append(row)
+    found: dict[str, list[RunEntry]] = {}
     for row, *earlier in alike.values():
-        yield RunEntry(
+        entry = RunEntry(
             started=row.started,
-            result=_(_RESULTS.get(str(row.result), str(row.result))),
-            level=_LEVELS.get(str(row.result), "bad"),
+            result=_(_RESULTS.get(row.result, row.result)),
+            level=_LEVELS.get(row.result, "bad"),
             address=quote(row.page) if row.page in keys else None,
             counts=_counts(row),
             error=row.error,
             notebook=row.notebook,
             earlier=len(earlier),
         )
+        found.setdefault(str(row.job), []).append(entry)
+    return found
 
 
 def _counts(row: Any) -> str:
@@ -99,20 +96,16 @@ def _counts(row: Any) -> str:
         "told": lambda n: ngettext("{n} message to Slack", "{n} messages to Slack", n),
         "waiting": lambda n: ngettext("{n} message waiting", "{n} messages waiting", n),
     }
-    parts = []
-    for name, text in numbers.items():
-        value = getattr(row, name)
-        if not words.is_missing(value) and value and int(value) > 0:
-            parts.append(text(int(value)).format(n=words.count(int(value))))
-    return ", ".join(parts)
+    values = {name: getattr(row, name) for name in numbers}
+    found = {name: int(n) for name, n in values.items() if not words.is_missing(n) and n > 0}
+    return ", ".join(numbers[name](n).format(n=words.count(n)) for name, n in found.items())
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One page as the index shows it."""
 
-    address: str  # relative to the index
     day: str
+    address: str  # relative to the index
     parameters: str  # other than the domain
 
 
@@ -159,16 +152,12 @@ def _groups(keys: Iterable[str], shown: Collection[str | None]) -> list[PageGrou
         if domain and parameters and match["notebook"] != DOMAIN:
             # another sender is another thing, and no older page of the same
             domain, parameters = f"{domain}: {parameters}", ""
-        entry = Entry(quote(match[0]), match["day"], parameters)
+        entry = Entry(match["day"], quote(match[0]), parameters)
         if entry.address not in shown:
-            domains = found.setdefault(match["notebook"], {})
-            domains.setdefault(domain, []).append(entry)
+            found.setdefault(match["notebook"], {}).setdefault(domain, []).append(entry)
     groups = []
     for name in sorted(found, key=lambda name: (name != DOMAIN, name)):
-        pages = {
-            domain: tuple(sorted(entries, key=lambda e: (e.day, e.address), reverse=True))
-            for domain, entries in sorted(found[name].items())
-        }
+        pages = {d: tuple(sorted(found[name][d], reverse=True)) for d in sorted(found[name])}
         own = pages.pop("", ())
         parts = [PageGroup(domain, entries) for domain, entries in pages.items()]
         parts.sort(key=lambda group: group.pages[0].day, reverse=True)

@@ -12,20 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dmarckit.core import (
-    CONFIG_VARIABLE,
-    LakeError,
-    NotebookFailed,
-    PageError,
-    Settings,
-    Storage,
-    StorageError,
-    open_storage,
-    redacted,
-    secrets_of,
-    unknown_name,
-    use,
-)
+from dmarckit import core
+from dmarckit.core import LakeError, NotebookFailed, Settings, Storage, open_storage
 from dmarckit.lake import Lake
 from dmarckit.pages.index import INDEX, index_page, read_runs
 from dmarckit.pages.inputs import Input, page_inputs
@@ -34,7 +22,6 @@ from dmarckit.pages.links import page_key
 if TYPE_CHECKING:
     from dmarckit.pages.build import BuiltPage
 
-FAILED = "failed"
 CONTENT_TYPE = "text/html; charset=utf-8"
 
 
@@ -80,11 +67,9 @@ def refresh_index(settings: Settings) -> None:
 
 
 def store_index(storage: Storage, lake: Lake | None = None) -> None:
-    """Store the index of all pages, as they are in the storage now, with the runs of a `lake`.
+    """Store the index of all pages in the storage, with the runs of a `lake`.
 
-    Raises:
-        StorageError: the pages cannot be listed or the index not be stored.
-        LakeError: the runs cannot be read.
+    Raises as `refresh_index`.
     """
     runs = read_runs(lake) if lake is not None else None
     store_page(storage, INDEX, index_page(storage.list(), runs))
@@ -99,21 +84,6 @@ def store_page(storage: Storage, key: str, page: bytes) -> None:
         storage.put(key, page, content_type=CONTENT_TYPE)
 
 
-def _check_names(settings: Settings, values: Mapping[str, Any]) -> None:
-    """Check the names that a page is about: an empty page would say that all is well."""
-    from dmarckit.findings import check_domains
-
-    lake, names = Lake(settings.lake_url), values.get("domains") or []
-    names = [*([names] if isinstance(names, str) else names), values.get("domain")]
-    with contextlib.suppress(LakeError):  # the notebook fails then
-        check_domains(settings, lake, [str(name) for name in names if name])
-        if uid := str(values.get("report_uid") or ""):
-            query = "SELECT report_uid FROM reports ORDER BY report_uid <> $uid, begin DESC"
-            uids = lake.arrow(f"{query} LIMIT 1000", uid=uid)["report_uid"].to_pylist()
-            if uids and uids[0] != uid:
-                raise PageError(f"the report {unknown_name(uid, uids)}")
-
-
 def store_notebook(
     settings: Settings, notebook: str, parameters: Mapping[str, Any], now: datetime | None = None
 ) -> StoredPage:
@@ -126,32 +96,46 @@ def store_notebook(
     """
     from dmarckit.pages.build import build_page, find_notebook  # they load papermill
 
-    use(settings.language)  # a worker process has not loaded them itself
+    core.use(settings.language)  # a worker process has not loaded them itself
     now = now or datetime.now(UTC)
 
     def inputs(values: Mapping[str, Any]) -> tuple[Input, ...]:
-        _check_names(settings, values)
+        lake = Lake(settings.lake_url)
+        _check_names(settings, lake, values)
         with contextlib.suppress(LakeError):  # the notebook fails then
-            return page_inputs(Lake(settings.lake_url), values, now)
+            return page_inputs(lake, values, now)
         return ()
 
     storage = open_storage(settings.pages_url, settings.presign_keys())
-    secrets = secrets_of(settings)
+    secrets, config = core.secrets_of(settings), os.environ.get(core.CONFIG_VARIABLE)
+    path = find_notebook(notebook)
     try:
-        page = build_page(
-            find_notebook(notebook),
-            parameters,
-            config=os.environ.get(CONFIG_VARIABLE),
-            now=now,
-            secrets=secrets,
-            inputs=inputs,
-        )
+        page = build_page(path, parameters, config=config, now=now, secrets=secrets, inputs=inputs)
     except NotebookFailed as error:
-        given = redacted(dict(parameters), secrets)
-        key = f"{FAILED}/{page_key(Path(notebook).stem, given, now.date())}"
-        raise _kept_in(storage, key.removesuffix(".html") + ".ipynb", error) from error
+        with contextlib.suppress(core.StorageError):
+            kept, given = Path(error.kept), core.redacted(dict(parameters), secrets)
+            key = f"failed/{page_key(path.stem, given, now.date()).removesuffix('.html')}.ipynb"
+            storage.put(key, kept.read_bytes(), content_type="application/x-ipynb+json")
+            shutil.rmtree(kept.parent)
+            error = NotebookFailed(error.reason, f"{storage.url.rstrip('/')}/{key}")
+        raise error
     store_page(storage, page.key, page.html)
     return StoredPage(page, page.key, link_to(settings, storage, page.key))
+
+
+def _check_names(settings: Settings, lake: Lake, values: Mapping[str, Any]) -> None:
+    """Check the names that a page is about: an empty page would say that all is well."""
+    from dmarckit.findings import check_domains
+
+    names = values.get("domains") or []
+    names = [*([names] if isinstance(names, str) else names), values.get("domain")]
+    with contextlib.suppress(LakeError):  # the notebook fails then
+        check_domains(settings, lake, [str(name) for name in names if name])
+        if uid := str(values.get("report_uid") or ""):
+            query = "SELECT report_uid FROM reports ORDER BY report_uid <> $uid, begin DESC"
+            uids = lake.arrow(f"{query} LIMIT 1000", uid=uid)["report_uid"].to_pylist()
+            if uids and uids[0] != uid:
+                raise core.PageError(f"the report {core.unknown_name(uid, uids)}")
 
 
 def link_to(settings: Settings, storage: Storage, key: str) -> str:
@@ -159,13 +143,3 @@ def link_to(settings: Settings, storage: Storage, key: str) -> str:
     if settings.page_base_url:
         return f"{settings.page_base_url.rstrip('/')}/{key}"
     return storage.link(key, settings.presign_expires)
-
-
-def _kept_in(storage: Storage, key: str, error: NotebookFailed) -> NotebookFailed:
-    """Move the notebook of an error to the storage; return the error that names its place."""
-    with contextlib.suppress(StorageError):
-        kept = Path(error.kept)
-        storage.put(key, kept.read_bytes(), content_type="application/x-ipynb+json")
-        shutil.rmtree(kept.parent)
-        return NotebookFailed(error.reason, f"{storage.url.rstrip('/')}/{key}")
-    return error

@@ -61,11 +61,8 @@ class PageData:
         job: str = "",
     ) -> None:
         """Take what `open_page` has found; `end` is as it was asked for."""
-        self.settings = settings
-        self.lake = lake
-        self.window = window
-        self.domain = normalize_domain(domain)
-        """the one domain that the page is about; empty: several or all"""
+        self.settings, self.lake, self.window = settings, lake, window
+        self.domain = normalize_domain(domain)  # that the page is about; empty: several or all
         self._domains = [self.domain] if self.domain else list(domains)
         self._end, self._job = end, job
         self._traces: dict[str, Trace] = {}
@@ -132,8 +129,7 @@ class PageData:
 
 def table_section(
     data: pd.DataFrame,
-    columns: Sequence[Column],
-    *,
+    *columns: Column,
     caption: str,
     empty: str,
     shown: pd.DataFrame | None = None,

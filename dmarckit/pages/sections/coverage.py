@@ -68,52 +68,45 @@ def _pairs(found: Coverage) -> list[tuple[str, str | Html]]:
     """Return the facts, each with its label; the empty text where one is not known."""
     if not found.reports and found.last_mail is None:
         return []
+    count, day = words.count, words.day(found.newest)
     expected, about, last_mail = "", _("none"), ""
     reporters = ngettext("{n} reporter", "{n} reporters", found.reporters)
-    reporters = reporters.format(n=words.count(found.reporters))
+    reporters = reporters.format(n=count(found.reporters))
     if found.usual:
-        reporters = _("{n}; of the {usual} usual ones {came} have told of {day}").format(
-            n=reporters,
-            usual=words.count(found.usual),
-            came=words.count(found.usual - len(found.missing)),
-            day=words.day(found.newest),
-        )
+        usual, came = count(found.usual), count(found.usual - len(found.missing))
+        text = _("{n}; of the {usual} usual ones {came} have told of {day}")
+        reporters = text.format(n=reporters, usual=usual, came=came, day=day)
     if found.expected:
-        expected = _("{came} of {expected} are there ({share})").format(
-            came=words.count(found.came),
-            expected=words.count(found.expected),
-            share=words.percent(found.came / found.expected),
-        )
+        share = words.percent(found.came / found.expected)
+        text = _("{came} of {expected} are there ({share})")
+        expected = text.format(came=count(found.came), expected=count(found.expected), share=share)
     if found.first_begin is not None and found.last_end is not None:
-        about = _("{n}, about {period}").format(
-            n=words.n_reports(found.reports), period=words.period(found.first_begin, found.last_end)
-        )
+        period = words.period(found.first_begin, found.last_end)
+        about = _("{n}, about {period}").format(n=words.n_reports(found.reports), period=period)
     if found.last_mail is not None:
         last_mail = _("{time} UTC").format(time=words.minute(found.last_mail))
-    mails = ngettext("{n} mail", "{n} mails", found.mails).format(n=words.count(found.mails))
-    refused = _("{unreadable} unreadable, {untrusted} not trusted, of {mails} (all domains)")
-    refused = refused.format(
-        unreadable=words.count(found.unreadable),
-        untrusted=words.count(found.untrusted),
-        mails=mails,
-    )
+    mails = ngettext("{n} mail", "{n} mails", found.mails).format(n=count(found.mails))
+    text = _("{unreadable} unreadable, {untrusted} not trusted, of {mails} (all domains)")
+    unreadable, untrusted = count(found.unreadable), count(found.untrusted)
     return [
         (_("Expected reports"), expected),
         (_("Reporters"), reporters),
-        (_("Missing for {day}").format(day=words.day(found.newest)), _missing(found)),
+        (_("Missing for {day}").format(day=day), _missing(found)),
         (_("Reports"), about),
         (_("Last mail"), last_mail),
-        (_("Mails without a report"), refused),
+        (
+            _("Mails without a report"),
+            text.format(unreadable=unreadable, untrusted=untrusted, mails=mails),
+        ),
     ]
 
 
 def _missing(found: Coverage) -> str | Html:
-    if not found.usual:
-        return ""
+    if not found.usual or found.missing.empty:
+        return _("nobody") if found.usual else ""
     rows = found.missing[["reporter", "last_end"]].head(NAMED).itertuples(index=False)
     since = _("last report until {time}")
     shown = [(name, f" ({since.format(time=words.minute(end))})") for name, end in rows]
-    more = len(found.missing) - NAMED
-    if more > 0:
+    if (more := len(found.missing) - NAMED) > 0:
         shown.append(("", _("and {n} more").format(n=words.count(more))))
-    return render_part("named", shown) if shown else _("nobody")
+    return render_part("named", shown)

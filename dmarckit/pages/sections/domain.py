@@ -13,15 +13,8 @@ from dmarckit.findings import BLOCKED, requirement_meaning
 from dmarckit.pages.charts import class_words
 from dmarckit.pages.html import Column, RowLink
 from dmarckit.pages.links import row_link
-from dmarckit.pages.sections.base import (
-    PageData,
-    Section,
-    largest,
-    ordered,
-    table_section,
-    usual,
-    whole,
-)
+from dmarckit.pages.sections import base
+from dmarckit.pages.sections.base import PageData, Section, ordered, table_section, usual
 
 SHOWN = 60  # rows of a table; the rest is only counted
 
@@ -65,23 +58,20 @@ class DomainSections(PageData):
         )
         columns = ["sender", "sender_kind", "in_inventory", "messages", "before", "dkim_share"]
         columns += ["spf_share", "classes", "blocked", "first_seen", "last_seen", "countries"]
-        frame = whole(frame.rename_axis("sender").reset_index(), "messages", "before", "blocked")
-
-        def change(row: Any) -> str:
-            return text.change(row.messages, row.before)
-
+        counts = ["messages", "before", "blocked"]
+        frame = base.whole(frame.rename_axis("sender").reset_index(), *counts)[columns]
         return table_section(
-            ordered(frame[columns], "-messages", "sender"),
-            [
-                Column("sender", _("Sender"), under=_kind, link=self._sender_link()),
-                Column("messages", _("Messages"), "volume", change),
-                *usual("dkim_share", "spf_share"),
-                Column("classes", _("What it is"), text=lambda row: class_words(row.classes)),
-                Column("blocked", _("Receivers"), text=_receivers),
-                Column("first_seen", _("First seen"), "day"),
-                Column("last_seen", _("Last seen"), "day"),
-                Column("countries", _("Countries")),
-            ],
+            ordered(frame, "-messages", "sender"),
+            Column("sender", _("Sender"), under=_kind, link=self._sender_link()),
+            Column(
+                "messages", _("Messages"), "volume", lambda r: text.change(r.messages, r.before)
+            ),
+            *usual("dkim_share", "spf_share"),
+            Column("classes", _("What it is"), text=lambda row: class_words(row.classes)),
+            Column("blocked", _("Receivers"), text=_receivers),
+            Column("first_seen", _("First seen"), "day"),
+            Column("last_seen", _("Last seen"), "day"),
+            Column("countries", _("Countries")),
             caption=_("Senders, the largest first"),
             empty=_("Nobody sent as this domain on these days."),
             limit=SHOWN,
@@ -104,11 +94,10 @@ class DomainSections(PageData):
             passing=("passing", "sum"),
             senders=("sender", "nunique"),
         )
-        frame = frame.assign(
-            pass_share=frame["passing"] / frame["messages"], sender=largest(rows, keys, "sender")
-        )
+        share, most = frame["passing"] / frame["messages"], base.largest(rows, keys, "sender")
+        frame = frame.assign(pass_share=share, sender=most)
         columns = [*keys, "aligned", "messages", "pass_share", "senders", "sender"]
-        frame = whole(frame.reset_index(), "messages")[columns]
+        frame = base.whole(frame.reset_index(), "messages")[columns]
 
         def others(row: Any) -> str:
             text = ngettext("and {n} other", "and {n} others", row.senders - 1)
@@ -116,14 +105,12 @@ class DomainSections(PageData):
 
         return table_section(
             ordered(frame, "-messages", "dkim_domain"),
-            [
-                Column("dkim_domain", _("Domain (d=)")),
-                Column("selector", _("Selector (s=)")),
-                *usual("messages"),
-                Column("pass_share", _("Verify"), "share"),
-                Column("aligned", _("Counts for DMARC"), text=lambda row: _yes_or_no(row.aligned)),
-                Column("sender", _("Signed by"), under=others),
-            ],
+            Column("dkim_domain", _("Domain (d=)")),
+            Column("selector", _("Selector (s=)")),
+            *usual("messages"),
+            Column("pass_share", _("Verify"), "share"),
+            Column("aligned", _("Counts for DMARC"), text=lambda row: _yes_or_no(row.aligned)),
+            Column("sender", _("Signed by"), under=others),
             caption=_("DKIM signatures, the most used first"),
             empty=_("No message carries a DKIM signature."),
             limit=SHOWN,
@@ -151,14 +138,12 @@ class DomainSections(PageData):
         frame.insert(0, "sender_kind", groups["sender_kind"].first().astype("str"))
         frame["reporters"] = groups["reporter"].nunique()
         return table_section(
-            ordered(whole(frame.reset_index(), *counts), "-messages", "sender"),
-            [
-                Column("sender", _("Forwarder"), under=lambda r: kind_word(r.sender_kind)),
-                *usual("messages"),
-                Column("survived", _("Signature survived"), "count"),
-                Column("modified", _("Changed on the way"), "count"),
-                *usual("blocked", "reporters"),
-            ],
+            ordered(base.whole(frame.reset_index(), *counts), "-messages", "sender"),
+            Column("sender", _("Forwarder"), under=lambda r: kind_word(r.sender_kind)),
+            *usual("messages"),
+            Column("survived", _("Signature survived"), "count"),
+            Column("modified", _("Changed on the way"), "count"),
+            *usual("blocked", "reporters"),
             caption=_("Forwarders, the largest first"),
             empty=_("No message was forwarded on these days."),
             limit=SHOWN,
@@ -183,32 +168,26 @@ class DomainSections(PageData):
         )
         mine = self._mine(self.facts.inventory)["sender"].astype("str")
         frame.insert(2, "in_inventory", frame["sender"].isin(set(mine)))
-
-        def meaning(row: Any) -> str:
-            return _(requirement_meaning(row.code).means)
-
         return table_section(
-            ordered(whole(frame, "messages", "refused"), "-messages", "code"),
-            [
-                Column("sender", _("Sender"), link=self._sender_link()),
-                Column("code", _("Code")),
-                Column("means", _("What is missing"), text=meaning),
-                *usual("messages"),
-                Column("refused", _("Refused"), "count"),
-                Column("whose", _("A sender of yours"), text=lambda r: _yes_or_no(r.in_inventory)),
-                *usual("reporters"),
-                Column("last_day", _("Last seen"), "day"),
-            ],
+            ordered(base.whole(frame, "messages", "refused"), "-messages", "code"),
+            Column("sender", _("Sender"), link=self._sender_link()),
+            Column("code", _("Code")),
+            Column(
+                "means", _("What is missing"), text=lambda r: _(requirement_meaning(r.code).means)
+            ),
+            *usual("messages"),
+            Column("refused", _("Refused"), "count"),
+            Column("whose", _("A sender of yours"), text=lambda r: _yes_or_no(r.in_inventory)),
+            *usual("reporters"),
+            Column("last_day", _("Last seen"), "day"),
             caption=_("Requirements that receivers miss, by sender"),
             empty=_("No receiver says that a requirement is missed."),
             limit=SHOWN,
         )
 
     def _sender_link(self) -> Callable[[Any], RowLink] | None:
-        """Return what links a row to its sender's page, if the page is about one domain."""
-        if not self.domain:
-            return None
-        return row_link(self.links, "sender", "sender", domain=self.domain)
+        link = row_link(self.links, "sender", "sender", domain=self.domain)
+        return link if self.domain else None  # a sender's page is about one domain
 
 
 def _classes(rows: pd.DataFrame) -> pd.Series[Any]:
@@ -231,10 +210,8 @@ def _countries(sources: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _kind(row: Any) -> str:
-    kind = kind_word(row.sender_kind)
-    if row.in_inventory:
-        return kind
-    return _("{kind}, not known as a sender of yours").format(kind=kind)
+    text = "{kind}" if row.in_inventory else _("{kind}, not known as a sender of yours")
+    return text.format(kind=kind_word(row.sender_kind))
 
 
 def _receivers(row: Any) -> str:

@@ -34,11 +34,9 @@ class ExploreSections(PageData):
         ]
         return table_section(
             pd.DataFrame(rows),
-            [
-                Column("name", _("Table")),
-                Column("rows", _("Rows"), "count"),
-                Column("row", _("One row is")),
-            ],
+            Column("name", _("Table")),
+            Column("rows", _("Rows"), "count"),
+            Column("row", _("One row is")),
             caption=_("Tables of the lake"),
             empty="",
         )
@@ -54,7 +52,7 @@ class ExploreSections(PageData):
         plain = shown.set_axis(list(names), axis=1).apply(_numbers)
         columns = [Column(key, name, _kind(plain[key])) for key, name in names.items()]
         return table_section(
-            frame, columns, caption=_("Result"), empty=_("There are no rows."), shown=plain
+            frame, *columns, caption=_("Result"), empty=_("There are no rows."), shown=plain
         )
 
     def pivot(self, rows: str = "sender", columns: str = "class") -> Section:

@@ -8,18 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from dmarckit import findings
 from dmarckit.core import _, later, ngettext, one_line, show_domain, text as words
-from dmarckit.findings import (
-    EVIDENCE_ORDER,
-    URGENT,
-    Finding,
-    LedgerEntry,
-    evidence_label,
-    is_open,
-    of_kinds,
-    part_label,
-    urgent,
-)
+from dmarckit.findings import EVIDENCE_ORDER, LedgerEntry, is_open
 from dmarckit.pages.html import Column, Html, render_part, table
 from dmarckit.pages.sections.base import PageData, Section
 
@@ -48,31 +39,26 @@ class FindingSections(PageData):
         `first_day`, `last_day`, `reporters` (number), `summary`, `action`, `evidence` (a
         dict), `mute_reason`, `status` (NEW, WORSE, SAME or RESOLVED).
         """
-        items = of_kinds(self.analysis.findings, *kinds)
+        items = findings.of_kinds(self.analysis.findings, *kinds)
         rows = [asdict(item.finding) | {"status": item.status} for item in items]
-        columns = [*(field.name for field in fields(Finding)), "status"]
+        columns = [*(field.name for field in fields(findings.Finding)), "status"]
         return Section(pd.DataFrame(rows, columns=columns), findings_html(items))
 
 
 def findings_html(items: Sequence[LedgerEntry]) -> Html:
     """Return open findings as cards, muted and resolved ones folded below."""
     shown = [item for item in items if is_open(item)]
+    muted = [item for item in items if item.finding.muted and item.status != "RESOLVED"]
+    resolved = [item for item in items if item.status == "RESOLVED"]
     html = render_part("empty", _("Nothing was found that is open."))
     if shown:
         html = render_part("findings", [_card(item) for item in shown[:CARDS]])
-    if more := shown[CARDS:]:
-        text = ngettext(
-            "{n} more finding, less urgent", "{n} more findings, less urgent", len(more)
-        )
-        html += _folded(text, more)
-    if muted := [item for item in items if item.finding.muted and item.status != "RESOLVED"]:
-        html += _folded(ngettext("{n} muted", "{n} muted", len(muted)), muted)
-    if resolved := [item for item in items if item.status == "RESOLVED"]:
-        text = ngettext(
-            "{n} resolved since the last run", "{n} resolved since the last run", len(resolved)
-        )
-        html += _folded(text, resolved)
-    return html
+    more, n = shown[CARDS:], len(resolved)
+    text = ngettext("{n} more finding, less urgent", "{n} more findings, less urgent", len(more))
+    html += _folded(text, more)
+    html += _folded(ngettext("{n} muted", "{n} muted", len(muted)), muted)
+    text = ngettext("{n} resolved since the last run", "{n} resolved since the last run", n)
+    return html + _folded(text, resolved)
 
 
 def records_to_paste(record: str, back: str | None = None) -> Html:
@@ -85,8 +71,8 @@ def _card(item: LedgerEntry) -> dict[str, Any]:
     """Return a finding as the macro ``findings`` prints it."""
     finding, evidence = item.finding, item.finding.evidence
     record, back = evidence.get("record"), evidence.get("record_back")
-    names = [name for name in EVIDENCE_ORDER if name in evidence]
-    names += [n for n in sorted(evidence) if n not in EVIDENCE_ORDER and not n.startswith("record")]
+    others = sorted(name for name in evidence if not name.startswith("record"))
+    names = dict.fromkeys([*(name for name in EVIDENCE_ORDER if name in evidence), *others])
     return {
         "level": _LEVELS[finding.severity],
         "severity": _(_NAMES[finding.severity]),
@@ -95,12 +81,12 @@ def _card(item: LedgerEntry) -> dict[str, Any]:
         "domain": show_domain(finding.domain) or _("all domains"),
         "title": finding.title,
         "summary": finding.summary,
-        "label": _("To do:") if finding.severity in URGENT else _("Next:"),
+        "label": _("To do:") if finding.severity in findings.URGENT else _("Next:"),
         "action": finding.action,
         # a record without one to go back to only quotes what is published
         "records": records_to_paste(str(record), str(back)) if record and back else "",
         "evidence": [
-            (evidence_label(name), _value(name, evidence[name]))
+            (findings.evidence_label(name), _value(name, evidence[name]))
             for name in names
             if evidence[name] not in (None, "", [], {})
         ],
@@ -111,10 +97,13 @@ def _value(name: str, value: Any) -> Html:
     if name == "query":
         return render_part("code", value)
     if isinstance(value, Mapping):
-        pairs = [(part_label(name, key), f" {_short(part)}") for key, part in value.items()]
-        return render_part("named", pairs)
-    values = value if isinstance(value, list | tuple) else [value]
-    return render_part("named", [(_short(part), "") for part in values])
+        pairs = [
+            (findings.part_label(name, key), f" {_short(part)}") for key, part in value.items()
+        ]
+    else:
+        values = value if isinstance(value, list | tuple) else [value]
+        pairs = [(_short(part), "") for part in values]
+    return render_part("named", pairs)
 
 
 def _short(value: Any) -> str:
@@ -126,41 +115,40 @@ def _short(value: Any) -> str:
 
 
 def _folded(text: str, items: Sequence[LedgerEntry]) -> Html:
-    """Return findings as a folded table below `text`, which says how many they are."""
+    """Return findings, if any, as a folded table below `text`, which says how many they are."""
+    if not items:
+        return Html()
     text = text.format(n=words.count(len(items)))
 
-    def status(row: Any) -> str:
-        if not row.finding.muted or row.status == "RESOLVED":
-            return _(_STATUS[row.status])
-        return _("muted: {reason}").format(reason=one_line(row.finding.mute_reason, 200))
+    def status(item: LedgerEntry) -> str:
+        if not item.finding.muted or item.status == "RESOLVED":
+            return _(_STATUS[item.status])
+        return _("muted: {reason}").format(reason=one_line(item.finding.mute_reason, 200))
 
-    columns = [
-        Column(
-            "title",
-            _("Finding"),
-            under=lambda row: row.finding.summary,
-            text=lambda row: row.finding.title,
-        ),
-        Column(
-            "domain",
-            _("Domain"),
-            text=lambda row: show_domain(row.finding.domain) or _("all domains"),
-        ),
-        Column("severity", _("Severity"), text=lambda row: _(_NAMES[row.finding.severity])),
-        Column("status", _("Status"), text=status),
+    rows = [
+        {
+            "title": item.finding.title,
+            "summary": item.finding.summary,
+            "domain": show_domain(item.finding.domain) or _("all domains"),
+            "severity": _(_NAMES[item.finding.severity]),
+            "status": status(item),
+        }
+        for item in items
     ]
-    frame = pd.DataFrame(
-        {"finding": [i.finding for i in items], "status": [i.status for i in items]}
-    )
-    return render_part("fold", text, table(frame, columns, caption=text, empty=""))
+    columns = [
+        Column("title", _("Finding"), under="summary"),
+        Column("domain", _("Domain")),
+        Column("severity", _("Severity")),
+        Column("status", _("Status")),
+    ]
+    return render_part("fold", text, table(pd.DataFrame(rows), columns, caption=text, empty=""))
 
 
 @dataclass(frozen=True)
 class Answer:
     """What a reader must know first."""
 
-    level: str
-    """``good``, ``warning`` (somebody must act), ``plain``, or ``none`` (there is no data)"""
+    level: str  # ``good``, ``warning`` (somebody must act), ``plain``, ``none`` (there is no data)
     sentence: str
     points: tuple[str, ...] = ()
     """the reasons, each a sentence of plain text; outside words in it are not yet escaped"""
@@ -172,7 +160,7 @@ def answer_html(answer: Answer, title: str = "", below: Html | None = None) -> H
     return render_part("answer", answer.level, answer.sentence, points, help=below, title=title)
 
 
-def answer(findings: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
+def answer(items: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
     """Return the answer from the findings and `overview.measure`.
 
     Open findings that are critical or warnings need doing; muted and resolved ones do not,
@@ -180,7 +168,7 @@ def answer(findings: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
     a finding says why there is none.
     """
     values = measures.set_index("measure")["value"]
-    if todo := urgent(findings):
+    if todo := findings.urgent(items):
         sentence = ngettext("One thing needs doing.", "{n} things need doing.", len(todo))
         sentence = sentence.format(n=words.count(len(todo)))
         points = []
@@ -197,14 +185,13 @@ def answer(findings: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
         text = _("{reports} came in, without messages.")
         text = text.format(reports=words.n_reports(values["reports"]))
         return Answer("none", _("There were no messages on these days."), (text,))
-    more = sum(1 for item in findings if is_open(item))
-    text = _("{share} of {messages} pass DMARC.")
-    if more:
-        text = ngettext(
-            "{share} of {messages} pass DMARC; {n} thing to know below.",
-            "{share} of {messages} pass DMARC; {n} things to know below.",
-            more,
-        )
+    more = sum(map(is_open, items))
+    text = ngettext(
+        "{share} of {messages} pass DMARC; {n} thing to know below.",
+        "{share} of {messages} pass DMARC; {n} things to know below.",
+        more,
+    )
+    text = text if more else _("{share} of {messages} pass DMARC.")
     text = text.format(
         share=words.percent(values["pass_share"]),
         messages=words.n_messages(values["messages"]),

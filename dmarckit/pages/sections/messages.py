@@ -8,13 +8,12 @@ from dmarckit.core import Window, _, later, text as words
 from dmarckit.facts import classes_by_day, days_of, in_window, pass_shares, whole_days
 from dmarckit.pages import charts
 from dmarckit.pages.html import Column, Html, render_part
-from dmarckit.pages.sections.base import PageData, Section, rows_of, table_section
+from dmarckit.pages.sections.base import PageData, Section, rows_of, table_section, whole
 
+# what the receiver did with a message, and the ``disposition`` that says so
 OUTCOMES = ("delivered", "quarantined", "rejected", "unstated")
-"""what the receiver did with a message (``disposition``)"""
 DONE = {"none": "delivered", "pass": "delivered", "quarantine": "quarantined"}
 DONE |= {"reject": "rejected"}
-
 ROWS = 100  # names of a table; the rest is only counted
 THIN = 45  # days from which cells are slim, and the months are named
 
@@ -53,10 +52,10 @@ class MessageSections(PageData):
         rows = in_window(self.facts.messages, self.window)
         failing = failing_rows(rows)
         done = failing.groupby(["day", "done"])["messages"].sum().unstack("done")
-        daily = done.reindex(index=days, columns=list(OUTCOMES))
+        daily = done.reindex(index=days, columns=list(OUTCOMES)).rename_axis(columns=None)
         daily.insert(0, "messages", rows.groupby("day")["messages"].sum())
         daily.insert(1, "fail", failing.groupby("day")["messages"].sum())
-        daily = daily.fillna(0).round().astype("int64").rename_axis(columns=None)
+        daily = whole(daily, *daily.columns)
         daily = daily.assign(complete=whole_days(self._complete, self.window)).reset_index()
         return Section(daily, figure=charts.failing_by_day(daily))
 
@@ -69,17 +68,16 @@ class MessageSections(PageData):
         shares = pass_shares(self.facts, self._complete, self.window)
         levels, texts = [], []
         for row in rows_of(shares):
-            text = _("{share} of {messages} pass; reports are still missing")
-            if row.complete:
-                text = _("{share} of {messages} pass")
+            level = next(name for bound, name in _BOUNDS if row.pass_share >= bound)
+            text = _("{share} of {messages} pass")
+            if not row.complete:
+                level, text = "grey", _("{share} of {messages} pass; reports are still missing")
+            levels.append(level)
             share, messages = words.percent(row.pass_share), words.n_messages(row.messages)
             texts.append(text.format(share=share, messages=messages))
-            level = next(name for bound, name in _BOUNDS if row.pass_share >= bound)
-            levels.append(level if row.complete else "grey")
         cells = shares.assign(name=shares["domain"], level=levels, text=texts)
         caption = _("Share of messages that pass DMARC, by domain and day")
-        shown = matrix(cells, self.window, caption=caption, first=_("Domain"), key=_SHARES)
-        return Section(shares, shown)
+        return Section(shares, matrix(cells, self.window, caption, _("Domain"), _SHARES))
 
     def reporter_days(self) -> Section:
         """Show on which days each reporter's reports are there.
@@ -93,8 +91,7 @@ class MessageSections(PageData):
         cells = frame.assign(name=frame["reporter"], level="a", text=text)
         key = {"a": later("reported"), "none": later("no report")}
         caption = _("Reporters and the days that they reported on")
-        shown = matrix(cells, self.window, caption=caption, first=_("Reporter"), key=key)
-        return Section(frame, shown)
+        return Section(frame, matrix(cells, self.window, caption, _("Reporter"), key))
 
     def dkim_by_spf(self) -> Section:
         """Show messages by DKIM and SPF, each for the author's domain, which is what counts.
@@ -114,11 +111,9 @@ class MessageSections(PageData):
 
         return table_section(
             frame,
-            [
-                Column("check", ""),
-                Column("spf_passes", _("SPF passes"), "count", lambda r: share(r.spf_passes)),
-                Column("spf_fails", _("SPF fails"), "count", lambda r: share(r.spf_fails)),
-            ],
+            Column("check", ""),
+            Column("spf_passes", _("SPF passes"), "count", lambda r: share(r.spf_passes)),
+            Column("spf_fails", _("SPF fails"), "count", lambda r: share(r.spf_fails)),
             caption=_("Messages by DKIM and SPF, each for the author's domain"),
             empty=_("There were no messages on these days."),
             shown=frame.assign(check=[_("DKIM passes"), _("DKIM fails")]) if total else frame[:0],
@@ -133,7 +128,7 @@ def failing_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def matrix(
-    cells: pd.DataFrame, window: Window, *, caption: str, first: str, key: dict[str, str]
+    cells: pd.DataFrame, window: Window, caption: str, first: str, key: dict[str, str]
 ) -> Html:
     """Return a table with a row a `name` and a column a day.
 
@@ -145,10 +140,7 @@ def matrix(
         return render_part("empty", _("There is nothing to show for these days."))
     order = cells.groupby("name")["messages"].sum().sort_values(ascending=False, kind="stable")
     days = days_of(window)
-    found = {
-        (str(row.name), row.day): (row.level, row.text)
-        for row in rows_of(cells[["name", "day", "level", "text"]])
-    }
+    found = {(str(row.name), row.day): (row.level, row.text) for row in rows_of(cells)}
     rows, none, form = [], ("none", _(key["none"])), _("{day}: {text}")
     for name in map(str, order.index[:ROWS]):
         cells_of = [(day, *found.get((name, day), none)) for day in days]

@@ -15,16 +15,8 @@ from dmarckit.findings import quoted_policy
 from dmarckit.pages.charts import class_word, failing_by_sender, what_was_done
 from dmarckit.pages.html import Column, Html, escape, render_part
 from dmarckit.pages.links import row_link
-from dmarckit.pages.sections.base import (
-    PageData,
-    Section,
-    begun_in,
-    largest,
-    ordered,
-    table_section,
-    usual,
-    whole,
-)
+from dmarckit.pages.sections import base
+from dmarckit.pages.sections.base import PageData, Section, begun_in, ordered, table_section, usual
 from dmarckit.pages.sections.findings import Answer, answer, answer_html
 from dmarckit.pages.sections.messages import DONE, OUTCOMES, failing_rows
 from dmarckit.reports import Policy
@@ -99,23 +91,22 @@ class OverviewSections(PageData):
             not_met=unmet_rules(requirement_matrix(self.facts, self.outside)),
         )
         frame = frame.join(last).rename_axis("domain").reset_index()
-        frame = whole(frame, "messages", "failing", "delivered")
-
-        def change(row: Any) -> str:
-            return words.points(row.pass_share - row.before)
-
+        frame = base.whole(frame, "messages", "failing", "delivered")
         return table_section(
             ordered(frame, "-failing", "-messages", "domain"),
-            [
-                Column("domain", _("Domain"), link=row_link(self.links, "domain", "domain")),
-                Column("messages", _("Messages"), "count"),
-                Column("pass_share", _("Pass DMARC"), "share", change),
-                Column("failing", _("Failing"), "bar"),
-                Column("delivered", _("Failing, delivered"), "count"),
-                Column("policy", _("Policy"), "policy"),
-                Column("not_met", _("Rules not met"), "count"),
-                *usual("reporters", "last_end"),
-            ],
+            Column("domain", _("Domain"), link=row_link(self.links, "domain", "domain")),
+            Column("messages", _("Messages"), "count"),
+            Column(
+                "pass_share",
+                _("Pass DMARC"),
+                "share",
+                under=lambda r: words.points(r.pass_share - r.before),
+            ),
+            Column("failing", _("Failing"), "bar"),
+            Column("delivered", _("Failing, delivered"), "count"),
+            Column("policy", _("Policy"), "policy"),
+            Column("not_met", _("Rules not met"), "count"),
+            *usual("reporters", "last_end"),
             caption=_("Domains, the one with the most failing messages first"),
             empty=_("No domain has a report on these days."),
         )
@@ -128,25 +119,17 @@ class OverviewSections(PageData):
         names: dict[str, list[str]] = {step: [] for step in STEPS}
         quoted = dict(self._quoted())
         for name in sorted(set(self.facts.reports["domain"].astype("str"))):
-            policy = quoted.get(name)
-            p = policy.p if policy else None
-            testing = bool(policy and (policy.testing == "y" or policy.pct is not None))
-            step = f"p={p}" + ("; t=y" if testing and p in ("quarantine", "reject") else "")
+            policy = quoted.get(name, Policy(name))
+            is_test = policy.testing == "y" or policy.pct is not None
+            step = f"p={policy.p}" + ("; t=y" if is_test and policy.p != "none" else "")
             names[step if step in names else STEPS[0]].append(name)
-        frame = pd.DataFrame(
-            {
-                "step": list(names),
-                "domains": [len(found) for found in names.values()],
-                "names": [", ".join(found[:20]) for found in names.values()],
-            }
-        )
+        rows = [(step, len(found), ", ".join(found[:20])) for step, found in names.items()]
+        frame = pd.DataFrame(rows, columns=["step", "domains", "names"])
         return table_section(
             frame,
-            [
-                Column("step", _("Policy"), text=lambda r: _(r.step)),
-                Column("domains", _("Domains"), "volume"),
-                Column("names", _("Which")),
-            ],
+            Column("step", _("Policy"), text=lambda r: _(r.step)),
+            Column("domains", _("Domains"), "volume"),
+            Column("names", _("Which")),
             caption=_("Domains by policy, from open to strict"),
             empty=_("No domain has a report."),
             shown=frame if frame["domains"].any() else frame.iloc[:0],
@@ -163,9 +146,8 @@ class OverviewSections(PageData):
         rows = failing_rows(in_window(self.facts.messages, self.window))
         keys = ["domain", "sender"]
         rows = rows.astype(dict.fromkeys([*keys, "sender_kind", "class"], "str"))
-        rows = rows.assign(
-            **{done: rows["messages"].where(rows["done"] == done) for done in OUTCOMES}
-        )
+        done = {name: rows["messages"].where(rows["done"] == name) for name in OUTCOMES}
+        rows = rows.assign(**done)
         frame = rows.groupby(keys).agg(
             sender_kind=("sender_kind", "first"),
             messages=("messages", "sum"),
@@ -174,8 +156,8 @@ class OverviewSections(PageData):
             first_day=("day", "min"),
             last_day=("day", "max"),
         )
-        frame.insert(1, "class", largest(rows, keys, "class"))
-        frame = whole(frame.reset_index(), "messages", *OUTCOMES)
+        frame.insert(1, "class", base.largest(rows, keys, "class"))
+        frame = base.whole(frame.reset_index(), "messages", *OUTCOMES)
         frame = ordered(frame, "-messages", "sender")
         top, rest = frame.head(limit), frame.iloc[limit:]
         sent = rest["messages"].sum()
@@ -189,14 +171,12 @@ class OverviewSections(PageData):
         link = row_link(self.links, "sender", "domain", "sender")
         return table_section(
             frame,
-            [
-                Column("sender", _("Sender"), under=lambda r: kind_word(r.sender_kind), link=link),
-                Column("messages", _("Failing"), "bar"),
-                Column("domain", _("Sent as")),
-                Column("what", _("What it is"), text=lambda r: class_word(r.what)),
-                Column("done", _("What receivers did"), text=what_was_done),
-                *usual("reporters", "first_day", "last_day"),
-            ],
+            Column("sender", _("Sender"), under=lambda r: kind_word(r.sender_kind), link=link),
+            Column("messages", _("Failing"), "bar"),
+            Column("domain", _("Sent as")),
+            Column("what", _("What it is"), text=lambda r: class_word(r.what)),
+            Column("done", _("What receivers did"), text=what_was_done),
+            *usual("reporters", "first_day", "last_day"),
             caption=_("Senders of failing messages, the largest first"),
             empty=_("No message failed DMARC on these days."),
             shown=top.rename(columns={"class": "what"}),
@@ -217,15 +197,11 @@ class OverviewSections(PageData):
         link = row_link(self.links, "report", "report_uid")
         return table_section(
             rows[[*columns, "report_id", "report_uid"]],
-            [
-                Column("reporter", _("Reporter"), under="report_id", link=link),
-                *usual("domain"),
-                Column(
-                    "period", _("Period (UTC)"), "period", text=lambda r: period(r.begin, r.end)
-                ),
-                Column("messages", _("Messages"), "count"),
-                *usual("failing", "pass_share"),
-            ],
+            Column("reporter", _("Reporter"), under="report_id", link=link),
+            *usual("domain"),
+            Column("period", _("Period (UTC)"), "period", text=lambda r: period(r.begin, r.end)),
+            Column("messages", _("Messages"), "count"),
+            *usual("failing", "pass_share"),
             caption=_("The newest reports"),
             empty=_("No report covers these days."),
         )
@@ -240,10 +216,10 @@ class OverviewSections(PageData):
         mails = self._stored_mails.rename(columns={"error": "reason"})
         rows = mails[mails["outcome"].isin(list(rank)) & mails["reason"].notna()]
         rows = rows.sort_values("received")
-        keys = ["outcome", "from_domain", "reason"]
         others = rows["outcome"] == "not_a_report"
         if rows.loc[others, "from_domain"].nunique() > MANY_SENDERS:  # spam: a line is enough
             rows.loc[others, "from_domain"] = None
+        keys = ["outcome", "from_domain", "reason"]
         frame = rows.groupby(keys, dropna=False, as_index=False).agg(
             mails=("key", "size"),
             first=("received", "min"),
@@ -253,13 +229,11 @@ class OverviewSections(PageData):
         frame["rank"] = frame["outcome"].map(rank)
         return table_section(
             ordered(frame, "rank", "-mails", "-last").drop(columns="rank"),
-            [
-                Column("outcome", _("Outcome"), "outcome"),
-                Column("from_domain", _("Sent by")),
-                Column("reason", _("Why"), under=lambda r: _("newest: {key}").format(key=r.key)),
-                Column("mails", _("Mails"), "count"),
-                Column("last", _("Last received (UTC)"), "minute"),
-            ],
+            Column("outcome", _("Outcome"), "outcome"),
+            Column("from_domain", _("Sent by")),
+            Column("reason", _("Why"), under=lambda r: _("newest: {key}").format(key=r.key)),
+            Column("mails", _("Mails"), "count"),
+            Column("last", _("Last received (UTC)"), "minute"),
             caption=_("Mails that gave no report"),
             empty=_("No mail of these days was refused or unreadable."),
         )
@@ -329,7 +303,19 @@ def headline_html(answer: Answer, measures: pd.DataFrame, window: Window, title:
         "{days} (UTC), compared with the {n} days before.",
         window.days,
     ).format(days=window, n=words.count(window.days))
-    cards = [_card(name, *rows.loc[name]) for name in _CARDS if name in rows.index]
+    cards = []
+    for name in _CARDS:
+        if name not in rows.index:
+            continue
+        value, before = rows.loc[name]
+        shown, change = words.count(value), words.change(value, before)
+        if name == "pass_share":
+            shown, change = words.percent(value), words.points(value - before)
+        direction = {"pass_share": 1, "failing": -1}.get(name, 0) * (value - before)
+        level = "good" if direction > 0 else "bad" if direction < 0 else "plain"
+        level = "plain" if change == _("unchanged") else level
+        change = change or _("no earlier data")
+        cards.append({"label": _(_CARDS[name]), "value": shown, "change": change, "level": level})
     how_to_begin = _(
         "Reports come once a day from each receiver. If mails have arrived, run {command}; "
         "if none have, check that the {tag} address in the DMARC record of each domain leads "
@@ -337,24 +323,8 @@ def headline_html(answer: Answer, measures: pd.DataFrame, window: Window, title:
     )
     command, tag = Markup("<code>dmarckit ingest</code>"), Markup("<code>rua</code>")
     below = Html(escape(how_to_begin, 500).format(command=command, tag=tag))
-    shown = answer_html(answer, title, below if answer.level == "none" else None)
-    return shown + render_part("cards", cards) + render_part("note", compared)
-
-
-def _card(name: str, value: float, before: float) -> dict[str, str]:
-    """Return one figure as the macro ``headline`` prints it."""
-    if name == "pass_share":
-        shown, change = words.percent(value), words.points(value - before)
-    else:
-        shown, change = words.count(value), words.change(value, before)
-    direction = {"pass_share": 1, "failing": -1}.get(name, 0) * (value - before)
-    level = "good" if direction > 0 else "bad" if direction < 0 else "plain"
-    return {
-        "label": _(_CARDS[name]),
-        "value": shown,
-        "change": change or _("no earlier data"),
-        "level": "plain" if change == _("unchanged") else level,
-    }
+    html = answer_html(answer, title, below if answer.level == "none" else None)
+    return html + render_part("cards", cards) + render_part("note", compared)
 
 
 def _shares(facts: Facts, window: Window) -> pd.DataFrame:

@@ -8,16 +8,10 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from dmarckit import findings
 from dmarckit.core import Window, _, later, text as words
 from dmarckit.facts import days_of
-from dmarckit.findings import (
-    fill_policy_defaults,
-    next_step,
-    parse_policy,
-    quoted_policy,
-    txt_record,
-    what_if,
-)
+from dmarckit.findings import fill_policy_defaults, txt_record
 from dmarckit.pages.charts import class_word
 from dmarckit.pages.html import Column, Html, escape, render_part, table
 from dmarckit.pages.sections.base import PageData, Section, ordered, rows_of, table_section, usual
@@ -59,16 +53,15 @@ class PolicySections(PageData):
         start = min(self.window.start, self.window.end - timedelta(days=DAYS))
         window = Window(start, self.window.end)
         rows = fill_policy_defaults(self._policies())
-        policy = [_tags_that_decide(row) for row in rows[_TAGS].itertuples(index=False)]
+        policy = [_tags(row, *_TAGS) for row in rows_of(rows)]
         rows = rows.assign(day=rows["begin"].dt.floor("D"), policy=pd.Series(policy, rows.index))
         # a reporter's last quote of a day counts
         last = rows.sort_values("begin", kind="stable")
         last = last.drop_duplicates(["reporter", "day"], keep="last")
         votes = rows.groupby(["day", "policy"], as_index=False).agg(
-            p=("p", "first"), n=("begin", "size")
+            p=("p", "first"), n=("p", "size")
         )
-        most = votes.sort_values(["n", "policy"], ascending=[False, True], kind="stable")
-        most = most.drop_duplicates("day").assign(reporter="")
+        most = ordered(votes, "-n", "policy").drop_duplicates("day").assign(reporter="")
         busiest = rows.groupby("reporter").size().sort_values(ascending=False, kind="stable")
         last = last[last["reporter"].isin(busiest.index[:REPORTERS])]
         columns = ["day", "reporter", "p", "policy"]
@@ -76,21 +69,17 @@ class PolicySections(PageData):
         before = frame.groupby("reporter")["policy"].shift()
         frame = frame.assign(changed=before.notna() & (before != frame["policy"]))
         frame = frame[frame["day"].isin(days_of(window))].reset_index(drop=True)
-        changed = _("{policy} (changed)")
+        changed, policies = frame["changed"], frame["policy"]
+        text = policies.map(lambda policy: _("{policy} (changed)").format(policy=policy))
+        level = frame["p"].map(_LEVELS).fillna("grey")
         cells = frame.assign(
             name=frame["reporter"].replace("", _("most reporters")),
-            level=frame["p"].map(_LEVELS).fillna("grey")
-            + frame["changed"].map({True: " changed", False: ""}),
-            text=[
-                changed.format(policy=row.policy) if row.changed else row.policy
-                for row in rows_of(frame)
-            ],
+            level=level + changed.map({True: " changed", False: ""}),
+            text=text.where(changed, policies),
             messages=frame["reporter"].map(lambda reporter: 1 if reporter else 1_000_000),
         )
         caption = _("The policy that reporters quoted, by day")
-        return Section(
-            frame, matrix(cells, window, caption=caption, first=_("Quoted by"), key=_KEY)
-        )
+        return Section(frame, matrix(cells, window, caption, _("Quoted by"), _KEY))
 
     def policies(self) -> Section:
         """Show the policies as reporters quoted them, the newest first.
@@ -106,26 +95,15 @@ class PolicySections(PageData):
             reports=("begin", "size"),
             reporters=("reporter", "nunique"),
         )
-
-        def other_tags(row: Any) -> str:
-            tags = {
-                "np": row.np if row.np != row.sp else "",
-                "t": "y" if row.testing == "y" else "",
-            }
-            tags["pct"] = str(row.pct) if row.pct < 100 else ""
-            tags |= {name: "s" for name in ("adkim", "aspf") if getattr(row, name) == "s"}
-            return "; ".join(f"{name}={value}" for name, value in tags.items() if value)
-
+        rest = ("np", "testing", "pct", "adkim", "aspf")
         return table_section(
             ordered(frame, "-last", "-reports"),
-            [
-                Column("p", _("Policy (p)"), "policy"),
-                Column("sp", _("Subdomains (sp)"), "policy"),
-                Column("rest", _("Other tags"), text=other_tags),
-                Column("first", _("First quoted"), "day"),
-                Column("last", _("Last quoted"), "day"),
-                *usual("reports", "reporters"),
-            ],
+            Column("p", _("Policy (p)"), "policy"),
+            Column("sp", _("Subdomains (sp)"), "policy"),
+            Column("rest", _("Other tags"), text=lambda row: _tags(row, *rest)),
+            Column("first", _("First quoted"), "day"),
+            Column("last", _("Last quoted"), "day"),
+            *usual("reports", "reporters"),
             caption=_("Policies as reporters quoted them, the newest first"),
             empty=_("No reporter has quoted a policy."),
             limit=60,
@@ -146,12 +124,10 @@ class PolicySections(PageData):
             SettingsError: `policy` is none.
         """
         name, days = self._one_domain, self.window.days
-        present = quoted_policy(name, self._policies())
-        if policy:
-            asked = parse_policy(name, policy)
-        else:
-            asked = next_step(present) or Policy(name, p="reject")
-        result = what_if(self.facts, name, asked, days)
+        present = findings.quoted_policy(name, self._policies())
+        asked = findings.parse_policy(name, policy) if policy else findings.next_step(present)
+        asked = asked or Policy(name, p="reject")
+        result = findings.what_if(self.facts, name, asked, days)
         if not result.messages:
             text = _("Nobody sent as {domain} on these days.").format(domain=result.domain)
             return Section(result.senders, render_part("empty", text))
@@ -199,11 +175,10 @@ class PolicySections(PageData):
         return policies[policies["domain"] == self._one_domain]
 
 
-def _tags_that_decide(row: tuple[object, ...]) -> str:
-    """Return the tags, those left out that say nothing: ``p=quarantine; sp=none``."""
-    tags = dict(zip(_TAGS, row, strict=True))
-    usual = {"sp": tags["p"], "np": tags["sp"], "pct": 100, "testing": "n"}
-    usual |= {"adkim": "r", "aspf": "r"}
+def _tags(row: Any, *names: str) -> str:
+    """Return tags of a policy, those left out that say nothing: ``p=quarantine; sp=none``."""
+    usual = {"sp": row.p, "np": row.sp, "pct": 100, "testing": "n", "adkim": "r", "aspf": "r"}
+    tags = {name: getattr(row, name) for name in names}
     return "; ".join(
         f"{'t' if name == 'testing' else name}={value}"
         for name, value in tags.items()

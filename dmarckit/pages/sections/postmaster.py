@@ -171,18 +171,16 @@ class PostmasterSections(PageData):
         """
         return table_section(
             newest_rates(self._metrics),
-            [
-                *usual("domain"),
-                Column("spam_worst", _("Highest spam rate"), "rate"),
-                Column("spam_rate", _("Newest"), "rate"),
-                Column("spf", "SPF", "rate"),
-                Column("dkim", "DKIM", "rate"),
-                Column("dmarc", "DMARC", "rate"),
-                Column("tls", "TLS", "rate"),
-                Column("errors", _("Not taken"), "rate"),
-                Column("needs_work", _("Need work"), "count"),
-                Column("last_day", _("Newest day"), "day"),
-            ],
+            *usual("domain"),
+            Column("spam_worst", _("Highest spam rate"), "rate"),
+            Column("spam_rate", _("Newest"), "rate"),
+            Column("spf", "SPF", "rate"),
+            Column("dkim", "DKIM", "rate"),
+            Column("dmarc", "DMARC", "rate"),
+            Column("tls", "TLS", "rate"),
+            Column("errors", _("Not taken"), "rate"),
+            Column("needs_work", _("Need work"), "count"),
+            Column("last_day", _("Newest day"), "day"),
             caption=_("Domains, the highest spam rate first"),
             empty=_no_data(),
         )
@@ -215,14 +213,12 @@ class PostmasterSections(PageData):
         frame = frame[has_reason | ~explained].rename(columns={"detail": "kind"})
         return table_section(
             ordered(frame, "-worst", "domain", "kind"),
-            [
-                Column("kind", _("Refusal"), under="domain", text=_refusal),
-                Column("worst", _("Highest share"), "rate"),
-                Column("worst_day", _("on"), "day"),
-                *usual("days"),
-                Column("messages", _("Messages"), "count"),
-                Column("last_day", _("Last"), "day"),
-            ],
+            Column("kind", _("Refusal"), under="domain", text=_refusal),
+            Column("worst", _("Highest share"), "rate"),
+            Column("worst_day", _("on"), "day"),
+            *usual("days"),
+            Column("messages", _("Messages"), "count"),
+            Column("last_day", _("Last"), "day"),
             caption=_("Refusals, the largest share first"),
             empty=_("Gmail names no refusal on these days."),
         )
@@ -240,13 +236,11 @@ class PostmasterSections(PageData):
 
         return table_section(
             _compliance(self._metrics),
-            [
-                Column("requirement", _("Requirement"), under="reason", text=requirement),
-                *usual("domain"),
-                Column("state", _("State"), "compliance"),
-                Column("since", _("Since"), "day"),
-                Column("asked", _("Asked"), "day"),
-            ],
+            Column("requirement", _("Requirement"), under="reason", text=requirement),
+            *usual("domain"),
+            Column("state", _("State"), "compliance"),
+            Column("since", _("Since"), "day"),
+            Column("asked", _("Asked"), "day"),
             caption=_("Google's requirements, those that need work first"),
             empty=_no_data(),
         )
@@ -277,11 +271,9 @@ class PostmasterSections(PageData):
         empty = _("Google names no feedback loop: your mail has no Feedback-ID, or no complaints.")
         return table_section(
             ordered(frame, "-worst", "domain", "loop"),
-            [
-                Column("loop", _("Feedback loop"), under="domain"),
-                Column("worst", _("Highest spam rate"), "rate"),
-                *usual("days"),
-            ],
+            Column("loop", _("Feedback loop"), under="domain"),
+            Column("worst", _("Highest spam rate"), "rate"),
+            *usual("days"),
             caption=_("Feedback loops, the worst first"),
             empty=empty,
         )

@@ -47,9 +47,9 @@ class ReportSections(PageData):
         found = self._report(report_uid)
         if found.empty:
             return Section(found, render_part("empty", _("There is no such report in the lake.")))
-        row = found.iloc[0]
-        tags = {name: row[name] for name in _TAGS if not words.is_missing(row[name])}
-        tags = {n: int(v) if isinstance(v, float) else v for n, v in tags.items() if v != ""}
+        row, missing = found.iloc[0], words.is_missing
+        tags = {name: row[name] for name in _TAGS if not (missing(row[name]) or row[name] == "")}
+        tags = {n: int(v) if isinstance(v, float) else v for n, v in tags.items()}
         values = dict(row) | {
             "period": words.period(row["begin"], row["end"]),
             "messages": words.count(row["messages"]),
@@ -58,16 +58,16 @@ class ReportSections(PageData):
             "warnings": "; ".join(map(str, _items(row["warnings"]))),
             "errors": "; ".join(map(str, _items(row["errors"]))),
         }
-        title = _("Report of {reporter} about {domain}").format(
-            reporter=_reporter(row),
-            domain=_("an unnamed domain")
-            if words.is_missing(row["domain"])
-            else one_line(row["domain"], 80),
-        )
-        facts = [
-            (_(label), None if words.is_missing(values[name]) else values[name])
-            for name, label in _FACTS.items()
-        ]
+        about, reporter = one_line(row["domain"], 80), one_line(row["reporter"], 80)
+        if missing(row["domain"]):
+            about = _("an unnamed domain")
+        if missing(row["reporter"]):
+            reporter = _("an unnamed reporter")
+            if not missing(row["contact"]):
+                text = _("an unnamed reporter (contact {contact})")
+                reporter = text.format(contact=one_line(row["contact"], 80))
+        title = _("Report of {reporter} about {domain}").format(reporter=reporter, domain=about)
+        facts = [(_(text), values[n]) for n, text in _FACTS.items() if not missing(values[n])]
         return Section(found, render_part("facts", facts, title=title))
 
     def report_records(self, report_uid: str = "") -> Section:
@@ -76,18 +76,16 @@ class ReportSections(PageData):
         `report_uid` is as in `report`. `.data`: its rows of the table `records`
         (``lake.describe("records")``), in their order in the report.
         """
-        found = self._report(report_uid)
-        uid = str(found["report_uid"].iloc[0]) if len(found) else ""
-        frame = self.lake.sql(
-            "SELECT * FROM records WHERE report_uid = $uid ORDER BY position", uid=uid
-        )
+        uid = str(next(iter(self._report(report_uid)["report_uid"]), ""))
+        query = "SELECT * FROM records WHERE report_uid = $uid ORDER BY position"
+        frame = self.lake.sql(query, uid=uid)
         rows = with_results(frame)
         rows = rows.sort_values(["failing", "messages"], ascending=False, kind="stable")
         more = len(rows) - SHOWN
         text = ngettext("And {n} more record.", "And {n} more records.", more)
         return table_section(
             frame,
-            result_columns(),
+            *result_columns(),
             caption=_("Records"),
             empty=_("The report holds no records."),
             shown=rows.head(SHOWN),
@@ -145,25 +143,16 @@ def _items(cell: Any) -> Iterable[Any]:
     return () if cell is None or not hasattr(cell, "__len__") else cell
 
 
-def _reporter(row: pd.Series[Any]) -> str:
-    if not words.is_missing(row["reporter"]):
-        return one_line(row["reporter"], 80)
-    if words.is_missing(row["contact"]):
-        return _("an unnamed reporter")
-    text = _("an unnamed reporter (contact {contact})")
-    return text.format(contact=one_line(row["contact"], 80))
-
-
 def _raw_results(results: Any) -> str:
     """Return DKIM or SPF results as the receiver gave them."""
     parts, missing = [], _("no result")
     for found in _items(results):
-        text = f"{found['result'] or missing}: "
-        is_dkim = "selector" in found
-        text += f"d={found['domain'] or '–'}" if is_dkim else found["domain"] or "–"
-        text += f", s={found['selector'] or '–'}" if is_dkim else ""
+        text = found["domain"] or "–"
+        if "selector" in found:
+            text = f"d={text}, s={found['selector'] or '–'}"
         remarks = (found.get("scope"), found["human_result"])
-        parts.append(text + "".join(f" ({remark})" for remark in remarks if remark))
+        text += "".join(f" ({remark})" for remark in remarks if remark)
+        parts.append(f"{found['result'] or missing}: {text}")
     return "; ".join(parts)
 
 

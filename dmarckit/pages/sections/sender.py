@@ -73,13 +73,11 @@ class SenderSections(PageData):
         names = ["source_ip", "host", "country", "network", "sender", *numbers]
         return table_section(
             ordered(whole(frame[names], "messages"), "-messages", "source_ip"),
-            [
-                Column("source_ip", _("Address"), under="host"),
-                *(usual("sender") if found.is_address else ()),
-                Column("network", _("Network")),
-                Column("country", _("Country")),
-                *usual(*numbers),
-            ],
+            Column("source_ip", _("Address"), under="host"),
+            *(usual("sender") if found.is_address else ()),
+            Column("network", _("Network")),
+            Column("country", _("Country")),
+            *usual(*numbers),
             caption=_("Addresses, the busiest first"),
             empty=_("No address sent anything on these days."),
             limit=SHOWN,
@@ -123,10 +121,8 @@ class SenderSections(PageData):
         frame = whole(self._trace(sender).reporters, "messages", "failing", "blocked")
         return table_section(
             ordered(frame, "-messages", "reporter"),
-            [
-                Column("reporter", _("Reporter")),
-                *usual("messages", "failing", "blocked", "reports", "first_day", "last_day"),
-            ],
+            Column("reporter", _("Reporter")),
+            *usual("messages", "failing", "blocked", "reports", "first_day", "last_day"),
             caption=_("Reporters, those with the most messages first"),
             empty=_("No reporter saw it on these days."),
             limit=SHOWN,
@@ -145,11 +141,9 @@ class SenderSections(PageData):
         frame = frame.assign(code=code, means=pd.Series(means, frame.index, dtype=object))
         return table_section(
             frame[["type", "comment", "code", "means", "messages", "reporters"]],
-            [
-                Column("type", _("Reason")),
-                Column("comment", _("Comment"), under="means"),
-                *usual("messages", "reporters"),
-            ],
+            Column("type", _("Reason")),
+            Column("comment", _("Comment"), under="means"),
+            *usual("messages", "reporters"),
             caption=_("Reasons that receivers gave"),
             empty=_("No receiver gave a reason."),
             limit=SHOWN,
@@ -170,7 +164,8 @@ class SenderSections(PageData):
         link = row_link(self.links, "report", "report_uid")
         return table_section(
             found.records,
-            [Column("report_id", _("Report"), under=seen, link=link), *result_columns()],
+            Column("report_id", _("Report"), under=seen, link=link),
+            *result_columns(),
             caption=_("Reports, those with failing messages first"),
             empty=_("No report speaks of it on these days."),
             shown=with_results(found.records),
@@ -242,12 +237,10 @@ def _results_section(frame: pd.DataFrame, *columns: Column, caption: str, empty:
     yes, no = _("yes, when it passes"), _("no: another domain")
     return table_section(
         ordered(whole(table.reset_index(), "messages"), "-messages", keys[0]),
-        [
-            *columns,
-            *usual("messages"),
-            Column("results", _("Raw results"), text=_results),
-            Column("counts", _("Counts for DMARC"), text=lambda row: yes if row.aligned else no),
-        ],
+        *columns,
+        *usual("messages"),
+        Column("results", _("Raw results"), text=_results),
+        Column("counts", _("Counts for DMARC"), text=lambda row: yes if row.aligned else no),
         caption=caption,
         empty=empty,
         limit=SHOWN,

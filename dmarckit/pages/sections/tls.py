@@ -59,13 +59,11 @@ class TlsSections(PageData):
         frame.insert(4, "failed_share", share)
         return table_section(
             ordered(frame, "-failed", "-sessions", "policy_domain"),
-            [
-                Column("policy_domain", _("Domain"), under="policy_type"),
-                Column("sessions", _("Sessions"), "count"),
-                Column("failed", _("Failed"), "bar"),
-                Column("failed_share", _("Share"), "share"),
-                *usual("reporters", "last_end"),
-            ],
+            Column("policy_domain", _("Domain"), under="policy_type"),
+            Column("sessions", _("Sessions"), "count"),
+            Column("failed", _("Failed"), "bar"),
+            Column("failed_share", _("Share"), "share"),
+            *usual("reporters", "last_end"),
             caption=_("Sessions by domain and policy"),
             empty=_("No TLS report covers these days."),
         )
@@ -87,14 +85,12 @@ class TlsSections(PageData):
         )
         return table_section(
             ordered(frame, "-failed_sessions"),
-            [
-                Column("result_type", _("Failure")),
-                Column("policy_domain", _("Domain")),
-                Column("failed_sessions", _("Sessions"), "bar"),
-                *usual("reporters"),
-                Column("first", _("First"), "day"),
-                Column("last", _("Last"), "day"),
-            ],
+            Column("result_type", _("Failure")),
+            Column("policy_domain", _("Domain")),
+            Column("failed_sessions", _("Sessions"), "bar"),
+            *usual("reporters"),
+            Column("first", _("First"), "day"),
+            Column("last", _("Last"), "day"),
             caption=_("Failures, the most frequent first"),
             empty=_("No session failed on these days."),
         )
