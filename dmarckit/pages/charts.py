@@ -8,23 +8,13 @@ plotly reads markup such as links and bold in every label.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from dmarckit.core import (
-    _,
-    count,
-    current_language,
-    is_missing,
-    later,
-    n_messages,
-    one_line,
-    percent,
-    rate_text,
-)
+from dmarckit.core import _, current_language, later, one_line, rate_text, text as words
 from dmarckit.pages.svg import chart_svg, plain
 
 FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
@@ -38,18 +28,18 @@ def failing_title(failing: int, delivered: int) -> str:
         text = _("{messages} failed DMARC; all of them were delivered all the same")
     else:
         text = _("{messages} failed DMARC; {share} were delivered all the same")
-    return text.format(messages=n_messages(failing), share=percent(delivered / failing))
+    share = words.percent(delivered / failing)
+    return text.format(messages=words.n_messages(failing), share=share)
 
 
-COLOURS = {
-    "delivered": "#d55e00",
-    "quarantined": "#e09f1f",
-    "rejected": "#0f9d76",
-    "unstated": "#8a94a3",
+# what receivers did with failing messages: label and colour. The hues are of Okabe and Ito's
+# palette, told apart with every kind of colour blindness, on white and on black
+OUTCOMES = {
+    "delivered": (later("delivered"), "#d55e00"),
+    "quarantined": (later("sent to spam"), "#e09f1f"),
+    "rejected": (later("rejected"), "#0f9d76"),
+    "unstated": (later("not said"), "#8a94a3"),
 }
-"""of what receivers did with failing messages (`messages.OUTCOMES`): hues of Okabe and Ito's
-palette, told apart with every kind of colour blindness, on white and on black"""
-
 DARK = {  # the same colours on a dark page
     "#0068a8": "#4da3e0",
     "#4fa8dc": "#a9d6f5",
@@ -63,26 +53,10 @@ DARK = {  # the same colours on a dark page
     "#56606c": "#dfe4ea",
 }
 
-LABELS = {
-    "delivered": later("delivered"),
-    "quarantined": later("sent to spam"),
-    "rejected": later("rejected"),
-    "unstated": later("not said"),
-}
-
 _FONT = (
     'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Hiragino Sans", '
     '"Yu Gothic UI", "Noto Sans CJK JP", sans-serif'
 )
-_INCOMPLETE = {
-    "type": "rect",
-    "yref": "paper",
-    "y0": 0,
-    "y1": 1,
-    "layer": "below",
-    "line": {"width": 0},
-    "fillcolor": "rgba(125, 135, 150, 0.22)",  # on white and on black
-}
 _DAY_MS = 86_400_000
 TITLE_ROOM = 104  # pixels above the plot for title, subtitle and legend
 
@@ -115,77 +89,68 @@ def failing_by_day(daily: pd.DataFrame) -> go.Figure:
         return nothing(_("Failing messages a day"))
     if not failing:
         return nothing(_("Failing messages a day"), _("No message failed DMARC on these days."))
-    return daily_bars(
-        daily,
-        COLOURS,
-        LABELS,
-        title=failing_title(failing, int(daily["delivered"].sum())),
-        subtitle=_("Failing messages a day, by what the receivers did with them."),
-    )
+    title = failing_title(failing, int(daily["delivered"].sum()))
+    subtitle = _("Failing messages a day, by what the receivers did with them.")
+    return daily_bars(daily, OUTCOMES, title=title, subtitle=subtitle)
 
 
 def failing_by_sender(frame: pd.DataFrame) -> go.Figure:
     """Draw failing messages by sender and disposition. Takes `Page.failing_senders().data`."""
     if frame.empty:
         return nothing(_("Failing messages by sender"), _("No message failed DMARC on these days."))
-    sums = frame.groupby("sender", sort=False)[list(COLOURS)].sum().iloc[::-1]
+    sums = frame.groupby("sender", sort=False)[list(OUTCOMES)].sum().iloc[::-1]
     title = failing_title(int(frame["messages"].sum()), int(frame["delivered"].sum()))
     subtitle = _("Failing messages by sender, by what the receivers did with them.")
     figure = _figure(title, subtitle, height=TITLE_ROOM + 60 + 28 * len(sums))
-    for name, colour in COLOURS.items():
+    for name, (label, colour) in OUTCOMES.items():
         if sums[name].any():
             figure.add_bar(
                 x=sums[name].tolist(),
                 y=[outside_text(sender) for sender in sums.index],
-                name=_(LABELS[name]),
+                name=_(label),
                 orientation="h",
                 marker={"color": colour, "line": {"width": 0}},
-                customdata=[count(n) for n in sums[name]],
+                customdata=[words.count(n) for n in sums[name]],
                 hovertemplate="%{customdata}",
             )
     return figure.update_layout(hovermode="y unified")
 
 
 def daily_bars(
-    daily: pd.DataFrame,
-    colours: Mapping[str, str],
-    labels: Mapping[str, str],
-    *,
-    title: str,
-    subtitle: str,
+    daily: pd.DataFrame, series: Mapping[str, tuple[str, str]], *, title: str, subtitle: str
 ) -> go.Figure:
     """Draw stacked bars a day.
 
-    `daily` has `day` and a count for each name in `colours`; `labels` are translated here. A
-    name without any count is left out, so that the legend names only what is there. Where
-    `daily` has a column `complete`, days without it have a grey ground.
+    `daily` has `day` and a count for each name in `series`, which has their labels, translated
+    here, and colours. A name without any count is left out, so that the legend names only what
+    is there. Where `daily` has a column `complete`, days without it have a grey ground.
     """
     figure = _figure(title, subtitle, height=360)
-    series = list(colours)
-    total = daily[series].sum(axis=1)
+    total = daily[list(series)].sum(axis=1)
     days = [f"{day:%Y-%m-%d}" for day in daily["day"]]
     # how much of its day a bar covers: slim when there are few, all when many
-    share = 1 if len(days) > 120 else 0.25 if len(days) < 4 else 0.84
-    for name in series:
-        if not daily[name].any():
-            continue
-        figure.add_bar(
-            x=days,
-            y=daily[name].tolist(),
-            name=_(labels[name]),
-            marker={"color": colours[name], "line": {"width": 0}},
-            width=_DAY_MS * share,
-            customdata=[
-                percent(n / t) if t else "" for n, t in zip(daily[name], total, strict=True)
-            ],
-            hovertemplate="%{y:,} (%{customdata})",
-        )
+    width = 1 if len(days) > 120 else 0.25 if len(days) < 4 else 0.84
+    for name, (label, colour) in series.items():
+        if daily[name].any():
+            shares = daily[name] / total
+            figure.add_bar(
+                x=days,
+                y=daily[name].tolist(),
+                name=_(label),
+                marker={"color": colour, "line": {"width": 0}},
+                width=_DAY_MS * width,
+                customdata=["" if words.is_missing(n) else words.percent(n) for n in shares],
+                hovertemplate="%{y:,} (%{customdata})",
+            )
     half = pd.Timedelta(hours=12)
-    for day in daily.loc[~daily["complete"], "day"] if "complete" in daily else ():
-        edges = {"x0": f"{day - half:%Y-%m-%d %H:%M}", "x1": f"{day + half:%Y-%m-%d %H:%M}"}
-        figure.add_shape(_INCOMPLETE, **edges)
-    edges_of = (daily["day"].iloc[0] - half, daily["day"].iloc[-1] + half)
-    first, last = (f"{edge:%Y-%m-%d %H:%M}" for edge in edges_of)
+    starts = [f"{day - half:%Y-%m-%d %H:%M}" for day in daily["day"]]
+    ends = [f"{day + half:%Y-%m-%d %H:%M}" for day in daily["day"]]
+    grey = {"fillcolor": "rgba(125, 135, 150, 0.22)", "line": {"width": 0}}  # on white and on black
+    for start, end, is_complete in zip(starts, ends, daily.get("complete", ()), strict=False):
+        if not is_complete:
+            at = {"x0": start, "x1": end, "y0": 0, "y1": 1, "yref": "paper"}
+            figure.add_shape(type="rect", layer="below", **at, **grey)
+    first, last = starts[0], ends[-1]
     is_english = current_language() == "en"
     day_form = "%-d %b" if is_english else "%-m/%-d"
     figure.update_xaxes(
@@ -203,27 +168,16 @@ def daily_bars(
 
 def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
     """Return an empty figure in the house style; the page replaces its greys in dark mode."""
-    axis = {
-        "gridcolor": "#e3e7ed",
-        "zeroline": False,
-        "linecolor": "#c3cad4",
-        "fixedrange": True,
-        "automargin": True,
-    }
+    axis = {"gridcolor": "#e3e7ed", "zeroline": False, "linecolor": "#c3cad4"}
+    axis |= {"fixedrange": True, "automargin": True}
+    small = {"text": subtitle, "font": {"size": 13, "color": "#566173"}}
+    texts = {"text": title, "font": {"size": 17}, "pad": {"l": 8, "t": 12}, "subtitle": small}
+    at = {"x": 0, "xref": "container", "y": 1, "yref": "container", "yanchor": "top"}
+    legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
     return go.Figure(
         layout={
             "template": "none",
-            "title": {
-                "text": title,
-                "subtitle": {"text": subtitle, "font": {"size": 13, "color": "#566173"}},
-                "x": 0,
-                "xref": "container",
-                "y": 1,
-                "yref": "container",
-                "yanchor": "top",
-                "pad": {"l": 8, "t": 12},
-                "font": {"size": 17},
-            },
+            "title": texts | at,
             "height": height,
             "barmode": "stack",
             "hovermode": "x unified",
@@ -231,14 +185,7 @@ def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
             "paper_bgcolor": "#ffffff",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "margin": {"l": 8, "r": 20, "t": TITLE_ROOM, "b": 8},
-            "legend": {
-                "orientation": "h",
-                "x": 0,
-                "xanchor": "left",
-                "y": 1.02,
-                "yanchor": "bottom",
-                "traceorder": "normal",
-            },
+            "legend": legend | {"traceorder": "normal"},
             "showlegend": True,
             "hoverlabel": {"font": {"family": _FONT, "size": 13}, "namelength": -1},
             "dragmode": False,
@@ -256,32 +203,17 @@ def nothing(title: str, text: str = "") -> go.Figure:
     return figure
 
 
-CLASS_COLOURS = {
-    "aligned": "#0068a8",
-    "dkim_only": "#4fa8dc",
-    "spf_only": "#a8639b",
-    "forwarded": "#0f9d76",
-    "modified": "#56606c",
-    "broken_dkim": "#e09f1f",
-    "unaligned_sender": "#7a4a21",
-    "spoofed_subdomain": "#b3195f",
-    "unauthenticated": "#d55e00",
+CLASSES = {  # label and colour: cool passes or left in order, warm fails; as they are stacked
+    "aligned": (later("DKIM and SPF pass"), "#0068a8"),
+    "dkim_only": (later("only DKIM passes"), "#4fa8dc"),
+    "spf_only": (later("only SPF passes"), "#a8639b"),
+    "forwarded": (later("forwarded"), "#0f9d76"),
+    "modified": (later("changed on the way"), "#56606c"),
+    "broken_dkim": (later("own mail, DKIM breaks"), "#e09f1f"),
+    "unaligned_sender": (later("known service, not set up"), "#7a4a21"),
+    "spoofed_subdomain": (later("made-up subdomain"), "#b3195f"),
+    "unauthenticated": (later("proves nothing"), "#d55e00"),
 }
-"""cool: passes or left in order; warm: fails. In the order in which they are stacked"""
-
-CLASS_LABELS = {
-    "aligned": later("DKIM and SPF pass"),
-    "dkim_only": later("only DKIM passes"),
-    "spf_only": later("only SPF passes"),
-    "forwarded": later("forwarded"),
-    "modified": later("changed on the way"),
-    "broken_dkim": later("own mail, DKIM breaks"),
-    "unaligned_sender": later("known service, not set up"),
-    "spoofed_subdomain": later("made-up subdomain"),
-    "unauthenticated": later("proves nothing"),
-}
-
-
 _HARMFUL = {
     "broken_dkim": later("own mail whose DKIM breaks"),
     "unaligned_sender": later("known services that are not set up"),
@@ -308,12 +240,9 @@ def class_chart(daily: pd.DataFrame) -> go.Figure:
     title = _("All of {messages} pass, or were forwarded or changed on the way")
     if sums.any():
         title = _("{share} of {messages} are in order; of the rest most is {most}")
-    title = title.format(
-        share=percent(1 - sums.sum() / messages),
-        messages=n_messages(messages),
-        most=_(_HARMFUL[str(sums.idxmax())]),
-    )
-    return daily_bars(daily, CLASS_COLOURS, CLASS_LABELS, title=title, subtitle=subtitle)
+    share, most = words.percent(1 - sums.sum() / messages), _(_HARMFUL[str(sums.idxmax())])
+    title = title.format(share=share, messages=words.n_messages(messages), most=most)
+    return daily_bars(daily, CLASSES, title=title, subtitle=subtitle)
 
 
 WARNING, CRITICAL = "#e09f1f", "#d55e00"
@@ -321,75 +250,66 @@ WARNING, CRITICAL = "#e09f1f", "#d55e00"
 
 def rate_lines(
     daily: pd.DataFrame,
-    colours: Mapping[str, str],
-    labels: Mapping[str, str],
+    series: Mapping[str, tuple[str, str]],
     *,
     title: str,
     subtitle: str,
     span: tuple[float, float],
-    limits: Sequence[tuple[float, str, str]] = (),
+    limits: Sequence[tuple[float, str]] = (),
 ) -> go.Figure:
-    """Draw a line for each name in `colours`; `daily` has `day` and a column of shares for each.
+    """Draw a line for each name in `series`, as `daily_bars` takes them; values are shares.
 
     A day without data is a gap, so each day has a point of its own. `span` is what the axis
-    shows; `limits` are horizontal lines: share, what it means, colour.
+    shows; `limits` are horizontal lines: share, colour.
     """
-    figure = daily_bars(daily, {}, {}, title=title, subtitle=subtitle)  # the days, no bars yet
+    figure = daily_bars(daily, {}, title=title, subtitle=subtitle)  # the days, no bars yet
     days = [f"{day:%Y-%m-%d}" for day in daily["day"]]
-    for name in colours:
+    for name, (label, colour) in series.items():
         if daily[name].notna().any():
             figure.add_scatter(
                 x=days,
-                y=[None if is_missing(share) else round(share, 6) for share in daily[name]],
-                name=labels[name],
+                y=[None if words.is_missing(share) else round(share, 6) for share in daily[name]],
+                name=_(label),
                 mode="lines+markers",
-                marker={"color": colours[name], "size": 6},
-                line={"color": colours[name], "width": 2},
+                marker={"color": colour, "size": 6},
+                line={"color": colour, "width": 2},
                 connectgaps=False,
                 customdata=[rate_text(share) for share in daily[name]],
                 hovertemplate="%{customdata}",
             )
-    for share, meaning, colour in limits:
+    for share, colour in limits:
         line = {"color": colour, "width": 1.5, "dash": "dash"}
-        label = {"annotation_text": meaning, "annotation_position": "top right"}
-        figure.add_hline(y=share, line=line, **label)
+        text = {"annotation_text": rate_text(share), "annotation_position": "top right"}
+        figure.add_hline(y=share, line=line, **text)
     wide = span[1] - span[0]
     decimals = 2 if wide < 0.01 else 1 if wide < 0.1 else 0  # no two ticks say the same
     figure.update_yaxes(range=list(span), tickformat=f".{decimals}%")
     return figure
 
 
-_ALL = {
-    "delivered": later("all delivered"),
-    "quarantined": later("all sent to spam"),
-    "rejected": later("all rejected"),
-    "unstated": later("all not said"),
+_DONE = {  # with all of them, with some
+    "delivered": (later("all delivered"), later("{n} delivered")),
+    "quarantined": (later("all sent to spam"), later("{n} sent to spam")),
+    "rejected": (later("all rejected"), later("{n} rejected")),
+    "unstated": (later("all not said"), later("{n} not said")),
 }
-_SOME = {
-    "delivered": later("{n} delivered"),
-    "quarantined": later("{n} sent to spam"),
-    "rejected": later("{n} rejected"),
-    "unstated": later("{n} not said"),
-}
-
-
-def class_words(found: Any) -> str:
-    """Return a dict class → messages, the largest first, in words.
-
-    >>> class_words({"aligned": 5}), class_words({"aligned": 5, "modified": 1})
-    ('DKIM and SPF pass', 'DKIM and SPF pass 5, changed on the way 1')
-    """
-    if not isinstance(found, Mapping):
-        return ""
-    parts = [(class_word(name), number) for name, number in found.items()]
-    if len(parts) == 1:
-        return parts[0][0]
-    return listed(*(f"{name} {count(number)}" for name, number in parts[:4]))
 
 
 def class_word(name: str) -> str:
     """Return what tables and legends call a class of messages (`classify.CLASSES`)."""
-    return _(CLASS_LABELS[name]) if name in CLASS_LABELS else name
+    return _(CLASSES[name][0]) if name in CLASSES else name
+
+
+def counted(numbers: Any, limit: int, word: Callable[[str], str]) -> str:
+    """Return a dict of names and messages in words, the number of one alone left out.
+
+    >>> counted({"aligned": 5}, 4, class_word), counted({"pass": 5, "fail": 1}, 4, str)
+    ('DKIM and SPF pass', 'pass 5, fail 1')
+    """
+    if not isinstance(numbers, Mapping):
+        return ""
+    parts = [(word(name), words.count(number)) for name, number in numbers.items()]
+    return parts[0][0] if len(parts) == 1 else listed(*map(" ".join, parts[:limit]))
 
 
 def listed(*parts: str) -> str:
@@ -399,7 +319,7 @@ def listed(*parts: str) -> str:
 
 def what_was_done(row: Any) -> str:
     """Say what receivers did with failing messages (`OUTCOMES`, columns of `row`)."""
-    some = {name: getattr(row, name) for name in _SOME if getattr(row, name)}
+    some = {name: getattr(row, name) for name in _DONE if getattr(row, name)}
     if len(some) == 1:
-        return _(_ALL[next(iter(some))])
-    return listed(*(_(_SOME[name]).format(n=count(number)) for name, number in some.items()))
+        return _(_DONE[next(iter(some))][0])
+    return listed(*(_(_DONE[name][1]).format(n=words.count(n)) for name, n in some.items()))

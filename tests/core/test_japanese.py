@@ -137,8 +137,8 @@ def test_tables_and_charts_have_no_english_sentence(in_japanese: None) -> None:
 
 def test_names_of_classes_are_words_and_their_keys_stay() -> None:
     with speaking("ja"):
-        assert all(JAPANESE.search(_(label)) for label in charts.CLASS_LABELS.values())
-    assert "broken_dkim" in charts.CLASS_LABELS
+        assert all(JAPANESE.search(_(label)) for label, _colour in charts.CLASSES.values())
+    assert "broken_dkim" in charts.CLASSES
 
 
 @pytest.mark.parametrize("name", ["overview-demo-ja", "domain-demo-ja", "sender-demo-ja"])

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from dmarckit.pages import charts
-from dmarckit.pages.sections.messages import OUTCOMES
+from dmarckit.pages.charts import OUTCOMES
 from tests.support.frames import DAY
 
 
@@ -36,8 +36,7 @@ def test_failing_by_day() -> None:
 
 
 def test_every_colour_has_one_for_the_dark() -> None:
-    assert set(charts.COLOURS.values()) <= set(charts.DARK)
-    assert charts.COLOURS.keys() == charts.LABELS.keys() == set(OUTCOMES)
+    assert {colour for _label, colour in charts.OUTCOMES.values()} <= set(charts.DARK)
 
 
 def test_without_messages_there_is_a_sentence_and_no_axes() -> None:

@@ -36,13 +36,11 @@ def bars(days: int, name: str = "number") -> go.Figure:
     dates = pd.date_range(end=DAY, periods=days, freq="D")
     counts = {one: [100 + place * day % 70 for day in range(days)] for place, one in NUMBERED}
     daily = pd.DataFrame(counts).assign(day=dates, complete=dates < dates[-1])
-    labels = dict.fromkeys(charts.CLASS_COLOURS, name)
-    return charts.daily_bars(
-        daily, charts.CLASS_COLOURS, labels, title="A &lt;title&gt;", subtitle="B"
-    )
+    series = {one: (name, colour) for one, (_label, colour) in charts.CLASSES.items()}
+    return charts.daily_bars(daily, series, title="A &lt;title&gt;", subtitle="B")
 
 
-NUMBERED = list(enumerate(charts.CLASS_COLOURS))
+NUMBERED = list(enumerate(charts.CLASSES))
 
 
 def svg(figure: go.Figure) -> str:
@@ -92,15 +90,10 @@ def test_bars_stand_on_each_other() -> None:
 def test_lines_have_gaps_and_limits() -> None:
     days = pd.date_range(end=DAY, periods=6, freq="D")
     shares = pd.DataFrame({"day": days, "rate": [0.001, None, 0.002, None, 0.003, 0.001]})
-    limits = [(0.003, "0.30 %", charts.CRITICAL)]
+    limits = [(0.003, charts.CRITICAL)]
+    series = {"rate": (charts.outside_text("spam <rate>"), "#0068a8")}
     figure = charts.rate_lines(
-        shares,
-        {"rate": "#0068a8"},
-        {"rate": charts.outside_text("spam <rate>")},
-        title="T",
-        subtitle="S",
-        span=(0, 0.004),
-        limits=limits,
+        shares, series, title="T", subtitle="S", span=(0, 0.004), limits=limits
     )
     made = svg(figure)
     line = re.search(r'd="([^"]*)" fill="none" stroke="#0068a8"', made)

@@ -10,7 +10,7 @@ import pandas as pd
 from dmarckit.core import _, ngettext, text
 from dmarckit.facts import countries, in_window, kind_word
 from dmarckit.findings import BLOCKED, requirement_meaning
-from dmarckit.pages.charts import class_words
+from dmarckit.pages.charts import class_word, counted
 from dmarckit.pages.html import Column, RowLink
 from dmarckit.pages.links import row_link
 from dmarckit.pages.sections import base
@@ -67,7 +67,7 @@ class DomainSections(PageData):
                 "messages", _("Messages"), "volume", lambda r: text.change(r.messages, r.before)
             ),
             *usual("dkim_share", "spf_share"),
-            Column("classes", _("What it is"), text=lambda row: class_words(row.classes)),
+            Column("classes", _("What it is"), text=lambda r: counted(r.classes, 4, class_word)),
             Column("blocked", _("Receivers"), text=_receivers),
             Column("first_seen", _("First seen"), "day"),
             Column("last_seen", _("Last seen"), "day"),

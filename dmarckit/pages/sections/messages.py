@@ -7,13 +7,12 @@ import pandas as pd
 from dmarckit.core import Window, _, later, text as words
 from dmarckit.facts import classes_by_day, days_of, in_window, pass_shares, whole_days
 from dmarckit.pages import charts
+from dmarckit.pages.charts import OUTCOMES
 from dmarckit.pages.html import Column, Html, render_part
 from dmarckit.pages.sections.base import PageData, Section, rows_of, table_section, whole
 
-# what the receiver did with a message, and the ``disposition`` that says so
-OUTCOMES = ("delivered", "quarantined", "rejected", "unstated")
 DONE = {"none": "delivered", "pass": "delivered", "quarantine": "quarantined"}
-DONE |= {"reject": "rejected"}
+DONE |= {"reject": "rejected"}  # disposition → what the receiver did with a message
 ROWS = 100  # names of a table; the rest is only counted
 THIN = 45  # days from which cells are slim, and the months are named
 

@@ -30,7 +30,7 @@ _NEWEST = {  # column of `newest_rates` → metric and detail
     "tls": ("tls_encryption_rate", "inbound"),
     "errors": ("delivery_error_rate", ""),
 }
-_SPAM = {"all": (later("spam rate"), "#0068a8")}
+_SPAM = {"all": (later("spam rate"), "#0068a8")}  # of each chart: column → label and colour
 _AUTHENTICATION = {"spf": ("SPF", "#4fa8dc"), "dkim": ("DKIM", "#0068a8")}
 _AUTHENTICATION |= {"dmarc": ("DMARC", "#0f9d76")}
 _ENCRYPTION = {
@@ -38,7 +38,6 @@ _ENCRYPTION = {
     "outbound": (later("from Gmail to you"), "#8a94a3"),
 }
 _ERRORS = {"reject": (later("rejected"), "#d55e00"), "temp_fail": (later("put off"), "#e09f1f")}
-"""of each chart: column → label and colour"""
 _REQUIREMENTS = {
     "SPF": later("SPF is set up"),
     "DKIM": later("DKIM is set up"),
@@ -96,10 +95,7 @@ class PostmasterSections(PageData):
             _("Share of mail that Gmail users marked as spam, a day. {which}"),
             none=_("Spam rate a day"),
             span=(0, max(limits.spam_critical * 1.2, share * 1.15)),
-            limits=[
-                (limits.spam_warning, rate_text(limits.spam_warning), WARNING),
-                (limits.spam_critical, rate_text(limits.spam_critical), CRITICAL),
-            ],
+            limits=[(limits.spam_warning, WARNING), (limits.spam_critical, CRITICAL)],
         )
 
     def postmaster_authentication(self) -> Section:
@@ -193,16 +189,17 @@ class PostmasterSections(PageData):
         ``reject/ip_in_rbls``), `worst` [0-1] (highest share of a day), `worst_day`, `days`
         (with any), `last_day` (UTC), `messages` (of the days that Google counted; null: none).
         """
-        metrics = self._metrics
-        rows = metrics[metrics["detail"] != ""]
+        rows, keys = self._metrics[self._metrics["detail"] != ""], ["domain", "detail"]
         rates = rows[(rows["metric"] == "delivery_error_rate") & (rows["share"] > 0)]
-        keys = ["domain", "detail"]
-        rates = rates.sort_values("share", kind="stable")
-        frame = rates.groupby(keys, as_index=False).agg(
-            worst=("share", "last"),
-            worst_day=("day", "last"),
-            days=("day", "nunique"),
-            last_day=("day", "max"),
+        frame = (
+            rates.sort_values("share", kind="stable")
+            .groupby(keys, as_index=False)
+            .agg(
+                worst=("share", "last"),
+                worst_day=("day", "last"),
+                days=("day", "nunique"),
+                last_day=("day", "max"),
+            )
         )
         counts = rows[rows["metric"] == "delivery_error_count"]
         sums = counts.groupby(keys)["number"].sum(min_count=1).rename("messages")
@@ -230,17 +227,16 @@ class PostmasterSections(PageData):
         (``COMPLIANT`` or ``NEEDS_WORK``), `reason` (empty: none), `since` (first day it was
         asked and had this state without a change after it), `asked` (last day it was asked; UTC).
         """
-
-        def requirement(row: Any) -> str:
-            return _(_REQUIREMENTS.get(row.requirement, row.requirement))
-
+        frame = _compliance(self._metrics)
+        names = frame["requirement"].map(lambda name: _(_REQUIREMENTS.get(name, name)))
         return table_section(
-            _compliance(self._metrics),
-            Column("requirement", _("Requirement"), under="reason", text=requirement),
+            frame,
+            Column("requirement", _("Requirement"), under="reason"),
             *usual("domain"),
             Column("state", _("State"), "compliance"),
             Column("since", _("Since"), "day"),
             Column("asked", _("Asked"), "day"),
+            shown=frame.assign(requirement=names),
             caption=_("Google's requirements, those that need work first"),
             empty=_no_data(),
         )
@@ -254,28 +250,24 @@ class PostmasterSections(PageData):
         """
         metrics = self._metrics
         ids = metrics[metrics["metric"] == "feedback_loop_ids"]
-        named = pd.DataFrame(
-            [
-                (row.domain, row.detail, f"{row.detail}/{loop}", loop, row.day)
-                for row in ids.itertuples()
-                for loop in json.loads(str(row.text))
-            ],
-            columns=["domain", "kind", "detail", "loop", "day"],
-        )
         rates = metrics[metrics["metric"] == "feedback_loop_rate"]
         worst = rates.groupby(["domain", "detail"])["share"].max().rename("worst").reset_index()
-        keys = ["domain", "kind", "detail", "loop"]
-        frame = named.groupby(keys, as_index=False).agg(days=("day", "nunique"))
+        named = ids.assign(kind=ids["detail"], loop=ids["text"].astype("str").map(json.loads))
+        named = named.explode("loop").dropna(subset="loop")
+        named = named.assign(detail=named["kind"] + "/" + named["loop"].astype("str"))
+        days = named.groupby(["domain", "kind", "detail", "loop"])["day"].nunique()
+        frame = days.rename("days").reset_index()
         frame = frame.merge(worst, on=["domain", "detail"], how="left")
         frame = frame[["domain", "loop", "kind", "worst", "days"]]
-        empty = _("Google names no feedback loop: your mail has no Feedback-ID, or no complaints.")
         return table_section(
             ordered(frame, "-worst", "domain", "loop"),
             Column("loop", _("Feedback loop"), under="domain"),
             Column("worst", _("Highest spam rate"), "rate"),
             *usual("days"),
             caption=_("Feedback loops, the worst first"),
-            empty=empty,
+            empty=_(
+                "Google names no feedback loop: your mail has no Feedback-ID, or no complaints."
+            ),
         )
 
     def _worst_by_day(
@@ -302,7 +294,7 @@ class PostmasterSections(PageData):
         *,
         none: str,
         span: tuple[float, float] | None = None,
-        limits: Sequence[tuple[float, str, str]] = (),
+        limits: Sequence[tuple[float, str]] = (),
     ) -> Section:
         """Return a chart of rates; without `span` of success rates, which shows what is missing.
 
@@ -311,18 +303,11 @@ class PostmasterSections(PageData):
         shares = daily[list(series)]
         if shares.isna().all(axis=None):
             return Section(daily, figure=nothing(none, _no_data()))
-        which = ""
-        if self._metrics["domain"].nunique() > 1:
-            which = _("The highest of all domains.") if span else _("The lowest of all domains.")
-        figure = rate_lines(
-            daily,
-            {name: colour for name, (_label, colour) in series.items()},
-            {name: _(label) for name, (label, _colour) in series.items()},
-            title=title,
-            subtitle=subtitle.format(which=which),
-            span=span or (max(0.0, min(0.98, float(shares.min().min()) - 0.02)), 1.002),
-            limits=limits,
-        )
+        which = _("The highest of all domains.") if span else _("The lowest of all domains.")
+        which = which if self._metrics["domain"].nunique() > 1 else ""
+        subtitle = subtitle.format(which=which)
+        span = span or (max(0.0, min(0.98, float(shares.min().min()) - 0.02)), 1.002)
+        figure = rate_lines(daily, series, title=title, subtitle=subtitle, span=span, limits=limits)
         return Section(daily, figure=figure)
 
 
@@ -337,8 +322,8 @@ def newest_rates(metrics: pd.DataFrame) -> pd.DataFrame:
             table["spam_worst"] = rows.groupby("domain")["share"].max().astype("float64")
     states = _compliance(metrics)
     failing = (states["state"] == "NEEDS_WORK").groupby(states["domain"]).sum()
-    table["needs_work"] = failing.astype("float64")
-    table["last_day"] = rates.groupby("domain")["day"].max()
+    table = table.assign(needs_work=failing.astype("float64"))
+    table = table.assign(last_day=rates.groupby("domain")["day"].max())
     return ordered(table.reset_index(), "-spam_worst", "domain")
 
 
@@ -365,11 +350,10 @@ def connection(settings: Settings, metrics: pd.DataFrame) -> Html:
     """Return whether Google is asked at all, when it was, and up to which day it told."""
     shown = Html()
     if not metrics.empty:
-        told: Any = metrics.loc[metrics["share"].notna(), "day"].max()
+        newest: Any = metrics.loc[metrics["share"].notna(), "day"].max()
         text = _("Google was asked on {asked}, UTC; its newest day is {day}.")
-        newest = words.day(None if words.is_missing(told) else told)
         asked = words.minute(metrics["pulled"].max())
-        shown += render_part("note", text.format(asked=asked, day=newest))
+        shown += render_part("note", text.format(asked=asked, day=words.day(newest)))
     elif settings.google_credentials is not None:
         text = _("Google was not asked yet, or said nothing: run dmarckit postmaster pull.")
         shown += render_part("empty", text)

@@ -9,7 +9,7 @@ import pandas as pd
 from dmarckit.core import _, one_line, text as words
 from dmarckit.facts import Trace, classes_by_day, in_window, kind_word, organisations
 from dmarckit.findings import requirement_meaning
-from dmarckit.pages.charts import class_chart as draw_classes, class_word, listed
+from dmarckit.pages.charts import class_chart as draw_classes, class_word, counted, listed
 from dmarckit.pages.html import Column
 from dmarckit.pages.links import row_link
 from dmarckit.pages.sections.base import PageData, Section, ordered, table_section, usual, whole
@@ -239,7 +239,7 @@ def _results_section(frame: pd.DataFrame, *columns: Column, caption: str, empty:
         ordered(whole(table.reset_index(), "messages"), "-messages", keys[0]),
         *columns,
         *usual("messages"),
-        Column("results", _("Raw results"), text=_results),
+        Column("results", _("Raw results"), text=lambda row: counted(row.results, 6, _result)),
         Column("counts", _("Counts for DMARC"), text=lambda row: yes if row.aligned else no),
         caption=caption,
         empty=empty,
@@ -247,9 +247,5 @@ def _results_section(frame: pd.DataFrame, *columns: Column, caption: str, empty:
     )
 
 
-def _results(row: Any) -> str:
-    """Return ``pass`` alone, or each result with its messages."""
-    names: dict[str, int] = {name or _("no result"): n for name, n in row.results.items()}
-    if len(names) == 1:
-        return next(iter(names))
-    return listed(*(f"{name} {words.count(number)}" for name, number in list(names.items())[:6]))
+def _result(name: str) -> str:
+    return name or _("no result")

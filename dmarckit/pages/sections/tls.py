@@ -10,8 +10,7 @@ from dmarckit.pages.charts import daily_bars, nothing
 from dmarckit.pages.html import Column
 from dmarckit.pages.sections.base import PageData, Section, begun_in, ordered, table_section, usual
 
-COLOURS = {"successful": "#0068a8", "failed": "#d55e00"}
-LABELS = {"successful": later("encrypted"), "failed": later("failed")}
+_RESULTS = {"successful": (later("encrypted"), "#0068a8"), "failed": (later("failed"), "#d55e00")}
 
 
 class TlsSections(PageData):
@@ -30,14 +29,11 @@ class TlsSections(PageData):
             text = _("No TLS report covers these days.")
             return Section(daily, figure=nothing(_("Encrypted sessions a day"), text))
         sessions = ngettext("{n} session", "{n} sessions", good + bad)
+        sessions = sessions.format(n=words.count(good + bad))
         text = _("{share} of {sessions} failed") if bad else _("All {sessions} were encrypted")
-        title = text.format(
-            share=words.percent(bad / (good + bad)),
-            sessions=sessions.format(n=words.count(good + bad)),
-        )
+        title = text.format(share=words.percent(bad / (good + bad)), sessions=sessions)
         subtitle = _("Sessions a day in which others sent mail to your servers, by result.")
-        figure = daily_bars(daily, COLOURS, LABELS, title=title, subtitle=subtitle)
-        return Section(daily, figure=figure)
+        return Section(daily, figure=daily_bars(daily, _RESULTS, title=title, subtitle=subtitle))
 
     def tls_policies(self) -> Section:
         """Show the sessions by domain and policy, most failures first.
@@ -55,8 +51,8 @@ class TlsSections(PageData):
             reporters=("reporter", "nunique"),
             last_end=("end", "max"),
         )
-        share = frame["failed"] / frame["sessions"].where(frame["sessions"] > 0)
-        frame.insert(4, "failed_share", share)
+        some = frame["sessions"].where(frame["sessions"] > 0)
+        frame.insert(4, "failed_share", frame["failed"] / some)
         return table_section(
             ordered(frame, "-failed", "-sessions", "policy_domain"),
             Column("policy_domain", _("Domain"), under="policy_type"),
