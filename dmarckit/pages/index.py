@@ -62,9 +62,11 @@ def jobs(runs: pd.DataFrame, keys: Collection[str]) -> dict[str, list[RunEntry]]
     hide all others.
     """
     texts = dict.fromkeys(("page", "error", "notebook"), "")
-    order = {"by": ["job", "started", "run"], "ascending": [True, False, False]}
-    alike: dict[tuple[str, ...], list[Any]] = {}
-    for row in runs.fillna(texts).sort_values(**order, kind="stable").itertuples(index=False):
+    ordered = runs.fillna(texts).sort_values(
+        ["job", "started", "run"], ascending=[True, False, False], kind="stable"
+    )
+    alike: dict[tuple[Any, ...], list[Any]] = {}
+    for row in ordered.itertuples(index=False):
         same = (row.job, row.result, row.page, row.error, f"{row.started:%Y-%m-%d}")
         alike.setdefault(same, []).append(row)
     found: dict[str, list[RunEntry]] = {}

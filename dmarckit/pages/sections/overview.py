@@ -12,13 +12,13 @@ from dmarckit.checks import requirement_matrix, unmet_rules
 from dmarckit.core import Window, _, later, ngettext, one_line, period, show_domain, text as words
 from dmarckit.facts import Facts, in_window, kind_word
 from dmarckit.findings import quoted_policy
-from dmarckit.pages.charts import class_word, failing_by_sender, what_was_done
+from dmarckit.pages.charts import OUTCOMES, class_word, failing_by_sender, what_was_done
 from dmarckit.pages.html import Column, Html, escape, render_part
 from dmarckit.pages.links import row_link
 from dmarckit.pages.sections import base
 from dmarckit.pages.sections.base import PageData, Section, begun_in, ordered, table_section, usual
 from dmarckit.pages.sections.findings import Answer, answer, answer_html
-from dmarckit.pages.sections.messages import DONE, OUTCOMES, failing_rows
+from dmarckit.pages.sections.messages import DONE, failing_rows
 from dmarckit.reports import Policy
 
 MANY_SENDERS = 3  # of mails that are no reports, from which on they are not named
@@ -307,7 +307,7 @@ def headline_html(answer: Answer, measures: pd.DataFrame, window: Window, title:
     for name in _CARDS:
         if name not in rows.index:
             continue
-        value, before = rows.loc[name]
+        value, before = map(float, rows.loc[name])
         shown, change = words.count(value), words.change(value, before)
         if name == "pass_share":
             shown, change = words.percent(value), words.points(value - before)

@@ -228,7 +228,7 @@ class PostmasterSections(PageData):
         asked and had this state without a change after it), `asked` (last day it was asked; UTC).
         """
         frame = _compliance(self._metrics)
-        names = frame["requirement"].map(lambda name: _(_REQUIREMENTS.get(name, name)))
+        names = [_(_REQUIREMENTS.get(name, name)) for name in frame["requirement"]]
         return table_section(
             frame,
             Column("requirement", _("Requirement"), under="reason"),
