@@ -405,7 +405,7 @@ def test_it_says_the_same_of_ses_as_the_template_does() -> None:
 
 
 def published(recipients: Sequence[str], *domains: str) -> list[tuple[str, str, str]]:
-    return [(r.name, r.kind, r.value) for r in dns_records(recipients, "eu-west-1", domains)]
+    return [record[:3] for record in dns_records(recipients, "eu-west-1", domains)]
 
 
 def test_a_domain_of_another_organisation_needs_the_hosts_consent() -> None:

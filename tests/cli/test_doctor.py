@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from dmarckit.cli.doctor import command, machine, places, services
-from dmarckit.cli.doctor.check import (
+from dmarckit.cli.doctor.command import (
     Check,
     CheckContext,
     CheckLine,

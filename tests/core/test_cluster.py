@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit.cli.doctor import check, services
+from dmarckit.cli.doctor import command, services
 from dmarckit.core import cluster
 from dmarckit.core.cluster import connected, without_secrets
 from dmarckit.core.errors import ClusterError, MissingExtra
@@ -155,7 +155,7 @@ def test_findings_and_pages_are_made_by_workers(
         with cluster_of(made, "settings", processes.address) as cluster:
             pages = publish_fleet(made, [*DOMAINS, "bad.example"], now=NOW, cluster=cluster)
         open_storage(made.mail_url).put("a", b"mail", content_type="message/rfc822")
-        asked = check.CheckContext(made.model_copy(update={"dask": processes.address}))
+        asked = command.CheckContext(made.model_copy(update={"dask": processes.address}))
         assert services.cluster(asked).message.startswith("2 tasks at once on the workers")
         other = made.model_copy(update={"language": "ja"})
         with (
@@ -257,11 +257,11 @@ def test_a_scheduler_that_does_not_answer_is_said_in_one_line(
 
 
 def test_the_doctor_tells_of_the_cluster(settings_without_mails: Settings, tmp_path: Path) -> None:
-    here = check.CheckContext(load_settings(home=str(tmp_path)))
+    here = command.CheckContext(load_settings(home=str(tmp_path)))
     assert services.cluster(here).status == "skip"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "CONNECT", 0.2)
-        found = services.cluster(check.CheckContext(settings_without_mails))
+        found = services.cluster(command.CheckContext(settings_without_mails))
     assert (found.status, "no scheduler answers there" in found.message) == ("fail", True)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,17 +62,6 @@ class MailBucket:
             },
         }
 
-    def notification(self) -> dict[str, Any]:
-        """Return a notification to the queue for each object below the prefix."""
-        rules = [{"Name": "prefix", "Value": self.prefix}]
-        queue = f"arn:{self.partition}:sqs:{self.region}:{self.account}:{self.notification_id}"
-        return {
-            "Id": self.notification_id,
-            "QueueArn": queue,
-            "Events": ["s3:ObjectCreated:*"],
-            "Filter": {"Key": {"FilterRules": rules}},
-        }
-
 
 def merged_policy(policy: Mapping[str, Any] | None, ours: MailBucket) -> dict[str, Any]:
     """Return the bucket's policy with our statement, in the place of an older one of ours."""
@@ -110,8 +99,13 @@ def merged_notifications(config: Mapping[str, Any], ours: MailBucket) -> dict[st
                     f"{theirs or 'every prefix'!r} already, and S3 allows one for each; "
                     "let that be a topic that the queue subscribes to, or choose another MailPrefix"
                 )
-    queues = [*rest.get("QueueConfigurations", ()), ours.notification()]
-    return {**rest, "QueueConfigurations": queues}
+    queue = {
+        "Id": ours.notification_id,
+        "QueueArn": f"arn:{ours.partition}:sqs:{ours.region}:{ours.account}:{ours.notification_id}",
+        "Events": ["s3:ObjectCreated:*"],
+        "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": ours.prefix}]}},
+    }
+    return {**rest, "QueueConfigurations": [*rest.get("QueueConfigurations", ()), queue]}
 
 
 def notifications_without(config: Mapping[str, Any], ours: MailBucket) -> dict[str, Any]:
@@ -141,64 +135,17 @@ def read_notifications(aws: Aws, bucket: str) -> dict[str, Any]:
         return found
 
 
-def allow_ses(aws: Aws, ours: MailBucket) -> None:
-    """Put our statement into the bucket's policy, read anew."""
-    now = read_policy(aws, ours.bucket)
-    new = merged_policy(now, ours)
-    if new != now:
-        _write_policy(aws, ours.bucket, new)
-
-
-def notify_queue(aws: Aws, ours: MailBucket) -> None:
-    """Put our notification among those of the bucket, read anew."""
-    config = read_notifications(aws, ours.bucket)
-    _write_notifications(aws, ours.bucket, merged_notifications(config, ours))
-
-
-def release_bucket(aws: Aws, ours: MailBucket) -> None:
-    """Take our statement and our notification out of the bucket again."""
-    config = read_notifications(aws, ours.bucket)
-    _write_notifications(aws, ours.bucket, notifications_without(config, ours))
-    now = read_policy(aws, ours.bucket)
-    new = policy_without(now, ours)
-    if new is None and now is not None:
-        with explained(f"remove the policy of bucket {ours.bucket}", "s3:DeleteBucketPolicy"):
-            aws.s3.delete_bucket_policy(Bucket=ours.bucket)
-    elif new is not None and new != now:
-        _write_policy(aws, ours.bucket, new)
-
-
-def _write_policy(aws: Aws, bucket: str, policy: Mapping[str, Any]) -> None:
+def write_policy(aws: Aws, bucket: str, policy: Mapping[str, Any]) -> None:
+    """Replace the bucket's policy."""
     with explained(f"change the policy of bucket {bucket}", "s3:PutBucketPolicy"):
         aws.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
 
 
-def _write_notifications(aws: Aws, bucket: str, config: Mapping[str, Any]) -> None:
+def write_notifications(aws: Aws, bucket: str, config: Mapping[str, Any]) -> None:
+    """Replace the bucket's notifications."""
     with explained(f"change the notifications of bucket {bucket}", "s3:PutBucketNotification"):
         aws.s3.put_bucket_notification_configuration(
             Bucket=bucket, NotificationConfiguration=config
-        )
-
-
-def require_bucket(aws: Aws, bucket: str, parameter: str) -> None:
-    """Raise AwsError unless a bucket that a parameter names is in the stack's region."""
-    answer = _head(aws, bucket)
-    if answer is None:
-        raise AwsError(f"{parameter} {bucket}: there is no such bucket; leave it empty to make one")
-    region = _region(answer)
-    if region not in ("", aws.region):
-        raise AwsError(
-            f"{parameter} {bucket} is in {region}, and the stack in {aws.region}: S3 tells only "
-            f"queues of its own region; set AWS_REGION={region}, or leave {parameter} empty"
-        )
-
-
-def require_no_bucket(aws: Aws, bucket: str, parameter: str) -> None:
-    """Raise AwsError when a bucket that the stack would make is there already."""
-    if _head(aws, bucket) is not None:
-        raise AwsError(
-            f"bucket {bucket} is there already, as an earlier stack leaves it; use it with "
-            f"-p {parameter} {bucket}, give another NamePrefix, or delete it first"
         )
 
 
@@ -210,27 +157,6 @@ def active_rule_set(aws: Aws) -> str | None:
     return str(name) if name else None
 
 
-def require_rule_set(aws: Aws, name: str) -> None:
-    """Raise AwsError when SES has no rule set of that name."""
-    with explained(f"look at the rule set {name}", "ses:DescribeReceiptRuleSet"):
-        try:
-            aws.ses.describe_receipt_rule_set(RuleSetName=name)
-        except ClientError as error:
-            if error_code(error) != "RuleSetDoesNotExist":
-                raise
-            raise AwsError(
-                f"RuleSetName {one_line(name)}: SES has no such rule set in {aws.region}; leave "
-                "it empty to make one"
-            ) from error
-
-
-def foreign_rules(aws: Aws, rule_set: str, rule: str) -> list[str]:
-    """Return the rules in a set beside our own."""
-    with explained(f"look at the rule set {rule_set}", "ses:DescribeReceiptRuleSet"):
-        rules = aws.ses.describe_receipt_rule_set(RuleSetName=rule_set).get("Rules", [])
-    return [r["Name"] for r in rules if r["Name"] != rule]
-
-
 def activate(aws: Aws, rule_set: str | None) -> None:
     """Let SES use a rule set in place of the one it uses now; None: none."""
     given = {} if rule_set is None else {"RuleSetName": rule_set}
@@ -238,32 +164,21 @@ def activate(aws: Aws, rule_set: str | None) -> None:
         aws.ses.set_active_receipt_rule_set(**given)
 
 
-def unverified_hosts(aws: Aws, hosts: Sequence[str]) -> list[str]:
-    """Return hosts for which SES takes no mail: neither they nor a domain above are verified."""
-    labels = {host: host.split(".") for host in hosts}
-    above = {h: [".".join(part[i:]) for i in range(len(part) - 1)] for h, part in labels.items()}
-    names = sorted({name for names in above.values() for name in names})
-    with explained("ask SES for verified domains", "ses:GetIdentityVerificationAttributes"):
-        found = aws.ses.get_identity_verification_attributes(Identities=names)
-    states = found["VerificationAttributes"]
-    verified = {n for n, s in states.items() if s["VerificationStatus"] == "Success"}
-    return [host for host, names in above.items() if not verified & set(names)]
-
-
-def _head(aws: Aws, bucket: str) -> Any | None:
-    """Return S3's answer about a bucket; None when there is none of that name."""
+def bucket_region(aws: Aws, bucket: str) -> str | None:
+    """Return the region of a bucket, empty when S3 does not say; None: there is no such bucket."""
+    error: ClientError | None = None
     with explained(f"look at bucket {bucket}", "s3:ListBucket"):
         try:
-            return aws.s3.head_bucket(Bucket=bucket)
-        except ClientError as error:
-            if error_code(error) in ("404", "NoSuchBucket"):
-                return None
-            moved = ("301", "PermanentRedirect", "IllegalLocationConstraintException", "400")
-            if error_code(error) in moved and _region(error.response):
-                return error.response
-            raise
-
-
-def _region(answer: Any) -> str:
-    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return one_line(headers.get("x-amz-bucket-region") or "", 40)
+            answer = aws.s3.head_bucket(Bucket=bucket)
+        except ClientError as caught:
+            error, answer = caught, caught.response
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        region = one_line(headers.get("x-amz-bucket-region") or "", 40)
+        if error is None:
+            return region
+        if error_code(error) in ("404", "NoSuchBucket"):
+            return None
+        moved = ("301", "PermanentRedirect", "IllegalLocationConstraintException", "400")
+        if error_code(error) in moved and region:
+            return region
+        raise error

@@ -163,8 +163,8 @@ def _print_outputs(clients: aws.stack.Aws, stack: aws.stack.Stack, domains: Sequ
     recipients = aws.template.split_list(stack.parameters.get("Recipients", ""))
     if recipients:
         typer.echo("Publish in DNS:")
-        for record in aws.template.dns_records(recipients, clients.region, domains):
-            typer.echo(f"  {record.name}. {record.kind} {record.value}    ; {record.why}")
+        for name, kind, value, why in aws.template.dns_records(recipients, clients.region, domains):
+            typer.echo(f"  {name}. {kind} {value}    ; {why}")
         typer.echo()
     typer.echo("Settings (dmarckit.toml) of another machine that works with this stack:")
     for line in aws.template.settings_text(stack.outputs, stack.parameters).splitlines():

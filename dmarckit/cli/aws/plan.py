@@ -6,16 +6,17 @@ Each step comes where it finds what it needs. Where AWS refuses, every function 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from dmarckit.cli.aws import around, stack as stacks, template as templates
 from dmarckit.cli.aws.around import MailBucket
 from dmarckit.cli.aws.stack import Aws, ChangeSet, Say, Stack, explained
-from dmarckit.core import AwsError, plural
+from dmarckit.core import AwsError, error_code, one_line, plural
 
-_LOUD = {"replace": "REPLACES", "may replace": "MAY REPLACE", "delete": "DELETES"}
 _ORDER = ("delete", "replace", "may replace", "change", "create")
 
 
@@ -56,13 +57,34 @@ def prepare(
     chosen = templates.choose_parameters(template, given, stack.parameters if stack else None)
     values = chosen.effective
     wanted, lines = _buckets(aws, values, new=stack is None)
-    if values["RuleSetName"]:
-        around.require_rule_set(aws, values["RuleSetName"])
+    if own_set := values["RuleSetName"]:
+        with explained(f"look at the rule set {own_set}", "ses:DescribeReceiptRuleSet"):
+            try:
+                aws.ses.describe_receipt_rule_set(RuleSetName=own_set)
+            except ClientError as error:
+                if error_code(error) != "RuleSetDoesNotExist":
+                    raise
+                raise AwsError(
+                    f"RuleSetName {one_line(own_set)}: SES has no such rule set in {aws.region}; "
+                    "leave it empty to make one"
+                ) from error
     active = around.active_rule_set(aws)
     hosts = templates.hosts_of(templates.split_list(values["Recipients"]))
-    missing = tuple(around.unverified_hosts(aws, hosts))
+    missing = _unverified(aws, hosts)
     with stacks.change_set(aws, name, text, chosen.for_change_set(), stack) as change:
         yield Plan(name, stack, chosen, change, wanted, lines, rule_set_of(values), active, missing)
+
+
+def _unverified(aws: Aws, hosts: Sequence[str]) -> tuple[str, ...]:
+    """Return hosts for which SES takes no mail: neither they nor a domain above are verified."""
+    labels = {host: host.split(".") for host in hosts}
+    above = {h: [".".join(part[i:]) for i in range(len(part) - 1)] for h, part in labels.items()}
+    names = sorted({name for names in above.values() for name in names})
+    with explained("ask SES for verified domains", "ses:GetIdentityVerificationAttributes"):
+        found = aws.ses.get_identity_verification_attributes(Identities=names)
+    states = found["VerificationAttributes"]
+    verified = {n for n, s in states.items() if s["VerificationStatus"] == "Success"}
+    return tuple(host for host, names in above.items() if not verified & set(names))
 
 
 def rule_set_of(values: Mapping[str, str]) -> str:
@@ -104,15 +126,15 @@ def plan_lines(plan: Plan, *, activate: bool) -> list[str]:
 
 
 def _changes(change: ChangeSet) -> list[str]:
-    changes = change.changes
     if change.empty:
         return ["Nothing in the stack changes."]
-    if not changes:
+    if not (changes := change.changes):
         return ["No resource changes; outputs or values that none of them uses do."]
     ordered = sorted(changes, key=lambda c: (_ORDER.index(c.action), c.name))
+    loud = {"replace": "REPLACES", "may replace": "MAY REPLACE", "delete": "DELETES"}
     text = []
     for c in ordered:
-        label = _LOUD.get(c.action, c.action)
+        label = loud.get(c.action, c.action)
         physical = f" {c.physical}" if c.physical else ""
         because = f" (because of {', '.join(c.because)})" if c.because else ""
         text.append(f"  {label:<12} {c.name} ({c.kind}){physical}{because}")
@@ -133,13 +155,10 @@ def _rule_set(plan: Plan, activate: bool) -> list[str]:
     if active == ours:
         return [f"SES uses the rule set {ours}, which the rule is in."]
     if not activate:
+        either = f"Either give -p RuleSetName {active}, or deploy" if active else "Deploy"
         return [
             f"{now}, and the rule would be in {ours}: no mail reaches it until that is active. "
-            + (
-                f"Either give -p RuleSetName {active}, or deploy with --activate."
-                if active
-                else "Deploy with --activate."
-            )
+            f"{either} with --activate."
         ]
     if active:
         return [f"  REPLACES     the active rule set {active} by {ours}: its rules stop working"]
@@ -150,32 +169,41 @@ def _buckets(
     aws: Aws, values: Mapping[str, str], *, new: bool
 ) -> tuple[MailBucket | None, tuple[str, ...]]:
     for parameter, kind in (("MailBucket", "mail"), ("HomeBucket", "home")):
-        if values[parameter]:
-            around.require_bucket(aws, values[parameter], parameter)
+        if given := values[parameter]:
+            region, what = around.bucket_region(aws, given), f"{parameter} {given}"
+            if region is None:
+                raise AwsError(f"{what}: there is no such bucket; leave it empty to make one")
+            if region not in ("", aws.region):
+                raise AwsError(
+                    f"{what} is in {region}, and the stack in {aws.region}: S3 tells only queues "
+                    f"of its own region; set AWS_REGION={region}, or leave {parameter} empty"
+                )
         elif new:
             name = f"{values['NamePrefix']}-{kind}-{aws.account}-{aws.region}"
-            around.require_no_bucket(aws, name, parameter)
+            if around.bucket_region(aws, name) is not None:
+                raise AwsError(
+                    f"bucket {name} is there already, as an earlier stack leaves it; use it with "
+                    f"-p {parameter} {name}, give another NamePrefix, or delete it first"
+                )
     wanted = mail_bucket_of(aws, values)
     if wanted is None:
         return None, ()
     policy = around.read_policy(aws, wanted.bucket)
     # raises when S3 would refuse it
     merged = around.merged_notifications(around.read_notifications(aws, wanted.bucket), wanted)
-    there = len((policy or {}).get("Statement", ()))
-    text = [f"Bucket {wanted.bucket} is there; it keeps what it has, life cycle included:"]
-    if around.merged_policy(policy, wanted) == policy:
-        text.append(f"  keep         its policy, {wanted.sid} included")
-    else:
-        text.append(
-            f"  add          to its policy ({plural(there, 'statement')}): {wanted.sid}, SES may "
-            f"write {wanted.prefix}*"
-        )
-    others = sum(len(merged.get(kind, ())) for kind in around.KINDS) - 1
-    text.append(
-        f"  add          to its notifications ({others} others): "
-        f"{wanted.notification_id}, the queue hears of {wanted.prefix}*"
+    there = plural(len((policy or {}).get("Statement", ())), "statement")
+    allowed = (
+        f"  add          to its policy ({there}): {wanted.sid}, SES may write {wanted.prefix}*"
     )
-    return wanted, tuple(text)
+    if around.merged_policy(policy, wanted) == policy:
+        allowed = f"  keep         its policy, {wanted.sid} included"
+    others = sum(len(merged.get(kind, ())) for kind in around.KINDS) - 1
+    return wanted, (
+        f"Bucket {wanted.bucket} is there; it keeps what it has, life cycle included:",
+        allowed,
+        f"  add          to its notifications ({others} others): "
+        f"{wanted.notification_id}, the queue hears of {wanted.prefix}*",
+    )
 
 
 def deploy_stack(aws: Aws, plan: Plan, say: Say, *, activate_set: bool) -> Stack:
@@ -185,13 +213,18 @@ def deploy_stack(aws: Aws, plan: Plan, say: Say, *, activate_set: bool) -> Stack
     tries the queue when it is told of it, so that comes after.
     """
     if plan.bucket:
-        around.allow_ses(aws, plan.bucket)
+        policy = around.read_policy(aws, plan.bucket.bucket)
+        merged = around.merged_policy(policy, plan.bucket)
+        if merged != policy:
+            around.write_policy(aws, plan.bucket.bucket, merged)
         say(f"Bucket {plan.bucket.bucket}: SES may write")
     stack = plan.stack
     if not plan.change.empty:
         stack = stacks.execute_change_set(aws, plan.name, plan.change, say)
     if plan.bucket:
-        around.notify_queue(aws, plan.bucket)
+        config = around.read_notifications(aws, plan.bucket.bucket)
+        config = around.merged_notifications(config, plan.bucket)
+        around.write_notifications(aws, plan.bucket.bucket, config)
         say(f"Bucket {plan.bucket.bucket}: the queue hears of new mails")
     if activate_set and plan.active != plan.rule_set:
         around.activate(aws, plan.rule_set)
@@ -212,8 +245,10 @@ def destroy_stack(aws: Aws, stack: Stack, say: Say) -> None:
     if "NamePrefix" in values and values.get("RuleSetName") == "":
         ours = rule_set_of(values)
         if around.active_rule_set(aws) == ours:
-            foreign = around.foreign_rules(aws, ours, f"{values['NamePrefix']}-reports")
-            if foreign:
+            with explained(f"look at the rule set {ours}", "ses:DescribeReceiptRuleSet"):
+                found = aws.ses.describe_receipt_rule_set(RuleSetName=ours)
+            names = (rule["Name"] for rule in found.get("Rules", []))
+            if foreign := [n for n in names if n != f"{values['NamePrefix']}-reports"]:
                 raise AwsError(
                     f"the active rule set {ours} also holds {', '.join(foreign)}; move them to "
                     "another set and activate that, then destroy"
@@ -222,7 +257,16 @@ def destroy_stack(aws: Aws, stack: Stack, say: Say) -> None:
             say(f"SES uses no rule set now: {ours} is out of use")
     wanted = mail_bucket_of(aws, values) if "MailBucket" in values else None
     if wanted is not None:
-        around.release_bucket(aws, wanted)
+        config = around.read_notifications(aws, wanted.bucket)
+        rest = around.notifications_without(config, wanted)
+        around.write_notifications(aws, wanted.bucket, rest)
+        policy = around.read_policy(aws, wanted.bucket)
+        left = around.policy_without(policy, wanted)
+        if left is not None and left != policy:
+            around.write_policy(aws, wanted.bucket, left)
+        elif left is None and policy is not None:
+            with explained(f"remove the policy of bucket {wanted.bucket}", "s3:DeleteBucketPolicy"):
+                aws.s3.delete_bucket_policy(Bucket=wanted.bucket)
         say(f"Bucket {wanted.bucket}: what was added is taken out; the rest stays")
     stacks.remove_stack(aws, stack, say)
 
@@ -251,10 +295,9 @@ def delete_bucket(aws: Aws, bucket: str, say: Say) -> None:
 
 def require_stack(aws: Aws, name: str) -> Stack:
     """Return the stack, or raise AwsError when there is none."""
-    stack = stacks.find_stack(aws, name)
-    if stack is None:
-        raise AwsError(
-            f"there is no stack {name} in {aws.region}; check --stack and AWS_REGION, or make it "
-            "with `dmarckit aws deploy`"
-        )
-    return stack
+    if stack := stacks.find_stack(aws, name):
+        return stack
+    raise AwsError(
+        f"there is no stack {name} in {aws.region}; check --stack and AWS_REGION, or make it "
+        "with `dmarckit aws deploy`"
+    )

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -19,7 +20,6 @@ from botocore.exceptions import ClientError
 from dmarckit.core import AwsError, aws_client, aws_errors, aws_session, error_code, one_line
 
 PAUSE = 3.0  # seconds between two looks; CloudFormation's own limit is about two a second
-LOOKS = 5  # looks at a stack that does not move before its state counts as the end
 NOTHING = ("didn't contain changes", "No updates are to be performed")
 _STUCK = {
     "ROLLBACK_COMPLETE": "its first creation failed and was undone; remove what is left with "
@@ -192,11 +192,8 @@ def change_set(
 
 
 def _changes(aws: Aws, name: str, id_: str) -> tuple[Change, ...] | None:
-    """Return the changes, once they are known; None when nothing changes at all.
-
-    Not with boto3's waiter: it returns no answer, and wraps a refusal (which may lack a
-    permission) into an error without its code, so that it takes more lines than this loop.
-    """
+    """Return the changes, once they are known; None when nothing changes at all."""
+    # boto3's waiter returns no answer, and wraps a refusal into an error without its code
     pages = aws.cloudformation.get_paginator("describe_change_set")
     while True:
         with explained("read the plan", "cloudformation:DescribeChangeSet"):
@@ -260,14 +257,11 @@ def remove_stack(aws: Aws, stack: Stack, say: Say) -> None:
 
 
 def _follow(aws: Aws, name: str, id_: str, seen: set[str], say: Say) -> Stack:
-    """Print the events of a change until it has ended; return the stack as it is then.
-
-    Not with boto3's waiters: they print nothing for the minutes that a change takes, and take
-    the state of an earlier update for the end of this one.
-    """
-    first_failure, moved, looks = "", False, 0
-    while True:
-        looks += 1
+    """Print the events of a change until it has ended; return the stack as it is then."""
+    # boto3's waiters print nothing for the minutes that a change takes, and take the state of
+    # an earlier update for the end of this one
+    first_failure, moved = "", False
+    for looks in count(1):
         for event in _events(aws, id_):
             if event["EventId"] in seen:
                 continue
@@ -283,14 +277,14 @@ def _follow(aws: Aws, name: str, id_: str, seen: set[str], say: Say) -> Stack:
         with explained(f"look at the stack {name}", "cloudformation:DescribeStacks"):
             stack = aws.cloudformation.describe_stacks(StackName=id_)["Stacks"][0]
         status = stack["StackStatus"]
-        if not status.endswith("_IN_PROGRESS") and (moved or looks >= LOOKS):
+        # one that does not move at all has ended before we looked
+        if not status.endswith("_IN_PROGRESS") and (moved or looks >= 5):
             break
         time.sleep(PAUSE)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"):
         why = first_failure or one_line(stack.get("StackStatusReason", ""), 300)
         raise AwsError(f"the stack {name} ended as {status}: {why or 'see its events'}")
-    done = find_stack(aws, id_)
-    return done or Stack(name, id_, status, "", {}, {})
+    return find_stack(aws, id_) or Stack(name, id_, status, "", {}, {})
 
 
 def _events(aws: Aws, id_: str) -> list[dict[str, Any]]:

@@ -26,8 +26,6 @@ FILE = Path("schedules/aws/parameters.yaml")
 _NEEDED_BY = {"VpcId": "Image", "Subnets": "Image"}
 """parameter → the one without which it has no effect, and may be empty"""
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?/([^:@]+)([:@].*)?")
-_RECIPIENT = re.compile(r"([^@\s,]+@)?([a-z0-9-]+\.)+[a-z0-9-]+", re.IGNORECASE)
-_AGES = ("DaysToInfrequentAccess", "DaysToArchive", "DaysToExpire")
 
 
 def read_template() -> dict[str, Any]:
@@ -208,11 +206,9 @@ def choose_parameters(
         SettingsError: The first value that cannot be, or all names that are missing.
     """
     known = template["Parameters"]
-    for name in given:
-        if name not in known:
-            raise SettingsError(
-                f"no parameter {one_line(name)!r}; there are: {', '.join(sorted(known))}"
-            )
+    if unknown := [name for name in given if name not in known]:
+        there = ", ".join(sorted(known))
+        raise SettingsError(f"no parameter {one_line(unknown[0])!r}; there are: {there}")
     values = dict(given)
     if "Image" in values and "ImageRepository" not in values:
         values["ImageRepository"] = repository_of(values["Image"])
@@ -263,15 +259,16 @@ def _check(name: str, value: str, rule: Mapping[str, Any]) -> None:
 
 def _check_together(values: Mapping[str, str]) -> None:
     for one in values["Recipients"].split(","):
-        if not _RECIPIENT.fullmatch(one.strip()):
+        if not re.fullmatch(r"([^@\s,]+@)?([a-z0-9-]+\.)+[a-z0-9-]+", one.strip(), re.IGNORECASE):
             raise SettingsError(
                 f"Recipients {one_line(repr(one), 80)}: write addresses such as "
                 "dmarc@reports.example.com, with commas between"
             )
-    ages = [int(float(values[name])) for name in _AGES]
+    names = ("DaysToInfrequentAccess", "DaysToArchive", "DaysToExpire")
+    ages = [int(float(values[name])) for name in names]
     if not (ages[0] + 30 <= ages[1] < ages[2]):  # S3 keeps to 30 days in infrequent access
         raise SettingsError(
-            f"{', '.join(_AGES)} are {', '.join(map(str, ages))}: each must be later than the "
+            f"{', '.join(names)} are {', '.join(map(str, ages))}: each must be later than the "
             "one before, the second by 30 days"
         )
     same = values["MailBucket"] and values["MailBucket"] == values["HomeBucket"]
@@ -290,16 +287,6 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-@dataclass(frozen=True)
-class DnsRecord:
-    """A DNS record to publish."""
-
-    name: str
-    kind: str
-    value: str
-    why: str
-
-
 def address_of(recipient: str) -> str:
     """Return the address to publish for a recipient of the rule, which may be a whole domain.
 
@@ -314,24 +301,27 @@ def hosts_of(recipients: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(address_of(r).rpartition("@")[2].lower() for r in recipients))
 
 
-def dns_records(recipients: Sequence[str], region: str, domains: Sequence[str]) -> list[DnsRecord]:
+def dns_records(
+    recipients: Sequence[str], region: str, domains: Sequence[str]
+) -> list[tuple[str, str, str, str]]:
     """Return the MX of the reports' address, the rua tag, and what other domains need.
 
-    `domains` are those that will ask for reports. One that lies outside the organisation of
-    the address needs the consent of that host (RFC 7489 section 7.1).
+    A record is its name, kind, value, and what it is for. `domains` are those that will ask for
+    reports. One that lies outside the organisation of the address needs the consent of that
+    host (RFC 7489 section 7.1).
     """
     hosts, address = hosts_of(recipients), address_of(recipients[0])
     server, why = f"10 inbound-smtp.{region}.amazonaws.com", "so that SES gets the mails"
-    found = [DnsRecord(host, "MX", server, why) for host in hosts]
+    found = [(host, "MX", server, why) for host in hosts]
     for domain in domains or ("example.com",):
         why = "as the rua tag of its record; the other tags stay"
         why += "" if domains else ", for each of your domains"
-        found.append(DnsRecord(f"_dmarc.{domain}", "TXT", f"rua=mailto:{address}", why))
+        found.append((f"_dmarc.{domain}", "TXT", f"rua=mailto:{address}", why))
     for domain in domains:
         if organisation(domain) != organisation(hosts[0]):
             name = f"{domain}._report._dmarc.{hosts[0]}"
             why = f"{hosts[0]} agrees to take its reports"
-            found.append(DnsRecord(name, "TXT", "v=DMARC1", why))
+            found.append((name, "TXT", "v=DMARC1", why))
     return found
 
 

@@ -1,1 +1,1 @@
-from . import check as check, machine as machine, places as places, services as services
+from . import machine as machine, places as places, services as services

@@ -1,25 +1,149 @@
-"""`dmarckit doctor`: every check on the terminal or as JSON, and an exit status for monitoring."""
+"""`dmarckit doctor`: every check in order, each with a time limit; none can end them all.
+
+A check is a function of a `CheckContext` that returns a `CheckResult` with the fix in it. What
+it raises is a failure of its own line.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated
+import contextvars
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Literal
 
 import typer
 
 from dmarckit import core
 from dmarckit.cli import doctor as parts
+from dmarckit.cli.options import COULD_NOT_RUN, OK, PROBLEMS
 from dmarckit.cli.output import print_json
+from dmarckit.core import DmarckitError, one_line
+
+Status = Literal["ok", "warn", "fail", "skip"]
 
 
-def all_checks() -> tuple[parts.check.Check, ...]:
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """Status of a check, what it found, and how to mend it."""
+
+    status: Status
+    message: str
+    fix: str = ""
+    """what to do about it; empty where nothing is to be done, or the message says it"""
+
+
+ok, warn = partial(CheckResult, "ok"), partial(CheckResult, "warn")
+fail, skip = partial(CheckResult, "fail"), partial(CheckResult, "skip")
+"""warn: it works, but not as it should, or not for long; skip: there is nothing to check here"""
+
+
+@dataclass(frozen=True)
+class CheckContext:
+    """Settings and clock that the checks work on."""
+
+    loaded: core.Settings | DmarckitError
+    """the settings, or why there are none"""
+    send: bool = False
+    """post a line to Slack"""
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    @property
+    def settings(self) -> core.Settings:
+        """Return the settings, or raise what loading them raised."""
+        if isinstance(self.loaded, DmarckitError):
+            raise self.loaded
+        return self.loaded
+
+    def safe(self, text: str) -> str:
+        """Return the text on one line, without secrets and links that open something."""
+        own = set() if isinstance(self.loaded, DmarckitError) else core.secrets_of(self.loaded)
+        return one_line(core.clean(text, {*own, *core.secrets_in(os.environ)}), 600)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check by its name, and what it needs."""
+
+    name: str
+    run: Callable[[CheckContext], CheckResult]
+    needs: tuple[str, ...] = ()
+    """checks without which this one makes no sense"""
+    seconds: float = 20.0
+    """how long it may take"""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckLine:
+    """Result of a check, fit to print: one line, no secrets."""
+
+    check: str
+    status: Status
+    message: str
+    fix: str
+    seconds: float
+
+
+def run_checks(checks: Sequence[Check], context: CheckContext) -> Iterator[CheckLine]:
+    """Yield a line for each check, in their order; one that needs a failed one is skipped."""
+    broken: dict[str, str] = {}
+    for check in checks:
+        missing = next((broken[n] for n in check.needs if n in broken), None)
+        if missing is not None:
+            broken[check.name] = missing
+            yield CheckLine(check.name, "skip", f"not checked, since {missing} failed", "", 0.0)
+            continue
+        started = time.monotonic()
+        result = _in_time(check, context)
+        if result.status == "fail":
+            broken[check.name] = check.name
+        message, fix = context.safe(result.message), context.safe(result.fix)
+        took = round(time.monotonic() - started, 3)
+        yield CheckLine(check.name, result.status, message, fix, took)
+
+
+def exit_status(lines: Sequence[CheckLine], *, strict: bool = False) -> int:
+    """Return 2 when something failed, 1 for a warning when `strict`, else 0."""
+    found = {line.status for line in lines}
+    if "fail" in found:
+        return COULD_NOT_RUN
+    return PROBLEMS if strict and "warn" in found else OK
+
+
+def _in_time(check: Check, context: CheckContext) -> CheckResult:
+    """Return the check's result; in a thread, since few libraries can be interrupted."""
+    results: list[CheckResult] = []
+
+    def work() -> None:
+        try:
+            results.append(check.run(context))
+        except DmarckitError as error:
+            results.append(fail(str(error)))
+        except Exception as error:
+            fix = "if it happens again, please report it with this line"
+            results.append(fail(f"{type(error).__name__}: {one_line(error)}", fix))
+
+    # the thread is left behind when it hangs: it must not keep the process from ending
+    run = contextvars.copy_context().run
+    thread = threading.Thread(target=run, args=(work,), name=f"doctor {check.name}", daemon=True)
+    thread.start()
+    thread.join(check.seconds)
+    if results:
+        return results[0]
+    return fail(f"no answer within {check.seconds:g} s", "see what it waits for: network, proxy?")
+
+
+def all_checks() -> tuple[Check, ...]:
     """Return every check in order.
 
     A check's name is its key in ``--json``. One that is skipped since another failed counts as
     failed for those that need it.
     """
-    check = parts.check.Check
-    machine, places, services = parts.machine, parts.places, parts.services
+    check, machine, places, services = Check, parts.machine, parts.places, parts.services
     settings, buckets, lake = ("settings",), ("buckets",), ("lake",)
     return (
         check("settings", machine.readable),
@@ -72,11 +196,11 @@ def doctor(
     except core.SettingsError as error:
         loaded = error
     lines = []
-    for line in parts.check.run_checks(all_checks(), parts.check.CheckContext(loaded, send=send)):
+    for line in run_checks(all_checks(), CheckContext(loaded, send=send)):
         lines.append(line)
         if not json_:
             fix = f" → {line.fix}" if line.fix else ""
             typer.echo(f"{line.status:<5} {line.check:<18} {line.message}{fix}")
     if json_:
         print_json([asdict(line) for line in lines])
-    raise typer.Exit(parts.check.exit_status(lines, strict=strict))
+    raise typer.Exit(exit_status(lines, strict=strict))

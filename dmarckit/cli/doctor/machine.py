@@ -14,31 +14,23 @@ from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 from dmarckit import core, jobs, slack
-from dmarckit.cli.doctor.check import CheckContext, CheckResult, fail, ok, skip, warn
+from dmarckit.cli.doctor.command import CheckContext, CheckResult, fail, ok, skip, warn
 from dmarckit.core import CONFIG_VARIABLE, PREFIX, DmarckitError, Settings, one_line, plural
 from dmarckit.lake import TABLES, open_lake
 from dmarckit.pages import known_parameters, own_kernel
 
 LOW_DISK, LITTLE_DISK = 200_000_000, 1_000_000_000
 """bytes that are free: below the first work fails, below the second it soon will"""
-LITTLE_MEMORY = 600_000_000
-"""bytes; a run with a page needs about 500 MB, its kernel included"""
-MANY_FILES = 200
-"""data files of a table and month; an ingest merges them long before"""
-OLD_REPORT = timedelta(days=4)
-"""since the end of the newest report: reporters send theirs within a day or two"""
 KERNEL_SECONDS = 50
 """for its start, and again for importing dmarckit"""
 OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "DMARCKIT_CORPUS"})
 """variables that begin like settings and are none"""
-PAIRS = (("slack_token", "slack_channel"), ("presign_key_id", "presign_secret"))
-"""settings that work only together"""
-NEEDED_BY = (
-    ("failures_content", "failures"),
-    ("google_subject", "google_credentials"),
-    ("postmaster_domains", "google_credentials"),
-)
-"""a setting, and the one without which it has no effect"""
+NEEDED_BY = {
+    "failures_content": "failures",
+    "google_subject": "google_credentials",
+    "postmaster_domains": "google_credentials",
+}
+"""setting → the one without which it has no effect"""
 
 
 def versions(_context: CheckContext) -> CheckResult:
@@ -91,7 +83,7 @@ def memory(_context: CheckContext) -> CheckResult:
         return skip("this system does not say how much memory is free")
     message = f"{free / 1e9:.1f} GB of memory are free"
     fix = "a run with a page needs about 0.5 GB: give it more, or set workers to 1"
-    return warn(message, fix) if free < LITTLE_MEMORY else ok(message)
+    return warn(message, fix) if free < 600_000_000 else ok(message)
 
 
 def available_memory(root: Path = Path("/")) -> int | None:
@@ -123,14 +115,13 @@ def fonts(context: CheckContext) -> CheckResult:
 
 def readable(context: CheckContext) -> CheckResult:
     """Name where the settings come from; loading them has checked each value."""
-    settings = context.settings
+    home = context.settings.home
     file = os.environ.get(CONFIG_VARIABLE) or core.DEFAULT_FILE
-    there = Path(file).is_file()
-    variables = sorted(v for v in os.environ if v.startswith(PREFIX) and v not in OTHER_VARIABLES)
-    sources = [file] if there else []
+    variables = [v for v in os.environ if v.startswith(PREFIX) and v not in OTHER_VARIABLES]
+    sources = [file] if Path(file).is_file() else []
     sources += [f"{len(variables)} variables {PREFIX}…"] if variables else []
     where = " and ".join(sources) or f"no {core.DEFAULT_FILE} and no variables: all defaults"
-    return ok(f"{where}; home {settings.home}")
+    return ok(f"{where}; home {home}")
 
 
 def consistent(context: CheckContext) -> CheckResult:
@@ -148,13 +139,13 @@ def _contradictions(context: CheckContext) -> Iterator[tuple[str, str]]:
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and not known & {name, name.partition("__")[0]}:
             yield f"variable {name} is no setting", f"unset {name}, or correct its name"
-    for one, other in PAIRS:
+    for one, other in (("slack_token", "slack_channel"), ("presign_key_id", "presign_secret")):
         if getattr(settings, one) and not getattr(settings, other):
             yield f"{one} without {other}", f"set {other} as well"
         # a channel without a token is a home where messages are only shown
         if getattr(settings, other) and not getattr(settings, one) and one != "slack_token":
             yield f"{other} without {one}", f"set {one} as well"
-    for name, base in NEEDED_BY:
+    for name, base in NEEDED_BY.items():
         if getattr(settings, name) and not getattr(settings, base):
             yield f"{name} has no effect without {base}", f"set {base}, or take {name} out"
     if settings.trust == "any" and settings.mail_url.startswith("s3://"):
@@ -246,7 +237,7 @@ def tables(context: CheckContext) -> CheckResult:
         opened.append(f"{name} v{table.version()}")
         files = Counter(PurePosixPath(f).parent.name for f in table.file_uris())
         most = max(files.values(), default=0)
-        if most > MANY_FILES:
+        if most > 200:  # an ingest merges them long before
             scattered.append(f"{name} has {most} files in a month")
     if not opened:
         return warn(f"no tables yet in {lake.location.url}", "run: dmarckit ingest")
@@ -262,7 +253,7 @@ def newest_report(context: CheckContext) -> CheckResult:
         return skip("there is no report yet")
     age = context.clock() - row["e"]
     message = f"the newest report ends {row['e']:%Y-%m-%d %H:%M} UTC"
-    if age > OLD_REPORT:
+    if age > timedelta(days=4):  # reporters send theirs within a day or two
         fix = "run: dmarckit ingest; if it finds nothing, see whether mails still come in"
         return warn(f"{message}, {age.days} days ago", fix)
     return ok(message)

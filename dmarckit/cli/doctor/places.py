@@ -20,17 +20,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from dmarckit import core
-from dmarckit.cli.doctor.check import CheckContext, CheckResult, fail, ok, skip, warn
-from dmarckit.core import (
-    EncryptedObject,
-    RefusedObject,
-    Settings,
-    Storage,
-    StorageError,
-    StoredObject,
-    one_line,
-    open_storage,
-)
+from dmarckit.cli.doctor.command import CheckContext, CheckResult, fail, ok, skip, warn
+from dmarckit.core import Settings, Storage, StorageError, StoredObject, one_line, open_storage
 from dmarckit.ingest import SETUP_NOTE
 from dmarckit.reports import read_mail, without_comments
 from dmarckit.slack import presign_warning
@@ -40,13 +31,6 @@ OWN = "doctor"
 """all that the doctor writes is below this key, and is deleted again"""
 LISTED = 50_000
 """objects that are looked at for the newest mail; more would take too long"""
-SAMPLE = 5
-"""newest mails that are read"""
-QUIET = timedelta(days=3)
-"""without mail: reporters send every day"""
-FETCH_SECONDS = 10
-SKEW_ALLOWED, SKEW_NOTED = 300, 30
-"""seconds between our clock and S3's: SigV4 refuses beyond the first"""
 NO_BUCKET = skip("no setting names a bucket")
 NOT_AWS = "check AWS_ENDPOINT_URL and the proxy"
 
@@ -64,14 +48,14 @@ def mails(context: CheckContext) -> CheckResult:
         )
     try:
         _contents(storage, newest)
-    except EncryptedObject as error:
+    except core.EncryptedObject as error:
         return fail(str(error), SWITCH_OFF)
     age = context.clock() - newest[0].modified
     many = f"more than {LISTED:,}" if len(found) == LISTED else f"{len(found):,}"
     hours = int(age.total_seconds() // 3600)
     old = f"{hours // 24} days" if hours >= 72 else f"{hours} h" if hours else "less than an hour"
     message = f"{many} objects in {storage.url}, the newest is {old} old"
-    if age > QUIET and len(found) < LISTED:
+    if age > timedelta(days=3) and len(found) < LISTED:  # reporters send every day
         fix = "see whether SES still stores mails there: receipt rule, MX record, quarantine"
         return warn(message, fix)
     return ok(message)
@@ -86,7 +70,7 @@ def verdicts(context: CheckContext) -> CheckResult:
         return skip("there is no mail yet")
     try:
         servers = [_server(raw, settings) for raw in _contents(storage, newest)]
-    except EncryptedObject as error:
+    except core.EncryptedObject as error:
         return fail(str(error), SWITCH_OFF)
     good = servers.count(settings.authserv_id)
     message = f"{good} of the newest {len(servers)} mails have a DMARC result by "
@@ -111,7 +95,7 @@ def _contents(storage: Storage, objects: list[StoredObject]) -> list[bytes]:
     for item in objects:
         try:
             contents.append(storage.get(item.key))
-        except RefusedObject as error:
+        except core.RefusedObject as error:
             refused.append(error)
     if refused and not contents:
         raise refused[0]
@@ -133,7 +117,7 @@ def _server(raw: bytes, settings: Settings) -> str | None:
 
 def _newest(found: list[StoredObject]) -> list[StoredObject]:
     mails = (item for item in found if not item.key.endswith(SETUP_NOTE))
-    return nlargest(SAMPLE, mails, key=lambda item: item.modified)
+    return nlargest(5, mails, key=lambda item: item.modified)
 
 
 def writable(context: CheckContext) -> CheckResult:
@@ -181,10 +165,9 @@ def links(context: CheckContext) -> CheckResult:
         problem = "it gave something else" if status == "HTTP 200" else status
         fix = "check presign_key_id and its right s3:GetObject, AWS_REGION, and the network"
         return fail(f"a presigned link does not open: {problem}", fix)
-    short = presign_warning(settings, context.clock())
+    if short := presign_warning(settings, context.clock()):
+        return warn(short)
     hours = settings.presign_expires // 3600
-    if short:
-        return warn(short, "")
     signer = "presign_key_id" if settings.presign_keys() else "the session's own keys"
     return ok(f"a presigned link opens; links last {hours} h, signed with {signer}")
 
@@ -192,7 +175,7 @@ def links(context: CheckContext) -> CheckResult:
 def _fetched(url: str) -> tuple[int, bytes] | str:
     """Return status and first bytes of an answer; without one, why, without the link."""
     try:
-        with urllib.request.urlopen(url, timeout=FETCH_SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310
             return answer.status, answer.read(1000)
     except urllib.error.HTTPError as error:
         with error:
@@ -203,13 +186,13 @@ def _fetched(url: str) -> tuple[int, bytes] | str:
 
 def page_address(context: CheckContext) -> CheckResult:
     """Check that something answers at `page_base_url`; who may see it is not ours to know."""
-    settings = context.settings
-    if not settings.page_base_url:
+    address = context.settings.page_base_url
+    if not address:
         return skip("page_base_url is not set: links are presigned")
-    if not settings.page_base_url.startswith(("http://", "https://")):
-        what = f"page_base_url {settings.page_base_url} is no http(s) address"
+    if not address.startswith(("http://", "https://")):
+        what = f"page_base_url {address} is no http(s) address"
         return fail(what, "write it as https://dmarc.example.com")
-    found = _fetched(settings.page_base_url)
+    found = _fetched(address)
     if isinstance(found, str):
         what = f"page_base_url does not answer from here: {found}"
         return warn(what, "check address and network")
@@ -257,12 +240,8 @@ def _own_object(storage: Storage, data: bytes | None = None) -> Iterator[str]:
 def _in_s3(settings: Settings) -> dict[str, tuple[str, str]]:
     """Return setting → bucket and prefix, of all places that are in S3."""
     urls = {"mail": settings.mail_url, **_written_urls(settings)}
-    return {
-        name: (bucket, prefix)
-        for name, url in urls.items()
-        if url.startswith("s3://")
-        for bucket, _, prefix in [url.removeprefix("s3://").partition("/")]
-    }
+    parts = {n: u[5:].partition("/") for n, u in urls.items() if u.startswith("s3://")}
+    return {name: (bucket, prefix) for name, (bucket, _, prefix) in parts.items()}
 
 
 def _buckets(settings: Settings) -> list[str]:
@@ -351,9 +330,9 @@ def clock(context: CheckContext) -> CheckResult:
     skew = (now - theirs).total_seconds()
     message = f"our clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} S3's"
     fix = "set this machine's clock (NTP)"
-    if abs(skew) > SKEW_ALLOWED:
-        return fail(f"{message}: it refuses more than {SKEW_ALLOWED} s", fix)
-    return warn(message, fix) if abs(skew) > SKEW_NOTED else ok(message)
+    if abs(skew) > 300:  # SigV4
+        return fail(f"{message}: it refuses more than 300 s", fix)
+    return warn(message, fix) if abs(skew) > 30 else ok(message)
 
 
 def _headers(request: Callable[..., Any], **given: Any) -> dict[str, str]:

@@ -10,14 +10,10 @@ from typing import Any
 from slack_sdk.errors import SlackApiError, SlackClientError
 
 from dmarckit import checks, core, ingest, jobs, slack
-from dmarckit.cli.doctor.check import CheckContext, CheckResult, fail, ok, skip, warn
+from dmarckit.cli.doctor.command import CheckContext, CheckResult, fail, ok, skip, warn
 from dmarckit.core import ClusterError, MissingExtra, Settings, _, one_line
 
-SECONDS = 10
-PILE = 1_000
-"""messages in the queue of arrivals that a watcher takes in less than a minute"""
 NO_TOKEN = skip("slack_token is not set: messages are shown, not sent")
-_CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{5,}")
 _SCOPES = {"missing_scope", "not_allowed_token_type", "method_not_supported_for_channel_type"}
 
 
@@ -48,7 +44,7 @@ def slack_channels(context: CheckContext) -> CheckResult:
     good, unsure = [], []
     for channel in channels(settings):
         shown = one_line(channel, 60)
-        if not _CHANNEL_ID.fullmatch(channel):
+        if not re.fullmatch(r"[CGD][A-Z0-9]{5,}", channel):
             unsure.append((f"{shown} is a name", f"set the channel's ID (C…) instead of {shown}"))
             continue
         said = _ask_slack(settings, "conversations.info", channel=channel)
@@ -80,8 +76,7 @@ def slack_message(context: CheckContext) -> CheckResult:
         return NO_TOKEN
     text = _("dmarckit doctor: messages from dmarckit arrive here.")
     block = {"type": "section", "text": {"type": "plain_text", "text": text}}
-    token = settings.slack_token.get_secret_value()
-    channel = settings.slack_channel
+    token, channel = settings.slack_token.get_secret_value(), settings.slack_channel
     message = slack.Message(text=text, blocks=(block,))
     slack.post_message(message, token=token, channel=channel, base_url=settings.slack_url)
     return ok(f"a line was posted to {one_line(channel, 60)}")
@@ -101,12 +96,11 @@ def _ask_slack(settings: Settings, method: str, **params: str) -> dict[str, Any]
     """Return Slack's answer; what kept it from answering is in ``error``, as a sentence."""
     token = settings.slack_token.get_secret_value() if settings.slack_token else ""
     try:
-        client = slack.web_client(token, settings.slack_url, SECONDS)
-    except core.SlackError:
-        return {"ok": False, "error": "it is empty or has blanks"}
-    try:
+        client = slack.web_client(token, settings.slack_url, 10)
         answer = client.api_call(method, params=params)
         return answer.data if isinstance(answer.data, dict) else {}
+    except core.SlackError:
+        return {"error": "it is empty or has blanks"}
     except SlackApiError as error:
         data = error.response.data
         if isinstance(data, dict) and re.fullmatch(r"[a-z0-9_.-]+", str(data.get("error"))):
@@ -144,7 +138,7 @@ def queue(context: CheckContext) -> CheckResult:
     if not arrivals.has_dead_letters:
         fix = "give it a redrive policy, so that what cannot be taken does not come again for days"
         return warn(f"{message}, which has no queue of dead letters", fix)
-    if waiting > PILE:
+    if waiting > 1_000:  # a watcher takes as many in less than a minute
         return warn(message, "see that `dmarckit watch` runs somewhere")
     return ok(message)
 
@@ -171,8 +165,6 @@ def dns(context: CheckContext) -> CheckResult:
     """Ask each DNS server for something that it knows."""
     try:
         from dmarckit.checks import DnsClient, NoAnswer, Servers
-    except ImportError:
-        return skip("dnspython is not installed: DNS is not asked (pip install 'dmarckit[dns]')")
     except MissingExtra as error:
         return skip(str(error))
     settings = context.settings
