@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from dmarckit import core, reports
+from dmarckit import core, facts, pages, reports
 from dmarckit.core import Settings, _, count, ngettext
 from dmarckit.lake import OUTVOTED, Lake, identity, month_of, report_from_lake
 from dmarckit.slack import blocks as kit
@@ -22,8 +22,6 @@ TOP_SOURCES = 5
 DIGEST_ROWS = 25
 NEW_DAYS = timedelta(days=3)  # mails that came in before are history, and no alert is due
 MANY_RECORDS = 10_000  # beyond which a report gets no files of its own and no alert chart
-_DELIVERED = ("none", "pass")
-_STOPPED = ("quarantine", "reject")
 
 _UNSENT = f"""
     SELECT r.* FROM reports r JOIN (
@@ -67,9 +65,7 @@ def build_alerts(
     """
     forwarded: set[str] = set()
     if not settings.alert_forwarded:
-        from dmarckit.facts import only_forwarded
-
-        forwarded = only_forwarded(lake, {row["report_uid"]: row["month"] for row in rows})
+        forwarded = facts.only_forwarded(lake, {row["report_uid"]: row["month"] for row in rows})
     by_channel: dict[str | None, list[Row]] = {}
     for row in rows:
         if row["report_uid"] not in forwarded:
@@ -84,10 +80,9 @@ def build_alerts(
             part = identity(*sorted(row["report_uid"] for row in own))[:8]
             subject = f"digest:{run}:{part}{place}"
             dues.append(OutboxMessage(subject, channel, digest_message(own)))
-        dues += [
-            OutboxMessage(_subject(row), channel, _alert(lake, storage, row) if single else None)
-            for row in own
-        ]
+        for row in own:
+            message = _alert(lake, storage, row) if single else None
+            dues.append(OutboxMessage(_subject(row), channel, message))
     return dues, [_subject(row) for row in rows if row["report_uid"] in forwarded]
 
 
@@ -107,21 +102,18 @@ def _alert(lake: Lake, storage: core.Storage, row: Row) -> Message:
     query = "SELECT * FROM records WHERE month = $month AND report_uid = $uid"
     report = report_from_lake(row, lake.sql(query, month=row["month"], uid=uid))
 
+    about = (row["reporter"], row["domain"], row["begin"], row["end"], uid)
+
     def stored(kind: Any, content_type: str, data: bytes) -> kit.StoredFile:
-        key = reports.export_key(
-            row["reporter"], row["domain"], row["begin"], row["end"], uid, kind
-        )
+        key = reports.export_key(*about, kind)
         storage.put(key, data, content_type=content_type)
         return kit.StoredFile("exports", key)
 
-    json_file = reports.json_text(reports.report_json(report, str(row["mail_key"]))).encode()
-    return report_alert(
-        report,
-        stored("json", "application/json", json_file),
-        stored("csv", "text/csv; charset=utf-8", reports.report_csv(report).encode()),
-        stored("png", "image/png", alert_chart(report)),
-        uid=uid,
-    )
+    json_text = reports.json_text(reports.report_json(report, str(row["mail_key"])))
+    json_file = stored("json", "application/json", json_text.encode())
+    csv_file = stored("csv", "text/csv; charset=utf-8", reports.report_csv(report).encode())
+    chart = stored("png", "image/png", alert_chart(report))
+    return report_alert(report, json_file, csv_file, chart, uid=uid)
 
 
 def report_alert(
@@ -134,11 +126,9 @@ def report_alert(
 ) -> Message:
     """Build the message about one report with failing messages.
 
-    Provider, period, domain and policy, messages and failing messages, the addresses with
-    the most failing messages, links to the report as JSON and CSV, the chart, and with a
-    `uid` the command that shows the report whole. For a report whose records were too many
-    to load, `failing` is the number of its failing messages; else it is counted from the
-    records.
+    With a `uid` it has the command that shows the report whole. For a report whose records
+    were too many to load, `failing` is the number of its failing messages; else it is counted
+    from the records.
     """
     records = [record for record in report.records if not record.passes and record.messages]
     failed = sum(record.messages for record in records) if failing is None else failing
@@ -148,26 +138,27 @@ def report_alert(
     title = ngettext(
         "{domain}: {n} message failing DMARC", "{domain}: {n} messages failing DMARC", failed
     )
+    policy = report.policy
+    tags = (("p", policy.p), ("sp", policy.sp), ("np", policy.np), ("t", policy.testing))
+    quoted = "; ".join(f"{tag}={value}" for tag, value in tags if value) or _("none quoted")
+    pairs = [
+        (_("Provider"), kit.mrkdwn(provider)),
+        (_("Period"), core.period(report.begin, report.end)),
+        (_("Domain"), kit.code(domain)),
+        (_("Policy"), kit.code(quoted)),
+    ]
     blocks = [
         kit.header(title.format(domain=core.one_line(domain, 70), n=count(failed))),
         kit.section("\n".join(filter(None, (f"*{said}*", _delivered(records))))),
-        kit.fields(
-            [
-                (_("Provider"), kit.mrkdwn(provider)),
-                (_("Period"), core.period(report.begin, report.end)),
-                (_("Domain"), kit.code(domain)),
-                (_("Policy"), kit.code(_policy(report.policy))),
-            ]
-        ),
+        kit.fields(pairs),
     ]
     if records:
         sources = Counter[str]()
         for record in records:
             sources[record.source_ip or _("no address")] += record.messages
         top = sorted(sources.items(), key=lambda source: (-source[1], source[0]))
-        lines = kit.bullet_list(
-            [f"{kit.code(address)} {core.n_messages(n)}" for address, n in top[:TOP_SOURCES]]
-        )
+        shown = [f"{kit.code(address)} {core.n_messages(n)}" for address, n in top[:TOP_SOURCES]]
+        lines = kit.bullet_list(shown)
         if (more := len(top) - TOP_SOURCES) > 0:
             text = ngettext("and {n} more address", "and {n} more addresses", more)
             lines = f"{lines}\n{text.format(n=count(more))}"
@@ -175,9 +166,7 @@ def report_alert(
         blocks.append(kit.section(f"*{title}*\n{lines}"))
     blocks += kit.link_lines([(_("Report as JSON"), json_file), (_("Report as CSV"), csv_file)])
     if uid is not None:
-        from dmarckit.pages import command
-
-        how = kit.code(command("report", report_uid=uid))
+        how = kit.code(pages.command("report", report_uid=uid))
         blocks.append(kit.context(_("Details: {command}").format(command=how)))
     blocks += kit.image(chart, _("DMARC, DKIM and SPF results: {what}").format(what=said))
     text = _("{domain}: {what}, says {provider}")
@@ -205,19 +194,14 @@ def _delivered(failing: Sequence[reports.Record]) -> str:
     for record in failing:
         by_disposition[(record.disposition or "").lower()] += record.messages
     failed = by_disposition.total()
-    delivered = sum(by_disposition[name] for name in _DELIVERED)
+    delivered = by_disposition["none"] + by_disposition["pass"]
     if delivered and delivered == failed:
         return _("All of them delivered all the same.")
     if delivered:
         return _("{n} of them delivered all the same.").format(n=count(delivered))
-    if failed and failed == sum(by_disposition[name] for name in _STOPPED):
+    if failed and failed == by_disposition["quarantine"] + by_disposition["reject"]:
         return _("None of them was delivered as usual.")
     return ""
-
-
-def _policy(policy: reports.Policy) -> str:
-    tags = (("p", policy.p), ("sp", policy.sp), ("np", policy.np), ("t", policy.testing))
-    return "; ".join(f"{tag}={value}" for tag, value in tags if value) or _("none quoted")
 
 
 def digest_message(rows: Sequence[Row]) -> Message:
@@ -259,11 +243,7 @@ def digest_message(rows: Sequence[Row]) -> Message:
     names = (_("Provider"), _("Domain"), _("Period"), _("Messages"), _("Failing"))
     how = kit.code("dmarckit page overview")
     hint = _("All of them are on the overview page ({command}).").format(command=how)
-    blocks = [
-        kit.header(title),
-        kit.section(about),
-        *kit.text_table(names, cells, len(rows)),
-        kit.context(hint),
-    ]
+    table = kit.text_table(names, cells, len(rows))
+    blocks = [kit.header(title), kit.section(about), *table, kit.context(hint)]
     text = _("{reports} with failing messages: {what}")
     return kit.build_message(text.format(reports=core.n_reports(len(rows)), what=said), blocks)

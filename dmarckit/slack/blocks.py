@@ -1,15 +1,8 @@
 """Block Kit: the blocks that messages are made of, within Slack's limits, and `Message`.
 
-What is too long is cut and says so; Slack never has to refuse it. Limits are those of the
-Block Kit reference (docs.slack.dev/reference/block-kit) and, for a message as a whole, of
-Slack's answer `msg_blocks_too_long`.
-
-A message may point at stored files (`StoredFile`) instead of addresses. It can then be kept as
-long as it takes to deliver it: the address, which may be a signed one that ends and that
-nobody else may see, is made when it is posted (`with_addresses`).
-
-Outside text (names, domains, addresses, comments) comes in through `escape` or `code` and
-can then neither format, mention nor link anything.
+What is too long is cut and says so (limits: docs.slack.dev/reference/block-kit). Stored files get
+their address, a signed one that ends, only when a message is posted (`with_addresses`). Outside
+text comes in through `mrkdwn` or `code`, and can then neither format, mention nor link anything.
 """
 
 from __future__ import annotations
@@ -46,19 +39,17 @@ SECTION_LIMIT = 3000  # characters of a text, by Block Kit's reference
 
 _JOINER = "\u2060"  # word joiner: takes no room, and ends a mention, a link or an emoji
 _LOOKALIKES = str.maketrans({"*": "∗", "~": "∼", "`": "ˋ"})
-_CODE_LOOKALIKES = str.maketrans({"`": "ˋ"})
+
 # Where Slack would start something: @here, #channel, ://, example.com, :emoji:
 _STARTS = re.compile(r"[@#](?=\w)|:(?=//)|(?<=\w)\.(?=\w)|:(?=[\w+'-]+:)")
 _EDGE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 # A name that only DNS uses, and a record as findings write it.
 _RECORD = re.compile(
-    r"[\w.<>-]*_(?:dmarc|domainkey|report)\.[\w.-]*\w"
-    r"|v=DMARC1(?:; [a-z]+=(?:<as in your present record>|[\w:/]+))*"
+    r"([\w.<>-]*_(?:dmarc|domainkey|report)\.[\w.-]*\w"
+    r"|v=DMARC1(?:; [a-z]+=(?:<as in your present record>|[\w:/]+))*)"
 )
-# Everything that may stand in a URL; "|" and blanks would end it within <url|label>.
-_URL_SAFE = "%:/?#[]@!$&'()*+,;=~"
-# Slack's three special characters
-_quoted = partial(html.escape, quote=False)
+
+_quoted = partial(html.escape, quote=False)  # Slack's three special characters
 
 
 def mrkdwn(text: object, limit: int = 200) -> str:
@@ -80,7 +71,7 @@ def code(text: object, limit: int = 100) -> str:
     >>> code("2001:db8:100::1")
     '`2001:db8:100::1`'
     """
-    return f"`{_quoted(one_line(text, limit).translate(_CODE_LOOKALIKES)) or '–'}`"
+    return f"`{_quoted(one_line(text, limit).replace('`', 'ˋ')) or '–'}`"
 
 
 def escape_with_records(text: object, limit: int = 500) -> str:
@@ -91,19 +82,17 @@ def escape_with_records(text: object, limit: int = 500) -> str:
     >>> escape_with_records("change _dmarc.example.com to: v=DMARC1; p=reject")
     'change `_dmarc.example.com` to: `v=DMARC1; p=reject`'
     """
-    shown = one_line(text, limit)
-    parts, at = [], 0
-    for found in _RECORD.finditer(shown):
-        parts += [mrkdwn(shown[at : found.start()], limit), code(found.group(), limit)]
-        at = found.end()
-    return "".join([*parts, mrkdwn(shown[at:], limit)])
+    parts = _RECORD.split(one_line(text, limit))  # each other one is a name or a record
+    return "".join((code if n % 2 else mrkdwn)(part, limit) for n, part in enumerate(parts))
 
 
 def link(url: str, label: str) -> str:
     """Return a link; a place that no browser opens (a folder's path) is shown as code."""
     if not is_web_address(url):
         return f"{label}: {code(url, SECTION_LIMIT // 2)}"
-    return f"<{_quoted(quote(url, safe=_URL_SAFE))}|{label}>"
+    # all that may stand in a URL; "|" and blanks would end it within <url|label>
+    quoted = quote(url, safe="%:/?#[]@!$&'()*+,;=~")
+    return f"<{_quoted(quoted)}|{label}>"
 
 
 def is_web_address(address: str) -> bool:
@@ -173,8 +162,7 @@ def build_message(text: str, blocks: Sequence[Block]) -> Message:
 def _fitting(blocks: Sequence[Block]) -> tuple[Block, ...]:
     """Shorten the longest paragraphs until Slack takes all blocks together.
 
-    Escaped text can be several times as long as it looks, so that each text may fit and the
-    message not. Links and tables stay whole: they are short enough.
+    Escaped text is longer than it looks. Links and tables stay whole: they are short enough.
     """
     kept = list(blocks)
     while sum(map(_size, kept)) > MESSAGE_TEXT:
@@ -189,8 +177,8 @@ def _fitting(blocks: Sequence[Block]) -> tuple[Block, ...]:
 
 def _size(block: Block) -> int:
     cells = [cell for row in block.get("rows", ()) for cell in row]
-    texts = [block["text"]] if "text" in block else []
-    texts += [*block.get("fields", ()), *block.get("elements", ()), *cells]
+    texts = [*block.get("fields", ()), *block.get("elements", ()), *cells]
+    texts += [block["text"]] if "text" in block else []
     return sum(len(text["text"]) for text in texts) + len(block.get("alt_text", ""))
 
 
@@ -228,14 +216,15 @@ def text_table(names: Sequence[str], rows: Sequence[Sequence[str]], total: int) 
     `rows` are the first of `total`. Cells that are all digits and separators count as
     numbers. Rows that do not fit into Slack's limits are counted, not shown.
     """
-    shown: list[list[Block]] = [[_cell(name) for name in names[:TABLE_COLUMNS]]]
-    room = TABLE_TEXT - sum(len(cell["text"]) for cell in shown[0])
-    for row in rows[: TABLE_ROWS - 1]:
-        cells = [_cell(value) for value in row[:TABLE_COLUMNS]]
-        room -= sum(len(cell["text"]) for cell in cells)
+    shown: list[list[Block]] = []
+    room = TABLE_TEXT
+    for row in (names, *rows[: TABLE_ROWS - 1]):
+        # raw text: Slack reads nothing into it
+        texts = [_line(value, CELL_LIMIT) or "–" for value in row[:TABLE_COLUMNS]]
+        room -= sum(map(len, texts))
         if room < 0:
             break
-        shown.append(cells)
+        shown.append([{"type": "raw_text", "text": text} for text in texts])
     settings = [
         {"align": "right" if all(c["text"].replace(",", "").isdigit() for c in column) else "left"}
         for column in zip(*shown[1:], strict=True)
@@ -245,23 +234,18 @@ def text_table(names: Sequence[str], rows: Sequence[Sequence[str]], total: int) 
     return [block, context(_("and {n} more").format(n=count(rest)))] if rest > 0 else [block]
 
 
-def _cell(text: str) -> Block:
-    # raw text: Slack reads nothing into it
-    return {"type": "raw_text", "text": _line(text, CELL_LIMIT) or "–"}
-
-
 def link_lines(pairs: Iterable[tuple[str, Target | None]]) -> list[Block]:
     """Return links (label, target), each in its own line; one too long for Slack says so.
 
     Presigned URLs made with a role's session token can be longer than a text may be.
     """
-    blocks: list[Block] = []
-    for label, to in pairs:
-        if isinstance(to, StoredFile):
-            blocks.append({"type": "link", "label": label, "place": to.place, "key": to.key})
-        elif to is not None:
-            blocks.append(_link(to, label))
-    return blocks
+    return [
+        {"type": "link", "label": label, "place": to.place, "key": to.key}
+        if isinstance(to, StoredFile)
+        else _link(to, label)
+        for label, to in pairs
+        if to is not None
+    ]
 
 
 def _link(url: str, label: str) -> Block:
@@ -324,8 +308,7 @@ def simplified(message: Message) -> Message:
 
 def with_line_above(text: str, message: Message) -> Message:
     """Return the message with a line of mrkdwn above it."""
-    blocks = (context(text), *message.blocks)
-    return replace(message, blocks=_fitting(blocks[:BLOCKS_LIMIT]))
+    return replace(message, blocks=_fitting([context(text), *message.blocks][:BLOCKS_LIMIT]))
 
 
 def _mrkdwn(text: str, limit: int) -> Block:
@@ -341,11 +324,6 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def reporter_count(n: float) -> str:
-    """Return a number of reporters with its noun."""
-    return ngettext("{n} reporter", "{n} reporters", n).format(n=count(n))
-
-
 def duration(length: timedelta) -> str:
     """Return a length of time in its largest unit, rounded down.
 
@@ -355,8 +333,7 @@ def duration(length: timedelta) -> str:
     minutes = max(int(length.total_seconds()) // 60, 0)
     if minutes >= 2 * 24 * 60:
         return n_days(minutes // (24 * 60))
-    if minutes >= 60:
-        hours = minutes // 60
+    if hours := minutes // 60:
         return ngettext("{n} hour", "{n} hours", hours).format(n=count(hours))
     return ngettext("{n} minute", "{n} minutes", minutes).format(n=count(minutes))
 

@@ -20,16 +20,8 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from dmarckit.core import (
-    _,
-    count,
-    current_language,
-    n_messages,
-    one_line,
-    percent,
-    period,
-    speaking,
-)
+from dmarckit import core
+from dmarckit.core import _, count, percent, period
 from dmarckit.reports import AggregateReport
 
 if TYPE_CHECKING:
@@ -50,14 +42,16 @@ def drawable_language() -> Iterator[None]:
 
     English words can be read; a row of boxes cannot.
     """
-    with speaking(current_language() if can_draw(_SAMPLE[current_language()]) else "en"):
+    with core.speaking(
+        core.current_language() if can_draw(_SAMPLE[core.current_language()]) else "en"
+    ):
         yield
 
 
 def drawable(text: str, limit: int) -> str:
     """Return outside text on one line, cut, with a box for what no font here can draw."""
     known = _characters()
-    shown = one_line(unicodedata.normalize("NFC", text), limit)
+    shown = core.one_line(unicodedata.normalize("NFC", text), limit)
     return "".join(c if ord(c) in known else "□" for c in shown)
 
 
@@ -89,34 +83,43 @@ PASS_TEXT, FAIL_TEXT = "#005A8E", "#A84300"
 BACKGROUND, INK, QUIET, GRID = "#FFFFFF", "#1D2733", "#5B6673", "#E3E7EC"
 
 _WIDTH, _DPI = 7.5, 160
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @drawable_language()
 def alert_chart(report: AggregateReport) -> bytes:
     """Draw one report as PNG: bars of passing and failing messages by DMARC, DKIM and SPF.
 
-    DKIM and SPF are the aligned results, those that count for DMARC (RFC 7489 section
-    3.1). The title names provider, domain and period. A report without messages gives
-    empty bars that say so.
+    DKIM and SPF are the aligned results, those that count for DMARC (RFC 7489 section 3.1). A
+    report without messages gives empty bars that say so.
     """
-    figure = _figure(3.7)
     provider = drawable(report.reporter or _("unknown provider"), 80)
     domain = drawable(report.policy.domain or _("unknown domain"), 50)
     total = sum(record.messages for record in report.records)
-    about = f"{domain}  ·  {period(report.begin, report.end)}  ·  {n_messages(total)}"
-    _title(figure, provider, about)
+    about = f"{domain}  ·  {period(report.begin, report.end)}  ·  {core.n_messages(total)}"
+    figure = _figure(3.7, provider, about)
     axes = figure.add_axes((0.04, 0.03, 0.92, 0.74))
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 3)
-    for bottom, label, field in (
-        (2, "DMARC", "passes"),
-        (1, "DKIM", "dkim_aligned"),
-        (0, "SPF", "spf_aligned"),
-    ):
+    bars = ((2, "DMARC", "passes"), (1, "DKIM", "dkim_aligned"), (0, "SPF", "spf_aligned"))
+    for bottom, label, field in bars:
+        # a bar over the full width, with its name and both numbers above it
         passing = sum(r.messages for r in report.records if getattr(r, field))
-        _result_bar(axes, bottom, label, passing, total)
+        share = passing / total if total else 0.0
+        _words(axes, 0, bottom + 0.62, label, size=12, weight="bold")
+        axes.barh(bottom + 0.28, 1, height=0.4, color=GRID)
+        if not total:
+            _words(axes, 0.14, bottom + 0.62, _("no messages"), size=11, color=QUIET)
+            continue
+        # One failure in a million is still seen: neither part is thinner than a few pixels.
+        edge = min(max(share, 0.006), 0.994) if 0 < share < 1 else share
+        axes.barh(bottom + 0.28, edge, height=0.4, color=PASS)
+        axes.barh(bottom + 0.28, 1 - edge, left=edge, height=0.4, color=FAIL)
+        if edge == share and 0 < share < 1:
+            axes.plot([edge, edge], [bottom + 0.08, bottom + 0.48], color=BACKGROUND, lw=1.5)
+        passed, failed = _results(passing, total - passing, _("{n} pass ({share})"))
+        _words(axes, 0.14, bottom + 0.62, passed, size=11, color=PASS_TEXT)
+        _words(axes, 1, bottom + 0.62, failed, size=11, color=FAIL_TEXT, ha="right")
     return _png(figure)
 
 
@@ -130,15 +133,14 @@ def daily_chart(days: pd.DataFrame) -> bytes:
     import pandas as pd
 
     days = days.assign(day=pd.to_datetime(days["day"], utc=True))
-    figure = _figure(3.4)
     passing, failing = int(days["passing"].sum()), int(days["failing"].sum())
     if passing + failing == 0:
-        _title(figure, _("Messages a day"))
+        figure = _figure(3.4, _("Messages a day"))
         _words(figure, 0.5, 0.45, _("No messages in this period"), ha="center", color=QUIET)
         return _png(figure)
     first, last = days["day"].min(), days["day"].max()
     days_shown = period(first, last + timedelta(days=1))
-    _title(figure, _("Messages a day, {period}").format(period=days_shown))
+    figure = _figure(3.4, _("Messages a day, {period}").format(period=days_shown))
     passed, failed = _results(passing, failing, _("{n} pass DMARC ({share})"))
     _words(figure, 0.04, 0.81, f"■ {passed}", size=10.5, color=PASS_TEXT)
     _words(figure, 0.42, 0.81, f"■ {failed}", size=10.5, color=FAIL_TEXT)
@@ -158,12 +160,11 @@ def note_chart(chart: Mapping[str, Any]) -> bytes:
 
     Labels that are days (``2026-11-23``) make an axis of days, others one of names.
     """
-    figure = _figure(3.4)
-    _title(figure, drawable(chart["title"], 80), drawable(chart["about"], 110))
+    figure = _figure(3.4, drawable(chart["title"], 80), drawable(chart["about"], 110))
     lying = any(series["lying"] for series in chart["series"])
     axes = figure.add_axes((0.26, 0.08, 0.7, 0.62) if lying else (0.09, 0.12, 0.87, 0.6))
     labels = list(dict.fromkeys(x for series in chart["series"] for x in series["x"]))
-    is_days = all(_DAY.fullmatch(label) for label in labels)
+    is_days = all(re.fullmatch(r"\d{4}-\d\d-\d\d", label) for label in labels)
     at: dict[str, Any] = {
         label: datetime.fromisoformat(label) if is_days else drawable(label, 24) for label in labels
     }
@@ -190,38 +191,20 @@ def note_chart(chart: Mapping[str, Any]) -> bytes:
     return _png(figure)
 
 
-def _result_bar(axes: Axes, bottom: float, label: str, passing: int, total: int) -> None:
-    """Draw one bar over the full width, with its name and both numbers above it."""
-    failing = total - passing
-    share = passing / total if total else 0.0
-    _words(axes, 0, bottom + 0.62, label, size=12, weight="bold")
-    axes.barh(bottom + 0.28, 1, height=0.4, color=GRID)
-    if not total:
-        _words(axes, 0.14, bottom + 0.62, _("no messages"), size=11, color=QUIET)
-        return
-    # One failure in a million is still seen: neither part is drawn thinner than a few pixels.
-    edge = min(max(share, 0.006), 0.994) if 0 < share < 1 else share
-    axes.barh(bottom + 0.28, edge, height=0.4, color=PASS)
-    axes.barh(bottom + 0.28, 1 - edge, left=edge, height=0.4, color=FAIL)
-    if edge == share and 0 < share < 1:
-        axes.plot([edge, edge], [bottom + 0.08, bottom + 0.48], color=BACKGROUND, lw=1.5)
-    passed, failed = _results(passing, failing, _("{n} pass ({share})"))
-    _words(axes, 0.14, bottom + 0.62, passed, size=11, color=PASS_TEXT)
-    _words(axes, 1, bottom + 0.62, failed, size=11, color=FAIL_TEXT, ha="right")
-
-
 def _results(passing: int, failing: int, text: str) -> tuple[str, str]:
     """Return how many pass, as the text says it, and how many fail, of one message or more."""
     passed, failed = (percent(number / (passing + failing)) for number in (passing, failing))
-    return text.format(n=count(passing), share=passed), _("{n} fail ({share})").format(
-        n=count(failing), share=failed
-    )
+    fail = _("{n} fail ({share})").format(n=count(failing), share=failed)
+    return text.format(n=count(passing), share=passed), fail
 
 
 def _style_days(axes: Axes) -> None:
     locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    formats = {} if current_language() == "en" else _NUMBERS
+    formats = {}
+    if core.current_language() != "en":  # dates without the names of months
+        formats["formats"] = ["%Y", "%m/%d", "%m/%d", "%H:%M", "%H:%M", "%S.%f"]
+        formats["zero_formats"] = ["", "%Y", "%m/%d", "%m/%d", "%H:%M", "%H:%M"]
     formatter = ConciseDateFormatter(locator, show_offset=False, **formats)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
@@ -229,16 +212,8 @@ def _style_days(axes: Axes) -> None:
     axes.tick_params(colors=QUIET, labelsize=9.5, length=0)
     axes.grid(axis="y", color=GRID)
     axes.set_axisbelow(True)
-    for side in ("top", "left", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "left", "right"]].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
-
-
-_NUMBERS = {
-    "formats": ["%Y", "%m/%d", "%m/%d", "%H:%M", "%H:%M", "%S.%f"],
-    "zero_formats": ["", "%Y", "%m/%d", "%m/%d", "%H:%M", "%H:%M"],
-}
-"""dates of an axis without the names of months"""
 
 
 def _short(value: float, _position: int | None = None) -> str:
@@ -249,9 +224,11 @@ def _short(value: float, _position: int | None = None) -> str:
     return count(value)
 
 
-def _figure(height: float) -> Figure:
+def _figure(height: float, title: str, about: str = "") -> Figure:
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
+    _words(figure, 0.04, 1 - 0.36 / height, title, size=14, weight="bold")
+    _words(figure, 0.04, 1 - 0.65 / height, about, size=10.5, color=QUIET)
     return figure
 
 
@@ -263,12 +240,6 @@ def _png(figure: Figure) -> bytes:
     # A fixed dpi and no "Software" entry: the same report gives the same bytes.
     figure.savefig(out, format="png", dpi=_DPI, facecolor=BACKGROUND, metadata={"Software": None})
     return out.getvalue()
-
-
-def _title(figure: Figure, title: str, about: str = "") -> None:
-    height = figure.get_figheight()
-    _words(figure, 0.04, 1 - 0.36 / height, title, size=14, weight="bold")
-    _words(figure, 0.04, 1 - 0.65 / height, about, size=10.5, color=QUIET)
 
 
 def _words(where: Figure | Axes, x: float, y: float, text: str, **style: Any) -> None:

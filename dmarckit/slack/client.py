@@ -17,15 +17,8 @@ from urllib.parse import urlsplit
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackRequestError
 
-from dmarckit.core import (
-    MessageRefused,
-    Settings,
-    SlackError,
-    SlackUnavailable,
-    one_line,
-    speaking,
-    with_retries,
-)
+from dmarckit import core
+from dmarckit.core import Settings, SlackError, SlackUnavailable, one_line
 from dmarckit.slack.blocks import Block, Message, duration, plain_text
 
 SLACK_API = "https://slack.com/api/"
@@ -108,7 +101,7 @@ def post_message(
         unfurl_media=False,
     )
     try:
-        answer = with_retries(
+        answer = core.with_retries(
             request, _passes, PAUSES, sleep=sleep, pause=_pause, patience=MAX_WAIT
         )
         return str(answer["ts"])
@@ -117,19 +110,13 @@ def post_message(
         raise _refused(error.response, channel) from None
     except SlackRequestError:
         raise SlackError(f"slack_url {one_line(base_url)!r} is no http(s) address") from None
-    except OSError as error:
-        why = one_line(getattr(error, "reason", None) or error)
-        raise SlackUnavailable(
-            f"Slack at {_host(base_url)} cannot be reached ({why}): check network and proxy"
-        ) from None
-    except (HTTPException, ValueError, AttributeError, TypeError, KeyError):
-        raise SlackUnavailable(
-            f"{_host(base_url)} does not answer as Slack does: check slack_url and the proxy"
-        ) from None
-
-
-def _host(base_url: str) -> str:
-    return one_line(urlsplit(base_url).hostname or base_url)
+    except (OSError, HTTPException, ValueError, AttributeError, TypeError, KeyError) as error:
+        host = one_line(urlsplit(base_url).hostname or base_url)
+        text = f"{host} does not answer as Slack does: check slack_url and the proxy"
+        if isinstance(error, OSError):
+            why = one_line(getattr(error, "reason", None) or error)
+            text = f"Slack at {host} cannot be reached ({why}): check network and proxy"
+        raise SlackUnavailable(text) from None
 
 
 def _refused(answer: Any, channel: str) -> SlackError:
@@ -147,7 +134,7 @@ def _refused(answer: Any, channel: str) -> SlackError:
     details = "; ".join(map(str, (data.get("response_metadata") or {}).get("messages") or ()))
     details = re.sub(r"https?://\S+", "(a link)", details)  # ours are secrets
     detail = f" [{one_line(details)}]" if details else ""
-    kind = MessageRefused if hint == _BLOCKS_HINT else SlackError
+    kind = core.MessageRefused if hint == _BLOCKS_HINT else SlackError
     return kind(f"Slack refused the message to {one_line(channel)}: {name}{detail}: {hint}")
 
 
@@ -190,15 +177,15 @@ def _plain(block: Block, links: bool) -> list[str]:
 
 def _table(rows: list[list[str]]) -> list[str]:
     """Align cells under each other; wide characters count twice, as terminals draw them."""
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+
+    def width(text: str) -> int:
+        return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     return [
-        "  ".join(c + " " * (w - _width(c)) for c, w in zip(row, widths, strict=True)).rstrip()
+        "  ".join(c + " " * (w - width(c)) for c, w in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-
-
-def _width(text: str) -> int:
-    return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
 
 
 def presign_warning(settings: Settings, now: datetime | None = None) -> str | None:
@@ -216,15 +203,24 @@ def presign_warning(settings: Settings, now: datetime | None = None) -> str | No
     if keys := settings.presign_keys():
         if not keys[0].startswith("ASIA"):  # AKIA… are an IAM user's own
             return None
-        return _sentence("presign_key_id is that of a session, which ends", None, asked)
-    if (credentials := _session_credentials()) is None:
-        return None
-    # botocore keeps it to itself; a token from the environment comes without
-    expiry = getattr(credentials, "_expiry_time", None)
-    left = None if expiry is None else expiry - (now or datetime.now(UTC))
-    if left is not None and left >= asked:
-        return None
-    return _sentence("the credentials are those of a session, which ends", left, asked)
+        why, left = "presign_key_id is that of a session, which ends", None
+    else:
+        if (credentials := _session_credentials()) is None:
+            return None
+        # botocore keeps it to itself; a token from the environment comes without
+        expiry = getattr(credentials, "_expiry_time", None)
+        left = None if expiry is None else expiry - (now or datetime.now(UTC))
+        if left is not None and left >= asked:
+            return None
+        why = "the credentials are those of a session, which ends"
+    with core.speaking("en"):
+        # no session is longer (STS GetSessionToken); that of a role ends after 12 at most
+        within = f"in {duration(left)}" if left is not None else "within 36 hours"
+        return (
+            f"links in Slack should last {duration(asked)} (presign_expires), but {why} "
+            f"{within} and its links with it: "
+            "set presign_key_id and presign_secret to the keys of an IAM user that may read it"
+        )
 
 
 def _session_credentials() -> Any:
@@ -237,14 +233,3 @@ def _session_credentials() -> Any:
         return credentials if credentials and credentials.get_frozen_credentials().token else None
     except BotoCoreError:
         return None  # what is wrong with them is said by whoever needs them
-
-
-def _sentence(why: str, left: timedelta | None, asked: timedelta) -> str:
-    with speaking("en"):
-        # no session is longer (STS GetSessionToken); that of a role ends after 12 at most
-        within = f"in {duration(left)}" if left is not None else "within 36 hours"
-        return (
-            f"links in Slack should last {duration(asked)} (presign_expires), but {why} "
-            f"{within} and its links with it: "
-            "set presign_key_id and presign_secret to the keys of an IAM user that may read it"
-        )

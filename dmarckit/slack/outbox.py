@@ -1,9 +1,8 @@
 """Messages wait in the outbox until they are delivered, once each (tables `outbox`, `alerts`).
 
 Every message has a subject and goes into the outbox once. It is sent when `alerts` has the
-subject. So a crash, or Slack being down, loses nothing: whoever delivers next finds what is
-waiting, in the order in which it was due. One process delivers at a time. `Routes` say which
-channel gets what concerns which domain.
+subject. So a crash, or Slack being down, loses nothing: whoever delivers next, one process at a
+time, finds what is waiting. `Routes` say which channel gets what concerns which domain.
 """
 
 from __future__ import annotations
@@ -16,18 +15,12 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from dmarckit import core
+from dmarckit import core, pages
 from dmarckit.core import Settings, SlackError, _, one_line
 from dmarckit.lake import ALERTS, OUTBOX, Lake, month_of
 from dmarckit.slack import blocks as kit
-from dmarckit.slack.blocks import Message, utc
+from dmarckit.slack.blocks import Message
 from dmarckit.slack.client import post_message
-
-_SUBJECTS = "SELECT subject FROM outbox WHERE subject NOT IN (SELECT subject FROM alerts)"
-_WAITING = """
-    SELECT * FROM outbox WHERE subject IN (SELECT unnest($subjects))
-    ORDER BY made, position, subject
-"""
 
 
 @dataclass(frozen=True)
@@ -54,14 +47,12 @@ def queue_messages(
     rows = [
         {
             "subject": due.subject,
-            "made": made,
-            "position": first + position,
+            "position": position,
             "channel": due.channel,
-            "message": None if due.message is None else due.message.as_json(),
-            "run": run,
-            "month": month_of(made),
+            "message": due.message and due.message.as_json(),
+            **{"made": made, "run": run, "month": month_of(made)},
         }
-        for position, due in enumerate(dues)
+        for position, due in enumerate(dues, first)
     ]
     if rows:
         lake.write.append_new("outbox", pa.Table.from_pylist(rows, schema=OUTBOX.schema))
@@ -70,41 +61,34 @@ def queue_messages(
 def queued_messages(lake: Lake) -> list[tuple[OutboxMessage, datetime]]:
     """Return the messages that were not sent yet, and when they were made, the oldest first."""
     # first without the messages: those of years are not read to find that none waits
-    subjects = lake.arrow(_SUBJECTS)["subject"].to_pylist()
-    rows = lake.arrow(_WAITING, subjects=subjects).to_pylist() if subjects else []
-    return [
-        (OutboxMessage(row["subject"], row["channel"], message), row["made"])
-        for row in rows
-        for message in [Message.from_json(row["message"]) if row["message"] else None]
-    ]
+    waiting = "SELECT subject FROM outbox WHERE subject NOT IN (SELECT subject FROM alerts)"
+    subjects = lake.arrow(waiting)["subject"].to_pylist()
+    query = "SELECT * FROM outbox WHERE subject IN (SELECT unnest($subjects)) "
+    query += "ORDER BY made, position, subject"
+    found = []
+    for row in lake.arrow(query, subjects=subjects).to_pylist() if subjects else ():
+        message = Message.from_json(row["message"]) if row["message"] else None
+        found.append((OutboxMessage(row["subject"], row["channel"], message), row["made"]))
+    return found
 
 
 def record_sent(
     lake: Lake, subjects: Iterable[str], *, run: str, now: datetime, channel: str | None
 ) -> None:
     """Record that these were sent (or need not be): they are not sent again."""
-    rows = [
-        {"subject": s, "told": now, "channel": channel, "run": run, "month": month_of(now)}
-        for s in subjects
-    ]
-    if rows:
+    sent = {"told": now, "channel": channel, "run": run, "month": month_of(now)}
+    if rows := [{"subject": subject, **sent} for subject in subjects]:
         lake.write.append_new("alerts", pa.Table.from_pylist(rows, schema=ALERTS.schema))
 
 
 def failing_since(lake: Lake, job: str) -> datetime | None:
-    """Return since when a job fails, by the last message about it; None: no failure is open.
-
-    A failure is open until a recovery was made after it.
-    """
-    newest = lake.arrow(
-        "SELECT subject FROM outbox WHERE starts_with(subject, $failure) "
-        "OR starts_with(subject, $recovery) ORDER BY made DESC, position DESC LIMIT 1",
-        failure=f"failure:{job}:",
-        recovery=f"recovery:{job}:",
-    )["subject"].to_pylist()
-    if not newest or not newest[0].startswith("failure:"):
-        return None
-    return datetime.fromisoformat(newest[0].split(":")[2])
+    """Return since when a job fails, by the last message about it; None: it has recovered."""
+    query = """SELECT subject FROM outbox
+        WHERE starts_with(subject, $failure) OR starts_with(subject, $recovery)
+        ORDER BY made DESC, position DESC LIMIT 1"""
+    prefixes = {"failure": f"failure:{job}:", "recovery": f"recovery:{job}:"}
+    newest = "".join(lake.arrow(query, **prefixes)["subject"].to_pylist())
+    return datetime.fromisoformat(newest.split(":")[2]) if newest.startswith("failure:") else None
 
 
 def failure_subject(job: str, since: datetime, now: datetime) -> str:
@@ -146,20 +130,17 @@ def delivery_lock(
 
     Two runs at once must not send the same report: who looks for what is unsent, and posts
     it, holds this lease. A run that was killed is found dead within minutes, on the same
-    machine at once.
+    machine at once. JobBusy is raised if another still delivers after `LOCK_PAUSES`.
 
     Yields:
         A function that returns True while the lease is held.
-
-    Raises:
-        JobBusy: another still delivers after `LOCK_PAUSES`.
     """
     storage = core.open_storage(settings.home)
-    lease = core.with_retries(
-        lambda: core.take_lease(storage, core.new_holder(LEASE, run, None, clock())),
-        core.JobBusy,
-        LOCK_PAUSES,
-    )
+
+    def take() -> core.Lease:
+        return core.take_lease(storage, core.new_holder(LEASE, run, None, clock()))
+
+    lease = core.with_retries(take, core.JobBusy, LOCK_PAUSES)
     lost = threading.Event()
 
     def holds() -> bool:
@@ -209,9 +190,8 @@ class Delivery:
         shown = kit.with_addresses(message, self._address)
         if (late := self._now - made) >= LATE_AFTER:
             text = _("Delayed by {length}: it was due {moment}.")
-            shown = kit.with_line_above(
-                text.format(length=kit.duration(late), moment=utc(made)), shown
-            )
+            text = text.format(length=kit.duration(late), moment=kit.utc(made))
+            shown = kit.with_line_above(text, shown)
         if self._settings.slack_token is None:
             storage = core.open_storage(f"{self._settings.home}/slack")
             key = f"{self._run}-{len(self._result.messages) + 1}.json"
@@ -278,12 +258,10 @@ class Delivery:
 
     def _address(self, stored: kit.StoredFile) -> str:
         """Return the address of a file of ours; where none can be made, where it lies."""
-        from dmarckit.pages import link_to
-
         storage = self._pages if stored.place == "pages" else self._exports
         try:
             if storage is self._pages:
-                return link_to(self._settings, storage, stored.key)
+                return pages.link_to(self._settings, storage, stored.key)
             return storage.link(stored.key, self._settings.presign_expires)
         except core.StorageError as error:
             self._warn(f"a message goes out without a link: {error}")
@@ -329,18 +307,14 @@ def channel_routes(settings: Settings, channel: str | None = None) -> Routes:
     of_domain: dict[str, str] = {}
     names: dict[str, list[str]] = {}
     for group in settings.domains:
-        if (
-            isinstance(group, core.DomainGroup)
-            and group.slack_channel
-            and group.slack_channel != main
-        ):
-            names.setdefault(group.slack_channel, []).append(group.name)
+        if not isinstance(group, core.DomainGroup):
+            continue
+        if (own := group.slack_channel) and own != main:
+            names.setdefault(own, []).append(group.name)
             for domain in group.domains:
-                of_domain.setdefault(core.normalize_domain(domain), group.slack_channel)
-    groups = tuple(
-        ChannelGroup(
-            name, ", ".join(labels), frozenset(d for d, c in of_domain.items() if c == name)
-        )
-        for name, labels in names.items()
-    )
-    return Routes(main, groups, of_domain)
+                of_domain.setdefault(core.normalize_domain(domain), own)
+    groups = []
+    for name, labels in names.items():
+        domains = frozenset(domain for domain, own in of_domain.items() if own == name)
+        groups.append(ChannelGroup(name, ", ".join(labels), domains))
+    return Routes(main, tuple(groups), of_domain)

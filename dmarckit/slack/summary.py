@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dmarckit.core import Window, _, change, count, n_messages, n_reports, ngettext, percent, points
@@ -78,9 +78,8 @@ def summary_message(
             still_open,
         )
         blocks.append(kit.context(text.format(n=count(still_open))))
-    blocks += ending
     alt = _("Passing and failing messages a day: {what}").format(what=said)
-    blocks += kit.image(chart, alt)
+    blocks += [*ending, *kit.image(chart, alt)]
     return kit.build_message(_("{about}: {what}").format(about=name, what=said), blocks)
 
 
@@ -90,17 +89,15 @@ def _added(additions: Sequence[Addition]) -> list[kit.Block]:
         if headline := mrkdwn(part.headline, 300):
             blocks.append(kit.section(f"*{headline}*"))
         if part.numbers:
-            blocks.append(
-                kit.fields((mrkdwn(k, 60), mrkdwn(v, 80)) for k, v in part.numbers.items())
-            )
+            pairs = [(mrkdwn(label, 60), mrkdwn(n, 80)) for label, n in part.numbers.items()]
+            blocks.append(kit.fields(pairs))
         blocks += kit.image(part.chart, part.headline or _("chart"))
     return blocks
 
 
 def _about(window: Window, group: str) -> str:
-    if group:
-        return _("DMARC, {group}, {days}").format(group=group, days=window)
-    return _("DMARC, {days}").format(days=window)
+    text = _("DMARC, {group}, {days}") if group else _("DMARC, {days}")
+    return text.format(group=group, days=window)
 
 
 def _said(value: dict[str, float]) -> str:
@@ -108,6 +105,7 @@ def _said(value: dict[str, float]) -> str:
         return _("no reports came in")
     if not value["messages"]:
         return _("{reports} without any message").format(reports=n_reports(value["reports"]))
+    reporters = value["reporters"]
     text = _("{share} of {messages} pass ({reports} by {reporters})")
     if value["failing"]:
         text = _("{share} of {messages} pass, {failing} fail ({reports} by {reporters})")
@@ -116,19 +114,16 @@ def _said(value: dict[str, float]) -> str:
         messages=n_messages(value["messages"]),
         failing=count(value["failing"]),
         reports=n_reports(value["reports"]),
-        reporters=kit.reporter_count(value["reporters"]),
+        reporters=ngettext("{n} reporter", "{n} reporters", reporters).format(n=count(reporters)),
     )
 
 
 def _headline_fields(value: dict[str, float], before: dict[str, float]) -> list[tuple[str, str]]:
     moved = points(value["pass_share"] - before["pass_share"])
     shown = [(_("Pass rate"), percent(value["pass_share"]), moved)]
-    for label, measure in (
-        (_("Failing messages"), "failing"),
-        (_("Messages"), "messages"),
-        (_("Reports"), "reports"),
-        (_("Reporters"), "reporters"),
-    ):
+    counted = {"failing": _("Failing messages"), "messages": _("Messages")}
+    counted |= {"reports": _("Reports"), "reporters": _("Reporters")}
+    for measure, label in counted.items():
         moved = change(value[measure], before[measure]) if before["reports"] else ""
         shown.append((label, count(value[measure]), moved))
     return [(label, f"{now} ({moved})" if moved else now) for label, now, moved in shown]
@@ -145,27 +140,23 @@ def failure_message(
 ) -> Message:
     """Build the message about a run that failed: what, since when, the notebook, what to do.
 
-    `error` is the line that names the thing, the value and the fix. `since` is the start of
-    the first failed run since the last good one.
+    `since` is the start of the first failed run since the last good one.
     """
     title = _("The job {job} failed").format(job=job)
-    length = now - since
-    lasts = _("{moment}, the first run that failed").format(moment=kit.utc(since))
-    if length.total_seconds() >= 60:
-        lasts = _("{moment}, for {length}").format(
-            moment=kit.utc(since), length=kit.duration(length)
-        )
+    lasts = _("{moment}, for {length}")
+    if now - since < timedelta(minutes=1):
+        lasts = _("{moment}, the first run that failed")
+    lasts = lasts.format(moment=kit.utc(since), length=kit.duration(now - since))
     pairs = [(_("Failing since"), lasts), (_("Run"), code(run))]
-    if notebook is not None:
-        pairs.append((_("Notebook with the error"), code(notebook, 300)))
-    if owner:
-        pairs.append((_("Owner"), mrkdwn(owner)))
     todo = _("What to do: {doctor} checks the settings, and {run} tries again now.")
     if notebook is not None:
+        pairs.append((_("Notebook with the error"), code(notebook, 300)))
         todo = _(
             "What to do: open the notebook, whose last cell shows the error; {doctor} checks the "
             "settings, and {run} tries again now."
         )
+    if owner:
+        pairs.append((_("Owner"), mrkdwn(owner)))
     blocks = [
         kit.header(title),
         kit.section(f"*{kit.escape_with_records(error, 1500)}*"),
