@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dmarckit.core import Thresholds
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
+from dmarckit.findings.dmarc_policy import quoted_policy
 from dmarckit.findings.model import Finding, Severity, reporter_name, safe
 from dmarckit.reports import Policy
 
@@ -56,27 +60,65 @@ class Context:
         return list(pd.date_range(self.start, self.today, freq="D"))
 
 
-@dataclass(frozen=True)
-class DomainFacts:
-    """The facts of one policy domain: frames as in `Facts`, and what follows from them."""
+class _Frame:
+    """A frame of `Facts`, cut for a domain when a rule first asks for it."""
 
-    name: str
-    messages: pd.DataFrame
-    signatures: pd.DataFrame
-    spf: pd.DataFrame
-    requirements: pd.DataFrame
-    unhonoured: pd.DataFrame
-    sources: pd.DataFrame
-    addresses: pd.DataFrame
-    policies: pd.DataFrame
-    reports: pd.DataFrame
-    inventory: pd.DataFrame
-    complete: list[pd.Timestamp]
-    """complete days, in order (`facts.complete_days`)"""
-    policy: Policy
-    """the policy in force as reporters quote it; p is None when nobody has"""
-    first_day: pd.Timestamp | None
-    """first day with a report; None without any"""
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, domain: DomainFacts, owner: type) -> pd.DataFrame:
+        frame = domain.parts[self._name].cut(domain.name)
+        domain.__dict__[self._name] = frame  # found there from now on
+        return frame
+
+
+class DomainFacts:
+    """The facts of one policy domain: frames as in `Facts`, and what follows from them.
+
+    A frame costs up to a millisecond: rules look at `at_most`, `has`, `history` and `complete`
+    first.
+    """
+
+    messages = _Frame()
+    signatures = _Frame()
+    spf = _Frame()
+    requirements = _Frame()
+    unhonoured = _Frame()
+    alignments = _Frame()
+    sources = _Frame()
+    addresses = _Frame()
+    policies = _Frame()
+    reports = _Frame()
+    inventory = _Frame()
+
+    def __init__(
+        self,
+        name: str,
+        parts: Mapping[str, DomainParts],
+        complete: Sequence[pd.Timestamp] = (),
+        first_day: pd.Timestamp | None = None,
+        sums: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        self.name = name
+        self.parts = parts
+        self.complete = list(complete)
+        """complete days, in order (`facts.complete_days`)"""
+        self.first_day = first_day
+        """first day with a report; None without any"""
+        self._sums = sums
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy in force as reporters quote it; p is None when nobody has."""
+        return quoted_policy(self.name, self.policies)
+
+    def at_most(self, *classes: str) -> int:
+        """Return the messages of these classes, or of all, over all days; nothing is cut for it."""
+        return round(sum(self._sums.get(name, 0) for name in classes or self._sums))
+
+    def has(self, frame: str) -> bool:
+        """Return True if a frame has a row about the domain: nothing is cut for it."""
+        return self.name in self.parts[frame].rows
 
     def history(self, before: pd.Timestamp, days: int) -> bool:
         """Return True if the domain was watched for `days` days before that day."""
@@ -88,45 +130,54 @@ class DomainFacts:
         return set(self.inventory["sender"])
 
 
-def by_domain(
-    facts: Facts, complete: pd.DataFrame, policies: dict[str, Policy]
-) -> Iterator[DomainFacts]:
+class DomainParts:
+    """A frame, and which of its rows are about which domain."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+        self._names = [c for c in frame.columns if isinstance(frame[c].dtype, pd.CategoricalDtype)]
+        by_name = frame.groupby("domain", sort=False, observed=True).indices
+        self.rows = {str(name): rows for name, rows in by_name.items()}
+
+    def cut(self, domain: str) -> pd.DataFrame:
+        """Return the rows about a domain, without the names of others in categoricals.
+
+        A fleet has too many names to group by.
+        """
+        rows = self._frame.take(self.rows.get(domain, _NO_ROWS))
+        names = {name: rows[name].cat.remove_unused_categories() for name in self._names}
+        return rows.assign(**names)
+
+
+_NO_ROWS = np.array([], dtype="int64")
+FRAMES = tuple(name for name, value in vars(DomainFacts).items() if isinstance(value, _Frame))
+
+
+def by_domain(facts: Facts, complete: pd.DataFrame) -> Iterator[DomainFacts]:
     """Yield the facts of each domain that has a report or a message, in the order of names.
 
     What names no domain is nobody's: `analysis.left_out` counts it.
 
     `complete` has the columns domain, day, complete (`facts.complete_days`).
     """
-    names = [f.name for f in fields(DomainFacts) if f.type == "pd.DataFrame"]
-    parts = {name: _split(getattr(facts, name)) for name in names}
-    days = _split(complete[complete["complete"].astype(bool)])
-    empty = {name: getattr(facts, name).iloc[:0] for name in names}
-    for name in sorted((parts["reports"].keys() | parts["messages"].keys()) - {""}):
-        frames = {key: _own_names(part.get(name, empty[key])) for key, part in parts.items()}
-        whole = days.get(name)
-        yield DomainFacts(
-            name=name,
-            complete=[] if whole is None else sorted(pd.Timestamp(d) for d in whole["day"]),
-            policy=policies.get(name, Policy(name)),
-            first_day=_first_day(frames["reports"], frames["messages"]),
-            **frames,
-        )
+    parts = {name: DomainParts(getattr(facts, name)) for name in FRAMES}
+    whole = complete[complete["complete"].astype(bool)].groupby("domain", observed=True)["day"]
+    days = {str(name): sorted(pd.Timestamp(d) for d in part) for name, part in whole}
+    first = {**_first_days(facts.messages["day"], facts.messages["domain"])}
+    first |= _first_days(facts.reports["end"] - DAY, facts.reports["domain"])
+    sums: dict[str, dict[str, float]] = {}
+    counted = facts.messages.groupby(["domain", "class"], observed=True)["messages"].sum()
+    rows = counted.reset_index()
+    for name, class_, n in zip(rows["domain"], rows["class"], rows["messages"], strict=True):
+        sums.setdefault(str(name), {})[str(class_)] = float(n)
+    for name in sorted((parts["reports"].rows.keys() | parts["messages"].rows.keys()) - {""}):
+        yield DomainFacts(name, parts, days.get(name, ()), first.get(name), sums.get(name, {}))
 
 
-def _own_names(frame: pd.DataFrame) -> pd.DataFrame:
-    """Drop the names of other domains from categoricals: a fleet has too many to group by."""
-    names = frame.select_dtypes("category").columns
-    return frame.assign(**{name: frame[name].cat.remove_unused_categories() for name in names})
-
-
-def _split(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    return {str(name): part for name, part in frame.groupby("domain", sort=False, observed=True)}
-
-
-def _first_day(reports: pd.DataFrame, messages: pd.DataFrame) -> pd.Timestamp | None:
+def _first_days(days: pd.Series[Any], domains: pd.Series[Any]) -> dict[str, pd.Timestamp]:
     """Return the first day by ends of reports: one that claims to cover a year is no history."""
-    first = messages["day"].min() if reports.empty else reports["end"].min() - DAY
-    return None if pd.isna(first) else pd.Timestamp(first).floor("D")
+    first = days.groupby(domains, observed=True).min().dropna()
+    return {str(name): pd.Timestamp(day).floor("D") for name, day in first.items()}
 
 
 def total(frame: pd.DataFrame) -> int:

@@ -28,7 +28,6 @@ from dmarckit.findings import (
     tls,
 )
 from dmarckit.findings.context import Context, by_domain
-from dmarckit.findings.dmarc_policy import quoted_policy
 from dmarckit.findings.model import Family, Finding, Kind
 
 FAMILIES: tuple[Family, ...] = (
@@ -100,12 +99,8 @@ def find_by_domain(facts: Facts, context: Context, complete: pd.DataFrame) -> li
     `facts` may be those of some domains only, while `complete` (`complete_days`) needs the
     reports of all.
     """
-    policies = {
-        str(name): quoted_policy(str(name), rows)
-        for name, rows in facts.policies.groupby("domain", observed=True)
-    }
     rules = [rule for family in FAMILIES for rule in family.of_domain]
-    domains = by_domain(facts, complete, policies)
+    domains = by_domain(facts, complete)
     return [finding for domain in domains for rule in rules for finding in rule(domain, context)]
 
 

@@ -61,6 +61,8 @@ def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
     weaker (lower p, sp or np; t=y or a lower pct without a stricter p): if nobody did that on
     purpose, somebody else may have changed DNS. Else info.
     """
+    if domain.first_day is None or domain.first_day > context.start:
+        return []
     quoted = domain.policies.sort_values("begin", kind="stable")
     quoted = quoted.assign(who=quoted["reporter"].str.casefold())
     before = quoted[quoted["begin"] < context.start].groupby("who").tail(1)
@@ -179,6 +181,8 @@ def policy_not_honoured(domain: DomainFacts, context: Context) -> list[Finding]:
 
     Always info: only the reporter can change it.
     """
+    if not domain.has("unhonoured"):
+        return []
     window = context.window(domain.unhonoured)
     return [
         _not_honoured(domain, context, str(reporter), rows)
@@ -232,6 +236,8 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
     send: all of it may be blocked. At least 14 days of data under the present policy, and two
     reporters.
     """
+    if not domain.history(context.today, context.thresholds.history_days):
+        return []
     step = next_step(domain.policy)
     if step is None:
         return []
@@ -266,8 +272,6 @@ def _limit(step: Policy, limits: Thresholds) -> float:
 def _long_enough(domain: DomainFacts, context: Context) -> bool:
     """Return True after 14 days of data, all of them under the present policy."""
     since = context.today - context.thresholds.history_days * DAY
-    if not domain.history(context.today, context.thresholds.history_days):
-        return False
     quoted = fill_policy_defaults(domain.policies[domain.policies["begin"] >= since])
     other = quoted["p"] != domain.policy.p
     if domain.policy.testing != "y":

@@ -39,6 +39,8 @@ def gmail_requirement(domain: DomainFacts, context: Context) -> list[Finding]:
     is delayed (4xx) or refused (5xx), whatever the DMARC policy says. critical when mail of
     inventory senders is refused. info when only strangers or a handful of messages hit it.
     """
+    if not domain.has("requirements"):
+        return []
     window = context.window(domain.requirements)
     return [
         _finding(domain, context, str(c), rows) for c, rows in window.groupby("code", observed=True)

@@ -304,6 +304,8 @@ def unaligned_sender(domain: DomainFacts, context: Context) -> list[Finding]:
     critical when a sender of the inventory is being blocked. info for mailing lists and
     forwarders: they relay, and nobody can set up anything there.
     """
+    if domain.at_most("unaligned_sender") < context.thresholds.unaligned_messages:
+        return []
     window = context.window(domain.messages)
     mine = window[window["class"] == "unaligned_sender"]
     return [

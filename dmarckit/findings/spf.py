@@ -35,6 +35,8 @@ def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
     counts as no SPF at all) that several messages met; info for temperror, which is a
     nameserver that did not answer in time, unless it is frequent at several reporters.
     """
+    if domain.at_most() < context.thresholds.spf_error_messages:
+        return []
     window = context.window(domain.spf)
     ours = window["sender"].isin(domain.senders) | window["spf_domain"].map(
         lambda name: related(str(name), domain.name)
@@ -131,6 +133,8 @@ def spf_only(domain: DomainFacts, context: Context) -> list[Finding]:
     being lost; info under p=none, where nothing is lost yet.
     """
     limits = context.thresholds
+    if domain.at_most("spf_only") < limits.spf_only_share * limits.spf_only_messages:
+        return []
     window = context.window(domain.messages)
     mine = window[window["in_inventory"]]
     found = []

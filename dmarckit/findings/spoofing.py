@@ -47,6 +47,8 @@ def spoofing(domain: DomainFacts, context: Context) -> list[Finding]:
     at p=reject (it was blocked as asked), warning at p=quarantine or while testing, at
     p=none warning, critical from `wave_critical` messages on: nothing stops it.
     """
+    if domain.at_most(*SPOOFED) < context.thresholds.wave_messages:
+        return []
     strange = domain.messages
     strange = strange[strange["class"].isin(SPOOFED) & ~strange["in_inventory"]]
     days = _wave_days(domain, context, strange)
@@ -156,6 +158,8 @@ def subdomain_exposed(domain: DomainFacts, context: Context) -> list[Finding]:
     warning where the policy for subdomains is none or only tested (anyone may use any name
     below the domain), info at quarantine, and at reject, where nothing is due any more.
     """
+    if domain.at_most("spoofed_subdomain") < context.thresholds.subdomain_messages:
+        return []
     window = context.window(domain.messages)
     mine = window[(window["class"] == "spoofed_subdomain") & ~window["in_inventory"]]
     groups = mine.groupby("header_from", observed=True)
