@@ -66,10 +66,8 @@ def check_dns(
     One answer may take `dns_timeout` seconds, a domain 12 times as long. The first check of
     a day is the one that is kept.
 
-    Raises:
-        MissingExtra: checkdmarc or dnspython is not installed.
-        SettingsError: a DNS server is no address.
-        LakeError: the lake cannot be used.
+    Raises MissingExtra without checkdmarc or dnspython, SettingsError when a DNS server is no
+    address, LakeError when the lake cannot be used.
     """
     from dmarckit.checks.domains import check_domains, chosen_domains, read_targets
     from dmarckit.checks.resolver import Servers

@@ -107,10 +107,8 @@ def pull_metrics(
     status has no date at Google and is kept as of today. A domain that Google refuses is a
     problem of its own; what was written before an error stays.
 
-    Raises:
-        MissingExtra, SettingsError: not connected (`google_identity`).
-        PostmasterError: Google refuses everything, is out of reach, or changed the unit of rates.
-        LakeError: the lake cannot be read or written.
+    Raises what `google_identity` raises, LakeError, and PostmasterError when Google refuses
+    everything, is out of reach, or changed the unit of rates.
     """
     if days is not None and days < 1:
         raise SettingsError(f"days is {days}: it must be at least 1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from dmarckit import checks, core, lake, pages
 from dmarckit.cli.options import COULD_NOT_RUN, OK, PROBLEMS, Domains, Format, check_options
 from dmarckit.cli.output import print_json, print_table
 from dmarckit.core import count, day, one_line, plural, rate_text
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 dns_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="What DNS says about the domains."
@@ -47,23 +44,12 @@ def dns_check(
         fetch=checks.fetch_policy if https else None,
     )
     if format_ == "json":
-        print_json(
-            [
-                {
-                    "domain": domain,
-                    "record": row.record,
-                    "name": row.name,
-                    "state": row.state,
-                    "problem": checks.is_problem(row.record, row.state),
-                    "found": row.found,
-                    "problems": row.problems,
-                    "proposal": row.proposal,
-                    "values": row.values,
-                }
-                for domain, rows in checked.rows.items()
-                for row in rows
-            ]
-        )
+        keys = ("domain", "record", "name", "state", "problem")  # the others follow them
+        listed = []
+        for name, row in ((name, row) for name, rows in checked.rows.items() for row in rows):
+            own = {"domain": name, "problem": checks.is_problem(row.record, row.state)}
+            listed.append(dict.fromkeys(keys) | vars(row) | own)
+        print_json(listed)
     else:
         _print_dns_table(checked)
     if checked.silent and not checked.rows:
@@ -134,8 +120,25 @@ def show(
     settings = core.load_settings()
     start = core.last_days(days).start
     metrics = checks.latest_metrics(lake.open_lake(settings), domain or (), start)
+    if format_ != "json" and metrics.empty:
+        no_data = "There is no data of these days: run dmarckit postmaster pull."
+        typer.echo(no_data if settings.google_credentials else f"{checks.NOT_CONNECTED}.")
+        return
     if format_ != "json":
-        _print_postmaster_table(metrics, settings.google_credentials is not None)
+        rates = ("spam_worst", "spam_rate", "spf", "dkim", "dmarc", "tls", "errors")
+        numbers = (
+            "highest spam rate", "newest", "SPF", "DKIM", "DMARC", "TLS", "not taken", "need work",
+        )  # fmt: skip
+        cells = (
+            (
+                one_line(row["domain"], 60),
+                *(rate_text(row[name]) for name in rates),
+                count(row["needs_work"]),
+                day(row["last_day"]),
+            )
+            for row in pages.newest_rates(metrics).to_dict("records")
+        )
+        print_table(("domain", *numbers, "newest day"), cells, right=numbers)
         return
     rows = []  # {domain, day, metric, detail, share [0-1], number, text, pulled}
     for row in metrics.to_dict("records"):
@@ -145,24 +148,3 @@ def show(
         times = {"day": f"{row['day']:%Y-%m-%d}", "pulled": row["pulled"].isoformat()}
         rows.append(known | times)
     print_json(rows)
-
-
-def _print_postmaster_table(metrics: pd.DataFrame, is_connected: bool) -> None:
-    if metrics.empty:
-        no_data = "There is no data of these days: run dmarckit postmaster pull."
-        typer.echo(no_data if is_connected else f"{checks.NOT_CONNECTED}.")
-        return
-    rates = ("spam_worst", "spam_rate", "spf", "dkim", "dmarc", "tls", "errors")
-    numbers = (
-        "highest spam rate", "newest", "SPF", "DKIM", "DMARC", "TLS", "not taken", "need work",
-    )  # fmt: skip
-    rows = (
-        (
-            one_line(row["domain"], 60),
-            *(rate_text(row[name]) for name in rates),
-            count(row["needs_work"]),
-            day(row["last_day"]),
-        )
-        for row in pages.newest_rates(metrics).to_dict("records")
-    )
-    print_table(("domain", *numbers, "newest day"), rows, right=numbers)

@@ -41,8 +41,7 @@ What to try next:
 def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
     """Run the demo and print what it does; return the exit status, 0 when it got to a page.
 
-    Raises:
-        StorageError: `mails` does not exist, or `out` cannot be written.
+    Raises StorageError when `mails` does not exist, or `out` cannot be written.
     """
     if mails is not None and not mails.exists():
         raise core.StorageError(f"--mails {one_line(mails)}: no such file or folder")

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +16,6 @@ from dmarckit import core, ingest, jobs, lake
 from dmarckit.cli.options import OK, PROBLEMS, Format, check_options
 from dmarckit.cli.output import console, ingest_progress, print_job, print_json, print_table
 from dmarckit.core import SettingsError
-
-NEWEST = "newest"
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -49,15 +48,8 @@ def run(
     due = None if slot is None else _slot(schedule, slot)
     try:
         with jobs.time_limit(schedule.timeout, name) as end, ingest_progress() as progress:
-            result = jobs.run_job(
-                settings,
-                schedule,
-                slot=due,
-                run=core.run_info().run,
-                progress=progress,
-                step=core.log_step,
-                lost=end,
-            )
+            job = partial(jobs.run_job, slot=due, run=core.run_info().run, lost=end)
+            result = job(settings, schedule, progress=progress, step=core.log_step)
     except core.JobBusy as busy:
         if due is None:
             raise
@@ -75,10 +67,10 @@ def _slot(schedule: jobs.Schedule, text: str) -> datetime:
     if schedule.cron is None:
         raise SettingsError(f"--slot: {schedule.name} has no cron; leave --slot out")
     try:
-        moment = datetime.now(UTC) if text == NEWEST else datetime.fromisoformat(text)
+        moment = datetime.now(UTC) if text == "newest" else datetime.fromisoformat(text)
     except ValueError:
         raise SettingsError(
-            f"--slot {text!r}: write a time such as 2026-11-24T07:00Z, or {NEWEST}"
+            f"--slot {text!r}: write a time such as 2026-11-24T07:00Z, or newest"
         ) from None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     slot = schedule.newest_slot(moment)
@@ -101,30 +93,18 @@ def list_(format_: Format = "table") -> None:
         return
     cells = []
     for row in rows:
-        last = row["last"] or {}
-        cells.append(
-            (
-                row["name"],
-                row["cron"] or "by hand",
-                row["timezone"],
-                (row["next"] or ["–"])[0],
-                last.get("started", "–"),
-                last.get("result", "–"),
-                row["owner"] or "–",
-            )
-        )
+        last, following = row["last"] or {}, (row["next"] or [None])[0]
+        shown = [row["name"], row["cron"] or "by hand", row["timezone"], following]
+        shown += [last.get("started"), last.get("result"), row["owner"]]
+        cells.append([cell or "–" for cell in shown])
     titles = ("schedule", "cron", "time zone", "next", "last run", "result", "owner")
     print_table(titles, cells, overflow="fold")
 
 
 def _row(schedule: jobs.Schedule, last: Any, now: datetime) -> dict[str, Any]:
     following = schedule.next_slots(now, 3)
-    return {
-        "name": schedule.name,
-        "cron": schedule.cron,
-        "timezone": schedule.timezone,
-        "notebook": schedule.notebook,
-        "owner": schedule.owner,
+    own = ("name", "cron", "timezone", "notebook", "owner")
+    return {name: getattr(schedule, name) for name in own} | {
         "next": [f"{slot.astimezone(schedule.zone):%Y-%m-%dT%H:%M%z}" for slot in following],
         "last": last
         and {
@@ -178,11 +158,8 @@ def export(
     place = jobs.local_place()
     files = jobs.export_files(to, [s for s in jobs.load_schedules() if s.cron], place)
     if place.secrets:
-        typer.echo(
-            f"dmarckit: {', '.join(place.secrets)} are secret and not exported: put them into "
-            f"{place.env_file} (NAME=value, mode 600)",
-            err=True,
-        )
+        text = f"dmarckit: {', '.join(place.secrets)} are secret and not exported: put them into "
+        typer.echo(f"{text}{place.env_file} (NAME=value, mode 600)", err=True)
     for name, text in files.items():
         if output is None:
             sys.stdout.write(text if len(files) == 1 else f"# ---- {name}\n{text}\n")
@@ -210,23 +187,13 @@ def watch(
     url = queue or settings.watch_queue
     if not url:
         raise SettingsError("no queue: give --queue URL or the setting watch_queue")
-    stop = _stop_by_signal()
-    watcher = jobs.Watcher(
-        settings,
-        jobs.load_schedule("alerts"),
-        ingest.Queue(url),
-        stop=stop,
-        once=once,
-        begin=lambda: core.logs.start_logging(settings, job="watch"),
-    )
+    begin = partial(core.logs.start_logging, settings, job="watch")
+    alerts, stop = jobs.load_schedule("alerts"), _stop_by_signal()
+    watcher = jobs.Watcher(settings, alerts, ingest.Queue(url), stop=stop, once=once, begin=begin)
     core.log_step(f"Watching for mails in {settings.mail_url}")
     watched = watcher.run()
-    core.log_step(
-        "The queue is empty" if once else "Stopped",
-        messages=watched.messages,
-        dead=watched.dead,
-        **watched.outcomes,
-    )
+    ended = "The queue is empty" if once else "Stopped"
+    core.log_step(ended, messages=watched.messages, dead=watched.dead, **watched.outcomes)
     problems = watched.dead or watched.troubles or watched.outcomes["unreadable"]
     raise typer.Exit(PROBLEMS if once and problems else OK)
 

@@ -21,8 +21,6 @@ DOES = {
     "log": "delete old log entries",
 }
 """what a step of the upkeep does → its name for people"""
-TYPES = {"int64": "whole", "bool": "yes/no", "string": "text"}
-"""Arrow's type → its name for people"""
 
 
 def ingest(
@@ -77,22 +75,17 @@ def maintain(
     if not done.steps:
         typer.echo("Nothing is to be done: the tables are in order.")
     for one in done.steps:
-        typer.echo(f"{'would ' if dry_run else ''}{_line(one)}")
+        parts = [f"{'would ' if dry_run else ''}{one.table}: {DOES[one.what]}"]
+        if one.months:
+            parts.append(" to ".join(dict.fromkeys((one.months[0], one.months[-1]))))
+        if one.files:
+            parts.append(f"{one.files:,} files, {one.size / 1e6:,.1f} MB")
+        if one.rows:
+            parts.append(f"{one.rows:,} rows")
+        typer.echo("; ".join(parts))
     for warning in done.warnings:
         typer.echo(f"Look at this: {warning}")
     raise typer.Exit(PROBLEMS if done.warnings else OK)
-
-
-def _line(step: lake.Step) -> str:
-    parts = [f"{step.table}: {DOES[step.what]}"]
-    if step.months:
-        first, last = step.months[0], step.months[-1]
-        parts.append(first if first == last else f"{first} to {last}")
-    if step.files:
-        parts.append(f"{step.files:,} files, {step.size / 1e6:,.1f} MB")
-    if step.rows:
-        parts.append(f"{step.rows:,} rows")
-    return "; ".join(parts)
 
 
 def schema(
@@ -113,10 +106,11 @@ def schema(
         for statement in lake.statements(ddl, url, [t.name for t in chosen]):
             typer.echo(f"{statement};\n")
         return
+    types = {"int64": "whole", "bool": "yes/no", "string": "text"}
     for table in chosen:
         typer.echo(f"{table.name}: one row per {table.row} (key: {', '.join(table.key)})")
         for column in table.schema:
             kind = str(column.type)
-            shown = TYPES.get(kind) or ("time" if kind.startswith("timestamp") else "list")
+            shown = types.get(kind) or ("time" if kind.startswith("timestamp") else "list")
             typer.echo(f"  {column.name:<17} {shown:<10} {table.columns[column.name]}")
         typer.echo()

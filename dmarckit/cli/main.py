@@ -24,9 +24,6 @@ from dmarckit.cli.output import console
 from dmarckit.cli.senders import senders_app
 from dmarckit.core import DmarckitError, SettingsError
 
-GUIDES = {"notebooks": "notebooks", "schedules": "schedules", "aws": "schedules/aws"}
-"""topics whose text stands beside the files that it explains"""
-
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -92,8 +89,8 @@ def help_(
 ) -> None:
     """Show the documentation of a topic."""
     found = {path.stem: path for path in (Path(__file__).parent.parent / "docs").glob("*.md")}
-    for name, folder in GUIDES.items():
-        found[name] = core.shipped_files(folder, "README.md")["README"]
+    for folder in ("notebooks", "schedules", "schedules/aws"):  # beside what they explain
+        found[Path(folder).name] = core.shipped_files(folder, "README.md")["README"]
     known = dict(sorted(found.items()))
     if topic is None:
         width = max(map(len, known))

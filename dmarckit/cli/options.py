@@ -22,17 +22,12 @@ Domains = Annotated[
     list[str] | None, typer.Option("--domain", "-d", help="Only this domain; may be repeated.")
 ]
 Dask = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS", help="Work on the Dask cluster of this scheduler."),
+    str | None, typer.Option(metavar="ADDRESS", help="Work on the Dask cluster of this scheduler.")
 ]
 
 
 def check_options(format_: str, formats: Sequence[str] = ("table", "json"), days: int = 1) -> None:
-    """Check `--format` and `--days`.
-
-    Raises:
-        SettingsError: The format is none of `formats`, or there are less than one day.
-    """
+    """Raise SettingsError for a `--format` that is none of `formats`, or less than one day."""
     if format_ not in formats:
         raise SettingsError(f"--format {one_line(format_)}: formats are {', '.join(formats)}")
     if days < 1:
@@ -42,8 +37,7 @@ def check_options(format_: str, formats: Sequence[str] = ("table", "json"), days
 def parse_now(text: str | None) -> datetime:
     """Return the time of `--now`: ISO 8601, UTC unless it says otherwise; without it the present.
 
-    Raises:
-        SettingsError: The text is no time.
+    Raises SettingsError when the text is no time.
     """
     if not text:
         return datetime.now(UTC)

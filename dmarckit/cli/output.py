@@ -18,8 +18,6 @@ from dmarckit.core import one_line, plural
 if TYPE_CHECKING:
     from rich.console import Console
 
-PIPE_WIDTH = 200  # columns where there is no terminal: rows are not broken
-LOG_EVERY = 15.0  # seconds between two log lines
 SHOWN_PROBLEMS = {
     "unreadable": 200, "unreachable": 20, "untrusted": 20, "stored": 20, "not_a_report": 10,
 }  # fmt: skip
@@ -42,7 +40,7 @@ def console(stderr: bool = False) -> Console:
 
     screen = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not screen.is_terminal:
-        screen.width = PIPE_WIDTH
+        screen.width = 200  # rows are not broken
     return screen
 
 
@@ -74,52 +72,41 @@ def print_table(
 
 
 @contextlib.contextmanager
-def ingest_progress() -> Iterator[ingest.Progress]:
+def ingest_progress(clock: Callable[[], float] = time.monotonic) -> Iterator[ingest.Progress]:
     """Yield a callback for an ingest: a bar on a terminal, else a log line now and then."""
     screen = console(stderr=True)
-    if not screen.is_terminal:
-        yield _logged(time.monotonic)
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[outcomes]}"),
-    )
-    with Progress(*columns, console=screen, transient=True) as bar:
-        task = bar.add_task("Reading mails", total=None, rate="", outcomes="")
-        started = time.monotonic()
-
-        def show(done: int, total: int, outcomes: Counter[str]) -> None:
-            rate = f"{done / max(time.monotonic() - started, 0.001):,.0f}/s"
-            bar.update(task, total=total, completed=done, rate=rate, outcomes=_so_far(outcomes))
-
-        yield show
-
-
-def _logged(clock: Callable[[], float]) -> ingest.Progress:
     started = last = clock()
 
-    def show(done: int, total: int, outcomes: Counter[str]) -> None:
+    def log_line(done: int, total: int, outcomes: Counter[str]) -> None:
         nonlocal last
-        if clock() - last >= LOG_EVERY:
+        if clock() - last >= 15:
             last = clock()
             rate = max(done, 1) / max(last - started, 0.001)
             left = duration_text((total - done) / rate)
             so_far = _so_far(outcomes)
             log.info("read %d of %d mails, %.0f/s, %s left (%s)", done, total, rate, left, so_far)
 
-    return show
+    if not screen.is_terminal:
+        yield log_line
+        return
+    from rich import progress
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]}"),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[outcomes]}"),
+    )
+    with progress.Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task("Reading mails", total=None, rate="", outcomes="")
+
+        def show(done: int, total: int, outcomes: Counter[str]) -> None:
+            rate = f"{done / max(clock() - started, 0.001):,.0f}/s"
+            bar.update(task, total=total, completed=done, rate=rate, outcomes=_so_far(outcomes))
+
+        yield show
 
 
 def duration_text(seconds: float) -> str:

@@ -26,10 +26,8 @@ from dmarckit.lake import Lake
 from dmarckit.pages import INDEX, FleetPage, Outcome
 
 WORDS: dict[Outcome, str] = {
-    "built": "built",
-    "unchanged": "unchanged, not built again",
-    "failed": "failed",
-}
+    "built": "built", "unchanged": "unchanged, not built again", "failed": "failed"
+}  # fmt: skip
 
 
 def build_fleet(
@@ -38,7 +36,6 @@ def build_fleet(
     parameters: Mapping[str, Any],
     *,
     force: bool = False,
-    workers: int = 0,
     now: datetime | None = None,
     dask: str | None = None,
 ) -> int:
@@ -46,7 +43,6 @@ def build_fleet(
 
     Domains are those of the settings, else all that reports speak of. `dask` is the address
     of a scheduler whose workers build them (else that of the settings, if there is one).
-    Raises what `publish_fleet` and `cluster_of` raise.
     """
     now = now or datetime.now(UTC)
     screen = console()
@@ -65,7 +61,6 @@ def build_fleet(
             domains,
             notebook=notebook,
             parameters=parameters,
-            workers=workers,
             now=now,
             force=force,
             progress=print_page,
@@ -82,18 +77,12 @@ def build_fleet(
     return 1 if count["failed"] else 0
 
 
-START = ("explore", "overview")
-"""the notebook to open first, if it is there"""
-
-
 def run_lab(arguments: Sequence[str]) -> int:
     """Run JupyterLab until it is stopped; return its exit status.
 
     `arguments` go to JupyterLab. While the lake in force holds no report, a temporary one
-    with the demo's mails is shown instead, and the terminal says so.
-
-    Raises:
-        LakeError: The lake of the settings cannot be reached.
+    with the demo's mails is shown instead, and the terminal says so. Raises LakeError when it
+    cannot be reached.
     """
     screen = console(stderr=True)
     folder = pages.find_notebook("overview").parent.absolute()
@@ -103,7 +92,8 @@ def run_lab(arguments: Sequence[str]) -> int:
     with contextlib.ExitStack() as stack:
         environment = dict(os.environ)
         settings = core.load_settings()
-        if has_no_reports(settings):
+        count = Lake(settings.lake_url).sql("SELECT count(*) AS n FROM reports")["n"]
+        if not int(count.iloc[0]):
             lake = one_line(settings.lake_url)
             screen.print(f"No reports in {lake} yet (dmarckit ingest reads them): ", end="")
             screen.print("showing made-up mails of the demo, until the lab is closed.")
@@ -121,7 +111,8 @@ def lab_command(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
     Kernels start in the working directory, as pages do, so that relative settings mean the
     same in both.
     """
-    first = next((name for name in START if (folder / f"{name}.ipynb").is_file()), None)
+    there = (n for n in ("explore", "overview") if (folder / f"{n}.ipynb").is_file())
+    first = next(there, None)
     options = {
         "ServerApp.root_dir": str(folder),
         "ServerApp.kernel_spec_manager_class": "dmarckit.pages.build.OwnKernels",
@@ -133,12 +124,6 @@ def lab_command(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
     }
     settings = [f"--{name}={value}" for name, value in options.items()]
     return [sys.executable, "-m", "jupyterlab", *settings, *arguments]
-
-
-def has_no_reports(settings: Settings) -> bool:
-    """Return True when the lake holds no report."""
-    count = Lake(settings.lake_url).sql("SELECT count(*) AS n FROM reports")["n"]
-    return int(count.iloc[0]) == 0
 
 
 @contextlib.contextmanager

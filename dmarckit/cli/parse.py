@@ -99,11 +99,7 @@ def _print_jsonl(found: Found, spool: _JsonRecords) -> int:
             out.write(reports.json_text(reports.unreadable_json(report, file)) + "\n")
             continue
         text = reports.json_text(reports.report_json(report, file))
-        if (
-            isinstance(report, reports.AggregateReport)
-            and report.record_count
-            and not report.records
-        ):
+        if isinstance(report, reports.AggregateReport) and not _is_whole(report):
             before, _, after = text.partition('"records": []')
             out.write(before + '"records": [')
             for i, line in enumerate(spool.lines()):
@@ -118,58 +114,45 @@ def _print_csv(found: Found) -> int:
     status = OK
     sys.stdout.write(",".join(reports.RECORD_COLUMNS) + "\r\n")
     for file, report in found:
-        if isinstance(report, reports.AggregateReport) and report.record_count == len(
-            report.records
-        ):
+        if isinstance(report, reports.AggregateReport) and _is_whole(report):
             sys.stdout.writelines(reports.record_rows(report))
         else:
             status = max(status, _print_left_out(file, report))
     return status
 
 
+def _is_whole(report: reports.AggregateReport) -> bool:  # else its records are in the spool
+    return report.record_count == len(report.records)
+
+
 def _print_table(found: Found, records: bool) -> int:
     status, rows = OK, []
-    for file, report in found:
-        whole = isinstance(report, reports.AggregateReport) and report.record_count == len(
-            report.records
-        )
-        if isinstance(report, reports.AggregateReport) and (whole or not records):
-            shared = (report.policy.domain or "", report.reporter or "", *_period(report))
-            cells = _record_cells(report) if records else [_report_cells(report, whole)]
-            rows += [[one_line(cell, 60) for cell in (*shared, *own)] for own in cells]
-        else:
-            status = max(status, _print_left_out(file, report))
-    numbers = ("messages",) if records else ("records", "messages", "failing")
-    own_columns = (
-        ("source_ip", "header_from", *numbers, "dkim", "spf", "disposition")
-        if records
-        else ("policy", *numbers)
-    )
-    print_table(("domain", "reporter", "begin", "end", *own_columns), rows, right=numbers)
-    return status
-
-
-def _period(report: reports.AggregateReport) -> tuple[str, str]:
-    return f"{report.begin:%Y-%m-%d %H:%M}", f"{report.end:%Y-%m-%d %H:%M}"
-
-
-def _report_cells(report: reports.AggregateReport, whole: bool) -> tuple[str, ...]:
-    failing = sum(r.messages for r in report.records if not r.passes)
-    counts = f"{report.record_count:,}", f"{report.message_count:,}"
-    return report.policy.p or "", *counts, f"{failing:,}" if whole else ""
-
-
-def _record_cells(report: reports.AggregateReport) -> Iterator[tuple[str, ...]]:
     aligned = {True: "pass", False: "fail", None: ""}
-    for record in report.records:
-        yield (
-            record.source_ip or "",
-            record.header_from or "",
-            f"{record.messages:,}",
-            aligned[record.dkim_aligned],
-            aligned[record.spf_aligned],
-            record.disposition or "",
-        )
+    for file, report in found:
+        if not isinstance(report, reports.AggregateReport) or (records and not _is_whole(report)):
+            status = max(status, _print_left_out(file, report))
+            continue
+        period = f"{report.begin:%Y-%m-%d %H:%M}", f"{report.end:%Y-%m-%d %H:%M}"
+        shared = (report.policy.domain or "", report.reporter or "", *period)
+        cells: list[tuple[str, ...]]
+        if records:
+            cells = [
+                (r.source_ip or "", r.header_from or "", f"{r.messages:,}",
+                 aligned[r.dkim_aligned], aligned[r.spf_aligned], r.disposition or "")
+                for r in report.records
+            ]  # fmt: skip
+        else:
+            failing = sum(r.messages for r in report.records if not r.passes)
+            counts = f"{report.record_count:,}", f"{report.message_count:,}"
+            cells = [(report.policy.p or "", *counts, f"{failing:,}" if _is_whole(report) else "")]
+        rows += [[one_line(cell, 60) for cell in (*shared, *own)] for own in cells]
+    numbers, columns = ["messages"], ["source_ip", "header_from", "messages"]
+    columns += ["dkim", "spf", "disposition"]
+    if not records:
+        numbers = ["records", "messages", "failing"]
+        columns = ["policy", *numbers]
+    print_table(("domain", "reporter", "begin", "end", *columns), rows, right=numbers)
+    return status
 
 
 def _print_left_out(file: str, report: reports.Report | reports.Unreadable) -> int:

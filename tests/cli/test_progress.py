@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from dmarckit.cli.output import _logged
+from dmarckit.cli.output import ingest_progress
 
 
 def test_the_log_tells_rate_remaining_time_and_outcomes_now_and_then(
@@ -15,11 +15,11 @@ def test_the_log_tells_rate_remaining_time_and_outcomes_now_and_then(
 ) -> None:
     caplog.set_level(logging.INFO, logger="dmarckit")
     times = iter([0.0, 5.0, 20.0, 20.0, 25.0])
-    show = _logged(lambda: next(times))
-    show(10_000, 300_000, Counter(stored=9_990, unreadable=10))
-    assert caplog.messages == []
-    show(20_000, 300_000, Counter(stored=19_990, unreadable=10))
-    show(25_000, 300_000, Counter(stored=24_990, unreadable=10))
+    with ingest_progress(lambda: next(times)) as show:
+        show(10_000, 300_000, Counter(stored=9_990, unreadable=10))
+        assert caplog.messages == []
+        show(20_000, 300_000, Counter(stored=19_990, unreadable=10))
+        show(25_000, 300_000, Counter(stored=24_990, unreadable=10))
     assert caplog.messages == [
         "read 20000 of 300000 mails, 1000/s, 5 min left (19,990 stored, 10 unreadable)"
     ]

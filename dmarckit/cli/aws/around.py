@@ -80,11 +80,7 @@ def policy_without(policy: Mapping[str, Any] | None, ours: MailBucket) -> dict[s
 
 
 def merged_notifications(config: Mapping[str, Any], ours: MailBucket) -> dict[str, Any]:
-    """Return the bucket's notifications with ours.
-
-    Raises:
-        AwsError: One of them is for the same arrivals: S3 refuses two that overlap.
-    """
+    """Return the bucket's notifications with ours; S3 refuses two that overlap (AwsError)."""
     rest = notifications_without(config, ours)
     for kind in KINDS:
         for other in rest.get(kind, ()):

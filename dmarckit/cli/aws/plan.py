@@ -46,9 +46,7 @@ def prepare(
 ) -> Iterator[Plan]:
     """Yield the plan of a stack with these parameters; nothing is left of one not made.
 
-    Raises:
-        SettingsError: A parameter is missing or wrong.
-        AwsError: AWS refuses something, or the stack cannot be changed now.
+    Raises SettingsError when a parameter is missing or wrong.
     """
     text = templates.template_body(dict(template))
     stack = stacks.find_stack(aws, name)
@@ -237,8 +235,7 @@ def deploy_stack(aws: Aws, plan: Plan, say: Say, *, activate_set: bool) -> Stack
 def destroy_stack(aws: Aws, stack: Stack, say: Say) -> None:
     """Remove the stack, and what was put into an existing bucket. Buckets stay, full or empty.
 
-    Raises:
-        AwsError: Other rules are in its rule set, or AWS refuses something.
+    Raises AwsError when other rules are in its rule set.
     """
     values = stack.parameters
     # SES removes no active rule set: one that the stack made is put out of use

@@ -155,11 +155,7 @@ def require_changeable(stack: Stack) -> None:
 
 @contextlib.contextmanager
 def change_set(
-    aws: Aws,
-    name: str,
-    template: str,
-    parameters: Sequence[Mapping[str, Any]],
-    stack: Stack | None,
+    aws: Aws, name: str, template: str, parameters: Sequence[Mapping[str, Any]], stack: Stack | None
 ) -> Iterator[ChangeSet]:
     """Yield a change set; nothing is left of one that is not executed within the block."""
     with explained("plan the change", "cloudformation:CreateChangeSet"):
@@ -239,8 +235,7 @@ def resources(aws: Aws, name: str) -> dict[str, str]:
 def execute_change_set(aws: Aws, name: str, change: ChangeSet, say: Say) -> Stack:
     """Make the change, print each step, and return the stack as it is then.
 
-    Raises:
-        AwsError: What failed first, and what that may mean.
+    Raises AwsError with what failed first, and what that may mean.
     """
     seen = set() if change.creates else {event["EventId"] for event in _events(aws, name)}
     with explained("make the change", "cloudformation:ExecuteChangeSet"):

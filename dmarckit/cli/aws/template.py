@@ -1,7 +1,8 @@
 """What a stack is made of: the template with its schedules, and its parameters, all checked.
 
 A schedule starts a task of the image: ``run NAME --slot TIME``. A parameter that is not given
-keeps the value that the stack has, or takes the template's default; nothing is guessed.
+keeps the value that the stack has, or takes the template's default; nothing is guessed. What
+cannot be read, or cannot be, is a SettingsError in every function.
 """
 
 from __future__ import annotations
@@ -29,11 +30,7 @@ _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?/([^:
 
 
 def read_template() -> dict[str, Any]:
-    """Return the template; ``./schedules/aws/template.yaml`` comes before dmarckit's own.
-
-    Raises:
-        SettingsError: A template of the user's own cannot be read.
-    """
+    """Return the template; ``./schedules/aws/template.yaml`` comes before dmarckit's own."""
     path = shipped_files("schedules/aws", "template.yaml")["template"]
     try:
         content = yaml.load(path.read_text("utf-8"), _Functions)  # noqa: S506 (a safe loader)
@@ -45,11 +42,7 @@ def read_template() -> dict[str, Any]:
 
 
 def with_schedules(template: dict[str, Any], schedules: Sequence[Schedule]) -> dict[str, Any]:
-    """Return a copy with one AWS::Scheduler::Schedule for each that has a cron line.
-
-    Raises:
-        SettingsError: Two schedules cannot be told apart by their letters and digits.
-    """
+    """Return a copy with one AWS::Scheduler::Schedule for each that has a cron line."""
     made: dict[str, Any] = {}
     for schedule in schedules:
         if schedule.cron is None:
@@ -64,11 +57,7 @@ def with_schedules(template: dict[str, Any], schedules: Sequence[Schedule]) -> d
 
 
 def template_body(template: dict[str, Any]) -> str:
-    """Return the template as CloudFormation takes it: JSON without white space.
-
-    Raises:
-        SettingsError: It is too long.
-    """
+    """Return the template as CloudFormation takes it: JSON without white space."""
     text = json.dumps(template, separators=(",", ":"), ensure_ascii=False)
     if (size := len(text.encode())) > LONGEST:
         raise SettingsError(
@@ -151,11 +140,7 @@ def split_list(text: str) -> list[str]:
 
 
 def read_parameter_file(path: Path | None) -> dict[str, str]:
-    """Return parameters by name from a YAML file; without a path from `FILE`, if there is one.
-
-    Raises:
-        SettingsError: The file cannot be read, or holds something else.
-    """
+    """Return parameters by name from a YAML file; without a path from `FILE`, if there is one."""
     if path is None and not FILE.is_file():
         return {}
     path = path or FILE
@@ -171,11 +156,7 @@ def read_parameter_file(path: Path | None) -> dict[str, str]:
 
 
 def read_parameter_options(options: Sequence[str], secret: frozenset[str]) -> dict[str, str]:
-    """Return parameters typed as ``Name=value``; ``Name=@FILE`` takes the file's content.
-
-    Raises:
-        SettingsError: A secret is typed: everybody on the machine could read it.
-    """
+    """Return parameters typed as ``Name=value``; ``Name=@FILE`` takes the file's content."""
     found = {}
     for option in options:
         name, _, value = option.partition("=")
@@ -200,11 +181,7 @@ def secret_parameters(template: Mapping[str, Any]) -> frozenset[str]:
 def choose_parameters(
     template: Mapping[str, Any], given: Mapping[str, str], stack: Mapping[str, str] | None
 ) -> Parameters:
-    """Return the parameters of a change set; `stack` has those of the stack, None for a new one.
-
-    Raises:
-        SettingsError: The first value that cannot be, or all names that are missing.
-    """
+    """Return the parameters of a change set; `stack` has those of the stack, None for a new one."""
     known = template["Parameters"]
     if unknown := [name for name in given if name not in known]:
         there = ", ".join(sorted(known))
