@@ -42,6 +42,15 @@ class Thresholds:
     baseline_days: int = 28
     """days that "usual" is taken from: four whole weeks, so that weekends weigh the same"""
 
+    lost_messages: int = 5
+    """messages of a sender of ours that were quarantined or rejected in the last 7 days, on
+    `lost_days` days at least, that make a finding about it a warning"""
+    lost_days: int = 2
+    lost_critical: int = 50
+    """and that make it critical"""
+    lost_share: float = 0.05
+    """share of the sender's messages that makes it critical, however few they are"""
+
     new_messages: int = 10
     """messages of a new sender: below it is a stray mail"""
     new_share: float = 0.001

@@ -12,11 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dmarckit.core import Thresholds
+from dmarckit.core import Thresholds, _, n_messages
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.dmarc_policy import quoted_policy
-from dmarckit.findings.model import Finding, Severity, reporter_name, safe
+from dmarckit.findings.model import (
+    SEVERITIES,
+    Finding,
+    Severity,
+    join_names,
+    reporter_name,
+    safe,
+)
 from dmarckit.reports import Policy
 
 DAY = timedelta(days=1)
@@ -266,6 +273,68 @@ def count_reporters(frame: pd.DataFrame) -> int:
     return len({str(name).casefold() for name in names})
 
 
+@dataclass(frozen=True)
+class Loss:
+    """Wanted messages that receivers quarantined or rejected in the last 7 days (`lost_mail`)."""
+
+    quarantined: int = 0
+    rejected: int = 0
+    days: int = 0
+    sent: int = 0
+    """messages of the same senders in these days, whatever became of them"""
+
+    @property
+    def messages(self) -> int:
+        """Return how many messages were lost."""
+        return self.quarantined + self.rejected
+
+    def severity(
+        self, least: Severity, thresholds: Thresholds, *, decided: bool = True
+    ) -> Severity:
+        """Return `least`, or what the loss makes of it.
+
+        It is a warning at most where nobody has `decided` whether the sender is ours.
+        """
+        counts = self.messages >= thresholds.lost_messages and self.days >= thresholds.lost_days
+        much = self.messages >= thresholds.lost_critical or (
+            counts and self.messages >= thresholds.lost_share * self.sent
+        )
+        if (much and not decided) or (counts and not much):
+            return min("warning", least, key=SEVERITIES.index)
+        return "critical" if much else least
+
+    def sentence(self, senders: Sequence[str]) -> str:
+        """Return what receivers did with how many messages of whom; empty without a loss."""
+        if not self.messages:
+            return ""
+        text = _(
+            "In the last 7 days receivers quarantined {quarantined} and rejected {rejected} of "
+            "{senders}."
+        )
+        if not self.rejected:
+            text = _("In the last 7 days receivers quarantined {quarantined} of {senders}.")
+        elif not self.quarantined:
+            text = _("In the last 7 days receivers rejected {rejected} of {senders}.")
+        return text.format(
+            quarantined=n_messages(self.quarantined),
+            rejected=n_messages(self.rejected),
+            senders=join_names(senders),
+        )
+
+
+def lost_mail(context: Context, rows: pd.DataFrame, sent: pd.DataFrame | None = None) -> Loss:
+    """Return what was lost of `rows`, which are of senders of ours; `sent` is all they sent."""
+    week = context.last(rows, 7)
+    lost = week[week["disposition"].isin(BLOCKED)]
+    everything = week if sent is None else context.last(sent, 7)
+    return Loss(
+        total(lost[lost["disposition"] == "quarantine"]),
+        total(lost[lost["disposition"] == "reject"]),
+        int(lost.loc[lost["messages"] > 0, "day"].nunique()),
+        total(everything),
+    )
+
+
 def window_query(domain: DomainFacts, context: Context, *conditions: str) -> str:
     """Return the SQL that counts the domain's messages of the window, under SQL conditions."""
     return queries.messages(domain.name, context.window_days, context.now, *conditions)
@@ -283,6 +352,8 @@ def messages_finding(
     query: str,
     thresholds: dict[str, float],
     evidence: dict[str, Any],
+    since: pd.Timestamp | None = None,
+    loss: Loss = Loss(),
 ) -> Finding:
     """Return a finding about messages: their number, days and reporters are those of `rows`.
 
@@ -301,6 +372,8 @@ def messages_finding(
         reporters=count_reporters(rows),
         summary=summary,
         action=action,
+        since=None if since is None else since.date(),
+        lost=loss.messages,
         evidence={
             "reporters": top_counts(rows, "reporter"),
             "messages_a_day": {f"{day:%Y-%m-%d}": round(float(n)) for day, n in daily.items()},
