@@ -66,10 +66,7 @@ from .redact import (
     secrets_of as secrets_of,
     withheld_variables as withheld_variables,
 )
-from .retry import (
-    PAUSES as PAUSES,
-    with_retries as with_retries,
-)
+from .retry import PAUSES as PAUSES, with_retries as with_retries
 from .settings import (
     CONFIG_VARIABLE as CONFIG_VARIABLE,
     DEFAULT_FILE as DEFAULT_FILE,

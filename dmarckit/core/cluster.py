@@ -91,10 +91,8 @@ class Cluster(Executor):
 
     def __init__(self, client: Any, where: str) -> None:
         self.client = client
-        self.where = where
-        """how errors name it"""
-        self.threads = max(sum(client.nthreads().values()), 1)
-        """tasks that it does at once"""
+        self.where = where  # how errors name it
+        self.threads = max(sum(client.nthreads().values()), 1)  # tasks that it does at once
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have the workers call the function; the result can be asked for once or more."""

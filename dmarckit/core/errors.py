@@ -69,10 +69,8 @@ class NotebookFailed(PageError):
 
     def __init__(self, reason: str, kept: str) -> None:
         super().__init__(f"{reason} (kept: {kept})")
-        self.reason = reason
-        """what happened, in one line"""
-        self.kept = kept
-        """where the executed notebook with its traceback is"""
+        self.reason = reason  # what happened, in one line
+        self.kept = kept  # where the executed notebook with its traceback is
 
 
 class SlackError(DmarckitError):

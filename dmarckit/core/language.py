@@ -20,8 +20,7 @@ DOMAIN = "dmarckit"
 FOLDER = Path(__file__).parent / "locale"
 
 _language = "en"
-_here = threading.local()
-"""`name`: the language of this thread alone, within `speaking`"""
+_here = threading.local()  # `name`: the language of this thread alone, within `speaking`
 
 
 def use(language: str) -> None:

@@ -24,8 +24,7 @@ from dmarckit.core.redact import HIDDEN, redacted, secrets_in, secrets_of
 from dmarckit.core.settings import PREFIX, Settings, load_settings
 
 LOGGER = "dmarckit"
-LONGEST = 2_000
-"""characters of a message or field"""
+LONGEST = 2_000  # characters of a message or field
 LONGEST_TRACE = 16_000
 """characters of an exception with its traceback; the end is kept, where the reason is"""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

@@ -16,8 +16,7 @@ from pydantic import SecretStr
 from dmarckit.core.settings import PREFIX, Settings
 
 HIDDEN = "•••"
-SHORTEST = 6
-"""characters; what is shorter protects nothing and would be found in ordinary words"""
+SHORTEST = 6  # characters; what is shorter protects nothing and would be found in ordinary words
 _GOOGLE = f"{PREFIX}GOOGLE_CREDENTIALS"
 _BEGINNING = 16
 """characters; a table cuts long texts, so that the beginning of a secret may stand alone"""

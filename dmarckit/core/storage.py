@@ -36,14 +36,10 @@ if TYPE_CHECKING:
 class StoredObject:
     """An object in a bucket or a file in a folder, as a listing shows it."""
 
-    key: str
-    """path below the storage's root, with ``/``"""
-    etag: str
-    """changes when the content changes"""
-    size: int
-    """bytes"""
-    modified: datetime = field(compare=False)
-    """UTC"""
+    key: str  # path below the storage's root, with ``/``
+    etag: str  # changes when the content changes
+    size: int  # bytes
+    modified: datetime = field(compare=False)  # UTC
 
 
 TEMPORARY = ".dmarckit-"  # files half written; never listed
@@ -347,8 +343,7 @@ class Storage(Protocol):
     url: str
     compresses: bool
     """True where readers understand Content-Encoding, so that text is stored gzipped"""
-    remote: bool
-    """True where each `get` waits for a network, so that several at once are faster"""
+    remote: bool  # True where each `get` waits for a network, so that several at once are faster
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Return every object below `prefix`, in key order, one page at a time."""

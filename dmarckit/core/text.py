@@ -266,8 +266,7 @@ class Rate:
     dmarckit.core.text.NotARate: 99.5 is no share from 0 to 1; is it a percentage?
     """
 
-    share: float
-    """from 0 to 1"""
+    share: float  # from 0 to 1
 
     def __post_init__(self) -> None:
         if 1 < self.share <= 1 + 1e-6:  # a single-precision 1 may come as 1.0000001

@@ -56,14 +56,10 @@ class BatchResult:
     """key of an object below the mails → the messages that name it"""
     outcomes: Counter[str] = field(default_factory=Counter)
     """outcome → mails that the ledger did not know"""
-    dead: dict[str, str] = field(default_factory=dict)
-    """id of a message → why it cannot be taken"""
-    elsewhere: int = 0
-    """objects in other places"""
-    others: Counter[str] = field(default_factory=Counter)
-    """events of other kinds"""
-    gone: int = 0
-    """objects that are not there any more"""
+    dead: dict[str, str] = field(default_factory=dict)  # id of a message → why it cannot be taken
+    elsewhere: int = 0  # objects in other places
+    others: Counter[str] = field(default_factory=Counter)  # events of other kinds
+    gone: int = 0  # objects that are not there any more
 
 
 class QueueIngest:

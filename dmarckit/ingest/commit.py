@@ -36,21 +36,16 @@ class IngestResult:
     """What an ingest did."""
 
     run: str
-    outcomes: Counter[str] = field(default_factory=Counter)
-    """outcome → mails"""
-    reports: int = 0
-    """new reports"""
-    records: int = 0
-    """records in the new reports"""
+    outcomes: Counter[str] = field(default_factory=Counter)  # outcome → mails
+    reports: int = 0  # new reports
+    records: int = 0  # records in the new reports
     problems: list[tuple[str, str, str]] = field(default_factory=list)
     """(key, outcome, reason) of mails that could not be read or trusted, in key order"""
-    compacted: list[str] = field(default_factory=list)
-    """tables whose small files were merged"""
+    compacted: list[str] = field(default_factory=list)  # tables whose small files were merged
     seconds: float = 0.0
 
 
-Progress = Callable[[int, int, Counter[str]], None]
-"""mails done, mails to do, outcomes so far"""
+Progress = Callable[[int, int, Counter[str]], None]  # mails done, mails to do, outcomes so far
 
 
 @dataclass
@@ -62,8 +57,7 @@ class Commits:
     result: IngestResult
     total: int
     progress: Progress | None
-    again: set[tuple[str, str]]
-    """key and etag of mails that are in the ledger as unreachable"""
+    again: set[tuple[str, str]]  # key and etag of mails that are in the ledger as unreachable
     done: int = 0
     chunks: list[Chunk] = field(default_factory=list)
     _senders: set[tuple[str, str]] = field(default_factory=set)

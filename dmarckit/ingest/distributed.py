@@ -49,13 +49,11 @@ OWN = frozenset(
 class Installation:
     """What one process sees of an installation."""
 
-    mail: str | None = None
-    """etag of the mail that was asked for; None: it is not there"""
+    mail: str | None = None  # etag of the mail that was asked for; None: it is not there
     tables: Mapping[str, str] = field(default_factory=dict)
     """table → its id, which no other table has"""
     settings: Mapping[str, str] = field(default_factory=dict)
-    error: str = ""
-    """why it sees nothing, in one line"""
+    error: str = ""  # why it sees nothing, in one line
 
 
 @contextlib.contextmanager
@@ -134,12 +132,7 @@ def check_versions(where: str, versions: Mapping[str, Any]) -> None:
 
 
 def inspect_installation(
-    mail: str | None,
-    *,
-    need: Need,
-    mail_url: str,
-    lake_url: str,
-    settings: Settings | None = None,
+    mail: str | None, *, need: Need, mail_url: str, lake_url: str, settings: Settings | None = None
 ) -> Installation:
     """Return what this process sees with its own credentials.
 

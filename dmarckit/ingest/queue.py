@@ -35,10 +35,8 @@ log = logging.getLogger("dmarckit")
 class QueueMessage:
     """A message that was received."""
 
-    id: str
-    """SQS's own id: the same at each delivery"""
-    receipt: str
-    """by which this delivery of it is deleted"""
+    id: str  # SQS's own id: the same at each delivery
+    receipt: str  # by which this delivery of it is deleted
     body: str
 
 
@@ -52,8 +50,7 @@ class Queue:
             self._client: Any = aws_client("sqs", max_pool_connections=2 * AT_ONCE)
         self.hidden = 30
         """seconds for which a message that was received is hidden, unless that is extended"""
-        self.has_dead_letters = False
-        """what is received too often goes to a queue of dead letters"""
+        self.has_dead_letters = False  # what is received too often goes to a queue of dead letters
 
     def read_rules(self) -> None:
         """Read the queue's rules: `hidden` and `has_dead_letters`. Raises QueueError."""
@@ -162,8 +159,7 @@ class Arrival:
     """An object that has come into a bucket, by an event."""
 
     bucket: str
-    key: str
-    """the whole key, decoded"""
+    key: str  # the whole key, decoded
 
 
 @dataclass(frozen=True)

@@ -101,15 +101,12 @@ class Task:
     authserv_id: str
     reporters: dict[str, frozenset[str]]
     """`reporter_key` → further domains of reporters, as the settings have them"""
-    exports: str
-    """which reports get files of their own: all, failing or none"""
-    domains: frozenset[str]
-    """policy domains whose reports may get them; empty: all"""
+    exports: str  # which reports get files of their own: all, failing or none
+    domains: frozenset[str]  # policy domains whose reports may get them; empty: all
     salt: bytes | None = field(repr=False)  # Dask logs the arguments of what failed
     """None: failure reports are not kept"""
     failures_content: bool
-    spool: str
-    """folder of this ingest for long reports; empty: workers may have another disk"""
+    spool: str  # folder of this ingest for long reports; empty: workers may have another disk
 
 
 @dataclass
@@ -122,8 +119,7 @@ class MailResult:
     outcome: str | None = None
     """None: it holds reports, and whether they are new is for the lake to say"""
     error: str | None = None
-    refusal: str = ""
-    """the code with which the storage refused it"""
+    refusal: str = ""  # the code with which the storage refused it
     uids: list[str] = field(default_factory=list)
 
 
@@ -132,10 +128,8 @@ class LongReport:
     """A report whose records wait in a file, or packed in memory."""
 
     uid: str
-    shared: dict[str, Any]
-    """the columns that its records have in common"""
-    path: str = ""
-    """its file; empty: `content` has what the file had"""
+    shared: dict[str, Any]  # the columns that its records have in common
+    path: str = ""  # its file; empty: `content` has what the file had
     content: bytes = field(default=b"", repr=False)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -162,14 +156,11 @@ class Chunk:
     """What some objects hold, in their order; a report that came twice is there once."""
 
     mails: list[MailResult]
-    rows: dict[str, pa.Table]
-    """table (`reports`, `tls`, `failures`) → rows"""
+    rows: dict[str, pa.Table]  # table (`reports`, `tls`, `failures`) → rows
     records: pa.Table
     long: list[LongReport]
-    exports: dict[str, dict[str, bytes]]
-    """report_uid → key below the exports → content"""
-    left: Sequence[StoredObject] = ()
-    """objects that were not read, so that the chunk stays small"""
+    exports: dict[str, dict[str, bytes]]  # report_uid → key below the exports → content
+    left: Sequence[StoredObject] = ()  # objects that were not read, so that the chunk stays small
 
 
 def unreadable(item: StoredObject, reason: str) -> Chunk:
@@ -237,8 +228,7 @@ class Spool:
         self._path: str | None = None
         self._writer: Any = None
         self._position = 0
-        self.failing = 0
-        """messages that fail DMARC in what was added"""
+        self.failing = 0  # messages that fail DMARC in what was added
 
     def start(self) -> None:
         """Begin a report, maybe once more: what was added since the last `finished` goes."""
@@ -277,8 +267,7 @@ class _Reader:
         self.packed_bytes = 0
         self._mails: list[MailResult] = []
         self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in REPORT_TABLES}
-        self._seen: dict[str, object] = {}
-        """uid → what the report says; None for a long one"""
+        self._seen: dict[str, object] = {}  # uid → what the report says; None for a long one
         self._short: list[tuple[str, AggregateReport]] = []
         self._long: list[LongReport] = []
         self._exports: dict[str, dict[str, bytes]] = {}

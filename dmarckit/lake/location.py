@@ -38,8 +38,7 @@ SPARK_TABLE = "CREATE TABLE IF NOT EXISTS {table}\nUSING DELTA\nLOCATION '{place
 class RowGroup(NamedTuple):
     """A row group of a data file: its bytes and rows, and what one column holds."""
 
-    first: str
-    """least value of the column"""
+    first: str  # least value of the column
     last: str
     size: int
     rows: int

@@ -51,14 +51,12 @@ LOOKS_BACK = 91  # days that senders are learnt from, and the day that is not ov
 CLUSTERED = {"records": "domain", "reports": "domain", "tls": "policy_domain"}
 """table → column by which the rows of a month are ordered; other tables are read whole"""
 
-GROUP_ROWS = 50_000
-"""rows of a row group, the least that a reader reads: about 1 MB of records"""
+GROUP_ROWS = 50_000  # rows of a row group, the least that a reader reads: about 1 MB of records
 
 MIXED_GROUPS = 4
 """row groups with several domains that one domain may lie in; in a month in order it is two"""
 
-SMALL_FILES = 4
-"""files below half the target size that a month may have"""
+SMALL_FILES = 4  # files below half the target size that a month may have
 
 VACUUM_DAYS = 7  # a file that no version refers to stays this long, for readers that began before
 LOG_DAYS = 30  # as the tables say themselves (delta.logRetentionDuration)
@@ -71,12 +69,10 @@ class Step:
     """One thing that was done to a table, or is to be done."""
 
     table: str
-    what: str
-    """delete, order, compact, vacuum, checkpoint or log"""
+    what: str  # delete, order, compact, vacuum, checkpoint or log
     months: tuple[str, ...] = ()
     files: int = 0
-    size: int = 0
-    """bytes of these files, before"""
+    size: int = 0  # bytes of these files, before
     rows: int = 0
 
 
@@ -85,8 +81,7 @@ class MaintenanceResult:
     """What a maintenance did, or would do."""
 
     steps: tuple[Step, ...]
-    warnings: tuple[str, ...]
-    """what a person should know, a sentence each"""
+    warnings: tuple[str, ...]  # what a person should know, a sentence each
 
 
 def maintain_lake(

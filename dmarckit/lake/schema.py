@@ -50,8 +50,7 @@ class Table:
     row: str
     key: tuple[str, ...]
     unit: tuple[str, ...]
-    time: str
-    """column that says when a row was; its month is what the table is partitioned by"""
+    time: str  # column that says when a row was; its month is what the table is partitioned by
     schema: pa.Schema
 
     @property

@@ -1,19 +1,15 @@
 """Aggregate reports: XML bytes → `AggregateReport` (RFC 7489 appendix C, RFC 9990).
 
 Strict first: the bytes go to xmltodict as they are (`feed` keeps the records out of its
-dicts). Tolerant second: what is not well-formed is repaired as text, every repair leaving a
-warning, and read again. What cannot be repaired is `UnreadableReport`, naming the element.
-
-A report must say its period; everything else may be missing and is then ``None``, with a
-warning where the RFC requires it. A period that ends before it begins is kept as sent, with
-a warning. An empty report (no records) is a report.
-Of an element that may stand only once the first one is taken.
+dicts). Tolerant second: what is not well-formed is repaired as text, and read again. A report
+must say its period; all else may be missing, with a warning where the RFC requires it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Protocol
 from xml.parsers.expat import ExpatError, errors
@@ -22,14 +18,13 @@ import xmltodict
 
 from dmarckit.core import LimitExceeded, Limits, NotAReport, UnreadableReport, one_line, plural
 from dmarckit.reports.feed import NotWellFormed, RecordFeed, Tree, WrongRoot, watched
-from dmarckit.reports.model import AggregateReport, Named, Policy, Record, Unreadable
+from dmarckit.reports.model import NOTHING_NAMED, AggregateReport, Named, Policy, Record, Unreadable
 from dmarckit.reports.quick import QuickCut
 from dmarckit.reports.records import RecordMaker
 from dmarckit.reports.repair import decode_escapes, expat_encoding, repaired, root_namespace, roots
 from dmarckit.reports.unpack import Document
 from dmarckit.reports.values import Names, Warnings, domain, moment, quoted, text_within
 
-NOTHING_NAMED = Named()
 PARTS = frozenset({"report_metadata", "policy_published"})
 """what a DMARC report has at least one of, or records"""
 
@@ -43,16 +38,11 @@ def report_of(
 ) -> AggregateReport:
     """Return the report whose head (everything but its records) xmltodict gave as `head`.
 
-    `named` is what the mail says of reporter and domain, for a report that says neither.
-
     Raises `UnreadableReport` when it does not say its period, `NotAReport` when it has
     nothing of a DMARC report but the name of its root.
     """
-    if (
-        not collected.total
-        and not collected.lost
-        and not (isinstance(head, dict) and head.keys() & PARTS)
-    ):
+    has_head = isinstance(head, dict) and head.keys() & PARTS
+    if not (has_head or collected.total or collected.lost):
         raise NotAReport("<feedback> without metadata, policy and records")
     fields = _Fields(head, "feedback", warnings)
     metadata = fields.inner("report_metadata")
@@ -115,27 +105,22 @@ def with_domain(report: AggregateReport) -> AggregateReport:
 def _policy(published: _Fields, warnings: Warnings) -> Policy:
     pct = published.text("pct")
     return Policy(
-        domain=domain(published.wanted("domain") or ""),
-        p=published.lower("p"),
-        sp=published.lower("sp"),
-        np=published.lower("np"),
-        pct=_percent(pct, warnings) if pct else None,
-        testing=published.lower("testing"),
-        adkim=published.lower("adkim"),
-        aspf=published.lower("aspf"),
+        domain(published.wanted("domain") or ""),
+        *(published.lower(name) for name in ("p", "sp", "np")),
+        _percent(pct, warnings) if pct else None,
+        *(published.lower(name) for name in ("testing", "adkim", "aspf")),
         fo=published.text("fo"),
         discovery_method=published.lower("discovery_method"),
     )
 
 
 def _percent(text: str, warnings: Warnings) -> int | None:
-    if text.isdecimal() and text.isascii() and int(text[:5]) <= 100:
-        return int(text)
-    whole = text.rstrip("%").strip().partition(".")
+    whole, _, rest = text.rstrip("%").strip().partition(".")
     taken = None
-    if whole[0].isdecimal() and whole[0].isascii() and not whole[2].strip("0"):
-        taken = int(whole[0]) if int(whole[0][:5]) <= 100 else None
-    warnings.changed("policy_published/pct", text, taken)
+    if whole.isdecimal() and whole.isascii() and not rest.strip("0") and int(whole[:5]) <= 100:
+        taken = int(whole)
+    if taken is None or whole != text:
+        warnings.changed("policy_published/pct", text, taken)
     return taken
 
 
@@ -176,11 +161,8 @@ class _Fields:
 
     def texts(self, name: str) -> tuple[str, ...]:
         found = self._tree.get(name)
-        return tuple(
-            each
-            for each in (found if isinstance(found, list) else [found])
-            if isinstance(each, str)
-        )
+        each = found if isinstance(found, list) else [found]
+        return tuple(text for text in each if isinstance(text, str))
 
     def _first(self, name: str, kind: type) -> Any:
         found = self._tree.get(name)
@@ -196,21 +178,14 @@ class _Fields:
         return None
 
 
-REPAIR_BYTES = 10_000_000
-"""largest document that is repaired; it is held in memory for that"""
-BATCH = 10_000
-"""records handed to a sink at once; a report with fewer is never split"""
+REPAIR_BYTES = 10_000_000  # largest document that is repaired; it is held in memory for that
+BATCH = 10_000  # records handed to a sink at once; a report with fewer is never split
 
 _ROOT = re.compile(rb"(?:<|&lt;)(?:[\w.-]{1,40}:)?feedback[\s>/&]", re.IGNORECASE)
-_CUT_OFF = {
-    errors.codes[message]
-    for message in (
-        errors.XML_ERROR_NO_ELEMENTS,
-        errors.XML_ERROR_UNCLOSED_TOKEN,
-        errors.XML_ERROR_UNCLOSED_CDATA_SECTION,
-        errors.XML_ERROR_PARTIAL_CHAR,
-    )
-}
+_CUT_OFF = (
+    errors.XML_ERROR_NO_ELEMENTS, errors.XML_ERROR_UNCLOSED_TOKEN,
+    errors.XML_ERROR_UNCLOSED_CDATA_SECTION, errors.XML_ERROR_PARTIAL_CHAR,
+)  # fmt: skip
 
 
 class RecordSink(Protocol):
@@ -254,7 +229,7 @@ class RecordCollector:
     def add(self, record: Record) -> None:
         """Add a record that is whole."""
         if len(self.held) == self._batch:
-            self._pass_on()
+            self.pass_on()
         self.held.append(record)
         self.messages += record.messages
         self._check()
@@ -279,12 +254,8 @@ class RecordCollector:
             of = plural(self.total + self.lost, "record")
             warnings.lead(f"{self.lost:,} of {of} unreadable: {self._why_lost}")
 
-    def finish(self) -> None:
-        """Hand over the last records of a report that did not fit."""
-        if self.passed_on:
-            self._pass_on()
-
-    def _pass_on(self) -> None:
+    def pass_on(self) -> None:
+        """Hand the records held to the sink."""
         assert self._sink is not None  # noqa: S101 (only with a sink is the batch that small)
         self._sink.add(self.held)
         self.passed_on += len(self.held)
@@ -313,10 +284,8 @@ def read_xml(
 
     `encoding` overrules what the document declares; without `quick` every record goes
     through expat. `namespace` is that of a root whose attributes were taken off; `named` is
-    what the mail says of reporter and domain.
-
-    Raises `NotWellFormed`, `WrongRoot` when it is no report,
-    `UnreadableReport` when an element that cannot be missing is, `LimitExceeded`.
+    what the mail says of reporter and domain. Raises `NotWellFormed`, `WrongRoot` when it is no
+    report, `UnreadableReport` when an element that cannot be missing is, `LimitExceeded`.
     """
     warnings = warnings or Warnings()
     maker = RecordMaker(warnings)
@@ -331,8 +300,12 @@ def read_xml(
             watched(rest, feed), encoding=encoding, expat=feed, xml_attribs=False
         )
     except ExpatError as error:
-        raise _broken(error, collector.total) from None
-    collector.finish()
+        if errors.messages[error.code] not in _CUT_OFF:
+            raise NotWellFormed(f"XML is not well-formed: {error}") from None
+        whole = f"{collector.total:,} whole records"
+        raise NotWellFormed(f"cut off at line {error.lineno}, after {whole}") from None
+    if collector.passed_on:  # the last records of a report that did not fit
+        collector.pass_on()
     names.note_unknown()
     namespace = (feed.parser.namespace if feed.parser else None) or namespace
     return report_of(head["feedback"], collector, warnings, namespace, named)
@@ -344,10 +317,7 @@ def looks_like_aggregate(head: bytes) -> bool:
 
 
 def read_aggregate(
-    document: Document,
-    limits: Limits,
-    sink: RecordSink | None = None,
-    named: Named = NOTHING_NAMED,
+    document: Document, limits: Limits, sink: RecordSink | None = None, named: Named = NOTHING_NAMED
 ) -> Iterator[AggregateReport | Unreadable]:
     """Yield the reports in one document: one, unless several stand in it one after the other.
 
@@ -359,43 +329,24 @@ def read_aggregate(
         if encoding is None:
             raise NotWellFormed("the XML is in an encoding that needs decoding first")
         yield read_xml(document.open(), limits, sink, warnings, encoding, named=named)
+        return
     except (NotWellFormed, WrongRoot) as error:
-        yield from _read_damaged(document, limits, sink, error, named)
-
-
-def _broken(error: ExpatError, whole_records: int) -> NotWellFormed:
-    if error.code in _CUT_OFF:
-        return NotWellFormed(
-            f"cut off at line {error.lineno}, after {whole_records:,} whole records"
-        )
-    return NotWellFormed(f"XML is not well-formed: {error}")
-
-
-def _read_damaged(
-    document: Document,
-    limits: Limits,
-    sink: RecordSink | None,
-    strict: NotWellFormed | WrongRoot,
-    named: Named,
-) -> Iterator[AggregateReport | Unreadable]:
-    chunks = []
-    size = 0
+        strict = error
+    data, common = bytearray(), Warnings()
     for chunk in document.open():
-        size += len(chunk)
-        if size > REPAIR_BYTES:
+        data += chunk
+        if len(data) > REPAIR_BYTES:
             raise UnreadableReport(
                 f"{strict}, and larger than {REPAIR_BYTES:,} bytes: not repaired"
             )
-        chunks.append(chunk)
-    common = Warnings()
     try:
-        found = roots(decode_escapes(b"".join(chunks), common), common)
+        found = roots(decode_escapes(bytes(data), common), common)
     except UnreadableReport as error:
         raise (strict if isinstance(strict, NotWellFormed) else error) from None
     repair = "repaired" if isinstance(strict, NotWellFormed) else "<feedback> in it read"
     common.add(f"{strict}; {repair}")
     for text in found:
-        warnings = common.copy()
+        warnings = deepcopy(common)
         try:
             pieces = repaired(text, Names(warnings, notes_unknown=False), warnings)
             yield read_xml(

@@ -1,8 +1,4 @@
-"""Reports as CSV and JSON: what `dmarckit parse` prints, and the files under `exports/`.
-
-Both take the models, whether a report was just read or comes back from the lake, so that a
-file and the command line always say the same.
-"""
+"""Reports as CSV and JSON: what `dmarckit parse` prints, and the files under `exports/`."""
 
 from __future__ import annotations
 
@@ -14,15 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from dmarckit.reports.model import (
-    AggregateReport,
-    DkimResult,
-    Record,
-    Report,
-    SpfResult,
-    TlsReport,
-    Unreadable,
-)
+from dmarckit.reports import model
+from dmarckit.reports.model import AggregateReport, Record
 
 CSV_COLUMNS = (
     "email_provider", "domain_policy", "source_ip", "email_volume",
@@ -64,10 +53,12 @@ class _Tally:
         self.dkim_aligned += n * bool(record.dkim_aligned)
 
     def cells(self) -> list[str]:
-        cells = [str(self.messages), *_pass_and_fail(self.dmarc, self.messages)]
-        cells.append(_rate(self.dmarc, self.messages))
+        rate = ""
+        if self.messages > 0:  # 1, 0.25, 0.333333
+            rate = f"{self.dmarc / self.messages:.6f}".rstrip("0").rstrip(".")
+        cells = [str(self.messages), str(self.dmarc), str(self.messages - self.dmarc), rate]
         for passing in (self.spf, self.spf_aligned, self.dkim, self.dkim_aligned):
-            cells += _pass_and_fail(passing, self.messages)
+            cells += [str(passing), str(self.messages - passing)]
         return cells
 
 
@@ -76,10 +67,8 @@ def report_csv(report: AggregateReport) -> str:
 
     The rows are in the order in which the addresses first appear. Numbers are messages.
     ``authentication``: any raw SPF (DKIM) result is pass; ``alignment``: the receiver's
-    evaluated result; a fail is whatever did not pass, so that the two always add up to
-    email_volume. dmarc_pass_rate is a decimal from 0 to 1, empty when there are no
-    messages. domain_policy is the ``p`` that the reporter quotes. A report without
-    records gives the header alone.
+    evaluated result; a fail is whatever did not pass. dmarc_pass_rate is a decimal from 0 to 1,
+    empty when there are no messages. A report without records gives the header alone.
     """
     tallies: dict[str, _Tally] = {}
     for record in report.records:
@@ -104,27 +93,15 @@ def record_rows(report: AggregateReport) -> Iterator[str]:
         yield ",".join([*cells, _cell(record.disposition)]) + "\r\n"
 
 
-def _any_pass(results: Iterable[DkimResult] | Iterable[SpfResult]) -> bool:
+def _any_pass(results: Iterable[model.DkimResult] | Iterable[model.SpfResult]) -> bool:
     return any((result.result or "").lower() == "pass" for result in results)
-
-
-def _pass_and_fail(passing: int, messages: int) -> Sequence[str]:
-    return str(passing), str(messages - passing)
-
-
-def _rate(passing: int, messages: int) -> str:
-    """Return six decimals at most, without trailing zeros: 1, 0.25, 0.333333."""
-    if messages <= 0:
-        return ""
-    return f"{passing / messages:.6f}".rstrip("0").rstrip(".")
 
 
 def _cell(text: str | None) -> str:
     r"""Return outside text as a CSV cell that no spreadsheet runs.
 
-    A formula gets an apostrophe in front, the mark for "text" in spreadsheets. Control and
-    bidirectional characters are shown as ``\uNNNN``. A semicolon is quoted too: where it is
-    the list separator, a spreadsheet would split there and run the rest.
+    A formula gets an apostrophe in front. Control and bidirectional characters are shown as
+    ``\uNNNN``. A semicolon is quoted too, since it may separate cells and let the rest run.
     """
     clean = "".join(
         f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c
@@ -142,9 +119,8 @@ def export_name(
 ) -> str:
     """Return ``<reporter>!<domain>!<begin>!<end>!<short uid>``, fit for files, URLs and S3 keys.
 
-    Begin and end are seconds since 1970. The name is ASCII and at most about 170
-    characters; what the parts lose in becoming so, the uid (the lake's `report_uid`)
-    makes up for, so that two reports do not share a name.
+    Begin and end are seconds since 1970. The name is ASCII, of 170 characters at most; the uid
+    (the lake's `report_uid`) keeps two reports from sharing it.
 
     >>> day = datetime(2026, 11, 1, tzinfo=UTC)
     >>> export_name("../Example Mail", "example.com", day, day, "0123456789abcdef")
@@ -182,12 +158,11 @@ def _name_part(text: str | None, limit: int = _NAME_PART_LIMIT) -> str:
     return re.sub(r"\.{2,}", ".", safe).strip("-.")[:limit].rstrip("-.") or "unknown"
 
 
-def report_json(report: Report, file: str) -> dict[str, Any]:
+def report_json(report: model.Report, file: str) -> dict[str, Any]:
     """Return a report as the JSON object of `dmarckit parse`; `file` is where it was found.
 
-    Keys: kind ("aggregate", "tls" or "failure") and file first, then what the report
-    says, by the names of the models. Times are ISO 8601 in UTC (2026-11-01T00:00:00Z),
-    an absent value is null, counts are messages (TLS: sessions).
+    Keys: kind ("aggregate", "tls" or "failure") and file first, then the names of the models.
+    Times are ISO 8601 in UTC, an absent value is null, counts are messages (TLS: sessions).
     """
     if isinstance(report, AggregateReport):
         return {
@@ -200,7 +175,7 @@ def report_json(report: Report, file: str) -> dict[str, Any]:
             **_fields(report, "warnings contact extra_contact generator version errors"),
             "messages": report.message_count,
         }
-    if isinstance(report, TlsReport):
+    if isinstance(report, model.TlsReport):
         policy = "policy_type policy_domain successful failed details policy_string mx_host"
         return {
             "kind": "tls",
@@ -209,20 +184,12 @@ def report_json(report: Report, file: str) -> dict[str, Any]:
             "policies": [_fields(each, policy) for each in report.policies],
             **_fields(report, "warnings contact"),
         }
-    return {
-        "kind": "failure",
-        "file": file,
-        **_fields(report, "source_ip domain arrival"),
-        **_plain(report),
-    }
+    first = _fields(report, "source_ip domain arrival")
+    return {"kind": "failure", "file": file, **first, **_plain(report)}
 
 
-def unreadable_json(unreadable: Unreadable, file: str) -> dict[str, Any]:
-    """Return a document that is no readable report, as the JSON object of `dmarckit parse`.
-
-    Keys: kind ("error"), file, error (the reason, one line), outcome ("unreadable", or
-    "not_a_report" when nothing in it looks like one), document (its name in the file).
-    """
+def unreadable_json(unreadable: model.Unreadable, file: str) -> dict[str, Any]:
+    """Return a document that is no readable report, as the JSON object of `dmarckit parse`."""
     return {
         "kind": "error",
         "file": file,
@@ -239,11 +206,8 @@ def json_text(value: Mapping[str, Any], indent: int | None = None) -> str:
 
 def record_json(record: Record) -> dict[str, Any]:
     """Return one record as the JSON object that stands in `records`."""
-    return _fields(
-        record,
-        "source_ip messages disposition dkim_aligned spf_aligned header_from envelope_from "
-        "envelope_to reasons dkim spf",
-    )
+    first = "source_ip messages disposition dkim_aligned spf_aligned"
+    return _fields(record, f"{first} header_from envelope_from envelope_to reasons dkim spf")
 
 
 def _fields(model: Any, names: str) -> dict[str, Any]:

@@ -1,30 +1,26 @@
 """Failure (ruf) reports: the parts of a mail → `FailureReport` (RFC 6591, RFC 9991; ARF).
 
-Only feedback of type ``auth-failure`` is a failure report: complaints (``abuse``, ``fraud``,
-``not-spam``, …) come in the same format and are `NotAReport`. Exim writes the report as
-plain text without a feedback part; that is read too. A missing field is None: nothing is
-taken from the original message that the report itself would have to say.
+Only feedback of type ``auth-failure`` is one: complaints come in the same format. Exim writes
+plain text without a feedback part; that is read too. A missing field is None: nothing is taken
+from the original message that the report itself would have to say.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable
 from email.message import Message
 from email.parser import Parser
 
 from dmarckit.core import NotAReport, UnreadableReport
 from dmarckit.reports.mail import utf8_or_latin1
-from dmarckit.reports.model import Attachment, FailureReport, Mail
+from dmarckit.reports.model import FailureReport, Mail
 from dmarckit.reports.values import Warnings, domain, moment, noted_address, quoted
 from dmarckit.reports.verdict import without_comments
 
 FEEDBACK = "message/feedback-report"
-MOST_CHARACTERS = 10_000
-"""of a field, what comments are looked for in"""
-BODY_CHARACTERS = 20_000
-"""of the original message's body, what is kept"""
+MOST_CHARACTERS = 10_000  # of a field, what comments are looked for in
+BODY_CHARACTERS = 20_000  # of the original message's body, what is kept
 _FEEDBACK_TYPE = re.compile(rb"\s{0,20}Feedback-Type[ \t]*:", re.IGNORECASE)
 _TEXT_REPORT = re.compile(r"failed the published DMARC policy", re.IGNORECASE)
 _TEXT_FIELD = re.compile(r"^[ \t]*(Sender Domain|Sender IP Address|Received date):[ \t]*(.+)$",
@@ -32,6 +28,8 @@ _TEXT_FIELD = re.compile(r"^[ \t]*(Sender Domain|Sender IP Address|Received date
 _HEADERS_COPY = re.compile(
     r"^-+ This is a copy of the (?:headers|message)[^\n]*\n\s*", re.MULTILINE
 )
+_ORIGINAL = ("message/rfc822", "text/rfc822-headers", "text/rfc822", "message/rfc822-headers",
+             "message/global")  # fmt: skip
 
 
 def find_failure(mail: Mail) -> FailureReport | None:
@@ -42,22 +40,25 @@ def find_failure(mail: Mail) -> FailureReport | None:
     """
     for attachment in mail.attachments:
         if attachment.content_type == FEEDBACK or _FEEDBACK_TYPE.match(attachment.payload):
-            return _from_feedback(_fields(attachment.payload), mail)
+            lines = utf8_or_latin1(attachment.payload[:500_000]).splitlines()
+            fields = _parse("\n".join(line for line in lines if line.strip()))
+            kind = (_plain(fields, "feedback-type") or "").lower()
+            if kind != "auth-failure":
+                raise NotAReport(
+                    f"feedback of type {quoted(kind or None)}, not of an authentication failure"
+                )
+            originals = (a.payload for a in mail.attachments if a.content_type in _ORIGINAL)
+            payload = next(originals, None)
+            if payload is None:
+                return _report(mail, fields, None, Warnings())
+            original = _parse(utf8_or_latin1(payload[:1_000_000]).lstrip())
+            return _report(mail, fields, original, Warnings())
     for attachment in mail.attachments:
         if attachment.content_type == "text/plain":
             text = utf8_or_latin1(attachment.payload[:200_000])
             if _TEXT_REPORT.search(text):
                 return _from_text(text, mail)
     return None
-
-
-def _from_feedback(fields: Message, mail: Mail) -> FailureReport:
-    kind = (_plain(fields, "feedback-type") or "").lower()
-    if kind != "auth-failure":
-        raise NotAReport(
-            f"feedback of type {quoted(kind or None)}, not of an authentication failure"
-        )
-    return _report(mail, fields, _original(mail.attachments), Warnings())
 
 
 def _from_text(text: str, mail: Mail) -> FailureReport | None:
@@ -80,7 +81,13 @@ def _report(
     source_ip = noted_address(_plain(fields, "source-ip"), "Source-IP", warnings)
     reported = domain(_plain(fields, "reported-domain") or "")
     arrival = _plain(fields, "arrival-date") or _plain(fields, "received-date")
-    when = _arrival(arrival, warnings)
+    when = None
+    if arrival is not None:
+        try:
+            when = moment(arrival[:200], "Arrival-Date", Warnings())
+        except UnreadableReport:
+            warnings.add(f"Arrival-Date: {quoted(arrival)} is not a time, passed over")
+    body = original.get_payload() if original is not None else None
     if source_ip is None and reported is None and when is None:
         raise UnreadableReport("Source-IP, Reported-Domain and Arrival-Date are missing")
     return FailureReport(
@@ -100,23 +107,9 @@ def _report(
         header_from=_field(original, "from"),
         subject=_field(original, "subject"),
         message_id=_field(original, "message-id") or _field(fields, "message-id"),
-        body=_body(original),
+        body=body[:BODY_CHARACTERS].strip() or None if isinstance(body, str) else None,
         warnings=warnings.lines(),
     )
-
-
-def _fields(payload: bytes) -> Message:
-    """Return the fields of a feedback-report part, blank lines passed over."""
-    lines = utf8_or_latin1(payload[:500_000]).splitlines()
-    return _parse("\n".join(line for line in lines if line.strip()))
-
-
-def _original(attachments: Sequence[Attachment]) -> Message | None:
-    for attachment in attachments:
-        if attachment.content_type in ("message/rfc822", "text/rfc822-headers", "text/rfc822",
-                                       "message/rfc822-headers", "message/global"):  # fmt: skip
-            return _parse(utf8_or_latin1(attachment.payload[:1_000_000]).lstrip())
-    return None
 
 
 def _parse(text: str) -> Message:
@@ -147,20 +140,3 @@ def _all(
     """Return all fields `name`, joined with commas: these may stand several times."""
     found = [made(" ".join(str(each).split())) for each in fields.get_all(name, [])]
     return ", ".join(each for each in found if each) or None
-
-
-def _arrival(text: str | None, warnings: Warnings) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return moment(text[:200], "Arrival-Date", Warnings())
-    except UnreadableReport:
-        warnings.add(f"Arrival-Date: {quoted(text)} is not a time, passed over")
-        return None
-
-
-def _body(original: Message | None) -> str | None:
-    if original is None:
-        return None
-    body = original.get_payload()
-    return body[:BODY_CHARACTERS].strip() or None if isinstance(body, str) else None

@@ -1,38 +1,28 @@
 """Expat for xmltodict: the report's head goes to xmltodict, its records to a leaner handler.
 
-`xmltodict.parse(…, expat=RecordFeed(…))` asks for a parser and sets its handlers on it. What
-it gets is `_Parser`, which passes elements outside ``<record>`` on to xmltodict (with plain
-local names) and turns each ``<record>`` below the root into nested dicts itself, at about a
-quarter of the cost. A record is handed over as soon as it ends and then forgotten, so memory
-does not grow with the number of records.
-
-The dicts are what xmltodict makes with ``xml_attribs=False``: text without white space at
-its ends, ``None`` when empty, a list where a name is repeated.
+Each ``<record>`` below the root becomes what xmltodict makes with ``xml_attribs=False``, at about
+a quarter of the cost, is handed over as soon as it ends, and then forgotten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 from xml.parsers import expat
 
 from dmarckit.core import LimitExceeded, NotAReport, UnreadableReport, one_line
 from dmarckit.reports.values import Names, quoted
 
-Tree = dict[str, Any]
-"""element name → text, None, a nested Tree, or a list of these"""
+Tree = dict[str, Any]  # element name → text, None, a nested Tree, or a list of these
 
-PART_BYTES = 1_000_000
-"""no head and no single record of a report is larger than this"""
+PART_BYTES = 1_000_000  # no head and no single record of a report is larger than this
 MEAN_BYTES, MEAN_FROM = 10_000, 50_000_000
 """nor are records on average larger than the first, once the document is beyond the second"""
 NAMESPACE_CHARACTERS = 200
 MIXED = "#text"
 """key of the text that stands beside elements, as xmltodict has it"""
-DISTINCT_NAMES = 5_000
-"""no report has more different names of elements; expat remembers each"""
-DEPTH = 50
-"""no element of a report lies deeper than this"""
+DISTINCT_NAMES = 5_000  # no report has more different names of elements; expat remembers each
+DEPTH = 50  # no element of a report lies deeper than this
 
 
 class NotWellFormed(UnreadableReport):
@@ -94,17 +84,13 @@ class _Parser:
         self._expat.Parse(data, final)
 
     def _connect(self) -> None:
+        """Set the handlers outside records: xmltodict's own, under local names."""
         parser = self._expat
         parser.buffer_text = True
         parser.ordered_attributes = True
         parser.EntityDeclHandler = _refuse_entity
         parser.SkippedEntityHandler = _refuse_skipping
-        self._enter_record = self._record_handlers()
-        parser.StartElementHandler, parser.EndElementHandler = self._head_handlers()
-        parser.CharacterDataHandler = self.CharacterDataHandler
-
-    def _head_handlers(self) -> tuple[Callable[[str, Any], None], Callable[[str], None]]:
-        """Return the handlers outside records: xmltodict's own, under local names."""
+        enter_record = self._record_handlers()
         names, start, end = self._names, self.StartElementHandler, self.EndElementHandler
         extension = 0  # depth of the element in which anything may stand (RFC 9990)
 
@@ -112,12 +98,15 @@ class _Parser:
             nonlocal extension
             name = names.plain(written) if extension else names[written]
             if self._depth == 0:
-                self.namespace = _namespace(written, attributes)
+                if name != "feedback":
+                    raise WrongRoot(f"XML of another kind: its root is <{one_line(written, 60)}>")
+                prefix, colon, _ = written.rpartition(":")
+                declared = dict(zip(attributes[::2], attributes[1::2], strict=True))
+                namespace = declared.get(f"xmlns{colon}{prefix}", "").strip()
+                self.namespace = namespace[:NAMESPACE_CHARACTERS] or None
             if self._depth == 1 and name == "record":
-                self._enter_record()
+                enter_record()
                 return
-            if self._depth == 0 and name != "feedback":
-                raise WrongRoot(f"XML of another kind: its root is <{one_line(written, 60)}>")
             self._depth += 1
             if self._depth > DEPTH:
                 raise LimitExceeded(f"elements are nested deeper than {DEPTH}")
@@ -133,7 +122,8 @@ class _Parser:
             self._depth -= 1
             end(name)
 
-        return head_start, head_end
+        parser.StartElementHandler, parser.EndElementHandler = head_start, head_end
+        parser.CharacterDataHandler = self.CharacterDataHandler
 
     def _record_handlers(self) -> Callable[[], None]:
         """Make the handlers within a record; the returned function puts them in place."""
@@ -143,20 +133,16 @@ class _Parser:
         parents: list[Tree] = []
         current: Tree = {}
         leaf = False
-        outside: tuple[Any, Any, Any] = (None, None, None)
+        handlers = ("StartElementHandler", "EndElementHandler", "CharacterDataHandler")
+        outside: list[Any] = []
 
         def enter() -> None:
             nonlocal current, leaf, outside
-            outside = (
-                parser.StartElementHandler,
-                parser.EndElementHandler,
-                parser.CharacterDataHandler,
-            )
+            outside = [getattr(parser, name) for name in handlers]
             current, leaf = {}, False
             self._in_record = True
-            parser.StartElementHandler = start
-            parser.EndElementHandler = end
-            parser.CharacterDataHandler = text.append
+            for name, handler in zip(handlers, (start, end, text.append), strict=True):
+                setattr(parser, name, handler)
 
         def keep_text(tree: Tree) -> None:
             """Keep text that stands beside elements under the name that xmltodict gives it."""
@@ -190,37 +176,26 @@ class _Parser:
                 value = current
                 current = parents.pop()
             else:
-                leave()
+                clear()
+                for handler, before in zip(handlers, outside, strict=True):
+                    setattr(parser, handler, before)
+                self.records += 1
+                self._in_record = False
+                on_record(current)
                 return
-            name = names[written]
-            if name in current:
-                before = current[name]
-                if type(before) is list:
-                    before.append(value)
-                else:
-                    current[name] = [before, value]
-            else:
-                current[name] = value
-
-        def leave() -> None:
-            clear()
-            (
-                parser.StartElementHandler,
-                parser.EndElementHandler,
-                parser.CharacterDataHandler,
-            ) = outside
-            self.records += 1
-            self._in_record = False
-            on_record(current)
+            add_element(current, names[written], value)
 
         return enter
 
 
-def _namespace(written: str, attributes: Sequence[str]) -> str | None:
-    """Return the namespace that the root's own attributes declare for it; None: none."""
-    prefix, colon, _ = written.rpartition(":")
-    declared = dict(zip(attributes[::2], attributes[1::2], strict=True))
-    return declared.get(f"xmlns{colon}{prefix}", "").strip()[:NAMESPACE_CHARACTERS] or None
+def add_element(tree: Tree, name: str, value: Any) -> None:
+    """Add an element as xmltodict does: a list where its name is repeated."""
+    if name not in tree:
+        tree[name] = value
+    elif type(tree[name]) is list:
+        tree[name].append(value)
+    else:
+        tree[name] = [tree[name], value]
 
 
 def _refuse_entity(*_declaration: object) -> None:

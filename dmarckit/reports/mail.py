@@ -1,9 +1,8 @@
 """Raw mail bytes → what the mail carries, who sent it, what the receiver found.
 
-The mail is split on its bytes. The standard library's parser holds every line of a mail as an
-object and recurses into every level, so that a hostile mail costs far more than its size.
-Here a mail costs its size, is held to the limits, and reads three times as fast. What is
-within a header's value (RFC 2047 words, RFC 2231 parameters) the standard library reads.
+The mail is split on its bytes, under limits: the standard library's parser holds every line as an
+object and recurses into every level, and takes three times as long. What is within a header's
+value (RFC 2047 words, RFC 2231 parameters) it reads.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ from dmarckit.reports.verdict import verdict, without_comments
 
 HEADER_BYTES = 1_000_000
 """largest header block of a mail, and of all its parts together; real ones stay below 100 kB"""
-PARAMETER_CHARACTERS = 8_000
-"""of a header with encoded parameters, what is looked at"""
+PARAMETER_CHARACTERS = 8_000  # of a header with encoded parameters, what is looked at
 
 Headers = dict[str, str]
 """name in lower case → value of the topmost header with that name, unfolded"""
@@ -41,14 +39,25 @@ _WANTED = frozenset({
     b"content-transfer-encoding", b"authentication-results",
     b"x-ses-spam-verdict", b"x-ses-virus-verdict", b"tls-report-domain",
 })  # fmt: skip
+SPOILT_BYTES = 5_000_000  # largest mail whose empty lines are put right
+DEPTH = 20  # multiparts within multiparts
+_FROM_LINE = re.compile(rb"\s*>?From [^\r\n]*\r?\n")
+_ALMOST_BLANK = re.compile(rb"(?m)^[ \t]+(?=\r?$)")
+_FIRST_BOUNDARY = re.compile(rb"(?mi)^--([^\r\n]{1,200}?)[ \t]*\r?\nContent-")
+_NOT_REPORTS = ("image/", "audio/", "video/", "font/", "text/html", "text/css", "text/calendar")
+_KNOWN_HEADER = re.compile(
+    rb"(?im)^(?:from|to|subject|date|received|message-id|return-path|mime-version|content-type"
+    rb"|delivered-to|dkim-signature)[ \t]*:"
+)
+_HEADER_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")
+_ADDRESS = re.compile(r"@([^\s@<>,;:\"()\[\]]+)")
 
 
 def read_headers(raw: bytes, start: int, end: int) -> tuple[Headers, int]:
-    """Return the headers from `start` on, and where the body behind them begins.
+    """Return the headers from `start` on, the topmost of each name, and where the body begins.
 
     An empty line ends the headers, and so does a line that neither is a header nor is
-    followed by one. Of several headers with one name the topmost is kept. Raises
-    `LimitExceeded` when they are larger than `HEADER_BYTES`.
+    followed by one. Raises `LimitExceeded` when they are larger than `HEADER_BYTES`.
     """
     headers: Headers = {}
     position = start
@@ -58,7 +67,8 @@ def read_headers(raw: bytes, start: int, end: int) -> tuple[Headers, int]:
         if header:
             name = header[1].lower()
             if name in _WANTED:
-                headers.setdefault(name.decode("ascii"), _unfolded(header[2]))
+                value = utf8_or_latin1(header[2]).replace("\r", "").replace("\n", "").rstrip()
+                headers.setdefault(name.decode("ascii"), value)
             position = header.end()
         else:
             line_end = raw.find(b"\n", position, stop) + 1 or stop
@@ -80,10 +90,6 @@ def utf8_or_latin1(sent: bytes) -> str:
         return sent.decode()
     except UnicodeDecodeError:
         return sent.decode("latin-1")
-
-
-def _unfolded(sent: bytes) -> str:
-    return utf8_or_latin1(sent).replace("\r", "").replace("\n", "").rstrip()
 
 
 def parameter(header: str, name: str) -> str | None:
@@ -111,17 +117,6 @@ def decode_words(value: str | None) -> str | None:
         return str(make_header(decode_header(value[:2000])))
     except (MessageError, ValueError, LookupError, TypeError):
         return value
-
-
-SPOILT_BYTES = 5_000_000
-"""largest mail whose empty lines are put right"""
-DEPTH = 20
-"""multiparts within multiparts"""
-
-_FROM_LINE = re.compile(rb"\s*>?From [^\r\n]*\r?\n")
-_ALMOST_BLANK = re.compile(rb"(?m)^[ \t]+(?=\r?$)")
-_FIRST_BOUNDARY = re.compile(rb"(?mi)^--([^\r\n]{1,200}?)[ \t]*\r?\nContent-")
-_NOT_REPORTS = ("image/", "audio/", "video/", "font/", "text/html", "text/css", "text/calendar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,41 +159,33 @@ class Walk:
     def visit(self, part: Part, depth: int, mails: int) -> None:
         """Collect the leaves of a part within so many multiparts and mails."""
         kind = part.content_type
-        if kind.startswith("multipart/"):
-            children = list(self._children(part))
-            if children:
-                sort = part.headers.get("content-type", "").lower()
-                self._visit_children(children, "feedback-report" in sort, depth, mails)
-                return
-            kind = "text/plain"
-        if kind in ("message/rfc822", "message/global"):
-            self._visit_mail(part, depth, mails)
+        if children := list(self._children(part)) if kind.startswith("multipart/") else []:
+            if depth >= DEPTH:
+                raise LimitExceeded(f"MIME parts are nested deeper than {DEPTH} levels")
+            kinds = [child.content_type for child in children]
+            sort = part.headers.get("content-type", "").lower()
+            failure_report = "feedback-report" in sort or "message/feedback-report" in kinds
+            for child, inner in zip(children, kinds, strict=True):
+                if failure_report and not inner.startswith("multipart/"):
+                    self._keep(child, inner)
+                else:
+                    self.visit(child, depth + 1, mails)
+        elif kind in ("message/rfc822", "message/global"):
+            if mails >= self.limits.nesting:
+                raise LimitExceeded(
+                    f"mails are nested deeper than {self.limits.nesting} levels (limit 'nesting')"
+                )
+            body = part.decoded
+            self.visit(split_parts(body, message_start(body[:4096]), len(body)), depth, mails + 1)
         elif not kind.startswith(_NOT_REPORTS):
-            self._keep(part, kind)
-
-    def _visit_children(
-        self, children: list[Part], failure_report: bool, depth: int, mails: int
-    ) -> None:
-        if depth >= DEPTH:
-            raise LimitExceeded(f"MIME parts are nested deeper than {DEPTH} levels")
-        kinds = [child.content_type for child in children]
-        failure_report = failure_report or "message/feedback-report" in kinds
-        for child, kind in zip(children, kinds, strict=True):
-            if failure_report and not kind.startswith("multipart/"):
-                self._keep(child, kind)
-            else:
-                self.visit(child, depth + 1, mails)
-
-    def _visit_mail(self, part: Part, depth: int, mails: int) -> None:
-        if mails >= self.limits.nesting:
-            raise LimitExceeded(
-                f"mails are nested deeper than {self.limits.nesting} levels (limit 'nesting')"
-            )
-        body = part.decoded
-        self.visit(split_parts(body, message_start(body[:4096]), len(body)), depth, mails + 1)
+            self._keep(part, "text/plain" if kind.startswith("multipart/") else kind)
 
     def _children(self, part: Part) -> Iterator[Part]:
-        boundary = _boundary(part)
+        boundary = (parameter(part.headers.get("content-type", ""), "boundary") or "").encode()
+        if not boundary:  # its header lost it: the first line that may be one
+            end = min(part.end, part.start + 65536)
+            line = _FIRST_BOUNDARY.search(part.raw, part.start, end)
+            boundary = line[1] if line else b""
         for start, end in _between(part, b"--" + boundary) if boundary else ():
             self.parts += 1
             if self.parts > self.limits.parts:
@@ -211,21 +198,14 @@ class Walk:
 
     def _keep(self, part: Part, kind: str) -> None:
         payload = part.decoded
-        self.found.append(Attachment(_file_name(part.headers), kind, payload))
+        name = parameter(part.headers.get("content-disposition", ""), "filename")
+        name = name or parameter(part.headers.get("content-type", ""), "name")
+        self.found.append(Attachment(decode_words(name), kind, payload))
         if kind == "text/plain" and b"\nend" in payload:
             self.found.extend(
                 Attachment(name, "application/octet-stream", content)
                 for name, content in uuencoded(payload)
             )
-
-
-def _boundary(part: Part) -> bytes | None:
-    """Return the boundary of a multipart; if its header lost it, the first line that may be one."""
-    named = parameter(part.headers.get("content-type", ""), "boundary")
-    if named:
-        return named.encode()
-    line = _FIRST_BOUNDARY.search(part.raw, part.start, min(part.end, part.start + 65536))
-    return line[1] if line else None
 
 
 def _between(part: Part, delimiter: bytes) -> Iterator[tuple[int, int]]:
@@ -244,7 +224,9 @@ def _between(part: Part, delimiter: bytes) -> Iterator[tuple[int, int]]:
         if line_end - position > 100 or raw[position + 2 * last : line_end].strip():
             continue  # another, longer boundary that begins like this one
         if begin >= 0:
-            yield begin, _before_line_break(raw, begin, found)
+            ending = raw[max(begin, found - 2) : found]  # its line break is the delimiter's
+            without = ending.removesuffix(b"\n").removesuffix(b"\r")
+            yield begin, found - len(ending) + len(without)
         begin, position = line_end, line_end
         if last:
             return
@@ -252,46 +234,10 @@ def _between(part: Part, delimiter: bytes) -> Iterator[tuple[int, int]]:
         yield begin, part.end
 
 
-def _before_line_break(raw: bytes, begin: int, end: int) -> int:
-    """Return `end` without the line break before it, which belongs to the delimiter."""
-    if end > begin and raw[end - 1] == 0x0A:
-        end -= 1
-    if end > begin and raw[end - 1] == 0x0D:
-        end -= 1
-    return end
-
-
 def message_start(head: bytes) -> int:
     """Return where the first header begins: behind blank lines and an mbox ``From `` line."""
     line = _FROM_LINE.match(head)
     return line.end() if line else len(head) - len(head.lstrip())
-
-
-def with_line_breaks(raw: bytes) -> bytes:
-    """Return `raw`, with its line breaks put right where some gateway spoilt them.
-
-    Line ends may have become bare CR, and blanks may have got into every empty line.
-    """
-    if b"\n\n" in raw or b"\n\r\n" in raw:
-        return raw
-    if b"\n" not in raw:
-        return raw.replace(b"\r", b"\n")
-    return _ALMOST_BLANK.sub(b"", raw) if len(raw) < SPOILT_BYTES else raw
-
-
-def _file_name(headers: Headers) -> str | None:
-    """Return the name that Content-Disposition or Content-Type gives; only ever shown."""
-    name = parameter(headers.get("content-disposition", ""), "filename")
-    name = name or parameter(headers.get("content-type", ""), "name")
-    return decode_words(name)
-
-
-_KNOWN_HEADER = re.compile(
-    rb"(?im)^(?:from|to|subject|date|received|message-id|return-path|mime-version|content-type"
-    rb"|delivered-to|dkim-signature)[ \t]*:"
-)
-_HEADER_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")
-_ADDRESS = re.compile(r"@([^\s@<>,;:\"()\[\]]+)")
 
 
 def is_mail(raw: bytes) -> bool:
@@ -313,9 +259,8 @@ def read_mail(raw: bytes, limits: Limits, authserv_id: str = "amazonses.com") ->
     """Return the mail in `raw`: its leaf parts in order, decoded, without pictures and HTML.
 
     Forwarded mails (message/rfc822) are opened, except in a failure report (ARF), whose
-    original message stays one attachment. Of several From headers the first one is taken,
-    as of several Authentication-Results; see `verdict`. Raises `NotAReport` when
-    `raw` is no mail, `LimitExceeded`, and `UnreadableReport` when it cannot be split.
+    original message stays one attachment. Raises `NotAReport` when `raw` is no mail,
+    `LimitExceeded`, and `UnreadableReport` when it cannot be split.
     """
     if len(raw) > limits.mail_bytes:
         raise LimitExceeded(
@@ -323,7 +268,10 @@ def read_mail(raw: bytes, limits: Limits, authserv_id: str = "amazonses.com") ->
         )
     if not is_mail(raw):
         raise NotAReport("not a mail: it does not begin with mail headers")
-    raw = with_line_breaks(raw)
+    if b"\n" not in raw:  # some gateways make bare CR of line ends
+        raw = raw.replace(b"\r", b"\n")
+    elif b"\n\n" not in raw and b"\n\r\n" not in raw and len(raw) < SPOILT_BYTES:
+        raw = _ALMOST_BLANK.sub(b"", raw)  # and others put blanks into every empty line
     part = split_parts(raw, message_start(raw[:4096]), len(raw))
     headers = part.headers
     walk = Walk(limits)
@@ -340,9 +288,7 @@ def read_mail(raw: bytes, limits: Limits, authserv_id: str = "amazonses.com") ->
 
 def _from_domain(value: str | None) -> str | None:
     """Return the domain of the first address in a From header, in lower case."""
-    if not value:
-        return None
-    for text in (value, decode_words(value) or ""):
+    for text in (value or "", decode_words(value) or ""):
         bare = without_comments(text[:10_000])
         found = _ADDRESS.search(bare, bare.find("<") + 1) or _ADDRESS.search(bare)
         if found:

@@ -1,9 +1,7 @@
-"""What a report says, as plain frozen values. Nothing here reads or writes anything.
+"""What a report says, as plain frozen values; what it does not say is ``None``.
 
-The names are those of the reports themselves (RFC 7489 appendix C, RFC 9990 for
-aggregate reports; RFC 8460 for TLS; RFC 6591 and RFC 9991 for failure reports), except
-where the field has a plainer word: `messages` for ``count``, `reporter` for
-``org_name``. A field that the report does not have is ``None``, never a guess.
+The names are those of the reports themselves (RFC 7489 appendix C and RFC 9990, RFC 8460, RFC
+6591 and RFC 9991), except for plainer words: `messages` for ``count``, `reporter` for ``org_name``.
 """
 
 from __future__ import annotations
@@ -48,10 +46,8 @@ class Record:
     source_ip: str | None
     messages: int
     disposition: str | None
-    dkim_aligned: bool | None
-    """``policy_evaluated/dkim`` is pass; None when the receiver did not say"""
-    spf_aligned: bool | None
-    """``policy_evaluated/spf`` is pass; None when the receiver did not say"""
+    dkim_aligned: bool | None  # policy_evaluated: pass or not; None when it does not say
+    spf_aligned: bool | None  # likewise
     reasons: tuple[Reason, ...]
     header_from: str | None
     envelope_from: str | None
@@ -74,8 +70,7 @@ class Policy:
     sp: str | None = None
     np: str | None = None
     pct: int | None = None
-    testing: str | None = None
-    """``y`` or ``n``: the ``t`` tag of RFC 9989"""
+    testing: str | None = None  # ``y`` or ``n``: the ``t`` tag of RFC 9989
     adkim: str | None = None
     aspf: str | None = None
     fo: str | None = None
@@ -86,17 +81,12 @@ class Policy:
 class AggregateReport:
     """One aggregate (rua) report: RFC 7489 appendix C, RFC 9990."""
 
-    reporter: str | None
-    """``org_name``, exactly as sent"""
-    contact: str | None
-    """``email``"""
+    reporter: str | None  # ``org_name``, exactly as sent
+    contact: str | None  # ``email``
     extra_contact: str | None
-    report_id: str | None
-    """exactly as sent"""
-    begin: datetime
-    """start of the period, UTC"""
-    end: datetime
-    """end of the period, UTC"""
+    report_id: str | None  # exactly as sent
+    begin: datetime  # start of the period, UTC
+    end: datetime  # end of the period, UTC
     policy: Policy
     generator: str | None
     version: str | None
@@ -104,10 +94,8 @@ class AggregateReport:
     """in the report's order; empty when they were handed to a sink instead"""
     record_count: int
     message_count: int
-    warnings: tuple[str, ...] = ()
-    """what had to be repaired: element, value found, value taken"""
-    errors: tuple[str, ...] = ()
-    """``report_metadata/error``: what the reporter says went wrong"""
+    warnings: tuple[str, ...] = ()  # what had to be repaired: element, value found, value taken
+    errors: tuple[str, ...] = ()  # ``report_metadata/error``: what the reporter says went wrong
     namespace: str | None = field(default=None, compare=False)
     """XML namespace of the root: ``urn:ietf:params:xml:ns:dmarc-2.0`` for RFC 9990, or none"""
 
@@ -156,12 +144,10 @@ class TlsReport:
 class FailureReport:
     """One failure (ruf) report (RFC 6591, RFC 9991). It carries personal data."""
 
-    reporter: str | None
-    """``User-Agent`` of the report, else the domain that sent it"""
+    reporter: str | None  # ``User-Agent`` of the report, else the domain that sent it
     feedback_type: str
     source_ip: str | None
-    domain: str | None
-    """``Reported-Domain``"""
+    domain: str | None  # ``Reported-Domain``
     arrival: datetime | None
     auth_failure: str | None
     delivery_result: str | None
@@ -186,15 +172,16 @@ class Named:
     submitter: str | None = None
 
 
+NOTHING_NAMED = Named()
+
+
 @dataclass(frozen=True, slots=True)
 class Unreadable:
     """A document that should hold a report, but could not be read, and why."""
 
     name: str
-    reason: str
-    """one line, safe to print"""
-    is_report: bool = True
-    """False: nothing in it looks like a report at all"""
+    reason: str  # one line, safe to print
+    is_report: bool = True  # False: nothing in it looks like a report at all
 
 
 Report = AggregateReport | TlsReport | FailureReport
@@ -206,12 +193,10 @@ class Verdict:
 
     dmarc: str | None = None
     """``pass``, ``fail``, ``none``, …; None when no trustworthy header says"""
-    dmarc_domain: str | None = None
-    """the ``header.from`` of that result"""
+    dmarc_domain: str | None = None  # the ``header.from`` of that result
     spf: str | None = None
     dkim: str | None = None
-    spam: str | None = None
-    """``X-SES-Spam-Verdict``: PASS, FAIL, GRAY, PROCESSING_FAILED, DISABLED"""
+    spam: str | None = None  # ``X-SES-Spam-Verdict``: PASS, FAIL, GRAY, PROCESSING_FAILED, DISABLED
     virus: str | None = None
 
 
@@ -220,8 +205,7 @@ class Attachment:
     """One part of a mail that may hold a report."""
 
     name: str | None
-    content_type: str
-    """lower case, without parameters"""
+    content_type: str  # lower case, without parameters
     payload: bytes
 
 
@@ -236,5 +220,4 @@ class Mail:
     message_id: str | None = None
     tls_domain: str | None = None
     """``TLS-Report-Domain``: what a TLS report in it is about (RFC 8460 section 5.3)"""
-    bare: bool = False
-    """it is no mail, but a file that holds nothing but a report's attachment"""
+    bare: bool = False  # it is no mail, but a file that holds nothing but a report's attachment

@@ -1,31 +1,25 @@
 """The common form of a record, read without a handler call for each of its tags.
 
-Nearly every record that is sent has the same shape, and its inner blocks (evaluation,
-identifiers, results) repeat from record to record and from report to report. `QuickCut`
-takes such records out of the stream of bytes before expat sees them: one regular
-expression finds the blocks, and a block that was read before is looked up. All else goes
-on to xmltodict and the record handlers unchanged: other shapes, attributes, entities,
-comments, anything but printable ASCII, and every value that would leave a warning.
-A test over all samples shows that both ways agree.
+Nearly all records have one shape, and their inner blocks repeat from report to report: `QuickCut`
+takes them out of the bytes by one regular expression and looks the blocks up. All else goes on to
+expat: other shapes, attributes, entities, not ASCII, and what would leave a warning.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 
 from dmarckit.core import UnreadableReport
-from dmarckit.reports.feed import RecordFeed, Tree
+from dmarckit.reports.feed import RecordFeed, Tree, add_element
 from dmarckit.reports.model import Record
 from dmarckit.reports.records import RecordMaker
 from dmarckit.reports.values import KNOWN, Warnings, address
 
-REMEMBERED = 10_000
-"""blocks of each kind that are remembered; then all are forgotten"""
-BLOCK_BYTES = 2_000
-"""longest block that is read here"""
-RECORD_BYTES = 50_000
-"""longest record that is waited for when a chunk ends within it"""
+REMEMBERED = 10_000  # blocks of each kind that are remembered; then all are forgotten
+BLOCK_BYTES = 2_000  # longest block that is read here
+RECORD_BYTES = 50_000  # longest record that is waited for when a chunk ends within it
 
 _TEXT = rb"[ !-%'-;=?-~]"  # printable ASCII without < > &
 _RECORD = re.compile(
@@ -128,21 +122,13 @@ class QuickCut:
         if wrong or not ip or evaluated is None or identifiers is None or results is None:
             return False
         self._maker.made += 1  # it numbers the records of its warnings
-        self._on_record(
-            Record(
-                ip,
-                int(found[2]),
-                evaluated.disposition,
-                evaluated.dkim_aligned,
-                evaluated.spf_aligned,
-                evaluated.reasons,
-                identifiers.header_from,
-                identifiers.envelope_from,
-                identifiers.envelope_to,
-                results.dkim,
-                results.spf,
-            )
-        )
+        record = Record(
+            ip, int(found[2]),
+            evaluated.disposition, evaluated.dkim_aligned, evaluated.spf_aligned, evaluated.reasons,
+            identifiers.header_from, identifiers.envelope_from, identifiers.envelope_to,
+            results.dkim, results.spf,
+        )  # fmt: skip
+        self._on_record(record)
         assert self._feed.parser is not None  # noqa: S101  it has parsed the head
         self._feed.parser.records += 1
         return True
@@ -157,18 +143,12 @@ _results: _Memory = ({}, lambda tree: {"row": {"count": "0"}, "auth_results": tr
 def _block(memory: _Memory, block: bytes) -> Record | None:
     """Return a record that has only this block; None when the block is out of the ordinary."""
     known, placed = memory
-    try:
+    if block in known:
         return known[block]
-    except KeyError:
-        pass
-    record = None
-    tree = _tree(block)
-    if tree is not None:
-        warnings = Warnings()
-        try:
+    record, warnings = None, Warnings()
+    if (tree := _tree(block)) is not None:
+        with contextlib.suppress(UnreadableReport):
             record = RecordMaker(warnings).make(placed(tree))
-        except UnreadableReport:
-            record = None
         if warnings.lines():
             record = None
     if len(known) >= REMEMBERED:
@@ -188,7 +168,7 @@ def _tree(block: bytes) -> Tree | None:
         if (opened or closed).decode("ascii") not in KNOWN:
             return None
         if text is not None:
-            _add(current, opened, text.decode("ascii").strip() or None)
+            add_element(current, opened.decode("ascii"), text.decode("ascii").strip() or None)
         elif opened is not None:
             parents.append((current, opened))
             current = {}
@@ -197,15 +177,5 @@ def _tree(block: bytes) -> Tree | None:
                 return None
             inner = current
             current, name = parents.pop()
-            _add(current, name, inner)
+            add_element(current, name.decode("ascii"), inner)
     return current if not parents and not block[at:].strip() else None
-
-
-def _add(tree: Tree, name: bytes, value: str | Tree | None) -> None:
-    key = name.decode("ascii")
-    if key not in tree:
-        tree[key] = value
-    elif type(tree[key]) is list:
-        tree[key].append(value)
-    else:
-        tree[key] = [tree[key], value]

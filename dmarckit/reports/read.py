@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from dmarckit.core import LimitExceeded, Limits, NotAReport, UnreadableReport, one_line
 from dmarckit.reports.aggregate import RecordSink, looks_like_aggregate, read_aggregate
@@ -17,8 +17,7 @@ from dmarckit.reports.values import domain
 
 DEFAULT = Limits()
 WRAPPED = "wrapped in"
-MAX_FAILURES = 20
-"""unreadable documents of one mail, after which it is not worth any more time"""
+MAX_FAILURES = 20  # unreadable documents of one mail, after which it is not worth any more time
 _MESSAGES = ("message/rfc822", "message/global", "text/rfc822-headers", FEEDBACK)
 _SUBJECT = re.compile(
     r"(?!\s*(?:re|aw|sv|antw|auto\w*|out of office)\b).{0,200}?\breport[\s_]+domain\s*:",
@@ -71,13 +70,11 @@ def says_report(mail: Mail) -> bool:
 
     RFC 7489 section 7.2.1.1, RFC 8460 section 5.3. An answer to such a mail does not.
     """
-    return (
-        mail.tls_domain is not None
-        or _SUBJECT.match(mail.subject or "") is not None
-        or any(
-            each.content_type in _TYPES or _NAME.search((each.name or "")[:1000])
-            for each in mail.attachments
-        )
+    if mail.tls_domain is not None or _SUBJECT.match(mail.subject or ""):
+        return True
+    names = ((each.name or "")[:1000] for each in mail.attachments)
+    return any(each.content_type in _TYPES for each in mail.attachments) or any(
+        map(_NAME.search, names)
     )
 
 
@@ -110,15 +107,15 @@ def read_reports(
     a report at all, one `Unreadable` says so. Its ``is_report`` is True where the mail says that
     it is a report, and what it carries cannot be opened; the reason names what that is.
 
-    Without a `sink` every report carries all its records. With one, a report of more than
-    10,000 records hands them to the sink in batches and carries none; ``sink.start()`` is
-    called whenever a report begins or is read again from its beginning, and records added
-    since are void when the report turns out `Unreadable`.
+    With a `sink`, a report of more than 10,000 records hands them to it in batches and carries
+    none; ``sink.start()`` is called whenever a report begins or is read again from its beginning,
+    and records added since are void when the report turns out `Unreadable`.
     """
     nothing, wrapped = "no report in it", ""
     seen, failures = False, 0
     declared = says_report(mail)
-    for outcome in _DocumentReader(limits, sink, declared or mail.bare).mail(mail):
+    reader = _DocumentReader(limits, sink, declared or mail.bare, Budget(limits), Named())
+    for outcome in reader.mail(mail):
         if isinstance(outcome, Unreadable) and not outcome.is_report:
             nothing = outcome.reason
             wrapped = wrapped or nothing * nothing.startswith(WRAPPED)
@@ -134,15 +131,15 @@ def read_reports(
         yield Unreadable(_name_of(mail), wrapped or nothing, is_report=is_report)
 
 
+@dataclass(slots=True)
 class _DocumentReader:
     """One object being read: what it may cost, and how deep mails in it are nested."""
 
-    def __init__(self, limits: Limits, sink: RecordSink | None, declared: bool) -> None:
-        self.declared = declared  # what cannot be opened is a report
-        self.limits = limits
-        self.sink = sink
-        self.budget = Budget(limits)
-        self.named = Named()
+    limits: Limits
+    sink: RecordSink | None
+    declared: bool  # what cannot be opened is a report
+    budget: Budget
+    named: Named  # what the mail says
 
     def mail(self, mail: Mail, depth: int = 0) -> Iterator[Report | Unreadable]:
         try:
@@ -163,22 +160,17 @@ class _DocumentReader:
 
     def _attachment(self, attachment: Attachment, depth: int) -> Iterator[Report | Unreadable]:
         name = attachment.name or attachment.content_type
-        found = documents(attachment.payload, name, self.limits, self.budget)
         said = ""
-        while True:
-            try:
-                document = next(found, None)
-            except UnreadableReport as error:
-                if str(error) != said:  # a limit of the whole mail ends the next document too
-                    yield self._unopened(name, error)
-                return
-            if document is None:
-                return
-            try:
-                yield from self._document(document, depth)
-            except UnreadableReport as error:
-                said = str(error)
-                yield _refused(document.name, error)
+        try:
+            for document in documents(attachment.payload, name, self.limits, self.budget):
+                try:
+                    yield from self._document(document, depth)
+                except UnreadableReport as error:
+                    said = str(error)
+                    yield _refused(document.name, error)
+        except UnreadableReport as error:
+            if str(error) != said:  # a limit of the whole mail ends the next document too
+                yield self._unopened(name, error)
 
     def _unopened(self, name: str, error: UnreadableReport) -> Unreadable:
         """Return the outcome of what gave no document: anybody may send damaged archives."""

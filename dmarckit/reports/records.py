@@ -1,32 +1,17 @@
 """One ``<record>`` of an aggregate report, as nested dicts, made into a `Record`.
 
-What a value may be, and what is done with others:
-
-- results and dispositions are lower-cased; an unknown or old word (``hardfail``) stays
-  as sent in lower case. Each of these leaves a warning.
-- domains are lower-cased without the root dot (DNS does not tell the difference); selectors,
-  comments and human results stay as sent.
-- a missing or empty field is ``None``; a missing ``count`` makes the record unreadable.
-- text where an element belongs (``<reason>forwarded</reason>``) is read as what decides in it.
-- of an element that may stand only once the first one is taken, with a warning.
-- an address that is none is kept as sent, with a warning.
+Words are lower-cased and domains normalized; what is unknown or no address stays as sent, with a
+warning. Text where an element belongs (``<reason>forwarded</reason>``) is read as what decides
+in it; of an element that may stand only once the first is taken; an empty field is None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 from dmarckit.reports.feed import MIXED, Tree
 from dmarckit.reports.model import DkimResult, Reason, Record, SpfResult
-from dmarckit.reports.values import (
-    Warnings,
-    domain,
-    noted_address,
-    quoted,
-    read_count,
-    text_within,
-)
+from dmarckit.reports.values import Warnings, domain, noted_address, quoted, read_count, text_within
 
 # RFC 8601 section 2.7: results of DKIM and SPF; RFC 7489 and RFC 9990: dispositions
 RESULTS = frozenset(
@@ -37,7 +22,6 @@ REASONS = frozenset({
     "forwarded", "sampled_out", "trusted_forwarder", "mailing_list", "local_policy", "other",
     "policy_test_mode",
 })  # fmt: skip
-SCOPES = frozenset({"helo", "mfrom"})
 # what reporters write instead; RFC 4408 section 2.5.7 knew "error" and "unknown"
 SYNONYMS = {"soft_fail": "softfail", "soft-fail": "softfail", "temp_error": "temperror",
             "perm_error": "permerror", "passed": "pass", "failed": "fail",
@@ -55,8 +39,6 @@ _DECIDES = {
 _CACHED = 20_000
 _CACHED_CHARACTERS = 1_000
 _NOTHING: Tree = {}
-_Sent = tuple[Any, ...]
-Result = TypeVar("Result")
 
 
 class RecordMaker:
@@ -64,8 +46,7 @@ class RecordMaker:
 
     def __init__(self, warnings: Warnings) -> None:
         self._warnings = warnings
-        self._dkim: dict[_Sent, DkimResult] = {}
-        self._spf: dict[_Sent, SpfResult] = {}
+        self._made: dict[tuple[Any, ...], DkimResult | SpfResult] = {}
         self._words: dict[tuple[str, str, str], str] = {}
         self.made = 0
 
@@ -83,9 +64,10 @@ class RecordMaker:
         results = tree.get("auth_results")
         if type(results) is not dict:
             results = self._merged_results(tree)
+        ip = self._text(row, "source_ip", "row")
         return Record(
-            self._source_ip(row),
-            self._messages(row),
+            noted_address(ip, "source_ip", self._warnings, self._place),
+            read_count(self._text(row, "count", "row"), "row/count", self._warnings, self._place),
             self._word(evaluated, "disposition", "policy_evaluated", DISPOSITIONS),
             self._aligned(evaluated, "dkim"),
             self._aligned(evaluated, "spf"),
@@ -93,19 +75,9 @@ class RecordMaker:
             self._domain(identifiers, "header_from", "identifiers"),
             self._domain(identifiers, "envelope_from", "identifiers"),
             self._domain(identifiers, "envelope_to", "identifiers"),
-            self._dkim_results(results) if "dkim" in results else (),
-            self._spf_results(results) if "spf" in results else (),
+            self._results(results, "dkim") if "dkim" in results else (),
+            self._results(results, "spf") if "spf" in results else (),
         )
-
-    def _messages(self, row: Tree) -> int:
-        sent = row.get("count")
-        if type(sent) is str and sent.isdecimal() and sent.isascii() and len(sent) < 16:
-            return int(sent)
-        return read_count(self._text(row, "count", "row"), "row/count", self._warnings, self._place)
-
-    def _source_ip(self, row: Tree) -> str | None:
-        sent = self._text(row, "source_ip", "row")
-        return noted_address(sent, "source_ip", self._warnings, self._place)
 
     @property
     def _place(self) -> str:
@@ -167,9 +139,7 @@ class RecordMaker:
         self._warnings.add(f"{parent}/{name} stands {times} times, first taken", self._place)
 
     def _domain(self, tree: Tree, name: str, parent: str) -> str | None:
-        found = tree.get(name)
-        if type(found) is not str:
-            found = self._text(tree, name, parent)
+        found = self._text(tree, name, parent)
         return None if found is None else domain(found)
 
     def _word(self, tree: Tree, name: str, parent: str, known: frozenset[str]) -> str | None:
@@ -180,31 +150,22 @@ class RecordMaker:
         if text is None:
             return None
         seen = parent, name, text
-        if seen not in self._words:
-            word = self._new_word(text, f"{parent}/{name}", known)
-            if len(self._words) >= _CACHED or len(text) > _CACHED_CHARACTERS:
-                return word
-            self._words[seen] = word
-        return self._words[seen]
-
-    def _new_word(self, text: str, element: str, known: frozenset[str]) -> str:
+        if seen in self._words:
+            return self._words[seen]
         word = text.lower()
         word = SYNONYMS.get(word, word) if word not in known else word
         if word not in known:
-            self._warnings.add(f"{element}: unknown value {quoted(text)}", self._place)
+            self._warnings.add(f"{parent}/{name}: unknown value {quoted(text)}", self._place)
         elif word != text:
-            self._warnings.changed(element, text, word, self._place)
+            self._warnings.changed(f"{parent}/{name}", text, word, self._place)
+        if len(self._words) < _CACHED and len(text) <= _CACHED_CHARACTERS:
+            self._words[seen] = word
         return word
 
     def _aligned(self, evaluated: Tree, name: str) -> bool | None:
         """Return True for pass, False for any other known result, None when it does not say."""
-        found = evaluated.get(name)
-        if found == "pass":
-            return True
-        if found == "fail":
-            return False
         word = self._word(evaluated, name, "policy_evaluated", RESULTS)
-        return None if word not in RESULTS | OLD_FAILS else word == "pass"
+        return word == "pass" if word in RESULTS or word in OLD_FAILS else None
 
     def _each(self, tree: Tree, name: str, parent: str) -> list[Tree]:
         """Return the elements `name`, which may stand any number of times; empty ones left out."""
@@ -230,51 +191,28 @@ class RecordMaker:
                 made.append(Reason(kind, comment))
         return tuple(made)
 
-    def _dkim_results(self, results: Tree) -> tuple[DkimResult, ...]:
-        return tuple(
-            _remembered(self._dkim, _sent(each, "selector"), self._dkim_result, each)
-            for each in self._each(results, "dkim", "auth_results")
-        )
-
-    def _dkim_result(self, tree: Tree) -> DkimResult:
-        return DkimResult(
-            self._domain(tree, "domain", "dkim"),
-            self._text(tree, "selector", "dkim"),
-            self._word(tree, "result", "dkim", RESULTS),
-            self._text(tree, "human_result", "dkim"),
-        )
-
-    def _spf_results(self, results: Tree) -> tuple[SpfResult, ...]:
-        return tuple(
-            _remembered(self._spf, _sent(each, "scope"), self._spf_result, each)
-            for each in self._each(results, "spf", "auth_results")
-        )
-
-    def _spf_result(self, tree: Tree) -> SpfResult:
-        return SpfResult(
-            self._domain(tree, "domain", "spf"),
-            self._word(tree, "scope", "spf", SCOPES),
-            self._word(tree, "result", "spf", RESULTS),
-            self._text(tree, "human_result", "spf"),
-        )
-
-
-def _sent(tree: Tree, own: str) -> _Sent:
-    """Return what a result holds, `own` (selector or scope) included."""
-    get = tree.get
-    return get("domain"), get(own), get("result"), get("human_result")
-
-
-def _remembered(
-    made: dict[_Sent, Result], sent: _Sent, make: Callable[[Tree], Result], tree: Tree
-) -> Result:
-    """Return the result made of the same values before, else a new one."""
-    try:
-        return made[sent]
-    except KeyError:
-        result = make(tree)
-    except TypeError:  # a repeated element is a list, which is no key
-        return make(tree)
-    if len(made) < _CACHED and sum(len(text) for text in sent if text) < _CACHED_CHARACTERS:
-        made[sent] = result
-    return result
+    def _results(self, results: Tree, name: Literal["dkim", "spf"]) -> tuple[Any, ...]:
+        """Return each raw result of DKIM or SPF; of the same values always the same object."""
+        found = []
+        own = "selector" if name == "dkim" else "scope"
+        for tree in self._each(results, name, "auth_results"):
+            get = tree.get
+            sent = name, get("domain"), get(own), get("result"), get("human_result")
+            try:
+                made = self._made.get(sent)
+                keep = len(self._made) < _CACHED
+            except TypeError:  # a repeated element is a list, which is no key
+                made, keep = None, False
+            if made is None:
+                made = (DkimResult if name == "dkim" else SpfResult)(
+                    self._domain(tree, "domain", name),
+                    self._text(tree, own, name)
+                    if name == "dkim"
+                    else self._word(tree, own, name, frozenset({"helo", "mfrom"})),
+                    self._word(tree, "result", name, RESULTS),
+                    self._text(tree, "human_result", name),
+                )
+                if keep and sum(len(text) for text in sent if text) < _CACHED_CHARACTERS:
+                    self._made[sent] = made
+            found.append(made)
+        return tuple(found)

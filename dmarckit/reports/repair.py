@@ -1,22 +1,14 @@
 """Text of a damaged aggregate report → well-formed XML, each repair with a warning.
 
-Only what can be decided is repaired:
-
-- comments, processing instructions, a DOCTYPE and attributes go: nothing in them is read;
-- characters that XML forbids go; an ampersand or ``<`` that begins nothing is text;
-- a tag of no known element that is never closed is text (``<postmaster@example.com>``);
-- an element that holds only text ends at the next tag, whatever name its end tag has.
-
-An element that holds others and is not closed cannot be decided: `UnreadableReport`.
-
-Encodings: byte order marks beat everything, then valid UTF-8, then the encoding that the document
-declares. A byte that still does not fit is taken as windows-1252, which is what mail
-software that knows nothing of encodings writes. Each of these leaves a warning.
+Only what can be decided is repaired: an element that holds only text ends at the next tag, and a
+tag of no known element that is never closed is text; comments and attributes go. Encodings: byte
+order marks beat all, then valid UTF-8, then the declared one, then windows-1252 byte by byte.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import html
 import html.entities
 import quopri
@@ -28,8 +20,7 @@ from dmarckit.core import LimitExceeded, NotAReport, UnreadableReport
 from dmarckit.reports.feed import DEPTH
 from dmarckit.reports.values import KNOWN, Names, Warnings, quoted
 
-MAX_REPAIRS = 100_000
-"""places of one report; beyond it nothing in it can be trusted"""
+MAX_REPAIRS = 100_000  # places of one report; beyond it nothing in it can be trusted
 _TOKEN = re.compile(
     r"(?P<opener><!--|<\?|<!\[CDATA\[|<!DOCTYPE)"
     r"|<(?P<end>/?)\s*(?P<name>[A-Za-z_][\w.:-]{0,80})"
@@ -45,8 +36,7 @@ CONTAINERS = frozenset({
     "feedback", "report_metadata", "date_range", "policy_published", "record", "row",
     "policy_evaluated", "reason", "identifiers", "auth_results", "extension",
 })  # fmt: skip
-_EITHER = frozenset({"dkim", "spf"})
-"""hold text in policy_evaluated and elements in auth_results"""
+_EITHER = frozenset({"dkim", "spf"})  # hold text in policy_evaluated and elements in auth_results
 
 
 def repaired(text: str, names: Names, warnings: Warnings) -> Iterator[bytes]:
@@ -74,15 +64,15 @@ def repaired(text: str, names: Names, warnings: Warnings) -> Iterator[bytes]:
             mender.verbatim(text[start:end])
         if len(mender.open) <= 1:
             yield mender.flush()
-    mender.finish()
+    if mender.open:
+        raise UnreadableReport(f"element <{mender.open[-1].name}> is not closed")
     yield mender.flush()
 
 
 def _tokens(text: str) -> Iterator[tuple[re.Match[str] | None, str]]:
     """Yield each tag, and opener of what ends elsewhere, with the text before it; last None.
 
-    An opener that nothing closes is text. Every character is looked at once: who searched
-    for a closer in vain does not search again.
+    An opener that nothing closes is text: that is searched for once.
     """
     position = searched = 0
     unclosed: set[str] = set()
@@ -135,11 +125,15 @@ class _Mender:
         if not text:
             return
         if "&" in text or "<" in text or "]]>" in text or _FORBIDDEN.search(text):
-            text = self._mended(text)
+            clean = _FORBIDDEN.sub("", text)
+            if clean != text:
+                self._note(f"{self._path()}: characters removed that XML forbids")
+            text = _REFERENCE.sub(_reference, clean).replace("<", "&lt;").replace("]]>", "]]&gt;")
+            if text != clean:
+                self._note(f"{self._path()}: {quoted(clean.strip())} read as text")
         self.out.append(text)
 
-    def verbatim(self, text: str) -> None:
-        """Return text of a CDATA section, in which nothing is markup."""
+    def verbatim(self, text: str) -> None:  # of a CDATA section, in which nothing is markup
         text = _FORBIDDEN.sub("", text)
         self.out.append(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
 
@@ -157,17 +151,19 @@ class _Mender:
         if not any(each.name == name for each in self.open):
             self._end_by_other_name(name)
             return
-        while self.open[-1].name != name:
-            self._unclosed(name)
+        while (top := self.open[-1]).name != name:
+            if top.name not in KNOWN:
+                self._note(f"{quoted(top.written)} in {self._path(-1)} read as text")
+                self.open.pop()
+                self.out[top.index] = top.written.replace("&", "&amp;").replace("<", "&lt;")
+            elif self._is_text_only(top.name):
+                self._close(f"is not closed before </{name}>")
+            else:
+                raise UnreadableReport(f"element <{top.name}> is not closed before </{name}>")
         self.open.pop()
         self.out.append(f"</{name}>")
 
-    def finish(self) -> None:
-        if self.open:
-            raise UnreadableReport(f"element <{self.open[-1].name}> is not closed")
-
     def _end_by_other_name(self, name: str) -> None:
-        """Return an end tag of nothing that is open: it ends a text element, or is passed over."""
         top = self.open[-1] if self.open else None
         if top is None or top.has_children or top.name in CONTAINERS:
             self._note(f"end tag {quoted(f'</{name}>')} of nothing passed over")
@@ -177,19 +173,6 @@ class _Mender:
             top.name = name
             self.out[top.index] = f"<{name}>"
         self._close(f"is closed by </{name}>")
-
-    def _unclosed(self, ending: str) -> None:
-        """Return the innermost open element has no end before its parent's `ending`."""
-        top = self.open[-1]
-        name = top.name
-        if name not in KNOWN:
-            self._note(f"{quoted(top.written)} in {self._path(-1)} read as text")
-            self.open.pop()
-            self.out[top.index] = top.written.replace("&", "&amp;").replace("<", "&lt;")
-        elif self._is_text_only(name):
-            self._close(f"is not closed before </{ending}>")
-        else:
-            raise UnreadableReport(f"element <{name}> is not closed before </{ending}>")
 
     def _close(self, how: str) -> None:
         name = self.open.pop().name
@@ -206,15 +189,6 @@ class _Mender:
 
     def _path(self, up_to: int | None = None) -> str:
         return "/".join(each.name for each in self.open[1:up_to]) or "feedback"
-
-    def _mended(self, text: str) -> str:
-        clean = _FORBIDDEN.sub("", text)
-        if clean != text:
-            self._note(f"{self._path()}: characters removed that XML forbids")
-        mended = _REFERENCE.sub(_reference, clean).replace("<", "&lt;").replace("]]>", "]]&gt;")
-        if mended != clean:
-            self._note(f"{self._path()}: {quoted(clean.strip())} read as text")
-        return mended
 
 
 def _reference(match: re.Match[str]) -> str:
@@ -280,23 +254,15 @@ def expat_encoding(head: bytes, warnings: Warnings) -> str | None:
     if declared in (None, "utf-8", "us-ascii"):
         return "utf-8"
     if not head.isascii() or declared.startswith(("utf", "ucs")):
-        try:
+        with contextlib.suppress(UnicodeDecodeError):
             codecs.getincrementaldecoder("utf-8")().decode(head)
-        except UnicodeDecodeError:
-            pass
-        else:
             warnings.changed("encoding", declared, "utf-8")
             return "utf-8"
-    return declared if _is_single_byte(declared) else None
-
-
-def _is_single_byte(encoding: str) -> bool:
-    if not _CHARACTER_SET.match(encoding):
-        return False
-    try:
-        return len(bytes(range(256)).decode(encoding, "replace")) == 256
-    except (LookupError, UnicodeError):
-        return False
+    if _CHARACTER_SET.match(declared):
+        with contextlib.suppress(LookupError, UnicodeError):
+            single_byte = len(bytes(range(256)).decode(declared, "replace")) == 256
+            return declared if single_byte else None
+    return None
 
 
 def decode_escapes(data: bytes, warnings: Warnings) -> str:
@@ -316,33 +282,22 @@ def _decoded(data: bytes, warnings: Warnings) -> str:
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return _with_repairs(data[len(mark) :], encoding, declared, warnings)
-    wide = _unmarked_wide(data)
-    if wide:
+    # zero bytes about the first < show a wide encoding that has no mark
+    if data[:2] == b"<\0":
+        wide = "utf-16-le" if data[2:3] != b"\0" else "utf-32-le"
         return _with_repairs(data, wide, declared, warnings)
-    try:
+    if data[:1] == b"\0":
+        wide = "utf-16-be" if data[1:2] == b"<" else "utf-32-be"
+        return _with_repairs(data, wide, declared, warnings)
+    with contextlib.suppress(UnicodeDecodeError):
         text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    else:
         if declared not in (None, "utf-8", "utf8", "us-ascii") and not data.isascii():
             warnings.changed("encoding", declared, "utf-8")
         return text
     if declared and declared not in ("utf-8", "utf8") and _CHARACTER_SET.match(declared):
-        try:
+        with contextlib.suppress(LookupError, UnicodeError):
             return data.decode(declared)
-        except (LookupError, UnicodeError):
-            pass
     return _with_repairs(data, "utf-8", declared, warnings)
-
-
-def _unmarked_wide(data: bytes) -> str | None:
-    """Return the UTF without a mark that the zero bytes about the first ``<`` show."""
-    start = data[:4]
-    if start[:1] == b"<" and start[1:2] == b"\0":
-        return "utf-16-le" if start[2:3] != b"\0" else "utf-32-le"
-    if start[:1] == b"\0":
-        return "utf-16-be" if start[1:2] == b"<" else "utf-32-be"
-    return None
 
 
 def _with_repairs(data: bytes, encoding: str, declared: str | None, warnings: Warnings) -> str:
@@ -375,9 +330,9 @@ def roots(text: str, warnings: Warnings) -> list[str]:
     position = 0
     while root := _ROOT.search(text, position):
         end = _ROOT_END.search(text, root.end())
+        if end is None and found:
+            break
         if end is None:
-            if found:
-                break
             raise UnreadableReport("cut off: <feedback> has no end")
         found.append(text[root.start() : end.end()])
         _note_junk(text[position : root.start()], "before", warnings)
@@ -389,6 +344,5 @@ def roots(text: str, warnings: Warnings) -> list[str]:
 
 
 def _note_junk(text: str, where: str, warnings: Warnings) -> None:
-    junk = _PROLOGUE.sub("", text).strip(" \t\r\n\0\ufeff")
-    if junk:
+    if junk := _PROLOGUE.sub("", text).strip(" \t\r\n\0\ufeff"):
         warnings.add(f"{len(junk):,} characters {where} <feedback> passed over: {quoted(junk)}")

@@ -1,8 +1,6 @@
 """Who may report in whose name: the domains that the reporters who write most write from.
 
-The table is ``facts/data/reporters.csv``, beside that of the senders. Rooms above this one
-look reporters up in it too; here only the file is read, as data, so that a mail can be judged
-before anything of it is stored.
+The table is ``facts/data/reporters.csv``; rooms above this one look reporters up in it too.
 """
 
 from __future__ import annotations
@@ -92,6 +90,8 @@ def false_claim(reporter: str | None, mail: Mail, own: Mapping[str, frozenset[st
     if not reporter or not domains:
         return None
     sender = authenticated_from(mail) or mail.from_domain
-    if sender is None or is_within(sender, domains | own.get(reporter_key(reporter), frozenset())):
+    if sender is None or is_within(sender, domains):
+        return None
+    if is_within(sender, own.get(reporter_key(reporter), ())):
         return None
     return f"claims to be {one_line(reporter, 80)}, sent by {one_line(sender, 80)}"

@@ -1,9 +1,7 @@
 """SMTP TLS reports: JSON bytes → `TlsReport` (RFC 8460).
 
-Counts sent as strings, a null contact, a policy without domain, sending MTA or details are
-taken as they are. A policy without its totals makes the report unreadable; a failure detail
-without a count is kept with 0 and a warning, since the totals do not come from it. Of a name
-that stands twice in one object the last value counts, as everywhere in JSON.
+A policy without its totals makes the report unreadable; a failure detail without a count is kept
+with 0 and a warning, since the totals do not come from it.
 """
 
 from __future__ import annotations
@@ -16,8 +14,7 @@ from dmarckit.core import LimitExceeded, NotAReport, UnreadableReport, one_line
 from dmarckit.reports.model import TlsFailure, TlsPolicy, TlsReport
 from dmarckit.reports.values import Warnings, domain, moment, noted_address, quoted, read_count
 
-JSON_BYTES = 8_000_000
-"""a parsed JSON value takes up to thirty times its size in memory"""
+JSON_BYTES = 8_000_000  # a parsed JSON value takes up to thirty times its size in memory
 
 
 def looks_like_tls(text: bytes) -> bool:
@@ -43,8 +40,6 @@ def read_tls(text: bytes, named: str | None = None) -> TlsReport:
     if "policies" not in fields or not fields.keys() & {"organization-name", "date-range"}:
         raise NotAReport("JSON of another kind: no organization-name, date-range and policies")
     period = _object(fields.get("date-range"), "date-range", warnings)
-    policies = fields["policies"]
-    policies = policies if isinstance(policies, list) else [policies]
     begin = _moment(period.get("start-datetime"), "date-range/start-datetime", warnings)
     return TlsReport(
         reporter=_text(fields.get("organization-name")),
@@ -54,7 +49,7 @@ def read_tls(text: bytes, named: str | None = None) -> TlsReport:
         end=_moment(period.get("end-datetime"), "date-range/end-datetime", warnings),
         policies=tuple(
             _policy(_object(each, "policies", warnings), f"policy {number}", warnings, named)
-            for number, each in enumerate(policies, 1)
+            for number, each in enumerate(_list(fields["policies"]), 1)
             if each is not None
         ),
         warnings=warnings.lines(),
@@ -62,33 +57,27 @@ def read_tls(text: bytes, named: str | None = None) -> TlsReport:
 
 
 def _parsed(text: bytes, warnings: Warnings) -> Any:
+    halves = 0
+
+    def whole(escape: re.Match[str]) -> str:
+        """Replace half of a character, which only JSON can write: no table holds it."""
+        nonlocal halves
+        halves += bool(escape[1])
+        return "\ufffd" if escape[1] else escape[0]
+
     try:
         decoded = text.decode(json.detect_encoding(text)).lstrip("\ufeff \t\r\n")
-        decoded = _without_halves(decoded, warnings)
+        decoded = _ESCAPE.sub(whole, decoded)
+        if halves:
+            warnings.add(f"lone surrogates replaced by U+FFFD: {halves:,}")
         found, end = _DECODER.raw_decode(decoded)
     except RecursionError:
         raise UnreadableReport("JSON is nested too deep") from None
     except ValueError as error:
         raise UnreadableReport(f"no valid JSON: {one_line(error)}") from None
-    after = decoded[end:].strip(" \t\r\n\0")
-    if after:
+    if after := decoded[end:].strip(" \t\r\n\0"):
         warnings.add(f"{len(after):,} characters after the report passed over: {quoted(after)}")
     return found
-
-
-def _without_halves(text: str, warnings: Warnings) -> str:
-    """Replace halves of characters, which only JSON can write: no table holds them."""
-    halves = 0
-
-    def whole(escape: re.Match[str]) -> str:
-        nonlocal halves
-        halves += bool(escape[1])
-        return "\ufffd" if escape[1] else escape[0]
-
-    text = _ESCAPE.sub(whole, text)
-    if halves:
-        warnings.add(f"lone surrogates replaced by U+FFFD: {halves:,}")
-    return text
 
 
 def _no_number(name: str) -> NoReturn:
@@ -124,16 +113,18 @@ def _text(found: Any) -> str | None:
     return str(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
+def _list(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else [found]
+
+
 def _texts(found: Any) -> tuple[str, ...]:
-    each = found if isinstance(found, list) else [found]
-    return tuple(text for text in map(_text, each) if text is not None)
+    return tuple(text for text in map(_text, _list(found)) if text is not None)
 
 
 def _moment(found: Any, element: str, warnings: Warnings) -> Any:
     """Return a time; ISO 8601 is what the RFC asks for, so only other forms leave a warning."""
-    own = Warnings()
     text = _text(found)
-    when = moment(text, element, own)
+    when = moment(text, element, Warnings())
     if text and "T" not in text:
         warnings.changed(element, text, when.isoformat())
     return when
@@ -142,8 +133,6 @@ def _moment(found: Any, element: str, warnings: Warnings) -> Any:
 def _policy(found: dict[str, Any], place: str, warnings: Warnings, named: str | None) -> TlsPolicy:
     policy = _object(found.get("policy"), f"{place}/policy", warnings) or found
     summary = _object(found.get("summary"), f"{place}/summary", warnings)
-    details = found.get("failure-details")
-    details = details if isinstance(details, list) else [details]
     policy_domain = domain(_text(policy.get("policy-domain")) or "")
     if policy_domain is None and named:
         warnings.add(f"policy-domain is missing, {quoted(named)} taken from the mail", place)
@@ -156,7 +145,7 @@ def _policy(found: dict[str, Any], place: str, warnings: Warnings, named: str | 
         failed=_sessions(summary, "total-failure-session-count", place, warnings),
         details=tuple(
             _failure(_object(each, "failure-details", warnings), place, warnings)
-            for each in details
+            for each in _list(found.get("failure-details"))
             if each
         ),
     )
@@ -172,19 +161,18 @@ def _failure(found: dict[str, Any], place: str, warnings: Warnings) -> TlsFailur
         warnings.add("failed-session-count is missing, taken as 0", place)
     else:
         sessions = _sessions(found, "failed-session-count", place, warnings)
+    sending, receiving = (
+        noted_address(_text(found.get(name)), name, warnings, place)
+        for name in ("sending-mta-ip", "receiving-ip")
+    )
+    more = found.get("additional-information", found.get("additional-info-uri"))
     return TlsFailure(
         result_type=_text(found.get("result-type")),
         sessions=sessions,
-        sending_mta_ip=noted_address(
-            _text(found.get("sending-mta-ip")), "sending-mta-ip", warnings, place
-        ),
+        sending_mta_ip=sending,
         receiving_mx_hostname=_text(found.get("receiving-mx-hostname")),
         receiving_mx_helo=_text(found.get("receiving-mx-helo")),
-        receiving_ip=noted_address(
-            _text(found.get("receiving-ip")), "receiving-ip", warnings, place
-        ),
-        additional_information=_text(
-            found.get("additional-information", found.get("additional-info-uri"))
-        ),
+        receiving_ip=receiving,
+        additional_information=_text(more),
         failure_reason_code=_text(found.get("failure-reason-code")),
     )

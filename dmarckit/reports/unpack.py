@@ -1,19 +1,18 @@
 """Attachment bytes → the documents in them, inflated under limits.
 
-gzip, zip and zlib data, base64 of any of them, and one within another, are told by their
-first bytes, never by their name. Nothing is written to disk; names in archives are only
-words for messages. What is inflated is counted as it comes, so that neither a lying size
-nor a bomb costs more than the limits say. A checksum that does not fit makes a document
-unreadable, even where its XML would parse: one flipped digit in a count cannot be seen
-otherwise. Content transfer encodings are read as far as they go.
+gzip, zip and zlib data, base64 of any of them, and one within another, are known by their
+first bytes, never by their name. What is inflated is counted as it comes, so that neither a
+lying size nor a bomb costs more than the limits say. A wrong checksum makes a document unreadable.
 """
 
 from __future__ import annotations
 
 import binascii
+import contextlib
 import io
 import quopri
 import re
+import string
 import struct
 import zipfile
 import zlib
@@ -23,10 +22,16 @@ from functools import partial
 
 from dmarckit.core import LimitExceeded, Limits, UnreadableReport, one_line
 
-CHUNK = 262_144
-"""bytes inflated at a time"""
-Path = tuple[int, ...]
-"""which member of which member a stream is"""
+CHUNK = 262_144  # bytes inflated at a time
+Path = tuple[int, ...]  # which member of which member a stream is
+_UUENCODED = re.compile(rb"(?m)^begin [0-7]{3,4} ([^\r\n]{1,255})\r?\n")
+_LINE = re.compile(rb"[^\r\n]+")
+_NO_LETTERS = bytes(set(range(256)) - set(f"{string.ascii_letters}{string.digits}+/".encode()))
+PIECES = 200_000  # padded pieces of one base64 text; the rest is read as one
+_PLAIN = (b"<?xml", b"<feedback", b"{", b"\x1f\x8b", b"PK\x03\x04")
+BASE64 = re.compile(rb"[A-Za-z0-9+/=\s]{40,}")
+_FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7-Zip", b"Rar!\x1a\x07": "RAR", b"\xfd7zXZ\x00": "xz",
+            b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -54,9 +59,7 @@ def inflated(packed: bytes, wbits: int, path: Path, budget: Budget) -> Iterator[
 
     What follows the last member is passed over: mail gateways append to attachments.
     """
-    limits = budget.limits
-    total = 0
-    rest = packed
+    limits, total, rest = budget.limits, 0, packed
     while True:
         inflater = zlib.decompressobj(wbits)
         while not inflater.eof:
@@ -66,7 +69,10 @@ def inflated(packed: bytes, wbits: int, path: Path, budget: Budget) -> Iterator[
                 raise UnreadableReport(f"damaged packed data: {one_line(error)}") from None
             rest = inflater.unconsumed_tail
             total += len(chunk)
-            _check_ratio(total, len(packed), limits)
+            if total > limits.ratio_from and total > limits.ratio * len(packed):
+                raise LimitExceeded(
+                    f"inflates to more than {limits.ratio} times its size (limit 'ratio')"
+                )
             budget.note(path, total)
             if chunk:
                 yield chunk
@@ -80,11 +86,6 @@ def inflated(packed: bytes, wbits: int, path: Path, budget: Budget) -> Iterator[
 def pieces(data: bytes) -> Iterator[bytes]:
     """Return the bytes in chunks; one, empty, for no bytes."""
     return (data[start : start + CHUNK] for start in range(0, len(data) or 1, CHUNK))
-
-
-def _check_ratio(inflated: int, packed: int, limits: Limits) -> None:
-    if inflated > limits.ratio_from and inflated > limits.ratio * packed:
-        raise LimitExceeded(f"inflates to more than {limits.ratio} times its size (limit 'ratio')")
 
 
 def members(payload: bytes, limits: Limits) -> list[zipfile.ZipInfo]:
@@ -111,7 +112,11 @@ def member_data(
     """
     if member.flag_bits & 0x1:
         raise UnreadableReport("the zip archive is encrypted")
-    start = _data_start(payload, member)
+    offset = member.header_offset
+    header = payload[offset : offset + 30] if offset >= 0 else b""
+    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+        raise UnreadableReport("damaged zip archive: its directory points to no member")
+    start = offset + 30 + sum(struct.unpack("<HH", header[26:30]))  # name and extra (APPNOTE 4.3.7)
     packed = payload[start : start + member.compress_size]
     if member.compress_type == zipfile.ZIP_STORED:
         budget.note(path, len(packed))
@@ -138,30 +143,10 @@ def member_data(
         raise UnreadableReport("the zip checksum does not fit the data")
 
 
-def _data_start(payload: bytes, member: zipfile.ZipInfo) -> int:
-    """Return where a member's data begins: behind its local header (APPNOTE 4.3.7)."""
-    offset = member.header_offset
-    header = payload[offset : offset + 30] if offset >= 0 else b""
-    if len(header) < 30 or header[:4] != b"PK\x03\x04":
-        raise UnreadableReport("damaged zip archive: its directory points to no member")
-    name_length, extra_length = struct.unpack("<HH", header[26:30])
-    return offset + 30 + int(name_length) + int(extra_length)
-
-
-_UUENCODED = re.compile(rb"(?m)^begin [0-7]{3,4} ([^\r\n]{1,255})\r?\n")
-_LINE = re.compile(rb"[^\r\n]+")
-_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_NO_LETTERS = bytes(set(range(256)) - set(_LETTERS))
-PIECES = 200_000
-"""padded pieces of one base64 text; the rest is read as one"""
-_PLAIN = (b"<?xml", b"<feedback", b"{", b"\x1f\x8b", b"PK\x03\x04")
-
-
 def transfer_decoded(body: bytes, encoding: str) -> bytes:
     """Return `body` without the content transfer encoding that its header names.
 
-    A body that plainly is not encoded as its header says (XML, JSON, gzip or zip data) is
-    taken as it is.
+    A body that plainly is not encoded so (XML, JSON, gzip or zip data) is taken as it is.
     """
     encoding = encoding.partition(";")[0].strip().lower()
     start = body[:64].lstrip()
@@ -185,18 +170,14 @@ def from_base64(text: bytes) -> bytes:
     """
     padding = text.find(b"=")
     if padding < 0 or len(text[padding:].strip()) <= 2:
-        try:
+        with contextlib.suppress(binascii.Error):
             return binascii.a2b_base64(text)
-        except binascii.Error:
-            pass
-    pieces = text.split(b"=", PIECES)
-    return b"".join(map(_base64_piece, pieces))
-
-
-def _base64_piece(text: bytes) -> bytes:
-    letters = text.translate(None, _NO_LETTERS)
-    whole = letters[: len(letters) - (len(letters) % 4 == 1)]
-    return binascii.a2b_base64(whole + b"==") if whole else b""
+    decoded = bytearray()
+    for piece in text.split(b"=", PIECES):
+        letters = piece.translate(None, _NO_LETTERS)
+        whole = letters[: len(letters) - (len(letters) % 4 == 1)]
+        decoded += binascii.a2b_base64(whole + b"==") if whole else b""
+    return bytes(decoded)
 
 
 def uuencoded(text: bytes) -> Iterator[tuple[str, bytes]]:
@@ -212,16 +193,6 @@ def uuencoded(text: bytes) -> Iterator[tuple[str, bytes]]:
         except binascii.Error:
             continue
         yield begin[1].decode("utf-8", "replace").strip(), bytes(payload)
-
-
-BASE64 = re.compile(rb"[A-Za-z0-9+/=\s]{40,}")
-_FOREIGN = {
-    b"7z\xbc\xaf\x27\x1c": "7-Zip",
-    b"Rar!\x1a\x07": "RAR",
-    b"\xfd7zXZ\x00": "xz",
-    b"BZh": "bzip2",
-    b"\x28\xb5\x2f\xfd": "zstd",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,27 +224,18 @@ def packing(head: bytes) -> str | None:
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"):
         return "zip"
     if head[:1] == b"\x78" and head[1:2] in (b"\x01", b"\x5e", b"\x9c", b"\xda"):
-        return "zlib" if _is_zlib(head) else None
-    return "base64" if _is_base64(head) else None
-
-
-def _is_zlib(head: bytes) -> bool:
-    try:
-        return bool(zlib.decompressobj().decompress(head[:4096], 64)) or len(head) < 64
-    except zlib.error:
-        return False
-
-
-def _is_base64(head: bytes) -> bool:
+        with contextlib.suppress(zlib.error):
+            whole = zlib.decompressobj().decompress(head[:4096], 64) or len(head) < 64
+            return "zlib" if whole else None
+        return None
     start = head[:4096].lstrip()
-    if not BASE64.fullmatch(start):
-        return False
-    letters = b"".join(start.split())[:400]
-    try:
-        inside = binascii.a2b_base64(letters[: len(letters) // 4 * 4])
-    except binascii.Error:
-        return False
-    return packing(inside) in ("gzip", "zip", "zlib") or inside.lstrip()[:1] in (b"<", b"{")
+    if BASE64.fullmatch(start):
+        letters = b"".join(start.split())[:400]
+        with contextlib.suppress(binascii.Error):
+            inside = binascii.a2b_base64(letters[: len(letters) // 4 * 4])
+            packed = packing(inside) in ("gzip", "zip", "zlib")
+            return "base64" if packed or inside.lstrip()[:1] in (b"<", b"{") else None
+    return None
 
 
 def _documents(payload: bytes, name: str, budget: Budget, path: Path) -> Iterator[Document]:
@@ -286,12 +248,12 @@ def _documents(payload: bytes, name: str, budget: Budget, path: Path) -> Iterato
     if kind is None:
         yield Document(name, partial(pieces, payload))
         return
+    inner = (*path, 0)
     if len(path) > budget.limits.nesting:
         raise LimitExceeded(f"packed more than {budget.limits.nesting} times (limit 'nesting')")
     if kind == "base64":
-        yield from _documents(from_base64(payload), name, budget, (*path, 0))
-        return
-    if kind == "zip":
+        yield from _documents(from_base64(payload), name, budget, inner)
+    elif kind == "zip":
         for number, member in enumerate(members(payload, budget.limits)):
             if member.filename.endswith("/") or member.filename.startswith("__MACOSX/"):
                 continue
@@ -304,11 +266,9 @@ def _documents(payload: bytes, name: str, budget: Budget, path: Path) -> Iterato
                 raise
             except UnreadableReport as error:  # the other members may be whole
                 yield Document(label, partial(_damaged, error))
-        return
-    wbits = 31 if kind == "gzip" else 15
-    inner = (*path, 0)
-    stream = partial(inflated, payload, wbits, inner, budget)
-    yield from _inner(_without_suffix(name), stream, budget, inner)
+    else:
+        stream = partial(inflated, payload, 31 if kind == "gzip" else 15, inner, budget)
+        yield from _inner(_without_suffix(name), stream, budget, inner)
 
 
 def _inner(

@@ -1,11 +1,7 @@
-"""Single values of a report: how text becomes a number, a time, an address or a keyword.
+"""Single values of a report: how text becomes a number, a time, an address or a name.
 
-A value that had to be changed leaves a warning that names the element, what was found and
-what was taken; a value that cannot be read raises `UnreadableReport` naming the element.
-Nothing absent is made up: an empty value is ``None``.
-
-Element names are read as reporters misspell them. A prefix says nothing: they declare any
-namespace, or none.
+A value that had to be changed leaves a warning of element, value found and value taken; what
+cannot be read raises `UnreadableReport` naming the element. An empty value is ``None``.
 """
 
 from __future__ import annotations
@@ -15,17 +11,14 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from itertools import islice
 
 from dmarckit.core import UnreadableReport, normalize_domain, one_line
 
-MAX_WARNINGS = 50
-"""distinct warnings kept of one report; the rest is only counted"""
-MAX_COUNT = 2**63 - 1
-"""largest count a table can hold; what is larger is nonsense"""
-CACHED_CHARACTERS = 100
-"""longest text whose address is remembered; longer ones are none"""
-LATEST = datetime(2262, 1, 1, tzinfo=UTC)
-"""nanosecond timestamps end in 2262"""
+MAX_WARNINGS = 50  # distinct warnings kept of one report; the rest is only counted
+MAX_COUNT = 2**63 - 1  # largest count a table can hold; what is larger is nonsense
+CACHED_CHARACTERS = 100  # longest text whose address is remembered; longer ones are none
+LATEST = datetime(2262, 1, 1, tzinfo=UTC)  # nanosecond timestamps end in 2262
 
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}", re.ASCII)
 _GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
@@ -38,12 +31,6 @@ class Warnings:
     def __init__(self) -> None:
         self._places: dict[str, str] = {}
         self._more = 0
-
-    def copy(self) -> Warnings:
-        """Return the same warnings, to be continued apart from these."""
-        other = Warnings()
-        other._places, other._more = dict(self._places), self._more
-        return other
 
     def add(self, what: str, place: str = "") -> None:
         """Note `what` (already one line); `place` says where, such as ``record 3``."""
@@ -88,10 +75,9 @@ def text_within(found: object) -> str | None:
 
 
 def read_count(text: str | None, element: str, warnings: Warnings, place: str = "") -> int:
-    """Return a whole number of messages or sessions, 0 or more.
+    """Return a whole number, 0 or more; ``1,234`` and ``3.0`` are read with a warning.
 
-    ``1,234`` and ``3.0`` are read with a warning. Raises `UnreadableReport` when the number
-    is absent, negative or no number: it cannot be guessed.
+    Raises `UnreadableReport` when it is absent, negative or no number: it cannot be guessed.
     """
     found = (text or "").strip()
     if found.isdecimal() and found.isascii() and len(found) < 20:
@@ -127,26 +113,20 @@ def _moment(text: str) -> tuple[datetime, str | None]:
             number //= 1000
         when = datetime.fromtimestamp(number, UTC)
     else:
-        when = _written_date(text)
+        try:
+            when = datetime.fromisoformat(text.replace("UTC", "Z").replace(" Z", "Z"))
+        except ValueError:
+            when = parsedate_to_datetime(text)
+        # RFC 9990 knows no local time: a date without a zone is UTC
+        when = (when.replace(tzinfo=UTC) if when.tzinfo is None else when).astimezone(UTC)
     return when, when.isoformat()
 
 
-def _written_date(text: str) -> datetime:
-    try:
-        when = datetime.fromisoformat(text.replace("UTC", "Z").replace(" Z", "Z"))
-    except ValueError:
-        when = parsedate_to_datetime(text)
-    # RFC 9990 knows no local time: a date without a zone is UTC
-    return (when.replace(tzinfo=UTC) if when.tzinfo is None else when).astimezone(UTC)
-
-
 def moment(text: str | None, element: str, warnings: Warnings) -> datetime:
-    """Return a time in UTC.
+    """Return a time in UTC: epoch seconds; other forms are read with a warning.
 
-    That is epoch seconds, as the RFC asks; decimals, milliseconds, ISO 8601 and RFC 5322
-    dates are read with a warning.
-
-    Raises `UnreadableReport` when it is absent, no time, before 1970 or after 2261.
+    Others are decimals, milliseconds, ISO 8601 and RFC 5322 dates. Raises `UnreadableReport`
+    when it is absent, no time, before 1970 or after 2261.
     """
     found = (text or "").strip()
     if not found:
@@ -230,20 +210,19 @@ MISSPELT = {
     "genertor": "generator",
 }
 """how names are written, in lower case and without ``_`` and ``-`` → the name"""
+_AS_THEY_ARE = {name: name for name in KNOWN}
 _NAMES_KEPT = 2_000
-UNKNOWN_NAMED = 5
-"""elements of no RFC that a warning names"""
+UNKNOWN_NAMED = 5  # elements of no RFC that a warning names
 
 
 class Names(dict[str, str]):
     """Element name as written → the name it is read as, noting what was bent."""
 
     def __init__(self, warnings: Warnings, *, notes_unknown: bool = True) -> None:
-        super().__init__({name: name for name in KNOWN})
+        super().__init__(_AS_THEY_ARE)
         self._warnings = warnings
         self._notes_unknown = notes_unknown
-        self.unknown: dict[str, None] = {}
-        """names that no RFC has, in order of first sight"""
+        self.unknown: dict[str, None] = {}  # names that no RFC has, in order of first sight
 
     def plain(self, written: str) -> str:
         """Return a name of which nothing is noted."""
@@ -252,7 +231,7 @@ class Names(dict[str, str]):
     def note_unknown(self) -> None:
         """Warn of the elements that no RFC has: something newer may be said there."""
         if self.unknown:
-            named = ", ".join(quoted(name) for name in list(self.unknown)[:UNKNOWN_NAMED])
+            named = ", ".join(map(quoted, islice(self.unknown, UNKNOWN_NAMED)))
             more = " and more" if len(self.unknown) > UNKNOWN_NAMED else ""
             self._warnings.add(f"unknown elements passed over: {named}{more}")
 

@@ -1,10 +1,8 @@
 """What the receiving server found: its ``Authentication-Results`` and SES's own headers.
 
-Anyone can write any header, so only the topmost ``Authentication-Results`` counts, and only
-when its authserv-id is the expected one (RFC 8601 section 5): a receiving server puts its
-own above all that came with the mail. Comments and quoted strings are taken out before
-anything is looked for, and where several results disagree the worse one counts, so that an
-envelope sender such as ``"; dmarc=pass"@example.net`` changes nothing.
+Anyone can write any header: only the topmost ``Authentication-Results`` counts, with the expected
+authserv-id (RFC 8601 section 5), without comments and quoted strings, and of several results the
+worse one, so that an envelope sender such as ``"; dmarc=pass"@example.net`` changes nothing.
 """
 
 from __future__ import annotations
@@ -27,17 +25,12 @@ def verdict(headers: Mapping[str, str], authserv_id: str) -> Verdict:
 
     Every field is None that no trustworthy header gives.
     """
-    spam = headers.get("x-ses-spam-verdict")
-    virus = headers.get("x-ses-virus-verdict")
-    dmarc, dmarc_domain, spf, dkim = _results(headers.get("authentication-results"), authserv_id)
-    return Verdict(
-        dmarc=dmarc,
-        dmarc_domain=dmarc_domain,
-        spf=spf,
-        dkim=dkim,
-        spam=spam.strip().upper() or None if spam else None,
-        virus=virus.strip().upper() or None if virus else None,
+    spam, virus = (
+        headers.get(f"x-ses-{name}-verdict", "").strip().upper() or None
+        for name in ("spam", "virus")
     )
+    results = _results(headers.get("authentication-results"), authserv_id)
+    return Verdict(*results, spam=spam, virus=virus)
 
 
 def without_comments(text: str) -> str:
@@ -48,9 +41,7 @@ def without_comments(text: str) -> str:
     >>> without_comments('a (b (c) d) "e; (f" g').split()
     ['a', 'g']
     """
-    kept = []
-    depth = 0
-    quoted = False
+    kept, depth, quoted = [], 0, False
     for piece in _PIECES.findall(text):
         if piece[0] == "\\":
             continue
@@ -74,7 +65,7 @@ def without_comments(text: str) -> str:
 def _results(
     header: str | None, authserv_id: str
 ) -> tuple[str | None, str | None, str | None, str | None]:
-    """Return dmarc, its header.from, spf and dkim of one ``Authentication-Results`` header."""
+    """Return dmarc, its header.from, spf and dkim of a header, as `Verdict` has them."""
     server, *pieces = without_comments(header or "").split(";")
     words = server.split()
     if not words or words[0].lower() != authserv_id.lower() or len(words) > 2:
@@ -82,13 +73,12 @@ def _results(
     dmarc: tuple[str | None, str | None] = None, None
     found: dict[str, list[str]] = {"spf": [], "dkim": []}
     for piece in pieces:
-        match = _RESULT.match(piece)
-        if not match:
+        if not (match := _RESULT.match(piece)):
             continue
         method, result = match[1].lower(), match[2].lower()
         if method == "dmarc":
             domain = _HEADER_FROM.search(piece)
-            if dmarc[0] is None or _rank(result) < _rank(dmarc[0]):
+            if dmarc[0] is None or _RANK.get(result, 3) < _RANK.get(dmarc[0], 3):
                 dmarc = result, normalize_domain(domain[1]) if domain else None
         elif method in found:
             found[method].append(result)
@@ -97,7 +87,3 @@ def _results(
         for results in (found["spf"][:1], found["dkim"])
     )
     return *dmarc, spf, dkim
-
-
-def _rank(result: str) -> int:
-    return _RANK.get(result, 3)
