@@ -103,14 +103,14 @@ def with_domain(report: AggregateReport) -> AggregateReport:
 
 
 def _policy(published: _Fields, warnings: Warnings) -> Policy:
-    pct = published.text("pct")
+    pct, lower = published.text("pct"), published.lower
     return Policy(
         domain(published.wanted("domain") or ""),
-        *(published.lower(name) for name in ("p", "sp", "np")),
+        *(lower("p"), lower("sp"), lower("np")),
         _percent(pct, warnings) if pct else None,
-        *(published.lower(name) for name in ("testing", "adkim", "aspf")),
-        fo=published.text("fo"),
-        discovery_method=published.lower("discovery_method"),
+        *(lower("testing"), lower("adkim"), lower("aspf")),
+        published.text("fo"),
+        lower("discovery_method"),
     )
 
 
