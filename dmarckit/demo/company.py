@@ -11,19 +11,8 @@ from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 
-from dmarckit.demo import mails
-from dmarckit.demo.flows import (
-    OFFICE_WEEK,
-    SHOP_WEEK,
-    DemoSender,
-    Domain,
-    Flow,
-    between,
-    block,
-    scattered,
-    spf,
-    valid,
-)
+from dmarckit.demo import flows, mails
+from dmarckit.demo.flows import DemoSender, Domain, Flow, block, scattered, spf, valid
 from dmarckit.demo.reporters import INBOX, MAIL, REPORTERS
 from dmarckit.demo.traffic import GeneratedReport, reports
 from dmarckit.reports import DkimResult, Policy, Reason, TlsFailure, TlsPolicy
@@ -56,12 +45,9 @@ def demo_domains(end: date) -> tuple[Domain, ...]:
     """Return three domains; the company went from p=none to p=quarantine a month ago."""
     long_ago, month_ago = end - timedelta(3650), end - timedelta(33)
     monitored = Policy("example.com", p="none", sp="none", adkim="r", aspf="r", fo="1")
+    policies = ((long_ago, monitored), (month_ago, replace(monitored, p="quarantine")))
     return (
-        Domain(
-            "example.com",
-            ((long_ago, monitored), (month_ago, replace(monitored, p="quarantine"))),
-            existing=("support.example.com",),
-        ),
+        Domain("example.com", policies, existing=("support.example.com",)),
         Domain("shop.example", ((long_ago, Policy("shop.example", p="none")),)),
         Domain("example.net", ((long_ago, Policy("example.net", p="none")),)),
     )
@@ -70,7 +56,7 @@ def demo_domains(end: date) -> tuple[Domain, ...]:
 def demo_flows(end: date) -> tuple[Flow, ...]:
     """Return all traffic of the three domains: the company, its shop, and those who abuse them."""
     own = valid("example.com", "s2026")
-    office = partial(Flow, header_from="example.com", week=OFFICE_WEEK)
+    office = partial(Flow, header_from="example.com", week=flows.OFFICE_WEEK)
     shop = partial(Flow, header_from="shop.example")
     spoofing = partial(Flow, sender=SPOOFER, noise=0.3, expected="unauthenticated")
     discussion = office(
@@ -118,7 +104,7 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             sender=HELPDESK,
             addresses=block("198.51.100.0/24", 81, 2),
             messages=140,
-            week=OFFICE_WEEK,
+            week=flows.OFFICE_WEEK,
             expected="aligned",
             dkim=(valid("support.example.com", "hd1"), valid("helpdesk.example", "m1")),
             spf=spf("support.example.com"),
@@ -157,7 +143,7 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             sender=MAILCOURIER,
             addresses=scattered(("198.51.100.128/26",), 6),
             messages=1300,
-            week=SHOP_WEEK,
+            week=flows.SHOP_WEEK,
             expected="aligned",
             dkim=(valid("shop.example", "mc1"), valid("mailcourier.example", "mc")),
             spf=spf("rp.shop.example"),
@@ -167,7 +153,7 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             sender=SHOP,
             addresses=block("192.0.2.0/24", 40, 1),
             messages=120,
-            week=SHOP_WEEK,
+            week=flows.SHOP_WEEK,
             expected="spf_only",
             spf=spf("shop.example"),
         ),
@@ -181,7 +167,7 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             dkim=(valid("shop.example", "pw2"), valid("postwagon.example", "k1")),
             spf=spf("bounce.postwagon.example"),
             # The key of both signatures is fine; the service signs a part of the mails wrongly.
-            broken=between(end - timedelta(4), end, 0.6, otherwise=0.004),
+            broken=flows.between(end - timedelta(4), end, 0.6, otherwise=0.004),
             expected_broken="broken_dkim",
         ),
         shop(
@@ -251,12 +237,12 @@ def demo_mails(end: date, days: int = 60, seed: int = 7) -> list[mails.Generated
 
 def demo_settings() -> str:
     """Return the company's part of ``dmarckit.toml``: the services that it knows it uses."""
-    lines: list[str] = []
+    text = ""
     for sender in DECLARED:
         # A JSON string or list of strings is the same in TOML.
-        values = (f"{name} = {json.dumps(value)}" for name, value in asdict(sender).items())
-        lines += ["[[senders]]", *values]
-    return "\n".join(lines) + "\n"
+        values = (f"{name} = {json.dumps(value)}\n" for name, value in asdict(sender).items())
+        text += "".join(["[[senders]]\n", *values])
+    return text
 
 
 def _with_trouble(made: list[GeneratedReport], end: date, seed: int) -> list[mails.GeneratedMail]:
@@ -264,14 +250,12 @@ def _with_trouble(made: list[GeneratedReport], end: date, seed: int) -> list[mai
 
     def last(reporter: str, domain: str, days_ago: int) -> GeneratedReport | None:
         before = datetime.combine(end - timedelta(days_ago), time(), UTC)
-        found = (
-            r
-            for r in reversed(made)
-            if r.reporter.org_name == reporter
-            and r.report.policy.domain == domain
-            and r.report.begin < before
-        )
-        return next(found, None)
+        wanted = reporter, domain
+        for found in reversed(made):
+            names = found.reporter.org_name, found.report.policy.domain
+            if names == wanted and found.report.begin < before:
+                return found
+        return None
 
     cut = last(INBOX.org_name, "example.com", 3)
     twice = last(MAIL.org_name, "shop.example", 2)
@@ -284,39 +268,35 @@ def _with_trouble(made: list[GeneratedReport], end: date, seed: int) -> list[mai
         result.append(mails.broken(cut, seed))
     for days_ago, claims_pass in ((5, False), (9, True)):
         if genuine := last(MAIL.org_name, "example.com", days_ago):
-            fake = replace(genuine.report, report_id=f"{genuine.report.report_id}0")
-            result.append(
-                mails.forged(replace(genuine, report=fake), seed, claims_pass=claims_pass)
-            )
+            report = replace(genuine.report, report_id=f"{genuine.report.report_id}0")
+            fake = replace(genuine, report=report)
+            result.append(mails.forged(fake, seed, claims_pass=claims_pass))
     noon = datetime.combine(end - timedelta(6), time(12, 17, tzinfo=UTC))
     return [*result, mails.newsletter(noon, seed)]
 
 
 def _tls(start: date, end: date, seed: int) -> list[mails.GeneratedMail]:
     """Return TLS reports of the last two weeks; a server's certificate has just expired."""
-    failure = TlsFailure(
+    expired = TlsFailure(
         result_type="certificate-expired",
         sessions=21,
         sending_mta_ip="203.0.113.9",
         receiving_mx_hostname="mx2.example.com",
         receiving_ip="192.0.2.22",
     )
+    policy = TlsPolicy(
+        policy_type="sts",
+        policy_domain="example.com",
+        policy_string=("version: STSv1", "mode: testing", "mx: *.example.com", "max_age: 604800"),
+        mx_host=("*.example.com",),
+        successful=0,
+        failed=0,
+        details=(),
+    )
     found = []
     for days_ago in range(1, min(14, (end - start).days) + 1):
-        expired = days_ago <= 2
-        policy = TlsPolicy(
-            policy_type="sts",
-            policy_domain="example.com",
-            policy_string=(
-                "version: STSv1",
-                "mode: testing",
-                "mx: *.example.com",
-                "max_age: 604800",
-            ),
-            mx_host=("*.example.com",),
-            successful=640 - 13 * days_ago,
-            failed=21 if expired else 0,
-            details=(failure,) if expired else (),
-        )
-        found.append(mails.tls_mail(MAIL, end - timedelta(days_ago), (policy,), seed))
+        details = (expired,) if days_ago <= 2 else ()
+        successful, failed = 640 - 13 * days_ago, sum(detail.sessions for detail in details)
+        seen = replace(policy, successful=successful, failed=failed, details=details)
+        found.append(mails.tls_mail(MAIL, end - timedelta(days_ago), (seen,), seed))
     return found

@@ -87,7 +87,7 @@ class Style:
     """namespace, ``testing``, ``np``, ``policy_test_mode``, disposition ``pass``; no pct"""
     declaration: str = '<?xml version="1.0" encoding="UTF-8" ?>'
     root: str = ""  # attributes of the root element, for dialects without RFC 9990's namespace
-    version: str | None = "1.0"
+    version: str = "1.0"  # empty: the dialect has no such element
     indent: str = "  "  # ``""`` writes everything on one line
     newline: str = "\n"
     policy: tuple[str, ...] = ("adkim", "aspf", "p", "sp", "pct", "fo")

@@ -39,37 +39,6 @@ def message_id(rng: random.Random) -> str:
     return "".join(rng.choices("0123456789abcdefghijklmnopqrstuv", k=40))
 
 
-def _ses_headers(
-    post: OutgoingMail, key: str, received: datetime, rng: random.Random, found: tuple[str, ...]
-) -> list[str]:
-    spf, dkim, dmarc = found
-    domain = post.author.partition("@")[2]
-    address = f"192.0.2.{rng.randrange(1, 255)}"
-    allows = "designates" if spf == "pass" else "does not designate"
-    check = (
-        f"{spf} (spfCheck: domain of {domain} {allows} {address} as permitted sender) "
-        f"client-ip={address}; envelope-from={post.author}; helo={post.host};"
-    )
-    return [
-        f"Return-Path: <{post.author}>",
-        f"Received: from {post.host} ({post.host} [{address}])",
-        f" by inbound-smtp.eu-west-1.amazonaws.com with SMTP id {key}",
-        f" for {RECIPIENT};",
-        f" {received.astimezone(UTC):%a, %d %b %Y %H:%M:%S} +0000 (UTC)",
-        "X-SES-Spam-Verdict: PASS",
-        "X-SES-Virus-Verdict: PASS",
-        f"Received-SPF: {check}",
-        "Authentication-Results: amazonses.com;",
-        f" spf={check}",
-        f" dkim={dkim} header.i=@{domain};",
-        f" dmarc={dmarc} header.from={domain};",
-        f"X-SES-RECEIPT: {_token(rng, 90)}",
-        f"X-SES-DKIM-SIGNATURE: a=rsa-sha256; q=dns/txt; b={_token(rng, 96)}; c=relaxed/simple;"
-        f" s=ses1; d=amazonses.com; t={int(received.timestamp())}; v=1; bh={_token(rng, 32)};"
-        " h=From:To:Cc:Bcc:Subject:Date:Message-ID:MIME-Version:Content-Type:X-SES-RECEIPT;",
-    ]
-
-
 def _body(post: OutgoingMail, rng: random.Random) -> list[str]:
     text = ['Content-Type: text/plain; charset="utf-8"', "", *post.text.splitlines()]
     if post.attachment is None:
@@ -119,16 +88,39 @@ def _stored(
     `verdicts` are what SES finds of SPF, DKIM and DMARC.
     """
     key = key or message_id(rng)
-    lines = [*_ses_headers(post, key, received, rng, verdicts), *post.extra_headers]
-    lines += [
-        f"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d={post.author.partition('@')[2]}; "
-        "s=mail;",
+    spf, dkim, dmarc = verdicts
+    domain, moment = post.author.partition("@")[2], received.astimezone(UTC)
+    address = f"192.0.2.{rng.randrange(1, 255)}"
+    allows = "designates" if spf == "pass" else "does not designate"
+    check = (
+        f"{spf} (spfCheck: domain of {domain} {allows} {address} as permitted sender) "
+        f"client-ip={address}; envelope-from={post.author}; helo={post.host};"
+    )
+    lines = [
+        f"Return-Path: <{post.author}>",
+        f"Received: from {post.host} ({post.host} [{address}])",
+        f" by inbound-smtp.eu-west-1.amazonaws.com with SMTP id {key}",
+        f" for {RECIPIENT};",
+        f" {moment:%a, %d %b %Y %H:%M:%S} +0000 (UTC)",
+        "X-SES-Spam-Verdict: PASS",
+        "X-SES-Virus-Verdict: PASS",
+        f"Received-SPF: {check}",
+        "Authentication-Results: amazonses.com;",
+        f" spf={check}",
+        f" dkim={dkim} header.i=@{domain};",
+        f" dmarc={dmarc} header.from={domain};",
+        f"X-SES-RECEIPT: {_token(rng, 90)}",
+        f"X-SES-DKIM-SIGNATURE: a=rsa-sha256; q=dns/txt; b={_token(rng, 96)}; c=relaxed/simple;"
+        f" s=ses1; d=amazonses.com; t={int(received.timestamp())}; v=1; bh={_token(rng, 32)};"
+        " h=From:To:Cc:Bcc:Subject:Date:Message-ID:MIME-Version:Content-Type:X-SES-RECEIPT;",
+        *post.extra_headers,
+        f"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d={domain}; s=mail;",
         f"\th=from:to:subject:date; bh={_token(rng, 32)};",
         f"\tb={_token(rng, 48)}",
         f"From: {post.author}",
         f"To: {RECIPIENT}",
         f"Subject: {post.subject}",
-        f"Date: {format_datetime(received.astimezone(UTC))}",
+        f"Date: {format_datetime(moment)}",
         f"Message-ID: <{rng.getrandbits(64):016x}@{post.host}>",
         "MIME-Version: 1.0",
         *_body(post, rng),
@@ -171,8 +163,8 @@ def forged(made: GeneratedReport, seed: int, *, claims_pass: bool = False) -> Ge
         f" spf=pass; dkim=pass header.i=@{made.reporter.host};",
         f" dmarc=pass header.from={made.reporter.host};",
     )
-    extra = claim if claims_pass else ()
-    post = replace(_post(made), host="host.scam.example", extra_headers=extra)
+    post = replace(_post(made), host="host.scam.example")
+    post = replace(post, extra_headers=claim if claims_pass else ())
     return _stored(post, made.sent, rng, "untrusted", verdicts=("fail", "none", "fail"))
 
 
@@ -219,7 +211,7 @@ def tls_mail(
     key = message_id(rng)
     received = begin + timedelta(days=1, seconds=rng.randrange(3600, 20000))
     post = OutgoingMail(
-        author=report.contact or "",
+        author=f"smtp-tls-reports@{reporter.host}",
         host=f"out.{reporter.host}",
         subject=f"Report Domain: {domain} Submitter: {reporter.host} Report-ID: <{day}_{domain}>",
         text="This is an aggregate TLS report.\n",
@@ -248,22 +240,19 @@ def _tls_json(report: TlsReport) -> bytes:
     """Return the report's JSON (RFC 8460 section 4.4); what is None is left out."""
     policies = []
     for policy in report.policies:
-        details = [{k: getattr(d, n) for k, n in _TLS_DETAILS.items()} for d in policy.details]
-        policies.append(
-            {
-                "policy": {
-                    "policy-type": policy.policy_type,
-                    "policy-string": list(policy.policy_string),
-                    "policy-domain": policy.policy_domain,
-                    "mx-host": list(policy.mx_host),
-                },
-                "summary": {
-                    "total-successful-session-count": policy.successful,
-                    "total-failure-session-count": policy.failed,
-                },
-                "failure-details": [{k: v for k, v in d.items() if v is not None} for d in details],
-            }
-        )
+        about = {
+            "policy-type": policy.policy_type,
+            "policy-string": policy.policy_string,
+            "policy-domain": policy.policy_domain,
+            "mx-host": policy.mx_host,
+        }
+        sessions = {
+            "total-successful-session-count": policy.successful,
+            "total-failure-session-count": policy.failed,
+        }
+        found = [{k: getattr(d, n) for k, n in _TLS_DETAILS.items()} for d in policy.details]
+        details = [{k: v for k, v in detail.items() if v is not None} for detail in found]
+        policies.append({"policy": about, "summary": sessions, "failure-details": details})
     document = {
         "organization-name": report.reporter,
         "date-range": {

@@ -111,9 +111,9 @@ def _key(name: str, bits: int) -> str:
     modulus = stream(name).getrandbits(bits) | 1 << (bits - 1) | 1
 
     def tagged(tag: int, body: bytes) -> bytes:
-        size = len(body)
-        octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
-        return bytes([tag]) + (b"" if size < 128 else bytes([0x80 | len(octets)])) + octets + body
+        octets = len(body).to_bytes((len(body).bit_length() + 7) // 8, "big")
+        long = bytes([0x80 | len(octets)]) if len(body) >= 128 else b""
+        return bytes([tag]) + long + octets + body
 
     numbers = tagged(2, b"\0" + modulus.to_bytes(bits // 8, "big")) + tagged(2, b"\x01\0\x01")
     algorithm = bytes.fromhex("300d06092a864886f70d0101010500")
@@ -139,8 +139,7 @@ class Google:
         """Return the compliance status: all is well, but for unsubscribing from the shop's mail."""
         names = ("SPF", "DKIM", "DMARC_POLICY", "DMARC_ALIGNMENT", "ENCRYPTION")
         states = dict.fromkeys((*names, "MESSAGE_FORMATTING", "HONOR_UNSUBSCRIBE"), "COMPLIANT")
-        one_click = "NEEDS_WORK" if domain == "shop.example" else "COMPLIANT"
-        states |= {"ONE_CLICK_UNSUBSCRIBE": one_click}
+        states["ONE_CLICK_UNSUBSCRIBE"] = "NEEDS_WORK" if domain == "shop.example" else "COMPLIANT"
         rows = [{"requirement": n, "status": {"status": s}} for n, s in states.items()]
         return {"complianceData": {"domainId": domain, "rowData": rows}}
 

@@ -4,152 +4,30 @@ from __future__ import annotations
 
 import gzip
 import io
+import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from html import escape
+from importlib.resources import files
 from typing import Any, TypeVar
 
 from dmarckit.demo.flows import Reporter, Style
 from dmarckit.reports import AggregateReport, DkimResult, Policy, Record, SpfResult
 
-MAIL = Reporter(
-    org_name="mail.example",
-    host="mail.example",
-    contact="noreply-dmarc-support@mail.example",
-    extra_contact="https://support.mail.example/answer/2466580",
-    share=42,
-    style=Style(
-        version=None,
-        policy=("adkim", "aspf", "p", "sp", "pct", "np"),
-        packing="zip",
-        content_type="application/zip",
-        mail="single",
-        subject="Report domain: {domain} Submitter: {host} Report-ID: {report_id}",
-        last_second=True,
-    ),
-    delivered=6,
-)
 
-ENTERPRISE_POST = Reporter(
-    org_name="Enterprise Post Example",
-    host="post.example",
-    contact="dmarcreport@post.example",
-    share=26,
-    style=Style(
-        declaration='<?xml version="1.0"?>',
-        root='xmlns:xsd="http://www.w3.org/2001/XMLSchema" '
-        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"',
-        envelope_from=True,
-        envelope_to=True,
-        newline="\r\n",
-        report_id="{hex}",
-        subject="[Preview] Report Domain: {domain} Submitter: {host} Report-ID: {report_id}",
-        file_name="enterprise.protection.{host}!{domain}!{begin}!{end}.{ext}",
-    ),
-    recipients=("buyer.example", "partner.example", "supplier.example"),
-    delivered=5,
-)
+def _reporters() -> Iterator[Reporter]:
+    text = files("dmarckit.demo").joinpath("data/reporters.toml").read_text("utf-8")
+    for values in tomllib.loads(text)["reporters"]:
+        style = values.pop("style")
+        for table in (values, style):
+            table |= {k: tuple(v) for k, v in table.items() if isinstance(v, list)}
+        yield Reporter(**values, style=Style(**style))
 
-INBOX = Reporter(
-    org_name="Inbox Example",
-    host="inbox.example",
-    contact="dmarchelp@inbox.example",
-    share=11,
-    style=Style(
-        declaration='<?xml version="1.0"?>',
-        version=None,
-        policy=("adkim", "aspf", "p", "pct"),
-        report_id="{end}.{micro}",
-        last_second=True,
-        file_name="{host}!{domain}!{begin}!{end}_{report_id}.{ext}",
-    ),
-    delivered=3,
-)
 
-NEXT_MAIL = Reporter(
-    org_name="Nextmail Example GmbH",
-    host="nextmail.example",
-    share=7,
-    style=Style(
-        rfc9990=True,
-        policy=("discovery_method", "p", "sp", "np", "testing", "adkim", "aspf", "fo"),
-        fills_defaults=False,
-        envelope_from=True,
-        envelope_to=True,
-        human_result=True,
-        generator="nextmail-reporter 4.2",
-        indent="    ",
-        report_id="{day}.{hex}@{host}",
-    ),
-    delivered=2,
-)
-
-CLOUD_SENDING = Reporter(
-    org_name="CLOUD-SENDING-EXAMPLE",
-    host="sending.example",
-    contact="postmaster@sending.example",
-    share=4,
-    style=Style(
-        indent="",
-        envelope_from=True,
-        report_id="{hex}",
-        content_type="application/octet-stream",
-        subject="Dmarc Aggregate Report Domain: {{{domain}}}  Submitter: {{{host}}}",
-    ),
-    delivered=1,
-)
-
-GATEWAY = Reporter(
-    org_name="Gateway Example Security",
-    host="gateway.example",
-    contact="no-reply@gateway.example",
-    share=4,
-    style=Style(
-        envelope_from=True,
-        envelope_to=True,
-        empty_elements=True,
-        human_result=True,
-        content_type="application/x-gzip",
-        report_id="{hex}",
-    ),
-    recipients=("clinic.example", "bank.example"),
-    hours=12,
-    delivered=2,
-)
-
-LATE_POST = Reporter(
-    org_name="Letterbox Example K.K.",
-    host="letterbox.example",
-    share=8,
-    style=Style(
-        envelope_from=True,
-        packing="zip",
-        content_type="application/x-zip-compressed",
-        report_id="{day}-{digits}",
-    ),
-    delivered=26,  # always a day late
-)
-
-MOBILE = Reporter(
-    org_name="Mobile Example Corp.",
-    host="mobile.example",
-    share=5,
-    style=Style(
-        rfc9990=True,
-        version=None,
-        policy=("p", "sp", "np", "testing", "adkim", "aspf", "discovery_method"),
-        envelope_to=True,
-        generator="mobile-rua/1.0",
-        newline="\r\n",
-        report_id="{hex}",
-    ),
-    offset=15,  # midnight in Tokyo
-    delivered=4,
-)
-
-REPORTERS = (MAIL, ENTERPRISE_POST, INBOX, NEXT_MAIL, CLOUD_SENDING, GATEWAY, LATE_POST, MOBILE)
-"""those that report about the demo's company"""
+# those that report about the demo's company
+REPORTERS = tuple(_reporters())
+MAIL, ENTERPRISE_POST, INBOX, NEXT_MAIL, CLOUD_SENDING, GATEWAY, LATE_POST, MOBILE = REPORTERS
 
 Shown = TypeVar("Shown", Record, DkimResult, SpfResult)
 

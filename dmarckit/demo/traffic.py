@@ -9,7 +9,7 @@ section 6.6 and RFC 9989.
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -19,18 +19,9 @@ from dmarckit.core import normalize_domain
 from dmarckit.demo.flows import Domain, Flow, Reporter, on
 from dmarckit.demo.reporters import packed, policy_shown, record_shown, to_xml
 from dmarckit.facts import organisation
-from dmarckit.reports import AggregateReport, DkimResult, Policy, Reason, Record
+from dmarckit.reports import AggregateReport, Policy, Reason, Record
 
 _HOUR = timedelta(hours=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a share of a flow's messages ends at one receiver on one day."""
-
-    share: float
-    record: Record  # without address, ``envelope_to`` and count
-    expected: str  # true class
 
 
 def aligned(identifier: str | None, author: str, mode: str | None) -> bool:
@@ -42,45 +33,42 @@ def aligned(identifier: str | None, author: str, mode: str | None) -> bool:
     return organisation(identifier) == organisation(author)
 
 
-def outcomes(flow: Flow, domain: Domain, reporter: Reporter, day: date) -> list[Outcome]:
-    """Return all ways in which the messages of `flow` end at `reporter`; shares sum to 1."""
+def outcomes(
+    flow: Flow, domain: Domain, reporter: Reporter, day: date
+) -> Iterator[tuple[float, Record, str]]:
+    """Yield all ways in which the messages of `flow` end at `reporter` on one day.
+
+    Each is a share of the messages (they sum to 1), its record without address, ``envelope_to``
+    and count, and its true class.
+    """
     intact = (1.0 - on(flow.broken, day)) * (1.0 - on(reporter.dkim_broken, day))
-    policy = domain.policy(day)
-    broken = tuple(
-        replace(s, result=flow.broken_result) if s.result == "pass" else s for s in flow.dkim
-    )
-    found = []
-    for share, dkim, expected in (
-        (intact, flow.dkim, flow.expected),
-        (1 - intact, broken, flow.expected_broken or flow.expected),
-    ):
-        if share > 0:
-            record = _evaluated(flow, dkim, policy)
-            found += [
-                Outcome(share * part, replace(record, disposition=action, reasons=why), expected)
-                for part, action, why in _treated(record, flow, domain, policy, reporter)
-            ]
-    return found
-
-
-def _evaluated(flow: Flow, dkim: tuple[DkimResult, ...], policy: Policy) -> Record:
-    author, spf = flow.header_from, flow.spf
+    policy, author, spf = domain.policy(day), flow.header_from, flow.spf
     sent_by = spf.domain if spf and spf.result == "pass" and spf.scope != "helo" else None
-    return Record(
+    unsigned = Record(
         source_ip=None,
         messages=0,
         disposition=None,
-        dkim_aligned=any(
-            s.result == "pass" and aligned(s.domain, author, policy.adkim) for s in dkim
-        ),
+        dkim_aligned=False,
         spf_aligned=aligned(sent_by, author, policy.aspf),
         reasons=flow.reasons,
         header_from=author,
         envelope_from=flow.envelope_from or (spf.domain if spf else None),
         envelope_to=None,
-        dkim=dkim,
+        dkim=(),
         spf=(spf,) if spf else (),
     )
+    passing = [s for s in flow.dkim if s.result == "pass"]
+    broken = tuple(replace(s, result=flow.broken_result) if s in passing else s for s in flow.dkim)
+    for share, dkim, expected in (
+        (intact, flow.dkim, flow.expected),
+        (1 - intact, broken, flow.expected_broken or flow.expected),
+    ):
+        good = [s.domain for s in dkim if s.result == "pass"]
+        found = any(aligned(signer, author, policy.adkim) for signer in good)
+        record = replace(unsigned, dkim_aligned=found, dkim=dkim)
+        if share > 0:
+            for part, action, why in _treated(record, flow, domain, policy, reporter):
+                yield share * part, replace(record, disposition=action, reasons=why), expected
 
 
 def _treated(
@@ -199,7 +187,7 @@ def reports(
         ValueError: A flow's author domain has no DMARC record in `domains`.
     """
     window = [start + timedelta(i) for i in range(days_count)]
-    counts: dict[tuple[str, str, datetime], dict[_Key, int]] = defaultdict(lambda: defaultdict(int))
+    counts: dict[tuple[Reporter, Domain, datetime], Counter[_Key]] = defaultdict(Counter)
     for flow in flows:
         author = f".{normalize_domain(flow.header_from)}"
         above = [d for d in domains if author.endswith(f".{d.name}")]
@@ -209,13 +197,8 @@ def reports(
         for day in window:
             for reporter, seen in _by_reporter(flow, day, reporters, seed):
                 for begin, key, n in _by_record(flow, domain, reporter, day, seen, seed):
-                    counts[reporter.org_name, domain.name, begin][key] += n
-    by_org = {r.org_name: r for r in reporters}
-    by_name = {d.name: d for d in domains}
-    made = [
-        _report(by_org[org], by_name[domain], begin, rows, seed)
-        for (org, domain, begin), rows in counts.items()
-    ]
+                    counts[reporter, domain, begin][key] += n
+    made = [_report(*key, rows, seed) for key, rows in counts.items()]
     return sorted(made, key=lambda g: (g.sent, g.reporter.org_name, str(g.report.policy.domain)))
 
 
@@ -225,10 +208,9 @@ def _by_reporter(
     total = messages_on(flow, day, seed)
     if total == 0 and not (flow.keeps_zero and _within(day, flow)):
         return
-    shares = [
-        r.share if flow.reporters is None else flow.reporters.get(r.org_name, 0.0)
-        for r in reporters
-    ]
+    shares = [r.share for r in reporters]
+    if flow.reporters is not None:
+        shares = [flow.reporters.get(r.org_name, 0.0) for r in reporters]
     parts = split_total(total, shares, stream(seed, flow.name, day, "reporters"))
     for reporter, share, n in zip(reporters, shares, parts, strict=True):
         if _within(day, reporter) and share > 0 and (n > 0 or flow.keeps_zero):
@@ -245,16 +227,17 @@ def _by_record(
         addresses = tuple(dict.fromkeys(found))
     weights = [1 / (i + 2) for i in range(len(addresses))]
     rng.shuffle(weights)
-    ends = outcomes(flow, domain, reporter, day)
+    ends = list(outcomes(flow, domain, reporter, day))
     recipients = reporter.recipients or (reporter.host,)
     periods = _periods(reporter, day)
     for address, n in zip(addresses, split_total(total, weights, rng), strict=True):
         recipient = rng.choice(recipients)
         for begin, m in zip(periods, split_total(n, list(periods.values()), rng), strict=True):
-            for end, k in zip(ends, split_total(m, [e.share for e in ends], rng), strict=True):
+            parts = split_total(m, [share for share, *_ in ends], rng)
+            for (_, record, expected), k in zip(ends, parts, strict=True):
                 if k > 0 or (flow.keeps_zero and total == 0):
-                    truth = Truth(flow.name, flow.sender.name, flow.sender.kind, end.expected)
-                    yield begin, _Key(address, recipient, end.record, truth), k
+                    truth = Truth(flow.name, flow.sender.name, flow.sender.kind, expected)
+                    yield begin, _Key(address, recipient, record, truth), k
 
 
 def _periods(reporter: Reporter, day: date) -> dict[datetime, float]:
@@ -265,9 +248,8 @@ def _periods(reporter: Reporter, day: date) -> dict[datetime, float]:
     origin = datetime(2020, 1, 6, tzinfo=UTC) + reporter.offset * _HOUR
     begin = origin + (midnight - origin) // length * length
     found = {}
-    while begin < midnight + 24 * _HOUR:
-        inside = min(begin + length, midnight + 24 * _HOUR) - max(begin, midnight)
-        found[begin] = inside / _HOUR
+    while begin < (end := midnight + 24 * _HOUR):
+        found[begin] = (min(begin + length, end) - max(begin, midnight)) / _HOUR
         begin += length
     return found
 
@@ -279,13 +261,11 @@ def _report(
     end = begin + reporter.hours * _HOUR
     rng = stream(seed, reporter.org_name, domain.name, begin)
     ordered = sorted(rows.items(), key=lambda item: (-item[1], item[0].address, item[0].truth.flow))
-    records = tuple(
-        record_shown(
-            replace(key.outcome, source_ip=key.address, messages=n, envelope_to=key.envelope_to),
-            style,
-        )
-        for key, n in ordered
-    )
+    records = []
+    for key, n in ordered:
+        record = replace(key.outcome, source_ip=key.address, messages=n)
+        record = replace(record, envelope_to=key.envelope_to)
+        records.append(record_shown(record, style))
     policy = replace(domain.policy((end - _HOUR).date()), domain=domain.name)
     report = AggregateReport(
         reporter=reporter.org_name,
@@ -305,8 +285,8 @@ def _report(
         end=end - timedelta(seconds=style.last_second),
         policy=policy_shown(policy, style),
         generator=style.generator,
-        version=style.version,
-        records=records,
+        version=style.version or None,
+        records=tuple(records),
         record_count=len(records),
         message_count=sum(rows.values()),
     )

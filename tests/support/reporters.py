@@ -48,7 +48,7 @@ WEEKLY = Reporter(
     org_name="Village Net Example",
     host="village.example",
     share=1,
-    style=Style(version=None, packing="xml", content_type="application/xml", report_id="{end}"),
+    style=Style(version="", packing="xml", content_type="application/xml", report_id="{end}"),
     hours=168,
     delivered=12,
 )
