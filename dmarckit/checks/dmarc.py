@@ -182,37 +182,35 @@ def _without_own(ask: DnsClient, domain: str, texts: Sequence[str]) -> DnsRow:
     return dns_row("dmarc", name, [], faults, policy=new.policy, applies=values, tags={})
 
 
-def _tag_faults(tags: Mapping[str, str]) -> list[Fault]:
-    faults = []
+def _tag_faults(tags: Mapping[str, str]) -> Iterator[Fault]:
     for tag, allowed in DMARC_VALUES.items():
         if tag in tags and tags[tag].lower() not in allowed:
             text = _("{tag}={value} is no value of DMARC; it is one of: {allowed}.").format(
                 tag=tag, value=one_line(tags[tag], 40), allowed=", ".join(allowed)
             )
             broken = tag in ("p", "sp", "np")
-            faults.append(Fault(f"{tag}_value", "invalid" if broken else "weak", text))
+            yield Fault(f"{tag}_value", "invalid" if broken else "weak", text)
     unknown = [tag for tag in tags if tag not in KNOWN]
     if "p" not in tags:
         text = _("The record has no p: older receivers ignore it, others take p=none; add p=none.")
-        faults.append(Fault("no_p", "invalid", text))
+        yield Fault("no_p", "invalid", text)
     elif tags["p"].lower() == "none":
         text = _(
             "p=none asks receivers to deliver forged mail. Once reports show that your own mail "
             "passes, publish p=quarantine, then p=reject."
         )
-        faults.append(Fault("p_none", "weak", text))
+        yield Fault("p_none", "weak", text)
     if unknown:
         text = _("Unknown tags are ignored; correct or remove them: {tags}.")
         shown = one_line(", ".join(unknown), 80)
-        faults.append(Fault("unknown_tags", "weak", text.format(tags=shown)))
+        yield Fault("unknown_tags", "weak", text.format(tags=shown))
     old = [tag for tag in OBSOLETE if tag in tags]
     if old:
         text = _(
             "RFC 9989 has no {tags} any more; newer receivers ignore it. Remove it (instead of a "
             "pct below 100 there is t=y)."
         ).format(tags=", ".join(old))
-        faults.append(Fault("obsolete_tags", "weak", text))
-    return faults
+        yield Fault("obsolete_tags", "weak", text)
 
 
 def _addresses(tags: Mapping[str, str]) -> Iterator[tuple[str, str, str | None]]:
@@ -224,19 +222,18 @@ def _addresses(tags: Mapping[str, str]) -> Iterator[tuple[str, str, str | None]]
             yield tag, uri, match["host"].lower() if match else None
 
 
-def _report_faults(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> list[Fault]:
-    faults = []
+def _report_faults(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> Iterator[Fault]:
     if all(tag != "rua" for tag, _uri, _host in _addresses(tags)):
         text = _(
             "The record has no rua, so nobody sends reports about {domain}; add "
             "rua=mailto: and the address that takes them."
         ).format(domain=domain)
-        faults.append(Fault("no_rua", "weak", text))
+        yield Fault("no_rua", "weak", text)
     for tag, uri, host in _addresses(tags):
         if host is None:
             text = _("{tag}={uri} is no mail address; write it as mailto:name@host.")
             text = text.format(tag=tag, uri=one_line(uri, 80))
-            faults.append(Fault(f"{tag}_address", "weak", text))
+            yield Fault(f"{tag}_address", "weak", text)
             continue
         try:  # no MX and no address, or the null MX; silence is no fault
             names = [name for _preference, name in ask.mail_hosts(host)]
@@ -248,8 +245,7 @@ def _report_faults(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> list
                 "Reports to {uri} cannot be delivered: {host} has no mail server (MX); correct "
                 "the address or publish the MX record."
             ).format(uri=one_line(uri, 80), host=host)
-            faults.append(Fault(f"{tag}_host", "weak", text))
-    return faults
+            yield Fault(f"{tag}_host", "weak", text)
 
 
 def _authorisations(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> list[DnsRow]:

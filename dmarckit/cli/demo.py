@@ -8,11 +8,12 @@ import tempfile
 import textwrap
 import time
 import webbrowser
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import boto3
 
@@ -28,7 +29,6 @@ from dmarckit.slack import Message, message_text
 
 BUCKET = "dmarckit-demo"
 NEWEST = 20  # mails of which one arrives while one looks
-LONGEST_WINDOW = 366  # days of the page about a user's own mails
 
 NEXT = """
 What to try next:
@@ -79,7 +79,7 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
         if mails is not None:  # the page is about the time of the user's own reports
             query = "SELECT min(begin) AS a, max(begin) AS b FROM reports WHERE begin < $now"
             (span,) = open_lake().arrow(query, now=now).to_pylist()
-            days = min((span["b"] - span["a"]).days + 1, LONGEST_WINDOW) if span["b"] else 30
+            days = min((span["b"] - span["a"]).days + 1, 366) if span["b"] else 30
             end = {"end": f"{span['b']:%Y-%m-%d}"} if span["b"] else {}
             schedule = schedule.model_copy(update={"parameters": {"days": days, **end}})
         result = publish_and_notify(settings, schedule, ingested, now=now, step=step)
@@ -93,8 +93,8 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
         if arriving is not None:
             step("A mail arrives: running the schedule alerts")
             store(storage, [arriving.key], lambda _key: arriving.raw)
-            alerts = run_job(settings, load_schedule("alerts"))
-            messages = [*(alerts.delivery.messages if alerts else ()), *messages]
+            done = run_job(settings, load_schedule("alerts"))
+            messages = [*(done.delivery.messages if done else ()), *messages]
         written = _write(out, settings, published.page, messages)
         step("Done")
         _print_messages(messages, out, links=keep)
@@ -113,7 +113,7 @@ def _place(step: Any, trust: str) -> Iterator[tuple[S3Server | None, str]]:
     theirs, language = (PREFIX, "AWS_"), f"{PREFIX}LANGUAGE"
     kept = {k: v for k, v in os.environ.items() if not k.startswith(theirs) or k == language}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(temporary_environment(kept))
+        stack.enter_context(mock.patch.dict(os.environ, kept, clear=True))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-demo-")))
         server = None
         if available():
@@ -134,19 +134,6 @@ def _place(step: Any, trust: str) -> Iterator[tuple[S3Server | None, str]]:
         if server is not None:
             boto3.session.Session().client("s3").create_bucket(Bucket=BUCKET)
         yield server, home
-
-
-@contextlib.contextmanager
-def temporary_environment(environment: Mapping[str, str]) -> Iterator[None]:
-    """Replace the environment within the block."""
-    before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _failing(mail: GeneratedMail) -> int:

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from dmarckit import core, pages
-from dmarckit.cli.demo import store, temporary_environment
+from dmarckit.cli.demo import store
 from dmarckit.cli.output import console, ingest_progress
 from dmarckit.core import CONFIG_VARIABLE, PREFIX, Settings, one_line, open_storage, plural
 from dmarckit.demo import demo_mails, demo_settings, fill_outside_tables
@@ -136,7 +137,7 @@ def demo_environment() -> Iterator[dict[str, str]]:
         config.write_text(own + demo_settings(), "utf-8")
         theirs = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
         environment = {**theirs, CONFIG_VARIABLE: str(config)}
-        with temporary_environment(environment):
+        with mock.patch.dict(os.environ, environment, clear=True):
             settings = core.load_settings()
             raw = {mail.key: mail.raw for mail in demo_mails(datetime.now(UTC).date())}
             store(open_storage(settings.mail_url), raw, raw.__getitem__)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from dmarckit.cli.aws.around import MailBucket, merged_policy, policy_without
+from dmarckit.cli.aws.around import MailBucket
 from dmarckit.cli.aws.plan import Plan, plan_lines
 from dmarckit.cli.aws.stack import (
     Aws,
@@ -380,17 +381,18 @@ def test_the_example_names_parameters_that_there_are() -> None:
 
 # a bucket's policy, and what to publish
 
-WANTED = MailBucket("mails", "rua/", "acme-dmarc", "rules", "aws", "eu-west-1", "111122223333")
+HERE = SimpleNamespace(partition="aws", region="eu-west-1", account="111122223333")
+WANTED = MailBucket(HERE, "mails", "rua/", "acme-dmarc", "rules")
 
 
 def test_the_rest_of_a_policy_stays_as_it_was() -> None:
     other = {"Sid": "Other", "Effect": "Deny"}
     for policy in ({"Version": "2008-10-17", "Id": "x", "Statement": [other]}, None):
-        merged = merged_policy(policy, WANTED)
-        assert merged_policy(merged, WANTED) == merged
-        assert policy_without(merged, WANTED) == policy
+        merged = WANTED.merged_policy(policy)
+        assert WANTED.merged_policy(merged) == merged
+        assert WANTED.policy_without(merged) == policy
     single = {"Version": "2012-10-17", "Statement": other}  # a policy may have one without a list
-    assert merged_policy(single, WANTED)["Statement"] == [other, WANTED.statement()]
+    assert WANTED.merged_policy(single)["Statement"] == [other, WANTED.statement()]
 
 
 def test_it_says_the_same_of_ses_as_the_template_does() -> None:

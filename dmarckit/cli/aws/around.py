@@ -25,15 +25,13 @@ KINDS = ("TopicConfigurations", "QueueConfigurations", "LambdaFunctionConfigurat
 class MailBucket:
     """An existing mail bucket, and what a stack needs to have in it."""
 
-    bucket: str
+    aws: Aws
+    name: str
     prefix: str
     """where the mails are stored, with ``/`` at its end"""
     stack_prefix: str
     """`NamePrefix`, by which its parts are known again"""
     rule_set: str
-    partition: str
-    region: str
-    account: str
 
     @property
     def sid(self) -> str:
@@ -47,102 +45,98 @@ class MailBucket:
 
     def statement(self) -> dict[str, Any]:
         """Return a statement that lets SES write mails, for this account and rule only."""
-        rule = (
-            f"arn:{self.partition}:ses:{self.region}:{self.account}:receipt-rule-set/"
-            f"{self.rule_set}:receipt-rule/{self.stack_prefix}-reports"
-        )
+        aws, arn = self.aws, f"arn:{self.aws.partition}"
+        rule = f"{self.rule_set}:receipt-rule/{self.stack_prefix}-reports"
+        rule = f"{arn}:ses:{aws.region}:{aws.account}:receipt-rule-set/{rule}"
         return {
             "Sid": self.sid,
             "Effect": "Allow",
             "Principal": {"Service": "ses.amazonaws.com"},
             "Action": "s3:PutObject",
-            "Resource": f"arn:{self.partition}:s3:::{self.bucket}/{self.prefix}*",
+            "Resource": f"{arn}:s3:::{self.name}/{self.prefix}*",
             "Condition": {
-                "StringEquals": {"aws:SourceAccount": self.account, "aws:SourceArn": rule}
+                "StringEquals": {"aws:SourceAccount": aws.account, "aws:SourceArn": rule}
             },
         }
 
+    def merged_policy(self, policy: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the bucket's policy with our statement, in the place of an older one of ours."""
+        rest = self.policy_without(policy) or {"Version": "2012-10-17", "Statement": []}
+        return {**rest, "Statement": [*rest["Statement"], self.statement()]}
 
-def merged_policy(policy: Mapping[str, Any] | None, ours: MailBucket) -> dict[str, Any]:
-    """Return the bucket's policy with our statement, in the place of an older one of ours."""
-    rest = policy_without(policy, ours) or {"Version": "2012-10-17", "Statement": []}
-    return {**rest, "Statement": [*rest["Statement"], ours.statement()]}
+    def policy_without(self, policy: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Return the bucket's policy without our statement; None when nothing else is in it."""
+        if policy is None:
+            return None
+        statements = policy.get("Statement", [])
+        statements = [statements] if isinstance(statements, Mapping) else statements
+        others = [s for s in statements if s.get("Sid") != self.sid]
+        return {**policy, "Statement": others} if others else None
 
-
-def policy_without(policy: Mapping[str, Any] | None, ours: MailBucket) -> dict[str, Any] | None:
-    """Return the bucket's policy without our statement; None when nothing else is in it."""
-    if policy is None:
-        return None
-    statements = policy.get("Statement", [])
-    statements = [statements] if isinstance(statements, Mapping) else statements
-    others = [s for s in statements if s.get("Sid") != ours.sid]
-    return {**policy, "Statement": others} if others else None
-
-
-def merged_notifications(config: Mapping[str, Any], ours: MailBucket) -> dict[str, Any]:
-    """Return the bucket's notifications with ours; S3 refuses two that overlap (AwsError)."""
-    rest = notifications_without(config, ours)
-    for kind in KINDS:
-        for other in rest.get(kind, ()):
+    def merged_notifications(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the bucket's notifications with ours; S3 refuses two that overlap (AwsError)."""
+        rest = self.notifications_without(config)
+        for other in (other for kind in KINDS for other in rest.get(kind, ())):
             keys = other.get("Filter", {}).get("Key", {}).get("FilterRules", ())
             theirs = next((r["Value"] for r in keys if r["Name"].lower() == "prefix"), "")
-            overlaps = theirs.startswith(ours.prefix) or ours.prefix.startswith(theirs)
+            overlaps = theirs.startswith(self.prefix) or self.prefix.startswith(theirs)
             if overlaps and any(e.startswith("s3:ObjectCreated:") for e in other["Events"]):
                 names = ("TopicArn", "QueueArn", "LambdaFunctionArn")
                 target = next((other[n] for n in names if n in other), "somebody")
                 raise AwsError(
-                    f"bucket {ours.bucket} tells {one_line(target, 200)} of objects below "
+                    f"bucket {self.name} tells {one_line(target, 200)} of objects below "
                     f"{theirs or 'every prefix'!r} already, and S3 allows one for each; "
                     "let that be a topic that the queue subscribes to, or choose another MailPrefix"
                 )
-    queue = {
-        "Id": ours.notification_id,
-        "QueueArn": f"arn:{ours.partition}:sqs:{ours.region}:{ours.account}:{ours.notification_id}",
-        "Events": ["s3:ObjectCreated:*"],
-        "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": ours.prefix}]}},
-    }
-    return {**rest, "QueueConfigurations": [*rest.get("QueueConfigurations", ()), queue]}
+        arn = f"arn:{self.aws.partition}:sqs:{self.aws.region}:{self.aws.account}"
+        queue = {
+            "Id": self.notification_id,
+            "QueueArn": f"{arn}:{self.notification_id}",
+            "Events": ["s3:ObjectCreated:*"],
+            "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": self.prefix}]}},
+        }
+        return {**rest, "QueueConfigurations": [*rest.get("QueueConfigurations", ()), queue]}
 
+    def notifications_without(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the bucket's notifications without ours, as S3 takes them."""
+        kept = {k: v for k, v in config.items() if k in (*KINDS, "EventBridgeConfiguration")}
+        queues = kept.pop("QueueConfigurations", ())
+        queues = [q for q in queues if q["Id"] != self.notification_id]
+        return kept | ({"QueueConfigurations": queues} if queues else {})
 
-def notifications_without(config: Mapping[str, Any], ours: MailBucket) -> dict[str, Any]:
-    """Return the bucket's notifications without ours, as S3 takes them."""
-    kept = {k: v for k, v in config.items() if k in (*KINDS, "EventBridgeConfiguration")}
-    queues = kept.pop("QueueConfigurations", ())
-    queues = [q for q in queues if q["Id"] != ours.notification_id]
-    return kept | ({"QueueConfigurations": queues} if queues else {})
+    def read_policy(self) -> dict[str, Any] | None:
+        """Return the bucket's policy; None when it has none."""
+        with explained(f"read the policy of bucket {self.name}", "s3:GetBucketPolicy"):
+            try:
+                answer = self.aws.s3.get_bucket_policy(Bucket=self.name)
+            except ClientError as error:
+                if error_code(error) == "NoSuchBucketPolicy":
+                    return None
+                raise
+            return dict(json.loads(answer["Policy"]))
 
+    def write_policy(self, policy: Mapping[str, Any] | None) -> None:
+        """Replace the bucket's policy; None: it has none then."""
+        if policy is None:
+            with explained(f"remove the policy of bucket {self.name}", "s3:DeleteBucketPolicy"):
+                self.aws.s3.delete_bucket_policy(Bucket=self.name)
+            return
+        with explained(f"change the policy of bucket {self.name}", "s3:PutBucketPolicy"):
+            self.aws.s3.put_bucket_policy(Bucket=self.name, Policy=json.dumps(policy))
 
-def read_policy(aws: Aws, bucket: str) -> dict[str, Any] | None:
-    """Return the bucket's policy; None when it has none."""
-    with explained(f"read the policy of bucket {bucket}", "s3:GetBucketPolicy"):
-        try:
-            found: dict[str, Any] = json.loads(aws.s3.get_bucket_policy(Bucket=bucket)["Policy"])
-            return found
-        except ClientError as error:
-            if error_code(error) == "NoSuchBucketPolicy":
-                return None
-            raise
+    def read_notifications(self) -> dict[str, Any]:
+        """Return the bucket's notifications."""
+        what = f"read the notifications of bucket {self.name}"
+        with explained(what, "s3:GetBucketNotification"):
+            return dict(self.aws.s3.get_bucket_notification_configuration(Bucket=self.name))
 
-
-def read_notifications(aws: Aws, bucket: str) -> dict[str, Any]:
-    """Return the bucket's notifications."""
-    with explained(f"read the notifications of bucket {bucket}", "s3:GetBucketNotification"):
-        found: dict[str, Any] = aws.s3.get_bucket_notification_configuration(Bucket=bucket)
-        return found
-
-
-def write_policy(aws: Aws, bucket: str, policy: Mapping[str, Any]) -> None:
-    """Replace the bucket's policy."""
-    with explained(f"change the policy of bucket {bucket}", "s3:PutBucketPolicy"):
-        aws.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
-
-
-def write_notifications(aws: Aws, bucket: str, config: Mapping[str, Any]) -> None:
-    """Replace the bucket's notifications."""
-    with explained(f"change the notifications of bucket {bucket}", "s3:PutBucketNotification"):
-        aws.s3.put_bucket_notification_configuration(
-            Bucket=bucket, NotificationConfiguration=config
-        )
+    def write_notifications(self, config: Mapping[str, Any]) -> None:
+        """Replace the bucket's notifications."""
+        what = f"change the notifications of bucket {self.name}"
+        with explained(what, "s3:PutBucketNotification"):
+            self.aws.s3.put_bucket_notification_configuration(
+                Bucket=self.name, NotificationConfiguration=config
+            )
 
 
 def active_rule_set(aws: Aws) -> str | None:

@@ -95,13 +95,7 @@ def mail_bucket_of(aws: Aws, values: Mapping[str, str]) -> MailBucket | None:
     if not values["MailBucket"]:
         return None
     return MailBucket(
-        values["MailBucket"],
-        values["MailPrefix"],
-        values["NamePrefix"],
-        rule_set_of(values),
-        aws.partition,
-        aws.region,
-        aws.account,
+        aws, values["MailBucket"], values["MailPrefix"], values["NamePrefix"], rule_set_of(values)
     )
 
 
@@ -186,18 +180,17 @@ def _buckets(
     wanted = mail_bucket_of(aws, values)
     if wanted is None:
         return None, ()
-    policy = around.read_policy(aws, wanted.bucket)
-    # raises when S3 would refuse it
-    merged = around.merged_notifications(around.read_notifications(aws, wanted.bucket), wanted)
+    policy = wanted.read_policy()
+    merged = wanted.merged_notifications(wanted.read_notifications())  # S3 may refuse it
     there = plural(len((policy or {}).get("Statement", ())), "statement")
     allowed = (
         f"  add          to its policy ({there}): {wanted.sid}, SES may write {wanted.prefix}*"
     )
-    if around.merged_policy(policy, wanted) == policy:
+    if wanted.merged_policy(policy) == policy:
         allowed = f"  keep         its policy, {wanted.sid} included"
     others = sum(len(merged.get(kind, ())) for kind in around.KINDS) - 1
     return wanted, (
-        f"Bucket {wanted.bucket} is there; it keeps what it has, life cycle included:",
+        f"Bucket {wanted.name} is there; it keeps what it has, life cycle included:",
         allowed,
         f"  add          to its notifications ({others} others): "
         f"{wanted.notification_id}, the queue hears of {wanted.prefix}*",
@@ -210,20 +203,18 @@ def deploy_stack(aws: Aws, plan: Plan, say: Say, *, activate_set: bool) -> Stack
     SES tries to write when its rule is made, so an existing bucket lets it in before; S3
     tries the queue when it is told of it, so that comes after.
     """
-    if plan.bucket:
-        policy = around.read_policy(aws, plan.bucket.bucket)
-        merged = around.merged_policy(policy, plan.bucket)
-        if merged != policy:
-            around.write_policy(aws, plan.bucket.bucket, merged)
-        say(f"Bucket {plan.bucket.bucket}: SES may write")
+    bucket = plan.bucket
+    if bucket:
+        policy = bucket.read_policy()
+        if (merged := bucket.merged_policy(policy)) != policy:
+            bucket.write_policy(merged)
+        say(f"Bucket {bucket.name}: SES may write")
     stack = plan.stack
     if not plan.change.empty:
         stack = stacks.execute_change_set(aws, plan.name, plan.change, say)
-    if plan.bucket:
-        config = around.read_notifications(aws, plan.bucket.bucket)
-        config = around.merged_notifications(config, plan.bucket)
-        around.write_notifications(aws, plan.bucket.bucket, config)
-        say(f"Bucket {plan.bucket.bucket}: the queue hears of new mails")
+    if bucket:
+        bucket.write_notifications(bucket.merged_notifications(bucket.read_notifications()))
+        say(f"Bucket {bucket.name}: the queue hears of new mails")
     if activate_set and plan.active != plan.rule_set:
         around.activate(aws, plan.rule_set)
         say(f"SES uses the rule set {plan.rule_set} now")
@@ -254,17 +245,11 @@ def destroy_stack(aws: Aws, stack: Stack, say: Say) -> None:
             say(f"SES uses no rule set now: {ours} is out of use")
     wanted = mail_bucket_of(aws, values) if "MailBucket" in values else None
     if wanted is not None:
-        config = around.read_notifications(aws, wanted.bucket)
-        rest = around.notifications_without(config, wanted)
-        around.write_notifications(aws, wanted.bucket, rest)
-        policy = around.read_policy(aws, wanted.bucket)
-        left = around.policy_without(policy, wanted)
-        if left is not None and left != policy:
-            around.write_policy(aws, wanted.bucket, left)
-        elif left is None and policy is not None:
-            with explained(f"remove the policy of bucket {wanted.bucket}", "s3:DeleteBucketPolicy"):
-                aws.s3.delete_bucket_policy(Bucket=wanted.bucket)
-        say(f"Bucket {wanted.bucket}: what was added is taken out; the rest stays")
+        wanted.write_notifications(wanted.notifications_without(wanted.read_notifications()))
+        policy = wanted.read_policy()
+        if (left := wanted.policy_without(policy)) != policy:
+            wanted.write_policy(left)
+        say(f"Bucket {wanted.name}: what was added is taken out; the rest stays")
     stacks.remove_stack(aws, stack, say)
 
 
