@@ -7,17 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.checks import (
-    PROVIDERS,
-    RULES,
-    SOURCES,
-    VERDICTS,
-    VIEWS,
-    requirement_matrix,
-    verdict_word,
-    views_text,
-    wording,
-)
+from dmarckit import checks
+from dmarckit.checks import PROVIDERS, RULES, VERDICTS, wording
 from dmarckit.core import _, ngettext, one_line, text as words
 from dmarckit.findings import join_names
 from dmarckit.pages.html import Column, Html, render_part, table
@@ -37,38 +28,30 @@ class RequirementSections(PageData):
 
     @cached_property
     def _rules(self) -> pd.DataFrame:
-        return requirement_matrix(self.facts, self.outside, [self.domain] if self.domain else ())
+        names = [self.domain] if self.domain else ()
+        return checks.requirement_matrix(self.facts, self.outside, names)
 
     def requirements_answer(self) -> Section:
         """Say whether a rule is known not to be met; rules that bind the domain come first."""
         broken = _not_met(self._rules)
-        rules: list[dict[str, Any]] = [
-            {
-                "domain": domain,
-                "rule": rule,
-                "providers": list(part["provider"]),
-                "binding": _is_binding(part),
-            }
-            for (domain, rule), part in broken.groupby(["domain", "rule"], sort=False)
-        ]
-        rules.sort(key=lambda row: not row["binding"])
-        points = [
-            _("{domain}: {rule} ({providers}).").format(
-                domain=one_line(row["domain"], 60),
-                rule=wording(row["rule"]).name,
-                providers=join_names(row["providers"]),
+        binding: list[str] = []
+        others: list[str] = []
+        for (domain, rule), part in broken.groupby(["domain", "rule"], sort=False):
+            text = _("{domain}: {rule} ({providers}).").format(
+                domain=one_line(domain, 60),
+                rule=wording(str(rule)).name,
+                providers=join_names(list(part["provider"])),
             )
-            for row in rules[:SHOWN]
-        ]
-        if rules:
+            (binding if _is_binding(part) else others).append(text)
+        if points := binding + others:
             n = broken["domain"].nunique()
             sentence = ngettext(
                 "{n} domain does not meet all requirements.",
                 "{n} domains do not meet all requirements.",
                 n,
             ).format(n=words.count(n))
-            level = "warning" if any(row["binding"] for row in rules) else "none"
-            found = Answer(level, sentence, (*points, *more_below(len(rules) - SHOWN)))
+            more = more_below(len(points) - SHOWN)
+            found = Answer("warning" if binding else "none", sentence, (*points[:SHOWN], *more))
         elif (self._rules["verdict"] != "unknown").any():
             found = Answer("good", _("No requirement is known to be missed."))
         else:
@@ -104,8 +87,8 @@ class RequirementSections(PageData):
         if broken.empty:
             text = _("No requirement is known to be missed.")
             return Section(broken, render_part("empty", text))
-        rules = [rule for rule in RULES if rule in set(broken["rule"])]
-        parts = (_rule(rule, broken[broken["rule"] == rule]) for rule in rules)
+        found = dict(list(broken.groupby("rule")))
+        parts = (_rule(rule, found[rule]) for rule in RULES if rule in found)
         return Section(broken, sum(parts, Html()))
 
     def _of_all(self) -> Html:
@@ -113,9 +96,17 @@ class RequirementSections(PageData):
         for domain, part in self._rules.groupby("domain", sort=False):
             row: dict[str, Any] = {"domain": str(domain)}
             for rule, cells in part.groupby("rule"):
-                by_provider = dict(zip(cells["provider"], cells["verdict"], strict=True))
-                worst = next(verdict for verdict in VERDICTS if verdict in by_provider.values())
-                row |= {str(rule): worst, f"{rule}_by": _providers(by_provider)}
+                providers = cells.groupby("verdict")["provider"].agg(list)
+                said = [verdict for verdict in VERDICTS if verdict in providers]
+                parts = [
+                    _("{providers}: {verdict}").format(
+                        providers=join_names(providers[verdict]),
+                        verdict=checks.verdict_word(verdict),
+                    )
+                    for verdict in said
+                ]
+                # whose verdict which is, unless all say the same
+                row |= {str(rule): said[0], f"{rule}_by": " · ".join(parts) if parts[1:] else ""}
             rows.append(row | {"broken": list(row.values()).count("not met")})
         rows.sort(key=lambda row: (-row["broken"], row["domain"]))
         wide = pd.DataFrame(rows, columns=["domain", "broken", *RULES, *(f"{r}_by" for r in RULES)])
@@ -129,25 +120,11 @@ def _not_met(rules: pd.DataFrame) -> pd.DataFrame:
     return rules[rules["verdict"] == "not met"]
 
 
-def _providers(by_provider: dict[str, str]) -> str:
-    """Return whose verdict which is; nothing when all say the same."""
-    if len(set(by_provider.values())) == 1:
-        return ""
-    text, parts = _("{providers}: {verdict}"), []
-    for verdict in VERDICTS:
-        if names := [name for name, said in by_provider.items() if said == verdict]:
-            parts.append(text.format(providers=join_names(names), verdict=verdict_word(verdict)))
-    return " · ".join(parts)
-
-
 def _rule(rule: str, rows: pd.DataFrame) -> Html:
     """Return one rule that is not met at the domains of `rows`."""
-    said, asking = wording(rule), set(rows["provider"])
-    sources = " · ".join(
-        _("{provider}: {address}").format(provider=name, address=SOURCES[name])
-        for name in PROVIDERS
-        if name in asking
-    )
+    said, text = wording(rule), _("{provider}: {address}")
+    asking = [name for name in PROVIDERS if name in set(rows["provider"])]
+    sources = [text.format(provider=name, address=checks.SOURCES[name]) for name in asking]
     shown = pd.DataFrame(
         {
             "domain": domain,
@@ -164,14 +141,13 @@ def _rule(rule: str, rows: pd.DataFrame) -> Html:
         Column("why", _("What is seen"), under="disagree"),
     ]
     found = table(shown, columns, caption=said.name, empty="")
-    return render_part("rule", said, _("To do:"), sources, found)
+    return render_part("rule", said, _("To do:"), " · ".join(sources), found)
 
 
 def _disagreement(part: pd.DataFrame) -> str:
     rows = part[part["disagree"]]
-    if rows.empty:
-        return ""
-    return _("The views disagree: {views}").format(views=views_text(rows.iloc[0]))
+    text = _("The views disagree: {views}")
+    return "" if rows.empty else text.format(views=checks.views_text(rows.iloc[0]))
 
 
 def _is_binding(part: pd.DataFrame) -> bool:
@@ -181,14 +157,14 @@ def _is_binding(part: pd.DataFrame) -> bool:
 
 def _of_domain(mine: pd.DataFrame) -> Html:
     rules = {str(rule): part for rule, part in mine.groupby("rule", sort=False)}
-    seen = [rule for rule, part in rules.items() if part[list(VIEWS)].notna().any(axis=None)]
+    views = list(checks.VIEWS)
+    seen = [rule for rule, part in rules.items() if part[views].notna().any(axis=None)]
     rows = []
     for rule in seen:
-        part = rules[rule].assign(rank=rules[rule]["verdict"].map(list(VERDICTS).index))
-        part = part.sort_values("rank")
+        part = rules[rule].sort_values("verdict", key=lambda v: v.map(list(VERDICTS).index))
         row = {"rule": wording(rule).name, "why": part["why"].iloc[0]}
-        row |= {"disagree": _disagreement(part)}
-        rows.append(row | dict(zip(part["provider"], part["verdict"], strict=True)))
+        row |= dict(zip(part["provider"], part["verdict"], strict=True))
+        rows.append(row | {"disagree": _disagreement(part)})
     shown = pd.DataFrame(rows, columns=["rule", *PROVIDERS, "why", "disagree"])
     columns = [
         Column("rule", _("Requirement")),
@@ -197,6 +173,7 @@ def _of_domain(mine: pd.DataFrame) -> Html:
     ]
     caption = _("Requirements of mailbox providers")
     html = table(shown, columns, caption=caption, empty=_("Nothing is known yet."))
-    names = [wording(rule).name for rule in rules if rule not in seen]
-    note = _("Nothing tells of: {rules}.").format(rules=join_names(names, len(names)))
-    return html + render_part("note", note, 600) if names else html
+    if names := [wording(rule).name for rule in rules if rule not in seen]:
+        note = _("Nothing tells of: {rules}.").format(rules=join_names(names, len(names)))
+        html += render_part("note", note, 600)
+    return html

@@ -19,8 +19,8 @@ from dmarckit.pages.sections.report import result_columns, with_results
 
 SHOWN = 50  # rows of a table; the rest is only counted
 
+# as in `facts.sql`: what Google writes into the comment of a reason
 _CODE = r"(?i)sender requirement failed:\s*\d{3}[- ](\d\.\d{1,3}\.\d{1,3})"
-"""as in `facts.sql`: what Google writes into the comment of a reason"""
 
 
 class SenderSections(PageData):
@@ -37,13 +37,12 @@ class SenderSections(PageData):
         `measure`, `value` in the window, `before` (in the window before).
         """
         found, window = self._trace(sender), self.window
-        parts = {"value": window, "before": window.before}
-        values = {name: passing(in_window(found.daily, part)) for name, part in parts.items()}
+        rows = in_window(found.daily, window)
+        values = {"value": passing(rows), "before": passing(in_window(found.daily, window.before))}
         frame = pd.DataFrame(values).rename_axis("measure").reset_index()
         names = {"sender": one_line(found.name, 80), "domain": one_line(found.domain, 80)}
         title = _("{sender}, sending as {domain}").format(**names) if found.name else ""
-        answer = _answer(found, in_window(found.daily, window), names)
-        return Section(frame, headline_html(answer, frame, window, title))
+        return Section(frame, headline_html(_answer(found, rows, names), frame, window, title))
 
     def sender_classes(self, sender: str = "") -> Section:
         """Draw a sender's messages of each day, stacked by what they prove.
@@ -64,12 +63,9 @@ class SenderSections(PageData):
         found = self._trace(sender)
         frame = found.addresses
         amount = frame["messages"].where(frame["messages"] > 0)
-        frame = frame.assign(
-            pass_share=frame["passing"] / amount,
-            dkim_share=frame["dkim"] / amount,
-            spf_share=frame["spf"] / amount,
-        )
-        numbers = ["messages", "pass_share", "dkim_share", "spf_share", "first_day", "last_day"]
+        counts = {"pass_share": "passing", "dkim_share": "dkim", "spf_share": "spf"}
+        frame = frame.assign(**{share: frame[name] / amount for share, name in counts.items()})
+        numbers = ["messages", *counts, "first_day", "last_day"]
         names = ["source_ip", "host", "country", "network", "sender", *numbers]
         return table_section(
             ordered(whole(frame[names], "messages"), "-messages", "source_ip"),
@@ -135,10 +131,10 @@ class SenderSections(PageData):
         (of a sender requirement, else empty), `messages`, `reporters` (number).
         """
         frame = whole(self._trace(sender).reasons, "messages")
-        code = frame["comment"].astype("str").str.extract(_CODE, expand=False).astype(object)
-        code = code.where(code.notna(), "")
-        means = [_(requirement_meaning(str(c)).means) if c else "" for c in code]
-        frame = frame.assign(code=code, means=pd.Series(means, frame.index, dtype=object))
+        code = frame["comment"].astype("str").str.extract(_CODE, expand=False)
+        frame = frame.assign(code=code.astype(object).where(code.notna(), ""))
+        means = [_(requirement_meaning(str(c)).means) if c else "" for c in frame["code"]]
+        frame = frame.assign(means=pd.Series(means, frame.index, dtype=object))
         return table_section(
             frame[["type", "comment", "code", "means", "messages", "reporters"]],
             Column("type", _("Reason")),
@@ -156,19 +152,17 @@ class SenderSections(PageData):
         `report_id` and `class`.
         """
         found = self._trace(sender)
-
-        def seen(row: Any) -> str:
-            reporter = "" if words.is_missing(row.reporter) else row.reporter
-            return f"{reporter}, {words.period(row.begin, row.end)}"
-
+        shown = with_results(found.records)
+        pairs = zip(shown["reporter"].fillna(""), shown["begin"], shown["end"], strict=True)
+        seen = [f"{name}, {words.period(begin, end)}" for name, begin, end in pairs]
         link = row_link(self.links, "report", "report_uid")
         return table_section(
             found.records,
-            Column("report_id", _("Report"), under=seen, link=link),
+            Column("report_id", _("Report"), under="seen", link=link),
             *result_columns(),
             caption=_("Reports, those with failing messages first"),
             empty=_("No report speaks of it on these days."),
-            shown=with_results(found.records),
+            shown=shown.assign(seen=seen),
             number=found.number,
         )
 
@@ -189,7 +183,7 @@ def _answer(trace: Trace, rows: pd.DataFrame, names: dict[str, str]) -> Answer:
         who = _("A sender of yours ({kind}).").format(kind=kinds)
     else:
         who = _("Not known as a sender of yours ({kind}).").format(kind=kinds)
-    sums = _sums(rows, "class")
+    sums = rows.groupby("class")["messages"].sum().round().astype("int64")
     sums = sums[sums > 0].sort_values(ascending=False, kind="stable").head(4)
     parts = [f"{class_word(str(name))} {words.count(number)}" for name, number in sums.items()]
     points = [who, _("What its messages are: {classes}.").format(classes=listed(*parts))]
@@ -199,27 +193,19 @@ def _answer(trace: Trace, rows: pd.DataFrame, names: dict[str, str]) -> Answer:
         if failing == messages:
             text = _("All of {messages} fail DMARC.")
         fails = rows[~rows["da"] & ~rows["sa"]]
-        points.append(_receivers(_sums(fails, "disposition")))
+        done = fails.groupby("disposition")["messages"].sum().round()
+        stopped = int(done.reindex(["quarantine", "reject"]).fillna(0).sum())
+        fate = _("Receivers delivered the failing ones all the same.")
+        if stopped >= done.sum():
+            fate = _("Receivers blocked all failing ones.")
+        elif stopped:
+            fate = _("Receivers blocked {stopped} of the failing ones.")
+        points.append(fate.format(stopped=words.count(stopped)))
         # what was forwarded or changed on its way cannot be mended here
         harmless = fails["class"].isin(["forwarded", "modified"])
         level = "warning" if fails.loc[~harmless, "messages"].sum() >= 1 else "plain"
     sentence = text.format(failing=words.count(failing), messages=words.n_messages(messages))
     return Answer(level, sentence, tuple(points))
-
-
-def _sums(rows: pd.DataFrame, name: str) -> pd.Series[Any]:
-    return rows.groupby(name)["messages"].sum().round().astype("int64")
-
-
-def _receivers(failing: pd.Series[Any]) -> str:
-    """Return what receivers did with failing messages, from their numbers by disposition."""
-    stopped = int(failing.reindex(["quarantine", "reject"]).fillna(0).sum())
-    if not stopped:
-        return _("Receivers delivered the failing ones all the same.")
-    if stopped >= failing.sum():
-        return _("Receivers blocked all failing ones.")
-    text = _("Receivers blocked {stopped} of the failing ones.")
-    return text.format(stopped=words.count(stopped))
 
 
 def _results_section(frame: pd.DataFrame, *columns: Column, caption: str, empty: str) -> Section:
@@ -232,8 +218,7 @@ def _results_section(frame: pd.DataFrame, *columns: Column, caption: str, empty:
     found: dict[Any, dict[str, int]] = {}
     for (one, two, result), number in sums.sort_values(ascending=False, kind="stable").items():
         found.setdefault((one, two), {})[str(result)] = round(number)
-    results = [found[key] for key in table.index]
-    table = table.assign(results=pd.Series(results, index=table.index, dtype=object))
+    table["results"] = [found[key] for key in table.index]
     yes, no = _("yes, when it passes"), _("no: another domain")
     return table_section(
         ordered(whole(table.reset_index(), "messages"), "-messages", keys[0]),
