@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -16,19 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from dmarckit.core import (
-    POOL,
-    Cluster,
-    DmarckitError,
-    MissingObject,
-    Settings,
-    Storage,
-    Window,
-    last_days,
-    one_line,
-    open_storage,
-    without_secrets,
-)
+from dmarckit import core
+from dmarckit.core import Cluster, Settings, Window, one_line, open_storage
 from dmarckit.lake import Lake
 from dmarckit.pages.build import check_parameters, find_notebook, known_parameters, unusual
 from dmarckit.pages.inputs import page_manifest, table_states
@@ -49,8 +39,7 @@ class FleetPage:
     key: str
     outcome: Outcome
     link: str  # how to open it; of a failed one the page of an earlier run, if there is one
-    error: str = ""
-    """of a failed one: what happened and where the executed notebook is kept, in one line"""
+    error: str = ""  # of a failed one: what happened and where the notebook is kept, in one line
     seconds: float = 0.0
 
 
@@ -64,8 +53,8 @@ class _Task:
     now: datetime
     page: FleetPage
     manifest: Mapping[str, Any]
+    # of the notebook, for a machine that has not the user's; `notebook` is its file name then
     content: bytes | None = field(default=None, repr=False)
-    """of the notebook, for a machine that has not the user's; `notebook` is its file name then"""
 
 
 def fleet_domains(settings: Settings, window: Window) -> list[str]:
@@ -88,7 +77,7 @@ def fleet_window(notebook: str, parameters: Mapping[str, Any], now: datetime) ->
     """Return the days that the pages are about (`days` and `end`; 30 days else)."""
     about = known_parameters(find_notebook(notebook)).get("days", {"default": "30"})
     days = parameters.get("days", ast.literal_eval(about["default"]))
-    return last_days(days, str(parameters.get("end", "")), today=now.date())
+    return core.last_days(days, str(parameters.get("end", "")), today=now.date())
 
 
 def publish_fleet(
@@ -118,17 +107,13 @@ def publish_fleet(
     """
     now = now or datetime.now(UTC)
     storage = open_storage(settings.pages_url, settings.presign_keys())
-    planned = _plan(settings, storage, domains, notebook, parameters or {}, now)
-    done: dict[str, FleetPage] = {}
-    todo: list[_Task] = []
-    for task, is_current in planned:
-        if is_current and not force:
-            done[task.page.domain] = task.page
-            progress(task.page)
-        else:
-            todo.append(task)
+    planned = list(_plan(settings, storage, domains, notebook, parameters or {}, now))
+    current = [task.page for task, is_current in planned if is_current and not force]
+    todo = [task for task, is_current in planned if force or not is_current]
     workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
-    for page in _built_by(cluster, todo) if cluster else _built(todo, workers):
+    built = _built_by(cluster, todo) if cluster else _built(todo, workers)
+    done: dict[str, FleetPage] = {}
+    for page in itertools.chain(current, built):
         done[page.domain] = page
         progress(page)
     if any(page.outcome == "built" for page in done.values()):
@@ -138,7 +123,7 @@ def publish_fleet(
 
 def _plan(
     settings: Settings,
-    storage: Storage,
+    storage: core.Storage,
     domains: Sequence[str],
     notebook: str,
     parameters: Mapping[str, Any],
@@ -154,11 +139,11 @@ def _plan(
     keys = {d: page_key(path.stem, unusual(g, known), now.date()) for d, g in given.items()}
 
     def stored_hash(key: str) -> str | None:
-        with contextlib.suppress(MissingObject, ValueError, KeyError, TypeError):
+        with contextlib.suppress(core.MissingObject, ValueError, KeyError, TypeError):
             return str(json.loads(storage.get(key + MANIFEST))["hash"])
         return None
 
-    with ThreadPoolExecutor(POOL) as pool:
+    with ThreadPoolExecutor(core.POOL) as pool:
         hashes = list(pool.map(stored_hash, keys.values()))
     is_first = not any(hashes)  # then there may be no folder to list
     stored = set() if is_first else {o.key for o in storage.list(f"{page_folder(path.stem)}/")}
@@ -166,16 +151,15 @@ def _plan(
         made = page_manifest(path, given[domain], settings, window, tables)
         link = link_to(settings, storage, key) if key in stored else ""
         page = FleetPage(domain, key, "unchanged", link)
-        is_current = key in stored and known_hash == made["hash"]
-        yield _Task(settings, notebook, given[domain], now, page, made), is_current
+        task = _Task(settings, notebook, given[domain], now, page, made)
+        yield task, key in stored and known_hash == made["hash"]
 
 
 def _built(tasks: Sequence[_Task], workers: int) -> Iterator[FleetPage]:
     if len(tasks) <= 1 or workers == 1:
         yield from map(_build, tasks)
         return
-    # A worker's kernels take over its environment, which only a spawned process has as ours
-    # is now.
+    # a worker's kernels take over its environment, which only a spawned process has as it is now
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context)
     try:
@@ -191,14 +175,10 @@ def _built_by(cluster: Cluster, tasks: Sequence[_Task]) -> Iterator[FleetPage]:
     """Yield the pages that the workers of a cluster build, who have no notebooks of the user's."""
     if not tasks:
         return
-    settings = tasks[0].settings
+    settings, source = tasks[0].settings, find_notebook(tasks[0].notebook)
     storage = open_storage(settings.pages_url, settings.presign_keys())
-    source = find_notebook(tasks[0].notebook)
-    sent: dict[str, Any] = {
-        "settings": without_secrets(settings),
-        "notebook": source.name,
-        "content": source.read_bytes(),
-    }
+    sent: dict[str, Any] = {"notebook": source.name, "content": source.read_bytes()}
+    sent["settings"] = core.without_secrets(settings)
     for task, page in cluster.each(_build, (replace(task, **sent) for task in tasks)):
         if isinstance(page, Exception):
             yield _failed(task, page)
@@ -227,6 +207,6 @@ def _build(task: _Task) -> FleetPage:
         made = json.dumps(task.manifest, sort_keys=True, default=str).encode()
         storage.put(published.key + MANIFEST, made, content_type="application/json")
         page = replace(task.page, outcome="built", link=published.link)
-    except DmarckitError as error:
+    except core.DmarckitError as error:
         page = replace(task.page, outcome="failed", error=str(error))
     return replace(page, seconds=time.monotonic() - started)

@@ -24,16 +24,11 @@ from dmarckit.checks import VERDICTS
 from dmarckit.core import _, current_language, later, ngettext, one_line, rate_text, text as words
 
 TEMPLATES = Path(__file__).parent / "template/dmarckit"
-"""the templates, styles and scripts of pages"""
-
+# how a page takes an `Html` from a notebook: its style sheet comes with the page
 MIMETYPE = "application/vnd.dmarckit.v1+html"
-"""how a page takes an `Html` from a notebook: its style sheet comes with the page"""
-
+# plain text beside an `Html`: what the page is about, for its title
 TITLE_MIMETYPE = "application/vnd.dmarckit.title"
-"""plain text beside an `Html`: what the page is about, for its title"""
-
 LONG = 28  # characters from which a text may be broken anywhere instead of widening its column
-
 TALL = 25  # rows from which a table scrolls inside a box
 
 
@@ -41,16 +36,14 @@ TALL = 25  # rows from which a table scrolls inside a box
 class Html:
     """A finished piece of HTML that notebooks and pages show as it is."""
 
+    # what is no `Markup` is not escaped yet, and mypy refuses it
     markup: Markup = field(default_factory=Markup)
-    """what is no `Markup` is not escaped yet, and mypy refuses it"""
     title: str = ""  # title of a page that shows this, plain text; empty: the notebook's own
 
     def __html__(self) -> Markup:
-        """Return the markup, for templates that this is a value of."""
         return self.markup
 
     def __add__(self, other: Html) -> Html:
-        """Return this and then the other, under the first title there is."""
         return Html(self.markup + other.markup, self.title or other.title)
 
     def __repr__(self) -> str:
@@ -65,17 +58,11 @@ class Html:
         return {MIMETYPE: self.markup, "text/html": self._repr_html_()} | title
 
     def _repr_html_(self) -> str:
+        style = script_source("notebook.css")
+        html = f"<div>{self.markup}</div>"
         return css_inline.inline_fragment(
-            f"<div>{self.markup}</div>",
-            _notebook_style(),
-            minify_css=True,
-            load_remote_stylesheets=False,
+            html, style, minify_css=True, load_remote_stylesheets=False
         )
-
-
-@cache
-def _notebook_style() -> str:
-    return (TEMPLATES / "notebook.css").read_text(encoding="utf-8")
 
 
 def render_part(macro: str, *values: Any, title: str = "", **named: Any) -> Html:
@@ -84,12 +71,8 @@ def render_part(macro: str, *values: Any, title: str = "", **named: Any) -> Html
     >>> print(render_part("note", '"><img onerror=x>').markup)
     <p class="dk-note">&#34;&gt;&lt;img onerror=x&gt;</p>
     """
-    return Html(getattr(_macros(), macro)(*values, **named).strip(), title)
-
-
-@cache
-def _macros() -> Any:
-    return templates().get_template("parts.html.j2").module
+    macros: Any = templates().get_template("parts.html.j2").module
+    return Html(getattr(macros, macro)(*values, **named).strip(), title)
 
 
 @cache
@@ -132,12 +115,12 @@ class Column:
     key: str
     heading: str
     kind: str = "text"  # a key of `_FORMATS` or `_PILLS`
+    # small print under the value: another column, or row → plain text
     under: str | Callable[[Any], str] = ""
-    """small print under the value: another column, or row → plain text"""
+    # row → the page about it: a link if there is one, else the command to copy
     link: Callable[[Any], RowLink] | None = None
-    """row → the page about it: a link if there is one, else the command to copy"""
+    # row → the value in words; unless given it is that of the frame
     text: Callable[[Any], str] | None = None
-    """row → the value in words; unless given it is that of the frame"""
 
 
 def table(
@@ -176,19 +159,20 @@ def _cell(column: Column, row: Any, largest: float | None) -> dict[str, Any]:
     below: object = ""
     if column.under:
         below = column.under(row) if callable(column.under) else getattr(row, column.under)
-    names, levels = _PILLS.get(kind, ({}, {}))
     is_missing = words.is_missing(value) or value == ""
+    level = ""
     if is_missing:
         text = _(words.NO_DATA) if kind in ("share", "rate") else words.MISSING
     elif kind in _PILLS:
-        text = _(names[value]) if value in names else value
+        names, levels = _PILLS[kind]
+        text, level = _(names[value]) if value in names else value, levels.get(value, "plain")
     else:
         text = _FORMATS[kind](value)
     return {
         "text": text,
         "is_missing": is_missing,
         "kind": kind,
-        "level": levels.get(value, "plain") if kind in _PILLS else "",
+        "level": level,
         "width": None if largest is None else f"{value / largest if largest else 0:.1%}",
         "is_long": kind == "text" and len(str(value)) > LONG,
         "sort": None if kind == "text" or words.is_missing(value) else value,
@@ -197,8 +181,8 @@ def _cell(column: Column, row: Any, largest: float | None) -> dict[str, Any]:
     }
 
 
+# counts with a bar against the largest: of what is bad, and of what is neither good nor bad
 _BARS = ("bar", "volume")
-"""counts with a bar against the largest: of what is bad, and of what is neither good nor bad"""
 _FORMATS: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(("text", "period"), str),
     **dict.fromkeys(("count", *_BARS), words.count),
@@ -207,7 +191,7 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
     "day": words.day,
     "minute": words.minute,
 }
-
+# kinds that are shown as a pill: value → what it says (itself else), and its level
 _PILLS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "policy": ({}, {"none": "warning", "quarantine": "plain", "reject": "good"}),
     "compliance": (
@@ -225,9 +209,6 @@ _PILLS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"untrusted": "warning", "unreadable": "warning", "unreachable": "warning"},
     ),
 }
-"""kinds that are shown as a pill: value → what it says (itself else), and its level"""
-
-
 _NOTEBOOKS = {
     "overview": later("Overview"),
     "domain": later("Domains"),
@@ -249,6 +230,17 @@ def notebook_word(name: str) -> str:
 
 def text_script() -> str:
     """Return the script that the others need: ``TEXTS`` in the language in use."""
+    calendar: dict[str, list[str]] = {}
+    if (language := current_language()) != "en":  # which plotly knows
+        from babel.dates import get_day_names, get_month_names
+
+        widths: tuple[Literal["wide", "abbreviated"], ...] = ("wide", "abbreviated")
+        keys = (("days", "months"), ("shortDays", "shortMonths"))
+        for width, (days, months) in zip(widths, keys, strict=True):
+            names = get_day_names(width, locale=language)
+            calendar[days] = [names[(place - 1) % 7] for place in range(7)]  # from Sunday on
+            names = get_month_names(width, locale=language)
+            calendar[months] = [names[number] for number in range(1, 13)]
     texts = {
         "filter": _("Filter"),
         "filter_of": _("Filter: {table}"),
@@ -258,13 +250,14 @@ def text_script() -> str:
         "selected": _("Selected: copy it now"),
         "find": _("Find a domain"),
         "domains": _("{n} domains"),
-        "calendar": _calendar(),
+        "calendar": calendar or None,
     }
     return f"const TEXTS = {script_json(texts)};\n{script_source('texts.js')}"
 
 
+@cache
 def script_source(*names: str) -> str:
-    """Return the text of scripts of the template."""
+    """Return the text of scripts or styles of the template."""
     return "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
 
 
@@ -272,28 +265,6 @@ def script_json(value: object) -> str:
     """Return JSON that cannot end the script element it stands in."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-_CALENDAR: tuple[tuple[Literal["wide", "abbreviated"], str, str], ...] = (
-    ("wide", "days", "months"),
-    ("abbreviated", "shortDays", "shortMonths"),
-)
-"""width of names → plotly's keys of them"""
-
-
-def _calendar() -> dict[str, Any] | None:
-    """Return names of days and months as plotly takes them; None for English, which it knows."""
-    if (language := current_language()) == "en":
-        return None
-    from babel.dates import get_day_names, get_month_names
-
-    found: dict[str, list[str]] = {}
-    for width, days, months in _CALENDAR:
-        names = get_day_names(width, locale=language)
-        found[days] = [names[(place - 1) % 7] for place in range(7)]  # from Sunday on
-        names = get_month_names(width, locale=language)
-        found[months] = [names[number] for number in range(1, 13)]
-    return found
 
 
 @cache

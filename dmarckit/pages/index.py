@@ -13,7 +13,7 @@ import pandas as pd
 
 from dmarckit.core import StoredObject, _, current_language, later, ngettext, text as words
 from dmarckit.lake import Lake
-from dmarckit.pages.html import TEMPLATES, notebook_word, script_hash, templates, text_script
+from dmarckit.pages.html import notebook_word, script_hash, script_source, templates, text_script
 from dmarckit.pages.inputs import page_versions
 
 INDEX = "index.html"
@@ -127,7 +127,7 @@ def index_page(objects: Iterable[StoredObject], runs: pd.DataFrame | None = None
     schedule, with how the run ended; runs that failed are there too. Other pages follow by
     notebook, domain and day.
     """
-    script = text_script() + (TEMPLATES / "pages.js").read_text("utf-8")
+    script = text_script() + script_source("pages.js")
     keys = [stored.key for stored in objects]
     known = jobs(runs, set(keys)) if runs is not None else {}
     shown = {run.address for entries in known.values() for run in entries}

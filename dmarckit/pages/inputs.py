@@ -19,7 +19,6 @@ from dmarckit.core import Settings, Window, later, normalize_domain, secret_name
 from dmarckit.facts import organisation
 from dmarckit.lake import Lake, month_of
 
-LEAST_DAYS = 90  # days before the end of a page that tell who a sender is, whatever its window
 _INPUTS = """
 SELECT '{mails}' AS input, mail_key AS key FROM reports WHERE {mine}
 UNION SELECT '{mails}', mail_key FROM tls WHERE {mine_tls}
@@ -50,13 +49,11 @@ def page_inputs(lake: Lake, parameters: Mapping[str, Any], now: datetime) -> tup
     """Return the mails and reports that a page with these parameters may rest on, now.
 
     By months: from 90 days (or twice the page's `days` and four weeks) before its `end`, or
-    before `now`, on; of its `domain` or `domains` alone when there are some.
-
-    Raises:
-        LakeError: the lake cannot be read.
+    before `now`, on; of its `domain` or `domains` alone when there are some. Raises LakeError.
     """
     days = parameters.get("days")
-    back = max(LEAST_DAYS, 2 * days + 28 if isinstance(days, int) else 0)
+    # 90 days before its end tell who a sender is, whatever the window
+    back = max(90, 2 * days + 28 if isinstance(days, int) else 0)
     with contextlib.suppress(ValueError):  # none, or what the notebook will complain of
         end = datetime.fromisoformat(str(parameters.get("end"))).replace(tzinfo=UTC)
         now = min(now, end)
@@ -125,11 +122,8 @@ def page_manifest(
 
     `tables` comes from `table_states`. Secrets are no part of it.
     """
-    domain = str(parameters.get("domain", "")).lower()
-    mmdb = []
-    if settings.mmdb and settings.mmdb.is_file():
-        status = settings.mmdb.stat()
-        mmdb = [status.st_size, status.st_mtime_ns]
+    domain, mmdb = str(parameters.get("domain", "")).lower(), settings.mmdb
+    status = mmdb.stat() if mmdb and mmdb.is_file() else None
     parts: dict[str, Any] = {
         "notebook": hashlib.sha256(notebook.read_bytes()).hexdigest(),
         "parameters": dict(parameters),
@@ -141,7 +135,7 @@ def page_manifest(
             **tables.get(domain, {}),
         },
         "settings": _hash(settings.model_dump(mode="json", exclude=_NOT_SHOWN)),
-        "mmdb": mmdb,
+        "mmdb": [status.st_size, status.st_mtime_ns] if status else [],
         "code": code_hash(),
         "versions": page_versions(),
     }

@@ -37,8 +37,7 @@ def page_place(notebook: str, parameters: Mapping[str, Any]) -> tuple[str, str]:
     >>> page_place("sender", {"domain": "example.com", "sender": "Example Mail"})
     ('sender/example.com', '.sender-example-mail.3e4bd263.html')
     """
-    rest = dict(parameters)
-    folder = page_folder(notebook)
+    rest, folder = dict(parameters), page_folder(notebook)
     if domain := rest.pop("domain", None):
         folder += f"/{domain_folder(str(domain))}"
     if not rest:
@@ -72,8 +71,6 @@ def _short_hash(text: str) -> str:
 _KEY = re.compile(
     r"(?P<folder>[^.]+(/[^/]+)?)/(?P<day>\d{4}-\d\d-\d\d)(?P<rest>(\.[\w.-]+)?\.html)"
 )
-
-
 _OF_ALL = {  # notebooks about all domains → what a link to their page says
     "overview": later("All domains"),
     "requirements": later("Sender requirements"),
@@ -86,8 +83,8 @@ _OF_ALL = {  # notebooks about all domains → what a link to their page says
 class PageLinks:
     """The newest page of each kind, as seen from one that lies `up` above them."""
 
+    # folder and ending of a page's name → the newest day
     days: dict[tuple[str, str], str] = field(default_factory=dict)
-    """folder and ending of a page's name → the newest day"""
     up: str = "../"
 
     def address(self, notebook: str, **parameters: str) -> str | None:
@@ -134,25 +131,21 @@ def find_links(settings: Settings, domain: str = "") -> PageLinks:
     there any while the pages cannot be listed: a page without links is better than none.
     """
     storage = open_storage(settings.pages_url)
-    steps = "../../" if domain else "../"
-    if storage.remote and not settings.page_base_url:
-        return PageLinks(up=steps)
     below = f"{domain_folder(domain)}/" if domain else ""
-    of_all = [f"{name}/" for name in (["overview"] if domain else _OF_ALL)]
+    folders = ["overview/"] if domain else [f"{name}/" for name in _OF_ALL]
     found: list[StoredObject] = []
-    for prefix in (*of_all, f"domain/{below}", f"sender/{below}", "report/"):
-        with contextlib.suppress(StorageError):
-            found += storage.list(prefix)
-    return PageLinks(newest_days(found), steps)
+    if not storage.remote or settings.page_base_url:
+        for prefix in (*folders, f"domain/{below}", f"sender/{below}", "report/"):
+            with contextlib.suppress(StorageError):
+                found += storage.list(prefix)
+    return PageLinks(newest_days(found), "../../" if domain else "../")
 
 
 def newest_days(objects: Iterable[StoredObject]) -> dict[tuple[str, str], str]:
     """Return folder and ending of each page's name → the newest day; others are left out."""
-    days: dict[tuple[str, str], str] = {}
-    for match in filter(None, (_KEY.fullmatch(stored.key) for stored in objects)):
-        place = match["folder"], match["rest"]
-        days[place] = max(days.get(place, ""), match["day"])
-    return days
+    found = [match for stored in objects if (match := _KEY.fullmatch(stored.key))]
+    found.sort(key=lambda match: match["day"])
+    return {(match["folder"], match["rest"]): match["day"] for match in found}
 
 
 def command(notebook: str, **parameters: str) -> str:

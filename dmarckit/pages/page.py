@@ -54,17 +54,14 @@ class Page(
         It is taken from the output of the cell, so the call has to be the last line of its
         cell (or be given to ``display``). In JupyterLab it shows what would be sent.
 
-        Args:
-            headline: one sentence.
-            number: a number or text, or a dict of several by their labels.
-            chart: a section with a `.figure`, or a plotly figure.
+        `headline` is one sentence, `number` a number or text or a dict of several by their
+        labels, `chart` a section with a `.figure`, or a plotly figure.
 
         >>> page = open_page()  # doctest: +SKIP
         >>> page.tell("Forged mail doubled", {"forged": 1200}, page.failing_by_day())
         ... # doctest: +SKIP
         """
-        figure = chart.figure if isinstance(chart, Section) else chart
-        return slack_note(headline, number, figure)
+        return slack_note(headline, number, chart.figure if isinstance(chart, Section) else chart)
 
     def __repr__(self) -> str:
         about = ", ".join(self._domains or self.settings.domain_names)
@@ -107,10 +104,10 @@ def open_page(
     if domain and domains:
         raise SettingsError("domain and domains are both given: name one or the other")
     settings = settings or load_settings()
-    names = [domains] if isinstance(domains, str) else list(domains)
+    domains = [domains] if isinstance(domains, str) else domains
     window = last_days(days, end)
     lake = lake or open_lake(settings)
-    return Page(settings, lake, window, end=end, domain=domain, domains=names, job=job)
+    return Page(settings, lake, window, end=end, domain=domain, domains=domains, job=job)
 
 
 SECTIONS = tuple(  # names of the sections, in the order of their families

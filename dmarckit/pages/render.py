@@ -20,22 +20,14 @@ from plotly.offline import get_plotlyjs
 from traitlets.config import Config
 
 from dmarckit.core import _, current_language, ngettext, one_line
+from dmarckit.pages import html
 from dmarckit.pages.charts import DARK, FIGURE_MIMETYPE
-from dmarckit.pages.html import (
-    MIMETYPE as HTML_MIMETYPE,
-    TEMPLATES,
-    TITLE_MIMETYPE,
-    notebook_word,
-    script_hash,
-    script_json,
-    script_source,
-    text_script,
-)
+from dmarckit.pages.html import script_json, script_source
 from dmarckit.pages.inputs import Input, page_versions
 from dmarckit.pages.slack_note import SLACK_MIMETYPE
 from dmarckit.pages.svg import plain
 
-_HEADING = re.compile(r"(#{1,6})\s+(.+)")
+# the help of a parameter, behind its default
 _HELP = re.compile(r"^\w+\s*(?::[^=]+)?=.*?\s{2}#\s*(.+)$", re.MULTILINE)
 
 
@@ -45,10 +37,8 @@ def translated(markdown: str) -> str:
     >>> translated("## Findings\n\nWhat is wrong.")
     '## Findings\n\nWhat is wrong.'
     """
-    parts = (
-        f"{mark} {_(text)}" if mark else _(text) if text else "" for mark, text in _parts(markdown)
-    )
-    return "\n\n".join(parts)
+    parts = _parts(markdown)
+    return "\n\n".join(f"{mark} {_(text)}".lstrip() if text else "" for mark, text in parts)
 
 
 def extract_notebook(
@@ -56,22 +46,19 @@ def extract_notebook(
 ) -> Iterator[tuple[int, None, str, list[str]]]:
     """Yield the texts of an ``.ipynb`` file as Babel wants them from an extraction method."""
     for cell in json.load(file)["cells"]:
-        source = "".join(cell["source"])
+        source, texts = "".join(cell["source"]), []
         if cell["cell_type"] == "markdown":
             texts = [text for _mark, text in _parts(source)]
         elif "parameters" in cell["metadata"].get("tags", []):
             texts = _HELP.findall(source)
-        else:
-            texts = []
-        for text in filter(None, texts):
-            yield 1, None, text, []
+        yield from ((1, None, text, []) for text in texts if text)
 
 
 def _parts(markdown: str) -> Iterator[tuple[str, str]]:
     """Yield each heading as its marks and text, each paragraph as ``""`` and its text."""
     for block in re.split(r"\n\s*\n", markdown.strip()):
         first, _sep, rest = block.partition("\n")
-        if heading := _HEADING.fullmatch(first.strip()):
+        if heading := re.fullmatch(r"(#{1,6})\s+(.+)", first.strip()):
             yield heading[1], heading[2].strip()
             if rest.strip():
                 yield "", rest.strip()
@@ -101,7 +88,7 @@ def render_page(
     scripts = _scripts(any(part["data"] for part in charts), current_language())
     exporter: Any = TemplateExporter(  # type: ignore[no-untyped-call]
         config=Config({"TemplateExporter": {"template_name": "dmarckit"}}),
-        extra_template_basedirs=[str(TEMPLATES.parent)],
+        extra_template_basedirs=[str(html.TEMPLATES.parent)],
         file_extension=".html",
     )
     exporter.environment.autoescape = True
@@ -116,7 +103,7 @@ def render_page(
         "inputs": inputs,
         "built": built,
         "index": index,
-        "scripts": [script_hash(script) for script in scripts],
+        "scripts": [html.script_hash(script) for script in scripts],
     }
     page, _resources = exporter.from_notebook_node(notebook, resources={"page": resources})
     # not template variables: 5 MB of script need neither escaping nor copying by Jinja
@@ -126,20 +113,19 @@ def render_page(
 
 def title_of(notebook: nbformat.NotebookNode, name: str) -> str:
     """Return what a cell says the page is about, else the first heading, else the name."""
-    for cell in _code_cells(notebook):
-        for output in cell.outputs:
-            if title := output.get("data", {}).get(TITLE_MIMETYPE):
-                return one_line(title, 300)
+    for output in (output for cell in _code_cells(notebook) for output in cell.outputs):
+        if title := output.get("data", {}).get(html.TITLE_MIMETYPE):
+            return one_line(title, 300)
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and (found := re.match(r"#\s+(.+)", cell.source)):
             return _(found[1].strip())
-    return notebook_word(name)
+    return html.notebook_word(name)
 
 
 @cache
 def _scripts(has_charts: bool, language: str) -> tuple[str, ...]:
     """Return the only scripts of a page; plotly.js comes only with a chart."""
-    texts = text_script()  # in `language`, which is a parameter for the cache's sake
+    texts = html.text_script()  # in `language`, which is a parameter for the cache's sake
     if not has_charts:
         return (texts + script_source("tables.js", "copy.js"),)
     colours = f"const DARK = {script_json(DARK)};\n"
@@ -159,18 +145,16 @@ def _chapters(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
     chapters: list[dict[str, Any]] = [{"title": "", "anchor": "", "parts": []}]
     charts = itertools.count(1)
     for cell in notebook.cells:
+        parts = [part for output in cell.get("outputs", []) if (part := _part(output))]
         if cell.cell_type == "markdown":
             text = translated(cell.source).strip()
             heading = ""
             if re.match(r"#{1,2}\s", text):
                 heading, _line, text = text.partition("\n")
-                text = text.strip()
             if heading.startswith("##"):
                 anchor = f"section-{len(chapters)}"
                 chapters.append({"title": heading.lstrip("# "), "anchor": anchor, "parts": []})
-            parts = [{"kind": "markdown", "content": text}] if text else []
-        else:
-            parts = list(filter(None, map(_part, cell.get("outputs", []))))
+            parts = [{"kind": "markdown", "content": text.strip()}] if text.strip() else []
         for part in parts:
             if part["kind"] == "figure":
                 part["id"] = f"chart-{next(charts)}"
@@ -179,7 +163,7 @@ def _chapters(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
 
 
 _KINDS = {  # of outputs that a page can hold, the richest form first
-    HTML_MIMETYPE: "own",
+    html.MIMETYPE: "own",
     "text/html": "html",
     "image/png": "image",
     "text/markdown": "markdown",
@@ -192,38 +176,32 @@ def _part(output: nbformat.NotebookNode) -> dict[str, Any] | None:
     if output.output_type == "stream":
         return {"kind": "text", "content": output.text} if output.name == "stdout" else None
     data = output.get("data", {})
-    if SLACK_MIMETYPE in data:
-        return None
     if FIGURE_MIMETYPE in data:
         return _figure(data[FIGURE_MIMETYPE])
-    for mimetype, kind in _KINDS.items():
-        if mimetype in data:
-            return {"kind": kind, "content": data[mimetype]}
-    return None
+    found = (mimetype for mimetype in _KINDS if mimetype in data and SLACK_MIMETYPE not in data)
+    mimetype = next(found, None)
+    return {"kind": _KINDS[mimetype], "content": data[mimetype]} if mimetype else None
 
 
 def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
     """Return a chart: title as text, data as JSON for the script and as a table to read."""
     layout = dict(figure["layout"])
     title = layout.pop("title", {})
-    subtitle = title.get("subtitle", {}).get("text", "")
     if title and "height" in layout:
         margin = layout.get("margin", {})
         layout["height"] -= margin.get("t", _PLOT_TOP) - _PLOT_TOP
         layout["margin"] = margin | {"t": _PLOT_TOP}
-    data = figure["data"]
-    legend: list[tuple[str, str, str]] = []
+    data, legend = figure["data"], []
     colours = [trace.get("marker", {}).get("color") for trace in data]
-    if all(isinstance(c, str) and re.fullmatch(r"#[0-9a-f]{6}", c) for c in colours):
+    if data and all(isinstance(c, str) and re.fullmatch(r"#[0-9a-f]{6}", c) for c in colours):
         names = [plain(trace.get("name", "")) for trace in data]
         legend = [(n, c, DARK.get(c, c)) for n, c in zip(names, colours, strict=True)]
-    if legend:
         layout["showlegend"] = False
     return {
         "kind": "figure",
         # a line must not begin with the percent sign of a number on the line before
         "title": plain(title.get("text", "")).replace(" %", "\N{NO-BREAK SPACE}%"),
-        "subtitle": plain(subtitle),
+        "subtitle": plain(title.get("subtitle", {}).get("text", "")),
         "height": layout.get("height", 400),
         "legend": legend,
         "data": bool(data),

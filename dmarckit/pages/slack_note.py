@@ -17,8 +17,8 @@ from dmarckit.pages.html import render_part
 from dmarckit.pages.svg import plain
 
 SLACK_MIMETYPE = "application/vnd.dmarckit.slack.v1+json"
+# of one note: what a Slack message shows as fields, and what a small picture can show
 MOST_NUMBERS, MOST_SERIES, MOST_POINTS = 10, 12, 500
-"""of one note: what a Slack message shows as fields, and what a small picture can show"""
 MOST_NOTES = 5  # notes of one run; more would bury its findings
 
 

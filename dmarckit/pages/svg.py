@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,13 +13,10 @@ from typing import Any
 from dmarckit.core import count, current_language, one_line, rate_text
 from dmarckit.pages.html import templates
 
-_WIDTH, _HEIGHT = 960, 340
+# edges of the plot; the names of the colours are at its right
 _LEFT, _TOP, _RIGHT, _BOTTOM = 60, 72, 730, 306
-"""edges of the plot; the names of the colours are at its right"""
+# height of a row of a chart with a bar a name, and the right edge of the names
 _ROW, _NAMES = 28, 260
-"""height of a row of a chart with a bar a name, and the right edge of the names"""
-_TICKS = 5
-_DATES = 8
 
 
 def chart_svg(figure: Mapping[str, Any]) -> str:
@@ -30,8 +28,8 @@ def chart_svg(figure: Mapping[str, Any]) -> str:
     layout, traces = figure["layout"], figure["data"]
     title = layout.get("title", {})
     values: dict[str, Any] = {
-        "width": _WIDTH,
-        "height": _HEIGHT if traces else _TOP,
+        "width": 960,
+        "height": 340 if traces else _TOP,
         "title": plain(title.get("text", "")),
         "subtitle": plain(title.get("subtitle", {}).get("text", "")),
         "plot": {"left": _LEFT, "top": _TOP, "right": _RIGHT, "bottom": _BOTTOM},
@@ -79,36 +77,31 @@ class _Plot:
     def __init__(self, layout: Mapping[str, Any], traces: list[Mapping[str, Any]]) -> None:
         self._layout, self._traces = layout, traces
         self._start, self._end = map(datetime.fromisoformat, layout["xaxis"]["range"])
-        sums: dict[str, float] = {}
-        for day, value in ((d, v) for t in traces for d, v in zip(t["x"], t["y"], strict=True)):
-            sums[day] = sums.get(day, 0) + (value or 0)
+        sums: Counter[str] = Counter()
+        for trace in traces:
+            values = (value or 0 for value in trace["y"])
+            sums.update(dict(zip(trace["x"], values, strict=True)))
         highest = max(sums.values(), default=0) or 1
-        self._low: float
-        self._high: float
-        self._low, self._high = layout["yaxis"].get("range") or (0, highest * 1.05)
+        self._low, self._high = map(float, layout["yaxis"].get("range") or (0, highest * 1.05))
         self._is_share = "%" in layout["yaxis"].get("tickformat", "")
 
     def parts(self) -> dict[str, Any]:
         """Return the values of the template ``chart.svg.j2``."""
         shapes, notes = self._layout.get("shapes", []), self._layout.get("annotations", [])
-        sums: dict[str, float] = {}
+        grey = [(self._x(s["x0"]), self._x(s["x1"])) for s in shapes if s["type"] == "rect"]
+        lines = [shape for shape in shapes if shape["type"] == "line"]
+        sums: Counter[str] = Counter()
         days = (self._end - self._start).days
         form = "%-d %b" if current_language() == "en" else "%-m/%-d"
-        every = range(0, days, math.ceil(days / _DATES))
+        every = range(0, days, math.ceil(days / 8))
         noons = [self._start + timedelta(days=number, hours=12) for number in every]
         return {
             "series": [
                 self._bars(trace, sums) if trace["type"] == "bar" else self._line(trace)
                 for trace in self._traces
             ],
-            "grey": [
-                (self._x(s["x0"]), self._x(s["x1"]) - self._x(s["x0"]))
-                for s in shapes
-                if s["type"] == "rect"
-            ],
-            "limits": [
-                (self._y(s["y0"]), s["line"]["color"]) for s in shapes if s["type"] == "line"
-            ],
+            "grey": [(left, right - left) for left, right in grey],
+            "limits": [(self._y(line["y0"]), line["line"]["color"]) for line in lines],
             "labels": [(self._y(note["y"]), plain(note["text"])) for note in notes],
             "ticks": self._ticks(),
             "dates": [(self._x(noon.isoformat()), noon.strftime(form)) for noon in noons],
@@ -122,7 +115,7 @@ class _Plot:
         share = (value - self._low) / (self._high - self._low)
         return round(_BOTTOM - share * (_BOTTOM - _TOP), 1)
 
-    def _bars(self, trace: Mapping[str, Any], sums: dict[str, float]) -> dict[str, Any]:
+    def _bars(self, trace: Mapping[str, Any], sums: Counter[str]) -> dict[str, Any]:
         """Return a trace as one path up to its top in the stack; `sums` are those below it.
 
         It reaches down to the axis: what is below it is painted after it.
@@ -131,14 +124,14 @@ class _Plot:
         width = (_RIGHT - _LEFT) * share / ((self._end - self._start) / timedelta(days=1))
         path = []
         for day, value in zip(trace["x"], trace["y"], strict=True):
-            sums[day] = sums.get(day, 0) + value
+            sums[day] += value
             left, top = self._x(day) - width / 2, self._y(sums[day])
             if share == 1:  # bars that touch are one outline, which is shorter
                 path.append(f"V{top:.0f}H{left + width:.1f}")
             elif sums[day]:
                 path.append(f"M{left:.1f} {_BOTTOM}V{top:g}h{width:.1f}V{_BOTTOM}z")
-        edges = (f"M{_LEFT} {_BOTTOM}", f"V{_BOTTOM}z") if share == 1 else ("", "")
-        fill = edges[0] + "".join(path) + edges[1]
+        fill = "".join(path)
+        fill = f"M{_LEFT} {_BOTTOM}{fill}V{_BOTTOM}z" if share == 1 else fill
         return {"name": plain(trace["name"]), "colour": trace["marker"]["color"], "fill": fill}
 
     def _line(self, trace: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,11 +147,10 @@ class _Plot:
         return {"name": plain(trace["name"]), "colour": colour, "stroke": "".join(path)}
 
     def _ticks(self) -> list[tuple[float, str]]:
-        rough = (self._high - self._low) / _TICKS
+        rough = (self._high - self._low) / 5
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(step for step in (1, 2, 5, 10) if step * power >= rough) * power
-        if not self._is_share:
-            step = max(step, 1)
+        step = step if self._is_share else max(step, 1)
         numbers = range(math.ceil(self._low / step), math.floor(self._high / step) + 1)
         say = rate_text if self._is_share else count
         return [(self._y(n * step), say(n * step)) for n in numbers]

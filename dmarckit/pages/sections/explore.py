@@ -24,14 +24,10 @@ class ExploreSections(PageData):
 
         `.data`: one row a table: `name`, `row` (what it is), `rows` (number).
         """
-        rows = [
-            {
-                "name": name,
-                "row": _(about.row),
-                "rows": int(self.lake.sql(f"SELECT count(*) AS n FROM {name}")["n"].iloc[0]),  # noqa: S608
-            }
-            for name, about in TABLES.items()
-        ]
+        rows = []
+        for name, about in TABLES.items():
+            (n,) = self.lake.sql(f"SELECT count(*) AS n FROM {name}")["n"]  # noqa: S608
+            rows.append({"name": name, "row": _(about.row), "rows": int(n)})
         return table_section(
             pd.DataFrame(rows),
             Column("name", _("Table")),
@@ -58,12 +54,8 @@ class ExploreSections(PageData):
     def pivot(self, rows: str = "sender", columns: str = "class") -> Section:
         """Show the messages of the window by two columns of `facts.messages`, as `table`.
 
-        Args:
-            rows: one row a value of this column, the largest first; 20 of them are shown.
-            columns: one column a value of this one.
-
-        `.data`: the column `rows`, `messages` (all of the row), then one for each value of
-        `columns` (messages).
+        `.data`: the column `rows` (its 20 largest values are shown), `messages` (all of the
+        row), then one for each value of `columns` (messages).
         """
         messages = in_window(self._mine(self.facts.messages), self.window)
         plain = messages.astype({rows: "str", columns: "str"})

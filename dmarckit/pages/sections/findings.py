@@ -31,9 +31,7 @@ class FindingSections(PageData):
     def findings(self, *kinds: str) -> Section:
         """Show findings as cards, the most urgent first; muted and resolved ones are folded.
 
-        Args:
-            kinds: only findings of these kinds or topics, such as ``tls_failures`` or
-                ``requirements``; all unless given.
+        `kinds`: only those of these kinds or topics, such as ``requirements``.
 
         `.data`: one row a finding: `kind`, `domain`, `subject`, `severity`, `messages`,
         `first_day`, `last_day`, `reporters` (number), `summary`, `action`, `evidence` (a

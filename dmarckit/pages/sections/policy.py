@@ -112,16 +112,13 @@ class PolicySections(PageData):
     def what_if(self, policy: str = "") -> Section:
         """Show what another policy would have done to the mail of the window.
 
-        Args:
-            policy: its tags, such as ``p=reject; sp=none``; the next step unless given
-                (``p=reject`` on the last step, and when nobody has quoted a policy).
+        `policy`: its tags, such as ``p=reject; sp=none``; the next step unless given
+        (``p=reject`` on the last step, and when nobody has quoted a policy). Raises
+        SettingsError when it is none.
 
         `.data`: one row a sender, From domain and class that it would have stopped, most
         messages first: `sender`, `header_from`, `class` (today's), `action`, `nature`
         (legitimate, indirect or unwanted), `messages`.
-
-        Raises:
-            SettingsError: `policy` is none.
         """
         name, days = self._one_domain, self.window.days
         present = findings.quoted_policy(name, self._policies())

@@ -37,12 +37,9 @@ class ReportSections(PageData):
     def report(self, report_uid: str = "") -> Section:
         """Show what a report says of itself.
 
-        Args:
-            report_uid: as in the table `reports`; unless given it is the newest report with
-                failing messages, else the newest.
-
-        `.data`: its row of the table `reports` (``lake.describe("reports")``); none when it is
-        not in the lake.
+        `report_uid` is as in the table `reports`; unless given it is the newest report with
+        failing messages, else the newest. `.data`: its row of the table `reports`
+        (``lake.describe("reports")``); none when it is not in the lake.
         """
         found = self._report(report_uid)
         if found.empty:
