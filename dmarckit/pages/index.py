@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -35,54 +34,33 @@ _RESULTS = {
 }
 
 
-@dataclass(frozen=True)
-class RunEntry:
-    """One run, or several of a day that ended alike; plain text, not escaped yet."""
-
-    started: datetime
-    result: str
-    level: str
-    address: str | None  # of its page, relative to the index; None: it made none, or it is gone
-    counts: str
-    error: str
-    notebook: str  # where the failed notebook is kept; empty: none is
-    earlier: int  # runs before it that day with the same end and page, not shown on their own
-
-
 def read_runs(lake: Lake) -> pd.DataFrame:
     """Return the newest runs of the lake, as `index_page` takes them; empty without any."""
     return lake.sql("SELECT * FROM runs ORDER BY started DESC, run LIMIT $most", most=MOST)
 
 
-def jobs(runs: pd.DataFrame, keys: Collection[str]) -> dict[str, list[RunEntry]]:
+def jobs(runs: pd.DataFrame, keys: Collection[str]) -> dict[str, list[Any]]:
     """Return jobs by name, with their runs, from rows of the table `runs` in any order.
 
     `keys` are the pages that are stored. The newest runs come first. Runs of a day that ended
     alike, with the same page and error, are one entry: jobs that run every few minutes would
-    hide all others.
+    hide all others. Beside the columns of `runs` an entry has `result` in words, its `level`,
+    `address` (of its page, relative to the index; empty: it made none, or it is gone), `counts`
+    in words, and `earlier` (the runs of the day like it that are not shown on their own).
     """
     texts = dict.fromkeys(("page", "error", "notebook"), "")
-    ordered = runs.fillna(texts).sort_values(
-        ["job", "started", "run"], ascending=[True, False, False], kind="stable"
+    frame = runs.fillna(texts).sort_values(["started", "run"], ascending=False, kind="stable")
+    frame = frame.assign(day=frame["started"].map("{:%Y-%m-%d}".format))
+    alike = ["job", "result", "page", "error", "day"]
+    frame["earlier"] = frame.groupby(alike)["run"].transform("size") - 1
+    frame = frame.drop_duplicates(alike)
+    frame = frame.assign(
+        level=[_LEVELS.get(result, "bad") for result in frame["result"]],
+        result=[_(_RESULTS.get(result, result)) for result in frame["result"]],
+        address=[quote(page) if page in keys else "" for page in frame["page"]],
+        counts=[_counts(row) for row in frame.itertuples(index=False)],
     )
-    alike: dict[tuple[Any, ...], list[Any]] = {}
-    for row in ordered.itertuples(index=False):
-        same = (row.job, row.result, row.page, row.error, f"{row.started:%Y-%m-%d}")
-        alike.setdefault(same, []).append(row)
-    found: dict[str, list[RunEntry]] = {}
-    for row, *earlier in alike.values():
-        entry = RunEntry(
-            started=row.started,
-            result=_(_RESULTS.get(row.result, row.result)),
-            level=_LEVELS.get(row.result, "bad"),
-            address=quote(row.page) if row.page in keys else None,
-            counts=_counts(row),
-            error=row.error,
-            notebook=row.notebook,
-            earlier=len(earlier),
-        )
-        found.setdefault(str(row.job), []).append(entry)
-    return found
+    return {str(n): list(rows.itertuples(index=False)) for n, rows in frame.groupby("job")}
 
 
 def _counts(row: Any) -> str:
@@ -131,25 +109,10 @@ def index_page(objects: Iterable[StoredObject], runs: pd.DataFrame | None = None
     keys = [stored.key for stored in objects]
     known = jobs(runs, set(keys)) if runs is not None else {}
     shown = {run.address for entries in known.values() for run in entries}
-    template = templates().get_template("pages.html.j2")
-    page = template.render(
-        notebook_word=notebook_word,
-        jobs=known,
-        groups=_groups(keys, shown),
-        newest=NEWEST,
-        script=script,
-        script_hash=script_hash(script),
-        versions=page_versions(),
-        language=current_language(),
-    )
-    return page.encode("utf-8")
-
-
-def _groups(keys: Iterable[str], shown: Collection[str | None]) -> list[PageGroup]:
     found: dict[str, dict[str, list[Entry]]] = {}
     for match in filter(None, map(_KEY.fullmatch, keys)):
-        words = (match["words"] or "").split(".")
-        parameters = ", ".join(word.replace("-", " ", 1) for word in words)
+        rest = (match["words"] or "").split(".")
+        parameters = ", ".join(word.replace("-", " ", 1) for word in rest)
         domain = match["domain"] or ""
         if domain and parameters and match["notebook"] != DOMAIN:
             # another sender is another thing, and no older page of the same
@@ -164,4 +127,15 @@ def _groups(keys: Iterable[str], shown: Collection[str | None]) -> list[PageGrou
         parts = [PageGroup(domain, entries) for domain, entries in pages.items()]
         parts.sort(key=lambda group: group.pages[0].day, reverse=True)
         groups.append(PageGroup(name, own, tuple(parts)))
-    return groups
+    template = templates().get_template("pages.html.j2")
+    page = template.render(
+        notebook_word=notebook_word,
+        jobs=known,
+        groups=groups,
+        newest=NEWEST,
+        script=script,
+        script_hash=script_hash(script),
+        versions=page_versions(),
+        language=current_language(),
+    )
+    return page.encode("utf-8")

@@ -20,14 +20,12 @@ from dmarckit.facts import organisation
 from dmarckit.lake import Lake, month_of
 
 _INPUTS = """
-SELECT '{mails}' AS input, mail_key AS key FROM reports WHERE {mine}
-UNION SELECT '{mails}', mail_key FROM tls WHERE {mine_tls}
-UNION SELECT '{reports}', report_uid FROM reports WHERE {mine}
-UNION SELECT '{tls}', report_uid FROM tls WHERE {mine_tls}
-"""
-_HASHED = """
-SELECT input, count(*) AS number, lower(hex(bit_xor(md5_number(key)))) AS hash
-FROM ({inputs}) GROUP BY input ORDER BY input
+SELECT input, count(*) AS number, lower(hex(bit_xor(md5_number(key)))) AS hash FROM (
+    SELECT '{mails}' AS input, mail_key AS key FROM reports WHERE {mine}
+    UNION SELECT '{mails}', mail_key FROM tls WHERE {mine_tls}
+    UNION SELECT '{reports}', report_uid FROM reports WHERE {mine}
+    UNION SELECT '{tls}', report_uid FROM tls WHERE {mine_tls}
+) GROUP BY input ORDER BY input
 """
 MAILS, REPORTS, TLS = later("mails"), later("aggregate reports"), later("TLS reports")
 
@@ -65,8 +63,8 @@ def page_inputs(lake: Lake, parameters: Mapping[str, Any], now: datetime) -> tup
         mine += " AND domain IN (SELECT unnest($names))"
         mine_tls += " AND lower(policy_domain) IN (SELECT unnest($names))"
         values["names"] = names
-    inputs = _INPUTS.format(mails=MAILS, reports=REPORTS, tls=TLS, mine=mine, mine_tls=mine_tls)
-    rows = lake.sql(_HASHED.format(inputs=inputs), **values).to_dict("records")
+    query = _INPUTS.format(mails=MAILS, reports=REPORTS, tls=TLS, mine=mine, mine_tls=mine_tls)
+    rows = lake.sql(query, **values).to_dict("records")
     return tuple(Input(str(r["input"]), int(r["number"]), str(r["hash"])) for r in rows)
 
 
@@ -75,28 +73,22 @@ _NOT_SHOWN = {  # settings that no page depends on
     *("home", "mail", "lake", "pages", "exports", "exports_to", "workers"),
     *("slack_channel", "slack_url", "presign_key_id", "presign_expires"),
 }
+_FOUND = """(
+    SELECT DISTINCT domain, (fingerprint, severity, status, messages, mute_reason) AS found
+    FROM findings
+)"""
+# table → its domains, rows and the keys that stand for them, as whole rows never change
 _TABLES = {
-    # whole rows never change, so that the keys stand for them
-    "reports": "SELECT domain, count(*), bit_xor(hash(report_uid)) FROM reports GROUP BY ALL",
-    "tls": """
-        SELECT policy_domain, count(*), bit_xor(hash(report_uid, position)) FROM tls GROUP BY ALL
-    """,
-    "failures": "SELECT domain, count(*), bit_xor(hash(report_uid)) FROM failures GROUP BY ALL",
+    "reports": ("domain", "reports", "report_uid"),
+    "tls": ("policy_domain", "tls", "report_uid, position"),
+    "failures": ("domain", "failures", "report_uid"),
     # a run that finds the same again changes nothing
-    "findings": """
-        SELECT domain, count(*), bit_xor(hash(made)) FROM (
-            SELECT DISTINCT domain, (fingerprint, severity, status, messages, mute_reason) AS made
-            FROM findings
-        ) GROUP BY domain
-    """,
-    "postmaster": """
-        SELECT domain, count(*), bit_xor(hash("day", metric, detail, pulled)) FROM postmaster
-        GROUP BY ALL
-    """,
-    "dns": "SELECT domain, count(*), bit_xor(hash(day, record, name)) FROM dns GROUP BY ALL",
-    "senders": 'SELECT domain, count(*), bit_xor(hash(name, "at")) FROM senders GROUP BY ALL',
+    "findings": ("domain", _FOUND, "found"),
+    "postmaster": ("domain", "postmaster", '"day", metric, detail, pulled'),
+    "dns": ("domain", "dns", "day, record, name"),
+    "senders": ("domain", "senders", 'name, "at"'),
     # host names say who a sender is, whatever the domain
-    "ptr": "SELECT '', count(*), bit_xor(hash(address, name)) FROM ptr",
+    "ptr": ("''", "ptr", "address, name"),
 }
 _CODE = {".py", ".j2", ".js", ".css", ".csv", ".json", ".mo"}
 
@@ -104,7 +96,8 @@ _CODE = {".py", ".j2", ".js", ".css", ".csv", ".json", ".mo"}
 def table_states(lake: Lake) -> dict[str, dict[str, list[str]]]:
     """Return domain → table → number of rows, hash of their keys; ``""`` holds what all share."""
     found: dict[str, dict[str, list[str]]] = {}
-    for table, query in _TABLES.items():
+    for table, (domains, rows_of, keys_of) in _TABLES.items():
+        query = f"SELECT {domains}, count(*), bit_xor(hash({keys_of})) FROM {rows_of} GROUP BY 1"  # noqa: S608
         columns = [column.to_pylist() for column in lake.arrow(query).columns]
         for domain, rows, keys in zip(*columns, strict=True):
             found.setdefault(domain or "", {})[table] = [str(rows), str(keys)]

@@ -93,10 +93,6 @@ class PageLinks:
         day = self.days.get((folder, rest))
         return self.up + quote(f"{folder}/{day}{rest}") if day else None
 
-    def row_link(self, notebook: str, **parameters: str) -> RowLink:
-        """Return the page of a notebook with these parameters: its address, how to build it."""
-        return RowLink(command(notebook, **parameters), self.address(notebook, **parameters))
-
     def navigation(self, domain: str = "", *, of: str = "") -> list[tuple[str, str]]:
         """Return the names and addresses of the pages that one leads to.
 
@@ -118,9 +114,12 @@ def row_link(
 
     `parameters` are the same for all rows.
     """
-    return lambda row: links.row_link(
-        notebook, **parameters, **{name: str(getattr(row, name)) for name in columns}
-    )
+
+    def link(row: Any) -> RowLink:
+        given = parameters | {name: str(getattr(row, name)) for name in columns}
+        return RowLink(command(notebook, **given), links.address(notebook, **given))
+
+    return link
 
 
 def find_links(settings: Settings, domain: str = "") -> PageLinks:

@@ -170,6 +170,19 @@ def usual(*names: str) -> list[Column]:
     return [Column(name, _(_USUAL[name][0]), _USUAL[name][1]) for name in names]
 
 
+SEEN = {
+    "reporters": ("reporter", "nunique"),
+    "first_day": ("day", "min"),
+    "last_day": ("day", "max"),
+}
+TOLD = {"reporters": ("reporter", "nunique"), "last_end": ("end", "max")}
+
+
+def sums(*names: str) -> dict[str, tuple[str, str]]:
+    """Return what `agg` takes to sum these columns; beside it `SEEN` and `TOLD` stand."""
+    return {name: (name, "sum") for name in names}
+
+
 def rows_of(frame: pd.DataFrame) -> list[Any]:
     """Return the rows as named tuples."""
     return list(frame.itertuples(index=False))

@@ -90,9 +90,8 @@ class DomainSections(PageData):
         keys = ["dkim_domain", "selector"]
         frame = rows.groupby(keys).agg(
             aligned=("aligned", "max"),
-            messages=("messages", "sum"),
-            passing=("passing", "sum"),
             senders=("sender", "nunique"),
+            **base.sums("messages", "passing"),
         )
         share, most = frame["passing"] / frame["messages"], base.largest(rows, keys, "sender")
         frame = frame.assign(pass_share=share, sender=most)
@@ -160,11 +159,7 @@ class DomainSections(PageData):
         rows = rows.astype({"code": "str", "sender": "str", "smtp": "str"})
         rows = rows.assign(refused=rows["messages"].where(rows["smtp"].str.startswith("5"), 0))
         frame = rows.groupby(["code", "sender"], as_index=False).agg(
-            messages=("messages", "sum"),
-            refused=("refused", "sum"),
-            reporters=("reporter", "nunique"),
-            first_day=("day", "min"),
-            last_day=("day", "max"),
+            **base.sums("messages", "refused"), **base.SEEN
         )
         mine = self._mine(self.facts.inventory)["sender"].astype("str")
         frame.insert(2, "in_inventory", frame["sender"].isin(set(mine)))

@@ -81,9 +81,7 @@ class OverviewSections(PageData):
         newest report).
         """
         reports = begun_in(self.facts.reports, self.window)
-        last = reports.groupby("domain").agg(
-            reporters=("reporter", "nunique"), last_end=("end", "max")
-        )
+        last = reports.groupby("domain").agg(**base.TOLD)
         frame = _shares(self.facts, self.window).reindex(last.index)
         frame = frame.assign(
             before=_shares(self.facts, self.window.before)["pass_share"],
@@ -149,12 +147,7 @@ class OverviewSections(PageData):
         done = {name: rows["messages"].where(rows["done"] == name) for name in OUTCOMES}
         rows = rows.assign(**done)
         frame = rows.groupby(keys).agg(
-            sender_kind=("sender_kind", "first"),
-            messages=("messages", "sum"),
-            **{done: (done, "sum") for done in OUTCOMES},
-            reporters=("reporter", "nunique"),
-            first_day=("day", "min"),
-            last_day=("day", "max"),
+            sender_kind=("sender_kind", "first"), **base.sums("messages", *OUTCOMES), **base.SEEN
         )
         frame.insert(1, "class", base.largest(rows, keys, "class"))
         frame = base.whole(frame.reset_index(), "messages", *OUTCOMES)

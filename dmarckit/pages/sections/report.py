@@ -7,27 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import _, later, ngettext, one_line, text as words
+from dmarckit.core import _, ngettext, one_line, text as words
 from dmarckit.pages.html import Column, render_part
 from dmarckit.pages.sections.base import PageData, Section, table_section
 
 SHOWN = 500  # records of a page; the whole report is in the lake and in its export
 
-_FACTS = {
-    "reporter": later("Reporter"),
-    "domain": later("Domain"),
-    "period": later("Period (UTC)"),
-    "report_id": later("Report id"),
-    "messages": later("Messages"),
-    "failing": later("Failing"),
-    "contact": later("Contact"),
-    "generator": later("Generator"),
-    "policy": later("Policy it saw"),
-    "warnings": later("Repaired while reading"),
-    "errors": later("Errors it names"),
-    "mail_key": later("Mail"),
-    "report_uid": later("Report"),
-}
 _TAGS = ("p", "sp", "np", "pct", "testing", "adkim", "aspf", "fo", "discovery_method")
 
 
@@ -47,14 +32,6 @@ class ReportSections(PageData):
         row, missing = found.iloc[0], words.is_missing
         tags = {name: row[name] for name in _TAGS if not (missing(row[name]) or row[name] == "")}
         tags = {n: int(v) if isinstance(v, float) else v for n, v in tags.items()}
-        values = dict(row) | {
-            "period": words.period(row["begin"], row["end"]),
-            "messages": words.count(row["messages"]),
-            "failing": words.count(row["failing"]),
-            "policy": "; ".join(f"{name}={value}" for name, value in tags.items()),
-            "warnings": "; ".join(map(str, _items(row["warnings"]))),
-            "errors": "; ".join(map(str, _items(row["errors"]))),
-        }
         about, reporter = one_line(row["domain"], 80), one_line(row["reporter"], 80)
         if missing(row["domain"]):
             about = _("an unnamed domain")
@@ -64,7 +41,22 @@ class ReportSections(PageData):
                 text = _("an unnamed reporter (contact {contact})")
                 reporter = text.format(contact=one_line(row["contact"], 80))
         title = _("Report of {reporter} about {domain}").format(reporter=reporter, domain=about)
-        facts = [(_(text), values[n]) for n, text in _FACTS.items() if not missing(values[n])]
+        facts = [
+            (_("Reporter"), row["reporter"]),
+            (_("Domain"), row["domain"]),
+            (_("Period (UTC)"), words.period(row["begin"], row["end"])),
+            (_("Report id"), row["report_id"]),
+            (_("Messages"), words.count(row["messages"])),
+            (_("Failing"), words.count(row["failing"])),
+            (_("Contact"), row["contact"]),
+            (_("Generator"), row["generator"]),
+            (_("Policy it saw"), "; ".join(f"{name}={value}" for name, value in tags.items())),
+            (_("Repaired while reading"), "; ".join(map(str, _items(row["warnings"])))),
+            (_("Errors it names"), "; ".join(map(str, _items(row["errors"])))),
+            (_("Mail"), row["mail_key"]),
+            (_("Report"), row["report_uid"]),
+        ]
+        facts = [(label, value) for label, value in facts if not missing(value)]
         return Section(found, render_part("facts", facts, title=title))
 
     def report_records(self, report_uid: str = "") -> Section:

@@ -218,7 +218,8 @@ def _results_section(frame: pd.DataFrame, *columns: Column, caption: str, empty:
     found: dict[Any, dict[str, int]] = {}
     for (one, two, result), number in sums.sort_values(ascending=False, kind="stable").items():
         found.setdefault((one, two), {})[str(result)] = round(number)
-    table["results"] = [found[key] for key in table.index]
+    results = pd.Series([found[key] for key in table.index], table.index, dtype=object)
+    table = table.assign(results=results)
     yes, no = _("yes, when it passes"), _("no: another domain")
     return table_section(
         ordered(whole(table.reset_index(), "messages"), "-messages", keys[0]),

@@ -8,7 +8,8 @@ from dmarckit.core import _, later, ngettext, text as words
 from dmarckit.facts import days_of
 from dmarckit.pages.charts import daily_bars, nothing
 from dmarckit.pages.html import Column
-from dmarckit.pages.sections.base import PageData, Section, begun_in, ordered, table_section, usual
+from dmarckit.pages.sections import base
+from dmarckit.pages.sections.base import PageData, Section, ordered, table_section, usual
 
 _RESULTS = {"successful": (later("encrypted"), "#0068a8"), "failed": (later("failed"), "#d55e00")}
 
@@ -22,8 +23,8 @@ class TlsSections(PageData):
         `.data`: one row a day of the window: `day` (UTC), `successful`, `failed` (sessions).
         """
         rows = self._tls()
-        sums = rows.groupby(rows["begin"].dt.floor("D"))[["successful", "failed"]].sum()
-        daily = sums.reindex(days_of(self.window), fill_value=0).rename_axis("day").reset_index()
+        daily = rows.groupby(rows["begin"].dt.floor("D"))[["successful", "failed"]].sum()
+        daily = daily.reindex(days_of(self.window), fill_value=0).rename_axis("day").reset_index()
         good, bad = int(daily["successful"].sum()), int(daily["failed"].sum())
         if not good + bad:
             text = _("No TLS report covers these days.")
@@ -42,14 +43,11 @@ class TlsSections(PageData):
         `sessions`, `failed` (sessions), `failed_share` [0-1], `reporters` (number), `last_end`
         (UTC).
         """
-        keys = ["policy_domain", "policy_type"]
         rows = self._tls()
         rows = rows.assign(sessions=rows["successful"] + rows["failed"])
+        keys = ["policy_domain", "policy_type"]
         frame = rows.groupby(keys, as_index=False).agg(
-            sessions=("sessions", "sum"),
-            failed=("failed", "sum"),
-            reporters=("reporter", "nunique"),
-            last_end=("end", "max"),
+            **base.sums("sessions", "failed"), **base.TOLD
         )
         some = frame["sessions"].where(frame["sessions"] > 0)
         frame.insert(4, "failed_share", frame["failed"] / some)
@@ -92,6 +90,5 @@ class TlsSections(PageData):
         )
 
     def _tls(self) -> pd.DataFrame:
-        rows = begun_in(self.facts.tls, self.window)
-        named = rows["policy_domain"].replace("", _("an unnamed domain"))
-        return rows.assign(policy_domain=named)
+        rows = base.begun_in(self.facts.tls, self.window)
+        return rows.replace({"policy_domain": {"": _("an unnamed domain")}})
