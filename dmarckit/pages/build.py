@@ -1,8 +1,4 @@
-"""Notebook + parameters → executed notebook → page.
-
-Notebooks run on kernels of the Python that runs dmarckit, whatever else is installed as
-``python3``.
-"""
+"""Notebook + parameters → executed notebook, on a kernel of dmarckit's own Python → page."""
 
 from __future__ import annotations
 
@@ -122,10 +118,10 @@ def build_page(
 ) -> BuiltPage:
     """Run a notebook with this environment's Python and make its page.
 
-    `config` is the settings file for the run (``DMARCKIT_CONFIG``), `timeout` the seconds a
-    cell may take, `now` the time to print on the page and to name it by (the current one).
-    `inputs` takes all parameters and returns what the page is made from, for its footer.
-    `secrets`, and those of the environment, are struck out of all that cells show.
+    `config` is the settings file for the run, `timeout` the seconds a cell may take, `now` the
+    time to print on the page and to name it by. `inputs` takes all parameters and returns what
+    the page is made from. `secrets`, and those of the environment, are struck out of what
+    cells show.
 
     Raises:
         PageError: a parameter is not known, or the notebook cannot be read.

@@ -1,8 +1,7 @@
 """Small frames → plotly figures with one visual language, and the words of their classes.
 
-A colour has one meaning on every chart. Titles state the finding; the page shows them as
-text above the chart. Whatever comes from a report goes through `outside_text`, because
-plotly reads markup such as links and bold in every label.
+A colour has one meaning on every chart. Titles state the finding. Text of reports goes through
+`outside_text`, because plotly reads markup such as links in every label.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,15 +13,11 @@ from dmarckit.core import StoredObject, _, current_language, later, ngettext, te
 from dmarckit.lake import Lake
 from dmarckit.pages.html import notebook_word, script_hash, script_source, templates, text_script
 from dmarckit.pages.inputs import page_versions
+from dmarckit.pages.links import KEY
 
 INDEX = "index.html"
 NEWEST = 14  # pages of a notebook, or runs of a job, in sight; older ones are behind a toggle
 DOMAIN = "domain"  # the notebook whose pages come first after the jobs
-_KEY = re.compile(
-    r"(?P<notebook>[\w-]+)/((?P<domain>[\w.-]+)/)?(?P<day>\d{4}-\d\d-\d\d)"
-    r"(\.(?P<words>[\w.-]*)\.[0-9a-f]{8})?\.html",
-    re.ASCII,
-)
 MOST = 5000  # runs that are looked at, the newest ones
 
 _LEVELS = {"ok": "good", "problems": "warning"}
@@ -110,7 +105,7 @@ def index_page(objects: Iterable[StoredObject], runs: pd.DataFrame | None = None
     known = jobs(runs, set(keys)) if runs is not None else {}
     shown = {run.address for entries in known.values() for run in entries}
     found: dict[str, dict[str, list[Entry]]] = {}
-    for match in filter(None, map(_KEY.fullmatch, keys)):
+    for match in filter(None, map(KEY.fullmatch, keys)):
         rest = (match["words"] or "").split(".")
         parameters = ", ".join(word.replace("-", " ", 1) for word in rest)
         domain = match["domain"] or ""

@@ -68,8 +68,10 @@ def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
-_KEY = re.compile(
-    r"(?P<folder>[^.]+(/[^/]+)?)/(?P<day>\d{4}-\d\d-\d\d)(?P<rest>(\.[\w.-]+)?\.html)"
+KEY = re.compile(
+    r"(?P<folder>(?P<notebook>[\w-]+)(/(?P<domain>[\w.-]+))?)/(?P<day>\d{4}-\d\d-\d\d)"
+    r"(?P<rest>(\.(?P<words>[\w.-]*)\.[0-9a-f]{8})?\.html)",
+    re.ASCII,
 )
 _OF_ALL = {  # notebooks about all domains → what a link to their page says
     "overview": later("All domains"),
@@ -142,7 +144,7 @@ def find_links(settings: Settings, domain: str = "") -> PageLinks:
 
 def newest_days(objects: Iterable[StoredObject]) -> dict[tuple[str, str], str]:
     """Return folder and ending of each page's name → the newest day; others are left out."""
-    found = [match for stored in objects if (match := _KEY.fullmatch(stored.key))]
+    found = [match for stored in objects if (match := KEY.fullmatch(stored.key))]
     found.sort(key=lambda match: match["day"])
     return {(match["folder"], match["rest"]): match["day"] for match in found}
 

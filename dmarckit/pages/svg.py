@@ -95,6 +95,12 @@ class _Plot:
         form = "%-d %b" if current_language() == "en" else "%-m/%-d"
         every = range(0, days, math.ceil(days / 8))
         noons = [self._start + timedelta(days=number, hours=12) for number in every]
+        rough = (self._high - self._low) / 5
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(step for step in (1, 2, 5, 10) if step * power >= rough) * power
+        step = step if self._is_share else max(step, 1)
+        numbers = range(math.ceil(self._low / step), math.floor(self._high / step) + 1)
+        number = rate_text if self._is_share else count
         return {
             "series": [
                 self._bars(trace, sums) if trace["type"] == "bar" else self._line(trace)
@@ -103,7 +109,7 @@ class _Plot:
             "grey": [(left, right - left) for left, right in grey],
             "limits": [(self._y(line["y0"]), line["line"]["color"]) for line in lines],
             "labels": [(self._y(note["y"]), plain(note["text"])) for note in notes],
-            "ticks": self._ticks(),
+            "ticks": [(self._y(n * step), number(n * step)) for n in numbers],
             "dates": [(self._x(noon.isoformat()), noon.strftime(form)) for noon in noons],
         }
 
@@ -145,12 +151,3 @@ class _Plot:
             is_down = value is not None
         colour = trace["line"]["color"]
         return {"name": plain(trace["name"]), "colour": colour, "stroke": "".join(path)}
-
-    def _ticks(self) -> list[tuple[float, str]]:
-        rough = (self._high - self._low) / 5
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = next(step for step in (1, 2, 5, 10) if step * power >= rough) * power
-        step = step if self._is_share else max(step, 1)
-        numbers = range(math.ceil(self._low / step), math.floor(self._high / step) + 1)
-        say = rate_text if self._is_share else count
-        return [(self._y(n * step), say(n * step)) for n in numbers]

@@ -1,10 +1,7 @@
 """What sections work with (`PageData`) and what they return (`Section`).
 
-A section is a method: write it in one of the classes of this folder, from which `Page` inherits
-it, and it is there: with its docstring, by Tab, and for notebooks. Counts are messages (fractions
-of spread reports are rounded), shares are fractions [0-1], NaN where there is nothing to divide
-by. Without facts a frame has the same columns and no rows, or zeros where the docstring says so.
-No section changes what it works with.
+A section is a method of a class of this folder, from which `Page` inherits it. Counts are rounded
+messages, shares fractions [0-1], NaN of nothing. Without facts a frame has its columns, no rows.
 """
 
 from __future__ import annotations

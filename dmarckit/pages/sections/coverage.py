@@ -72,7 +72,14 @@ def _pairs(found: Coverage) -> list[tuple[str, str | Html]]:
     expected, about, last_mail = "", _("none"), ""
     reporters = ngettext("{n} reporter", "{n} reporters", found.reporters)
     reporters = reporters.format(n=count(found.reporters))
+    missing: str | Html = ""
     if found.usual:
+        rows = found.missing[["reporter", "last_end"]].head(NAMED).itertuples(index=False)
+        since = _("last report until {time}")
+        named = [(name, f" ({since.format(time=words.minute(end))})") for name, end in rows]
+        if (more := len(found.missing) - NAMED) > 0:
+            named.append(("", _("and {n} more").format(n=count(more))))
+        missing = render_part("named", named) if named else _("nobody")
         usual, came = count(found.usual), count(found.usual - len(found.missing))
         text = _("{n}; of the {usual} usual ones {came} have told of {day}")
         reporters = text.format(n=reporters, usual=usual, came=came, day=day)
@@ -91,7 +98,7 @@ def _pairs(found: Coverage) -> list[tuple[str, str | Html]]:
     return [
         (_("Expected reports"), expected),
         (_("Reporters"), reporters),
-        (_("Missing for {day}").format(day=day), _missing(found)),
+        (_("Missing for {day}").format(day=day), missing),
         (_("Reports"), about),
         (_("Last mail"), last_mail),
         (
@@ -99,14 +106,3 @@ def _pairs(found: Coverage) -> list[tuple[str, str | Html]]:
             text.format(unreadable=unreadable, untrusted=untrusted, mails=mails),
         ),
     ]
-
-
-def _missing(found: Coverage) -> str | Html:
-    if not found.usual or found.missing.empty:
-        return _("nobody") if found.usual else ""
-    rows = found.missing[["reporter", "last_end"]].head(NAMED).itertuples(index=False)
-    since = _("last report until {time}")
-    shown = [(name, f" ({since.format(time=words.minute(end))})") for name, end in rows]
-    if (more := len(found.missing) - NAMED) > 0:
-        shown.append(("", _("and {n} more").format(n=words.count(more))))
-    return render_part("named", shown)

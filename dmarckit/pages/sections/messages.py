@@ -102,20 +102,18 @@ class MessageSections(PageData):
         sums = rows.groupby(["da", "sa"], observed=True)["messages"].sum()
         cells = [[sums.get((dkim, spf), 0) for spf in (True, False)] for dkim in (True, False)]
         frame = pd.DataFrame(cells, columns=["spf_passes", "spf_fails"]).round().astype("int64")
+        total = int(frame.to_numpy().sum())
+        shares = (frame / (total or 1)).map(words.percent).add_suffix("_share")
         frame.insert(0, "check", ["DKIM passes", "DKIM fails"])
-        total = int(frame[["spf_passes", "spf_fails"]].to_numpy().sum())
-
-        def share(number: int) -> str:
-            return words.percent(number / total)
-
+        shown = frame.assign(check=[_("DKIM passes"), _("DKIM fails")]).join(shares)
         return table_section(
             frame,
             Column("check", ""),
-            Column("spf_passes", _("SPF passes"), "count", lambda r: share(r.spf_passes)),
-            Column("spf_fails", _("SPF fails"), "count", lambda r: share(r.spf_fails)),
+            Column("spf_passes", _("SPF passes"), "count", under="spf_passes_share"),
+            Column("spf_fails", _("SPF fails"), "count", under="spf_fails_share"),
             caption=_("Messages by DKIM and SPF, each for the author's domain"),
             empty=_("There were no messages on these days."),
-            shown=frame.assign(check=[_("DKIM passes"), _("DKIM fails")]) if total else frame[:0],
+            shown=shown if total else frame[:0],
         )
 
 

@@ -59,7 +59,6 @@ class PostmasterSections(PageData):
 
     @cached_property
     def _metrics(self) -> pd.DataFrame:
-        """What Google said last about the days of the window (`checks.latest_metrics`)."""
         day_after = self.window.end + timedelta(days=1)  # compliance is asked today
         return latest_metrics(self.lake, self._domains, self.window.start, day_after)
 
@@ -88,15 +87,11 @@ class PostmasterSections(PageData):
         if share < limits.spam_warning:
             title = _("At most {rate} of the mail was marked as spam")
         day = words.day(worst["day"])
-        return self._rates(
-            daily,
-            _SPAM,
-            title.format(rate=rate_text(share), day=day, limit=rate_text(limit)),
-            _("Share of mail that Gmail users marked as spam, a day. {which}"),
-            none=_("Spam rate a day"),
-            span=(0, max(limits.spam_critical * 1.2, share * 1.15)),
-            limits=[(limits.spam_warning, WARNING), (limits.spam_critical, CRITICAL)],
-        )
+        title = title.format(rate=rate_text(share), day=day, limit=rate_text(limit))
+        subtitle = _("Share of mail that Gmail users marked as spam, a day. {which}")
+        lines = [(limits.spam_warning, WARNING), (limits.spam_critical, CRITICAL)]
+        span = (0, max(limits.spam_critical * 1.2, share * 1.15))
+        return self._rates(daily, _SPAM, title, subtitle, _("Spam rate a day"), span, lines)
 
     def postmaster_authentication(self) -> Section:
         """Draw the share of mail that passes SPF, DKIM and DMARC at Gmail, a day.
@@ -107,13 +102,9 @@ class PostmasterSections(PageData):
         daily = self._worst_by_day("auth_success_rate", _AUTHENTICATION, "min")
         least = daily[list(_AUTHENTICATION)].min().dropna()
         rates = " · ".join(f"{str(name).upper()} {rate_text(rate)}" for name, rate in least.items())
-        return self._rates(
-            daily,
-            _AUTHENTICATION,
-            _("On the worst day: {rates}").format(rates=rates),
-            _("Share of mail that Gmail found authentic, a day. {which}"),
-            none=_("Authentication a day"),
-        )
+        title = _("On the worst day: {rates}").format(rates=rates)
+        subtitle = _("Share of mail that Gmail found authentic, a day. {which}")
+        return self._rates(daily, _AUTHENTICATION, title, subtitle, _("Authentication a day"))
 
     def postmaster_encryption(self) -> Section:
         """Draw the share of mail that came encrypted, a day, by direction.
@@ -128,13 +119,9 @@ class PostmasterSections(PageData):
             title = _("Encryption of mail to Gmail is not known")
         elif sent == 1:
             title = _("All mail to Gmail was encrypted")
-        return self._rates(
-            daily,
-            _ENCRYPTION,
-            title.format(rate=rate_text(sent)),
-            _("Share of mail that was sent with TLS, a day. {which}"),
-            none=_("Encryption a day"),
-        )
+        title = title.format(rate=rate_text(sent))
+        subtitle = _("Share of mail that was sent with TLS, a day. {which}")
+        return self._rates(daily, _ENCRYPTION, title, subtitle, _("Encryption a day"))
 
     def postmaster_errors(self) -> Section:
         """Draw the share of mail that Gmail did not take, a day.
@@ -143,19 +130,14 @@ class PostmasterSections(PageData):
         highest share of all domains.
         """
         daily = self._worst_by_day("delivery_error_rate", _ERRORS, "max")
-        most = float(daily[list(_ERRORS)].max().max())
+        most, none = float(daily[list(_ERRORS)].max().max()), _("Delivery errors a day")
         if most == 0:
-            text = _("Gmail took all mail on these days.")
-            return Section(daily, figure=nothing(_("Delivery errors a day"), text))
+            return Section(daily, figure=nothing(none, _("Gmail took all mail on these days.")))
         title = _("On the worst day Gmail did not take {rate} of the mail")
-        return self._rates(
-            daily,
-            _ERRORS,
-            title.format(rate=rate_text(most)),
-            _("Share of mail that Gmail rejected or put off, a day. {which}"),
-            none=_("Delivery errors a day"),
-            span=(0, min(1.0, most * 1.15)),
-        )
+        title = title.format(rate=rate_text(most))
+        subtitle = _("Share of mail that Gmail rejected or put off, a day. {which}")
+        span = (0, min(1.0, most * 1.15))
+        return self._rates(daily, _ERRORS, title, subtitle, none, span)
 
     def postmaster_domains(self) -> Section:
         """Show the newest rates of each domain, the highest spam rate first.
@@ -275,11 +257,9 @@ class PostmasterSections(PageData):
     ) -> pd.DataFrame:
         """Return one row a day of the window: `day`, and the worst share of all domains by detail.
 
-        The worst is the lowest of a success rate, the highest of a spam or error rate. A detail
-        that is empty in the table (all of a metric) is the column ``all``.
+        A detail that is empty in the table (all of a metric) is the column ``all``.
         """
-        rows = self._metrics
-        rows = rows[(rows["metric"] == metric) & rows["share"].notna()]
+        rows = self._metrics[(self._metrics["metric"] == metric) & self._metrics["share"].notna()]
         rows = rows.assign(detail=rows["detail"].replace("", "all"))
         shares = rows.pivot_table(index="day", columns="detail", values="share", aggfunc=worst)
         whole = shares.reindex(index=days_of(self.window), columns=list(series)).astype("float64")
@@ -291,7 +271,6 @@ class PostmasterSections(PageData):
         series: Mapping[str, tuple[str, str]],
         title: str,
         subtitle: str,
-        *,
         none: str,
         span: tuple[float, float] | None = None,
         limits: Sequence[tuple[float, str]] = (),
@@ -304,8 +283,7 @@ class PostmasterSections(PageData):
         if shares.isna().all(axis=None):
             return Section(daily, figure=nothing(none, _no_data()))
         which = _("The highest of all domains.") if span else _("The lowest of all domains.")
-        which = which if self._metrics["domain"].nunique() > 1 else ""
-        subtitle = subtitle.format(which=which)
+        subtitle = subtitle.format(which=which if self._metrics["domain"].nunique() > 1 else "")
         span = span or (max(0.0, min(0.98, float(shares.min().min()) - 0.02)), 1.002)
         figure = rate_lines(daily, series, title=title, subtitle=subtitle, span=span, limits=limits)
         return Section(daily, figure=figure)
