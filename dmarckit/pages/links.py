@@ -95,6 +95,10 @@ class PageLinks:
         day = self.days.get((folder, rest))
         return self.up + quote(f"{folder}/{day}{rest}") if day else None
 
+    def row_link(self, notebook: str, **parameters: str) -> RowLink:
+        """Return the page of a notebook with these parameters: its address, how to build it."""
+        return RowLink(command(notebook, **parameters), self.address(notebook, **parameters))
+
     def navigation(self, domain: str = "", *, of: str = "") -> list[tuple[str, str]]:
         """Return the names and addresses of the pages that one leads to.
 
@@ -116,12 +120,9 @@ def row_link(
 
     `parameters` are the same for all rows.
     """
-
-    def link(row: Any) -> RowLink:
-        given = parameters | {name: str(getattr(row, name)) for name in columns}
-        return RowLink(command(notebook, **given), links.address(notebook, **given))
-
-    return link
+    return lambda row: links.row_link(
+        notebook, **parameters, **{name: str(getattr(row, name)) for name in columns}
+    )
 
 
 def find_links(settings: Settings, domain: str = "") -> PageLinks:

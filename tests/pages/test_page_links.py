@@ -9,7 +9,7 @@ import pytest
 
 from dmarckit.core.settings import Settings
 from dmarckit.core.storage import StoredObject, open_storage
-from dmarckit.pages.links import PageLinks, command, find_links, newest_days, page_key, row_link
+from dmarckit.pages.links import PageLinks, command, find_links, newest_days, page_key
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 SENDER = page_key("sender", {"domain": "b.example", "sender": "Mail & Co"}, date(2026, 11, 20))
@@ -34,7 +34,7 @@ def test_a_link_leads_to_the_newest_page_with_default_parameters() -> None:
 
 
 def test_without_a_page_there_is_the_command_that_builds_it() -> None:
-    link = row_link(links_of(), "sender", domain="b.example", sender="Mail & Co; rm -rf ~")(None)
+    link = links_of().row_link("sender", domain="b.example", sender="Mail & Co; rm -rf ~")
     assert link.address is None
     assert link.command.endswith("-p domain b.example -p sender 'Mail & Co; rm -rf ~'")
     assert command("report", report_uid="a'b\n") == (
