@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -53,18 +52,16 @@ def check_dns(
     settings: Settings,
     *,
     now: datetime,
-    domains: Sequence[str] | None = None,
-    resolver: Sequence[str] | None = None,
+    domains: Sequence[str] = (),
     fetch: Callable[[str, float], str] | None = None,
     run: str | None = None,
 ) -> DnsCheckResult:
     """Ask DNS about the domains, and keep what it says in the table `dns`.
 
     `domains` are those of the settings, or all that reports of the last 90 days speak of,
-    unless given; `resolver` names DNS servers in place of the setting `resolvers`. The MTA-STS
-    policy file is only looked at with a `fetch` (such as `fetch_policy`).
-    One answer may take `dns_timeout` seconds, a domain 12 times as long. The first check of
-    a day is the one that is kept.
+    unless given. The MTA-STS policy file is only looked at with a `fetch` (`fetch_policy`). One
+    answer may take `dns_timeout` seconds, a domain 12 times as long. The first check of a day
+    is the one that is kept.
 
     Raises MissingExtra without checkdmarc or dnspython, SettingsError when a DNS server is no
     address, LakeError when the lake cannot be used.
@@ -73,35 +70,29 @@ def check_dns(
     from dmarckit.checks.resolver import Servers
 
     lake = Lake(settings.lake_url)
-    servers = Servers(settings.resolvers if resolver is None else resolver, settings.dns_timeout)
+    servers = Servers(settings.resolvers, settings.dns_timeout)
     wanted = chosen_domains(settings, lake, now, domains)
     seen = read_targets(settings, lake, now) if wanted else {}
     rows: dict[str, list[DnsRow]] = {}
-    kept = 0
+    kept, day = 0, _midnight(now)
+    common = {"day": day, "checked": now, "run": run or f"dns@{now.isoformat()}"}
+    common["month"] = f"{day:%Y-%m}"
     for batch in check_domains(servers, wanted, seen, fetch):
         answered = {domain: found for domain, found in batch.items() if found is not None}
         rows |= answered
-        kept += _keep(lake, answered, now, run or f"dns@{now.isoformat()}")
-    return DnsCheckResult(rows, [domain for domain in wanted if domain not in rows], kept)
-
-
-def _keep(lake: Lake, rows: dict[str, list[DnsRow]], now: datetime, run: str) -> int:
-    day = _midnight(now)
-    common = {"day": day, "checked": now, "run": run, "month": f"{day:%Y-%m}"}
-    made = []
-    for domain, each in rows.items():
-        for row in each:
+        made = []
+        for domain, row in ((domain, row) for domain, found in answered.items() for row in found):
             values = json.dumps(row.values, sort_keys=True, ensure_ascii=False)
             made.append(asdict(row) | {"domain": domain, "values": values} | common)
-    if not made:
-        return 0
-    new = lake.write.append_new("dns", pa.Table.from_pylist(made, schema=DNS.schema))
-    return sum(len(rows[domain]) for domain in {unit.split("\x1f")[0] for unit in new})
+        if made:
+            new = lake.write.append_new("dns", pa.Table.from_pylist(made, schema=DNS.schema))
+            kept += sum(len(rows[domain]) for domain in {unit.split("\x1f")[0] for unit in new})
+    return DnsCheckResult(rows, [domain for domain in wanted if domain not in rows], kept)
 
 
 _SNAPSHOT = """
 WITH mine AS (SELECT domain, day, record, name, state, found, checked FROM dns WHERE day <= $day
-              AND ($all OR domain IN (SELECT unnest($domains)))),
+              AND (len($domains) = 0 OR domain IN (SELECT unnest($domains)))),
 newest AS (SELECT domain, max(day) AS day FROM mine GROUP BY domain),
 changed AS (
     SELECT domain, record, name, checked, lag(found) OVER w IS DISTINCT FROM found AS new
@@ -116,22 +107,20 @@ ORDER BY domain, record, name
 SNAPSHOT = [*(c for c in DNS.columns if c != "month"), "since"]
 
 
-def dns_snapshot(
-    lake: Lake, domains: Sequence[str] | None = None, day: date | None = None
-) -> pd.DataFrame:
+def dns_snapshot(lake: Lake, domains: Sequence[str] = (), day: date = date.max) -> pd.DataFrame:
     """Return what the newest check of each domain found, on that day or before, a row a record.
 
     Columns as in `dmarckit schema dns`, and `since`: the first check that found the same
-    records, with no other since; null when DNS has never answered. `domains` None: all.
+    records, with no other since; null when DNS has never answered. No `domains`: all.
     Empty when there was no check.
     """
-    until = _midnight(day or date.max)
-    return lake.sql(_SNAPSHOT, day=until, **_chosen(domains))[SNAPSHOT]
+    names = [normalize_domain(name) for name in domains]
+    return lake.sql(_SNAPSHOT, day=_midnight(day), domains=names)[SNAPSHOT]
 
 
 _CHANGES = """
 WITH known AS (SELECT domain, record, name, day, state, found FROM dns WHERE state != 'unknown'
-               AND day < $end AND ($all OR domain IN (SELECT unnest($domains)))),
+               AND day < $end AND (len($domains) = 0 OR domain IN (SELECT unnest($domains)))),
 pairs AS (
     SELECT domain, record, name, day, lag(day) OVER w AS day_before,
            lag(found) OVER w AS before, found AS after,
@@ -148,21 +137,16 @@ CHANGES = [
 ]  # fmt: skip
 
 
-def dns_changes(
-    lake: Lake, domains: Sequence[str] | None, start: datetime, end: datetime
-) -> pd.DataFrame:
+def dns_changes(lake: Lake, domains: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
     """Return records that a check on a day in [start, end) found other than the check before.
 
     One row per change: `CHANGES`; day is that of the check that saw it, day_before that of the
     last check that answered, before and after are lists of records. What DNS did not answer
-    is no change, nor is a name that is looked at for the first time, or no more. `domains`
-    None: all.
+    is no change, nor is a name that is looked at for the first time, or no more. No `domains`:
+    all.
     """
-    return lake.sql(_CHANGES, start=start, end=end, **_chosen(domains))
-
-
-def _chosen(domains: Sequence[str] | None) -> dict[str, Any]:
-    return {"all": domains is None, "domains": [normalize_domain(d) for d in domains or ()]}
+    names = [normalize_domain(name) for name in domains]
+    return lake.sql(_CHANGES, start=start, end=end, domains=names)
 
 
 def changes_window(now: datetime, days: int) -> tuple[datetime, datetime]:
@@ -204,11 +188,11 @@ def load_outside(lake: Lake, domains: Sequence[str], now: datetime, days: int = 
     today = _midnight(now.astimezone(UTC))
     known = [*names, *(organisation(name) for name in names)]
     metrics = latest_metrics(lake, known, today - STALE, today + timedelta(days=1))
-    rows = dns_snapshot(lake, names or None, today.date())
+    rows = dns_snapshot(lake, names, today.date())
     rows = rows[rows["day"] >= today - STALE].reset_index(drop=True)
     if rows.empty:
         return Outside(metrics, domains=tuple(names))
-    changed = dns_changes(lake, names or None, *changes_window(now.astimezone(UTC), days))
+    changed = dns_changes(lake, names, *changes_window(now.astimezone(UTC), days))
     return Outside(metrics, rows, changed, tuple(names))
 
 

@@ -85,7 +85,7 @@ class Targets:
 
 
 def chosen_domains(
-    settings: Settings, lake: Lake, now: datetime, domains: Sequence[str] | None
+    settings: Settings, lake: Lake, now: datetime, domains: Sequence[str]
 ) -> list[str]:
     """Return the named domains, else those of the settings, else those of the reports.
 

@@ -40,7 +40,7 @@ def dns_check(
     checked = checks.check_dns(
         core.load_settings(),
         now=datetime.now(UTC),
-        domains=domain or None,
+        domains=domain or (),
         fetch=checks.fetch_policy if https else None,
     )
     if format_ == "json":

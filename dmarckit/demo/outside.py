@@ -88,7 +88,7 @@ def fill_outside_tables(settings: Settings, now: datetime) -> None:
     pull_metrics(settings, now=now, client=Google(now))
     if find_spec("checkdmarc") and find_spec("dns"):
         with dns_server(zone()) as address:
-            check_dns(settings, now=now, resolver=[address])
+            check_dns(settings.model_copy(update={"resolvers": (address,)}), now=now)
 
 
 def zone() -> dict[str, dict[str, list[str]]]:
