@@ -29,8 +29,7 @@ DOMAINS_FROM = timedelta(days=90)
 """reports that make a domain one to check; the inventory looks back as far"""
 KEYS_FROM = timedelta(days=30)
 """signatures that make a key one in use: a monthly sender is in it"""
-MOST_KEYS = 50  # of one domain, by messages
-MOST_ENVELOPES = 10  # of one domain, by messages
+MOST_KEYS, MOST_ENVELOPES = 50, 10  # of one domain, by messages
 MOST_ADDRESSES = 20  # of one domain, by messages; the rest of a network is set up alike
 LOOKED_AT = 200  # addresses of one domain that are looked through for own ones
 
@@ -70,13 +69,13 @@ ORDER BY messages DESC, source_ip
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class Targets:
     """What reports say about one domain; without reports nothing."""
 
-    keys: tuple[Key, ...] = ()
+    keys: list[Key] = field(default_factory=list)
     """keys of its own organisation that sign, the most used first"""
-    envelopes: tuple[str, ...] = ()
+    envelopes: list[str] = field(default_factory=list)
     """other domains of its own organisation that SPF was judged by, the most used first"""
     addresses: dict[str, int] = field(default_factory=dict)
     """own address → messages that pass from it, most first"""
@@ -120,33 +119,29 @@ def is_domain(name: str) -> bool:
 def read_targets(settings: Settings, lake: Lake, now: datetime) -> dict[str, Targets]:
     """Return what reports of the last 30 days say by domain; empty without reports."""
     window = _window(now, KEYS_FROM)
-    keys: dict[str, list[Key]] = defaultdict(list)
+    found: dict[str, Targets] = defaultdict(Targets)
     for row in lake.arrow(_SIGNATURES, **window).to_pylist():
-        mine, ours = keys[row["domain"]], organisation(row["d"]) == organisation(row["domain"])
+        mine, ours = found[row["domain"]], organisation(row["d"]) == organisation(row["domain"])
         ours = ours and is_domain(f"{row['s']}.{row['d']}")
-        if ours and len(mine) < MOST_KEYS:
+        if ours and len(mine.keys) < MOST_KEYS:
             last = (row["seen"] - timedelta(microseconds=1)).date()  # an end is exclusive
-            mine.append(Key(row["d"], row["s"], int(row["messages"]), last))
-    envelopes: dict[str, list[str]] = defaultdict(list)
+            mine.keys.append(Key(row["d"], row["s"], int(row["messages"]), last))
     for row in lake.arrow(_ENVELOPES, **window).to_pylist():
         name, domain = normalize_domain(row["envelope"]), row["domain"]
         ours = organisation(name) == organisation(domain) and name != domain and is_domain(name)
-        if ours and len(envelopes[domain]) < MOST_ENVELOPES:
-            envelopes[domain].append(name)
+        if ours and len(found[domain].envelopes) < MOST_ENVELOPES:
+            found[domain].envelopes.append(name)
     sources = lake.sql(_SOURCES, **window, most=LOOKED_AT)
-    sends = sources.groupby("domain")["messages"].sum()
-    own = _own(settings, lake, sources)
-    return {
-        name: Targets(
-            tuple(keys[name]), tuple(envelopes[name]), own.get(name, {}), int(sends.get(name, 0))
-        )
-        for name in {*keys, *sends.index}
-    }
+    for domain, messages in sources.groupby("domain")["messages"].sum().items():
+        found[str(domain)].messages = int(messages)
+    if not sources.empty:
+        for domain, address, messages in _own(settings, lake, sources):
+            found[domain].addresses[address] = int(messages)
+    return found
 
 
-def _own(settings: Settings, lake: Lake, sources: pd.DataFrame) -> dict[str, dict[str, int]]:
-    if sources.empty:
-        return {}
+def _own(settings: Settings, lake: Lake, sources: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """Return domain, own address, and the messages that pass from it, most first."""
     passing = [tuple(tuple(pair) for pair in each) for each in sources["dkim_pass"]]
     named = facts.attribute(
         sources.assign(dkim_pass=pd.Series(passing, index=sources.index, dtype=object)),
@@ -158,11 +153,8 @@ def _own(settings: Settings, lake: Lake, sources: pd.DataFrame) -> dict[str, dic
     own = named[named["sender_kind"] == "own"]
     sums = own.groupby(["domain", "source_ip"], sort=False)["messages"].sum().reset_index()
     most = sums.sort_values("messages", ascending=False, kind="stable")
-    found: dict[str, dict[str, int]] = defaultdict(dict)
     kept = most.groupby("domain", sort=False).head(MOST_ADDRESSES)
-    for domain, address, messages in kept.itertuples(index=False, name=None):
-        found[domain][address] = int(messages)
-    return found
+    return kept.itertuples(index=False, name=None)
 
 
 def _check_domain(
@@ -207,7 +199,7 @@ def check_domains(
 
     def check(domain: str) -> list[DnsRow] | None:
         mine = seen.get(domain, Targets())
-        others = tuple(name for name in mine.envelopes if name not in checked)
+        others = [name for name in mine.envelopes if name not in checked]
         ask = DnsClient(servers, ANSWERS * servers.timeout)
         return _check_domain(ask, domain, replace(mine, envelopes=others), lookup, fetch)
 
