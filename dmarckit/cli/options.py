@@ -10,8 +10,7 @@ import typer
 
 from dmarckit.core import SettingsError, one_line
 
-OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
-"""exit statuses"""
+OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2  # exit statuses
 
 Format = Annotated[str, typer.Option("--format", "-f", help="table or json.")]
 Now = Annotated[

@@ -97,7 +97,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Change:
-    """A change of one resource."""
+    """A change of one resource, because of properties that change."""
 
     action: str
     """create, change, replace, may replace, or delete"""
@@ -106,7 +106,6 @@ class Change:
     physical: str
     """its name in AWS; empty for a new one"""
     because: tuple[str, ...]
-    """properties that change"""
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from dmarckit.core import SettingsError, one_line, shipped_files
 from dmarckit.facts import organisation
 from dmarckit.jobs import SLOT, Schedule, scheduler_resource
 
-LONGEST = 51_200
-"""bytes of a template that CloudFormation takes without a bucket for it"""
+LONGEST = 51_200  # bytes of a template that CloudFormation takes without a bucket for it
 CONTAINER = "dmarckit"
 FILE = Path("schedules/aws/parameters.yaml")
 _NEEDED_BY = {"VpcId": "Image", "Subnets": "Image"}

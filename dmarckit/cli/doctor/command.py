@@ -44,12 +44,11 @@ fail, skip = partial(CheckResult, "fail"), partial(CheckResult, "skip")
 
 @dataclass(frozen=True)
 class CheckContext:
-    """Settings and clock that the checks work on."""
+    """Settings and clock that the checks work on, and whether to post a line to Slack."""
 
     loaded: core.Settings | DmarckitError
     """the settings, or why there are none"""
     send: bool = False
-    """post a line to Slack"""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property
@@ -67,14 +66,13 @@ class CheckContext:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check by its name, and what it needs."""
+    """A check by its name, what it needs, and the seconds that it may take."""
 
     name: str
     run: Callable[[CheckContext], CheckResult]
     needs: tuple[str, ...] = ()
     """checks without which this one makes no sense"""
     seconds: float = 20.0
-    """how long it may take"""
 
 
 @dataclass(frozen=True, slots=True)

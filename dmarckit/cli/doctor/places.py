@@ -27,10 +27,8 @@ from dmarckit.reports import read_mail, without_comments
 from dmarckit.slack import presign_warning
 
 SWITCH_OFF = "switch message encryption off in the receipt rule's S3 action"
-OWN = "doctor"
-"""all that the doctor writes is below this key, and is deleted again"""
-LISTED = 50_000
-"""objects that are looked at for the newest mail; more would take too long"""
+OWN = "doctor"  # all that the doctor writes is below this key, and is deleted again
+LISTED = 50_000  # objects that are looked at for the newest mail; more would take too long
 NO_BUCKET = skip("no setting names a bucket")
 NOT_AWS = "check AWS_ENDPOINT_URL and the proxy"
 
