@@ -78,6 +78,9 @@ def build_fleet(
     return 1 if count["failed"] else 0
 
 
+START = ("explore", "overview")  # the notebook to open first, if it is there
+
+
 def run_lab(arguments: Sequence[str]) -> int:
     """Run JupyterLab until it is stopped; return its exit status.
 
@@ -112,8 +115,7 @@ def lab_command(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
     Kernels start in the working directory, as pages do, so that relative settings mean the
     same in both.
     """
-    there = (n for n in ("explore", "overview") if (folder / f"{n}.ipynb").is_file())
-    first = next(there, None)
+    first = next((name for name in START if (folder / f"{name}.ipynb").is_file()), None)
     options = {
         "ServerApp.root_dir": str(folder),
         "ServerApp.kernel_spec_manager_class": "dmarckit.pages.build.OwnKernels",
