@@ -1,13 +1,16 @@
 """What messages mean: one class for each of them, and what the classes rest on.
 
 Pure functions of frames, without a loop over rows. *Aligned signature* means a signature
-whose d= shares the organisational domain with the author (From). Two ideas carry all:
+whose d= shares the organisational domain with the author (From). It is *living* when its
+(d, s) passed at least once; one that never did proves nothing, since anybody can write it.
+Three ideas carry all:
 
 - The **owner** of a signature (d, s) is the sender that signs with it: among those whose
   messages pass it, the one with the most, senders for which SPF was aligned on these very
   messages first. Others that pass it forward what the owner sent.
 - The **inventory** of a domain: senders that are declared, that passed aligned SPF, or
-  that own an aligned signature that passed.
+  that own an aligned signature that passed. What was denied is never in it.
+- **Unidentified** senders: outside the inventory, but as steady as one's own (`find_unidentified`).
 """
 
 from __future__ import annotations
@@ -24,15 +27,32 @@ CLASSES = (
     "forwarded",
     "spf_only",
     "broken_dkim",
-    "modified",
     "unaligned_sender",
+    "modified",
+    "unidentified",
     "spoofed_subdomain",
     "unauthenticated",
 )
 """All classes, in the order in which they are tried."""
 
+SERVICES = ("email service", "marketing", "crm", "ticketing")
+"""kinds of the *known services*: who sends for others, and only for those who ordered it"""
+
 ANONYMOUS_KINDS = ("hosting", "unknown")
 """kinds of sender that say nothing about who handed the message over"""
+
+STEADY_DAYS = 10
+"""days, of the last `LOOK_BACK`, on which a sender that is somebody's own sends"""
+RHYTHM_DAYS, RHYTHM_SPAN = 5, 14
+"""the same for one that sends now and then: fewer days, over so many from first to last"""
+LOOK_BACK = 30
+MOST_NETWORKS = 3
+MOST_ADDRESSES = 4
+"""addresses, all in one network, of a sender that nothing authenticates"""
+MOST_UNPROVEN = 20
+"""more such senders of one domain are the machines of a botnet"""
+PROOF = 0.5
+"""share of a sender's messages that must authenticate as its own domain"""
 
 ROW = (
     "domain",
@@ -88,7 +108,38 @@ def inventory(seen: pd.DataFrame, passing: pd.DataFrame, owned: pd.DataFrame) ->
     owns = pd.Series([tuple(pairs.get(p, ())) for p in places], index=seen.index, dtype=object)
     rows = seen.assign(owns=owns)
     member = rows["declared"] | (rows["sa_messages"] > 0) | owns.map(len).gt(0)
-    return rows[member].reset_index(drop=True)
+    return rows[member & ~rows["denied"]].reset_index(drop=True)
+
+
+def find_unidentified(candidates: pd.DataFrame, proofs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `candidates` that behave like a sender of one's own, with `proves`.
+
+    `candidates` has one row per domain and sender outside its inventory, neither denied nor a
+    known service, with what failed without an explanation in the last `LOOK_BACK` days:
+    `days` on which it surely sent (a part of a report that was spread over its days is no
+    sign of that), `span` (days from the first to the last of these), `messages`, `networks`
+    and `addresses`; and `parked`: the domain has no inventory and asks for more than reports.
+    `proofs` has domain, sender, `proves` (a domain for which raw SPF or DKIM passes), `messages`.
+
+    `proves` is the domain as which a sender authenticates, or empty: then it counts only with
+    few addresses in one network, and only while there are few such senders. At a domain
+    without inventory (`bare`) only what authenticates counts.
+    """
+    best = proofs.sort_values(["messages", "proves"], ascending=[False, True])
+    best = best.drop_duplicates(["domain", "sender"])[["domain", "sender", "proves"]]
+    sums = proofs.groupby(["domain", "sender"], as_index=False).agg(proven=("messages", "sum"))
+    rows = candidates.merge(best, "left", on=["domain", "sender"])
+    rows = rows.merge(sums, "left", on=["domain", "sender"])
+    proven = rows["proven"].fillna(0) >= PROOF * rows["messages"]
+    rows["proves"] = rows["proves"].where(proven, "").fillna("")
+    steady = (rows["days"] >= STEADY_DAYS) | (
+        (rows["days"] >= RHYTHM_DAYS) & (rows["span"] >= RHYTHM_SPAN)
+    )
+    rows = rows[steady & (rows["networks"] <= MOST_NETWORKS) & ~rows["parked"]]
+    unproven = rows["proves"] == ""
+    narrow = (rows["networks"] == 1) & (rows["addresses"] <= MOST_ADDRESSES) & ~rows["bare"]
+    many = (unproven & narrow).groupby(rows["domain"]).transform("sum") > MOST_UNPROVEN
+    return rows[~unproven | (narrow & ~many)].drop(columns="proven").reset_index(drop=True)
 
 
 def classify(
@@ -96,26 +147,29 @@ def classify(
     inventory: pd.DataFrame,
     owners: pd.DataFrame,
     passed_subdomains: pd.Series[Any],
+    unidentified: pd.DataFrame,
+    denied: pd.DataFrame,
 ) -> pd.Series[Any]:
     """Return the class of each row, by the same index.
 
     Needs the columns `ROW`: `da` and `sa` are the evaluated results (not said is False);
-    `passing` the tuple of aligned (d, s) that pass; `broken`: an aligned signature is there
-    and did not pass; `foreign_pass`: raw SPF or DKIM passes for a domain that is not the
+    `passing` the tuple of aligned (d, s) that pass; `broken`: a living aligned signature is
+    there and did not pass; `foreign_pass`: raw SPF or DKIM passes for a domain that is not the
     author's, or is so but not strictly enough for the policy; `forward_reason`: the receiver
     says that the message was forwarded, changed by a list, or came with a valid ARC seal
     (``local_policy`` alone says nothing of it).
 
-    `inventory` has domain, sender; `owners` dkim_domain, selector, sender;
-    `passed_subdomains` the From domains that passed at least once.
+    `inventory`, `unidentified` and `denied` have domain, sender; `owners` dkim_domain,
+    selector, sender; `passed_subdomains` the From domains that passed at least once.
 
     Where a reporter leaves selectors out (``""``), a sender owns the signature when it owns
     any of that d=. Where it names no passing signature at all, the inventory decides.
     """
     fails = ~rows["da"] & ~rows["sa"]
-    member = in_inventory(rows, inventory)
+    member = is_among(rows, inventory)
     signs = _owns(rows, owners).where(rows["passing"].map(len).gt(0), member)
-    known = ~rows["sender_kind"].isin(ANONYMOUS_KINDS)
+    # SPF passes for the author's own organisation where a sender's kind is "own"
+    known = member | (rows["sender_kind"].isin((*SERVICES, "own")) & ~is_among(rows, denied))
     strange = _is_below(rows) & ~rows["header_from"].isin(passed_subdomains)
     conditions = [
         rows["da"] & rows["sa"],
@@ -123,8 +177,9 @@ def classify(
         rows["da"] | (fails & rows["forward_reason"]),
         rows["sa"],
         rows["broken"] & member,
-        rows["broken"],
         rows["foreign_pass"] & known,
+        rows["broken"],
+        is_among(rows, unidentified) & ~member,
         strange,
     ]
     found: Any = np.select([np.asarray(c, bool) for c in conditions], CLASSES[:-1], CLASSES[-1])
@@ -140,9 +195,9 @@ def _is_below(rows: pd.DataFrame) -> NDArray[np.bool_]:
     return below[codes]
 
 
-def in_inventory(rows: pd.DataFrame, inventory: pd.DataFrame) -> pd.Series[bool]:
-    """Return True where the row's sender is in the inventory of its domain."""
-    return _pairs(rows).isin(_pairs(inventory))
+def is_among(rows: pd.DataFrame, senders: pd.DataFrame) -> pd.Series[bool]:
+    """Return True where the row's domain and sender are a row of `senders`."""
+    return _pairs(rows).isin(_pairs(senders))
 
 
 def _pairs(frame: pd.DataFrame) -> pd.Series[Any]:

@@ -36,12 +36,21 @@ def _columns(text: str) -> dict[str, Any]:
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "messages": _columns(
         "domain name, day time, reporter name, sender name, sender_kind name, header_from name, "
-        "class name, disposition name, da flag, sa flag, in_inventory flag, messages whole"
+        "class name, disposition name, da flag, sa flag, in_inventory flag, ours flag, "
+        "messages whole"
     ),
     "signatures": _columns(
         "domain name, day time, reporter name, sender name, in_inventory flag, "
-        "header_from name, dkim_domain name, selector name, passed flag, aligned flag, "
-        "messages whole"
+        "ours flag, header_from name, dkim_domain name, selector name, passed flag, "
+        "aligned flag, living flag, covered flag, disposition name, messages whole"
+    ),
+    "failing_hosts": _columns(
+        "domain name, dkim_domain name, selector name, source_ip name, failed whole, "
+        "passed whole, hosts whole"
+    ),
+    "unidentified": _columns(
+        "domain name, sender name, sender_kind name, proves name, days whole, networks whole, "
+        "addresses whole, messages whole, first_day time, last_day time"
     ),
     "spf": _columns(
         "domain name, day time, reporter name, sender name, spf_domain name, result name, "
@@ -91,11 +100,25 @@ class Facts:
     start: datetime
     """first day of the window (a UTC midnight)"""
     messages: pd.DataFrame
-    """one row per domain, day, reporter, sender, author domain, class, disposition, da, sa"""
+    """one row per domain, day, reporter, sender, author domain, class, disposition, da, sa.
+    `ours`: the sender is in the inventory, or its class is unaligned_sender or unidentified;
+    never what was denied"""
     signatures: pd.DataFrame
     """messages that carry a DKIM signature (d=, s=), by domain, day, reporter, sender and author.
     A message with two signatures is in two rows. `passed`: the raw result is pass;
-    `aligned`: d= and the author share the organisational domain"""
+    `aligned`: d= and the author share the organisational domain; `ours`: the sender is in the
+    inventory, a known service or unidentified, whatever the class, and not denied; `living`:
+    (d, s) passed aligned at least once in the history, at any domain and sender; `covered`: another
+    aligned signature of the same message passes"""
+    failing_hosts: pd.DataFrame
+    """addresses that sent ours with an aligned signature in the last 7 days: one row per domain,
+    (d, s) and address, with the messages on which it `failed` (`covered` ones are left out) and
+    `passed`; of each signature that failed at all the 20 addresses with the most failures.
+    `hosts`: how many addresses carry it, those without a row too"""
+    unidentified: pd.DataFrame
+    """one row per domain and sender of class unidentified. `proves`: the domain as which it
+    authenticates, or empty; `days`, `networks`, `addresses`, `messages`: of the last 30 days;
+    `first_day`, `last_day`: of the whole history"""
     spf: pd.DataFrame
     """messages by their raw SPF result: of MAIL FROM, or of HELO when the first is not there"""
     requirements: pd.DataFrame

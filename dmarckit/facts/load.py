@@ -97,7 +97,8 @@ def reduced(
     with _opened(lake, now, days, domains, tables) as (connection, chosen, frames, (start, until)):
         declared = [decision.sender for decision in decisions(settings, lake)]
         reduction = _reduction(connection, declared, settings.mmdb, hosts or {})
-        frames |= reduction.run(chosen, microseconds(start), microseconds(until))
+        period = microseconds(start), microseconds(until)
+        frames |= reduction.run(chosen, *period, frames["policies"])
         yield Facts(now=until, start=start, **frames), reduction
 
 
@@ -154,7 +155,7 @@ def _reduction(
     return Reduction(
         connection,
         deliverers,
-        [sender.name for sender in declared],
+        declared,
         every_address=any(sender.networks for sender in declared),
         own_addresses=bool(hosts) or knows_networks(mmdb),
     )

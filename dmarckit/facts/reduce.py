@@ -13,20 +13,36 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from dmarckit.core import DeclaredSender, normalize_domain
 from dmarckit.facts import classify, sql
 from dmarckit.facts.frames import typed
 from dmarckit.facts.networks import organisations
 
 
 def with_alignment(patterns: pd.DataFrame, signatures: pd.DataFrame) -> pd.DataFrame:
-    """Add `aligned` and `exact`: d= is of the author's organisation, or is the author.
+    """Add `aligned`, `exact`, `living` and `covered`.
+
+    - `aligned`: d= is of the author's organisation; `exact`: it is the author
+    - `living`: (d, s) passes, aligned, in one of the patterns; where a reporter left the
+      selector out, one of that d= does
+    - `covered`: another aligned signature of the pattern passes
 
     `patterns` has the author domain, `header_from`, by pattern (its index); `signatures` one
     row per pattern and signature, with `d`, `s`, and `passed`.
     """
     author = signatures["pattern"].map(patterns["header_from"])
     same = organisations(signatures["d"]) == organisations(author)
-    return signatures.assign(aligned=same.astype(bool), exact=signatures["d"] == author)
+    # foreign signatures say nothing here: what is loaded of other organisations may vary
+    good = same.astype(bool) & signatures["passed"]
+    alive = good.groupby([signatures["d"], signatures["s"]]).transform("any")
+    domain_alive = good.groupby(signatures["d"]).transform("any")
+    others = good.groupby(signatures["pattern"]).transform("sum") - good
+    return signatures.assign(
+        aligned=same.astype(bool),
+        exact=signatures["d"] == author,
+        living=(alive | (domain_alive & (signatures["s"] == ""))).astype(bool),
+        covered=others > 0,
+    )
 
 
 def with_flags(patterns: pd.DataFrame, signatures: pd.DataFrame) -> pd.DataFrame:
@@ -37,10 +53,12 @@ def with_flags(patterns: pd.DataFrame, signatures: pd.DataFrame) -> pd.DataFrame
     - `backed`: SPF was found aligned, and the raw results do not speak against it. Only then
       does it bring a sender into the inventory: a forwarder gets there by no slip of a
       reporter
-    - `broken`: there is an aligned signature that did not pass
+    - `broken`: there is a living aligned signature that did not pass
     - `foreign_pass`: a raw result passes for another organisation, or for the author's own
       when the message fails all the same (strict alignment)
     - `passing`: the aligned signatures that pass, a tuple of (d, s)
+    - `unexplained`: the message fails, and neither its receiver nor a broken signature says why
+    - `proof`: the domain for which raw SPF passes, else the first one for which DKIM does
     """
     author = organisations(patterns["header_from"])
     passed, aligned = signatures["passed"], signatures["aligned"]
@@ -49,17 +67,21 @@ def with_flags(patterns: pd.DataFrame, signatures: pd.DataFrame) -> pd.DataFrame
     dkim_relaxed = _some(patterns, signatures[passed & aligned])
     others = patterns["spf_pass"].notna() & (organisations(patterns["spf_pass"]) != author)
     fails = ~patterns["da"] & ~patterns["sa"]
+    broken = _some(patterns, signatures[~passed & aligned & signatures["living"]])
+    signed_as = signatures[passed].groupby("pattern")["d"].min().reindex(patterns.index)
     return patterns.assign(
         dkim_relaxed=dkim_relaxed,
         dkim_strict=_some(patterns, signatures[passed & signatures["exact"]]),
         spf_relaxed=spf_relaxed,
         spf_strict=identity.notna() & (identity == patterns["header_from"]),
         backed=patterns["sa"] & (spf_relaxed | ~patterns["spf_given"]),
-        broken=_some(patterns, signatures[~passed & aligned]),
+        broken=broken,
         foreign_pass=others
         | _some(patterns, signatures[passed & ~aligned])
         | (fails & (dkim_relaxed | spf_relaxed)),
         passing=_tuples(patterns, signatures[passed & aligned]),
+        unexplained=fails & ~broken & ~patterns["forward_reason"],
+        proof=patterns["spf_pass"].fillna(signed_as),
     )
 
 
@@ -91,20 +113,26 @@ class Reduction:
         self,
         connection: duckdb.DuckDBPyConnection,
         attribute: Attribute,
-        declared: Sequence[str],
+        decisions: Sequence[DeclaredSender],
         *,
         every_address: bool,
         own_addresses: bool,
     ) -> None:
         self._connection = connection
         self._attribute = attribute
-        self._declared = declared
+        self._decisions = decisions
         self._every_address, self._own_addresses = every_address, own_addresses
         self.names: dict[str, pd.Index[Any]] = {}
         self.senders = pd.DataFrame({"sender": [], "sender_kind": []}, dtype="str")
 
-    def run(self, where: str, start_us: int, now_us: int) -> dict[str, pd.DataFrame]:
-        """Return all frames that are made of records, and `inventory`."""
+    def run(
+        self, where: str, start_us: int, now_us: int, policies: pd.DataFrame
+    ) -> dict[str, pd.DataFrame]:
+        """Return all frames that are made of records, and `inventory`.
+
+        `policies` is the frame of that name: which domains ask for more than reports.
+        """
+        today = now_us // sql.DAY_US
         self.execute(sql.CHOSEN.format(where=where))
         self.execute(sql.PERIODS.format(start_us=start_us, now_us=now_us))
         self.execute(sql.NAMES, sql.PATTERNS)
@@ -113,8 +141,8 @@ class Reduction:
         self.execute(sql.ORIGINS, sql.RECORDS)
         senders = self._find_senders()
         self.execute(sql.REDUCED.format(sum=self._spread))
-        self.execute(sql.ADDRESSES.format(sum=self._spread))
-        inventory = self._classify(patterns, senders)
+        self.execute(sql.ADDRESSES.format(sum=self._spread, week=today - 7))
+        inventory = self._classify(patterns, senders, today - classify.LOOK_BACK, policies)
         frames = {name: self._frame(name, query) for name, query in sql.FRAMES.items()}
         return frames | {"inventory": typed("inventory", inventory)}
 
@@ -166,20 +194,24 @@ class Reduction:
         )
         patterns = patterns.set_index("pattern").sort_index()
         signatures = with_alignment(patterns, signatures)
-        patterns = with_flags(patterns, signatures).assign(
+        patterns = with_flags(patterns, signatures)
+        patterns = patterns.assign(
             domain_id=self._number("domain", patterns["domain"]),
             author_id=self._number("author", patterns["header_from"]),
             spf_domain_id=self._number("spf_domain", patterns["spf_domain"]),
             result_id=self._number("result", patterns["spf_result"]),
+            proof_id=self._number("proof", patterns["proof"]),
         )
         pairs = pd.MultiIndex.from_frame(signatures[["d", "s"]])
         codes, distinct = pd.factorize(pairs)
         self.signatures = pd.MultiIndex.from_tuples(distinct, names=["d", "s"])
         said = ["domain_id", "author_id", "spf_domain_id", "result_id", "spf_given", "da", "sa"]
+        said += ["proof_id", "unexplained", "foreign_pass"]
         said += ["backed", "dkim_relaxed", "dkim_strict", "spf_relaxed", "spf_strict"]
         self.put("said", patterns[said].reset_index())
         signatures["signature_id"] = codes.astype("int32")
-        self.put("signed", signatures[["pattern", "signature_id", "passed", "aligned"]])
+        signed = ["pattern", "signature_id", "passed", "aligned", "living", "covered"]
+        self.put("signed", signatures[signed])
         return patterns
 
     def _find_senders(self) -> pd.DataFrame:
@@ -217,7 +249,9 @@ class Reduction:
             }
         )
 
-    def _classify(self, patterns: pd.DataFrame, senders: pd.DataFrame) -> pd.DataFrame:
+    def _classify(
+        self, patterns: pd.DataFrame, senders: pd.DataFrame, since: int, policies: pd.DataFrame
+    ) -> pd.DataFrame:
         """Make `judges` and `classes` (pattern, judge → class); return the inventory."""
         seen = self.table(sql.SEEN.format(sum=self._sum))
         passing = self.table(sql.PASSING.format(sum=self._sum))
@@ -226,8 +260,13 @@ class Reduction:
         pairs = self.signatures.take(passing["signature_id"].to_numpy()).to_frame(index=False)
         passing = passing.assign(dkim_domain=pairs["d"], selector=pairs["s"])
         owners = classify.owners(passing)
-        inventory = classify.inventory(_once(seen, self._declared), passing, owners)
-        named = senders["sender"].isin(inventory["sender"])
+        who = _once(seen)
+        who = who.assign(declared=self._is(who, denied=False), denied=self._is(who, denied=True))
+        inventory = classify.inventory(who, passing, owners)
+        denied = who.loc[who["denied"], ["domain", "sender"]]
+        decided = pd.concat([inventory[["domain", "sender"]], denied])
+        unidentified = self._unidentified(seen, senders, inventory, decided, since, policies)
+        named = senders["sender"].isin([*inventory["sender"], *unidentified["sender"]])
         special = named | ~senders["sender_kind"].isin(classify.ANONYMOUS_KINDS)
         judge = np.where(special, np.arange(len(senders)), -1).astype("int32")
         self.put(
@@ -241,13 +280,67 @@ class Reduction:
         said = patterns.reindex(ways["pattern"])[list(_SAID)].reset_index(drop=True)
         rows = pd.concat([who, said], axis=1)
         passed = patterns.loc[patterns["da"] | patterns["sa"], "header_from"].drop_duplicates()
-        found = classify.classify(rows, inventory, owners, passed)
+        found = classify.classify(rows, inventory, owners, passed, unidentified, denied)
         self.names["class"] = pd.Index(classify.CLASSES)
         codes = pd.Categorical(found, categories=list(classify.CLASSES)).codes.astype("int8")
-        member = classify.in_inventory(rows, inventory)
-        self.put("classes", ways.assign(class_id=codes, in_inventory=member))
+        member = classify.is_among(rows, inventory)
+        steady = classify.is_among(rows, unidentified)
+        service = rows["sender_kind"].isin(classify.SERVICES) & ~classify.is_among(rows, denied)
+        flags = {
+            "in_inventory": member,
+            "ours": member | found.isin(["unaligned_sender", "unidentified"]),
+            "of_ours": member | steady | service,
+            "unidentified": found == "unidentified",
+        }
+        self.put("classes", ways.assign(class_id=codes, **flags))
         self.senders = senders
         return inventory
+
+    def _is(self, who: pd.DataFrame, *, denied: bool) -> pd.Series[bool]:
+        """Return True for the domains and senders that are declared, or denied."""
+        made = [d for d in self._decisions if d.denied == denied]
+        everywhere = who["sender"].isin([d.name for d in made if not d.domain])
+        places = {f"{normalize_domain(d.domain)} {d.name}" for d in made if d.domain}
+        return everywhere | (who["domain"] + " " + who["sender"]).isin(places)
+
+    def _unidentified(
+        self,
+        seen: pd.DataFrame,
+        senders: pd.DataFrame,
+        inventory: pd.DataFrame,
+        decided: pd.DataFrame,
+        since: int,
+        policies: pd.DataFrame,
+    ) -> pd.DataFrame:
+        """Make `found`; return who behaves like a sender of one's own (`find_unidentified`).
+
+        `seen` has a row per number of domain and sender; `decided` are in the inventory or
+        denied; `since` is the first of the days that count.
+        """
+        out = seen.loc[classify.is_among(seen, decided), ["domain_id", "sender_id"]]
+        self.put("decided", out)
+        services = senders["sender_kind"].isin((*classify.SERVICES, "own"))
+        self.put("services", pd.DataFrame({"sender_id": np.flatnonzero(services)}))
+        *steps, query = sql.CANDIDATES.format(
+            since=since, least=classify.RHYTHM_DAYS, networks=classify.MOST_NETWORKS
+        ).split(";")
+        self.execute(*steps)
+        rows = self.table(query)
+        self.put("found", rows[["domain_id", "sender_id"]])
+        domains = self.names["domain"]
+        proofs = _named(self.table(sql.PROOFS), domains, senders)
+        proofs["proves"] = self.names["proof"].take(proofs["proof_id"].to_numpy())
+        rows = _named(rows, domains, senders)
+        newest = policies.drop_duplicates("domain", keep="last")
+        strict = newest.loc[newest["p"].isin(["quarantine", "reject"]), "domain"]
+        bare = ~rows["domain"].isin(inventory["domain"])
+        rows = rows.assign(bare=bare, parked=bare & rows["domain"].isin(strict))
+        found = classify.find_unidentified(rows, proofs)
+        found["proves_id"] = self._number("proves", found["proves"])
+        self.execute("DROP TABLE found; DROP TABLE unexplained; DROP TABLE candidates")
+        columns = ["domain_id", "sender_id", "proves_id", "days", "networks", "addresses"]
+        self.put("found", found[columns].assign(since=since))
+        return found[["domain", "sender"]]
 
     def _frame(self, name: str, query: str) -> pd.DataFrame:
         """Return the result of a frame's query, with names in place of its numbers."""
@@ -289,7 +382,7 @@ def _named(frame: pd.DataFrame, domains: pd.Index[Any], senders: pd.DataFrame) -
     return pd.concat([frame, domain, who], axis=1)
 
 
-def _once(seen: pd.DataFrame, declared: Sequence[str]) -> pd.DataFrame:
+def _once(seen: pd.DataFrame) -> pd.DataFrame:
     """Return one row per domain and sender; of several kinds that of the most messages."""
     order = seen.sort_values(["domain", "sender", "messages"], ascending=[True, True, False])
     rows = order.groupby(["domain", "sender"], as_index=False).agg(
@@ -300,7 +393,6 @@ def _once(seen: pd.DataFrame, declared: Sequence[str]) -> pd.DataFrame:
         last_day=("last_day", "max"),
     )
     return rows.assign(
-        declared=rows["sender"].isin(declared),
         first_day=_days(rows["first_day"]),
         last_day=_days(rows["last_day"]),
     )

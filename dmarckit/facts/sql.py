@@ -196,10 +196,12 @@ services send from thousands: SPF passes, and this address nowhere fails it."""
 
 REDUCED = """
 CREATE TEMP TABLE reduced AS
-SELECT pattern, reporter_id, day, sender_id, disposition_id, {sum} AS messages
+SELECT pattern, reporter_id, day, sender_id, disposition_id, bool_or(share >= 1) AS dated,
+    {sum} AS messages
 FROM placed JOIN delivered USING (origin, place) JOIN days USING (period)
 GROUP BY ALL
 """
+"""`dated`: a report of this day alone says that something was sent on it."""
 
 MESSAGES = "sum(messages)::BIGINT"
 SPREAD_MESSAGES = "sum(messages * share)"
@@ -213,8 +215,16 @@ FROM placed JOIN delivered USING (origin, place) JOIN days USING (period)
 JOIN said USING (pattern)
 GROUP BY ALL;
 
+CREATE TEMP TABLE signing AS
+SELECT pattern, sender_id, ip, {sum} AS messages
+FROM placed JOIN delivered USING (origin, place) JOIN days USING (period)
+WHERE day >= {week} AND pattern IN (SELECT pattern FROM signed WHERE aligned AND signature_id IN
+    (SELECT signature_id FROM signed WHERE aligned AND NOT passed))
+GROUP BY ALL;
+
 DROP TABLE placed;
 """
+"""`signing`: what addresses sent in the last week with a signature that fails somewhere."""
 
 SEEN = """
 SELECT domain_id, sender_id, sum(messages) AS messages,
@@ -227,6 +237,41 @@ PASSING = """
 SELECT domain_id, sender_id, signature_id, sum(messages) AS messages, bool_or(backed) AS sa
 FROM reduced JOIN said USING (pattern) JOIN signed USING (pattern)
 WHERE da AND passed AND aligned GROUP BY ALL
+"""
+
+CANDIDATES = """
+CREATE TEMP TABLE unexplained AS
+SELECT domain_id, sender_id, proof_id, bit_or(CASE WHEN dated THEN 1::BIGINT << (day - {since})
+    ELSE 0 END) AS days, sum(messages)::DOUBLE AS messages
+FROM reduced JOIN said USING (pattern)
+WHERE unexplained AND day >= {since}
+    AND NOT (foreign_pass AND sender_id IN (SELECT sender_id FROM services))
+    AND NOT EXISTS (SELECT 1 FROM decided
+        WHERE decided.domain_id = said.domain_id AND decided.sender_id = reduced.sender_id)
+GROUP BY ALL;
+
+CREATE TEMP TABLE candidates AS
+SELECT domain_id, sender_id, bit_or(days) AS days, sum(messages)::DOUBLE AS messages
+FROM unexplained GROUP BY ALL HAVING bit_count(bit_or(days)) >= {least};
+
+SELECT domain_id, sender_id, any_value(candidates.messages) AS messages,
+    any_value(bit_count(days)) AS days,
+    any_value(floor(log2(days)) - floor(log2(days & -days)) + 1)::INTEGER AS span,
+    count(*) AS addresses, count(DISTINCT CASE WHEN contains(ip, ':')
+        THEN concat_ws(':', groups[1], nullif(groups[2], '0') || ':', nullif(groups[3], '0'))
+        ELSE array_to_string(octets[:3], '.') END) AS networks
+FROM candidates JOIN (SELECT *, string_split(split_part(ip, '::', 1), ':') AS groups,
+    string_split(ip, '.') AS octets FROM addresses WHERE last_day >= {since})
+    USING (domain_id, sender_id)
+GROUP BY ALL HAVING networks <= {networks}
+"""
+"""Who fails without an explanation on some days of the last weeks (bits of `days`, the first
+of them the lowest) and from few networks (as `networks.network_key`: /24, /48). `decided`: in
+the inventory, or denied."""
+
+PROOFS = """
+SELECT domain_id, sender_id, proof_id, sum(messages)::DOUBLE AS messages
+FROM unexplained SEMI JOIN found USING (domain_id, sender_id) WHERE proof_id >= 0 GROUP BY ALL
 """
 
 JUDGED = """
@@ -273,10 +318,29 @@ SELECT {{columns}} FROM named ORDER BY begin, report_uid, "position"
 FRAMES = {
     "messages": f"""
 SELECT domain_id, day, reporter_id, sender_id, author_id, class_id, disposition_id, da, sa,
-    in_inventory, {{sum}} AS messages {_CLASSED} GROUP BY ALL""",
+    in_inventory, ours, {{sum}} AS messages {_CLASSED} GROUP BY ALL""",
     "signatures": f"""
-SELECT domain_id, day, reporter_id, sender_id, in_inventory, author_id, signature_id, passed,
-    aligned, {{sum}} AS messages {_CLASSED} JOIN signed USING (pattern) GROUP BY ALL""",
+SELECT domain_id, day, reporter_id, sender_id, in_inventory, of_ours AS ours, author_id,
+    signature_id, passed, aligned, living, covered, disposition_id, {{sum}} AS messages
+    {_CLASSED} JOIN signed USING (pattern) GROUP BY ALL""",
+    "failing_hosts": """
+WITH hosts AS (
+    SELECT domain_id, signature_id, ip AS source_ip,
+        coalesce(sum(messages) FILTER (NOT passed), 0) AS failed,
+        coalesce(sum(messages) FILTER (passed), 0) AS passed
+    FROM signing JOIN said USING (pattern) JOIN judges USING (sender_id)
+    JOIN classes USING (pattern, judge) JOIN signed USING (pattern)
+    WHERE aligned AND of_ours AND NOT (covered AND NOT passed) GROUP BY ALL
+)
+SELECT *, count(*) OVER signature AS hosts FROM hosts
+WINDOW signature AS (PARTITION BY domain_id, signature_id)
+QUALIFY sum(failed) OVER signature > 0 AND row_number() OVER (
+    signature ORDER BY failed DESC, passed DESC, source_ip) <= 20""",
+    "unidentified": f"""
+SELECT domain_id, sender_id, proves_id, days, networks, addresses,
+    coalesce(sum(messages) FILTER (day >= since), 0) AS messages,
+    min(day) AS first_day, max(day) AS last_day
+{_CLASSED} JOIN found USING (domain_id, sender_id) WHERE unidentified GROUP BY ALL""",
     "spf": f"""
 SELECT domain_id, day, reporter_id, sender_id, spf_domain_id, result_id, {{sum}} AS messages
     {_CLASSED} WHERE spf_given GROUP BY ALL""",

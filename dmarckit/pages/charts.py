@@ -210,12 +210,14 @@ CLASSES = {  # label and colour: cool passes or left in order, warm fails; as th
     "modified": (later("changed on the way"), "#56606c"),
     "broken_dkim": (later("own mail, DKIM breaks"), "#e09f1f"),
     "unaligned_sender": (later("known service, not set up"), "#7a4a21"),
+    "unidentified": (later("unidentified sender"), "#964bf0"),
     "spoofed_subdomain": (later("made-up subdomain"), "#b3195f"),
     "unauthenticated": (later("proves nothing"), "#d55e00"),
 }
 _HARMFUL = {
     "broken_dkim": later("own mail whose DKIM breaks"),
     "unaligned_sender": later("known services that are not set up"),
+    "unidentified": later("unidentified senders"),
     "spoofed_subdomain": later("made-up subdomains"),
     "unauthenticated": later("mail that proves nothing"),
 }

@@ -25,7 +25,7 @@ WINDOW = last_days(3, "2026-11-23")
 
 def facts(*rows: dict[str, Any]) -> Facts:
     """Facts with these rows of messages; what is not said is that of `MESSAGES`."""
-    base = MESSAGES | {"day": DAY, "reporter": "Receiver One"}
+    base = MESSAGES | {"day": DAY, "reporter": "Receiver One", "ours": True}
     frame = pd.DataFrame([base | row for row in rows], columns=list(base))
     return empty_facts(WINDOW.end, WINDOW.start, messages=frame)
 

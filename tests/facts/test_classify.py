@@ -28,7 +28,11 @@ OWNERS = pd.DataFrame(
     columns=["dkim_domain", "selector", "sender"],
 )
 INVENTORY = pd.DataFrame({"domain": "example.com", "sender": ["office", "newsletter"]})
+UNIDENTIFIED = pd.DataFrame({"domain": "example.com", "sender": ["192.0.2.128/25", "office"]})
+DENIED = pd.DataFrame({"domain": "example.com", "sender": ["mass mailer"]})
+NOBODY = INVENTORY.iloc[:0]
 STRANGER = {"sender": "192.0.2.0/24", "sender_kind": "unknown"}
+STEADY = STRANGER | {"sender": "192.0.2.128/25"}
 SERVICE = {"sender": "desk", "sender_kind": "ticketing"}
 
 
@@ -40,7 +44,8 @@ def rows(*changes: dict[str, Any]) -> pd.DataFrame:
 
 def class_of(**change: Any) -> str:
     passed = pd.Series(["example.com", SUB])
-    return str(classify(rows(change), INVENTORY, OWNERS, passed).iloc[0])
+    found = classify(rows(change), INVENTORY, OWNERS, passed, UNIDENTIFIED, DENIED)
+    return str(found.iloc[0])
 
 
 @pytest.mark.parametrize(
@@ -56,7 +61,21 @@ def class_of(**change: Any) -> str:
         ("forwarded", {"forward_reason": True, "broken": True}),
         ("broken_dkim", {"broken": True}),
         ("modified", STRANGER | {"broken": True}),
-        ("modified", SERVICE | {"broken": True, "foreign_pass": True}),
+        ("unaligned_sender", SERVICE | {"broken": True, "foreign_pass": True}),
+        ("unaligned_sender", SERVICE | {"foreign_pass": True, "sender_kind": "email service"}),
+        ("unaligned_sender", SERVICE | {"foreign_pass": True, "sender_kind": "own"}),
+        ("unaligned_sender", {"foreign_pass": True, "sender_kind": "mailbox provider"}),
+        ("unaligned_sender", {"foreign_pass": True, "sender_kind": "hosting"}),
+        ("unauthenticated", SERVICE | {"foreign_pass": True, "sender_kind": "mailbox provider"}),
+        ("unauthenticated", SERVICE | {"foreign_pass": True, "sender_kind": "security gateway"}),
+        ("unauthenticated", SERVICE | {"foreign_pass": True, "sender": "mass mailer"}),
+        ("modified", SERVICE | {"broken": True, "sender_kind": "mailing list"}),
+        ("unidentified", STEADY),
+        ("unidentified", STEADY | {"foreign_pass": True, "header_from": "x.example.com"}),
+        ("modified", STEADY | {"broken": True}),
+        ("forwarded", STEADY | {"forward_reason": True}),
+        ("unauthenticated", STEADY | {"domain": "other.example", "header_from": "other.example"}),
+        ("unauthenticated", {}),
         ("unaligned_sender", SERVICE | {"foreign_pass": True}),
         ("unaligned_sender", SERVICE | {"foreign_pass": True, "header_from": "x.example.com"}),
         ("unauthenticated", SERVICE),
@@ -88,14 +107,15 @@ def test_a_sender_is_in_the_inventory_of_its_own_domains_only() -> None:
 
 
 def test_nothing_is_classified_as_nothing() -> None:
-    found = classify(rows(), INVENTORY, OWNERS, pd.Series([], dtype="str"))
+    found = classify(rows(), INVENTORY, OWNERS, pd.Series([], dtype="str"), NOBODY, NOBODY)
     assert found.empty
     assert found.dtype == "str"
 
 
 def test_every_row_gets_a_class_by_its_own_index() -> None:
     table = rows({"da": True, "sa": True}, STRANGER).set_index(pd.Index([7, 3]))
-    found = classify(table, INVENTORY.iloc[:0], OWNERS.iloc[:0], pd.Series([], dtype="str"))
+    passed = pd.Series([], dtype="str")
+    found = classify(table, NOBODY, OWNERS.iloc[:0], passed, NOBODY, NOBODY)
     assert found.to_dict() == {7: "aligned", 3: "unauthenticated"}
     assert set(found) <= set(CLASSES)
 
@@ -124,10 +144,10 @@ def test_the_owner_of_a_signature(votes: list[tuple[str, int, bool]], expected: 
     ]
 
 
-def seen(*senders: tuple[str, bool, int]) -> pd.DataFrame:
+def seen(*senders: tuple[str, bool, int], denied: tuple[str, ...] = ()) -> pd.DataFrame:
     """Senders of example.com: declared or not, messages with aligned SPF."""
     frame = pd.DataFrame(senders, columns=["sender", "declared", "sa_messages"])
-    return frame.assign(domain="example.com")
+    return frame.assign(domain="example.com", denied=frame["sender"].isin(denied))
 
 
 def test_the_inventory_is_declared_or_aligned_or_owns_a_signature() -> None:
@@ -142,6 +162,8 @@ def test_the_inventory_is_declared_or_aligned_or_owns_a_signature() -> None:
         ("office", False, 5),
         ("newsletter", False, 0),
         ("forwarder", False, 0),
+        ("mass mailer", False, 7),
+        denied=("mass mailer",),
     )
     found = inventory(senders, votes, owners(votes))
     assert dict(zip(found["sender"], found["owns"], strict=True)) == {
@@ -169,7 +191,9 @@ def test_no_signatures_and_no_senders() -> None:
     nobody = passing().astype({"sa": bool})
     assert owners(nobody).empty
     assert inventory(seen(("office", False, 0)), nobody, owners(nobody)).empty
-    assert inventory(seen().astype({"declared": bool}), nobody, owners(nobody)).empty
+    assert inventory(
+        seen().astype({"declared": bool, "denied": bool}), nobody, owners(nobody)
+    ).empty
 
 
 def test_no_input_is_changed() -> None:
@@ -177,7 +201,7 @@ def test_no_input_is_changed() -> None:
     votes = passing(("office", 9, True), ("forwarder", 2, False))
     senders = seen(("office", False, 9))
     before = [f.copy(deep=True) for f in (table, votes, senders, INVENTORY, OWNERS)]
-    classify(table, INVENTORY, OWNERS, pd.Series(["example.com"]))
+    classify(table, INVENTORY, OWNERS, pd.Series(["example.com"]), UNIDENTIFIED, DENIED)
     inventory(senders, votes, owners(votes))
     for old, new in zip(before, (table, votes, senders, INVENTORY, OWNERS), strict=True):
         pd.testing.assert_frame_equal(old, new)

@@ -81,6 +81,7 @@ def test_messages_are_counted_by_what_was_reported(tmp_path: Path) -> None:
             "da": [False, True],
             "sa": [False, True],
             "in_inventory": [False, True],
+            "ours": [False, True],
             "messages": [2, 12],
         }
     )

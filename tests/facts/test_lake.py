@@ -152,7 +152,7 @@ def test_one_row_a_record_with_what_it_says(tmp_path: Path) -> None:
         "dkim_aligned",
     ]
     assert [row[name] for name in shown] == [
-        *("8.8.8.8", "US", "Google (AS15169)", "Google", "modified", 2, 1, False)
+        *("8.8.8.8", "US", "Google (AS15169)", "Google", "unauthenticated", 2, 1, False)
     ]
     assert [dict(reason) for reason in row["reasons"]] == [
         {"type": "local_policy", "comment": "arc=fail"}

@@ -127,8 +127,18 @@ def facts(**frames: list[dict[str, Any]]) -> Facts:
     """Facts of these rows; a healthy domain's reports and policies unless given."""
     frames.setdefault("reports", reported())
     frames.setdefault("policies", policies())
-    built = {name: pd.DataFrame(rows, columns=list(COLUMNS[name])) for name, rows in frames.items()}
+    built = {
+        name: pd.DataFrame(map(_whole, rows), columns=list(COLUMNS[name]))
+        for name, rows in frames.items()
+    }
     return empty_facts(NOW, day(90), **built)
+
+
+def _whole(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with the flags that follow from what it says."""
+    ours = row.get("in_inventory") or row.get("class") in ("unaligned_sender", "unidentified")
+    given = {"ours": bool(ours), "living": True, "covered": False, "disposition": "none"}
+    return {**given, **row}
 
 
 def found(some: Facts, kind: str, days: int = 7, **options: Any) -> list[Finding]:

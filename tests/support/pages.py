@@ -58,7 +58,7 @@ def frame(base: dict[str, Any], rows: tuple[dict[str, Any], ...]) -> pd.DataFram
 
 def messages(*rows: dict[str, Any], **frames: pd.DataFrame) -> Facts:
     """Facts with these messages; what is not said is that of `MESSAGES`."""
-    base = MESSAGES | {"day": DAY, "reporter": "Receiver One"}
+    base = MESSAGES | {"day": DAY, "reporter": "Receiver One", "ours": True}
     return empty_facts(WINDOW.end, BEFORE, messages=frame(base, rows), **frames)
 
 
