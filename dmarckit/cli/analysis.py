@@ -53,7 +53,10 @@ def print_findings(
         finding = item.finding
         where = one_line(show_domain(finding.domain)) or "all domains"
         typer.echo(f"{finding.severity.upper()} {item.status}  {where}  {finding.kind}")
-        typer.echo(f"  {finding.summary}\n  → {finding.action}\n")
+        typer.echo(f"  {finding.summary}\n  → {finding.action}")
+        for record in finding.record:
+            typer.echo(f"  {one_line(record.name, 300)} {record.type}: {record.value}")
+        typer.echo("")
     for finding in (item.finding for item in seen.findings if item.finding.muted):
         typer.echo(f"MUTED ({one_line(finding.mute_reason)}) {one_line(finding.fingerprint)}")
     for item in seen.findings:
@@ -72,12 +75,16 @@ def finding_json(entry: findings.LedgerEntry) -> dict[str, Any]:
 
 def print_whatif(
     domain: Annotated[str, typer.Argument(help="The domain that would publish the policy.")],
-    policy: Annotated[str, typer.Argument(help="Tags p, sp, np, adkim, aspf.")],
+    policy: Annotated[str, typer.Argument(help="Tags p, sp, np, t, pct, adkim, aspf.")],
     format_: Format = "table",
     now: Now = None,
     days: Days = 30,
 ) -> None:
-    """Print what a policy would have quarantined or rejected, wanted mail and not."""
+    """Print what a policy would have quarantined or rejected, wanted mail and not.
+
+    t=y lowers the policy by one step (RFC 9989); pct is the share that older receivers
+    (RFC 7489) apply it to, and they apply the one below to the rest.
+    """
     settings = core.load_settings()
     check_options(format_, days=days)
     wanted = findings.parse_policy(domain, policy)
@@ -86,8 +93,8 @@ def print_whatif(
     seen = findings.read_facts(settings, tables, parse_now(now), days, [domain])
     result = findings.what_if(seen, wanted.domain or "", wanted, days)
     if format_ == "json":
-        tags = {tag: getattr(wanted, tag) for tag in ("p", "sp", "np", "adkim", "aspf")}
-        policy_ = {tag: value for tag, value in tags.items() if value}
+        tags = {tag: getattr(wanted, name) for name, tag in findings.POLICY_TAGS.items()}
+        policy_ = {tag: value for tag, value in tags.items() if value is not None}
         senders = result.senders.to_dict("records")
         print_json(vars(result) | {"policy": policy_, "senders": senders})
         return

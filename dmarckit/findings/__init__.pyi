@@ -11,11 +11,12 @@ from .analysis import (
 )
 from .context import BLOCKED as BLOCKED
 from .dmarc_policy import (
+    POLICY_TAGS as POLICY_TAGS,
     fill_policy_defaults as fill_policy_defaults,
     next_step as next_step,
     parse_policy as parse_policy,
+    policy_tags as policy_tags,
     quoted_policy as quoted_policy,
-    txt_record as txt_record,
 )
 from .ledger import LedgerEntry as LedgerEntry, record_findings as record_findings
 from .model import (

@@ -1,8 +1,9 @@
-"""The DMARC policy of a domain: as quoted, as written, as a TXT record, and its next step."""
+"""The DMARC policy of a domain: as quoted, as written in tags, and its next step."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pandas as pd
@@ -11,15 +12,30 @@ from dmarckit.checks import DMARC_VALUES, tag_list
 from dmarckit.core import SettingsError, normalize_domain, one_line
 from dmarckit.reports import Policy
 
-_RUA = "rua=<as in your present record>"  # reports do not say it; it must not get lost
 _FRESH = pd.Timedelta(hours=48)
 
+POLICY_TAGS: Mapping[str, str] = {
+    "p": "p",
+    "sp": "sp",
+    "np": "np",
+    "pct": "pct",
+    "testing": "t",
+    "adkim": "adkim",
+    "aspf": "aspf",
+}
+"""Column of `Facts.policies`, and field of `Policy` → tag of the record, of those that decide
+about messages."""
 
-def txt_record(policy: Policy) -> str:
-    """Return the TXT record, without tags that only repeat a default (RFC 9989 section 4.7).
+LEVELS: Mapping[str, int] = {"none": 0, "quarantine": 1, "reject": 2}
+LOWER: Mapping[str, str] = {"reject": "quarantine", "quarantine": "none", "none": "none"}
+"""Policy → the one a step below it, which t=y makes of it (RFC 9989 section 4.7)."""
 
-    >>> txt_record(Policy("example.com", p="quarantine", sp="quarantine", testing="y", adkim="s"))
-    'v=DMARC1; p=quarantine; t=y; adkim=s; rua=<as in your present record>'
+
+def policy_tags(policy: Policy) -> str:
+    """Return the tags that decide about messages, without those that only repeat a default.
+
+    >>> policy_tags(Policy("example.com", p="quarantine", sp="quarantine", testing="y", adkim="s"))
+    'p=quarantine; t=y; adkim=s'
     """
     tags = [("p", policy.p or "none")]
     if policy.sp and policy.sp != policy.p:
@@ -31,7 +47,7 @@ def txt_record(policy: Policy) -> str:
     if policy.pct is not None and policy.pct < 100:
         tags.append(("pct", str(policy.pct)))
     tags += [(n, v) for n, v in (("adkim", policy.adkim), ("aspf", policy.aspf)) if v == "s"]
-    return "; ".join(["v=DMARC1", *(f"{name}={value}" for name, value in tags), _RUA])
+    return "; ".join(f"{name}={value}" for name, value in tags)
 
 
 def subdomain_policy(policy: Policy) -> str:
@@ -59,15 +75,6 @@ def next_step(policy: Policy) -> Policy | None:
     # an sp that was only as strict as p was filled in by reporters, or follows p anyway
     sp = None if policy.sp == policy.p else policy.sp
     return replace(policy, p=step[0], testing=step[1], pct=None, sp=sp)
-
-
-def tags_of(step: Policy) -> str:
-    """Return the tags of a step, as subject of a finding.
-
-    >>> tags_of(Policy("example.com", p="quarantine", testing="y"))
-    'p=quarantine; t=y'
-    """
-    return f"p={step.p}" + ("; t=y" if step.testing == "y" else "")
 
 
 def fill_policy_defaults(policies: pd.DataFrame) -> pd.DataFrame:
@@ -130,13 +137,10 @@ def _pct(values: pd.Series[int]) -> int | None:
     return None if most >= 100 else most
 
 
-_DECIDING = ("p", "sp", "np", "adkim", "aspf")
-
-
 def parse_policy(domain: str, text: str) -> Policy:
     """Parse ``p=reject; sp=none; adkim=s`` or a whole DMARC record.
 
-    Tags that do not decide about messages (rua, fo, t, …) are left out.
+    Tags that do not decide about messages (rua, fo, …) are left out.
 
     >>> parse_policy("example.com", "v=DMARC1; p=reject; rua=mailto:d@example.com").p
     'reject'
@@ -148,11 +152,21 @@ def parse_policy(domain: str, text: str) -> Policy:
     for name, value in tag_list(text).items():
         if not value:
             raise SettingsError(f"policy {one_line(text)}: {one_line(name)} is not tag=value")
-        if name in _DECIDING:
-            if value.lower() not in DMARC_VALUES[name]:
-                allowed = " or ".join(DMARC_VALUES[name])
-                raise SettingsError(f"policy {one_line(text)}: {name} is {allowed}")
-            tags[name] = value.lower()
+        allowed = DMARC_VALUES.get(name, ()) if name in POLICY_TAGS.values() else ()
+        if allowed and value.lower() not in allowed:
+            raise SettingsError(f"policy {one_line(text)}: {name} is {' or '.join(allowed)}")
+        if name == "pct" and not (value.isdecimal() and int(value) <= 100):
+            raise SettingsError(f"policy {one_line(text)}: pct is a whole number from 0 to 100")
+        tags[name] = value.lower()
     if "p" not in tags:
         raise SettingsError(f"policy {one_line(text)}: it needs p=none, quarantine or reject")
-    return Policy(normalize_domain(domain), **tags)  # type: ignore[arg-type]
+    return Policy(
+        normalize_domain(domain),
+        p=tags["p"],
+        sp=tags.get("sp"),
+        np=tags.get("np"),
+        pct=int(tags["pct"]) if "pct" in tags else None,
+        testing=tags.get("t"),
+        adkim=tags.get("adkim"),
+        aspf=tags.get("aspf"),
+    )

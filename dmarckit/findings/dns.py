@@ -7,7 +7,8 @@ the language in which DNS was checked.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -17,20 +18,21 @@ from dmarckit.checks import Outside, tag_list
 from dmarckit.core import _, later
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.context import Context
-from dmarckit.findings.dmarc_policy import fill_policy_defaults
+from dmarckit.findings.context import Context, failing_ours
+from dmarckit.findings.dmarc_policy import LEVELS, POLICY_TAGS, fill_policy_defaults
 from dmarckit.findings.model import (
     SEVERITIES,
     Family,
     Finding,
     Kind,
+    Record,
     Severity,
     join_sentences,
     n_reporters,
     reporter_name,
     safe,
 )
-from dmarckit.findings.policy import LEVELS, TAGS
+from dmarckit.findings.policy import PARKED, costs_wanted_mail
 
 _UNDOING = (
     "several",
@@ -72,13 +74,19 @@ def passing_messages(messages: pd.DataFrame, context: Context) -> dict[str, int]
     return {str(name): round(float(n)) for name, n in sums.items()}
 
 
-def dns_record(rows: pd.DataFrame, sent: Mapping[str, int], context: Context) -> list[Finding]:
+def dns_record(
+    rows: pd.DataFrame,
+    sent: Mapping[str, int],
+    context: Context,
+    unsettled: Set[str] = frozenset(),
+) -> list[Finding]:
     """Find records that are wrong, weak or missing; `rows` as in `Outside.dns`.
 
     `sent` are the messages a domain sends (`passing_messages`): a broken record of a domain that
     sends nothing is less urgent. A lost DKIM key is critical while reports still show its
     signature. What DNS did not answer is no finding; nor is p=none by itself, which
-    `policy_ready` watches.
+    `policy_ready` watches. `unsettled` are domains of which mail of senders fails that may be
+    ours: a record that says that nobody sends is not proposed to them.
     """
     found = []
     for row in rows.to_dict("records"):
@@ -86,6 +94,8 @@ def dns_record(rows: pd.DataFrame, sent: Mapping[str, int], context: Context) ->
         faults = [str(code) for code in values.get("faults", ())]
         if row["state"] in ("ok", "unknown") or faults == ["p_none"]:
             continue
+        if "missing_unused" in faults and row["domain"] in unsettled:
+            row["proposal"] = None
         found.append(_record(row, values, faults, sent, context))
     return found
 
@@ -102,7 +112,7 @@ def _record(
     messages = int(values.get("messages", 0)) if own else sent.get(domain, 0)
     recent = _recent(values.get("last_day"), context)
     worst = min((_severity(record, f, messages, recent) for f in faults), key=SEVERITIES.index)
-    proposal = row["proposal"] if isinstance(row["proposal"], str) else None
+    to_publish = _proposed(record, name, row["proposal"], list(row["found"]))
     return Finding(
         kind="dns_record",
         domain=domain,
@@ -113,9 +123,9 @@ def _record(
         last_day=_day(row["day"]),
         reporters=0,
         summary=join_sentences(*(safe(text, 600) for text in row["problems"])),
-        action=_action(record, name, proposal),
+        action=_action(record, name, to_publish),
+        record=to_publish,
         evidence={
-            "record": proposal,
             "found": [safe(text, 2000) for text in row["found"]],
             "faults": faults,
             "checked": f"{row['checked']:%Y-%m-%d %H:%M}",
@@ -139,34 +149,55 @@ def _recent(last_day: object, context: Context) -> bool:
     return date.fromisoformat(last_day) >= since.date()
 
 
-def _action(record: str, name: str, proposal: str | None) -> str:
+_TYPES = {
+    "dmarc": "TXT",
+    "spf": "TXT",
+    "mx": "MX",
+    "mta_sts": "TXT",
+    "tls_rpt": "TXT",
+    "bimi": "TXT",
+    "report_authorisation": "TXT",
+}
+"""Record → its type in DNS, of those that are proposed whole: a DKIM key may be a CNAME."""
+
+
+def _proposed(record: str, name: str, value: object, found: list[str]) -> tuple[Record, ...]:
+    """Return what to publish: the proposal, unless it needs an address that only people know."""
+    if not isinstance(value, str) or record not in _TYPES:
+        return ()
+    if "rua" in tag_list(value) and not any("rua" in tag_list(text) for text in found):
+        return ()
+    return (Record(name, _TYPES[record], value, found[0] if len(found) == 1 else None),)
+
+
+def _action(record: str, name: str, to_publish: tuple[Record, ...]) -> str:
     if record == "ptr":
         return _(
             "Mail admin: ask the provider of {name} for a PTR record, or send from another address."
         ).format(name=safe(name))
-    if proposal is None:
-        return _("DNS admin: correct the record at {name}; then run dmarckit dns check.").format(
-            name=safe(name, 300)
+    if to_publish:
+        return _("DNS admin: publish at {name} ({type}) the record that is shown here.").format(
+            name=safe(name, 300), type=to_publish[0].type
         )
-    kind = "MX" if record == "mx" else "TXT"
-    return _("DNS admin: publish at {name} ({type}): {record}").format(
-        name=safe(name, 300), type=kind, record=safe(proposal, 2000)
+    return _("DNS admin: correct the record at {name}; then run dmarckit dns check.").format(
+        name=safe(name, 300)
     )
 
 
-def dns_changed(changed: pd.DataFrame) -> list[Finding]:
+def dns_changed(changed: pd.DataFrame, messages: pd.DataFrame, context: Context) -> list[Finding]:
     """Find records that changed; `changed` as in `Outside.changes`, a finding a name.
 
     Of several changes of a name the last counts. warning when protection went: the record is
-    gone, in a worse state, or asks for a lower policy; else info.
+    gone, in a worse state, or asks for a lower policy; else info. `messages` as in `Facts`: a
+    policy that would block wanted mail is not to be put back.
     """
     last = changed.groupby(["domain", "record", "name"], sort=True).tail(1)
-    return [_changed(row) for row in last.to_dict("records")]
+    return [_changed(row, messages, context) for row in last.to_dict("records")]
 
 
-def _changed(row: Mapping[Any, Any]) -> Finding:
+def _changed(row: Mapping[Any, Any], messages: pd.DataFrame, context: Context) -> Finding:
     record, name, domain = str(row["record"]), str(row["name"]), str(row["domain"])
-    before, after = _shown(row["before"]), _shown(row["after"])
+    before, after = list(row["before"]), list(row["after"])
     weaker = _weaker(row)
     first, last = _day(row["day_before"]), _day(row["day"])
     text = (
@@ -174,14 +205,22 @@ def _changed(row: Mapping[Any, Any]) -> Finding:
         if weaker
         else _("The record at {name} ({kind}) changed between {first} and {last}: {change}")
     )
-    change = _("before {before}, now {after}.").format(before=before, after=after)
-    action = (
-        _(
+    change = _("before {before}, now {after}.").format(before=_shown(before), after=_shown(after))
+    action = _("DNS admin: check that this was meant. If it was, nothing is due.")
+    to_publish: tuple[Record, ...] = ()
+    if weaker:
+        action = _(
             "DNS admin: if this was not meant, put back {before} and find out who can change DNS."
-        ).format(before=before)
-        if weaker
-        else _("DNS admin: check that this was meant. If it was, nothing is due.")
-    )
+        ).format(before=_shown(before))
+        rows = messages[messages["domain"] == domain]
+        if record == "dmarc" and costs_wanted_mail(rows, context, _policy_of(before)):
+            action = _(
+                "DNS admin: if this was not meant, find out who can change DNS. Set up the senders "
+                "of yours that fail before you put the old record back: it would block their mail."
+            )
+        elif record in _TYPES and len(before) == 1 and len(after) <= 1:
+            present = after[0] if after else None
+            to_publish = (Record(name, _TYPES[record], before[0], present),)
     return Finding(
         kind="dns_changed",
         domain=domain,
@@ -195,10 +234,10 @@ def _changed(row: Mapping[Any, Any]) -> Finding:
             name=safe(name, 300), kind=record, first=first, last=last, change=change
         ),
         action=action,
+        record=to_publish,
         evidence={
-            "before": [safe(text, 2000) for text in row["before"]],
-            "after": [safe(text, 2000) for text in row["after"]],
-            "record": before if weaker and len(row["before"]) == 1 else None,
+            "before": [safe(text, 2000) for text in before],
+            "after": [safe(text, 2000) for text in after],
         },
     )
 
@@ -218,11 +257,15 @@ def _weaker(row: Mapping[Any, Any]) -> bool:
 
 def _level(records: Iterable[str], tag: str) -> int:
     """Return how strict a DMARC record is; a tag that is not there follows the one above it."""
+    return LEVELS.get(_policy_of(records, tag), 0)
+
+
+def _policy_of(records: Iterable[str], tag: str = "p") -> str:
     tags = {name: value for record in records for name, value in tag_list(str(record)).items()}
     for name in {"p": ("p",), "sp": ("sp", "p"), "np": ("np", "sp", "p")}[tag]:
         if name in tags:
-            return LEVELS.get(tags[name].lower(), 0)
-    return 0
+            return tags[name].lower()
+    return ""
 
 
 def _shown(records: Iterable[str]) -> str:
@@ -281,7 +324,7 @@ def _published(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
         values = json.loads(str(row["values"]))
         tags = values.get("tags") or {}
         pct = str(tags.get("pct", "100"))
-        read = {column: str(tags.get(tag, "")).lower() for column, tag in TAGS.items()}
+        read = {column: str(tags.get(tag, "")).lower() for column, tag in POLICY_TAGS.items()}
         numbers = {"pct": int(pct) if pct.isdecimal() else 100, "ttl": int(values.get("ttl") or 0)}
         found.append(read | {"domain": str(row["domain"])} | numbers)
     if not found:
@@ -293,11 +336,11 @@ def _published(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def _other_than(quoted: pd.DataFrame, published: dict[str, dict[str, Any]]) -> pd.Series[bool]:
     """Return True for quotes in which a tag is another than DNS shows: there are few."""
-    known = pd.DataFrame.from_dict(published, orient="index", columns=[*TAGS, "ttl"])
+    known = pd.DataFrame.from_dict(published, orient="index", columns=[*POLICY_TAGS, "ttl"])
     shown = known.reindex(quoted["domain"].astype("str")).set_index(quoted.index)
     there = shown["p"].notna()
     said = fill_policy_defaults(quoted)
-    same = pd.DataFrame({column: said[column] == shown[column] for column in TAGS})
+    same = pd.DataFrame({column: said[column] == shown[column] for column in POLICY_TAGS})
     return there & ~same.all(axis=1)
 
 
@@ -306,7 +349,7 @@ def _differences(
 ) -> list[Finding]:
     found = []
     quoted = fill_policy_defaults(last)
-    for column, tag in TAGS.items():
+    for column, tag in POLICY_TAGS.items():
         other = quoted[quoted[column] != published[column]]
         if column in ("np", "testing"):
             other = other[last.loc[other.index, column] != ""]
@@ -336,7 +379,7 @@ def _differs(
     context: Context,
 ) -> Finding:
     names = sorted(str(name) for name in seen["reporter"].unique())
-    domain, tag = str(row["domain"]), TAGS[column]
+    domain, tag = str(row["domain"]), POLICY_TAGS[column]
     text = _(
         "{reporters} quote {tag}={value} for {domain}, but DNS has shown {tag}={shown} since {day}."
     )
@@ -367,12 +410,39 @@ def _differs(
             "reporters": [reporter_name(name) for name in names],
             "old": str(value),
             "new": str(shown),
-            "record": safe(row["found"][0], 2000),
+            "found": safe(row["found"][0], 2000),
             "thresholds": {"reporters": context.thresholds.dns_differ_reporters},
             "number": len(names),
             "query": queries.quoting(domain, column, str(value), begin, context.now, names),
         },
     )
+
+
+def close_parked(found: Iterable[Finding], rows: pd.DataFrame) -> list[Finding]:
+    """Add the records that close a parked domain besides DMARC, where DNS shows none like them.
+
+    `rows` as in `Outside.dns`. SPF that names no sender, and the null MX where there is no MX.
+    """
+    return [
+        replace(finding, record=finding.record + _closing(finding.domain, rows))
+        if finding.kind == "policy_ready" and finding.subject == PARKED and finding.record
+        else finding
+        for finding in found
+    ]
+
+
+def _closing(domain: str, rows: pd.DataFrame) -> tuple[Record, ...]:
+    wanted = {"spf": "v=spf1 -all", "mx": "0 ."}
+    here = rows[(rows["name"] == domain) & rows["record"].isin(list(wanted))]
+    found = []
+    for row in here.to_dict("records"):
+        record, present = str(row["record"]), list(row["found"])
+        if row["state"] == "unknown" or len(present) > (record == "spf"):
+            continue
+        if wanted[record] not in present:
+            old = present[0] if present else None
+            found.append(Record(domain, _TYPES[record], wanted[record], old))
+    return tuple(found)
 
 
 _RULES = {
@@ -385,9 +455,11 @@ _RULES = {
 
 def find_dns(facts: Facts, outside: Outside, context: Context) -> list[Finding]:
     """Find what DNS shows about the domains that were checked."""
+    recent = context.last(facts.messages, context.thresholds.ready_days)
+    unsettled = set(failing_ours(recent)["domain"].unique())
     return [
-        *dns_record(outside.dns, passing_messages(facts.messages, context), context),
-        *dns_changed(outside.changes),
+        *dns_record(outside.dns, passing_messages(facts.messages, context), context, unsettled),
+        *dns_changed(outside.changes, facts.messages, context),
         *policy_differs(facts.policies, outside.dns, context),
     ]
 

@@ -15,6 +15,7 @@ from dmarckit.checks import Outside
 from dmarckit.core import Mute, Thresholds, _, one_line
 from dmarckit.facts import Facts, complete_days
 from dmarckit.findings import (
+    abuse,
     dkim,
     dns,
     mails,
@@ -29,12 +30,14 @@ from dmarckit.findings import (
 )
 from dmarckit.findings.context import Context, by_domain
 from dmarckit.findings.model import Family, Finding, Kind
+from dmarckit.findings.records import merge_records
 
 FAMILIES: tuple[Family, ...] = (
     dkim.FAMILY,
     senders.FAMILY,
     spf.FAMILY,
     spoofing.FAMILY,
+    abuse.FAMILY,
     policy.FAMILY,
     requirements.FAMILY,
     reporters.FAMILY,
@@ -71,7 +74,10 @@ def find(
     if outside is not None and not outside.empty:
         found = _with_outside(found, facts, outside, context)
     reasons = {m.fingerprint: m.reason for m in mute if now.date() <= m.until}
-    entitled = (replace(f, title=title(f), mute_reason=reasons.get(f.fingerprint)) for f in found)
+    entitled = (
+        replace(f, title=title(f), mute_reason=reasons.get(f.fingerprint))
+        for f in merge_records(found)
+    )
     return sorted(entitled, key=lambda finding: finding.rank)
 
 
@@ -131,4 +137,5 @@ def _with_outside(
     }
     more += requirements.requirement_not_met(facts, outside, context, reported)
     replaced = {finding.fingerprint for finding in more}  # a quoted change that DNS denies
-    return [*(finding for finding in found if finding.fingerprint not in replaced), *more]
+    kept = [finding for finding in found if finding.fingerprint not in replaced]
+    return dns.close_parked([*kept, *more], outside.dns)

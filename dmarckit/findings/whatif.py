@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 
 from dmarckit.facts import Facts
-from dmarckit.findings.context import BLOCKED
+from dmarckit.findings.context import BLOCKED, RELAYED
+from dmarckit.findings.dmarc_policy import LOWER
 from dmarckit.reports import Policy
 
-_INDIRECT = ("forwarded", "modified")
-"""classes of messages that left in order and reached the receiver by a detour"""
 _NATURES = ("legitimate", "indirect", "unwanted")
 
 COLUMNS: Mapping[str, str] = {
@@ -56,7 +55,7 @@ class WhatIf:
 
 
 def what_if(facts: Facts, domain: str, policy: Policy, days: int | None = None) -> WhatIf:
-    """Return the effect of `policy` (p, sp, np, adkim, aspf) on the messages of `domain`.
+    """Return the effect of `policy` on the messages of `domain`.
 
     Counts the last `days` days up to `now`, or at all of the window. Strict alignment is
     found from the raw results: a signature or return path of the author domain itself that
@@ -64,8 +63,9 @@ def what_if(facts: Facts, domain: str, policy: Policy, days: int | None = None) 
 
     `p` is for the domain, `sp` (else `p`) for its subdomains, `np` (else `sp`, else `p`) for
     those that do not exist (RFC 9989); reports do not show which exist, so `np` is taken for
-    those that never passed. `pct` and `testing` are left out: what counts is what the
-    policy asks for once it is meant.
+    those that never passed. With `testing` (t=y) each counts a step lower, as receivers of RFC
+    9989 take it (section 4.7). `pct` is for older ones (RFC 7489 section 6.6.4): they leave
+    the rest of the failing messages to the policy a step below. Both together come to both.
 
     A domain that was not seen gives zeros and an empty frame.
     """
@@ -73,8 +73,17 @@ def what_if(facts: Facts, domain: str, policy: Policy, days: int | None = None) 
     if days is not None:
         rows = rows[rows["day"] >= pd.Timestamp(facts.now).floor("D") - timedelta(days=days)]
     passes = _aligned(rows, "dkim", "da", policy.adkim) | _aligned(rows, "spf", "sa", policy.aspf)
-    action = _action(rows, domain.lower(), policy).where(~passes, "none")
-    stopped = rows.assign(action=action, nature=_nature(rows))[action.isin(BLOCKED)]
+    action = _action(rows, domain.lower(), policy)
+    if policy.testing == "y":
+        action = action.map(LOWER)
+    failing = rows.assign(action=action, nature=_nature(rows))[~passes]
+    if policy.pct is not None and policy.pct < 100:
+        part = policy.pct / 100
+        rest = failing.assign(
+            action=failing["action"].map(LOWER), messages=failing["messages"] * (1 - part)
+        )
+        failing = pd.concat([failing.assign(messages=failing["messages"] * part), rest])
+    stopped = failing[failing["action"].isin(BLOCKED) & (failing["messages"] > 0)]
     keys = ["sender", "header_from", "class", "action", "nature"]
     senders = stopped.astype(dict.fromkeys(keys, "str")).groupby(keys, as_index=False)["messages"]
     senders = senders.sum().assign(place=lambda sums: sums["nature"].map(_NATURES.index))
@@ -122,6 +131,6 @@ def _nature(rows: pd.DataFrame) -> pd.Series[Any]:
     """Return the nature of a message that is stopped."""
     wanted = rows["da"] | rows["sa"] | rows["in_inventory"]
     wanted |= rows["class"].isin(["broken_dkim", "unaligned_sender"])
-    detour = rows["class"].isin(_INDIRECT)
+    detour = rows["class"].isin(RELAYED)
     found = np.select([wanted & ~detour, detour], list(_NATURES[:2]), _NATURES[2])
     return pd.Series(found, index=rows.index, dtype="str")

@@ -299,9 +299,10 @@ def _finding_line(item: findings.LedgerEntry) -> str:
     text = _("{severity}, {status}: {summary}")
     if finding.severity in findings.URGENT:
         text = _("{severity}, {status}: {summary} → {action}")
+    records = (f"{r.name} {r.type}: {r.value}" for r in finding.record)
     return text.format(
         severity=_(SEVERITY_WORDS[finding.severity]),
         status=_(STATUS_WORDS[item.status]),
         summary=finding.summary,
-        action=finding.action,
+        action=" ".join([finding.action, *records]),
     )

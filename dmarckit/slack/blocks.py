@@ -45,8 +45,8 @@ _STARTS = re.compile(r"[@#](?=\w)|:(?=//)|(?<=\w)\.(?=\w)|:(?=[\w+'-]+:)")
 _EDGE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 # A name that only DNS uses, and a record as findings write it.
 _RECORD = re.compile(
-    r"([\w.<>-]*_(?:dmarc|domainkey|report)\.[\w.-]*\w"
-    r"|v=DMARC1(?:; [a-z]+=(?:<as in your present record>|[\w:/]+))*)"
+    r"([\w.-]*_(?:dmarc|domainkey|report)\.[\w.-]*\w"
+    r"|v=DMARC1(?:; ?[A-Za-z]+=[\w:/@.,!+-]+)*|v=spf1(?: [\w:/.+~?=-]+)*)"
 )
 
 _quoted = partial(html.escape, quote=False)  # Slack's three special characters

@@ -14,8 +14,8 @@ from dmarckit.core.thresholds import Thresholds
 from dmarckit.findings.context import Context
 from dmarckit.findings.dns import dns_changed, dns_record, passing_messages, policy_differs
 from dmarckit.findings.find import find
-from dmarckit.findings.model import Finding
-from tests.support.finding_facts import FOUR, NOW, day, facts, messages, policies
+from dmarckit.findings.model import Finding, Record
+from tests.support.finding_facts import FOUR, NOW, UNALIGNED, day, facts, messages, policies
 
 LOOK = Context(NOW, 7, Thresholds())
 RECORD = "v=DMARC1; p=reject; rua=mailto:d@example.com"
@@ -52,10 +52,10 @@ def test_a_wrong_record_says_what_to_publish() -> None:
         "dns_record", "example.com", "spf example.com",
     )  # fmt: skip
     assert finding.summary == "It is syntax. It is long."
-    assert finding.action == "DNS admin: publish at example.com (TXT): v=spf1 -all"
+    assert finding.action.startswith("DNS admin: publish at example.com (TXT) the record")
+    assert finding.record == (Record("example.com", "TXT", "v=spf1 -all", "the record"),)
     assert (finding.severity, finding.messages) == ("critical", 100)
     assert (finding.first_day, finding.last_day) == (day(3).date(), day(0).date())
-    assert finding.evidence["record"] == "v=spf1 -all"
     assert finding.evidence["found"] == ["the record"]
 
 
@@ -127,7 +127,9 @@ def change(before: list[str], after: list[str], **fields: Any) -> Finding:
         "state_before": "ok",
         "state_after": "ok",
     } | fields
-    (finding,) = dns_changed(pd.DataFrame([row]))
+    rows = fields.pop("messages", [])
+    row.pop("messages", None)
+    (finding,) = dns_changed(pd.DataFrame([row]), facts(messages=rows).messages, LOOK)
     return finding
 
 
@@ -159,6 +161,14 @@ def test_what_a_change_tells() -> None:
     )
     assert f"put back {RECORD}" in finding.action
     assert finding.evidence["after"] == ["v=DMARC1; p=none"]
+    assert finding.record == (Record("_dmarc.example.com", "TXT", RECORD, "v=DMARC1; p=none"),)
+
+
+def test_a_record_that_would_block_wanted_mail_is_not_to_be_put_back() -> None:
+    failing = messages() + messages(messages=2, **UNALIGNED)
+    finding = change([RECORD], ["v=DMARC1; p=none"], messages=failing)
+    assert "it would block their mail" in finding.action
+    assert finding.record == ()
 
 
 def test_of_several_changes_the_last_counts() -> None:
@@ -168,9 +178,10 @@ def test_of_several_changes_the_last_counts() -> None:
          "state_before": "ok", "state_after": "ok"}
         for d in (3, 1)
     ]  # fmt: skip
-    (finding,) = dns_changed(pd.DataFrame(rows))
+    mail = facts().messages
+    (finding,) = dns_changed(pd.DataFrame(rows), mail, LOOK)
     assert finding.evidence["after"] == ["v0"]
-    assert dns_changed(pd.DataFrame(rows).iloc[:0]) == []
+    assert dns_changed(pd.DataFrame(rows).iloc[:0], mail, LOOK) == []
 
 
 def differs(quoted: list[dict[str, Any]], text: str = RECORD, **fields: Any) -> list[Finding]:

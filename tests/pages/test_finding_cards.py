@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from dmarckit.findings.model import Record
 from dmarckit.pages.sections import findings
 from dmarckit.pages.sections.findings import findings_html
 from tests.pages.test_answer import judged
@@ -19,14 +20,19 @@ def test_a_card_says_what_is_wrong_and_what_to_do() -> None:
 
 
 def test_a_proposed_record_can_be_copied_with_the_one_to_go_back_to() -> None:
-    evidence = {"record": "v=DMARC1; p=reject", "record_back": "v=DMARC1; p=none"}
-    markup = findings_html([judged(evidence=evidence)]).markup
-    assert re.findall(r"<code[^>]*>(v=.*?)</code>", markup) == list(evidence.values())
+    both = "v=DMARC1; p=reject", "v=DMARC1; p=none"
+    markup = findings_html([judged(record=(Record("_dmarc.example.com", "TXT", *both),))]).markup
+    assert tuple(re.findall(r"<code[^>]*>(v=.*?)</code>", markup)) == both
 
 
-def test_a_record_that_is_only_quoted_is_not_offered() -> None:
-    markup = findings_html([judged(evidence={"record": "v=DMARC1; p=none"})]).markup
-    assert "dk-record" not in markup
+def test_of_several_records_each_says_where_it_goes() -> None:
+    records = (
+        Record("_dmarc.example.com", "TXT", "v=DMARC1; p=reject", "v=DMARC1; p=none"),
+        Record("example.com", "MX", "0 ."),
+    )
+    shown = text(findings_html([judged(record=records)]))
+    assert "Record to publish: _dmarc.example.com TXT" in shown
+    assert "Record to publish: example.com MX" in shown
 
 
 def test_evidence_is_folded_and_names_the_query() -> None:
@@ -59,9 +65,10 @@ def test_a_fleet_s_many_findings_do_not_flood_the_page() -> None:
 def test_outside_text_is_escaped_everywhere() -> None:
     for evil in HOSTILE:
         names: dict[str, Any] = dict.fromkeys(["domain", "subject", "summary", "action"], evil)
-        keys = {"record": evil, "record_back": evil, "query": evil, evil: {evil: [evil]}}
+        keys = {"query": evil, evil: {evil: [evil]}}
+        records = (Record(evil, evil, evil, evil),)
         items = [
-            judged(**names, evidence=keys),
+            judged(**names, evidence=keys, record=records),
             judged("RESOLVED", **names),
             judged(**names, mute_reason=evil),
         ]

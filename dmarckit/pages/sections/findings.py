@@ -10,7 +10,7 @@ import pandas as pd
 
 from dmarckit import findings
 from dmarckit.core import _, later, ngettext, one_line, show_domain, text as words
-from dmarckit.findings import EVIDENCE_ORDER, LedgerEntry, is_open
+from dmarckit.findings import EVIDENCE_ORDER, LedgerEntry, Record, is_open
 from dmarckit.pages.html import Column, Html, render_part, table
 from dmarckit.pages.sections.base import PageData, Section
 
@@ -59,18 +59,25 @@ def findings_html(items: Sequence[LedgerEntry]) -> Html:
     return html + _folded(text, resolved)
 
 
-def records_to_paste(record: str, back: str | None = None) -> Html:
-    """Return a DNS record to copy, and the one to go back to."""
-    shown = render_part("record", record, _("Record to publish"))
-    return shown + render_part("record", back, _("To go back")) if back else shown
+def records_to_paste(records: Sequence[Record]) -> Html:
+    """Return the DNS records to copy, each with the one to go back to."""
+    shown = Html()
+    for record in records:
+        label = _("Record to publish")
+        if len(records) > 1 or record.type != "TXT":
+            label = f"{label}: {one_line(record.name, 300)} {record.type}"
+        shown += render_part("record", record.value, label)
+        if record.replaces:
+            shown += render_part("record", record.replaces, _("To go back"))
+    return shown
 
 
 def _card(item: LedgerEntry) -> dict[str, Any]:
     """Return a finding as the macro ``findings`` prints it."""
     finding, evidence = item.finding, item.finding.evidence
-    record, back = evidence.get("record"), evidence.get("record_back")
-    others = sorted(name for name in evidence if not name.startswith("record"))
-    names = dict.fromkeys([*(name for name in EVIDENCE_ORDER if name in evidence), *others])
+    names = dict.fromkeys(
+        [*(name for name in EVIDENCE_ORDER if name in evidence), *sorted(evidence)]
+    )
     return {
         "level": _LEVELS[finding.severity],
         "severity": _(_NAMES[finding.severity]),
@@ -81,8 +88,7 @@ def _card(item: LedgerEntry) -> dict[str, Any]:
         "summary": finding.summary,
         "label": _("To do:") if finding.severity in findings.URGENT else _("Next:"),
         "action": finding.action,
-        # a record without one to go back to only quotes what is published
-        "records": records_to_paste(str(record), str(back)) if record and back else "",
+        "records": records_to_paste(finding.record),
         "evidence": [
             (findings.evidence_label(name), _value(name, evidence[name]))
             for name in names

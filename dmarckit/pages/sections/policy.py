@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from markupsafe import Markup
 from dmarckit import findings
 from dmarckit.core import Window, _, later, text as words
 from dmarckit.facts import days_of
-from dmarckit.findings import fill_policy_defaults, txt_record
+from dmarckit.findings import fill_policy_defaults, is_open
 from dmarckit.pages.charts import class_word
 from dmarckit.pages.html import Column, Html, escape, render_part, table
 from dmarckit.pages.sections.base import PageData, Section, ordered, rows_of, table_section, usual
@@ -112,9 +113,9 @@ class PolicySections(PageData):
     def what_if(self, policy: str = "") -> Section:
         """Show what another policy would have done to the mail of the window.
 
-        `policy`: its tags, such as ``p=reject; sp=none``; the next step unless given
-        (``p=reject`` on the last step, and when nobody has quoted a policy). Raises
-        SettingsError when it is none.
+        `policy`: its tags, such as ``p=reject; sp=none``; unless given the next step, without t=y
+        (``p=reject`` on the last step, and when nobody has quoted a policy). Raises SettingsError
+        when it is none.
 
         `.data`: one row a sender, From domain and class that it would have stopped, most
         messages first: `sender`, `header_from`, `class` (today's), `action`, `nature`
@@ -124,12 +125,13 @@ class PolicySections(PageData):
         present = findings.quoted_policy(name, self._policies())
         asked = findings.parse_policy(name, policy) if policy else findings.next_step(present)
         asked = asked or Policy(name, p="reject")
-        result = findings.what_if(self.facts, name, asked, days)
+        # a test is judged by what comes after it: t=y lowers the policy by one step
+        meant = asked if policy else replace(asked, testing=None)
+        result = findings.what_if(self.facts, name, meant, days)
         if not result.messages:
             text = _("Nobody sent as {domain} on these days.").format(domain=result.domain)
             return Section(result.senders, render_part("empty", text))
-        record = txt_record(result.policy)
-        tags = record.removeprefix("v=DMARC1; ").rpartition("; rua")[0]
+        tags = findings.policy_tags(meant)
         text = _(
             "{tags} would have stopped {stopped} of {messages} in {days} ({quarantined} "
             "quarantined, {rejected} rejected): {legitimate} that may be legitimate, {indirect} "
@@ -164,8 +166,16 @@ class PolicySections(PageData):
             limit=SHOWN,
         )
         above = render_part("paragraphs", [head, warning] if result.legitimate else [head])
-        records = records_to_paste(record, txt_record(present) if present.p else None)
-        return Section(result.senders, above + senders + records)
+        if policy:
+            return Section(result.senders, above + senders)
+        ready = findings.of_kinds(self.analysis.findings, "policy_ready")
+        records = [
+            record
+            for item in ready
+            if is_open(item) and item.finding.domain == name
+            for record in item.finding.record
+        ]
+        return Section(result.senders, above + senders + records_to_paste(records))
 
     def _policies(self) -> pd.DataFrame:
         policies = self.facts.policies
