@@ -78,11 +78,25 @@ class Thresholds:
     wave_factor: float = 1.5
     """and this many times the median, since very even background has hardly any deviation"""
     wave_messages: int = 50
+    """messages below which a day belongs to no wave"""
     wave_reporters: int = 2
     """one reporter alone may be testing, or wrong"""
+    wave_one_reporter: int = 200
+    """messages from which one reporter is enough, and that a wave without history needs"""
+    wave_share: float = 0.2
+    """and this share of the domain's messages, where there is no history"""
     wave_critical: int = 1000
-    """messages of a wave at p=none (all of them delivered) from which it is critical"""
+    """messages of a wave that were delivered, from which it is critical"""
     subdomain_messages: int = 10
+    subdomain_messages_of_many: int = 50
+    """messages under many names, few under each"""
+
+    abuse_messages: int = 50
+    abuse_days: int = 2
+    """messages that pass and are not like ours, and days with any, from which they are abuse"""
+    abuse_critical: int = 500
+    abuse_factor: float = 2.0
+    """times its owner's own mail that others deliver of one signature, when it is replayed"""
 
     ready_days: int = 30
     ready_quarantine_testing: float = 0.05
@@ -91,6 +105,9 @@ class Thresholds:
     ready_reject: float = 0.005
     """upper bounds of the legitimate share that fails, step by step (the ladder of the field)"""
     ready_reporters: int = 2
+    ready_signed: float = 0.9
+    """share of own mail with a signature that counts, before p=reject: the rest rests on SPF,
+    and is rejected where somebody forwards it"""
     confidence_z: float = 1.96
     """Wilson's 95 % interval: with no failure at all 73, 189, 381 and 765 messages are needed"""
     unhonoured_messages: int = 10

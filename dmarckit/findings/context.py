@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dmarckit.core import Thresholds, _, n_messages
-from dmarckit.facts import Facts
+from dmarckit.core import Thresholds, _, count, n_messages
+from dmarckit.facts import Facts, network_key
 from dmarckit.findings import queries
 from dmarckit.findings.dmarc_policy import quoted_policy
 from dmarckit.findings.model import (
@@ -28,8 +28,11 @@ from dmarckit.reports import Policy
 
 DAY = timedelta(days=1)
 SHOWN = 10  # names or addresses in evidence and sentences; more is not read
+OWN_NETWORKS = 3  # of a sender that is no botnet
 SPOOFED = ("unauthenticated", "spoofed_subdomain")
 BLOCKED = ("quarantine", "reject")
+RELAYED = ("forwarded", "modified")
+"""classes of messages that left in order and reached the receiver by a detour"""
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,30 @@ def top_counts(frame: pd.DataFrame, column: str, at_most: int = SHOWN) -> dict[s
     return {shown(str(name)): round(float(n)) for name, n in sums.head(at_most).items() if n > 0}
 
 
+def names_with_counts(frame: pd.DataFrame, column: str) -> str:
+    """Return the names with the most messages in words: ``Salesdesk 120 and Postwagon 3``."""
+    text = _("{name} {n}")
+    sums = top_counts(frame, column, at_most=len(frame))
+    return join_names([text.format(name=name, n=count(n)) for name, n in sums.items()])
+
+
+def disposition_words(frame: pd.DataFrame) -> str:
+    """Return what receivers did with the messages: delivered, quarantined and rejected apart."""
+    what = frame["disposition"]
+    done = [total(frame[what == name]) for name in BLOCKED]
+    return _("{delivered} delivered, {quarantined} quarantined, {rejected} rejected").format(
+        delivered=count(total(frame) - sum(done)),
+        quarantined=count(done[0]),
+        rejected=count(done[1]),
+    )
+
+
+def failing_ours(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the messages of senders that are or may be ours that fail, relayed ones apart."""
+    fails = ~frame["da"] & ~frame["sa"] & ~frame["class"].isin(RELAYED)
+    return frame[fails & frame["ours"]]
+
+
 def addresses(domain: DomainFacts, senders: Sequence[str]) -> list[str]:
     """Return the addresses of the senders, most messages first (at most 20 a sender)."""
     rows = domain.sources[domain.sources["sender"].isin(list(senders))]
@@ -220,6 +247,23 @@ def addresses(domain: DomainFacts, senders: Sequence[str]) -> list[str]:
     rows = rows.assign(source_ip=rows["source_ip"].astype("str"))
     ordered = rows.sort_values(["messages", "source_ip"], ascending=[False, True])["source_ip"]
     return list(dict.fromkeys(str(ip) for ip in ordered))
+
+
+def authenticating(domain: DomainFacts, senders: Set[str]) -> set[str]:
+    """Return which senders authenticate as themselves (SPF or DKIM) from at most 3 networks.
+
+    Networks are those of the addresses that are kept: 20 a sender.
+    """
+    spf = domain.spf[(domain.spf["result"] == "pass") & domain.spf["sender"].isin(senders)]
+    signed = domain.signatures
+    signed = signed[signed["passed"] & ~signed["aligned"] & signed["sender"].isin(senders)]
+    proven = {str(name) for name in {*spf["sender"].unique(), *signed["sender"].unique()}}
+    if not proven:
+        return proven
+    at = domain.sources[domain.sources["sender"].isin(proven)]
+    networks = at["source_ip"].astype("str").map(network_key)
+    counts = networks.groupby(at["sender"].astype("str")).nunique()
+    return proven - set(counts.index[counts > OWN_NETWORKS])
 
 
 def sender_predicate(domain: DomainFacts, senders: Sequence[str]) -> str:

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date
 
 import pandas as pd
 
 from dmarckit.core import Thresholds, _, count, later, n_messages, ngettext, percent
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
+    BLOCKED,
     DAY,
+    RELAYED,
     SHOWN,
-    SPOOFED,
     Context,
     DomainFacts,
     addresses,
     count_reporters,
     day_span,
+    disposition_words,
+    failing_ours,
+    lost_mail,
     messages_finding,
+    names_with_counts,
     top_counts,
     total,
-    unknown_source_predicate,
 )
-from dmarckit.findings.dmarc_policy import fill_policy_defaults, next_step, tags_of, txt_record
+from dmarckit.findings.dmarc_policy import (
+    LEVELS,
+    LOWER,
+    POLICY_TAGS,
+    fill_policy_defaults,
+    next_step,
+    policy_tags,
+    subdomain_policy,
+)
 from dmarckit.findings.model import (
     Family,
     Finding,
     Kind,
+    Record,
+    Severity,
     join_sentences,
     on_days,
     reporter_name,
@@ -36,55 +49,49 @@ from dmarckit.findings.model import (
     share,
     wilson_upper,
 )
+from dmarckit.findings.records import Changes, in_dns, propose_dmarc
 from dmarckit.reports import Policy
 
-TAGS: Mapping[str, str] = {
-    "p": "p",
-    "sp": "sp",
-    "np": "np",
-    "pct": "pct",
-    "testing": "t",
-    "adkim": "adkim",
-    "aspf": "aspf",
-}
-"""Column of `Facts.policies` → tag of the record."""
-
-LEVELS: Mapping[str, int] = {"none": 0, "quarantine": 1, "reject": 2}
+_ALIGNMENT = ("adkim", "aspf")
+_WEEK = 7
+PARKED = "p=reject; sp=reject"
+"""subject of the one step of a domain that sends nothing"""
 
 
 def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
-    """Find tags that reporters quote with another value than before the window.
+    """Find tags that reporters quote with another value than before.
 
     Each reporter is compared with itself, with defaults filled in, since reporters differ in
     which tags they know and write. Two reporters must have seen the change, or the only one.
-    sp and np that merely follow p are no change of their own. warning when the policy became
-    weaker (lower p, sp or np; t=y or a lower pct without a stricter p): if nobody did that on
-    purpose, somebody else may have changed DNS. Else info.
+    sp and np that merely follow p are no change of their own. Changes of the window count, and
+    older ones as long as mail of ours is lost by them.
+
+    warning when the policy became weaker (lower p, sp or np; t=y or a lower pct without a
+    stricter p): if nobody did that on purpose, somebody else may have changed DNS. warning
+    when more mail of senders of ours fails since, critical when it is lost. Else info.
     """
     if domain.first_day is None or domain.first_day > context.start:
         return []
-    quoted = domain.policies.sort_values("begin", kind="stable")
-    quoted = quoted.assign(who=quoted["reporter"].str.casefold())
-    before = quoted[quoted["begin"] < context.start].groupby("who").tail(1)
-    after = quoted[quoted["begin"] >= context.start].groupby("who").tail(1)
-    tags = ["who", *TAGS]
-    if after.empty or len(before.merge(after[tags], on=tags)) == len(after):
+    quoted = domain.policies
+    if len(quoted[list(POLICY_TAGS)].drop_duplicates()) < 2:
         return []  # the usual case, found without comparing each tag
-    both = fill_policy_defaults(before).merge(
-        fill_policy_defaults(after), on="who", suffixes=("_old", "_new")
-    )
-    if both.empty:
-        return []
+    quoted = quoted.sort_values("begin", kind="stable").reset_index(drop=True)
+    quoted = fill_policy_defaults(quoted.assign(who=quoted["reporter"].str.casefold()))
+    before = quoted.groupby("who")[list(POLICY_TAGS)].shift()
+    both = quoted.join(before.add_suffix("_old"))
+    both = both[both["p_old"].notna()]
     found = []
-    for column, tag in TAGS.items():
-        changed = both[both[f"{column}_old"] != both[f"{column}_new"]]
-        changed = changed[~_follows(changed, column)]
-        if len(changed) < min(2, len(both)):
+    for column in POLICY_TAGS:
+        changed = both[both[column] != both[f"{column}_old"]]
+        changed = changed[~_follows(changed, column)].groupby("who").tail(1)
+        if changed.empty:
             continue
-        new = changed[f"{column}_new"].mode().iloc[0]
-        seen = changed[changed[f"{column}_new"] == new]
-        if len(seen) >= min(2, len(both)):
-            found.append(_changed(domain, context, column, tag, seen, quoted))
+        seen = changed[changed[column] == changed[column].mode().iloc[0]]
+        since = seen["begin"].min()
+        early, late = quoted["begin"] < since, quoted["begin"] >= since
+        able = set(quoted.loc[early, "who"]) & set(quoted.loc[late, "who"])
+        if len(seen) >= min(2, len(able)):
+            found += _changed(domain, context, column, seen, quoted)
     return found
 
 
@@ -94,90 +101,181 @@ def _follows(changed: pd.DataFrame, column: str) -> pd.Series[bool]:
     if parent is None:
         return pd.Series(data=False, index=changed.index)
     return (changed[f"{column}_old"] == changed[f"{parent}_old"]) & (
-        changed[f"{column}_new"] == changed[f"{parent}_new"]
+        changed[column] == changed[parent]
     )
 
 
 def _weaker(row: pd.Series[str], column: str) -> bool:
     """Return True if the change lets more of what fails through."""
-    old, new = row[f"{column}_old"], row[f"{column}_new"]
+    old, new = row[f"{column}_old"], row[column]
     if column in ("p", "sp", "np"):
         return LEVELS.get(str(new), 0) < LEVELS.get(str(old), 0)
-    stricter = LEVELS.get(str(row["p_new"]), 0) > LEVELS.get(str(row["p_old"]), 0)
+    stricter = LEVELS.get(str(row["p"]), 0) > LEVELS.get(str(row["p_old"]), 0)
     if column == "testing":
         return new == "y" and not stricter
     return column == "pct" and int(new) < int(old) and not stricter
 
 
 def _changed(
-    domain: DomainFacts,
-    context: Context,
-    column: str,
-    tag: str,
-    seen: pd.DataFrame,
-    quoted: pd.DataFrame,
-) -> Finding:
-    old, new = seen[f"{column}_old"].iloc[-1], seen[f"{column}_new"].iloc[-1]
-    weaker = _weaker(seen.iloc[-1], column)
+    domain: DomainFacts, context: Context, column: str, seen: pd.DataFrame, quoted: pd.DataFrame
+) -> list[Finding]:
+    tag, last = POLICY_TAGS[column], seen.iloc[-1]
+    old, new = last[f"{column}_old"], last[column]
+    weaker = _weaker(last, column)
+    since: pd.Timestamp = seen["begin"].min().floor("D")
+    hurt = domain.messages.iloc[:0] if weaker else _hurt(domain, context, column, since)
+    loss, limits = lost_mail(context, hurt), context.thresholds
+    lost = loss.messages >= limits.lost_messages and loss.days >= limits.lost_days
+    if since < context.start and not lost:
+        return []
     recent = quoted[(quoted["begin"] >= context.start) & quoted["who"].isin(seen["who"])]
-    recent = fill_policy_defaults(recent)
     recent = recent[recent[column] == new]
-    first: date = recent["begin"].min().date()
-    last: date = recent["begin"].max().date()
+    if recent.empty:
+        return []
+    severity: Severity = "critical" if lost else "warning" if weaker or len(hurt) else "info"
     names = sorted(recent["reporter"].unique())
-    return Finding(
-        kind="policy_changed",
-        domain=domain.name,
-        subject=tag,
-        severity="warning" if weaker else "info",
-        messages=0,
-        first_day=first,
-        last_day=last,
-        reporters=len(names),
-        summary=ngettext(
-            "{n} reporter quotes {tag}={new} for {domain} since {first}; before it was "
-            "{tag}={old}.",
-            "{n} reporters quote {tag}={new} for {domain} since {first}; before it was "
-            "{tag}={old}.",
-            len(names),
-        ).format(
-            n=count(len(names)),
-            tag=tag,
-            new=safe(new),
-            old=safe(old),
-            domain=safe(domain.name),
-            first=first,
-        ),
-        action=_(_ACT_ON_WEAKER if weaker else _ACT_ON_CHANGE).format(
-            domain=safe(domain.name), record=txt_record(domain.policy), tag=tag, old=safe(old)
-        ),
-        evidence={
-            "reporters": [reporter_name(name) for name in names],
-            "old": str(old),
-            "new": str(new),
-            "record": txt_record(domain.policy),
-            "thresholds": {"reporters": 2},
-            "number": len(names),
-            "query": queries.quoting(
-                domain.name, column, str(new), context.start, context.now, names
+    back: Changes = {tag: None if (tag, str(old)) in (("t", "n"), ("pct", "100")) else str(old)}
+    action = _("DNS admin: check that this was intended. If it was, nothing is due.")
+    record: tuple[Record, ...] = ()
+    if severity != "info" and not in_dns(domain.name, {tag: str(new)}, context):
+        action = _(
+            "DNS admin: DNS shows another value by now; nothing is due if that was intended."
+        )
+    elif weaker and costs_wanted_mail(domain.messages, context, str(old)):
+        action = _(
+            "DNS admin: check that this was intended, and if not, find out who can change DNS. "
+            "Set up the senders of yours that fail before you put {tag}={old} back: it would "
+            "block their mail."
+        ).format(tag=tag, old=safe(old))
+    elif severity != "info":
+        change, record = propose_dmarc(domain.name, back, context)
+        action = join_sentences(_why_back(domain, column, hurt), change)
+    day: date = since.date()
+    return [
+        Finding(
+            kind="policy_changed",
+            domain=domain.name,
+            subject=tag,
+            severity=severity,
+            messages=total(hurt),
+            first_day=recent["begin"].min().date(),
+            last_day=recent["begin"].max().date(),
+            since=day,
+            reporters=len(names),
+            lost=loss.messages,
+            cause=f"{tag}={new} {day}",
+            record=record,
+            summary=join_sentences(
+                ngettext(
+                    "{n} reporter quotes {tag}={new} for {domain} since {first}; before it was "
+                    "{tag}={old}.",
+                    "{n} reporters quote {tag}={new} for {domain} since {first}; before it was "
+                    "{tag}={old}.",
+                    len(names),
+                ).format(
+                    n=count(len(names)),
+                    tag=tag,
+                    new=safe(new),
+                    old=safe(old),
+                    domain=safe(domain.name),
+                    first=day,
+                ),
+                _hurt_words(column, hurt),
             ),
-        },
+            action=action,
+            evidence={
+                "reporters": [reporter_name(name) for name in names],
+                "old": str(old),
+                "new": str(new),
+                "failing_senders": top_counts(hurt, "sender"),
+                "thresholds": {"reporters": 2},
+                "number": len(names),
+                "query": queries.quoting(
+                    domain.name, column, str(new), context.start, context.now, names
+                ),
+            },
+        )
+    ]
+
+
+def _hurt(domain: DomainFacts, context: Context, column: str, since: pd.Timestamp) -> pd.DataFrame:
+    """Return messages since a change, of senders of ours of which more fails, or is lost, than did.
+
+    Alignment makes mail fail; the other tags decide what becomes of mail that fails.
+    """
+    limits = context.thresholds
+    rows = domain.messages
+    rows = rows[rows["ours"] & (rows["day"] >= since - limits.baseline_days * DAY)]
+    bad = ~rows["da"] & ~rows["sa"]
+    if column not in _ALIGNMENT:
+        bad &= rows["disposition"].isin(BLOCKED)
+    after = rows["day"] >= since
+    if not (bad & after).any():
+        return rows.iloc[:0]
+    parts = {
+        "n": rows["messages"].where(after, 0),
+        "bad": rows["messages"].where(after & bad, 0),
+        "n_before": rows["messages"].where(~after, 0),
+        "bad_before": rows["messages"].where(~after & bad, 0),
+    }
+    sums = rows.assign(**parts).groupby("sender", observed=True)[list(parts)].sum()
+    sums = sums[(sums["bad"] >= limits.lost_messages) & (sums["n_before"] > 0)]
+    rise = sums["bad"] / sums["n"] - sums["bad_before"] / sums["n_before"]
+    worse = sums.index[rise >= limits.dkim_points]
+    return rows[bad & after & rows["sender"].isin(worse)]
+
+
+def _hurt_words(column: str, hurt: pd.DataFrame) -> str:
+    if hurt.empty:
+        return ""
+    text = (
+        _("Since then {messages} of {names} fail, which passed before: {what}.")
+        if column in _ALIGNMENT
+        else _(
+            "Since then {messages} of {names} that fail are no longer delivered as before: {what}."
+        )
+    )
+    return text.format(
+        messages=n_messages(total(hurt)),
+        names=names_with_counts(hurt, "sender"),
+        what=disposition_words(hurt),
     )
 
 
-_ACT_ON_CHANGE = later(
-    "DNS admin: check that this change of _dmarc.{domain} was meant; reporters now see {record}. "
-    "If it was, nothing is due."
-)
-_ACT_ON_WEAKER = later(
-    "DNS admin: the policy became weaker. Check that this change of _dmarc.{domain} was meant; "
-    "reporters now see {record} — if it was not, put {tag}={old} back and find out who can change "
-    "DNS."
-)
+def _why_back(domain: DomainFacts, column: str, hurt: pd.DataFrame) -> str:
+    names = names_with_counts(hurt, "sender")
+    if hurt.empty:
+        return _(
+            "DNS admin: the policy became weaker. If that was not intended, put the old value "
+            "back, and find out who can change DNS."
+        )
+    if column == "adkim":
+        return _(
+            "With adkim=s a signature only counts when its d= is the From domain itself: sign so "
+            "for {names}, and until then allow names below the domain again."
+        ).format(names=names)
+    if column == "aspf":
+        return _(
+            "With aspf=s SPF only counts when the return path is in the From domain itself: "
+            "change it for {names}, and until then allow names below the domain again."
+        ).format(names=names)
+    return _(
+        "Set up {names} to sign as {domain} or with a return path below it, and until then take "
+        "the change back."
+    ).format(names=names, domain=safe(domain.name))
+
+
+def costs_wanted_mail(messages: pd.DataFrame, context: Context, level: str) -> bool:
+    """Return True if more wanted mail of a domain fails than this policy may block."""
+    if level not in BLOCKED:
+        return False
+    rows = context.last(messages, context.thresholds.ready_days)
+    bad, mine = failing_ours(rows), _without_strangers(rows)
+    return share(total(bad), total(mine)) > _limit(Policy(None, p=level), context.thresholds)
 
 
 def policy_not_honoured(domain: DomainFacts, context: Context) -> list[Finding]:
-    """Find reporters that deliver, without a reason, what p=reject asks to refuse.
+    """Find reporters that deliver, without a reason, what p, sp or np=reject asks to refuse.
 
     Always info: only the reporter can change it.
     """
@@ -203,8 +301,9 @@ def _not_honoured(
         "info",
         rows,
         summary=_(
-            "{reporter} delivered {messages} that fail DMARC for {domain} {when}, although it "
-            "quotes p=reject, and gave no reason ({failing} failed there altogether)."
+            "{reporter} delivered {messages} that fail DMARC for {domain} {when}, although the "
+            "policy that it quotes is reject, and gave no reason ({failing} failed there "
+            "altogether)."
         ).format(
             reporter=reporter_name(reporter),
             messages=n_messages(total(rows)),
@@ -223,41 +322,58 @@ def _not_honoured(
 
 
 _CERTAINTY = later("95 %")  # of the interval whose z is `confidence_z`
-_LEGITIMATE_FAILS = ("broken_dkim", "unaligned_sender")
 
 
 def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
     """Find the next step of the ladder, when legitimate mail hardly fails any more.
 
-    Over 30 days: messages that fail although they may be the domain's own (broken_dkim,
-    unaligned_sender, failing senders of the inventory), as share of all that do not come from
-    strangers; the upper end of Wilson's 95 % interval must be below the step's limit, so a
-    few good messages prove nothing. A domain that sends nothing is judged on what strangers
-    send: all of it may be blocked. At least 14 days of data under the present policy, and two
-    reporters.
+    Over 30 days: failing messages of senders that are or may be the domain's own, as share of
+    all that do not come from strangers; the upper end of Wilson's 95 % interval must be below
+    the step's limit, so a few good messages prove nothing. At least 14 days of data under the
+    present policy, and two reporters. No step while a sender of ours loses 5 % of its mail,
+    and none to reject while less than 90 % of own mail carries a signature that counts: what
+    rests on SPF alone is lost when it is forwarded.
+
+    A domain that sends nothing, as far as reports and DNS show, takes one step to the end.
     """
-    if not domain.history(context.today, context.thresholds.history_days):
-        return []
-    step = next_step(domain.policy)
-    if step is None:
-        return []
     limits = context.thresholds
+    if not domain.history(context.today, limits.history_days) or domain.policy.p is None:
+        return []
     rows = context.last(domain.messages, limits.ready_days)
-    strange = rows["class"].isin(SPOOFED) & ~rows["in_inventory"]
-    mine = rows[~strange] if (~strange).any() else rows
-    upper = wilson_upper(total(mine[_fails(mine)]), total(mine), limits.confidence_z)
+    if count_reporters(rows) < limits.ready_reporters:
+        return []
+    if _sends_nothing(domain, context):
+        return _parked(domain, context, rows)
+    step = next_step(domain.policy)
+    mine = _without_strangers(rows)
+    bad = failing_ours(mine)
+    if step is None or not _long_enough(domain, context):
+        return []
+    upper = wilson_upper(total(bad), total(mine), limits.confidence_z)
+    own = rows[rows["ours"] & ~rows["class"].isin(RELAYED)]
+    signed = share(total(own[own["da"]]), total(own))
     if (
         upper > _limit(step, limits)
-        or count_reporters(rows) < limits.ready_reporters
-        or not _long_enough(domain, context)
+        or (step.p == "reject" and signed < limits.ready_signed)
+        or _some_sender_loses(own, limits)
     ):
         return []
     return [_ready(domain, context, step, rows, mine, upper)]
 
 
-def _fails(rows: pd.DataFrame) -> pd.Series[bool]:
-    ours = rows["in_inventory"] & rows["class"].isin(SPOOFED)
-    return rows["class"].isin(_LEGITIMATE_FAILS) | ours
+def _without_strangers(rows: pd.DataFrame) -> pd.DataFrame:
+    strange = ~rows["da"] & ~rows["sa"] & ~rows["ours"] & ~rows["class"].isin(RELAYED)
+    return rows[~strange]
+
+
+def _some_sender_loses(own: pd.DataFrame, limits: Thresholds) -> bool:
+    """Return True if a sender of ours lost 5 % of its mail in the last week in which it sent."""
+    last = own.groupby("sender", observed=True)["day"].transform("max")
+    week = own[own["day"] > last - _WEEK * DAY]
+    gone = week["messages"].where(week["disposition"].isin(BLOCKED), 0)
+    sums = week.assign(gone=gone).groupby("sender", observed=True)[["messages", "gone"]].sum()
+    much = sums["gone"] >= limits.lost_share * sums["messages"]
+    return bool((much & (sums["gone"] >= limits.lost_messages)).any())
 
 
 def _limit(step: Policy, limits: Thresholds) -> float:
@@ -270,7 +386,11 @@ def _limit(step: Policy, limits: Thresholds) -> float:
 
 
 def _long_enough(domain: DomainFacts, context: Context) -> bool:
-    """Return True after 14 days of data, all of them under the present policy."""
+    """Return True after 14 days of data, all of them under the policy that DNS has now."""
+    policy = domain.policy
+    testing = "y" if policy.testing == "y" else "n"
+    if not in_dns(domain.name, {"p": policy.p or "none", "t": testing}, context):
+        return False
     since = context.today - context.thresholds.history_days * DAY
     quoted = fill_policy_defaults(domain.policies[domain.policies["begin"] >= since])
     other = quoted["p"] != domain.policy.p
@@ -289,99 +409,120 @@ def _ready(
     upper: float,
 ) -> Finding:
     limits = context.thresholds
-    failing = mine[_fails(mine)]
-    now_fails = rows[~rows["da"] & ~rows["sa"]]
-    relayed = now_fails[now_fails["class"].isin(["forwarded", "modified"])]
-    strange = now_fails["class"].isin(SPOOFED) & ~now_fails["in_inventory"]
-    hit = {
-        "legitimate": total(now_fails[_fails(now_fails)]),
-        "relayed": total(relayed),
-        "strangers": total(now_fails[strange]),
-    }
-    n, bad = total(mine), total(failing)
-    parked = len(mine) == len(rows) and not rows["in_inventory"].any() and bad == 0
-    text = _(
-        "{domain} is ready for {tags}: of {messages} in {days} days none came from a known sender."
+    failing = failing_ours(mine)
+    tags = f"p={step.p}" + ("; t=y" if step.testing == "y" else "")
+    summary = _(
+        "{domain} can move to {tags}: of {messages} in {days} days {mine} are not from strangers, "
+        "and {failing} of these fail that may be legitimate ({share}; with {certainty} certainty "
+        "below {upper}, allowed are {limit})."
+    ).format(
+        domain=safe(domain.name),
+        tags=tags,
+        messages=n_messages(total(rows)),
+        days=limits.ready_days,
+        mine=count(total(mine)),
+        failing=count(total(failing)),
+        share=percent(share(total(failing), total(mine))),
+        certainty=_(_CERTAINTY),
+        upper=percent(upper),
+        limit=percent(_limit(step, limits)),
     )
-    if not parked:
-        text = _(
-            "{domain} is ready for {tags}: of {messages} in {days} days {failing} fail that may be "
-            "legitimate ({share}; with {certainty} certainty below {upper}, allowed are {limit})."
-        )
+    test = _(
+        "t=y lowers the policy by one step: receivers of RFC 9989 (section 4.7) take {strict} as "
+        "{lower}; those that know only RFC 7489 ignore t and apply {strict} at once."
+    ).format(strict=f"p={step.p}", lower=f"p={LOWER[step.p or 'none']}")
+    change = {"p": step.p, "t": step.testing, "pct": None}
+    finding = _step(domain, context, tags, rows, change, summary, test if step.testing else "")
+    bounds = {"upper_bound": _limit(step, limits), "z": limits.confidence_z}
+    thresholds = bounds | finding.evidence["thresholds"]
+    evidence = {**finding.evidence, "upper_bound": upper, "thresholds": thresholds}
+    return replace(finding, evidence=evidence)
+
+
+def _step(
+    domain: DomainFacts,
+    context: Context,
+    tags: str,
+    rows: pd.DataFrame,
+    change: Changes,
+    summary: str,
+    note: str = "",
+) -> Finding:
+    limits = context.thresholds
+    now_fails = rows[~rows["da"] & ~rows["sa"]]
+    failing = failing_ours(rows)
+    relayed = now_fails[now_fails["class"].isin(RELAYED)]
+    hit = {"legitimate": total(failing), "relayed": total(relayed)}
+    hit["strangers"] = total(now_fails) - hit["legitimate"] - hit["relayed"]
+    text, record = propose_dmarc(domain.name, change, context)
+    hits = _(
+        "In the last {days} days it would have hit {strangers} of strangers, {relayed} that "
+        "mailing lists or forwarders changed, and {legitimate} that may be legitimate."
+    ).format(
+        days=limits.ready_days,
+        strangers=n_messages(hit["strangers"]),
+        relayed=_named(relayed),
+        legitimate=_named(failing),
+    )
+    back = _("To go back, set {tags}.").format(tags=policy_tags(domain.policy))
+    days = list(pd.date_range(context.today - limits.ready_days * DAY, context.today))
     finding = messages_finding(
         "policy_ready",
         domain,
-        tags_of(step),
+        tags,
         "good",
-        mine,
-        summary=text.format(
-            domain=safe(domain.name),
-            tags=tags_of(step),
-            messages=n_messages(n),
-            days=limits.ready_days,
-            failing=count(bad),
-            share=percent(share(bad, n)),
-            certainty=_(_CERTAINTY),
-            upper=percent(upper),
-            limit=percent(_limit(step, limits)),
-        ),
-        action=_ready_action(domain, step, limits.ready_days, hit),
-        query=_ready_query(domain, context, len(mine) < len(rows)),
-        thresholds={
-            "upper_bound": _limit(step, limits),
-            "z": limits.confidence_z,
-            "days": limits.ready_days,
-            "reporters": limits.ready_reporters,
-        },
+        rows,
+        summary=summary,
+        action=join_sentences(text, note, hits, back),
+        query=queries.messages(domain.name, days, context.now),
+        thresholds={"days": limits.ready_days, "reporters": limits.ready_reporters},
         evidence={
-            "record": txt_record(step),
-            "record_back": txt_record(domain.policy),
             "would_hit": hit,
-            "failing": bad,
-            "upper_bound": upper,
+            "failing": hit["legitimate"],
             "failing_senders": top_counts(failing, "sender"),
             "relayed_by": top_counts(relayed, "sender"),
             "classes": top_counts(rows, "class"),
             "addresses": addresses(domain, sorted(failing["sender"].unique()))[:SHOWN],
         },
     )
-    first, last = day_span(rows)
-    return replace(finding, first_day=first, last_day=last, reporters=count_reporters(rows))
+    return replace(finding, record=record)
 
 
-def _ready_query(domain: DomainFacts, context: Context, without_strangers: bool) -> str:
-    days: list[datetime] = list(
-        pd.date_range(context.today - context.thresholds.ready_days * DAY, context.today)
-    )
-    if not without_strangers:
-        return queries.messages(domain.name, days, context.now)
-    return queries.messages(
-        domain.name, days, context.now, f"NOT ({unknown_source_predicate(domain)})"
-    )
+def _named(rows: pd.DataFrame) -> str:
+    """Return a number of messages, with the names of their senders."""
+    if rows.empty:
+        return count(0)
+    names = names_with_counts(rows, "sender")
+    return _("{n} ({names})").format(n=count(total(rows)), names=names)
 
 
-def _ready_action(domain: DomainFacts, step: Policy, days: int, hit: dict[str, int]) -> str:
-    return join_sentences(
-        _(
-            "DNS admin: publish at _dmarc.{domain}: {record} — in the last {days} days it would "
-            "have hit {messages} of strangers, {relayed} that mailing lists or forwarders changed, "
-            "and {legitimate} that may be legitimate."
-        ).format(
-            domain=safe(domain.name),
-            record=txt_record(step),
-            days=days,
-            messages=n_messages(hit["strangers"]),
-            relayed=count(hit["relayed"]),
-            legitimate=count(hit["legitimate"]),
-        ),
-        _(
-            "t=y asks receivers only to report what they would do; those that know only RFC 7489 "
-            "ignore t and apply the policy at once."
-        )
-        if step.testing == "y"
-        else _("From then on receivers apply it."),
-        _("To go back: {record}").format(record=txt_record(domain.policy)),
-    )
+def _sends_nothing(domain: DomainFacts, context: Context) -> bool:
+    """Return True if nothing passes or is ours in all of the facts, and SPF names no sender."""
+    rows = domain.messages
+    if len(domain.inventory) or (rows["da"] | rows["sa"] | rows["ours"]).any():
+        return False
+    terms = context.published.get(domain.name, "").lower().split()[1:]
+    return all(term.endswith("all") for term in terms)
+
+
+def _parked(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> list[Finding]:
+    """Find the one step of a domain that sends nothing."""
+    policy = domain.policy
+    below = policy.np or subdomain_policy(policy)
+    if (policy.p, subdomain_policy(policy), below) == ("reject",) * 3 and policy.testing != "y":
+        return []
+    change: Changes = {"p": "reject", "sp": "reject", "t": None, "pct": None}
+    if below != "reject":
+        change = {**change, "np": "reject"}
+    days = context.thresholds.ready_days
+    summary = _(
+        "{domain} sends no mail: none of {messages} in {days} days is from a sender of yours, and "
+        "none passes. It can be closed in one step."
+    ).format(domain=safe(domain.name), messages=n_messages(total(rows)), days=days)
+    note = _(
+        "Also publish v=spf1 -all (TXT) at {domain} and, if it takes no mail, the null MX (0 .)."
+    ).format(domain=safe(domain.name))
+    return [_step(domain, context, PARKED, rows, change, summary, note)]
 
 
 FAMILY = Family(
@@ -389,8 +530,12 @@ FAMILY = Family(
         Kind(
             "policy_changed",
             later("The policy changed: {subject}"),
-            ("warning", "info"),
-            {"old": later("Old"), "new": later("New")},
+            ("critical", "warning", "info"),
+            {
+                "old": later("Old"),
+                "new": later("New"),
+                "failing_senders": later("Failing senders"),
+            },
         ),
         Kind(
             "policy_not_honoured",

@@ -123,7 +123,7 @@ def requirement_meaning(code: str) -> CodeMeaning:
 
 _SIGN = later(
     "Owner of {senders}: sign every message with DKIM as d={domain}. DNS admin: publish the key "
-    "that the owner names, as TXT or CNAME record <selector>._domainkey.{domain}."
+    "or keys that the owner names (TXT or CNAME) below _domainkey.{domain}."
 )
 _SPF = later(
     "Owner of {senders}: use a return path whose domain has an SPF record. DNS admin: add the "
@@ -131,7 +131,8 @@ _SPF = later(
     "lookups."
 )
 _RECORD = later(
-    "DNS admin: publish a TXT record at _dmarc.{domain} (v=DMARC1; p=none; rua=…), exactly one."
+    "DNS admin: publish exactly one TXT record at _dmarc.{domain}: v=DMARC1; p=none; and a rua tag "
+    "with the address that takes your reports."
 )
 _NO_RECORD = CodeMeaning(later("the author's domain has no DMARC record"), (_RECORD,))
 _MEANINGS = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
-from dmarckit.core import _, count, later, n_messages, percent
-from dmarckit.facts import result_meaning
+from dmarckit.core import _, count, later, n_messages, ngettext, percent
+from dmarckit.facts import howto, result_meaning
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     BLOCKED,
@@ -15,30 +17,47 @@ from dmarckit.findings.context import (
     addresses,
     count_reporters,
     day_span,
+    disposition_words,
+    failing_ours,
     messages_finding,
+    names_with_counts,
     sender_predicate,
     top_counts,
     total,
     window_query,
 )
-from dmarckit.findings.model import Family, Finding, Kind, on_days, safe, share
+from dmarckit.findings.model import (
+    Family,
+    Finding,
+    Kind,
+    join_names,
+    join_sentences,
+    on_days,
+    reporter_name,
+    safe,
+    share,
+)
 
 _ERRORS = ("permerror", "temperror")
+_SIGNS = 0.5  # share of messages with a signature, from which a sender signs
 _BELIEVED = 10  # errors below which a record is worth knowing, but no alarm
 
 
 def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
     """Find SPF domains whose record makes receivers stop with an error (RFC 7208 section 2.6).
 
-    Only domains that matter here: the domain's own, and those of inventory senders; what a
-    stranger's record says is his affair. warning for permerror (the record is wrong, and it
-    counts as no SPF at all) that several messages met; info for temperror, which is a
-    nameserver that did not answer in time, unless it is frequent at several reporters.
+    Only domains that matter here: the domain's own, and those of senders of ours; what a
+    stranger's record says is his affair. critical when mail without a signature that counts is
+    lost by it; warning for permerror (the record is wrong, and it counts as no SPF at all) that
+    several messages met, and for frequent temperror at several reporters; else info. Old words
+    for the two (unknown, error) are counted as what they mean.
     """
     if domain.at_most() < context.thresholds.spf_error_messages:
         return []
     window = context.window(domain.spf)
-    ours = window["sender"].isin(domain.senders) | window["spf_domain"].map(
+    if not window["result"].isin(_ERRORS).any():
+        return []
+    ours = window["sender"].isin(_senders_of_ours(domain)) | window["spf_domain"].map(
         lambda name: related(str(name), domain.name)
     ).astype(bool)
     limits = context.thresholds
@@ -51,6 +70,21 @@ def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
         if n >= limits.spf_error_messages and share(wrong, n) >= limits.spf_error_share and wrong:
             found.append(_errors(domain, context, str(spf_domain), rows, errors))
     return found
+
+
+def _senders_of_ours(domain: DomainFacts) -> set[str]:
+    rows = domain.messages
+    return {str(name) for name in rows.loc[rows["ours"], "sender"].unique()} | domain.senders
+
+
+def _lost_by(domain: DomainFacts, context: Context, errors: pd.DataFrame) -> pd.DataFrame:
+    """Return failing mail of ours that was not delivered where and when its SPF had an error."""
+    failing = failing_ours(context.window(domain.messages))
+    failing = failing[failing["disposition"].isin(BLOCKED)]
+    keys = ["day", "reporter", "sender"]
+    met = pd.MultiIndex.from_frame(errors[keys].astype({"reporter": "str", "sender": "str"}))
+    here = pd.MultiIndex.from_frame(failing[keys].astype({"reporter": "str", "sender": "str"}))
+    return failing[here.isin(met)]
 
 
 def related(name: str, domain: str) -> bool:
@@ -72,14 +106,14 @@ def _errors(
         share(permanent, n) >= limits.spf_error_share
         or (share(wrong, n) >= 5 * limits.spf_error_share and count_reporters(errors) >= 2)
     )
+    lost = _lost_by(domain, context, errors)
+    n_lost = min(total(lost), wrong)
+    is_lost = n_lost >= limits.lost_messages and lost["day"].nunique() >= limits.lost_days
     main = "permerror" if permanent * 2 >= wrong else "temperror"
-    return messages_finding(
-        "spf_errors",
-        domain,
-        spf_domain,
-        "warning" if believed else "info",
-        errors,
-        summary=_(
+    reporters = count_reporters(errors)
+    alone = reporters == 1 and count_reporters(rows) > 1
+    texts = [
+        _(
             "SPF of {domain} could not be evaluated for {messages} of {of} ({share}) {when}: "
             "{permanent} permerror, {temporary} temperror."
         ).format(
@@ -91,7 +125,35 @@ def _errors(
             permanent=count(permanent),
             temporary=count(wrong - permanent),
         ),
-        action=_(_ERROR_ACTIONS[main]).format(domain=safe(spf_domain)),
+        _("Only {reporter} reports it.").format(
+            reporter=reporter_name(str(errors["reporter"].iloc[0]))
+        )
+        if reporters == 1
+        else "",
+        _(
+            "{messages} without a signature that counts were not delivered: {what} ({names})."
+        ).format(
+            messages=n_messages(n_lost),
+            what=disposition_words(lost),
+            names=names_with_counts(lost, "sender"),
+        )
+        if n_lost
+        else "",
+    ]
+    action = _(_ERROR_ACTIONS[main]).format(domain=safe(spf_domain))
+    if alone and main == "temperror":
+        action = _(
+            "Nothing is due as long as others do not see it: {reporter} may have had trouble with "
+            "its own DNS."
+        ).format(reporter=reporter_name(str(errors["reporter"].iloc[0])))
+    finding = messages_finding(
+        "spf_errors",
+        domain,
+        spf_domain,
+        "critical" if is_lost else "warning" if believed else "info",
+        errors,
+        summary=join_sentences(*texts),
+        action=action,
         query=window_query(domain, context, _errors_predicate(spf_domain)),
         thresholds={"share": limits.spf_error_share, "messages": limits.spf_error_messages},
         evidence={
@@ -100,6 +162,7 @@ def _errors(
             "of": n,
         },
     )
+    return replace(finding, lost=n_lost)
 
 
 def _errors_predicate(spf_domain: str) -> str:
@@ -120,8 +183,8 @@ _ERROR_ACTIONS = {
         "services that are no longer used first."
     ),
     "temperror": later(
-        "DNS admin: the nameservers of {domain}, or of a domain that its SPF record includes, did "
-        "not answer in time. Check that all of them answer over UDP and TCP, and within a second."
+        "DNS admin: receivers got no answer in time for {domain}, or for a domain that its SPF "
+        "record includes. Check that all nameservers answer over UDP and TCP, and within a second."
     ),
 }
 
@@ -130,13 +193,16 @@ def spf_only(domain: DomainFacts, context: Context) -> list[Finding]:
     """Find senders of the inventory that rely on SPF alone, by From domain: forwarding breaks it.
 
     warning when the policy blocks what fails, since forwarded mail of this sender is then
-    being lost; info under p=none, where nothing is lost yet.
+    being lost; info under p=none, where nothing is lost yet, and where it signs and the
+    signature does not verify, which is a finding of its own.
     """
     limits = context.thresholds
     if domain.at_most("spf_only") < limits.spf_only_share * limits.spf_only_messages:
         return []
     window = context.window(domain.messages)
     mine = window[window["in_inventory"]]
+    if not (mine["class"] == "spf_only").any():
+        return []
     found = []
     for (sender, author), rows in mine.groupby(["sender", "header_from"], observed=True):
         alone = rows[rows["class"] == "spf_only"]
@@ -156,10 +222,16 @@ def _only(
 ) -> Finding:
     limits = context.thresholds
     enforced = domain.policy.p in BLOCKED and domain.policy.testing != "y"
+    signed = context.window(domain.signatures)
+    signed = signed[
+        (signed["sender"] == sender) & (signed["header_from"] == author) & signed["aligned"]
+    ]
+    failing = signed[~signed["passed"]]
+    signs = total(failing) >= _SIGNS * total(alone)
     text = (
         _(
             "{messages} of {of} that {sender} sent as {author} {when} pass DMARC by SPF alone: "
-            "when somebody forwards them, they fail and are blocked."
+            "when somebody forwards them, they fail, and the policy asks to block them."
         )
         if enforced
         else _(
@@ -167,24 +239,36 @@ def _only(
             "when somebody forwards them, they fail."
         )
     )
+    pairs = failing["dkim_domain"].astype("str") + "/" + failing["selector"].astype("str")
+    keys = names_with_counts(failing.assign(signature=pairs), "signature")
     return messages_finding(
         "spf_only",
         domain,
         f"{sender} / {author}",
-        "warning" if enforced else "info",
+        "warning" if enforced and not signs else "info",
         alone,
-        summary=text.format(
-            messages=n_messages(total(alone)),
-            of=count(total(rows)),
-            sender=safe(sender),
-            author=safe(author),
-            when=on_days(*day_span(alone)),
+        summary=join_sentences(
+            text.format(
+                messages=n_messages(total(alone)),
+                of=count(total(rows)),
+                sender=safe(sender),
+                author=safe(author),
+                when=on_days(*day_span(alone)),
+            ),
+            _("They are signed, but the signatures do not verify: {keys}.").format(keys=keys)
+            if signs
+            else "",
         ),
         action=_(
-            "Owner of {sender}: sign with DKIM as d={author} (2048-bit RSA key). DNS admin: "
-            "publish its public key as TXT record <selector>._domainkey.{author}. Google and Yahoo "
-            "ask bulk senders for both SPF and DKIM."
-        ).format(sender=safe(sender), author=safe(author)),
+            "Owner of {sender}: compare the key that it signs with and the one in DNS ({keys}); "
+            "dmarckit dns check asks for it. If they are the same, something changes the mail "
+            "after it was signed."
+        ).format(sender=safe(sender), keys=keys)
+        if signs
+        else join_sentences(
+            signing_action(sender, author),
+            _("Google and Yahoo ask bulk senders for both SPF and DKIM."),
+        ),
         query=window_query(
             domain,
             context,
@@ -201,12 +285,38 @@ def _only(
     )
 
 
+def signing_action(sender: str, author: str) -> str:
+    """Return how a sender comes to sign as a domain, and what its service needs for that."""
+    known = howto(sender)
+    if known is None or not known.dkim_type:
+        return _(
+            "Owner of {sender}: sign with DKIM as d={author} (2048-bit RSA key). DNS admin: "
+            "publish the DKIM record that the owner names, below _domainkey.{author}."
+        ).format(sender=safe(sender), author=safe(author))
+    where = _(" ({screen})").format(screen=known.screen) if known.screen else ""
+    text = ngettext(
+        "Owner of {sender}: have it sign as {author}{where}. DNS admin: publish the {n} {type} "
+        "record that it shows: {names} below {author}.",
+        "Owner of {sender}: have it sign as {author}{where}. DNS admin: publish the {n} {type} "
+        "records that it shows: {names} below {author}.",
+        known.dkim_records or len(known.dkim_names),
+    )
+    return text.format(
+        sender=safe(sender),
+        author=safe(author),
+        where=where,
+        n=count(known.dkim_records or len(known.dkim_names)),
+        type=known.dkim_type,
+        names=join_names(known.dkim_names),
+    )
+
+
 FAMILY = Family(
     (
         Kind(
             "spf_errors",
             later("SPF of {subject} cannot be evaluated"),
-            ("warning", "info"),
+            ("critical", "warning", "info"),
             {"results": later("Results"), "senders": later("Senders"), "of": later("Of")},
             rules=lambda subject: ("spf",),
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -10,248 +10,326 @@ from dmarckit.core import _, count, later, n_messages, ngettext
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     BLOCKED,
-    DAY,
     SHOWN,
     SPOOFED,
     Context,
     DomainFacts,
     addresses,
+    authenticating,
     count_reporters,
     day_span,
+    disposition_words,
+    failing_ours,
     messages_finding,
+    names_with_counts,
     top_counts,
     total,
     unknown_source_predicate,
     window_query,
 )
-from dmarckit.findings.dmarc_policy import subdomain_policy, txt_record
+from dmarckit.findings.dmarc_policy import LEVELS, policy_tags, subdomain_policy
 from dmarckit.findings.model import (
     Family,
     Finding,
     Kind,
+    Record,
     Severity,
+    join_sentences,
     mad,
     median,
     n_reporters,
     on_days,
     safe,
 )
-from dmarckit.reports import Policy
+from dmarckit.findings.records import Changes, propose_dmarc
+
+
+def strange(domain: DomainFacts, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the failing messages of strangers, without senders that authenticate as themselves."""
+    rows = rows[rows["class"].isin(SPOOFED) & ~rows["ours"]]
+    if rows.empty:
+        return rows
+    return rows[~rows["sender"].isin(authenticating(domain, set(rows["sender"].unique())))]
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Days with far more mail of strangers than before they began."""
+
+    days: list[pd.Timestamp]
+    """those in the window"""
+    since: pd.Timestamp
+    """its first day, which may be long before the window"""
+    usual: float | None
+    """messages a day before it; None: there is no history"""
+    over: bool
+    """three complete days after it were usual again"""
 
 
 def spoofing(domain: DomainFacts, context: Context) -> list[Finding]:
-    """Find a wave: days with far more unauthenticated mail of strangers than usual.
+    """Find a wave: days with far more unauthenticated mail of strangers than was usual before.
 
-    Compared with the 28 days before each day (median and MAD, which earlier waves hardly
-    move). Mail of inventory senders is never called spoofing. By the policy in force: info
-    at p=reject (it was blocked as asked), warning at p=quarantine or while testing, at
-    p=none warning, critical from `wave_critical` messages on: nothing stops it.
+    A day is compared with the 28 before it that belong to no wave (median and MAD), so that a
+    wave that lasts does not become usual. Without history a wave is a fifth of all mail.
+    Severity by what got through: critical from `wave_critical` delivered messages on, warning
+    from `wave_messages` on, else info; and info when it is over, until it leaves the window.
     """
-    if domain.at_most(*SPOOFED) < context.thresholds.wave_messages:
-        return []
-    strange = domain.messages
-    strange = strange[strange["class"].isin(SPOOFED) & ~strange["in_inventory"]]
-    days = _wave_days(domain, context, strange)
-    seen_by = count_reporters(strange[strange["day"].isin(days)])
-    if not days or seen_by < context.thresholds.wave_reporters:
-        return []
-    return [_wave(domain, context, strange, days)]
-
-
-def _wave_days(domain: DomainFacts, context: Context, strange: pd.DataFrame) -> list[pd.Timestamp]:
     limits = context.thresholds
-    if domain.first_day is None or strange.empty:
+    if domain.at_most(*SPOOFED) < limits.wave_messages:
         return []
-    every_day = pd.date_range(domain.first_day, context.today, freq="D")
-    daily = strange.groupby("day", observed=True)["messages"].sum().reindex(every_day, fill_value=0)
-    found = []
-    for day in context.window_days:
-        n = float(daily.get(day, 0.0))
-        if n < limits.wave_messages or not domain.history(pd.Timestamp(day), limits.history_days):
-            continue
-        if n > _usual_limit(daily, pd.Timestamp(day), context):
-            found.append(pd.Timestamp(day))
-    return found
+    window = context.window(domain.messages)
+    window = window[window["class"].isin(SPOOFED) & ~window["ours"]]
+    if total(window) < limits.wave_messages:
+        return []
+    forged = strange(domain, domain.messages)
+    wave = _find_wave(domain, context, forged)
+    if wave is None:
+        return []
+    rows = forged[forged["day"].isin(wave.days)]
+    n, reporters = total(rows), count_reporters(rows)
+    if reporters < limits.wave_reporters and n < limits.wave_one_reporter:
+        return []
+    return [_wave(domain, context, wave, rows)]
 
 
-def _usual_limit(daily: pd.Series[float], day: pd.Timestamp, context: Context) -> float:
+def _find_wave(domain: DomainFacts, context: Context, forged: pd.DataFrame) -> Wave | None:
     limits = context.thresholds
-    before = daily[(daily.index >= day - limits.baseline_days * DAY) & (daily.index < day)].tolist()
-    usual = median(before)
-    return max(usual + limits.wave_mad * mad(before), limits.wave_factor * usual)
+    first = domain.first_day
+    if first is None or forged.empty:
+        return None
+    every_day = pd.date_range(first, context.today, freq="D")
+    daily = forged.groupby("day", observed=True)["messages"].sum().reindex(every_day, fill_value=0)
+    numbers = daily.tolist()
+    if not domain.history(context.today, limits.history_days):
+        return _wave_without_history(domain, context, daily)
+    calm: list[float] = []
+    high: list[int] = []
+    usual, began = 0.0, 0
+    for n, number in enumerate(numbers):
+        before = calm[-limits.baseline_days :]
+        middle = median(before)
+        limit = max(middle + limits.wave_mad * mad(before), limits.wave_factor * middle)
+        if len(before) >= limits.recent_days and number >= limits.wave_messages and number > limit:
+            if not high or n - high[-1] > limits.recent_days:
+                usual, began = middle, n
+            high.append(n)
+        else:
+            calm.append(number)
+    days = [every_day[n] for n in high if every_day[n] >= context.start]
+    if not days:
+        return None
+    later_days = [day for day in domain.complete if day > days[-1]]
+    return Wave(days, every_day[began], usual, len(later_days) >= limits.recent_days)
 
 
-def _wave(
-    domain: DomainFacts, context: Context, strange: pd.DataFrame, days: list[pd.Timestamp]
-) -> Finding:
-    limits, policy = context.thresholds, domain.policy
-    wave = strange[strange["day"].isin(days)]
-    blocked, n = total(wave[wave["disposition"].isin(BLOCKED)]), total(wave)
-    severity: Severity = "warning"
-    if policy.p == "reject" and policy.testing != "y":
-        severity = "info"
-    elif policy.p not in BLOCKED and n >= limits.wave_critical:
-        severity = "critical"
-    days_before = pd.date_range(days[0] - limits.baseline_days * DAY, days[0] - DAY)
-    daily = strange.groupby("day", observed=True)["messages"].sum()
-    usual = median(daily.reindex(days_before, fill_value=0).tolist())
-    networks = sorted(wave["sender"].unique())
-    return messages_finding(
+def _wave_without_history(
+    domain: DomainFacts, context: Context, daily: pd.Series[float]
+) -> Wave | None:
+    limits = context.thresholds
+    seen = daily[(daily.index >= context.start) & (daily > 0)]
+    everything = total(context.window(domain.messages))
+    n = float(seen.sum())
+    if n < limits.wave_one_reporter or n < limits.wave_share * everything:
+        return None
+    return Wave(list(seen.index), seen.index[0], None, over=False)
+
+
+def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame) -> Finding:
+    limits = context.thresholds
+    n, blocked = total(rows), total(rows[rows["disposition"].isin(BLOCKED)])
+    severity: Severity = "info"
+    if not wave.over and n - blocked >= limits.wave_messages:
+        severity = "critical" if n - blocked >= limits.wave_critical else "warning"
+    networks = sorted(rows["sender"].unique())
+    usual = (
+        _("there is too little history to say what is usual")
+        if wave.usual is None
+        else _("usual before: {n} per day").format(n=count(wave.usual))
+    )
+    finding = messages_finding(
         "spoofing",
         domain,
         domain.name,
         severity,
-        wave,
-        summary=ngettext(
-            "A wave of {messages} from {n} network used the name {domain} without proof {when} "
-            "(usual: {usual} a day): {blocked} blocked, {delivered} delivered; {reporters}.",
-            "A wave of {messages} from {n} networks used the name {domain} without proof {when} "
-            "(usual: {usual} a day): {blocked} blocked, {delivered} delivered; {reporters}.",
-            len(networks),
-        ).format(
-            messages=n_messages(n),
-            n=count(len(networks)),
-            domain=safe(domain.name),
-            when=on_days(*day_span(wave)),
-            usual=count(usual),
-            blocked=count(blocked),
-            delivered=count(n - blocked),
-            reporters=n_reporters(count_reporters(wave)),
+        rows,
+        summary=join_sentences(
+            ngettext(
+                "{messages} from {n} network used {domain} without authentication {when} "
+                "({usual}): {what}; {reporters}.",
+                "{messages} from {n} networks used {domain} without authentication {when} "
+                "({usual}): {what}; {reporters}.",
+                len(networks),
+            ).format(
+                messages=n_messages(n),
+                n=count(len(networks)),
+                domain=safe(domain.name),
+                when=on_days(*day_span(rows)),
+                usual=usual,
+                what=disposition_words(rows),
+                reporters=n_reporters(count_reporters(rows)),
+            ),
+            _("It goes on since {day}.").format(day=wave.since.date())
+            if wave.since < context.start and not wave.over
+            else "",
+            _("It is over: the days after it were as usual.") if wave.over else "",
         ),
-        action=_wave_action(domain),
-        query=queries.messages(domain.name, days, context.now, unknown_source_predicate(domain)),
+        action=_wave_action(domain, rows, n - blocked),
+        query=queries.messages(
+            domain.name, wave.days, context.now, unknown_source_predicate(domain)
+        ),
         thresholds={
             "mad": limits.wave_mad,
             "factor": limits.wave_factor,
-            "messages_a_day": limits.wave_messages,
+            "messages": limits.wave_messages,
             "reporters": limits.wave_reporters,
         },
         evidence={
-            "usual_a_day": usual,
+            "usual_a_day": wave.usual,
             "delivered": n - blocked,
             "blocked": blocked,
-            "policy": policy.p,
-            "networks": top_counts(wave, "sender"),
-            "from_domains": top_counts(wave, "header_from"),
+            "policy": domain.policy.p,
+            "networks": top_counts(rows, "sender"),
+            "from_domains": top_counts(rows, "header_from"),
             "addresses": addresses(domain, networks)[:SHOWN],
         },
     )
+    return replace(finding, since=wave.since.date())
 
 
-def _wave_action(domain: DomainFacts) -> str:
+def _wave_action(domain: DomainFacts, rows: pd.DataFrame, delivered: int) -> str:
     policy = domain.policy
-    if policy.p == "reject" and policy.testing != "y":
+    below = rows["header_from"] != domain.name
+    at = [policy.p or "none"] if not below.all() else []
+    at += [policy.np or subdomain_policy(policy)] if below.any() else []
+    if all(level == "reject" for level in at) and policy.testing != "y":
+        if delivered:
+            return _(
+                "Nothing can be done in DNS: the policy asks receivers to reject this mail, and "
+                "some delivered it. Service desk: warn those who may get it, and expect questions."
+            )
         return _(
-            "Nothing is due: p=reject asks receivers to refuse this mail. Service desk: expect "
-            "questions from people who got some of it, and bounces."
+            "Nothing is due: the policy asks receivers to reject this mail. Service desk: expect "
+            "questions from recipients, and bounces."
         )
     return _(
-        "Service desk: warn those who may get mail in your name. DNS admin: a stricter policy "
-        "stops it; the record of _dmarc.{domain} is now {record} and the finding policy_ready says "
-        "when the next step is safe."
-    ).format(domain=safe(domain.name), record=txt_record(policy))
+        "Service desk: warn those who may get mail in your name. The policy is {tags}: how far it "
+        "can be raised is said by the findings about the next step and about subdomains."
+    ).format(tags=policy_tags(policy))
 
 
 def subdomain_exposed(domain: DomainFacts, context: Context) -> list[Finding]:
     """Find subdomains that never passed DMARC, but are used in From by strangers.
 
-    warning where the policy for subdomains is none or only tested (anyone may use any name
-    below the domain), info at quarantine, and at reject, where nothing is due any more.
+    One finding a name, of a few names; of many one with the subject ``*.domain``. warning where
+    the policy for them is none or only tested (anyone may use any name below the domain), info
+    at quarantine, and at reject, where nothing is due any more.
     """
-    if domain.at_most("spoofed_subdomain") < context.thresholds.subdomain_messages:
+    limits = context.thresholds
+    if domain.at_most("spoofed_subdomain") < limits.subdomain_messages:
         return []
     window = context.window(domain.messages)
-    mine = window[(window["class"] == "spoofed_subdomain") & ~window["in_inventory"]]
-    groups = mine.groupby("header_from", observed=True)
-    exposed = [
-        (str(name), rows)
-        for name, rows in groups
-        if total(rows) >= context.thresholds.subdomain_messages
-    ]
-    hit = _failing_below(domain, context) if exposed else 0
-    return [_exposed(domain, context, name, rows, hit) for name, rows in exposed]
+    rows = window[window["class"] == "spoofed_subdomain"]
+    rows = strange(domain, rows)
+    sums = rows.groupby("header_from", observed=True)["messages"].sum()
+    single = [str(name) for name in sums.index[sums >= limits.subdomain_messages]]
+    rest = float(sums[sums < limits.subdomain_messages].sum())
+    many = limits.subdomain_messages_of_many
+    if rest >= many or (len(single) > _FEW and float(sums.sum()) >= many):
+        return [_exposed(domain, context, f"*.{domain.name}", rows)]
+    return [_exposed(domain, context, n, rows[rows["header_from"] == n]) for n in single]
 
 
-def _exposed(
-    domain: DomainFacts, context: Context, name: str, rows: pd.DataFrame, hit: int
-) -> Finding:
+_FEW = 3  # names with a finding each
+
+
+def _exposed(domain: DomainFacts, context: Context, subject: str, rows: pd.DataFrame) -> Finding:
     limits, policy = context.thresholds, domain.policy
-    blocked = total(rows[rows["disposition"].isin(BLOCKED)])
-    wanted = replace(policy, np="reject") if hit else replace(policy, sp="reject", np=None)
     # a name that never sent may not exist: np holds for it, where receivers know it
     level = policy.np or subdomain_policy(policy)
-    covered = level == "reject" and policy.testing != "y"
-    return messages_finding(
+    testing = policy.testing == "y"
+    names = sorted(str(name) for name in rows["header_from"].unique())
+    summary = ngettext(
+        "Strangers sent {messages} as {names}, which never sent authenticated mail, {when}: "
+        "{what} (policy for subdomains: {policy}).",
+        "Strangers sent {messages} as {n} names below {domain} that never sent authenticated "
+        "mail ({names}), {when}: {what} (policy for subdomains: {policy}).",
+        len(names),
+    ).format(
+        messages=n_messages(total(rows)),
+        n=count(len(names)),
+        names=safe(names[0]) if len(names) == 1 else names_with_counts(rows, "header_from"),
+        domain=safe(domain.name),
+        when=on_days(*day_span(rows)),
+        what=disposition_words(rows),
+        policy=f"{level}; t=y" if testing else level,
+    )
+    blocked = total(rows[rows["disposition"].isin(BLOCKED)])
+    action, record = _cover(domain, context, level)
+    finding = messages_finding(
         "subdomain_exposed",
         domain,
-        name,
-        "warning" if level == "none" or policy.testing == "y" else "info",
+        subject,
+        "warning" if level == "none" or testing else "info",
         rows,
-        summary=_(
-            "Strangers sent {messages} as {name}, a name that never sent proven mail, {when}: "
-            "{blocked} blocked, {delivered} delivered (policy for subdomains: {policy})."
-        ).format(
-            messages=n_messages(total(rows)),
-            name=safe(name),
-            when=on_days(*day_span(rows)),
-            blocked=count(blocked),
-            delivered=count(total(rows) - blocked),
-            policy=level,
-        ),
-        action=(
-            _("Nothing is due: receivers are asked to reject mail from subdomains that fails.")
-            if covered
-            else _cover(domain, wanted, hit, limits.ready_days)
-        ),
+        summary=summary,
+        action=action,
         query=window_query(
             domain,
             context,
             unknown_source_predicate(domain),
-            queries.one_of("lower(header_from)", [name]),
+            queries.one_of("lower(header_from)", names),
         ),
         thresholds={"messages": limits.subdomain_messages},
         evidence={
-            "record": txt_record(policy if covered else wanted),
-            "record_back": txt_record(policy),
             "delivered": total(rows) - blocked,
             "blocked": blocked,
+            "names": top_counts(rows, "header_from"),
             "networks": top_counts(rows, "sender"),
             "addresses": addresses(domain, sorted(rows["sender"].unique()))[:SHOWN],
         },
     )
+    return replace(finding, record=record)
 
 
-def _cover(domain: DomainFacts, wanted: Policy, hit: int, days: int) -> str:
-    text = (
+def _cover(domain: DomainFacts, context: Context, level: str) -> tuple[str, tuple[Record, ...]]:
+    """Return what closes the names below the domain, and the record; sp where nothing is lost."""
+    policy, days = domain.policy, context.thresholds.ready_days
+    if level == "reject":
+        if policy.testing != "y":
+            return _(
+                "Nothing is due: receivers are asked to reject mail from subdomains that fails."
+            ), ()
+        return _(
+            "The policy for subdomains is reject, which t=y lowers to quarantine (RFC 9989 section "
+            "4.7); the finding about the next step says when t=y can go."
+        ), ()
+    failing = failing_ours(context.last(domain.messages, days))
+    failing = failing[failing["header_from"] != domain.name]
+    seen = domain.messages
+    passed = seen.loc[seen["da"] | seen["sa"], "header_from"].unique()
+    if not failing["header_from"].isin(passed).all():
+        return _(
+            "First settle who sends {names}: a stricter policy for subdomains would block it."
+        ).format(names=names_with_counts(failing, "header_from")), ()
+    wanted = "np" if len(failing) else "sp"
+    change: Changes = {wanted: "reject"}
+    if wanted == "sp" and policy.np and LEVELS[policy.np] < LEVELS["reject"]:
+        change = {"sp": "reject", "np": "reject"}
+    text, record = propose_dmarc(domain.name, change, context)
+    why = (
         _(
-            "DNS admin: change _dmarc.{domain} to: {record} (np covers names that do not exist, "
-            "for receivers of RFC 9989; sp=reject would hit {messages} from subdomains that may be "
-            "legitimate). To go back: {record_back}"
+            "np covers names that do not exist, for receivers of RFC 9989; sp=reject would block "
+            "{messages} from subdomains that may be legitimate ({names})."
+        ).format(
+            messages=n_messages(total(failing)), names=names_with_counts(failing, "header_from")
         )
-        if hit
+        if len(failing)
         else _(
-            "DNS admin: change _dmarc.{domain} to: {record} (sp covers every name below the "
-            "domain; no legitimate mail from one failed in the last {days} days). To go back: "
-            "{record_back}"
-        )
+            "sp covers every name below the domain; no legitimate mail from one failed in the "
+            "last {days} days."
+        ).format(days=days)
     )
-    return text.format(
-        domain=safe(domain.name),
-        record=txt_record(wanted),
-        messages=n_messages(hit),
-        days=days,
-        record_back=txt_record(domain.policy),
-    )
-
-
-def _failing_below(domain: DomainFacts, context: Context) -> int:
-    """Return the failing legitimate messages from subdomains: what sp=reject would cost."""
-    rows = context.last(domain.messages, context.thresholds.ready_days)
-    below = rows["header_from"] != domain.name
-    legitimate = rows["class"].isin(["broken_dkim", "unaligned_sender"]) | (
-        rows["in_inventory"] & rows["class"].isin(SPOOFED)
-    )
-    return total(rows[below & legitimate])
+    return join_sentences(text, why), record
 
 
 FAMILY = Family(
@@ -276,6 +354,7 @@ FAMILY = Family(
             {
                 "delivered": later("Delivered"),
                 "blocked": later("Blocked"),
+                "names": later("Names"),
                 "networks": later("Networks"),
             },
         ),

@@ -239,7 +239,7 @@ def test_a_report_that_claims_a_year_is_no_history() -> None:
     year = reported([1], ["Liar"])[0] | {"begin": day(365)}
     young = range(1, 6)
     some = facts(
-        messages=messages(young) + messages([1, 2], **{**STRANGER, "messages": 90}),
+        messages=messages(young) + messages([1, 2], **{**STRANGER, "messages": 20}),
         reports=[year, *reported(young)],
         policies=policies(young),
     )

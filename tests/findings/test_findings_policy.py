@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit.findings.dmarc_policy import next_step, quoted_policy, tags_of, txt_record
+from dmarckit.findings.dmarc_policy import next_step, policy_tags, quoted_policy
 from dmarckit.findings.model import two_proportion_z, wilson_upper
 from dmarckit.reports.model import Policy
 from tests.support.finding_facts import (
@@ -54,13 +54,20 @@ def test_what_a_ready_domain_is_told() -> None:
     finding = only(facts(messages=rows), "policy_ready")
     assert finding.severity == "good"
     assert finding.summary == (
-        "example.com is ready for p=quarantine; t=y: of 2,408 messages in 30 days 8 fail that may "
-        "be legitimate (0.3 %; with 95 % certainty below 0.7 %, allowed are 5.0 %)."
+        "example.com can move to p=quarantine; t=y: of 2,568 messages in 30 days 2,408 are not "
+        "from strangers, and 8 of these fail that may be legitimate (0.3 %; with 95 % certainty "
+        "below 0.7 %, allowed are 5.0 %)."
     )
-    assert "publish at _dmarc.example.com: v=DMARC1; p=quarantine; t=y; rua=" in finding.action
-    assert "would have hit 160 messages of strangers, 0 that" in finding.action
+    assert finding.action.startswith(
+        "DNS admin: in the TXT record _dmarc.example.com set p=quarantine; t=y"
+    )
+    assert "160 messages of strangers, 0 that" in finding.action
+    assert "and 8 (Salesdesk 8) that may be legitimate" in finding.action
+    assert "take p=quarantine as p=none" in finding.action
     assert "RFC 7489 ignore t" in finding.action
-    assert "To go back: v=DMARC1; p=none; rua=" in finding.action
+    assert "To go back, set p=none." in finding.action
+    assert (finding.record, finding.title) == ((), "Ready for p=quarantine; t=y")
+    assert "dmarckit dns check" in finding.action
 
 
 @pytest.mark.parametrize(
@@ -69,10 +76,20 @@ def test_what_a_ready_domain_is_told() -> None:
         {"policies": policies(p="reject")},
         {"policies": policies([]), "messages": messages()},
         {"messages": messages() + messages(messages=3, **UNALIGNED)},
-        {"messages": messages() + messages(messages=2, **{**STRANGER, "in_inventory": True})},
+        {
+            "messages": messages()
+            + messages(messages=2, **{**STRANGER, "in_inventory": True, "ours": True})
+        },
         {"messages": messages(reporters=FOUR[:1])},
         {"messages": messages(range(1, 11)), "reports": reported(range(1, 11))},
         {"policies": policies(range(6, 61)) + policies(range(1, 6), p="quarantine")},
+        {
+            "messages": messages()
+            + messages([3], messages=2, disposition="reject", **{**UNALIGNED, "sender": "Small"})
+            + messages(
+                [4], messages=2, disposition="quarantine", **{**UNALIGNED, "sender": "Small"}
+            )
+        },
         {
             "signatures": daily(SIGNATURE, range(4, 61), FOUR)
             + daily(SIGNATURE, range(1, 4), FOUR, passed=False)
@@ -86,6 +103,7 @@ def test_what_a_ready_domain_is_told() -> None:
         "one reporter",
         "ten days",
         "changed five days ago",
+        "a small sender loses all its mail",
         "an open broken key",
     ],
 )
@@ -97,9 +115,50 @@ def test_spoofing_does_not_make_a_domain_ready() -> None:
     assert not found(facts(messages=few(60) + messages(**STRANGER)), "policy_ready")
 
 
-def test_a_parked_domain_is_ready_when_only_strangers_use_it() -> None:
-    finding = only(facts(messages=messages(**STRANGER)), "policy_ready")
-    assert "none came from a known sender" in finding.summary
+SIGNED, UNSIGNED = {"class": "dkim_only"}, {"class": "spf_only", "da": False}
+
+
+@pytest.mark.parametrize(
+    ("unsigned", "ready"), [(1, True), (3, False)], ids=["5 % unsigned", "15 % unsigned"]
+)
+@pytest.mark.parametrize("tags", [{"p": "quarantine"}, {"p": "reject", "testing": "y"}])
+def test_before_reject_nine_of_ten_own_messages_are_signed(
+    tags: dict[str, str], unsigned: int, ready: bool
+) -> None:
+    rows = messages(messages=20 - unsigned, **SIGNED) + messages(messages=unsigned, **UNSIGNED)
+    some = facts(messages=rows, policies=policies(**tags))
+    assert bool(found(some, "policy_ready")) == ready
+
+
+def test_quarantine_does_not_need_signatures() -> None:
+    assert only(facts(messages=messages(**UNSIGNED)), "policy_ready").subject.startswith("p=q")
+
+
+def test_an_unidentified_sender_counts_as_legitimate() -> None:
+    other = {**STRANGER, "class": "unidentified", "ours": True}
+    assert not found(facts(messages=messages() + messages(messages=3, **other)), "policy_ready")
+    denied = {**STRANGER, "class": "unaligned_sender"}
+    assert found(facts(messages=messages() + messages(messages=3, **denied)), "policy_ready")
+
+
+def test_a_domain_that_sends_nothing_is_closed_in_one_step() -> None:
+    finding = only(facts(messages=messages(messages=1, **STRANGER)), "policy_ready")
+    assert finding.subject == "p=reject; sp=reject"
+    assert "none of 120 messages in 30 days is from a sender of yours" in finding.summary
+    assert "set p=reject; sp=reject" in finding.action
+    assert "v=spf1 -all" in finding.action
+    for tags in ({"p": "reject"}, {"p": "reject", "sp": "reject", "np": "reject"}):
+        some = facts(messages=messages(messages=1, **STRANGER), policies=policies(**tags))
+        assert not found(some, "policy_ready")
+
+
+@pytest.mark.parametrize(
+    "rows", [messages([40], messages=1), messages([80], messages=1, **UNALIGNED)]
+)
+def test_what_sent_once_in_three_months_is_not_parked(rows: list[dict[str, Any]]) -> None:
+    days = range(1, 85)
+    some = facts(messages=messages(days, **STRANGER) + rows, reports=reported(days))
+    assert not found(some, "policy_ready")
 
 
 def changed(old: dict[str, Any], new: dict[str, Any], reporters: Any = FOUR) -> Any:
@@ -133,6 +192,68 @@ def test_weaker_is_a_warning(
 ) -> None:
     finding = only(changed(old, new), "policy_changed")
     assert (finding.subject, finding.severity) == (subject, severity)
+
+
+STRICT = {
+    "sender": "Newsdesk",
+    "class": "unaligned_sender",
+    "da": False,
+    "sa": False,
+    "header_from": "example.com",
+}
+
+
+def strict_since(ago: int, blocked: str, **fields: Any) -> Any:
+    """adkim=s since some days, and a sender of ours that fails since."""
+    quoted = policies(range(ago, 61), p="reject") + policies(range(1, ago), p="reject", adkim="s")
+    before = messages(range(ago, 61), sender="Newsdesk", messages=5)
+    since = messages(range(1, ago), messages=5, disposition=blocked, **{**STRICT, **fields})
+    return facts(messages=messages() + before + since, policies=quoted)
+
+
+def test_a_change_that_loses_wanted_mail_is_critical_whatever_its_direction() -> None:
+    finding = only(strict_since(4, "reject"), "policy_changed")
+    assert (finding.subject, finding.severity, finding.lost) == ("adkim", "critical", 60)
+    assert "60 messages of Newsdesk 60 fail" in finding.summary
+    assert "0 delivered, 0 quarantined, 60 rejected" in finding.summary
+    assert "adkim=s" in finding.action
+    assert f"{finding.since}" == "2026-11-21"
+
+
+def test_it_stays_open_while_mail_is_lost() -> None:
+    finding = only(strict_since(20, "quarantine"), "policy_changed")
+    assert (finding.severity, f"{finding.since}") == ("critical", "2026-11-05")
+    assert not found(strict_since(20, "none"), "policy_changed")
+
+
+@pytest.mark.parametrize(
+    ("some", "severity"),
+    [
+        (strict_since(4, "none"), "warning"),
+        (strict_since(4, "reject", ours=False), "info"),
+        (strict_since(4, "reject", sender="Newcomer"), "info"),
+    ],
+    ids=["delivered anyway", "strangers", "not seen before"],
+)
+def test_what_else_a_strict_change_may_do(some: Any, severity: str) -> None:
+    assert only(some, "policy_changed").severity == severity
+
+
+def test_a_stricter_p_that_loses_mail_names_the_sender() -> None:
+    quoted = policies(range(4, 61)) + policies(range(1, 4), p="quarantine")
+    rows = messages(range(4, 61), messages=5, **UNALIGNED)
+    rows += messages(range(1, 4), messages=5, disposition="quarantine", **UNALIGNED)
+    finding = only(facts(messages=messages() + rows, policies=quoted), "policy_changed")
+    assert (finding.subject, finding.severity) == ("p", "critical")
+    assert "60 messages of Salesdesk 60 that fail are no longer delivered" in finding.summary
+
+
+def test_a_policy_that_would_block_wanted_mail_is_not_to_be_put_back() -> None:
+    quoted = policies(range(4, 61), p="reject") + policies(range(1, 4))
+    rows = messages() + messages(messages=2, **UNALIGNED)
+    finding = only(facts(messages=rows, policies=quoted), "policy_changed")
+    assert "before you put p=reject back" in finding.action
+    assert finding.record == ()
 
 
 def test_a_step_with_t_is_not_weaker() -> None:
@@ -180,13 +301,12 @@ def test_t_is_believed_when_only_some_reporters_know_it() -> None:
     assert quoted_policy("example.com", facts(policies=quoted).policies).testing == "y"
 
 
-def test_records_keep_what_must_not_get_lost() -> None:
+def test_a_step_keeps_what_it_does_not_concern() -> None:
     policy = Policy("example.com", p="none", sp="reject", np="reject", pct=100, adkim="s", aspf="r")
-    assert txt_record(policy).startswith("v=DMARC1; p=none; sp=reject; adkim=s; rua=")
+    assert policy_tags(policy) == "p=none; sp=reject; adkim=s"
     step = next_step(policy)
     assert step is not None
-    assert tags_of(step) == "p=quarantine; t=y"
-    assert txt_record(step).startswith("v=DMARC1; p=quarantine; sp=reject; t=y; adkim=s; rua=")
+    assert policy_tags(step) == "p=quarantine; sp=reject; t=y; adkim=s"
 
 
 def test_statistics_of_nothing() -> None:

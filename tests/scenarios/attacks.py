@@ -44,6 +44,17 @@ def fake_bills(**changes: Any) -> Flow:
     return spoofed(**{**usual, **changes})
 
 
+def at_one_reporter(messages: int) -> Flow:
+    """A day of attack that one reporter alone has seen."""
+    return spoofed(
+        messages=messages,
+        since=before_end(3),
+        until=before_end(2),
+        noise=0.0,
+        reporters={MAIL.org_name: 1.0},
+    )
+
+
 ATTACKS = (
     wave("none", "alert"),
     wave("quarantine", None),
@@ -60,14 +71,15 @@ ATTACKS = (
         "a wave at a single reporter",
         "one reporter alone may be mistaken",
         office(),
-        spoofed(
-            messages=300,
-            since=before_end(3),
-            until=before_end(2),
-            noise=0.0,
-            reporters={MAIL.org_name: 1.0},
-        ),
+        at_one_reporter(150),
         absent=["spoofing"],
+    ),
+    scenario(
+        "a large wave at a single reporter",
+        "from 200 messages on one reporter is enough",
+        office(),
+        at_one_reporter(300),
+        expected=[Expect("spoofing", "example.com", "alert", says="1 reporter")],
     ),
     scenario(
         "much spoofing every day",

@@ -130,12 +130,12 @@ TRICKY = (
     ),
     scenario(
         "a wave of three weeks ago, in a month's look",
-        "the same with a window of 30 days",
+        "the same with a window of 30 days: worth knowing, and over",
         office(),
         spoofed(name="background", messages=6, noise=0.3),
         spoofed(since=before_end(21), until=before_end(19)),
         window=30,
-        expected=[Expect("spoofing", "example.com", "alert")],
+        expected=[Expect("spoofing", "example.com", "quiet", says="It is over")],
         days=80,
     ),
     scenario(

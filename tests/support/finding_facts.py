@@ -28,6 +28,7 @@ MESSAGES: dict[str, Any] = {
     "da": True,
     "sa": True,
     "in_inventory": True,
+    "ours": True,
     "messages": 20,
 }
 SIGNATURE: dict[str, Any] = {
@@ -37,8 +38,12 @@ SIGNATURE: dict[str, Any] = {
     "header_from": "example.com",
     "dkim_domain": "example.com",
     "selector": "s1",
+    "ours": True,
     "passed": True,
     "aligned": True,
+    "living": True,
+    "covered": False,
+    "disposition": "none",
     "messages": 20,
 }
 SPF: dict[str, Any] = {
@@ -65,6 +70,7 @@ STRANGER = {
     "da": False,
     "sa": False,
     "in_inventory": False,
+    "ours": False,
 }
 SERVICE = {"sender": "Postwagon", "sender_kind": "marketing", "class": "dkim_only", "sa": False}
 UNALIGNED = {

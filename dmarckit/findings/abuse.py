@@ -1,0 +1,241 @@
+"""Mail that passes DMARC and is not like ours: names taken over, stolen keys, replayed messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from dmarckit.core import _, count, later, n_messages
+from dmarckit.facts import network_key
+from dmarckit.findings import queries
+from dmarckit.findings.context import (
+    OWN_NETWORKS,
+    SHOWN,
+    Context,
+    DomainFacts,
+    addresses,
+    count_reporters,
+    day_span,
+    messages_finding,
+    names_with_counts,
+    top_counts,
+    total,
+    window_query,
+)
+from dmarckit.findings.model import Family, Finding, Kind, mad, median, n_reporters, on_days, safe
+
+_NAMELESS = ("own", "unknown", "hosting")  # kinds of sender that say nothing about who it is
+_WEEKS = 4
+
+
+def passing_abuse(domain: DomainFacts, context: Context) -> list[Finding]:
+    """Find mail that passes although it is not like ours, on two days at least.
+
+    A From subdomain that never sent, or a signature never seen whose senders pass no SPF, from
+    more than three networks never seen before; or a signature whose mail others deliver more
+    than twice as much as its owner does, and more than usual. warning; critical from
+    `abuse_critical` messages on.
+    """
+    if not domain.history(context.start, context.thresholds.history_days):
+        return []
+    found = [*_taken_over(domain, context), *_with_new_key(domain, context)]
+    taken = {finding.subject for finding in found}
+    return found + [f for f in _replayed(domain, context) if f.subject not in taken]
+
+
+def _enough(rows: pd.DataFrame, context: Context) -> bool:
+    limits = context.thresholds
+    return total(rows) >= limits.abuse_messages and rows["day"].nunique() >= limits.abuse_days
+
+
+def _new_networks(domain: DomainFacts, rows: pd.DataFrame, context: Context) -> int:
+    """Return from how many networks never seen before the window the senders of `rows` send.
+
+    None of them is a sender with a name, else 0.
+    """
+    known = set(domain.inventory.loc[domain.inventory["declared"].astype(bool), "sender"])
+    if not rows["sender_kind"].isin(_NAMELESS).all() or rows["sender"].isin(known).any():
+        return 0
+    at = domain.sources.assign(network=domain.sources["source_ip"].astype("str").map(network_key))
+    old = set(at.loc[at["first_day"] < context.start, "network"])
+    mine = at[at["sender"].isin(rows["sender"].unique()) & (at["first_day"] >= context.start)]
+    return len(set(mine["network"]) - old)
+
+
+def _taken_over(domain: DomainFacts, context: Context) -> Iterator[Finding]:
+    passing = domain.messages
+    passing = passing[(passing["da"] | passing["sa"]) & (passing["header_from"] != domain.name)]
+    if passing.empty:
+        return
+    first = passing.groupby("header_from", observed=True)["day"].transform("min")
+    new = passing[first >= context.start]
+    for name, rows in new.groupby("header_from", observed=True):
+        if not _enough(rows, context):
+            continue
+        networks = _new_networks(domain, rows, context)
+        if networks <= OWN_NETWORKS:
+            continue
+        yield _abuse(
+            domain,
+            context,
+            str(name),
+            rows,
+            _(
+                "{messages} pass as {subject}, a name that never sent before, {when}: from "
+                "{networks} networks never seen before, none of them a sender's that is known "
+                "({reporters})."
+            ),
+            _(
+                "DNS admin: look at {subject} and the names below it now. A CNAME, A, MX or SPF "
+                "record to a service or address that you no longer use lets others send as it: "
+                "take the record out, unless somebody of yours knows this sender."
+            ),
+            networks,
+            window_query(
+                domain,
+                context,
+                queries.one_of("lower(header_from)", [str(name)]),
+                "dkim_aligned OR spf_aligned",
+            ),
+        )
+
+
+def _passing_signatures(domain: DomainFacts) -> pd.DataFrame:
+    rows = domain.signatures
+    rows = rows[rows["passed"] & rows["aligned"] & (rows["selector"] != "")]
+    kinds = domain.messages.drop_duplicates("sender").set_index("sender")["sender_kind"]
+    pair = rows["dkim_domain"].astype("str") + "/" + rows["selector"].astype("str")
+    return rows.assign(signature=pair, sender_kind=rows["sender"].astype("str").map(kinds))
+
+
+def _with_new_key(domain: DomainFacts, context: Context) -> Iterator[Finding]:
+    signed = _passing_signatures(domain)
+    first = signed.groupby("signature")["day"].transform("min")
+    for name, rows in signed[first >= context.start].groupby("signature"):
+        spf = domain.spf[domain.spf["sender"].isin(rows["sender"].unique())]
+        if not _enough(rows, context) or (spf["result"] == "pass").any():
+            continue
+        networks = _new_networks(domain, rows, context)
+        if networks <= OWN_NETWORKS:
+            continue
+        yield _abuse(
+            domain,
+            context,
+            str(name),
+            rows,
+            _(
+                "{messages} pass with the signature {subject}, whose selector was never seen "
+                "before, {when}: from {networks} networks never seen before, and SPF passes for "
+                "none of them ({reporters})."
+            ),
+            _(
+                "DNS admin: find out who published the key of {subject} and who has it. If it is "
+                "nobody of yours, take its record out of DNS, and find out who can change DNS."
+            ),
+            networks,
+            window_query(domain, context, _verified(rows)),
+        )
+
+
+def _verified(rows: pd.DataFrame) -> str:
+    return queries.verified(str(rows["dkim_domain"].iloc[0]), str(rows["selector"].iloc[0]))
+
+
+def _replayed(domain: DomainFacts, context: Context) -> Iterator[Finding]:
+    owners = domain.inventory[["sender", "owns"]].explode("owns").dropna(subset=["owns"])
+    if owners.empty:
+        return
+    owners["signature"] = owners["owns"].map("/".join)
+    signed = _passing_signatures(domain)
+    signed = signed[signed["signature"].isin(owners["signature"])]
+    who = signed["sender"].astype("str") + "\n" + signed["signature"]
+    owned = who.isin(owners["sender"] + "\n" + owners["signature"])
+    limits = context.thresholds
+    for name, rows in signed.groupby("signature"):
+        others = rows[~owned[rows.index]]
+        window, mine = context.window(others), total(context.window(rows[owned[rows.index]]))
+        n = total(window)
+        if n <= limits.abuse_factor * mine or not _enough(window, context):
+            continue
+        weeks = (context.start - others["day"]).dt.days.sub(1) // 7
+        sums = others.groupby(weeks)["messages"].sum().reindex(range(_WEEKS), fill_value=0)
+        before = [float(week) for week in sums]
+        usual = median(before)
+        if n <= max(usual + limits.wave_mad * mad(before), limits.wave_factor * usual):
+            continue
+        yield _abuse(
+            domain,
+            context,
+            str(name),
+            context.window(rows),
+            _(
+                "{messages} pass with the signature {subject} {when}, of which {others} were "
+                "delivered by others than its owner ({names}), and only {mine} by the owner; usual "
+                "are {usual} a week by others ({reporters})."
+            ),
+            _(
+                "Mail admin: somebody may be sending a signed message of yours again, to others. "
+                "Unless a large list explains it, sign with a new selector and take the key of "
+                "{subject} out of DNS, and let the signer sign From, To and Subject twice "
+                "(oversigning) and set an expiry (x=)."
+            ),
+            window["sender"].nunique(),
+            window_query(domain, context, _verified(rows)),
+            counted=window,
+            others=count(n),
+            mine=count(mine),
+            usual=count(usual),
+        )
+
+
+def _abuse(
+    domain: DomainFacts,
+    context: Context,
+    subject: str,
+    rows: pd.DataFrame,
+    summary: str,
+    action: str,
+    networks: int,
+    query: str,
+    counted: pd.DataFrame | None = None,
+    **numbers: str,
+) -> Finding:
+    limits = context.thresholds
+    counted = rows if counted is None else counted
+    return messages_finding(
+        "passing_abuse",
+        domain,
+        subject,
+        "critical" if total(counted) >= limits.abuse_critical else "warning",
+        rows,
+        summary=summary.format(
+            messages=n_messages(total(rows)),
+            subject=safe(subject),
+            when=on_days(*day_span(rows)),
+            networks=count(networks),
+            names=names_with_counts(counted, "sender"),
+            reporters=n_reporters(count_reporters(rows)),
+            **numbers,
+        ),
+        action=action.format(subject=safe(subject)),
+        query=query,
+        thresholds={"messages": limits.abuse_messages, "days": limits.abuse_days},
+        evidence={
+            "networks": top_counts(counted, "sender"),
+            "addresses": addresses(domain, sorted(counted["sender"].unique()))[:SHOWN],
+        },
+    )
+
+
+FAMILY = Family(
+    (
+        Kind(
+            "passing_abuse",
+            later("Mail that passes is not like yours: {subject}"),
+            ("critical", "warning"),
+            {"networks": later("Networks")},
+        ),
+    ),
+    of_domain=(passing_abuse,),
+)
