@@ -1,8 +1,7 @@
 """The tables as pandas DataFrames: by domain and time, by SQL, or in another engine.
 
-Reading takes no lock and sees each table as its last commit left it. Polars and Dask read
-the data files themselves, with the credentials, region and endpoint that boto3 finds;
-nothing is copied.
+Reading takes no lock and sees each table as its last commit left it. Polars and Dask read the
+data files themselves.
 """
 
 from __future__ import annotations
@@ -26,10 +25,11 @@ from dmarckit.lake.write import Writer, lacks_columns
 
 if TYPE_CHECKING:
     import pandas as pd
-    from deltalake import DeltaTable
     from duckdb import DuckDBPyConnection
 
-
+Domains = str | Sequence[str] | None
+Time = datetime | None
+Columns = Sequence[str] | None
 CONFIG: dict[str, Any] = {"autoinstall_known_extensions": "false"}
 MOST_DOMAINS = 100  # with more, hardly a file holds none of them
 _lock = threading.Lock()
@@ -48,11 +48,7 @@ class Lake:
         self.write = Writer(self.location)
 
     def records(
-        self,
-        domain: str | Sequence[str] | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        columns: Sequence[str] | None = None,
+        self, domain: Domains = None, start: Time = None, end: Time = None, columns: Columns = None
     ) -> pd.DataFrame:
         """Return records of reports that begin in [start, end), of the named domains or of all.
 
@@ -62,31 +58,22 @@ class Lake:
         return self._select("records", domain, start, end, columns)
 
     def reports(
-        self,
-        domain: str | Sequence[str] | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        columns: Sequence[str] | None = None,
+        self, domain: Domains = None, start: Time = None, end: Time = None, columns: Columns = None
     ) -> pd.DataFrame:
         """Return reports that begin in [start, end); one row per report."""
         return self._select("reports", domain, start, end, columns)
 
-    def mails(
-        self,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        columns: Sequence[str] | None = None,
-    ) -> pd.DataFrame:
+    def mails(self, start: Time = None, end: Time = None, columns: Columns = None) -> pd.DataFrame:
         """Return objects received in [start, end), with their outcome; one row per object."""
         return self._select("mails", None, start, end, columns)
 
     def _select(
         self,
         name: str,
-        domain: str | Sequence[str] | None,
-        start: datetime | None,
-        end: datetime | None,
-        columns: Sequence[str] | None,
+        domain: Domains,
+        start: Time,
+        end: Time,
+        columns: Columns,
         domain_column: str = "domain",
     ) -> pd.DataFrame:
         known, time = TABLES[name].columns, TABLES[name].time
@@ -159,8 +146,7 @@ class Lake:
     def dask(self, name: str) -> Any:
         """Return a table as a `dask.dataframe.DataFrame`, one partition a data file.
 
-        Each worker reads its files itself, so the lake must have an address that it can
-        reach. Columns that nobody asks for are not read.
+        Each worker reads its files itself, and must be able to reach them.
 
         >>> open_lake().dask("records")["messages"].sum().compute()  # doctest: +SKIP
         """
@@ -190,9 +176,8 @@ class Lake:
 
         Months before `first_month` (``YYYY-MM``) are not read, nor files of `records` that
         hold none of `domains` (None: all are wanted); rows of others are still to be left
-        out. With `memory` (``"1500MB"``) DuckDB keeps below that and spills to disk what
-        does not fit. Of reports with one identity that say different things the one with more
-        messages counts: rows of `records` and `tls` of others are there only with `outvoted`.
+        out. With `memory` (``"1500MB"``) DuckDB spills to disk what does not fit. Rows of
+        `records` and `tls` of reports that do not count are there only with `outvoted`.
         """
         import duckdb
 
@@ -261,8 +246,14 @@ class Lake:
         """Return the `report_uid` of the reports whose rows in a table do not count, if any."""
         of = {"records": "reports", "tls": "tls"}.get(name)
         table = self.location.open(of) if of else None
-        if of is None or table is None or not _has_rivals(table):
+        if of is None or table is None:
             return None
+        files = pa.table(table.get_add_actions(flatten=True))
+        if "null_count.rival_of" not in files.column_names:
+            return None
+        nulls, rows = (files[name].to_pylist() for name in ("null_count.rival_of", "num_records"))
+        if not any(n is not None and n < all_ for n, all_ in zip(nulls, rows, strict=True)):
+            return None  # no file has a report with `rival_of`
         with self.session(of, first_month=first_month, outvoted=True) as connection:
             return connection.sql(OUTVOTED[of]).to_arrow_table()
 
@@ -283,17 +274,7 @@ OUTVOTED = {
 """table → which of its reports do not count, because another with the same identity does"""
 
 
-def _has_rivals(table: DeltaTable) -> bool:
-    """Return True if the table has reports with `rival_of`, by the statistics of its files."""
-    files = pa.table(table.get_add_actions(flatten=True))
-    if "null_count.rival_of" not in files.column_names:
-        return False
-    counts = (files[name].to_pylist() for name in ("null_count.rival_of", "num_records"))
-    return any(nulls is not None and nulls < rows for nulls, rows in zip(*counts, strict=True))
-
-
 def _known(name: str) -> Table:
-    """Return the table of that name. Raises LakeError."""
     if name not in TABLES:
         raise LakeError(f"no table {one_line(name)!r}; tables are {', '.join(TABLES)}")
     return TABLES[name]
@@ -309,11 +290,7 @@ def _read_file(
 
 
 def _cursor() -> DuckDBPyConnection:
-    """Return a connection of its own to a database in memory that the process has once.
-
-    A database of its own takes ten times as long to make. Views are temporary: no other
-    connection sees them.
-    """
+    """Return a connection to the process's one database in memory, with views of its own."""
     with _lock:
         return _database(os.getpid()).cursor()
 

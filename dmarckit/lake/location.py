@@ -1,10 +1,7 @@
 """Where the lake lies, for the libraries that read and write it and for other engines.
 
-Delta Lake, pyarrow and DuckDB each reach S3 in their own way; all of them get the
-credentials, region and endpoint that boto3 finds. Athena and Spark read a table's columns
-and files from its Delta log, so that their statements name its place only:
-https://docs.aws.amazon.com/athena/latest/ug/delta-lake-tables.html
-https://docs.delta.io/latest/delta-batch.html#create-a-table
+Delta Lake, pyarrow and DuckDB each reach S3 in their own way; all of them get the credentials,
+region and endpoint that boto3 finds. Athena and Spark read all but its place from the Delta log.
 """
 
 from __future__ import annotations
@@ -63,11 +60,7 @@ class Location:
         return "check that the folder is there and writable"
 
     def options(self) -> dict[str, str]:
-        """Return Delta's storage options, new each time: a role's keys change hourly.
-
-        Raises:
-            LakeError: There are no credentials, or they cannot be had now.
-        """
+        """Return Delta's storage options, new each time: a role's keys change hourly."""
         if not self.is_s3:
             return {}
         with aws_errors("cannot use S3", LakeError):  # what gives them out may be down a moment
@@ -105,12 +98,10 @@ class Location:
         try:
             yield
         except (DeltaError, OSError, pa.ArrowException) as error:
+            why = f"{one_line(error, 300)}; {self.advice}"
             code = re.search(r"<Code>(\w+)</Code>", str(error))
-            hint = code_hint(code[1], "to list, read and write below it") if code else ""
-            if code and hint:
+            if code and (hint := code_hint(code[1], "to list, read and write below it")):
                 why = f"{hint} ({code[1]})"
-            else:
-                why = f"{one_line(error, 300)}; {self.advice}"
             raise LakeError(f"cannot {doing} table {name} in {self.url}: {why}") from error
 
     def dataset(self, files: Sequence[str], schema: pa.Schema) -> Any:
@@ -118,14 +109,10 @@ class Location:
         import pyarrow.dataset
 
         paths, filesystem = self._paths(files)
+        month = pa.schema([("month", pa.string())])
+        months = pyarrow.dataset.partitioning(month, flavor="hive")
         return pyarrow.dataset.dataset(
-            paths,
-            schema=schema,
-            format="parquet",
-            filesystem=filesystem,
-            partitioning=pyarrow.dataset.partitioning(
-                pa.schema([("month", pa.string())]), flavor="hive"
-            ),
+            paths, schema=schema, format="parquet", filesystem=filesystem, partitioning=months
         )
 
     def read(self, files: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -165,18 +152,13 @@ class Location:
 
     def _paths(self, files: Sequence[str]) -> tuple[list[str], Any]:
         # pyarrow's own file systems: the one that Delta offers aborts Python at exit
-        if self.is_s3:
-            return [f.removeprefix("s3://") for f in files], self._s3()
-        from pyarrow.fs import LocalFileSystem
+        from pyarrow.fs import LocalFileSystem, S3FileSystem
 
-        return list(files), LocalFileSystem()
-
-    def _s3(self) -> Any:
-        from pyarrow.fs import S3FileSystem
-
+        if not self.is_s3:
+            return list(files), LocalFileSystem()
         options = self.options()
         endpoint = urlsplit(self._endpoint or "")
-        return S3FileSystem(
+        return [f.removeprefix("s3://") for f in files], S3FileSystem(
             access_key=options["AWS_ACCESS_KEY_ID"],
             secret_key=options["AWS_SECRET_ACCESS_KEY"],
             session_token=options.get("AWS_SESSION_TOKEN"),
@@ -210,12 +192,9 @@ class Location:
 
 
 def statements(engine: str, lake_url: str, tables: Sequence[str]) -> list[str]:
-    """Return the statements that make the tables known to an engine, in their order.
+    """Return the statements that make `DATABASE` and the tables known to an engine, in order.
 
-    The first makes the database `DATABASE`.
-
-    Raises:
-        SettingsError: The engine is not one of `ENGINES`, or cannot reach the lake.
+    Raises SettingsError when it is not one of `ENGINES`, or cannot reach the lake.
     """
     if engine not in ENGINES:
         raise SettingsError(f"--ddl {one_line(engine)}: engines are {', '.join(ENGINES)}")

@@ -1,37 +1,26 @@
 """Upkeep of the lake: what is too old goes, what lies in pieces is put in order.
 
-Every step is one commit of Delta's: readers see the table before or after it, and ingests
-go on. A step that loses against another's commit is looked at anew, since the other may
-have done it. Files that no version of the last days refers to are deleted last.
-
-Within a month (a partition) rows are ordered by domain, so that the statistics of files
-and row groups tell readers which of them one domain is not in.
+Every step is one commit of Delta's, looked at anew when another's came between. Within a month (a
+partition) rows are ordered by domain, so that readers skip what one domain is not in.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
-from dmarckit.core import (
-    MissingObject,
-    Settings,
-    SettingsError,
-    Storage,
-    StoredObject,
-    _,
-    one_line,
-    open_storage,
-)
+from dmarckit import core
+from dmarckit.core import Settings, SettingsError, StoredObject, _
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.location import Location, RowGroup
+from dmarckit.lake.location import RowGroup
 from dmarckit.lake.rows import month_of
 from dmarckit.lake.schema import TABLES
 from dmarckit.lake.write import TARGET_SIZE, claim_rewriting, commit
@@ -41,16 +30,12 @@ if TYPE_CHECKING:
 
 KEEP_DAYS: Mapping[str, int] = {"failures": 30}
 """What holds without the setting; failure reports hold personal data. Others stay for ever."""
-
 TO_THE_DAY = {"failures": "arrival"}
 """table → time by which single rows go; of other tables whole months go, once all of a month
 is old enough: that rewrites nothing"""
-
 LOOKS_BACK = 91  # days that senders are learnt from, and the day that is not over
-
 CLUSTERED = {"records": "domain", "reports": "domain", "tls": "policy_domain"}
 """table → column by which the rows of a month are ordered; other tables are read whole"""
-
 GROUP_ROWS = 50_000  # rows of a row group, the least that a reader reads: about 1 MB of records
 
 MIXED_GROUPS = 4
@@ -96,17 +81,13 @@ def maintain_lake(
     """Delete what is too old of every table, and put the rest in order; nothing twice.
 
     With `dry_run` nothing is written, and the steps are what would be done now. `step` is
-    called with the name of a step that may take long.
-
-    Raises:
-        SettingsError: `keep_days` names no table, or would send Slack messages again.
-        LakeError: The lake cannot be reached; steps that were done stay.
-        StorageError: The mails cannot be listed.
+    called with the name of a step that may take long. Raises SettingsError when `keep_days`
+    names no table, or would send Slack messages again; LakeError; StorageError.
     """
     lake = lake or Lake(settings.lake_url)
     oldest, warnings = oldest_kept(settings, lake, now)
     steps: list[Step] = []
-    storage = open_storage(lake.location.url)
+    storage = core.open_storage(lake.location.url)
     for name in TABLES:
         table = _TableUpkeep(lake, storage, name, oldest.get(name), now, dry_run, step)
         steps += table.run(vacuum_days)
@@ -122,7 +103,17 @@ def oldest_kept(
     read again as new mails. Raises as `maintain_lake`.
     """
     days = {**KEEP_DAYS, **settings.keep_days}
-    _check(days)
+    if unknown := [name for name in days if name not in TABLES]:
+        raise SettingsError(
+            f"setting keep_days: no table {core.one_line(unknown[0])!r}; "
+            f"tables are {', '.join(TABLES)}"
+        )
+    if "alerts" in days and days.get("outbox", days["alerts"] + 1) > days["alerts"]:
+        raise SettingsError(
+            f"setting keep_days: alerts ({days['alerts']}) is less than outbox "
+            f"({days.get('outbox', 'for ever')}): what was told would be told again; "
+            f"set outbox to {days['alerts']} or less"
+        )
     found = {name: now - timedelta(days=n) for name, n in days.items()}
     warnings = [
         _(
@@ -135,7 +126,7 @@ def oldest_kept(
     if "mails" in found:
         known = lake.arrow("SELECT min(month) AS first FROM mails")["first"][0].as_py()
         if known is not None and known < month_of(found["mails"]):
-            times = (item.modified for item in open_storage(settings.mail_url).list())
+            times = (item.modified for item in core.open_storage(settings.mail_url).list())
             oldest = min(times, default=now)
             if month_of(oldest) < month_of(found["mails"]):
                 found["mails"] = oldest.astimezone(UTC)
@@ -149,47 +140,17 @@ def oldest_kept(
     return found, warnings
 
 
-def _check(days: Mapping[str, int]) -> None:
-    for name in days:
-        if name not in TABLES:
-            raise SettingsError(
-                f"setting keep_days: no table {one_line(name)!r}; tables are {', '.join(TABLES)}"
-            )
-    if "alerts" in days and days.get("outbox", days["alerts"] + 1) > days["alerts"]:
-        raise SettingsError(
-            f"setting keep_days: alerts ({days['alerts']}) is less than outbox "
-            f"({days.get('outbox', 'for ever')}): what was told would be told again; "
-            f"set outbox to {days['alerts']} or less"
-        )
-
-
-@dataclass(frozen=True)
-class _File:
-    """A data file of a table: its size in bytes, and its rows."""
-
+class _File(NamedTuple):
     uri: str
-    size: int
+    size: int  # bytes
     rows: int
-
-
-def needs_compaction(files: Sequence[_File]) -> bool:
-    """Return True if a month has more small files than reading it should open."""
-    return sum(file.size < TARGET_SIZE / 2 for file in files) > SMALL_FILES
-
-
-def needs_sorting(location: Location, files: Sequence[_File], column: str) -> bool:
-    """Return True if sorting the month would reduce what a query about one domain reads."""
-    if sum(file.rows for file in files) <= MIXED_GROUPS * GROUP_ROWS:
-        return False  # reading all of it costs little
-    return is_mixed(location.row_groups([file.uri for file in files], column))
 
 
 def is_mixed(groups: Sequence[RowGroup]) -> bool:
     """Return True if a domain lies, on average, in too many bytes that hold other domains too.
 
-    Too many are more than `MIXED_GROUPS` row groups have. Late reports make small groups
-    anywhere; they weigh what they hold, so that a large month is not written anew because
-    of a few.
+    Too many are more than `MIXED_GROUPS` row groups have. Small groups of late reports weigh what
+    they hold, so that a large month is not written anew because of a few.
 
     >>> is_mixed([RowGroup("a", "z", 100, GROUP_ROWS)] * 10)
     True
@@ -210,7 +171,7 @@ class _TableUpkeep:
     """The steps of one table; rows before `oldest` need not be kept."""
 
     lake: Lake
-    storage: Storage
+    storage: core.Storage
     name: str
     oldest: datetime | None
     now: datetime
@@ -218,7 +179,6 @@ class _TableUpkeep:
     report: Callable[[str], None]
 
     def run(self, vacuum_days: int) -> list[Step]:
-        """Return the steps, each done on the table as the one before left it."""
         table = self.lake.location.open(self.name)
         if table is None:
             return []
@@ -240,7 +200,6 @@ class _TableUpkeep:
 
     @property
     def _first_month(self) -> str:
-        """Months before this one hold nothing that must be kept."""
         return month_of(self.oldest) if self.oldest is not None else ""
 
     def _by_month(self, table: DeltaTable, *, too_old: bool = False) -> dict[str, list[_File]]:
@@ -282,9 +241,12 @@ class _TableUpkeep:
     def _needs(self, files: Sequence[_File]) -> str:
         """Return what a month's files need: order, compact, or nothing (empty)."""
         column = CLUSTERED.get(self.name)
-        if column and needs_sorting(self.lake.location, files, column):
-            return "order"
-        return "compact" if needs_compaction(files) else ""
+        # reading all of a small month costs little
+        if column and sum(file.rows for file in files) > MIXED_GROUPS * GROUP_ROWS:
+            groups = self.lake.location.row_groups([file.uri for file in files], column)
+            if is_mixed(groups):
+                return "order"
+        return "compact" if sum(f.size < TARGET_SIZE / 2 for f in files) > SMALL_FILES else ""
 
     def _arrange(self, month: str, table: DeltaTable) -> list[Step]:
         """Put a month in order of its column where that is worth it, else into fewer files."""
@@ -316,8 +278,11 @@ class _TableUpkeep:
 
     def _clean_log(self, changed: bool, table: DeltaTable) -> list[Step]:
         """Write a checkpoint, so that opening reads little; then delete old entries of the log."""
-        steps = []
-        behind = table.version() - self._checkpoint()
+        steps, last = [], -1
+        with contextlib.suppress(core.MissingObject, ValueError, KeyError):
+            checkpoint = self.storage.get(f"{self.name}/_delta_log/_last_checkpoint")
+            last = int(json.loads(checkpoint)["version"])
+        behind = table.version() - last
         if behind and (changed or behind >= CHECKPOINT_AFTER):
             steps.append(Step(self.name, "checkpoint"))
             if not self.dry_run:
@@ -332,19 +297,8 @@ class _TableUpkeep:
             steps.append(Step(self.name, "log", files=len(old), size=size))
         return steps
 
-    def _checkpoint(self) -> int:
-        """Return the version of the last checkpoint, -1 without one."""
-        try:
-            last = self.storage.get(f"{self.name}/_delta_log/_last_checkpoint")
-            return int(json.loads(last)["version"])
-        except (MissingObject, ValueError, KeyError):
-            return -1
-
     def _old_entries(self) -> list[StoredObject]:
-        """Return entries of the log that no version within its retention is read from.
-
-        These are the ones before the last checkpoint that is as old as the retention.
-        """
+        """Return the log's entries before the last checkpoint as old as the log's retention."""
         before = self.now - timedelta(days=LOG_DAYS)
         log = self.storage.list(f"{self.name}/_delta_log/")
         old = {e.key.rpartition("/")[2]: e for e in log if e.modified < before}

@@ -18,32 +18,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from dmarckit import reports
 from dmarckit.lake.schema import FAILURES, RECORDS, REPORTS
-from dmarckit.reports import (
-    AggregateReport,
-    DkimResult,
-    FailureReport,
-    Policy,
-    Reason,
-    Record,
-    SpfResult,
-    TlsPolicy,
-    TlsReport,
-)
+from dmarckit.reports import AggregateReport, Record, TlsPolicy
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # Columns of `reports` that are fields of the same name, of the report or of its policy.
 OF_REPORT = (
-    "reporter",
-    "contact",
-    "extra_contact",
-    "report_id",
-    "generator",
-    "version",
-    "namespace",
-)
+    "reporter", "contact", "extra_contact", "report_id", "generator", "version", "namespace",
+)  # fmt: skip
 OF_POLICY = (
     "domain", "p", "sp", "np", "pct", "testing", "adkim", "aspf", "fo", "discovery_method",
 )  # fmt: skip
@@ -53,7 +38,7 @@ OF_POLICY = (
 SHARED = ("report_uid", "begin", "end", "domain", "reporter", "month")
 OWN_SCHEMA = pa.schema([f for f in RECORDS.schema if f.name not in SHARED])
 
-
+_NESTED = {"reasons": reports.Reason, "dkim": reports.DkimResult, "spf": reports.SpfResult}
 # What a report says, apart from its identity: columns by table.
 CONTENT = {
     "reports": (*OF_POLICY[1:], "errors", "records", "messages"),
@@ -126,13 +111,13 @@ def failing_messages(records: Iterable[Record]) -> int:
     return sum(r.messages for r in records if not r.passes)
 
 
-def records_table(reports: Sequence[tuple[str, AggregateReport]]) -> pa.Table:
+def records_table(pairs: Sequence[tuple[str, AggregateReport]]) -> pa.Table:
     """Return the rows of `records` of some (report_uid, report) pairs, in order."""
-    records = [record for _, report in reports for record in report.records]
-    counts = [len(report.records) for _, report in reports]
+    records = [record for _, report in pairs for record in report.records]
+    counts = [len(report.records) for _, report in pairs]
     own = own_columns(records, np.concatenate([np.arange(n) for n in (*counts, 0)]))
-    shared = [shared_values(uid, report) for uid, report in reports]
-    report_of_row = pa.array(np.repeat(np.arange(len(reports)), counts))
+    shared = [shared_values(uid, report) for uid, report in pairs]
+    report_of_row = pa.array(np.repeat(np.arange(len(pairs)), counts))
     columns = [
         pa.array([values[f.name] for values in shared], f.type).take(report_of_row)
         if f.name in SHARED
@@ -144,14 +129,9 @@ def records_table(reports: Sequence[tuple[str, AggregateReport]]) -> pa.Table:
 
 def shared_values(uid: str, report: AggregateReport) -> dict[str, Any]:
     """Return what all records of a report have in common, by column."""
-    return {
-        "report_uid": uid,
-        "begin": report.begin,
-        "end": report.end,
-        "domain": report.policy.domain,
-        "reporter": report.reporter,
-        "month": month_of(report.begin),
-    }
+    begin, domain = report.begin, report.policy.domain
+    values = (uid, begin, report.end, domain, report.reporter, month_of(begin))
+    return dict(zip(SHARED, values, strict=True))
 
 
 def own_columns(records: Sequence[Record], positions: Iterable[int]) -> pa.Table:
@@ -165,19 +145,16 @@ def own_columns(records: Sequence[Record], positions: Iterable[int]) -> pa.Table
             columns.append(pa.array(positions, field.type))
             continue
         values = [getattr(record, field.name) for record in records]
-        nested = pa.types.is_list(field.type)
-        columns.append(_nested(values, field.type) if nested else pa.array(values, field.type))
+        if not pa.types.is_list(field.type):
+            columns.append(pa.array(values, field.type))
+            continue
+        offsets = pa.array(np.cumsum([0, *map(len, values)]), pa.int32())
+        flat = [item for group in values for item in group]
+        names = [inner.name for inner in field.type.value_type]
+        texts = [pa.array([getattr(item, name) for item in flat], pa.string()) for name in names]
+        structs = pa.StructArray.from_arrays(texts, names=names)
+        columns.append(pa.ListArray.from_arrays(offsets, structs, type=field.type))
     return pa.Table.from_arrays(columns, schema=OWN_SCHEMA)
-
-
-def _nested(groups: Sequence[Sequence[Any]], kind: pa.ListType) -> pa.ListArray:
-    offsets = np.cumsum([0, *map(len, groups)])
-    flat = [item for group in groups for item in group]
-    names = [field.name for field in kind.value_type]
-    values = [pa.array([getattr(item, name) for item in flat], pa.string()) for name in names]
-    return pa.ListArray.from_arrays(
-        pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(values, names=names), type=kind
-    )
 
 
 def with_shared(own: pa.RecordBatch, shared: dict[str, Any]) -> pa.RecordBatch:
@@ -191,15 +168,12 @@ def with_shared(own: pa.RecordBatch, shared: dict[str, Any]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=RECORDS.schema)
 
 
-def tls_rows(report: TlsReport, mail_key: str) -> list[dict[str, Any]]:
+def tls_rows(report: reports.TlsReport, mail_key: str) -> list[dict[str, Any]]:
     """Return the rows of `tls`: one a policy; a report without policies is one row of nulls."""
+    names = ("reporter", "contact", "report_id", "begin", "end")
     shared = {
         "report_uid": identity(report.reporter, report.report_id, report.begin, report.end),
-        "reporter": report.reporter,
-        "contact": report.contact,
-        "report_id": report.report_id,
-        "begin": report.begin,
-        "end": report.end,
+        **{name: getattr(report, name) for name in names},
         "warnings": list(report.warnings),
         "mail_key": mail_key,
         "month": month_of(report.begin),
@@ -216,16 +190,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def failure_row(
-    report: FailureReport, mail_key: str, salt: bytes, *, content: bool
+    report: reports.FailureReport, mail_key: str, salt: bytes, *, content: bool
 ) -> dict[str, Any]:
     """Return the row of `failures`, addresses hashed; subject and body only with `content`."""
     row: dict[str, Any] = {name: getattr(report, name, None) for name in FAILURES.columns}
-    for name in ("original_mail_from", "original_rcpt_to", "header_from"):
+    addresses = ("original_mail_from", "original_rcpt_to", "header_from")
+    for name in addresses:
         row[name] = row[name] and _NAME.sub("", row[name], count=1)
-    for name in (
-        "original_mail_from", "original_rcpt_to", "header_from",
-        "authentication_results", "message_id",
-    ):  # fmt: skip
+    for name in (*addresses, "authentication_results", "message_id"):
         row[name] = row[name] and redact(row[name], salt)
     if not content:
         row |= {"subject": None, "body": None}
@@ -256,10 +228,8 @@ def redact(text: str, salt: bytes) -> str:
 def report_from_lake(row: Mapping[str, Any], records: pd.DataFrame) -> AggregateReport:
     """Return the aggregate report of one row of `reports` and its rows of `records`.
 
-    `row` is a dict or Series with the columns of the table `reports`; `records` has the
-    columns of the table `records` and may hold other reports' rows too (those of another
-    `report_uid` are left out). The records come in the order of `position`. Whatever
-    stands for "absent" in a frame (None, NaN, NaT, NA, a missing column) is None.
+    `records` may hold other reports' rows too, in any order. Whatever stands for "absent" in a
+    frame (None, NaN, NaT, NA, a missing column) is None.
     """
     import pandas as pd
 
@@ -270,20 +240,17 @@ def report_from_lake(row: Mapping[str, Any], records: pd.DataFrame) -> Aggregate
     if "position" in own.columns:
         own = own.sort_values("position", kind="stable")
     found = tuple(_record(values) for values in _plain_rows(own, OWN_SCHEMA))
-    counts = {"record_count": stated["records"], "message_count": stated["messages"]}
-    if counts["record_count"] is None:
-        counts["record_count"] = len(found)
-    if counts["message_count"] is None:
-        counts["message_count"] = sum(record.messages for record in found)
+    count, messages = stated["records"], stated["messages"]
     return AggregateReport(
         **{name: stated[name] for name in OF_REPORT},
         begin=stated["begin"].astimezone(UTC),
         end=stated["end"].astimezone(UTC),
-        policy=Policy(**{name: stated[name] for name in OF_POLICY}),
+        policy=reports.Policy(**{name: stated[name] for name in OF_POLICY}),
         records=found,
+        record_count=len(found) if count is None else count,
+        message_count=sum(r.messages for r in found) if messages is None else messages,
         warnings=tuple(stated["warnings"] or ()),
         errors=tuple(stated["errors"] or ()),
-        **counts,
     )
 
 
@@ -297,8 +264,6 @@ def _plain_rows(frame: pd.DataFrame, schema: pa.Schema) -> list[dict[str, Any]]:
 
 def _record(values: dict[str, Any]) -> Record:
     del values["position"]
-    nested = {
-        name: tuple(kind(**item) for item in values[name] or ())
-        for name, kind in (("reasons", Reason), ("dkim", DkimResult), ("spf", SpfResult))
-    }
-    return Record(**{**values, **nested, "messages": values["messages"] or 0})
+    for name, kind in _NESTED.items():
+        values[name] = tuple(kind(**item) for item in values[name] or ())
+    return Record(**{**values, "messages": values["messages"] or 0})

@@ -20,30 +20,26 @@ TEXTS = pa.list_(pa.string())
 
 
 def _texts_by_name(*names: str) -> pa.ListType:
-    """Return the type of a list of structs of texts."""
     return pa.list_(pa.struct([(name, TEXT) for name in names]))
 
 
 REASONS = _texts_by_name("type", "comment")
 DKIM = _texts_by_name("domain", "selector", "result", "human_result")
 SPF = _texts_by_name("domain", "scope", "result", "human_result")
-TLS_FAILURES = pa.list_(
-    pa.struct(
-        [("result_type", TEXT), ("sessions", WHOLE)]
-        + [(name, TEXT) for name in (
-            "sending_mta_ip", "receiving_mx_hostname", "receiving_mx_helo", "receiving_ip",
-            "additional_information", "failure_reason_code",
-        )]
-    )
+_OF_FAILURE = (
+    "sending_mta_ip", "receiving_mx_hostname", "receiving_mx_helo", "receiving_ip",
+    "additional_information", "failure_reason_code",
 )  # fmt: skip
+TLS_FAILURES = pa.list_(
+    pa.struct([("result_type", TEXT), ("sessions", WHOLE), *((n, TEXT) for n in _OF_FAILURE)])
+)
 
 
 @dataclass(frozen=True)
 class Table:
     """One table. `key` names the columns that make a row unique.
 
-    `unit` names those whose rows are written together or not at all: all records of a
-    report, one report, one mail.
+    `unit` names those whose rows are written together or not at all.
     """
 
     name: str
@@ -67,10 +63,6 @@ def _table(
     month: str,
     unit: tuple[str, ...] = (),
 ) -> Table:
-    """Return a table that is partitioned by the month of its column `month`.
-
-    `unit` is the key unless it is given.
-    """
     partition = ("month", TEXT, f"month of `{month}`, YYYY-MM")
     # Delta keeps a column's description under "comment"; other engines show it.
     fields = [pa.field(n, t, metadata={"comment": text}) for n, t, text in (*columns, partition)]
@@ -245,9 +237,8 @@ FINDINGS = _table(
 
 POSTMASTER = _table(
     "postmaster",
-    later(
-        "metric of Google Postmaster Tools for a domain and day, as it was when it was asked for"
-    ),
+    later("metric of Google Postmaster Tools for a domain and day, "
+          "as it was when it was asked for"),
     ("domain", "day", "metric", "detail", "pulled"),
     ("domain", TEXT, "domain as Postmaster Tools names it, lower case"),
     ("day", TIME, "day the metric is about; for a state (compliance) the day it was asked"),
@@ -260,7 +251,7 @@ POSTMASTER = _table(
     ("run", TEXT, "id of the run that asked"),
     unit=("domain", "metric", "run"),
     month="day",
-)
+)  # fmt: skip
 
 DNS = _table(
     "dns",
@@ -321,23 +312,18 @@ ALERTS = _table(
 
 OUTBOX = _table(
     "outbox",
-    later(
-        "message for Slack, written down before it goes out; "
-        "delivered once `alerts` has its subject"
-    ),
+    later("message for Slack, written down before it goes out; "
+          "delivered once `alerts` has its subject"),
     ("subject",),
     ("subject", TEXT, "what it is about, as in `alerts`"),
     ("made", TIME, "when it was due; messages go out in this order"),
     ("position", WHOLE, "order of those made at the same time, from 0"),
     ("channel", TEXT, "Slack channel it is for; null: it is shown and saved"),
-    (
-        "message",
-        TEXT,
-        "it, as JSON, without links to our files; null: a digest of the run tells it",
-    ),
+    ("message", TEXT,
+     "it, as JSON, without links to our files; null: a digest of the run tells it"),
     ("run", TEXT, "id of the run that made it"),
     month="made",
-)
+)  # fmt: skip
 
 RUNS = _table(
     "runs",

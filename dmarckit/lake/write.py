@@ -1,12 +1,8 @@
 """Writing the tables: every commit is a compare-and-swap, so any number may write at once.
 
-A commit reads which units a table holds, appends those that are new, and raises the
-version that our application id has in the table (Delta's transaction identifiers). If
-another writer of ours has committed since, Delta refuses it, and we look again. That
-gives exactly once without reading whole tables, and lets long reports go in as a stream.
-
-A month is a folder (partition). What is appended lies there in no order; `maintain` puts
-it in order.
+A commit reads which units a table holds, appends those that are new, and raises the version that
+our application id has in the table; if another of ours has committed since, Delta refuses it, and
+we look again. A month is a folder (partition); `maintain` puts it in order.
 """
 
 from __future__ import annotations
@@ -53,12 +49,9 @@ class Writer:
         self._known: dict[str, _KnownUnits] = {}
 
     def append_new(self, name: str, rows: pa.Table) -> set[str]:
-        """Append the rows whose unit (`Table.unit`) the table does not hold yet.
+        """Append the rows whose unit (`Table.unit`) the table does not hold yet, in one commit.
 
-        All new rows go in with one commit or not at all.
-
-        Returns:
-            The units that were new, their columns joined by `JOIN`.
+        Returns the units that were new, their columns joined by `JOIN`.
         """
         units = _units(rows, TABLES[name]).to_pylist()
         new: set[str] = set()
@@ -153,12 +146,9 @@ class Writer:
         return made
 
     def compact(self, at_most: int = COMPACT_FILES) -> list[str]:
-        """Merge the data files of tables that have more than `at_most` in one month.
+        """Merge the data files of tables with more than `at_most` in a month; return their names.
 
         Readers and writers go on.
-
-        Returns:
-            The names of the tables that were compacted.
         """
         from deltalake.exceptions import CommitFailedError
 
@@ -197,19 +187,19 @@ class Writer:
 def commit(location: Location, name: str, doing: str, action: Callable[[], Result]) -> Result:
     """Return the action's result, tried again when another's commit came between.
 
-    The action opens the table anew each time. `doing` (a verb) is for the error's text.
-
-    Raises:
-        LakeError: The table cannot be reached, or others were faster each time.
+    The action opens the table anew each time. `doing` (a verb) is for the error's text. Raises
+    LakeError when the table cannot be reached, or others were faster each time.
     """
     from deltalake.exceptions import CommitFailedError
 
-    def pause(_error: BaseException, planned: float) -> float:
-        return random.uniform(0, planned)  # noqa: S311 - so that rivals do not meet again
-
     with location.explained(name, doing):
         try:
-            return with_retries(action, CommitFailedError, CONFLICTS, pause=pause)
+            return with_retries(
+                action,
+                CommitFailedError,
+                CONFLICTS,
+                pause=lambda _, planned: random.uniform(0, planned),  # noqa: S311  rivals part
+            )
         except CommitFailedError:
             raise LakeError(
                 f"table {name}: other writers were faster {len(CONFLICTS) + 1} times; try again"
@@ -221,11 +211,8 @@ def claim_rewriting(table: DeltaTable) -> None:
 
     Delta lets two rewrites of the same files both commit, after which every row is there
     twice (deltalake 1.6). What it refuses is any commit that began before the metadata
-    changed. So whoever rewrites changes them first: rewrites that others have begun will
-    fail, as will appends, which their writers do again at once.
-
-    Raises:
-        CommitFailedError: Another has just done the same; open the table anew then.
+    changed. So whoever rewrites changes them first. Raises CommitFailedError when another has
+    just done the same; open the table anew then.
     """
     table.alter.set_table_properties({CLAIM: uuid.uuid4().hex}, raise_if_not_exists=False)
 
@@ -244,8 +231,7 @@ class _KnownUnits:
     """The units that a table holds in some months, kept up to date by reading new files only."""
 
     def __init__(self, location: Location, table: Table) -> None:
-        self._location = location
-        self._table = table
+        self._location, self._table = location, table
         self._files: set[str] = set()
         self._units: set[str] = set()
         self._months: set[str] = set()
