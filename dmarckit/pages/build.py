@@ -93,10 +93,7 @@ class BuiltPage:
 def find_notebook(name: str) -> Path:
     """Return the notebook of that name: the user's ``./notebooks`` first, then dmarckit's.
 
-    A path that ends in ``.ipynb`` is taken as it is.
-
-    Raises:
-        PageError: there is none; it lists the known names.
+    A path that ends in ``.ipynb`` is taken as it is. PageError lists the known names.
     """
     if name.endswith(".ipynb") and Path(name).is_file():
         return Path(name)

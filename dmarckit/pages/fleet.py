@@ -58,10 +58,7 @@ class _Task:
 
 
 def fleet_domains(settings: Settings, window: Window) -> list[str]:
-    """Return the domains to make pages for, the busiest first.
-
-    They are those of the settings, else all of reports of the window and of the one before.
-    """
+    """Return the domains of the settings, else those with reports in two windows, busiest first."""
     if settings.domain_names:
         return list(settings.domain_names)
     seen = Lake(settings.lake_url).sql(

@@ -116,10 +116,7 @@ class PageLinks:
 def row_link(
     links: PageLinks, notebook: str, *columns: str, **parameters: str
 ) -> Callable[[Any], RowLink]:
-    """Return what links a row to the page of `notebook` whose parameters are its `columns`.
-
-    `parameters` are the same for all rows.
-    """
+    """Return what links a row to the page of `notebook` about its `columns` and `parameters`."""
     return lambda row: links.row_link(
         notebook, **parameters, **{name: str(getattr(row, name)) for name in columns}
     )

@@ -95,8 +95,7 @@ def open_page(
         lake: that of the settings unless given.
 
     Raises:
-        SettingsError: `days` or `end` make no window, `domain` and `domains` are both given,
-            or the settings are wrong.
+        SettingsError: `days` or `end` make no window, or `domain` and `domains` are both given.
 
     >>> page = open_page(days=7, domain="example.com")  # doctest: +SKIP
     >>> page.senders().data.head()  # doctest: +SKIP

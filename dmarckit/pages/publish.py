@@ -39,10 +39,7 @@ def publish_notebook(
 ) -> StoredPage:
     """Run a notebook with these settings, store its page and the new index.
 
-    Of a run that fails the page of an earlier one stays as it was.
-
-    Raises:
-        PageError: as `store_notebook`.
+    Of a run that fails the page of an earlier one stays as it was. Raises as `store_notebook`.
     """
     published = store_notebook(settings, notebook, parameters, now)
     refresh_index(settings)
@@ -52,8 +49,7 @@ def publish_notebook(
 def refresh_index(settings: Settings) -> None:
     """Store the index of all pages and runs, as they are now.
 
-    The folder of the pages is made if there is none yet: a job that makes no page has runs
-    all the same.
+    The folder of the pages is made if there is none: a job that makes no page has runs too.
 
     Raises:
         StorageError: the pages cannot be listed or the index not be stored.
@@ -67,10 +63,7 @@ def refresh_index(settings: Settings) -> None:
 
 
 def store_index(storage: Storage, lake: Lake | None = None) -> None:
-    """Store the index of all pages in the storage, with the runs of a `lake`.
-
-    Raises as `refresh_index`.
-    """
+    """Store the index of all pages, with the runs of a `lake`; raises as `refresh_index`."""
     runs = read_runs(lake) if lake is not None else None
     store_page(storage, INDEX, index_page(storage.list(), runs))
 

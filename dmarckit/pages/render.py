@@ -21,11 +21,10 @@ from traitlets.config import Config
 
 from dmarckit.core import _, current_language, ngettext, one_line
 from dmarckit.pages import html
-from dmarckit.pages.charts import DARK, FIGURE_MIMETYPE
+from dmarckit.pages.charts import DARK, FIGURE_MIMETYPE, plain
 from dmarckit.pages.html import script_json, script_source
 from dmarckit.pages.inputs import Input, page_versions
 from dmarckit.pages.slack_note import SLACK_MIMETYPE
-from dmarckit.pages.svg import plain
 
 # the help of a parameter, behind its default
 _HELP = re.compile(r"^\w+\s*(?::[^=]+)?=.*?\s{2}#\s*(.+)$", re.MULTILINE)

@@ -13,8 +13,8 @@ from typing import Any
 import nbformat
 
 from dmarckit.core import _, count, is_missing, one_line
+from dmarckit.pages.charts import plain
 from dmarckit.pages.html import render_part
-from dmarckit.pages.svg import plain
 
 SLACK_MIMETYPE = "application/vnd.dmarckit.slack.v1+json"
 # of one note: what a Slack message shows as fields, and what a small picture can show

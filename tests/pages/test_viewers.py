@@ -15,7 +15,7 @@ from nbconvert import HTMLExporter
 
 from dmarckit.pages import charts
 from dmarckit.pages.build import build_page
-from dmarckit.pages.svg import chart_svg
+from dmarckit.pages.charts import chart_svg
 from tests.support.frames import DAY
 from tests.support.page_notebooks import write_notebook
 

@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from dmarckit.checks import Outside
 from dmarckit.core import Settings, Window, _, later, normalize_domain
 from dmarckit.facts import Coverage, Facts, Trace, complete_days, coverage, trace_sender
 from dmarckit.findings import Analysis, as_of, page_analysis
@@ -75,11 +74,6 @@ class PageData:
     def facts(self) -> Facts:
         """Return the frames that findings and sections are made from, such as `facts.messages`."""
         return self.analysis.facts
-
-    @property
-    def outside(self) -> Outside:
-        """Return what Postmaster Tools and DNS say."""
-        return self.analysis.outside
 
     @cached_property
     def links(self) -> PageLinks:

@@ -40,8 +40,7 @@ class ExploreSections(PageData):
     def table(self, frame: pd.DataFrame) -> Section:
         """Show any frame as a table whose outside text is escaped, which pandas does not do.
 
-        At most 200 rows; lists and dicts as text. Times are to the minute, in UTC. `.data` is
-        the frame.
+        At most 200 rows; lists and dicts as text; times to the minute, UTC. `.data` is it.
         """
         shown = frame.head(SHOWN)
         names = {f"c{place}": str(name) for place, name in enumerate(shown.columns)}

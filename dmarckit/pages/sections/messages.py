@@ -95,8 +95,7 @@ class MessageSections(PageData):
     def dkim_by_spf(self) -> Section:
         """Show messages by DKIM and SPF, each for the author's domain, which is what counts.
 
-        `.data`: two rows, for DKIM passes and fails: `check`, `spf_passes`, `spf_fails`
-        (messages).
+        `.data`: rows for DKIM passes and fails: `check`, `spf_passes`, `spf_fails` (messages).
         """
         rows = in_window(self._mine(self.facts.messages), self.window)
         sums = rows.groupby(["da", "sa"], observed=True)["messages"].sum()

@@ -76,9 +76,8 @@ class OverviewSections(PageData):
 
         `.data`: one row a domain: `domain`, `messages`, `failing`, `delivered` (failing, and
         delivered all the same), `pass_share` [0-1], `before` (`pass_share` of the window
-        before), `policy` (p as quoted; None when nobody has), `not_met` (requirements of
-        mailbox providers; null: none is known), `reporters` (number), `last_end` (UTC, of the
-        newest report).
+        before), `policy` (p as quoted, or None), `not_met` (requirements of mailbox providers;
+        null: none is known), `reporters` (number), `last_end` (UTC, of the newest report).
         """
         reports = begun_in(self.facts.reports, self.window)
         last = reports.groupby("domain").agg(**base.TOLD)
@@ -86,7 +85,7 @@ class OverviewSections(PageData):
         frame = frame.assign(
             before=_shares(self.facts, self.window.before)["pass_share"],
             policy=pd.Series({name: policy.p for name, policy in self._quoted()}, dtype=object),
-            not_met=unmet_rules(requirement_matrix(self.facts, self.outside)),
+            not_met=unmet_rules(requirement_matrix(self.facts, self.analysis.outside)),
         )
         frame = frame.join(last).rename_axis("domain").reset_index()
         frame = base.whole(frame, "messages", "failing", "delivered")
@@ -234,8 +233,7 @@ class OverviewSections(PageData):
     def inputs(self) -> Section:
         """Say in a sentence what the page was made from.
 
-        `.data`: one row an input (mails, reports, records): `input`, `number`, `first`, `last`
-        (received, or begin of a report; UTC).
+        `.data`: one row an input: `input`, `number`, `first`, `last` (received or begin; UTC).
         """
         reports, mails = self._stored_reports, self._stored_mails
         begin, received = reports["begin"], mails["received"]

@@ -255,12 +255,9 @@ class PostmasterSections(PageData):
     def _worst_by_day(
         self, metric: str, series: Iterable[str], worst: Literal["min", "max"]
     ) -> pd.DataFrame:
-        """Return one row a day of the window: `day`, and the worst share of all domains by detail.
-
-        A detail that is empty in the table (all of a metric) is the column ``all``.
-        """
+        """Return one row a day: `day`, and the worst share of all domains by detail."""
         rows = self._metrics[(self._metrics["metric"] == metric) & self._metrics["share"].notna()]
-        rows = rows.assign(detail=rows["detail"].replace("", "all"))
+        rows = rows.assign(detail=rows["detail"].replace("", "all"))  # of a metric
         shares = rows.pivot_table(index="day", columns="detail", values="share", aggfunc=worst)
         whole = shares.reindex(index=days_of(self.window), columns=list(series)).astype("float64")
         return whole.rename_axis(columns=None).reset_index()

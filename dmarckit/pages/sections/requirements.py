@@ -29,7 +29,7 @@ class RequirementSections(PageData):
     @cached_property
     def _rules(self) -> pd.DataFrame:
         names = [self.domain] if self.domain else ()
-        return checks.requirement_matrix(self.facts, self.outside, names)
+        return checks.requirement_matrix(self.facts, self.analysis.outside, names)
 
     def requirements_answer(self) -> Section:
         """Say whether a rule is known not to be met; rules that bind the domain come first."""
@@ -60,8 +60,8 @@ class RequirementSections(PageData):
 
     def requirements_sources(self) -> Section:
         """Say when Google and DNS were asked, or how to ask them. `.data`: the DNS records."""
-        records = self.outside.dns
-        html = connection(self.settings, self.outside.postmaster)
+        records = self.analysis.outside.dns
+        html = connection(self.settings, self.analysis.outside.postmaster)
         if records.empty:
             text = _(
                 "DNS was not asked in the last 30 days: run dmarckit dns check (it needs "

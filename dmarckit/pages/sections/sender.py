@@ -45,10 +45,7 @@ class SenderSections(PageData):
         return Section(frame, headline_html(_answer(found, rows, names), frame, window, title))
 
     def sender_classes(self, sender: str = "") -> Section:
-        """Draw a sender's messages of each day, stacked by what they prove.
-
-        `.data`: as `classes_by_day`.
-        """
+        """Draw a sender's messages of each day, by what they prove. Data as `classes_by_day`."""
         found = self._trace(sender)
         daily = classes_by_day(found.daily, found.complete, self.window)
         return Section(daily, figure=draw_classes(daily))
@@ -83,8 +80,7 @@ class SenderSections(PageData):
         """Show what a sender's messages are signed with, and the raw results.
 
         `.data`: one row a DKIM signature: `dkim_domain` (d=), `selector` (s=), `aligned` (of
-        the author's organisation), `messages` that carry it, `results` (dict raw result →
-        messages).
+        the author's organisation), `messages`, `results` (dict raw result → messages).
         """
         return _results_section(
             self._trace(sender).signatures,

@@ -40,8 +40,7 @@ class TlsSections(PageData):
         """Show the sessions by domain and policy, most failures first.
 
         `.data`: one row per policy domain and type: `policy_domain`, `policy_type`,
-        `sessions`, `failed` (sessions), `failed_share` [0-1], `reporters` (number), `last_end`
-        (UTC).
+        `sessions`, `failed`, `failed_share` [0-1], `reporters` (number), `last_end` (UTC).
         """
         rows = self._tls()
         rows = rows.assign(sessions=rows["successful"] + rows["failed"])
@@ -66,8 +65,7 @@ class TlsSections(PageData):
         """Show what failed, the most frequent first.
 
         `.data`: one row per result type (RFC 8460, 4.3) and policy domain: `result_type`,
-        `policy_domain`, `failed_sessions`, `reporters` (number), `first`, `last` (begin of a
-        report, UTC).
+        `policy_domain`, `failed_sessions`, `reporters`, `first`, `last` (begin of one, UTC).
         """
         rows = self._tls()
         rows = rows[rows["result_type"] != ""]
