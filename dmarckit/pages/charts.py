@@ -1,13 +1,11 @@
 """Small frames → plotly figures with one visual language, and the words of their classes.
 
-A colour has one meaning on every chart. Titles state the finding. Text of reports goes through
-`outside_text`, because plotly reads markup such as links in every label.
+A colour has one meaning on every chart; text of reports goes through `outside_text`.
 """
 
 from __future__ import annotations
 
 import html
-import json
 import math
 import re
 from collections import Counter
@@ -66,24 +64,13 @@ TITLE_ROOM = 104  # pixels above the plot for title, subtitle and legend
 
 
 def outside_text(text: object, limit: int = 80) -> str:
-    """Return text from a report as plotly shows it literally, without control characters.
+    """Return text from a report as plotly, which reads markup in every label, shows it literally.
 
     >>> outside_text('<a href="javascript:x">A & B</a>')
     '&lt;a href="javascript:x"&gt;A &amp; B&lt;/a&gt;'
     """
     clean = one_line(text, limit)
     return clean.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def figure_bundle(figure: go.Figure) -> dict[str, Any]:
-    """Return a figure of this module as what viewers can show: plotly's JSON, or an SVG image.
-
-    Pages draw the JSON, and so does JupyterLab with plotly's extension; others, such as
-    ``jupyter nbconvert --to html``, show the image.
-    """
-    made = json.loads(figure.to_json())
-    text = plain(figure.layout.title.text)
-    return {FIGURE_MIMETYPE: made, "image/svg+xml": chart_svg(made), "text/plain": text}
 
 
 def failing_by_day(daily: pd.DataFrame) -> go.Figure:

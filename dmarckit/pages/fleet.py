@@ -22,7 +22,7 @@ from dmarckit.core import Cluster, Settings, Window, one_line, open_storage
 from dmarckit.lake import Lake
 from dmarckit.pages.build import check_parameters, find_notebook, known_parameters, unusual
 from dmarckit.pages.inputs import page_manifest, table_states
-from dmarckit.pages.links import page_folder, page_key
+from dmarckit.pages.links import page_key, page_place
 from dmarckit.pages.publish import link_to, refresh_index, store_notebook
 
 MOST_WORKERS = 4  # pages built at once unless more are asked for: each has a kernel of some 300 MB
@@ -143,7 +143,8 @@ def _plan(
     with ThreadPoolExecutor(core.POOL) as pool:
         hashes = list(pool.map(stored_hash, keys.values()))
     is_first = not any(hashes)  # then there may be no folder to list
-    stored = set() if is_first else {o.key for o in storage.list(f"{page_folder(path.stem)}/")}
+    folder = page_place(path.stem, {})[0]
+    stored = set() if is_first else {found.key for found in storage.list(f"{folder}/")}
     for (domain, key), known_hash in zip(keys.items(), hashes, strict=True):
         made = page_manifest(path, given[domain], settings, window, tables)
         link = link_to(settings, storage, key) if key in stored else ""

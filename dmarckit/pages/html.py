@@ -1,7 +1,6 @@
 """Parts of pages: macros of ``template/dmarckit/parts.html.j2``, the table that all share, scripts.
 
-`render_part` fills a macro. Whatever a macro prints is escaped, made one line and bounded;
-only `Html` and what the template itself says stays as it is.
+Whatever a macro prints is escaped, made one line and bounded, except `Html`.
 """
 
 from __future__ import annotations
@@ -98,6 +97,14 @@ def escape(value: object, limit: int = 300) -> Markup:
     Markup('&#34;&gt;&lt;img onerror=x&gt;')
     """
     return escape_html(value if hasattr(value, "__html__") else one_line(value, limit))
+
+
+def value_text(value: Any, limit: int = 200) -> str:
+    """Return a number with thousands separators, anything else as text on one line."""
+    value = value.item() if hasattr(value, "item") else value  # of numpy
+    if isinstance(value, int) and not isinstance(value, bool):
+        return words.count(value)
+    return one_line(f"{value:.4g}" if isinstance(value, float) else value, limit)
 
 
 @dataclass(frozen=True)

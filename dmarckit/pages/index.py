@@ -10,7 +10,6 @@ from urllib.parse import quote
 import pandas as pd
 
 from dmarckit.core import StoredObject, _, current_language, later, ngettext, text as words
-from dmarckit.lake import Lake
 from dmarckit.pages.html import notebook_word, script_hash, script_source, templates, text_script
 from dmarckit.pages.inputs import page_versions
 from dmarckit.pages.links import KEY
@@ -18,20 +17,9 @@ from dmarckit.pages.links import KEY
 INDEX = "index.html"
 NEWEST = 14  # pages of a notebook, or runs of a job, in sight; older ones are behind a toggle
 DOMAIN = "domain"  # the notebook whose pages come first after the jobs
-MOST = 5000  # runs that are looked at, the newest ones
-
 _LEVELS = {"ok": "good", "problems": "warning"}
-_RESULTS = {
-    "ok": later("ok"),
-    "problems": later("problems"),
-    "failed": later("failed"),
-    "interrupted": later("interrupted"),
-}
-
-
-def read_runs(lake: Lake) -> pd.DataFrame:
-    """Return the newest runs of the lake, as `index_page` takes them; empty without any."""
-    return lake.sql("SELECT * FROM runs ORDER BY started DESC, run LIMIT $most", most=MOST)
+_RESULTS = {"ok": later("ok"), "problems": later("problems")}
+_RESULTS |= {"failed": later("failed"), "interrupted": later("interrupted")}
 
 
 def jobs(runs: pd.DataFrame, keys: Collection[str]) -> dict[str, list[Any]]:
@@ -96,9 +84,8 @@ class PageGroup:
 def index_page(objects: Iterable[StoredObject], runs: pd.DataFrame | None = None) -> bytes:
     """Return the index, UTF-8. Objects that are no pages are left out.
 
-    `runs` are rows of the table `runs`: pages that they made stand below the name of their
-    schedule, with how the run ended; runs that failed are there too. Other pages follow by
-    notebook, domain and day.
+    `runs` are rows of that table: pages that they made stand below the name of their schedule,
+    with how the run ended. Other pages follow by notebook, domain and day.
     """
     script = text_script() + script_source("pages.js")
     keys = [stored.key for stored in objects]

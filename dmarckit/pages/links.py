@@ -37,26 +37,17 @@ def page_place(notebook: str, parameters: Mapping[str, Any]) -> tuple[str, str]:
     >>> page_place("sender", {"domain": "example.com", "sender": "Example Mail"})
     ('sender/example.com', '.sender-example-mail.3e4bd263.html')
     """
-    rest, folder = dict(parameters), page_folder(notebook)
-    if domain := rest.pop("domain", None):
-        folder += f"/{domain_folder(str(domain))}"
+    rest, folder = dict(parameters), _slug(notebook) or "page"
+    if domain := str(rest.pop("domain", "") or ""):
+        # as it is, or what can be kept of another text, with a hash of it
+        if not re.fullmatch(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){1,9}", domain):
+            domain = f"{_slug(domain)[:60]}-{_short_hash(domain)}".lstrip("-")
+        folder += f"/{domain}"
     if not rest:
         return folder, ".html"
     words = ".".join(_slug(f"{key} {value}") for key, value in sorted(rest.items()))[:60]
     text = json.dumps(rest, sort_keys=True, default=str)
     return folder, f".{words}.{_short_hash(text)}.html"
-
-
-def page_folder(notebook: str) -> str:
-    """Return where the pages of a notebook are, below all pages."""
-    return _slug(notebook) or "page"
-
-
-def domain_folder(domain: str) -> str:
-    """Return a domain as it is, or what can be kept of another text, with a hash of it."""
-    if re.fullmatch(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){1,9}", domain):
-        return domain
-    return f"{_slug(domain)[:60]}-{_short_hash(domain)}".lstrip("-")
 
 
 def _slug(text: str) -> str:
@@ -130,13 +121,13 @@ def find_links(settings: Settings, domain: str = "") -> PageLinks:
     there any while the pages cannot be listed: a page without links is better than none.
     """
     storage = open_storage(settings.pages_url)
-    below = f"{domain_folder(domain)}/" if domain else ""
-    folders = ["overview/"] if domain else [f"{name}/" for name in _OF_ALL]
+    folders = [*(["overview"] if domain else _OF_ALL), "report"]
+    folders += [page_place(name, {"domain": domain})[0] for name in ("domain", "sender")]
     found: list[StoredObject] = []
     if not storage.remote or settings.page_base_url:
-        for prefix in (*folders, f"domain/{below}", f"sender/{below}", "report/"):
+        for folder in folders:
             with contextlib.suppress(StorageError):
-                found += storage.list(prefix)
+                found += storage.list(f"{folder}/")
     return PageLinks(newest_days(found), "../../" if domain else "../")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dmarckit import core
 from dmarckit.core import LakeError, NotebookFailed, Settings, Storage, open_storage
 from dmarckit.lake import Lake
-from dmarckit.pages.index import INDEX, index_page, read_runs
+from dmarckit.pages.index import INDEX, index_page
 from dmarckit.pages.inputs import Input, page_inputs
 from dmarckit.pages.links import page_key
 
@@ -64,7 +64,8 @@ def refresh_index(settings: Settings) -> None:
 
 def store_index(storage: Storage, lake: Lake | None = None) -> None:
     """Store the index of all pages, with the runs of a `lake`; raises as `refresh_index`."""
-    runs = read_runs(lake) if lake is not None else None
+    query = "SELECT * FROM runs ORDER BY started DESC, run LIMIT 5000"
+    runs = lake.sql(query) if lake is not None else None
     store_page(storage, INDEX, index_page(storage.list(), runs))
 
 

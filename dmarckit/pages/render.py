@@ -1,7 +1,6 @@
 """An executed notebook → one self-contained HTML file, with nbconvert and the own template.
 
-Notebooks stay English: their headings, paragraphs and helps of parameters are shown in the
-language in use. The catalog's extractor takes them from the notebooks in the same pieces.
+Headings, paragraphs and helps of the English notebooks are shown in the language in use.
 """
 
 from __future__ import annotations
@@ -83,6 +82,7 @@ def render_page(
     is, seen from this one; `inputs`: what it was made from. The same input gives the same bytes.
     """
     sections = _chapters(notebook)
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     charts = [p for s in sections for p in s["parts"] if p["kind"] == "figure"]
     scripts = _scripts(any(part["data"] for part in charts), current_language())
     exporter: Any = TemplateExporter(  # type: ignore[no-untyped-call]
@@ -96,7 +96,7 @@ def render_page(
         "title": title_of(notebook, name),
         "lead": sections[0],
         "sections": sections[1:],
-        "code": [cell.source for cell in _code_cells(notebook)],
+        "code": [source for source in code if source.strip()],
         "parameters": [(key, value, _(text)) for key, (value, text) in parameters.items()],
         "versions": page_versions(),
         "inputs": inputs,
@@ -112,7 +112,7 @@ def render_page(
 
 def title_of(notebook: nbformat.NotebookNode, name: str) -> str:
     """Return what a cell says the page is about, else the first heading, else the name."""
-    for output in (output for cell in _code_cells(notebook) for output in cell.outputs):
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         if title := output.get("data", {}).get(html.TITLE_MIMETYPE):
             return one_line(title, 300)
     for cell in notebook.cells:
@@ -130,10 +130,6 @@ def _scripts(has_charts: bool, language: str) -> tuple[str, ...]:
     colours = f"const DARK = {script_json(DARK)};\n"
     own = texts + colours + script_source("charts.js", "tables.js", "copy.js")
     return get_plotlyjs().replace("\r\n", "\n"), own
-
-
-def _code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
 def _chapters(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:

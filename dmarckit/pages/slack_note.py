@@ -1,7 +1,6 @@
 """What a notebook adds to the Slack message of its run: made by `Page.tell`, read by the job.
 
-A `SlackNote` is the output of a cell, with a MIME type of its own. papermill keeps it in the
-executed notebook, where `slack_notes` finds it; pages leave it out.
+A `SlackNote` is the output of a cell with a MIME type of its own, which pages leave out.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ from typing import Any
 
 import nbformat
 
-from dmarckit.core import _, count, is_missing, one_line
+from dmarckit.core import _, is_missing, one_line
 from dmarckit.pages.charts import plain
-from dmarckit.pages.html import render_part
+from dmarckit.pages.html import render_part, value_text
 
 SLACK_MIMETYPE = "application/vnd.dmarckit.slack.v1+json"
 # of one note: what a Slack message shows as fields, and what a small picture can show
@@ -42,9 +41,9 @@ class SlackNote:
 def slack_note(headline: str, number: object, figure: Any = None) -> SlackNote:
     """Return a note with its texts bounded, as `Page.tell` describes."""
     if number is not None and not isinstance(number, Mapping):
-        headline = f"{headline}: {_value(number)}" if headline else _value(number)
+        headline = f"{headline}: {value_text(number, 80)}" if headline else value_text(number, 80)
     numbers = list(number.items()) if isinstance(number, Mapping) else []
-    shown = {one_line(name, 60): _value(value) for name, value in numbers[:MOST_NUMBERS]}
+    shown = {one_line(name, 60): value_text(value, 80) for name, value in numbers[:MOST_NUMBERS]}
     if figure is None:
         return SlackNote(one_line(headline, 300), shown)
     series = []
@@ -64,14 +63,6 @@ def slack_note(headline: str, number: object, figure: Any = None) -> SlackNote:
     title = figure.layout.title
     texts = {"title": plain(title.text or ""), "about": plain(title.subtitle.text or "")}
     return SlackNote(one_line(headline, 300), shown, texts | {"series": series})
-
-
-def _value(number: Any) -> str:
-    """Return a number with thousands separators, anything else as text on one line."""
-    number = number.item() if hasattr(number, "item") else number  # of numpy
-    if isinstance(number, int) and not isinstance(number, bool):
-        return count(number)
-    return one_line(f"{number:.4g}" if isinstance(number, float) else number, 80)
 
 
 def slack_notes(notebook: nbformat.NotebookNode) -> list[SlackNote]:

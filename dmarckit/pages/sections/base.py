@@ -6,6 +6,7 @@ messages, shares fractions [0-1], NaN of nothing. Without facts a frame has its 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from dmarckit.core import Settings, Window, _, later, normalize_domain
 from dmarckit.facts import Coverage, Facts, Trace, complete_days, coverage, trace_sender
 from dmarckit.findings import Analysis, as_of, page_analysis
 from dmarckit.lake import Lake
-from dmarckit.pages.charts import figure_bundle
+from dmarckit.pages.charts import FIGURE_MIMETYPE, chart_svg, plain
 from dmarckit.pages.html import Column, Html, render_part, table
 from dmarckit.pages.links import PageLinks, find_links
 
@@ -39,7 +40,12 @@ class Section:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         if self.html is not None:
             return self.html._repr_mimebundle_()
-        return {} if self.figure is None else figure_bundle(self.figure)
+        if self.figure is None:
+            return {}
+        # pages and JupyterLab draw the JSON, others such as plain nbconvert show the image
+        made = json.loads(self.figure.to_json())
+        text = plain(self.figure.layout.title.text)
+        return {FIGURE_MIMETYPE: made, "image/svg+xml": chart_svg(made), "text/plain": text}
 
 
 class PageData:

@@ -127,15 +127,15 @@ class DomainSections(PageData):
         amount = rows["messages"]
         rows = rows.assign(
             sender=rows["sender"].astype("str"),
+            sender_kind=rows["sender_kind"].astype("str"),
             survived=amount.where(rows["da"], 0),
             modified=amount.where(rows["class"] == "modified", 0),
             blocked=amount.where(rows["disposition"].isin(BLOCKED), 0),
         )
-        groups = rows.groupby("sender")
         counts = ["messages", "survived", "modified", "blocked"]
-        frame = groups[counts].sum()
-        frame.insert(0, "sender_kind", groups["sender_kind"].first().astype("str"))
-        frame["reporters"] = groups["reporter"].nunique()
+        kind, seen = ("sender_kind", "first"), ("reporter", "nunique")
+        groups = rows.groupby("sender")
+        frame = groups.agg(sender_kind=kind, **base.sums(*counts), reporters=seen)
         return table_section(
             ordered(base.whole(frame.reset_index(), *counts), "-messages", "sender"),
             Column("sender", _("Forwarder"), under=lambda r: kind_word(r.sender_kind)),

@@ -45,7 +45,11 @@ class ExploreSections(PageData):
         shown = frame.head(SHOWN)
         names = {f"c{place}": str(name) for place, name in enumerate(shown.columns)}
         plain = shown.set_axis(list(names), axis=1).apply(_numbers)
-        columns = [Column(key, name, _kind(plain[key])) for key, name in names.items()]
+        columns = []
+        for key, name in names.items():
+            is_number = is_numeric_dtype(plain[key]) and not is_bool_dtype(plain[key])
+            kind = "minute" if is_datetime64_any_dtype(plain[key]) else "text"
+            columns.append(Column(key, name, "count" if is_number else kind))
         return table_section(
             frame, *columns, caption=_("Result"), empty=_("There are no rows."), shown=plain
         )
@@ -73,9 +77,3 @@ def _numbers(values: pd.Series) -> pd.Series:
     if is_numeric_dtype(values) and not is_bool_dtype(values) and (values.dropna() % 1 != 0).any():
         return values.map(lambda x: f"{x:.4g}", na_action="ignore").astype(object)
     return values
-
-
-def _kind(values: pd.Series) -> str:
-    if is_datetime64_any_dtype(values):
-        return "minute"
-    return "count" if is_numeric_dtype(values) and not is_bool_dtype(values) else "text"

@@ -11,7 +11,7 @@ import pandas as pd
 from dmarckit import findings
 from dmarckit.core import _, later, ngettext, one_line, show_domain, text as words
 from dmarckit.findings import EVIDENCE_ORDER, LedgerEntry, Record, is_open
-from dmarckit.pages.html import Column, Html, render_part, table
+from dmarckit.pages.html import Column, Html, render_part, table, value_text
 from dmarckit.pages.sections.base import PageData, Section
 
 CARDS = 24  # cards of a page; what comes after them is a row of a folded table
@@ -102,20 +102,12 @@ def _value(name: str, value: Any) -> Html:
         return render_part("code", value)
     if isinstance(value, Mapping):
         pairs = [
-            (findings.part_label(name, key), f" {_short(part)}") for key, part in value.items()
+            (findings.part_label(name, key), f" {value_text(part)}") for key, part in value.items()
         ]
     else:
         values = value if isinstance(value, list | tuple) else [value]
-        pairs = [(_short(part), "") for part in values]
+        pairs = [(value_text(part), "") for part in values]
     return render_part("named", pairs)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return words.count(value)
-    return one_line(value, 200)
 
 
 def _folded(text: str, items: Sequence[LedgerEntry]) -> Html:
@@ -167,9 +159,8 @@ def answer_html(answer: Answer, title: str = "", below: Html | None = None) -> H
 def answer(items: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
     """Return the answer from the findings and `overview.measure`.
 
-    Open findings that are critical or warnings need doing; muted and resolved ones do not,
-    and neither does what is only worth knowing. Without any report there is no answer, unless
-    a finding says why there is none.
+    Open findings that are critical or warnings need doing. Without any report there is no
+    answer, unless a finding says why there is none.
     """
     values = measures.set_index("measure")["value"]
     if todo := findings.urgent(items):

@@ -7,7 +7,6 @@ import pandas as pd
 from dmarckit.core import Window, _, later, text as words
 from dmarckit.facts import classes_by_day, days_of, in_window, pass_shares, whole_days
 from dmarckit.pages import charts
-from dmarckit.pages.charts import OUTCOMES
 from dmarckit.pages.html import Column, Html, render_part
 from dmarckit.pages.sections.base import PageData, Section, rows_of, table_section, whole
 
@@ -51,7 +50,7 @@ class MessageSections(PageData):
         rows = in_window(self.facts.messages, self.window)
         failing = failing_rows(rows)
         done = failing.groupby(["day", "done"])["messages"].sum().unstack("done")
-        daily = done.reindex(index=days, columns=list(OUTCOMES)).rename_axis(columns=None)
+        daily = done.reindex(index=days, columns=list(charts.OUTCOMES)).rename_axis(columns=None)
         daily.insert(0, "messages", rows.groupby("day")["messages"].sum())
         daily.insert(1, "fail", failing.groupby("day")["messages"].sum())
         daily = whole(daily, *daily.columns)
@@ -117,7 +116,7 @@ class MessageSections(PageData):
 
 
 def failing_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that fail DMARC, with `done`: what the receivers did (`OUTCOMES`)."""
+    """Return the rows that fail DMARC, with `done`: what the receivers did (`charts.OUTCOMES`)."""
     failing = rows[~rows["da"] & ~rows["sa"]]
     done = failing["disposition"].astype("str").map(DONE).astype(object).fillna("unstated")
     return failing.assign(done=done)
@@ -128,9 +127,8 @@ def matrix(
 ) -> Html:
     """Return a table with a row a `name` and a column a day.
 
-    `cells` has `name`, `day`, `level` (the colour), `text` (what the cell says) and `messages`,
-    by which the rows are sorted; a day without a cell is of the level ``none``. `key` explains
-    the levels; it is translated here.
+    `cells` has `name`, `day`, `level` (the colour), `text` and `messages`, by which the rows are
+    sorted; other days are of the level ``none``. `key` explains the levels, translated here.
     """
     if cells.empty:
         return render_part("empty", _("There is nothing to show for these days."))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -84,7 +83,9 @@ class OverviewSections(PageData):
         frame = _shares(self.facts, self.window).reindex(last.index)
         frame = frame.assign(
             before=_shares(self.facts, self.window.before)["pass_share"],
-            policy=pd.Series({name: policy.p for name, policy in self._quoted()}, dtype=object),
+            policy=pd.Series(
+                {name: policy.p for name, policy in self._quoted().items()}, dtype=object
+            ),
             not_met=unmet_rules(requirement_matrix(self.facts, self.analysis.outside)),
         )
         frame = frame.join(last).rename_axis("domain").reset_index()
@@ -114,7 +115,7 @@ class OverviewSections(PageData):
         `.data`: one row a step of `STEPS`: `step`, `domains` (number), `names` (up to 20).
         """
         names: dict[str, list[str]] = {step: [] for step in STEPS}
-        quoted = dict(self._quoted())
+        quoted = self._quoted()
         for name in sorted(set(self.facts.reports["domain"].astype("str"))):
             policy = quoted.get(name, Policy(name))
             is_test = policy.testing == "y" or policy.pct is not None
@@ -258,10 +259,9 @@ class OverviewSections(PageData):
         )
         return Section(frame, render_part("note", text))
 
-    def _quoted(self) -> Iterator[tuple[str, Policy]]:
-        """Yield each domain with the policy that reporters quoted last."""
-        for name, rows in self.facts.policies.groupby("domain"):
-            yield str(name), quoted_policy(str(name), rows)
+    def _quoted(self) -> dict[str, Policy]:
+        by_domain = self.facts.policies.groupby("domain")
+        return {str(name): quoted_policy(str(name), rows) for name, rows in by_domain}
 
 
 def measure(facts: Facts, window: Window) -> pd.DataFrame:

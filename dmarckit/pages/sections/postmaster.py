@@ -1,7 +1,6 @@
 """Google Postmaster Tools: complaints, authentication, encryption, refusals and requirements.
 
-Google gives no volumes, so rates of several domains cannot be averaged: where they come
-together it is the worst that counts. A share is null where Google has no data.
+Google gives no volumes, so of several domains the worst counts. A share is null without data.
 """
 
 from __future__ import annotations
@@ -343,7 +342,6 @@ def connection(settings: Settings, metrics: pd.DataFrame) -> Html:
 
 
 def _refusal(row: Any) -> str:
-    """Return a kind such as ``reject/ip_in_rbls`` in words."""
     kind, _slash, reason = str(row.kind).partition("/")
     word = _(_ERRORS[kind][0]) if kind in _ERRORS else kind
     return f"{word}: {refusal_meaning(reason)}" if reason else word

@@ -75,8 +75,7 @@ class RequirementSections(PageData):
     def requirements(self) -> Section:
         """Show the rules by domain, those with the most broken rules first.
 
-        On a page about one domain it is the rules of that domain that something is known of,
-        by provider; the others are only named.
+        On a page about one domain it is its rules by provider; unknown ones are only named.
         """
         rules = self._rules
         return Section(rules, _of_domain(rules) if self.domain else self._of_all())

@@ -191,11 +191,11 @@ def _answer(trace: Trace, rows: pd.DataFrame, names: dict[str, str]) -> Answer:
         fails = rows[~rows["da"] & ~rows["sa"]]
         done = fails.groupby("disposition")["messages"].sum().round()
         stopped = int(done.reindex(["quarantine", "reject"]).fillna(0).sum())
-        fate = _("Receivers delivered the failing ones all the same.")
-        if stopped >= done.sum():
+        fate = _("Receivers blocked {stopped} of the failing ones.")
+        if not stopped:
+            fate = _("Receivers delivered the failing ones all the same.")
+        elif stopped >= done.sum():
             fate = _("Receivers blocked all failing ones.")
-        elif stopped:
-            fate = _("Receivers blocked {stopped} of the failing ones.")
         points.append(fate.format(stopped=words.count(stopped)))
         # what was forwarded or changed on its way cannot be mended here
         harmless = fails["class"].isin(["forwarded", "modified"])
