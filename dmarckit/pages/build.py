@@ -81,9 +81,8 @@ class BuiltPage:
     """A finished page, not stored yet."""
 
     notebook: str  # name without ``.ipynb``
+    # where it belongs below the pages' storage; building again replaces it that day
     key: str
-    """where it belongs below the pages' storage; the same for the same notebook, parameters
-    and day, so that building again replaces it"""
     title: str
     html: bytes
     executed: nbformat.NotebookNode
@@ -117,8 +116,7 @@ def build_page(
 
     `config` is the settings file for the run, `timeout` the seconds a cell may take, `now` the
     time to print on the page and to name it by. `inputs` takes all parameters and returns what
-    the page is made from. `secrets`, and those of the environment, are struck out of what
-    cells show.
+    the page is made from. `secrets`, and those of the environment, are struck out of its cells.
 
     Raises:
         PageError: a parameter is not known, or the notebook cannot be read.

@@ -20,20 +20,6 @@ from dmarckit.core import _, current_language, later, one_line, rate_text, text 
 from dmarckit.pages.html import templates
 
 FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
-
-
-def failing_title(failing: int, delivered: int) -> str:
-    """Return how many messages failed, and how many of them were delivered."""
-    if not delivered:
-        text = _("{messages} failed DMARC; none was delivered all the same")
-    elif delivered == failing:
-        text = _("{messages} failed DMARC; all of them were delivered all the same")
-    else:
-        text = _("{messages} failed DMARC; {share} were delivered all the same")
-    share = words.percent(delivered / failing)
-    return text.format(messages=words.n_messages(failing), share=share)
-
-
 # what receivers did with failing messages: label and colour. The hues are of Okabe and Ito's
 # palette, told apart with every kind of colour blindness, on white and on black
 OUTCOMES = {
@@ -54,13 +40,54 @@ DARK = {  # the same colours on a dark page
     "#b3195f": "#e0307f",
     "#56606c": "#dfe4ea",
 }
-
 _FONT = (
     'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Hiragino Sans", '
     '"Yu Gothic UI", "Noto Sans CJK JP", sans-serif'
 )
 _DAY_MS = 86_400_000
 TITLE_ROOM = 104  # pixels above the plot for title, subtitle and legend
+CLASSES = {  # label and colour: cool passes or left in order, warm fails; as they are stacked
+    "aligned": (later("DKIM and SPF pass"), "#0068a8"),
+    "dkim_only": (later("only DKIM passes"), "#4fa8dc"),
+    "spf_only": (later("only SPF passes"), "#a8639b"),
+    "forwarded": (later("forwarded"), "#0f9d76"),
+    "modified": (later("changed on the way"), "#56606c"),
+    "broken_dkim": (later("own mail, DKIM breaks"), "#e09f1f"),
+    "unaligned_sender": (later("known service, not set up"), "#7a4a21"),
+    "unidentified": (later("unidentified sender"), "#964bf0"),
+    "spoofed_subdomain": (later("made-up subdomain"), "#b3195f"),
+    "unauthenticated": (later("proves nothing"), "#d55e00"),
+}
+_HARMFUL = {
+    "broken_dkim": later("own mail whose DKIM breaks"),
+    "unaligned_sender": later("known services that are not set up"),
+    "unidentified": later("unidentified senders"),
+    "spoofed_subdomain": later("made-up subdomains"),
+    "unauthenticated": later("mail that proves nothing"),
+}
+WARNING, CRITICAL = "#e09f1f", "#d55e00"
+_DONE = {  # what receivers did with all of them, with some
+    "delivered": (later("all delivered"), later("{n} delivered")),
+    "quarantined": (later("all sent to spam"), later("{n} sent to spam")),
+    "rejected": (later("all rejected"), later("{n} rejected")),
+    "unstated": (later("all not said"), later("{n} not said")),
+}
+# edges of the plot of an SVG image; the names of the colours are at its right
+_LEFT, _TOP, _RIGHT, _BOTTOM = 60, 72, 730, 306
+# height of a row of a chart with a bar a name, and the right edge of the names
+_ROW, _NAMES = 28, 260
+
+
+def failing_title(failing: int, delivered: int) -> str:
+    """Return how many messages failed, and how many of them were delivered."""
+    if not delivered:
+        text = _("{messages} failed DMARC; none was delivered all the same")
+    elif delivered == failing:
+        text = _("{messages} failed DMARC; all of them were delivered all the same")
+    else:
+        text = _("{messages} failed DMARC; {share} were delivered all the same")
+    share = words.percent(delivered / failing)
+    return text.format(messages=words.n_messages(failing), share=share)
 
 
 def outside_text(text: object, limit: int = 80) -> str:
@@ -194,27 +221,6 @@ def nothing(title: str, text: str = "") -> go.Figure:
     return figure
 
 
-CLASSES = {  # label and colour: cool passes or left in order, warm fails; as they are stacked
-    "aligned": (later("DKIM and SPF pass"), "#0068a8"),
-    "dkim_only": (later("only DKIM passes"), "#4fa8dc"),
-    "spf_only": (later("only SPF passes"), "#a8639b"),
-    "forwarded": (later("forwarded"), "#0f9d76"),
-    "modified": (later("changed on the way"), "#56606c"),
-    "broken_dkim": (later("own mail, DKIM breaks"), "#e09f1f"),
-    "unaligned_sender": (later("known service, not set up"), "#7a4a21"),
-    "unidentified": (later("unidentified sender"), "#964bf0"),
-    "spoofed_subdomain": (later("made-up subdomain"), "#b3195f"),
-    "unauthenticated": (later("proves nothing"), "#d55e00"),
-}
-_HARMFUL = {
-    "broken_dkim": later("own mail whose DKIM breaks"),
-    "unaligned_sender": later("known services that are not set up"),
-    "unidentified": later("unidentified senders"),
-    "spoofed_subdomain": later("made-up subdomains"),
-    "unauthenticated": later("mail that proves nothing"),
-}
-
-
 def class_chart(daily: pd.DataFrame) -> go.Figure:
     """Draw messages a day, stacked by class. Takes `facts.classes_by_day`."""
     messages = int(daily["messages"].sum())
@@ -233,9 +239,6 @@ def class_chart(daily: pd.DataFrame) -> go.Figure:
     share, most = words.percent(1 - sums.sum() / messages), _(_HARMFUL[str(sums.idxmax())])
     title = title.format(share=share, messages=words.n_messages(messages), most=most)
     return daily_bars(daily, CLASSES, title=title, subtitle=subtitle)
-
-
-WARNING, CRITICAL = "#e09f1f", "#d55e00"
 
 
 def rate_lines(
@@ -277,14 +280,6 @@ def rate_lines(
     return figure
 
 
-_DONE = {  # with all of them, with some
-    "delivered": (later("all delivered"), later("{n} delivered")),
-    "quarantined": (later("all sent to spam"), later("{n} sent to spam")),
-    "rejected": (later("all rejected"), later("{n} rejected")),
-    "unstated": (later("all not said"), later("{n} not said")),
-}
-
-
 def class_word(name: str) -> str:
     """Return what tables and legends call a class of messages (`classify.CLASSES`)."""
     return _(CLASSES[name][0]) if name in CLASSES else name
@@ -313,12 +308,6 @@ def what_was_done(row: Any) -> str:
     if len(some) == 1:
         return _(_DONE[next(iter(some))][0])
     return listed(*(_(_DONE[name][1]).format(n=words.count(n)) for name, n in some.items()))
-
-
-# edges of the plot; the names of the colours are at its right
-_LEFT, _TOP, _RIGHT, _BOTTOM = 60, 72, 730, 306
-# height of a row of a chart with a bar a name, and the right edge of the names
-_ROW, _NAMES = 28, 260
 
 
 def chart_svg(figure: Mapping[str, Any]) -> str:

@@ -29,6 +29,42 @@ MIMETYPE = "application/vnd.dmarckit.v1+html"
 TITLE_MIMETYPE = "application/vnd.dmarckit.title"
 LONG = 28  # characters from which a text may be broken anywhere instead of widening its column
 TALL = 25  # rows from which a table scrolls inside a box
+# counts with a bar against the largest: of what is bad, and of what is neither good nor bad
+_BARS = ("bar", "volume")
+_FORMATS: dict[str, Callable[[Any], str]] = {
+    **dict.fromkeys(("text", "period"), str),
+    **dict.fromkeys(("count", *_BARS), words.count),
+    "share": words.percent,
+    "rate": rate_text,
+    "day": words.day,
+    "minute": words.minute,
+}
+# kinds that are shown as a pill: value → what it says (itself else), and its level
+_PILLS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "policy": ({}, {"none": "warning", "quarantine": "plain", "reject": "good"}),
+    "compliance": (
+        {"NEEDS_WORK": later("needs work"), "COMPLIANT": later("met")},
+        {"NEEDS_WORK": "warning", "COMPLIANT": "good"},
+    ),
+    "verdict": (VERDICTS, {"met": "good", "not met": "bad"}),
+    "outcome": (
+        {
+            "not_a_report": later("no report"),
+            "untrusted": later("untrusted"),
+            "unreadable": later("unreadable"),
+            "unreachable": later("unreachable"),
+        },
+        {"untrusted": "warning", "unreadable": "warning", "unreachable": "warning"},
+    ),
+}
+_NOTEBOOKS = {
+    "overview": later("Overview"),
+    "domain": later("Domains"),
+    "sender": later("Senders"),
+    "report": later("Reports"),
+    "tls": later("TLS reports"),
+    "explore": later("Explore"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,10 +85,7 @@ class Html:
         return f"<Html: {len(self.markup):,} characters>"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """Return the part for dmarckit's pages, and one that looks well anywhere.
-
-        The second has its styles inline, because notebook viewers drop style sheets.
-        """
+        """Return the part for pages, and one with its styles inline: viewers drop style sheets."""
         title = {TITLE_MIMETYPE: self.title} if self.title else {}
         return {MIMETYPE: self.markup, "text/html": self._repr_html_()} | title
 
@@ -186,44 +219,6 @@ def _cell(column: Column, row: Any, largest: float | None) -> dict[str, Any]:
         "under": "" if words.is_missing(below) else below,
         "link": column.link(row) if column.link else None,
     }
-
-
-# counts with a bar against the largest: of what is bad, and of what is neither good nor bad
-_BARS = ("bar", "volume")
-_FORMATS: dict[str, Callable[[Any], str]] = {
-    **dict.fromkeys(("text", "period"), str),
-    **dict.fromkeys(("count", *_BARS), words.count),
-    "share": words.percent,
-    "rate": rate_text,
-    "day": words.day,
-    "minute": words.minute,
-}
-# kinds that are shown as a pill: value → what it says (itself else), and its level
-_PILLS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
-    "policy": ({}, {"none": "warning", "quarantine": "plain", "reject": "good"}),
-    "compliance": (
-        {"NEEDS_WORK": later("needs work"), "COMPLIANT": later("met")},
-        {"NEEDS_WORK": "warning", "COMPLIANT": "good"},
-    ),
-    "verdict": (VERDICTS, {"met": "good", "not met": "bad"}),
-    "outcome": (
-        {
-            "not_a_report": later("no report"),
-            "untrusted": later("untrusted"),
-            "unreadable": later("unreadable"),
-            "unreachable": later("unreachable"),
-        },
-        {"untrusted": "warning", "unreadable": "warning", "unreachable": "warning"},
-    ),
-}
-_NOTEBOOKS = {
-    "overview": later("Overview"),
-    "domain": later("Domains"),
-    "sender": later("Senders"),
-    "report": later("Reports"),
-    "tls": later("TLS reports"),
-    "explore": later("Explore"),
-}
 
 
 def notebook_word(name: str) -> str:

@@ -28,6 +28,29 @@ SELECT input, count(*) AS number, lower(hex(bit_xor(md5_number(key)))) AS hash F
 ) GROUP BY input ORDER BY input
 """
 MAILS, REPORTS, TLS = later("mails"), later("aggregate reports"), later("TLS reports")
+_NOT_SHOWN = {  # settings that no page depends on
+    *secret_names(),
+    *("home", "mail", "lake", "pages", "exports", "exports_to", "workers"),
+    *("slack_channel", "slack_url", "presign_key_id", "presign_expires"),
+}
+_FOUND = """(
+    SELECT DISTINCT domain, (fingerprint, severity, status, messages, mute_reason) AS found
+    FROM findings
+)"""
+# table → its domains, rows and the keys that stand for them, as whole rows never change
+_TABLES = {
+    "reports": ("domain", "reports", "report_uid"),
+    "tls": ("policy_domain", "tls", "report_uid, position"),
+    "failures": ("domain", "failures", "report_uid"),
+    # a run that finds the same again changes nothing
+    "findings": ("domain", _FOUND, "found"),
+    "postmaster": ("domain", "postmaster", '"day", metric, detail, pulled'),
+    "dns": ("domain", "dns", "day, record, name"),
+    "senders": ("domain", "senders", 'name, "at"'),
+    # host names say who a sender is, whatever the domain
+    "ptr": ("''", "ptr", "address, name"),
+}
+_CODE = {".py", ".j2", ".js", ".css", ".csv", ".json", ".mo"}
 
 
 @dataclass(frozen=True)
@@ -66,31 +89,6 @@ def page_inputs(lake: Lake, parameters: Mapping[str, Any], now: datetime) -> tup
     query = _INPUTS.format(mails=MAILS, reports=REPORTS, tls=TLS, mine=mine, mine_tls=mine_tls)
     rows = lake.sql(query, **values).to_dict("records")
     return tuple(Input(str(r["input"]), int(r["number"]), str(r["hash"])) for r in rows)
-
-
-_NOT_SHOWN = {  # settings that no page depends on
-    *secret_names(),
-    *("home", "mail", "lake", "pages", "exports", "exports_to", "workers"),
-    *("slack_channel", "slack_url", "presign_key_id", "presign_expires"),
-}
-_FOUND = """(
-    SELECT DISTINCT domain, (fingerprint, severity, status, messages, mute_reason) AS found
-    FROM findings
-)"""
-# table → its domains, rows and the keys that stand for them, as whole rows never change
-_TABLES = {
-    "reports": ("domain", "reports", "report_uid"),
-    "tls": ("policy_domain", "tls", "report_uid, position"),
-    "failures": ("domain", "failures", "report_uid"),
-    # a run that finds the same again changes nothing
-    "findings": ("domain", _FOUND, "found"),
-    "postmaster": ("domain", "postmaster", '"day", metric, detail, pulled'),
-    "dns": ("domain", "dns", "day, record, name"),
-    "senders": ("domain", "senders", 'name, "at"'),
-    # host names say who a sender is, whatever the domain
-    "ptr": ("''", "ptr", "address, name"),
-}
-_CODE = {".py", ".j2", ".js", ".css", ".csv", ".json", ".mo"}
 
 
 def table_states(lake: Lake) -> dict[str, dict[str, list[str]]]:

@@ -27,6 +27,14 @@ from dmarckit.pages.slack_note import SLACK_MIMETYPE
 
 # the help of a parameter, behind its default
 _HELP = re.compile(r"^\w+\s*(?::[^=]+)?=.*?\s{2}#\s*(.+)$", re.MULTILINE)
+_PLOT_TOP = 10  # pixels above the plot on a page, where title and legend are text above it
+_KINDS = {  # of outputs that a page can hold, the richest form first
+    html.MIMETYPE: "own",
+    "text/html": "html",
+    "image/png": "image",
+    "text/markdown": "markdown",
+    "text/plain": "text",
+}
 
 
 def translated(markdown: str) -> str:
@@ -62,9 +70,6 @@ def _parts(markdown: str) -> Iterator[tuple[str, str]]:
                 yield "", rest.strip()
         else:
             yield "", block.strip()
-
-
-_PLOT_TOP = 10  # pixels above the plot on a page, where title and legend are text above it
 
 
 def render_page(
@@ -155,15 +160,6 @@ def _chapters(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
                 part["id"] = f"chart-{next(charts)}"
         chapters[-1]["parts"] += parts
     return [chapters[0], *(chapter for chapter in chapters[1:] if chapter["parts"])]
-
-
-_KINDS = {  # of outputs that a page can hold, the richest form first
-    html.MIMETYPE: "own",
-    "text/html": "html",
-    "image/png": "image",
-    "text/markdown": "markdown",
-    "text/plain": "text",
-}
 
 
 def _part(output: nbformat.NotebookNode) -> dict[str, Any] | None:

@@ -23,6 +23,29 @@ from dmarckit.pages.charts import FIGURE_MIMETYPE, chart_svg, plain
 from dmarckit.pages.html import Column, Html, render_part, table
 from dmarckit.pages.links import PageLinks, find_links
 
+_USUAL = {
+    "domain": (later("Domain"), "text"),
+    "sender": (later("Sender"), "text"),
+    "messages": (later("Messages"), "volume"),
+    "failing": (later("Failing"), "count"),
+    "blocked": (later("Blocked"), "count"),
+    "reporters": (later("Reporters"), "count"),
+    "reports": (later("Reports"), "count"),
+    "days": (later("Days"), "count"),
+    "pass_share": (later("Pass DMARC"), "share"),
+    "dkim_share": ("DKIM", "share"),
+    "spf_share": ("SPF", "share"),
+    "first_day": (later("First day"), "day"),
+    "last_day": (later("Last day"), "day"),
+    "last_end": (later("Reported until"), "minute"),
+}
+SEEN = {
+    "reporters": ("reporter", "nunique"),
+    "first_day": ("day", "min"),
+    "last_day": ("day", "max"),
+}
+TOLD = {"reporters": ("reporter", "nunique"), "last_end": ("end", "max")}
+
 
 @dataclass(frozen=True)
 class Section:
@@ -144,35 +167,9 @@ def table_section(
     return Section(data, html + render_part("note", note) if note else html, figure)
 
 
-_USUAL = {
-    "domain": (later("Domain"), "text"),
-    "sender": (later("Sender"), "text"),
-    "messages": (later("Messages"), "volume"),
-    "failing": (later("Failing"), "count"),
-    "blocked": (later("Blocked"), "count"),
-    "reporters": (later("Reporters"), "count"),
-    "reports": (later("Reports"), "count"),
-    "days": (later("Days"), "count"),
-    "pass_share": (later("Pass DMARC"), "share"),
-    "dkim_share": ("DKIM", "share"),
-    "spf_share": ("SPF", "share"),
-    "first_day": (later("First day"), "day"),
-    "last_day": (later("Last day"), "day"),
-    "last_end": (later("Reported until"), "minute"),
-}
-
-
 def usual(*names: str) -> list[Column]:
     """Return columns that several tables have, with the heading and form of all of them."""
     return [Column(name, _(_USUAL[name][0]), _USUAL[name][1]) for name in names]
-
-
-SEEN = {
-    "reporters": ("reporter", "nunique"),
-    "first_day": ("day", "min"),
-    "last_day": ("day", "max"),
-}
-TOLD = {"reporters": ("reporter", "nunique"), "last_end": ("end", "max")}
 
 
 def sums(*names: str) -> dict[str, tuple[str, str]]:
