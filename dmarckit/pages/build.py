@@ -120,8 +120,7 @@ def build_page(
 
     Raises:
         PageError: a parameter is not known, or the notebook cannot be read.
-        NotebookFailed: a cell raised; the executed notebook is kept in a temporary folder
-            that the message names.
+        NotebookFailed: a cell raised; the message names where the executed notebook is kept.
     """
     built, name = now or datetime.now(UTC), notebook.stem
     source = _read(notebook)

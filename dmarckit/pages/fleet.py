@@ -94,8 +94,7 @@ def publish_fleet(
     `parameters` are the notebook's beside `domain`. A page that would be the same as the
     stored one is left, unless `force` says otherwise. A page that fails stops no other and
     leaves an older one as it is. `workers` processes at once; 0: one a core, at most four.
-    `progress` is called with each page when it is done. With a `cluster` its workers build
-    and store the pages.
+    `progress` is called with each finished page. The workers of a `cluster` do the building.
 
     Raises:
         PageError: the notebook or a parameter is not known.

@@ -116,9 +116,8 @@ def row_link(
 def find_links(settings: Settings, domain: str = "") -> PageLinks:
     """Return the pages that are stored now: of one `domain`, else of all.
 
-    There are none where a relative link leads nowhere: in a bucket whose pages have no
-    address of their own (setting `page_base_url`), every page needs a signed link. Nor are
-    there any while the pages cannot be listed: a page without links is better than none.
+    There are none in a bucket whose pages need a signed link each (no `page_base_url`), nor
+    while the pages cannot be listed: a page without links is better than none.
     """
     storage = open_storage(settings.pages_url)
     folders = [*(["overview"] if domain else _OF_ALL), "report"]

@@ -29,8 +29,7 @@ class DomainSections(PageData):
         `before` (messages in the window before), `dkim_share`, `spf_share` [0-1] (of
         messages for which it passes for the author's domain), `classes` (dict class →
         messages, most first), `blocked` (messages quarantined or rejected), `first_seen`,
-        `last_seen` (days, UTC, within the history of the facts), `countries` (of its busiest
-        addresses, most first).
+        `last_seen` (days, UTC, within the history of the facts), `countries` (most first).
         """
         mine = self._mine(self.facts.messages)
         rows, before = in_window(mine, self.window), in_window(mine, self.window.before)
