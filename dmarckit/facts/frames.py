@@ -35,12 +35,12 @@ def _columns(text: str) -> dict[str, Any]:
 
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "messages": _columns(
-        "domain name, day time, reporter name, sender name, sender_kind name, header_from name, "
-        "class name, disposition name, da flag, sa flag, in_inventory flag, ours flag, "
+        "domain name, day time, reporter name, provider name, sender name, sender_kind name, "
+        "header_from name, class name, disposition name, da flag, sa flag, in_inventory flag, ours flag, "
         "messages whole"
     ),
     "signatures": _columns(
-        "domain name, day time, reporter name, sender name, in_inventory flag, "
+        "domain name, day time, reporter name, provider name, sender name, in_inventory flag, "
         "ours flag, header_from name, dkim_domain name, selector name, passed flag, "
         "aligned flag, living flag, covered flag, disposition name, messages whole"
     ),
@@ -53,11 +53,16 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
         "addresses whole, messages whole, first_day time, last_day time"
     ),
     "spf": _columns(
-        "domain name, day time, reporter name, sender name, spf_domain name, result name, "
-        "messages whole"
+        "domain name, day time, reporter name, provider name, sender name, spf_domain name, "
+        "result name, messages whole"
     ),
     "requirements": _columns(
-        "domain name, day time, reporter name, sender name, code name, smtp name, messages whole"
+        "domain name, day time, reporter name, provider name, sender name, header_from name, "
+        "source_ip name, code name, smtp name, messages whole"
+    ),
+    "contradictions": _columns(
+        "domain name, day time, reporter name, provider name, sender name, header_from name, "
+        "dkim flag, messages whole"
     ),
     "unhonoured": _columns("domain name, day time, reporter name, messages whole"),
     "sources": _columns(
@@ -71,9 +76,12 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "addresses": _columns("domain name, sender name, last_day time, addresses whole"),
     "policies": _columns(
         "domain text, reporter text, begin time, end time, p text, sp text, np text, pct Int64, "
-        "testing text, adkim text, aspf text"
+        "testing text, adkim text, aspf text, spelling text, contact text, sent_by text"
     ),
-    "reports": _columns("domain text, reporter text, begin time, end time, received time"),
+    "reports": _columns(
+        "domain text, reporter text, begin time, end time, received time, spelling text, "
+        "contact text, sent_by text, provider text, oddity text, report_uid text"
+    ),
     "inventory": _columns(
         "domain text, sender text, sender_kind text, declared flag, sa_messages whole, "
         "owns object, messages whole, first_day time, last_day time"
@@ -91,6 +99,10 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
 @dataclass(frozen=True)
 class Facts:
     """What the records of a window say, reduced. Nobody may change the frames.
+
+    `reporter` is one name for all spellings of a reporter (`reporters.identify`); `provider` the
+    reporter of the shipped table that it is, ``Enterprise Outlook`` apart from Microsoft, or
+    empty.
 
     Where a frame has no row, it has its columns and types all the same (`COLUMNS`).
     """
@@ -122,8 +134,11 @@ class Facts:
     spf: pd.DataFrame
     """messages by their raw SPF result: of MAIL FROM, or of HELO when the first is not there"""
     requirements: pd.DataFrame
-    """messages that a receiver marked with a sender requirement: enhanced `code` (``5.7.30``)
-    and `smtp` reply (``550``)"""
+    """messages that a receiver marked with a sender requirement, by author and address: enhanced
+    `code` (``5.7.30``) and `smtp` reply (``550``)"""
+    contradictions: pd.DataFrame
+    """messages that a reporter says fail although, as it says too, a DKIM signature (`dkim`) or SPF
+    passes for just the author's domain"""
     unhonoured: pd.DataFrame
     """messages that failed under reject and were delivered without a reason"""
     sources: pd.DataFrame
@@ -137,7 +152,11 @@ class Facts:
     policies: pd.DataFrame
     """the published policy as quoted, one row a report; a tag that is not there is empty"""
     reports: pd.DataFrame
-    """one row a report, with or without records; `received`: when its mail came (NaT: unknown)"""
+    """one row a report, with or without records; `received`: when its mail came (NaT: unknown).
+    `spelling`, `contact` and `sent_by` (From domain that passed DMARC) are as the report has
+    them. `oddity`: ``rival`` (another with its id says something else), ``repeated`` (says again
+    what another says, and does not count), ``misplaced`` (named a domain below `domain`, whose
+    record it is) or empty; of the last two `report_uid` is there"""
     inventory: pd.DataFrame
     """one row per (domain, sender) of a domain's inventory (`classify.inventory`);
     `owns`: tuple of (d, s). Declared senders that sent nothing in the window are not in it"""

@@ -22,7 +22,9 @@ from dmarckit.facts.decisions import decisions
 from dmarckit.facts.frames import Facts, empty_facts, typed
 from dmarckit.facts.networks import knows_networks, network_names
 from dmarckit.facts.reduce import Reduction
+from dmarckit.facts.reporters import Reporters, find_reporters
 from dmarckit.facts.senders import attribute, load_table
+from dmarckit.reports import own_reporters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
 
     from dmarckit.lake import Lake
 
-
-MEMORY = "1000MB"
-"""what DuckDB may use before it spills to disk; pandas needs up to as much again beside it"""
 
 LONGEST = timedelta(days=366)
 """reports that claim more are cut to their last 366 days; what begins that long before the
@@ -74,11 +73,17 @@ def load_facts(
 
 
 def load_lists(
-    lake: Lake, now: datetime, days: int = HISTORY, domains: Sequence[str] | None = None
+    lake: Lake,
+    now: datetime,
+    days: int = HISTORY,
+    domains: Sequence[str] | None = None,
+    *,
+    settings: Settings,
 ) -> Facts:
     """Return the facts without what is made of records: `sql.LISTS`."""
     tables = ("reports", "mails", "tls", "dead_letters")
-    with _opened(lake, now, days, domains, tables) as (_, _, frames, (start, until)):
+    opened = _opened(lake, now, days, domains, tables, settings)
+    with opened as (_, _, frames, (start, until)):
         return empty_facts(until, start, **frames)
 
 
@@ -94,7 +99,8 @@ def reduced(
 ) -> Iterator[tuple[Facts, Reduction]]:
     """Open the facts with the reduction that made them, for more questions to the same records."""
     tables = ("records", "reports", "mails", "tls", "dead_letters")
-    with _opened(lake, now, days, domains, tables) as (connection, chosen, frames, (start, until)):
+    opened = _opened(lake, now, days, domains, tables, settings)
+    with opened as (connection, chosen, frames, (start, until)):
         declared = [decision.sender for decision in decisions(settings, lake)]
         reduction = _reduction(connection, declared, settings.mmdb, hosts or {})
         period = microseconds(start), microseconds(until)
@@ -104,7 +110,12 @@ def reduced(
 
 @contextmanager
 def _opened(
-    lake: Lake, now: datetime, days: int, domains: Sequence[str] | None, tables: Sequence[str]
+    lake: Lake,
+    now: datetime,
+    days: int,
+    domains: Sequence[str] | None,
+    tables: Sequence[str],
+    settings: Settings,
 ) -> Iterator[tuple[Any, str, dict[str, pd.DataFrame], tuple[datetime, datetime]]]:
     """Open a connection; yield it, which reports count, the lists, and the window."""
     import duckdb
@@ -120,9 +131,13 @@ def _opened(
         names = list(dict.fromkeys([*names, *(show_domain(n).partition(" ")[0] for n in names)]))
     try:
         first = _first_month(lake, overlap, start)
-        with lake.session(*tables, first_month=first, domains=names, memory=MEMORY) as connection:
-            connection.create_function("a_label", normalize_domain, ["VARCHAR"], "VARCHAR")
-            connection.execute(sql.NAME)
+        known = find_reporters(lake, overlap, first, now, own_reporters(settings.reporters))
+        stored = names and [*names, *known.below(names)]
+        with lake.session(
+            *tables, first_month=first, domains=stored, memory=sql.MEMORY
+        ) as connection:
+            sql.define_names(connection)
+            _name_reporters(connection, known, overlap, counted="records" in tables)
             connection.register("wanted", pd.DataFrame({"domain": names or []}, dtype="str"))
             mine = "true" if names is None else "domain IN (SELECT domain FROM wanted)"
             chosen = f"{overlap} AND {mine}"
@@ -130,6 +145,20 @@ def _opened(
             yield connection, chosen, frames, (start, now)
     except duckdb.Error as error:
         raise LakeError(f"cannot reduce the records: {one_line(error, 300)}") from error
+
+
+def _name_reporters(
+    connection: duckdb.DuckDBPyConnection, known: Reporters, overlap: str, *, counted: bool
+) -> None:
+    """Make the views `reported` and, if `counted`, `counted`, which reports and records are."""
+    connection.register("spellings", known.names)
+    connection.register("reporter_names", known.by_spelling)
+    connection.register("misplaced", known.misplaced)
+    connection.register("repeated", pd.DataFrame({"report_uid": known.repeated}, dtype="str"))
+    connection.execute(sql.REPORTERS.format(overlap=overlap))
+    if counted:
+        plain = connection.execute("SELECT count(*) = 0 FROM exceptions").fetchone() == (True,)
+        connection.execute(sql.COUNTED if plain else sql.COUNTED_WITH_EXCEPTIONS)
 
 
 def _first_month(lake: Lake, overlap: str, start: datetime) -> str:

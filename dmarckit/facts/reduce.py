@@ -176,9 +176,10 @@ class Reduction:
         long = self.table("SELECT count(*) AS long FROM days WHERE share < 1")["long"].sum()
         self._sum = "sum(messages)" if long else sql.MESSAGES
         self._spread = sql.SPREAD_MESSAGES if long else sql.MESSAGES
-        for name in ("reporter", "disposition"):
-            names = self.table(f"SELECT {name} FROM {name}s ORDER BY {name}_id")  # noqa: S608
-            self.names[name] = pd.Index(names[name])
+        names = self.table("SELECT disposition FROM dispositions ORDER BY disposition_id")
+        self.names["disposition"] = pd.Index(names["disposition"])
+        names = self.table("SELECT DISTINCT reporter_id, name, provider FROM reporters ORDER BY 1")
+        self.names |= {"reporter": pd.Index(names["name"]), "provider": pd.Index(names["provider"])}
 
     def _number(self, name: str, values: pd.Series[Any]) -> Any:
         codes, names = pd.factorize(values)
@@ -354,6 +355,9 @@ class Reduction:
             elif column == "signature_id":
                 columns["dkim_domain"] = _categories(values, self.signatures.get_level_values("d"))
                 columns["selector"] = _categories(values, self.signatures.get_level_values("s"))
+            elif column == "reporter_id":
+                columns["reporter"] = _categories(values, self.names["reporter"])
+                columns["provider"] = _categories(values, self.names["provider"])
             elif column.endswith("_id"):
                 plain = column.removesuffix("_id")
                 given = {"author": "header_from"}.get(plain, plain)

@@ -9,10 +9,17 @@ rows with tables that Python made of the patterns and the senders alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from dmarckit.core import normalize_domain
 from dmarckit.lake import Lake
 
+if TYPE_CHECKING:
+    import duckdb
+
 DAY_US = 86_400_000_000
+MEMORY = "1000MB"
+"""what DuckDB may use before it spills to disk; pandas needs up to as much again beside it"""
 
 NAME = """
 CREATE TEMP MACRO form(text) AS
@@ -22,6 +29,13 @@ CREATE TEMP MACRO name(text) AS nullif(lower(rtrim(trim(form(text)), '.')), '')
 """
 """Names as they are compared: former versions stored U-labels as they were sent. `a_label` is
 `normalize_domain`, which only names beyond ASCII need."""
+
+
+def define_names(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the macros `form` and `name` on a connection."""
+    connection.create_function("a_label", normalize_domain, ["VARCHAR"], "VARCHAR")
+    connection.execute(NAME)
+
 
 OLD_RESULTS = {
     "unknown": "temperror", "error": "permerror", "invalid": "permerror",
@@ -59,7 +73,7 @@ CREATE TEMP VIEW chosen AS SELECT
     epoch_us(begin) AS begin_us,
     epoch_us("end") AS end_us,
     least(messages, 1000000000000) AS messages
-FROM records WHERE messages > 0 AND {where}
+FROM counted WHERE messages > 0 AND {where}
 """
 """The records that count, without nulls. Counts are bounded so that no sum overflows."""
 
@@ -146,10 +160,49 @@ FROM single
 FROM first), `spf_identity` the one that DMARC looks at: HELO only where there is no MAIL
 FROM (RFC 7489 section 3.1.2). `dkim_pass`: d= and s= of the signatures that pass."""
 
+REPORTERS = """
+CREATE TEMP TABLE exceptions AS
+SELECT report_uid, CASE WHEN spellings.unclear THEN spellings.name END AS reporter,
+    misplaced.parent AS domain, repeated.report_uid IS NOT NULL AS repeated
+FROM reports
+LEFT JOIN spellings ON coalesce(reports.reporter, '') = spellings.reporter
+    AND coalesce(reports.contact, '') = spellings.contact
+    AND coalesce(authenticated_from, '') = spellings.sent_by
+LEFT JOIN misplaced ON misplaced.name = spellings.name AND misplaced.domain = form(reports.domain)
+    AND begin >= misplaced.since
+LEFT JOIN repeated USING (report_uid)
+WHERE {overlap} AND (spellings.unclear OR misplaced.parent IS NOT NULL OR repeated.report_uid
+    IS NOT NULL);
+
+CREATE TEMP VIEW reported AS
+SELECT reports.* REPLACE (coalesce(exceptions.domain, form(reports.domain)) AS domain),
+    coalesce(reports.reporter, '') AS spelling, coalesce(reports.contact, '') AS written_contact,
+    coalesce(authenticated_from, '') AS sent_by,
+    coalesce(spellings.name, reports.reporter, '') AS name, coalesce(provider, '') AS provider,
+    CASE WHEN exceptions.domain IS NOT NULL THEN 'misplaced'
+        WHEN exceptions.repeated THEN 'repeated'
+        WHEN rival_of IS NOT NULL THEN 'rival' ELSE '' END AS oddity
+FROM reports
+LEFT JOIN spellings ON coalesce(reports.reporter, '') = spellings.reporter
+    AND coalesce(reports.contact, '') = spellings.contact
+    AND coalesce(authenticated_from, '') = spellings.sent_by
+LEFT JOIN exceptions USING (report_uid)
+"""
+"""`reported`: reports with the reporter's `name` and the domain that they are about."""
+
+COUNTED = "CREATE TEMP VIEW counted AS SELECT * FROM records"
+COUNTED_WITH_EXCEPTIONS = """
+CREATE TEMP VIEW counted AS
+SELECT records.* REPLACE (coalesce(exceptions.reporter, records.reporter) AS reporter,
+    coalesce(exceptions.domain, records.domain) AS domain)
+FROM records LEFT JOIN exceptions USING (report_uid) WHERE repeated IS NOT TRUE
+"""
+
 NAMES = """
 CREATE TEMP TABLE reporters AS
-SELECT (row_number() OVER (ORDER BY reporter) - 1)::INTEGER AS reporter_id, reporter
-FROM (SELECT DISTINCT reporter FROM chosen);
+SELECT (dense_rank() OVER (ORDER BY name, provider) - 1)::INTEGER AS reporter_id, *
+FROM (SELECT reporter, coalesce(name, reporter) AS name, coalesce(provider, '') AS provider
+    FROM (SELECT DISTINCT reporter FROM chosen) LEFT JOIN reporter_names USING (reporter));
 
 CREATE TEMP TABLE dispositions AS
 SELECT (row_number() OVER (ORDER BY disposition) - 1)::INTEGER AS disposition_id, disposition
@@ -284,6 +337,9 @@ DROP TABLE reduced;
 """What is classified: patterns by sender. Senders that no rule of the classes looks at share
 one `judge`, or the networks of spoofers alone would be millions."""
 
+_MARKED = """(SELECT * FROM chosen WHERE len([1 FOR x IN reasons
+    IF contains(lower(coalesce(x.comment, '')), 'sender requirement failed')]) > 0) AS chosen"""
+
 _CLASSED = "FROM judged JOIN said USING (pattern) JOIN classes USING (pattern, judge)"
 
 JUDGED_RECORDS = f"""chosen JOIN raw USING ({_RAW})
@@ -347,15 +403,21 @@ SELECT domain_id, day, reporter_id, sender_id, spf_domain_id, result_id, {{sum}}
     "alignments": f"""
 SELECT domain_id, day, sender_id, author_id, class_id, in_inventory, da, sa, dkim_relaxed,
     dkim_strict, spf_relaxed, spf_strict, {{sum}} AS messages {_CLASSED} GROUP BY ALL""",
-    "requirements": """
-SELECT domain_id, day, reporter_id, sender_id, requirement[5:] AS code, requirement[1:3] AS smtp,
-    {sum} AS messages
-FROM judged JOIN said USING (pattern)
+    "requirements": f"""
+SELECT domain_id, day, reporter_id, sender_id, author_id, chosen.ip AS source_ip,
+    requirement[5:] AS code, requirement[1:3] AS smtp, {{spread}} AS messages
+FROM {JUDGED_RECORDS.replace("chosen", _MARKED, 1)}
+JOIN reporters USING (reporter) JOIN days USING (period) JOIN said USING (pattern)
 JOIN (SELECT pattern, unnest(requirements) AS requirement FROM patterns) USING (pattern)
-GROUP BY ALL""",
+GROUP BY ALL""",  # noqa: S608
+    "contradictions": f"""
+SELECT domain_id, day, reporter_id, sender_id, author_id, dkim_strict AS dkim,
+    {{sum}} AS messages {_CLASSED}
+    WHERE NOT da AND NOT sa AND (dkim_strict OR spf_strict) GROUP BY ALL""",
     "unhonoured": """
-SELECT domain, day, reporter, {spread} AS messages
-FROM chosen JOIN periods USING (begin_us, end_us) JOIN days USING (period)
+SELECT domain, day, name AS reporter, {spread} AS messages
+FROM chosen JOIN reporters USING (reporter)
+JOIN periods USING (begin_us, end_us) JOIN days USING (period)
 JOIN (SELECT report_uid, p, sp, np, pct, testing FROM reports) USING (report_uid)
 WHERE NOT da AND NOT sa AND disposition = 'none'
     AND len([1 FOR x IN reasons IF x.type IS NOT NULL OR x.comment IS NOT NULL]) = 0
@@ -376,14 +438,18 @@ SELECT domain_id, sender_id, last_day, count(*) AS addresses FROM addresses GROU
 
 LISTS = {
     "policies": """
-SELECT form(domain) AS domain, reporter, begin, "end", lower(p) AS p, lower(sp) AS sp,
-    lower(np) AS np, pct, lower(testing) AS testing, lower(adkim) AS adkim, lower(aspf) AS aspf
-FROM reports WHERE {where} ORDER BY begin, domain, reporter, report_uid""",
+SELECT domain, name AS reporter, begin, "end", lower(p) AS p, lower(sp) AS sp,
+    lower(np) AS np, pct, lower(testing) AS testing, lower(adkim) AS adkim, lower(aspf) AS aspf,
+    spelling, written_contact AS contact, sent_by
+FROM reported WHERE {where} AND oddity <> 'misplaced'
+ORDER BY begin, domain, reporter, report_uid""",
     "reports": """
-SELECT form(domain) AS domain, reporter, begin, "end", received
-FROM reports LEFT JOIN (SELECT key, min(received) AS received FROM mails GROUP BY key) AS mail
+SELECT domain, name AS reporter, begin, "end", received, spelling, written_contact AS contact,
+    sent_by, provider, oddity, CASE WHEN oddity IN ('misplaced', 'repeated') THEN report_uid END
+    AS report_uid
+FROM reported LEFT JOIN (SELECT key, min(received) AS received FROM mails GROUP BY key) AS mail
     ON mail.key = mail_key
-WHERE {where} ORDER BY begin, domain, reporter, report_uid""",
+WHERE {where} ORDER BY begin, domain, reporter, reported.report_uid""",
     "mails": """
 SELECT received, from_domain, outcome, error FROM mails
 WHERE received >= {start} AND received < {now} ORDER BY received, key""",

@@ -379,6 +379,19 @@ def lost_mail(context: Context, rows: pd.DataFrame, sent: pd.DataFrame | None = 
     )
 
 
+def reporter_tests(reports: pd.DataFrame, names: Iterable[str]) -> dict[str, str]:
+    """Return name → SQL test of its reports and records, for reporters of `Facts.reports`."""
+    rows = reports[["reporter", "spelling", "contact", "sent_by"]].drop_duplicates()
+    which = rows.drop_duplicates(["reporter", "spelling"])["spelling"]
+    unclear = set(which[which.duplicated()])
+    spellings = {str(name): part for name, part in rows.groupby("reporter")}
+    return {
+        name: queries.spelt(spellings[name].iloc[:, 1:].itertuples(index=False, name=None), unclear)
+        for name in names
+        if name in spellings
+    }
+
+
 def window_query(domain: DomainFacts, context: Context, *conditions: str) -> str:
     """Return the SQL that counts the domain's messages of the window, under SQL conditions."""
     return queries.messages(domain.name, context.window_days, context.now, *conditions)

@@ -71,7 +71,7 @@ def analyse_on_cluster(
         ClusterError: the cluster is lost.
         LakeError: the lake cannot be read.
     """
-    lists = load_lists(lake, now, back, domains)
+    lists = load_lists(lake, now, back, domains, settings=settings)
     complete = complete_days(lists)
     task_settings, url = without_secrets(settings), lake.location.url
     context = Context(now, days, settings.thresholds, published)

@@ -18,7 +18,7 @@ from dmarckit.checks import Outside, tag_list
 from dmarckit.core import _, later
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.context import Context, failing_ours
+from dmarckit.findings.context import Context, failing_ours, reporter_tests
 from dmarckit.findings.dmarc_policy import LEVELS, POLICY_TAGS, fill_policy_defaults
 from dmarckit.findings.model import (
     SEVERITIES,
@@ -413,7 +413,9 @@ def _differs(
             "found": safe(row["found"][0], 2000),
             "thresholds": {"reporters": context.thresholds.dns_differ_reporters},
             "number": len(names),
-            "query": queries.quoting(domain, column, str(value), begin, context.now, names),
+            "query": queries.quoting(
+                domain, column, str(value), begin, context.now, reporter_tests(seen, names)
+            ),
         },
     )
 

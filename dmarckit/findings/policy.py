@@ -24,6 +24,7 @@ from dmarckit.findings.context import (
     lost_mail,
     messages_finding,
     names_with_counts,
+    reporter_tests,
     top_counts,
     total,
 )
@@ -191,7 +192,12 @@ def _changed(
                 "thresholds": {"reporters": 2},
                 "number": len(names),
                 "query": queries.quoting(
-                    domain.name, column, str(new), context.start, context.now, names
+                    domain.name,
+                    column,
+                    str(new),
+                    context.start,
+                    context.now,
+                    reporter_tests(domain.reports, names),
                 ),
             },
         )
@@ -315,7 +321,12 @@ def _not_honoured(
             "Nothing can be done in DNS. Mail admin: if it goes on, ask {reporter} (contact in its "
             "reports) why; people with mailboxes there can get forged mail in your name."
         ).format(reporter=reporter_name(reporter)),
-        query=queries.unhonoured(domain.name, reporter, context.window_days, context.now),
+        query=queries.unhonoured(
+            domain.name,
+            reporter_tests(domain.reports, [reporter])[reporter],
+            context.window_days,
+            context.now,
+        ),
         thresholds={"messages": context.thresholds.unhonoured_messages},
         evidence={"failing": total(failing)},
     )

@@ -6,7 +6,7 @@ The texts run as they are in `Lake.sql` or any DuckDB with the tables `records`,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from dmarckit.facts import FORWARD_REASON
@@ -160,25 +160,55 @@ _NORMAL = {
 }
 
 
+def spelt(spellings: Iterable[tuple[str, str, str]], unclear: Iterable[str]) -> str:
+    """Return the SQL test that a report or record is of the reporter that has these spellings.
+
+    Of each its org_name, contact, and the From domain that passed DMARC. `unclear`: org_names that
+    others have too.
+    """
+    shared = set(unclear)
+    rows = sorted(set(spellings))
+    plain = one_of("coalesce(reporter, '')", (row[0] for row in rows if row[0] not in shared))
+    listed = ", ".join(f"({', '.join(map(text, row))})" for row in rows if row[0] in shared)
+    if not listed:
+        return plain
+    exactly = (
+        "report_uid IN (SELECT report_uid FROM reports WHERE (coalesce(reporter, ''), "  # noqa: S608
+        f"coalesce(contact, ''), coalesce(authenticated_from, '')) IN ({listed}))"
+    )
+    return exactly if plain == "false" else f"({plain} OR {exactly})"
+
+
+def _reporter(tests: Mapping[str, str]) -> str:
+    """Return the SQL expression for the name of the reporter whose test (`spelt`) is true."""
+    cases = " ".join(f"WHEN ({test}) THEN {text(name)}" for name, test in sorted(tests.items()))
+    return f"CASE {cases} END" if cases else "NULL"
+
+
 def quoting(
     domain: str,
     column: str,
     value: str,
     start: datetime,
     now: datetime,
-    reporters: Iterable[str],
+    reporters: Mapping[str, str],
 ) -> str:
-    """Return the query for how many reporters quote this value, defaults filled in."""
+    """Return the query for how many reporters quote this value, defaults filled in.
+
+    `reporters` are names with their tests (`spelt`).
+    """
     return (
-        f"SELECT count(DISTINCT reporter) AS reporters FROM reports WHERE "  # noqa: S608
-        f"domain = {text(domain)} AND {one_of('reporter', reporters)} "
-        f'AND "begin" >= {time(start)} AND "begin" < {time(now)} '
+        f"SELECT count(DISTINCT {_reporter(reporters)}) AS reporters FROM reports WHERE "  # noqa: S608
+        f'domain = {text(domain)} AND "begin" >= {time(start)} AND "begin" < {time(now)} '
         f"AND {_NORMAL[column]} = {text(value)}"
     )
 
 
 def unhonoured(domain: str, reporter: str, days: Sequence[datetime], now: datetime) -> str:
-    """Messages of a reporter that failed under reject and were delivered without a reason."""
+    """Messages that failed under reject and were delivered without a reason.
+
+    `reporter` is the test of who reported them (`spelt`).
+    """
     quoted = (
         f"SELECT report_uid FROM reports WHERE domain = {text(domain)} "  # noqa: S608
         "AND coalesce(testing, 'n') <> 'y' AND coalesce(pct, 100) = 100 AND"
@@ -193,7 +223,7 @@ def unhonoured(domain: str, reporter: str, days: Sequence[datetime], now: dateti
         domain,
         days,
         now,
-        f"reporter = {text(reporter)}",
+        reporter,
         FAILS,
         "disposition = 'none'",
         f"NOT {any_of('reasons', 'x.type IS NOT NULL OR x.comment IS NOT NULL')}",
@@ -201,25 +231,30 @@ def unhonoured(domain: str, reporter: str, days: Sequence[datetime], now: dateti
     )
 
 
-def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
+def _pairs(pairs: Iterable[tuple[str, str]], reporters: Mapping[str, str]) -> str:
     listed = ", ".join(f"({text(d)}, {text(r)})" for d, r in sorted(set(pairs)))
-    return f"(domain, reporter) IN ({listed})"
+    return f"(domain, {_reporter(reporters)}) IN ({listed})"
 
 
-def reports_of(pairs: Iterable[tuple[str, str]], since: datetime, now: datetime) -> str:
-    """Reports of (domain, reporter) that end after `since`."""
+def reports_of(
+    pairs: Iterable[tuple[str, str]], reporters: Mapping[str, str], since: datetime, now: datetime
+) -> str:
+    """Reports of (domain, reporter) that end after `since`; reporters with tests (`spelt`)."""
     return (
-        f"SELECT count(*) AS reports FROM reports WHERE {_pairs(pairs)} "  # noqa: S608
+        f"SELECT count(*) AS reports FROM reports WHERE {_pairs(pairs, reporters)} "  # noqa: S608
         f'AND "end" > {time(since)} AND "end" <= {time(now + DAY)} AND "begin" < {time(now)}'
     )
 
 
-def silent(pairs: Iterable[tuple[str, str]], last: datetime, now: datetime) -> str:
+def silent(
+    pairs: Iterable[tuple[str, str]], reporters: Mapping[str, str], last: datetime, now: datetime
+) -> str:
     """Return the query for how many of the pairs have no report that ends after `last`."""
     return (
         "SELECT count(*) AS silent FROM (SELECT domain FROM reports "  # noqa: S608
-        f'WHERE {_pairs(pairs)} AND "end" <= {time(now + DAY)} AND "begin" < {time(now)} '
-        f'GROUP BY domain, lower(reporter) HAVING max("end") <= {time(last)})'
+        f"WHERE {_pairs(pairs, reporters)} "
+        f'AND "end" <= {time(now + DAY)} AND "begin" < {time(now)} '
+        f'GROUP BY domain, {_reporter(reporters)} HAVING max("end") <= {time(last)})'
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dmarckit.core import _, count, later, minute, ngettext, percent
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.context import DAY, SHOWN, Context
+from dmarckit.findings.context import DAY, SHOWN, Context, reporter_tests
 from dmarckit.findings.model import (
     Family,
     Finding,
@@ -39,8 +39,8 @@ class Rhythm:
 
     domain: str
     reporter: str
-    """its name as last spelt"""
-    spellings: tuple[str, ...]
+    """its name; of several that `reporter_family` takes for one, the one that wrote last"""
+    family: frozenset[str]
     reports: int
     last_end: pd.Timestamp
     limit: float
@@ -53,13 +53,15 @@ def reporter_rhythms(facts: Facts, context: Context) -> list[Rhythm]:
 
     Missed after max(72 h, 4 × the median gap between reports), and after 1¼ times the longest
     gap of the month, so that weekends without mail are no silence. A reporter that is
-    always late gets its usual delay on top. Another spelling in capitals is the same reporter.
+    always late gets its usual delay on top. One that goes on under another name or from another
+    domain is the same (`_families`).
     """
     limits = context.thresholds
     reports = facts.reports[facts.reports["end"] <= context.now + timedelta(days=1)]
     begin, end, received = (_hours(reports[c], context) for c in ("begin", "end", "received"))
     names = reports["reporter"].to_numpy(object)
-    keys = [reports["domain"].to_numpy(object), reports["reporter"].str.casefold().to_numpy(object)]
+    families = _families(reports)
+    keys = [reports["domain"].to_numpy(object), reports["reporter"].map(families).to_numpy(object)]
     found = []
     groups: dict[Any, Any] = dict(reports.groupby(keys).indices)
     for (domain, _reporter), places in groups.items():
@@ -72,20 +74,35 @@ def reporter_rhythms(facts: Facts, context: Context) -> list[Rhythm]:
             limits.silent_gaps * float(np.median(gap)) if len(gap) else 0.0,
             _LONGEST * float(gap.max(initial=0.0)),
         )
-        ordered = places[np.argsort(end[places], kind="stable")]
-        spelt = tuple(dict.fromkeys(str(name) for name in names[ordered[::-1]]))
-        last = ordered[-1]
+        last = places[np.argsort(end[places], kind="stable")][-1]
         found.append(
             Rhythm(
                 domain=str(domain),
-                reporter=spelt[0],
-                spellings=spelt,
+                reporter=str(names[last]),
+                family=frozenset(map(str, names[places])),
                 reports=len(month),
                 last_end=reports["end"].iloc[last],
                 limit=limit,
                 silent=bool(-end[last] > limit),
             )
         )
+    return found
+
+
+def _families(reports: pd.DataFrame) -> dict[str, str]:
+    """Return each reporter's first with the same plain name or contact: it may be the same one.
+
+    Two that report through one service, or a reporter that writes from a new domain before it
+    stops at the old one, have names of their own; neither is silent while the other writes.
+    """
+    rows = reports[["reporter", "spelling", "contact"]].drop_duplicates()
+    found = {str(name): str(name) for name in rows["reporter"]}
+    for column in ("spelling", "contact"):
+        known = rows[rows[column] != ""]
+        for _value, names in known.groupby(known[column].str.casefold())["reporter"]:
+            same = {found[str(name)] for name in names}
+            if len(same) > 1:
+                found = {name: min(same) if of in same else of for name, of in found.items()}
     return found
 
 
@@ -137,10 +154,10 @@ def silence(facts: Facts, context: Context) -> list[Finding]:
         broken = domains
     concerned = [r for r in known if r.domain in broken]
     if broken and (broken == domains or len(broken) >= context.thresholds.broken_domains):
-        found = [_ingest_broken(context, "", concerned)]
+        found = [_ingest_broken(facts, context, "", concerned)]
     else:
         parts = ([r for r in concerned if r.domain == d] for d in sorted(broken))
-        found = [_ingest_broken(context, part[0].domain, part) for part in parts]
+        found = [_ingest_broken(facts, context, part[0].domain, part) for part in parts]
     alone = [r for r in known if r.silent and r.domain not in broken]
     return [*found, *_silent_reporters(facts, context, alone)]
 
@@ -192,7 +209,7 @@ def _no_mail(facts: Facts, context: Context) -> Finding | None:
     )
 
 
-def _ingest_broken(context: Context, domain: str, of_it: Sequence[Rhythm]) -> Finding:
+def _ingest_broken(facts: Facts, context: Context, domain: str, of_it: Sequence[Rhythm]) -> Finding:
     silent = [r for r in of_it if r.silent]
     last = max(r.last_end for r in silent)
     names = sorted({r.reporter for r in silent})
@@ -226,10 +243,25 @@ def _ingest_broken(context: Context, domain: str, of_it: Sequence[Rhythm]) -> Fi
             },
             "number": n,
             "query": queries.silent(
-                [(r.domain, spelt) for r in silent for spelt in r.spellings], last, context.now
+                [(r.domain, r.reporter) for r in silent],
+                _family_tests(facts, silent),
+                last,
+                context.now,
             ),
         },
     )
+
+
+def _family_tests(facts: Facts, silent: Sequence[Rhythm]) -> dict[str, str]:
+    """Return reporter → SQL test of the reports of all that are taken for it."""
+    families: dict[str, frozenset[str]] = {}
+    for rhythm in silent:
+        families[rhythm.reporter] = families.get(rhythm.reporter, frozenset()) | rhythm.family
+    tests = reporter_tests(facts.reports, frozenset().union(*families.values()))
+    return {
+        name: " OR ".join(sorted(tests[each] for each in family))
+        for name, family in families.items()
+    }
 
 
 def _stopped_text(domains: int, silent: int) -> str:
@@ -284,7 +316,7 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
     month = context.last(facts.messages, context.thresholds.ready_days)
     month = month[month["domain"].isin(domains)]
     part = share(
-        month.loc[month["reporter"].isin(silent[0].spellings), "messages"].sum(),
+        month.loc[month["reporter"].isin(silent[0].family), "messages"].sum(),
         month["messages"].sum(),
     )
     severity: Severity = "warning" if part >= context.thresholds.silent_share else "info"
@@ -328,7 +360,8 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
             },
             "number": reports,
             "query": queries.reports_of(
-                [(r.domain, spelt) for r in silent for spelt in r.spellings],
+                [(r.domain, r.reporter) for r in silent],
+                _family_tests(facts, silent),
                 context.now - _MONTH,
                 context.now,
             ),

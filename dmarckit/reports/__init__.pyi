@@ -37,6 +37,7 @@ from .reporters import (
     false_claim as false_claim,
     is_within as is_within,
     listed_domains as listed_domains,
+    listed_reporter as listed_reporter,
     own_reporters as own_reporters,
     reporter_key as reporter_key,
 )

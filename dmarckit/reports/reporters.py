@@ -29,18 +29,44 @@ def reporter_key(name: str) -> str:
 
 
 @functools.cache
+def _rows() -> list[dict[str, str]]:
+    path = files("dmarckit") / "facts" / "data" / "reporters.csv"
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@functools.cache
 def _listed() -> dict[str, frozenset[str]]:
     """Return `reporter_key` of each name, and of each domain, of the table → the domains."""
     found: dict[str, frozenset[str]] = {}
-    path = files("dmarckit") / "facts" / "data" / "reporters.csv"
-    with path.open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            domains = frozenset(row["domains"].lower().split("|")) - {""}
-            for name in (row["reporter"], *row["org_names"].split("|"), *domains):
-                key = reporter_key(name)
-                found[key] = found.get(key, frozenset()) | domains
+    for row in _rows():
+        domains = frozenset(row["domains"].lower().split("|")) - {""}
+        for name in (row["reporter"], *row["org_names"].split("|"), *domains):
+            key = reporter_key(name)
+            found[key] = found.get(key, frozenset()) | domains
     found.pop("", None)
     return found
+
+
+@functools.cache
+def _listed_names() -> dict[str, str]:
+    """Return `reporter_key` of each name, and each domain, of the table → the reporter."""
+    found: dict[str, str] = {}
+    for row in _rows():
+        for name in (row["reporter"], *row["org_names"].split("|"), *row["domains"].split("|")):
+            found.setdefault(reporter_key(name), row["reporter"])
+    found.pop("", None)
+    return found
+
+
+@functools.lru_cache(4096)
+def listed_reporter(name: str) -> str | None:
+    """Return the reporter of the table that has this name, or domain; None: the table has none.
+
+    >>> listed_reporter("Yahoo! Inc."), listed_reporter("dmarc.yahoo.com"), listed_reporter("me")
+    ('Yahoo', 'Yahoo', None)
+    """
+    return next((_listed_names()[key] for key in _keys(name) if key in _listed_names()), None)
 
 
 @functools.lru_cache(4096)
@@ -49,11 +75,16 @@ def listed_domains(reporter: str) -> frozenset[str]:
 
     A domain as name is that of the reporter who writes from it, or from one above it.
     """
-    key = reporter_key(reporter)
-    labels = key.split(".")
-    names = [".".join(labels[i:]) for i in range(len(labels) - 1)] if " " not in key else []
-    found = (_listed().get(name) for name in (key, *names))
+    found = (_listed().get(name) for name in _keys(reporter))
     return next((domains for domains in found if domains), frozenset())
+
+
+def _keys(name: str) -> list[str]:
+    """Return `reporter_key` of a name and, if it is a domain, of the domains above it."""
+    key = reporter_key(name)
+    labels = key.split(".")
+    above = [".".join(labels[i:]) for i in range(1, len(labels) - 1)] if " " not in key else []
+    return [key, *above]
 
 
 def own_reporters(named: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:

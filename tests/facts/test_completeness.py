@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from dmarckit.facts.completeness import complete_days
-from dmarckit.facts.frames import Facts, empty_facts
+from dmarckit.facts.frames import COLUMNS, Facts, empty_facts
 from tests.support.lakes import NOW, day
 
 FIVE = ("A", "B", "C", "D", "E")
@@ -33,7 +33,7 @@ def reported(
 
 
 def facts_with(rows: list[dict[str, Any]]) -> Facts:
-    reports = pd.DataFrame(rows).assign(received=None)
+    reports = pd.DataFrame(rows, columns=list(COLUMNS["reports"]))
     return empty_facts(NOW, day(90), reports=reports)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dmarckit.core.window import last_days
 from dmarckit.facts.completeness import Coverage, complete_days, coverage
-from dmarckit.facts.frames import empty_facts
+from dmarckit.facts.frames import COLUMNS, empty_facts
 from tests.support.lakes import NOW, TODAY, day
 from tests.support.pages import markup, page_about
 
@@ -43,8 +43,7 @@ def covered(
 ) -> Coverage:
     came = mails if mails is not None else [(NOW - timedelta(hours=1), "stored")]
     frame = pd.DataFrame(came, columns=["received", "outcome"]).assign(from_domain="", error="")
-    times = ["begin", "end", "received"]
-    given = pd.DataFrame(rows, columns=["domain", "reporter", *times])
+    given = pd.DataFrame(rows, columns=list(COLUMNS["reports"]))
     facts = empty_facts(now, TODAY - timedelta(days=90), reports=given, mails=frame)
     return coverage(facts, complete_days(facts), WINDOW)
 

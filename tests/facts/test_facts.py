@@ -73,6 +73,7 @@ def test_messages_are_counted_by_what_was_reported(tmp_path: Path) -> None:
             "domain": ["example.com"] * 2,
             "day": [day(1)] * 2,
             "reporter": ["Example Mail"] * 2,
+            "provider": [""] * 2,
             "sender": ["203.0.113.0/24", "example.com"],
             "sender_kind": ["unknown", "own"],
             "header_from": ["example.com"] * 2,

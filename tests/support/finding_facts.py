@@ -11,6 +11,7 @@ import pandas as pd
 from dmarckit.facts.frames import COLUMNS, Facts, empty_facts
 from dmarckit.findings.find import find
 from dmarckit.findings.model import Finding
+from dmarckit.reports.reporters import listed_reporter
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 TODAY = datetime(2026, 11, 24, tzinfo=UTC)
@@ -144,6 +145,8 @@ def _whole(row: dict[str, Any]) -> dict[str, Any]:
     """A row with the flags that follow from what it says."""
     ours = row.get("in_inventory") or row.get("class") in ("unaligned_sender", "unidentified")
     given = {"ours": bool(ours), "living": True, "covered": False, "disposition": "none"}
+    reporter = row.get("reporter") or ""
+    given |= {"provider": listed_reporter(reporter), "spelling": reporter}
     return {**given, **row}
 
 

@@ -42,10 +42,12 @@ def make_failing(source_ip: str | None = "192.0.2.1", messages: int = 1, **other
 
 
 def make_report(*records: Record, **other: Any) -> AggregateReport:
-    """A report of one day; `other` replaces its fields."""
+    """A report of one day; `other` replaces its fields. Each reporter has a contact of its own."""
+    name = other.get("reporter", "Example Mail")
+    host = "".join(c for c in (name or "").lower() if c.isascii() and c.isalnum())
     report = AggregateReport(
         reporter="Example Mail",
-        contact="dmarc@mail.example",
+        contact="dmarc@mail.example" if name == "Example Mail" else f"dmarc@{host or 'no'}.example",
         extra_contact=None,
         report_id="r-1",
         begin=DAY,

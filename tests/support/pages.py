@@ -33,6 +33,7 @@ QUOTED: dict[str, Any] = {
     "end": DAY + timedelta(days=1),
     "pct": None,
     **dict.fromkeys(["p", "sp", "np", "testing", "adkim", "aspf"], ""),
+    **dict.fromkeys(["spelling", "contact", "sent_by"], ""),
 }
 REPORT = {
     "domain": "example.com",
@@ -40,6 +41,7 @@ REPORT = {
     "begin": DAY,
     "end": WINDOW.end,
     "received": None,
+    **dict.fromkeys(["spelling", "contact", "sent_by", "provider", "oddity", "report_uid"], ""),
 }
 HOSTILE = [
     "<script>alert(1)</script>",
