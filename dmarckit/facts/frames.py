@@ -36,8 +36,8 @@ def _columns(text: str) -> dict[str, Any]:
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "messages": _columns(
         "domain name, day time, reporter name, provider name, sender name, sender_kind name, "
-        "header_from name, class name, disposition name, da flag, sa flag, in_inventory flag, ours flag, "
-        "messages whole"
+        "header_from name, class name, disposition name, da flag, sa flag, in_inventory flag, "
+        "ours flag, messages whole"
     ),
     "signatures": _columns(
         "domain name, day time, reporter name, provider name, sender name, in_inventory flag, "
@@ -175,7 +175,11 @@ def typed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 
     Texts that are missing become empty; counts stay fractions where they are.
     """
-    columns = {c: _as(frame[c], kind) for c, kind in COLUMNS[name].items()}
+    empty = pd.Series("", index=frame.index, dtype=TEXT)
+    columns = {
+        c: _as(frame[c] if c in frame or kind not in (TEXT, NAME) else empty, kind)
+        for c, kind in COLUMNS[name].items()
+    }
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
@@ -193,7 +197,8 @@ def _as(values: pd.Series[Any], kind: Any) -> pd.Series[Any]:
 def empty_facts(now: datetime, start: datetime, **frames: pd.DataFrame) -> Facts:
     """Make facts without any row, or with the named `frames`, for tests and empty lakes.
 
-    A frame that lacks columns is an error (KeyError); superfluous columns are dropped.
+    A text that a frame lacks is empty; another column that it lacks is an error (KeyError), and
+    superfluous columns are dropped.
     """
     unknown = frames.keys() - COLUMNS.keys()
     if unknown:

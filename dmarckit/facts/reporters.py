@@ -146,7 +146,7 @@ def _repeated(connection: Any, again: pd.DataFrame, where: str) -> tuple[str, ..
     said = said.merge(_table(connection, _CONTENT), on="report_uid").sort_values("report_uid")
     period = [*SPELT, "domain", "begin", "end"]
     said["copy"] = said.duplicated([*period, "content"])
-    periods = said.groupby(period, as_index=False)["copy"].any().sort_values("begin")
+    periods = said.groupby(period)["copy"].any().reset_index().sort_values("begin")
     # from the first period on that came twice
     periods = periods[periods.groupby([*SPELT, "domain"])["copy"].cummax()]
     sums = periods.groupby([*SPELT, "domain"])["copy"].agg(["sum", "mean"]).reset_index()

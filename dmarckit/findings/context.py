@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -384,12 +384,10 @@ def reporter_tests(reports: pd.DataFrame, names: Iterable[str]) -> dict[str, str
     rows = reports[["reporter", "spelling", "contact", "sent_by"]].drop_duplicates()
     which = rows.drop_duplicates(["reporter", "spelling"])["spelling"]
     unclear = set(which[which.duplicated()])
-    spellings = {str(name): part for name, part in rows.groupby("reporter")}
-    return {
-        name: queries.spelt(spellings[name].iloc[:, 1:].itertuples(index=False, name=None), unclear)
-        for name in names
-        if name in spellings
-    }
+    known: dict[str, list[tuple[str, str, str]]] = {}
+    for name, *spelling in rows.itertuples(index=False, name=None):
+        known.setdefault(name, []).append(tuple(spelling))
+    return {name: queries.spelt(known.get(name, [(name, "", "")]), unclear) for name in names}
 
 
 def window_query(domain: DomainFacts, context: Context, *conditions: str) -> str:
