@@ -78,9 +78,8 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             dkim=(own,),
             spf=spf("example.com"),
         ),
-        Flow(
+        office(
             name="company newsletter",
-            header_from="example.com",
             sender=POSTWAGON,
             addresses=block("198.51.100.0/24", 17, 4),
             messages=900,
@@ -98,13 +97,12 @@ def demo_flows(end: date) -> tuple[Flow, ...]:
             dkim=(valid("salesdesk.example", "sd"),),
             spf=spf("bounces.salesdesk.example"),
         ),
-        Flow(
+        office(
             name="support tickets",
             header_from="support.example.com",
             sender=HELPDESK,
             addresses=block("198.51.100.0/24", 81, 2),
             messages=140,
-            week=flows.OFFICE_WEEK,
             expected="aligned",
             dkim=(valid("support.example.com", "hd1"), valid("helpdesk.example", "m1")),
             spf=spf("support.example.com"),
@@ -231,8 +229,8 @@ def demo_mails(end: date, days: int = 60, seed: int = 7) -> list[mails.Generated
     made = reports(demo_domains(end), demo_flows(end), REPORTERS, start, days, seed)
     now = datetime.combine(end, time(9, tzinfo=UTC))
     arrived = [r for r in made if r.sent < now]
-    everything = [*_with_trouble(arrived, end, seed), *_tls(start, end, seed)]
-    return sorted((m for m in everything if m.received < now), key=lambda m: (m.received, m.key))
+    found = [*_with_trouble(arrived, end, seed), *_tls(start, end, seed)]
+    return sorted((m for m in found if m.received < now), key=lambda m: (m.received, m.key))
 
 
 def demo_settings() -> str:

@@ -10,14 +10,11 @@ from datetime import date
 
 from dmarckit.reports import DkimResult, Policy, Reason, SpfResult
 
-Daily = float | Callable[[date], float]
-"""A number that is the same every day, or a function of the day."""
+Daily = float | Callable[[date], float]  # the same every day, or by the day
+Addresses = tuple[str, ...] | Callable[[date, random.Random], Sequence[str]]  # fixed, or by the day
 
-Addresses = tuple[str, ...] | Callable[[date, random.Random], Sequence[str]]
-"""Fixed source addresses, or those of a day."""
-
+# Monday to Sunday, as share of a working day
 OFFICE_WEEK = (1.0, 1.05, 1.05, 1.0, 0.9, 0.15, 0.12)
-"""Monday to Sunday, as share of a working day."""
 SHOP_WEEK = (1.0, 0.9, 0.95, 1.0, 1.2, 1.1, 0.9)
 
 
@@ -72,11 +69,8 @@ class Domain:
 
     def policy(self, day: date) -> Policy:
         """Return the policy in force on `day`."""
-        current = self.policies[0][1]
-        for first, policy in self.policies:
-            if first <= day:
-                current = policy
-        return current
+        begun = [policy for first, policy in self.policies if first <= day]
+        return begun[-1] if begun else self.policies[0][1]
 
 
 @dataclass(frozen=True, slots=True)

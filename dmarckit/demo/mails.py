@@ -83,10 +83,7 @@ def _stored(
     key: str = "",
     verdicts: tuple[str, ...] = ("pass", "pass", "pass"),
 ) -> GeneratedMail:
-    """Return the object that SES stores: CRLF line ends, SES's headers on top.
-
-    `verdicts` are what SES finds of SPF, DKIM and DMARC.
-    """
+    """Return the object that SES stores, with its `verdicts` on SPF, DKIM and DMARC on top."""
     key = key or message_id(rng)
     spf, dkim, dmarc = verdicts
     domain, moment = post.author.partition("@")[2], received.astimezone(UTC)

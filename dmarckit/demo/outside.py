@@ -17,12 +17,7 @@ from datetime import datetime, timedelta
 from importlib.util import find_spec
 from typing import Any
 
-import dns.exception
-import dns.flags
-import dns.message
-import dns.rcode
-import dns.rdatatype
-import dns.rrset
+from dns import exception, flags, message, rcode, rdatatype, rrset
 
 from dmarckit.checks import Metric, Query, Row, api_date, check_dns, pull_metrics
 from dmarckit.core import PostmasterError, Settings
@@ -57,10 +52,8 @@ TEXTS = {
         f"spf.{service.dkim_domains[0]}": f"v=spf1 ip4:{service.networks[0]} -all"
         for service in (SALESDESK, INVOICER, HELPDESK, MAILCOURIER, SURVEYFORM)
     },
-    "_mta-sts.example.com": "v=STSv1; id=20260901",
-    "_mta-sts.shop.example": "v=STSv1; id=20260901",
-    "_smtp._tls.example.com": f"v=TLSRPTv1; {RUA}",
-    "_smtp._tls.shop.example": f"v=TLSRPTv1; {RUA}",
+    **dict.fromkeys(("_mta-sts.example.com", "_mta-sts.shop.example"), "v=STSv1; id=20260901"),
+    **dict.fromkeys(("_smtp._tls.example.com", "_smtp._tls.shop.example"), f"v=TLSRPTv1; {RUA}"),
     "shop.example._report._dmarc.dmarc.example.com": "v=DMARC1",
     "example.net._report._dmarc.dmarc.example.com": "v=DMARC1",
 }
@@ -185,22 +178,22 @@ def dns_server(zone: Mapping[str, Mapping[str, Sequence[str]]]) -> Iterator[str]
     """
 
     def answer(asked: bytes) -> bytes:
-        query = dns.message.from_wire(asked)
-        reply = dns.message.make_response(query)
-        reply.flags |= dns.flags.AA
+        query = message.from_wire(asked)
+        reply = message.make_response(query)
+        reply.flags |= flags.AA
         question = query.question[0]
         name = question.name.to_text(omit_final_dot=True).lower()
-        kind = dns.rdatatype.to_text(question.rdtype)
+        kind = rdatatype.to_text(question.rdtype)
         if records := zone.get(name, {}).get(kind):
-            reply.answer.append(dns.rrset.from_text_list(question.name, 300, "IN", kind, records))
+            reply.answer.append(rrset.from_text_list(question.name, 300, "IN", kind, records))
         elif not any(known == name or known.endswith(f".{name}") for known in zone):
-            reply.set_rcode(dns.rcode.NXDOMAIN)
+            reply.set_rcode(rcode.NXDOMAIN)
         return reply.to_wire()
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             asked, socket = self.request
-            with contextlib.suppress(dns.exception.DNSException):
+            with contextlib.suppress(exception.DNSException):
                 socket.sendto(answer(asked), self.client_address)
 
     with socketserver.ThreadingUDPServer(("127.0.0.1", 0), Handler) as server:

@@ -85,19 +85,15 @@ def _running(
     arguments = [
         "mini",
         f"-dir={data}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
+        *("-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *(f"-{service}.port={base + i}" for i, service in enumerate(_SERVICES)),
         # of itself it takes one for each 128 MB of free disk, and a bucket takes seven of them,
         # so that on a small disk a few dozen buckets are all; they only grow when written to
         f"-volume.max={VOLUMES}",
         f"-s3.config={config}",
         "-s3.autoCreateBucket=false",  # as S3: writing to a missing bucket is an error
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-        "-webdav=false",
-        "-admin.ui=false",
-        "-master.telemetry=false",
+        *("-s3.port.iceberg=0", "-s3.port.lance=0"),
+        *("-webdav=false", "-admin.ui=false", "-master.telemetry=false"),
     ]
     with (home / LOG).open("ab") as output:
         process = subprocess.Popen(

@@ -1,9 +1,8 @@
 """Made-up traffic as receivers report it: flows in, reports with their truth out.
 
 The same seed gives the same reports, byte for byte, and what a flow gives does not depend on
-the other flows. No message is lost: over a window, the records of a flow sum to its messages,
-unless a reporter has stopped reporting. What a receiver makes of a message follows RFC 7489
-section 6.6 and RFC 9989.
+the other flows. No message is lost, unless a reporter has stopped reporting. What a receiver
+makes of a message follows RFC 7489 section 6.6 and RFC 9989.
 """
 
 from __future__ import annotations
@@ -183,10 +182,8 @@ def reports(
 ) -> list[GeneratedReport]:
     """Return all reports about `days_count` days from `start` on, in the order they are sent.
 
-    Raises:
-        ValueError: A flow's author domain has no DMARC record in `domains`.
+    ValueError is raised where a flow's author domain has no DMARC record in `domains`.
     """
-    window = [start + timedelta(i) for i in range(days_count)]
     counts: dict[tuple[Reporter, Domain, datetime], Counter[_Key]] = defaultdict(Counter)
     for flow in flows:
         author = f".{normalize_domain(flow.header_from)}"
@@ -194,7 +191,7 @@ def reports(
         if not above:
             raise ValueError(f"no domain has a DMARC record for {flow.header_from}")
         domain = max(above, key=lambda domain: len(domain.name))  # its own, or the nearest above
-        for day in window:
+        for day in (start + timedelta(i) for i in range(days_count)):
             for reporter, seen in _by_reporter(flow, day, reporters, seed):
                 for begin, key, n in _by_record(flow, domain, reporter, day, seen, seed):
                     counts[reporter, domain, begin][key] += n
