@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from importlib.resources import files
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -172,18 +173,18 @@ def crontab(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
 
 def systemd(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
     """Return a service and a timer for each schedule; the timer knows the time zone."""
-    files = {}
+    found = {}
     for schedule in schedules:
         name = f"dmarckit-{schedule.name}"
-        files[f"{name}.service"] = _service(schedule, place)
-        files[f"{name}.timer"] = (
+        found[f"{name}.service"] = _service(schedule, place)
+        found[f"{name}.timer"] = (
             f"# Start with: systemctl enable --now {name}.timer\n"
             f"[Unit]\nDescription=Times of {name}\n\n"
             f"[Timer]\nOnCalendar={calendar(schedule)}\n"
             "# a slot that was missed while the machine was off is run when it is on again\n"
             "Persistent=true\n\n[Install]\nWantedBy=timers.target\n"
         )
-    return files
+    return found
 
 
 def _service(schedule: Schedule, place: Place) -> str:
@@ -232,40 +233,6 @@ def _listed(cron: Cron, form: str) -> Iterator[str]:
         yield "*" if len(numbers) == len(every) else ",".join(f"{n:{form}}" for n in numbers)
 
 
-_TEMPLATE = """\
-AWSTemplateFormatVersion: "2010-09-09"
-Description: "dmarckit: its schedules, run on a machine that Systems Manager knows"
-Parameters:
-  InstanceId:
-    Type: String
-    AllowedPattern: "^(i|mi)-[0-9a-f]+$"
-    Description: The machine where dmarckit is, such as i-0123456789abcdef0
-Resources:
-  Group: {Type: AWS::Scheduler::ScheduleGroup, Properties: {Name: dmarckit}}
-  Role:
-    Type: AWS::IAM::Role
-    Properties:
-      AssumeRolePolicyDocument:
-        Version: "2012-10-17"
-        Statement:
-        - Effect: Allow
-          Principal: {Service: scheduler.amazonaws.com}
-          Action: sts:AssumeRole
-          Condition: {StringEquals: {aws:SourceAccount: {Ref: AWS::AccountId}}}
-      Policies:
-      - PolicyName: send-commands
-        PolicyDocument:
-          Version: "2012-10-17"
-          Statement:
-          - Effect: Allow
-            Action: ssm:SendCommand
-            Resource:
-            - {Fn::Sub: "arn:${AWS::Partition}:ssm:${AWS::Region}::document/AWS-RunShellScript"}
-            - {Fn::Sub: "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:\
-instance/${InstanceId}"}
-            - {Fn::Sub: "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:\
-managed-instance/${InstanceId}"}
-"""
 _DEPLOY = """\
 # aws cloudformation deploy --stack-name dmarckit-schedules --capabilities CAPABILITY_IAM \\
 #   --template-file dmarckit-schedules.yaml --parameter-overrides InstanceId=i-…
@@ -278,7 +245,8 @@ def eventbridge(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
     Commands reach the machine through Systems Manager, so it is an EC2 instance (or another
     machine) that Systems Manager knows. Tasks without a machine: `dmarckit aws deploy`.
     """
-    template = yaml.safe_load(_TEMPLATE)
+    text = files("dmarckit.jobs").joinpath("data/eventbridge.yaml").read_text("utf-8")
+    template = yaml.safe_load(text)
     variables = [f'export {name}="{value}"' for name, value in place.variables.items()]
     for schedule in schedules:
         parameters = {
@@ -330,7 +298,7 @@ def eventbridge_cron(cron: Cron) -> str:
 def github(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
     """Return a workflow for each schedule, on a self-hosted runner of this machine, by UTC."""
     named = {name: f"${{{{ secrets.{name} }}}}" for name in place.secrets}
-    files = {}
+    found = {}
     for schedule in schedules:
         name = f"dmarckit-{schedule.name}"
         lines = cron_lines(times_of(schedule), schedule.zone, UTC, datetime.now(UTC))
@@ -358,8 +326,8 @@ def github(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
                 "shift): only one run does something.\n"
             )
         # "on" is quoted, or YAML 1.1 takes it for true
-        files[f"{name}.yml"] = head + _yaml(workflow)
-    return files
+        found[f"{name}.yml"] = head + _yaml(workflow)
+    return found
 
 
 TARGETS: dict[str, Callable[[Sequence[Schedule], Place], dict[str, str]]] = {

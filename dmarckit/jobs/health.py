@@ -1,8 +1,7 @@
 """Is the work being done? ``/health`` for a watchdog, ``/metrics`` for Prometheus.
 
-`schedules start` serves them. Both read the lake, not the memory of this process, so that a
-restart forgets nothing. What was read is used again for some seconds: whoever asks more often
-costs nothing. The server takes GET only, few requests at once, and cuts off slow clients.
+`schedules start` serves them. Both read the lake, so that a restart forgets nothing, at most once
+in some seconds. The server takes GET only, few requests at once, and cuts off slow clients.
 """
 
 from __future__ import annotations
@@ -155,7 +154,14 @@ def metrics(status: LakeStatus | None, jobs: Sequence[JobState]) -> Iterator[Met
     `jobs` are those that are scheduled. Without `status` the lake could not be read: only
     that, and the version, are given.
     """
-    yield _gauge("build_info", "Version of dmarckit.", "version", {__version__: 1})
+
+    def gauge(name: str, about: str, label: str, values: Mapping[str, float]) -> Metric:
+        family = GaugeMetricFamily(f"dmarckit_{name}", about, labels=[label])
+        for value, number in values.items():
+            family.add_metric([value], number)
+        return family
+
+    yield gauge("build_info", "Version of dmarckit.", "version", {__version__: 1})
     readable = "1: the tables could be read; 0: not."
     yield GaugeMetricFamily("dmarckit_lake_readable", readable, value=int(status is not None))
     if status is None:
@@ -166,32 +172,22 @@ def metrics(status: LakeStatus | None, jobs: Sequence[JobState]) -> Iterator[Met
     for key in itertools.product(names, get_args(Result)):
         runs.add_metric(key, status.runs.get(key, 0))
     yield runs
-    successes = {job: last[job].success if job in last else None for job in names}
-    yield _gauge(
-        "job_last_success_timestamp_seconds",
-        "End of the newest run that did its work; 0: there is none.",
-        "job",
-        {job: end.timestamp() if end else 0.0 for job, end in successes.items()},
-    )
+    ends = dict.fromkeys(names, 0.0)
+    ends |= {job: run.success.timestamp() for job, run in last.items() if run.success}
+    about = "End of the newest run that did its work; 0: there is none."
+    yield gauge("job_last_success_timestamp_seconds", about, "job", ends)
     late = {job.name: int(job.overdue) for job in sorted(jobs, key=lambda job: job.name)}
-    yield _gauge("job_overdue", "1: the run of the newest slot is missing.", "job", late)
+    yield gauge("job_overdue", "1: the run of the newest slot is missing.", "job", late)
     lengths = {n: max(0.0, (run.ended - run.started).total_seconds()) for n, run in last.items()}
-    yield _gauge("run_duration_seconds", "How long the newest run took.", "job", lengths)
+    yield gauge("run_duration_seconds", "How long the newest run took.", "job", lengths)
     mails = CounterMetricFamily("dmarckit_mails", "Mails by outcome.", labels=["outcome"])
     for outcome in OUTCOMES:
         mails.add_metric([outcome], status.mails.get(outcome, 0))
     yield mails
     findings = {str(s): status.findings.get(s, 0) for s in SEVERITIES}
-    yield _gauge("findings", "Open findings that are not muted.", "severity", findings)
+    yield gauge("findings", "Open findings that are not muted.", "severity", findings)
     waiting = "Messages that wait for Slack."
     yield GaugeMetricFamily("dmarckit_outbox_messages", waiting, value=status.outbox)
-
-
-def _gauge(name: str, help_: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(f"dmarckit_{name}", help_, labels=[label])
-    for value, number in values.items():
-        family.add_metric([value], number)
-    return family
 
 
 @contextlib.contextmanager

@@ -1,10 +1,9 @@
 """`dmarckit schedules start`: every schedule at its slots, for months.
 
-The runner asks, at each slot and once a minute, which slot of a job is the newest and
-whether it is done; if not, it starts a run of it in a process of its own. So a slot that
-was missed (sleep, restart), failed, or died on another machine is caught up by the same
-rule that starts the others, once, and older slots than the newest are left out. The lease
-and the table `runs` see to it that of several runners one runs a slot.
+The runner asks, at each slot and once a minute, which slot of a job is the newest and whether
+it is done; if not, it starts a run of it in a process of its own. So a slot that was missed,
+failed, or died is caught up by the same rule, once. The lease and the table `runs` see to it
+that of several runners one runs a slot.
 """
 
 from __future__ import annotations
@@ -81,8 +80,7 @@ class Runner:
         if not self._locks[name].acquire(blocking=False):
             return
         try:
-            slot = self.due(name)
-            if slot is not None:
+            if slot := self.due(name):
                 self._run(self.schedules[name], slot)
         except DmarckitError as error:
             log.warning("%s: %s", name, error)
@@ -137,7 +135,7 @@ class Processes:
         except subprocess.TimeoutExpired:
             log.error("%s, slot %s: killed after its timeout", schedule.name, slot.isoformat())
         finally:
-            _signal(process, signal.SIGKILL)
+            _kill(process)
             process.wait()
             del self._running[process.pid]
 
@@ -149,19 +147,16 @@ class Processes:
         if _ended(running, STOP):
             return
         for process in running:
-            _signal(process, signal.SIGTERM)
+            process.terminate()  # its own children are its own business
         if not _ended(running, KILL):
             for process in running:
-                _signal(process, signal.SIGKILL)
+                _kill(process)
 
 
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Send it to the process and all that it started."""
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process and all that it started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # all of them have ended
-        if number is signal.SIGTERM:
-            process.send_signal(number)  # its own children are its own business
-        else:
-            os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _ended(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> bool:

@@ -40,8 +40,7 @@ from dmarckit.core import PageError, SettingsError, Strict, one_line, shipped_fi
 def resolve_dates(parameters: Mapping[str, Any], today: date) -> dict[str, Any]:
     """Return the parameters with every relative date as the notebook takes it.
 
-    Raises:
-        ValueError: `end` stands beside a period.
+    ValueError is raised if `end` stands beside a period.
 
     >>> resolve_dates({"days": "last month"}, date(2026, 3, 10))
     {'days': 28, 'end': '2026-02-28'}
@@ -139,13 +138,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def check_notebook(source: ScheduleFile, notebook: str, parameters: Mapping[str, Any]) -> None:
-    """Check that the notebook is there and takes the parameters.
-
-    Parameters and their types are those that papermill reads in the notebook's own cell.
-
-    Raises:
-        SettingsError: with the file, the line and the fix.
-    """
+    """Check that the notebook is there and takes the parameters, by their names and types."""
     try:
         known = pages.known_parameters(pages.find_notebook(notebook))
     except PageError as error:
@@ -183,12 +176,10 @@ _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)  # where only the fields are asked 
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")  # cron's 0 is Sunday
 MACROS = {
     "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
+    **dict.fromkeys(("@daily", "@midnight"), "0 0 * * *"),
     "@weekly": "0 0 * * 0",
     "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
+    **dict.fromkeys(("@yearly", "@annually"), "0 0 1 1 *"),
 }
 _FIELDS = (
     ("minute", "0 to 59"),
@@ -236,8 +227,7 @@ class Cron:
 def parse_cron(line: str) -> Cron:
     """Return the five fields of a cron line, or of a word such as ``@daily``, as numbers.
 
-    Raises:
-        ValueError: with the field, what it says and what it may say.
+    A ValueError names the field, what it says and what it may say.
 
     >>> parse_cron("0 7 * * 1-5").weekdays
     (1, 2, 3, 4, 5)
@@ -277,9 +267,8 @@ def _numbers(place: int, word: str) -> tuple[int, ...]:
             raise CronSimError
         return tuple(numbers)
     except CronSimError:
-        raise ValueError(
-            f"{name} {word!r}: it is {known}; write *, 5, 1-5, */15 or a list such as 1,15"
-        ) from None
+        text = f"{name} {word!r}: it is {known}; write *, 5, 1-5, */15 or a list such as 1,15"
+        raise ValueError(text) from None
 
 
 class SlackRules(Strict):
@@ -318,13 +307,11 @@ class Schedule(Strict):
     @classmethod
     def _zone_is_known(cls, value: str) -> str:
         try:
-            ZoneInfo(value)
+            return ZoneInfo(value).key
         except (ZoneInfoNotFoundError, ValueError, OSError):
             like = did_you_mean(value, available_timezones())
-            raise ValueError(
-                f"no time zone {value!r}; write a name such as UTC or Europe/Berlin{like}"
-            ) from None
-        return value
+            text = f"no time zone {value!r}; write a name such as UTC or Europe/Berlin{like}"
+            raise ValueError(text) from None
 
     @field_validator("timeout", mode="before")
     @classmethod
@@ -378,15 +365,12 @@ def find_schedules() -> dict[str, Path]:
 def load_schedule(name: str, *, with_notebook: bool = True) -> Schedule:
     """Return the schedule of that name, checked against its notebook if `with_notebook`.
 
-    Raises:
-        SettingsError: file, line, what is wrong and what is right, in one line.
+    A SettingsError has file, line, what is wrong and what is right, in one line.
     """
     files = find_schedules()
     if name not in files:
-        raise SettingsError(
-            f"no schedule {one_line(name)!r}{did_you_mean(name, files)}; "
-            f"there are: {', '.join(files) or 'none'}"
-        )
+        there = f"there are: {', '.join(files) or 'none'}"
+        raise SettingsError(f"no schedule {one_line(name)!r}{did_you_mean(name, files)}; {there}")
     source = read_yaml(files[name])
     schedule = _checked(source, {"name": name, **source.content})
     if schedule.name != name:
