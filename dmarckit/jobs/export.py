@@ -31,15 +31,13 @@ from dmarckit.jobs.schedule import WEEKDAYS, Cron, Schedule
 ENV_FILE = "dmarckit.env"
 END_SECONDS = 90  # seconds that a run gets, after its own timeout, to write how it ended
 SLOT = "<aws.scheduler.scheduled-time>"  # EventBridge Scheduler puts the time in its place
-_PLAIN = re.compile(r"[\w@%+=:,./~ -]*", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Place:
     """What a scheduler on this machine needs to know."""
 
-    program: tuple[str, ...]
-    """absolute, with the settings file when it is not the one of the folder"""
+    program: tuple[str, ...]  # absolute, with the settings file where it is not the folder's
     folder: Path  # working directory: ./dmarckit.toml, ./notebooks and ./schedules are read there
     variables: Mapping[str, str]  # settings from the environment that are no secrets
     secrets: tuple[str, ...]  # names of those that are, or whose value cannot be written plainly
@@ -83,7 +81,9 @@ def local_place(environment: Mapping[str, str] | None = None) -> Place:
     hidden = tuple(
         name
         for name, value in settings.items()
-        if name in secret or secrets_in({name: value}) or not _PLAIN.fullmatch(value)
+        if name in secret
+        or secrets_in({name: value})
+        or not re.fullmatch(r"[A-Za-z0-9_@%+=:,./~ -]*", value)
     )
     plain = {name: value for name, value in settings.items() if name not in hidden}
     user, zone = getpass.getuser(), get_localzone()

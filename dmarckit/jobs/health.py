@@ -38,8 +38,7 @@ REQUEST_SECONDS = 5.0  # that a client has for sending its whole request
 ANSWER_SECONDS = 10.0  # that one write of the answer may wait for the client
 LAKE_SECONDS = 20.0  # that a request waits for the lake
 CACHE_TIME = timedelta(seconds=15)  # how long what the lake said is used again
-OVERDUE_AFTER = timedelta(minutes=5)
-"""beyond the timeout of a job, before its run counts as missing"""
+OVERDUE_AFTER = timedelta(minutes=5)  # beyond a job's timeout, before its run counts as missing
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"
 _HEADERS = [
     ("Server", "dmarckit"),
@@ -74,8 +73,7 @@ class LastRun:
     result: str
     started: datetime
     ended: datetime
-    slot: datetime | None
-    """newest slot that any run of the job was for; None: all were started by hand"""
+    slot: datetime | None  # newest slot of all runs of the job; None: all were started by hand
     success: datetime | None  # end of the newest run that did its work; None: there is none
 
 
@@ -83,12 +81,10 @@ class LastRun:
 class LakeStatus:
     """Runs, mails, findings and waiting messages as the lake has them; 0 in an empty one."""
 
-    last: Mapping[str, LastRun] = field(default_factory=dict)
-    """job → its newest run; jobs that never ran are not in"""
+    last: Mapping[str, LastRun] = field(default_factory=dict)  # job → its newest run, if any
     runs: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (job, result) → runs
     mails: Mapping[str, int] = field(default_factory=dict)  # outcome → mails
-    findings: Mapping[str, int] = field(default_factory=dict)
-    """severity → findings open and not muted in the newest run of each job"""
+    findings: Mapping[str, int] = field(default_factory=dict)  # severity → open, not muted
     outbox: int = 0  # messages that wait for Slack
 
 
@@ -115,8 +111,7 @@ class RunnerState:
     """The schedules that a runner has taken on."""
 
     schedules: Sequence[Schedule]
-    started: datetime
-    """when the runner started; slots before that are not missed by a job that is new"""
+    started: datetime  # slots before that are not missed by a job that is new
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +120,7 @@ class JobState:
 
     name: str
     last: LastRun | None
-    overdue: bool
-    """the newest slot passed longer ago than timeout and grace, and nothing ran for it"""
+    overdue: bool  # the newest slot passed longer ago than timeout and grace; nothing ran for it
 
     @property
     def failing(self) -> bool:
@@ -204,7 +198,7 @@ def serve(settings: Settings, state: RunnerState, clock: Clock = utc_now) -> Ite
     place = f"{host}:{settings.health_port}"
     pages = _Pages(settings, state, clock)
     try:
-        server = HealthServer((settings.health_host, settings.health_port), pages)
+        server = _Server((settings.health_host, settings.health_port), pages)
     except OSError as error:
         raise SettingsError(
             f"cannot serve /health at {place}: {error.strerror}; set health_port to a free port "
@@ -302,7 +296,7 @@ class _Pages(Collector):
         return self._status
 
 
-class HealthServer(ThreadingWSGIServer):
+class _Server(ThreadingWSGIServer):
     """Serve a WSGI application to a few clients at once, for a short time each."""
 
     allow_reuse_port = False
@@ -317,7 +311,6 @@ class HealthServer(ThreadingWSGIServer):
         self.set_app(application)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Start a thread for the request, if there is room."""
         if self._places.acquire(blocking=False):
             super().process_request(request, client_address)
             return
@@ -327,14 +320,13 @@ class HealthServer(ThreadingWSGIServer):
         self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer the request, and free its place afterwards."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log the error for developers: a client that went away is nobody's fault."""
+        # a client that went away is nobody's fault
         log.debug("a request was not answered", exc_info=True)
 
 
@@ -357,13 +349,11 @@ class _Handler(WSGIRequestHandler):
         self._limit.start()
 
     def parse_request(self) -> bool:
-        """Parse the request, after which its time no longer runs."""
         whole = super().parse_request()
         self._limit.cancel()
         return whole
 
     def finish(self) -> None:
-        """End the connection."""
         self._limit.cancel()
         super().finish()
 

@@ -1,10 +1,8 @@
 """Slack messages of a run: alerts about failing reports, its summaries, its failure.
 
-The order keeps everything from being lost. A message is written into the outbox before
-anything says that its matter is settled (findings recorded, reports noted), and recorded as
-sent right after it went out. A run that dies between posting and recording repeats one message
-at most; one that dies anywhere else repeats none. Whoever delivers holds a lease, so that two
-runs at once do not send the same.
+The order keeps everything from being lost: a message is written into the outbox before its matter
+is settled (findings recorded, reports noted), and recorded as sent right after it went out. A run
+that dies between posting and recording repeats one message at most; one that dies elsewhere none.
 """
 
 from __future__ import annotations
@@ -46,11 +44,7 @@ AFTER_ALERTS = 1000  # position of what a run says of itself, behind its alerts
 
 
 def check_slack(settings: Settings, schedule: Schedule | None = None) -> None:
-    """Check the settings of Slack.
-
-    Raises:
-        SettingsError: there is a token, but no channel.
-    """
+    """Raise SettingsError if there is a token of Slack, but no channel."""
     channel = (schedule and schedule.slack.channel) or settings.slack_channel
     if settings.slack_token and not channel:
         raise core.SettingsError("slack_token is set, but slack_channel is not: name the channel")
@@ -92,10 +86,8 @@ class Notifier:
 
         Many alerts are one digest. If the job had failed, that it works again comes first. A
         schedule without a notebook has no summary: its alerts are its messages. When
-        `published` is a page, the findings are judged and recorded as those of this run.
-
-        Raises:
-            LakeError, StorageError: what is in the outbox goes out with the next run.
+        `published` is a page, the findings are judged and recorded as those of this run. After a
+        LakeError or StorageError what is in the outbox goes out with the next run.
         """
         self._queue_own(published)
         self._step("Telling Slack" if self._settings.slack_token else "Writing the Slack messages")
@@ -291,10 +283,7 @@ class Notifier:
 
 
 def _finding_line(item: findings.LedgerEntry) -> str:
-    """Return what is new or worse, and if it is urgent what to do about it.
-
-    Of steps forward and things worth knowing only the sentence: they are on the page.
-    """
+    """Return what is new or worse, and if it is urgent what to do about it."""
     finding = item.finding
     text = _("{severity}, {status}: {summary}")
     if finding.severity in findings.URGENT:

@@ -1,8 +1,7 @@
 """The table `runs`: which job ran when, how it ended, and whether a slot is done.
 
-A run is one row, written at its end: finished, failed, interrupted, or found dead. A slot is
-*done* when a run of it ended ok or with problems, or when `TRIES` runs of it failed or were
-interrupted: then only the next slot helps, and people have been told.
+A run is one row, written at its end. A slot is *done* when a run of it ended ok or with problems,
+or when `TRIES` runs of it failed or were interrupted: then only the next slot helps.
 """
 
 from __future__ import annotations
@@ -106,10 +105,7 @@ def last_runs(lake: Lake, now: datetime) -> dict[str, Run]:
 
 
 def bad_since(lake: Lake, job: str, now: datetime) -> tuple[datetime | None, int]:
-    """Return the start of the job's first bad run since its last good one, and their number.
-
-    (None, 0) when its last run was good.
-    """
+    """Return the start of the job's first bad run since its last good one, and their number."""
     where = """job = $job AND result NOT IN ('ok', 'problems') AND started > (
         SELECT coalesce(max(started), '1970-01-01') FROM runs
         WHERE job = $job AND result IN ('ok', 'problems')) ORDER BY started"""
@@ -179,10 +175,8 @@ class RunProgress:
     ingested: IngestResult | None = None
     published: pages.StoredPage | None = None
     delivery: slack.DeliveryResult | None = None
-    warnings: list[str] = field(default_factory=list)
-    """what a person should look at: they make a run one with problems"""
-    notes: list[str] = field(default_factory=list)
-    """what is the same every day, such as links of a role that end early: recorded, no problem"""
+    warnings: list[str] = field(default_factory=list)  # they make a run one with problems
+    notes: list[str] = field(default_factory=list)  # what is the same every day: no problem
 
     @property
     def mails(self) -> dict[str, Any]:
@@ -264,9 +258,6 @@ def record_interrupted(context: RunContext) -> None:
     """Record each run whose lease expired as `interrupted`; alert from the second in a row.
 
     Only then does the lease forget them: wherever this stops, the next holder goes on.
-
-    Raises:
-        LakeError, StorageError: the run cannot be recorded, or the lease not written.
     """
     lake, lease, job, now = context.lake, context.lease, context.schedule.name, context.clock()
     for dead in lease.holder.dead:

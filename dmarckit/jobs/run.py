@@ -1,9 +1,8 @@
 """One run of a schedule: lease → mails → pages → Slack → its row in `runs` → index.
 
-The order is what makes it safe to stop anywhere. What a step has stored stays, and running
-the slot again repeats none of it; the row in `runs` comes last, so that a slot without one
-is not done. A run that is killed leaves its lease behind, and whoever takes the job next
-writes `interrupted` for it.
+The order makes it safe to stop anywhere: what a step has stored stays, and running the slot again
+repeats none of it; a slot without a row is not done. A run that is killed leaves its lease behind,
+and whoever takes the job next writes `interrupted` for it.
 """
 
 from __future__ import annotations
@@ -116,8 +115,8 @@ def run_job(
 
     `slot` is the time the schedule asked for (None: by hand). `now` is what the run takes for the
     present: else the slot, while that is still the same day, else the clock. `run` is its id
-    (else a new one). `step` is called with each step in words. `lost` is called, from another
-    thread, when another machine has taken the job; without it that is looked at between steps.
+    (else a new one). `lost` is called, from another thread, when another machine has taken the
+    job; without it that is looked at between steps.
 
     Raises:
         JobBusy: the job runs already.
@@ -142,19 +141,17 @@ def _run_slot(
 
     The lease is released before an error is raised, when nothing is left to be said about it.
     """
-    lease, holder, slot = context.lease, context.lease.holder, context.lease.holder.slot
+    lake, lease, holder = context.lake, context.lease, context.lease.holder
+    run, job, slot, since = holder.run, holder.job, holder.slot, holder.since
     if holder.dead:
         context.again(lambda: record.record_interrupted(context))
     before: list[Run] = []
     if slot is not None:
-        before = context.again(lambda: record.runs_of_slot(context.lake, holder.job, slot))
+        before = context.again(lambda: record.runs_of_slot(lake, job, slot))
     if record.is_done(before):
         return None
-    first = before[0].run if before else holder.run
-    run, job, since = holder.run, holder.job, holder.since
-    done = record.RunProgress(
-        Run(run, job, slot, since, since, "interrupted", host=holder.host), first
-    )
+    begun = Run(run, job, slot, since, since, "interrupted", host=holder.host)
+    done = record.RunProgress(begun, before[0].run if before else run)
     # A slot that is run again sees the same moment, so that what is new is new once more. A day
     # later its pages would show another day than the one they are named by.
     present = now or (slot if slot is not None and slot.date() == since.date() else since)

@@ -81,7 +81,17 @@ class Runner:
             return
         try:
             if slot := self.due(name):
-                self._run(self.schedules[name], slot)
+                self._not_before[name] = slot, self._clock() + PAUSES[0]  # also when this fails
+                lake = Lake(self._settings.lake_url)
+                runs = runs_of_slot(lake, name, slot)
+                if not is_done(runs):
+                    self._launch(self.schedules[name], slot)
+                    runs = runs_of_slot(lake, name, slot)
+                if is_done(runs):
+                    self._done[name] = slot
+                else:
+                    pause = PAUSES[min(len(runs), len(PAUSES) - 1)]
+                    self._not_before[name] = slot, self._clock() + pause
         except DmarckitError as error:
             log.warning("%s: %s", name, error)
         except Exception:  # a fault in one attempt must not be the last of the job
@@ -94,19 +104,6 @@ class Runner:
         now = self._clock()
         slots = self.schedules[name].next_slots(now)
         return (min([*slots, now + LOOK]) - now).total_seconds()
-
-    def _run(self, schedule: Schedule, slot: datetime) -> None:
-        self._not_before[schedule.name] = slot, self._clock() + PAUSES[0]  # also when this fails
-        lake = Lake(self._settings.lake_url)
-        runs = runs_of_slot(lake, schedule.name, slot)
-        if not is_done(runs):
-            self._launch(schedule, slot)
-            runs = runs_of_slot(lake, schedule.name, slot)
-        if is_done(runs):
-            self._done[schedule.name] = slot
-        else:
-            pause = PAUSES[min(len(runs), len(PAUSES) - 1)]
-            self._not_before[schedule.name] = slot, self._clock() + pause
 
 
 class Processes:

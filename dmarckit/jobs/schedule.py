@@ -1,7 +1,5 @@
 """Jobs as files: `schedules/NAME.yaml` says when what runs, with which parameters, for whom.
 
-A file is read with its line numbers, so that each fault names file, line and fix.
-
 Relative dates in parameters are resolved when the schedule runs, in its time zone. A *day*
 (``today``, ``yesterday``, ``3 days ago``) may be the value of any parameter and becomes that
 day, ``YYYY-MM-DD``. A *period* (``last 7 days``, ``last week``, ``this week``, ``last month``,

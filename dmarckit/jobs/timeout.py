@@ -1,8 +1,8 @@
 """End a run of this process: by its timeout, a signal, or a lease that was lost.
 
-Each becomes an exception in the main thread, so that the run can still write how it ended.
-The exception is no error (`RunEnd`), so that no handler of errors on its way takes it for one
-of its own; who records the run asks `end_reason`, since a library may hide it nevertheless.
+Each becomes an exception in the main thread, so that the run can still write how it ended. It is
+no error (`RunEnd`), so that no handler on its way takes it for one of its own; who records the run
+asks `end_reason`, since a library may hide it nevertheless.
 """
 
 from __future__ import annotations
@@ -34,9 +34,7 @@ def end_reason() -> BaseException | None:
 
 @contextlib.contextmanager
 def time_limit(seconds: float, name: str) -> Iterator[Callable[[DmarckitError], None]]:
-    """End the block with JobTimeout after `seconds`, and with SystemExit on SIGTERM.
-
-    Only the main thread can be ended like this.
+    """End the block, of the main thread, with JobTimeout after `seconds`, SystemExit on SIGTERM.
 
     Yields:
         A function by which another thread ends the block with an error of its own.

@@ -69,19 +69,16 @@ class Watcher:
     def run(self) -> WatchTotals:
         """Take batches until stopped, or with `once` until the queue is empty.
 
-        Storage, lake and queue may go out of reach: a batch is held until they are back.
-
-        Raises:
-            QueueError: the queue cannot be used from the start.
-            DmarckitError: an outage, when stopped meanwhile, or with `once` after a few tries.
+        Storage, lake and queue may go out of reach: a batch is held until they are back. An
+        outage is raised when stopped meanwhile, or with `once` after a few tries.
         """
         self._queue.read_rules()
         if not self._queue.has_dead_letters:
-            log.warning(
+            text = (
                 "the queue %s has no queue of dead letters: what cannot be taken comes again "
-                "until it expires; give it a redrive policy",
-                self._queue.name,
+                "until it expires; give it a redrive policy"
             )
+            log.warning(text, self._queue.name)
         self._alert(self._begin())
         while not self._stop.is_set():
             messages = self._ingest.retry(self._queue.receive_batch)

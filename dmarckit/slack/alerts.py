@@ -41,10 +41,8 @@ Row = Mapping[str, Any]  # a row of the table `reports`
 def unsent_reports(settings: Settings, lake: Lake, now: datetime) -> list[Row]:
     """Return the rows of `reports` with failing messages that are new, the newest first.
 
-    Only of the domains that the settings name: anybody may report on any other.
-
-    New is what came in during the last three days, or since three days before the last run
-    that went well: what comes in while nothing runs is sent afterwards.
+    Only of the domains that the settings name: anybody may report on any other. New is what
+    came in since three days before now, or before the last run that went well.
     """
     (last,) = lake.arrow(_LAST_GOOD)["started"].to_pylist()
     since = (now if last is None else min(now, last)) - NEW_DAYS
@@ -60,8 +58,7 @@ def build_alerts(
 
     Up to `at_most` reports of a channel get one message each; more get one digest, and are
     due without a message of their own. Reports whose failures are all forwarded mail need
-    none (unless `alert_forwarded`). The files that the messages link to are stored. Nothing
-    is written to the lake.
+    none (unless `alert_forwarded`). The files that the messages link to are stored.
     """
     forwarded: set[str] = set()
     if not settings.alert_forwarded:

@@ -29,12 +29,10 @@ URL_LIMIT = 3000
 BLOCKS_LIMIT = 50
 TABLE_ROWS = 100
 TABLE_COLUMNS = 20
-TABLE_TEXT = 5000
-"""characters in a table; Slack takes 10,000, but in a message with its other texts 12,000"""
+TABLE_TEXT = 5000  # characters; Slack takes 10,000, but with a message's other texts 12,000
 CELL_LIMIT = 80
 MIN_PARAGRAPH = 100  # characters of a paragraph that is not shortened any more
-MESSAGE_TEXT = 11_000
-"""characters of all texts; beyond some 12,000 Slack answers `msg_blocks_too_long`"""
+MESSAGE_TEXT = 11_000  # characters; beyond some 12,000 Slack answers `msg_blocks_too_long`
 SECTION_LIMIT = 3000  # characters of a text, by Block Kit's reference
 
 _JOINER = "\u2060"  # word joiner: takes no room, and ends a mention, a link or an emoji

@@ -38,10 +38,7 @@ _SAMPLE = {"en": "", "ja": "合否あアー～"}  # characters without which a l
 
 @contextmanager
 def drawable_language() -> Iterator[None]:
-    """Use the language in use if an installed font can draw it, else English.
-
-    English words can be read; a row of boxes cannot.
-    """
+    """Use the language in use if an installed font can draw it, else English, which can be read."""
     with core.speaking(
         core.current_language() if can_draw(_SAMPLE[core.current_language()]) else "en"
     ):

@@ -22,10 +22,8 @@ from dmarckit.core import Settings, SlackError, SlackUnavailable, one_line
 from dmarckit.slack.blocks import Block, Message, duration, plain_text
 
 SLACK_API = "https://slack.com/api/"
-TIMEOUT = 15  # seconds for one request
 PAUSES = (1.0, 2.0, 4.0)  # seconds before a message is sent again, where Slack asks for no others
-MAX_WAIT = 120.0
-"""seconds that one message may wait altogether; Slack's Retry-After is usually 1 to 30"""
+MAX_WAIT = 120.0  # seconds for one message altogether; Slack's Retry-After is usually 1 to 30
 
 _APP_HINT = "set slack_token to the app's bot token (xoxb-…); reinstall the app if it was revoked"
 _MEMBERS_HINT = "the workspace lets only some members post there: ask its administrator"
@@ -55,12 +53,8 @@ _BUSY = {
 }
 
 
-def web_client(token: str, base_url: str = SLACK_API, timeout: int = TIMEOUT) -> WebClient:
-    """Return a client of Slack's Web API that logs nothing and does not try again.
-
-    Raises:
-        SlackError: the token cannot be one.
-    """
+def web_client(token: str, base_url: str = SLACK_API, timeout: int = 15) -> WebClient:
+    """Return a client of Slack's Web API that logs nothing and does not try again."""
     if not re.fullmatch(r"[\x21-\x7e]+", token):
         # http.client would refuse it too, and print it
         raise SlackError(f"slack_token is empty or no token: {_APP_HINT}")
@@ -191,11 +185,9 @@ def _table(rows: list[list[str]]) -> list[str]:
 def presign_warning(settings: Settings, now: datetime | None = None) -> str | None:
     """Return why links end before `presign_expires`, in one sentence; None: they do not.
 
-    Links are signed with `presign_key_id` and `presign_secret` when both are given, and else
-    with the credentials of the session. Those of a role (AWS session token) end within hours,
-    and every link that they signed with them, whatever it says of itself (Amazon S3 User
-    Guide, "Sharing objects with presigned URLs"). Nothing is contacted, except what gives
-    credentials out.
+    Links are signed with `presign_key_id` and `presign_secret`, or else with the credentials of
+    the session. Those of a role end within hours, and every link that they signed with them
+    (Amazon S3 User Guide, "Sharing objects with presigned URLs").
     """
     if not any(url.startswith("s3://") for url in (settings.exports_url, settings.pages_url)):
         return None

@@ -108,18 +108,14 @@ MOST_UNREACHABLE = 2  # channels out of reach after which Slack itself is taken 
 class DeliveryResult:
     """What a run sent, in order, and what is left."""
 
-    messages: list[Message] = field(default_factory=list)
-    """those that went out or were saved: alerts, then the run's own"""
+    messages: list[Message] = field(default_factory=list)  # that went out or were saved
     channel: str | None = None  # the main channel; None: no token, so the messages are only saved
     saved: str | None = None  # where the messages were saved as JSON when there is no token
     sent: int = 0  # messages that went out (or were saved)
     waiting: int = 0  # messages left in the outbox; a later run delivers them
-    warnings: list[str] = field(default_factory=list)
-    """what a person should look at, a sentence each"""
-    notes: list[str] = field(default_factory=list)
-    """what is as it is with this installation, and worth knowing, a sentence each"""
-    open_findings: int | None = None
-    """findings that are critical or warnings, muted ones apart; None: the run did not look"""
+    warnings: list[str] = field(default_factory=list)  # what a person should look at
+    notes: list[str] = field(default_factory=list)  # what is so with this installation
+    open_findings: int | None = None  # critical or warnings, not muted; None: the run did not look
 
 
 @contextlib.contextmanager
@@ -172,8 +168,7 @@ class Delivery:
     def deliver(self, holds: Callable[[], bool]) -> None:
         """Send everything that waits, the oldest first, while the lease `holds`.
 
-        A message is recorded as sent right after it went out. A channel that cannot be reached
-        gets nothing more in this run, so that order is kept: its messages stay.
+        A channel that cannot be reached gets nothing more in this run, so that order is kept.
         """
         seen: set[str] = set()
         # another run may have added its own meanwhile, and not waited for the lease
@@ -234,11 +229,7 @@ class Delivery:
             post_message(plain, token=token, channel=channel, base_url=url)
 
     def _given_up(self, subject: str, made: datetime, error: SlackError | None) -> bool:
-        """Return True if a refused message is let go, with a warning.
-
-        It stays in the outbox, where it is counted, and is offered again for some days:
-        somebody may mend what is wrong.
-        """
+        """Return True if a refused message is let go, after some days: somebody may mend things."""
         name = one_line(subject)
         if self._now - made < OFFERED_FOR:
             if isinstance(error, core.MessageRefused):  # a refused channel was named already
@@ -298,8 +289,7 @@ def channel_routes(settings: Settings, channel: str | None = None) -> Routes:
     """Return the routes with `channel` (a schedule's own) as the main one, else the setting's.
 
     A domain in several groups belongs to the first of them that has a channel. Groups with
-    the same channel are one. Where no message is sent (no token) everything goes to the
-    one place where messages are kept, with all groups as if they had none.
+    the same channel are one. Without a token everything goes to the one place of the messages.
     """
     if settings.slack_token is None:
         return Routes(None)

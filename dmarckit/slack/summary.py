@@ -37,14 +37,12 @@ def summary_message(
     group: str = "",
     additions: Sequence[Addition] = (),
 ) -> Message:
-    """Build the message about a run: headline, findings, notes, link to the page, chart.
+    """Build the message about a run; without findings and notes it is one line and the link.
 
     `headline` has one row a measure, as `pages.measure` gives it: messages, pass_share,
-    failing, reports, reporters. `findings` are plain lines about what is new or worse;
-    None means that nobody looked for any, and failing messages are then the news.
-    `notes` are plain lines about mails that could not be read or trusted. A quiet run,
-    without news and notes, is one line and the link; `still_open` findings that ask for
-    something, but were told before, are counted in it. `group` names the domains that the
+    failing, reports, reporters. `findings` are plain lines about what is new or worse (None:
+    nobody looked, and failing messages are the news), `notes` such about mails that could not be
+    read or trusted. `still_open` findings were told before. `group` names the domains that the
     message is about; empty: all. `additions` come before the link to the page.
     """
     value = dict(zip(headline["measure"], headline["value"], strict=True))
