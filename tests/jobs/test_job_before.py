@@ -67,6 +67,7 @@ def test_what_is_not_connected_is_a_sentence_and_the_other_is_asked(tmp_path: Pa
 
 def test_a_missing_extra_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "checkdmarc", None)
+    monkeypatch.delitem(sys.modules, "dmarckit.checks.resolver", raising=False)
     settings = Settings(home=str(tmp_path), domains=("example.com",))  # type: ignore[call-arg]
     (sentence,), _steps = asked(settings, "dns")
     assert "pip install 'dmarckit[dns]'" in sentence

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from dmarckit.cli.doctor import check, services
+from dmarckit.cli.doctor import command, services
 from dmarckit.core.errors import LakeError, QueueError, SettingsError, StorageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import S3Storage, open_storage
@@ -382,9 +382,9 @@ def test_mails_in_a_folder_and_queues_that_are_not_there_are_said(
 def test_the_doctor_tells_of_the_queue(
     world: World, sqs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def told(**more: Any) -> check.CheckResult:
+    def told(**more: Any) -> command.CheckResult:
         settings = world.settings.model_copy(update=more)
-        return services.queue(check.CheckContext(settings))
+        return services.queue(command.CheckContext(settings))
 
     assert told(watch_queue=None).status == "skip"
     world.queue.send([TEST_EVENT] * 3)
