@@ -523,7 +523,7 @@ def _parked(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> list[F
     if (policy.p, subdomain_policy(policy), below) == ("reject",) * 3 and policy.testing != "y":
         return []
     change: Changes = {"p": "reject", "sp": "reject", "t": None, "pct": None}
-    if below != "reject":
+    if policy.np and below != "reject":
         change = {**change, "np": "reject"}
     days = context.thresholds.ready_days
     summary = _(

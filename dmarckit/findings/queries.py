@@ -99,6 +99,16 @@ def proves_spf(domains: Iterable[str]) -> str:
     return any_of("spf", f"{_GOOD} AND {one_of('lower(x.domain)', domains)}")
 
 
+def proves_dkim(domains: Iterable[str]) -> str:
+    """A signature of one of the domains passes."""
+    return any_of("dkim", f"{_GOOD} AND {one_of('lower(x.domain)', domains)}")
+
+
+def unexplained(known: Iterable[str]) -> str:
+    """Fails DMARC, not relayed, and none of the predicates of what is known holds."""
+    return f"{FAILS} AND NOT {FORWARD_REASON} AND NOT ({' OR '.join(known) or 'false'})"
+
+
 def unknown_source(
     own_signers: Iterable[str],
     known_signers: Iterable[str],
@@ -107,12 +117,8 @@ def unknown_source(
 ) -> str:
     """Fails DMARC, not relayed, and proves no signer, SPF domain or address that is known."""
     own = _signed_by(own_signers)
-    signer = any_of("dkim", f"{_GOOD} AND {one_of('lower(x.domain)', known_signers)}")
-    known = f"{own} OR {signer} OR {proves_spf(known_spf)}"
-    return (
-        f"{FAILS} AND NOT {FORWARD_REASON} AND NOT ({known}) "
-        f"AND NOT ({one_of('source_ip', own_addresses)})"
-    )
+    known = [own, proves_dkim(known_signers), proves_spf(known_spf)]
+    return unexplained([*known, one_of("source_ip", own_addresses)])
 
 
 def count_mails(outcome: str, sender: str, start: datetime, now: datetime) -> str:

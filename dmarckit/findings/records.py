@@ -43,7 +43,8 @@ def edit_dmarc(record: str, changes: Changes) -> str:
         elif new is None and tag in changes:
             continue
         parts.append((tag, text))
-    space = " " if "; " in record or len(parts) == 1 else ""
+    second = parts[1][1] if len(parts) > 1 else " "
+    space = second[: len(second) - len(second.lstrip())]
     for tag, new in sorted(waiting.items(), key=lambda item: _place(item[0])):
         before = [n for n, (name, _text) in enumerate(parts) if _place(name) < _place(tag)]
         parts.insert(before[-1] + 1 if before else 1, (tag, f"{space}{tag}={new}"))

@@ -22,9 +22,9 @@ from dmarckit.findings.context import (
     failing_ours,
     messages_finding,
     names_with_counts,
+    sender_predicate,
     top_counts,
     total,
-    unknown_source_predicate,
     window_query,
 )
 from dmarckit.findings.dmarc_policy import LEVELS, policy_tags, subdomain_policy
@@ -50,6 +50,28 @@ def strange(domain: DomainFacts, rows: pd.DataFrame) -> pd.DataFrame:
     if rows.empty:
         return rows
     return rows[~rows["sender"].isin(authenticating(domain, set(rows["sender"].unique())))]
+
+
+def _strangers_predicate(domain: DomainFacts) -> str:
+    """Return the SQL predicate for the records of `strange`: those that nothing else explains."""
+    rows = domain.messages
+    rows = rows[~rows["da"] & ~rows["sa"]]
+    services = set(rows.loc[rows["class"] == "unaligned_sender", "sender"].unique())
+    rows = rows[rows["class"].isin([*SPOOFED, "unidentified"])]
+    others = set(rows.loc[rows["ours"], "sender"].unique())
+    others |= authenticating(domain, set(rows["sender"].unique()))
+    signed, spf = domain.signatures, domain.spf
+    living = signed[signed["aligned"] & signed["living"]]
+    pairs = living[["dkim_domain", "selector"]].drop_duplicates().astype("str")
+    signed = signed[signed["passed"] & signed["sender"].isin(services)]
+    spf = spf[(spf["result"] == "pass") & spf["sender"].isin(services)]
+    known = [
+        *(queries.signed(d, s) for d, s in pairs.itertuples(index=False)),
+        queries.proves_dkim(str(name) for name in signed["dkim_domain"].unique()),
+        queries.proves_spf(str(name) for name in spf["spf_domain"].unique()),
+        sender_predicate(domain, sorted(str(name) for name in others)),
+    ]
+    return queries.unexplained(known)
 
 
 @dataclass(frozen=True)
@@ -174,9 +196,7 @@ def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame)
             _("It is over: the days after it were as usual.") if wave.over else "",
         ),
         action=_wave_action(domain, rows, n - blocked),
-        query=queries.messages(
-            domain.name, wave.days, context.now, unknown_source_predicate(domain)
-        ),
+        query=queries.messages(domain.name, wave.days, context.now, _strangers_predicate(domain)),
         thresholds={
             "mad": limits.wave_mad,
             "factor": limits.wave_factor,
@@ -276,7 +296,7 @@ def _exposed(domain: DomainFacts, context: Context, subject: str, rows: pd.DataF
         query=window_query(
             domain,
             context,
-            unknown_source_predicate(domain),
+            _strangers_predicate(domain),
             queries.one_of("lower(header_from)", names),
         ),
         thresholds={"messages": limits.subdomain_messages},
