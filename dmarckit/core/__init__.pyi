@@ -27,6 +27,7 @@ from .errors import (
     PostmasterError as PostmasterError,
     QueueError as QueueError,
     RefusedObject as RefusedObject,
+    SentNotRecorded as SentNotRecorded,
     SettingsError as SettingsError,
     SlackError as SlackError,
     SlackUnavailable as SlackUnavailable,

@@ -85,6 +85,10 @@ class SlackUnavailable(SlackError):
     """Slack is down, busy or out of reach: the same message may pass later."""
 
 
+class SentNotRecorded(SlackError):
+    """A message went out, and the lake could not record that: nothing more may go out now."""
+
+
 class QueueError(DmarckitError):
     """The queue of arrivals (SQS) cannot be read."""
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from dmarckit import core, facts, findings, pages, slack
@@ -128,6 +127,8 @@ class Notifier:
         job, main = self._schedule.name, self._routes.main
         dues: list[OutboxMessage] = []
         if since := slack.failing_since(self._lake, job):
+            # what keeps messages from going out is part of the failure
+            slack.record_marked(self._settings, self._lake, run=self._run, now=self._now)
             works = slack.recovery_message(job, since=since, now=self._now)
             dues.append(OutboxMessage(f"recovery:{job}:{self._run}", main, works))
         found: list[findings.Finding] = []
@@ -160,24 +161,24 @@ class Notifier:
             self._result.warnings.append(busy)
 
     def _post_past_outbox(self, subject: str, message: slack.Message) -> None:
-        """Post without the lake; a file on this machine keeps it to once a day."""
+        """Post without the lake; a mark below the home, else here, keeps it to once a day."""
         settings, result = self._settings, self._result
         if settings.slack_token is None or result.channel is None or result.messages:
             return
         name = hashlib.sha256(f"{os.getuid()} {settings.home} {subject}".encode()).hexdigest()[:24]
-        mark = Path(tempfile.gettempdir()) / f"dmarckit-told-{name}"
-        try:
-            mark.touch(exist_ok=False)
-        except FileExistsError:  # this was sent
-            return
-        except OSError:  # no place for it: rather sent at each run than never
-            pass
+        here = core.open_storage(tempfile.gettempdir()), f"dmarckit-told-{name}"
+        for storage, mark in ((core.open_storage(settings.home), slack.sent_mark(subject)), here):
+            # without a place for it: rather sent at each run than never
+            with contextlib.suppress(core.StorageError):
+                if not storage.put_new(mark, subject.encode(), content_type="text/plain"):
+                    return  # this was sent
+                break
         token, url = settings.slack_token.get_secret_value(), settings.slack_url
         try:
             slack.post_message(message, token=token, channel=result.channel, base_url=url)
         except core.SlackError as error:
-            with contextlib.suppress(OSError):
-                mark.unlink(missing_ok=True)
+            with contextlib.suppress(core.StorageError):
+                storage.delete(mark)
             result.warnings.append(str(error))
         else:
             result.messages.append(message)

@@ -93,6 +93,15 @@ class Writer:
 
         return self._append(name, [month], fresh)
 
+    def probe(self, name: str, month: str) -> None:
+        """Commit no rows to a table.
+
+        Raises:
+            LakeError: It cannot be written.
+        """
+        nothing = _without_comments(TABLES[name].schema).empty_table()
+        self._append(name, [month], lambda _known: nothing)
+
     def _append(
         self,
         name: str,

@@ -19,7 +19,9 @@ from .outbox import (
     failure_subject as failure_subject,
     queue_messages as queue_messages,
     queued_messages as queued_messages,
+    record_marked as record_marked,
     record_sent as record_sent,
+    sent_mark as sent_mark,
 )
 from .summary import (
     Addition as Addition,

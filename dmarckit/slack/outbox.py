@@ -2,12 +2,14 @@
 
 Every message has a subject and goes into the outbox once. It is sent when `alerts` has the
 subject. So a crash, or Slack being down, loses nothing: whoever delivers next, one process at a
-time, finds what is waiting. `Routes` say which channel gets what concerns which domain.
+time, finds what is waiting. Where `alerts` cannot say that a message went out, a mark below the
+home does. `Routes` say which channel gets what concerns which domain.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -81,6 +83,27 @@ def record_sent(
         lake.write.append_new("alerts", pa.Table.from_pylist(rows, schema=ALERTS.schema))
 
 
+def sent_mark(subject: str) -> str:
+    """Return the key below the home that says of a message that it went out."""
+    return f"{MARKS}/{hashlib.sha256(subject.encode()).hexdigest()[:24]}"
+
+
+def record_marked(settings: Settings, lake: Lake, *, run: str, now: datetime) -> None:
+    """Record what went out while `alerts` could not be written.
+
+    Raises:
+        LakeError, StorageError: it still cannot be, or the marks not read.
+    """
+    home = core.open_storage(settings.home)
+    marks = list(home.list(f"{MARKS}/"))
+    subjects = [home.get(mark.key).decode() for mark in marks]
+    record_sent(lake, subjects, run=run, now=now, channel=None)
+    lake.write.probe("alerts", month_of(now))
+    for mark in marks:
+        if now - mark.modified > MARKS_KEPT:
+            home.delete(mark.key)
+
+
 def failing_since(lake: Lake, job: str) -> datetime | None:
     """Return since when a job fails, by the last message about it; None: it has recovered."""
     query = """SELECT subject FROM outbox
@@ -97,6 +120,9 @@ def failure_subject(job: str, since: datetime, now: datetime) -> str:
     return f"failure:{job}:{utc:%Y%m%dT%H%M%SZ}:{now:%Y-%m-%d}"
 
 
+MARKS = "sent"  # folder of the marks; each contains its subject
+MARKS_KEPT = timedelta(days=1)  # a failure is sent once a day, whatever the lake knows of it
+NOTE_PAUSES = (1.0, 3.0, 10.0)  # before a message that is out is recorded again
 LEASE = "_slack"  # no schedule can have this name
 LOCK_PAUSES = (1.0,) * 60  # a run waits for another one to finish delivering
 LATE_AFTER = timedelta(minutes=10)  # from when a message says that it is late
@@ -168,8 +194,14 @@ class Delivery:
     def deliver(self, holds: Callable[[], bool]) -> None:
         """Send everything that waits, the oldest first, while the lease `holds`.
 
-        A channel that cannot be reached gets nothing more in this run, so that order is kept.
+        None goes out while `alerts` cannot be written. A channel that cannot be reached gets
+        nothing more in this run, so that order is kept.
+
+        Raises:
+            LakeError, StorageError: nothing more went out; what is left waits.
+            SentNotRecorded: the same, and a message that is out is recorded later.
         """
+        record_marked(self._settings, self._lake, run=self._run, now=self._now)
         seen: set[str] = set()
         # another run may have added its own meanwhile, and not waited for the lease
         while new := [i for i in queued_messages(self._lake) if i[0].subject not in seen]:
@@ -245,7 +277,17 @@ class Delivery:
     def _record_out(self, subject: str, channel: str | None, shown: Message) -> None:
         self._result.messages.append(shown)  # it is out, whatever happens next
         self._result.sent += 1
-        self._record([subject], channel)
+        errors = (core.LakeError, core.StorageError)
+        try:
+            core.with_retries(lambda: self._record([subject], channel), errors, NOTE_PAUSES)
+        except errors as error:
+            with contextlib.suppress(core.StorageError):
+                home = core.open_storage(self._settings.home)
+                home.put_new(sent_mark(subject), subject.encode(), content_type="text/plain")
+            name = one_line(subject)
+            raise core.SentNotRecorded(
+                f"{name} went out, which is not recorded: {error}"
+            ) from error
 
     def _address(self, stored: kit.StoredFile) -> str:
         """Return the address of a file of ours; where none can be made, where it lies."""
