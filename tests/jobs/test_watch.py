@@ -390,8 +390,9 @@ def test_the_doctor_tells_of_the_queue(
     world.queue.send([TEST_EVENT] * 3)
     found = told()
     assert (found.status, found.message[:17]) == ("ok", "3 messages wait i")
-    monkeypatch.setattr(services, "PILE", 2)
-    assert (told().status, "dmarckit watch" in str(told().fix)) == ("warn", True)
+    with monkeypatch.context() as piled:
+        piled.setattr("dmarckit.ingest.queue.Queue.waiting", lambda _: 1_001)
+        assert (told().status, "dmarckit watch" in str(told().fix)) == ("warn", True)
     plain = world.queue.client.create_queue(QueueName="without-dead-letters")["QueueUrl"]
     assert "no queue of dead letters" in told(watch_queue=plain).message
     missing = told(watch_queue=f"{world.queue.url}-other")
