@@ -64,6 +64,7 @@ ROW = (
     "passing",
     "broken",
     "foreign_pass",
+    "contradicts",
     "forward_reason",
 )
 """Columns that `classify` needs."""
@@ -155,7 +156,8 @@ def classify(
     Needs the columns `ROW`: `da` and `sa` are the evaluated results (not said is False);
     `passing` the tuple of aligned (d, s) that pass; `broken`: a living aligned signature is
     there and did not pass; `foreign_pass`: raw SPF or DKIM passes for a domain that is not the
-    author's, or is so but not strictly enough for the policy; `forward_reason`: the receiver
+    author's, or is so but not strictly enough for the policy; `contradicts`: one passes for just
+    the author's domain, which its reporter calls failed; `forward_reason`: the receiver
     says that the message was forwarded, changed by a list, or came with a valid ARC seal
     (``local_policy`` alone says nothing of it).
 
@@ -177,7 +179,7 @@ def classify(
         rows["da"] | (fails & rows["forward_reason"]),
         rows["sa"],
         rows["broken"] & member,
-        rows["foreign_pass"] & known,
+        (rows["foreign_pass"] & known) | rows["contradicts"],
         rows["broken"],
         is_among(rows, unidentified) & ~member,
         strange,

@@ -155,8 +155,9 @@ class Facts:
     """one row a report, with or without records; `received`: when its mail came (NaT: unknown).
     `spelling`, `contact` and `sent_by` (From domain that passed DMARC) are as the report has
     them. `oddity`: ``rival`` (another with its id says something else), ``repeated`` (says again
-    what another says, and does not count), ``misplaced`` (named a domain below `domain`, whose
-    record it is) or empty; of the last two `report_uid` is there"""
+    what another says, and does not count), ``misplaced NAME`` (names NAME, below `domain`, whose
+    record it is), ``settled`` (the setting `reporters` has its reporter) or empty; `report_uid` is
+    there where it is repeated or misplaced"""
     inventory: pd.DataFrame
     """one row per (domain, sender) of a domain's inventory (`classify.inventory`);
     `owns`: tuple of (d, s). Declared senders that sent nothing in the window are not in it"""

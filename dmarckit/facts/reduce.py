@@ -56,6 +56,7 @@ def with_flags(patterns: pd.DataFrame, signatures: pd.DataFrame) -> pd.DataFrame
     - `broken`: there is a living aligned signature that did not pass
     - `foreign_pass`: a raw result passes for another organisation, or for the author's own
       when the message fails all the same (strict alignment)
+    - `contradicts`: the message fails although a raw result passes for just the author's domain
     - `passing`: the aligned signatures that pass, a tuple of (d, s)
     - `unexplained`: the message fails, and neither its receiver nor a broken signature says why
     - `proof`: the domain for which raw SPF passes, else the first one for which DKIM does
@@ -69,18 +70,21 @@ def with_flags(patterns: pd.DataFrame, signatures: pd.DataFrame) -> pd.DataFrame
     fails = ~patterns["da"] & ~patterns["sa"]
     broken = _some(patterns, signatures[~passed & aligned & signatures["living"]])
     signed_as = signatures[passed].groupby("pattern")["d"].min().reindex(patterns.index)
+    dkim_strict = _some(patterns, signatures[passed & signatures["exact"]])
+    spf_strict = identity.notna() & (identity == patterns["header_from"])
     return patterns.assign(
         dkim_relaxed=dkim_relaxed,
-        dkim_strict=_some(patterns, signatures[passed & signatures["exact"]]),
+        dkim_strict=dkim_strict,
         spf_relaxed=spf_relaxed,
-        spf_strict=identity.notna() & (identity == patterns["header_from"]),
+        spf_strict=spf_strict,
+        contradicts=fails & (dkim_strict | spf_strict),
         backed=patterns["sa"] & (spf_relaxed | ~patterns["spf_given"]),
         broken=broken,
         foreign_pass=others
         | _some(patterns, signatures[passed & ~aligned])
         | (fails & (dkim_relaxed | spf_relaxed)),
         passing=_tuples(patterns, signatures[passed & aligned]),
-        unexplained=fails & ~broken & ~patterns["forward_reason"],
+        unexplained=fails & ~broken & ~patterns["forward_reason"] & ~dkim_strict & ~spf_strict,
         proof=patterns["spf_pass"].fillna(signed_as),
     )
 
@@ -369,7 +373,17 @@ class Reduction:
         return typed(name, pd.DataFrame(columns))
 
 
-_SAID = ("domain", "header_from", "da", "sa", "passing", "broken", "foreign_pass", "forward_reason")
+_SAID = (
+    "domain",
+    "header_from",
+    "da",
+    "sa",
+    "passing",
+    "broken",
+    "foreign_pass",
+    "contradicts",
+    "forward_reason",
+)
 
 
 def _signatures(text: str) -> tuple[tuple[str, str], ...]:

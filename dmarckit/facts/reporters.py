@@ -218,7 +218,7 @@ def _parent(domain: str, known: set[str]) -> str:
 def identify(seen: pd.DataFrame, own: Mapping[str, frozenset[str]]) -> pd.DataFrame:
     """Return which reporter each spelling is: the columns of `SPELT`, `name`, `provider`.
 
-    `unclear`: the reporter's spelling alone does not say which it is.
+    `unclear`: the reporter's spelling alone does not say which it is; `settled`: `own` has it.
 
     One reporter are, in this order: what shares the organisations of From and contact; what
     lacks one of them and agrees in the other with one reporter only, or has its name; what
@@ -252,7 +252,8 @@ def identify(seen: pd.DataFrame, own: Mapping[str, frozenset[str]]) -> pd.DataFr
     providers = pd.Series([row.provider for row in rows], index=seen.index, dtype="str")
     found = seen[list(SPELT)].assign(name=names, provider=providers)
     which = found.groupby("reporter")[["name", "provider"]].transform("nunique")
-    return found.assign(unclear=(which > 1).any(axis=1))
+    settled = pd.Series([row.key in own for row in rows], index=seen.index, dtype=bool)
+    return found.assign(unclear=(which > 1).any(axis=1), settled=settled)
 
 
 @dataclass(frozen=True)

@@ -179,9 +179,10 @@ SELECT reports.* REPLACE (coalesce(exceptions.domain, form(reports.domain)) AS d
     coalesce(reports.reporter, '') AS spelling, coalesce(reports.contact, '') AS written_contact,
     coalesce(authenticated_from, '') AS sent_by,
     coalesce(spellings.name, reports.reporter, '') AS name, coalesce(provider, '') AS provider,
-    CASE WHEN exceptions.domain IS NOT NULL THEN 'misplaced'
+    CASE WHEN exceptions.domain IS NOT NULL THEN 'misplaced ' || form(reports.domain)
         WHEN exceptions.repeated THEN 'repeated'
-        WHEN rival_of IS NOT NULL THEN 'rival' ELSE '' END AS oddity
+        WHEN rival_of IS NOT NULL THEN 'rival'
+        WHEN settled THEN 'settled' ELSE '' END AS oddity
 FROM reports
 LEFT JOIN spellings ON coalesce(reports.reporter, '') = spellings.reporter
     AND coalesce(reports.contact, '') = spellings.contact
@@ -441,12 +442,12 @@ LISTS = {
 SELECT domain, name AS reporter, begin, "end", lower(p) AS p, lower(sp) AS sp,
     lower(np) AS np, pct, lower(testing) AS testing, lower(adkim) AS adkim, lower(aspf) AS aspf,
     spelling, written_contact AS contact, sent_by
-FROM reported WHERE {where} AND oddity <> 'misplaced'
+FROM reported WHERE {where} AND oddity NOT LIKE 'misplaced %'
 ORDER BY begin, domain, reporter, report_uid""",
     "reports": """
 SELECT domain, name AS reporter, begin, "end", received, spelling, written_contact AS contact,
-    sent_by, provider, oddity, CASE WHEN oddity IN ('misplaced', 'repeated') THEN report_uid END
-    AS report_uid
+    sent_by, provider, oddity,
+    CASE WHEN oddity LIKE 'misplaced %' OR oddity = 'repeated' THEN report_uid END AS report_uid
 FROM reported LEFT JOIN (SELECT key, min(received) AS received FROM mails GROUP BY key) AS mail
     ON mail.key = mail_key
 WHERE {where} ORDER BY begin, domain, reporter, reported.report_uid""",

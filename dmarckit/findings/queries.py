@@ -94,6 +94,18 @@ def unaligned(own_signers: Iterable[str]) -> str:
     return f"{FAILS} AND NOT {FORWARD_REASON} AND NOT {own} AND ({PASSES_RAW})"
 
 
+def passes_exactly() -> str:
+    """A DKIM signature or SPF passes for just the author's domain."""
+    same = "x.result = 'pass' AND lower(x.domain) = lower(coalesce(header_from, domain))"
+    helo = "coalesce(lower(x.scope), '') = 'helo'"
+    no_sender = f"len([1 FOR x IN coalesce(spf, []) IF NOT ({helo})]) = 0"
+    return (
+        f"len([1 FOR x IN coalesce(dkim, []) IF {same}]) > 0 OR len([1 FOR x IN coalesce(spf, []) "
+        f"IF {same} AND NOT ({helo})]) > 0 OR ({no_sender} AND len([1 FOR x IN coalesce(spf, []) "
+        f"IF {same}]) > 0)"
+    )
+
+
 def proves_spf(domains: Iterable[str]) -> str:
     """Raw SPF passes for one of the domains."""
     return any_of("spf", f"{_GOOD} AND {one_of('lower(x.domain)', domains)}")
@@ -249,6 +261,30 @@ def reports_of(
     return (
         f"SELECT count(*) AS reports FROM reports WHERE {_pairs(pairs, reporters)} "  # noqa: S608
         f'AND "end" > {time(since)} AND "end" <= {time(now + DAY)} AND "begin" < {time(now)}'
+    )
+
+
+def count_listed(uids: Iterable[str]) -> str:
+    """Reports by their report_uid."""
+    return f"SELECT count(*) AS reports FROM reports WHERE {one_of('report_uid', uids)}"  # noqa: S608
+
+
+def rivals(domain: str, reporter: str, start: datetime, now: datetime) -> str:
+    """Reports of a reporter (its test) that say something else than the first with their id."""
+    return (
+        f"SELECT count(*) AS reports FROM reports WHERE domain = {text(domain)} "  # noqa: S608
+        f"AND ({reporter}) AND rival_of IS NOT NULL AND {_overlap(start, now)}"
+    )
+
+
+def sent_by(
+    reporters: Iterable[str], domains: Iterable[str], start: datetime, now: datetime
+) -> str:
+    """Reports of reporters (their tests) whose mail came from one of the domains."""
+    return (
+        "SELECT count(*) AS reports FROM reports WHERE "  # noqa: S608
+        f"({' OR '.join(sorted(reporters))}) AND {one_of('authenticated_from', domains)} "
+        f"AND {_overlap(start, now)}"
     )
 
 

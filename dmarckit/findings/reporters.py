@@ -39,7 +39,7 @@ class Rhythm:
 
     domain: str
     reporter: str
-    """its name; of several that `reporter_family` takes for one, the one that wrote last"""
+    """its name; of several that `reporter_families` takes for one, the one that wrote last"""
     family: frozenset[str]
     reports: int
     last_end: pd.Timestamp
@@ -54,13 +54,13 @@ def reporter_rhythms(facts: Facts, context: Context) -> list[Rhythm]:
     Missed after max(72 h, 4 × the median gap between reports), and after 1¼ times the longest
     gap of the month, so that weekends without mail are no silence. A reporter that is
     always late gets its usual delay on top. One that goes on under another name or from another
-    domain is the same (`_families`).
+    domain is the same (`reporter_families`).
     """
     limits = context.thresholds
     reports = facts.reports[facts.reports["end"] <= context.now + timedelta(days=1)]
     begin, end, received = (_hours(reports[c], context) for c in ("begin", "end", "received"))
     names = reports["reporter"].to_numpy(object)
-    families = _families(reports)
+    families = reporter_families(reports)
     keys = [reports["domain"].to_numpy(object), reports["reporter"].map(families).to_numpy(object)]
     found = []
     groups: dict[Any, Any] = dict(reports.groupby(keys).indices)
@@ -89,7 +89,7 @@ def reporter_rhythms(facts: Facts, context: Context) -> list[Rhythm]:
     return found
 
 
-def _families(reports: pd.DataFrame) -> dict[str, str]:
+def reporter_families(reports: pd.DataFrame) -> dict[str, str]:
     """Return each reporter's first with the same plain name or contact: it may be the same one.
 
     Two that report through one service, or a reporter that writes from a new domain before it

@@ -21,6 +21,7 @@ BASE: dict[str, Any] = {
     "passing": (),
     "broken": False,
     "foreign_pass": False,
+    "contradicts": False,
     "forward_reason": False,
 }
 OWNERS = pd.DataFrame(
@@ -77,6 +78,7 @@ def class_of(**change: Any) -> str:
         ("unauthenticated", STEADY | {"domain": "other.example", "header_from": "other.example"}),
         ("unauthenticated", {}),
         ("unaligned_sender", SERVICE | {"foreign_pass": True}),
+        ("unaligned_sender", STRANGER | {"contradicts": True}),
         ("unaligned_sender", SERVICE | {"foreign_pass": True, "header_from": "x.example.com"}),
         ("unauthenticated", SERVICE),
         ("unauthenticated", STRANGER | {"foreign_pass": True}),

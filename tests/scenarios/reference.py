@@ -175,6 +175,9 @@ def _klass(
         return "broken_dkim" if in_inventory else "modified"
     foreign = [_spf_pass(record), *(d for d, _ in _signatures(record))]
     known = kinds.get(sender, "unknown") not in ("hosting", "unknown", "own")
+    exact = {*foreign} if not record.passes else set()
+    if record.header_from in exact:
+        return "unaligned_sender"
     if known and any(d and organisation(d) != author for d in foreign):
         return "unaligned_sender"
     if record.header_from != author and record.header_from not in passed:
