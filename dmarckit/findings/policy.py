@@ -424,8 +424,8 @@ def _ready(
     tags = f"p={step.p}" + ("; t=y" if step.testing == "y" else "")
     summary = _(
         "{domain} can move to {tags}: of {messages} in {days} days {mine} are not from strangers, "
-        "and {failing} of these fail that may be legitimate ({share}; with {certainty} certainty "
-        "below {upper}, allowed are {limit})."
+        "and {failing} of these fail that may be legitimate ({share}; {certainty} upper bound "
+        "{upper}, limit {limit})."
     ).format(
         domain=safe(domain.name),
         tags=tags,

@@ -55,8 +55,8 @@ def test_what_a_ready_domain_is_told() -> None:
     assert finding.severity == "good"
     assert finding.summary == (
         "example.com can move to p=quarantine; t=y: of 2,568 messages in 30 days 2,408 are not "
-        "from strangers, and 8 of these fail that may be legitimate (0.3 %; with 95 % certainty "
-        "below 0.7 %, allowed are 5.0 %)."
+        "from strangers, and 8 of these fail that may be legitimate (0.3 %; 95 % upper bound "
+        "0.7 %, limit 5.0 %)."
     )
     assert finding.action.startswith(
         "DNS admin: in the TXT record _dmarc.example.com set p=quarantine; t=y"

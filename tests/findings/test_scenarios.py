@@ -61,6 +61,7 @@ KINDS = (
     "spf_only",
     "spoofing",
     "subdomain_exposed",
+    "passing_abuse",
     "policy_ready",
     "policy_changed",
     "policy_not_honoured",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.scenarios.advice import ADVICE
 from tests.scenarios.around import AROUND
 from tests.scenarios.attacks import ATTACKS
 from tests.scenarios.combined import COMBINED
@@ -33,6 +34,7 @@ _EACH = (
     *TRICKY,
     *SUCCESSIVE,
     *AROUND,
+    *ADVICE,
 )
 SCENARIOS: dict[str, Scenario] = {s.name: s for s in _EACH}
 if len(SCENARIOS) != len(_EACH):

@@ -175,7 +175,9 @@ def compare_findings(score: Score, number: int, look: Run, seen: Analysis) -> No
 def _is(finding: dict[str, Any], want: Expect) -> bool:
     severity = finding["severity"]
     alert = severity in ALERTS
-    text = json.dumps([finding["summary"], finding["action"], finding["evidence"]], default=str)
+    told = [finding[part] for part in ("summary", "action", "record")]
+    advice = json.dumps(told, default=str).lower()
+    text = advice + json.dumps(finding["evidence"], default=str).lower()
     return (
         finding["kind"] == want.kind
         and want.subject in (None, finding["subject"])
@@ -183,7 +185,8 @@ def _is(finding: dict[str, Any], want: Expect) -> bool:
         and want.severity in (None, severity, "alert" if alert else "quiet")
         and want.status in (None, finding.get("status"))
         and (finding.get("status") != "RESOLVED" or want.status == "RESOLVED")
-        and (want.says is None or want.says.lower() in text.lower())
+        and (want.says is None or want.says.lower() in text)
+        and not any(word.lower() in advice for word in want.never)
         and bool(finding.get("muted")) == want.muted
         and (want.messages is None or want.messages[0] <= finding["messages"] <= want.messages[1])
     )
@@ -207,6 +210,7 @@ def _wanted(want: Expect) -> str:
             ("severity", want.severity),
             ("status", want.status),
             ("says", want.says),
+            ("never", want.never),
             ("messages", want.messages),
             ("muted", want.muted),
         )

@@ -36,7 +36,9 @@ class Expect:
     """None: whichever domain the code names, where the design names none"""
     status: str | None = ANY
     says: str | None = ANY
-    """a word that its summary, action or evidence must have"""
+    """a word that its summary, action, evidence or record must have"""
+    never: tuple[str, ...] = ()
+    """words that its summary, action and record must not have"""
     muted: bool = False
     messages: tuple[int, int] | None = ANY
     """bounds of its messages, both inclusive"""
