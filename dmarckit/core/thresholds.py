@@ -57,9 +57,13 @@ class Thresholds:
     """and this share of the domain's messages"""
     stopped_days: int = 20
     """days of the last 28 on which a sender was seen, to be missed when it stops"""
+    stopped_work_days: int = 14
+    """or of its last 20 work days"""
     stopped_loud: float = 10.0
     """messages a day from which a stopped sender is a warning, not only worth knowing"""
     unaligned_messages: int = 10
+    unidentified_messages: int = 10
+    """messages in 30 days of a sender that nobody knows, from which it is asked about"""
 
     dkim_points: float = 0.05
     """rise of the share that does not verify; mailing lists alone make it wander by 1 or 2"""

@@ -34,6 +34,7 @@ from .ptr import (
     server_address as server_address,
 )
 from .senders import (
+    HowTo as HowTo,
     attribute as attribute,
     howto as howto,
     kind_word as kind_word,

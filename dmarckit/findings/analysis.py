@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pandas as pd
+
 from dmarckit.checks import Outside, load_outside
 from dmarckit.core import (
     Cluster,
@@ -24,9 +26,16 @@ from dmarckit.core import (
     unknown_name,
 )
 from dmarckit.facts import Facts, history_of, host_names, load_facts
+from dmarckit.findings.context import Context
 from dmarckit.findings.distributed import analyse_on_cluster
-from dmarckit.findings.find import find, published_records
-from dmarckit.findings.ledger import LedgerEntry, assign_status, last_run, record_findings
+from dmarckit.findings.find import find, how_ended, published_records
+from dmarckit.findings.ledger import (
+    LedgerEntry,
+    assign_status,
+    last_run,
+    open_before,
+    record_findings,
+)
 from dmarckit.findings.model import Finding, join_sentences
 from dmarckit.lake import Lake
 
@@ -107,6 +116,7 @@ def _find(
     outside: Outside,
     now: datetime,
     days: int,
+    last: pd.DataFrame,
     of_domains: Sequence[Finding] | None = None,
 ) -> list[Finding]:
     return find(
@@ -117,6 +127,7 @@ def _find(
         mute=settings.mute,
         outside=outside,
         of_domains=of_domains,
+        before=open_before(last),
     )
 
 
@@ -159,15 +170,17 @@ def analyse(
             settings=settings,
             published=published_records(outside.dns),
         )
-    found = _find(settings, facts, outside, now, days, of_domains)
     scope = job
     if domains or days != USUAL_DAYS:
         scope = f"{job} days={days} domains={','.join(sorted(domains))}".strip()
+    last = last_run(lake, scope, now)
+    found = _find(settings, facts, outside, now, days, last, of_domains)
+    ended = how_ended(facts, Context(now, days, settings.thresholds))
     if recorded:
         name = run or f"{scope}@{now.isoformat()}"
-        entries = record_findings(lake, found, run=name, job=scope, now=now)
+        entries = record_findings(lake, found, run=name, job=scope, now=now, ended=ended)
     else:
-        entries = assign_status(found, last_run(lake, scope, now))
+        entries = assign_status(found, last, ended)
     return Analysis(now, days, facts, entries, outside)
 
 
@@ -243,11 +256,11 @@ def page_analysis(
     moment = as_of(window, end, now)
     facts = read_facts(settings, lake, moment, 2 * window.days, domains)
     outside = read_outside(settings, lake, moment, USUAL_DAYS, domains)
-    found = _find(settings, facts, outside, moment, USUAL_DAYS)
     last = last_run(lake, job, moment)
-    if domains:
-        # what concerns all can be found from some domains, but not be said to be resolved
-        fingerprints = [f.fingerprint for f in found]
-        about_all = (last["domain"] == "") & last["fingerprint"].isin(fingerprints)
-        last = last[last["domain"].isin(_chosen(settings, domains)) | about_all]
-    return Analysis(moment, USUAL_DAYS, facts, assign_status(found, last), outside)
+    mine = last["domain"].isin(_chosen(settings, domains)) | (not domains)
+    found = _find(settings, facts, outside, moment, USUAL_DAYS, last[mine])
+    # what concerns all can be found from some domains, but not be said to be resolved
+    fingerprints = [f.fingerprint for f in found]
+    last = last[mine | ((last["domain"] == "") & last["fingerprint"].isin(fingerprints))]
+    ended = how_ended(facts, Context(moment, USUAL_DAYS, settings.thresholds))
+    return Analysis(moment, USUAL_DAYS, facts, assign_status(found, last, ended), outside)

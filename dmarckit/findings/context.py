@@ -30,6 +30,7 @@ DAY = timedelta(days=1)
 SHOWN = 10  # names or addresses in evidence and sentences; more is not read
 OWN_NETWORKS = 3  # of a sender that is no botnet
 SPOOFED = ("unauthenticated", "spoofed_subdomain")
+POOLED = "*"  # subject of one finding about many of a kind
 BLOCKED = ("quarantine", "reject")
 RELAYED = ("forwarded", "modified")
 """classes of messages that left in order and reached the receiver by a detour"""
@@ -97,6 +98,8 @@ class DomainFacts:
     alignments = _Frame()
     sources = _Frame()
     addresses = _Frame()
+    failing_hosts = _Frame()
+    unidentified = _Frame()
     policies = _Frame()
     reports = _Frame()
     inventory = _Frame()
@@ -133,6 +136,16 @@ class DomainFacts:
     def history(self, before: pd.Timestamp, days: int) -> bool:
         """Return True if the domain was watched for `days` days before that day."""
         return self.first_day is not None and self.first_day <= before - days * DAY
+
+    def quiet(self, days: pd.Series[Any], context: Context) -> bool:
+        """Return True if something seen on `days` would have been seen again, did it go on.
+
+        It has not for three complete days at least, and not for twice its longest usual gap.
+        """
+        seen = pd.DatetimeIndex(days.unique()).sort_values()[-10:]
+        gaps = (seen[1:] - seen[:-1]).days
+        wait = max(context.thresholds.recent_days, 2 * int(max(gaps, default=1)))
+        return sum(seen[-1] < day < context.today for day in self.complete) >= wait
 
     @property
     def senders(self) -> set[str]:
@@ -326,6 +339,8 @@ class Loss:
     days: int = 0
     sent: int = 0
     """messages of the same senders in these days, whatever became of them"""
+    first_day: date | None = None
+    """of the messages that were lost"""
 
     @property
     def messages(self) -> int:
@@ -376,6 +391,7 @@ def lost_mail(context: Context, rows: pd.DataFrame, sent: pd.DataFrame | None = 
         total(lost[lost["disposition"] == "reject"]),
         int(lost.loc[lost["messages"] > 0, "day"].nunique()),
         total(everything),
+        day_span(lost)[0],
     )
 
 
@@ -388,6 +404,32 @@ def reporter_tests(reports: pd.DataFrame, names: Iterable[str]) -> dict[str, str
     for name, *spelling in rows.itertuples(index=False, name=None):
         known.setdefault(name, []).append(tuple(spelling))
     return {name: queries.spelt(known.get(name, [(name, "", "")]), unclear) for name in names}
+
+
+def how_calmed(
+    domain: DomainFacts, context: Context, wrong: pd.DataFrame, sent: pd.DataFrame
+) -> str:
+    """Say how what was wrong ended: three complete days with mail and (nearly) none of it.
+
+    `wrong` are the messages concerned, among all that were `sent`. Empty while it goes on.
+    """
+    if wrong.empty:
+        return _("Nothing is due: no message is of this kind any more.")
+    seen = [day for day in domain.complete if day < context.today]
+    days = sorted(set(sent["day"]).intersection(seen))[-context.thresholds.recent_days :]
+    bad, of = (total(rows[rows["day"].isin(days)]) for rows in (wrong, sent))
+    if len(days) >= context.thresholds.recent_days and bad <= _CALM * of:
+        text = _("Nothing is due: from {first} to {last} {bad} of {of} messages were concerned.")
+        return text.format(
+            first=days[0].date(), last=days[-1].date(), bad=n_messages(bad), of=count(of)
+        )
+    if domain.quiet(wrong["day"], context):
+        text = _("Nothing is due: none of it has come since {last}.")
+        return text.format(last=wrong["day"].max().date())
+    return ""
+
+
+_CALM = 0.05
 
 
 def window_query(domain: DomainFacts, context: Context, *conditions: str) -> str:
@@ -436,5 +478,6 @@ def messages_finding(
             "number": total(rows),
             "query": query,
             **evidence,
+            **({"lost_since": f"{loss.first_day}"} if loss.first_day else {}),
         },
     )

@@ -1,26 +1,32 @@
-"""DKIM signatures that used to verify and no longer do."""
+"""DKIM signatures that no longer verify, or never did: whose fault it is, and since when."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dmarckit.core import _, count, later, n_messages, ngettext, percent
+from dmarckit.facts import HowTo, howto
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
-    BLOCKED,
     DAY,
     SHOWN,
     Context,
     DomainFacts,
     addresses,
     day_span,
+    lost_mail,
     messages_finding,
+    own_signers,
     sender_predicate,
     top_counts,
     total,
 )
+from dmarckit.findings.dmarc_policy import changed_tags
 from dmarckit.findings.model import (
     Family,
     Finding,
@@ -38,44 +44,36 @@ _ALL = 0.9  # share that fails from which a key, not single messages, is at faul
 
 
 def broken_dkim(domain: DomainFacts, context: Context) -> list[Finding]:
-    """Find signatures (d=, s=) of the domain's own senders that verify much less than before.
+    """Find signatures (d=, s=) of the domain's own senders that do not verify.
 
-    One finding a signature, whatever the number of senders, over all messages of inventory
-    senders that carry it. It says whose fault it is:
+    One finding a signature, whatever the number of senders, over all messages of senders of
+    ours that carry it. A message that another aligned signature proves does not count as
+    failing. Either the signature verifies much less than before it broke, however long ago
+    that is, or hardly at all; or nobody has ever verified it. It says whose fault it is:
 
-    - reporter: of several reporters one alone sees it. info, since nobody here can mend it;
+    - reporter: of several reporters one alone sees it;
+    - unpublished: nobody has verified it in 90 days;
+    - moved: it fails at addresses alone that began to send when it broke;
+    - host: of several addresses of the sender one fails;
     - key: all senders that use it fail, or the only one fails almost always;
-    - signer: one of several senders fails, or the only one fails in part, or another
-      signature of the same sender broke with it.
-
-    critical when mail is being quarantined or rejected for it, else warning: the mail still
-    passes by SPF, or the policy lets it through.
+    - signer: one of several senders fails, or the only one fails in part.
     """
     limits = context.thresholds
-    recent = [d for d in domain.complete if d < context.today][-limits.recent_days :]
-    if not recent or recent[0] < context.today - 2 * limits.history_days * DAY:
+    if domain.at_most() < limits.dkim_part or not domain.history(context.today, 2):
         return []
     rows = domain.signatures
-    rows = _named(rows[rows["aligned"] & rows["in_inventory"] & (rows["messages"] > 0)])
-    before = rows[
-        (rows["day"] >= recent[0] - limits.baseline_days * DAY) & (rows["day"] < recent[0])
-    ]
-    now = rows[rows["day"].isin(recent)]
+    rows = _named(rows[rows["aligned"] & rows["ours"] & (rows["messages"] > 0)])
+    rows = rows.assign(failed=rows["messages"].where(~rows["passed"] & ~rows["covered"], 0))
     keys = ["dkim_domain", "selector"]
-    usual = dict(list(before.groupby(keys, observed=True)))
-    broken = []
-    for key, part in now.groupby(keys, observed=True):
-        old = usual.get(key)
-        if old is None or not domain.history(recent[0], limits.history_days):
-            continue  # nothing to compare with: it may never have worked
-        change = _Change(part, old)
-        if (
-            change.n >= limits.dkim_messages
-            and change.rise >= limits.dkim_points
-            and change.z > limits.dkim_z
-        ):
-            broken.append((str(key[0]), str(key[1]), change))
-    return [_finding(domain, context, d, s, change, recent) for d, s, change in broken]
+    failed = rows.groupby(keys, observed=True)["failed"].sum()
+    suspects = failed.index[failed >= limits.dkim_part - 0.5]
+    found = []
+    for d, s in suspects:
+        carry = rows[(rows["dkim_domain"] == d) & (rows["selector"] == s)]
+        breakage = _breakage(domain, context, str(d), str(s), carry)
+        if breakage is not None:
+            found.append(_finding(domain, context, breakage))
+    return found
 
 
 def _named(rows: pd.DataFrame) -> pd.DataFrame:
@@ -85,36 +83,22 @@ def _named(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class _Change:
-    """The messages with a signature on the last complete days, and on the days before."""
+class _Breakage:
+    """A broken signature: its messages since it broke (at most four weeks), and those before."""
 
+    d: str
+    s: str
+    since: pd.Timestamp
+    days: list[pd.Timestamp]
     now: pd.DataFrame
     before: pd.DataFrame
+    """of the four weeks before it broke"""
+    living: bool
+    """it has verified in the last 90 days"""
 
     @property
-    def n(self) -> int:
-        return total(self.now)
-
-    @property
-    def failed(self) -> pd.DataFrame:
-        return self.now[~self.now["passed"]]
-
-    @property
-    def now_share(self) -> float:
-        return _failing_share(self.now)
-
-    @property
-    def before_share(self) -> float:
-        return _failing_share(self.before)
-
-    @property
-    def rise(self) -> float:
-        return self.now_share - self.before_share
-
-    @property
-    def z(self) -> float:
-        failed_before = total(self.before[~self.before["passed"]])
-        return two_proportion_z(total(self.failed), self.n, failed_before, total(self.before))
+    def failing(self) -> pd.DataFrame:
+        return self.now[self.now["failed"] > 0]
 
     def worse(self, column: str, least: int, points: float) -> tuple[list[str], list[str]]:
         """Return the values of a column where the share rose, and all with enough messages."""
@@ -124,115 +108,325 @@ class _Change:
             if total(rows) < least:
                 continue
             compared.append(str(name))
-            part = _Change(rows, old.get(name, self.before.iloc[:0]))
-            if part.rise >= points:
+            before = old.get(name)
+            if _failing_share(rows) - (0 if before is None else _failing_share(before)) >= points:
                 rose.append(str(name))
         return rose, compared
 
 
 def _failing_share(rows: pd.DataFrame) -> float:
-    return share(total(rows[~rows["passed"]]), total(rows))
+    return share(float(rows["failed"].sum()), float(rows["messages"].sum()))
 
 
-def _cause(change: _Change, context: Context) -> tuple[str, list[str]]:
-    """Return key, signer or reporter, and the names of those at fault."""
-    part, points = context.thresholds.dkim_part, context.thresholds.dkim_points
-    rose, compared = change.worse("reporter", part, points)
-    if len(rose) == 1 and len(compared) > 1:
-        return "reporter", rose
-    senders, all_senders = change.worse("sender", part, points)
-    if len(all_senders) > 1:
-        return ("signer", senders) if len(senders) == 1 else ("key", senders)
-    last = change.now[change.now["day"] == change.now["day"].max()]
-    return ("key" if _failing_share(last) >= _ALL else "signer"), senders or all_senders
+def _breakage(
+    domain: DomainFacts, context: Context, d: str, s: str, rows: pd.DataFrame
+) -> _Breakage | None:
+    """Return how a signature is broken; None if it is not, or nobody signs with it any more.
 
-
-def _finding(
-    domain: DomainFacts,
-    context: Context,
-    d: str,
-    s: str,
-    change: _Change,
-    recent: list[pd.Timestamp],
-) -> Finding:
+    `rows` are all that carry it, with the messages that `failed`.
+    """
     limits = context.thresholds
-    cause, names = _cause(change, context)
-    failed = change.failed
-    senders = sorted(failed["sender"].unique())
-    blocked = _blocked(domain, senders, recent)
-    severity: Severity = "critical" if blocked >= limits.dkim_part else "warning"
-    if cause == "reporter":
-        severity = "info"
+    if domain.quiet(rows["day"], context) and _signs_otherwise(domain, rows):
+        return None
+    baseline = limits.baseline_days * DAY
+    if not rows["living"].any():
+        failing = context.last(rows[rows["failed"] > 0], limits.ready_days)
+        if (
+            failing["failed"].sum() < limits.dkim_part
+            or failing["day"].nunique() < limits.recent_days
+        ):
+            return None
+        days = list(pd.date_range(failing["day"].min(), failing["day"].max()))
+        now = rows[rows["day"].isin(days)]
+        since = rows.loc[rows["failed"] > 0, "day"].min()
+        return _Breakage(d, s, since, days, now, rows.iloc[:0], living=False)
+    daily = rows.groupby("day", observed=True)[["messages", "failed"]].sum()
+    daily = daily[daily.index.isin(domain.complete) & (daily.index < context.today)]
+    if daily.empty:
+        return None
+    began = _began(
+        daily["messages"].to_numpy("float64"),
+        daily["failed"].to_numpy("float64"),
+        limits.recent_days,
+    )
+    since = pd.Timestamp(daily.index[began])
+    recent = daily.iloc[-limits.recent_days :]
+    lasting = daily.iloc[began:]
+    lasting = lasting[lasting.index >= daily.index[-1] - baseline]
+    usual = daily.iloc[:began]
+    usual = usual[usual.index >= since - baseline]
+    p = share(recent["failed"].sum(), recent["messages"].sum())
+    n, failed = lasting["messages"].sum(), lasting["failed"].sum()
+    n_usual, failed_usual = usual["messages"].sum(), usual["failed"].sum()
+    rose = (
+        n_usual > 0
+        and n >= limits.dkim_messages
+        and p - share(failed_usual, n_usual) >= limits.dkim_points
+        and two_proportion_z(failed, n, failed_usual, n_usual) > limits.dkim_z
+    )
+    dead = (
+        min(p, share(failed, n)) >= _ALL
+        and failed >= limits.dkim_part
+        and (lasting["failed"] > 0).sum() >= limits.recent_days
+    )
+    if not rose and not dead:
+        return None
+    days = [day for day in domain.complete if lasting.index[0] <= day <= lasting.index[-1]]
+    before = rows[rows["day"].isin(usual.index)]
+    return _Breakage(d, s, since, days, rows[rows["day"].isin(days)], before, living=True)
+
+
+def _began(n: NDArray[Any], failed: NDArray[Any], few: int) -> int:
+    """Return the place of the day from which the share that fails is what it is at the end.
+
+    `n` and `failed` are messages a day. It is the split of the days that makes both parts most
+    likely; later than the last `few` days in a row that are nearer to the share before it.
+    """
+    start = 0
+    while len(n) - start > 1:
+        before, bad_before = np.cumsum(n[start:])[:-1], np.cumsum(failed[start:])[:-1]
+        after, bad_after = n[start:].sum() - before, failed[start:].sum() - bad_before
+        fits = _fit(bad_before, before) + _fit(bad_after, after)
+        worse = bad_after * before > bad_before * after
+        if not worse.any():
+            return start
+        split = int(np.where(worse, fits, -np.inf).argmax()) + 1
+        usual = share(bad_before[split - 1], before[split - 1])
+        middle = (usual + share(failed[-few:].sum(), n[-few:].sum())) / 2
+        start += split
+        calm = [
+            place
+            for place in range(start, len(n) - few + 1)
+            if failed[place : place + few].sum() < middle * n[place : place + few].sum()
+        ]
+        if not calm or calm[-1] + few >= len(n):
+            return start
+        start = calm[-1]
+    return start
+
+
+def _fit(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[Any]:
+    """Return the log-likelihood of shares that are what was counted."""
+    whole = np.maximum(whole, 1e-9)
+    p = np.clip(part / whole, 1e-12, 1 - 1e-12)
+    fits: NDArray[Any] = part * np.log(p) + (whole - part) * np.log(1 - p)
+    return fits
+
+
+def _signs_otherwise(domain: DomainFacts, rows: pd.DataFrame) -> bool:
+    """Return True if the senders have sent since the signature was seen last."""
+    theirs = domain.messages[domain.messages["sender"].isin(set(rows["sender"]))]
+    return bool((theirs["day"] > rows["day"].max()).any())
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Whose fault a broken signature is."""
+
+    cause: str
+    names: tuple[str, ...]
+    """senders, reporters or addresses at fault"""
+
+
+def _fault(domain: DomainFacts, breakage: _Breakage, context: Context) -> _Fault:
+    part, points = context.thresholds.dkim_part, context.thresholds.dkim_points
+    rose, compared = breakage.worse("reporter", part, points)
+    if len(rose) == 1 and len(compared) > 1:
+        return _Fault("reporter", tuple(rose))
+    failing = sorted(breakage.failing["sender"].unique())
+    if not breakage.living:
+        return _Fault("unpublished", tuple(failing))
+    senders, all_senders = breakage.worse("sender", part, points)
+    hosts, others = _hosts(domain, breakage, senders or failing)
+    if hosts and _moved(domain, breakage, hosts):
+        return _Fault("moved", tuple(hosts))
+    if len(hosts) == 1 and others:
+        return _Fault("host", tuple(hosts))
+    if len(all_senders) > 1:
+        return _Fault("signer" if len(senders) == 1 else "key", tuple(senders or failing))
+    last = breakage.now[breakage.now["day"] == breakage.now["day"].max()]
+    cause = "key" if _failing_share(last) >= _ALL else "signer"
+    return _Fault(cause, tuple(senders or all_senders or failing))
+
+
+def _hosts(
+    domain: DomainFacts, breakage: _Breakage, senders: list[str]
+) -> tuple[list[str], list[str]]:
+    """Return the addresses of the senders that nearly all failures are from, and those that pass.
+
+    No address that fails is returned where failures are spread wider.
+    """
+    hosts = domain.failing_hosts
+    hosts = hosts[(hosts["dkim_domain"] == breakage.d) & (hosts["selector"] == breakage.s)]
+    hosts = hosts[hosts["source_ip"].isin(addresses(domain, senders))]
+    bad = hosts["failed"] >= 0.5 * (hosts["failed"] + hosts["passed"])
+    if hosts.loc[bad, "failed"].sum() < _ALL * hosts["failed"].sum():
+        return [], []
+    return [str(ip) for ip in hosts.loc[bad, "source_ip"]], list(hosts.loc[~bad, "source_ip"])
+
+
+def _moved(domain: DomainFacts, breakage: _Breakage, hosts: list[str]) -> bool:
+    """Return True if the failing addresses began when the signature broke, and others ended."""
+    senders = set(breakage.failing["sender"])
+    sources = domain.sources[domain.sources["sender"].isin(senders)]
+    new = sources["source_ip"].isin(hosts)
+    first = sources.loc[new, "first_day"]
+    old = sources.loc[~new, "first_day"]
+    return bool(
+        len(first) and (first >= breakage.since - DAY).all() and (old < breakage.since - DAY).any()
+    )
+
+
+def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Finding:
+    limits, d, s = context.thresholds, breakage.d, breakage.s
+    fault = _fault(domain, breakage, context)
+    failing = breakage.failing
+    failing = failing.assign(messages=failing["failed"])
+    senders = sorted(failing["sender"].unique())
+    used_by = sorted(breakage.now["sender"].unique())
+    loss = lost_mail(context, failing, domain.messages[domain.messages["sender"].isin(senders)])
+    undecided = set(domain.unidentified["sender"])
+    severity: Severity = "info" if fault.cause == "reporter" else "warning"
     signature = f"{safe(d)}/{safe(s)}"
-    used_by = sorted(change.now["sender"].unique())
-    why = _WHY["part" if cause == "signer" and len(used_by) == 1 else cause]
-    fault = join_names(names) or _("the sender")
+    names = join_names(fault.names) or _("the sender")
+    partly = fault.cause == "signer" and len(used_by) == 1
     return messages_finding(
         "broken_dkim",
         domain,
         f"{d}/{s}",
-        severity,
-        failed,
+        loss.severity(severity, limits, decided=not set(senders) <= undecided),
+        failing,
         summary=join_sentences(
-            _(
-                "{messages} of {of} signed {signature} ({share}) did not verify {when}; in the "
-                "{days} days before it was {share_before}."
-            ).format(
-                messages=n_messages(total(failed)),
-                of=count(change.n),
+            _numbers(breakage).format(
+                messages=n_messages(total(failing)),
+                of=count(total(breakage.now)),
                 signature=signature,
-                share=percent(change.now_share),
-                when=on_days(*day_span(failed)),
+                share=percent(_failing_share(breakage.now)),
+                when=on_days(*day_span(failing)),
                 days=limits.baseline_days,
-                share_before=percent(change.before_share),
+                share_before=percent(_failing_share(breakage.before)),
             ),
-            _(why).format(names=fault),
-            _blocked_too(blocked),
+            _("It has lasted since {since}.").format(since=breakage.since.date())
+            if context.today - breakage.since > limits.baseline_days * DAY
+            else "",
+            _(_WHY["part" if partly else fault.cause]).format(names=names, signature=signature),
+            _instead(domain, breakage),
+            _same_day(domain, breakage),
+            loss.sentence(senders),
         ),
-        action=_(_ACTIONS[cause]).format(names=fault, d=safe(d), s=safe(s), signature=signature),
+        action=_action(breakage, fault, used_by, names, signature),
         query=queries.messages(
             domain.name,
-            recent,
+            breakage.days,
             context.now,
             queries.signed(d, s),
-            f"NOT {queries.verified(d, s)}",
+            f"NOT {queries.verified_by(own_signers(domain))}",
             sender_predicate(domain, used_by),
         ),
         thresholds={
             "points": limits.dkim_points,
             "messages": limits.dkim_messages,
             "z": limits.dkim_z,
+            "never": limits.dkim_part,
         },
         evidence={
-            "cause": cause,
+            "cause": fault.cause,
+            "at_fault": [safe(name) for name in fault.names[:SHOWN]],
             "selector": s,
             "signing_domain": d,
-            "share_now": change.now_share,
-            "share_before": change.before_share,
-            "messages_now": change.n,
-            "messages_before": total(change.before),
-            "z": round(change.z, 1),
-            "complete_days": [f"{day:%Y-%m-%d}" for day in recent],
-            "senders_failing": top_counts(failed, "sender"),
-            "senders": top_counts(change.now, "sender"),
-            "blocked": blocked,
+            "share_now": _failing_share(breakage.now),
+            "share_before": _failing_share(breakage.before),
+            "messages_now": total(breakage.now),
+            "messages_before": total(breakage.before),
+            "share_a_day": _shares(breakage),
+            "senders_failing": top_counts(failing, "sender"),
+            "senders": top_counts(breakage.now, "sender"),
+            "dispositions": top_counts(failing, "disposition"),
             "addresses": addresses(domain, senders)[:SHOWN],
         },
+        since=breakage.since,
+        loss=loss,
     )
 
 
-def _blocked(domain: DomainFacts, senders: list[str], recent: list[pd.Timestamp]) -> int:
-    rows = domain.messages
-    mine = rows["sender"].isin(senders) & rows["day"].isin(recent)
-    broken = (rows["class"] == "broken_dkim") & rows["disposition"].isin(BLOCKED)
-    return total(rows[mine & broken])
+def _numbers(breakage: _Breakage) -> str:
+    if not breakage.living:
+        return _(
+            "{messages} of {of} signed {signature} ({share}) did not verify {when}, and nobody has "
+            "verified this signature in 90 days."
+        )
+    if breakage.before.empty:
+        return _("{messages} of {of} signed {signature} ({share}) did not verify {when}.")
+    return _(
+        "{messages} of {of} signed {signature} ({share}) did not verify {when}; in the {days} days "
+        "before it was {share_before}."
+    )
 
 
-def _blocked_too(blocked: int) -> str:
-    if not blocked:
+def _shares(breakage: _Breakage) -> dict[str, float]:
+    """Return day → share that failed, of the last days before it broke and of those since."""
+    rows = pd.concat([breakage.before, breakage.now])
+    daily = rows.groupby("day", observed=True)[["messages", "failed"]].sum().iloc[-4 * SHOWN :]
+    shares = daily["failed"] / daily["messages"]
+    return {f"{day:%Y-%m-%d}": round(float(part), 3) for day, part in shares.items()}
+
+
+def _instead(domain: DomainFacts, breakage: _Breakage) -> str:
+    """Say which selector the senders signed with until they took one that never verified."""
+    if breakage.living:
         return ""
-    text = ngettext("{n} message was blocked.", "{n} messages were blocked.", blocked)
-    return text.format(n=count(blocked))
+    rows = domain.signatures
+    theirs = rows["sender"].isin(set(breakage.failing["sender"])) & rows["passed"]
+    rows = rows[theirs & (rows["dkim_domain"] == breakage.d) & (rows["selector"] != breakage.s)]
+    last = rows.groupby("selector", observed=True)["day"].max()
+    near = (last >= breakage.since - 2 * DAY) & (last <= breakage.since + 2 * DAY)
+    if not near.any():
+        return ""
+    old = str(last[near].index[0])
+    return _("Until then its mail was signed with the selector {old}, which verified.").format(
+        old=safe(old)
+    )
+
+
+def _same_day(domain: DomainFacts, breakage: _Breakage) -> str:
+    changed = changed_tags(domain.policies, breakage.since)
+    if not changed:
+        return ""
+    return _("The policy changed at the same time: {tags}.").format(tags="; ".join(changed))
+
+
+def _action(
+    breakage: _Breakage, fault: _Fault, used_by: list[str], names: str, signature: str
+) -> str:
+    d, s = safe(breakage.d), safe(breakage.s)
+    text = _(_ACTIONS[fault.cause])
+    if fault.cause == "unpublished":
+        known = howto(used_by[0]) if len(used_by) == 1 else None
+        if known is not None:
+            text = _(
+                "DNS admin: publish the {type} record {s}._domainkey.{d} exactly as {names} shows "
+                "it ({screen}): it is missing, or is not the one that {names} signs with. Needed "
+                "in all: {records}."
+            )
+            names = known.sender
+            return text.format(
+                type=known.dkim_type,
+                s=s,
+                d=d,
+                names=names,
+                screen=known.screen or known.manual,
+                records=dkim_records(known),
+            )
+    owners = join_names(used_by)
+    return text.format(names=names, owners=owners, d=d, s=s, signature=signature)
+
+
+def dkim_records(known: HowTo) -> str:
+    """Return how many records of which type a service needs for DKIM, and their names."""
+    n = known.dkim_records or 1
+    text = ngettext("{n} {type} record", "{n} {type} records", n)
+    text = text.format(n=count(n), type=known.dkim_type)
+    return f"{text} ({', '.join(known.dkim_names)})" if known.dkim_names else text
 
 
 _WHY = {
@@ -247,6 +441,17 @@ _WHY = {
         "Part of what {names} signs with the same key still verifies, so the signer, or what "
         "changes mail after it, is the likely cause."
     ),
+    "host": later(
+        "Only the host {names} is hit; mail signed with the same key at other addresses verifies, "
+        "so the signer on that host is the likely cause, not the key."
+    ),
+    "moved": later(
+        "Only mail from {names} is hit, which began to send when it broke: the mail has moved "
+        "there, and what signs there does not have the key."
+    ),
+    "unpublished": later(
+        "The key was never published, or published wrongly; {names} signs with it."
+    ),
     "reporter": later("Only {names} sees it, so its check is the likely cause, not the key."),
 }
 _ACTIONS = {
@@ -256,15 +461,49 @@ _ACTIONS = {
         "before, or let the owner of {names} give you the current one."
     ),
     "signer": later(
-        "Owner of {names}: check signing with {signature} on every sending host (old private key "
-        "after a rotation, a gateway or footer that changes mail after it was signed). The DNS "
-        "record {s}._domainkey.{d} can stay as it is."
+        "Owner of {names}: check signing with {signature} (old private key after a rotation, a "
+        "gateway or footer that changes mail after it was signed). The DNS record "
+        "{s}._domainkey.{d} can stay as it is."
+    ),
+    "host": later(
+        "Owner of {owners}: check signing with {signature} on the host {names} alone (old private "
+        "key after a rotation, a footer that changes mail after it was signed). The DNS record "
+        "{s}._domainkey.{d} can stay as it is."
+    ),
+    "moved": later(
+        "Owner of {owners}: give the signer at {names} the private key of {signature}, or a "
+        "selector of its own whose key the DNS admin publishes. The DNS record {s}._domainkey.{d} "
+        "can stay as it is."
+    ),
+    "unpublished": later(
+        "DNS admin: publish the record {s}._domainkey.{d} that the owner of {names} gives you (a "
+        "TXT record with the public key, or a CNAME to it): it is missing, or is not the one that "
+        "{names} signs with."
     ),
     "reporter": later(
         "Nothing is due here: other reporters verify {signature}. Mail admin: if it lasts for a "
         "week, tell {names} with the numbers below."
     ),
 }
+
+
+def _ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
+    d, s = finding.evidence.get("signing_domain"), finding.evidence.get("selector")
+    rows = domain.signatures
+    rows = rows[rows["aligned"] & rows["ours"] & (rows["messages"] > 0)]
+    rows = rows[(rows["dkim_domain"] == d) & (rows["selector"] == s)]
+    if rows.empty or (domain.quiet(rows["day"], context) and _signs_otherwise(domain, rows)):
+        return _("Nothing is due: no mail carries this signature any more.")
+    limit = float(finding.evidence.get("share_before", 0)) + context.thresholds.dkim_points
+    seen = [day for day in domain.complete if day < context.today]
+    days = sorted(set(rows["day"]).intersection(seen))[-context.thresholds.recent_days :]
+    last = rows[rows["day"].isin(days)]
+    failed = share(total(last[~last["passed"] & ~last["covered"]]), total(last))
+    if len(days) < context.thresholds.recent_days or failed >= limit:
+        return ""
+    text = _("Nothing is due: from {first} to {last} {share} did not verify.")
+    return text.format(first=days[0].date(), last=days[-1].date(), share=percent(failed))
+
 
 FAMILY = Family(
     (
@@ -280,13 +519,13 @@ FAMILY = Family(
                 "share_before": later("Share before"),
                 "messages_now": later("Messages now"),
                 "messages_before": later("Messages before"),
-                "z": later("Z"),
-                "complete_days": later("Complete days"),
+                "at_fault": later("At fault"),
+                "share_a_day": later("Share by day"),
                 "senders_failing": later("Senders failing"),
                 "senders": later("Senders"),
-                "blocked": later("Blocked"),
             },
             rules=lambda subject: ("dkim", "alignment"),
+            ended=_ended,
         ),
     ),
     of_domain=(broken_dkim,),

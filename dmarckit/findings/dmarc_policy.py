@@ -137,6 +137,27 @@ def _pct(values: pd.Series[int]) -> int | None:
     return None if most >= 100 else most
 
 
+_COMPARED = ("p", "sp", "adkim", "aspf")
+
+
+def changed_tags(policies: pd.DataFrame, day: pd.Timestamp) -> list[str]:
+    """Return ``p=reject (before: none)`` for each tag that most quote differently since `day`.
+
+    A change on the day before or after counts too. `policies` has rows as in `Facts.policies`.
+    """
+    begin, week = policies["begin"], pd.Timedelta(days=7)
+    near = pd.Timedelta(days=1)
+    old = fill_policy_defaults(policies[(begin >= day - week) & (begin < day - near)])
+    new = fill_policy_defaults(policies[(begin >= day + near) & (begin < day + week)])
+    if old.empty or new.empty:
+        return []
+    pairs = {
+        tag: (_most(old[column]), _most(new[column]))
+        for tag, column in (("t", "testing"), *((name, name) for name in _COMPARED))
+    }
+    return [f"{tag}={now} (before: {was})" for tag, (was, now) in pairs.items() if was != now]
+
+
 def parse_policy(domain: str, text: str) -> Policy:
     """Parse ``p=reject; sp=none; adkim=s`` or a whole DMARC record.
 

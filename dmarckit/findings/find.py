@@ -5,14 +5,14 @@ A new kind is registered in its family; a new family is added to `FAMILIES`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import pandas as pd
 
 from dmarckit.checks import Outside
-from dmarckit.core import Mute, Thresholds, _, one_line
+from dmarckit.core import Mute, Thresholds, _, count, ngettext, one_line
 from dmarckit.facts import Facts, complete_days
 from dmarckit.findings import (
     abuse,
@@ -28,13 +28,16 @@ from dmarckit.findings import (
     spf,
     spoofing,
     tls,
+    wanted,
 )
-from dmarckit.findings.context import Context, by_domain
+from dmarckit.findings.causes import combine
+from dmarckit.findings.context import POOLED, Context, DomainFacts, by_domain
 from dmarckit.findings.model import Family, Finding, Kind
 from dmarckit.findings.records import merge_records
 
 FAMILIES: tuple[Family, ...] = (
     dkim.FAMILY,
+    wanted.FAMILY,
     senders.FAMILY,
     spf.FAMILY,
     spoofing.FAMILY,
@@ -60,26 +63,29 @@ def find(
     mute: Iterable[Mute] = (),
     outside: Outside | None = None,
     of_domains: Sequence[Finding] | None = None,
+    before: Sequence[Finding] = (),
 ) -> list[Finding]:
     """Return all findings of the last `days` days before `now`, the most urgent first.
 
     Muted ones (`Mute.until` included) come last, with their reason. `outside` is what Postmaster
     Tools and DNS say, if they were asked; `of_domains` what `find_by_domain` returned for these
-    facts, or for parts of them. Nothing is found in empty facts. The frames are not changed.
+    facts, or for parts of them. What was open `before` stays so until the facts show that it
+    ended. Nothing is found in empty facts. The frames are not changed.
     """
     published = {} if outside is None else published_records(outside.dns)
     context = Context(now, days, thresholds or Thresholds(), published)
     if of_domains is None:
         of_domains = find_by_domain(facts, context, complete_days(facts))
     of_all = [f for family in FAMILIES for rule in family.of_all for f in rule(facts, context)]
-    found = _without_hidden([*of_all, *of_domains])
+    found = [*of_all, *of_domains]
     if outside is not None and not outside.empty:
         found = _with_outside(found, facts, outside, context)
+    known = {finding.fingerprint for finding in found}
+    ended = how_ended(facts, context)
+    found += [f for f in before if f.fingerprint not in known and not ended(f)]
     reasons = {m.fingerprint: m.reason for m in mute if now.date() <= m.until}
-    entitled = (
-        replace(f, title=title(f), mute_reason=reasons.get(f.fingerprint))
-        for f in merge_records(found)
-    )
+    found = [replace(f, mute_reason=reasons.get(f.fingerprint)) for f in merge_records(found)]
+    entitled = (replace(f, title=title(f)) for f in combine(found, KINDS))
     return sorted(entitled, key=lambda finding: finding.rank)
 
 
@@ -98,7 +104,12 @@ def title(finding: Finding) -> str:
     kind = KINDS.get(finding.kind)
     if kind is None:
         return f"{finding.kind}: {one_line(finding.subject, 80) or '–'}"
-    return _(kind.title).format(subject=kind.subject_name(finding.subject) or "–")
+    if finding.subject != POOLED:
+        return _(kind.title).format(subject=kind.subject_name(finding.subject) or "–")
+    first = one_line(next(iter(finding.evidence.get("subjects", ())), "–"), 80)
+    n = int(finding.evidence.get("count", 1)) - 1
+    text = ngettext("{title}, and {n} more like it", "{title}, and {n} more like it", n)
+    return text.format(title=_(kind.title).format(subject=first), n=count(n))
 
 
 def find_by_domain(facts: Facts, context: Context, complete: pd.DataFrame) -> list[Finding]:
@@ -112,18 +123,26 @@ def find_by_domain(facts: Facts, context: Context, complete: pd.DataFrame) -> li
     return [finding for domain in domains for rule in rules for finding in rule(domain, context)]
 
 
-def _without_hidden(found: Sequence[Finding]) -> list[Finding]:
-    """Drop findings that another of the same domain, or of all domains, hides."""
-    open_kinds = {(finding.kind, finding.domain) for finding in found}
-    return [
-        finding
-        for finding in found
-        if open_kinds.isdisjoint(
-            (kind, domain)
-            for kind in KINDS[finding.kind].hidden_by
-            for domain in (finding.domain, "")
-        )
-    ]
+def how_ended(facts: Facts, context: Context) -> Callable[[Finding], str]:
+    """Return the function that says how a finding ended, or the empty text while it has not.
+
+    The facts show it: three complete days back within what was usual. A kind that is no state
+    ends when it is not found.
+    """
+    domains: dict[str, DomainFacts] = {}
+
+    def ended(finding: Finding) -> str:
+        kind = KINDS.get(finding.kind)
+        text = _(kind.resolved if kind else Kind.resolved)
+        if kind is None or kind.ended is None or finding.subject == POOLED:
+            return text
+        if not domains:
+            domains.update((d.name, d) for d in by_domain(facts, complete_days(facts)))
+        if finding.domain not in domains:
+            return text
+        return kind.ended(finding, domains[finding.domain], context)
+
+    return ended
 
 
 def _with_outside(

@@ -7,7 +7,7 @@ commit, or not at all when that run is there already: exactly once, whatever cra
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime
 from typing import Any, Literal
@@ -16,8 +16,9 @@ import pandas as pd
 import pyarrow as pa
 
 from dmarckit.core import _
+from dmarckit.findings.causes import fingerprints_within
 from dmarckit.findings.find import KINDS, title
-from dmarckit.findings.model import SEVERITIES, Finding, Kind, Record
+from dmarckit.findings.model import SEVERITIES, Finding, Kind, Record, safe
 from dmarckit.lake import FINDINGS, Lake, month_of
 
 Status = Literal["NEW", "WORSE", "SAME", "RESOLVED"]
@@ -44,26 +45,39 @@ class LedgerEntry:
     """worst severity while it has been open"""
 
 
-def assign_status(found: Sequence[Finding], last: pd.DataFrame) -> list[LedgerEntry]:
+def assign_status(
+    found: Sequence[Finding], last: pd.DataFrame, ended: Callable[[Finding], str] | None = None
+) -> list[LedgerEntry]:
     """Compare findings with the last run (rows of the table `findings`).
 
     NEW: not open in the last run, or muted there and no longer so.
     WORSE: the severity rises above the worst while open, or the messages are at least twice
     the high-water mark and 50 more. Both marks only rise while the finding is open, so a
     number that goes up and down by turns is WORSE once. A step forward (good) is never WORSE.
-    RESOLVED: open (and not muted) in the last run, and no longer found. Listed once, last.
+    RESOLVED: open (and not muted) in the last run, and no longer found; `ended` says how it
+    ended. Listed once, last. What another finding has taken in has not ended, and is not listed.
     """
-    open_rows: dict[str, dict[Any, Any]] = {
-        row["fingerprint"]: row for row in last.to_dict("records") if row["status"] != "RESOLVED"
-    }
+    open_rows = _open_rows(last)
     entries = [_compared(finding, open_rows.get(finding.fingerprint)) for finding in found]
     fingerprints = {finding.fingerprint for finding in found}
+    within = fingerprints_within(found)
     gone = [
-        _resolved(row)
+        _resolved(row, ended)
         for key, row in open_rows.items()
-        if key not in fingerprints and row["mute_reason"] is None
+        if key not in fingerprints and row["mute_reason"] is None and safe(key, 400) not in within
     ]
     return [*entries, *gone]
+
+
+def _open_rows(last: pd.DataFrame) -> dict[str, dict[Any, Any]]:
+    return {
+        row["fingerprint"]: row for row in last.to_dict("records") if row["status"] != "RESOLVED"
+    }
+
+
+def open_before(last: pd.DataFrame) -> list[Finding]:
+    """Return the findings that were open, and not muted, in the last run."""
+    return [_read(row) for row in _open_rows(last).values() if row["mute_reason"] is None]
 
 
 def _compared(finding: Finding, before: Mapping[Any, Any] | None) -> LedgerEntry:
@@ -80,8 +94,16 @@ def _compared(finding: Finding, before: Mapping[Any, Any] | None) -> LedgerEntry
     return LedgerEntry(finding, status, max(water, finding.messages), worst)
 
 
-def _resolved(row: Mapping[Any, Any]) -> LedgerEntry:
-    kind = KINDS.get(row["kind"])  # a kind of another version may be gone
+def _resolved(row: Mapping[Any, Any], ended: Callable[[Finding], str] | None) -> LedgerEntry:
+    finding = _read(row)
+    how = ended(finding) if ended else ""
+    kind = KINDS.get(finding.kind)  # a kind of another version may be gone
+    action = how or _(kind.resolved if kind else Kind.resolved)
+    finding = replace(finding, action=action)
+    return LedgerEntry(finding, "RESOLVED", int(row["high_water"]), row["high_severity"])
+
+
+def _read(row: Mapping[Any, Any]) -> Finding:
     changes = {
         "messages": int(row["messages"]),
         "first_day": _date(row["first_day"]),
@@ -91,12 +113,10 @@ def _resolved(row: Mapping[Any, Any]) -> LedgerEntry:
         "cause": row["cause"] or "",
         "record": tuple(Record(**record) for record in json.loads(row["record"] or "[]")),
         "reporters": int(row["reporters"]),
-        "action": _(kind.resolved if kind else Kind.resolved),
         "evidence": json.loads(row["evidence"]),
     }
     finding = Finding(**{name: row[name] for name in _FIELDS} | changes)
-    finding = replace(finding, title=title(finding))  # in the language of this run
-    return LedgerEntry(finding, "RESOLVED", int(row["high_water"]), row["high_severity"])
+    return replace(finding, title=title(finding))  # in the language of this run
 
 
 def _date(value: Any) -> date | None:
@@ -114,7 +134,13 @@ def last_run(lake: Lake, job: str, now: datetime) -> pd.DataFrame:
 
 
 def record_findings(
-    lake: Lake, found: Sequence[Finding], *, run: str, job: str, now: datetime
+    lake: Lake,
+    found: Sequence[Finding],
+    *,
+    run: str,
+    job: str,
+    now: datetime,
+    ended: Callable[[Finding], str] | None = None,
 ) -> list[LedgerEntry]:
     """Compare the findings of a run with the run before, and write them down.
 
@@ -125,7 +151,7 @@ def record_findings(
     Raises:
         LakeError: the lake cannot be read or written.
     """
-    entries = assign_status(found, last_run(lake, job, now))
+    entries = assign_status(found, last_run(lake, job, now), ended)
     if entries:
         rows = [_row(entry, run, job, now) for entry in entries]
         lake.write.append_new("findings", pa.Table.from_pylist(rows, schema=FINDINGS.schema))

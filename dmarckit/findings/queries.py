@@ -71,6 +71,11 @@ def verified(domain: str, selector: str) -> str:
     return any_of("dkim", f"{_is_signature(domain, selector)} AND x.result = 'pass'")
 
 
+def verified_by(domains: Iterable[str]) -> str:
+    """Return the SQL test that a signature of one of these d= passes."""
+    return any_of("dkim", f"{one_of('lower(x.domain)', domains)} AND x.result = 'pass'")
+
+
 # "none" without a selector is a message without a signature (RFC 8601 section 2.7.1)
 _IS_THERE = "(coalesce(x.result, 'none') <> 'none' OR nullif(x.selector, '') IS NOT NULL)"
 

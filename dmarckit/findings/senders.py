@@ -2,79 +2,98 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import date
 
 import pandas as pd
 
 from dmarckit.core import _, count, later, n_messages, ngettext
-from dmarckit.facts import kind_word
+from dmarckit.facts import FORWARD_REASON, howto, kind_word
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     BLOCKED,
     DAY,
+    POOLED,
     SHOWN,
-    SPOOFED,
     Context,
     DomainFacts,
     addresses,
+    authenticating,
     count_reporters,
     day_span,
+    how_calmed,
+    lost_mail,
     messages_finding,
-    own_signers,
     sender_predicate,
     top_counts,
     total,
-    unknown_source_predicate,
     window_query,
 )
+from dmarckit.findings.dkim import dkim_records
 from dmarckit.findings.model import (
     Family,
     Finding,
     Kind,
-    Severity,
     join_names,
+    join_sentences,
     median,
     n_reporters,
     on_days,
     safe,
 )
+from dmarckit.findings.wanted import decision, declare_options
 
 _WHAT_IT_DOES = {
     "aligned": later("it passes DMARC by DKIM and SPF"),
     "dkim_only": later("it passes DMARC by DKIM"),
     "spf_only": later("it passes DMARC by SPF alone"),
-    "forwarded": later("it forwards mail that somebody else signed"),
-    "modified": later("it passes on mail whose signature no longer verifies"),
     "broken_dkim": later("its signature does not verify"),
 }
 _IT_FAILS = later("its mail fails DMARC")
+_OWN_CLASSES = ("aligned", "dkim_only", "spf_only", "broken_dkim", "unaligned_sender")
 
 
 def new_sender(domain: DomainFacts, context: Context) -> list[Finding]:
     """Find senders that were not seen in the 90 days before the window.
 
-    Always info: what fails about it is the business of `unaligned_sender`. Mail that proves
-    nothing (unauthenticated) makes no sender.
+    Those that pass, known services, and what authenticates as itself from few networks. Always
+    info: what fails about it is the business of `unaligned_sender`. Mail that proves nothing
+    makes no sender. New forwarders of mail that the domain signed are one finding together.
     """
     limits = context.thresholds
     if not domain.history(context.start, limits.history_days):
         return []
     window = context.window(domain.messages)
     known = set(domain.messages.loc[domain.messages["day"] < context.start, "sender"])
-    mine = window[~window["class"].isin(SPOOFED) & ~window["sender"].isin(known)]
+    fresh = window[~window["sender"].isin(known)]
     least = max(limits.new_messages, limits.new_share * total(window))
-    found = []
-    for sender, rows in mine.groupby("sender", observed=True):
-        n = total(rows)
-        if n >= least and (rows["day"].nunique() >= 2 or count_reporters(rows) >= 2):
-            found.append(_new(domain, context, str(sender), rows, least))
+    groups = [
+        (str(sender), rows)
+        for sender, rows in fresh.groupby("sender", observed=True)
+        if total(rows) >= least and (rows["day"].nunique() >= 2 or count_reporters(rows) >= 2)
+    ]
+    itself = authenticating(domain, {sender for sender, _rows in groups})
+    found, forwarders = [], []
+    for sender, rows in groups:
+        main = str(rows.groupby("class", observed=True)["messages"].sum().idxmax())
+        if main == "forwarded":
+            forwarders.append(sender)
+        elif main in _OWN_CLASSES or sender in itself:
+            found.append(_new(domain, context, sender, rows, main, least))
+    if forwarders:
+        rows = fresh[fresh["sender"].isin(forwarders)]
+        found.append(_new_forwarders(domain, context, forwarders, rows, least))
     return found
 
 
 def _new(
-    domain: DomainFacts, context: Context, sender: str, rows: pd.DataFrame, least: float
+    domain: DomainFacts,
+    context: Context,
+    sender: str,
+    rows: pd.DataFrame,
+    main: str,
+    least: float,
 ) -> Finding:
-    main = str(rows.groupby("class", observed=True)["messages"].sum().idxmax())
     kind = str(rows["sender_kind"].iloc[0])
     name = safe(sender) if kind in ("unknown", "") else f"{safe(sender)} ({kind_word(kind)})"
     declared = (domain.inventory["declared"] & (domain.inventory["sender"] == sender)).any()
@@ -95,14 +114,11 @@ def _new(
             what_it_does=_(_WHAT_IT_DOES.get(main, _IT_FAILS)),
         ),
         action=_(_ACT_ON_NEW.get(main, _DECLARED if declared else _ACT_ON_OTHER)).format(
-            sender=safe(sender), domain=safe(domain.name)
+            sender=safe(sender),
+            domain=safe(domain.name),
+            declare=decision("declare", sender, domain.name, *declare_options(domain, sender)),
         ),
-        query=window_query(
-            domain,
-            context,
-            sender_predicate(domain, [sender]),
-            f"NOT ({unknown_source_predicate(domain, own_addresses=False)})",
-        ),
+        query=window_query(domain, context, sender_predicate(domain, [sender])),
         thresholds={
             "least_messages": round(least),
             "history_days": context.thresholds.history_days,
@@ -113,23 +129,57 @@ def _new(
             "from_domains": top_counts(rows, "header_from"),
             "addresses": addresses(domain, [sender])[:SHOWN],
         },
+        since=rows["day"].min(),
     )
 
 
-_DECLARED = later("Nothing is due: {sender} is declared in dmarckit.toml, and has begun to send.")
+def _new_forwarders(
+    domain: DomainFacts, context: Context, senders: list[str], rows: pd.DataFrame, least: float
+) -> Finding:
+    return messages_finding(
+        "new_sender",
+        domain,
+        senders[0] if len(senders) == 1 else POOLED,
+        "info",
+        rows,
+        summary=ngettext(
+            "{n} new forwarder ({names}) relayed {messages} of {domain} {when} whose signature or "
+            "way shows that {domain} sent them.",
+            "{n} new forwarders ({names}) relayed {messages} of {domain} {when} whose signature or "
+            "way shows that {domain} sent them.",
+            len(senders),
+        ).format(
+            n=count(len(senders)),
+            names=join_names(list(top_counts(rows, "sender"))),
+            messages=n_messages(total(rows)),
+            domain=safe(domain.name),
+            when=on_days(*day_span(rows)),
+        ),
+        action=_(
+            "Nothing is due: people have their mail forwarded, and DKIM survives that. Mail that "
+            "is not signed does not."
+        ),
+        query=window_query(domain, context, sender_predicate(domain, senders)),
+        thresholds={
+            "least_messages": round(least),
+            "history_days": context.thresholds.history_days,
+        },
+        evidence={
+            "count": len(senders),
+            "subjects": list(top_counts(rows, "sender", 100)),
+            "classes": top_counts(rows, "class"),
+            "addresses": addresses(domain, senders)[:SHOWN],
+        },
+        since=rows["day"].min(),
+    )
+
+
+_DECLARED = later("Nothing is due: {sender} is declared, and has begun to send.")
 _ACT_ON_OTHER = later(
-    "Mail admin: ask the owners of {domain} whether somebody started to use {sender}. If so, "
-    "declare it under [[senders]] in dmarckit.toml; if not, ask who gave it access."
+    "Mail admin: ask the owners of {domain} whether somebody started to use {sender}. If so: "
+    "{declare}; if not, ask who gave it access."
 )
 _ACT_ON_NEW = {
-    "forwarded": later(
-        "Nothing is due: {sender} relays mail whose own signature of {domain} still verifies, as "
-        "forwarders do."
-    ),
-    "modified": later(
-        "Nothing is due: {sender} seems to relay mail and change it on the way, as mailing lists "
-        "do. Mail admin: note it before the policy of {domain} becomes stricter."
-    ),
     "unaligned_sender": later(
         "Mail admin: find out who uses {sender} in the name of {domain}; what to set up there is "
         "said in the finding unaligned_sender once it has sent enough."
@@ -143,32 +193,49 @@ _HEIR = 0.25  # of the usual messages: a quiet weekend after the change must be 
 def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
     """Find senders of the inventory that sent on most days and have gone silent.
 
-    warning for the loud ones (`stopped_loud` messages a day), whose silence somebody would
-    want to hear of; info for the others, which may just have had nothing to send. Only
-    complete days count as silence, and only if the reporters that used to see the sender
-    have delivered: a silent reporter is no stopped sender. A report that began before the
-    silence and goes on into it does not say on which of its days the mail came.
+    It stays open until the sender sends again or leaves the inventory. warning for the loud
+    ones (`stopped_loud` messages a day), whose silence somebody would want to hear of; info for
+    the others, which may just have had nothing to send. Only complete days count as silence,
+    work days alone for who sends on work days, and only if the reporters that used to see the
+    sender have delivered: a silent reporter is no stopped sender. A report that began before
+    the silence and goes on into it does not say on which of its days the mail came.
     """
     limits = context.thresholds
     recent = [d for d in domain.complete if d < context.today][-limits.recent_days :]
     if len(recent) < limits.recent_days or recent[0] < context.today - limits.baseline_days * DAY:
         return []
-    month = context.last(domain.messages, limits.baseline_days)
-    month = month[month["in_inventory"] & (month["messages"] > 0)]
-    sure = dict(
-        list(drop_vague_days(month, domain.reports, recent[0]).groupby("sender", observed=True))
-    )
+    rows = domain.messages
+    rows = rows[rows["in_inventory"] & (rows["messages"] > 0) & (rows["day"] < context.today)]
+    sure = drop_vague_days(rows, domain.reports, recent[0])
+    seen_by = {sender: part["day"] for sender, part in sure.groupby("sender", observed=True)}
     found = []
-    for sender, rows in month[month["day"] < context.today].groupby("sender", observed=True):
-        seen = sure.get(sender, rows)["day"]
+    for sender, part in rows.groupby("sender", observed=True):
+        seen = seen_by.get(sender, part["day"])
+        if seen.max() <= part["day"].max() - limits.baseline_days * DAY:
+            seen = part["day"]  # reporters of weeks alone see it
+        last = seen.max()
+        if last >= recent[-1]:
+            continue
+        seen = seen[seen > last - limits.baseline_days * DAY].drop_duplicates()
+        at_work = (seen.dt.day_of_week >= SATURDAY).sum() <= 1
+        quiet = [d for d in domain.complete if last < d < context.today]
+        if at_work:
+            quiet = [d for d in quiet if d.day_of_week < SATURDAY]
+        often = len(seen) >= limits.stopped_days or (
+            at_work and (seen.dt.day_of_week < SATURDAY).sum() >= limits.stopped_work_days
+        )
+        part = part[part["day"] > last - limits.baseline_days * DAY]
         if (
-            seen.nunique() >= limits.stopped_days
-            and seen.max() < recent[0]
-            and _still_watched(domain, rows, recent)
-            and not _under_another_name(domain, context, str(sender), rows, seen.max())
+            often
+            and len(quiet) >= limits.recent_days
+            and _still_watched(domain, part, quiet[-limits.recent_days :])
+            and not _under_another_name(domain, context, str(sender), part, last)
         ):
-            found.append(_stopped(domain, context, str(sender), rows, seen, recent))
+            found.append(_stopped(domain, context, str(sender), part, seen, quiet))
     return found
+
+
+SATURDAY = 5
 
 
 def _still_watched(domain: DomainFacts, rows: pd.DataFrame, quiet: list[pd.Timestamp]) -> bool:
@@ -197,6 +264,21 @@ def _under_another_name(
     return bool(len(heirs) and after - before["messages"].sum() / days >= _HEIR * usual)
 
 
+def _heirs(
+    domain: DomainFacts, context: Context, sender: str, usual: float, last: pd.Timestamp
+) -> list[str]:
+    """Return the senders that have sent as much more since a sender's last day, most first."""
+    rows = domain.messages[domain.messages["sender"] != sender]
+    days = context.thresholds.baseline_days
+    month = rows[(rows["day"] <= last) & (rows["day"] > last - days * DAY)]
+    after = rows[rows["day"] > last].groupby("sender", observed=True)["messages"].sum()
+    before = month.groupby("sender", observed=True)["messages"].sum()
+    grown = after / max((context.today - last).days, 1)
+    grown -= before.reindex(after.index, fill_value=0) / days
+    grown = grown[(grown >= 0.5 * usual) & (grown <= 2 * usual)].sort_values(ascending=False)
+    return [str(name) for name in grown.index[:1]]
+
+
 def _stopped(
     domain: DomainFacts,
     context: Context,
@@ -206,26 +288,34 @@ def _stopped(
     quiet: list[pd.Timestamp],
 ) -> Finding:
     limits = context.thresholds
-    last = seen.max().date()
-    before = rows[rows["day"] <= seen.max()]
+    last = seen.max()
+    before = rows[rows["day"] <= last]
     usual = median(before.groupby("day", observed=True)["messages"].sum().tolist())
-    days = pd.date_range(context.today - limits.baseline_days * DAY, context.today - DAY)
+    first = last - (limits.baseline_days - 1) * DAY
+    heirs = _heirs(domain, context, sender, before["messages"].sum() / limits.baseline_days, last)
     finding = messages_finding(
         "sender_stopped",
         domain,
         sender,
         "warning" if usual >= limits.stopped_loud else "info",
         rows,
-        summary=_(
-            "{sender} has stopped: {messages} as {domain} on {days} of the last {of} days, none "
-            "since {last}."
-        ).format(
-            sender=safe(sender),
-            messages=n_messages(total(rows)),
-            domain=safe(domain.name),
-            days=seen.nunique(),
-            of=limits.baseline_days,
-            last=last,
+        summary=join_sentences(
+            _(
+                "{sender} has stopped: {messages} as {domain} on {days} of {of} days, none since "
+                "{last}."
+            ).format(
+                sender=safe(sender),
+                messages=n_messages(total(rows)),
+                domain=safe(domain.name),
+                days=len(seen),
+                of=limits.baseline_days,
+                last=last.date(),
+            ),
+            _("{heirs} took over: it has sent about as much more since then.").format(
+                heirs=join_names(heirs)
+            )
+            if heirs
+            else "",
         ),
         action=_(
             "Owner of {sender}: check that it still sends for {domain} (queue, expired contract, "
@@ -237,20 +327,26 @@ def _stopped(
             selectors=_selectors(domain, sender),
         ),
         query=queries.messages(
-            domain.name, list(days), context.now, sender_predicate(domain, [sender])
+            domain.name,
+            list(pd.date_range(first, context.today - DAY)),
+            context.now,
+            sender_predicate(domain, [sender]),
         ),
         thresholds={
             "seen_days": limits.stopped_days,
+            "seen_work_days": limits.stopped_work_days,
             "complete_days_without": limits.recent_days,
         },
         evidence={
-            "seen_days": int(seen.nunique()),
-            "quiet_days": [f"{d:%Y-%m-%d}" for d in quiet],
+            "seen_days": len(seen),
+            "quiet_days": [f"{d:%Y-%m-%d}" for d in quiet[-SHOWN:]],
             "median_a_day": usual,
+            "took_over": [safe(name) for name in heirs],
             "addresses": addresses(domain, [sender])[:SHOWN],
         },
+        since=last + DAY,
     )
-    return replace(finding, first_day=seen.min().date(), last_day=last)
+    return replace(finding, first_day=seen.min().date(), last_day=last.date())
 
 
 def _selectors(domain: DomainFacts, sender: str) -> str:
@@ -297,106 +393,205 @@ def _index(reporters: pd.Series[str], days: pd.Series[pd.Timestamp]) -> pd.Multi
 
 
 def unaligned_sender(domain: DomainFacts, context: Context) -> list[Finding]:
-    """Find known services whose mail proves their own domain, but not the author's.
+    """Find services of the domain whose mail proves another domain than the author's.
 
     warning: either it is the company's mail, and somebody must set up its authentication
-    before (or because) the policy blocks it; or it is not, and somebody must say so.
-    critical when a sender of the inventory is being blocked. info for mailing lists and
-    forwarders: they relay, and nobody can set up anything there.
+    before (or because) the policy blocks it; or it is not, and somebody must say so. Mail that
+    fails by strict alignment alone is said to, with what mends it; info for what a reporter
+    calls failing although its own results pass.
     """
     if domain.at_most("unaligned_sender") < context.thresholds.unaligned_messages:
         return []
-    window = context.window(domain.messages)
-    mine = window[window["class"] == "unaligned_sender"]
+    rows = domain.messages
+    rows = rows[(rows["class"] == "unaligned_sender") & rows["ours"]]
     return [
-        _unaligned(domain, context, str(sender), rows)
-        for sender, rows in mine.groupby("sender", observed=True)
-        if total(rows) >= context.thresholds.unaligned_messages
+        _unaligned(domain, context, str(sender), part, rows.loc[rows["sender"] == sender, "day"])
+        for sender, part in context.window(rows).groupby("sender", observed=True)
+        if total(part) >= context.thresholds.unaligned_messages
     ]
 
 
-def _unaligned(domain: DomainFacts, context: Context, sender: str, rows: pd.DataFrame) -> Finding:
-    blocked = total(rows[rows["disposition"].isin(BLOCKED)])
-    ours = bool(rows["in_inventory"].any())
-    least = context.thresholds.unaligned_messages
-    relays = str(rows["sender_kind"].iloc[0]) in ("mailing list", "forwarder") and not ours
-    severity: Severity = "critical" if ours and blocked >= least else "warning"
-    if relays:
-        severity = "info"
+@dataclass(frozen=True)
+class _Proof:
+    """What the mail of an unaligned sender proves, and why that does not count."""
+
+    spf: dict[str, int]
+    """domain → messages, raw SPF passes"""
+    dkim: dict[str, int]
+    """d= that is not the author's → messages, raw DKIM passes"""
+    strict: tuple[str, ...]
+    """tags by whose strictness alone it fails (adkim, aspf)"""
+    contradicted: bool
+    """raw results pass for the author's organisation and no tag is strict: it should pass"""
+    unverified: tuple[str, str] | None
+    """aligned signature (d, s) that most of the mail carries, and that does not verify"""
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys([*self.spf, *self.dkim]))
+
+
+def _proof(domain: DomainFacts, context: Context, sender: str, n: int) -> _Proof:
     spf = context.window(domain.spf)
     spf = spf[(spf["sender"] == sender) & (spf["result"] == "pass")]
     dkim = context.window(domain.signatures)
-    dkim = dkim[(dkim["sender"] == sender) & dkim["passed"] & ~dkim["aligned"]]
-    proves_spf, proves_dkim = top_counts(spf, "spf_domain"), top_counts(dkim, "dkim_domain")
-    proves = list(dict.fromkeys([*proves_spf, *proves_dkim]))
-    name, author = safe(sender), safe(domain.name)
+    dkim = dkim[dkim["sender"] == sender]
+    rows = context.window(domain.alignments)
+    rows = rows[(rows["sender"] == sender) & (rows["class"] == "unaligned_sender")]
+    by = {
+        tag: total(rows[rows[f"{name}_relaxed"] & ~rows[f"{name}_strict"]]) >= 0.5 * n
+        for tag, name in (("adkim", "dkim"), ("aspf", "spf"))
+    }
+    strict = tuple(tag for tag in by if by[tag] and getattr(domain.policy, tag) == "s")
+    dead = dkim[dkim["aligned"] & ~dkim["passed"] & ~dkim["covered"]]
+    sums = dead.groupby(["dkim_domain", "selector"], observed=True)["messages"].sum()
+    pairs = [(str(d), str(s)) for d, s in sums[sums >= 0.5 * n].index.to_list()]
+    return _Proof(
+        top_counts(spf, "spf_domain"),
+        top_counts(dkim[dkim["passed"] & (~dkim["aligned"] | bool(strict))], "dkim_domain"),
+        strict,
+        any(by.values()) and not strict,
+        pairs[0] if pairs else None,
+    )
+
+
+def _unaligned(
+    domain: DomainFacts,
+    context: Context,
+    sender: str,
+    rows: pd.DataFrame,
+    days: pd.Series[pd.Timestamp],
+) -> Finding:
+    limits = context.thresholds
+    sent = domain.messages[domain.messages["sender"] == sender]
+    loss = lost_mail(context, rows, sent)
+    proof = _proof(domain, context, sender, total(rows))
+    author = safe(domain.name)
+    reporters = top_counts(rows, "reporter")
+    summary = _(
+        "{messages} that {sender} sent as {author} {when} fail DMARC: they prove {proves}, not "
+        "{author} ({reporters})."
+    )
+    if proof.strict:
+        summary = _(
+            "{messages} that {sender} sent as {author} {when} fail DMARC only because alignment is "
+            "strict ({tags}): they prove {proves}, which is not exactly the From domain "
+            "({reporters})."
+        )
+    elif proof.contradicted:
+        summary = _(
+            "{names} counts {messages} that {sender} sent as {author} {when} as failing DMARC, "
+            "although its own results say that they prove {author}: it contradicts itself."
+        )
     return messages_finding(
         "unaligned_sender",
         domain,
         sender,
-        severity,
+        loss.severity("info" if proof.contradicted else "warning", limits),
         rows,
-        summary=_unaligned_summary(blocked).format(
-            messages=n_messages(total(rows)),
-            sender=name,
-            author=author,
-            when=on_days(*day_span(rows)),
-            proves=join_names(proves) or _("another domain"),
-            blocked=count(blocked),
-            reporters=n_reporters(count_reporters(rows)),
+        summary=join_sentences(
+            summary.format(
+                messages=n_messages(total(rows)),
+                sender=safe(sender),
+                author=author,
+                when=on_days(*day_span(rows)),
+                proves=join_names(proof.names) or _("another domain"),
+                tags=", ".join(f"{tag}=s" for tag in proof.strict),
+                names=join_names(list(reporters)),
+                reporters=n_reporters(count_reporters(rows)),
+            ),
+            loss.sentence([sender]),
+            "" if rows["disposition"].isin(BLOCKED).any() else _("All were delivered."),
         ),
-        action=_unaligned_action(relays, ours).format(sender=name, author=author),
+        action=_unaligned_action(domain, sender, proof, rows, list(reporters)),
         query=window_query(
             domain,
             context,
             sender_predicate(domain, [sender]),
-            queries.unaligned(own_signers(domain)),
+            queries.FAILS,
+            f"NOT {FORWARD_REASON}",
+            f"({queries.PASSES_RAW})",
         ),
-        thresholds={"messages": least},
+        thresholds={"messages": limits.unaligned_messages},
         evidence={
-            "proves_spf": proves_spf,
-            "proves_dkim": proves_dkim,
+            "proves_spf": proof.spf,
+            "proves_dkim": proof.dkim,
+            "strict_tags": list(proof.strict),
             "from_domains": top_counts(rows, "header_from"),
             "dispositions": top_counts(rows, "disposition"),
-            "blocked_share": blocked / total(rows),
             "addresses": addresses(domain, [sender])[:SHOWN],
         },
+        since=days.min(),
+        loss=loss,
     )
 
 
-def _unaligned_summary(blocked: int) -> str:
-    if not blocked:
+def _unaligned_action(
+    domain: DomainFacts, sender: str, proof: _Proof, rows: pd.DataFrame, reporters: list[str]
+) -> str:
+    names = {
+        "sender": safe(sender),
+        "author": join_names(list(top_counts(rows, "header_from"))),
+        "domain": safe(domain.name),
+        "deny": decision("deny", sender, domain.name),
+    }
+    if proof.contradicted:
         return _(
-            "{messages} that {sender} sent as {author} {when} fail DMARC: they prove {proves}, not "
-            "{author} (all were delivered; {reporters})."
+            "Nothing is due: SPF or DKIM proves {domain} for {sender}. Mail admin: if it goes on, "
+            "tell {reporters} with the numbers below."
+        ).format(**names, reporters=join_names(reporters))
+    if proof.strict:
+        text = join_sentences(
+            _(
+                "DNS admin: set {tags} in the record of _dmarc.{domain} and leave the rest, so "
+                "that names below the organisation's domain count again."
+            ),
+            _("Or owner of {sender}: sign with DKIM as d={author} exactly.")
+            if "adkim" in proof.strict
+            else _("Or owner of {sender}: make the return path {author} exactly."),
         )
-    return ngettext(
-        "{messages} that {sender} sent as {author} {when} fail DMARC: they prove {proves}, not "
-        "{author} ({blocked} was blocked; {reporters}).",
-        "{messages} that {sender} sent as {author} {when} fail DMARC: they prove {proves}, not "
-        "{author} ({blocked} were blocked; {reporters}).",
-        blocked,
-    )
-
-
-def _unaligned_action(relays: bool, ours: bool) -> str:
-    if relays:
+        return text.format(**names, tags=" ".join(f"{tag}=r" for tag in proof.strict))
+    if proof.unverified:
+        d, s = proof.unverified
         return _(
-            "Nothing is due: {sender} relays mail, and what it changes on the way no longer proves "
-            "the author. Mail admin: note it before the policy becomes stricter."
+            "Owner of {sender}: it signs as {d}, but the signature does not verify; have the DNS "
+            "admin publish the record {s}._domainkey.{d} as {sender} shows it."
+        ).format(**names, d=safe(d), s=safe(s))
+    known = howto(sender)
+    text = (
+        _(
+            "Owner of {sender}: add {author} there ({screen}) for DKIM. DNS admin: publish what it "
+            "shows: {records}."
         )
-    if ours:
-        return _(
+        if known is not None
+        else _(
             "Owner of {sender}: switch on DKIM signing with your own domain there (d={author}; "
-            "often called domain authentication) and a return path below {author}. DNS admin: "
+            "often called domain authentication), or a return path below {author}. DNS admin: "
             "publish the CNAME or TXT records that {sender} shows."
         )
-    return _(
-        "Owner of {sender}: if it sends for you, switch on DKIM signing with your own domain there "
-        "(d={author}; often called domain authentication) and a return path below {author}. DNS "
-        "admin: publish the CNAME or TXT records that {sender} shows. If nobody uses {sender}, it "
-        "is abuse: a stricter policy blocks it."
     )
+    if known is not None:
+        names |= {"screen": known.screen or known.manual, "records": dkim_records(known)}
+    ours = bool(rows["in_inventory"].any())
+    decide = "" if ours else _("If nobody uses {sender}, it is abuse: {deny}")
+    return join_sentences(text, decide).format(**names)
+
+
+def _unaligned_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
+    sent = domain.messages[domain.messages["sender"] == finding.subject]
+    return how_calmed(domain, context, sent[sent["class"] == "unaligned_sender"], sent)
+
+
+def _stopped_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
+    if finding.subject not in domain.senders:
+        text = _("Nothing is due: {sender} has left the inventory (90 days without proven mail).")
+        return text.format(sender=safe(finding.subject))
+    sent = domain.messages.loc[domain.messages["sender"] == finding.subject, "day"]
+    again = sent[sent.dt.date > (finding.last_day or date.min)]
+    if again.empty:
+        return ""
+    text = _("Nothing is due: {sender} has sent again since {day}.")
+    return text.format(sender=safe(finding.subject), day=again.min().date())
 
 
 FAMILY = Family(
@@ -419,8 +614,10 @@ FAMILY = Family(
                 "seen_days": later("Seen days"),
                 "quiet_days": later("Quiet days"),
                 "median_a_day": later("Median a day"),
+                "took_over": later("Took over"),
             },
             hidden_by=("ingest_broken",),
+            ended=_stopped_ended,
         ),
         Kind(
             "unaligned_sender",
@@ -429,9 +626,10 @@ FAMILY = Family(
             {
                 "proves_spf": later("Proves spf"),
                 "proves_dkim": later("Proves dkim"),
+                "strict_tags": later("Strict by"),
                 "from_domains": later("From domains"),
-                "blocked_share": later("Blocked share"),
             },
+            ended=_unaligned_ended,
         ),
     ),
     of_domain=(unaligned_sender, new_sender, sender_stopped),

@@ -15,6 +15,11 @@ EVIDENCE_ORDER = {
     "messages_a_day": later("By day"),
     "addresses": later("Addresses"),
     "dispositions": later("What receivers did"),
+    "lost_since": later("Lost since"),
+    "explains": later("It explains"),
+    "count": later("How many"),
+    "subjects": later("What"),
+    "each": later("One by one"),
     "thresholds": later("Thresholds"),
     "query": later("The query that gives the number"),
 }

@@ -79,8 +79,8 @@ def service(days: range, *weeks: dict[str, Any]) -> Any:
 def test_fractions_of_a_week_do_not_hide_that_a_sender_has_stopped() -> None:
     some = service(range(6, 61), over(8, 2), over(15, 9))
     finding = only(some, "sender_stopped")
-    assert "on 23 of the last 28 days, none since 2026-11-18." in finding.summary
-    assert finding.messages == 23 * 4 * 20 + 14 * 2
+    assert "on 28 of 28 days, none since 2026-11-18." in finding.summary
+    assert finding.messages == 28 * 4 * 20 + 14 * 2
 
 
 def test_a_reporter_that_saw_it_in_the_quiet_week_has_not_told_that_it_is_quiet() -> None:

@@ -13,6 +13,7 @@ from tests.support.finding_facts import (
     SIGNATURE,
     SPF,
     daily,
+    day,
     facts,
     found,
     messages,
@@ -79,9 +80,10 @@ def test_one_reporter_alone_is_wrong_itself() -> None:
 
 def test_blocked_mail_makes_it_critical() -> None:
     blocked = messages([1, 2], disposition="reject", da=False, sa=False, **{"class": "broken_dkim"})
-    finding = only(with_signatures(broken_since(3), messages=messages() + blocked), "broken_dkim")
-    assert finding.severity == "critical"
-    assert "160 messages were blocked." in finding.summary
+    broken = broken_since(3, disposition="reject")
+    finding = only(with_signatures(broken, messages=messages() + blocked), "broken_dkim")
+    assert (finding.severity, finding.lost) == ("critical", 240)
+    assert "In the last 7 days receivers rejected 240 messages of example.com." in finding.summary
 
 
 @pytest.mark.parametrize(
@@ -89,18 +91,20 @@ def test_blocked_mail_makes_it_critical() -> None:
     [
         signed() + signed(messages=1, passed=False),
         signed() + signed(range(1, 4), messages=1, passed=False),
-        broken_since(3, messages=4),
-        broken_since(3, in_inventory=False),
+        signed() + broken_since(3, messages=1, reporters=FOUR[:3], sender="Gateway", selector="s2"),
+        broken_since(3, in_inventory=False, ours=False),
         broken_since(3, aligned=False),
-        signed(range(1, 4), passed=False),
+        signed(range(1, 3), passed=False, living=False),
+        broken_since(3, covered=True),
     ],
     ids=[
         "always some",
         "under five points",
-        "48 messages",
+        "9 messages",
         "not our sender",
         "not our signature",
-        "never seen before",
+        "never verified, on two days",
+        "another signature proves it",
     ],
 )
 def test_no_broken_key(signatures: list[dict[str, Any]]) -> None:
@@ -117,10 +121,77 @@ def test_a_selector_that_a_reporter_leaves_out_is_no_key_of_its_own() -> None:
     assert not found(with_signatures(both), "broken_dkim")
 
 
-def test_a_new_installation_has_nothing_to_compare_with() -> None:
-    young = [r for r in broken_since(3) if r in signed(range(1, 12)) or not r["passed"]]
-    some = with_signatures(young, messages=messages(range(1, 12)), reports=reported(range(1, 12)))
-    assert not found(some, "broken_dkim")
+def test_a_key_that_was_never_published() -> None:
+    never = signed(range(1, 4), passed=False, living=False)
+    finding = only(with_signatures(never), "broken_dkim")
+    assert (finding.evidence["cause"], finding.severity) == ("unpublished", "warning")
+    assert "nobody has verified this signature in 90 days" in finding.summary
+    assert "publish the record s1._domainkey.example.com" in finding.action
+    assert "Put back" not in finding.action
+
+
+def test_a_new_selector_that_was_never_published_names_the_old_one() -> None:
+    rotated = signed(range(5, 61)) + signed(range(1, 5), selector="s2", passed=False, living=False)
+    finding = only(with_signatures(rotated), "broken_dkim")
+    assert finding.subject == "example.com/s2"
+    assert "signed with the selector s1, which verified" in finding.summary
+
+
+@pytest.mark.parametrize("days", [3, 10, 40])
+def test_what_lasts_stays_open(days: int) -> None:
+    finding = only(with_signatures(broken_since(days)), "broken_dkim")
+    assert finding.since == day(days).date()
+    assert finding.evidence["share_before"] == 0
+
+
+def test_what_was_mended_is_not_broken() -> None:
+    mended = signed(range(10, 61)) + signed(range(4, 10), passed=False) + signed(range(1, 4))
+    assert not found(with_signatures(mended), "broken_dkim")
+
+
+def test_it_broke_again_since_three_days() -> None:
+    again = signed(range(20, 61)) + signed(range(12, 20), passed=False) + signed(range(4, 12))
+    finding = only(with_signatures(again + signed(range(1, 4), passed=False)), "broken_dkim")
+    assert finding.since == day(3).date()
+
+
+def host(ip: str, failed: int, passed: int) -> dict[str, Any]:
+    row = {"domain": "example.com", "dkim_domain": "example.com", "selector": "s1"}
+    return row | {"source_ip": ip, "failed": failed, "passed": passed, "hosts": 2}
+
+
+def source(ip: str, first: int) -> dict[str, Any]:
+    row = {"domain": "example.com", "sender": "example.com", "source_ip": ip, "messages": 50}
+    return row | {"first_day": day(first), "last_day": day(1)}
+
+
+def test_one_host_of_two_is_named_alone() -> None:
+    partly = signed() + signed(range(1, 4), passed=False)
+    finding = only(
+        with_signatures(
+            partly,
+            failing_hosts=[host("192.0.2.1", 240, 0), host("192.0.2.2", 0, 240)],
+            sources=[source("192.0.2.1", 60), source("192.0.2.2", 60)],
+        ),
+        "broken_dkim",
+    )
+    assert finding.evidence["cause"] == "host"
+    assert "Only the host 192.0.2.1 is hit" in finding.summary
+    assert "on the host 192.0.2.1 alone" in finding.action
+
+
+def test_mail_that_moved_needs_no_other_record() -> None:
+    finding = only(
+        with_signatures(
+            broken_since(3),
+            failing_hosts=[host("203.0.113.9", 240, 0)],
+            sources=[source("192.0.2.1", 60), source("203.0.113.9", 3)],
+        ),
+        "broken_dkim",
+    )
+    assert finding.evidence["cause"] == "moved"
+    assert "Put back" not in finding.action
+    assert "can stay as it is" in finding.action
 
 
 def spf(result: str, messages: int, days: Any = (1, 2), **fields: Any) -> list[dict[str, Any]]:

@@ -199,9 +199,9 @@ SENDERS = (
         ),
         settings=KNOWS_BOTH,
         expected=[
-            Expect("sender_stopped", "postwagon.example", "alert"),
-            Expect("new_sender", "Mailcourier"),
+            Expect("sender_stopped", "postwagon.example", "alert", says="Mailcourier took over"),
         ],
+        absent=["new_sender"],
     ),
     scenario(
         "declared by network",

@@ -1,0 +1,273 @@
+"""What findings mean together: one finding a cause, none that contradicts another, no floods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from dmarckit.core import _, count, n_messages
+from dmarckit.findings.context import DAY, POOLED, SPOOFED
+from dmarckit.findings.model import (
+    SEVERITIES,
+    Finding,
+    Kind,
+    join_names,
+    join_sentences,
+    safe,
+)
+
+MOST_ALIKE = 10
+"""findings of one kind and domain beyond which they become one"""
+
+_ORDER = (
+    "policy_changed",
+    "broken_dkim",
+    "spf_errors",
+    "unaligned_sender",
+    "unidentified_sender",
+    "gmail_requirement",
+    "mail_lost",
+    "sender_stopped",
+    "new_sender",
+    "spf_only",
+    "spoofing",
+)
+"""what takes in others comes before what it takes in"""
+_WITH_ADVICE = ("unaligned_sender", "unidentified_sender")
+"""kinds whose action is still due when another finding takes them in"""
+
+
+def combine(found: Sequence[Finding], kinds: Mapping[str, Kind]) -> list[Finding]:
+    """Return findings that neither repeat, contradict nor bury each other, each with its cause."""
+    found = [finding for finding in found if not _hidden(finding, found, kinds)]
+    muted = [finding for finding in found if finding.muted]
+    domains: dict[str, list[Finding]] = {}
+    for finding in found:
+        if not finding.muted:
+            domains.setdefault(finding.domain, []).append(finding)
+    one_each = [f for alike in domains.values() for f in _one_each_cause(alike, kinds)]
+    pooled = _pooled([f for f in one_each if not _hidden(f, one_each, kinds)], kinds)
+    return [replace(f, cause=f.cause or _cause(f)) for f in [*pooled, *muted]]
+
+
+def _hidden(finding: Finding, found: Iterable[Finding], kinds: Mapping[str, Kind]) -> bool:
+    """Return True if another finding about the domain, or about all, leaves this one out.
+
+    No step forward is proposed while mail of our own is being lost.
+    """
+    hidden_by = kinds[finding.kind].hidden_by
+    ready = finding.kind == "policy_ready"
+    if not hidden_by and not ready:
+        return False
+    others = [other for other in found if other.domain in (finding.domain, "")]
+    return any(
+        other.kind in hidden_by or (ready and other.severity == "critical" and other.lost > 0)
+        for other in others
+    )
+
+
+def fingerprints_within(found: Iterable[Finding]) -> set[str]:
+    """Return the fingerprints, fit to show, of what these findings have taken in."""
+    return {str(name) for finding in found for name in finding.evidence.get("explains", ())} | {
+        safe(f"{finding.kind}|{finding.domain}|{name}", 400)
+        for finding in found
+        if finding.subject == POOLED
+        for name in finding.evidence.get("subjects", ())
+    }
+
+
+def _one_each_cause(found: Sequence[Finding], kinds: Mapping[str, Kind]) -> list[Finding]:
+    """Let findings of one domain take in what they explain."""
+    waiting = sorted(found, key=lambda f: (_place(f), f.rank))
+    left = []
+    while waiting:
+        cause = waiting.pop(0)
+        effects = [f for f in waiting if _explains(cause, f)]
+        waiting = [f for f in waiting if f not in effects]
+        left.append(_with_effects(cause, effects, kinds) if effects else cause)
+        same = cause.cause or _cause(cause)
+        left += [replace(f, severity="info", cause=same) for f in effects if _stays(cause, f)]
+    return left
+
+
+def _stays(cause: Finding, effect: Finding) -> bool:
+    """Return True if the effect stays, as information: a code, and who is new, are looked for."""
+    changed = cause.kind == "sender_stopped"  # from one sender to another: one change
+    return effect.kind == "gmail_requirement" or (effect.kind == "new_sender" and not changed)
+
+
+def _cause(finding: Finding) -> str:
+    return f"{finding.kind} {safe(finding.subject)}".strip()
+
+
+def _place(finding: Finding) -> int:
+    return _ORDER.index(finding.kind) if finding.kind in _ORDER else len(_ORDER)
+
+
+def _explains(cause: Finding, effect: Finding) -> bool:
+    """Return True if the effect is there because of the cause, which comes first in `_ORDER`."""
+    if POOLED in (cause.subject, effect.subject) or effect.kind not in _ORDER:
+        return False
+    if cause.kind == "policy_changed":
+        return _since_the_change(cause, effect)
+    if effect.kind == "spoofing":
+        own = ("unidentified_sender", "mail_lost")
+        strange = sum(cause.evidence.get("classes", {}).get(name, 0) for name in SPOOFED)
+        return cause.kind in own and 0 < effect.messages <= 2 * int(strange)
+    if not _senders(cause) & _senders(effect):
+        return False
+    if cause.kind == "broken_dkim":
+        return _by_signature(cause, effect)
+    if effect.kind == "mail_lost":
+        return 2 * cause.lost >= effect.lost
+    if effect.kind == "gmail_requirement":
+        return _senders(effect) <= _senders(cause)
+    if effect.kind in ("spf_only", "unaligned_sender", "unidentified_sender"):
+        return cause.kind == "spf_errors" and effect.kind == "spf_only" and _together(cause, effect)
+    return effect.kind in ("new_sender", "sender_stopped")
+
+
+def _since_the_change(change: Finding, effect: Finding) -> bool:
+    """Return True if mail is lost, or fails by a tag, since the policy changed."""
+    if effect.kind not in ("unaligned_sender", "unidentified_sender", "mail_lost", "broken_dkim"):
+        return False
+    if change.subject in effect.evidence.get("strict_tags", ()):
+        return True
+    first = effect.evidence.get("lost_since")
+    began = change.since or change.first_day
+    if not effect.lost or first is None or began is None:
+        return False
+    if effect.since is None or effect.since >= began - DAY:
+        return False  # it did not fail before: it is another thing of the same days
+    return str(began - DAY) <= str(first) <= str(began + 2 * DAY)
+
+
+def _by_signature(cause: Finding, effect: Finding) -> bool:
+    failing = {str(name): n for name, n in cause.evidence.get("senders_failing", {}).items()}
+    if effect.kind == "broken_dkim":  # one signer with several selectors
+        theirs = effect.evidence.get("senders_failing", {})
+        return set(failing) == set(theirs) and _together(cause, effect)
+    if effect.kind == "mail_lost":
+        return 2 * cause.lost >= effect.lost
+    if effect.kind == "gmail_requirement":
+        return _senders(effect) <= set(failing)
+    if effect.kind in ("unaligned_sender", "unidentified_sender", "spf_only"):
+        return bool(2 * sum(failing.get(n, 0) for n in _senders(effect)) >= effect.messages)
+    return effect.kind == "new_sender" or (
+        effect.kind == "sender_stopped" and _together(cause, effect)
+    )
+
+
+def _together(one: Finding, other: Finding, days: timedelta = 2 * DAY) -> bool:
+    """Return True if both began at about the same time."""
+    return (
+        one.since is not None and other.since is not None and abs(one.since - other.since) <= days
+    )
+
+
+def _senders(finding: Finding) -> set[str]:
+    """Return the names of the senders that a finding is about, fit to show as in evidence."""
+    evidence = finding.evidence
+    if finding.kind == "spf_only":
+        return {safe(finding.subject.partition(" / ")[0])}
+    if finding.kind in ("broken_dkim", "spf_errors", "gmail_requirement"):
+        parts = ("senders_failing", "own_senders", "senders")
+        return {str(n) for n in next((evidence[p] for p in parts if evidence.get(p)), ())}
+    more = (*evidence.get("delivered_by", ()), *evidence.get("took_over", ()))
+    return {safe(finding.subject), *map(str, more)}
+
+
+def _with_effects(cause: Finding, effects: Sequence[Finding], kinds: Mapping[str, Kind]) -> Finding:
+    """Return the cause with the worst severity, and the numbers, of what it explains."""
+    allowed = kinds[cause.kind].severities
+    severity = min(
+        (f.severity for f in (cause, *effects) if f.severity in allowed), key=SEVERITIES.index
+    )
+    lost: dict[str, int] = {}
+    for effect in effects:
+        name = ", ".join(sorted(_senders(effect)))
+        lost[name] = max(lost.get(name, 0), effect.lost)
+    losses = [f.evidence["lost_since"] for f in (cause, *effects) if f.evidence.get("lost_since")]
+    gone = [f for f in effects if not _stays(cause, f)]
+    explains = {safe(f.fingerprint, 400): f.summary for f in gone}
+    for effect in effects:
+        explains |= effect.evidence.get("explains", {})
+    evidence = {**cause.evidence, "explains": explains}
+    if losses:
+        evidence["lost_since"] = min(losses)
+    return replace(
+        cause,
+        severity=severity,
+        messages=cause.messages or sum(f.messages for f in effects),
+        lost=max(cause.lost, sum(lost.values())),
+        summary=join_sentences(cause.summary, _explained(cause, gone)),
+        action=join_sentences(cause.action, *(f.action for f in effects if f.kind in _WITH_ADVICE)),
+        evidence=evidence,
+    )
+
+
+def _explained(cause: Finding, effects: Sequence[Finding]) -> str:
+    """Say what else follows from the cause: what is lost since the policy changed, else names."""
+    if cause.kind == "policy_changed":
+        return join_sentences(*[f.summary for f in effects if f.lost][:3])
+    names = {safe(f.subject) for f in effects if f.kind != "mail_lost"} - _senders(cause)
+    if not names:
+        return ""
+    text = _("It also explains what was found about {names}.")
+    return text.format(names=join_names(sorted(names)))
+
+
+def _pooled(found: Sequence[Finding], kinds: Mapping[str, Kind]) -> list[Finding]:
+    """Make one of more than ten findings of a kind and domain; critical ones stay by themselves."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in found:
+        groups.setdefault((finding.kind, finding.domain), []).append(finding)
+    left = []
+    for group in groups.values():
+        apart = [f for f in group if f.severity == "critical"]
+        if len(apart) > MOST_ALIKE:
+            apart = []
+        alike = [f for f in group if f not in apart]
+        if len(group) <= MOST_ALIKE or len(alike) < 2:
+            left += group
+        else:
+            left += [*apart, _pool(sorted(alike, key=lambda f: f.rank))]
+    return left
+
+
+def _pool(alike: Sequence[Finding]) -> Finding:
+    """Return one finding for many, the most urgent first."""
+    first = alike[0]
+    names = [name for f in alike for name in f.evidence.get("subjects", [safe(f.subject)])]
+    messages = sum(f.messages for f in alike)
+    days = [d for f in alike for d in (f.first_day, f.last_day) if d is not None]
+    return replace(
+        first,
+        subject=POOLED,
+        messages=messages,
+        lost=sum(f.lost for f in alike),
+        first_day=min(days, default=None),
+        last_day=max(days, default=None),
+        since=min((f.since for f in alike if f.since is not None), default=None),
+        reporters=max(f.reporters for f in alike),
+        cause="",
+        record=(),
+        summary=join_sentences(
+            _("{n} findings like this, with {messages} in all: {names}.").format(
+                n=count(len(names)), messages=n_messages(messages), names=join_names(names)
+            ),
+            _("The first of them: {summary}").format(summary=first.summary),
+        ),
+        action=join_sentences(first.action, _("The same goes for the others.")),
+        evidence={
+            "count": len(names),
+            "subjects": names[:_LISTED],
+            "each": {safe(f.subject): f.summary for f in alike[:_LISTED]},
+            "thresholds": {"alike": MOST_ALIKE},
+            "number": len(names),
+        },
+    )
+
+
+_LISTED = 100
