@@ -55,6 +55,7 @@ class FolderStorage:
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
         self.url = str(self.root)
+        self._below = f"{self.root.as_posix().rstrip('/')}/"
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield every file below `prefix`, in key order; links are followed, hidden files too."""
@@ -82,7 +83,7 @@ class FolderStorage:
     def _stored(self, path: Path) -> StoredObject:
         status = path.stat()
         return StoredObject(
-            key=os.fsencode(path.relative_to(self.root).as_posix()).decode("utf-8", "replace"),
+            key=os.fsencode(path.as_posix().removeprefix(self._below)).decode("utf-8", "replace"),
             etag=f"{status.st_size:x}-{status.st_mtime_ns:x}",
             size=status.st_size,
             modified=datetime.fromtimestamp(status.st_mtime, UTC),
@@ -152,8 +153,8 @@ class FolderStorage:
         return self._path(key).as_uri()
 
     def _path(self, key: str) -> Path:
-        path = (self.root / key).absolute()
-        if ".." in Path(key).parts or not path.is_relative_to(self.root):
+        path, depth = self.root / key, len(self.root.parts)
+        if path.parts[:depth] != self.root.parts or ".." in path.parts[depth:]:
             raise StorageError(f"key {one_line(key)} points outside {self.root}")
         return path
 

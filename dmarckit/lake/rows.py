@@ -82,7 +82,10 @@ def month_of(time: datetime) -> str:
     >>> month_of(datetime(2026, 11, 1, tzinfo=UTC))
     '2026-11'
     """
-    return time.astimezone(UTC).strftime("%Y-%m") if time.year > 999 else "0000-00"
+    if time.year <= 999:
+        return "0000-00"
+    utc = time.astimezone(UTC)
+    return f"{utc.year}-{utc.month:02}"  # strftime takes ten times as long, and each row asks
 
 
 def report_row(

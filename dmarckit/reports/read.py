@@ -55,14 +55,11 @@ def read_object(
 
     Raises what `read_mail` raises.
     """
-    if is_mail(raw):
+    try:
         return read_mail(raw, limits, authserv_id)
-    if len(raw) > limits.mail_bytes:
-        raise LimitExceeded(
-            f"{len(raw):,} bytes, more than {limits.mail_bytes:,} (limit 'mail_bytes')"
-        )
-    attachment = Attachment(name, "application/octet-stream", raw)
-    return Mail(None, Verdict(), (attachment,), bare=True)
+    except NotAReport:  # no mail
+        attachment = Attachment(name, "application/octet-stream", raw)
+        return Mail(None, Verdict(), (attachment,), bare=True)
 
 
 def says_report(mail: Mail) -> bool:
