@@ -1,8 +1,7 @@
 """A Dask cluster that does the work: connecting, and tasks that outlive their workers.
 
-Tasks are functions of dmarckit, whose results hold all that they found: they may run twice,
-or half and then elsewhere, without a trace. What is kept is written by the caller.
-Nothing of Dask is imported before a cluster is asked for.
+Tasks may run twice, or half and then elsewhere, without a trace: what is kept is written by the
+caller. Nothing of Dask is imported before a cluster is asked for.
 """
 
 from __future__ import annotations
@@ -38,14 +37,10 @@ def without_secrets(settings: Settings) -> Settings:
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Cluster]:
-    """Return the cluster of the scheduler at `address` (``tcp://host:8786``, ``tls://…``).
+    """Yield the cluster of the scheduler at `address` (``tcp://host:8786``, ``tls://…``).
 
-    Dask's own configuration applies, such as the certificates for ``tls://``. At the end
-    what still runs for this caller is given up.
-
-    Raises:
-        MissingExtra: dask and distributed are not installed.
-        ClusterError: no scheduler answers, or it has no worker.
+    Dask's own configuration applies, such as the certificates for ``tls://``. Raises MissingExtra
+    without dask and distributed, ClusterError when no scheduler answers, or it has no worker.
     """
     if find_spec("distributed") is None:
         raise MissingExtra(
@@ -101,10 +96,7 @@ class Cluster(Executor):
     def each(
         self, function: Callable[[T], R], tasks: Iterable[T]
     ) -> Iterator[tuple[T, R | Exception]]:
-        """Yield each task with its result, or with what it raised, in the order they are done.
-
-        Few wait at a time. Raises ClusterError when the cluster is lost.
-        """
+        """Yield each task with its result, or with what it raised, in the order they are done."""
         source = iter(tasks)
         running: dict[Any, T] = {}
         alone: float | None = None
@@ -192,9 +184,7 @@ class _Remote(Future[Any]):
         self._cluster, self._future = cluster, future
 
     def done(self) -> bool:
-        """Return True if there is a result, or an error."""
         return bool(self._future.done())
 
     def result(self, timeout: float | None = None) -> Any:
-        """Return the result, waiting as long as the cluster has workers, whatever `timeout` is."""
-        return self._cluster.outcome(self._future)
+        return self._cluster.outcome(self._future)  # as long as there are workers

@@ -1,11 +1,8 @@
 """One run of a job at a time, on any number of machines: a lease below the home.
 
-A lease is a numbered object, ``leases/<job>/<number>.json``. Whoever stores the next number
-(`Storage.put_new`, which succeeds for one only) holds the job; the highest number counts.
-The holder moves its `until` forward while it works and marks the object as released at its
-end. When `until` has passed, the holder is dead, and the next number is free to be taken.
-Numbers are never used twice, so that a holder that slept too long finds a higher one and
-knows that it has lost the job.
+Whoever stores the next ``leases/<job>/<number>.json`` (`put_new` succeeds for one only) holds the
+job, moves its `until` forward, and marks the object as released at its end. Numbers are never
+used twice: a holder that slept too long finds a higher one and knows that it lost the job.
 """
 
 from __future__ import annotations
@@ -57,14 +54,7 @@ class Holder:
     """boot and process namespace, within which `pid` means one process; None: not known"""
     pid: int
     released: bool = False
-    dead: tuple[DeadRun, ...] = ()
-    """runs of holders before this one that died, until that is recorded"""
-
-    def is_dead(self, now: datetime) -> bool:
-        """Return True if it has let its time pass, or its process has ended on this machine."""
-        if self.machine is not None and self.machine == machine_id() and not _runs(self.pid):
-            return True
-        return now > self.until + SKEW
+    dead: tuple[DeadRun, ...] = ()  # runs of holders before it that died, until that is recorded
 
 
 _HOLDER = TypeAdapter(Holder)
@@ -140,7 +130,8 @@ def take_lease(storage: Storage, holder: Holder) -> Lease:
     if last is not None and not last.released:
         # what the same run in the same process could not release is its own
         same = all(getattr(last, n) == getattr(holder, n) for n in ("run", "machine", "pid"))
-        if not (same or last.is_dead(now)):
+        ended = last.machine is not None and last.machine == machine_id() and not _runs(last.pid)
+        if not (same or ended or now > last.until + SKEW):
             raise JobBusy(_held(last, job))
         died = DeadRun(last.run, last.slot, last.since, last.host)
         holder = replace(holder, dead=(*last.dead, died))
@@ -168,10 +159,10 @@ def heartbeat(
     def renew() -> bool:
         try:
             lease.renew(clock())
+            return True
         except LeaseLost as error:
             lost(error)
             return False
-        return True
 
     with repeated(renew, RENEWAL.total_seconds(), "lease"):
         yield
@@ -179,10 +170,7 @@ def heartbeat(
 
 @contextlib.contextmanager
 def repeated(action: Callable[[], bool], seconds: float, name: str) -> Iterator[None]:
-    """Call the action from a thread of this name every so many seconds while the block runs.
-
-    It ends earlier when the action returns False.
-    """
+    """Call the action every so many seconds from a thread, while it returns True in the block."""
     ended = threading.Event()
 
     def beat() -> None:
@@ -208,7 +196,6 @@ def _held(holder: Holder | None, job: str) -> str:
 
 
 def _numbers(storage: Storage, job: str) -> list[int]:
-    """Return the numbers of a job's leases that are there."""
     prefix = f"{FOLDER}/{job}/"
     try:
         keys = [stored.key for stored in storage.list(prefix)]
@@ -242,8 +229,7 @@ def machine_id() -> str | None:
 
 
 def _runs(pid: int) -> bool:
-    """Return True if there is such a process here; one of another's counts."""
-    try:
+    try:  # another user's process counts
         os.kill(pid, 0)
     except OSError as error:
         return not isinstance(error, ProcessLookupError)

@@ -30,19 +30,11 @@ def with_retries(
 ) -> Result:
     """Return the action's result, calling it again after each of the `pauses` while it fails.
 
-    The action must be safe to call twice. Its last error is raised as it is.
-
-    Args:
-        action: what may fail.
-        errors: types of errors that may pass by waiting, or a function that says so of one;
-            all others are raised at once.
-        pauses: seconds before each further call; as many calls as there are, and one.
-        sleep: what waits.
-        pause: the seconds to wait in fact, from the error and the planned seconds.
-        patience: seconds that all pauses together may take.
-        before: called with the error and the seconds before each pause.
+    The action must be safe to call twice; its last error is raised as it is, and those that are
+    not of `errors` at once. `pause` gives the seconds to wait from the error and the planned ones;
+    all together are at most `patience`. `before` is called with both before each pause.
     """
-    from tenacity import Retrying, retry_if_exception
+    from tenacity import Retrying, retry_if_exception, retry_if_exception_type
 
     def raised(state: RetryCallState) -> BaseException:
         error = state.outcome.exception() if state.outcome else None
@@ -61,15 +53,11 @@ def with_retries(
         if before is not None:
             before(raised(state), state.upcoming_sleep)
 
+    retry = (
+        retry_if_exception_type(errors)
+        if isinstance(errors, type | tuple)
+        else retry_if_exception(errors)
+    )
     return Retrying(
-        retry=retry_if_exception(
-            (lambda error: isinstance(error, errors))
-            if isinstance(errors, type | tuple)
-            else errors
-        ),
-        wait=wait,
-        stop=stop,
-        sleep=sleep,
-        before_sleep=before_sleep,
-        reraise=True,
+        retry=retry, wait=wait, stop=stop, sleep=sleep, before_sleep=before_sleep, reraise=True
     )(action)

@@ -1,9 +1,8 @@
 """The settings, and where they come from. Nothing is read at import.
 
 Strongest first: arguments, environment variables ``DMARCKIT_<NAME>`` (nested names with
-``__``), files named by ``DMARCKIT_<NAME>_FILE`` (for secrets), ``dmarckit.toml`` in the
-working directory or the file given by ``--config`` (or ``DMARCKIT_CONFIG``).
-AWS credentials, region and endpoint are the AWS SDK's own and never stand here.
+``__``), files named by ``DMARCKIT_<NAME>_FILE``, ``dmarckit.toml`` in the working directory or
+the file given by ``--config`` (or ``DMARCKIT_CONFIG``). AWS's own settings are the AWS SDK's.
 """
 
 from __future__ import annotations
@@ -15,53 +14,31 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError as UnreadableValue,
-    TomlConfigSettingsSource,
-)
+import pydantic
+import pydantic_settings
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, TomlConfigSettingsSource
 
 from dmarckit.core.errors import SettingsError, one_line
 from dmarckit.core.language import use
 from dmarckit.core.text import normalize_domain
 from dmarckit.core.thresholds import Limits, Thresholds
 
-Location = Annotated[str, AfterValidator(lambda url: url.rstrip("/") or "/")]
+Source = pydantic_settings.PydanticBaseSettingsSource
+Location = Annotated[str, pydantic.AfterValidator(lambda url: url.rstrip("/") or "/")]
 Kind = Literal[
-    "mailbox provider",
-    "email service",
-    "marketing",
-    "crm",
-    "ticketing",
-    "security gateway",
-    "mailing list",
-    "forwarder",
-    "hosting",
-    "own",
-    "unknown",
-]
+    "mailbox provider", "email service", "marketing", "crm", "ticketing", "security gateway",
+    "mailing list", "forwarder", "hosting", "own", "unknown",
+]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 """What a sender can be. ``crm`` takes in other business applications (orders, staff,
 documents), ``ticketing`` issue trackers and alerting."""
 
 
-class Strict(BaseModel):
+class Strict(pydantic.BaseModel):
     """A value of several fields: no unknown ones, and none is changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
 class DomainGroup(Strict):
@@ -111,12 +88,9 @@ class Settings(BaseSettings):
     """All settings of an installation, checked. Secrets never show in a repr."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        env_ignore_empty=True,
-        extra="forbid",
+        env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True, extra="forbid",
         frozen=True,
-    )
+    )  # fmt: skip
 
     home: Location = Field("./dmarckit-data", description="s3://bucket/prefix or a folder")
     mail: Location | None = Field(None, description="where the report mails are; <home>/mail")
@@ -199,7 +173,7 @@ class Settings(BaseSettings):
             return value
         return SecretStr(str(value)) if str(value).lstrip().startswith("{") else Path(value)
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _mails_lie_apart(self) -> Settings:
         """Refuse places where the next ingest would list what dmarckit writes as mails."""
         for name, url in (("lake", self.lake_url), ("pages", self.pages_url)):
@@ -250,18 +224,18 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        init_settings: Source,
+        env_settings: Source,
+        dotenv_settings: Source,
+        file_secret_settings: Source,
+    ) -> tuple[Source, ...]:
         """Read arguments, then environment, then files that it names, then TOML."""
         toml = _config_file()
         sources = (init_settings, env_settings, _FileVariables(settings_cls))
         return (*sources, TomlConfigSettingsSource(settings_cls, toml)) if toml else sources
 
 
-class _FileVariables(PydanticBaseSettingsSource):
+class _FileVariables(Source):
     """``DMARCKIT_SLACK_TOKEN_FILE=/run/secrets/slack`` gives `slack_token`."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
@@ -291,19 +265,15 @@ class _FileVariables(PydanticBaseSettingsSource):
 
 
 def _config_file() -> Path | None:
-    named = os.environ.get(CONFIG_VARIABLE)
-    if named:
-        return Path(named)
-    return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
+    path = Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
+    return path if os.environ.get(CONFIG_VARIABLE) or path.is_file() else None
 
 
 def load_settings(**overrides: Any) -> Settings:
     """Return the settings in force; texts are in their `language` from now on.
 
-    `overrides` are settings by name; they win over everything else.
-
-    Raises:
-        SettingsError: one line that names the setting, the value and what is allowed.
+    `overrides` are settings by name; they win over everything else. Raises SettingsError, which
+    names the setting, the value and what is allowed.
     """
     path = _config_file()
     try:
@@ -314,10 +284,10 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(f"cannot read settings file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {path} is not valid TOML: {error}") from error
-    except UnreadableValue as error:
+    except pydantic_settings.SettingsError as error:
         name = str(error).partition('"')[2].partition('"')[0]
         raise _no_json(name, f"{PREFIX}{name.upper()}", error.__cause__) from None
-    except ValidationError as error:
+    except pydantic.ValidationError as error:
         raise SettingsError(_explain(error, path)) from None
     use(settings.language)
     return settings
@@ -340,7 +310,7 @@ def _no_json(name: str, source: str, error: BaseException | None) -> SettingsErr
     return SettingsError(f"setting {name}: {source} must hold JSON: {error}")
 
 
-def _explain(error: ValidationError, path: Path | None) -> str:
+def _explain(error: pydantic.ValidationError, path: Path | None) -> str:
     """Return the first problem in one line; a secret's value is never shown."""
     problem = error.errors(include_url=False, include_context=False)[0]
     where = [str(part) for part in problem["loc"]] or ["mail"]  # the one that spans several

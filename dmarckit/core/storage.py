@@ -1,8 +1,8 @@
 """Bytes by key: an S3 bucket below a prefix, or a folder.
 
-Keys are paths below the storage's root, with ``/``. Credentials, region and endpoint are
-the AWS SDK's own. Every failure becomes a `StorageError` of one line that names bucket
-and key and says what to check.
+Keys are paths below the storage's root, with ``/``. Credentials, region and endpoint are the AWS
+SDK's own. Every failure is a `StorageError`: `get` of what is not there `MissingObject`, of one
+that is refused while others may be readable `RefusedObject`, or `EncryptedObject`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dmarckit.core.aws import aws_client, aws_errors, aws_reason, aws_session, error_code
 from dmarckit.core.errors import (
@@ -49,8 +49,8 @@ NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)  # some file
 class FolderStorage:
     """A folder. The etag is made of size and modification time, so that a listing is cheap."""
 
-    compresses = False
-    remote = False
+    compresses = False  # readers do not understand Content-Encoding
+    remote = False  # several `get` at once are no faster
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
@@ -173,7 +173,7 @@ _CLIENT_SIDE = frozenset({"x-amz-key", "x-amz-key-v2", "x-amz-c"})
 class S3Storage:
     """A bucket below a prefix, through boto3 with retries and timeouts set."""
 
-    compresses = True
+    compresses = True  # text is stored gzipped
     remote = True
 
     def __init__(
@@ -230,7 +230,7 @@ class S3Storage:
                     raise
                 body, metadata = with_retries(
                     lambda: self._fetched(full),
-                    lambda e: isinstance(e, RefusedObject) and e.code == BROKE_OFF,
+                    lambda error: getattr(error, "code", "") == BROKE_OFF,
                     PAUSES_OF_BODY,
                 )
         if not _CLIENT_SIDE.isdisjoint(map(str.lower, metadata)):
@@ -239,7 +239,6 @@ class S3Storage:
         return body
 
     def _fetched(self, full: str) -> tuple[bytes, dict[str, str]]:
-        """Return an object's bytes and metadata."""
         what = f"cannot read s3://{self.bucket}/{one_line(full)}"
         try:
             answer = self.client.get_object(Bucket=self.bucket, Key=full)
@@ -269,18 +268,21 @@ class S3Storage:
     ) -> None:
         """Send one PutObject, which S3 makes visible whole or not at all."""
         more: dict[str, Any] = {"ContentEncoding": content_encoding} if content_encoding else {}
-        with self._explained("write", self.prefix + key, "s3:PutObject"):
-            self._put(key, data, ContentType=content_type, **more)
-
-    def _put(self, key: str, data: bytes, **more: Any) -> None:
-        self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, **more)
+        full = self.prefix + key
+        with self._explained("write", full, "s3:PutObject"):
+            self.client.put_object(
+                Bucket=self.bucket, Key=full, Body=data, ContentType=content_type, **more
+            )
 
     def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
         """Send one PutObject that S3 takes only where there is no object (If-None-Match)."""
+        put = functools.partial(
+            self.client.put_object, Bucket=self.bucket, Key=self.prefix + key, Body=data
+        )
         with self._explained("write", self.prefix + key, "s3:PutObject"):
             try:
                 with_retries(
-                    lambda: self._put(key, data, ContentType=content_type, IfNoneMatch="*"),
+                    lambda: put(ContentType=content_type, IfNoneMatch="*"),
                     lambda error: error_code(error) == "ConditionalRequestConflict",
                     CONFLICTS,
                 )
@@ -318,10 +320,7 @@ class S3Storage:
 
 
 def _refusal(error: Exception) -> str:
-    """Return why S3 refuses this one object and what to do; empty: the error is of another kind.
-
-    Other kinds concern the bucket, the credentials or the moment.
-    """
+    """Return why S3 refuses this one object and what to do; empty: that is not the reason."""
     code = error_code(error)
     if "Throttl" in code or not (code in _OF_OBJECT or code.startswith("KMS.")):
         return ""
@@ -338,42 +337,8 @@ def _refusal(error: Exception) -> str:
     return reason if plain else f"{reason}; S3 says: {message}"
 
 
-class Storage(Protocol):
-    """What the rest of dmarckit asks of a bucket or a folder."""
-
-    url: str
-    compresses: bool
-    """True where readers understand Content-Encoding, so that text is stored gzipped"""
-    remote: bool  # True where each `get` waits for a network, so that several at once are faster
-
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Return every object below `prefix`, in key order, one page at a time."""
-
-    def get(self, key: str) -> bytes:
-        """Return the object's bytes.
-
-        Raises:
-            MissingObject: It is not there.
-            RefusedObject: This one is refused; others may be readable.
-            EncryptedObject: It was encrypted before it was stored.
-        """
-
-    def put(
-        self, key: str, data: bytes, *, content_type: str, content_encoding: str | None = None
-    ) -> None:
-        """Store the object whole or not at all, over one of the same key."""
-
-    def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
-        """Store the object unless there is one of this key; True when it was stored.
-
-        Of any number who try at once exactly one gets True.
-        """
-
-    def delete(self, key: str) -> None:
-        """Take the object away; nothing happens when it is not there."""
-
-    def link(self, key: str, expires: int) -> str:
-        """Return an address that opens the object for `expires` seconds (for ever in a folder)."""
+Storage = FolderStorage | S3Storage
+"""what is stored is whole or not there; of any number that `put_new` one key one gets True"""
 
 
 def open_storage(url: str, presign_keys: tuple[str, str] | None = None) -> Storage:

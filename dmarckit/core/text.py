@@ -1,12 +1,7 @@
-"""How numbers, shares and days are written for people, everywhere the same.
+"""How numbers, shares, days and domains are written for people, in the language in use.
 
-In the language in use: counted nouns through the catalog, percentages and long dates of other
-languages than English through Babel, which is imported when the first of them is written.
-Days and minutes in tables are ISO 8601 in every language, as parameters and file names are.
-
-0.003 and 0.3 % are the same rate, and 0.3 is a hundred times more. So everywhere inside
-dmarckit, in tables and in thresholds, a rate is a share from 0 to 1; text for people is a
-percentage made by `Rate`; and what says something beyond 1 is refused, not divided by 100.
+Days in tables are ISO 8601 in every language. Everywhere inside dmarckit a rate is a share from
+0 to 1, and what is beyond 1 is refused; only text for people is a percentage.
 """
 
 from __future__ import annotations
@@ -47,17 +42,14 @@ def normalize_domain(name: str) -> str:
     """
     if name.isascii():
         return name.lower().rstrip(".")
-    return ".".join(map(_a_label, _DOTS.split(name.lower()))).rstrip(".")
-
-
-def _a_label(label: str) -> str:
-    if label.isascii() or len(label) > 63:
-        return label
     import idna
 
-    with contextlib.suppress(UnicodeError):  # IDNAError is one
-        return idna.encode(label, uts46=True).decode()
-    return label
+    labels = _DOTS.split(name.lower())
+    for i, label in enumerate(labels):
+        if not label.isascii() and len(label) <= 63:
+            with contextlib.suppress(UnicodeError):  # IDNAError is one
+                labels[i] = idna.encode(label, uts46=True).decode()
+    return ".".join(labels).rstrip(".")
 
 
 def show_domain(name: str) -> str:
@@ -101,9 +93,7 @@ def count(value: float | None) -> str:
     >>> count(1234567)
     '1,234,567'
     """
-    if value is None or is_missing(value):
-        return MISSING
-    return f"{round(value):,}"
+    return MISSING if value is None or is_missing(value) else f"{round(value):,}"
 
 
 def plural(value: float, one: str, many: str | None = None) -> str:
@@ -151,7 +141,6 @@ def percent(value: float | None) -> str:
 
 
 def _percentage(value: float, digits: int) -> str:
-    """Return a percentage as the language writes it; in English as ISO 80000 has it."""
     if current_language() == "en":
         return f"{value:.{digits}f} %"
     from babel.numbers import format_percent
@@ -240,10 +229,10 @@ def period(begin: datetime, end: datetime) -> str:
     if last.second == 59 and last > first:
         last += timedelta(seconds=1)
     midnights = {(t.hour, t.minute, t.second) for t in (first, last)} == {(0, 0, 0)}
+    if midnights and last - first == timedelta(days=1):
+        return day(first)
     if midnights and last > first:
         final = last - timedelta(days=1)
-        if final == first:
-            return day(first)
         return _("{first} to {last}").format(first=day(first), last=day(final))
     return _("{first} to {last} UTC").format(first=minute(first), last=minute(last))
 

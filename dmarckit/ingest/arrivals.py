@@ -1,8 +1,7 @@
 """Batches of messages from the queue into the lake; then, and only then, off the queue.
 
-Stopped anywhere, the messages come again and change nothing that is in the lake. A message
-that cannot be taken is noted in the table `dead_letters` and stays: the queue's own rules
-bring it to its queue of dead letters in the end.
+A message that cannot be taken is noted in the table `dead_letters` and stays: the queue's own
+rules bring it to its queue of dead letters in the end.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,22 +19,8 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from dmarckit.core import (
-    PAUSES,
-    POOL,
-    DmarckitError,
-    LakeError,
-    MissingObject,
-    QueueError,
-    S3Storage,
-    Settings,
-    SettingsError,
-    StorageError,
-    StoredObject,
-    log_step,
-    one_line,
-    open_storage,
-)
+from dmarckit import core
+from dmarckit.core import LakeError, StorageError, StoredObject, one_line
 from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.ingest.queue import NotAnEvent, Queue, QueueMessage, keys_within, read_event
 from dmarckit.lake import DEAD_LETTERS, Lake, month_of
@@ -67,7 +52,7 @@ class QueueIngest:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: core.Settings,
         lake: Lake,
         queue: Queue,
         *,
@@ -75,9 +60,9 @@ class QueueIngest:
         clock: Callable[[], datetime],
         once: bool,
     ) -> None:
-        mails = open_storage(settings.mail_url)
-        if not isinstance(mails, S3Storage):
-            raise SettingsError(f"mail is {settings.mail_url}; watch needs mails in s3://…")
+        mails = core.open_storage(settings.mail_url)
+        if not isinstance(mails, core.S3Storage):
+            raise core.SettingsError(f"mail is {settings.mail_url}; watch needs mails in s3://…")
         self._settings, self._lake, self._queue, self._mails = settings, lake, queue, mails
         self._stop, self._clock, self._once = stop, clock, once
 
@@ -94,10 +79,11 @@ class QueueIngest:
             failed = self._ingest(batch, objects, run) if objects else {}
             for key, reason in failed.items():
                 batch.dead |= {m.id: f"{one_line(key, 120)}: {reason}" for m in batch.keys[key]}
-            self._note_dead(batch.dead)
+            if batch.dead:
+                self._note_dead(batch.dead)
             done = [message for message in messages if message.id not in batch.dead]
             self.retry(lambda: self._queue.delete(done))
-        log_step(
+        core.log_step(
             "Arrivals are taken",
             messages=batch.messages,
             **batch.outcomes,
@@ -111,12 +97,14 @@ class QueueIngest:
 
     def retry(self, action: Callable[[], Value]) -> Value:
         """Return the action's result, however long storage, lake and queue are out of reach."""
-        pauses = PAUSES if self._once else itertools.chain(PAUSES, itertools.repeat(LONGEST_PAUSE))
+        pauses: Iterable[float] = core.PAUSES
+        if not self._once:
+            pauses = itertools.chain(pauses, itertools.repeat(LONGEST_PAUSE))
         once_more = True  # the storage may have come back just before it was asked
         for pause in pauses:
             try:
                 return action()
-            except (LakeError, QueueError, StorageError) as error:
+            except (LakeError, core.QueueError, StorageError) as error:
                 if isinstance(error, StorageError) and self._mails_answer():
                     if not once_more:
                         raise
@@ -149,7 +137,7 @@ class QueueIngest:
 
     def _find(self, batch: BatchResult) -> list[StoredObject]:
         """Return the objects as they are now: events may be older, and come in any order."""
-        with ThreadPoolExecutor(POOL) as pool:
+        with ThreadPoolExecutor(core.POOL) as pool:
             states = self.retry(lambda: list(pool.map(self._state, batch.keys)))
         found = []
         for key, state in zip(batch.keys, states, strict=True):
@@ -166,7 +154,7 @@ class QueueIngest:
         """Return the object; None when there is none; else why it alone cannot be looked at."""
         try:
             return self._mails.head(key)
-        except MissingObject:
+        except core.MissingObject:
             return None
         except StorageError as error:
             if not self._mails_answer():
@@ -190,7 +178,7 @@ class QueueIngest:
                 half = len(objects) // 2
                 first = self._ingest(batch, objects[:half], run)
                 return first | self._ingest(batch, objects[half:], run)
-            if not isinstance(error, DmarckitError):
+            if not isinstance(error, core.DmarckitError):
                 log.exception("a mail cannot be taken: %s", one_line(objects[0].key))
             return {objects[0].key: one_line(f"{type(error).__name__}: {error}")}
         batch.outcomes += result.outcomes
@@ -202,18 +190,8 @@ class QueueIngest:
         A message that was noted this month keeps its row: none lives longer than 14 days.
         """
         now = self._clock()
-        rows = [
-            {
-                "message": message,
-                "queue": self._queue.name,
-                "seen": now,
-                "reason": one_line(reason, LONGEST),
-                "month": month_of(now),
-            }
-            for message, reason in dead.items()
-        ]
-        if not rows:
-            return
+        shared = {"queue": self._queue.name, "seen": now, "month": month_of(now)}
+        rows = [{"message": m, "reason": one_line(r, LONGEST), **shared} for m, r in dead.items()]
         table = pa.Table.from_pylist(rows, schema=DEAD_LETTERS.schema)
         new = self.retry(lambda: self._lake.write.append_new("dead_letters", table))
         for message in sorted(new):

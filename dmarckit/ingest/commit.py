@@ -1,8 +1,7 @@
 """Write what workers read to the lake in batches, in the order that makes it exactly once.
 
-Records, then reports, then exports, then the mails' rows in the ledger: wherever it
-stops, a mail without a row there is new, and reading it again changes nothing in what
-was already written.
+Records, reports, exports, then the mails' rows in the ledger: a mail without a row there is new,
+and reading it again changes nothing in what was already written.
 """
 
 from __future__ import annotations
@@ -29,6 +28,12 @@ BATCH_RECORDS = 200_000
 MEMORY = timedelta(days=60)  # for which a reporter's domains are remembered
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CONTENT_TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
+_SENDERS = """SELECT DISTINCT reporter, authenticated_from FROM reports
+    WHERE reporter IS NOT NULL AND authenticated_from IS NOT NULL"""
+_OWNERS = " UNION ALL ".join(
+    f"SELECT report_uid, mail_key FROM {table} WHERE report_uid IN (SELECT unnest($u))"  # noqa: S608
+    for table in REPORT_TABLES
+)
 
 
 @dataclass
@@ -89,11 +94,7 @@ class Commits:
             self.progress(self.done, self.total, self.result.outcomes)
 
     def _write_reports(self, chunks: Sequence[Chunk], table: str) -> set[str]:
-        """Write the rows of a table, those of `reports` behind their records.
-
-        Returns:
-            The uids that were new.
-        """
+        """Write the rows of a table (`reports` behind their records); return the new uids."""
         uids = {uid for chunk in chunks for uid in _uids(chunk.rows[table])}
         if not uids:
             return set()
@@ -145,12 +146,10 @@ class Commits:
             taken = uids - self.lake.write.append_new("records", records)
         for chunk in chunks:
             wanted = set(_uids(_reports(chunk, "reports", rivals=rivals)))
-            for report in chunk.long:
-                if report.uid not in wanted:
-                    continue
-                month = report.shared["month"]
-                if not self.lake.write.append_stream("records", report.uid, month, report.batches):
-                    taken.add(report.uid)
+            for long in (report for report in chunk.long if report.uid in wanted):
+                month = long.shared["month"]
+                if not self.lake.write.append_stream("records", long.uid, month, long.batches):
+                    taken.add(long.uid)
         return taken
 
     def _flag_new_domains(self, rows: pa.Table) -> pa.Table:
@@ -167,7 +166,12 @@ class Commits:
         if set(sent) <= self._senders | {None}:
             return rows
         warnings = rows["warnings"].to_pylist()
-        known = self._known_senders(pc.min(rows["begin"]).as_py())
+        own = own_reporters(self.settings.reporters)
+        known = {name: set(domains) for name, domains in own.items()}
+        begin = max(pc.min(rows["begin"]).as_py(), EPOCH + MEMORY)
+        with self.lake.session("reports", first_month=month_of(begin - MEMORY)) as connection:
+            for name, sender in connection.execute(_SENDERS).fetchall():
+                known.setdefault(reporter_key(name), set()).add(sender)
         for i, pair in enumerate(sent):
             if pair is None or pair in self._senders:
                 continue
@@ -185,19 +189,6 @@ class Commits:
         field = rows.schema.field(place)
         return rows.set_column(place, field, pa.array(warnings, field.type))
 
-    def _known_senders(self, begin: datetime) -> dict[str, set[str]]:
-        """Return `reporter_key` → domains it has written from in the `MEMORY` before a time."""
-        known = {
-            name: set(domains) for name, domains in own_reporters(self.settings.reporters).items()
-        }
-        query = """SELECT DISTINCT reporter, authenticated_from FROM reports
-            WHERE reporter IS NOT NULL AND authenticated_from IS NOT NULL"""
-        since = month_of(max(begin, EPOCH + MEMORY) - MEMORY)
-        with self.lake.session("reports", first_month=since) as connection:
-            for name, sender in connection.execute(query).fetchall():
-                known.setdefault(reporter_key(name), set()).add(sender)
-        return known
-
     def _owners(self, chunks: Sequence[Chunk]) -> dict[str, str]:
         """Return report_uid → key of the mail it came in first, as the lake has it.
 
@@ -205,24 +196,14 @@ class Commits:
         """
         uids = [uid for c in chunks for m in c.mails for uid in m.uids]
         months = [m for c in chunks for rows in c.rows.values() for m in rows["month"].to_pylist()]
-        query = " UNION ALL ".join(
-            f"SELECT report_uid, mail_key FROM {table} "  # noqa: S608  our own names
-            "WHERE report_uid IN (SELECT unnest($u))"
-            for table in REPORT_TABLES
-        )
         first = min(months, default="")
         with self.lake.session(*REPORT_TABLES, first_month=first, outvoted=True) as connection:
-            return dict(connection.execute(query, {"u": list(dict.fromkeys(uids))}).fetchall())
+            return dict(connection.execute(_OWNERS, {"u": list(dict.fromkeys(uids))}).fetchall())
 
     def _write_exports(self, chunks: Sequence[Chunk], owners: dict[str, str]) -> None:
         keys = {m.object.key for c in chunks for m in c.mails}
-        files = [
-            file
-            for chunk in chunks
-            for uid, contents in chunk.exports.items()
-            if owners.get(uid) in keys
-            for file in contents.items()
-        ]
+        exports = (export for chunk in chunks for export in chunk.exports.items())
+        files = [f for uid, found in exports if owners.get(uid) in keys for f in found.items()]
         if not files:
             return
         storage = open_storage(self.settings.exports_url)
@@ -240,18 +221,18 @@ class Commits:
         """Write the mails' rows; `fresh` are the reports that this commit brought."""
         mails = [m for c in chunks for m in c.mails]
         its_own = [m for m in mails if any(owners.get(uid) == m.object.key for uid in m.uids)]
-        known = self._known([m.object.key for m in its_own if fresh.isdisjoint(m.uids)])
+        # objects written again with what they had; those not there were cut off before their row
+        known = {m.object.key for m in its_own if fresh.isdisjoint(m.uids)}
+        if known:
+            query = "SELECT DISTINCT key FROM mails WHERE key IN (SELECT unnest($keys))"
+            known = set(self.lake.arrow(query, keys=list(known)).column("key").to_pylist())
         stored = {m.object.key for m in its_own} - known
         rows: list[dict[str, Any]] = [
             {
-                "key": mail.object.key,
-                "etag": mail.object.etag,
-                "size": mail.object.size,
+                **{name: getattr(mail.object, name) for name in ("key", "etag", "size")},
                 "received": mail.object.modified,
                 "from_domain": mail.from_domain,
-                "dmarc": mail.verdict.dmarc,
-                "spam": mail.verdict.spam,
-                "virus": mail.verdict.virus,
+                **{name: getattr(mail.verdict, name) for name in ("dmarc", "spam", "virus")},
                 "outcome": mail.outcome or ("stored" if mail.object.key in stored else "duplicate"),
                 "error": mail.error,
                 "reports": len(mail.uids),
@@ -271,16 +252,6 @@ class Commits:
                 self.result.outcomes[row["outcome"]] += 1
                 if row["error"]:
                     self.result.problems.append((row["key"], row["outcome"], row["error"]))
-
-    def _known(self, keys: Sequence[str]) -> set[str]:
-        """Return those in the ledger: of objects that were written again with what they had.
-
-        One that is not there was cut off before its row was written.
-        """
-        if not keys:
-            return set()
-        query = "SELECT DISTINCT key FROM mails WHERE key IN (SELECT unnest($keys))"
-        return set(self.lake.arrow(query, keys=list(keys)).column("key").to_pylist())
 
 
 def _reports(chunk: Chunk, table: str, *, rivals: bool) -> pa.Table:

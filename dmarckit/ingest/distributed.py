@@ -11,17 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dmarckit.core import (
-    Cluster,
-    ClusterError,
-    DmarckitError,
-    Settings,
-    connected,
-    load_settings,
-    one_line,
-    open_storage,
-    secret_names,
-)
+from dmarckit import core
+from dmarckit.core import ClusterError, Settings, one_line, open_storage
 from dmarckit.lake import Lake
 
 Need = Literal["mail", "lake", "settings"]
@@ -35,7 +26,7 @@ OF_SCHEDULER = ("dask", "distributed", "cloudpickle")
 TABLES = ("mails", "reports", "records")
 OWN = frozenset(
     {
-        *secret_names(), "dask", "workers", "log_format", "health_host", "health_port",
+        *core.secret_names(), "dask", "workers", "log_format", "health_host", "health_port",
         "slack_channel", "slack_url", "presign_key_id", "presign_expires", "page_base_url",
         "resolvers", "dns_timeout", "google_subject", "postmaster_domains", "postmaster_url",
         "watch_queue", "alert_forwarded", "exports", "exports_to", "home", "mail", "limits",
@@ -60,24 +51,21 @@ class Installation:
 def cluster_of(settings: Settings, need: Need, address: str | None = None) -> Iterator[Any]:
     """Yield the cluster at `address`, else that of the setting `dask`; None without both.
 
-    Raises:
-        MissingExtra: Dask is not installed.
-        ClusterError: As `check_cluster`.
+    Raises MissingExtra without Dask, and what `check_cluster` raises.
     """
     address = settings.dask if address is None else address
     if not address:
         yield None
         return
-    with connected(address) as cluster:
+    with core.connected(address) as cluster:
         check_cluster(cluster, settings, need)
         yield cluster
 
 
-def check_cluster(cluster: Cluster, settings: Settings, need: Need) -> None:
+def check_cluster(cluster: core.Cluster, settings: Settings, need: Need) -> None:
     """Check that each worker would do the same work as this process.
 
-    Raises:
-        ClusterError: One would not; it names the worker and what is different there.
+    Raises ClusterError, which names a worker and what is different there.
     """
     try:
         versions = cluster.client.get_versions(packages=list(PACKAGES))
@@ -101,17 +89,12 @@ def check_cluster(cluster: Cluster, settings: Settings, need: Need) -> None:
         name = f"{cluster.where}, worker {one_line(worker)}"
         if not isinstance(sight, Installation):
             raise ClusterError(f"{name}: it cannot be asked: {one_line(repr(sight))}")
-        difference = _difference(own, sight, mail, places)
-        if difference:
+        if difference := _difference(own, sight, mail, places):
             raise ClusterError(f"{name}: {difference}")
 
 
 def check_versions(where: str, versions: Mapping[str, Any]) -> None:
-    """Check the answer of `Client.get_versions`.
-
-    Raises:
-        ClusterError: It names who has which other version.
-    """
+    """Check the answer of `Client.get_versions`; ClusterError names who has which version."""
     own = versions["client"]["packages"]
     asked = {f"{where}, worker {one_line(w)}": v for w, v in versions["workers"].items()}
     asked[f"{where}, its scheduler"] = versions["scheduler"]
@@ -134,10 +117,7 @@ def check_versions(where: str, versions: Mapping[str, Any]) -> None:
 def inspect_installation(
     mail: str | None, *, need: Need, mail_url: str, lake_url: str, settings: Settings | None = None
 ) -> Installation:
-    """Return what this process sees with its own credentials.
-
-    `settings` are those in force when they are None.
-    """
+    """Return what this process sees with its own credentials (and settings, unless given)."""
     try:
         if need == "mail":
             found = open_storage(mail_url).list(mail) if mail else ()
@@ -147,8 +127,14 @@ def inspect_installation(
         tables = {name: str(t.metadata().id) for name, t in opened.items() if t is not None}
         if need == "lake":
             return Installation(tables=tables)
-        return Installation(tables=tables, settings=_shown(settings or load_settings()))
-    except DmarckitError as error:
+        settings = settings or core.load_settings()
+        plain = settings.model_dump(mode="json", exclude=set(OWN))
+        plain["lake"] = Lake(settings.lake_url).location.url  # places as they are found from here
+        plain["pages"] = open_storage(settings.pages_url).url
+        return Installation(
+            tables=tables, settings={name: one_line(value, 4000) for name, value in plain.items()}
+        )
+    except core.DmarckitError as error:
         return Installation(error=str(error))
 
 
@@ -168,10 +154,3 @@ def _difference(
             there = one_line(seen.settings.get(name), 80)
             return f"its setting {name} is {there}, and that of this process {one_line(value, 80)}"
     return ""
-
-
-def _shown(settings: Settings) -> dict[str, str]:
-    """Return the settings that matter, as text; places as they are found from here."""
-    plain = settings.model_dump(mode="json", exclude=set(OWN))
-    lake, pages = Lake(settings.lake_url).location.url, open_storage(settings.pages_url).url
-    return {n: one_line(v, 4000) for n, v in (plain | {"lake": lake, "pages": pages}).items()}

@@ -1,10 +1,8 @@
 """Two reports with one identity: the same one again, or two that say different things.
 
-A report's identity (`report_uid`) is who reports on what, the id, and the period. The first
-that comes has it. What another with the same identity says is compared only then, so that
-ordinary mails cost nothing: the same makes it a duplicate, whatever its bytes; anything else a
-report of its own, with a uid that its content is part of (`rival_of` names the first). So the
-same mails give the same uids, however often and by however many they are read.
+The first that comes has the identity (`report_uid`). What another with it says is compared only
+then: the same makes it a duplicate, whatever its bytes; anything else a report of its own, with a
+uid that its content is part of (`rival_of` names the first). The same mails give the same uids.
 """
 
 from __future__ import annotations
@@ -33,23 +31,24 @@ def keep_apart(lake: Lake, chunks: Sequence[Chunk], table: str, known: Collectio
 
     `known` are the uids that the lake has. Returns True when there are such reports.
     """
-    bases = [_bases(chunk, table) for chunk in chunks]
+    bases: list[dict[str, str]] = []  # uid of each report → that of the first with its identity
+    for chunk in chunks:
+        uids, firsts = (chunk.rows[table][name].to_pylist() for name in ("report_uid", "rival_of"))
+        bases.append({uid: base or uid for uid, base in zip(uids, firsts, strict=True)})
     times = Counter(base for found in bases for base in found.values())
     doubtful = {base for base, n in times.items() if n > 1 or base in known}
     if not doubtful:
         return False
     in_lake = doubtful.intersection(known)
-    first: Sums = {part: {} for part in PARTS[table]}
-    if in_lake:
-        first = _stored(lake, chunks, table, in_lake)
+    first = _stored(lake, chunks, table, in_lake)
     rivals: dict[str, str] = {}
     for chunk, found in zip(chunks, bases, strict=True):
-        uids = {uid: base for uid, base in found.items() if base in doubtful}
-        if not uids:
+        wanted = {uid: base for uid, base in found.items() if base in doubtful}
+        if not wanted:
             continue
-        said = _said(chunk, table, uids)
+        said = _said(chunk, table, wanted)
         renamed: dict[str, str] = {}
-        for uid, base in uids.items():
+        for uid, base in wanted.items():
             content = {part: said[part].get(uid, 0) for part in PARTS[table]}
             if all(first[part].setdefault(base, value) == value for part, value in content.items()):
                 renamed[uid] = base
@@ -58,13 +57,6 @@ def keep_apart(lake: Lake, chunks: Sequence[Chunk], table: str, known: Collectio
                 rivals[renamed[uid]] = base
         _rename(chunk, table, renamed, rivals)
     return bool(rivals)
-
-
-def _bases(chunk: Chunk, table: str) -> dict[str, str]:
-    """Return the uid of each report of a chunk → that of the first with its identity."""
-    rows = chunk.rows[table]
-    pairs = zip(rows["report_uid"].to_pylist(), rows["rival_of"].to_pylist(), strict=True)
-    return {uid: base or uid for uid, base in pairs}
 
 
 def _said(chunk: Chunk, table: str, uids: Collection[str]) -> Sums:
@@ -83,8 +75,10 @@ def _said(chunk: Chunk, table: str, uids: Collection[str]) -> Sums:
 
 def _stored(lake: Lake, chunks: Sequence[Chunk], table: str, uids: Collection[str]) -> Sums:
     """Return what the lake's reports say. A report has its records there before its row."""
-    months = [m for chunk in chunks for m in chunk.rows[table]["month"].to_pylist()]
     sums: Sums = {part: {} for part in PARTS[table]}
+    if not uids:
+        return sums
+    months = [m for chunk in chunks for m in chunk.rows[table]["month"].to_pylist()]
     with lake.session(*sums, first_month=min(months), outvoted=True) as connection:
         for part in PARTS[table]:
             columns = ", ".join(f'"{name}"' for name in ("report_uid", *CONTENT[part]))

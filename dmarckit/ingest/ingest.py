@@ -1,12 +1,8 @@
 """New mails into the lake, each exactly once, with an outcome for every one.
 
-Order is what makes it safe to stop anywhere: records, then reports, then exports, then
-the mails' rows in the ledger. A mail without a row there is new, and reading it again
-changes nothing in what was already written. Mails are taken in key order and committed
-in key order, so that two ingests at once agree on which of two equal mails came first.
-
-The mails are read by this process, by worker processes, or by a given executor; chunks
-come back in the order of the objects, and only a few wait in memory.
+Mails are taken and committed in key order, so that two ingests at once agree on which of two
+equal mails came first. They are read by this process, by worker processes, or by a given
+executor; chunks come back in the order of the objects, and only a few wait in memory.
 """
 
 from __future__ import annotations
@@ -27,18 +23,8 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from dmarckit.core import (
-    ARCHIVED,
-    MissingObject,
-    S3Storage,
-    Settings,
-    Storage,
-    StorageError,
-    StoredObject,
-    one_line,
-    open_storage,
-    unknown_name,
-)
+from dmarckit import core
+from dmarckit.core import Settings, Storage, StorageError, StoredObject, one_line, open_storage
 from dmarckit.ingest.commit import Commits, IngestResult, Progress
 from dmarckit.ingest.read import Chunk, MailResult, Task, read_chunk, unreadable
 from dmarckit.lake import Lake, month_of
@@ -71,17 +57,14 @@ def ingest_mails(
     Of `objects`, where given, each that the ledger does not know is read, and nothing is
     listed or compacted. A process that ingests often gives the `lake` that it has open.
 
-    Raises:
-        StorageError: The mails or the exports cannot be reached, or the storage refuses all
-            mails for the same reason; what was committed stays, and the next ingest goes on
-            from there.
-        LakeError: So with the lake.
+    Raises LakeError, and StorageError when the mails or the exports cannot be reached, or all
+    mails are refused alike; what was committed stays, and the next ingest goes on from there.
     """
     started = time.monotonic()
     lake = lake or Lake(settings.lake_url)
     mails = open_storage(settings.mail_url)
     todo = new_objects(mails, lake, retry) if objects is None else not_in_ledger(lake, objects)
-    again = _unreachable(lake, todo)
+    again = _in_ledger(lake, todo, "outcome = 'unreachable'")  # before this ingest
     if not todo and objects is None:
         _check_place(mails, lake)
     result = IngestResult(run or uuid.uuid4().hex[:12])
@@ -96,7 +79,7 @@ def ingest_mails(
             reporters=own_reporters(settings.reporters),
             exports=settings.exports,
             domains=frozenset(settings.domain_names),
-            salt=_salt(settings) if settings.failures else None,
+            salt=_salt(settings),
             failures_content=settings.failures_content,
             spool=spool if executor is None else "",  # another's workers may be elsewhere
         )
@@ -111,14 +94,16 @@ def ingest_mails(
     return result
 
 
-def _salt(settings: Settings) -> bytes:
+def _salt(settings: Settings) -> bytes | None:
     """Return the installation's salt: the setting, else ``<home>/salt``, made on first use."""
+    if not settings.failures:
+        return None
     if settings.salt is not None:
         return settings.salt.get_secret_value().encode()
     home = open_storage(settings.home)
     try:
         return home.get("salt")
-    except MissingObject:
+    except core.MissingObject:
         home.put("salt", secrets.token_hex(32).encode(), content_type="text/plain")
         return home.get("salt")  # another ingest may have put its own a moment later
 
@@ -134,13 +119,17 @@ _NEW = """
 
 
 def new_objects(mails: Storage, lake: Lake, retry: Sequence[str] = ()) -> list[StoredObject]:
-    """Return the objects to read, in key order.
-
-    Those that were unreachable and those of the outcomes in `retry` are among them.
-
-    What is known is never made into Python's objects: of millions that would fill the memory.
-    """
-    listed = _listed(mails)  # a place that is not there is said before the lake is opened
+    """Return the objects to read, in key order, also unreachable ones and those of `retry`."""
+    # all are held as Arrow's: of millions Python's objects would fill the memory
+    schema = pa.schema(
+        {"key": pa.string(), "etag": pa.string(), "size": pa.int64(), "modified": pa.int64()}
+    )
+    batches, listing = [schema.empty_table()], mails.list()
+    while items := list(islice(listing, LISTED)):
+        times = [(item.modified - EPOCH) // timedelta(microseconds=1) for item in items]
+        columns = [[getattr(item, name) for item in items] for name in ("key", "etag", "size")]
+        batches.append(pa.table([*columns, times], schema=schema))
+    listed = pa.concat_tables(batches)  # a place that is not there is said before the lake's
     with lake.session("mails") as connection:
         connection.register("listed", listed)
         found = connection.execute(_NEW, {"retry": list(retry)}).fetchall()
@@ -154,12 +143,8 @@ def new_objects(mails: Storage, lake: Lake, retry: Sequence[str] = ()) -> list[S
 
 
 def _check_place(mails: Storage, lake: Lake) -> None:
-    """Check, where no mail is and none ever was, that mails do not lie under another prefix.
-
-    Raises:
-        StorageError: others lie beside it in the bucket; it says which, and what may be meant.
-    """
-    if not isinstance(mails, S3Storage) or not mails.prefix:
+    """Check, where no mail is and none ever was, that mails do not lie under another prefix."""
+    if not isinstance(mails, core.S3Storage) or not mails.prefix:
         return
     if next(iter(mails.list()), None) or lake.arrow("SELECT key FROM mails LIMIT 1").num_rows:
         return
@@ -174,56 +159,34 @@ def _check_place(mails: Storage, lake: Lake) -> None:
         if home is None or not f"{name}x".startswith(f"{home}/".lstrip("/"))
     ]
     if others:
-        raise StorageError(f"the place of mails {unknown_name(f'{mails.url}/', others)}")
-
-
-def _listed(mails: Storage) -> pa.Table:
-    """Return every object of the mail storage; `modified` in microseconds since 1970."""
-    schema = pa.schema(
-        {"key": pa.string(), "etag": pa.string(), "size": pa.int64(), "modified": pa.int64()}
-    )
-    batches, listing = [schema.empty_table()], mails.list()
-    while items := list(islice(listing, LISTED)):
-        times = [(item.modified - EPOCH) // timedelta(microseconds=1) for item in items]
-        columns = [[getattr(item, name) for item in items] for name in ("key", "etag", "size")]
-        batches.append(pa.table([*columns, times], schema=schema))
-    return pa.concat_tables(batches)
+        raise StorageError(f"the place of mails {core.unknown_name(f'{mails.url}/', others)}")
 
 
 def not_in_ledger(lake: Lake, objects: Sequence[StoredObject]) -> list[StoredObject]:
-    """Return those of the objects that the ledger does not know, in key order, each once.
-
-    What was unreachable before is among them.
-
-    Only the months from the oldest object's on are looked at: its row is in its own month.
-    """
-    if not objects:
-        return []
-    first = min(month_of(item.modified) for item in objects)
-    with lake.session("mails", first_month=first) as connection:
-        query = """SELECT key, etag FROM mails
-            WHERE key IN (SELECT unnest($keys)) AND outcome <> 'unreachable'"""
-        rows = connection.execute(query, {"keys": [item.key for item in objects]}).fetchall()
-    ledger = {(key, etag) for key, etag in rows}
+    """Return those that the ledger does not know, or as unreachable, in key order, each once."""
+    keys = [item.key for item in objects]
+    known = "key IN (SELECT unnest($keys)) AND outcome <> 'unreachable'"
+    ledger = _in_ledger(lake, objects, known, keys=keys)
     new = {item.key: item for item in objects if (item.key, item.etag) not in ledger}
     return [new[key] for key in sorted(new)]
 
 
-def _unreachable(lake: Lake, objects: Sequence[StoredObject]) -> set[tuple[str, str]]:
-    """Return key and etag of the objects that an ingest before this one could not reach."""
+def _in_ledger(
+    lake: Lake, objects: Sequence[StoredObject], condition: str, **values: Any
+) -> set[tuple[str, str]]:
+    """Return key and etag of rows in the months from the oldest object's on: its row's own."""
     if not objects:
         return set()
     first = min(month_of(item.modified) for item in objects)
     with lake.session("mails", first_month=first) as connection:
-        query = "SELECT key, etag FROM mails WHERE outcome = 'unreachable'"
-        return set(connection.execute(query).fetchall())
+        query = f"SELECT key, etag FROM mails WHERE {condition}"  # noqa: S608  our own texts
+        return set(connection.execute(query, values or None).fetchall())
 
 
 class _Refusals:
     """Ends an ingest when the storage refuses all its mails for the same reason.
 
-    That is a fault of the bucket, the key or the permissions, and not of these mails. Mails
-    that were refused before say nothing, and archived ones only when there are no others:
+    Mails that were refused before say nothing, and archived ones only when there are no others:
     of an old bucket most mails are archived.
     """
 
@@ -244,7 +207,7 @@ class _Refusals:
         self._first += new[: EVERYTHING - len(self._first)]
         for mails in (self._first if first else [], new):
             codes = {mail.refusal for mail in mails}
-            if len(mails) >= EVERYTHING and len(codes) == 1 and not codes & {"", ARCHIVED}:
+            if len(mails) >= EVERYTHING and len(codes) == 1 and not codes & {"", core.ARCHIVED}:
                 self._end(mails[0])
 
     def check_all(self) -> None:
@@ -252,7 +215,7 @@ class _Refusals:
         if len(self._codes) != 1 or "" in self._codes:
             return
         # one forbidden mail, or some archived ones, among others that could be read before
-        if self._codes == {ARCHIVED} or self._mails == 1:
+        if self._codes == {core.ARCHIVED} or self._mails == 1:
             with self._lake.session("mails") as connection:
                 query = "SELECT 1 FROM mails WHERE outcome <> 'unreachable' LIMIT 1"
                 if connection.execute(query).fetchone():
@@ -267,12 +230,11 @@ class _Refusals:
 def read_in_order(
     task: Task, objects: Sequence[StoredObject], executor: Executor | None, workers: int
 ) -> Iterator[Chunk]:
-    """Yield the objects as chunks.
+    """Yield the objects as chunks. Raises what `read_chunk` raises.
 
-    `workers` counts this process; 0 is one a core. An executor that says how much it does
-    at once (`threads`) is kept busy accordingly. A worker that is killed takes nothing down
-    with it: its mails are read one by one, and the one that kills again is unreadable.
-    Raises what `read_chunk` raises.
+    `workers` counts this process; 0 is one a core. An executor says how much it does at once
+    (`threads`). Mails of a worker that is killed are read one by one; the one that kills again
+    is unreadable.
     """
     workers = getattr(executor, "threads", 0) or workers or os.cpu_count() or 1
     parts = deque(objects[i : i + CHUNK] for i in range(0, len(objects), CHUNK))
