@@ -136,12 +136,10 @@ def _changed(
     severity: Severity = "critical" if lost else "warning" if weaker or len(hurt) else "info"
     names = sorted(recent["reporter"].unique())
     back: Changes = {tag: None if (tag, str(old)) in (("t", "n"), ("pct", "100")) else str(old)}
-    action = _("DNS admin: check that this was intended. If it was, nothing is due.")
+    action = _("DNS admin: check that this was meant. If it was, nothing is due.")
     record: tuple[Record, ...] = ()
     if severity != "info" and not in_dns(domain.name, {tag: str(new)}, context):
-        action = _(
-            "DNS admin: DNS shows another value by now; nothing is due if that was intended."
-        )
+        action = _("DNS shows another value by now: no action needed, if that was intended.")
     elif weaker and costs_wanted_mail(domain.messages, context, str(old)):
         action = _(
             "DNS admin: check that this was intended, and if not, find out who can change DNS. "
@@ -519,6 +517,9 @@ def _sends_nothing(domain: DomainFacts, context: Context) -> bool:
 def _parked(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> list[Finding]:
     """Find the one step of a domain that sends nothing."""
     policy = domain.policy
+    quoted = {"p": policy.p or "none", "sp": subdomain_policy(policy)}
+    if not in_dns(domain.name, quoted, context):
+        return []  # it was changed already, and reporters have not seen it yet
     below = policy.np or subdomain_policy(policy)
     if (policy.p, subdomain_policy(policy), below) == ("reject",) * 3 and policy.testing != "y":
         return []

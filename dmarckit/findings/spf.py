@@ -143,8 +143,8 @@ def _errors(
     action = _(_ERROR_ACTIONS[main]).format(domain=safe(spf_domain))
     if alone and main == "temperror":
         action = _(
-            "Nothing is due as long as others do not see it: {reporter} may have had trouble with "
-            "its own DNS."
+            "No action needed as long as others do not report it: {reporter} may have had trouble "
+            "with its own DNS."
         ).format(reporter=reporter_name(str(errors["reporter"].iloc[0])))
     finding = messages_finding(
         "spf_errors",

@@ -190,7 +190,7 @@ def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame)
                 what=disposition_words(rows),
                 reporters=n_reporters(count_reporters(rows)),
             ),
-            _("It goes on since {day}.").format(day=wave.since.date())
+            _("It has been going on since {day}.").format(day=wave.since.date())
             if wave.since < context.start and not wave.over
             else "",
             _("It is over: the days after it were as usual.") if wave.over else "",
@@ -228,7 +228,7 @@ def _wave_action(domain: DomainFacts, rows: pd.DataFrame, delivered: int) -> str
                 "some delivered it. Service desk: warn those who may get it, and expect questions."
             )
         return _(
-            "Nothing is due: the policy asks receivers to reject this mail. Service desk: expect "
+            "No action needed: the policy asks receivers to reject this mail. Service desk: expect "
             "questions from recipients, and bounces."
         )
     return _(

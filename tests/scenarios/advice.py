@@ -342,7 +342,7 @@ _TRUE = (
         office(),
         spoofed(name="background", messages=6, noise=0.3),
         spoofed(since=before_end(26), noise=0.05),
-        expected=[Expect("spoofing", HERE, "alert", says="It goes on since")],
+        expected=[Expect("spoofing", HERE, "alert", says="going on since")],
         days=60,
     ),
     scenario(
