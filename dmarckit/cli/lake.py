@@ -10,7 +10,7 @@ import typer
 from dmarckit import core, lake
 from dmarckit.cli.options import OK, PROBLEMS, Dask
 from dmarckit.cli.output import ingest_progress, print_outcomes
-from dmarckit.core import SettingsError, one_line
+from dmarckit.core import SettingsError, one_line, plural
 
 DOES = {
     "delete": "delete (too old)",
@@ -60,13 +60,21 @@ def maintain(
         int | None,
         typer.Option(min=1, help="Days that unused files stay for readers that began before (7)."),
     ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Before that mend damaged tables, from the mails.")
+    ] = False,
 ) -> None:
     """Upkeep of the tables: order, small files, unused files, logs, and what is too old.
 
-    Safe while ingests and readers run. Exit status 1 when a person should look at something.
+    Safe while ingests and readers run; stop them for --repair. Exit status 1 when a person
+    should look at something.
     """
+    settings = core.start_command()
+    lost = repair and _repair(settings, dry_run=dry_run)
+    if repair and dry_run:
+        raise typer.Exit(PROBLEMS if lost else OK)
     done = lake.maintain_lake(
-        core.start_command(),
+        settings,
         now=datetime.now(UTC),
         dry_run=dry_run,
         vacuum_days=vacuum_days or lake.VACUUM_DAYS,
@@ -85,7 +93,45 @@ def maintain(
         typer.echo("; ".join(parts))
     for warning in done.warnings:
         typer.echo(f"Look at this: {warning}")
-    raise typer.Exit(PROBLEMS if done.warnings else OK)
+    raise typer.Exit(PROBLEMS if done.warnings or lost else OK)
+
+
+def _repair(settings: core.Settings, *, dry_run: bool) -> bool:
+    """Mend the tables, read the mails again; True when something cannot come back."""
+    from dmarckit import jobs, slack
+    from dmarckit.ingest import cluster_of, ingest_mails
+
+    now, run, tables = datetime.now(UTC), core.run_info().run, lake.open_lake(settings)
+    with slack.delivery_lock(settings, run, lambda: datetime.now(UTC)):
+        found = lake.repair_tables(settings, tables, now=now, dry_run=dry_run, step=core.log_step)
+        gone = [one for one in found if not one.rebuilt and not one.missing]
+        for one in found:
+            if not one.missing:
+                typer.echo(f"{'would ' if dry_run else ''}{_repaired(one)}")
+        if dry_run:
+            return bool(gone)
+        core.log_step(f"Reading all mails in {settings.mail_url}")
+        with cluster_of(settings, "mail") as cluster, ingest_progress() as progress:
+            result = ingest_mails(settings, executor=cluster, progress=progress, run=run)
+        print_outcomes(result)
+        lost = {one.table for one in found if not one.rebuilt}
+        schedules = jobs.load_schedules()
+        jobs.record_old_news(settings, tables, lost, schedules, run=run, now=now)
+    return bool(gone)
+
+
+def _repaired(one: lake.Repair) -> str:
+    parts = [f"{one.table}: {'rebuild from the mails' if one.rebuilt else 'mend'}"]
+    if one.damaged:
+        files = plural(one.damaged, "data file")
+        parts.append(f"{files} with {plural(one.lost, 'row')} missing or damaged")
+    if one.aside:
+        parts.append(f"its log cannot be read, what is there lies in {one.aside}")
+    if one.rebuilt and one.kept:
+        parts.append(f"{plural(one.kept, 'row')} kept whose mails are no longer in the storage")
+    if not one.rebuilt:
+        parts.append(f"what is lost cannot come back ({lake.TABLES[one.table].row})")
+    return "; ".join(parts)
 
 
 def schema(

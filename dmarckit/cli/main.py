@@ -6,8 +6,11 @@ module needs them at its top is declared here, the others beside what they do.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
+from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
@@ -46,7 +49,8 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # what a terminal cannot show ends nothing
             stream.reconfigure(errors="replace")
     try:
-        app(join_parameters(sys.argv[1:]))
+        with _full_disk():
+            app(join_parameters(sys.argv[1:]))
     except DmarckitError as error:
         if not core.log_failure(error):
             typer.echo(f"dmarckit: {error}", err=True)
@@ -58,6 +62,22 @@ def main() -> None:
         # the reader (head, less) has gone; nothing is left to say to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(COULD_NOT_RUN)
+
+
+@contextlib.contextmanager
+def _full_disk() -> Iterator[None]:
+    """Raise a StorageError for what the system says of a disk without room."""
+    try:
+        yield
+    except OSError as error:
+        unusable = isinstance(error, FileNotFoundError) and "temporary directory" in str(error)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and not unusable:
+            raise
+        where = error.filename or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+        raise core.StorageError(
+            f"no room for {core.one_line(where)} ({error.strerror or error}); free some space, or "
+            "set TMPDIR to a folder on another disk"
+        ) from error
 
 
 def _version(asked: bool) -> None:

@@ -13,7 +13,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -281,6 +281,33 @@ class Notifier:
         key = f"charts/{self._schedule.name}-{window.last_day:%Y-%m-%d}-{self._run}{part}.png"
         core.open_storage(self._settings.exports_url).put(key, picture, content_type="image/png")
         return StoredFile("exports", key)
+
+
+def record_old_news(
+    settings: Settings,
+    lake: Lake,
+    lost: Collection[str],
+    schedules: Sequence[Schedule],
+    *,
+    run: str,
+    now: datetime,
+) -> None:
+    """Record what Slack has to be taken to know, where the lake has `lost` what it was told.
+
+    Without all of `alerts` that is every failing report and waiting message; without all of
+    `findings`, for the schedules with a page, whatever is found now.
+    """
+    if "alerts" in lost:
+        subjects = [due.subject for due, _made in slack.queued_messages(lake)]
+        unsent = slack.unsent_reports(settings, lake, now)
+        subjects += [f"report:{row['report_uid']}" for row in unsent]
+        slack.record_sent(lake, subjects, run=run, now=now, channel=None)
+    for schedule in schedules if "findings" in lost else ():
+        if schedule.notebook is not None:
+            job = schedule.name
+            analysis = findings.analyse(settings, lake, now=now, job=job)
+            found = [item.finding for item in analysis.findings if item.status != "RESOLVED"]
+            findings.record_findings(lake, found, run=f"{run}-{job}", job=job, now=now)
 
 
 def _finding_line(item: findings.LedgerEntry) -> str:

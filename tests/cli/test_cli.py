@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
@@ -349,3 +350,29 @@ def test_every_command_says_what_it_does_and_has_an_example() -> None:
     for typed, command in found.items():
         assert command.help, typed
         assert command.epilog.startswith(f"Example: {typed}"), typed
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "/scratch/x"),
+        FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/scratch']"),
+    ],
+)
+def test_a_full_temporary_folder_is_one_line(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: OSError
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    (tmp_path / "mail").mkdir()
+    (tmp_path / "mail/one").write_bytes(mail())
+    monkeypatch.setenv("DMARCKIT_HOME", str(tmp_path))
+    monkeypatch.setenv("DMARCKIT_TRUST", "any")
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    status, _, errors = run("ingest")
+    assert status == 2
+    last = errors.strip().splitlines()[-1]
+    assert "no room for /" in last
+    assert "set TMPDIR to a folder on another disk" in last
+    assert "Traceback" not in errors

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from dmarckit import core, jobs, slack
 from dmarckit.cli.doctor.command import CheckContext, CheckResult, fail, ok, skip, warn
 from dmarckit.core import CONFIG_VARIABLE, PREFIX, DmarckitError, Settings, one_line, plural
-from dmarckit.lake import TABLES, open_lake
+from dmarckit.lake import TABLES, data_files, open_lake
 from dmarckit.pages import known_parameters, own_kernel
 
 LOW_DISK, LITTLE_DISK = 200_000_000, 1_000_000_000
@@ -226,18 +226,30 @@ def schedules(_context: CheckContext) -> CheckResult:
 
 
 def tables(context: CheckContext) -> CheckResult:
-    """Check that every table opens, and that none is in too many files."""
+    """Check that every table opens, its files are there, the newest is readable, none too many."""
     lake = open_lake(context.settings)
-    opened, scattered = [], []
+    opened, scattered, damaged = [], [], []
     for name in TABLES:
-        table = lake.location.open(name)
-        if table is None:
+        try:
+            table = lake.location.open(name)
+            if table is None:
+                continue
+            _whole, broken = data_files(lake, name, table, check=1)
+        except core.LakeError as error:
+            damaged.append(str(error))
             continue
+        if broken:
+            what = plural(len(broken), "data file is", "data files are")
+            first = one_line(broken[0][0].rpartition("/")[2], 80)
+            damaged.append(f"table {name}: {what} missing or damaged, first {first}")
         opened.append(f"{name} v{table.version()}")
         files = Counter(PurePosixPath(f).parent.name for f in table.file_uris())
         most = max(files.values(), default=0)
         if most > 200:  # an ingest merges them long before
             scattered.append(f"{name} has {most} files in a month")
+    if damaged:
+        fix = "run: dmarckit maintain --repair (see dmarckit help lake)"
+        return fail("; ".join(damaged), fix)
     if not opened:
         return warn(f"no tables yet in {lake.location.url}", "run: dmarckit ingest")
     if scattered:

@@ -1,0 +1,164 @@
+"""Repair of the lake: tables emptied of what is damaged, and of what the mails bring back.
+
+The next ingest reads the mails of the emptied rows again. Rows whose mails are no longer in the
+storage stay, where they can be read. A table whose log cannot be read is set aside, not deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.dataset
+from pyarrow.dataset import Expression, field
+
+from dmarckit.core import LakeError, Settings, open_storage
+from dmarckit.lake.lake import Lake
+from dmarckit.lake.schema import TABLES
+from dmarckit.lake.write import APPLICATION, commit
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+REBUILT = {"mails": "key", "reports": "mail_key", "tls": "mail_key", "records": "report_uid"}
+"""table → column that says of which mail a row is; of `records`, of which report"""
+ASIDE = "damaged"  # folder below the lake
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What became of one table."""
+
+    table: str
+    rebuilt: bool  # the mails bring its rows back
+    damaged: int = 0  # data files that were missing or unreadable
+    lost: int = 0  # rows in them, which may come back where the table is rebuilt
+    kept: int = 0  # rows that stayed
+    aside: str = ""  # where the table lies now; empty: its log could be read
+    missing: bool = False  # there was no such table
+
+
+def data_files(
+    lake: Lake, name: str, table: DeltaTable, *, check: int | None = None
+) -> tuple[list[str], list[tuple[str, int]]]:
+    """Return a table's data files that are whole, and the others with their number of rows.
+
+    Every file is looked for; the newest `check` of them (None: all) are read as well.
+    """
+    actions = pa.table(table.get_add_actions(flatten=True)).sort_by(
+        [("modification_time", "descending")]
+    )
+    storage = open_storage(lake.location.url)
+    sizes = {item.key: item.size for item in storage.list(f"{name}/")}
+    whole: list[str] = []
+    broken: list[tuple[str, int]] = []
+    columns = (actions[c].to_pylist() for c in ("path", "size_bytes", "num_records"))
+    for place, (path, size, rows) in enumerate(zip(*columns, strict=True)):
+        file = f"{lake.location.table_uri(name)}/{path}"
+        good = sizes.get(f"{name}/{path}") == size
+        if good and (check is None or place < check):
+            with contextlib.suppress(LakeError), lake.location.explained(name, "read"):
+                for _batch in lake.location.dataset([file], TABLES[name].schema).to_batches():
+                    pass
+                whole.append(file)
+                continue
+            good = False
+        if good:
+            whole.append(file)
+        else:
+            broken.append((file, rows or 0))
+    return whole, broken
+
+
+def repair_tables(
+    settings: Settings,
+    lake: Lake,
+    *,
+    now: datetime,
+    dry_run: bool = False,
+    step: Callable[[str], None] = lambda text: None,
+) -> list[Repair]:
+    """Empty the tables that mails bring back, and take what is damaged out of all others.
+
+    With `failures` those are rebuilt as well. With `dry_run` nothing is written. Tables that
+    are as they should be, and not rebuilt, are left out.
+
+    Raises:
+        StorageError: The mails cannot be listed; then nothing was done.
+        LakeError: The lake cannot be written.
+    """
+    mails = pa.array((item.key for item in open_storage(settings.mail_url).list()), pa.string())
+    rebuilt = REBUILT | ({"failures": "mail_key"} if settings.failures else {})
+    found = []
+    reports = pa.array([], pa.string())  # that stay
+    for name in (*rebuilt, *(other for other in TABLES if other not in rebuilt)):
+        step(f"Looking at table {name}")
+        try:
+            table = lake.location.open(name)
+        except LakeError:
+            aside = "" if dry_run else _set_aside(lake, name, now)
+            found.append(
+                Repair(name, name in rebuilt, aside=aside or lake.location.table_uri(name))
+            )
+            continue
+        if table is None:
+            found.append(Repair(name, name in rebuilt, missing=True))
+            continue
+        whole, broken = data_files(lake, name, table)
+        keep: Expression | None = None
+        if name in rebuilt:
+            column = field(rebuilt[name])
+            keep = column.isin(reports) if name == "records" else ~column.isin(mails)
+        data = lake.location.dataset(whole, TABLES[name].schema) if whole else None
+        if name == "reports" and data is not None:
+            reports = data.to_table(["report_uid"], filter=keep)["report_uid"].combine_chunks()
+        kept = data.count_rows(filter=keep) if data is not None else 0
+        if not broken and keep is None:
+            continue
+        if not dry_run:
+            _overwrite(lake, name, whole, keep)
+        lost = sum(rows for _file, rows in broken)
+        found.append(Repair(name, name in rebuilt, len(broken), lost, kept))
+    return found
+
+
+def _overwrite(lake: Lake, name: str, files: Sequence[str], keep: Expression | None) -> None:
+    """Replace the rows of a table by those of these files that are to be kept, in one commit."""
+    from deltalake import CommitProperties, Transaction, write_deltalake
+
+    schema = pa.schema([column.remove_metadata() for column in TABLES[name].schema])
+
+    def write() -> None:
+        table = lake.location.open(name)
+        if table is None:
+            return
+        data: pa.Table | pa.RecordBatchReader = schema.empty_table()
+        if files:
+            rows = lake.location.dataset(files, schema).scanner(filter=keep)
+            data = pa.RecordBatchReader.from_batches(schema, rows.to_batches())
+        version = (table.transaction_version(APPLICATION) or 0) + 1
+        transaction = Transaction(APPLICATION, version)
+        write_deltalake(
+            table,
+            data,
+            mode="overwrite",
+            schema_mode="merge",
+            commit_properties=CommitProperties(app_transactions=[transaction]),
+        )
+
+    commit(lake.location, name, "repair", write)
+
+
+def _set_aside(lake: Lake, name: str, now: datetime) -> str:
+    """Move what is there of a table below `ASIDE`; return the new address."""
+    storage = open_storage(lake.location.url)
+    place = f"{ASIDE}/{now:%Y%m%dT%H%M%SZ}"
+    for item in list(storage.list(f"{name}/")):
+        content = storage.get(item.key)
+        storage.put(f"{place}/{item.key}", content, content_type="application/octet-stream")
+        storage.delete(item.key)
+    return f"{lake.location.url}/{place}/{name}"
