@@ -17,6 +17,7 @@ from .errors import (
     LakeError as LakeError,
     LeaseLost as LeaseLost,
     LimitExceeded as LimitExceeded,
+    MailLimitExceeded as MailLimitExceeded,
     MessageRefused as MessageRefused,
     MissingExtra as MissingExtra,
     MissingObject as MissingObject,

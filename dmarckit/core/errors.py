@@ -60,6 +60,10 @@ class LimitExceeded(UnreadableReport):
     """Reading on would take more memory, disk or time than the limits allow."""
 
 
+class MailLimitExceeded(DmarckitError):
+    """A mail as a whole takes more than the limits allow; nothing that was read of it counts."""
+
+
 class PageError(DmarckitError):
     """A notebook failed, or its page could not be made."""
 

@@ -11,8 +11,8 @@ class Limits:
 
     mail_bytes: int = 50_000_000
     """size of a mail or file as it was received"""
-    document_bytes: int = 1_000_000_000
-    """inflated size of one document (one XML or JSON)"""
+    document_bytes: int = 100_000_000
+    """inflated size of its documents (XML or JSON) together"""
     ratio: int = 100
     """inflated size ÷ packed size, looked at beyond `ratio_from` bytes"""
     ratio_from: int = 10_000_000
@@ -21,8 +21,20 @@ class Limits:
     """members of one archive"""
     nesting: int = 3
     """archives within archives, and mails within mails"""
+    reports: int = 200
+    """reports in one mail"""
     records: int = 2_000_000
-    """records of one report"""
+    """records of all its reports"""
+    tls_policies: int = 20_000
+    """policies of all its TLS reports, with their failure details"""
+    months: int = 24
+    """different months in which its reports begin"""
+    field_characters: int = 1_000
+    """characters of a field in a report's head; the rest is cut off, with a warning"""
+    output_bytes: int = 30_000_000
+    """what one mail leaves in the lake and the exports"""
+    seconds: int = 20
+    """processor time for reading one mail"""
     parts: int = 1_000
     """MIME parts of one mail"""
 

@@ -23,7 +23,7 @@ from dmarckit.reports.quick import QuickCut
 from dmarckit.reports.records import RecordMaker
 from dmarckit.reports.repair import decode_escapes, expat_encoding, repaired, root_namespace, roots
 from dmarckit.reports.unpack import Document
-from dmarckit.reports.values import Names, Warnings, domain, moment, quoted, text_within
+from dmarckit.reports.values import Names, Warnings, cut, domain, moment, quoted, text_within
 
 PARTS = frozenset({"report_metadata", "policy_published"})
 """what a DMARC report has at least one of, or records"""
@@ -44,7 +44,7 @@ def report_of(
     has_head = isinstance(head, dict) and head.keys() & PARTS
     if not (has_head or collected.total or collected.lost):
         raise NotAReport("<feedback> without metadata, policy and records")
-    fields = _Fields(head, "feedback", warnings)
+    fields = _Fields(head, "feedback", warnings, collected.limits.field_characters)
     metadata = fields.inner("report_metadata")
     period = metadata.inner("date_range")
     if not period and "begin" in metadata:
@@ -79,6 +79,7 @@ def report_of(
         message_count=collected.messages,
         warnings=warnings.lines(),
         namespace=namespace,
+        size=collected.size,
     )
 
 
@@ -127,10 +128,11 @@ def _percent(text: str, warnings: Warnings) -> int | None:
 class _Fields:
     """The elements of one element of the head, which xmltodict parsed."""
 
-    def __init__(self, tree: Any, name: str, warnings: Warnings) -> None:
+    def __init__(self, tree: Any, name: str, warnings: Warnings, most: int) -> None:
         self._tree: Tree = tree if isinstance(tree, dict) else {}
         self._name = name
         self._warnings = warnings
+        self._most = most  # characters of a text
 
     def __contains__(self, name: str) -> bool:
         return name in self._tree
@@ -139,11 +141,14 @@ class _Fields:
         return bool(self._tree)
 
     def inner(self, name: str) -> _Fields:
-        return _Fields(self._first(name, dict), name, self._warnings)
+        return _Fields(self._first(name, dict), name, self._warnings, self._most)
 
     def text(self, name: str) -> str | None:
         found: str | None = self._first(name, str)
-        return found
+        return found and self._cut(name, found)
+
+    def _cut(self, name: str, text: str) -> str:
+        return cut(text, f"{self._name}/{name}", self._warnings, most=self._most)
 
     def wanted(self, name: str) -> str | None:
         """Return the text of an element that the RFC requires; its absence is warned of."""
@@ -162,7 +167,10 @@ class _Fields:
     def texts(self, name: str) -> tuple[str, ...]:
         found = self._tree.get(name)
         each = found if isinstance(found, list) else [found]
-        return tuple(text for text in each if isinstance(text, str))
+        texts = [self._cut(name, text) for text in each if isinstance(text, str)]
+        if len(texts) > MOST_TEXTS:
+            self._warnings.add(f"{self._name}/{name} stands {len(texts):,} times, first taken")
+        return tuple(texts[:MOST_TEXTS])
 
     def _first(self, name: str, kind: type) -> Any:
         found = self._tree.get(name)
@@ -178,8 +186,10 @@ class _Fields:
         return None
 
 
+MOST_TEXTS = 100  # of an element of the head that may stand several times
 REPAIR_BYTES = 10_000_000  # largest document that is repaired; it is held in memory for that
-BATCH = 10_000  # records handed to a sink at once; a report with fewer is never split
+BATCH = 10_000  # records handed to a sink at once; a report with fewer is hardly ever split
+BATCH_BYTES = 16_000_000  # XML after which those that there are are handed over
 
 _ROOT = re.compile(rb"(?:<|&lt;)(?:[\w.-]{1,40}:)?feedback[\s>/&]", re.IGNORECASE)
 _CUT_OFF = (
@@ -203,8 +213,9 @@ class RecordCollector:
 
     def __init__(self, make: Callable[[Tree], Record], limits: Limits, sink: RecordSink | None):
         self._make = make
-        self._limit = limits.records
+        self.limits = limits
         self._sink = sink
+        self.size = self._passed_size = 0  # bytes of XML, and those of records passed on
         self._batch = BATCH if sink else limits.records + 1
         self._damaged = ""
         self._why_lost = ""
@@ -235,8 +246,16 @@ class RecordCollector:
         self._check()
 
     def _check(self) -> None:
-        if self.total + self.lost > self._limit:
-            raise LimitExceeded(f"more than {self._limit:,} records (limit 'records')")
+        if self.total + self.lost > self.limits.records:
+            raise LimitExceeded(f"more than {self.limits.records:,} records (limit 'records')")
+
+    def counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the document's chunks, and pass records on when those held take many bytes."""
+        for chunk in chunks:
+            yield chunk
+            self.size += len(chunk)
+            if self._sink and self.held and self.size - self._passed_size > BATCH_BYTES:
+                self.pass_on()
 
     @property
     def total(self) -> int:
@@ -259,6 +278,7 @@ class RecordCollector:
         assert self._sink is not None  # noqa: S101 (only with a sink is the batch that small)
         self._sink.add(self.held)
         self.passed_on += len(self.held)
+        self._passed_size = self.size
         self.held = []
 
 
@@ -292,6 +312,7 @@ def read_xml(
     collector = RecordCollector(maker.make, limits, sink)
     names = Names(warnings)
     feed = RecordFeed(names, collector.take)
+    chunks = collector.counted(chunks)
     rest = QuickCut(feed, maker, collector.add).rest(chunks) if quick else chunks
     if sink:
         sink.start()
@@ -304,7 +325,7 @@ def read_xml(
             raise NotWellFormed(f"XML is not well-formed: {error}") from None
         whole = f"{collector.total:,} whole records"
         raise NotWellFormed(f"cut off at line {error.lineno}, after {whole}") from None
-    if collector.passed_on:  # the last records of a report that did not fit
+    if collector.passed_on and collector.held:  # the last records of a report that did not fit
         collector.pass_on()
     names.note_unknown()
     namespace = (feed.parser.namespace if feed.parser else None) or namespace
@@ -348,7 +369,7 @@ def read_aggregate(
     for text in found:
         warnings = deepcopy(common)
         try:
-            pieces = repaired(text, Names(warnings, notes_unknown=False), warnings)
+            pieces = document.timed(repaired(text, Names(warnings, notes_unknown=False), warnings))
             yield read_xml(
                 pieces, limits, sink, warnings, namespace=root_namespace(text), named=named
             )

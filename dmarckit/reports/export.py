@@ -68,12 +68,13 @@ def report_csv(report: AggregateReport) -> str:
     The rows are in the order in which the addresses first appear. Numbers are messages.
     ``authentication``: any raw SPF (DKIM) result is pass; ``alignment``: the receiver's
     evaluated result; a fail is whatever did not pass. dmarc_pass_rate is a decimal from 0 to 1,
-    empty when there are no messages. A report without records gives the header alone.
+    empty when there are no messages. email_provider has as much of the reporter as the file's name.
+    A report without records gives the header alone.
     """
     tallies: dict[str, _Tally] = {}
     for record in report.records:
         tallies.setdefault(record.source_ip or "", _Tally()).add(record)
-    outside = [_cell(report.reporter), _cell(report.policy.p)]
+    outside = [_cell((t or "")[:_NAME_PART_LIMIT]) for t in (report.reporter, report.policy.p)]
     rows = ([*outside, _cell(source), *tally.cells()] for source, tally in tallies.items())
     return "".join(",".join(row) + "\r\n" for row in ([*CSV_COLUMNS], *rows))
 

@@ -15,7 +15,14 @@ from email.parser import Parser
 from dmarckit.core import NotAReport, UnreadableReport
 from dmarckit.reports.mail import utf8_or_latin1
 from dmarckit.reports.model import FailureReport, Mail
-from dmarckit.reports.values import Warnings, domain, moment, noted_address, quoted
+from dmarckit.reports.values import (
+    FIELD_CHARACTERS,
+    Warnings,
+    domain,
+    moment,
+    noted_address,
+    quoted,
+)
 from dmarckit.reports.verdict import without_comments
 
 FEEDBACK = "message/feedback-report"
@@ -119,7 +126,7 @@ def _parse(text: str) -> Message:
 def _field(fields: Message | None, name: str) -> str | None:
     """Return the first field `name` on one line; None when it is not there or empty."""
     found = fields.get(name) if fields is not None else None
-    return " ".join(str(found).split()) or None if found is not None else None
+    return " ".join(str(found).split())[:FIELD_CHARACTERS] or None if found is not None else None
 
 
 def _plain(fields: Message, name: str) -> str | None:
@@ -139,4 +146,4 @@ def _all(
 ) -> str | None:
     """Return all fields `name`, joined with commas: these may stand several times."""
     found = [made(" ".join(str(each).split())) for each in fields.get_all(name, [])]
-    return ", ".join(each for each in found if each) or None
+    return ", ".join(each for each in found if each)[:FIELD_CHARACTERS] or None

@@ -98,6 +98,7 @@ class AggregateReport:
     errors: tuple[str, ...] = ()  # ``report_metadata/error``: what the reporter says went wrong
     namespace: str | None = field(default=None, compare=False)
     """XML namespace of the root: ``urn:ietf:params:xml:ns:dmarc-2.0`` for RFC 9990, or none"""
+    size: int = field(default=0, compare=False)  # bytes of the XML that it was read from
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,7 @@ class Unreadable:
     name: str
     reason: str  # one line, safe to print
     is_report: bool = True  # False: nothing in it looks like a report at all
+    whole: bool = False  # True: the mail as a whole; reports read before do not count
 
 
 Report = AggregateReport | TlsReport | FailureReport

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from dmarckit.core import LimitExceeded, Limits, NotAReport, UnreadableReport, one_line
+from dmarckit.core import (
+    LimitExceeded,
+    Limits,
+    MailLimitExceeded,
+    NotAReport,
+    UnreadableReport,
+    one_line,
+)
 from dmarckit.reports.aggregate import RecordSink, looks_like_aggregate, read_aggregate
 from dmarckit.reports.failure import FEEDBACK, find_failure
 from dmarckit.reports.mail import is_mail, read_mail
-from dmarckit.reports.model import Attachment, Mail, Named, Report, Unreadable, Verdict
+from dmarckit.reports.model import (
+    AggregateReport,
+    Attachment,
+    FailureReport,
+    Mail,
+    Named,
+    Report,
+    TlsReport,
+    Unreadable,
+    Verdict,
+)
 from dmarckit.reports.tls import JSON_BYTES, looks_like_tls, read_tls
 from dmarckit.reports.unpack import Budget, Document, documents
 from dmarckit.reports.values import domain
@@ -107,25 +125,64 @@ def read_reports(
     With a `sink`, a report of more than 10,000 records hands them to it in batches and carries
     none; ``sink.start()`` is called whenever a report begins or is read again from its beginning,
     and records added since are void when the report turns out `Unreadable`.
+
+    What the mail as a whole takes too much of (reports, records, policies, months, time) is the
+    last `Unreadable`, with ``whole``: the reports before it do not count.
     """
     nothing, wrapped = "no report in it", ""
     seen, failures = False, 0
     declared = says_report(mail)
-    reader = _DocumentReader(limits, sink, declared or mail.bare, Budget(limits), Named())
-    for outcome in reader.mail(mail):
-        if isinstance(outcome, Unreadable) and not outcome.is_report:
-            nothing = outcome.reason
-            wrapped = wrapped or nothing * nothing.startswith(WRAPPED)
-            continue
-        seen = True
-        failures += isinstance(outcome, Unreadable)
-        if failures > MAX_FAILURES:
-            yield Unreadable(_name_of(mail), f"more than {MAX_FAILURES} unreadable, rest not tried")
-            return
-        yield outcome
+    budget, output = Budget(limits), _Output(limits)
+    reader = _DocumentReader(limits, sink, declared or mail.bare, budget, Named())
+    try:
+        for outcome in reader.mail(mail):
+            budget.check_time()
+            if isinstance(outcome, Unreadable) and not outcome.is_report:
+                nothing = outcome.reason
+                wrapped = wrapped or nothing * nothing.startswith(WRAPPED)
+                continue
+            seen = True
+            if isinstance(outcome, Unreadable):
+                failures += 1
+            else:
+                output.add(outcome)
+            if failures > MAX_FAILURES:
+                reason = f"more than {MAX_FAILURES} unreadable, rest not tried"
+                yield Unreadable(_name_of(mail), reason)
+                return
+            yield outcome
+    except MailLimitExceeded as error:
+        yield Unreadable(_name_of(mail), str(error), whole=True)
+        return
     if not seen:
         is_report = declared and bool(wrapped)
         yield Unreadable(_name_of(mail), wrapped or nothing, is_report=is_report)
+
+
+class _Output:
+    """Counts what is in one mail."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._counts: Counter[str] = Counter()
+        self._months: set[tuple[int, int]] = set()
+
+    def add(self, report: Report) -> None:
+        """Add a report. Raises MailLimitExceeded."""
+        self._counts["reports"] += 1
+        if isinstance(report, AggregateReport):
+            self._counts["records"] += report.record_count
+        elif isinstance(report, TlsReport):
+            self._counts["tls_policies"] += sum(1 + len(each.details) for each in report.policies)
+        begin = report.arrival if isinstance(report, FailureReport) else report.begin
+        if begin is not None:
+            self._months.add((begin.year, begin.month))
+        self._counts["months"] = len(self._months)
+        for name, found in self._counts.items():
+            limit: int = getattr(self._limits, name)
+            if found > limit:
+                what = name.replace("tls_", "TLS ")
+                raise MailLimitExceeded(f"more than {limit:,} {what} (limit '{name}')")
 
 
 @dataclass(slots=True)
@@ -191,7 +248,8 @@ class _DocumentReader:
         elif looks_like_aggregate(head):
             yield from read_aggregate(document, self.limits, self.sink, self.named)
         elif _JSON.match(head) and looks_like_tls(head):
-            yield read_tls(_whole(document, JSON_BYTES), self.named.domain)
+            text = _whole(document, JSON_BYTES)
+            yield read_tls(text, self.named.domain, self.limits.field_characters)
         else:
             try:
                 for _ in chunks:  # a bomb or a damaged archive shall be called what it is

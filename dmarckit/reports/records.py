@@ -11,7 +11,16 @@ from typing import Any, Literal
 
 from dmarckit.reports.feed import MIXED, Tree
 from dmarckit.reports.model import DkimResult, Reason, Record, SpfResult
-from dmarckit.reports.values import Warnings, domain, noted_address, quoted, read_count, text_within
+from dmarckit.reports.values import (
+    FIELD_CHARACTERS,
+    Warnings,
+    cut,
+    domain,
+    noted_address,
+    quoted,
+    read_count,
+    text_within,
+)
 
 # RFC 8601 section 2.7: results of DKIM and SPF; RFC 7489 and RFC 9990: dispositions
 RESULTS = frozenset(
@@ -108,7 +117,8 @@ class RecordMaker:
             self._warnings.add(f"{parent}/{name}: text {quoted(text)} passed over", self._place)
             return None
         self._warnings.add(f"{parent}/{name}: text {quoted(text)} read as {inner}", self._place)
-        return {inner: text if inner == "comment" else word}
+        comment = cut(text, f"{parent}/{name}", self._warnings, self._place)
+        return {inner: comment if inner == "comment" else word}
 
     def _merged_results(self, tree: Tree) -> Tree:
         """Return the results of several ``auth_results``: one for SPF and one for DKIM, say."""
@@ -125,15 +135,17 @@ class RecordMaker:
     def _text(self, tree: Tree, name: str, parent: str) -> str | None:
         """Return the text of the element `name`; None when it is not there or empty."""
         found = tree.get(name)
-        if found is None or type(found) is str:
+        if found is None or (type(found) is str and len(found) <= FIELD_CHARACTERS):
             return found
         if type(found) is list:
             self._repeated(parent, name, len(found))
-            return next((each for each in found if type(each) is str), None)
-        text = text_within(found)
-        taken = f"{quoted(text)} taken" if text else "passed over"
-        self._warnings.add(f"{parent}/{name}: elements in it {taken}", self._place)
-        return text
+            found = next((each for each in found if type(each) is str), None)
+        elif type(found) is not str:
+            text = text_within(found)
+            taken = f"{quoted(text)} taken" if text else "passed over"
+            self._warnings.add(f"{parent}/{name}: elements in it {taken}", self._place)
+            found = text
+        return found and cut(found, f"{parent}/{name}", self._warnings, self._place)
 
     def _repeated(self, parent: str, name: str, times: int) -> None:
         self._warnings.add(f"{parent}/{name} stands {times} times, first taken", self._place)

@@ -12,7 +12,16 @@ from typing import Any, NoReturn
 
 from dmarckit.core import LimitExceeded, NotAReport, UnreadableReport, one_line
 from dmarckit.reports.model import TlsFailure, TlsPolicy, TlsReport
-from dmarckit.reports.values import Warnings, domain, moment, noted_address, quoted, read_count
+from dmarckit.reports.values import (
+    FIELD_CHARACTERS,
+    Warnings,
+    cut,
+    domain,
+    moment,
+    noted_address,
+    quoted,
+    read_count,
+)
 
 JSON_BYTES = 8_000_000  # a parsed JSON value takes up to thirty times its size in memory
 
@@ -22,8 +31,10 @@ def looks_like_tls(text: bytes) -> bool:
     return b"policies" in text.lower()
 
 
-def read_tls(text: bytes, named: str | None = None) -> TlsReport:
+def read_tls(text: bytes, named: str | None = None, most: int = FIELD_CHARACTERS) -> TlsReport:
     """Return the report in `text`; `named` is the domain of policies that have none.
+
+    Fields of its head keep `most` characters.
 
     Raises `NotAReport` for JSON of another kind, `UnreadableReport` when it is no JSON or
     lacks its period or a count, `LimitExceeded`.
@@ -41,10 +52,15 @@ def read_tls(text: bytes, named: str | None = None) -> TlsReport:
         raise NotAReport("JSON of another kind: no organization-name, date-range and policies")
     period = _object(fields.get("date-range"), "date-range", warnings)
     begin = _moment(period.get("start-datetime"), "date-range/start-datetime", warnings)
+    reporter, contact, report_id = (
+        text and cut(text, name, warnings, most=most)
+        for name in ("organization-name", "contact-info", "report-id")
+        for text in [_text(fields.get(name), 0)]
+    )
     return TlsReport(
-        reporter=_text(fields.get("organization-name")),
-        contact=_text(fields.get("contact-info")),
-        report_id=_text(fields.get("report-id")),
+        reporter=reporter,
+        contact=contact,
+        report_id=report_id,
         begin=begin,
         end=_moment(period.get("end-datetime"), "date-range/end-datetime", warnings),
         policies=tuple(
@@ -106,10 +122,10 @@ def _object(found: Any, element: str, warnings: Warnings) -> dict[str, Any]:
     return {}
 
 
-def _text(found: Any) -> str | None:
-    """Return text as sent; a number as its digits; empty or anything else is None."""
+def _text(found: Any, most: int = FIELD_CHARACTERS) -> str | None:
+    """Return text as sent, of `most` characters; a number as its digits; else, or empty, None."""
     if isinstance(found, str):
-        return found.strip() or None
+        return found.strip()[: most or None] or None
     return str(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 

@@ -14,13 +14,20 @@ import quopri
 import re
 import string
 import struct
+import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from dmarckit.core import LimitExceeded, Limits, UnreadableReport, one_line
+from dmarckit.core import (
+    LimitExceeded,
+    Limits,
+    MailLimitExceeded,
+    UnreadableReport,
+    one_line,
+)
 
 CHUNK = 262_144  # bytes inflated at a time
 Path = tuple[int, ...]  # which member of which member a stream is
@@ -36,12 +43,13 @@ _FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7-Zip", b"Rar!\x1a\x07": "RAR", b"\xfd7zXZ\x
 
 @dataclass(slots=True)
 class Budget:
-    """What all attachments of one mail may still inflate to, members and layers together."""
+    """What reading one mail costs: what it inflates to, members and layers together, and time."""
 
     limits: Limits
     attachments: int = 0
     total: int = 0
     spent: dict[Path, int] = field(default_factory=dict)
+    began: float = field(default_factory=time.thread_time)
 
     def note(self, path: Path, size: int) -> None:
         """Count `size` bytes so far of the stream `path`, which may be read again."""
@@ -52,6 +60,20 @@ class Budget:
                 f"inflates to more than {self.limits.document_bytes:,} bytes "
                 "(limit 'document_bytes')"
             )
+        self.check_time()
+
+    def check_time(self) -> None:
+        """Raise MailLimitExceeded when this thread has worked on the mail for too long."""
+        if time.thread_time() - self.began > self.limits.seconds:
+            raise MailLimitExceeded(
+                f"takes more than {self.limits.seconds} s of processor time (limit 'seconds')"
+            )
+
+    def timed(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the pieces of a document while there is time. Raises MailLimitExceeded."""
+        for piece in pieces:
+            self.check_time()
+            yield piece
 
 
 def inflated(packed: bytes, wbits: int, path: Path, budget: Budget) -> Iterator[bytes]:
@@ -201,6 +223,8 @@ class Document:
 
     name: str
     open: Callable[[], Iterator[bytes]]
+    timed: Callable[[Iterable[bytes]], Iterator[bytes]] = iter
+    """what is made of its bytes, while there is time for the mail"""
 
 
 def documents(
@@ -214,7 +238,9 @@ def documents(
     """
     budget = budget or Budget(limits)
     budget.attachments += 1
-    yield from _documents(payload, name, budget, (budget.attachments,))
+    for found in _documents(payload, name, budget, (budget.attachments,)):
+        opened = partial(lambda open_: budget.timed(open_()), found.open)
+        yield replace(found, open=opened, timed=budget.timed)
 
 
 def packing(head: bytes) -> str | None:

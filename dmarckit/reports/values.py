@@ -18,6 +18,7 @@ from dmarckit.core import UnreadableReport, normalize_domain, one_line
 MAX_WARNINGS = 50  # distinct warnings kept of one report; the rest is only counted
 MAX_COUNT = 2**63 - 1  # largest count a table can hold; what is larger is nonsense
 CACHED_CHARACTERS = 100  # longest text whose address is remembered; longer ones are none
+FIELD_CHARACTERS = 1_000  # of a field of a record, a TLS report or a failure report
 LATEST = datetime(2262, 1, 1, tzinfo=UTC)  # nanosecond timestamps end in 2262
 
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}", re.ASCII)
@@ -63,6 +64,15 @@ def quoted(value: object) -> str:
         return "nothing"
     text = str(value)
     return f"'{text}'" if len(text) <= 80 and text.isprintable() else f"'{one_line(text, 80)}'"
+
+
+def cut(
+    text: str, element: str, warnings: Warnings, place: str = "", most: int = FIELD_CHARACTERS
+) -> str:
+    """Return at most so many characters of the text of an element; a warning says of how many."""
+    if len(text) > most:
+        warnings.add(f"{element}: {len(text):,} characters, cut to {most:,}", place)
+    return text[:most]
 
 
 def text_within(found: object) -> str | None:

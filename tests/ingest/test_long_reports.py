@@ -33,7 +33,11 @@ def installed(tmp_path: Path) -> Settings:
 def test_memory_does_not_grow_with_the_records(tmp_path: Path) -> None:
     settings = installed(tmp_path)
     command = [sys.executable, "-m", "dmarckit", "ingest"]
-    environment = {"DMARCKIT_HOME": settings.home, "DMARCKIT_WORKERS": "1"}
+    environment = {
+        "DMARCKIT_HOME": settings.home,
+        "DMARCKIT_WORKERS": "1",
+        "DMARCKIT_LIMITS__DOCUMENT_BYTES": "1000000000",
+    }
     idle = run(command, environment)
     write_long_mail(Path(settings.mail_url) / "long.eml", RECORDS)
     full = run(command, environment)
