@@ -17,6 +17,7 @@ from tests.scenarios.services import SERVICES
 from tests.scenarios.signatures import SIGNATURES
 from tests.scenarios.successive import SUCCESSIVE
 from tests.scenarios.tricky import TRICKY
+from tests.scenarios.wanted import WANTED
 from tests.scenarios.without_dkim import WITHOUT_DKIM
 
 _EACH = (
@@ -35,6 +36,7 @@ _EACH = (
     *SUCCESSIVE,
     *AROUND,
     *ADVICE,
+    *WANTED,
 )
 SCENARIOS: dict[str, Scenario] = {s.name: s for s in _EACH}
 if len(SCENARIOS) != len(_EACH):
