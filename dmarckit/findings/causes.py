@@ -201,21 +201,24 @@ def _with_effects(cause: Finding, effects: Sequence[Finding], kinds: Mapping[str
         severity=severity,
         messages=cause.messages or sum(f.messages for f in effects),
         lost=max(cause.lost, sum(lost.values())),
-        summary=join_sentences(cause.summary, _explained(cause, gone)),
+        summary=join_sentences(cause.summary, _explained(cause, gone, kinds)),
         action=join_sentences(cause.action, *(f.action for f in effects if f.kind in _WITH_ADVICE)),
         evidence=evidence,
     )
 
 
-def _explained(cause: Finding, effects: Sequence[Finding]) -> str:
-    """Say what else follows from the cause: what is lost since the policy changed, else names."""
+def _explained(cause: Finding, effects: Sequence[Finding], kinds: Mapping[str, Kind]) -> str:
+    """Say what else follows from the cause: what is lost since the policy changed, else titles."""
     if cause.kind == "policy_changed":
         return join_sentences(*[f.summary for f in effects if f.lost][:3])
-    names = {safe(f.subject) for f in effects if f.kind != "mail_lost"} - _senders(cause)
-    if not names:
+    titles = [
+        _(kinds[f.kind].title).format(subject=kinds[f.kind].subject_name(f.subject))
+        for f in effects
+        if f.kind != "mail_lost"
+    ]
+    if not titles:
         return ""
-    text = _("It also explains what was found about {names}.")
-    return text.format(names=join_names(sorted(names)))
+    return _("This also explains: {titles}.").format(titles="; ".join(titles[:3]))
 
 
 def _pooled(found: Sequence[Finding], kinds: Mapping[str, Kind]) -> list[Finding]:

@@ -8,7 +8,7 @@ from datetime import date
 import pandas as pd
 
 from dmarckit.core import _, count, later, n_messages, ngettext
-from dmarckit.facts import FORWARD_REASON, howto, kind_word
+from dmarckit.facts import FORWARD_REASON, howto, kind_word, organisation
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
     BLOCKED,
@@ -150,7 +150,7 @@ def _new_forwarders(
             len(senders),
         ).format(
             n=count(len(senders)),
-            names=join_names(list(top_counts(rows, "sender"))),
+            names=join_names(list(top_counts(rows, "sender", len(senders)))),
             messages=n_messages(total(rows)),
             domain=safe(domain.name),
             when=on_days(*day_span(rows)),
@@ -426,10 +426,6 @@ class _Proof:
     unverified: tuple[str, str] | None
     """aligned signature (d, s) that most of the mail carries, and that does not verify"""
 
-    @property
-    def names(self) -> list[str]:
-        return list(dict.fromkeys([*self.spf, *self.dkim]))
-
 
 def _proof(domain: DomainFacts, context: Context, sender: str, n: int) -> _Proof:
     spf = context.window(domain.spf)
@@ -453,6 +449,13 @@ def _proof(domain: DomainFacts, context: Context, sender: str, n: int) -> _Proof
         any(by.values()) and not strict,
         pairs[0] if pairs else None,
     )
+
+
+def _proven(domain: DomainFacts, proof: _Proof) -> list[str]:
+    """Return the domains that the mail proves; under strict alignment those of the author's."""
+    names = list(dict.fromkeys([*proof.spf, *proof.dkim]))
+    own = organisation(domain.name)
+    return [n for n in names if organisation(n) == own] if proof.strict else names
 
 
 def _unaligned(
@@ -495,7 +498,7 @@ def _unaligned(
                 sender=safe(sender),
                 author=author,
                 when=on_days(*day_span(rows)),
-                proves=join_names(proof.names) or _("another domain"),
+                proves=join_names(_proven(domain, proof)) or _("another domain"),
                 tags=", ".join(f"{tag}=s" for tag in proof.strict),
                 names=join_names(list(reporters)),
                 reporters=n_reporters(count_reporters(rows)),
