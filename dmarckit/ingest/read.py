@@ -1,13 +1,8 @@
 """A worker of the ingest: fetch some mails, read them, lay out their rows.
 
-It knows nothing of the lake: it takes a list of objects and gives back a `Chunk`, which
-is cheap to send between processes. A report with very many records is written to a file
-of its own on the way, so that memory does not grow with it. A worker that may be on another
-machine, with another disk, sends the file's packed content instead, and ends its chunk when
-that is much.
-
-Anyone may mail anything: a fault that one mail brings to light is its outcome, and ends
-nothing else.
+It knows nothing of the lake, and gives back a `Chunk`, which is cheap to send between processes.
+Long reports are written to files on the way; a worker that may have another disk sends their
+packed content. A fault that one mail brings to light is its outcome, and ends nothing else.
 """
 
 from __future__ import annotations
@@ -29,20 +24,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dmarckit.core import (
-    DmarckitError,
-    EncryptedObject,
-    LimitExceeded,
-    Limits,
-    MissingObject,
-    NotAReport,
-    RefusedObject,
-    Storage,
-    StoredObject,
-    UnreadableReport,
-    one_line,
-    open_storage,
-)
+from dmarckit import core
+from dmarckit.core import DmarckitError, Limits, Storage, StoredObject, UnreadableReport, one_line
 from dmarckit.lake import (
     OWN_SCHEMA,
     RECORDS,
@@ -189,20 +172,17 @@ def read_chunk(task: Task, objects: Sequence[StoredObject]) -> Chunk:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         if len(objects) == 1:
-            return _fault(objects[0], error)
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            what = f"{type(error).__name__} at {Path(at.filename).name}:{at.lineno}"
+            # without the error's text and traceback: a log holds nothing out of a mail
+            key = one_line(objects[0].key)
+            log.warning("%s cannot be read, please report it: %s", key, what)
+            said = f": {one_line(error, 200)}" if str(error) else ""
+            reason = f"a fault of dmarckit, please report it ({what}{said})"
+            return unreadable(objects[0], reason)
     half = len(objects) // 2  # which of them it was is found by halves
     chunk = read_chunk(task, objects[:half])
     return replace(chunk, left=[*chunk.left, *objects[half:]])
-
-
-def _fault(item: StoredObject, error: Exception) -> Chunk:
-    """Return the chunk of a mail that a fault of ours keeps from being read."""
-    at = traceback.extract_tb(error.__traceback__)[-1]
-    what = f"{type(error).__name__} at {Path(at.filename).name}:{at.lineno}"
-    # without the error's text and traceback: a log holds nothing out of a mail
-    log.warning("%s cannot be read, please report it: %s", one_line(item.key), what)
-    said = f": {one_line(error, 200)}" if str(error) else ""
-    return unreadable(item, f"a fault of dmarckit, please report it ({what}{said})")
 
 
 def _read(task: Task, objects: Sequence[StoredObject]) -> Chunk:
@@ -286,21 +266,18 @@ class _Reader:
         """Read one object; `raw` is its bytes, or why there are none."""
         result = MailResult(item)
         self._mails.append(result)
-        if isinstance(raw, RefusedObject):
-            result.outcome, result.error, result.refusal = "unreachable", raw.reason, raw.code
-            return
         if isinstance(raw, DmarckitError):
             result.outcome, result.error = "unreadable", str(raw)
+            if isinstance(raw, core.RefusedObject):
+                result.outcome, result.error, result.refusal = "unreachable", raw.reason, raw.code
             return
         if item.key.rpartition("/")[2] == SETUP_NOTE:
             result.outcome = "not_a_report"
             return
         try:
             mail = read_object(raw, item.key, self._task.limits, self._task.authserv_id)
-        except (NotAReport, UnreadableReport) as error:
-            is_report = isinstance(error, UnreadableReport)
-            result.outcome = "unreadable" if is_report else "not_a_report"
-            result.error = str(error)
+        except UnreadableReport as error:
+            result.outcome, result.error = "unreadable", str(error)
             return
         result.from_domain, result.verdict = mail.from_domain, mail.verdict
         doubt = distrust_reason(mail, self._task.trust, self._task.authserv_id)
@@ -438,20 +415,20 @@ def _fetched(
 
 def _fetch(storage: Storage, limits: Limits, item: StoredObject) -> bytes | DmarckitError:
     if item.size > limits.mail_bytes:
-        return LimitExceeded(
+        return core.LimitExceeded(
             f"{item.size:,} bytes are more than the limit of {limits.mail_bytes:,}"
         )
     try:
         return storage.get(item.key)
-    except MissingObject:
+    except core.MissingObject:
         return UnreadableReport("it was gone before it could be read")
-    except EncryptedObject:
+    except core.EncryptedObject:
         return UnreadableReport(CLIENT_SIDE)
-    except RefusedObject as refused:
+    except core.RefusedObject as refused:
         return refused
 
 
 @functools.lru_cache(maxsize=1)
 def _storage(url: str, _ingest: str) -> Storage:
     """Return one for all chunks of an ingest, so that connections are kept."""
-    return open_storage(url)
+    return core.open_storage(url)
