@@ -84,8 +84,8 @@ def find(
     ended = how_ended(facts, context)
     found += [f for f in before if f.fingerprint not in known and not ended(f)]
     reasons = {m.fingerprint: m.reason for m in mute if now.date() <= m.until}
-    found = [replace(f, mute_reason=reasons.get(f.fingerprint)) for f in merge_records(found)]
-    entitled = (replace(f, title=title(f)) for f in combine(found, KINDS))
+    found = combine([replace(f, mute_reason=reasons.get(f.fingerprint)) for f in found], KINDS)
+    entitled = (replace(f, title=title(f)) for f in merge_records(found, published))
     return sorted(entitled, key=lambda finding: finding.rank)
 
 

@@ -570,7 +570,7 @@ FAMILY = Family(
                 "relayed_by": later("Relayed by"),
                 "classes": later("Classes"),
             },
-            hidden_by=("broken_dkim",),
+            hidden_by=("broken_dkim", "unidentified_sender"),
         ),
     ),
     of_domain=(policy_changed, policy_not_honoured, policy_ready),

@@ -107,34 +107,38 @@ def in_dns(domain: str, tags: Mapping[str, str], context: Context) -> bool:
     return all(present.get(t, usual[t]).lower() == value for t, value in tags.items())
 
 
-def merge_records(found: Iterable[Finding]) -> list[Finding]:
+def merge_records(found: Iterable[Finding], published: Mapping[str, str]) -> list[Finding]:
     """Let the findings that propose a record of one DNS name propose the same one.
 
     Of DMARC records it has the changes of all, where two change one tag those of the more
-    urgent finding; of others it is that of the most urgent finding.
+    urgent finding, made to the record that is `published` now; of others it is that of the most
+    urgent finding. Muted findings change nothing of what others propose.
     """
     findings = list(found)
     proposed: dict[tuple[str, str], list[Record]] = {}
     for finding in sorted(findings, key=lambda finding: finding.rank):
         for record in finding.record:
-            proposed.setdefault((record.name, record.type), []).append(record)
-    merged = {key: _merged(records) for key, records in proposed.items()}
+            key = (record.name, record.type)
+            if not finding.muted or key not in proposed:
+                proposed.setdefault(key, []).append(record)
+    merged = {key: _merged(records, published) for key, records in proposed.items()}
     return [
-        _with_records(finding, tuple(merged[r.name, r.type] for r in finding.record))
+        _with_records(finding, [merged[r.name, r.type] for r in finding.record])
         if finding.record
         else finding
         for finding in findings
     ]
 
 
-def _merged(records: Sequence[Record]) -> Record:
+def _merged(records: Sequence[Record], published: Mapping[str, str]) -> Record:
     first = records[0]
     if not all(_is_dmarc(record) for record in records):
         return first
     changes: dict[str, str | None] = {}
     for record in records:
         changes = _changes_of(record) | changes
-    return replace(first, value=edit_dmarc(first.replaces or first.value, changes))
+    present = published.get(first.name, first.replaces or "")
+    return replace(first, value=edit_dmarc(present, changes), replaces=present)
 
 
 def _is_dmarc(record: Record) -> bool:
@@ -146,18 +150,18 @@ def _changes_of(record: Record) -> dict[str, str | None]:
     return {tag: new.get(tag) for tag in [*new, *old] if new.get(tag) != old.get(tag)}
 
 
-def _with_records(finding: Finding, records: tuple[Record, ...]) -> Finding:
+def _with_records(finding: Finding, records: Sequence[Record]) -> Finding:
     """Return the finding with merged records; its action says what others have changed."""
     more = [
         f"{tag}={value}"
         for own, whole in zip(finding.record, records, strict=True)
-        if own.value != whole.value and _is_dmarc(whole)
+        if _is_dmarc(own) and _is_dmarc(whole)
         for tag, value in _changes_of(whole).items()
         if tag not in _changes_of(own) and value is not None
     ]
     note = _("The record also has {tags}, which another finding asks for.")
     return replace(
         finding,
-        record=records,
+        record=tuple(record for record in records if record.value != record.replaces),
         action=join_sentences(finding.action, note.format(tags="; ".join(more)) if more else ""),
     )

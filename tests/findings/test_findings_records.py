@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,8 @@ def test_proposals_for_one_name_are_one_record_and_say_so() -> None:
             finding("a", "good", ready),
             finding("b", "warning", below, spf),
             finding("c", "info", other),
-        ]
+        ],
+        {NAME: present},
     )
     both = "v=DMARC1; p=quarantine; sp=reject; t=y; rua=mailto:d@example.com"
     assert {f.record[0].value for f in (first, second)} == {both}
@@ -134,6 +136,24 @@ def test_proposals_for_one_name_are_one_record_and_say_so() -> None:
     assert "also has sp=reject" in first.action
     assert "also has p=quarantine; t=y" in second.action
     assert (third.record[0].value, third.action) == ("v=spf1 -all", "Do it.")
+
+
+def test_a_finding_of_a_run_before_follows_what_is_published_now() -> None:
+    old = "v=DMARC1; p=none"
+    kept = finding("a", "warning", Record(NAME, "TXT", "v=DMARC1; p=none; sp=reject", old))
+    (now,) = merge_records([kept], {NAME: "v=DMARC1; p=quarantine; fo=1"})
+    changed = "v=DMARC1; p=quarantine; sp=reject; fo=1"
+    assert now.record == (Record(NAME, "TXT", changed, "v=DMARC1; p=quarantine; fo=1"),)
+    (done,) = merge_records([kept], {NAME: "v=DMARC1; p=none; sp=reject"})
+    assert done.record == ()
+
+
+def test_a_muted_finding_changes_nothing_of_what_others_propose() -> None:
+    old = "v=DMARC1; p=none"
+    ready = finding("a", "good", Record(NAME, "TXT", "v=DMARC1; p=quarantine", old))
+    muted = finding("b", "warning", Record(NAME, "TXT", "v=DMARC1; p=none; sp=reject", old))
+    both = merge_records([replace(muted, mute_reason="known"), ready], {NAME: old})
+    assert {f.record[0].value for f in both} == {"v=DMARC1; p=quarantine"}
 
 
 def test_a_step_and_an_exposed_subdomain_propose_the_same_record() -> None:
