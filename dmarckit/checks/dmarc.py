@@ -61,7 +61,9 @@ def _by_tree_walk(ask: DnsClient, domain: str) -> AppliedPolicy:
         top = ".".join(labels[-len(top.split(".")) - 1 :])
     own = [pair for pair in met if pair[0] == domain]
     location, record = own[0] if own else next((m for m in met if m[0] == top), met[-1])
-    return AppliedPolicy(top, location, requested_policy(tag_list(record), own=location == domain))
+    tags, is_own = tag_list(record), location == domain
+    exists = is_own or "np" not in tags or ask.exists(domain)
+    return AppliedPolicy(top, location, requested_policy(tags, own=is_own, exists=exists))
 
 
 def _by_public_suffix(ask: DnsClient, domain: str) -> AppliedPolicy:
@@ -76,14 +78,15 @@ def _by_public_suffix(ask: DnsClient, domain: str) -> AppliedPolicy:
     return AppliedPolicy(top, None, None)
 
 
-def requested_policy(tags: Mapping[str, str], *, own: bool) -> str:
+def requested_policy(tags: Mapping[str, str], *, own: bool, exists: bool = True) -> str:
     """Return what a record asks for its own domain (p), or for one below it (sp, else p).
 
-    One that is asked about exists, as far as is known: np is for names that do not. A value
-    that is none of DMARC's counts as none (RFC 9989 section 4.7).
+    For a name below it that does not exist: np, else what it asks of others. A value that is
+    none of DMARC's counts as none (RFC 9989 section 4.7).
     """
     p = tags.get("p", "none")
-    value = (p if own else tags.get("sp", p)).lower()
+    below = tags.get("sp", p)
+    value = (p if own else below if exists else tags.get("np", below)).lower()
     return value if value in ("quarantine", "reject") else "none"
 
 

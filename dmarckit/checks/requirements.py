@@ -32,8 +32,9 @@ SHORT_KEY, MOST_LOOKUPS = 1024, 10
 TARGET, MITIGATION = 0.001, 0.003
 """Google's spam rate to stay below, and the one never to reach"""
 CODES = {
-    "7.23": "ptr", "7.25": "ptr", "7.26": "alignment", "7.27": "spf", "7.29": "tls",
-    "7.30": "dkim", "7.31": "dmarc_record", "7.32": "alignment", "7.40": "dmarc_record",
+    "6.0": "message_format", "7.1": "message_format", "7.23": "ptr", "7.24": "spf", "7.25": "ptr",
+    "7.26": "alignment", "7.27": "spf", "7.29": "tls", "7.30": "dkim", "7.31": "dmarc_record",
+    "7.32": "alignment", "7.40": "dmarc_record",
 }  # fmt: skip
 """Gmail's enhanced status code (without its class) → rule. 7.26: neither SPF nor DKIM passes."""
 COMPLIANCE = {

@@ -88,7 +88,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     ),
     "tls": _columns(
         "policy_domain text, begin time, end time, reporter text, policy_type text, "
-        "successful whole, failed whole, result_type text, failed_sessions whole"
+        "successful whole, failed whole, result_type text, failed_sessions whole, mx_hosts text"
     ),
     "mails": _columns("received time, from_domain text, outcome text, error text"),
     "dead_letters": _columns("seen time, queue text, reason text"),
@@ -164,7 +164,8 @@ class Facts:
     tls: pd.DataFrame
     """policies of TLS reports, one row a result type, at least one a policy. `successful` and
     `failed` are those of the policy and stand in its first row only (0 in the others), so that
-    sums are right; without failures `result_type` is empty and `failed_sessions` 0"""
+    sums are right; without failures `result_type` is empty and `failed_sessions` 0. `mx_hosts`:
+    the hosts of its failures (at most 20), with spaces between"""
     mails: pd.DataFrame
     """objects received in the window, with what became of them"""
     dead_letters: pd.DataFrame

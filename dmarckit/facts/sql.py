@@ -463,7 +463,10 @@ SELECT form(policy_domain) AS policy_domain, begin, "end", reporter, policy_type
     CASE WHEN place = 1 THEN coalesce(failed, 0) ELSE 0 END AS failed,
     kinds[place] AS result_type,
     coalesce(list_sum([x.sessions FOR x IN details IF x.result_type = kinds[place]]), 0)
-        AS failed_sessions
+        AS failed_sessions,
+    array_to_string(list_sort(list_distinct([name(x.receiving_mx_hostname) FOR x IN details
+        IF x.result_type = kinds[place] AND name(x.receiving_mx_hostname) IS NOT NULL]))[:20], ' ')
+        AS mx_hosts
 FROM (
     SELECT *, unnest(range(1, greatest(len(kinds), 1) + 1)) AS place FROM (
         SELECT * EXCLUDE (details), coalesce(details, []) AS details, list_sort(list_distinct(

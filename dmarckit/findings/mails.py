@@ -2,57 +2,173 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import pandas as pd
 
 from dmarckit.core import _, count, later, ngettext
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.context import Context
-from dmarckit.findings.model import Family, Finding, Kind, join_sentences, on_days, safe
+from dmarckit.findings.context import SHOWN, Context
+from dmarckit.findings.model import (
+    Family,
+    Finding,
+    Kind,
+    join_names,
+    join_sentences,
+    on_days,
+    safe,
+)
+from dmarckit.reports import listed_reporter
+
+_FORGED = re.compile(r"claims to be (.+?), sent by ")  # `reports.false_claim`
 
 
 def untrusted_reports(facts: Facts, context: Context) -> list[Finding]:
-    """Find mails that the setting `trust` refused, by From domain.
+    """Find mails with a report in them that the setting `trust` refused: one finding.
 
     info: anybody can write to the report address, and refusing is the protection. warning
     when a domain whose mails used to be stored has none stored any more: a real reporter is
-    then being lost.
+    then being lost. Mails in the name of a reporter whose domains are known are forged.
     """
-    return _of_outcome(facts, context, "untrusted")
+    mails = facts.mails
+    rows = mails[(mails["outcome"] == "untrusted") & (mails["received"] >= context.start)]
+    if rows.empty:
+        return []
+    claims = rows["error"].str.extract(_FORGED, expand=False)
+    # DMARC fails, and the From domain is one that such a reporter writes from
+    reporters = {name: listed_reporter(str(name)) for name in rows["from_domain"].unique()}
+    failing = rows["error"].str.contains("dmarc=fail", regex=False)
+    names = claims.fillna(rows["from_domain"].map(reporters).where(failing))
+    forged, others = rows[names.notna()], rows[names.isna()]
+    lost = _no_longer_stored(mails, others, context)
+    first, last = rows["received"].min().date(), rows["received"].max().date()
+    errors = [safe(error, 160) for error in rows["error"].drop_duplicates().head(3)]
+    domains = rows["from_domain"].value_counts()
+    shown = {safe(str(d)) or _("none"): int(n) for d, n in domains.head(SHOWN).items()}
+    n = len(rows)
+    return [
+        Finding(
+            kind="untrusted_reports",
+            domain="",
+            subject="",
+            severity="warning" if lost else "info",
+            messages=n,
+            first_day=first,
+            last_day=last,
+            reporters=int(domains.size),
+            summary=join_sentences(
+                ngettext(
+                    "{n} email with a report in it was refused as not trusted {when} (From: "
+                    "{domains}).",
+                    "{n} emails with reports in them were refused as not trusted {when} (From: "
+                    "{domains}).",
+                    n,
+                ).format(
+                    n=count(n), when=on_days(first, last), domains=join_names(list(domains.index))
+                ),
+                _forged(forged, names.dropna()),
+                _("{domains} used to be accepted, and all of it is refused now.").format(
+                    domains=join_names(lost)
+                )
+                if lost
+                else "",
+                ngettext("Reason: {errors}", "Reasons: {errors}", len(errors)).format(
+                    errors="; ".join(errors)
+                ),
+            ),
+            action=_untrusted_action(others, lost),
+            evidence={
+                "errors": errors,
+                "mails": n,
+                "from_domains": shown,
+                "forged": len(forged),
+                "thresholds": {},
+                "number": n,
+                "query": queries.count_mails("untrusted", None, context.start, context.now),
+            },
+        )
+    ]
+
+
+def _no_longer_stored(mails: pd.DataFrame, rows: pd.DataFrame, context: Context) -> list[str]:
+    """Return the From domains of `rows` of which mails were stored before, and none is now."""
+    of_them = mails[mails["from_domain"].isin(rows["from_domain"].unique())]
+    recent = of_them["received"] >= context.start
+    before = of_them.loc[~recent & (of_them["outcome"] == "stored"), "from_domain"]
+    now = of_them.loc[recent & of_them["outcome"].isin(["stored", "duplicate"]), "from_domain"]
+    return sorted({*before} - {*now} - {""})
+
+
+def _forged(rows: pd.DataFrame, names: pd.Series[str]) -> str:
+    """Return a sentence on the mails in the name of reporters; empty without any."""
+    if rows.empty:
+        return ""
+    claimed = sorted({str(name) for name in names})
+    return ngettext(
+        "{n} is forged: it claims to be from {names}.",
+        "{n} are forged: they claim to be from {names}.",
+        len(rows),
+    ).format(n=count(len(rows)), names=join_names(claimed))
+
+
+def _untrusted_action(others: pd.DataFrame, lost: Sequence[str]) -> str:
+    """Return what to do about mails that are not forged, and From domains that are lost."""
+    no_result = others["error"].str.contains("no DMARC result|dmarc=(?!fail)", regex=True)
+    helped = sorted({str(domain) for domain in others.loc[no_result, "from_domain"] if domain})
+    if lost:
+        text = _(
+            "Mail admin: look at one of the emails of {names}. If they are genuine, tell {names} "
+            "that its reports fail DMARC; once they pass, run: dmarckit ingest --retry untrusted"
+        )
+        if set(lost) <= set(helped):
+            text = _(
+                "Mail admin: look at one of the emails of {names}. If they are genuine, set "
+                'trust = "not-fail", which also takes senders without DMARC, then run: dmarckit ingest '
+                "--retry untrusted"
+            )
+        return text.format(names=join_names(lost))
+    if not helped:
+        return _("No action needed: refused emails change no number.")
+    return _(
+        "No action needed: refused emails change no number. If {names} is a reporter that you "
+        'know, see the reasons; trust = "not-fail" also takes senders without DMARC.'
+    ).format(names=join_names(helped))
 
 
 def unreadable_reports(facts: Facts, context: Context) -> list[Finding]:
-    """Find mails that could not be read, by From domain.
+    """Find mails that say they are reports and could not be read, by From domain.
 
     info for a few; warning when most mails of a sender (at least `mails_many`) are lost.
     """
-    return _of_outcome(facts, context, "unreadable")
-
-
-def _of_outcome(facts: Facts, context: Context, outcome: str) -> list[Finding]:
     mails = facts.mails
-    rows = mails[(mails["outcome"] == outcome) & (mails["received"] >= context.start)]
+    rows = mails[(mails["outcome"] == "unreadable") & (mails["received"] >= context.start)]
     return [
-        _finding(context, outcome, str(sender), part, mails[mails["from_domain"] == sender])
+        _unreadable(context, str(sender), part, mails[mails["from_domain"] == sender])
         for sender, part in rows.groupby("from_domain", observed=True)
     ]
 
 
-def _finding(
-    context: Context, outcome: str, sender: str, rows: pd.DataFrame, every: pd.DataFrame
-) -> Finding:
+def _unreadable(context: Context, sender: str, rows: pd.DataFrame, every: pd.DataFrame) -> Finding:
     n = len(rows)
     recent = every["received"] >= context.start
     stored = int(every.loc[recent, "outcome"].isin(["stored", "duplicate"]).sum())
-    if outcome == "untrusted":
-        lost = bool((every.loc[~recent, "outcome"] == "stored").any()) and not stored
-    else:
-        lost = n >= context.thresholds.mails_many and n > stored
+    lost = n >= context.thresholds.mails_many and n > stored
     first, last = rows["received"].min().date(), rows["received"].max().date()
     name = safe(sender) or _("an unknown sender (bare files)")
     errors = [safe(error, 160) for error in rows["error"].drop_duplicates().head(3)]
+    text = ngettext(
+        "{n} mail from {name} could not be read {when}; {others}.",
+        "{n} mails from {name} could not be read {when}; {others}.",
+        n,
+    )
+    others = ngettext(
+        "{n} other mail of it was stored", "{n} other mails of it were stored", stored
+    ).format(n=count(stored))
+    why = ngettext("Reason: {errors}", "Reasons: {errors}", len(errors))
     return Finding(
-        kind=f"{outcome}_reports",
+        kind="unreadable_reports",
         domain="",
         subject=sender,
         severity="warning" if lost else "info",
@@ -60,62 +176,31 @@ def _finding(
         first_day=first,
         last_day=last,
         reporters=1,
-        summary=_summary(outcome, n, stored, name, on_days(first, last), errors),
-        action=_(_ACTIONS[outcome, lost]).format(name=name),
+        summary=join_sentences(
+            text.format(n=count(n), name=name, when=on_days(first, last), others=others),
+            why.format(errors="; ".join(errors)),
+        ),
+        action=_(_LOST if lost else _FEW).format(name=name),
         evidence={
             "errors": errors,
             "mails": n,
             "stored_in_window": stored,
             "thresholds": {"many": context.thresholds.mails_many},
             "number": n,
-            "query": queries.count_mails(outcome, sender, context.start, context.now),
+            "query": queries.count_mails("unreadable", sender, context.start, context.now),
         },
     )
 
 
-def _summary(outcome: str, n: int, stored: int, name: str, when: str, errors: list[str]) -> str:
-    if outcome == "untrusted":
-        text = ngettext(
-            "{n} mail from {name} was refused as not trusted {when}; {others}.",
-            "{n} mails from {name} were refused as not trusted {when}; {others}.",
-            n,
-        )
-    else:
-        text = ngettext(
-            "{n} mail from {name} could not be read {when}; {others}.",
-            "{n} mails from {name} could not be read {when}; {others}.",
-            n,
-        )
-    others = ngettext(
-        "{n} other mail of it was stored", "{n} other mails of it were stored", stored
-    )
-    why = ngettext("Reason: {errors}", "Reasons: {errors}", len(errors))
-    return join_sentences(
-        text.format(n=count(n), name=name, when=when, others=others.format(n=count(stored))),
-        why.format(errors="; ".join(errors)),
-    )
-
-
-_ACTIONS = {
-    ("untrusted", False): later(
-        "Nothing is due: refused mails change no number. If {name} is a reporter that you know, "
-        'see the reasons; trust = "not-fail" also takes senders without DMARC.'
-    ),
-    ("untrusted", True): later(
-        "Mail admin: mails of {name} used to be stored and are all refused now. Look at one of "
-        'them; if they are genuine, set trust = "not-fail" (or tell {name} that its reports fail '
-        "DMARC), then run: dmarckit ingest --retry untrusted"
-    ),
-    ("unreadable", False): later(
-        "Nothing is due: the rest is counted without them. To try again after an update, run: "
-        "dmarckit ingest --retry unreadable"
-    ),
-    ("unreadable", True): later(
-        "Mail admin: most mails of {name} are lost. Look at one of them (dmarckit parse FILE says "
-        "where it breaks) and tell {name}, or the makers of dmarckit; then run: dmarckit ingest "
-        "--retry unreadable"
-    ),
-}
+_FEW = later(
+    "Nothing is due: the rest is counted without them. To try again after an update, run: "
+    "dmarckit ingest --retry unreadable"
+)
+_LOST = later(
+    "Mail admin: most mails of {name} are lost. Look at one of them (dmarckit parse FILE says "
+    "where it breaks) and tell {name}, or the makers of dmarckit; then run: dmarckit ingest "
+    "--retry unreadable"
+)
 
 
 _QUEUE_DAYS = 7  # for which a message is reported, whatever the window
@@ -181,12 +266,14 @@ _OF_MAILS = {
     "errors": later("Errors"),
     "mails": later("Mails"),
     "stored_in_window": later("Stored in window"),
+    "from_domains": later("From domains"),
+    "forged": later("Forged"),
 }
 FAMILY = Family(
     (
         Kind(
             "untrusted_reports",
-            later("Mails of {subject} are not trusted"),
+            later("Report emails were refused"),
             ("warning", "info"),
             _OF_MAILS,
         ),

@@ -138,12 +138,12 @@ def unknown_source(
     return unexplained([*known, one_of("source_ip", own_addresses)])
 
 
-def count_mails(outcome: str, sender: str, start: datetime, now: datetime) -> str:
-    """Objects of one sender and outcome that were received in [start, now)."""
+def count_mails(outcome: str, sender: str | None, start: datetime, now: datetime) -> str:
+    """Objects of an outcome that were received in [start, now), of one sender or (None) of all."""
+    whose = "" if sender is None else f"AND coalesce(from_domain, '') = {text(sender)} "
     return (
         f"SELECT count(*) AS mails FROM mails WHERE outcome = {text(outcome)} "  # noqa: S608
-        f"AND coalesce(from_domain, '') = {text(sender)} "
-        f"AND received >= {time(start)} AND received < {time(now)}"
+        f"{whose}AND received >= {time(start)} AND received < {time(now)}"
     )
 
 

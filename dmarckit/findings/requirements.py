@@ -77,15 +77,18 @@ def _finding(domain: DomainFacts, context: Context, code: str, rows: pd.DataFram
         code,
         severity,
         rows,
-        summary=text.format(
-            reporters=join_names(list(top_counts(rows, "reporter"))),
-            messages=n_messages(total(rows)),
-            domain=safe(domain.name),
-            when=on_days(*day_span(rows)),
-            code=safe(code),
-            meaning=_(meaning.means),
-            own=count(total(ours)),
-            senders=senders,
+        summary=join_sentences(
+            text.format(
+                reporters=join_names(list(top_counts(rows, "reporter"))),
+                messages=n_messages(total(rows)),
+                domain=safe(domain.name),
+                when=on_days(*day_span(rows)),
+                code=safe(code),
+                meaning=_(meaning.means),
+                own=count(total(ours)),
+                senders=senders,
+            ),
+            *_by_sender(ours if len(ours) else rows),
         ),
         action=join_sentences(*actions)
         if len(ours)
@@ -97,9 +100,29 @@ def _finding(domain: DomainFacts, context: Context, code: str, rows: pd.DataFram
             "smtp": top_counts(rows, "smtp"),
             "senders": top_counts(rows, "sender"),
             "own_senders": top_counts(ours, "sender"),
+            "from_domains": top_counts(rows, "header_from"),
+            "addresses": top_counts(rows, "source_ip"),
             "means": meaning.means,
         },
     )
+
+
+def _by_sender(rows: pd.DataFrame) -> list[str]:
+    """Return a sentence on each of the three largest senders: From domains and addresses."""
+    found = []
+    for name in list(top_counts(rows, "sender", 3)):
+        part = rows[rows["sender"].astype(str) == name]
+        authors, places = (top_counts(part, c) for c in ("header_from", "source_ip"))
+        if any(authors) and any(places):
+            found.append(
+                _("{sender}: {messages} as {authors}, from {addresses}.").format(
+                    sender=safe(name),
+                    messages=n_messages(total(part)),
+                    authors=join_names(list(authors)),
+                    addresses=join_names(list(places)),
+                )
+            )
+    return found
 
 
 def _has_code(code: str) -> str:
@@ -135,7 +158,28 @@ _RECORD = later(
     "with the address that takes your reports."
 )
 _NO_RECORD = CodeMeaning(later("the author's domain has no DMARC record"), (_RECORD,))
+_FORMAT = CodeMeaning(
+    later("the message is malformed, or Gmail takes it for spam"),
+    (
+        later(
+            "Owner of {senders}: send messages with one From header, one Message-ID and no header "
+            "twice (RFC 5322), and see the text of the reply in the sending server's log: 5.7.1 "
+            "also stands for low reputation and for IPv6 addresses without PTR."
+        ),
+    ),
+)
 _MEANINGS = {
+    "6.0": _FORMAT,
+    "7.0": CodeMeaning(
+        later("the address or domain has a low reputation, no PTR record, or sent without TLS"),
+        (
+            later(
+                "Owner of {senders}: see the text of the reply in the sending server's log, which "
+                "says which of these it is."
+            ),
+        ),
+    ),
+    "7.1": _FORMAT,
     "7.23": CodeMeaning(
         later("the sending address has no PTR record"),
         (later("Owner of {senders}: set a PTR record."),),
@@ -152,6 +196,15 @@ _MEANINGS = {
     ),
     "7.26": CodeMeaning(later("neither SPF nor DKIM passes"), (_SIGN, _SPF)),
     "7.27": CodeMeaning(later("SPF does not pass"), (_SPF,)),
+    "7.28": CodeMeaning(
+        later("unusually much mail, or much of it unwanted, came at once"),
+        (
+            later(
+                "Owner of {senders}: find out what sent so much (the reply names address, DKIM "
+                "domain or link), stop what nobody asked for, and raise volumes slowly."
+            ),
+        ),
+    ),
     "7.29": CodeMeaning(
         later("the connection was not encrypted"),
         (later("Owner of {senders}: switch on TLS (STARTTLS) for outgoing mail."),),
@@ -278,6 +331,8 @@ FAMILY = Family(
                 "smtp": later("Smtp"),
                 "senders": later("Senders"),
                 "own_senders": later("Own senders"),
+                "from_domains": later("From domains"),
+                "addresses": later("Addresses"),
                 "means": later("Means"),
             },
             rules=_rule_of_code,

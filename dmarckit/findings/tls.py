@@ -7,12 +7,14 @@ import pandas as pd
 from dmarckit.core import _, count, later, ngettext, percent
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.context import Context
+from dmarckit.findings.context import SHOWN, Context
 from dmarckit.findings.model import (
     Family,
     Finding,
     Kind,
     Severity,
+    join_names,
+    join_sentences,
     on_days,
     reporter_name,
     safe,
@@ -66,6 +68,8 @@ def _finding(
     many = n >= context.thresholds.tls_sessions and share(n, sessions) >= _MANY
     severity: Severity = "critical" if many else "warning"
     means, action = _MEANING.get(result, ("", _ELSE))
+    hosts = sorted({host for listed in rows["mx_hosts"].unique() for host in listed.split()})
+    at = _("The failures were at {hosts}.").format(hosts=join_names(hosts)) if hosts else ""
     return Finding(
         kind="tls_failures",
         domain=domain,
@@ -75,22 +79,26 @@ def _finding(
         first_day=first,
         last_day=last,
         reporters=len(names),
-        summary=ngettext(
-            "{n} TLS session of {of} to {domain} ({share}) failed {when}: {meaning}.",
-            "{n} TLS sessions of {of} to {domain} ({share}) failed {when}: {meaning}.",
-            n,
-        ).format(
-            n=count(n),
-            of=count(sessions),
-            domain=safe(domain) or _("an unnamed domain"),
-            share=percent(share(n, sessions)),
-            when=on_days(first, last),
-            meaning=_(means) if means else safe(result),
+        summary=join_sentences(
+            ngettext(
+                "{n} TLS session of {of} to {domain} ({share}) failed {when}: {meaning}.",
+                "{n} TLS sessions of {of} to {domain} ({share}) failed {when}: {meaning}.",
+                n,
+            ).format(
+                n=count(n),
+                of=count(sessions),
+                domain=safe(domain) or _("an unnamed domain"),
+                share=percent(share(n, sessions)),
+                when=on_days(first, last),
+                meaning=_(means) if means else safe(result),
+            ),
+            at,
         ),
         action=_(action),
         evidence={
             "reporters": [reporter_name(name) for name in names],
             "policy_types": sorted(safe(kind) for kind in rows["policy_type"].unique()),
+            "mx_hosts": [safe(host) for host in hosts[:SHOWN]],
             "sessions": sessions,
             "thresholds": {
                 "share": context.thresholds.tls_share,
@@ -185,7 +193,11 @@ FAMILY = Family(
             "tls_failures",
             later("Encryption fails: {subject}"),
             ("critical", "warning"),
-            {"policy_types": later("Policy types"), "sessions": later("Sessions")},
+            {
+                "policy_types": later("Policy types"),
+                "mx_hosts": later("MX hosts"),
+                "sessions": later("Sessions"),
+            },
             topic="tls",
         ),
     ),

@@ -117,18 +117,56 @@ def test_failures_without_details_are_told_as_such() -> None:
     assert (finding.subject, finding.messages) == ("unspecified", 30)
 
 
-def mail(outcome: str, ago: float = 1, sender: str = "inbox.example") -> dict[str, Any]:
+def mail(
+    outcome: str, ago: float = 1, sender: str = "inbox.example", error: str = "cut off"
+) -> dict[str, Any]:
     received = NOW - timedelta(days=ago)
-    return {"received": received, "from_domain": sender, "outcome": outcome, "error": "cut off"}
+    return {"received": received, "from_domain": sender, "outcome": outcome, "error": error}
 
 
-def test_a_forged_report_is_only_worth_knowing() -> None:
-    finding = only(facts(mails=[mail("untrusted"), mail("stored")]), "untrusted_reports")
-    assert (finding.subject, finding.domain, finding.severity) == ("inbox.example", "", "info")
-    assert finding.summary == (
-        "1 mail from inbox.example was refused as not trusted on 2026-11-23; 1 other mail of it "
-        "was stored. Reason: cut off"
+FAIL = "dmarc=fail for inbox.example"
+FORGED = "claims to be google.com, sent by evil.example"
+
+
+def test_a_refused_report_is_only_worth_knowing() -> None:
+    finding = only(
+        facts(mails=[mail("untrusted", error=FAIL), mail("stored")]), "untrusted_reports"
     )
+    assert (finding.subject, finding.domain, finding.severity) == ("", "", "info")
+    assert finding.summary == (
+        "1 email with a report in it was refused as not trusted on 2026-11-23 (From: "
+        "inbox.example). Reason: dmarc=fail for inbox.example"
+    )
+    assert "not-fail" not in finding.action
+
+
+def test_forged_names_are_called_forged_and_never_let_in() -> None:
+    mails = [
+        mail("untrusted", sender="evil.example", error=FORGED),
+        mail("untrusted", sender="google.com", error="dmarc=fail for google.com"),
+    ]
+    finding = only(facts(mails=mails), "untrusted_reports")
+    assert "2 are forged: they claim to be from Google and google.com." in finding.summary
+    assert "not-fail" not in finding.action
+
+
+def test_without_dmarc_the_setting_is_named_for_these_alone() -> None:
+    mails = [
+        mail("untrusted", sender="evil.example", error=FORGED),
+        mail("untrusted", sender="old.example", error="no DMARC result by amazonses.com"),
+    ]
+    finding = only(facts(mails=mails), "untrusted_reports")
+    assert 'If old.example is a reporter that you know, see the reasons; trust = "not-fail"' in (
+        finding.action
+    )
+    assert finding.reporters == 2
+
+
+def test_ten_thousand_are_one_line() -> None:
+    mails = [mail("untrusted", sender=f"spam{i}.example", error=FAIL) for i in range(10_000)]
+    finding = only(facts(mails=mails), "untrusted_reports")
+    assert (finding.messages, finding.subject) == (10_000, "")
+    assert len(finding.summary) < 600
 
 
 def test_a_reporter_that_is_refused_since_now_is_being_lost() -> None:

@@ -65,7 +65,7 @@ INCOMING = (
         "mails that claim to be a reporter's, and fail DMARC",
         office(),
         mails=lies,
-        expected=[Expect("untrusted_reports", "mail.example", domain=None)],
+        expected=[Expect("untrusted_reports", "", "info", domain="")],
         absent=["unreadable_reports", "ingest_broken"],
         whole_way=True,
         days=25,
