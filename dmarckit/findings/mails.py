@@ -125,8 +125,8 @@ def _untrusted_action(others: pd.DataFrame, lost: Sequence[str]) -> str:
         if set(lost) <= set(helped):
             text = _(
                 "Mail admin: look at one of the emails of {names}. If they are genuine, set "
-                'trust = "not-fail", which also takes senders without DMARC, then run: dmarckit ingest '
-                "--retry untrusted"
+                'trust = "not-fail", which also takes senders without DMARC, then run: dmarckit '
+                "ingest --retry untrusted"
             )
         return text.format(names=join_names(lost))
     if not helped:
