@@ -383,8 +383,8 @@ SELECT domain_id, day, reporter_id, sender_id, in_inventory, of_ours AS ours, au
     "failing_hosts": """
 WITH hosts AS (
     SELECT domain_id, signature_id, ip AS source_ip,
-        coalesce(sum(messages) FILTER (NOT passed), 0) AS failed,
-        coalesce(sum(messages) FILTER (passed), 0) AS passed
+        round(coalesce(sum(messages) FILTER (NOT passed), 0))::BIGINT AS failed,
+        round(coalesce(sum(messages) FILTER (passed), 0))::BIGINT AS passed
     FROM signing JOIN said USING (pattern) JOIN judges USING (sender_id)
     JOIN classes USING (pattern, judge) JOIN signed USING (pattern)
     WHERE aligned AND of_ours AND NOT (covered AND NOT passed) GROUP BY ALL
@@ -395,7 +395,7 @@ QUALIFY sum(failed) OVER signature > 0 AND row_number() OVER (
     signature ORDER BY failed DESC, passed DESC, source_ip) <= 20""",
     "unidentified": f"""
 SELECT domain_id, sender_id, proves_id, days, networks, addresses,
-    coalesce(sum(messages) FILTER (day >= since), 0) AS messages,
+    round(coalesce(sum(messages) FILTER (day >= since), 0))::BIGINT AS messages,
     min(day) AS first_day, max(day) AS last_day
 {_CLASSED} JOIN found USING (domain_id, sender_id) WHERE unidentified GROUP BY ALL""",
     "spf": f"""

@@ -106,9 +106,9 @@ def test_the_truth_follows_the_rules(scenario: Scenario) -> None:
     kept = list(scenario.change(made))
     truths = [t for g in kept for t in g.truth if t.messages]
     want, found = Counter[str](), Counter[str]()
-    for truth, row in zip(
-        truths, classified(kept, scenario.settings.get("senders", ())), strict=True
-    ):
+    declared, now = scenario.settings.get("senders", ()), scenario.runs[-1].now
+    rows = classified((g.report for g in kept), declared, now)
+    for truth, row in zip(truths, rows, strict=True):
         if truth.expected == UNTOLD:
             continue
         name = "?" if truth.sender == "?" else row.sender

@@ -8,6 +8,7 @@ from tests.scenarios.attacks import ATTACKS
 from tests.scenarios.combined import COMBINED
 from tests.scenarios.coverage import COVERAGE
 from tests.scenarios.healthy import HEALTHY
+from tests.scenarios.identity import IDENTITY
 from tests.scenarios.incoming import INCOMING
 from tests.scenarios.policies import POLICIES
 from tests.scenarios.relays import RELAYS
@@ -37,6 +38,7 @@ _EACH = (
     *AROUND,
     *ADVICE,
     *WANTED,
+    *IDENTITY,
 )
 SCENARIOS: dict[str, Scenario] = {s.name: s for s in _EACH}
 if len(SCENARIOS) != len(_EACH):

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from dmarckit.demo.traffic import GeneratedReport
 from dmarckit.facts import organisation
 from dmarckit.facts.senders import load_table, read_rows
-from dmarckit.reports.model import Record
+from dmarckit.reports.model import AggregateReport, Record
 
 FORWARDING = {"forwarded", "trusted_forwarder", "mailing_list"}
+KNOWN = {"email service", "marketing", "crm", "ticketing"}
 Declared = Sequence[dict[str, Any]]
 Signature = tuple[str | None, str | None]
 Place = tuple[str, str]
+Row = tuple[AggregateReport, Record]
+Pairs = set[tuple[str, str]]
+"""policy domain and sender"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,8 @@ def _signer(record: Record, declared: Declared, relayed: set[Signature]) -> str 
 def sender_of(
     record: Record, declared: Declared, relayed: set[Signature], at: dict[Place, str]
 ) -> str:
-    """The design's five rules. `relayed`: signatures that their own service also delivers;
-    `at`: who delivers from an address for an author where SPF passes."""
+    """The design's six rules. `relayed`: signatures that their own service also delivers;
+    `at`: whose an address is, for an author."""
     address = ipaddress.ip_address(str(record.source_ip))
     spf_domain = _spf_pass(record)
     for each in declared:
@@ -90,15 +94,34 @@ def sender_of(
         return _service(spf_domain, declared, "spf_domains") or organisation(spf_domain)
     if spf_domain is not None:
         return _signer(record, declared, set()) or author
-    length = 24 if address.version == 4 else 48
-    network = ipaddress.ip_network(f"{address}/{length}", strict=False)
     place = (str(record.source_ip), author)
-    return at.get(place) or _signer(record, declared, relayed) or str(network)
+    return _signer(record, declared, relayed) or at.get(place) or _network(str(record.source_ip))
 
 
-def classified(made: Iterable[GeneratedReport], declared: Declared) -> list[Classified]:
-    """Every record with messages, with sender and class."""
-    rows = [(str(g.report.policy.domain), r) for g in made for r in g.report.records if r.messages]
+def _network(address: str) -> str:
+    length = 48 if ":" in address else 24
+    return str(ipaddress.ip_network(f"{address}/{length}", strict=False))
+
+
+def _owners_of_addresses(
+    rows: Iterable[tuple[str, Record]], declared: Declared, relayed: set[Signature]
+) -> dict[Place, str]:
+    """Who sends nine tenths of what is known to be somebody's, by address and author."""
+    sums: dict[Place, Counter[str]] = defaultdict(Counter)
+    for _, r in rows:
+        if _spf_pass(r) is not None:
+            place = (str(r.source_ip), organisation(str(r.header_from)))
+            sums[place][sender_of(r, declared, relayed, {})] += int(r.messages or 0)
+    found = {place: counts.most_common(1)[0] for place, counts in sums.items()}
+    return {p: name for p, (name, n) in found.items() if n >= 0.9 * sums[p].total()}
+
+
+def classified(
+    reports: Iterable[AggregateReport], declared: Declared, now: datetime
+) -> list[Classified]:
+    """Every record with messages, with sender and class, as seen at `now`."""
+    whole: list[Row] = [(report, r) for report in reports for r in report.records if r.messages]
+    rows = [(str(report.policy.domain), r) for report, r in whole]
     relayed = {
         signature
         for _, r in rows
@@ -107,11 +130,7 @@ def classified(made: Iterable[GeneratedReport], declared: Declared) -> list[Clas
         in (_service(_spf_pass(r), declared, "spf_domains"), sender_of(r, declared, set(), {}))
         and _spf_pass(r) is not None
     }
-    at = {
-        (str(r.source_ip), organisation(str(r.header_from))): sender_of(r, declared, relayed, {})
-        for _, r in rows
-        if _spf_pass(r) is not None
-    }
+    at = _owners_of_addresses(rows, declared, relayed)
     senders = [sender_of(r, declared, relayed, at) for _, r in rows]
     passing: dict[tuple[str, Signature], Counter[tuple[bool, str]]] = defaultdict(Counter)
     with_sa: set[tuple[str, str]] = set()
@@ -128,17 +147,36 @@ def classified(made: Iterable[GeneratedReport], declared: Declared) -> list[Clas
     told = {(domain, d) for domain, (d, s) in owner if s is not None}
     owner = {(x, (d, s)): o for (x, (d, s)), o in owner.items() if s or (x, d) not in told}
     inventory = with_sa | {(domain, sender) for (domain, _), sender in owner.items()}
-    inventory |= {(d, str(each["name"])) for d in {d for d, _ in rows} for each in declared}
+    inventory |= {
+        (domain, str(each["name"]))
+        for domain in {d for d, _ in rows}
+        for each in declared
+        if not each.get("denied") and each.get("domain", domain) in ("", domain)
+    } & {(domain, sender) for (domain, _), sender in zip(rows, senders, strict=True)}
     passed = {r.header_from for _, r in rows if r.passes}
-    kinds = _kinds() | {str(e["name"]): str(e.get("kind", "own")) for e in declared}
-    return [
-        Classified(
-            domain,
-            r,
-            sender,
-            _klass(domain, r, sender, owner, (domain, sender) in inventory, passed, kinds),
-        )
+    found = {"networks", "dkim_domains", "spf_domains"}
+    kinds = _kinds() | {
+        str(e["name"]): str(e.get("kind", "own")) for e in declared if found & e.keys()
+    }
+    denied = {
+        (domain, str(e["name"]))
+        for domain in {d for d, _ in rows}
+        for e in declared
+        if e.get("denied") and e.get("domain", domain) in ("", domain)
+    }
+    living = {s for _, r in rows for s in _aligned(r)}
+    living |= {(d, None) for d, _ in living}
+    known = _Known(owner, inventory - denied, denied, living, passed, kinds)
+    simple = [
+        Classified(domain, r, sender, known.class_of(domain, r, sender))
         for (domain, r), sender in zip(rows, senders, strict=True)
+    ]
+    steady = _steady(whole, simple, known, now)
+    return [
+        replace(c, klass="unidentified")
+        if c.klass in UNEXPLAINED and (c.domain, c.sender) in steady
+        else c
+        for c in simple
     ]
 
 
@@ -147,39 +185,100 @@ def _aligned(record: Record) -> list[Signature]:
     return [s for s in _signatures(record) if s[0] and organisation(s[0]) == author]
 
 
-def _klass(
-    domain: str,
-    record: Record,
-    sender: str,
-    owner: dict[tuple[str, Signature], str],
-    in_inventory: bool,
-    passed: set[str | None],
-    kinds: dict[str, str],
-) -> str:
-    if record.dkim_aligned and record.spf_aligned:
-        return "aligned"
-    if record.dkim_aligned:
-        owners = {
-            name
-            for d, s in _aligned(record)
-            for (of, (owned, selector)), name in owner.items()
-            if (of, owned) == (domain, d) and s in (selector, None)
-        }
-        return "dkim_only" if sender in owners else "forwarded"
-    if record.spf_aligned:
-        return "spf_only"
-    if any(r.type in FORWARDING or "arc=pass" in (r.comment or "") for r in record.reasons):
-        return "forwarded"
-    author = organisation(str(record.header_from))
-    if any(d.domain and organisation(d.domain) == author for d in record.dkim):
-        return "broken_dkim" if in_inventory else "modified"
-    foreign = [_spf_pass(record), *(d for d, _ in _signatures(record))]
-    known = kinds.get(sender, "unknown") not in ("hosting", "unknown", "own")
-    exact = {*foreign} if not record.passes else set()
-    if record.header_from in exact:
-        return "unaligned_sender"
-    if known and any(d and organisation(d) != author for d in foreign):
-        return "unaligned_sender"
-    if record.header_from != author and record.header_from not in passed:
-        return "spoofed_subdomain"
-    return "unauthenticated"
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What classes rest on."""
+
+    owner: Mapping[tuple[str, Signature], str]
+    inventory: Pairs
+    denied: Pairs
+    living: set[Signature]
+    passed: set[str | None]
+    kinds: Mapping[str, str]
+
+    def class_of(self, domain: str, record: Record, sender: str) -> str:
+        """The class, as if nobody were unidentified."""
+        if record.dkim_aligned and record.spf_aligned:
+            return "aligned"
+        if record.dkim_aligned:
+            owners = {
+                name
+                for d, s in _aligned(record)
+                for (of, (owned, selector)), name in self.owner.items()
+                if (of, owned) == (domain, d) and s in (selector, None)
+            }
+            return "dkim_only" if sender in owners else "forwarded"
+        if record.spf_aligned:
+            return "spf_only"
+        if any(r.type in FORWARDING or "arc=pass" in (r.comment or "") for r in record.reasons):
+            return "forwarded"
+        author = organisation(str(record.header_from))
+        broken = any(
+            d.result != "pass"
+            and organisation(str(d.domain)) == author
+            and (d.domain, d.selector) in self.living
+            for d in record.dkim
+            if d.domain
+        )
+        member = (domain, sender) in self.inventory
+        if broken and member:
+            return "broken_dkim"
+        known = self.kinds.get(sender, "own" if sender == author else "unknown") in {*KNOWN, "own"}
+        if record.header_from in (_spf_pass(record), *(d for d, _ in _signatures(record))):
+            return "unaligned_sender"  # the reporter contradicts itself
+        if _proof(record) and (member or (known and (domain, sender) not in self.denied)):
+            return "unaligned_sender"
+        if broken:
+            return "modified"
+        if record.header_from != author and record.header_from not in self.passed:
+            return "spoofed_subdomain"
+        return "unauthenticated"
+
+
+UNEXPLAINED = ("spoofed_subdomain", "unauthenticated")
+
+
+def _proof(record: Record) -> str | None:
+    """The domain as which a message that fails authenticates all the same."""
+    return _spf_pass(record) or min((str(d) for d, _ in _signatures(record) if d), default=None)
+
+
+def _day(report: AggregateReport) -> date:
+    return (report.begin + (report.end - report.begin) / 2).date()
+
+
+def _steady(
+    rows: Sequence[Row], found: Sequence[Classified], known: _Known, now: datetime
+) -> Pairs:
+    """Who is unidentified: outside the inventory, and as steady as a sender of one's own."""
+    since = now.date() - timedelta(30)
+    days, proofs = defaultdict[Place, set[date]](set), defaultdict[Place, Counter[str]](Counter)
+    addresses = defaultdict[Place, set[str]](set)
+    for (report, r), c in zip(rows, found, strict=True):
+        who, recent = (c.domain, c.sender), _day(report) >= since
+        if report.begin >= now or who in known.inventory | known.denied:
+            continue
+        if recent:
+            addresses[who].add(str(r.source_ip))
+        if recent and c.klass in UNEXPLAINED:
+            proofs[who][_proof(r) or ""] += int(r.messages or 0)
+            if report.end - report.begin <= timedelta(days=1):
+                days[who].add(_day(report))
+    policies = {
+        str(report.policy.domain): report.policy.p
+        for report, _ in sorted(rows, key=lambda row: row[0].begin)
+    }
+    proven, unproven = set[Place](), set[Place]()
+    for who, seen in days.items():
+        spread = (max(seen) - min(seen)).days + 1
+        networks = {_network(a) for a in addresses[who]}
+        if len(seen) < 5 or (len(seen) < 10 and spread < 14) or len(networks) > 3:
+            continue
+        sends = any(domain == who[0] for domain, _ in known.inventory)
+        if proofs[who][""] <= proofs[who].total() / 2:
+            if sends or policies[who[0]] == "none":
+                proven.add(who)
+        elif sends and len(networks) == 1 and len(addresses[who]) <= 4:
+            unproven.add(who)
+    many = Counter(domain for domain, _ in unproven)
+    return proven | {who for who in unproven if many[who[0]] <= 20}
