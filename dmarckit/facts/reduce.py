@@ -233,6 +233,7 @@ class Reduction:
         keys = {text: _signatures(text) for text in origins["dkim_pass"].unique()}
         said = pd.DataFrame(
             {
+                "domain": origins["domain"].astype("category"),
                 "header_from": origins["header_from"].astype("category"),
                 "spf_pass_domain": origins["spf_pass"].where(passes).astype("category"),
                 "dkim_pass": origins["dkim_pass"].map(keys).astype(object),

@@ -8,15 +8,17 @@ delivered. First match wins:
    signed, unless this is a relay (as in 4, or by the kind of the SPF domain's service); else
    the service of the SPF domain, else its organisational domain;
 3. SPF passes for the author's own organisation: the service that signed too (a declared
-   DKIM domain, else a foreign ``d=`` in the table), else the service of PTR or network,
-   else the author's organisation;
-4. SPF does not pass: what the same address delivers for the same author where SPF passes;
-   else PTR, network name; else the service that signed, unless that signature also passes
-   where the service delivers for this author with passing SPF (then this is a relay);
-5. else the network: IPv4 /24, IPv6 /48.
+   DKIM domain, else a foreign ``d=`` in the table), else the service of PTR or network
+   (not who lets the machine), else the author's organisation;
+4. SPF does not pass: PTR, the operator of the network; else the service that signed, unless
+   that signature also passes where the service delivers for this author with passing SPF
+   (then this is a relay);
+5. an address that delivers for this author, where that is known, nearly always for one
+   sender (`MOSTLY`) belongs to it, whatever host or network it is in;
+6. else the network: IPv4 /24, IPv6 /48.
 
-"SPF passes" is the raw result, whatever its alignment. The first part of rule 4 keeps a
-company's own server its own while its SPF record is broken.
+"SPF passes" is the raw result, whatever its alignment. Rule 5 keeps a company's own server
+its own while its SPF record is broken or lacks an entry, and for mail that it does not sign.
 
 A row of the curated table `data/senders.csv` is a domain suffix that a service uses for return
 paths (SPF), DKIM ``d=`` or the names of its hosts (PTR), with the service's name, its kind, and
@@ -258,6 +260,9 @@ def declared_domains(
     return SenderTable(table)
 
 
+MOSTLY = 0.9
+"""share of an address's messages that must be one sender's for the others to be so too"""
+
 RELAYING = ("mailbox provider", "security gateway", "mailing list", "forwarder")
 """kinds that pass on what others signed"""
 NO_ADDRESS = Sender("no address", "unknown")
@@ -274,17 +279,36 @@ def attribute(
 ) -> pd.DataFrame:
     """Return the rows of `sources` with `sender` and `sender_kind`.
 
-    `sources` has one row per distinct source_ip, header_from, spf_pass_domain (domain of
-    the passing raw SPF result, else null) and dkim_pass (tuple of (domain, selector) that
-    pass, maybe empty), and `messages`. `ptr` gives the confirmed host name of an address,
-    `networks` the name of its network; an address that is missing there has none.
+    `sources` has one row per distinct source_ip, domain (of the policy), header_from,
+    spf_pass_domain (domain of the passing raw SPF result, else null) and dkim_pass (tuple of
+    (domain, selector) that pass, maybe empty), and `messages`. `ptr` gives the confirmed host
+    name of an address, `networks` the name of its network; an address that is missing there has
+    none. What is declared with a domain holds at that policy domain only.
 
     Same rows, order and index; the input is not changed. Empty in, empty out.
 
     Raises:
         SettingsError: a declared network is none.
     """
-    senders, hosts = Senders(), _Hosts(table, ptr or {}, networks or {})
+    known = _Hosts(table, ptr or {}, networks or {})
+    scopes = {d.domain for d in declared if d.networks or d.dkim_domains or d.spf_domains}
+    if not scopes - {""}:
+        return _attribute(sources, [d for d in declared if not d.domain], table, known)
+    scope = sources["domain"].astype(object).where(sources["domain"].isin(scopes), "")
+    parts = [
+        _attribute(rows, [d for d in declared if d.domain in ("", domain)], table, known)
+        for domain, rows in sources.groupby(scope)
+    ]
+    return (
+        pd.concat(parts).reindex(sources.index) if parts else _attribute(sources, (), table, known)
+    )
+
+
+def _attribute(
+    sources: pd.DataFrame, declared: Sequence[DeclaredSender], table: SenderTable, hosts: _Hosts
+) -> pd.DataFrame:
+    """Return the rows of `attribute`; what is `declared` holds for all of them."""
+    senders = Senders()
     address, spf = sources["source_ip"], sources["spf_pass_domain"]
     author = organisations(sources["header_from"])
     passes = spf.notna().to_numpy(bool)
@@ -307,8 +331,9 @@ def attribute(
     delivered = np.where(passes, found, NONE)
     same = _at_same_address(address, author, delivered, sources["messages"])
     host = senders.of_each(address, hosts.name)
-    for rule_4 in (same, host, signers.nearest(besides=delivered)):
-        found = _fill(found, rule_4, ~passes)
+    found = _fill(found, signers.nearest(besides=delivered), ~passes & (host == NONE))
+    for rule in (same, host):
+        found = _fill(found, rule, ~passes)
 
     rest = found == NONE
     found[rest] = senders.of_each(address[rest].fillna(""), _network)
@@ -346,14 +371,18 @@ def _in_declared_networks(
 def _at_same_address(
     address: pd.Series, author: pd.Series, delivered: Codes, messages: pd.Series
 ) -> Codes:
-    """Return who delivers most from the same address for the same author where SPF passes."""
+    """Return who delivers nearly all from the same address for the same author.
+
+    Only what is known to be somebody's counts: a message whose SPF passes, or a declared sender's.
+    """
     addresses, _ = pd.factorize(address)
     authors, distinct = pd.factorize(author)
     place, _ = pd.factorize(addresses * (len(distinct) + 1) + authors)
     rows = pd.DataFrame({"place": place, "sender": delivered, "messages": messages.to_numpy()})
     known = rows[(rows["sender"] != NONE) & address.notna().to_numpy(bool)]
     sums = known.groupby(["place", "sender"], sort=True)["messages"].sum().reset_index()
-    most = sums.sort_values("messages", ascending=False, kind="stable").drop_duplicates("place")
+    all_of_place = sums.groupby("place")["messages"].transform("sum")
+    most = sums[sums["messages"] >= MOSTLY * all_of_place]
     by_place = np.full(len(rows) + 1, NONE, np.int64)
     by_place[most["place"]] = most["sender"]
     return by_place[rows["place"]]
@@ -371,11 +400,12 @@ class _Hosts:
         self._table, self._ptr, self._networks = table, ptr, networks
 
     def service(self, address: str) -> Sender | None:
-        """Return the service in the table that runs the host, else the network."""
+        """Return the service in the table that runs the host, else the network; no landlord."""
         network = self._networks.get(address)
-        return self._table.lookup(self._ptr.get(address)) or (
+        service = self._table.lookup(self._ptr.get(address)) or (
             self._table.lookup(network.domain) if network else None
         )
+        return service if service and service.kind != "hosting" else None
 
     def name(self, address: str) -> Sender | None:
         """Return the service, or else the host or network itself."""

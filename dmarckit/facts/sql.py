@@ -213,11 +213,12 @@ FROM (SELECT DISTINCT disposition FROM chosen)
 ORIGINS = """
 CREATE TEMP TABLE origins AS
 SELECT (row_number() OVER () - 1)::INTEGER AS origin, *
-FROM (SELECT DISTINCT header_from, coalesce(spf_pass, '') AS spf_pass, dkim_pass FROM patterns);
+FROM (SELECT DISTINCT domain, header_from, coalesce(spf_pass, '') AS spf_pass, dkim_pass
+    FROM patterns);
 
 CREATE TEMP TABLE origin_of AS
 SELECT pattern, origin FROM patterns
-JOIN origins ON patterns.header_from = origins.header_from
+JOIN origins ON patterns.domain = origins.domain AND patterns.header_from = origins.header_from
     AND coalesce(patterns.spf_pass, '') = origins.spf_pass
     AND patterns.dkim_pass = origins.dkim_pass
 """

@@ -23,7 +23,7 @@ TABLE = SenderTable(
     }
 )
 SENDWELL = ("Sendwell", "email service")
-COLUMNS = ["source_ip", "header_from", "spf_pass_domain", "dkim_pass", "messages"]
+COLUMNS = ["source_ip", "domain", "header_from", "spf_pass_domain", "dkim_pass", "messages"]
 OWN = ("example.com", "own")
 SIGNED_BY_OWN = ("example.com", "s1")
 SIGNED_BY_SENDWELL = ("sendwell.example", "sw")
@@ -31,9 +31,14 @@ SIGNED_BY_SENDWELL = ("sendwell.example", "sw")
 Row = tuple[str | None, str | None, tuple[tuple[str, str], ...]]
 
 
-def sources(*rows: Row, header_from: str | None = "example.com", messages: int = 10) -> Any:
+def sources(
+    *rows: Row,
+    header_from: str | None = "example.com",
+    messages: int = 10,
+    domain: str = "example.com",
+) -> Any:
     """One row per (address, domain whose SPF passes, signatures that pass)."""
-    values = [(ip, header_from, spf, dkim, messages) for ip, spf, dkim in rows]
+    values = [(ip, domain, header_from, spf, dkim, messages) for ip, spf, dkim in rows]
     frame = pd.DataFrame(values, columns=COLUMNS)
     return frame.astype({"messages": "int64"})
 
@@ -80,6 +85,16 @@ def test_a_declared_spf_domain_counts_with_all_below_it() -> None:
         ("192.0.2.1", "notbounce.example.com", ()),
     )
     assert senders(rows, (shop,)) == [("Shop", "crm"), ("Shop", "crm"), OWN]
+
+
+def test_a_declaration_with_a_domain_holds_there_only() -> None:
+    shop = DeclaredSender(name="Shop", domain="example.com", spf_domains=("a.example",))
+    depot = DeclaredSender(name="Depot", networks=("192.0.2.0/28",))
+    here = sources(("192.0.2.100", "a.example", ()), ("192.0.2.3", None, ()))
+    there = sources(("192.0.2.100", "a.example", ()), domain="brand.example")
+    rows = pd.concat([there, here, there.assign(source_ip="192.0.2.5")], ignore_index=True)
+    found = [name for name, _ in senders(rows, (shop, depot))]
+    assert found == ["a.example", "Shop", "Depot", "Depot"]
 
 
 def test_a_declared_network_that_is_none_is_named() -> None:
@@ -230,13 +245,31 @@ def test_an_address_keeps_its_sender_while_spf_is_broken() -> None:
     assert senders(rows) == [OWN, OWN, SENDWELL, SENDWELL, ("192.0.2.0/24", "unknown")]
 
 
-def test_an_address_of_several_senders_is_that_of_most_messages() -> None:
-    many = sources(("192.0.2.1", "bounce.sendwell.example", ()), messages=90)
-    few = sources(("192.0.2.1", "example.com", ()), ("192.0.2.1", None, ()), messages=20)
-    assert senders(pd.concat([few, many], ignore_index=True)) == [OWN, SENDWELL, SENDWELL]
+@pytest.mark.parametrize(("few", "expected"), [(10, OWN), (11, ("192.0.2.0/24", "unknown"))])
+def test_an_address_that_is_nearly_always_one_senders_is_its_own(
+    few: int, expected: tuple[str, str]
+) -> None:
+    many = sources(("192.0.2.1", "example.com", ()), messages=90)
+    other = sources(("192.0.2.1", "bounce.sendwell.example", ()), messages=few)
+    cron = sources(("192.0.2.1", None, ()), messages=500)
+    rows = pd.concat([other, many, cron], ignore_index=True)
+    assert senders(rows) == [SENDWELL, OWN, expected]
 
 
-# 5: the network, and what is missing
+def test_an_address_of_ones_own_stays_so_at_a_landlord() -> None:
+    rows = sources(
+        ("192.0.2.1", "example.com", ()), ("192.0.2.1", None, ()), ("192.0.2.2", None, ())
+    )
+    networks = {f"192.0.2.{i}": NetworkName("RACKSPOT-AS", "rackspot.example") for i in (1, 2)}
+    assert senders(rows, networks=networks) == [OWN, OWN, ("Rackspot", "hosting")]
+
+
+def test_a_service_signs_on_a_borrowed_address() -> None:
+    rows = sources(("192.0.2.1", "example.com", ()), ("192.0.2.1", None, (SIGNED_BY_SENDWELL,)))
+    assert senders(rows) == [OWN, SENDWELL]
+
+
+# 6: the network, and what is missing
 
 
 def test_else_the_network() -> None:
