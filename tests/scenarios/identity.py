@@ -292,7 +292,7 @@ IDENTITY = (
         quotes(dkim=(failed("example.com", "qw", "permerror"),)),
     ),
     classes(
-        "a rotation to a key that nobody published",
+        "the office rotates to a key that nobody published",
         "the old selector lives, the new one never did: the office fails under both names",
         office(
             name="rotated",
@@ -315,7 +315,7 @@ IDENTITY = (
         ),
     ),
     classes(
-        "two algorithms side by side",
+        "one of two algorithms never verifies",
         "the second signature never verifies where the first does",
         office(
             name="both",
