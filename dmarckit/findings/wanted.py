@@ -63,17 +63,24 @@ def declare_options(domain: DomainFacts, sender: str) -> list[str]:
     spf, dkim = domain.spf, domain.signatures
     spf = spf[(spf["sender"] == sender) & (spf["result"] == "pass")]
     dkim = dkim[(dkim["sender"] == sender) & dkim["passed"]]
-    by_spf = {organisation(str(name)) for name in spf["spf_domain"].unique()}
-    by_dkim = {organisation(str(name)) for name in dkim["dkim_domain"].unique()}
+    kinds = domain.messages.loc[domain.messages["sender"] == sender, "sender_kind"]
+    kind = str(kinds.iloc[0]) if len(kinds) else "unknown"
     own = organisation(domain.name)
-    proofs = [("--spf", name) for name in sorted(by_spf - {own, ""})]
-    proofs += [("--dkim", name) for name in sorted(by_dkim - {own, ""})]
+    # what a hoster's domain proves, all of its customers do
+    whole = str if kind in _SHARED else organisation
+    proofs = [
+        (option, name)
+        for option, names in (("--spf", spf["spf_domain"]), ("--dkim", dkim["dkim_domain"]))
+        for name in sorted({whole(str(n)) for n in names.unique() if organisation(str(n)) != own})
+        if name
+    ]
     if not proofs:
         proofs = [("--network", ip) for ip in addresses(domain, [sender])[:4]]
-        kinds = domain.messages.loc[domain.messages["sender"] == sender, "sender_kind"]
-        kind = str(kinds.iloc[0]) if len(kinds) else "unknown"
         proofs.insert(0, ("--kind", "own" if kind in ("", "unknown", "hosting") else kind))
     return [safe(word, 253) for pair in proofs for word in pair]
+
+
+_SHARED = ("hosting", "mailbox provider", "forwarder", "security gateway", "mailing list")
 
 
 def unidentified_sender(domain: DomainFacts, context: Context) -> list[Finding]:
