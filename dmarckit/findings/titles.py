@@ -25,7 +25,27 @@ EVIDENCE_ORDER = {
 }
 """labels of parts that all kinds may have, and which come first; the rest follows by name"""
 
-_LABELS = {part: label for kind in KINDS.values() for part, label in kind.evidence.items()}
+_THRESHOLDS = {
+    "alike": later("Findings of a kind beyond which they are one:"),
+    "complete_days_without": later("Complete days without any, at least:"),
+    "critical": later("Lost messages that make it critical:"),
+    "days": later("Days, at least or looked at:"),
+    "history_days": later("Days of data before, at least:"),
+    "least_messages": later("Messages, at least:"),
+    "messages": later("Messages, at least:"),
+    "never": later("Messages with a signature that never verified, at least:"),
+    "points": later("Rise of the share that fails, at least:"),
+    "reporters": later("Reporters, at least:"),
+    "seen_days": later("Days of the last 28 on which it sent, at least:"),
+    "seen_work_days": later("Or work days of the last 20:"),
+    "sessions": later("Sessions, at least:"),
+    "share": later("Share, at least:"),
+    "upper_bound": later("Share with all uncertainty, at most:"),
+    "z": later("Standard errors:"),
+}
+_LABELS = {part: label for kind in KINDS.values() for part, label in kind.evidence.items()} | {
+    f"thresholds.{name}": label for name, label in _THRESHOLDS.items()
+}
 
 
 def is_open(item: LedgerEntry) -> bool:

@@ -76,7 +76,11 @@ def _card(item: LedgerEntry) -> dict[str, Any]:
     """Return a finding as the macro ``findings`` prints it."""
     finding, evidence = item.finding, item.finding.evidence
     names = dict.fromkeys(
-        [*(name for name in EVIDENCE_ORDER if name in evidence), *sorted(evidence)]
+        [
+            *(name for name in EVIDENCE_ORDER if name in evidence and name != "query"),
+            *sorted(evidence.keys() - {"query"}),
+            *(["query"] if "query" in evidence else []),
+        ]
     )
     return {
         "level": _LEVELS[finding.severity],
