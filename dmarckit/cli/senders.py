@@ -96,26 +96,41 @@ def _senders(seen: facts.Facts, now: datetime, days: int) -> list[dict[str, Any]
     start = pd.Timestamp(now).floor("D") - pd.Timedelta(days=days)
     rows = seen.messages[seen.messages["day"] >= start]
     recent = seen.addresses[seen.addresses["last_day"] >= start]
-    ips = recent.groupby(["domain", "sender"], observed=True)["addresses"].sum()
-    found = []
-    for (domain, sender), part in rows.groupby(["domain", "sender"], observed=True):
-        classes = part.groupby("class", observed=True)["messages"].sum()
-        ordered = classes.sort_values(ascending=False, kind="stable")
-        aligned = part.loc[part["da"] | part["sa"], "messages"]
-        found.append(
-            {
-                "domain": str(domain),
-                "sender": str(sender),
-                "kind": str(part["sender_kind"].iloc[0]),
-                "in_inventory": bool(part["in_inventory"].any()),
-                "messages": round(float(part["messages"].sum())),
-                "aligned_messages": round(float(aligned.sum())),
-                "ips": int(ips.get((domain, sender), 0)),
-                "classes": {str(name): round(float(n)) for name, n in ordered.items()},
-                "first_day": part["day"].min().date().isoformat(),
-                "last_day": part["day"].max().date().isoformat(),
-            }
+    who = ["domain", "sender"]
+    ips = recent.groupby(who, observed=True)["addresses"].sum()
+    sums = rows.groupby([*who, "class"], observed=True)["messages"].sum()
+    by_class = sums.sort_values(ascending=False, kind="stable").reset_index()
+    classes: dict[tuple[Any, Any], dict[str, int]] = {}
+    for domain, sender, name, n in by_class.itertuples(index=False):
+        classes.setdefault((domain, sender), {})[str(name)] = round(float(n))
+    aligned = rows["messages"].where(rows["da"] | rows["sa"], 0)
+    table = (
+        rows.assign(aligned=aligned)
+        .groupby(who, observed=True, as_index=False)
+        .agg(
+            kind=("sender_kind", "first"),
+            in_inventory=("in_inventory", "max"),
+            messages=("messages", "sum"),
+            aligned=("aligned", "sum"),
+            first_day=("day", "min"),
+            last_day=("day", "max"),
         )
+    )
+    found = [
+        {
+            "domain": str(row["domain"]),
+            "sender": str(row["sender"]),
+            "kind": str(row["kind"]),
+            "in_inventory": bool(row["in_inventory"]),
+            "messages": round(float(row["messages"])),
+            "aligned_messages": round(float(row["aligned"])),
+            "ips": int(ips.get((row["domain"], row["sender"]), 0)),
+            "classes": classes[row["domain"], row["sender"]],
+            "first_day": row["first_day"].date().isoformat(),
+            "last_day": row["last_day"].date().isoformat(),
+        }
+        for row in table.to_dict("records")
+    ]
     return sorted(found, key=lambda r: (r["domain"], -r["messages"], r["sender"]))
 
 
