@@ -21,6 +21,7 @@ from dmarckit.findings.context import (
     day_span,
     disposition_words,
     failing_ours,
+    how_calmed,
     lost_mail,
     messages_finding,
     names_with_counts,
@@ -537,6 +538,11 @@ def _parked(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> list[F
     return [_step(domain, context, PARKED, rows, change, summary, note)]
 
 
+def _not_honoured_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
+    rows = domain.unhonoured[domain.unhonoured["reporter"] == finding.subject]
+    return how_calmed(domain, context, rows, rows)
+
+
 FAMILY = Family(
     (
         Kind(
@@ -554,6 +560,7 @@ FAMILY = Family(
             later("{subject} does not follow the policy"),
             ("info",),
             {"failing": later("Failing")},
+            ended=_not_honoured_ended,
         ),
         Kind(
             "policy_ready",

@@ -15,6 +15,7 @@ from dmarckit.findings.context import (
     Context,
     DomainFacts,
     day_span,
+    how_calmed,
     messages_finding,
     top_counts,
     total,
@@ -320,6 +321,11 @@ def _rule_of_code(code: str) -> tuple[str, ...]:
     return (rule,) if rule else ()
 
 
+def _code_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
+    rows = domain.requirements[domain.requirements["code"] == finding.subject]
+    return how_calmed(domain, context, rows, rows)
+
+
 FAMILY = Family(
     (
         Kind(
@@ -337,6 +343,7 @@ FAMILY = Family(
             },
             rules=_rule_of_code,
             topic="requirements",
+            ended=_code_ended,
         ),
         Kind(
             "requirement_not_met",

@@ -19,6 +19,7 @@ from dmarckit.findings.context import (
     day_span,
     disposition_words,
     failing_ours,
+    how_calmed,
     messages_finding,
     names_with_counts,
     sender_predicate,
@@ -311,6 +312,18 @@ def signing_action(sender: str, author: str) -> str:
     )
 
 
+def _errors_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
+    rows = domain.spf[domain.spf["spf_domain"] == finding.subject]
+    return how_calmed(domain, context, rows[rows["result"].isin(_ERRORS)], rows)
+
+
+def _only_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
+    sender, _between, author = finding.subject.rpartition(" / ")
+    rows = domain.messages
+    rows = rows[(rows["sender"] == sender) & (rows["header_from"] == author)]
+    return how_calmed(domain, context, rows[rows["class"] == "spf_only"], rows)
+
+
 FAMILY = Family(
     (
         Kind(
@@ -319,6 +332,7 @@ FAMILY = Family(
             ("critical", "warning", "info"),
             {"results": later("Results"), "senders": later("Senders"), "of": later("Of")},
             rules=lambda subject: ("spf",),
+            ended=_errors_ended,
         ),
         Kind(
             "spf_only",
@@ -326,6 +340,7 @@ FAMILY = Family(
             ("warning", "info"),
             {"of": later("Of"), "policy": later("Policy")},
             rules=lambda subject: ("dkim",),
+            ended=_only_ended,
         ),
     ),
     of_domain=(spf_errors, spf_only),

@@ -20,6 +20,7 @@ from dmarckit.findings.context import (
     day_span,
     disposition_words,
     failing_ours,
+    how_calmed,
     messages_finding,
     names_with_counts,
     sender_predicate,
@@ -352,6 +353,13 @@ def _cover(domain: DomainFacts, context: Context, level: str) -> tuple[str, tupl
     return join_sentences(text, why), record
 
 
+def _exposed_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
+    rows = domain.messages[domain.messages["class"] == "spoofed_subdomain"]
+    if not finding.subject.startswith("*"):
+        rows = rows[rows["header_from"] == finding.subject]
+    return how_calmed(domain, context, rows, rows)
+
+
 FAMILY = Family(
     (
         Kind(
@@ -377,6 +385,7 @@ FAMILY = Family(
                 "names": later("Names"),
                 "networks": later("Networks"),
             },
+            ended=_exposed_ended,
         ),
     ),
     of_domain=(spoofing, subdomain_exposed),
