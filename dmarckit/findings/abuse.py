@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from dmarckit.core import _, count, later, n_messages
+from dmarckit.core import Thresholds, _, count, later, n_messages
 from dmarckit.facts import network_key
 from dmarckit.findings import queries
 from dmarckit.findings.context import (
+    DAY,
     OWN_NETWORKS,
     SHOWN,
     Context,
@@ -26,7 +27,8 @@ from dmarckit.findings.context import (
 from dmarckit.findings.model import Family, Finding, Kind, mad, median, n_reporters, on_days, safe
 
 _NAMELESS = ("own", "unknown", "hosting")  # kinds of sender that say nothing about who it is
-_WEEKS = 4
+_WEEK = 7 * DAY
+_WEEKS = 4  # that say what is usual
 
 
 def passing_abuse(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -35,7 +37,7 @@ def passing_abuse(domain: DomainFacts, context: Context) -> list[Finding]:
     A From subdomain that never sent, or a signature never seen whose senders pass no SPF, from
     more than three networks never seen before; or a signature whose mail others deliver more
     than twice as much as its owner does, and more than usual. warning; critical from
-    `abuse_critical` messages on.
+    `abuse_critical` messages on. It is open for four weeks as long as it goes on.
     """
     if not domain.history(context.start, context.thresholds.history_days):
         return []
@@ -49,8 +51,8 @@ def _enough(rows: pd.DataFrame, context: Context) -> bool:
     return total(rows) >= limits.abuse_messages and rows["day"].nunique() >= limits.abuse_days
 
 
-def _new_networks(domain: DomainFacts, rows: pd.DataFrame, context: Context) -> int:
-    """Return from how many networks never seen before the window the senders of `rows` send.
+def _new_networks(domain: DomainFacts, rows: pd.DataFrame, since: pd.Timestamp) -> int:
+    """Return from how many networks never seen before that day the senders of `rows` send.
 
     None of them is a sender with a name, else 0.
     """
@@ -58,9 +60,22 @@ def _new_networks(domain: DomainFacts, rows: pd.DataFrame, context: Context) -> 
     if not rows["sender_kind"].isin(_NAMELESS).all() or rows["sender"].isin(known).any():
         return 0
     at = domain.sources.assign(network=domain.sources["source_ip"].astype("str").map(network_key))
-    old = set(at.loc[at["first_day"] < context.start, "network"])
-    mine = at[at["sender"].isin(rows["sender"].unique()) & (at["first_day"] >= context.start)]
+    old = set(at.loc[at["first_day"] < since, "network"])
+    mine = at[at["sender"].isin(rows["sender"].unique()) & (at["first_day"] >= since)]
     return len(set(mine["network"]) - old)
+
+
+def _new_ones(
+    domain: DomainFacts, context: Context, rows: pd.DataFrame, column: str
+) -> Iterator[tuple[str, pd.DataFrame, pd.Timestamp]]:
+    """Yield names that first passed in the last weeks, their messages of the window, and when."""
+    limits = context.thresholds
+    first = rows.groupby(column, observed=True)["day"].transform("min")
+    recent = rows.assign(first=first)[first >= context.today - limits.baseline_days * DAY]
+    for name, part in context.window(recent).groupby(column, observed=True):
+        since = pd.Timestamp(part["first"].iloc[0])
+        if _enough(part, context) and domain.history(since, limits.history_days):
+            yield str(name), part, since
 
 
 def _taken_over(domain: DomainFacts, context: Context) -> Iterator[Finding]:
@@ -68,19 +83,16 @@ def _taken_over(domain: DomainFacts, context: Context) -> Iterator[Finding]:
     passing = passing[(passing["da"] | passing["sa"]) & (passing["header_from"] != domain.name)]
     if passing.empty:
         return
-    first = passing.groupby("header_from", observed=True)["day"].transform("min")
-    new = passing[first >= context.start]
-    for name, rows in new.groupby("header_from", observed=True):
-        if not _enough(rows, context):
-            continue
-        networks = _new_networks(domain, rows, context)
+    for name, rows, since in _new_ones(domain, context, passing, "header_from"):
+        networks = _new_networks(domain, rows, since)
         if networks <= OWN_NETWORKS:
             continue
         yield _abuse(
             domain,
             context,
-            str(name),
+            name,
             rows,
+            since,
             _(
                 "{messages} pass as {subject}, a name that never sent before, {when}: from "
                 "{networks} networks never seen before, none of them a sender's that is known "
@@ -95,7 +107,7 @@ def _taken_over(domain: DomainFacts, context: Context) -> Iterator[Finding]:
             window_query(
                 domain,
                 context,
-                queries.one_of("lower(header_from)", [str(name)]),
+                queries.one_of("lower(header_from)", [name]),
                 "dkim_aligned OR spf_aligned",
             ),
         )
@@ -111,19 +123,19 @@ def _passing_signatures(domain: DomainFacts) -> pd.DataFrame:
 
 def _with_new_key(domain: DomainFacts, context: Context) -> Iterator[Finding]:
     signed = _passing_signatures(domain)
-    first = signed.groupby("signature")["day"].transform("min")
-    for name, rows in signed[first >= context.start].groupby("signature"):
+    for name, rows, since in _new_ones(domain, context, signed, "signature"):
         spf = domain.spf[domain.spf["sender"].isin(rows["sender"].unique())]
-        if not _enough(rows, context) or (spf["result"] == "pass").any():
+        if (spf["result"] == "pass").any():
             continue
-        networks = _new_networks(domain, rows, context)
+        networks = _new_networks(domain, rows, since)
         if networks <= OWN_NETWORKS:
             continue
         yield _abuse(
             domain,
             context,
-            str(name),
+            name,
             rows,
+            since,
             _(
                 "{messages} pass with the signature {subject}, whose selector was never seen "
                 "before, {when}: from {networks} networks never seen before, and SPF passes for "
@@ -158,17 +170,27 @@ def _replayed(domain: DomainFacts, context: Context) -> Iterator[Finding]:
         n = total(window)
         if n <= limits.abuse_factor * mine or not _enough(window, context):
             continue
-        weeks = (context.start - others["day"]).dt.days.sub(1) // 7
-        sums = others.groupby(weeks)["messages"].sum().reindex(range(_WEEKS), fill_value=0)
-        before = [float(week) for week in sums]
-        usual = median(before)
-        if n <= max(usual + limits.wave_mad * mad(before), limits.wave_factor * usual):
+        weeks, before = _weeks(domain, context, others), _weeks(domain, context, rows)
+        calm: list[float] = []
+        since = context.start
+        for ago, (theirs, everything) in enumerate(zip(weeks, before, strict=True)):
+            owners_own = everything - theirs
+            if len(calm) > 1 and theirs > max(
+                _usual_limit(calm, limits), limits.abuse_factor * owners_own
+            ):
+                since = min(since, context.start - (len(weeks) - ago) * _WEEK)
+            else:
+                since = context.start
+                calm.append(theirs)
+        usual = median(calm[-_WEEKS:])
+        if not calm or n <= _usual_limit(calm, limits):
             continue
         yield _abuse(
             domain,
             context,
             str(name),
             context.window(rows),
+            since,
             _(
                 "{messages} pass with the signature {subject} {when}, of which {others} were "
                 "delivered by others than its owner ({names}), and only {mine} by the owner; usual "
@@ -189,11 +211,28 @@ def _replayed(domain: DomainFacts, context: Context) -> Iterator[Finding]:
         )
 
 
+def _weeks(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> list[float]:
+    """Return the messages of each whole week with data before the window, the oldest first."""
+    if domain.first_day is None:
+        return []
+    n = min((context.start - domain.first_day) // _WEEK, 12)
+    ago = (context.start - rows["day"]).dt.days.sub(1) // _WEEK.days
+    sums = rows.groupby(ago)["messages"].sum().reindex(range(n - 1, -1, -1), fill_value=0)
+    return [float(week) for week in sums]
+
+
+def _usual_limit(calm: list[float], limits: Thresholds) -> float:
+    before = calm[-_WEEKS:]
+    usual = median(before)
+    return max(usual + limits.wave_mad * mad(before), limits.wave_factor * usual)
+
+
 def _abuse(
     domain: DomainFacts,
     context: Context,
     subject: str,
     rows: pd.DataFrame,
+    since: pd.Timestamp,
     summary: str,
     action: str,
     networks: int,
@@ -220,6 +259,7 @@ def _abuse(
         ),
         action=action.format(subject=safe(subject)),
         query=query,
+        since=since,
         thresholds={"messages": limits.abuse_messages, "days": limits.abuse_days},
         evidence={
             "networks": top_counts(counted, "sender"),

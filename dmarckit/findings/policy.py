@@ -51,7 +51,7 @@ from dmarckit.findings.model import (
     share,
     wilson_upper,
 )
-from dmarckit.findings.records import Changes, in_dns, propose_dmarc
+from dmarckit.findings.records import Changes, in_dns, propose_dmarc, tags_in_dns
 from dmarckit.reports import Policy
 
 _ALIGNMENT = ("adkim", "aspf")
@@ -354,10 +354,13 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
         return []
     if _sends_nothing(domain, context):
         return _parked(domain, context, rows)
-    step = next_step(domain.policy)
+    policy = domain.policy
+    if known := tags_in_dns(domain.name, context):  # older reporters do not quote t
+        policy = replace(policy, testing="y" if known["t"] == "y" else None)
+    step = next_step(policy)
     mine = _without_strangers(rows)
     bad = failing_ours(mine)
-    if step is None or not _long_enough(domain, context):
+    if step is None or not _long_enough(domain, context, policy):
         return []
     upper = wilson_upper(total(bad), total(mine), limits.confidence_z)
     own = rows[rows["ours"] & ~rows["class"].isin(RELAYED)]
@@ -395,16 +398,14 @@ def _limit(step: Policy, limits: Thresholds) -> float:
     }[step.p or "", step.testing == "y"]
 
 
-def _long_enough(domain: DomainFacts, context: Context) -> bool:
+def _long_enough(domain: DomainFacts, context: Context, policy: Policy) -> bool:
     """Return True after 14 days of data, all of them under the policy that DNS has now."""
-    policy = domain.policy
-    testing = "y" if policy.testing == "y" else "n"
-    if not in_dns(domain.name, {"p": policy.p or "none", "t": testing}, context):
+    if not in_dns(domain.name, {"p": policy.p or "none"}, context):
         return False
     since = context.today - context.thresholds.history_days * DAY
     quoted = fill_policy_defaults(domain.policies[domain.policies["begin"] >= since])
-    other = quoted["p"] != domain.policy.p
-    if domain.policy.testing != "y":
+    other = quoted["p"] != policy.p
+    if policy.testing != "y":
         other |= quoted["testing"] == "y"
     days = quoted["begin"].dt.floor("D")
     return not bool((other.groupby(days, observed=True).mean() > 0.5).any())

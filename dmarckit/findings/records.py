@@ -93,18 +93,21 @@ def _present(domain: str, context: Context) -> str:
     return text if is_whole else ""
 
 
-def in_dns(domain: str, tags: Mapping[str, str], context: Context) -> bool:
-    """Return True unless DNS is known to show other values of the tags than these.
-
-    Values are those that count: defaults, where a tag is left out.
-    """
-    present = tag_list(_present(domain, context))
+def tags_in_dns(domain: str, context: Context) -> dict[str, str]:
+    """Return what holds by the record in DNS, defaults filled in; empty when it is not known."""
+    present = {tag: value.lower() for tag, value in tag_list(_present(domain, context)).items()}
     if not present:
-        return True
+        return {}
     p = present.get("p", "none")
     sp = present.get("sp", p)
     usual = {"p": p, "sp": sp, "np": sp, "t": "n", "pct": "100", "adkim": "r", "aspf": "r"}
-    return all(present.get(t, usual[t]).lower() == value for t, value in tags.items())
+    return usual | present
+
+
+def in_dns(domain: str, tags: Mapping[str, str], context: Context) -> bool:
+    """Return True unless DNS is known to show other values of the tags than these."""
+    known = tags_in_dns(domain, context)
+    return not known or all(known[tag] == value for tag, value in tags.items())
 
 
 def merge_records(found: Iterable[Finding], published: Mapping[str, str]) -> list[Finding]:

@@ -142,6 +142,9 @@ def test_what_a_policy_would_stop(settings: dict[str, Any]) -> None:
     assert result["legitimate"] == 60
     assert result["rejected"] == result["legitimate"] + result["indirect"] + result["unwanted"]
     assert result["senders"][0]["sender"] == "Salesdesk"
+    tested = as_json(settings, "whatif", "example.com", "p=reject; np=none; t=y; pct=0")
+    assert tested["policy"] == {"p": "reject", "np": "none", "t": "y", "pct": 0}
+    assert tested["rejected"] == tested["quarantined"] == 0
     text = printed(settings, "whatif", "example.com", "p=reject")
     assert "60 that may be legitimate" in text
     assert printed(settings, "whatif", "example.com", "p=none").count("\n") == 1
@@ -154,6 +157,9 @@ def test_what_a_policy_would_stop(settings: dict[str, Any]) -> None:
         ("sp=none", "it needs p="),
         ("reject", "reject is not tag=value"),
         ("p=none; adkim=strict", "adkim is r or s"),
+        ("p=none; t=maybe", "t is y or n"),
+        ("p=none; pct=half", "pct is a whole number from 0 to 100"),
+        ("p=none; pct=101", "pct is a whole number from 0 to 100"),
     ],
 )
 def test_policies_that_are_none(policy: str, complaint: str) -> None:

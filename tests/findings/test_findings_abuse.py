@@ -48,15 +48,21 @@ def test_a_subdomain_that_was_taken_over() -> None:
     assert only(taken_over(messages=100), "passing_abuse").severity == "critical"
 
 
+def test_what_lasts_stays_open_for_weeks() -> None:
+    for some in (taken_over(days=range(1, 21), ago=20), forwarded(50, 2, weeks=3)):
+        finding = only(some, "passing_abuse")
+        assert f"{finding.since}" == ("2026-11-04" if "shop" in finding.subject else "2026-11-03")
+
+
 @pytest.mark.parametrize(
     "some",
     [
         taken_over(addresses=NEW[:3]),
-        taken_over(ago=30),
+        taken_over(ago=40),
         taken_over(addresses=[f"192.0.2.{n}" for n in range(5)]),
         taken_over(days=[2], messages=20),
         taken_over(messages=5),
-        taken_over(days=[1, 2, 20]),
+        taken_over(days=[1, 2, 40]),
         taken_over(sender="Postwagon", sender_kind="marketing"),
     ],
     ids=[
@@ -110,11 +116,11 @@ def test_a_key_of_our_own(some: Facts) -> None:
 OWNER = {"domain": "example.com", "sender": "example.com", "declared": False}
 
 
-def forwarded(now: int, before: int) -> Facts:
+def forwarded(now: int, before: int, weeks: int = 1) -> Facts:
     """Mail signed by the office that another delivers: messages a day and reporter."""
     relay = {**SIGNATURE, "sender": "pills.example"}
-    rows = daily({**relay, "messages": now}, range(1, 8))
-    rows += daily({**relay, "messages": before}, range(8, 61))
+    rows = daily({**relay, "messages": now}, range(1, 7 * weeks + 1))
+    rows += daily({**relay, "messages": before}, range(7 * weeks + 1, 61))
     return facts(
         messages=messages(),
         signatures=daily(SIGNATURE, ALL) + rows,

@@ -31,6 +31,7 @@ from tests.support.finding_facts import (
     facts,
     messages,
     only,
+    policies,
 )
 from tests.support.lakes import NOW as LAKE_NOW
 from tests.support.random_lakes import SENSITIVE, random_lake
@@ -170,6 +171,14 @@ def test_no_step_on_top_of_a_policy_that_reporters_do_not_quote_yet() -> None:
     some = facts(messages=messages())
     seen = outside(row("dmarc", NAME, "v=DMARC1; p=quarantine"))
     assert "policy_ready" not in {f.kind for f in find(some, now=NOW, outside=seen)}
+
+
+def test_t_in_dns_counts_where_reporters_do_not_know_it() -> None:
+    some = facts(messages=messages(), policies=policies(p="quarantine"))
+    seen = outside(row("dmarc", NAME, "v=DMARC1; p=quarantine; t=y"))
+    assert only(some, "policy_ready").subject == "p=reject; t=y"
+    ready = only(some, "policy_ready", outside=seen)
+    assert (ready.subject, ready.record[0].value) == ("p=quarantine", "v=DMARC1; p=quarantine")
 
 
 def test_a_parked_domain_gets_the_records_that_close_it() -> None:

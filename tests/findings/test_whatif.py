@@ -89,6 +89,34 @@ def test_subdomains_have_their_own_tags(
     assert (found.quarantined, found.rejected) == (quarantined, rejected)
 
 
+@pytest.mark.parametrize(
+    ("policy", "quarantined", "rejected"),
+    [
+        ({"p": "reject", "testing": "y"}, 67, 0),
+        ({"p": "quarantine", "testing": "y"}, 0, 0),
+        ({"p": "none", "sp": "reject", "testing": "y"}, 7, 0),
+        ({"p": "reject", "testing": "n", "pct": 100}, 0, 67),
+        ({"p": "reject", "pct": 0}, 67, 0),
+        ({"p": "quarantine", "pct": 50}, 34, 0),
+        ({"p": "reject", "testing": "y", "pct": 0}, 0, 0),
+    ],
+)
+def test_a_test_counts_a_step_lower_and_pct_a_share(
+    facts: Facts, policy: dict[str, Any], quarantined: int, rejected: int
+) -> None:
+    found = what_if(facts, "example.com", Policy("example.com", **policy), 30)
+    assert (found.quarantined, found.rejected) == (quarantined, rejected)
+
+
+def test_of_pct_the_rest_gets_the_policy_below(facts: Facts) -> None:
+    found = what_if(facts, "example.com", Policy("example.com", p="reject", pct=10), 30)
+    assert (found.quarantined, found.rejected, found.legitimate) == (60, 7, 30)
+    assert found.senders[["sender", "action", "messages"]].values.tolist()[:2] == [
+        ["desk", "quarantine", 27],
+        ["desk", "reject", 3],
+    ]
+
+
 def test_strict_alignment_stops_what_another_domain_of_the_organisation_signed(
     facts: Facts,
 ) -> None:
