@@ -24,7 +24,7 @@ from dmarckit.demo import GeneratedMail, GeneratedReport, S3Server, available, s
 from dmarckit.ingest import ingest_mails
 from dmarckit.jobs import load_schedule, publish_and_notify, run_job
 from dmarckit.lake import open_lake
-from dmarckit.pages import BuiltPage, store_index
+from dmarckit.pages import BuiltPage, refresh_index
 from dmarckit.slack import Message, message_text
 
 BUCKET = "dmarckit-demo"
@@ -88,7 +88,7 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
             raise core.SettingsError(
                 "the demo shows the page of schedule daily: yours has no notebook"
             )
-        store_index(open_storage(settings.pages_url))
+        refresh_index(settings)
         messages = list(result.delivery.messages)
         if arriving is not None:
             step("A mail arrives: running the schedule alerts")

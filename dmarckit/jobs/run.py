@@ -223,12 +223,20 @@ def publish_and_notify(
     if context is not None:
         step, again, clock = context.step, context.again, context.clock
     if schedule.notebook is not None:
-        if schedule.fleet:
+        if schedule.fleet is True:
             step("Building a page for each domain")
-            done.warnings += again(lambda: _fleet(settings, schedule, now))
+            done.warnings += _failures(again(lambda: _fleet(settings, schedule, now)))
         notebook, parameters = schedule.notebook, schedule.parameters_at(done.begun.slot or now)
         step(f"Building the page {notebook}")
-        done.published = again(lambda: pages.store_notebook(settings, notebook, parameters, now))
+        made = again(lambda: pages.store_notebook(settings, notebook, parameters, now))
+        done.published = made
+        if schedule.fleet:
+            step("Building the pages that it links to")
+            job = schedule.name
+            linked = again(lambda: pages.publish_linked(settings, made.key, job=job, now=now))
+            done.warnings += _failures(linked)
+        else:
+            again(lambda: pages.link_pages(settings, [made.key]))
 
     def notify() -> slack.DeliveryResult:
         notifier = Notifier(settings, schedule, run=done.first, now=now, step=step, clock=clock)
@@ -241,20 +249,21 @@ def publish_and_notify(
     return JobResult(ingested, done.published, delivery, (*done.warnings, *done.notes))
 
 
-def _fleet(settings: Settings, schedule: Schedule, now: datetime) -> list[str]:
-    """Build the pages of the domains; return a sentence about those that failed."""
+def _fleet(settings: Settings, schedule: Schedule, now: datetime) -> list[pages.FleetPage]:
     notebook, parameters = "domain", {"job": schedule.name}
     domains = pages.fleet_domains(settings, pages.fleet_window(notebook, {}, now))
     with cluster_of(settings, "settings") as cluster:
-        made = pages.publish_fleet(
+        return pages.publish_fleet(
             settings, domains, notebook=notebook, parameters=parameters, now=now, cluster=cluster
         )
+
+
+def _failures(made: Sequence[pages.FleetPage]) -> list[str]:
+    """Return a sentence about the pages that failed, if any did."""
     failed = [page for page in made if page.outcome == "failed"]
     if not failed:
         return []
     text = ngettext(
-        "The page of {n} domain failed, first {domain}: {error}",
-        "The pages of {n} domains failed, first {domain}: {error}",
-        len(failed),
+        "A page failed, {page}: {error}", "{n} pages failed, first {page}: {error}", len(failed)
     )
-    return [text.format(n=len(failed), domain=failed[0].domain, error=failed[0].error)]
+    return [text.format(n=len(failed), page=failed[0].key, error=failed[0].error)]

@@ -287,7 +287,9 @@ class Schedule(Strict):
     before: tuple[Literal["postmaster", "dns"], ...] = ()  # who is asked before the page
     notebook: str | None = None  # its page; none: no page is made
     parameters: dict[str, Any] = Field({})
-    fleet: bool = False  # first one page a domain, for the page to link to
+    # the pages that the page links to: ``linked``: those where something changed; true: first one
+    # a domain; false: only those that are there
+    fleet: bool | Literal["linked"] = False
     maintain: bool = False  # at its end the upkeep of the tables (dmarckit maintain)
     slack: SlackRules = SlackRules()
     alerts: int = Field(5, ge=0, le=50)  # failing reports told one by one; more make one digest

@@ -10,16 +10,16 @@ from .fleet import (
     fleet_domains as fleet_domains,
     fleet_window as fleet_window,
     publish_fleet as publish_fleet,
+    publish_linked as publish_linked,
 )
-from .index import INDEX as INDEX
-from .links import command as command
+from .links import INDEX as INDEX, command as command
 from .page import Page as Page, open_page as open_page
 from .publish import (
     StoredPage as StoredPage,
+    link_pages as link_pages,
     link_to as link_to,
     publish_notebook as publish_notebook,
     refresh_index as refresh_index,
-    store_index as store_index,
     store_notebook as store_notebook,
 )
 from .sections.overview import measure as measure

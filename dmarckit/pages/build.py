@@ -25,7 +25,6 @@ from traitlets import default
 
 from dmarckit import core
 from dmarckit.core import NotebookFailed, PageError, one_line, redacted
-from dmarckit.pages.index import INDEX
 from dmarckit.pages.inputs import Input
 from dmarckit.pages.links import page_key
 from dmarckit.pages.render import render_page, title_of
@@ -144,10 +143,7 @@ def build_page(
     values = {key: repr(given[key]) if key in given else known[key]["default"] for key in known}
     shown = {key: (value, known[key]["help"]) for key, value in values.items()}
     key = page_key(name, unusual(given, known), built.date())
-    up = "../" * key.count("/") + INDEX
-    page = render_page(
-        executed, name=name, parameters=shown, built=built, index=up, inputs=made_from
-    )
+    page = render_page(executed, name=name, parameters=shown, built=built, inputs=made_from)
     warnings = (
         one_line(line)
         for cell in executed.cells

@@ -1,4 +1,4 @@
-"""One page a domain for a whole fleet: several at once, and only where something changed."""
+"""Many pages at once, only where something changed: a fleet's domains, what a page links to."""
 
 from __future__ import annotations
 
@@ -18,24 +18,32 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dmarckit import core
-from dmarckit.core import Cluster, Settings, Window, one_line, open_storage
+from dmarckit.core import Cluster, Settings, Window, one_line
 from dmarckit.lake import Lake
 from dmarckit.pages.build import check_parameters, find_notebook, known_parameters, unusual
 from dmarckit.pages.inputs import page_manifest, table_states
-from dmarckit.pages.links import page_key, page_place
-from dmarckit.pages.publish import link_to, refresh_index, store_notebook
+from dmarckit.pages.links import newest_days, page_key, page_place, read_target, targets_of
+from dmarckit.pages.publish import (
+    link_pages,
+    link_to,
+    load_page,
+    open_pages,
+    refresh_index,
+    store_notebook,
+)
 
 MOST_WORKERS = 4  # pages built at once unless more are asked for: each has a kernel of some 300 MB
 MANIFEST = ".manifest.json"
+MOST_LINKED = 60  # pages built for one to link to, in its order; it links to older ones of the rest
 
 Outcome = Literal["built", "unchanged", "failed"]
 
 
 @dataclass(frozen=True)
 class FleetPage:
-    """What became of one domain's page."""
+    """What became of one page."""
 
-    domain: str
+    domain: str  # empty: it is about all
     key: str
     outcome: Outcome
     link: str  # how to open it; of a failed one the page of an earlier run, if there is one
@@ -102,81 +110,126 @@ def publish_fleet(
         LakeError: the lake cannot be read.
     """
     now = now or datetime.now(UTC)
-    storage = open_storage(settings.pages_url, settings.presign_keys())
-    planned = list(_plan(settings, storage, domains, notebook, parameters or {}, now))
+    path = find_notebook(notebook)
+    given = dict(parameters or {})
+    check_parameters(path.stem, given | {"domain": ""}, known_parameters(path))
+    wanted = [(notebook, given | {"domain": domain}) for domain in dict.fromkeys(domains)]
+    planned = list(_plan(settings, wanted, now, is_lasting=False))
     current = [task.page for task, is_current in planned if is_current and not force]
     todo = [task for task, is_current in planned if force or not is_current]
-    workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
-    built = _built_by(cluster, todo) if cluster else _built(todo, workers)
     done: dict[str, FleetPage] = {}
-    for page in itertools.chain(current, built):
+    for page in itertools.chain(current, _built(todo, workers, cluster)):
         done[page.domain] = page
         progress(page)
-    if any(page.outcome == "built" for page in done.values()):
+    if built := [page.key for page in done.values() if page.outcome == "built"]:
+        link_pages(settings, built)
         refresh_index(settings)
     return [done[domain] for domain in dict.fromkeys(domains)]
 
 
+def publish_linked(
+    settings: Settings,
+    target: str,
+    *,
+    job: str,
+    now: datetime,
+    cluster: Cluster | None = None,
+) -> list[FleetPage]:
+    """Build the pages that a stored page (`target`: its key) links to, then set its links.
+
+    Pages of domains and senders are built where what they show has changed since the newest one
+    there is, those of TLS reports and Postmaster Tools where there is any data; at most
+    `MOST_LINKED`. Raises as `publish_fleet`.
+    """
+    storage = open_pages(settings)
+    tables = {name for states in table_states(Lake(settings.lake_url)).values() for name in states}
+    known = tables & {"tls", "postmaster"} | {"domain", "sender"}
+    links = map(read_target, targets_of(load_page(storage, target)))
+    wanted = []
+    for notebook, given in links:
+        if notebook in known:
+            has_job = "job" in known_parameters(find_notebook(notebook))
+            wanted.append((notebook, given | {"job": job} if has_job else given))
+    planned = _plan(settings, wanted[:MOST_LINKED], now, is_lasting=True)
+    built = list(_built([task for task, is_current in planned if not is_current], 0, cluster))
+    link_pages(settings, [target])
+    return built
+
+
 def _plan(
     settings: Settings,
-    storage: core.Storage,
-    domains: Sequence[str],
-    notebook: str,
-    parameters: Mapping[str, Any],
+    wanted: Sequence[tuple[str, Mapping[str, Any]]],
     now: datetime,
+    *,
+    is_lasting: bool,
 ) -> Iterator[tuple[_Task, bool]]:
-    """Yield each page as it would be when nothing is to do, and whether that is so."""
-    path = find_notebook(notebook)
-    known = known_parameters(path)
-    check_parameters(path.stem, {**parameters, "domain": ""}, known)
-    window = fleet_window(notebook, parameters, now)
-    tables = table_states(Lake(settings.lake_url))
-    given = {domain: {**parameters, "domain": domain} for domain in domains}
-    keys = {d: page_key(path.stem, unusual(g, known), now.date()) for d, g in given.items()}
+    """Yield each page as it would be when nothing is to do, and whether that is so.
 
-    def stored_hash(key: str) -> str | None:
+    `is_lasting`: the newest page will do, of whatever day, as long as it would show the same.
+    """
+    storage, tables = open_pages(settings), table_states(Lake(settings.lake_url))
+    paths = {notebook: find_notebook(notebook) for notebook, _given in wanted}
+    known = {notebook: known_parameters(path) for notebook, path in paths.items()}
+    folders = {page_place(path.stem, {})[0] for path in paths.values()}
+    stored = {found.key for folder in folders for found in storage.list(f"{folder}/")}
+    days = newest_days(stored)
+
+    def is_current(key: str, name: str, value: str) -> bool:
         with contextlib.suppress(core.MissingObject, ValueError, KeyError, TypeError):
-            return str(json.loads(storage.get(key + MANIFEST))["hash"])
-        return None
+            return key in stored and json.loads(storage.get(key + MANIFEST))[name] == value
+        return False
+
+    def task(page: tuple[str, Mapping[str, Any]]) -> tuple[_Task, bool]:
+        notebook, given = page
+        path, about = paths[notebook], unusual(given, known[notebook])
+        place, key = page_place(path.stem, about), page_key(path.stem, about, now.date())
+        made = page_manifest(path, given, settings, fleet_window(notebook, given, now), tables)
+        if is_lasting and place in days:
+            old = f"{place[0]}/{days[place]}{place[1]}"
+            key, is_same = (old, True) if is_current(old, "state", made["state"]) else (key, False)
+        else:
+            is_same = is_current(key, "hash", made["hash"])
+        link = link_to(settings, storage, key) if key in stored else ""
+        found = FleetPage(str(given.get("domain", "")), key, "unchanged", link)
+        return _Task(settings, notebook, given, now, found, made), is_same
 
     with ThreadPoolExecutor(core.POOL) as pool:
-        hashes = list(pool.map(stored_hash, keys.values()))
-    is_first = not any(hashes)  # then there may be no folder to list
-    folder = page_place(path.stem, {})[0]
-    stored = set() if is_first else {found.key for found in storage.list(f"{folder}/")}
-    for (domain, key), known_hash in zip(keys.items(), hashes, strict=True):
-        made = page_manifest(path, given[domain], settings, window, tables)
-        link = link_to(settings, storage, key) if key in stored else ""
-        page = FleetPage(domain, key, "unchanged", link)
-        task = _Task(settings, notebook, given[domain], now, page, made)
-        yield task, key in stored and known_hash == made["hash"]
+        yield from pool.map(task, wanted)
 
 
-def _built(tasks: Sequence[_Task], workers: int) -> Iterator[FleetPage]:
-    if len(tasks) <= 1 or workers == 1:
+def _built(tasks: Sequence[_Task], workers: int, cluster: Cluster | None) -> Iterator[FleetPage]:
+    workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
+    if cluster:
+        yield from _built_by(cluster, tasks)
+    elif len(tasks) <= 1 or workers == 1:
         yield from map(_build, tasks)
-        return
-    # a worker's kernels take over its environment, which only a spawned process has as it is now
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context)
-    try:
-        futures = {pool.submit(_build, task): task for task in tasks}
-        for future in as_completed(futures):
-            error = future.exception()  # the worker was killed
-            yield _failed(futures[future], error) if error else future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    else:
+        # a worker's kernels take over its environment, which only a spawned process has as it is
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context)
+        try:
+            futures = {pool.submit(_build, task): task for task in tasks}
+            for future in as_completed(futures):
+                error = future.exception()  # the worker was killed
+                yield _failed(futures[future], error) if error else future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _built_by(cluster: Cluster, tasks: Sequence[_Task]) -> Iterator[FleetPage]:
     """Yield the pages that the workers of a cluster build, who have no notebooks of the user's."""
     if not tasks:
         return
-    settings, source = tasks[0].settings, find_notebook(tasks[0].notebook)
-    storage = open_storage(settings.pages_url, settings.presign_keys())
-    sent: dict[str, Any] = {"notebook": source.name, "content": source.read_bytes()}
-    sent["settings"] = core.without_secrets(settings)
-    for task, page in cluster.each(_build, (replace(task, **sent) for task in tasks)):
+    settings = tasks[0].settings
+    storage, bare = open_pages(settings), core.without_secrets(settings)
+    sources = {task.notebook: find_notebook(task.notebook) for task in tasks}
+    content = {name: path.read_bytes() for name, path in sources.items()}
+
+    def sent(task: _Task) -> _Task:
+        name = task.notebook
+        return replace(task, notebook=sources[name].name, content=content[name], settings=bare)
+
+    for task, page in cluster.each(_build, map(sent, tasks)):
         if isinstance(page, Exception):
             yield _failed(task, page)
         elif page.outcome == "built":  # links are signed here, not with the workers' keys
@@ -198,7 +251,7 @@ def _build(task: _Task) -> FleetPage:
             notebook.write_bytes(task.content)
             return _build(replace(task, notebook=str(notebook), content=None))
     started = time.monotonic()
-    storage = open_storage(task.settings.pages_url)
+    storage = open_pages(task.settings)
     try:
         published = store_notebook(task.settings, task.notebook, task.parameters, task.now)
         made = json.dumps(task.manifest, sort_keys=True, default=str).encode()

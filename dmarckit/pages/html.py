@@ -141,14 +141,6 @@ def value_text(value: Any, limit: int = 200) -> str:
 
 
 @dataclass(frozen=True)
-class RowLink:
-    """The page about one row of a table."""
-
-    command: str  # builds it
-    address: str | None = None  # of the newest one there is; None: there is none yet
-
-
-@dataclass(frozen=True)
 class Column:
     """One column of a table: the frame's column, its heading, and how a value is written."""
 
@@ -157,8 +149,7 @@ class Column:
     kind: str = "text"  # a key of `_FORMATS` or `_PILLS`
     # small print under the value: another column, or row → plain text
     under: str | Callable[[Any], str] = ""
-    # row → the page about it: a link if there is one, else the command to copy
-    link: Callable[[Any], RowLink] | None = None
+    link: Callable[[Any], str] | None = None  # row → the page about it (`links.page_target`)
     # row → the value in words; unless given it is that of the frame
     text: Callable[[Any], str] | None = None
 
@@ -217,7 +208,7 @@ def _cell(column: Column, row: Any, largest: float | None) -> dict[str, Any]:
         "is_long": kind == "text" and len(str(value)) > LONG,
         "sort": None if kind == "text" or words.is_missing(value) else value,
         "under": "" if words.is_missing(below) else below,
-        "link": column.link(row) if column.link else None,
+        "link": column.link(row) if column.link else "",
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -14,7 +14,6 @@ from dmarckit.pages.html import notebook_word, script_hash, script_source, templ
 from dmarckit.pages.inputs import page_versions
 from dmarckit.pages.links import KEY
 
-INDEX = "index.html"
 NEWEST = 14  # pages of a notebook, or runs of a job, in sight; older ones are behind a toggle
 DOMAIN = "domain"  # the notebook whose pages come first after the jobs
 _LEVELS = {"ok": "good", "problems": "warning"}
@@ -22,14 +21,14 @@ _RESULTS = {"ok": later("ok"), "problems": later("problems")}
 _RESULTS |= {"failed": later("failed"), "interrupted": later("interrupted")}
 
 
-def jobs(runs: pd.DataFrame, keys: Collection[str]) -> dict[str, list[Any]]:
+def jobs(runs: pd.DataFrame, addresses: Mapping[str, str]) -> dict[str, list[Any]]:
     """Return jobs by name, with their runs, from rows of the table `runs` in any order.
 
-    `keys` are the pages that are stored. The newest runs come first. Runs of a day that ended
-    alike, with the same page and error, are one entry: jobs that run every few minutes would
-    hide all others. Beside the columns of `runs` an entry has `result` in words, its `level`,
-    `address` (of its page, relative to the index; empty: it made none, or it is gone), `counts`
-    in words, and `earlier` (the runs of the day like it that are not shown on their own).
+    `addresses` are those of the pages that are stored, by key. The newest runs come first. Runs of
+    a day that ended alike, with the same page and error, are one entry: jobs that run every few
+    minutes would hide all others. Beside the columns of `runs` an entry has `result` in words, its
+    `level`, `address` (of its page; empty: it made none, or it is gone), `counts` in words, and
+    `earlier` (the runs of the day like it that are not shown on their own).
     """
     texts = dict.fromkeys(("page", "error", "notebook"), "")
     frame = runs.fillna(texts).sort_values(["started", "run"], ascending=False, kind="stable")
@@ -40,7 +39,7 @@ def jobs(runs: pd.DataFrame, keys: Collection[str]) -> dict[str, list[Any]]:
     frame = frame.assign(
         level=[_LEVELS.get(result, "bad") for result in frame["result"]],
         result=[_(_RESULTS.get(result, result)) for result in frame["result"]],
-        address=[quote(page) if page in keys else "" for page in frame["page"]],
+        address=[addresses.get(page, "") for page in frame["page"]],
         counts=[_counts(row) for row in frame.itertuples(index=False)],
     )
     return {str(n): list(rows.itertuples(index=False)) for n, rows in frame.groupby("job")}
@@ -68,7 +67,7 @@ class Entry(NamedTuple):
     """One page as the index shows it."""
 
     day: str
-    address: str  # relative to the index
+    address: str  # empty: an old page of which there is no link
     parameters: str  # other than the domain
 
 
@@ -81,26 +80,35 @@ class PageGroup:
     domains: tuple[PageGroup, ...] = ()  # the newest pages first; of the same day by name
 
 
-def index_page(objects: Iterable[StoredObject], runs: pd.DataFrame | None = None) -> bytes:
+def index_page(
+    objects: Iterable[StoredObject],
+    runs: pd.DataFrame | None = None,
+    address: Callable[[str], str] = quote,
+    linked: int | None = None,
+) -> bytes:
     """Return the index, UTF-8. Objects that are no pages are left out.
 
     `runs` are rows of that table: pages that they made stand below the name of their schedule,
-    with how the run ended. Other pages follow by notebook, domain and day.
+    with how the run ended. Other pages follow by notebook, domain and day. The `linked`
+    newest pages (all unless given) have a link, by `address`.
     """
     script = text_script() + script_source("pages.js")
-    keys = [stored.key for stored in objects]
-    known = jobs(runs, set(keys)) if runs is not None else {}
-    shown = {run.address for entries in known.values() for run in entries}
+    found_keys = [match for stored in objects if (match := KEY.fullmatch(stored.key))]
+    found_keys.sort(key=lambda match: match["day"], reverse=True)
+    addresses = {match[0]: "" for match in found_keys}
+    addresses |= {match[0]: address(match[0]) for match in found_keys[:linked]}
+    known = jobs(runs, addresses) if runs is not None else {}
+    shown = {run.page for entries in known.values() for run in entries}
     found: dict[str, dict[str, list[Entry]]] = {}
-    for match in filter(None, map(KEY.fullmatch, keys)):
+    for match in found_keys:
         rest = (match["words"] or "").split(".")
         parameters = ", ".join(word.replace("-", " ", 1) for word in rest)
         domain = match["domain"] or ""
         if domain and parameters and match["notebook"] != DOMAIN:
             # another sender is another thing, and no older page of the same
             domain, parameters = f"{domain}: {parameters}", ""
-        entry = Entry(match["day"], quote(match[0]), parameters)
-        if entry.address not in shown:
+        entry = Entry(match["day"], addresses[match[0]], parameters)
+        if match[0] not in shown:
             found.setdefault(match["notebook"], {}).setdefault(domain, []).append(entry)
     groups = []
     for name in sorted(found, key=lambda name: (name != DOMAIN, name)):

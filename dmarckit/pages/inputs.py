@@ -109,9 +109,10 @@ def page_manifest(
     window: Window,
     tables: Mapping[str, Mapping[str, list[str]]],
 ) -> dict[str, Any]:
-    """Return all that decides what the page of ``parameters["domain"]`` shows, and its hash.
+    """Return all that decides what a page shows, and its hash.
 
-    `tables` comes from `table_states`. Secrets are no part of it.
+    `tables` comes from `table_states`; a page without a domain depends on all of it. `state` is
+    the hash of what it shows on whatever day, for whatever job. Secrets are no part of it.
     """
     domain, mmdb = str(parameters.get("domain", "")).lower(), settings.mmdb
     status = mmdb.stat() if mmdb and mmdb.is_file() else None
@@ -120,6 +121,7 @@ def page_manifest(
         "parameters": dict(parameters),
         "window": [f"{window.start:%Y-%m-%d}", f"{window.last_day:%Y-%m-%d}"],
         "tables": {
+            **({} if domain else {"all": _hash(tables)}),
             **tables.get("", {}),
             # Postmaster Tools of the organisation speaks for a domain below it
             **{k: v for k, v in tables.get(organisation(domain), {}).items() if k == "postmaster"},
@@ -130,7 +132,9 @@ def page_manifest(
         "code": code_hash(),
         "versions": page_versions(),
     }
-    return {"hash": _hash(parts), **parts}
+    given = {key: value for key, value in parameters.items() if key != "job"}
+    state = _hash(parts | {"window": [], "parameters": given})
+    return {"hash": _hash(parts), "state": state, **parts}
 
 
 @cache

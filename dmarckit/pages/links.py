@@ -1,20 +1,24 @@
-"""Where pages belong, the addresses of those that are there, commands that build the others."""
+"""Where pages belong, and how they link to each other.
+
+A notebook does not know which pages there will be: its links name a target (`page_target`), and
+whoever publishes pages sets the addresses of those that are there (`with_links`).
+"""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import date
+from html import escape, unescape
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, urlencode
 
-from dmarckit.core import Settings, StorageError, StoredObject, _, later, one_line, open_storage
-from dmarckit.pages.html import RowLink
+from dmarckit.core import one_line
+
+INDEX = "index.html"  # the key of the list of all pages
 
 
 def page_key(notebook: str, parameters: Mapping[str, Any], day: date) -> str:
@@ -64,75 +68,61 @@ KEY = re.compile(
     r"(?P<rest>(\.(?P<words>[\w.-]*)\.[0-9a-f]{8})?\.html)",
     re.ASCII,
 )
-_OF_ALL = {  # notebooks about all domains → what a link to their page says
-    "overview": later("All domains"),
-    "requirements": later("Sender requirements"),
-    "postmaster": later("Google Postmaster Tools"),
-    "tls": later("TLS reports"),
-}
+_LINK = re.compile(r'<a data-page="([^"]*)"(?: href="[^"]*")?')
+HOME = "index"  # the target that is the list of all pages
 
 
-@dataclass(frozen=True)
-class PageLinks:
-    """The newest page of each kind, as seen from one that lies `up` above them."""
+def page_target(notebook: str, **parameters: str) -> str:
+    """Return what a link names until its page is published: notebook and parameters.
 
-    # folder and ending of a page's name → the newest day
-    days: dict[tuple[str, str], str] = field(default_factory=dict)
-    up: str = "../"
-
-    def address(self, notebook: str, **parameters: str) -> str | None:
-        """Return the newest page of a notebook with these parameters; None if there is none."""
-        folder, rest = page_place(notebook, parameters)
-        day = self.days.get((folder, rest))
-        return self.up + quote(f"{folder}/{day}{rest}") if day else None
-
-    def row_link(self, notebook: str, **parameters: str) -> RowLink:
-        """Return the page of a notebook with these parameters: its address, how to build it."""
-        return RowLink(command(notebook, **parameters), self.address(notebook, **parameters))
-
-    def navigation(self, domain: str = "", *, of: str = "") -> list[tuple[str, str]]:
-        """Return the names and addresses of the pages that one leads to.
-
-        From one of a `domain` it is up to it and to all domains, from one about all domains
-        (`of`: its notebook) to its like.
-        """
-        others = [name for name in _OF_ALL if name != of] if of else ["overview"]
-        pages = [(_(_OF_ALL[name]), self.address(name)) for name in others]
-        if domain:
-            label = _("All senders of {domain}").format(domain=domain)
-            pages.append((label, self.address("domain", domain=domain)))
-        return [(text, address) for text, address in pages if address]
+    >>> page_target("sender", domain="example.com", sender="Mail & Co")
+    'sender?domain=example.com&sender=Mail+%26+Co'
+    """
+    query = urlencode(parameters, errors="surrogatepass")
+    return f"{notebook}?{query}" if query else notebook
 
 
-def row_link(
-    links: PageLinks, notebook: str, *columns: str, **parameters: str
-) -> Callable[[Any], RowLink]:
+def read_target(target: str) -> tuple[str, dict[str, str]]:
+    """Return notebook and parameters of a `page_target`."""
+    notebook, _mark, query = target.partition("?")
+    return notebook, dict(parse_qsl(query, keep_blank_values=True, errors="surrogatepass"))
+
+
+def row_target(notebook: str, *columns: str, **parameters: str) -> Callable[[Any], str]:
     """Return what links a row to the page of `notebook` about its `columns` and `parameters`."""
-    return lambda row: links.row_link(
+    return lambda row: page_target(
         notebook, **parameters, **{name: str(getattr(row, name)) for name in columns}
     )
 
 
-def find_links(settings: Settings, domain: str = "") -> PageLinks:
-    """Return the pages that are stored now: of one `domain`, else of all.
-
-    There are none in a bucket whose pages need a signed link each (no `page_base_url`), nor
-    while the pages cannot be listed: a page without links is better than none.
-    """
-    storage = open_storage(settings.pages_url)
-    folders = [*(["overview"] if domain else _OF_ALL), "report"]
-    folders += [page_place(name, {"domain": domain})[0] for name in ("domain", "sender")]
-    found: list[StoredObject] = []
-    if not storage.remote or settings.page_base_url:
-        for folder in folders:
-            with contextlib.suppress(StorageError):
-                found += storage.list(f"{folder}/")
-    return PageLinks(newest_days(found), "../../" if domain else "../")
+def targets_of(page: str) -> list[str]:
+    """Return what a page would link to, each once, in the order of the page."""
+    return list(dict.fromkeys(map(unescape, _LINK.findall(page))))
 
 
-def newest_days(objects: Iterable[StoredObject]) -> dict[tuple[str, str], str]:
-    """Return folder and ending of each page's name → the newest day; others are left out."""
-    found = [match for stored in objects if (match := KEY.fullmatch(stored.key))]
+def with_links(page: str, address: Callable[[str], str | None]) -> str:
+    """Return a page with the address of each target; without one its words stand alone."""
+
+    def link(match: re.Match[str]) -> str:
+        found = address(unescape(match[1]))
+        return f'<a data-page="{match[1]}"' + (f' href="{escape(found)}"' if found else "")
+
+    return _LINK.sub(link, page)
+
+
+def newest_key(target: str, days: Mapping[tuple[str, str], str]) -> str | None:
+    """Return the key of the newest page of a target; `days` are those of `newest_days`."""
+    if target == HOME:
+        return INDEX
+    notebook, parameters = read_target(target)
+    folder, rest = page_place(notebook, parameters)
+    day = days.get((folder, rest))
+    return f"{folder}/{day}{rest}" if day else None
+
+
+def newest_days(keys: Iterable[str]) -> dict[tuple[str, str], str]:
+    """Return folder and ending of each page's name → the newest day; other keys are left out."""
+    found = [match for key in keys if (match := KEY.fullmatch(key))]
     found.sort(key=lambda match: match["day"])
     return {(match["folder"], match["rest"]): match["day"] for match in found}
 

@@ -6,22 +6,33 @@ import contextlib
 import gzip
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from dmarckit import core
-from dmarckit.core import LakeError, NotebookFailed, Settings, Storage, open_storage
+from dmarckit.core import (
+    FolderStorage,
+    LakeError,
+    MissingObject,
+    NotebookFailed,
+    Settings,
+    Storage,
+    open_storage,
+)
 from dmarckit.lake import Lake
-from dmarckit.pages.index import INDEX, index_page
+from dmarckit.pages.index import index_page
 from dmarckit.pages.inputs import Input, page_inputs
-from dmarckit.pages.links import page_key
+from dmarckit.pages.links import INDEX, newest_days, newest_key, page_key, with_links
 
 if TYPE_CHECKING:
     from dmarckit.pages.build import BuiltPage
 
+SIGNED = 1000  # presigned links of the index, to the newest pages: each costs time and room
 CONTENT_TYPE = "text/html; charset=utf-8"
 
 
@@ -37,36 +48,80 @@ class StoredPage:
 def publish_notebook(
     settings: Settings, notebook: str, parameters: Mapping[str, Any], now: datetime | None = None
 ) -> StoredPage:
-    """Run a notebook with these settings, store its page and the new index.
+    """Run a notebook with these settings, store its page with its links, and the new index.
 
     Of a run that fails the page of an earlier one stays as it was. Raises as `store_notebook`.
     """
     published = store_notebook(settings, notebook, parameters, now)
+    link_pages(settings, [published.key])
     refresh_index(settings)
     return published
 
 
-def refresh_index(settings: Settings) -> None:
-    """Store the index of all pages and runs, as they are now.
+def open_pages(settings: Settings) -> Storage:
+    """Return the storage of the pages, its folder made if there is none, or raise StorageError."""
+    storage = open_storage(settings.pages_url, settings.presign_keys())
+    if isinstance(storage, FolderStorage):
+        with contextlib.suppress(OSError):  # listing says what is wrong with it
+            storage.root.mkdir(parents=True, exist_ok=True)
+    return storage
 
-    The folder of the pages is made if there is none: a job that makes no page has runs too.
+
+def link_pages(settings: Settings, keys: Iterable[str]) -> None:
+    """Set the links of these pages, and of all that they lead to, to the newest pages stored now.
+
+    So links lead in both directions, and presigned ones last as long as one to the first page.
+
+    Raises:
+        StorageError: the pages cannot be listed, read or stored.
+    """
+    storage = open_pages(settings)
+    days = newest_days(stored.key for stored in storage.list())
+
+    def link(key: str) -> set[str]:
+        """Store the page with its links; return the keys of the pages that it leads to."""
+        led: set[str] = set()
+
+        def address(target: str) -> str | None:
+            if found := newest_key(target, days):
+                led.add(found)
+                return _address(settings, storage, found, key)
+            return None
+
+        with contextlib.suppress(MissingObject):  # it went meanwhile
+            page = load_page(storage, key)
+            linked = with_links(page, address)
+            if linked != page:
+                store_page(storage, key, linked.encode())
+        return led - {INDEX}
+
+    seen: set[str] = set()
+    todo = set(keys)
+    while todo:
+        seen |= todo
+        with ThreadPoolExecutor(core.POOL // 4) as pool:
+            todo = set().union(*pool.map(link, sorted(todo))) - seen
+
+
+def _address(settings: Settings, storage: Storage, key: str, seen_from: str) -> str:
+    if storage.remote:
+        return link_to(settings, storage, key)
+    return "../" * seen_from.count("/") + quote(key)
+
+
+def refresh_index(settings: Settings) -> None:
+    """Store the index of all pages and runs, as they are now: a job without a page has runs too.
 
     Raises:
         StorageError: the pages cannot be listed or the index not be stored.
         LakeError: the runs cannot be read.
     """
-    storage = open_storage(settings.pages_url)
-    if not storage.remote:
-        with contextlib.suppress(OSError):  # listing says what is wrong with it
-            Path(settings.pages_url.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
-    store_index(storage, Lake(settings.lake_url))
-
-
-def store_index(storage: Storage, lake: Lake | None = None) -> None:
-    """Store the index of all pages, with the runs of a `lake`; raises as `refresh_index`."""
+    storage = open_pages(settings)
     query = "SELECT * FROM runs ORDER BY started DESC, run LIMIT 5000"
-    runs = lake.sql(query) if lake is not None else None
-    store_page(storage, INDEX, index_page(storage.list(), runs))
+    objects, runs = list(storage.list()), Lake(settings.lake_url).sql(query)
+    linked = SIGNED if storage.remote and not settings.page_base_url else None
+    page = index_page(objects, runs, lambda key: _address(settings, storage, key, INDEX), linked)
+    store_page(storage, INDEX, page)
 
 
 def store_page(storage: Storage, key: str, page: bytes) -> None:
@@ -78,10 +133,16 @@ def store_page(storage: Storage, key: str, page: bytes) -> None:
         storage.put(key, page, content_type=CONTENT_TYPE)
 
 
+def load_page(storage: Storage, key: str) -> str:
+    """Return a stored page; raises as `Storage.get`."""
+    page = storage.get(key)
+    return (gzip.decompress(page) if page.startswith(b"\x1f\x8b") else page).decode("utf-8")
+
+
 def store_notebook(
     settings: Settings, notebook: str, parameters: Mapping[str, Any], now: datetime | None = None
 ) -> StoredPage:
-    """Do as `publish_notebook`, but leave the index, for many pages at once.
+    """Do as `publish_notebook`, but leave links and index, for many pages at once.
 
     Raises:
         PageError: there is no such notebook or parameter.
@@ -100,7 +161,7 @@ def store_notebook(
             return page_inputs(lake, values, now)
         return ()
 
-    storage = open_storage(settings.pages_url, settings.presign_keys())
+    storage = open_pages(settings)
     secrets, config = core.secrets_of(settings), os.environ.get(core.CONFIG_VARIABLE)
     path = find_notebook(notebook)
     try:

@@ -78,13 +78,12 @@ def render_page(
     name: str,
     parameters: Mapping[str, tuple[str, str]],
     built: datetime,
-    index: str = "../index.html",
     inputs: Sequence[Input] = (),
 ) -> bytes:
     """Return the page of an executed notebook, UTF-8.
 
-    `parameters`: name → (value as text, help), for the footer; `index`: where the list of all pages
-    is, seen from this one; `inputs`: what it was made from. The same input gives the same bytes.
+    `parameters`: name → (value as text, help), for the footer; `inputs`: what it was made from.
+    The same input gives the same bytes. Its links have no addresses yet (`links.with_links`).
     """
     sections = _chapters(notebook)
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
@@ -106,7 +105,6 @@ def render_page(
         "versions": page_versions(),
         "inputs": inputs,
         "built": built,
-        "index": index,
         "scripts": [html.script_hash(script) for script in scripts],
     }
     page, _resources = exporter.from_notebook_node(notebook, resources={"page": resources})
@@ -131,9 +129,9 @@ def _scripts(has_charts: bool, language: str) -> tuple[str, ...]:
     """Return the only scripts of a page; plotly.js comes only with a chart."""
     texts = html.text_script()  # in `language`, which is a parameter for the cache's sake
     if not has_charts:
-        return (texts + script_source("tables.js", "copy.js"),)
+        return (texts + script_source("tables.js", "copy.js", "links.js"),)
     colours = f"const DARK = {script_json(DARK)};\n"
-    own = texts + colours + script_source("charts.js", "tables.js", "copy.js")
+    own = texts + colours + script_source("charts.js", "tables.js", "copy.js", "links.js")
     return get_plotlyjs().replace("\r\n", "\n"), own
 
 

@@ -13,7 +13,6 @@ from dmarckit.core.window import last_days
 from dmarckit.facts.trace import Trace, trace_sender
 from dmarckit.findings.analysis import read_facts
 from dmarckit.lake.lake import Lake
-from dmarckit.pages.links import PageLinks
 from dmarckit.pages.page import Page
 from dmarckit.reports.model import AggregateReport, DkimResult, Reason, SpfResult
 from tests.support.lakes import NOW, lake_of, report
@@ -34,7 +33,7 @@ def traced(lake: Lake, sender: str = "", now: datetime = NOW) -> Trace:
 
 
 def page_of(lake: Lake) -> Page:
-    page = page_about(domain="example.com", window=WINDOW, lake=lake, links=PageLinks())
+    page = page_about(domain="example.com", window=WINDOW, lake=lake)
     page._end = "2026-11-23"
     return page
 
@@ -132,7 +131,7 @@ def test_gmail_s_codes_are_decoded(tmp_path: Path) -> None:
 def test_a_record_leads_to_the_page_of_its_report(lake: Lake) -> None:
     found = page_of(lake).sender_records()
     uid = found.data["report_uid"].iloc[0]
-    assert f"dmarckit page report -p report_uid {uid}</code>" in markup(found)
+    assert f'<a data-page="report?report_uid={uid}">' in markup(found)
 
 
 def test_a_long_report_counts_with_the_days_of_the_window(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_pages_of_the_domains_come_before_the_page_that_links_to_them(
     def fleet(_: Settings, domains: list[str], **given: Any) -> list[FleetPage]:
         assert given["parameters"] == {"job": "daily"}
         built.extend(domains)
-        return [FleetPage("example.com", "k", "failed", "", "a cell raised")]
+        return [FleetPage("example.com", "domain/k.html", "failed", "", "a cell raised")]
 
     def page(*_: object, **__: object) -> BuiltPage:
         built.append("page")
@@ -157,7 +157,7 @@ def test_pages_of_the_domains_come_before_the_page_that_links_to_them(
     assert built == ["example.com", "page"]
     (row,) = rows(settings)
     assert row.result == "problems"
-    assert row.warnings == ("The page of 1 domain failed, first example.com: a cell raised",)
+    assert row.warnings == ("A page failed, domain/k.html: a cell raised",)
 
 
 def failing_page(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

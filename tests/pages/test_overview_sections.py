@@ -15,7 +15,6 @@ from pandas.testing import assert_frame_equal
 from dmarckit.core.window import last_days
 from dmarckit.facts.frames import Facts
 from dmarckit.pages import charts
-from dmarckit.pages.links import PageLinks, page_place
 from dmarckit.pages.page import Page
 from dmarckit.pages.sections.base import Section
 from dmarckit.pages.sections.findings import Answer
@@ -180,11 +179,9 @@ def test_domains_with_their_change_and_policy() -> None:
     assert "quiet.example|0|no data|0|0|–|–|1|" in shown
 
 
-def test_a_row_leads_to_its_page_or_to_the_command_that_builds_it() -> None:
-    links = PageLinks({("domain/example.com", ".html"): "2026-11-24"})
-    shown = markup(page_about(some_domains("example.com", "new.example"), links=links).domains())
-    assert '<a href="../domain/example.com/2026-11-24.html"><bdi>example.com</bdi></a>' in shown
-    assert ">dmarckit page domain -p domain new.example</code>" in shown
+def test_a_row_names_the_page_about_it() -> None:
+    shown = markup(page_about(some_domains("example.com")).domains())
+    assert '<a data-page="domain?domain=example.com"><bdi>example.com</bdi></a>' in shown
 
 
 def test_the_ladder_counts_domains_by_policy() -> None:
@@ -358,7 +355,7 @@ def test_an_empty_table_is_a_sentence() -> None:
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_outside_text_never_becomes_markup(hostile: str) -> None:
     tags = "div table caption thead tbody tr th td bdi small span i a details summary code"
-    attributes = "class role aria-label tabindex scope data-sort style href"
+    attributes = "class role aria-label tabindex scope data-sort style data-page"
     names = dict.fromkeys(["domain", "sender", "sender_kind"], hostile)
     page = page_about(
         messages(
@@ -366,7 +363,6 @@ def test_outside_text_never_becomes_markup(hostile: str) -> None:
             reports=frame(REPORT, ({"domain": hostile},)),
             policies=frame(QUOTED, ({"domain": hostile, "p": hostile},)),
         ),
-        links=PageLinks({page_place("domain", {"domain": hostile}): "2026-11-24"}),
         _stored_reports=frames.reports(
             dict.fromkeys(["domain", "reporter", "report_id", "p"], hostile)
         ),

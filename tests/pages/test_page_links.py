@@ -1,77 +1,161 @@
-"""From page to page: links to what is there, commands for what is not."""
+"""From page to page: links to what is there, words alone for what is not."""
 
 from __future__ import annotations
 
+import gzip
+import re
+import urllib.request
 from datetime import UTC, date, datetime
+from html import unescape
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
-from dmarckit.core.settings import Settings
-from dmarckit.core.storage import StoredObject, open_storage
-from dmarckit.pages.links import PageLinks, command, find_links, newest_days, page_key
+from dmarckit.core.settings import Settings, load_settings
+from dmarckit.core.storage import open_storage
+from dmarckit.ingest.commit import IngestResult
+from dmarckit.jobs.run import publish_and_notify
+from dmarckit.jobs.schedule import load_schedule
+from dmarckit.pages.links import (
+    command,
+    newest_days,
+    newest_key,
+    page_key,
+    page_target,
+    read_target,
+    targets_of,
+    with_links,
+)
+from dmarckit.pages.publish import link_pages, load_page, refresh_index, store_page
+from tests.support import frames
+from tests.support.pages import markup, page_about
 
-NOW = datetime(2026, 11, 24, tzinfo=UTC)
-SENDER = page_key("sender", {"domain": "b.example", "sender": "Mail & Co"}, date(2026, 11, 20))
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+HREF = re.compile(r'<a [^>]*href="([^"#][^"]*)"')
 
 
-def links_of(*keys: str, up: str = "../") -> PageLinks:
-    return PageLinks(newest_days(StoredObject(key, "e", 1, NOW) for key in keys), up)
+def test_a_target_is_read_as_it_was_written() -> None:
+    for sender in ("Mail & Co", '"><img>', "\udcff", "a=b?c", ""):
+        target = page_target("sender", domain="b.example", sender=sender)
+        assert read_target(target) == ("sender", {"domain": "b.example", "sender": sender})
+    assert read_target(page_target("overview")) == ("overview", {})
 
 
 def test_a_link_leads_to_the_newest_page_with_default_parameters() -> None:
-    links = links_of(
-        "domain/b.example/2026-11-23.html",
-        "domain/b.example/2026-11-24.html",
-        "domain/b.example/2026-11-24.html.manifest.json",
-        "domain/b.example/2026-11-25.days-7.0123abcd.html",
-        SENDER,
+    sender = page_key("sender", {"domain": "b.example", "sender": "Mail & Co"}, date(2026, 11, 20))
+    days = newest_days(
+        [
+            "domain/b.example/2026-11-24.html",
+            "domain/b.example/2026-11-23.html",
+            "domain/b.example/2026-11-24.html.manifest.json",
+            "domain/b.example/2026-11-25.days-7.0123abcd.html",
+            sender,
+        ]
     )
-    assert links.address("domain", domain="b.example") == "../domain/b.example/2026-11-24.html"
-    assert links.address("sender", domain="b.example", sender="Mail & Co") == f"../{SENDER}"
-    assert links.address("sender", domain="b.example", sender="Mail and Co") is None
-    assert links.address("domain", domain="c.example") is None
+    domain = page_target("domain", domain="b.example")
+    assert newest_key(domain, days) == "domain/b.example/2026-11-24.html"
+    assert newest_key("sender?sender=Mail+%26+Co&domain=b.example", days) == sender
+    assert newest_key(page_target("domain", domain="c.example"), days) is None
+    assert newest_key("index", days) == "index.html"
 
 
-def test_without_a_page_there_is_the_command_that_builds_it() -> None:
-    link = links_of().row_link("sender", domain="b.example", sender="Mail & Co; rm -rf ~")
-    assert link.address is None
-    assert link.command.endswith("-p domain b.example -p sender 'Mail & Co; rm -rf ~'")
+def test_a_page_gets_addresses_where_there_are_any_and_again_later() -> None:
+    page = '<a data-page="a?x=1&amp;y=2">One</a> <a data-page="b">Two</a>'
+    assert targets_of(page) == ["a?x=1&y=2", "b"]
+    linked = with_links(page, {"a?x=1&y=2": "s3?k=1&v=2"}.get)
+    assert linked.startswith('<a data-page="a?x=1&amp;y=2" href="s3?k=1&amp;v=2">One</a> ')
+    assert linked.endswith(' <a data-page="b">Two</a>')
+    assert with_links(linked, {"b": "b.html"}.get).endswith(
+        '<a data-page="b" href="b.html">Two</a>'
+    )
+    assert with_links(linked, {}.get) == page
+
+
+def test_a_command_is_quoted_for_a_shell() -> None:
     assert command("report", report_uid="a'b\n") == (
         "dmarckit page report -p report_uid 'a'\"'\"'b\\x0a'"
     )
 
 
-def test_navigation_names_only_pages_that_are_there() -> None:
-    keys = ["overview/2026-11-23.html", "domain/b.example/2026-11-24.html"]
-    assert links_of(*keys, up="../../").navigation("b.example") == [
-        ("All domains", "../../overview/2026-11-23.html"),
-        ("All senders of b.example", "../../domain/b.example/2026-11-24.html"),
+def test_navigation_leads_up_and_to_its_like() -> None:
+    assert targets_of(markup(page_about().navigation(of="overview"))) == [
+        "requirements",
+        "postmaster",
+        "tls",
     ]
-    assert links_of().navigation("b.example") == []
+    sender = page_about(domain="b.example").navigation(of="sender")
+    assert targets_of(markup(sender)) == ["overview", "domain?domain=b.example"]
 
 
-def test_pages_about_all_domains_lead_to_each_other() -> None:
-    links = links_of("overview/2026-11-24.html", "requirements/2026-11-23.html")
-    requirements = ("Sender requirements", "../requirements/2026-11-23.html")
-    assert links.navigation(of="overview") == [requirements], "of postmaster there is none"
-    assert links.navigation(of="tls") == [
-        ("All domains", "../overview/2026-11-24.html"),
-        requirements,
-    ]
+OVERVIEW = '<a data-page="index">i</a><a data-page="domain?domain=b.example">b</a>'
+DOMAIN = '<a data-page="overview">all</a><a data-page="sender?domain=b.example&amp;sender=x">x</a>'
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_links_of_a_folder_that_may_not_be_there_yet(tmp_path: Path, there: bool) -> None:
-    settings = Settings(home=str(tmp_path))
-    if there:
-        pages = open_storage(settings.pages_url)
-        pages.put("domain/b.example/2026-11-24.html", b"", content_type="text/html")
-    links = find_links(settings, "b.example")
-    found = links.address("domain", domain="b.example")
-    assert found == ("../../domain/b.example/2026-11-24.html" if there else None)
+@pytest.mark.parametrize(
+    ("base", "there"),
+    [("", "../domain/b.example/2026-11-20.html"), ("https://dmarc.example/", None)],
+)
+def test_links_of_a_folder_are_relative_and_lead_both_ways(
+    tmp_path: Path, base: str, there: str | None
+) -> None:
+    settings = Settings(home=str(tmp_path), page_base_url=base or None)
+    storage = open_storage(settings.pages_url)
+    store_page(storage, "overview/2026-11-24.html", OVERVIEW.encode())
+    store_page(storage, "domain/b.example/2026-11-20.html", DOMAIN.encode())
+    link_pages(settings, ["overview/2026-11-24.html"])
+    overview = load_page(storage, "overview/2026-11-24.html")
+    assert HREF.findall(overview) == ["../index.html", "../domain/b.example/2026-11-20.html"]
+    domain = load_page(storage, "domain/b.example/2026-11-20.html")
+    assert HREF.findall(domain) == ["../../overview/2026-11-24.html"]
 
 
-def test_a_bucket_without_an_address_has_no_links_that_lead_nowhere() -> None:
-    """Nothing is asked of S3 either: every page there needs a signed link of its own."""
-    assert find_links(Settings(home="s3://bucket/home")) == PageLinks()
+def read(address: str) -> str:
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        assert answer.status == 200
+        page = answer.read()
+    text = (gzip.decompress(page) if page[:2] == b"\x1f\x8b" else page).decode()
+    return re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+
+
+@pytest.mark.s3
+@pytest.mark.slow
+def test_every_link_of_a_day_behind_presigned_addresses_opens(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser: Browser
+) -> None:
+    """`run daily` on a bucket: from its one address one gets to all pages and back."""
+    frames.fill(tmp_path, *frames.lake(days=30, domains=2, reporters=3))
+    monkeypatch.setenv("DMARCKIT_HOME", f"{bucket}/home")
+    monkeypatch.setenv("DMARCKIT_LAKE", str(tmp_path / "lake"))
+    settings = load_settings()
+    done = publish_and_notify(settings, load_schedule("daily"), IngestResult("r1"), now=NOW)
+    assert done.published is not None
+    assert not [text for text in done.warnings if "page" in text]
+    refresh_index(settings)
+    seen: dict[str, str] = {}
+    todo = [done.published.link]
+    while todo:
+        address = todo.pop()
+        place = address.partition("?")[0].rpartition("/home/pages/")[2]
+        if place not in seen:
+            seen[place] = read(address)
+            todo += map(unescape, HREF.findall(seen[place]))
+    kinds = {place.partition("/")[0] for place in seen}
+    assert {"overview", "domain", "sender", "index.html"} <= kinds
+    for place, page in seen.items():
+        led = {unescape(a).partition("?")[0].rpartition("/pages/")[2] for a in HREF.findall(page)}
+        if place != "index.html":
+            assert "index.html" in led
+        if place.startswith(("domain/", "sender/")):
+            assert "overview/2026-11-24.html" in led
+        assert "dmarckit page " not in page.partition("<footer>")[0]
+    tab = browser.new_page()
+    said: list[str] = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.goto(done.published.link)
+    assert tab.locator("a[data-page][href]").count() > 3
+    tab.clock.install(time=datetime(2027, 1, 1, tzinfo=UTC))
+    tab.reload()
+    assert tab.locator("a[data-page][href]").count() == 0, "they have run out: no dead link"
+    tab.close()
+    assert said == []

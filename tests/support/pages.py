@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -75,13 +74,12 @@ def page_about(
     lake: Lake | None = None,
     **parts: Any,
 ) -> Page:
-    """A page that has read these facts; `parts` are what it has read besides, such as links."""
+    """A page that has read these facts; `parts` are what it has read besides."""
     settings, lake = settings or Settings(home="unused"), lake or Lake("unused")
     page = Page(settings, lake, window, domain=domain)
     facts = messages() if facts is None else facts
     page.analysis = Analysis(facts.now, 7, facts, list(findings), outside or Outside())
-    no_links = SimpleNamespace(row_link=lambda *_names, **_parameters: None)
-    for name, part in ({"links": no_links} | parts).items():
+    for name, part in parts.items():
         setattr(page, name, part)
     return page
 

@@ -21,7 +21,6 @@ from dmarckit.findings import Analysis, as_of, page_analysis
 from dmarckit.lake import Lake
 from dmarckit.pages.charts import FIGURE_MIMETYPE, chart_svg, plain
 from dmarckit.pages.html import Column, Html, render_part, table
-from dmarckit.pages.links import PageLinks, find_links
 
 _USUAL = {
     "domain": (later("Domain"), "text"),
@@ -103,11 +102,6 @@ class PageData:
     def facts(self) -> Facts:
         """Return the frames that findings and sections are made from, such as `facts.messages`."""
         return self.analysis.facts
-
-    @cached_property
-    def links(self) -> PageLinks:
-        """Return the pages that are stored now, as this one links to them."""
-        return find_links(self.settings, self.domain)
 
     @cached_property
     def _stored_reports(self) -> pd.DataFrame:

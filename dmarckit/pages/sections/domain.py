@@ -11,8 +11,8 @@ from dmarckit.core import _, ngettext, text
 from dmarckit.facts import countries, in_window, kind_word
 from dmarckit.findings import BLOCKED, requirement_meaning
 from dmarckit.pages.charts import class_word, counted
-from dmarckit.pages.html import Column, RowLink
-from dmarckit.pages.links import row_link
+from dmarckit.pages.html import Column
+from dmarckit.pages.links import row_target
 from dmarckit.pages.sections import base
 from dmarckit.pages.sections.base import PageData, Section, ordered, table_section, usual
 
@@ -179,8 +179,8 @@ class DomainSections(PageData):
             limit=SHOWN,
         )
 
-    def _sender_link(self) -> Callable[[Any], RowLink] | None:
-        link = row_link(self.links, "sender", "sender", domain=self.domain)
+    def _sender_link(self) -> Callable[[Any], str] | None:
+        link = row_target("sender", "sender", domain=self.domain)
         return link if self.domain else None  # a sender's page is about one domain
 
 

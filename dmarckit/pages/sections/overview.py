@@ -13,7 +13,7 @@ from dmarckit.facts import Facts, in_window, kind_word
 from dmarckit.findings import quoted_policy
 from dmarckit.pages.charts import OUTCOMES, class_word, failing_by_sender, what_was_done
 from dmarckit.pages.html import Column, Html, escape, render_part
-from dmarckit.pages.links import row_link
+from dmarckit.pages.links import page_target, row_target
 from dmarckit.pages.sections import base
 from dmarckit.pages.sections.base import PageData, Section, begun_in, ordered, table_section, usual
 from dmarckit.pages.sections.findings import Answer, answer, answer_html
@@ -30,6 +30,12 @@ STEPS = (  # the ladder of policies; pct below 100 counts as testing
     "p=reject",
 )
 
+_OF_ALL = {  # notebooks about all domains → what a link to their page says
+    "overview": later("All domains"),
+    "requirements": later("Sender requirements"),
+    "postmaster": later("Google Postmaster Tools"),
+    "tls": later("TLS reports"),
+}
 _CARDS = {
     "pass_share": later("pass DMARC"),
     "failing": later("failing messages"),
@@ -46,12 +52,18 @@ class OverviewSections(PageData):
     def navigation(self, of: str = "") -> Section:
         """Show the way to other pages; `of` is the notebook that this one is made from.
 
-        `.data`: one row a link: `page`, `address`.
+        From one about a domain it is up to all domains and, from a sender, to the domain; from
+        one about all domains to its like. Pages that are not there are left out.
+
+        `.data`: one row a link: `page`, `target` (notebook and parameters).
         """
-        domain = self.domain if of == "sender" else ""
-        pages = self.links.navigation(domain, of="" if self.domain else of)
-        html = render_part("navigation", pages) if pages else Html()
-        return Section(pd.DataFrame(pages, columns=["page", "address"]), html)
+        names = ["overview"] if self.domain else [name for name in _OF_ALL if name != of]
+        pages = [(_(_OF_ALL[name]), page_target(name)) for name in names]
+        if self.domain and of == "sender":
+            label = _("All senders of {domain}").format(domain=show_domain(self.domain))
+            pages.append((label, page_target("domain", domain=self.domain)))
+        html = render_part("navigation", pages)
+        return Section(pd.DataFrame(pages, columns=["page", "target"]), html)
 
     def headline(self) -> Section:
         """Say whether anything needs doing, and show the figures with their change.
@@ -92,7 +104,7 @@ class OverviewSections(PageData):
         frame = base.whole(frame, "messages", "failing", "delivered")
         return table_section(
             ordered(frame, "-failing", "-messages", "domain"),
-            Column("domain", _("Domain"), link=row_link(self.links, "domain", "domain")),
+            Column("domain", _("Domain"), link=row_target("domain", "domain")),
             Column("messages", _("Messages"), "count"),
             Column(
                 "pass_share",
@@ -161,7 +173,7 @@ class OverviewSections(PageData):
             len(rest),
         )
         more = text.format(n=words.count(len(rest)), messages=messages.format(n=words.count(sent)))
-        link = row_link(self.links, "sender", "domain", "sender")
+        link = row_target("sender", "domain", "sender")
         return table_section(
             frame,
             Column("sender", _("Sender"), under=lambda r: kind_word(r.sender_kind), link=link),
@@ -187,7 +199,7 @@ class OverviewSections(PageData):
         passing = rows["messages"] - rows["failing"]
         rows = rows.assign(pass_share=passing / rows["messages"].where(rows["messages"] > 0))
         columns = ["reporter", "domain", "begin", "end", "messages", "failing", "pass_share"]
-        link = row_link(self.links, "report", "report_uid")
+        link = row_target("report", "report_uid")
         return table_section(
             rows[[*columns, "report_id", "report_uid"]],
             Column("reporter", _("Reporter"), under="report_id", link=link),

@@ -12,7 +12,7 @@ from dmarckit.checks import PROVIDERS, RULES, VERDICTS, wording
 from dmarckit.core import _, ngettext, one_line, text as words
 from dmarckit.findings import join_names
 from dmarckit.pages.html import Column, Html, render_part, table
-from dmarckit.pages.links import row_link
+from dmarckit.pages.links import row_target
 from dmarckit.pages.sections.base import PageData, Section, usual
 from dmarckit.pages.sections.findings import SHOWN, Answer, answer_html, more_below
 from dmarckit.pages.sections.postmaster import connection
@@ -109,7 +109,7 @@ class RequirementSections(PageData):
             rows.append(row | {"broken": list(row.values()).count("not met")})
         rows.sort(key=lambda row: (-row["broken"], row["domain"]))
         wide = pd.DataFrame(rows, columns=["domain", "broken", *RULES, *(f"{r}_by" for r in RULES)])
-        columns = [Column("domain", _("Domain"), link=row_link(self.links, "domain", "domain"))]
+        columns = [Column("domain", _("Domain"), link=row_target("domain", "domain"))]
         columns += [Column(rule, wording(rule).name, "verdict", f"{rule}_by") for rule in RULES]
         caption = _("Domains and rules, those with the most broken rules first")
         return table(wide, columns, caption=caption, empty=_("No domain is known."))

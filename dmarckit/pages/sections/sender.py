@@ -11,7 +11,7 @@ from dmarckit.facts import Trace, classes_by_day, in_window, kind_word, organisa
 from dmarckit.findings import requirement_meaning
 from dmarckit.pages.charts import class_chart as draw_classes, class_word, counted, listed
 from dmarckit.pages.html import Column
-from dmarckit.pages.links import row_link
+from dmarckit.pages.links import row_target
 from dmarckit.pages.sections.base import PageData, Section, ordered, table_section, usual, whole
 from dmarckit.pages.sections.findings import Answer
 from dmarckit.pages.sections.overview import headline_html, passing
@@ -151,7 +151,7 @@ class SenderSections(PageData):
         shown = with_results(found.records)
         pairs = zip(shown["reporter"].fillna(""), shown["begin"], shown["end"], strict=True)
         seen = [f"{name}, {words.period(begin, end)}" for name, begin, end in pairs]
-        link = row_link(self.links, "report", "report_uid")
+        link = row_target("report", "report_uid")
         return table_section(
             found.records,
             Column("report_id", _("Report"), under="seen", link=link),
