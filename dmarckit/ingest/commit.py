@@ -6,6 +6,7 @@ and reading it again changes nothing in what was already written.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +19,15 @@ import pyarrow.compute as pc
 
 from dmarckit.core import POOL, Settings, one_line, open_storage
 from dmarckit.ingest.identity import PARTS, keep_apart
-from dmarckit.ingest.read import Chunk
+from dmarckit.ingest.read import Chunk, LongReport
 from dmarckit.lake import JOIN, MAILS, REPORT_TABLES, Lake, month_of
 from dmarckit.reports import is_within, listed_domains, own_reporters, reporter_key
 
 OUTCOMES = ("stored", "duplicate", "untrusted", "not_a_report", "unreadable", "unreachable")
 BATCH_MAILS = 2_000  # what a commit holds at the most: three commits cost about 0.1 s
 BATCH_RECORDS = 200_000
+BATCH_BYTES = 64_000_000
+BATCH_SECONDS = 30.0  # after which what there is is committed
 MEMORY = timedelta(days=60)  # for which a reporter's domains are remembered
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CONTENT_TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
@@ -65,6 +68,7 @@ class Commits:
     again: set[tuple[str, str]]  # key and etag of mails that are in the ledger as unreachable
     done: int = 0
     chunks: list[Chunk] = field(default_factory=list)
+    committed: float = field(default_factory=time.monotonic)
     _senders: set[tuple[str, str]] = field(default_factory=set)
     """reporters (`reporter_key`) with domains that need no warning any more"""
 
@@ -73,7 +77,13 @@ class Commits:
         self.chunks.append(chunk)
         mails = sum(len(c.mails) for c in self.chunks)
         records = sum(c.records.num_rows for c in self.chunks)
-        if mails >= BATCH_MAILS or records >= BATCH_RECORDS or chunk.long:
+        size = sum(c.size for c in self.chunks)
+        if (
+            mails >= BATCH_MAILS
+            or records >= BATCH_RECORDS
+            or size >= BATCH_BYTES
+            or time.monotonic() - self.committed >= BATCH_SECONDS
+        ):
             self.commit()
         elif self.progress:
             self.progress(self.done + mails, self.total, self.result.outcomes)
@@ -90,6 +100,7 @@ class Commits:
         self._write_exports(chunks, owners)
         self._write_ledger(chunks, owners, fresh)
         self.done += sum(len(c.mails) for c in chunks)
+        self.committed = time.monotonic()
         if self.progress:
             self.progress(self.done, self.total, self.result.outcomes)
 
@@ -144,12 +155,16 @@ class Commits:
         if records.num_rows:
             uids = set(records["report_uid"].unique().to_pylist())
             taken = uids - self.lake.write.append_new("records", records)
+        long: dict[str, LongReport] = {}
         for chunk in chunks:
             wanted = set(_uids(_reports(chunk, "reports", rivals=rivals)))
-            for long in (report for report in chunk.long if report.uid in wanted):
-                month = long.shared["month"]
-                if not self.lake.write.append_stream("records", long.uid, month, long.batches):
-                    taken.add(long.uid)
+            for report in chunk.long:
+                if report.uid in wanted:
+                    long.setdefault(report.uid, report)
+        if long:
+            months = {uid: report.shared["month"] for uid, report in long.items()}
+            append = self.lake.write.append_stream
+            taken |= long.keys() - append("records", months, lambda uid: long[uid].batches())
         return taken
 
     def _flag_new_domains(self, rows: pa.Table) -> pa.Table:

@@ -7,6 +7,7 @@ executor; chunks come back in the order of the objects, and only a few wait in m
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import secrets
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,6 +36,7 @@ CHUNK = 50  # mails a task: enough to hide what a task costs, few enough to lose
 ALONE_BELOW = 3_000  # new mails that this process has read before another has started
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVERYTHING = 20  # mails refused alike, after which all others would be
+APART_BYTES = 600_000_000  # memory for reading mails that may have ended a run
 LISTED = 50_000  # objects of a listing that are held as such at once
 
 _Part = Sequence[StoredObject]
@@ -83,9 +86,14 @@ def ingest_mails(
             failures_content=settings.failures_content,
             spool=spool if executor is None else "",  # another's workers may be elsewhere
         )
-        for chunk in read_in_order(task, todo, executor, settings.workers):
-            refusals.check(chunk)
-            commits.add(chunk)
+        try:
+            for chunk in read_in_order(task, todo, executor, settings.workers):
+                refusals.check(chunk)
+                commits.add(chunk)
+        except BaseException:  # the run is being ended, too: what was read is not read again
+            with contextlib.suppress(core.DmarckitError):
+                commits.commit()
+            raise
         refusals.check_all()
         commits.commit()
     if result.outcomes and objects is None:  # to look at every table for nothing costs more
@@ -242,7 +250,12 @@ def read_in_order(
         yield from _read_by_pool(task, parts, executor, workers, helping=False)
     elif workers == 1 or len(objects) < ALONE_BELOW:
         while parts:
-            chunk = read_chunk(task, parts.popleft())
+            part = parts.popleft()
+            try:
+                chunk = read_chunk(task, part)
+            except MemoryError:
+                yield from _read_apart(task, part)
+                continue
             yield chunk
             if chunk.left:
                 parts.appendleft(chunk.left)
@@ -266,7 +279,10 @@ def _read_by_pool(
         if helping and not future.done() and parts and len(waiting) < 6 * workers:
             mine = parts.popleft()
             done: Future[Chunk] = Future()
-            done.set_result(read_chunk(task, mine))
+            try:
+                done.set_result(read_chunk(task, mine))
+            except MemoryError as error:
+                done.set_exception(error)
             waiting.append((done, mine))
         else:
             waiting.popleft()
@@ -284,6 +300,40 @@ def _pool(workers: int) -> Executor:
     return ProcessPoolExecutor(workers, mp_context=context)
 
 
+def _read_apart(task: Task, part: _Part) -> Iterator[Chunk]:
+    """Yield the chunks of a part, read in a process of its own whose memory is bounded.
+
+    The mail that ends it, found by halves, is unreadable.
+    """
+    try:
+        with _pool(1) as single:
+            chunk = single.submit(_read_bounded, task, part).result()
+    except (BrokenExecutor, MemoryError):
+        if len(part) == 1:
+            needs = f"needs more than {APART_BYTES // 10**6} MB of memory"
+            yield unreadable(part[0], f"{needs}: reading it ended its process")
+            return
+        half = len(part) // 2
+        yield from _read_apart(task, part[:half])
+        yield from _read_apart(task, part[half:])
+        return
+    yield chunk
+    if chunk.left:
+        yield from _read_apart(task, chunk.left)
+
+
+def _read_bounded(task: Task, part: _Part) -> Chunk:
+    """Read some mails with so much memory beyond what the process has."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not every system can
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+        most = pages * resource.getpagesize() + APART_BYTES
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    return read_chunk(task, part)
+
+
 def _submit(pool: Executor, task: Task, part: _Part) -> Future[Chunk]:
     try:
         return pool.submit(read_chunk, task, part)
@@ -297,13 +347,8 @@ def _results(task: Task, pool: Executor, future: Future[Chunk], part: _Part) -> 
     """Yield the chunks of a part: usually the future's alone."""
     try:
         chunk = future.result()
-    except BrokenExecutor:  # a worker was killed, perhaps by one of these mails
-        for item in part:
-            with _pool(1) as single:
-                try:
-                    yield single.submit(read_chunk, task, [item]).result()
-                except BrokenExecutor:
-                    yield unreadable(item, "reading it ended the worker process (out of memory?)")
+    except (BrokenExecutor, MemoryError):  # perhaps by one of these mails
+        yield from _read_apart(task, part)
         return
     yield chunk
     if chunk.left:

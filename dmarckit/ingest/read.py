@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import os
 import tempfile
+import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,10 @@ SETUP_NOTE = "AMAZON_SES_SETUP_NOTIFICATION"
 FAILURES_OFF = "a failure report; the setting failures = true keeps them"
 AHEAD = 16  # objects fetched before they are needed
 AHEAD_BYTES = 32_000_000  # and no more than this together
-PACKED_BYTES = 16_000_000  # packed records of long reports after which a chunk ends
+CHUNK_BYTES = 16_000_000  # of rows, exports and files of long reports after which a chunk ends,
+CHUNK_RECORDS = 10_000  # and records held in memory,
+CHUNK_SECONDS = 10.0  # and time
+HELD_BYTES = 4_000_000  # XML of one mail whose records are held in memory; the rest goes to files
 
 log = logging.getLogger("dmarckit")
 
@@ -144,6 +148,7 @@ class Chunk:
     long: list[LongReport]
     exports: dict[str, dict[str, bytes]]  # report_uid → key below the exports → content
     left: Sequence[StoredObject] = ()  # objects that were not read, so that the chunk stays small
+    size: int = 0  # bytes of all this, about
 
 
 def unreadable(item: StoredObject, reason: str) -> Chunk:
@@ -156,17 +161,18 @@ def unreadable(item: StoredObject, reason: str) -> Chunk:
 def read_chunk(task: Task, objects: Sequence[StoredObject]) -> Chunk:
     """Fetch and read these objects, or the first of them: `left` has those still to read.
 
-    A mail that cannot be read for a reason that nobody thought of is unreadable. Without a
-    shared `spool` the chunk holds the records of long reports itself, and ends when they
-    are many.
+    A mail that cannot be read for a reason that nobody thought of is unreadable. The chunk
+    ends before the storage fails, and when there is much in it; without a shared `spool` it
+    holds the records of long reports itself.
 
     Raises:
         StorageError: The storage fails.
         OSError: The disk fails.
+        MemoryError: One of the mails takes more memory than there is.
     """
     try:
         return _read(task, objects)
-    except DmarckitError:
+    except (DmarckitError, MemoryError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -190,10 +196,16 @@ def _read(task: Task, objects: Sequence[StoredObject]) -> Chunk:
         folder = task.spool or stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-"))
         reader = _Reader(task, Spool(folder))
         fetched = _fetched(_storage(task.mail_url, task.spool), objects, task.limits)
-        for item, raw in stack.enter_context(contextlib.closing(fetched)):
-            reader.read(item, raw)
-            if reader.packed_bytes >= PACKED_BYTES:
-                break
+        began, read = time.monotonic(), 0
+        try:
+            for item, raw in stack.enter_context(contextlib.closing(fetched)):
+                reader.read(item, raw)
+                read += 1
+                if reader.is_full or time.monotonic() - began > CHUNK_SECONDS:
+                    break
+        except core.StorageError:
+            if not read:
+                raise
         return reader.chunk(objects)
 
 
@@ -244,7 +256,9 @@ class _Reader:
     def __init__(self, task: Task, spool: Spool) -> None:
         self._task = task
         self._spool = spool
-        self.packed_bytes = 0
+        self._size = self._held = 0  # bytes of what was read, and records in memory
+        self._of_mail: Counter[str] = Counter()  # what the mail that is being read has of these
+        self._numbers = itertools.count()
         self._mails: list[MailResult] = []
         self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in REPORT_TABLES}
         self._seen: dict[str, object] = {}  # uid → what the report says; None for a long one
@@ -260,7 +274,41 @@ class _Reader:
         }
         left = objects[len(self._mails) :]
         records = records_table(self._short)
-        return Chunk(self._mails, rows, records, self._long, self._exports, left)
+        return Chunk(self._mails, rows, records, self._long, self._exports, left, self._size)
+
+    @property
+    def is_full(self) -> bool:
+        """Return True if no more mails should be read."""
+        return self._size >= CHUNK_BYTES or self._held >= CHUNK_RECORDS
+
+    def _spend(self, size: int) -> None:
+        """Count bytes that the mail leaves. Raises MailLimitExceeded."""
+        self._size += size
+        self._of_mail["size"] += size
+        limit = self._task.limits.output_bytes
+        if self._of_mail["size"] > limit:
+            raise core.MailLimitExceeded(
+                f"leaves more than {limit:,} bytes in the lake and the exports "
+                "(limit 'output_bytes')"
+            )
+
+    def _forget(self, result: MailResult) -> None:
+        """Forget the reports of a mail."""
+        key, found = result.object.key, self._rows.values()
+        gone = {row["report_uid"] for rows in found for row in rows if row["mail_key"] == key}
+        for long in self._long:
+            if long.uid in gone:
+                long.remove_file()
+        self._long = [long for long in self._long if long.uid not in gone]
+        self._short = [(uid, report) for uid, report in self._short if uid not in gone]
+        for name, rows in self._rows.items():
+            self._rows[name] = [row for row in rows if row["report_uid"] not in gone]
+        for uid in gone:
+            self._seen.pop(uid, None)
+            self._exports.pop(uid, None)
+        self._size -= self._of_mail["size"]
+        self._held -= self._of_mail["records"]
+        result.uids = []
 
     def read(self, item: StoredObject, raw: bytes | DmarckitError) -> None:
         """Read one object; `raw` is its bytes, or why there are none."""
@@ -288,7 +336,13 @@ class _Reader:
             result.outcome = "untrusted" if is_report else "not_a_report"
             result.error = doubt if is_report else "no report in it"
             return
-        self._read_reports(mail, result)
+        try:
+            self._of_mail.clear()
+            self._read_reports(mail, result)
+        except core.MailLimitExceeded as error:
+            self._forget(result)
+            result.outcome, result.error = "unreadable", str(error)
+        self._spool.start()
 
     def _read_reports(self, mail: Mail, result: MailResult) -> None:
         key, salt = result.object.key, self._task.salt
@@ -303,6 +357,8 @@ class _Reader:
                 if claim:
                     report = replace(report, warnings=(*report.warnings, claim))
             if isinstance(report, Unreadable):
+                if report.whole:
+                    raise core.MailLimitExceeded(report.reason)
                 problems.append(report)
             elif isinstance(report, AggregateReport):
                 self._add_aggregate(report, result, authenticated_from(mail))
@@ -313,7 +369,6 @@ class _Reader:
             else:
                 row = failure_row(report, key, salt, content=self._task.failures_content)
                 self._add("failures", [row], result, "")
-        self._spool.start()
         reasons = [*dict.fromkeys(forged), *(p.reason for p in problems)]
         result.error = "; ".join(reasons) or None
         if not result.uids:
@@ -333,22 +388,38 @@ class _Reader:
         added = self._add("reports", [row], result, said)
         if added is None:
             return
-        uid = added
-        if path:
-            long = LongReport(uid, shared_values(uid, report), path)
-            self._long.append(long if self._task.spool else long.packed())
-            self.packed_bytes += len(self._long[-1].content)
-            return
-        self._short.append((uid, report))
-        domain, wanted = report.policy.domain, self._task.domains
-        if wanted and (domain or "") not in wanted:
-            return
-        if self._task.exports == "all" or (self._task.exports == "failing" and failing):
+        uid, wanted, domain = added, self._task.domains, report.policy.domain
+        exported = self._task.exports == "all" or (self._task.exports == "failing" and failing)
+        if exported and not path and (not wanted or (domain or "") in wanted):
             stem = export_key(report.reporter, domain, report.begin, report.end, uid, "")
             self._exports[uid] = {
                 f"{stem}json": json_text(report_json(report, key)).encode(),
                 f"{stem}csv": report_csv(report).encode(),
             }
+            self._spend(sum(map(len, self._exports[uid].values())))
+        if not path and not self._may_hold(report):
+            self._seen[uid] = None
+            self._spool.start()
+            self._spool.add(list(report.records))
+            path = self._spool.finished()
+        if path:
+            long = LongReport(uid, shared_values(uid, report), path)
+            size = Path(path).stat().st_size
+            self._long.append(long if self._task.spool else long.packed())
+            self._spend(size)
+            return
+        self._short.append((uid, report))
+        self._spend(report.size)
+
+    def _may_hold(self, report: AggregateReport) -> bool:
+        """Return True, and count its records, if the mail has not too many in memory with them."""
+        counts = self._of_mail
+        records, size = counts["records"] + report.record_count, counts["held"] + report.size
+        if records > CHUNK_RECORDS or size > HELD_BYTES:
+            return False
+        counts["records"], counts["held"] = records, size
+        self._held += report.record_count
+        return True
 
     def _add(
         self, table: str, rows: list[dict[str, Any]], result: MailResult, said: object
@@ -360,14 +431,24 @@ class _Reader:
         """
         uid = first = str(rows[0]["report_uid"])
         if uid in self._seen and (said is None or self._seen[uid] != said):
-            uid = f"{first}/{len(self._seen)}"
+            uid = f"{first}/{next(self._numbers)}"
             rows = [{**row, "report_uid": uid, "rival_of": first} for row in rows]
         result.uids.append(uid)
         if uid in self._seen:
             return None
         self._seen[uid] = said
         self._rows[table] += rows
+        self._spend(_size(rows))
         return uid
+
+
+def _size(value: object) -> int:
+    """Return about how many bytes a value takes in a table."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, list | tuple):
+        return sum(map(_size, value))
+    return sum(map(_size, value.values())) if isinstance(value, dict) else 8
 
 
 def distrust_reason(mail: Mail, trust: str, authserv_id: str) -> str | None:
@@ -403,10 +484,14 @@ def _fetched(
     with ThreadPoolExecutor(AHEAD) as pool:
         waiting: deque[tuple[StoredObject, Future[bytes | DmarckitError]]] = deque()
         source = iter(objects)
+        ahead = next(source, None)
         while True:
-            size = sum(item.size for item, _ in waiting)
-            room = AHEAD - len(waiting) if size < AHEAD_BYTES else int(not waiting)
-            waiting += [(item, pool.submit(fetch, item)) for item in islice(source, room)]
+            while ahead is not None and len(waiting) < AHEAD:
+                size = sum(item.size for item, _ in waiting) + ahead.size
+                if waiting and size > AHEAD_BYTES:
+                    break
+                waiting.append((ahead, pool.submit(fetch, ahead)))
+                ahead = next(source, None)
             if not waiting:
                 return
             item, future = waiting.popleft()
@@ -426,6 +511,11 @@ def _fetch(storage: Storage, limits: Limits, item: StoredObject) -> bytes | Dmar
         return UnreadableReport(CLIENT_SIDE)
     except core.RefusedObject as refused:
         return refused
+    except core.StorageError as error:
+        if not storage.remote:
+            raise
+        next(storage.list(), None)  # where that fails as well, it is not this object alone
+        return core.RefusedObject("", f"{error}; a later run tries again", type(error).__name__)
 
 
 @functools.lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ import contextlib
 import random
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -77,21 +77,26 @@ class Writer:
             return units & known.at(table, months)
 
     def append_stream(
-        self, name: str, unit: str, month: str, batches: Callable[[], Iterator[pa.RecordBatch]]
-    ) -> bool:
-        """Append all batches as one unit, unless the table holds it; True when it was new.
+        self,
+        name: str,
+        units: Mapping[str, str],
+        batches: Callable[[str], Iterator[pa.RecordBatch]],
+    ) -> set[str]:
+        """Append the units (unit → month) that the table does not hold, in one commit; return them.
 
-        `batches` gives them anew at each call: a lost race reads them again.
+        `batches` gives those of a unit anew at each call: a lost race reads them again.
         """
         schema = _without_comments(TABLES[name].schema)
+        new: set[str] = set()
 
         def fresh(known: set[str]) -> pa.RecordBatchReader | None:
-            if unit in known:
-                return None
-            plain = (batch.cast(schema) for batch in batches())
-            return pa.RecordBatchReader.from_batches(schema, plain)
+            nonlocal new
+            new = units.keys() - known
+            plain = (batch.cast(schema) for unit in units if unit in new for batch in batches(unit))
+            return pa.RecordBatchReader.from_batches(schema, plain) if new else None
 
-        return self._append(name, [month], fresh)
+        self._append(name, sorted(set(units.values())), fresh)
+        return new
 
     def probe(self, name: str, month: str) -> None:
         """Commit no rows to a table.

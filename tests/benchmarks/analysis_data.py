@@ -119,9 +119,8 @@ def fill(home: Path, records: int) -> Lake:
         for month, first, after in months:
             lake.write.append_stream(
                 "records",
-                month,
-                month,
-                lambda m=month, a=first, z=after: _batches(connection, records, m, a, z),
+                {month: month},
+                lambda m, a=first, z=after: _batches(connection, records, m, a, z),
             )
     return lake
 

@@ -408,7 +408,11 @@ def test_a_mail_that_kills_its_worker_is_unreadable_and_the_rest_is_read(
         result = ingest_mails(settings, executor=executor)
     assert result.outcomes == {"stored": 3, "unreadable": 1}
     assert result.problems == [
-        (deadly, "unreadable", "reading it ended the worker process (out of memory?)")
+        (
+            deadly,
+            "unreadable",
+            "needs more than 600 MB of memory: reading it ended its process",
+        )
     ]
 
 

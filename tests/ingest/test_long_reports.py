@@ -87,7 +87,7 @@ def test_workers_with_a_disk_of_their_own_send_it_packed_and_a_few_at_a_time(
     long = [long_xml(10_500 + i, report_id=f"long-{i}") for i in range(3)]
     for name, xml in zip("aceg", [*long, long[0]], strict=True):
         (Path(settings.mail_url) / name).write_bytes(make_mail(gz(xml)))
-    monkeypatch.setattr("dmarckit.ingest.read.PACKED_BYTES", 1)
+    monkeypatch.setattr("dmarckit.ingest.read.CHUNK_BYTES", 1)
     chunks: list[int] = []
     add = Commits.add
 

@@ -94,23 +94,26 @@ def test_another_process_sees_what_is_known(lake: Lake) -> None:
     assert lake.mails()["outcome"].tolist() == ["stored"]
 
 
+LONG = {"long": "2026-11"}
+
+
 def test_a_stream_is_written_once_and_whole(lake: Lake) -> None:
-    def batches() -> Iterator[pa.RecordBatch]:
+    def batches(_: str) -> Iterator[pa.RecordBatch]:
         for start in range(0, 50, 10):
             yield from record_rows("long", 50).slice(start, 10).to_batches()
 
-    assert lake.write.append_stream("records", "long", "2026-11", batches)
-    assert not lake.write.append_stream("records", "long", "2026-11", batches)
+    assert lake.write.append_stream("records", LONG, batches)
+    assert not lake.write.append_stream("records", LONG, batches)
     assert lake.records()["position"].tolist() == list(range(50))
 
 
 def test_a_stream_that_breaks_leaves_nothing(lake: Lake) -> None:
-    def batches() -> Iterator[pa.RecordBatch]:
+    def batches(_: str) -> Iterator[pa.RecordBatch]:
         yield from record_rows("long", 10).to_batches()
         raise RuntimeError("the disk broke")
 
     with pytest.raises(Exception, match="the disk broke"):
-        lake.write.append_stream("records", "long", "2026-11", batches)
+        lake.write.append_stream("records", LONG, batches)
     assert lake.records().empty
 
 
@@ -203,14 +206,14 @@ def test_every_column_is_described_in_the_tables_themselves(lake: Lake) -> None:
 
 
 def test_a_description_may_change_after_a_table_was_made(lake: Lake) -> None:
-    def batches() -> Iterator[pa.RecordBatch]:
+    def batches(_: str) -> Iterator[pa.RecordBatch]:
         yield from record_rows("long", 5).to_batches()
 
     older = [field.with_metadata({"comment": "as of old"}) for field in RECORDS.schema]
     uri, options = lake.location.table_uri("records"), lake.location.options()
     DeltaTable.create(uri, pa.schema(older), partition_by=["month"], storage_options=options)
     assert lake.write.append_new("records", record_rows("a", 3)) == {"a"}
-    assert lake.write.append_stream("records", "long", "2026-11", batches)
+    assert lake.write.append_stream("records", LONG, batches)
     assert len(lake.records()) == 8
 
 
@@ -234,7 +237,9 @@ def test_a_lake_of_an_older_version_is_read_and_gets_the_columns_it_lacks(
     december = {"begin": newer, "end": newer, "month": "2026-12", "reporter": "R"}
     lake.write.append_new("records", record_rows("b", 3, **december))
     assert lake.write.append_stream(
-        "records", "c", "2026-12", lambda: iter(record_rows("c", 1, **december).to_batches())
+        "records",
+        {"c": "2026-12"},
+        lambda _: iter(record_rows("c", 1, **december).to_batches()),
     )
     frame = lake.records().set_index("report_uid")
     assert list(frame.columns) == list(RECORDS.columns)[1:]
