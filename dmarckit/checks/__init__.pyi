@@ -15,6 +15,7 @@ from .postmaster_metrics import Metric as Metric, Row as Row, api_date as api_da
 from .record import DMARC_VALUES as DMARC_VALUES, tag_list as tag_list
 from .requirements import (
     CODES as CODES,
+    asked_rules as asked_rules,
     requirement_matrix as requirement_matrix,
     unmet_rules as unmet_rules,
 )

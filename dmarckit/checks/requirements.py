@@ -33,7 +33,7 @@ TARGET, MITIGATION = 0.001, 0.003
 """Google's spam rate to stay below, and the one never to reach"""
 CODES = {
     "6.0": "message_format", "7.1": "message_format", "7.23": "ptr", "7.24": "spf", "7.25": "ptr",
-    "7.26": "alignment", "7.27": "spf", "7.29": "tls", "7.30": "dkim", "7.31": "dmarc_record",
+    "7.26": "authentication", "7.27": "spf", "7.29": "tls", "7.30": "dkim", "7.31": "dmarc_record",
     "7.32": "alignment", "7.40": "dmarc_record",
 }  # fmt: skip
 """Gmail's enhanced status code (without its class) → rule. 7.26: neither SPF nor DKIM passes."""
@@ -61,7 +61,7 @@ def provider_counts(facts: Facts) -> ProviderCounts:
     """
     since = pd.Timestamp(facts.now).floor("D") - timedelta(days=DAYS)
     found: ProviderCounts = defaultdict(_nothing)
-    reports = facts.reports.loc[facts.reports["end"] >= since, ["domain", "reporter"]]
+    reports = facts.reports.loc[facts.reports["end"] >= since, ["domain", "provider"]]
     for domain, reporter in reports.drop_duplicates().itertuples(index=False):
         if provider := provider_of(str(reporter)):
             found[str(domain), provider] = _nothing()
@@ -90,7 +90,7 @@ def _nothing() -> dict[str, Any]:
 
 def _of_providers(frame: pd.DataFrame, since: pd.Timestamp) -> pd.DataFrame:
     """Return the rows since that day that providers reported, with `provider`."""
-    names = frame["reporter"].astype("category")
+    names = frame["provider"].astype("category")
     by_name = {name: provider_of(str(name)) for name in names.cat.categories}
     provider = names.map(by_name).astype("object")
     chosen = (frame["day"] >= since) & provider.notna()
@@ -172,13 +172,17 @@ def from_reports(rule: str, seen: Mapping[str, Any] | None) -> View | None:
         return View("not met", text.format(n=count(refused)))
     if rule == "dmarc_record":
         return View("met", _("its reports quote the record"))
-    if rule not in ("spf", "dkim", "alignment"):
+    if rule not in ("spf", "dkim", "alignment", "authentication"):
         return None
     own, n = seen["own"], count(seen["own"])
     if own < ENOUGH:
         text = _("only {n} messages of own senders; {least} are needed")
         return View("unknown", text.format(n=n, least=ENOUGH))
-    least, most = (passed / own for passed in seen[rule])
+    bounds = seen.get(rule)
+    if rule == "authentication":
+        spf, dkim, either = seen["spf"], seen["dkim"], seen["alignment"][0]
+        bounds = max(spf[0], dkim[0], either), min(max(spf[1] + dkim[1], either), own)
+    least, most = (passed / own for passed in bounds or (0.0, own))
     if least >= 1 - NOISE:
         return View("met", _("{share} of {n} own messages").format(share=percent(least), n=n))
     if most < 1 - NOISE:
@@ -355,11 +359,12 @@ COLUMNS = [
 def requirement_matrix(facts: Facts, outside: Outside, domains: Sequence[str] = ()) -> pd.DataFrame:
     """Return one row per domain, provider and rule that the provider has.
 
-    domain, provider, rule; applies: ``all`` or ``bulk`` (only senders of much mail); bulk:
-    True when one day had more messages than the provider's line (`BULK_LINE`), null where
-    there is no line or no report; verdict: met, not met or unknown, and why; disagree: two
-    views say opposite things; reports, postmaster, dns: the verdict of each view, null when
-    it has none, each with its reason in …_why. `domains`: only these; else those that the
+    domain, provider, rule; applies: ``all``, ``bulk`` (only senders of much mail) or ``advice``
+    (for information, see `asked_rules`); bulk: True when one day had more messages than the
+    provider's line (`BULK_LINE`), null where there is no line or no report; verdict: met, not
+    met or unknown, and why; disagree: two views say opposite things; reports, postmaster, dns:
+    the verdict of each view, null when it has none, each with its reason in …_why.
+    `domains`: only these; else those that the
     outside was asked about by name, or all that reports, Postmaster Tools or DNS know.
 
     One view that says "not met" is enough: each sees faults that the others cannot. "met"
@@ -392,12 +397,24 @@ def requirement_matrix(facts: Facts, outside: Outside, domains: Sequence[str] = 
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object).astype({"disagree": bool})
 
 
+def asked_rules(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `requirement_matrix` that are asked of the domain.
+
+    Not those for senders of much mail where it sends little, unless Postmaster Tools asks for
+    them (who was a bulk sender once stays one at Google), and not what is for information.
+    """
+    little = (table["applies"] == "bulk") & table["bulk"].map(lambda bulk: bulk is False)
+    little &= table["postmaster"] != "not met"
+    return table[~little & (table["applies"] != "advice")]
+
+
 def unmet_rules(table: pd.DataFrame) -> pd.Series[float]:
     """Return how many rules of each domain some provider finds not met; null: nothing is known.
 
     `table` is that of `requirement_matrix`; the index is the domain.
     """
-    broken = table[table["verdict"] == "not met"].groupby("domain")["rule"].nunique()
+    asked = asked_rules(table)
+    broken = asked[asked["verdict"] == "not met"].groupby("domain")["rule"].nunique()
     known = table.loc[table["verdict"] != "unknown", "domain"].unique()
     counts = broken.reindex(known, fill_value=0).reindex(table["domain"].unique())
     return counts.astype("float64")

@@ -1,8 +1,10 @@
-"""What Google, Yahoo and Microsoft ask of senders, with where they say so, and its words.
+"""What mailbox providers ask of senders, with where they say so, and its words.
 
 Sources, as of 2026: Google "Email sender guidelines" (support.google.com/a/answer/81126) and
 its FAQ (answer/14229414); Yahoo "Sender best practices" (senders.yahooinc.com); Microsoft
-"Outlook's new requirements for high-volume senders" (Tech Community, April 2025).
+"Outlook's new requirements for high-volume senders" (Tech Community, April 2025). As advice:
+Apple "Postmaster information for iCloud Mail" (support.apple.com/102322, 2025), La Poste
+(postmaster.laposte.net, 2025), NTT docomo (warnings in docomo mail, 2024).
 """
 
 from __future__ import annotations
@@ -13,35 +15,50 @@ from typing import Any, Literal
 
 from dmarckit.core import _, later
 
-PROVIDERS = ("Google", "Yahoo", "Microsoft")
+PROVIDERS = ("Google", "Yahoo", "Microsoft", "Apple", "La Poste", "NTT docomo")
 
-BULK_LINE: Mapping[str, int | None] = {"Google": 5000, "Yahoo": None, "Microsoft": 5000}
+BULK_LINE: Mapping[str, int | None] = {
+    "Google": 5000, "Yahoo": 5000, "Microsoft": 5000,
+    "Apple": None, "La Poste": None, "NTT docomo": None,
+}  # fmt: skip
 """Messages a day to a provider's consumer mailboxes from which a domain is a bulk sender.
-Google: "close to 5,000", once is for good; Microsoft: more than 5,000; Yahoo names none."""
+Google: "close to 5,000", once is for good; Microsoft: more than 5,000; Yahoo names no number,
+and is taken by Google's, with which it made its rules."""
 
 SOURCES: Mapping[str, str] = {
     "Google": "https://support.google.com/a/answer/81126",
     "Yahoo": "https://senders.yahooinc.com/best-practices/",
     "Microsoft": "https://techcommunity.microsoft.com/blog/microsoftdefenderforoffice365blog/"
     "strengthening-email-ecosystem-outlook%E2%80%99s-new-requirements-for-high%E2%80%90volume-senders/4399730",
+    "Apple": "https://support.apple.com/102322",
+    "La Poste": "https://postmaster.laposte.net/",
+    "NTT docomo": "https://www.docomo.ne.jp/binary/pdf/info/news_release/topics_240522_00.pdf",
 }
 
-RULES: Mapping[str, Mapping[str, Literal["all", "bulk"]]] = {
-    "spf": {"Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk"},
-    "dkim": {"Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk"},
-    "dmarc_record": {"Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk"},
-    "alignment": {"Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk"},
+RULES: Mapping[str, Mapping[str, Literal["all", "bulk", "advice"]]] = {
+    "authentication": {"Google": "all", "Yahoo": "all", "La Poste": "advice"},
+    "spf": {"Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk", "Apple": "advice"},
+    "dkim": {"Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk", "Apple": "advice"},
+    "dmarc_record": {
+        "Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk",
+        "Apple": "advice", "La Poste": "advice", "NTT docomo": "advice",
+    },
+    "alignment": {
+        "Google": "bulk", "Yahoo": "bulk", "Microsoft": "bulk",
+        "La Poste": "advice", "NTT docomo": "advice",
+    },
     "spam_rate": {"Google": "all", "Yahoo": "all"},
-    "ptr": {"Google": "all", "Yahoo": "all"},
+    "ptr": {"Google": "all", "Yahoo": "all", "Apple": "advice", "La Poste": "advice"},
     "tls": {"Google": "all"},
     "dkim_key": {"Google": "all", "Yahoo": "all"},
     "spf_lookups": {"Google": "all", "Yahoo": "all", "Microsoft": "all"},
     "one_click_unsubscribe": {"Google": "bulk", "Yahoo": "bulk"},
     "honour_unsubscribe": {"Google": "bulk", "Yahoo": "bulk"},
-    "message_format": {"Google": "all", "Yahoo": "all"},
-}
-"""Rule → provider → whom it is for. Who sends less must pass SPF or DKIM, not both (Google,
-Yahoo). SPF lookups: RFC 7208 section 4.6.4; Microsoft names it, the others apply it."""
+    "message_format": {"Google": "all", "Yahoo": "all", "Apple": "advice"},
+}  # fmt: skip
+"""Rule → provider → whom it is for; ``advice`` is for information. Who sends less must pass SPF
+or DKIM, not both (`authentication`). SPF lookups: RFC 7208 section 4.6.4; Microsoft names it,
+the others apply it."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,11 @@ class RuleText:
 
 
 _WORDING: Mapping[str, tuple[str, str, str]] = {
+    "authentication": (
+        later("SPF or DKIM passes"),
+        later("Every message passes SPF or DKIM."),
+        later("Owner of the sender: sign every message, or use a return path that passes SPF."),
+    ),
     "spf": (
         later("SPF passes"),
         later("SPF passes for the return path of the mail."),
@@ -131,11 +153,11 @@ def wording(rule: str) -> RuleText:
 
 
 def provider_of(reporter: str) -> str | None:
-    """Return the provider that a reporter (org_name) is; None for all others."""
-    name = reporter.casefold()
-    marks = {"google": "Google", "yahoo": "Yahoo"}
-    marks |= dict.fromkeys(("outlook", "microsoft", "hotmail"), "Microsoft")
-    return next((provider for mark, provider in marks.items() if mark in name), None)
+    """Return whose rules are those of a reporter of the shipped table; None for all others.
+
+    AOL has Yahoo's; Yahoo! JAPAN has not, nor has Microsoft's business mail the consumers'.
+    """
+    return {"AOL": "Yahoo"}.get(reporter, reporter if reporter in PROVIDERS else None)
 
 
 VERDICTS = {"not met": later("not met"), "met": later("met"), "unknown": later("unknown")}

@@ -26,7 +26,7 @@ from .model import (
     Record as Record,
     join_names as join_names,
 )
-from .postmaster import refusal_meaning as refusal_meaning
+from .postmaster import refusal_meaning as refusal_meaning, verdict_meaning as verdict_meaning
 from .requirements import requirement_meaning as requirement_meaning
 from .titles import (
     EVIDENCE_ORDER as EVIDENCE_ORDER,

@@ -6,7 +6,7 @@ Google stopped reporting weeks ago is no finding of today.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -48,7 +48,7 @@ def spam_rate(
 
 def gmail_volume(messages: pd.DataFrame) -> pd.DataFrame:
     """Return `domain`, `day` and `messages` that Google reported, of `Facts.messages`."""
-    google = messages[messages["reporter"].astype(str).str.casefold() == "google.com"]
+    google = messages[messages["provider"].astype(str) == "Google"]
     return google.groupby(["domain", "day"], observed=True)["messages"].sum().reset_index()
 
 
@@ -306,15 +306,106 @@ _MEANING = {
 }
 
 
+_VERDICTS = {
+    "SMTP_ERRORS_HIGH": (
+        later("many messages end in delivery errors"),
+        later(
+            "Mail admin: look for the SMTP replies of Gmail (5.7.x, 4.7.x) in the senders' logs, "
+            "and see which senders they name."
+        ),
+    ),
+    "SENDER_NOT_COMPLIANT": (
+        later("the domain does not meet Google's requirements for senders"),
+        later("Mail admin: run dmarckit requirements, and mend what is not met at Google."),
+    ),
+    "SPAM_RATE_HIGH": (
+        later("people report more than 0.1 % of the mail as spam"),
+        later(
+            "Owner of the mailings: find the campaign that is reported, stop it, and mail only "
+            "those who asked for it."
+        ),
+    ),
+    "USER_FEEDBACK_NEGATIVE": (
+        later("people show that they do not want the mail"),
+        later(
+            "Owner of the mailings: mail only those who asked for it, take those off the lists who "
+            "never open it, and put one-click unsubscribe into every message."
+        ),
+    ),
+    "USER_FEEDBACK_LOW": (
+        later("people do nothing with the mail"),
+        later("Owner of the mailings: take those off the lists who never open it."),
+    ),
+    "USER_FEEDBACK_POSITIVE": (later("people show that they want the mail"), ""),
+    "MESSAGE_VOLUME_LOW": (later("too little mail for a verdict"), ""),
+}
+"""Reason of Google's verdict on deliverability → what it means, and what to do."""
+_BAD_VERDICTS = ("SMTP_ERRORS_HIGH", "SENDER_NOT_COMPLIANT", "SPAM_RATE_HIGH",
+                 "USER_FEEDBACK_NEGATIVE")  # fmt: skip
+
+
+def verdict_meaning(reason: str) -> str:
+    """Return the meaning of a reason such as ``SPAM_RATE_HIGH``; an unknown one as it is."""
+    return _(_VERDICTS[reason][0]) if reason in _VERDICTS else safe(reason)
+
+
+def deliverability(
+    metrics: pd.DataFrame, context: Context, explained: Sequence[Finding]
+) -> list[Finding]:
+    """Find domains whose mail to Gmail has a bad verdict on deliverability; the subject says why.
+
+    warning. Only the newest verdict counts, of the last week. None where a finding of
+    `explained`, or a requirement that needs work, says the same with more words.
+    """
+    rows = metrics[metrics["day"] >= context.today - (_STALE_DAYS + context.days) * DAY]
+    rows = rows[rows["metric"].isin(["compliance", "compliance_reason"])]
+    newest = rows.sort_values("day").drop_duplicates(["domain", "metric", "detail"], keep="last")
+    states = newest[newest["metric"] == "compliance"]
+    states = states[states["detail"] != _DELIVERABILITY]
+    failing = set(states.loc[states["text"] == "NEEDS_WORK", "domain"])
+    reasons = newest[newest["metric"] == "compliance_reason"]
+    reasons = reasons[reasons["detail"] == _DELIVERABILITY]
+    known = {("SPAM_RATE_HIGH", f.domain) for f in explained if f.kind == "spam_rate"}
+    known |= {("SMTP_ERRORS_HIGH", f.domain) for f in explained if f.kind == "delivery_errors"}
+    known |= {("SENDER_NOT_COMPLIANT", domain) for domain in failing}
+    found = []
+    for domain, reason, day in reasons[["domain", "text", "day"]].itertuples(index=False):
+        if reason not in _BAD_VERDICTS or (reason, domain) in known:
+            continue
+        found.append(
+            Finding(
+                kind="deliverability",
+                domain=str(domain),
+                subject=str(reason),
+                severity="warning",
+                messages=0,
+                first_day=day.date(),
+                last_day=day.date(),
+                reporters=1,
+                summary=_(
+                    "Google says that mail of {domain} is at risk of not being delivered to Gmail: "
+                    "{meaning} (as of {day})."
+                ).format(domain=safe(domain), meaning=verdict_meaning(reason), day=day.date()),
+                action=_(_VERDICTS[reason][1]),
+                evidence={"verdict": safe(reason)},
+            )
+        )
+    return found
+
+
+_DELIVERABILITY = "DELIVERABILITY"
+
+
 def find_postmaster(facts: Facts, outside: Outside, context: Context) -> list[Finding]:
     """Find what Postmaster Tools says about the domains that it was asked about."""
     metrics = outside.postmaster
     if outside.domains:
         metrics = metrics[metrics["domain"].isin(list(outside.domains))]
-    return [
+    found = [
         *spam_rate(metrics, context, gmail_volume(facts.messages)),
         *delivery_errors(metrics, context),
     ]
+    return [*found, *deliverability(metrics, context, found)]
 
 
 FAMILY = Family(
@@ -336,6 +427,14 @@ FAMILY = Family(
             ("critical", "warning"),
             {"rate_a_day": later("Rate a day")},
             rules=lambda subject: ("ptr",) if subject.endswith("ptr_record") else (),
+            topic="requirements",
+        ),
+        Kind(
+            "deliverability",
+            later("Gmail: bad deliverability ({subject})"),
+            ("warning",),
+            {"verdict": later("Verdict")},
+            rules=lambda subject: ("spam_rate",) if subject == "SPAM_RATE_HIGH" else (),
             topic="requirements",
         ),
     ),

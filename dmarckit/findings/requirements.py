@@ -7,7 +7,16 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dmarckit.checks import CODES, RULES, SOURCES, VIEWS, Outside, requirement_matrix, wording
+from dmarckit.checks import (
+    CODES,
+    RULES,
+    SOURCES,
+    VIEWS,
+    Outside,
+    asked_rules,
+    requirement_matrix,
+    wording,
+)
 from dmarckit.core import _, count, later, n_messages, one_line
 from dmarckit.facts import Facts, organisation
 from dmarckit.findings import queries
@@ -240,7 +249,8 @@ def requirement_not_met(
     """Find the rules of `checks.matrix` that a domain does not meet; the subject is the rule.
 
     Only for domains that Postmaster Tools or DNS was asked about. warning when a provider has
-    the rule for all senders, or the domain is over its line for bulk senders; else info.
+    the rule for all senders, or the domain is over its line for bulk senders; info when nobody
+    knows whether it is, and nothing when it is not.
     What only Postmaster Tools of the organisation says is a finding of the organisation. None
     where `reported` (domain and rule, see `Kind.rules`) has it already, and none for a spam
     rate as long as Google gives rates: a day with little mail may reach any.
@@ -255,7 +265,8 @@ def requirement_not_met(
     }
     own = set(outside.postmaster["domain"])
     rows: dict[tuple[str, str], list[dict[Any, Any]]] = {}
-    for row in table[table["verdict"] == "not met"].to_dict("records"):
+    asked = asked_rules(table)
+    for row in asked[asked["verdict"] == "not met"].to_dict("records"):
         domain, rule = str(row["domain"]), str(row["rule"])
         if not _is_reported(row, domain, rule, known):
             by_google = all(row[view] != "not met" for view in ("reports", "dns"))
@@ -318,6 +329,8 @@ def _not_met_finding(
 
 def _rule_of_code(code: str) -> tuple[str, ...]:
     rule = CODES.get(code.partition(".")[2])
+    if rule == "authentication":
+        return rule, "alignment"
     return (rule,) if rule else ()
 
 

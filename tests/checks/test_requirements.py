@@ -275,6 +275,7 @@ def test_old_mail_is_not_looked_at() -> None:
 def test_every_rule_is_worded_and_every_large_provider_known() -> None:
     for rule in RULES:
         assert all(vars(wording(rule)).values())
-    assert provider_of(OUTLOOK) == "Microsoft"
-    assert provider_of("yahoo.com") == "Yahoo"
-    assert provider_of("Example Corp") is None
+    known = ("Microsoft", "Yahoo", "AOL", "La Poste")
+    assert [provider_of(name) for name in known] == ["Microsoft", "Yahoo", "Yahoo", "La Poste"]
+    for other in ("Enterprise Outlook", "Yahoo! JAPAN", "", "Comcast"):
+        assert provider_of(other) is None

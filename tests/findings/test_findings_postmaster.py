@@ -13,7 +13,7 @@ from dmarckit.checks.postmaster import latest_metrics
 from dmarckit.core.thresholds import Thresholds
 from dmarckit.findings.context import Context
 from dmarckit.findings.model import Finding
-from dmarckit.findings.postmaster import delivery_errors, gmail_volume, spam_rate
+from dmarckit.findings.postmaster import deliverability, delivery_errors, gmail_volume, spam_rate
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.schema import POSTMASTER
 from tests.support.lakes import NOW, TODAY, day
@@ -87,8 +87,8 @@ def test_one_bad_day_counts_only_with_enough_mail() -> None:
 
 
 def test_mail_to_gmail_is_what_google_reports() -> None:
-    rows = [("Google.com", 3, 2000.0), ("google.com", 3, 1000.0), ("other.example", 3, 9.0)]
-    frame = pd.DataFrame(rows, columns=["reporter", "day", "messages"])
+    rows = [("Google", 3, 2000.0), ("Google", 3, 1000.0), ("", 3, 9.0)]
+    frame = pd.DataFrame(rows, columns=["provider", "day", "messages"])
     frame = frame.assign(domain="example.com", day=[day(n) for n in frame["day"]])
     mail = gmail_volume(frame)
     assert mail.to_dict("records") == [{"domain": "example.com", "day": day(3), "messages": 3000.0}]
@@ -178,3 +178,28 @@ def test_the_query_recomputes_the_number(tmp_path: Path) -> None:
     assert [finding.kind for finding in found] == ["spam_rate", "delivery_errors"]
     for finding in found:
         assert lake.sql(finding.evidence["query"]).iloc[0, 0] == finding.evidence["number"] == 2
+
+
+def verdict(reason: str, *, ago: int = 1) -> pd.DataFrame:
+    """What Google says of deliverability."""
+    row = {"domain": "example.com", "day": day(ago), "metric": "compliance_reason"}
+    more = {"detail": "DELIVERABILITY", "share": None, "number": None, "text": reason}
+    return pd.DataFrame([row | more])
+
+
+def test_a_bad_verdict_is_a_finding_in_words() -> None:
+    finding = only(deliverability(verdict("USER_FEEDBACK_NEGATIVE"), LOOK, []))
+    assert (finding.subject, finding.severity) == ("USER_FEEDBACK_NEGATIVE", "warning")
+    assert "people show that they do not want the mail" in finding.summary
+
+
+@pytest.mark.parametrize("reason", ["USER_FEEDBACK_POSITIVE", "MESSAGE_VOLUME_LOW", "SOMETHING"])
+def test_a_good_or_unknown_verdict_is_none(reason: str) -> None:
+    assert deliverability(verdict(reason), LOOK, []) == []
+
+
+def test_what_another_finding_says_is_said_once() -> None:
+    spam = spam_rate(rates(0.004, 0.004), LOOK)
+    assert deliverability(verdict("SPAM_RATE_HIGH"), LOOK, spam) == []
+    assert deliverability(verdict("SPAM_RATE_HIGH", ago=40), LOOK, []) == []
+    assert deliverability(verdict("SPAM_RATE_HIGH"), LOOK, [])

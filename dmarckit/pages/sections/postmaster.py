@@ -16,7 +16,7 @@ import pandas as pd
 from dmarckit.checks import latest_metrics
 from dmarckit.core import Settings, _, later, rate_text, text as words
 from dmarckit.facts import days_of
-from dmarckit.findings import refusal_meaning
+from dmarckit.findings import refusal_meaning, verdict_meaning
 from dmarckit.pages.charts import CRITICAL, WARNING, nothing, rate_lines
 from dmarckit.pages.html import Column, Html, render_part
 from dmarckit.pages.sections.base import PageData, Section, ordered, table_section, usual
@@ -217,7 +217,7 @@ class PostmasterSections(PageData):
             Column("state", _("State"), "compliance"),
             Column("since", _("Since"), "day"),
             Column("asked", _("Asked"), "day"),
-            shown=frame.assign(requirement=names),
+            shown=frame.assign(requirement=names, reason=frame["reason"].map(verdict_meaning)),
             caption=_("Google's requirements, those that need work first"),
             empty=_no_data(),
         )
