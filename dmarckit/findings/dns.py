@@ -32,7 +32,7 @@ from dmarckit.findings.model import (
     reporter_name,
     safe,
 )
-from dmarckit.findings.policy import PARKED, costs_wanted_mail
+from dmarckit.findings.ready import PARKED, costs_wanted_mail
 
 _UNDOING = (
     "several",
