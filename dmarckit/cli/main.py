@@ -53,7 +53,7 @@ def main() -> None:
             app(join_parameters(sys.argv[1:]))
     except DmarckitError as error:
         if not core.log_failure(error):
-            typer.echo(f"dmarckit: {error}", err=True)
+            typer.echo(f"dmarckit: {core.one_line(error, 4000)}", err=True)
         sys.exit(COULD_NOT_RUN)
     except KeyboardInterrupt:
         typer.echo("dmarckit: interrupted", err=True)

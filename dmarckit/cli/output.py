@@ -145,7 +145,7 @@ def print_outcomes(result: ingest.IngestResult) -> None:
     for outcome, limit in SHOWN_PROBLEMS.items():
         found = [(key, reason) for key, o, reason in result.problems if o == outcome]
         for key, reason in found[:limit]:
-            screen.print(f"  {outcome}: {one_line(key)}: {reason}", soft_wrap=True)
+            screen.print(f"  {outcome}: {one_line(key)}: {one_line(reason, 1000)}", soft_wrap=True)
         if len(found) > limit:
             more = plural(len(found) - limit, "more is", "more are")
             screen.print(f"  … {more} {outcome}; `dmarckit parse` and the table `mails` say why.")

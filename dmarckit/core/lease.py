@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from dmarckit.core.errors import JobBusy, LeaseLost, MissingObject, StorageError, one_line
 from dmarckit.core.storage import Storage
@@ -25,6 +26,7 @@ from dmarckit.core.storage import Storage
 LENGTH = timedelta(minutes=3)  # how far `until` is ahead at each renewal
 RENEWAL = timedelta(seconds=30)  # a few storage errors in a row lose no lease
 SKEW = timedelta(minutes=2)  # clocks of two machines may differ by this much
+ABSURD = timedelta(days=1)  # no clock of a running machine is wrong by as much
 FOLDER = "leases"
 
 log = logging.getLogger("dmarckit")
@@ -35,8 +37,8 @@ class DeadRun:
     """What the record of a dead run needs."""
 
     run: str
-    slot: datetime | None
-    since: datetime
+    slot: AwareDatetime | None
+    since: AwareDatetime
     host: str
 
 
@@ -47,8 +49,8 @@ class Holder:
     job: str
     run: str
     slot: datetime | None
-    since: datetime
-    until: datetime
+    since: AwareDatetime
+    until: AwareDatetime
     host: str
     machine: str | None
     """boot and process namespace, within which `pid` means one process; None: not known"""
@@ -131,7 +133,7 @@ def take_lease(storage: Storage, holder: Holder) -> Lease:
         # what the same run in the same process could not release is its own
         same = all(getattr(last, n) == getattr(holder, n) for n in ("run", "machine", "pid"))
         ended = last.machine is not None and last.machine == machine_id() and not _runs(last.pid)
-        if not (same or ended or now > last.until + SKEW):
+        if not (same or ended or now - SKEW > _honest_until(last, numbers[number], now)):
             raise JobBusy(_held(last, job))
         died = DeadRun(last.run, last.slot, last.since, last.host)
         holder = replace(holder, dead=(*last.dead, died))
@@ -148,6 +150,19 @@ def take_lease(storage: Storage, holder: Holder) -> Lease:
         with contextlib.suppress(StorageError):
             storage.delete(_key(job, old))
     return Lease(storage, number + 1, holder)
+
+
+def _honest_until(holder: Holder, written: datetime, now: datetime) -> datetime:
+    """Return until when a lease holds that was `written` then.
+
+    Where its own time is by no clock near ours, that is `LENGTH` after it was written; where it
+    is by none at all, after it was taken.
+    """
+    ahead = holder.until - now
+    if ahead <= LENGTH + SKEW:
+        return holder.until
+    absurd = ahead > ABSURD or written > now + SKEW
+    return (min(holder.since, written) if absurd else written) + LENGTH
 
 
 @contextlib.contextmanager
@@ -195,16 +210,17 @@ def _held(holder: Holder | None, job: str) -> str:
     )
 
 
-def _numbers(storage: Storage, job: str) -> list[int]:
+def _numbers(storage: Storage, job: str) -> dict[int, datetime]:
+    """Return the numbers of a job's leases → when each was written."""
     prefix = f"{FOLDER}/{job}/"
     try:
-        keys = [stored.key for stored in storage.list(prefix)]
+        found = list(storage.list(prefix))
     except StorageError:
         # a home that is new has no folder to list; other trouble shows itself again here
         storage.put_new(f"{FOLDER}/about.txt", b"who runs which job\n", content_type="text/plain")
-        keys = [stored.key for stored in storage.list(prefix)]
-    names = (key.removeprefix(prefix).removesuffix(".json") for key in keys)
-    return [int(name) for name in names if name.isdecimal()]
+        found = list(storage.list(prefix))
+    names = {s.key.removeprefix(prefix).removesuffix(".json"): s.modified for s in found}
+    return {int(name): when for name, when in names.items() if re.fullmatch("[0-9]{1,18}", name)}
 
 
 def read(storage: Storage, job: str, number: int) -> Holder | None:
@@ -231,6 +247,6 @@ def machine_id() -> str | None:
 def _runs(pid: int) -> bool:
     try:  # another user's process counts
         os.kill(pid, 0)
-    except OSError as error:
-        return not isinstance(error, ProcessLookupError)
+    except (OSError, OverflowError) as error:
+        return isinstance(error, OSError) and not isinstance(error, ProcessLookupError)
     return True

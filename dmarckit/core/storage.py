@@ -108,17 +108,16 @@ class FolderStorage:
         with self._temporary(key, data) as (temporary, path):
             temporary.replace(path)
 
-    def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
+    def put_new(self, key: str, data: bytes, *, content_type: str, private: bool = False) -> bool:
         """Give a temporary file its second name, which the system lets only one do."""
-        with self._temporary(key, data) as (temporary, path):
+        with self._temporary(key, data, 0o600 if private else 0o666) as (temporary, path):
             try:
                 try:
                     os.link(temporary, path)
                 except OSError as error:
                     if error.errno not in NO_LINKS:
                         raise
-                    with path.open("xb") as file:  # a reader may see half of it
-                        file.write(data)
+                    _write_new(path, data, temporary.stat().st_mode)  # a reader may see half of it
             except FileExistsError:
                 return False
             return True
@@ -132,13 +131,13 @@ class FolderStorage:
             raise StorageError(f"cannot delete {path}: {error.strerror}") from error
 
     @contextlib.contextmanager
-    def _temporary(self, key: str, data: bytes) -> Iterator[tuple[Path, Path]]:
+    def _temporary(self, key: str, data: bytes, mode: int = 0o666) -> Iterator[tuple[Path, Path]]:
         """Return a file beside the key's that holds the data, and the key's own path."""
         path = self._path(key)
         temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
+            _write_new(temporary, data, mode)
             yield temporary, path
         except OSError as error:
             raise StorageError(
@@ -157,6 +156,12 @@ class FolderStorage:
         if path.parts[:depth] != self.root.parts or ".." in path.parts[depth:]:
             raise StorageError(f"key {one_line(key)} points outside {self.root}")
         return path
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    """Write a file that must not be there yet, with these rights and never more."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)
 
 
 POOL = 32  # connections of one client; fetching uses as many threads at the most
@@ -274,7 +279,7 @@ class S3Storage:
                 Bucket=self.bucket, Key=full, Body=data, ContentType=content_type, **more
             )
 
-    def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
+    def put_new(self, key: str, data: bytes, *, content_type: str, private: bool = False) -> bool:
         """Send one PutObject that S3 takes only where there is no object (If-None-Match)."""
         put = functools.partial(
             self.client.put_object, Bucket=self.bucket, Key=self.prefix + key, Body=data

@@ -112,8 +112,9 @@ def _salt(settings: Settings) -> bytes | None:
     try:
         return home.get("salt")
     except core.MissingObject:
-        home.put("salt", secrets.token_hex(32).encode(), content_type="text/plain")
-        return home.get("salt")  # another ingest may have put its own a moment later
+        new = secrets.token_hex(32).encode()
+        home.put_new("salt", new, content_type="text/plain", private=True)
+        return home.get("salt")  # another ingest may have put its own a moment before
 
 
 _NEW = """

@@ -462,6 +462,8 @@ def distrust_reason(mail: Mail, trust: str, authserv_id: str) -> str | None:
     for name, value in (("spam", verdict.spam), ("virus", verdict.virus)):
         if (value or "").upper() == "FAIL":
             return f"the {name} verdict is FAIL"
+    if verdict.odd:
+        return f"the results by {authserv_id} are unfinished or odd, which counts as dmarc=fail"
     if verdict.dmarc == "pass":
         return None
     if verdict.dmarc is None:

@@ -23,7 +23,16 @@ from dmarckit.reports.quick import QuickCut
 from dmarckit.reports.records import RecordMaker
 from dmarckit.reports.repair import decode_escapes, expat_encoding, repaired, root_namespace, roots
 from dmarckit.reports.unpack import Document
-from dmarckit.reports.values import Names, Warnings, cut, domain, moment, quoted, text_within
+from dmarckit.reports.values import (
+    MAX_COUNT,
+    Names,
+    Warnings,
+    cut,
+    domain,
+    moment,
+    quoted,
+    text_within,
+)
 
 PARTS = frozenset({"report_metadata", "policy_published"})
 """what a DMARC report has at least one of, or records"""
@@ -63,6 +72,8 @@ def report_of(
         reporter = named.submitter
         warnings.add(f"report_metadata/org_name: {quoted(reporter)} taken from the mail")
     collected.note_lost(warnings)
+    if collected.messages > MAX_COUNT:
+        raise UnreadableReport(f"row/count: more than {MAX_COUNT:,} in all records together")
     return AggregateReport(
         reporter=reporter,
         contact=metadata.text("email"),
@@ -118,8 +129,8 @@ def _policy(published: _Fields, warnings: Warnings) -> Policy:
 def _percent(text: str, warnings: Warnings) -> int | None:
     whole, _, rest = text.rstrip("%").strip().partition(".")
     taken = None
-    if whole.isdecimal() and whole.isascii() and not rest.strip("0") and int(whole[:5]) <= 100:
-        taken = int(whole)
+    if whole.isdecimal() and whole.isascii() and not rest.strip("0"):
+        taken = int(whole) if len(whole) < 20 and int(whole) <= 100 else None
     if taken is None or whole != text:
         warnings.changed("policy_published/pct", text, taken)
     return taken

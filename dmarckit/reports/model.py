@@ -200,6 +200,7 @@ class Verdict:
     dkim: str | None = None
     spam: str | None = None  # ``X-SES-Spam-Verdict``: PASS, FAIL, GRAY, PROCESSING_FAILED, DISABLED
     virus: str | None = None
+    odd: bool = False  # the results are unfinished, or not as RFC 8601 has them
 
 
 @dataclass(frozen=True, slots=True)

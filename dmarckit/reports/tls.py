@@ -14,6 +14,7 @@ from dmarckit.core import LimitExceeded, NotAReport, UnreadableReport, one_line
 from dmarckit.reports.model import TlsFailure, TlsPolicy, TlsReport
 from dmarckit.reports.values import (
     FIELD_CHARACTERS,
+    MAX_COUNT,
     Warnings,
     cut,
     domain,
@@ -57,17 +58,20 @@ def read_tls(text: bytes, named: str | None = None, most: int = FIELD_CHARACTERS
         for name in ("organization-name", "contact-info", "report-id")
         for text in [_text(fields.get(name), 0)]
     )
+    policies = tuple(
+        _policy(_object(each, "policies", warnings), f"policy {number}", warnings, named)
+        for number, each in enumerate(_list(fields["policies"]), 1)
+        if each is not None
+    )
+    if sum(policy.successful + policy.failed for policy in policies) > MAX_COUNT:
+        raise UnreadableReport(f"summary: more than {MAX_COUNT:,} sessions in all policies")
     return TlsReport(
         reporter=reporter,
         contact=contact,
         report_id=report_id,
         begin=begin,
         end=_moment(period.get("end-datetime"), "date-range/end-datetime", warnings),
-        policies=tuple(
-            _policy(_object(each, "policies", warnings), f"policy {number}", warnings, named)
-            for number, each in enumerate(_list(fields["policies"]), 1)
-            if each is not None
-        ),
+        policies=policies,
         warnings=warnings.lines(),
     )
 
@@ -106,7 +110,11 @@ _ESCAPE = re.compile(
     re.DOTALL,
 )
 """an escape of a JSON string; its group: half of a pair, alone"""
-_DECODER = json.JSONDecoder(strict=False, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(
+    strict=False,
+    parse_constant=_no_number,
+    parse_int=lambda digits: int(digits) if len(digits) <= 20 else digits,  # read_count refuses it
+)
 
 
 def _hyphenated(found: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -147,6 +148,38 @@ def test_clocks_may_differ_by_a_minute(storage: Storage) -> None:
     fast = NOW + LENGTH + timedelta(minutes=1)
     with pytest.raises(JobBusy):
         take_lease(storage, holder("r2", fast))
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=365), None])
+def test_a_lease_is_held_no_longer_than_an_honest_one(
+    tmp_path: Path, ahead: timedelta | None
+) -> None:
+    """Whatever time stands in it: a clock that was wrong, or no clock at all."""
+    storage, now = FolderStorage(tmp_path), datetime.now(UTC)
+    until = datetime.max.replace(tzinfo=UTC) if ahead is None else now + ahead
+    take_lease(storage, holder("r1", now, until=until))
+    with pytest.raises(JobBusy):
+        take_lease(storage, holder("r2", now + timedelta(minutes=2)))
+    assert take_lease(storage, holder("r2", now + DEAD)).holder.dead[0].run == "r1"
+
+
+def test_a_clock_an_hour_ahead_is_renewed_as_any_other(tmp_path: Path) -> None:
+    storage, now = FolderStorage(tmp_path), datetime.now(UTC)
+    fast = now + timedelta(hours=1)
+    lease = take_lease(storage, holder("r1", fast))
+    os.utime(tmp_path / "leases/daily/000000001.json", (now.timestamp() - 3600,) * 2)
+    lease.renew(fast + timedelta(minutes=1))  # its file is written anew
+    with pytest.raises(JobBusy):
+        take_lease(storage, holder("r2", now + timedelta(minutes=2)))
+
+
+@pytest.mark.parametrize("until", ["2099-01-01T00:00:00", "never", 1e300])
+def test_a_lease_whose_times_are_none_holds_nothing(tmp_path: Path, until: object) -> None:
+    storage = FolderStorage(tmp_path)
+    take_lease(storage, holder("r1"))
+    file = tmp_path / "leases/daily/000000001.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"until": until}))
+    assert take_lease(storage, holder("r2")).holder.run == "r2"
 
 
 def test_who_slept_too_long_finds_that_it_has_lost(storage: Storage) -> None:

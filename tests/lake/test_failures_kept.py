@@ -95,6 +95,12 @@ def test_content_is_kept_only_on_a_second_request(tmp_path: Path) -> None:
     assert "this is secret" in row["body"]
 
 
+def test_the_salt_is_for_its_owner_alone(tmp_path: Path) -> None:
+    kept(tmp_path, failures=True)
+    assert (tmp_path / "home/salt").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "home/mail/ruf").stat().st_mode & 0o777 != 0o600
+
+
 def test_equal_addresses_stay_equal_within_an_installation(tmp_path: Path) -> None:
     (row,) = kept(tmp_path / "one", failures=True)
     hashed = row["original_mail_from"].strip("<>").partition("@")[0]

@@ -163,6 +163,23 @@ def test_a_value_is_read_as(element: str, found: str, field: str, taken: object)
 
 
 @pytest.mark.parametrize(
+    ("sent", "taken"),
+    [("0" * 5000 + "50", None), ("9" * 5000, None), ("000001000", None), ("100%", 100)],
+)
+def test_a_pct_of_any_length_is_a_percentage_or_none(sent: str, taken: int | None) -> None:
+    report = read_aggregate(with_value("p", f"<p>reject</p><pct>{sent}</pct>"))
+    assert report.policy.pct == taken
+    assert report.warnings[0].startswith("policy_published/pct: ")
+
+
+def test_counts_that_fit_one_by_one_but_not_together_are_refused() -> None:
+    most = make_record(messages=2**63 - 1)
+    assert read_aggregate(report_xml(make_report(most))).message_count == 2**63 - 1
+    found = unreadable(report_xml(make_report(most, make_record(messages=1))))
+    assert found.reason == "row/count: more than 9,223,372,036,854,775,807 in all records together"
+
+
+@pytest.mark.parametrize(
     ("sent", "second"),
     [
         ("1793491200.7", 0),

@@ -84,3 +84,44 @@ def test_an_untrusted_mail_is_kept_in_the_ledger_with_its_reason(tmp_path: Path)
     )
     assert lake.reports().empty
     assert lake.records().empty
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        "amazonses.com (; dmarc=fail header.from=mail.example",
+        'amazonses.com; spf=pass smtp.mailfrom="x; dmarc=fail header.from=mail.example',
+        "amazonses.com; spf=pass; dmarc=pass header.from=mail.example (; dmarc=fail",
+        "amazonses.com; spf=pass; dm",
+        "amazonses.com; dmarc",
+        "amazonses.com; dmarc=",
+        "amazonses.com; dmarc=fail. header.from=mail.example",
+        "amazonses.com; dmarc=bogus header.from=mail.example",
+        "amazonses.com; dmarc=none; dmarc=bogus",
+        "amazonses.com 1 2; dmarc=none",
+        '"amazonses.com"; dmarc=fail',
+        "; dmarc=none",
+    ],
+)
+def test_results_that_are_unfinished_or_odd_are_a_fail(tmp_path: Path, results: str) -> None:
+    for trust in ("not-fail", "pass"):
+        (tmp_path / trust).mkdir()
+        found, reason = outcome(tmp_path / trust, make_mail(REPORT, results=results), trust)
+        assert found == "untrusted"
+        assert "unfinished or odd" in str(reason)
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        "amazonses.com; dmarc=none header.from=mail.example;",
+        "amazonses.com; spf=pass (a (nested) comment) smtp.mailfrom=x@mail.example; dkim=pass",
+        "amazonses.com 1; none",
+        "amazonses.com; dmarc=temperror header.from=mail.example",
+        "amazonses.com; dmarc=permerror (bad record; see there) header.from=mail.example",
+        "mx.other.example; dmarc=fail",
+        "",
+    ],
+)
+def test_whole_results_without_a_fail_are_no_fail(tmp_path: Path, results: str) -> None:
+    assert outcome(tmp_path, make_mail(REPORT, results=results), "not-fail")[0] == "stored"
