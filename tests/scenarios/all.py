@@ -12,6 +12,7 @@ from tests.scenarios.identity import IDENTITY
 from tests.scenarios.incoming import INCOMING
 from tests.scenarios.policies import POLICIES
 from tests.scenarios.relays import RELAYS
+from tests.scenarios.reporting import REPORTING
 from tests.scenarios.scenario import Scenario
 from tests.scenarios.senders import SENDERS
 from tests.scenarios.services import SERVICES
@@ -32,6 +33,7 @@ _EACH = (
     *ATTACKS,
     *COVERAGE,
     *INCOMING,
+    *REPORTING,
     *COMBINED,
     *TRICKY,
     *SUCCESSIVE,
