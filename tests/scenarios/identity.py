@@ -1,6 +1,7 @@
 """Who is ours: signatures that never verified, servers nobody wrote down, and those who pretend.
 
-The classes of these are the truth that matters; what is found about them is in others' files.
+The classes of these are the truth that matters, and who is asked about; what else is found
+about them is in others' files.
 """
 
 from __future__ import annotations
@@ -20,20 +21,19 @@ from tests.scenarios.people import (
     service,
     spoofed,
 )
-from tests.scenarios.scenario import END, Absent, before_end, domain, scenario
+from tests.scenarios.scenario import END, Absent, Expect, Scenario, before_end, domain, scenario
 
 ANYTHING = tuple(
     Absent(kind)
     for kind in (
         "broken_dkim",
         "unaligned_sender",
-        "unidentified_sender",
         "mail_lost",
         "spoofing",
         "spf_only",
     )
 )
-"""what may be found: here only classes are compared"""
+"""what may be found besides"""
 QUOTEWORKS = DemoSender("quoteworks.example", "unknown")
 WEB = DemoSender("198.51.100.0/24", "unknown")
 
@@ -88,8 +88,21 @@ def invented(day: int) -> tuple[DkimResult, ...]:
     return (failed("example.com", f"x{day}"),)
 
 
-def classes(name: str, why: str, *flows: Flow, **more: Any) -> Any:
-    return scenario(name, why, office(), *flows, allowed=ANYTHING, **more)
+def classes(name: str, why: str, *flows: Flow, key: str = "", **more: Any) -> Scenario:
+    """Who is unidentified is asked about, and nobody else; or else a key explains all."""
+    asked = {flow.sender.name for flow in flows if flow.expected == "unidentified"}
+    explained = [Expect("broken_dkim", key, "alert")] if key else []
+    wanted = [Expect("unidentified_sender", sender) for sender in sorted(asked)]
+    return scenario(
+        name,
+        why,
+        office(),
+        *flows,
+        expected=explained or wanted,
+        absent=["unidentified_sender"] if key or not asked else ["broken_dkim"],
+        allowed=ANYTHING,
+        **more,
+    )
 
 
 IDENTITY = (
@@ -191,6 +204,7 @@ IDENTITY = (
         "a domain whose only mail comes from an unlisted service",
         "nothing ever passed, but it asks only for reports, and the service is somebody",
         quotes(),
+        expected=[Expect("unidentified_sender", "quoteworks.example")],
         allowed=ANYTHING,
     ),
     # own sources: the server that moved, cron mail, the scanner
@@ -285,11 +299,13 @@ IDENTITY = (
         "a service whose key was never published",
         "its signature never verified: it is the service that is not set up",
         tickets(dkim=(failed("example.com", "zendesk1", "permerror"),)),
+        key="example.com/zendesk1",
     ),
     classes(
         "an unlisted service whose key was never published",
         "its signature proves nothing, its return path says who it is",
         quotes(dkim=(failed("example.com", "qw", "permerror"),)),
+        key="example.com/qw",
     ),
     classes(
         "the office rotates to a key that nobody published",
@@ -302,6 +318,7 @@ IDENTITY = (
             expected="spf_only",
             since=before_end(5),
         ),
+        key="example.com/s2",
     ),
     classes(
         "a service rotates to a key that nobody published",
@@ -313,6 +330,7 @@ IDENTITY = (
             dkim=(failed("example.com", "pw2"), valid("postwagon.example", "k1")),
             expected="unaligned_sender",
         ),
+        key="example.com/pw2",
     ),
     classes(
         "one of two algorithms never verifies",
