@@ -202,21 +202,25 @@ def _with_effects(cause: Finding, effects: Sequence[Finding], kinds: Mapping[str
         messages=cause.messages or sum(f.messages for f in effects),
         lost=max(cause.lost, sum(lost.values())),
         summary=join_sentences(cause.summary, _explained(cause, gone, kinds)),
-        action=join_sentences(cause.action, *(f.action for f in effects if f.kind in _WITH_ADVICE)),
+        action=join_sentences(cause.action, *(f.action for f in effects if _advises(cause, f))),
         evidence=evidence,
     )
 
 
+def _advises(cause: Finding, effect: Finding) -> bool:
+    """Return True if the action of the effect is still due."""
+    own = "unaligned_sender" if cause.kind == "broken_dkim" else ""  # it is the same record
+    return effect.kind in _WITH_ADVICE and effect.kind != own
+
+
 def _explained(cause: Finding, effects: Sequence[Finding], kinds: Mapping[str, Kind]) -> str:
-    """Say what else follows from the cause: what is lost since the policy changed, else titles."""
-    if cause.kind == "policy_changed":
-        return join_sentences(*[f.summary for f in effects if f.lost][:3])
+    """Return the titles of what else follows from the cause, unless its own numbers say it."""
     titles = [
         _(kinds[f.kind].title).format(subject=kinds[f.kind].subject_name(f.subject))
         for f in effects
-        if f.kind != "mail_lost"
+        if f.kind not in ("mail_lost", *_WITH_ADVICE)
     ]
-    if not titles:
+    if cause.kind == "policy_changed" or not titles:
         return ""
     return _("This also explains: {titles}.").format(titles="; ".join(titles[:3]))
 

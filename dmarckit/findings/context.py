@@ -111,6 +111,7 @@ class DomainFacts:
         complete: Sequence[pd.Timestamp] = (),
         first_day: pd.Timestamp | None = None,
         sums: Mapping[str, float] = MappingProxyType({}),
+        refused: float = 0,
     ) -> None:
         self.name = name
         self.parts = parts
@@ -119,6 +120,8 @@ class DomainFacts:
         self.first_day = first_day
         """first day with a report; None without any"""
         self._sums = sums
+        self.refused = round(refused)
+        """failing messages that were quarantined or rejected, over all days"""
 
     @cached_property
     def policy(self) -> Policy:
@@ -193,8 +196,18 @@ def by_domain(facts: Facts, complete: pd.DataFrame) -> Iterator[DomainFacts]:
     rows = counted.reset_index()
     for name, class_, n in zip(rows["domain"], rows["class"], rows["messages"], strict=True):
         sums.setdefault(str(name), {})[str(class_)] = float(n)
+    sent = facts.messages
+    lost = sent[sent["disposition"].isin(BLOCKED) & ~sent["da"] & ~sent["sa"]]
+    refused = lost.groupby(lost["domain"].astype("str"))["messages"].sum().to_dict()
     for name in sorted((parts["reports"].rows.keys() | parts["messages"].rows.keys()) - {""}):
-        yield DomainFacts(name, parts, days.get(name, ()), first.get(name), sums.get(name, {}))
+        yield DomainFacts(
+            name,
+            parts,
+            days.get(name, ()),
+            first.get(name),
+            sums.get(name, {}),
+            refused.get(name, 0),
+        )
 
 
 def _first_days(days: pd.Series[Any], domains: pd.Series[Any]) -> dict[str, pd.Timestamp]:

@@ -201,9 +201,9 @@ def mail_lost(domain: DomainFacts, context: Context) -> list[Finding]:
     that sender's.
     """
     limits = context.thresholds
-    week = context.last(domain.messages, 7) if domain.at_most(*_FAILING) else None
-    if week is None or total(week) < limits.lost_messages:
+    if domain.refused < limits.lost_messages:
         return []
+    week = context.last(domain.messages, 7)
     lost = week[~week["da"] & ~week["sa"] & week["disposition"].isin(BLOCKED)]
     found = []
     for sender, rows in lost[lost["ours"]].groupby("sender", observed=True):
@@ -225,16 +225,6 @@ def mail_lost(domain: DomainFacts, context: Context) -> list[Finding]:
                 known.add(move.sender)
                 found.append(_lost(domain, context, move.sender, rows, loss, move))
     return found
-
-
-_FAILING = (
-    "broken_dkim",
-    "unaligned_sender",
-    "unidentified",
-    "modified",
-    "forwarded",
-    *SPOOFED,
-)
 
 
 @dataclass(frozen=True)
