@@ -40,6 +40,10 @@ PRESENT = "v=DMARC1;P=none;rua=mailto:d@example.com,mailto:x@vendor.example!10m 
 NAME = "_dmarc.example.com"
 
 
+HOLD = ("broken_dkim", "unidentified_sender")
+"""kinds that hold every step of the policy"""
+
+
 def row(record: str, name: str, *found: str, **fields: Any) -> dict[str, Any]:
     """A row of `Outside.dns`."""
     faults = [] if found else ["missing"]
@@ -244,6 +248,8 @@ def test_records_of_random_data(seed: int, tmp_path: Path) -> None:
                 _check_kept(record)
         if said is not seen:
             assert not proposed
+        held = {f.domain for f in found if f.kind in HOLD or (f.severity == "critical" and f.lost)}
+        assert not held & {f.domain for f in found if f.kind == "policy_ready"}
 
 
 def _published(known: Facts, rng: random.Random) -> dict[str, str]:
