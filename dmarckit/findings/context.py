@@ -445,9 +445,19 @@ def how_calmed(
 _CALM = 0.05
 
 
+def domain_query(
+    domain: DomainFacts, days: Sequence[datetime], context: Context, *conditions: str
+) -> str:
+    """Return the SQL that counts the domain's messages of some days, under SQL conditions."""
+    known = domain.reports[domain.reports["report_uid"] != ""]
+    repeated = known["oddity"] == "repeated"
+    also, without = (known.loc[those, "report_uid"] for those in (~repeated, repeated))
+    return queries.messages(domain.name, days, context.now, *conditions, also=also, without=without)
+
+
 def window_query(domain: DomainFacts, context: Context, *conditions: str) -> str:
     """Return the SQL that counts the domain's messages of the window, under SQL conditions."""
-    return queries.messages(domain.name, context.window_days, context.now, *conditions)
+    return domain_query(domain, context.window_days, context, *conditions)
 
 
 def messages_finding(

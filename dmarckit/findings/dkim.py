@@ -19,6 +19,7 @@ from dmarckit.findings.context import (
     DomainFacts,
     addresses,
     day_span,
+    domain_query,
     lost_mail,
     messages_finding,
     own_signers,
@@ -315,10 +316,10 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
             loss.sentence(senders),
         ),
         action=_action(breakage, fault, used_by, names, signature),
-        query=queries.messages(
-            domain.name,
+        query=domain_query(
+            domain,
             breakage.days,
-            context.now,
+            context,
             queries.signed(d, s),
             f"NOT {queries.verified_by(own_signers(domain))}",
             sender_predicate(domain, used_by),

@@ -41,13 +41,31 @@ def time(value: datetime) -> str:
     return f"TIMESTAMPTZ '{value:%Y-%m-%d %H:%M:%S}{fraction}+00'"
 
 
-def messages(domain: str, days: Sequence[datetime], now: datetime, *conditions: str) -> str:
+def messages(
+    domain: str,
+    days: Sequence[datetime],
+    now: datetime,
+    *conditions: str,
+    also: Iterable[str] = (),
+    without: Iterable[str] = (),
+) -> str:
     """Messages of the records of a domain on whole UTC days, under SQL conditions.
+
+    `also` and `without` are report_uids: of reports that name another domain and are about this
+    one, and of reports that do not count.
 
     As in the facts: a report of at most 24 hours belongs to the day that holds its middle,
     a longer one counts for each day in proportion.
     """
-    where = [f"domain = {text(domain)}", "messages > 0", f'"begin" < {time(now)}', *conditions]
+    about, left_out = one_of("report_uid", also), one_of("report_uid", without)
+    mine = f"domain = {text(domain)}"
+    where = [
+        mine if about == "false" else f"{mine} OR {about}",
+        "messages > 0",
+        f'"begin" < {time(now)}',
+        *([] if left_out == "false" else [f"NOT {left_out}"]),
+        *conditions,
+    ]
     share = " + ".join(_share(first, after) for first, after in ranges(days)) or "0"
     return (
         f"SELECT coalesce(round_even(round(sum(messages * ({share})), 6), 0), 0)::BIGINT "  # noqa: S608

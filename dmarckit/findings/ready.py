@@ -7,7 +7,6 @@ from dataclasses import replace
 import pandas as pd
 
 from dmarckit.core import Thresholds, _, count, later, n_messages, percent
-from dmarckit.findings import queries
 from dmarckit.findings.context import (
     BLOCKED,
     DAY,
@@ -17,6 +16,7 @@ from dmarckit.findings.context import (
     DomainFacts,
     addresses,
     count_reporters,
+    domain_query,
     failing_ours,
     messages_finding,
     names_with_counts,
@@ -199,7 +199,7 @@ def _step(
         rows,
         summary=summary,
         action=join_sentences(text, note, hits, back),
-        query=queries.messages(domain.name, days, context.now),
+        query=domain_query(domain, days, context),
         thresholds={"days": limits.ready_days, "reporters": limits.ready_reporters},
         evidence={
             "would_hit": hit,

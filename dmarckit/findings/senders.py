@@ -21,6 +21,7 @@ from dmarckit.findings.context import (
     authenticating,
     count_reporters,
     day_span,
+    domain_query,
     how_calmed,
     lost_mail,
     messages_finding,
@@ -326,10 +327,10 @@ def _stopped(
             domain=safe(domain.name),
             selectors=_selectors(domain, sender),
         ),
-        query=queries.messages(
-            domain.name,
+        query=domain_query(
+            domain,
             list(pd.date_range(first, context.today - DAY)),
-            context.now,
+            context,
             sender_predicate(domain, [sender]),
         ),
         thresholds={

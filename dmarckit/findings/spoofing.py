@@ -19,6 +19,7 @@ from dmarckit.findings.context import (
     count_reporters,
     day_span,
     disposition_words,
+    domain_query,
     failing_ours,
     how_calmed,
     messages_finding,
@@ -197,7 +198,7 @@ def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame)
             _("It is over: the days after it were as usual.") if wave.over else "",
         ),
         action=_wave_action(domain, rows, n - blocked),
-        query=queries.messages(domain.name, wave.days, context.now, _strangers_predicate(domain)),
+        query=domain_query(domain, wave.days, context, _strangers_predicate(domain)),
         thresholds={
             "mad": limits.wave_mad,
             "factor": limits.wave_factor,

@@ -22,6 +22,7 @@ from dmarckit.findings.context import (
     addresses,
     count_reporters,
     day_span,
+    domain_query,
     how_calmed,
     lost_mail,
     messages_finding,
@@ -146,10 +147,10 @@ def _unidentified(
             "Mail admin: ask the owners of {domain} who uses {sender}. If it is yours: {declare} "
             "(the next findings then say what to set up). If not: {deny}"
         ).format(domain=safe(domain.name), sender=safe(sender), declare=declare, deny=deny),
-        query=queries.messages(
-            domain.name,
+        query=domain_query(
+            domain,
             list(pd.date_range(context.today - limits.ready_days * DAY, context.today)),
-            context.now,
+            context,
             sender_predicate(domain, [sender]),
             queries.FAILS,
             f"NOT {FORWARD_REASON}",
@@ -330,10 +331,10 @@ def _lost(
             addresses=join_names(addresses(domain, delivered_by)),
             author=join_names(list(top_counts(rows, "header_from"))),
         ),
-        query=queries.messages(
-            domain.name,
+        query=domain_query(
+            domain,
             list(pd.date_range(context.today - 7 * DAY, context.today)),
-            context.now,
+            context,
             sender_predicate(domain, delivered_by),
             queries.FAILS,
             f"{queries.one_of('lower(disposition)', BLOCKED)}",

@@ -41,6 +41,9 @@ SHOWN_BY = {
     "Gmail asks for DKIM": "gmail_requirement",
     "TLS fails": "tls_failures",
     "forged reports": "untrusted_reports",
+    "a reporter sends everything twice": "reporter_odd",
+    "a reporter names the wrong policy domain": "reporter_odd",
+    "a reporter contradicts itself": "reporter_odd",
     "reports cut off half-way": "unreadable_reports",
 }
 
