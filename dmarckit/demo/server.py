@@ -1,13 +1,16 @@
 """A real S3 server on this machine, for the demo and the tests: SeaweedFS out of a wheel.
 
 It enforces signatures, expiry of presigned URLs and conditional writes as S3 does. It listens
-on loopback only, with credentials of its own, and ends with this process for certain.
+on loopback only, with credentials of its own, and ends with this process for certain. Its other
+services would let any user of this machine read and write: their HTTP is off, or asks for a token
+of a key that only the server has, and their gRPC asks for a certificate made for this one run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import random
@@ -21,6 +24,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -93,13 +97,15 @@ def _running(
         f"-s3.config={config}",
         "-s3.autoCreateBucket=false",  # as S3: writing to a missing bucket is an error
         *("-s3.port.iceberg=0", "-s3.port.lance=0"),
-        *("-webdav=false", "-admin.ui=false", "-master.telemetry=false"),
+        *("-webdav=false", "-admin.ui=false", "-master.telemetry=false", "-disableHttp"),
     ]
+    own = {"HOME": str(home), "TMPDIR": str(home), "PATH": os.defpath}
     with (home / LOG).open("ab") as output:
         process = subprocess.Popen(
             [*guard, str(program), *arguments],
             cwd=home,
-            env={"HOME": str(home), "TMPDIR": str(home), "PATH": os.defpath},
+            env={**own, **_secured(home)},
+            umask=0o077,  # its sockets in /tmp
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -111,6 +117,31 @@ def _running(
         process.kill()
         process.wait()
         _remove_sockets(base)
+
+
+def _secured(home: Path) -> dict[str, str]:
+    """Return the variables that close the server to all but itself; their files are in `home`."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "dmarckit")])
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=365))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    files = {"CERT": signed.public_bytes(pem), "KEY": secret}
+    for kind, content in files.items():
+        (home / kind).write_bytes(content)  # nobody else may enter the folder
+    found = {f"WEED_JWT_{use}_KEY": secrets.token_hex(32) for use in _SIGNED}
+    found |= {f"WEED_GRPC_{peer}_{kind}": str(home / kind) for peer in _PEERS for kind in files}
+    return {**found, "WEED_GRPC_CA": str(home / "CERT")}
 
 
 def _remove_sockets(base: int) -> None:
@@ -141,6 +172,8 @@ def terminate_as_exit() -> Iterator[None]:
 LOG = "server.log"
 VOLUMES = 10_000  # at most
 _SERVICES = ("master", "volume", "filer", "s3", "admin")
+_SIGNED = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
+_PEERS = ("MASTER", "VOLUME", "FILER", "S3", "ADMIN", "WORKER", "CLIENT")
 # Each service also takes the port 10000 higher, for gRPC.
 _OFFSETS = tuple(i + o for i in range(len(_SERVICES)) for o in (0, 10_000))
 
@@ -178,7 +211,7 @@ class S3Server:
 
 def available() -> bool:
     """Return True if the server's wheel is installed (it exists for Linux and macOS)."""
-    return _program() is not None
+    return _program() is not None and importlib.util.find_spec("cryptography") is not None
 
 
 @contextlib.contextmanager
@@ -192,7 +225,7 @@ def s3_server(*, users: Sequence[S3User] = ()) -> Iterator[S3Server]:
         MissingExtra: The wheel is not installed.
         DmarckitError: The server does not start; it has the last lines of its log.
     """
-    if (program := _program()) is None:
+    if (program := _program()) is None or not available():
         text = "the local S3 server is not installed; install it with: pip install 'dmarckit[demo]'"
         raise MissingExtra(text)
     with contextlib.ExitStack() as stack:
