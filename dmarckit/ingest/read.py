@@ -234,7 +234,8 @@ class Spool:
         if self._writer is None:
             handle, self._path = tempfile.mkstemp(dir=self._folder, suffix=".arrow")
             os.close(handle)
-            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            # it packs about as the lake does: what does not pack there shall count here
+            options = pa.ipc.IpcWriteOptions(compression="lz4")
             self._writer = pa.ipc.new_file(self._path, OWN_SCHEMA, options=options)
         places = np.arange(self._position, self._position + len(records))
         self._writer.write_table(own_columns(records, places))

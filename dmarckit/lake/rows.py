@@ -47,12 +47,17 @@ CONTENT = {
 }
 
 
+SLICE = 500  # rows that are Python's objects at once
+
+
 def add_content(sums: dict[str, int], table: str, rows: pa.RecordBatch) -> None:
     """Add rows to `sums`, report_uid → a number that stands for what its rows say, in any order.
 
     Nothing and an empty list are the same. Rows are hashed one by one: memory stays as it is.
     """
-    for row in rows.select(["report_uid", *CONTENT[table]]).to_pylist():
+    chosen = rows.select(["report_uid", *CONTENT[table]])
+    slices = (chosen.slice(start, SLICE) for start in range(0, rows.num_rows, SLICE))
+    for row in (row for some in slices for row in some.to_pylist()):
         uid = row.pop("report_uid")
         said = {name: None if value == [] else value for name, value in row.items()}
         plain = json.dumps(said, sort_keys=True)

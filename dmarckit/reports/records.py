@@ -7,6 +7,7 @@ in it; of an element that may stand only once the first is taken; an empty field
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Literal
 
 from dmarckit.reports.feed import MIXED, Tree
@@ -45,6 +46,7 @@ _DECIDES = {
     "spf": ("result", RESULTS | OLD_FAILS | OLD_ERRORS),
     "policy_evaluated": ("disposition", DISPOSITIONS),
 }
+MOST = 100  # results of DKIM or SPF, and reasons, of one record
 _CACHED = 20_000
 _CACHED_CHARACTERS = 1_000
 _NOTHING: Tree = {}
@@ -189,7 +191,11 @@ class RecordMaker:
         elements = (
             self._element(parent, name, each) if type(each) is str else each for each in found
         )
-        return [each for each in elements if each]
+        made = list(islice(filter(None, elements), MOST + 1))
+        if len(made) > MOST:
+            where = f"{parent}/{name}"
+            self._warnings.add(f"{where} stands more than {MOST} times, first taken", self._place)
+        return made[:MOST]
 
     def _reasons(self, evaluated: Tree) -> tuple[Reason, ...]:
         made = []
