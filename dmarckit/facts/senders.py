@@ -378,7 +378,7 @@ def _at_same_address(
     addresses, _ = pd.factorize(address)
     authors, distinct = pd.factorize(author)
     place, _ = pd.factorize(addresses * (len(distinct) + 1) + authors)
-    rows = pd.DataFrame({"place": place, "sender": delivered, "messages": messages.to_numpy()})
+    rows = pd.DataFrame({"place": place, "sender": delivered, "messages": messages.to_numpy(float)})
     known = rows[(rows["sender"] != NONE) & address.notna().to_numpy(bool)]
     sums = known.groupby(["place", "sender"], sort=True)["messages"].sum().reset_index()
     all_of_place = sums.groupby("place")["messages"].transform("sum")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
+from markupsafe import Markup
 
 from dmarckit.core import _, current_language, later, one_line, rate_text, text as words
 from dmarckit.pages.html import templates
@@ -326,6 +327,23 @@ def chart_svg(figure: Mapping[str, Any]) -> str:
     elif traces:
         values |= _Plot(layout, traces).parts()
     return templates().get_template("chart.svg.j2").render(values)
+
+
+def spark(by_day: Mapping[str, float], label: str) -> Markup:
+    """Return a bar a day from the first to the last one as a small SVG; empty without any.
+
+    `by_day`: day (ISO 8601) → number; `label` says what it is to those who do not see it.
+    """
+    if not by_day or not max(by_day.values()) > 0:
+        return Markup()
+    numbers = pd.Series({pd.Timestamp(day): float(n) for day, n in by_day.items()})
+    numbers = numbers.asfreq("D", fill_value=0.0)
+    heights = (numbers / numbers.max() * 22).clip(lower=1).where(numbers > 0, 0).round(1)
+    path = "".join(f"M{4 * n} 24v-{h:g}h3v{h:g}z" for n, h in enumerate(heights) if h)
+    return Markup(
+        '<svg class="dk-spark" viewBox="0 0 {width} 24" width="{width}" height="24" role="img" '
+        'aria-label="{label}"><path d="{path}"/></svg>'
+    ).format(width=4 * len(heights), label=one_line(label), path=path)
 
 
 def plain(text: object) -> str:

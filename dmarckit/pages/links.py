@@ -45,13 +45,13 @@ def page_place(notebook: str, parameters: Mapping[str, Any]) -> tuple[str, str]:
     if domain := str(rest.pop("domain", "") or ""):
         # as it is, or what can be kept of another text, with a hash of it
         if not re.fullmatch(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){1,9}", domain):
-            domain = f"{_slug(domain)[:60]}-{_short_hash(domain)}".lstrip("-")
+            domain = f"{_slug(domain)[:60]}-{short_hash(domain)}".lstrip("-")
         folder += f"/{domain}"
     if not rest:
         return folder, ".html"
     words = ".".join(_slug(f"{key} {value}") for key, value in sorted(rest.items()))[:60]
     text = json.dumps(rest, sort_keys=True, default=str)
-    return folder, f".{words}.{_short_hash(text)}.html"
+    return folder, f".{words}.{short_hash(text)}.html"
 
 
 def _slug(text: str) -> str:
@@ -59,7 +59,8 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")
 
 
-def _short_hash(text: str) -> str:
+def short_hash(text: str) -> str:
+    """Return eight hexadecimal digits that stand for a text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 

@@ -58,11 +58,11 @@ def test_all_is_there() -> None:
     assert (found.trust, found.expected, found.came) == ("whole", 70, 70)
     assert (found.reports, found.reporters, found.usual) == (70, 5, 5)
     shown = text(found)
-    assert "The numbers can be trusted" in shown
-    assert "70 of 70 are there (100 %)" in shown
-    assert "70 reports, about 2026-11-10 to 2026-11-23" in shown
+    assert "Complete: the usual reporters have reported on every day." in shown
+    assert "70 of 70 received (100 %)" in shown
+    assert "70 reports, covering 2026-11-10 to 2026-11-23" in shown
     assert "2026-11-24 08:00 UTC" in shown
-    assert "nobody" in shown
+    assert "none" in shown
 
 
 def test_the_newest_day_waits_for_more() -> None:
@@ -71,34 +71,34 @@ def test_the_newest_day_waits_for_more() -> None:
     assert found.trust == "incomplete"
     assert found.missing["reporter"].tolist() == ["inbox.example", "post.example"]
     shown = text(found)
-    assert "can be trusted up to 2026-11-22; reports of 2026-11-23 are still coming in" in shown
-    assert "of the 5 usual ones 3 have told of 2026-11-23" in shown
-    assert "inbox.example| (last report until 2026-11-23 00:00)" in shown
+    assert "Complete through 2026-11-22; reports for 2026-11-23 are still arriving" in shown
+    assert "3 of the 5 usual ones have reported for 2026-11-23" in shown
+    assert "inbox.example| (last report covers up to 2026-11-23 00:00)" in shown
 
 
 def test_a_day_in_the_middle_lacks_reports() -> None:
     lost = tuple((name, 6) for name in NAMES[:3])
-    assert covered(reports(without=lost)).trust == "gaps"
+    found = covered(reports(without=lost))
+    assert found.trust == "gaps"
+    assert "Incomplete: 3 of 70 expected reports are missing." in text(found)
 
 
 def test_no_mail_comes_in_any_more() -> None:
     found = covered(reports(back=40), mails=[(day(3), "stored")])
     assert found.trust == "silent"
-    assert "No mail has come in since 2026-11-21 00:00 UTC" in text(found)
+    assert "Last report email arrived 2026-11-21 00:00 UTC" in text(found)
 
 
 def test_too_few_days_to_know_who_reports_usually() -> None:
     found = covered(reports(back=4))
     assert (found.trust, found.expected) == ("unknown", 0)
-    assert "too few days of reports" in text(found)
+    assert "Not enough history yet" in text(found)
 
 
 def test_nothing_at_all() -> None:
     found = covered([], mails=[])
     assert found.trust == "nothing"
-    assert text(found).strip("|") == (
-        "No report has come in for these days: there are no numbers to trust."
-    )
+    assert text(found).strip("|") == "No reports for this period."
 
 
 def test_mails_that_gave_no_report_are_counted() -> None:

@@ -10,7 +10,8 @@ import pandas as pd
 from dmarckit.findings.find import title
 from dmarckit.findings.ledger import LedgerEntry, Status
 from dmarckit.findings.model import Finding
-from dmarckit.pages.sections.findings import Answer, answer
+from dmarckit.pages.sections.findings import Answer, answer, issues_html
+from tests.support.pages import text
 
 
 def judged(status: Status = "NEW", **other: Any) -> LedgerEntry:
@@ -36,30 +37,27 @@ def answered(
 
 def test_all_is_well() -> None:
     found = answered(messages=1005, failing=5)
-    assert found == Answer(
-        "good", "Nothing needs doing.", ("99.5 % of 1,005 messages pass DMARC.",)
-    )
+    assert found == Answer("good", "No action needed.", ("99.5 % of 1,005 messages pass DMARC.",))
 
 
 def test_one_thing_needs_doing() -> None:
     found = answered(judged())
-    assert found == Answer(
-        "warning", "One thing needs doing.", ("example.com: Example Mail is a new sender (new).",)
-    )
+    assert found == Answer("warning", "One issue needs action.")
 
 
-def test_only_some_of_many_things_are_named() -> None:
-    found = answered(*(judged("SAME", subject=f"Sender {n}") for n in range(8)))
-    assert found.sentence == "8 things need doing."
-    assert len(found.points) == 6
-    assert found.points[-1] == "And 3 more things below."
+def test_what_has_one_cause_is_one_issue() -> None:
+    many = [judged("SAME", subject=f"Sender {n}", cause=f"{n % 3}") for n in range(9)]
+    assert answered(*many).sentence == "3 issues need action."
+    shown = text(issues_html([judged("SAME", subject=f"Sender {n}") for n in range(11)]))
+    assert "Sender 7" in shown
+    assert shown.endswith("3 more below|")
 
 
 def test_what_is_muted_resolved_or_only_good_to_know_needs_nothing() -> None:
     quiet = [judged(mute_reason="known"), judged("RESOLVED"), judged("SAME", severity="info")]
     found = answered(*quiet)
-    assert found.sentence == "Nothing needs doing."
-    assert found.points == ("100 % of 1,000 messages pass DMARC; 1 thing to know below.",)
+    assert found.sentence == "No action needed."
+    assert found.points == ("100 % of 1,000 messages pass DMARC; 1 note below.",)
 
 
 def test_without_reports_there_is_no_answer() -> None:
@@ -67,9 +65,7 @@ def test_without_reports_there_is_no_answer() -> None:
         "none", "There are no reports for these days.", ()
     )
     broken = judged(kind="ingest_broken", domain="", subject="", severity="critical")
-    assert answered(broken, messages=0, reports=0).points == (
-        "Reports do not come in any more (new).",
-    )
+    assert answered(broken, messages=0, reports=0).sentence == "One issue needs action."
 
 
 def test_reports_without_messages_are_no_answer() -> None:
@@ -79,5 +75,4 @@ def test_reports_without_messages_are_no_answer() -> None:
 
 
 def test_control_characters_in_names_are_shown() -> None:
-    found = answered(judged(subject="a\u202eb"))
-    assert "a\\u202eb is a new sender" in found.points[0]
+    assert "a\\u202eb is a new sender" in text(issues_html([judged(subject="a\u202eb")]))

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from datetime import date
+from html import unescape
 from typing import Any
 
+from dmarckit.findings.ledger import LedgerEntry
 from dmarckit.findings.model import Record
+from dmarckit.pages.html import Html
+from dmarckit.pages.links import targets_of
 from dmarckit.pages.sections import findings
-from dmarckit.pages.sections.findings import findings_html
+from dmarckit.pages.sections.findings import by_cause, findings_html as cards, issues_html
 from tests.pages.test_answer import judged
 from tests.support.pages import HOSTILE, page_about, text
+
+
+def findings_html(items: list[LedgerEntry], **given: Any) -> Html:
+    return cards(items, date(2026, 12, 24), **given)
 
 
 def test_a_card_says_what_is_wrong_and_what_to_do() -> None:
@@ -31,8 +41,77 @@ def test_of_several_records_each_says_where_it_goes() -> None:
         Record("example.com", "MX", "0 ."),
     )
     shown = text(findings_html([judged(record=records)]))
-    assert "Record to publish: _dmarc.example.com TXT" in shown
-    assert "Record to publish: example.com MX" in shown
+    assert "Publish _dmarc.example.com, TXT" in shown
+    assert "Roll back with" in shown
+    assert "Publish example.com, MX" in shown
+
+
+def test_a_card_leads_to_domain_and_sender_and_says_how_to_mute_it() -> None:
+    markup = findings_html([judged()]).markup
+    sender = "sender?domain=example.com&sender=Example+Mail"
+    assert targets_of(markup) == ["domain?domain=example.com", sender]
+    assert targets_of(findings_html([judged()], here="example.com").markup) == [sender]
+    block = re.search(r"<code[^>]*>(\[\[mute.*?)</code>", markup, re.DOTALL)
+    assert block is not None
+    (mute,) = tomllib.loads(unescape(block[1]))["mute"]
+    assert mute["fingerprint"] == "new_sender|example.com|Example Mail"
+    assert mute["until"] == date(2026, 12, 24)
+
+
+def test_the_commands_that_decide_are_to_copy() -> None:
+    declare = "dmarckit senders declare Mail --domain example.com"
+    item = judged(kind="unidentified_sender", evidence={"declare": declare, "deny": "no"})
+    markup = findings_html([item]).markup
+    assert f'<code tabindex="0">{declare}</code>' in markup
+    assert markup.index(declare) < markup.index("<details>")
+
+
+def test_the_days_are_a_chart_and_the_query_comes_last() -> None:
+    days = {"2026-11-20": 3, "2026-11-22": 5}
+    evidence = {"messages_a_day": days, "query": "SELECT 1", "zeal": 1, "thresholds": {"n": 9}}
+    markup = findings_html([judged(evidence=evidence)]).markup
+    assert 'aria-label="2026-11-20 – 2026-11-22, at most 5 a day"' in markup
+    assert markup.index("Zeal") < markup.index("Thresholds") < markup.index("SELECT 1")
+
+
+def test_what_loses_wanted_mail_comes_first_and_hygiene_last() -> None:
+    items = [
+        judged(kind="dns_record", severity="critical", subject="ptr"),
+        judged(kind="tls_failures", subject="certificate-expired"),
+        judged(kind="spoofing", subject="example.com"),
+        judged(kind="unaligned_sender", subject="Crm", lost=9),
+        judged(kind="new_sender", severity="info", subject="x"),
+    ]
+    kinds = [group[0].finding.kind for group in by_cause(items)]
+    assert kinds == ["unaligned_sender", "spoofing", "tls_failures", "dns_record", "new_sender"]
+
+
+def test_one_cause_at_many_domains_is_one_card() -> None:
+    names = [f"d{n}.example" for n in range(16)]
+    items = [judged(domain=name, cause="Crm is not aligned", lost=1) for name in names]
+    markup = findings_html([*items, judged(cause="other")]).markup
+    assert markup.count("<li class=") == 2
+    for name in names:
+        assert f'<a data-page="domain?domain={name}">' in markup
+    shown = text(issues_html(items))
+    assert "16 domains" in shown
+    assert "144 messages, 16 lost" in shown
+
+
+def test_a_line_says_what_has_changed_since_the_last_run() -> None:
+    items = [judged(), judged("WORSE", subject="b"), judged("SAME", subject="c")]
+    items += [judged("RESOLVED", subject="d"), judged(subject="m", mute_reason="known")]
+    shown = text(issues_html(items))
+    assert shown.startswith("Since the last run: 1 new, 1 worse, 1 fixed · 3 open|")
+    assert "NEW" in shown
+    first = text(issues_html([judged()], is_first=True))
+    assert first.startswith("1 open; there is no earlier run to compare with.|")
+    assert "NEW" not in first
+
+
+def test_a_domain_is_shown_as_people_write_it() -> None:
+    shown = text(findings_html([judged(domain="xn--bcher-kva.example")]))
+    assert "bücher.example (xn--bcher-kva.example)" in shown
 
 
 def test_evidence_is_folded_and_names_the_query() -> None:
@@ -47,19 +126,21 @@ def test_muted_and_resolved_ones_are_apart() -> None:
     found = findings_html(
         [judged(mute_reason="a test", subject="Quiet"), judged("RESOLVED", subject="Gone")]
     )
-    assert "Nothing was found that is open." in found.markup
+    assert "No open findings." in found.markup
     assert "dk-finding " not in found.markup
     shown = text(found)
     assert "1 muted" in shown
     assert "muted: a test" in shown
-    assert "1 resolved since the last run" in shown
+    assert "1 fixed since the last run" in shown
 
 
 def test_a_fleet_s_many_findings_do_not_flood_the_page() -> None:
-    many = [judged(subject=f"Sender {n}") for n in range(findings.CARDS + 7)]
+    many = [judged(subject=f"Sender {n}", severity="info") for n in range(findings.CARDS + 7)]
     markup = findings_html(many).markup
     assert markup.count("<li class=") == findings.CARDS
-    assert "7 more findings, less urgent" in markup
+    assert "7 more findings" in markup
+    urgent = [judged(subject=f"Sender {n}") for n in range(findings.CARDS + 7)]
+    assert findings_html(urgent).markup.count("<li class=") == len(urgent)
 
 
 def test_outside_text_is_escaped_everywhere() -> None:

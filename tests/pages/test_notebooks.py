@@ -79,7 +79,7 @@ def test_overview_shows_what_is_in_the_lake(tmp_path: Path) -> None:
     html = page.html.decode().replace("\N{NO-BREAK SPACE}", " ")
     assert page.warnings == ()
     for text in (
-        "Nothing needs doing.",
+        "No action needed.",
         "80.0 % of 100 messages pass DMARC",
         "80.0 % of 100 messages are in order; of the rest most is mail that proves nothing",
         "20 messages failed DMARC; all of them were delivered all the same",

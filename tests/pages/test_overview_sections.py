@@ -112,12 +112,28 @@ def test_measures_compare_with_the_window_before() -> None:
         "messages": 40,
         "pass_share": 0.75,
         "failing": 10,
+        "own_share": 1,
+        "forged": 10,
+        "stopped": 0,
         "reports": 2,
         "reporters": 2,
         "domains": 1,
     }
     assert found["before"]["pass_share"] == 1
     assert_frame_equal(page_about(made).headline().data, found.reset_index())
+
+
+def test_own_mail_is_apart_from_forged_mail() -> None:
+    made = messages(
+        {"messages": 90},
+        FAILS | {"messages": 10, "class": "broken_dkim"},
+        FAILS | {"messages": 50, "class": "modified"},
+        FAILS | {"messages": 300},
+        FAILS | {"messages": 100, "disposition": "reject"},
+    )
+    shown = text(page_about(made, _is_first=False).headline())
+    assert "of own mail authenticated|90.0 %|" in shown
+    assert "forged messages|400|25.0 % stopped, " in shown
 
 
 # days

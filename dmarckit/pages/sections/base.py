@@ -104,6 +104,12 @@ class PageData:
         return self.analysis.facts
 
     @cached_property
+    def _is_first(self) -> bool:
+        """Whether no run of the job is known with which this could be compared."""
+        query = "SELECT (SELECT count(*) FROM findings) + (SELECT count(*) FROM runs) AS n"
+        return not self.lake.sql(query)["n"][0]
+
+    @cached_property
     def _stored_reports(self) -> pd.DataFrame:
         """The reports of the window as they are in the lake."""
         names = self._domains or list(self.settings.domain_names)

@@ -1,4 +1,4 @@
-"""Whether the numbers can be trusted: one sentence, and what it rests on."""
+"""How complete the reports are: one sentence, and what it rests on."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dmarckit.pages.sections.base import PageData, Section
 
 NAMED = 8  # reporters that are named; more are only counted
 
-_LEVELS = {"whole": "good", "incomplete": "plain", "unknown": "plain"}
+_LEVELS = {"whole": "good"} | dict.fromkeys(("incomplete", "gaps", "unknown"), "plain")
 
 
 class CoverageSections(PageData):
     """Which reports are there, and which are missing."""
 
     def trust(self) -> Section:
-        """Say in one sentence whether the numbers can be trusted. Data as `coverage`."""
+        """Say in one sentence how complete the reports are. Data as `coverage`."""
         found = self._coverage
         frame = pd.DataFrame([asdict(found) | {"missing": list(found.missing["reporter"])}])
         level = _LEVELS.get(found.trust, "warning")
@@ -43,24 +43,26 @@ class CoverageSections(PageData):
 
 
 def sentence(found: Coverage) -> str:
-    """Return whether the numbers can be trusted, as a sentence of plain text."""
+    """Return how complete the reports are, as a sentence of plain text."""
     if found.trust == "nothing":
-        return _("No report has come in for these days: there are no numbers to trust.")
+        return _("No reports for this period.")
     if found.trust == "silent":
-        text = _("No mail has come in since {time} UTC: what was sent later is not counted here.")
+        text = _("Last report email arrived {time} UTC; anything later is not included.")
         return text.format(time=words.minute(found.last_mail))
     if found.trust == "unknown":
-        return _(
-            "There are too few days of reports yet to say who reports usually, so what is "
-            "missing is not known."
-        )
+        return _("Not enough history yet to know which reports to expect.")
     if found.trust == "whole":
-        return _("The numbers can be trusted: enough of the usual reporters tell of every day.")
+        return _("Complete: the usual reporters have reported on every day.")
     if found.trust == "gaps":
-        return _("Do not trust the numbers of every day: on the grey ones too many reports lack.")
+        text = _(
+            "Incomplete: {missing} of {expected} expected reports are missing. Grey days will "
+            "still change."
+        )
+        missing = words.count(found.expected - found.came)
+        return text.format(missing=missing, expected=words.count(found.expected))
     if found.whole_until is None:
-        return _("Do not trust the numbers yet: of every day too many reports are still missing.")
-    text = _("The numbers can be trusted up to {day}; reports of {newest} are still coming in.")
+        return _("Too few reports have arrived to rely on these numbers yet.")
+    text = _("Complete through {day}; reports for {newest} are still arriving.")
     return text.format(day=words.day(found.whole_until), newest=words.day(found.newest))
 
 
@@ -75,21 +77,21 @@ def _pairs(found: Coverage) -> list[tuple[str, str | Html]]:
     missing: str | Html = ""
     if found.usual:
         rows = found.missing[["reporter", "last_end"]].head(NAMED).itertuples(index=False)
-        since = _("last report until {time}")
+        since = _("last report covers up to {time}")
         named = [(name, f" ({since.format(time=words.minute(end))})") for name, end in rows]
         if (more := len(found.missing) - NAMED) > 0:
             named.append(("", _("and {n} more").format(n=count(more))))
-        missing = render_part("named", named) if named else _("nobody")
+        missing = render_part("named", named) if named else _("none")
         usual, came = count(found.usual), count(found.usual - len(found.missing))
-        text = _("{n}; of the {usual} usual ones {came} have told of {day}")
+        text = _("{n}; {came} of the {usual} usual ones have reported for {day}")
         reporters = text.format(n=reporters, usual=usual, came=came, day=day)
     if found.expected:
         share = words.percent(found.came / found.expected)
-        text = _("{came} of {expected} are there ({share})")
+        text = _("{came} of {expected} received ({share})")
         expected = text.format(came=count(found.came), expected=count(found.expected), share=share)
     if found.first_begin is not None and found.last_end is not None:
         period = words.period(found.first_begin, found.last_end)
-        about = _("{n}, about {period}").format(n=words.n_reports(found.reports), period=period)
+        about = _("{n}, covering {period}").format(n=words.n_reports(found.reports), period=period)
     if found.last_mail is not None:
         last_mail = _("{time} UTC").format(time=words.minute(found.last_mail))
     mails = ngettext("{n} mail", "{n} mails", found.mails).format(n=count(found.mails))
@@ -98,11 +100,11 @@ def _pairs(found: Coverage) -> list[tuple[str, str | Html]]:
     return [
         (_("Expected reports"), expected),
         (_("Reporters"), reporters),
-        (_("Missing for {day}").format(day=day), missing),
+        (_("Not yet received for {day}").format(day=day), missing),
         (_("Reports"), about),
         (_("Last mail"), last_mail),
         (
-            _("Mails without a report"),
+            _("Emails that were not reports"),
             text.format(unreadable=unreadable, untrusted=untrusted, mails=mails),
         ),
     ]

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import date, timedelta
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from dmarckit import findings
 from dmarckit.core import _, later, ngettext, one_line, show_domain, text as words
-from dmarckit.findings import EVIDENCE_ORDER, LedgerEntry, Record, is_open
-from dmarckit.pages.html import Column, Html, render_part, table, value_text
+from dmarckit.findings import EVIDENCE_ORDER, LedgerEntry, is_open
+from dmarckit.pages.charts import spark
+from dmarckit.pages.html import Column, Html, escape, render_part, table, value_text
+from dmarckit.pages.links import page_target, short_hash
 from dmarckit.pages.sections.base import PageData, Section
 
-CARDS = 24  # cards of a page; what comes after them is a row of a folded table
-SHOWN = 5  # things named in an answer; more is not read in ten seconds
+CARDS = 24  # cards of a page beside those that need action; the rest is a folded table
+MOST_CARDS = 100  # cards of a page
+SHOWN = 8  # findings that an answer names
+LISTED = 50  # domains of one cause
+MUTED = timedelta(days=30)  # that a finding is muted, as a card proposes it
+DAYS = "messages_a_day"  # the part of the evidence that is a chart
 
 _LEVELS = {"critical": "bad", "warning": "warning", "info": "plain", "good": "good"}
-_NAMES = {"critical": later("critical"), "warning": later("warning"), "info": later("to know")}
-_NAMES |= {"good": later("a step forward")}
-_STATUS = {"NEW": later("NEW"), "WORSE": later("WORSE"), "SAME": later("SAME")}
-_STATUS |= {"RESOLVED": later("RESOLVED")}
-_STATUS_OF_KIND = {"NEW": later("{what} (new)"), "WORSE": later("{what} (worse)")}
+_NAMES = {"critical": later("critical"), "warning": later("warning"), "info": later("info")}
+_NAMES |= {"good": later("opportunity")}
+_STATUS = {"NEW": later("NEW"), "WORSE": later("WORSE"), "SAME": later("STILL OPEN")}
+_STATUS |= {"RESOLVED": later("FIXED")}
+# what kinds do harm by, after the loss of wanted mail: what gets through, what breaks (the
+# kinds not named), hygiene
+_THROUGH = ("spoofing", "subdomain_exposed", "passing_abuse", "policy_not_honoured")
+_HYGIENE = frozenset(
+    {"dns_record", "dns_changed", "requirement_not_met", "spf_only", "reporter_odd"}
+    | {"untrusted_reports", "unreadable_reports", "dead_letters"}
+)
+_SENDERS = ("mail_lost", "unidentified_sender", "new_sender", "sender_stopped", "unaligned_sender")
+# what is counted where it is no message
+_NO_MESSAGES = ("tls_failures", "untrusted_reports", "unreadable_reports", "dead_letters")
 
 
 class FindingSections(PageData):
@@ -40,70 +59,185 @@ class FindingSections(PageData):
         items = findings.of_kinds(self.analysis.findings, *kinds)
         rows = [asdict(item.finding) | {"status": item.status} for item in items]
         columns = [*(field.name for field in fields(findings.Finding)), "status"]
-        return Section(pd.DataFrame(rows, columns=columns), findings_html(items))
+        until = self.analysis.now.date() + MUTED
+        shown = findings_html(items, until, here=self.domain, is_first=self._is_first)
+        return Section(pd.DataFrame(rows, columns=columns), shown)
 
 
-def findings_html(items: Sequence[LedgerEntry]) -> Html:
-    """Return open findings as cards, muted and resolved ones folded below."""
-    shown = [item for item in items if is_open(item)]
+def findings_html(
+    items: Sequence[LedgerEntry], until: date, here: str = "", is_first: bool = False
+) -> Html:
+    """Return open findings as cards, one a cause; muted and resolved ones folded below.
+
+    `until`: up to when cards propose to mute; `here`: the page's domain, which is not linked to;
+    `is_first`: there was no run before, so that nothing is new.
+    """
+    groups = by_cause(items)
     muted = [item for item in items if item.finding.muted and item.status != "RESOLVED"]
     resolved = [item for item in items if item.status == "RESOLVED"]
-    html = render_part("empty", _("Nothing was found that is open."))
-    if shown:
-        html = render_part("findings", [_card(item) for item in shown[:CARDS]])
-    more, n = shown[CARDS:], len(resolved)
-    text = ngettext("{n} more finding, less urgent", "{n} more findings, less urgent", len(more))
-    html += _folded(text, more)
+    html = render_part("empty", _("No open findings."))
+    n = min(max(CARDS, sum(is_urgent(group) for group in groups)), MOST_CARDS)
+    if groups:
+        cards = [_card(group, until, here, is_first) for group in groups[:n]]
+        html = render_part("findings", cards)
+    more = [item for group in groups[n:] for item in group]
+    html += _folded(ngettext("{n} more finding", "{n} more findings", len(more)), more)
     html += _folded(ngettext("{n} muted", "{n} muted", len(muted)), muted)
-    text = ngettext("{n} resolved since the last run", "{n} resolved since the last run", n)
+    n = len(resolved)
+    text = ngettext("{n} fixed since the last run", "{n} fixed since the last run", n)
     return html + _folded(text, resolved)
 
 
-def records_to_paste(records: Sequence[Record]) -> Html:
-    """Return the DNS records to copy, each with the one to go back to."""
-    shown = Html()
-    for record in records:
-        label = _("Record to publish")
-        if len(records) > 1 or record.type != "TXT":
-            label = f"{label}: {one_line(record.name, 300)} {record.type}"
-        shown += render_part("record", record.value, label)
-        if record.replaces:
-            shown += render_part("record", record.replaces, _("To go back"))
-    return shown
+def by_cause(items: Sequence[LedgerEntry]) -> list[list[LedgerEntry]]:
+    """Return the open findings by what they come from, the most harmful first.
+
+    Those that need action come before all others; then what loses wanted mail, what lets forged
+    mail through, what breaks, and hygiene.
+    """
+    groups: dict[tuple[str, str], list[LedgerEntry]] = {}
+    for item in sorted(filter(is_open, items), key=_harm):
+        finding = item.finding
+        groups.setdefault((finding.kind, finding.cause or finding.fingerprint), []).append(item)
+    return list(groups.values())
 
 
-def _card(item: LedgerEntry) -> dict[str, Any]:
-    """Return a finding as the macro ``findings`` prints it."""
-    finding, evidence = item.finding, item.finding.evidence
-    names = dict.fromkeys(
-        [
-            *(name for name in EVIDENCE_ORDER if name in evidence and name != "query"),
-            *sorted(evidence.keys() - {"query"}),
-            *(["query"] if "query" in evidence else []),
-        ]
-    )
+def _harm(item: LedgerEntry) -> tuple[bool, int, int, int, int]:
+    finding = item.finding
+    harm = 1 if finding.kind in _THROUGH else 3 if finding.kind in _HYGIENE else 2
+    if finding.kind == "ingest_broken" or finding.lost or finding.kind == "mail_lost":
+        harm = 0  # without reports nothing else is known
+    rank = findings.SEVERITIES.index(finding.severity)
+    is_urgent = finding.severity in findings.URGENT
+    return not is_urgent, harm if is_urgent else 0, rank, -finding.lost, -finding.messages
+
+
+def is_urgent(group: Sequence[LedgerEntry]) -> bool:
+    """Return True if a person must act."""
+    return group[0].finding.severity in findings.URGENT
+
+
+def issues_html(items: Sequence[LedgerEntry], here: str = "", is_first: bool = False) -> Html:
+    """Return what has changed in a line, and the findings that need action in a line each."""
+    urgent = [group for group in by_cause(items) if is_urgent(group)]
+    states = [str(item.status) for item in items if not item.finding.muted]
+    n_open = words.count(len(states) - states.count("RESOLVED"))
+    text = _("{open} open; there is no earlier run to compare with.")
+    if not is_first:
+        text = _("Since the last run: {new} new, {worse} worse, {fixed} fixed · {open} open")
+    names = {"new": "NEW", "worse": "WORSE", "fixed": "RESOLVED"}
+    counts = {name: words.count(states.count(status)) for name, status in names.items()}
+    html = render_part("note", text.format(open=n_open, **counts)) if states else Html()
+    if urgent:
+        html += render_part("issues", [_row(group, here, is_first) for group in urgent[:SHOWN]])
+    for text in more_below(len(urgent) - SHOWN):
+        html += render_part("note", text)
+    return html
+
+
+def _row(group: Sequence[LedgerEntry], here: str, is_first: bool) -> dict[str, Any]:
+    """Return what a line of the answer and a card have in common."""
+    item, found = group[0], [item.finding for item in group]
+    finding = item.finding
+    messages, lost = sum(f.messages for f in found), sum(f.lost for f in found)
+    number = words.n_messages(messages) if messages else ""
+    if finding.kind in _NO_MESSAGES:
+        number = words.count(messages)
+    if lost:
+        number = _("{messages}, {lost} lost").format(messages=number, lost=words.count(lost))
+    since = min((day for f in found if (day := f.since or f.first_day)), default=None)
+    days: Counter[str] = Counter()
+    for one in found:
+        days.update(one.evidence.get(DAYS) or {})
+    domains: str | Html = _("{n} domains").format(n=words.count(len(group)))
+    if len(group) == 1:
+        domains = _domain(finding.domain, here)
+    status = "" if is_first and item.status == "NEW" else item.status
     return {
+        "anchor": f"finding-{short_hash(finding.fingerprint)}",
         "level": _LEVELS[finding.severity],
         "severity": _(_NAMES[finding.severity]),
-        "status": _(_STATUS[item.status]),
+        "status": _(_STATUS[status]) if status else "",
         "status_level": "strong" if item.status in ("NEW", "WORSE") else "plain",
-        "domain": show_domain(finding.domain) or _("all domains"),
         "title": finding.title,
+        "domain": domains,
+        "number": number,
+        "since": _("since {day}").format(day=since) if since else "",
+        "spark": spark(days, _("Messages per day")),
+    }
+
+
+def _domain(name: str, here: str = "") -> Html:
+    """Return a domain with a link to its page, or that all are meant."""
+    if not name or name == here:
+        return render_part("named", [(show_domain(name) or _("all domains"), "")])
+    return render_part("link", page_target("domain", domain=name), show_domain(name))
+
+
+def _card(group: Sequence[LedgerEntry], until: date, here: str, is_first: bool) -> dict[str, Any]:
+    """Return findings of one cause as the macro ``findings`` prints them."""
+    finding = group[0].finding
+    row, evidence = _row(group, here, is_first), dict(finding.evidence)
+    to_paste, sender = Html(), Html()
+    for record in finding.record:
+        label = _("Publish {name}, {type}").format(name=record.name, type=record.type)
+        to_paste += render_part("record", record.value, label)
+        if record.replaces:
+            to_paste += render_part("record", record.replaces, _("Roll back with"))
+    for name in ("declare", "deny"):
+        if value := evidence.pop(name, None):
+            to_paste += render_part("record", value, findings.evidence_label(name))
+    if finding.kind in _SENDERS and finding.subject != "*" and finding.domain:
+        target = page_target("sender", domain=finding.domain, sender=finding.subject)
+        label = _("All mail of {sender}").format(sender=one_line(finding.subject, 80))
+        sender = render_part("navigation", [(label, target)])
+    names = dict.fromkeys(
+        [*(name for name in EVIDENCE_ORDER if name in evidence), *sorted(evidence)]
+    )
+    # thresholds and the query that gives the number are the last that anybody asks for
+    last = [name for name in ("thresholds", "query") if name in names]
+    mute = {"fingerprint": finding.fingerprint, "reason": _("why")}
+    lines = ["[[mute]]", *(f"{key} = {json.dumps(value)}" for key, value in mute.items())]
+    return row | {
         "summary": finding.summary,
-        "label": _("To do:") if finding.severity in findings.URGENT else _("Next:"),
+        "label": _("To do:") if is_urgent(group) else _("Next:"),
         "action": finding.action,
-        "records": records_to_paste(finding.record),
+        "table": _domains_of(group) if len(group) > 1 else Html(),
+        "records": to_paste,
+        "sender": sender,
+        "mute": Html(Markup("\n").join(escape(line, 600) for line in [*lines, f"until = {until}"])),
         "evidence": [
             (findings.evidence_label(name), _value(name, evidence[name]))
-            for name in names
+            for name in [*(name for name in names if name not in last), *last]
             if evidence[name] not in (None, "", [], {})
         ],
     }
 
 
+def _domains_of(group: Sequence[LedgerEntry]) -> Html:
+    """Return the domains of one cause as a table."""
+    rows = [
+        {"name": item.finding.domain, "messages": item.finding.messages, "lost": item.finding.lost}
+        for item in group
+    ]
+    columns = [
+        Column("name", _("Domain"), link=lambda row: page_target("domain", domain=row.name)),
+        Column("messages", _("Messages"), "volume"),
+        Column("lost", _("Lost"), "count"),
+    ]
+    caption = _("Domains with the same cause")
+    return table(pd.DataFrame(rows), columns, caption=caption, empty="", limit=LISTED)
+
+
 def _value(name: str, value: Any) -> Html:
     if name == "query":
-        return render_part("code", value)
+        return render_part("fold", _("Show the query"), render_part("code", value))
+    if name == DAYS:
+        first, last = min(value), max(value)
+        period = first if first == last else f"{first} – {last}"
+        label = _("{period}, at most {n} a day").format(
+            period=period, n=words.count(max(value.values()))
+        )
+        return Html(spark(value, label)) + render_part("note", label)
     if isinstance(value, Mapping):
         pairs = [
             (findings.part_label(name, key), f" {value_text(part)}") for key, part in value.items()
@@ -163,31 +297,24 @@ def answer_html(answer: Answer, title: str = "", below: Html | None = None) -> H
 def answer(items: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
     """Return the answer from the findings and `overview.measure`.
 
-    Open findings that are critical or warnings need doing. Without any report there is no
-    answer, unless a finding says why there is none.
+    Open findings that are critical or warnings need action, one for each cause. Without any
+    report there is no answer, unless a finding says why there is none.
     """
     values = measures.set_index("measure")["value"]
-    if todo := findings.urgent(items):
-        sentence = ngettext("One thing needs doing.", "{n} things need doing.", len(todo))
-        sentence = sentence.format(n=words.count(len(todo)))
-        points = []
-        for item in todo[:SHOWN]:
-            status = _(_STATUS_OF_KIND.get(item.status, "{what}"))
-            what = status.format(what=item.finding.title)
-            domain = one_line(show_domain(item.finding.domain), 130)
-            text = _("{domain}: {what}.") if domain else _("{what}.")
-            points.append(text.format(domain=domain, what=what))
-        return Answer("warning", sentence, (*points, *more_below(len(todo) - SHOWN)))
+    groups = by_cause(items)
+    if todo := sum(map(is_urgent, groups)):
+        text = ngettext("One issue needs action.", "{n} issues need action.", todo)
+        return Answer("warning", text.format(n=words.count(todo)))
     if not values["reports"]:
         return Answer("none", _("There are no reports for these days."))
     if not values["messages"]:
         text = _("{reports} came in, without messages.")
         text = text.format(reports=words.n_reports(values["reports"]))
         return Answer("none", _("There were no messages on these days."), (text,))
-    more = sum(map(is_open, items))
+    more = len(groups)
     text = ngettext(
-        "{share} of {messages} pass DMARC; {n} thing to know below.",
-        "{share} of {messages} pass DMARC; {n} things to know below.",
+        "{share} of {messages} pass DMARC; {n} note below.",
+        "{share} of {messages} pass DMARC; {n} notes below.",
         more,
     )
     text = text if more else _("{share} of {messages} pass DMARC.")
@@ -196,10 +323,10 @@ def answer(items: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
         messages=words.n_messages(values["messages"]),
         n=words.count(more),
     )
-    return Answer("good", _("Nothing needs doing."), (text,))
+    return Answer("good", _("No action needed."), (text,))
 
 
 def more_below(number: int) -> tuple[str, ...]:
     """Return the sentence that so many things are not named, or nothing."""
-    text = ngettext("And {n} more thing below.", "And {n} more things below.", number)
+    text = ngettext("{n} more below", "{n} more below", number)
     return (text.format(n=words.count(number)),) if number > 0 else ()

@@ -10,16 +10,17 @@ from markupsafe import Markup
 from dmarckit.checks import requirement_matrix, unmet_rules
 from dmarckit.core import Window, _, later, ngettext, one_line, period, show_domain, text as words
 from dmarckit.facts import Facts, in_window, kind_word
-from dmarckit.findings import quoted_policy
-from dmarckit.pages.charts import OUTCOMES, class_word, failing_by_sender, what_was_done
+from dmarckit.findings import BLOCKED, quoted_policy
+from dmarckit.pages.charts import OUTCOMES, class_word, failing_by_sender, listed, what_was_done
 from dmarckit.pages.html import Column, Html, escape, render_part
 from dmarckit.pages.links import page_target, row_target
 from dmarckit.pages.sections import base
 from dmarckit.pages.sections.base import PageData, Section, begun_in, ordered, table_section, usual
-from dmarckit.pages.sections.findings import Answer, answer, answer_html
+from dmarckit.pages.sections.findings import Answer, answer, answer_html, issues_html
 from dmarckit.pages.sections.messages import DONE, failing_rows
 from dmarckit.reports import Policy
 
+INDIRECT = ("forwarded", "modified")
 MANY_SENDERS = 3  # of mails that are no reports, from which on they are not named
 STEPS = (  # the ladder of policies; pct below 100 counts as testing
     later("not quoted"),
@@ -37,12 +38,13 @@ _OF_ALL = {  # notebooks about all domains → what a link to their page says
     "tls": later("TLS reports"),
 }
 _CARDS = {
+    "own_share": later("of own mail authenticated"),
+    "forged": later("forged messages"),
     "pass_share": later("pass DMARC"),
     "failing": later("failing messages"),
     "messages": later("messages"),
     "domains": later("domains"),
     "reporters": later("reporters"),
-    "reports": later("reports"),
 }
 
 
@@ -69,16 +71,19 @@ class OverviewSections(PageData):
         """Say whether anything needs doing, and show the figures with their change.
 
         `.data`: one row a measure: `measure`, `value` in the window, `before` (in the window
-        of the same length before it). Measures: `messages`, `pass_share` [0-1], `failing`
-        (messages), `reports`, `reporters`, `domains`.
+        of the same length before it). Measures: `messages`, `pass_share` [0-1], `failing`,
+        `forged` and `stopped` (of these; messages), `own_share` [0-1] (that passes, of what is
+        neither forged nor was changed by forwarders), `reports`, `reporters`, `domains`.
         """
-        measures = measure(self.facts, self.window)
+        measures, items = measure(self.facts, self.window), self.analysis.findings
         about = one_line(show_domain(self.domain), 160)
+        names = ["own_share", "forged", "messages", "reporters"] + ([] if about else ["domains"])
         shown = headline_html(
-            answer(self.analysis.findings, measures),
-            measures[measures["measure"] != "domains"] if about else measures,
+            answer(items, measures),
+            measures[measures["measure"].isin([*names, "stopped"])],
             self.window,
             _("DMARC of {domain}").format(domain=about) if about else "",
+            issues_html(items, self.domain, self._is_first),
         )
         return Section(measures, shown)
 
@@ -282,7 +287,14 @@ def measure(facts: Facts, window: Window) -> pd.DataFrame:
     for name, part in (("value", window), ("before", window.before)):
         rows = in_window(facts.messages, part)
         reports = begun_in(facts.reports, part)
+        forged = rows["class"].isin(["unauthenticated", "spoofed_subdomain"])
+        own = rows[~forged & (rows["da"] | rows["sa"] | ~rows["class"].isin(INDIRECT))]
         values[name] = passing(rows) | {
+            "own_share": passing(own)["pass_share"],
+            "forged": float(rows.loc[forged, "messages"].sum()),
+            "stopped": float(
+                rows.loc[forged & rows["disposition"].isin(BLOCKED), "messages"].sum()
+            ),
             "reports": float(len(reports)),
             "reporters": float(reports["reporter"].nunique()),
             "domains": float(reports["domain"].nunique()),
@@ -298,8 +310,14 @@ def passing(rows: pd.DataFrame) -> dict[str, float]:
     return {"messages": messages, "pass_share": share, "failing": messages - passed}
 
 
-def headline_html(answer: Answer, measures: pd.DataFrame, window: Window, title: str = "") -> Html:
-    """Return the answer, its reasons and the figures of `measure` with their change."""
+def headline_html(
+    answer: Answer,
+    measures: pd.DataFrame,
+    window: Window,
+    title: str = "",
+    issues: Html | None = None,
+) -> Html:
+    """Return the answer, its reasons, `issues` and the figures of `measure` with their change."""
     rows = measures.set_index("measure")
     compared = ngettext(
         "{days} (UTC), compared with the day before.",
@@ -312,12 +330,15 @@ def headline_html(answer: Answer, measures: pd.DataFrame, window: Window, title:
             continue
         value, before = map(float, rows.loc[name])
         shown, change = words.count(value), words.change(value, before)
-        if name == "pass_share":
+        if name in ("pass_share", "own_share"):
             shown, change = words.percent(value), words.points(value - before)
-        direction = {"pass_share": 1, "failing": -1}.get(name, 0) * (value - before)
+        direction = {"pass_share": 1, "own_share": 1, "failing": -1}.get(name, 0) * (value - before)
         level = "good" if direction > 0 else "bad" if direction < 0 else "plain"
         level = "plain" if change == _("unchanged") else level
-        change = change or _("no earlier data")
+        change = change or _("no previous period")
+        if name == "forged" and value:
+            stopped = words.percent(rows["value"]["stopped"] / value)
+            change = listed(_("{share} stopped").format(share=stopped), change)
         cards.append({"label": _(_CARDS[name]), "value": shown, "change": change, "level": level})
     how_to_begin = _(
         "Reports come once a day from each receiver. If mails have arrived, run {command}; "
@@ -327,6 +348,7 @@ def headline_html(answer: Answer, measures: pd.DataFrame, window: Window, title:
     command, tag = Markup("<code>dmarckit ingest</code>"), Markup("<code>rua</code>")
     below = Html(escape(how_to_begin, 500).format(command=command, tag=tag))
     html = answer_html(answer, title, below if answer.level == "none" else None)
+    html += issues or Html()
     return html + render_part("cards", cards) + render_part("note", compared)
 
 

@@ -12,11 +12,10 @@ from markupsafe import Markup
 from dmarckit import findings
 from dmarckit.core import Window, _, later, text as words
 from dmarckit.facts import days_of
-from dmarckit.findings import fill_policy_defaults, is_open
+from dmarckit.findings import fill_policy_defaults
 from dmarckit.pages.charts import class_word
 from dmarckit.pages.html import Column, Html, escape, render_part, table
 from dmarckit.pages.sections.base import PageData, Section, ordered, rows_of, table_section, usual
-from dmarckit.pages.sections.findings import records_to_paste
 from dmarckit.pages.sections.messages import matrix
 from dmarckit.reports import Policy
 
@@ -166,16 +165,7 @@ class PolicySections(PageData):
             limit=SHOWN,
         )
         above = render_part("paragraphs", [head, warning] if result.legitimate else [head])
-        if policy:
-            return Section(result.senders, above + senders)
-        ready = findings.of_kinds(self.analysis.findings, "policy_ready")
-        records = [
-            record
-            for item in ready
-            if is_open(item) and item.finding.domain == name
-            for record in item.finding.record
-        ]
-        return Section(result.senders, above + senders + records_to_paste(records))
+        return Section(result.senders, above + senders)
 
     def _policies(self) -> pd.DataFrame:
         policies = self.facts.policies

@@ -158,16 +158,17 @@ def _of_domain(mine: pd.DataFrame) -> Html:
     rules = {str(rule): part for rule, part in mine.groupby("rule", sort=False)}
     views = list(checks.VIEWS)
     seen = [rule for rule, part in rules.items() if part[views].notna().any(axis=None)]
+    keys = {provider: f"provider{n}" for n, provider in enumerate(PROVIDERS)}
     rows = []
     for rule in seen:
         part = rules[rule].sort_values("verdict", key=lambda v: v.map(list(VERDICTS).index))
         row = {"rule": wording(rule).name, "why": part["why"].iloc[0]}
-        row |= dict(zip(part["provider"], part["verdict"], strict=True))
+        row |= dict(zip(part["provider"].map(keys), part["verdict"], strict=True))
         rows.append(row | {"disagree": _disagreement(part)})
-    shown = pd.DataFrame(rows, columns=["rule", *PROVIDERS, "why", "disagree"])
+    shown = pd.DataFrame(rows, columns=["rule", *keys.values(), "why", "disagree"])
     columns = [
         Column("rule", _("Requirement")),
-        *(Column(provider, provider, "verdict") for provider in PROVIDERS),
+        *(Column(key, provider, "verdict") for provider, key in keys.items()),
         Column("why", _("What is seen"), under="disagree"),
     ]
     caption = _("Requirements of mailbox providers")
