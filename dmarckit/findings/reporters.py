@@ -289,9 +289,9 @@ def _in_evidence(time: pd.Timestamp) -> str:
 _INGEST = later(
     "Mail admin: send a mail to the report address and follow it: the rua tag in the DMARC record "
     "of {what}, the MX of its domain, the SES receipt rule, the bucket and its permissions, the "
-    "scheduled dmarckit ingest. DNS admin: if rua is in another domain, the record "
-    "<domain>._report._dmarc.<rua domain> must be there. Until reports come again, other findings "
-    "about these domains are blind."
+    "scheduled dmarckit ingest. DNS admin: if rua is in another domain, that one "
+    "must publish below its name _report._dmarc that it takes reports about yours. Until reports "
+    "come again, other findings about these domains are blind."
 )
 
 

@@ -149,21 +149,21 @@ _MEANING = {
     "sts-policy-fetch-error": (
         later("the MTA-STS policy could not be fetched"),
         later(
-            "Mail admin: open https://mta-sts.<domain>/.well-known/mta-sts.txt: it must answer "
-            "with status 200, text/plain and a valid certificate, without a redirect."
+            "Mail admin: open /.well-known/mta-sts.txt on the domain's host mta-sts (https): it "
+            "must answer with status 200, text/plain and a valid certificate, without a redirect."
         ),
     ),
     "sts-policy-invalid": (
         later("the MTA-STS policy is invalid"),
         later(
-            "Mail admin: correct the file at https://mta-sts.<domain>/.well-known/mta-sts.txt "
+            "Mail admin: correct the file /.well-known/mta-sts.txt on the domain's host mta-sts "
             "(version, mode, mx of every MX host, max_age), then change the id in the TXT record "
             "_mta-sts."
         ),
     ),
     "sts-webpki-invalid": (
         later("the web server of the MTA-STS policy has a bad certificate"),
-        later("Mail admin: renew the certificate of the host mta-sts.<domain>."),
+        later("Mail admin: renew the certificate of the domain's host mta-sts."),
     ),
     "tlsa-invalid": (
         later("the TLSA record does not fit the certificate"),
