@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs lab translations clean
+.PHONY: help demo test check licences sbom bench docs lab translations clean
 
 help:   ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,11 +24,31 @@ demo: $(READY)   ## the whole system on this machine: S3 server, mails, lake, pa
 test: $(READY)   ## all tests (ARGS="-k lake" for some)
 	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)  # for two cores: some tests wait
 
-check: $(READY)  ## ruff, mypy (strict on the package), import-linter
+check: $(READY)  ## ruff, mypy (strict on the package), import-linter, pip-audit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(MAKE) --silent $(TOOLS)/.installed 2>/dev/null || true  # without an index it is skipped
+	@$(BIN)/python -m tests.support.audit $(TOOLS)/bin/pip-audit
+
+# What looks at the environment from outside, and is no part of it.
+SUPPLY := cyclonedx-bom==7.5.0 pip-audit==2.10.1 pip-licenses==5.5.5
+TOOLS  := $(VENV)/tools
+
+$(TOOLS)/.installed: | $(READY)
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 10 $(SUPPLY)
+	@touch $@
+
+licences: $(TOOLS)/.installed  ## the licences of all dependencies
+	@$(TOOLS)/bin/pip-licenses --python $(BIN)/python --from=mixed --order=license $(ARGS)
+
+sbom: $(TOOLS)/.installed      ## dist/sbom.json: all dependencies as CycloneDX (JSON)
+	@mkdir -p dist
+	@$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --of JSON -o dist/sbom.json $(BIN)/python
+	@echo dist/sbom.json
 
 docs: $(READY)    ## the tables of README and docs that come from the code
 	@$(BIN)/python -m tests.support.docs
