@@ -34,7 +34,8 @@ def report(
 ) -> AggregateReport:
     """A report that begins `days_ago` days before `TODAY` and is `days` long."""
     begin = TODAY - timedelta(days=days_ago)
-    made = make_report(*records, begin=begin, end=begin + timedelta(days=days))
+    name = {"reporter": other["reporter"]} if "reporter" in other else {}  # with its own contact
+    made = make_report(*records, begin=begin, end=begin + timedelta(days=days), **name)
     return replace(made, policy=Policy(domain, **({"p": "none"} | (policy or {}))), **other)
 
 

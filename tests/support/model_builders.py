@@ -45,9 +45,10 @@ def make_report(*records: Record, **other: Any) -> AggregateReport:
     """A report of one day; `other` replaces its fields. Each reporter has a contact of its own."""
     name = other.get("reporter", "Example Mail")
     host = "".join(c for c in (name or "").lower() if c.isascii() and c.isalnum())
+    host = "google.com" if name == "google.com" else f"{host or 'no'}.example"
     report = AggregateReport(
         reporter="Example Mail",
-        contact="dmarc@mail.example" if name == "Example Mail" else f"dmarc@{host or 'no'}.example",
+        contact="dmarc@mail.example" if name == "Example Mail" else f"dmarc@{host}",
         extra_contact=None,
         report_id="r-1",
         begin=DAY,
