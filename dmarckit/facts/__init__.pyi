@@ -18,6 +18,7 @@ from .frames import (
 from .lake import Lake as Lake, open_lake as open_lake
 from .load import history_of as history_of, load_facts as load_facts, load_lists as load_lists
 from .networks import (
+    about_addresses as about_addresses,
     countries as countries,
     network_key as network_key,
     network_names as network_names,

@@ -20,7 +20,16 @@ import pandas as pd
 from markupsafe import Markup, escape as escape_html
 
 from dmarckit.checks import VERDICTS
-from dmarckit.core import _, current_language, later, ngettext, one_line, rate_text, text as words
+from dmarckit.core import (
+    _,
+    current_language,
+    later,
+    ngettext,
+    one_line,
+    rate_text,
+    show_domain,
+    text as words,
+)
 
 TEMPLATES = Path(__file__).parent / "template/dmarckit"
 # how a page takes an `Html` from a notebook: its style sheet comes with the page
@@ -57,6 +66,8 @@ _PILLS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"untrusted": "warning", "unreadable": "warning", "unreachable": "warning"},
     ),
 }
+_DOMAINS = {"domain", "name", "sender", "header_from", "policy_domain", "spf_domain"}
+_DOMAINS |= {"dkim_domain", "from_domain"}  # columns whose A-labels are shown as people read them
 _NOTEBOOKS = {
     "overview": later("Overview"),
     "domain": later("Domains"),
@@ -199,6 +210,7 @@ def _cell(column: Column, row: Any, largest: float | None) -> dict[str, Any]:
         text, level = _(names[value]) if value in names else value, levels.get(value, "plain")
     else:
         text = _FORMATS[kind](value)
+        text = show_domain(text) if column.key in _DOMAINS else text
     return {
         "text": text,
         "is_missing": is_missing,

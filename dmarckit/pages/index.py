@@ -9,7 +9,15 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from dmarckit.core import StoredObject, _, current_language, later, ngettext, text as words
+from dmarckit.core import (
+    StoredObject,
+    _,
+    current_language,
+    later,
+    ngettext,
+    show_domain,
+    text as words,
+)
 from dmarckit.pages.html import notebook_word, script_hash, script_source, templates, text_script
 from dmarckit.pages.inputs import page_versions
 from dmarckit.pages.links import KEY
@@ -103,7 +111,7 @@ def index_page(
     for match in found_keys:
         rest = (match["words"] or "").split(".")
         parameters = ", ".join(word.replace("-", " ", 1) for word in rest)
-        domain = match["domain"] or ""
+        domain = show_domain(match["domain"] or "")
         if domain and parameters and match["notebook"] != DOMAIN:
             # another sender is another thing, and no older page of the same
             domain, parameters = f"{domain}: {parameters}", ""

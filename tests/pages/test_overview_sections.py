@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from dmarckit.core.settings import Settings
 from dmarckit.core.window import last_days
 from dmarckit.facts.frames import Facts
 from dmarckit.pages import charts
@@ -86,12 +87,20 @@ def test_headline_shows_changes_and_whether_they_are_good() -> None:
     assert shown_all.markup.count("dk-change bad") == 2
 
 
-def test_headline_without_data_says_what_to_do() -> None:
-    found = measures(messages=(0, 0), pass_share=(float("nan"), float("nan")), failing=(0, 0))
-    shown = headline_html(Answer("none", "No."), found, last_days(1, "2026-11-23"))
-    assert "pass DMARC|no data|" in text(shown)
-    assert "run <code>dmarckit ingest</code>" in shown.markup
-    assert "%" not in text(shown)
+def test_an_empty_lake_shows_the_steps_to_the_first_page() -> None:
+    page = page_about(settings=Settings(home="s3://reports"))
+    shown = text(page.headline())
+    assert "There are no reports for these days." in shown
+    for step in (
+        "rua=mailto:…",
+        "s3://reports/mail",
+        "dmarckit ingest",
+        "0 emails",
+        "dmarckit doctor",
+    ):
+        assert step in shown
+    assert "of own mail" not in shown
+    assert "%" not in shown
 
 
 def test_the_headline_of_one_domain_is_named_after_it_and_counts_no_domains() -> None:
@@ -99,7 +108,8 @@ def test_the_headline_of_one_domain_is_named_after_it_and_counts_no_domains() ->
     assert shown.html is not None
     assert shown.html.title == "DMARC of example.com"
     assert "domains" not in text(shown)
-    assert "|domains|" in text(page_about(messages({})).headline())
+    everywhere = messages({}, reports=frame(REPORT, ({},)))
+    assert "|domains|" in text(page_about(everywhere).headline())
 
 
 def test_measures_compare_with_the_window_before() -> None:
@@ -130,6 +140,7 @@ def test_own_mail_is_apart_from_forged_mail() -> None:
         FAILS | {"messages": 50, "class": "modified"},
         FAILS | {"messages": 300},
         FAILS | {"messages": 100, "disposition": "reject"},
+        reports=frame(REPORT, ({},)),
     )
     shown = text(page_about(made, _is_first=False).headline())
     assert "of own mail authenticated|90.0 %|" in shown

@@ -16,7 +16,15 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dmarckit.core import Settings, Window, _, later, normalize_domain
-from dmarckit.facts import Coverage, Facts, Trace, complete_days, coverage, trace_sender
+from dmarckit.facts import (
+    Coverage,
+    Facts,
+    Trace,
+    about_addresses,
+    complete_days,
+    coverage,
+    trace_sender,
+)
 from dmarckit.findings import Analysis, as_of, page_analysis
 from dmarckit.lake import Lake
 from dmarckit.pages.charts import FIGURE_MIMETYPE, chart_svg, plain
@@ -136,6 +144,17 @@ class PageData:
     def _mine(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of the page's domain, or all when it is about several."""
         return frame[frame["domain"] == self.domain] if self.domain else frame
+
+    def _with_network(self, frame: pd.DataFrame, *keys: str) -> pd.DataFrame:
+        """Return the rows with `network` and `country` of the busiest address of their `keys`."""
+        sources = self._mine(self.facts.sources)
+        sources = sources.astype(dict.fromkeys([*keys, "source_ip"], "str"))
+        sums: Any = sources.groupby([*keys, "source_ip"])["messages"].sum()
+        busiest = sums.sort_values(ascending=False, kind="stable").reset_index()
+        busiest = busiest.drop_duplicates(list(keys))[[*keys, "source_ip"]]
+        rows = frame.merge(busiest, on=list(keys), how="left")
+        about = about_addresses(rows["source_ip"].dropna(), {}, self.settings.mmdb)
+        return rows.join(about[["network", "country"]])
 
     def _trace(self, sender: str) -> Trace:
         """Return what one sender sent as one domain, read once."""

@@ -59,8 +59,9 @@ class DomainSections(PageData):
         columns += ["spf_share", "classes", "blocked", "first_seen", "last_seen", "countries"]
         counts = ["messages", "before", "blocked"]
         frame = base.whole(frame.rename_axis("sender").reset_index(), *counts)[columns]
+        frame = ordered(frame, "-messages", "sender")
         return table_section(
-            ordered(frame, "-messages", "sender"),
+            frame,
             Column("sender", _("Sender"), under=_kind, link=self._sender_link()),
             Column(
                 "messages", _("Messages"), "volume", lambda r: text.change(r.messages, r.before)
@@ -70,10 +71,11 @@ class DomainSections(PageData):
             Column("blocked", _("Receivers"), text=_receivers),
             Column("first_seen", _("First seen"), "day"),
             Column("last_seen", _("Last seen"), "day"),
-            Column("countries", _("Countries")),
+            Column("network", _("Network"), under="countries"),
             caption=_("Senders, the largest first"),
             empty=_("Nobody sent as this domain on these days."),
-            limit=SHOWN,
+            shown=self._with_network(frame.head(SHOWN), "sender"),
+            number=len(frame),
         )
 
     def selectors(self) -> Section:
@@ -135,16 +137,19 @@ class DomainSections(PageData):
         kind, seen = ("sender_kind", "first"), ("reporter", "nunique")
         groups = rows.groupby("sender")
         frame = groups.agg(sender_kind=kind, **base.sums(*counts), reporters=seen)
+        frame = ordered(base.whole(frame.reset_index(), *counts), "-messages", "sender")
         return table_section(
-            ordered(base.whole(frame.reset_index(), *counts), "-messages", "sender"),
+            frame,
             Column("sender", _("Forwarder"), under=lambda r: kind_word(r.sender_kind)),
             *usual("messages"),
             Column("survived", _("Signature survived"), "count"),
             Column("modified", _("Changed on the way"), "count"),
             *usual("blocked", "reporters"),
+            Column("network", _("Network"), under="country"),
             caption=_("Forwarders, the largest first"),
             empty=_("No message was forwarded on these days."),
-            limit=SHOWN,
+            shown=self._with_network(frame.head(SHOWN), "sender"),
+            number=len(frame),
         )
 
     def gmail_requirements(self) -> Section:

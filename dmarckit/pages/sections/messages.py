@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dmarckit.core import Window, _, later, text as words
+from dmarckit.core import Window, _, later, show_domain, text as words
 from dmarckit.facts import classes_by_day, days_of, in_window, pass_shares, whole_days
 from dmarckit.pages import charts
 from dmarckit.pages.html import Column, Html, render_part
@@ -73,7 +73,7 @@ class MessageSections(PageData):
             levels.append(level)
             share, messages = words.percent(row.pass_share), words.n_messages(row.messages)
             texts.append(text.format(share=share, messages=messages))
-        cells = shares.assign(name=shares["domain"], level=levels, text=texts)
+        cells = shares.assign(name=shares["domain"].map(show_domain), level=levels, text=texts)
         caption = _("Share of messages that pass DMARC, by domain and day")
         return Section(shares, matrix(cells, self.window, caption, _("Domain"), _SHARES))
 

@@ -78,12 +78,17 @@ class OverviewSections(PageData):
         measures, items = measure(self.facts, self.window), self.analysis.findings
         about = one_line(show_domain(self.domain), 160)
         names = ["own_share", "forged", "messages", "reporters"] + ([] if about else ["domains"])
+        found, begin = answer(items, measures), None
+        if found.level == "none":
+            n = self.lake.sql("SELECT count(*) AS n FROM mails")["n"][0]
+            begin = checklist(self.settings.mail_url, int(n))
         shown = headline_html(
-            answer(items, measures),
+            found,
             measures[measures["measure"].isin([*names, "stopped"])],
             self.window,
             _("DMARC of {domain}").format(domain=about) if about else "",
             issues_html(items, self.domain, self._is_first),
+            begin,
         )
         return Section(measures, shown)
 
@@ -186,10 +191,11 @@ class OverviewSections(PageData):
             Column("domain", _("Sent as")),
             Column("what", _("What it is"), text=lambda r: class_word(r.what)),
             Column("done", _("What receivers did"), text=what_was_done),
+            Column("network", _("Network"), under="country"),
             *usual("reporters", "first_day", "last_day"),
             caption=_("Senders of failing messages, the largest first"),
             empty=_("No message failed DMARC on these days."),
-            shown=top.rename(columns={"class": "what"}),
+            shown=self._with_network(top.rename(columns={"class": "what"}), "domain", "sender"),
             figure=failing_by_sender(top),
             note="" if rest.empty else more,
         )
@@ -316,8 +322,12 @@ def headline_html(
     window: Window,
     title: str = "",
     issues: Html | None = None,
+    below: Html | None = None,
 ) -> Html:
-    """Return the answer, its reasons, `issues` and the figures of `measure` with their change."""
+    """Return the answer, its reasons, `issues` and the figures of `measure` with their change.
+
+    `below` stands in the answer; where there is no answer there are no figures.
+    """
     rows = measures.set_index("measure")
     compared = ngettext(
         "{days} (UTC), compared with the day before.",
@@ -340,16 +350,29 @@ def headline_html(
             stopped = words.percent(rows["value"]["stopped"] / value)
             change = listed(_("{share} stopped").format(share=stopped), change)
         cards.append({"label": _(_CARDS[name]), "value": shown, "change": change, "level": level})
-    how_to_begin = _(
-        "Reports come once a day from each receiver. If mails have arrived, run {command}; "
-        "if none have, check that the {tag} address in the DMARC record of each domain leads "
-        "to the bucket in the settings, or ask for more days."
+    html = answer_html(answer, title, below) + (issues or Html())
+    cards_html = render_part("cards", cards) if answer.level != "none" else Html()
+    return html + cards_html + render_part("note", compared)
+
+
+def checklist(mail_url: str, mails: int) -> Html:
+    """Return the steps from nothing to the first page."""
+    steps = [
+        _(
+            "DNS: the DMARC record of each domain names your report address "
+            "({rua}). Receivers report once a day."
+        ),
+        _("Bucket: email to that address is stored in {place}."),
+        _("First email: {ingest} reads what has arrived; {n} emails were read so far."),
+        _("All of it: {doctor} checks each setting and says how to fix it."),
+    ]
+    code = Markup("<code>{}</code>").format
+    parts = {"rua": code("rua=mailto:…"), "place": code(one_line(mail_url, 200))}
+    parts |= {"ingest": code("dmarckit ingest"), "doctor": code("dmarckit doctor")}
+    items = (escape(step, 500).format(n=words.count(mails), **parts) for step in steps)
+    return Html(
+        Markup("<ol>{}</ol>").format(Markup().join(map(Markup("<li>{}</li>").format, items)))
     )
-    command, tag = Markup("<code>dmarckit ingest</code>"), Markup("<code>rua</code>")
-    below = Html(escape(how_to_begin, 500).format(command=command, tag=tag))
-    html = answer_html(answer, title, below if answer.level == "none" else None)
-    html += issues or Html()
-    return html + render_part("cards", cards) + render_part("note", compared)
 
 
 def _shares(facts: Facts, window: Window) -> pd.DataFrame:

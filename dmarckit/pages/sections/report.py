@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import _, ngettext, one_line, text as words
+from dmarckit.core import _, ngettext, one_line, show_domain, text as words
+from dmarckit.facts import about_addresses
 from dmarckit.pages.html import Column, render_part
 from dmarckit.pages.sections.base import PageData, Section, table_section
 
@@ -40,10 +42,11 @@ class ReportSections(PageData):
             if not missing(row["contact"]):
                 text = _("an unnamed reporter (contact {contact})")
                 reporter = text.format(contact=one_line(row["contact"], 80))
-        title = _("Report of {reporter} about {domain}").format(reporter=reporter, domain=about)
+        title = _("Report of {reporter} about {domain}")
+        title = title.format(reporter=reporter, domain=show_domain(about))
         facts = [
             (_("Reporter"), row["reporter"]),
-            (_("Domain"), row["domain"]),
+            (_("Domain"), show_domain(about)),
             (_("Period (UTC)"), words.period(row["begin"], row["end"])),
             (_("Report id"), row["report_id"]),
             (_("Messages"), words.count(row["messages"])),
@@ -68,7 +71,8 @@ class ReportSections(PageData):
         uid = str(next(iter(self._report(report_uid)["report_uid"]), ""))
         query = "SELECT * FROM records WHERE report_uid = $uid ORDER BY position"
         frame = self.lake.sql(query, uid=uid)
-        rows = with_results(frame)
+        failing = ~(frame["dkim_aligned"].fillna(False) | frame["spf_aligned"].fillna(False))
+        rows = frame.assign(failing=failing)
         rows = rows.sort_values(["failing", "messages"], ascending=False, kind="stable")
         more = len(rows) - SHOWN
         text = ngettext("And {n} more record.", "And {n} more records.", more)
@@ -77,7 +81,7 @@ class ReportSections(PageData):
             *result_columns(),
             caption=_("Records"),
             empty=_("The report holds no records."),
-            shown=rows.head(SHOWN),
+            shown=with_results(rows.head(SHOWN), self.settings.mmdb),
             note=text.format(n=words.count(more)) if more > 0 else "",
         )
 
@@ -92,11 +96,12 @@ class ReportSections(PageData):
         )
 
 
-def with_results(frame: pd.DataFrame) -> pd.DataFrame:
+def with_results(frame: pd.DataFrame, mmdb: Path | None) -> pd.DataFrame:
     """Return rows of `records` with what `result_columns` show; `failing`: it fails DMARC."""
     dkim, spf = (frame[c].fillna(False).astype(bool) for c in ("dkim_aligned", "spf_aligned"))
+    about = about_addresses(frame["source_ip"].dropna(), {}, mmdb)
     verdict = {True: _("counts: aligned and passes"), False: _("does not count")}
-    return frame.assign(
+    return frame.join(about[["network", "country"]]).assign(
         failing=~(dkim | spf),
         raw_dkim=frame["dkim"].map(_raw_results),
         raw_spf=frame["spf"].map(_raw_results),
@@ -111,6 +116,7 @@ def result_columns() -> list[Column]:
     """Return what a receiver says about a record, as columns of the tables of records."""
     return [
         Column("source_ip", _("Source"), under=_envelope),
+        Column("network", _("Network"), under="country"),
         Column("messages", _("Messages"), "count"),
         Column("header_from", _("From")),
         Column("result", "DMARC"),

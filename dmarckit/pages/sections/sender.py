@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import _, one_line, text as words
+from dmarckit.core import _, one_line, show_domain, text as words
 from dmarckit.facts import Trace, classes_by_day, in_window, kind_word, organisations
 from dmarckit.findings import requirement_meaning
 from dmarckit.pages.charts import class_chart as draw_classes, class_word, counted, listed
@@ -40,7 +40,8 @@ class SenderSections(PageData):
         rows = in_window(found.daily, window)
         values = {"value": passing(rows), "before": passing(in_window(found.daily, window.before))}
         frame = pd.DataFrame(values).rename_axis("measure").reset_index()
-        names = {"sender": one_line(found.name, 80), "domain": one_line(found.domain, 80)}
+        names = {"sender": found.name, "domain": found.domain}
+        names = {key: one_line(show_domain(name), 160) for key, name in names.items()}
         title = _("{sender}, sending as {domain}").format(**names) if found.name else ""
         return Section(frame, headline_html(_answer(found, rows, names), frame, window, title))
 
@@ -148,7 +149,7 @@ class SenderSections(PageData):
         `report_id` and `class`.
         """
         found = self._trace(sender)
-        shown = with_results(found.records)
+        shown = with_results(found.records, self.settings.mmdb)
         pairs = zip(shown["reporter"].fillna(""), shown["begin"], shown["end"], strict=True)
         seen = [f"{name}, {words.period(begin, end)}" for name, begin, end in pairs]
         link = row_target("report", "report_uid")
