@@ -243,10 +243,14 @@ def top_counts(frame: pd.DataFrame, column: str, at_most: int = SHOWN) -> dict[s
 
 
 def names_with_counts(frame: pd.DataFrame, column: str) -> str:
-    """Return the names with the most messages in words: ``Salesdesk 120 and Postwagon 3``."""
-    text = _("{name} {n}")
+    """Return the names with the most messages in words: ``Salesdesk (120) and Postwagon (3)``.
+
+    A single name stands alone: its number is that of the frame.
+    """
     sums = top_counts(frame, column, at_most=len(frame))
-    return join_names([text.format(name=name, n=count(n)) for name, n in sums.items()])
+    if len(sums) == 1:
+        return next(iter(sums))
+    return join_names([_("{name} ({n})").format(name=name, n=count(n)) for name, n in sums.items()])
 
 
 def disposition_words(frame: pd.DataFrame) -> str:

@@ -34,6 +34,7 @@ from dmarckit.findings.model import (
     Kind,
     Record,
     Severity,
+    join_names,
     join_sentences,
     on_days,
     reporter_name,
@@ -233,7 +234,7 @@ def _hurt_words(column: str, hurt: pd.DataFrame) -> str:
 
 
 def _why_back(domain: DomainFacts, column: str, hurt: pd.DataFrame) -> str:
-    names = names_with_counts(hurt, "sender")
+    names = join_names(list(top_counts(hurt, "sender")))
     if hurt.empty:
         return _(
             "DNS admin: the policy became weaker. If that was not intended, put the old value "

@@ -133,7 +133,7 @@ def test_sp_is_not_proposed_while_subdomains_fail_legitimately() -> None:
         [1, 2], header_from="crm.example.com", da=False, sa=False, **{"class": "broken_dkim"}
     )
     finding = only(attacked(messages([1, 2], **SUBDOMAIN), failing), "subdomain_exposed")
-    assert "First settle who sends crm.example.com 160" in finding.action
+    assert "First settle who sends crm.example.com:" in finding.action
     passing = messages([20], header_from="crm.example.com")
     finding = only(attacked(messages([1, 2], **SUBDOMAIN), failing, passing), "subdomain_exposed")
     assert "set np=reject; leave the rest" in finding.action
