@@ -84,7 +84,7 @@ def untrusted_reports(facts: Facts, context: Context) -> list[Finding]:
                 "mails": n,
                 "from_domains": shown,
                 "forged": len(forged),
-                "thresholds": {},
+                "thresholds": {"days": context.days},
                 "number": n,
                 "query": queries.count_mails("untrusted", None, context.start, context.now),
             },

@@ -196,12 +196,21 @@ def on_days(first: date | None, last: date | None) -> str:
 
 
 def join_sentences(*texts: str) -> str:
-    """Join whole sentences; empty ones are left out."""
+    """Join sentences; empty ones are left out, and a command at an end gets its full stop.
+
+    >>> join_sentences("If not: dmarckit senders deny a.example", "The same goes for the others.")
+    'If not: dmarckit senders deny a.example. The same goes for the others.'
+    """
     joined = ""
     for text in filter(None, texts):
+        if joined and joined[-1] not in _ENDS:
+            joined = _("{sentence}.").format(sentence=joined)
         both = _("{sentences} {sentence}").format(sentences=joined, sentence=text)
         joined = both if joined else text
     return joined
+
+
+_ENDS = ".!?:。！？："
 
 
 def n_reporters(n: float) -> str:
