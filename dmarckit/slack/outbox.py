@@ -122,7 +122,7 @@ def failure_subject(job: str, since: datetime, now: datetime) -> str:
 
 MARKS = "sent"  # folder of the marks; each contains its subject
 MARKS_KEPT = timedelta(days=1)  # a failure is sent once a day, whatever the lake knows of it
-NOTE_PAUSES = (1.0, 3.0, 10.0)  # before a message that is out is recorded again
+NOTE_PAUSES = (0.0, 1.0, 3.0, 10.0)  # before a message that is out is recorded again
 LEASE = "_slack"  # no schedule can have this name
 LOCK_PAUSES = (1.0,) * 60  # a run waits for another one to finish delivering
 LATE_AFTER = timedelta(minutes=10)  # from when a message says that it is late
@@ -277,17 +277,24 @@ class Delivery:
     def _record_out(self, subject: str, channel: str | None, shown: Message) -> None:
         self._result.messages.append(shown)  # it is out, whatever happens next
         self._result.sent += 1
+        try:
+            self._record([subject], channel)
+        except (core.LakeError, core.StorageError):
+            self._record_later(subject, channel)
+
+    def _record_later(self, subject: str, channel: str | None) -> None:
+        """Mark that a message is out, and try to record it a few times more."""
+        home, key = core.open_storage(self._settings.home), sent_mark(subject)
         errors = (core.LakeError, core.StorageError)
+        with contextlib.suppress(core.StorageError):
+            home.put_new(key, subject.encode(), content_type="text/plain")
         try:
             core.with_retries(lambda: self._record([subject], channel), errors, NOTE_PAUSES)
         except errors as error:
-            with contextlib.suppress(core.StorageError):
-                home = core.open_storage(self._settings.home)
-                home.put_new(sent_mark(subject), subject.encode(), content_type="text/plain")
-            name = one_line(subject)
-            raise core.SentNotRecorded(
-                f"{name} went out, which is not recorded: {error}"
-            ) from error
+            text = f"{one_line(subject)} went out, which is not recorded: {error}"
+            raise core.SentNotRecorded(text) from error
+        with contextlib.suppress(core.StorageError):
+            home.delete(key)
 
     def _address(self, stored: kit.StoredFile) -> str:
         """Return the address of a file of ours; where none can be made, where it lies."""
