@@ -7,10 +7,14 @@ executor; chunks come back in the order of the objects, and only a few wait in m
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import itertools
+import json
 import multiprocessing
 import os
 import secrets
+import socket
 import tempfile
 import time
 import uuid
@@ -18,7 +22,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,6 +40,8 @@ ALONE_BELOW = 3_000  # new mails that this process has read before another has s
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVERYTHING = 20  # mails refused alike, after which all others would be
 APART_BYTES = 600_000_000  # memory for reading mails that may have ended a run
+READING = "reading"  # folder in the lake's, of notes of what is being read
+NOTED_AHEAD = 500  # mails that a note is about beyond those that are read now
 LISTED = 50_000  # objects of a listing that are held as such at once
 
 _Part = Sequence[StoredObject]
@@ -86,14 +91,18 @@ def ingest_mails(
             failures_content=settings.failures_content,
             spool=spool if executor is None else "",  # another's workers may be elsewhere
         )
+        workers = getattr(executor, "threads", 0) or settings.workers or os.cpu_count() or 1
+        notes = _Notes(settings.lake_url, result.run, todo, 6 * workers * CHUNK)
         try:
-            for chunk in read_in_order(task, todo, executor, settings.workers):
+            for chunk in read_in_order(task, todo, executor, workers, notes):
                 refusals.check(chunk)
                 commits.add(chunk)
         except BaseException:  # the run is being ended, too: what was read is not read again
             with contextlib.suppress(core.DmarckitError):
                 commits.commit()
             raise
+        finally:
+            notes.remove()
         refusals.check_all()
         commits.commit()
     if result.outcomes and objects is None:  # to look at every table for nothing costs more
@@ -134,7 +143,7 @@ def new_objects(mails: Storage, lake: Lake, retry: Sequence[str] = ()) -> list[S
         {"key": pa.string(), "etag": pa.string(), "size": pa.int64(), "modified": pa.int64()}
     )
     batches, listing = [schema.empty_table()], mails.list()
-    while items := list(islice(listing, LISTED)):
+    while items := list(itertools.islice(listing, LISTED)):
         times = [(item.modified - EPOCH) // timedelta(microseconds=1) for item in items]
         columns = [[getattr(item, name) for item in items] for name in ("key", "etag", "size")]
         batches.append(pa.table([*columns, times], schema=schema))
@@ -236,22 +245,98 @@ class _Refusals:
         raise StorageError(f"cannot read {self._url}/{key} and all others: {mail.error}")
 
 
+class _Notes:
+    """Notes below the lake what is about to be read, and knows what runs that died have noted.
+
+    A note is of two keys: from which one on, and up to which, mails may be being read.
+    """
+
+    def __init__(self, url: str, run: str, objects: Sequence[StoredObject], ahead: int) -> None:
+        self._storage = open_storage(url)
+        self._objects, self._ahead = objects, max(ahead, NOTED_AHEAD)
+        self._key, self._until = f"{READING}/{run}.json", ""
+        self._noted: dict[str, tuple[str, str]] = {}  # key of another's note → what it says
+        with contextlib.suppress(StorageError):  # there is no lake yet
+            for item in self._storage.list(f"{READING}/") if objects else ():
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    note = json.loads(self._storage.get(item.key))
+                    if not _is_running(item.key, str(note["host"]), int(note["process"])):
+                        self._noted[item.key] = str(note["first"]), str(note["last"])
+        _own_notes.add(self._key)
+
+    def is_suspect(self, part: _Part) -> bool:
+        """Return True if a run died while it may have been reading one of these."""
+        return any(a <= item.key <= z for a, z in self._noted.values() for item in part)
+
+    def note(self, part: _Part) -> None:
+        """Note that these are about to be read, with many behind them."""
+        if part[-1].key <= self._until:
+            return
+        at = bisect.bisect_left(self._objects, part[-1].key, key=lambda item: item.key)
+        first = self._objects[max(at - self._ahead, 0)].key
+        last = self._objects[min(at + self._ahead, len(self._objects) - 1)].key
+        note = {"first": first, "last": last, "host": socket.gethostname(), "process": os.getpid()}
+        self._until = last
+        with contextlib.suppress(StorageError):  # where nothing can be written, the lake says so
+            content = json.dumps(note).encode()
+            self._storage.put(self._key, content, content_type="application/json")
+
+    def remove(self) -> None:
+        """Remove the notes of this run and of those that died: all was read, or is read again."""
+        _own_notes.discard(self._key)
+        with contextlib.suppress(StorageError):
+            for key in (*self._noted, *([self._key] if self._until else [])):
+                self._storage.delete(key)
+
+
+_own_notes: set[str] = set()  # of the ingests of this process
+
+
+def _is_running(key: str, host: str, process: int) -> bool:
+    """Return True if the ingest that wrote a note runs on this machine."""
+    if host != socket.gethostname() or os.name != "posix":
+        return False
+    if process == os.getpid():
+        return key in _own_notes
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return process > 0
+
+
 def read_in_order(
-    task: Task, objects: Sequence[StoredObject], executor: Executor | None, workers: int
+    task: Task,
+    objects: Sequence[StoredObject],
+    executor: Executor | None,
+    workers: int,
+    notes: _Notes,
 ) -> Iterator[Chunk]:
     """Yield the objects as chunks. Raises what `read_chunk` raises.
 
-    `workers` counts this process; 0 is one a core. An executor says how much it does at once
-    (`threads`). Mails of a worker that is killed are read one by one; the one that kills again
-    is unreadable.
+    `workers` counts this process. Mails of a worker or a run that was killed are read apart; the
+    one that kills again is unreadable.
     """
-    workers = getattr(executor, "threads", 0) or workers or os.cpu_count() or 1
-    parts = deque(objects[i : i + CHUNK] for i in range(0, len(objects), CHUNK))
+    all_parts = [objects[i : i + CHUNK] for i in range(0, len(objects), CHUNK)]
+    for is_suspect, group in itertools.groupby(all_parts, notes.is_suspect):
+        if is_suspect:
+            for part in group:
+                yield from _read_apart(task, part)
+        else:
+            yield from _read_parts(task, deque(group), executor, workers, notes)
+
+
+def _read_parts(
+    task: Task, parts: deque[_Part], executor: Executor | None, workers: int, notes: _Notes
+) -> Iterator[Chunk]:
     if executor is not None:
-        yield from _read_by_pool(task, parts, executor, workers, helping=False)
-    elif workers == 1 or len(objects) < ALONE_BELOW:
+        yield from _read_by_pool(task, parts, executor, workers, notes, helping=False)
+    elif workers == 1 or len(parts) * CHUNK < ALONE_BELOW:
         while parts:
             part = parts.popleft()
+            notes.note(part)
             try:
                 chunk = read_chunk(task, part)
             except MemoryError:
@@ -262,11 +347,11 @@ def read_in_order(
                 parts.appendleft(chunk.left)
     else:
         with _pool(workers - 1) as pool:
-            yield from _read_by_pool(task, parts, pool, workers, helping=True)
+            yield from _read_by_pool(task, parts, pool, workers, notes, helping=True)
 
 
 def _read_by_pool(
-    task: Task, parts: deque[_Part], pool: Executor, workers: int, *, helping: bool
+    task: Task, parts: deque[_Part], pool: Executor, workers: int, notes: _Notes, *, helping: bool
 ) -> Iterator[Chunk]:
     """Read by the pool, and while `helping` by this process whenever it would only wait."""
     waiting: deque[tuple[Future[Chunk], _Part]] = deque()
@@ -274,11 +359,13 @@ def _read_by_pool(
         running = sum(not future.done() for future, _ in waiting)
         while parts and running < 2 * workers and len(waiting) < 6 * workers:
             part = parts.popleft()
+            notes.note(part)
             waiting.append((_submit(pool, task, part), part))
             running += 1
         future, part = waiting[0]
         if helping and not future.done() and parts and len(waiting) < 6 * workers:
             mine = parts.popleft()
+            notes.note(mine)
             done: Future[Chunk] = Future()
             try:
                 done.set_result(read_chunk(task, mine))
