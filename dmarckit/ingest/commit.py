@@ -17,7 +17,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dmarckit.core import POOL, Settings, one_line, open_storage
+from dmarckit.core import (
+    POOL,
+    LakeError,
+    Settings,
+    StorageError,
+    one_line,
+    open_storage,
+    with_retries,
+)
 from dmarckit.ingest.identity import PARTS, keep_apart
 from dmarckit.ingest.read import Chunk, LongReport
 from dmarckit.lake import JOIN, MAILS, REPORT_TABLES, Lake, month_of
@@ -26,6 +34,7 @@ from dmarckit.reports import is_within, listed_domains, own_reporters, reporter_
 OUTCOMES = ("stored", "duplicate", "untrusted", "not_a_report", "unreadable", "unreachable")
 BATCH_MAILS = 2_000  # what a commit holds at the most: three commits cost about 0.1 s
 BATCH_RECORDS = 200_000
+AGAIN = (0.5, 2.0)  # seconds before a commit is tried again
 BATCH_BYTES = 64_000_000
 BATCH_SECONDS = 30.0  # after which what there is is committed
 MEMORY = timedelta(days=60)  # for which a reporter's domains are remembered
@@ -89,20 +98,29 @@ class Commits:
             self.progress(self.done + mails, self.total, self.result.outcomes)
 
     def commit(self) -> None:
-        """Write what was collected: records, reports, exports, ledger, in this order."""
+        """Write what was collected: records, reports, exports, ledger, in this order.
+
+        That is safe to do once more where an answer of the storage breaks off.
+        """
         chunks, self.chunks = self.chunks, []
         if not chunks:
             return
+        with_retries(lambda: self._write(chunks), (LakeError, StorageError), AGAIN)
+        for chunk in chunks:
+            for report in chunk.long:
+                report.remove_file()
+        self.done += sum(len(c.mails) for c in chunks)
+        self.committed = time.monotonic()
+        if self.progress:
+            self.progress(self.done, self.total, self.result.outcomes)
+
+    def _write(self, chunks: Sequence[Chunk]) -> None:
         fresh: set[str] = set()
         for table in REPORT_TABLES:
             fresh |= self._write_reports(chunks, table)
         owners = self._owners(chunks)
         self._write_exports(chunks, owners)
         self._write_ledger(chunks, owners, fresh)
-        self.done += sum(len(c.mails) for c in chunks)
-        self.committed = time.monotonic()
-        if self.progress:
-            self.progress(self.done, self.total, self.result.outcomes)
 
     def _write_reports(self, chunks: Sequence[Chunk], table: str) -> set[str]:
         """Write the rows of a table (`reports` behind their records); return the new uids."""
@@ -115,11 +133,7 @@ class Commits:
             keep_apart(self.lake, chunks, table, known)
         # rivals at last: only then it is certain what the first with their identity says
         new = self._write_some(chunks, table, known, rivals=False)
-        new |= self._write_some(chunks, table, known, rivals=True)
-        for chunk in chunks:
-            for report in chunk.long:
-                report.remove_file()
-        return new
+        return new | self._write_some(chunks, table, known, rivals=True)
 
     def _write_some(
         self, chunks: Sequence[Chunk], table: str, known: set[str], *, rivals: bool

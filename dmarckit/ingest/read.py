@@ -514,11 +514,17 @@ def _fetch(storage: Storage, limits: Limits, item: StoredObject) -> bytes | Dmar
         return UnreadableReport(CLIENT_SIDE)
     except core.RefusedObject as refused:
         return refused
-    except core.StorageError as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # the SDK raises anything for an answer that is odd
         if not storage.remote:
             raise
         next(storage.list(), None)  # where that fails as well, it is not this object alone
-        return core.RefusedObject("", f"{error}; a later run tries again", type(error).__name__)
+        code = type(error).__name__
+        said = (
+            str(error) if isinstance(error, core.StorageError) else f"fetching it failed ({code})"
+        )
+        return core.RefusedObject("", f"{said}; a later run tries again", code)
 
 
 @functools.lru_cache(maxsize=1)

@@ -17,7 +17,15 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from dmarckit.core import LakeError, SettingsError, aws_errors, aws_session, code_hint, one_line
+from dmarckit.core import (
+    LakeError,
+    SettingsError,
+    aws_errors,
+    aws_session,
+    code_hint,
+    one_line,
+    with_retries,
+)
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -39,6 +47,15 @@ class RowGroup(NamedTuple):
     last: str
     size: int
     rows: int
+
+
+BROKEN_OFF = (0.1, 0.5, 1.0, 2.0)  # pauses after an answer that broke off
+
+
+def broke_off(error: BaseException) -> bool:
+    """Return True if an answer of the storage was cut off on its way to Delta."""
+    signs = ("response body", "HTTP error", "decoding response")
+    return any(sign in str(error) for sign in signs)
 
 
 class Location:
@@ -84,11 +101,19 @@ class Location:
         from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
-        with self.explained(name, "read"):
+        def opened() -> DeltaTable | None:
             try:
                 return DeltaTable(self.table_uri(name), storage_options=self.options())
             except TableNotFoundError:
                 return None
+
+        with self.explained(name, "read"):
+            try:
+                return opened()
+            except Exception as error:
+                if not broke_off(error):
+                    raise
+            return with_retries(opened, broke_off, BROKEN_OFF)
 
     @contextlib.contextmanager
     def explained(self, name: str, doing: str) -> Iterator[None]:

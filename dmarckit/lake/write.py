@@ -13,13 +13,13 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dmarckit.core import LakeError, with_retries
-from dmarckit.lake.location import Location
+from dmarckit.lake.location import Location, broke_off
 from dmarckit.lake.schema import TABLES, Table
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ COMPACT_FILES = 24  # data files in one month beyond which they are compacted
 Result = TypeVar("Result")
 
 
+class _Fresh(Protocol):
+    def __call__(self, known: set[str], *, maybe: bool) -> pa.Table | pa.RecordBatchReader | None:
+        """Return the rows of units that are not known; None when there are none."""
+
+
 class Writer:
     """Appends to the tables of one lake; tables are made on the first write."""
 
@@ -56,12 +61,13 @@ class Writer:
         units = _units(rows, TABLES[name]).to_pylist()
         new: set[str] = set()
 
-        def fresh(known: set[str]) -> pa.Table | None:
+        def fresh(known: set[str], *, maybe: bool) -> pa.Table | None:
             nonlocal new
-            new = set(units) - known
-            if not new:
+            missing = set(units) - known
+            new = missing | new if maybe else missing
+            if not missing:
                 return None
-            wanted = rows.filter(pa.array([unit in new for unit in units], pa.bool_()))
+            wanted = rows.filter(pa.array([unit in missing for unit in units], pa.bool_()))
             return wanted.cast(_without_comments(wanted.schema))
 
         self._append(name, sorted(rows.column("month").unique().to_pylist()), fresh)
@@ -89,11 +95,12 @@ class Writer:
         schema = _without_comments(TABLES[name].schema)
         new: set[str] = set()
 
-        def fresh(known: set[str]) -> pa.RecordBatchReader | None:
+        def fresh(known: set[str], *, maybe: bool) -> pa.RecordBatchReader | None:
             nonlocal new
-            new = units.keys() - known
-            plain = (batch.cast(schema) for unit in units if unit in new for batch in batches(unit))
-            return pa.RecordBatchReader.from_batches(schema, plain) if new else None
+            missing = [unit for unit in units if unit not in known]
+            new = new.union(missing) if maybe else set(missing)
+            plain = (batch.cast(schema) for unit in missing for batch in batches(unit))
+            return pa.RecordBatchReader.from_batches(schema, plain) if missing else None
 
         self._append(name, sorted(set(units.values())), fresh)
         return new
@@ -111,17 +118,24 @@ class Writer:
         self,
         name: str,
         months: Sequence[str],
-        fresh: Callable[[set[str]], pa.Table | pa.RecordBatchReader | None],
+        fresh: _Fresh,
     ) -> bool:
-        """Append what `fresh` makes of the units known in these months; False for None."""
+        """Append what `fresh` makes of the units known in these months; False for None.
+
+        Its `maybe` is True where a try before has perhaps written what it gave then.
+        """
         from deltalake import CommitProperties, Transaction, write_deltalake
 
         known = self._known.setdefault(name, _KnownUnits(self.location, TABLES[name]))
 
+        maybe = False
+
         def append() -> bool:
+            nonlocal maybe
             table = self.location.open(name) or self._create(name)
             other = _has_other_columns(table, TABLES[name])
-            data = fresh(known.at(table, months))
+            data = fresh(known.at(table, months), maybe=maybe)
+            maybe = False
             if data is None:
                 return False
             if other and WIDENED not in table.metadata().configuration:
@@ -129,13 +143,17 @@ class Writer:
                 return append()  # of several writers one gets here; with the table as it is now
             version = (table.transaction_version(APPLICATION) or 0) + 1
             transaction = Transaction(APPLICATION, version)
-            write_deltalake(
-                table,
-                data,
-                mode="append",
-                schema_mode="merge" if other else None,
-                commit_properties=CommitProperties(app_transactions=[transaction]),
-            )
+            try:
+                write_deltalake(
+                    table,
+                    data,
+                    mode="append",
+                    schema_mode="merge" if other else None,
+                    commit_properties=CommitProperties(app_transactions=[transaction]),
+                )
+            except Exception as error:
+                maybe = broke_off(error)
+                raise
             return True
 
         return commit(self.location, name, "write", append)
@@ -210,7 +228,7 @@ def commit(location: Location, name: str, doing: str, action: Callable[[], Resul
         try:
             return with_retries(
                 action,
-                CommitFailedError,
+                lambda error: isinstance(error, CommitFailedError) or broke_off(error),
                 CONFLICTS,
                 pause=lambda _, planned: random.uniform(0, planned),  # noqa: S311  rivals part
             )

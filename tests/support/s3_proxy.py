@@ -1,0 +1,96 @@
+"""A proxy in front of an S3 server that spoils some of its answers."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import random
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+Fault = Literal["truncate", "refuse", ""]
+"""the body ends half-way, the server says 500, or nothing happens"""
+
+
+class S3Proxy(ThreadingHTTPServer):
+    """Hands requests on to `endpoint`; `fault` says what happens to the answer to which."""
+
+    daemon_threads = True
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.behind = urlsplit(endpoint).netloc
+        self.fault: Callable[[str, str], Fault] = lambda _method, _path: ""
+        self.spoilt = 0  # answers
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients hang up; that is nobody's business."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: S3Proxy
+
+    def _hand_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        server = http.client.HTTPConnection(self.server.behind, timeout=120)
+        with contextlib.closing(server):
+            # with the Host that the client has signed
+            server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                server.putheader(name, value)
+            server.endheaders(body)
+            answer = server.getresponse()
+            content = answer.read()
+        fault = self.server.fault(self.command, self.path)
+        self.server.spoilt += bool(fault)
+        if fault == "refuse":
+            content = b"<Error><Code>InternalError</Code><Message>We broke</Message></Error>"
+        self.send_response_only(500 if fault == "refuse" else answer.status)
+        for name, value in answer.getheaders() if fault != "refuse" else ():
+            if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                self.send_header(name, value)
+        length = answer.getheader("Content-Length", "0") if self.command == "HEAD" else len(content)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if fault == "truncate":
+            content = content[: len(content) // 2]
+            self.close_connection = True
+        self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _hand_on
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def s3_proxy(endpoint: str) -> Iterator[S3Proxy]:
+    """Yield a proxy in front of the server at `endpoint`."""
+    with S3Proxy(endpoint) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            proxy.shutdown()
+
+
+def truncated(share: float, seed: int = 1) -> Callable[[str, str], Fault]:
+    """Every so many answers to GET are cut off half-way."""
+    chance, lock = random.Random(seed), threading.Lock()
+
+    def fault(method: str, _path: str) -> Fault:
+        with lock:
+            return "truncate" if method == "GET" and chance.random() < share else ""
+
+    return fault
