@@ -112,7 +112,7 @@ class Writer:
             LakeError: It cannot be written.
         """
         nothing = _without_comments(TABLES[name].schema).empty_table()
-        self._append(name, [month], lambda _known: nothing)
+        self._append(name, [month], lambda known, *, maybe: nothing)
 
     def _append(
         self,
