@@ -76,6 +76,8 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> int:
             step("Asking DNS and Google Postmaster Tools, both made up")
             demo.fill_outside_tables(settings, now)
         schedule = load_schedule("daily")
+        if not keep:  # the server ends, and with it whatever a page could link to
+            schedule = schedule.model_copy(update={"fleet": False})
         if mails is not None:  # the page is about the time of the user's own reports
             query = "SELECT min(begin) AS a, max(begin) AS b FROM reports WHERE begin < $now"
             (span,) = open_lake().arrow(query, now=now).to_pylist()

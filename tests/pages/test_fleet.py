@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from html import escape
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from dmarckit.cli import pages as fleet_command
@@ -14,9 +16,13 @@ from dmarckit.core.errors import PageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import FolderStorage
 from dmarckit.core.window import last_days
+from dmarckit.lake.lake import Lake
+from dmarckit.lake.rows import tls_rows
+from dmarckit.lake.schema import TLS
 from dmarckit.pages import fleet, inputs
 from dmarckit.pages.fleet import FleetPage, fleet_domains, publish_fleet
 from tests.support import frames
+from tests.support.finished_pages import tls_report
 from tests.support.page_notebooks import write_notebook
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
@@ -103,6 +109,44 @@ def test_a_page_is_built_again_when_something_it_shows_has_changed(
     assert run() == both
     storage._path("domain/a.example/2026-11-24.html").unlink()
     assert run() == ["a.example"]
+
+
+def test_what_a_page_links_to_is_built_where_something_changed(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(task: Any) -> FleetPage:
+        storage.put(task.page.key, b"page", content_type="text/html")
+        made = json.dumps(task.manifest).encode()
+        storage.put(task.page.key + fleet.MANIFEST, made, content_type="application/json")
+        built.append(f"{task.notebook} {task.page.domain}".strip())
+        return task.page
+
+    built: list[str] = []
+    targets = ["domain?domain=a.example", "sender?domain=b.example&sender=Mail", "tls"]
+    targets += ["report?report_uid=x", "requirements", "domain?domain=b.example"]
+    storage, key = FolderStorage(tmp_path / "pages"), "overview/2026-11-24.html"
+    page = "".join(f'<a data-page="{escape(target)}">x</a>' for target in targets)
+    storage.put(key, page.encode(), content_type="text/html")
+    monkeypatch.setattr(fleet, "_build", build)
+
+    def run(now: datetime = NOW, job: str = "daily") -> list[str]:
+        built.clear()
+        fleet.publish_linked(settings, key, job=job, now=now)
+        return sorted(built)
+
+    monkeypatch.setattr(fleet, "MOST_WORKERS", 1)
+    assert run() == ["domain a.example", "domain b.example", "sender b.example"]
+    assert run(NOW + timedelta(days=1), "weekly") == [], "the pages of yesterday show the same"
+    linked = storage.get(key).decode()
+    assert linked.count("href=") == 3
+    assert 'href="../domain/a.example/2026-11-24.html"' in linked
+    frames.fill(tmp_path, *reports("b.example", uid="later"))
+    tomorrow = NOW + timedelta(days=1)
+    assert run(tomorrow) == ["domain b.example", "sender b.example"]
+    assert 'href="../domain/b.example/2026-11-25.html"' in storage.get(key).decode()
+    sessions = pa.Table.from_pylist(list(tls_rows(tls_report(1), "mail/t")), schema=TLS.schema)
+    Lake(settings.lake_url).write.append_new("tls", sessions)
+    assert run(tomorrow) == ["tls"]
 
 
 def test_a_manifest_is_small_and_holds_no_secret(settings: Settings) -> None:

@@ -147,7 +147,7 @@ def test_code_is_behind_a_toggle(open_page: Callable[..., Tab]) -> None:
 def test_a_record_is_copied_by_one_press(open_page: Callable[..., Tab]) -> None:
     tab = open_page("domain-demo", permissions=["clipboard-read", "clipboard-write"])
     tab.evaluate("window.setTimeout = () => 0")  # what the button says stays until it is read
-    box = tab.locator(".dk-record").last
+    box = tab.locator(".dk-record:visible").first
     box.get_by_role("button", name="Copy").click()
     expect(box.get_by_role("button")).not_to_have_text("Copy")
     taken = "[window.getSelection().toString(), navigator.clipboard?.readText()]"
@@ -159,7 +159,8 @@ def test_evidence_and_quiet_findings_are_folded(open_page: Callable[..., Tab]) -
     tab = open_page("overview-demo")
     query = tab.locator(".dk-finding dd code").first
     assert not query.is_visible()
-    query.locator("xpath=ancestor::details").locator("summary").click()
+    tab.get_by_text("Evidence", exact=True).first.click()
+    tab.get_by_text("Show the query").first.click()
     assert query.inner_text().startswith("SELECT")
 
 

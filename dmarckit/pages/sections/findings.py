@@ -150,7 +150,7 @@ def _row(group: Sequence[LedgerEntry], here: str, is_first: bool) -> dict[str, A
         days.update(one.evidence.get(DAYS) or {})
     domains: str | Html = _("{n} domains").format(n=words.count(len(group)))
     if len(group) == 1:
-        domains = _domain(finding.domain, here)
+        domains = "" if here and finding.domain == here else _domain(finding.domain)
     status = "" if is_first and item.status == "NEW" else item.status
     return {
         "anchor": f"finding-{short_hash(finding.fingerprint)}",
@@ -166,10 +166,10 @@ def _row(group: Sequence[LedgerEntry], here: str, is_first: bool) -> dict[str, A
     }
 
 
-def _domain(name: str, here: str = "") -> Html:
+def _domain(name: str) -> Html:
     """Return a domain with a link to its page, or that all are meant."""
-    if not name or name == here:
-        return render_part("named", [(show_domain(name) or _("all domains"), "")])
+    if not name:
+        return render_part("named", [(_("all domains"), "")])
     return render_part("link", page_target("domain", domain=name), show_domain(name))
 
 
