@@ -92,9 +92,10 @@ def _one_each_cause(found: Sequence[Finding], kinds: Mapping[str, Kind]) -> list
 
 
 def _stays(cause: Finding, effect: Finding) -> bool:
-    """Return True if the effect stays, as information: a code, and who is new, are looked for."""
+    """Return True if the effect stays, as information: people look for it by its kind."""
     changed = cause.kind == "sender_stopped"  # from one sender to another: one change
-    return effect.kind == "gmail_requirement" or (effect.kind == "new_sender" and not changed)
+    stays = ("gmail_requirement", "spf_only")
+    return effect.kind in stays or (effect.kind == "new_sender" and not changed)
 
 
 def _cause(finding: Finding) -> str:

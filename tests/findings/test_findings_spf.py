@@ -31,7 +31,7 @@ def test_mail_without_dkim_that_is_lost_is_critical() -> None:
     some = facts(messages=messages() + messages([1, 2], **LOST), spf=errors("permerror"))
     finding = only(some, "spf_errors")
     assert (finding.severity, finding.lost) == ("critical", 40)
-    assert "0 delivered, 0 quarantined, 40 rejected (example.com 40)" in finding.summary
+    assert "0 delivered, 0 quarantined, 40 rejected (example.com)" in finding.summary
     elsewhere = facts(messages=messages() + messages([4, 5], **LOST), spf=errors("permerror"))
     assert only(elsewhere, "spf_errors").severity == "warning"
 
@@ -74,6 +74,6 @@ def test_who_signs_is_not_asked_to_sign(aligned: bool) -> None:
         {**SIGNATURE, "sender": "Microsoft 365", "passed": False, "aligned": aligned}, [1, 2]
     )
     finding = only(alone(*failing), "spf_only")
-    assert ("the signatures do not verify: example.com/s1 160" in finding.summary) == aligned
+    assert ("the signatures do not verify: example.com/s1" in finding.summary) == aligned
     assert finding.severity == ("info" if aligned else "warning")
     assert ("have it sign" in finding.action) != aligned

@@ -92,7 +92,8 @@ class RequirementSections(PageData):
 
     def _of_all(self) -> Html:
         rows = []
-        for domain, part in self._rules.groupby("domain", sort=False):
+        asked = self._rules[self._rules["applies"] != "advice"]
+        for domain, part in asked.groupby("domain", sort=False):
             row: dict[str, Any] = {"domain": str(domain)}
             for rule, cells in part.groupby("rule"):
                 providers = cells.groupby("verdict")["provider"].agg(list)
@@ -116,7 +117,7 @@ class RequirementSections(PageData):
 
 
 def _not_met(rules: pd.DataFrame) -> pd.DataFrame:
-    return rules[rules["verdict"] == "not met"]
+    return rules[(rules["verdict"] == "not met") & (rules["applies"] != "advice")]
 
 
 def _rule(rule: str, rows: pd.DataFrame) -> Html:
