@@ -30,7 +30,7 @@ import pyarrow as pa
 
 from dmarckit import core
 from dmarckit.core import Settings, Storage, StorageError, StoredObject, one_line, open_storage
-from dmarckit.ingest.commit import Commits, IngestResult, Progress
+from dmarckit.ingest.commit import BATCH_BYTES, Commits, IngestResult, Progress
 from dmarckit.ingest.read import Chunk, MailResult, Task, read_chunk, unreadable
 from dmarckit.lake import Lake, month_of
 from dmarckit.reports import own_reporters
@@ -356,14 +356,17 @@ def _read_by_pool(
     """Read by the pool, and while `helping` by this process whenever it would only wait."""
     waiting: deque[tuple[Future[Chunk], _Part]] = deque()
     while parts or waiting:
-        running = sum(not future.done() for future, _ in waiting)
-        while parts and running < 2 * workers and len(waiting) < 6 * workers:
+        read = [future for future, _ in waiting if future.done()]
+        running = len(waiting) - len(read)
+        size = sum(future.result().size for future in read if not future.exception())
+        most = 6 * workers if size < BATCH_BYTES else 0  # chunks that wait
+        while parts and running < 2 * workers and len(waiting) < most:
             part = parts.popleft()
             notes.note(part)
             waiting.append((_submit(pool, task, part), part))
             running += 1
         future, part = waiting[0]
-        if helping and not future.done() and parts and len(waiting) < 6 * workers:
+        if helping and not future.done() and parts and len(waiting) < most:
             mine = parts.popleft()
             notes.note(mine)
             done: Future[Chunk] = Future()

@@ -1,4 +1,6 @@
-"""A mail that ends its process is read apart the next time; then it is unreadable."""
+"""A run that ends before its time keeps what it read; a mail that ended it is found.
+
+A mail that ends its process is read apart the next time; then it is unreadable."""
 
 from __future__ import annotations
 
@@ -122,3 +124,40 @@ def test_the_note_of_a_run_that_goes_on_makes_nothing_suspect(
         assert ingest_mails(settings).outcomes == {"stored": 7}
     finally:
         other.communicate(b"\n")
+
+
+def test_what_a_run_has_read_when_it_is_ended_is_committed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a schedule's timeout ends it: by an exception in the main thread, that is no error."""
+    import dmarckit.ingest.read as module
+
+    read = module.read_object
+
+    def ended(raw: bytes, name: str, *more: object) -> object:
+        if name == "40":
+            raise SystemExit(143)
+        return read(raw, name, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "CHUNK_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "read_object", ended)
+        with pytest.raises(SystemExit):
+            ingest_mails(settings)
+    assert Lake(settings.lake_url).mails()["key"].tolist() == ["000", "10", "20", "30"]
+    assert notes(settings) == []
+    assert ingest_mails(settings).outcomes == {"stored": 3}
+
+
+def test_what_was_read_is_committed_from_time_to_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits: list[int] = []
+    monkeypatch.setattr("dmarckit.ingest.read.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("dmarckit.ingest.commit.BATCH_SECONDS", 0.0)
+
+    def progress(done: int, *_: object) -> None:
+        commits.append(len(Lake(settings.lake_url).mails()))
+
+    ingest_mails(settings, progress=progress)
+    assert commits == [1, 2, 3, 4, 5, 6, 7]
