@@ -21,6 +21,8 @@ from dmarckit.findings.model import (
     Finding,
     Severity,
     join_names,
+    n_reporters,
+    on_days,
     reporter_name,
     safe,
 )
@@ -68,7 +70,11 @@ class Context:
     @property
     def window_days(self) -> list[datetime]:
         """Return the days of the window, today included."""
-        return list(pd.date_range(self.start, self.today, freq="D"))
+        return self.days_back(self.days)
+
+    def days_back(self, days: int) -> list[datetime]:
+        """Return the last `days` whole days, and today."""
+        return list(pd.date_range(self.today - days * DAY, self.today))
 
 
 class _Frame:
@@ -227,6 +233,17 @@ def day_span(frame: pd.DataFrame) -> tuple[date | None, date | None]:
     if days.empty:
         return None, None
     return days.min().date(), days.max().date()
+
+
+def sentence_parts(domain: DomainFacts, rows: pd.DataFrame, sender: str) -> dict[str, str]:
+    """Return what sentences say about messages that a sender sent as the domain, in words."""
+    return {
+        "messages": n_messages(total(rows)),
+        "sender": safe(sender),
+        "domain": safe(domain.name),
+        "when": on_days(*day_span(rows)),
+        "reporters": n_reporters(count_reporters(rows)),
+    }
 
 
 def top_counts(frame: pd.DataFrame, column: str, at_most: int = SHOWN) -> dict[str, int]:

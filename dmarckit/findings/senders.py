@@ -4,54 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import _, count, later, n_messages, ngettext
+from dmarckit.core import _, count, later, ngettext
 from dmarckit.facts import FORWARD_REASON, howto, kind_word, organisation
-from dmarckit.findings import queries
-from dmarckit.findings.context import (
-    BLOCKED,
-    DAY,
-    POOLED,
-    SHOWN,
-    Context,
-    DomainFacts,
-    addresses,
-    authenticating,
-    count_reporters,
-    day_span,
-    domain_query,
-    how_calmed,
-    lost_mail,
-    messages_finding,
-    sender_predicate,
-    top_counts,
-    total,
-    window_query,
-)
+from dmarckit.findings import context as c, queries
+from dmarckit.findings.context import DAY, SHOWN, Context, DomainFacts
 from dmarckit.findings.dkim import dkim_records
-from dmarckit.findings.model import (
-    Family,
-    Finding,
-    Kind,
-    join_names,
-    join_sentences,
-    median,
-    n_reporters,
-    on_days,
-    safe,
-)
-from dmarckit.findings.wanted import decision, declare_options
+from dmarckit.findings.model import Family, Finding, Kind, join_names, join_sentences, median, safe
+from dmarckit.findings.wanted import class_ended, decision, declare_options
 
 _WHAT_IT_DOES = {
     "aligned": later("it passes DMARC by DKIM and SPF"),
     "dkim_only": later("it passes DMARC by DKIM"),
     "spf_only": later("it passes DMARC by SPF alone"),
     "broken_dkim": later("its signature does not verify"),
+    "unaligned_sender": later("its mail fails DMARC"),
 }
-_IT_FAILS = later("its mail fails DMARC")
-_OWN_CLASSES = ("aligned", "dkim_only", "spf_only", "broken_dkim", "unaligned_sender")
 
 
 def new_sender(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -67,110 +38,87 @@ def new_sender(domain: DomainFacts, context: Context) -> list[Finding]:
     window = context.window(domain.messages)
     known = set(domain.messages.loc[domain.messages["day"] < context.start, "sender"])
     fresh = window[~window["sender"].isin(known)]
-    least = max(limits.new_messages, limits.new_share * total(window))
+    least = max(limits.new_messages, limits.new_share * c.total(window))
     groups = [
         (str(sender), rows)
         for sender, rows in fresh.groupby("sender", observed=True)
-        if total(rows) >= least and (rows["day"].nunique() >= 2 or count_reporters(rows) >= 2)
+        if c.total(rows) >= least and (rows["day"].nunique() >= 2 or c.count_reporters(rows) >= 2)
     ]
-    itself = authenticating(domain, {sender for sender, _rows in groups})
+    itself = c.authenticating(domain, {sender for sender, _rows in groups})
     found, forwarders = [], []
     for sender, rows in groups:
         main = str(rows.groupby("class", observed=True)["messages"].sum().idxmax())
         if main == "forwarded":
             forwarders.append(sender)
-        elif main in _OWN_CLASSES or sender in itself:
-            found.append(_new(domain, context, sender, rows, main, least))
+        elif main in _WHAT_IT_DOES or sender in itself:
+            found.append(_new(domain, context, [sender], rows, main, least))
     if forwarders:
         rows = fresh[fresh["sender"].isin(forwarders)]
-        found.append(_new_forwarders(domain, context, forwarders, rows, least))
+        found.append(_new(domain, context, forwarders, rows, "forwarded", least))
     return found
 
 
 def _new(
     domain: DomainFacts,
     context: Context,
-    sender: str,
+    senders: list[str],
     rows: pd.DataFrame,
     main: str,
     least: float,
 ) -> Finding:
+    sender = senders[0]
+    words = c.sentence_parts(domain, rows, sender)
     kind = str(rows["sender_kind"].iloc[0])
-    name = safe(sender) if kind in ("unknown", "") else f"{safe(sender)} ({kind_word(kind)})"
-    declared = (domain.inventory["declared"] & (domain.inventory["sender"] == sender)).any()
-    return messages_finding(
-        "new_sender",
-        domain,
-        sender,
-        "info",
-        rows,
-        summary=_(
-            "{sender} sends as {domain} for the first time in 90 days: {messages} {when}, and "
-            "{what_it_does}."
-        ).format(
-            sender=name,
-            domain=safe(domain.name),
-            messages=n_messages(total(rows)),
-            when=on_days(*day_span(rows)),
-            what_it_does=_(_WHAT_IT_DOES.get(main, _IT_FAILS)),
-        ),
-        action=_(_ACT_ON_NEW.get(main, _DECLARED if declared else _ACT_ON_OTHER)).format(
-            sender=safe(sender),
-            domain=safe(domain.name),
-            declare=decision("declare", sender, domain.name, *declare_options(domain, sender)),
-        ),
-        query=window_query(domain, context, sender_predicate(domain, [sender])),
-        thresholds={
-            "least_messages": round(least),
-            "history_days": context.thresholds.history_days,
-        },
-        evidence={
-            "sender_kind": kind,
-            "classes": top_counts(rows, "class"),
-            "from_domains": top_counts(rows, "header_from"),
-            "addresses": addresses(domain, [sender])[:SHOWN],
-        },
-        since=rows["day"].min(),
-    )
-
-
-def _new_forwarders(
-    domain: DomainFacts, context: Context, senders: list[str], rows: pd.DataFrame, least: float
-) -> Finding:
-    return messages_finding(
-        "new_sender",
-        domain,
-        senders[0] if len(senders) == 1 else POOLED,
-        "info",
-        rows,
-        summary=ngettext(
+    evidence: dict[str, Any] = {
+        "classes": c.top_counts(rows, "class"),
+        "addresses": c.addresses(domain, senders)[:SHOWN],
+    }
+    if main == "forwarded":
+        evidence |= {"count": len(senders), "subjects": list(c.top_counts(rows, "sender", 100))}
+        words |= {
+            "n": count(len(senders)),
+            "names": join_names(list(c.top_counts(rows, "sender", len(senders)))),
+        }
+        summary = ngettext(
             "{n} new forwarder ({names}) relayed {messages} of {domain} {when} whose signature or "
             "way shows that {domain} sent them.",
             "{n} new forwarders ({names}) relayed {messages} of {domain} {when} whose signature or "
             "way shows that {domain} sent them.",
             len(senders),
-        ).format(
-            n=count(len(senders)),
-            names=join_names(list(top_counts(rows, "sender", len(senders)))),
-            messages=n_messages(total(rows)),
-            domain=safe(domain.name),
-            when=on_days(*day_span(rows)),
-        ),
-        action=_(
+        ).format(**words)
+        action = _(
             "Nothing is due: people have their mail forwarded, and DKIM survives that. Mail that "
             "is not signed does not."
-        ),
-        query=window_query(domain, context, sender_predicate(domain, senders)),
+        )
+    else:
+        evidence |= {"sender_kind": kind, "from_domains": c.top_counts(rows, "header_from")}
+        named = "" if kind in ("unknown", "") else f" ({kind_word(kind)})"
+        summary = _(
+            "{sender} sends as {domain} for the first time in 90 days: {messages} {when}, and "
+            "{what_it_does}."
+        ).format(
+            **words | {"sender": words["sender"] + named},
+            what_it_does=_(_WHAT_IT_DOES.get(main, _WHAT_IT_DOES["unaligned_sender"])),
+        )
+        declared = (domain.inventory["declared"] & (domain.inventory["sender"] == sender)).any()
+        action = _(_ACT_ON_NEW.get(main, _DECLARED if declared else _ACT_ON_OTHER)).format(
+            declare=decision("declare", sender, domain.name, *declare_options(domain, sender)),
+            **words,
+        )
+    return c.messages_finding(
+        "new_sender",
+        domain,
+        sender if len(senders) == 1 else c.POOLED,
+        "info",
+        rows,
+        summary=summary,
+        action=action,
+        query=c.window_query(domain, context, c.sender_predicate(domain, senders)),
         thresholds={
             "least_messages": round(least),
             "history_days": context.thresholds.history_days,
         },
-        evidence={
-            "count": len(senders),
-            "subjects": list(top_counts(rows, "sender", 100)),
-            "classes": top_counts(rows, "class"),
-            "addresses": addresses(domain, senders)[:SHOWN],
-        },
+        evidence=evidence,
         since=rows["day"].min(),
     )
 
@@ -187,8 +135,8 @@ _ACT_ON_NEW = {
     ),
 }
 
-
 _HEIR = 0.25  # of the usual messages: a quiet weekend after the change must be enough
+_SATURDAY = 5
 
 
 def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -218,12 +166,12 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
         if last >= recent[-1]:
             continue
         seen = seen[seen > last - limits.baseline_days * DAY].drop_duplicates()
-        at_work = (seen.dt.day_of_week >= SATURDAY).sum() <= 1
+        at_work = (seen.dt.day_of_week >= _SATURDAY).sum() <= 1
         quiet = [d for d in domain.complete if last < d < context.today]
         if at_work:
-            quiet = [d for d in quiet if d.day_of_week < SATURDAY]
+            quiet = [d for d in quiet if d.day_of_week < _SATURDAY]
         often = len(seen) >= limits.stopped_days or (
-            at_work and (seen.dt.day_of_week < SATURDAY).sum() >= limits.stopped_work_days
+            at_work and (seen.dt.day_of_week < _SATURDAY).sum() >= limits.stopped_work_days
         )
         part = part[part["day"] > last - limits.baseline_days * DAY]
         if (
@@ -236,15 +184,21 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
     return found
 
 
-SATURDAY = 5
-
-
 def _still_watched(domain: DomainFacts, rows: pd.DataFrame, quiet: list[pd.Timestamp]) -> bool:
     """Return True if reporters that saw most of the messages have reported the quiet days."""
     ended = domain.reports.loc[domain.reports["end"] > quiet[-1], "reporter"]
     vague = rows.loc[rows["day"] >= quiet[0], "reporter"]
     seen_by = rows["reporter"].isin(set(ended) - set(vague))
     return bool(rows.loc[seen_by, "messages"].sum() >= 0.8 * rows["messages"].sum())
+
+
+def _growth(context: Context, rows: pd.DataFrame, last: pd.Timestamp) -> pd.Series[float]:
+    """Return sender → messages a day since the day `last`, less those of the weeks before."""
+    days = context.thresholds.baseline_days
+    after = rows[rows["day"] > last].groupby("sender", observed=True)["messages"].sum()
+    before = rows[(rows["day"] <= last) & (rows["day"] > last - days * DAY)]
+    usual = before.groupby("sender", observed=True)["messages"].sum() / days
+    return (after / max((context.today - last).days, 1)).sub(usual, fill_value=0)
 
 
 def _under_another_name(
@@ -254,30 +208,11 @@ def _under_another_name(
 
     A service that has always shared the addresses does not grow when this one stops.
     """
-    sources = domain.sources
-    shared = sources[sources["source_ip"].isin(addresses(domain, [sender]))]
+    shared = domain.sources[domain.sources["source_ip"].isin(c.addresses(domain, [sender]))]
     heirs = shared.loc[(shared["sender"] != sender) & (shared["last_day"] > last), "sender"]
     theirs = domain.messages[domain.messages["sender"].isin(set(heirs))]
-    days = context.thresholds.baseline_days
-    after = theirs.loc[theirs["day"] > last, "messages"].sum() / max((context.today - last).days, 1)
-    before = theirs[(theirs["day"] <= last) & (theirs["day"] > last - days * DAY)]
-    usual = rows["messages"].sum() / days
-    return bool(len(heirs) and after - before["messages"].sum() / days >= _HEIR * usual)
-
-
-def _heirs(
-    domain: DomainFacts, context: Context, sender: str, usual: float, last: pd.Timestamp
-) -> list[str]:
-    """Return the senders that have sent as much more since a sender's last day, most first."""
-    rows = domain.messages[domain.messages["sender"] != sender]
-    days = context.thresholds.baseline_days
-    month = rows[(rows["day"] <= last) & (rows["day"] > last - days * DAY)]
-    after = rows[rows["day"] > last].groupby("sender", observed=True)["messages"].sum()
-    before = month.groupby("sender", observed=True)["messages"].sum()
-    grown = after / max((context.today - last).days, 1)
-    grown -= before.reindex(after.index, fill_value=0) / days
-    grown = grown[(grown >= 0.5 * usual) & (grown <= 2 * usual)].sort_values(ascending=False)
-    return [str(name) for name in grown.index[:1]]
+    usual = rows["messages"].sum() / context.thresholds.baseline_days
+    return bool(_growth(context, theirs, last).sum() >= _HEIR * usual)
 
 
 def _stopped(
@@ -288,30 +223,28 @@ def _stopped(
     seen: pd.Series[pd.Timestamp],
     quiet: list[pd.Timestamp],
 ) -> Finding:
-    limits = context.thresholds
-    last = seen.max()
+    limits, last = context.thresholds, seen.max()
     before = rows[rows["day"] <= last]
-    usual = median(before.groupby("day", observed=True)["messages"].sum().tolist())
+    median_a_day = median(before.groupby("day", observed=True)["messages"].sum().tolist())
+    usual = before["messages"].sum() / limits.baseline_days
+    grown = _growth(context, domain.messages[domain.messages["sender"] != sender], last)
+    grown = grown[(grown >= 0.5 * usual) & (grown <= 2 * usual)].sort_values(ascending=False)
+    heirs = [safe(name) for name in grown.index[:1]]
+    owned = domain.inventory.loc[domain.inventory["sender"] == sender, "owns"]
+    selectors = join_names(sorted(f"{s}._domainkey.{d}" for pairs in owned for d, s in pairs))
     first = last - (limits.baseline_days - 1) * DAY
-    heirs = _heirs(domain, context, sender, before["messages"].sum() / limits.baseline_days, last)
-    finding = messages_finding(
+    words = c.sentence_parts(domain, rows, sender)
+    finding = c.messages_finding(
         "sender_stopped",
         domain,
         sender,
-        "warning" if usual >= limits.stopped_loud else "info",
+        "warning" if median_a_day >= limits.stopped_loud else "info",
         rows,
         summary=join_sentences(
             _(
                 "{sender} has stopped: {messages} as {domain} on {days} of {of} days, none since "
                 "{last}."
-            ).format(
-                sender=safe(sender),
-                messages=n_messages(total(rows)),
-                domain=safe(domain.name),
-                days=len(seen),
-                of=limits.baseline_days,
-                last=last.date(),
-            ),
+            ).format(**words, days=len(seen), of=limits.baseline_days, last=last.date()),
             _("{heirs} took over: it has sent about as much more since then.").format(
                 heirs=join_names(heirs)
             )
@@ -322,16 +255,12 @@ def _stopped(
             "Owner of {sender}: check that it still sends for {domain} (queue, expired contract, "
             "changed From domain). If it was switched off on purpose, DNS admin: remove its SPF "
             "include and DKIM selectors{selectors}, since whoever takes them over can send as you."
-        ).format(
-            sender=safe(sender),
-            domain=safe(domain.name),
-            selectors=_selectors(domain, sender),
-        ),
-        query=domain_query(
+        ).format(**words, selectors=f" ({selectors})" if selectors else ""),
+        query=c.domain_query(
             domain,
             list(pd.date_range(first, context.today - DAY)),
             context,
-            sender_predicate(domain, [sender]),
+            c.sender_predicate(domain, [sender]),
         ),
         thresholds={
             "seen_days": limits.stopped_days,
@@ -341,19 +270,13 @@ def _stopped(
         evidence={
             "seen_days": len(seen),
             "quiet_days": [f"{d:%Y-%m-%d}" for d in quiet[-SHOWN:]],
-            "median_a_day": usual,
-            "took_over": [safe(name) for name in heirs],
-            "addresses": addresses(domain, [sender])[:SHOWN],
+            "median_a_day": median_a_day,
+            "took_over": heirs,
+            "addresses": c.addresses(domain, [sender])[:SHOWN],
         },
         since=last + DAY,
     )
     return replace(finding, first_day=seen.min().date(), last_day=last.date())
-
-
-def _selectors(domain: DomainFacts, sender: str) -> str:
-    owned = domain.inventory.loc[domain.inventory["sender"] == sender, "owns"]
-    names = [f"{s}._domainkey.{d}" for pairs in owned for d, s in pairs]
-    return f" ({join_names(sorted(names))})" if names else ""
 
 
 def drop_vague_days(
@@ -408,7 +331,7 @@ def unaligned_sender(domain: DomainFacts, context: Context) -> list[Finding]:
     return [
         _unaligned(domain, context, str(sender), part, rows.loc[rows["sender"] == sender, "day"])
         for sender, part in context.window(rows).groupby("sender", observed=True)
-        if total(part) >= context.thresholds.unaligned_messages
+        if c.total(part) >= context.thresholds.unaligned_messages
     ]
 
 
@@ -436,7 +359,7 @@ def _proof(domain: DomainFacts, context: Context, sender: str, n: int) -> _Proof
     rows = context.window(domain.alignments)
     rows = rows[(rows["sender"] == sender) & (rows["class"] == "unaligned_sender")]
     by = {
-        tag: total(rows[rows[f"{name}_relaxed"] & ~rows[f"{name}_strict"]]) >= 0.5 * n
+        tag: c.total(rows[rows[f"{name}_relaxed"] & ~rows[f"{name}_strict"]]) >= 0.5 * n
         for tag, name in (("adkim", "dkim"), ("aspf", "spf"))
     }
     strict = tuple(tag for tag in by if by[tag] and getattr(domain.policy, tag) == "s")
@@ -444,19 +367,12 @@ def _proof(domain: DomainFacts, context: Context, sender: str, n: int) -> _Proof
     sums = dead.groupby(["dkim_domain", "selector"], observed=True)["messages"].sum()
     pairs = [(str(d), str(s)) for d, s in sums[sums >= 0.5 * n].index.to_list()]
     return _Proof(
-        top_counts(spf, "spf_domain"),
-        top_counts(dkim[dkim["passed"] & (~dkim["aligned"] | bool(strict))], "dkim_domain"),
+        c.top_counts(spf, "spf_domain"),
+        c.top_counts(dkim[dkim["passed"] & (~dkim["aligned"] | bool(strict))], "dkim_domain"),
         strict,
         any(by.values()) and not strict,
         pairs[0] if pairs else None,
     )
-
-
-def _proven(domain: DomainFacts, proof: _Proof) -> list[str]:
-    """Return the domains that the mail proves; under strict alignment those of the author's."""
-    names = list(dict.fromkeys([*proof.spf, *proof.dkim]))
-    own = organisation(domain.name)
-    return [n for n in names if organisation(n) == own] if proof.strict else names
 
 
 def _unaligned(
@@ -467,16 +383,16 @@ def _unaligned(
     days: pd.Series[pd.Timestamp],
 ) -> Finding:
     limits = context.thresholds
-    sent = domain.messages[domain.messages["sender"] == sender]
-    loss = lost_mail(context, rows, sent)
-    proof = _proof(domain, context, sender, total(rows))
-    author = safe(domain.name)
-    reporters = top_counts(rows, "reporter")
+    loss = c.lost_mail(context, rows, domain.messages[domain.messages["sender"] == sender])
+    proof = _proof(domain, context, sender, c.total(rows))
+    proven = list(dict.fromkeys([*proof.spf, *proof.dkim]))
     summary = _(
         "{messages} that {sender} sent as {author} {when} fail DMARC: they prove {proves}, not "
         "{author} ({reporters})."
     )
     if proof.strict:
+        own = organisation(domain.name)
+        proven = [name for name in proven if organisation(name) == own]
         summary = _(
             "{messages} that {sender} sent as {author} {when} fail DMARC only because alignment is "
             "strict ({tags}): they prove {proves}, which is not exactly the From domain "
@@ -487,7 +403,9 @@ def _unaligned(
             "{names} counts {messages} that {sender} sent as {author} {when} as failing DMARC, "
             "although its own results say that they prove {author}: it contradicts itself."
         )
-    return messages_finding(
+    words = c.sentence_parts(domain, rows, sender)
+    names = join_names(list(c.top_counts(rows, "reporter")))
+    return c.messages_finding(
         "unaligned_sender",
         domain,
         sender,
@@ -495,23 +413,20 @@ def _unaligned(
         rows,
         summary=join_sentences(
             summary.format(
-                messages=n_messages(total(rows)),
-                sender=safe(sender),
-                author=author,
-                when=on_days(*day_span(rows)),
-                proves=join_names(_proven(domain, proof)) or _("another domain"),
+                **words,
+                author=words["domain"],
+                proves=join_names(proven) or _("another domain"),
                 tags=", ".join(f"{tag}=s" for tag in proof.strict),
-                names=join_names(list(reporters)),
-                reporters=n_reporters(count_reporters(rows)),
+                names=names,
             ),
             loss.sentence([sender]),
-            "" if rows["disposition"].isin(BLOCKED).any() else _("All were delivered."),
+            "" if rows["disposition"].isin(c.BLOCKED).any() else _("All were delivered."),
         ),
-        action=_unaligned_action(domain, sender, proof, rows, list(reporters)),
-        query=window_query(
+        action=_unaligned_action(domain, sender, proof, rows, words | {"reporters": names}),
+        query=c.window_query(
             domain,
             context,
-            sender_predicate(domain, [sender]),
+            c.sender_predicate(domain, [sender]),
             queries.FAILS,
             f"NOT {FORWARD_REASON}",
             f"({queries.PASSES_RAW})",
@@ -521,9 +436,9 @@ def _unaligned(
             "proves_spf": proof.spf,
             "proves_dkim": proof.dkim,
             "strict_tags": list(proof.strict),
-            "from_domains": top_counts(rows, "header_from"),
-            "dispositions": top_counts(rows, "disposition"),
-            "addresses": addresses(domain, [sender])[:SHOWN],
+            "from_domains": c.top_counts(rows, "header_from"),
+            "dispositions": c.top_counts(rows, "disposition"),
+            "addresses": c.addresses(domain, [sender])[:SHOWN],
         },
         since=days.min(),
         loss=loss,
@@ -531,19 +446,17 @@ def _unaligned(
 
 
 def _unaligned_action(
-    domain: DomainFacts, sender: str, proof: _Proof, rows: pd.DataFrame, reporters: list[str]
+    domain: DomainFacts, sender: str, proof: _Proof, rows: pd.DataFrame, words: dict[str, str]
 ) -> str:
-    names = {
-        "sender": safe(sender),
-        "author": join_names(list(top_counts(rows, "header_from"))),
-        "domain": safe(domain.name),
+    words |= {
+        "author": join_names(list(c.top_counts(rows, "header_from"))),
         "deny": decision("deny", sender, domain.name),
     }
     if proof.contradicted:
         return _(
             "Nothing is due: SPF or DKIM proves {domain} for {sender}. Mail admin: if it goes on, "
             "tell {reporters} with the numbers below."
-        ).format(**names, reporters=join_names(reporters))
+        ).format(**words)
     if proof.strict:
         text = join_sentences(
             _(
@@ -554,36 +467,29 @@ def _unaligned_action(
             if "adkim" in proof.strict
             else _("Or owner of {sender}: make the return path {author} exactly."),
         )
-        return text.format(**names, tags=" ".join(f"{tag}=r" for tag in proof.strict))
+        return text.format(**words, tags=" ".join(f"{tag}=r" for tag in proof.strict))
     if proof.unverified:
         d, s = proof.unverified
         return _(
             "Owner of {sender}: it signs as {d}, but the signature does not verify; have the DNS "
             "admin publish the record {s}._domainkey.{d} as {sender} shows it."
-        ).format(**names, d=safe(d), s=safe(s))
+        ).format(**words, d=safe(d), s=safe(s))
     known = howto(sender)
-    text = (
-        _(
+    if known is not None:
+        words |= {"screen": known.screen or known.manual, "records": dkim_records(known)}
+        text = _(
             "Owner of {sender}: add {author} there ({screen}) for DKIM. DNS admin: publish what it "
             "shows: {records}."
         )
-        if known is not None
-        else _(
+    else:
+        text = _(
             "Owner of {sender}: switch on DKIM signing with your own domain there (d={author}; "
             "often called domain authentication), or a return path below {author}. DNS admin: "
             "publish the CNAME or TXT records that {sender} shows."
         )
-    )
-    if known is not None:
-        names |= {"screen": known.screen or known.manual, "records": dkim_records(known)}
     ours = bool(rows["in_inventory"].any())
     decide = "" if ours else _("If nobody uses {sender}, it is abuse: {deny}")
-    return join_sentences(text, decide).format(**names)
-
-
-def _unaligned_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
-    sent = domain.messages[domain.messages["sender"] == finding.subject]
-    return how_calmed(domain, context, sent[sent["class"] == "unaligned_sender"], sent)
+    return join_sentences(text, decide).format(**words)
 
 
 def _stopped_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
@@ -633,7 +539,7 @@ FAMILY = Family(
                 "strict_tags": later("Strict by"),
                 "from_domains": later("From domains"),
             },
-            ended=_unaligned_ended,
+            ended=class_ended("unaligned_sender"),
         ),
     ),
     of_domain=(unaligned_sender, new_sender, sender_stopped),

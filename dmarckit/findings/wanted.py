@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 
-from dmarckit.core import Thresholds, _, count, later, n_messages, ngettext
+from dmarckit.core import _, count, later, ngettext
 from dmarckit.facts import FORWARD_REASON, network_key, organisation
-from dmarckit.findings import queries
-from dmarckit.findings.context import (
-    BLOCKED,
-    DAY,
-    OWN_NETWORKS,
-    SHOWN,
-    SPOOFED,
-    Context,
-    DomainFacts,
-    Loss,
-    addresses,
-    count_reporters,
-    day_span,
-    domain_query,
-    how_calmed,
-    lost_mail,
-    messages_finding,
-    sender_predicate,
-    top_counts,
-    total,
-)
+from dmarckit.findings import context as c, queries
+from dmarckit.findings.context import BLOCKED, DAY, SHOWN, Context, DomainFacts
 from dmarckit.findings.model import (
     Family,
     Finding,
@@ -37,11 +19,14 @@ from dmarckit.findings.model import (
     join_names,
     join_sentences,
     median,
-    n_reporters,
-    on_days,
     safe,
     wilson_upper,
 )
+
+_SHARED = ("hosting", "mailbox provider", "forwarder", "security gateway", "mailing list")
+_MONTH = 30 * DAY
+_HEIR = 0.25  # of the usual messages, at least; and at most four times as many
+_FEW_ADDRESSES, _MANY = 4, 99
 
 
 def decision(verb: str, sender: str, domain: str, *options: str) -> str:
@@ -76,12 +61,9 @@ def declare_options(domain: DomainFacts, sender: str) -> list[str]:
         if name
     ]
     if not proofs:
-        proofs = [("--network", ip) for ip in addresses(domain, [sender])[:4]]
+        proofs = [("--network", ip) for ip in c.addresses(domain, [sender])[:4]]
         proofs.insert(0, ("--kind", "own" if kind in ("", "unknown", "hosting") else kind))
     return [safe(word, 253) for pair in proofs for word in pair]
-
-
-_SHARED = ("hosting", "mailbox provider", "forwarder", "security gateway", "mailing list")
 
 
 def unidentified_sender(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -95,28 +77,44 @@ def unidentified_sender(domain: DomainFacts, context: Context) -> list[Finding]:
         return []
     month = context.last(domain.messages, limits.ready_days)
     mine = month[month["class"] == "unidentified"]
+    # so little else fails that a step could follow
+    wanted = month[month["ours"] & (month["class"] != "unidentified")]
+    fails = c.total(wanted[~wanted["da"] & ~wanted["sa"]])
+    upper = wilson_upper(fails, c.total(wanted), limits.confidence_z)
+    holds = upper <= limits.ready_quarantine_testing
+    acted = domain.policy.p in ("quarantine", "reject") or holds
     return [
-        _unidentified(domain, context, str(sender), rows, month)
+        _unidentified(domain, context, str(sender), rows, acted=acted)
         for sender, rows in mine.groupby("sender", observed=True)
-        if total(rows) >= limits.unidentified_messages
+        if c.total(rows) >= limits.unidentified_messages
     ]
 
 
 def _unidentified(
-    domain: DomainFacts, context: Context, sender: str, rows: pd.DataFrame, month: pd.DataFrame
+    domain: DomainFacts, context: Context, sender: str, rows: pd.DataFrame, *, acted: bool
 ) -> Finding:
     limits = context.thresholds
     known = domain.unidentified[domain.unidentified["sender"] == sender]
-    row = known.iloc[0] if len(known) else None
-    proves = "" if row is None else str(row["proves"])
-    found = addresses(domain, [sender])
+    found = c.addresses(domain, [sender])
     networks = sorted({network_key(ip) for ip in found})
-    loss = lost_mail(context, rows, month[month["sender"] == sender])
-    acted = domain.policy.p in ("quarantine", "reject") or _holds_the_step(month, limits)
-    declare = decision("declare", sender, domain.name, *declare_options(domain, sender))
-    deny = decision("deny", sender, domain.name)
+    proves, n_addresses, n_networks = "", len(found), len(networks)
+    if len(known):
+        row = known.iloc[0]
+        proves, n_addresses, n_networks = row["proves"], int(row["addresses"]), int(row["networks"])
+    sent = domain.messages[domain.messages["sender"] == sender]
+    loss = c.lost_mail(context, rows, sent)
     days = rows.loc[rows["messages"] > 0, "day"]
-    return messages_finding(
+    rhythm = later("on working days")
+    if days.nunique() >= 0.8 * ((days.max() - days.min()).days + 1):
+        rhythm = later("every day")
+    elif (days.dt.day_of_week >= 5).any():
+        rhythm = later("from time to time")
+    decisions = {
+        "declare": decision("declare", sender, domain.name, *declare_options(domain, sender)),
+        "deny": decision("deny", sender, domain.name),
+    }
+    words = c.sentence_parts(domain, rows, sender)
+    return c.messages_finding(
         "unidentified_sender",
         domain,
         sender,
@@ -127,18 +125,18 @@ def _unidentified(
                 "Yours or not? {sender} sent {messages} as {domain} on {days} of the last {of} "
                 "days ({rhythm}), from {addresses} in {networks}, and all of them fail DMARC."
             ).format(
-                sender=safe(sender),
-                messages=n_messages(total(rows)),
-                domain=safe(domain.name),
+                **words,
                 days=count(days.nunique()),
                 of=limits.ready_days,
-                rhythm=_(_rhythm(days)),
-                addresses=_n_addresses(len(found) if row is None else int(row["addresses"])),
-                networks=_n_networks(len(networks) if row is None else int(row["networks"])),
+                rhythm=_(rhythm),
+                addresses=ngettext("{n} address", "{n} addresses", n_addresses).format(
+                    n=count(n_addresses)
+                ),
+                networks=ngettext("{n} network", "{n} networks", n_networks).format(
+                    n=count(n_networks)
+                ),
             ),
-            _("It authenticates as {proves}, not as {domain}.").format(
-                proves=safe(proves), domain=safe(domain.name)
-            )
+            _("It authenticates as {proves}, not as {domain}.").format(**words, proves=safe(proves))
             if proves
             else _("It proves nothing: neither SPF nor DKIM passes for it."),
             loss.sentence([sender]),
@@ -146,12 +144,12 @@ def _unidentified(
         action=_(
             "Mail admin: ask the owners of {domain} who uses {sender}. If it is yours: {declare} "
             "(the next findings then say what to set up). If not: {deny}"
-        ).format(domain=safe(domain.name), sender=safe(sender), declare=declare, deny=deny),
-        query=domain_query(
+        ).format(**words, **decisions),
+        query=c.domain_query(
             domain,
-            list(pd.date_range(context.today - limits.ready_days * DAY, context.today)),
+            context.days_back(limits.ready_days),
             context,
-            sender_predicate(domain, [sender]),
+            c.sender_predicate(domain, [sender]),
             queries.FAILS,
             f"NOT {FORWARD_REASON}",
         ),
@@ -159,39 +157,15 @@ def _unidentified(
         evidence={
             "proves": safe(proves),
             "sender_kind": str(rows["sender_kind"].iloc[0]),
-            "from_domains": top_counts(rows, "header_from"),
-            "dispositions": top_counts(rows, "disposition"),
+            "from_domains": c.top_counts(rows, "header_from"),
+            "dispositions": c.top_counts(rows, "disposition"),
             "networks": networks[:SHOWN],
             "addresses": found[:SHOWN],
-            "declare": declare,
-            "deny": deny,
+            **decisions,
         },
-        since=domain.messages.loc[domain.messages["sender"] == sender, "day"].min(),
+        since=sent["day"].min(),
         loss=loss,
     )
-
-
-def _holds_the_step(month: pd.DataFrame, limits: Thresholds) -> bool:
-    """Return True if, apart from unidentified senders, so little fails that a step could follow."""
-    wanted = month[month["ours"] & (month["class"] != "unidentified")]
-    fails = total(wanted[~wanted["da"] & ~wanted["sa"]])
-    upper = wilson_upper(fails, total(wanted), limits.confidence_z)
-    return upper <= limits.ready_quarantine_testing
-
-
-def _rhythm(days: pd.Series[pd.Timestamp]) -> str:
-    weekend = days.dt.day_of_week >= 5
-    if days.nunique() >= 0.8 * ((days.max() - days.min()).days + 1):
-        return later("every day")
-    return later("from time to time") if weekend.any() else later("on working days")
-
-
-def _n_addresses(n: int) -> str:
-    return ngettext("{n} address", "{n} addresses", n).format(n=count(n))
-
-
-def _n_networks(n: int) -> str:
-    return ngettext("{n} network", "{n} networks", n).format(n=count(n))
 
 
 def mail_lost(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -206,26 +180,22 @@ def mail_lost(domain: DomainFacts, context: Context) -> list[Finding]:
         return []
     week = context.last(domain.messages, 7)
     lost = week[~week["da"] & ~week["sa"] & week["disposition"].isin(BLOCKED)]
-    found = []
+    found: dict[str, Finding] = {}
+
+    def find(sender: str, rows: pd.DataFrame, loss: c.Loss, move: _Move | None = None) -> None:
+        enough = loss.messages >= limits.lost_messages and loss.days >= limits.lost_days
+        if enough and sender not in found:
+            found[sender] = _lost(domain, context, sender, rows, loss, move)
+
     for sender, rows in lost[lost["ours"]].groupby("sender", observed=True):
-        loss = lost_mail(context, rows, week[week["sender"] == sender])
-        if loss.messages >= limits.lost_messages and loss.days >= limits.lost_days:
-            found.append(_lost(domain, context, str(sender), rows, loss))
-    known = {finding.subject for finding in found}
+        find(str(sender), rows, c.lost_mail(context, rows, week[week["sender"] == sender]))
     strange = lost[~lost["ours"]]
-    if total(strange) >= limits.lost_messages:
+    if c.total(strange) >= limits.lost_messages:
         for move in _moves(domain, context):
             rows = strange[strange["sender"].isin(move.to)]
             rows = rows[rows["header_from"] == move.author]
-            loss = lost_mail(context, rows)
-            if (
-                move.sender not in known
-                and loss.messages >= limits.lost_messages
-                and loss.days >= limits.lost_days
-            ):
-                known.add(move.sender)
-                found.append(_lost(domain, context, move.sender, rows, loss, move))
-    return found
+            find(move.sender, rows, c.lost_mail(context, rows), move)
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -243,7 +213,7 @@ def _moves(domain: DomainFacts, context: Context) -> list[_Move]:
     """Return the From domains of the inventory whose mail moved to a few new addresses."""
     rows = domain.messages[domain.messages["messages"] > 0]
     mine = rows[rows["in_inventory"] & (rows["da"] | rows["sa"])]
-    fails = rows[~rows["in_inventory"] & rows["class"].isin((*SPOOFED, "unidentified"))]
+    fails = rows[~rows["in_inventory"] & rows["class"].isin((*c.SPOOFED, "unidentified"))]
     first = domain.messages.groupby("sender", observed=True)["day"].min()
     few = domain.addresses.groupby("sender", observed=True)["addresses"].sum()
     found = []
@@ -256,7 +226,7 @@ def _moves(domain: DomainFacts, context: Context) -> list[_Move]:
         since = first.reindex(new["sender"].unique())
         steady = few.reindex(since.index).fillna(_MANY) <= _FEW_ADDRESSES
         began = since[steady & (since > daily.index[0]) & (since >= context.today - _MONTH)]
-        if began.empty or len(began) > OWN_NETWORKS:
+        if began.empty or len(began) > c.OWN_NETWORKS:
             continue
         day = began.min()
         before = mine[(mine["header_from"] == author) & (mine["day"] < day)]
@@ -269,75 +239,63 @@ def _moves(domain: DomainFacts, context: Context) -> list[_Move]:
     return found
 
 
-_MONTH = 30 * DAY
-_HEIR = 0.25  # of the usual messages, at least; and at most four times as many
-_FEW_ADDRESSES, _MANY = 4, 99
-
-
 def _lost(
     domain: DomainFacts,
     context: Context,
     sender: str,
     rows: pd.DataFrame,
-    loss: Loss,
-    move: _Move | None = None,
+    loss: c.Loss,
+    move: _Move | None,
 ) -> Finding:
     limits = context.thresholds
     delivered_by = [sender] if move is None else list(move.to)
-    fails = domain.messages[domain.messages["sender"] == sender]
-    fails = fails[~fails["da"] & ~fails["sa"]]
-    undecided = sender in set(domain.unidentified["sender"])
+    found = c.addresses(domain, delivered_by)
+    words = c.sentence_parts(domain, rows, sender)
     if move is not None:
+        since = move.day
         why = _(
             "Until {day} the mail of {author} came from {sender} and passed; since then it comes "
             "from {addresses} and fails."
-        ).format(
-            day=move.day.date(),
-            author=safe(move.author),
-            sender=safe(sender),
-            addresses=join_names(addresses(domain, delivered_by)),
-        )
+        ).format(**words, day=since.date(), author=safe(move.author), addresses=join_names(found))
         action = _(
             "Owner of {sender}: if this mail is yours, let the DNS admin add {addresses} to the "
             "SPF record of the return path, and the new host sign with DKIM as {author}. If it is "
             "not, it is forged, and nothing is lost."
         )
     else:
-        why = _("Neither SPF nor DKIM proves {domain} for it.").format(domain=safe(domain.name))
+        fails = domain.messages[domain.messages["sender"] == sender]
+        since = fails.loc[~fails["da"] & ~fails["sa"], "day"].min()
+        why = _("Neither SPF nor DKIM proves {domain} for it.").format(**words)
         action = _(
             "Owner of {sender}: find out which mail this is (From domains and addresses below), "
             "and make SPF or DKIM prove it: {addresses} in the SPF record of the return path, or a "
             "DKIM signature of {author}."
         )
-    return messages_finding(
+    return c.messages_finding(
         "mail_lost",
         domain,
         sender,
-        loss.severity("warning", limits, decided=not undecided),
+        loss.severity("warning", limits, decided=sender not in set(domain.unidentified["sender"])),
         rows,
         summary=join_sentences(
             _("{messages} that {sender} sent as {domain} were lost {when} ({reporters}).").format(
-                messages=n_messages(total(rows)),
-                sender=safe(sender),
-                domain=safe(domain.name),
-                when=on_days(*day_span(rows)),
-                reporters=n_reporters(count_reporters(rows)),
+                **words
             ),
             loss.sentence([sender]),
             why,
         ),
         action=action.format(
-            sender=safe(sender),
-            addresses=join_names(addresses(domain, delivered_by)),
-            author=join_names(list(top_counts(rows, "header_from"))),
+            **words,
+            addresses=join_names(found),
+            author=join_names(list(c.top_counts(rows, "header_from"))),
         ),
-        query=domain_query(
+        query=c.domain_query(
             domain,
-            list(pd.date_range(context.today - 7 * DAY, context.today)),
+            context.days_back(7),
             context,
-            sender_predicate(domain, delivered_by),
+            c.sender_predicate(domain, delivered_by),
             queries.FAILS,
-            f"{queries.one_of('lower(disposition)', BLOCKED)}",
+            queries.one_of("lower(disposition)", BLOCKED),
             *([f"lower(header_from) = {queries.text(move.author)}"] if move else ()),
         ),
         thresholds={
@@ -347,27 +305,32 @@ def _lost(
             "share": limits.lost_share,
         },
         evidence={
-            "classes": top_counts(rows, "class"),
-            "from_domains": top_counts(rows, "header_from"),
-            "dispositions": top_counts(rows, "disposition"),
+            "classes": c.top_counts(rows, "class"),
+            "from_domains": c.top_counts(rows, "header_from"),
+            "dispositions": c.top_counts(rows, "disposition"),
             "delivered_by": [safe(name) for name in delivered_by],
-            "addresses": addresses(domain, delivered_by)[:SHOWN],
+            "addresses": found[:SHOWN],
         },
-        since=fails["day"].min() if move is None else move.day,
+        since=since,
         loss=loss,
     )
 
 
-def _unidentified_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
-    sent = domain.messages[domain.messages["sender"] == finding.subject]
-    return how_calmed(domain, context, sent[sent["class"] == "unidentified"], sent)
+def class_ended(name: str) -> Callable[[Finding, DomainFacts, Context], str]:
+    """Return the `Kind.ended` of findings about one class of a sender's messages."""
+
+    def ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
+        sent = domain.messages[domain.messages["sender"] == finding.subject]
+        return c.how_calmed(domain, context, sent[sent["class"] == name], sent)
+
+    return ended
 
 
 def _lost_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     names = [finding.subject, *finding.evidence.get("delivered_by", ())]
     sent = domain.messages[domain.messages["sender"].isin(names)]
     fails = sent["disposition"].isin(BLOCKED) & ~sent["da"] & ~sent["sa"]
-    return how_calmed(domain, context, sent[fails], sent)
+    return c.how_calmed(domain, context, sent[fails], sent)
 
 
 FAMILY = Family(
@@ -395,7 +358,7 @@ FAMILY = Family(
                 "declare": later("If it is yours"),
                 "deny": later("If it is not"),
             },
-            ended=_unidentified_ended,
+            ended=class_ended("unidentified"),
         ),
     ),
     of_domain=(unidentified_sender, mail_lost),
