@@ -19,7 +19,7 @@ from dmarckit.pages import charts
 from dmarckit.pages.page import Page
 from dmarckit.pages.sections.base import Section
 from dmarckit.pages.sections.findings import Answer
-from dmarckit.pages.sections.overview import STEPS, headline_html, measure
+from dmarckit.pages.sections.overview import headline_html, measure
 from tests.facts.test_class_summary import complete
 from tests.support import frames
 from tests.support.pages import (
@@ -211,23 +211,6 @@ def test_a_row_names_the_page_about_it() -> None:
     assert '<a data-page="domain?domain=example.com"><bdi>example.com</bdi></a>' in shown
 
 
-def test_the_ladder_counts_domains_by_policy() -> None:
-    names = ["a.example", "b.example", "c.example", "d.example"]
-    policies = frame(
-        QUOTED,
-        (
-            {"domain": "a.example", "p": "none"},
-            {"domain": "b.example", "p": "quarantine", "pct": 50},
-            {"domain": "c.example", "p": "reject"},
-        ),
-    )
-    reports = frame(REPORT, tuple({"domain": name} for name in names))
-    found = page_about(messages(reports=reports, policies=policies)).policy_ladder().data
-    assert found["step"].tolist() == list(STEPS)
-    assert found["names"].tolist() == ["d.example", "a.example", "b.example", "", "", "c.example"]
-    assert found["domains"].sum() == 4
-
-
 # senders of failing messages
 
 
@@ -362,7 +345,6 @@ def all_tables(page: Page) -> list[Section]:
     return [
         page.failing_senders(),
         page.domains(),
-        page.policy_ladder(),
         page.newest_reports(),
         page.refused_mails(),
     ]

@@ -238,6 +238,8 @@ def _value(name: str, value: Any) -> Html:
             period=period, n=words.count(max(value.values()))
         )
         return Html(spark(value, label)) + render_part("note", label)
+    if name == "explains" and isinstance(value, Mapping):  # by fingerprint, which nobody reads
+        return render_part("paragraphs", list(value.values()))
     if isinstance(value, Mapping):
         pairs = [
             (findings.part_label(name, key), f" {value_text(part)}") for key, part in value.items()

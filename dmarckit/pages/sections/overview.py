@@ -22,15 +22,6 @@ from dmarckit.reports import Policy
 
 INDIRECT = ("forwarded", "modified")
 MANY_SENDERS = 3  # of mails that are no reports, from which on they are not named
-STEPS = (  # the ladder of policies; pct below 100 counts as testing
-    later("not quoted"),
-    "p=none",
-    "p=quarantine; t=y",
-    "p=quarantine",
-    "p=reject; t=y",
-    "p=reject",
-)
-
 _OF_ALL = {  # notebooks about all domains → what a link to their page says
     "overview": later("All domains"),
     "requirements": later("Sender requirements"),
@@ -131,30 +122,6 @@ class OverviewSections(PageData):
             empty=_("No domain has a report on these days."),
         )
 
-    def policy_ladder(self) -> Section:
-        """Show how many domains are on which step from no policy to p=reject.
-
-        `.data`: one row a step of `STEPS`: `step`, `domains` (number), `names` (up to 20).
-        """
-        names: dict[str, list[str]] = {step: [] for step in STEPS}
-        quoted = self._quoted()
-        for name in sorted(set(self.facts.reports["domain"].astype("str"))):
-            policy = quoted.get(name, Policy(name))
-            is_test = policy.testing == "y" or policy.pct is not None
-            step = f"p={policy.p}" + ("; t=y" if is_test and policy.p != "none" else "")
-            names[step if step in names else STEPS[0]].append(name)
-        rows = [(step, len(found), ", ".join(found[:20])) for step, found in names.items()]
-        frame = pd.DataFrame(rows, columns=["step", "domains", "names"])
-        return table_section(
-            frame,
-            Column("step", _("Policy"), text=lambda r: _(r.step)),
-            Column("domains", _("Domains"), "volume"),
-            Column("names", _("Which")),
-            caption=_("Domains by policy, from open to strict"),
-            empty=_("No domain has a report."),
-            shown=frame if frame["domains"].any() else frame.iloc[:0],
-        )
-
     def failing_senders(self, limit: int = 20) -> Section:
         """Show who sent the messages that fail DMARC; beyond `limit` only how many there are.
 
@@ -213,7 +180,7 @@ class OverviewSections(PageData):
         link = row_target("report", "report_uid")
         return table_section(
             rows[[*columns, "report_id", "report_uid"]],
-            Column("reporter", _("Reporter"), under="report_id", link=link),
+            Column("reporter", _("Reporter"), link=link),
             *usual("domain"),
             Column("period", _("Period (UTC)"), "period", text=lambda r: period(r.begin, r.end)),
             Column("messages", _("Messages"), "count"),
