@@ -104,7 +104,7 @@ def aws_errors(
 
     try:
         yield
-    except (BotoCoreError, ClientError, ResponseParserError, ValueError) as error:
+    except (BotoCoreError, ClientError, ResponseParserError, ValueError, KeyError) as error:
         raise kind(f"{what}: {aws_reason(error, permission, refused)}") from error
 
 
@@ -119,7 +119,7 @@ def aws_reason(error: Exception, permission: str = "", refused: str = "") -> str
     code = error_code(error)
     if not code:
         name = type(error).__name__
-        if name == "ResponseParserError":
+        if name in ("ResponseParserError", "KeyError"):  # the latter: a field is missing
             return "what answers there is not AWS; check network, proxy and AWS_ENDPOINT_URL"
         return f"{_SDK_HINTS.get(name, one_line(error, 120))} ({name})"
     message = str(getattr(error, "response", {})["Error"].get("Message", ""))

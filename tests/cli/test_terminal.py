@@ -29,6 +29,7 @@ ANSWERS = {
     "an archived object": lambda path: objects(path, "InvalidObjectState"),
     "a forbidden object": lambda path: objects(path, "AccessDenied"),
     "an object's key": lambda path: objects(path, f"KMS.{EVIL}"),
+    "no etag": lambda path: (200, LISTING.format(EVIL).replace("ETag", "Other")),
     "no XML": lambda path: (200, f"\x1b[31m{EVIL}"),
 }
 
