@@ -8,25 +8,10 @@ import pandas as pd
 
 from dmarckit.core import Thresholds, _, count, later, n_messages
 from dmarckit.facts import network_key
-from dmarckit.findings import queries
-from dmarckit.findings.context import (
-    DAY,
-    OWN_NETWORKS,
-    SHOWN,
-    Context,
-    DomainFacts,
-    addresses,
-    count_reporters,
-    day_span,
-    messages_finding,
-    names_with_counts,
-    top_counts,
-    total,
-    window_query,
-)
+from dmarckit.findings import context as counts, queries
+from dmarckit.findings.context import DAY, OWN_NETWORKS, Context, DomainFacts, total, window_query
 from dmarckit.findings.model import Family, Finding, Kind, mad, median, n_reporters, on_days, safe
 
-_NAMELESS = ("own", "unknown", "hosting")  # kinds of sender that say nothing about who it is
 _WEEK = 7 * DAY
 _WEEKS = 4  # that say what is usual
 
@@ -52,12 +37,10 @@ def _enough(rows: pd.DataFrame, context: Context) -> bool:
 
 
 def _new_networks(domain: DomainFacts, rows: pd.DataFrame, since: pd.Timestamp) -> int:
-    """Return from how many networks never seen before that day the senders of `rows` send.
-
-    None of them is a sender with a name, else 0.
-    """
+    """Return how many networks of the senders are new since that day; 0 if one has a name."""
     known = set(domain.inventory.loc[domain.inventory["declared"].astype(bool), "sender"])
-    if not rows["sender_kind"].isin(_NAMELESS).all() or rows["sender"].isin(known).any():
+    has_name = ~rows["sender_kind"].isin(["own", "unknown", "hosting"])
+    if has_name.any() or rows["sender"].isin(known).any():
         return 0
     at = domain.sources.assign(network=domain.sources["source_ip"].astype("str").map(network_key))
     old = set(at.loc[at["first_day"] < since, "network"])
@@ -67,15 +50,20 @@ def _new_networks(domain: DomainFacts, rows: pd.DataFrame, since: pd.Timestamp) 
 
 def _new_ones(
     domain: DomainFacts, context: Context, rows: pd.DataFrame, column: str
-) -> Iterator[tuple[str, pd.DataFrame, pd.Timestamp]]:
-    """Yield names that first passed in the last weeks, their messages of the window, and when."""
+) -> Iterator[tuple[str, pd.DataFrame, pd.Timestamp, int]]:
+    """Yield names that first passed in the last weeks, from more than a few new networks.
+
+    With their messages of the window, their first day, and the number of networks.
+    """
     limits = context.thresholds
     first = rows.groupby(column, observed=True)["day"].transform("min")
     recent = rows.assign(first=first)[first >= context.today - limits.baseline_days * DAY]
     for name, part in context.window(recent).groupby(column, observed=True):
         since = pd.Timestamp(part["first"].iloc[0])
         if _enough(part, context) and domain.history(since, limits.history_days):
-            yield str(name), part, since
+            networks = _new_networks(domain, part, since)
+            if networks > OWN_NETWORKS:
+                yield str(name), part, since, networks
 
 
 def _taken_over(domain: DomainFacts, context: Context) -> Iterator[Finding]:
@@ -83,34 +71,20 @@ def _taken_over(domain: DomainFacts, context: Context) -> Iterator[Finding]:
     passing = passing[(passing["da"] | passing["sa"]) & (passing["header_from"] != domain.name)]
     if passing.empty:
         return
-    for name, rows, since in _new_ones(domain, context, passing, "header_from"):
-        networks = _new_networks(domain, rows, since)
-        if networks <= OWN_NETWORKS:
-            continue
-        yield _abuse(
-            domain,
-            context,
-            name,
-            rows,
-            since,
-            _(
-                "{messages} pass as {subject}, a name that never sent before, {when}: from "
-                "{networks} networks never seen before, none of them a sender's that is known "
-                "({reporters})."
-            ),
-            _(
-                "DNS admin: look at {subject} and the names below it now. A CNAME, A, MX or SPF "
-                "record to a service or address that you no longer use lets others send as it: "
-                "take the record out, unless somebody of yours knows this sender."
-            ),
-            networks,
-            window_query(
-                domain,
-                context,
-                queries.one_of("lower(header_from)", [name]),
-                "dkim_aligned OR spf_aligned",
-            ),
-        )
+    summary = _(
+        "{messages} pass as {subject}, a name that never sent before, {when}: from "
+        "{networks} networks never seen before, none of them a sender's that is known "
+        "({reporters})."
+    )
+    action = _(
+        "DNS admin: look at {subject} and the names below it now. A CNAME, A, MX or SPF "
+        "record to a service or address that you no longer use lets others send as it: "
+        "take the record out, unless somebody of yours knows this sender."
+    )
+    for name, rows, since, n in _new_ones(domain, context, passing, "header_from"):
+        such = queries.one_of("lower(header_from)", [name]), "dkim_aligned OR spf_aligned"
+        query = window_query(domain, context, *such)
+        yield _abuse(domain, context, name, rows, since, summary, action, n, query)
 
 
 def _passing_signatures(domain: DomainFacts) -> pd.DataFrame:
@@ -122,36 +96,27 @@ def _passing_signatures(domain: DomainFacts) -> pd.DataFrame:
 
 
 def _with_new_key(domain: DomainFacts, context: Context) -> Iterator[Finding]:
+    summary = _(
+        "{messages} pass with the signature {subject}, whose selector was never seen "
+        "before, {when}: from {networks} networks never seen before, and SPF passes for "
+        "none of them ({reporters})."
+    )
+    action = _(
+        "DNS admin: find out who published the key of {subject} and who has it. If it is "
+        "nobody of yours, take its record out of DNS, and find out who can change DNS."
+    )
     signed = _passing_signatures(domain)
-    for name, rows, since in _new_ones(domain, context, signed, "signature"):
+    for name, rows, since, n in _new_ones(domain, context, signed, "signature"):
         spf = domain.spf[domain.spf["sender"].isin(rows["sender"].unique())]
-        if (spf["result"] == "pass").any():
-            continue
-        networks = _new_networks(domain, rows, since)
-        if networks <= OWN_NETWORKS:
-            continue
-        yield _abuse(
-            domain,
-            context,
-            name,
-            rows,
-            since,
-            _(
-                "{messages} pass with the signature {subject}, whose selector was never seen "
-                "before, {when}: from {networks} networks never seen before, and SPF passes for "
-                "none of them ({reporters})."
-            ),
-            _(
-                "DNS admin: find out who published the key of {subject} and who has it. If it is "
-                "nobody of yours, take its record out of DNS, and find out who can change DNS."
-            ),
-            networks,
-            window_query(domain, context, _verified(rows)),
-        )
+        if not (spf["result"] == "pass").any():
+            query = _query(domain, context, rows)
+            yield _abuse(domain, context, name, rows, since, summary, action, n, query)
 
 
-def _verified(rows: pd.DataFrame) -> str:
-    return queries.verified(str(rows["dkim_domain"].iloc[0]), str(rows["selector"].iloc[0]))
+def _query(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> str:
+    first = rows.iloc[0]
+    such = queries.verified(str(first["dkim_domain"]), str(first["selector"]))
+    return window_query(domain, context, such)
 
 
 def _replayed(domain: DomainFacts, context: Context) -> Iterator[Finding]:
@@ -164,6 +129,17 @@ def _replayed(domain: DomainFacts, context: Context) -> Iterator[Finding]:
     who = signed["sender"].astype("str") + "\n" + signed["signature"]
     owned = who.isin(owners["sender"] + "\n" + owners["signature"])
     limits = context.thresholds
+    summary = _(
+        "{messages} pass with the signature {subject} {when}, of which {others} were "
+        "delivered by others than its owner ({names}), and only {mine} by the owner; usual "
+        "are {usual} a week by others ({reporters})."
+    )
+    action = _(
+        "Mail admin: somebody may be sending a signed message of yours again, to others. "
+        "Unless a large list explains it, sign with a new selector and take the key of "
+        "{subject} out of DNS, and let the signer sign From, To and Subject twice "
+        "(oversigning) and set an expiry (x=)."
+    )
     for name, rows in signed.groupby("signature"):
         others = rows[~owned[rows.index]]
         window, mine = context.window(others), total(context.window(rows[owned[rows.index]]))
@@ -174,10 +150,8 @@ def _replayed(domain: DomainFacts, context: Context) -> Iterator[Finding]:
         calm: list[float] = []
         since = context.start
         for ago, (theirs, everything) in enumerate(zip(weeks, before, strict=True)):
-            owners_own = everything - theirs
-            if len(calm) > 1 and theirs > max(
-                _usual_limit(calm, limits), limits.abuse_factor * owners_own
-            ):
+            much = limits.abuse_factor * (everything - theirs)
+            if len(calm) > 1 and theirs > max(_usual_limit(calm, limits), much):
                 since = min(since, context.start - (len(weeks) - ago) * _WEEK)
             else:
                 since = context.start
@@ -185,29 +159,11 @@ def _replayed(domain: DomainFacts, context: Context) -> Iterator[Finding]:
         usual = median(calm[-_WEEKS:])
         if not calm or n <= _usual_limit(calm, limits):
             continue
+        numbers = {"others": count(n), "mine": count(mine), "usual": count(usual)}
+        query, networks = _query(domain, context, rows), window["sender"].nunique()
+        texts, both = (summary, action), context.window(rows)
         yield _abuse(
-            domain,
-            context,
-            str(name),
-            context.window(rows),
-            since,
-            _(
-                "{messages} pass with the signature {subject} {when}, of which {others} were "
-                "delivered by others than its owner ({names}), and only {mine} by the owner; usual "
-                "are {usual} a week by others ({reporters})."
-            ),
-            _(
-                "Mail admin: somebody may be sending a signed message of yours again, to others. "
-                "Unless a large list explains it, sign with a new selector and take the key of "
-                "{subject} out of DNS, and let the signer sign From, To and Subject twice "
-                "(oversigning) and set an expiry (x=)."
-            ),
-            window["sender"].nunique(),
-            window_query(domain, context, _verified(rows)),
-            counted=window,
-            others=count(n),
-            mine=count(mine),
-            usual=count(usual),
+            domain, context, str(name), both, since, *texts, networks, query, window, **numbers
         )
 
 
@@ -242,7 +198,7 @@ def _abuse(
 ) -> Finding:
     limits = context.thresholds
     counted = rows if counted is None else counted
-    return messages_finding(
+    return counts.messages_finding(
         "passing_abuse",
         domain,
         subject,
@@ -251,10 +207,10 @@ def _abuse(
         summary=summary.format(
             messages=n_messages(total(rows)),
             subject=safe(subject),
-            when=on_days(*day_span(rows)),
+            when=on_days(*counts.day_span(rows)),
             networks=count(networks),
-            names=names_with_counts(counted, "sender"),
-            reporters=n_reporters(count_reporters(rows)),
+            names=counts.names_with_counts(counted, "sender"),
+            reporters=n_reporters(counts.count_reporters(rows)),
             **numbers,
         ),
         action=action.format(subject=safe(subject)),
@@ -262,8 +218,10 @@ def _abuse(
         since=since,
         thresholds={"messages": limits.abuse_messages, "days": limits.abuse_days},
         evidence={
-            "networks": top_counts(counted, "sender"),
-            "addresses": addresses(domain, sorted(counted["sender"].unique()))[:SHOWN],
+            "networks": counts.top_counts(counted, "sender"),
+            "addresses": counts.addresses(domain, sorted(counted["sender"].unique()))[
+                : counts.SHOWN
+            ],
         },
     )
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
 from dmarckit.checks import DMARC_VALUES, tag_list
 from dmarckit.core import SettingsError, normalize_domain, one_line
 from dmarckit.reports import Policy
-
-_FRESH = pd.Timedelta(hours=48)
 
 POLICY_TAGS: Mapping[str, str] = {
     "p": "p",
@@ -37,17 +36,16 @@ def policy_tags(policy: Policy) -> str:
     >>> policy_tags(Policy("example.com", p="quarantine", sp="quarantine", testing="y", adkim="s"))
     'p=quarantine; t=y; adkim=s'
     """
-    tags = [("p", policy.p or "none")]
-    if policy.sp and policy.sp != policy.p:
-        tags.append(("sp", policy.sp))
-    if policy.np and policy.np != subdomain_policy(policy):
-        tags.append(("np", policy.np))
-    if policy.testing == "y":
-        tags.append(("t", "y"))
-    if policy.pct is not None and policy.pct < 100:
-        tags.append(("pct", str(policy.pct)))
-    tags += [(n, v) for n, v in (("adkim", policy.adkim), ("aspf", policy.aspf)) if v == "s"]
-    return "; ".join(f"{name}={value}" for name, value in tags)
+    tags = {
+        "p": policy.p or "none",
+        "sp": policy.sp if policy.sp != policy.p else None,
+        "np": policy.np if policy.np != subdomain_policy(policy) else None,
+        "t": "y" if policy.testing == "y" else None,
+        "pct": policy.pct if policy.pct is not None and policy.pct < 100 else None,
+        "adkim": "s" if policy.adkim == "s" else None,
+        "aspf": "s" if policy.aspf == "s" else None,
+    }
+    return "; ".join(f"{name}={value}" for name, value in tags.items() if value not in (None, ""))
 
 
 def subdomain_policy(policy: Policy) -> str:
@@ -102,42 +100,31 @@ def quoted_policy(domain: str, policies: pd.DataFrame) -> Policy:
     written since a change has no vote. `t` and `np` are believed when anybody quotes them
     by the majority's p, since receivers that know only RFC 7489 leave them out.
     """
-    if policies.empty:
-        return Policy(domain)
     ordered = policies[policies["p"] != ""].sort_values("begin", kind="stable")
     last = ordered.groupby("reporter", sort=False, observed=True).tail(1)
     if last.empty:
         return Policy(domain)
-    last = last[last["begin"] >= last["begin"].max() - _FRESH].iloc[::-1]
+    last = last[last["begin"] >= last["begin"].max() - pd.Timedelta(hours=48)].iloc[::-1]
     p = _most(last["p"]) or "none"
     last = last[last["p"] == p]
     sp = _most(last["sp"].where(last["sp"] != "", p))
-    testing = "y" if (last["testing"] == "y").any() else None
+    pct = _most(last["pct"].dropna().astype("int64"))
     return Policy(
         domain,
         p=p,
         sp=None if sp == p else sp,
         np=_most(last["np"]),
-        pct=_pct(last["pct"]),
-        testing=testing,
+        pct=int(pct) if pct is not None and int(pct) < 100 else None,
+        testing="y" if (last["testing"] == "y").any() else None,
         adkim="s" if _most(last["adkim"]) == "s" else None,
         aspf="s" if _most(last["aspf"]) == "s" else None,
     )
 
 
-def _most(values: pd.Series[str]) -> str | None:
+def _most(values: pd.Series[Any]) -> str | None:
     """Return the most frequent value; of equal ones the first, which is the newest."""
     known = Counter(str(value) for value in values if value != "")
     return known.most_common(1)[0][0] if known else None
-
-
-def _pct(values: pd.Series[int]) -> int | None:
-    known = Counter(int(value) for value in values.dropna())
-    most = known.most_common(1)[0][0] if known else 100
-    return None if most >= 100 else most
-
-
-_COMPARED = ("p", "sp", "adkim", "aspf")
 
 
 def changed_tags(policies: pd.DataFrame, day: pd.Timestamp) -> list[str]:
@@ -152,8 +139,8 @@ def changed_tags(policies: pd.DataFrame, day: pd.Timestamp) -> list[str]:
     if old.empty or new.empty:
         return []
     pairs = {
-        tag: (_most(old[column]), _most(new[column]))
-        for tag, column in (("t", "testing"), *((name, name) for name in _COMPARED))
+        POLICY_TAGS[column]: (_most(old[column]), _most(new[column]))
+        for column in ("testing", "p", "sp", "adkim", "aspf")
     }
     return [f"{tag}={now} (before: {was})" for tag, (was, now) in pairs.items() if was != now]
 

@@ -17,24 +17,13 @@ import pandas as pd
 from dmarckit.checks import Outside, tag_list
 from dmarckit.core import _, later
 from dmarckit.facts import Facts
-from dmarckit.findings import queries
+from dmarckit.findings import model, queries
 from dmarckit.findings.context import Context, failing_ours, reporter_tests
 from dmarckit.findings.dmarc_policy import LEVELS, POLICY_TAGS, fill_policy_defaults
-from dmarckit.findings.model import (
-    SEVERITIES,
-    Family,
-    Finding,
-    Kind,
-    Record,
-    Severity,
-    join_sentences,
-    n_reporters,
-    reporter_name,
-    safe,
-)
+from dmarckit.findings.model import SEVERITIES, Family, Finding, Kind, Record, Severity, safe
 from dmarckit.findings.ready import PARKED, costs_wanted_mail
 
-_UNDOING = (
+_UNDOING = [
     "several",
     "syntax",
     "p_value",
@@ -44,7 +33,7 @@ _UNDOING = (
     "include_missing",
     "loop",
     "too_long",
-)
+]
 """Faults of SPF and DMARC records that undo them: critical where mail is sent, else a warning.
 SPF permerror fails at every receiver; an unreadable DMARC record is none."""
 
@@ -64,8 +53,6 @@ _SEVERITY: Mapping[tuple[str, str], Severity] = {
 }
 """(record, fault) → how bad it is; what is not listed is a warning."""
 
-_LOST_KEY = ("missing", "dangling", "revoked", "syntax")
-
 
 def passing_messages(messages: pd.DataFrame, context: Context) -> dict[str, int]:
     """Return domain → messages of the window that pass DMARC; `messages` as in `Facts`."""
@@ -75,10 +62,7 @@ def passing_messages(messages: pd.DataFrame, context: Context) -> dict[str, int]
 
 
 def dns_record(
-    rows: pd.DataFrame,
-    sent: Mapping[str, int],
-    context: Context,
-    unsettled: Set[str] = frozenset(),
+    rows: pd.DataFrame, sent: Mapping[str, int], context: Context, unsettled: Set[str] = frozenset()
 ) -> list[Finding]:
     """Find records that are wrong, weak or missing; `rows` as in `Outside.dns`.
 
@@ -110,9 +94,17 @@ def _record(
     record, name, domain = str(row["record"]), str(row["name"]), str(row["domain"])
     own = record in ("dkim", "ptr")
     messages = int(values.get("messages", 0)) if own else sent.get(domain, 0)
-    recent = _recent(values.get("last_day"), context)
+    last_day = values.get("last_day")  # on which its signature was seen
+    since = context.today - pd.Timedelta(days=context.thresholds.dns_key_days)
+    recent = isinstance(last_day, str) and date.fromisoformat(last_day) >= since.date()
     worst = min((_severity(record, f, messages, recent) for f in faults), key=SEVERITIES.index)
-    to_publish = _proposed(record, name, row["proposal"], list(row["found"]))
+    value, present = row["proposal"], list(row["found"])
+    to_publish: tuple[Record, ...] = ()
+    if isinstance(value, str) and record in _TYPES:
+        knows_rua = any("rua" in tag_list(text) for text in present)  # else only people know it
+        if knows_rua or "rua" not in tag_list(value):
+            old = present[0] if len(present) == 1 else None
+            to_publish = (Record(name, _TYPES[record], value, old),)
     return Finding(
         kind="dns_record",
         domain=domain,
@@ -122,7 +114,7 @@ def _record(
         first_day=_day(row["since"]) or _day(row["day"]),
         last_day=_day(row["day"]),
         reporters=0,
-        summary=join_sentences(*(safe(text, 600) for text in row["problems"])),
+        summary=model.join_sentences(*(safe(text, 600) for text in row["problems"])),
         action=_action(record, name, to_publish),
         record=to_publish,
         evidence={
@@ -136,38 +128,14 @@ def _record(
 def _severity(record: str, fault: str, messages: int, recent: bool) -> Severity:
     if record in ("spf", "dmarc") and fault in _UNDOING:
         return "critical" if messages else "warning"
-    if record == "dkim" and fault in _LOST_KEY:
+    if record == "dkim" and fault in ("missing", "dangling", "revoked", "syntax"):
         return "critical" if recent else "info"
     return _SEVERITY.get((record, fault), "warning")
 
 
-def _recent(last_day: object, context: Context) -> bool:
-    """Return True if the signature was seen in the last days that a loss is judged on."""
-    if not isinstance(last_day, str):
-        return False
-    since = context.today - pd.Timedelta(days=context.thresholds.dns_key_days)
-    return date.fromisoformat(last_day) >= since.date()
-
-
-_TYPES = {
-    "dmarc": "TXT",
-    "spf": "TXT",
-    "mx": "MX",
-    "mta_sts": "TXT",
-    "tls_rpt": "TXT",
-    "bimi": "TXT",
-    "report_authorisation": "TXT",
-}
+_TXT = ("dmarc", "spf", "mta_sts", "tls_rpt", "bimi", "report_authorisation")
+_TYPES = dict.fromkeys(_TXT, "TXT") | {"mx": "MX"}
 """Record → its type in DNS, of those that are proposed whole: a DKIM key may be a CNAME."""
-
-
-def _proposed(record: str, name: str, value: object, found: list[str]) -> tuple[Record, ...]:
-    """Return what to publish: the proposal, unless it needs an address that only people know."""
-    if not isinstance(value, str) or record not in _TYPES:
-        return ()
-    if "rua" in tag_list(value) and not any("rua" in tag_list(text) for text in found):
-        return ()
-    return (Record(name, _TYPES[record], value, found[0] if len(found) == 1 else None),)
 
 
 def _action(record: str, name: str, to_publish: tuple[Record, ...]) -> str:
@@ -176,12 +144,10 @@ def _action(record: str, name: str, to_publish: tuple[Record, ...]) -> str:
             "Mail admin: ask the provider of {name} for a PTR record, or send from another address."
         ).format(name=safe(name))
     if to_publish:
-        return _("DNS admin: publish at {name} ({type}) the record that is shown here.").format(
-            name=safe(name, 300), type=to_publish[0].type
-        )
-    return _("DNS admin: correct the record at {name}; then run dmarckit dns check.").format(
-        name=safe(name, 300)
-    )
+        text = _("DNS admin: publish at {name} ({type}) the record that is shown here.")
+        return text.format(name=safe(name, 300), type=to_publish[0].type)
+    text = _("DNS admin: correct the record at {name}; then run dmarckit dns check.")
+    return text.format(name=safe(name, 300))
 
 
 def dns_changed(changed: pd.DataFrame, messages: pd.DataFrame, context: Context) -> list[Finding]:
@@ -200,15 +166,14 @@ def _changed(row: Mapping[Any, Any], messages: pd.DataFrame, context: Context) -
     before, after = list(row["before"]), list(row["after"])
     weaker = _weaker(row)
     first, last = _day(row["day_before"]), _day(row["day"])
-    text = (
-        _("The record at {name} ({kind}) lost protection between {first} and {last}: {change}")
-        if weaker
-        else _("The record at {name} ({kind}) changed between {first} and {last}: {change}")
-    )
+    text = _("The record at {name} ({kind}) changed between {first} and {last}: {change}")
     change = _("before {before}, now {after}.").format(before=_shown(before), after=_shown(after))
     action = _("DNS admin: check that this was meant. If it was, nothing is due.")
     to_publish: tuple[Record, ...] = ()
     if weaker:
+        text = _(
+            "The record at {name} ({kind}) lost protection between {first} and {last}: {change}"
+        )
         action = _(
             "DNS admin: if this was not meant, put back {before} and find out who can change DNS."
         ).format(before=_shown(before))
@@ -250,17 +215,15 @@ def _weaker(row: Mapping[Any, Any]) -> bool:
         return True
     if _ORDER.index(row["state_after"]) < _ORDER.index(row["state_before"]):
         return True
-    return row["record"] == "dmarc" and any(
-        _level(row["after"], tag) < _level(row["before"], tag) for tag in ("p", "sp", "np")
+    levels = (
+        [LEVELS.get(_policy_of(records, tag), 0) for records in (row["after"], row["before"])]
+        for tag in ("p", "sp", "np")
     )
-
-
-def _level(records: Iterable[str], tag: str) -> int:
-    """Return how strict a DMARC record is; a tag that is not there follows the one above it."""
-    return LEVELS.get(_policy_of(records, tag), 0)
+    return row["record"] == "dmarc" and any(now < was for now, was in levels)
 
 
 def _policy_of(records: Iterable[str], tag: str = "p") -> str:
+    """Return the value of a tag; one that is not there follows the one above it."""
     tags = {name: value for record in records for name, value in tag_list(str(record)).items()}
     for name in {"p": ("p",), "sp": ("sp", "p"), "np": ("np", "sp", "p")}[tag]:
         if name in tags:
@@ -301,17 +264,21 @@ def policy_differs(policies: pd.DataFrame, rows: pd.DataFrame, context: Context)
         return []
     rows = rows[rows["since"].notna()]
     published = _published(rows[rows["domain"].isin(set(recent["domain"].astype("str")))])
-    others = set(recent.loc[_other_than(recent, published), "domain"].astype("str"))
-    recent = recent[recent["domain"].isin(list(others))]
-    quoted = {str(name): part for name, part in recent.groupby("domain", observed=True)}
-    for row in rows[rows["domain"].isin(list(others))].to_dict("records"):
-        known = published[str(row["domain"])]
+    # quotes in which a tag is another than DNS shows: there are few
+    known = pd.DataFrame.from_dict(published, orient="index", columns=[*POLICY_TAGS, "ttl"])
+    shown = known.reindex(recent["domain"].astype("str")).set_index(recent.index)
+    quoted = fill_policy_defaults(recent)
+    same = pd.DataFrame({column: quoted[column] == shown[column] for column in POLICY_TAGS})
+    others = recent.loc[shown["p"].notna() & ~same.all(axis=1), "domain"].astype("str").unique()
+    recent = recent[recent["domain"].isin(others)]
+    by_domain = {str(name): part for name, part in recent.groupby("domain", observed=True)}
+    for row in rows[rows["domain"].isin(others)].to_dict("records"):
+        shown_here, mine = published[str(row["domain"])], by_domain[str(row["domain"])]
         hours = context.thresholds.dns_differ_hours
-        after = row["since"] + pd.Timedelta(hours=hours, seconds=known["ttl"])
-        mine = quoted[str(row["domain"])]
+        after = row["since"] + pd.Timedelta(hours=hours, seconds=shown_here["ttl"])
         mine = mine[mine["begin"] >= after].sort_values("begin", kind="stable")
         last = mine.assign(who=mine["reporter"].str.casefold()).groupby("who").tail(1)
-        found += _differences(row, last, known, context)
+        found += _differences(row, last, shown_here, context)
     return found
 
 
@@ -334,16 +301,6 @@ def _published(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return {str(name): {str(k): value for k, value in row.items()} for name, row in indexed}
 
 
-def _other_than(quoted: pd.DataFrame, published: dict[str, dict[str, Any]]) -> pd.Series[bool]:
-    """Return True for quotes in which a tag is another than DNS shows: there are few."""
-    known = pd.DataFrame.from_dict(published, orient="index", columns=[*POLICY_TAGS, "ttl"])
-    shown = known.reindex(quoted["domain"].astype("str")).set_index(quoted.index)
-    there = shown["p"].notna()
-    said = fill_policy_defaults(quoted)
-    same = pd.DataFrame({column: said[column] == shown[column] for column in POLICY_TAGS})
-    return there & ~same.all(axis=1)
-
-
 def _differences(
     row: dict[Any, Any], last: pd.DataFrame, published: dict[str, Any], context: Context
 ) -> list[Finding]:
@@ -351,23 +308,20 @@ def _differences(
     quoted = fill_policy_defaults(last)
     for column, tag in POLICY_TAGS.items():
         other = quoted[quoted[column] != published[column]]
-        if column in ("np", "testing"):
-            other = other[last.loc[other.index, column] != ""]
-        if column == "pct":
-            other = other[last.loc[other.index, column].notna()]
-        if other.empty or (tag in ("sp", "np") and _follows(other, published)):
+        written = last.loc[other.index, column]
+        if column in ("np", "testing", "pct"):
+            other = other[written.notna() & (written != "")]
+        if other.empty:
             continue
+        ours = {published[name] for name in ("p", "sp", "np")}
+        theirs = (other["sp"] == other["p"]) & (other["np"] == other["p"])
+        if tag in ("sp", "np") and theirs.all() and len(ours) == 1:
+            continue  # they follow p on both sides: no difference of their own
         value = other[column].mode().iloc[0]
         seen = other[other[column] == value]
         if len(seen) >= context.thresholds.dns_differ_reporters:
             found.append(_differs(row, column, published[column], value, seen, context))
     return found
-
-
-def _follows(other: pd.DataFrame, published: dict[str, Any]) -> bool:
-    """Return True if sp and np equal p on both sides: no difference of their own."""
-    same = (other["sp"] == other["p"]) & (other["np"] == other["p"])
-    return bool(same.all()) and published["sp"] == published["p"] == published["np"]
 
 
 def _differs(
@@ -398,7 +352,7 @@ def _differs(
         last_day=seen["begin"].max().date(),
         reporters=len(names),
         summary=text.format(
-            reporters=n_reporters(len(names)),
+            reporters=model.n_reporters(len(names)),
             tag=tag,
             value=safe(value),
             domain=safe(domain),
@@ -407,7 +361,7 @@ def _differs(
         ),
         action=action.format(domain=safe(domain), record=safe(row["found"][0], 2000)),
         evidence={
-            "reporters": [reporter_name(name) for name in names],
+            "reporters": [model.reporter_name(name) for name in names],
             "old": str(value),
             "new": str(shown),
             "found": safe(row["found"][0], 2000),
@@ -425,26 +379,20 @@ def close_parked(found: Iterable[Finding], rows: pd.DataFrame) -> list[Finding]:
 
     `rows` as in `Outside.dns`. SPF that names no sender, and the null MX where there is no MX.
     """
-    return [
-        replace(finding, record=finding.record + _closing(finding.domain, rows))
-        if finding.kind == "policy_ready" and finding.subject == PARKED and finding.record
-        else finding
-        for finding in found
-    ]
-
-
-def _closing(domain: str, rows: pd.DataFrame) -> tuple[Record, ...]:
     wanted = {"spf": "v=spf1 -all", "mx": "0 ."}
-    here = rows[(rows["name"] == domain) & rows["record"].isin(list(wanted))]
-    found = []
-    for row in here.to_dict("records"):
-        record, present = str(row["record"]), list(row["found"])
-        if row["state"] == "unknown" or len(present) > (record == "spf"):
-            continue
-        if wanted[record] not in present:
-            old = present[0] if present else None
-            found.append(Record(domain, _TYPES[record], wanted[record], old))
-    return tuple(found)
+    rows = rows[rows["record"].isin(list(wanted)) & (rows["state"] != "unknown")]
+    closed = []
+    for finding in found:
+        records = list(finding.record)
+        if finding.kind == "policy_ready" and finding.subject == PARKED and records:
+            for row in rows[rows["name"] == finding.domain].to_dict("records"):
+                record, present = str(row["record"]), list(row["found"])
+                if len(present) <= (record == "spf") and wanted[record] not in present:
+                    old = present[0] if present else None
+                    records.append(Record(finding.domain, _TYPES[record], wanted[record], old))
+        more = len(records) > len(finding.record)
+        closed.append(replace(finding, record=tuple(records)) if more else finding)
+    return closed
 
 
 _RULES = {

@@ -7,41 +7,12 @@ from datetime import date
 import pandas as pd
 
 from dmarckit.core import _, count, later, n_messages, ngettext
-from dmarckit.findings import queries
-from dmarckit.findings.context import (
-    BLOCKED,
-    DAY,
-    Context,
-    DomainFacts,
-    day_span,
-    disposition_words,
-    how_calmed,
-    lost_mail,
-    messages_finding,
-    names_with_counts,
-    reporter_tests,
-    top_counts,
-    total,
-)
-from dmarckit.findings.dmarc_policy import (
-    LEVELS,
-    POLICY_TAGS,
-    fill_policy_defaults,
-)
-from dmarckit.findings.model import (
-    Family,
-    Finding,
-    Kind,
-    Record,
-    Severity,
-    join_names,
-    join_sentences,
-    on_days,
-    reporter_name,
-    safe,
-)
+from dmarckit.findings import context as counts, model, queries
+from dmarckit.findings.context import Context, DomainFacts, names_with_counts, reporter_tests, total
+from dmarckit.findings.dmarc_policy import LEVELS, POLICY_TAGS, fill_policy_defaults
+from dmarckit.findings.model import Family, Finding, Kind, Record, Severity, reporter_name, safe
 from dmarckit.findings.ready import costs_wanted_mail
-from dmarckit.findings.records import Changes, in_dns, propose_dmarc
+from dmarckit.findings.records import in_dns, propose_dmarc
 
 _ALIGNMENT = ("adkim", "aspf")
 
@@ -71,7 +42,10 @@ def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
     found = []
     for column in POLICY_TAGS:
         changed = both[both[column] != both[f"{column}_old"]]
-        changed = changed[~_follows(changed, column)].groupby("who").tail(1)
+        if parent := {"sp": "p", "np": "sp"}.get(column):
+            was = changed[f"{column}_old"] == changed[f"{parent}_old"]
+            changed = changed[~(was & (changed[column] == changed[parent]))]
+        changed = changed.groupby("who").tail(1)
         if changed.empty:
             continue
         seen = changed[changed[column] == changed[column].mode().iloc[0]]
@@ -83,18 +57,8 @@ def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
     return found
 
 
-def _follows(changed: pd.DataFrame, column: str) -> pd.Series[bool]:
-    """Return True where sp equals p, or np equals sp, before and after: one change, not three."""
-    parent = {"sp": "p", "np": "sp"}.get(column)
-    if parent is None:
-        return pd.Series(data=False, index=changed.index)
-    return (changed[f"{column}_old"] == changed[f"{parent}_old"]) & (
-        changed[column] == changed[parent]
-    )
-
-
 def _weaker(row: pd.Series[str], column: str) -> bool:
-    """Return True if the change lets more of what fails through."""
+
     old, new = row[f"{column}_old"], row[column]
     if column in ("p", "sp", "np"):
         return LEVELS.get(str(new), 0) < LEVELS.get(str(old), 0)
@@ -108,34 +72,35 @@ def _changed(
     domain: DomainFacts, context: Context, column: str, seen: pd.DataFrame, quoted: pd.DataFrame
 ) -> list[Finding]:
     tag, last = POLICY_TAGS[column], seen.iloc[-1]
-    old, new = last[f"{column}_old"], last[column]
+    old, new = str(last[f"{column}_old"]), str(last[column])
     weaker = _weaker(last, column)
     since: pd.Timestamp = seen["begin"].min().floor("D")
     hurt = domain.messages.iloc[:0] if weaker else _hurt(domain, context, column, since)
-    loss, limits = lost_mail(context, hurt), context.thresholds
+    loss, limits = counts.lost_mail(context, hurt), context.thresholds
     lost = loss.messages >= limits.lost_messages and loss.days >= limits.lost_days
     if since < context.start and not lost:
         return []
     recent = quoted[(quoted["begin"] >= context.start) & quoted["who"].isin(seen["who"])]
-    recent = recent[recent[column] == new]
+    recent = recent[recent[column] == last[column]]
     if recent.empty:
         return []
     severity: Severity = "critical" if lost else "warning" if weaker or len(hurt) else "info"
     names = sorted(recent["reporter"].unique())
-    back: Changes = {tag: None if (tag, str(old)) in (("t", "n"), ("pct", "100")) else str(old)}
+    who = reporter_tests(domain.reports, names)
     action = _("DNS admin: check that this was meant. If it was, nothing is due.")
     record: tuple[Record, ...] = ()
-    if severity != "info" and not in_dns(domain.name, {tag: str(new)}, context):
+    if severity != "info" and not in_dns(domain.name, {tag: new}, context):
         action = _("DNS shows another value by now: no action needed, if that was intended.")
-    elif weaker and costs_wanted_mail(domain.messages, context, str(old)):
+    elif weaker and costs_wanted_mail(domain.messages, context, old):
         action = _(
             "DNS admin: check that this was intended, and if not, find out who can change DNS. "
             "Set up the senders of yours that fail before you put {tag}={old} back: it would "
             "block their mail."
         ).format(tag=tag, old=safe(old))
     elif severity != "info":
-        change, record = propose_dmarc(domain.name, back, context)
-        action = join_sentences(_why_back(domain, column, hurt), change)
+        back = None if (tag, old) in (("t", "n"), ("pct", "100")) else old
+        change, record = propose_dmarc(domain.name, {tag: back}, context)
+        action = model.join_sentences(_why_back(domain, column, hurt), change)
     day: date = since.date()
     return [
         Finding(
@@ -151,7 +116,7 @@ def _changed(
             lost=loss.messages,
             cause=f"{tag}={new} {day}",
             record=record,
-            summary=join_sentences(
+            summary=model.join_sentences(
                 ngettext(
                     "{n} reporter quotes {tag}={new} for {domain} since {first}; before it was "
                     "{tag}={old}.",
@@ -171,19 +136,12 @@ def _changed(
             action=action,
             evidence={
                 "reporters": [reporter_name(name) for name in names],
-                "old": str(old),
-                "new": str(new),
-                "failing_senders": top_counts(hurt, "sender"),
+                "old": old,
+                "new": new,
+                "failing_senders": counts.top_counts(hurt, "sender"),
                 "thresholds": {"reporters": 2},
                 "number": len(names),
-                "query": queries.quoting(
-                    domain.name,
-                    column,
-                    str(new),
-                    context.start,
-                    context.now,
-                    reporter_tests(domain.reports, names),
-                ),
+                "query": queries.quoting(domain.name, column, new, context.start, context.now, who),
             },
         )
     ]
@@ -194,12 +152,11 @@ def _hurt(domain: DomainFacts, context: Context, column: str, since: pd.Timestam
 
     Alignment makes mail fail; the other tags decide what becomes of mail that fails.
     """
-    limits = context.thresholds
-    rows = domain.messages
-    rows = rows[rows["ours"] & (rows["day"] >= since - limits.baseline_days * DAY)]
+    limits, rows = context.thresholds, domain.messages
+    rows = rows[rows["ours"] & (rows["day"] >= since - limits.baseline_days * counts.DAY)]
     bad = ~rows["da"] & ~rows["sa"]
     if column not in _ALIGNMENT:
-        bad &= rows["disposition"].isin(BLOCKED)
+        bad &= rows["disposition"].isin(counts.BLOCKED)
     after = rows["day"] >= since
     if not (bad & after).any():
         return rows.iloc[:0]
@@ -229,12 +186,12 @@ def _hurt_words(column: str, hurt: pd.DataFrame) -> str:
     return text.format(
         messages=n_messages(total(hurt)),
         names=names_with_counts(hurt, "sender"),
-        what=disposition_words(hurt),
+        what=counts.disposition_words(hurt),
     )
 
 
 def _why_back(domain: DomainFacts, column: str, hurt: pd.DataFrame) -> str:
-    names = join_names(list(top_counts(hurt, "sender")))
+    names = model.join_names(list(counts.top_counts(hurt, "sender")))
     if hurt.empty:
         return _(
             "DNS admin: the policy became weaker. If that was not intended, put the old value "
@@ -263,26 +220,17 @@ def policy_not_honoured(domain: DomainFacts, context: Context) -> list[Finding]:
     """
     if not domain.has("unhonoured"):
         return []
-    window = context.window(domain.unhonoured)
-    return [
-        _not_honoured(domain, context, str(reporter), rows)
-        for reporter, rows in window.groupby("reporter", observed=True)
-        if total(rows) >= context.thresholds.unhonoured_messages
-    ]
-
-
-def _not_honoured(
-    domain: DomainFacts, context: Context, reporter: str, rows: pd.DataFrame
-) -> Finding:
     failing = context.window(domain.messages)
-    failing = failing[(failing["reporter"] == reporter) & ~failing["da"] & ~failing["sa"]]
-    return messages_finding(
-        "policy_not_honoured",
-        domain,
-        reporter,
-        "info",
-        rows,
-        summary=_(
+    failing = failing[~failing["da"] & ~failing["sa"]]
+    least = context.thresholds.unhonoured_messages
+    found = []
+    by_reporter = context.window(domain.unhonoured).groupby("reporter", observed=True)
+    for name, rows in by_reporter:
+        if total(rows) < least:
+            continue
+        reporter, n_failing = str(name), total(failing[failing["reporter"] == name])
+        is_reporter = reporter_tests(domain.reports, [reporter])[reporter]
+        summary = _(
             "{reporter} delivered {messages} that fail DMARC for {domain} {when}, although the "
             "policy that it quotes is reject, and gave no reason ({failing} failed there "
             "altogether)."
@@ -290,27 +238,32 @@ def _not_honoured(
             reporter=reporter_name(reporter),
             messages=n_messages(total(rows)),
             domain=safe(domain.name),
-            when=on_days(*day_span(rows)),
-            failing=count(total(failing)),
-        ),
-        action=_(
+            when=model.on_days(*counts.day_span(rows)),
+            failing=count(n_failing),
+        )
+        action = _(
             "Nothing can be done in DNS. Mail admin: if it goes on, ask {reporter} (contact in its "
             "reports) why; people with mailboxes there can get forged mail in your name."
-        ).format(reporter=reporter_name(reporter)),
-        query=queries.unhonoured(
-            domain.name,
-            reporter_tests(domain.reports, [reporter])[reporter],
-            context.window_days,
-            context.now,
-        ),
-        thresholds={"messages": context.thresholds.unhonoured_messages},
-        evidence={"failing": total(failing)},
-    )
+        ).format(reporter=reporter_name(reporter))
+        finding = counts.messages_finding(
+            "policy_not_honoured",
+            domain,
+            reporter,
+            "info",
+            rows,
+            summary=summary,
+            action=action,
+            query=queries.unhonoured(domain.name, is_reporter, context.window_days, context.now),
+            thresholds={"messages": least},
+            evidence={"failing": n_failing},
+        )
+        found.append(finding)
+    return found
 
 
 def _not_honoured_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     rows = domain.unhonoured[domain.unhonoured["reporter"] == finding.subject]
-    return how_calmed(domain, context, rows, rows)
+    return counts.how_calmed(domain, context, rows, rows)
 
 
 FAMILY = Family(
@@ -319,11 +272,7 @@ FAMILY = Family(
             "policy_changed",
             later("The policy changed: {subject}"),
             ("critical", "warning", "info"),
-            {
-                "old": later("Old"),
-                "new": later("New"),
-                "failing_senders": later("Failing senders"),
-            },
+            {"old": later("Old"), "new": later("New"), "failing_senders": later("Failing senders")},
         ),
         Kind(
             "policy_not_honoured",

@@ -7,45 +7,15 @@ from dataclasses import replace
 import pandas as pd
 
 from dmarckit.core import Thresholds, _, count, later, n_messages, percent
-from dmarckit.findings.context import (
-    BLOCKED,
-    DAY,
-    RELAYED,
-    SHOWN,
-    Context,
-    DomainFacts,
-    addresses,
-    count_reporters,
-    domain_query,
-    failing_ours,
-    messages_finding,
-    names_with_counts,
-    top_counts,
-    total,
-)
-from dmarckit.findings.dmarc_policy import (
-    LOWER,
-    fill_policy_defaults,
-    next_step,
-    policy_tags,
-    subdomain_policy,
-)
-from dmarckit.findings.model import (
-    Family,
-    Finding,
-    Kind,
-    join_sentences,
-    safe,
-    share,
-    wilson_upper,
-)
+from dmarckit.findings import context as counts, dmarc_policy
+from dmarckit.findings.context import DAY, RELAYED, SHOWN, Context, DomainFacts, failing_ours, total
+from dmarckit.findings.dmarc_policy import LOWER, fill_policy_defaults, next_step, policy_tags
+from dmarckit.findings.model import Family, Finding, Kind, join_sentences, safe, share, wilson_upper
 from dmarckit.findings.records import Changes, in_dns, propose_dmarc, tags_in_dns
 from dmarckit.reports import Policy
 
-_WEEK = 7
 PARKED = "p=reject; sp=reject"
 """subject of the one step of a domain that sends nothing"""
-_CERTAINTY = later("95 %")  # of the interval whose z is `confidence_z`
 
 
 def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -64,10 +34,13 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
     if not domain.history(context.today, limits.history_days) or domain.policy.p is None:
         return []
     rows = context.last(domain.messages, limits.ready_days)
-    if count_reporters(rows) < limits.ready_reporters:
+    if counts.count_reporters(rows) < limits.ready_reporters:
         return []
-    if _sends_nothing(domain, context):
-        return _parked(domain, context, rows)
+    seen = domain.messages
+    if not (len(domain.inventory) or (seen["da"] | seen["sa"] | seen["ours"]).any()):
+        spf_terms = context.published.get(domain.name, "").lower().split()[1:]
+        if all(term.endswith("all") for term in spf_terms):
+            return _parked(domain, context, rows)
     policy = domain.policy
     if known := tags_in_dns(domain.name, context):  # older reporters do not quote t
         policy = replace(policy, testing="y" if known["t"] == "y" else None)
@@ -79,11 +52,15 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
     upper = wilson_upper(total(bad), total(mine), limits.confidence_z)
     own = rows[rows["ours"] & ~rows["class"].isin(RELAYED)]
     signed = share(total(own[own["da"]]), total(own))
-    if (
-        upper > _limit(step, limits)
-        or (step.p == "reject" and signed < limits.ready_signed)
-        or _some_sender_loses(own, limits)
-    ):
+    if upper > _limit(step, limits) or (step.p == "reject" and signed < limits.ready_signed):
+        return []
+    # each sender by the last week in which it sent
+    last = own.groupby("sender", observed=True)["day"].transform("max")
+    week = own[own["day"] > last - 7 * DAY]
+    gone = week["messages"].where(week["disposition"].isin(counts.BLOCKED), 0)
+    sums = week.assign(gone=gone).groupby("sender", observed=True)[["messages", "gone"]].sum()
+    much = sums["gone"] >= limits.lost_share * sums["messages"]
+    if (much & (sums["gone"] >= limits.lost_messages)).any():
         return []
     return [_ready(domain, context, step, rows, mine, upper)]
 
@@ -91,16 +68,6 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
 def _without_strangers(rows: pd.DataFrame) -> pd.DataFrame:
     strange = ~rows["da"] & ~rows["sa"] & ~rows["ours"] & ~rows["class"].isin(RELAYED)
     return rows[~strange]
-
-
-def _some_sender_loses(own: pd.DataFrame, limits: Thresholds) -> bool:
-    """Return True if a sender of ours lost 5 % of its mail in the last week in which it sent."""
-    last = own.groupby("sender", observed=True)["day"].transform("max")
-    week = own[own["day"] > last - _WEEK * DAY]
-    gone = week["messages"].where(week["disposition"].isin(BLOCKED), 0)
-    sums = week.assign(gone=gone).groupby("sender", observed=True)[["messages", "gone"]].sum()
-    much = sums["gone"] >= limits.lost_share * sums["messages"]
-    return bool((much & (sums["gone"] >= limits.lost_messages)).any())
 
 
 def _limit(step: Policy, limits: Thresholds) -> float:
@@ -133,7 +100,7 @@ def _ready(
     mine: pd.DataFrame,
     upper: float,
 ) -> Finding:
-    limits = context.thresholds
+    limits, limit = context.thresholds, _limit(step, context.thresholds)
     failing = failing_ours(mine)
     tags = f"p={step.p}" + ("; t=y" if step.testing == "y" else "")
     summary = _(
@@ -148,9 +115,9 @@ def _ready(
         mine=count(total(mine)),
         failing=count(total(failing)),
         share=percent(share(total(failing), total(mine))),
-        certainty=_(_CERTAINTY),
+        certainty=_("95 %"),  # of the interval whose z is `confidence_z`
         upper=percent(upper),
-        limit=percent(_limit(step, limits)),
+        limit=percent(limit),
     )
     test = _(
         "t=y lowers the policy by one step: receivers of RFC 9989 (section 4.7) take {strict} as "
@@ -158,10 +125,9 @@ def _ready(
     ).format(strict=f"p={step.p}", lower=f"p={LOWER[step.p or 'none']}")
     change = {"p": step.p, "t": step.testing, "pct": None}
     finding = _step(domain, context, tags, rows, change, summary, test if step.testing else "")
-    bounds = {"upper_bound": _limit(step, limits), "z": limits.confidence_z}
-    thresholds = bounds | finding.evidence["thresholds"]
-    evidence = {**finding.evidence, "upper_bound": upper, "thresholds": thresholds}
-    return replace(finding, evidence=evidence)
+    bounds = {"upper_bound": limit, "z": limits.confidence_z} | finding.evidence["thresholds"]
+    more = {"upper_bound": upper, "thresholds": bounds}
+    return replace(finding, evidence={**finding.evidence, **more})
 
 
 def _step(
@@ -171,14 +137,18 @@ def _step(
     rows: pd.DataFrame,
     change: Changes,
     summary: str,
-    note: str = "",
+    note: str,
 ) -> Finding:
-    limits = context.thresholds
+    limits, failing = context.thresholds, failing_ours(rows)
     now_fails = rows[~rows["da"] & ~rows["sa"]]
-    failing = failing_ours(rows)
     relayed = now_fails[now_fails["class"].isin(RELAYED)]
     hit = {"legitimate": total(failing), "relayed": total(relayed)}
-    hit["strangers"] = total(now_fails) - hit["legitimate"] - hit["relayed"]
+    hit["strangers"] = total(now_fails) - sum(hit.values())
+
+    def named(rows: pd.DataFrame) -> str:
+        names = counts.names_with_counts(rows, "sender")
+        return _("{n} ({names})").format(n=count(total(rows)), names=names) if names else count(0)
+
     text, record = propose_dmarc(domain.name, change, context)
     hits = _(
         "In the last {days} days it would have hit {strangers} of strangers, {relayed} that "
@@ -186,12 +156,12 @@ def _step(
     ).format(
         days=limits.ready_days,
         strangers=n_messages(hit["strangers"]),
-        relayed=_named(relayed),
-        legitimate=_named(failing),
+        relayed=named(relayed),
+        legitimate=named(failing),
     )
     back = _("To go back, set {tags}.").format(tags=policy_tags(domain.policy))
     days = list(pd.date_range(context.today - limits.ready_days * DAY, context.today))
-    finding = messages_finding(
+    finding = counts.messages_finding(
         "policy_ready",
         domain,
         tags,
@@ -199,49 +169,31 @@ def _step(
         rows,
         summary=summary,
         action=join_sentences(text, note, hits, back),
-        query=domain_query(domain, days, context),
+        query=counts.domain_query(domain, days, context),
         thresholds={"days": limits.ready_days, "reporters": limits.ready_reporters},
         evidence={
             "would_hit": hit,
             "failing": hit["legitimate"],
-            "failing_senders": top_counts(failing, "sender"),
-            "relayed_by": top_counts(relayed, "sender"),
-            "classes": top_counts(rows, "class"),
-            "addresses": addresses(domain, sorted(failing["sender"].unique()))[:SHOWN],
+            "failing_senders": counts.top_counts(failing, "sender"),
+            "relayed_by": counts.top_counts(relayed, "sender"),
+            "classes": counts.top_counts(rows, "class"),
+            "addresses": counts.addresses(domain, sorted(failing["sender"].unique()))[:SHOWN],
         },
     )
     return replace(finding, record=record)
 
 
-def _named(rows: pd.DataFrame) -> str:
-    """Return a number of messages, with the names of their senders."""
-    if rows.empty:
-        return count(0)
-    names = names_with_counts(rows, "sender")
-    return _("{n} ({names})").format(n=count(total(rows)), names=names)
-
-
-def _sends_nothing(domain: DomainFacts, context: Context) -> bool:
-    """Return True if nothing passes or is ours in all of the facts, and SPF names no sender."""
-    rows = domain.messages
-    if len(domain.inventory) or (rows["da"] | rows["sa"] | rows["ours"]).any():
-        return False
-    terms = context.published.get(domain.name, "").lower().split()[1:]
-    return all(term.endswith("all") for term in terms)
-
-
 def _parked(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> list[Finding]:
-    """Find the one step of a domain that sends nothing."""
     policy = domain.policy
-    quoted = {"p": policy.p or "none", "sp": subdomain_policy(policy)}
-    if not in_dns(domain.name, quoted, context):
+    sp = dmarc_policy.subdomain_policy(policy)
+    np = policy.np or sp
+    if not in_dns(domain.name, {"p": policy.p or "none", "sp": sp}, context):
         return []  # it was changed already, and reporters have not seen it yet
-    below = policy.np or subdomain_policy(policy)
-    if (policy.p, subdomain_policy(policy), below) == ("reject",) * 3 and policy.testing != "y":
+    if (policy.p, sp, np) == ("reject",) * 3 and policy.testing != "y":
         return []
-    change: Changes = {"p": "reject", "sp": "reject", "t": None, "pct": None}
-    if policy.np and below != "reject":
-        change = {**change, "np": "reject"}
+    change: dict[str, str | None] = {"p": "reject", "sp": "reject", "t": None, "pct": None}
+    if policy.np and np != "reject":
+        change["np"] = "reject"
     days = context.thresholds.ready_days
     summary = _(
         "{domain} sends no mail: none of {messages} in {days} days is from a sender of yours, and "
@@ -255,7 +207,7 @@ def _parked(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> list[F
 
 def costs_wanted_mail(messages: pd.DataFrame, context: Context, level: str) -> bool:
     """Return True if more wanted mail of a domain fails than this policy may block."""
-    if level not in BLOCKED:
+    if level not in counts.BLOCKED:
         return False
     rows = context.last(messages, context.thresholds.ready_days)
     bad, mine = failing_ours(rows), _without_strangers(rows)

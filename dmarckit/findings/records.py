@@ -67,6 +67,10 @@ def propose_dmarc(
     wanted = dict(changes)
     if present:  # what is not there need not go
         wanted = {t: v for t, v in changes.items() if v is not None or t in tag_list(present)}
+        value = edit_dmarc(present, wanted)
+        if value == present:
+            text = _("DNS has it so already: the record {name} needs no change.")
+            return text.format(name=safe(name, 300)), ()
     tags = "; ".join(f"{tag}={value}" for tag, value in wanted.items() if value is not None)
     gone = ", ".join(tag for tag, value in wanted.items() if value is None)
     text = (
@@ -76,12 +80,8 @@ def propose_dmarc(
         if gone
         else _("DNS admin: in the TXT record {name} set {tags}; leave the rest.")
     ).format(name=safe(name, 300), tags=tags, gone=gone)
-    if present and edit_dmarc(present, wanted) == present:
-        return _("DNS has it so already: the record {name} needs no change.").format(
-            name=safe(name, 300)
-        ), ()
     if present:
-        return text, (Record(name, "TXT", edit_dmarc(present, wanted), present),)
+        return text, (Record(name, "TXT", value, present),)
     unknown = _("To see the whole record here, ask DNS for the present one: dmarckit dns check")
     return join_sentences(text, unknown), ()
 
@@ -124,24 +124,22 @@ def merge_records(found: Iterable[Finding], published: Mapping[str, str]) -> lis
             key = (record.name, record.type)
             if not finding.muted or key not in proposed:
                 proposed.setdefault(key, []).append(record)
-    merged = {key: _merged(records, published) for key, records in proposed.items()}
+    merged = {}
+    for key, records in proposed.items():
+        merged[key] = first = records[0]
+        if all(map(_is_dmarc, records)):
+            changes: dict[str, str | None] = {}
+            for record in records:
+                changes = _changes_of(record) | changes
+            present = published.get(first.name, first.replaces or "")
+            value = edit_dmarc(present, changes)
+            merged[key] = replace(first, value=value, replaces=present)
     return [
         _with_records(finding, [merged[r.name, r.type] for r in finding.record])
         if finding.record
         else finding
         for finding in findings
     ]
-
-
-def _merged(records: Sequence[Record], published: Mapping[str, str]) -> Record:
-    first = records[0]
-    if not all(_is_dmarc(record) for record in records):
-        return first
-    changes: dict[str, str | None] = {}
-    for record in records:
-        changes = _changes_of(record) | changes
-    present = published.get(first.name, first.replaces or "")
-    return replace(first, value=edit_dmarc(present, changes), replaces=present)
 
 
 def _is_dmarc(record: Record) -> bool:

@@ -8,40 +8,12 @@ import pandas as pd
 
 from dmarckit.core import _, count, later, n_messages, ngettext, percent
 from dmarckit.facts import howto, result_meaning
-from dmarckit.findings import queries
-from dmarckit.findings.context import (
-    BLOCKED,
-    SHOWN,
-    Context,
-    DomainFacts,
-    addresses,
-    count_reporters,
-    day_span,
-    disposition_words,
-    failing_ours,
-    how_calmed,
-    messages_finding,
-    names_with_counts,
-    sender_predicate,
-    top_counts,
-    total,
-    window_query,
-)
-from dmarckit.findings.model import (
-    Family,
-    Finding,
-    Kind,
-    join_names,
-    join_sentences,
-    on_days,
-    reporter_name,
-    safe,
-    share,
-)
+from dmarckit.findings import context as counts, model, queries
+from dmarckit.findings.context import BLOCKED, SHOWN, Context, DomainFacts, count_reporters, total
+from dmarckit.findings.model import Family, Finding, Kind, join_sentences, on_days, safe, share
 
 _ERRORS = ("permerror", "temperror")
-_SIGNS = 0.5  # share of messages with a signature, from which a sender signs
-_BELIEVED = 10  # errors below which a record is worth knowing, but no alarm
+_NAMES = {"reporter": "str", "sender": "str"}  # categories of two frames do not compare
 
 
 def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -53,39 +25,23 @@ def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
     several messages met, and for frequent temperror at several reporters; else info. Old words
     for the two (unknown, error) are counted as what they mean.
     """
-    if domain.at_most() < context.thresholds.spf_error_messages:
+    limits = context.thresholds
+    if domain.at_most() < limits.spf_error_messages:
         return []
     window = context.window(domain.spf)
     if not window["result"].isin(_ERRORS).any():
         return []
-    ours = window["sender"].isin(_senders_of_ours(domain)) | window["spf_domain"].map(
-        lambda name: related(str(name), domain.name)
-    ).astype(bool)
-    limits = context.thresholds
+    seen = domain.messages
+    senders = domain.senders | {str(name) for name in seen.loc[seen["ours"], "sender"].unique()}
+    is_near = window["spf_domain"].map(lambda name: related(str(name), domain.name)).astype(bool)
+    ours = window[(is_near | window["sender"].isin(senders)) & (window["spf_domain"] != "")]
     found = []
-    for spf_domain, rows in window[ours & (window["spf_domain"] != "")].groupby(
-        "spf_domain", observed=True
-    ):
+    for spf_domain, rows in ours.groupby("spf_domain", observed=True):
         errors = rows[rows["result"].isin(_ERRORS)]
         n, wrong = total(rows), total(errors)
         if n >= limits.spf_error_messages and share(wrong, n) >= limits.spf_error_share and wrong:
             found.append(_errors(domain, context, str(spf_domain), rows, errors))
     return found
-
-
-def _senders_of_ours(domain: DomainFacts) -> set[str]:
-    rows = domain.messages
-    return {str(name) for name in rows.loc[rows["ours"], "sender"].unique()} | domain.senders
-
-
-def _lost_by(domain: DomainFacts, context: Context, errors: pd.DataFrame) -> pd.DataFrame:
-    """Return failing mail of ours that was not delivered where and when its SPF had an error."""
-    failing = failing_ours(context.window(domain.messages))
-    failing = failing[failing["disposition"].isin(BLOCKED)]
-    keys = ["day", "reporter", "sender"]
-    met = pd.MultiIndex.from_frame(errors[keys].astype({"reporter": "str", "sender": "str"}))
-    here = pd.MultiIndex.from_frame(failing[keys].astype({"reporter": "str", "sender": "str"}))
-    return failing[here.isin(met)]
 
 
 def related(name: str, domain: str) -> bool:
@@ -103,16 +59,24 @@ def _errors(
     limits = context.thresholds
     permanent = total(errors[errors["result"] == "permerror"])
     wrong, n = total(errors), total(rows)
-    believed = wrong >= _BELIEVED and (
+    reporters = count_reporters(errors)
+    # of fewer than ten errors a record is worth knowing, but no alarm
+    believed = wrong >= 10 and (
         share(permanent, n) >= limits.spf_error_share
-        or (share(wrong, n) >= 5 * limits.spf_error_share and count_reporters(errors) >= 2)
+        or (share(wrong, n) >= 5 * limits.spf_error_share and reporters >= 2)
     )
-    lost = _lost_by(domain, context, errors)
+    # mail that was not delivered where and when its SPF had an error
+    failing = counts.failing_ours(context.window(domain.messages))
+    failing = failing[failing["disposition"].isin(BLOCKED)]
+    met, here = (
+        pd.MultiIndex.from_frame(frame[["day", "reporter", "sender"]].astype(_NAMES))
+        for frame in (errors, failing)
+    )
+    lost = failing[here.isin(met)]
     n_lost = min(total(lost), wrong)
     is_lost = n_lost >= limits.lost_messages and lost["day"].nunique() >= limits.lost_days
     main = "permerror" if permanent * 2 >= wrong else "temperror"
-    reporters = count_reporters(errors)
-    alone = reporters == 1 and count_reporters(rows) > 1
+    only = model.reporter_name(str(errors["reporter"].iloc[0]))
     texts = [
         _(
             "SPF of {domain} could not be evaluated for {messages} of {of} ({share}) {when}: "
@@ -122,32 +86,28 @@ def _errors(
             messages=n_messages(wrong),
             of=count(n),
             share=percent(share(wrong, n)),
-            when=on_days(*day_span(errors)),
+            when=on_days(*counts.day_span(errors)),
             permanent=count(permanent),
             temporary=count(wrong - permanent),
         ),
-        _("Only {reporter} reports it.").format(
-            reporter=reporter_name(str(errors["reporter"].iloc[0]))
-        )
-        if reporters == 1
-        else "",
+        _("Only {reporter} reports it.").format(reporter=only) if reporters == 1 else "",
         _(
             "{messages} without a signature that counts were not delivered: {what} ({names})."
         ).format(
             messages=n_messages(n_lost),
-            what=disposition_words(lost),
-            names=names_with_counts(lost, "sender"),
+            what=counts.disposition_words(lost),
+            names=counts.names_with_counts(lost, "sender"),
         )
         if n_lost
         else "",
     ]
     action = _(_ERROR_ACTIONS[main]).format(domain=safe(spf_domain))
-    if alone and main == "temperror":
+    if reporters == 1 and count_reporters(rows) > 1 and main == "temperror":
         action = _(
             "No action needed as long as others do not report it: {reporter} may have had trouble "
             "with its own DNS."
-        ).format(reporter=reporter_name(str(errors["reporter"].iloc[0])))
-    finding = messages_finding(
+        ).format(reporter=only)
+    finding = counts.messages_finding(
         "spf_errors",
         domain,
         spf_domain,
@@ -155,11 +115,11 @@ def _errors(
         errors,
         summary=join_sentences(*texts),
         action=action,
-        query=window_query(domain, context, _errors_predicate(spf_domain)),
+        query=counts.window_query(domain, context, _errors_predicate(spf_domain)),
         thresholds={"share": limits.spf_error_share, "messages": limits.spf_error_messages},
         evidence={
-            "results": top_counts(rows, "result"),
-            "senders": top_counts(errors, "sender"),
+            "results": counts.top_counts(rows, "result"),
+            "senders": counts.top_counts(errors, "sender"),
             "of": n,
         },
     )
@@ -202,8 +162,6 @@ def spf_only(domain: DomainFacts, context: Context) -> list[Finding]:
         return []
     window = context.window(domain.messages)
     mine = window[window["in_inventory"]]
-    if not (mine["class"] == "spf_only").any():
-        return []
     found = []
     for (sender, author), rows in mine.groupby(["sender", "header_from"], observed=True):
         alone = rows[rows["class"] == "spf_only"]
@@ -224,25 +182,21 @@ def _only(
     limits = context.thresholds
     enforced = domain.policy.p in BLOCKED and domain.policy.testing != "y"
     signed = context.window(domain.signatures)
-    signed = signed[
-        (signed["sender"] == sender) & (signed["header_from"] == author) & signed["aligned"]
-    ]
-    failing = signed[~signed["passed"]]
-    signs = total(failing) >= _SIGNS * total(alone)
-    text = (
-        _(
+    mine = (signed["sender"] == sender) & (signed["header_from"] == author)
+    failing = signed[mine & signed["aligned"] & ~signed["passed"]]
+    signs = 2 * total(failing) >= total(alone)
+    text = _(
+        "{messages} of {of} that {sender} sent as {author} {when} pass DMARC by SPF alone: "
+        "when somebody forwards them, they fail."
+    )
+    if enforced:
+        text = _(
             "{messages} of {of} that {sender} sent as {author} {when} pass DMARC by SPF alone: "
             "when somebody forwards them, they fail, and the policy asks to block them."
         )
-        if enforced
-        else _(
-            "{messages} of {of} that {sender} sent as {author} {when} pass DMARC by SPF alone: "
-            "when somebody forwards them, they fail."
-        )
-    )
     pairs = failing["dkim_domain"].astype("str") + "/" + failing["selector"].astype("str")
-    keys = names_with_counts(failing.assign(signature=pairs), "signature")
-    return messages_finding(
+    keys = counts.names_with_counts(failing.assign(signature=pairs), "signature")
+    return counts.messages_finding(
         "spf_only",
         domain,
         f"{sender} / {author}",
@@ -254,7 +208,7 @@ def _only(
                 of=count(total(rows)),
                 sender=safe(sender),
                 author=safe(author),
-                when=on_days(*day_span(alone)),
+                when=on_days(*counts.day_span(alone)),
             ),
             _("They are signed, but the signatures do not verify: {keys}.").format(keys=keys)
             if signs
@@ -270,10 +224,10 @@ def _only(
             signing_action(sender, author),
             _("Google and Yahoo ask bulk senders for both SPF and DKIM."),
         ),
-        query=window_query(
+        query=counts.window_query(
             domain,
             context,
-            sender_predicate(domain, [sender]),
+            counts.sender_predicate(domain, [sender]),
             queries.one_of("lower(header_from)", [author]),
             "spf_aligned AND dkim_aligned IS NOT TRUE",
         ),
@@ -281,7 +235,7 @@ def _only(
         evidence={
             "of": total(rows),
             "policy": domain.policy.p,
-            "addresses": addresses(domain, [sender])[:SHOWN],
+            "addresses": counts.addresses(domain, [sender])[:SHOWN],
         },
     )
 
@@ -295,33 +249,33 @@ def signing_action(sender: str, author: str) -> str:
             "publish the DKIM record that the owner names, below _domainkey.{author}."
         ).format(sender=safe(sender), author=safe(author))
     where = _(" ({screen})").format(screen=known.screen) if known.screen else ""
-    text = ngettext(
+    n = known.dkim_records or len(known.dkim_names)
+    return ngettext(
         "Owner of {sender}: have it sign as {author}{where}. DNS admin: publish the {n} {type} "
         "record that it shows: {names} below {author}.",
         "Owner of {sender}: have it sign as {author}{where}. DNS admin: publish the {n} {type} "
         "records that it shows: {names} below {author}.",
-        known.dkim_records or len(known.dkim_names),
-    )
-    return text.format(
+        n,
+    ).format(
         sender=safe(sender),
         author=safe(author),
         where=where,
-        n=count(known.dkim_records or len(known.dkim_names)),
+        n=count(n),
         type=known.dkim_type,
-        names=join_names(known.dkim_names),
+        names=model.join_names(known.dkim_names),
     )
 
 
 def _errors_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     rows = domain.spf[domain.spf["spf_domain"] == finding.subject]
-    return how_calmed(domain, context, rows[rows["result"].isin(_ERRORS)], rows)
+    return counts.how_calmed(domain, context, rows[rows["result"].isin(_ERRORS)], rows)
 
 
 def _only_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     sender, _between, author = finding.subject.rpartition(" / ")
     rows = domain.messages
     rows = rows[(rows["sender"] == sender) & (rows["header_from"] == author)]
-    return how_calmed(domain, context, rows[rows["class"] == "spf_only"], rows)
+    return counts.how_calmed(domain, context, rows[rows["class"] == "spf_only"], rows)
 
 
 FAMILY = Family(

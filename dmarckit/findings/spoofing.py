@@ -7,43 +7,11 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from dmarckit.core import _, count, later, n_messages, ngettext
-from dmarckit.findings import queries
-from dmarckit.findings.context import (
-    BLOCKED,
-    SHOWN,
-    SPOOFED,
-    Context,
-    DomainFacts,
-    addresses,
-    authenticating,
-    count_reporters,
-    day_span,
-    disposition_words,
-    domain_query,
-    failing_ours,
-    how_calmed,
-    messages_finding,
-    names_with_counts,
-    sender_predicate,
-    top_counts,
-    total,
-    window_query,
-)
-from dmarckit.findings.dmarc_policy import LEVELS, policy_tags, subdomain_policy
-from dmarckit.findings.model import (
-    Family,
-    Finding,
-    Kind,
-    Record,
-    Severity,
-    join_sentences,
-    mad,
-    median,
-    n_reporters,
-    on_days,
-    safe,
-)
-from dmarckit.findings.records import Changes, propose_dmarc
+from dmarckit.findings import context as counts, model, queries
+from dmarckit.findings.context import BLOCKED, SPOOFED, Context, DomainFacts, top_counts, total
+from dmarckit.findings.dmarc_policy import policy_tags, subdomain_policy
+from dmarckit.findings.model import Family, Finding, Kind, Record, Severity, join_sentences, safe
+from dmarckit.findings.records import propose_dmarc
 
 
 def strange(domain: DomainFacts, rows: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +19,7 @@ def strange(domain: DomainFacts, rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows[rows["class"].isin(SPOOFED) & ~rows["ours"]]
     if rows.empty:
         return rows
-    return rows[~rows["sender"].isin(authenticating(domain, set(rows["sender"].unique())))]
+    return rows[~rows["sender"].isin(counts.authenticating(domain, set(rows["sender"].unique())))]
 
 
 def _strangers_predicate(domain: DomainFacts) -> str:
@@ -61,7 +29,7 @@ def _strangers_predicate(domain: DomainFacts) -> str:
     services = set(rows.loc[rows["class"] == "unaligned_sender", "sender"].unique())
     rows = rows[rows["class"].isin([*SPOOFED, "unidentified"])]
     others = set(rows.loc[rows["ours"], "sender"].unique())
-    others |= authenticating(domain, set(rows["sender"].unique()))
+    others |= counts.authenticating(domain, set(rows["sender"].unique()))
     signed, spf = domain.signatures, domain.spf
     living = signed[signed["aligned"] & signed["living"]]
     pairs = living[["dkim_domain", "selector"]].drop_duplicates().astype("str")
@@ -71,7 +39,7 @@ def _strangers_predicate(domain: DomainFacts) -> str:
         *(queries.signed(d, s) for d, s in pairs.itertuples(index=False)),
         queries.proves_dkim(str(name) for name in signed["dkim_domain"].unique()),
         queries.proves_spf(str(name) for name in spf["spf_domain"].unique()),
-        sender_predicate(domain, sorted(str(name) for name in others)),
+        counts.sender_predicate(domain, sorted(str(name) for name in others)),
     ]
     return queries.unexplained(known)
 
@@ -80,14 +48,10 @@ def _strangers_predicate(domain: DomainFacts) -> str:
 class Wave:
     """Days with far more mail of strangers than before they began."""
 
-    days: list[pd.Timestamp]
-    """those in the window"""
-    since: pd.Timestamp
-    """its first day, which may be long before the window"""
-    usual: float | None
-    """messages a day before it; None: there is no history"""
-    over: bool
-    """three complete days after it were usual again"""
+    days: list[pd.Timestamp]  # those in the window
+    since: pd.Timestamp  # its first day, which may be long before the window
+    usual: float | None  # messages a day before it; None: there is no history
+    over: bool  # three complete days after it were usual again
 
 
 def spoofing(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -110,29 +74,32 @@ def spoofing(domain: DomainFacts, context: Context) -> list[Finding]:
     if wave is None:
         return []
     rows = forged[forged["day"].isin(wave.days)]
-    n, reporters = total(rows), count_reporters(rows)
-    if reporters < limits.wave_reporters and n < limits.wave_one_reporter:
+    seen_by_few = counts.count_reporters(rows) < limits.wave_reporters
+    if seen_by_few and total(rows) < limits.wave_one_reporter:
         return []
     return [_wave(domain, context, wave, rows)]
 
 
 def _find_wave(domain: DomainFacts, context: Context, forged: pd.DataFrame) -> Wave | None:
-    limits = context.thresholds
-    first = domain.first_day
+    limits, first = context.thresholds, domain.first_day
     if first is None or forged.empty:
         return None
     every_day = pd.date_range(first, context.today, freq="D")
     daily = forged.groupby("day", observed=True)["messages"].sum().reindex(every_day, fill_value=0)
-    numbers = daily.tolist()
     if not domain.history(context.today, limits.history_days):
-        return _wave_without_history(domain, context, daily)
+        seen = daily[(daily.index >= context.start) & (daily > 0)]
+        everything = total(context.window(domain.messages))
+        n = float(seen.sum())
+        if n < limits.wave_one_reporter or n < limits.wave_share * everything:
+            return None
+        return Wave(list(seen.index), seen.index[0], None, over=False)
     calm: list[float] = []
     high: list[int] = []
     usual, began = 0.0, 0
-    for n, number in enumerate(numbers):
+    for n, number in enumerate(daily.tolist()):
         before = calm[-limits.baseline_days :]
-        middle = median(before)
-        limit = max(middle + limits.wave_mad * mad(before), limits.wave_factor * middle)
+        middle = model.median(before)
+        limit = max(middle + limits.wave_mad * model.mad(before), limits.wave_factor * middle)
         if len(before) >= limits.recent_days and number >= limits.wave_messages and number > limit:
             if not high or n - high[-1] > limits.recent_days:
                 usual, began = middle, n
@@ -144,18 +111,6 @@ def _find_wave(domain: DomainFacts, context: Context, forged: pd.DataFrame) -> W
         return None
     later_days = [day for day in domain.complete if day > days[-1]]
     return Wave(days, every_day[began], usual, len(later_days) >= limits.recent_days)
-
-
-def _wave_without_history(
-    domain: DomainFacts, context: Context, daily: pd.Series[float]
-) -> Wave | None:
-    limits = context.thresholds
-    seen = daily[(daily.index >= context.start) & (daily > 0)]
-    everything = total(context.window(domain.messages))
-    n = float(seen.sum())
-    if n < limits.wave_one_reporter or n < limits.wave_share * everything:
-        return None
-    return Wave(list(seen.index), seen.index[0], None, over=False)
 
 
 def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame) -> Finding:
@@ -170,7 +125,7 @@ def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame)
         if wave.usual is None
         else _("usual before: {n} per day").format(n=count(wave.usual))
     )
-    finding = messages_finding(
+    return counts.messages_finding(
         "spoofing",
         domain,
         domain.name,
@@ -187,10 +142,10 @@ def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame)
                 messages=n_messages(n),
                 n=count(len(networks)),
                 domain=safe(domain.name),
-                when=on_days(*day_span(rows)),
+                when=model.on_days(*counts.day_span(rows)),
                 usual=usual,
-                what=disposition_words(rows),
-                reporters=n_reporters(count_reporters(rows)),
+                what=counts.disposition_words(rows),
+                reporters=model.n_reporters(counts.count_reporters(rows)),
             ),
             _("It has been going on since {day}.").format(day=wave.since.date())
             if wave.since < context.start and not wave.over
@@ -198,7 +153,8 @@ def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame)
             _("It is over: the days after it were as usual.") if wave.over else "",
         ),
         action=_wave_action(domain, rows, n - blocked),
-        query=domain_query(domain, wave.days, context, _strangers_predicate(domain)),
+        query=counts.domain_query(domain, wave.days, context, _strangers_predicate(domain)),
+        since=wave.since,
         thresholds={
             "mad": limits.wave_mad,
             "factor": limits.wave_factor,
@@ -212,10 +168,9 @@ def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame)
             "policy": domain.policy.p,
             "networks": top_counts(rows, "sender"),
             "from_domains": top_counts(rows, "header_from"),
-            "addresses": addresses(domain, networks)[:SHOWN],
+            "addresses": counts.addresses(domain, networks)[: counts.SHOWN],
         },
     )
-    return replace(finding, since=wave.since.date())
 
 
 def _wave_action(domain: DomainFacts, rows: pd.DataFrame, delivered: int) -> str:
@@ -250,18 +205,14 @@ def subdomain_exposed(domain: DomainFacts, context: Context) -> list[Finding]:
     if domain.at_most("spoofed_subdomain") < limits.subdomain_messages:
         return []
     window = context.window(domain.messages)
-    rows = window[window["class"] == "spoofed_subdomain"]
-    rows = strange(domain, rows)
+    rows = strange(domain, window[window["class"] == "spoofed_subdomain"])
     sums = rows.groupby("header_from", observed=True)["messages"].sum()
     single = [str(name) for name in sums.index[sums >= limits.subdomain_messages]]
     rest = float(sums[sums < limits.subdomain_messages].sum())
     many = limits.subdomain_messages_of_many
-    if rest >= many or (len(single) > _FEW and float(sums.sum()) >= many):
+    if rest >= many or (len(single) > 3 and float(sums.sum()) >= many):
         return [_exposed(domain, context, f"*.{domain.name}", rows)]
     return [_exposed(domain, context, n, rows[rows["header_from"] == n]) for n in single]
-
-
-_FEW = 3  # names with a finding each
 
 
 def _exposed(domain: DomainFacts, context: Context, subject: str, rows: pd.DataFrame) -> Finding:
@@ -279,15 +230,16 @@ def _exposed(domain: DomainFacts, context: Context, subject: str, rows: pd.DataF
     ).format(
         messages=n_messages(total(rows)),
         n=count(len(names)),
-        names=safe(names[0]) if len(names) == 1 else names_with_counts(rows, "header_from"),
+        names=safe(names[0]) if len(names) == 1 else counts.names_with_counts(rows, "header_from"),
         domain=safe(domain.name),
-        when=on_days(*day_span(rows)),
-        what=disposition_words(rows),
+        when=model.on_days(*counts.day_span(rows)),
+        what=counts.disposition_words(rows),
         policy=f"{level}; t=y" if testing else level,
     )
     blocked = total(rows[rows["disposition"].isin(BLOCKED)])
+    forged = _strangers_predicate(domain), queries.one_of("lower(header_from)", names)
     action, record = _cover(domain, context, level)
-    finding = messages_finding(
+    finding = counts.messages_finding(
         "subdomain_exposed",
         domain,
         subject,
@@ -295,26 +247,21 @@ def _exposed(domain: DomainFacts, context: Context, subject: str, rows: pd.DataF
         rows,
         summary=summary,
         action=action,
-        query=window_query(
-            domain,
-            context,
-            _strangers_predicate(domain),
-            queries.one_of("lower(header_from)", names),
-        ),
+        query=counts.window_query(domain, context, *forged),
         thresholds={"messages": limits.subdomain_messages},
         evidence={
             "delivered": total(rows) - blocked,
             "blocked": blocked,
             "names": top_counts(rows, "header_from"),
             "networks": top_counts(rows, "sender"),
-            "addresses": addresses(domain, sorted(rows["sender"].unique()))[:SHOWN],
+            "addresses": counts.addresses(domain, sorted(rows["sender"].unique()))[: counts.SHOWN],
         },
     )
     return replace(finding, record=record)
 
 
 def _cover(domain: DomainFacts, context: Context, level: str) -> tuple[str, tuple[Record, ...]]:
-    """Return what closes the names below the domain, and the record; sp where nothing is lost."""
+    """Return what closes the names below the domain: sp where nothing is lost, else np."""
     policy, days = domain.policy, context.thresholds.ready_days
     if level == "reject":
         if policy.testing != "y":
@@ -325,26 +272,25 @@ def _cover(domain: DomainFacts, context: Context, level: str) -> tuple[str, tupl
             "The policy for subdomains is reject, which t=y lowers to quarantine (RFC 9989 section "
             "4.7); the finding about the next step says when t=y can go."
         ), ()
-    failing = failing_ours(context.last(domain.messages, days))
+    failing = counts.failing_ours(context.last(domain.messages, days))
     failing = failing[failing["header_from"] != domain.name]
+    names = counts.names_with_counts(failing, "header_from")
     seen = domain.messages
     passed = seen.loc[seen["da"] | seen["sa"], "header_from"].unique()
     if not failing["header_from"].isin(passed).all():
         return _(
             "First settle who sends {names}: a stricter policy for subdomains would block it."
-        ).format(names=names_with_counts(failing, "header_from")), ()
+        ).format(names=names), ()
     wanted = "np" if len(failing) else "sp"
-    change: Changes = {wanted: "reject"}
-    if wanted == "sp" and policy.np and LEVELS[policy.np] < LEVELS["reject"]:
-        change = {"sp": "reject", "np": "reject"}
+    change: dict[str, str | None] = {wanted: "reject"}
+    if wanted == "sp" and policy.np and policy.np != "reject":
+        change["np"] = "reject"
     text, record = propose_dmarc(domain.name, change, context)
     why = (
         _(
             "np covers names that do not exist, for receivers of RFC 9989; sp=reject would block "
             "{messages} from subdomains that may be legitimate ({names})."
-        ).format(
-            messages=n_messages(total(failing)), names=names_with_counts(failing, "header_from")
-        )
+        ).format(messages=n_messages(total(failing)), names=names)
         if len(failing)
         else _(
             "sp covers every name below the domain; no legitimate mail from one failed in the "
@@ -358,7 +304,7 @@ def _exposed_ended(finding: Finding, domain: DomainFacts, context: Context) -> s
     rows = domain.messages[domain.messages["class"] == "spoofed_subdomain"]
     if not finding.subject.startswith("*"):
         rows = rows[rows["header_from"] == finding.subject]
-    return how_calmed(domain, context, rows, rows)
+    return counts.how_calmed(domain, context, rows, rows)
 
 
 FAMILY = Family(

@@ -17,14 +17,8 @@ from dmarckit.reports import Policy
 
 _NATURES = ("legitimate", "indirect", "unwanted")
 
-COLUMNS: Mapping[str, str] = {
-    "sender": "str",
-    "header_from": "str",
-    "class": "str",
-    "action": "str",
-    "nature": "str",
-    "messages": "int64",
-}
+_KEYS = ["sender", "header_from", "class", "action", "nature"]
+COLUMNS: Mapping[str, str] = dict.fromkeys(_KEYS, "str") | {"messages": "int64"}
 """of `WhatIf.senders`"""
 
 
@@ -76,7 +70,11 @@ def what_if(facts: Facts, domain: str, policy: Policy, days: int | None = None) 
     action = _action(rows, domain.lower(), policy)
     if policy.testing == "y":
         action = action.map(LOWER)
-    failing = rows.assign(action=action, nature=_nature(rows))[~passes]
+    wanted = rows["da"] | rows["sa"] | rows["in_inventory"]
+    wanted |= rows["class"].isin(["broken_dkim", "unaligned_sender"])
+    detour = rows["class"].isin(RELAYED)
+    nature = np.select([wanted & ~detour, detour], list(_NATURES[:2]), _NATURES[2])
+    failing = rows.assign(action=action, nature=pd.Series(nature, rows.index, "str"))[~passes]
     if policy.pct is not None and policy.pct < 100:
         part = policy.pct / 100
         rest = failing.assign(
@@ -84,8 +82,7 @@ def what_if(facts: Facts, domain: str, policy: Policy, days: int | None = None) 
         )
         failing = pd.concat([failing.assign(messages=failing["messages"] * part), rest])
     stopped = failing[failing["action"].isin(BLOCKED) & (failing["messages"] > 0)]
-    keys = ["sender", "header_from", "class", "action", "nature"]
-    senders = stopped.astype(dict.fromkeys(keys, "str")).groupby(keys, as_index=False)["messages"]
+    senders = stopped.astype(dict.fromkeys(_KEYS, "str")).groupby(_KEYS, as_index=False)["messages"]
     senders = senders.sum().assign(place=lambda sums: sums["nature"].map(_NATURES.index))
     order = ["place", "messages", "sender", "header_from", "class"]
     senders = senders.sort_values(order, ascending=[True, False, True, True, True])
@@ -125,12 +122,3 @@ def _action(rows: pd.DataFrame, domain: str, policy: Policy) -> pd.Series[Any]:
     own = rows["header_from"] == domain
     missing = rows["class"] == "spoofed_subdomain"
     return pd.Series(np.select([own, missing], [p, np_], sp), index=rows.index, dtype="str")
-
-
-def _nature(rows: pd.DataFrame) -> pd.Series[Any]:
-    """Return the nature of a message that is stopped."""
-    wanted = rows["da"] | rows["sa"] | rows["in_inventory"]
-    wanted |= rows["class"].isin(["broken_dkim", "unaligned_sender"])
-    detour = rows["class"].isin(RELAYED)
-    found = np.select([wanted & ~detour, detour], list(_NATURES[:2]), _NATURES[2])
-    return pd.Series(found, index=rows.index, dtype="str")
