@@ -21,6 +21,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -422,7 +423,7 @@ def _read_bounded(task: Task, part: _Part) -> Chunk:
         most = pages * resource.getpagesize() + APART_BYTES
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (most, hard))
-    return read_chunk(task, part)
+    return read_chunk(replace(task, ahead=1), part)  # each thread reserves memory, used or not
 
 
 def _submit(pool: Executor, task: Task, part: _Part) -> Future[Chunk]:

@@ -94,6 +94,7 @@ class Task:
     """None: failure reports are not kept"""
     failures_content: bool
     spool: str  # folder of this ingest for long reports; empty: workers may have another disk
+    ahead: int = 0  # objects fetched before they are needed; 0: `AHEAD`
 
 
 @dataclass
@@ -195,7 +196,8 @@ def _read(task: Task, objects: Sequence[StoredObject]) -> Chunk:
     with contextlib.ExitStack() as stack:
         folder = task.spool or stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-"))
         reader = _Reader(task, Spool(folder))
-        fetched = _fetched(_storage(task.mail_url, task.spool), objects, task.limits)
+        storage = _storage(task.mail_url, task.spool)
+        fetched = _fetched(storage, objects, task.limits, task.ahead or AHEAD)
         began, read = time.monotonic(), 0
         try:
             for item, raw in stack.enter_context(contextlib.closing(fetched)):
@@ -477,19 +479,19 @@ def distrust_reason(mail: Mail, trust: str, authserv_id: str) -> str | None:
 
 
 def _fetched(
-    storage: Storage, objects: Sequence[StoredObject], limits: Limits
+    storage: Storage, objects: Sequence[StoredObject], limits: Limits, most: int
 ) -> Generator[tuple[StoredObject, bytes | DmarckitError], None, None]:
     """Yield each object with its bytes, or the reason why it has none; fetched ahead."""
     fetch = functools.partial(_fetch, storage, limits)
     if not storage.remote:
         yield from ((item, fetch(item)) for item in objects)
         return
-    with ThreadPoolExecutor(AHEAD) as pool:
+    with ThreadPoolExecutor(most) as pool:
         waiting: deque[tuple[StoredObject, Future[bytes | DmarckitError]]] = deque()
         source = iter(objects)
         ahead = next(source, None)
         while True:
-            while ahead is not None and len(waiting) < AHEAD:
+            while ahead is not None and len(waiting) < most:
                 size = sum(item.size for item, _ in waiting) + ahead.size
                 if waiting and size > AHEAD_BYTES:
                     break

@@ -15,7 +15,7 @@ import pytest
 
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
-from dmarckit.ingest.ingest import READING, ingest_mails
+from dmarckit.ingest.ingest import READING, _pool, ingest_mails
 from dmarckit.lake.lake import Lake
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 
@@ -161,3 +161,25 @@ def test_what_was_read_is_committed_from_time_to_time(
 
     ingest_mails(settings, progress=progress)
     assert commits == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.s3
+def test_good_mails_in_s3_are_read_apart_within_the_bound(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one process: threads that fetch ahead do not use the bound up."""
+    made = load_settings(home=bucket, workers=1)
+    for n in range(30):
+        records = [make_record(f"192.0.2.{i}") for i in range(200)]
+        raw = make_mail(gz(report_xml(make_report(*records, report_id=f"r-{n}"))))
+        open_storage(made.mail_url).put(f"{n:03}", raw, content_type="message/rfc822")
+    killed_run(made)
+    processes: list[int] = []
+
+    def pool(workers: int) -> Executor:
+        processes.append(workers)
+        return _pool(workers)
+
+    monkeypatch.setattr("dmarckit.ingest.ingest._pool", pool)
+    assert ingest_mails(made).outcomes == {"stored": 30}
+    assert processes == [1]
