@@ -14,18 +14,9 @@ import pandas as pd
 
 from dmarckit.core import Thresholds, _, count, n_messages
 from dmarckit.facts import Facts, network_key
-from dmarckit.findings import queries
+from dmarckit.findings import model, queries
 from dmarckit.findings.dmarc_policy import quoted_policy
-from dmarckit.findings.model import (
-    SEVERITIES,
-    Finding,
-    Severity,
-    join_names,
-    n_reporters,
-    on_days,
-    reporter_name,
-    safe,
-)
+from dmarckit.findings.model import SEVERITIES, Finding, Severity, join_names, reporter_name, safe
 from dmarckit.reports import Policy
 
 DAY = timedelta(days=1)
@@ -61,7 +52,7 @@ class Context:
 
     def window(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the rows whose `day` is in the window."""
-        return frame[frame["day"] >= self.start]
+        return self.last(frame, self.days)
 
     def last(self, frame: pd.DataFrame, days: int) -> pd.DataFrame:
         """Return the rows of the last `days` whole days and of today."""
@@ -176,12 +167,11 @@ class DomainParts:
 
         A fleet has too many names to group by.
         """
-        rows = self._frame.take(self.rows.get(domain, _NO_ROWS))
+        rows = self._frame.take(self.rows.get(domain, np.array([], dtype="int64")))
         names = {name: rows[name].cat.remove_unused_categories() for name in self._names}
         return rows.assign(**names)
 
 
-_NO_ROWS = np.array([], dtype="int64")
 FRAMES = tuple(name for name, value in vars(DomainFacts).items() if isinstance(value, _Frame))
 
 
@@ -195,25 +185,18 @@ def by_domain(facts: Facts, complete: pd.DataFrame) -> Iterator[DomainFacts]:
     parts = {name: DomainParts(getattr(facts, name)) for name in FRAMES}
     whole = complete[complete["complete"].astype(bool)].groupby("domain", observed=True)["day"]
     days = {str(name): sorted(pd.Timestamp(d) for d in part) for name, part in whole}
-    first = {**_first_days(facts.messages["day"], facts.messages["domain"])}
+    sent = facts.messages
+    first = _first_days(sent["day"], sent["domain"])
     first |= _first_days(facts.reports["end"] - DAY, facts.reports["domain"])
     sums: dict[str, dict[str, float]] = {}
-    counted = facts.messages.groupby(["domain", "class"], observed=True)["messages"].sum()
-    rows = counted.reset_index()
-    for name, class_, n in zip(rows["domain"], rows["class"], rows["messages"], strict=True):
+    counted = sent.groupby(["domain", "class"], observed=True)["messages"].sum()
+    for (name, class_), n in counted.items():
         sums.setdefault(str(name), {})[str(class_)] = float(n)
-    sent = facts.messages
     lost = sent[sent["disposition"].isin(BLOCKED) & ~sent["da"] & ~sent["sa"]]
     refused = lost.groupby(lost["domain"].astype("str"))["messages"].sum().to_dict()
     for name in sorted((parts["reports"].rows.keys() | parts["messages"].rows.keys()) - {""}):
-        yield DomainFacts(
-            name,
-            parts,
-            days.get(name, ()),
-            first.get(name),
-            sums.get(name, {}),
-            refused.get(name, 0),
-        )
+        known = days.get(name, ()), first.get(name), sums.get(name, {}), refused.get(name, 0)
+        yield DomainFacts(name, parts, *known)
 
 
 def _first_days(days: pd.Series[Any], domains: pd.Series[Any]) -> dict[str, pd.Timestamp]:
@@ -230,9 +213,7 @@ def total(frame: pd.DataFrame) -> int:
 def day_span(frame: pd.DataFrame) -> tuple[date | None, date | None]:
     """Return the first and last day with messages; None without any."""
     days = frame.loc[frame["messages"] > 0, "day"]
-    if days.empty:
-        return None, None
-    return days.min().date(), days.max().date()
+    return (None, None) if days.empty else (days.min().date(), days.max().date())
 
 
 def sentence_parts(domain: DomainFacts, rows: pd.DataFrame, sender: str) -> dict[str, str]:
@@ -241,22 +222,17 @@ def sentence_parts(domain: DomainFacts, rows: pd.DataFrame, sender: str) -> dict
         "messages": n_messages(total(rows)),
         "sender": safe(sender),
         "domain": safe(domain.name),
-        "when": on_days(*day_span(rows)),
-        "reporters": n_reporters(count_reporters(rows)),
+        "when": model.on_days(*day_span(rows)),
+        "reporters": model.n_reporters(count_reporters(rows)),
     }
 
 
 def top_counts(frame: pd.DataFrame, column: str, at_most: int = SHOWN) -> dict[str, int]:
     """Return value → messages for evidence, most first; names are made safe to show."""
-    if frame.empty:
-        return {}
-    sums = (
-        frame.groupby(column, observed=True)["messages"]
-        .sum()
-        .sort_values(ascending=False, kind="stable")
-    )
+    sums = frame.groupby(column, observed=True)["messages"].sum()
+    sums = sums.sort_values(ascending=False, kind="stable").head(at_most)
     shown = reporter_name if column == "reporter" else safe
-    return {shown(str(name)): round(float(n)) for name, n in sums.head(at_most).items() if n > 0}
+    return {shown(str(name)): round(float(n)) for name, n in sums.items() if n > 0}
 
 
 def names_with_counts(frame: pd.DataFrame, column: str) -> str:
@@ -272,12 +248,11 @@ def names_with_counts(frame: pd.DataFrame, column: str) -> str:
 
 def disposition_words(frame: pd.DataFrame) -> str:
     """Return what receivers did with the messages: delivered, quarantined and rejected apart."""
-    what = frame["disposition"]
-    done = [total(frame[what == name]) for name in BLOCKED]
+    quarantined, rejected = (total(frame[frame["disposition"] == name]) for name in BLOCKED)
     return _("{delivered} delivered, {quarantined} quarantined, {rejected} rejected").format(
-        delivered=count(total(frame) - sum(done)),
-        quarantined=count(done[0]),
-        rejected=count(done[1]),
+        delivered=count(total(frame) - quarantined - rejected),
+        quarantined=count(quarantined),
+        rejected=count(rejected),
     )
 
 
@@ -319,37 +294,18 @@ def sender_predicate(domain: DomainFacts, senders: Sequence[str]) -> str:
     By its addresses as long as all of them are known, and by the SPF domains that pass for
     it, if they do for all it sends: addresses may be shared, and too many to list.
     """
-    return " OR ".join(sorted({f"({_of_sender(domain, s)})" for s in senders})) or "false"
-
-
-def _of_sender(domain: DomainFacts, sender: str) -> str:
-    known = addresses(domain, [sender])
-    counted = domain.addresses.loc[domain.addresses["sender"] == sender, "addresses"].sum()
-    spf = domain.spf[(domain.spf["sender"] == sender) & (domain.spf["result"] == "pass")]
-    sent = domain.messages.loc[domain.messages["sender"] == sender, "messages"].sum()
-    at = queries.one_of("source_ip", known)
-    if spf.empty or (counted <= len(known) and spf["messages"].sum() < sent):
-        return at
-    proves = queries.proves_spf(str(name) for name in spf["spf_domain"].unique())
-    return f"{at} AND {proves}" if counted <= len(known) else proves
-
-
-def unknown_source_predicate(domain: DomainFacts, *, own_addresses: bool = True) -> str:
-    """Return the SQL predicate for failing records of no known sender, signer or relay.
-
-    With `own_addresses` those of inventory senders whose mail proves nothing count as known.
-    """
-    rows = domain.messages
-    known = rows.loc[rows["class"] == "unaligned_sender", "sender"].unique()
-    ours = rows.loc[rows["in_inventory"] & rows["class"].isin(SPOOFED), "sender"].unique()
-    signed = domain.signatures[domain.signatures["sender"].isin(list(known))]
-    spf = domain.spf[domain.spf["sender"].isin(list(known)) & (domain.spf["result"] == "pass")]
-    return queries.unknown_source(
-        own_signers(domain),
-        [str(name) for name in signed.loc[signed["passed"], "dkim_domain"].unique()],
-        [str(name) for name in spf["spf_domain"].unique()],
-        addresses(domain, [str(name) for name in ours]) if own_addresses else [],
-    )
+    tests = set()
+    for sender in senders:
+        known = addresses(domain, [sender])
+        counted = domain.addresses.loc[domain.addresses["sender"] == sender, "addresses"].sum()
+        spf = domain.spf[(domain.spf["sender"] == sender) & (domain.spf["result"] == "pass")]
+        sent = domain.messages.loc[domain.messages["sender"] == sender, "messages"].sum()
+        test = queries.one_of("source_ip", known)
+        if not spf.empty and (counted > len(known) or spf["messages"].sum() >= sent):
+            proves = queries.proves_spf(str(name) for name in spf["spf_domain"].unique())
+            test = f"{test} AND {proves}" if counted <= len(known) else proves
+        tests.add(f"({test})")
+    return " OR ".join(sorted(tests)) or "false"
 
 
 def own_signers(domain: DomainFacts) -> list[str]:
@@ -452,7 +408,7 @@ def how_calmed(
     seen = [day for day in domain.complete if day < context.today]
     days = sorted(set(sent["day"]).intersection(seen))[-context.thresholds.recent_days :]
     bad, of = (total(rows[rows["day"].isin(days)]) for rows in (wrong, sent))
-    if len(days) >= context.thresholds.recent_days and bad <= _CALM * of:
+    if len(days) >= context.thresholds.recent_days and bad <= 0.05 * of:
         text = _("Nothing is due: from {first} to {last} {bad} of {of} messages were concerned.")
         return text.format(
             first=days[0].date(), last=days[-1].date(), bad=n_messages(bad), of=count(of)
@@ -461,9 +417,6 @@ def how_calmed(
         text = _("Nothing is due: none of it has come since {last}.")
         return text.format(last=wrong["day"].max().date())
     return ""
-
-
-_CALM = 0.05
 
 
 def domain_query(

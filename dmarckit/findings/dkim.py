@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,37 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dmarckit.core import _, count, later, n_messages, ngettext, percent
+from dmarckit.core import _, count, later, ngettext, percent
 from dmarckit.facts import HowTo, howto
-from dmarckit.findings import queries
-from dmarckit.findings.context import (
-    DAY,
-    SHOWN,
-    Context,
-    DomainFacts,
-    addresses,
-    day_span,
-    domain_query,
-    lost_mail,
-    messages_finding,
-    own_signers,
-    sender_predicate,
-    top_counts,
-    total,
-)
+from dmarckit.findings import context as c, queries
+from dmarckit.findings.context import DAY, SHOWN, Context, DomainFacts
 from dmarckit.findings.dmarc_policy import changed_tags
-from dmarckit.findings.model import (
-    Family,
-    Finding,
-    Kind,
-    Severity,
-    join_names,
-    join_sentences,
-    on_days,
-    safe,
-    share,
-    two_proportion_z,
-)
+from dmarckit.findings.model import Family, Finding, Kind, join_names, join_sentences, safe, share
 
 _ALL = 0.9  # share that fails from which a key, not single messages, is at fault
 
@@ -63,24 +39,18 @@ def broken_dkim(domain: DomainFacts, context: Context) -> list[Finding]:
     if domain.at_most() < limits.dkim_part or not domain.history(context.today, 2):
         return []
     rows = domain.signatures
-    rows = _named(rows[rows["aligned"] & rows["ours"] & (rows["messages"] > 0)])
-    rows = rows.assign(failed=rows["messages"].where(~rows["passed"] & ~rows["covered"], 0))
-    keys = ["dkim_domain", "selector"]
-    failed = rows.groupby(keys, observed=True)["failed"].sum()
-    suspects = failed.index[failed >= limits.dkim_part - 0.5]
-    found = []
-    for d, s in suspects:
-        carry = rows[(rows["dkim_domain"] == d) & (rows["selector"] == s)]
-        breakage = _breakage(domain, context, str(d), str(s), carry)
-        if breakage is not None:
-            found.append(_finding(domain, context, breakage))
-    return found
-
-
-def _named(rows: pd.DataFrame) -> pd.DataFrame:
-    """Drop signatures whose selector a reporter leaves out, where others do name it."""
+    rows = rows[rows["aligned"] & rows["ours"] & (rows["messages"] > 0)]
+    # a reporter that leaves the selector out, where others do name it
     named = rows["selector"] != ""
-    return rows[named | ~rows["dkim_domain"].isin(set(rows.loc[named, "dkim_domain"]))]
+    rows = rows[named | ~rows["dkim_domain"].isin(set(rows.loc[named, "dkim_domain"]))]
+    rows = rows.assign(failed=rows["messages"].where(~rows["passed"] & ~rows["covered"], 0))
+    found = []
+    for (d, s), carry in rows.groupby(["dkim_domain", "selector"], observed=True):
+        if carry["failed"].sum() >= limits.dkim_part - 0.5:
+            breakage = _breakage(domain, context, str(d), str(s), carry)
+            if breakage is not None:
+                found.append(_finding(domain, context, breakage))
+    return found
 
 
 @dataclass(frozen=True)
@@ -97,16 +67,12 @@ class _Breakage:
     living: bool
     """it has verified in the last 90 days"""
 
-    @property
-    def failing(self) -> pd.DataFrame:
-        return self.now[self.now["failed"] > 0]
-
     def worse(self, column: str, least: int, points: float) -> tuple[list[str], list[str]]:
         """Return the values of a column where the share rose, and all with enough messages."""
         old = dict(list(self.before.groupby(column, observed=True)))
         rose, compared = [], []
         for name, rows in self.now.groupby(column, observed=True):
-            if total(rows) < least:
+            if c.total(rows) < least:
                 continue
             compared.append(str(name))
             before = old.get(name)
@@ -126,16 +92,13 @@ def _breakage(
 
     `rows` are all that carry it, with the messages that `failed`.
     """
-    limits = context.thresholds
-    if domain.quiet(rows["day"], context) and _signs_otherwise(domain, rows):
+    limits, few = context.thresholds, context.thresholds.recent_days
+    if _given_up(domain, rows, context):
         return None
     baseline = limits.baseline_days * DAY
     if not rows["living"].any():
         failing = context.last(rows[rows["failed"] > 0], limits.ready_days)
-        if (
-            failing["failed"].sum() < limits.dkim_part
-            or failing["day"].nunique() < limits.recent_days
-        ):
+        if failing["failed"].sum() < limits.dkim_part or failing["day"].nunique() < few:
             return None
         days = list(pd.date_range(failing["day"].min(), failing["day"].max()))
         now = rows[rows["day"].isin(days)]
@@ -145,13 +108,9 @@ def _breakage(
     daily = daily[daily.index.isin(domain.complete) & (daily.index < context.today)]
     if daily.empty:
         return None
-    began = _began(
-        daily["messages"].to_numpy("float64"),
-        daily["failed"].to_numpy("float64"),
-        limits.recent_days,
-    )
+    began = _began(daily["messages"].to_numpy("float64"), daily["failed"].to_numpy("float64"), few)
     since = pd.Timestamp(daily.index[began])
-    recent = daily.iloc[-limits.recent_days :]
+    recent = daily.iloc[-few:]
     lasting = daily.iloc[began:]
     lasting = lasting[lasting.index >= daily.index[-1] - baseline]
     usual = daily.iloc[:began]
@@ -165,16 +124,27 @@ def _breakage(
         and p - share(failed_usual, n_usual) >= limits.dkim_points
         and two_proportion_z(failed, n, failed_usual, n_usual) > limits.dkim_z
     )
-    dead = (
-        min(p, share(failed, n)) >= _ALL
-        and failed >= limits.dkim_part
-        and (lasting["failed"] > 0).sum() >= limits.recent_days
-    )
-    if not rose and not dead:
+    dead = min(p, share(failed, n)) >= _ALL and failed >= limits.dkim_part
+    if not rose and not (dead and (lasting["failed"] > 0).sum() >= few):
         return None
     days = [day for day in domain.complete if lasting.index[0] <= day <= lasting.index[-1]]
     before = rows[rows["day"].isin(usual.index)]
     return _Breakage(d, s, since, days, rows[rows["day"].isin(days)], before, living=True)
+
+
+def two_proportion_z(part: float, whole: float, part_before: float, whole_before: float) -> float:
+    """Return the rise of a share in standard errors; 0 if a side is empty or nothing varies.
+
+    >>> round(two_proportion_z(60, 100, 2, 1000), 1)
+    24.7
+    """
+    if not whole or not whole_before:
+        return 0.0
+    pooled = (part + part_before) / (whole + whole_before)
+    variance = pooled * (1 - pooled) * (1 / whole + 1 / whole_before)
+    if variance <= 0:
+        return 0.0
+    return (part / whole - part_before / whole_before) / math.sqrt(variance)
 
 
 def _began(n: NDArray[Any], failed: NDArray[Any], few: int) -> int:
@@ -214,40 +184,41 @@ def _fit(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[Any]:
     return fits
 
 
-def _signs_otherwise(domain: DomainFacts, rows: pd.DataFrame) -> bool:
-    """Return True if the senders have sent since the signature was seen last."""
+def _given_up(domain: DomainFacts, rows: pd.DataFrame, context: Context) -> bool:
+    """Return True if the senders of a signature that is seen no more sign otherwise now."""
     theirs = domain.messages[domain.messages["sender"].isin(set(rows["sender"]))]
-    return bool((theirs["day"] > rows["day"].max()).any())
+    since = (theirs["day"] > rows["day"].max()).any()
+    return bool(since and domain.quiet(rows["day"], context))
 
 
-@dataclass(frozen=True)
-class _Fault:
-    """Whose fault a broken signature is."""
+def _fault(
+    domain: DomainFacts, breakage: _Breakage, failing: list[str], context: Context
+) -> tuple[str, list[str]]:
+    """Return whose fault it is: the cause, and the senders, reporters or addresses at fault.
 
-    cause: str
-    names: tuple[str, ...]
-    """senders, reporters or addresses at fault"""
-
-
-def _fault(domain: DomainFacts, breakage: _Breakage, context: Context) -> _Fault:
+    `failing` are the senders whose mail fails.
+    """
     part, points = context.thresholds.dkim_part, context.thresholds.dkim_points
     rose, compared = breakage.worse("reporter", part, points)
     if len(rose) == 1 and len(compared) > 1:
-        return _Fault("reporter", tuple(rose))
-    failing = sorted(breakage.failing["sender"].unique())
+        return "reporter", rose
     if not breakage.living:
-        return _Fault("unpublished", tuple(failing))
+        return "unpublished", failing
     senders, all_senders = breakage.worse("sender", part, points)
     hosts, others = _hosts(domain, breakage, senders or failing)
-    if hosts and _moved(domain, breakage, hosts):
-        return _Fault("moved", tuple(hosts))
+    # the failing addresses began when the signature broke, and others were there before
+    sources = domain.sources[domain.sources["sender"].isin(failing)]
+    old = sources["first_day"] < breakage.since - DAY
+    new = sources["source_ip"].isin(hosts)
+    if new.any() and not (old & new).any() and (old & ~new).any():
+        return "moved", hosts
     if len(hosts) == 1 and others:
-        return _Fault("host", tuple(hosts))
+        return "host", hosts
     if len(all_senders) > 1:
-        return _Fault("signer" if len(senders) == 1 else "key", tuple(senders or failing))
+        return "signer" if len(senders) == 1 else "key", senders or failing
     last = breakage.now[breakage.now["day"] == breakage.now["day"].max()]
     cause = "key" if _failing_share(last) >= _ALL else "signer"
-    return _Fault(cause, tuple(senders or all_senders or failing))
+    return cause, senders or all_senders or failing
 
 
 def _hosts(
@@ -259,70 +230,69 @@ def _hosts(
     """
     hosts = domain.failing_hosts
     hosts = hosts[(hosts["dkim_domain"] == breakage.d) & (hosts["selector"] == breakage.s)]
-    hosts = hosts[hosts["source_ip"].isin(addresses(domain, senders))]
+    hosts = hosts[hosts["source_ip"].isin(c.addresses(domain, senders))]
     bad = hosts["failed"] >= 0.5 * (hosts["failed"] + hosts["passed"])
     if hosts.loc[bad, "failed"].sum() < _ALL * hosts["failed"].sum():
         return [], []
     return [str(ip) for ip in hosts.loc[bad, "source_ip"]], list(hosts.loc[~bad, "source_ip"])
 
 
-def _moved(domain: DomainFacts, breakage: _Breakage, hosts: list[str]) -> bool:
-    """Return True if the failing addresses began when the signature broke, and others ended."""
-    senders = set(breakage.failing["sender"])
-    sources = domain.sources[domain.sources["sender"].isin(senders)]
-    new = sources["source_ip"].isin(hosts)
-    first = sources.loc[new, "first_day"]
-    old = sources.loc[~new, "first_day"]
-    return bool(
-        len(first) and (first >= breakage.since - DAY).all() and (old < breakage.since - DAY).any()
-    )
-
-
 def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Finding:
-    limits, d, s = context.thresholds, breakage.d, breakage.s
-    fault = _fault(domain, breakage, context)
-    failing = breakage.failing
+    limits, d, s, now = context.thresholds, breakage.d, breakage.s, breakage.now
+    failing = now[now["failed"] > 0]
     failing = failing.assign(messages=failing["failed"])
-    senders = sorted(failing["sender"].unique())
-    used_by = sorted(breakage.now["sender"].unique())
-    loss = lost_mail(context, failing, domain.messages[domain.messages["sender"].isin(senders)])
+    senders, used_by = sorted(failing["sender"].unique()), sorted(now["sender"].unique())
+    cause, at_fault = _fault(domain, breakage, senders, context)
+    loss = c.lost_mail(context, failing, domain.messages[domain.messages["sender"].isin(senders)])
     undecided = set(domain.unidentified["sender"])
-    severity: Severity = "info" if fault.cause == "reporter" else "warning"
-    signature = f"{safe(d)}/{safe(s)}"
-    names = join_names(fault.names) or _("the sender")
-    partly = fault.cause == "signer" and len(used_by) == 1
-    return messages_finding(
+    words = {
+        **c.sentence_parts(domain, failing, ""),
+        "d": safe(d),
+        "s": safe(s),
+        "signature": f"{safe(d)}/{safe(s)}",
+        "names": join_names(at_fault) or _("the sender"),
+        "owners": join_names(used_by),
+    }
+    partly = cause == "signer" and len(used_by) == 1
+    changed = changed_tags(domain.policies, breakage.since)
+    daily = pd.concat([breakage.before, now]).groupby("day", observed=True)[["messages", "failed"]]
+    last_days = daily.sum().iloc[-4 * SHOWN :]
+    return c.messages_finding(
         "broken_dkim",
         domain,
         f"{d}/{s}",
-        loss.severity(severity, limits, decided=not set(senders) <= undecided),
+        loss.severity(
+            "info" if cause == "reporter" else "warning",
+            limits,
+            decided=not set(senders) <= undecided,
+        ),
         failing,
         summary=join_sentences(
             _numbers(breakage).format(
-                messages=n_messages(total(failing)),
-                of=count(total(breakage.now)),
-                signature=signature,
-                share=percent(_failing_share(breakage.now)),
-                when=on_days(*day_span(failing)),
+                **words,
+                of=count(c.total(now)),
+                share=percent(_failing_share(now)),
                 days=limits.baseline_days,
                 share_before=percent(_failing_share(breakage.before)),
             ),
             _("It has lasted since {since}.").format(since=breakage.since.date())
             if context.today - breakage.since > limits.baseline_days * DAY
             else "",
-            _(_WHY["part" if partly else fault.cause]).format(names=names, signature=signature),
-            _instead(domain, breakage),
-            _same_day(domain, breakage),
+            _(_WHY["part" if partly else cause]).format(**words),
+            "" if breakage.living else _instead(domain, breakage, senders),
+            _("The policy changed at the same time: {tags}.").format(tags="; ".join(changed))
+            if changed
+            else "",
             loss.sentence(senders),
         ),
-        action=_action(breakage, fault, used_by, names, signature),
-        query=domain_query(
+        action=_action(cause, used_by, words),
+        query=c.domain_query(
             domain,
             breakage.days,
             context,
             queries.signed(d, s),
-            f"NOT {queries.verified_by(own_signers(domain))}",
-            sender_predicate(domain, used_by),
+            f"NOT {queries.verified_by(c.own_signers(domain))}",
+            c.sender_predicate(domain, used_by),
         ),
         thresholds={
             "points": limits.dkim_points,
@@ -331,19 +301,22 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
             "never": limits.dkim_part,
         },
         evidence={
-            "cause": fault.cause,
-            "at_fault": [safe(name) for name in fault.names[:SHOWN]],
+            "cause": cause,
+            "at_fault": [safe(name) for name in at_fault[:SHOWN]],
             "selector": s,
             "signing_domain": d,
-            "share_now": _failing_share(breakage.now),
+            "share_now": _failing_share(now),
             "share_before": _failing_share(breakage.before),
-            "messages_now": total(breakage.now),
-            "messages_before": total(breakage.before),
-            "share_a_day": _shares(breakage),
-            "senders_failing": top_counts(failing, "sender"),
-            "senders": top_counts(breakage.now, "sender"),
-            "dispositions": top_counts(failing, "disposition"),
-            "addresses": addresses(domain, senders)[:SHOWN],
+            "messages_now": c.total(now),
+            "messages_before": c.total(breakage.before),
+            "share_a_day": {
+                f"{day:%Y-%m-%d}": round(share(n.failed, n.messages), 3)
+                for day, n in last_days.iterrows()
+            },
+            "senders_failing": c.top_counts(failing, "sender"),
+            "senders": c.top_counts(now, "sender"),
+            "dispositions": c.top_counts(failing, "disposition"),
+            "addresses": c.addresses(domain, senders)[:SHOWN],
         },
         since=breakage.since,
         loss=loss,
@@ -364,62 +337,33 @@ def _numbers(breakage: _Breakage) -> str:
     )
 
 
-def _shares(breakage: _Breakage) -> dict[str, float]:
-    """Return day → share that failed, of the last days before it broke and of those since."""
-    rows = pd.concat([breakage.before, breakage.now])
-    daily = rows.groupby("day", observed=True)[["messages", "failed"]].sum().iloc[-4 * SHOWN :]
-    shares = daily["failed"] / daily["messages"]
-    return {f"{day:%Y-%m-%d}": round(float(part), 3) for day, part in shares.items()}
-
-
-def _instead(domain: DomainFacts, breakage: _Breakage) -> str:
+def _instead(domain: DomainFacts, breakage: _Breakage, senders: list[str]) -> str:
     """Say which selector the senders signed with until they took one that never verified."""
-    if breakage.living:
-        return ""
     rows = domain.signatures
-    theirs = rows["sender"].isin(set(breakage.failing["sender"])) & rows["passed"]
-    rows = rows[theirs & (rows["dkim_domain"] == breakage.d) & (rows["selector"] != breakage.s)]
+    rows = rows[rows["sender"].isin(senders) & rows["passed"]]
+    rows = rows[(rows["dkim_domain"] == breakage.d) & (rows["selector"] != breakage.s)]
     last = rows.groupby("selector", observed=True)["day"].max()
-    near = (last >= breakage.since - 2 * DAY) & (last <= breakage.since + 2 * DAY)
-    if not near.any():
+    near = last[(last - breakage.since).abs() <= 2 * DAY]
+    if near.empty:
         return ""
-    old = str(last[near].index[0])
-    return _("Until then its mail was signed with the selector {old}, which verified.").format(
-        old=safe(old)
+    text = _("Until then its mail was signed with the selector {old}, which verified.")
+    return text.format(old=safe(near.index[0]))
+
+
+def _action(cause: str, used_by: list[str], words: dict[str, str]) -> str:
+    known = howto(used_by[0]) if cause == "unpublished" and len(used_by) == 1 else None
+    if known is None:
+        return _(_ACTIONS[cause]).format(**words)
+    return _(
+        "DNS admin: publish the {type} record {s}._domainkey.{d} exactly as {names} shows "
+        "it ({screen}): it is missing, or is not the one that {names} signs with. Needed "
+        "in all: {records}."
+    ).format(
+        **words | {"names": known.sender},
+        type=known.dkim_type,
+        screen=known.screen or known.manual,
+        records=dkim_records(known),
     )
-
-
-def _same_day(domain: DomainFacts, breakage: _Breakage) -> str:
-    changed = changed_tags(domain.policies, breakage.since)
-    if not changed:
-        return ""
-    return _("The policy changed at the same time: {tags}.").format(tags="; ".join(changed))
-
-
-def _action(
-    breakage: _Breakage, fault: _Fault, used_by: list[str], names: str, signature: str
-) -> str:
-    d, s = safe(breakage.d), safe(breakage.s)
-    text = _(_ACTIONS[fault.cause])
-    if fault.cause == "unpublished":
-        known = howto(used_by[0]) if len(used_by) == 1 else None
-        if known is not None:
-            text = _(
-                "DNS admin: publish the {type} record {s}._domainkey.{d} exactly as {names} shows "
-                "it ({screen}): it is missing, or is not the one that {names} signs with. Needed "
-                "in all: {records}."
-            )
-            names = known.sender
-            return text.format(
-                type=known.dkim_type,
-                s=s,
-                d=d,
-                names=names,
-                screen=known.screen or known.manual,
-                records=dkim_records(known),
-            )
-    owners = join_names(used_by)
-    return text.format(names=names, owners=owners, d=d, s=s, signature=signature)
 
 
 def dkim_records(known: HowTo) -> str:
@@ -493,13 +437,13 @@ def _ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     rows = domain.signatures
     rows = rows[rows["aligned"] & rows["ours"] & (rows["messages"] > 0)]
     rows = rows[(rows["dkim_domain"] == d) & (rows["selector"] == s)]
-    if rows.empty or (domain.quiet(rows["day"], context) and _signs_otherwise(domain, rows)):
+    if rows.empty or _given_up(domain, rows, context):
         return _("Nothing is due: no mail carries this signature any more.")
     limit = float(finding.evidence.get("share_before", 0)) + context.thresholds.dkim_points
     seen = [day for day in domain.complete if day < context.today]
     days = sorted(set(rows["day"]).intersection(seen))[-context.thresholds.recent_days :]
     last = rows[rows["day"].isin(days)]
-    failed = share(total(last[~last["passed"] & ~last["covered"]]), total(last))
+    failed = share(c.total(last[~last["passed"] & ~last["covered"]]), c.total(last))
     if len(days) < context.thresholds.recent_days or failed >= limit:
         return ""
     text = _("Nothing is due: from {first} to {last} {share} did not verify.")

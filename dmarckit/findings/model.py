@@ -244,21 +244,6 @@ def wilson_upper(part: float, whole: float, z: float = 1.96) -> float:
     return min((middle + spread) / (1 + zz / whole), 1.0)
 
 
-def two_proportion_z(part: float, whole: float, part_before: float, whole_before: float) -> float:
-    """Return the rise of a share in standard errors; 0 if a side is empty or nothing varies.
-
-    >>> round(two_proportion_z(60, 100, 2, 1000), 1)
-    24.7
-    """
-    if not whole or not whole_before:
-        return 0.0
-    pooled = (part + part_before) / (whole + whole_before)
-    variance = pooled * (1 - pooled) * (1 / whole + 1 / whole_before)
-    if variance <= 0:
-        return 0.0
-    return (part / whole - part_before / whole_before) / math.sqrt(variance)
-
-
 def median(values: Sequence[float]) -> float:
     """Return the median; 0 of none."""
     return float(statistics.median(values)) if values else 0.0

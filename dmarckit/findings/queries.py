@@ -103,18 +103,8 @@ def _is_signature(domain: str, selector: str) -> str:
     return f"{name} AND {_IS_THERE}"
 
 
-def _signed_by(domains: Iterable[str]) -> str:
-    return any_of("dkim", f"{one_of('lower(x.domain)', domains)} AND {_IS_THERE}")
-
-
 _GOOD = "x.result = 'pass'"
 PASSES_RAW = f"{any_of('spf', _GOOD)} OR {any_of('dkim', _GOOD)}"
-
-
-def unaligned(own_signers: Iterable[str]) -> str:
-    """Fails DMARC, not relayed, no signature of `own_signers`, and proves another domain."""
-    own = _signed_by(own_signers)
-    return f"{FAILS} AND NOT {FORWARD_REASON} AND NOT {own} AND ({PASSES_RAW})"
 
 
 def passes_exactly() -> str:
@@ -144,33 +134,26 @@ def unexplained(known: Iterable[str]) -> str:
     return f"{FAILS} AND NOT {FORWARD_REASON} AND NOT ({' OR '.join(known) or 'false'})"
 
 
-def unknown_source(
-    own_signers: Iterable[str],
-    known_signers: Iterable[str],
-    known_spf: Iterable[str],
-    own_addresses: Iterable[str],
-) -> str:
-    """Fails DMARC, not relayed, and proves no signer, SPF domain or address that is known."""
-    own = _signed_by(own_signers)
-    known = [own, proves_dkim(known_signers), proves_spf(known_spf)]
-    return unexplained([*known, one_of("source_ip", own_addresses)])
+def _count(name: str, table: str, *conditions: str) -> str:
+    return f"SELECT count(*) AS {name} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608
 
 
 def count_mails(outcome: str, sender: str | None, start: datetime, now: datetime) -> str:
     """Objects of an outcome that were received in [start, now), of one sender or (None) of all."""
-    whose = "" if sender is None else f"AND coalesce(from_domain, '') = {text(sender)} "
-    return (
-        f"SELECT count(*) AS mails FROM mails WHERE outcome = {text(outcome)} "  # noqa: S608
-        f"{whose}AND received >= {time(start)} AND received < {time(now)}"
-    )
+    where = [f"outcome = {text(outcome)}"]
+    if sender is not None:
+        where.append(f"coalesce(from_domain, '') = {text(sender)}")
+    return _count("mails", "mails", *where, *_between("received", start, now))
 
 
 def count_dead_letters(queue: str, start: datetime, now: datetime) -> str:
     """Messages of a queue that could not be taken, first seen in [start, now)."""
-    return (
-        f"SELECT count(*) AS messages FROM dead_letters WHERE queue = {text(queue)} "  # noqa: S608
-        f"AND seen >= {time(start)} AND seen < {time(now)}"
-    )
+    where = f"queue = {text(queue)}", *_between("seen", start, now)
+    return _count("messages", "dead_letters", *where)
+
+
+def _between(column: str, start: datetime, now: datetime) -> tuple[str, str]:
+    return f"{column} >= {time(start)}", f"{column} < {time(now)}"
 
 
 def _overlap(start: datetime, now: datetime) -> str:
@@ -281,34 +264,27 @@ def reports_of(
     pairs: Iterable[tuple[str, str]], reporters: Mapping[str, str], since: datetime, now: datetime
 ) -> str:
     """Reports of (domain, reporter) that end after `since`; reporters with tests (`spelt`)."""
-    return (
-        f"SELECT count(*) AS reports FROM reports WHERE {_pairs(pairs, reporters)} "  # noqa: S608
-        f'AND "end" > {time(since)} AND "end" <= {time(now + DAY)} AND "begin" < {time(now)}'
-    )
+    ends = f'"end" > {time(since)}', f'"end" <= {time(now + DAY)}', f'"begin" < {time(now)}'
+    return _count("reports", "reports", _pairs(pairs, reporters), *ends)
 
 
 def count_listed(uids: Iterable[str]) -> str:
     """Reports by their report_uid."""
-    return f"SELECT count(*) AS reports FROM reports WHERE {one_of('report_uid', uids)}"  # noqa: S608
+    return _count("reports", "reports", one_of("report_uid", uids))
 
 
 def rivals(domain: str, reporter: str, start: datetime, now: datetime) -> str:
     """Reports of a reporter (its test) that say something else than the first with their id."""
-    return (
-        f"SELECT count(*) AS reports FROM reports WHERE domain = {text(domain)} "  # noqa: S608
-        f"AND ({reporter}) AND rival_of IS NOT NULL AND {_overlap(start, now)}"
-    )
+    where = f"domain = {text(domain)}", f"({reporter})", "rival_of IS NOT NULL"
+    return _count("reports", "reports", *where, _overlap(start, now))
 
 
 def sent_by(
     reporters: Iterable[str], domains: Iterable[str], start: datetime, now: datetime
 ) -> str:
     """Reports of reporters (their tests) whose mail came from one of the domains."""
-    return (
-        "SELECT count(*) AS reports FROM reports WHERE "  # noqa: S608
-        f"({' OR '.join(sorted(reporters))}) AND {one_of('authenticated_from', domains)} "
-        f"AND {_overlap(start, now)}"
-    )
+    where = f"({' OR '.join(sorted(reporters))})", one_of("authenticated_from", domains)
+    return _count("reports", "reports", *where, _overlap(start, now))
 
 
 def silent(

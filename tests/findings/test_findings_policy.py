@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from dmarckit.findings.dkim import two_proportion_z
 from dmarckit.findings.dmarc_policy import next_step, policy_tags, quoted_policy
-from dmarckit.findings.model import two_proportion_z, wilson_upper
+from dmarckit.findings.model import wilson_upper
 from dmarckit.reports.model import Policy
 from tests.support.finding_facts import (
     FOUR,
