@@ -5,37 +5,20 @@ Commands, jobs and notebooks all call these functions, so that they show the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import pandas as pd
 
+from dmarckit import core
 from dmarckit.checks import Outside, load_outside
-from dmarckit.core import (
-    Cluster,
-    Settings,
-    SettingsError,
-    Window,
-    _,
-    load_settings,
-    n_messages,
-    n_reports,
-    normalize_domain,
-    unknown_name,
-)
+from dmarckit.core import Settings, Window, _, normalize_domain
 from dmarckit.facts import Facts, history_of, host_names, load_facts
+from dmarckit.findings import ledger
 from dmarckit.findings.context import Context
 from dmarckit.findings.distributed import analyse_on_cluster
 from dmarckit.findings.find import find, how_ended, published_records
-from dmarckit.findings.ledger import (
-    LedgerEntry,
-    assign_status,
-    last_run,
-    open_before,
-    record_findings,
-)
 from dmarckit.findings.model import Finding, join_sentences
 from dmarckit.lake import Lake
 
@@ -50,7 +33,7 @@ class Analysis:
     days: int
     """days before `now` that the findings are about"""
     facts: Facts
-    findings: list[LedgerEntry]
+    findings: list[ledger.LedgerEntry]
     """the most urgent first, muted and resolved ones last"""
     outside: Outside
     """what Postmaster Tools and DNS say"""
@@ -96,7 +79,7 @@ def check_domains(settings: Settings, lake: Lake, domains: Sequence[str]) -> Non
         seen = [normalize_domain(name) for name in lake.arrow(_KNOWN)["domain"].to_pylist()]
         if seen and (wrong := sorted(unsure - set(seen))):
             known = list(dict.fromkeys([*settings.domain_names, *seen]))
-            raise SettingsError(f"the domain {unknown_name(wrong[0], known)}")
+            raise core.SettingsError(f"the domain {core.unknown_name(wrong[0], known)}")
 
 
 def read_outside(
@@ -127,7 +110,7 @@ def _find(
         mute=settings.mute,
         outside=outside,
         of_domains=of_domains,
-        before=open_before(last),
+        before=ledger.open_before(last),
     )
 
 
@@ -141,7 +124,7 @@ def analyse(
     job: str = "",
     run: str | None = None,
     recorded: bool = False,
-    cluster: Cluster | None = None,
+    cluster: core.Cluster | None = None,
 ) -> Analysis:
     """Return facts and findings as of `now`, compared with the last run of the same job.
 
@@ -151,7 +134,7 @@ def analyse(
     which the same analysis at the same moment is the same run. The workers of a `cluster`
     share the domains between them.
     """
-    settings = settings or load_settings()
+    settings = settings or core.load_settings()
     lake = lake or Lake(settings.lake_url)
     now = now or datetime.now(UTC)
     outside = read_outside(settings, lake, now, days, domains)
@@ -160,27 +143,21 @@ def analyse(
         facts = read_facts(settings, lake, now, days, domains)
     else:
         chosen = _chosen(settings, domains) or None
+        context = Context(now, days, settings.thresholds, published_records(outside.dns))
         facts, of_domains = analyse_on_cluster(
-            cluster,
-            lake,
-            now,
-            history_of(days),
-            chosen,
-            days=days,
-            settings=settings,
-            published=published_records(outside.dns),
+            cluster, lake, settings, context, history_of(days), chosen
         )
     scope = job
     if domains or days != USUAL_DAYS:
         scope = f"{job} days={days} domains={','.join(sorted(domains))}".strip()
-    last = last_run(lake, scope, now)
+    last = ledger.last_run(lake, scope, now)
     found = _find(settings, facts, outside, now, days, last, of_domains)
     ended = how_ended(facts, Context(now, days, settings.thresholds))
     if recorded:
         name = run or f"{scope}@{now.isoformat()}"
-        entries = record_findings(lake, found, run=name, job=scope, now=now, ended=ended)
+        entries = ledger.record_findings(lake, found, run=name, job=scope, now=now, ended=ended)
     else:
-        entries = assign_status(found, last, ended)
+        entries = ledger.assign_status(found, last, ended)
     return Analysis(now, days, facts, entries, outside)
 
 
@@ -202,29 +179,21 @@ def left_out(settings: Settings, lake: Lake, start: datetime, end: datetime) -> 
     """
     rows = lake.arrow(_LEFT_OUT, start=start, end=end).to_pylist()
     names = set(settings.domain_names)
-    others = [
-        row
-        for row in rows
-        if names and row["domain"] and normalize_domain(row["domain"]) not in names
-    ]
+    others = [r for r in rows if r["domain"] and normalize_domain(r["domain"]) not in names]
+    about = _("{reports} with {messages} about domains that the settings do not name.")
+    nameless = _("{reports} with {messages} name no domain.")
     return join_sentences(
-        _counted(
-            _("{reports} with {messages} about domains that the settings do not name."), others
-        ),
-        _counted(
-            _("{reports} with {messages} name no domain."), [r for r in rows if not r["domain"]]
-        ),
-    )
-
-
-def _counted(text: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    return (
-        text.format(
-            reports=n_reports(sum(row["reports"] for row in rows)),
-            messages=n_messages(sum(row["messages"] or 0 for row in rows)),
+        *(
+            text.format(
+                reports=core.n_reports(sum(row["reports"] for row in some)),
+                messages=core.n_messages(sum(row["messages"] or 0 for row in some)),
+            )
+            for text, some in (
+                (about, others if names else []),
+                (nameless, [row for row in rows if not row["domain"]]),
+            )
+            if some
         )
-        if rows
-        else ""
     )
 
 
@@ -256,11 +225,11 @@ def page_analysis(
     moment = as_of(window, end, now)
     facts = read_facts(settings, lake, moment, 2 * window.days, domains)
     outside = read_outside(settings, lake, moment, USUAL_DAYS, domains)
-    last = last_run(lake, job, moment)
+    last = ledger.last_run(lake, job, moment)
     mine = last["domain"].isin(_chosen(settings, domains)) | (not domains)
     found = _find(settings, facts, outside, moment, USUAL_DAYS, last[mine])
     # what concerns all can be found from some domains, but not be said to be resolved
     fingerprints = [f.fingerprint for f in found]
     last = last[mine | ((last["domain"] == "") & last["fingerprint"].isin(fingerprints))]
     ended = how_ended(facts, Context(moment, USUAL_DAYS, settings.thresholds))
-    return Analysis(moment, USUAL_DAYS, facts, assign_status(found, last, ended), outside)
+    return Analysis(moment, USUAL_DAYS, facts, ledger.assign_status(found, last, ended), outside)

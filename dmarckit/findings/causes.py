@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 from dmarckit.core import _, count, n_messages
 from dmarckit.findings.context import DAY, POOLED, SPOOFED
-from dmarckit.findings.model import (
-    SEVERITIES,
-    Finding,
-    Kind,
-    join_names,
-    join_sentences,
-    safe,
-)
+from dmarckit.findings.model import SEVERITIES, Finding, Kind, join_names, join_sentences, safe
 
 MOST_ALIKE = 10
 """findings of one kind and domain beyond which they become one"""
+_LISTED = 100
 
 _ORDER = (
     "policy_changed",
@@ -41,13 +34,13 @@ _WITH_ADVICE = ("unaligned_sender", "unidentified_sender")
 def combine(found: Sequence[Finding], kinds: Mapping[str, Kind]) -> list[Finding]:
     """Return findings that neither repeat, contradict nor bury each other, each with its cause."""
     found = [finding for finding in found if not _hidden(finding, found, kinds)]
-    muted = [finding for finding in found if finding.muted]
     domains: dict[str, list[Finding]] = {}
     for finding in found:
         if not finding.muted:
             domains.setdefault(finding.domain, []).append(finding)
     one_each = [f for alike in domains.values() for f in _one_each_cause(alike, kinds)]
-    pooled = _pooled([f for f in one_each if not _hidden(f, one_each, kinds)], kinds)
+    pooled = _pooled([f for f in one_each if not _hidden(f, one_each, kinds)])
+    muted = [finding for finding in found if finding.muted]
     return [replace(f, cause=f.cause or _cause(f)) for f in [*pooled, *muted]]
 
 
@@ -56,14 +49,11 @@ def _hidden(finding: Finding, found: Iterable[Finding], kinds: Mapping[str, Kind
 
     No step forward is proposed while mail of our own is being lost.
     """
-    hidden_by = kinds[finding.kind].hidden_by
-    ready = finding.kind == "policy_ready"
-    if not hidden_by and not ready:
-        return False
-    others = [other for other in found if other.domain in (finding.domain, "")]
+    hidden_by, ready = kinds[finding.kind].hidden_by, finding.kind == "policy_ready"
     return any(
         other.kind in hidden_by or (ready and other.severity == "critical" and other.lost > 0)
-        for other in others
+        for other in found
+        if other.domain in (finding.domain, "")
     )
 
 
@@ -79,7 +69,8 @@ def fingerprints_within(found: Iterable[Finding]) -> set[str]:
 
 def _one_each_cause(found: Sequence[Finding], kinds: Mapping[str, Kind]) -> list[Finding]:
     """Let findings of one domain take in what they explain."""
-    waiting = sorted(found, key=lambda f: (_place(f), f.rank))
+    place = {kind: n for n, kind in enumerate(_ORDER)}
+    waiting = sorted(found, key=lambda f: (place.get(f.kind, len(_ORDER)), f.rank))
     left = []
     while waiting:
         cause = waiting.pop(0)
@@ -100,10 +91,6 @@ def _stays(cause: Finding, effect: Finding) -> bool:
 
 def _cause(finding: Finding) -> str:
     return f"{finding.kind} {safe(finding.subject)}".strip()
-
-
-def _place(finding: Finding) -> int:
-    return _ORDER.index(finding.kind) if finding.kind in _ORDER else len(_ORDER)
 
 
 def _explains(cause: Finding, effect: Finding) -> bool:
@@ -145,7 +132,7 @@ def _since_the_change(change: Finding, effect: Finding) -> bool:
 
 
 def _by_signature(cause: Finding, effect: Finding) -> bool:
-    failing = {str(name): n for name, n in cause.evidence.get("senders_failing", {}).items()}
+    failing = cause.evidence.get("senders_failing", {})
     if effect.kind == "broken_dkim":  # one signer with several selectors
         theirs = effect.evidence.get("senders_failing", {})
         return set(failing) == set(theirs) and _together(cause, effect)
@@ -160,11 +147,9 @@ def _by_signature(cause: Finding, effect: Finding) -> bool:
     )
 
 
-def _together(one: Finding, other: Finding, days: timedelta = 2 * DAY) -> bool:
+def _together(one: Finding, other: Finding) -> bool:
     """Return True if both began at about the same time."""
-    return (
-        one.since is not None and other.since is not None and abs(one.since - other.since) <= days
-    )
+    return bool(one.since and other.since and abs(one.since - other.since) <= 2 * DAY)
 
 
 def _senders(finding: Finding) -> set[str]:
@@ -182,51 +167,45 @@ def _senders(finding: Finding) -> set[str]:
 def _with_effects(cause: Finding, effects: Sequence[Finding], kinds: Mapping[str, Kind]) -> Finding:
     """Return the cause with the worst severity, and the numbers, of what it explains."""
     allowed = kinds[cause.kind].severities
-    severity = min(
-        (f.severity for f in (cause, *effects) if f.severity in allowed), key=SEVERITIES.index
-    )
+    severities = [f.severity for f in (cause, *effects) if f.severity in allowed]
     lost: dict[str, int] = {}
     for effect in effects:
         name = ", ".join(sorted(_senders(effect)))
         lost[name] = max(lost.get(name, 0), effect.lost)
-    losses = [f.evidence["lost_since"] for f in (cause, *effects) if f.evidence.get("lost_since")]
     gone = [f for f in effects if not _stays(cause, f)]
     explains = {safe(f.fingerprint, 400): f.summary for f in gone}
     for effect in effects:
         explains |= effect.evidence.get("explains", {})
     evidence = {**cause.evidence, "explains": explains}
+    losses = [f.evidence["lost_since"] for f in (cause, *effects) if f.evidence.get("lost_since")]
     if losses:
         evidence["lost_since"] = min(losses)
+    # what its own numbers do not say
+    titles = [
+        _(kinds[f.kind].title).format(subject=kinds[f.kind].subject_name(f.subject))
+        for f in gone
+        if f.kind not in ("mail_lost", *_WITH_ADVICE) and cause.kind != "policy_changed"
+    ]
+    # the record that mends a broken signature mends what it explains
+    mended = "unaligned_sender" if cause.kind == "broken_dkim" else ""
+    advice = [f.action for f in effects if f.kind in _WITH_ADVICE and f.kind != mended]
     return replace(
         cause,
-        severity=severity,
+        severity=min(severities, key=SEVERITIES.index),
         messages=cause.messages or sum(f.messages for f in effects),
         lost=max(cause.lost, sum(lost.values())),
-        summary=join_sentences(cause.summary, _explained(cause, gone, kinds)),
-        action=join_sentences(cause.action, *(f.action for f in effects if _advises(cause, f))),
+        summary=join_sentences(
+            cause.summary,
+            _("This also explains: {titles}.").format(titles="; ".join(titles[:3]))
+            if titles
+            else "",
+        ),
+        action=join_sentences(cause.action, *advice),
         evidence=evidence,
     )
 
 
-def _advises(cause: Finding, effect: Finding) -> bool:
-    """Return True if the action of the effect is still due."""
-    own = "unaligned_sender" if cause.kind == "broken_dkim" else ""  # it is the same record
-    return effect.kind in _WITH_ADVICE and effect.kind != own
-
-
-def _explained(cause: Finding, effects: Sequence[Finding], kinds: Mapping[str, Kind]) -> str:
-    """Return the titles of what else follows from the cause, unless its own numbers say it."""
-    titles = [
-        _(kinds[f.kind].title).format(subject=kinds[f.kind].subject_name(f.subject))
-        for f in effects
-        if f.kind not in ("mail_lost", *_WITH_ADVICE)
-    ]
-    if cause.kind == "policy_changed" or not titles:
-        return ""
-    return _("This also explains: {titles}.").format(titles="; ".join(titles[:3]))
-
-
-def _pooled(found: Sequence[Finding], kinds: Mapping[str, Kind]) -> list[Finding]:
+def _pooled(found: Sequence[Finding]) -> list[Finding]:
     """Make one of more than ten findings of a kind and domain; critical ones stay by themselves."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in found:
@@ -246,12 +225,11 @@ def _pooled(found: Sequence[Finding], kinds: Mapping[str, Kind]) -> list[Finding
 
 def _pool(alike: Sequence[Finding]) -> Finding:
     """Return one finding for many, the most urgent first."""
-    first = alike[0]
     names = [name for f in alike for name in f.evidence.get("subjects", [safe(f.subject)])]
     messages = sum(f.messages for f in alike)
     days = [d for f in alike for d in (f.first_day, f.last_day) if d is not None]
     return replace(
-        first,
+        alike[0],
         subject=POOLED,
         messages=messages,
         lost=sum(f.lost for f in alike),
@@ -265,9 +243,9 @@ def _pool(alike: Sequence[Finding]) -> Finding:
             _("{n} findings like this, with {messages} in all: {names}.").format(
                 n=count(len(names)), messages=n_messages(messages), names=join_names(names)
             ),
-            _("The first of them: {summary}").format(summary=first.summary),
+            _("The first of them: {summary}").format(summary=alike[0].summary),
         ),
-        action=join_sentences(first.action, _("The same goes for the others.")),
+        action=join_sentences(alike[0].action, _("The same goes for the others.")),
         evidence={
             "count": len(names),
             "subjects": names[:_LISTED],
@@ -276,6 +254,3 @@ def _pool(alike: Sequence[Finding]) -> Finding:
             "number": len(names),
         },
     )
-
-
-_LISTED = 100

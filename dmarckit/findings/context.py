@@ -189,8 +189,8 @@ def by_domain(facts: Facts, complete: pd.DataFrame) -> Iterator[DomainFacts]:
     first = _first_days(sent["day"], sent["domain"])
     first |= _first_days(facts.reports["end"] - DAY, facts.reports["domain"])
     sums: dict[str, dict[str, float]] = {}
-    counted = sent.groupby(["domain", "class"], observed=True)["messages"].sum()
-    for (name, class_), n in counted.items():
+    counted = sent.groupby(["domain", "class"], observed=True)["messages"].sum().reset_index()
+    for name, class_, n in counted.itertuples(index=False, name=None):
         sums.setdefault(str(name), {})[str(class_)] = float(n)
     lost = sent[sent["disposition"].isin(BLOCKED) & ~sent["da"] & ~sent["sa"]]
     refused = lost.groupby(lost["domain"].astype("str"))["messages"].sum().to_dict()

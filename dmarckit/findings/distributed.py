@@ -7,27 +7,16 @@ mails) are read by the caller, who also finds what concerns all domains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
 from typing import Any
 
 import pandas as pd
 from pandas.api.types import union_categoricals
 
+from dmarckit import facts
 from dmarckit.core import Cluster, Settings, speaking, without_secrets
-from dmarckit.facts import (
-    COLUMNS,
-    LISTS,
-    Facts,
-    complete_days,
-    empty_facts,
-    host_names,
-    load_facts,
-    load_lists,
-    organisation,
-    typed,
-)
+from dmarckit.facts import COLUMNS, LISTS, Facts
 from dmarckit.findings.context import Context
 from dmarckit.findings.find import find_by_domain
 from dmarckit.findings.model import Finding
@@ -55,26 +44,20 @@ class _Task:
 def analyse_on_cluster(
     cluster: Cluster,
     lake: Lake,
-    now: datetime,
-    back: int = 90,
-    domains: Sequence[str] | None = None,
-    *,
-    days: int,
     settings: Settings,
-    published: Mapping[str, str],
+    context: Context,
+    back: int,
+    domains: Sequence[str] | None = None,
 ) -> tuple[Facts, list[Finding]]:
-    """Load facts of `back` days and find by domain in the last `days` days, on a cluster.
-
-    `published` as in `Context`.
+    """Load facts of `back` days, and find by domain in the window of `context`, on a cluster.
 
     Raises:
         ClusterError: the cluster is lost.
         LakeError: the lake cannot be read.
     """
-    lists = load_lists(lake, now, back, domains, settings=settings)
-    complete = complete_days(lists)
+    lists = facts.load_lists(lake, context.now, back, domains, settings=settings)
+    complete = facts.complete_days(lists)
     task_settings, url = without_secrets(settings), lake.location.url
-    context = Context(now, days, settings.thresholds, published)
     groups = domain_groups(lists.reports["domain"], _TASKS * cluster.threads)
     parts = (
         _Task(task_settings, url, back, context, group, complete[complete["domain"].isin(group)])
@@ -85,8 +68,8 @@ def analyse_on_cluster(
         if isinstance(result, Exception):
             raise result
         done[part.domains] = result
-    facts = _joined(lists, [done[group][0] for group in groups])
-    return facts, [finding for group in groups for finding in done[group][1]]
+    joined = _joined(lists, [done[group][0] for group in groups])
+    return joined, [finding for group in groups for finding in done[group][1]]
 
 
 def domain_groups(reported: pd.Series[Any], tasks: int) -> list[tuple[str, ...]]:
@@ -100,7 +83,7 @@ def domain_groups(reported: pd.Series[Any], tasks: int) -> list[tuple[str, ...]]
     reports = reported.value_counts()
     members: dict[str, list[str]] = {}
     for name in sorted(str(name) for name in reports.index):
-        members.setdefault(organisation(name), []).append(name)
+        members.setdefault(facts.organisation(name), []).append(name)
     share = max(reports.sum() / max(tasks, 1), 1)
     groups: list[tuple[str, ...]] = []
     group: list[str] = []
@@ -117,11 +100,13 @@ def domain_groups(reported: pd.Series[Any], tasks: int) -> list[tuple[str, ...]]
 def _analyse(part: _Task) -> tuple[Facts, list[Finding]]:
     """Return the facts of a task's domains, without the lists, and what is found there."""
     lake, now = Lake(part.lake_url), part.context.now
-    hosts = host_names(lake)
-    facts = load_facts(lake, now, part.back, part.domains, settings=part.settings, hosts=hosts)
+    hosts = facts.host_names(lake)
+    loaded = facts.load_facts(
+        lake, now, part.back, part.domains, settings=part.settings, hosts=hosts
+    )
     with speaking(part.settings.language):
-        found = find_by_domain(facts, part.context, part.complete)
-    return replace(facts, **{name: getattr(facts, name).iloc[:0] for name in LISTS}), found
+        found = find_by_domain(loaded, part.context, part.complete)
+    return replace(loaded, **{name: getattr(loaded, name).iloc[:0] for name in LISTS}), found
 
 
 def _joined(lists: Facts, parts: Sequence[Facts]) -> Facts:
@@ -130,7 +115,7 @@ def _joined(lists: Facts, parts: Sequence[Facts]) -> Facts:
     names = [f.name for f in fields(Facts) if f.name in COLUMNS and f.name not in LISTS]
     frames = {name: _rows(name, [getattr(part, name) for part in parts]) for name in names}
     given = {name: getattr(lists, name) for name in LISTS}
-    return empty_facts(lists.now, lists.start, **given, **frames)
+    return facts.empty_facts(lists.now, lists.start, **given, **frames)
 
 
 def _rows(name: str, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -142,4 +127,4 @@ def _rows(name: str, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
             columns[column] = union_categoricals(values, sort_categories=True)
         else:
             columns[column] = pd.concat(values, ignore_index=True)
-    return typed(name, pd.DataFrame(columns))
+    return facts.typed(name, pd.DataFrame(columns))

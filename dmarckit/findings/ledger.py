@@ -31,6 +31,7 @@ _LAST_RUN = """
     ORDER BY fingerprint
 """
 _FIELDS = [field.name for field in fields(Finding) if field.name != "title"]
+_DAYS = ("first_day", "last_day", "since")
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,19 @@ def assign_status(
     ended. Listed once, last. What another finding has taken in has not ended, and is not listed.
     """
     open_rows = _open_rows(last)
-    entries = [_compared(finding, open_rows.get(finding.fingerprint)) for finding in found]
     fingerprints = {finding.fingerprint for finding in found}
     within = fingerprints_within(found)
-    gone = [
-        _resolved(row, ended)
-        for key, row in open_rows.items()
-        if key not in fingerprints and row["mute_reason"] is None and safe(key, 400) not in within
-    ]
-    return [*entries, *gone]
+    entries = [_compared(finding, open_rows.get(finding.fingerprint)) for finding in found]
+    for key, row in open_rows.items():
+        if key in fingerprints or row["mute_reason"] is not None or safe(key, 400) in within:
+            continue
+        finding = _read(row)
+        kind = KINDS.get(finding.kind)  # a kind of another version may be gone
+        how = ended(finding) if ended else ""
+        finding = replace(finding, action=how or _(kind.resolved if kind else Kind.resolved))
+        marks = int(row["high_water"]), row["high_severity"]
+        entries.append(LedgerEntry(finding, "RESOLVED", *marks))
+    return entries
 
 
 def _open_rows(last: pd.DataFrame) -> dict[str, dict[Any, Any]]:
@@ -94,21 +99,10 @@ def _compared(finding: Finding, before: Mapping[Any, Any] | None) -> LedgerEntry
     return LedgerEntry(finding, status, max(water, finding.messages), worst)
 
 
-def _resolved(row: Mapping[Any, Any], ended: Callable[[Finding], str] | None) -> LedgerEntry:
-    finding = _read(row)
-    how = ended(finding) if ended else ""
-    kind = KINDS.get(finding.kind)  # a kind of another version may be gone
-    action = how or _(kind.resolved if kind else Kind.resolved)
-    finding = replace(finding, action=action)
-    return LedgerEntry(finding, "RESOLVED", int(row["high_water"]), row["high_severity"])
-
-
 def _read(row: Mapping[Any, Any]) -> Finding:
     changes = {
         "messages": int(row["messages"]),
-        "first_day": _date(row["first_day"]),
-        "last_day": _date(row["last_day"]),
-        "since": _date(row["since"]),
+        **{name: _date(row[name]) for name in _DAYS},
         "lost": int(row["lost"] or 0),  # former versions kept none of these
         "cause": row["cause"] or "",
         "record": tuple(Record(**record) for record in json.loads(row["record"] or "[]")),
@@ -152,26 +146,23 @@ def record_findings(
         LakeError: the lake cannot be read or written.
     """
     entries = assign_status(found, last_run(lake, job, now), ended)
-    if entries:
-        rows = [_row(entry, run, job, now) for entry in entries]
+    rows = [
+        {name: getattr(entry.finding, name) for name in _FIELDS}
+        | {
+            "fingerprint": entry.finding.fingerprint,
+            **{name: _midnight(getattr(entry.finding, name)) for name in _DAYS},
+            "record": json.dumps([asdict(record) for record in entry.finding.record]),
+            "evidence": json.dumps(entry.finding.evidence, ensure_ascii=True, sort_keys=True),
+            "status": entry.status,
+            "high_water": entry.high_water,
+            "high_severity": entry.high_severity,
+            "run": run,
+            "job": job,
+            "at": now,
+            "month": month_of(now),
+        }
+        for entry in entries
+    ]
+    if rows:
         lake.write.append_new("findings", pa.Table.from_pylist(rows, schema=FINDINGS.schema))
     return entries
-
-
-def _row(entry: LedgerEntry, run: str, job: str, now: datetime) -> dict[str, Any]:
-    finding = entry.finding
-    return {name: getattr(finding, name) for name in _FIELDS} | {
-        "fingerprint": finding.fingerprint,
-        "first_day": _midnight(finding.first_day),
-        "last_day": _midnight(finding.last_day),
-        "since": _midnight(finding.since),
-        "record": json.dumps([asdict(record) for record in finding.record]),
-        "evidence": json.dumps(finding.evidence, ensure_ascii=True, sort_keys=True),
-        "status": entry.status,
-        "high_water": entry.high_water,
-        "high_severity": entry.high_severity,
-        "run": run,
-        "job": job,
-        "at": now,
-        "month": month_of(now),
-    }

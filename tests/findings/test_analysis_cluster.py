@@ -19,6 +19,7 @@ from dmarckit.core.settings import load_settings
 from dmarckit.facts.frames import Facts
 from dmarckit.facts.load import load_facts
 from dmarckit.findings.analysis import analyse
+from dmarckit.findings.context import Context
 from dmarckit.findings.distributed import analyse_on_cluster, domain_groups
 from dmarckit.reports.model import AggregateReport, DkimResult, Record
 from tests.support.finished_pages import tls_report
@@ -77,7 +78,8 @@ def facts(tmp_path: Path) -> tuple[Facts, Facts]:
     """The facts of one lake: of one process, and of parts."""
     settings = load_settings(home=str(tmp_path))
     lake = lake_of(tmp_path, *reports(), tls=(tls_report(2),))
-    parts, _ = analyse_on_cluster(HERE, lake, NOW, days=7, settings=settings, published={})
+    context = Context(NOW, 7, settings.thresholds)
+    parts, _ = analyse_on_cluster(HERE, lake, settings, context, back=90)
     return load_facts(lake, NOW, settings=settings), parts
 
 
@@ -106,9 +108,8 @@ def test_the_findings_are_the_same(days_silent: int, tmp_path: Path) -> None:
 
 def test_an_empty_lake_gives_empty_facts(tmp_path: Path) -> None:
     settings = load_settings(home=str(tmp_path))
-    made, found = analyse_on_cluster(
-        HERE, lake_of(tmp_path), NOW, days=7, settings=settings, published={}
-    )
+    context = Context(NOW, 7, settings.thresholds)
+    made, found = analyse_on_cluster(HERE, lake_of(tmp_path), settings, context, back=90)
     assert found == []
     assert made.messages.empty
     assert made.messages["domain"].dtype == "category"
