@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -11,18 +10,8 @@ from dmarckit.core import _, count, later, ngettext
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.context import SHOWN, Context
-from dmarckit.findings.model import (
-    Family,
-    Finding,
-    Kind,
-    join_names,
-    join_sentences,
-    on_days,
-    safe,
-)
+from dmarckit.findings.model import Family, Finding, Kind, join_names, join_sentences, on_days, safe
 from dmarckit.reports import listed_reporter
-
-_FORGED = re.compile(r"claims to be (.+?), sent by ")  # `reports.false_claim`
 
 
 def untrusted_reports(facts: Facts, context: Context) -> list[Finding]:
@@ -36,15 +25,26 @@ def untrusted_reports(facts: Facts, context: Context) -> list[Finding]:
     rows = mails[(mails["outcome"] == "untrusted") & (mails["received"] >= context.start)]
     if rows.empty:
         return []
-    claims = rows["error"].str.extract(_FORGED, expand=False)
+    # as in `reports.false_claim`
+    claims = rows["error"].str.extract(r"claims to be (.+?), sent by ", expand=False)
     # DMARC fails, and the From domain is one that such a reporter writes from
     reporters = {name: listed_reporter(str(name)) for name in rows["from_domain"].unique()}
     failing = rows["error"].str.contains("dmarc=fail", regex=False)
     names = claims.fillna(rows["from_domain"].map(reporters).where(failing))
-    forged, others = rows[names.notna()], rows[names.isna()]
-    lost = _no_longer_stored(mails, others, context)
+    others, n_forged = rows[names.isna()], int(names.notna().sum())
+    of_forged = ngettext(
+        "{n} is forged: it claims to be from {names}.",
+        "{n} are forged: they claim to be from {names}.",
+        n_forged,
+    ).format(n=count(n_forged), names=join_names(sorted({str(n) for n in names.dropna()})))
+    # the From domains of which mails were stored before, and none is now
+    of_them = mails[mails["from_domain"].isin(others["from_domain"].unique())]
+    recent = of_them["received"] >= context.start
+    before = of_them.loc[~recent & (of_them["outcome"] == "stored"), "from_domain"]
+    now = of_them.loc[recent & of_them["outcome"].isin(["stored", "duplicate"]), "from_domain"]
+    lost = sorted({*before} - {*now} - {""})
     first, last = rows["received"].min().date(), rows["received"].max().date()
-    errors = [safe(error, 160) for error in rows["error"].drop_duplicates().head(3)]
+    errors, reasons = _reasons(rows["error"])
     domains = rows["from_domain"].value_counts()
     shown = {safe(str(d)) or _("none"): int(n) for d, n in domains.head(SHOWN).items()}
     n = len(rows)
@@ -68,22 +68,20 @@ def untrusted_reports(facts: Facts, context: Context) -> list[Finding]:
                 ).format(
                     n=count(n), when=on_days(first, last), domains=join_names(list(domains.index))
                 ),
-                _forged(forged, names.dropna()),
+                of_forged if n_forged else "",
                 _("{domains} used to be accepted, and all of it is refused now.").format(
                     domains=join_names(lost)
                 )
                 if lost
                 else "",
-                ngettext("Reason: {errors}", "Reasons: {errors}", len(errors)).format(
-                    errors="; ".join(errors)
-                ),
+                reasons,
             ),
             action=_untrusted_action(others, lost),
             evidence={
                 "errors": errors,
                 "mails": n,
                 "from_domains": shown,
-                "forged": len(forged),
+                "forged": n_forged,
                 "thresholds": {"days": context.days},
                 "number": n,
                 "query": queries.count_mails("untrusted", None, context.start, context.now),
@@ -92,25 +90,11 @@ def untrusted_reports(facts: Facts, context: Context) -> list[Finding]:
     ]
 
 
-def _no_longer_stored(mails: pd.DataFrame, rows: pd.DataFrame, context: Context) -> list[str]:
-    """Return the From domains of `rows` of which mails were stored before, and none is now."""
-    of_them = mails[mails["from_domain"].isin(rows["from_domain"].unique())]
-    recent = of_them["received"] >= context.start
-    before = of_them.loc[~recent & (of_them["outcome"] == "stored"), "from_domain"]
-    now = of_them.loc[recent & of_them["outcome"].isin(["stored", "duplicate"]), "from_domain"]
-    return sorted({*before} - {*now} - {""})
-
-
-def _forged(rows: pd.DataFrame, names: pd.Series[str]) -> str:
-    """Return a sentence on the mails in the name of reporters; empty without any."""
-    if rows.empty:
-        return ""
-    claimed = sorted({str(name) for name in names})
-    return ngettext(
-        "{n} is forged: it claims to be from {names}.",
-        "{n} are forged: they claim to be from {names}.",
-        len(rows),
-    ).format(n=count(len(rows)), names=join_names(claimed))
+def _reasons(texts: pd.Series[str]) -> tuple[list[str], str]:
+    """Return the first three texts, and a sentence with them."""
+    errors = [safe(text, 160) for text in texts.drop_duplicates().head(3)]
+    text = ngettext("Reason: {errors}", "Reasons: {errors}", len(errors))
+    return errors, text.format(errors="; ".join(errors))
 
 
 def _untrusted_action(others: pd.DataFrame, lost: Sequence[str]) -> str:
@@ -144,20 +128,20 @@ def unreadable_reports(facts: Facts, context: Context) -> list[Finding]:
     """
     mails = facts.mails
     rows = mails[(mails["outcome"] == "unreadable") & (mails["received"] >= context.start)]
+    taken = mails[mails["outcome"].isin(["stored", "duplicate"])]
+    taken = taken[taken["received"] >= context.start]
     return [
-        _unreadable(context, str(sender), part, mails[mails["from_domain"] == sender])
+        _unreadable(context, str(sender), part, int((taken["from_domain"] == sender).sum()))
         for sender, part in rows.groupby("from_domain", observed=True)
     ]
 
 
-def _unreadable(context: Context, sender: str, rows: pd.DataFrame, every: pd.DataFrame) -> Finding:
+def _unreadable(context: Context, sender: str, rows: pd.DataFrame, stored: int) -> Finding:
     n = len(rows)
-    recent = every["received"] >= context.start
-    stored = int(every.loc[recent, "outcome"].isin(["stored", "duplicate"]).sum())
     lost = n >= context.thresholds.mails_many and n > stored
     first, last = rows["received"].min().date(), rows["received"].max().date()
     name = safe(sender) or _("an unknown sender (bare files)")
-    errors = [safe(error, 160) for error in rows["error"].drop_duplicates().head(3)]
+    errors, why = _reasons(rows["error"])
     text = ngettext(
         "{n} mail from {name} could not be read {when}; {others}.",
         "{n} mails from {name} could not be read {when}; {others}.",
@@ -166,7 +150,6 @@ def _unreadable(context: Context, sender: str, rows: pd.DataFrame, every: pd.Dat
     others = ngettext(
         "{n} other mail of it was stored", "{n} other mails of it were stored", stored
     ).format(n=count(stored))
-    why = ngettext("Reason: {errors}", "Reasons: {errors}", len(errors))
     return Finding(
         kind="unreadable_reports",
         domain="",
@@ -177,8 +160,7 @@ def _unreadable(context: Context, sender: str, rows: pd.DataFrame, every: pd.Dat
         last_day=last,
         reporters=1,
         summary=join_sentences(
-            text.format(n=count(n), name=name, when=on_days(first, last), others=others),
-            why.format(errors="; ".join(errors)),
+            text.format(n=count(n), name=name, when=on_days(first, last), others=others), why
         ),
         action=_(_LOST if lost else _FEW).format(name=name),
         evidence={
@@ -211,55 +193,45 @@ def dead_letters(facts: Facts, context: Context) -> list[Finding]:
 
     warning: each may stand for a mail that the watcher did not read.
     """
-    frame = facts.dead_letters
-    rows = frame[frame["seen"] >= context.now - pd.Timedelta(days=_QUEUE_DAYS)]
-    return [
-        _dead_letter_finding(context, str(queue), part)
-        for queue, part in rows.groupby("queue", observed=True)
-    ]
-
-
-def _dead_letter_finding(context: Context, queue: str, rows: pd.DataFrame) -> Finding:
-    n = len(rows)
-    first, last = rows["seen"].min().date(), rows["seen"].max().date()
-    reasons = [safe(reason, 160) for reason in rows["reason"].drop_duplicates().head(3)]
-    text = ngettext(
-        "{n} message of the queue {queue} could not be taken {when}.",
-        "{n} messages of the queue {queue} could not be taken {when}.",
-        n,
+    since = context.now - pd.Timedelta(days=_QUEUE_DAYS)
+    action = _(
+        "SRE: run dmarckit ingest, which finds by listing every mail that has not been read. Then "
+        "look into the queue of dead letters behind {queue}: what is no event of S3 comes from "
+        "somebody who may write to the queue and should not; for mails that cannot be read see the "
+        "log of dmarckit watch. When the cause is gone, move its messages back (redrive) or delete "
+        "them."
     )
-    why = ngettext("Reason: {errors}", "Reasons: {errors}", len(reasons))
-    return Finding(
-        kind="dead_letters",
-        domain="",
-        subject=queue,
-        severity="warning",
-        messages=0,
-        first_day=first,
-        last_day=last,
-        reporters=0,
-        summary=join_sentences(
-            text.format(n=count(n), queue=safe(queue), when=on_days(first, last)),
-            why.format(errors="; ".join(reasons)),
-        ),
-        action=_(_ACTION).format(queue=safe(queue)),
-        evidence={
-            "errors": reasons,
-            "thresholds": {"days": _QUEUE_DAYS},
-            "number": n,
-            "query": queries.count_dead_letters(
-                queue, context.now - pd.Timedelta(days=_QUEUE_DAYS), context.now
-            ),
-        },
-    )
-
-
-_ACTION = later(
-    "SRE: run dmarckit ingest, which finds by listing every mail that has not been read. Then look "
-    "into the queue of dead letters behind {queue}: what is no event of S3 comes from somebody who "
-    "may write to the queue and should not; for mails that cannot be read see the log of dmarckit "
-    "watch. When the cause is gone, move its messages back (redrive) or delete them."
-)
+    found = []
+    rows = facts.dead_letters
+    for name, part in rows[rows["seen"] >= since].groupby("queue", observed=True):
+        queue, n = str(name), len(part)
+        first, last = part["seen"].min().date(), part["seen"].max().date()
+        errors, why = _reasons(part["reason"])
+        text = ngettext(
+            "{n} message of the queue {queue} could not be taken {when}.",
+            "{n} messages of the queue {queue} could not be taken {when}.",
+            n,
+        ).format(n=count(n), queue=safe(queue), when=on_days(first, last))
+        finding = Finding(
+            kind="dead_letters",
+            domain="",
+            subject=queue,
+            severity="warning",
+            messages=0,
+            first_day=first,
+            last_day=last,
+            reporters=0,
+            summary=join_sentences(text, why),
+            action=action.format(queue=safe(queue)),
+            evidence={
+                "errors": errors,
+                "thresholds": {"days": _QUEUE_DAYS},
+                "number": n,
+                "query": queries.count_dead_letters(queue, since, context.now),
+            },
+        )
+        found.append(finding)
+    return found
 
 
 _OF_MAILS = {
@@ -272,10 +244,7 @@ _OF_MAILS = {
 FAMILY = Family(
     (
         Kind(
-            "untrusted_reports",
-            later("Report emails were refused"),
-            ("warning", "info"),
-            _OF_MAILS,
+            "untrusted_reports", later("Report emails were refused"), ("warning", "info"), _OF_MAILS
         ),
         Kind(
             "unreadable_reports",

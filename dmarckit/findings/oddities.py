@@ -10,23 +10,10 @@ import pandas as pd
 
 from dmarckit.core import _, later, n_messages, n_reports, ngettext
 from dmarckit.facts import Facts, organisation
-from dmarckit.findings import queries
+from dmarckit.findings import model, queries
 from dmarckit.findings.context import SHOWN, Context, reporter_tests, total
-from dmarckit.findings.model import (
-    Family,
-    Finding,
-    Kind,
-    Severity,
-    join_names,
-    join_sentences,
-    reporter_name,
-    safe,
-)
+from dmarckit.findings.model import Family, Finding, Kind, Severity, join_names, reporter_name, safe
 from dmarckit.findings.reporters import reporter_families
-
-_MONTH = timedelta(days=30)
-_BEFORE = timedelta(days=7)  # by which a reporter is known before another domain of it is new
-_RIVALS = 2  # reports that say something else under an id: once is an accident
 
 
 @dataclass(frozen=True)
@@ -78,8 +65,8 @@ def _finding(name: str, oddities: list[_Oddity]) -> Finding:
         last_day=max(o.last for o in oddities),
         since=min(o.first for o in oddities),
         reporters=1,
-        summary=join_sentences(worst.summary, *(o.summary for o in others)),
-        action=join_sentences(*dict.fromkeys([worst.action, *(o.action for o in others)])),
+        summary=model.join_sentences(worst.summary, *(o.summary for o in others)),
+        action=model.join_sentences(*dict.fromkeys([worst.action, *(o.action for o in others)])),
         evidence={
             "reporters": [reporter_name(name)],
             "domains": [safe(domain) for domain in domains[:SHOWN]],
@@ -91,13 +78,10 @@ def _finding(name: str, oddities: list[_Oddity]) -> Finding:
 
 def _of_reports(facts: Facts, name: str, rows: pd.DataFrame, context: Context) -> Iterator[_Oddity]:
     """Yield what is odd about the reports of the window, by domain."""
-    test = reporter_tests(facts.reports, [name])[name]
     for (domain, oddity), part in rows.groupby(["domain", "oddity"]):
         n, named = len(part), str(oddity).partition(" ")[2]
-        first, last = part["begin"].min().date(), part["begin"].max().date()
-        days = first, last
+        days = part["begin"].min().date(), part["begin"].max().date()
         query = queries.count_listed(part["report_uid"])
-        reporter, shown = reporter_name(name), safe(domain)
         if oddity == "repeated":
             text = ngettext(
                 "{reporter} sends its reports about {domain} twice under different ids: {n} says "
@@ -105,18 +89,21 @@ def _of_reports(facts: Facts, name: str, rows: pd.DataFrame, context: Context) -
                 "{reporter} sends its reports about {domain} twice under different ids: {n} say "
                 "again what others say, and are not counted.",
                 n,
-            ).format(reporter=reporter, domain=shown, n=n_reports(n))
-            yield _Oddity(str(domain), text, _(_TWICE), n, query, *days)
-        elif oddity == "rival" and n >= _RIVALS:
+            )
+            action = _("No action needed: the facts count each report once.")
+        elif oddity == "rival" and n >= 2:  # once is an accident
             text = ngettext(
                 "{reporter} sent {n} about {domain} under the id of another with other contents; "
                 "of each pair the one with more messages counts.",
                 "{reporter} sent {n} about {domain} under the ids of others with other contents; "
                 "of each pair the one with more messages counts.",
                 n,
-            ).format(reporter=reporter, domain=shown, n=n_reports(n))
+            )
+            action = _(
+                "Mail admin: if it goes on, tell the reporter that its report ids come again."
+            )
+            test = reporter_tests(facts.reports, [name])[name]
             query = queries.rivals(str(domain), test, context.start, context.now)
-            yield _Oddity(str(domain), text, _(_RIVAL), n, query, *days)
         elif named:
             text = ngettext(
                 "{reporter} names {named} as policy domain in {n}, but the record that applies is "
@@ -124,17 +111,17 @@ def _of_reports(facts: Facts, name: str, rows: pd.DataFrame, context: Context) -
                 "{reporter} names {named} as policy domain in {n}, but the record that applies is "
                 "that of {domain}; they are counted there.",
                 n,
-            ).format(reporter=reporter, domain=shown, named=safe(named), n=n_reports(n))
-            action = _(_MISPLACED).format(named=safe(named))
-            yield _Oddity(str(domain), text, action, n, query, *days)
-
-
-_TWICE = later("No action needed: the facts count each report once.")
-_RIVAL = later("Mail admin: if it goes on, tell the reporter that its report ids come again.")
-_MISPLACED = later(
-    "No action needed: it is a known fault of receivers (OpenDMARC). If {named} does have a DMARC "
-    "record of its own, run: dmarckit dns check"
-)
+            )
+            action = _(
+                "No action needed: it is a known fault of receivers (OpenDMARC). If {named} does "
+                "have a DMARC record of its own, run: dmarckit dns check"
+            ).format(named=safe(named))
+        else:
+            continue
+        text = text.format(
+            reporter=reporter_name(name), domain=safe(domain), named=safe(named), n=n_reports(n)
+        )
+        yield _Oddity(str(domain), text, action, n, query, *days)
 
 
 def _contradictions(
@@ -162,28 +149,19 @@ def _contradictions(
                 "and beside it that DKIM or SPF passes for just their From domain ({authors})."
             )
         test = reporter_tests(facts.reports, [name])[name]
+        such = test, queries.FAILS, queries.passes_exactly()
         days = part.loc[part["messages"] > 0, "day"]
+        parts = {"reporter": reporter_name(name), "domain": safe(domain), "authors": authors}
+        action = _(
+            "Nothing is wrong with your mail or DNS as far as this reporter shows; mail admin: "
+            "if it goes on, ask {reporter} (contact in its reports) why it fails them."
+        )
         yield _Oddity(
             domain=str(domain),
-            summary=text.format(
-                reporter=reporter_name(name),
-                messages=n_messages(n),
-                domain=safe(domain),
-                authors=authors,
-            ),
-            action=_(
-                "Nothing is wrong with your mail or DNS as far as this reporter shows; mail admin: "
-                "if it goes on, ask {reporter} (contact in its reports) why it fails them."
-            ).format(reporter=reporter_name(name)),
+            summary=text.format(messages=n_messages(n), **parts),
+            action=action.format(reporter=reporter_name(name)),
             number=n,
-            query=queries.messages(
-                str(domain),
-                context.window_days,
-                context.now,
-                test,
-                queries.FAILS,
-                queries.passes_exactly(),
-            ),
+            query=queries.messages(str(domain), context.window_days, context.now, *such),
             first=days.min().date(),
             last=days.max().date(),
             messages=n,
@@ -204,11 +182,11 @@ def _new_domains(facts: Facts, context: Context) -> Iterator[tuple[str, _Oddity]
     rows = rows.assign(family=families, place=rows["sent_by"].map(places))
     for _family, part in rows.groupby("family"):
         first = part.groupby("place")["begin"].min().sort_values()
-        if len(first) < 2 or first.iloc[-1] < context.now - _MONTH:
+        if len(first) < 2 or first.iloc[-1] < context.now - timedelta(days=30):
             continue
+        if first.iloc[-1] - first.iloc[0] < timedelta(days=7):
+            continue  # it was hardly known by the other domain
         new = first.index[-1]
-        if first.iloc[-1] - first.iloc[0] < _BEFORE:
-            continue
         sent = part[part["place"] == new]
         spelt = str(sent.sort_values("end")["spelling"].iloc[-1])
         old = sorted(str(p) for p in first.index[:-1])
@@ -225,27 +203,11 @@ def _new_domains(facts: Facts, context: Context) -> Iterator[tuple[str, _Oddity]
             'name. If it is, say so in dmarckit.toml, section [reporters]: "{reporter}" = '
             "[{domains}]. If it is not, name only the domains there that are its own."
         ).format(new=safe(new), reporter=name, domains=domains)
-        names = sorted(set(sent["reporter"]))
-        tests = reporter_tests(facts.reports, names)
-        domain = sent["domain"].unique()
-        yield (
-            spelt,
-            _Oddity(
-                domain=str(domain[0]) if len(domain) == 1 else "",
-                summary=summary,
-                action=action,
-                number=n,
-                query=queries.sent_by(
-                    [tests[each] for each in names],
-                    sent["sent_by"].unique(),
-                    facts.start,
-                    context.now,
-                ),
-                first=since,
-                last=sent["begin"].max().date(),
-                severity="warning",
-            ),
-        )
+        tests = reporter_tests(facts.reports, set(sent["reporter"])).values()
+        query = queries.sent_by(tests, sent["sent_by"].unique(), facts.start, context.now)
+        domain = str(sent["domain"].iloc[0]) if sent["domain"].nunique() == 1 else ""
+        last = sent["begin"].max().date()
+        yield spelt, _Oddity(domain, summary, action, n, query, since, last, "warning")
 
 
 FAMILY = Family(

@@ -31,9 +31,11 @@ def spam_rate(
     it there is no such day.
     """
     limits, found = context.thresholds, []
-    for domain, rates in _series(metrics, "spam_rate", context):
-        recent = _newest(rates, context)
-        busy = _busy_days(domain, volume, limits.spam_messages)
+    for domain, recent in _series(metrics, "spam_rate", context):
+        busy: set[pd.Timestamp] = set()  # days with enough mail for their rate to mean something
+        if volume is not None:
+            much = (volume["domain"] == domain) & (volume["messages"] >= limits.spam_messages)
+            busy = set(volume.loc[much, "day"])
         severities: tuple[tuple[Severity, float], ...] = (
             ("critical", limits.spam_critical),
             ("warning", limits.spam_warning),
@@ -68,8 +70,7 @@ def delivery_errors(metrics: pd.DataFrame, context: Context) -> list[Finding]:
             if detail == kind and kind in explained:
                 continue
             one = part[part["detail"] == detail]
-            for _domain, rates in _series(one, "delivery_error_rate", context):
-                recent = _newest(rates, context)
+            for _domain, recent in _series(one, "delivery_error_rate", context):
                 bad = _reached(recent, _limit(str(detail), context))
                 if len(bad) >= limits.delivery_days:
                     explained.add(kind)
@@ -80,18 +81,14 @@ def delivery_errors(metrics: pd.DataFrame, context: Context) -> list[Finding]:
 def _series(
     metrics: pd.DataFrame, metric: str, context: Context
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield domains with fresh data, and their rates (`day`, `share`) in order of days."""
+    """Yield domains with fresh data, and their newest rates (`day`, `share`) in order of days."""
     rows = metrics[(metrics["metric"] == metric) & metrics["share"].notna()]
     rows = rows[rows["day"] <= context.today]
     for domain, part in rows.groupby("domain"):
-        if part["day"].max() >= context.today - (_STALE_DAYS + context.days) * DAY:
-            yield str(domain), part[["day", "share"]].sort_values("day", ignore_index=True)
-
-
-def _newest(rates: pd.DataFrame, context: Context) -> pd.DataFrame:
-    since = rates["day"].max() - context.thresholds.spam_days * DAY
-    newest: pd.DataFrame = rates[rates["day"] > since]
-    return newest
+        newest = part["day"].max()
+        if newest >= context.today - (_STALE_DAYS + context.days) * DAY:
+            recent = part[part["day"] > newest - context.thresholds.spam_days * DAY]
+            yield str(domain), recent[["day", "share"]].sort_values("day", ignore_index=True)
 
 
 def _reached(rates: pd.DataFrame, limit: float) -> pd.DataFrame:
@@ -100,13 +97,6 @@ def _reached(rates: pd.DataFrame, limit: float) -> pd.DataFrame:
 
 def _worst(rates: pd.DataFrame) -> pd.Series:
     return rates.iloc[rates["share"].to_numpy().argmax()]
-
-
-def _busy_days(domain: str, volume: pd.DataFrame | None, at_least: int) -> set[pd.Timestamp]:
-    """Return the days with enough mail for their rate to mean something on its own."""
-    if volume is None:
-        return set()
-    return set(volume.loc[(volume["domain"] == domain) & (volume["messages"] >= at_least), "day"])
 
 
 def _spam_finding(
@@ -129,6 +119,15 @@ def _spam_finding(
         limit=Rate(limits.spam_warning),
     )
     blocked = _reached(recent, limits.spam_critical)
+    help_from = help_text = ""
+    if not blocked.empty:
+        help_from = f"{blocked['day'].max() + (limits.spam_days + 1) * DAY:%Y-%m-%d}"
+        help_text = _(
+            "Google does not help with delivery problems before {day}: the rate has to be below "
+            "{limit} for {n} days in a row."
+        ).format(day=help_from, limit=Rate(limits.spam_critical), n=limits.spam_days)
+    evidence = _evidence(domain, "spam_rate", "", recent, limits.spam_warning)
+    thresholds = {"warning": limits.spam_warning, "critical": limits.spam_critical}
     return Finding(
         kind="spam_rate",
         domain=domain,
@@ -138,36 +137,13 @@ def _spam_finding(
         first_day=bad["day"].min().date(),
         last_day=bad["day"].max().date(),
         reporters=1,
-        summary=join_sentences(summary, _no_mitigation(blocked, context)),
+        summary=join_sentences(summary, help_text),
         action=_(
             "Whoever sends newsletters: find the campaign of these days, stop it, mail only people "
             "who asked for it, and put a one-click unsubscribe link into every message. Google "
             "wants less than {target}, and never {limit}."
         ).format(target=Rate(limits.spam_warning), limit=Rate(limits.spam_critical)),
-        evidence=_evidence(domain, "spam_rate", "", recent, limits.spam_warning)
-        | {
-            "thresholds": {"warning": limits.spam_warning, "critical": limits.spam_critical},
-            "mitigation_from": _mitigation_day(blocked, context),
-        },
-    )
-
-
-def _mitigation_day(blocked: pd.DataFrame, context: Context) -> str:
-    """Return the first day on which Google may help again; empty if it may already."""
-    if blocked.empty:
-        return ""
-    return f"{blocked['day'].max() + (context.thresholds.spam_days + 1) * DAY:%Y-%m-%d}"
-
-
-def _no_mitigation(blocked: pd.DataFrame, context: Context) -> str:
-    if blocked.empty:
-        return ""
-    limits = context.thresholds
-    return _(
-        "Google does not help with delivery problems before {day}: the rate has to be below "
-        "{limit} for {n} days in a row."
-    ).format(
-        day=_mitigation_day(blocked, context), limit=Rate(limits.spam_critical), n=limits.spam_days
+        evidence=evidence | {"thresholds": thresholds, "mitigation_from": help_from},
     )
 
 
@@ -175,11 +151,9 @@ def _limit(detail: str, context: Context) -> float:
     limits = context.thresholds
     if detail.endswith(("/low_domain_reputation", "/low_ip_reputation")):
         return limits.delivery_reputation_share
-    return (
-        limits.delivery_delay_share
-        if detail.startswith("temp_fail")
-        else limits.delivery_reject_share
-    )
+    if detail.startswith("temp_fail"):
+        return limits.delivery_delay_share
+    return limits.delivery_reject_share
 
 
 def refusal_meaning(reason: str) -> str:
@@ -211,6 +185,7 @@ def _delivery_finding(
     _why, action = _MEANING.get(reason, ("", _ELSE))
     limit = _limit(detail, context)
     severe = worst["share"] >= context.thresholds.delivery_critical
+    thresholds = {"share": limit, "days": context.thresholds.delivery_days}
     return Finding(
         kind="delivery_errors",
         domain=domain,
@@ -230,7 +205,7 @@ def _delivery_finding(
         ),
         action=_(action),
         evidence=_evidence(domain, "delivery_error_rate", detail, recent, limit)
-        | {"thresholds": {"share": limit, "days": context.thresholds.delivery_days}},
+        | {"thresholds": thresholds},
     )
 
 
@@ -360,14 +335,12 @@ def deliverability(
     rows = metrics[metrics["day"] >= context.today - (_STALE_DAYS + context.days) * DAY]
     rows = rows[rows["metric"].isin(["compliance", "compliance_reason"])]
     newest = rows.sort_values("day").drop_duplicates(["domain", "metric", "detail"], keep="last")
-    states = newest[newest["metric"] == "compliance"]
-    states = states[states["detail"] != _DELIVERABILITY]
-    failing = set(states.loc[states["text"] == "NEEDS_WORK", "domain"])
-    reasons = newest[newest["metric"] == "compliance_reason"]
-    reasons = reasons[reasons["detail"] == _DELIVERABILITY]
-    known = {("SPAM_RATE_HIGH", f.domain) for f in explained if f.kind == "spam_rate"}
-    known |= {("SMTP_ERRORS_HIGH", f.domain) for f in explained if f.kind == "delivery_errors"}
-    known |= {("SENDER_NOT_COMPLIANT", domain) for domain in failing}
+    verdicts = newest["detail"] == "DELIVERABILITY"
+    reasons = newest[(newest["metric"] == "compliance_reason") & verdicts]
+    needs_work = (newest["metric"] == "compliance") & (newest["text"] == "NEEDS_WORK") & ~verdicts
+    says = {"spam_rate": "SPAM_RATE_HIGH", "delivery_errors": "SMTP_ERRORS_HIGH"}
+    known = {(says[f.kind], f.domain) for f in explained if f.kind in says}
+    known |= {("SENDER_NOT_COMPLIANT", domain) for domain in newest.loc[needs_work, "domain"]}
     found = []
     for domain, reason, day in reasons[["domain", "text", "day"]].itertuples(index=False):
         if reason not in _BAD_VERDICTS or (reason, domain) in known:
@@ -393,18 +366,13 @@ def deliverability(
     return found
 
 
-_DELIVERABILITY = "DELIVERABILITY"
-
-
 def find_postmaster(facts: Facts, outside: Outside, context: Context) -> list[Finding]:
     """Find what Postmaster Tools says about the domains that it was asked about."""
     metrics = outside.postmaster
     if outside.domains:
         metrics = metrics[metrics["domain"].isin(list(outside.domains))]
-    found = [
-        *spam_rate(metrics, context, gmail_volume(facts.messages)),
-        *delivery_errors(metrics, context),
-    ]
+    found = spam_rate(metrics, context, gmail_volume(facts.messages))
+    found += delivery_errors(metrics, context)
     return [*found, *deliverability(metrics, context, found)]
 
 
@@ -414,10 +382,7 @@ FAMILY = Family(
             "spam_rate",
             later("Gmail users mark your mail as spam"),
             ("critical", "warning"),
-            {
-                "rate_a_day": later("Rate a day"),
-                "mitigation_from": later("Mitigation from"),
-            },
+            {"rate_a_day": later("Rate a day"), "mitigation_from": later("Mitigation from")},
             rules=lambda subject: ("spam_rate",),
             topic="requirements",
         ),

@@ -13,24 +13,11 @@ from numpy.typing import NDArray
 
 from dmarckit.core import _, count, later, minute, ngettext, percent
 from dmarckit.facts import Facts
-from dmarckit.findings import queries
+from dmarckit.findings import model, queries
 from dmarckit.findings.context import DAY, SHOWN, Context, reporter_tests
-from dmarckit.findings.model import (
-    Family,
-    Finding,
-    Kind,
-    Severity,
-    join_names,
-    median,
-    n_domains,
-    reporter_name,
-    safe,
-    share,
-)
+from dmarckit.findings.model import Family, Finding, Kind, median, reporter_name, safe
 
-_MONTH = timedelta(days=30)
 _LONGEST = 1.25  # times the longest gap of the month: weekends without mail are no silence
-_STEADY = 120.0  # hours; delays that vary more say when a backlog was read, nothing else
 
 
 @dataclass(frozen=True)
@@ -58,7 +45,10 @@ def reporter_rhythms(facts: Facts, context: Context) -> list[Rhythm]:
     """
     limits = context.thresholds
     reports = facts.reports[facts.reports["end"] <= context.now + timedelta(days=1)]
-    begin, end, received = (_hours(reports[c], context) for c in ("begin", "end", "received"))
+    begin, end, received = (  # hours from now; NaN where it is not known
+        (reports[column] - context.now).dt.total_seconds().to_numpy("float64") / 3600
+        for column in ("begin", "end", "received")
+    )
     names = reports["reporter"].to_numpy(object)
     families = reporter_families(reports)
     keys = [reports["domain"].to_numpy(object), reports["reporter"].map(families).to_numpy(object)]
@@ -69,7 +59,12 @@ def reporter_rhythms(facts: Facts, context: Context) -> list[Rhythm]:
         if len(month) < limits.silent_reports or begin[places].min() > -24.0 * limits.history_days:
             continue
         gap = _hour_gaps(end[month])
-        limit = _delay(received[month] - end[month]) + max(
+        delays = received[month] - end[month]
+        delays = delays[~np.isnan(delays)]
+        late = 0.0  # delays that vary more only say when a backlog was read
+        if len(delays) and np.ptp(delays) <= 120.0:
+            late = max(float(np.median(delays)) - 24.0, 0.0)
+        limit = late + max(
             limits.silent_hours,
             limits.silent_gaps * float(np.median(gap)) if len(gap) else 0.0,
             _LONGEST * float(gap.max(initial=0.0)),
@@ -106,32 +101,14 @@ def reporter_families(reports: pd.DataFrame) -> dict[str, str]:
     return found
 
 
-def _hours(times: pd.Series[pd.Timestamp], context: Context) -> NDArray[np.float64]:
-    """Return the hours from now to each time; NaN where it is not known."""
-    hours: NDArray[np.float64] = (times - context.now).dt.total_seconds().to_numpy("float64") / 3600
-    return hours
-
-
 def _hour_gaps(hours: Iterable[float]) -> NDArray[np.float64]:
     """Return the hours between the times, in order; equal ones count once."""
     between: NDArray[np.float64] = np.diff(np.unique(np.fromiter(hours, "float64")))
     return between
 
 
-def _delay(delays: NDArray[np.float64]) -> float:
-    """Return the hours by which reports usually come later than a day; 0 if they vary widely."""
-    known = delays[~np.isnan(delays)]
-    if not len(known) or known.max() - known.min() > _STEADY:
-        return 0.0
-    return max(float(np.median(known)) - 24.0, 0.0)
-
-
-_HOUR = timedelta(hours=1)
-
-
 def _hours_since(time: pd.Timestamp, context: Context) -> float:
-    """Return the hours from then to now."""
-    return (context.now - time.to_pydatetime()) / _HOUR
+    return (context.now - time.to_pydatetime()) / timedelta(hours=1)
 
 
 def silence(facts: Facts, context: Context) -> list[Finding]:
@@ -148,23 +125,29 @@ def silence(facts: Facts, context: Context) -> list[Finding]:
     if nothing is not None:
         return [nothing]
     known = reporter_rhythms(facts, context)
-    domains = {r.domain for r in known}
-    broken = {d for d in domains if _broken([r for r in known if r.domain == d], context)}
+    of_domain: dict[str, list[bool]] = {}
+    for rhythm in known:
+        of_domain.setdefault(rhythm.domain, []).append(rhythm.silent)
+    least = context.thresholds.broken_share
+    domains = set(of_domain)
+    broken = {d for d, s in of_domain.items() if sum(s) >= 2 and sum(s) / len(s) >= least}
     if all(r.silent for r in known):
         broken = domains
     concerned = [r for r in known if r.domain in broken]
     if broken and (broken == domains or len(broken) >= context.thresholds.broken_domains):
         found = [_ingest_broken(facts, context, "", concerned)]
     else:
-        parts = ([r for r in concerned if r.domain == d] for d in sorted(broken))
-        found = [_ingest_broken(facts, context, part[0].domain, part) for part in parts]
-    alone = [r for r in known if r.silent and r.domain not in broken]
-    return [*found, *_silent_reporters(facts, context, alone)]
-
-
-def _broken(of_domain: Sequence[Rhythm], context: Context) -> bool:
-    silent = sum(r.silent for r in of_domain)
-    return silent >= 2 and share(silent, len(of_domain)) >= context.thresholds.broken_share
+        of = {d: [r for r in concerned if r.domain == d] for d in sorted(broken)}
+        found = [_ingest_broken(facts, context, domain, part) for domain, part in of.items()]
+    by_reporter: dict[str, list[Rhythm]] = {}
+    for rhythm in known:
+        if rhythm.silent and rhythm.domain not in broken:
+            by_reporter.setdefault(rhythm.reporter, []).append(rhythm)
+    for alone in by_reporter.values():
+        many = len(alone) >= context.thresholds.broken_domains  # one cause, not one a domain
+        parts = [alone] if many else [[rhythm] for rhythm in alone]
+        found += [_silent(facts, context, part) for part in parts]
+    return found
 
 
 def _no_mail(facts: Facts, context: Context) -> Finding | None:
@@ -177,11 +160,11 @@ def _no_mail(facts: Facts, context: Context) -> Finding | None:
     if len(days) < limits.silent_reports:
         return None
     last = seen.iloc[-1]
+    silent_hours = _hours_since(last, context)
     between = _hour_gaps(days.astype("datetime64[us, UTC]").astype("int64") / 3.6e9).tolist()
     limit = max(limits.no_mail_hours, 2 * median(between), _LONGEST * max(between))
-    if last - days.iloc[0] < limits.history_days * DAY or _hours_since(last, context) <= limit:
+    if last - days.iloc[0] < limits.history_days * DAY or silent_hours <= limit:
         return None
-    hours = int(_hours_since(last, context))
     every = max(round(median(between) / 24), 1)
     return Finding(
         kind="ingest_broken",
@@ -198,12 +181,12 @@ def _no_mail(facts: Facts, context: Context) -> Finding | None:
             "No report mail has come in for {hours} hours (since {since} UTC); until then it came "
             "every {days} days.",
             every,
-        ).format(hours=count(hours), since=minute(last), days=every),
+        ).format(hours=count(int(silent_hours)), since=minute(last), days=every),
         action=_(_INGEST).format(what=_("every domain")),
         evidence={
             "last_sign": _in_evidence(last),
             "thresholds": {"hours": round(limit, 1)},
-            "number": hours,
+            "number": int(silent_hours),
             "query": queries.hours_without_mail(context.now),
         },
     )
@@ -214,7 +197,24 @@ def _ingest_broken(facts: Facts, context: Context, domain: str, of_it: Sequence[
     last = max(r.last_end for r in silent)
     names = sorted({r.reporter for r in silent})
     domains = sorted({r.domain for r in silent})
-    n = len(silent)
+    n, limits = len(silent), context.thresholds
+    text = ngettext(
+        "Reports for {domain} have stopped: {n} of {of} reporters that used to write regularly is "
+        "silent; the last report ends {last} UTC.",
+        "Reports for {domain} have stopped: {n} of {of} reporters that used to write regularly "
+        "are silent; the last report ends {last} UTC.",
+        n,
+    )
+    if len(domains) > 1:
+        text = ngettext(
+            "Reports for {domain} have stopped: {n} of {of} pairs of domain and reporter that used "
+            "to write regularly is silent; the last report ends {last} UTC.",
+            "Reports for {domain} have stopped: {n} of {of} pairs of domain and reporter that used "
+            "to write regularly are silent; the last report ends {last} UTC.",
+            n,
+        )
+    pairs = [(r.domain, r.reporter) for r in silent]
+    tests = _family_tests(facts, silent)
     return Finding(
         kind="ingest_broken",
         domain=domain,
@@ -224,30 +224,25 @@ def _ingest_broken(facts: Facts, context: Context, domain: str, of_it: Sequence[
         first_day=last.date(),
         last_day=context.now.date(),
         reporters=len(names),
-        summary=_stopped_text(len(domains), n).format(
-            domain=safe(domain) if domain else n_domains(len(domains)),
+        summary=text.format(
+            domain=safe(domain) if domain else model.n_domains(len(domains)),
             n=count(n),
             of=count(len(of_it)),
             last=minute(last),
         ),
-        action=_(_INGEST).format(what=join_names(domains)),
+        action=_(_INGEST).format(what=model.join_names(domains)),
         evidence={
             "reporters": [reporter_name(name) for name in names[:SHOWN]],
             "domains": [safe(name) for name in domains[:SHOWN]],
             "last_end": _in_evidence(last),
             "thresholds": {
-                "hours": context.thresholds.silent_hours,
-                "gaps": context.thresholds.silent_gaps,
-                "share": context.thresholds.broken_share,
-                "domains": context.thresholds.broken_domains,
+                "hours": limits.silent_hours,
+                "gaps": limits.silent_gaps,
+                "share": limits.broken_share,
+                "domains": limits.broken_domains,
             },
             "number": n,
-            "query": queries.silent(
-                [(r.domain, r.reporter) for r in silent],
-                _family_tests(facts, silent),
-                last,
-                context.now,
-            ),
+            "query": queries.silent(pairs, tests, last, context.now),
         },
     )
 
@@ -264,24 +259,6 @@ def _family_tests(facts: Facts, silent: Sequence[Rhythm]) -> dict[str, str]:
     }
 
 
-def _stopped_text(domains: int, silent: int) -> str:
-    if domains > 1:
-        return ngettext(
-            "Reports for {domain} have stopped: {n} of {of} pairs of domain and reporter that used "
-            "to write regularly is silent; the last report ends {last} UTC.",
-            "Reports for {domain} have stopped: {n} of {of} pairs of domain and reporter that used "
-            "to write regularly are silent; the last report ends {last} UTC.",
-            silent,
-        )
-    return ngettext(
-        "Reports for {domain} have stopped: {n} of {of} reporters that used to write regularly is "
-        "silent; the last report ends {last} UTC.",
-        "Reports for {domain} have stopped: {n} of {of} reporters that used to write regularly "
-        "are silent; the last report ends {last} UTC.",
-        silent,
-    )
-
-
 def _in_evidence(time: pd.Timestamp) -> str:
     return f"{time:%Y-%m-%d %H:%M}"
 
@@ -295,19 +272,6 @@ _INGEST = later(
 )
 
 
-def _silent_reporters(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> list[Finding]:
-    by_reporter: dict[str, list[Rhythm]] = {}
-    for rhythm in silent:
-        by_reporter.setdefault(rhythm.reporter, []).append(rhythm)
-    found = []
-    for rhythms_of_it in by_reporter.values():
-        if len(rhythms_of_it) >= context.thresholds.broken_domains:
-            found.append(_silent(facts, context, rhythms_of_it))  # one cause, not one a domain
-        else:
-            found += [_silent(facts, context, [rhythm]) for rhythm in rhythms_of_it]
-    return found
-
-
 def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding:
     reporter = silent[0].reporter
     domains = sorted(r.domain for r in silent)
@@ -315,17 +279,16 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
     reports = sum(r.reports for r in silent)
     month = context.last(facts.messages, context.thresholds.ready_days)
     month = month[month["domain"].isin(domains)]
-    part = share(
-        month.loc[month["reporter"].isin(silent[0].family), "messages"].sum(),
-        month["messages"].sum(),
-    )
-    severity: Severity = "warning" if part >= context.thresholds.silent_share else "info"
-    where = safe(domains[0]) if len(domains) == 1 else n_domains(len(domains))
+    of_it = month.loc[month["reporter"].isin(silent[0].family), "messages"]
+    part = model.share(of_it.sum(), month["messages"].sum())
+    domain = domains[0] if len(domains) == 1 else ""
+    pairs = [(r.domain, r.reporter) for r in silent]
+    tests = _family_tests(facts, silent)
     return Finding(
         kind="reporter_silent",
-        domain=domains[0] if len(domains) == 1 else "",
+        domain=domain,
         subject=reporter,
-        severity=severity,
+        severity="warning" if part >= context.thresholds.silent_share else "info",
         messages=0,
         first_day=last.date(),
         last_day=context.now.date(),
@@ -339,7 +302,7 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
         ).format(
             reporter=reporter_name(reporter),
             n=count(reports),
-            domain=where,
+            domain=safe(domain) if len(domains) == 1 else model.n_domains(len(domains)),
             hours=count(_hours_since(last, context)),
             last=minute(last),
             share=percent(part),
@@ -359,12 +322,7 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
                 "hours": round(min(r.limit for r in silent), 1),
             },
             "number": reports,
-            "query": queries.reports_of(
-                [(r.domain, r.reporter) for r in silent],
-                _family_tests(facts, silent),
-                context.now - _MONTH,
-                context.now,
-            ),
+            "query": queries.reports_of(pairs, tests, context.now - 30 * DAY, context.now),
         },
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -19,27 +19,9 @@ from dmarckit.checks import (
 )
 from dmarckit.core import _, count, later, n_messages, one_line
 from dmarckit.facts import Facts, organisation
-from dmarckit.findings import queries
-from dmarckit.findings.context import (
-    Context,
-    DomainFacts,
-    day_span,
-    how_calmed,
-    messages_finding,
-    top_counts,
-    total,
-    window_query,
-)
-from dmarckit.findings.model import (
-    Family,
-    Finding,
-    Kind,
-    Severity,
-    join_names,
-    join_sentences,
-    on_days,
-    safe,
-)
+from dmarckit.findings import context as counts, model, queries
+from dmarckit.findings.context import Context, DomainFacts, day_span, how_calmed, top_counts, total
+from dmarckit.findings.model import Family, Finding, Kind, Severity, join_names, on_days, safe
 
 
 def gmail_requirement(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -80,14 +62,17 @@ def _finding(domain: DomainFacts, context: Context, code: str, rows: pd.DataFram
             "strangers: {senders})."
         )
     )
+    digits = code.replace(".", r"\.")
+    pattern = rf"Sender requirement failed:\s*\d{{3}}[- ]{digits}([^0-9]|$)"
+    has_code = f"regexp_matches(coalesce(x.comment, ''), {queries.text(pattern)}, 'i')"
     actions = (_(a).format(senders=senders, domain=safe(domain.name)) for a in meaning.actions)
-    return messages_finding(
+    return counts.messages_finding(
         "gmail_requirement",
         domain,
         code,
         severity,
         rows,
-        summary=join_sentences(
+        summary=model.join_sentences(
             text.format(
                 reporters=join_names(list(top_counts(rows, "reporter"))),
                 messages=n_messages(total(rows)),
@@ -100,10 +85,10 @@ def _finding(domain: DomainFacts, context: Context, code: str, rows: pd.DataFram
             ),
             *_by_sender(ours if len(ours) else rows),
         ),
-        action=join_sentences(*actions)
+        action=model.join_sentences(*actions)
         if len(ours)
         else _("Nothing is due: none of the senders is yours."),
-        query=window_query(domain, context, queries.any_of("reasons", _has_code(code))),
+        query=counts.window_query(domain, context, queries.any_of("reasons", has_code)),
         thresholds={"messages": least},
         evidence={
             "code": code,
@@ -135,18 +120,15 @@ def _by_sender(rows: pd.DataFrame) -> list[str]:
     return found
 
 
-def _has_code(code: str) -> str:
-    pattern = (
-        rf"Sender requirement failed:\s*\d{{3}}[- ]{code.replace('.', chr(92) + '.')}([^0-9]|$)"
-    )
-    return f"regexp_matches(coalesce(x.comment, ''), {queries.text(pattern)}, 'i')"
-
-
 class CodeMeaning(NamedTuple):
     """The meaning of a code, and what to do: English texts, which `_` translates."""
 
     means: str
     actions: tuple[str, ...]
+
+
+def _meaning(means: str, *actions: str) -> CodeMeaning:
+    return CodeMeaning(means, actions)
 
 
 def requirement_meaning(code: str) -> CodeMeaning:
@@ -167,78 +149,66 @@ _RECORD = later(
     "DNS admin: publish exactly one TXT record at _dmarc.{domain}: v=DMARC1; p=none; and a rua tag "
     "with the address that takes your reports."
 )
-_NO_RECORD = CodeMeaning(later("the author's domain has no DMARC record"), (_RECORD,))
-_FORMAT = CodeMeaning(
+_NO_RECORD = _meaning(later("the author's domain has no DMARC record"), _RECORD)
+_FORMAT = _meaning(
     later("the message is malformed, or Gmail takes it for spam"),
-    (
-        later(
-            "Owner of {senders}: send messages with one From header, one Message-ID and no header "
-            "twice (RFC 5322), and see the text of the reply in the sending server's log: 5.7.1 "
-            "also stands for low reputation and for IPv6 addresses without PTR."
-        ),
+    later(
+        "Owner of {senders}: send messages with one From header, one Message-ID and no header "
+        "twice (RFC 5322), and see the text of the reply in the sending server's log: 5.7.1 "
+        "also stands for low reputation and for IPv6 addresses without PTR."
     ),
 )
 _MEANINGS = {
     "6.0": _FORMAT,
-    "7.0": CodeMeaning(
+    "7.0": _meaning(
         later("the address or domain has a low reputation, no PTR record, or sent without TLS"),
-        (
-            later(
-                "Owner of {senders}: see the text of the reply in the sending server's log, which "
-                "says which of these it is."
-            ),
+        later(
+            "Owner of {senders}: see the text of the reply in the sending server's log, which "
+            "says which of these it is."
         ),
     ),
     "7.1": _FORMAT,
-    "7.23": CodeMeaning(
+    "7.23": _meaning(
         later("the sending address has no PTR record"),
-        (later("Owner of {senders}: set a PTR record."),),
+        later("Owner of {senders}: set a PTR record."),
     ),
-    "7.24": CodeMeaning(later("the SPF record has suspicious entries"), (_SPF,)),
-    "7.25": CodeMeaning(
+    "7.24": _meaning(later("the SPF record has suspicious entries"), _SPF),
+    "7.25": _meaning(
         later("PTR and forward DNS of the sending address do not agree"),
-        (
-            later(
-                "Owner of {senders}: give every sending address a PTR record whose name resolves "
-                "back to the same address."
-            ),
+        later(
+            "Owner of {senders}: give every sending address a PTR record whose name resolves "
+            "back to the same address."
         ),
     ),
-    "7.26": CodeMeaning(later("neither SPF nor DKIM passes"), (_SIGN, _SPF)),
-    "7.27": CodeMeaning(later("SPF does not pass"), (_SPF,)),
-    "7.28": CodeMeaning(
+    "7.26": _meaning(later("neither SPF nor DKIM passes"), _SIGN, _SPF),
+    "7.27": _meaning(later("SPF does not pass"), _SPF),
+    "7.28": _meaning(
         later("unusually much mail, or much of it unwanted, came at once"),
-        (
-            later(
-                "Owner of {senders}: find out what sent so much (the reply names address, DKIM "
-                "domain or link), stop what nobody asked for, and raise volumes slowly."
-            ),
+        later(
+            "Owner of {senders}: find out what sent so much (the reply names address, DKIM "
+            "domain or link), stop what nobody asked for, and raise volumes slowly."
         ),
     ),
-    "7.29": CodeMeaning(
+    "7.29": _meaning(
         later("the connection was not encrypted"),
-        (later("Owner of {senders}: switch on TLS (STARTTLS) for outgoing mail."),),
+        later("Owner of {senders}: switch on TLS (STARTTLS) for outgoing mail."),
     ),
-    "7.30": CodeMeaning(later("DKIM does not pass"), (_SIGN,)),
+    "7.30": _meaning(later("DKIM does not pass"), _SIGN),
     "7.31": _NO_RECORD,
-    "7.32": CodeMeaning(
+    "7.32": _meaning(
         later("the From domain is aligned with neither SPF nor DKIM"),
-        (
-            later(
-                "Owner of {senders}: sign with DKIM as d={domain}, or use a return path below "
-                "{domain}. DNS admin: publish the records that the owner names."
-            ),
+        later(
+            "Owner of {senders}: sign with DKIM as d={domain}, or use a return path below "
+            "{domain}. DNS admin: publish the records that the owner names."
         ),
     ),
     "7.40": _NO_RECORD,
 }
-_OTHER = CodeMeaning(
+_OTHER = _meaning(
     later("a requirement for senders is not met"),
-    (
-        later(
-            "Owner of {senders}: look the code up in the receiver's list of SMTP errors, and in "
-            "the sending server's log."
-        ),
+    later(
+        "Owner of {senders}: look the code up in the receiver's list of SMTP errors, and in "
+        "the sending server's log."
     ),
 )
 
@@ -255,40 +225,30 @@ def requirement_not_met(
     where `reported` (domain and rule, see `Kind.rules`) has it already, and none for a spam
     rate as long as Google gives rates: a day with little mail may reach any.
     """
-    names = _names(facts, outside)
+    own = set(outside.postmaster["domain"])
+    asked = own | set(outside.dns["domain"])
+    names = asked | {str(name) for name in facts.reports["domain"].unique()}
+    names = {name for name in names if name in asked or organisation(name) in asked}
+    if outside.domains:
+        names &= set(outside.domains)
     if not names:
         return []
-    table = requirement_matrix(facts, outside, names)
+    table = asked_rules(requirement_matrix(facts, outside, sorted(names)))
     rated = outside.postmaster["metric"] == "spam_rate"
     known = reported | {
         (str(name), "spam_rate") for name in outside.postmaster.loc[rated, "domain"].unique()
     }
-    own = set(outside.postmaster["domain"])
     rows: dict[tuple[str, str], list[dict[Any, Any]]] = {}
-    asked = asked_rules(table)
-    for row in asked[asked["verdict"] == "not met"].to_dict("records"):
+    for row in table[table["verdict"] == "not met"].to_dict("records"):
         domain, rule = str(row["domain"]), str(row["rule"])
-        if not _is_reported(row, domain, rule, known):
+        keys = {(domain, rule), (organisation(domain), rule)}
+        if row["dns"] == "not met":
+            keys.add((domain, f"DNS {rule}"))
+        if keys.isdisjoint(known):
             by_google = all(row[view] != "not met" for view in ("reports", "dns"))
             about = organisation(domain) if by_google and domain not in own else domain
             rows.setdefault((about, rule), []).append(row)
     return [_not_met_finding(domain, rule, part, context) for (domain, rule), part in rows.items()]
-
-
-def _names(facts: Facts, outside: Outside) -> list[str]:
-    asked = set(outside.postmaster["domain"]) | set(outside.dns["domain"])
-    known = asked | {str(name) for name in facts.reports["domain"].unique()}
-    chosen = {name for name in known if name in asked or organisation(name) in asked}
-    return sorted(chosen & set(outside.domains) if outside.domains else chosen)
-
-
-def _is_reported(
-    row: Mapping[Any, Any], domain: str, rule: str, reported: Set[tuple[str, str]]
-) -> bool:
-    keys = {(domain, rule), (organisation(domain), rule)}
-    if row["dns"] == "not met":
-        keys.add((domain, f"DNS {rule}"))
-    return not keys.isdisjoint(reported)
 
 
 def _not_met_finding(
@@ -296,27 +256,23 @@ def _not_met_finding(
 ) -> Finding:
     """Return the finding of `rows` of the matrix: a provider's, or more of an organisation's."""
     binding = [row for row in rows if row["applies"] == "all" or row["bulk"] is True]
-    severity: Severity = "warning" if binding else "info"
     words, worst = wording(rule), (binding or list(rows))[0]
     providers = list(dict.fromkeys(str(row["provider"]) for row in rows))
     missing = _("{domain} does not meet a requirement of {providers}: {rule}.")
-    note = "" if binding else _("It is binding for senders of much mail only.")
-    reported = [row for row in rows if row["reports"] == "not met"]
-    day = pd.Timestamp(context.today).date()
     return Finding(
         kind="requirement_not_met",
         domain=domain,
         subject=rule,
-        severity=severity,
+        severity="warning" if binding else "info",
         messages=0,
         first_day=None,
-        last_day=day,
-        reporters=len({row["provider"] for row in reported}),
-        summary=join_sentences(
+        last_day=context.today.date(),
+        reporters=len({row["provider"] for row in rows if row["reports"] == "not met"}),
+        summary=model.join_sentences(
             missing.format(domain=safe(domain), providers=join_names(providers), rule=words.name),
             words.asks,
             _("What is seen: {why}.").format(why=safe(worst["why"], 600).rstrip(".。")),
-            note,
+            "" if binding else _("It is binding for senders of much mail only."),
         ),
         action=words.action,
         evidence={

@@ -6,25 +6,14 @@ import pandas as pd
 
 from dmarckit.core import _, count, later, ngettext, percent
 from dmarckit.facts import Facts
-from dmarckit.findings import queries
+from dmarckit.findings import model, queries
 from dmarckit.findings.context import SHOWN, Context
-from dmarckit.findings.model import (
-    Family,
-    Finding,
-    Kind,
-    Severity,
-    join_names,
-    join_sentences,
-    on_days,
-    reporter_name,
-    safe,
-    share,
-)
+from dmarckit.findings.model import Family, Finding, Kind, join_names, safe, share
 
 _CERTAIN = ("certificate-expired", "tlsa-invalid", "sts-policy-fetch-error")
 """one session is enough: these are facts about our own servers, not about a connection"""
 
-_MANY = 0.1
+
 _UNKNOWN = "unspecified"  # the reporter counted failures, but gave no details
 
 
@@ -48,15 +37,11 @@ def tls_failures(facts: Facts, context: Context) -> list[Finding]:
             if result == _UNKNOWN:
                 n = max(n, bare)
                 failures = failures[failures["failed"] > 0]
-            if n and _matters(str(result), n, sessions, context):
+            limits = context.thresholds
+            frequent = n >= limits.tls_sessions and share(n, sessions) >= limits.tls_share
+            if n and (frequent or result in _CERTAIN):
                 found.append(_finding(context, str(domain), str(result), failures, n, sessions))
     return found
-
-
-def _matters(result: str, n: int, sessions: int, context: Context) -> bool:
-    limits = context.thresholds
-    frequent = n >= limits.tls_sessions and share(n, sessions) >= limits.tls_share
-    return frequent or result in _CERTAIN
 
 
 def _finding(
@@ -65,8 +50,8 @@ def _finding(
     rows = rows[(rows["failed_sessions"] > 0) | (rows["failed"] > 0)]
     first, last = rows["begin"].min().date(), rows["begin"].max().date()
     names = sorted(rows["reporter"].unique())
-    many = n >= context.thresholds.tls_sessions and share(n, sessions) >= _MANY
-    severity: Severity = "critical" if many else "warning"
+    limits = context.thresholds
+    many = n >= limits.tls_sessions and share(n, sessions) >= 0.1
     means, action = _MEANING.get(result, ("", _ELSE))
     hosts = sorted({host for listed in rows["mx_hosts"].unique() for host in listed.split()})
     at = _("The failures were at {hosts}.").format(hosts=join_names(hosts)) if hosts else ""
@@ -74,12 +59,12 @@ def _finding(
         kind="tls_failures",
         domain=domain,
         subject=result,
-        severity=severity,
+        severity="critical" if many else "warning",
         messages=n,
         first_day=first,
         last_day=last,
         reporters=len(names),
-        summary=join_sentences(
+        summary=model.join_sentences(
             ngettext(
                 "{n} TLS session of {of} to {domain} ({share}) failed {when}: {meaning}.",
                 "{n} TLS sessions of {of} to {domain} ({share}) failed {when}: {meaning}.",
@@ -89,21 +74,18 @@ def _finding(
                 of=count(sessions),
                 domain=safe(domain) or _("an unnamed domain"),
                 share=percent(share(n, sessions)),
-                when=on_days(first, last),
+                when=model.on_days(first, last),
                 meaning=_(means) if means else safe(result),
             ),
             at,
         ),
         action=_(action),
         evidence={
-            "reporters": [reporter_name(name) for name in names],
+            "reporters": [model.reporter_name(name) for name in names],
             "policy_types": sorted(safe(kind) for kind in rows["policy_type"].unique()),
             "mx_hosts": [safe(host) for host in hosts[:SHOWN]],
             "sessions": sessions,
-            "thresholds": {
-                "share": context.thresholds.tls_share,
-                "sessions": context.thresholds.tls_sessions,
-            },
+            "thresholds": {"share": limits.tls_share, "sessions": limits.tls_sessions},
             "number": n,
             "query": queries.sessions(
                 domain, "" if result == _UNKNOWN else result, context.start, context.now
