@@ -102,7 +102,7 @@ def _compared(finding: Finding, before: Mapping[Any, Any] | None) -> LedgerEntry
 def _read(row: Mapping[Any, Any]) -> Finding:
     changes = {
         "messages": int(row["messages"]),
-        **{name: _date(row[name]) for name in _DAYS},
+        **{name: row[name] and pd.Timestamp(row[name]).date() for name in _DAYS},
         "lost": int(row["lost"] or 0),  # former versions kept none of these
         "cause": row["cause"] or "",
         "record": tuple(Record(**record) for record in json.loads(row["record"] or "[]")),
@@ -111,10 +111,6 @@ def _read(row: Mapping[Any, Any]) -> Finding:
     }
     finding = Finding(**{name: row[name] for name in _FIELDS} | changes)
     return replace(finding, title=title(finding))  # in the language of this run
-
-
-def _date(value: Any) -> date | None:
-    return None if value is None or pd.isna(value) else pd.Timestamp(value).date()
 
 
 def _midnight(day: date | None) -> datetime | None:

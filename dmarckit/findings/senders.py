@@ -1,139 +1,19 @@
-"""Senders that came, that went, and services that nobody set up for the domain."""
+"""Senders that have stopped, and services that nobody set up for the domain."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import _, count, later, ngettext
-from dmarckit.facts import FORWARD_REASON, howto, kind_word, organisation
+from dmarckit.core import _, later
+from dmarckit.facts import FORWARD_REASON, howto, organisation
 from dmarckit.findings import context as c, queries
 from dmarckit.findings.context import DAY, SHOWN, Context, DomainFacts
 from dmarckit.findings.dkim import dkim_records
 from dmarckit.findings.model import Family, Finding, Kind, join_names, join_sentences, median, safe
-from dmarckit.findings.wanted import class_ended, decision, declare_options
-
-_WHAT_IT_DOES = {
-    "aligned": later("it passes DMARC by DKIM and SPF"),
-    "dkim_only": later("it passes DMARC by DKIM"),
-    "spf_only": later("it passes DMARC by SPF alone"),
-    "broken_dkim": later("its signature does not verify"),
-    "unaligned_sender": later("its mail fails DMARC"),
-}
-
-
-def new_sender(domain: DomainFacts, context: Context) -> list[Finding]:
-    """Find senders that were not seen in the 90 days before the window.
-
-    Those that pass, known services, and what authenticates as itself from few networks. Always
-    info: what fails about it is the business of `unaligned_sender`. Mail that proves nothing
-    makes no sender. New forwarders of mail that the domain signed are one finding together.
-    """
-    limits = context.thresholds
-    if not domain.history(context.start, limits.history_days):
-        return []
-    window = context.window(domain.messages)
-    known = set(domain.messages.loc[domain.messages["day"] < context.start, "sender"])
-    fresh = window[~window["sender"].isin(known)]
-    least = max(limits.new_messages, limits.new_share * c.total(window))
-    groups = [
-        (str(sender), rows)
-        for sender, rows in fresh.groupby("sender", observed=True)
-        if c.total(rows) >= least and (rows["day"].nunique() >= 2 or c.count_reporters(rows) >= 2)
-    ]
-    itself = c.authenticating(domain, {sender for sender, _rows in groups})
-    found, forwarders = [], []
-    for sender, rows in groups:
-        main = str(rows.groupby("class", observed=True)["messages"].sum().idxmax())
-        if main == "forwarded":
-            forwarders.append(sender)
-        elif main in _WHAT_IT_DOES or sender in itself:
-            found.append(_new(domain, context, [sender], rows, main, least))
-    if forwarders:
-        rows = fresh[fresh["sender"].isin(forwarders)]
-        found.append(_new(domain, context, forwarders, rows, "forwarded", least))
-    return found
-
-
-def _new(
-    domain: DomainFacts,
-    context: Context,
-    senders: list[str],
-    rows: pd.DataFrame,
-    main: str,
-    least: float,
-) -> Finding:
-    sender = senders[0]
-    words = c.sentence_parts(domain, rows, sender)
-    kind = str(rows["sender_kind"].iloc[0])
-    evidence: dict[str, Any] = {
-        "classes": c.top_counts(rows, "class"),
-        "addresses": c.addresses(domain, senders)[:SHOWN],
-    }
-    if main == "forwarded":
-        evidence |= {"count": len(senders), "subjects": list(c.top_counts(rows, "sender", 100))}
-        words |= {
-            "n": count(len(senders)),
-            "names": join_names(list(c.top_counts(rows, "sender", len(senders)))),
-        }
-        summary = ngettext(
-            "{n} new forwarder ({names}) relayed {messages} of {domain} {when} whose signature or "
-            "way shows that {domain} sent them.",
-            "{n} new forwarders ({names}) relayed {messages} of {domain} {when} whose signature or "
-            "way shows that {domain} sent them.",
-            len(senders),
-        ).format(**words)
-        action = _(
-            "Nothing is due: people have their mail forwarded, and DKIM survives that. Mail that "
-            "is not signed does not."
-        )
-    else:
-        evidence |= {"sender_kind": kind, "from_domains": c.top_counts(rows, "header_from")}
-        named = "" if kind in ("unknown", "") else f" ({kind_word(kind)})"
-        summary = _(
-            "{sender} sends as {domain} for the first time in 90 days: {messages} {when}, and "
-            "{what_it_does}."
-        ).format(
-            **words | {"sender": words["sender"] + named},
-            what_it_does=_(_WHAT_IT_DOES.get(main, _WHAT_IT_DOES["unaligned_sender"])),
-        )
-        declared = (domain.inventory["declared"] & (domain.inventory["sender"] == sender)).any()
-        action = _(_ACT_ON_NEW.get(main, _DECLARED if declared else _ACT_ON_OTHER)).format(
-            declare=decision("declare", sender, domain.name, *declare_options(domain, sender)),
-            **words,
-        )
-    return c.messages_finding(
-        "new_sender",
-        domain,
-        sender if len(senders) == 1 else c.POOLED,
-        "info",
-        rows,
-        summary=summary,
-        action=action,
-        query=c.window_query(domain, context, c.sender_predicate(domain, senders)),
-        thresholds={
-            "least_messages": round(least),
-            "history_days": context.thresholds.history_days,
-        },
-        evidence=evidence,
-        since=rows["day"].min(),
-    )
-
-
-_DECLARED = later("Nothing is due: {sender} is declared, and has begun to send.")
-_ACT_ON_OTHER = later(
-    "Mail admin: ask the owners of {domain} whether somebody started to use {sender}. If so: "
-    "{declare}; if not, ask who gave it access."
-)
-_ACT_ON_NEW = {
-    "unaligned_sender": later(
-        "Mail admin: find out who uses {sender} in the name of {domain}; what to set up there is "
-        "said in the finding unaligned_sender once it has sent enough."
-    ),
-}
+from dmarckit.findings.wanted import class_ended, decision
 
 _HEIR = 0.25  # of the usual messages: a quiet weekend after the change must be enough
 _SATURDAY = 5
@@ -174,22 +54,18 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
             at_work and (seen.dt.day_of_week < _SATURDAY).sum() >= limits.stopped_work_days
         )
         part = part[part["day"] > last - limits.baseline_days * DAY]
-        if (
-            often
-            and len(quiet) >= limits.recent_days
-            and _still_watched(domain, part, quiet[-limits.recent_days :])
-            and not _under_another_name(domain, context, str(sender), part, last)
+        if not often or len(quiet) < limits.recent_days:
+            continue
+        # reporters that saw most of the messages have reported the quiet days
+        first, end = quiet[-limits.recent_days], quiet[-1]
+        watching = set(domain.reports.loc[domain.reports["end"] > end, "reporter"])
+        watching -= set(part.loc[part["day"] >= first, "reporter"])
+        watched = part.loc[part["reporter"].isin(watching), "messages"].sum()
+        if watched >= 0.8 * part["messages"].sum() and not _under_another_name(
+            domain, context, str(sender), part, last
         ):
             found.append(_stopped(domain, context, str(sender), part, seen, quiet))
     return found
-
-
-def _still_watched(domain: DomainFacts, rows: pd.DataFrame, quiet: list[pd.Timestamp]) -> bool:
-    """Return True if reporters that saw most of the messages have reported the quiet days."""
-    ended = domain.reports.loc[domain.reports["end"] > quiet[-1], "reporter"]
-    vague = rows.loc[rows["day"] >= quiet[0], "reporter"]
-    seen_by = rows["reporter"].isin(set(ended) - set(vague))
-    return bool(rows.loc[seen_by, "messages"].sum() >= 0.8 * rows["messages"].sum())
 
 
 def _growth(context: Context, rows: pd.DataFrame, last: pd.Timestamp) -> pd.Series[float]:
@@ -295,25 +171,16 @@ def drop_vague_days(
     if theirs.empty:
         return messages
     short = reports[length <= DAY]
-    certain = _index(short["reporter"], (short["begin"] + length[short.index] / 2).dt.floor("D"))
-    spread = _days(long, theirs["day"].min(), theirs["day"].max()).difference(certain)
-    vague = _index(theirs["reporter"], theirs["day"]).isin(spread)
-    return messages.drop(theirs.index[vague])
-
-
-def _days(long: pd.DataFrame, first: pd.Timestamp, last: pd.Timestamp) -> pd.MultiIndex:
-    """Return reporter and day of each day of the reports, from `first` to `last`."""
-    begin, end = long["begin"], long["end"]
-    begin = begin.where(begin > first, first).dt.floor("D")
-    after = end.where(end < last + DAY, last + DAY).dt.ceil("D")
-    days = ((after - begin) // DAY).clip(lower=0)
-    rows = begin.index.repeat(days)
-    number = rows.to_series().groupby(rows).cumcount()
-    return _index(long["reporter"].loc[rows], begin.loc[rows] + pd.to_timedelta(number, "D"))
-
-
-def _index(reporters: pd.Series[str], days: pd.Series[pd.Timestamp]) -> pd.MultiIndex:
-    return pd.MultiIndex.from_arrays([reporters.astype("str"), days])
+    middle = (short["begin"] + length[short.index] / 2).dt.floor("D")
+    first, after = theirs["day"].min(), theirs["day"].max() + DAY
+    spread = {
+        (reporter, day)
+        for reporter, begin, end in zip(long["reporter"], long["begin"], long["end"], strict=True)
+        for day in pd.date_range(max(begin, first).floor("D"), min(end, after), inclusive="left")
+    }
+    vague = spread.difference(zip(short["reporter"], middle, strict=True))
+    doubtful = [pair in vague for pair in zip(theirs["reporter"], theirs["day"], strict=True)]
+    return messages.drop(theirs.index[doubtful])
 
 
 def unaligned_sender(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -507,16 +374,6 @@ def _stopped_ended(finding: Finding, domain: DomainFacts, context: Context) -> s
 FAMILY = Family(
     (
         Kind(
-            "new_sender",
-            later("{subject} is a new sender"),
-            ("info",),
-            {
-                "sender_kind": later("Sender kind"),
-                "classes": later("Classes"),
-                "from_domains": later("From domains"),
-            },
-        ),
-        Kind(
             "sender_stopped",
             later("{subject} has stopped sending"),
             ("warning", "info"),
@@ -542,5 +399,5 @@ FAMILY = Family(
             ended=class_ended("unaligned_sender"),
         ),
     ),
-    of_domain=(unaligned_sender, new_sender, sender_stopped),
+    of_domain=(unaligned_sender, sender_stopped),
 )

@@ -1,15 +1,16 @@
-"""Mail that may be ours and fails: senders that nobody knows, and mail that receivers refuse."""
+"""Senders that are new or undecided, and mail of ours that receivers refuse."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from dmarckit.core import _, count, later, ngettext
-from dmarckit.facts import FORWARD_REASON, network_key, organisation
+from dmarckit.facts import FORWARD_REASON, kind_word, network_key, organisation
 from dmarckit.findings import context as c, queries
 from dmarckit.findings.context import BLOCKED, DAY, SHOWN, Context, DomainFacts
 from dmarckit.findings.model import (
@@ -64,6 +65,123 @@ def declare_options(domain: DomainFacts, sender: str) -> list[str]:
         proofs = [("--network", ip) for ip in c.addresses(domain, [sender])[:4]]
         proofs.insert(0, ("--kind", "own" if kind in ("", "unknown", "hosting") else kind))
     return [safe(word, 253) for pair in proofs for word in pair]
+
+
+_WHAT_IT_DOES = {
+    "aligned": later("it passes DMARC by DKIM and SPF"),
+    "dkim_only": later("it passes DMARC by DKIM"),
+    "spf_only": later("it passes DMARC by SPF alone"),
+    "broken_dkim": later("its signature does not verify"),
+    "unaligned_sender": later("its mail fails DMARC"),
+}
+
+
+def new_sender(domain: DomainFacts, context: Context) -> list[Finding]:
+    """Find senders that were not seen in the 90 days before the window.
+
+    Those that pass, known services, and what authenticates as itself from few networks. Always
+    info: what fails about it is the business of `unaligned_sender`. Mail that proves nothing
+    makes no sender. New forwarders of mail that the domain signed are one finding together.
+    """
+    limits = context.thresholds
+    if not domain.history(context.start, limits.history_days):
+        return []
+    window = context.window(domain.messages)
+    known = set(domain.messages.loc[domain.messages["day"] < context.start, "sender"])
+    fresh = window[~window["sender"].isin(known)]
+    least = max(limits.new_messages, limits.new_share * c.total(window))
+    groups = [
+        (str(sender), rows)
+        for sender, rows in fresh.groupby("sender", observed=True)
+        if c.total(rows) >= least and (rows["day"].nunique() >= 2 or c.count_reporters(rows) >= 2)
+    ]
+    itself = c.authenticating(domain, {sender for sender, _rows in groups})
+    found, forwarders = [], []
+    for sender, rows in groups:
+        main = str(rows.groupby("class", observed=True)["messages"].sum().idxmax())
+        if main == "forwarded":
+            forwarders.append(sender)
+        elif main in _WHAT_IT_DOES or sender in itself:
+            found.append(_new(domain, context, [sender], rows, main, least))
+    if forwarders:
+        rows = fresh[fresh["sender"].isin(forwarders)]
+        found.append(_new(domain, context, forwarders, rows, "forwarded", least))
+    return found
+
+
+def _new(
+    domain: DomainFacts,
+    context: Context,
+    senders: list[str],
+    rows: pd.DataFrame,
+    main: str,
+    least: float,
+) -> Finding:
+    sender = senders[0]
+    words = c.sentence_parts(domain, rows, sender)
+    kind = str(rows["sender_kind"].iloc[0])
+    evidence: dict[str, Any] = {
+        "classes": c.top_counts(rows, "class"),
+        "addresses": c.addresses(domain, senders)[:SHOWN],
+    }
+    if main == "forwarded":
+        evidence |= {"count": len(senders), "subjects": list(c.top_counts(rows, "sender", 100))}
+        words |= {
+            "n": count(len(senders)),
+            "names": join_names(list(c.top_counts(rows, "sender", len(senders)))),
+        }
+        summary = ngettext(
+            "{n} new forwarder ({names}) relayed {messages} of {domain} {when} whose signature or "
+            "way shows that {domain} sent them.",
+            "{n} new forwarders ({names}) relayed {messages} of {domain} {when} whose signature or "
+            "way shows that {domain} sent them.",
+            len(senders),
+        ).format(**words)
+        action = _(
+            "Nothing is due: people have their mail forwarded, and DKIM survives that. Mail that "
+            "is not signed does not."
+        )
+    else:
+        evidence |= {"sender_kind": kind, "from_domains": c.top_counts(rows, "header_from")}
+        named = "" if kind in ("unknown", "") else f" ({kind_word(kind)})"
+        summary = _(
+            "{sender} sends as {domain} for the first time in 90 days: {messages} {when}, and "
+            "{what_it_does}."
+        ).format(
+            **words | {"sender": words["sender"] + named},
+            what_it_does=_(_WHAT_IT_DOES.get(main, _WHAT_IT_DOES["unaligned_sender"])),
+        )
+        declared = (domain.inventory["declared"] & (domain.inventory["sender"] == sender)).any()
+        if main == "unaligned_sender":
+            action = _(
+                "Mail admin: find out who uses {sender} in the name of {domain}; what to set up "
+                "there is said in the finding unaligned_sender once it has sent enough."
+            )
+        elif declared:
+            action = _("Nothing is due: {sender} is declared, and has begun to send.")
+        else:
+            action = _(
+                "Mail admin: ask the owners of {domain} whether somebody started to use {sender}. "
+                "If so: {declare}; if not, ask who gave it access."
+            )
+        declare = decision("declare", sender, domain.name, *declare_options(domain, sender))
+        action = action.format(declare=declare, **words)
+    return c.messages_finding(
+        "new_sender",
+        domain,
+        sender if len(senders) == 1 else c.POOLED,
+        "info",
+        rows,
+        summary=summary,
+        action=action,
+        query=c.window_query(domain, context, c.sender_predicate(domain, senders)),
+        thresholds={
+            "least_messages": round(least),
+            "history_days": context.thresholds.history_days,
+        },
+        evidence=evidence,
+        since=rows["day"].min(),
+    )
 
 
 def unidentified_sender(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -360,6 +478,16 @@ FAMILY = Family(
             },
             ended=class_ended("unidentified"),
         ),
+        Kind(
+            "new_sender",
+            later("{subject} is a new sender"),
+            ("info",),
+            {
+                "sender_kind": later("Sender kind"),
+                "classes": later("Classes"),
+                "from_domains": later("From domains"),
+            },
+        ),
     ),
-    of_domain=(unidentified_sender, mail_lost),
+    of_domain=(unidentified_sender, mail_lost, new_sender),
 )
