@@ -88,6 +88,7 @@ def test_every_kind_is_wanted_somewhere_and_wrong_elsewhere(kind: str) -> None:
 def test_what_is_missing_and_what_is_too_much_is_told() -> None:
     context = run(NOW, Expect("spoofing", "example.com", "alert"), absent=["new_sender"])
     base = {"domain": "example.com", "messages": 5, "summary": "", "action": "", "evidence": {}}
+    base |= {"record": []}
     found = [
         {**base, "kind": "spf_only", "subject": "a", "severity": "warning"},
         {**base, "kind": "new_sender", "subject": "b", "severity": "info"},
