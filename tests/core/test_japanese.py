@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pandas as pd
 import pytest
@@ -112,7 +112,7 @@ def test_a_notebook_s_markdown_is_translated_by_paragraph(in_japanese: None) -> 
 
 def test_a_finding_and_the_answer(in_japanese: None) -> None:
     found = [judged("WORSE", summary="要約", action="対応内容")]
-    card = text(findings_html(found).markup)
+    card = text(findings_html(found, date(2026, 12, 24)).markup)
     for part in ("警告", "悪化", "新しい送信元", "対応:"):
         assert part in card
     assert "WORSE" not in card
