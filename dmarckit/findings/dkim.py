@@ -62,10 +62,8 @@ class _Breakage:
     since: pd.Timestamp
     days: list[pd.Timestamp]
     now: pd.DataFrame
-    before: pd.DataFrame
-    """of the four weeks before it broke"""
-    living: bool
-    """it has verified in the last 90 days"""
+    before: pd.DataFrame  # of the four weeks before it broke
+    living: bool  # it has verified in the last 90 days
 
     def worse(self, column: str, least: int, points: float) -> tuple[list[str], list[str]]:
         """Return the values of a column where the share rose, and all with enough messages."""
@@ -254,6 +252,17 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
         "owners": join_names(used_by),
     }
     partly = cause == "signer" and len(used_by) == 1
+    numbers = _("{messages} of {of} signed {signature} ({share}) did not verify {when}.")
+    if not breakage.living:
+        numbers = _(
+            "{messages} of {of} signed {signature} ({share}) did not verify {when}, and nobody has "
+            "verified this signature in 90 days."
+        )
+    elif not breakage.before.empty:
+        numbers = _(
+            "{messages} of {of} signed {signature} ({share}) did not verify {when}; in the {days} "
+            "days before it was {share_before}."
+        )
     changed = changed_tags(domain.policies, breakage.since)
     daily = pd.concat([breakage.before, now]).groupby("day", observed=True)[["messages", "failed"]]
     last_days = daily.sum().iloc[-4 * SHOWN :]
@@ -268,7 +277,7 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
         ),
         failing,
         summary=join_sentences(
-            _numbers(breakage).format(
+            numbers.format(
                 **words,
                 of=count(c.total(now)),
                 share=percent(_failing_share(now)),
@@ -320,20 +329,6 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
         },
         since=breakage.since,
         loss=loss,
-    )
-
-
-def _numbers(breakage: _Breakage) -> str:
-    if not breakage.living:
-        return _(
-            "{messages} of {of} signed {signature} ({share}) did not verify {when}, and nobody has "
-            "verified this signature in 90 days."
-        )
-    if breakage.before.empty:
-        return _("{messages} of {of} signed {signature} ({share}) did not verify {when}.")
-    return _(
-        "{messages} of {of} signed {signature} ({share}) did not verify {when}; in the {days} days "
-        "before it was {share_before}."
     )
 
 

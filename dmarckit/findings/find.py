@@ -154,9 +154,7 @@ def _with_outside(
     rules = [rule for family in FAMILIES for rule in family.of_outside]
     more = [finding for rule in rules for finding in rule(facts, outside, context)]
     reported = {
-        (finding.domain, rule)
-        for finding in [*found, *more]
-        for rule in KINDS[finding.kind].rules(finding.subject)
+        (f.domain, rule) for f in [*found, *more] for rule in KINDS[f.kind].rules(f.subject)
     }
     more += requirements.requirement_not_met(facts, outside, context, reported)
     replaced = {finding.fingerprint for finding in more}  # a quoted change that DNS denies

@@ -190,9 +190,8 @@ def on_days(first: date | None, last: date | None) -> str:
     """
     if first is None or last is None:
         return ""
-    if first == last:
-        return _("on {day}").format(day=first)
-    return _("from {first} to {last}").format(first=first, last=last)
+    one = _("on {day}").format(day=first)
+    return one if first == last else _("from {first} to {last}").format(first=first, last=last)
 
 
 def join_sentences(*texts: str) -> str:

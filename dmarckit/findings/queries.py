@@ -79,28 +79,22 @@ def any_of(column: str, condition: str) -> str:
     return f"EXISTS (SELECT 1 FROM (SELECT unnest({column}) AS x) WHERE {condition})"  # noqa: S608
 
 
-def signed(domain: str, selector: str) -> str:
+def signed(domain: str, selector: str, result: str = "") -> str:
     """Return the SQL test that the message carries a signature of this d= and s=, valid or not."""
-    return any_of("dkim", _is_signature(domain, selector))
+    name = f"lower(x.domain) = {text(domain)} AND coalesce(x.selector, '') = {text(selector)}"
+    # "none" without a selector is a message without a signature (RFC 8601 section 2.7.1)
+    there = "(coalesce(x.result, 'none') <> 'none' OR nullif(x.selector, '') IS NOT NULL)"
+    return any_of("dkim", f"{name} AND {there}{result}")
 
 
 def verified(domain: str, selector: str) -> str:
     """Return the SQL test that a signature of this d= and s= passes."""
-    return any_of("dkim", f"{_is_signature(domain, selector)} AND x.result = 'pass'")
+    return signed(domain, selector, f" AND {_GOOD}")
 
 
 def verified_by(domains: Iterable[str]) -> str:
     """Return the SQL test that a signature of one of these d= passes."""
-    return any_of("dkim", f"{one_of('lower(x.domain)', domains)} AND x.result = 'pass'")
-
-
-# "none" without a selector is a message without a signature (RFC 8601 section 2.7.1)
-_IS_THERE = "(coalesce(x.result, 'none') <> 'none' OR nullif(x.selector, '') IS NOT NULL)"
-
-
-def _is_signature(domain: str, selector: str) -> str:
-    name = f"lower(x.domain) = {text(domain)} AND coalesce(x.selector, '') = {text(selector)}"
-    return f"{name} AND {_IS_THERE}"
+    return any_of("dkim", f"{one_of('lower(x.domain)', domains)} AND {_GOOD}")
 
 
 _GOOD = "x.result = 'pass'"
@@ -109,7 +103,7 @@ PASSES_RAW = f"{any_of('spf', _GOOD)} OR {any_of('dkim', _GOOD)}"
 
 def passes_exactly() -> str:
     """A DKIM signature or SPF passes for just the author's domain."""
-    same = "x.result = 'pass' AND lower(x.domain) = lower(coalesce(header_from, domain))"
+    same = f"{_GOOD} AND lower(x.domain) = lower(coalesce(header_from, domain))"
     helo = "coalesce(lower(x.scope), '') = 'helo'"
     no_sender = f"len([1 FOR x IN coalesce(spf, []) IF NOT ({helo})]) = 0"
     return (

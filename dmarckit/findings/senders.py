@@ -206,16 +206,11 @@ def unaligned_sender(domain: DomainFacts, context: Context) -> list[Finding]:
 class _Proof:
     """What the mail of an unaligned sender proves, and why that does not count."""
 
-    spf: dict[str, int]
-    """domain → messages, raw SPF passes"""
-    dkim: dict[str, int]
-    """d= that is not the author's → messages, raw DKIM passes"""
-    strict: tuple[str, ...]
-    """tags by whose strictness alone it fails (adkim, aspf)"""
-    contradicted: bool
-    """raw results pass for the author's organisation and no tag is strict: it should pass"""
-    unverified: tuple[str, str] | None
-    """aligned signature (d, s) that most of the mail carries, and that does not verify"""
+    spf: dict[str, int]  # domain → messages, raw SPF passes
+    dkim: dict[str, int]  # d= that is not the author's → messages, raw DKIM passes
+    strict: tuple[str, ...]  # tags by whose strictness alone it fails (adkim, aspf)
+    contradicted: bool  # raw results pass for the author and no tag is strict: it should pass
+    unverified: tuple[str, str] | None  # aligned signature of most of it that does not verify
 
 
 def _proof(domain: DomainFacts, context: Context, sender: str, n: int) -> _Proof:

@@ -321,8 +321,7 @@ class _Move:
     """Mail of a From domain that passed by one sender, and since a day fails from elsewhere."""
 
     author: str
-    sender: str
-    """the inventory sender that sent it"""
+    sender: str  # of the inventory
     to: tuple[str, ...]
     day: pd.Timestamp
 
