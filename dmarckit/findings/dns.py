@@ -21,19 +21,11 @@ from dmarckit.findings import model, queries
 from dmarckit.findings.context import Context, failing_ours, reporter_tests
 from dmarckit.findings.dmarc_policy import LEVELS, POLICY_TAGS, fill_policy_defaults
 from dmarckit.findings.model import SEVERITIES, Family, Finding, Kind, Record, Severity, safe
-from dmarckit.findings.ready import PARKED, costs_wanted_mail
+from dmarckit.findings.policy import PARKED, costs_wanted_mail
 
-_UNDOING = [
-    "several",
-    "syntax",
-    "p_value",
-    "no_p",
-    "lookups",
-    "void_lookups",
-    "include_missing",
-    "loop",
-    "too_long",
-]
+_Row = Mapping[Any, Any]  # of a frame
+_UNDOING = ("several", "syntax", "p_value", "no_p", "lookups", "void_lookups", "include_missing",
+            "loop", "too_long")  # fmt: skip
 """Faults of SPF and DMARC records that undo them: critical where mail is sent, else a warning.
 SPF permerror fails at every receiver; an unreadable DMARC record is none."""
 
@@ -75,22 +67,17 @@ def dns_record(
     found = []
     for row in rows.to_dict("records"):
         values = _values(row["values"])
-        faults = [str(code) for code in values.get("faults", ())]
+        faults = values.setdefault("faults", [])
         if row["state"] in ("ok", "unknown") or faults == ["p_none"]:
             continue
         if "missing_unused" in faults and row["domain"] in unsettled:
             row["proposal"] = None
-        found.append(_record(row, values, faults, sent, context))
+        found.append(_record(row, values, sent, context))
     return found
 
 
-def _record(
-    row: Mapping[Any, Any],
-    values: Mapping[str, Any],
-    faults: list[str],
-    sent: Mapping[str, int],
-    context: Context,
-) -> Finding:
+def _record(row: _Row, values: _Row, sent: Mapping[str, int], context: Context) -> Finding:
+    faults = [str(code) for code in values["faults"]]
     record, name, domain = str(row["record"]), str(row["name"]), str(row["domain"])
     own = record in ("dkim", "ptr")
     messages = int(values.get("messages", 0)) if own else sent.get(domain, 0)
@@ -161,7 +148,7 @@ def dns_changed(changed: pd.DataFrame, messages: pd.DataFrame, context: Context)
     return [_changed(row, messages, context) for row in last.to_dict("records")]
 
 
-def _changed(row: Mapping[Any, Any], messages: pd.DataFrame, context: Context) -> Finding:
+def _changed(row: _Row, messages: pd.DataFrame, context: Context) -> Finding:
     record, name, domain = str(row["record"]), str(row["name"]), str(row["domain"])
     before, after = list(row["before"]), list(row["after"])
     weaker = _weaker(row)
@@ -210,7 +197,7 @@ def _changed(row: Mapping[Any, Any], messages: pd.DataFrame, context: Context) -
 _ORDER = ("invalid", "missing", "weak", "ok")
 
 
-def _weaker(row: Mapping[Any, Any]) -> bool:
+def _weaker(row: _Row) -> bool:
     if len(row["before"]) and not len(row["after"]):
         return True
     if _ORDER.index(row["state_after"]) < _ORDER.index(row["state_before"]):
@@ -302,7 +289,7 @@ def _published(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def _differences(
-    row: dict[Any, Any], last: pd.DataFrame, published: dict[str, Any], context: Context
+    row: _Row, last: pd.DataFrame, published: dict[str, Any], context: Context
 ) -> list[Finding]:
     found = []
     quoted = fill_policy_defaults(last)
@@ -317,23 +304,17 @@ def _differences(
         theirs = (other["sp"] == other["p"]) & (other["np"] == other["p"])
         if tag in ("sp", "np") and theirs.all() and len(ours) == 1:
             continue  # they follow p on both sides: no difference of their own
-        value = other[column].mode().iloc[0]
-        seen = other[other[column] == value]
+        seen = other[other[column] == other[column].mode().iloc[0]]
         if len(seen) >= context.thresholds.dns_differ_reporters:
-            found.append(_differs(row, column, published[column], value, seen, context))
+            found.append(_differs(row, column, published[column], seen, context))
     return found
 
 
 def _differs(
-    row: dict[Any, Any],
-    column: str,
-    shown: object,
-    value: object,
-    seen: pd.DataFrame,
-    context: Context,
+    row: _Row, column: str, shown: object, seen: pd.DataFrame, context: Context
 ) -> Finding:
     names = sorted(str(name) for name in seen["reporter"].unique())
-    domain, tag = str(row["domain"]), POLICY_TAGS[column]
+    domain, tag, value = str(row["domain"]), POLICY_TAGS[column], seen[column].iloc[0]
     text = _(
         "{reporters} quote {tag}={value} for {domain}, but DNS has shown {tag}={shown} since {day}."
     )

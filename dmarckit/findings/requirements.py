@@ -7,16 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dmarckit.checks import (
-    CODES,
-    RULES,
-    SOURCES,
-    VIEWS,
-    Outside,
-    asked_rules,
-    requirement_matrix,
-    wording,
-)
+from dmarckit import checks
 from dmarckit.core import _, count, later, n_messages, one_line
 from dmarckit.facts import Facts, organisation
 from dmarckit.findings import context as counts, model, queries
@@ -214,7 +205,7 @@ _OTHER = _meaning(
 
 
 def requirement_not_met(
-    facts: Facts, outside: Outside, context: Context, reported: Set[tuple[str, str]]
+    facts: Facts, outside: checks.Outside, context: Context, reported: Set[tuple[str, str]]
 ) -> list[Finding]:
     """Find the rules of `checks.matrix` that a domain does not meet; the subject is the rule.
 
@@ -233,7 +224,7 @@ def requirement_not_met(
         names &= set(outside.domains)
     if not names:
         return []
-    table = asked_rules(requirement_matrix(facts, outside, sorted(names)))
+    table = checks.asked_rules(checks.requirement_matrix(facts, outside, sorted(names)))
     rated = outside.postmaster["metric"] == "spam_rate"
     known = reported | {
         (str(name), "spam_rate") for name in outside.postmaster.loc[rated, "domain"].unique()
@@ -256,7 +247,7 @@ def _not_met_finding(
 ) -> Finding:
     """Return the finding of `rows` of the matrix: a provider's, or more of an organisation's."""
     binding = [row for row in rows if row["applies"] == "all" or row["bulk"] is True]
-    words, worst = wording(rule), (binding or list(rows))[0]
+    words, worst = checks.wording(rule), (binding or list(rows))[0]
     providers = list(dict.fromkeys(str(row["provider"]) for row in rows))
     missing = _("{domain} does not meet a requirement of {providers}: {rule}.")
     return Finding(
@@ -277,14 +268,14 @@ def _not_met_finding(
         action=words.action,
         evidence={
             "providers": providers,
-            "views": {view: worst[view] for view in VIEWS if worst[view] is not None},
-            "source": [SOURCES[name] for name in providers],
+            "views": {view: worst[view] for view in checks.VIEWS if worst[view] is not None},
+            "source": [checks.SOURCES[name] for name in providers],
         },
     )
 
 
 def _rule_of_code(code: str) -> tuple[str, ...]:
-    rule = CODES.get(code.partition(".")[2])
+    rule = checks.CODES.get(code.partition(".")[2])
     if rule == "authentication":
         return rule, "alignment"
     return (rule,) if rule else ()
@@ -320,7 +311,9 @@ FAMILY = Family(
             ("warning", "info"),
             {"providers": later("Providers"), "views": later("Views"), "source": later("Source")},
             topic="requirements",
-            subject_name=lambda rule: wording(rule).name if rule in RULES else one_line(rule, 80),
+            subject_name=lambda rule: (
+                checks.wording(rule).name if rule in checks.RULES else one_line(rule, 80)
+            ),
         ),
     ),
     of_domain=(gmail_requirement,),
