@@ -117,7 +117,7 @@ def test_a_finding_and_the_answer(in_japanese: None) -> None:
         assert part in card
     assert "WORSE" not in card
     said = answered(*found)
-    assert said.sentence == "対応が必要な事項が 1 件あります。"
+    assert said.sentence == "1 件の対応が必要です。"
     assert "example.com" in said.points[0]
     assert "悪化" in said.points[0]
 
