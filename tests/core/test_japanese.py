@@ -20,7 +20,7 @@ from dmarckit.core.window import last_days
 from dmarckit.pages import charts
 from dmarckit.pages.charts import failing_by_day
 from dmarckit.pages.render import translated
-from dmarckit.pages.sections.findings import findings_html
+from dmarckit.pages.sections.findings import findings_html, issues_html
 from dmarckit.slack import chart
 from dmarckit.slack.chart import daily_chart
 from tests.pages.test_answer import answered, judged
@@ -118,8 +118,9 @@ def test_a_finding_and_the_answer(in_japanese: None) -> None:
     assert "WORSE" not in card
     said = answered(*found)
     assert said.sentence == "1 件の対応が必要です。"
-    assert "example.com" in said.points[0]
-    assert "悪化" in said.points[0]
+    shown = text(issues_html(found).markup)
+    assert "example.com" in shown
+    assert "悪化" in shown
 
 
 def test_tables_and_charts_have_no_english_sentence(in_japanese: None) -> None:

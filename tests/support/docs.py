@@ -48,7 +48,7 @@ def commands() -> str:
         for name, inner in command.commands.items():
             if hasattr(inner, "commands"):
                 add(inner, f"{path} {name}")
-            elif not inner.hidden:
+            if not inner.hidden and getattr(inner, "invoke_without_command", True):
                 said = (inner.help or "").strip().split("\n\n")[0]
                 rows.append((f"`{path} {name}`", " ".join(said.split()).rstrip(".")))
 
