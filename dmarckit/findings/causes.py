@@ -111,8 +111,8 @@ def _explains(cause: Finding, effect: Finding) -> bool:
         return 2 * cause.lost >= effect.lost
     if effect.kind == "gmail_requirement":
         return _senders(effect) <= _senders(cause)
-    if effect.kind in ("spf_only", "unaligned_sender", "unidentified_sender"):
-        return cause.kind == "spf_errors" and effect.kind == "spf_only" and _together(cause, effect)
+    if effect.kind == "spf_only":
+        return cause.kind == "spf_errors" and _together(cause, effect)
     return effect.kind in ("new_sender", "sender_stopped")
 
 

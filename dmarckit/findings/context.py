@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -105,10 +104,10 @@ class DomainFacts:
         self,
         name: str,
         parts: Mapping[str, DomainParts],
-        complete: Sequence[pd.Timestamp] = (),
-        first_day: pd.Timestamp | None = None,
-        sums: Mapping[str, float] = MappingProxyType({}),
-        refused: float = 0,
+        complete: Sequence[pd.Timestamp],
+        first_day: pd.Timestamp | None,
+        sums: Mapping[str, float],
+        refused: float,
     ) -> None:
         self.name = name
         self.parts = parts
@@ -308,12 +307,6 @@ def sender_predicate(domain: DomainFacts, senders: Sequence[str]) -> str:
     return " OR ".join(sorted(tests)) or "false"
 
 
-def own_signers(domain: DomainFacts) -> list[str]:
-    """Return the d= of signatures that are aligned with their author."""
-    aligned = domain.signatures[domain.signatures["aligned"]]
-    return sorted(str(name) for name in aligned["dkim_domain"].unique())
-
-
 def count_reporters(frame: pd.DataFrame) -> int:
     """Return the number of reporters with messages, whatever the case of their names."""
     names = frame.loc[frame["messages"] > 0, "reporter"].unique()
@@ -327,10 +320,8 @@ class Loss:
     quarantined: int = 0
     rejected: int = 0
     days: int = 0
-    sent: int = 0
-    """messages of the same senders in these days, whatever became of them"""
-    first_day: date | None = None
-    """of the messages that were lost"""
+    sent: int = 0  # messages of the same senders in these days, whatever became of them
+    first_day: date | None = None  # of the messages that were lost
 
     @property
     def messages(self) -> int:

@@ -23,8 +23,7 @@ from dmarckit.findings.model import Finding
 from dmarckit.lake import Lake
 
 _TASKS = 3  # a worker's thread: small enough that none waits long for the last
-_MOST_DOMAINS = 100
-"""of a task: the lake leaves out files that hold none of so many"""
+_MOST_DOMAINS = 100  # of a task: the lake leaves out files that hold none of so many
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,10 @@ class _Task:
 
     settings: Settings
     lake_url: str
-    back: int
-    """days of facts"""
+    back: int  # days of facts
     context: Context
     domains: tuple[str, ...]
-    complete: pd.DataFrame = field(repr=False)
-    """their complete days, which the reports about all domains show"""
+    complete: pd.DataFrame = field(repr=False)  # their complete days, as all reports show them
 
 
 def analyse_on_cluster(

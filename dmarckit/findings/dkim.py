@@ -263,6 +263,8 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
             "{messages} of {of} signed {signature} ({share}) did not verify {when}; in the {days} "
             "days before it was {share_before}."
         )
+    aligned = domain.signatures["aligned"]
+    own_signers = map(str, domain.signatures.loc[aligned, "dkim_domain"].unique())
     changed = changed_tags(domain.policies, breakage.since)
     daily = pd.concat([breakage.before, now]).groupby("day", observed=True)[["messages", "failed"]]
     last_days = daily.sum().iloc[-4 * SHOWN :]
@@ -300,7 +302,7 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
             breakage.days,
             context,
             queries.signed(d, s),
-            f"NOT {queries.verified_by(c.own_signers(domain))}",
+            f"NOT {queries.verified_by(own_signers)}",
             c.sender_predicate(domain, used_by),
         ),
         thresholds={

@@ -40,10 +40,8 @@ class LedgerEntry:
 
     finding: Finding
     status: Status
-    high_water: int
-    """most messages while it has been open"""
-    high_severity: str
-    """worst severity while it has been open"""
+    high_water: int  # most messages while it has been open
+    high_severity: str  # worst severity while it has been open
 
 
 def assign_status(
