@@ -150,6 +150,16 @@ def _unreadable(context: Context, sender: str, rows: pd.DataFrame, stored: int) 
     others = ngettext(
         "{n} other mail of it was stored", "{n} other mails of it were stored", stored
     ).format(n=count(stored))
+    action = _(
+        "Nothing is due: the rest is counted without them. To try again after an update, run: "
+        "dmarckit ingest --retry unreadable"
+    )
+    if lost:
+        action = _(
+            "Mail admin: most mails of {name} are lost. Look at one of them (dmarckit parse FILE "
+            "says where it breaks) and tell {name}, or the makers of dmarckit; then run: dmarckit "
+            "ingest --retry unreadable"
+        )
     return Finding(
         kind="unreadable_reports",
         domain="",
@@ -162,7 +172,7 @@ def _unreadable(context: Context, sender: str, rows: pd.DataFrame, stored: int) 
         summary=join_sentences(
             text.format(n=count(n), name=name, when=on_days(first, last), others=others), why
         ),
-        action=_(_LOST if lost else _FEW).format(name=name),
+        action=action.format(name=name),
         evidence={
             "errors": errors,
             "mails": n,
@@ -172,17 +182,6 @@ def _unreadable(context: Context, sender: str, rows: pd.DataFrame, stored: int) 
             "query": queries.count_mails("unreadable", sender, context.start, context.now),
         },
     )
-
-
-_FEW = later(
-    "Nothing is due: the rest is counted without them. To try again after an update, run: "
-    "dmarckit ingest --retry unreadable"
-)
-_LOST = later(
-    "Mail admin: most mails of {name} are lost. Look at one of them (dmarckit parse FILE says "
-    "where it breaks) and tell {name}, or the makers of dmarckit; then run: dmarckit ingest "
-    "--retry unreadable"
-)
 
 
 _QUEUE_DAYS = 7  # for which a message is reported, whatever the window

@@ -18,8 +18,6 @@ from dmarckit.findings.reporters import reporter_families
 
 @dataclass(frozen=True)
 class _Oddity:
-    """One thing that is odd about a reporter at one domain."""
-
     domain: str
     summary: str
     action: str
@@ -77,7 +75,7 @@ def _finding(name: str, oddities: list[_Oddity]) -> Finding:
 
 
 def _of_reports(facts: Facts, name: str, rows: pd.DataFrame, context: Context) -> Iterator[_Oddity]:
-    """Yield what is odd about the reports of the window, by domain."""
+
     for (domain, oddity), part in rows.groupby(["domain", "oddity"]):
         n, named = len(part), str(oddity).partition(" ")[2]
         days = part["begin"].min().date(), part["begin"].max().date()

@@ -94,9 +94,8 @@ def _finding(domain: DomainFacts, context: Context, code: str, rows: pd.DataFram
 
 
 def _by_sender(rows: pd.DataFrame) -> list[str]:
-    """Return a sentence on each of the three largest senders: From domains and addresses."""
     found = []
-    for name in list(top_counts(rows, "sender", 3)):
+    for name in top_counts(rows, "sender", 3):
         part = rows[rows["sender"].astype(str) == name]
         authors, places = (top_counts(part, c) for c in ("header_from", "source_ip"))
         if any(authors) and any(places):

@@ -75,7 +75,7 @@ def _errors(
     lost = failing[here.isin(met)]
     n_lost = min(total(lost), wrong)
     is_lost = n_lost >= limits.lost_messages and lost["day"].nunique() >= limits.lost_days
-    main = "permerror" if permanent * 2 >= wrong else "temperror"
+
     only = model.reporter_name(str(errors["reporter"].iloc[0]))
     texts = [
         _(
@@ -101,12 +101,24 @@ def _errors(
         if n_lost
         else "",
     ]
-    action = _(_ERROR_ACTIONS[main]).format(domain=safe(spf_domain))
-    if reporters == 1 and count_reporters(rows) > 1 and main == "temperror":
+    if permanent * 2 >= wrong:
+        action = _(
+            "DNS admin: repair the TXT record of {domain} that begins with v=spf1: exactly one "
+            "such record, at most 10 lookups (include, a, mx, redirect, exists; also those inside "
+            "of includes), no include of a name without SPF record, no typing error. Remove "
+            "includes of services that are no longer used first."
+        )
+    elif reporters == 1 and count_reporters(rows) > 1:
         action = _(
             "No action needed as long as others do not report it: {reporter} may have had trouble "
             "with its own DNS."
-        ).format(reporter=only)
+        )
+    else:
+        action = _(
+            "DNS admin: receivers got no answer in time for {domain}, or for a domain that its SPF "
+            "record includes. Check that all nameservers answer over UDP and TCP, and within a "
+            "second."
+        )
     finding = counts.messages_finding(
         "spf_errors",
         domain,
@@ -114,7 +126,7 @@ def _errors(
         "critical" if is_lost else "warning" if believed else "info",
         errors,
         summary=join_sentences(*texts),
-        action=action,
+        action=action.format(domain=safe(spf_domain), reporter=only),
         query=counts.window_query(domain, context, _errors_predicate(spf_domain)),
         thresholds={"share": limits.spf_error_share, "messages": limits.spf_error_messages},
         evidence={
@@ -134,20 +146,6 @@ def _errors_predicate(spf_domain: str) -> str:
     hit = queries.any_of("spf", f"{failed} AND coalesce(x.scope, 'mfrom') <> 'helo'")
     helo = queries.any_of("spf", failed)
     return f"{hit} OR (NOT {mail_from} AND {helo})"
-
-
-_ERROR_ACTIONS = {
-    "permerror": later(
-        "DNS admin: repair the TXT record of {domain} that begins with v=spf1: exactly one such "
-        "record, at most 10 lookups (include, a, mx, redirect, exists; also those inside of "
-        "includes), no include of a name without SPF record, no typing error. Remove includes of "
-        "services that are no longer used first."
-    ),
-    "temperror": later(
-        "DNS admin: receivers got no answer in time for {domain}, or for a domain that its SPF "
-        "record includes. Check that all nameservers answer over UDP and TCP, and within a second."
-    ),
-}
 
 
 def spf_only(domain: DomainFacts, context: Context) -> list[Finding]:

@@ -115,7 +115,7 @@ def _aligned(rows: pd.DataFrame, check: str, evaluated: str, mode: str | None) -
 
 
 def _action(rows: pd.DataFrame, domain: str, policy: Policy) -> pd.Series[Any]:
-    """Return what the policy asks to do with each row if it fails."""
+
     p = (policy.p or "none").lower()
     sp = (policy.sp or p).lower()
     np_ = (policy.np or sp).lower()
