@@ -221,13 +221,16 @@ def _exposed(domain: DomainFacts, context: Context, subject: str, rows: pd.DataF
     level = policy.np or subdomain_policy(policy)
     testing = policy.testing == "y"
     names = sorted(str(name) for name in rows["header_from"].unique())
-    summary = ngettext(
+    text = _(
         "Strangers sent {messages} as {names}, which never sent authenticated mail, {when}: "
-        "{what} (policy for subdomains: {policy}).",
-        "Strangers sent {messages} as {n} names below {domain} that never sent authenticated "
-        "mail ({names}), {when}: {what} (policy for subdomains: {policy}).",
-        len(names),
-    ).format(
+        "{what} (policy for subdomains: {policy})."
+    )
+    if len(names) > 1:
+        text = _(
+            "Strangers sent {messages} as {n} names below {domain} that never sent authenticated "
+            "mail ({names}), {when}: {what} (policy for subdomains: {policy})."
+        )
+    summary = text.format(
         messages=n_messages(total(rows)),
         n=count(len(names)),
         names=safe(names[0]) if len(names) == 1 else counts.names_with_counts(rows, "header_from"),

@@ -270,7 +270,8 @@ def test_what_was_found_becomes_findings(tmp_path: Path, server: Served) -> None
     lake = Lake(settings.lake_url)
     window = changes_window(NOW + DAY, 7)
     assert dns_record(dns_snapshot(lake), {}, look) == []
-    assert dns_changed(dns_changes(lake, (), *window)) == []
+    nothing = facts().messages
+    assert dns_changed(dns_changes(lake, (), *window), nothing, look) == []
     quoted = facts(policies=policies([0], p="reject")).policies
     assert policy_differs(quoted, dns_snapshot(lake), look) == []
 
@@ -285,7 +286,7 @@ def test_what_was_found_becomes_findings(tmp_path: Path, server: Served) -> None
         "dmarc _dmarc.example.com": "info",
     }
     assert wrong["dkim s1._domainkey.example.com"].messages == 40
-    (changed,) = dns_changed(dns_changes(lake, ["example.com"], *window))
+    (changed,) = dns_changed(dns_changes(lake, ["example.com"], *window), nothing, look)
     assert (changed.subject, changed.severity) == ("dmarc _dmarc.example.com", "warning")
     later = Context(NOW + 5 * DAY, 7, Thresholds())
     quoted = quoted.assign(begin=pd.Timestamp(NOW + 3 * DAY))

@@ -100,7 +100,9 @@ def filled_in(*texts: str) -> set[str]:
 
 def known(finding: Finding) -> tuple[Any, ...]:
     """What does not depend on the language."""
-    return finding.fingerprint, finding.severity, finding.messages, finding.evidence
+    explains = {"explains": list(finding.evidence.get("explains", {}))}  # sentences stand there
+    evidence = finding.evidence | explains
+    return finding.fingerprint, finding.severity, finding.messages, evidence
 
 
 def without_commands(text: str) -> str:

@@ -105,7 +105,7 @@ TLS_RESULTS = (
 CASES: dict[str, list[Callable[[], Facts]]] = {
     "new_sender": [
         lambda: with_rows(messages(range(1, 4), **SERVICE)),
-        lambda: with_rows(messages(range(1, 4), **SERVICE | {"class": "modified"})),
+        lambda: with_rows(messages(range(1, 4), **SERVICE | {"class": "spf_only"})),
     ],
     "sender_stopped": [
         lambda: with_rows(messages(range(5, 61), **SERVICE), inventory=[owned("Postwagon", "p1")]),
