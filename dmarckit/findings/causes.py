@@ -122,13 +122,12 @@ def _since_the_change(change: Finding, effect: Finding) -> bool:
         return False
     if change.subject in effect.evidence.get("strict_tags", ()):
         return True
-    first = effect.evidence.get("lost_since")
     began = change.since or change.first_day
-    if not effect.lost or first is None or began is None:
+    if not effect.lost or began is None:
         return False
     if effect.since is None or effect.since >= began - DAY:
         return False  # it did not fail before: it is another thing of the same days
-    return str(began - DAY) <= str(first) <= str(began + 2 * DAY)
+    return _senders(effect) <= set(change.evidence.get("failing_senders", ()))
 
 
 def _by_signature(cause: Finding, effect: Finding) -> bool:

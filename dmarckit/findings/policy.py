@@ -85,7 +85,10 @@ def _changed(
     recent = recent[recent[column] == last[column]]
     if recent.empty:
         return []
-    severity: Severity = "critical" if lost else "warning" if weaker or len(hurt) else "info"
+    severity: Severity = "warning" if weaker or len(hurt) else "info"
+    if lost:  # critical where it is mail of senders that somebody has decided about
+        decided = counts.lost_mail(context, hurt[hurt["class"] != "unidentified"])
+        severity = decided.severity("warning", limits)
     names = sorted(recent["reporter"].unique())
     who = reporter_tests(domain.reports, names)
     action = _("DNS admin: check that this was meant. If it was, nothing is due.")

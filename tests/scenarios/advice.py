@@ -139,6 +139,22 @@ OLD_SHOP: dict[str, Any] = {
 
 _PASSING = (
     scenario(
+        "a step to quarantine over a service that nobody decided about",
+        "it has failed all along, and is lost since the policy changed: one cause, one finding",
+        office(),
+        sales(
+            sender=DemoSender("crm-cloud.example", "unknown"),
+            expected="unidentified",
+            dkim=(valid("crm-cloud.example", "k1"),),
+            spf=spf("bounce.crm-cloud.example"),
+        ),
+        domains=[domain(HERE, (before_end(20), {"p": "quarantine"}))],
+        expected=[
+            Expect("policy_changed", "p", "warning", says="senders declare crm-cloud.example")
+        ],
+        absent=[*ALIGNMENT_EFFECTS, "unidentified_sender"],
+    ),
+    scenario(
         "a subdomain that was taken over",
         "a forgotten CNAME: others publish SPF below it, and their mail passes",
         office(),
