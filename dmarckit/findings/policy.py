@@ -85,10 +85,7 @@ def _changed(
     recent = recent[recent[column] == last[column]]
     if recent.empty:
         return []
-    severity: Severity = "warning" if weaker or len(hurt) else "info"
-    if lost:  # critical where it is mail of senders that somebody has decided about
-        decided = counts.lost_mail(context, hurt[hurt["class"] != "unidentified"])
-        severity = decided.severity("warning", limits)
+    severity: Severity = "critical" if lost else "warning" if weaker or len(hurt) else "info"
     names = sorted(recent["reporter"].unique())
     who = reporter_tests(domain.reports, names)
     action = _("DNS admin: check that this was meant. If it was, nothing is due.")
@@ -154,10 +151,15 @@ def _changed(
 def _hurt(domain: DomainFacts, context: Context, column: str, since: pd.Timestamp) -> pd.DataFrame:
     """Return messages since a change, of senders of ours of which more fails, or is lost, than did.
 
-    Alignment makes mail fail; the other tags decide what becomes of mail that fails.
+    Alignment makes mail fail; the other tags decide what becomes of mail that fails. Of a sender
+    that nobody has decided about it is not known whether the change does what it should.
     """
     limits, rows = context.thresholds, domain.messages
-    rows = rows[rows["ours"] & (rows["day"] >= since - limits.baseline_days * counts.DAY)]
+    rows = rows[
+        rows["ours"]
+        & (rows["class"] != "unidentified")
+        & (rows["day"] >= since - limits.baseline_days * counts.DAY)
+    ]
     bad = ~rows["da"] & ~rows["sa"]
     if column not in _ALIGNMENT:
         bad &= rows["disposition"].isin(counts.BLOCKED)

@@ -138,21 +138,29 @@ OLD_SHOP: dict[str, Any] = {
 }
 
 _PASSING = (
-    scenario(
-        "a step to quarantine over a service that nobody decided about",
-        "it has failed all along, and is lost since the policy changed: one cause, one finding",
-        office(),
-        sales(
-            sender=DemoSender("crm-cloud.example", "unknown"),
-            expected="unidentified",
-            dkim=(valid("crm-cloud.example", "k1"),),
-            spf=spf("bounce.crm-cloud.example"),
-        ),
-        domains=[domain(HERE, (before_end(20), {"p": "quarantine"}))],
-        expected=[
-            Expect("policy_changed", "p", "warning", says="senders declare crm-cloud.example")
-        ],
-        absent=[*ALIGNMENT_EFFECTS, "unidentified_sender"],
+    *(
+        scenario(
+            f"a step to quarantine over a service that nobody decided about, {days} days ago",
+            "whether the change does what it should is not known before somebody decides",
+            office(),
+            sales(
+                sender=DemoSender("crm-cloud.example", "unknown"),
+                expected="unidentified",
+                dkim=(valid("crm-cloud.example", "k1"),),
+                spf=spf("bounce.crm-cloud.example"),
+            ),
+            domains=[domain(HERE, (before_end(days), {"p": "quarantine"}))],
+            expected=[
+                Expect(
+                    "unidentified_sender",
+                    "crm-cloud.example",
+                    "warning",
+                    says="senders declare crm-cloud.example",
+                )
+            ],
+            absent=ALIGNMENT_EFFECTS,
+        )
+        for days in (4, 20)
     ),
     scenario(
         "a subdomain that was taken over",
