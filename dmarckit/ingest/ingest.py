@@ -32,7 +32,14 @@ import pyarrow as pa
 from dmarckit import core
 from dmarckit.core import Settings, Storage, StorageError, StoredObject, one_line, open_storage
 from dmarckit.ingest.commit import BATCH_BYTES, Commits, IngestResult, Progress
-from dmarckit.ingest.read import Chunk, MailResult, Task, read_chunk, unreadable
+from dmarckit.ingest.read import (
+    Chunk,
+    MailResult,
+    Task,
+    read_chunk,
+    take_environment,
+    unreadable,
+)
 from dmarckit.lake import Lake, month_of
 from dmarckit.reports import own_reporters
 
@@ -359,7 +366,8 @@ def _read_by_pool(
     while parts or waiting:
         read = [future for future, _ in waiting if future.done()]
         running = len(waiting) - len(read)
-        size = sum(future.result().size for future in read if not future.exception())
+        # the results of a cluster stay there until they are asked for
+        size = sum(f.result().size for f in read if not f.exception()) if helping else 0
         most = 6 * workers if size < BATCH_BYTES else 0  # chunks that wait
         while parts and running < 2 * workers and len(waiting) < most:
             part = parts.popleft()
@@ -389,7 +397,11 @@ def _pool(workers: int) -> Executor:
         context.set_forkserver_preload(["dmarckit.ingest.read"])
     except ValueError:
         context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context)
+    # the fork server keeps the environment that it began with, which may know no credentials yet
+    environment = (dict(os.environ),)
+    return ProcessPoolExecutor(
+        workers, mp_context=context, initializer=take_environment, initargs=environment
+    )
 
 
 def _read_apart(task: Task, part: _Part) -> Iterator[Chunk]:

@@ -16,7 +16,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -157,6 +157,11 @@ def unreadable(item: StoredObject, reason: str) -> Chunk:
     mail = MailResult(item, outcome="unreadable", error=reason)
     rows = {name: TABLES[name].schema.empty_table() for name in REPORT_TABLES}
     return Chunk([mail], rows, RECORDS.schema.empty_table(), [], {})
+
+
+def take_environment(variables: Mapping[str, str]) -> None:
+    """Set the environment variables of the process that this one reads for."""
+    os.environ.update(variables)
 
 
 def read_chunk(task: Task, objects: Sequence[StoredObject]) -> Chunk:

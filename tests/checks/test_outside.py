@@ -74,6 +74,7 @@ def test_each_view_reads_what_was_stored(settings: Settings) -> None:
     google = table[table["provider"] == "Google"].set_index("rule")
     views = google[["reports", "postmaster", "dns"]].where(google.notna(), None)
     assert {rule: tuple(row) for rule, row in zip(views.index, views.to_numpy(), strict=True)} == {
+        "authentication": ("met", None, None),
         "spf": ("met", "met", "not met"),
         "dkim": ("met", None, "unknown"),
         "dmarc_record": ("met", None, "met"),
