@@ -85,8 +85,13 @@ def _one_each_cause(found: Sequence[Finding], kinds: Mapping[str, Kind]) -> list
 def _stays(cause: Finding, effect: Finding) -> bool:
     """Return True if the effect stays, as information: people look for it by its kind."""
     changed = cause.kind == "sender_stopped"  # from one sender to another: one change
-    stays = ("gmail_requirement", "spf_only")
-    return effect.kind in stays or (effect.kind == "new_sender" and not changed)
+    # what failed before a step of the policy has to be set up all the same
+    failed_before = cause.kind == "policy_changed" and cause.subject not in ("adkim", "aspf")
+    return (
+        effect.kind in ("gmail_requirement", "spf_only")
+        or (effect.kind == "new_sender" and not changed)
+        or (effect.kind == "unaligned_sender" and failed_before)
+    )
 
 
 def _cause(finding: Finding) -> str:
