@@ -283,7 +283,7 @@ class Reduction:
         ways = self.table("SELECT * FROM ways")
         everyone = pd.concat([senders, pd.DataFrame([{"sender": "", "sender_kind": "unknown"}])])
         who = everyone.iloc[ways["judge"].to_numpy()].reset_index(drop=True)
-        said = patterns.reindex(ways["pattern"])[list(_SAID)].reset_index(drop=True)
+        said = patterns.reindex(ways["pattern"])[_SAID].reset_index(drop=True)
         rows = pd.concat([who, said], axis=1)
         passed = patterns.loc[patterns["da"] | patterns["sa"], "header_from"].drop_duplicates()
         found = classify.classify(rows, inventory, owners, passed, unidentified, denied)
@@ -374,17 +374,7 @@ class Reduction:
         return typed(name, pd.DataFrame(columns))
 
 
-_SAID = (
-    "domain",
-    "header_from",
-    "da",
-    "sa",
-    "passing",
-    "broken",
-    "foreign_pass",
-    "contradicts",
-    "forward_reason",
-)
+_SAID = [column for column in classify.ROW if not column.startswith("sender")]
 
 
 def _signatures(text: str) -> tuple[tuple[str, str], ...]:
