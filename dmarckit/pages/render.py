@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 from typing import IO, Any
 
 import nbformat
@@ -28,6 +29,12 @@ from dmarckit.pages.slack_note import SLACK_MIMETYPE
 # the help of a parameter, behind its default
 _HELP = re.compile(r"^\w+\s*(?::[^=]+)?=.*?\s{2}#\s*(.+)$", re.MULTILINE)
 _PLOT_TOP = 10  # pixels above the plot on a page, where title and legend are text above it
+_ASSETS = Path(__file__).parent / "assets"
+_BUNDLES = {"basic": {"bar", "pie", "scatter"}}  # of plotly.js, the smallest first → trace types
+_BUNDLES["cartesian"] = _BUNDLES["basic"] | {
+    *("box", "contour", "heatmap", "histogram", "histogram2d", "histogram2dcontour"),
+    *("image", "scatterternary", "violin"),
+}
 _KINDS = {  # of outputs that a page can hold, the richest form first
     html.MIMETYPE: "own",
     "text/html": "html",
@@ -88,7 +95,8 @@ def render_page(
     sections = _chapters(notebook)
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     charts = [p for s in sections for p in s["parts"] if p["kind"] == "figure"]
-    scripts = _scripts(any(part["data"] for part in charts), current_language())
+    types = frozenset(name for part in charts for name in part["types"])
+    scripts = _scripts(types, current_language())
     exporter: Any = TemplateExporter(  # type: ignore[no-untyped-call]
         config=Config({"TemplateExporter": {"template_name": "dmarckit"}}),
         extra_template_basedirs=[str(html.TEMPLATES.parent)],
@@ -108,8 +116,10 @@ def render_page(
         "scripts": [html.script_hash(script) for script in scripts],
     }
     page, _resources = exporter.from_notebook_node(notebook, resources={"page": resources})
-    # not template variables: 5 MB of script need neither escaping nor copying by Jinja
-    elements = "".join(f"<script>{script}</script>" for script in scripts)
+    # not template variables: a megabyte of script needs neither escaping nor copying by Jinja.
+    # plotly is text until `charts.js` runs it, so that all else is there before it
+    plotly = "".join(f'<script type="text/plain" id="plotly">{s}</script>' for s in scripts[1:])
+    elements = f"{plotly}<script>{scripts[0]}</script>"
     return str(page).replace("<!--scripts-->", elements, 1).encode("utf-8")
 
 
@@ -125,14 +135,20 @@ def title_of(notebook: nbformat.NotebookNode, name: str) -> str:
 
 
 @cache
-def _scripts(has_charts: bool, language: str) -> tuple[str, ...]:
-    """Return the only scripts of a page; plotly.js comes only with a chart."""
-    texts = html.text_script()  # in `language`, which is a parameter for the cache's sake
-    if not has_charts:
+def _scripts(types: frozenset[str], language: str) -> tuple[str, ...]:
+    """Return the only scripts of a page; plotly.js comes only with a chart.
+
+    `types` are those of its charts' traces; `language` is a parameter for the cache's sake.
+    """
+    texts = html.text_script()
+    if not types:
         return (texts + script_source("tables.js", "copy.js", "links.js"),)
     colours = f"const DARK = {script_json(DARK)};\n"
-    own = texts + colours + script_source("charts.js", "tables.js", "copy.js", "links.js")
-    return get_plotlyjs().replace("\r\n", "\n"), own
+    own = texts + colours + script_source("tables.js", "copy.js", "links.js", "charts.js")
+    for name, known in _BUNDLES.items():
+        if types <= known:
+            return own, (_ASSETS / f"plotly-{name}.min.js").read_text(encoding="utf-8")
+    return own, get_plotlyjs().replace("\r\n", "\n")
 
 
 def _chapters(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
@@ -193,7 +209,7 @@ def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
         "subtitle": plain(title.get("subtitle", {}).get("text", "")),
         "height": layout.get("height", 400),
         "legend": legend,
-        "data": bool(data),
+        "types": {trace.get("type", "scatter") for trace in data},
         "json": script_json({"data": data, "layout": layout}),
         "table": _figure_table(data),
     }

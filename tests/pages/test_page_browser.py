@@ -60,6 +60,25 @@ def test_nothing_overflows_and_every_chart_is_drawn(
     plots = tab.locator(".plot")
     expect(plots).to_have_count(0 if lake == "empty" else CHARTS.get(notebook, 0))
     for plot in plots.all():
+        plot.scroll_into_view_if_needed()
+        expect(plot.locator(".point").first).to_be_attached()
+
+
+def test_charts_wait_until_they_are_near_and_move_nothing(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("overview-demo")
+    assert tab.evaluate("typeof Plotly") == "undefined", "text sorts and filters without it"
+    height = tab.evaluate("document.documentElement.scrollHeight")
+    chart = tab.locator(".plot").last
+    chart.scroll_into_view_if_needed()
+    expect(chart.locator(".point").first).to_be_attached()
+    assert tab.evaluate("document.documentElement.scrollHeight") == height
+
+
+def test_paper_holds_charts_that_were_never_near(open_page: Callable[..., Tab]) -> None:
+    tab = open_page("overview-demo")
+    assert not tab.locator(".plot .main-svg").count()
+    tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    for plot in tab.locator(".plot").all():
         expect(plot.locator(".point").first).to_be_attached()
 
 
@@ -166,6 +185,7 @@ def test_evidence_and_quiet_findings_are_folded(open_page: Callable[..., Tab]) -
 
 def test_charts_follow_dark_mode(open_page: Callable[..., Tab]) -> None:
     tab = open_page("overview-demo", color_scheme="light")
+    tab.locator("#chart-1").scroll_into_view_if_needed()
     bar = tab.locator("#chart-1 .point path").first
     expect(bar).to_have_css("fill", "rgb(0, 104, 168)")
     tab.emulate_media(color_scheme="dark")

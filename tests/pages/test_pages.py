@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import subprocess
 import sys
@@ -10,13 +11,15 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import nbformat
+import plotly.graph_objects as go
 import pytest
+from plotly.offline import get_plotlyjs_version
 
 import dmarckit
 from dmarckit.core.errors import PageError
 from dmarckit.core.settings import Settings
 from dmarckit.core.storage import FolderStorage, StoredObject, open_storage
-from dmarckit.pages import html as page_html, index as page_index
+from dmarckit.pages import html as page_html, index as page_index, render
 from dmarckit.pages.build import BuiltPage, build_page, find_notebook
 from dmarckit.pages.links import page_key
 from dmarckit.pages.publish import load_page, refresh_index, store_page
@@ -67,7 +70,7 @@ def test_a_page_from_a_notebook(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert "a warning" not in html.partition("<footer>")[0]
     assert "<code>&#39;&lt;/script&gt;&#39;</code> <span>a name</span>" in html
     assert "Built 2026-11-24 09:00 UTC" in html
-    assert html.count("plotly.js v") == 1
+    assert html.count("plotly.js (basic - minified) v") == 1
     assert capfd.readouterr() == ("", "")
 
 
@@ -221,6 +224,22 @@ def test_publishing_compressed(tmp_path: Path) -> None:
 def test_the_index_lists_only_pages(key: str) -> None:
     stored = StoredObject(key, "e", 1, NOW)
     assert "There are no pages yet" in page_index.index_page([stored]).decode()
+
+
+@pytest.mark.parametrize(
+    ("trace", "bundle"),
+    [("Bar", "(basic - minified) v"), ("Heatmap", "(cartesian - minified) v"), ("Sankey", "v")],
+)
+def test_a_page_has_the_smallest_plotly_that_draws_its_charts(trace: str, bundle: str) -> None:
+    figure = go.Figure(getattr(go, trace)(), layout_template="none")
+    data = {render.FIGURE_MIMETYPE: json.loads(figure.to_json())}
+    output = nbformat.v4.new_output("display_data", data)
+    cell = nbformat.v4.new_code_cell("figure", outputs=[output])
+    page = render.render_page(
+        nbformat.v4.new_notebook(cells=[cell]), name="own", parameters={}, built=NOW
+    )
+    scripts = re.findall(r"<script[^>]*>/\*\*\n\* plotly.js ([^\n]*)", page.decode())
+    assert scripts == [f"{bundle}{get_plotlyjs_version()}"], "the version of the Python package"
 
 
 def test_script_data_cannot_end_its_element() -> None:
