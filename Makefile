@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check licences sbom bench docs lab translations clean
+.PHONY: help demo test check licences sbom image image-requirements bench docs lab translations clean
 
 help:   ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The environment is made anew when the requirements change; -c keeps it to tried versions.
 $(READY): pyproject.toml constraints.txt
@@ -33,7 +33,7 @@ check: $(READY)  ## ruff, mypy (strict on the package), import-linter, pip-audit
 	@$(BIN)/python -m tests.support.audit $(TOOLS)/bin/pip-audit
 
 # What looks at the environment from outside, and is no part of it.
-SUPPLY := cyclonedx-bom==7.5.0 pip-audit==2.10.1 pip-licenses==5.5.5
+SUPPLY := cyclonedx-bom==7.5.0 pip-audit==2.10.1 pip-licenses==5.5.5 uv==0.13.9
 TOOLS  := $(VENV)/tools
 
 $(TOOLS)/.installed: | $(READY)
@@ -49,6 +49,19 @@ sbom: $(TOOLS)/.installed      ## dist/sbom.json: all dependencies as CycloneDX 
 	@$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
 		--output-reproducible --of JSON -o dist/sbom.json $(BIN)/python
 	@echo dist/sbom.json
+
+BASE := python:3.12-slim
+
+image:           ## the image for AWS, on a base that is pinned by its digest
+	@digest=$$(docker buildx imagetools inspect $(BASE) --format '{{.Manifest.Digest}}') && \
+		docker build -f schedules/aws/Dockerfile --build-arg BASE=$(BASE)@$$digest -t dmarckit $(ARGS) .
+
+IMAGE_EXTRAS := --extra dns --extra google --extra mmdb --extra networks
+
+image-requirements: $(TOOLS)/.installed  ## schedules/aws/requirements.txt: versions of constraints.txt, with hashes
+	@echo hatchling | $(TOOLS)/bin/uv pip compile --quiet --no-header --no-annotate --generate-hashes \
+		--only-binary :all: --python-version 3.12 --python-platform linux $(IMAGE_EXTRAS) \
+		-c constraints.txt pyproject.toml - -o schedules/aws/requirements.txt
 
 docs: $(READY)    ## the tables of README and docs that come from the code
 	@$(BIN)/python -m tests.support.docs

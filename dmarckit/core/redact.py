@@ -1,4 +1,8 @@
-"""What must never stand on a page or in a kept notebook: the secrets of an installation."""
+"""What must never stand on a page or in a kept notebook: the secrets of an installation.
+
+``python -m dmarckit.core.redact FILE`` ends with an error where a settings file holds one; an image
+is not built with it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,10 @@ import html
 import json
 import os
 import re
+import sys
+import tomllib
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -93,3 +100,27 @@ def _replaced(value: Any, pattern: re.Pattern[str]) -> Any:
     if isinstance(value, list):
         return [_replaced(v, pattern) for v in value]
     return value
+
+
+def secrets_of_file(content: Mapping[str, Any]) -> list[str]:
+    """Return the names of the settings in a file's content that are, or hold, secrets."""
+    found = []
+    for name, value in content.items():
+        parts = value if isinstance(value, list) else [value]
+        tables = [part for part in parts if isinstance(part, dict)]
+        texts = (part for part in parts if isinstance(part, str) and part)
+        if any(name in secret_names() or secrets_in({name: text}) for text in texts):
+            found.append(name)
+        found += [f"{name}.{inner}" for table in tables for inner in secrets_of_file(table)]
+    return found
+
+
+if __name__ == "__main__":
+    settings_file = Path(sys.argv[1])
+    if settings_file.exists() and (
+        names := secrets_of_file(tomllib.loads(settings_file.read_text("utf-8")))
+    ):
+        sys.exit(
+            f"{settings_file} holds {', '.join(names)}, and whoever pulls the image could read it; "
+            "take it out of the file: DMARCKIT_<NAME> or DMARCKIT_<NAME>_FILE give it to the task"
+        )

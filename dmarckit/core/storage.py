@@ -248,7 +248,7 @@ class S3Storage:
         try:
             answer = self.client.get_object(Bucket=self.bucket, Key=full)
         except Exception as error:
-            if reason := _refusal(error):
+            if (reason := _refusal(error)) and not self._is_missing(error, full):
                 raise RefusedObject(what, reason, error_code(error)) from error
             raise
         try:
@@ -319,9 +319,21 @@ class S3Storage:
             try:
                 yield
             except Exception as error:
-                if error_code(error) in ("NoSuchKey", "404"):
+                if self._is_missing(error, key if doing == "read" else None):
                     raise MissingObject(f"{what}: there is no such object") from error
                 raise
+
+    def _is_missing(self, error: Exception, key: str | None) -> bool:
+        """Return True if S3 means that there is no such object.
+
+        Who may list by prefix only is told "forbidden" about one, so that is asked by a listing.
+        """
+        if key is None or error_code(error) not in ("AccessDenied", "403"):
+            return error_code(error) in ("NoSuchKey", "404")
+        with contextlib.suppress(Exception):
+            found = self.client.list_objects_v2(Bucket=self.bucket, Prefix=key, MaxKeys=1)
+            return all(entry["Key"] != key for entry in found.get("Contents", ()))
+        return False
 
 
 def _refusal(error: Exception) -> str:

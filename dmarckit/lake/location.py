@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,10 +20,12 @@ import pyarrow as pa
 from dmarckit.core import (
     LakeError,
     SettingsError,
+    StorageError,
     aws_errors,
     aws_session,
     code_hint,
     one_line,
+    open_storage,
     with_retries,
 )
 
@@ -49,6 +51,7 @@ class RowGroup(NamedTuple):
     rows: int
 
 
+HINT = "_last_checkpoint"  # names the newest checkpoint of a table's log
 BROKEN_OFF = (0.1, 0.5, 1.0, 2.0)  # pauses after an answer that broke off
 
 
@@ -111,9 +114,30 @@ class Location:
             try:
                 return opened()
             except Exception as error:
+                if HINT in str(error) and "AccessDenied" in str(error):
+                    return self._open_without_hint(name, opened)
                 if not broke_off(error):
                     raise
             return with_retries(opened, broke_off, BROKEN_OFF)
+
+    def _open_without_hint(
+        self, name: str, opened: Callable[[], DeltaTable | None]
+    ) -> DeltaTable | None:
+        """Open a table that has no checkpoint yet, and give it one.
+
+        Delta asks for the hint to it first. Amazon calls a missing object "forbidden" where one
+        may list by prefix only, which Delta takes for an end.
+        """
+        storage, made = open_storage(self.url), False
+        if next(storage.list(f"{name}/_delta_log/"), None) is None:
+            return None
+        with contextlib.suppress(StorageError):  # who may only read sees Delta's own error
+            key = f"{name}/_delta_log/{HINT}"  # an empty one counts for none
+            made = storage.put_new(key, b"", content_type="application/json")
+        table = opened()
+        if made and table is not None:
+            table.create_checkpoint()
+        return table
 
     @contextlib.contextmanager
     def explained(self, name: str, doing: str) -> Iterator[None]:

@@ -163,7 +163,8 @@ class Writer:
         from deltalake.exceptions import DeltaError
 
         table = TABLES[name]
-        with contextlib.suppress(DeltaError):  # another writer may have made it meanwhile
+        # another writer may have made it meanwhile, or what is missing is called "forbidden"
+        with contextlib.suppress(DeltaError, OSError):
             DeltaTable.create(
                 self.location.table_uri(name),
                 table.schema,

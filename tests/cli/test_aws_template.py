@@ -229,7 +229,7 @@ def test_the_task_may_use_its_prefixes_queue_logs_and_secrets_and_nothing_else(
         ("sqs:GetQueueUrl", dead),
     }
     prefixes = {
-        as_list(statement["Resource"])[0]: statement["Condition"]["StringLikeIfExists"]["s3:prefix"]
+        as_list(statement["Resource"])[0]: statement["Condition"]["StringLike"]["s3:prefix"]
         for name, statement in most.statements()
         if name == "Access" and statement["Action"] == "s3:ListBucket"
     }

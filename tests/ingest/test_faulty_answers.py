@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import boto3
 import pytest
 
-from dmarckit.core.errors import StorageError
+from dmarckit.core.aws import aws_errors
+from dmarckit.core.errors import MissingObject, StorageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
 from dmarckit.demo.server import S3Server
@@ -84,3 +86,35 @@ def test_what_was_read_before_the_storage_fails_is_committed(
     with pytest.raises(StorageError):
         ingest_mails(settings)
     assert Lake(settings.lake_url).mails()["key"].tolist() == [f"{n:03}" for n in range(20)]
+
+
+def test_without_permission_to_list_all_what_is_missing_is_known_by_its_prefix(
+    bucket: str, proxy: S3Proxy
+) -> None:
+    """As the policy of `dmarckit aws deploy` has it: Amazon says "forbidden" of missing objects."""
+    proxy.by_prefix_only = True
+    settings = installation(bucket, 3)
+    assert ingest_mails(settings).outcomes == {"stored": 3}
+    assert ingest_mails(settings).outcomes == {}
+    assert len(Lake(settings.lake_url).records()) == 3
+    with pytest.raises(MissingObject):
+        open_storage(settings.mail_url).get("none")
+    with pytest.raises(MissingObject):
+        open_storage(settings.mail_url).head("00")  # there are objects below it
+    with pytest.raises(StorageError, match="AccessDenied"), aws_errors("list", StorageError):
+        boto3.client("s3").list_objects_v2(Bucket=bucket.removeprefix("s3://"))
+    # engines that cannot read an empty hint find a checkpoint
+    log = f"{settings.lake_url}/records/_delta_log"
+    assert b'"version"' in open_storage(log).get("_last_checkpoint")
+
+
+def test_what_is_forbidden_although_it_is_there_stays_forbidden(
+    bucket: str, proxy: S3Proxy
+) -> None:
+    settings = installation(bucket, 2)
+    proxy.fault = lambda method, path: (
+        "forbid" if method == "GET" and path.partition("?")[0].endswith("/001") else ""
+    )
+    result = ingest_mails(settings)
+    assert result.outcomes == {"stored": 1, "unreachable": 1}
+    assert "allow s3:GetObject" in result.problems[0][2]

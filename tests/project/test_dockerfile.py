@@ -19,6 +19,7 @@ import pytest
 
 from dmarckit.cli.aws.template import CONTAINER, read_template
 from dmarckit.slack import chart
+from tests.project.test_project import EXTRAS, PROJECT, name_of
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "schedules/aws"
@@ -43,12 +44,14 @@ def variables() -> dict[str, str]:
 
 
 def test_the_image_is_slim_and_its_user_is_not_root() -> None:
-    assert all(re.match(r"python:3\.\d+-slim( AS \w+)?$", base) for base in words("FROM"))
+    (base,) = words("ARG")  # `make image` gives it with its digest
+    assert re.fullmatch(r"BASE=python:3\.\d+-slim", base)
+    assert all(re.match(r"\$\{BASE\}( AS \w+)?$", base) for base in words("FROM"))
     (user,) = words("USER")
     assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user)
     order = [name for name, _ in instructions()]
     assert order.index("USER") > max(i for i, name in enumerate(order) if name in ("RUN", "COPY"))
-    assert not words("ADD", "ARG")
+    assert not words("ADD")
 
 
 def test_each_step_leaves_no_cache_and_takes_tried_versions_only() -> None:
@@ -57,26 +60,79 @@ def test_each_step_leaves_no_cache_and_takes_tried_versions_only() -> None:
     assert "apt-get update" in apt
     assert "--no-install-recommends" in apt
     assert "rm -rf /var/lib/apt/lists/*" in apt
-    (pip,) = (run for run in runs if "pip install" in run)
-    assert "--no-cache-dir" in pip
-    assert "-c constraints.txt" in pip
+    packages, own = (run for run in runs if "pip install" in run)
+    assert "--only-binary :all: --require-hashes -r requirements.txt" in packages
+    assert "--no-index --no-deps --no-build-isolation ." in own
+    assert all("--no-cache-dir" in pip for pip in (packages, own))
     assert "chrom" not in " ".join(runs).lower()
     assert "playwright" not in " ".join(runs)
+
+
+def test_the_hashes_are_of_the_versions_that_are_tried() -> None:
+    """`make image-requirements` writes the file anew."""
+    lines = (FOLDER / "requirements.txt").read_text("utf-8").splitlines()
+    pins = [line.removesuffix(" \\") for line in lines if not line.startswith(" ")]
+    tried = (ROOT / "constraints.txt").read_text("utf-8").lower().replace("_", "-")
+    assert set(pins) <= set(tried.splitlines())
+    assert all(
+        re.fullmatch(r" {4}--hash=sha256:[0-9a-f]{64}( \\)?", line)
+        for line in lines
+        if line not in pins and line.startswith(" ")
+    )
+    names = {name_of(pin) for pin in pins}
+    extras = re.search(r"^IMAGE_EXTRAS := (.*)", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    assert extras
+    wanted = [*PROJECT["dependencies"], "hatchling"]
+    wanted += [r for extra in extras[1].split()[1::2] for r in EXTRAS[extra]]
+    assert {name_of(requirement) for requirement in wanted} <= names
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('slack_token = "xoxb-1"', "slack_token"),
+        ('domains = ["example.com"]\npresign_secret = "x"', "presign_secret"),
+        ('slack_url = "https://me:secret@slack.example.com/"', "slack_url"),
+        ('[[other]]\napi_key = "x"', "other.api_key"),
+        ('presign_key_id = "AKIA1"\nslack_channel = "C1"\nslack_token = ""', ""),
+        (None, ""),
+    ],
+)
+def test_a_settings_file_with_secrets_ends_the_build(
+    tmp_path: Path, text: str | None, named: str
+) -> None:
+    file = tmp_path / "dmarckit.toml"
+    if text is not None:
+        file.write_text(text)
+    (check,) = (run for run in words("RUN") if "redact" in run)
+    done = subprocess.run(
+        [sys.executable, *check.split()[1:-1], file],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode != 0) is bool(named), done.stderr
+    assert f" holds {named}, " in done.stderr if named else not done.stderr
+    order = [rest for name, rest in instructions() if name in ("RUN", "COPY", "FROM")]
+    assert order.index(check) < order.index("${BASE}")
 
 
 def test_what_is_copied_is_there_and_not_ignored() -> None:
     ignored = (FOLDER / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
     assert "*" in ignored
     taken = {line[1:] for line in ignored if line.startswith("!")}
+    assert {"**/*.env", "**/.*", "schedules/aws/parameters.yaml"} <= set(ignored)
     copied = {
         source
         for rest in words("COPY")
         if not rest.startswith("--from")
         for source in rest.split()[:-1]
     }
-    assert {source.replace("[l]", "l") for source in copied} == taken
+    within = {"schedules/aws/requirements.txt"}
+    assert {source.replace("[l]", "l") for source in copied - within} == taken
     assert all((ROOT / source).exists() for source in copied if "[" not in source)
-    assert {"notebooks", "schedules", "constraints.txt"} <= copied  # the wheel needs them
+    assert {"notebooks", "schedules", "LICENSE"} <= copied  # the wheel needs them
 
 
 def test_the_fonts_know_japanese() -> None:

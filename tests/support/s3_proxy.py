@@ -6,13 +6,15 @@ import contextlib
 import http.client
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-Fault = Literal["truncate", "refuse", ""]
-"""the body ends half-way, the server says 500, or nothing happens"""
+Fault = Literal["truncate", "refuse", "forbid", "lose", "delay", ""]
+"""the body ends half-way, the server says 500 or 403, the answer is lost, or late, or is good"""
+LATE = 0.3  # seconds
 
 
 class S3Proxy(ThreadingHTTPServer):
@@ -25,6 +27,9 @@ class S3Proxy(ThreadingHTTPServer):
         self.behind = urlsplit(endpoint).netloc
         self.fault: Callable[[str, str], Fault] = lambda _method, _path: ""
         self.spoilt = 0  # answers
+        self.by_prefix_only = False
+        """answer as Amazon does where a policy lets one list by prefix only: a listing without one
+        is forbidden, and so is an object that is missing"""
 
     @property
     def endpoint(self) -> str:
@@ -51,10 +56,19 @@ class _Handler(BaseHTTPRequestHandler):
             content = answer.read()
         fault = self.server.fault(self.command, self.path)
         self.server.spoilt += bool(fault)
-        if fault == "refuse":
-            content = b"<Error><Code>InternalError</Code><Message>We broke</Message></Error>"
-        self.send_response_only(500 if fault == "refuse" else answer.status)
-        for name, value in answer.getheaders() if fault != "refuse" else ():
+        if fault == "lose":
+            self.close_connection = True
+            return
+        if fault == "delay":
+            time.sleep(LATE)
+        status, headers = answer.status, answer.getheaders()
+        if self.server.by_prefix_only and self._is_hidden(status):
+            fault = "forbid"
+        if code := {"refuse": "InternalError", "forbid": "AccessDenied"}.get(fault):
+            status, headers = 500 if fault == "refuse" else 403, []
+            content = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+        self.send_response_only(status)
+        for name, value in headers:
             if name.lower() not in ("transfer-encoding", "connection", "content-length"):
                 self.send_header(name, value)
         length = answer.getheader("Content-Length", "0") if self.command == "HEAD" else len(content)
@@ -66,6 +80,12 @@ class _Handler(BaseHTTPRequestHandler):
             content = content[: len(content) // 2]
             self.close_connection = True
         self.wfile.write(content)
+
+    def _is_hidden(self, status: int) -> bool:
+        place = urlsplit(self.path)
+        if "/" in place.path.strip("/"):
+            return status == 404
+        return self.command == "GET" and "prefix" not in parse_qs(place.query, True)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _hand_on
 
