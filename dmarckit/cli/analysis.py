@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import date, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dmarckit import checks, core, findings, ingest, lake
-from dmarckit.cli.options import Dask, Days, Domains, Format, Now, check_options, parse_now
-from dmarckit.cli.output import print_json, print_table
+from dmarckit import checks, core, findings, ingest
+from dmarckit.cli.options import (
+    FORMATS,
+    OK,
+    PROBLEMS,
+    Dask,
+    Days,
+    Domains,
+    Format,
+    FormatCsv,
+    Now,
+    Question,
+    ask,
+    check_options,
+)  # fmt: skip
+from dmarckit.cli.output import print_json, print_rows, print_table
 from dmarckit.core import count, one_line, plural, show_domain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FINDING_FIELDS = (
     "kind", "domain", "subject", "severity", "status", "messages", "first_day", "last_day",
@@ -22,26 +38,38 @@ SHOWN = 50  # senders of a what-if on the terminal
 
 
 def print_findings(
-    format_: Format = "table",
+    format_: FormatCsv = "table",
     now: Now = None,
     days: Days = 7,
     domain: Domains = None,
     dask: Dask = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Compare the next ones with this one, as runs do.")
+    ] = False,
 ) -> None:
-    """Print what is wrong, what changed, what to do next."""
-    settings = core.load_settings()
-    check_options(format_, days=days)
-    at = parse_now(now)
-    stored = lake.Lake(settings.lake_url)
-    findings.check_domains(settings, stored, domain or ())
-    with ingest.cluster_of(settings, "lake", dask) as cluster:
-        seen = findings.analyse(
-            settings, now=at, days=days, domains=domain or (), recorded=True, cluster=cluster
-        )
-    if format_ == "json":
-        print_json([finding_json(item) for item in seen.findings])
-        return
-    if others := findings.left_out(settings, stored, at - timedelta(days), at):
+    """Print what is wrong, what changed, what to do next.
+
+    Exit status 1 while a finding is open that needs somebody (warning or critical, not muted).
+    """
+    check_options(format_, FORMATS)
+    asked = ask(now, days, domain)
+    with ingest.cluster_of(asked.settings, "lake", dask) as cluster:
+        seen = analyse(asked, recorded=record, cluster=cluster)
+    if not print_rows(map(finding_json, seen.findings), FINDING_FIELDS, format_):
+        _print_as_text(asked, seen)
+    raise typer.Exit(PROBLEMS if findings.urgent(seen.findings) else OK)
+
+
+def analyse(asked: Question, **more: Any) -> findings.Analysis:
+    """Return the analysis that the question asks for."""
+    return findings.analyse(
+        asked.settings, now=asked.now, days=asked.days, domains=asked.domains, **more
+    )
+
+
+def _print_as_text(asked: Question, seen: findings.Analysis) -> None:
+    start = asked.now - timedelta(asked.days)
+    if others := findings.left_out(asked.settings, asked.lake, start, asked.now):
         typer.echo(f"Without findings: {others}")
     if seen.facts.reports.empty and not seen.findings:
         typer.echo("There is no data: no report covers these days. Run dmarckit ingest first.")
@@ -85,13 +113,10 @@ def print_whatif(
     t=y lowers the policy by one step (RFC 9989); pct is the share that older receivers
     (RFC 7489) apply it to, and they apply the one below to the rest.
     """
-    settings = core.load_settings()
-    check_options(format_, days=days)
+    check_options(format_)
     wanted = findings.parse_policy(domain, policy)
-    tables = lake.open_lake(settings)
-    findings.check_domains(settings, tables, [domain])
-    seen = findings.read_facts(settings, tables, parse_now(now), days, [domain])
-    result = findings.what_if(seen, wanted.domain or "", wanted, days)
+    facts = ask(now, days, [domain]).facts()
+    result = findings.what_if(facts, wanted.domain or "", wanted, days)
     if format_ == "json":
         tags = {tag: getattr(wanted, name) for name, tag in findings.POLICY_TAGS.items()}
         policy_ = {tag: value for tag, value in tags.items() if value is not None}
@@ -127,20 +152,23 @@ def print_requirements(format_: Format = "table", domain: Domains = None, now: N
     """Print what Google, Yahoo and Microsoft ask of senders, rule by rule, and whether it is so.
 
     From the reports of 30 days, and what `dmarckit postmaster pull` and `dmarckit dns check`
-    have kept; nobody is asked. Exit status 0, whatever it says.
+    have kept; nobody is asked. Exit status 1 when a rule is not met.
     """
-    settings = core.load_settings()
     check_options(format_)
-    at, tables, domains = parse_now(now), lake.open_lake(settings), domain or ()
-    findings.check_domains(settings, tables, domains)
-    seen = findings.read_facts(settings, tables, at, findings.USUAL_DAYS, domains)
-    outside = findings.read_outside(settings, tables, at, findings.USUAL_DAYS, domains)
-    matrix = checks.requirement_matrix(seen, outside)
+    asked = ask(now, findings.USUAL_DAYS, domain)
+    settings, at, days = asked.settings, asked.now, asked.days
+    outside = findings.read_outside(settings, asked.lake, at, days, asked.domains)
+    matrix = checks.requirement_matrix(asked.facts(), outside)
     if format_ == "json":
         # bulk and the three views are null where nothing is known
         of_views = ["reports_why", "postmaster_why", "dns_why"]
         print_json(matrix.drop(columns=of_views).to_dict("records"))
-        return
+    else:
+        _print_matrix(settings, matrix, outside)
+    raise typer.Exit(PROBLEMS if (matrix["verdict"] == "not met").any() else OK)
+
+
+def _print_matrix(settings: core.Settings, matrix: pd.DataFrame, outside: checks.Outside) -> None:
     if matrix.empty:
         typer.echo("There is no domain: name some in the setting domains, or ingest.")
     for name, rows in matrix.groupby("domain", sort=False):

@@ -1,7 +1,6 @@
 """The command line: its commands, and how it ends.
 
-Libraries are imported inside the commands, so that ``--help`` answers at once. A command whose
-module needs them at its top is declared here, the others beside what they do.
+The rooms load what is asked of them, inside the commands, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -13,34 +12,63 @@ import sys
 from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from dmarckit import __version__, core, pages
-from dmarckit.cli import analysis, jobs, lake, parse
+from dmarckit import __version__, core
+from dmarckit.cli import analysis, demo, export, jobs, lab, lake, pages, parse
 from dmarckit.cli.aws.command import app as aws_app
 from dmarckit.cli.checks import dns_app, postmaster_app
 from dmarckit.cli.doctor.command import doctor
-from dmarckit.cli.options import COULD_NOT_RUN, Dask, join_parameters, parameter_values
+from dmarckit.cli.init import init
+from dmarckit.cli.options import COULD_NOT_RUN, join_parameters
 from dmarckit.cli.output import console
 from dmarckit.cli.senders import senders_app
 from dmarckit.core import DmarckitError, SettingsError
 
+GROUPS = {
+    "Every day": ("run", "open", "findings", "senders", "requirements"),
+    "Look closer": (
+        "page", "export", "whatif", "parse", "lab", "notebook", "dns", "postmaster", "help",
+    ),
+    "Set up": ("demo", "init", "doctor", "schedules", "watch", "aws"),
+    "Upkeep": ("ingest", "maintain", "schema"),
+}  # fmt: skip
+
+
+class _Grouped(TyperGroup):
+    """The commands, listed in groups."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                shown = {name: self.commands[name].get_short_help_str(64) for name in names}
+                formatter.write_dl([(f"{name:<12}", text) for name, text in shown.items()])
+
+
 app = typer.Typer(
+    cls=_Grouped,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="DMARC reports from S3 to one page a morning: what is wrong, what changed, what to do.",
     epilog="Start with: dmarckit demo",
 )
-app.add_typer(aws_app, name="aws")
-app.add_typer(dns_app, name="dns")
-app.add_typer(postmaster_app, name="postmaster")
-app.add_typer(jobs.app, name="schedules")
-app.add_typer(senders_app, name="senders")
+notebook_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="The notebooks: copy one, to change it."
+)
+for name, group in (
+    ("aws", aws_app),
+    ("dns", dns_app),
+    ("notebook", notebook_app),
+    ("postmaster", postmaster_app),
+    ("schedules", jobs.app),
+    ("senders", senders_app),
+):
+    app.add_typer(group, name=name)
 
 
 def main() -> None:
@@ -132,80 +160,32 @@ def help_(
         sys.stdout.write(text)
 
 
-@app.command(epilog="Example: dmarckit demo --mails ~/dmarc-mails")
-def demo(
-    mails: Annotated[
-        Path | None,
-        typer.Option(help="Use these mails or report files (a file or folder), not made-up ones."),
-    ] = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the server up and the page open; Ctrl-C ends it.")
-    ] = False,
-    out: Annotated[Path, typer.Option(help="Where the page and the message go.")] = Path(
-        "dmarckit-demo"
-    ),
-) -> None:
-    """Show the whole system on this machine, from mails to page."""
-    from dmarckit.cli.demo import run_demo
-
-    raise typer.Exit(run_demo(mails=mails, keep=keep, out=out))
-
-
-app.command(epilog="Example: dmarckit parse reports/ --format table")(parse.parse)
-app.command(epilog="Example: dmarckit ingest --retry unreadable")(lake.ingest)
-
-
-@app.command(epilog="Example: dmarckit page overview -p days 7")
-def page(
-    notebook: Annotated[str, typer.Argument(help="Name of a notebook, such as overview.")],
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("-p", metavar="NAME VALUE", help="A parameter of the notebook."),
-    ] = None,
-    all_: Annotated[
-        bool, typer.Option("--all", help="One page for each domain, where something changed.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="With --all: build unchanged pages as well.")
-    ] = False,
-    dask: Dask = None,
-) -> None:
-    """Run one notebook and publish its page."""
-    if dask and not all_:
-        raise SettingsError(f"--dask {dask}: only the pages of --all are built on a cluster")
-    settings = core.start_command()
-    core.log_step(f"Building the page {notebook}")
-    parameters = parameter_values(parameter or ())
-    if all_:
-        from dmarckit.cli.pages import build_fleet
-
-        raise typer.Exit(build_fleet(settings, notebook, parameters, force=force, dask=dask))
-    typer.echo(pages.publish_notebook(settings, notebook, parameters).link)
-
-
-app.command(epilog="Example: dmarckit run daily")(jobs.run)
-for name, command, options in (
-    ("findings", analysis.print_findings, "--domain example.com"),
-    ("whatif", analysis.print_whatif, "example.com 'p=reject; sp=quarantine'"),
-    ("requirements", analysis.print_requirements, "--domain example.com"),
+for name, command, example in (
+    ("demo", demo.demo, "--mails ~/dmarc-mails"),
     ("doctor", doctor, "--json --strict"),
-    ("watch", jobs.watch, "--once"),
-    ("schema", lake.schema, "records"),
+    ("export", export.export, "findings --to findings.xlsx"),
+    ("findings", analysis.print_findings, "--domain example.com"),
+    ("ingest", lake.ingest, "--since 2026-11-01 --retry unreadable"),
+    ("init", init, "--home s3://example-dmarc/kit --mail s3://example-dmarc/rua"),
     ("maintain", lake.maintain, "--dry-run"),
+    ("open", pages.open_, "overview"),
+    ("page", pages.page, "overview --days 7"),
+    ("parse", parse.parse, "reports/ --format table"),
+    ("requirements", analysis.print_requirements, "--domain example.com"),
+    ("run", jobs.run, "daily"),
+    ("schema", lake.schema, "records"),
+    ("watch", jobs.watch, "--once"),
+    ("whatif", analysis.print_whatif, "example.com 'p=reject; sp=quarantine'"),
 ):
-    app.command(name, epilog=f"Example: dmarckit {name} {options}")(command)
-
-
-@app.command(
+    app.command(name, epilog=f"Example: dmarckit {name} {example}")(command)
+app.command(
+    "lab",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     epilog="Example: dmarckit lab --no-browser",
-)
-def lab(context: typer.Context) -> None:
-    """JupyterLab on the notebooks.
+)(lab.lab)
+notebook_app.command("copy", epilog="Example: dmarckit notebook copy domain")(lab.copy_notebook)
 
-    Further options go to JupyterLab itself. While there is no report in the lake, a
-    temporary one with the demo's mails is shown.
-    """
-    from dmarckit.cli.pages import run_lab
 
-    raise typer.Exit(run_lab(context.args))
+@notebook_app.callback()
+def _group() -> None:
+    """Keep `copy` a command of its own name while it is the only one."""

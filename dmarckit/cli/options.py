@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
+from dmarckit import core, facts, findings, lake
 from dmarckit.core import SettingsError, one_line
 
-OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2  # exit statuses
+OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
+"""exit statuses of every command: nothing to do, somebody should look, it could not run"""
 
 Format = Annotated[str, typer.Option("--format", "-f", help="table or json.")]
+FORMATS = ("table", "json", "csv")
+FormatCsv = Annotated[str, typer.Option("--format", "-f", help="table, json or csv.")]
 Now = Annotated[
     str | None, typer.Option(help="Look as of this time (ISO 8601, UTC); default: the present.")
 ]
@@ -25,7 +30,9 @@ Dask = Annotated[
 ]
 
 
-def check_options(format_: str, formats: Sequence[str] = ("table", "json"), days: int = 1) -> None:
+def check_options(
+    format_: str = "table", formats: Sequence[str] = ("table", "json"), days: int = 1
+) -> None:
     """Raise SettingsError for a `--format` that is none of `formats`, or less than one day."""
     if format_ not in formats:
         raise SettingsError(f"--format {one_line(format_)}: formats are {', '.join(formats)}")
@@ -33,20 +40,46 @@ def check_options(format_: str, formats: Sequence[str] = ("table", "json"), days
         raise SettingsError(f"--days {days}: it must be at least 1")
 
 
-def parse_now(text: str | None) -> datetime:
-    """Return the time of `--now`: ISO 8601, UTC unless it says otherwise; without it the present.
+def parse_time(text: str, option: str, or_else: str = "a day") -> datetime:
+    """Return the time that an option gives: ISO 8601, UTC unless it says otherwise.
 
     Raises SettingsError when the text is no time.
     """
-    if not text:
-        return datetime.now(UTC)
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise SettingsError(
-            f"--now {one_line(text)}: write a time as 2026-11-24T09:00:00Z, or a day"
+            f"{option} {one_line(text)}: write a time as 2026-11-24T09:00:00Z, or {or_else}"
         ) from None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a command asks of the lake: as of when, over how many days, about which domains."""
+
+    settings: core.Settings
+    lake: lake.Lake
+    now: datetime
+    days: int
+    domains: tuple[str, ...]
+
+    def facts(self) -> facts.Facts:
+        """Read the facts that it is about."""
+        return findings.read_facts(self.settings, self.lake, self.now, self.days, self.domains)
+
+
+def ask(now: str | None, days: int, domains: Sequence[str] | None) -> Question:
+    """Return the question that the options `--now`, `--days` and `--domain` put.
+
+    Raises SettingsError for what is no time, no number of days, or a domain that nothing knows.
+    """
+    check_options(days=days)
+    settings = core.load_settings()
+    at = parse_time(now, "--now") if now else datetime.now(UTC)
+    question = Question(settings, lake.Lake(settings.lake_url), at, days, tuple(domains or ()))
+    findings.check_domains(settings, question.lake, question.domains)
+    return question
 
 
 def join_parameters(arguments: Iterable[str]) -> list[str]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from dmarckit import core, ingest, jobs, slack
+from dmarckit import core, ingest, jobs, reports, slack
 from dmarckit.core import one_line, plural
 
 if TYPE_CHECKING:
@@ -47,6 +50,35 @@ def console(stderr: bool = False) -> Console:
 def print_json(rows: Any) -> None:
     """Print indented JSON, ASCII only, so that any terminal and any pipe takes it."""
     typer.echo(json.dumps(rows, indent=1))
+
+
+def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], format_: str) -> bool:
+    """Print rows as JSON or CSV; return False for a table, which each command makes itself."""
+    if format_ == "json":
+        print_json(list(rows))
+    elif format_ == "csv":
+        sys.stdout.writelines(csv_lines(([row[name] for name in columns] for row in rows), columns))
+    return format_ != "table"
+
+
+def csv_lines(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of a CSV file (RFC 4180): texts are harmless in a spreadsheet."""
+    for row in itertools.chain([columns], rows):
+        yield ",".join(_csv_value(value) for value in row) + "\r\n"
+
+
+def plain_value(value: Any) -> Any:
+    """Return a value as one cell holds it: lists and the like as JSON, times as ISO 8601."""
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value, default=str)
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _csv_value(value: Any) -> str:
+    value = plain_value(value)
+    if isinstance(value, str):
+        return reports.csv_cell(value)
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def print_table(

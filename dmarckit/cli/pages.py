@@ -1,34 +1,107 @@
-"""`dmarckit page --all` and `dmarckit lab`: a page for each domain, and JupyterLab.
-
-JupyterLab shows made-up data where there is none yet.
-"""
+"""`dmarckit page` and `open`: a notebook's page, one for each domain, and the newest one shown."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
+import ast
 import sys
-import tempfile
+import webbrowser
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-from unittest import mock
+from typing import TYPE_CHECKING, Annotated, Any
 
-from dmarckit import core, pages
-from dmarckit.cli.demo import store
-from dmarckit.cli.output import console, ingest_progress
-from dmarckit.core import CONFIG_VARIABLE, PREFIX, Settings, one_line, open_storage, plural
-from dmarckit.demo import demo_mails, demo_settings, fill_outside_tables
-from dmarckit.ingest import cluster_of, ingest_mails
-from dmarckit.lake import Lake
-from dmarckit.pages import INDEX, FleetPage, Outcome
+import typer
 
+from dmarckit import core, ingest, lake, pages
+from dmarckit.cli.options import OK, PROBLEMS, Dask, parameter_values
+from dmarckit.cli.output import console
+from dmarckit.core import Settings, SettingsError, one_line, open_storage, plural
+
+if TYPE_CHECKING:
+    from dmarckit.pages import FleetPage, Outcome
+
+_BY_MESSAGES = """SELECT domain, sum(messages)::BIGINT AS messages FROM reports
+    WHERE domain <> '' GROUP BY domain ORDER BY messages DESC, domain"""
+LISTED = 20  # domains that are named where one is to be chosen
 WORDS: dict[Outcome, str] = {
     "built": "built", "unchanged": "unchanged, not built again", "failed": "failed"
 }  # fmt: skip
+
+
+def page(
+    notebook: Annotated[str, typer.Argument(help="Name of a notebook, such as overview.")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("-p", metavar="NAME VALUE", help="A parameter of the notebook."),
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Length of the window.")] = None,
+    end: Annotated[str | None, typer.Option(help="Its last day, such as 2026-11-23.")] = None,
+    domain: Annotated[
+        list[str] | None, typer.Option("--domain", "-d", help="About this; may be repeated.")
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="One page for each domain, where something changed.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --all: build unchanged pages as well.")
+    ] = False,
+    dask: Dask = None,
+) -> None:
+    """Run one notebook and publish its page.
+
+    --days, --end and --domain are for the notebooks that have such parameters.
+    """
+    if dask and not all_:
+        raise SettingsError(f"--dask {dask}: only the pages of --all are built on a cluster")
+    settings = core.start_command()
+    core.log_step(f"Building the page {notebook}")
+    known = pages.known_parameters(pages.find_notebook(notebook))
+    parameters = parameter_values(parameter or ())
+    for name, value in (("days", days), ("end", end), ("domain", domain)):
+        if value is not None:
+            _give(notebook, name, value, known, parameters)
+    if all_:
+        raise typer.Exit(build_fleet(settings, notebook, parameters, force=force, dask=dask))
+    if "domain" in known and not parameters.get("domain") and _default(known["domain"]):
+        parameters["domain"] = _which_domain(settings, notebook)
+    typer.echo(pages.publish_notebook(settings, notebook, parameters).link)
+
+
+def _give(
+    notebook: str, name: str, value: Any, known: Mapping[str, Any], parameters: dict[str, Any]
+) -> None:
+    """Set a parameter by its option: `domain` also where the notebook takes several."""
+    if name == "domain" and "domain" in known and len(value) == 1:
+        (value,) = value
+    elif name == "domain":
+        name = "domains"
+    if name not in known:
+        what = "more than one domain" if name == "domains" and "domain" in known else name
+        has = ", ".join(known) or "none"
+        raise core.PageError(f"notebook {notebook} does not take {what}; its parameters: {has}")
+    if name in parameters:
+        raise core.PageError(f"{name} is given twice, by its option and by -p")
+    parameters[name] = value
+
+
+def _default(about: Mapping[str, str]) -> Any:
+    try:
+        return ast.literal_eval(about["default"])
+    except (ValueError, SyntaxError):
+        return None
+
+
+def _which_domain(settings: Settings, notebook: str) -> str:
+    """Return the domain that somebody chooses, from those with reports or in the settings."""
+    found = lake.Lake(settings.lake_url).arrow(_BY_MESSAGES).to_pylist()
+    messages = dict.fromkeys(settings.domain_names, 0) | {r["domain"]: r["messages"] for r in found}
+    listed = [f"{one_line(name, 80)} ({core.count(n)})" for name, n in messages.items()][:LISTED]
+    more = f" and {len(messages) - LISTED} more" if len(messages) > LISTED else ""
+    text = f"which domain? With their messages: {', '.join(listed) or 'none is known'}{more}"
+    if not (messages and sys.stdin.isatty() and sys.stdout.isatty()):
+        raise core.PageError(f"{text}; write: dmarckit page {notebook} --domain NAME")
+    typer.echo(f"W{text[1:]}")
+    return str(typer.prompt("Domain", default=next(iter(messages))))
 
 
 def build_fleet(
@@ -50,13 +123,13 @@ def build_fleet(
     domains = pages.fleet_domains(settings, pages.fleet_window(notebook, parameters, now))
     if not domains:
         screen.print("There are no domains yet: dmarckit ingest reads the reports.")
-        return 0
+        return OK
 
     def print_page(page: FleetPage) -> None:
         took = f" ({page.seconds:.1f} s)" if page.seconds else ""
         screen.print(f"  {page.domain}: {WORDS[page.outcome]}{took}", soft_wrap=True)
 
-    with cluster_of(settings, "settings", dask) as cluster:
+    with ingest.cluster_of(settings, "settings", dask) as cluster:
         built = pages.publish_fleet(
             settings,
             domains,
@@ -74,76 +147,28 @@ def build_fleet(
     parts = [f"{count[outcome]} {words}" for outcome, words in WORDS.items() if count[outcome]]
     screen.print(f"{plural(len(built), 'page')}: {', '.join(parts)}")
     storage = open_storage(settings.pages_url, settings.presign_keys())
-    screen.print(f"All pages: {pages.link_to(settings, storage, INDEX)}", soft_wrap=True)
-    return 1 if count["failed"] else 0
+    screen.print(f"All pages: {pages.link_to(settings, storage, pages.INDEX)}", soft_wrap=True)
+    return PROBLEMS if count["failed"] else OK
 
 
-START = ("explore", "overview")  # the notebook to open first, if it is there
-
-
-def run_lab(arguments: Sequence[str]) -> int:
-    """Run JupyterLab until it is stopped; return its exit status.
-
-    `arguments` go to JupyterLab. While the lake in force holds no report, a temporary one
-    with the demo's mails is shown instead, and the terminal says so. Raises LakeError when it
-    cannot be reached.
-    """
-    screen = console(stderr=True)
-    folder = pages.find_notebook("overview").parent.absolute()
-    screen.print(f"Notebooks: {folder}", soft_wrap=True)
-    if not os.access(folder, os.W_OK):
-        screen.print("You may not write there: to keep changes, copy it to ./notebooks.")
-    with contextlib.ExitStack() as stack:
-        environment = dict(os.environ)
-        settings = core.load_settings()
-        count = Lake(settings.lake_url).sql("SELECT count(*) AS n FROM reports")["n"]
-        if not int(count.iloc[0]):
-            lake = one_line(settings.lake_url)
-            screen.print(f"No reports in {lake} yet (dmarckit ingest reads them): ", end="")
-            screen.print("showing made-up mails of the demo, until the lab is closed.")
-            environment = stack.enter_context(demo_environment())
-        # Ctrl-C reaches JupyterLab too, which asks whether it is meant
-        process = subprocess.Popen(lab_command(folder, arguments), env=environment)
-        while True:
-            with contextlib.suppress(KeyboardInterrupt):
-                return process.wait()
-
-
-def lab_command(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
-    """Return the command that runs JupyterLab on `folder`, with no kernel but this environment's.
-
-    Kernels start in the working directory, as pages do, so that relative settings mean the
-    same in both.
-    """
-    first = next((name for name in START if (folder / f"{name}.ipynb").is_file()), None)
-    options = {
-        "ServerApp.root_dir": str(folder),
-        "ServerApp.kernel_spec_manager_class": "dmarckit.pages.build.OwnKernels",
-        "MappingKernelManager.root_dir": str(Path.cwd()),
-        "LabApp.default_url": f"/lab/tree/{first}.ipynb" if first else "/lab",
-        # neither news nor updates are asked for: nothing leaves this machine
-        "LabApp.news_url": "None",
-        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
-    }
-    settings = [f"--{name}={value}" for name, value in options.items()]
-    return [sys.executable, "-m", "jupyterlab", *settings, *arguments]
-
-
-@contextlib.contextmanager
-def demo_environment() -> Iterator[dict[str, str]]:
-    """Yield the environment that points at a temporary lake with the demo's reports."""
-    with tempfile.TemporaryDirectory(prefix="dmarckit-lab-") as name:
-        home = Path(name)
-        config = home / "dmarckit.toml"
-        own = f'home = "{home.as_posix()}"\ntrust = "pass"\nexports = "none"\n'
-        config.write_text(own + demo_settings(), "utf-8")
-        theirs = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
-        environment = {**theirs, CONFIG_VARIABLE: str(config)}
-        with mock.patch.dict(os.environ, environment, clear=True):
-            settings = core.load_settings()
-            raw = {mail.key: mail.raw for mail in demo_mails(datetime.now(UTC).date())}
-            store(open_storage(settings.mail_url), raw, raw.__getitem__)
-            with ingest_progress() as progress:
-                ingest_mails(settings, progress=progress)
-            fill_outside_tables(settings, datetime.now(UTC))
-        yield environment
+def open_(
+    page: Annotated[
+        str | None, typer.Argument(help="Notebook, or how the page's key begins; else overview.")
+    ] = None,
+    print_: Annotated[bool, typer.Option("--print", help="Only print its address.")] = False,
+) -> None:
+    """Open the newest page in the browser."""
+    settings = core.load_settings()
+    storage = pages.open_pages(settings)
+    stored = [item for item in storage.list() if item.key.endswith(".html")]
+    if not stored:
+        raise core.PageError(f"there is no page in {storage.url} yet; make one: dmarckit run daily")
+    wanted = page or "overview"
+    found = [item for item in stored if f"{item.key}/".startswith(f"{wanted.strip('/')}")]
+    if page and not found:
+        names = dict.fromkeys(item.key.partition("/")[0] for item in stored)
+        raise core.PageError(f"the page {core.unknown_name(page, list(names))}")
+    newest = max(found or stored, key=lambda item: item.modified)
+    address = pages.link_to(settings, storage, newest.key)
+    if print_ or not webbrowser.open(address):
+        typer.echo(address)

@@ -9,8 +9,17 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dmarckit import core, facts, findings, lake
-from dmarckit.cli.options import Days, Domains, Format, Now, check_options, parse_now
-from dmarckit.cli.output import print_json, print_table
+from dmarckit.cli.options import (
+    FORMATS,
+    Days,
+    Domains,
+    Format,
+    FormatCsv,
+    Now,
+    ask,
+    check_options,
+)  # fmt: skip
+from dmarckit.cli.output import print_json, print_rows, print_table
 from dmarckit.core import count, one_line, percent, plural, show_domain
 
 senders_app = typer.Typer(
@@ -28,7 +37,7 @@ At = Annotated[
 @senders_app.callback(invoke_without_command=True)
 def print_senders(
     context: typer.Context,
-    format_: Format = "table",
+    format_: FormatCsv = "table",
     now: Now = None,
     days: Days = 7,
     domain: Domains = None,
@@ -42,25 +51,21 @@ def print_senders(
     """
     if context.invoked_subcommand:
         return
-    settings = core.load_settings()
-    check_options(format_, days=days)
-    at = parse_now(now)
-    tables = lake.open_lake(settings)
-    findings.check_domains(settings, tables, domain or ())
-    seen = findings.read_facts(settings, tables, at, days, domain or ())
+    check_options(format_, FORMATS)
+    asked = ask(now, days, domain)
+    seen = asked.facts()
     if resolve:
         by_messages = seen.sources.sort_values("messages", ascending=False)["source_ip"]
         ips = [str(ip) for ip in by_messages]
-        result = facts.resolve(tables, ips, lookup=facts.dns_lookup(), now=at)
+        result = facts.resolve(asked.lake, ips, lookup=facts.dns_lookup(), now=asked.now)
         text = f"{plural(result.named, 'address', 'addresses')} with a host name"
         text += f", {count(result.nameless)} without, {count(result.left)} left for next time"
         text += "" if result.answered else "; the resolver does not answer"
         print(text, file=sys.stderr)
         if result.named:
-            seen = findings.read_facts(settings, tables, at, days, domain or ())
-    rows = _senders(seen, at, days)
-    if format_ == "json":
-        print_json(rows)
+            seen = asked.facts()
+    rows = sender_rows(seen, asked.now, days)
+    if print_rows(rows, SENDER_FIELDS, format_):
         return
     if not rows:
         typer.echo(f"There is no data: nobody sent anything in the last {plural(days, 'day')}.")
@@ -85,7 +90,13 @@ def print_senders(
     )
 
 
-def _senders(seen: facts.Facts, now: datetime, days: int) -> list[dict[str, Any]]:
+SENDER_FIELDS = (
+    "domain", "sender", "kind", "in_inventory", "messages", "aligned_messages", "ips", "classes",
+    "first_day", "last_day",
+)  # fmt: skip
+
+
+def sender_rows(seen: facts.Facts, now: datetime, days: int) -> list[dict[str, Any]]:
     """Return one row per domain and sender of the last `days` days, the most messages first.
 
     domain, sender, kind, in_inventory, messages, aligned_messages (DKIM or SPF aligned), ips

@@ -293,16 +293,17 @@ def load_settings(**overrides: Any) -> Settings:
     return settings
 
 
-def shipped_files(folder: str, pattern: str) -> dict[str, Path]:
+def shipped_files(folder: str, pattern: str, *, own: bool = True) -> dict[str, Path]:
     """Return name without ending → file of `folder` that matches `pattern`, sorted by name.
 
     Files in the user's working directory come before those of the same name that dmarckit
-    ships: in a wheel they are below the package, in a checkout beside it.
+    ships (in a wheel they are below the package, in a checkout beside it), unless not `own`.
     """
     package = Path(__file__).parent.parent
     inside = package / "_shipped" / folder
     shipped = inside if inside.is_dir() else package.parent / folder
-    found = {path.stem: path for at in (shipped, Path(folder)) for path in at.glob(pattern)}
+    places = (shipped, Path(folder)) if own else (shipped,)
+    found = {path.stem: path for at in places for path in at.glob(pattern)}
     return dict(sorted(found.items()))
 
 

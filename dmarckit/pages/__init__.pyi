@@ -18,6 +18,7 @@ from .publish import (
     StoredPage as StoredPage,
     link_pages as link_pages,
     link_to as link_to,
+    open_pages as open_pages,
     publish_notebook as publish_notebook,
     refresh_index as refresh_index,
     store_notebook as store_notebook,

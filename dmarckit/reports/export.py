@@ -74,8 +74,8 @@ def report_csv(report: AggregateReport) -> str:
     tallies: dict[str, _Tally] = {}
     for record in report.records:
         tallies.setdefault(record.source_ip or "", _Tally()).add(record)
-    outside = [_cell((t or "")[:_NAME_PART_LIMIT]) for t in (report.reporter, report.policy.p)]
-    rows = ([*outside, _cell(source), *tally.cells()] for source, tally in tallies.items())
+    outside = [csv_cell((t or "")[:_NAME_PART_LIMIT]) for t in (report.reporter, report.policy.p)]
+    rows = ([*outside, csv_cell(source), *tally.cells()] for source, tally in tallies.items())
     return "".join(",".join(row) + "\r\n" for row in ([*CSV_COLUMNS], *rows))
 
 
@@ -90,15 +90,15 @@ def record_rows(report: AggregateReport) -> Iterator[str]:
         outside = (report.reporter, report.policy.p, record.source_ip)
         where = (report.reporter, report.policy.domain, record.header_from)
         period = (f"{report.begin:%Y-%m-%dT%H:%M:%SZ}", f"{report.end:%Y-%m-%dT%H:%M:%SZ}")
-        cells = [*map(_cell, outside), *tally.cells(), *map(_cell, where), *period]
-        yield ",".join([*cells, _cell(record.disposition)]) + "\r\n"
+        cells = [*map(csv_cell, outside), *tally.cells(), *map(csv_cell, where), *period]
+        yield ",".join([*cells, csv_cell(record.disposition)]) + "\r\n"
 
 
 def _any_pass(results: Iterable[model.DkimResult] | Iterable[model.SpfResult]) -> bool:
     return any((result.result or "").lower() == "pass" for result in results)
 
 
-def _cell(text: str | None) -> str:
+def csv_cell(text: str | None) -> str:
     r"""Return outside text as a CSV cell that no spreadsheet runs.
 
     A formula gets an apostrophe in front. Control and bidirectional characters are shown as

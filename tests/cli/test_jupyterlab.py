@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, Page as Tab, TimeoutError as PlaywrightTimeout
 
 import dmarckit
-from dmarckit.cli import pages
-from dmarckit.cli.pages import demo_environment, lab_command, run_lab
+from dmarckit import demo, ingest
+from dmarckit.cli import lab
+from dmarckit.cli.lab import demo_environment, lab_command, run_lab
 from dmarckit.pages.page import SECTIONS
 from tests.pages.test_notebooks import FOLDER
 from tests.support import frames
@@ -108,7 +110,7 @@ def tab(browser: Browser) -> Iterator[Tab]:
 
 @pytest.mark.slow
 @pytest.mark.chromium
-@pytest.mark.parametrize("name", [n for n in pages.START if (FOLDER / f"{n}.ipynb").is_file()])
+@pytest.mark.parametrize("name", [n for n in lab.START if (FOLDER / f"{n}.ipynb").is_file()])
 def test_run_all_draws_charts_in_the_cells(address: str, tab: Tab, name: str) -> None:
     tab.goto(f"{address}lab/tree/{name}.ipynb?token=t&reset")
     tab.get_by_text("| Idle").wait_for()
@@ -167,8 +169,8 @@ def test_without_reports_the_demo_s_are_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    mails = pages.demo_mails(pages.datetime.now(pages.UTC).date(), days=2)
-    monkeypatch.setattr(pages, "demo_mails", lambda _: mails)
+    mails = demo.demo_mails(datetime.now(UTC).date(), days=2)
+    monkeypatch.setattr(demo, "demo_mails", lambda _: mails)
     monkeypatch.setenv("DMARCKIT_TRUST", "any")
     seen: dict[str, str] = {}
 
@@ -181,7 +183,7 @@ def test_without_reports_the_demo_s_are_shown(
         return real([sys.executable, "-c", "raise SystemExit(3)"])
 
     real = subprocess.Popen
-    monkeypatch.setattr(pages.subprocess, "Popen", popen_once(popen, real))
+    monkeypatch.setattr(subprocess, "Popen", popen_once(popen, real))
     assert run_lab(["--no-browser"]) == 3
     assert int(seen["reports"]) > 10
     assert "DMARCKIT_TRUST" not in seen
@@ -211,14 +213,14 @@ def test_a_lake_with_reports_is_shown(tmp_path: Path, monkeypatch: pytest.Monkey
         return real([sys.executable, "-c", ""])
 
     real = subprocess.Popen
-    monkeypatch.setattr(pages.subprocess, "Popen", popen_once(popen, real))
+    monkeypatch.setattr(subprocess, "Popen", popen_once(popen, real))
     assert run_lab([]) == 0
     assert seen["DMARCKIT_HOME"] == str(tmp_path)
 
 
 def test_the_environment_is_as_before_after_the_demo_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "demo_mails", lambda _: [])
-    monkeypatch.setattr(pages, "ingest_mails", lambda *_, **__: None)
+    monkeypatch.setattr(demo, "demo_mails", lambda _: [])
+    monkeypatch.setattr(ingest, "ingest_mails", lambda *_, **__: None)
     monkeypatch.setenv("DMARCKIT_HOME", "mine")
     before = dict(os.environ)
     with demo_environment() as environment:

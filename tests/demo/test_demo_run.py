@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
+from dmarckit import demo as company
 from dmarckit.cli import demo
 from dmarckit.demo.server import available
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
@@ -24,7 +26,7 @@ def test_the_demo_goes_from_mails_to_a_page_and_messages(
 ) -> None:
     monkeypatch.setenv("DMARCKIT_SLACK_TOKEN", "xoxb-of-the-user")
     monkeypatch.setenv("AWS_PROFILE", "of-the-user")
-    assert demo.run_demo(mails=None, keep=False, out=Path("dmarckit-demo")) == 0
+    demo.run_demo(mails=None, keep=False, out=Path("dmarckit-demo"))
     said = capsys.readouterr().out
     for outcome in ("stored", "duplicate", "untrusted", "not_a_report", "unreadable"):
         assert re.search(rf"^{outcome} +[\d,]+ ", said, re.MULTILINE), outcome
@@ -48,7 +50,7 @@ def test_the_demo_on_the_users_own_files_names_what_it_could_not_read(
     Path("own/2026/report.xml").write_bytes(report_xml(report))
     Path("own/mail.eml").write_bytes(make_mail(gz(report_xml(report)), dmarc="none"))
     Path("own/broken.xml.gz").write_bytes(gz(report_xml(report))[:-30])
-    assert demo.run_demo(mails=Path("own"), keep=False, out=Path("dmarckit-demo")) == 0
+    demo.run_demo(mails=Path("own"), keep=False, out=Path("dmarckit-demo"))
     said = capsys.readouterr().out
     assert re.search(r"unreadable: broken\.xml\.gz: \S+", said)
     assert re.search(r"^stored +1 ", said, re.MULTILINE)
@@ -60,11 +62,15 @@ def test_the_demo_on_the_users_own_files_names_what_it_could_not_read(
 def test_without_a_server_for_this_machine_a_folder_does(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "available", lambda: False)
+    monkeypatch.setattr(company, "available", lambda: False)
     Path("one.xml").write_bytes(report_xml(make_report(make_record())))
-    assert demo.run_demo(mails=Path("one.xml"), keep=False, out=Path("out")) == 0
-    assert "using a folder instead" in capsys.readouterr().out
+    demo.run_demo(mails=Path("one.xml"), keep=False, out=Path("out"))
+    said = capsys.readouterr().out
+    assert "pip install 'dmarckit[demo]'" in said
+    assert "using a folder instead" in said
     assert Path("out/overview.html").is_file()
+    (link,) = re.findall(r"file://\S+overview/\S+\.html", said)
+    assert Path(unquote(link.removeprefix("file://"))).is_file(), "what it links to stays"
 
 
 @pytest.mark.slow

@@ -193,6 +193,17 @@ def doctor(
         loaded = core.load_settings()
     except core.SettingsError as error:
         loaded = error
+    raise typer.Exit(print_checks(loaded, json_=json_, send=send, strict=strict))
+
+
+def print_checks(
+    loaded: core.Settings | DmarckitError,
+    *,
+    json_: bool = False,
+    send: bool = False,
+    strict: bool = False,
+) -> int:
+    """Run every check and print its line; return the exit status."""
     lines = []
     for line in run_checks(all_checks(), CheckContext(loaded, send=send)):
         lines.append(line)
@@ -201,4 +212,4 @@ def doctor(
             typer.echo(f"{line.status:<5} {line.check:<18} {line.message}{fix}")
     if json_:
         print_json([asdict(line) for line in lines])
-    raise typer.Exit(exit_status(lines, strict=strict))
+    return exit_status(lines, strict=strict)

@@ -1,0 +1,105 @@
+"""`dmarckit init`: the settings file of a new installation, tried at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dmarckit import core
+from dmarckit.cli.doctor.command import print_checks
+from dmarckit.cli.options import OK, PROBLEMS
+from dmarckit.core import SettingsError, one_line
+
+SETTINGS = """\
+# Settings of dmarckit. All of them, with their defaults: dmarckit help settings
+
+# Where tables, pages and exports lie: s3://bucket/prefix, or a folder.
+{home}
+# Where the report mails are: the place in which SES stores them, or a folder of mails.
+{mail}
+# Domains to report on; without it all that reports speak of.
+{domains}
+# Channel (its ID) for summaries and alerts. The token comes from the environment: set
+# DMARCKIT_SLACK_TOKEN=xoxb-…, or DMARCKIT_SLACK_TOKEN_FILE. Without one messages are shown.
+{slack_channel}
+# Stable address of the pages, where you have one; without it links are presigned.
+# page_base_url = "https://dmarc.example.com"
+
+# Language of pages and Slack: en or ja.
+# language = "en"
+
+# A service that sends for you, if the findings ask about it (or: dmarckit senders declare).
+# [[senders]]
+# name = "Example Mail"
+# spf_domains = ["bounce.example.net"]
+"""
+NEXT = """\
+  dmarckit run daily         # new mails → lake → pages → Slack
+  dmarckit open              # the newest page, in the browser
+  dmarckit schedules start   # all schedules at their times (or: dmarckit schedules export)"""
+EXAMPLES: dict[str, str | list[str]] = {
+    "home": "s3://example-dmarc/kit",
+    "mail": "s3://example-dmarc/rua",
+    "domains": ["example.com"],
+    "slack_channel": "C0123456789",
+}
+ASKED = {
+    "home": "Place of tables and pages (s3://bucket/prefix or a folder)",
+    "mail": "Place of the report mails (s3://bucket/prefix or a folder; empty: HOME/mail)",
+    "domains": "Domains to report on, with commas between (empty: all that reports speak of)",
+    "slack_channel": "ID of the Slack channel (empty: messages are shown here)",
+}
+
+
+def init(
+    home: Annotated[str | None, typer.Option(help="Of lake, pages, exports.")] = None,
+    mail: Annotated[str | None, typer.Option(help="Where the report mails are.")] = None,
+    domain: Annotated[
+        list[str] | None, typer.Option("--domain", "-d", help="To report on; may be repeated.")
+    ] = None,
+    slack_channel: Annotated[str | None, typer.Option(help="ID of the channel.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a settings file that is there.")
+    ] = False,
+) -> None:
+    """Write dmarckit.toml with comments, and try every setting (the doctor).
+
+    On a terminal it asks for what no option gives. Exit status 1 when something is to be mended.
+    """
+    file = Path(os.environ.get(core.CONFIG_VARIABLE) or core.DEFAULT_FILE)
+    if file.exists() and not force:
+        raise SettingsError(f"{one_line(file)} is there already: change it, or write --force")
+    given = {"home": home, "mail": mail, "domains": domain, "slack_channel": slack_channel}
+    chosen: dict[str, str | list[str]] = {name: v for name, v in given.items() if v}
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        for name in [name for name in given if name not in chosen]:
+            usual = "./dmarckit-data" if name == "home" else ""
+            if said := typer.prompt(ASKED[name], default=usual, show_default=bool(usual)).strip():
+                names = [one.strip() for one in said.split(",")]
+                chosen[name] = said if name != "domains" else [one for one in names if one]
+    values = {**EXAMPLES, **chosen}  # a JSON string or list of strings is the same in TOML
+    lines = {
+        name: f"{'' if name in chosen else '# '}{name} = {json.dumps(value, ensure_ascii=False)}\n"
+        for name, value in values.items()
+    }
+    before = file.read_bytes() if file.exists() else None
+    try:
+        file.write_text(SETTINGS.format(**lines), "utf-8")
+        settings = core.load_settings()
+    except OSError as error:
+        raise SettingsError(f"cannot write {one_line(file)}: {error.strerror}") from error
+    except SettingsError:  # what does not load is not left behind
+        file.unlink() if before is None else file.write_bytes(before)
+        raise
+    if not settings.mail_url.startswith("s3://"):
+        Path(settings.mail_url.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
+    typer.echo(f"Written: {one_line(file)}\n")
+    failed = print_checks(settings) != OK
+    again = "First mend what fails above, and try it again with dmarckit doctor. Then:"
+    typer.echo(f"\n{again if failed else 'Next:'}\n{NEXT}")
+    raise typer.Exit(PROBLEMS if failed else OK)
