@@ -123,7 +123,7 @@ def print_whatif(
         senders = result.senders.to_dict("records")
         print_json(vars(result) | {"policy": policy_, "senders": senders})
         return
-    name = one_line(result.domain)
+    name = one_line(show_domain(result.domain))
     if not result.messages:
         typer.echo(f"There is no data: nobody sent as {name} in the last {days} days.")
         return
@@ -172,7 +172,7 @@ def _print_matrix(settings: core.Settings, matrix: pd.DataFrame, outside: checks
     if matrix.empty:
         typer.echo("There is no domain: name some in the setting domains, or ingest.")
     for name, rows in matrix.groupby("domain", sort=False):
-        typer.echo(one_line(name))
+        typer.echo(one_line(show_domain(str(name))))
         for rule, cells in rows.groupby("rule", sort=False):
             verdicts = ", ".join(f"{c.provider} {c.verdict}" for c in cells.itertuples())
             mark = " (views disagree)" if cells["disagree"].any() else ""

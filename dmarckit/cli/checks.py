@@ -10,7 +10,7 @@ import typer
 from dmarckit import checks, core, lake, pages
 from dmarckit.cli.options import COULD_NOT_RUN, OK, PROBLEMS, Domains, Format, check_options
 from dmarckit.cli.output import print_json, print_table
-from dmarckit.core import count, day, one_line, plural, rate_text
+from dmarckit.core import count, day, one_line, plural, rate_text, show_domain
 
 dns_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="What DNS says about the domains."
@@ -59,7 +59,7 @@ def dns_check(
 
 def _print_dns_table(checked: checks.DnsCheckResult) -> None:
     for domain, rows in checked.rows.items():
-        typer.echo(domain)
+        typer.echo(show_domain(domain))
         for row in rows:
             problem = checks.is_problem(row.record, row.state)
             label = row.state.upper() if problem else row.state
@@ -131,7 +131,7 @@ def show(
         )  # fmt: skip
         cells = (
             (
-                one_line(row["domain"], 60),
+                one_line(show_domain(row["domain"]), 60),
                 *(rate_text(row[name]) for name in rates),
                 count(row["needs_work"]),
                 day(row["last_day"]),

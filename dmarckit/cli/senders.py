@@ -198,7 +198,7 @@ def _decide(
         raise core.SettingsError("name the domain that the sender sends for: --domain example.com")
     findings.check_domains(settings, tables, domains)
     now = datetime.now(UTC)
-    for domain in domains:
+    for domain in map(core.normalize_domain, domains):
         facts.decide(tables, decision, name, domain, now=now, **about)
         holds = next(
             (
@@ -206,7 +206,7 @@ def _decide(
                 for found in facts.decisions(settings, tables)
                 if found.at is None
                 and found.sender.name == name.strip()
-                and found.sender.domain in ("", core.normalize_domain(domain))
+                and found.sender.domain in ("", domain)
             ),
             None,
         )

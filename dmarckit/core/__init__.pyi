@@ -97,6 +97,7 @@ from .text import (
     change as change,
     count as count,
     day as day,
+    domain_forms as domain_forms,
     is_missing as is_missing,
     minute as minute,
     n_days as n_days,
@@ -109,6 +110,7 @@ from .text import (
     points as points,
     rate_text as rate_text,
     show_domain as show_domain,
+    show_domains as show_domains,
     unknown_name as unknown_name,
 )
 from .thresholds import Limits as Limits, Thresholds as Thresholds

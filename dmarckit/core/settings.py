@@ -49,6 +49,11 @@ class DomainGroup(Strict):
     owner: str | None = None
     slack_channel: str | None = None
 
+    @field_validator("domains")
+    @classmethod
+    def _one_form(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(normalize_domain, names))
+
 
 class DeclaredSender(Strict):
     """A sender that the company has decided about; it comes before every other way to tell."""
@@ -211,8 +216,8 @@ class Settings(BaseSettings):
         """Return every domain to report on, lower case; empty: all that reports speak of."""
         names: list[str] = []
         for entry in self.domains:
-            names += [entry] if isinstance(entry, str) else entry.domains
-        return tuple(dict.fromkeys(normalize_domain(name) for name in names))
+            names += [normalize_domain(entry)] if isinstance(entry, str) else entry.domains
+        return tuple(dict.fromkeys(names))
 
     def presign_keys(self) -> tuple[str, str] | None:
         """Return the IAM user's own keys for links, when both are given."""

@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -52,25 +53,88 @@ def normalize_domain(name: str) -> str:
     return ".".join(labels).rstrip(".")
 
 
-def show_domain(name: str) -> str:
-    """Return a domain name for people: U-labels, with the A-labels beside them where they differ.
-
-    A name whose U-labels do not lead back to it is shown as it is.
-
-    >>> show_domain("example.com"), show_domain("xn--bcher-kva.example")
-    ('example.com', 'b\u00fccher.example (xn--bcher-kva.example)')
-    """
+def _u_labels(name: str, *, safe: bool = True) -> str:
+    """Return a name with U-labels, where they lead back to it; if `safe`, of one script each."""
     if "xn--" not in name:
         return name
     import idna
 
     with contextlib.suppress(UnicodeError):
-        shown = ".".join(
+        labels = [
             idna.decode(label) if label.startswith("xn--") else label for label in name.split(".")
-        )
-        if normalize_domain(shown) == name and shown != name:
-            return f"{shown} ({name})"
+        ]
+        shown = ".".join(labels)
+        if normalize_domain(shown) == name and not (safe and any(map(_is_misleading, labels))):
+            return shown
     return name
+
+
+def _is_misleading(label: str) -> bool:
+    """Return True if a label may be read as another one: it mixes scripts, or looks like Latin."""
+    letters = [c for c in label if not (c.isascii() and not c.isalpha())]
+    scripts = {unicodedata.name(c, "").partition(" ")[0] for c in letters}
+    if scripts <= {"LATIN"}:  # beyond Extended-B they are phonetic ones, which look like others
+        return any(unicodedata.normalize("NFD", c)[0] > "\u024f" for c in letters)
+    plain = scripts <= _JAPANESE or scripts <= _KOREAN or len(scripts) == 1
+    return not plain or set(letters) <= _LIKE_LATIN or any(c in "\u200c\u200d" for c in letters)
+
+
+_JAPANESE = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC"}
+_KOREAN = {"CJK", "HANGUL"}
+_LIKE_LATIN = set("асԁеһіјӏорԛѕԝхуъьҽпгѵѡкмтвнαεικνορτυχγη")
+"""Cyrillic and Greek letters that pass for Latin ones"""
+
+
+def domain_forms(name: str) -> list[str]:
+    """Return the forms in which former versions may have stored a normalised name.
+
+    >>> domain_forms("xn--bcher-kva.example"), domain_forms("example.com")
+    (['xn--bcher-kva.example', 'b\u00fccher.example'], ['example.com'])
+    """
+    return list(dict.fromkeys([name, _u_labels(name, safe=False)]))
+
+
+def show_domain(name: str) -> str:
+    """Return a domain name for people: U-labels, with the A-labels beside them where they differ.
+
+    A name whose U-labels do not lead back to it, mix scripts or pass for Latin ones stays as it is.
+
+    >>> show_domain("example.com"), show_domain("xn--bcher-kva.example")
+    ('example.com', 'b\u00fccher.example (xn--bcher-kva.example)')
+    """
+    shown = _u_labels(name)
+    return name if shown == name else f"{shown} ({name})"
+
+
+def show_domains(text: str) -> str:
+    """Return a text with its domain names as `show_domain`, each with its A-labels once.
+
+    What is there to be copied keeps its A-labels: addresses, parts of records, and commands.
+
+    >>> show_domains("xn--bcher-kva.example/s1 fails: a@xn--bcher-kva.example")
+    'b\u00fccher.example/s1 (xn--bcher-kva.example) fails: a@xn--bcher-kva.example'
+    >>> show_domains("xn--p1ai: dmarckit senders deny A --domain xn--p1ai. Then xn--p1ai.")
+    '\u0440\u0444 (xn--p1ai): dmarckit senders deny A --domain xn--p1ai. Then \u0440\u0444.'
+    """
+    known = set[str]()
+
+    def shown(found: re.Match[str]) -> str:
+        name, rest, before = found["name"], found["rest"] or "", text[: found.start()]
+        u = _u_labels(name)
+        done = before.endswith("(") and u in before
+        if u == name or done or _COPIED.search(before) or text.startswith("…", found.end()):
+            return found[0]
+        beside = f" ({name})" if name not in known and f"{u} ({name})" not in text else ""
+        known.add(name)
+        return f"{u}{rest}{beside}"
+
+    return _A_LABELS.sub(shown, text) if "xn--" in text else text
+
+
+_A_LABELS = re.compile(
+    r"(?P<name>(?:[\w-]+\.)*xn--[a-z0-9-]+(?:\.[\w-]+)*)(?P<rest>/[\w.-]*\w)?", re.ASCII
+)
+_COPIED = re.compile(r"(?:[@=:/]| --[\w-]* ['\"]?|dmarckit senders \w+ (?:-- )?'?)$")
 
 
 def unknown_name(name: str, known: Sequence[str]) -> str:

@@ -21,7 +21,6 @@ from dmarckit.core import (
     Window,
     last_days,
     load_settings,
-    normalize_domain,
     one_line,
 )
 from dmarckit.facts.load import HISTORY, history_of, reduced
@@ -121,9 +120,7 @@ def _reader(table: str, what: str, domain_column: str = "domain") -> Callable[..
         end: datetime | None = None,
         columns: Sequence[str] | None = None,
     ) -> pd.DataFrame:
-        names = [domain] if isinstance(domain, str) else domain
-        wanted = None if names is None else [normalize_domain(name) for name in names]
-        return self._select(table, wanted, start, end, columns, domain_column)
+        return self._select(table, domain, start, end, columns, domain_column)
 
     read.__name__ = table
     read.__doc__ = _documented(table, what)

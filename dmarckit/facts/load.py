@@ -15,7 +15,6 @@ from dmarckit.core import (
     Settings,
     normalize_domain,
     one_line,
-    show_domain,
 )
 from dmarckit.facts import sql
 from dmarckit.facts.decisions import decisions
@@ -125,10 +124,7 @@ def _opened(
     now = now.astimezone(UTC)
     start = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
     overlap = f'"end" > {_literal(start)} AND begin < {_literal(now)}'
-    names = None
-    if domains is not None:  # former versions stored names as they were sent
-        names = [normalize_domain(d) for d in domains]
-        names = list(dict.fromkeys([*names, *(show_domain(n).partition(" ")[0] for n in names)]))
+    names = None if domains is None else [normalize_domain(d) for d in domains]
     try:
         first = _first_month(lake, overlap, start)
         known = find_reporters(lake, overlap, first, now, own_reporters(settings.reporters))
@@ -136,7 +132,7 @@ def _opened(
         with lake.session(
             *tables, first_month=first, domains=stored, memory=sql.MEMORY
         ) as connection:
-            sql.define_names(connection)
+            connection.execute(sql.NAME)
             _name_reporters(connection, known, overlap, counted="records" in tables)
             connection.register("wanted", pd.DataFrame({"domain": names or []}, dtype="str"))
             mine = "true" if names is None else "domain IN (SELECT domain FROM wanted)"

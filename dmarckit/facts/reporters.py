@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from dmarckit.facts.networks import organisation
-from dmarckit.facts.sql import MEMORY, define_names
+from dmarckit.facts.sql import MEMORY, NAME
 from dmarckit.lake import CONTENT, Lake
 from dmarckit.reports import is_within, listed_reporter, reporter_key
 
@@ -60,13 +60,13 @@ SELECT report_uid, sum(hash({", ".join(f'"{name}"' for name in CONTENT["records"
 FROM records WHERE report_uid IN (SELECT report_uid FROM said) GROUP BY ALL
 """  # noqa: S608
 _QUOTED = f"""
-SELECT {_SPELT}, form(domain) AS domain, max(begin) AS last
-FROM reports WHERE {{where}} AND form(domain) IN (SELECT domain FROM family) GROUP BY ALL
+SELECT {_SPELT}, domain, max(begin) AS last
+FROM reports WHERE {{where}} AND domain IN (SELECT domain FROM family) GROUP BY ALL
 """  # noqa: S608
 _AUTHORS = """
-SELECT DISTINCT coalesce(reporter, '') AS reporter, form(domain) AS domain,
-    coalesce(name(header_from), form(domain)) AS author
-FROM records WHERE {where} AND messages > 0 AND form(domain) IN (SELECT domain FROM family)
+SELECT DISTINCT coalesce(reporter, '') AS reporter, domain,
+    coalesce(name(header_from), domain) AS author
+FROM records WHERE {where} AND messages > 0 AND domain IN (SELECT domain FROM family)
 """
 _RECORDS = """
 SELECT domain, "day", len(coalesce(found, [])) > 0 AS there FROM dns
@@ -121,7 +121,7 @@ def find_reporters(
     if len(again) or children:
         tables = ("reports", "records", "dns")
         with lake.session(*tables, first_month=first_month, memory=MEMORY) as connection:
-            define_names(connection)
+            connection.execute(NAME)
             if len(again):
                 repeated = _repeated(connection, again.fillna(""), where)
             if children:

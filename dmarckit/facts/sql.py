@@ -9,32 +9,15 @@ rows with tables that Python made of the patterns and the senders alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from dmarckit.core import normalize_domain
 from dmarckit.lake import Lake
-
-if TYPE_CHECKING:
-    import duckdb
 
 DAY_US = 86_400_000_000
 MEMORY = "1000MB"
 """what DuckDB may use before it spills to disk; pandas needs up to as much again beside it"""
 
-NAME = """
-CREATE TEMP MACRO form(text) AS
-    CASE WHEN strlen(text) = length(text) THEN text ELSE a_label(text) END;
-
-CREATE TEMP MACRO name(text) AS nullif(lower(rtrim(trim(form(text)), '.')), '')
-"""
-"""Names as they are compared: former versions stored U-labels as they were sent. `a_label` is
-`normalize_domain`, which only names beyond ASCII need."""
-
-
-def define_names(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the macros `form` and `name` on a connection."""
-    connection.create_function("a_label", normalize_domain, ["VARCHAR"], "VARCHAR")
-    connection.execute(NAME)
+NAME = "CREATE TEMP MACRO name(text) AS nullif(lower(rtrim(trim(form(text)), '.')), '')"
+"""Names within lists as they are compared; those of columns come so from the lake."""
 
 
 OLD_RESULTS = {
@@ -53,7 +36,7 @@ def result_meaning(column: str) -> str:
 
 CHOSEN = """
 CREATE TEMP VIEW chosen AS SELECT
-    coalesce(form(domain), '') AS domain,
+    coalesce(domain, '') AS domain,
     coalesce(header_from, '') AS header_from,
     coalesce(dkim_aligned, false) AS da,
     coalesce(spf_aligned, false) AS sa,
@@ -168,18 +151,18 @@ FROM reports
 LEFT JOIN spellings ON coalesce(reports.reporter, '') = spellings.reporter
     AND coalesce(reports.contact, '') = spellings.contact
     AND coalesce(authenticated_from, '') = spellings.sent_by
-LEFT JOIN misplaced ON misplaced.name = spellings.name AND misplaced.domain = form(reports.domain)
+LEFT JOIN misplaced ON misplaced.name = spellings.name AND misplaced.domain = reports.domain
     AND begin >= misplaced.since
 LEFT JOIN repeated USING (report_uid)
 WHERE {overlap} AND (spellings.unclear OR misplaced.parent IS NOT NULL OR repeated.report_uid
     IS NOT NULL);
 
 CREATE TEMP VIEW reported AS
-SELECT reports.* REPLACE (coalesce(exceptions.domain, form(reports.domain)) AS domain),
+SELECT reports.* REPLACE (coalesce(exceptions.domain, reports.domain) AS domain),
     coalesce(reports.reporter, '') AS spelling, coalesce(reports.contact, '') AS written_contact,
     coalesce(authenticated_from, '') AS sent_by,
     coalesce(spellings.name, reports.reporter, '') AS name, coalesce(provider, '') AS provider,
-    CASE WHEN exceptions.domain IS NOT NULL THEN 'misplaced ' || form(reports.domain)
+    CASE WHEN exceptions.domain IS NOT NULL THEN 'misplaced ' || reports.domain
         WHEN exceptions.repeated THEN 'repeated'
         WHEN rival_of IS NOT NULL THEN 'rival'
         WHEN settled THEN 'settled' ELSE '' END AS oddity
@@ -459,7 +442,7 @@ WHERE received >= {start} AND received < {now} ORDER BY received, key""",
 SELECT seen, queue, reason FROM dead_letters
 WHERE seen >= {start} AND seen < {now} ORDER BY seen, message""",
     "tls": """
-SELECT form(policy_domain) AS policy_domain, begin, "end", reporter, policy_type,
+SELECT policy_domain, begin, "end", reporter, policy_type,
     CASE WHEN place = 1 THEN coalesce(successful, 0) ELSE 0 END AS successful,
     CASE WHEN place = 1 THEN coalesce(failed, 0) ELSE 0 END AS failed,
     kinds[place] AS result_type,

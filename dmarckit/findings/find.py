@@ -12,7 +12,7 @@ from datetime import datetime
 import pandas as pd
 
 from dmarckit.checks import Outside
-from dmarckit.core import Mute, Thresholds, _, count, ngettext, one_line
+from dmarckit.core import Mute, Thresholds, _, count, ngettext, one_line, show_domains
 from dmarckit.facts import Facts, complete_days
 from dmarckit.findings import (
     abuse,
@@ -85,8 +85,11 @@ def find(
     found += [f for f in before if f.fingerprint not in known and not ended(f)]
     reasons = {m.fingerprint: m.reason for m in mute if now.date() <= m.until}
     found = combine([replace(f, mute_reason=reasons.get(f.fingerprint)) for f in found], KINDS)
-    entitled = (replace(f, title=title(f)) for f in merge_records(found, published))
-    return sorted(entitled, key=lambda finding: finding.rank)
+    said = (
+        replace(f, title=title(f), summary=show_domains(f.summary), action=show_domains(f.action))
+        for f in merge_records(found, published)
+    )
+    return sorted(said, key=lambda finding: finding.rank)
 
 
 def published_records(dns: pd.DataFrame) -> dict[str, str]:
@@ -105,11 +108,11 @@ def title(finding: Finding) -> str:
     if kind is None:
         return f"{finding.kind}: {one_line(finding.subject, 80) or '–'}"
     if finding.subject != POOLED:
-        return _(kind.title).format(subject=kind.subject_name(finding.subject) or "–")
+        return show_domains(_(kind.title).format(subject=kind.subject_name(finding.subject) or "–"))
     first = one_line(next(iter(finding.evidence.get("subjects", ())), "–"), 80)
     n = int(finding.evidence.get("count", 1)) - 1
     text = ngettext("{title}, and {n} more like it", "{title}, and {n} more like it", n)
-    return text.format(title=_(kind.title).format(subject=first), n=count(n))
+    return show_domains(text.format(title=_(kind.title).format(subject=first), n=count(n)))
 
 
 def find_by_domain(facts: Facts, context: Context, complete: pd.DataFrame) -> list[Finding]:
@@ -140,7 +143,7 @@ def how_ended(facts: Facts, context: Context) -> Callable[[Finding], str]:
             domains.update((d.name, d) for d in by_domain(facts, complete_days(facts)))
         if finding.domain not in domains:
             return text
-        return kind.ended(finding, domains[finding.domain], context)
+        return show_domains(kind.ended(finding, domains[finding.domain], context))
 
     return ended
 

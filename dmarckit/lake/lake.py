@@ -12,13 +12,20 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dmarckit.core import LakeError, Settings, load_settings, one_line
+from dmarckit.core import (
+    LakeError,
+    Settings,
+    domain_forms,
+    load_settings,
+    normalize_domain,
+    one_line,
+)
 from dmarckit.lake.location import Location
 from dmarckit.lake.schema import TABLES, Table
 from dmarckit.lake.write import Writer, lacks_columns
@@ -27,11 +34,18 @@ if TYPE_CHECKING:
     import pandas as pd
     from duckdb import DuckDBPyConnection
 
-Domains = str | Sequence[str] | None
+Domains = str | Iterable[str] | None
 Time = datetime | None
 Columns = Sequence[str] | None
 CONFIG: dict[str, Any] = {"autoinstall_known_extensions": "false"}
 MOST_DOMAINS = 100  # with more, hardly a file holds none of them
+NAMES = {"domain", "policy_domain", "from_domain", "authenticated_from", "dkim_domain"}
+NAMES |= {"header_from", "envelope_from", "envelope_to"}  # columns that hold a domain's name
+FORM = """
+CREATE MACRO form(text) AS CASE WHEN strlen(text) = length(text) THEN text ELSE a_label(text) END
+"""
+"""A name as it is compared: former versions stored U-labels as they were sent. `a_label` is
+`normalize_domain`, which only names beyond ASCII need."""
 _lock = threading.Lock()
 
 
@@ -83,7 +97,8 @@ class Lake:
         where, values = ["true"], dict[str, Any]()
         if domain is not None:
             where.append(f"{domain_column} IN (SELECT unnest($domains))")
-            values["domains"] = [domain] if isinstance(domain, str) else list(domain)
+            names = [domain] if isinstance(domain, str) else domain
+            values["domains"] = [normalize_domain(name) for name in names]
         for limit, sign, bound in ((start, ">=", "start"), (end, "<", "end")):
             if limit is not None:
                 if limit.tzinfo is None:
@@ -187,7 +202,7 @@ class Lake:
             else:
                 spill = stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-"))
                 config = {**CONFIG, "memory_limit": memory, "temp_directory": spill}
-                connection = stack.enter_context(duckdb.connect(config=config))
+                connection = stack.enter_context(_connect(config))
             connection.execute("SET TimeZone = 'UTC'")
             try:
                 for name in names:
@@ -209,38 +224,37 @@ class Lake:
         *,
         outvoted: bool = False,
     ) -> None:
-        kind, shown = TABLES[name], name
+        kind = TABLES[name]
         schema, table = kind.schema, self.location.open(name)
         losers = None if outvoted else self._outvoted(name, first_month)
-        if losers:
-            name = f"{shown}_stored"
         only: list[tuple[str, str, Any]] = [("month", ">=", first_month)] if first_month else []
         if domains is not None and len(domains) <= MOST_DOMAINS:
-            only.append(("domain", "in", list(domains)))
+            only.append(("domain", "in", [form for name in domains for form in domain_forms(name)]))
         files = table.file_uris(file_pruning_predicate=only or None) if table is not None else []
         if not files:
             connection.register(name, schema.empty_table())
-        elif self.location.is_s3:
+            return
+        if self.location.is_s3:
             data = self.location.dataset(files, schema)
             # files out of which rows were deleted hold string views, in which Arrow cannot
             # look for DuckDB; the ledger is the table whose rows are deleted every day
-            connection.register(name, data.scanner() if name == "mails" else data)
+            connection.register(f"{name}_stored", data.scanner() if name == "mails" else data)
+            rows = f"{name}_stored"
         else:
             quoted = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
-            query = (
-                f"SELECT * FROM read_parquet([{quoted}], hive_partitioning = true, "  # noqa: S608
-                "hive_types = {'month': VARCHAR}, union_by_name = true)"
+            rows = (
+                f"(SELECT * FROM read_parquet([{quoted}], hive_partitioning = true, "  # noqa: S608
+                "hive_types = {'month': VARCHAR}, union_by_name = true))"
             )
             if table is not None and lacks_columns(table, kind):
                 connection.register(f"{name}_none", schema.empty_table())
-                query = f"SELECT * FROM {name}_none UNION ALL BY NAME {query}"  # noqa: S608
-            connection.execute(f"CREATE TEMP VIEW {name} AS {query}")
+                rows = f"(SELECT * FROM {name}_none UNION ALL BY NAME {rows[1:]}"  # noqa: S608
+        forms = ", ".join(f"form({c}) AS {c}" for c in schema.names if c in NAMES)
+        query = f"SELECT * {f'REPLACE ({forms})' if forms else ''} FROM {rows}"  # noqa: S608
         if losers:
-            connection.register(f"{shown}_outvoted", losers)
-            connection.execute(
-                f"CREATE TEMP VIEW {shown} AS SELECT * FROM {name} "  # noqa: S608
-                f"WHERE report_uid NOT IN (SELECT report_uid FROM {shown}_outvoted)"
-            )
+            connection.register(f"{name}_outvoted", losers)
+            query += f" WHERE report_uid NOT IN (SELECT report_uid FROM {name}_outvoted)"  # noqa: S608
+        connection.execute(f"CREATE TEMP VIEW {name} AS {query}")
 
     def _outvoted(self, name: str, first_month: str) -> pa.Table | None:
         """Return the `report_uid` of the reports whose rows in a table do not count, if any."""
@@ -297,6 +311,14 @@ def _cursor() -> DuckDBPyConnection:
 
 @functools.cache
 def _database(_process: int) -> DuckDBPyConnection:
+    return _connect(CONFIG)
+
+
+def _connect(config: dict[str, Any]) -> DuckDBPyConnection:
+    """Return a connection to a database of its own, in which names have one form (`form`)."""
     import duckdb
 
-    return duckdb.connect(config=dict(CONFIG))
+    connection = duckdb.connect(config=dict(config))
+    connection.create_function("a_label", normalize_domain, ["VARCHAR"], "VARCHAR")
+    connection.execute(FORM)
+    return connection

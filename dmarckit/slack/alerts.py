@@ -48,7 +48,7 @@ def unsent_reports(settings: Settings, lake: Lake, now: datetime) -> list[Row]:
     since = (now if last is None else min(now, last)) - NEW_DAYS
     rows: list[Row] = lake.arrow(_UNSENT, since=since, month=month_of(since)).to_pylist()
     names = set(settings.domain_names)
-    return [row for row in rows if not names or core.normalize_domain(row["domain"] or "") in names]
+    return [row for row in rows if not names or row["domain"] in names]
 
 
 def build_alerts(
@@ -210,7 +210,7 @@ def digest_message(rows: Sequence[Row]) -> Message:
     failing, total = sum(row["failing"] for row in rows), sum(row["messages"] for row in rows)
     domains = Counter[str]()
     for row in rows:
-        domains[row["domain"] or _("an unnamed domain")] += row["failing"]
+        domains[row["domain"] or ""] += row["failing"]
     said = _failures(failing, total)
     title = ngettext(
         "{n} new report with failing messages", "{n} new reports with failing messages", len(rows)
@@ -221,8 +221,9 @@ def digest_message(rows: Sequence[Row]) -> Message:
         "*{what}*\n{n} domains; most of it, {messages}, is about {domain}.",
         len(domains),
     )
+    shown = kit.code(core.show_domain(worst) or _("an unnamed domain"))
     about = where.format(
-        what=said, n=count(len(domains)), messages=core.n_messages(most), domain=kit.code(worst)
+        what=said, n=count(len(domains)), messages=core.n_messages(most), domain=shown
     )
     top = sorted(
         rows, key=lambda r: (-r["failing"], str(r["domain"]), str(r["reporter"]), r["begin"])
@@ -230,7 +231,7 @@ def digest_message(rows: Sequence[Row]) -> Message:
     cells = [
         (
             row["reporter"] or _unnamed(row["contact"]),
-            row["domain"] or _("an unnamed domain"),
+            core.show_domain(row["domain"] or "") or _("an unnamed domain"),
             core.period(row["begin"], row["end"]),
             count(row["messages"]),
             count(row["failing"]),

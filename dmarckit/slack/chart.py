@@ -90,7 +90,7 @@ def alert_chart(report: AggregateReport) -> bytes:
     report without messages gives empty bars that say so.
     """
     provider = drawable(report.reporter or _("unknown provider"), 80)
-    domain = drawable(report.policy.domain or _("unknown domain"), 50)
+    domain = drawable(core.show_domain(report.policy.domain or "") or _("unknown domain"), 50)
     total = sum(record.messages for record in report.records)
     about = f"{domain}  ·  {period(report.begin, report.end)}  ·  {core.n_messages(total)}"
     figure = _figure(3.7, provider, about)

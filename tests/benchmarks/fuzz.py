@@ -154,10 +154,10 @@ def run(inputs: int = 200_000, seed: int = 1) -> None:
     began = time.monotonic()
     for number in range(inputs):
         raw = one_input(seeds, inner, chance)
-        start = time.monotonic()
+        start = time.process_time()  # other programs of the machine hang nothing
         try:
             found += outcome(raw)
-            took = time.monotonic() - start
+            took = time.process_time() - start
             assert took < HANG_SECONDS, f"took {took:.1f} s"
         except BaseException:
             Path("fuzz-crash.bin").write_bytes(raw)

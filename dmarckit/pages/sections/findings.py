@@ -13,7 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from dmarckit import findings
-from dmarckit.core import _, later, ngettext, one_line, show_domain, text as words
+from dmarckit.core import _, later, ngettext, one_line, show_domain, show_domains, text as words
 from dmarckit.findings import EVIDENCE_ORDER, LedgerEntry, is_open
 from dmarckit.pages.charts import spark
 from dmarckit.pages.html import Column, Html, escape, render_part, table, value_text
@@ -239,14 +239,15 @@ def _value(name: str, value: Any) -> Html:
         )
         return Html(spark(value, label)) + render_part("note", label)
     if name == "explains" and isinstance(value, Mapping):  # by fingerprint, which nobody reads
-        return render_part("paragraphs", list(value.values()))
+        return render_part("paragraphs", [show_domains(text) for text in value.values()])
     if isinstance(value, Mapping):
         pairs = [
-            (findings.part_label(name, key), f" {value_text(part)}") for key, part in value.items()
+            (show_domains(findings.part_label(name, key)), f" {show_domains(value_text(part))}")
+            for key, part in value.items()
         ]
     else:
         values = value if isinstance(value, list | tuple) else [value]
-        pairs = [(value_text(part), "") for part in values]
+        pairs = [(show_domains(value_text(part)), "") for part in values]
     return render_part("named", pairs)
 
 
