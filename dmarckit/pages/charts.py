@@ -10,63 +10,49 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from markupsafe import Markup
 
 from dmarckit.core import _, current_language, later, one_line, rate_text, text as words
 from dmarckit.pages.html import templates
+from dmarckit.pages.marks import LIGHT
 
 FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
-# what receivers did with failing messages: label and colour. The hues are of Okabe and Ito's
-# palette, told apart with every kind of colour blindness, on white and on black
+# what receivers did with failing messages: label and colour
 OUTCOMES = {
-    "delivered": (later("delivered"), "#d55e00"),
-    "quarantined": (later("sent to spam"), "#e09f1f"),
-    "rejected": (later("rejected"), "#0f9d76"),
-    "unstated": (later("not said"), "#8a94a3"),
-}
-DARK = {  # the same colours on a dark page
-    "#0068a8": "#4da3e0",
-    "#4fa8dc": "#a9d6f5",
-    "#a8639b": "#cf8fc2",
-    "#d55e00": "#f0803c",
-    "#e09f1f": "#f0bd55",
-    "#8a94a3": "#98a3b3",
-    "#0f9d76": "#3cc79b",
-    "#7a4a21": "#b98a5e",
-    "#b3195f": "#e0307f",
-    "#56606c": "#dfe4ea",
+    "delivered": (later("delivered"), LIGHT["failing"]),
+    "quarantined": (later("sent to spam"), LIGHT["quarantined"]),
+    "rejected": (later("rejected"), LIGHT["rejected"]),
+    "unstated": (later("not said"), LIGHT["unknown"]),
 }
 _FONT = (
     'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Hiragino Sans", '
     '"Yu Gothic UI", "Noto Sans CJK JP", sans-serif'
 )
 _DAY_MS = 86_400_000
+MOST_EVENTS = 5  # of a day that a mark names
 TITLE_ROOM = 104  # pixels above the plot for title, subtitle and legend
-CLASSES = {  # label and colour: cool passes or left in order, warm fails; as they are stacked
-    "aligned": (later("DKIM and SPF pass"), "#0068a8"),
-    "dkim_only": (later("only DKIM passes"), "#4fa8dc"),
-    "spf_only": (later("only SPF passes"), "#a8639b"),
-    "forwarded": (later("forwarded"), "#0f9d76"),
-    "modified": (later("changed on the way"), "#56606c"),
-    "broken_dkim": (later("own mail, DKIM breaks"), "#e09f1f"),
-    "unaligned_sender": (later("known service, not set up"), "#7a4a21"),
-    "unidentified": (later("unidentified sender"), "#964bf0"),
-    "spoofed_subdomain": (later("made-up subdomain"), "#b3195f"),
-    "unauthenticated": (later("proves nothing"), "#d55e00"),
+CLASSES = {  # → label and group
+    "aligned": (later("DKIM and SPF pass"), "authenticated"),
+    "dkim_only": (later("only DKIM passes"), "authenticated"),
+    "spf_only": (later("only SPF passes"), "authenticated"),
+    "forwarded": (later("forwarded"), "indirect"),
+    "modified": (later("changed on the way"), "indirect"),
+    "broken_dkim": (later("own mail, DKIM breaks"), "failing"),
+    "unaligned_sender": (later("known service, not set up"), "failing"),
+    "unidentified": (later("unidentified sender"), "failing"),
+    "spoofed_subdomain": (later("made-up subdomain"), "forged"),
+    "unauthenticated": (later("proves nothing"), "forged"),
 }
-_HARMFUL = {
-    "broken_dkim": later("own mail whose DKIM breaks"),
-    "unaligned_sender": later("known services that are not set up"),
-    "unidentified": later("unidentified senders"),
-    "spoofed_subdomain": later("made-up subdomains"),
-    "unauthenticated": later("mail that proves nothing"),
+GROUPS = {  # of classes, by their colour, as they are stacked
+    "authenticated": later("authenticated"),
+    "indirect": later("forwarded or changed"),
+    "failing": later("own or unidentified, failing"),
+    "forged": later("forged"),
 }
-WARNING, CRITICAL = "#e09f1f", "#d55e00"
 _DONE = {  # what receivers did with all of them, with some
     "delivered": (later("all delivered"), later("{n} delivered")),
     "quarantined": (later("all sent to spam"), later("{n} sent to spam")),
@@ -75,8 +61,6 @@ _DONE = {  # what receivers did with all of them, with some
 }
 # edges of the plot of an SVG image; the names of the colours are at its right
 _LEFT, _TOP, _RIGHT, _BOTTOM = 60, 72, 730, 306
-# height of a row of a chart with a bar a name, and the right edge of the names
-_ROW, _NAMES = 28, 260
 
 
 def failing_title(failing: int, delivered: int) -> str:
@@ -111,28 +95,6 @@ def failing_by_day(daily: pd.DataFrame) -> go.Figure:
     title = failing_title(failing, int(daily["delivered"].sum()))
     subtitle = _("Failing messages a day, by what the receivers did with them.")
     return daily_bars(daily, OUTCOMES, title=title, subtitle=subtitle)
-
-
-def failing_by_sender(frame: pd.DataFrame) -> go.Figure:
-    """Draw failing messages by sender and disposition. Takes `Page.failing_senders().data`."""
-    if frame.empty:
-        return nothing(_("Failing messages by sender"), _("No message failed DMARC on these days."))
-    sums = frame.groupby("sender", sort=False)[list(OUTCOMES)].sum().iloc[::-1]
-    title = failing_title(int(frame["messages"].sum()), int(frame["delivered"].sum()))
-    subtitle = _("Failing messages by sender, by what the receivers did with them.")
-    figure = _figure(title, subtitle, height=TITLE_ROOM + 60 + 28 * len(sums))
-    for name, (label, colour) in OUTCOMES.items():
-        if sums[name].any():
-            figure.add_bar(
-                x=sums[name].tolist(),
-                y=[outside_text(sender) for sender in sums.index],
-                name=_(label),
-                orientation="h",
-                marker={"color": colour, "line": {"width": 0}},
-                customdata=[words.count(n) for n in sums[name]],
-                hovertemplate="%{customdata}",
-            )
-    return figure.update_layout(hovermode="y unified")
 
 
 def daily_bars(
@@ -182,7 +144,31 @@ def daily_bars(
         tickformat=day_form if len(days) <= 45 else f"{day_form}\n%Y",
     )
     figure.update_yaxes(tickformat="~s" if total.max() >= 10_000 else ",d")
+    tops = daily[[name for name in series if daily[name].any()]].cumsum(axis=1)
+    middles: Any = (tops - daily[tops.columns] / 2).iloc[-1]
+    named = [(*series[str(name)], float(height)) for name, height in middles.items()]
+    _label_ends(figure, named, float(total.max()))
     return figure
+
+
+def _label_ends(
+    figure: go.Figure, ends: Sequence[tuple[str, str, float]], highest: float, axis: str = "y"
+) -> None:
+    """Write the names of up to four series where they end at the right; a legend has more.
+
+    `ends` are label, colour and height of each, the lowest first.
+    """
+    if len(ends) > 4:
+        return
+    at = -highest
+    for label, colour, height in ends:
+        at = max(height, at + highest * 0.11)
+        text = f'<span style="color:{colour}">■</span> {_(label)}'
+        place = {"x": 1, "xref": "paper", "xanchor": "left", "xshift": 4, "y": at}
+        figure.add_annotation(
+            name="direct", text=text, showarrow=False, font={"size": 12}, yref=axis, **place
+        )
+    figure.update_layout(margin={"r": 200})
 
 
 def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
@@ -222,8 +208,12 @@ def nothing(title: str, text: str = "") -> go.Figure:
     return figure
 
 
-def class_chart(daily: pd.DataFrame) -> go.Figure:
-    """Draw messages a day, stacked by class. Takes `facts.classes_by_day`."""
+def class_chart(daily: pd.DataFrame, events: Sequence[tuple[date, str, str]] = ()) -> go.Figure:
+    """Draw messages a day, stacked by group of classes; above them own mail, and what happened.
+
+    Takes `facts.classes_by_day`, where it has a column `own_share`, that is a line [0-1]. An
+    event is a day, a lane (policy, DNS, findings), and what happened.
+    """
     messages = int(daily["messages"].sum())
     if not messages:
         return nothing(_("Messages a day"))
@@ -232,14 +222,80 @@ def class_chart(daily: pd.DataFrame) -> go.Figure:
         subtitle = _(
             "Messages a day, by what they prove. Grey: days of which reports are still missing."
         )
-    # the largest class that fails and may do harm, else that all is in order
-    sums = daily[list(_HARMFUL)].sum()
+    names = {g: [name for name, (_label, of) in CLASSES.items() if of == g] for g in GROUPS}
+    groups = daily.assign(**{group: daily[classes].sum(axis=1) for group, classes in names.items()})
+    failing, forged = int(groups["failing"].sum()), int(groups["forged"].sum())
     title = _("All of {messages} pass, or were forwarded or changed on the way")
-    if sums.any():
-        title = _("{share} of {messages} are in order; of the rest most is {most}")
-    share, most = words.percent(1 - sums.sum() / messages), _(_HARMFUL[str(sums.idxmax())])
-    title = title.format(share=share, messages=words.n_messages(messages), most=most)
-    return daily_bars(daily, CLASSES, title=title, subtitle=subtitle)
+    if failing + forged:
+        title = _("Failing: {failing} own or unidentified, {forged} forged, of {messages}")
+    count = {"failing": words.count(failing), "forged": words.count(forged)}
+    title = title.format(messages=words.n_messages(messages), **count)
+    series = {name: (label, LIGHT[name]) for name, label in GROUPS.items()}
+    figure = daily_bars(groups, series, title=title, subtitle=subtitle)
+    shown = [name for name in CLASSES if daily[name].any()]
+    figure.layout.meta = {
+        "columns": [class_word(name) for name in shown],
+        "rows": [
+            (f"{day:%Y-%m-%d}", [words.count(n) for n in numbers])
+            for day, *numbers in daily[["day", *shown]].itertuples(index=False)
+        ],
+    }
+    if "own_share" in daily:
+        _above(figure, daily, events)
+    return figure
+
+
+def _above(figure: go.Figure, daily: pd.DataFrame, events: Sequence[tuple[date, str, str]]) -> None:
+    """Add the share of own mail that passes, and a row of marks a lane, above the bars."""
+    label = _("own mail authenticated")
+    lanes = list(dict.fromkeys(lane for _day, lane, _text in events))
+    height = figure.layout.height + 90 + 24 * len(lanes)
+    room = height - TITLE_ROOM - 30
+    top = 1 - (24 * len(lanes) + 16) / room if lanes else 1.0
+    low = min(0.9, float(daily["own_share"].min()) - 0.01)
+    figure.add_scatter(
+        x=[f"{day:%Y-%m-%d}" for day in daily["day"]],
+        y=[None if words.is_missing(share) else round(share, 4) for share in daily["own_share"]],
+        name=label,
+        mode="lines",
+        line={"color": LIGHT["authenticated"], "width": 2},
+        customdata=[rate_text(share) for share in daily["own_share"]],
+        hovertemplate="%{customdata}",
+        yaxis="y2",
+        showlegend=False,
+    )
+    for lane in lanes:
+        own: dict[str, list[str]] = {}
+        for day, of, text in events:
+            if of == lane:
+                own.setdefault(f"{day:%Y-%m-%d}", []).append(outside_text(text))
+        figure.add_scatter(
+            x=list(own),
+            y=[lane] * len(own),
+            name=lane,
+            mode="markers",
+            marker={"color": LIGHT["rejected"], "size": 10, "symbol": "diamond"},
+            customdata=["<br>".join(texts[:MOST_EVENTS]) for texts in own.values()],
+            hovertemplate="%{customdata}",
+            yaxis="y3",
+            showlegend=False,
+        )
+    usual = figure.layout.yaxis.to_plotly_json()
+    axis = {name: usual[name] for name in ("gridcolor", "zeroline", "linecolor", "fixedrange")}
+    axis |= {"automargin": True}
+    share = {"domain": [1 - (24 * len(lanes) + 90) / room, top], "range": [low, 1.01], "nticks": 3}
+    figure.update_layout(
+        height=height,
+        hoversubplots="axis",
+        yaxis={"domain": [0, 1 - (24 * len(lanes) + 112) / room]},
+        yaxis2=axis | share | {"tickformat": ".0%"},
+    )
+    if lanes:
+        rows = {"type": "category", "domain": [1 - 24 * len(lanes) / room, 1], "showgrid": False}
+        rows |= {"range": [len(lanes) - 0.5, -0.5]}
+        figure.update_layout(yaxis3=axis | rows)
+    if len(known := daily["own_share"].dropna()):
+        _label_ends(figure, [(label, LIGHT["authenticated"], known.iloc[-1])], 1, "y2")
 
 
 def rate_lines(
@@ -249,12 +305,12 @@ def rate_lines(
     title: str,
     subtitle: str,
     span: tuple[float, float],
-    limits: Sequence[tuple[float, str]] = (),
+    limits: Sequence[float] = (),
 ) -> go.Figure:
     """Draw a line for each name in `series`, as `daily_bars` takes them; values are shares.
 
     A day without data is a gap, so each day has a point of its own. `span` is what the axis
-    shows; `limits` are horizontal lines: share, colour.
+    shows; `limits` are horizontal lines.
     """
     figure = daily_bars(daily, {}, title=title, subtitle=subtitle)  # the days, no bars yet
     days = [f"{day:%Y-%m-%d}" for day in daily["day"]]
@@ -271,8 +327,11 @@ def rate_lines(
                 customdata=[rate_text(share) for share in daily[name]],
                 hovertemplate="%{customdata}",
             )
-    for share, colour in limits:
-        line = {"color": colour, "width": 1.5, "dash": "dash"}
+    last = {name: daily[name].dropna() for name in series}
+    ends = [(*series[name], float(of.iloc[-1])) for name, of in last.items() if len(of)]
+    _label_ends(figure, sorted(ends, key=lambda end: end[2]), span[1] - span[0])
+    for share in limits:
+        line = {"color": LIGHT["rejected"], "width": 1.5, "dash": "dash"}
         text = {"annotation_text": rate_text(share), "annotation_position": "top right"}
         figure.add_hline(y=share, line=line, **text)
     wide = span[1] - span[0]
@@ -313,7 +372,8 @@ def what_was_done(row: Any) -> str:
 
 def chart_svg(figure: Mapping[str, Any]) -> str:
     """Return a figure of `charts`, given as plotly's JSON, as an SVG of some kilobytes."""
-    layout, traces = figure["layout"], figure["data"]
+    layout = figure["layout"]
+    traces = [trace for trace in figure["data"] if trace.get("yaxis", "y") == "y"]
     title = layout.get("title", {})
     values: dict[str, Any] = {
         "width": 960,
@@ -322,58 +382,14 @@ def chart_svg(figure: Mapping[str, Any]) -> str:
         "subtitle": plain(title.get("subtitle", {}).get("text", "")),
         "plot": {"left": _LEFT, "top": _TOP, "right": _RIGHT, "bottom": _BOTTOM},
     }
-    if traces and traces[0].get("orientation") == "h":
-        values |= _rows(traces)
-    elif traces:
+    if traces:
         values |= _Plot(layout, traces).parts()
     return templates().get_template("chart.svg.j2").render(values)
-
-
-def spark(by_day: Mapping[str, float], label: str) -> Markup:
-    """Return a bar a day from the first to the last one as a small SVG; empty without any.
-
-    `by_day`: day (ISO 8601) → number; `label` says what it is to those who do not see it.
-    """
-    if not by_day or not max(by_day.values()) > 0:
-        return Markup()
-    numbers = pd.Series({pd.Timestamp(day): float(n) for day, n in by_day.items()})
-    numbers = numbers.asfreq("D", fill_value=0.0)
-    heights = (numbers / numbers.max() * 22).clip(lower=1).where(numbers > 0, 0).round(1)
-    path = "".join(f"M{4 * n} 24v-{h:g}h3v{h:g}z" for n, h in enumerate(heights) if h)
-    return Markup(
-        '<svg class="dk-spark" viewBox="0 0 {width} 24" width="{width}" height="24" role="img" '
-        'aria-label="{label}"><path d="{path}"/></svg>'
-    ).format(width=4 * len(heights), label=one_line(label), path=path)
 
 
 def plain(text: object) -> str:
     """Return a plotly label as plain text: without its markup, its entities resolved."""
     return one_line(html.unescape(re.sub(r"<[^>]*>", "", str(text))), 500)
-
-
-def _rows(traces: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the parts of a chart with a bar for each name, the first one at the bottom."""
-    names = [plain(name) for name in traces[0]["y"]]
-    sums = [sum(values) for values in zip(*(trace["x"] for trace in traces), strict=True)]
-    scale = (_RIGHT - _NAMES - 60) / max(sums)
-    tops = [_TOP + _ROW * place for place in reversed(range(len(names)))]
-    lefts = [float(_NAMES)] * len(names)
-    series = []
-    for trace in traces:
-        path = []
-        for place, value in enumerate(trace["x"]):
-            width = value * scale
-            if value:
-                path.append(f"M{lefts[place]:.1f} {tops[place]}h{width:.1f}v18h-{width:.1f}z")
-            lefts[place] += width
-        colour = trace["marker"]["color"]
-        series.append({"name": plain(trace["name"]), "colour": colour, "fill": "".join(path)})
-    height = _TOP + max(_ROW * len(names) + 8, 20 * len(traces))
-    rows = [
-        {"y": top + 13, "name": name, "end": left + 6, "sum": words.count(number)}
-        for top, name, left, number in zip(tops, names, lefts, sums, strict=True)
-    ]
-    return {"height": height, "series": series, "rows": rows, "names": _NAMES - 8}
 
 
 class _Plot:
@@ -393,6 +409,7 @@ class _Plot:
     def parts(self) -> dict[str, Any]:
         """Return the values of the template ``chart.svg.j2``."""
         shapes, notes = self._layout.get("shapes", []), self._layout.get("annotations", [])
+        notes = [note for note in notes if note.get("name") != "direct"]
         grey = [(self._x(s["x0"]), self._x(s["x1"])) for s in shapes if s["type"] == "rect"]
         lines = [shape for shape in shapes if shape["type"] == "line"]
         sums: Counter[str] = Counter()

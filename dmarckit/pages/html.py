@@ -30,6 +30,7 @@ from dmarckit.core import (
     show_domain,
     text as words,
 )
+from dmarckit.pages.marks import COLOURS, styles
 
 TEMPLATES = Path(__file__).parent / "template/dmarckit"
 # how a page takes an `Html` from a notebook: its style sheet comes with the page
@@ -101,7 +102,7 @@ class Html:
         return {MIMETYPE: self.markup, "text/html": self._repr_html_()} | title
 
     def _repr_html_(self) -> str:
-        style = script_source("notebook.css")
+        style = script_source("notebook.css") + styles()
         html = f"<div>{self.markup}</div>"
         return css_inline.inline_fragment(
             html, style, minify_css=True, load_remote_stylesheets=False
@@ -129,7 +130,7 @@ def templates() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         finalize=escape,
     )
-    environment.globals.update(_=_, ngettext=ngettext)
+    environment.globals.update(_=_, ngettext=ngettext, colours=COLOURS)
     environment.filters["upto"] = escape
     return environment
 

@@ -21,9 +21,10 @@ from traitlets.config import Config
 
 from dmarckit.core import _, current_language, ngettext, one_line
 from dmarckit.pages import html
-from dmarckit.pages.charts import DARK, FIGURE_MIMETYPE, plain
+from dmarckit.pages.charts import FIGURE_MIMETYPE, plain
 from dmarckit.pages.html import script_json, script_source
 from dmarckit.pages.inputs import Input, page_versions
+from dmarckit.pages.marks import COLOURS, DARK
 from dmarckit.pages.slack_note import SLACK_MIMETYPE
 
 # the help of a parameter, behind its default
@@ -104,6 +105,7 @@ def render_page(
     )
     exporter.environment.autoescape = True
     exporter.environment.globals.update(_=_, ngettext=ngettext, language=current_language())
+    exporter.environment.globals.update(colours=COLOURS)
     resources = {
         "title": title_of(notebook, name),
         "lead": sections[0],
@@ -191,15 +193,16 @@ def _part(output: nbformat.NotebookNode) -> dict[str, Any] | None:
 def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
     """Return a chart: title as text, data as JSON for the script and as a table to read."""
     layout = dict(figure["layout"])
-    title = layout.pop("title", {})
+    title, numbers = layout.pop("title", {}), layout.pop("meta", None)
     if title and "height" in layout:
         margin = layout.get("margin", {})
         layout["height"] -= margin.get("t", _PLOT_TOP) - _PLOT_TOP
         layout["margin"] = margin | {"t": _PLOT_TOP}
     data, legend = figure["data"], []
-    colours = [trace.get("marker", {}).get("color") for trace in data]
+    named = [trace for trace in data if trace.get("showlegend", True)]
+    colours = [trace.get("marker", {}).get("color") for trace in named]
     if data and all(isinstance(c, str) and re.fullmatch(r"#[0-9a-f]{6}", c) for c in colours):
-        names = [plain(trace.get("name", "")) for trace in data]
+        names = [plain(trace.get("name", "")) for trace in named]
         legend = [(n, c, DARK.get(c, c)) for n, c in zip(names, colours, strict=True)]
         layout["showlegend"] = False
     return {
@@ -209,9 +212,10 @@ def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
         "subtitle": plain(title.get("subtitle", {}).get("text", "")),
         "height": layout.get("height", 400),
         "legend": legend,
+        "labelled": any(note.get("name") == "direct" for note in layout.get("annotations", ())),
         "types": {trace.get("type", "scatter") for trace in data},
         "json": script_json({"data": data, "layout": layout}),
-        "table": _figure_table(data),
+        "table": numbers if isinstance(numbers, dict) else _figure_table(data),
     }
 
 

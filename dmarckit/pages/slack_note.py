@@ -47,7 +47,8 @@ def slack_note(headline: str, number: object, figure: Any = None) -> SlackNote:
     if figure is None:
         return SlackNote(one_line(headline, 300), shown)
     series = []
-    for trace in [t for t in figure.data if t.type in ("bar", "scatter")][:MOST_SERIES]:
+    known = [t for t in figure.data if t.type in ("bar", "scatter") and t.yaxis in (None, "y")]
+    for trace in known[:MOST_SERIES]:
         lying = trace.type == "bar" and trace.orientation == "h"
         x, y = (trace.y, trace.x) if lying else (trace.x, trace.y)
         series.append(

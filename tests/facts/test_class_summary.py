@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import combinations
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import pytest
 
 from dmarckit.core.window import last_days
 from dmarckit.facts import frames
 from dmarckit.facts.classify import CLASSES
 from dmarckit.facts.frames import Facts, empty_facts
 from dmarckit.pages import charts
-from dmarckit.pages.charts import DARK
 from tests.support.finding_facts import MESSAGES
 from tests.support.pages import markup, page_about
 
@@ -88,53 +84,25 @@ def test_incomplete_days_have_a_grey_ground_and_the_chart_says_so() -> None:
     assert "Grey:" in figure.layout.title.subtitle.text
 
 
-def test_the_title_names_the_largest_trouble() -> None:
+def test_the_title_counts_what_fails() -> None:
     bad = {"class": "broken_dkim", "da": False, "sa": False, "messages": 20}
     daily = frames.classes_by_day(facts({"messages": 80}, bad).messages, complete(), WINDOW)
-    assert charts.class_chart(daily).layout.title.text == (
-        "80.0 % of 100 messages are in order; of the rest most is own mail whose DKIM breaks"
-    )
+    title = "Failing: 20 own or unidentified, 0 forged, of 100 messages"
+    assert charts.class_chart(daily).layout.title.text == title
 
 
 def test_every_class_has_a_colour_and_words() -> None:
     assert set(charts.CLASSES) == set(CLASSES)
 
 
-SIMULATED = {  # Machado, Oliveira and Fernandes 2009, severity 1
-    "protan": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
-    "deutan": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
-    "tritan": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
-}
-
-
-def lab(colour: str, eye: list[list[float]]) -> Any:
-    """A colour as that eye sees it, in CIELAB."""
-    srgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    matrix = np.array(
-        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-    )
-    xyz = matrix @ np.clip(np.array(eye) @ linear, 0, 1) / np.array([0.9505, 1, 1.089])
-    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("eye", SIMULATED)
-def test_classes_are_told_apart_by_every_eye(eye: str, theme: str) -> None:
-    found = [DARK.get(c, c) if theme == "dark" else c for _label, c in charts.CLASSES.values()]
-    seen = [lab(colour, SIMULATED[eye]) for colour in found]
-    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 10
-
-
 def test_pass_rates_are_cells_that_say_their_number() -> None:
     made = facts({"messages": 3}, {"messages": 1, "da": False, "sa": False})
     known = complete(("example.com", 0, True))
     shown = markup(page_about(made, window=WINDOW, _complete=known).pass_rates())
-    assert 'class="d" title="2026-11-23: 75.0 % of 4 messages pass"' in shown
+    assert 'class="c-failing" title="2026-11-23: 75.0 % of 4 messages pass"' in shown
     assert shown.count('class="none" title=') == 2
 
 
 def test_incomplete_cells_are_grey() -> None:
     shown = markup(page_about(facts({}), window=WINDOW, _complete=complete()).pass_rates())
-    assert 'class="grey" title="2026-11-23: 100 % of 20 messages pass; reports' in shown
+    assert 'class="c-unknown" title="2026-11-23: 100 % of 20 messages pass; reports' in shown

@@ -35,10 +35,6 @@ def test_failing_by_day() -> None:
     assert list(figure.data[0].x) == ["2026-11-23"]
 
 
-def test_every_colour_has_one_for_the_dark() -> None:
-    assert {colour for _label, colour in charts.OUTCOMES.values()} <= set(charts.DARK)
-
-
 def test_without_messages_there_is_a_sentence_and_no_axes() -> None:
     figure = charts.failing_by_day(daily(messages=0))
     assert len(figure.data) == 0

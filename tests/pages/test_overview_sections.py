@@ -15,7 +15,6 @@ from pandas.testing import assert_frame_equal
 from dmarckit.core.settings import Settings
 from dmarckit.core.window import last_days
 from dmarckit.facts.frames import Facts
-from dmarckit.pages import charts
 from dmarckit.pages.page import Page
 from dmarckit.pages.sections.base import Section
 from dmarckit.pages.sections.findings import Answer
@@ -255,23 +254,6 @@ def test_the_small_senders_are_counted_not_listed() -> None:
     assert "Sender 3" not in shown
     assert shown.endswith("And 2 smaller senders with 193 failing messages in all.|")
     assert "And 1 smaller sender with 96 failing messages" in text(page.failing_senders(limit=4))
-
-
-def test_a_chart_of_failing_messages_by_sender_has_the_largest_on_top() -> None:
-    page = failing({"messages": 5}, {"sender": "<b>One", "messages": 9, "disposition": "reject"})
-    figure = page.failing_senders().figure
-    assert figure is not None
-    assert {bar.name: list(bar.x) for bar in figure.data} == {
-        "delivered": [5, 0],
-        "rejected": [0, 9],
-    }
-    assert list(figure.data[0].y) == ["Example Mail", "&lt;b&gt;One"]
-    assert figure.layout.title.text.startswith("14 messages failed DMARC")
-    colours = {colour for _label, colour in charts.OUTCOMES.values()}
-    assert colours >= {bar.marker.color for bar in figure.data}
-    nothing = page_about().failing_senders().figure
-    assert nothing is not None
-    assert nothing.data == ()
 
 
 # reports and mails of the lake

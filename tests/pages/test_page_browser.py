@@ -187,9 +187,9 @@ def test_charts_follow_dark_mode(open_page: Callable[..., Tab]) -> None:
     tab = open_page("overview-demo", color_scheme="light")
     tab.locator("#chart-1").scroll_into_view_if_needed()
     bar = tab.locator("#chart-1 .point path").first
-    expect(bar).to_have_css("fill", "rgb(0, 104, 168)")
+    expect(bar).to_have_css("fill", "rgb(0, 93, 147)")
     tab.emulate_media(color_scheme="dark")
-    expect(bar).to_have_css("fill", "rgb(77, 163, 224)")
+    expect(bar).to_have_css("fill", "rgb(64, 147, 254)")
 
 
 def test_without_scripts_the_numbers_are_there(open_page: Callable[..., Tab]) -> None:

@@ -60,7 +60,7 @@ def test_the_strip_says_in_words_what_it_shows() -> None:
     assert "2026-11-23: p=reject (changed)" in shown
     assert "&lt;b&gt;a&lt;/b&gt;" in shown
     assert "<b>" not in shown
-    assert 'class="a changed"' in shown
+    assert 'class="c-rejected changed"' in shown
 
 
 def test_without_reports_there_is_a_sentence() -> None:

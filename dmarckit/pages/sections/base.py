@@ -60,7 +60,7 @@ class Section:
 
     data: pd.DataFrame  # the frame behind it
     html: Html | None = None  # the text or table that it shows; None: the figure
-    figure: go.Figure | None = None  # its chart; a section that shows a table may have one too
+    figure: go.Figure | None = None  # its chart
 
     def __repr__(self) -> str:
         chart = ", .figure" if self.figure is not None else ""
@@ -172,7 +172,6 @@ def table_section(
     caption: str,
     empty: str,
     shown: pd.DataFrame | None = None,
-    figure: go.Figure | None = None,
     note: str = "",
     limit: int | None = None,
     number: int = 0,
@@ -183,7 +182,7 @@ def table_section(
     """
     rows = data if shown is None else shown
     html = table(rows, columns, caption=caption, empty=empty, limit=limit, number=number)
-    return Section(data, html + render_part("note", note) if note else html, figure)
+    return Section(data, html + render_part("note", note) if note else html)
 
 
 def usual(*names: str) -> list[Column]:

@@ -15,9 +15,9 @@ from markupsafe import Markup
 from dmarckit import findings
 from dmarckit.core import _, later, ngettext, one_line, show_domain, show_domains, text as words
 from dmarckit.findings import EVIDENCE_ORDER, LedgerEntry, is_open
-from dmarckit.pages.charts import spark
 from dmarckit.pages.html import Column, Html, escape, render_part, table, value_text
 from dmarckit.pages.links import page_target, short_hash
+from dmarckit.pages.marks import spark
 from dmarckit.pages.sections.base import PageData, Section
 
 CARDS = 24  # cards of a page beside those that need action; the rest is a folded table

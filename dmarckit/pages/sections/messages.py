@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pandas as pd
 
 from dmarckit.core import Window, _, later, show_domain, text as words
 from dmarckit.facts import classes_by_day, days_of, in_window, pass_shares, whole_days
+from dmarckit.findings import is_open
 from dmarckit.pages import charts
 from dmarckit.pages.html import Column, Html, render_part
 from dmarckit.pages.sections.base import PageData, Section, rows_of, table_section, whole
 
 DONE = {"none": "delivered", "pass": "delivered", "quarantine": "quarantined"}
 DONE |= {"reject": "rejected"}  # disposition → what the receiver did with a message
+INDIRECT = ("forwarded", "modified")  # classes
+FORGED = ("unauthenticated", "spoofed_subdomain")
 ROWS = 100  # names of a table; the rest is only counted
 THIN = 45  # days from which cells are slim, and the months are named
 
-_BOUNDS = ((0.99, "a"), (0.95, "b"), (0.80, "c"), (0.0, "d"))
+_BOUNDS = {"c-authenticated": 0.99, "c-mostly": 0.95, "c-partly": 0.80, "c-failing": 0.0}
 _SHARES = {
-    "a": later("99 % or more pass"),
-    "b": later("95 % or more"),
-    "c": later("80 % or more"),
-    "d": later("less"),
-    "grey": later("reports are still missing"),
+    "c-authenticated": later("99 % or more pass"),
+    "c-mostly": later("95 % or more"),
+    "c-partly": later("80 % or more"),
+    "c-failing": later("less"),
+    "c-unknown": later("reports are still missing"),
     "none": later("no messages"),
 }
 
@@ -30,14 +35,34 @@ class MessageSections(PageData):
     """What was sent, day by day."""
 
     def classes_by_day(self) -> Section:
-        """Draw the messages of each day, stacked by what they prove.
+        """Draw the messages of each day, own mail that passes, and what happened when.
 
         `.data`: one row a day of the window: `day` (UTC), `messages`, the messages of each
-        class (`aligned`, `dkim_only`, …, `unauthenticated`), and `complete` (False: too many
-        reports of the day are still missing).
+        class (`aligned`, `dkim_only`, …, `unauthenticated`), `complete` (False: too many
+        reports of the day are still missing), and `own_share` [0-1] (that passes, of own mail).
         """
         daily = classes_by_day(self.facts.messages, self._complete, self.window)
-        return Section(daily, figure=charts.class_chart(daily))
+        rows = own_mail(in_window(self.facts.messages, self.window))
+        passing = rows["messages"].where(rows["da"] | rows["sa"], 0)
+        sums = rows.assign(passing=passing).groupby("day")[["passing", "messages"]].sum()
+        share = (sums["passing"] / sums["messages"]).reindex(daily["day"])
+        daily = daily.assign(own_share=share.to_numpy())
+        return Section(daily, figure=charts.class_chart(daily, self._events()))
+
+    def _events(self) -> list[tuple[date, str, str]]:
+        """Return days of the window on which the policy or DNS changed, or a finding began."""
+        found = []
+        for item in filter(is_open, self.analysis.findings):
+            if (day := item.finding.since or item.finding.first_day) and not item.finding.muted:
+                lane = _("Policy") if item.finding.kind == "policy_changed" else _("Findings")
+                where = "" if self.domain else show_domain(item.finding.domain)
+                found.append((day, lane, " · ".join(filter(None, [item.finding.title, where]))))
+        for row in rows_of(self.analysis.outside.changes):
+            found.append((row.day.date(), "DNS", f"{row.record} · {show_domain(row.domain)}"))
+        order = [_("Policy"), "DNS", _("Findings")]
+        first, last = self.window.start.date(), self.window.end.date()
+        found = [event for event in found if first <= event[0] < last]
+        return sorted(found, key=lambda event: (order.index(event[1]), event[0]))
 
     def failing_by_day(self) -> Section:
         """Draw the messages of each day that fail DMARC, by what the receivers did.
@@ -66,10 +91,13 @@ class MessageSections(PageData):
         shares = pass_shares(self.facts, self._complete, self.window)
         levels, texts = [], []
         for row in rows_of(shares):
-            level = next(name for bound, name in _BOUNDS if row.pass_share >= bound)
+            level = next(name for name, bound in _BOUNDS.items() if row.pass_share >= bound)
             text = _("{share} of {messages} pass")
             if not row.complete:
-                level, text = "grey", _("{share} of {messages} pass; reports are still missing")
+                level, text = (
+                    "c-unknown",
+                    _("{share} of {messages} pass; reports are still missing"),
+                )
             levels.append(level)
             share, messages = words.percent(row.pass_share), words.n_messages(row.messages)
             texts.append(text.format(share=share, messages=messages))
@@ -86,8 +114,8 @@ class MessageSections(PageData):
         sums = rows.astype({"reporter": "str"}).groupby(["reporter", "day"])["messages"].sum()
         frame = sums.round().astype("int64").reset_index()
         text = [words.n_messages(n) for n in frame["messages"]]
-        cells = frame.assign(name=frame["reporter"], level="a", text=text)
-        key = {"a": later("reported"), "none": later("no report")}
+        cells = frame.assign(name=frame["reporter"], level="c-mostly", text=text)
+        key = {"c-mostly": later("reported"), "none": later("no report")}
         caption = _("Reporters and the days that they reported on")
         return Section(frame, matrix(cells, self.window, caption, _("Reporter"), key))
 
@@ -113,6 +141,12 @@ class MessageSections(PageData):
             empty=_("There were no messages on these days."),
             shown=shown if total else frame[:0],
         )
+
+
+def own_mail(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that are neither forged nor were changed by forwarders so that they fail."""
+    passing, classes = rows["da"] | rows["sa"], rows["class"]
+    return rows[~classes.isin(FORGED) & (passing | ~classes.isin(INDIRECT))]
 
 
 def failing_rows(rows: pd.DataFrame) -> pd.DataFrame:

@@ -11,16 +11,15 @@ from dmarckit.checks import requirement_matrix, unmet_rules
 from dmarckit.core import Window, _, later, ngettext, one_line, period, show_domain, text as words
 from dmarckit.facts import Facts, in_window, kind_word
 from dmarckit.findings import BLOCKED, quoted_policy
-from dmarckit.pages.charts import OUTCOMES, class_word, failing_by_sender, listed, what_was_done
+from dmarckit.pages.charts import OUTCOMES, class_word, listed, what_was_done
 from dmarckit.pages.html import Column, Html, escape, render_part
 from dmarckit.pages.links import page_target, row_target
 from dmarckit.pages.sections import base
 from dmarckit.pages.sections.base import PageData, Section, begun_in, ordered, table_section, usual
 from dmarckit.pages.sections.findings import Answer, answer, answer_html, issues_html
-from dmarckit.pages.sections.messages import DONE, failing_rows
+from dmarckit.pages.sections.messages import DONE, FORGED, failing_rows, own_mail
 from dmarckit.reports import Policy
 
-INDIRECT = ("forwarded", "modified")
 MANY_SENDERS = 3  # of mails that are no reports, from which on they are not named
 _OF_ALL = {  # notebooks about all domains → what a link to their page says
     "overview": later("All domains"),
@@ -128,7 +127,7 @@ class OverviewSections(PageData):
         `.data`: one row a domain and sender with failing messages, most of them first:
         `domain`, `sender`, `sender_kind`, `class` (of most of them), `messages` (failing
         ones), the same by what receivers did (`delivered`, `quarantined`, `rejected`,
-        `unstated`), `reporters` (number), `first_day`, `last_day` (UTC). `.figure` draws them.
+        `unstated`), `reporters` (number), `first_day`, `last_day` (UTC).
         """
         rows = failing_rows(in_window(self.facts.messages, self.window))
         keys = ["domain", "sender"]
@@ -163,7 +162,6 @@ class OverviewSections(PageData):
             caption=_("Senders of failing messages, the largest first"),
             empty=_("No message failed DMARC on these days."),
             shown=self._with_network(top.rename(columns={"class": "what"}), "domain", "sender"),
-            figure=failing_by_sender(top),
             note="" if rest.empty else more,
         )
 
@@ -260,10 +258,9 @@ def measure(facts: Facts, window: Window) -> pd.DataFrame:
     for name, part in (("value", window), ("before", window.before)):
         rows = in_window(facts.messages, part)
         reports = begun_in(facts.reports, part)
-        forged = rows["class"].isin(["unauthenticated", "spoofed_subdomain"])
-        own = rows[~forged & (rows["da"] | rows["sa"] | ~rows["class"].isin(INDIRECT))]
+        forged = rows["class"].isin(FORGED)
         values[name] = passing(rows) | {
-            "own_share": passing(own)["pass_share"],
+            "own_share": passing(own_mail(rows))["pass_share"],
             "forged": float(rows.loc[forged, "messages"].sum()),
             "stopped": float(
                 rows.loc[forged & rows["disposition"].isin(BLOCKED), "messages"].sum()

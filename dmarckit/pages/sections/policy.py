@@ -24,12 +24,12 @@ REPORTERS = 12  # reporters with a row of their own: those that quoted it most o
 SHOWN = 50  # senders of a what-if; the rest is only counted
 
 _TAGS = ["p", "sp", "np", "pct", "testing", "adkim", "aspf"]
-_LEVELS = {"reject": "a", "quarantine": "c", "none": "d"}
+_LEVELS = {"reject": "c-rejected", "quarantine": "c-quarantined", "none": "c-unknown"}
 _KEY = {
-    "d": "p=none",
-    "c": "p=quarantine",
-    "a": "p=reject",
-    "grey": later("another"),
+    "c-unknown": "p=none",
+    "c-quarantined": "p=quarantine",
+    "c-rejected": "p=reject",
+    "c-partly": later("another"),
     "changed": later("changed on that day"),
     "none": later("not quoted"),
 }
@@ -71,7 +71,7 @@ class PolicySections(PageData):
         frame = frame[frame["day"].isin(days_of(window))].reset_index(drop=True)
         changed, policies = frame["changed"], frame["policy"]
         text = policies.map(lambda policy: _("{policy} (changed)").format(policy=policy))
-        level = frame["p"].map(_LEVELS).fillna("grey")
+        level = frame["p"].map(_LEVELS).fillna("c-partly")
         cells = frame.assign(
             name=frame["reporter"].replace("", _("most reporters")),
             level=level + changed.map({True: " changed", False: ""}),

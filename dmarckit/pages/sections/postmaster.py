@@ -17,8 +17,9 @@ from dmarckit.checks import latest_metrics
 from dmarckit.core import Settings, _, later, rate_text, text as words
 from dmarckit.facts import days_of
 from dmarckit.findings import refusal_meaning, verdict_meaning
-from dmarckit.pages.charts import CRITICAL, WARNING, nothing, rate_lines
+from dmarckit.pages.charts import nothing, rate_lines
 from dmarckit.pages.html import Column, Html, render_part
+from dmarckit.pages.marks import LIGHT
 from dmarckit.pages.sections.base import PageData, Section, ordered, table_section, usual
 
 _NEWEST = {  # column of `newest_rates` → metric and detail
@@ -29,14 +30,18 @@ _NEWEST = {  # column of `newest_rates` → metric and detail
     "tls": ("tls_encryption_rate", "inbound"),
     "errors": ("delivery_error_rate", ""),
 }
-_SPAM = {"all": (later("spam rate"), "#0068a8")}  # of each chart: column → label and colour
-_AUTHENTICATION = {"spf": ("SPF", "#4fa8dc"), "dkim": ("DKIM", "#0068a8")}
-_AUTHENTICATION |= {"dmarc": ("DMARC", "#0f9d76")}
+# of each chart: column → label and colour
+_SPAM = {"all": (later("spam rate"), LIGHT["failing"])}
+_AUTHENTICATION = {"spf": ("SPF", LIGHT["unknown"]), "dkim": ("DKIM", LIGHT["rejected"])}
+_AUTHENTICATION |= {"dmarc": ("DMARC", LIGHT["authenticated"])}
 _ENCRYPTION = {
-    "inbound": (later("from you to Gmail"), "#0068a8"),
-    "outbound": (later("from Gmail to you"), "#8a94a3"),
+    "inbound": (later("from you to Gmail"), LIGHT["authenticated"]),
+    "outbound": (later("from Gmail to you"), LIGHT["unknown"]),
 }
-_ERRORS = {"reject": (later("rejected"), "#d55e00"), "temp_fail": (later("put off"), "#e09f1f")}
+_ERRORS = {
+    "reject": (later("rejected"), LIGHT["rejected"]),
+    "temp_fail": (later("put off"), LIGHT["unknown"]),
+}
 _REQUIREMENTS = {
     "SPF": later("SPF is set up"),
     "DKIM": later("DKIM is set up"),
@@ -88,7 +93,7 @@ class PostmasterSections(PageData):
         day = words.day(worst["day"])
         title = title.format(rate=rate_text(share), day=day, limit=rate_text(limit))
         subtitle = _("Share of mail that Gmail users marked as spam, a day. {which}")
-        lines = [(limits.spam_warning, WARNING), (limits.spam_critical, CRITICAL)]
+        lines = [limits.spam_warning, limits.spam_critical]
         span = (0, max(limits.spam_critical * 1.2, share * 1.15))
         return self._rates(daily, _SPAM, title, subtitle, _("Spam rate a day"), span, lines)
 
@@ -269,7 +274,7 @@ class PostmasterSections(PageData):
         subtitle: str,
         none: str,
         span: tuple[float, float] | None = None,
-        limits: Sequence[tuple[float, str]] = (),
+        limits: Sequence[float] = (),
     ) -> Section:
         """Return a chart of rates; without `span` of success rates, which shows what is missing.
 

@@ -8,10 +8,14 @@ from dmarckit.core import _, later, ngettext, text as words
 from dmarckit.facts import days_of
 from dmarckit.pages.charts import daily_bars, nothing
 from dmarckit.pages.html import Column
+from dmarckit.pages.marks import LIGHT
 from dmarckit.pages.sections import base
 from dmarckit.pages.sections.base import PageData, Section, ordered, table_section, usual
 
-_RESULTS = {"successful": (later("encrypted"), "#0068a8"), "failed": (later("failed"), "#d55e00")}
+_RESULTS = {
+    "successful": (later("encrypted"), LIGHT["authenticated"]),
+    "failed": (later("failed"), LIGHT["failing"]),
+}
 
 
 class TlsSections(PageData):

@@ -2,6 +2,7 @@
 // light or the dark page. Plotly itself stands in the page as text, and runs with the first chart.
 (() => {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const narrow = window.matchMedia("(max-width: 759px)");
   const locale = document.documentElement.lang;
   const config = { displayModeBar: false, responsive: true, locale };
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -18,9 +19,10 @@
     return window.Plotly;
   }
 
+  const swap = (c) => DARK[c] || c;
+
   function recolour(trace, isDark) {
     if (!isDark) return trace;
-    const swap = (c) => DARK[c] || c;
     const marker = trace.marker || {};
     const inside = trace.insidetextfont || {};
     const found = Array.isArray(marker.color) ? marker.color.map(swap) : swap(marker.color);
@@ -32,10 +34,21 @@
     };
   }
 
-  function relayout(layout) {
+  // names at the ends of series: a narrow page has a legend instead
+  function labels(notes, isDark) {
+    const kept = notes.filter((note) => !narrow.matches || note.name !== "direct");
+    if (!isDark) return kept;
+    return kept.map((note) => ({ ...note, text: note.text.replace(/#[0-9a-f]{6}/g, swap) }));
+  }
+
+  function relayout(layout, isDark) {
+    const notes = layout.annotations || [];
+    const isShort = narrow.matches && notes.some((note) => note.name === "direct");
     const axis = { gridcolor: colour("--line"), linecolor: colour("--edge"), tickcolor: colour("--edge") };
     const themed = {
       ...layout,
+      annotations: labels(notes, isDark),
+      margin: isShort ? { ...layout.margin, r: 12 } : layout.margin,
       paper_bgcolor: "rgba(0,0,0,0)",
       font: { ...layout.font, color: colour("--soft") },
       hoverlabel: {
@@ -55,7 +68,7 @@
     drawn.add(source);
     const figure = JSON.parse(source.textContent);
     const data = figure.data.map((trace) => recolour(trace, isDark));
-    library().react(source.dataset.chart, data, relayout(figure.layout), config);
+    library().react(source.dataset.chart, data, relayout(figure.layout, isDark), config);
   }
 
   const sources = [...document.querySelectorAll("script[data-chart]")];
@@ -69,7 +82,7 @@
   }, { rootMargin: "400px 0px" });
   for (const plot of plots.keys()) near.observe(plot);
   const again = (isDark) => drawn.forEach((source) => draw(source, isDark));
-  dark.addEventListener("change", () => again(dark.matches));
+  for (const query of [dark, narrow]) query.addEventListener("change", () => again(dark.matches));
   window.addEventListener("beforeprint", () => sources.forEach((source) => draw(source, false)));
   window.addEventListener("afterprint", () => again(dark.matches));
 })();
