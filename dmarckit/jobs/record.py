@@ -235,7 +235,9 @@ def record_failure(
     try:
         record_end(context, done.row(context.clock(), result, None if interrupted else text, kept))
     except DmarckitError as another:
-        log.error("run %s of %s is not recorded: %s", done.begun.run, done.begun.job, another)
+        text = "run %s of %s is not recorded: %s"
+        marks = {"event": "run ended", "result": result}
+        log.error(text, done.begun.run, done.begun.job, another, extra=marks)
         return False
     return True
 

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from dmarckit.cli.aws.around import MailBucket
-from dmarckit.cli.aws.plan import Plan, plan_lines
+from dmarckit.cli.aws.plan import OldBucket, Plan, plan_lines
 from dmarckit.cli.aws.stack import (
     Aws,
     ChangeSet,
@@ -114,7 +113,7 @@ def planned(*changes: dict[str, Any], **more: Any) -> ChangeSet:
 
 def shown(change: ChangeSet, given: dict[str, str] | None = None) -> str:
     chosen = choose_parameters(TEMPLATE, given or NEEDED, None)
-    ready = Plan("dmarckit", stack(), chosen, change, None, (), "own", "own", ())
+    ready = Plan("dmarckit", stack(), chosen, change, (), (), "own", "own", ())
     return "\n".join(plan_lines(ready, activate=False))
 
 
@@ -382,28 +381,45 @@ def test_the_example_names_parameters_that_there_are() -> None:
 # a bucket's policy, and what to publish
 
 HERE = SimpleNamespace(partition="aws", region="eu-west-1", account="111122223333")
-WANTED = MailBucket(HERE, "mails", "rua/", "acme-dmarc", "rules")
+MAILS = OldBucket(HERE, "mails", "acme-dmarc", "rua/", "rules")
+HOME = OldBucket(HERE, "home", "acme-dmarc")
 
 
-def test_the_rest_of_a_policy_stays_as_it_was() -> None:
+@pytest.mark.parametrize("bucket", [MAILS, HOME])
+def test_the_rest_of_a_policy_stays_as_it_was(bucket: OldBucket) -> None:
     other = {"Sid": "Other", "Effect": "Deny"}
-    for policy in ({"Version": "2008-10-17", "Id": "x", "Statement": [other]}, None):
-        merged = WANTED.merged_policy(policy)
-        assert WANTED.merged_policy(merged) == merged
-        assert WANTED.policy_without(merged) == policy
+    nameless = {"Effect": "Allow", "Action": "s3:GetObject"}
+    for policy in ({"Version": "2008-10-17", "Id": "x", "Statement": [other, nameless]}, None):
+        merged = bucket.merged_policy(policy)
+        assert bucket.merged_policy(merged) == merged
+        assert bucket.policy_without(merged) == policy
     single = {"Version": "2012-10-17", "Statement": other}  # a policy may have one without a list
-    assert WANTED.merged_policy(single)["Statement"] == [other, WANTED.statement()]
+    merged = bucket.merged_policy(single)
+    assert merged["Statement"] == [other, *bucket.statements().values()]
 
 
-def test_it_says_the_same_of_ses_as_the_template_does() -> None:
+def test_tls_that_somebody_requires_already_is_not_required_twice() -> None:
+    (_, tls) = MAILS.statements().values()
+    theirs = {"Version": "2012-10-17", "Statement": [tls | {"Sid": "Theirs"}]}
+    sids = [s["Sid"] for s in MAILS.merged_policy(theirs)["Statement"]]
+    assert sids == ["Theirs", "SesOfAcmeDmarc"]
+    for near in ({"Effect": "Allow"}, {"Resource": tls["Resource"][0]}, {"Action": "s3:GetObject"}):
+        near_miss = {"Version": "2012-10-17", "Statement": [tls | {"Sid": "Theirs"} | near]}
+        assert len(MAILS.merged_policy(near_miss)["Statement"]) == 3
+
+
+def test_it_says_the_same_of_ses_and_tls_as_the_template_does() -> None:
     policy = TEMPLATE["Resources"]["MailsPolicy"]["Properties"]["PolicyDocument"]
-    ours, theirs = WANTED.statement(), policy["Statement"][0]
-    for key in ("Effect", "Principal", "Action"):
-        assert ours[key] == theirs[key]
-    assert set(ours["Condition"]["StringEquals"]) == set(theirs["Condition"]["StringEquals"])
-    assert ours["Condition"]["StringEquals"]["aws:SourceArn"] == (
+    for ours, theirs in zip(MAILS.statements().values(), policy["Statement"], strict=True):
+        for key in ("Effect", "Principal", "Action"):
+            assert ours[key] == theirs[key]
+    ses, tls = MAILS.statements().values()
+    theirs = policy["Statement"][0]["Condition"]
+    assert set(ses["Condition"]["StringEquals"]) == set(theirs["StringEquals"])
+    assert ses["Condition"]["StringEquals"]["aws:SourceArn"] == (
         "arn:aws:ses:eu-west-1:111122223333:receipt-rule-set/rules:receipt-rule/acme-dmarc-reports"
     )
+    assert tls["Condition"] == policy["Statement"][1]["Condition"]
 
 
 def published(recipients: Sequence[str], *domains: str) -> list[tuple[str, str, str]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from dmarckit.cli.aws import stack
@@ -76,6 +77,9 @@ def test_a_mail_that_ses_stores_is_in_slack_by_what_deploy_printed(
     settings_said = re.findall(r"^ *(\w+ = \".*\")$", said, re.MULTILINE)
     Path("dmarckit.toml").write_text("\n".join(settings_said))
     events = boto3.session.Session().client("s3")
+    with pytest.raises(ClientError, match="Forbidden"):  # moto is reached without TLS
+        events.put_object(Bucket=MAILS, Key="rua/x", Body=b"")
+    events.delete_bucket_policy(Bucket=MAILS)
 
     mails = use_the_local_server(server, monkeypatch)
     now = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -11,9 +11,11 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from dmarckit.cli.aws import stack
+from dmarckit.cli.aws.plan import prepare
 from dmarckit.cli.aws.stack import Aws, resources
 from dmarckit.cli.aws.template import read_template
 from dmarckit.cli.main import app
@@ -202,18 +204,21 @@ def test_an_existing_bucket_keeps_its_policy_and_its_notifications() -> None:
     )
     options = given("shared", MailBucket="shared-bucket")
     said = aws("plan", *options)
-    assert "add          to its policy (1 statement): SesOfShared" in said
-    assert "add          to its notifications (1 others): shared-arrivals" in said
+    assert "add          to its policy (1 other statement): SesOfShared, SES may write" in said
+    assert "add          to its policy (1 other statement): TlsOfShared, connections" in said
+    assert "add          to its notifications (1 other): shared-arrivals" in said
     assert statements("shared-bucket") == ["Others"]
 
     for _ in range(2):  # the second time changes nothing
         aws("deploy", *options, "--yes")
-        assert statements("shared-bucket") == ["Others", "SesOfShared"]
+        assert statements("shared-bucket") == ["Others", "SesOfShared", "TlsOfShared"]
         config = s3.get_bucket_notification_configuration(Bucket="shared-bucket")
         assert [t["Id"] for t in config["TopicConfigurations"]] == ["theirs"]
         assert [q["Id"] for q in config["QueueConfigurations"]] == ["shared-arrivals"]
         assert config["QueueConfigurations"][0]["QueueArn"].endswith(":shared-arrivals")
     assert "Mails" not in made("shared")
+    said = aws("plan", *options)
+    assert "keep         in its policy (1 other statement): TlsOfShared" in said
 
     with pytest.raises(DmarckitError, match="shared-bucket was there before, and is never deleted"):
         aws("destroy", "--stack", "shared", "--delete-mails", "--yes")
@@ -222,6 +227,26 @@ def test_an_existing_bucket_keeps_its_policy_and_its_notifications() -> None:
     config = s3.get_bucket_notification_configuration(Bucket="shared-bucket")
     assert [t["Id"] for t in config["TopicConfigurations"]] == ["theirs"]
     assert "QueueConfigurations" not in config
+
+
+def test_an_existing_home_lets_nobody_connect_without_tls_and_is_left_as_it_was() -> None:
+    old_bucket("old-home")
+    options = given("homely", HomeBucket="old-home", HomePrefix="kit/")
+    assert "(0 other statements): TlsOfHomely, connections without TLS" in aws("plan", *options)
+    aws("deploy", *options, "--yes")
+    assert statements("old-home") == ["TlsOfHomely"]
+    aws("destroy", "--stack", "homely", "--yes")
+    with pytest.raises(ClientError, match="NoSuchBucketPolicy"):
+        statements("old-home")
+
+
+def test_a_new_key_for_links_takes_one_option() -> None:
+    aws("deploy", *given("keys"), "--yes")
+    cloud, template = Aws(session()), read_template()
+    with prepare(cloud, "keys", template, {}, rotate_key=True) as plan:  # moto makes none
+        assert plan.chosen.given == {"PresignKeySerial": "2"}
+    with prepare(cloud, "new", template, {"Recipients": ADDRESS}, rotate_key=True) as plan:
+        assert plan.chosen.given["PresignKeySerial"] == "1"
 
 
 def statements(bucket: str) -> list[str]:

@@ -255,6 +255,11 @@ def test_who_signs_links_may_only_read_what_links_show(most: Resolved) -> None:
     }
 
 
+def test_a_higher_number_makes_the_key_that_signs_links_anew(template: dict[str, Any]) -> None:
+    made = Resolved(template, Recipients="a@example.com", PresignKeySerial="2")
+    assert made.of("AWS::IAM::AccessKey")["LinkSignerKey"]["Serial"] == "2"
+
+
 def test_roles_are_for_one_service_of_this_account(most: Resolved) -> None:
     roles = most.of("AWS::IAM::Role")
     assert set(roles) == {"TaskRole", "ExecutionRole", "ScheduleRole"}
@@ -317,8 +322,8 @@ def test_what_is_too_long_for_cloudformation_is_said() -> None:
         template_body(with_schedules(read_template(), many))
 
 
-def test_there_is_room_for_twenty_schedules_of_ones_own() -> None:
-    many = [Schedule(name=f"job-{i}", cron="*/15 * * * *") for i in range(20)]
+def test_there_is_room_for_ten_schedules_of_ones_own() -> None:
+    many = [Schedule(name=f"job-{i}", cron="*/15 * * * *") for i in range(10)]
     assert len(template_body(with_schedules(read_template(), [*load_schedules(), *many]))) < LONGEST
 
 
@@ -336,38 +341,61 @@ def test_a_template_of_ones_own_comes_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "counts"), [("ok", True), ("problems", True), ("failed", False)]
+    ("result", "metric"),
+    [
+        ("ok", "RunsEnded"),
+        ("problems", "RunsEnded"),
+        ("failed", "RunsFailed"),
+        ("interrupted", "RunsFailed"),
+    ],
 )
-def test_the_alarm_about_missing_runs_counts_what_the_log_says(
-    most: Resolved, caplog: pytest.LogCaptureFixture, result: Result, counts: bool
+def test_alarms_about_jobs_count_what_the_log_says_of_each(
+    most: Resolved, caplog: pytest.LogCaptureFixture, result: Result, metric: str
 ) -> None:
     caplog.set_level(logging.INFO, logger="dmarckit")
     record_end(Mock(), Run("r1", "daily", None, NOW, NOW, result))
     (line,) = (vars(record) for record in caplog.records)
-    (filter_,) = most.of("AWS::Logs::MetricFilter").values()
-    match = re.fullmatch(
-        r'\{ \$\.event = "(.+?)" && \(\$\.result = "(\w+)" \|\| \$\.result = "(\w+)"\) \}',
-        filter_["FilterPattern"],
-    )
-    assert match
-    assert (line["event"] == match[1] and line["result"] in match.groups()[1:]) is counts
-    alarm = most.of("AWS::CloudWatch::Alarm")["NoRunAlarm"]
-    (metric,) = filter_["MetricTransformations"]
-    assert (alarm["Namespace"], alarm["MetricName"]) == (
-        metric["MetricNamespace"],
-        metric["MetricName"],
-    )
-    assert alarm["Period"] * alarm["EvaluationPeriods"] == 24 * 3600
-    assert alarm["TreatMissingData"] == "breaching"
+    counted = set()
+    for filter_ in most.of("AWS::Logs::MetricFilter").values():
+        pattern = filter_["FilterPattern"]
+        assert re.fullmatch(r'\{ \$\.event = "run ended" && .*\}', pattern)
+        named = re.findall(r'\$\.result (!?=) "(\w+)"', pattern)
+        matches = [(line["result"] == word) is (sign == "=") for sign, word in named]
+        (change,) = filter_["MetricTransformations"]
+        assert change["MetricNamespace"] == "dmarckit"
+        assert change["Dimensions"] == [{"Key": "Job", "Value": "$.job"}]  # start_command(name)
+        if line["event"] == "run ended" and (any if "||" in pattern else all)(matches):
+            counted.add(change["MetricName"])
+    assert counted == {metric}
+
+
+def test_each_schedule_has_an_alarm_that_looks_back_as_far_as_its_slots_lie_apart(
+    template: dict[str, Any],
+) -> None:
+    def alarm(cron: str, **more: Any) -> tuple[str, int, str]:
+        one = Schedule(name="job", cron=cron, timeout="30 min", **more)
+        made = with_schedules(read_template(), [one])["Resources"]["NoJob"]["Properties"]
+        assert made["Dimensions"] == [{"Name": "Job", "Value": "job"}]
+        assert made["Period"] * made["EvaluationPeriods"] <= 7 * 24 * 3600  # what CloudWatch takes
+        return made["MetricName"], made["EvaluationPeriods"], made["TreatMissingData"]
+
+    assert alarm("*/15 * * * *") == ("RunsEnded", 2, "breaching")
+    assert alarm("0 7 * * *") == ("RunsEnded", 26, "breaching")
+    assert alarm("0 7 * * *", timezone="Europe/Berlin")[1] in (26, 27)
+    assert alarm("0 7 * * 1-5") == ("RunsEnded", 74, "breaching")
+    assert alarm("0 7 * * 1") == ("RunsFailed", 1, "notBreaching")
+    assert alarm("0 7 1 * *") == ("RunsFailed", 1, "notBreaching")
+    assert alarm("0 7 1 1 *") == ("RunsFailed", 1, "notBreaching")
+    names = {n for n, r in template["Resources"].items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+    jobs = {f"No{s.name.capitalize()}" for s in load_schedules() if s.cron}
+    assert names == {"DeadLetterAlarm", "ArrivalAlarm", "StartAlarm"} | jobs
 
 
 def test_alarms_reach_their_topic(most: Resolved) -> None:
     (topic,) = most.of("AWS::SNS::Topic").values()
     assert "KmsMasterKeyId" not in topic  # CloudWatch may not use the service's own key
     ((_, statement),) = ((n, s) for n, s in most.statements() if n == "AlarmTopicPolicy")
-    alarms = most.of("AWS::CloudWatch::Alarm")
-    assert set(alarms) == {"DeadLetterAlarm", "NoRunAlarm"}
-    for alarm in alarms.values():
+    for alarm in most.of("AWS::CloudWatch::Alarm").values():
         arn = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{alarm['AlarmName']}"
         assert fnmatchcase(arn, statement["Condition"]["ArnLike"]["aws:SourceArn"])
         assert alarm["AlarmActions"] == ["<AlarmTopic>"]

@@ -66,9 +66,13 @@ def deploy(
     activate: Activate = False,
     domain: Domains = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    rotate_key: Annotated[
+        bool,
+        typer.Option("--rotate-key", help="A new key signs links; those that are out end."),
+    ] = False,
 ) -> None:
     """Make the stack, or change it; then print the DNS records and settings that are left to do."""
-    with _planned(stack, parameters, parameter) as (clients, made):
+    with _planned(stack, parameters, parameter, rotate_key=rotate_key) as (clients, made):
         typer.echo("\n".join(aws.plan.plan_lines(made, activate=activate)))
         _confirm("Make this?", yes)
         found = aws.plan.deploy_stack(clients, made, typer.echo, activate_set=activate)
@@ -141,7 +145,12 @@ def outputs(
 
 @contextlib.contextmanager
 def _planned(
-    stack: str, file: Path | None, options: list[str] | None, save: Path | None = None
+    stack: str,
+    file: Path | None,
+    options: list[str] | None,
+    save: Path | None = None,
+    *,
+    rotate_key: bool = False,
 ) -> Iterator[tuple[aws.stack.Aws, aws.plan.Plan]]:
     """Yield the plan of a stack, its template also written to `save`."""
     parts = aws.template
@@ -152,7 +161,7 @@ def _planned(
     typed = parts.read_parameter_options(options or (), parts.secret_parameters(template))
     given = parts.read_parameter_file(file) | typed
     clients = aws.stack.Aws()
-    with aws.plan.prepare(clients, stack, template, given) as made:
+    with aws.plan.prepare(clients, stack, template, given, rotate_key=rotate_key) as made:
         yield clients, made
 
 

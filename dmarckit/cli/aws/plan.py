@@ -1,23 +1,161 @@
 """A deployment planned without doing any of it, made, and taken away again.
 
-Each step comes where it finds what it needs. Where AWS refuses, every function raises AwsError.
+Each step comes where it finds what it needs. The policy and the notifications of a bucket that was
+there before belong to somebody else, and S3 only takes them whole: they are read, ours is put in
+(or taken out), and the rest is written back as it was. Where AWS refuses, every function raises
+AwsError.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dmarckit.cli.aws import around, stack as stacks, template as templates
-from dmarckit.cli.aws.around import MailBucket
+from dmarckit.cli.aws import stack as stacks, template as templates
 from dmarckit.cli.aws.stack import Aws, ChangeSet, Say, Stack, explained
 from dmarckit.core import AwsError, error_code, one_line, plural
 
 _ORDER = ("delete", "replace", "may replace", "change", "create")
+_KINDS = ("TopicConfigurations", "QueueConfigurations", "LambdaFunctionConfigurations")
+
+
+@dataclass(frozen=True)
+class OldBucket:
+    """A bucket that was there before, and what a stack needs to have in it."""
+
+    aws: Aws
+    name: str
+    stack_prefix: str
+    """`NamePrefix`, by which the stack's parts are known again"""
+    prefix: str = ""
+    """where SES stores mails, with ``/`` at its end; empty: it stores none here"""
+    rule_set: str = ""
+
+    @property
+    def notification_id(self) -> str:
+        """Name of the stack's notification."""
+        return f"{self.stack_prefix}-arrivals"
+
+    def statements(self) -> dict[str, dict[str, Any]]:
+        """Return what the policy needs, by what it means for people.
+
+        SES may write mails, for this account and rule only; nobody connects without TLS.
+        """
+        aws, arn = self.aws, f"arn:{self.aws.partition}"
+        stack = re.sub(r"[^A-Za-z0-9]", "", self.stack_prefix.title())
+        bucket = f"{arn}:s3:::{self.name}"
+        rule = f"{self.rule_set}:receipt-rule/{self.stack_prefix}-reports"
+        rule = f"{arn}:ses:{aws.region}:{aws.account}:receipt-rule-set/{rule}"
+        ses = {
+            "Sid": f"SesOf{stack}",
+            "Effect": "Allow",
+            "Principal": {"Service": "ses.amazonaws.com"},
+            "Action": "s3:PutObject",
+            "Resource": f"{bucket}/{self.prefix}*",
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": aws.account, "aws:SourceArn": rule}
+            },
+        }
+        tls = {
+            "Sid": f"TlsOf{stack}",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [bucket, f"{bucket}/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+        found = {f"SES may write {self.prefix}*": ses} if self.prefix else {}
+        return found | {"connections without TLS are refused, everybody's": tls}
+
+    def merged_policy(self, policy: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the bucket's policy with our statements, in the place of older ones of ours.
+
+        What another statement says already is not said again.
+        """
+        rest = self.policy_without(policy) or {"Version": "2012-10-17", "Statement": []}
+        said = [{k: v for k, v in other.items() if k != "Sid"} for other in rest["Statement"]]
+        ours = self.statements().values()
+        new = [one for one in ours if {k: v for k, v in one.items() if k != "Sid"} not in said]
+        return {**rest, "Statement": [*rest["Statement"], *new]}
+
+    def policy_without(self, policy: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Return the bucket's policy without our statements; None when nothing else is in it."""
+        if policy is None:
+            return None
+        ours = {statement["Sid"] for statement in self.statements().values()}
+        others = [s for s in _statements(policy) if s.get("Sid") not in ours]
+        return {**policy, "Statement": others} if others else None
+
+    def merged_notifications(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the bucket's notifications with ours; S3 refuses two that overlap (AwsError)."""
+        rest = self.notifications_without(config)
+        for other in (other for kind in _KINDS for other in rest.get(kind, ())):
+            keys = other.get("Filter", {}).get("Key", {}).get("FilterRules", ())
+            theirs = next((r["Value"] for r in keys if r["Name"].lower() == "prefix"), "")
+            overlaps = theirs.startswith(self.prefix) or self.prefix.startswith(theirs)
+            if overlaps and any(e.startswith("s3:ObjectCreated:") for e in other["Events"]):
+                names = ("TopicArn", "QueueArn", "LambdaFunctionArn")
+                target = next((other[n] for n in names if n in other), "somebody")
+                raise AwsError(
+                    f"bucket {self.name} tells {one_line(target, 200)} of objects below "
+                    f"{theirs or 'every prefix'!r} already, and S3 allows one for each; "
+                    "let that be a topic that the queue subscribes to, or choose another MailPrefix"
+                )
+        arn = f"arn:{self.aws.partition}:sqs:{self.aws.region}:{self.aws.account}"
+        queue = {
+            "Id": self.notification_id,
+            "QueueArn": f"{arn}:{self.notification_id}",
+            "Events": ["s3:ObjectCreated:*"],
+            "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": self.prefix}]}},
+        }
+        return {**rest, "QueueConfigurations": [*rest.get("QueueConfigurations", ()), queue]}
+
+    def notifications_without(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the bucket's notifications without ours, as S3 takes them."""
+        kept = {k: v for k, v in config.items() if k in (*_KINDS, "EventBridgeConfiguration")}
+        queues = kept.pop("QueueConfigurations", ())
+        queues = [q for q in queues if q["Id"] != self.notification_id]
+        return kept | ({"QueueConfigurations": queues} if queues else {})
+
+    def read_policy(self) -> dict[str, Any] | None:
+        """Return the bucket's policy; None when it has none."""
+        with explained(f"read the policy of bucket {self.name}", "s3:GetBucketPolicy"):
+            try:
+                answer = self.aws.s3.get_bucket_policy(Bucket=self.name)
+            except ClientError as error:
+                if error_code(error) == "NoSuchBucketPolicy":
+                    return None
+                raise
+            return dict(json.loads(answer["Policy"]))
+
+    def write_policy(self, policy: Mapping[str, Any] | None) -> None:
+        """Replace the bucket's policy; None: it has none then."""
+        if policy is None:
+            with explained(f"remove the policy of bucket {self.name}", "s3:DeleteBucketPolicy"):
+                self.aws.s3.delete_bucket_policy(Bucket=self.name)
+            return
+        with explained(f"change the policy of bucket {self.name}", "s3:PutBucketPolicy"):
+            self.aws.s3.put_bucket_policy(Bucket=self.name, Policy=json.dumps(policy))
+
+    def read_notifications(self) -> dict[str, Any]:
+        """Return the bucket's notifications."""
+        what = f"read the notifications of bucket {self.name}"
+        with explained(what, "s3:GetBucketNotification"):
+            return dict(self.aws.s3.get_bucket_notification_configuration(Bucket=self.name))
+
+    def write_notifications(self, config: Mapping[str, Any]) -> None:
+        """Replace the bucket's notifications."""
+        what = f"change the notifications of bucket {self.name}"
+        with explained(what, "s3:PutBucketNotification"):
+            self.aws.s3.put_bucket_notification_configuration(
+                Bucket=self.name, NotificationConfiguration=config
+            )
 
 
 @dataclass(frozen=True)
@@ -29,8 +167,8 @@ class Plan:
     """as it is now; None: it would be new"""
     chosen: templates.Parameters
     change: ChangeSet
-    bucket: MailBucket | None
-    """what an existing mail bucket needs; None: the stack makes the bucket"""
+    buckets: tuple[OldBucket, ...]
+    """those that were there before, that of the mails first"""
     bucket_lines: tuple[str, ...]
     rule_set: str
     """the rule set that the rule is in"""
@@ -42,9 +180,16 @@ class Plan:
 
 @contextlib.contextmanager
 def prepare(
-    aws: Aws, name: str, template: Mapping[str, Any], given: Mapping[str, str]
+    aws: Aws,
+    name: str,
+    template: Mapping[str, Any],
+    given: Mapping[str, str],
+    *,
+    rotate_key: bool = False,
 ) -> Iterator[Plan]:
     """Yield the plan of a stack with these parameters; nothing is left of one not made.
+
+    With `rotate_key` the user that signs links gets a new key, and loses the one it has.
 
     Raises SettingsError when a parameter is missing or wrong.
     """
@@ -52,9 +197,12 @@ def prepare(
     stack = stacks.find_stack(aws, name)
     if stack is not None:
         stacks.require_changeable(stack)
+    if rotate_key:
+        serial = int((stack.parameters if stack else {}).get("PresignKeySerial", 0)) + 1
+        given = {**given, "PresignKeySerial": str(serial)}
     chosen = templates.choose_parameters(template, given, stack.parameters if stack else None)
     values = chosen.effective
-    wanted, lines = _buckets(aws, values, new=stack is None)
+    buckets, lines = _buckets(aws, values, new=stack is None)
     if own_set := values["RuleSetName"]:
         with explained(f"look at the rule set {own_set}", "ses:DescribeReceiptRuleSet"):
             try:
@@ -66,11 +214,13 @@ def prepare(
                     f"RuleSetName {one_line(own_set)}: SES has no such rule set in {aws.region}; "
                     "leave it empty to make one"
                 ) from error
-    active = around.active_rule_set(aws)
+    active = active_rule_set(aws)
     hosts = templates.hosts_of(templates.split_list(values["Recipients"]))
     missing = _unverified(aws, hosts)
     with stacks.change_set(aws, name, text, chosen.for_change_set(), stack) as change:
-        yield Plan(name, stack, chosen, change, wanted, lines, rule_set_of(values), active, missing)
+        yield Plan(
+            name, stack, chosen, change, buckets, lines, rule_set_of(values), active, missing
+        )
 
 
 def _unverified(aws: Aws, hosts: Sequence[str]) -> tuple[str, ...]:
@@ -90,13 +240,15 @@ def rule_set_of(values: Mapping[str, str]) -> str:
     return values["RuleSetName"] or f"{values['NamePrefix']}-rules"
 
 
-def mail_bucket_of(aws: Aws, values: Mapping[str, str]) -> MailBucket | None:
-    """Return the mail bucket that was there before; None when the stack makes it."""
-    if not values["MailBucket"]:
-        return None
-    return MailBucket(
-        aws, values["MailBucket"], values["MailPrefix"], values["NamePrefix"], rule_set_of(values)
-    )
+def old_buckets(aws: Aws, values: Mapping[str, str]) -> tuple[OldBucket, ...]:
+    """Return the buckets that were there before, that of the mails first."""
+    mail, home, stack = values["MailBucket"], values["HomeBucket"], values["NamePrefix"]
+    found = []
+    if mail:
+        found.append(OldBucket(aws, mail, stack, values["MailPrefix"], rule_set_of(values)))
+    if home and home != mail:
+        found.append(OldBucket(aws, home, stack))
+    return tuple(found)
 
 
 def plan_lines(plan: Plan, *, activate: bool) -> list[str]:
@@ -159,10 +311,10 @@ def _rule_set(plan: Plan, activate: bool) -> list[str]:
 
 def _buckets(
     aws: Aws, values: Mapping[str, str], *, new: bool
-) -> tuple[MailBucket | None, tuple[str, ...]]:
+) -> tuple[tuple[OldBucket, ...], tuple[str, ...]]:
     for parameter, kind in (("MailBucket", "mail"), ("HomeBucket", "home")):
         if given := values[parameter]:
-            region, what = around.bucket_region(aws, given), f"{parameter} {given}"
+            region, what = bucket_region(aws, given), f"{parameter} {given}"
             if region is None:
                 raise AwsError(f"{what}: there is no such bucket; leave it empty to make one")
             if region not in ("", aws.region):
@@ -172,29 +324,29 @@ def _buckets(
                 )
         elif new:
             name = f"{values['NamePrefix']}-{kind}-{aws.account}-{aws.region}"
-            if around.bucket_region(aws, name) is not None:
+            if bucket_region(aws, name) is not None:
                 raise AwsError(
                     f"bucket {name} is there already, as an earlier stack leaves it; use it with "
                     f"-p {parameter} {name}, give another NamePrefix, or delete it first"
                 )
-    wanted = mail_bucket_of(aws, values)
-    if wanted is None:
-        return None, ()
-    policy = wanted.read_policy()
-    merged = wanted.merged_notifications(wanted.read_notifications())  # S3 may refuse it
-    there = plural(len((policy or {}).get("Statement", ())), "statement")
-    allowed = (
-        f"  add          to its policy ({there}): {wanted.sid}, SES may write {wanted.prefix}*"
-    )
-    if wanted.merged_policy(policy) == policy:
-        allowed = f"  keep         its policy, {wanted.sid} included"
-    others = sum(len(merged.get(kind, ())) for kind in around.KINDS) - 1
-    return wanted, (
-        f"Bucket {wanted.name} is there; it keeps what it has, life cycle included:",
-        allowed,
-        f"  add          to its notifications ({others} others): "
-        f"{wanted.notification_id}, the queue hears of {wanted.prefix}*",
-    )
+    buckets, lines = old_buckets(aws, values), list[str]()
+    for bucket in buckets:
+        lines.append(f"Bucket {bucket.name} is there; it keeps what it has, life cycle included:")
+        policy = bucket.read_policy()
+        others = plural(len(_statements(bucket.policy_without(policy))), "other statement")
+        before, after = _statements(policy), _statements(bucket.merged_policy(policy))
+        for meaning, statement in bucket.statements().items():
+            added = statement in after and statement not in before
+            does = "add          to" if added else "keep         in"
+            lines.append(f"  {does} its policy ({others}): {statement['Sid']}, {meaning}")
+        if bucket.prefix:
+            merged = bucket.merged_notifications(bucket.read_notifications())  # S3 may refuse it
+            count = sum(len(merged.get(kind, ())) for kind in _KINDS) - 1
+            lines.append(
+                f"  add          to its notifications ({plural(count, 'other')}): "
+                f"{bucket.notification_id}, the queue hears of {bucket.prefix}*"
+            )
+    return buckets, tuple(lines)
 
 
 def deploy_stack(aws: Aws, plan: Plan, say: Say, *, activate_set: bool) -> Stack:
@@ -203,20 +355,20 @@ def deploy_stack(aws: Aws, plan: Plan, say: Say, *, activate_set: bool) -> Stack
     SES tries to write when its rule is made, so an existing bucket lets it in before; S3
     tries the queue when it is told of it, so that comes after.
     """
-    bucket = plan.bucket
-    if bucket:
+    for bucket in plan.buckets:
         policy = bucket.read_policy()
         if (merged := bucket.merged_policy(policy)) != policy:
             bucket.write_policy(merged)
-        say(f"Bucket {bucket.name}: SES may write")
+        say(f"Bucket {bucket.name}: its policy has {', '.join(bucket.statements())}")
     stack = plan.stack
     if not plan.change.empty:
         stack = stacks.execute_change_set(aws, plan.name, plan.change, say)
-    if bucket:
-        bucket.write_notifications(bucket.merged_notifications(bucket.read_notifications()))
-        say(f"Bucket {bucket.name}: the queue hears of new mails")
+    for bucket in plan.buckets:
+        if bucket.prefix:
+            bucket.write_notifications(bucket.merged_notifications(bucket.read_notifications()))
+            say(f"Bucket {bucket.name}: the queue hears of new mails")
     if activate_set and plan.active != plan.rule_set:
-        around.activate(aws, plan.rule_set)
+        activate(aws, plan.rule_set)
         say(f"SES uses the rule set {plan.rule_set} now")
     if stack is None:
         raise AwsError(f"the stack {plan.name} was not made: its template makes nothing")
@@ -232,7 +384,7 @@ def destroy_stack(aws: Aws, stack: Stack, say: Say) -> None:
     # SES removes no active rule set: one that the stack made is put out of use
     if "NamePrefix" in values and values.get("RuleSetName") == "":
         ours = rule_set_of(values)
-        if around.active_rule_set(aws) == ours:
+        if active_rule_set(aws) == ours:
             with explained(f"look at the rule set {ours}", "ses:DescribeReceiptRuleSet"):
                 found = aws.ses.describe_receipt_rule_set(RuleSetName=ours)
             names = (rule["Name"] for rule in found.get("Rules", []))
@@ -241,16 +393,56 @@ def destroy_stack(aws: Aws, stack: Stack, say: Say) -> None:
                     f"the active rule set {ours} also holds {', '.join(foreign)}; move them to "
                     "another set and activate that, then destroy"
                 )
-            around.activate(aws, None)
+            activate(aws, None)
             say(f"SES uses no rule set now: {ours} is out of use")
-    wanted = mail_bucket_of(aws, values) if "MailBucket" in values else None
-    if wanted is not None:
-        wanted.write_notifications(wanted.notifications_without(wanted.read_notifications()))
-        policy = wanted.read_policy()
-        if (left := wanted.policy_without(policy)) != policy:
-            wanted.write_policy(left)
-        say(f"Bucket {wanted.name}: what was added is taken out; the rest stays")
+    for bucket in old_buckets(aws, values) if {"MailBucket", "HomeBucket"} <= set(values) else ():
+        if bucket.prefix:
+            bucket.write_notifications(bucket.notifications_without(bucket.read_notifications()))
+        policy = bucket.read_policy()
+        if (left := bucket.policy_without(policy)) != policy:
+            bucket.write_policy(left)
+        say(f"Bucket {bucket.name}: what was added is taken out; the rest stays")
     stacks.remove_stack(aws, stack, say)
+
+
+def _statements(policy: Mapping[str, Any] | None) -> list[Any]:
+    found = (policy or {}).get("Statement", [])
+    return [found] if isinstance(found, Mapping) else list(found)  # one may stand without a list
+
+
+def active_rule_set(aws: Aws) -> str | None:
+    """Return the receipt rule set that SES uses now; None: SES takes no mail."""
+    with explained("ask SES which rule set is active", "ses:DescribeActiveReceiptRuleSet"):
+        answer = aws.ses.describe_active_receipt_rule_set()
+    name = answer.get("Metadata", {}).get("Name")
+    return str(name) if name else None
+
+
+def activate(aws: Aws, rule_set: str | None) -> None:
+    """Let SES use a rule set in place of the one it uses now; None: none."""
+    given = {} if rule_set is None else {"RuleSetName": rule_set}
+    with explained("activate the rule set", "ses:SetActiveReceiptRuleSet"):
+        aws.ses.set_active_receipt_rule_set(**given)
+
+
+def bucket_region(aws: Aws, bucket: str) -> str | None:
+    """Return the region of a bucket, empty when S3 does not say; None: there is no such bucket."""
+    error: ClientError | None = None
+    with explained(f"look at bucket {bucket}", "s3:ListBucket"):
+        try:
+            answer = aws.s3.head_bucket(Bucket=bucket)
+        except ClientError as caught:
+            error, answer = caught, caught.response
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        region = one_line(headers.get("x-amz-bucket-region") or "", 40)
+        if error is None:
+            return region
+        if error_code(error) in ("404", "NoSuchBucket"):
+            return None
+        moved = ("301", "PermanentRedirect", "IllegalLocationConstraintException", "400")
+        if error_code(error) in moved and region:
+            return region
+        raise error
 
 
 def delete_bucket(aws: Aws, bucket: str, say: Say) -> None:

@@ -11,6 +11,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import chain, islice, pairwise
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from dmarckit.core import SettingsError, one_line, shipped_files
 from dmarckit.facts import organisation
 from dmarckit.jobs import SLOT, Schedule, scheduler_resource
 
+LOOKS_BACK = 7 * 24  # hours
 LONGEST = 51_200  # bytes of a template that CloudFormation takes without a bucket for it
 CONTAINER = "dmarckit"
 FILE = Path("schedules/aws/parameters.yaml")
@@ -41,17 +45,17 @@ def read_template() -> dict[str, Any]:
 
 
 def with_schedules(template: dict[str, Any], schedules: Sequence[Schedule]) -> dict[str, Any]:
-    """Return a copy with one AWS::Scheduler::Schedule for each that has a cron line."""
+    """Return a copy with a schedule and an alarm for each of these that has a cron line."""
     made: dict[str, Any] = {}
     for schedule in schedules:
-        if schedule.cron is None:
+        if schedule.times is None:
             continue
-        name = "Run" + "".join(p.capitalize() for p in schedule.name.replace("_", "-").split("-"))
-        if name in made:
+        name = "".join(p.capitalize() for p in schedule.name.replace("_", "-").split("-"))
+        if f"Run{name}" in made:
             raise SettingsError(
-                f"two schedules would both be {name} in the template; rename {schedule.name}"
+                f"two schedules would both be Run{name} in the template; rename {schedule.name}"
             )
-        made[name] = _run(schedule)
+        made |= {f"Run{name}": _run(schedule), f"No{name}": _alarm(schedule)}
     return {**template, "Resources": {**template["Resources"], **made}}
 
 
@@ -89,6 +93,44 @@ def _run(schedule: Schedule) -> dict[str, Any]:
     name = {"Fn::Sub": f"${{NamePrefix}}-{schedule.name}"}
     resource = scheduler_resource(schedule, name, {"Ref": "Schedules"}, target)
     return {**resource, "Condition": "HasTask"}
+
+
+def _alarm(schedule: Schedule) -> dict[str, Any]:
+    """Return an alarm for when no run ended well for longer than slots lie apart.
+
+    CloudWatch looks back seven days at the most; beyond it the alarm is about a run that failed.
+    """
+    assert schedule.times is not None  # noqa: S101
+    days = schedule.times.slots_by_day(schedule.zone, date(2026, 1, 1))
+    slots = list(chain.from_iterable(islice(days, 40)))
+    longest = max((b - a for a, b in pairwise(slots)), default=timedelta(days=366))
+    hours = ceil((longest + timedelta(seconds=schedule.timeout)) / timedelta(hours=1)) + 1
+    if hours <= LOOKS_BACK:
+        what, metric, missing = f"no run ended well for {hours} hours", "RunsEnded", "breaching"
+        compares = "LessThanThreshold"
+    else:
+        what, metric, missing, hours = "a run failed", "RunsFailed", "notBreaching", 1
+        compares = "GreaterThanOrEqualToThreshold"
+    return {
+        "Type": "AWS::CloudWatch::Alarm",
+        "Condition": "HasTask",
+        "Properties": {
+            "AlarmName": {"Fn::Sub": f"${{NamePrefix}}-run-{schedule.name}"},
+            "AlarmDescription": f"{schedule.name}: {what}; look into the log group.",
+            "Namespace": {"Ref": "NamePrefix"},
+            "MetricName": metric,
+            "Dimensions": [{"Name": "Job", "Value": schedule.name}],
+            "Statistic": "Sum",
+            "Period": 3600,
+            "EvaluationPeriods": hours,
+            "Threshold": 1,
+            "ComparisonOperator": compares,
+            "TreatMissingData": missing,
+            "AlarmActions": {
+                "Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]
+            },
+        },
+    }
 
 
 class _Functions(yaml.SafeLoader):
