@@ -75,11 +75,9 @@ def objects() -> list[bytes]:
     """Whole objects to start from: wrapped, mailed, and real ones."""
     found = [wrap(document) for document in documents() for wrap in WRAPPINGS.values()]
     found += [make_mail(gz(document), line=line) for document in documents() for line in (0, 76)]
-    here = Path(__file__).parent.parent / "samples"
-    folders = [
-        here,
-        *([Path(os.environ["DMARCKIT_CORPUS"]) / "files"] * ("DMARCKIT_CORPUS" in os.environ)),
-    ]
+    folders = [Path(__file__).parent.parent / "samples"]
+    if corpus := os.environ.get("DMARCKIT_CORPUS"):
+        folders.append(Path(corpus) / "files")
     for folder in folders:
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         found += [path.read_bytes() for path in paths if path.stat().st_size < SEED_BYTES]
