@@ -69,7 +69,7 @@ def analyse(asked: Question, **more: Any) -> findings.Analysis:
 
 def _print_as_text(asked: Question, seen: findings.Analysis) -> None:
     start = asked.now - timedelta(asked.days)
-    if others := findings.left_out(asked.settings, asked.lake, start, asked.now):
+    if others := findings.left_out(asked.settings, asked.lake, seen.facts, start, asked.now):
         typer.echo(f"Without findings: {others}")
     if seen.facts.reports.empty and not seen.findings:
         typer.echo("There is no data: no report covers these days. Run dmarckit ingest first.")

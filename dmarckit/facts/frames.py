@@ -92,6 +92,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     ),
     "mails": _columns("received time, from_domain text, outcome text, error text"),
     "dead_letters": _columns("seen time, queue text, reason text"),
+    "beyond": _columns("domain text, what text, names whole, messages whole"),
 }
 """Frame → column → type."""
 
@@ -170,6 +171,10 @@ class Facts:
     """objects received in the window, with what became of them"""
     dead_letters: pd.DataFrame
     """messages of the queue of arrivals that could not be taken, first seen in the window"""
+    beyond: pd.DataFrame
+    """how many names, with how many messages, were left out because there are too many: ``domain``
+    (`load.MOST_DOMAINS`), or of a domain ``signature``, ``spf_domain``, ``code`` or ``reporter``
+    (`sql.BOUNDED`)"""
 
 
 def typed(name: str, frame: pd.DataFrame) -> pd.DataFrame:

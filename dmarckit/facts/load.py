@@ -18,7 +18,7 @@ from dmarckit.core import (
 )
 from dmarckit.facts import sql
 from dmarckit.facts.decisions import decisions
-from dmarckit.facts.frames import Facts, empty_facts, typed
+from dmarckit.facts.frames import COLUMNS, Facts, empty_facts, typed
 from dmarckit.facts.networks import knows_networks, network_names
 from dmarckit.facts.reduce import Reduction
 from dmarckit.facts.reporters import Reporters, find_reporters
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 LONGEST = timedelta(days=366)
 """reports that claim more are cut to their last 366 days; what begins that long before the
 window is not looked for"""
+
+MOST_DOMAINS = 5_000
+"""domains that are looked at where nobody names some: reports may be about any number"""
 
 HISTORY = 90
 """days that say who a sender is: the inventory and every comparison look back that far"""
@@ -103,7 +106,8 @@ def reduced(
         declared = [decision.sender for decision in decisions(settings, lake)]
         reduction = _reduction(connection, declared, settings.mmdb, hosts or {})
         period = microseconds(start), microseconds(until)
-        frames |= reduction.run(chosen, *period, frames["policies"])
+        made = reduction.run(chosen, *period, frames["policies"])
+        frames |= made | {"beyond": pd.concat([frames["beyond"], made["beyond"]])}
         yield Facts(now=until, start=start, **frames), reduction
 
 
@@ -125,8 +129,11 @@ def _opened(
     start = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
     overlap = f'"end" > {_literal(start)} AND begin < {_literal(now)}'
     names = None if domains is None else [normalize_domain(d) for d in domains]
+    beyond = typed("beyond", pd.DataFrame(columns=list(COLUMNS["beyond"])))
     try:
         first = _first_month(lake, overlap, start)
+        if names is None:
+            names, beyond = _busiest(lake, overlap, first)
         known = find_reporters(lake, overlap, first, now, own_reporters(settings.reporters))
         stored = names and [*names, *known.below(names)]
         with lake.session(
@@ -137,7 +144,7 @@ def _opened(
             connection.register("wanted", pd.DataFrame({"domain": names or []}, dtype="str"))
             mine = "true" if names is None else "domain IN (SELECT domain FROM wanted)"
             chosen = f"{overlap} AND {mine}"
-            frames = _lists(connection, chosen, mine, start, now)
+            frames = _lists(connection, chosen, mine, start, now) | {"beyond": beyond}
             yield connection, chosen, frames, (start, now)
     except duckdb.Error as error:
         raise LakeError(f"cannot reduce the records: {one_line(error, 300)}") from error
@@ -164,6 +171,23 @@ def _first_month(lake: Lake, overlap: str, start: datetime) -> str:
         found = connection.execute(f"SELECT min(month) FROM reports WHERE {overlap}").fetchone()  # noqa: S608
     usual = f"{start - timedelta(days=1):%Y-%m}"
     return min(usual, found[0]) if found and found[0] else usual
+
+
+def _busiest(lake: Lake, overlap: str, first_month: str) -> tuple[list[str] | None, pd.DataFrame]:
+    """Return the `MOST_DOMAINS` domains with the most messages, and how much the others are.
+
+    None stands for all, if they are not more.
+    """
+    query = f"""SELECT domain, sum(messages)::BIGINT AS messages FROM (
+            SELECT domain, messages, begin, "end" FROM reports
+            UNION ALL SELECT policy_domain, 0, begin, "end" FROM tls)
+        WHERE {overlap} AND domain <> '' GROUP BY domain ORDER BY messages DESC, domain"""  # noqa: S608
+    with lake.session("reports", "tls", first_month=first_month) as connection:
+        rows = connection.sql(query).to_arrow_table().to_pandas()
+    rest = rows.iloc[MOST_DOMAINS:]
+    said = {"what": "domain", "names": len(rest), "messages": rest["messages"].sum()}
+    beyond = pd.DataFrame([said] if len(rest) else [], columns=list(COLUMNS["beyond"]))
+    return list(rows["domain"].iloc[:MOST_DOMAINS]) if len(rest) else None, typed("beyond", beyond)
 
 
 def _reduction(

@@ -15,7 +15,7 @@ import pandas as pd
 
 from dmarckit.core import DeclaredSender, normalize_domain
 from dmarckit.facts import classify, sql
-from dmarckit.facts.frames import typed
+from dmarckit.facts.frames import COLUMNS, typed
 from dmarckit.facts.networks import organisations
 
 
@@ -127,6 +127,7 @@ class Reduction:
         self._decisions = decisions
         self._every_address, self._own_addresses = every_address, own_addresses
         self.names: dict[str, pd.Index[Any]] = {}
+        self._beyond: list[tuple[str, str, int, int]] = []
         self.senders = pd.DataFrame({"sender": [], "sender_kind": []}, dtype="str")
 
     def run(
@@ -148,7 +149,9 @@ class Reduction:
         self.execute(sql.ADDRESSES.format(sum=self._spread, week=today - 7))
         inventory = self._classify(patterns, senders, today - classify.LOOK_BACK, policies)
         frames = {name: self._frame(name, query) for name, query in sql.FRAMES.items()}
-        return frames | {"inventory": typed("inventory", inventory)}
+        beyond = pd.DataFrame(self._beyond, columns=list(COLUMNS["beyond"]))
+        made = {"inventory": inventory, "beyond": beyond}
+        return frames | {name: typed(name, frame) for name, frame in made.items()}
 
     def execute(self, *statements: str) -> None:
         """Run statements on the connection."""
@@ -348,9 +351,31 @@ class Reduction:
         self.put("found", found[columns].assign(since=since))
         return found[["domain", "sender"]]
 
+    def _largest(self, rows: pd.DataFrame, domain: str, subject: str, first: str) -> pd.DataFrame:
+        """Return the rows of each domain's largest subjects; `_beyond` counts the others."""
+        if len(rows) <= sql.MOST_SUBJECTS:
+            return rows
+        names = {"domain": domain, "subject": subject, "first": first, "most": sql.MOST_SUBJECTS}
+        self._connection.register("bounded", rows)
+        count, query = sql.BEYOND.format(**names).split(";")
+        self.execute(count)
+        beyond = self.table(query)
+        if not beyond.empty:
+            of, what = self.names["domain"], subject.removesuffix("_id")
+            self._beyond += [
+                (of[place] if domain == "domain_id" else place, what, names, messages)
+                for place, names, messages in beyond.itertuples(index=False, name=None)
+            ]
+            kept = f"SELECT * FROM subjects WHERE place <= {sql.MOST_SUBJECTS}"  # noqa: S608
+            rows = self.table(f"FROM bounded SEMI JOIN ({kept}) USING ({domain}, {subject})")
+        self._connection.unregister("bounded")
+        return rows
+
     def _frame(self, name: str, query: str) -> pd.DataFrame:
         """Return the result of a frame's query, with names in place of its numbers."""
         rows = self.table(query.format(sum=self._sum, spread=self._spread))
+        if name in sql.BOUNDED:
+            rows = self._largest(rows, *sql.BOUNDED[name])
         columns: dict[str, Any] = {}
         for column in rows.columns:
             values = rows.pop(column)

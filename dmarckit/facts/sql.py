@@ -421,6 +421,27 @@ SELECT domain_id, sender_id, last_day, count(*) AS addresses FROM addresses GROU
 }
 """Frame of `Facts` → its query, with numbers in place of names."""
 
+MOST_SUBJECTS = 200
+BOUNDED = {
+    "signatures": ("domain_id", "signature_id", "bool_or(in_inventory)"),
+    "spf": ("domain_id", "spf_domain_id", "true"),
+    "requirements": ("domain_id", "code", "true"),
+    "unhonoured": ("domain", "reporter", "true"),
+}
+"""Frame → its domain, and what a domain has at most `MOST_SUBJECTS` of in it: those first that are
+so, then those with the most messages. Whoever may report may name as many as fit."""
+
+BEYOND = """
+CREATE OR REPLACE TEMP TABLE subjects AS
+SELECT *, row_number() OVER (
+    PARTITION BY {domain} ORDER BY known DESC, messages DESC, {subject}) AS place
+FROM (SELECT {domain}, {subject}, {first} AS known, sum(messages) AS messages
+    FROM bounded GROUP BY {domain}, {subject});
+
+SELECT {domain}, count(*) AS names, round(sum(messages))::BIGINT AS messages FROM subjects
+WHERE place > {most} GROUP BY ALL
+"""
+
 LISTS = {
     "policies": """
 SELECT domain, name AS reporter, begin, "end", lower(p) AS p, lower(sp) AS sp,

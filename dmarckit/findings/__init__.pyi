@@ -8,6 +8,7 @@ from .analysis import (
     page_analysis as page_analysis,
     read_facts as read_facts,
     read_outside as read_outside,
+    too_many as too_many,
 )
 from .context import BLOCKED as BLOCKED
 from .dmarc_policy import (

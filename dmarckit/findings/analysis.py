@@ -13,13 +13,13 @@ import pandas as pd
 
 from dmarckit import core
 from dmarckit.checks import Outside, load_outside
-from dmarckit.core import Settings, Window, _, normalize_domain
+from dmarckit.core import Settings, Window, _, ngettext, normalize_domain
 from dmarckit.facts import Facts, history_of, host_names, load_facts
 from dmarckit.findings import ledger
 from dmarckit.findings.context import Context
 from dmarckit.findings.distributed import analyse_on_cluster
 from dmarckit.findings.find import find, how_ended, published_records
-from dmarckit.findings.model import Finding, join_sentences
+from dmarckit.findings.model import Finding, join_names, join_sentences
 from dmarckit.lake import Lake
 
 USUAL_DAYS = 7
@@ -169,10 +169,11 @@ _LEFT_OUT = """
 """
 
 
-def left_out(settings: Settings, lake: Lake, start: datetime, end: datetime) -> str:
-    """Return a sentence on the reports of [start, end) that no finding rests on; empty: none.
+def left_out(settings: Settings, lake: Lake, facts: Facts, start: datetime, end: datetime) -> str:
+    """Return in words which reports of [start, end) no finding rests on; empty: none.
 
-    They are about domains that the settings do not name, or name no domain.
+    They are about domains that the settings do not name, or name no domain; or there are too many
+    domains, or too many names in one.
 
     Raises:
         LakeError: the lake cannot be read.
@@ -183,6 +184,7 @@ def left_out(settings: Settings, lake: Lake, start: datetime, end: datetime) -> 
     about = _("{reports} with {messages} about domains that the settings do not name.")
     nameless = _("{reports} with {messages} name no domain.")
     return join_sentences(
+        too_many(facts.beyond),
         *(
             text.format(
                 reports=core.n_reports(sum(row["reports"] for row in some)),
@@ -193,8 +195,36 @@ def left_out(settings: Settings, lake: Lake, start: datetime, end: datetime) -> 
                 (nameless, [row for row in rows if not row["domain"]]),
             )
             if some
-        )
+        ),
     )
+
+
+def too_many(beyond: pd.DataFrame) -> str:
+    """Return in words the domains, and the names within domains, of `Facts.beyond`; empty: none."""
+    domains, names = beyond[beyond["what"] == "domain"], beyond[beyond["what"] != "domain"]
+    of_domains = ngettext(
+        "{n} more domain with {messages} is not looked at: name yours in the setting domains.",
+        "{n} more domains with {messages} are not looked at: name yours in the setting domains.",
+        int(domains["names"].sum()),
+    )
+    within = ngettext(
+        "{n} more name (of signatures, SPF domains, reporters or errors) with {messages} at "
+        "{domains} is not looked at: only the largest of each kind are.",
+        "{n} more names (of signatures, SPF domains, reporters or errors) with {messages} at "
+        "{domains} are not looked at: only the largest of each kind are.",
+        int(names["names"].sum()),
+    )
+    most = names.sort_values("names", ascending=False)["domain"].unique()
+    return join_sentences(
+        _counted(of_domains, domains), _counted(within, names, domains=join_names(list(most)))
+    )
+
+
+def _counted(text: str, rows: pd.DataFrame, **words: str) -> str:
+    if rows.empty:
+        return ""
+    n, messages = (int(rows[name].sum()) for name in ("names", "messages"))
+    return text.format(n=core.count(n), messages=core.n_messages(messages), **words)
 
 
 def as_of(window: Window, end: str, now: datetime | None = None) -> datetime:

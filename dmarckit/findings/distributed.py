@@ -109,6 +109,7 @@ def _analyse(part: _Task) -> tuple[Facts, list[Finding]]:
 def _joined(lists: Facts, parts: Sequence[Facts]) -> Facts:
     if not parts:
         return lists
+    parts = [lists, *parts]  # of what they are made of records it has `beyond` alone
     names = [f.name for f in fields(Facts) if f.name in COLUMNS and f.name not in LISTS]
     frames = {name: _rows(name, [getattr(part, name) for part in parts]) for name in names}
     given = {name: getattr(lists, name) for name in LISTS}

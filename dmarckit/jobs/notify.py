@@ -198,7 +198,7 @@ class Notifier:
         known = analysis.facts
         if window.before.start < known.start:  # a window longer than the analysis looks back
             known = findings.read_facts(self._settings, self._lake, self._now, 2 * window.days)
-        notes = self._notes()
+        notes = [*self._notes(), *filter(None, [findings.too_many(known.beyond)])]
         additions = self._additions(published, window)
         dues = []
         for group in (None, *self._routes.groups):

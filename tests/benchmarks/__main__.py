@@ -17,6 +17,7 @@ BENCHMARKS = {
     "long_report": ingest.long_report,
     "parse": parse.run,
     "analysis": analysis.run,
+    "floods": analysis.flooded,
     "pages": pages.run,
     "watch": watch.run,
     "fuzz": fuzz.run,

@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 from tests.benchmarks.analysis_data import DAYS, DECLARED, DOMAINS, END, fill
-from tests.benchmarks.measure import HERE, table
+from tests.benchmarks.measure import HERE, Run, run as measured, table
+from tests.support.floods import flood
+from tests.support.lakes import NOW
 
 SIZES = (1_000_000, 10_000_000)
 
@@ -36,6 +38,33 @@ def run() -> None:
         )
     columns = ["records", "classes, s", "findings, s", "together, s", "peak memory, GB", "findings"]
     table(f"analysis of {DOMAINS} domains over {DAYS} days", columns, rows)
+
+
+FLOODS = {"subdomains": 100_000, "addresses": 100_000, "selectors": 20_000, "domains": 20_000}
+FLOODS |= {"signing domains": 20_000, "reporters": 20_000, "spam": 20_000}
+
+
+def flooded() -> None:
+    """Processor time of commands over what one attacker can send."""
+    rows = []
+    for name, n in FLOODS.items():
+        home = HERE / f"flood-{name.replace(' ', '-')}"
+        if not home.exists():
+            flood(home / "mail", name, n)
+            run_command(home, "ingest")
+        took = [run_command(home, *command.split()) for command in COMMANDS]
+        rows.append([f"{n:,} {name}", *(f"{each.cpu:.1f} s" for each in took)])
+    table("floods", ["flood", *COMMANDS], rows)
+
+
+COMMANDS = (f"findings --now {NOW.isoformat()}", "page overview -p end 2026-11-23", "run alerts")
+
+
+def run_command(home: Path, *arguments: str) -> Run:
+    """Run a command on a home, whatever it finds."""
+    script = "import sys; from dmarckit.cli.main import main\ntry: main()\nexcept SystemExit: pass"
+    command = [sys.executable, "-c", script, *arguments]
+    return measured(command, {"DMARCKIT_HOME": str(home.absolute())})
 
 
 def filled(records: int) -> Path:

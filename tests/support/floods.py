@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
 from itertools import count, islice
 from pathlib import Path
 
 from dmarckit.reports.model import AggregateReport, DkimResult, Reason, Record, SpfResult
 from tests.support.builders import make_mail, report_xml, zipped
-from tests.support.lakes import TODAY, report
+from tests.support.lakes import report
 from tests.support.model_builders import make_failing, make_record
 
 
@@ -99,4 +98,9 @@ def put(folder: Path, reports: Iterable[AggregateReport] = (), mails: Iterable[b
         (folder / f"mail-{i}.eml").write_bytes(mail)
 
 
-NOW = TODAY + timedelta(hours=9)
+def flood(folder: Path, name: str, n: int) -> None:
+    """Write what a domain of ours sends, and a flood of n names of that kind."""
+    some: dict[str, Callable[[int], Iterable[AggregateReport]]]
+    some = {"domains": domains, "reporters": reporters, "spam": lambda _: ()}
+    known = some.get(name, lambda n: of_records(name, n, days=1 if n >= 50_000 else 4))
+    put(folder, [*usual(), *known(n)], spam(n) if name == "spam" else ())

@@ -37,7 +37,8 @@ class CoverageSections(PageData):
         """
         trust, pairs = self.trust(), _pairs(self._coverage)
         if not self.domain:
-            others = left_out(self.settings, self.lake, self.window.start, self.window.end)
+            period = self.window.start, self.window.end
+            others = left_out(self.settings, self.lake, self.facts, *period)
             pairs += [(_("Without findings"), others)] if others else []
         return Section(trust.data, (trust.html or Html()) + render_part("facts", pairs))
 
