@@ -18,7 +18,7 @@ import pandas as pd
 from dmarckit.checks.dns import Outside
 from dmarckit.checks.record import DnsRow
 from dmarckit.checks.rules import BULK_LINE, RULES, VERDICTS, provider_of, view_word
-from dmarckit.core import _, count, ngettext, normalize_domain, percent, rate_text
+from dmarckit.core import _, count, ngettext, normalize_domain, percent, rate_text, short_day
 from dmarckit.facts import Facts, organisation
 
 DAYS = 30
@@ -234,7 +234,7 @@ def from_postmaster(rule: str, said: PostmasterStates | None) -> View | None:
     if COMPLIANCE[rule] not in said.states:
         return None
     state, asked = said.states[COMPLIANCE[rule]]
-    day = f"{asked:%Y-%m-%d}"
+    day = short_day(asked)
     if state == "COMPLIANT":
         return View("met", _("compliant on {day}").format(day=day))
     if state == "NEEDS_WORK":

@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from dmarckit.core.errors import DmarckitError, one_line
 from dmarckit.core.language import _, current_language, later, ngettext
@@ -192,7 +192,7 @@ def percent(value: float | None) -> str:
     """Return a share [0-1] as a percentage that is 0 or 100 only when it is exactly that.
 
     >>> percent(0.98249), percent(0.99996), percent(0.0001), percent(1), percent(None)
-    ('98.2 %', '99.9 %', '<0.1 %', '100 %', 'no data')
+    ('98.2%', '99.9%', '<0.1%', '100%', 'no data')
     """
     if value is None or is_missing(value):
         return _(NO_DATA)
@@ -206,7 +206,7 @@ def percent(value: float | None) -> str:
 
 def _percentage(value: float, digits: int) -> str:
     if current_language() == "en":
-        return f"{value:.{digits}f} %"
+        return f"{value:.{digits}f}%"
     from babel.numbers import format_percent
 
     pattern = "#,##0" + (f".{'0' * digits}" if digits else "") + "%"
@@ -232,7 +232,7 @@ def change(now: float | None, before: float | None) -> str:
     """Return a count against the one before it; a percentage unless one of them is too small.
 
     >>> change(150, 100), change(3, 1), change(7, 7), change(5, 0), change(5, None)
-    ('+50 %', '+2', 'unchanged', '+5', '')
+    ('+50%', '+2', 'unchanged', '+5', '')
     """
     if now is None or before is None or is_missing(now) or is_missing(before):
         return ""
@@ -254,18 +254,48 @@ def day(value: datetime | None) -> str:
     return MISSING if value is None or is_missing(value) else f"{value:%Y-%m-%d}"
 
 
-def long_day(value: datetime) -> str:
+def short_day(value: date | None) -> str:
     """Return a day, as in a sentence.
 
-    >>> long_day(datetime(2026, 11, 3))
-    '3 November 2026'
+    >>> short_day(date(2026, 11, 3))
+    '3 Nov'
     """
-    if current_language() == "en":
-        return f"{value.day} {value:%B %Y}"
-    from babel.dates import format_date
+    return MISSING if value is None or is_missing(value) else short_days(value, value)
 
-    written: str = format_date(value, "long", locale=current_language())
-    return written
+
+def short_days(first: date, last: date, *, year: bool = False) -> str:
+    """Return a span of days, as in a sentence; with its year, or where it crosses one.
+
+    >>> short_days(date(2026, 11, 21), date(2026, 11, 27))
+    '21–27 Nov'
+    >>> short_days(date(2026, 10, 29), date(2026, 11, 3), year=True)
+    '29 Oct – 3 Nov 2026'
+    >>> short_days(date(2026, 12, 31), date(2027, 1, 1))
+    '31 Dec 2026 – 1 Jan 2027'
+    """
+    crosses = first.year != last.year
+    one = not crosses and (first.month, first.day) == (last.month, last.day)
+    if current_language() != "en":
+        begin = f"{first.year}/" * (year or crosses) + f"{first.month}/{first.day}"
+        end = f"{last.year}/" * crosses + f"{last.month}/{last.day}"
+        return begin if one else f"{begin}〜{end}"
+    end = f"{last.day} {last:%b}" + f" {last.year}" * (year or crosses)
+    if one:
+        return end
+    if crosses or first.month != last.month:
+        return f"{first.day} {first:%b}" + f" {first.year}" * crosses + f" – {end}"
+    return f"{first.day}–{end}"
+
+
+def moment(value: datetime | None) -> str:
+    """Return a point in time (UTC) to the minute, as in a sentence.
+
+    >>> moment(datetime(2026, 11, 3, 4, 5))
+    '3 Nov 04:05 UTC'
+    """
+    if value is None or is_missing(value):
+        return MISSING
+    return _("{time} UTC").format(time=f"{short_day(value)} {value:%H:%M}")
 
 
 def minute(value: datetime | None) -> str:
@@ -309,11 +339,11 @@ class NotARate(DmarckitError):
 class Rate:
     """A part of a whole. Raises `NotARate` for a share that is not from 0 to 1.
 
-    Spam rates are judged at 0.10 % and 0.30 %, hence two decimals. Further ones are cut, not
-    rounded: what reads 0.30 % has reached it, and only everything is 100 %.
+    Spam rates are judged at 0.10% and 0.30%, hence two decimals. Further ones are cut, not
+    rounded: what reads 0.30% has reached it, and only everything is 100%.
 
     >>> str(Rate(0.003)), str(Rate(0.3)), str(Rate(0.00299)), str(Rate(0.00001))
-    ('0.30 %', '30.00 %', '0.29 %', '<0.01 %')
+    ('0.30%', '30.00%', '0.29%', '<0.01%')
     >>> Rate(99.5)
     Traceback (most recent call last):
     dmarckit.core.text.NotARate: 99.5 is no share from 0 to 1; is it a percentage?
@@ -329,15 +359,15 @@ class Rate:
 
     def __str__(self) -> str:
         if self.share in (0, 1):
-            return f"{self.share * 100:.0f} %"
+            return f"{self.share * 100:.0f}%"
         hundredths = math.floor(self.share * 10_000 + 1e-6)  # 0.9999 * 10_000 is a hair below
-        return f"{hundredths / 100:.2f} %" if hundredths else "<0.01 %"
+        return f"{hundredths / 100:.2f}%" if hundredths else "<0.01%"
 
 
 def rate_text(share: float | None) -> str:
     """Return a cell of a frame that holds a share, or nothing.
 
     >>> rate_text(0.003), rate_text(None), rate_text(float("nan"))
-    ('0.30 %', 'no data', 'no data')
+    ('0.30%', 'no data', 'no data')
     """
     return _(NO_DATA) if share is None or is_missing(share) else str(Rate(share))

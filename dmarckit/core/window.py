@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from dmarckit.core.errors import SettingsError
-from dmarckit.core.language import _
-from dmarckit.core.text import long_day
+from dmarckit.core.text import short_days
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,7 @@ class Window:
         return self.end + timedelta(days=2)
 
     def __str__(self) -> str:
-        if self.days == 1:
-            return long_day(self.start)
-        first, last = long_day(self.start), long_day(self.last_day)
-        return _("{first} to {last}").format(first=first, last=last)
+        return short_days(self.start, self.last_day, year=True)
 
 
 def last_days(days: int, end: str = "", today: date | None = None) -> Window:
@@ -52,7 +48,7 @@ def last_days(days: int, end: str = "", today: date | None = None) -> Window:
     Raises SettingsError for a day that is none, or fewer than one day.
 
     >>> print(last_days(7, end="2026-11-23"))
-    17 November 2026 to 23 November 2026
+    17–23 Nov 2026
     """
     if not isinstance(days, int) or days < 1:
         raise SettingsError(f"days is {days!r}: it must be a whole number of at least 1")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dmarckit.core import Thresholds, _, count, n_messages
+from dmarckit.core import Thresholds, _, count, n_messages, short_day, short_days
 from dmarckit.facts import Facts, network_key
 from dmarckit.findings import model, queries
 from dmarckit.findings.dmarc_policy import quoted_policy
@@ -400,13 +400,11 @@ def how_calmed(
     days = sorted(set(sent["day"]).intersection(seen))[-context.thresholds.recent_days :]
     bad, of = (total(rows[rows["day"].isin(days)]) for rows in (wrong, sent))
     if len(days) >= context.thresholds.recent_days and bad <= 0.05 * of:
-        text = _("Nothing is due: from {first} to {last} {bad} of {of} messages were concerned.")
-        return text.format(
-            first=days[0].date(), last=days[-1].date(), bad=n_messages(bad), of=count(of)
-        )
+        text = _("No action needed: on {days}, {bad} of {of} messages were affected.")
+        return text.format(days=short_days(days[0], days[-1]), bad=n_messages(bad), of=count(of))
     if domain.quiet(wrong["day"], context):
         text = _("Nothing is due: none of it has come since {last}.")
-        return text.format(last=wrong["day"].max().date())
+        return text.format(last=short_day(wrong["day"].max()))
     return ""
 
 

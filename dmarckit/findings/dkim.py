@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dmarckit.core import _, count, later, ngettext, percent
+from dmarckit.core import _, count, later, ngettext, percent, short_day, short_days
 from dmarckit.facts import HowTo, howto
 from dmarckit.findings import context as c, queries
 from dmarckit.findings.context import DAY, SHOWN, Context, DomainFacts
@@ -286,7 +286,7 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
                 days=limits.baseline_days,
                 share_before=percent(_failing_share(breakage.before)),
             ),
-            _("It has lasted since {since}.").format(since=breakage.since.date())
+            _("It has lasted since {since}.").format(since=short_day(breakage.since))
             if context.today - breakage.since > limits.baseline_days * DAY
             else "",
             _(_WHY["part" if partly else cause]).format(**words),
@@ -443,8 +443,8 @@ def _ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     failed = share(c.total(last[~last["passed"] & ~last["covered"]]), c.total(last))
     if len(days) < context.thresholds.recent_days or failed >= limit:
         return ""
-    text = _("Nothing is due: from {first} to {last} {share} did not verify.")
-    return text.format(first=days[0].date(), last=days[-1].date(), share=percent(failed))
+    text = _("No action needed: on {days}, {share} did not verify.")
+    return text.format(days=short_days(days[0], days[-1]), share=percent(failed))
 
 
 FAMILY = Family(

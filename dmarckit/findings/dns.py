@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from dmarckit.checks import Outside, tag_list
-from dmarckit.core import _, later
+from dmarckit.core import _, later, short_day
 from dmarckit.facts import Facts
 from dmarckit.findings import model, queries
 from dmarckit.findings.context import Context, failing_ours, reporter_tests
@@ -183,7 +183,11 @@ def _changed(row: _Row, messages: pd.DataFrame, context: Context) -> Finding:
         last_day=last,
         reporters=0,
         summary=text.format(
-            name=safe(name, 300), kind=record, first=first, last=last, change=change
+            name=safe(name, 300),
+            kind=record,
+            first=short_day(first),
+            last=short_day(last),
+            change=change,
         ),
         action=action,
         record=to_publish,
@@ -338,7 +342,7 @@ def _differs(
             value=safe(value),
             domain=safe(domain),
             shown=safe(shown),
-            day=row["since"].date(),
+            day=short_day(row["since"]),
         ),
         action=action.format(domain=safe(domain), record=safe(row["found"][0], 2000)),
         evidence={

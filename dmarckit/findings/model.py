@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
-from dmarckit.core import _, count, later, ngettext, one_line
+from dmarckit.core import _, count, later, ngettext, one_line, short_days
 
 if TYPE_CHECKING:
     from dmarckit.checks import Outside
@@ -186,12 +186,11 @@ def on_days(first: date | None, last: date | None) -> str:
     """Return a period in words; empty without days.
 
     >>> on_days(date(2026, 11, 3), date(2026, 11, 5)), on_days(None, None)
-    ('from 2026-11-03 to 2026-11-05', '')
+    ('on 3–5 Nov', '')
     """
     if first is None or last is None:
         return ""
-    one = _("on {day}").format(day=first)
-    return one if first == last else _("from {first} to {last}").format(first=first, last=last)
+    return _("on {days}").format(days=short_days(first, last))
 
 
 def join_sentences(*texts: str) -> str:

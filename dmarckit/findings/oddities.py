@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 import pandas as pd
 
-from dmarckit.core import _, later, n_messages, n_reports, ngettext
+from dmarckit.core import _, later, n_messages, n_reports, ngettext, short_day
 from dmarckit.facts import Facts, organisation
 from dmarckit.findings import model, queries
 from dmarckit.findings.context import SHOWN, Context, reporter_tests, total
@@ -195,7 +195,9 @@ def _new_domains(facts: Facts, context: Context) -> Iterator[tuple[str, _Oddity]
             "{reporter} has written from {old} so far, and from {new} since {day} ({n}).",
             "{reporter} has written from {old} so far, and from {new} since {day} ({n}).",
             n,
-        ).format(reporter=name, old=join_names(old), new=safe(new), day=since, n=n_reports(n))
+        ).format(
+            reporter=name, old=join_names(old), new=safe(new), day=short_day(since), n=n_reports(n)
+        )
         action = _(
             "Mail admin: find out whether {new} is the same reporter, for anybody may use its "
             'name. If it is, say so in dmarckit.toml, section [reporters]: "{reporter}" = '

@@ -7,7 +7,7 @@ from datetime import date
 
 import pandas as pd
 
-from dmarckit.core import Thresholds, _, count, later, n_messages, ngettext, percent
+from dmarckit.core import Thresholds, _, count, later, n_messages, ngettext, percent, short_day
 from dmarckit.findings import context as counts, dmarc_policy, model, queries
 from dmarckit.findings.context import Context, DomainFacts, names_with_counts, reporter_tests, total
 from dmarckit.findings.dmarc_policy import LEVELS, POLICY_TAGS, fill_policy_defaults
@@ -130,7 +130,7 @@ def _changed(
                     new=safe(new),
                     old=safe(old),
                     domain=safe(domain.name),
-                    first=day,
+                    first=short_day(day),
                 ),
                 _hurt_words(column, hurt),
             ),
@@ -373,7 +373,7 @@ def _ready(
         mine=count(total(mine)),
         failing=count(total(failing)),
         share=percent(model.share(total(failing), total(mine))),
-        certainty=_("95 %"),  # of the interval whose z is `confidence_z`
+        certainty=_("95%"),  # of the interval whose z is `confidence_z`
         upper=percent(upper),
         limit=percent(limit),
     )

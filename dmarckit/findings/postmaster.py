@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from dmarckit.checks import Outside
-from dmarckit.core import Rate, _, count, later, ngettext
+from dmarckit.core import Rate, _, count, later, ngettext, short_day
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
 from dmarckit.findings.context import DAY, Context
@@ -113,7 +113,7 @@ def _spam_finding(
     ).format(
         rate=Rate(worst["share"]),
         domain=safe(domain),
-        day=worst["day"].date(),
+        day=short_day(worst["day"]),
         n=count(len(bad)),
         of=count(len(recent)),
         limit=Rate(limits.spam_warning),
@@ -121,11 +121,12 @@ def _spam_finding(
     blocked = _reached(recent, limits.spam_critical)
     help_from = help_text = ""
     if not blocked.empty:
-        help_from = f"{blocked['day'].max() + (limits.spam_days + 1) * DAY:%Y-%m-%d}"
+        again = blocked["day"].max() + (limits.spam_days + 1) * DAY
+        help_from = f"{again:%Y-%m-%d}"
         help_text = _(
             "Google does not help with delivery problems before {day}: the rate has to be below "
             "{limit} for {n} days in a row."
-        ).format(day=help_from, limit=Rate(limits.spam_critical), n=limits.spam_days)
+        ).format(day=short_day(again), limit=Rate(limits.spam_critical), n=limits.spam_days)
     evidence = _evidence(domain, "spam_rate", "", recent, limits.spam_warning)
     thresholds = {"warning": limits.spam_warning, "critical": limits.spam_critical}
     return Finding(
@@ -198,7 +199,7 @@ def _delivery_finding(
         summary=text.format(
             rate=Rate(worst["share"]),
             domain=safe(domain),
-            day=worst["day"].date(),
+            day=short_day(worst["day"]),
             n=count(len(bad)),
             of=count(len(recent)),
             meaning=refusal_meaning(reason),
@@ -358,7 +359,7 @@ def deliverability(
                 summary=_(
                     "Google says that mail of {domain} is at risk of not being delivered to Gmail: "
                     "{meaning} (as of {day})."
-                ).format(domain=safe(domain), meaning=verdict_meaning(reason), day=day.date()),
+                ).format(domain=safe(domain), meaning=verdict_meaning(reason), day=short_day(day)),
                 action=_(_VERDICTS[reason][1]),
                 evidence={"verdict": safe(reason)},
             )

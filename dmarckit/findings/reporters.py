@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dmarckit.core import _, count, later, minute, ngettext, percent
+from dmarckit.core import _, count, later, moment, ngettext, percent
 from dmarckit.facts import Facts
 from dmarckit.findings import model, queries
 from dmarckit.findings.context import DAY, SHOWN, Context, reporter_tests
@@ -181,7 +181,7 @@ def _no_mail(facts: Facts, context: Context) -> Finding | None:
             "No report mail has come in for {hours} hours (since {since} UTC); until then it came "
             "every {days} days.",
             every,
-        ).format(hours=count(int(silent_hours)), since=minute(last), days=every),
+        ).format(hours=count(int(silent_hours)), since=moment(last), days=every),
         action=_(_INGEST).format(what=_("every domain")),
         evidence={
             "last_sign": _in_evidence(last),
@@ -228,7 +228,7 @@ def _ingest_broken(facts: Facts, context: Context, domain: str, of_it: Sequence[
             domain=safe(domain) if domain else model.n_domains(len(domains)),
             n=count(n),
             of=count(len(of_it)),
-            last=minute(last),
+            last=moment(last),
         ),
         action=_(_INGEST).format(what=model.join_names(domains)),
         evidence={
@@ -304,7 +304,7 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
             n=count(reports),
             domain=safe(domain) if len(domains) == 1 else model.n_domains(len(domains)),
             hours=count(_hours_since(last, context)),
-            last=minute(last),
+            last=moment(last),
             share=percent(part),
         ),
         action=_(

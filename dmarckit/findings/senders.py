@@ -7,7 +7,7 @@ from datetime import date
 
 import pandas as pd
 
-from dmarckit.core import _, later
+from dmarckit.core import _, later, short_day
 from dmarckit.facts import FORWARD_REASON, howto, organisation
 from dmarckit.findings import context as c, queries
 from dmarckit.findings.context import DAY, SHOWN, Context, DomainFacts
@@ -120,7 +120,7 @@ def _stopped(
             _(
                 "{sender} has stopped: {messages} as {domain} on {days} of {of} days, none since "
                 "{last}."
-            ).format(**words, days=len(seen), of=limits.baseline_days, last=last.date()),
+            ).format(**words, days=len(seen), of=limits.baseline_days, last=short_day(last)),
             _("{heirs} took over: it has sent about as much more since then.").format(
                 heirs=join_names(heirs)
             )
@@ -363,7 +363,7 @@ def _stopped_ended(finding: Finding, domain: DomainFacts, context: Context) -> s
     if again.empty:
         return ""
     text = _("Nothing is due: {sender} has sent again since {day}.")
-    return text.format(sender=safe(finding.subject), day=again.min().date())
+    return text.format(sender=safe(finding.subject), day=short_day(again.min()))
 
 
 FAMILY = Family(

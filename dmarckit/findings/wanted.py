@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import _, count, later, ngettext
+from dmarckit.core import _, count, later, ngettext, short_day
 from dmarckit.facts import FORWARD_REASON, kind_word, network_key, organisation
 from dmarckit.findings import context as c, queries
 from dmarckit.findings.context import BLOCKED, DAY, SHOWN, Context, DomainFacts
@@ -373,7 +373,9 @@ def _lost(
         why = _(
             "Until {day} the mail of {author} came from {sender} and passed; since then it comes "
             "from {addresses} and fails."
-        ).format(**words, day=since.date(), author=safe(move.author), addresses=join_names(found))
+        ).format(
+            **words, day=short_day(since), author=safe(move.author), addresses=join_names(found)
+        )
         action = _(
             "Owner of {sender}: if this mail is yours, let the DNS admin add {addresses} to the "
             "SPF record of the return path, and the new host sign with DKIM as {author}. If it is "

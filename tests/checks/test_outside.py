@@ -90,7 +90,7 @@ def test_each_view_reads_what_was_stored(settings: Settings) -> None:
     }
     assert google.loc["spf_lookups", "dns_why"] == "example.com needs 12 lookups"
     assert google.loc["dkim_key", "dns_why"] == "the shortest has 1024 bits"
-    assert "at most 0.45 %" in google.loc["spam_rate", "why"]
+    assert "at most 0.45%" in google.loc["spam_rate", "why"]
     assert google.loc["ptr", "disagree"]
 
 

@@ -138,7 +138,7 @@ def test_own_mail_without_spf_is_not_met_and_says_how_much() -> None:
     failing = healthy(spf=daily(SPF, range(1, 11), [GOOGLE], result="softfail"))
     found = cell(failing, outside(), "spf")
     assert found["verdict"] == "not met"
-    assert "0 % of 200 own messages" in found["why"]
+    assert "0% of 200 own messages" in found["why"]
 
 
 def test_mail_of_strangers_does_not_count() -> None:
@@ -166,7 +166,7 @@ def test_two_half_signatures_may_or_may_not_cover_all_mail() -> None:
     seen = healthy(messages=mail(da=False, **{"class": "spf_only"}), signatures=halves)
     found = cell(seen, outside(), "dkim")
     assert found["verdict"] == "unknown"
-    assert "between 50.0 % and 100 %" in found["why"]
+    assert "between 50.0% and 100%" in found["why"]
 
 
 def test_a_handful_of_messages_is_no_evidence() -> None:
@@ -216,7 +216,7 @@ def test_postmaster_of_the_organisation_serves_its_subdomains() -> None:
         ([0.0002] * 5 + [0.002, 0.002], "not met"),
         ([0.0002] * 6 + [0.003], "not met"),
     ],
-    ids=["low", "one day above the target", "two days above it", "once at 0.30 %"],
+    ids=["low", "one day above the target", "two days above it", "once at 0.30%"],
 )
 def test_the_spam_rate_has_a_target_and_a_line(rates: list[float], expected: str) -> None:
     out = outside([spam(rate, 7 - i) for i, rate in enumerate(rates)])

@@ -94,7 +94,7 @@ def test_numbers_and_changes(in_japanese: None) -> None:
 
 
 def test_days(in_japanese: None) -> None:
-    assert words.long_day(datetime(2026, 11, 3, tzinfo=UTC)) == "2026年11月3日"
+    assert words.short_day(datetime(2026, 11, 3, tzinfo=UTC)) == "11/3"
     assert str(last_days(7, end="2026-11-23")) == "2026年11月17日 ～ 2026年11月23日"
     begin, end = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 8, tzinfo=UTC)
     assert period(begin, end) == "2026-11-01 ～ 2026-11-07"

@@ -55,7 +55,7 @@ def test_the_demo_on_the_users_own_files_names_what_it_could_not_read(
     assert re.search(r"unreadable: broken\.xml\.gz: \S+", said)
     assert re.search(r"^stored +1 ", said, re.MULTILINE)
     assert re.search(r"^duplicate +1 ", said, re.MULTILINE)
-    assert "87.5 % of 8 messages pass" in said
+    assert "87.5% of 8 messages pass" in said
     assert "87.5" in PAGE.read_text("utf-8")
 
 

@@ -99,10 +99,10 @@ def test_pass_rates_are_cells_that_say_their_number() -> None:
     made = facts({"messages": 3}, {"messages": 1, "da": False, "sa": False})
     known = complete(("example.com", 0, True))
     shown = markup(page_about(made, window=WINDOW, _complete=known).pass_rates())
-    assert 'class="c-failing" title="2026-11-23: 75.0 % of 4 messages pass"' in shown
+    assert 'class="c-failing" title="2026-11-23: 75.0% of 4 messages pass"' in shown
     assert shown.count('class="none" title=') == 2
 
 
 def test_incomplete_cells_are_grey() -> None:
     shown = markup(page_about(facts({}), window=WINDOW, _complete=complete()).pass_rates())
-    assert 'class="c-unknown" title="2026-11-23: 100 % of 20 messages pass; reports' in shown
+    assert 'class="c-unknown" title="2026-11-23: 100% of 20 messages pass; reports' in shown

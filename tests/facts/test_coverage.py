@@ -59,7 +59,7 @@ def test_all_is_there() -> None:
     assert (found.reports, found.reporters, found.usual) == (70, 5, 5)
     shown = text(found)
     assert "Complete: the usual reporters have reported on every day." in shown
-    assert "70 of 70 received (100 %)" in shown
+    assert "70 of 70 received (100%)" in shown
     assert "70 reports, covering 2026-11-10 to 2026-11-23" in shown
     assert "2026-11-24 08:00 UTC" in shown
     assert "none" in shown

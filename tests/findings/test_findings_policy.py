@@ -56,8 +56,8 @@ def test_what_a_ready_domain_is_told() -> None:
     assert finding.severity == "good"
     assert finding.summary == (
         "example.com can move to p=quarantine; t=y: of 2,568 messages in 30 days 2,408 are not "
-        "from strangers, and 8 of these fail that may be legitimate (0.3 %; 95 % upper bound "
-        "0.7 %, limit 5.0 %)."
+        "from strangers, and 8 of these fail that may be legitimate (0.3%; 95% upper bound "
+        "0.7%, limit 5.0%)."
     )
     assert finding.action.startswith(
         "DNS admin: in the TXT record _dmarc.example.com set p=quarantine; t=y"
@@ -99,8 +99,8 @@ def test_what_a_ready_domain_is_told() -> None:
     ids=[
         "the last step",
         "no policy known",
-        "13 % not aligned",
-        "9 % of our own host fail",
+        "13% not aligned",
+        "9% of our own host fail",
         "one reporter",
         "ten days",
         "changed five days ago",
@@ -120,7 +120,7 @@ SIGNED, UNSIGNED = {"class": "dkim_only"}, {"class": "spf_only", "da": False}
 
 
 @pytest.mark.parametrize(
-    ("unsigned", "ready"), [(1, True), (3, False)], ids=["5 % unsigned", "15 % unsigned"]
+    ("unsigned", "ready"), [(1, True), (3, False)], ids=["5% unsigned", "15% unsigned"]
 )
 @pytest.mark.parametrize("tags", [{"p": "quarantine"}, {"p": "reject", "testing": "y"}])
 def test_before_reject_nine_of_ten_own_messages_are_signed(

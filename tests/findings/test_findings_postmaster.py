@@ -53,9 +53,9 @@ def test_a_rate_at_0_30_percent_is_critical_and_says_when_google_helps_again() -
     assert (finding.fingerprint, finding.severity) == ("spam_rate|example.com|", "critical")
     assert (finding.first_day, finding.last_day) == (day(4).date(), day(3).date())
     assert finding.summary == (
-        "Gmail users marked 0.41 % of the mail of example.com as spam on 2026-11-21; 2 days of "
-        "the last 4 with data reached 0.10 %. Google does not help with delivery problems before "
-        "2026-11-29: the rate has to be below 0.30 % for 7 days in a row."
+        "Gmail users marked 0.41% of the mail of example.com as spam on 2026-11-21; 2 days of "
+        "the last 4 with data reached 0.10%. Google does not help with delivery problems before "
+        "2026-11-29: the rate has to be below 0.30% for 7 days in a row."
     )
     assert finding.evidence["mitigation_from"] == "2026-11-29"
 
@@ -72,7 +72,7 @@ def test_rates_below_0_10_percent_and_no_data_are_no_finding() -> None:
 
 
 def test_a_percentage_would_be_a_hundred_times_too_much() -> None:
-    """0.3 % is 0.003: thresholds and data have the same unit."""
+    """0.3% is 0.003: thresholds and data have the same unit."""
     assert LOOK.thresholds.spam_critical == 0.003
     assert spam_rate(rates(0.0003, 0.0003), LOOK) == []
 
@@ -128,7 +128,7 @@ def test_a_reason_that_comes_back_is_named() -> None:
     assert finding.fingerprint == "delivery_errors|example.com|reject/ip_in_rbls"
     assert finding.severity == "warning"
     assert finding.summary == (
-        "Gmail rejected 3.00 % of the mail of example.com on 2026-11-22, and too much on 2 days "
+        "Gmail rejected 3.00% of the mail of example.com on 2026-11-22, and too much on 2 days "
         "of the last 2 with data: the sending address is on a block list."
     )
 
@@ -137,7 +137,7 @@ def test_a_type_without_a_telling_reason_is_named_itself() -> None:
     frame = pd.concat([refused(0.2, 0.2, detail="temp_fail"), refused(0.9, 0.9, detail="")])
     finding = only(delivery_errors(frame, LOOK))
     assert (finding.subject, finding.severity) == ("temp_fail", "critical")
-    assert "Gmail put off 20.00 %" in finding.summary
+    assert "Gmail put off 20.00%" in finding.summary
     assert "Google does not say why" in finding.summary
 
 

@@ -77,7 +77,7 @@ def test_what_names_no_domain_is_in_an_answer_whatever_the_settings(
         set() if domains else {"stranger.example", ""}
     )
     (item,) = (i.finding for i in found.findings if i.finding.kind == "tls_failures")
-    assert item.summary.startswith("240 TLS sessions of 300 to an unnamed domain (80.0 %) failed")
+    assert item.summary.startswith("240 TLS sessions of 300 to an unnamed domain (80.0%) failed")
     assert lake.sql(item.evidence["query"]).iloc[0, 0] == 240
     said = left_out(settings, lake, found.facts, day(2), NOW_OF_LAKES)
     others = "1 report with 7 messages about domains that the settings do not name. "

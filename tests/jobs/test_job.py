@@ -78,7 +78,7 @@ def test_a_failing_report_in_a_bucket_is_in_slack_with_links_that_work(
     alert, summary = slack.posted
     said = alert["text"].replace("\u2060", "")  # so that Slack does not link it
     assert "example.com: 4 of 14 messages fail DMARC" in said
-    assert "83.3 % of 24 messages pass" in summary["text"]
+    assert "83.3% of 24 messages pass" in summary["text"]
     assert fetched(alert, summary) == {*ALERT_FILES, "text/html; charset=utf-8"}
 
 

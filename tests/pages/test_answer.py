@@ -37,7 +37,7 @@ def answered(
 
 def test_all_is_well() -> None:
     found = answered(messages=1005, failing=5)
-    assert found == Answer("good", "No action needed.", ("99.5 % of 1,005 messages pass DMARC.",))
+    assert found == Answer("good", "No action needed.", ("99.5% of 1,005 messages pass DMARC.",))
 
 
 def test_one_thing_needs_doing() -> None:
@@ -57,7 +57,7 @@ def test_what_is_muted_resolved_or_only_good_to_know_needs_nothing() -> None:
     quiet = [judged(mute_reason="known"), judged("RESOLVED"), judged("SAME", severity="info")]
     found = answered(*quiet)
     assert found.sentence == "No action needed."
-    assert found.points == ("100 % of 1,000 messages pass DMARC; 1 note below.",)
+    assert found.points == ("100% of 1,000 messages pass DMARC; 1 note below.",)
 
 
 def test_without_reports_there_is_no_answer() -> None:

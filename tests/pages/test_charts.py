@@ -29,7 +29,7 @@ def values(figure: go.Figure) -> dict[str, list[float]]:
 
 def test_failing_by_day() -> None:
     figure = charts.failing_by_day(daily(delivered=6, rejected=4))
-    title = "10 messages failed DMARC; 60.0 % were delivered all the same"
+    title = "10 messages failed DMARC; 60.0% were delivered all the same"
     assert texts(figure)[0] == title
     assert values(figure) == {"delivered": [6], "rejected": [4]}
     assert list(figure.data[0].x) == ["2026-11-23"]

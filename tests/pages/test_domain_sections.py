@@ -34,7 +34,7 @@ def test_spf_by_dkim() -> None:
         "spf_passes": [7, 0],
         "spf_fails": [2, 1],
     }
-    assert "70.0 %" in text(found)
+    assert "70.0%" in text(found)
 
 
 def test_senders_with_what_they_are_and_were_before() -> None:

@@ -80,8 +80,8 @@ def test_overview_shows_what_is_in_the_lake(tmp_path: Path) -> None:
     assert page.warnings == ()
     for text in (
         "No action needed.",
-        "80.0 % of 100 messages pass DMARC",
-        "80.0 % of 100 messages are in order; of the rest most is mail that proves nothing",
+        "80.0% of 100 messages pass DMARC",
+        "80.0% of 100 messages are in order; of the rest most is mail that proves nothing",
         "20 messages failed DMARC; all of them were delivered all the same",
         "Senders of failing messages, the largest first",
         "Made from 2 mails with 1 report and 2 records",
@@ -102,7 +102,7 @@ def test_a_domain_s_page_shows_its_senders_and_the_next_step(tmp_path: Path) -> 
     html = page.html.decode().replace("\N{NO-BREAK SPACE}", " ")
     assert page.warnings == ()
     for text in (
-        "80.0 % of 100 messages pass DMARC",
+        "80.0% of 100 messages pass DMARC",
         "Senders, the largest first",
         "DKIM signatures, the most used first",
         "2026-11-23: 100 messages",

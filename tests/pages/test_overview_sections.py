@@ -80,7 +80,7 @@ def test_headline_shows_changes_and_whether_they_are_good() -> None:
     shown_all = headline_html(answer, found, last_days(7, "2026-11-23"))
     shown = text(shown_all)
     assert "&lt;b&gt; needs a look.|why &amp; how|" in shown
-    assert "pass DMARC|90.0 %|−10.0 points|failing messages|10|+10|messages|100|+100 %|" in shown
+    assert "pass DMARC|90.0%|−10.0 points|failing messages|10|+10|messages|100|+100%|" in shown
     assert "reporters|1|unchanged|" in shown
     assert "17 November 2026 to 23 November 2026 (UTC), compared with the 7 days before." in shown
     assert shown_all.markup.count("dk-change bad") == 2
@@ -142,8 +142,8 @@ def test_own_mail_is_apart_from_forged_mail() -> None:
         reports=frame(REPORT, ({},)),
     )
     shown = text(page_about(made, _is_first=False).headline())
-    assert "of own mail authenticated|90.0 %|" in shown
-    assert "forged messages|400|25.0 % stopped, " in shown
+    assert "of own mail authenticated|90.0%|" in shown
+    assert "forged messages|400|25.0% stopped, " in shown
 
 
 # days
@@ -201,7 +201,7 @@ def test_domains_with_their_change_and_policy() -> None:
     )
     assert_frame_equal(found.data, expected, check_dtype=False)
     shown = text(found)
-    assert "example.com|10|80.0 %−20.0 points||2|2|reject|–|2|2026-11-24 00:00|" in shown
+    assert "example.com|10|80.0%−20.0 points||2|2|reject|–|2|2026-11-24 00:00|" in shown
     assert "quiet.example|0|no data|0|0|–|–|1|" in shown
 
 
@@ -273,7 +273,7 @@ def test_newest_reports_first() -> None:
 
 def test_reports_show_their_period_in_days() -> None:
     shown = text(stored(frames.reports({"failing": 1})).newest_reports())
-    assert "Receiver One|example.com|2026-11-23|10|1|90.0 %|" in shown
+    assert "Receiver One|example.com|2026-11-23|10|1|90.0%|" in shown
 
 
 def test_refused_mails_by_kind_with_a_key_to_look_at() -> None:

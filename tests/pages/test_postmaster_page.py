@@ -156,16 +156,16 @@ def charts(page: Page) -> list[Section]:
 def test_a_chart_says_which_limit_was_reached(about: About) -> None:
     chart = about().postmaster_spam().figure
     assert chart is not None
-    assert chart.layout.title.text == "0.41 % on 2026-11-21: Google wants never to see 0.30 %"
+    assert chart.layout.title.text == "0.41% on 2026-11-21: Google wants never to see 0.30%"
     assert "The highest of all domains." in chart.layout.title.subtitle.text
     assert [shape.y0 for shape in chart.layout.shapes] == [0.001, 0.003]
     (line,) = chart.data
     assert list(line.y) == [None, None, 0.0041, 0.0005, None]
-    assert list(line.customdata) == ["no data", "no data", "0.41 %", "0.05 %", "no data"]
+    assert list(line.customdata) == ["no data", "no data", "0.41%", "0.05%", "no data"]
     one = about("example.com")
-    assert title(one) == "0.10 % on 2026-11-21: Google wants less than 0.10 %"
+    assert title(one) == "0.10% on 2026-11-21: Google wants less than 0.10%"
     one._metrics = one._metrics[one._metrics["day"] == day(2)]
-    assert title(one) == "At most 0.05 % of the mail was marked as spam"
+    assert title(one) == "At most 0.05% of the mail was marked as spam"
 
 
 def title(page: Page) -> str:
@@ -176,9 +176,9 @@ def title(page: Page) -> str:
 def test_the_other_charts_state_the_worst_day(about: About) -> None:
     titles = [section.figure.layout.title.text for section in charts(about())[1:] if section.figure]
     assert titles == [
-        "On the worst day: SPF 98.00 % · DKIM 99.90 % · DMARC 97.00 %",
+        "On the worst day: SPF 98.00% · DKIM 99.90% · DMARC 97.00%",
         "All mail to Gmail was encrypted",
-        "On the worst day Gmail did not take 2.00 % of the mail",
+        "On the worst day Gmail did not take 2.00% of the mail",
     ]
 
 
@@ -197,14 +197,14 @@ def test_the_page_shows_what_google_said(tmp_path: Path) -> None:
     fill(tmp_path, *ROWS)
     html = page(tmp_path)
     for text in (
-        "0.41 % on 2026-11-21: Google wants never to see 0.30 %",
+        "0.41% on 2026-11-21: Google wants never to see 0.30%",
         "Google was asked on 2026-11-24 09:00, UTC; its newest day is 2026-11-22.",
         "Postmaster Tools is not connected.",
         "One-click unsubscribe",
         "needs work",
         "rejected: &lt;b&gt;low",
         "spring/&lt;i&gt;",
-        '<td class="count">0.05 %</td>',  # the table below a chart has rates, not bare shares
+        '<td class="count">0.05%</td>',  # the table below a chart has rates, not bare shares
     ):
         assert text in html
     assert "<b>low" not in html
@@ -271,7 +271,7 @@ def test_pull_and_show(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert status == 1
     assert out == "Asked Google about 1 domain: 2 new or revised values.\n"
     assert err == "dmarckit: closed.example: no permission in Postmaster Tools; ask its owner\n"
-    assert "0.30 %" in run("show")[1]
+    assert "0.30%" in run("show")[1]
     count, rate = json.loads(run("show", "--format", "json", "--domain", "example.com")[1])
     assert (count["metric"], count["number"], count["share"]) == ("delivery_error_count", 7, None)
     assert (rate["share"], rate["text"], rate["day"]) == (0.003, None, f"{yesterday}")

@@ -76,7 +76,7 @@ def test_sessions_by_day_policy_and_failure() -> None:
     assert daily.data["successful"].tolist() == [0, 90]
     assert daily.data["failed"].tolist() == [0, 10]
     assert daily.figure is not None
-    assert daily.figure.layout.title.text == "10.0 % of 100 sessions failed"
+    assert daily.figure.layout.title.text == "10.0% of 100 sessions failed"
     found = made.tls_policies().data.to_dict("records")
     assert [(r["policy_domain"], r["sessions"], r["failed_share"]) for r in found] == [
         ("example.com", 100, 0.1)

@@ -82,7 +82,7 @@ def test_what_is_not_met_has_action_source_and_disagreement() -> None:
 
 def test_a_domain_s_table_names_rules_that_nothing_tells_of() -> None:
     html = plain(markup(about(outside(), domain="Example.com").requirements()))
-    assert "reports: 100 % of 200 own messages" in html
+    assert "reports: 100% of 200 own messages" in html
     assert "Nothing tells of: Spam rate, PTR record, TLS" in html
     unknown = about(outside(), domain="x.example", seen=facts(reports=[], policies=[]))
     assert "Nothing is known yet." in markup(unknown.requirements())

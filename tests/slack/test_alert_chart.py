@@ -63,9 +63,9 @@ def test_provider_domain_period_and_numbers_are_written(words: list[str]) -> Non
     alert_chart(make_report(make_record(messages=3), make_record(messages=1, dkim_aligned=False)))
     assert words[:2] == ["Example Mail", "example.com  ·  2026-11-01  ·  4 messages"]
     assert words[2:] == [
-        *("DMARC", "4 pass (100 %)", "0 fail (0 %)"),
-        *("DKIM", "3 pass (75.0 %)", "1 fail (25.0 %)"),
-        *("SPF", "4 pass (100 %)", "0 fail (0 %)"),
+        *("DMARC", "4 pass (100%)", "0 fail (0%)"),
+        *("DKIM", "3 pass (75.0%)", "1 fail (25.0%)"),
+        *("SPF", "4 pass (100%)", "0 fail (0%)"),
     ]
 
 
@@ -116,8 +116,8 @@ def test_the_period_and_totals_are_written(words: list[str]) -> None:
     assert words == [
         "Messages a day, 2026-11-01 to 2026-11-07",
         "",
-        "■ 210 pass DMARC (75.0 %)",
-        "■ 70 fail (25.0 %)",
+        "■ 210 pass DMARC (75.0%)",
+        "■ 70 fail (25.0%)",
     ]
 
 

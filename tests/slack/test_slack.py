@@ -282,7 +282,7 @@ def test_an_alert_says_who_what_when_and_where_to_look() -> None:
     assert message_text(alert) == (
         "example.com: 100 messages failing DMARC\n"
         "\n"
-        "100 of 1,000 messages fail DMARC (10.0 %)\n"
+        "100 of 1,000 messages fail DMARC (10.0%)\n"
         "20 of them delivered all the same.\n"
         "Provider: Example Mail  Period: 2026-11-01  Domain: example.com  Policy: p=reject\n"
         "Top failing sources\n"
@@ -290,11 +290,11 @@ def test_an_alert_says_who_what_when_and_where_to_look() -> None:
         "• 2001:db8::1 20 messages\n"
         f"Report as JSON: {PRESIGNED}\n"
         "Report as CSV: https://s3.example/a.csv\n"
-        "[chart] DMARC, DKIM and SPF results: 100 of 1,000 messages fail DMARC (10.0 %): "
+        "[chart] DMARC, DKIM and SPF results: 100 of 1,000 messages fail DMARC (10.0%): "
         "https://s3.example/a.png\n"
     )
     assert alert.text.replace("\u2060", "") == (
-        "example.com: 100 of 1,000 messages fail DMARC (10.0 %), says Example Mail"
+        "example.com: 100 of 1,000 messages fail DMARC (10.0%), says Example Mail"
     )
 
 
@@ -362,7 +362,7 @@ def test_a_report_too_long_to_load_is_counted_by_what_the_lake_knows() -> None:
     report = make_report(record_count=20_000, message_count=90_000)
     shown = message_text(report_alert(report, None, None, None, failing=300))
     assert "example.com: 300 messages failing DMARC" in shown
-    assert "300 of 90,000 messages fail DMARC (0.3 %)" in shown
+    assert "300 of 90,000 messages fail DMARC (0.3%)" in shown
     assert "delivered" not in shown
 
 
@@ -390,7 +390,7 @@ def test_dns_records_in_findings_can_be_copied_as_they_are() -> None:
 
 def test_a_quiet_run_with_work_left_says_how_much() -> None:
     one = summary_message(headline(), WINDOW, None, findings=[], still_open=1)
-    assert "Nothing new, 1 finding still needs doing: 98.2 %" in one.text
+    assert "Nothing new, 1 finding still needs doing: 98.2%" in one.text
     assert "All quiet" not in one.text
     assert "All quiet: " in summary_message(headline(), WINDOW, None, findings=[]).text
 
@@ -403,13 +403,13 @@ def test_a_summary_has_headline_changes_notes_page_and_chart() -> None:
     assert message_text(summary) == (
         "DMARC, 17 November 2026 to 23 November 2026\n"
         "\n"
-        "98.2 % of 1,000 messages pass, 18 fail (12 reports by 5 reporters)\n"
-        "Pass rate: 98.2 % (−0.8 points)  Failing messages: 18 (+10)  Messages: 1,000 (+25 %)  "
+        "98.2% of 1,000 messages pass, 18 fail (12 reports by 5 reporters)\n"
+        "Pass rate: 98.2% (−0.8 points)  Failing messages: 18 (+10)  Messages: 1,000 (+25%)  "
         "Reports: 12 (+2)  Reporters: 5 (unchanged)\n"
         "Please look\n"
         "• 2 mails could not be read\n"
         "Open the page: https://pages.example/p\n"
-        "[chart] Passing and failing messages a day: 98.2 % of 1,000 messages pass, 18 fail "
+        "[chart] Passing and failing messages a day: 98.2% of 1,000 messages pass, 18 fail "
         "(12 reports by 5 reporters): https://s3.example/c.png\n"
     )
 
@@ -417,7 +417,7 @@ def test_a_summary_has_headline_changes_notes_page_and_chart() -> None:
 def test_a_quiet_run_says_so_in_one_line() -> None:
     quiet = summary_message(headline(), WINDOW, "https://pages.example/p", findings=[])
     assert message_text(quiet) == (
-        "DMARC, 17 November 2026 to 23 November 2026: All quiet: 98.2 % of 1,000 messages pass, "
+        "DMARC, 17 November 2026 to 23 November 2026: All quiet: 98.2% of 1,000 messages pass, "
         "18 fail (12 reports by 5 reporters)\n"
         "Open the page: https://pages.example/p\n"
     )

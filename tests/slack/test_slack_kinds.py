@@ -114,7 +114,7 @@ def test_a_digest_has_the_worst_first_and_counts_the_rest() -> None:
     shown = message_text(digest_message(rows))
     assert shown.startswith(
         "100 new reports with failing messages\n\n"
-        "5,050 of 10,100 messages fail DMARC (50.0 %)\n"
+        "5,050 of 10,100 messages fail DMARC (50.0%)\n"
         "3 domains; most of it, 1,717 messages, is about d1.example.\n"
         "Provider  Domain      Period      Messages  Failing\n"
         "Mail 100  d1.example  2026-11-23  200       100\n"

@@ -56,7 +56,7 @@ def posted(slack: SlackServer, number: int = -1) -> str:
 def test_a_new_failing_report_is_told_once(world: World, slack: SlackServer) -> None:
     told = world.mail(a_report(1), a_report(2, make_record())).run()
     assert (told.sent, told.waiting, told.warnings) == (1, 0, [])
-    assert slack.texts() == ["example.com: 1 of 11 messages fail DMARC (9.1 %), says Example Mail"]
+    assert slack.texts() == ["example.com: 1 of 11 messages fail DMARC (9.1%), says Example Mail"]
     assert world.run(minutes=15).sent == 0
     assert len(slack.posted) == 1
 
@@ -74,7 +74,7 @@ def test_reports_about_domains_of_others_are_not_told(
     world.more["domains"] = ["Example.COM.", GROUP]
     world.mail(a_report(1, domain=about), a_report(2, reporter="Other Mail"))
     assert world.run().sent == 1
-    assert slack.texts() == ["example.com: 1 of 11 messages fail DMARC (9.1 %), says Other Mail"]
+    assert slack.texts() == ["example.com: 1 of 11 messages fail DMARC (9.1%), says Other Mail"]
     world.run(DAILY, minutes=15)
     assert not [number for number in range(len(slack.posted)) if "strang" in posted(slack, number)]
     files = [item.key for item in open_storage(world.settings.exports_url).list()]
@@ -85,7 +85,7 @@ def test_a_report_without_policy_and_names_stops_no_alert(world: World, slack: S
     nameless = replace(a_report(1, reporter=None), policy=Policy(None))
     world.mail(nameless, a_report(2, reporter="Other Mail"))
     assert world.run().sent == 2
-    assert "example.com: 1 of 11 messages fail DMARC (9.1 %), says mail.example" in slack.texts(), (
+    assert "example.com: 1 of 11 messages fail DMARC (9.1%), says mail.example" in slack.texts(), (
         "names stand elsewhere too: in header_from, and in the mail's From"
     )
     assert world.run(DAILY, minutes=15).sent == 1
@@ -151,7 +151,7 @@ def test_digests_and_summaries_go_by_channel(world: World, slack: SlackServer) -
     shop = [a_report(n, make_failing(messages=n), domain="shop.example") for n in range(1, 6)]
     world.mail(a_report(9), *shop).run(DAILY)
     digest, summary = slack.texts(SHOP)
-    assert digest == "5 reports with failing messages: 15 of 15 messages fail DMARC (100 %)"
+    assert digest == "5 reports with failing messages: 15 of 15 messages fail DMARC (100%)"
     assert "Shop" in summary
     assert "15 messages pass, 15 fail (5 reports by 1 reporter)" in summary
     alert, everything = slack.texts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import timedelta
 
 import pandas as pd
 
@@ -48,8 +49,8 @@ def sentence(found: Coverage) -> str:
     if found.trust == "nothing":
         return _("No reports for this period.")
     if found.trust == "silent":
-        text = _("Last report email arrived {time} UTC; anything later is not included.")
-        return text.format(time=words.minute(found.last_mail))
+        text = _("Last report email arrived {time}; anything later is not included.")
+        return text.format(time=words.moment(found.last_mail))
     if found.trust == "unknown":
         return _("Not enough history yet to know which reports to expect.")
     if found.trust == "whole":
@@ -64,14 +65,14 @@ def sentence(found: Coverage) -> str:
     if found.whole_until is None:
         return _("Too few reports have arrived to rely on these numbers yet.")
     text = _("Complete through {day}; reports for {newest} are still arriving.")
-    return text.format(day=words.day(found.whole_until), newest=words.day(found.newest))
+    return text.format(day=words.short_day(found.whole_until), newest=words.short_day(found.newest))
 
 
 def _pairs(found: Coverage) -> list[tuple[str, str | Html]]:
     """Return the facts, each with its label; the empty text where one is not known."""
     if not found.reports and found.last_mail is None:
         return []
-    count, day = words.count, words.day(found.newest)
+    count, day = words.count, words.short_day(found.newest)
     expected, about, last_mail = "", _("none"), ""
     reporters = ngettext("{n} reporter", "{n} reporters", found.reporters)
     reporters = reporters.format(n=count(found.reporters))
@@ -79,7 +80,7 @@ def _pairs(found: Coverage) -> list[tuple[str, str | Html]]:
     if found.usual:
         rows = found.missing[["reporter", "last_end"]].head(NAMED).itertuples(index=False)
         since = _("last report covers up to {time}")
-        named = [(name, f" ({since.format(time=words.minute(end))})") for name, end in rows]
+        named = [(name, f" ({since.format(time=words.moment(end))})") for name, end in rows]
         if (more := len(found.missing) - NAMED) > 0:
             named.append(("", _("and {n} more").format(n=count(more))))
         missing = render_part("named", named) if named else _("none")
@@ -91,10 +92,10 @@ def _pairs(found: Coverage) -> list[tuple[str, str | Html]]:
         text = _("{came} of {expected} received ({share})")
         expected = text.format(came=count(found.came), expected=count(found.expected), share=share)
     if found.first_begin is not None and found.last_end is not None:
-        period = words.period(found.first_begin, found.last_end)
+        period = words.short_days(found.first_begin, found.last_end - timedelta(seconds=1))
         about = _("{n}, covering {period}").format(n=words.n_reports(found.reports), period=period)
     if found.last_mail is not None:
-        last_mail = _("{time} UTC").format(time=words.minute(found.last_mail))
+        last_mail = words.moment(found.last_mail)
     mails = ngettext("{n} mail", "{n} mails", found.mails).format(n=count(found.mails))
     text = _("{unreadable} unreadable, {untrusted} not trusted, of {mails} (all domains)")
     unreadable, untrusted = count(found.unreadable), count(found.untrusted)

@@ -161,7 +161,7 @@ def _row(group: Sequence[LedgerEntry], here: str, is_first: bool) -> dict[str, A
         "title": finding.title,
         "domain": domains,
         "number": number,
-        "since": _("since {day}").format(day=since) if since else "",
+        "since": _("since {day}").format(day=words.short_day(since)) if since else "",
         "spark": spark(days, _("Messages per day")),
     }
 

@@ -22,9 +22,9 @@ THIN = 45  # days from which cells are slim, and the months are named
 
 _BOUNDS = {"c-authenticated": 0.99, "c-mostly": 0.95, "c-partly": 0.80, "c-failing": 0.0}
 _SHARES = {
-    "c-authenticated": later("99 % or more pass"),
-    "c-mostly": later("95 % or more"),
-    "c-partly": later("80 % or more"),
+    "c-authenticated": later("99% or more pass"),
+    "c-mostly": later("95% or more"),
+    "c-partly": later("80% or more"),
     "c-failing": later("less"),
     "c-unknown": later("reports are still missing"),
     "none": later("no messages"),

@@ -90,7 +90,7 @@ class PostmasterSections(PageData):
             title, limit = _("{rate} on {day}: Google wants less than {limit}"), limits.spam_warning
         if share < limits.spam_warning:
             title = _("At most {rate} of the mail was marked as spam")
-        day = words.day(worst["day"])
+        day = words.short_day(worst["day"])
         title = title.format(rate=rate_text(share), day=day, limit=rate_text(limit))
         subtitle = _("Share of mail that Gmail users marked as spam, a day. {which}")
         lines = [limits.spam_warning, limits.spam_critical]
@@ -330,9 +330,9 @@ def connection(settings: Settings, metrics: pd.DataFrame) -> Html:
     shown = Html()
     if not metrics.empty:
         newest: Any = metrics.loc[metrics["share"].notna(), "day"].max()
-        text = _("Google was asked on {asked}, UTC; its newest day is {day}.")
-        asked = words.minute(metrics["pulled"].max())
-        shown += render_part("note", text.format(asked=asked, day=words.day(newest)))
+        text = _("Postmaster Tools checked {asked}; data through {day}.")
+        asked = words.moment(metrics["pulled"].max())
+        shown += render_part("note", text.format(asked=asked, day=words.short_day(newest)))
     elif settings.google_credentials is not None:
         text = _("Google was not asked yet, or said nothing: run dmarckit postmaster pull.")
         shown += render_part("empty", text)

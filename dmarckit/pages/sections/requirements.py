@@ -68,8 +68,8 @@ class RequirementSections(PageData):
                 "pip install 'dmarckit[dns]'), or name dns in the key before of a schedule."
             )
             return Section(records, html + render_part("empty", text))
-        text = _("DNS was asked on {asked}, UTC.")
-        asked = words.minute(records["checked"].max())
+        text = _("DNS checked {asked}.")
+        asked = words.moment(records["checked"].max())
         return Section(records, html + render_part("note", text.format(asked=asked)))
 
     def requirements(self) -> Section:
