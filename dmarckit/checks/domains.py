@@ -142,14 +142,7 @@ def read_targets(settings: Settings, lake: Lake, now: datetime) -> dict[str, Tar
 
 def _own(settings: Settings, lake: Lake, sources: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """Return domain, own address, and the messages that pass from it, most first."""
-    passing = [tuple(tuple(pair) for pair in each) for each in sources["dkim_pass"]]
-    named = facts.attribute(
-        sources.assign(dkim_pass=pd.Series(passing, index=sources.index, dtype=object)),
-        declared=[decision.sender for decision in facts.decisions(settings, lake)],
-        table=facts.load_table(),
-        ptr=facts.host_names(lake),
-        networks=facts.network_names(sources["source_ip"].unique(), settings.mmdb),
-    )
+    named = facts.name_sources(settings, lake, sources)
     own = named[named["sender_kind"] == "own"]
     sums = own.groupby(["domain", "source_ip"], sort=False)["messages"].sum().reset_index()
     most = sums.sort_values("messages", ascending=False, kind="stable")

@@ -16,7 +16,12 @@ from .frames import (
     whole_days as whole_days,
 )
 from .lake import Lake as Lake, open_lake as open_lake
-from .load import history_of as history_of, load_facts as load_facts, load_lists as load_lists
+from .load import (
+    history_of as history_of,
+    load_facts as load_facts,
+    load_lists as load_lists,
+    name_sources as name_sources,
+)
 from .networks import (
     about_addresses as about_addresses,
     countries as countries,

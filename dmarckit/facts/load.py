@@ -20,6 +20,7 @@ from dmarckit.facts import sql
 from dmarckit.facts.decisions import decisions
 from dmarckit.facts.frames import COLUMNS, Facts, empty_facts, typed
 from dmarckit.facts.networks import knows_networks, network_names
+from dmarckit.facts.ptr import host_names
 from dmarckit.facts.reduce import Reduction
 from dmarckit.facts.reporters import Reporters, find_reporters
 from dmarckit.facts.senders import attribute, load_table
@@ -188,6 +189,18 @@ def _busiest(lake: Lake, overlap: str, first_month: str) -> tuple[list[str] | No
     said = {"what": "domain", "names": len(rest), "messages": rest["messages"].sum()}
     beyond = pd.DataFrame([said] if len(rest) else [], columns=list(COLUMNS["beyond"]))
     return list(rows["domain"].iloc[:MOST_DOMAINS]) if len(rest) else None, typed("beyond", beyond)
+
+
+def name_sources(settings: Settings, lake: Lake, sources: pd.DataFrame) -> pd.DataFrame:
+    """Return `sources`, as `attribute` takes them, with senders by all that is known now."""
+    passing = [tuple(tuple(pair) for pair in each) for each in sources["dkim_pass"]]
+    return attribute(
+        sources.assign(dkim_pass=pd.Series(passing, index=sources.index, dtype=object)),
+        declared=[decision.sender for decision in decisions(settings, lake)],
+        table=load_table(),
+        ptr=host_names(lake),
+        networks=network_names(sources["source_ip"].dropna().unique(), settings.mmdb),
+    )
 
 
 def _reduction(

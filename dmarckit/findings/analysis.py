@@ -255,7 +255,7 @@ def page_analysis(
     moment = as_of(window, end, now)
     facts = read_facts(settings, lake, moment, 2 * window.days, domains)
     outside = read_outside(settings, lake, moment, USUAL_DAYS, domains)
-    last = ledger.last_run(lake, job, moment)
+    last = ledger.last_run(lake, job, now or moment)
     mine = last["domain"].isin(_chosen(settings, domains)) | (not domains)
     found = _find(settings, facts, outside, moment, USUAL_DAYS, last[mine])
     # what concerns all can be found from some domains, but not be said to be resolved

@@ -134,7 +134,10 @@ class Notifier:
         found: list[findings.Finding] = []
         if published is not None:
             self._step("Looking for what is wrong and what changed")
-            analysis = findings.analyse(self._settings, self._lake, now=self._now, job=job)
+            window, end = self._window()
+            analysis = findings.page_analysis(
+                self._settings, self._lake, window, end, job=job, now=self._now
+            )
             found = [item.finding for item in analysis.findings if item.status != "RESOLVED"]
             self._result.open_findings = len(findings.urgent(analysis.findings))
             if self._schedule.slack.when != "failing" or self._unsent():
@@ -192,12 +195,8 @@ class Notifier:
         The main channel gets everything, that of a group what concerns its domains. The charts
         are stored. Nothing is written to the lake.
         """
-        parameters: Mapping[str, object] = self._schedule.parameters_at(self._now)
-        days, end = parameters.get("days", 30), str(parameters.get("end") or "")
-        window = core.last_days(days if isinstance(days, int) else 30, end, today=self._now.date())
+        window, _end = self._window()
         known = analysis.facts
-        if window.before.start < known.start:  # a window longer than the analysis looks back
-            known = findings.read_facts(self._settings, self._lake, self._now, 2 * window.days)
         notes = [*self._notes(), *filter(None, [findings.too_many(known.beyond)])]
         additions = self._additions(published, window)
         dues = []
@@ -210,7 +209,13 @@ class Notifier:
                 seen = replace(known, messages=messages, reports=reports)
                 found = [f for f in found if f.finding.domain in group.domains]
                 notes, additions = [], []
-            news = [f for f in found if f.status in STATUS_WORDS and not f.finding.muted]
+            news, old = [], 0
+            for cause in pages.by_cause(found):
+                fresh = [item for item in cause if item.status in STATUS_WORDS]
+                if fresh:
+                    news.append(_news(fresh))
+                else:
+                    old += cause[0].finding.severity in findings.URGENT
             if self._schedule.slack.when == "findings" and not (news or notes or additions):
                 continue
             message = slack.summary_message(
@@ -218,14 +223,24 @@ class Notifier:
                 window,
                 StoredFile("pages", published.key),
                 self._daily_chart(seen, window, group),
-                [_finding_line(item) for item in news],
+                news,
                 notes,
-                len(findings.urgent(found)) - len(findings.urgent(news)),
+                old,
                 group.name if group else "",
                 additions,
+                self._schedule.name,
+                published.page.title,
+                analysis.days,
             )
             dues.append(OutboxMessage(f"run:{self._run}{place}", channel, message))
         return dues
+
+    def _window(self) -> tuple[core.Window, str]:
+        """Return the window of the page, and the `end` that was asked for."""
+        parameters: Mapping[str, object] = self._schedule.parameters_at(self._now)
+        days, end = parameters.get("days", 30), str(parameters.get("end") or "")
+        days = days if isinstance(days, int) else 30
+        return core.last_days(days, end, today=self._now.date()), end
 
     def _notes(self) -> list[str]:
         """Return lines about mails that need a person's eye, since the job last ended well."""
@@ -234,16 +249,16 @@ class Notifier:
         unreadable, unreachable = mails["unreadable"], mails["unreachable"]
         untrusted = mails["untrusted"]
         read = ngettext(
-            "{n} report mail could not be read", "{n} report mails could not be read", unreadable
+            "{n} report email could not be read", "{n} report emails could not be read", unreadable
         )
         reached = ngettext(
-            "{n} mail is refused by the storage, and is tried again",
-            "{n} mails are refused by the storage, and are tried again",
+            "{n} email could not be fetched from storage and will be retried",
+            "{n} emails could not be fetched from storage and will be retried",
             unreachable,
         )
         refused = ngettext(
-            "{n} report mail refused: the sender is not authentic",
-            "{n} report mails refused: the sender is not authentic",
+            "{n} report email rejected: its sender could not be authenticated",
+            "{n} report emails rejected: their senders could not be authenticated",
             untrusted,
         )
         numbers = ((read, unreadable), (reached, unreachable), (refused, untrusted))
@@ -310,16 +325,26 @@ def record_old_news(
             findings.record_findings(lake, found, run=f"{run}-{job}", job=job, now=now)
 
 
-def _finding_line(item: findings.LedgerEntry) -> str:
-    """Return what is new or worse, and if it is urgent what to do about it."""
-    finding = item.finding
-    text = _("{severity}, {status}: {summary}")
-    if finding.severity in findings.URGENT:
-        text = _("{severity}, {status}: {summary} → {action}")
-    records = (f"{r.name} {r.type}: {r.value}" for r in finding.record)
-    return text.format(
-        severity=_(SEVERITY_WORDS[finding.severity]),
-        status=_(STATUS_WORDS[item.status]),
-        summary=finding.summary,
-        action=" ".join([finding.action, *records]),
+def _news(cause: Sequence[findings.LedgerEntry]) -> slack.News:
+    """Return findings of one cause: where, how much, since when; if urgent, what to do."""
+    item, found = cause[0], [entry.finding for entry in cause]
+    finding, domains = item.finding, list(dict.fromkeys(f.domain for f in found if f.domain))
+    where = domains[0] if domains and domains[0] not in finding.title else ""
+    if len(domains) > 1:
+        where = _("{n} domains: {names}").format(
+            n=core.count(len(domains)), names=findings.join_names(domains)
+        )
+    since = min((day for f in found if (day := f.since or f.first_day)), default=None)
+    about = [where, pages.amount(found)]
+    about.append(_("since {day}").format(day=core.short_day(since)) if since else "")
+    is_urgent = finding.severity in findings.URGENT
+    records = [f"{r.name} {r.type} {r.value}" for r in finding.record] if len(found) == 1 else []
+    return slack.News(
+        finding.title,
+        _("{severity}, {status}").format(
+            severity=_(SEVERITY_WORDS[finding.severity]), status=_(STATUS_WORDS[item.status])
+        ),
+        " · ".join(filter(None, about)),
+        finding.action if is_urgent else "",
+        records if is_urgent else (),
     )

@@ -269,8 +269,8 @@ def record_interrupted(context: RunContext) -> None:
     since, count = bad_since(lake, job, now)
     if since is not None and count >= MANY_DEAD:
         text = ngettext(
-            "{n} run ended without a word: it was killed, or its machine went down",
-            "{n} runs in a row ended without a word: they were killed, or their machine went down",
+            "{n} run ended without a status (killed, or the host went down)",
+            "{n} runs in a row ended without a status (killed, or the host went down)",
             count,
         ).format(n=count)
         _alert(context, RunProgress(row, row.run), text, None, now, lambda text: None)

@@ -47,9 +47,9 @@ class _Tally:
         n = record.messages
         self.messages += n
         self.dmarc += n * record.passes
-        self.spf += n * _any_pass(record.spf)
+        self.spf += n * any_pass(record.spf)
         self.spf_aligned += n * bool(record.spf_aligned)
-        self.dkim += n * _any_pass(record.dkim)
+        self.dkim += n * any_pass(record.dkim)
         self.dkim_aligned += n * bool(record.dkim_aligned)
 
     def cells(self) -> list[str]:
@@ -94,7 +94,8 @@ def record_rows(report: AggregateReport) -> Iterator[str]:
         yield ",".join([*cells, csv_cell(record.disposition)]) + "\r\n"
 
 
-def _any_pass(results: Iterable[model.DkimResult] | Iterable[model.SpfResult]) -> bool:
+def any_pass(results: Iterable[model.DkimResult] | Iterable[model.SpfResult]) -> bool:
+    """Return True if one of the raw results is a pass."""
     return any((result.result or "").lower() == "pass" for result in results)
 
 

@@ -25,6 +25,7 @@ from .outbox import (
 )
 from .summary import (
     Addition as Addition,
+    News as News,
     failure_message as failure_message,
     recovery_message as recovery_message,
     summary_message as summary_message,

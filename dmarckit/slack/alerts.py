@@ -1,15 +1,16 @@
 """Select failing reports that have not been alerted on, and build their Slack messages.
 
-A report is new while neither `alerts` nor the outbox has its subject. Each gets one message, or
-all of a run one digest when they are many.
+A report is new while neither `alerts` nor the outbox has its subject. Those about one domain are
+one message; when the domains are many, all of a run are one digest.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dmarckit import core, facts, pages, reports
 from dmarckit.core import Settings, _, count, ngettext
@@ -18,10 +19,14 @@ from dmarckit.slack import blocks as kit
 from dmarckit.slack.blocks import Message
 from dmarckit.slack.outbox import OutboxMessage, Routes
 
-TOP_SOURCES = 5
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOP_SENDERS, TOP_ADDRESSES = 5, 3
 DIGEST_ROWS = 25
+LINKED = 4  # reports of a message that have links to their files
 NEW_DAYS = timedelta(days=3)  # mails that came in before are history, and no alert is due
-MANY_RECORDS = 10_000  # beyond which a report gets no files of its own and no alert chart
+MANY_RECORDS = 10_000  # beyond which reports get no files of their own and no alert chart
 
 _UNSENT = f"""
     SELECT r.* FROM reports r JOIN (
@@ -33,9 +38,27 @@ _UNSENT = f"""
       AND 'report:' || r.report_uid NOT IN (SELECT subject FROM outbox)
     ORDER BY m.received DESC, r.begin DESC, r.report_uid
 """  # noqa: S608
+_FAILING = """
+    SELECT domain, source_ip, header_from, [x.domain FOR x IN spf IF x.result = 'pass'][1]
+        AS spf_pass_domain, [[x.domain, x.selector] FOR x IN dkim IF x.result = 'pass']
+        AS dkim_pass, sum(messages)::BIGINT AS messages
+    FROM records
+    WHERE list_contains($months, month) AND list_contains($uids, report_uid) AND messages > 0
+        AND NOT coalesce(spf_aligned OR dkim_aligned, false)
+    GROUP BY ALL ORDER BY messages DESC, source_ip LIMIT 5000
+"""
 _LAST_GOOD = "SELECT max(started) AS started FROM runs WHERE result IN ('ok', 'problems')"
 
 Row = Mapping[str, Any]  # a row of the table `reports`
+
+
+@dataclass(frozen=True)
+class FailingSender:
+    """Who delivered failing messages, and from where, the busiest address first."""
+
+    name: str
+    messages: int
+    addresses: Sequence[str]
 
 
 def unsent_reports(settings: Settings, lake: Lake, now: datetime) -> list[Row]:
@@ -56,9 +79,10 @@ def build_alerts(
 ) -> tuple[list[OutboxMessage], list[str]]:
     """Return the messages about reports, and the subjects that need no message.
 
-    Up to `at_most` reports of a channel get one message each; more get one digest, and are
-    due without a message of their own. Reports whose failures are all forwarded mail need
-    none (unless `alert_forwarded`). The files that the messages link to are stored.
+    The reports about one domain are one message. More than `at_most` domains of a channel are
+    one digest. What another message covers is due without one of its own. Reports whose
+    failures are all forwarded mail need none (unless `alert_forwarded`). The files that the
+    messages link to are stored.
     """
     forwarded: set[str] = set()
     if not settings.alert_forwarded:
@@ -70,16 +94,21 @@ def build_alerts(
     storage = core.open_storage(settings.exports_url)
     dues: list[OutboxMessage] = []
     for channel, own in by_channel.items():
-        single = len(own) <= at_most
-        if not single:
+        by_domain: dict[str, list[Row]] = {}
+        for row in own:
+            by_domain.setdefault(core.normalize_domain(row["domain"] or ""), []).append(row)
+        if len(by_domain) > at_most:
             place = "" if channel == routes.main else f"@{channel}"
             # a slot that is run again, and finds more, has the same run and another digest
             part = identity(*sorted(row["report_uid"] for row in own))[:8]
             subject = f"digest:{run}:{part}{place}"
             dues.append(OutboxMessage(subject, channel, digest_message(own)))
-        for row in own:
-            message = _alert(lake, storage, row) if single else None
-            dues.append(OutboxMessage(_subject(row), channel, message))
+            dues += [OutboxMessage(_subject(row), channel, None) for row in own]
+            continue
+        for group in by_domain.values():
+            message = _alert(settings, lake, storage, group)
+            dues.append(OutboxMessage(_subject(group[0]), channel, message))
+            dues += [OutboxMessage(_subject(row), channel, None) for row in group[1:]]
     return dues, [_subject(row) for row in rows if row["report_uid"] in forwarded]
 
 
@@ -87,88 +116,147 @@ def _subject(row: Row) -> str:
     return f"report:{row['report_uid']}"
 
 
-def _alert(lake: Lake, storage: core.Storage, row: Row) -> Message:
+def _alert(settings: Settings, lake: Lake, storage: core.Storage, rows: Sequence[Row]) -> Message:
+    """Build the message about the reports of one domain."""
     import pandas as pd
 
     from dmarckit.slack.chart import alert_chart
 
-    uid = str(row["report_uid"])
-    if row["records"] > MANY_RECORDS:
-        report = report_from_lake(row, pd.DataFrame())
-        return report_alert(report, None, None, None, failing=int(row["failing"]), uid=uid)
-    query = "SELECT * FROM records WHERE month = $month AND report_uid = $uid"
-    report = report_from_lake(row, lake.sql(query, month=row["month"], uid=uid))
+    rows = sorted(rows, key=lambda row: -row["failing"])
+    which = {
+        "months": sorted({row["month"] for row in rows}),
+        "uids": [row["report_uid"] for row in rows],
+    }
+    senders = _senders(facts.name_sources(settings, lake, lake.sql(_FAILING, **which)))
+    failing, uid = sum(row["failing"] for row in rows), str(rows[0]["report_uid"])
+    if sum(row["records"] for row in rows) > MANY_RECORDS:
+        found = [report_from_lake(row, pd.DataFrame()) for row in rows]
+        return report_alert(found, senders=senders, failing=failing, uid=uid)
+    query = """SELECT * FROM records
+        WHERE list_contains($months, month) AND list_contains($uids, report_uid)"""
+    records = lake.sql(query, **which)
+    found = [report_from_lake(row, records) for row in rows]
 
-    about = (row["reporter"], row["domain"], row["begin"], row["end"], uid)
-
-    def stored(kind: Any, content_type: str, data: bytes) -> kit.StoredFile:
+    def stored(row: Row, kind: Any, content_type: str, data: bytes) -> kit.StoredFile:
+        about = (row["reporter"], row["domain"], row["begin"], row["end"], row["report_uid"])
         key = reports.export_key(*about, kind)
         storage.put(key, data, content_type=content_type)
         return kit.StoredFile("exports", key)
 
-    json_text = reports.json_text(reports.report_json(report, str(row["mail_key"])))
-    json_file = stored("json", "application/json", json_text.encode())
-    csv_file = stored("csv", "text/csv; charset=utf-8", reports.report_csv(report).encode())
-    chart = stored("png", "image/png", alert_chart(report))
-    return report_alert(report, json_file, csv_file, chart, uid=uid)
+    links: list[tuple[str, kit.Target]] = []
+    for row, report in zip(rows[:LINKED], found, strict=False):
+        whose = kit.mrkdwn(_reporter(report), 60)
+        json_text = reports.json_text(reports.report_json(report, str(row["mail_key"])))
+        file = stored(row, "json", "application/json", json_text.encode())
+        links.append((_("{reporter}: report as JSON").format(reporter=whose), file))
+        csv_text = reports.report_csv(report)
+        file = stored(row, "csv", "text/csv; charset=utf-8", csv_text.encode())
+        links.append((_("{reporter}: report as CSV").format(reporter=whose), file))
+    chart = stored(rows[0], "png", "image/png", alert_chart(found))
+    return report_alert(found, links, chart, senders, failing, uid)
+
+
+def _senders(named: pd.DataFrame) -> list[FailingSender]:
+    """Return the senders of rows with sender, source_ip and messages, the busiest first."""
+    found: dict[str, Counter[str]] = {}
+    rows = zip(named["sender"], named["source_ip"], named["messages"], strict=True)
+    for name, address, messages in rows:
+        where = _("no address") if core.is_missing(address) else str(address)
+        found.setdefault(str(name), Counter())[where] += int(messages)
+    senders = [
+        FailingSender(name, ips.total(), [ip for ip, _n in ips.most_common()])
+        for name, ips in found.items()
+    ]
+    return sorted(senders, key=lambda sender: (-sender.messages, sender.name))
 
 
 def report_alert(
-    report: reports.AggregateReport,
-    json_file: kit.Target | None,
-    csv_file: kit.Target | None,
-    chart: kit.Target | None,
+    found: Sequence[reports.AggregateReport],
+    links: Sequence[tuple[str, kit.Target]] = (),
+    chart: kit.Target | None = None,
+    senders: Sequence[FailingSender] = (),
     failing: int | None = None,
     uid: str | None = None,
 ) -> Message:
-    """Build the message about one report with failing messages.
+    """Build the message about the reports of one domain with failing messages.
 
-    With a `uid` it has the command that shows the report whole. For a report whose records
-    were too many to load, `failing` is the number of its failing messages; else it is counted
-    from the records.
+    With a `uid` it has the command that shows this report whole. Where the records were too many
+    to load, `failing` is the number of failing messages; else it is counted from them.
     """
-    records = [record for record in report.records if not record.passes and record.messages]
+    records = [r for report in found for r in report.records if not r.passes and r.messages]
     failed = sum(record.messages for record in records) if failing is None else failing
-    provider = report.reporter or _unnamed(report.contact)
-    domain = core.show_domain(report.policy.domain or "") or _("an unnamed domain")
-    said = _failures(failed, report.message_count)
+    one = found[0]
+    domain = core.show_domain(one.policy.domain or "") or _("an unnamed domain")
+    said = _failures(failed, sum(report.message_count for report in found))
     title = ngettext(
         "{domain}: {n} message failing DMARC", "{domain}: {n} messages failing DMARC", failed
     )
-    policy = report.policy
-    tags = (("p", policy.p), ("sp", policy.sp), ("np", policy.np), ("t", policy.testing))
-    quoted = "; ".join(f"{tag}={value}" for tag, value in tags if value) or _("none quoted")
-    pairs = [
-        (_("Provider"), kit.mrkdwn(provider)),
-        (_("Period"), core.period(report.begin, report.end)),
-        (_("Domain"), kit.code(domain)),
-        (_("Policy"), kit.code(quoted)),
-    ]
     blocks = [
         kit.header(title.format(domain=core.one_line(domain, 70), n=count(failed))),
         kit.section("\n".join(filter(None, (f"*{said}*", _delivered(records))))),
-        kit.fields(pairs),
     ]
-    if records:
-        sources = Counter[str]()
-        for record in records:
-            sources[record.source_ip or _("no address")] += record.messages
-        top = sorted(sources.items(), key=lambda source: (-source[1], source[0]))
-        shown = [f"{kit.code(address)} {core.n_messages(n)}" for address, n in top[:TOP_SOURCES]]
-        lines = kit.bullet_list(shown)
-        if (more := len(top) - TOP_SOURCES) > 0:
-            text = ngettext("and {n} more address", "and {n} more addresses", more)
-            lines = f"{lines}\n{text.format(n=count(more))}"
-        title = _("Top failing sources")
-        blocks.append(kit.section(f"*{title}*\n{lines}"))
-    blocks += kit.link_lines([(_("Report as JSON"), json_file), (_("Report as CSV"), csv_file)])
+    if len(found) == 1:
+        whose = kit.mrkdwn(_reporter(one))
+        pairs = [
+            (_("Reporter"), whose),
+            (_("Report id"), kit.code(one.report_id or _("none"))),
+            (_("Period"), core.period(one.begin, one.end)),
+            (_("Domain"), kit.code(domain)),
+            (_("Policy"), kit.code(_quoted_policy(one.policy))),
+        ]
+        blocks.append(kit.fields(pairs))
+    else:
+        whose = ngettext("{n} reporter", "{n} reporters", len(found)).format(n=count(len(found)))
+        names = (_("Reporter"), _("Report id"), _("Period"), _("Messages"), _("Failing"))
+        cells = [
+            (
+                *(_reporter(report), report.report_id or ""),
+                core.period(report.begin, report.end),
+                count(report.message_count),
+                count(sum(r.messages for r in report.records if not r.passes))
+                if report.records
+                else "",
+            )
+            for report in found[:DIGEST_ROWS]
+        ]
+        blocks += kit.text_table(names, cells, len(found))
+    if senders:
+        heading = _("Senders of failing messages")
+        lines = [_sender_line(sender) for sender in senders[:TOP_SENDERS]]
+        more = len(senders) - TOP_SENDERS
+        if more > 0:
+            text = ngettext("and {n} more sender", "and {n} more senders", more)
+            lines.append(text.format(n=count(more)))
+        blocks.append(kit.section(f"*{heading}*\n{kit.bullet_list(lines)}"))
+    blocks += kit.link_lines(links)
     if uid is not None:
         how = kit.code(pages.command("report", report_uid=uid))
         blocks.append(kit.context(_("Details: {command}").format(command=how)))
-    blocks += kit.image(chart, _("DMARC, DKIM and SPF results: {what}").format(what=said))
-    text = _("{domain}: {what}, says {provider}")
-    text = text.format(domain=kit.mrkdwn(domain), what=said, provider=kit.mrkdwn(provider))
+    blocks += kit.image(chart, _("DMARC, SPF and DKIM results: {what}").format(what=said))
+    text = _("{domain}: {what}, reported by {reporter}")
+    text = text.format(domain=kit.mrkdwn(domain), what=said, reporter=whose)
     return kit.build_message(text, blocks)
+
+
+def _sender_line(sender: FailingSender) -> str:
+    shown = [kit.code(address) for address in sender.addresses[:TOP_ADDRESSES]]
+    if (more := len(sender.addresses) - TOP_ADDRESSES) > 0:
+        text = ngettext("and {n} more address", "and {n} more addresses", more)
+        shown.append(text.format(n=count(more)))
+    return _("{sender}: {messages} ({addresses})").format(
+        sender=kit.mrkdwn(sender.name, 80),
+        messages=core.n_messages(sender.messages),
+        addresses=", ".join(shown),
+    )
+
+
+def _quoted_policy(policy: reports.Policy) -> str:
+    tags = (("p", policy.p), ("sp", policy.sp), ("np", policy.np), ("t", policy.testing))
+    return "; ".join(f"{tag}={value}" for tag, value in tags if value) or _("none quoted")
+
+
+def _reporter(report: reports.AggregateReport) -> str:
+    return report.reporter or _unnamed(report.contact)
 
 
 def _unnamed(contact: str | None) -> str:
@@ -179,7 +267,7 @@ def _unnamed(contact: str | None) -> str:
 
 def _failures(failed: int, total: int) -> str:
     if not total:
-        return _("the report holds no messages")
+        return _("the report contains no messages")
     return _("{n} of {messages} fail DMARC ({share})").format(
         n=count(failed), messages=core.n_messages(total), share=core.percent(failed / total)
     )
@@ -193,11 +281,11 @@ def _delivered(failing: Sequence[reports.Record]) -> str:
     failed = by_disposition.total()
     delivered = by_disposition["none"] + by_disposition["pass"]
     if delivered and delivered == failed:
-        return _("All of them delivered all the same.")
+        return _("All of them were delivered anyway.")
     if delivered:
-        return _("{n} of them delivered all the same.").format(n=count(delivered))
+        return _("{n} of them were delivered anyway.").format(n=count(delivered))
     if failed and failed == by_disposition["quarantine"] + by_disposition["reject"]:
-        return _("None of them was delivered as usual.")
+        return _("None was delivered normally.")
     return ""
 
 
@@ -217,8 +305,8 @@ def digest_message(rows: Sequence[Row]) -> Message:
     ).format(n=count(len(rows)))
     worst, most = max(domains.items(), key=lambda item: (item[1], item[0]))
     where = ngettext(
-        "*{what}*\nAll of {domain}.",
-        "*{what}*\n{n} domains; most of it, {messages}, is about {domain}.",
+        "*{what}*\nAll as {domain}.",
+        "*{what}*\n{n} domains; most, {messages}, are about {domain}.",
         len(domains),
     )
     shown = kit.code(core.show_domain(worst) or _("an unnamed domain"))
@@ -238,9 +326,9 @@ def digest_message(rows: Sequence[Row]) -> Message:
         )
         for row in top[:DIGEST_ROWS]
     ]
-    names = (_("Provider"), _("Domain"), _("Period"), _("Messages"), _("Failing"))
+    names = (_("Reporter"), _("Domain"), _("Period"), _("Messages"), _("Failing"))
     how = kit.code("dmarckit page overview")
-    hint = _("All of them are on the overview page ({command}).").format(command=how)
+    hint = _("The overview page lists all of them ({command}).").format(command=how)
     table = kit.text_table(names, cells, len(rows))
     blocks = [kit.header(title), kit.section(about), *table, kit.context(hint)]
     text = _("{reports} with failing messages: {what}")

@@ -12,12 +12,12 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from dmarckit.core import _, count, minute, n_days, ngettext, one_line
+from dmarckit.core import _, count, n_days, ngettext, one_line
 
 Block = dict[str, Any]
 
@@ -38,13 +38,13 @@ SECTION_LIMIT = 3000  # characters of a text, by Block Kit's reference
 _JOINER = "\u2060"  # word joiner: takes no room, and ends a mention, a link or an emoji
 _LOOKALIKES = str.maketrans({"*": "∗", "~": "∼", "`": "ˋ"})
 
-# Where Slack would start something: @here, #channel, ://, example.com, :emoji:
-_STARTS = re.compile(r"[@#](?=\w)|:(?=//)|(?<=\w)\.(?=\w)|:(?=[\w+'-]+:)")
+# Where Slack would start something: @here, #channel, ://, :emoji:
+_STARTS = re.compile(r"[@#](?=\w)|:(?=//)|:(?=[\w+'-]+:)")
 _EDGE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
-# A name that only DNS uses, and a record as findings write it.
-_RECORD = re.compile(
-    r"([\w.-]*_(?:dmarc|domainkey|report)\.[\w.-]*\w"
-    r"|v=DMARC1(?:; ?[A-Za-z]+=[\w:/@.,!+-]+)*|v=spf1(?: [\w:/.+~?=-]+)*)"
+# What people copy, and Slack would link: a record as findings write it, a domain, an address.
+_COPIED = re.compile(
+    r"(v=DMARC1(?:; ?[A-Za-z]+=[\w:/@.,!+-]+)*|v=spf1(?: [\w:/.+~?=-]+)*"
+    r"|(?:[\w-]+\.)+(?=[\w-]*[^\W\d])[\w-]*\w|\d+(?:\.\d+){3})"
 )
 
 _quoted = partial(html.escape, quote=False)  # Slack's three special characters
@@ -53,13 +53,19 @@ _quoted = partial(html.escape, quote=False)  # Slack's three special characters
 def mrkdwn(text: object, limit: int = 200) -> str:
     """Return outside text for mrkdwn as it is, but unable to format, mention or link.
 
-    Control and bidirectional characters are shown as escapes, the text is cut at `limit`.
+    Domains and DNS records become code spans: nothing invisible is copied with them, and Slack
+    links none. Control and bidirectional characters are shown as escapes, the text is cut at
+    `limit`.
 
-    >>> mrkdwn("<!channel> *now*")
-    '&lt;!channel&gt; ∗now∗'
+    >>> mrkdwn("<!channel> *now*"), mrkdwn("set _dmarc.example.com to v=DMARC1; p=reject")
+    ('&lt;!channel&gt; ∗now∗', 'set `_dmarc.example.com` to `v=DMARC1; p=reject`')
     """
-    shown = one_line(text, limit).translate(_LOOKALIKES)
-    shown = _EDGE_UNDERSCORE.sub("ˍ", shown)
+    parts = _COPIED.split(one_line(text, limit))  # each other one is copied
+    return "".join(code(part, limit) if n % 2 else _inert(part) for n, part in enumerate(parts))
+
+
+def _inert(text: str) -> str:
+    shown = _EDGE_UNDERSCORE.sub("ˍ", text.translate(_LOOKALIKES))
     return _quoted(_STARTS.sub(lambda found: found.group() + _JOINER, shown))
 
 
@@ -70,18 +76,6 @@ def code(text: object, limit: int = 100) -> str:
     '`2001:db8:100::1`'
     """
     return f"`{_quoted(one_line(text, limit).replace('`', 'ˋ')) or '–'}`"
-
-
-def escape_with_records(text: object, limit: int = 500) -> str:
-    """Escape a text, with its DNS names and DMARC records as code spans, fit to be copied.
-
-    `mrkdwn` puts invisible characters into names, which would go into the DNS with them.
-
-    >>> escape_with_records("change _dmarc.example.com to: v=DMARC1; p=reject")
-    'change `_dmarc.example.com` to: `v=DMARC1; p=reject`'
-    """
-    parts = _RECORD.split(one_line(text, limit))  # each other one is a name or a record
-    return "".join((code if n % 2 else mrkdwn)(part, limit) for n, part in enumerate(parts))
 
 
 def link(url: str, label: str) -> str:
@@ -98,12 +92,12 @@ def is_web_address(address: str) -> bool:
     return address.lower().startswith(("https://", "http://"))
 
 
-def bullet_list(items: Sequence[str], limit: int = SECTION_LIMIT) -> str:
-    """Return escaped lines as a list; what does not fit is cut with "and N more"."""
+def bullet_list(items: Sequence[str], limit: int = SECTION_LIMIT, most: int | None = None) -> str:
+    """Return escaped lines as a list; beyond `most`, or the limit, there is "and N more"."""
     more = _("and {n} more")
     kept: list[str] = []
     room = limit - len("\n") - len(more.format(n="1,000,000,000"))
-    for item in items:
+    for item in items[:most]:
         room -= len(item) + 3
         if room < 0:
             break
@@ -150,23 +144,30 @@ class Message:
 
 
 def build_message(text: str, blocks: Sequence[Block]) -> Message:
-    """Return a message of at most 50 blocks; what is beyond them is counted, not shown."""
+    """Return a message of at most 50 blocks; what is beyond them is counted, not shown.
+
+    Notifications show `text` as it is, so its code spans lose their marks.
+    """
     kept = list(blocks[:BLOCKS_LIMIT])
     if len(blocks) > BLOCKS_LIMIT:
         kept[-1] = context(_("and {n} more").format(n=len(blocks) - BLOCKS_LIMIT + 1))
-    return Message(_cut(text, SECTION_LIMIT), _fitting(kept))
+    return Message(_cut(text.replace("`", ""), SECTION_LIMIT), _fitting(kept))
 
 
 def _fitting(blocks: Sequence[Block]) -> tuple[Block, ...]:
-    """Shorten the longest paragraphs until Slack takes all blocks together.
+    """Shorten the longest paragraphs, then leave out links, until Slack takes all blocks together.
 
-    Escaped text is longer than it looks. Links and tables stay whole: they are short enough.
+    Escaped text is longer than it looks. Tables, and the first link, stay: they are short enough.
     """
     kept = list(blocks)
     while sum(map(_size, kept)) > MESSAGE_TEXT:
         longest = max(range(len(kept)), key=lambda place: _spare(kept[place]))
         if _spare(kept[longest]) < MIN_PARAGRAPH:
-            break
+            links = [n for n, block in enumerate(kept) if _is_link(block)]
+            if len(links) < 2:
+                break
+            del kept[links[-1]]
+            continue
         text = kept[longest]["text"]
         shorter = text["text"][: len(text["text"]) // 2].rpartition("\n")[0]
         kept[longest] = {**kept[longest], "text": {**text, "text": f"{shorter}\n…".lstrip()}}
@@ -182,8 +183,12 @@ def _size(block: Block) -> int:
 
 def _spare(block: Block) -> int:
     """Return the length of its paragraph, where it may be shortened."""
-    text = block.get("text", {"text": ""})["text"]
-    return len(text) if block["type"] == "section" and not text.startswith("<") else 0
+    is_paragraph = block["type"] == "section" and "text" in block and not _is_link(block)
+    return len(block["text"]["text"]) if is_paragraph else 0
+
+
+def _is_link(block: Block) -> bool:
+    return str(block.get("text", {"text": ""})["text"]).startswith("<")
 
 
 def header(text: str) -> Block:
@@ -334,12 +339,3 @@ def duration(length: timedelta) -> str:
     if hours := minutes // 60:
         return ngettext("{n} hour", "{n} hours", hours).format(n=count(hours))
     return ngettext("{n} minute", "{n} minutes", minutes).format(n=count(minutes))
-
-
-def utc(time: datetime) -> str:
-    """Return a point in time (UTC) to the minute.
-
-    >>> utc(datetime(2026, 11, 3, 4, 5))
-    '2026-11-03 04:05 UTC'
-    """
-    return _("{time} UTC").format(time=minute(time))

@@ -7,8 +7,8 @@ import logging
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dmarckit import core
-from dmarckit.core import _, count, percent, period
-from dmarckit.reports import AggregateReport
+from dmarckit.core import _, count, later, ngettext, percent, period
+from dmarckit.reports import AggregateReport, Record, any_pass
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,13 @@ def font_families() -> list[str]:
     """Return the installed families, in the order in which a character is looked for."""
     # that a Japanese font has no bold letters is nothing to tell anybody
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    installed = {font.name for font in font_manager.fontManager.ttflist}
+    manager = font_manager.fontManager
+    if not {font.name for font in manager.ttflist}.intersection(_FAMILIES[1:]):
+        # matplotlib keeps its list of fonts: one that was installed later is not in it
+        for path in set(font_manager.findSystemFonts()) - {font.fname for font in manager.ttflist}:
+            with suppress(OSError, RuntimeError, ValueError):  # a file that is no font
+                manager.addfont(path)
+    installed = {font.name for font in manager.ttflist}
     return [family for family in _FAMILIES if family in installed]
 
 
@@ -77,52 +83,70 @@ def _characters() -> frozenset[int]:
 # the darker text shades keep 4.5:1 on the background.
 PASS, FAIL = "#0068A8", "#D55E00"
 PASS_TEXT, FAIL_TEXT = "#005A8E", "#A84300"
+SPARE = "#9AA5B1"  # did not pass, and needed not
 BACKGROUND, INK, QUIET, GRID = "#FFFFFF", "#1D2733", "#5B6673", "#E3E7EC"
 
 _WIDTH, _DPI = 7.5, 160
 
 
-@drawable_language()
-def alert_chart(report: AggregateReport) -> bytes:
-    """Draw one report as PNG: bars of passing and failing messages by DMARC, DKIM and SPF.
+_BARS: tuple[tuple[str, Callable[[Record], bool]], ...] = (
+    ("DMARC", lambda record: record.passes),
+    (later("SPF aligned"), lambda record: bool(record.spf_aligned)),
+    ("SPF", lambda record: any_pass(record.spf)),
+    (later("DKIM aligned"), lambda record: bool(record.dkim_aligned)),
+    ("DKIM", lambda record: any_pass(record.dkim)),
+)
 
-    DKIM and SPF are the aligned results, those that count for DMARC (RFC 7489 section 3.1). A
-    report without messages gives empty bars that say so.
+
+@drawable_language()
+def alert_chart(found: Sequence[AggregateReport]) -> bytes:
+    """Draw reports about one domain as PNG: a bar for DMARC, and for each result that it rests on.
+
+    SPF and DKIM are the raw results; aligned are those that count for DMARC (RFC 7489 section
+    3.1). Grey is what did not pass, but needed not, since the message passes DMARC. Reports
+    without messages give empty bars that say so.
     """
-    provider = drawable(report.reporter or _("unknown provider"), 80)
-    domain = drawable(core.show_domain(report.policy.domain or "") or _("unknown domain"), 50)
-    total = sum(record.messages for record in report.records)
-    about = f"{domain}  ·  {period(report.begin, report.end)}  ·  {core.n_messages(total)}"
-    figure = _figure(3.7, provider, about)
-    axes = figure.add_axes((0.04, 0.03, 0.92, 0.74))
+    one, records = found[0], [record for report in found for record in report.records]
+    domain = drawable(core.show_domain(one.policy.domain or "") or _("unknown domain"), 60)
+    reporter = drawable(one.reporter or _("unknown reporter"), 50)
+    if len(found) > 1:
+        reporter = ngettext("{n} reporter", "{n} reporters", len(found)).format(n=count(len(found)))
+    total = sum(record.messages for record in records)
+    days = period(min(r.begin for r in found), max(r.end for r in found))
+    figure = _figure(4.5, domain, f"{reporter}  ·  {days}  ·  {core.n_messages(total)}")
+    axes = figure.add_axes((0.04, 0.03, 0.92, 0.78))
     axes.set_axis_off()
     axes.set_xlim(0, 1)
-    axes.set_ylim(0, 3)
-    bars = ((2, "DMARC", "passes"), (1, "DKIM", "dkim_aligned"), (0, "SPF", "spf_aligned"))
-    for bottom, label, field in bars:
-        # a bar over the full width, with its name and both numbers above it
-        passing = sum(r.messages for r in report.records if getattr(r, field))
-        share = passing / total if total else 0.0
-        _words(axes, 0, bottom + 0.62, label, size=12, weight="bold")
+    axes.set_ylim(0, len(_BARS))
+    for bottom, (label, passes) in zip(reversed(range(len(_BARS))), _BARS, strict=True):
+        # a bar over the full width, with its name and its numbers above it
+        passing = sum(record.messages for record in records if passes(record))
+        spare = sum(r.messages for r in records if r.passes and not passes(r))
+        failing = total - passing - spare
+        _words(axes, 0, bottom + 0.62, _(label), size=11, weight="bold")
         axes.barh(bottom + 0.28, 1, height=0.4, color=GRID)
         if not total:
-            _words(axes, 0.14, bottom + 0.62, _("no messages"), size=11, color=QUIET)
+            _words(axes, 0.2, bottom + 0.62, _("no messages"), size=10.5, color=QUIET)
             continue
-        # One failure in a million is still seen: neither part is thinner than a few pixels.
-        edge = min(max(share, 0.006), 0.994) if 0 < share < 1 else share
-        axes.barh(bottom + 0.28, edge, height=0.4, color=PASS)
-        axes.barh(bottom + 0.28, 1 - edge, left=edge, height=0.4, color=FAIL)
-        if edge == share and 0 < share < 1:
-            axes.plot([edge, edge], [bottom + 0.08, bottom + 0.48], color=BACKGROUND, lw=1.5)
-        passed, failed = _results(passing, total - passing, _("{n} pass ({share})"))
-        _words(axes, 0.14, bottom + 0.62, passed, size=11, color=PASS_TEXT)
-        _words(axes, 1, bottom + 0.62, failed, size=11, color=FAIL_TEXT, ha="right")
+        passed, failed = _results(passing, failing, total, _("{n} pass ({share})"))
+        _words(axes, 0.2, bottom + 0.62, passed, size=10.5, color=PASS_TEXT)
+        if spare:
+            text = _("{n} not needed").format(n=count(spare))
+            _words(axes, 0.73, bottom + 0.62, text, size=10.5, color=QUIET, ha="right")
+        _words(axes, 1, bottom + 0.62, failed, size=10.5, color=FAIL_TEXT, ha="right")
+        left = 0.0
+        parts = [(passing, PASS), (spare, SPARE), (failing, FAIL)]
+        # One failure in a million is still seen: no part is thinner than a few pixels.
+        widths = [max(n / total, 0.006) if n else 0.0 for n, _colour in parts]
+        for width, (_n, colour) in zip(widths, parts, strict=True):
+            axes.barh(bottom + 0.28, width / sum(widths), height=0.4, left=left, color=colour)
+            left += width / sum(widths)
     return _png(figure)
 
 
 @drawable_language()
 def daily_chart(days: pd.DataFrame) -> bytes:
-    """Draw passing and failing messages a day as PNG, stacked.
+    """Draw passing and failing messages per day as PNG, stacked.
 
     `days` has one row a day with the columns day (UTC), passing and failing (messages).
     An empty frame, or one without messages, gives a chart that says so.
@@ -132,13 +156,13 @@ def daily_chart(days: pd.DataFrame) -> bytes:
     days = days.assign(day=pd.to_datetime(days["day"], utc=True))
     passing, failing = int(days["passing"].sum()), int(days["failing"].sum())
     if passing + failing == 0:
-        figure = _figure(3.4, _("Messages a day"))
+        figure = _figure(3.4, _("Messages per day"))
         _words(figure, 0.5, 0.45, _("No messages in this period"), ha="center", color=QUIET)
         return _png(figure)
     first, last = days["day"].min(), days["day"].max()
-    days_shown = period(first, last + timedelta(days=1))
-    figure = _figure(3.4, _("Messages a day, {period}").format(period=days_shown))
-    passed, failed = _results(passing, failing, _("{n} pass DMARC ({share})"))
+    days_shown = core.short_days(first, last)
+    figure = _figure(3.4, _("Messages per day, {days}").format(days=days_shown))
+    passed, failed = _results(passing, failing, passing + failing, _("{n} pass DMARC ({share})"))
     _words(figure, 0.04, 0.81, f"■ {passed}", size=10.5, color=PASS_TEXT)
     _words(figure, 0.42, 0.81, f"■ {failed}", size=10.5, color=FAIL_TEXT)
     axes = figure.add_axes((0.09, 0.12, 0.87, 0.62))
@@ -188,11 +212,10 @@ def note_chart(chart: Mapping[str, Any]) -> bytes:
     return _png(figure)
 
 
-def _results(passing: int, failing: int, text: str) -> tuple[str, str]:
-    """Return how many pass, as the text says it, and how many fail, of one message or more."""
-    passed, failed = (percent(number / (passing + failing)) for number in (passing, failing))
-    fail = _("{n} fail ({share})").format(n=count(failing), share=failed)
-    return text.format(n=count(passing), share=passed), fail
+def _results(passing: int, failing: int, total: int, text: str) -> tuple[str, str]:
+    """Return how many of `total` pass, as the text says it, and how many fail."""
+    fail = _("{n} fail ({share})").format(n=count(failing), share=percent(failing / total))
+    return text.format(n=count(passing), share=percent(passing / total)), fail
 
 
 def _style_days(axes: Axes) -> None:

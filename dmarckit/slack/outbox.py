@@ -216,8 +216,8 @@ class Delivery:
         """Send the message or give it up, and record that; False: it waits."""
         shown = kit.with_addresses(message, self._address)
         if (late := self._now - made) >= LATE_AFTER:
-            text = _("Delayed by {length}: it was due {moment}.")
-            text = text.format(length=kit.duration(late), moment=kit.utc(made))
+            text = _("Sent {length} late: it was made {moment}.")
+            text = text.format(length=kit.duration(late), moment=core.moment(made))
             shown = kit.with_line_above(text, shown)
         if self._settings.slack_token is None:
             storage = core.open_storage(f"{self._settings.home}/slack")

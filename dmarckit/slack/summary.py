@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from dmarckit.core import Window, _, change, count, n_messages, n_reports, ngettext, percent, points
+from dmarckit import core
+from dmarckit.core import Window, _, count, n_messages, n_reports, ngettext, percent
 from dmarckit.slack import blocks as kit
 from dmarckit.slack.blocks import Message, code, mrkdwn
 
@@ -15,6 +16,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LIST_LIMIT = 2900  # characters of a list; its heading needs some room too
+CAUSES = 5  # that a message names; the page has them all
+
+
+@dataclass(frozen=True)
+class News:
+    """What is new or worse from one cause; plain text, escaped here."""
+
+    title: str
+    state: str
+    """severity and status"""
+    about: str
+    """where, how much and since when"""
+    action: str = ""
+    records: Sequence[str] = ()
+    """what to publish, whole"""
 
 
 @dataclass(frozen=True)
@@ -31,54 +47,85 @@ def summary_message(
     window: Window,
     page: kit.Target | None,
     chart: kit.Target | None = None,
-    findings: Sequence[str] | None = None,
+    news: Sequence[News] | None = None,
     notes: Sequence[str] = (),
     still_open: int = 0,
     group: str = "",
     additions: Sequence[Addition] = (),
+    job: str = "",
+    title: str = "",
+    days: int = 0,
 ) -> Message:
-    """Build the message about a run; without findings and notes it is one line and the link.
+    """Build the message about a run; without news and notes it is one line and the link.
 
     `headline` has one row a measure, as `pages.measure` gives it: messages, pass_share,
-    failing, reports, reporters. `findings` are plain lines about what is new or worse (None:
-    nobody looked, and failing messages are the news), `notes` such about mails that could not be
-    read or trusted. `still_open` findings were told before. `group` names the domains that the
-    message is about; empty: all. `additions` come before the link to the page.
+    failing, reports, reporters. `news` has what is new or worse in the last `days` days (None:
+    nobody looked, and failing messages are the news), `notes` lines about mails that could not
+    be read or trusted. `still_open` causes were sent before. `group` names the domains that the
+    message is about; empty: all. `job` and `title` name the run and its page; `additions` come
+    before the link to it.
     """
     value = dict(zip(headline["measure"], headline["value"], strict=True))
     before = dict(zip(headline["measure"], headline["before"], strict=True))
     said = _said(value)
-    name = _about(window, mrkdwn(group, 60) if group else "")
-    ending = [*_added(additions), *kit.link_lines([(_("Open the page"), page)])]
-    if not (findings or notes or (findings is None and value["failing"] > 0)):
-        text = _("{about}: All quiet: {what}") if value["reports"] else _("{about}: {what}")
+    names = [part for part in ("DMARC", group, job) if part]
+    about = " · ".join([*(mrkdwn(name, 60) for name in names), str(window)])
+    link = (
+        _("Open the page: {title}").format(title=mrkdwn(title, 80)) if title else _("Open the page")
+    )
+    ending = [*_added(additions), *kit.link_lines([(link, page)])]
+    if not (news or notes or (news is None and value["failing"] > 0)):
+        text = (
+            _("{about}: No open findings. {what}.") if value["reports"] else _("{about}: {what}.")
+        )
         if still_open:
             text = ngettext(
-                "{about}: Nothing new, {n} finding still needs doing: {what}",
-                "{about}: Nothing new, {n} findings still need doing: {what}",
+                "{about}: Nothing new; {n} finding still open. {what}.",
+                "{about}: Nothing new; {n} findings still open. {what}.",
                 still_open,
             )
-        text = text.format(about=name, n=count(still_open), what=said)
+        text = text.format(about=about, n=count(still_open), what=said)
         return kit.build_message(text, [kit.section(text), *ending])
-    blocks = [
-        kit.header(_about(window, group)),  # plain text there, mrkdwn elsewhere
-        kit.section(f"*{said}*"),
-        kit.fields(_headline_fields(value, before)),
-    ]
-    for title, items in ((_("New or worse"), findings), (_("Please look"), notes)):
-        if items:
-            escaped = [kit.escape_with_records(item, 600) for item in items]
-            blocks.append(kit.section(f"*{title}*\n{kit.bullet_list(escaped, limit=LIST_LIMIT)}"))
+    state = _("{n} new or worse").format(n=count(len(news or ())))
     if still_open:
-        text = ngettext(
-            "{n} finding that was told before still needs doing.",
-            "{n} findings that were told before still need doing.",
-            still_open,
+        text = _("{news}, {n} still open")
+        state = text.format(news=state, n=count(still_open))
+    lines = [f"*{state}*"] if news is not None else []
+    lines.append(f"{said}.")
+    if before["reports"] and value["messages"]:
+        text = _("Before: {share} of {messages} passed, {failing} failed.")
+        lines.append(
+            text.format(
+                share=percent(before["pass_share"]),
+                messages=n_messages(before["messages"]),
+                failing=count(before["failing"]),
+            )
         )
-        blocks.append(kit.context(text.format(n=count(still_open))))
-    alt = _("Passing and failing messages a day: {what}").format(what=said)
+    blocks = [
+        # plain text there, mrkdwn elsewhere
+        kit.header(" · ".join([*(core.one_line(name, 60) for name in names), str(window)])),
+        kit.section("\n".join(lines)),
+    ]
+    heading = _("New or worse")
+    if days and days != window.days:
+        heading = _("New or worse, last {n} days").format(n=count(days))
+    told = [_news_line(item) for item in news or ()]
+    needed = [mrkdwn(note, 300) for note in notes]
+    for name, items in ((heading, told), (_("Needs attention"), needed)):
+        if items:
+            listed = kit.bullet_list(items, limit=LIST_LIMIT, most=CAUSES)
+            blocks.append(kit.section(f"*{name}*\n{listed}"))
+    alt = _("Passing and failing messages per day: {what}").format(what=said)
     blocks += [*ending, *kit.image(chart, alt)]
-    return kit.build_message(_("{about}: {what}").format(about=name, what=said), blocks)
+    return kit.build_message(_("{about}: {what}").format(about=about, what=said), blocks)
+
+
+def _news_line(item: News) -> str:
+    """Return one cause: what, where and how much, what to do; its records where they fit whole."""
+    text = _("*{title}* ({state})").format(title=mrkdwn(item.title, 150), state=mrkdwn(item.state))
+    lines = [text, mrkdwn(item.about, 300), item.action and f"→ {mrkdwn(item.action, 400)}"]
+    lines += [code(record, 400) for record in item.records if len(record) <= 400]
+    return "\n   ".join(filter(None, lines))
 
 
 def _added(additions: Sequence[Addition]) -> list[kit.Block]:
@@ -93,20 +140,15 @@ def _added(additions: Sequence[Addition]) -> list[kit.Block]:
     return blocks
 
 
-def _about(window: Window, group: str) -> str:
-    text = _("DMARC, {group}, {days}") if group else _("DMARC, {days}")
-    return text.format(group=group, days=window)
-
-
 def _said(value: dict[str, float]) -> str:
     if not value["reports"]:
-        return _("no reports came in")
+        return _("No reports received")
     if not value["messages"]:
         return _("{reports} without any message").format(reports=n_reports(value["reports"]))
     reporters = value["reporters"]
-    text = _("{share} of {messages} pass ({reports} by {reporters})")
+    text = _("{share} of {messages} pass DMARC ({reports} from {reporters})")
     if value["failing"]:
-        text = _("{share} of {messages} pass, {failing} fail ({reports} by {reporters})")
+        text = _("{share} of {messages} pass DMARC, {failing} fail ({reports} from {reporters})")
     return text.format(
         share=percent(value["pass_share"]),
         messages=n_messages(value["messages"]),
@@ -114,17 +156,6 @@ def _said(value: dict[str, float]) -> str:
         reports=n_reports(value["reports"]),
         reporters=ngettext("{n} reporter", "{n} reporters", reporters).format(n=count(reporters)),
     )
-
-
-def _headline_fields(value: dict[str, float], before: dict[str, float]) -> list[tuple[str, str]]:
-    moved = points(value["pass_share"] - before["pass_share"])
-    shown = [(_("Pass rate"), percent(value["pass_share"]), moved)]
-    counted = {"failing": _("Failing messages"), "messages": _("Messages")}
-    counted |= {"reports": _("Reports"), "reporters": _("Reporters")}
-    for measure, label in counted.items():
-        moved = change(value[measure], before[measure]) if before["reports"] else ""
-        shown.append((label, count(value[measure]), moved))
-    return [(label, f"{now} ({moved})" if moved else now) for label, now, moved in shown]
 
 
 def failure_message(
@@ -140,27 +171,27 @@ def failure_message(
 
     `since` is the start of the first failed run since the last good one.
     """
-    title = _("The job {job} failed").format(job=job)
+    title = _("Job {job} failed").format(job=job)
     lasts = _("{moment}, for {length}")
     if now - since < timedelta(minutes=1):
         lasts = _("{moment}, the first run that failed")
-    lasts = lasts.format(moment=kit.utc(since), length=kit.duration(now - since))
+    lasts = lasts.format(moment=core.moment(since), length=kit.duration(now - since))
     pairs = [(_("Failing since"), lasts), (_("Run"), code(run))]
-    todo = _("What to do: {doctor} checks the settings, and {run} tries again now.")
+    todo = _("Next: {doctor} checks the settings; {run} tries again now.")
     if notebook is not None:
         pairs.append((_("Notebook with the error"), code(notebook, 300)))
         todo = _(
-            "What to do: open the notebook, whose last cell shows the error; {doctor} checks the "
-            "settings, and {run} tries again now."
+            "Next: open the notebook, whose last cell shows the error. {doctor} checks the "
+            "settings; {run} tries again now."
         )
     if owner:
         pairs.append((_("Owner"), mrkdwn(owner)))
     blocks = [
         kit.header(title),
-        kit.section(f"*{kit.escape_with_records(error, 1500)}*"),
+        kit.section(f"*{mrkdwn(error, 1500)}*"),
         kit.fields(pairs),
         kit.section(todo.format(doctor=code("dmarckit doctor"), run=code(f"dmarckit run {job}"))),
-        kit.context(_("Until it works again, this is said once a day.")),
+        kit.context(_("You will be reminded daily until it recovers.")),
     ]
     text = _("{title}: {error}").format(title=mrkdwn(title), error=mrkdwn(error, 300))
     return kit.build_message(text, blocks)
@@ -168,7 +199,7 @@ def failure_message(
 
 def recovery_message(job: str, *, since: datetime, now: datetime) -> Message:
     """Build the message that a job works again, with how long it did not."""
-    text = _("The job {job} works again. It had failed since {moment}, for {length}.").format(
-        job=mrkdwn(job), moment=kit.utc(since), length=kit.duration(now - since)
+    text = _("Job {job} has recovered. It had been failing since {moment}, for {length}.").format(
+        job=mrkdwn(job), moment=core.moment(since), length=kit.duration(now - since)
     )
     return kit.build_message(text, [kit.section(text)])

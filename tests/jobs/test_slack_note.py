@@ -23,7 +23,7 @@ from dmarckit.pages.build import build_page
 from dmarckit.pages.publish import StoredPage
 from dmarckit.pages.slack_note import SLACK_MIMETYPE, SlackNote, slack_notes
 from dmarckit.slack.chart import note_chart
-from dmarckit.slack.summary import Addition, summary_message
+from dmarckit.slack.summary import Addition, News, summary_message
 from tests.support import frames
 from tests.support.page_notebooks import write_notebook
 from tests.support.pages import FAILS, messages, page_about
@@ -84,9 +84,9 @@ def test_bars_and_lines_become_a_picture(figure: go.Figure) -> None:
 def test_the_message_holds_it_and_nothing_of_it_is_markup() -> None:
     headline = page_about(messages({})).headline().data
     added = Addition("<!channel> *all*", {"<http://x|y>": "1"}, "https://x.example/c.png")
-    for findings in ([], ["warning, new: X"]):
+    for news in ([], [News("X", "warning, new", "")]):
         made = summary_message(
-            headline, last_days(3, "2026-11-23"), None, findings=findings, additions=[added]
+            headline, last_days(3, "2026-11-23"), None, news=news, additions=[added]
         )
         mrkdwn = json.dumps([block for block in made.blocks if block["type"] == "section"])
         assert "<!channel>" not in mrkdwn

@@ -16,10 +16,10 @@ import pytest
 from dmarckit.core.errors import SlackError, SlackUnavailable
 from dmarckit.core.window import Window, last_days
 from dmarckit.reports.model import Policy
-from dmarckit.slack.alerts import report_alert
+from dmarckit.slack.alerts import FailingSender, report_alert
 from dmarckit.slack.blocks import Message, build_message, bullet_list, code, link, mrkdwn, section
 from dmarckit.slack.client import message_text, post_message
-from dmarckit.slack.summary import summary_message
+from dmarckit.slack.summary import News, summary_message
 from tests.support.model_builders import make_failing, make_record, make_report
 from tests.support.slack_limits import block_faults
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
@@ -206,7 +206,7 @@ def test_neither_token_nor_links_are_logged_at_any_level(
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, logger="slack_sdk")
     slack.will_answer(500, "down")
-    alert = report_alert(make_report(make_failing()), PRESIGNED, None, None)
+    alert = report_alert([make_report(make_failing())], [("JSON", PRESIGNED)])
     send(slack, waits, alert)
     assert len(slack.posted) == 1
     assert TOKEN not in caplog.text
@@ -229,10 +229,12 @@ def test_the_proxy_of_the_environment_is_used(
 
 def test_outside_text_can_neither_mention_nor_link_nor_format() -> None:
     shown = mrkdwn(HOSTILE, 500)
-    assert not re.search(r"[<>\n\x1b\u202e*~`]", shown)
+    assert not re.search(r"[<>\n\x1b\u202e*~]", shown)
     assert "&lt;!channel&gt;" in shown
+    assert "`evil.example`" in shown
+    outside = re.sub("`[^`]*`", "", shown)
     for active in ("@here", "#general", "://", "evil.example", ":skull:", "_it_"):
-        assert active not in shown
+        assert active not in outside
 
 
 def test_underscores_within_names_stay() -> None:
@@ -278,47 +280,68 @@ def test_an_alert_says_who_what_when_and_where_to_look() -> None:
         make_failing("198.51.100.7", 80, disposition="reject"),
         make_failing("2001:db8::1", 20),
     )
-    alert = report_alert(report, PRESIGNED, "https://s3.example/a.csv", "https://s3.example/a.png")
+    links = [("Report as JSON", PRESIGNED), ("Report as CSV", "https://s3.example/a.csv")]
+    senders = [
+        FailingSender("Salesdesk", 80, [f"198.51.100.{n}" for n in range(7, 12)]),
+        FailingSender("net.example", 20, ["2001:db8::1"]),
+    ]
+    alert = report_alert([report], links, "https://s3.example/a.png", senders)
     assert message_text(alert) == (
         "example.com: 100 messages failing DMARC\n"
         "\n"
         "100 of 1,000 messages fail DMARC (10.0%)\n"
-        "20 of them delivered all the same.\n"
-        "Provider: Example Mail  Period: 2026-11-01  Domain: example.com  Policy: p=reject\n"
-        "Top failing sources\n"
-        "• 198.51.100.7 80 messages\n"
-        "• 2001:db8::1 20 messages\n"
+        "20 of them were delivered anyway.\n"
+        "Reporter: Example Mail  Report id: r-1  Period: 2026-11-01  Domain: example.com  "
+        "Policy: p=reject\n"
+        "Senders of failing messages\n"
+        "• Salesdesk: 80 messages (198.51.100.7, 198.51.100.8, 198.51.100.9, and 2 more "
+        "addresses)\n"
+        "• net.example: 20 messages (2001:db8::1)\n"
         f"Report as JSON: {PRESIGNED}\n"
         "Report as CSV: https://s3.example/a.csv\n"
-        "[chart] DMARC, DKIM and SPF results: 100 of 1,000 messages fail DMARC (10.0%): "
+        "[chart] DMARC, SPF and DKIM results: 100 of 1,000 messages fail DMARC (10.0%): "
         "https://s3.example/a.png\n"
     )
-    assert alert.text.replace("\u2060", "") == (
-        "example.com: 100 of 1,000 messages fail DMARC (10.0%), says Example Mail"
+    assert (
+        alert.text
+        == "example.com: 100 of 1,000 messages fail DMARC (10.0%), reported by Example Mail"
     )
+
+
+def test_reports_about_one_domain_are_one_message() -> None:
+    found = [
+        make_report(make_failing(messages=n), reporter=f"Mail {n}", report_id=f"id-{n}")
+        for n in (4, 3, 2, 1)
+    ]
+    alert = report_alert(found)
+    shown = message_text(alert)
+    assert shown.startswith("example.com: 10 messages failing DMARC\n")
+    assert "Reporter  Report id  Period      Messages  Failing\n" in shown
+    assert "Mail 4    id-4       2026-11-01  4         4\n" in shown
+    assert alert.text.endswith("(100%), reported by 4 reporters")
 
 
 @pytest.mark.parametrize(
     ("disposition", "says"),
     [
-        ("none", "All of them delivered all the same"),
-        ("quarantine", "None of them was delivered as usual"),
+        ("none", "All of them were delivered anyway"),
+        ("quarantine", "None was delivered normally"),
         (None, ""),
     ],
 )
 def test_what_receivers_did_is_said_when_they_say_it(disposition: str | None, says: str) -> None:
     report = make_report(make_failing(disposition=disposition))
-    shown = message_text(report_alert(report, None, None, None))
+    shown = message_text(report_alert([report]))
     assert says in shown
     assert ("delivered" in shown) == bool(says)
 
 
-def test_only_the_top_sources_are_listed() -> None:
-    failing = [make_failing(f"192.0.2.{n}", n) for n in range(1, 9)]
-    shown = message_text(report_alert(make_report(*failing), None, None, None))
-    assert "192.0.2.8 8 messages" in shown
-    assert "192.0.2.3 " not in shown
-    assert "and 3 more addresses" in shown
+def test_only_the_top_senders_are_listed() -> None:
+    senders = [FailingSender(f"sender {n}", 9 - n, [f"192.0.2.{n}"]) for n in range(1, 9)]
+    shown = message_text(report_alert([make_report(make_failing())], senders=senders))
+    assert "sender 5: 4 messages (192.0.2.5)" in shown
+    assert "sender 6" not in shown
+    assert "and 3 more senders" in shown
 
 
 def test_a_hostile_report_cannot_reach_people_and_is_taken_by_slack(
@@ -330,7 +353,9 @@ def test_a_hostile_report_cannot_reach_people_and_is_taken_by_slack(
         report_id=HOSTILE * 50,
         policy=Policy(HOSTILE * 50, p=HOSTILE * 50),
     )
-    send(slack, waits, report_alert(report, PRESIGNED, PRESIGNED, "https://s3.example/a.png"))
+    links = [("Report as JSON", PRESIGNED), ("Report as CSV", PRESIGNED)]
+    senders = [FailingSender(HOSTILE, 1, [HOSTILE] * 9)] * 20
+    send(slack, waits, report_alert([report], links, "https://s3.example/a.png", senders))
     sent = slack.posted[0]
     ours = r"<https://s3\.example/[^|<>]*\|Report as (JSON|CSV)>"
     for text in mrkdwn_of(sent):
@@ -339,7 +364,7 @@ def test_a_hostile_report_cannot_reach_people_and_is_taken_by_slack(
 
 
 def test_all_mrkdwn_is_verbatim() -> None:
-    alert = report_alert(make_report(make_failing()), PRESIGNED, None, None)
+    alert = report_alert([make_report(make_failing())], [("JSON", PRESIGNED)])
     texts = [t for block in alert.blocks for t in texts_of(block) if t["type"] == "mrkdwn"]
     assert texts
     assert all(text["verbatim"] for text in texts)
@@ -350,7 +375,8 @@ def test_links_of_any_length_are_taken_or_said_to_be_too_long(
     slack: SlackServer, waits: list[float], length: int
 ) -> None:
     url = "https://s3.example/".ljust(length, "x")
-    send(slack, waits, report_alert(make_report(make_failing()), url, url, url))
+    links = [("Report as JSON", url), ("Report as CSV", url)]
+    send(slack, waits, report_alert([make_report(make_failing())], links, url))
     *_, json_line, csv_line = mrkdwn_of({"blocks": slack.posted[0]["blocks"][:-1]})
     for line, label in ((json_line, "Report as JSON"), (csv_line, "Report as CSV")):
         assert line == f"<{url}|{label}>" or "too long for Slack" in line
@@ -360,16 +386,14 @@ def test_links_of_any_length_are_taken_or_said_to_be_too_long(
 
 def test_a_report_too_long_to_load_is_counted_by_what_the_lake_knows() -> None:
     report = make_report(record_count=20_000, message_count=90_000)
-    shown = message_text(report_alert(report, None, None, None, failing=300))
+    shown = message_text(report_alert([report], failing=300))
     assert "example.com: 300 messages failing DMARC" in shown
     assert "300 of 90,000 messages fail DMARC (0.3%)" in shown
     assert "delivered" not in shown
 
 
 def test_a_report_without_records_still_makes_an_alert() -> None:
-    shown = message_text(
-        report_alert(make_report(policy=Policy(None), reporter=None), None, None, None)
-    )
+    shown = message_text(report_alert([make_report(policy=Policy(None), reporter=None)]))
     assert "an unnamed domain: 0 messages failing DMARC" in shown
 
 
@@ -381,44 +405,63 @@ def test_dns_records_in_findings_can_be_copied_as_they_are() -> None:
         "v=DMARC1; p=quarantine; sp=reject; rua=mailto:d+x@example.com,mailto:e@example.net; fo=1"
     )
     line = f"change _dmarc.example.com to: {record} (see inv._domainkey.example.com)."
-    blocks = json.dumps(summary_message(headline(), WINDOW, None, findings=[line]).blocks)
+    news = [News("Ready", "warning, new", "example.com · 3 messages", line, [record])]
+    blocks = json.dumps(summary_message(headline(), WINDOW, None, news=news).blocks)
     plain = json.loads(blocks)[-1]["text"]["text"]
+    assert "\u2060" not in plain
+    assert plain.endswith(f"`{record}`")
     assert "`_dmarc.example.com`" in plain
     assert f"`{record}`" in plain
     assert "(see `inv._domainkey.example.com`)" in plain
 
 
 def test_a_quiet_run_with_work_left_says_how_much() -> None:
-    one = summary_message(headline(), WINDOW, None, findings=[], still_open=1)
-    assert "Nothing new, 1 finding still needs doing: 98.2%" in one.text
-    assert "All quiet" not in one.text
-    assert "All quiet: " in summary_message(headline(), WINDOW, None, findings=[]).text
+    one = summary_message(headline(), WINDOW, None, news=[], still_open=1)
+    assert "Nothing new; 1 finding still open. 98.2%" in one.text
+    assert "No open findings" not in one.text
+    assert "No open findings. " in summary_message(headline(), WINDOW, None, news=[]).text
 
 
-def test_a_summary_has_headline_changes_notes_page_and_chart() -> None:
+def test_a_summary_has_numbers_causes_notes_page_and_chart() -> None:
+    news = [News("Salesdesk fails", "critical, new", "2 domains: a.example and b.example", "Fix.")]
+    news += [News(f"cause {n}", "info, new", "1 message") for n in range(8)]
     summary = summary_message(
-        headline(), WINDOW, "https://pages.example/p", "https://s3.example/c.png",
-        notes=["2 mails could not be read"],
+        headline(), WINDOW, "https://pages.example/p", "https://s3.example/c.png", news,
+        notes=["2 emails could not be read"], still_open=4, job="weekly", title="DMARC overview",
+        days=7,
     )  # fmt: skip
     assert message_text(summary) == (
-        "DMARC, 17 November 2026 to 23 November 2026\n"
+        "DMARC · weekly · 17–23 Nov 2026\n"
         "\n"
-        "98.2% of 1,000 messages pass, 18 fail (12 reports by 5 reporters)\n"
-        "Pass rate: 98.2% (−0.8 points)  Failing messages: 18 (+10)  Messages: 1,000 (+25%)  "
-        "Reports: 12 (+2)  Reporters: 5 (unchanged)\n"
-        "Please look\n"
-        "• 2 mails could not be read\n"
-        "Open the page: https://pages.example/p\n"
-        "[chart] Passing and failing messages a day: 98.2% of 1,000 messages pass, 18 fail "
-        "(12 reports by 5 reporters): https://s3.example/c.png\n"
+        "9 new or worse, 4 still open\n"
+        "98.2% of 1,000 messages pass DMARC, 18 fail (12 reports from 5 reporters).\n"
+        "Before: 99.0% of 800 messages passed, 8 failed.\n"
+        "New or worse\n"
+        "• Salesdesk fails (critical, new)\n"
+        "   2 domains: a.example and b.example\n"
+        "   → Fix.\n"
+        + "".join(f"• cause {n} (info, new)\n   1 message\n" for n in range(4))
+        + "and 4 more\n"
+        "Needs attention\n"
+        "• 2 emails could not be read\n"
+        "Open the page: DMARC overview: https://pages.example/p\n"
+        "[chart] Passing and failing messages per day: 98.2% of 1,000 messages pass DMARC, 18 "
+        "fail (12 reports from 5 reporters): https://s3.example/c.png\n"
     )
 
 
+def test_findings_of_other_days_than_the_header_say_which() -> None:
+    shown = summary_message(
+        headline(), last_days(30, end="2026-11-23"), None, news=[News("x", "info, new", "")], days=7
+    )
+    assert "New or worse, last 7 days" in message_text(shown)
+
+
 def test_a_quiet_run_says_so_in_one_line() -> None:
-    quiet = summary_message(headline(), WINDOW, "https://pages.example/p", findings=[])
+    quiet = summary_message(headline(), WINDOW, "https://pages.example/p", news=[])
     assert message_text(quiet) == (
-        "DMARC, 17 November 2026 to 23 November 2026: All quiet: 98.2% of 1,000 messages pass, "
-        "18 fail (12 reports by 5 reporters)\n"
+        "DMARC · 17–23 Nov 2026: No open findings. 98.2% of 1,000 messages pass DMARC, 18 fail "
+        "(12 reports from 5 reporters).\n"
         "Open the page: https://pages.example/p\n"
     )
 
@@ -426,17 +469,21 @@ def test_a_quiet_run_says_so_in_one_line() -> None:
 def test_no_reports_at_all_is_not_called_quiet() -> None:
     nothing = headline(messages=0, pass_share=float("nan"), failing=0, reports=0, reporters=0)
     assert message_text(summary_message(nothing, WINDOW, None)) == (
-        "DMARC, 17 November 2026 to 23 November 2026: no reports came in\n"
+        "DMARC · 17–23 Nov 2026: No reports received.\n"
     )
 
 
 def test_hundreds_of_hostile_findings_are_cut_not_refused(
     slack: SlackServer, waits: list[float]
 ) -> None:
-    send(slack, waits, summary_message(headline(), WINDOW, None, findings=[HOSTILE] * 300))
+    send(
+        slack,
+        waits,
+        summary_message(headline(), WINDOW, None, news=[News(*[HOSTILE] * 4, [HOSTILE])] * 300),
+    )
     shown = "".join(mrkdwn_of(slack.posted[0]))
-    assert re.search(r"and 2\d\d more", shown)
-    assert not re.search(r"<|@here|#general", shown)
+    assert "and 29" in shown
+    assert not re.search(r"<|@here|#general", re.sub("`[^`]*`", "", shown))
 
 
 def test_a_message_is_saved_as_slack_takes_it() -> None:

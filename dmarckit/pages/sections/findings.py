@@ -138,12 +138,6 @@ def _row(group: Sequence[LedgerEntry], here: str, is_first: bool) -> dict[str, A
     """Return what a line of the answer and a card have in common."""
     item, found = group[0], [item.finding for item in group]
     finding = item.finding
-    messages, lost = sum(f.messages for f in found), sum(f.lost for f in found)
-    number = words.n_messages(messages) if messages else ""
-    if finding.kind in _NO_MESSAGES:
-        number = words.count(messages)
-    if lost:
-        number = _("{messages}, {lost} lost").format(messages=number, lost=words.count(lost))
     since = min((day for f in found if (day := f.since or f.first_day)), default=None)
     days: Counter[str] = Counter()
     for one in found:
@@ -160,10 +154,21 @@ def _row(group: Sequence[LedgerEntry], here: str, is_first: bool) -> dict[str, A
         "status_level": "strong" if item.status in ("NEW", "WORSE") else "plain",
         "title": finding.title,
         "domain": domains,
-        "number": number,
+        "number": amount(found),
         "since": _("since {day}").format(day=words.short_day(since)) if since else "",
         "spark": spark(days, _("Messages per day")),
     }
+
+
+def amount(found: Sequence[findings.Finding]) -> str:
+    """Return how many messages findings of one cause are about, and how many are lost."""
+    messages, lost = sum(f.messages for f in found), sum(f.lost for f in found)
+    number = words.n_messages(messages) if messages else ""
+    if found[0].kind in _NO_MESSAGES:
+        number = words.count(messages)
+    if lost:
+        number = _("{messages}, {lost} lost").format(messages=number, lost=words.count(lost))
+    return number
 
 
 def _domain(name: str) -> Html:
