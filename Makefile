@@ -76,7 +76,7 @@ LOCALE := dmarckit/core/locale
 PO     := $(LOCALE)/ja/LC_MESSAGES/dmarckit.po
 
 translations: $(READY)  ## texts into the Japanese catalog (dmarckit/core/locale), and the catalog compiled
-	@$(BIN)/pybabel --quiet extract -F $(LOCALE)/babel.cfg -k later --add-location=file --sort-by-file -o texts.pot .
+	@$(BIN)/pybabel --quiet extract -F $(LOCALE)/babel.cfg -k later -k phrase --add-location=file --sort-by-file -o texts.pot .
 	@$(BIN)/pybabel --quiet update -i texts.pot -o $(PO) -l ja --no-wrap --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date
 	@# it takes "80 % of" for a format of Python's and reports an error; the tests compare the places
 	@$(BIN)/pybabel compile -i $(PO) -o $(PO:.po=.mo) -l ja --statistics 2>&1 | grep translated

@@ -12,7 +12,11 @@ from .postmaster_client import (
     google_identity as google_identity,
 )
 from .postmaster_metrics import Metric as Metric, Row as Row, api_date as api_date
-from .record import DMARC_VALUES as DMARC_VALUES, tag_list as tag_list
+from .record import (
+    DMARC_VALUES as DMARC_VALUES,
+    problem_texts as problem_texts,
+    tag_list as tag_list,
+)
 from .requirements import (
     CODES as CODES,
     asked_rules as asked_rules,

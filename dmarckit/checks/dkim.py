@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from dmarckit.checks.record import DnsRow, Fault, dns_row, tag_list, unanswered_row
+from dmarckit.checks.record import DnsRow, Fault, Phrase, dns_row, phrase, tag_list, unanswered_row
 from dmarckit.checks.resolver import DnsClient, NoAnswer
-from dmarckit.core import _, count, one_line
+from dmarckit.core import count, one_line
 
 SHORT = 1024  # bits below which Google and Yahoo treat an RSA signature as none
 WEAK = 2048  # what both advise, and RFC 8301 asks signers to use
@@ -38,9 +38,9 @@ def check_dkim(ask: DnsClient, key: Key) -> DnsRow:
         return _missing(ask, name, key, used)
     records = [text for text in texts if "p" in tag_list(text)]
     if not records:
-        faults = [_unreadable(name, _("it has no p="))]
+        faults = [_unreadable(name, phrase("it has no p="))]
     elif len(records) > 1:
-        text = _("{name} has {n} keys; receivers may take any of them: keep the one in use.")
+        text = phrase("{name} has {n} keys; receivers may take any of them: keep the one in use.")
         faults = [Fault("several", "invalid", text.format(name=one_line(name), n=len(records)))]
     else:
         faults, read = _key_faults(name, tag_list(records[0]))
@@ -53,12 +53,12 @@ def _missing(ask: DnsClient, name: str, key: Key, used: dict[str, Any]) -> DnsRo
     if alias:
         code = "dangling"
         used |= {"alias": one_line(alias)}
-        text = _(
+        text = phrase(
             "{name} leads to {alias} (CNAME), where there is no key, and {n} messages carry this "
             "signature (last on {day}): have the service publish the key, or correct the CNAME."
         )
     else:
-        text = _(
+        text = phrase(
             "{name} has no key, and {n} messages carry this signature (last on {day}): publish the "
             "key of the signing server there, or stop signing with it."
         )
@@ -67,8 +67,10 @@ def _missing(ask: DnsClient, name: str, key: Key, used: dict[str, Any]) -> DnsRo
     return dns_row("dkim", name, [], [fault], **used)
 
 
-def _unreadable(name: str, why: str) -> Fault:
-    text = _("The key at {name} cannot be read: {why}; publish it again as the signer gives it.")
+def _unreadable(name: str, why: Phrase) -> Fault:
+    text = phrase(
+        "The key at {name} cannot be read: {why}; publish it again as the signer gives it."
+    )
     return Fault("syntax", "invalid", text.format(name=one_line(name), why=why))
 
 
@@ -77,23 +79,25 @@ def _key_faults(name: str, tags: dict[str, str]) -> tuple[list[Fault], dict[str,
     kind = tags.get("k", "rsa").lower()
     read: dict[str, Any] = {"kind": one_line(kind, 20)}
     if "v" in tags and (tags["v"] != "DKIM1" or next(iter(tags)) != "v"):
-        return [_unreadable(name, _("it does not start with v=DKIM1"))], read
+        return [_unreadable(name, phrase("it does not start with v=DKIM1"))], read
     if not tags["p"]:
-        text = _("The key at {name} is revoked (p= is empty): stop signing with it.")
+        text = phrase("The key at {name} is revoked (p= is empty): stop signing with it.")
         return [Fault("revoked", "invalid", text.format(name=one_line(name)))], read
     try:
         raw = base64.b64decode("".join(tags["p"].split()), validate=True)
     except ValueError:
-        return [_unreadable(name, _("p= is not base64"))], read
+        return [_unreadable(name, phrase("p= is not base64"))], read
     faults = []
     if tags.get("t") and "y" in tags["t"].lower().split(":"):
-        text = _("t=y marks the key at {name} as a test, so receivers may ignore it; remove t=y.")
+        text = phrase(
+            "t=y marks the key at {name} as a test, so receivers may ignore it; remove t=y."
+        )
         faults.append(Fault("testing", "weak", text.format(name=one_line(name))))
     if kind == "ed25519":
         right = len(raw) == 32  # RFC 8463 section 4.2
-        return faults if right else [_unreadable(name, _("it is no Ed25519 key"))], read
+        return faults if right else [_unreadable(name, phrase("it is no Ed25519 key"))], read
     if kind != "rsa":
-        return [_unreadable(name, _("its kind (k=) is neither rsa nor ed25519"))], read
+        return [_unreadable(name, phrase("its kind (k=) is neither rsa nor ed25519"))], read
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -103,16 +107,16 @@ def _key_faults(name: str, tags: dict[str, str]) -> tuple[list[Fault], dict[str,
     except (ValueError, UnsupportedAlgorithm):
         public = None
     if not isinstance(public, RSAPublicKey):
-        return [_unreadable(name, _("it is no RSA key"))], read
+        return [_unreadable(name, phrase("it is no RSA key"))], read
     bits = public.key_size
     if bits < SHORT:
-        text = _(
+        text = phrase(
             "The key at {name} has {bits} bits; Google and Yahoo need 1024 at least. Sign with a "
             "new key of 2048 bits under a new selector."
         )
         faults.insert(0, Fault("short", "invalid", text.format(name=one_line(name), bits=bits)))
     elif bits < WEAK:
-        text = _(
+        text = phrase(
             "The key at {name} has {bits} bits; 2048 are advised. Sign with a new key of 2048 bits "
             "under a new selector."
         )

@@ -14,9 +14,17 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
-from dmarckit.checks.record import DMARC_VALUES, DnsRow, Fault, dns_row, tag_list, unanswered_row
+from dmarckit.checks.record import (
+    DMARC_VALUES,
+    DnsRow,
+    Fault,
+    dns_row,
+    phrase,
+    tag_list,
+    unanswered_row,
+)
 from dmarckit.checks.resolver import DnsClient, NoAnswer
-from dmarckit.core import _, one_line
+from dmarckit.core import one_line
 from dmarckit.facts import organisation
 
 VERSION = re.compile(r"v\s*=\s*DMARC1\s*(;|$)")
@@ -105,7 +113,7 @@ def check_dmarc(ask: DnsClient, domain: str) -> list[DnsRow]:
         return [unanswered_row("dmarc", name)]
     records = [text for text in texts if VERSION.match(text)]
     if len(records) > 1:
-        text = _("{name} has {n} DMARC records, so receivers use none of them; keep one.")
+        text = phrase("{name} has {n} DMARC records, so receivers use none of them; keep one.")
         several = Fault("several", "invalid", text.format(name=name, n=len(records)))
         return [dns_row("dmarc", name, records, [several])]
     if not records:
@@ -115,7 +123,7 @@ def check_dmarc(ask: DnsClient, domain: str) -> list[DnsRow]:
     applies = _applies(ask, domain)
     new, old = (a.organisation for a in applies.values()) if applies else ("", "")
     if new != old:
-        text = _(
+        text = phrase(
             "Alignment of {domain} is judged within {new} by receivers of RFC 9989 and within "
             "{old} by older ones; a DMARC record at _dmarc.{old} makes them agree."
         ).format(domain=domain, new=new, old=old)
@@ -146,7 +154,7 @@ def _without_own(ask: DnsClient, domain: str, texts: Sequence[str]) -> DnsRow:
     proposal = f"v=DMARC1; p=none; rua=mailto:dmarc-reports@{domain}"
     damaged = [text for text in texts if "dmarc" in text.lower()]
     if damaged:
-        text = _(
+        text = phrase(
             "{name} has no record that starts with v=DMARC1; and receivers ignore what is "
             "there; publish it as {record}"
         ).format(name=name, record=proposal)
@@ -157,26 +165,26 @@ def _without_own(ask: DnsClient, domain: str, texts: Sequence[str]) -> DnsRow:
         return unanswered_row("dmarc", name)
     new, old = applies.values()
     if new.location is None and old.location is None:
-        text = _(
+        text = phrase(
             "{domain} has no DMARC record, nor has a domain above it: publish one at {name} (with "
             "the address that takes your reports)."
         ).format(domain=domain, name=name)
         return dns_row("dmarc", name, [], [Fault("missing", "missing", text)], proposal=proposal)
     faults = []
     if (new.location, new.policy) != (old.location, old.policy):
-        text = _(
+        text = phrase(
             "Receivers disagree about {domain}: those of RFC 9989 take {new} (from {new_at}), "
             "older ones {old} (from {old_at}); publish a record of its own at _dmarc.{domain}."
         ).format(
             domain=domain,
-            new=f"p={new.policy}" if new.policy else _("no policy"),
+            new=f"p={new.policy}" if new.policy else phrase("no policy"),
             new_at=new.location or "–",
-            old=f"p={old.policy}" if old.policy else _("no policy"),
+            old=f"p={old.policy}" if old.policy else phrase("no policy"),
             old_at=old.location or "–",
         )
         faults.append(Fault("two_policies", "weak", text))
     elif new.policy == "none":
-        text = _(
+        text = phrase(
             "The policy for {domain} (from _dmarc.{location}) is none: forged mail is delivered. "
             "Once reports show that your own mail passes, publish p=quarantine, then p=reject."
         ).format(domain=domain, location=new.location)
@@ -188,28 +196,30 @@ def _without_own(ask: DnsClient, domain: str, texts: Sequence[str]) -> DnsRow:
 def _tag_faults(tags: Mapping[str, str]) -> Iterator[Fault]:
     for tag, allowed in DMARC_VALUES.items():
         if tag in tags and tags[tag].lower() not in allowed:
-            text = _("{tag}={value} is no value of DMARC; it is one of: {allowed}.").format(
+            text = phrase("{tag}={value} is no value of DMARC; it is one of: {allowed}.").format(
                 tag=tag, value=one_line(tags[tag], 40), allowed=", ".join(allowed)
             )
             broken = tag in ("p", "sp", "np")
             yield Fault(f"{tag}_value", "invalid" if broken else "weak", text)
     unknown = [tag for tag in tags if tag not in KNOWN]
     if "p" not in tags:
-        text = _("The record has no p: older receivers ignore it, others take p=none; add p=none.")
+        text = phrase(
+            "The record has no p: older receivers ignore it, others take p=none; add p=none."
+        )
         yield Fault("no_p", "invalid", text)
     elif tags["p"].lower() == "none":
-        text = _(
+        text = phrase(
             "p=none asks receivers to deliver forged mail. Once reports show that your own mail "
             "passes, publish p=quarantine, then p=reject."
         )
         yield Fault("p_none", "weak", text)
     if unknown:
-        text = _("Unknown tags are ignored; correct or remove them: {tags}.")
+        text = phrase("Unknown tags are ignored; correct or remove them: {tags}.")
         shown = one_line(", ".join(unknown), 80)
         yield Fault("unknown_tags", "weak", text.format(tags=shown))
     old = [tag for tag in OBSOLETE if tag in tags]
     if old:
-        text = _(
+        text = phrase(
             "RFC 9989 has no {tags} any more; newer receivers ignore it. Remove it (instead of a "
             "pct below 100 there is t=y)."
         ).format(tags=", ".join(old))
@@ -227,14 +237,14 @@ def _addresses(tags: Mapping[str, str]) -> Iterator[tuple[str, str, str | None]]
 
 def _report_faults(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> Iterator[Fault]:
     if all(tag != "rua" for tag, _uri, _host in _addresses(tags)):
-        text = _(
+        text = phrase(
             "The record has no rua, so nobody sends reports about {domain}; add "
             "rua=mailto: and the address that takes them."
         ).format(domain=domain)
         yield Fault("no_rua", "weak", text)
     for tag, uri, host in _addresses(tags):
         if host is None:
-            text = _("{tag}={uri} is no mail address; write it as mailto:name@host.")
+            text = phrase("{tag}={uri} is no mail address; write it as mailto:name@host.")
             text = text.format(tag=tag, uri=one_line(uri, 80))
             yield Fault(f"{tag}_address", "weak", text)
             continue
@@ -244,7 +254,7 @@ def _report_faults(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> Iter
         except NoAnswer:
             continue
         if not takes_mail:
-            text = _(
+            text = phrase(
                 "Reports to {uri} cannot be delivered: {host} has no mail server (MX); correct "
                 "the address or publish the MX record."
             ).format(uri=one_line(uri, 80), host=host)
@@ -263,7 +273,7 @@ def _authorisations(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> lis
         except NoAnswer:
             rows[host] = unanswered_row("report_authorisation", name, host=host)
             continue
-        text = _(
+        text = phrase(
             "{host} has not agreed to take reports about {domain}, so most reporters send it "
             "none: it must publish v=DMARC1 as TXT record at {name}."
         ).format(host=host, domain=domain, name=name)

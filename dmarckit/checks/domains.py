@@ -14,11 +14,11 @@ import pandas as pd
 from dmarckit import facts
 from dmarckit.checks.dkim import Key, check_dkim
 from dmarckit.checks.dmarc import check_dmarc
-from dmarckit.checks.record import DnsRow, Fault, dns_row, unanswered_row
+from dmarckit.checks.record import DnsRow, Fault, dns_row, phrase, unanswered_row
 from dmarckit.checks.resolver import DnsClient, Fetch, NoAnswer, Servers
 from dmarckit.checks.spf import check_spf
 from dmarckit.checks.transport import check_bimi, check_mta_sts, check_mx, check_ptr, check_tls_rpt
-from dmarckit.core import Settings, _, normalize_domain
+from dmarckit.core import Settings, normalize_domain
 from dmarckit.facts import organisation
 from dmarckit.lake import Lake
 
@@ -162,7 +162,9 @@ def _check_domain(
     except NoAnswer:
         return None
     if not there:
-        text = _("{domain} does not exist in DNS; register it, or take it out of the settings.")
+        text = phrase(
+            "{domain} does not exist in DNS; register it, or take it out of the settings."
+        )
         fault = Fault("no_domain", "missing", text.format(domain=domain))
         return [dns_row("dmarc", f"_dmarc.{domain}", [], [fault])]
     rows = [*check_dmarc(ask, domain), check_spf(ask, domain, sends=seen.messages > 0)]

@@ -6,7 +6,7 @@ Needs no DNS library, so that findings can read records too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from dmarckit.core import _, one_line
@@ -19,6 +19,46 @@ LONGEST = 2000  # characters of a record that are kept; longer ones are cut with
 
 
 @dataclass(frozen=True)
+class Phrase:
+    """A sentence that is stored with its parts: each reader has it in the language in use."""
+
+    text: str
+    """English; a key of the catalog"""
+    parts: Mapping[str, str | Phrase] = field(default_factory=dict)
+
+    def format(self, **parts: object) -> Phrase:
+        """Return the sentence with parts, of which phrases are translated with it."""
+        kept = {name: p if isinstance(p, Phrase) else str(p) for name, p in parts.items()}
+        return replace(self, parts={**self.parts, **kept})
+
+    def __str__(self) -> str:
+        return _(self.text).format(**{name: str(part) for name, part in self.parts.items()})
+
+    def as_json(self) -> list[Any]:
+        """Return the phrase as `from_json` reads it."""
+        parts = self.parts.items()
+        return [self.text, {n: p.as_json() if isinstance(p, Phrase) else p for n, p in parts}]
+
+    @classmethod
+    def from_json(cls, read: list[Any]) -> Phrase:
+        """Return the phrase that `as_json` gave."""
+        text, parts = read
+        read_parts = {n: cls.from_json(p) if isinstance(p, list) else p for n, p in parts.items()}
+        return cls(str(text), read_parts)
+
+
+phrase = Phrase  # what the catalog's extractor looks for
+
+
+def problem_texts(problems: Sequence[str], values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the sentences of a row in the language in use; older rows have them in one alone."""
+    try:
+        return tuple(one_line(Phrase.from_json(read), 600) for read in values["phrases"])
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return tuple(map(str, problems))
+
+
+@dataclass(frozen=True)
 class Fault:
     """One thing that is wrong, or worth saying, about a record."""
 
@@ -26,7 +66,7 @@ class Fault:
     """short name, for programs; those of a row are in its `values` under ``faults``"""
     state: State
     """what it makes of the record; ok: worth saying, but nothing is due"""
-    text: str
+    text: Phrase
     """a sentence for people, with what to publish"""
 
 
@@ -62,13 +102,16 @@ def dns_row(
         found=tuple(sorted(one_line(text, LONGEST) for text in texts)[:20]),
         problems=tuple(one_line(f.text, 600) for f in faults),
         proposal=one_line(proposal, LONGEST) if proposal else None,
-        values=values | {"faults": [f.code for f in faults]},
+        values=values
+        | {"faults": [f.code for f in faults], "phrases": [f.text.as_json() for f in faults]},
     )
 
 
 def unanswered(name: str) -> Fault:
     """Return the fault of a name that nobody answered for: nothing is known."""
-    text = _("DNS did not answer for {name}; check its name servers and the setting resolvers.")
+    text = phrase(
+        "DNS did not answer for {name}; check its name servers and the setting resolvers."
+    )
     return Fault("unanswered", "unknown", text.format(name=one_line(name, 300)))
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 import pandas as pd
 
 from dmarckit.checks.dns import Outside
-from dmarckit.checks.record import DnsRow
+from dmarckit.checks.record import DnsRow, problem_texts
 from dmarckit.checks.rules import BULK_LINE, RULES, VERDICTS, provider_of, view_word
 from dmarckit.core import _, count, ngettext, normalize_domain, percent, rate_text, short_day
 from dmarckit.facts import Facts, organisation
@@ -253,7 +253,15 @@ def dns_entries(rows: pd.DataFrame) -> dict[str, list[DnsRow]]:
             read = None
         values = read if isinstance(read, dict) else {}
         # no rule looks at the text of the record
-        known = row["record"], row["name"], row["state"], (), tuple(row["problems"]), None, values
+        known = (
+            row["record"],
+            row["name"],
+            row["state"],
+            (),
+            problem_texts(row["problems"], values),
+            None,
+            values,
+        )
         found.setdefault(str(row["domain"]), []).append(DnsRow(*known))
     return found
 

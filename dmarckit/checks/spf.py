@@ -14,9 +14,9 @@ from typing import Any
 
 import checkdmarc.spf
 
-from dmarckit.checks.record import DnsRow, Fault, dns_row, unanswered, unanswered_row
+from dmarckit.checks.record import DnsRow, Fault, dns_row, phrase, unanswered, unanswered_row
 from dmarckit.checks.resolver import DnsClient, NoAnswer
-from dmarckit.core import _, normalize_domain, one_line
+from dmarckit.core import normalize_domain, one_line
 
 MOST_LOOKUPS = 10  # RFC 7208 section 4.6.4: beyond it the result is permerror
 MANY_LOOKUPS = 8  # two left: the next service, or a change at one that is included, breaks it
@@ -41,22 +41,22 @@ def check_spf(ask: DnsClient, domain: str, *, sends: bool) -> DnsRow:
         return _missing(domain, texts, sends=sends)
     record = records[0]
     if len(records) > 1:
-        text = _(
+        text = phrase(
             "{domain} has {n} SPF records, which receivers treat as an error (permerror); merge "
             "them into one."
         ).format(domain=domain, n=len(records))
         return dns_row("spf", domain, records, [Fault("several", "invalid", text)])
     if len(record) > LONGEST:
-        text = _("The SPF record of {domain} has {n} characters; shorten it below 450.")
+        text = phrase("The SPF record of {domain} has {n} characters; shorten it below 450.")
         fault = Fault("too_long", "invalid", text.format(domain=domain, n=len(record)))
         return dns_row("spf", domain, records, [fault])
     faults, read = _read(ask, domain, record)
     if read and any(m.get("mechanism") == "ptr" for m in read["parsed"]["mechanisms"]):
-        text = _("The mechanism ptr is slow and must not be used (RFC 7208 5.5); remove it.")
+        text = phrase("The mechanism ptr is slow and must not be used (RFC 7208 5.5); remove it.")
         faults.append(Fault("ptr", "weak", text))
     size = len(record.encode())
     if size > 450:  # RFC 7208 section 3.4
-        text = _(
+        text = phrase(
             "The SPF record has {n} bytes; above 450 some receivers cannot get it over UDP. Remove "
             "what no longer sends."
         ).format(n=size)
@@ -66,14 +66,14 @@ def check_spf(ask: DnsClient, domain: str, *, sends: bool) -> DnsRow:
     most = sorted(costs.items(), key=lambda item: (-item[1], item[0]))[:4]
     parts = ", ".join(f"{one_line(term, 60)} ({n})" for term, n in most)
     if lookups > MOST_LOOKUPS:
-        text = _(
+        text = phrase(
             "The SPF record needs {n} DNS lookups, and more than 10 make it an error (permerror): "
             "remove what no longer sends, or give services a subdomain of their own. Most are "
             "needed by {parts}."
         )
         faults.append(Fault("lookups", "invalid", text.format(n=lookups, parts=parts)))
     elif lookups >= MANY_LOOKUPS:
-        text = _(
+        text = phrase(
             "The SPF record needs {n} of at most 10 DNS lookups; make room before the next service "
             "breaks it. Most are needed by {parts}."
         )
@@ -84,12 +84,12 @@ def check_spf(ask: DnsClient, domain: str, *, sends: bool) -> DnsRow:
         verdict = read["parsed"]["all"]
         values |= {"void": read["void_dns_lookups"], "all": verdict}
         if verdict == "pass":
-            text = _(
+            text = phrase(
                 "+all lets anybody send in your name with passing SPF; end the record with ~all."
             )
             faults.append(Fault("plus_all", "invalid", text))
         elif verdict == "neutral" and read["parsed"]["redirect"] is None:
-            text = _("The record ends without a verdict (?all, or no all); end it with ~all.")
+            text = phrase("The record ends without a verdict (?all, or no all); end it with ~all.")
             faults.append(Fault("no_all", "weak", text))
     if not any(f.state == "invalid" for f in faults):
         silent = dict.fromkeys(name for name, _kind in ask.unanswered)
@@ -104,19 +104,19 @@ def check_spf(ask: DnsClient, domain: str, *, sends: bool) -> DnsRow:
 def _missing(domain: str, texts: list[str], *, sends: bool) -> DnsRow:
     damaged = [text for text in texts if "spf1" in text.lower()[:20]]
     if damaged:
-        text = _(
+        text = phrase(
             "{domain} has a record that looks like SPF, but does not start with v=spf1 and a "
             "space, so receivers ignore it; correct its beginning."
         )
         fault = Fault("syntax", "invalid", text.format(domain=domain))
     elif sends:
-        text = _(
+        text = phrase(
             "{domain} sends mail but has no SPF record: publish one TXT record that starts with "
             "v=spf1, names your servers and services, and ends with ~all."
         )
         fault = Fault("missing", "missing", text.format(domain=domain))
     else:
-        text = _("{domain} has no SPF record; as no mail of it passes, publish v=spf1 -all")
+        text = phrase("{domain} has no SPF record; as no mail of it passes, publish v=spf1 -all")
         fault = Fault("missing_unused", "missing", text.format(domain=domain))
     proposal = "v=spf1 -all" if fault.code == "missing_unused" else None
     return dns_row("spf", domain, damaged, [fault], proposal=proposal)
@@ -143,22 +143,22 @@ def _read(ask: DnsClient, domain: str, record: str) -> tuple[list[Fault], Mappin
         return [], None
     if isinstance(error, checkdmarc.spf.SPFIncludeLoop | checkdmarc.spf.SPFRedirectLoop):
         code = "loop"
-        text = _("The SPF record of {domain} includes itself ({detail}); remove that term.")
+        text = phrase("The SPF record of {domain} includes itself ({detail}); remove that term.")
     elif void:
         code = "void_lookups"
-        text = _(
+        text = phrase(
             "More than 2 names in the SPF record of {domain} have no records, which makes it an "
             "error (permerror); remove them ({detail})."
         )
     elif missing:
         code = "include_missing"
-        text = _(
+        text = phrase(
             "The SPF record of {domain} includes a domain without SPF record, which makes it an "
             "error (permerror); remove that include ({detail})."
         )
     else:
         code = "syntax"
-        text = _("The SPF record of {domain} has a syntax error; correct it: {detail}")
+        text = phrase("The SPF record of {domain} has a syntax error; correct it: {detail}")
     detail = one_line(error.args[0] if error.args else error, 300)
     return [Fault(code, "invalid", text.format(domain=domain, detail=detail))], None
 

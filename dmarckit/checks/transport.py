@@ -13,9 +13,18 @@ from functools import partial
 from checkdmarc.mta_sts import MTASTSError, parse_mta_sts_policy, parse_mta_sts_record
 from checkdmarc.smtp_tls_reporting import SMTPTLSReportingError, parse_smtp_tls_reporting_record
 
-from dmarckit.checks.record import DnsRow, Fault, dns_row, tag_list, unanswered, unanswered_row
+from dmarckit.checks.record import (
+    DnsRow,
+    Fault,
+    Phrase,
+    dns_row,
+    phrase,
+    tag_list,
+    unanswered,
+    unanswered_row,
+)
 from dmarckit.checks.resolver import DnsClient, Fetch, NoAnswer
-from dmarckit.core import _, one_line
+from dmarckit.core import one_line
 from dmarckit.facts import Lookup
 
 MOST_HOSTS = 10  # mail servers whose addresses are looked for
@@ -29,7 +38,7 @@ def check_mx(ask: DnsClient, domain: str) -> DnsRow:
         return unanswered_row("mx", domain)
     shown = [f"{preference} {host or '.'}" for preference, host in hosts]
     if not hosts:
-        text = _(
+        text = phrase(
             "{domain} has no MX record. If it takes no mail, publish the null MX (0 .), so that "
             "senders see it at once; some receivers refuse mail from domains that take none."
         ).format(domain=domain)
@@ -38,16 +47,16 @@ def check_mx(ask: DnsClient, domain: str) -> DnsRow:
     faults = []
     if "" in names:
         if len(names) > 1:
-            text = _("{domain} has the null MX (0 .) beside others; remove it or them.")
+            text = phrase("{domain} has the null MX (0 .) beside others; remove it or them.")
             faults.append(Fault("null_and_more", "invalid", text.format(domain=domain)))
         return dns_row("mx", domain, shown, faults, null=True, hosts=[])
     for host in names[:MOST_HOSTS]:
         try:
             if re.fullmatch(r"[0-9.]+", host):
-                text = _("The MX record names the address {host}; it must name a host.")
+                text = phrase("The MX record names the address {host}; it must name a host.")
                 faults.append(Fault("address", "invalid", text.format(host=one_line(host))))
             elif not ask.has_address(host):
-                text = _(
+                text = phrase(
                     "The mail server {host} has no address; publish one, or remove it from the MX."
                 )
                 faults.append(Fault("no_address", "weak", text.format(host=one_line(host))))
@@ -67,35 +76,39 @@ def check_mta_sts(
         return unanswered_row("mta_sts", name)
     row = partial(dns_row, "mta_sts", name, records)
     if not records:
-        text = _(
+        text = phrase(
             "{domain} has no MTA-STS: who is on the way can have mail to it sent unencrypted. "
             "Publish a policy (mode: testing first) and the record at {name}."
         ).format(domain=domain, name=name)
         return row([Fault("missing", "missing", text)])
     try:
         if len(records) > 1:
-            raise MTASTSError(_("there are several; keep one"))
+            return row([_ignored(name, phrase("there are several; keep one"))])
         parse_mta_sts_record(records[0])
     except MTASTSError as error:
         return row([_ignored(name, error)])
     if fetch is None:
         return row([], mode=None)
     try:
-        text = fetch(f"mta-sts.{domain}", min(ask.lifetime, ask.left))
-        policy = parse_mta_sts_policy(text)["policy"]
+        file = fetch(f"mta-sts.{domain}", min(ask.lifetime, ask.left))
+        policy = parse_mta_sts_policy(file)["policy"]
     except NoAnswer as error:
-        said = _("The policy https://mta-sts.{domain}/.well-known/mta-sts.txt was not got: {why}.")
+        said = phrase(
+            "The policy https://mta-sts.{domain}/.well-known/mta-sts.txt was not got: {why}."
+        )
         said = said.format(domain=domain, why=one_line(error))
         return row([Fault("policy", "unknown", said)], mode=None)
     except MTASTSError as error:
-        said = _("The policy file of {domain} is wrong, so senders ignore it: {why}")
+        said = phrase("The policy file of {domain} is wrong, so senders ignore it: {why}")
         said = said.format(domain=domain, why=one_line(error, 300))
         return row([Fault("policy", "invalid", said)], mode=None)
     allowed = {str(pattern).lower() for pattern in policy.get("mx") or []}
     left_out = [h for h in hosts if not allowed & {h, f"*.{h.partition('.')[2]}"}]
     faults = []
     if left_out and policy["mode"] != "none":
-        said = _("The policy file of {domain} leaves out its mail server {host}; add mx: {host}")
+        said = phrase(
+            "The policy file of {domain} leaves out its mail server {host}; add mx: {host}"
+        )
         said = said.format(domain=domain, host=one_line(left_out[0]))
         enforced = policy["mode"] == "enforce"
         faults.append(Fault("policy_mx", "invalid" if enforced else "weak", said))
@@ -103,8 +116,9 @@ def check_mta_sts(
 
 
 def _ignored(name: str, why: object) -> Fault:
-    text = _("The record at {name} is wrong, so senders ignore it; correct it: {why}")
-    return Fault("syntax", "invalid", text.format(name=name, why=one_line(why, 300)))
+    text = phrase("The record at {name} is wrong, so senders ignore it; correct it: {why}")
+    kept = why if isinstance(why, Phrase) else one_line(why, 300)
+    return Fault("syntax", "invalid", text.format(name=name, why=kept))
 
 
 def check_tls_rpt(ask: DnsClient, domain: str) -> DnsRow:
@@ -116,13 +130,13 @@ def check_tls_rpt(ask: DnsClient, domain: str) -> DnsRow:
         return unanswered_row("tls_rpt", name)
     faults = []
     if not records:
-        text = _(
+        text = phrase(
             "Nobody reports when mail to {domain} cannot be encrypted: publish a TLS-RPT record at "
             "{name} (with the address that takes the reports)."
         ).format(domain=domain, name=name)
         faults = [Fault("missing", "missing", text)]
     elif len(records) > 1:
-        faults = [_ignored(name, _("there are several; keep one"))]
+        faults = [_ignored(name, phrase("there are several; keep one"))]
     else:
         try:
             parse_smtp_tls_reporting_record(records[0])
@@ -142,11 +156,11 @@ def check_bimi(ask: DnsClient, domain: str) -> DnsRow:
     tags = tag_list(records[0]) if records else {}
     wrong = None
     if len(records) > 1:
-        wrong = _("there are several; keep one")
+        wrong = phrase("there are several; keep one")
     elif tags.get("l") and not tags["l"].lower().startswith("https://"):
-        wrong = _("the logo (l=) must be an https address")
+        wrong = phrase("the logo (l=) must be an https address")
     elif records and "l" not in tags:
-        wrong = _("it names no logo (l=)")
+        wrong = phrase("it names no logo (l=)")
     faults = [_ignored(name, wrong)] if wrong else []
     return dns_row("bimi", name, records, faults, published=bool(records))
 
@@ -159,7 +173,7 @@ def check_ptr(address: str, messages: int, lookup: Lookup) -> DnsRow:
         return unanswered_row("ptr", address, messages=messages)
     if host:
         return dns_row("ptr", address, [host], [], messages=messages)
-    text = _(
+    text = phrase(
         "{address} sends your mail, but has no host name (PTR) that leads back to it; Google and "
         "Yahoo refuse such mail. Have its provider set the PTR to a host whose A or AAAA record is "
         "this address."

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.checks import Outside, tag_list
+from dmarckit.checks import Outside, problem_texts, tag_list
 from dmarckit.core import _, later, short_day
 from dmarckit.facts import Facts
 from dmarckit.findings import model, queries
@@ -101,7 +101,9 @@ def _record(row: _Row, values: _Row, sent: Mapping[str, int], context: Context) 
         first_day=_day(row["since"]) or _day(row["day"]),
         last_day=_day(row["day"]),
         reporters=0,
-        summary=model.join_sentences(*(safe(text, 600) for text in row["problems"])),
+        summary=model.join_sentences(
+            *(safe(text, 600) for text in problem_texts(row["problems"], values))
+        ),
         action=_action(record, name, to_publish),
         record=to_publish,
         evidence={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from datetime import date
 from typing import Any
 
@@ -12,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dmarckit.checks.dkim import Key, check_dkim
-from dmarckit.checks.record import DnsRow
+from dmarckit.checks.record import DnsRow, problem_texts
+from dmarckit.core.language import speaking
 from tests.support.dns_server import asker, serving
 
 NAME = "s1._domainkey.example.com"
@@ -94,3 +96,16 @@ def test_no_answer_is_unknown(fault: str) -> None:
     loop = {f"{NAME} CNAME": ["b.example.com"], "b.example.com CNAME": [NAME]}
     row = checked(loop if fault == "loop" else {f"{NAME} TXT": fault})
     assert (row.state, row.found) == ("unknown", ())
+
+
+def test_a_fault_is_read_in_the_language_in_use_whatever_the_check_spoke() -> None:
+    row = checked({f"{NAME} TXT": ["v=DKIM1; k=dsa; p=YWJj"]})
+    stored = json.loads(json.dumps(row.values))
+    assert problem_texts(row.problems, stored) == row.problems
+    with speaking("ja"):
+        (said,) = problem_texts(row.problems, stored)
+    assert NAME in said
+    assert "読み取れません" in said
+    assert "rsa でも ed25519 でもありません" in said
+    assert problem_texts(row.problems, {}) == row.problems, "a row of an older version"
+    assert problem_texts(row.problems, {"phrases": [["{name.x}", {}]]}) == row.problems

@@ -60,7 +60,7 @@ def test_all_is_there() -> None:
     shown = text(found)
     assert "Complete: the usual reporters have reported on every day." in shown
     assert "70 of 70 received (100%)" in shown
-    assert "70 reports, covering 2026-11-10 to 2026-11-23" in shown
+    assert "70 reports, covering 10–23 Nov" in shown
     assert "2026-11-24 08:00 UTC" in shown
     assert "none" in shown
 
@@ -71,9 +71,9 @@ def test_the_newest_day_waits_for_more() -> None:
     assert found.trust == "incomplete"
     assert found.missing["reporter"].tolist() == ["inbox.example", "post.example"]
     shown = text(found)
-    assert "Complete through 2026-11-22; reports for 2026-11-23 are still arriving" in shown
-    assert "3 of the 5 usual ones have reported for 2026-11-23" in shown
-    assert "inbox.example| (last report covers up to 2026-11-23 00:00)" in shown
+    assert "Complete through 22 Nov; reports for 23 Nov are still arriving" in shown
+    assert "3 of the 5 usual ones have reported for 23 Nov" in shown
+    assert "inbox.example| (last report covers up to 23 Nov 00:00 UTC)" in shown
 
 
 def test_a_day_in_the_middle_lacks_reports() -> None:
@@ -86,7 +86,7 @@ def test_a_day_in_the_middle_lacks_reports() -> None:
 def test_no_mail_comes_in_any_more() -> None:
     found = covered(reports(back=40), mails=[(day(3), "stored")])
     assert found.trust == "silent"
-    assert "Last report email arrived 2026-11-21 00:00 UTC" in text(found)
+    assert "Last report email arrived 21 Nov 00:00 UTC" in text(found)
 
 
 def test_too_few_days_to_know_who_reports_usually() -> None:

@@ -44,8 +44,8 @@ def test_a_key_that_breaks_for_its_only_sender() -> None:
     assert (finding.subject, finding.severity) == ("example.com/s1", "warning")
     assert finding.evidence["cause"] == "key"
     assert finding.summary.startswith(
-        "240 messages of 240 signed example.com/s1 (100%) did not verify from 2026-11-21 to "
-        "2026-11-23; in the 28 days before it was 0%."
+        "240 messages of 240 signed example.com/s1 (100%) did not verify on 21–23 Nov; in "
+        "the 28 days before it was 0%."
     )
     assert "DNS admin: look at the TXT record (or CNAME) s1._domainkey.example.com" in (
         finding.action
@@ -206,8 +206,8 @@ def test_a_record_with_a_mistake() -> None:
     )
     assert (finding.subject, finding.severity, finding.messages) == ("example.com", "warning", 40)
     assert finding.summary == (
-        "SPF of example.com could not be evaluated for 40 messages of 80 (50.0%) from 2026-11-22 "
-        "to 2026-11-23: 40 permerror, 0 temperror."
+        "SPF of example.com could not be evaluated for 40 messages of 80 (50.0%) on "
+        "22–23 Nov: 40 permerror, 0 temperror."
     )
     assert "at most 10 lookups" in finding.action
 

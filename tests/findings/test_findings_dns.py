@@ -156,8 +156,8 @@ def test_what_a_change_tells() -> None:
     finding = change([RECORD], ["v=DMARC1; p=none"])
     assert (finding.kind, finding.subject) == ("dns_changed", "dmarc _dmarc.example.com")
     assert finding.summary == (
-        "The record at _dmarc.example.com (dmarc) lost protection between 2026-11-22 and "
-        f"2026-11-23: before {RECORD}, now v=DMARC1; p=none."
+        "The record at _dmarc.example.com (dmarc) lost protection between 22 Nov and "
+        f"23 Nov: before {RECORD}, now v=DMARC1; p=none."
     )
     assert f"put back {RECORD}" in finding.action
     assert finding.evidence["after"] == ["v=DMARC1; p=none"]
@@ -197,7 +197,7 @@ def test_reporters_that_see_another_policy_than_dns_shows() -> None:
         "policy_changed", "p", "warning",
     )  # fmt: skip
     assert finding.summary == (
-        "4 reporters quote p=none for example.com, but DNS has shown p=reject since 2026-11-18."
+        "4 reporters quote p=none for example.com, but DNS has shown p=reject since 18 Nov."
     )
     assert RECORD in finding.action
     assert finding.reporters == 4

@@ -134,7 +134,7 @@ def test_a_refused_report_is_only_worth_knowing() -> None:
     )
     assert (finding.subject, finding.domain, finding.severity) == ("", "", "info")
     assert finding.summary == (
-        "1 email with a report in it was refused as not trusted on 2026-11-23 (From: "
+        "1 email with a report in it was refused as not trusted on 23 Nov (From: "
         "inbox.example). Reason: dmarc=fail for inbox.example"
     )
     assert "not-fail" not in finding.action
@@ -195,7 +195,7 @@ def test_a_message_that_could_not_be_taken_is_told_for_seven_days() -> None:
     finding = only(facts(dead_letters=rows), "dead_letters", days=2)
     assert (finding.subject, finding.severity) == ("arrivals", "warning")
     assert finding.summary == (
-        "2 messages of the queue arrivals could not be taken from 2026-11-18 to 2026-11-22. "
+        "2 messages of the queue arrivals could not be taken on 18–22 Nov. "
         "Reasons: cut off; no event"
     )
     assert "dmarckit ingest" in finding.action

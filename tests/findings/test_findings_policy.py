@@ -173,7 +173,7 @@ def test_a_change_of_the_policy_is_one_finding() -> None:
     finding = only(changed({"p": "none"}, {"p": "quarantine"}), "policy_changed")
     assert (finding.subject, finding.severity, finding.messages) == ("p", "info", 0)
     assert finding.summary == (
-        "4 reporters quote p=quarantine for example.com since 2026-11-21; before it was p=none."
+        "4 reporters quote p=quarantine for example.com since 21 Nov; before it was p=none."
     )
 
 

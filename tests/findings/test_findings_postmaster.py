@@ -53,9 +53,9 @@ def test_a_rate_at_0_30_percent_is_critical_and_says_when_google_helps_again() -
     assert (finding.fingerprint, finding.severity) == ("spam_rate|example.com|", "critical")
     assert (finding.first_day, finding.last_day) == (day(4).date(), day(3).date())
     assert finding.summary == (
-        "Gmail users marked 0.41% of the mail of example.com as spam on 2026-11-21; 2 days of "
+        "Gmail users marked 0.41% of the mail of example.com as spam on 21 Nov; 2 days of "
         "the last 4 with data reached 0.10%. Google does not help with delivery problems before "
-        "2026-11-29: the rate has to be below 0.30% for 7 days in a row."
+        "29 Nov: the rate has to be below 0.30% for 7 days in a row."
     )
     assert finding.evidence["mitigation_from"] == "2026-11-29"
 
@@ -128,7 +128,7 @@ def test_a_reason_that_comes_back_is_named() -> None:
     assert finding.fingerprint == "delivery_errors|example.com|reject/ip_in_rbls"
     assert finding.severity == "warning"
     assert finding.summary == (
-        "Gmail rejected 3.00% of the mail of example.com on 2026-11-22, and too much on 2 days "
+        "Gmail rejected 3.00% of the mail of example.com on 22 Nov, and too much on 2 days "
         "of the last 2 with data: the sending address is on a block list."
     )
 

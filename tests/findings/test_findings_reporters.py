@@ -21,7 +21,7 @@ def test_a_reporter_that_falls_silent() -> None:
     assert finding.severity == "warning"  # a quarter of all messages
     assert finding.summary == (
         "Receiver One sent 25 reports about example.com in 30 days, and none for 129 hours (the "
-        "last ends 2026-11-19 00:00 UTC); it saw 25.0% of the messages."
+        "last ends 19 Nov 00:00 UTC); it saw 25.0% of the messages."
     )
     assert not found(some, "ingest_broken")
 

@@ -38,7 +38,7 @@ def test_a_sender_first_seen_in_the_window_is_new() -> None:
     assert (finding.subject, finding.severity, finding.messages) == ("Postwagon", "info", 240)
     assert finding.summary == (
         "Postwagon (marketing) sends as example.com for the first time in 90 days: 240 messages "
-        "from 2026-11-21 to 2026-11-23, and it passes DMARC by DKIM."
+        "on 21–23 Nov, and it passes DMARC by DKIM."
     )
     assert "dmarckit senders declare Postwagon --domain example.com" in finding.action
 

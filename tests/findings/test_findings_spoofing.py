@@ -38,8 +38,8 @@ def test_a_wave_says_how_much_was_delivered() -> None:
     finding = only(some, "spoofing")
     assert (finding.subject, finding.severity) == ("example.com", "warning")
     assert finding.summary == (
-        "576 messages from 1 network used example.com without authentication from 2026-11-21 to "
-        "2026-11-22 (usual before: 8 per day): 416 delivered, 160 quarantined, 0 rejected; 4 "
+        "576 messages from 1 network used example.com without authentication on 21–22 Nov "
+        "(usual before: 8 per day): 416 delivered, 160 quarantined, 0 rejected; 4 "
         "reporters."
     )
     assert f"{finding.since}" == "2026-11-21"

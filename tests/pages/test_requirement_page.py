@@ -69,7 +69,7 @@ def test_what_is_not_met_has_action_source_and_disagreement() -> None:
         "<h3>SPF passes</h3>",
         "use a return path whose SPF record lists the sending addresses.",
         "Google: https://support.google.com/a/answer/81126",
-        "Postmaster Tools: needs work, as of 2026-11-23",
+        "Postmaster Tools: needs work, as of 23 Nov",
         "The views disagree: reports met, Postmaster Tools not met",
         "for senders of much mail only",
     ):

@@ -146,7 +146,7 @@ SENDERS = (
         office(),
         service(until=before_end(5)),
         reporters=(*FIVE, replace(WEEKLY, share=10)),
-        expected=[Expect("sender_stopped", "postwagon.example", "alert", says="since 2026-11-18")],
+        expected=[Expect("sender_stopped", "postwagon.example", "alert", says="since 18 Nov")],
         absent=["ingest_broken", "reporter_silent"],
         days=43,
     ),
