@@ -105,7 +105,7 @@ def test_findings_tell_each_cause_once(settings: Settings) -> None:
     assert told[0].summary == (
         "example.com does not meet a requirement of Google: One-click unsubscribe. Marketing mail "
         "can be unsubscribed from with one click (RFC 8058). What is seen: Postmaster Tools: needs "
-        "work, as of 2026-11-24. It is binding for senders of much mail only."
+        "work, as of 24 Nov. It is binding for senders of much mail only."
     )
 
 

@@ -50,4 +50,4 @@ def test_nothing_all_and_what_is_between(share: float | None, text: str) -> None
 @given(st.integers(0, 10_000))
 def test_two_decimals_of_a_percent_come_back_as_they_were(hundredths: int) -> None:
     shown = str(Rate(hundredths / 10_000))
-    assert float(shown.removesuffix(" %")) == pytest.approx(hundredths / 100)
+    assert float(shown.removesuffix("%")) == pytest.approx(hundredths / 100)

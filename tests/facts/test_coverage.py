@@ -61,7 +61,7 @@ def test_all_is_there() -> None:
     assert "Complete: the usual reporters have reported on every day." in shown
     assert "70 of 70 received (100%)" in shown
     assert "70 reports, covering 10–23 Nov" in shown
-    assert "2026-11-24 08:00 UTC" in shown
+    assert "24 Nov 08:00 UTC" in shown
     assert "none" in shown
 
 
