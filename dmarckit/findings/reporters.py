@@ -176,10 +176,9 @@ def _no_mail(facts: Facts, context: Context) -> Finding | None:
         last_day=context.now.date(),
         reporters=0,
         summary=ngettext(
-            "No report mail has come in for {hours} hours (since {since} UTC); until then it came "
-            "every day.",
-            "No report mail has come in for {hours} hours (since {since} UTC); until then it came "
-            "every {days} days.",
+            "No report email for {hours} hours (since {since}); until then one came every day.",
+            "No report email for {hours} hours (since {since}); until then one came every {days} "
+            "days.",
             every,
         ).format(hours=count(int(silent_hours)), since=moment(last), days=every),
         action=_(_INGEST).format(what=_("every domain")),
@@ -199,18 +198,18 @@ def _ingest_broken(facts: Facts, context: Context, domain: str, of_it: Sequence[
     domains = sorted({r.domain for r in silent})
     n, limits = len(silent), context.thresholds
     text = ngettext(
-        "Reports for {domain} have stopped: {n} of {of} reporters that used to write regularly is "
-        "silent; the last report ends {last} UTC.",
-        "Reports for {domain} have stopped: {n} of {of} reporters that used to write regularly "
-        "are silent; the last report ends {last} UTC.",
+        "Reports for {domain} have stopped arriving: {n} of {of} regular reporters has gone "
+        "silent; the last report ends {last}.",
+        "Reports for {domain} have stopped arriving: {n} of {of} regular reporters have gone "
+        "silent; the last report ends {last}.",
         n,
     )
     if len(domains) > 1:
         text = ngettext(
-            "Reports for {domain} have stopped: {n} of {of} pairs of domain and reporter that used "
-            "to write regularly is silent; the last report ends {last} UTC.",
-            "Reports for {domain} have stopped: {n} of {of} pairs of domain and reporter that used "
-            "to write regularly are silent; the last report ends {last} UTC.",
+            "Reports for {domain} have stopped arriving: {n} of {of} regular reporter/domain "
+            "pairs has gone silent; the last report ends {last}.",
+            "Reports for {domain} have stopped arriving: {n} of {of} regular reporter/domain "
+            "pairs have gone silent; the last report ends {last}.",
             n,
         )
     pairs = [(r.domain, r.reporter) for r in silent]
@@ -294,10 +293,10 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
         last_day=context.now.date(),
         reporters=1,
         summary=ngettext(
-            "{reporter} sent {n} report about {domain} in 30 days, and none for {hours} hours (the "
-            "last ends {last} UTC); it saw {share} of the messages.",
-            "{reporter} sent {n} reports about {domain} in 30 days, and none for {hours} hours "
-            "(the last ends {last} UTC); it saw {share} of the messages.",
+            "{reporter} sent {n} report for {domain} in 30 days, but none for {hours} hours (the "
+            "last ends {last}); it saw {share} of the messages.",
+            "{reporter} sent {n} reports for {domain} in 30 days, but none for {hours} hours (the "
+            "last ends {last}); it saw {share} of the messages.",
             reports,
         ).format(
             reporter=reporter_name(reporter),

@@ -206,7 +206,9 @@ def report_alert(
         ]
         blocks.append(kit.fields(pairs))
     else:
-        whose = ngettext("{n} reporter", "{n} reporters", len(found)).format(n=count(len(found)))
+        n = len({_reporter(report) for report in found})
+        several = ngettext("{n} reporter", "{n} reporters", n).format(n=count(n))
+        whose = several if n > 1 else kit.mrkdwn(_reporter(one))
         names = (_("Reporter"), _("Report id"), _("Period"), _("Messages"), _("Failing"))
         cells = [
             (

@@ -109,8 +109,8 @@ def alert_chart(found: Sequence[AggregateReport]) -> bytes:
     one, records = found[0], [record for report in found for record in report.records]
     domain = drawable(core.show_domain(one.policy.domain or "") or _("unknown domain"), 60)
     reporter = drawable(one.reporter or _("unknown reporter"), 50)
-    if len(found) > 1:
-        reporter = ngettext("{n} reporter", "{n} reporters", len(found)).format(n=count(len(found)))
+    if (n := len({report.reporter for report in found})) > 1:
+        reporter = ngettext("{n} reporter", "{n} reporters", n).format(n=count(n))
     total = sum(record.messages for record in records)
     days = period(min(r.begin for r in found), max(r.end for r in found))
     figure = _figure(4.5, domain, f"{reporter}  ·  {days}  ·  {core.n_messages(total)}")
@@ -131,7 +131,7 @@ def alert_chart(found: Sequence[AggregateReport]) -> bytes:
         passed, failed = _results(passing, failing, total, _("{n} pass ({share})"))
         _words(axes, 0.2, bottom + 0.62, passed, size=10.5, color=PASS_TEXT)
         if spare:
-            text = _("{n} not needed").format(n=count(spare))
+            text = _("{n} fail, no effect").format(n=count(spare))
             _words(axes, 0.73, bottom + 0.62, text, size=10.5, color=QUIET, ha="right")
         _words(axes, 1, bottom + 0.62, failed, size=10.5, color=FAIL_TEXT, ha="right")
         left = 0.0

@@ -20,7 +20,7 @@ def test_a_reporter_that_falls_silent() -> None:
     assert (finding.domain, finding.subject) == ("example.com", FOUR[0])
     assert finding.severity == "warning"  # a quarter of all messages
     assert finding.summary == (
-        "Receiver One sent 25 reports about example.com in 30 days, and none for 129 hours (the "
+        "Receiver One sent 25 reports for example.com in 30 days, but none for 129 hours (the "
         "last ends 19 Nov 00:00 UTC); it saw 25.0% of the messages."
     )
     assert not found(some, "ingest_broken")
@@ -64,7 +64,7 @@ def test_half_of_the_reporters_silent_is_about_us() -> None:
     some = seen(reported(ALL, FOUR[2:]) + reported(OLD, FOUR[:2]))
     finding = only(some, "ingest_broken")
     assert (finding.domain, finding.subject, finding.severity) == ("", "", "critical")
-    assert "2 of 4 reporters that used to write regularly are silent" in finding.summary
+    assert "2 of 4 regular reporters have gone silent" in finding.summary
     assert not found(some, "reporter_silent")
 
 
@@ -91,7 +91,7 @@ def test_no_mail_for_two_days() -> None:
     some = seen(reported(range(3, 61)))
     finding = only(some, "ingest_broken")
     assert finding.summary.endswith("until then it came every day.")
-    assert finding.summary.startswith("No report mail has come in for 57 hours (since")
+    assert finding.summary.startswith("No report email for 57 hours (since")
 
 
 def test_mails_without_reports_show_that_mail_still_comes() -> None:

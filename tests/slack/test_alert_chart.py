@@ -66,8 +66,8 @@ def test_provider_domain_period_and_numbers_are_written(words: list[str]) -> Non
         *("DMARC", "4 pass (100%)", "0 fail (0%)"),
         *("SPF aligned", "4 pass (100%)", "0 fail (0%)"),
         *("SPF", "4 pass (100%)", "0 fail (0%)"),
-        *("DKIM aligned", "3 pass (75.0%)", "1 not needed", "0 fail (0%)"),
-        *("DKIM", "3 pass (75.0%)", "1 not needed", "0 fail (0%)"),
+        *("DKIM aligned", "3 pass (75.0%)", "1 fail, no effect", "0 fail (0%)"),
+        *("DKIM", "3 pass (75.0%)", "1 fail, no effect", "0 fail (0%)"),
     ]
 
 

@@ -156,7 +156,7 @@ def test_digests_and_summaries_go_by_channel(world: World, slack: SlackServer) -
     shop = [a_report(n, make_failing(messages=n), domain="shop.example") for n in range(1, 6)]
     world.mail(a_report(9), *shop).run(DAILY)
     digest, summary = slack.texts(SHOP)
-    assert digest == "shop.example: 15 of 15 messages fail DMARC (100%), reported by 5 reporters"
+    assert digest == "shop.example: 15 of 15 messages fail DMARC (100%), reported by Example Mail"
     assert "Shop" in summary
     assert "15 messages pass DMARC, 15 fail (5 reports from 1 reporter)" in summary
     alert, everything = slack.texts()
