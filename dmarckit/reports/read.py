@@ -129,7 +129,7 @@ def read_reports(
     What the mail as a whole takes too much of (reports, records, policies, months, time) is the
     last `Unreadable`, with ``whole``: the reports before it do not count.
     """
-    nothing, wrapped = "no report in it", ""
+    nothing, wrapped = "", ""
     seen, failures = False, 0
     declared = says_report(mail)
     budget, output = Budget(limits), _Output(limits)
@@ -155,8 +155,8 @@ def read_reports(
         yield Unreadable(_name_of(mail), str(error), whole=True)
         return
     if not seen:
-        is_report = declared and bool(wrapped)
-        yield Unreadable(_name_of(mail), wrapped or nothing, is_report=is_report)
+        reason = wrapped or nothing or "no report in it"
+        yield Unreadable(_name_of(mail), reason, is_report=declared and bool(nothing))
 
 
 class _Output:

@@ -75,6 +75,14 @@ def test_a_report_that_cannot_be_opened_names_what_it_is_wrapped_in(
     assert not outcome(mail(content, name, kind, subject="Your invoice")).is_report
 
 
+@pytest.mark.parametrize("content", [b"junk", b"%PDF-1.7", b"<html>moved</html>", b"{}"])
+def test_a_report_of_which_nothing_is_left_is_unreadable_too(content: bytes) -> None:
+    name = "mail.example!example.com!1793750400!1793836799.xml"
+    assert outcome(mail(content, name, "text/xml", subject="")).is_report
+    assert outcome(mail(content, "a.bin", "application/octet-stream", subject=SAYS)).is_report
+    assert not outcome(mail(content, "a.bin", "application/octet-stream", subject="Hi")).is_report
+
+
 @pytest.mark.parametrize(
     "subject",
     [
