@@ -54,7 +54,7 @@ def _missing(ask: DnsClient, name: str, key: Key, used: dict[str, Any]) -> DnsRo
         code = "dangling"
         used |= {"alias": one_line(alias)}
         text = phrase(
-            "{name} leads to {alias} (CNAME), where there is no key, and {n} messages carry this "
+            "{name} points to {alias} (CNAME), where there is no key, and {n} messages carry this "
             "signature (last on {day}): have the service publish the key, or correct the CNAME."
         )
     else:
@@ -111,13 +111,13 @@ def _key_faults(name: str, tags: dict[str, str]) -> tuple[list[Fault], dict[str,
     bits = public.key_size
     if bits < SHORT:
         text = phrase(
-            "The key at {name} has {bits} bits; Google and Yahoo need 1024 at least. Sign with a "
-            "new key of 2048 bits under a new selector."
+            "The key at {name} is {bits} bits; Google and Yahoo require at least 1024. Sign with "
+            "a new 2048-bit key under a new selector."
         )
         faults.insert(0, Fault("short", "invalid", text.format(name=one_line(name), bits=bits)))
     elif bits < WEAK:
         text = phrase(
-            "The key at {name} has {bits} bits; 2048 are advised. Sign with a new key of 2048 bits "
+            "The key at {name} is {bits} bits; 2048 is recommended. Sign with a new 2048-bit key "
             "under a new selector."
         )
         faults.insert(0, Fault("weak_key", "weak", text.format(name=one_line(name), bits=bits)))

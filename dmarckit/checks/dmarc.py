@@ -274,8 +274,8 @@ def _authorisations(ask: DnsClient, domain: str, tags: Mapping[str, str]) -> lis
             rows[host] = unanswered_row("report_authorisation", name, host=host)
             continue
         text = phrase(
-            "{host} has not agreed to take reports about {domain}, so most reporters send it "
-            "none: it must publish v=DMARC1 as TXT record at {name}."
+            "{host} has not authorised reports about {domain}, so most reporters send it none: it "
+            "must publish the TXT record v=DMARC1 at {name}."
         ).format(host=host, domain=domain, name=name)
         faults = [] if texts else [Fault("missing", "missing", text)]
         proposal = "v=DMARC1" if faults else None

@@ -74,19 +74,17 @@ _WORDING: Mapping[str, tuple[str, str, str]] = {
     "authentication": (
         later("SPF or DKIM passes"),
         later("Every message passes SPF or DKIM."),
-        later("Owner of the sender: sign every message, or use a return path that passes SPF."),
+        later("Sender admin: sign every message, or use a return path that passes SPF."),
     ),
     "spf": (
         later("SPF passes"),
         later("SPF passes for the return path of the mail."),
-        later(
-            "Owner of the sender: use a return path whose SPF record lists the sending addresses."
-        ),
+        later("Sender admin: use a return path whose SPF record lists the sending addresses."),
     ),
     "dkim": (
         later("DKIM passes"),
         later("Every message carries a DKIM signature that passes."),
-        later("Owner of the sender: sign every message; DNS admin: publish the sender's key."),
+        later("Sender admin: sign every message; DNS admin: publish the sender's key."),
     ),
     "dmarc_record": (
         later("DMARC record"),
@@ -96,32 +94,30 @@ _WORDING: Mapping[str, tuple[str, str, str]] = {
     "alignment": (
         later("From is aligned"),
         later("The From domain agrees with the domain that passes SPF or DKIM."),
-        later(
-            "Owner of the sender: sign with DKIM as the From domain, or use a return path below it."
-        ),
+        later("Sender admin: sign with DKIM as the From domain, or use a return path below it."),
     ),
     "spam_rate": (
         later("Spam rate"),
-        later("People report less than 0.10 % of the mail as spam, and never 0.30 %."),
+        later("Spam complaint rate under 0.10%, never 0.30% or more."),
         later(
-            "Owner of the sender: mail only those who asked for it, and stop the campaign that "
-            "is reported."
+            "Sender admin: mail only those who asked for it, and stop the campaign that is "
+            "reported."
         ),
     ),
     "ptr": (
         later("PTR record"),
-        later("Every sending address has a PTR name that leads back to it."),
-        later("Owner of the addresses: set PTR and forward records that agree."),
+        later("Every sending address has a PTR that resolves back to it."),
+        later("Admin of the addresses: set PTR and forward records that agree."),
     ),
     "tls": (
         later("TLS"),
         later("Mail is handed over on an encrypted connection."),
-        later("Owner of the sender: switch on TLS for outgoing mail."),
+        later("Sender admin: enable TLS for outgoing mail."),
     ),
     "dkim_key": (
         later("DKIM key length"),
         later("DKIM keys have at least 1,024 bits; 2,048 are advised."),
-        later("Owner of the sender: make a key of 2,048 bits; DNS admin: publish it."),
+        later("Sender admin: make a key of 2,048 bits; DNS admin: publish it."),
     ),
     "spf_lookups": (
         later("SPF lookups"),
@@ -130,18 +126,18 @@ _WORDING: Mapping[str, tuple[str, str, str]] = {
     ),
     "one_click_unsubscribe": (
         later("One-click unsubscribe"),
-        later("Marketing mail can be unsubscribed from with one click (RFC 8058)."),
-        later("Owner of the sender: switch on List-Unsubscribe-Post for marketing mail."),
+        later("Marketing mail supports one-click unsubscribe (RFC 8058)."),
+        later("Sender admin: enable List-Unsubscribe-Post for marketing mail."),
     ),
     "honour_unsubscribe": (
         later("Unsubscribing works"),
-        later("Who unsubscribes gets no more marketing mail after two days."),
-        later("Owner of the sender: take unsubscribed addresses off every list within two days."),
+        later("Unsubscribe requests are honoured within two days."),
+        later("Sender admin: take unsubscribed addresses off every list within two days."),
     ),
     "message_format": (
         later("Message format"),
         later("Messages follow RFC 5322: one From header, a Message-ID, valid headers."),
-        later("Owner of the sender: mend the headers that the provider names in its log."),
+        later("Sender admin: mend the headers that the provider names in its log."),
     ),
 }
 """Rule → its name, what has to be so, and what to do when it is not."""

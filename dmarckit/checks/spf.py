@@ -84,9 +84,7 @@ def check_spf(ask: DnsClient, domain: str, *, sends: bool) -> DnsRow:
         verdict = read["parsed"]["all"]
         values |= {"void": read["void_dns_lookups"], "all": verdict}
         if verdict == "pass":
-            text = phrase(
-                "+all lets anybody send in your name with passing SPF; end the record with ~all."
-            )
+            text = phrase("+all lets anyone pass SPF as your domain; end the record with ~all.")
             faults.append(Fault("plus_all", "invalid", text))
         elif verdict == "neutral" and read["parsed"]["redirect"] is None:
             text = phrase("The record ends without a verdict (?all, or no all); end it with ~all.")

@@ -77,8 +77,8 @@ def check_mta_sts(
     row = partial(dns_row, "mta_sts", name, records)
     if not records:
         text = phrase(
-            "{domain} has no MTA-STS: who is on the way can have mail to it sent unencrypted. "
-            "Publish a policy (mode: testing first) and the record at {name}."
+            "{domain} has no MTA-STS: an attacker on the path can force mail to it to be sent "
+            "unencrypted. Publish a policy (mode: testing first) and the record at {name}."
         ).format(domain=domain, name=name)
         return row([Fault("missing", "missing", text)])
     try:
@@ -94,7 +94,8 @@ def check_mta_sts(
         policy = parse_mta_sts_policy(file)["policy"]
     except NoAnswer as error:
         said = phrase(
-            "The policy https://mta-sts.{domain}/.well-known/mta-sts.txt was not got: {why}."
+            "The policy https://mta-sts.{domain}/.well-known/mta-sts.txt could not be fetched: "
+            "{why}."
         )
         said = said.format(domain=domain, why=one_line(error))
         return row([Fault("policy", "unknown", said)], mode=None)
@@ -174,8 +175,8 @@ def check_ptr(address: str, messages: int, lookup: Lookup) -> DnsRow:
     if host:
         return dns_row("ptr", address, [host], [], messages=messages)
     text = phrase(
-        "{address} sends your mail, but has no host name (PTR) that leads back to it; Google and "
-        "Yahoo refuse such mail. Have its provider set the PTR to a host whose A or AAAA record is "
-        "this address."
+        "{address} sends your mail but has no forward-confirmed PTR; Google and Yahoo may reject "
+        "it. Ask the IP's provider to set a PTR to a host name whose A/AAAA record is this "
+        "address."
     ).format(address=one_line(address, 60))
     return dns_row("ptr", address, [], [Fault("missing", "missing", text)], messages=messages)

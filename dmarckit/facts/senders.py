@@ -421,7 +421,7 @@ _KINDS = {
     "mailbox provider": later("mailbox provider"),
     "email service": later("email service"),
     "marketing": later("marketing"),
-    "crm": later("crm"),
+    "crm": later("CRM"),
     "ticketing": later("ticketing"),
     "security gateway": later("security gateway"),
     "mailing list": later("mailing list"),

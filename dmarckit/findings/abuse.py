@@ -230,7 +230,7 @@ FAMILY = Family(
     (
         Kind(
             "passing_abuse",
-            later("Mail that passes is not like yours: {subject}"),
+            later("Suspicious mail passes DMARC: {subject}"),
             ("critical", "warning"),
             {"networks": later("Networks")},
         ),

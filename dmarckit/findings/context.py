@@ -395,7 +395,7 @@ def how_calmed(
     `wrong` are the messages concerned, among all that were `sent`. Empty while it goes on.
     """
     if wrong.empty:
-        return _("Nothing is due: no message is of this kind any more.")
+        return _("No action needed: no message is of this kind any more.")
     seen = [day for day in domain.complete if day < context.today]
     days = sorted(set(sent["day"]).intersection(seen))[-context.thresholds.recent_days :]
     bad, of = (total(rows[rows["day"].isin(days)]) for rows in (wrong, sent))
@@ -403,7 +403,7 @@ def how_calmed(
         text = _("No action needed: on {days}, {bad} of {of} messages were affected.")
         return text.format(days=short_days(days[0], days[-1]), bad=n_messages(bad), of=count(of))
     if domain.quiet(wrong["day"], context):
-        text = _("Nothing is due: none of it has come since {last}.")
+        text = _("No action needed: none of it has come since {last}.")
         return text.format(last=short_day(wrong["day"].max()))
     return ""
 

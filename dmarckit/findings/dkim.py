@@ -252,16 +252,16 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
         "owners": join_names(used_by),
     }
     partly = cause == "signer" and len(used_by) == 1
-    numbers = _("{messages} of {of} signed {signature} ({share}) did not verify {when}.")
+    numbers = _("DKIM failed for {messages} of {of} signed {signature} ({share}) {when}.")
     if not breakage.living:
         numbers = _(
-            "{messages} of {of} signed {signature} ({share}) did not verify {when}, and nobody has "
-            "verified this signature in 90 days."
+            "DKIM failed for {messages} of {of} signed {signature} ({share}) {when}, and nobody "
+            "has verified this signature in 90 days."
         )
     elif not breakage.before.empty:
         numbers = _(
-            "{messages} of {of} signed {signature} ({share}) did not verify {when}; in the {days} "
-            "days before it was {share_before}."
+            "DKIM failed for {messages} of {of} signed {signature} ({share}) {when}; in the "
+            "{days} days before: {share_before}."
         )
     aligned = domain.signatures["aligned"]
     own_signers = map(str, domain.signatures.loc[aligned, "dkim_domain"].unique())
@@ -373,49 +373,50 @@ def dkim_records(known: HowTo) -> str:
 
 _WHY = {
     "key": later(
-        "Whoever signs with this key is hit ({names}), so the published key is the likely cause."
+        "Every sender using this key is affected ({names}), so the published key is the likely "
+        "cause."
     ),
     "signer": later(
-        "Only mail that {names} signs is hit; others sign with the same key and verify, so that "
+        "Only mail signed by {names} is affected; other senders using the key verify, so that "
         "signer is the likely cause."
     ),
     "part": later(
-        "Part of what {names} signs with the same key still verifies, so the signer, or what "
-        "changes mail after it, is the likely cause."
+        "Some {names} mail signed with the same key still verifies, so the key is fine: suspect "
+        "one sending host, or something that modifies mail after signing."
     ),
     "host": later(
-        "Only the host {names} is hit; mail signed with the same key at other addresses verifies, "
-        "so the signer on that host is the likely cause, not the key."
+        "Only the host {names} is affected; mail signed with the same key at other addresses "
+        "verifies, so the signer on that host is the likely cause, not the key."
     ),
     "moved": later(
-        "Only mail from {names} is hit, which began to send when it broke: the mail has moved "
-        "there, and what signs there does not have the key."
+        "Only mail from {names} is affected, which began to send when it broke: the mail has "
+        "moved there, and the signer there does not have the key."
     ),
     "unpublished": later(
         "The key was never published, or published wrongly; {names} signs with it."
     ),
-    "reporter": later("Only {names} sees it, so its check is the likely cause, not the key."),
+    "reporter": later("Only {names} reports it, so its verifier is the likely cause, not the key."),
 }
 _ACTIONS = {
     "key": later(
-        "DNS admin: look at the TXT record (or CNAME) {s}._domainkey.{d}: it must be there and "
-        "hold the public key that {names} signs with now. Put back the record that was there "
-        "before, or let the owner of {names} give you the current one."
+        "DNS admin: check the TXT record (or CNAME) {s}._domainkey.{d}: it must exist and hold "
+        "the public key that {names} signs with now. Restore the previous record, or ask the "
+        "owner of {names} for the current one."
     ),
     "signer": later(
-        "Owner of {names}: check signing with {signature} (old private key after a rotation, a "
-        "gateway or footer that changes mail after it was signed). The DNS record "
-        "{s}._domainkey.{d} can stay as it is."
+        "{names} admin: check signing with {signature} (old private key after a rotation, a "
+        "gateway or footer that modifies mail after signing). The DNS record {s}._domainkey.{d} "
+        "needs no change."
     ),
     "host": later(
-        "Owner of {owners}: check signing with {signature} on the host {names} alone (old private "
-        "key after a rotation, a footer that changes mail after it was signed). The DNS record "
-        "{s}._domainkey.{d} can stay as it is."
+        "{owners} admin: check signing with {signature} on the host {names} only (old private key "
+        "after a rotation, a footer that modifies mail after signing). The DNS record "
+        "{s}._domainkey.{d} needs no change."
     ),
     "moved": later(
-        "Owner of {owners}: give the signer at {names} the private key of {signature}, or a "
-        "selector of its own whose key the DNS admin publishes. The DNS record {s}._domainkey.{d} "
-        "can stay as it is."
+        "{owners} admin: give the signer at {names} the private key of {signature}, or a selector "
+        "of its own whose key the DNS admin publishes. The DNS record {s}._domainkey.{d} needs no "
+        "change."
     ),
     "unpublished": later(
         "DNS admin: publish the record {s}._domainkey.{d} that the owner of {names} gives you (a "
@@ -423,8 +424,8 @@ _ACTIONS = {
         "{names} signs with."
     ),
     "reporter": later(
-        "Nothing is due here: other reporters verify {signature}. Mail admin: if it lasts for a "
-        "week, tell {names} with the numbers below."
+        "No action needed on your side: other reporters verify {signature}. Mail admin: if it "
+        "lasts for a week, report it to {names} with the numbers below."
     ),
 }
 
@@ -435,7 +436,7 @@ def _ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     rows = rows[rows["aligned"] & rows["ours"] & (rows["messages"] > 0)]
     rows = rows[(rows["dkim_domain"] == d) & (rows["selector"] == s)]
     if rows.empty or _given_up(domain, rows, context):
-        return _("Nothing is due: no mail carries this signature any more.")
+        return _("No action needed: no mail carries this signature any more.")
     limit = float(finding.evidence.get("share_before", 0)) + context.thresholds.dkim_points
     seen = [day for day in domain.complete if day < context.today]
     days = sorted(set(rows["day"]).intersection(seen))[-context.thresholds.recent_days :]
@@ -451,7 +452,7 @@ FAMILY = Family(
     (
         Kind(
             "broken_dkim",
-            later("DKIM breaks for {subject}"),
+            later("DKIM failing: {subject}"),
             ("critical", "warning", "info"),
             {
                 "cause": later("Cause"),

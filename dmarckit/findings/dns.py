@@ -135,7 +135,7 @@ def _action(record: str, name: str, to_publish: tuple[Record, ...]) -> str:
     if to_publish:
         text = _("DNS admin: publish at {name} ({type}) the record that is shown here.")
         return text.format(name=safe(name, 300), type=to_publish[0].type)
-    text = _("DNS admin: correct the record at {name}; then run dmarckit dns check.")
+    text = _("DNS admin: fix the record at {name} as described, then run dmarckit dns check.")
     return text.format(name=safe(name, 300))
 
 
@@ -157,20 +157,18 @@ def _changed(row: _Row, messages: pd.DataFrame, context: Context) -> Finding:
     first, last = _day(row["day_before"]), _day(row["day"])
     text = _("The record at {name} ({kind}) changed between {first} and {last}: {change}")
     change = _("before {before}, now {after}.").format(before=_shown(before), after=_shown(after))
-    action = _("DNS admin: check that this was meant. If it was, nothing is due.")
+    action = _("DNS admin: confirm the change was intended. If it was, no action is needed.")
     to_publish: tuple[Record, ...] = ()
     if weaker:
-        text = _(
-            "The record at {name} ({kind}) lost protection between {first} and {last}: {change}"
-        )
+        text = _("The record at {name} ({kind}) was weakened between {first} and {last}: {change}")
         action = _(
-            "DNS admin: if this was not meant, put back {before} and find out who can change DNS."
+            "DNS admin: if this was not intended, restore {before} and find out who can change DNS."
         ).format(before=_shown(before))
         rows = messages[messages["domain"] == domain]
         if record == "dmarc" and costs_wanted_mail(rows, context, _policy_of(before)):
             action = _(
-                "DNS admin: if this was not meant, find out who can change DNS. Set up the senders "
-                "of yours that fail before you put the old record back: it would block their mail."
+                "DNS admin: if this was not intended, find out who can change DNS. Fix your "
+                "senders that fail before you restore the old record: it would block their mail."
             )
         elif record in _TYPES and len(before) == 1 and len(after) <= 1:
             present = after[0] if after else None
@@ -405,7 +403,7 @@ FAMILY = Family(
     (
         Kind(
             "dns_record",
-            later("A DNS record is not right: {subject}"),
+            later("DNS record needs fixing: {subject}"),
             ("critical", "warning", "info"),
             {"found": later("Found"), "faults": later("Faults"), "checked": later("Checked")},
             rules=lambda subject: _RULES.get(subject.partition(" ")[0], ()),
@@ -413,7 +411,7 @@ FAMILY = Family(
         ),
         Kind(
             "dns_changed",
-            later("DNS has changed: {subject}"),
+            later("DNS record changed: {subject}"),
             ("warning", "info"),
             {"before": later("Before"), "after": later("After")},
             topic="requirements",

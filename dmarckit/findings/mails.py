@@ -60,16 +60,14 @@ def untrusted_reports(facts: Facts, context: Context) -> list[Finding]:
             reporters=int(domains.size),
             summary=join_sentences(
                 ngettext(
-                    "{n} email with a report in it was refused as not trusted {when} (From: "
-                    "{domains}).",
-                    "{n} emails with reports in them were refused as not trusted {when} (From: "
-                    "{domains}).",
+                    "{n} report email was rejected as not trusted {when} (From: {domains}).",
+                    "{n} report emails were rejected as not trusted {when} (From: {domains}).",
                     n,
                 ).format(
                     n=count(n), when=on_days(first, last), domains=join_names(list(domains.index))
                 ),
                 of_forged if n_forged else "",
-                _("{domains} used to be accepted, and all of it is refused now.").format(
+                _("{domains} used to be accepted, and all of it is rejected now.").format(
                     domains=join_names(lost)
                 )
                 if lost
@@ -114,10 +112,10 @@ def _untrusted_action(others: pd.DataFrame, lost: Sequence[str]) -> str:
             )
         return text.format(names=join_names(lost))
     if not helped:
-        return _("No action needed: refused emails change no number.")
+        return _("No action needed: rejected emails are not counted.")
     return _(
-        "No action needed: refused emails change no number. If {names} is a reporter that you "
-        'know, see the reasons; trust = "not-fail" also takes senders without DMARC.'
+        "No action needed: rejected emails are not counted. If {names} is a reporter you know, "
+        'check the reason; trust = "not-fail" also accepts senders without DMARC.'
     ).format(names=join_names(helped))
 
 
@@ -143,22 +141,22 @@ def _unreadable(context: Context, sender: str, rows: pd.DataFrame, stored: int) 
     name = safe(sender) or _("an unknown sender (bare files)")
     errors, why = _reasons(rows["error"])
     text = ngettext(
-        "{n} mail from {name} could not be read {when}; {others}.",
-        "{n} mails from {name} could not be read {when}; {others}.",
+        "{n} report email from {name} could not be read {when}; {others}.",
+        "{n} report emails from {name} could not be read {when}; {others}.",
         n,
     )
-    others = ngettext(
-        "{n} other mail of it was stored", "{n} other mails of it were stored", stored
-    ).format(n=count(stored))
+    others = ngettext("{n} other was accepted", "{n} others were accepted", stored).format(
+        n=count(stored)
+    )
     action = _(
-        "Nothing is due: the rest is counted without them. To try again after an update, run: "
+        "No action needed: they are left out of all counts. To retry after an upgrade, run: "
         "dmarckit ingest --retry unreadable"
     )
     if lost:
         action = _(
-            "Mail admin: most mails of {name} are lost. Look at one of them (dmarckit parse FILE "
-            "says where it breaks) and tell {name}, or the makers of dmarckit; then run: dmarckit "
-            "ingest --retry unreadable"
+            "Mail admin: most report emails from {name} cannot be read. Look at one of them "
+            "(dmarckit parse FILE says where it breaks) and report it to {name}, or file an issue "
+            "for dmarckit; then run: dmarckit ingest --retry unreadable"
         )
     return Finding(
         kind="unreadable_reports",
@@ -207,8 +205,8 @@ def dead_letters(facts: Facts, context: Context) -> list[Finding]:
         first, last = part["seen"].min().date(), part["seen"].max().date()
         errors, why = _reasons(part["reason"])
         text = ngettext(
-            "{n} message of the queue {queue} could not be taken {when}.",
-            "{n} messages of the queue {queue} could not be taken {when}.",
+            "{n} message of the queue {queue} could not be processed {when}.",
+            "{n} messages of the queue {queue} could not be processed {when}.",
             n,
         ).format(n=count(n), queue=safe(queue), when=on_days(first, last))
         finding = Finding(
@@ -235,25 +233,23 @@ def dead_letters(facts: Facts, context: Context) -> list[Finding]:
 
 _OF_MAILS = {
     "errors": later("Errors"),
-    "mails": later("Mails"),
+    "mails": later("Emails"),
     "stored_in_window": later("Stored in window"),
     "from_domains": later("From domains"),
     "forged": later("Forged"),
 }
 FAMILY = Family(
     (
-        Kind(
-            "untrusted_reports", later("Report emails were refused"), ("warning", "info"), _OF_MAILS
-        ),
+        Kind("untrusted_reports", later("Report emails rejected"), ("warning", "info"), _OF_MAILS),
         Kind(
             "unreadable_reports",
-            later("Mails of {subject} cannot be read"),
+            later("Unreadable report emails from {subject}"),
             ("warning", "info"),
             _OF_MAILS,
         ),
         Kind(
             "dead_letters",
-            later("Messages in {subject} cannot be taken"),
+            later("Unusable messages in queue {subject}"),
             ("warning",),
             {"errors": later("Errors")},
         ),

@@ -135,7 +135,7 @@ class Kind:
     """what selects it together with others of its topic: ``requirements`` or ``tls``"""
     subject_name: Callable[[str], str] = lambda subject: one_line(subject, 80)
     """subject → its name in a title"""
-    resolved: str = later("Nothing is due: it was not found any more.")
+    resolved: str = later("No action needed: it was not found any more.")
     """the action of a finding that ended without `ended`: RESOLVED when a run does not find it"""
     ended: Callable[[Finding, DomainFacts, Context], str] | None = None
     """finding of the last run → how it ended, empty while it goes on, whatever the thresholds of

@@ -214,7 +214,7 @@ FAMILY = Family(
     (
         Kind(
             "reporter_odd",
-            later("Odd reports from {subject}"),
+            later("Inconsistent reports from {subject}"),
             ("warning", "info"),
             {"domains": later("Domains")},
         ),

@@ -88,7 +88,7 @@ def _changed(
     severity: Severity = "critical" if lost else "warning" if weaker or len(hurt) else "info"
     names = sorted(recent["reporter"].unique())
     who = reporter_tests(domain.reports, names)
-    action = _("DNS admin: check that this was meant. If it was, nothing is due.")
+    action = _("DNS admin: confirm the change was intended. If it was, no action is needed.")
     record: tuple[Record, ...] = ()
     if severity != "info" and not in_dns(domain.name, {tag: new}, context):
         action = _("DNS shows another value by now: no action needed, if that was intended.")
@@ -237,9 +237,8 @@ def policy_not_honoured(domain: DomainFacts, context: Context) -> list[Finding]:
         reporter, n_failing = str(name), total(failing[failing["reporter"] == name])
         is_reporter = reporter_tests(domain.reports, [reporter])[reporter]
         summary = _(
-            "{reporter} delivered {messages} that fail DMARC for {domain} {when}, although the "
-            "policy that it quotes is reject, and gave no reason ({failing} failed there "
-            "altogether)."
+            "{reporter} delivered {messages} that failed DMARC for {domain} {when}, despite "
+            "p=reject and without an override reason ({failing} failures there in total)."
         ).format(
             reporter=reporter_name(reporter),
             messages=n_messages(total(rows)),
@@ -410,15 +409,15 @@ def _step(
 
     text, record = propose_dmarc(domain.name, change, context)
     hits = _(
-        "In the last {days} days it would have hit {strangers} of strangers, {relayed} that "
-        "mailing lists or forwarders changed, and {legitimate} that may be legitimate."
+        "In the last {days} days it would have affected {strangers} of spoofed mail, {relayed} "
+        "modified by mailing lists or forwarders, and {legitimate} that may be legitimate."
     ).format(
         days=limits.ready_days,
         strangers=n_messages(hit["strangers"]),
         relayed=named(relayed),
         legitimate=named(failing),
     )
-    back = _("To go back, set {tags}.").format(tags=dmarc_policy.policy_tags(domain.policy))
+    back = _("Roll back with {tags}.").format(tags=dmarc_policy.policy_tags(domain.policy))
     days = list(pd.date_range(context.today - limits.ready_days * counts.DAY, context.today))
     finding = counts.messages_finding(
         "policy_ready",
@@ -477,25 +476,25 @@ FAMILY = Family(
     (
         Kind(
             "policy_changed",
-            later("The policy changed: {subject}"),
+            later("DMARC policy changed: {subject}"),
             ("critical", "warning", "info"),
             {"old": later("Old"), "new": later("New"), "failing_senders": later("Failing senders")},
         ),
         Kind(
             "policy_not_honoured",
-            later("{subject} does not follow the policy"),
+            later("{subject} does not apply the policy"),
             ("info",),
             {"failing": later("Failing")},
             ended=_not_honoured_ended,
         ),
         Kind(
             "policy_ready",
-            later("Ready for {subject}"),
+            later("Ready to move to {subject}"),
             ("good",),
             {
-                "would_hit": later("Would hit"),
-                "would_hit.strangers": later("strangers"),
-                "would_hit.relayed": later("relayed"),
+                "would_hit": later("Would affect"),
+                "would_hit.strangers": later("spoofed"),
+                "would_hit.relayed": later("forwarded or modified"),
                 "would_hit.legitimate": later("legitimate"),
                 "failing": later("Failing"),
                 "upper_bound": later("Upper bound"),

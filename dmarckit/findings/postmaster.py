@@ -140,9 +140,9 @@ def _spam_finding(
         reporters=1,
         summary=join_sentences(summary, help_text),
         action=_(
-            "Whoever sends newsletters: find the campaign of these days, stop it, mail only people "
-            "who asked for it, and put a one-click unsubscribe link into every message. Google "
-            "wants less than {target}, and never {limit}."
+            "Newsletter owner: find and stop the campaign, send only to people who opted in, and "
+            "put a one-click unsubscribe link into every message. Google requires under {target}, "
+            "and never {limit} or more."
         ).format(target=Rate(limits.spam_warning), limit=Rate(limits.spam_critical)),
         evidence=evidence | {"thresholds": thresholds, "mitigation_from": help_from},
     )
@@ -223,7 +223,7 @@ def _evidence(
 
 
 _ELSE = later(
-    "Mail admin: look for the SMTP replies of Gmail (5.7.x, 4.7.x) of these days in the senders' "
+    "Mail admin: look for the SMTP replies of Gmail (5.7.x, 4.7.x) in this period in the senders' "
     "logs, and see Google's list of SMTP errors."
 )
 _MEANING = {
@@ -260,13 +260,13 @@ _MEANING = {
     "spammy_content": (
         later("the content looks like spam"),
         later(
-            "Whoever sends newsletters: compare what was sent on these days with what came through "
+            "Newsletter owner: compare what was sent in this period with what was delivered "
             "before (links, attachments, shortened addresses)."
         ),
     ),
     "bad_attachment": (
         later("an attachment is of a kind that Gmail blocks"),
-        later("Whoever wrote the mail: offer the file as a download instead."),
+        later("Author of the mail: offer the file as a download instead."),
     ),
     "stamp_policy_error": (
         later("the domain's own DMARC policy asks for it"),
@@ -297,20 +297,20 @@ _VERDICTS = {
     "SPAM_RATE_HIGH": (
         later("people report more than 0.1 % of the mail as spam"),
         later(
-            "Owner of the mailings: find the campaign that is reported, stop it, and mail only "
-            "those who asked for it."
+            "Newsletter owner: find the campaign that is reported, stop it, and mail only those "
+            "who asked for it."
         ),
     ),
     "USER_FEEDBACK_NEGATIVE": (
         later("people show that they do not want the mail"),
         later(
-            "Owner of the mailings: mail only those who asked for it, take those off the lists who "
+            "Newsletter owner: mail only those who asked for it, take those off the lists who "
             "never open it, and put one-click unsubscribe into every message."
         ),
     ),
     "USER_FEEDBACK_LOW": (
         later("people do nothing with the mail"),
-        later("Owner of the mailings: take those off the lists who never open it."),
+        later("Newsletter owner: take those off the lists who never open it."),
     ),
     "USER_FEEDBACK_POSITIVE": (later("people show that they want the mail"), ""),
     "MESSAGE_VOLUME_LOW": (later("too little mail for a verdict"), ""),
@@ -383,21 +383,21 @@ FAMILY = Family(
             "spam_rate",
             later("Gmail users mark your mail as spam"),
             ("critical", "warning"),
-            {"rate_a_day": later("Rate a day"), "mitigation_from": later("Mitigation from")},
+            {"rate_a_day": later("Rate per day"), "mitigation_from": later("Mitigation from")},
             rules=lambda subject: ("spam_rate",),
             topic="requirements",
         ),
         Kind(
             "delivery_errors",
-            later("Gmail refuses mail: {subject}"),
+            later("Gmail rejects mail: {subject}"),
             ("critical", "warning"),
-            {"rate_a_day": later("Rate a day")},
+            {"rate_a_day": later("Rate per day")},
             rules=lambda subject: ("ptr",) if subject.endswith("ptr_record") else (),
             topic="requirements",
         ),
         Kind(
             "deliverability",
-            later("Gmail: bad deliverability ({subject})"),
+            later("Gmail: poor deliverability ({subject})"),
             ("warning",),
             {"verdict": later("Verdict")},
             rules=lambda subject: ("spam_rate",) if subject == "SPAM_RATE_HIGH" else (),

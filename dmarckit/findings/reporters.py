@@ -307,9 +307,9 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
             share=percent(part),
         ),
         action=_(
-            "Mail admin: see whether its mails are among the refused or unreadable ones (dmarckit "
-            "ingest shows them). Other reporters still write, so the fault is likely with "
-            "{reporter}; wait, or ask it if it stays silent for two weeks."
+            "Mail admin: check whether its emails are among the rejected or unreadable ones "
+            "(dmarckit ingest shows them). Other reporters are still sending, so the fault is "
+            "likely with {reporter}; wait, or ask it if it stays silent for two weeks."
         ).format(reporter=reporter_name(reporter)),
         evidence={
             "reporters": [reporter_name(reporter)],
@@ -330,7 +330,7 @@ FAMILY = Family(
     (
         Kind(
             "reporter_silent",
-            later("{subject} has stopped reporting"),
+            later("No reports from {subject}"),
             ("warning", "info"),
             {
                 "domains": later("Domains"),
@@ -340,7 +340,7 @@ FAMILY = Family(
         ),
         Kind(
             "ingest_broken",
-            later("Reports do not come in any more"),
+            later("Reports have stopped arriving"),
             ("critical", "warning"),
             {
                 "domains": later("Domains"),

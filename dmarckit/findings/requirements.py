@@ -44,13 +44,13 @@ def _finding(domain: DomainFacts, context: Context, code: str, rows: pd.DataFram
     senders = join_names(list(top_counts(ours if len(ours) else rows, "sender")))
     text = (
         _(
-            "{reporters} marked {messages} of {domain} {when} with {code}: {meaning} ({own} "
-            "from senders of yours or known services: {senders})."
+            "{reporters} flagged {messages} of {domain} {when} with {code}: {meaning} ({own} from "
+            "your own senders or known services: {senders})."
         )
         if len(ours)
         else _(
-            "{reporters} marked {messages} of {domain} {when} with {code}: {meaning} (all from "
-            "strangers: {senders})."
+            "{reporters} flagged {messages} of {domain} {when} with {code}: {meaning} (all from "
+            "unknown senders: {senders})."
         )
     )
     digits = code.replace(".", r"\.")
@@ -78,7 +78,7 @@ def _finding(domain: DomainFacts, context: Context, code: str, rows: pd.DataFram
         ),
         action=model.join_sentences(*actions)
         if len(ours)
-        else _("Nothing is due: none of the senders is yours."),
+        else _("No action needed: none of the senders is yours."),
         query=counts.window_query(domain, context, queries.any_of("reasons", has_code)),
         thresholds={"messages": least},
         evidence={
@@ -127,11 +127,11 @@ def requirement_meaning(code: str) -> CodeMeaning:
 
 
 _SIGN = later(
-    "Owner of {senders}: sign every message with DKIM as d={domain}. DNS admin: publish the key "
-    "or keys that the owner names (TXT or CNAME) below _domainkey.{domain}."
+    "{senders} admin: sign every message with DKIM as d={domain}. DNS admin: publish the key or "
+    "keys that the owner names (TXT or CNAME) below _domainkey.{domain}."
 )
 _SPF = later(
-    "Owner of {senders}: use a return path whose domain has an SPF record. DNS admin: add the "
+    "{senders} admin: use a return path whose domain has an SPF record. DNS admin: add the "
     "sender's include or addresses to the TXT record v=spf1 of that domain, with at most 10 "
     "lookups."
 )
@@ -143,9 +143,9 @@ _NO_RECORD = _meaning(later("the author's domain has no DMARC record"), _RECORD)
 _FORMAT = _meaning(
     later("the message is malformed, or Gmail takes it for spam"),
     later(
-        "Owner of {senders}: send messages with one From header, one Message-ID and no header "
-        "twice (RFC 5322), and see the text of the reply in the sending server's log: 5.7.1 "
-        "also stands for low reputation and for IPv6 addresses without PTR."
+        "{senders} admin: send messages with one From header, one Message-ID and no header twice "
+        "(RFC 5322), and see the text of the reply in the sending server's log: 5.7.1 also stands "
+        "for low reputation and for IPv6 addresses without PTR."
     ),
 )
 _MEANINGS = {
@@ -153,21 +153,21 @@ _MEANINGS = {
     "7.0": _meaning(
         later("the address or domain has a low reputation, no PTR record, or sent without TLS"),
         later(
-            "Owner of {senders}: see the text of the reply in the sending server's log, which "
-            "says which of these it is."
+            "{senders} admin: see the text of the reply in the sending server's log, which says "
+            "which of these it is."
         ),
     ),
     "7.1": _FORMAT,
     "7.23": _meaning(
         later("the sending address has no PTR record"),
-        later("Owner of {senders}: set a PTR record."),
+        later("{senders} admin: set a PTR record."),
     ),
     "7.24": _meaning(later("the SPF record has suspicious entries"), _SPF),
     "7.25": _meaning(
         later("PTR and forward DNS of the sending address do not agree"),
         later(
-            "Owner of {senders}: give every sending address a PTR record whose name resolves "
-            "back to the same address."
+            "{senders} admin: give every sending address a PTR record whose name resolves back to "
+            "the same address."
         ),
     ),
     "7.26": _meaning(later("neither SPF nor DKIM passes"), _SIGN, _SPF),
@@ -175,21 +175,21 @@ _MEANINGS = {
     "7.28": _meaning(
         later("unusually much mail, or much of it unwanted, came at once"),
         later(
-            "Owner of {senders}: find out what sent so much (the reply names address, DKIM "
-            "domain or link), stop what nobody asked for, and raise volumes slowly."
+            "{senders} admin: find out what sent so much (the reply names address, DKIM domain or "
+            "link), stop what nobody asked for, and raise volumes slowly."
         ),
     ),
     "7.29": _meaning(
         later("the connection was not encrypted"),
-        later("Owner of {senders}: switch on TLS (STARTTLS) for outgoing mail."),
+        later("{senders} admin: enable TLS (STARTTLS) for outgoing mail."),
     ),
     "7.30": _meaning(later("DKIM does not pass"), _SIGN),
     "7.31": _NO_RECORD,
     "7.32": _meaning(
         later("the From domain is aligned with neither SPF nor DKIM"),
         later(
-            "Owner of {senders}: sign with DKIM as d={domain}, or use a return path below "
-            "{domain}. DNS admin: publish the records that the owner names."
+            "{senders} admin: sign with DKIM as d={domain}, or use a return path below {domain}. "
+            "DNS admin: publish the records that the owner names."
         ),
     ),
     "7.40": _NO_RECORD,
@@ -197,8 +197,8 @@ _MEANINGS = {
 _OTHER = _meaning(
     later("a requirement for senders is not met"),
     later(
-        "Owner of {senders}: look the code up in the receiver's list of SMTP errors, and in "
-        "the sending server's log."
+        "{senders} admin: look the code up in the receiver's list of SMTP errors, and in the "
+        "sending server's log."
     ),
 )
 
@@ -261,8 +261,8 @@ def _not_met_finding(
         summary=model.join_sentences(
             missing.format(domain=safe(domain), providers=join_names(providers), rule=words.name),
             words.asks,
-            _("What is seen: {why}.").format(why=safe(worst["why"], 600).rstrip(".。")),
-            "" if binding else _("It is binding for senders of much mail only."),
+            _("Observed: {why}.").format(why=safe(worst["why"], 600).rstrip(".。")),
+            "" if binding else _("Applies to bulk senders only."),
         ),
         action=words.action,
         evidence={
@@ -289,7 +289,7 @@ FAMILY = Family(
     (
         Kind(
             "gmail_requirement",
-            later("A receiver's requirement is not met: {subject}"),
+            later("Receiver's requirement not met: {subject}"),
             ("critical", "warning", "info"),
             {
                 "code": later("Code"),
@@ -306,7 +306,7 @@ FAMILY = Family(
         ),
         Kind(
             "requirement_not_met",
-            later("A requirement for senders is not met: {subject}"),
+            later("Sender requirement not met: {subject}"),
             ("warning", "info"),
             {"providers": later("Providers"), "views": later("Views"), "source": later("Source")},
             topic="requirements",

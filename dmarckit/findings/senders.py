@@ -118,19 +118,20 @@ def _stopped(
         rows,
         summary=join_sentences(
             _(
-                "{sender} has stopped: {messages} as {domain} on {days} of {of} days, none since "
-                "{last}."
+                "No mail from {sender} as {domain} since {last}. Before that: {messages} on "
+                "{days} of {of} days."
             ).format(**words, days=len(seen), of=limits.baseline_days, last=short_day(last)),
-            _("{heirs} took over: it has sent about as much more since then.").format(
+            _("{heirs} took over: its volume has grown by about as much since then.").format(
                 heirs=join_names(heirs)
             )
             if heirs
             else "",
         ),
         action=_(
-            "Owner of {sender}: check that it still sends for {domain} (queue, expired contract, "
+            "{sender} admin: check that it still sends for {domain} (queue, expired contract, "
             "changed From domain). If it was switched off on purpose, DNS admin: remove its SPF "
-            "include and DKIM selectors{selectors}, since whoever takes them over can send as you."
+            "include and DKIM selectors{selectors}; otherwise whoever takes them over can send as "
+            "you."
         ).format(**words, selectors=f" ({selectors})" if selectors else ""),
         query=c.domain_query(
             domain,
@@ -249,21 +250,22 @@ def _unaligned(
     proof = _proof(domain, context, sender, c.total(rows))
     proven = list(dict.fromkeys([*proof.spf, *proof.dkim]))
     summary = _(
-        "{messages} that {sender} sent as {author} {when} fail DMARC: they prove {proves}, not "
-        "{author} ({reporters})."
+        "{messages} that {sender} sent as {author} {when} failed DMARC: SPF or DKIM passes for "
+        "{proves}, not for {author} ({reporters})."
     )
     if proof.strict:
         own = organisation(domain.name)
         proven = [name for name in proven if organisation(name) == own]
         summary = _(
-            "{messages} that {sender} sent as {author} {when} fail DMARC only because alignment is "
-            "strict ({tags}): they prove {proves}, which is not exactly the From domain "
-            "({reporters})."
+            "{messages} that {sender} sent as {author} {when} failed DMARC only because alignment "
+            "is strict ({tags}): SPF or DKIM passes for {proves}, which is not exactly the From "
+            "domain ({reporters})."
         )
     elif proof.contradicted:
         summary = _(
             "{names} counts {messages} that {sender} sent as {author} {when} as failing DMARC, "
-            "although its own results say that they prove {author}: it contradicts itself."
+            "although its own results show SPF or DKIM passing for {author}: it contradicts "
+            "itself."
         )
     words = c.sentence_parts(domain, rows, sender)
     names = join_names(list(c.top_counts(rows, "reporter")))
@@ -316,8 +318,8 @@ def _unaligned_action(
     }
     if proof.contradicted:
         return _(
-            "Nothing is due: SPF or DKIM proves {domain} for {sender}. Mail admin: if it goes on, "
-            "tell {reporters} with the numbers below."
+            "No action needed: SPF or DKIM passes for {domain} when {sender} sends. Mail admin: "
+            "if it continues, report it to {reporters} with the numbers below."
         ).format(**words)
     if proof.strict:
         text = join_sentences(
@@ -325,29 +327,29 @@ def _unaligned_action(
                 "DNS admin: set {tags} in the record of _dmarc.{domain} and leave the rest, so "
                 "that names below the organisation's domain count again."
             ),
-            _("Or owner of {sender}: sign with DKIM as d={author} exactly.")
+            _("Or {sender} admin: sign with DKIM as d={author} exactly.")
             if "adkim" in proof.strict
-            else _("Or owner of {sender}: make the return path {author} exactly."),
+            else _("Or {sender} admin: make the return path {author} exactly."),
         )
         return text.format(**words, tags=" ".join(f"{tag}=r" for tag in proof.strict))
     if proof.unverified:
         d, s = proof.unverified
         return _(
-            "Owner of {sender}: it signs as {d}, but the signature does not verify; have the DNS "
+            "{sender} admin: it signs as {d}, but the signature does not verify; have the DNS "
             "admin publish the record {s}._domainkey.{d} as {sender} shows it."
         ).format(**words, d=safe(d), s=safe(s))
     known = howto(sender)
     if known is not None:
         words |= {"screen": known.screen or known.manual, "records": dkim_records(known)}
         text = _(
-            "Owner of {sender}: add {author} there ({screen}) for DKIM. DNS admin: publish what it "
+            "{sender} admin: add {author} there ({screen}) for DKIM. DNS admin: publish what it "
             "shows: {records}."
         )
     else:
         text = _(
-            "Owner of {sender}: switch on DKIM signing with your own domain there (d={author}; "
-            "often called domain authentication), or a return path below {author}. DNS admin: "
-            "publish the CNAME or TXT records that {sender} shows."
+            "{sender} admin: enable DKIM signing with your own domain (d={author}; often called "
+            '"domain authentication"), or a custom return path under {author}. DNS admin: publish '
+            "the CNAME/TXT records {sender} gives you."
         )
     ours = bool(rows["in_inventory"].any())
     decide = "" if ours else _("If nobody uses {sender}, it is abuse: {deny}")
@@ -356,13 +358,16 @@ def _unaligned_action(
 
 def _stopped_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     if finding.subject not in domain.senders:
-        text = _("Nothing is due: {sender} has left the inventory (90 days without proven mail).")
+        text = _(
+            "No action needed: {sender} is no longer counted as a sender of yours (90 days "
+            "without authenticated mail)."
+        )
         return text.format(sender=safe(finding.subject))
     sent = domain.messages.loc[domain.messages["sender"] == finding.subject, "day"]
     again = sent[sent.dt.date > (finding.last_day or date.min)]
     if again.empty:
         return ""
-    text = _("Nothing is due: {sender} has sent again since {day}.")
+    text = _("No action needed: {sender} has sent again since {day}.")
     return text.format(sender=safe(finding.subject), day=short_day(again.min()))
 
 
@@ -370,12 +375,12 @@ FAMILY = Family(
     (
         Kind(
             "sender_stopped",
-            later("{subject} has stopped sending"),
+            later("No mail from {subject} any more"),
             ("warning", "info"),
             {
                 "seen_days": later("Seen days"),
                 "quiet_days": later("Quiet days"),
-                "median_a_day": later("Median a day"),
+                "median_a_day": later("Median per day"),
                 "took_over": later("Took over"),
             },
             hidden_by=("ingest_broken",),
@@ -383,11 +388,11 @@ FAMILY = Family(
         ),
         Kind(
             "unaligned_sender",
-            later("{subject} is not set up for your domain"),
+            later("{subject} sends for you without authentication"),
             ("critical", "warning", "info"),
             {
-                "proves_spf": later("Proves spf"),
-                "proves_dkim": later("Proves dkim"),
+                "proves_spf": later("SPF passes for"),
+                "proves_dkim": later("DKIM passes for"),
                 "strict_tags": later("Strict by"),
                 "from_domains": later("From domains"),
             },

@@ -213,7 +213,7 @@ def _only(
             else "",
         ),
         action=_(
-            "Owner of {sender}: compare the key that it signs with and the one in DNS ({keys}); "
+            "{sender} admin: compare the key that it signs with and the one in DNS ({keys}); "
             "dmarckit dns check asks for it. If they are the same, something changes the mail "
             "after it was signed."
         ).format(sender=safe(sender), keys=keys)
@@ -243,15 +243,15 @@ def signing_action(sender: str, author: str) -> str:
     known = howto(sender)
     if known is None or not known.dkim_type:
         return _(
-            "Owner of {sender}: sign with DKIM as d={author} (2048-bit RSA key). DNS admin: "
-            "publish the DKIM record that the owner names, below _domainkey.{author}."
+            "{sender} admin: sign with DKIM as d={author} (2048-bit RSA key). DNS admin: publish "
+            "the DKIM record that the owner names, below _domainkey.{author}."
         ).format(sender=safe(sender), author=safe(author))
     where = _(" ({screen})").format(screen=known.screen) if known.screen else ""
     n = known.dkim_records or len(known.dkim_names)
     return ngettext(
-        "Owner of {sender}: have it sign as {author}{where}. DNS admin: publish the {n} {type} "
+        "{sender} admin: have it sign as {author}{where}. DNS admin: publish the {n} {type} "
         "record that it shows: {names} below {author}.",
-        "Owner of {sender}: have it sign as {author}{where}. DNS admin: publish the {n} {type} "
+        "{sender} admin: have it sign as {author}{where}. DNS admin: publish the {n} {type} "
         "records that it shows: {names} below {author}.",
         n,
     ).format(
@@ -280,7 +280,7 @@ FAMILY = Family(
     (
         Kind(
             "spf_errors",
-            later("SPF of {subject} cannot be evaluated"),
+            later("SPF errors for {subject}"),
             ("critical", "warning", "info"),
             {"results": later("Results"), "senders": later("Senders"), "of": later("Of")},
             rules=lambda subject: ("spf",),
@@ -288,7 +288,7 @@ FAMILY = Family(
         ),
         Kind(
             "spf_only",
-            later("{subject} rests on SPF alone"),
+            later("{subject} passes by SPF only"),
             ("warning", "info"),
             {"of": later("Of"), "policy": later("Policy")},
             rules=lambda subject: ("dkim",),

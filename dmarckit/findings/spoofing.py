@@ -189,8 +189,8 @@ def _wave_action(domain: DomainFacts, rows: pd.DataFrame, delivered: int) -> str
             "questions from recipients, and bounces."
         )
     return _(
-        "Service desk: warn those who may get mail in your name. The policy is {tags}: how far it "
-        "can be raised is said by the findings about the next step and about subdomains."
+        "Service desk: warn those who may get forged mail in your name. The policy is {tags}; the "
+        "findings about the next step and about subdomains say how far it can be tightened."
     ).format(tags=policy_tags(policy))
 
 
@@ -222,13 +222,13 @@ def _exposed(domain: DomainFacts, context: Context, subject: str, rows: pd.DataF
     testing = policy.testing == "y"
     names = sorted(str(name) for name in rows["header_from"].unique())
     text = _(
-        "Strangers sent {messages} as {names}, which never sent authenticated mail, {when}: "
-        "{what} (policy for subdomains: {policy})."
+        "{messages} used {names}, which has never sent authenticated mail, {when}: {what} (policy "
+        "for subdomains: {policy})."
     )
     if len(names) > 1:
         text = _(
-            "Strangers sent {messages} as {n} names below {domain} that never sent authenticated "
-            "mail ({names}), {when}: {what} (policy for subdomains: {policy})."
+            "{messages} used {n} names below {domain} that have never sent authenticated mail "
+            "({names}), {when}: {what} (policy for subdomains: {policy})."
         )
     summary = text.format(
         messages=n_messages(total(rows)),
@@ -269,7 +269,7 @@ def _cover(domain: DomainFacts, context: Context, level: str) -> tuple[str, tupl
     if level == "reject":
         if policy.testing != "y":
             return _(
-                "Nothing is due: receivers are asked to reject mail from subdomains that fails."
+                "No action needed: receivers are asked to reject mail from subdomains that fails."
             ), ()
         return _(
             "The policy for subdomains is reject, which t=y lowers to quarantine (RFC 9989 section "
@@ -296,7 +296,7 @@ def _cover(domain: DomainFacts, context: Context, level: str) -> tuple[str, tupl
         ).format(messages=n_messages(total(failing)), names=names)
         if len(failing)
         else _(
-            "sp covers every name below the domain; no legitimate mail from one failed in the "
+            "sp covers every name below the domain; no legitimate subdomain mail failed in the "
             "last {days} days."
         ).format(days=days)
     )
@@ -314,10 +314,10 @@ FAMILY = Family(
     (
         Kind(
             "spoofing",
-            later("Somebody sends as {subject}"),
+            later("Spoofing of {subject}"),
             ("critical", "warning", "info"),
             {
-                "usual_a_day": later("Usual a day"),
+                "usual_a_day": later("Usual per day"),
                 "delivered": later("Delivered"),
                 "blocked": later("Blocked"),
                 "policy": later("Policy"),
@@ -327,7 +327,7 @@ FAMILY = Family(
         ),
         Kind(
             "subdomain_exposed",
-            later("Strangers send as {subject}"),
+            later("Spoofed subdomain: {subject}"),
             ("warning", "info"),
             {
                 "delivered": later("Delivered"),

@@ -78,7 +78,7 @@ def part_label(part: str, key: object) -> str:
     """Return the label of a key of a part; an outside name stays as it is.
 
     >>> part_label("would_hit", "relayed"), part_label("reporters", "relayed")
-    ('relayed', 'relayed')
+    ('forwarded or modified', 'relayed')
     """
     label = _LABELS.get(f"{part}.{key}")
     return _(label) if label else str(key)

@@ -102,8 +102,8 @@ _MEANING = {
     "certificate-expired": (
         later("the certificate has expired"),
         later(
-            "Mail admin: renew the certificate of the MX hosts today, and find out why the "
-            "renewal did not run."
+            "Mail admin: renew the certificate of the MX hosts today, and find out why "
+            "auto-renewal failed."
         ),
     ),
     "certificate-host-mismatch": (
@@ -173,7 +173,7 @@ FAMILY = Family(
     (
         Kind(
             "tls_failures",
-            later("Encryption fails: {subject}"),
+            later("TLS failing: {subject}"),
             ("critical", "warning"),
             {
                 "policy_types": later("Policy types"),

@@ -131,15 +131,15 @@ def _new(
             "names": join_names(list(c.top_counts(rows, "sender", len(senders)))),
         }
         summary = ngettext(
-            "{n} new forwarder ({names}) relayed {messages} of {domain} {when} whose signature or "
-            "way shows that {domain} sent them.",
-            "{n} new forwarders ({names}) relayed {messages} of {domain} {when} whose signature or "
-            "way shows that {domain} sent them.",
+            "{n} new forwarder ({names}) relayed {messages} {when} whose signature or route shows "
+            "that {domain} sent them.",
+            "{n} new forwarders ({names}) relayed {messages} {when} whose signature or route "
+            "shows that {domain} sent them.",
             len(senders),
         ).format(**words)
         action = _(
-            "Nothing is due: people have their mail forwarded, and DKIM survives that. Mail that "
-            "is not signed does not."
+            "No action needed: people have their mail forwarded, and DKIM survives that. Mail "
+            "that is not signed does not."
         )
     else:
         evidence |= {"sender_kind": kind, "from_domains": c.top_counts(rows, "header_from")}
@@ -154,11 +154,11 @@ def _new(
         declared = (domain.inventory["declared"] & (domain.inventory["sender"] == sender)).any()
         if main == "unaligned_sender":
             action = _(
-                "Mail admin: find out who uses {sender} in the name of {domain}; what to set up "
-                "there is said in the finding unaligned_sender once it has sent enough."
+                "Mail admin: find out who uses {sender} in the name of {domain}. Once it has sent "
+                "enough, a finding says what to set up there."
             )
         elif declared:
-            action = _("Nothing is due: {sender} is declared, and has begun to send.")
+            action = _("No action needed: {sender} is declared, and has begun to send.")
         else:
             action = _(
                 "Mail admin: ask the owners of {domain} whether somebody started to use {sender}. "
@@ -256,7 +256,7 @@ def _unidentified(
             ),
             _("It authenticates as {proves}, not as {domain}.").format(**words, proves=safe(proves))
             if proves
-            else _("It proves nothing: neither SPF nor DKIM passes for it."),
+            else _("It does not authenticate: neither SPF nor DKIM passes."),
             loss.sentence([sender]),
         ),
         action=_(
@@ -377,18 +377,18 @@ def _lost(
             **words, day=short_day(since), author=safe(move.author), addresses=join_names(found)
         )
         action = _(
-            "Owner of {sender}: if this mail is yours, let the DNS admin add {addresses} to the "
-            "SPF record of the return path, and the new host sign with DKIM as {author}. If it is "
+            "{sender} admin: if this mail is yours, have the DNS admin add {addresses} to the SPF "
+            "record of the return path, and the new host sign with DKIM as {author}. If it is "
             "not, it is forged, and nothing is lost."
         )
     else:
         fails = domain.messages[domain.messages["sender"] == sender]
         since = fails.loc[~fails["da"] & ~fails["sa"], "day"].min()
-        why = _("Neither SPF nor DKIM proves {domain} for it.").format(**words)
+        why = _("Neither SPF nor DKIM passes for {domain}.").format(**words)
         action = _(
-            "Owner of {sender}: find out which mail this is (From domains and addresses below), "
-            "and make SPF or DKIM prove it: {addresses} in the SPF record of the return path, or a "
-            "DKIM signature of {author}."
+            "{sender} admin: find out which mail this is (From domains and addresses below) and "
+            "authenticate it: {addresses} in the SPF record of the return path, or a DKIM "
+            "signature of {author}."
         )
     return c.messages_finding(
         "mail_lost",
@@ -456,7 +456,7 @@ FAMILY = Family(
     (
         Kind(
             "mail_lost",
-            later("Mail of {subject} is lost"),
+            later("Mail from {subject} is being lost"),
             ("critical", "warning"),
             {
                 "classes": later("Classes"),
@@ -481,7 +481,7 @@ FAMILY = Family(
         ),
         Kind(
             "new_sender",
-            later("{subject} is a new sender"),
+            later("New sender: {subject}"),
             ("info",),
             {
                 "sender_kind": later("Sender kind"),

@@ -24,9 +24,9 @@ FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
 # what receivers did with failing messages: label and colour
 OUTCOMES = {
     "delivered": (later("delivered"), LIGHT["failing"]),
-    "quarantined": (later("sent to spam"), LIGHT["quarantined"]),
+    "quarantined": (later("quarantined"), LIGHT["quarantined"]),
     "rejected": (later("rejected"), LIGHT["rejected"]),
-    "unstated": (later("not said"), LIGHT["unknown"]),
+    "unstated": (later("not stated"), LIGHT["unknown"]),
 }
 _FONT = (
     'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Hiragino Sans", '
@@ -40,24 +40,24 @@ CLASSES = {  # → label and group
     "dkim_only": (later("only DKIM passes"), "authenticated"),
     "spf_only": (later("only SPF passes"), "authenticated"),
     "forwarded": (later("forwarded"), "indirect"),
-    "modified": (later("changed on the way"), "indirect"),
-    "broken_dkim": (later("own mail, DKIM breaks"), "failing"),
-    "unaligned_sender": (later("known service, not set up"), "failing"),
+    "modified": (later("modified in transit"), "indirect"),
+    "broken_dkim": (later("own mail, DKIM failing"), "failing"),
+    "unaligned_sender": (later("known service, not aligned"), "failing"),
     "unidentified": (later("unidentified sender"), "failing"),
-    "spoofed_subdomain": (later("made-up subdomain"), "forged"),
-    "unauthenticated": (later("proves nothing"), "forged"),
+    "spoofed_subdomain": (later("spoofed subdomain"), "forged"),
+    "unauthenticated": (later("unauthenticated"), "forged"),
 }
 GROUPS = {  # of classes, by their colour, as they are stacked
     "authenticated": later("authenticated"),
-    "indirect": later("forwarded or changed"),
+    "indirect": later("forwarded or modified"),
     "failing": later("own or unidentified, failing"),
     "forged": later("forged"),
 }
 _DONE = {  # what receivers did with all of them, with some
     "delivered": (later("all delivered"), later("{n} delivered")),
-    "quarantined": (later("all sent to spam"), later("{n} sent to spam")),
+    "quarantined": (later("all quarantined"), later("{n} quarantined")),
     "rejected": (later("all rejected"), later("{n} rejected")),
-    "unstated": (later("all not said"), later("{n} not said")),
+    "unstated": (later("all not stated"), later("{n} not stated")),
 }
 # edges of the plot of an SVG image; the names of the colours are at its right
 _LEFT, _TOP, _RIGHT, _BOTTOM = 60, 72, 730, 306
@@ -66,11 +66,11 @@ _LEFT, _TOP, _RIGHT, _BOTTOM = 60, 72, 730, 306
 def failing_title(failing: int, delivered: int) -> str:
     """Return how many messages failed, and how many of them were delivered."""
     if not delivered:
-        text = _("{messages} failed DMARC; none was delivered all the same")
+        text = _("{messages} failed DMARC; none was delivered")
     elif delivered == failing:
-        text = _("{messages} failed DMARC; all of them were delivered all the same")
+        text = _("{messages} failed DMARC; all were delivered anyway")
     else:
-        text = _("{messages} failed DMARC; {share} were delivered all the same")
+        text = _("{messages} failed DMARC; {share} were delivered anyway")
     share = words.percent(delivered / failing)
     return text.format(messages=words.n_messages(failing), share=share)
 
@@ -89,11 +89,11 @@ def failing_by_day(daily: pd.DataFrame) -> go.Figure:
     """Draw failing messages a day, by what receivers did. Takes `Page.failing_by_day().data`."""
     failing = int(daily["fail"].sum())
     if not daily["messages"].any():
-        return nothing(_("Failing messages a day"))
+        return nothing(_("Failing messages per day"))
     if not failing:
-        return nothing(_("Failing messages a day"), _("No message failed DMARC on these days."))
+        return nothing(_("Failing messages per day"), _("No message failed DMARC in this period."))
     title = failing_title(failing, int(daily["delivered"].sum()))
-    subtitle = _("Failing messages a day, by what the receivers did with them.")
+    subtitle = _("Failing messages per day, by what receivers did with them.")
     return daily_bars(daily, OUTCOMES, title=title, subtitle=subtitle)
 
 
@@ -202,7 +202,7 @@ def _figure(title: str, subtitle: str, *, height: int) -> go.Figure:
 
 def nothing(title: str, text: str = "") -> go.Figure:
     """Return a figure without traces that says why; the page shows only the words."""
-    figure = _figure(title, text or _("There were no messages on these days."), height=180)
+    figure = _figure(title, text or _("There were no messages in this period."), height=180)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return figure
@@ -216,16 +216,14 @@ def class_chart(daily: pd.DataFrame, events: Sequence[tuple[date, str, str]] = (
     """
     messages = int(daily["messages"].sum())
     if not messages:
-        return nothing(_("Messages a day"))
-    subtitle = _("Messages a day, by what they prove.")
+        return nothing(_("Messages per day"))
+    subtitle = _("Messages per day by authentication result.")
     if not daily["complete"].all():
-        subtitle = _(
-            "Messages a day, by what they prove. Grey: days of which reports are still missing."
-        )
+        subtitle = _("Messages per day by authentication result. Grey: reports still missing.")
     names = {g: [name for name, (_label, of) in CLASSES.items() if of == g] for g in GROUPS}
     groups = daily.assign(**{group: daily[classes].sum(axis=1) for group, classes in names.items()})
     failing, forged = int(groups["failing"].sum()), int(groups["forged"].sum())
-    title = _("All of {messages} pass, or were forwarded or changed on the way")
+    title = _("All {messages} pass, or were forwarded or modified in transit")
     if failing + forged:
         title = _("Failing: {failing} own or unidentified, {forged} forged, of {messages}")
     count = {"failing": words.count(failing), "forged": words.count(forged)}

@@ -191,7 +191,9 @@ def table(
     ]
     shown = render_part("table", caption, columns, rows, tall=len(frame) > TALL)
     more = number - len(frame)
-    text = ngettext("And {n} more row.", "And {n} more rows.", more).format(n=words.count(more))
+    text = ngettext("{n} more row not shown", "{n} more rows not shown", more).format(
+        n=words.count(more)
+    )
     return shown + render_part("note", text) if more > 0 else shown
 
 

@@ -56,7 +56,7 @@ def jobs(runs: pd.DataFrame, addresses: Mapping[str, str]) -> dict[str, list[Any
 def _counts(row: Any) -> str:
     """Return what the run read and found, in words; zeros are left out."""
     numbers: dict[str, Callable[[int], str]] = {
-        "mails": lambda n: ngettext("{n} mail", "{n} mails", n),
+        "mails": lambda n: ngettext("{n} email", "{n} emails", n),
         "stored": lambda n: _("{n} stored"),
         "duplicate": lambda n: ngettext("{n} duplicate", "{n} duplicates", n),
         "untrusted": lambda n: _("{n} not trusted"),

@@ -103,9 +103,9 @@ def test_findings_tell_each_cause_once(settings: Settings) -> None:
     told = [f for f in found if f.kind == "requirement_not_met"]
     assert [(f.subject, f.severity) for f in told] == [("one_click_unsubscribe", "info")]
     assert told[0].summary == (
-        "example.com does not meet a requirement of Google: One-click unsubscribe. Marketing mail "
-        "can be unsubscribed from with one click (RFC 8058). What is seen: Postmaster Tools: needs "
-        "work, as of 24 Nov. It is binding for senders of much mail only."
+        "example.com does not meet a requirement of Google: One-click unsubscribe. Marketing "
+        "mail supports one-click unsubscribe (RFC 8058). Observed: Postmaster Tools: needs work, "
+        "as of 24 Nov. Applies to bulk senders only."
     )
 
 

@@ -101,9 +101,7 @@ def test_days(in_japanese: None) -> None:
 
 
 def test_a_notebook_s_markdown_is_translated_by_paragraph(in_japanese: None) -> None:
-    source = (
-        "## Findings\n\nWhat is wrong, has changed or can be done next, as of the last seven days."
-    )
+    source = "## Findings\n\nProblems, changes and next steps from the last 7 days."
     heading, paragraph = translated(source + "\n\nA user's *own* words.").split("\n\n")[:2]
     assert heading == "## 検出事項"
     assert JAPANESE.search(paragraph)

@@ -86,7 +86,7 @@ def test_a_name_is_found_whatever_its_case_and_nobody_is_no_error(lake: Lake) ->
     assert traced(lake, "MAILER.example").name == "mailer.example"
     assert traced(lake, "nobody").number == 0
     page = page_of(lake)
-    assert "nobody sent nothing as example.com on these days." in text(page.sender("nobody"))
+    assert "nobody sent nothing as example.com in this period." in text(page.sender("nobody"))
     assert "No report speaks of it" in text(page.sender_records("nobody"))
 
 
@@ -103,7 +103,7 @@ def test_the_headline_compares_with_the_days_before(lake: Lake) -> None:
     assert shown.data.set_index("measure").loc["messages"].tolist() == [40, 7]
     assert shown.html is not None
     assert shown.html.title == "mailer.example, sending as example.com"
-    assert "All of 40 messages fail DMARC." in text(shown)
+    assert "All 40 messages failed DMARC." in text(shown)
     assert "Receivers blocked 30 of the failing ones." in text(shown)
 
 

@@ -134,7 +134,7 @@ def test_a_critical_one_is_not_buried() -> None:
 def test_the_title_of_many_names_the_first() -> None:
     rows = [messages([1, 2], **{**UNALIGNED, "sender": f"Desk {n:02}"}) for n in range(12)]
     pool = only(facts(messages=sum(rows, messages())), "unaligned_sender")
-    assert pool.title == "Desk 00 is not set up for your domain, and 11 more like it"
+    assert pool.title == "Desk 00 sends for you without authentication, and 11 more like it"
 
 
 def test_what_was_open_stays_open_below_the_threshold_of_the_window() -> None:

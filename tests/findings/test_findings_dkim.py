@@ -44,8 +44,8 @@ def test_a_key_that_breaks_for_its_only_sender() -> None:
     assert (finding.subject, finding.severity) == ("example.com/s1", "warning")
     assert finding.evidence["cause"] == "key"
     assert finding.summary.startswith(
-        "240 messages of 240 signed example.com/s1 (100%) did not verify on 21–23 Nov; in "
-        "the 28 days before it was 0%."
+        "DKIM failed for 240 messages of 240 signed example.com/s1 (100%) on 21–23 Nov; in the "
+        "28 days before: 0%."
     )
     assert "DNS admin: look at the TXT record (or CNAME) s1._domainkey.example.com" in (
         finding.action

@@ -134,8 +134,8 @@ def test_a_refused_report_is_only_worth_knowing() -> None:
     )
     assert (finding.subject, finding.domain, finding.severity) == ("", "", "info")
     assert finding.summary == (
-        "1 email with a report in it was refused as not trusted on 23 Nov (From: "
-        "inbox.example). Reason: dmarc=fail for inbox.example"
+        "1 report email was rejected as not trusted on 23 Nov (From: inbox.example). Reason: "
+        "dmarc=fail for inbox.example"
     )
     assert "not-fail" not in finding.action
 
@@ -195,8 +195,8 @@ def test_a_message_that_could_not_be_taken_is_told_for_seven_days() -> None:
     finding = only(facts(dead_letters=rows), "dead_letters", days=2)
     assert (finding.subject, finding.severity) == ("arrivals", "warning")
     assert finding.summary == (
-        "2 messages of the queue arrivals could not be taken on 18–22 Nov. "
-        "Reasons: cut off; no event"
+        "2 messages of the queue arrivals could not be processed on 18–22 Nov. Reasons: cut off; "
+        "no event"
     )
     assert "dmarckit ingest" in finding.action
     assert not found(facts(dead_letters=dead_letters("cut off", days=7.1)), "dead_letters")

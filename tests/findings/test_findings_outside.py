@@ -49,7 +49,7 @@ def test_a_rule_for_all_is_a_warning() -> None:
     (finding,) = told(healthy(), needs_work("ENCRYPTION"))
     assert finding.fingerprint == "requirement_not_met|example.com|tls"
     assert finding.severity == "warning"
-    assert finding.action == "Owner of the sender: switch on TLS for outgoing mail."
+    assert finding.action == "Sender admin: enable TLS for outgoing mail."
     assert finding.evidence == {
         "providers": ["Google"],
         "views": {"postmaster": "not met"},
@@ -132,7 +132,7 @@ def test_domains_that_nobody_asked_about_have_no_findings() -> None:
 
 def test_the_title_names_the_rule_in_the_language_in_use() -> None:
     (finding,) = told(healthy(), needs_work("ENCRYPTION"))
-    assert title(finding) == "A requirement for senders is not met: TLS"
+    assert title(finding) == "Sender requirement not met: TLS"
     language.use("ja")
     try:
         (japanese,) = told(healthy(), needs_work("ENCRYPTION"))

@@ -66,8 +66,8 @@ def test_what_a_ready_domain_is_told() -> None:
     assert "and 8 (Salesdesk) that may be legitimate" in finding.action
     assert "take p=quarantine as p=none" in finding.action
     assert "RFC 7489 ignore t" in finding.action
-    assert "To go back, set p=none." in finding.action
-    assert (finding.record, finding.title) == ((), "Ready for p=quarantine; t=y")
+    assert "Roll back with p=none." in finding.action
+    assert (finding.record, finding.title) == ((), "Ready to move to p=quarantine; t=y")
     assert "dmarckit dns check" in finding.action
 
 
@@ -234,7 +234,7 @@ def test_it_stays_open_while_mail_is_lost() -> None:
         (strict_since(4, "reject", ours=False), "info"),
         (strict_since(4, "reject", sender="Newcomer"), "info"),
     ],
-    ids=["delivered anyway", "strangers", "not seen before"],
+    ids=["delivered anyway", "spoofed", "not seen before"],
 )
 def test_what_else_a_strict_change_may_do(some: Any, severity: str) -> None:
     assert only(some, "policy_changed").severity == severity

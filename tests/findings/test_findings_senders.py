@@ -58,7 +58,7 @@ def test_a_declared_new_sender_needs_nothing() -> None:
         messages([1, 2], reporters=FOUR[:1], messages=4, **{"sender": "Postwagon"}),
         messages([1, 2], **STRANGER),
     ],
-    ids=["seen before", "one day, one reporter", "8 messages", "proves nothing"],
+    ids=["seen before", "one day, one reporter", "8 messages", "unauthenticated"],
 )
 def test_no_new_sender(rows: list[dict[str, Any]]) -> None:
     assert not found(facts(messages=messages() + rows), "new_sender")
@@ -85,8 +85,8 @@ def test_a_sender_that_stops() -> None:
     finding = only(some, "sender_stopped")
     assert (finding.subject, finding.severity) == ("Postwagon", "warning")
     assert finding.summary == (
-        "Postwagon has stopped: 2,240 messages as example.com on 28 of 28 days, none since "
-        "2026-11-19."
+        "No mail from Postwagon as example.com since 2026-11-19. Before that: 2,240 messages on "
+        "28 of 28 days."
     )
     assert "pw1._domainkey.example.com" in finding.action
 

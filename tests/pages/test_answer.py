@@ -61,9 +61,7 @@ def test_what_is_muted_resolved_or_only_good_to_know_needs_nothing() -> None:
 
 
 def test_without_reports_there_is_no_answer() -> None:
-    assert answered(messages=0, reports=0) == Answer(
-        "none", "There are no reports for these days.", ()
-    )
+    assert answered(messages=0, reports=0) == Answer("none", "No reports for this period.", ())
     broken = judged(kind="ingest_broken", domain="", subject="", severity="critical")
     assert answered(broken, messages=0, reports=0).sentence == "One issue needs action."
 
@@ -71,8 +69,8 @@ def test_without_reports_there_is_no_answer() -> None:
 def test_reports_without_messages_are_no_answer() -> None:
     found = answered(messages=0)
     assert found.level == "none"
-    assert found.points == ("1 report came in, without messages.",)
+    assert found.points == ("1 report arrived, without messages.",)
 
 
 def test_control_characters_in_names_are_shown() -> None:
-    assert "a\\u202eb is a new sender" in text(issues_html([judged(subject="a\u202eb")]))
+    assert "New sender: a\\u202eb" in text(issues_html([judged(subject="a\u202eb")]))

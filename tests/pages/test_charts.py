@@ -29,7 +29,7 @@ def values(figure: go.Figure) -> dict[str, list[float]]:
 
 def test_failing_by_day() -> None:
     figure = charts.failing_by_day(daily(delivered=6, rejected=4))
-    title = "10 messages failed DMARC; 60.0% were delivered all the same"
+    title = "10 messages failed DMARC; 60.0% were delivered anyway"
     assert texts(figure)[0] == title
     assert values(figure) == {"delivered": [6], "rejected": [4]}
     assert list(figure.data[0].x) == ["2026-11-23"]
@@ -38,11 +38,11 @@ def test_failing_by_day() -> None:
 def test_without_messages_there_is_a_sentence_and_no_axes() -> None:
     figure = charts.failing_by_day(daily(messages=0))
     assert len(figure.data) == 0
-    assert texts(figure)[1] == "There were no messages on these days."
+    assert texts(figure)[1] == "There were no messages in this period."
 
 
 def test_nothing_fails() -> None:
-    assert texts(charts.failing_by_day(daily()))[1] == "No message failed DMARC on these days."
+    assert texts(charts.failing_by_day(daily()))[1] == "No message failed DMARC in this period."
 
 
 @pytest.mark.parametrize("days", [1, 400])

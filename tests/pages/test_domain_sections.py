@@ -70,8 +70,8 @@ def test_senders_with_what_they_are_and_were_before() -> None:
     )
     pd.testing.assert_frame_equal(found.data, expected, check_dtype=False)
     shown = text(found)
-    assert "proves nothing 3, own mail, DKIM breaks 1" in shown
-    assert "email service, not known as a sender of yours" in shown
+    assert "unauthenticated 3, own mail, DKIM failing 1" in shown
+    assert "email service, not a known sender of yours" in shown
 
 
 def test_selectors_name_who_signs() -> None:

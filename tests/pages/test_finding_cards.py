@@ -24,7 +24,7 @@ def findings_html(items: list[LedgerEntry], **given: Any) -> Html:
 
 def test_a_card_says_what_is_wrong_and_what_to_do() -> None:
     shown = text(findings_html([judged("WORSE", summary="9 came.", action="Look.")]))
-    for part in ("warning", "WORSE", "example.com", "Example Mail is a new sender", "9 came."):
+    for part in ("warning", "WORSE", "example.com", "New sender: Example Mail", "9 came."):
         assert part in shown
     assert "To do: Look." in shown
 
@@ -70,7 +70,7 @@ def test_the_days_are_a_chart_and_the_query_comes_last() -> None:
     days = {"2026-11-20": 3, "2026-11-22": 5}
     evidence = {"messages_a_day": days, "query": "SELECT 1", "zeal": 1, "thresholds": {"n": 9}}
     markup = findings_html([judged(evidence=evidence)]).markup
-    assert 'aria-label="2026-11-20 – 2026-11-22, at most 5 a day"' in markup
+    assert 'aria-label="2026-11-20 – 2026-11-22, at most 5 per day"' in markup
     assert markup.index("Zeal") < markup.index("Thresholds") < markup.index("SELECT 1")
 
 

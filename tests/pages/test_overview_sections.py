@@ -89,7 +89,7 @@ def test_headline_shows_changes_and_whether_they_are_good() -> None:
 def test_an_empty_lake_shows_the_steps_to_the_first_page() -> None:
     page = page_about(settings=Settings(home="s3://reports"))
     shown = text(page.headline())
-    assert "There are no reports for these days." in shown
+    assert "No reports for this period." in shown
     for step in (
         "rua=mailto:…",
         "s3://reports/mail",
@@ -237,14 +237,14 @@ def test_senders_of_failing_messages() -> None:
             "last_day": pd.Timestamp(DAY),
         }
     ]
-    assert "own mail, DKIM breaks" in text(found)
+    assert "own mail, DKIM failing" in text(found)
 
 
 def test_senders_say_what_they_are_and_what_was_done() -> None:
     shown = text(
         failing({"messages": 1200}, {"messages": 30, "disposition": "reject"}).failing_senders()
     )
-    assert "Example Mailcrm||1,230|example.com|known service, not set up|" in shown
+    assert "Example Mailcrm||1,230|example.com|known service, not aligned|" in shown
 
 
 def test_the_small_senders_are_counted_not_listed() -> None:
@@ -252,7 +252,7 @@ def test_the_small_senders_are_counted_not_listed() -> None:
     shown = text(page.failing_senders(limit=3))
     assert "Sender 2" in shown
     assert "Sender 3" not in shown
-    assert shown.endswith("And 2 smaller senders with 193 failing messages in all.|")
+    assert shown.endswith("2 smaller senders: 193 failing messages|")
     assert "And 1 smaller sender with 96 failing messages" in text(page.failing_senders(limit=4))
 
 
@@ -305,8 +305,7 @@ def test_inputs_in_a_sentence() -> None:
     found = stored(heads, frames.mails({})).inputs()
     assert found.data["number"].tolist() == [1, 2, 7]
     assert text(found) == (
-        "Made from 1 mail with 2 reports and 7 records; "
-        "the newest mail came on 2026-11-24 03:00 UTC.|"
+        "Based on 1 mail: 2 reports, 7 records; the newest arrived 2026-11-24 03:00 UTC.|"
     )
 
 

@@ -120,7 +120,7 @@ def test_a_script_that_a_notebook_lets_through_does_not_run(
 
 def test_empty_page_says_what_to_do(open_page: Callable[..., Tab]) -> None:
     shown = open_page("overview-empty").inner_text("main")
-    assert "There are no reports for these days." in shown
+    assert "No reports for this period." in shown
     assert "dmarckit ingest" in shown
     assert not re.search(r"(?<!\d)0\s%", shown)
 

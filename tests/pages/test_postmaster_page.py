@@ -141,7 +141,7 @@ def test_without_data_the_frames_are_empty_and_the_charts_say_so(tmp_path: Path)
         assert section.figure is not None
         assert section.figure.data == ()
         subtitle = section.figure.layout.title.subtitle.text
-        assert subtitle == "Postmaster Tools has no data about these days."
+        assert subtitle == "Postmaster Tools has no data for this period."
 
 
 def charts(page: Page) -> list[Section]:
@@ -156,14 +156,14 @@ def charts(page: Page) -> list[Section]:
 def test_a_chart_says_which_limit_was_reached(about: About) -> None:
     chart = about().postmaster_spam().figure
     assert chart is not None
-    assert chart.layout.title.text == "0.41% on 21 Nov: Google wants never to see 0.30%"
+    assert chart.layout.title.text == "0.41% on 21 Nov: Google requires never to reach 0.30%"
     assert "The highest of all domains." in chart.layout.title.subtitle.text
     assert [shape.y0 for shape in chart.layout.shapes] == [0.001, 0.003]
     (line,) = chart.data
     assert list(line.y) == [None, None, 0.0041, 0.0005, None]
     assert list(line.customdata) == ["no data", "no data", "0.41%", "0.05%", "no data"]
     one = about("example.com")
-    assert title(one) == "0.10% on 21 Nov: Google wants less than 0.10%"
+    assert title(one) == "0.10% on 21 Nov: Google requires under 0.10%"
     one._metrics = one._metrics[one._metrics["day"] == day(2)]
     assert title(one) == "At most 0.05% of the mail was marked as spam"
 
@@ -176,9 +176,9 @@ def title(page: Page) -> str:
 def test_the_other_charts_state_the_worst_day(about: About) -> None:
     titles = [section.figure.layout.title.text for section in charts(about())[1:] if section.figure]
     assert titles == [
-        "On the worst day: SPF 98.00% · DKIM 99.90% · DMARC 97.00%",
+        "Lowest day: SPF 98.00% · DKIM 99.90% · DMARC 97.00%",
         "All mail to Gmail was encrypted",
-        "On the worst day Gmail did not take 2.00% of the mail",
+        "Highest day: Gmail rejected or deferred 2.00% of the mail",
     ]
 
 
@@ -197,7 +197,7 @@ def test_the_page_shows_what_google_said(tmp_path: Path) -> None:
     fill(tmp_path, *ROWS)
     html = page(tmp_path)
     for text in (
-        "0.41% on 21 Nov: Google wants never to see 0.30%",
+        "0.41% on 21 Nov: Google requires never to reach 0.30%",
         "Postmaster Tools checked 24 Nov 09:00 UTC; data through 22 Nov.",
         "Postmaster Tools is not connected.",
         "One-click unsubscribe",
@@ -213,7 +213,7 @@ def test_the_page_shows_what_google_said(tmp_path: Path) -> None:
 def test_the_page_without_a_connection_says_how_to_connect(tmp_path: Path) -> None:
     html = page(tmp_path)
     assert "Postmaster Tools is not connected. To connect it, set google_credentials" in html
-    assert "Postmaster Tools has no data about these days." in html
+    assert "Postmaster Tools has no data for this period." in html
 
 
 def test_connected_but_never_asked(tmp_path: Path) -> None:

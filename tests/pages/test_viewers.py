@@ -109,8 +109,8 @@ def test_lines_have_gaps_and_limits() -> None:
 
 
 def test_a_chart_without_data_is_its_words() -> None:
-    made = svg(charts.nothing("Messages a day", charts.outside_text("None <here>")))
+    made = svg(charts.nothing("Messages per day", charts.outside_text("None <here>")))
     assert [text.text for text in ElementTree.fromstring(made)[1:]] == [
-        "Messages a day",
+        "Messages per day",
         "None <here>",
     ]

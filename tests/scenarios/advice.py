@@ -71,7 +71,7 @@ _STRICT = (
         "a stricter tag is no news to be glad of when it loses 40 messages a day",
         "critical",
         "reject",
-        never=("nothing is due",),
+        never=("No action needed",),
     ),
     strict(
         "adkim=s at p=none",

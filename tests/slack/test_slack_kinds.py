@@ -176,7 +176,7 @@ def test_a_recovery_says_how_long_it_lasted() -> None:
 def test_a_message_that_was_kept_gets_its_addresses_when_it_goes_out() -> None:
     page, chart = StoredFile("pages", "overview/x.html"), StoredFile("exports", "charts/x.png")
     made = build_message(
-        "text", [*link_lines([("Open the page", page)]), *image(chart, "Messages a day")]
+        "text", [*link_lines([("Open the page", page)]), *image(chart, "Messages per day")]
     )
     kept = Message.from_json(made.as_json())
     assert kept == made
@@ -185,7 +185,7 @@ def test_a_message_that_was_kept_gets_its_addresses_when_it_goes_out() -> None:
     )
     assert message_text(shown) == (
         "Open the page: https://files.example/pages/overview/x.html?signed\n"
-        "[chart] Messages a day: https://files.example/exports/charts/x.png?signed\n"
+        "[chart] Messages per day: https://files.example/exports/charts/x.png?signed\n"
     )
     assert [*block_faults(list(shown.blocks))] == []
 

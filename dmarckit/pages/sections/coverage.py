@@ -96,7 +96,7 @@ def _pairs(found: Coverage) -> list[tuple[str, str | Html]]:
         about = _("{n}, covering {period}").format(n=words.n_reports(found.reports), period=period)
     if found.last_mail is not None:
         last_mail = words.moment(found.last_mail)
-    mails = ngettext("{n} mail", "{n} mails", found.mails).format(n=count(found.mails))
+    mails = ngettext("{n} email", "{n} emails", found.mails).format(n=count(found.mails))
     text = _("{unreadable} unreadable, {untrusted} not trusted, of {mails} (all domains)")
     unreadable, untrusted = count(found.unreadable), count(found.untrusted)
     return [

@@ -67,13 +67,13 @@ class DomainSections(PageData):
                 "messages", _("Messages"), "volume", lambda r: text.change(r.messages, r.before)
             ),
             *usual("dkim_share", "spf_share"),
-            Column("classes", _("What it is"), text=lambda r: counted(r.classes, 4, class_word)),
+            Column("classes", _("Type"), text=lambda r: counted(r.classes, 4, class_word)),
             Column("blocked", _("Receivers"), text=_receivers),
             Column("first_seen", _("First seen"), "day"),
             Column("last_seen", _("Last seen"), "day"),
             Column("network", _("Network"), under="countries"),
             caption=_("Senders, the largest first"),
-            empty=_("Nobody sent as this domain on these days."),
+            empty=_("Nobody sent as this domain in this period."),
             shown=self._with_network(frame.head(SHOWN), "sender"),
             number=len(frame),
         )
@@ -108,8 +108,8 @@ class DomainSections(PageData):
             Column("dkim_domain", _("Domain (d=)")),
             Column("selector", _("Selector (s=)")),
             *usual("messages"),
-            Column("pass_share", _("Verify"), "share"),
-            Column("aligned", _("Counts for DMARC"), text=lambda row: _yes_or_no(row.aligned)),
+            Column("pass_share", _("Verified"), "share"),
+            Column("aligned", _("Aligned"), text=lambda row: _yes_or_no(row.aligned)),
             Column("sender", _("Signed by"), under=others),
             caption=_("DKIM signatures, the most used first"),
             empty=_("No message carries a DKIM signature."),
@@ -143,11 +143,11 @@ class DomainSections(PageData):
             Column("sender", _("Forwarder"), under=lambda r: kind_word(r.sender_kind)),
             *usual("messages"),
             Column("survived", _("Signature survived"), "count"),
-            Column("modified", _("Changed on the way"), "count"),
+            Column("modified", _("Modified in transit"), "count"),
             *usual("blocked", "reporters"),
             Column("network", _("Network"), under="country"),
             caption=_("Forwarders, the largest first"),
-            empty=_("No message was forwarded on these days."),
+            empty=_("No message was forwarded in this period."),
             shown=self._with_network(frame.head(SHOWN), "sender"),
             number=len(frame),
         )
@@ -175,7 +175,7 @@ class DomainSections(PageData):
                 "means", _("What is missing"), text=lambda r: _(requirement_meaning(r.code).means)
             ),
             *usual("messages"),
-            Column("refused", _("Refused"), "count"),
+            Column("refused", _("Rejected"), "count"),
             Column("whose", _("A sender of yours"), text=lambda r: _yes_or_no(r.in_inventory)),
             *usual("reporters"),
             Column("last_day", _("Last seen"), "day"),
@@ -209,16 +209,16 @@ def _countries(sources: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _kind(row: Any) -> str:
-    text = "{kind}" if row.in_inventory else _("{kind}, not known as a sender of yours")
+    text = "{kind}" if row.in_inventory else _("{kind}, not a known sender of yours")
     return text.format(kind=kind_word(row.sender_kind))
 
 
 def _receivers(row: Any) -> str:
     if not row.blocked:
-        return _("delivered all")
+        return _("all delivered")
     if row.blocked >= row.messages:
-        return _("blocked all")
-    return _("blocked {n}").format(n=text.count(row.blocked))
+        return _("all blocked")
+    return _("{n} blocked").format(n=text.count(row.blocked))
 
 
 def _yes_or_no(value: bool) -> str:

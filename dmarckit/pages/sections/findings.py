@@ -239,7 +239,7 @@ def _value(name: str, value: Any) -> Html:
     if name == DAYS:
         first, last = min(value), max(value)
         period = first if first == last else f"{first} – {last}"
-        label = _("{period}, at most {n} a day").format(
+        label = _("{period}, at most {n} per day").format(
             period=period, n=words.count(max(value.values()))
         )
         return Html(spark(value, label)) + render_part("note", label)
@@ -314,11 +314,11 @@ def answer(items: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
         text = ngettext("One issue needs action.", "{n} issues need action.", todo)
         return Answer("warning", text.format(n=words.count(todo)))
     if not values["reports"]:
-        return Answer("none", _("There are no reports for these days."))
+        return Answer("none", _("No reports for this period."))
     if not values["messages"]:
-        text = _("{reports} came in, without messages.")
+        text = _("{reports} arrived, without messages.")
         text = text.format(reports=words.n_reports(values["reports"]))
-        return Answer("none", _("There were no messages on these days."), (text,))
+        return Answer("none", _("There were no messages in this period."), (text,))
     more = len(groups)
     text = ngettext(
         "{share} of {messages} pass DMARC; {n} note below.",

@@ -138,7 +138,7 @@ class MessageSections(PageData):
             Column("spf_passes", _("SPF passes"), "count", under="spf_passes_share"),
             Column("spf_fails", _("SPF fails"), "count", under="spf_fails_share"),
             caption=_("Messages by DKIM and SPF, each for the author's domain"),
-            empty=_("There were no messages on these days."),
+            empty=_("There were no messages in this period."),
             shown=shown if total else frame[:0],
         )
 
@@ -165,7 +165,7 @@ def matrix(
     sorted; other days are of the level ``none``. `key` explains the levels, translated here.
     """
     if cells.empty:
-        return render_part("empty", _("There is nothing to show for these days."))
+        return render_part("empty", _("There is nothing to show for this period."))
     order = cells.groupby("name")["messages"].sum().sort_values(ascending=False, kind="stable")
     days = days_of(window)
     found = {(str(row.name), row.day): (row.level, row.text) for row in rows_of(cells)}
@@ -184,5 +184,5 @@ def matrix(
     legend = [(level, _(text)) for level, text in key.items()]
     shown = render_part("days", caption, first, heads, rows, legend, thin=len(days) > THIN)
     more = len(order) - ROWS
-    rest = _("And {n} more.").format(n=words.count(more))
+    rest = _("{n} more not shown").format(n=words.count(more))
     return shown + render_part("note", rest) if more > 0 else shown

@@ -118,7 +118,7 @@ class OverviewSections(PageData):
             Column("not_met", _("Rules not met"), "count"),
             *usual("reporters", "last_end"),
             caption=_("Domains, the one with the most failing messages first"),
-            empty=_("No domain has a report on these days."),
+            empty=_("No domain has a report in this period."),
         )
 
     def failing_senders(self, limit: int = 20) -> Section:
@@ -144,8 +144,8 @@ class OverviewSections(PageData):
         sent = rest["messages"].sum()
         messages = ngettext("{n} failing message", "{n} failing messages", sent)
         text = ngettext(
-            "And {n} smaller sender with {messages} in all.",
-            "And {n} smaller senders with {messages} in all.",
+            "{n} smaller sender: {messages}",
+            "{n} smaller senders: {messages}",
             len(rest),
         )
         more = text.format(n=words.count(len(rest)), messages=messages.format(n=words.count(sent)))
@@ -155,12 +155,12 @@ class OverviewSections(PageData):
             Column("sender", _("Sender"), under=lambda r: kind_word(r.sender_kind), link=link),
             Column("messages", _("Failing"), "bar"),
             Column("domain", _("Sent as")),
-            Column("what", _("What it is"), text=lambda r: class_word(r.what)),
+            Column("what", _("Type"), text=lambda r: class_word(r.what)),
             Column("done", _("What receivers did"), text=what_was_done),
             Column("network", _("Network"), under="country"),
             *usual("reporters", "first_day", "last_day"),
             caption=_("Senders of failing messages, the largest first"),
-            empty=_("No message failed DMARC on these days."),
+            empty=_("No message failed DMARC in this period."),
             shown=self._with_network(top.rename(columns={"class": "what"}), "domain", "sender"),
             note="" if rest.empty else more,
         )
@@ -184,7 +184,7 @@ class OverviewSections(PageData):
             Column("messages", _("Messages"), "count"),
             *usual("failing", "pass_share"),
             caption=_("The newest reports"),
-            empty=_("No report covers these days."),
+            empty=_("No report covers this period."),
         )
 
     def refused_mails(self) -> Section:
@@ -213,10 +213,10 @@ class OverviewSections(PageData):
             Column("outcome", _("Outcome"), "outcome"),
             Column("from_domain", _("Sent by")),
             Column("reason", _("Why"), under=lambda r: _("newest: {key}").format(key=r.key)),
-            Column("mails", _("Mails"), "count"),
+            Column("mails", _("Emails"), "count"),
             Column("last", _("Last received (UTC)"), "minute"),
-            caption=_("Mails that gave no report"),
-            empty=_("No mail of these days was refused or unreadable."),
+            caption=_("Emails that were not processed"),
+            empty=_("No email was rejected or unreadable in this period."),
         )
 
     def inputs(self) -> Section:
@@ -233,12 +233,10 @@ class OverviewSections(PageData):
             ("records", n, begin.min(), begin.max()),
         ]
         frame = pd.DataFrame(rows, columns=["input", "number", "first", "last"])
-        text = _(
-            "Made from {mails} with {reports} and {records}; the newest mail came on {time} UTC."
-        )
+        text = _("Based on {mails}: {reports}, {records}; the newest arrived {time} UTC.")
         if words.is_missing(last):
-            text = _("Made from {mails} with {reports} and {records}.")
-        mail = ngettext("{n} mail", "{n} mails", len(mails)).format(n=words.count(len(mails)))
+            text = _("Based on {mails}: {reports}, {records}.")
+        mail = ngettext("{n} email", "{n} emails", len(mails)).format(n=words.count(len(mails)))
         text = text.format(
             mails=mail,
             reports=words.n_reports(len(reports)),

@@ -31,12 +31,12 @@ _KEY = {
     "c-rejected": "p=reject",
     "c-partly": later("another"),
     "changed": later("changed on that day"),
-    "none": later("not quoted"),
+    "none": later("not reported"),
 }
 _NATURE = {
-    "legitimate": later("perhaps legitimate"),
-    "indirect": later("forwarded or changed"),
-    "unwanted": later("unwanted"),
+    "legitimate": later("possibly legitimate"),
+    "indirect": later("forwarded or modified"),
+    "unwanted": later("spoofed"),
 }
 
 
@@ -79,7 +79,7 @@ class PolicySections(PageData):
             messages=frame["reporter"].map(lambda reporter: 1 if reporter else 1_000_000),
         )
         caption = _("The policy that reporters quoted, by day")
-        return Section(frame, matrix(cells, window, caption, _("Quoted by"), _KEY))
+        return Section(frame, matrix(cells, window, caption, _("Seen by"), _KEY))
 
     def policies(self) -> Section:
         """Show the policies as reporters quoted them, the newest first.
@@ -101,8 +101,8 @@ class PolicySections(PageData):
             Column("p", _("Policy (p)"), "policy"),
             Column("sp", _("Subdomains (sp)"), "policy"),
             Column("rest", _("Other tags"), text=lambda row: _tags(row, *rest)),
-            Column("first", _("First quoted"), "day"),
-            Column("last", _("Last quoted"), "day"),
+            Column("first", _("First seen"), "day"),
+            Column("last", _("Last seen"), "day"),
             *usual("reports", "reporters"),
             caption=_("Policies as reporters quoted them, the newest first"),
             empty=_("No reporter has quoted a policy."),
@@ -128,13 +128,13 @@ class PolicySections(PageData):
         meant = asked if policy else replace(asked, testing=None)
         result = findings.what_if(self.facts, name, meant, days)
         if not result.messages:
-            text = _("Nobody sent as {domain} on these days.").format(domain=result.domain)
+            text = _("Nobody sent as {domain} in this period.").format(domain=result.domain)
             return Section(result.senders, render_part("empty", text))
         tags = findings.policy_tags(meant)
         text = _(
             "{tags} would have stopped {stopped} of {messages} in {days} ({quarantined} "
             "quarantined, {rejected} rejected): {legitimate} that may be legitimate, {indirect} "
-            "forwarded or changed on the way, {unwanted} unwanted."
+            "forwarded or modified in transit, {unwanted} spoofed."
         )
         names = ("quarantined", "rejected", "legitimate", "indirect", "unwanted")
         head = Html(
@@ -147,8 +147,7 @@ class PolicySections(PageData):
             )
         )
         warning = _(
-            "Some of it may be legitimate: set up these senders first, or know that their mail "
-            "is lost."
+            "Not ready: this would block mail that may be legitimate. Fix these senders first."
         )
         senders = table(
             result.senders.rename(columns={"class": "today"}),
@@ -157,11 +156,11 @@ class PolicySections(PageData):
                 Column("header_from", _("From domain")),
                 Column("today", _("Today"), text=lambda row: class_word(row.today)),
                 Column("action", _("Would be")),
-                Column("nature", _("It is"), text=lambda row: _(_NATURE[row.nature])),
+                Column("nature", _("Type"), text=lambda row: _(_NATURE[row.nature])),
                 Column("messages", _("Messages"), "bar"),
             ],
             caption=_("What {tags} would stop, by sender").format(tags=tags),
-            empty=_("It would have stopped nothing."),
+            empty=_("Nothing would have been blocked."),
             limit=SHOWN,
         )
         above = render_part("paragraphs", [head, warning] if result.legitimate else [head])

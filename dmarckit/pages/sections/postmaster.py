@@ -40,16 +40,16 @@ _ENCRYPTION = {
 }
 _ERRORS = {
     "reject": (later("rejected"), LIGHT["rejected"]),
-    "temp_fail": (later("put off"), LIGHT["unknown"]),
+    "temp_fail": (later("deferred"), LIGHT["unknown"]),
 }
 _REQUIREMENTS = {
     "SPF": later("SPF is set up"),
     "DKIM": later("DKIM is set up"),
     "SPF_AND_DKIM": later("SPF and DKIM are set up"),
-    "DMARC_POLICY": later("A DMARC policy is published"),
+    "DMARC_POLICY": later("DMARC policy published"),
     "DMARC_ALIGNMENT": later("From is aligned with SPF or DKIM"),
     "MESSAGE_FORMATTING": later("Messages are well-formed (RFC 5322)"),
-    "DNS_RECORDS": later("Sending addresses have host names that lead back"),
+    "DNS_RECORDS": later("Sending addresses have matching forward and reverse DNS"),
     "ENCRYPTION": later("Mail is sent with TLS"),
     "USER_REPORTED_SPAM_RATE": later("The spam rate is low"),
     "ONE_CLICK_UNSUBSCRIBE": later("One-click unsubscribe"),
@@ -85,17 +85,17 @@ class PostmasterSections(PageData):
         daily = self._worst_by_day("spam_rate", _SPAM, "max")
         worst = daily.iloc[daily["all"].fillna(-1).to_numpy().argmax()]
         share, limit = worst["all"], limits.spam_critical
-        title = _("{rate} on {day}: Google wants never to see {limit}")
+        title = _("{rate} on {day}: Google requires never to reach {limit}")
         if share < limits.spam_critical:
-            title, limit = _("{rate} on {day}: Google wants less than {limit}"), limits.spam_warning
+            title, limit = _("{rate} on {day}: Google requires under {limit}"), limits.spam_warning
         if share < limits.spam_warning:
             title = _("At most {rate} of the mail was marked as spam")
         day = words.short_day(worst["day"])
         title = title.format(rate=rate_text(share), day=day, limit=rate_text(limit))
-        subtitle = _("Share of mail that Gmail users marked as spam, a day. {which}")
+        subtitle = _("Share of mail that Gmail users marked as spam, per day. {which}")
         lines = [limits.spam_warning, limits.spam_critical]
         span = (0, max(limits.spam_critical * 1.2, share * 1.15))
-        return self._rates(daily, _SPAM, title, subtitle, _("Spam rate a day"), span, lines)
+        return self._rates(daily, _SPAM, title, subtitle, _("Spam rate per day"), span, lines)
 
     def postmaster_authentication(self) -> Section:
         """Draw the share of mail that passes SPF, DKIM and DMARC at Gmail, a day.
@@ -106,9 +106,9 @@ class PostmasterSections(PageData):
         daily = self._worst_by_day("auth_success_rate", _AUTHENTICATION, "min")
         least = daily[list(_AUTHENTICATION)].min().dropna()
         rates = " · ".join(f"{str(name).upper()} {rate_text(rate)}" for name, rate in least.items())
-        title = _("On the worst day: {rates}").format(rates=rates)
-        subtitle = _("Share of mail that Gmail found authentic, a day. {which}")
-        return self._rates(daily, _AUTHENTICATION, title, subtitle, _("Authentication a day"))
+        title = _("Lowest day: {rates}").format(rates=rates)
+        subtitle = _("Share of mail that Gmail authenticated, per day. {which}")
+        return self._rates(daily, _AUTHENTICATION, title, subtitle, _("Authentication per day"))
 
     def postmaster_encryption(self) -> Section:
         """Draw the share of mail that came encrypted, a day, by direction.
@@ -118,14 +118,14 @@ class PostmasterSections(PageData):
         """
         daily = self._worst_by_day("tls_encryption_rate", _ENCRYPTION, "min")
         sent = daily["inbound"].min()
-        title = _("On the worst day {rate} of the mail to Gmail was encrypted")
+        title = _("Lowest day: {rate} of the mail to Gmail was encrypted")
         if words.is_missing(sent):
             title = _("Encryption of mail to Gmail is not known")
         elif sent == 1:
             title = _("All mail to Gmail was encrypted")
         title = title.format(rate=rate_text(sent))
-        subtitle = _("Share of mail that was sent with TLS, a day. {which}")
-        return self._rates(daily, _ENCRYPTION, title, subtitle, _("Encryption a day"))
+        subtitle = _("Share of mail sent with TLS, per day. {which}")
+        return self._rates(daily, _ENCRYPTION, title, subtitle, _("Encryption per day"))
 
     def postmaster_errors(self) -> Section:
         """Draw the share of mail that Gmail did not take, a day.
@@ -134,12 +134,14 @@ class PostmasterSections(PageData):
         highest share of all domains.
         """
         daily = self._worst_by_day("delivery_error_rate", _ERRORS, "max")
-        most, none = float(daily[list(_ERRORS)].max().max()), _("Delivery errors a day")
+        most, none = float(daily[list(_ERRORS)].max().max()), _("Delivery errors per day")
         if most == 0:
-            return Section(daily, figure=nothing(none, _("Gmail took all mail on these days.")))
-        title = _("On the worst day Gmail did not take {rate} of the mail")
+            return Section(
+                daily, figure=nothing(none, _("Gmail accepted all mail in this period."))
+            )
+        title = _("Highest day: Gmail rejected or deferred {rate} of the mail")
         title = title.format(rate=rate_text(most))
-        subtitle = _("Share of mail that Gmail rejected or put off, a day. {which}")
+        subtitle = _("Share of mail that Gmail rejected or deferred, per day. {which}")
         span = (0, min(1.0, most * 1.15))
         return self._rates(daily, _ERRORS, title, subtitle, none, span)
 
@@ -160,7 +162,7 @@ class PostmasterSections(PageData):
             Column("dkim", "DKIM", "rate"),
             Column("dmarc", "DMARC", "rate"),
             Column("tls", "TLS", "rate"),
-            Column("errors", _("Not taken"), "rate"),
+            Column("errors", _("Rejected or deferred"), "rate"),
             Column("needs_work", _("Need work"), "count"),
             Column("last_day", _("Newest day"), "day"),
             caption=_("Domains, the highest spam rate first"),
@@ -203,7 +205,7 @@ class PostmasterSections(PageData):
             Column("messages", _("Messages"), "count"),
             Column("last_day", _("Last"), "day"),
             caption=_("Refusals, the largest share first"),
-            empty=_("Gmail names no refusal on these days."),
+            empty=_("Gmail names no refusal in this period."),
         )
 
     def postmaster_compliance(self) -> Section:
@@ -334,7 +336,10 @@ def connection(settings: Settings, metrics: pd.DataFrame) -> Html:
         asked = words.moment(metrics["pulled"].max())
         shown += render_part("note", text.format(asked=asked, day=words.short_day(newest)))
     elif settings.google_credentials is not None:
-        text = _("Google was not asked yet, or said nothing: run dmarckit postmaster pull.")
+        text = _(
+            "Postmaster Tools has not been checked yet, or returned nothing: run dmarckit "
+            "postmaster pull."
+        )
         shown += render_part("empty", text)
     if settings.google_credentials is None:
         how = _(
@@ -353,4 +358,4 @@ def _refusal(row: Any) -> str:
 
 
 def _no_data() -> str:
-    return _("Postmaster Tools has no data about these days.")
+    return _("Postmaster Tools has no data for this period.")

@@ -53,7 +53,7 @@ class ReportSections(PageData):
             (_("Failing"), words.count(row["failing"])),
             (_("Contact"), row["contact"]),
             (_("Generator"), row["generator"]),
-            (_("Policy it saw"), "; ".join(f"{name}={value}" for name, value in tags.items())),
+            (_("Policy seen"), "; ".join(f"{name}={value}" for name, value in tags.items())),
             (_("Repaired while reading"), "; ".join(map(str, _items(row["warnings"])))),
             (_("Errors it names"), "; ".join(map(str, _items(row["errors"])))),
             (_("Mail"), row["mail_key"]),
@@ -75,7 +75,7 @@ class ReportSections(PageData):
         rows = frame.assign(failing=failing)
         rows = rows.sort_values(["failing", "messages"], ascending=False, kind="stable")
         more = len(rows) - SHOWN
-        text = ngettext("And {n} more record.", "And {n} more records.", more)
+        text = ngettext("{n} more record not shown", "{n} more records not shown", more)
         return table_section(
             frame,
             *result_columns(),
@@ -100,7 +100,7 @@ def with_results(frame: pd.DataFrame, mmdb: Path | None) -> pd.DataFrame:
     """Return rows of `records` with what `result_columns` show; `failing`: it fails DMARC."""
     dkim, spf = (frame[c].fillna(False).astype(bool) for c in ("dkim_aligned", "spf_aligned"))
     about = about_addresses(frame["source_ip"].dropna(), {}, mmdb)
-    verdict = {True: _("counts: aligned and passes"), False: _("does not count")}
+    verdict = {True: _("aligned, pass"), False: _("not aligned")}
     return frame.join(about[["network", "country"]]).assign(
         failing=~(dkim | spf),
         raw_dkim=frame["dkim"].map(_raw_results),
@@ -122,7 +122,7 @@ def result_columns() -> list[Column]:
         Column("result", "DMARC"),
         Column("raw_dkim", "DKIM", under="dkim_result"),
         Column("raw_spf", "SPF", under="spf_result"),
-        Column("disposition", _("Receiver did"), under="why"),
+        Column("disposition", _("Disposition"), under="why"),
     ]
 
 

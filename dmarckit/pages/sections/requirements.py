@@ -46,16 +46,16 @@ class RequirementSections(PageData):
         if points := binding + others:
             n = broken["domain"].nunique()
             sentence = ngettext(
-                "{n} domain does not meet all requirements.",
-                "{n} domains do not meet all requirements.",
+                "{n} domain misses a requirement.",
+                "{n} domains miss a requirement.",
                 n,
             ).format(n=words.count(n))
             more = more_below(len(points) - SHOWN)
             found = Answer("warning" if binding else "none", sentence, (*points[:SHOWN], *more))
         elif (self._rules["verdict"] != "unknown").any():
-            found = Answer("good", _("No requirement is known to be missed."))
+            found = Answer("good", _("All known requirements are met."))
         else:
-            found = Answer("none", _("Nothing is known yet."))
+            found = Answer("none", _("No data yet."))
         return Section(broken, answer_html(found))
 
     def requirements_sources(self) -> Section:
@@ -84,7 +84,7 @@ class RequirementSections(PageData):
         """Show each rule that is not met somewhere: what it asks, what to do, where and why."""
         broken = _not_met(self._rules)
         if broken.empty:
-            text = _("No requirement is known to be missed.")
+            text = _("All known requirements are met.")
             return Section(broken, render_part("empty", text))
         found = dict(list(broken.groupby("rule")))
         parts = (_rule(rule, found[rule]) for rule in RULES if rule in found)
@@ -131,14 +131,14 @@ def _rule(rule: str, rows: pd.DataFrame) -> Html:
             "providers": join_names(list(part["provider"])),
             "why": part["why"].iloc[0],
             "disagree": _disagreement(part),
-            "binds": "" if _is_binding(part) else _("for senders of much mail only"),
+            "binds": "" if _is_binding(part) else _("bulk senders only"),
         }
         for domain, part in rows.groupby("domain", sort=False)
     )
     columns = [
         *usual("domain"),
         Column("providers", _("Asked by"), under="binds"),
-        Column("why", _("What is seen"), under="disagree"),
+        Column("why", _("Observed"), under="disagree"),
     ]
     found = table(shown, columns, caption=said.name, empty="")
     return render_part("rule", said, _("To do:"), " · ".join(sources), found)
@@ -170,11 +170,11 @@ def _of_domain(mine: pd.DataFrame) -> Html:
     columns = [
         Column("rule", _("Requirement")),
         *(Column(key, provider, "verdict") for provider, key in keys.items()),
-        Column("why", _("What is seen"), under="disagree"),
+        Column("why", _("Observed"), under="disagree"),
     ]
     caption = _("Requirements of mailbox providers")
-    html = table(shown, columns, caption=caption, empty=_("Nothing is known yet."))
+    html = table(shown, columns, caption=caption, empty=_("No data yet."))
     if names := [wording(rule).name for rule in rules if rule not in seen]:
-        note = _("Nothing tells of: {rules}.").format(rules=join_names(names, len(names)))
+        note = _("No evidence yet for: {rules}.").format(rules=join_names(names, len(names)))
         html += render_part("note", note, 600)
     return html

@@ -73,7 +73,7 @@ class SenderSections(PageData):
             Column("country", _("Country")),
             *usual(*numbers),
             caption=_("Addresses, the busiest first"),
-            empty=_("No address sent anything on these days."),
+            empty=_("No address sent anything in this period."),
             limit=SHOWN,
         )
 
@@ -100,7 +100,7 @@ class SenderSections(PageData):
         return _results_section(
             self._trace(sender).spf.fillna({"spf_domain": ""}),
             Column("spf_domain", _("SPF domain")),
-            Column("scope", _("Taken from")),
+            Column("scope", _("Scope")),
             caption=_("SPF domains, the most used first"),
             empty=_("No receiver gave an SPF result."),
         )
@@ -117,7 +117,7 @@ class SenderSections(PageData):
             Column("reporter", _("Reporter")),
             *usual("messages", "failing", "blocked", "reports", "first_day", "last_day"),
             caption=_("Reporters, those with the most messages first"),
-            empty=_("No reporter saw it on these days."),
+            empty=_("No reporter saw it in this period."),
             limit=SHOWN,
         )
 
@@ -158,7 +158,7 @@ class SenderSections(PageData):
             Column("report_id", _("Report"), under="seen", link=link),
             *result_columns(),
             caption=_("Reports, those with failing messages first"),
-            empty=_("No report speaks of it on these days."),
+            empty=_("No report mentions it in this period."),
             shown=shown.assign(seen=seen),
             number=found.number,
         )
@@ -169,13 +169,13 @@ def _answer(trace: Trace, rows: pd.DataFrame, names: dict[str, str]) -> Answer:
     values = passing(rows)
     messages, failing = round(values["messages"]), round(values["failing"])
     if not messages:
-        text = _("{sender} sent nothing as {domain} on these days.")
+        text = _("{sender} sent nothing as {domain} in this period.")
         if not trace.name:
-            text = _("Nobody sent anything as {domain} on these days.")
+            text = _("Nobody sent anything as {domain} in this period.")
         return Answer("none", text.format(**names))
     kinds = listed(*(one_line(kind_word(kind), 80) for kind in trace.kinds[:3]))
     if trace.is_address:
-        who = _("From here come messages of: {senders}.").format(senders=kinds)
+        who = _("Senders at this address: {senders}.").format(senders=kinds)
     elif trace.in_inventory:
         who = _("A sender of yours ({kind}).").format(kind=kinds)
     else:
@@ -183,20 +183,20 @@ def _answer(trace: Trace, rows: pd.DataFrame, names: dict[str, str]) -> Answer:
     sums = rows.groupby("class")["messages"].sum().round().astype("int64")
     sums = sums[sums > 0].sort_values(ascending=False, kind="stable").head(4)
     parts = [f"{class_word(str(name))} {words.count(number)}" for name, number in sums.items()]
-    points = [who, _("What its messages are: {classes}.").format(classes=listed(*parts))]
-    text, level = _("All of {messages} pass DMARC."), "good"
+    points = [who, _("Classification: {classes}.").format(classes=listed(*parts))]
+    text, level = _("All {messages} pass DMARC."), "good"
     if failing:
         text = _("{failing} of {messages} fail DMARC.")
         if failing == messages:
-            text = _("All of {messages} fail DMARC.")
+            text = _("All {messages} failed DMARC.")
         fails = rows[~rows["da"] & ~rows["sa"]]
         done = fails.groupby("disposition")["messages"].sum().round()
         stopped = int(done.reindex(["quarantine", "reject"]).fillna(0).sum())
         fate = _("Receivers blocked {stopped} of the failing ones.")
         if not stopped:
-            fate = _("Receivers delivered the failing ones all the same.")
+            fate = _("Receivers delivered the failing ones anyway.")
         elif stopped >= done.sum():
-            fate = _("Receivers blocked all failing ones.")
+            fate = _("Receivers blocked all of them.")
         points.append(fate.format(stopped=words.count(stopped)))
         # what was forwarded or changed on its way cannot be mended here
         harmless = fails["class"].isin(["forwarded", "modified"])
@@ -217,13 +217,13 @@ def _results_section(frame: pd.DataFrame, *columns: Column, caption: str, empty:
         found.setdefault((one, two), {})[str(result)] = round(number)
     results = pd.Series([found[key] for key in table.index], table.index, dtype=object)
     table = table.assign(results=results)
-    yes, no = _("yes, when it passes"), _("no: another domain")
+    yes, no = _("aligned"), _("not aligned")
     return table_section(
         ordered(whole(table.reset_index(), "messages"), "-messages", keys[0]),
         *columns,
         *usual("messages"),
         Column("results", _("Raw results"), text=lambda row: counted(row.results, 6, _result)),
-        Column("counts", _("Counts for DMARC"), text=lambda row: yes if row.aligned else no),
+        Column("counts", _("Aligned"), text=lambda row: yes if row.aligned else no),
         caption=caption,
         empty=empty,
         limit=SHOWN,

@@ -31,13 +31,13 @@ class TlsSections(PageData):
         daily = daily.reindex(days_of(self.window), fill_value=0).rename_axis("day").reset_index()
         good, bad = int(daily["successful"].sum()), int(daily["failed"].sum())
         if not good + bad:
-            text = _("No TLS report covers these days.")
-            return Section(daily, figure=nothing(_("Encrypted sessions a day"), text))
+            text = _("No TLS report covers this period.")
+            return Section(daily, figure=nothing(_("Encrypted sessions per day"), text))
         sessions = ngettext("{n} session", "{n} sessions", good + bad)
         sessions = sessions.format(n=words.count(good + bad))
         text = _("{share} of {sessions} failed") if bad else _("All {sessions} were encrypted")
         title = text.format(share=words.percent(bad / (good + bad)), sessions=sessions)
-        subtitle = _("Sessions a day in which others sent mail to your servers, by result.")
+        subtitle = _("Inbound TLS sessions per day, by result.")
         return Section(daily, figure=daily_bars(daily, _RESULTS, title=title, subtitle=subtitle))
 
     def tls_policies(self) -> Section:
@@ -62,7 +62,7 @@ class TlsSections(PageData):
             Column("failed_share", _("Share"), "share"),
             *usual("reporters", "last_end"),
             caption=_("Sessions by domain and policy"),
-            empty=_("No TLS report covers these days."),
+            empty=_("No TLS report covers this period."),
         )
 
     def tls_failures(self) -> Section:
@@ -88,7 +88,7 @@ class TlsSections(PageData):
             Column("first", _("First"), "day"),
             Column("last", _("Last"), "day"),
             caption=_("Failures, the most frequent first"),
-            empty=_("No session failed on these days."),
+            empty=_("No session failed in this period."),
         )
 
     def _tls(self) -> pd.DataFrame:
