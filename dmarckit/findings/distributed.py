@@ -109,9 +109,9 @@ def _analyse(part: _Task) -> tuple[Facts, list[Finding]]:
 def _joined(lists: Facts, parts: Sequence[Facts]) -> Facts:
     if not parts:
         return lists
-    parts = [lists, *parts]  # of what they are made of records it has `beyond` alone
     names = [f.name for f in fields(Facts) if f.name in COLUMNS and f.name not in LISTS]
     frames = {name: _rows(name, [getattr(part, name) for part in parts]) for name in names}
+    frames["beyond"] = _rows("beyond", [lists.beyond, frames["beyond"]])
     given = {name: getattr(lists, name) for name in LISTS}
     return facts.empty_facts(lists.now, lists.start, **given, **frames)
 
