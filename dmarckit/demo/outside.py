@@ -163,10 +163,8 @@ def _share(domain: str, metric: Metric, ago: int) -> float | None:
             return 0.985 + 0.01 * wave
         case "tls_encryption_rate", _:
             return 0.997 + 0.003 * wave
-        case "delivery_error_rate", "":
-            return 0.002 + 0.002 * wave
-        case "delivery_error_rate", "temp_fail" | "temp_fail/anomalous_traffic_pattern":
-            return 0.001 + 0.001 * wave
+        case "delivery_error_rate", "" | "temp_fail" | "temp_fail/anomalous_traffic_pattern":
+            return 0.001 + 0.001 * stream(domain, metric.metric, "", ago).random()
     return None
 
 

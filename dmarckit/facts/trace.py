@@ -104,8 +104,10 @@ ORDER BY coalesce(dkim_aligned, false) OR coalesce(spf_aligned, false), records.
 """The failing ones first, then the newest."""
 
 
-SHOWN = 100
+SHOWN = 1000
 """single records of a page; the rest is only counted"""
+NAMED = 5000
+"""addresses of a page whose networks and host names are looked up"""
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def trace_sender(
         _follow(reduction, who, window)
         result = _trace(reduction, facts, window, name, chosen, is_address)
     addresses = result.addresses  # only what can be shown is looked up
-    about = about_addresses(addresses["source_ip"].head(SHOWN), hosts, settings.mmdb)
+    about = about_addresses(addresses["source_ip"].head(NAMED), hosts, settings.mmdb)
     return replace(result, addresses=addresses.join(about))
 
 

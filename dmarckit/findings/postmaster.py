@@ -128,7 +128,7 @@ def _spam_finding(
             "{limit} for {n} days in a row."
         ).format(day=short_day(again), limit=Rate(limits.spam_critical), n=limits.spam_days)
     evidence = _evidence(domain, "spam_rate", "", recent, limits.spam_warning)
-    thresholds = {"warning": limits.spam_warning, "critical": limits.spam_critical}
+    thresholds = {n: getattr(limits, n) for n in ("spam_warning", "spam_critical")}
     return Finding(
         kind="spam_rate",
         domain=domain,
@@ -216,7 +216,7 @@ def _evidence(
     first, last = recent["day"].min(), recent["day"].max()
     days = zip(recent["day"], recent["share"], strict=True)
     return {
-        "rate_a_day": {f"{day:%Y-%m-%d}": str(Rate(share)) for day, share in days},
+        "rate_a_day": {f"{day:%Y-%m-%d}": round(float(share), 6) for day, share in days},
         "number": len(_reached(recent, limit)),
         "query": queries.postmaster_days(domain, metric, detail, first, last, limit),
     }

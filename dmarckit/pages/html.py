@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -30,6 +31,7 @@ from dmarckit.core import (
     show_domain,
     text as words,
 )
+from dmarckit.pages.links import HIDDEN
 from dmarckit.pages.marks import COLOURS, styles
 
 TEMPLATES = Path(__file__).parent / "template/dmarckit"
@@ -38,7 +40,8 @@ MIMETYPE = "application/vnd.dmarckit.v1+html"
 # plain text beside an `Html`: what the page is about, for its title
 TITLE_MIMETYPE = "application/vnd.dmarckit.title"
 LONG = 28  # characters from which a text may be broken anywhere instead of widening its column
-TALL = 25  # rows from which a table scrolls inside a box
+SHOWN = 25  # rows of a table in sight; the others come when they are asked, sorted or filtered for
+REACHED = 5000  # rows of a table that can be asked for
 # counts with a bar against the largest: of what is bad, and of what is neither good nor bad
 _BARS = ("bar", "volume")
 _FORMATS: dict[str, Callable[[Any], str]] = {
@@ -103,7 +106,7 @@ class Html:
 
     def _repr_html_(self) -> str:
         style = script_source("notebook.css") + styles()
-        html = f"<div>{self.markup}</div>"
+        html = f"<div>{HIDDEN.sub('', self.markup)}</div>"
         return css_inline.inline_fragment(
             html, style, minify_css=True, load_remote_stylesheets=False
         )
@@ -131,7 +134,7 @@ def templates() -> jinja2.Environment:
         finalize=escape,
     )
     environment.globals.update(_=_, ngettext=ngettext, colours=COLOURS)
-    environment.filters["upto"] = escape
+    environment.filters |= {"upto": escape, "css": _css_text}
     return environment
 
 
@@ -142,6 +145,12 @@ def escape(value: object, limit: int = 300) -> Markup:
     Markup('&#34;&gt;&lt;img onerror=x&gt;')
     """
     return escape_html(value if hasattr(value, "__html__") else one_line(value, limit))
+
+
+def _css_text(text: str) -> Markup:
+    """Return a text in quotes, as CSS takes it whatever is in it."""
+    plain = re.sub(r"[^\w ]", lambda found: f"\\{ord(found[0]):x} ", text[:60])
+    return Markup("'{}'").format(plain)
 
 
 def value_text(value: Any, limit: int = 200) -> str:
@@ -172,29 +181,32 @@ def table(
     *,
     caption: str,
     empty: str,
-    limit: int | None = None,
     number: int = 0,
+    query: str = "",
 ) -> Html:
     """Return a table with one row a row of `frame`; without rows only the sentence `empty`.
 
-    Rows beyond `limit` are only counted; `number` is how many there are if not all of them
-    are in the frame.
+    Filter and sort of a page reach `REACHED` rows. `number` is how many there are if not all are
+    in the frame; below a table without all of them stands `query`, which gives them.
     """
     if frame.empty:
         return render_part("empty", empty)
     number = max(number, len(frame))
-    frame = frame.head(len(frame) if limit is None else limit)
+    frame = frame.head(REACHED)
     largest = {c.key: frame[c.key].max() for c in columns if c.kind in _BARS}
     rows = [
         [_cell(column, row, largest.get(column.key)) for column in columns]
         for row in frame.itertuples(index=False)
     ]
-    shown = render_part("table", caption, columns, rows, tall=len(frame) > TALL)
-    more = number - len(frame)
-    text = ngettext("{n} more row not shown", "{n} more rows not shown", more).format(
-        n=words.count(more)
-    )
-    return shown + render_part("note", text) if more > 0 else shown
+    more = len(frame) - SHOWN
+    text = ngettext("{n} more row", "{n} more rows", more).format(n=words.count(more))
+    shown = render_part("table", caption, columns, rows, shown=SHOWN, more=text)
+    if number == len(frame):
+        return shown
+    text = _("Filter and sort see {n} of {all} rows. All of them:")
+    text = text.format(n=words.count(len(frame)), all=words.count(number))
+    shown += render_part("note", text)
+    return shown + render_part("record", query or _(".data of this section, in dmarckit lab"))
 
 
 def _cell(column: Column, row: Any, largest: float | None) -> dict[str, Any]:
@@ -252,6 +264,7 @@ def text_script() -> str:
     texts = {
         "filter": _("Filter"),
         "filter_of": _("Filter: {table}"),
+        "all": _("Show all {n}"),
         "some": _("{n} of {all}"),
         "copy": _("Copy"),
         "copied": _("Copied"),

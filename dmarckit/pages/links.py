@@ -70,6 +70,7 @@ KEY = re.compile(
     re.ASCII,
 )
 _LINK = re.compile(r'<a data-page="([^"]*)"(?: href="[^"]*")?')
+HIDDEN = re.compile(r"<tbody hidden>.*?</tbody>", re.DOTALL)  # rows that a script shows
 HOME = "index"  # the target that is the list of all pages
 
 
@@ -97,8 +98,8 @@ def row_target(notebook: str, *columns: str, **parameters: str) -> Callable[[Any
 
 
 def targets_of(page: str) -> list[str]:
-    """Return what a page would link to, each once, in the order of the page."""
-    return list(dict.fromkeys(map(unescape, _LINK.findall(page))))
+    """Return what a page would link to, each once, in its order; hidden rows are left out."""
+    return list(dict.fromkeys(map(unescape, _LINK.findall(HIDDEN.sub("", page)))))
 
 
 def with_links(page: str, address: Callable[[str], str | None]) -> str:

@@ -13,6 +13,7 @@ from dmarckit.core.settings import Mute, load_settings
 from dmarckit.core.thresholds import Thresholds
 from dmarckit.facts.frames import COLUMNS, Facts
 from dmarckit.findings.find import find
+from dmarckit.findings.titles import part_label
 from tests.support.finding_cases import dead_letters
 from tests.support.finding_facts import (
     FOUR,
@@ -260,6 +261,8 @@ def test_evidence_is_fit_for_json_and_names_a_query() -> None:
         assert evidence["query"].startswith("SELECT")
         assert isinstance(evidence["number"], int)
         assert evidence["thresholds"]
+        words = [part_label("thresholds", name) for name in evidence["thresholds"]]
+        assert not [word for word in words if word in evidence["thresholds"]], "in words"
 
 
 def test_outside_names_cannot_steer_a_terminal_or_a_query() -> None:

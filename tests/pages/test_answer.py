@@ -25,19 +25,22 @@ def judged(status: Status = "NEW", **other: Any) -> LedgerEntry:
 
 
 def answered(
-    *findings: LedgerEntry, messages: int = 1000, failing: int = 0, reports: int = 1
+    *findings: LedgerEntry, messages: int = 1000, failing: int | None = 0, reports: int = 1
 ) -> Answer:
     """The answer to these findings, and to the measures of `overview.measure`."""
-    share = (messages - failing) / messages if messages else float("nan")
+    share = float("nan")  # of own mail, of which there is none
+    if messages and failing is not None:
+        share = (messages - failing) / messages
     measures = pd.DataFrame(
-        {"measure": ["messages", "pass_share", "reports"], "value": [messages, share, reports]}
+        {"measure": ["messages", "own_share", "reports"], "value": [messages, share, reports]}
     )
     return answer(findings, measures)
 
 
 def test_all_is_well() -> None:
     found = answered(messages=1005, failing=5)
-    assert found == Answer("good", "No action needed.", ("99.5% of 1,005 messages pass DMARC.",))
+    assert found == Answer("good", "No action needed.", ("99.5% of own mail is authenticated.",))
+    assert answered(messages=5, failing=None).points == ("There was no mail of your own.",)
 
 
 def test_one_thing_needs_doing() -> None:
@@ -57,7 +60,7 @@ def test_what_is_muted_resolved_or_only_good_to_know_needs_nothing() -> None:
     quiet = [judged(mute_reason="known"), judged("RESOLVED"), judged("SAME", severity="info")]
     found = answered(*quiet)
     assert found.sentence == "No action needed."
-    assert found.points == ("100% of 1,000 messages pass DMARC; 1 note below.",)
+    assert found.points == ("100% of own mail is authenticated.", "1 note below.")
 
 
 def test_without_reports_there_is_no_answer() -> None:

@@ -63,7 +63,7 @@ def test_the_commands_that_decide_are_to_copy() -> None:
     item = judged(kind="unidentified_sender", evidence={"declare": declare, "deny": "no"})
     markup = findings_html([item]).markup
     assert f'<code tabindex="0">{declare}</code>' in markup
-    assert markup.index(declare) < markup.index("<details>")
+    assert markup.index(declare) < markup.index("<details")
 
 
 def test_the_days_are_a_chart_and_the_query_comes_last() -> None:
@@ -117,9 +117,23 @@ def test_a_domain_is_shown_as_people_write_it() -> None:
 def test_evidence_is_folded_and_names_the_query() -> None:
     evidence = {"number": 1234, "query": "SELECT 1", "reporters": {"One": 3}, "upper": 0.123456}
     markup = findings_html([judged(evidence=evidence)]).markup
-    folded = markup[markup.index("<details>") :]
+    folded = markup[markup.index("<details") :]
     for part in ("1,234", "SELECT 1", "<bdi>One</bdi> 3", "0.1235"):
         assert part in folded
+
+
+def test_evidence_says_shares_as_percentages_and_draws_what_is_by_day() -> None:
+    days = {"2026-11-23": 0.25, "2026-11-24": 0.5}
+    evidence = {"share_a_day": days, "share_now": 0.004, "thresholds": {"points": 0.05, "z": 3.5}}
+    found = findings_html([judged(evidence=evidence)])
+    assert found.markup.count("<svg") == 1
+    shown = text(found)
+    for part in (
+        "2026-11-23 – 2026-11-24, at most 50.0%",
+        "|Share now|0.40%|",
+        "Rise of the share that fails, at least: 5.0%, Standard errors: 3.5|",
+    ):
+        assert part in shown
 
 
 def test_muted_and_resolved_ones_are_apart() -> None:

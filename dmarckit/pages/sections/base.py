@@ -145,6 +145,14 @@ class PageData:
         """Return the rows of the page's domain, or all when it is about several."""
         return frame[frame["domain"] == self.domain] if self.domain else frame
 
+    def _query(self, table: str, *domains: str) -> str:
+        """Return the SQL that gives all of a table's rows of the window, and of `domains`."""
+        names = ", ".join(f"'{name.replace(chr(39), chr(39) * 2)}'" for name in domains)
+        mine = f" AND domain IN ({names})" if names else ""
+        begin, end = self.window.start, self.window.end
+        where = f"begin >= '{begin}' AND begin < '{end}'{mine}"
+        return f"SELECT * FROM {table} WHERE {where}"  # noqa: S608 (shown, not run)
+
     def _with_network(self, frame: pd.DataFrame, *keys: str) -> pd.DataFrame:
         """Return the rows with `network` and `country` of the busiest address of their `keys`."""
         sources = self._mine(self.facts.sources)
@@ -173,15 +181,15 @@ def table_section(
     empty: str,
     shown: pd.DataFrame | None = None,
     note: str = "",
-    limit: int | None = None,
     number: int = 0,
+    query: str = "",
 ) -> Section:
     """Return a section that is a table of `data`, or of `shown` in its place.
 
     `note` stands below it; the rest is as in `html.table`.
     """
     rows = data if shown is None else shown
-    html = table(rows, columns, caption=caption, empty=empty, limit=limit, number=number)
+    html = table(rows, columns, caption=caption, empty=empty, number=number, query=query)
     return Section(data, html + render_part("note", note) if note else html)
 
 

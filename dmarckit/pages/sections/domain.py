@@ -16,8 +16,6 @@ from dmarckit.pages.links import row_target
 from dmarckit.pages.sections import base
 from dmarckit.pages.sections.base import PageData, Section, ordered, table_section, usual
 
-SHOWN = 60  # rows of a table; the rest is only counted
-
 
 class DomainSections(PageData):
     """Who sends as the page's domain, or as any of its domains."""
@@ -74,8 +72,7 @@ class DomainSections(PageData):
             Column("network", _("Network"), under="countries"),
             caption=_("Senders, the largest first"),
             empty=_("Nobody sent as this domain in this period."),
-            shown=self._with_network(frame.head(SHOWN), "sender"),
-            number=len(frame),
+            shown=self._with_network(frame, "sender"),
         )
 
     def selectors(self) -> Section:
@@ -113,7 +110,6 @@ class DomainSections(PageData):
             Column("sender", _("Signed by"), under=others),
             caption=_("DKIM signatures, the most used first"),
             empty=_("No message carries a DKIM signature."),
-            limit=SHOWN,
         )
 
     def forwarders(self) -> Section:
@@ -121,7 +117,7 @@ class DomainSections(PageData):
 
         `.data`: one row a sender of the classes forwarded and modified: `sender`,
         `sender_kind`, `messages`, `survived` (messages whose signature still passes),
-        `modified` (whose does not), `blocked` (messages), `reporters` (number).
+        `broken` (all others), `blocked` (messages), `reporters` (number).
         """
         rows = in_window(self._mine(self.facts.messages), self.window)
         rows = rows[rows["class"].isin(["forwarded", "modified"])]
@@ -130,26 +126,26 @@ class DomainSections(PageData):
             sender=rows["sender"].astype("str"),
             sender_kind=rows["sender_kind"].astype("str"),
             survived=amount.where(rows["da"], 0),
-            modified=amount.where(rows["class"] == "modified", 0),
             blocked=amount.where(rows["disposition"].isin(BLOCKED), 0),
         )
-        counts = ["messages", "survived", "modified", "blocked"]
+        counts = ["messages", "survived", "blocked"]
         kind, seen = ("sender_kind", "first"), ("reporter", "nunique")
         groups = rows.groupby("sender")
         frame = groups.agg(sender_kind=kind, **base.sums(*counts), reporters=seen)
-        frame = ordered(base.whole(frame.reset_index(), *counts), "-messages", "sender")
+        frame = base.whole(frame.reset_index(), *counts)
+        frame.insert(4, "broken", frame["messages"] - frame["survived"])
+        frame = ordered(frame, "-messages", "sender")
         return table_section(
             frame,
             Column("sender", _("Forwarder"), under=lambda r: kind_word(r.sender_kind)),
             *usual("messages"),
             Column("survived", _("Signature survived"), "count"),
-            Column("modified", _("Modified in transit"), "count"),
+            Column("broken", _("Signature broken or none"), "count"),
             *usual("blocked", "reporters"),
             Column("network", _("Network"), under="country"),
             caption=_("Forwarders, the largest first"),
             empty=_("No message was forwarded in this period."),
-            shown=self._with_network(frame.head(SHOWN), "sender"),
-            number=len(frame),
+            shown=self._with_network(frame, "sender"),
         )
 
     def gmail_requirements(self) -> Section:
@@ -181,7 +177,6 @@ class DomainSections(PageData):
             Column("last_day", _("Last seen"), "day"),
             caption=_("Requirements that receivers miss, by sender"),
             empty=_("No receiver says that a requirement is missed."),
-            limit=SHOWN,
         )
 
     def _sender_link(self) -> Callable[[Any], str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -13,7 +14,16 @@ import pandas as pd
 from markupsafe import Markup
 
 from dmarckit import findings
-from dmarckit.core import _, later, ngettext, one_line, show_domain, show_domains, text as words
+from dmarckit.core import (
+    _,
+    later,
+    ngettext,
+    one_line,
+    rate_text,
+    show_domain,
+    show_domains,
+    text as words,
+)
 from dmarckit.findings import EVIDENCE_ORDER, LedgerEntry, is_open
 from dmarckit.pages.html import Column, Html, escape, render_part, table, value_text
 from dmarckit.pages.links import page_target, short_hash
@@ -23,9 +33,8 @@ from dmarckit.pages.sections.base import PageData, Section
 CARDS = 24  # cards of a page beside those that need action; the rest is a folded table
 MOST_CARDS = 100  # cards of a page
 SHOWN = 8  # findings that an answer names
-LISTED = 50  # domains of one cause
 MUTED = timedelta(days=30)  # that a finding is muted, as a card proposes it
-DAYS = "messages_a_day"  # the part of the evidence that is a chart
+DAYS = "messages_a_day"  # the part of the evidence that a finding's line draws
 
 _LEVELS = {"critical": "bad", "warning": "warning", "info": "plain", "good": "good"}
 _NAMES = {"critical": later("critical"), "warning": later("warning"), "info": later("info")}
@@ -182,7 +191,7 @@ def _card(group: Sequence[LedgerEntry], until: date, here: str, is_first: bool) 
     """Return findings of one cause as the macro ``findings`` prints them."""
     finding = group[0].finding
     row, evidence = _row(group, here, is_first), dict(finding.evidence)
-    to_paste, sender = Html(), Html()
+    to_paste, links = Html(), []
     for record in finding.record:
         label = _("Publish {name}, {type}").format(name=record.name, type=record.type)
         to_paste += render_part("record", record.value, label)
@@ -194,7 +203,7 @@ def _card(group: Sequence[LedgerEntry], until: date, here: str, is_first: bool) 
     if finding.kind in _SENDERS and finding.subject != "*" and finding.domain:
         target = page_target("sender", domain=finding.domain, sender=finding.subject)
         label = _("All mail of {sender}").format(sender=one_line(finding.subject, 80))
-        sender = render_part("navigation", [(label, target)])
+        links.append((label, target))
     names = dict.fromkeys(
         [*(name for name in EVIDENCE_ORDER if name in evidence), *sorted(evidence)]
     )
@@ -208,7 +217,7 @@ def _card(group: Sequence[LedgerEntry], until: date, here: str, is_first: bool) 
         "action": finding.action,
         "table": _domains_of(group) if len(group) > 1 else Html(),
         "records": to_paste,
-        "sender": sender,
+        "links": links,
         "mute": Html(Markup("\n").join(escape(line, 600) for line in [*lines, f"until = {until}"])),
         "evidence": [
             (findings.evidence_label(name), _value(name, evidence[name]))
@@ -230,30 +239,36 @@ def _domains_of(group: Sequence[LedgerEntry]) -> Html:
         Column("lost", _("Lost"), "count"),
     ]
     caption = _("Domains with the same cause")
-    return table(pd.DataFrame(rows), columns, caption=caption, empty="", limit=LISTED)
+    return table(pd.DataFrame(rows), columns, caption=caption, empty="")
 
 
 def _value(name: str, value: Any) -> Html:
     if name == "query":
         return render_part("fold", _("Show the query"), render_part("code", value))
-    if name == DAYS:
+    if name.endswith("_a_day") and isinstance(value, Mapping):
         first, last = min(value), max(value)
         period = first if first == last else f"{first} – {last}"
-        label = _("{period}, at most {n} per day").format(
-            period=period, n=words.count(max(value.values()))
-        )
+        most = _number(name, max(value.values()))
+        label = _("{period}, at most {n} per day").format(period=period, n=most)
         return Html(spark(value, label)) + render_part("note", label)
     if name == "explains" and isinstance(value, Mapping):  # by fingerprint, which nobody reads
         return render_part("paragraphs", [show_domains(text) for text in value.values()])
     if isinstance(value, Mapping):
         pairs = [
-            (show_domains(findings.part_label(name, key)), f" {show_domains(value_text(part))}")
+            (show_domains(findings.part_label(name, key)), f" {_number(name, part)}")
             for key, part in value.items()
         ]
     else:
         values = value if isinstance(value, list | tuple) else [value]
-        pairs = [(show_domains(value_text(part)), "") for part in values]
+        pairs = [(_number(name, part), "") for part in values]
     return render_part("named", pairs)
+
+
+def _number(name: str, value: Any) -> str:
+    """Return a part of the evidence `name` as text: what is a share as a percentage."""
+    if isinstance(value, float) and 0 < value < 1 and re.search("share|rate|threshold", name):
+        return words.percent(value) if value >= 0.01 else rate_text(value)
+    return show_domains(value_text(value))
 
 
 def _folded(text: str, items: Sequence[LedgerEntry]) -> Html:
@@ -319,19 +334,11 @@ def answer(items: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
         text = _("{reports} arrived, without messages.")
         text = text.format(reports=words.n_reports(values["reports"]))
         return Answer("none", _("There were no messages in this period."), (text,))
-    more = len(groups)
-    text = ngettext(
-        "{share} of {messages} pass DMARC; {n} note below.",
-        "{share} of {messages} pass DMARC; {n} notes below.",
-        more,
-    )
-    text = text if more else _("{share} of {messages} pass DMARC.")
-    text = text.format(
-        share=words.percent(values["pass_share"]),
-        messages=words.n_messages(values["messages"]),
-        n=words.count(more),
-    )
-    return Answer("good", _("No action needed."), (text,))
+    share, more = values["own_share"], len(groups)
+    text = _("{share} of own mail is authenticated.").format(share=words.percent(share))
+    text = _("There was no mail of your own.") if pd.isna(share) else text
+    notes = ngettext("{n} note below.", "{n} notes below.", more).format(n=words.count(more))
+    return Answer("good", _("No action needed."), (text, notes) if more else (text,))
 
 
 def more_below(number: int) -> tuple[str, ...]:

@@ -121,8 +121,8 @@ class OverviewSections(PageData):
             empty=_("No domain has a report in this period."),
         )
 
-    def failing_senders(self, limit: int = 20) -> Section:
-        """Show who sent the messages that fail DMARC; beyond `limit` only how many there are.
+    def failing_senders(self) -> Section:
+        """Show who sent the messages that fail DMARC.
 
         `.data`: one row a domain and sender with failing messages, most of them first:
         `domain`, `sender`, `sender_kind`, `class` (of most of them), `messages` (failing
@@ -140,15 +140,6 @@ class OverviewSections(PageData):
         frame.insert(1, "class", base.largest(rows, keys, "class"))
         frame = base.whole(frame.reset_index(), "messages", *OUTCOMES)
         frame = ordered(frame, "-messages", "sender")
-        top, rest = frame.head(limit), frame.iloc[limit:]
-        sent = rest["messages"].sum()
-        messages = ngettext("{n} failing message", "{n} failing messages", sent)
-        text = ngettext(
-            "{n} smaller sender: {messages}",
-            "{n} smaller senders: {messages}",
-            len(rest),
-        )
-        more = text.format(n=words.count(len(rest)), messages=messages.format(n=words.count(sent)))
         link = row_target("sender", "domain", "sender")
         return table_section(
             frame,
@@ -161,17 +152,17 @@ class OverviewSections(PageData):
             *usual("reporters", "first_day", "last_day"),
             caption=_("Senders of failing messages, the largest first"),
             empty=_("No message failed DMARC in this period."),
-            shown=self._with_network(top.rename(columns={"class": "what"}), "domain", "sender"),
-            note="" if rest.empty else more,
+            shown=self._with_network(frame.rename(columns={"class": "what"}), "domain", "sender"),
         )
 
-    def newest_reports(self, limit: int = 15) -> Section:
-        """Show the aggregate reports of the window, the latest period first.
+    def newest_reports(self, limit: int = 1000) -> Section:
+        """Show the newest `limit` aggregate reports of the window, the latest period first.
 
         `.data`: one row a report: `reporter`, `domain`, `begin`, `end` (UTC), `messages`,
         `failing`, `pass_share` [0-1], `report_id`, `report_uid`.
         """
-        rows = ordered(self._stored_reports, "-end", "reporter", "domain").head(limit)
+        stored = self._stored_reports
+        rows = ordered(stored, "-end", "reporter", "domain").head(limit)
         passing = rows["messages"] - rows["failing"]
         rows = rows.assign(pass_share=passing / rows["messages"].where(rows["messages"] > 0))
         columns = ["reporter", "domain", "begin", "end", "messages", "failing", "pass_share"]
@@ -185,6 +176,8 @@ class OverviewSections(PageData):
             *usual("failing", "pass_share"),
             caption=_("The newest reports"),
             empty=_("No report covers this period."),
+            number=len(stored),
+            query=self._query("reports", *self._domains),
         )
 
     def refused_mails(self) -> Section:
@@ -307,7 +300,8 @@ def headline_html(
         direction = {"pass_share": 1, "own_share": 1, "failing": -1}.get(name, 0) * (value - before)
         level = "good" if direction > 0 else "bad" if direction < 0 else "plain"
         level = "plain" if change == _("unchanged") else level
-        change = change or _("no previous period")
+        has_before = rows["before"]["messages"] and not pd.isna(before)
+        change = (change or _("unchanged")) if has_before else _("none before")
         if name == "forged" and value:
             stopped = words.percent(rows["value"]["stopped"] / value)
             change = listed(_("{share} stopped").format(share=stopped), change)
@@ -332,9 +326,8 @@ def checklist(mail_url: str, mails: int) -> Html:
     parts = {"rua": code("rua=mailto:…"), "place": code(one_line(mail_url, 200))}
     parts |= {"ingest": code("dmarckit ingest"), "doctor": code("dmarckit doctor")}
     items = (escape(step, 500).format(n=words.count(mails), **parts) for step in steps)
-    return Html(
-        Markup("<ol>{}</ol>").format(Markup().join(map(Markup("<li>{}</li>").format, items)))
-    )
+    shown = Markup().join(map(Markup("<li>{}</li>").format, items))
+    return Html(Markup('<ol class="dk-begin">{}</ol>').format(shown))
 
 
 def _shares(facts: Facts, window: Window) -> pd.DataFrame:

@@ -21,7 +21,6 @@ from dmarckit.reports import Policy
 
 DAYS = 90  # least length of the strip of policies: they change rarely
 REPORTERS = 12  # reporters with a row of their own: those that quoted it most often
-SHOWN = 50  # senders of a what-if; the rest is only counted
 
 _TAGS = ["p", "sp", "np", "pct", "testing", "adkim", "aspf"]
 _LEVELS = {"reject": "c-rejected", "quarantine": "c-quarantined", "none": "c-unknown"}
@@ -106,7 +105,6 @@ class PolicySections(PageData):
             *usual("reports", "reporters"),
             caption=_("Policies as reporters quoted them, the newest first"),
             empty=_("No reporter has quoted a policy."),
-            limit=60,
         )
 
     def what_if(self, policy: str = "") -> Section:
@@ -161,7 +159,6 @@ class PolicySections(PageData):
             ],
             caption=_("What {tags} would stop, by sender").format(tags=tags),
             empty=_("Nothing would have been blocked."),
-            limit=SHOWN,
         )
         above = render_part("paragraphs", [head, warning] if result.legitimate else [head])
         return Section(result.senders, above + senders)

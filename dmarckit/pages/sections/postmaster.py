@@ -133,8 +133,9 @@ class PostmasterSections(PageData):
         `.data`: one row a day of the window: `day` (UTC), `reject`, `temp_fail` [0-1]: the
         highest share of all domains.
         """
-        daily = self._worst_by_day("delivery_error_rate", _ERRORS, "max")
-        most, none = float(daily[list(_ERRORS)].max().max()), _("Delivery errors per day")
+        daily = self._worst_by_day("delivery_error_rate", [*_ERRORS, "all"], "max")
+        most = float(daily.pop("all").fillna(daily[list(_ERRORS)].sum(axis=1, min_count=1)).max())
+        none = _("Delivery errors per day")
         if most == 0:
             return Section(
                 daily, figure=nothing(none, _("Gmail accepted all mail in this period."))
@@ -329,26 +330,23 @@ def _compliance(metrics: pd.DataFrame) -> pd.DataFrame:
 
 def connection(settings: Settings, metrics: pd.DataFrame) -> Html:
     """Return whether Google is asked at all, when it was, and up to which day it told."""
-    shown = Html()
     if not metrics.empty:
         newest: Any = metrics.loc[metrics["share"].notna(), "day"].max()
         text = _("Postmaster Tools checked {asked}; data through {day}.")
         asked = words.moment(metrics["pulled"].max())
-        shown += render_part("note", text.format(asked=asked, day=words.short_day(newest)))
-    elif settings.google_credentials is not None:
+        return render_part("note", text.format(asked=asked, day=words.short_day(newest)))
+    if settings.google_credentials is not None:
         text = _(
             "Postmaster Tools has not been checked yet, or returned nothing: run dmarckit "
             "postmaster pull."
         )
-        shown += render_part("empty", text)
-    if settings.google_credentials is None:
-        how = _(
-            "Postmaster Tools is not connected. To connect it, set google_credentials to the JSON "
-            "file of a Google service account that may read your domains in Postmaster Tools, "
-            "then run dmarckit postmaster pull."
-        )
-        shown += render_part("empty", how)
-    return shown
+        return render_part("empty", text)
+    how = _(
+        "Postmaster Tools is not connected. To connect it, set google_credentials to the JSON "
+        "file of a Google service account that may read your domains in Postmaster Tools, "
+        "then run dmarckit postmaster pull."
+    )
+    return render_part("empty", how)
 
 
 def _refusal(row: Any) -> str:

@@ -8,12 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import _, ngettext, one_line, show_domain, text as words
+from dmarckit.core import _, one_line, show_domain, text as words
 from dmarckit.facts import about_addresses
-from dmarckit.pages.html import Column, render_part
+from dmarckit.pages.html import REACHED, Column, render_part
 from dmarckit.pages.sections.base import PageData, Section, table_section
-
-SHOWN = 500  # records of a page; the whole report is in the lake and in its export
 
 _TAGS = ("p", "sp", "np", "pct", "testing", "adkim", "aspf", "fo", "discovery_method")
 
@@ -74,15 +72,14 @@ class ReportSections(PageData):
         failing = ~(frame["dkim_aligned"].fillna(False) | frame["spf_aligned"].fillna(False))
         rows = frame.assign(failing=failing)
         rows = rows.sort_values(["failing", "messages"], ascending=False, kind="stable")
-        more = len(rows) - SHOWN
-        text = ngettext("{n} more record not shown", "{n} more records not shown", more)
         return table_section(
             frame,
             *result_columns(),
             caption=_("Records"),
             empty=_("The report holds no records."),
-            shown=with_results(rows.head(SHOWN), self.settings.mmdb),
-            note=text.format(n=words.count(more)) if more > 0 else "",
+            shown=with_results(rows.head(REACHED), self.settings.mmdb),
+            number=len(rows),
+            query=query.replace("$uid", f"'{uid}'"),
         )
 
     def _report(self, report_uid: str) -> pd.DataFrame:

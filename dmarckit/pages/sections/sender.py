@@ -17,8 +17,6 @@ from dmarckit.pages.sections.findings import Answer
 from dmarckit.pages.sections.overview import headline_html, passing
 from dmarckit.pages.sections.report import result_columns, with_results
 
-SHOWN = 50  # rows of a table; the rest is only counted
-
 # as in `facts.sql`: what Google writes into the comment of a reason
 _CODE = r"(?i)sender requirement failed:\s*\d{3}[- ](\d\.\d{1,3}\.\d{1,3})"
 
@@ -74,7 +72,6 @@ class SenderSections(PageData):
             *usual(*numbers),
             caption=_("Addresses, the busiest first"),
             empty=_("No address sent anything in this period."),
-            limit=SHOWN,
         )
 
     def sender_signatures(self, sender: str = "") -> Section:
@@ -118,7 +115,6 @@ class SenderSections(PageData):
             *usual("messages", "failing", "blocked", "reports", "first_day", "last_day"),
             caption=_("Reporters, those with the most messages first"),
             empty=_("No reporter saw it in this period."),
-            limit=SHOWN,
         )
 
     def sender_reasons(self, sender: str = "") -> Section:
@@ -139,13 +135,12 @@ class SenderSections(PageData):
             *usual("messages", "reporters"),
             caption=_("Reasons that receivers gave"),
             empty=_("No receiver gave a reason."),
-            limit=SHOWN,
         )
 
     def sender_records(self, sender: str = "") -> Section:
         """Show the single records of reports, the failing ones first, then the newest.
 
-        `.data`: up to 100 rows of the table `records` (``lake.describe("records")``), with
+        `.data`: up to 1,000 rows of the table `records` (``lake.describe("records")``), with
         `report_id` and `class`.
         """
         found = self._trace(sender)
@@ -161,6 +156,7 @@ class SenderSections(PageData):
             empty=_("No report mentions it in this period."),
             shown=shown.assign(seen=seen),
             number=found.number,
+            query=self._query("records", found.domain),
         )
 
 
@@ -226,7 +222,6 @@ def _results_section(frame: pd.DataFrame, *columns: Column, caption: str, empty:
         Column("counts", _("Aligned"), text=lambda row: yes if row.aligned else no),
         caption=caption,
         empty=empty,
-        limit=SHOWN,
     )
 
 
