@@ -292,7 +292,7 @@ class Schedule(Strict):
     fleet: bool | Literal["linked"] = False
     maintain: bool = False  # at its end the upkeep of the tables (dmarckit maintain)
     slack: SlackRules = SlackRules()
-    alerts: int = Field(5, ge=0, le=50)  # failing reports told one by one; more make one digest
+    alerts: int = Field(5, ge=0, le=50)  # domains with an alert of their own; more make one digest
     timeout: int = Field(3600, ge=10, le=24 * 3600)  # seconds, or a text: 30 min
     owner: str | None = None  # who is asked when it fails
 

@@ -136,3 +136,24 @@ def test_the_frame_is_not_changed() -> None:
     before = frame.copy(deep=True)
     daily_chart(frame)
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_a_font_that_was_installed_after_matplotlib_made_its_list_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    manager = chart.font_manager.fontManager
+    (serif,) = {f.fname for f in manager.ttflist if f.fname.endswith("DejaVuSerif.ttf")}
+    known = [font for font in manager.ttflist if font.name == "DejaVu Sans"]
+    monkeypatch.setattr(manager, "ttflist", known)
+    monkeypatch.setattr(chart.font_manager, "findSystemFonts", lambda: [serif, "/no/font.ttf"])
+    monkeypatch.setattr(chart, "_FAMILIES", ("DejaVu Sans", "DejaVu Serif"))
+    chart.font_families.cache_clear()
+    try:
+        assert chart.font_families() == ["DejaVu Sans", "DejaVu Serif"]
+    finally:
+        chart.font_families.cache_clear()
+
+
+def test_several_reports_about_a_domain_are_one_chart(words: list[str]) -> None:
+    alert_chart([make_report(make_record(), reporter=f"Mail {n}") for n in range(4)])
+    assert words[1] == "4 reporters  ·  2026-11-01  ·  4 messages"
