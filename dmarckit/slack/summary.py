@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dmarckit import core
-from dmarckit.core import Window, _, count, n_messages, n_reports, ngettext, percent
+from dmarckit.core import Window, _, count, n_days, n_messages, n_reports, ngettext, percent
 from dmarckit.slack import blocks as kit
 from dmarckit.slack.blocks import Message, code, mrkdwn
 
@@ -93,9 +93,10 @@ def summary_message(
     lines = [f"*{state}*"] if news is not None else []
     lines.append(f"{said}.")
     if before["reports"] and value["messages"]:
-        text = _("Before: {share} of {messages} passed, {failing} failed.")
+        text = _("Previous {days}: {share} of {messages} passed, {failing} failed.")
         lines.append(
             text.format(
+                days=n_days(window.days),
                 share=percent(before["pass_share"]),
                 messages=n_messages(before["messages"]),
                 failing=count(before["failing"]),

@@ -435,7 +435,7 @@ def test_a_summary_has_numbers_causes_notes_page_and_chart() -> None:
         "\n"
         "9 new or worse, 4 still open\n"
         "98.2% of 1,000 messages pass DMARC, 18 fail (12 reports from 5 reporters).\n"
-        "Before: 99.0% of 800 messages passed, 8 failed.\n"
+        "Previous 7 days: 99.0% of 800 messages passed, 8 failed.\n"
         "New or worse\n"
         "• Salesdesk fails (critical, new)\n"
         "   2 domains: a.example and b.example\n"
