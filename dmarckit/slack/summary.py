@@ -91,7 +91,7 @@ def summary_message(
         text = _("{news}, {n} still open")
         state = text.format(news=state, n=count(still_open))
     lines = [f"*{state}*"] if news is not None else []
-    lines.append(f"{said}.")
+    lines.append(_("{sentence}.").format(sentence=said))
     if before["reports"] and value["messages"]:
         text = _("Previous {days}: {share} of {messages} passed, {failing} failed.")
         lines.append(
