@@ -15,18 +15,19 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
+from markupsafe import Markup
 
 from dmarckit.core import _, current_language, later, one_line, rate_text, text as words
 from dmarckit.pages.html import templates
-from dmarckit.pages.marks import LIGHT
+from dmarckit.pages.marks import LIGHT, bar
 
 FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
-# what receivers did with failing messages: label and colour
+# what receivers did with failing messages: label and the name of its colour
 OUTCOMES = {
-    "delivered": (later("delivered"), LIGHT["failing"]),
-    "quarantined": (later("quarantined"), LIGHT["quarantined"]),
-    "rejected": (later("rejected"), LIGHT["rejected"]),
-    "unstated": (later("not stated"), LIGHT["unknown"]),
+    "delivered": (later("delivered"), "failing"),
+    "quarantined": (later("quarantined"), "quarantined"),
+    "rejected": (later("rejected"), "rejected"),
+    "unstated": (later("not stated"), "unknown"),
 }
 _FONT = (
     'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Hiragino Sans", '
@@ -94,7 +95,8 @@ def failing_by_day(daily: pd.DataFrame) -> go.Figure:
         return nothing(_("Failing messages per day"), _("No message failed DMARC in this period."))
     title = failing_title(failing, int(daily["delivered"].sum()))
     subtitle = _("Failing messages per day, by what receivers did with them.")
-    return daily_bars(daily, OUTCOMES, title=title, subtitle=subtitle)
+    series = {name: (label, LIGHT[colour]) for name, (label, colour) in OUTCOMES.items()}
+    return daily_bars(daily, series, title=title, subtitle=subtitle)
 
 
 def daily_bars(
@@ -336,6 +338,14 @@ def rate_lines(
     decimals = 2 if wide < 0.01 else 1 if wide < 0.1 else 0  # no two ticks say the same
     figure.update_yaxes(range=list(span), tickformat=f".{decimals}%")
     return figure
+
+
+def outcome_bar(numbers: Mapping[str, float]) -> Markup:
+    """Return a small bar of messages that pass (``passing``), and of `OUTCOMES` of the rest."""
+    kinds = {"passing": (_("pass"), "authenticated")} | OUTCOMES
+    named = {kinds[name][1]: number for name, number in numbers.items()}
+    order = {colour: named[colour] for _label, colour in kinds.values() if colour in named}
+    return bar(order, {colour: _(label) for label, colour in kinds.values()})
 
 
 def class_word(name: str) -> str:

@@ -51,6 +51,7 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
     "rate": rate_text,
     "day": words.day,
     "minute": words.minute,
+    "mark": lambda drawn: drawn,  # a small chart (`marks`)
 }
 # kinds that are shown as a pill: value → what it says (itself else), and its level
 _PILLS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
@@ -58,6 +59,16 @@ _PILLS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "compliance": (
         {"NEEDS_WORK": later("needs work"), "COMPLIANT": later("met")},
         {"NEEDS_WORK": "warning", "COMPLIANT": "good"},
+    ),
+    "dns": (
+        {
+            "ok": later("in place"),
+            "missing": later("missing"),
+            "weak": later("weak"),
+            "invalid": later("invalid"),
+            "unknown": later("no answer"),
+        },
+        {"ok": "good", "weak": "warning", "invalid": "warning"},
     ),
     "verdict": (VERDICTS, {"met": "good", "not met": "bad"}),
     "outcome": (
@@ -233,7 +244,7 @@ def _cell(column: Column, row: Any, largest: float | None) -> dict[str, Any]:
         "level": level,
         "width": None if largest is None else f"{value / largest if largest else 0:.1%}",
         "is_long": kind == "text" and len(str(value)) > LONG,
-        "sort": None if kind == "text" or words.is_missing(value) else value,
+        "sort": None if kind in ("text", "mark") or words.is_missing(value) else value,
         "under": "" if words.is_missing(below) else below,
         "link": column.link(row) if column.link else "",
     }

@@ -123,7 +123,7 @@ def flow(rows: Sequence[tuple[str, tuple[str, str, str], float]], label: str) ->
             found[name], tall = top, max(number * scale, 1)
             bars.append(("rejected", f"M{left:g} {top:.4g}h{_NODE}v{tall:.4g}h-{_NODE}z"))
             x, anchor = (left + _NODE + 8, "start") if place else (left - 8, "end")
-            y = min(max(top + tall / 2 + 4, 11), height - 3)
+            y = max(top + tall / 2 + 4, 11)
             texts.append((x, y, anchor, f"{one_line(name, 28)} {count(number)}"))
             top += tall + _GAP
         tops.append(found)
@@ -145,4 +145,4 @@ def flow(rows: Sequence[tuple[str, tuple[str, str, str], float]], label: str) ->
             y1, y2 = y1 + tall, y2 + tall
             back = f"C{x:g} {y2:.4g} {x:g} {y1:.4g} {x1:g} {y1:.4g}z"
             bands.append((colour, over + back))
-    return draw(width, height, label, [*bands, *bars], texts, kind="dk-flow")
+    return draw(width, height + 10, label, [*bands, *bars], texts, kind="dk-flow")

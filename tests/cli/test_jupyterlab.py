@@ -136,10 +136,10 @@ def test_an_analyst_gets_from_the_import_to_a_chart_by_tab(address: str, tab: Ta
     tab.keyboard.type("page = ")
     tab.keyboard.press("Shift+Enter")
     assert set(SECTIONS) <= set(offered(tab, 2, "page."))
-    tab.keyboard.type("failing_senders().figure")
+    tab.keyboard.type("classes_by_day().figure")
     tab.keyboard.press("Shift+Enter")
     chart = tab.locator(".jp-CodeCell .js-plotly-plot")
-    chart.get_by_text("mailer.example").wait_for()
+    chart.get_by_text("own mail authenticated").wait_for()
     assert chart.locator(".bars .point").count() >= 2
 
 

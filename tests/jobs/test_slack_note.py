@@ -42,13 +42,14 @@ def executed(*notes: SlackNote) -> nbformat.NotebookNode:
 def test_a_note_survives_the_notebook() -> None:
     page = page_about(messages(FAILS | {"messages": 1200}))
     note = page.tell(
-        "Forged mail", {"forged": np.int64(1200), "share": 0.25}, page.failing_senders()
+        "Forged mail", {"forged": np.int64(1200), "share": 0.25}, page.classes_by_day()
     )
     (found,) = slack_notes(executed(note))
     assert found == note
     assert found.numbers == {"forged": "1,200", "share": "0.25"}
     assert found.chart is not None
-    assert found.chart["title"].startswith("1,200 messages failed DMARC")
+    assert found.chart["title"] == "Failing: 0 own or unidentified, 1,200 forged, of 1,200 messages"
+    assert [one["name"] for one in found.chart["series"]] == ["forged"], "no line, no marks"
 
 
 def test_a_single_number_stands_behind_the_headline() -> None:

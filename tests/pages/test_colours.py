@@ -53,6 +53,6 @@ def test_colours_of_a_chart_are_told_apart(chart: str, eye: str, theme: str) -> 
 
 
 def test_charts_have_no_other_colours() -> None:
-    assert {colour for _label, colour in charts.OUTCOMES.values()} <= set(LIGHT.values())
+    assert {colour for _label, colour in charts.OUTCOMES.values()} <= set(LIGHT)
     assert list(charts.GROUPS) == TOGETHER["classes of messages"]
     assert {group for _label, group in charts.CLASSES.values()} == set(charts.GROUPS)

@@ -26,15 +26,56 @@ from tests.support.pages import (
 )
 
 
-def test_spf_by_dkim() -> None:
-    made = messages({"messages": 7}, {"sa": False, "messages": 2}, FAILS | {"messages": 1})
-    found = page_about(made).dkim_by_spf()
-    assert found.data.to_dict("list") == {
-        "check": ["DKIM passes", "DKIM fails"],
-        "spf_passes": [7, 0],
-        "spf_fails": [2, 1],
-    }
-    assert "70.0%" in text(found)
+def test_the_flow_leads_from_senders_to_outcomes() -> None:
+    made = messages(
+        {"messages": 7},
+        {"sa": False, "messages": 2},
+        FAILS | {"messages": 4, "disposition": "reject", "sender": "One"},
+        FAILS | {"messages": 1, "sender": "Two"},
+    )
+    found = page_about(made).flow()
+    assert found.data.to_numpy().tolist() == [
+        ["example.com", "both", "delivered", "authenticated", 7],
+        ["example.com", "dkim", "delivered", "authenticated", 2],
+        ["forged", "none", "delivered", "forged", 1],
+        ["forged", "none", "rejected", "forged", 4],
+    ]
+    shown = markup(found)
+    for words in ("example.com 9", "DKIM and SPF 7", "only DKIM 2", "neither 5", "rejected 4"):
+        assert f">{words}</text>" in shown
+
+
+def test_forged_mail_by_operator_and_country() -> None:
+    made = messages(
+        {"messages": 50},
+        FAILS | {"messages": 4, "disposition": "reject", "sender": "One"},
+        FAILS | {"messages": 3, "sender": "Two", "domain": "other.example"},
+        sources=frame(
+            {"domain": "example.com", "sender": "One", "source_ip": "192.0.2.1"}
+            | {"messages": 4, "first_day": DAY, "last_day": DAY},
+            ({}, {"domain": "other.example", "sender": "Two", "source_ip": "192.0.2.9"}),
+        ),
+    )
+    found = page_about(made).forged().data
+    assert found[
+        ["network", "messages", "delivered", "rejected", "domains"]
+    ].to_numpy().tolist() == [["192.0.2.0/24", 7, 3, 4, 2]]
+    assert "No forged mail" in text(page_about(messages({})).forged())
+
+
+def test_all_forged_mail_is_one_sender() -> None:
+    made = messages(
+        {"messages": 9, "class": "forwarded", "sender": "Relay"},
+        {"messages": 5},
+        FAILS | {"messages": 40, "sender": "One"},
+        FAILS | {"messages": 30, "sender": "Two"},
+    )
+    found = page_about(made, "example.com").senders()
+    assert found.data["sender"].tolist() == ["One", "Two", "Relay", "example.com"]
+    shown = text(found)
+    assert shown.index("example.com") < shown.index("Relay") < shown.index("2 sources of forged")
+    assert "2 sources of forged mail|70" in shown
+    assert "One" not in shown
 
 
 def test_senders_with_what_they_are_and_were_before() -> None:
@@ -70,8 +111,8 @@ def test_senders_with_what_they_are_and_were_before() -> None:
     )
     pd.testing.assert_frame_equal(found.data, expected, check_dtype=False)
     shown = text(found)
-    assert "unauthenticated 3, own mail, DKIM failing 1" in shown
-    assert "email service, not a known sender of yours" in shown
+    assert "proves nothing 3, own mail, DKIM breaks 1" in shown
+    assert "1 source of forged mail" in shown
 
 
 def test_selectors_name_who_signs() -> None:
@@ -116,25 +157,30 @@ def test_forwarders_with_what_became_of_the_signature() -> None:
     ]
 
 
-def test_policies_as_they_were_quoted() -> None:
-    older = {"p": "none", "begin": BEFORE}
-    made = messages(policies=frame(QUOTED, (older, {"p": "reject", "sp": "none", "adkim": "s"})))
-    found = page_about(made, "example.com").policies()
-    assert found.data[["p", "sp", "reports"]].to_numpy().tolist() == [
-        ["reject", "none", 1],
-        ["none", "none", 1],
-    ]
-    assert "adkim=s" in text(found)
+def test_the_road_names_who_is_missing_for_the_next_step() -> None:
+    made = messages(
+        alignments=frame(ALIGNMENT, ({},)), policies=frame(QUOTED, ({"p": "quarantine"},))
+    )
+    found = page_about(made, "example.com").road()
+    assert found.data["state"].tolist() == ["done", "done", "now", "next", "later"]
+    assert found.data["policy"].tolist()[2:] == ["p=quarantine", "p=reject; t=y", "p=reject"]
+    assert "&lt;b&gt;Mail: 4 messages that may be legitimate" in markup(found)
+
+
+@pytest.mark.parametrize(("p", "said"), [("reject", "its last step"), ("", "No policy was quoted")])
+def test_the_road_has_an_end_and_a_beginning(p: str, said: str) -> None:
+    made = messages({"messages": 9}, policies=frame(QUOTED, ({"p": p},)))
+    assert said in text(page_about(made, "example.com").road())
 
 
 def test_without_facts_every_table_says_so() -> None:
     page = page_about(domain="example.com")
     for found in (
-        page.dkim_by_spf(),
+        page.flow(),
         page.senders(),
+        page.forged(),
         page.selectors(),
         page.forwarders(),
-        page.policies(),
         page.reporter_days(),
         page.what_if(),
     ):
@@ -199,7 +245,8 @@ def test_outside_text_is_escaped_in_every_table(evil: str) -> None:
         page.senders(),
         page.selectors(),
         page.forwarders(),
-        page.policies(),
+        page.flow(),
+        page.road(),
         page.table(pd.DataFrame({evil: [evil, [evil]]})),
         page.pivot(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -18,7 +19,7 @@ from dmarckit.facts.frames import Facts
 from dmarckit.pages.page import Page
 from dmarckit.pages.sections.base import Section
 from dmarckit.pages.sections.findings import Answer
-from dmarckit.pages.sections.overview import headline_html, measure
+from dmarckit.pages.sections.overview import dns_columns, headline_html, measure
 from tests.facts.test_class_summary import complete
 from tests.support import frames
 from tests.support.pages import (
@@ -193,16 +194,34 @@ def test_domains_with_their_change_and_policy() -> None:
             "delivered": [2, 0],
             "pass_share": [0.8, float("nan")],
             "before": [1.0, float("nan")],
+            "forged": [2, 0],
+            "forged_delivered": [2, 0],
+            "own_share": [1.0, float("nan")],
             "policy": ["reject", None],
+            "dkim_bits": [float("nan")] * 2,
+            "spf_lookups": [float("nan")] * 2,
+            "mta_sts": [float("nan")] * 2,
+            "tls_rpt": [float("nan")] * 2,
             "not_met": [float("nan")] * 2,
             "reporters": [2, 1],
             "last_end": [pd.Timestamp(DAY + timedelta(days=1))] * 2,
         }
     )
-    assert_frame_equal(found.data, expected, check_dtype=False)
+    assert_frame_equal(found.data[list(expected)], expected, check_dtype=False)
     shown = text(found)
-    assert "example.com|10|80.0%−20.0 points||2|2|reject|–|2|2026-11-24 00:00|" in shown
-    assert "quiet.example|0|no data|0|0|–|–|1|" in shown
+    assert "quiet.example|0|–|no data|0|–|–|–|–|–|–|" in shown
+
+
+def test_the_matrix_of_domains_says_what_dns_holds() -> None:
+    values = {"dkim": {"bits": 1024}, "spf": {"lookups": 7}, "mta_sts": {}, "tls_rpt": {}}
+    rows = [
+        {"domain": "example.com", "record": record, "values": json.dumps(value)}
+        | {"state": "missing" if record == "tls_rpt" else "ok"}
+        for record, value in values.items()
+    ]
+    rows.append(rows[0] | {"values": json.dumps({"bits": 2048})})
+    found = dns_columns(pd.DataFrame(rows)).loc["example.com"]
+    assert found.to_list() == [1024, 7, "ok", "missing"], "the shortest key counts"
 
 
 def test_a_row_names_the_page_about_it() -> None:
@@ -338,7 +357,9 @@ def test_an_empty_table_is_a_sentence() -> None:
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_outside_text_never_becomes_markup(hostile: str) -> None:
     tags = "div table caption thead tbody tr th td bdi small span i a details summary code"
+    tags += " svg title path ul li"
     attributes = "class role aria-label tabindex scope data-sort style data-page"
+    attributes += " viewbox width height d"
     names = dict.fromkeys(["domain", "sender", "sender_kind"], hostile)
     page = page_about(
         messages(

@@ -23,12 +23,14 @@ from dmarckit.facts import (
     about_addresses,
     complete_days,
     coverage,
+    days_of,
     trace_sender,
 )
 from dmarckit.findings import Analysis, as_of, page_analysis
 from dmarckit.lake import Lake
-from dmarckit.pages.charts import FIGURE_MIMETYPE, chart_svg, plain
+from dmarckit.pages.charts import FIGURE_MIMETYPE, OUTCOMES, chart_svg, outcome_bar, plain
 from dmarckit.pages.html import Column, Html, render_part, table
+from dmarckit.pages.marks import spark
 
 _USUAL = {
     "domain": (later("Domain"), "text"),
@@ -36,6 +38,7 @@ _USUAL = {
     "messages": (later("Messages"), "volume"),
     "failing": (later("Failing"), "count"),
     "blocked": (later("Blocked"), "count"),
+    "reporter": (later("Reporter"), "text"),
     "reporters": (later("Reporters"), "count"),
     "reports": (later("Reports"), "count"),
     "days": (later("Days"), "count"),
@@ -52,6 +55,10 @@ SEEN = {
     "last_day": ("day", "max"),
 }
 TOLD = {"reporters": ("reporter", "nunique"), "last_end": ("end", "max")}
+
+
+DONE = {"none": "delivered", "pass": "delivered", "quarantine": "quarantined"}
+DONE |= {"reject": "rejected"}  # disposition → what the receiver did with a message
 
 
 @dataclass(frozen=True)
@@ -180,7 +187,7 @@ def table_section(
     caption: str,
     empty: str,
     shown: pd.DataFrame | None = None,
-    note: str = "",
+    note: str | Html = "",
     number: int = 0,
     query: str = "",
 ) -> Section:
@@ -190,12 +197,62 @@ def table_section(
     """
     rows = data if shown is None else shown
     html = table(rows, columns, caption=caption, empty=empty, number=number, query=query)
-    return Section(data, html + render_part("note", note) if note else html)
+    below = note if isinstance(note, Html) else render_part("note", note) if note else Html()
+    return Section(data, html + below)
 
 
 def usual(*names: str) -> list[Column]:
     """Return columns that several tables have, with the heading and form of all of them."""
     return [Column(name, _(_USUAL[name][0]), _USUAL[name][1]) for name in names]
+
+
+def marks(
+    shown: pd.DataFrame, rows: pd.DataFrame, window: Window, *keys: str
+) -> tuple[Column, Column]:
+    """Return columns with the messages of each day, and with what became of them.
+
+    `rows` are messages of the window, by the `keys` of `shown`, the frame of a table.
+    """
+    rows = rows.astype(dict.fromkeys(keys, "str"))
+    rows = rows[rows[keys[-1]].isin(shown[keys[-1]])]
+    done = rows["disposition"].astype("str").map(DONE).astype(object).fillna("unstated")
+    rows = rows.assign(done=done.mask(rows["da"] | rows["sa"], "passing"))
+    outcomes: dict[tuple[str, ...], dict[str, float]] = {}
+    by_day: dict[tuple[str, ...], dict[str, float]] = {}
+    for name, found in (("done", outcomes), ("day", by_day)):
+        summed: Any = rows.groupby([*keys, name], observed=True)["messages"].sum()
+        for (*key, value), number in summed.items():
+            value = value if name == "done" else f"{value:%Y-%m-%d}"
+            found.setdefault(tuple(key), {})[value] = number
+    days = [f"{day:%Y-%m-%d}" for day in days_of(window)]
+
+    def of(row: Any) -> tuple[str, ...]:
+        return tuple(str(getattr(row, key)) for key in keys)
+
+    return (
+        Column(
+            keys[-1],
+            _("Messages per day"),
+            "mark",
+            text=lambda row: spark(by_day.get(of(row), {}), _("Messages per day"), days),
+        ),
+        Column(
+            keys[-1],
+            _("Outcome"),
+            "mark",
+            text=lambda row: outcome_bar(outcomes.get(of(row), {})),
+        ),
+    )
+
+
+def outcome_key() -> Html:
+    """Return what the colours of `marks` mean."""
+    kinds = [("c-authenticated", _("pass DMARC"))]
+    kinds += [
+        (f"c-{colour}", _("fail: {outcome}").format(outcome=_(label)))
+        for label, colour in OUTCOMES.values()
+    ]
+    return render_part("key", kinds)
 
 
 def sums(*names: str) -> dict[str, tuple[str, str]]:

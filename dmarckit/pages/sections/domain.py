@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -10,24 +11,33 @@ import pandas as pd
 from dmarckit.core import _, ngettext, text
 from dmarckit.facts import countries, in_window, kind_word
 from dmarckit.findings import BLOCKED, requirement_meaning
-from dmarckit.pages.charts import class_word, counted
-from dmarckit.pages.html import Column
-from dmarckit.pages.links import row_target
+from dmarckit.pages import marks
+from dmarckit.pages.charts import CLASSES, GROUPS, OUTCOMES, class_word, counted
+from dmarckit.pages.html import Column, render_part
+from dmarckit.pages.links import page_target, row_target
 from dmarckit.pages.sections import base
 from dmarckit.pages.sections.base import PageData, Section, ordered, table_section, usual
+from dmarckit.pages.sections.messages import FORGED
+
+FLOWS = 6  # senders that the flow of messages names
+SOURCES = 500  # of forged mail, of which the operator is looked up
 
 
 class DomainSections(PageData):
     """Who sends as the page's domain, or as any of its domains."""
 
     def senders(self) -> Section:
-        """Show who delivered the mail of the window, most messages first.
+        """Show who delivered the mail of the window, and what became of it.
 
-        `.data`: one row a sender: `sender`, `sender_kind`, `in_inventory`, `messages`,
-        `before` (messages in the window before), `dkim_share`, `spf_share` [0-1] (of
-        messages for which it passes for the author's domain), `classes` (dict class →
-        messages, most first), `blocked` (messages quarantined or rejected), `first_seen`,
-        `last_seen` (days, UTC, within the history of the facts), `countries` (most first).
+        Senders of yours come first, then those that nobody has decided about, forwarders, and
+        all that is forged as one row.
+
+        `.data`: one row a sender, most messages first: `sender`, `sender_kind`,
+        `in_inventory`, `messages`, `before` (messages in the window before), `dkim_share`,
+        `spf_share` [0-1] (of messages for which it passes for the author's domain), `classes`
+        (dict class → messages, most first), `blocked` (messages quarantined or rejected),
+        `first_seen`, `last_seen` (days, UTC, within the history of the facts), `countries`
+        (most first).
         """
         mine = self._mine(self.facts.messages)
         rows, before = in_window(mine, self.window), in_window(mine, self.window.before)
@@ -51,28 +61,127 @@ class DomainSections(PageData):
         )
         frame.index = frame.index.astype("str")
         frame = frame.assign(
-            classes=_classes(rows), countries=_countries(self._mine(self.facts.sources))
+            classes=_classes(rows),
+            countries=_countries(self._mine(self.facts.sources)),
+            domain=base.largest(
+                rows.astype({"sender": "str", "domain": "str"}), ["sender"], "domain"
+            ),
         )
         columns = ["sender", "sender_kind", "in_inventory", "messages", "before", "dkim_share"]
         columns += ["spf_share", "classes", "blocked", "first_seen", "last_seen", "countries"]
         counts = ["messages", "before", "blocked"]
-        frame = base.whole(frame.rename_axis("sender").reset_index(), *counts)[columns]
+        frame = base.whole(frame.rename_axis("sender").reset_index(), *counts)
         frame = ordered(frame, "-messages", "sender")
+        shown, forged = self._grouped(frame)
+        frame = frame[columns]
+        rows = rows.assign(sender=rows["sender"].map(lambda name: forged.get(name, name)))
         return table_section(
             frame,
-            Column("sender", _("Sender"), under=_kind, link=self._sender_link()),
+            Column("sender", _("Sender"), under=_kind, link=_sender_page),
+            *(() if self.domain else usual("domain")),
             Column(
                 "messages", _("Messages"), "volume", lambda r: text.change(r.messages, r.before)
             ),
-            *usual("dkim_share", "spf_share"),
+            *base.marks(shown, rows, self.window, "sender"),
             Column("classes", _("Type"), text=lambda r: counted(r.classes, 4, class_word)),
-            Column("blocked", _("Receivers"), text=_receivers),
-            Column("first_seen", _("First seen"), "day"),
-            Column("last_seen", _("Last seen"), "day"),
+            *(usual("dkim_share", "spf_share") if self.domain else ()),
+            *([Column("last_seen", _("Last seen"), "day")] if self.domain else ()),
             Column("network", _("Network"), under="countries"),
-            caption=_("Senders, the largest first"),
+            caption=_("Senders: yours, undecided, forwarders, and all forged mail as one"),
             empty=_("Nobody sent as this domain in this period."),
-            shown=self._with_network(frame, "sender"),
+            shown=self._with_network(shown, "sender"),
+            note=base.outcome_key(),
+        )
+
+    def _grouped(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+        """Return senders by group, forged ones as one row, and the name of that by theirs."""
+        most = frame["classes"].map(lambda classes: next(iter(classes), ""))
+        group = most.map({name: of for name, (_label, of) in CLASSES.items()})
+        rank = (most == "unidentified") + 2 * (group == "indirect")
+        forged = frame[group == "forged"]
+        shown = frame.assign(rank=rank)[group != "forged"].sort_values("rank", kind="stable")
+        if forged.empty:
+            return shown, {}
+        name = ngettext("{n} source of forged mail", "{n} sources of forged mail", len(forged))
+        name, counts = name.format(n=text.count(len(forged))), ["messages", "before", "blocked"]
+        classes: Counter[str] = Counter()
+        for found in forged["classes"]:
+            classes.update(found)
+        one = forged[counts].sum().to_dict() | {"sender": name, "classes": dict(classes)}
+        one["last_seen"] = forged["last_seen"].max()
+        rows = [*shown.to_dict("records"), one]
+        return pd.DataFrame(rows, columns=shown.columns), dict.fromkeys(forged["sender"], name)
+
+    def flow(self) -> Section:
+        """Draw the way of messages: who sent them, what they prove, what receivers did.
+
+        `.data`: one row a sender (the largest, others and forged ones as one), check that
+        passes, outcome and group of classes: `sender`, `check`, `outcome`, `group`, `messages`.
+        """
+        rows = in_window(self._mine(self.facts.messages), self.window)
+        rows = rows.assign(
+            group=rows["class"].astype("str").map({n: g for n, (_label, g) in CLASSES.items()}),
+            outcome=rows["disposition"].astype("str").map(base.DONE).fillna("unstated"),
+            check=(rows["da"] + 2 * rows["sa"]).map(["none", "dkim", "spf", "both"].__getitem__),
+            sender=rows["sender"].astype("str").mask(rows["class"].isin(FORGED), _("forged")),
+        )
+        largest = rows.groupby("sender")["messages"].sum().nlargest(FLOWS).index
+        rows = rows.assign(sender=rows["sender"].where(rows["sender"].isin(largest), _("others")))
+        sums = rows.groupby(["sender", "check", "outcome", "group"])["messages"].sum()
+        frame = base.whole(sums[sums > 0].reset_index(), "messages")
+        if frame.empty:
+            return Section(frame, render_part("empty", _("There were no messages in this period.")))
+        checks = {"both": _("DKIM and SPF"), "dkim": _("only DKIM"), "spf": _("only SPF")}
+        checks["none"] = _("neither")
+        # the columns from the best to the worst, the bands by what the messages prove
+        order = {name: n for n, name in enumerate([*checks, *OUTCOMES, *GROUPS])}
+        size = frame.groupby("sender")["messages"].transform("sum")
+        ranks = frame[["check", "outcome", "group"]].map(order.__getitem__)
+        ranks = ranks.assign(size=-size).sort_values(["size", "check", "outcome", "group"])
+        bands = [
+            (row.group, (row.sender, checks[row.check], _(OUTCOMES[row.outcome][0])), row.messages)
+            for row in base.rows_of(frame.loc[ranks.index])
+        ]
+        label = _("Messages by sender, by what passes, and by what receivers did")
+        picture = render_part("picture", marks.flow(bands, label), label)
+        key = [(f"c-{name}", _(text)) for name, text in GROUPS.items()]
+        return Section(frame, picture + render_part("key", key))
+
+    def forged(self) -> Section:
+        """Show where forged mail came from, by operator and country, most messages first.
+
+        `.data`: one row per operator and country: `network`, `country`, `messages`,
+        `delivered`, `quarantined`, `rejected`, `unstated` (messages), `domains`, `sources`
+        (numbers). Beyond 500 sources the rest is one row without an operator.
+        """
+        rows = in_window(self._mine(self.facts.messages), self.window)
+        rows = rows[rows["class"].isin(FORGED)].astype({"sender": "str", "domain": "str"})
+        done = rows["disposition"].astype("str").map(base.DONE).astype(object).fillna("unstated")
+        sizes: Any = rows.groupby("sender")["messages"].sum()
+        largest = sizes.nlargest(SOURCES).reset_index()
+        sources = self._with_network(largest, "sender")
+        about = sources.set_index("sender")[["network", "country"]]
+        rows = rows.join(about, on="sender").fillna({"network": "", "country": ""})
+        rows = rows.assign(**{name: rows["messages"].where(done == name, 0) for name in OUTCOMES})
+        keys = ["network", "country"]
+        frame = rows.groupby(keys, as_index=False).agg(
+            **base.sums("messages", *OUTCOMES),
+            domains=("domain", "nunique"),
+            sources=("sender", "nunique"),
+        )
+        frame = ordered(base.whole(frame, "messages", *OUTCOMES), "-messages", "network")
+        return table_section(
+            frame,
+            Column("network", _("Operator")),
+            Column("country", _("Country")),
+            Column("messages", _("Forged"), "bar"),
+            *base.marks(frame, rows, self.window, *keys),
+            Column("delivered", _("Delivered"), "count"),
+            Column("domains", _("Domains"), "count"),
+            Column("sources", _("Sources"), "count"),
+            caption=_("Forged mail by operator and country, the most first"),
+            empty=_("No forged mail was seen in this period."),
+            note=base.outcome_key() if len(frame) else "",
         )
 
     def selectors(self) -> Section:
@@ -203,17 +312,17 @@ def _countries(sources: pd.DataFrame) -> pd.Series[Any]:
     return codes.agg(lambda names: ", ".join(names.head(4)))
 
 
+def _sender_page(row: Any) -> str:
+    if text.is_missing(row.sender_kind):  # forged mail of many
+        return ""
+    return page_target("sender", domain=row.domain, sender=row.sender)
+
+
 def _kind(row: Any) -> str:
-    text = "{kind}" if row.in_inventory else _("{kind}, not a known sender of yours")
-    return text.format(kind=kind_word(row.sender_kind))
-
-
-def _receivers(row: Any) -> str:
-    if not row.blocked:
-        return _("all delivered")
-    if row.blocked >= row.messages:
-        return _("all blocked")
-    return _("{n} blocked").format(n=text.count(row.blocked))
+    if text.is_missing(row.sender_kind):
+        return ""
+    about = "{kind}" if row.in_inventory else _("{kind}, not a known sender of yours")
+    return about.format(kind=kind_word(row.sender_kind))
 
 
 def _yes_or_no(value: bool) -> str:

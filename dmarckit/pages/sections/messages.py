@@ -10,11 +10,20 @@ from dmarckit.core import Window, _, later, show_domain, text as words
 from dmarckit.facts import classes_by_day, days_of, in_window, pass_shares, whole_days
 from dmarckit.findings import is_open
 from dmarckit.pages import charts
-from dmarckit.pages.html import Column, Html, render_part
-from dmarckit.pages.sections.base import PageData, Section, rows_of, table_section, whole
+from dmarckit.pages.html import Html, render_part
+from dmarckit.pages.sections.base import (
+    DONE,
+    PageData,
+    Section,
+    marks,
+    ordered,
+    outcome_key,
+    rows_of,
+    table_section,
+    usual,
+    whole,
+)
 
-DONE = {"none": "delivered", "pass": "delivered", "quarantine": "quarantined"}
-DONE |= {"reject": "rejected"}  # disposition → what the receiver did with a message
 INDIRECT = ("forwarded", "modified")  # classes
 FORGED = ("unauthenticated", "spoofed_subdomain")
 ROWS = 100  # names of a table; the rest is only counted
@@ -42,7 +51,8 @@ class MessageSections(PageData):
         reports of the day are still missing), and `own_share` [0-1] (that passes, of own mail).
         """
         daily = classes_by_day(self.facts.messages, self._complete, self.window)
-        rows = own_mail(in_window(self.facts.messages, self.window))
+        rows = in_window(self.facts.messages, self.window)
+        rows = rows[is_own(rows)]
         passing = rows["messages"].where(rows["da"] | rows["sa"], 0)
         sums = rows.assign(passing=passing).groupby("day")[["passing", "messages"]].sum()
         share = (sums["passing"] / sums["messages"]).reindex(daily["day"])
@@ -52,17 +62,24 @@ class MessageSections(PageData):
     def _events(self) -> list[tuple[date, str, str]]:
         """Return days of the window on which the policy or DNS changed, or a finding began."""
         found = []
-        for item in filter(is_open, self.analysis.findings):
-            if (day := item.finding.since or item.finding.first_day) and not item.finding.muted:
-                lane = _("Policy") if item.finding.kind == "policy_changed" else _("Findings")
-                where = "" if self.domain else show_domain(item.finding.domain)
-                found.append((day, lane, " · ".join(filter(None, [item.finding.title, where]))))
+        quoted = self._mine(self.facts.policies)
+        quoted = quoted.assign(day=quoted["begin"].dt.floor("D"), p=quoted["p"].replace("", "none"))
+        votes = quoted.groupby(["domain", "day", "p"]).size().sort_values().reset_index()
+        most = votes.drop_duplicates(["domain", "day"], keep="last").sort_values("day")
+        most = most.assign(before=most.groupby("domain")["p"].shift())
+        for row in rows_of(most[most["before"].notna() & (most["before"] != most["p"])]):
+            found.append((row.day, _("Policy"), f"p={row.before} → p={row.p}", row.domain))
         for row in rows_of(self.analysis.outside.changes):
-            found.append((row.day.date(), "DNS", f"{row.record} · {show_domain(row.domain)}"))
-        order = [_("Policy"), "DNS", _("Findings")]
-        first, last = self.window.start.date(), self.window.end.date()
-        found = [event for event in found if first <= event[0] < last]
-        return sorted(found, key=lambda event: (order.index(event[1]), event[0]))
+            found.append((row.day, "DNS", row.record, row.domain))
+        for item in filter(is_open, self.analysis.findings):
+            one = item.finding
+            if day := one.since or one.first_day:
+                found.append((pd.Timestamp(day, tz="UTC"), _("Findings"), one.title, one.domain))
+        return [
+            (day.date(), lane, text if self.domain else f"{text} · {show_domain(domain)}")
+            for day, lane, text, domain in found
+            if self.window.start <= day < self.window.end
+        ]
 
     def failing_by_day(self) -> Section:
         """Draw the messages of each day that fail DMARC, by what the receivers did.
@@ -106,47 +123,42 @@ class MessageSections(PageData):
         return Section(shares, matrix(cells, self.window, caption, _("Domain"), _SHARES))
 
     def reporter_days(self) -> Section:
-        """Show on which days each reporter's reports are there.
+        """Show what each reporter saw, and the days that it reported on unless that is all.
 
         `.data`: one row per reporter and day with messages: `reporter`, `day` (UTC), `messages`.
         """
         rows = in_window(self._mine(self.facts.messages), self.window)
-        sums = rows.astype({"reporter": "str"}).groupby(["reporter", "day"])["messages"].sum()
+        rows = rows.astype({"reporter": "str"})
+        sums = rows.groupby(["reporter", "day"])["messages"].sum()
         frame = sums.round().astype("int64").reset_index()
+        shown = rows.assign(passing=rows["messages"].where(rows["da"] | rows["sa"], 0))
+        shown = shown.groupby("reporter", as_index=False)[["messages", "passing"]].sum()
+        shown = shown.assign(pass_share=shown["passing"] / shown["messages"].where(lambda n: n > 0))
+        table = (
+            table_section(
+                ordered(whole(shown, "messages"), "-messages", "reporter"),
+                *usual("reporter", "messages", "pass_share"),
+                *marks(shown, rows, self.window, "reporter"),
+                caption=_("Reporters, those with the most messages first"),
+                empty=_("No reporter has reported in this period."),
+                ).html
+            or Html()
+        )
+        if len(frame) == len(shown) * self.window.days:
+            return Section(frame, table + outcome_key())
         text = [words.n_messages(n) for n in frame["messages"]]
         cells = frame.assign(name=frame["reporter"], level="c-mostly", text=text)
         key = {"c-mostly": later("reported"), "none": later("no report")}
         caption = _("Reporters and the days that they reported on")
-        return Section(frame, matrix(cells, self.window, caption, _("Reporter"), key))
-
-    def dkim_by_spf(self) -> Section:
-        """Show messages by DKIM and SPF, each for the author's domain, which is what counts.
-
-        `.data`: rows for DKIM passes and fails: `check`, `spf_passes`, `spf_fails` (messages).
-        """
-        rows = in_window(self._mine(self.facts.messages), self.window)
-        sums = rows.groupby(["da", "sa"], observed=True)["messages"].sum()
-        cells = [[sums.get((dkim, spf), 0) for spf in (True, False)] for dkim in (True, False)]
-        frame = pd.DataFrame(cells, columns=["spf_passes", "spf_fails"]).round().astype("int64")
-        total = int(frame.to_numpy().sum())
-        shares = (frame / (total or 1)).map(words.percent).add_suffix("_share")
-        frame.insert(0, "check", ["DKIM passes", "DKIM fails"])
-        shown = frame.assign(check=[_("DKIM passes"), _("DKIM fails")]).join(shares)
-        return table_section(
-            frame,
-            Column("check", ""),
-            Column("spf_passes", _("SPF passes"), "count", under="spf_passes_share"),
-            Column("spf_fails", _("SPF fails"), "count", under="spf_fails_share"),
-            caption=_("Messages by DKIM and SPF, each for the author's domain"),
-            empty=_("There were no messages in this period."),
-            shown=shown if total else frame[:0],
-        )
+        days = matrix(cells, self.window, caption, _("Reporter"), key)
+        fold = render_part("fold", caption, days) if len(frame) else Html()
+        return Section(frame, table + outcome_key() + fold)
 
 
-def own_mail(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that are neither forged nor were changed by forwarders so that they fail."""
+def is_own(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Return where rows are neither forged nor changed by forwarders so that they fail."""
     passing, classes = rows["da"] | rows["sa"], rows["class"]
-    return rows[~classes.isin(FORGED) & (passing | ~classes.isin(INDIRECT))]
+    return ~classes.isin(FORGED) & (passing | ~classes.isin(INDIRECT))
 
 
 def failing_rows(rows: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pandas as pd
@@ -15,9 +16,17 @@ from dmarckit.pages.charts import OUTCOMES, class_word, listed, what_was_done
 from dmarckit.pages.html import Column, Html, escape, render_part
 from dmarckit.pages.links import page_target, row_target
 from dmarckit.pages.sections import base
-from dmarckit.pages.sections.base import PageData, Section, begun_in, ordered, table_section, usual
+from dmarckit.pages.sections.base import (
+    DONE,
+    PageData,
+    Section,
+    begun_in,
+    ordered,
+    table_section,
+    usual,
+)
 from dmarckit.pages.sections.findings import Answer, answer, answer_html, issues_html
-from dmarckit.pages.sections.messages import DONE, FORGED, failing_rows, own_mail
+from dmarckit.pages.sections.messages import FORGED, failing_rows, is_own
 from dmarckit.reports import Policy
 
 MANY_SENDERS = 3  # of mails that are no reports, from which on they are not named
@@ -83,12 +92,17 @@ class OverviewSections(PageData):
         return Section(measures, shown)
 
     def domains(self) -> Section:
-        """Show the domains with reports in the window, most failing messages first.
+        """Show how each domain with reports in the window is set up and what passes of its mail.
+
+        Those of which most forged or failing mail was delivered come first.
 
         `.data`: one row a domain: `domain`, `messages`, `failing`, `delivered` (failing, and
         delivered all the same), `pass_share` [0-1], `before` (`pass_share` of the window
-        before), `policy` (p as quoted, or None), `not_met` (requirements of mailbox providers;
-        null: none is known), `reporters` (number), `last_end` (UTC, of the newest report).
+        before), `own_share` [0-1] (that passes, of own mail), `forged`, `forged_delivered`
+        (messages), `policy` (p as quoted, or None), `dkim_bits` (shortest key), `spf_lookups`,
+        `mta_sts`, `tls_rpt` (states of DNS; null: not checked), `not_met` (requirements of
+        mailbox providers; null: none is known), `reporters` (number), `last_end` (UTC, of the
+        newest report).
         """
         reports = begun_in(self.facts.reports, self.window)
         last = reports.groupby("domain").agg(**base.TOLD)
@@ -100,25 +114,28 @@ class OverviewSections(PageData):
             ),
             not_met=unmet_rules(requirement_matrix(self.facts, self.analysis.outside)),
         )
-        frame = frame.join(last).rename_axis("domain").reset_index()
-        frame = base.whole(frame, "messages", "failing", "delivered")
+        frame = frame.join(dns_columns(self.analysis.outside.dns)).join(last)
+        frame = frame.rename_axis("domain").reset_index()
+        counts = ["messages", "failing", "delivered", "forged", "forged_delivered"]
+        frame = base.whole(frame, *counts)
+        rows = in_window(self.facts.messages, self.window)
+        frame = ordered(frame, "-delivered", "-failing", "-messages", "domain")
         return table_section(
-            ordered(frame, "-failing", "-messages", "domain"),
+            frame,
             Column("domain", _("Domain"), link=row_target("domain", "domain")),
             Column("messages", _("Messages"), "count"),
-            Column(
-                "pass_share",
-                _("Pass DMARC"),
-                "share",
-                under=lambda r: words.points(r.pass_share - r.before),
-            ),
-            Column("failing", _("Failing"), "bar"),
-            Column("delivered", _("Failing, delivered"), "count"),
+            base.marks(frame, rows, self.window, "domain")[1],
+            Column("own_share", _("Own mail"), "share"),
+            Column("forged_delivered", _("Forged, delivered"), "bar"),
             Column("policy", _("Policy"), "policy"),
+            Column("dkim_bits", _("DKIM keys, bits"), "count"),
+            Column("spf_lookups", _("SPF lookups"), "count"),
+            Column("mta_sts", "MTA-STS", "dns"),
+            Column("tls_rpt", "TLS-RPT", "dns"),
             Column("not_met", _("Rules not met"), "count"),
-            *usual("reporters", "last_end"),
-            caption=_("Domains, the one with the most failing messages first"),
+            caption=_("Domains, those with the most failing mail delivered first"),
             empty=_("No domain has a report in this period."),
+            note=base.outcome_key() if len(frame) else "",
         )
 
     def failing_senders(self) -> Section:
@@ -251,7 +268,7 @@ def measure(facts: Facts, window: Window) -> pd.DataFrame:
         reports = begun_in(facts.reports, part)
         forged = rows["class"].isin(FORGED)
         values[name] = passing(rows) | {
-            "own_share": passing(own_mail(rows))["pass_share"],
+            "own_share": passing(rows[is_own(rows)])["pass_share"],
             "forged": float(rows.loc[forged, "messages"].sum()),
             "stopped": float(
                 rows.loc[forged & rows["disposition"].isin(BLOCKED), "messages"].sum()
@@ -331,14 +348,34 @@ def checklist(mail_url: str, mails: int) -> Html:
 
 
 def _shares(facts: Facts, window: Window) -> pd.DataFrame:
-    """Return, indexed by domain: messages, failing, delivered (failing ones), pass_share."""
+    """Return, indexed by domain, the counts and shares of `OverviewSections.domains`."""
     rows = in_window(facts.messages, window)
-    failing = rows["messages"].mask(rows["da"] | rows["sa"], 0)
-    done = rows["disposition"].astype("str").map(DONE)
-    rows = rows.assign(failing=failing, delivered=failing.where(done == "delivered", 0))
-    columns = ["messages", "failing", "delivered"]
-    table: Any = rows.groupby("domain", observed=True)[columns].sum()
+    passes, own = rows["da"] | rows["sa"], is_own(rows)
+    delivered = rows["disposition"].astype("str").map(DONE) == "delivered"
+    forged, n = rows["class"].isin(FORGED), rows["messages"]
+    parts = {"failing": ~passes, "delivered": ~passes & delivered, "own": own}
+    parts |= {"own_passing": own & passes}
+    parts |= {"forged": forged, "forged_delivered": forged & delivered}
+    rows = rows.assign(**{name: n * chosen for name, chosen in parts.items()})
+    table: Any = rows.groupby("domain", observed=True)[["messages", *parts]].sum()
     table.index = table.index.astype("str")
-    some = table["messages"].where(table["messages"] > 0)
-    shares: pd.DataFrame = table.assign(pass_share=(table["messages"] - table["failing"]) / some)
+    passing, some = table["messages"] - table["failing"], table.where(table > 0)
+    table["pass_share"] = passing / some["messages"]
+    table["own_share"] = table["own_passing"] / some["own"]
+    shares: pd.DataFrame = table.drop(columns=["own", "own_passing"])
     return shares
+
+
+def dns_columns(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return, indexed by domain, what DNS said, as `OverviewSections.domains` describes."""
+    values = rows["values"].map(json.loads)
+    rows = rows.assign(
+        dkim_bits=[value.get("bits") for value in values],
+        spf_lookups=[value.get("lookups") for value in values],
+    )
+    groups = rows.groupby("domain")
+    found = groups[["dkim_bits", "spf_lookups"]].min().astype("float64")
+    for name in ("mta_sts", "tls_rpt"):
+        own = rows[rows["record"] == name].drop_duplicates("domain").set_index("domain")
+        found[name] = own["state"].astype(object)
+    return found

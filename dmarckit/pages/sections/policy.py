@@ -10,17 +10,18 @@ import pandas as pd
 from markupsafe import Markup
 
 from dmarckit import findings
-from dmarckit.core import Window, _, later, text as words
+from dmarckit.core import Window, _, later, one_line, text as words
 from dmarckit.facts import days_of
 from dmarckit.findings import fill_policy_defaults
 from dmarckit.pages.charts import class_word
 from dmarckit.pages.html import Column, Html, escape, render_part, table
-from dmarckit.pages.sections.base import PageData, Section, ordered, rows_of, table_section, usual
+from dmarckit.pages.sections.base import PageData, Section, ordered, rows_of
 from dmarckit.pages.sections.messages import matrix
 from dmarckit.reports import Policy
 
 DAYS = 90  # least length of the strip of policies: they change rarely
 REPORTERS = 12  # reporters with a row of their own: those that quoted it most often
+MISSING = 5  # senders that the road to p=reject names
 
 _TAGS = ["p", "sp", "np", "pct", "testing", "adkim", "aspf"]
 _LEVELS = {"reject": "c-rejected", "quarantine": "c-quarantined", "none": "c-unknown"}
@@ -64,6 +65,9 @@ class PolicySections(PageData):
         busiest = rows.groupby("reporter").size().sort_values(ascending=False, kind="stable")
         last = last[last["reporter"].isin(busiest.index[:REPORTERS])]
         columns = ["day", "reporter", "p", "policy"]
+        voted = most.set_index("day")["policy"]
+        differs = last["policy"] != last["day"].map(voted)
+        agree = set(last["reporter"]) - set(last.loc[differs, "reporter"])
         frame = pd.concat([most[columns], last[columns]]).sort_values(["reporter", "day"])
         before = frame.groupby("reporter")["policy"].shift()
         frame = frame.assign(changed=before.notna() & (before != frame["policy"]))
@@ -71,8 +75,10 @@ class PolicySections(PageData):
         changed, policies = frame["changed"], frame["policy"]
         text = policies.map(lambda policy: _("{policy} (changed)").format(policy=policy))
         level = frame["p"].map(_LEVELS).fillna("c-partly")
-        cells = frame.assign(
-            name=frame["reporter"].replace("", _("most reporters")),
+        cells = frame[~frame["reporter"].isin(agree)]
+        who = _("most reporters") if cells["reporter"].any() else _("all reporters")
+        cells = cells.assign(
+            name=cells["reporter"].replace("", who),
             level=level + changed.map({True: " changed", False: ""}),
             text=text.where(changed, policies),
             messages=frame["reporter"].map(lambda reporter: 1 if reporter else 1_000_000),
@@ -80,32 +86,42 @@ class PolicySections(PageData):
         caption = _("The policy that reporters quoted, by day")
         return Section(frame, matrix(cells, window, caption, _("Seen by"), _KEY))
 
-    def policies(self) -> Section:
-        """Show the policies as reporters quoted them, the newest first.
+    def road(self) -> Section:
+        """Show the steps to p=reject, where the domain is, and what is missing for the next one.
 
-        `.data`: one row a policy, defaults filled in: `p`, `sp`, `np`, `pct` (per cent),
-        `testing`, `adkim`, `aspf`, `first`, `last` (begin of its first and last report in the
-        history of the facts, UTC), `reports`, `reporters` (numbers).
+        `.data`: one row a step: `policy` (its tags), `state` (done, now, next or later).
         """
-        quoted = fill_policy_defaults(self._policies())
-        frame = quoted.groupby(_TAGS, as_index=False).agg(
-            first=("begin", "min"),
-            last=("begin", "max"),
-            reports=("begin", "size"),
-            reporters=("reporter", "nunique"),
-        )
-        rest = ("np", "testing", "pct", "adkim", "aspf")
-        return table_section(
-            ordered(frame, "-last", "-reports"),
-            Column("p", _("Policy (p)"), "policy"),
-            Column("sp", _("Subdomains (sp)"), "policy"),
-            Column("rest", _("Other tags"), text=lambda row: _tags(row, *rest)),
-            Column("first", _("First seen"), "day"),
-            Column("last", _("Last seen"), "day"),
-            *usual("reports", "reporters"),
-            caption=_("Policies as reporters quoted them, the newest first"),
-            empty=_("No reporter has quoted a policy."),
-        )
+        name = self._one_domain
+        present = findings.quoted_policy(name, self._policies())
+        step, steps = Policy(name, p="none"), []
+        while step:
+            steps.append(_step(step))
+            step = findings.next_step(step)  # type: ignore[assignment]
+        following = findings.next_step(present)
+        at = steps.index(_step(following)) if following else len(steps) * (present.p == "reject")
+        states = ["done"] * (at - 1) + ["now"] * (at > 0) + ["next"] + ["later"] * len(steps)
+        states = states[: len(steps)]
+        frame = pd.DataFrame({"policy": steps, "state": states})
+        shown = render_part("road", list(zip(steps, states, strict=True)), _("Steps to p=reject"))
+        ready = [e for e in self.analysis.findings if e.finding.kind == "policy_ready"]
+        if not following:
+            text = _("The policy is at its last step.") if at else _("No policy was quoted.")
+            return Section(frame, shown + render_part("note", text))
+        meant = replace(following, testing=None)
+        stopped = findings.what_if(self.facts, name, meant, self.window.days)
+        wanted = stopped.senders[stopped.senders["nature"] == "legitimate"]
+        sums = wanted.groupby("sender")["messages"].sum().nlargest(MISSING)
+        missing = [
+            _("{sender}: {messages} that may be legitimate would be stopped.").format(
+                sender=one_line(sender, 80), messages=words.n_messages(number)
+            )
+            for sender, number in sums.items()
+        ]
+        text = _("Missing for {policy}:") if missing else _("Nothing is missing for {policy}.")
+        if not missing and not ready:
+            text = _("No sender is missing for {policy}; the findings say what else to wait for.")
+        text = text.format(policy=_step(following))
+        return Section(frame, shown + render_part("missing", text, missing))
 
     def what_if(self, policy: str = "") -> Section:
         """Show what another policy would have done to the mail of the window.
@@ -166,6 +182,11 @@ class PolicySections(PageData):
     def _policies(self) -> pd.DataFrame:
         policies = self.facts.policies
         return policies[policies["domain"] == self._one_domain]
+
+
+def _step(policy: Policy) -> str:
+    """Return the tags by which a step is known, without those that the domain may choose."""
+    return findings.policy_tags(Policy(policy.domain, p=policy.p, testing=policy.testing))
 
 
 def _tags(row: Any, *names: str) -> str:
