@@ -111,7 +111,7 @@ def test_senders_with_what_they_are_and_were_before() -> None:
     )
     pd.testing.assert_frame_equal(found.data, expected, check_dtype=False)
     shown = text(found)
-    assert "proves nothing 3, own mail, DKIM breaks 1" in shown
+    assert "unauthenticated 3, own mail, DKIM failing 1" in shown
     assert "1 source of forged mail" in shown
 
 
