@@ -57,6 +57,7 @@ SEEN = {
 TOLD = {"reporters": ("reporter", "nunique"), "last_end": ("end", "max")}
 
 
+MARKED = 100  # rows of a table with small charts, each of which is half a kilobyte
 DONE = {"none": "delivered", "pass": "delivered", "quarantine": "quarantined"}
 DONE |= {"reject": "rejected"}  # disposition → what the receiver did with a message
 
@@ -211,10 +212,11 @@ def marks(
 ) -> tuple[Column, Column]:
     """Return columns with the messages of each day, and with what became of them.
 
-    `rows` are messages of the window, by the `keys` of `shown`, the frame of a table.
+    `rows` are messages of the window, by the `keys` of `shown`, the frame of a table; rows of it
+    behind the first `MARKED` have none.
     """
     rows = rows.astype(dict.fromkeys(keys, "str"))
-    rows = rows[rows[keys[-1]].isin(shown[keys[-1]])]
+    rows = rows[rows[keys[-1]].isin(shown[keys[-1]].head(MARKED))]
     done = rows["disposition"].astype("str").map(DONE).astype(object).fillna("unstated")
     rows = rows.assign(done=done.mask(rows["da"] | rows["sa"], "passing"))
     outcomes: dict[tuple[str, ...], dict[str, float]] = {}

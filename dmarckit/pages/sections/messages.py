@@ -141,7 +141,7 @@ class MessageSections(PageData):
                 *marks(shown, rows, self.window, "reporter"),
                 caption=_("Reporters, those with the most messages first"),
                 empty=_("No reporter has reported in this period."),
-                ).html
+            ).html
             or Html()
         )
         if len(frame) == len(shown) * self.window.days:
