@@ -101,6 +101,8 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
 class Facts:
     """What the records of a window say, reduced. Nobody may change the frames.
 
+    Those made of records are in the order of domains, and of days, as far as they have them.
+
     `reporter` is one name for all spellings of a reporter (`reporters.identify`); `provider` the
     reporter of the shipped table that it is, ``Enterprise Outlook`` apart from Microsoft, or
     empty.

@@ -210,8 +210,10 @@ def _reduction(
     hosts: Mapping[str, str | None],
 ) -> Reduction:
     def deliverers(sources: pd.DataFrame) -> pd.DataFrame:
-        by_address = sources.groupby("source_ip", observed=True)["messages"].sum()
-        known = network_names(by_address.sort_values(ascending=False).index, mmdb)
+        known = {}
+        if knows_networks(mmdb):
+            by_address = sources.groupby("source_ip", observed=True)["messages"].sum()
+            known = network_names(by_address.sort_values(ascending=False).index, mmdb)
         return attribute(sources, declared=declared, table=load_table(), ptr=hosts, networks=known)
 
     return Reduction(

@@ -235,5 +235,5 @@ def organisation(domain: str) -> str:
 def organisations(domains: pd.Series) -> pd.Series:
     """Return `organisation` of each domain, by the same index; null stays null."""
     codes, names = pd.factorize(domains)
-    found = pd.Series([organisation(str(name)) for name in names], dtype=object)
-    return found.reindex(codes).set_axis(domains.index).astype(object)
+    found = np.array([*(organisation(str(name)) for name in names), np.nan], object)
+    return pd.Series(found[codes], index=domains.index)  # null has the place -1: the last

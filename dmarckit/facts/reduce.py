@@ -148,7 +148,10 @@ class Reduction:
         self.execute(sql.REDUCED.format(sum=self._spread))
         self.execute(sql.ADDRESSES.format(sum=self._spread, week=today - 7))
         inventory = self._classify(patterns, senders, today - classify.LOOK_BACK, policies)
-        frames = {name: self._frame(name, query) for name, query in sql.FRAMES.items()}
+        queries = dict(sql.FRAMES)
+        if self.table("SELECT 1 FROM patterns WHERE len(requirements) > 0 LIMIT 1").empty:
+            queries["requirements"] += " LIMIT 0"  # the records need not be read again
+        frames = {name: self._frame(name, query) for name, query in queries.items()}
         beyond = pd.DataFrame(self._beyond, columns=list(COLUMNS["beyond"]))
         made = {"inventory": inventory, "beyond": beyond}
         return frames | {name: typed(name, frame) for name, frame in made.items()}
@@ -233,18 +236,22 @@ class Reduction:
         rows = self.table(
             "SELECT origin, place, sum(messages)::BIGINT AS messages FROM placed GROUP BY ALL"
         )
-        keys = {text: _signatures(text) for text in origins["dkim_pass"].unique()}
+        codes, texts = pd.factorize(origins["dkim_pass"])
+        signatures = pd.Index([_signatures(str(text)) for text in texts], tupleize_cols=False)
         said = pd.DataFrame(
             {
                 "domain": origins["domain"].astype("category"),
                 "header_from": origins["header_from"].astype("category"),
                 "spf_pass_domain": origins["spf_pass"].where(passes).astype("category"),
-                "dkim_pass": origins["dkim_pass"].map(keys).astype(object),
-            }
+                "dkim_pass": pd.Categorical.from_codes(codes, categories=signatures),
+            },
+            index=origins.index,
         )
         sources = said.take(rows["origin"].to_numpy()).reset_index(drop=True)
-        sources.insert(0, "source_ip", rows["place"].where(rows["place"] != ""))
-        found = self._attribute(sources.assign(messages=rows["messages"]))
+        codes, places = pd.factorize(rows["place"])
+        codes = np.where((places == "")[codes], -1, codes)
+        address = pd.Categorical.from_codes(codes, categories=places)
+        found = self._attribute(sources.assign(source_ip=address, messages=rows["messages"]))
         names, name = pd.factorize(found["sender"])
         kinds, kind = pd.factorize(found["sender_kind"])
         codes, pairs = pd.factorize(names * np.int64(len(kind)) + kinds)
@@ -377,8 +384,9 @@ class Reduction:
         if name in sql.BOUNDED:
             rows = self._largest(rows, *sql.BOUNDED[name])
         columns: dict[str, Any] = {}
-        for column in rows.columns:
-            values = rows.pop(column)
+        order = self._order(rows) if "domain_id" in rows else np.arange(len(rows))
+        for column in rows.columns:  # one after the other: there may be millions of rows
+            values = pd.Series(rows.pop(column).array.take(order))
             if column == "sender_id":
                 columns["sender"] = _categories(values, self.senders["sender"])
                 columns["sender_kind"] = _categories(values, self.senders["sender_kind"])
@@ -397,6 +405,14 @@ class Reduction:
             else:
                 columns[column] = values
         return typed(name, pd.DataFrame(columns))
+
+    def _order(self, rows: pd.DataFrame) -> Any:
+        """Return the places of rows in the order of domains by name, and of days."""
+        domain: Any = _categories(rows["domain_id"], self.names["domain"]).array
+        if "day" not in rows or rows.empty:
+            return np.argsort(domain.codes, kind="stable")
+        days = rows["day"].to_numpy()
+        return np.lexsort(((days - days.min()).astype("int16"), domain.codes))
 
 
 _SAID = [column for column in classify.ROW if not column.startswith("sender")]

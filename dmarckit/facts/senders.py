@@ -336,7 +336,8 @@ def _attribute(
         found = _fill(found, rule, ~passes)
 
     rest = found == NONE
-    found[rest] = senders.of_each(address[rest].fillna(""), _network)
+    found[rest] = senders.of_each(address[rest], _network)
+    found[found == NONE] = senders.code(NO_ADDRESS)
     return senders.named(sources, found)
 
 

@@ -26,9 +26,10 @@ def passing_abuse(domain: DomainFacts, context: Context) -> list[Finding]:
     """
     if not domain.history(context.start, context.thresholds.history_days):
         return []
-    found = [*_taken_over(domain, context), *_with_new_key(domain, context)]
+    signed = _passing_signatures(domain)
+    found = [*_taken_over(domain, context), *_with_new_key(domain, context, signed)]
     taken = {finding.subject for finding in found}
-    return found + [f for f in _replayed(domain, context) if f.subject not in taken]
+    return found + [f for f in _replayed(domain, context, signed) if f.subject not in taken]
 
 
 def _enough(rows: pd.DataFrame, context: Context) -> bool:
@@ -39,13 +40,14 @@ def _enough(rows: pd.DataFrame, context: Context) -> bool:
 def _new_networks(domain: DomainFacts, rows: pd.DataFrame, since: pd.Timestamp) -> int:
     """Return how many networks of the senders are new since that day; 0 if one has a name."""
     known = set(domain.inventory.loc[domain.inventory["declared"].astype(bool), "sender"])
-    has_name = ~rows["sender_kind"].isin(["own", "unknown", "hosting"])
-    if has_name.any() or rows["sender"].isin(known).any():
+    senders = list(map(str, rows["sender"].unique()))
+    kinds = {domain.of("messages", sender)["sender_kind"].iloc[0] for sender in senders}
+    if kinds - {"own", "unknown", "hosting"} or not known.isdisjoint(senders):
         return 0
-    at = domain.sources.assign(network=domain.sources["source_ip"].astype("str").map(network_key))
-    old = set(at.loc[at["first_day"] < since, "network"])
-    mine = at[at["sender"].isin(rows["sender"].unique()) & (at["first_day"] >= since)]
-    return len(set(mine["network"]) - old)
+    is_new = (domain.sources["first_day"] >= since).to_numpy()
+    old = set(map(network_key, domain.sources.loc[~is_new, "source_ip"]))
+    mine = domain.sources.loc[is_new & domain.sources["sender"].isin(senders), "source_ip"]
+    return len(set(map(network_key, mine)) - old)
 
 
 def _new_ones(
@@ -56,19 +58,20 @@ def _new_ones(
     With their messages of the window, their first day, and the number of networks.
     """
     limits = context.thresholds
-    first = rows.groupby(column, observed=True)["day"].transform("min")
-    recent = rows.assign(first=first)[first >= context.today - limits.baseline_days * DAY]
-    for name, part in context.window(recent).groupby(column, observed=True):
-        since = pd.Timestamp(part["first"].iloc[0])
-        if _enough(part, context) and domain.history(since, limits.history_days):
+    first = rows[[column, "day"]].drop_duplicates(column)  # rows are in the order of days
+    new = context.last(first, limits.baseline_days)
+    days = dict(zip(map(str, new[column]), new["day"], strict=True))
+    for name, part in counts.groups(context.window(rows), column) if days else ():
+        since = days.get(name)
+        if since and _enough(part, context) and domain.history(since, limits.history_days):
             networks = _new_networks(domain, part, since)
             if networks > OWN_NETWORKS:
-                yield str(name), part, since, networks
+                yield name, part, since, networks
 
 
 def _taken_over(domain: DomainFacts, context: Context) -> Iterator[Finding]:
     passing = domain.messages
-    passing = passing[(passing["da"] | passing["sa"]) & (passing["header_from"] != domain.name)]
+    passing = passing[~passing["fails"] & (passing["header_from"] != domain.name)]
     if passing.empty:
         return
     summary = _(
@@ -88,14 +91,19 @@ def _taken_over(domain: DomainFacts, context: Context) -> Iterator[Finding]:
 
 
 def _passing_signatures(domain: DomainFacts) -> pd.DataFrame:
-    rows = domain.signatures
+    rows = domain.signatures.drop(columns=["header_from", "disposition", "in_inventory", "ours"])
     rows = rows[rows["passed"] & rows["aligned"] & (rows["selector"] != "")]
-    kinds = domain.messages.drop_duplicates("sender").set_index("sender")["sender_kind"]
-    pair = rows["dkim_domain"].astype("str") + "/" + rows["selector"].astype("str")
-    return rows.assign(signature=pair, sender_kind=rows["sender"].astype("str").map(kinds))
+    d, s = rows["dkim_domain"].array, rows["selector"].array
+    codes, pairs = pd.factorize(d.codes.astype("int64") * len(s.categories) + s.codes)
+    names = [
+        f"{d.categories[pair // len(s.categories)]}/{s.categories[pair % len(s.categories)]}"
+        for pair in pairs
+    ]
+    order, distinct = pd.factorize(pd.Index(names, dtype=object), sort=True)
+    return rows.assign(signature=pd.Categorical.from_codes(order[codes], categories=distinct))
 
 
-def _with_new_key(domain: DomainFacts, context: Context) -> Iterator[Finding]:
+def _with_new_key(domain: DomainFacts, context: Context, signed: pd.DataFrame) -> Iterator[Finding]:
     summary = _(
         "{messages} pass with the signature {subject}, whose selector was never seen "
         "before, {when}: from {networks} networks never seen before, and SPF passes for "
@@ -105,7 +113,6 @@ def _with_new_key(domain: DomainFacts, context: Context) -> Iterator[Finding]:
         "DNS admin: find out who published the key of {subject} and who has it. If it is "
         "nobody of yours, take its record out of DNS, and find out who can change DNS."
     )
-    signed = _passing_signatures(domain)
     for name, rows, since, n in _new_ones(domain, context, signed, "signature"):
         spf = domain.spf[domain.spf["sender"].isin(rows["sender"].unique())]
         if not (spf["result"] == "pass").any():
@@ -119,15 +126,11 @@ def _query(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> str:
     return window_query(domain, context, such)
 
 
-def _replayed(domain: DomainFacts, context: Context) -> Iterator[Finding]:
-    owners = domain.inventory[["sender", "owns"]].explode("owns").dropna(subset=["owns"])
-    if owners.empty:
-        return
-    owners["signature"] = owners["owns"].map("/".join)
-    signed = _passing_signatures(domain)
-    signed = signed[signed["signature"].isin(owners["signature"])]
-    who = signed["sender"].astype("str") + "\n" + signed["signature"]
-    owned = who.isin(owners["sender"] + "\n" + owners["signature"])
+def _replayed(domain: DomainFacts, context: Context, signed: pd.DataFrame) -> Iterator[Finding]:
+    owners: dict[str, set[str]] = {}
+    for sender, owns in zip(domain.inventory["sender"], domain.inventory["owns"], strict=True):
+        for signature in map("/".join, owns):
+            owners.setdefault(signature, set()).add(sender)
     limits = context.thresholds
     summary = _(
         "{messages} pass with the signature {subject} {when}, of which {others} were "
@@ -140,12 +143,16 @@ def _replayed(domain: DomainFacts, context: Context) -> Iterator[Finding]:
         "{subject} out of DNS, and let the signer sign From, To and Subject twice "
         "(oversigning) and set an expiry (x=)."
     )
-    for name, rows in signed.groupby("signature"):
-        others = rows[~owned[rows.index]]
-        window, mine = context.window(others), total(context.window(rows[owned[rows.index]]))
-        n = total(window)
-        if n <= limits.abuse_factor * mine or not _enough(window, context):
+    for name, rows in counts.groups(signed, "signature"):
+        if name not in owners:
             continue
+        both = context.window(rows)
+        owned, messages = counts.among(both["sender"], owners[name]), both["messages"].to_numpy()
+        n, mine = (counts.whole(messages[whose].sum()) for whose in (~owned, owned))
+        if n <= limits.abuse_factor * mine or not _enough(both[~owned], context):
+            continue
+        others = rows[~counts.among(rows["sender"], owners[name])]
+        window = context.window(others)
         weeks, before = _weeks(domain, context, others), _weeks(domain, context, rows)
         calm: list[float] = []
         since = context.start
@@ -161,10 +168,8 @@ def _replayed(domain: DomainFacts, context: Context) -> Iterator[Finding]:
             continue
         numbers = {"others": count(n), "mine": count(mine), "usual": count(usual)}
         query, networks = _query(domain, context, rows), window["sender"].nunique()
-        texts, both = (summary, action), context.window(rows)
-        yield _abuse(
-            domain, context, str(name), both, since, *texts, networks, query, window, **numbers
-        )
+        texts = summary, action
+        yield _abuse(domain, context, name, both, since, *texts, networks, query, window, **numbers)
 
 
 def _weeks(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> list[float]:

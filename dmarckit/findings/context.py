@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from bisect import bisect_left, bisect_right
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dmarckit.core import Thresholds, _, count, n_messages, short_day, short_days
 from dmarckit.facts import Facts, network_key
 from dmarckit.findings import model, queries
-from dmarckit.findings.dmarc_policy import quoted_policy
+from dmarckit.findings.dmarc_policy import quoted_policy, with_changes
 from dmarckit.findings.model import SEVERITIES, Finding, Severity, join_names, reporter_name, safe
 from dmarckit.reports import Policy
 
@@ -39,12 +42,12 @@ class Context:
     """DNS name (``_dmarc.example.com``) → its one TXT record as published, to the letter; what
     was not asked, or is not there, is missing"""
 
-    @property
+    @cached_property
     def today(self) -> pd.Timestamp:
         """Return the start of the present day, which is not over."""
         return pd.Timestamp(self.now).floor("D")
 
-    @property
+    @cached_property
     def start(self) -> pd.Timestamp:
         """Return the first day of the window: `days` whole days, and what today has brought."""
         return self.today - self.days * DAY
@@ -55,7 +58,10 @@ class Context:
 
     def last(self, frame: pd.DataFrame, days: int) -> pd.DataFrame:
         """Return the rows of the last `days` whole days and of today."""
-        return frame[frame["day"] >= self.today - days * DAY]
+        first = self.today - days * DAY
+        if frame["day"].is_monotonic_increasing:  # as in `DomainFacts`: nothing is copied
+            return frame.iloc[frame["day"].searchsorted(first) :]
+        return frame[frame["day"] >= first]
 
     @property
     def window_days(self) -> list[datetime]:
@@ -82,6 +88,8 @@ class _Frame:
 class DomainFacts:
     """The facts of one policy domain: frames as in `Facts`, and what follows from them.
 
+    Rows are in the order of days; `messages` also says which rows `fails` and were `blocked`,
+    and `quotes` are the `policies` with what was quoted before (`with_changes`).
     A frame costs up to a millisecond: rules look at `at_most`, `has`, `history` and `complete`
     first.
     """
@@ -99,6 +107,7 @@ class DomainFacts:
     policies = _Frame()
     reports = _Frame()
     inventory = _Frame()
+    quotes = _Frame()
 
     def __init__(
         self,
@@ -118,6 +127,8 @@ class DomainFacts:
         self._sums = sums
         self.refused = round(refused)
         """failing messages that were quarantined or rejected, over all days"""
+        self._of_senders: dict[str, tuple[pd.DataFrame, dict[str, slice]]] = {}
+        self._tests: dict[str, str] = {}
 
     @cached_property
     def policy(self) -> Policy:
@@ -141,34 +152,123 @@ class DomainFacts:
 
         It has not for three complete days at least, and not for twice its longest usual gap.
         """
+        over, least = bisect_left(self.complete, context.today), context.thresholds.recent_days
+        after = over - bisect_right(self.complete, days.max())
+        if after < least:
+            return False
         seen = pd.DatetimeIndex(days.unique()).sort_values()[-10:]
         gaps = (seen[1:] - seen[:-1]).days
-        wait = max(context.thresholds.recent_days, 2 * int(max(gaps, default=1)))
-        return sum(seen[-1] < day < context.today for day in self.complete) >= wait
+        return after >= max(least, 2 * int(max(gaps, default=1)))
 
     @property
     def senders(self) -> set[str]:
         """Return the names of the senders in the inventory."""
         return set(self.inventory["sender"])
 
+    def of(self, frame: str, sender: str) -> pd.DataFrame:
+        """Return the rows of a frame about a sender."""
+        if frame not in self._of_senders:
+            self._of_senders[frame] = _ordered(getattr(self, frame), "sender")
+        rows, places = self._of_senders[frame]
+        return rows.iloc[places.get(sender, slice(0, 0))]
+
+    def test(self, sender: str) -> str:
+        """Return the SQL predicate for records that a sender delivered.
+
+        By its addresses as long as all of them are known, and by the SPF domains that pass for
+        it, if they do for all it sends: addresses may be shared, and too many to list.
+        """
+        if sender not in self._tests:
+            known = addresses(self, [sender])
+            counted = self.of("addresses", sender)["addresses"].sum()
+            spf = self.of("spf", sender)
+            spf = spf[spf["result"] == "pass"]
+            sent = self.of("messages", sender)["messages"].sum()
+            test = queries.one_of("source_ip", known)
+            if not spf.empty and (counted > len(known) or spf["messages"].sum() >= sent):
+                proves = queries.proves_spf(str(name) for name in spf["spf_domain"].unique())
+                test = f"{test} AND {proves}" if counted <= len(known) else proves
+            self._tests[sender] = f"({test})"
+        return self._tests[sender]
+
+    @cached_property
+    def proving(self) -> set[str]:
+        """The senders that authenticate as themselves, by SPF or DKIM."""
+        spf, signed = self.spf, self.signatures
+        by_spf = spf.loc[spf["result"] == "pass", "sender"].unique()
+        by_dkim = signed.loc[signed["passed"] & ~signed["aligned"], "sender"].unique()
+        return {*map(str, by_spf), *map(str, by_dkim)}
+
+
+def among(values: pd.Series[Any], names: Container[str]) -> NDArray[np.bool_]:
+    """Return which values of a categorical are among some names (as `isin`, but fast)."""
+    codes, known = _codes(values)
+    found: NDArray[np.bool_] = np.fromiter((name in names for name in known), bool)[codes]
+    return found
+
+
+def _codes(values: pd.Series[Any]) -> tuple[NDArray[Any], Any]:
+    """Return each value's place among the values there are, and these in order."""
+    if isinstance(values.array, pd.Categorical):
+        return values.array.codes, values.array.categories
+    return pd.factorize(values, sort=True)
+
+
+def _ordered(
+    frame: pd.DataFrame, column: str, days: bool = False
+) -> tuple[pd.DataFrame, dict[str, slice]]:
+    """Return a frame in the order of a column (and its days), and where the rows of each name are.
+
+    Without copying it where it is in that order.
+    """
+    codes, names = _codes(frame[column])
+    is_ordered = codes[1:] >= codes[:-1]
+    if days:
+        day = frame["day"].astype("int64").to_numpy()
+        is_ordered &= (codes[1:] > codes[:-1]) | (day[1:] >= day[:-1])
+    if not is_ordered.all():
+        order = np.lexsort((day, codes)) if days else np.argsort(codes, kind="stable")
+        frame, codes = frame.take(order), codes[order]
+    places = np.searchsorted(codes, np.arange(len(names) + 1)).tolist()
+    pairs = zip(names, pairwise(places), strict=True)
+    return frame, {
+        str(name): slice(first, after) for name, (first, after) in pairs if first < after
+    }
+
 
 class DomainParts:
     """A frame, and which of its rows are about which domain."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        self._frame = frame
-        self._names = [c for c in frame.columns if isinstance(frame[c].dtype, pd.CategoricalDtype)]
-        by_name = frame.groupby("domain", sort=False, observed=True).indices
-        self.rows = {str(name): rows for name, rows in by_name.items()}
+        self._frame, self.rows = _ordered(frame, "domain", "day" in frame)
+        self._names = {
+            str(column): np.asarray(values.array.categories, dtype=object)
+            for column, values in frame.items()
+            if isinstance(values.array, pd.Categorical)
+        }
 
     def cut(self, domain: str) -> pd.DataFrame:
         """Return the rows about a domain, without the names of others in categoricals.
 
         A fleet has too many names to group by.
         """
-        rows = self._frame.take(self.rows.get(domain, np.array([], dtype="int64")))
-        names = {name: rows[name].cat.remove_unused_categories() for name in self._names}
-        return rows.assign(**names)
+        rows = self._frame.iloc[self.rows.get(domain, slice(0, 0))]
+        columns = {c: _without_unused(rows[c].array, names) for c, names in self._names.items()}
+        return rows.assign(**columns)
+
+
+def _without_unused(values: Any, names: NDArray[Any]) -> pd.Categorical:
+    codes = values.codes
+    if len(codes) < len(names):
+        used, codes = np.unique(codes, return_inverse=True)
+    else:
+        used = np.flatnonzero(np.bincount(codes, minlength=len(names)))
+        place = np.zeros(len(names), "int32")
+        place[used] = np.arange(len(used))
+        codes = place[codes]
+    # objects: texts of Arrow cost more than all else that is done with so few
+    dtype = pd.CategoricalDtype(pd.Index(names[used], dtype=object))
+    return pd.Categorical.from_codes(codes, dtype=dtype)
 
 
 FRAMES = tuple(name for name, value in vars(DomainFacts).items() if isinstance(value, _Frame))
@@ -181,18 +281,23 @@ def by_domain(facts: Facts, complete: pd.DataFrame) -> Iterator[DomainFacts]:
 
     `complete` has the columns domain, day, complete (`facts.complete_days`).
     """
-    parts = {name: DomainParts(getattr(facts, name)) for name in FRAMES}
+    sent = facts.messages
+    fails, blocked = ~sent["da"] & ~sent["sa"], sent["disposition"].isin(BLOCKED)
+    frames = {name: getattr(facts, name) for name in FRAMES if name != "quotes"}
+    frames["quotes"] = with_changes(facts.policies)
+    frames["messages"] = sent.assign(fails=fails, blocked=blocked)
+    parts = {name: DomainParts(frame) for name, frame in frames.items()}
     whole = complete[complete["complete"].astype(bool)].groupby("domain", observed=True)["day"]
     days = {str(name): sorted(pd.Timestamp(d) for d in part) for name, part in whole}
-    sent = facts.messages
     first = _first_days(sent["day"], sent["domain"])
     first |= _first_days(facts.reports["end"] - DAY, facts.reports["domain"])
     sums: dict[str, dict[str, float]] = {}
     counted = sent.groupby(["domain", "class"], observed=True)["messages"].sum().reset_index()
     for name, class_, n in counted.itertuples(index=False, name=None):
         sums.setdefault(str(name), {})[str(class_)] = float(n)
-    lost = sent[sent["disposition"].isin(BLOCKED) & ~sent["da"] & ~sent["sa"]]
-    refused = lost.groupby(lost["domain"].astype("str"))["messages"].sum().to_dict()
+    lost = sent.loc[fails & blocked, ["domain", "messages"]]
+    lost_of = lost.groupby("domain", observed=True)["messages"].sum()
+    refused = {str(name): n for name, n in lost_of.items()}
     for name in sorted((parts["reports"].rows.keys() | parts["messages"].rows.keys()) - {""}):
         known = days.get(name, ()), first.get(name), sums.get(name, {}), refused.get(name, 0)
         yield DomainFacts(name, parts, *known)
@@ -205,8 +310,13 @@ def _first_days(days: pd.Series[Any], domains: pd.Series[Any]) -> dict[str, pd.T
 
 
 def total(frame: pd.DataFrame) -> int:
-    """Return the messages of a frame, as a whole number (`queries.messages` rounds alike)."""
-    return round(round(float(frame["messages"].sum()), 6))
+    """Return the messages of a frame, as a whole number."""
+    return whole(frame["messages"].sum())
+
+
+def whole(n: float) -> int:
+    """Return a number of messages as a whole one (`queries.messages` rounds alike)."""
+    return round(round(float(n), 6))
 
 
 def day_span(frame: pd.DataFrame) -> tuple[date | None, date | None]:
@@ -226,12 +336,27 @@ def sentence_parts(domain: DomainFacts, rows: pd.DataFrame, sender: str) -> dict
     }
 
 
+def sums(frame: pd.DataFrame, column: str, of: str = "messages") -> pd.Series[Any]:
+    """Return value of a column → its messages, in the order of values (as `groupby`, but fast)."""
+    codes, names = _codes(frame[column])
+    counted = np.bincount(codes, minlength=len(names)) > 0
+    sums = np.bincount(codes, frame[of].to_numpy("float64"), len(names))
+    return pd.Series(sums[counted], index=names[counted])
+
+
+def groups(frame: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield each value of a column, as text, with its rows, in the order of values."""
+    rows, places = _ordered(frame, column)
+    return ((name, rows.iloc[place]) for name, place in places.items())
+
+
 def top_counts(frame: pd.DataFrame, column: str, at_most: int = SHOWN) -> dict[str, int]:
     """Return value → messages for evidence, most first; names are made safe to show."""
-    sums = frame.groupby(column, observed=True)["messages"].sum()
-    sums = sums.sort_values(ascending=False, kind="stable").head(at_most)
+    numbers = sums(frame, column)
+    first = np.argsort(-numbers.to_numpy(), kind="stable")[:at_most]
     shown = reporter_name if column == "reporter" else safe
-    return {shown(str(name)): round(float(n)) for name, n in sums.items() if n > 0}
+    most = zip(numbers.index[first], numbers.to_numpy()[first].tolist(), strict=True)
+    return {shown(str(name)): round(n) for name, n in most if n > 0}
 
 
 def names_with_counts(frame: pd.DataFrame, column: str) -> str:
@@ -247,7 +372,8 @@ def names_with_counts(frame: pd.DataFrame, column: str) -> str:
 
 def disposition_words(frame: pd.DataFrame) -> str:
     """Return what receivers did with the messages: delivered, quarantined and rejected apart."""
-    quarantined, rejected = (total(frame[frame["disposition"] == name]) for name in BLOCKED)
+    numbers = sums(frame, "disposition")
+    quarantined, rejected = (whole(numbers.get(name, 0)) for name in BLOCKED)
     return _("{delivered} delivered, {quarantined} quarantined, {rejected} rejected").format(
         delivered=count(total(frame) - quarantined - rejected),
         quarantined=count(quarantined),
@@ -257,17 +383,20 @@ def disposition_words(frame: pd.DataFrame) -> str:
 
 def failing_ours(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the messages of senders that are or may be ours that fail, relayed ones apart."""
-    fails = ~frame["da"] & ~frame["sa"] & ~frame["class"].isin(RELAYED)
-    return frame[fails & frame["ours"]]
+    fails = ~frame["da"] & ~frame["sa"] & frame["ours"]
+    return frame[fails & ~among(frame["class"], RELAYED)]
 
 
-def addresses(domain: DomainFacts, senders: Sequence[str]) -> list[str]:
+def addresses(domain: DomainFacts, senders: Iterable[str]) -> list[str]:
     """Return the addresses of the senders, most messages first (at most 20 a sender)."""
-    rows = domain.sources[domain.sources["sender"].isin(list(senders))]
+    names = set(senders)
+    if len(names) == 1:
+        rows = domain.of("sources", *names)
+    else:
+        rows = domain.sources[["messages", "source_ip"]][among(domain.sources["sender"], names)]
     # equal ones by their text: the same evidence every day
-    rows = rows.assign(source_ip=rows["source_ip"].astype("str"))
-    ordered = rows.sort_values(["messages", "source_ip"], ascending=[False, True])["source_ip"]
-    return list(dict.fromkeys(str(ip) for ip in ordered))
+    found = sorted(zip((-rows["messages"]).tolist(), rows["source_ip"].tolist(), strict=True))
+    return list(dict.fromkeys(ip for _n, ip in found))
 
 
 def authenticating(domain: DomainFacts, senders: Set[str]) -> set[str]:
@@ -275,42 +404,22 @@ def authenticating(domain: DomainFacts, senders: Set[str]) -> set[str]:
 
     Networks are those of the addresses that are kept: 20 a sender.
     """
-    spf = domain.spf[(domain.spf["result"] == "pass") & domain.spf["sender"].isin(senders)]
-    signed = domain.signatures
-    signed = signed[signed["passed"] & ~signed["aligned"] & signed["sender"].isin(senders)]
-    proven = {str(name) for name in {*spf["sender"].unique(), *signed["sender"].unique()}}
-    if not proven:
-        return proven
-    at = domain.sources[domain.sources["sender"].isin(proven)]
-    networks = at["source_ip"].astype("str").map(network_key)
-    counts = networks.groupby(at["sender"].astype("str")).nunique()
-    return proven - set(counts.index[counts > OWN_NETWORKS])
+    return {
+        sender
+        for sender in domain.proving.intersection(senders)
+        if len(set(map(network_key, domain.of("sources", sender)["source_ip"]))) <= OWN_NETWORKS
+    }
 
 
-def sender_predicate(domain: DomainFacts, senders: Sequence[str]) -> str:
-    """Return the SQL predicate for records that one of the senders delivered.
-
-    By its addresses as long as all of them are known, and by the SPF domains that pass for
-    it, if they do for all it sends: addresses may be shared, and too many to list.
-    """
-    tests = set()
-    for sender in senders:
-        known = addresses(domain, [sender])
-        counted = domain.addresses.loc[domain.addresses["sender"] == sender, "addresses"].sum()
-        spf = domain.spf[(domain.spf["sender"] == sender) & (domain.spf["result"] == "pass")]
-        sent = domain.messages.loc[domain.messages["sender"] == sender, "messages"].sum()
-        test = queries.one_of("source_ip", known)
-        if not spf.empty and (counted > len(known) or spf["messages"].sum() >= sent):
-            proves = queries.proves_spf(str(name) for name in spf["spf_domain"].unique())
-            test = f"{test} AND {proves}" if counted <= len(known) else proves
-        tests.add(f"({test})")
-    return " OR ".join(sorted(tests)) or "false"
+def sender_predicate(domain: DomainFacts, senders: Iterable[str]) -> str:
+    """Return the SQL predicate for records that one of the senders delivered."""
+    return " OR ".join(sorted({domain.test(sender) for sender in senders})) or "false"
 
 
 def count_reporters(frame: pd.DataFrame) -> int:
     """Return the number of reporters with messages, whatever the case of their names."""
-    names = frame.loc[frame["messages"] > 0, "reporter"].unique()
-    return len({str(name).casefold() for name in names})
+    numbers = sums(frame, "reporter")
+    return len({str(name).casefold() for name in numbers.index[numbers > 0]})
 
 
 @dataclass(frozen=True)
@@ -365,11 +474,12 @@ class Loss:
 def lost_mail(context: Context, rows: pd.DataFrame, sent: pd.DataFrame | None = None) -> Loss:
     """Return what was lost of `rows`, which are of senders of ours; `sent` is all they sent."""
     week = context.last(rows, 7)
-    lost = week[week["disposition"].isin(BLOCKED)]
+    lost = week[["day", "disposition", "messages"]][among(week["disposition"], BLOCKED)]
     everything = week if sent is None else context.last(sent, 7)
+    numbers = sums(lost, "disposition")
     return Loss(
-        total(lost[lost["disposition"] == "quarantine"]),
-        total(lost[lost["disposition"] == "reject"]),
+        whole(numbers.get("quarantine", 0)),
+        whole(numbers.get("reject", 0)),
         int(lost.loc[lost["messages"] > 0, "day"].nunique()),
         total(everything),
         day_span(lost)[0],
@@ -442,16 +552,16 @@ def messages_finding(
 
     `query` recomputes the number. `evidence` follows what all findings about messages show.
     """
-    first, last = day_span(rows)
-    daily = rows.groupby("day", observed=True)["messages"].sum()
+    daily = sums(rows, "day")
+    days = daily.index[daily > 0]
     return Finding(
         kind=kind,
         domain=domain.name,
         subject=subject,
         severity=severity,
         messages=total(rows),
-        first_day=first,
-        last_day=last,
+        first_day=days[0].date() if len(days) else None,
+        last_day=days[-1].date() if len(days) else None,
         reporters=count_reporters(rows),
         summary=summary,
         action=action,

@@ -17,6 +17,8 @@ from dmarckit.findings.context import DAY, SHOWN, Context, DomainFacts
 from dmarckit.findings.dmarc_policy import changed_tags
 from dmarckit.findings.model import Family, Finding, Kind, join_names, join_sentences, safe, share
 
+_COLUMNS = ["day", "reporter", "sender", "dkim_domain", "selector", "passed", "living", "covered"]
+_COLUMNS += ["disposition", "messages"]
 _ALL = 0.9  # share that fails from which a key, not single messages, is at fault
 
 
@@ -39,17 +41,19 @@ def broken_dkim(domain: DomainFacts, context: Context) -> list[Finding]:
     if domain.at_most() < limits.dkim_part or not domain.history(context.today, 2):
         return []
     rows = domain.signatures
-    rows = rows[rows["aligned"] & rows["ours"] & (rows["messages"] > 0)]
+    rows = rows[_COLUMNS][rows["aligned"] & rows["ours"] & (rows["messages"] > 0)]
     # a reporter that leaves the selector out, where others do name it
     named = rows["selector"] != ""
-    rows = rows[named | ~rows["dkim_domain"].isin(set(rows.loc[named, "dkim_domain"]))]
+    if not named.all():
+        rows = rows[named | ~rows["dkim_domain"].isin(rows.loc[named, "dkim_domain"].unique())]
     rows = rows.assign(failed=rows["messages"].where(~rows["passed"] & ~rows["covered"], 0))
     found = []
-    for (d, s), carry in rows.groupby(["dkim_domain", "selector"], observed=True):
-        if carry["failed"].sum() >= limits.dkim_part - 0.5:
-            breakage = _breakage(domain, context, str(d), str(s), carry)
-            if breakage is not None:
-                found.append(_finding(domain, context, breakage))
+    for d, signed in c.groups(rows, "dkim_domain"):
+        for s, carry in c.groups(signed, "selector"):
+            if carry["failed"].sum() >= limits.dkim_part - 0.5:
+                breakage = _breakage(domain, context, d, s, carry)
+                if breakage is not None:
+                    found.append(_finding(domain, context, breakage))
     return found
 
 
@@ -67,15 +71,17 @@ class _Breakage:
 
     def worse(self, column: str, least: int, points: float) -> tuple[list[str], list[str]]:
         """Return the values of a column where the share rose, and all with enough messages."""
-        old = dict(list(self.before.groupby(column, observed=True)))
-        rose, compared = [], []
-        for name, rows in self.now.groupby(column, observed=True):
-            if c.total(rows) < least:
-                continue
-            compared.append(str(name))
-            before = old.get(name)
-            if _failing_share(rows) - (0 if before is None else _failing_share(before)) >= points:
-                rose.append(str(name))
+        (n, failed), (n_before, failed_before) = (
+            (c.sums(rows, column), c.sums(rows, column, "failed"))
+            for rows in (self.now, self.before)
+        )
+        compared = [str(name) for name in n.index if c.whole(n[name]) >= least]
+        before = {name: share(failed_before[name], n_before[name]) for name in n_before.index}
+        rose = [
+            name
+            for name in compared
+            if share(failed[name], n[name]) - before.get(name, 0) >= points
+        ]
         return rose, compared
 
 
@@ -102,32 +108,32 @@ def _breakage(
         now = rows[rows["day"].isin(days)]
         since = rows.loc[rows["failed"] > 0, "day"].min()
         return _Breakage(d, s, since, days, now, rows.iloc[:0], living=False)
-    daily = rows.groupby("day", observed=True)[["messages", "failed"]].sum()
-    daily = daily[daily.index.isin(domain.complete) & (daily.index < context.today)]
-    if daily.empty:
+    daily = c.sums(rows, "day")
+    is_over = daily.index.isin(pd.DatetimeIndex(domain.complete)) & (daily.index < context.today)
+    day, n = daily.index[is_over], daily.to_numpy()[is_over]
+    failed = c.sums(rows, "day", "failed").to_numpy()[is_over]
+    if not len(day):
         return None
-    began = _began(daily["messages"].to_numpy("float64"), daily["failed"].to_numpy("float64"), few)
-    since = pd.Timestamp(daily.index[began])
-    recent = daily.iloc[-few:]
-    lasting = daily.iloc[began:]
-    lasting = lasting[lasting.index >= daily.index[-1] - baseline]
-    usual = daily.iloc[:began]
-    usual = usual[usual.index >= since - baseline]
-    p = share(recent["failed"].sum(), recent["messages"].sum())
-    n, failed = lasting["messages"].sum(), lasting["failed"].sum()
-    n_usual, failed_usual = usual["messages"].sum(), usual["failed"].sum()
+    began = _began(n, failed, few)
+    lasting = (day >= day[began]) & (day >= day[-1] - baseline)
+    usual = (day < day[began]) & (day >= day[began] - baseline)
+    p = share(failed[-few:].sum(), n[-few:].sum())
+    n_now, failed_now, n_usual, failed_usual = (
+        float(values[when].sum()) for when in (lasting, usual) for values in (n, failed)
+    )
     rose = (
         n_usual > 0
-        and n >= limits.dkim_messages
+        and n_now >= limits.dkim_messages
         and p - share(failed_usual, n_usual) >= limits.dkim_points
-        and two_proportion_z(failed, n, failed_usual, n_usual) > limits.dkim_z
+        and two_proportion_z(failed_now, n_now, failed_usual, n_usual) > limits.dkim_z
     )
-    dead = min(p, share(failed, n)) >= _ALL and failed >= limits.dkim_part
-    if not rose and not (dead and (lasting["failed"] > 0).sum() >= few):
+    dead = min(p, share(failed_now, n_now)) >= _ALL and failed_now >= limits.dkim_part
+    if not rose and not (dead and (failed[lasting] > 0).sum() >= few):
         return None
-    days = [day for day in domain.complete if lasting.index[0] <= day <= lasting.index[-1]]
-    before = rows[rows["day"].isin(usual.index)]
-    return _Breakage(d, s, since, days, rows[rows["day"].isin(days)], before, living=True)
+    since = day[began]
+    days = [one for one in domain.complete if day[lasting][0] <= one <= day[-1]]
+    earlier = rows[rows["day"].isin(day[usual])]
+    return _Breakage(d, s, since, days, rows[rows["day"].isin(days)], earlier, living=True)
 
 
 def two_proportion_z(part: float, whole: float, part_before: float, whole_before: float) -> float:
@@ -184,9 +190,10 @@ def _fit(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[Any]:
 
 def _given_up(domain: DomainFacts, rows: pd.DataFrame, context: Context) -> bool:
     """Return True if the senders of a signature that is seen no more sign otherwise now."""
-    theirs = domain.messages[domain.messages["sender"].isin(set(rows["sender"]))]
-    since = (theirs["day"] > rows["day"].max()).any()
-    return bool(since and domain.quiet(rows["day"], context))
+    last = rows["day"].max()
+    return domain.quiet(rows["day"], context) and any(
+        (domain.of("messages", sender)["day"] > last).any() for sender in rows["sender"].unique()
+    )
 
 
 def _fault(
@@ -237,8 +244,7 @@ def _hosts(
 
 def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Finding:
     limits, d, s, now = context.thresholds, breakage.d, breakage.s, breakage.now
-    failing = now[now["failed"] > 0]
-    failing = failing.assign(messages=failing["failed"])
+    failing = now[now["failed"] > 0].assign(messages=lambda rows: rows["failed"])
     senders, used_by = sorted(failing["sender"].unique()), sorted(now["sender"].unique())
     cause, at_fault = _fault(domain, breakage, senders, context)
     loss = c.lost_mail(context, failing, domain.messages[domain.messages["sender"].isin(senders)])
@@ -265,9 +271,9 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
         )
     aligned = domain.signatures["aligned"]
     own_signers = map(str, domain.signatures.loc[aligned, "dkim_domain"].unique())
-    changed = changed_tags(domain.policies, breakage.since)
-    daily = pd.concat([breakage.before, now]).groupby("day", observed=True)[["messages", "failed"]]
-    last_days = daily.sum().iloc[-4 * SHOWN :]
+    changed = changed_tags(domain.quotes, breakage.since)
+    all_days = pd.concat([breakage.before, now])
+    daily = zip(c.sums(all_days, "day").items(), c.sums(all_days, "day", "failed"), strict=True)
     return c.messages_finding(
         "broken_dkim",
         domain,
@@ -321,8 +327,8 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
             "messages_now": c.total(now),
             "messages_before": c.total(breakage.before),
             "share_a_day": {
-                f"{day:%Y-%m-%d}": round(share(n.failed, n.messages), 3)
-                for day, n in last_days.iterrows()
+                f"{day:%Y-%m-%d}": round(share(failed, n), 3)
+                for (day, n), failed in list(daily)[-4 * SHOWN :]
             },
             "senders_failing": c.top_counts(failing, "sender"),
             "senders": c.top_counts(now, "sender"),

@@ -93,6 +93,22 @@ def fill_policy_defaults(policies: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def with_changes(policies: pd.DataFrame) -> pd.DataFrame:
+    """Return quoted policies by begin, defaults filled in, each with the one quoted before it.
+
+    Adds `who` (a number of the reporter, whatever the case of its name), the tags that it quoted
+    about the domain before (``p_old``; null in its first report), and `changed`: one differs.
+    """
+    tags = list(POLICY_TAGS)
+    quoted = fill_policy_defaults(policies.sort_values("begin", kind="stable"))
+    codes, names = pd.factorize(quoted["reporter"])
+    who, _same = pd.factorize(pd.Index([str(name).casefold() for name in names], dtype=object))
+    quoted = quoted.assign(who=who[codes])
+    before = quoted.groupby(["domain", "who"], observed=True)[tags].shift()
+    differs = (before != quoted[tags]).any(axis=1) & before["p"].notna()
+    return quoted.join(before.add_suffix("_old")).assign(changed=differs.astype(bool))
+
+
 def quoted_policy(domain: str, policies: pd.DataFrame) -> Policy:
     """Return the policy in force: what most reporters quote in their last report.
 
@@ -100,11 +116,13 @@ def quoted_policy(domain: str, policies: pd.DataFrame) -> Policy:
     written since a change has no vote. `t` and `np` are believed when anybody quotes them
     by the majority's p, since receivers that know only RFC 7489 leave them out.
     """
-    ordered = policies[policies["p"] != ""].sort_values("begin", kind="stable")
-    last = ordered.groupby("reporter", sort=False, observed=True).tail(1)
+    newest = policies["begin"].where(policies["p"] != "").max()
+    last = policies[["begin", "reporter", *POLICY_TAGS]]
+    last = last[policies["begin"] >= newest - pd.Timedelta(hours=48)]
+    last = last[last["p"] != ""].sort_values("begin", kind="stable")
+    last = last.drop_duplicates("reporter", keep="last").iloc[::-1]
     if last.empty:
         return Policy(domain)
-    last = last[last["begin"] >= last["begin"].max() - pd.Timedelta(hours=48)].iloc[::-1]
     p = _most(last["p"]) or "none"
     last = last[last["p"] == p]
     sp = _most(last["sp"].where(last["sp"] != "", p))
@@ -127,21 +145,19 @@ def _most(values: pd.Series[Any]) -> str | None:
     return known.most_common(1)[0][0] if known else None
 
 
-def changed_tags(policies: pd.DataFrame, day: pd.Timestamp) -> list[str]:
+def changed_tags(quotes: pd.DataFrame, day: pd.Timestamp) -> list[str]:
     """Return ``p=reject (before: none)`` for each tag that most quote differently since `day`.
 
-    A change on the day before or after counts too. `policies` has rows as in `Facts.policies`.
+    A change on the day before or after counts too. `quotes` has rows as from `with_changes`.
     """
-    begin, week = policies["begin"], pd.Timedelta(days=7)
-    near = pd.Timedelta(days=1)
-    old = fill_policy_defaults(policies[(begin >= day - week) & (begin < day - near)])
-    new = fill_policy_defaults(policies[(begin >= day + near) & (begin < day + week)])
+    columns = ["testing", "p", "sp", "adkim", "aspf"]
+    week, near = pd.Timedelta(days=7), pd.Timedelta(days=1)
+    times = [day - week, day - near, day + near, day + week]
+    places = [int(quotes["begin"].searchsorted(time)) for time in times]
+    old, new = quotes[columns].iloc[slice(*places[:2])], quotes[columns].iloc[slice(*places[2:])]
     if old.empty or new.empty:
         return []
-    pairs = {
-        POLICY_TAGS[column]: (_most(old[column]), _most(new[column]))
-        for column in ("testing", "p", "sp", "adkim", "aspf")
-    }
+    pairs = {POLICY_TAGS[column]: (_most(old[column]), _most(new[column])) for column in columns}
     return [f"{tag}={now} (before: {was})" for tag, (was, now) in pairs.items() if was != now]
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from dmarckit.core import Thresholds, _, count, later, n_messages, ngettext, percent, short_day
 from dmarckit.findings import context as counts, dmarc_policy, model, queries
 from dmarckit.findings.context import Context, DomainFacts, names_with_counts, reporter_tests, total
-from dmarckit.findings.dmarc_policy import LEVELS, POLICY_TAGS, fill_policy_defaults
+from dmarckit.findings.dmarc_policy import LEVELS, POLICY_TAGS
 from dmarckit.findings.model import Family, Finding, Kind, Record, Severity, reporter_name, safe
 from dmarckit.findings.records import Changes, in_dns, propose_dmarc, tags_in_dns
 from dmarckit.reports import Policy
@@ -32,34 +32,27 @@ def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
     """
     if domain.first_day is None or domain.first_day > context.start:
         return []
-    quoted = domain.policies
-    if len(quoted[list(POLICY_TAGS)].drop_duplicates()) < 2:
-        return []  # the usual case, found without comparing each tag
-    quoted = quoted.sort_values("begin", kind="stable").reset_index(drop=True)
-    quoted = fill_policy_defaults(quoted.assign(who=quoted["reporter"].str.casefold()))
-    before = quoted.groupby("who")[list(POLICY_TAGS)].shift()
-    both = quoted.join(before.add_suffix("_old"))
-    both = both[both["p_old"].notna()]
+    quoted = domain.quotes
+    both = quoted[quoted["changed"]]
     found = []
     for column in POLICY_TAGS:
         changed = both[both[column] != both[f"{column}_old"]]
         if parent := {"sp": "p", "np": "sp"}.get(column):
             was = changed[f"{column}_old"] == changed[f"{parent}_old"]
             changed = changed[~(was & (changed[column] == changed[parent]))]
-        changed = changed.groupby("who").tail(1)
+        changed = changed.drop_duplicates("who", keep="last")
         if changed.empty:
             continue
         seen = changed[changed[column] == changed[column].mode().iloc[0]]
         since = seen["begin"].min()
-        early, late = quoted["begin"] < since, quoted["begin"] >= since
-        able = set(quoted.loc[early, "who"]) & set(quoted.loc[late, "who"])
+        early = quoted["begin"] < since
+        able = {*quoted.loc[early, "who"].unique()} & {*quoted.loc[~early, "who"].unique()}
         if len(seen) >= min(2, len(able)):
             found += _changed(domain, context, column, seen, quoted)
     return found
 
 
 def _weaker(row: pd.Series[str], column: str) -> bool:
-
     old, new = row[f"{column}_old"], row[column]
     if column in ("p", "sp", "np"):
         return LEVELS.get(str(new), 0) < LEVELS.get(str(old), 0)
@@ -160,9 +153,9 @@ def _hurt(domain: DomainFacts, context: Context, column: str, since: pd.Timestam
         & (rows["class"] != "unidentified")
         & (rows["day"] >= since - limits.baseline_days * counts.DAY)
     ]
-    bad = ~rows["da"] & ~rows["sa"]
+    bad = rows["fails"]
     if column not in _ALIGNMENT:
-        bad &= rows["disposition"].isin(counts.BLOCKED)
+        bad = bad & rows["blocked"]
     after = rows["day"] >= since
     if not (bad & after).any():
         return rows.iloc[:0]
@@ -227,7 +220,7 @@ def policy_not_honoured(domain: DomainFacts, context: Context) -> list[Finding]:
     if not domain.has("unhonoured"):
         return []
     failing = context.window(domain.messages)
-    failing = failing[~failing["da"] & ~failing["sa"]]
+    failing = failing[failing["fails"]]
     least = context.thresholds.unhonoured_messages
     found = []
     by_reporter = context.window(domain.unhonoured).groupby("reporter", observed=True)
@@ -294,7 +287,7 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
     if counts.count_reporters(rows) < limits.ready_reporters:
         return []
     seen = domain.messages
-    if not (len(domain.inventory) or (seen["da"] | seen["sa"] | seen["ours"]).any()):
+    if not (len(domain.inventory) or (~seen["fails"] | seen["ours"]).any()):
         spf_terms = context.published.get(domain.name, "").lower().split()[1:]
         if all(term.endswith("all") for term in spf_terms):
             return _parked(domain, context, rows)
@@ -323,7 +316,8 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
 
 
 def _without_strangers(rows: pd.DataFrame) -> pd.DataFrame:
-    strange = ~rows["da"] & ~rows["sa"] & ~rows["ours"] & ~rows["class"].isin(counts.RELAYED)
+    strange = ~rows["da"] & ~rows["sa"] & ~rows["ours"]
+    strange &= ~counts.among(rows["class"], counts.RELAYED)
     return rows[~strange]
 
 
@@ -341,7 +335,8 @@ def _long_enough(domain: DomainFacts, context: Context, policy: Policy) -> bool:
     if not in_dns(domain.name, {"p": policy.p or "none"}, context):
         return False
     since = context.today - context.thresholds.history_days * counts.DAY
-    quoted = fill_policy_defaults(domain.policies[domain.policies["begin"] >= since])
+    quoted = domain.quotes[["begin", "p", "testing"]]
+    quoted = quoted.iloc[quoted["begin"].searchsorted(since) :]
     other = quoted["p"] != policy.p
     if policy.testing != "y":
         other |= quoted["testing"] == "y"
@@ -398,7 +393,7 @@ def _step(
 ) -> Finding:
     limits, failing = context.thresholds, counts.failing_ours(rows)
     senders = sorted(failing["sender"].unique())
-    now_fails = rows[~rows["da"] & ~rows["sa"]]
+    now_fails = rows[rows["fails"]]
     relayed = now_fails[now_fails["class"].isin(counts.RELAYED)]
     hit = {"legitimate": total(failing), "relayed": total(relayed)}
     hit["strangers"] = total(now_fails) - sum(hit.values())

@@ -36,9 +36,11 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
     rows = domain.messages
     rows = rows[rows["in_inventory"] & (rows["messages"] > 0) & (rows["day"] < context.today)]
     sure = drop_vague_days(rows, domain.reports, recent[0])
-    seen_by = {sender: part["day"] for sender, part in sure.groupby("sender", observed=True)}
+    seen_by = {sender: part["day"] for sender, part in c.groups(sure, "sender")}
     found = []
-    for sender, part in rows.groupby("sender", observed=True):
+    for sender, part in c.groups(rows, "sender"):
+        if part["day"].iloc[-1] >= recent[-1] and sure is rows:
+            continue
         seen = seen_by.get(sender, part["day"])
         if seen.max() <= part["day"].max() - limits.baseline_days * DAY:
             seen = part["day"]  # reporters of weeks alone see it
@@ -62,9 +64,9 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
         watching -= set(part.loc[part["day"] >= first, "reporter"])
         watched = part.loc[part["reporter"].isin(watching), "messages"].sum()
         if watched >= 0.8 * part["messages"].sum() and not _under_another_name(
-            domain, context, str(sender), part, last
+            domain, context, sender, part, last
         ):
-            found.append(_stopped(domain, context, str(sender), part, seen, quiet))
+            found.append(_stopped(domain, context, sender, part, seen, quiet))
     return found
 
 
@@ -197,8 +199,8 @@ def unaligned_sender(domain: DomainFacts, context: Context) -> list[Finding]:
     rows = domain.messages
     rows = rows[(rows["class"] == "unaligned_sender") & rows["ours"]]
     return [
-        _unaligned(domain, context, str(sender), part, rows.loc[rows["sender"] == sender, "day"])
-        for sender, part in context.window(rows).groupby("sender", observed=True)
+        _unaligned(domain, context, sender, part, rows.loc[rows["sender"] == sender, "day"])
+        for sender, part in c.groups(context.window(rows), "sender")
         if c.total(part) >= context.thresholds.unaligned_messages
     ]
 
@@ -215,12 +217,10 @@ class _Proof:
 
 
 def _proof(domain: DomainFacts, context: Context, sender: str, n: int) -> _Proof:
-    spf = context.window(domain.spf)
-    spf = spf[(spf["sender"] == sender) & (spf["result"] == "pass")]
-    dkim = context.window(domain.signatures)
-    dkim = dkim[dkim["sender"] == sender]
-    rows = context.window(domain.alignments)
-    rows = rows[(rows["sender"] == sender) & (rows["class"] == "unaligned_sender")]
+    spf, dkim, rows = (
+        context.window(domain.of(name, sender)) for name in ("spf", "signatures", "alignments")
+    )
+    spf, rows = spf[spf["result"] == "pass"], rows[rows["class"] == "unaligned_sender"]
     by = {
         tag: c.total(rows[rows[f"{name}_relaxed"] & ~rows[f"{name}_strict"]]) >= 0.5 * n
         for tag, name in (("adkim", "dkim"), ("aspf", "spf"))
@@ -246,7 +246,7 @@ def _unaligned(
     days: pd.Series[pd.Timestamp],
 ) -> Finding:
     limits = context.thresholds
-    loss = c.lost_mail(context, rows, domain.messages[domain.messages["sender"] == sender])
+    loss = c.lost_mail(context, rows, domain.of("messages", sender))
     proof = _proof(domain, context, sender, c.total(rows))
     proven = list(dict.fromkeys([*proof.spf, *proof.dkim]))
     summary = _(
@@ -363,7 +363,7 @@ def _stopped_ended(finding: Finding, domain: DomainFacts, context: Context) -> s
             "without authenticated mail)."
         )
         return text.format(sender=safe(finding.subject))
-    sent = domain.messages.loc[domain.messages["sender"] == finding.subject, "day"]
+    sent = domain.of("messages", finding.subject)["day"]
     again = sent[sent.dt.date > (finding.last_day or date.min)]
     if again.empty:
         return ""

@@ -33,14 +33,15 @@ def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
         return []
     seen = domain.messages
     senders = domain.senders | {str(name) for name in seen.loc[seen["ours"], "sender"].unique()}
-    is_near = window["spf_domain"].map(lambda name: related(str(name), domain.name)).astype(bool)
+    names = window["spf_domain"].unique()
+    is_near = window["spf_domain"].isin([n for n in names if related(str(n), domain.name)])
     ours = window[(is_near | window["sender"].isin(senders)) & (window["spf_domain"] != "")]
     found = []
-    for spf_domain, rows in ours.groupby("spf_domain", observed=True):
+    for spf_domain, rows in counts.groups(ours, "spf_domain"):
         errors = rows[rows["result"].isin(_ERRORS)]
         n, wrong = total(rows), total(errors)
         if n >= limits.spf_error_messages and share(wrong, n) >= limits.spf_error_share and wrong:
-            found.append(_errors(domain, context, str(spf_domain), rows, errors))
+            found.append(_errors(domain, context, spf_domain, rows, errors))
     return found
 
 
@@ -67,7 +68,7 @@ def _errors(
     )
     # mail that was not delivered where and when its SPF had an error
     failing = counts.failing_ours(context.window(domain.messages))
-    failing = failing[failing["disposition"].isin(BLOCKED)]
+    failing = failing[failing["blocked"]]
     met, here = (
         pd.MultiIndex.from_frame(frame[["day", "reporter", "sender"]].astype(_NAMES))
         for frame in (errors, failing)
@@ -161,11 +162,13 @@ def spf_only(domain: DomainFacts, context: Context) -> list[Finding]:
     window = context.window(domain.messages)
     mine = window[window["in_inventory"]]
     found = []
-    for (sender, author), rows in mine.groupby(["sender", "header_from"], observed=True):
-        alone = rows[rows["class"] == "spf_only"]
-        n = total(rows)
-        if n >= limits.spf_only_messages and share(total(alone), n) >= limits.spf_only_share:
-            found.append(_only(domain, context, str(sender), str(author), rows, alone))
+    some = mine.loc[mine["class"] == "spf_only", "sender"].unique()
+    for sender, sent in counts.groups(mine[mine["sender"].isin(some)], "sender"):
+        for author, rows in counts.groups(sent, "header_from"):
+            alone = rows[rows["class"] == "spf_only"]
+            n = total(rows)
+            if n >= limits.spf_only_messages and share(total(alone), n) >= limits.spf_only_share:
+                found.append(_only(domain, context, sender, author, rows, alone))
     return found
 
 
@@ -179,8 +182,8 @@ def _only(
 ) -> Finding:
     limits = context.thresholds
     enforced = domain.policy.p in BLOCKED and domain.policy.testing != "y"
-    signed = context.window(domain.signatures)
-    mine = (signed["sender"] == sender) & (signed["header_from"] == author)
+    signed = context.window(domain.of("signatures", sender))
+    mine = signed["header_from"] == author
     failing = signed[mine & signed["aligned"] & ~signed["passed"]]
     signs = 2 * total(failing) >= total(alone)
     text = _(

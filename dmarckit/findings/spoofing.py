@@ -8,7 +8,7 @@ import pandas as pd
 
 from dmarckit.core import _, count, later, n_messages, ngettext, short_day
 from dmarckit.findings import context as counts, model, queries
-from dmarckit.findings.context import BLOCKED, SPOOFED, Context, DomainFacts, top_counts, total
+from dmarckit.findings.context import SPOOFED, Context, DomainFacts, top_counts, total
 from dmarckit.findings.dmarc_policy import policy_tags, subdomain_policy
 from dmarckit.findings.model import Family, Finding, Kind, Record, Severity, join_sentences, safe
 from dmarckit.findings.records import propose_dmarc
@@ -16,27 +16,24 @@ from dmarckit.findings.records import propose_dmarc
 
 def strange(domain: DomainFacts, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the failing messages of strangers, without senders that authenticate as themselves."""
-    rows = rows[rows["class"].isin(SPOOFED) & ~rows["ours"]]
-    if rows.empty:
-        return rows
-    return rows[~rows["sender"].isin(counts.authenticating(domain, set(rows["sender"].unique())))]
+    rows = rows[counts.among(rows["class"], SPOOFED) & ~rows["ours"]]
+    themselves = counts.authenticating(domain, set(rows["sender"].unique()))
+    return rows[~counts.among(rows["sender"], themselves)] if themselves else rows
 
 
 def _strangers_predicate(domain: DomainFacts) -> str:
     """Return the SQL predicate for the records of `strange`: those that nothing else explains."""
-    rows = domain.messages
-    rows = rows[~rows["da"] & ~rows["sa"]]
+    rows = domain.messages[["sender", "class", "ours"]][domain.messages["fails"]]
     services = set(rows.loc[rows["class"] == "unaligned_sender", "sender"].unique())
-    rows = rows[rows["class"].isin([*SPOOFED, "unidentified"])]
+    rows = rows[counts.among(rows["class"], [*SPOOFED, "unidentified"])]
     others = set(rows.loc[rows["ours"], "sender"].unique())
     others |= counts.authenticating(domain, set(rows["sender"].unique()))
     signed, spf = domain.signatures, domain.spf
-    living = signed[signed["aligned"] & signed["living"]]
-    pairs = living[["dkim_domain", "selector"]].drop_duplicates().astype("str")
-    signed = signed[signed["passed"] & signed["sender"].isin(services)]
-    spf = spf[(spf["result"] == "pass") & spf["sender"].isin(services)]
+    pairs = signed[["dkim_domain", "selector"]][signed["aligned"] & signed["living"]]
+    signed = signed[["dkim_domain"]][signed["passed"] & counts.among(signed["sender"], services)]
+    spf = spf[["spf_domain"]][(spf["result"] == "pass") & counts.among(spf["sender"], services)]
     known = [
-        *(queries.signed(d, s) for d, s in pairs.itertuples(index=False)),
+        *(queries.signed(d, s) for d, s in sorted(pairs.drop_duplicates().to_numpy().tolist())),
         queries.proves_dkim(str(name) for name in signed["dkim_domain"].unique()),
         queries.proves_spf(str(name) for name in spf["spf_domain"].unique()),
         counts.sender_predicate(domain, sorted(str(name) for name in others)),
@@ -66,7 +63,7 @@ def spoofing(domain: DomainFacts, context: Context) -> list[Finding]:
     if domain.at_most(*SPOOFED) < limits.wave_messages:
         return []
     window = context.window(domain.messages)
-    window = window[window["class"].isin(SPOOFED) & ~window["ours"]]
+    window = window[counts.among(window["class"], SPOOFED) & ~window["ours"]]
     if total(window) < limits.wave_messages:
         return []
     forged = strange(domain, domain.messages)
@@ -85,7 +82,7 @@ def _find_wave(domain: DomainFacts, context: Context, forged: pd.DataFrame) -> W
     if first is None or forged.empty:
         return None
     every_day = pd.date_range(first, context.today, freq="D")
-    daily = forged.groupby("day", observed=True)["messages"].sum().reindex(every_day, fill_value=0)
+    daily = counts.sums(forged, "day").reindex(every_day, fill_value=0)
     if not domain.history(context.today, limits.history_days):
         seen = daily[(daily.index >= context.start) & (daily > 0)]
         everything = total(context.window(domain.messages))
@@ -97,10 +94,13 @@ def _find_wave(domain: DomainFacts, context: Context, forged: pd.DataFrame) -> W
     high: list[int] = []
     usual, began = 0.0, 0
     for n, number in enumerate(daily.tolist()):
+        if number < limits.wave_messages:
+            calm.append(number)
+            continue
         before = calm[-limits.baseline_days :]
         middle = model.median(before)
         limit = max(middle + limits.wave_mad * model.mad(before), limits.wave_factor * middle)
-        if len(before) >= limits.recent_days and number >= limits.wave_messages and number > limit:
+        if len(before) >= limits.recent_days and number > limit:
             if not high or n - high[-1] > limits.recent_days:
                 usual, began = middle, n
             high.append(n)
@@ -115,7 +115,7 @@ def _find_wave(domain: DomainFacts, context: Context, forged: pd.DataFrame) -> W
 
 def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame) -> Finding:
     limits = context.thresholds
-    n, blocked = total(rows), total(rows[rows["disposition"].isin(BLOCKED)])
+    n, blocked = total(rows), total(rows[rows["blocked"]])
     severity: Severity = "info"
     if not wave.over and n - blocked >= limits.wave_messages:
         severity = "critical" if n - blocked >= limits.wave_critical else "warning"
@@ -206,7 +206,7 @@ def subdomain_exposed(domain: DomainFacts, context: Context) -> list[Finding]:
         return []
     window = context.window(domain.messages)
     rows = strange(domain, window[window["class"] == "spoofed_subdomain"])
-    sums = rows.groupby("header_from", observed=True)["messages"].sum()
+    sums = counts.sums(rows, "header_from")
     single = [str(name) for name in sums.index[sums >= limits.subdomain_messages]]
     rest = float(sums[sums < limits.subdomain_messages].sum())
     many = limits.subdomain_messages_of_many
@@ -239,7 +239,7 @@ def _exposed(domain: DomainFacts, context: Context, subject: str, rows: pd.DataF
         what=counts.disposition_words(rows),
         policy=f"{level}; t=y" if testing else level,
     )
-    blocked = total(rows[rows["disposition"].isin(BLOCKED)])
+    blocked = total(rows[rows["blocked"]])
     forged = _strangers_predicate(domain), queries.one_of("lower(header_from)", names)
     action, record = _cover(domain, context, level)
     finding = counts.messages_finding(
@@ -279,7 +279,7 @@ def _cover(domain: DomainFacts, context: Context, level: str) -> tuple[str, tupl
     failing = failing[failing["header_from"] != domain.name]
     names = counts.names_with_counts(failing, "header_from")
     seen = domain.messages
-    passed = seen.loc[seen["da"] | seen["sa"], "header_from"].unique()
+    passed = seen.loc[~seen["fails"], "header_from"].unique()
     if not failing["header_from"].isin(passed).all():
         return _(
             "First settle who sends {names}: a stricter policy for subdomains would block it."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from dmarckit.core import _, count, later, ngettext, short_day
 from dmarckit.facts import FORWARD_REASON, kind_word, network_key, organisation
 from dmarckit.findings import context as c, queries
-from dmarckit.findings.context import BLOCKED, DAY, SHOWN, Context, DomainFacts
+from dmarckit.findings.context import BLOCKED, SHOWN, Context, DomainFacts
 from dmarckit.findings.model import (
     Family,
     Finding,
@@ -25,7 +25,7 @@ from dmarckit.findings.model import (
 )
 
 _SHARED = ("hosting", "mailbox provider", "forwarder", "security gateway", "mailing list")
-_MONTH = 30 * DAY
+_MOVED = ["day", "sender", "header_from", "class", "in_inventory", "ours", "fails", "messages"]
 _HEIR = 0.25  # of the usual messages, at least; and at most four times as many
 _FEW_ADDRESSES, _MANY = 4, 99
 
@@ -47,10 +47,9 @@ def decision(verb: str, sender: str, domain: str, *options: str) -> str:
 
 def declare_options(domain: DomainFacts, sender: str) -> list[str]:
     """Return the options of `senders declare` that fit what the sender proves."""
-    spf, dkim = domain.spf, domain.signatures
-    spf = spf[(spf["sender"] == sender) & (spf["result"] == "pass")]
-    dkim = dkim[(dkim["sender"] == sender) & dkim["passed"]]
-    kinds = domain.messages.loc[domain.messages["sender"] == sender, "sender_kind"]
+    spf, dkim = domain.of("spf", sender), domain.of("signatures", sender)
+    spf, dkim = spf[spf["result"] == "pass"], dkim[dkim["passed"]]
+    kinds = domain.of("messages", sender)["sender_kind"]
     kind = str(kinds.iloc[0]) if len(kinds) else "unknown"
     own = organisation(domain.name)
     # what a hoster's domain proves, all of its customers do
@@ -87,18 +86,20 @@ def new_sender(domain: DomainFacts, context: Context) -> list[Finding]:
     if not domain.history(context.start, limits.history_days):
         return []
     window = context.window(domain.messages)
-    known = set(domain.messages.loc[domain.messages["day"] < context.start, "sender"])
-    fresh = window[~window["sender"].isin(known)]
+    before = domain.messages.iloc[: len(domain.messages) - len(window)]
+    fresh = window[~c.among(window["sender"], set(before["sender"].unique()))]
     least = max(limits.new_messages, limits.new_share * c.total(window))
+    sent = c.sums(fresh, "sender")
+    fresh = fresh[c.among(fresh["sender"], set(sent.index[sent > least - 0.5]))]
     groups = [
-        (str(sender), rows)
-        for sender, rows in fresh.groupby("sender", observed=True)
+        (sender, rows)
+        for sender, rows in c.groups(fresh, "sender")
         if c.total(rows) >= least and (rows["day"].nunique() >= 2 or c.count_reporters(rows) >= 2)
     ]
     itself = c.authenticating(domain, {sender for sender, _rows in groups})
     found, forwarders = [], []
     for sender, rows in groups:
-        main = str(rows.groupby("class", observed=True)["messages"].sum().idxmax())
+        main = str(c.sums(rows, "class").idxmax())
         if main == "forwarded":
             forwarders.append(sender)
         elif main in _WHAT_IT_DOES or sender in itself:
@@ -197,13 +198,13 @@ def unidentified_sender(domain: DomainFacts, context: Context) -> list[Finding]:
     mine = month[month["class"] == "unidentified"]
     # so little else fails that a step could follow
     wanted = month[month["ours"] & (month["class"] != "unidentified")]
-    fails = c.total(wanted[~wanted["da"] & ~wanted["sa"]])
+    fails = c.total(wanted[wanted["fails"]])
     upper = wilson_upper(fails, c.total(wanted), limits.confidence_z)
     holds = upper <= limits.ready_quarantine_testing
     acted = domain.policy.p in ("quarantine", "reject") or holds
     return [
-        _unidentified(domain, context, str(sender), rows, acted=acted)
-        for sender, rows in mine.groupby("sender", observed=True)
+        _unidentified(domain, context, sender, rows, acted=acted)
+        for sender, rows in c.groups(mine, "sender")
         if c.total(rows) >= limits.unidentified_messages
     ]
 
@@ -219,7 +220,7 @@ def _unidentified(
     if len(known):
         row = known.iloc[0]
         proves, n_addresses, n_networks = row["proves"], int(row["addresses"]), int(row["networks"])
-    sent = domain.messages[domain.messages["sender"] == sender]
+    sent = domain.of("messages", sender)
     loss = c.lost_mail(context, rows, sent)
     days = rows.loc[rows["messages"] > 0, "day"]
     rhythm = later("on working days")
@@ -297,7 +298,7 @@ def mail_lost(domain: DomainFacts, context: Context) -> list[Finding]:
     if domain.refused < limits.lost_messages:
         return []
     week = context.last(domain.messages, 7)
-    lost = week[~week["da"] & ~week["sa"] & week["disposition"].isin(BLOCKED)]
+    lost = week[week["fails"] & week["blocked"]]
     found: dict[str, Finding] = {}
 
     def find(sender: str, rows: pd.DataFrame, loss: c.Loss, move: _Move | None = None) -> None:
@@ -305,11 +306,13 @@ def mail_lost(domain: DomainFacts, context: Context) -> list[Finding]:
         if enough and sender not in found:
             found[sender] = _lost(domain, context, sender, rows, loss, move)
 
-    for sender, rows in lost[lost["ours"]].groupby("sender", observed=True):
-        find(str(sender), rows, c.lost_mail(context, rows, week[week["sender"] == sender]))
+    for sender, rows in c.groups(lost[lost["ours"]], "sender"):
+        find(sender, rows, c.lost_mail(context, rows, domain.of("messages", sender)))
     strange = lost[~lost["ours"]]
-    if c.total(strange) >= limits.lost_messages:
-        for move in _moves(domain, context):
+    of_authors = c.sums(strange, "header_from")
+    authors = {str(a) for a in of_authors.index[of_authors > limits.lost_messages - 0.5]}
+    if authors:
+        for move in _moves(domain, context, authors):
             rows = strange[strange["sender"].isin(move.to)]
             rows = rows[rows["header_from"] == move.author]
             find(move.sender, rows, c.lost_mail(context, rows), move)
@@ -326,33 +329,42 @@ class _Move:
     day: pd.Timestamp
 
 
-def _moves(domain: DomainFacts, context: Context) -> list[_Move]:
-    """Return the From domains of the inventory whose mail moved to a few new addresses."""
-    rows = domain.messages[domain.messages["messages"] > 0]
-    mine = rows[rows["in_inventory"] & (rows["da"] | rows["sa"])]
-    fails = rows[~rows["in_inventory"] & rows["class"].isin((*c.SPOOFED, "unidentified"))]
-    first = domain.messages.groupby("sender", observed=True)["day"].min()
-    few = domain.addresses.groupby("sender", observed=True)["addresses"].sum()
+def _moves(domain: DomainFacts, context: Context, authors: Set[str]) -> list[_Move]:
+    """Return those of the From domains whose mail moved to a few new addresses."""
+    rows = domain.messages[_MOVED]
+    rows = rows[c.among(rows["header_from"], authors) & (rows["messages"] > 0)]
+    mine = rows[rows["in_inventory"] & ~rows["fails"]]
+    fails = rows[~rows["in_inventory"] & ~rows["ours"]]
+    fails = fails[c.among(fails["class"], (*c.SPOOFED, "unidentified"))]
+    first = domain.messages[["sender", "day"]].drop_duplicates("sender")  # in the order of days
+    new = context.last(first, 30)
+    few = c.sums(domain.addresses, "sender", "addresses").to_dict()
+    steady = {
+        str(sender): day
+        for sender, day in zip(new["sender"], new["day"], strict=True)
+        if few.get(sender, _MANY) <= _FEW_ADDRESSES
+    }
+    of_author = dict(c.groups(fails[c.among(fails["sender"], steady)], "header_from"))
     found = []
-    for (author, sender), sent in mine.groupby(["header_from", "sender"], observed=True):
-        daily = sent.groupby("day", observed=True)["messages"].sum()
-        if len(daily) < context.thresholds.recent_days:
-            continue
-        usual = median(daily.tolist())
-        new = fails[(fails["header_from"] == author) & ~fails["ours"]]
-        since = first.reindex(new["sender"].unique())
-        steady = few.reindex(since.index).fillna(_MANY) <= _FEW_ADDRESSES
-        began = since[steady & (since > daily.index[0]) & (since >= context.today - _MONTH)]
-        if began.empty or len(began) > c.OWN_NETWORKS:
-            continue
-        day = began.min()
-        before = mine[(mine["header_from"] == author) & (mine["day"] < day)]
-        left = sent.loc[sent["day"] > day, "messages"].sum()
-        gone = left <= _HEIR * usual * max((context.today - day).days - 1, 1)
-        now = new[new["sender"].isin(began.index)]
-        rate = now["messages"].sum() / max(now["day"].nunique(), 1)
-        if gone and _HEIR * usual <= rate <= usual / _HEIR and len(before):
-            found.append(_Move(str(author), str(sender), tuple(map(str, began.index)), day))
+    for author, passed in c.groups(mine[c.among(mine["header_from"], of_author)], "header_from"):
+        new = of_author[author]
+        since = pd.Series({str(sender): steady[sender] for sender in new["sender"].unique()})
+        for sender, sent in c.groups(passed, "sender"):
+            began = since[since > sent["day"].iloc[0]]
+            if began.empty or len(began) > c.OWN_NETWORKS:
+                continue
+            daily = c.sums(sent, "day")
+            if len(daily) < context.thresholds.recent_days:
+                continue
+            usual = median(daily.tolist())
+            day = began.min()
+            left = sent.loc[sent["day"] > day, "messages"].sum()
+            gone = left <= _HEIR * usual * max((context.today - day).days - 1, 1)
+            now = new[new["sender"].isin(began.index)]
+            rate = now["messages"].sum() / max(now["day"].nunique(), 1)
+            much = _HEIR * usual <= rate <= usual / _HEIR
+            if gone and much and (passed["day"] < day).any():
+                found.append(_Move(author, sender, tuple(began.index), day))
     return found
 
 
@@ -382,8 +394,8 @@ def _lost(
             "not, it is forged, and nothing is lost."
         )
     else:
-        fails = domain.messages[domain.messages["sender"] == sender]
-        since = fails.loc[~fails["da"] & ~fails["sa"], "day"].min()
+        sent = domain.of("messages", sender)
+        since = sent.loc[sent["fails"], "day"].min()
         why = _("Neither SPF nor DKIM passes for {domain}.").format(**words)
         action = _(
             "{sender} admin: find out which mail this is (From domains and addresses below) and "
@@ -439,7 +451,7 @@ def class_ended(name: str) -> Callable[[Finding, DomainFacts, Context], str]:
     """Return the `Kind.ended` of findings about one class of a sender's messages."""
 
     def ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
-        sent = domain.messages[domain.messages["sender"] == finding.subject]
+        sent = domain.of("messages", finding.subject)
         return c.how_calmed(domain, context, sent[sent["class"] == name], sent)
 
     return ended
@@ -448,8 +460,7 @@ def class_ended(name: str) -> Callable[[Finding, DomainFacts, Context], str]:
 def _lost_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     names = [finding.subject, *finding.evidence.get("delivered_by", ())]
     sent = domain.messages[domain.messages["sender"].isin(names)]
-    fails = sent["disposition"].isin(BLOCKED) & ~sent["da"] & ~sent["sa"]
-    return c.how_calmed(domain, context, sent[fails], sent)
+    return c.how_calmed(domain, context, sent[sent["fails"] & sent["blocked"]], sent)
 
 
 FAMILY = Family(

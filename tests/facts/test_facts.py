@@ -533,3 +533,10 @@ def test_no_frame_loses_or_multiplies_messages(demo: tuple[Facts, pd.DataFrame])
     )
     once = facts.messages.duplicated([c for c in COLUMNS["messages"] if c != "messages"])
     assert not once.any()
+
+
+def test_messages_are_in_the_order_of_domains_and_days(demo: tuple[Facts, pd.DataFrame]) -> None:
+    facts, _ = demo
+    for name in ("messages", "signatures", "spf", "alignments"):
+        rows = getattr(facts, name)[["domain", "day"]].astype({"domain": "str"})
+        pd.testing.assert_frame_equal(rows, rows.sort_values(["domain", "day"], kind="stable"))
