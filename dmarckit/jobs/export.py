@@ -8,6 +8,7 @@ on the 1st may be on the last of the month before; a line fires at all of these.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
@@ -25,7 +26,14 @@ from typing import Any
 
 import yaml
 
-from dmarckit.core import CONFIG_VARIABLE, PREFIX, secret_names, secrets_in
+from dmarckit.core import (
+    CONFIG_VARIABLE,
+    PREFIX,
+    SettingsError,
+    load_settings,
+    secret_names,
+    secrets_in,
+)
 from dmarckit.jobs.schedule import WEEKDAYS, Cron, Schedule
 
 ENV_FILE = "dmarckit.env"
@@ -43,6 +51,7 @@ class Place:
     secrets: tuple[str, ...]  # names of those that are, or whose value cannot be written plainly
     user: str
     zone: tzinfo  # of the machine's clock, by which cron goes
+    stores: tuple[str, ...] = ()  # folders where settings say that something is written
 
     @property
     def env_file(self) -> Path:
@@ -86,8 +95,13 @@ def local_place(environment: Mapping[str, str] | None = None) -> Place:
         or not re.fullmatch(r"[A-Za-z0-9_@%+=:,./~ -]*", value)
     )
     plain = {name: value for name, value in settings.items() if name not in hidden}
+    stores: set[str] = set()
+    with contextlib.suppress(SettingsError):  # jobs can be exported before there are settings
+        made = load_settings()
+        places = (made.home, made.lake_url, made.pages_url, made.exports_url)
+        stores = {str(Path(url).absolute()) for url in places if "://" not in url}
     user, zone = getpass.getuser(), get_localzone()
-    return Place(tuple(program), Path.cwd(), plain, hidden, user, zone)
+    return Place(tuple(program), Path.cwd(), plain, hidden, user, zone, tuple(sorted(stores)))
 
 
 MINUTES, HOURS, DAYS, MONTHS = range(60), range(24), range(1, 32), range(1, 13)
@@ -187,6 +201,34 @@ def systemd(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
     return found
 
 
+_CONFINED = """\
+# nothing but its folder, its stores and a /tmp of its own can be written, and no right be gained
+UMask=0077
+MemoryMax=4G
+PrivateTmp=yes
+StateDirectory=dmarckit
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+ProtectSystem=strict
+ProtectHome=read-only
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+LockPersonality=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+Environment=XDG_CACHE_HOME=/tmp/cache MPLCONFIGDIR=/tmp/matplotlib IPYTHONDIR=/tmp/ipython
+Environment=JUPYTER_RUNTIME_DIR=/tmp/jupyter JUPYTER_DATA_DIR=/tmp/jupyter-data"""
+
+
 def _service(schedule: Schedule, place: Place) -> str:
     lines = [
         "[Unit]",
@@ -204,6 +246,9 @@ def _service(schedule: Schedule, place: Place) -> str:
         f"TimeoutStartSec={schedule.timeout + END_SECONDS}",
         "# 1: it ran, and something needs a person; Slack and the page say what",
         "SuccessExitStatus=1",
+        _CONFINED,
+        # one that is not there yet (-) cannot be made: make it before
+        *(f"ReadWritePaths={_word(f'-{path}')}" for path in (str(place.folder), *place.stores)),
     ]
     return "\n".join(lines) + "\n"
 

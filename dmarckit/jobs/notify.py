@@ -169,7 +169,8 @@ class Notifier:
         if settings.slack_token is None or result.channel is None or result.messages:
             return
         name = hashlib.sha256(f"{os.getuid()} {settings.home} {subject}".encode()).hexdigest()[:24]
-        here = core.open_storage(tempfile.gettempdir()), f"dmarckit-told-{name}"
+        folder = os.environ.get("STATE_DIRECTORY") or tempfile.gettempdir()  # systemd's stays
+        here = core.open_storage(folder), f"dmarckit-told-{name}"
         for storage, mark in ((core.open_storage(settings.home), slack.sent_mark(subject)), here):
             # without a place for it: rather sent at each run than never
             with contextlib.suppress(core.StorageError):

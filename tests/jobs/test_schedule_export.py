@@ -125,6 +125,30 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     assert ours == []
 
 
+def test_a_unit_may_write_its_folder_and_its_stores_and_gain_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = tmp_path.parent / "the store"
+    (tmp_path / "dmarckit.toml").write_text(f'home = "{store}"\nmail = "s3://example-mails/rua"\n')
+    text = export_files("systemd", load_schedules(), local_place({}))["dmarckit-daily.service"]
+    for line in ("PrivateTmp=yes", "NoNewPrivileges=yes", "ProtectSystem=strict", "MemoryMax=4G"):
+        assert f"\n{line}\n" in text
+    writable = [line for line in text.splitlines() if line.startswith("ReadWritePaths=")]
+    assert writable[0] == f"ReadWritePaths=-{tmp_path}"
+    assert f'ReadWritePaths="-{store}"' in writable
+    assert "s3://" not in "".join(writable)
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze on the PATH")
+    (tmp_path / "dmarckit-daily.service").write_text(text)
+    said = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=30", "--no-pager",
+         str(tmp_path / "dmarckit-daily.service")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stdout
+
+
 @pytest.mark.parametrize("cron", ["0 7 * * *", "*/15 * * * *", "0 9 2 * *", "5 8 * 1,7 mon-fri"])
 def test_systemd_means_the_same_times(cron: str) -> None:
     if shutil.which("systemd-analyze") is None:
