@@ -19,7 +19,7 @@ import tempfile
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -178,7 +178,10 @@ def _check_place(mails: Storage, lake: Lake) -> None:
     parent += "/" if parent else ""
     own = urlsplit(lake.location.url)  # the lake and what else lies in its home are no mails
     home = own.path.strip("/").rpartition("/")[0] if own.netloc == mails.bucket else None
-    found = mails.client.list_objects_v2(Bucket=mails.bucket, Prefix=parent, Delimiter="/")
+    found: Mapping[str, Any] = {}
+    # who may list the mails alone cannot know
+    with contextlib.suppress(StorageError), core.aws_errors("cannot look around", StorageError):
+        found = mails.client.list_objects_v2(Bucket=mails.bucket, Prefix=parent, Delimiter="/")
     others = [
         f"s3://{mails.bucket}/{name}"
         for name in (str(entry["Prefix"]) for entry in found.get("CommonPrefixes", ()))
@@ -405,7 +408,7 @@ def _pool(workers: int) -> Executor:
 
 
 def _read_apart(task: Task, part: _Part) -> Iterator[Chunk]:
-    """Yield the chunks of a part, read in a process of its own whose memory is bounded.
+    """Yield the chunks of a part, read in a process of its own, bounded in memory and time.
 
     The mail that ends it, found by halves, is unreadable.
     """
@@ -414,7 +417,8 @@ def _read_apart(task: Task, part: _Part) -> Iterator[Chunk]:
             chunk = single.submit(_read_bounded, task, part).result()
     except (BrokenExecutor, MemoryError):
         if len(part) == 1:
-            needs = f"needs more than {APART_BYTES // 10**6} MB of memory"
+            needs = f"needs more than {APART_BYTES // 10**6} MB of memory, or than "
+            needs += f"{_most_seconds(task)} s of processor time in one piece"
             yield unreadable(part[0], f"{needs}: reading it ended its process")
             return
         half = len(part) // 2
@@ -426,8 +430,14 @@ def _read_apart(task: Task, part: _Part) -> Iterator[Chunk]:
         yield from _read_apart(task, chunk.left)
 
 
+def _most_seconds(task: Task) -> int:
+    # the limit of a mail is looked at between pieces of work; one piece (a call into C) may
+    # take longer, and nothing but the system ends it
+    return 2 * task.limits.seconds + 1
+
+
 def _read_bounded(task: Task, part: _Part) -> Chunk:
-    """Read some mails with so much memory beyond what the process has."""
+    """Read some mails with so much memory and processor time beyond what the process has."""
     with contextlib.suppress(ImportError, OSError, ValueError):  # not every system can
         import resource
 
@@ -435,6 +445,10 @@ def _read_bounded(task: Task, part: _Part) -> Chunk:
         most = pages * resource.getpagesize() + APART_BYTES
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(
+            resource.RLIMIT_CPU, (int(time.process_time()) + _most_seconds(task), hard)
+        )
     return read_chunk(replace(task, ahead=1), part)  # each thread reserves memory, used or not
 
 

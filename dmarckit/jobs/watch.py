@@ -14,12 +14,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from dmarckit.core import DmarckitError, LakeError, Settings, log_step, new_run
+from dmarckit.core import (
+    DmarckitError,
+    LakeError,
+    Settings,
+    log_step,
+    new_run,
+    one_line,
+    redacted,
+    secrets_of,
+)
 from dmarckit.ingest import BATCH_SIZE, IngestResult, Queue, QueueIngest
-from dmarckit.jobs.notify import check_slack
+from dmarckit.jobs.notify import Notifier, check_slack
 from dmarckit.jobs.run import publish_and_notify, utc_now
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake import Lake
+from dmarckit.slack import failing_since
 
 ALERT_PAUSE = 60.0  # seconds for which alerts wait while full batches come, or after trouble
 COMPACTED_EVERY = 20  # batches; each leaves a small file in some tables
@@ -63,6 +73,7 @@ class Watcher:
         self._ingest = QueueIngest(settings, self._lake, queue, stop=stop, clock=clock, once=once)
         self._batches = 0
         self._owes = True  # what an earlier process left unsent
+        self._failing: datetime | None = None  # since when alerts fail
         self._alerted_at = self._not_before = 0.0
         self.watched = WatchTotals()
 
@@ -105,16 +116,23 @@ class Watcher:
         return self.watched
 
     def _alert(self, run: str) -> None:
-        """Send alerts; a failure is logged and tried again later: the mails are off the queue."""
+        """Send alerts; a failure is logged and tried again later: the mails are off the queue.
+
+        Slack is told of one, as of any job's, once it has failed twice in a row.
+        """
         trouble = True
         ingested, now = IngestResult(run), self._clock()
         try:
             result = publish_and_notify(self._settings, self._schedule, ingested, now=now)
-        except DmarckitError as error:
-            log.error("Slack was not told: %s", error)
-        except Exception:  # a fault in one alert must not end the reading of mails
-            log.exception("Slack was not told")
+        except Exception as error:  # a fault in one alert must not end the reading of mails
+            known = isinstance(error, DmarckitError)
+            log.error("Slack was not told: %s", error, exc_info=not known)
+            if self._failing:
+                reason = str(error) if known else f"{type(error).__name__}: {error}"
+                self._tell(run, reason, self._failing, now)
+            self._failing = self._failing or now
         else:
+            self._failing = None
             trouble = result.delivery.waiting > 0
             for warning in result.warnings:
                 log.warning("%s", warning)
@@ -124,6 +142,20 @@ class Watcher:
         self.watched.troubles += trouble
         self._alerted_at = time.monotonic()
         self._not_before = self._alerted_at + ALERT_PAUSE if trouble else 0.0
+
+    def _tell(self, run: str, reason: str, since: datetime, now: datetime) -> None:
+        text = redacted(one_line(reason, 600), secrets_of(self._settings))
+        try:
+            since = failing_since(self._lake, self._schedule.name) or since
+        except DmarckitError as error:
+            log.warning("since when alerts fail is not known: %s", error)
+        try:
+            notifier = Notifier(self._settings, self._schedule, run=run, now=now)
+            warnings = notifier.notify_failure(text, since=since).warnings
+        except DmarckitError as error:
+            warnings = [str(error)]
+        for warning in warnings:
+            log.warning("%s", warning)
 
     def _compact(self) -> None:
         self._batches = 0

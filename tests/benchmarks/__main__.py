@@ -1,6 +1,7 @@
 """`make bench`: all benchmarks, or those named: ARGS="folder bucket".
 
 `growth` takes sizes: ARGS="growth --mails 100000 --records 10000000 --keys 1000000".
+`chaos` takes a length: ARGS="chaos --seconds 600" or ARGS="chaos --rounds 50".
 """
 
 from __future__ import annotations
@@ -8,7 +9,17 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.benchmarks import analysis, dask_workers, fuzz, growth, ingest, pages, parse, watch
+from tests.benchmarks import (
+    analysis,
+    chaos,
+    dask_workers,
+    fuzz,
+    growth,
+    ingest,
+    pages,
+    parse,
+    watch,
+)
 from tests.benchmarks.measure import machine
 
 BENCHMARKS = {
@@ -23,6 +34,7 @@ BENCHMARKS = {
     "fuzz": fuzz.run,
     "growth": growth.run,
     "dask": dask_workers.run,
+    "chaos": chaos.run,
 }
 
 
@@ -32,7 +44,10 @@ def main() -> int:
     parser.add_argument("names", nargs="*")
     for size in ("mails", "keys", "records"):
         parser.add_argument(f"--{size}", type=int, action="append", default=[], help="of growth")
+    parser.add_argument("--rounds", type=int, default=0, help="of chaos")
+    parser.add_argument("--seconds", type=float, default=None, help="of chaos (300)")
     chosen = parser.parse_args()
+    seconds = chosen.seconds if chosen.seconds is not None else 0 if chosen.rounds else 300
     sizes = {size: getattr(chosen, size) for size in ("mails", "keys", "records")}
     names = chosen.names or list(BENCHMARKS)
     unknown = [name for name in names if name not in BENCHMARKS]
@@ -43,6 +58,9 @@ def main() -> int:
     for name in names:
         if name == "growth":
             growth.run(**sizes)
+        elif name == "chaos":
+            if chaos.run(chosen.rounds, seconds):
+                return 1
         else:
             BENCHMARKS[name]()
     return 0

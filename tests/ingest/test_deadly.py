@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,20 @@ def take_memory() -> None:
     module.read_object = large  # type: ignore[assignment]
 
 
+def take_time() -> None:
+    """Let the reading of some mails stay in one call for ever, where no limit is looked at."""
+    import dmarckit.ingest.read as module
+
+    read = module.read_object
+
+    def endless(raw: bytes, name: str, *more: object) -> object:
+        while name.startswith(DEADLY):
+            pass
+        return read(raw, name, *more)  # type: ignore[arg-type]
+
+    module.read_object = endless  # type: ignore[assignment]
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     made = load_settings(home=str(tmp_path / "home"), workers=1)
@@ -81,7 +96,7 @@ def notes(settings: Settings) -> list[str]:
     return [item.key for item in open_storage(settings.lake_url).list(f"{READING}/")]
 
 
-@pytest.mark.parametrize("deed", [die_on, take_memory])
+@pytest.mark.parametrize("deed", [die_on, take_memory, take_time])
 def test_what_killed_a_run_is_read_apart_and_ends_as_unreadable(
     deed: object, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +108,8 @@ def test_what_killed_a_run_is_read_apart_and_ends_as_unreadable(
         return ProcessPoolExecutor(workers, initializer=deed)  # type: ignore[arg-type]
 
     monkeypatch.setattr("dmarckit.ingest.ingest._pool", pool)
+    limits = replace(settings.limits, seconds=1)
+    settings = settings.model_copy(update={"limits": limits})
     result = ingest_mails(settings)
     assert result.outcomes == {"stored": 6, "unreadable": 1}
     ((key, outcome, reason),) = result.problems

@@ -92,8 +92,10 @@ def test_without_permission_to_list_all_what_is_missing_is_known_by_its_prefix(
     bucket: str, proxy: S3Proxy
 ) -> None:
     """As the policy of `dmarckit aws deploy` has it: Amazon says "forbidden" of missing objects."""
-    proxy.by_prefix_only = True
-    settings = installation(bucket, 3)
+    proxy.listed = ("mail/", "lake/", "kit/")
+    settings = load_settings(home=f"{bucket}/kit", mail=f"{bucket}/mail", workers=1)
+    assert ingest_mails(settings).outcomes == {}  # no mail yet
+    installation(bucket, 3)
     assert ingest_mails(settings).outcomes == {"stored": 3}
     assert ingest_mails(settings).outcomes == {}
     assert len(Lake(settings.lake_url).records()) == 3

@@ -332,6 +332,27 @@ def test_a_fault_in_alerts_does_not_end_the_reading_of_mails(
     assert world.queue.left() == 0
 
 
+def test_a_watcher_that_cannot_write_down_what_it_told_says_so_once_a_day(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise LakeError("cannot write table alerts: it may only be read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dmarckit.lake.write.Writer.probe", refuse)
+        patch.setattr("dmarckit.jobs.watch.ALERT_PAUSE", 0.0)
+        for key in ("one", "two"):
+            world.arrive(key, failing=7)
+            world.watch()
+    (said,) = world.slack.texts()
+    assert "watch" in said
+    assert "cannot write table alerts" in str(world.slack.posted)
+    assert "Slack was not told: cannot write table alerts" in caplog.text
+    world.watch()
+    assert [t for t in world.slack.texts() if "fail DMARC" in t]
+    assert len(world.slack.texts()) == len(set(world.slack.texts()))
+
+
 def test_what_a_watcher_left_untold_is_told_by_the_next(world: World) -> None:
     world.arrive("one", failing=3)
     ingest_mails(world.settings)

@@ -27,8 +27,8 @@ class S3Proxy(ThreadingHTTPServer):
         self.behind = urlsplit(endpoint).netloc
         self.fault: Callable[[str, str], Fault] = lambda _method, _path: ""
         self.spoilt = 0  # answers
-        self.by_prefix_only = False
-        """answer as Amazon does where a policy lets one list by prefix only: a listing without one
+        self.listed: tuple[str, ...] = ()
+        """prefixes; answer as Amazon does where a policy lets one list just these: another listing
         is forbidden, and so is an object that is missing"""
 
     @property
@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "delay":
             time.sleep(LATE)
         status, headers = answer.status, answer.getheaders()
-        if self.server.by_prefix_only and self._is_hidden(status):
+        if self.server.listed and self._is_hidden(status):
             fault = "forbid"
         if code := {"refuse": "InternalError", "forbid": "AccessDenied"}.get(fault):
             status, headers = 500 if fault == "refuse" else 403, []
@@ -85,7 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
         place = urlsplit(self.path)
         if "/" in place.path.strip("/"):
             return status == 404
-        return self.command == "GET" and "prefix" not in parse_qs(place.query, True)
+        (prefix,) = parse_qs(place.query, True).get("prefix", [None])
+        return self.command == "GET" and not (prefix and prefix.startswith(self.server.listed))
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _hand_on
 

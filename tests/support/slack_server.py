@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,6 +48,9 @@ class SlackServer:
     refuses: set[str] = field(default_factory=set)
     """types of blocks that it takes for invalid: image, table"""
 
+    refuse: Callable[[], bool] = lambda: False
+    """whether it is overloaded just now"""
+
     def texts(self, channel: str = CHANNEL) -> list[str]:
         """The one-line texts of what was taken in a channel, as a person reads them."""
         mine = (body["text"] for body in self.posted if body["channel"] == channel)
@@ -64,6 +67,8 @@ class SlackServer:
         self.requests.append(body)
         if self.planned:
             return self.planned.popleft()
+        if self.refuse():
+            return Answer(503)
         if path not in ("/api/chat.postMessage", "/api/auth.test"):
             return _error("unknown_method")
         if authorization is None:
