@@ -115,8 +115,10 @@ def _repair(settings: core.Settings, *, dry_run: bool) -> bool:
             result = ingest_mails(settings, executor=cluster, progress=progress, run=run)
         print_outcomes(result)
         lost = {one.table for one in found if not one.rebuilt}
+        lost |= lake.marked_tables(tables)  # of a repair that was cut off as well
         schedules = jobs.load_schedules()
         jobs.record_old_news(settings, tables, lost, schedules, run=run, now=now)
+        lake.marked_tables(tables, forget=True)
     return bool(gone)
 
 

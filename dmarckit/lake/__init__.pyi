@@ -6,7 +6,12 @@ from .maintain import (
     Step as Step,
     maintain_lake as maintain_lake,
 )
-from .repair import Repair as Repair, data_files as data_files, repair_tables as repair_tables
+from .repair import (
+    Repair as Repair,
+    data_files as data_files,
+    marked_tables as marked_tables,
+    repair_tables as repair_tables,
+)
 from .rows import (
     CONTENT as CONTENT,
     OWN_SCHEMA as OWN_SCHEMA,

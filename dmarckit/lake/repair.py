@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.dataset
 from pyarrow.dataset import Expression, field
 
-from dmarckit.core import LakeError, Settings, open_storage
+from dmarckit.core import LakeError, Settings, StorageError, open_storage
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.schema import TABLES
 from dmarckit.lake.write import APPLICATION, commit
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 REBUILT = {"mails": "key", "reports": "mail_key", "tls": "mail_key", "records": "report_uid"}
 """table → column that says of which mail a row is; of `records`, of which report"""
 ASIDE = "damaged"  # folder below the lake
+REPAIRING = "repairing"  # folder below the lake: marks of tables that lost something for good
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,10 @@ def repair_tables(
         try:
             table = lake.location.open(name)
         except LakeError:
-            aside = "" if dry_run else _set_aside(lake, name, now)
+            aside = ""
+            if not dry_run:
+                _mark(lake, name, name in rebuilt)
+                aside = _set_aside(lake, name, now)
             found.append(
                 Repair(name, name in rebuilt, aside=aside or lake.location.table_uri(name))
             )
@@ -120,10 +124,27 @@ def repair_tables(
         if not broken and keep is None:
             continue
         if not dry_run:
+            _mark(lake, name, name in rebuilt)
             _overwrite(lake, name, whole, keep)
         lost = sum(rows for _file, rows in broken)
         found.append(Repair(name, name in rebuilt, len(broken), lost, kept))
     return found
+
+
+def _mark(lake: Lake, name: str, rebuilt: bool) -> None:
+    if not rebuilt:
+        key = f"{REPAIRING}/{name}"
+        open_storage(lake.location.url).put(key, b"", content_type="text/plain")
+
+
+def marked_tables(lake: Lake, *, forget: bool = False) -> set[str]:
+    """Return the tables that lost something in repairs that have not ended; or forget them."""
+    storage, keys = open_storage(lake.location.url), list[str]()
+    with contextlib.suppress(StorageError):  # there is no lake yet
+        keys = [item.key for item in storage.list(f"{REPAIRING}/")]
+    for key in keys if forget else ():
+        storage.delete(key)
+    return {key.removeprefix(f"{REPAIRING}/") for key in keys}
 
 
 def _overwrite(lake: Lake, name: str, files: Sequence[str], keep: Expression | None) -> None:

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 from dmarckit.cli.doctor import machine
 from dmarckit.cli.doctor.command import CheckContext, CheckResult
 from dmarckit.cli.main import app
+from dmarckit.core.errors import StorageError
 from dmarckit.core.storage import open_storage
+from dmarckit.lake import marked_tables
 from tests.support.builders import make_record
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
 from tests.support.telling import DAILY, World, a_report
@@ -135,6 +137,28 @@ def test_what_cannot_come_back_is_said_and_slack_tells_no_old_news(
     assert len(new) == 1, new
     assert "New or worse" not in str(slack.posted[-1]["blocks"])
     assert world.waits() == []
+
+
+def test_a_repair_that_was_cut_off_goes_on_and_slack_tells_no_old_news(
+    world: World, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, told = content(world), len(slack.posted)
+    overwrite(world, "alerts")
+    take_away(world, "records")
+
+    def end(*_: object, **__: object) -> None:
+        raise StorageError("the connection is gone")
+
+    for step in ("dmarckit.ingest.ingest_mails", "dmarckit.jobs.record_old_news"):
+        with monkeypatch.context() as patch:
+            patch.setattr(step, end)
+            done = CliRunner().invoke(app, ["maintain", "--repair"])
+            assert isinstance(done.exception, StorageError)
+    repair()
+    assert content(world) == before
+    world.run(DAILY, minutes=30)
+    assert not [t for t in slack.texts()[told:] if "fail DMARC" in t]
+    assert marked_tables(world.lake) == set()
 
 
 def test_rows_whose_mails_are_gone_stay(world: World) -> None:
