@@ -131,7 +131,7 @@ def test_a_look_at_one_domain_resolves_nothing_elsewhere(settings: dict[str, Any
 def test_findings_for_people(settings: dict[str, Any]) -> None:
     text = printed(settings, "findings")
     assert "  example.com  unaligned_sender\n  60 messages that Salesdesk sent" in text
-    assert "\n  → Owner of Salesdesk: switch on DKIM" in text
+    assert "\n  → Salesdesk admin: enable DKIM" in text
 
 
 def test_no_data_is_said_in_words(empty: dict[str, Any]) -> None:

@@ -156,7 +156,7 @@ def test_what_a_change_tells() -> None:
     finding = change([RECORD], ["v=DMARC1; p=none"])
     assert (finding.kind, finding.subject) == ("dns_changed", "dmarc _dmarc.example.com")
     assert finding.summary == (
-        "The record at _dmarc.example.com (dmarc) lost protection between 22 Nov and "
+        "The record at _dmarc.example.com (dmarc) was weakened between 22 Nov and "
         f"23 Nov: before {RECORD}, now v=DMARC1; p=none."
     )
     assert f"put back {RECORD}" in finding.action

@@ -70,8 +70,8 @@ def test_each_code_is_decoded(code: str, means: str) -> None:
 def test_a_refusal_of_our_own_mail_is_critical_and_names_the_sender() -> None:
     finding = only(with_codes(marked("5.7.30")), "gmail_requirement")
     assert finding.severity == "critical"
-    assert "16 from senders of yours or known services: Gateway" in finding.summary
-    assert finding.action.startswith("Owner of Gateway: sign every message with DKIM")
+    assert "16 from your own senders or known services: Gateway" in finding.summary
+    assert finding.action.startswith("Gateway admin: sign every message with DKIM")
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_declared_new_sender_needs_nothing() -> None:
     some = facts(
         messages=messages() + messages(range(1, 4), **SERVICE), inventory=[owned(declared=True)]
     )
-    assert only(some, "new_sender").action.startswith("Nothing is due")
+    assert only(some, "new_sender").action.startswith("No action needed")
 
 
 @pytest.mark.parametrize(

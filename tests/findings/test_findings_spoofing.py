@@ -160,7 +160,7 @@ def test_nothing_is_due_at_reject() -> None:
     some = attacked(messages([1, 2], **SUBDOMAIN), policies=policies(p="reject"))
     finding = only(some, "subdomain_exposed")
     assert finding.severity == "info"
-    assert finding.action.startswith("Nothing is due")
+    assert finding.action.startswith("No action needed")
 
 
 def test_nine_messages_expose_nothing() -> None:
