@@ -177,7 +177,7 @@ def test_one_host_of_two_is_named_alone() -> None:
     )
     assert finding.evidence["cause"] == "host"
     assert "Only the host 192.0.2.1 is affected" in finding.summary
-    assert "on the host 192.0.2.1 alone" in finding.action
+    assert "on the host 192.0.2.1 only" in finding.action
 
 
 def test_mail_that_moved_needs_no_other_record() -> None:
