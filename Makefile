@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
+# Who only looks around needs no test tools: 1.2 GB less to install.
+DEMO   := $(if $(wildcard $(READY)),$(READY),$(VENV)/.demo)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check licences sbom image image-requirements bench docs lab translations clean
@@ -10,15 +12,17 @@ READY  := $(VENV)/.installed
 help:   ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# The environment is made anew when the requirements change; -c keeps it to tried versions.
-$(READY): pyproject.toml constraints.txt
+# An environment is made anew when the requirements change; -c keeps it to tried versions.
+$(READY): EXTRA := test
+$(VENV)/.demo: EXTRA := demo
+$(READY) $(VENV)/.demo: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("dmarckit needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.12 …" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
-	@echo "Setting up $(VENV) (once; a minute or two) …"
+	@echo "Setting up $(VENV) for $(EXTRA) (once; a minute or two) …"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[$(EXTRA)]'
 	@touch $@
 
-demo: $(READY)   ## the whole system on this machine: S3 server, mails, lake, page, Slack message
+demo: $(DEMO)    ## the whole system on this machine: S3 server, mails, lake, page, Slack message
 	@$(BIN)/dmarckit demo $(ARGS)
 
 test: $(READY)   ## all tests (ARGS="-k lake" for some)
@@ -69,7 +73,7 @@ docs: $(READY)    ## the tables of README and docs that come from the code
 bench: $(READY)  ## benchmarks (tests/benchmarks); takes minutes
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
-lab: $(READY)    ## JupyterLab on the notebooks
+lab: $(DEMO)     ## JupyterLab on the notebooks
 	@$(BIN)/dmarckit lab $(ARGS)
 
 LOCALE := dmarckit/core/locale

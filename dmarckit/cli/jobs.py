@@ -13,8 +13,15 @@ from typing import Annotated, Any
 import typer
 
 from dmarckit import core, ingest, jobs, lake
-from dmarckit.cli.options import OK, PROBLEMS, Format, check_options
-from dmarckit.cli.output import console, ingest_progress, print_job, print_json, print_table
+from dmarckit.cli.options import OK, PROBLEMS, Format, check_options, parse_time
+from dmarckit.cli.output import (
+    console,
+    ingest_progress,
+    print_delivery,
+    print_job,
+    print_json,
+    print_table,
+)
 from dmarckit.core import SettingsError
 
 app = typer.Typer(
@@ -37,14 +44,23 @@ def run(
         str | None,
         typer.Option(help="Only if the slot at or before this time (or: newest) is not done."),
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Run nothing: send its last summary once more.")
+    ] = False,
 ) -> None:
     """Run one schedule now: ingest, page, alerts, Slack message.
 
-    Exit status 0 when all is well (or the slot is done), 1 when a person should look at it,
-    2 when it failed or runs already.
+    Exit status 1 when it met a problem, or a finding is open that needs somebody; 2 when it
+    failed or runs already.
     """
     settings = core.start_command(name)
     schedule = jobs.load_schedule(name)
+    if again:
+        jobs.check_slack(settings, schedule)
+        run_id, now = core.run_info().run, datetime.now(UTC)
+        delivery = jobs.Notifier(settings, schedule, run=run_id, now=now).repeat_summary()
+        print_delivery(delivery)
+        raise typer.Exit(PROBLEMS if delivery.waiting or delivery.warnings else OK)
     due = None if slot is None else _slot(schedule, slot)
     try:
         with jobs.time_limit(schedule.timeout, name) as end, ingest_progress() as progress:
@@ -59,20 +75,15 @@ def run(
         console().print(f"Nothing to do: {name} has run for {due:%Y-%m-%d %H:%M} UTC already.")
         return
     print_job(result)
-    raise typer.Exit(OK if result.run is not None and result.run.result == "ok" else PROBLEMS)
+    well = result.run is not None and result.run.result == "ok"
+    raise typer.Exit(OK if well and not result.delivery.open_findings else PROBLEMS)
 
 
 def _slot(schedule: jobs.Schedule, text: str) -> datetime:
     """Return the schedule's slot at or before the time in `text`; ``newest``: before now."""
     if schedule.cron is None:
         raise SettingsError(f"--slot: {schedule.name} has no cron; leave --slot out")
-    try:
-        moment = datetime.now(UTC) if text == "newest" else datetime.fromisoformat(text)
-    except ValueError:
-        raise SettingsError(
-            f"--slot {text!r}: write a time such as 2026-11-24T07:00Z, or newest"
-        ) from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    moment = datetime.now(UTC) if text == "newest" else parse_time(text, "--slot", "newest")
     slot = schedule.newest_slot(moment)
     if slot is None:
         raise SettingsError(f"--slot {text}: {schedule.name} was not due before that")
@@ -84,7 +95,7 @@ def list_(format_: Format = "table") -> None:
     """List every schedule: when it is due next, how it ended last, and who owns it."""
     check_options(format_)
     now = datetime.now(UTC)
-    known = jobs.last_runs(lake.open_lake(core.load_settings()), now)
+    known = jobs.last_runs(lake.Location(core.load_settings().lake_url), now)
     # notebooks are checked by the doctor and before a run: reading them takes papermill
     schedules = jobs.load_schedules(with_notebook=False)
     rows = [_row(schedule, known.get(schedule.name), now) for schedule in schedules]

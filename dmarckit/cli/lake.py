@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from dmarckit import core, lake
-from dmarckit.cli.options import OK, PROBLEMS, Dask
+from dmarckit import core, ingest as room, jobs, lake, slack
+from dmarckit.cli.options import OK, PROBLEMS, Dask, parse_time
 from dmarckit.cli.output import ingest_progress, print_outcomes
 from dmarckit.core import SettingsError, one_line, plural
 
@@ -28,28 +28,37 @@ def ingest(
         list[str] | None,
         typer.Option(help="Take mails of this outcome again (unreadable, untrusted, …)."),
     ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only what came at or after this time (ISO 8601, UTC).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only what came before it.")] = None,
+    prefix: Annotated[
+        str, typer.Option(help="Only keys that begin so, below the place of the mails.")
+    ] = "",
     dask: Dask = None,
 ) -> None:
     """New mails into the lake.
 
     Exit status 0 when all is well, 1 when a mail could not be read, 2 when it could not run.
     """
-    from dmarckit.ingest import OUTCOMES, cluster_of, ingest_mails
-
     settings = core.start_command()
     for outcome in retry or ():
-        if outcome not in OUTCOMES:
-            raise SettingsError(f"--retry {outcome}: outcomes are {', '.join(OUTCOMES)}")
+        if outcome not in room.OUTCOMES:
+            raise SettingsError(f"--retry {outcome}: outcomes are {', '.join(room.OUTCOMES)}")
+    first = parse_time(since, "--since") if since else None
+    selection = room.Selection(prefix, first, parse_time(until, "--until") if until else None)
     core.log_step(f"Reading new mails in {settings.mail_url}")
-    with cluster_of(settings, "mail", dask) as cluster, ingest_progress() as progress:
-        run = core.run_info().run
-        result = ingest_mails(
-            settings, executor=cluster, retry=retry or (), progress=progress, run=run
-        )
+    result = _read_mails(settings, dask, retry=retry or (), selection=selection)
     core.log_step("Mails are read", **result.outcomes, reports=result.reports)
     print_outcomes(result)
     lost = result.outcomes["unreadable"] + result.outcomes["unreachable"]
     raise typer.Exit(PROBLEMS if lost else OK)
+
+
+def _read_mails(settings: core.Settings, dask: str | None = None, **more: Any) -> room.IngestResult:
+    with room.cluster_of(settings, "mail", dask) as cluster, ingest_progress() as progress:
+        run = core.run_info().run
+        return room.ingest_mails(settings, executor=cluster, progress=progress, run=run, **more)
 
 
 def maintain(
@@ -98,9 +107,6 @@ def maintain(
 
 def _repair(settings: core.Settings, *, dry_run: bool) -> bool:
     """Mend the tables, read the mails again; True when something cannot come back."""
-    from dmarckit import jobs, slack
-    from dmarckit.ingest import cluster_of, ingest_mails
-
     now, run, tables = datetime.now(UTC), core.run_info().run, lake.open_lake(settings)
     with slack.delivery_lock(settings, run, lambda: datetime.now(UTC)):
         found = lake.repair_tables(settings, tables, now=now, dry_run=dry_run, step=core.log_step)
@@ -111,9 +117,7 @@ def _repair(settings: core.Settings, *, dry_run: bool) -> bool:
         if dry_run:
             return bool(gone)
         core.log_step(f"Reading all mails in {settings.mail_url}")
-        with cluster_of(settings, "mail") as cluster, ingest_progress() as progress:
-            result = ingest_mails(settings, executor=cluster, progress=progress, run=run)
-        print_outcomes(result)
+        print_outcomes(_read_mails(settings))
         lost = {one.table for one in found if not one.rebuilt}
         lost |= lake.marked_tables(tables)  # of a repair that was cut off as well
         schedules = jobs.load_schedules()

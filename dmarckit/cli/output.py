@@ -196,7 +196,13 @@ def print_job(result: jobs.JobResult) -> None:
         screen.print(f"Page: {shown(result.published.link)}", soft_wrap=True)
     for warning in result.warnings:
         screen.print(f"Look at this: {one_line(warning, 400)}", soft_wrap=True)
-    delivery = result.delivery
+    print_delivery(result.delivery)
+
+
+def print_delivery(delivery: slack.DeliveryResult) -> None:
+    """Print how many messages went where, and those that Slack did not get."""
+    screen = console()
+    shown: Callable[[str], str] = str if screen.is_terminal else core.clean
     if delivery.waiting:
         screen.print(f"Slack: {delivery.waiting} messages wait in the outbox")
     if not delivery.messages:

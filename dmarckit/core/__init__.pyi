@@ -97,6 +97,7 @@ from .text import (
     change as change,
     count as count,
     day as day,
+    did_you_mean as did_you_mean,
     domain_forms as domain_forms,
     is_missing as is_missing,
     minute as minute,

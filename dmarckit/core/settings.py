@@ -7,6 +7,7 @@ the file given by ``--config`` (or ``DMARCKIT_CONFIG``). AWS's own settings are 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import tomllib
@@ -21,7 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, TomlCo
 
 from dmarckit.core.errors import SettingsError, one_line
 from dmarckit.core.language import use
-from dmarckit.core.text import normalize_domain
+from dmarckit.core.text import did_you_mean, normalize_domain
 from dmarckit.core.thresholds import Limits, Thresholds
 
 Source = pydantic_settings.PydanticBaseSettingsSource
@@ -240,6 +241,12 @@ class Settings(BaseSettings):
         return (*sources, TomlConfigSettingsSource(settings_cls, toml)) if toml else sources
 
 
+_PARTS = {  # names of the fields of settings that have some
+    *(name for part in (DomainGroup, DeclaredSender, Mute) for name in part.model_fields),
+    *(field.name for part in (Limits, Thresholds) for field in dataclasses.fields(part)),
+}
+
+
 class _FileVariables(Source):
     """``DMARCKIT_SLACK_TOKEN_FILE=/run/secrets/slack`` gives `slack_token`."""
 
@@ -325,8 +332,9 @@ def _explain(error: pydantic.ValidationError, path: Path | None) -> str:
     from_environment = path is None or any(v.startswith(variable) for v in os.environ)
     source = f"(from the environment: {variable})" if from_environment else f"in {path}"
     if problem["type"] == "extra_forbidden":
-        known = ", ".join(sorted(Settings.model_fields))
-        return f"unknown setting {one_line(name)!r} {source}; known settings: {known}"
+        near = did_you_mean(where[-1], _PARTS if len(where) > 1 else Settings.model_fields)
+        listed = near or "; all are listed by: dmarckit help settings"
+        return f"unknown setting {one_line(name)!r} {source}{listed}"
     secret = any(word in name for word in ("secret", "token", "credentials"))
     shown = f": {one_line(repr(problem['input']), 80)}" if problem["loc"] and not secret else ""
     return f"setting {name}{shown}: {problem['msg']} {source}"

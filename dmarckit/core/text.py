@@ -11,7 +11,7 @@ import difflib
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -149,6 +149,17 @@ def unknown_name(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known[:_COMPARED], 1)
     meant = f"did you mean {one_line(near[0], 80)}? There" if near else "there"
     return f"{one_line(name, 80)} is not known; {meant} are: {listed or 'none'}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean X?`` for the most similar known word, or nothing.
+
+    >>> did_you_mean("hme", ["home", "mail"])
+    '; did you mean home?'
+    """
+    by_lower = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(word.lower(), list(by_lower), n=1)
+    return f"; did you mean {by_lower[found[0]]}?" if found else ""
 
 
 def count(value: float | None) -> str:

@@ -11,6 +11,7 @@ import bisect
 import contextlib
 import itertools
 import json
+import logging
 import multiprocessing
 import os
 import secrets
@@ -21,7 +22,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from dmarckit.ingest.read import (
     take_environment,
     unreadable,
 )
-from dmarckit.lake import Lake, month_of
+from dmarckit.lake import Lake, month_of, table_of
 from dmarckit.reports import own_reporters
 
 CHUNK = 50  # mails a task: enough to hide what a task costs, few enough to lose little
@@ -52,7 +53,32 @@ READING = "reading"  # folder in the lake's, of notes of what is being read
 NOTED_AHEAD = 500  # mails that a note is about beyond those that are read now
 LISTED = 50_000  # objects of a listing that are held as such at once
 
+log = logging.getLogger("dmarckit")
+
 _Part = Sequence[StoredObject]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which objects an ingest lists: by key, and by when they came, in [since, until)."""
+
+    prefix: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def list(self, mails: Storage) -> Iterator[StoredObject]:
+        """Yield the objects; StorageError if there is none with the prefix."""
+        found = False
+        for item in mails.list(self.prefix):
+            found = True
+            late = self.until is not None and item.modified >= self.until
+            if not late and (self.since is None or item.modified >= self.since):
+                yield item
+        if self.prefix and not found:
+            raise StorageError(f"no object in {mails.url} has a key that begins with {self.prefix}")
+
+
+EVERY = Selection()
 
 
 def ingest_mails(
@@ -64,6 +90,7 @@ def ingest_mails(
     run: str | None = None,
     objects: Sequence[StoredObject] | None = None,
     lake: Lake | None = None,
+    selection: Selection = EVERY,
 ) -> IngestResult:
     """Read every object that the ledger does not know, and write what it holds to the lake.
 
@@ -72,6 +99,7 @@ def ingest_mails(
     each commit and now and then between. `run` is the id to go by (else a new one).
     Of `objects`, where given, each that the ledger does not know is read, and nothing is
     listed or compacted. A process that ingests often gives the `lake` that it has open.
+    Only what `selection` takes is listed.
 
     Raises LakeError, and StorageError when the mails or the exports cannot be reached, or all
     mails are refused alike; what was committed stays, and the next ingest goes on from there.
@@ -79,7 +107,10 @@ def ingest_mails(
     started = time.monotonic()
     lake = lake or Lake(settings.lake_url)
     mails = open_storage(settings.mail_url)
-    todo = new_objects(mails, lake, retry) if objects is None else not_in_ledger(lake, objects)
+    if objects is None:
+        todo = new_objects(mails, lake, retry, selection)
+    else:
+        todo = not_in_ledger(lake, objects)
     again = _in_ledger(lake, todo, "outcome = 'unreachable'")  # before this ingest
     if not todo and objects is None:
         _check_place(mails, lake)
@@ -144,17 +175,22 @@ _NEW = """
 """
 
 
-def new_objects(mails: Storage, lake: Lake, retry: Sequence[str] = ()) -> list[StoredObject]:
+def new_objects(
+    mails: Storage, lake: Lake, retry: Sequence[str] = (), selection: Selection = EVERY
+) -> list[StoredObject]:
     """Return the objects to read, in key order, also unreachable ones and those of `retry`."""
     # all are held as Arrow's: of millions Python's objects would fill the memory
     schema = pa.schema(
         {"key": pa.string(), "etag": pa.string(), "size": pa.int64(), "modified": pa.int64()}
     )
-    batches, listing = [schema.empty_table()], mails.list()
+    batches, listing = [table_of((), schema)], selection.list(mails)
     while items := list(itertools.islice(listing, LISTED)):
-        times = [(item.modified - EPOCH) // timedelta(microseconds=1) for item in items]
-        columns = [[getattr(item, name) for item in items] for name in ("key", "etag", "size")]
-        batches.append(pa.table([*columns, times], schema=schema))
+        times = ((item.modified - EPOCH) // timedelta(microseconds=1) for item in items)
+        rows = (
+            {"key": item.key, "etag": item.etag, "size": item.size, "modified": modified}
+            for item, modified in zip(items, times, strict=True)
+        )
+        batches.append(table_of(rows, schema))
     listed = pa.concat_tables(batches)  # a place that is not there is said before the lake's
     with lake.session("mails") as connection:
         connection.register("listed", listed)
@@ -172,8 +208,9 @@ def _check_place(mails: Storage, lake: Lake) -> None:
     """Check, where no mail is and none ever was, that mails do not lie under another prefix."""
     if not isinstance(mails, core.S3Storage) or not mails.prefix:
         return
-    if next(iter(mails.list()), None) or lake.arrow("SELECT key FROM mails LIMIT 1").num_rows:
-        return
+    if lake.arrow("SELECT key FROM mails LIMIT 1").num_rows or next(iter(mails.list()), None):
+        return  # the ledger is asked first: to list a thousand mails again takes longer
+    log.warning("there is no object in %s; is that where the mails are?", one_line(mails.url))
     parent = mails.prefix.rstrip("/").rpartition("/")[0]
     parent += "/" if parent else ""
     own = urlsplit(lake.location.url)  # the lake and what else lies in its home are no mails

@@ -11,7 +11,11 @@ from .health import (
     read_status as read_status,
     serve as serve,
 )
-from .notify import check_slack as check_slack, record_old_news as record_old_news
+from .notify import (
+    Notifier as Notifier,
+    check_slack as check_slack,
+    record_old_news as record_old_news,
+)
 from .record import last_runs as last_runs
 from .run import (
     JobResult as JobResult,

@@ -32,6 +32,12 @@ _OUTCOMES = """
             SELECT max(started) FROM runs WHERE job = $job AND result IN ('ok', 'problems'))))
     GROUP BY outcome
 """
+_LAST_SUMMARY = """
+    SELECT outbox.channel, outbox.message FROM outbox
+        JOIN runs ON split_part(outbox.subject, '@', 1) = 'run:' || runs.run
+    WHERE runs.job = $job AND outbox.message IS NOT NULL
+    QUALIFY outbox.made = max(outbox.made) OVER () ORDER BY outbox.position
+"""
 SEVERITY_WORDS = {
     "critical": later("critical"),
     "warning": later("warning"),
@@ -94,6 +100,23 @@ class Notifier:
             self._deliver(with_alerts=True)
         if self._result.sent and (warning := slack.presign_warning(self._settings, self._now)):
             self._result.notes.append(warning)
+        return self._result
+
+    def repeat_summary(self) -> slack.DeliveryResult:
+        """Deliver the job's last summary once more, with links that open now.
+
+        Raises SettingsError when there is none.
+        """
+        job, run = self._schedule.name, self._run
+        last = self._lake.rows(_LAST_SUMMARY, job=job)
+        if not last:
+            raise core.SettingsError(f"--again: {job} has made no summary yet; dmarckit run {job}")
+        dues = [
+            OutboxMessage(f"again:{run}:{n}", r["channel"], slack.Message.from_json(r["message"]))
+            for n, r in enumerate(last)
+        ]
+        slack.queue_messages(self._lake, dues, run, self._now, first=AFTER_ALERTS)
+        self._deliver()
         return self._result
 
     def notify_failure(

@@ -10,19 +10,14 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
-import pyarrow as pa
-
-from dmarckit import core, pages, slack
+from dmarckit import core, ingest, lake as tables, pages, slack
 from dmarckit.core import DmarckitError, Settings, ngettext
-from dmarckit.ingest import OUTCOMES, IngestResult
-from dmarckit.jobs.notify import Notifier
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.jobs.timeout import RunEnd, end_reason
-from dmarckit.lake import RUNS, Lake, month_of
 
 log = logging.getLogger("dmarckit")
 
@@ -35,6 +30,14 @@ TRIES = 3  # runs of one slot that may fail or die
 MANY_DEAD = 2  # runs in a row that died without a word, from which on people are told
 HISTORY = timedelta(days=70)  # how far back a job's last run is looked for: two months
 SLACK = timedelta(days=2)  # a slot's runs begin after it (clocks that differ aside)
+
+
+_NEWEST = """
+    SELECT * FROM (
+        SELECT *, row_number() OVER (PARTITION BY job ORDER BY started DESC, run) AS place
+        FROM runs WHERE month >= '{month}'
+    ) WHERE place = 1
+"""
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,13 @@ class Run:
     host: str = ""
 
 
-def record_run(lake: Lake, run: Run) -> None:
+def record_run(lake: tables.Lake, run: Run) -> None:
     """Write the run's row; a run that has one keeps it."""
-    row = {**asdict(run), "warnings": list(run.warnings), "month": month_of(run.started)}
-    lake.write.append_new("runs", pa.Table.from_pylist([row], schema=RUNS.schema))
+    row = {**asdict(run), "warnings": list(run.warnings), "month": tables.month_of(run.started)}
+    lake.write.append_rows("runs", [row])
 
 
-def runs_of_slot(lake: Lake, job: str, slot: datetime) -> list[Run]:
+def runs_of_slot(lake: tables.Lake, job: str, slot: datetime) -> list[Run]:
     """Return the runs of a slot so far, the oldest first."""
     where = "job = $job AND slot = $slot ORDER BY started, run"
     return _runs(lake, slot - SLACK, where, job=job, slot=slot)
@@ -81,30 +84,28 @@ def is_done(runs: Sequence[Run]) -> bool:
     return any(run.result in GOOD for run in runs) or len(runs) >= TRIES
 
 
-def last_runs(lake: Lake, now: datetime) -> dict[str, Run]:
+def last_runs(location: tables.Location, now: datetime) -> dict[str, Run]:
     """Return each job's run that began last, of those in the last `HISTORY`, by its name.
 
-    Read with pyarrow alone: DuckDB takes longer to load than a list of schedules may.
+    Delta's own engine reads it: DuckDB and pyarrow take longer to load than a list may.
     """
-    table = lake.location.open("runs")
-    recent = [("month", ">=", month_of(now - HISTORY))]
-    files = table.file_uris(file_pruning_predicate=recent) if table is not None else []
-    newest: dict[str, tuple[datetime, pa.Table]] = {}
-    with lake.location.explained("runs", "read"):
-        for rows in lake.location.read(files, [column.name for column in fields(Run)]):
-            starts = zip(rows["job"].to_pylist(), rows["started"].to_pylist(), strict=True)
-            for place, (job, started) in enumerate(starts):
-                if job not in newest or started > newest[job][0]:
-                    newest[job] = started, rows.slice(place, 1)
-    found = {}
-    for job, (_, row) in newest.items():
-        values = row.to_pylist()[0]
-        times = {k: v.replace(tzinfo=UTC) for k, v in values.items() if isinstance(v, datetime)}
-        found[job] = _run(values | times)
-    return found
+    from deltalake import QueryBuilder
+
+    table = location.open("runs")
+    if table is None:
+        return {}
+    with location.explained("runs", "read"):
+        query = _NEWEST.format(month=f"{now - HISTORY:%Y-%m}")
+        found = QueryBuilder().register("runs", table).execute(query).read_all()
+        names, known = found.schema.names, {column.name for column in fields(Run)}
+        rows = [
+            {name: value for name, value in zip(names, row, strict=True) if name in known}
+            for row in zip(*(column.to_pylist() for column in found.columns), strict=True)
+        ]
+    return {row["job"]: _run(row) for row in rows}
 
 
-def bad_since(lake: Lake, job: str, now: datetime) -> tuple[datetime | None, int]:
+def bad_since(lake: tables.Lake, job: str, now: datetime) -> tuple[datetime | None, int]:
     """Return the start of the job's first bad run since its last good one, and their number."""
     where = """job = $job AND result NOT IN ('ok', 'problems') AND started > (
         SELECT coalesce(max(started), '1970-01-01') FROM runs
@@ -113,11 +114,11 @@ def bad_since(lake: Lake, job: str, now: datetime) -> tuple[datetime | None, int
     return (bad[0].started if bad else None), len(bad)
 
 
-def _runs(lake: Lake, since: datetime, where: str, **values: Any) -> list[Run]:
-    with lake.session("runs", first_month=month_of(since)) as connection:
+def _runs(lake: tables.Lake, since: datetime, where: str, **values: Any) -> list[Run]:
+    with lake.session("runs", first_month=tables.month_of(since)) as connection:
         # the condition is one of those above; values are parameters
         query = f"SELECT * EXCLUDE (month) FROM runs WHERE {where}"  # noqa: S608
-        rows = connection.sql(query, params=values or None).to_arrow_table().to_pylist()
+        rows = tables.rows_of(connection.sql(query, params=values or None).to_arrow_table())
     return [_run(row) for row in rows]
 
 
@@ -138,9 +139,9 @@ class RunContext:
     pauses: Sequence[float]
 
     @cached_property
-    def lake(self) -> Lake:
+    def lake(self) -> tables.Lake:
         """Return the lake of the installation."""
-        return Lake(self.settings.lake_url)
+        return tables.Lake(self.settings.lake_url)
 
     def step(self, text: str) -> None:
         """Begin another step; LeaseLost if another machine has the job."""
@@ -172,7 +173,7 @@ class RunProgress:
 
     begun: Run  # its row, as if it ended at its start
     first: str  # the first run of the slot, to which all messages about it belong
-    ingested: IngestResult | None = None
+    ingested: ingest.IngestResult | None = None
     published: pages.StoredPage | None = None
     delivery: slack.DeliveryResult | None = None
     warnings: list[str] = field(default_factory=list)  # they make a run one with problems
@@ -182,7 +183,7 @@ class RunProgress:
     def mails(self) -> dict[str, Any]:
         """Return how many mails had each outcome."""
         found: Mapping[str, int] = self.ingested.outcomes if self.ingested else {}
-        return {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
+        return {outcome: found.get(outcome, 0) for outcome in ingest.OUTCOMES}
 
     def row(
         self, ended: datetime, result: Result, error: str | None = None, notebook: str | None = None
@@ -245,6 +246,8 @@ def record_failure(
 def _alert(
     context: RunContext, done: RunProgress, text: str, kept: str | None, now: datetime, step: Step
 ) -> None:
+    from dmarckit.jobs.notify import Notifier  # it loads what makes messages
+
     run, job, started = done.begun.run, done.begun.job, done.begun.started
     since = None
     with contextlib.suppress(DmarckitError):

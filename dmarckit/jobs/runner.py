@@ -60,7 +60,7 @@ class Runner:
     def begin(self) -> None:
         """Find out which jobs have never run: they do not start with an old slot."""
         now = self._clock()
-        known = last_runs(Lake(self._settings.lake_url), now)
+        known = last_runs(Lake(self._settings.lake_url).location, now)
         for name, schedule in self.schedules.items():
             slot = schedule.newest_slot(now)
             if slot is not None and name not in known and now - slot > FIRST:

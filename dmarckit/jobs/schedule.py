@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import groupby, islice
 from pathlib import Path
@@ -32,7 +31,14 @@ from cronsim import CronSim, CronSimError
 from pydantic import Field, ValidationError, field_validator
 
 from dmarckit import pages
-from dmarckit.core import PageError, SettingsError, Strict, one_line, shipped_files
+from dmarckit.core import (
+    PageError,
+    SettingsError,
+    Strict,
+    did_you_mean,
+    one_line,
+    shipped_files,
+)
 
 
 def resolve_dates(parameters: Mapping[str, Any], today: date) -> dict[str, Any]:
@@ -109,6 +115,8 @@ def read_yaml(path: Path) -> ScheduleFile:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         problem = getattr(error, "problem", None) or error
+        if re.match(r"[^#'\"]*:\s+[*@]", text.splitlines()[line - 1]):
+            problem = 'quote it, since it begins with * or @: cron: "*/15 * * * *"'
         raise SettingsError(f"{path}:{line}: this is not YAML: {one_line(problem, 300)}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
@@ -126,13 +134,6 @@ def _note_lines(node: yaml.Node, above: tuple[str, ...], lines: dict[tuple[str, 
             place = (*above, str(key.value))
             lines[place] = key.start_mark.line + 1
             _note_lines(value, place, lines)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean X?`` for the most similar known word, or nothing."""
-    by_lower = {name.lower(): name for name in known}
-    found = get_close_matches(word.lower(), list(by_lower), n=1)
-    return f"; did you mean {by_lower[found[0]]}?" if found else ""
 
 
 def check_notebook(source: ScheduleFile, notebook: str, parameters: Mapping[str, Any]) -> None:
@@ -359,7 +360,7 @@ class Schedule(Strict):
 
 def find_schedules() -> dict[str, Path]:
     """Return the files by name: the user's ``./schedules`` come before those of dmarckit."""
-    return shipped_files("schedules", "*.yaml")
+    return shipped_files("schedules", "*.y*ml")
 
 
 def load_schedule(name: str, *, with_notebook: bool = True) -> Schedule:

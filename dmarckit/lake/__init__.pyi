@@ -1,5 +1,10 @@
-from .lake import OUTVOTED as OUTVOTED, Lake as Lake, open_lake as open_lake
-from .location import statements as statements
+from .lake import (
+    OUTVOTED as OUTVOTED,
+    Lake as Lake,
+    open_lake as open_lake,
+    rows_of as rows_of,
+)
+from .location import Location as Location, statements as statements
 from .maintain import (
     VACUUM_DAYS as VACUUM_DAYS,
     MaintenanceResult as MaintenanceResult,
@@ -44,4 +49,4 @@ from .schema import (
     SENDERS as SENDERS,
     TABLES as TABLES,
 )
-from .write import JOIN as JOIN
+from .write import JOIN as JOIN, table_of as table_of

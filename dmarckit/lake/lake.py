@@ -13,7 +13,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -28,7 +28,7 @@ from dmarckit.core import (
 )
 from dmarckit.lake.location import Location
 from dmarckit.lake.schema import TABLES, Table
-from dmarckit.lake.write import Writer, lacks_columns
+from dmarckit.lake.write import FEW_FILES, Writer, lacks_columns, no_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +38,7 @@ Domains = str | Iterable[str] | None
 Time = datetime | None
 Columns = Sequence[str] | None
 CONFIG: dict[str, Any] = {"autoinstall_known_extensions": "false"}
+FEW_BYTES = 8_000_000  # of a table in S3 that is read at once: pyarrow's datasets load pandas
 MOST_DOMAINS = 100  # with more, hardly a file holds none of them
 NAMES = {"domain", "policy_domain", "from_domain", "authenticated_from", "dkim_domain"}
 NAMES |= {"header_from", "envelope_from", "envelope_to"}  # columns that hold a domain's name
@@ -131,6 +132,10 @@ class Lake:
             except duckdb.Error as error:
                 raise LakeError(f"query failed: {one_line(error, 300)}") from error
         return result
+
+    def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Return the rows of a DuckDB query over the tables, a dict each, times in UTC."""
+        return rows_of(self.arrow(query, **parameters))
 
     def duckdb(self) -> DuckDBPyConnection:
         """Return a DuckDB connection that sees every table as it is now; the caller closes it.
@@ -232,9 +237,13 @@ class Lake:
             only.append(("domain", "in", [form for name in domains for form in domain_forms(name)]))
         files = table.file_uris(file_pruning_predicate=only or None) if table is not None else []
         if not files:
-            connection.register(name, schema.empty_table())
+            connection.register(name, no_rows(schema))
             return
-        if self.location.is_s3:
+        if self.location.is_s3 and len(files) <= FEW_FILES and _bytes(table) <= FEW_BYTES:
+            rows = f"{name}_stored"
+            with self.location.explained(name, "read"):
+                connection.register(rows, self.location.read(files, schema))
+        elif self.location.is_s3:
             data = self.location.dataset(files, schema)
             # files out of which rows were deleted hold string views, in which Arrow cannot
             # look for DuckDB; the ledger is the table whose rows are deleted every day
@@ -247,7 +256,7 @@ class Lake:
                 "hive_types = {'month': VARCHAR}, union_by_name = true))"
             )
             if table is not None and lacks_columns(table, kind):
-                connection.register(f"{name}_none", schema.empty_table())
+                connection.register(f"{name}_none", no_rows(schema))
                 rows = f"(SELECT * FROM {name}_none UNION ALL BY NAME {rows[1:]}"  # noqa: S608
         forms = ", ".join(f"form({c}) AS {c}" for c in schema.names if c in NAMES)
         query = f"SELECT * {f'REPLACE ({forms})' if forms else ''} FROM {rows}"  # noqa: S608
@@ -262,8 +271,8 @@ class Lake:
         table = self.location.open(of) if of else None
         if of is None or table is None:
             return None
-        files = pa.table(table.get_add_actions(flatten=True))
-        if "null_count.rival_of" not in files.column_names:
+        files = table.get_add_actions(flatten=True)
+        if "null_count.rival_of" not in files.schema.names:
             return None
         nulls, rows = (files[name].to_pylist() for name in ("null_count.rival_of", "num_records"))
         if not any(n is not None and n < all_ for n, all_ in zip(nulls, rows, strict=True)):
@@ -288,10 +297,25 @@ OUTVOTED = {
 """table → which of its reports do not count, because another with the same identity does"""
 
 
+def _bytes(table: Any) -> int:
+    return sum(table.get_add_actions(flatten=True)["size_bytes"].to_pylist())
+
+
 def _known(name: str) -> Table:
     if name not in TABLES:
         raise LakeError(f"no table {one_line(name)!r}; tables are {', '.join(TABLES)}")
     return TABLES[name]
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the rows of a table as `to_pylist` does, which for times with a zone loads pandas."""
+    times = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
+    naive = {name: pa.timestamp("us") for name in times}
+    plain = pa.schema([(f.name, naive.get(f.name, f.type)) for f in table.schema])
+    rows: list[dict[str, Any]] = table.cast(plain).to_pylist()
+    for row in rows:
+        row.update({n: row[n].replace(tzinfo=UTC) for n in times if row[n] is not None})
+    return rows
 
 
 def _read_file(

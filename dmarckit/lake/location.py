@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from array import array
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
-
-import pyarrow as pa
+from urllib.parse import unquote, urlsplit
 
 from dmarckit.core import (
+    POOL,
     LakeError,
     SettingsError,
     StorageError,
@@ -30,6 +31,7 @@ from dmarckit.core import (
 )
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from deltalake import DeltaTable
 
 
@@ -142,11 +144,14 @@ class Location:
     @contextlib.contextmanager
     def explained(self, name: str, doing: str) -> Iterator[None]:
         """Turn what Delta raises in the block into a LakeError of one line with advice."""
-        from deltalake.exceptions import DeltaError
-
         try:
             yield
-        except (DeltaError, OSError, pa.ArrowException) as error:
+        except Exception as error:
+            import pyarrow as pa
+            from deltalake.exceptions import DeltaError
+
+            if not isinstance(error, DeltaError | OSError | pa.ArrowException):
+                raise
             why = f"{one_line(error, 300)}; {self.advice}"
             code = re.search(r"<Code>(\w+)</Code>", str(error))
             if code and (hint := code_hint(code[1], "to list, read and write below it")):
@@ -155,6 +160,7 @@ class Location:
 
     def dataset(self, files: Sequence[str], schema: pa.Schema) -> Any:
         """Return the data files as one dataset with these columns, `month` among them."""
+        import pyarrow as pa
         import pyarrow.dataset
 
         paths, filesystem = self._paths(files)
@@ -164,20 +170,33 @@ class Location:
             paths, schema=schema, format="parquet", filesystem=filesystem, partitioning=months
         )
 
-    def read(self, files: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Yield the rows of each data file; columns that it lacks are left out.
+    def read(self, files: Sequence[str], schema: pa.Schema) -> pa.Table:
+        """Return the rows of a few small data files, with these columns; one that lacks is null.
 
-        Times come without their zone, UTC: for values with one pyarrow loads pandas.
+        pyarrow's datasets, for more than a few, load pandas.
         """
+        import pyarrow as pa
         from pyarrow.parquet import ParquetFile
 
-        naive = pa.timestamp("us")
         paths, filesystem = self._paths(files)
-        for path in paths:
+        plain = pa.schema([field.remove_metadata() for field in schema])
+
+        def rows_of(path: str) -> pa.Table:
             with ParquetFile(path, filesystem=filesystem) as file:
-                rows = file.read(columns=list(columns))
-            times = {f.name: naive for f in rows.schema if pa.types.is_timestamp(f.type)}
-            yield rows.cast(pa.schema([(f.name, times.get(f.name, f.type)) for f in rows.schema]))
+                rows = file.read(columns=schema.names)
+            if "month" in schema.names:  # it is in the path alone
+                month = unquote(path.rpartition("month=")[2].partition("/")[0]).encode()
+                ends = array("i", range(0, len(month) * rows.num_rows + 1, len(month)))
+                buffers = [None, pa.py_buffer(ends), pa.py_buffer(month * rows.num_rows)]
+                months = pa.Array.from_buffers(pa.string(), rows.num_rows, buffers)
+                rows = rows.append_column("month", months)
+            # files out of which rows were deleted hold string views
+            return rows.cast(pa.schema([plain.field(name) for name in rows.column_names]))
+
+        with ThreadPoolExecutor(POOL // 2) as pool:
+            found = list(pool.map(rows_of, paths))
+        none = pa.Table.from_batches([], plain)
+        return pa.concat_tables([none, *found], promote_options="default").select(schema.names)
 
     def row_groups(self, files: Sequence[str], column: str) -> list[RowGroup]:
         """Return the row groups of the files, with what they hold of a column.
@@ -225,15 +244,18 @@ class Location:
 
     @property
     def _region(self) -> str:
-        return str(self._client_meta.region_name)
+        return str(self._session.region_name or self._client_meta.region_name)
 
     @property
     def _endpoint(self) -> str | None:
         """Return the endpoint that the SDK was told to use; None for Amazon's own."""
-        url = str(self._client_meta.endpoint_url)
+        told, url = os.environ.get("AWS_ENDPOINT_URL_S3"), os.environ.get("AWS_ENDPOINT_URL")
+        url = told or url
+        if not url or "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS" in os.environ:
+            url = str(self._client_meta.endpoint_url)  # its client takes 0.2 s to make
         host = urlsplit(url).hostname or ""
         own = any(host.endswith(f".{d}") for d in ("amazonaws.com", "amazonaws.com.cn", "api.aws"))
-        return None if own and not os.environ.get("AWS_ENDPOINT_URL_S3") else url
+        return None if own and not told else url
 
     @cached_property
     def _client_meta(self) -> Any:

@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import css_inline
 import jinja2
-import pandas as pd
 from markupsafe import Markup, escape as escape_html
 
 from dmarckit.checks import VERDICTS
@@ -91,6 +90,9 @@ _NOTEBOOKS = {
     "tls": later("TLS reports"),
     "explore": later("Explore"),
 }
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import pandas as pd
-
 from dmarckit.core import (
     StoredObject,
     _,
@@ -29,7 +27,9 @@ _RESULTS = {"ok": later("ok"), "problems": later("problems")}
 _RESULTS |= {"failed": later("failed"), "interrupted": later("interrupted")}
 
 
-def jobs(runs: pd.DataFrame, addresses: Mapping[str, str]) -> dict[str, list[Any]]:
+def jobs(
+    runs: Iterable[Mapping[str, Any]], addresses: Mapping[str, str]
+) -> dict[str, list[dict[str, Any]]]:
     """Return jobs by name, with their runs, from rows of the table `runs` in any order.
 
     `addresses` are those of the pages that are stored, by key. The newest runs come first. Runs of
@@ -38,22 +38,28 @@ def jobs(runs: pd.DataFrame, addresses: Mapping[str, str]) -> dict[str, list[Any
     `level`, `address` (of its page; empty: it made none, or it is gone), `counts` in words, and
     `earlier` (the runs of the day like it that are not shown on their own).
     """
-    texts = dict.fromkeys(("page", "error", "notebook"), "")
-    frame = runs.fillna(texts).sort_values(["started", "run"], ascending=False, kind="stable")
-    frame = frame.assign(day=frame["started"].map("{:%Y-%m-%d}".format))
-    alike = ["job", "result", "page", "error", "day"]
-    frame["earlier"] = frame.groupby(alike)["run"].transform("size") - 1
-    frame = frame.drop_duplicates(alike)
-    frame = frame.assign(
-        level=[_LEVELS.get(result, "bad") for result in frame["result"]],
-        result=[_(_RESULTS.get(result, result)) for result in frame["result"]],
-        address=[addresses.get(page, "") for page in frame["page"]],
-        counts=[_counts(row) for row in frame.itertuples(index=False)],
-    )
-    return {str(n): list(rows.itertuples(index=False)) for n, rows in frame.groupby("job")}
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for run in sorted(runs, key=lambda run: (run["started"], run["run"]), reverse=True):
+        alike = ("job", "result", "page", "error")
+        key = (f"{run['started']:%Y-%m-%d}", *(run[name] for name in alike))
+        if key in found:
+            found[key]["earlier"] += 1
+            continue
+        found[key] = {
+            **run,
+            "earlier": 0,
+            "level": _LEVELS.get(run["result"], "bad"),
+            "result": _(_RESULTS.get(run["result"], run["result"])),
+            "address": addresses.get(run["page"] or "", ""),
+            "counts": _counts(run),
+        }
+    by_job: dict[str, list[dict[str, Any]]] = {}
+    for entry in found.values():
+        by_job.setdefault(entry["job"], []).append(entry)
+    return dict(sorted(by_job.items()))
 
 
-def _counts(row: Any) -> str:
+def _counts(run: Mapping[str, Any]) -> str:
     """Return what the run read and found, in words; zeros are left out."""
     numbers: dict[str, Callable[[int], str]] = {
         "mails": lambda n: ngettext("{n} email", "{n} emails", n),
@@ -66,8 +72,7 @@ def _counts(row: Any) -> str:
         "told": lambda n: ngettext("{n} message to Slack", "{n} messages to Slack", n),
         "waiting": lambda n: ngettext("{n} message waiting", "{n} messages waiting", n),
     }
-    values = {name: getattr(row, name) for name in numbers}
-    found = {name: int(n) for name, n in values.items() if not words.is_missing(n) and n > 0}
+    found = {name: n for name in numbers if (n := run[name])}
     return ", ".join(numbers[name](n).format(n=words.count(n)) for name, n in found.items())
 
 
@@ -90,7 +95,7 @@ class PageGroup:
 
 def index_page(
     objects: Iterable[StoredObject],
-    runs: pd.DataFrame | None = None,
+    runs: Iterable[Mapping[str, Any]] = (),
     address: Callable[[str], str] = quote,
     linked: int | None = None,
 ) -> bytes:
@@ -105,8 +110,8 @@ def index_page(
     found_keys.sort(key=lambda match: match["day"], reverse=True)
     addresses = {match[0]: "" for match in found_keys}
     addresses |= {match[0]: address(match[0]) for match in found_keys[:linked]}
-    known = jobs(runs, addresses) if runs is not None else {}
-    shown = {run.page for entries in known.values() for run in entries}
+    known = jobs(runs, addresses)
+    shown = {run["page"] for entries in known.values() for run in entries}
     found: dict[str, dict[str, list[Entry]]] = {}
     for match in found_keys:
         rest = (match["words"] or "").split(".")

@@ -15,8 +15,8 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
+from dmarckit import facts
 from dmarckit.core import Settings, Window, later, normalize_domain, secret_names
-from dmarckit.facts import organisation
 from dmarckit.lake import Lake, month_of
 
 _INPUTS = """
@@ -124,7 +124,11 @@ def page_manifest(
             **({} if domain else {"all": _hash(tables)}),
             **tables.get("", {}),
             # Postmaster Tools of the organisation speaks for a domain below it
-            **{k: v for k, v in tables.get(organisation(domain), {}).items() if k == "postmaster"},
+            **{
+                k: v
+                for k, v in tables.get(facts.organisation(domain), {}).items()
+                if k == "postmaster"
+            },
             **tables.get(domain, {}),
         },
         "settings": _hash(settings.model_dump(mode="json", exclude=_NOT_SHOWN)),

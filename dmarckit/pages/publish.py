@@ -118,7 +118,7 @@ def refresh_index(settings: Settings) -> None:
     """
     storage = open_pages(settings)
     query = "SELECT * FROM runs ORDER BY started DESC, run LIMIT 5000"
-    objects, runs = list(storage.list()), Lake(settings.lake_url).sql(query)
+    objects, runs = list(storage.list()), Lake(settings.lake_url).rows(query)
     linked = SIGNED if storage.remote and not settings.page_base_url else None
     page = index_page(objects, runs, lambda key: _address(settings, storage, key, INDEX), linked)
     store_page(storage, INDEX, page)

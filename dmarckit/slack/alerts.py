@@ -67,9 +67,9 @@ def unsent_reports(settings: Settings, lake: Lake, now: datetime) -> list[Row]:
     Only of the domains that the settings name: anybody may report on any other. New is what
     came in since three days before now, or before the last run that went well.
     """
-    (last,) = lake.arrow(_LAST_GOOD)["started"].to_pylist()
+    last = lake.rows(_LAST_GOOD)[0]["started"]
     since = (now if last is None else min(now, last)) - NEW_DAYS
-    rows: list[Row] = lake.arrow(_UNSENT, since=since, month=month_of(since)).to_pylist()
+    rows = lake.rows(_UNSENT, since=since, month=month_of(since))
     names = set(settings.domain_names)
     return [row for row in rows if not names or row["domain"] in names]
 

@@ -15,11 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-import pyarrow as pa
-
 from dmarckit import core, pages
 from dmarckit.core import Settings, SlackError, _, one_line
-from dmarckit.lake import ALERTS, OUTBOX, Lake, month_of
+from dmarckit.lake import Lake, month_of
 from dmarckit.slack import blocks as kit
 from dmarckit.slack.blocks import Message
 from dmarckit.slack.client import post_message
@@ -56,8 +54,7 @@ def queue_messages(
         }
         for position, due in enumerate(dues, first)
     ]
-    if rows:
-        lake.write.append_new("outbox", pa.Table.from_pylist(rows, schema=OUTBOX.schema))
+    lake.write.append_rows("outbox", rows)
 
 
 def queued_messages(lake: Lake) -> list[tuple[OutboxMessage, datetime]]:
@@ -68,7 +65,7 @@ def queued_messages(lake: Lake) -> list[tuple[OutboxMessage, datetime]]:
     query = "SELECT * FROM outbox WHERE subject IN (SELECT unnest($subjects)) "
     query += "ORDER BY made, position, subject"
     found = []
-    for row in lake.arrow(query, subjects=subjects).to_pylist() if subjects else ():
+    for row in lake.rows(query, subjects=subjects) if subjects else ():
         message = Message.from_json(row["message"]) if row["message"] else None
         found.append((OutboxMessage(row["subject"], row["channel"], message), row["made"]))
     return found
@@ -79,8 +76,7 @@ def record_sent(
 ) -> None:
     """Record that these were sent (or need not be): they are not sent again."""
     sent = {"told": now, "channel": channel, "run": run, "month": month_of(now)}
-    if rows := [{"subject": subject, **sent} for subject in subjects]:
-        lake.write.append_new("alerts", pa.Table.from_pylist(rows, schema=ALERTS.schema))
+    lake.write.append_rows("alerts", [{"subject": subject, **sent} for subject in subjects])
 
 
 def sent_mark(subject: str) -> str:

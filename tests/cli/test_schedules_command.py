@@ -84,7 +84,7 @@ def test_run_by_hand_is_refused_while_the_job_runs_and_a_slot_has_nothing_to_do(
     ("arguments", "said"),
     [
         (("run", "dayly"), "no schedule 'dayly'; did you mean daily?"),
-        (("run", "daily", "--slot", "soon"), "--slot 'soon': write a time such as"),
+        (("run", "daily", "--slot", "soon"), "--slot soon: write a time as"),
         (("schedules", "list", "--format", "xml"), "--format xml: formats are table, json"),
         (("schedules", "export", "--to", "at"), "--to at: write one of crontab, systemd, "),
     ],

@@ -140,7 +140,10 @@ def test_mails_must_not_share_a_place_with_what_is_written(text: str) -> None:
     ("text", "said"),
     [
         ('trust = "maybe"', r"setting trust: 'maybe': .*'pass', 'not-fail' or 'any' in dmarckit"),
-        ('hme = "x"', r"unknown setting 'hme' in dmarckit.toml; known settings: alert_forwarded"),
+        ('hme = "x"', r"unknown setting 'hme' in dmarckit.toml; did you mean home\?$"),
+        ('qqq = "x"', r"unknown setting 'qqq' in dmarckit.toml; all are listed by: dmarckit help"),
+        ("[thresholds]\nlost_day = 1", r"thresholds.lost_day' .*; did you mean lost_days"),
+        ("[[senders]]\nname = 'x'\nnetwork = []", r"senders.0.network' .*did you mean networks\?"),
         ('[[senders]]\nname = "Shop"\nkind = "Marketing"', r"senders.0.kind: 'Marketing'.*'crm'"),
         ("presign_expires = 999999999", r"setting presign_expires: 999999999"),
         ("home = x y", r"dmarckit.toml is not valid TOML: .*line 1"),

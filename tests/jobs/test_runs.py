@@ -278,7 +278,7 @@ def test_the_last_run_of_each_job(lake: Lake) -> None:
         started = NOW - timedelta(hours=hours)
         record_run(lake, Run(f"d{hours}", "daily", None, started, started, "ok"))
     record_run(lake, Run("w", "weekly", SLOT, NOW, NOW, "failed", error="it broke"))
-    assert {name: last.run for name, last in last_runs(lake, NOW).items()} == {
+    assert {name: last.run for name, last in last_runs(lake.location, NOW).items()} == {
         "daily": "d1",
         "weekly": "w",
     }

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -72,13 +71,11 @@ def test_runs_stand_below_their_schedule_before_the_domains_and_the_rest() -> No
         "tls/2026-11-24.html",
     )
     yesterday = NOW - timedelta(hours=18)
-    runs = pd.DataFrame(
-        [
-            run(page="overview/2026-11-24.html", mails=12, stored=10, unreadable=2, findings=3),
-            run(page="overview/2026-11-22.html", started=yesterday),
-            run(job="hourly", result="problems", told=1),
-        ]
-    )
+    runs = [
+        run(page="overview/2026-11-24.html", mails=12, stored=10, unreadable=2, findings=3),
+        run(page="overview/2026-11-22.html", started=yesterday),
+        run(job="hourly", result="problems", told=1),
+    ]
     page = index_page(objects, runs).decode()
     headings = re.findall("<h2[^>]*>(.*?)</h2>", page)
     assert headings == ["daily", "hourly", "Domains", "Overview", "TLS reports"]
@@ -93,16 +90,14 @@ def test_runs_stand_below_their_schedule_before_the_domains_and_the_rest() -> No
 
 
 def test_a_failed_run_says_why_and_where_its_notebook_is() -> None:
-    runs = pd.DataFrame(
-        [
-            run(
-                result="failed",
-                error="notebook overview failed: <b>KeyError</b>",
-                notebook="s3://bucket/pages/failed/overview/2026-11-24.ipynb",
-            ),
-            run(job="watch", result="interrupted", error="found dead"),
-        ]
-    )
+    runs = [
+        run(
+            result="failed",
+            error="notebook overview failed: <b>KeyError</b>",
+            notebook="s3://bucket/pages/failed/overview/2026-11-24.ipynb",
+        ),
+        run(job="watch", result="interrupted", error="found dead"),
+    ]
     page = index_page([], runs).decode()
     assert "notebook overview failed: &lt;b&gt;KeyError&lt;/b&gt;" in page
     assert "<code>s3://bucket/pages/failed/overview/2026-11-24.ipynb</code>" in page
@@ -115,7 +110,7 @@ def test_runs_that_ended_alike_are_one_entry_a_day() -> None:
     times = [NOW + timedelta(minutes=5 * n) for n in range(288)]
     rows = [run(job="alerts", started=time) for time in times]
     rows[7] |= {"result": "failed", "error": "S3 is down"}
-    page = index_page([], pd.DataFrame(rows)).decode()
+    page = index_page([], rows).decode()
     assert page.count("<li>") == 2
     assert "and 286 earlier runs like it" in page
     assert "S3 is down" in page

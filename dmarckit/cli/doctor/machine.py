@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from dmarckit import core, jobs, slack
 from dmarckit.cli.doctor.command import CheckContext, CheckResult, fail, ok, skip, warn
+from dmarckit.cli.lab import OWN, copy_states
 from dmarckit.core import CONFIG_VARIABLE, PREFIX, DmarckitError, Settings, one_line, plural
 from dmarckit.lake import TABLES, data_files, open_lake
 from dmarckit.pages import known_parameters, own_kernel
@@ -204,6 +205,10 @@ def notebooks(_context: CheckContext) -> CheckResult:
             broken.append(f"{path}: {one_line(error, 120)}")
     if broken:
         return fail("; ".join(broken), "repair these files, or take them away")
+    states = copy_states()
+    if old := [name for name, state in states.items() if state in ("old", "behind")]:
+        what = f"copies in ./{OWN} are of a former version: {', '.join(old)}"
+        return warn(what, "run: dmarckit lab (it shows the difference), or take them away")
     return ok(f"{len(found)} notebooks: {', '.join(found)}")
 
 
