@@ -210,7 +210,6 @@ def _check_place(mails: Storage, lake: Lake) -> None:
         return
     if lake.arrow("SELECT key FROM mails LIMIT 1").num_rows or next(iter(mails.list()), None):
         return  # the ledger is asked first: to list a thousand mails again takes longer
-    log.warning("there is no object in %s; is that where the mails are?", one_line(mails.url))
     parent = mails.prefix.rstrip("/").rpartition("/")[0]
     parent += "/" if parent else ""
     own = urlsplit(lake.location.url)  # the lake and what else lies in its home are no mails
@@ -226,6 +225,7 @@ def _check_place(mails: Storage, lake: Lake) -> None:
     ]
     if others:
         raise StorageError(f"the place of mails {core.unknown_name(f'{mails.url}/', others)}")
+    log.warning("there is no object in %s; is that where the mails are?", one_line(mails.url))
 
 
 def not_in_ledger(lake: Lake, objects: Sequence[StoredObject]) -> list[StoredObject]:

@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
-from dmarckit import __version__
+from dmarckit import __version__, pages
 from dmarckit.cli.main import app, main
 from dmarckit.cli.options import parameter_values
 from dmarckit.cli.output import print_outcomes
@@ -222,6 +223,61 @@ def test_a_name_that_nothing_knows_is_not_believed(
     assert run("findings", "--domain", "Example.COM.")[0] == 0
 
 
+def test_a_page_about_one_domain_asks_which(run: Any) -> None:
+    folder = Path("dmarckit-data/mail")
+    folder.mkdir(parents=True)
+    (folder / "good").write_bytes(mail())
+    assert run("ingest")[0] == 0
+    for notebook in ("domain", "sender"):
+        status, _, err = run("page", notebook)
+        assert status == 2
+        assert "which domain? With their messages: example.com (5); write: " in error_of(err)
+    assert not list(Path("dmarckit-data").glob("pages/**/*.html"))
+
+
+def test_days_end_and_domain_are_options_of_a_page(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, Any]] = []
+
+    def publish(_settings: Any, notebook: str, parameters: dict[str, Any]) -> SimpleNamespace:
+        given.append({"notebook": notebook, **parameters})
+        return SimpleNamespace(link="file:///x.html")
+
+    monkeypatch.setattr(pages, "publish_notebook", publish)
+    window = ("--days", "7", "--end", "2026-11-01")
+    assert run("page", "overview", *window, "-d", "a.example", "-d", "b.example")[0] == 0
+    assert run("page", "domain", *window, "-d", "a.example", "-p", "policy", "p=reject")[0] == 0
+    seven = {"days": 7, "end": "2026-11-01"}
+    assert given == [
+        {"notebook": "overview", **seven, "domains": ["a.example", "b.example"]},
+        {"notebook": "domain", "policy": "p=reject", **seven, "domain": "a.example"},
+    ]
+    for wrong, said in (
+        (("report", "--days", "7"), "notebook report does not take days; its parameters: report_"),
+        (("domain", "-d", "a.example", "-d", "b.example"), "does not take more than one domain"),
+        (("overview", "--days", "7", "-p", "days", "9"), "days is given twice"),
+    ):
+        status, _, err = run("page", *wrong)
+        assert (status, said in error_of(err)) == (2, True), err
+
+
+def test_an_ingest_takes_only_what_is_selected(run: Any) -> None:
+    folder = Path("dmarckit-data/mail/2026")
+    folder.mkdir(parents=True)
+    for day in (1, 2, 3):
+        report = replace(REPORT, report_id=f"r{day}")
+        (folder / f"m{day}").write_bytes(make_mail(gz(report_xml(report))))
+        time = datetime(2026, 11, day, tzinfo=UTC).timestamp()
+        os.utime(folder / f"m{day}", (time, time))
+    assert "stored       1  " in run("ingest", "--since", "2026-11-02", "--until", "2026-11-03")[1]
+    assert "stored       1  " in run("ingest", "--prefix", "2026/m1")[1]
+    status, _, err = run("ingest", "--prefix", "2025/")
+    assert (status, "has a key that begins with 2025/" in error_of(err)) == (2, True)
+    assert "--since soon: write a time" in error_of(run("ingest", "--since", "soon")[2])
+    assert "stored       1  " in run("ingest")[1]
+
+
 def test_any_name_is_right_while_nothing_is_known(run: Any) -> None:
     Path("dmarckit.toml").write_text('domains = ["soon.example"]')
     assert run("findings", "--domain", "soon.example")[0] == 0
@@ -235,7 +291,9 @@ def test_a_prefix_without_mails_names_those_beside_it(
     monkeypatch.setenv("DMARCKIT_HOME", f"{bucket}/home")
     monkeypatch.setenv("DMARCKIT_MAIL", f"{bucket}/dmrac")
     monkeypatch.setenv("DMARCKIT_TRUST", "any")
-    assert run("ingest")[:2] == (0, "No new mails.\n")
+    status, out, err = run("ingest")
+    assert (status, out) == (0, "No new mails.\n")
+    assert f"there is no object in {bucket}/dmrac" in err
     open_storage(f"{bucket}/dmarc").put("good", mail(), content_type="message/rfc822")
     status, _, err = run("ingest")
     assert status == 2
@@ -318,8 +376,19 @@ def test_a_run_without_anything_new_loads_nothing_that_makes_pages(
     monkeypatch.setenv("DMARCKIT_HOME", str(tmp_path))
     loaded = loaded_modules("run", "alerts")
     assert "deltalake" in loaded
-    assert not {"papermill", "nbconvert", "nbformat", "plotly", "matplotlib"} & loaded
+    heavy = {"papermill", "nbconvert", "nbformat", "plotly", "matplotlib", "pandas", "checkdmarc"}
+    assert not heavy & loaded
     assert (tmp_path / "pages/index.html").is_file()
+
+
+@pytest.mark.s3
+def test_a_run_without_anything_new_in_a_bucket_loads_no_pandas(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DMARCKIT_HOME", bucket)
+    open_storage(f"{bucket}/mail").put("good", mail(), content_type="message/rfc822")
+    loaded_modules("run", "alerts")
+    assert not {"pandas", "nbconvert", "matplotlib"} & loaded_modules("run", "alerts")
 
 
 def test_a_list_of_schedules_is_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +397,8 @@ def test_a_list_of_schedules_is_quick(tmp_path: Path, monkeypatch: pytest.Monkey
     record_run(Lake(str(tmp_path / "lake")), Run("r1", "daily", None, now, now, "ok"))
     loaded = loaded_modules("schedules", "list")
     assert "deltalake" in loaded
-    assert not {"pandas", "duckdb", "papermill", "nbconvert", "plotly", "checkdmarc"} & loaded
+    heavy = {"pandas", "duckdb", "papermill", "nbconvert", "plotly", "checkdmarc", "pyarrow"}
+    assert not heavy & loaded
 
 
 def test_the_version_is_printed_without_a_command(run: Any) -> None:

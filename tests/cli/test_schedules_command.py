@@ -60,6 +60,19 @@ def test_run_does_the_job_and_a_slot_only_once(run: Any) -> None:
     assert out.startswith("Nothing to do: daily has run for ")
 
 
+@pytest.mark.usefixtures("mails")
+def test_the_last_summary_is_sent_again(run: Any) -> None:
+    status, _, err = run("run", "daily", "--again")
+    assert (status, "daily has made no summary yet" in err) == (2, True)
+    first = run("run", "daily")[1]
+    status, again, _ = run("run", "daily", "--again")
+    assert status == 0
+    summary = first[first.index("Slack: ") :].splitlines()[1]
+    assert summary in again
+    assert "Page: " not in again, "nothing was run"
+    assert run("run", "daily", "--again")[:2] == (0, again)
+
+
 def test_run_says_by_its_status_that_a_person_should_look(run: Any, mails: Path) -> None:
     (mails / "bad").write_bytes(make_mail(b"\x1f\x8b\x08broken"))
     assert run("run", "alerts")[0] == 1

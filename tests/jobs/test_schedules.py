@@ -204,3 +204,12 @@ def test_relative_dates_are_of_the_schedules_time_zone() -> None:
             name="x", notebook="overview", parameters={"end": "yesterday"}, timezone=zone
         )
         assert schedule.parameters_at(moment) == {"end": day}
+
+
+def test_a_schedule_may_end_in_yml_and_a_star_without_quotes_is_named() -> None:
+    Path("schedules").mkdir()
+    Path("schedules/mine.yml").write_text('cron: "*/15 * * * *"\n')
+    assert load_schedule("mine").cron == "*/15 * * * *"
+    Path("schedules/mine.yml").write_text("timezone: UTC\ncron: */15 * * * *\n")
+    with pytest.raises(SettingsError, match=r"mine\.yml:2: .*quote it, .* cron: \"\*/15"):
+        load_schedule("mine")
