@@ -331,7 +331,7 @@ def _explain(error: pydantic.ValidationError, path: Path | None) -> str:
     variable = f"{PREFIX}{where[0].upper()}"
     from_environment = path is None or any(v.startswith(variable) for v in os.environ)
     source = f"(from the environment: {variable})" if from_environment else f"in {path}"
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         near = did_you_mean(where[-1], _PARTS if len(where) > 1 else Settings.model_fields)
         listed = near or "; all are listed by: dmarckit help settings"
         return f"unknown setting {one_line(name)!r} {source}{listed}"

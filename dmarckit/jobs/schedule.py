@@ -115,7 +115,7 @@ def read_yaml(path: Path) -> ScheduleFile:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         problem = getattr(error, "problem", None) or error
-        if re.match(r"[^#'\"]*:\s+[*@]", text.splitlines()[line - 1]):
+        if re.match(r"[^#'\"]*:\s+[*@]", "".join(text.splitlines()[line - 1 : line])):
             problem = 'quote it, since it begins with * or @: cron: "*/15 * * * *"'
         raise SettingsError(f"{path}:{line}: this is not YAML: {one_line(problem, 300)}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -79,7 +79,7 @@ def test_runs_stand_below_their_schedule_before_the_domains_and_the_rest() -> No
     page = index_page(objects, runs).decode()
     headings = re.findall("<h2[^>]*>(.*?)</h2>", page)
     assert headings == ["daily", "hourly", "Domains", "Overview", "TLS reports"]
-    assert "12 mails, 10 stored, 2 unreadable, 3 open findings" in page
+    assert "12 emails, 10 stored, 2 unreadable, 3 open findings" in page
     assert [address for address, _ in links(page)] == [
         "overview/2026-11-24.html",
         "domain/a.example/2026-11-24.html",
