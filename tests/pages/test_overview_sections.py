@@ -383,3 +383,23 @@ def test_outside_text_never_becomes_markup(hostile: str) -> None:
         assert {tag for tag, _ in starts} <= set(tags.split())
         assert {name for _, given in starts for name, _ in given} <= set(attributes.split())
         assert not re.search("[\x00-\x1f\u202e]", markup(found))
+
+
+def test_of_many_domains_only_those_with_a_change_are_drawn() -> None:
+    def of(n: int, **other: Any) -> dict[str, Any]:
+        return {"domain": f"d{n:02}.example", "messages": 100} | other
+
+    calm = [of(n, day=DAY - timedelta(days=back)) for n in range(30) for back in range(3)]
+    broken = {"class": "broken_dkim", "da": False, "sa": False}
+    forged = [of(n, **FAILS, messages=900) for n in range(30)]  # says nothing of a domain's own
+    page = page_about(messages(*calm, *forged, of(7, **broken)))
+    page._complete = pd.DataFrame(
+        [{"domain": row["domain"], "day": row["day"], "complete": True} for row in calm]
+    )
+    shown = text(page.pass_rates())
+    assert "d07.example" in shown
+    assert "d08.example" not in shown
+    assert "29 other domains were within 5 points of their usual share on every day." in shown
+    few = page_about(messages(*calm[:60]))
+    few._complete = page._complete
+    assert "d08.example" in text(few.pass_rates()), "twenty are shown in any case"

@@ -145,13 +145,57 @@ def test_a_long_table_is_filtered_by_words(open_page: Callable[..., Tab]) -> Non
     tab = open_page("overview-demo")
     box = tab.get_by_label("Filter: The newest reports")
     rows = tab.locator("table", has=tab.get_by_text("The newest reports")).locator("tbody tr")
-    whole = rows.count()
-    box.fill("receiver1 BRAND1.example")
-    left = rows.locator("visible=true").all_inner_texts()
-    assert 0 < len(left) < whole
-    assert all("receiver1" in row and "brand1" in row for row in left)
+    few = rows.count()
+    box.fill("receiver1 BRAND1.example 2026-10-30")
+    (left,) = rows.all_inner_texts()
+    assert "receiver1" in left
+    assert "brand1" in left, "of a row that was not in sight"
     box.fill("")
-    expect(rows.locator("visible=true")).to_have_count(whole)
+    expect(rows).to_have_count(few)
+    whole = tab.get_by_role("button", name="Show all 360")
+    whole.click()
+    expect(rows).to_have_count(360)
+    assert not whole.is_visible()
+
+
+def test_what_is_pressed_is_large_enough_and_shows_the_focus(open_page: Callable[..., Tab]) -> None:
+    """WCAG 2.2: 24 pixels, links in running text aside; all of it is reached by the keyboard."""
+    tab = open_page("domain-demo", 390)
+    small = """
+        [...document.querySelectorAll('a[href], button, input, summary')]
+          .filter(e => e.checkVisibility() && !e.closest('.skip'))
+          .filter(e => Math.min(e.getBoundingClientRect().height, e.offsetWidth) < 23.9)
+          .map(e => e.outerHTML.slice(0, 120))"""
+    assert tab.evaluate(small) == []
+    for _press in range(25):
+        tab.keyboard.press("Tab")
+        style = "getComputedStyle(document.activeElement)"
+        seen = tab.evaluate(f"[document.activeElement.tagName, {style}.outlineStyle]")
+        assert seen[0] != "BODY"
+        assert seen[1] != "none", seen
+
+
+@pytest.mark.parametrize("name", ["overview-demo", "domain-demo", "requirements-demo"])
+def test_no_table_scrolls_sideways_on_a_phone(open_page: Callable[..., Tab], name: str) -> None:
+    tab = open_page(name, 390)
+    wide = """
+        [...document.querySelectorAll('.dk-scroll:has(> .dk-table)')]
+          .filter(e => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1)
+          .map(e => e.getAttribute('aria-label'))"""
+    assert tab.evaluate(wide) == []
+
+
+def test_a_domain_is_printed_on_three_pages_with_what_is_folded(
+    open_page: Callable[..., Tab],
+) -> None:
+    tab = open_page("domain-demo")
+    paper = tab.pdf(format="A4", margin=dict.fromkeys(("top", "right", "bottom", "left"), "12mm"))
+    assert len(re.findall(rb"/Type\s*/Page\b", paper)) <= 3
+    tab.emulate_media(media="print")
+    assert tab.locator(".dk-evidence dd").first.is_visible()
+    assert not tab.locator(".dk-mute").first.is_visible()
+    cell = tab.locator(".dk-days td").last
+    assert cell.evaluate("e => getComputedStyle(e).printColorAdjust") == "exact"
 
 
 def test_code_is_behind_a_toggle(open_page: Callable[..., Tab]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pandas as pd
 
-from dmarckit.core import Window, _, later, show_domain, text as words
+from dmarckit.core import Window, _, later, ngettext, show_domain, text as words
 from dmarckit.facts import classes_by_day, days_of, in_window, pass_shares, whole_days
 from dmarckit.findings import is_open
 from dmarckit.pages import charts
@@ -27,6 +29,9 @@ from dmarckit.pages.sections.base import (
 INDIRECT = ("forwarded", "modified")  # classes
 FORGED = ("unauthenticated", "spoofed_subdomain")
 ROWS = 100  # names of a table; the rest is only counted
+FEW = 20  # domains of which all are shown
+CHANGE = 5  # points by which a day is apart from the window, from which a domain is shown
+LEAST = 10  # messages of such a day
 THIN = 45  # days from which cells are slim, and the months are named
 
 _BOUNDS = {"c-authenticated": 0.99, "c-mostly": 0.95, "c-partly": 0.80, "c-failing": 0.0}
@@ -100,12 +105,16 @@ class MessageSections(PageData):
         return Section(daily, figure=charts.failing_by_day(daily))
 
     def pass_rates(self) -> Section:
-        """Show the share that passes DMARC by domain and day; incomplete days are grey.
+        """Show the share of own mail that passes DMARC by domain and day; incomplete days are grey.
 
-        `.data`: one row per domain and day with messages: `domain`, `day` (UTC), `messages`,
+        Of more than `FEW` domains only those with a change are shown, and the others counted.
+
+        `.data`: one row per domain and day with own mail: `domain`, `day` (UTC), `messages`,
         `passing` (messages), `pass_share` [0-1], `complete`.
         """
-        shares = pass_shares(self.facts, self._complete, self.window)
+        rows = self.facts.messages
+        own = replace(self.facts, messages=rows[is_own(rows)])
+        shares = pass_shares(own, self._complete, self.window)
         levels, texts = [], []
         for row in rows_of(shares):
             level = next(name for name, bound in _BOUNDS.items() if row.pass_share >= bound)
@@ -119,8 +128,19 @@ class MessageSections(PageData):
             share, messages = words.percent(row.pass_share), words.n_messages(row.messages)
             texts.append(text.format(share=share, messages=messages))
         cells = shares.assign(name=shares["domain"].map(show_domain), level=levels, text=texts)
-        caption = _("Share of messages that pass DMARC, by domain and day")
-        return Section(shares, matrix(cells, self.window, caption, _("Domain"), _SHARES))
+        caption = _("Share of own mail that passes DMARC, by domain and day")
+        changed = _changed(shares)
+        shown = matrix(cells[changed], self.window, caption, _("Domain"), _SHARES)
+        if more := shares.loc[~changed, "domain"].nunique():
+            text = ngettext(
+                "{n} other domain was within {points} of its usual share on every day.",
+                "{n} other domains were within {points} of their usual share on every day.",
+                more,
+            )
+            points = ngettext("{n} point", "{n} points", CHANGE).format(n=CHANGE)
+            text = text.format(n=words.count(more), points=points)
+            shown = (shown if changed.any() else Html()) + render_part("note", text)
+        return Section(shares, shown)
 
     def reporter_days(self) -> Section:
         """Show what each reporter saw, and the days that it reported on unless that is all.
@@ -166,6 +186,16 @@ def failing_rows(rows: pd.DataFrame) -> pd.DataFrame:
     failing = rows[~rows["da"] & ~rows["sa"]]
     done = failing["disposition"].astype("str").map(DONE).astype(object).fillna("unstated")
     return failing.assign(done=done)
+
+
+def _changed(shares: pd.DataFrame) -> pd.Series:
+    """Return whether a row is of a domain to show: all of a few, of many those with a change."""
+    domain = shares["domain"]
+    sums: Any = shares.groupby("domain")[["passing", "messages"]].transform("sum")
+    apart = (shares["pass_share"] - sums["passing"] / sums["messages"]).abs() >= CHANGE / 100
+    apart &= shares["complete"] & (shares["messages"] >= LEAST)
+    changed: pd.Series = apart.groupby(domain).transform("any") | (domain.nunique() <= FEW)
+    return changed
 
 
 def matrix(
