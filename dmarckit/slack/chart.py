@@ -22,6 +22,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dmarckit import core
 from dmarckit.core import _, count, later, ngettext, percent, period
+from dmarckit.pages import LIGHT
 from dmarckit.reports import AggregateReport, Record, any_pass
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ def _characters() -> frozenset[int]:
 
 # The colours of the pages: blue against vermilion, which every kind of eye tells apart;
 # the darker text shades keep 4.5:1 on the background.
-PASS, FAIL = "#0068A8", "#D55E00"
+PASS, FAIL = LIGHT["authenticated"], LIGHT["failing"]
 PASS_TEXT, FAIL_TEXT = "#005A8E", "#A84300"
-SPARE = "#9AA5B1"  # did not pass, and needed not
+SPARE = LIGHT["unknown"]  # did not pass, and needed not
 BACKGROUND, INK, QUIET, GRID = "#FFFFFF", "#1D2733", "#5B6673", "#E3E7EC"
 
 _WIDTH, _DPI = 7.5, 160
