@@ -66,7 +66,8 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     ),
     "unhonoured": _columns("domain name, day time, reporter name, messages whole"),
     "sources": _columns(
-        "domain name, sender name, source_ip name, messages whole, first_day time, last_day time"
+        "domain name, sender name, source_ip name, messages whole, failed whole, first_day time, "
+        "last_day time"
     ),
     "alignments": _columns(
         "domain name, day time, sender name, header_from name, class name, in_inventory flag, "
@@ -145,7 +146,8 @@ class Facts:
     unhonoured: pd.DataFrame
     """messages that failed under reject and were delivered without a reason"""
     sources: pd.DataFrame
-    """the 20 addresses with the most messages of each (domain, sender)"""
+    """the 20 addresses with the most messages of each (domain, sender); `failed`: how many of
+    them failed DMARC in the last 7 days"""
     addresses: pd.DataFrame
     """how many addresses of each (domain, sender) were seen last on a day; those with
     `last_day` from a day on are the ones seen since that day"""

@@ -247,7 +247,8 @@ SPREAD_MESSAGES = "sum(messages * share)"
 
 ADDRESSES = """
 CREATE TEMP TABLE addresses AS
-SELECT domain_id, sender_id, ip, {sum} AS messages,
+SELECT domain_id, sender_id, ip, {sum} AS messages, round(coalesce(
+        sum(messages * share) FILTER (day >= {week} AND NOT da AND NOT sa), 0))::BIGINT AS failed,
     min(day) AS first_day, max(day) AS last_day
 FROM placed JOIN delivered USING (origin, place) JOIN days USING (period)
 JOIN said USING (pattern)
@@ -413,7 +414,7 @@ WHERE NOT da AND NOT sa AND disposition = 'none'
         ELSE lower(coalesce(sp, p)) = 'reject' AND lower(coalesce(np, sp, p)) = 'reject' END
 GROUP BY ALL""",
     "sources": """
-SELECT domain_id, sender_id, ip AS source_ip, messages, first_day, last_day FROM addresses
+SELECT domain_id, sender_id, ip AS source_ip, messages, failed, first_day, last_day FROM addresses
 QUALIFY row_number() OVER (
     PARTITION BY domain_id, sender_id ORDER BY messages DESC, last_day DESC, ip) <= 20""",
     "addresses": """

@@ -14,6 +14,7 @@ MOST_ALIKE = 10
 _LISTED = 100
 
 _ORDER = (
+    "passing_abuse",
     "policy_changed",
     "broken_dkim",
     "spf_errors",
@@ -75,6 +76,10 @@ def _one_each_cause(found: Sequence[Finding], kinds: Mapping[str, Kind]) -> list
     while waiting:
         cause = waiting.pop(0)
         effects = [f for f in waiting if _explains(cause, f)]
+        # and what these explain in turn
+        effects += [
+            f for f in waiting if any(_explains(e, f) for e in effects) and f not in effects
+        ]
         waiting = [f for f in waiting if f not in effects]
         left.append(_with_effects(cause, effects, kinds) if effects else cause)
         same = cause.cause or _cause(cause)
@@ -84,6 +89,8 @@ def _one_each_cause(found: Sequence[Finding], kinds: Mapping[str, Kind]) -> list
 
 def _stays(cause: Finding, effect: Finding) -> bool:
     """Return True if the effect stays, as information: people look for it by its kind."""
+    if cause.kind == "passing_abuse":
+        return False  # advice on how to send is not for those who abuse the name
     changed = cause.kind == "sender_stopped"  # from one sender to another: one change
     # what failed before a step of the policy has to be set up all the same
     failed_before = cause.kind == "policy_changed" and cause.subject not in ("adkim", "aspf")
@@ -100,6 +107,8 @@ def _cause(finding: Finding) -> str:
 
 def _explains(cause: Finding, effect: Finding) -> bool:
     """Return True if the effect is there because of the cause, which comes first in `_ORDER`."""
+    if cause.kind == "passing_abuse":
+        return _is_abuse(cause, effect)
     if POOLED in (cause.subject, effect.subject) or effect.kind not in _ORDER:
         return False
     if cause.kind == "policy_changed":
@@ -119,6 +128,14 @@ def _explains(cause: Finding, effect: Finding) -> bool:
     if effect.kind == "spf_only":
         return cause.kind == "spf_errors" and _together(cause, effect)
     return effect.kind in ("new_sender", "sender_stopped")
+
+
+def _is_abuse(abuse: Finding, effect: Finding) -> bool:
+    """Return True if a finding takes the messages of the abuse for mail of a sender of ours."""
+    if effect.kind == "spf_only":
+        return effect.subject.endswith(f" / {abuse.subject}")
+    names = {safe(effect.subject), *effect.evidence.get("subjects", ())}
+    return effect.kind == "new_sender" and bool(names & abuse.evidence.get("networks", {}).keys())
 
 
 def _since_the_change(change: Finding, effect: Finding) -> bool:
@@ -192,7 +209,13 @@ def _with_effects(cause: Finding, effects: Sequence[Finding], kinds: Mapping[str
     ]
     # the record that mends a broken signature mends what it explains
     mended = "unaligned_sender" if cause.kind == "broken_dkim" else ""
-    advice = [f.action for f in effects if f.kind in _WITH_ADVICE and f.kind != mended]
+    advice = [
+        f.action
+        for f in effects
+        if f.kind in _WITH_ADVICE
+        and f.kind != mended
+        and cause.subject not in f.evidence.get("strict_tags", ())
+    ]
     return replace(
         cause,
         severity=min(severities, key=SEVERITIES.index),

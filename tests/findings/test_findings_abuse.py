@@ -26,7 +26,13 @@ NEW = [f"203.0.{n}.7" for n in range(5)]
 
 def seen_at(sender: str, addresses: list[str], ago: int) -> list[dict[str, Any]]:
     """Rows of `Facts.sources`: addresses that the sender has sent from since some days ago."""
-    base = {"domain": "example.com", "sender": sender, "messages": 9, "last_day": day(1)}
+    base = {
+        "domain": "example.com",
+        "sender": sender,
+        "messages": 9,
+        "last_day": day(1),
+        "failed": 0,
+    }
     return [{**base, "source_ip": ip, "first_day": day(ago)} for ip in addresses]
 
 

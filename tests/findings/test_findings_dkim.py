@@ -162,7 +162,7 @@ def host(ip: str, failed: int, passed: int) -> dict[str, Any]:
 
 def source(ip: str, first: int) -> dict[str, Any]:
     row = {"domain": "example.com", "sender": "example.com", "source_ip": ip, "messages": 50}
-    return row | {"first_day": day(first), "last_day": day(1)}
+    return row | {"failed": 0, "first_day": day(first), "last_day": day(1)}
 
 
 def test_one_host_of_two_is_named_alone() -> None:

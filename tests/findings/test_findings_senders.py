@@ -29,7 +29,7 @@ def owned(**fields: Any) -> dict[str, Any]:
 
 def source(sender: str, ip: str, last: int = 1) -> dict[str, Any]:
     row = {"domain": "example.com", "sender": sender, "source_ip": ip, "messages": 50}
-    return row | {"first_day": day(60), "last_day": day(last)}
+    return row | {"failed": 0, "first_day": day(60), "last_day": day(last)}
 
 
 def test_a_sender_first_seen_in_the_window_is_new() -> None:

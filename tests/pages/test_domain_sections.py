@@ -81,7 +81,7 @@ def test_all_forged_mail_is_one_sender() -> None:
 def test_senders_with_what_they_are_and_were_before() -> None:
     sources = frame(
         {"domain": "example.com", "sender": "example.com", "source_ip": "192.0.2.1"}
-        | {"messages": 5, "first_day": DAY, "last_day": DAY},
+        | {"messages": 5, "failed": 0, "first_day": DAY, "last_day": DAY},
         ({}, {"source_ip": "8.8.8.8", "messages": 9}),
     )
     made = messages(
