@@ -146,12 +146,12 @@ def _replayed(domain: DomainFacts, context: Context, signed: pd.DataFrame) -> It
     for name, rows in counts.groups(signed, "signature"):
         if name not in owners:
             continue
-        both = context.window(rows)
-        owned, messages = counts.among(both["sender"], owners[name]), both["messages"].to_numpy()
+        both, owner = context.window(rows), _owners(domain, context, rows, owners[name])
+        owned, messages = counts.among(both["sender"], owner), both["messages"].to_numpy()
         n, mine = (counts.whole(messages[whose].sum()) for whose in (~owned, owned))
         if n <= limits.abuse_factor * mine or not _enough(both[~owned], context):
             continue
-        others = rows[~counts.among(rows["sender"], owners[name])]
+        others = rows[~counts.among(rows["sender"], owner)]
         window = context.window(others)
         weeks, before = _weeks(domain, context, others), _weeks(domain, context, rows)
         calm: list[float] = []
@@ -170,6 +170,19 @@ def _replayed(domain: DomainFacts, context: Context, signed: pd.DataFrame) -> It
         query, networks = _query(domain, context, rows), window["sender"].nunique()
         texts = summary, action
         yield _abuse(domain, context, name, both, since, *texts, networks, query, window, **numbers)
+
+
+def _owners(
+    domain: DomainFacts, context: Context, rows: pd.DataFrame, owners: set[str]
+) -> set[str]:
+    """Return who owns a signature: who had it, where most of it is new and comes from all over."""
+    theirs = rows[counts.among(rows["sender"], owners)]
+    since = theirs["day"].min()
+    before = rows[rows["day"] < since]
+    recent = since >= context.today - context.thresholds.baseline_days * DAY
+    if before.empty or not recent or _new_networks(domain, theirs, since) <= OWN_NETWORKS:
+        return owners
+    return {str(before.groupby("sender", observed=True)["messages"].sum().idxmax())}
 
 
 def _weeks(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> list[float]:

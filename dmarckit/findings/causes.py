@@ -202,10 +202,11 @@ def _with_effects(cause: Finding, effects: Sequence[Finding], kinds: Mapping[str
     if losses:
         evidence["lost_since"] = min(losses)
     # what its own numbers do not say
+    whole = cause.kind in ("policy_changed", "passing_abuse")
     titles = [
         _(kinds[f.kind].title).format(subject=kinds[f.kind].subject_name(f.subject))
         for f in gone
-        if f.kind not in ("mail_lost", *_WITH_ADVICE) and cause.kind != "policy_changed"
+        if f.kind not in ("mail_lost", *_WITH_ADVICE) and not whole
     ]
     # the record that mends a broken signature mends what it explains
     mended = "unaligned_sender" if cause.kind == "broken_dkim" else ""

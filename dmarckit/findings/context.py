@@ -387,13 +387,19 @@ def failing_ours(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[fails & ~among(frame["class"], RELAYED)]
 
 
-def addresses(domain: DomainFacts, senders: Iterable[str]) -> list[str]:
-    """Return the addresses of the senders, most messages first (at most 20 a sender)."""
+def addresses(domain: DomainFacts, senders: Iterable[str], *, failing: bool = False) -> list[str]:
+    """Return the addresses of the senders, most messages first (at most 20 a sender).
+
+    With `failing` those whose mail failed in the last 7 days, if any did.
+    """
     names = set(senders)
     if len(names) == 1:
         rows = domain.of("sources", *names)
     else:
-        rows = domain.sources[["messages", "source_ip"]][among(domain.sources["sender"], names)]
+        columns = ["messages", "failed", "source_ip"]
+        rows = domain.sources[columns][among(domain.sources["sender"], names)]
+    if failing and (rows["failed"] > 0).any():
+        rows = rows[rows["failed"] > 0]
     # equal ones by their text: the same evidence every day
     found = sorted(zip((-rows["messages"]).tolist(), rows["source_ip"].tolist(), strict=True))
     return list(dict.fromkeys(ip for _n, ip in found))

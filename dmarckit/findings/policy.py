@@ -16,6 +16,7 @@ from dmarckit.findings.records import Changes, in_dns, propose_dmarc, tags_in_dn
 from dmarckit.reports import Policy
 
 _ALIGNMENT = ("adkim", "aspf")
+_TIMES, _AGAIN = 3, 14 * counts.DAY  # days, over a time, that make a stranger worth a second look
 
 
 def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -69,7 +70,11 @@ def _changed(
     old, new = str(last[f"{column}_old"]), str(last[column])
     weaker = _weaker(last, column)
     since: pd.Timestamp = seen["begin"].min().floor("D")
-    hurt = domain.messages.iloc[:0] if weaker else _hurt(domain, context, column, since)
+    affected = domain.messages.iloc[:0] if weaker else _affected(domain, context, column, since)
+    # of a sender that nobody has decided about it is not known whether the change does what it
+    # should: it is asked about, and the policy is not blamed
+    undecided = affected["class"] == "unidentified"
+    hurt = affected[~undecided]
     loss, limits = counts.lost_mail(context, hurt), context.thresholds
     lost = loss.messages >= limits.lost_messages and loss.days >= limits.lost_days
     if since < context.start and not lost:
@@ -82,6 +87,11 @@ def _changed(
     names = sorted(recent["reporter"].unique())
     who = reporter_tests(domain.reports, names)
     action = _("DNS admin: confirm the change was intended. If it was, no action is needed.")
+    if undecided.any():
+        action = _(
+            "Mail admin: decide now whether {names} is yours (see the finding about it): if it is, "
+            "the change costs its mail until it is set up."
+        ).format(names=model.join_names(list(counts.top_counts(affected[undecided], "sender"))))
     record: tuple[Record, ...] = ()
     if severity != "info" and not in_dns(domain.name, {tag: new}, context):
         action = _("DNS shows another value by now: no action needed, if that was intended.")
@@ -125,7 +135,7 @@ def _changed(
                     domain=safe(domain.name),
                     first=short_day(day),
                 ),
-                _hurt_words(column, hurt),
+                _hurt_words(column, affected),
             ),
             action=action,
             evidence={
@@ -141,18 +151,15 @@ def _changed(
     ]
 
 
-def _hurt(domain: DomainFacts, context: Context, column: str, since: pd.Timestamp) -> pd.DataFrame:
+def _affected(
+    domain: DomainFacts, context: Context, column: str, since: pd.Timestamp
+) -> pd.DataFrame:
     """Return messages since a change, of senders of ours of which more fails, or is lost, than did.
 
-    Alignment makes mail fail; the other tags decide what becomes of mail that fails. Of a sender
-    that nobody has decided about it is not known whether the change does what it should.
+    Alignment makes mail fail; the other tags decide what becomes of mail that fails.
     """
     limits, rows = context.thresholds, domain.messages
-    rows = rows[
-        rows["ours"]
-        & (rows["class"] != "unidentified")
-        & (rows["day"] >= since - limits.baseline_days * counts.DAY)
-    ]
+    rows = rows[rows["ours"] & (rows["day"] >= since - limits.baseline_days * counts.DAY)]
     bad = rows["fails"]
     if column not in _ALIGNMENT:
         bad = bad & rows["blocked"]
@@ -412,6 +419,11 @@ def _step(
         relayed=named(relayed),
         legitimate=named(failing),
     )
+    often = _steady_strangers(domain, now_fails.drop(failing.index.union(relayed.index)))
+    warned = _(
+        "These strangers authenticate as themselves time and again, which forgers rarely do: "
+        "{names}. Make sure first that none is yours."
+    ).format(names=counts.names_with_counts(often, "sender"))
     back = _("Roll back with {tags}.").format(tags=dmarc_policy.policy_tags(domain.policy))
     days = list(pd.date_range(context.today - limits.ready_days * counts.DAY, context.today))
     finding = counts.messages_finding(
@@ -421,7 +433,7 @@ def _step(
         "good",
         rows,
         summary=summary,
-        action=model.join_sentences(text, note, hits, back),
+        action=model.join_sentences(text, note, hits, "" if often.empty else warned, back),
         query=counts.domain_query(domain, days, context),
         thresholds={"days": limits.ready_days, "reporters": limits.ready_reporters},
         evidence={
@@ -434,6 +446,14 @@ def _step(
         },
     )
     return replace(finding, record=record)
+
+
+def _steady_strangers(domain: DomainFacts, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the messages of those who authenticate as themselves on days of several weeks."""
+    rows = rows[rows["sender"].isin(domain.proving)]
+    days = rows.groupby("sender", observed=True)["day"]
+    steady = (days.nunique() >= _TIMES) & (days.max() - days.min() >= _AGAIN)
+    return rows[rows["sender"].isin(steady.index[steady])]
 
 
 def _parked(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> list[Finding]:

@@ -152,6 +152,9 @@ def _new(
             **words | {"sender": words["sender"] + named},
             what_it_does=_(_WHAT_IT_DOES.get(main, _WHAT_IT_DOES["unaligned_sender"])),
         )
+        if rows["disposition"].isin(BLOCKED).any():
+            treated = _("What became of them: {what}.").format(what=c.disposition_words(rows))
+            summary = join_sentences(summary, treated)
         declared = (domain.inventory["declared"] & (domain.inventory["sender"] == sender)).any()
         if main == "unaligned_sender":
             action = _(
@@ -378,7 +381,7 @@ def _lost(
 ) -> Finding:
     limits = context.thresholds
     delivered_by = [sender] if move is None else list(move.to)
-    found = c.addresses(domain, delivered_by)
+    found = c.addresses(domain, delivered_by, failing=True)
     words = c.sentence_parts(domain, rows, sender)
     if move is not None:
         since = move.day

@@ -283,6 +283,34 @@ _OWN = (
         allowed=["spoofing"],
     ),
     scenario(
+        "one of three servers is no longer in SPF",
+        "only its address is named: the others are fine",
+        office(),
+        office(
+            name="erp",
+            addresses=("198.51.100.200",),
+            messages=30,
+            dkim=(),
+            until=before_end(6),
+            expected="spf_only",
+        ),
+        office(
+            name="erp since",
+            addresses=("198.51.100.200",),
+            messages=30,
+            dkim=(),
+            since=before_end(6),
+            spf=spf(HERE, "softfail"),
+            expected=UNTOLD,
+        ),
+        domains=[domain(p="reject")],
+        expected=[
+            Expect("mail_lost", HERE, "critical", says="198.51.100.200", never=("192.0.2.10",))
+        ],
+        allowed=["spf_only"],
+        senders=False,
+    ),
+    scenario(
         "forged mail in the volume of the office",
         "the office goes on: nothing moved",
         office(),
