@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
 from dmarckit.core.language import current_language, use
@@ -71,7 +70,7 @@ def tls_report(days_ago: int, name: str = "") -> TlsReport:
     return TlsReport(who, None, f"{days_ago}", day(days_ago), day(days_ago - 1), (policy,))
 
 
-def runs(hostile_text: str = "") -> pd.DataFrame:
+def runs(hostile_text: str = "") -> list[dict[str, Any]]:
     """Runs of two jobs as the table `runs` has them: good, with problems, failed, interrupted."""
     numbers = ["duplicate", "untrusted", "not_a_report", "waiting", "unreachable"]
     usual = dict.fromkeys(numbers, 0) | dict.fromkeys(["page", "error", "notebook"], None)
@@ -84,7 +83,7 @@ def runs(hostile_text: str = "") -> pd.DataFrame:
         {"job": "daily", "result": "problems", "started": day(2, 9)},
         {"job": hostile_text or "watch", "result": "interrupted", "started": day(2, 9)},
     ]
-    return pd.DataFrame([usual | row | {"run": f"run{n}"} for n, row in enumerate(rows)])
+    return [usual | row | {"run": f"run{n}"} for n, row in enumerate(rows)]
 
 
 class FinishedPages:
@@ -118,7 +117,7 @@ class FinishedPages:
         keys += [f"domain/brand{n}.example/2026-11-2{d}.html" for n in range(12) for d in range(5)]
         objects = [StoredObject(key, "e", 1, NOW) for key in keys]
         if lake == "empty":
-            return index.index_page([], runs().iloc[:0])
+            return index.index_page([])
         return index.index_page(objects, runs(HOSTILE if lake == "hostile" else ""))
 
     def _page(self, notebook: str, lake: str) -> bytes:
