@@ -48,6 +48,7 @@ def ingest(
     first = parse_time(since, "--since") if since else None
     selection = room.Selection(prefix, first, parse_time(until, "--until") if until else None)
     core.log_step(f"Reading new mails in {settings.mail_url}")
+    room.keep_pandas_out()
     result = _read_mails(settings, dask, retry=retry or (), selection=selection)
     core.log_step("Mails are read", **result.outcomes, reports=result.reports)
     print_outcomes(result)

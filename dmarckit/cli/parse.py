@@ -81,7 +81,7 @@ class _JsonRecords:
         self._file.seek(0)
         self._file.truncate()
 
-    def add(self, records: list[reports.Record]) -> None:
+    def add(self, records: reports.Records) -> None:
         self._file.writelines(
             reports.json_text(reports.record_json(record)) + "\n" for record in records
         )

@@ -3,4 +3,4 @@ from .commit import OUTCOMES as OUTCOMES, IngestResult as IngestResult, Progress
 from .distributed import check_cluster as check_cluster, cluster_of as cluster_of
 from .ingest import Selection as Selection, ingest_mails as ingest_mails
 from .queue import BATCH_SIZE as BATCH_SIZE, Queue as Queue
-from .read import SETUP_NOTE as SETUP_NOTE
+from .read import SETUP_NOTE as SETUP_NOTE, keep_pandas_out as keep_pandas_out

@@ -37,8 +37,8 @@ from dmarckit.ingest.read import (
     Chunk,
     MailResult,
     Task,
+    begin_worker,
     read_chunk,
-    take_environment,
     unreadable,
 )
 from dmarckit.lake import Lake, month_of, table_of
@@ -440,7 +440,7 @@ def _pool(workers: int) -> Executor:
     # the fork server keeps the environment that it began with, which may know no credentials yet
     environment = (dict(os.environ),)
     return ProcessPoolExecutor(
-        workers, mp_context=context, initializer=take_environment, initargs=environment
+        workers, mp_context=context, initializer=begin_worker, initargs=environment
     )
 
 

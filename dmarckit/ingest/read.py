@@ -12,6 +12,7 @@ import functools
 import itertools
 import logging
 import os
+import sys
 import tempfile
 import time
 import traceback
@@ -20,6 +21,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,7 @@ from dmarckit.lake import (
 from dmarckit.reports import (
     AggregateReport,
     Mail,
-    Record,
+    Records,
     TlsReport,
     Unreadable,
     Verdict,
@@ -159,9 +161,27 @@ def unreadable(item: StoredObject, reason: str) -> Chunk:
     return Chunk([mail], rows, RECORDS.schema.empty_table(), [], {})
 
 
-def take_environment(variables: Mapping[str, str]) -> None:
-    """Set the environment variables of the process that this one reads for."""
+def begin_worker(variables: Mapping[str, str]) -> None:
+    """Begin a worker process with the environment variables of the one that it reads for."""
     os.environ.update(variables)
+    keep_pandas_out()
+
+
+def keep_pandas_out() -> None:
+    """Let this process make Arrow's arrays without pandas, whose import takes 0.3 s.
+
+    Arrow imports pandas with its first array, and where that fails only for what becomes a
+    frame. Arrays of pandas' own series are not for such a process.
+    """
+
+    def find_spec(name: str, _path: object, _target: object = None) -> None:
+        if name == "pandas":
+            raise ImportError(name)
+
+    finder: Any = SimpleNamespace(find_spec=find_spec)
+    sys.meta_path.insert(0, finder)
+    pa.array([])
+    sys.meta_path.remove(finder)
 
 
 def read_chunk(task: Task, objects: Sequence[StoredObject]) -> Chunk:
@@ -236,7 +256,7 @@ class Spool:
             Path(str(self._path)).unlink(missing_ok=True)
         self._reset()
 
-    def add(self, records: list[Record]) -> None:
+    def add(self, records: Records) -> None:
         """Add the next records of the report."""
         if self._writer is None:
             handle, self._path = tempfile.mkstemp(dir=self._folder, suffix=".arrow")
@@ -408,7 +428,7 @@ class _Reader:
         if not path and not self._may_hold(report):
             self._seen[uid] = None
             self._spool.start()
-            self._spool.add(list(report.records))
+            self._spool.add(Records.of(report.records))
             path = self._spool.finished()
         if path:
             long = LongReport(uid, shared_values(uid, report), path)
@@ -452,11 +472,13 @@ class _Reader:
 
 def _size(value: object) -> int:
     """Return about how many bytes a value takes in a table."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, list | tuple):
-        return sum(map(_size, value))
-    return sum(map(_size, value.values())) if isinstance(value, dict) else 8
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return len(value) if isinstance(value, str) else 8
+    return sum(
+        [len(each) if type(each) is str else 8 if each is None else _size(each) for each in value]
+    )
 
 
 def distrust_reason(mail: Mail, trust: str, authserv_id: str) -> str | None:

@@ -21,6 +21,7 @@ from .model import (
     Policy as Policy,
     Reason as Reason,
     Record as Record,
+    Records as Records,
     Report as Report,
     SpfResult as SpfResult,
     TlsFailure as TlsFailure,

@@ -18,7 +18,16 @@ import xmltodict
 
 from dmarckit.core import LimitExceeded, Limits, NotAReport, UnreadableReport, one_line, plural
 from dmarckit.reports.feed import NotWellFormed, RecordFeed, Tree, WrongRoot, watched
-from dmarckit.reports.model import NOTHING_NAMED, AggregateReport, Named, Policy, Record, Unreadable
+from dmarckit.reports.model import (
+    NOTHING_NAMED,
+    AggregateReport,
+    Named,
+    Policy,
+    Record,
+    Records,
+    Row,
+    Unreadable,
+)
 from dmarckit.reports.quick import QuickCut
 from dmarckit.reports.records import RecordMaker
 from dmarckit.reports.repair import decode_escapes, expat_encoding, repaired, root_namespace, roots
@@ -85,7 +94,7 @@ def report_of(
         generator=generator,
         version=fields.text("version"),
         errors=metadata.texts("error"),
-        records=tuple(collected.held),
+        records=Records(collected.held),
         record_count=collected.total,
         message_count=collected.messages,
         warnings=warnings.lines(),
@@ -215,7 +224,7 @@ class RecordSink(Protocol):
     def start(self) -> None:
         """Return a report begins, or is read again: forget what was added before."""
 
-    def add(self, records: list[Record]) -> None:
+    def add(self, records: Records) -> None:
         """Return the next records, at most 10,000, in the report's order."""
 
 
@@ -230,8 +239,8 @@ class RecordCollector:
         self._batch = BATCH if sink else limits.records + 1
         self._damaged = ""
         self._why_lost = ""
-        self.held: list[Record] = []
-        self.passed_on = 0
+        self.held: list[Row] = []
+        self.total = 0  # records without the lost ones
         self.messages = 0
         self.lost = 0
 
@@ -246,14 +255,15 @@ class RecordCollector:
                 self._damaged = str(error)
             self._check()
         else:
-            self.add(record)
+            self.add((record.source_ip, record.messages, record, record, record))
 
-    def add(self, record: Record) -> None:
+    def add(self, row: Row) -> None:
         """Add a record that is whole."""
         if len(self.held) == self._batch:
             self.pass_on()
-        self.held.append(record)
-        self.messages += record.messages
+        self.held.append(row)
+        self.messages += row[1]
+        self.total += 1
         self._check()
 
     def _check(self) -> None:
@@ -269,9 +279,9 @@ class RecordCollector:
                 self.pass_on()
 
     @property
-    def total(self) -> int:
-        """Return the number of records without the lost ones."""
-        return self.passed_on + len(self.held)
+    def passed_on(self) -> bool:
+        """Return True if the sink has records of the report."""
+        return self.total > len(self.held)
 
     def note_lost(self, warnings: Warnings) -> None:
         """Warn of the records that could not be read.
@@ -287,8 +297,7 @@ class RecordCollector:
     def pass_on(self) -> None:
         """Hand the records held to the sink."""
         assert self._sink is not None  # noqa: S101 (only with a sink is the batch that small)
-        self._sink.add(self.held)
-        self.passed_on += len(self.held)
+        self._sink.add(Records(self.held))
         self._passed_size = self.size
         self.held = []
 

@@ -6,9 +6,10 @@ The names are those of the reports themselves (RFC 7489 appendix C and RFC 9990,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import overload
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,57 @@ class Record:
     def passes(self) -> bool:
         """Return True if DKIM or SPF is aligned and passes (RFC 7489 section 6.6.2)."""
         return bool(self.dkim_aligned or self.spf_aligned)
+
+
+Row = tuple[str | None, int, Record, Record, Record]
+"""address, messages, and records whose ``policy_evaluated``, ``identifiers`` and ``auth_results``
+it has"""
+
+
+class Records(Sequence[Record]):
+    """The records of a report, each made when it is asked for.
+
+    What they are made of repeats from record to record, and the rows share it.
+    """
+
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> Records:
+        """Return the records as such."""
+        if isinstance(records, Records):
+            return records
+        return cls([(each.source_ip, each.messages, each, each, each) for each in records])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> Records: ...
+    def __getitem__(self, place: int | slice) -> Record | Records:
+        if isinstance(place, slice):
+            return Records(self.rows[place])
+        ip, messages, evaluated, identifiers, results = self.rows[place]
+        return Record(
+            ip, messages,
+            evaluated.disposition, evaluated.dkim_aligned, evaluated.spf_aligned, evaluated.reasons,
+            identifiers.header_from, identifiers.envelope_from, identifiers.envelope_to,
+            results.dkim, results.spf,
+        )  # fmt: skip
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(list(self))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
 from dmarckit.core import UnreadableReport
 from dmarckit.reports.feed import RecordFeed, Tree, add_element
-from dmarckit.reports.model import Record
+from dmarckit.reports.model import Record, Row
 from dmarckit.reports.records import RecordMaker
 from dmarckit.reports.values import KNOWN, Warnings, address
 
@@ -25,10 +26,10 @@ _TEXT = rb"[ !-%'-;=?-~]"  # printable ASCII without < > &
 _RECORD = re.compile(
     rb"<record>\s*+<row>\s*+<source_ip>(" + _TEXT + rb"{1,60}+)</source_ip>"
     rb"\s*+<count>([0-9]{1,15}+)</count>"
-    rb"\s*+<policy_evaluated>(.{0,2000}?)</policy_evaluated>\s*+</row>"
-    rb"\s*+<identifiers>(.{0,2000}?)</identifiers>"
-    rb"\s*+<auth_results>(.{0,2000}?)</auth_results>\s*+</record>",
-    re.DOTALL,
+    rb"\s*+<policy_evaluated>((?:[^<]++|<(?!/policy_eval)){0,300}+)</policy_evaluated>\s*+</row>"
+    rb"\s*+<identifiers>((?:[^<]++|<(?!/ident)){0,300}+)</identifiers>"
+    rb"\s*+<auth_results>((?:[^<]++|<(?!/auth)){0,300}+)</auth_results>\s*+</record>"
+    rb"(?:\s*+(?=<record>))?+"
 )
 _TOKEN = re.compile(rb"\s*+(?:<([a-z_]{1,40}+)>(?:(" + _TEXT + rb"*+)</\1>)?|</([a-z_]{1,40}+)>)")
 _MARKUP = re.compile(rb"<[!?]")
@@ -37,12 +38,10 @@ _MARKUP = re.compile(rb"<[!?]")
 class QuickCut:
     """Takes the records of the common form out of a document's chunks."""
 
-    def __init__(
-        self, feed: RecordFeed, maker: RecordMaker, on_record: Callable[[Record], None]
-    ) -> None:
+    def __init__(self, feed: RecordFeed, maker: RecordMaker, on_row: Callable[[Row], None]) -> None:
         self._feed = feed
         self._maker = maker
-        self._on_record = on_record
+        self._on_row = on_row
         self._line_breaks = 0
 
     def rest(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -73,11 +72,12 @@ class QuickCut:
         """Yield what is left from the first record on."""
         at = 0
         while True:
-            found = _RECORD.match(waiting, at)
-            if found is not None and self._take(found):
-                end = found.end()
-                self._line_breaks += waiting.count(b"\n", at, end)
-            else:
+            start = at
+            while (found := _RECORD.match(waiting, at)) is not None and self._take(found):
+                at = found.end()
+            self._line_breaks += waiting.count(b"\n", start, at)
+            end = at
+            if at == start or waiting.startswith(b"<record>", at):
                 end = waiting.find(b"</record>", at) + len(b"</record>")
                 if end < len(b"</record>"):
                     chunk = next(source, b"")
@@ -115,46 +115,50 @@ class QuickCut:
 
     def _take(self, found: re.Match[bytes]) -> bool:
         """Hand over the record; False when something in it is out of the ordinary."""
-        ip, wrong = address(found[1].decode("ascii").strip())
-        evaluated = _block(_evaluated, found[3])
-        identifiers = _block(_identifiers, found[4])
-        results = _block(_results, found[5])
-        if wrong or not ip or evaluated is None or identifiers is None or results is None:
+        sent, count, policy, names, checked = found.groups()
+        ip, evaluated = _plain_address(sent), _evaluated[policy]
+        identifiers, results = _identifiers[names], _results[checked]
+        if ip is None or evaluated is None or identifiers is None or results is None:
             return False
         self._maker.made += 1  # it numbers the records of its warnings
-        record = Record(
-            ip, int(found[2]),
-            evaluated.disposition, evaluated.dkim_aligned, evaluated.spf_aligned, evaluated.reasons,
-            identifiers.header_from, identifiers.envelope_from, identifiers.envelope_to,
-            results.dkim, results.spf,
-        )  # fmt: skip
-        self._on_record(record)
+        self._on_row((ip, int(count), evaluated, identifiers, results))
         assert self._feed.parser is not None  # noqa: S101  it has parsed the head
         self._feed.parser.records += 1
         return True
 
 
-_Memory = tuple[dict[bytes, Record | None], Callable[[Tree], Tree]]
-_evaluated: _Memory = ({}, lambda tree: {"row": {"count": "0", "policy_evaluated": tree}})
-_identifiers: _Memory = ({}, lambda tree: {"row": {"count": "0"}, "identifiers": tree})
-_results: _Memory = ({}, lambda tree: {"row": {"count": "0"}, "auth_results": tree})
+@lru_cache(maxsize=8192)
+def _plain_address(sent: bytes) -> str | None:
+    """Return an address; None: it is out of the ordinary."""
+    ip, wrong = address(sent.decode("ascii").strip())
+    return None if wrong else ip or None
 
 
-def _block(memory: _Memory, block: bytes) -> Record | None:
-    """Return a record that has only this block; None when the block is out of the ordinary."""
-    known, placed = memory
-    if block in known:
-        return known[block]
-    record, warnings = None, Warnings()
-    if (tree := _tree(block)) is not None:
-        with contextlib.suppress(UnreadableReport):
-            record = RecordMaker(warnings).make(placed(tree))
-        if warnings.lines():
-            record = None
-    if len(known) >= REMEMBERED:
-        known.clear()
-    known[block] = record
-    return record
+class _Blocks(dict[bytes, Record | None]):
+    """Block → a record that has only this block; None when the block is out of the ordinary."""
+
+    def __init__(self, placed: Callable[[Tree], Tree]) -> None:
+        super().__init__()
+        self._placed = placed
+
+    def __missing__(self, block: bytes) -> Record | None:
+        record, warnings = None, Warnings()
+        if len(block) > BLOCK_BYTES:
+            return None
+        if (tree := _tree(block)) is not None:
+            with contextlib.suppress(UnreadableReport):
+                record = RecordMaker(warnings).make(self._placed(tree))
+            if warnings.lines():
+                record = None
+        if len(self) >= REMEMBERED:
+            self.clear()
+        self[block] = record
+        return record
+
+
+_evaluated = _Blocks(lambda tree: {"row": {"count": "0", "policy_evaluated": tree}})
+_identifiers = _Blocks(lambda tree: {"row": {"count": "0"}, "identifiers": tree})
+_results = _Blocks(lambda tree: {"row": {"count": "0"}, "auth_results": tree})
 
 
 def _tree(block: bytes) -> Tree | None:

@@ -391,6 +391,19 @@ def test_a_run_without_anything_new_in_a_bucket_loads_no_pandas(
     assert not {"pandas", "nbconvert", "matplotlib"} & loaded_modules("run", "alerts")
 
 
+def test_an_ingest_does_without_pandas_that_arrow_would_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mail").mkdir()
+    (tmp_path / "mail/one").write_bytes(make_mail(gz(report_xml(make_report(make_record())))))
+    monkeypatch.setenv("DMARCKIT_HOME", str(tmp_path))
+    monkeypatch.setenv("DMARCKIT_TRUST", "any")
+    loaded = loaded_modules("ingest")
+    assert "pyarrow" in loaded
+    assert "pandas" not in loaded
+    assert Lake(str(tmp_path / "lake")).arrow("SELECT * FROM records").num_rows == 1
+
+
 def test_a_list_of_schedules_is_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DMARCKIT_HOME", str(tmp_path))
     now = datetime.now(UTC)

@@ -120,10 +120,10 @@ def test_an_error_names_the_same_line(taken: list[int]) -> None:
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dmarckit.reports.quick.REMEMBERED", 3)
     for memory in (quick._evaluated, quick._identifiers, quick._results):
-        memory[0].clear()
+        memory.clear()
     many = make_report(*(make_record(messages=i, header_from=f"h{i}.example") for i in range(20)))
     assert_same(report_xml(many))
-    assert max(len(memory[0]) for memory in (quick._evaluated, quick._identifiers)) <= 3
+    assert max(len(memory) for memory in (quick._evaluated, quick._identifiers)) <= 3
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
