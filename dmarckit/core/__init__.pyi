@@ -85,6 +85,7 @@ from .settings import (
 from .storage import (
     ARCHIVED as ARCHIVED,
     POOL as POOL,
+    WITHOUT_OBSTORE as WITHOUT_OBSTORE,
     FolderStorage as FolderStorage,
     S3Storage as S3Storage,
     Storage as Storage,

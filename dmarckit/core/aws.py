@@ -10,6 +10,8 @@ import functools
 import os
 import re
 from collections.abc import Iterator
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from dmarckit.core.errors import DmarckitError, one_line
@@ -61,10 +63,23 @@ def aws_session(**own: Any) -> Any:
     core = botocore.session.Session()
     loader = _loader(core.get_config_variable("data_path"))
     core.register_component("data_loader", loader)
+    parsers = core.get_component("response_parser_factory")
+    parsers.set_parser_defaults(timestamp_parser=_timestamp)
     region = os.environ.get("AWS_REGION") or None
     session = boto3.session.Session(botocore_session=core, region_name=region, **own)
     loader.search_paths[:] = dict.fromkeys(loader.search_paths)  # each session adds boto3's
     return session
+
+
+def _timestamp(sent: Any) -> datetime:
+    """Return a time that AWS sends; the SDK's own way takes most of the time of a listing."""
+    for read in (datetime.fromisoformat, parsedate_to_datetime) if isinstance(sent, str) else ():
+        with contextlib.suppress(ValueError):
+            return read(sent)
+    from botocore.utils import parse_timestamp
+
+    found: datetime = parse_timestamp(sent)
+    return found
 
 
 @functools.cache

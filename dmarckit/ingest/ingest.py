@@ -486,6 +486,7 @@ def _read_bounded(task: Task, part: _Part) -> Chunk:
         resource.setrlimit(
             resource.RLIMIT_CPU, (int(time.process_time()) + _most_seconds(task), hard)
         )
+    os.environ[core.WITHOUT_OBSTORE] = "1"  # it starts threads as well
     return read_chunk(replace(task, ahead=1), part)  # each thread reserves memory, used or not
 
 

@@ -18,7 +18,7 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -221,8 +221,7 @@ def _read(task: Task, objects: Sequence[StoredObject]) -> Chunk:
     with contextlib.ExitStack() as stack:
         folder = task.spool or stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-"))
         reader = _Reader(task, Spool(folder))
-        storage = _storage(task.mail_url, task.spool)
-        fetched = _fetched(storage, objects, task.limits, task.ahead or AHEAD)
+        fetched = _fetched(task, objects, task.ahead or AHEAD)
         began, read = time.monotonic(), 0
         try:
             for item, raw in stack.enter_context(contextlib.closing(fetched)):
@@ -506,28 +505,28 @@ def distrust_reason(mail: Mail, trust: str, authserv_id: str) -> str | None:
 
 
 def _fetched(
-    storage: Storage, objects: Sequence[StoredObject], limits: Limits, most: int
+    task: Task, objects: Sequence[StoredObject], most: int
 ) -> Generator[tuple[StoredObject, bytes | DmarckitError], None, None]:
     """Yield each object with its bytes, or the reason why it has none; fetched ahead."""
-    fetch = functools.partial(_fetch, storage, limits)
+    storage, pool = _source(task.mail_url, task.spool)
+    fetch = functools.partial(_fetch, storage, task.limits)
     if not storage.remote:
         yield from ((item, fetch(item)) for item in objects)
         return
-    with ThreadPoolExecutor(most) as pool:
-        waiting: deque[tuple[StoredObject, Future[bytes | DmarckitError]]] = deque()
-        source = iter(objects)
-        ahead = next(source, None)
-        while True:
-            while ahead is not None and len(waiting) < most:
-                size = sum(item.size for item, _ in waiting) + ahead.size
+    waiting: deque[tuple[StoredObject, Future[bytes | DmarckitError]]] = deque()
+    left = deque(objects)
+    try:
+        while left or waiting:
+            while left and len(waiting) < most:
+                size = sum(item.size for item, _ in waiting) + left[0].size
                 if waiting and size > AHEAD_BYTES:
                     break
-                waiting.append((ahead, pool.submit(fetch, ahead)))
-                ahead = next(source, None)
-            if not waiting:
-                return
+                waiting.append((left[0], pool.submit(fetch, left.popleft())))
             item, future = waiting.popleft()
             yield item, future.result()
+    finally:
+        for _, future in waiting:
+            future.cancel()
 
 
 def _fetch(storage: Storage, limits: Limits, item: StoredObject) -> bytes | DmarckitError:
@@ -557,6 +556,6 @@ def _fetch(storage: Storage, limits: Limits, item: StoredObject) -> bytes | Dmar
 
 
 @functools.lru_cache(maxsize=1)
-def _storage(url: str, _ingest: str) -> Storage:
-    """Return one for all chunks of an ingest, so that connections are kept."""
-    return core.open_storage(url)
+def _source(url: str, _ingest: str) -> tuple[Storage, Executor]:
+    """Return storage and threads for all chunks of an ingest, so that connections are kept."""
+    return core.open_storage(url), ThreadPoolExecutor(AHEAD)

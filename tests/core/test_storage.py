@@ -6,15 +6,58 @@ import gzip
 import os
 import stat
 import urllib.request
+import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 
-from dmarckit.core.errors import MissingObject, StorageError
-from dmarckit.core.storage import FolderStorage, S3Storage, Storage, StoredObject, open_storage
+from dmarckit.core.aws import aws_session
+from dmarckit.core.errors import EncryptedObject, MissingObject, StorageError
+from dmarckit.core.storage import (
+    WITHOUT_OBSTORE,
+    FolderStorage,
+    S3Storage,
+    Storage,
+    StoredObject,
+    _credentials,
+    open_storage,
+)
 from dmarckit.demo.server import S3Server, S3User, available, s3_server
+
+WAYS = ["obstore", "boto3 alone"]
+
+
+@pytest.fixture(params=WAYS)
+def bucket(request: pytest.FixtureRequest, bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bucket, reached through obstore, then through boto3 alone."""
+    if request.param == "boto3 alone":
+        monkeypatch.setenv(WITHOUT_OBSTORE, "1")
+    return bucket
+
+
+@pytest.fixture(params=["folder", *(pytest.param(way, marks=pytest.mark.s3) for way in WAYS)])
+def storage(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Storage:
+    """An empty storage: a folder, then a bucket, reached in both ways."""
+    if request.param == "folder":
+        return open_storage(str(tmp_path / "home/things"))
+    server: S3Server = request.getfixturevalue("server")
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    if request.param == "boto3 alone":
+        monkeypatch.setenv(WITHOUT_OBSTORE, "1")
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    boto3.session.Session().client("s3").create_bucket(Bucket=name)
+    made = open_storage(f"s3://{name}/things")
+    assert isinstance(made, S3Storage)
+    assert (made._store is None) == (request.param == "boto3 alone")
+    return made
 
 
 def test_what_is_put_is_got(storage: Storage) -> None:
@@ -52,6 +95,79 @@ def test_lists_past_one_page_of_a_bucket(bucket: str) -> None:
         client.put_object(Bucket=bucket.removeprefix("s3://"), Key=f"m/{i:05d}", Body=b"x")
     listed = [item.key for item in open_storage(f"{bucket}/m").list()]
     assert listed == [f"{i:05d}" for i in range(1_050)]
+
+
+@pytest.mark.s3
+def test_a_folder_that_a_console_made_is_no_object(bucket: str) -> None:
+    client = boto3.session.Session().client("s3")
+    for key in ("m/", "m/a", "m/b/", "m/b/c", "m/empty", "m/z ä#"):
+        body = b"" if key.endswith(("/", "empty")) else b"x"
+        client.put_object(Bucket=bucket.removeprefix("s3://"), Key=key, Body=body)
+    listed = list(open_storage(f"{bucket}/m").list())
+    assert [(item.key, item.size) for item in listed] == [
+        ("a", 1), ("b/c", 1), ("empty", 0), ("z ä#", 1),
+    ]  # fmt: skip
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("key", ["a//b", "./a", "a/../b", "ä #%?&=+", "a/", "~a[1]"])
+def test_any_key_is_taken_as_it_is(bucket: str, key: str) -> None:
+    open_storage(f"{bucket}/m").put(key, b"x", content_type="text/plain")
+    client = boto3.session.Session().client("s3")
+    (found,) = client.list_objects_v2(Bucket=bucket.removeprefix("s3://"))["Contents"]
+    assert found["Key"] == f"m/{key}"
+    assert open_storage(f"{bucket}/m").get(key) == b"x"
+
+
+@pytest.mark.s3
+def test_what_was_encrypted_before_it_was_stored_is_named(bucket: str) -> None:
+    client = boto3.session.Session().client("s3")
+    name, metadata = bucket.removeprefix("s3://"), {"x-amz-key-v2": "wrapped"}
+    client.put_object(Bucket=name, Key="m", Body=b"x", Metadata=metadata)
+    with pytest.raises(EncryptedObject, match="client side"):
+        open_storage(bucket).get("m")
+
+
+class Failing:
+    """Stands in for obstore where it cannot do what boto3 can."""
+
+    def __init__(self, store: Any = None) -> None:
+        self.store, self.asked = store, 0
+
+    def get(self, key: str) -> Any:
+        self.asked += 1
+        raise RuntimeError("no certificate")
+
+    def list(self, prefix: str, chunk_size: int) -> Iterator[Any]:
+        yield from [next(self.store.list(prefix, chunk_size=chunk_size))[:2]]
+        raise RuntimeError("an odd key")
+
+
+@pytest.mark.s3
+def test_boto3_does_what_obstore_cannot(server: S3Server, storage: Storage) -> None:
+    if not isinstance(storage, S3Storage) or storage._store is None:
+        pytest.skip("there is no obstore to fail")
+    for key in ("a", "b", "c"):
+        storage.put(key, key.encode(), content_type="text/plain")
+    storage._store = failing = Failing(storage._store)  # type: ignore[assignment]
+    assert [item.key for item in storage.list()] == ["a", "b", "c"]  # boto3 goes on after b
+    with pytest.raises(MissingObject):
+        storage.get("nothing")
+    assert failing.asked == 1  # boto3 has failed as well: obstore may be right
+    assert [storage.get(key) for key in ("a", "b")] == [b"a", b"b"]
+    assert failing.asked == 2
+
+
+def test_obstore_asks_for_credentials_before_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-a-real-secret")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "a-token")
+    found = _credentials(aws_session())
+    assert (found["access_key_id"], found["token"]) == ("AKIDEXAMPLE", "a-token")
+    assert found["expires_at"] is not None
+    # the SDK takes new ones ten minutes before the old ones end, obstore asks five before
+    left = found["expires_at"] - datetime.now(UTC)
+    assert timedelta(minutes=9) < left <= timedelta(minutes=10)
 
 
 def test_etag_changes_with_the_content(storage: Storage) -> None:

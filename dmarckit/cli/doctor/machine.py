@@ -23,7 +23,7 @@ from dmarckit.pages import known_parameters, own_kernel
 LOW_DISK, LITTLE_DISK = 200_000_000, 1_000_000_000
 """bytes that are free: below the first work fails, below the second it soon will"""
 KERNEL_SECONDS = 50  # for its start, and again for importing dmarckit
-OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "DMARCKIT_CORPUS"})
+OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "DMARCKIT_CORPUS", core.WITHOUT_OBSTORE})
 """variables that begin like settings and are none"""
 NEEDED_BY = {
     "failures_content": "failures",
