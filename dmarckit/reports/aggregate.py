@@ -165,7 +165,7 @@ class _Fields:
 
     def text(self, name: str) -> str | None:
         found: str | None = self._first(name, str)
-        return found and self._cut(name, found)
+        return found if found is None or len(found) <= self._most else self._cut(name, found)
 
     def _cut(self, name: str, text: str) -> str:
         return cut(text, f"{self._name}/{name}", self._warnings, most=self._most)

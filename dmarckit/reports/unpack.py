@@ -18,7 +18,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from dmarckit.core import (
@@ -240,7 +240,7 @@ def documents(
     budget.attachments += 1
     for found in _documents(payload, name, budget, (budget.attachments,)):
         opened = partial(lambda open_: budget.timed(open_()), found.open)
-        yield replace(found, open=opened, timed=budget.timed)
+        yield Document(found.name, opened, budget.timed)
 
 
 def packing(head: bytes) -> str | None:
