@@ -65,7 +65,7 @@ def small_mails(times: int = 400) -> list[tuple[str, str]]:
 
 LARGE = """
 import json, sys, time
-from dmarckit.models import Limits
+from dmarckit.core import Limits
 from dmarckit.reports import read_object, read_reports
 from tests.support import bombs
 from tests.support.bombs import memory_peak, reset_memory_peak
