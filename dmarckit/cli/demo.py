@@ -21,7 +21,7 @@ import typer
 
 from dmarckit import core, demo as company, ingest, jobs, lake, pages, slack
 from dmarckit.cli.output import console, ingest_progress, print_outcomes
-from dmarckit.core import PREFIX, Settings, one_line, plural
+from dmarckit.core import one_line, plural
 
 if TYPE_CHECKING:
     from dmarckit.demo import GeneratedMail
@@ -132,7 +132,7 @@ def _place(step: Callable[[str], None], trust: str, out: Path) -> Iterator[dict[
     from unittest import mock
 
     # none of the user's variables for us (but the language) or for the AWS SDK
-    theirs, language = (PREFIX, "AWS_"), f"{PREFIX}LANGUAGE"
+    theirs, language = (core.PREFIX, "AWS_"), f"{core.PREFIX}LANGUAGE"
     kept = {k: v for k, v in os.environ.items() if not k.startswith(theirs) or k == language}
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, kept, clear=True))
@@ -153,9 +153,9 @@ def _place(step: Callable[[str], None], trust: str, out: Path) -> Iterator[dict[
         config.touch()
         names |= {
             core.CONFIG_VARIABLE: str(config),
-            f"{PREFIX}HOME": home,
-            f"{PREFIX}TRUST": trust,
-            f"{PREFIX}SENDERS": json.dumps(tomllib.loads(company.demo_settings())["senders"]),
+            f"{core.PREFIX}HOME": home,
+            f"{core.PREFIX}TRUST": trust,
+            f"{core.PREFIX}SENDERS": json.dumps(tomllib.loads(company.demo_settings())["senders"]),
         }
         os.environ |= names
         if home.startswith("s3://"):
@@ -180,7 +180,7 @@ def store(storage: core.Storage, keys: Iterable[str], read: Callable[[str], byte
 
 
 def _write(
-    out: Path, settings: Settings, page: pages.BuiltPage, messages: Sequence[slack.Message]
+    out: Path, settings: core.Settings, page: pages.BuiltPage, messages: Sequence[slack.Message]
 ) -> list[Path]:
     storage = core.FolderStorage(out)
     storage.put("overview.html", page.html, content_type="text/html; charset=utf-8")

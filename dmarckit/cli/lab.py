@@ -25,7 +25,7 @@ import typer
 from dmarckit import core, demo, ingest, lake
 from dmarckit.cli.demo import store
 from dmarckit.cli.output import console, ingest_progress
-from dmarckit.core import CONFIG_VARIABLE, PREFIX, one_line
+from dmarckit.core import one_line
 
 OWN = Path("notebooks")
 COPIED = ".copied.json"  # in it: notebook → hash of the shipped one that its copy was made of
@@ -208,8 +208,8 @@ def demo_environment() -> Iterator[dict[str, str]]:
         config = home / "dmarckit.toml"
         own = f'home = "{home.as_posix()}"\ntrust = "pass"\nexports = "none"\n'
         config.write_text(own + demo.demo_settings(), "utf-8")
-        theirs = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
-        environment = {**theirs, CONFIG_VARIABLE: str(config)}
+        theirs = {k: v for k, v in os.environ.items() if not k.startswith(core.PREFIX)}
+        environment = {**theirs, core.CONFIG_VARIABLE: str(config)}
         with mock.patch.dict(os.environ, environment, clear=True):
             settings = core.load_settings()
             raw = {mail.key: mail.raw for mail in demo.demo_mails(datetime.now(UTC).date())}

@@ -15,7 +15,7 @@ import typer
 from dmarckit import core, ingest, lake, pages
 from dmarckit.cli.options import OK, PROBLEMS, Dask, parameter_values
 from dmarckit.cli.output import console
-from dmarckit.core import Settings, SettingsError, one_line, open_storage, plural
+from dmarckit.core import SettingsError, one_line, open_storage, plural
 
 if TYPE_CHECKING:
     from dmarckit.pages import FleetPage, Outcome
@@ -91,7 +91,7 @@ def _default(about: Mapping[str, str]) -> Any:
         return None
 
 
-def _which_domain(settings: Settings, notebook: str) -> str:
+def _which_domain(settings: core.Settings, notebook: str) -> str:
     """Return the domain that somebody chooses, from those with reports or in the settings."""
     found = lake.Lake(settings.lake_url).arrow(_BY_MESSAGES).to_pylist()
     messages = dict.fromkeys(settings.domain_names, 0) | {r["domain"]: r["messages"] for r in found}
@@ -105,7 +105,7 @@ def _which_domain(settings: Settings, notebook: str) -> str:
 
 
 def build_fleet(
-    settings: Settings,
+    settings: core.Settings,
     notebook: str,
     parameters: Mapping[str, Any],
     *,
