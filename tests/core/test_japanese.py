@@ -126,7 +126,7 @@ def test_tables_and_charts_have_no_english_sentence(in_japanese: None) -> None:
     done = {"delivered": 6, "quarantined": 2, "rejected": 1, "unstated": 0}
     figure = failing_by_day(pd.DataFrame([day | done]))
     title = figure.layout.title
-    assert [trace.name for trace in figure.data] == ["配信", "迷惑メール扱い", "拒否"]
+    assert [trace.name for trace in figure.data] == ["配信", "隔離", "拒否"]
     mails = frames.mails({"outcome": "untrusted", "error": "x"})
     refused = page_about(_stored_mails=mails).refused_mails()
     for shown in (title.text, title.subtitle.text, markup(refused)):
