@@ -34,7 +34,7 @@ _FAMILIES = (
     *("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans JP", "IPAexGothic", "IPAGothic"),
     *("TakaoGothic", "VL Gothic", "Hiragino Sans", "Yu Gothic", "Meiryo", "MS Gothic"),
 )
-_SAMPLE = {"en": "", "ja": "合否あアー～"}  # characters without which a language cannot be written
+_SAMPLE = {"en": "", "ja": "合否あアー〜"}  # characters without which a language cannot be written
 
 
 @contextmanager

@@ -95,9 +95,9 @@ def test_numbers_and_changes(in_japanese: None) -> None:
 
 def test_days(in_japanese: None) -> None:
     assert words.short_day(datetime(2026, 11, 3, tzinfo=UTC)) == "11/3"
-    assert str(last_days(7, end="2026-11-23")) == "2026年11月17日 ～ 2026年11月23日"
+    assert str(last_days(7, end="2026-11-23")) == "2026/11/17〜11/23"
     begin, end = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 8, tzinfo=UTC)
-    assert period(begin, end) == "2026-11-01 ～ 2026-11-07"
+    assert period(begin, end) == "2026-11-01 〜 2026-11-07"
 
 
 def test_a_notebook_s_markdown_is_translated_by_paragraph(in_japanese: None) -> None:
@@ -111,7 +111,7 @@ def test_a_notebook_s_markdown_is_translated_by_paragraph(in_japanese: None) -> 
 def test_a_finding_and_the_answer(in_japanese: None) -> None:
     found = [judged("WORSE", summary="要約", action="対応内容")]
     card = text(findings_html(found, date(2026, 12, 24)).markup)
-    for part in ("警告", "悪化", "新しい送信元", "対応:"):
+    for part in ("警告", "悪化", "Example Mail からの送信を初めて検出", "対応:"):
         assert part in card
     assert "WORSE" not in card
     said = answered(*found)
