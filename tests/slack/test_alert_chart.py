@@ -142,7 +142,7 @@ def test_a_font_that_was_installed_after_matplotlib_made_its_list_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     manager = chart.font_manager.fontManager
-    (serif,) = {f.fname for f in manager.ttflist if f.fname.endswith("DejaVuSerif.ttf")}
+    serif = next(f.fname for f in manager.ttflist if f.fname.endswith("DejaVuSerif.ttf"))
     known = [font for font in manager.ttflist if font.name == "DejaVu Sans"]
     monkeypatch.setattr(manager, "ttflist", known)
     monkeypatch.setattr(chart.font_manager, "findSystemFonts", lambda: [serif, "/no/font.ttf"])
