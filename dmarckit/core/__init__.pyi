@@ -105,6 +105,7 @@ from .text import (
     moment as moment,
     n_days as n_days,
     n_messages as n_messages,
+    n_reporters as n_reporters,
     n_reports as n_reports,
     normalize_domain as normalize_domain,
     percent as percent,

@@ -194,6 +194,11 @@ def n_reports(n: float) -> str:
     return ngettext("{n} report", "{n} reports", n).format(n=count(n))
 
 
+def n_reporters(n: float) -> str:
+    """Return a number of reporters with its noun."""
+    return ngettext("{n} reporter", "{n} reporters", n).format(n=count(n))
+
+
 def n_days(n: float) -> str:
     """Return a number of days with its noun."""
     return ngettext("{n} day", "{n} days", n).format(n=count(n))

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from dmarckit.core import Thresholds, _, count, later, n_messages
+from dmarckit.core import Thresholds, _, count, later, n_messages, n_reporters
 from dmarckit.facts import network_key
 from dmarckit.findings import context as counts, queries
 from dmarckit.findings.context import DAY, OWN_NETWORKS, Context, DomainFacts, total, window_query
-from dmarckit.findings.model import Family, Finding, Kind, mad, median, n_reporters, on_days, safe
+from dmarckit.findings.model import Family, Finding, Kind, mad, median, on_days, safe
 
 _WEEK = 7 * DAY
 _WEEKS = 4  # that say what is usual

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dmarckit.core import Thresholds, _, count, n_messages, short_day, short_days
+from dmarckit.core import Thresholds, _, count, n_messages, n_reporters, short_day, short_days
 from dmarckit.facts import Facts, network_key
 from dmarckit.findings import model, queries
 from dmarckit.findings.dmarc_policy import quoted_policy, with_changes
@@ -332,7 +332,7 @@ def sentence_parts(domain: DomainFacts, rows: pd.DataFrame, sender: str) -> dict
         "sender": safe(sender),
         "domain": safe(domain.name),
         "when": model.on_days(*day_span(rows)),
-        "reporters": model.n_reporters(count_reporters(rows)),
+        "reporters": n_reporters(count_reporters(rows)),
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from dmarckit.checks import Outside, problem_texts, tag_list
-from dmarckit.core import _, later, short_day
+from dmarckit.core import _, later, n_reporters, short_day
 from dmarckit.facts import Facts
 from dmarckit.findings import model, queries
 from dmarckit.findings.context import Context, failing_ours, reporter_tests
@@ -337,7 +337,7 @@ def _differs(
         last_day=seen["begin"].max().date(),
         reporters=len(names),
         summary=text.format(
-            reporters=model.n_reporters(len(names)),
+            reporters=n_reporters(len(names)),
             tag=tag,
             value=safe(value),
             domain=safe(domain),

@@ -211,11 +211,6 @@ def join_sentences(*texts: str) -> str:
 _ENDS = ".!?:。！？："
 
 
-def n_reporters(n: float) -> str:
-    """Return a number of reporters in words."""
-    return ngettext("{n} reporter", "{n} reporters", n).format(n=count(n))
-
-
 def n_domains(n: float) -> str:
     """Return a number of domains in words."""
     return ngettext("{n} domain", "{n} domains", n).format(n=count(n))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from dmarckit.core import _, count, later, n_messages, ngettext, short_day
+from dmarckit.core import _, count, later, n_messages, n_reporters, ngettext, short_day
 from dmarckit.findings import context as counts, model, queries
 from dmarckit.findings.context import SPOOFED, Context, DomainFacts, top_counts, total
 from dmarckit.findings.dmarc_policy import policy_tags, subdomain_policy
@@ -145,7 +145,7 @@ def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame)
                 when=model.on_days(*counts.day_span(rows)),
                 usual=usual,
                 what=counts.disposition_words(rows),
-                reporters=model.n_reporters(counts.count_reporters(rows)),
+                reporters=n_reporters(counts.count_reporters(rows)),
             ),
             _("It has been going on since {day}.").format(day=short_day(wave.since))
             if wave.since < context.start and not wave.over

@@ -7,8 +7,7 @@ one message; when the domains are many, all of a run are one digest.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -47,18 +46,13 @@ _FAILING = """
         AND NOT coalesce(spf_aligned OR dkim_aligned, false)
     GROUP BY ALL ORDER BY messages DESC, source_ip LIMIT 5000
 """
+_RECORDS = """
+    SELECT * FROM records WHERE list_contains($months, month) AND list_contains($uids, report_uid)
+"""
 _LAST_GOOD = "SELECT max(started) AS started FROM runs WHERE result IN ('ok', 'problems')"
 
 Row = Mapping[str, Any]  # a row of the table `reports`
-
-
-@dataclass(frozen=True)
-class FailingSender:
-    """Who delivered failing messages, and from where, the busiest address first."""
-
-    name: str
-    messages: int
-    addresses: Sequence[str]
+Sender = tuple[str, Counter[str]]  # its name, and its failing messages by address
 
 
 def unsent_reports(settings: Settings, lake: Lake, now: datetime) -> list[Row]:
@@ -118,23 +112,15 @@ def _subject(row: Row) -> str:
 
 def _alert(settings: Settings, lake: Lake, storage: core.Storage, rows: Sequence[Row]) -> Message:
     """Build the message about the reports of one domain."""
-    import pandas as pd
-
     from dmarckit.slack.chart import alert_chart
 
     rows = sorted(rows, key=lambda row: -row["failing"])
-    which = {
-        "months": sorted({row["month"] for row in rows}),
-        "uids": [row["report_uid"] for row in rows],
-    }
-    senders = _senders(facts.name_sources(settings, lake, lake.sql(_FAILING, **which)))
-    failing, uid = sum(row["failing"] for row in rows), str(rows[0]["report_uid"])
+    months, uids = sorted({row["month"] for row in rows}), [row["report_uid"] for row in rows]
+    failing = lake.sql(_FAILING, months=months, uids=uids)
+    senders = _senders(facts.name_sources(settings, lake, failing))
     if sum(row["records"] for row in rows) > MANY_RECORDS:
-        found = [report_from_lake(row, pd.DataFrame()) for row in rows]
-        return report_alert(found, senders=senders, failing=failing, uid=uid)
-    query = """SELECT * FROM records
-        WHERE list_contains($months, month) AND list_contains($uids, report_uid)"""
-    records = lake.sql(query, **which)
+        return report_alert(rows, senders=senders)
+    records = lake.sql(_RECORDS, months=months, uids=uids)
     found = [report_from_lake(row, records) for row in rows]
 
     def stored(row: Row, kind: Any, content_type: str, data: bytes) -> kit.StoredFile:
@@ -143,9 +129,9 @@ def _alert(settings: Settings, lake: Lake, storage: core.Storage, rows: Sequence
         storage.put(key, data, content_type=content_type)
         return kit.StoredFile("exports", key)
 
-    links: list[tuple[str, kit.Target]] = []
+    links: list[tuple[str, kit.StoredFile]] = []
     for row, report in zip(rows[:LINKED], found, strict=False):
-        whose = kit.mrkdwn(_reporter(report), 60)
+        whose = kit.mrkdwn(_reporter(row), 60)
         json_text = reports.json_text(reports.report_json(report, str(row["mail_key"])))
         file = stored(row, "json", "application/json", json_text.encode())
         links.append((_("{reporter}: report as JSON").format(reporter=whose), file))
@@ -153,41 +139,32 @@ def _alert(settings: Settings, lake: Lake, storage: core.Storage, rows: Sequence
         file = stored(row, "csv", "text/csv; charset=utf-8", csv_text.encode())
         links.append((_("{reporter}: report as CSV").format(reporter=whose), file))
     chart = stored(rows[0], "png", "image/png", alert_chart(found))
-    return report_alert(found, links, chart, senders, failing, uid)
+    return report_alert(
+        rows, [r for report in found for r in report.records], links, chart, senders
+    )
 
 
-def _senders(named: pd.DataFrame) -> list[FailingSender]:
+def _senders(named: pd.DataFrame) -> list[Sender]:
     """Return the senders of rows with sender, source_ip and messages, the busiest first."""
     found: dict[str, Counter[str]] = {}
     rows = zip(named["sender"], named["source_ip"], named["messages"], strict=True)
     for name, address, messages in rows:
         where = _("no address") if core.is_missing(address) else str(address)
         found.setdefault(str(name), Counter())[where] += int(messages)
-    senders = [
-        FailingSender(name, ips.total(), [ip for ip, _n in ips.most_common()])
-        for name, ips in found.items()
-    ]
-    return sorted(senders, key=lambda sender: (-sender.messages, sender.name))
+    return sorted(found.items(), key=lambda item: (-item[1].total(), item[0]))
 
 
 def report_alert(
-    found: Sequence[reports.AggregateReport],
-    links: Sequence[tuple[str, kit.Target]] = (),
-    chart: kit.Target | None = None,
-    senders: Sequence[FailingSender] = (),
-    failing: int | None = None,
-    uid: str | None = None,
+    rows: Sequence[Row],
+    records: Sequence[reports.Record] = (),
+    links: Sequence[tuple[str, kit.StoredFile]] = (),
+    chart: kit.StoredFile | None = None,
+    senders: Sequence[Sender] = (),
 ) -> Message:
-    """Build the message about the reports of one domain with failing messages.
-
-    With a `uid` it has the command that shows this report whole. Where the records were too many
-    to load, `failing` is the number of failing messages; else it is counted from them.
-    """
-    records = [r for report in found for r in report.records if not r.passes and r.messages]
-    failed = sum(record.messages for record in records) if failing is None else failing
-    one = found[0]
-    domain = core.show_domain(one.policy.domain or "") or _("an unnamed domain")
-    said = _failures(failed, sum(report.message_count for report in found))
+    """Build the message about the reports of one domain; `records` are theirs, where loaded."""
+    one, said = rows[0], _failures(rows)
+    domain, whose = _domain(one), _reporter(one)
+    failed = sum(row["failing"] for row in rows)
     title = ngettext(
         "{domain}: {n} message failing DMARC", "{domain}: {n} messages failing DMARC", failed
     )
@@ -195,143 +172,122 @@ def report_alert(
         kit.header(title.format(domain=core.one_line(domain, 70), n=count(failed))),
         kit.section("\n".join(filter(None, (f"*{said}*", _delivered(records))))),
     ]
-    if len(found) == 1:
-        whose = kit.mrkdwn(_reporter(one))
+    if len(rows) == 1:
+        tags = (("p", "p"), ("sp", "sp"), ("np", "np"), ("t", "testing"))
+        policy = "; ".join(f"{tag}={one[column]}" for tag, column in tags if one[column])
         pairs = [
-            (_("Reporter"), whose),
-            (_("Report id"), kit.code(one.report_id or _("none"))),
-            (_("Period"), core.period(one.begin, one.end)),
+            (_("Reporter"), kit.mrkdwn(whose)),
+            (_("Report id"), kit.code(one["report_id"] or _("none"))),
+            (_("Period"), core.period(one["begin"], one["end"])),
             (_("Domain"), kit.code(domain)),
-            (_("Policy"), kit.code(_quoted_policy(one.policy))),
+            (_("Policy"), kit.code(policy or _("none quoted"))),
         ]
         blocks.append(kit.fields(pairs))
     else:
-        n = len({_reporter(report) for report in found})
-        several = ngettext("{n} reporter", "{n} reporters", n).format(n=count(n))
-        whose = several if n > 1 else kit.mrkdwn(_reporter(one))
-        names = (_("Reporter"), _("Report id"), _("Period"), _("Messages"), _("Failing"))
-        cells = [
-            (
-                *(_reporter(report), report.report_id or ""),
-                core.period(report.begin, report.end),
-                count(report.message_count),
-                count(sum(r.messages for r in report.records if not r.passes))
-                if report.records
-                else "",
-            )
-            for report in found[:DIGEST_ROWS]
-        ]
-        blocks += kit.text_table(names, cells, len(found))
+        if (n := len(set(map(_reporter, rows)))) > 1:
+            whose = core.n_reporters(n)
+        blocks += _table(rows, _("Report id"), lambda row: row["report_id"] or "")
     if senders:
         heading = _("Senders of failing messages")
-        lines = [_sender_line(sender) for sender in senders[:TOP_SENDERS]]
-        more = len(senders) - TOP_SENDERS
-        if more > 0:
+        lines = [_sender_line(*sender) for sender in senders[:TOP_SENDERS]]
+        if (more := len(senders) - TOP_SENDERS) > 0:
             text = ngettext("and {n} more sender", "and {n} more senders", more)
             lines.append(text.format(n=count(more)))
         blocks.append(kit.section(f"*{heading}*\n{kit.bullet_list(lines)}"))
     blocks += kit.link_lines(links)
-    if uid is not None:
-        how = kit.code(pages.command("report", report_uid=uid))
-        blocks.append(kit.context(_("Details: {command}").format(command=how)))
+    how = kit.code(pages.command("report", report_uid=str(one["report_uid"])))
+    blocks.append(kit.context(_("Details: {command}").format(command=how)))
     blocks += kit.image(chart, _("DMARC, SPF and DKIM results: {what}").format(what=said))
     text = _("{domain}: {what}, reported by {reporter}")
-    text = text.format(domain=kit.mrkdwn(domain), what=said, reporter=whose)
+    text = text.format(domain=kit.mrkdwn(domain), what=said, reporter=kit.mrkdwn(whose))
     return kit.build_message(text, blocks)
 
 
-def _sender_line(sender: FailingSender) -> str:
-    shown = [kit.code(address) for address in sender.addresses[:TOP_ADDRESSES]]
-    if (more := len(sender.addresses) - TOP_ADDRESSES) > 0:
+def _sender_line(name: str, addresses: Counter[str]) -> str:
+    shown = [kit.code(address) for address, _n in addresses.most_common(TOP_ADDRESSES)]
+    if (more := len(addresses) - TOP_ADDRESSES) > 0:
         text = ngettext("and {n} more address", "and {n} more addresses", more)
         shown.append(text.format(n=count(more)))
     return _("{sender}: {messages} ({addresses})").format(
-        sender=kit.mrkdwn(sender.name, 80),
-        messages=core.n_messages(sender.messages),
+        sender=kit.mrkdwn(name, 80),
+        messages=core.n_messages(addresses.total()),
         addresses=", ".join(shown),
     )
 
 
-def _quoted_policy(policy: reports.Policy) -> str:
-    tags = (("p", policy.p), ("sp", policy.sp), ("np", policy.np), ("t", policy.testing))
-    return "; ".join(f"{tag}={value}" for tag, value in tags if value) or _("none quoted")
+def _table(rows: Sequence[Row], name: str, cell: Callable[[Row], str]) -> list[kit.Block]:
+    """Return a table of reports, with a column of one's own beside the reporter."""
+    names = (_("Reporter"), name, _("Period"), _("Messages"), _("Failing"))
+    cells = [
+        (
+            *(_reporter(row), cell(row), core.period(row["begin"], row["end"])),
+            *(count(row["messages"]), count(row["failing"])),
+        )
+        for row in rows[:DIGEST_ROWS]
+    ]
+    return kit.text_table(names, cells, len(rows))
 
 
-def _reporter(report: reports.AggregateReport) -> str:
-    return report.reporter or _unnamed(report.contact)
+def _domain(row: Row) -> str:
+    return core.show_domain(row["domain"] or "") or _("an unnamed domain")
 
 
-def _unnamed(contact: str | None) -> str:
-    if not contact:
-        return _("an unnamed reporter")
-    return _("an unnamed reporter (contact {contact})").format(contact=contact)
+def _reporter(row: Row) -> str:
+    if row["reporter"] or not row["contact"]:
+        return row["reporter"] or _("an unnamed reporter")
+    return _("an unnamed reporter (contact {contact})").format(contact=row["contact"])
 
 
-def _failures(failed: int, total: int) -> str:
-    if not total:
-        return _("the report contains no messages")
-    return _("{n} of {messages} fail DMARC ({share})").format(
-        n=count(failed), messages=core.n_messages(total), share=core.percent(failed / total)
-    )
+def _failures(rows: Sequence[Row]) -> str:
+    failed, total = sum(row["failing"] for row in rows), sum(row["messages"] for row in rows)
+    share = core.percent(failed / total if total else None)
+    text = _("{n} of {messages} fail DMARC ({share})")
+    return text.format(n=count(failed), messages=core.n_messages(total), share=share)
 
 
-def _delivered(failing: Sequence[reports.Record]) -> str:
+def _delivered(records: Sequence[reports.Record]) -> str:
     """Return whether the failing messages arrived all the same: the first thing people ask."""
-    by_disposition: Counter[str] = Counter()
-    for record in failing:
-        by_disposition[(record.disposition or "").lower()] += record.messages
-    failed = by_disposition.total()
-    delivered = by_disposition["none"] + by_disposition["pass"]
-    if delivered and delivered == failed:
-        return _("All of them were delivered anyway.")
+    done: Counter[str] = Counter()
+    for record in records:
+        if not record.passes:
+            done[(record.disposition or "").lower()] += record.messages
+    failed, delivered = done.total(), done["none"] + done["pass"]
     if delivered:
-        return _("{n} of them were delivered anyway.").format(n=count(delivered))
-    if failed and failed == by_disposition["quarantine"] + by_disposition["reject"]:
-        return _("None was delivered normally.")
-    return ""
+        text = _("{n} of them were delivered anyway.")
+        if delivered == failed:
+            text = _("All of them were delivered anyway.")
+        return text.format(n=count(delivered))
+    blocked = failed and failed == done["quarantine"] + done["reject"]
+    return _("All of them were quarantined or rejected.") if blocked else ""
 
 
 def digest_message(rows: Sequence[Row]) -> Message:
     """Build one message about many failing reports, instead of a flood.
 
-    Those with the most failing messages are in a table, the others are counted. `rows` need
-    the columns reporter, domain, begin, end, messages and failing of the table `reports`.
+    Those with the most failing messages are in a table, the others are counted.
     """
-    failing, total = sum(row["failing"] for row in rows), sum(row["messages"] for row in rows)
-    domains = Counter[str]()
+    said, domains = _failures(rows), Counter[str]()
     for row in rows:
-        domains[row["domain"] or ""] += row["failing"]
-    said = _failures(failing, total)
+        domains[_domain(row)] += row["failing"]
     title = ngettext(
         "{n} new report with failing messages", "{n} new reports with failing messages", len(rows)
-    ).format(n=count(len(rows)))
-    worst, most = max(domains.items(), key=lambda item: (item[1], item[0]))
-    where = ngettext(
-        "*{what}*\nAll as {domain}.",
-        "*{what}*\n{n} domains; most, {messages}, are about {domain}.",
-        len(domains),
     )
-    shown = kit.code(core.show_domain(worst) or _("an unnamed domain"))
+    where = ngettext(
+        "All for {domain}.", "{n} domains; most failures: {domain} ({messages}).", len(domains)
+    )
+    worst, most = max(domains.items(), key=lambda item: (item[1], item[0]))
     about = where.format(
-        what=said, n=count(len(domains)), messages=core.n_messages(most), domain=shown
+        n=count(len(domains)), messages=core.n_messages(most), domain=kit.code(worst)
     )
     top = sorted(
         rows, key=lambda r: (-r["failing"], str(r["domain"]), str(r["reporter"]), r["begin"])
     )
-    cells = [
-        (
-            row["reporter"] or _unnamed(row["contact"]),
-            core.show_domain(row["domain"] or "") or _("an unnamed domain"),
-            core.period(row["begin"], row["end"]),
-            count(row["messages"]),
-            count(row["failing"]),
-        )
-        for row in top[:DIGEST_ROWS]
+    hint = _("The newest are on the overview page ({command}).")
+    blocks = [
+        kit.header(title.format(n=count(len(rows)))),
+        kit.section(f"*{said}*\n{about}"),
+        *_table(top, _("Domain"), _domain),
+        kit.context(hint.format(command=kit.code("dmarckit page overview"))),
     ]
-    names = (_("Reporter"), _("Domain"), _("Period"), _("Messages"), _("Failing"))
-    how = kit.code("dmarckit page overview")
-    hint = _("The overview page lists all of them ({command}).").format(command=how)
-    table = kit.text_table(names, cells, len(rows))
-    blocks = [kit.header(title), kit.section(about), *table, kit.context(hint)]
     text = _("{reports} with failing messages: {what}")
     return kit.build_message(text.format(reports=core.n_reports(len(rows)), what=said), blocks)

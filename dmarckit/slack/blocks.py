@@ -11,7 +11,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -121,9 +121,6 @@ class StoredFile:
     key: str
 
 
-Target = str | StoredFile  # an address, or a file that will get one
-
-
 @dataclass(frozen=True)
 class Message:
     """One Slack message."""
@@ -161,16 +158,17 @@ def _fitting(blocks: Sequence[Block]) -> tuple[Block, ...]:
     """
     kept = list(blocks)
     while sum(map(_size, kept)) > MESSAGE_TEXT:
-        longest = max(range(len(kept)), key=lambda place: _spare(kept[place]))
-        if _spare(kept[longest]) < MIN_PARAGRAPH:
-            links = [n for n, block in enumerate(kept) if _is_link(block)]
-            if len(links) < 2:
-                break
+        texts = [block["text"]["text"] if _is_paragraph(block) else "" for block in kept]
+        links = [n for n, text in enumerate(texts) if text.startswith("<")]
+        spare = [0 if n in links else len(text) for n, text in enumerate(texts)]
+        if (longest := max(spare)) >= MIN_PARAGRAPH:
+            place = spare.index(longest)
+            shorter = texts[place][: longest // 2].rpartition("\n")[0]
+            kept[place] = section(f"{shorter}\n…".lstrip())
+        elif len(links) > 1:
             del kept[links[-1]]
-            continue
-        text = kept[longest]["text"]
-        shorter = text["text"][: len(text["text"]) // 2].rpartition("\n")[0]
-        kept[longest] = {**kept[longest], "text": {**text, "text": f"{shorter}\n…".lstrip()}}
+        else:
+            break
     return tuple(kept)
 
 
@@ -181,14 +179,8 @@ def _size(block: Block) -> int:
     return sum(len(text["text"]) for text in texts) + len(block.get("alt_text", ""))
 
 
-def _spare(block: Block) -> int:
-    """Return the length of its paragraph, where it may be shortened."""
-    is_paragraph = block["type"] == "section" and "text" in block and not _is_link(block)
-    return len(block["text"]["text"]) if is_paragraph else 0
-
-
-def _is_link(block: Block) -> bool:
-    return str(block.get("text", {"text": ""})["text"]).startswith("<")
+def _is_paragraph(block: Block) -> bool:
+    return block["type"] == "section" and "text" in block
 
 
 def header(text: str) -> Block:
@@ -237,18 +229,29 @@ def text_table(names: Sequence[str], rows: Sequence[Sequence[str]], total: int) 
     return [block, context(_("and {n} more").format(n=count(rest)))] if rest > 0 else [block]
 
 
-def link_lines(pairs: Iterable[tuple[str, Target | None]]) -> list[Block]:
-    """Return links (label, target), each in its own line; one too long for Slack says so.
+def link_lines(pairs: Iterable[tuple[str, StoredFile | None]]) -> list[Block]:
+    """Return links (label, target), each in its own line; one to nothing is left out."""
+    return [{"type": "link", "label": label, **asdict(to)} for label, to in pairs if to]
 
-    Presigned URLs made with a role's session token can be longer than a text may be.
+
+def image(to: StoredFile | None, alt: str) -> list[Block]:
+    """Return a picture; none for no target."""
+    return [{"type": "picture", "alt": alt, **asdict(to)}] if to else []
+
+
+def with_addresses(message: Message, address: Callable[[StoredFile], str]) -> Message:
+    """Return the message as Slack takes it: every stored file has become an address.
+
+    One that is too long for Slack is a line that says so: presigned URLs made with a role's
+    session token can be longer than a text may be.
     """
-    return [
-        {"type": "link", "label": label, "place": to.place, "key": to.key}
-        if isinstance(to, StoredFile)
-        else _link(to, label)
-        for label, to in pairs
-        if to is not None
-    ]
+    blocks: list[Block] = []
+    for block in message.blocks:
+        if block["type"] in ("link", "picture"):
+            url = address(StoredFile(block["place"], block["key"]))
+            block = _link(url, block["label"]) if "label" in block else _image(url, block["alt"])
+        blocks.append(block)
+    return replace(message, blocks=_fitting(blocks))
 
 
 def _link(url: str, label: str) -> Block:
@@ -259,31 +262,13 @@ def _link(url: str, label: str) -> Block:
     return section(text)
 
 
-def image(to: Target | None, alt: str) -> list[Block]:
-    """Return a picture; none for no target, a line for one that Slack would refuse."""
-    if to is None:
-        return []
-    if isinstance(to, StoredFile):
-        return [{"type": "picture", "alt": alt, "place": to.place, "key": to.key}]
-    if not is_web_address(to):
-        return [context(_("Chart: {place}").format(place=code(to, SECTION_LIMIT // 2)))]
-    if len(to) > URL_LIMIT:
+def _image(url: str, alt: str) -> Block:
+    if not is_web_address(url):
+        return context(_("Chart: {place}").format(place=code(url, SECTION_LIMIT // 2)))
+    if len(url) > URL_LIMIT:
         too_long = _("Chart left out: its link is too long for Slack ({n} characters)")
-        return [context(too_long.format(n=count(len(to))))]
-    return [{"type": "image", "image_url": to, "alt_text": _line(alt, ALT_LIMIT) or _("chart")}]
-
-
-def with_addresses(message: Message, address: Callable[[StoredFile], str]) -> Message:
-    """Return the message as Slack takes it: every stored file has become an address."""
-    blocks: list[Block] = []
-    for block in message.blocks:
-        if block["type"] == "link":
-            blocks.append(_link(address(StoredFile(block["place"], block["key"])), block["label"]))
-        elif block["type"] == "picture":
-            blocks += image(address(StoredFile(block["place"], block["key"])), block["alt"])
-        else:
-            blocks.append(block)
-    return replace(message, blocks=_fitting(blocks))
+        return context(too_long.format(n=count(len(url))))
+    return {"type": "image", "image_url": url, "alt_text": _line(alt, ALT_LIMIT) or _("chart")}
 
 
 def simplified(message: Message) -> Message:

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dmarckit import core
-from dmarckit.core import _, count, later, ngettext, percent, period
+from dmarckit.core import _, count, later, percent, period
 from dmarckit.pages import LIGHT
 from dmarckit.reports import AggregateReport, Record, any_pass
 
@@ -111,7 +111,7 @@ def alert_chart(found: Sequence[AggregateReport]) -> bytes:
     domain = drawable(core.show_domain(one.policy.domain or "") or _("unknown domain"), 60)
     reporter = drawable(one.reporter or _("unknown reporter"), 50)
     if (n := len({report.reporter for report in found})) > 1:
-        reporter = ngettext("{n} reporter", "{n} reporters", n).format(n=count(n))
+        reporter = core.n_reporters(n)
     total = sum(record.messages for record in records)
     days = period(min(r.begin for r in found), max(r.end for r in found))
     figure = _figure(4.5, domain, f"{reporter}  ·  {days}  ·  {core.n_messages(total)}")

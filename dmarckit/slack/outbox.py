@@ -44,15 +44,10 @@ def queue_messages(
 
     `first` is the position of the first among those made at the same time.
     """
+    shared = {"made": made, "run": run, "month": month_of(made)}
     rows = [
-        {
-            "subject": due.subject,
-            "position": position,
-            "channel": due.channel,
-            "message": due.message and due.message.as_json(),
-            **{"made": made, "run": run, "month": month_of(made)},
-        }
-        for position, due in enumerate(dues, first)
+        shared | vars(due) | {"position": n, "message": due.message and due.message.as_json()}
+        for n, due in enumerate(dues, first)
     ]
     lake.write.append_rows("outbox", rows)
 
@@ -212,7 +207,7 @@ class Delivery:
         """Send the message or give it up, and record that; False: it waits."""
         shown = kit.with_addresses(message, self._address)
         if (late := self._now - made) >= LATE_AFTER:
-            text = _("Sent {length} late: it was made {moment}.")
+            text = _("Sent {length} late (created {moment}).")
             text = text.format(length=kit.duration(late), moment=core.moment(made))
             shown = kit.with_line_above(text, shown)
         if self._settings.slack_token is None:
@@ -261,7 +256,7 @@ class Delivery:
         name = one_line(subject)
         if self._now - made < OFFERED_FOR:
             if isinstance(error, core.MessageRefused):  # a refused channel was named already
-                self._warn(f"{name} was not told: {error}")
+                self._warn(f"{name} was not sent: {error}")
             return False
         self._record([subject], None)
         self._warn(f"{name} is given up after {OFFERED_FOR.days} days: {error or 'no channel'}")
@@ -271,17 +266,14 @@ class Delivery:
         record_sent(self._lake, subjects, run=self._run, now=self._now, channel=channel)
 
     def _record_out(self, subject: str, channel: str | None, shown: Message) -> None:
-        self._result.messages.append(shown)  # it is out, whatever happens next
+        """Record that a message is out; where that fails, mark it, and try a few times more."""
+        self._result.messages.append(shown)
         self._result.sent += 1
-        try:
-            self._record([subject], channel)
-        except (core.LakeError, core.StorageError):
-            self._record_later(subject, channel)
-
-    def _record_later(self, subject: str, channel: str | None) -> None:
-        """Mark that a message is out, and try to record it a few times more."""
-        home, key = core.open_storage(self._settings.home), sent_mark(subject)
         errors = (core.LakeError, core.StorageError)
+        with contextlib.suppress(*errors):
+            self._record([subject], channel)
+            return
+        home, key = core.open_storage(self._settings.home), sent_mark(subject)
         with contextlib.suppress(core.StorageError):
             home.put_new(key, subject.encode(), content_type="text/plain")
         try:
@@ -323,11 +315,11 @@ class Routes:
 
     main: str | None  # what gets everything; None: there is no channel
     groups: tuple[ChannelGroup, ...] = ()  # one for each other channel
-    _channels: dict[str, str] = field(default_factory=dict)
 
     def channel_of(self, domain: str | None) -> str | None:
         """Return the channel for a report about a policy domain."""
-        return self._channels.get(core.normalize_domain(domain or ""), self.main)
+        name = core.normalize_domain(domain or "")
+        return next((group.channel for group in self.groups if name in group.domains), self.main)
 
 
 def channel_routes(settings: Settings, channel: str | None = None) -> Routes:
@@ -339,17 +331,13 @@ def channel_routes(settings: Settings, channel: str | None = None) -> Routes:
     if settings.slack_token is None:
         return Routes(None)
     main = channel or settings.slack_channel
-    of_domain: dict[str, str] = {}
-    names: dict[str, list[str]] = {}
+    found: dict[str, ChannelGroup] = {}
+    taken: set[str] = set()
     for group in settings.domains:
-        if not isinstance(group, core.DomainGroup):
-            continue
-        if (own := group.slack_channel) and own != main:
-            names.setdefault(own, []).append(group.name)
-            for domain in group.domains:
-                of_domain.setdefault(core.normalize_domain(domain), own)
-    groups = []
-    for name, labels in names.items():
-        domains = frozenset(domain for domain, own in of_domain.items() if own == name)
-        groups.append(ChannelGroup(name, ", ".join(labels), domains))
-    return Routes(main, tuple(groups), of_domain)
+        if isinstance(group, core.DomainGroup) and (own := group.slack_channel) and own != main:
+            before = found.get(own, ChannelGroup(own, "", frozenset()))
+            domains = before.domains | (set(group.domains) - taken)
+            taken |= domains
+            name = ", ".join(filter(None, (before.name, group.name)))
+            found[own] = ChannelGroup(own, name, domains)
+    return Routes(main, tuple(found.values()))

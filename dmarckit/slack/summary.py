@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dmarckit import core
-from dmarckit.core import Window, _, count, n_days, n_messages, n_reports, ngettext, percent
+from dmarckit.core import Window, _, count, n_days, n_messages, ngettext, percent
 from dmarckit.slack import blocks as kit
 from dmarckit.slack.blocks import Message, code, mrkdwn
 
@@ -39,14 +39,14 @@ class Addition:
 
     headline: str
     numbers: Mapping[str, str]
-    chart: kit.Target | None = None
+    chart: kit.StoredFile | None = None
 
 
 def summary_message(
     headline: pd.DataFrame,
     window: Window,
-    page: kit.Target | None,
-    chart: kit.Target | None = None,
+    page: kit.StoredFile | None,
+    chart: kit.StoredFile | None = None,
     news: Sequence[News] | None = None,
     notes: Sequence[str] = (),
     still_open: int = 0,
@@ -58,50 +58,42 @@ def summary_message(
 ) -> Message:
     """Build the message about a run; without news and notes it is one line and the link.
 
-    `headline` has one row a measure, as `pages.measure` gives it: messages, pass_share,
-    failing, reports, reporters. `news` has what is new or worse in the last `days` days (None:
-    nobody looked, and failing messages are the news), `notes` lines about mails that could not
-    be read or trusted. `still_open` causes were sent before. `group` names the domains that the
-    message is about; empty: all. `job` and `title` name the run and its page; `additions` come
-    before the link to it.
+    `headline` is that of `pages.measure`. `news` has what is new or worse in the last `days` days
+    (None: nobody looked, and failing messages are the news), `notes` lines about mails that could
+    not be read or trusted. `still_open` causes were sent before. `group` names the domains that
+    the message is about; empty: all. `job` and `title` name the run and its page; `additions`
+    come before the link to it.
     """
     value = dict(zip(headline["measure"], headline["value"], strict=True))
     before = dict(zip(headline["measure"], headline["before"], strict=True))
     said = _said(value)
     names = [part for part in ("DMARC", group, job) if part]
     about = " · ".join([*(mrkdwn(name, 60) for name in names), str(window)])
-    link = (
-        _("Open the page: {title}").format(title=mrkdwn(title, 80)) if title else _("Open the page")
-    )
+    link = _("Open the page")
+    if title:
+        link = _("Open the page: {title}").format(title=mrkdwn(title, 80))
     ending = [*_added(additions), *kit.link_lines([(link, page)])]
+    open_now = count(still_open)
     if not (news or notes or (news is None and value["failing"] > 0)):
-        text = (
-            _("{about}: No open findings. {what}.") if value["reports"] else _("{about}: {what}.")
-        )
+        text = _("{about}: {what}.")
         if still_open:
             text = ngettext(
                 "{about}: Nothing new; {n} finding still open. {what}.",
                 "{about}: Nothing new; {n} findings still open. {what}.",
                 still_open,
             )
-        text = text.format(about=about, n=count(still_open), what=said)
+        elif value["reports"]:
+            text = _("{about}: No open findings. {what}.")
+        text = text.format(about=about, n=open_now, what=said)
         return kit.build_message(text, [kit.section(text), *ending])
     state = _("{n} new or worse").format(n=count(len(news or ())))
     if still_open:
-        text = _("{news}, {n} still open")
-        state = text.format(news=state, n=count(still_open))
+        state = _("{news}, {n} still open").format(news=state, n=open_now)
     lines = [f"*{state}*"] if news is not None else []
     lines.append(_("{sentence}.").format(sentence=said))
     if before["reports"] and value["messages"]:
         text = _("Previous {days}: {share} of {messages} passed, {failing} failed.")
-        lines.append(
-            text.format(
-                days=n_days(window.days),
-                share=percent(before["pass_share"]),
-                messages=n_messages(before["messages"]),
-                failing=count(before["failing"]),
-            )
-        )
+        lines.append(text.format(days=n_days(window.days), **_numbers(before)))
     blocks = [
         # plain text there, mrkdwn elsewhere
         kit.header(" · ".join([*(core.one_line(name, 60) for name in names), str(window)])),
@@ -145,18 +137,17 @@ def _said(value: dict[str, float]) -> str:
     if not value["reports"]:
         return _("No reports received")
     if not value["messages"]:
-        return _("{reports} without any message").format(reports=n_reports(value["reports"]))
-    reporters = value["reporters"]
+        return _("{reports} without any message").format(reports=core.n_reports(value["reports"]))
     text = _("{share} of {messages} pass DMARC ({reports} from {reporters})")
     if value["failing"]:
         text = _("{share} of {messages} pass DMARC, {failing} fail ({reports} from {reporters})")
-    return text.format(
-        share=percent(value["pass_share"]),
-        messages=n_messages(value["messages"]),
-        failing=count(value["failing"]),
-        reports=n_reports(value["reports"]),
-        reporters=ngettext("{n} reporter", "{n} reporters", reporters).format(n=count(reporters)),
-    )
+    reports, reporters = core.n_reports(value["reports"]), core.n_reporters(value["reporters"])
+    return text.format(**_numbers(value), reports=reports, reporters=reporters)
+
+
+def _numbers(value: dict[str, float]) -> dict[str, str]:
+    share, failing = percent(value["pass_share"]), count(value["failing"])
+    return {"share": share, "messages": n_messages(value["messages"]), "failing": failing}
 
 
 def failure_message(

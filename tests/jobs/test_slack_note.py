@@ -27,6 +27,7 @@ from dmarckit.slack.summary import Addition, News, summary_message
 from tests.support import frames
 from tests.support.page_notebooks import write_notebook
 from tests.support.pages import FAILS, messages, page_about
+from tests.support.telling import addressed, stored
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 PNG = b"\x89PNG\r\n"
@@ -84,16 +85,20 @@ def test_bars_and_lines_become_a_picture(figure: go.Figure) -> None:
 
 def test_the_message_holds_it_and_nothing_of_it_is_markup() -> None:
     headline = page_about(messages({})).headline().data
-    added = Addition("<!channel> *all*", {"<http://x|y>": "1"}, "https://x.example/c.png")
+    added = Addition("<!channel> *all*", {"<http://x|y>": "1"}, stored("https://x.example/c.png"))
     for news in ([], [News("X", "warning, new", "")]):
-        made = summary_message(
-            headline, last_days(3, "2026-11-23"), None, news=news, additions=[added]
+        made = addressed(
+            summary_message(
+                headline, last_days(3, "2026-11-23"), None, news=news, additions=[added]
+            )
         )
         mrkdwn = json.dumps([block for block in made.blocks if block["type"] == "section"])
         assert "<!channel>" not in mrkdwn
         assert "<http://x|y>" not in mrkdwn
         assert "&lt;!channel&gt;" in mrkdwn
-        assert [b["image_url"] for b in made.blocks if b["type"] == "image"] == [added.chart]
+        assert [b["image_url"] for b in made.blocks if b["type"] == "image"] == [
+            "https://x.example/c.png"
+        ]
 
 
 @pytest.fixture

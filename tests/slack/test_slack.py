@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
@@ -15,14 +16,16 @@ import pytest
 
 from dmarckit.core.errors import SlackError, SlackUnavailable
 from dmarckit.core.window import Window, last_days
+from dmarckit.lake.rows import report_row, report_uid
 from dmarckit.reports.model import Policy
-from dmarckit.slack.alerts import FailingSender, report_alert
+from dmarckit.slack.alerts import report_alert
 from dmarckit.slack.blocks import Message, build_message, bullet_list, code, link, mrkdwn, section
 from dmarckit.slack.client import message_text, post_message
 from dmarckit.slack.summary import News, summary_message
 from tests.support.model_builders import make_failing, make_record, make_report
 from tests.support.slack_limits import block_faults
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
+from tests.support.telling import addressed, alert_about, stored
 
 HELLO = build_message("hello", [section("hello")])
 WINDOW: Window = last_days(7, end="2026-11-23")
@@ -206,7 +209,7 @@ def test_neither_token_nor_links_are_logged_at_any_level(
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, logger="slack_sdk")
     slack.will_answer(500, "down")
-    alert = report_alert([make_report(make_failing())], [("JSON", PRESIGNED)])
+    alert = alert_about(make_report(make_failing()), links=[("JSON", PRESIGNED)])
     send(slack, waits, alert)
     assert len(slack.posted) == 1
     assert TOKEN not in caplog.text
@@ -282,10 +285,10 @@ def test_an_alert_says_who_what_when_and_where_to_look() -> None:
     )
     links = [("Report as JSON", PRESIGNED), ("Report as CSV", "https://s3.example/a.csv")]
     senders = [
-        FailingSender("Salesdesk", 80, [f"198.51.100.{n}" for n in range(7, 12)]),
-        FailingSender("net.example", 20, ["2001:db8::1"]),
+        ("Salesdesk", Counter({f"198.51.100.{n}": 25 - n for n in range(7, 12)})),
+        ("net.example", Counter({"2001:db8::1": 20})),
     ]
-    alert = report_alert([report], links, "https://s3.example/a.png", senders)
+    alert = alert_about(report, links=links, chart="https://s3.example/a.png", senders=senders)
     assert message_text(alert) == (
         "example.com: 100 messages failing DMARC\n"
         "\n"
@@ -299,6 +302,7 @@ def test_an_alert_says_who_what_when_and_where_to_look() -> None:
         "• net.example: 20 messages (2001:db8::1)\n"
         f"Report as JSON: {PRESIGNED}\n"
         "Report as CSV: https://s3.example/a.csv\n"
+        f"Details: dmarckit page report -p report_uid {report_uid(report)}\n"
         "[chart] DMARC, SPF and DKIM results: 100 of 1,000 messages fail DMARC (10.0%): "
         "https://s3.example/a.png\n"
     )
@@ -313,7 +317,7 @@ def test_reports_about_one_domain_are_one_message() -> None:
         make_report(make_failing(messages=n), reporter=f"Mail {n}", report_id=f"id-{n}")
         for n in (4, 3, 2, 1)
     ]
-    alert = report_alert(found)
+    alert = alert_about(*found)
     shown = message_text(alert)
     assert shown.startswith("example.com: 10 messages failing DMARC\n")
     assert "Reporter  Report id  Period      Messages  Failing\n" in shown
@@ -325,20 +329,20 @@ def test_reports_about_one_domain_are_one_message() -> None:
     ("disposition", "says"),
     [
         ("none", "All of them were delivered anyway"),
-        ("quarantine", "None was delivered normally"),
+        ("quarantine", "All of them were quarantined or rejected"),
         (None, ""),
     ],
 )
 def test_what_receivers_did_is_said_when_they_say_it(disposition: str | None, says: str) -> None:
     report = make_report(make_failing(disposition=disposition))
-    shown = message_text(report_alert([report]))
+    shown = message_text(alert_about(report))
     assert says in shown
-    assert ("delivered" in shown) == bool(says)
+    assert ("All of them" in shown) == bool(says)
 
 
 def test_only_the_top_senders_are_listed() -> None:
-    senders = [FailingSender(f"sender {n}", 9 - n, [f"192.0.2.{n}"]) for n in range(1, 9)]
-    shown = message_text(report_alert([make_report(make_failing())], senders=senders))
+    senders = [(f"sender {n}", Counter({f"192.0.2.{n}": 9 - n})) for n in range(1, 9)]
+    shown = message_text(alert_about(make_report(make_failing()), senders=senders))
     assert "sender 5: 4 messages (192.0.2.5)" in shown
     assert "sender 6" not in shown
     assert "and 3 more senders" in shown
@@ -354,8 +358,12 @@ def test_a_hostile_report_cannot_reach_people_and_is_taken_by_slack(
         policy=Policy(HOSTILE * 50, p=HOSTILE * 50),
     )
     links = [("Report as JSON", PRESIGNED), ("Report as CSV", PRESIGNED)]
-    senders = [FailingSender(HOSTILE, 1, [HOSTILE] * 9)] * 20
-    send(slack, waits, report_alert([report], links, "https://s3.example/a.png", senders))
+    senders = [(HOSTILE, Counter(f"{n}{HOSTILE}" for n in range(9)))] * 20
+    send(
+        slack,
+        waits,
+        alert_about(report, links=links, chart="https://s3.example/a.png", senders=senders),
+    )
     sent = slack.posted[0]
     ours = r"<https://s3\.example/[^|<>]*\|Report as (JSON|CSV)>"
     for text in mrkdwn_of(sent):
@@ -364,7 +372,7 @@ def test_a_hostile_report_cannot_reach_people_and_is_taken_by_slack(
 
 
 def test_all_mrkdwn_is_verbatim() -> None:
-    alert = report_alert([make_report(make_failing())], [("JSON", PRESIGNED)])
+    alert = alert_about(make_report(make_failing()), links=[("JSON", PRESIGNED)])
     texts = [t for block in alert.blocks for t in texts_of(block) if t["type"] == "mrkdwn"]
     assert texts
     assert all(text["verbatim"] for text in texts)
@@ -376,8 +384,8 @@ def test_links_of_any_length_are_taken_or_said_to_be_too_long(
 ) -> None:
     url = "https://s3.example/".ljust(length, "x")
     links = [("Report as JSON", url), ("Report as CSV", url)]
-    send(slack, waits, report_alert([make_report(make_failing())], links, url))
-    *_, json_line, csv_line = mrkdwn_of({"blocks": slack.posted[0]["blocks"][:-1]})
+    send(slack, waits, alert_about(make_report(make_failing()), links=links, chart=url))
+    *_, json_line, csv_line, _details = mrkdwn_of({"blocks": slack.posted[0]["blocks"][:-1]})
     for line, label in ((json_line, "Report as JSON"), (csv_line, "Report as CSV")):
         assert line == f"<{url}|{label}>" or "too long for Slack" in line
     last = slack.posted[0]["blocks"][-1]
@@ -386,14 +394,14 @@ def test_links_of_any_length_are_taken_or_said_to_be_too_long(
 
 def test_a_report_too_long_to_load_is_counted_by_what_the_lake_knows() -> None:
     report = make_report(record_count=20_000, message_count=90_000)
-    shown = message_text(report_alert([report], failing=300))
+    shown = message_text(report_alert([report_row(report, "uid", "mail", failing=300)]))
     assert "example.com: 300 messages failing DMARC" in shown
     assert "300 of 90,000 messages fail DMARC (0.3%)" in shown
     assert "delivered" not in shown
 
 
 def test_a_report_without_records_still_makes_an_alert() -> None:
-    shown = message_text(report_alert([make_report(policy=Policy(None), reporter=None)]))
+    shown = message_text(alert_about(make_report(policy=Policy(None), reporter=None)))
     assert "an unnamed domain: 0 messages failing DMARC" in shown
 
 
@@ -425,12 +433,13 @@ def test_a_quiet_run_with_work_left_says_how_much() -> None:
 def test_a_summary_has_numbers_causes_notes_page_and_chart() -> None:
     news = [News("Salesdesk fails", "critical, new", "2 domains: a.example and b.example", "Fix.")]
     news += [News(f"cause {n}", "info, new", "1 message") for n in range(8)]
+    page, chart = stored("https://pages.example/p"), stored("https://s3.example/c.png")
     summary = summary_message(
-        headline(), WINDOW, "https://pages.example/p", "https://s3.example/c.png", news,
+        headline(), WINDOW, page, chart, news,
         notes=["2 emails could not be read"], still_open=4, job="weekly", title="DMARC overview",
         days=7,
     )  # fmt: skip
-    assert message_text(summary) == (
+    assert message_text(addressed(summary)) == (
         "DMARC · weekly · 17–23 Nov 2026\n"
         "\n"
         "9 new or worse, 4 still open\n"
@@ -458,8 +467,8 @@ def test_findings_of_other_days_than_the_header_say_which() -> None:
 
 
 def test_a_quiet_run_says_so_in_one_line() -> None:
-    quiet = summary_message(headline(), WINDOW, "https://pages.example/p", news=[])
-    assert message_text(quiet) == (
+    quiet = summary_message(headline(), WINDOW, stored("https://pages.example/p"), news=[])
+    assert message_text(addressed(quiet)) == (
         "DMARC · 17–23 Nov 2026: No open findings. 98.2% of 1,000 messages pass DMARC, 18 fail "
         "(12 reports from 5 reporters).\n"
         "Open the page: https://pages.example/p\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +12,7 @@ import pytest
 
 from dmarckit.core.window import last_days
 from dmarckit.reports.model import Policy
-from dmarckit.slack.alerts import FailingSender, Row, digest_message, report_alert
+from dmarckit.slack.alerts import Row, digest_message
 from dmarckit.slack.blocks import (
     Message,
     StoredFile,
@@ -27,6 +28,7 @@ from dmarckit.slack.client import message_text
 from dmarckit.slack.summary import News, failure_message, recovery_message, summary_message
 from tests.support.model_builders import make_failing, make_report
 from tests.support.slack_limits import block_faults, texts_of
+from tests.support.telling import addressed, alert_about, stored
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 DAY = datetime(2026, 11, 23, tzinfo=UTC)
@@ -67,17 +69,17 @@ def alert(text: str) -> Message:
         policy=Policy(text, p=text, sp=text, np=text, testing=text),
     )
     links = [(f"{mrkdwn(text, 60)}: report", LONG_LINK)] * 8
-    senders = [FailingSender(text, 10**12, [text] * 50)] * 50
-    return report_alert([report] * 40, links, LONG_LINK, senders, uid=text)
+    senders = [(text, Counter({f"{n}{text}": 10**12 for n in range(50)}))] * 50
+    return alert_about(*[report] * 40, links=links, chart=LONG_LINK, senders=senders)
 
 
 def summary(text: str) -> Message:
     window = last_days(30, end="2026-11-23")
-    return summary_message(
+    made = summary_message(
         headline(10**12),
         window,
-        LONG_LINK,
-        LONG_LINK,
+        stored(LONG_LINK),
+        stored(LONG_LINK),
         [News(text, "critical, new", text, text, [text] * 9)] * 300,
         [text] * 300,
         10**6,
@@ -85,6 +87,7 @@ def summary(text: str) -> Message:
         job=text,
         title=text,
     )
+    return addressed(made)
 
 
 KINDS: dict[str, Callable[[str], Message]] = {
@@ -127,7 +130,7 @@ def test_a_digest_has_the_worst_first_and_counts_the_rest() -> None:
     assert shown.startswith(
         "100 new reports with failing messages\n\n"
         "5,050 of 10,100 messages fail DMARC (50.0%)\n"
-        "3 domains; most, 1,717 messages, are about d1.example.\n"
+        "3 domains; most failures: d1.example (1,717 messages).\n"
         "Reporter  Domain      Period      Messages  Failing\n"
         "Mail 100  d1.example  2026-11-23  200       100\n"
     )
@@ -192,6 +195,8 @@ def test_a_message_that_was_kept_gets_its_addresses_when_it_goes_out() -> None:
 
 def test_a_simpler_form_has_no_pictures_and_no_tables() -> None:
     made = digest_message([row(n, "a <b> ") for n in range(3)])
-    picture = build_message("text", image("https://files.example/x.png", "Chart"))
+    picture = addressed(
+        build_message("text", image(stored("https://files.example/x.png"), "Chart"))
+    )
     assert "a <b> 2 · a <b> example.com · 2026-11-23" in message_text(simplified(made))
     assert message_text(simplified(picture)) == "Chart: https://files.example/x.png\n"

@@ -306,7 +306,7 @@ def test_what_slack_cannot_take_waits_and_goes_out_in_order_with_its_age(
         "example.com: 5 of",
     ]
     assert slack.texts()[1].startswith("DMARC · daily · ")
-    assert posted(slack, 0).startswith("Sent 5 hours late: ")
+    assert posted(slack, 0).startswith("Sent 5 hours late (created ")
     assert "late" not in posted(slack, 2)
     assert world.run(minutes=6 * 60).sent == 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,11 +18,13 @@ from dmarckit.ingest.ingest import ingest_mails
 from dmarckit.jobs.notify import Notifier
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.rows import month_of
+from dmarckit.lake.rows import failing_messages, month_of, report_row, report_uid
 from dmarckit.lake.schema import RUNS
 from dmarckit.pages.build import BuiltPage
 from dmarckit.pages.publish import StoredPage
 from dmarckit.reports.model import AggregateReport, Policy, Record
+from dmarckit.slack.alerts import Sender, report_alert
+from dmarckit.slack.blocks import Message, StoredFile, with_addresses
 from dmarckit.slack.outbox import DeliveryResult
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing
@@ -53,6 +55,30 @@ def a_report(
         policy=Policy(domain, p="reject"),
         **other,
     )
+
+
+def stored(address: str) -> StoredFile:
+    """A file of ours that has this address in `addressed`."""
+    return StoredFile("exports", address)
+
+
+def addressed(message: Message) -> Message:
+    """The message as it goes out."""
+    return with_addresses(message, lambda file: file.key)
+
+
+def alert_about(
+    *found: AggregateReport,
+    links: Sequence[tuple[str, str]] = (),
+    chart: str | None = None,
+    senders: Sequence[Sender] = (),
+) -> Message:
+    """The alert about reports that are in the lake, as it goes out."""
+    rows = [report_row(r, report_uid(r), "mail", failing_messages(r.records)) for r in found]
+    records = [record for r in found for record in r.records]
+    files = [(label, stored(address)) for label, address in links]
+    picture = stored(chart) if chart else None
+    return addressed(report_alert(rows, records, files, picture, senders))
 
 
 @dataclass

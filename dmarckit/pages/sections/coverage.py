@@ -74,8 +74,7 @@ def _pairs(found: Coverage) -> list[tuple[str, str | Html]]:
         return []
     count, day = words.count, words.short_day(found.newest)
     expected, about, last_mail = "", _("none"), ""
-    reporters = ngettext("{n} reporter", "{n} reporters", found.reporters)
-    reporters = reporters.format(n=count(found.reporters))
+    reporters = words.n_reporters(found.reporters)
     missing: str | Html = ""
     if found.usual:
         rows = found.missing[["reporter", "last_end"]].head(NAMED).itertuples(index=False)
