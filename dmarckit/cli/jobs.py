@@ -192,7 +192,7 @@ def watch(
 
     Until SIGTERM or Ctrl-C, which end it after the batch in work. Exit status with --once:
     0 all is well, 1 a person should look (a mail could not be read, a message is no event,
-    Slack was not told), 2 it could not run.
+    Slack was not reached), 2 it could not run.
     """
     settings = core.start_command("watch")
     url = queue or settings.watch_queue

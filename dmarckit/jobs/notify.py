@@ -95,7 +95,7 @@ class Notifier:
         LakeError or StorageError what is in the outbox goes out with the next run.
         """
         self._queue_own(published)
-        self._step("Telling Slack" if self._settings.slack_token else "Writing the Slack messages")
+        self._step("Posting to Slack" if self._settings.slack_token else "Saving Slack messages")
         if slack.queued_messages(self._lake) or self._unsent():
             self._deliver(with_alerts=True)
         if self._result.sent and (warning := slack.presign_warning(self._settings, self._now)):
@@ -133,7 +133,7 @@ class Notifier:
             job, error, since, now, run=self._run, notebook=notebook, owner=self._schedule.owner
         )
         subject = slack.failure_subject(job, since, now)
-        self._step("Telling Slack of the failure")
+        self._step("Posting the failure to Slack")
         try:
             due = OutboxMessage(subject, self._routes.main, message)
             slack.queue_messages(self._lake, [due], self._run, now)
@@ -183,7 +183,7 @@ class Notifier:
                 slack.Delivery(settings, lake, self._result, run=run, now=now).deliver(holds)
         except core.JobBusy as error:
             self._result.waiting = len(slack.queued_messages(lake))
-            busy = f"another run is still telling Slack, so this one does not: {error}"
+            busy = f"another run is still posting to Slack, so this one does not: {error}"
             self._result.warnings.append(busy)
 
     def _post_past_outbox(self, subject: str, message: slack.Message) -> None:

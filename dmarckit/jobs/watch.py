@@ -126,7 +126,7 @@ class Watcher:
             result = publish_and_notify(self._settings, self._schedule, ingested, now=now)
         except Exception as error:  # a fault in one alert must not end the reading of mails
             known = isinstance(error, DmarckitError)
-            log.error("Slack was not told: %s", error, exc_info=not known)
+            log.error("not posted to Slack: %s", error, exc_info=not known)
             if self._failing:
                 reason = str(error) if known else f"{type(error).__name__}: {error}"
                 self._tell(run, reason, self._failing, now)

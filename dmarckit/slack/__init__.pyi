@@ -12,7 +12,6 @@ from .outbox import (
     Delivery as Delivery,
     DeliveryResult as DeliveryResult,
     OutboxMessage as OutboxMessage,
-    Routes as Routes,
     channel_routes as channel_routes,
     delivery_lock as delivery_lock,
     failing_since as failing_since,

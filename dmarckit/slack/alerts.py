@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TOP_SENDERS, TOP_ADDRESSES = 5, 3
-DIGEST_ROWS = 25
 LINKED = 4  # reports of a message that have links to their files
 NEW_DAYS = timedelta(days=3)  # mails that came in before are history, and no alert is due
 MANY_RECORDS = 10_000  # beyond which reports get no files of their own and no alert chart
@@ -73,10 +72,9 @@ def build_alerts(
 ) -> tuple[list[OutboxMessage], list[str]]:
     """Return the messages about reports, and the subjects that need no message.
 
-    The reports about one domain are one message. More than `at_most` domains of a channel are
-    one digest. What another message covers is due without one of its own. Reports whose
-    failures are all forwarded mail need none (unless `alert_forwarded`). The files that the
-    messages link to are stored.
+    Reports about one domain are one message, those of more than `at_most` domains of a channel one
+    digest; what another message covers is due without one. Reports whose failures are all forwarded
+    mail need none (unless `alert_forwarded`). The files that messages link to are stored.
     """
     forwarded: set[str] = set()
     if not settings.alert_forwarded:
@@ -218,14 +216,11 @@ def _sender_line(name: str, addresses: Counter[str]) -> str:
 def _table(rows: Sequence[Row], name: str, cell: Callable[[Row], str]) -> list[kit.Block]:
     """Return a table of reports, with a column of one's own beside the reporter."""
     names = (_("Reporter"), name, _("Period"), _("Messages"), _("Failing"))
-    cells = [
-        (
-            *(_reporter(row), cell(row), core.period(row["begin"], row["end"])),
-            *(count(row["messages"]), count(row["failing"])),
-        )
-        for row in rows[:DIGEST_ROWS]
-    ]
-    return kit.text_table(names, cells, len(rows))
+    cells = []
+    for row in rows:
+        days, numbers = core.period(row["begin"], row["end"]), (row["messages"], row["failing"])
+        cells.append((_reporter(row), cell(row), days, *map(count, numbers)))
+    return kit.text_table(names, cells)
 
 
 def _domain(row: Row) -> str:
@@ -272,9 +267,9 @@ def digest_message(rows: Sequence[Row]) -> Message:
     title = ngettext(
         "{n} new report with failing messages", "{n} new reports with failing messages", len(rows)
     )
-    where = ngettext(
-        "All for {domain}.", "{n} domains; most failures: {domain} ({messages}).", len(domains)
-    )
+    where = _("{n} domains; most failures: {domain} ({messages}).")
+    if len(domains) == 1:
+        where = _("All for {domain}.")
     worst, most = max(domains.items(), key=lambda item: (item[1], item[0]))
     about = where.format(
         n=count(len(domains)), messages=core.n_messages(most), domain=kit.code(worst)

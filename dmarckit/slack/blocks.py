@@ -17,23 +17,19 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from dmarckit.core import _, count, n_days, ngettext, one_line
+from dmarckit.core import _, count, current_language, one_line
 
 Block = dict[str, Any]
 
-FIELD_LIMIT = 2000
-FIELDS_LIMIT = 10
-HEADER_LIMIT = 150
-ALT_LIMIT = 2000
-URL_LIMIT = 3000
-BLOCKS_LIMIT = 50
-TABLE_ROWS = 100
-TABLE_COLUMNS = 20
+FIELD_LIMIT, FIELDS_LIMIT, BLOCKS_LIMIT = 2000, 10, 50
+HEADER_LIMIT, ALT_LIMIT, URL_LIMIT = 150, 2000, 3000
+TABLE_ROWS = 25  # beyond which nobody reads; Slack takes 100
 TABLE_TEXT = 5000  # characters; Slack takes 10,000, but with a message's other texts 12,000
 CELL_LIMIT = 80
 MIN_PARAGRAPH = 100  # characters of a paragraph that is not shortened any more
 MESSAGE_TEXT = 11_000  # characters; beyond some 12,000 Slack answers `msg_blocks_too_long`
 SECTION_LIMIT = 3000  # characters of a text, by Block Kit's reference
+LIST_LIMIT = 2900  # characters of a list; its heading needs some room too
 
 _JOINER = "\u2060"  # word joiner: takes no room, and ends a mention, a link or an emoji
 _LOOKALIKES = str.maketrans({"*": "∗", "~": "∼", "`": "ˋ"})
@@ -92,7 +88,7 @@ def is_web_address(address: str) -> bool:
     return address.lower().startswith(("https://", "http://"))
 
 
-def bullet_list(items: Sequence[str], limit: int = SECTION_LIMIT, most: int | None = None) -> str:
+def bullet_list(items: Sequence[str], limit: int = LIST_LIMIT, most: int | None = None) -> str:
     """Return escaped lines as a list; beyond `most`, or the limit, there is "and N more"."""
     more = _("and {n} more")
     kept: list[str] = []
@@ -126,8 +122,7 @@ class Message:
     """One Slack message."""
 
     text: str  # one line for notifications and screen readers
-    blocks: tuple[Block, ...]
-    """Block Kit, what the channel shows; links to stored files as blocks of our own"""
+    blocks: tuple[Block, ...]  # Block Kit; links to stored files as blocks of our own
 
     def as_json(self) -> str:
         """Return the message as `chat.postMessage` takes it, without channel and token."""
@@ -158,7 +153,8 @@ def _fitting(blocks: Sequence[Block]) -> tuple[Block, ...]:
     """
     kept = list(blocks)
     while sum(map(_size, kept)) > MESSAGE_TEXT:
-        texts = [block["text"]["text"] if _is_paragraph(block) else "" for block in kept]
+        shown = [block.get("text", {}) if block["type"] == "section" else {} for block in kept]
+        texts = [text.get("text", "") for text in shown]
         links = [n for n, text in enumerate(texts) if text.startswith("<")]
         spare = [0 if n in links else len(text) for n, text in enumerate(texts)]
         if (longest := max(spare)) >= MIN_PARAGRAPH:
@@ -177,10 +173,6 @@ def _size(block: Block) -> int:
     texts = [*block.get("fields", ()), *block.get("elements", ()), *cells]
     texts += [block["text"]] if "text" in block else []
     return sum(len(text["text"]) for text in texts) + len(block.get("alt_text", ""))
-
-
-def _is_paragraph(block: Block) -> bool:
-    return block["type"] == "section" and "text" in block
 
 
 def header(text: str) -> Block:
@@ -205,17 +197,17 @@ def context(text: str) -> Block:
     return {"type": "context", "elements": [_mrkdwn(text, SECTION_LIMIT)]}
 
 
-def text_table(names: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> list[Block]:
+def text_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Block]:
     """Return a table of outside text, its numbers to the right, and "and N more".
 
-    `rows` are the first of `total`. Cells that are all digits and separators count as
-    numbers. Rows that do not fit into Slack's limits are counted, not shown.
+    Cells that are all digits and separators count as numbers. Rows that are too many, or do not
+    fit into Slack's limits, are counted, not shown.
     """
     shown: list[list[Block]] = []
     room = TABLE_TEXT
-    for row in (names, *rows[: TABLE_ROWS - 1]):
+    for row in (names, *rows[:TABLE_ROWS]):
         # raw text: Slack reads nothing into it
-        texts = [_line(value, CELL_LIMIT) or "–" for value in row[:TABLE_COLUMNS]]
+        texts = [_line(value, CELL_LIMIT) or "–" for value in row]
         room -= sum(map(len, texts))
         if room < 0:
             break
@@ -225,7 +217,7 @@ def text_table(names: Sequence[str], rows: Sequence[Sequence[str]], total: int) 
         for column in zip(*shown[1:], strict=True)
     ]
     block: Block = {"type": "table", "rows": shown, "column_settings": settings}
-    rest = total - (len(shown) - 1)
+    rest = len(rows) - (len(shown) - 1)
     return [block, context(_("and {n} more").format(n=count(rest)))] if rest > 0 else [block]
 
 
@@ -239,19 +231,21 @@ def image(to: StoredFile | None, alt: str) -> list[Block]:
     return [{"type": "picture", "alt": alt, **asdict(to)}] if to else []
 
 
-def with_addresses(message: Message, address: Callable[[StoredFile], str]) -> Message:
-    """Return the message as Slack takes it: every stored file has become an address.
+def with_addresses(
+    message: Message, address: Callable[[StoredFile], str], above: str = ""
+) -> Message:
+    """Return the message as Slack takes it: every stored file an address, a line `above` it.
 
     One that is too long for Slack is a line that says so: presigned URLs made with a role's
     session token can be longer than a text may be.
     """
-    blocks: list[Block] = []
+    blocks = [context(above)] if above else []
     for block in message.blocks:
         if block["type"] in ("link", "picture"):
             url = address(StoredFile(block["place"], block["key"]))
             block = _link(url, block["label"]) if "label" in block else _image(url, block["alt"])
         blocks.append(block)
-    return replace(message, blocks=_fitting(blocks))
+    return replace(message, blocks=_fitting(blocks[:BLOCKS_LIMIT]))
 
 
 def _link(url: str, label: str) -> Block:
@@ -263,11 +257,8 @@ def _link(url: str, label: str) -> Block:
 
 
 def _image(url: str, alt: str) -> Block:
-    if not is_web_address(url):
-        return context(_("Chart: {place}").format(place=code(url, SECTION_LIMIT // 2)))
-    if len(url) > URL_LIMIT:
-        too_long = _("Chart left out: its link is too long for Slack ({n} characters)")
-        return context(too_long.format(n=count(len(url))))
+    if not is_web_address(url) or len(url) > URL_LIMIT:
+        return _link(url, _("Chart"))
     return {"type": "image", "image_url": url, "alt_text": _line(alt, ALT_LIMIT) or _("chart")}
 
 
@@ -282,21 +273,11 @@ def simplified(message: Message) -> Message:
         if block["type"] == "image":
             blocks.append(_link(block["image_url"], _("Chart")))
         elif block["type"] == "table":
-            texts = [""]  # as many sections as the rows need, each a line
-            for row in block["rows"]:
-                line = " · ".join(_quoted(cell["text"]) for cell in row)
-                if len(texts[-1]) + len(line) >= SECTION_LIMIT:
-                    texts.append("")
-                texts[-1] += f"{line}\n"
-            blocks += [section(text.rstrip("\n")) for text in texts]
+            rows = [" · ".join(_quoted(cell["text"]) for cell in row) for row in block["rows"]]
+            blocks.append(section(bullet_list(rows)))
         else:
             blocks.append(block)
     return replace(message, blocks=_fitting(blocks))
-
-
-def with_line_above(text: str, message: Message) -> Message:
-    """Return the message with a line of mrkdwn above it."""
-    return replace(message, blocks=_fitting([context(text), *message.blocks][:BLOCKS_LIMIT]))
 
 
 def _mrkdwn(text: str, limit: int) -> Block:
@@ -313,14 +294,12 @@ def _cut(text: str, limit: int) -> str:
 
 
 def duration(length: timedelta) -> str:
-    """Return a length of time in its largest unit, rounded down.
+    """Return a length of time in the largest unit of which it has two.
 
     >>> duration(timedelta(minutes=90)), duration(timedelta(days=3)), duration(timedelta(0))
-    ('1 hour', '3 days', '0 minutes')
+    ('90 minutes', '3 days', '0 minutes')
     """
-    minutes = max(int(length.total_seconds()) // 60, 0)
-    if minutes >= 2 * 24 * 60:
-        return n_days(minutes // (24 * 60))
-    if hours := minutes // 60:
-        return ngettext("{n} hour", "{n} hours", hours).format(n=count(hours))
-    return ngettext("{n} minute", "{n} minutes", minutes).format(n=count(minutes))
+    from babel.dates import format_timedelta
+
+    shown: str = format_timedelta(length, "minute", threshold=2, locale=current_language())
+    return shown

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -27,7 +28,6 @@ from dmarckit.reports import AggregateReport, Record, any_pass
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 # Only what is installed is used; DejaVu comes with matplotlib, the others know Japanese.
 _FAMILIES = (
@@ -89,7 +89,6 @@ BACKGROUND, INK, QUIET, GRID = "#FFFFFF", "#1D2733", "#5B6673", "#E3E7EC"
 
 _WIDTH, _DPI = 7.5, 160
 
-
 _BARS: tuple[tuple[str, Callable[[Record], bool]], ...] = (
     ("DMARC", lambda record: record.passes),
     (later("SPF aligned"), lambda record: bool(record.spf_aligned)),
@@ -135,13 +134,11 @@ def alert_chart(found: Sequence[AggregateReport]) -> bytes:
             text = _("{n} fail, no effect").format(n=count(spare))
             _words(axes, 0.73, bottom + 0.62, text, size=10.5, color=QUIET, ha="right")
         _words(axes, 1, bottom + 0.62, failed, size=10.5, color=FAIL_TEXT, ha="right")
-        left = 0.0
-        parts = [(passing, PASS), (spare, SPARE), (failing, FAIL)]
         # One failure in a million is still seen: no part is thinner than a few pixels.
-        widths = [max(n / total, 0.006) if n else 0.0 for n, _colour in parts]
-        for width, (_n, colour) in zip(widths, parts, strict=True):
-            axes.barh(bottom + 0.28, width / sum(widths), height=0.4, left=left, color=colour)
-            left += width / sum(widths)
+        widths = np.array([max(n / total, 0.006) if n else 0.0 for n in (passing, spare, failing)])
+        widths /= widths.sum()
+        style: Any = {"left": widths.cumsum() - widths, "color": [PASS, SPARE, FAIL]}
+        axes.barh(bottom + 0.28, widths, height=0.4, **style)
     return _png(figure)
 
 

@@ -26,16 +26,12 @@ PAUSES = (1.0, 2.0, 4.0)  # seconds before a message is sent again, where Slack 
 MAX_WAIT = 120.0  # seconds for one message altogether; Slack's Retry-After is usually 1 to 30
 
 _APP_HINT = "set slack_token to the app's bot token (xoxb-…); reinstall the app if it was revoked"
+_APP_ERRORS = """invalid_auth not_authed account_inactive token_revoked token_expired
+    not_allowed_token_type"""
 _MEMBERS_HINT = "the workspace lets only some members post there: ask its administrator"
 _BLOCKS_HINT = "this is a fault of dmarckit: please report it with the saved message"
-_APP_ERRORS = (
-    *("invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"),
-    "not_allowed_token_type",
-)
-_BLOCKS_ERRORS = (
-    *("msg_too_long", "msg_blocks_too_long", "invalid_blocks", "invalid_blocks_format"),
-    "invalid_arguments",
-)
+_BLOCKS_ERRORS = """msg_too_long msg_blocks_too_long invalid_blocks invalid_blocks_format
+    invalid_arguments"""
 _HINTS = {
     "channel_not_found": "check slack_channel (best the channel's ID, C…), and invite the app to it"
     " if it is private",
@@ -44,8 +40,8 @@ _HINTS = {
     "is_archived": "the channel is archived: set slack_channel to another one",
     "missing_scope": "add the scope chat:write to the app and reinstall it to the workspace",
     **dict.fromkeys(("restricted_action", "no_permission"), _MEMBERS_HINT),
-    **dict.fromkeys(_APP_ERRORS, _APP_HINT),
-    **dict.fromkeys(_BLOCKS_ERRORS, _BLOCKS_HINT),
+    **dict.fromkeys(_APP_ERRORS.split(), _APP_HINT),
+    **dict.fromkeys(_BLOCKS_ERRORS.split(), _BLOCKS_HINT),
 }
 _BUSY = {
     *("ratelimited", "rate_limited", "message_limit_exceeded", "internal_error", "fatal_error"),
@@ -185,32 +181,28 @@ def _table(rows: list[list[str]]) -> list[str]:
 def presign_warning(settings: Settings, now: datetime | None = None) -> str | None:
     """Return why links end before `presign_expires`, in one sentence; None: they do not.
 
-    Links are signed with `presign_key_id` and `presign_secret`, or else with the credentials of
-    the session. Those of a role end within hours, and every link that they signed with them
-    (Amazon S3 User Guide, "Sharing objects with presigned URLs").
+    Without `presign_key_id` the session's credentials sign. Those of a role end within hours, and
+    its links with them (Amazon S3 User Guide, "Sharing objects with presigned URLs").
     """
     if not any(url.startswith("s3://") for url in (settings.exports_url, settings.pages_url)):
         return None
     asked = timedelta(seconds=settings.presign_expires)
-    if keys := settings.presign_keys():
-        if not keys[0].startswith("ASIA"):  # AKIA… are an IAM user's own
-            return None
-        why, left = "presign_key_id is that of a session, which ends", None
-    else:
-        if (credentials := _session_credentials()) is None:
-            return None
-        # botocore keeps it to itself; a token from the environment comes without
-        expiry = getattr(credentials, "_expiry_time", None)
-        left = None if expiry is None else expiry - (now or datetime.now(UTC))
-        if left is not None and left >= asked:
-            return None
-        why = "the credentials are those of a session, which ends"
+    keys = settings.presign_keys()
+    credentials = keys or _session_credentials()
+    if credentials is None or (keys and not keys[0].startswith("ASIA")):  # AKIA… are a user's own
+        return None
+    # botocore keeps it to itself; a token from the environment comes without
+    expiry = getattr(credentials, "_expiry_time", None)
+    left = None if expiry is None else expiry - (now or datetime.now(UTC))
+    if left is not None and left >= asked:
+        return None
+    whose = "presign_key_id is that" if keys else "the credentials are those"
     with core.speaking("en"):
         # no session is longer (STS GetSessionToken); that of a role ends after 12 at most
         within = f"in {duration(left)}" if left is not None else "within 36 hours"
         return (
-            f"links in Slack should last {duration(asked)} (presign_expires), but {why} "
-            f"{within} and its links with it: "
+            f"links in Slack should last {duration(asked)} (presign_expires), but {whose} "
+            f"of a session, which ends {within} and its links with it: "
             "set presign_key_id and presign_secret to the keys of an IAM user that may read it"
         )
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from dmarckit import core, pages
 from dmarckit.core import Settings, SlackError, _, one_line
@@ -139,14 +140,11 @@ class DeliveryResult:
 def delivery_lock(
     settings: Settings, run: str, clock: Callable[[], datetime]
 ) -> Iterator[Callable[[], bool]]:
-    """Hold the Slack delivery lease for the block.
+    """Hold the Slack delivery lease for the block, and give a function that is True meanwhile.
 
     Two runs at once must not send the same report: who looks for what is unsent, and posts
     it, holds this lease. A run that was killed is found dead within minutes, on the same
     machine at once. JobBusy is raised if another still delivers after `LOCK_PAUSES`.
-
-    Yields:
-        A function that returns True while the lease is held.
     """
     storage = core.open_storage(settings.home)
 
@@ -205,11 +203,11 @@ class Delivery:
 
     def _settle(self, due: OutboxMessage, message: Message, made: datetime) -> bool:
         """Send the message or give it up, and record that; False: it waits."""
-        shown = kit.with_addresses(message, self._address)
+        note = ""
         if (late := self._now - made) >= LATE_AFTER:
-            text = _("Sent {length} late (created {moment}).")
-            text = text.format(length=kit.duration(late), moment=core.moment(made))
-            shown = kit.with_line_above(text, shown)
+            note = _("Sent {length} late (created {moment}).")
+            note = note.format(length=kit.duration(late), moment=core.moment(made))
+        shown = kit.with_addresses(message, self._address, note)
         if self._settings.slack_token is None:
             storage = core.open_storage(f"{self._settings.home}/slack")
             key = f"{self._run}-{len(self._result.messages) + 1}.json"
@@ -243,13 +241,13 @@ class Delivery:
     def _post(self, shown: Message, channel: str) -> None:
         secret, url = self._settings.slack_token, self._settings.slack_url
         token = secret.get_secret_value() if secret else ""
+        post = partial(post_message, token=token, channel=channel, base_url=url)
         try:
-            post_message(shown, token=token, channel=channel, base_url=url)
+            post(shown)
         except core.MessageRefused:
-            plain = kit.simplified(shown)
-            if plain == shown:
+            if (plain := kit.simplified(shown)) == shown:
                 raise
-            post_message(plain, token=token, channel=channel, base_url=url)
+            post(plain)
 
     def _given_up(self, subject: str, made: datetime, error: SlackError | None) -> bool:
         """Return True if a refused message is let go, after some days: somebody may mend things."""

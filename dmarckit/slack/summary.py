@@ -15,7 +15,6 @@ from dmarckit.slack.blocks import Message, code, mrkdwn
 if TYPE_CHECKING:
     import pandas as pd
 
-LIST_LIMIT = 2900  # characters of a list; its heading needs some room too
 CAUSES = 5  # that a message names; the page has them all
 
 
@@ -24,13 +23,10 @@ class News:
     """What is new or worse from one cause; plain text, escaped here."""
 
     title: str
-    state: str
-    """severity and status"""
-    about: str
-    """where, how much and since when"""
+    state: str  # severity and status
+    about: str  # where, how much and since when
     action: str = ""
-    records: Sequence[str] = ()
-    """what to publish, whole"""
+    records: Sequence[str] = ()  # what to publish, whole
 
 
 @dataclass(frozen=True)
@@ -94,11 +90,8 @@ def summary_message(
     if before["reports"] and value["messages"]:
         text = _("Previous {days}: {share} of {messages} passed, {failing} failed.")
         lines.append(text.format(days=n_days(window.days), **_numbers(before)))
-    blocks = [
-        # plain text there, mrkdwn elsewhere
-        kit.header(" · ".join([*(core.one_line(name, 60) for name in names), str(window)])),
-        kit.section("\n".join(lines)),
-    ]
+    plain = " · ".join([*(core.one_line(name, 60) for name in names), str(window)])
+    blocks = [kit.header(plain), kit.section("\n".join(lines))]
     heading = _("New or worse")
     if days and days != window.days:
         heading = _("New or worse, last {n} days").format(n=count(days))
@@ -106,7 +99,7 @@ def summary_message(
     needed = [mrkdwn(note, 300) for note in notes]
     for name, items in ((heading, told), (_("Needs attention"), needed)):
         if items:
-            listed = kit.bullet_list(items, limit=LIST_LIMIT, most=CAUSES)
+            listed = kit.bullet_list(items, most=CAUSES)
             blocks.append(kit.section(f"*{name}*\n{listed}"))
     alt = _("Passing and failing messages per day: {what}").format(what=said)
     blocks += [*ending, *kit.image(chart, alt)]
@@ -169,13 +162,9 @@ def failure_message(
         lasts = _("{moment}, the first run that failed")
     lasts = lasts.format(moment=core.moment(since), length=kit.duration(now - since))
     pairs = [(_("Failing since"), lasts), (_("Run"), code(run))]
-    todo = _("Next: {doctor} checks the settings; {run} tries again now.")
+    todo = _("Next: {doctor} checks the settings; {run} retries now.")
     if notebook is not None:
-        pairs.append((_("Notebook with the error"), code(notebook, 300)))
-        todo = _(
-            "Next: open the notebook, whose last cell shows the error. {doctor} checks the "
-            "settings; {run} tries again now."
-        )
+        pairs.append((_("Notebook with the error (last cell)"), code(notebook, 300)))
     if owner:
         pairs.append((_("Owner"), mrkdwn(owner)))
     blocks = [

@@ -347,7 +347,7 @@ def test_a_watcher_that_cannot_write_down_what_it_told_says_so_once_a_day(
     (said,) = world.slack.texts()
     assert "watch" in said
     assert "cannot write table alerts" in str(world.slack.posted)
-    assert "Slack was not told: cannot write table alerts" in caplog.text
+    assert "not posted to Slack: cannot write table alerts" in caplog.text
     world.watch()
     assert [t for t in world.slack.texts() if "fail DMARC" in t]
     assert len(world.slack.texts()) == len(set(world.slack.texts()))

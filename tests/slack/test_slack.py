@@ -389,7 +389,7 @@ def test_links_of_any_length_are_taken_or_said_to_be_too_long(
     for line, label in ((json_line, "Report as JSON"), (csv_line, "Report as CSV")):
         assert line == f"<{url}|{label}>" or "too long for Slack" in line
     last = slack.posted[0]["blocks"][-1]
-    assert last.get("image_url") == url or "too long for Slack" in last["elements"][0]["text"]
+    assert last.get("image_url") == url or "too long for Slack" in last["text"]["text"]
 
 
 def test_a_report_too_long_to_load_is_counted_by_what_the_lake_knows() -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
+from dmarckit.core.language import speaking
 from dmarckit.core.window import last_days
 from dmarckit.reports.model import Policy
 from dmarckit.slack.alerts import Row, digest_message
@@ -22,7 +23,6 @@ from dmarckit.slack.blocks import (
     mrkdwn,
     simplified,
     with_addresses,
-    with_line_above,
 )
 from dmarckit.slack.client import message_text
 from dmarckit.slack.summary import News, failure_message, recovery_message, summary_message
@@ -103,7 +103,7 @@ KINDS: dict[str, Callable[[str], Message]] = {
 @pytest.mark.parametrize("text", [HOSTILE, HOSTILE * 100, "x" * 50_000, "", "\u2028", "&" * 5_000])
 def test_whatever_is_in_it_slack_takes_it(kind: str, text: str) -> None:
     made = KINDS[kind](text)
-    late = with_line_above("Delayed by 5 hours", made)
+    late = addressed(made, "Sent 5 hours late")
     for shown in (made, late, simplified(made), simplified(late)):
         assert [*block_faults(list(shown.blocks))] == []
         assert 1 <= len(shown.text) <= 3000
@@ -137,6 +137,14 @@ def test_a_digest_has_the_worst_first_and_counts_the_rest() -> None:
     assert "and 75 more" in shown
 
 
+def test_a_digest_about_one_domain_names_it_alone() -> None:
+    rows = [digest_row(f"Mail {n}", "d.example", 2, 1) for n in range(9)]
+    assert "\nAll for d.example.\n" in message_text(digest_message(rows))
+    with speaking("ja"):
+        one, two = (digest_message(some) for some in (rows, [*rows, row(1, "x")]))
+    assert one.blocks[1] != two.blocks[1], "Japanese has one form of a plural; these are two texts"
+
+
 def test_numbers_of_a_table_are_to_the_right() -> None:
     (table,) = (b for b in digest_message([row(1, "a ")]).blocks if b["type"] == "table")
     assert [s["align"] for s in table["column_settings"]] == [
@@ -158,10 +166,9 @@ def test_a_failure_says_what_since_when_where_and_what_to_do() -> None:
         "Job daily failed\n\n"
         "overview failed in cell [3]: ValueError: no column _dmarc.example.com\n"
         "Failing since: 23 Nov 00:00 UTC, for 33 hours  Run: 0a1b  "
-        "Notebook with the error: s3://reports/pages/failed/overview/2026-11-24.ipynb  "
+        "Notebook with the error (last cell): s3://reports/pages/failed/overview/2026-11-24.ipynb  "
         "Owner: mail team\n"
-        "Next: open the notebook, whose last cell shows the error. dmarckit doctor checks the "
-        "settings; dmarckit run daily tries again now.\n"
+        "Next: dmarckit doctor checks the settings; dmarckit run daily retries now.\n"
         "You will be reminded daily until it recovers.\n"
     )
 

@@ -395,7 +395,7 @@ def test_who_does_not_get_to_tell_leaves_it_to_the_one_who_does(
     with outbox.delivery_lock(world.settings, "other", lambda: NOW):
         told = world.mail(a_report(1)).run(DAILY)
     assert (told.sent, told.waiting) == (0, 1)
-    assert "another run is still telling Slack" in told.warnings[0]
+    assert "another run is still posting to Slack" in told.warnings[0]
     told = world.run(minutes=15)
     assert told.sent == 2
     assert [text.split(",")[0][:5] for text in slack.texts()] == ["DMARC", "examp"]

@@ -62,9 +62,9 @@ def stored(address: str) -> StoredFile:
     return StoredFile("exports", address)
 
 
-def addressed(message: Message) -> Message:
+def addressed(message: Message, above: str = "") -> Message:
     """The message as it goes out."""
-    return with_addresses(message, lambda file: file.key)
+    return with_addresses(message, lambda file: file.key, above)
 
 
 def alert_about(
