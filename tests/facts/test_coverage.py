@@ -65,6 +65,12 @@ def test_all_is_there() -> None:
     assert "none" in shown
 
 
+def test_what_is_missing_of_whole_days_is_counted() -> None:
+    found = covered(reports(without=(("post.example", 1),)))
+    assert (found.trust, found.expected, found.came) == ("whole", 70, 69)
+    assert "Nearly complete: 69 of 70 expected reports have arrived." in text(found)
+
+
 def test_the_newest_day_waits_for_more() -> None:
     late = (("inbox.example", 1), ("post.example", 1))
     found = covered(reports(without=late))
@@ -103,7 +109,7 @@ def test_nothing_at_all() -> None:
 
 def test_mails_that_gave_no_report_are_counted() -> None:
     came = [(day(1, 5), "stored"), (day(1, 6), "unreadable"), (day(1, 7), "untrusted")]
-    assert "1 unreadable, 1 not trusted, of 3 mails (all domains)" in text(
+    assert "1 unreadable, 1 not trusted, of 3 emails (all domains)" in text(
         covered(reports(), mails=came)
     )
 

@@ -52,7 +52,7 @@ def test_forged_mail_by_operator_and_country() -> None:
         FAILS | {"messages": 3, "sender": "Two", "domain": "other.example"},
         sources=frame(
             {"domain": "example.com", "sender": "One", "source_ip": "192.0.2.1"}
-            | {"messages": 4, "first_day": DAY, "last_day": DAY},
+            | {"messages": 4, "failed": 4, "first_day": DAY, "last_day": DAY},
             ({}, {"domain": "other.example", "sender": "Two", "source_ip": "192.0.2.9"}),
         ),
     )
@@ -226,7 +226,7 @@ def test_what_if_warns_of_mail_that_would_be_lost() -> None:
     made = messages(alignments=frame(ALIGNMENT, ({},)), policies=policies)
     shown = page_about(made, "example.com").what_if("p=reject")
     assert "would have stopped 4 of 4 messages in 3 days" in text(shown)
-    assert "set up these senders first" in markup(shown)
+    assert "Fix these senders first" in markup(shown)
     assert "dk-record" not in markup(shown)
     assert "<b>Mail" not in markup(shown)
 

@@ -57,7 +57,7 @@ def test_a_page_says_what_it_is_about_and_offers_its_sections() -> None:
     found = page(domains=["Shop.example"])
     assert found.window == last_days(7, "2026-11-23")
     lines = repr(found).splitlines()
-    assert lines[0] == "Page of Shop.example, 17 November 2026 to 23 November 2026"
+    assert lines[0] == "Page of Shop.example, 17–23 Nov 2026"
     assert set(re.findall(r"\w+", " ".join(lines[1:]))) == {"sections", *SECTIONS}
     assert repr(page()).startswith("Page of example.com, ")
     assert set(SECTIONS) | {"tell", "lake", "facts", "window", "analysis"} <= set(dir(found))
@@ -147,7 +147,7 @@ def test_plain_nbconvert_shows_charts_and_tables(home: Path, tmp_path: Path) -> 
     assert html.count("<svg") + html.count("data:image/svg+xml") >= 2
     for text in (
         "203.0.113.0/24",
-        "Domains, the one with the most failing messages first",
+        "Domains, those with the most failing mail delivered first",
         "Expected reports",
     ):
         assert text in html

@@ -263,7 +263,7 @@ def test_senders_say_what_they_are_and_what_was_done() -> None:
     shown = text(
         failing({"messages": 1200}, {"messages": 30, "disposition": "reject"}).failing_senders()
     )
-    assert "Example Mailcrm||1,230|example.com|known service, not aligned|" in shown
+    assert "Example MailCRM||1,230|example.com|known service, not aligned|" in shown
 
 
 def test_all_senders_are_listed() -> None:
@@ -317,7 +317,7 @@ def test_inputs_in_a_sentence() -> None:
     found = stored(heads, frames.mails({})).inputs()
     assert found.data["number"].tolist() == [1, 2, 7]
     assert text(found) == (
-        "Based on 1 mail: 2 reports, 7 records; the newest arrived 2026-11-24 03:00 UTC.|"
+        "Based on 1 email: 2 reports, 7 records; the newest arrived 2026-11-24 03:00 UTC.|"
     )
 
 

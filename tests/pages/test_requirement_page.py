@@ -80,12 +80,13 @@ def test_what_is_not_met_has_action_source_and_disagreement() -> None:
     assert "All known requirements are met." in nothing
 
 
-def test_a_domain_s_table_names_rules_that_nothing_tells_of() -> None:
+def test_a_domain_s_table_names_rules_without_evidence() -> None:
     html = plain(markup(about(outside(), domain="Example.com").requirements()))
     assert "reports: 100% of 200 own messages" in html
-    assert "Nothing tells of: Spam rate, PTR record, TLS" in html
+    assert "No evidence yet for: Spam rate, PTR record, TLS" in html
     unknown = about(outside(), domain="x.example", seen=facts(reports=[], policies=[]))
     assert "No data yet." in markup(unknown.requirements())
+    assert "No data yet." in markup(unknown.requirements_not_met())
 
 
 def test_what_is_not_connected_says_how(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def home(tmp_path: Path) -> str:
 
 def command(home: str, *options: str) -> str:
     status, out, _ = run("requirements", "--now", NOW.isoformat(), *options, home=home)
-    assert status == 0
+    assert status == 1, "a rule is not met"
     return plain(out)
 
 

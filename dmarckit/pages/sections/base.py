@@ -7,13 +7,14 @@ messages, shares fractions [0-1], NaN of nothing. Without facts a frame has its 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
+from markupsafe import Markup
 
 from dmarckit.core import Settings, Window, _, later, normalize_domain
 from dmarckit.facts import (
@@ -215,36 +216,40 @@ def marks(
     `rows` are messages of the window, by the `keys` of `shown`, the frame of a table; rows of it
     behind the first `MARKED` have none.
     """
-    rows = rows.astype(dict.fromkeys(keys, "str"))
-    rows = rows[rows[keys[-1]].isin(shown[keys[-1]].head(MARKED))]
+    title, days = _("Messages per day"), [f"{day:%Y-%m-%d}" for day in days_of(window)]
+
+    def draw(by_day: dict[Any, float]) -> Markup:
+        return spark({f"{day:%Y-%m-%d}": n for day, n in by_day.items()}, title, days)
+
+    return _mark(title, draw, shown, rows, "day", keys), outcome_mark(shown, rows, *keys)
+
+
+def outcome_mark(shown: pd.DataFrame, rows: pd.DataFrame, *keys: str) -> Column:
+    """Return the column with what became of messages, as `marks` does."""
     done = rows["disposition"].astype("str").map(DONE).astype(object).fillna("unstated")
     rows = rows.assign(done=done.mask(rows["da"] | rows["sa"], "passing"))
-    outcomes: dict[tuple[str, ...], dict[str, float]] = {}
-    by_day: dict[tuple[str, ...], dict[str, float]] = {}
-    for name, found in (("done", outcomes), ("day", by_day)):
-        summed: Any = rows.groupby([*keys, name], observed=True)["messages"].sum()
-        for (*key, value), number in summed.items():
-            value = value if name == "done" else f"{value:%Y-%m-%d}"
-            found.setdefault(tuple(key), {})[value] = number
-    days = [f"{day:%Y-%m-%d}" for day in days_of(window)]
+    return _mark(_("Outcome"), outcome_bar, shown, rows, "done", keys)
 
-    def of(row: Any) -> tuple[str, ...]:
-        return tuple(str(getattr(row, key)) for key in keys)
 
-    return (
-        Column(
-            keys[-1],
-            _("Messages per day"),
-            "mark",
-            text=lambda row: spark(by_day.get(of(row), {}), _("Messages per day"), days),
-        ),
-        Column(
-            keys[-1],
-            _("Outcome"),
-            "mark",
-            text=lambda row: outcome_bar(outcomes.get(of(row), {})),
-        ),
-    )
+def _mark(
+    heading: str,
+    draw: Callable[[dict[Any, float]], Markup],
+    shown: pd.DataFrame,
+    rows: pd.DataFrame,
+    name: str,
+    keys: Sequence[str],
+) -> Column:
+    rows = rows[rows[keys[-1]].isin(shown[keys[-1]].head(MARKED))]
+    rows = rows.astype(dict.fromkeys(keys, "str"))
+    found: dict[tuple[str, ...], dict[Any, float]] = {}
+    summed: Any = rows.groupby([*keys, name], observed=True)["messages"].sum()
+    for (*key, value), number in summed.items():
+        found.setdefault(tuple(key), {})[value] = number
+
+    def text(row: Any) -> Markup:
+        return draw(found.get(tuple(str(getattr(row, key)) for key in keys), {}))
+
+    return Column(keys[-1], heading, "mark", text=text)
 
 
 def outcome_key() -> Html:

@@ -53,6 +53,9 @@ def sentence(found: Coverage) -> str:
         return text.format(time=words.moment(found.last_mail))
     if found.trust == "unknown":
         return _("Not enough history yet to know which reports to expect.")
+    if found.trust == "whole" and found.came < found.expected:
+        text = _("Nearly complete: {came} of {expected} expected reports have arrived.")
+        return text.format(came=words.count(found.came), expected=words.count(found.expected))
     if found.trust == "whole":
         return _("Complete: the usual reporters have reported on every day.")
     if found.trust == "gaps":

@@ -85,7 +85,6 @@ class DomainSections(PageData):
             *base.marks(shown, rows, self.window, "sender"),
             Column("classes", _("Type"), text=lambda r: counted(r.classes, 4, class_word)),
             *(usual("dkim_share", "spf_share") if self.domain else ()),
-            *([Column("last_seen", _("Last seen"), "day")] if self.domain else ()),
             Column("network", _("Network"), under="countries"),
             caption=_("Senders: yours, undecided, forwarders, and all forged mail as one"),
             empty=_("Nobody sent as this domain in this period."),
@@ -321,6 +320,8 @@ def _sender_page(row: Any) -> str:
 def _kind(row: Any) -> str:
     if text.is_missing(row.sender_kind):
         return ""
+    if not row.in_inventory and row.sender_kind == "unknown":
+        return _("unknown sender")
     about = "{kind}" if row.in_inventory else _("{kind}, not a known sender of yours")
     return about.format(kind=kind_word(row.sender_kind))
 

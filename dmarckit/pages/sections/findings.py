@@ -50,7 +50,7 @@ _HYGIENE = frozenset(
 )
 _SENDERS = ("mail_lost", "unidentified_sender", "new_sender", "sender_stopped", "unaligned_sender")
 # what is counted where it is no message
-_NO_MESSAGES = ("tls_failures", "untrusted_reports", "unreadable_reports", "dead_letters")
+_NO_MESSAGES = ("untrusted_reports", "unreadable_reports", "dead_letters")
 
 
 class FindingSections(PageData):
@@ -173,7 +173,9 @@ def amount(found: Sequence[findings.Finding]) -> str:
     """Return how many messages findings of one cause are about, and how many are lost."""
     messages, lost = sum(f.messages for f in found), sum(f.lost for f in found)
     number = words.n_messages(messages) if messages else ""
-    if found[0].kind in _NO_MESSAGES:
+    if found[0].kind == "tls_failures":
+        number = ngettext("{n} session", "{n} sessions", messages).format(n=words.count(messages))
+    elif found[0].kind in _NO_MESSAGES:
         number = words.count(messages)
     if lost:
         number = _("{messages}, {lost} lost").format(messages=number, lost=words.count(lost))

@@ -154,9 +154,10 @@ class MessageSections(PageData):
         shown = rows.assign(passing=rows["messages"].where(rows["da"] | rows["sa"], 0))
         shown = shown.groupby("reporter", as_index=False)[["messages", "passing"]].sum()
         shown = shown.assign(pass_share=shown["passing"] / shown["messages"].where(lambda n: n > 0))
+        shown = ordered(whole(shown, "messages"), "-messages", "reporter")
         table = (
             table_section(
-                ordered(whole(shown, "messages"), "-messages", "reporter"),
+                shown,
                 *usual("reporter", "messages", "pass_share"),
                 *marks(shown, rows, self.window, "reporter"),
                 caption=_("Reporters, those with the most messages first"),
@@ -216,11 +217,11 @@ def matrix(
         cells_of = [(day, *found.get((name, day), none)) for day in days]
         row = [(level, form.format(day=words.day(day), text=text)) for day, level, text in cells_of]
         rows.append((name, row))
-    # the day of the month; one a week when there are many, one in two with its month
+    # the day of the month; one a week when there are many, the date of one in two
     step = 1 if len(days) <= 14 else 7 if len(days) <= THIN else 14
-    form = "%d" if len(days) <= THIN else "%m-%d"
+    head = words.short_day if len(days) > THIN else lambda day: str(day.day)
     heads = [
-        (f"{day:%Y-%m-%d}", "" if left % step else day.strftime(form).lstrip("0"))
+        (f"{day:%Y-%m-%d}", "" if left % step else head(day))
         for left, day in zip(reversed(range(len(days))), days, strict=True)
     ]
     legend = [(level, _(text)) for level, text in key.items()]

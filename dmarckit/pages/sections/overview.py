@@ -124,7 +124,7 @@ class OverviewSections(PageData):
             frame,
             Column("domain", _("Domain"), link=row_target("domain", "domain")),
             Column("messages", _("Messages"), "count"),
-            base.marks(frame, rows, self.window, "domain")[1],
+            base.outcome_mark(frame, rows, "domain"),
             Column("own_share", _("Own mail"), "share"),
             Column("forged_delivered", _("Forged, delivered"), "bar"),
             Column("policy", _("Policy"), "policy"),

@@ -84,7 +84,8 @@ class RequirementSections(PageData):
         """Show each rule that is not met somewhere: what it asks, what to do, where and why."""
         broken = _not_met(self._rules)
         if broken.empty:
-            text = _("All known requirements are met.")
+            is_known = (self._rules["verdict"] != "unknown").any()
+            text = _("All known requirements are met.") if is_known else _("No data yet.")
             return Section(broken, render_part("empty", text))
         found = dict(list(broken.groupby("rule")))
         parts = (_rule(rule, found[rule]) for rule in RULES if rule in found)
