@@ -87,7 +87,7 @@ def test_a_name_is_found_whatever_its_case_and_nobody_is_no_error(lake: Lake) ->
     assert traced(lake, "nobody").number == 0
     page = page_of(lake)
     assert "nobody sent nothing as example.com in this period." in text(page.sender("nobody"))
-    assert "No report speaks of it" in text(page.sender_records("nobody"))
+    assert "No report mentions it in this period" in text(page.sender_records("nobody"))
 
 
 def test_an_empty_lake(tmp_path: Path) -> None:

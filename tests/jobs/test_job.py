@@ -129,8 +129,8 @@ def test_unreadable_and_untrusted_mails_are_in_the_summary(
     run_job(settings, DAILY, now=NOW)
     (summary,) = slack.posted
     shown = json.dumps(summary["blocks"])
-    assert "1 report mail could not be read" in shown
-    assert "1 report mail refused: the sender is not authentic" in shown
+    assert "1 report email could not be read" in shown
+    assert "1 report email rejected: its sender could not be authenticated" in shown
 
 
 @pytest.mark.usefixtures("no_kernel")

@@ -259,7 +259,7 @@ def _about_the_job(text: str) -> bool:
 
 
 def _without_times(body: dict[str, Any], home: str) -> str:
-    blocks = [b for b in body["blocks"] if "Delayed by" not in json.dumps(b)]
+    blocks = [b for b in body["blocks"] if " late: it was made " not in json.dumps(b)]
     text = json.dumps([body["text"], blocks]).replace(home, "HOME")
     return re.sub(r"-[0-9a-f]{12}\.png", "-RUN.png", text)
 
