@@ -226,7 +226,8 @@ def marks(
 
 def outcome_mark(shown: pd.DataFrame, rows: pd.DataFrame, *keys: str) -> Column:
     """Return the column with what became of messages, as `marks` does."""
-    done = rows["disposition"].astype("str").map(DONE).astype(object).fillna("unstated")
+    rows = rows[rows[keys[-1]].isin(shown[keys[-1]].head(MARKED))]
+    done = rows["disposition"].map(DONE).astype(object).fillna("unstated")
     rows = rows.assign(done=done.mask(rows["da"] | rows["sa"], "passing"))
     return _mark(_("Outcome"), outcome_bar, shown, rows, "done", keys)
 

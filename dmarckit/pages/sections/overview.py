@@ -324,8 +324,9 @@ def headline_html(
             change = listed(_("{share} stopped").format(share=stopped), change)
         cards.append({"label": _(_CARDS[name]), "value": shown, "change": change, "level": level})
     html = answer_html(answer, title, below) + (issues or Html())
-    cards_html = render_part("cards", cards) if answer.level != "none" else Html()
-    return html + cards_html + render_part("note", compared)
+    if answer.level == "none":
+        return html + render_part("note", f"{window} (UTC)")
+    return html + render_part("cards", cards) + render_part("note", compared)
 
 
 def checklist(mail_url: str, mails: int) -> Html:
