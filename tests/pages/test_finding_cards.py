@@ -13,7 +13,7 @@ from dmarckit.findings.model import Record
 from dmarckit.pages.html import Html
 from dmarckit.pages.links import targets_of
 from dmarckit.pages.sections import findings
-from dmarckit.pages.sections.findings import by_cause, findings_html as cards, issues_html
+from dmarckit.pages.sections.findings import amount, by_cause, findings_html as cards, issues_html
 from tests.pages.test_answer import judged
 from tests.support.pages import HOSTILE, page_about, text
 
@@ -186,3 +186,9 @@ def test_a_section_of_some_kinds_has_a_frame_of_them() -> None:
     nothing = page.findings("policy_ready")
     assert nothing.data.empty
     assert list(nothing.data.columns) == list(found.data.columns)
+
+
+def test_tls_failures_are_sessions_and_no_messages() -> None:
+    item = judged(kind="tls_failures", subject="x", messages=42)
+    assert amount([item.finding]) == "42 sessions"
+    assert amount([judged(messages=42).finding]) == "42 messages"
