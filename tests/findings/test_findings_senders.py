@@ -85,7 +85,7 @@ def test_a_sender_that_stops() -> None:
     finding = only(some, "sender_stopped")
     assert (finding.subject, finding.severity) == ("Postwagon", "warning")
     assert finding.summary == (
-        "No mail from Postwagon as example.com since 2026-11-19. Before that: 2,240 messages on "
+        "No mail from Postwagon as example.com since 19 Nov. Before that: 2,240 messages on "
         "28 of 28 days."
     )
     assert "pw1._domainkey.example.com" in finding.action
@@ -142,7 +142,7 @@ def test_an_unaligned_service_is_named_with_what_it_proves() -> None:
     some = facts(messages=messages() + messages([1, 2], messages=5, **UNALIGNED), spf=[spf])
     finding = only(some, "unaligned_sender")
     assert (finding.severity, finding.messages, finding.reporters) == ("warning", 40, 4)
-    assert "prove b.salesdesk.example, not example.com (4 reporters)." in finding.summary
+    assert "passes for b.salesdesk.example, not for example.com (4 reporters)." in finding.summary
     assert "All were delivered." in finding.summary
     assert "d=example.com" in finding.action
     assert finding.evidence["proves_spf"] == {"b.salesdesk.example": 5}
