@@ -421,8 +421,8 @@ def _step(
     )
     often = _steady_strangers(domain, now_fails.drop(failing.index.union(relayed.index)))
     warned = _(
-        "These strangers authenticate as themselves time and again, which forgers rarely do: "
-        "{names}. Make sure first that none is yours."
+        "Some of it comes from senders that authenticate as themselves time and again, which "
+        "forgers rarely do: {names}. Make sure first that none is yours."
     ).format(names=counts.names_with_counts(often, "sender"))
     back = _("Roll back with {tags}.").format(tags=dmarc_policy.policy_tags(domain.policy))
     days = list(pd.date_range(context.today - limits.ready_days * counts.DAY, context.today))

@@ -159,7 +159,7 @@ def test_what_a_change_tells() -> None:
         "The record at _dmarc.example.com (dmarc) was weakened between 22 Nov and "
         f"23 Nov: before {RECORD}, now v=DMARC1; p=none."
     )
-    assert f"put back {RECORD}" in finding.action
+    assert f"restore {RECORD}" in finding.action
     assert finding.evidence["after"] == ["v=DMARC1; p=none"]
     assert finding.record == (Record("_dmarc.example.com", "TXT", RECORD, "v=DMARC1; p=none"),)
 

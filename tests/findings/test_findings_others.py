@@ -157,7 +157,7 @@ def test_without_dmarc_the_setting_is_named_for_these_alone() -> None:
         mail("untrusted", sender="old.example", error="no DMARC result by amazonses.com"),
     ]
     finding = only(facts(mails=mails), "untrusted_reports")
-    assert 'If old.example is a reporter that you know, see the reasons; trust = "not-fail"' in (
+    assert 'If old.example is a reporter you know, check the reason; trust = "not-fail"' in (
         finding.action
     )
     assert finding.reporters == 2

@@ -62,7 +62,7 @@ def test_a_rule_for_bulk_senders_binds_from_their_line(a_day: int, severity: str
     seen = healthy(messages=mail(messages=a_day))
     (finding,) = told(seen, needs_work("ONE_CLICK_UNSUBSCRIBE"))
     assert finding.severity == severity
-    assert ("senders of much mail only" in finding.summary) == (severity == "info")
+    assert ("Applies to bulk senders only" in finding.summary) == (severity == "info")
 
 
 def test_several_providers_are_one_finding() -> None:

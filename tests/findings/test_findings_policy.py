@@ -62,7 +62,7 @@ def test_what_a_ready_domain_is_told() -> None:
     assert finding.action.startswith(
         "DNS admin: in the TXT record _dmarc.example.com set p=quarantine; t=y"
     )
-    assert "160 messages of strangers, 0 that" in finding.action
+    assert "160 messages of spoofed mail, 0 modified" in finding.action
     assert "and 8 (Salesdesk) that may be legitimate" in finding.action
     assert "take p=quarantine as p=none" in finding.action
     assert "RFC 7489 ignore t" in finding.action

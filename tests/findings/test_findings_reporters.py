@@ -84,13 +84,13 @@ def test_one_reporter_silent_about_many_domains_is_one_finding() -> None:
     rows = [r for n in names for r in reported(ALL, FOUR[1:], n) + reported(OLD, FOUR[:1], n)]
     finding = only(seen(rows), "reporter_silent")
     assert (finding.domain, finding.subject) == ("", FOUR[0])
-    assert "100 reports about 4 domains" in finding.summary
+    assert "100 reports for 4 domains" in finding.summary
 
 
 def test_no_mail_for_two_days() -> None:
     some = seen(reported(range(3, 61)))
     finding = only(some, "ingest_broken")
-    assert finding.summary.endswith("until then it came every day.")
+    assert finding.summary.endswith("until then one came every day.")
     assert finding.summary.startswith("No report email for 57 hours (since")
 
 

@@ -124,7 +124,7 @@ def test_the_second_wave_counts_as_well() -> None:
 def test_a_subdomain_that_strangers_use() -> None:
     finding = only(attacked(messages([1, 2], **SUBDOMAIN, messages=3)), "subdomain_exposed")
     assert (finding.subject, finding.severity) == ("billing.example.com", "warning")
-    assert "24 messages as billing.example.com" in finding.summary
+    assert "24 messages used billing.example.com" in finding.summary
     assert "set sp=reject; leave the rest" in finding.action
 
 
