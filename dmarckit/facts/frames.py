@@ -87,6 +87,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
         "domain text, sender text, sender_kind text, declared flag, sa_messages whole, "
         "owns object, messages whole, first_day time, last_day time"
     ),
+    "denied": _columns("domain text, sender text"),
     "tls": _columns(
         "policy_domain text, begin time, end time, reporter text, policy_type text, "
         "successful whole, failed whole, result_type text, failed_sessions whole, mx_hosts text"
@@ -166,6 +167,8 @@ class Facts:
     inventory: pd.DataFrame
     """one row per (domain, sender) of a domain's inventory (`classify.inventory`);
     `owns`: tuple of (d, s). Declared senders that sent nothing in the window are not in it"""
+    denied: pd.DataFrame
+    """one row per (domain, sender) that sent, and was decided not to be ours"""
     tls: pd.DataFrame
     """policies of TLS reports, one row a result type, at least one a policy. `successful` and
     `failed` are those of the policy and stand in its first row only (0 in the others), so that

@@ -133,7 +133,7 @@ class Reduction:
     def run(
         self, where: str, start_us: int, now_us: int, policies: pd.DataFrame
     ) -> dict[str, pd.DataFrame]:
-        """Return all frames that are made of records, and `inventory`.
+        """Return all frames that are made of records, `inventory` and `denied`.
 
         `policies` is the frame of that name: which domains ask for more than reports.
         """
@@ -147,13 +147,13 @@ class Reduction:
         senders = self._find_senders()
         self.execute(sql.REDUCED.format(sum=self._spread))
         self.execute(sql.ADDRESSES.format(sum=self._spread, week=today - 7))
-        inventory = self._classify(patterns, senders, today - classify.LOOK_BACK, policies)
+        decided = self._classify(patterns, senders, today - classify.LOOK_BACK, policies)
         queries = dict(sql.FRAMES)
         if self.table("SELECT 1 FROM patterns WHERE len(requirements) > 0 LIMIT 1").empty:
             queries["requirements"] += " LIMIT 0"  # the records need not be read again
         frames = {name: self._frame(name, query) for name, query in queries.items()}
         beyond = pd.DataFrame(self._beyond, columns=list(COLUMNS["beyond"]))
-        made = {"inventory": inventory, "beyond": beyond}
+        made = decided | {"beyond": beyond}
         return frames | {name: typed(name, frame) for name, frame in made.items()}
 
     def execute(self, *statements: str) -> None:
@@ -267,8 +267,8 @@ class Reduction:
 
     def _classify(
         self, patterns: pd.DataFrame, senders: pd.DataFrame, since: int, policies: pd.DataFrame
-    ) -> pd.DataFrame:
-        """Make `judges` and `classes` (pattern, judge → class); return the inventory."""
+    ) -> dict[str, pd.DataFrame]:
+        """Make `judges` and `classes` (pattern, judge → class); return `inventory`, `denied`."""
         seen = self.table(sql.SEEN.format(sum=self._sum))
         passing = self.table(sql.PASSING.format(sum=self._sum))
         seen = _named(seen, self.names["domain"], senders)
@@ -310,7 +310,7 @@ class Reduction:
         }
         self.put("classes", ways.assign(class_id=codes, **flags))
         self.senders = senders
-        return inventory
+        return {"inventory": inventory, "denied": denied}
 
     def _is(self, who: pd.DataFrame, *, denied: bool) -> pd.Series[bool]:
         """Return True for the domains and senders that are declared, or denied."""

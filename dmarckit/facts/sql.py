@@ -410,8 +410,11 @@ WHERE NOT da AND NOT sa AND disposition = 'none'
     AND coalesce(lower(testing), 'n') <> 'y' AND coalesce(pct, 100) = 100
     AND CASE WHEN coalesce(name(header_from), domain) = domain
         THEN lower(p) = 'reject'
-        -- what is published for names that do not exist may be meant: only if it says the same
-        ELSE lower(coalesce(sp, p)) = 'reject' AND lower(coalesce(np, sp, p)) = 'reject' END
+        -- what is published for names that do not exist may be meant: only if it says the same;
+        -- and some reporters never quote sp
+        ELSE lower(coalesce(sp, p)) = 'reject' AND lower(coalesce(np, sp, p)) = 'reject'
+            AND (sp IS NOT NULL OR domain NOT IN (
+                SELECT domain FROM reports WHERE lower(sp) IN ('none', 'quarantine'))) END
 GROUP BY ALL""",
     "sources": """
 SELECT domain_id, sender_id, ip AS source_ip, messages, failed, first_day, last_day FROM addresses

@@ -107,6 +107,7 @@ class DomainFacts:
     policies = _Frame()
     reports = _Frame()
     inventory = _Frame()
+    denied = _Frame()
     quotes = _Frame()
 
     def __init__(
@@ -438,6 +439,7 @@ class Loss:
     days: int = 0
     sent: int = 0  # messages of the same senders in these days, whatever became of them
     first_day: date | None = None  # of the messages that were lost
+    reporter: str = ""  # that alone says so, fit to show
 
     @property
     def messages(self) -> int:
@@ -464,14 +466,15 @@ class Loss:
         if not self.messages:
             return ""
         text = _(
-            "In the last 7 days receivers quarantined {quarantined} and rejected {rejected} of "
+            "In the last 7 days {who} quarantined {quarantined} and rejected {rejected} of "
             "{senders}."
         )
         if not self.rejected:
-            text = _("In the last 7 days receivers quarantined {quarantined} of {senders}.")
+            text = _("In the last 7 days {who} quarantined {quarantined} of {senders}.")
         elif not self.quarantined:
-            text = _("In the last 7 days receivers rejected {rejected} of {senders}.")
+            text = _("In the last 7 days {who} rejected {rejected} of {senders}.")
         return text.format(
+            who=self.reporter or _("receivers"),
             quarantined=n_messages(self.quarantined),
             rejected=n_messages(self.rejected),
             senders=join_names(senders),
@@ -481,7 +484,9 @@ class Loss:
 def lost_mail(context: Context, rows: pd.DataFrame, sent: pd.DataFrame | None = None) -> Loss:
     """Return what was lost of `rows`, which are of senders of ours; `sent` is all they sent."""
     week = context.last(rows, 7)
-    lost = week[["day", "disposition", "messages"]][among(week["disposition"], BLOCKED)]
+    lost = week[["day", "reporter", "disposition", "messages"]]
+    lost = lost[among(lost["disposition"], BLOCKED)]
+    names = list(top_counts(lost, "reporter", 2))
     everything = week if sent is None else context.last(sent, 7)
     numbers = sums(lost, "disposition")
     return Loss(
@@ -489,7 +494,8 @@ def lost_mail(context: Context, rows: pd.DataFrame, sent: pd.DataFrame | None = 
         whole(numbers.get("reject", 0)),
         int(lost.loc[lost["messages"] > 0, "day"].nunique()),
         total(everything),
-        day_span(lost)[0],
+        first_day=day_span(lost)[0],
+        reporter=names[0] if len(names) == 1 else "",
     )
 
 
@@ -513,16 +519,36 @@ def how_calmed(
     """
     if wrong.empty:
         return _("No action needed: no message is of this kind any more.")
-    seen = [day for day in domain.complete if day < context.today]
-    days = sorted(set(sent["day"]).intersection(seen))[-context.thresholds.recent_days :]
-    bad, of = (total(rows[rows["day"].isin(days)]) for rows in (wrong, sent))
-    if len(days) >= context.thresholds.recent_days and bad <= 0.05 * of:
-        text = _("No action needed: on {days}, {bad} of {of} messages were affected.")
-        return text.format(days=short_days(days[0], days[-1]), bad=n_messages(bad), of=count(of))
+    if text := how_mended(domain, context, wrong, sent, 0.05):
+        return text
     if domain.quiet(wrong["day"], context):
         text = _("No action needed: none of it has come since {last}.")
         return text.format(last=short_day(wrong["day"].max()))
     return ""
+
+
+def how_mended(
+    domain: DomainFacts,
+    context: Context,
+    wrong: pd.DataFrame,
+    sent: pd.DataFrame,
+    tolerated: float = 0.0,
+) -> str:
+    """Say that of what was `sent` on the last three complete days at most this share is wrong.
+
+    What comes once a week among daily mail has not ended on the days between. Empty else.
+    """
+    least, seen = context.thresholds.recent_days, {d for d in domain.complete if d < context.today}
+    all_days = sorted(seen.intersection(sent["day"]))
+    days = all_days[-least:]
+    bad, of = (total(rows[rows["day"].isin(days)]) for rows in (wrong, sent))
+    if len(days) < least or bad > tolerated * of:
+        return ""
+    at = np.flatnonzero(np.isin(all_days, wrong["day"].unique()))[-10:]
+    if not bad and len(at) > 1 and len(all_days) - 1 - at[-1] < 2 * np.median(np.diff(at)):
+        return ""
+    text = _("No action needed: on {days}, {bad} of {of} messages were affected.")
+    return text.format(days=short_days(days[0], days[-1]), bad=n_messages(bad), of=count(of))
 
 
 def domain_query(

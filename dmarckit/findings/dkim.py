@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dmarckit.core import _, count, later, ngettext, percent, short_day, short_days
-from dmarckit.facts import HowTo, howto
+from dmarckit.facts import HowTo, howto, organisation
 from dmarckit.findings import context as c, queries
 from dmarckit.findings.context import DAY, SHOWN, Context, DomainFacts
 from dmarckit.findings.dmarc_policy import changed_tags
@@ -68,6 +68,12 @@ class _Breakage:
     now: pd.DataFrame
     before: pd.DataFrame  # of the four weeks before it broke
     living: bool  # it has verified in the last 90 days
+
+    @property
+    def last(self) -> pd.Timestamp:
+        """Return the last day on which it was broken: the days after it may be mended."""
+        daily = c.sums(self.now, "day", "failed") / c.sums(self.now, "day")
+        return pd.Timestamp(daily.index[daily >= 0.5 * _failing_share(self.now)].max())
 
     def worse(self, column: str, least: int, points: float) -> tuple[list[str], list[str]]:
         """Return the values of a column where the share rose, and all with enough messages."""
@@ -221,7 +227,7 @@ def _fault(
         return "host", hosts
     if len(all_senders) > 1:
         return "signer" if len(senders) == 1 else "key", senders or failing
-    last = breakage.now[breakage.now["day"] == breakage.now["day"].max()]
+    last = breakage.now[breakage.now["day"] == breakage.last]
     cause = "key" if _failing_share(last) >= _ALL else "signer"
     return cause, senders or all_senders or failing
 
@@ -257,6 +263,7 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
         "names": join_names(at_fault) or _("the sender"),
         "owners": join_names(used_by),
     }
+    again = breakage.last < now["day"].max()
     partly = cause == "signer" and len(used_by) == 1
     numbers = _("DKIM failed for {messages} of {of} signed {signature} ({share}) {when}.")
     if not breakage.living:
@@ -292,17 +299,23 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
                 days=limits.baseline_days,
                 share_before=percent(_failing_share(breakage.before)),
             ),
+            _spf_too(domain, breakage, senders),
             _("It has lasted since {since}.").format(since=short_day(breakage.since))
             if context.today - breakage.since > limits.baseline_days * DAY
             else "",
             _(_WHY["part" if partly else cause]).format(**words),
+            _("After {day} it verified again.").format(day=short_day(breakage.last))
+            if again
+            else "",
             "" if breakage.living else _instead(domain, breakage, senders),
             _("The policy changed at the same time: {tags}.").format(tags="; ".join(changed))
             if changed
             else "",
             loss.sentence(senders),
         ),
-        action=_action(cause, used_by, words),
+        action=_("No action needed if it stays so: the last messages verify.")
+        if again
+        else _action(cause, used_by, words),
         query=c.domain_query(
             domain,
             breakage.days,
@@ -337,6 +350,25 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
         },
         since=breakage.since,
         loss=loss,
+    )
+
+
+def _spf_too(domain: DomainFacts, breakage: _Breakage, senders: list[str]) -> str:
+    """Say that SPF of the domain's organisation stopped passing for these senders as well."""
+    rows = domain.spf[domain.spf["sender"].isin(senders)]
+    own = organisation(domain.name)
+    rows = rows[[organisation(str(name)) == own for name in rows["spf_domain"]]]
+    first = breakage.since - 14 * DAY
+    before = rows[(rows["day"] < breakage.since) & (rows["day"] >= first)]
+    after = rows[(rows["day"] > breakage.since) & (rows["day"] <= breakage.last)]
+    was, now = (share(c.total(r[r["result"] == "pass"]), c.total(r)) for r in (before, after))
+    if after.empty or was < _ALL or now > 1 - _ALL:
+        return ""
+    return _(
+        "SPF of {name} does not pass since then either ({results}): its record needs repair too."
+    ).format(
+        name=join_names(list(c.top_counts(after, "spf_domain"))),
+        results=join_names(list(c.top_counts(after, "result"))),
     )
 
 

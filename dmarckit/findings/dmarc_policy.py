@@ -106,6 +106,7 @@ def with_changes(policies: pd.DataFrame) -> pd.DataFrame:
     quoted = quoted.assign(who=who[codes])
     before = quoted.groupby(["domain", "who"], observed=True)[tags].shift()
     differs = (before != quoted[tags]).any(axis=1) & before["p"].notna()
+    before["pct"] = before["pct"].astype("Int64")  # not 100.0
     return quoted.join(before.add_suffix("_old")).assign(changed=differs.astype(bool))
 
 
@@ -114,7 +115,8 @@ def quoted_policy(domain: str, policies: pd.DataFrame) -> Policy:
 
     Only last reports within 48 hours of the newest count, so that a reporter that has not
     written since a change has no vote. `t` and `np` are believed when anybody quotes them
-    by the majority's p, since receivers that know only RFC 7489 leave them out.
+    by the majority's p, since receivers that know only RFC 7489 leave them out; of `sp` those
+    who quote it decide.
     """
     newest = policies["begin"].where(policies["p"] != "").max()
     last = policies[["begin", "reporter", *POLICY_TAGS]]
@@ -125,7 +127,7 @@ def quoted_policy(domain: str, policies: pd.DataFrame) -> Policy:
         return Policy(domain)
     p = _most(last["p"]) or "none"
     last = last[last["p"] == p]
-    sp = _most(last["sp"].where(last["sp"] != "", p))
+    sp = _most(last["sp"]) or p
     pct = _most(last["pct"].dropna().astype("int64"))
     return Policy(
         domain,

@@ -12,7 +12,7 @@ from datetime import datetime
 import pandas as pd
 
 from dmarckit.checks import Outside
-from dmarckit.core import Mute, Thresholds, _, count, ngettext, one_line, show_domains
+from dmarckit.core import Mute, Thresholds, _, count, ngettext, one_line, short_day, show_domains
 from dmarckit.facts import Facts, complete_days
 from dmarckit.findings import (
     abuse,
@@ -32,7 +32,7 @@ from dmarckit.findings import (
 )
 from dmarckit.findings.causes import combine
 from dmarckit.findings.context import POOLED, Context, DomainFacts, by_domain
-from dmarckit.findings.model import Family, Finding, Kind
+from dmarckit.findings.model import Family, Finding, Kind, join_sentences
 from dmarckit.findings.records import merge_records
 
 FAMILIES: tuple[Family, ...] = (
@@ -82,7 +82,7 @@ def find(
         found = _with_outside(found, facts, outside, context)
     known = {finding.fingerprint for finding in found}
     ended = how_ended(facts, context)
-    found += [f for f in before if f.fingerprint not in known and not ended(f)]
+    found += [_last_seen(f) for f in before if f.fingerprint not in known and not ended(f)]
     reasons = {m.fingerprint: m.reason for m in mute if now.date() <= m.until}
     found = combine([replace(f, mute_reason=reasons.get(f.fingerprint)) for f in found], KINDS)
     said = (
@@ -90,6 +90,16 @@ def find(
         for f in merge_records(found, published)
     )
     return sorted(said, key=lambda finding: finding.rank)
+
+
+def _last_seen(finding: Finding) -> Finding:
+    """Return a finding of an earlier run that says from when its numbers are."""
+    note = _("Last seen on {day}; nothing shows yet that it is over.").format(
+        day=short_day(finding.last_day)
+    )
+    if finding.last_day is None or note in finding.summary:
+        return finding
+    return replace(finding, summary=join_sentences(finding.summary, note))
 
 
 def published_records(dns: pd.DataFrame) -> dict[str, str]:

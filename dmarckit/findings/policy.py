@@ -382,6 +382,14 @@ def _ready(
         "t=y lowers the policy by one step: receivers of RFC 9989 (section 4.7) take {strict} as "
         "{lower}; those that know only RFC 7489 ignore t and apply {strict} at once."
     ).format(strict=f"p={step.p}", lower=f"p={dmarc_policy.LOWER[step.p or 'none']}")
+    weaker = [
+        f"{tag}={value}"
+        for tag, value in (("sp", step.sp), ("np", step.np))
+        if value in counts.BLOCKED and domain.policy.testing != "y"
+    ]
+    if weaker:
+        lowered = _("It also lowers {tags} by one step while it is there.")
+        test = model.join_sentences(test, lowered.format(tags=model.join_names(weaker)))
     change = {"p": step.p, "t": step.testing, "pct": None}
     finding = _step(domain, context, tags, rows, change, summary, test if step.testing else "")
     bounds = {"upper_bound": limit, "z": limits.confidence_z} | finding.evidence["thresholds"]
@@ -424,7 +432,11 @@ def _step(
         "Some of it comes from senders that authenticate as themselves time and again, which "
         "forgers rarely do: {names}. Make sure first that none is yours."
     ).format(names=counts.names_with_counts(often, "sender"))
-    back = _("Roll back with {tags}.").format(tags=dmarc_policy.policy_tags(domain.policy))
+    new = [tag for tag in ("t", "sp") if change.get(tag) and not _quoted(domain.policy, tag)]
+    back = _("Roll back with {tags}.")
+    if new:
+        back = _("Roll back with {tags}, without {gone}.")
+    back = back.format(tags=dmarc_policy.policy_tags(domain.policy), gone=", ".join(new))
     days = list(pd.date_range(context.today - limits.ready_days * counts.DAY, context.today))
     finding = counts.messages_finding(
         "policy_ready",
@@ -448,9 +460,17 @@ def _step(
     return replace(finding, record=record)
 
 
+def _quoted(policy: Policy, tag: str) -> bool:
+    """Return True if the policy has the tag t, or an sp of its own."""
+    return policy.testing == "y" if tag == "t" else policy.sp is not None
+
+
 def _steady_strangers(domain: DomainFacts, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the messages of those who authenticate as themselves on days of several weeks."""
-    rows = rows[rows["sender"].isin(domain.proving)]
+    """Return the messages of those who authenticate as themselves on days of several weeks.
+
+    Of whom was decided that they are not ours nobody has to make sure again.
+    """
+    rows = rows[rows["sender"].isin(domain.proving - set(domain.denied["sender"]))]
     days = rows.groupby("sender", observed=True)["day"]
     steady = (days.nunique() >= _TIMES) & (days.max() - days.min() >= _AGAIN)
     return rows[rows["sender"].isin(steady.index[steady])]

@@ -231,11 +231,13 @@ def unhonoured(domain: str, reporter: str, days: Sequence[datetime], now: dateti
         f"SELECT report_uid FROM reports WHERE domain = {text(domain)} "  # noqa: S608
         "AND coalesce(testing, 'n') <> 'y' AND coalesce(pct, 100) = 100 AND"
     )
+    lenient = "SELECT domain FROM reports WHERE lower(sp) IN ('none', 'quarantine')"
     strict = (
         f"(header_from = domain AND report_uid IN ({quoted} p = 'reject')) OR "
         f"(header_from <> domain AND report_uid IN "
         f"({quoted} coalesce(nullif(sp, ''), p) = 'reject' "
-        "AND coalesce(nullif(np, ''), nullif(sp, ''), p) = 'reject'))"
+        "AND coalesce(nullif(np, ''), nullif(sp, ''), p) = 'reject' "
+        f"AND (sp <> '' OR domain NOT IN ({lenient}))))"
     )
     return messages(
         domain,

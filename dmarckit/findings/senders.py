@@ -7,7 +7,7 @@ from datetime import date
 
 import pandas as pd
 
-from dmarckit.core import _, later, short_day
+from dmarckit.core import _, later, n_messages, short_day
 from dmarckit.facts import FORWARD_REASON, howto, organisation
 from dmarckit.findings import context as c, queries
 from dmarckit.findings.context import DAY, SHOWN, Context, DomainFacts
@@ -198,11 +198,14 @@ def unaligned_sender(domain: DomainFacts, context: Context) -> list[Finding]:
         return []
     rows = domain.messages
     rows = rows[(rows["class"] == "unaligned_sender") & rows["ours"]]
-    return [
-        _unaligned(domain, context, sender, part, rows.loc[rows["sender"] == sender, "day"])
-        for sender, part in c.groups(context.window(rows), "sender")
-        if c.total(part) >= context.thresholds.unaligned_messages
-    ]
+    found = []
+    for sender, part in c.groups(context.window(rows), "sender"):
+        if c.total(part) < context.thresholds.unaligned_messages:
+            continue
+        wrong = rows[rows["sender"] == sender]
+        if not c.how_mended(domain, context, wrong, domain.of("messages", sender)):
+            found.append(_unaligned(domain, context, sender, part, wrong["day"]))
+    return found
 
 
 @dataclass(frozen=True)
@@ -212,11 +215,14 @@ class _Proof:
     spf: dict[str, int]  # domain → messages, raw SPF passes
     dkim: dict[str, int]  # d= that is not the author's → messages, raw DKIM passes
     strict: tuple[str, ...]  # tags by whose strictness alone it fails (adkim, aspf)
+    relaxed_since: bool  # those tags are not strict any more
     contradicted: bool  # raw results pass for the author and no tag is strict: it should pass
-    unverified: tuple[str, str] | None  # aligned signature of most of it that does not verify
+    unverified: tuple[str, tuple[str, ...]] | None
+    """d= and selectors of aligned signatures of most of it, which do not verify"""
 
 
-def _proof(domain: DomainFacts, context: Context, sender: str, n: int) -> _Proof:
+def _proof(domain: DomainFacts, context: Context, sender: str, failing: pd.DataFrame) -> _Proof:
+    n, own = c.total(failing), organisation(domain.name)
     spf, dkim, rows = (
         context.window(domain.of(name, sender)) for name in ("spf", "signatures", "alignments")
     )
@@ -225,16 +231,28 @@ def _proof(domain: DomainFacts, context: Context, sender: str, n: int) -> _Proof
         tag: c.total(rows[rows[f"{name}_relaxed"] & ~rows[f"{name}_strict"]]) >= 0.5 * n
         for tag, name in (("adkim", "dkim"), ("aspf", "spf"))
     }
-    strict = tuple(tag for tag in by if by[tag] and getattr(domain.policy, tag) == "s")
+    quotes = domain.quotes[domain.quotes["begin"] >= failing["day"].min() - DAY]
+    strict = tuple(tag for tag in by if by[tag] and (quotes[tag] == "s").any())
+    relaxed_since = bool(strict) and all(getattr(domain.policy, tag) != "s" for tag in strict)
     dead = dkim[dkim["aligned"] & ~dkim["passed"] & ~dkim["covered"]]
-    sums = dead.groupby(["dkim_domain", "selector"], observed=True)["messages"].sum()
-    pairs = [(str(d), str(s)) for d, s in sums[sums >= 0.5 * n].index.to_list()]
+    sums = c.sums(dead, "dkim_domain")
+    signs = [str(d) for d in sums.index[sums >= 0.5 * n]]
+    selectors = c.top_counts(dead[dead["dkim_domain"].isin(signs[:1])], "selector")
+    if not strict:  # the spf of what passes is not meant
+        names = spf["spf_domain"].map(str)
+        same = names.isin([str(author) for author in failing["header_from"].unique()])
+        if not any(by.values()):
+            same = names.map(organisation) == own
+        spf = spf[~same.astype(bool)]
+    # what all receivers find is no contradiction of one
+    few = 2 * c.count_reporters(failing) <= c.count_reporters(context.window(domain.messages))
     return _Proof(
         c.top_counts(spf, "spf_domain"),
         c.top_counts(dkim[dkim["passed"] & (~dkim["aligned"] | bool(strict))], "dkim_domain"),
         strict,
-        any(by.values()) and not strict,
-        pairs[0] if pairs else None,
+        relaxed_since,
+        any(by.values()) and not strict and (few or c.count_reporters(failing) == 1),
+        (signs[0], tuple(selectors)) if signs else None,
     )
 
 
@@ -246,8 +264,10 @@ def _unaligned(
     days: pd.Series[pd.Timestamp],
 ) -> Finding:
     limits = context.thresholds
+    proof = _proof(domain, context, sender, rows)
     loss = c.lost_mail(context, rows, domain.of("messages", sender))
-    proof = _proof(domain, context, sender, c.total(rows))
+    sent = context.window(domain.of("messages", sender))
+    passing = sent[~sent["fails"] & sent["header_from"].isin(rows["header_from"].unique())]
     proven = list(dict.fromkeys([*proof.spf, *proof.dkim]))
     summary = _(
         "{messages} that {sender} sent as {author} {when} failed DMARC: SPF or DKIM passes for "
@@ -261,6 +281,11 @@ def _unaligned(
             "is strict ({tags}): SPF or DKIM passes for {proves}, which is not exactly the From "
             "domain ({reporters})."
         )
+        if proof.relaxed_since:
+            summary = _(
+                "{messages} that {sender} sent as {author} {when} fail DMARC only because "
+                "alignment was strict ({tags}) when they came ({reporters})."
+            )
     elif proof.contradicted:
         summary = _(
             "{names} counts {messages} that {sender} sent as {author} {when} as failing DMARC, "
@@ -283,10 +308,13 @@ def _unaligned(
                 tags=", ".join(f"{tag}=s" for tag in proof.strict),
                 names=names,
             ),
+            _passing_words(passing, rows, proof),
             loss.sentence([sender]),
             "" if rows["disposition"].isin(c.BLOCKED).any() else _("All were delivered."),
         ),
-        action=_unaligned_action(domain, sender, proof, rows, words | {"reporters": names}),
+        action=_unaligned_action(
+            domain, sender, proof, rows, passing, words | {"reporters": names}
+        ),
         query=c.window_query(
             domain,
             context,
@@ -299,7 +327,7 @@ def _unaligned(
         evidence={
             "proves_spf": proof.spf,
             "proves_dkim": proof.dkim,
-            "strict_tags": list(proof.strict),
+            "strict_tags": [] if proof.relaxed_since else list(proof.strict),
             "from_domains": c.top_counts(rows, "header_from"),
             "dispositions": c.top_counts(rows, "disposition"),
             "addresses": c.addresses(domain, [sender])[:SHOWN],
@@ -309,8 +337,34 @@ def _unaligned(
     )
 
 
+def _mended(passing: pd.DataFrame, failing: pd.DataFrame) -> bool:
+    return not passing.empty and bool(passing["day"].min() > failing["day"].max())
+
+
+def _passing_words(passing: pd.DataFrame, failing: pd.DataFrame, proof: _Proof) -> str:
+    if _mended(passing, failing):
+        return _("From {day} on all of it passes.").format(day=short_day(passing["day"].min()))
+    if not _in_part(passing, failing, proof):
+        return ""
+    return _("{passing} of it as {authors} pass, so part of it is set up.").format(
+        passing=n_messages(c.total(passing)),
+        authors=join_names(list(c.top_counts(passing, "header_from"))),
+    )
+
+
+def _in_part(passing: pd.DataFrame, failing: pd.DataFrame, proof: _Proof) -> bool:
+    """Return True if the service is set up for the same From domain, but not for all it sends."""
+    other = proof.strict or proof.contradicted or proof.unverified
+    return not other and 10 * c.total(passing) >= c.total(failing)
+
+
 def _unaligned_action(
-    domain: DomainFacts, sender: str, proof: _Proof, rows: pd.DataFrame, words: dict[str, str]
+    domain: DomainFacts,
+    sender: str,
+    proof: _Proof,
+    rows: pd.DataFrame,
+    passing: pd.DataFrame,
+    words: dict[str, str],
 ) -> str:
     words |= {
         "author": join_names(list(c.top_counts(rows, "header_from"))),
@@ -321,6 +375,13 @@ def _unaligned_action(
             "No action needed: SPF or DKIM passes for {domain} when {sender} sends. Mail admin: "
             "if it continues, report it to {reporters} with the numbers below."
         ).format(**words)
+    if _mended(passing, rows) and not proof.relaxed_since:
+        return _("No action needed if it stays so: all of it passes now.")
+    if proof.relaxed_since:
+        return _(
+            "No action needed: reporters quote {tags} by now, so names below the organisation's "
+            "domain count again."
+        ).format(tags=" ".join(f"{tag}=r" for tag in proof.strict))
     if proof.strict:
         text = join_sentences(
             _(
@@ -333,13 +394,26 @@ def _unaligned_action(
         )
         return text.format(**words, tags=" ".join(f"{tag}=r" for tag in proof.strict))
     if proof.unverified:
-        d, s = proof.unverified
+        d, selectors = proof.unverified
+        if len(selectors) > 1:
+            return _(
+                "Owner of {sender}: it signs as {d} with the selectors {selectors}, and none "
+                "verifies; have the DNS admin publish their records below _domainkey.{d} as "
+                "{sender} shows them."
+            ).format(**words, d=safe(d), selectors=join_names(selectors))
+        s = next(iter(selectors), "")
         return _(
             "{sender} admin: it signs as {d}, but the signature does not verify; have the DNS "
             "admin publish the record {s}._domainkey.{d} as {sender} shows it."
         ).format(**words, d=safe(d), s=safe(s))
     known = howto(sender)
-    if known is not None:
+    if _in_part(passing, rows, proof):
+        text = _(
+            "Owner of {sender}: find what is not set up as the rest is (another account or "
+            "sub-account, one kind of mail; addresses below), and let it sign with DKIM as "
+            "{author} too."
+        )
+    elif known is not None:
         words |= {"screen": known.screen or known.manual, "records": dkim_records(known)}
         text = _(
             "{sender} admin: add {author} there ({screen}) for DKIM. DNS admin: publish what it "

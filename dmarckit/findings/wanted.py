@@ -229,6 +229,8 @@ def _unidentified(
     rhythm = later("on working days")
     if days.nunique() >= 0.8 * ((days.max() - days.min()).days + 1):
         rhythm = later("every day")
+    elif days.dt.day_of_week.nunique() == 1 and days.nunique() > 1:
+        rhythm = later("always on the same day of the week")
     elif (days.dt.day_of_week >= 5).any():
         rhythm = later("from time to time")
     decisions = {
@@ -306,6 +308,10 @@ def mail_lost(domain: DomainFacts, context: Context) -> list[Finding]:
 
     def find(sender: str, rows: pd.DataFrame, loss: c.Loss, move: _Move | None = None) -> None:
         enough = loss.messages >= limits.lost_messages and loss.days >= limits.lost_days
+        sent = domain.of("messages", sender)
+        gone = sent[sent["fails"] & sent["blocked"]]
+        if move is None and c.how_mended(domain, context, gone, sent):
+            return
         if enough and sender not in found:
             found[sender] = _lost(domain, context, sender, rows, loss, move)
 
@@ -460,6 +466,18 @@ def class_ended(name: str) -> Callable[[Finding, DomainFacts, Context], str]:
     return ended
 
 
+def _unidentified_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
+    """Say how it ended: a sender that goes on has not only because a rare day left the 30 days."""
+    sender = finding.subject
+    decided = domain.senders.union(domain.denied["sender"])
+    few = domain.of("addresses", sender)["addresses"].sum() <= _FEW_ADDRESSES
+    if sender in decided or not (few or c.authenticating(domain, {sender})):
+        return class_ended("unidentified")(finding, domain, context)
+    sent = domain.of("messages", sender)
+    fails = sent["fails"] & c.among(sent["class"], ("unidentified", *c.SPOOFED))
+    return c.how_calmed(domain, context, sent[fails], sent)
+
+
 def _lost_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     names = [finding.subject, *finding.evidence.get("delivered_by", ())]
     sent = domain.messages[domain.messages["sender"].isin(names)]
@@ -491,7 +509,7 @@ FAMILY = Family(
                 "declare": later("If it is yours"),
                 "deny": later("If it is not"),
             },
-            ended=class_ended("unidentified"),
+            ended=_unidentified_ended,
         ),
         Kind(
             "new_sender",

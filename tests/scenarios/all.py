@@ -10,6 +10,7 @@ from tests.scenarios.coverage import COVERAGE
 from tests.scenarios.healthy import HEALTHY
 from tests.scenarios.identity import IDENTITY
 from tests.scenarios.incoming import INCOMING
+from tests.scenarios.partly import PARTLY
 from tests.scenarios.policies import POLICIES
 from tests.scenarios.relays import RELAYS
 from tests.scenarios.reporting import REPORTING
@@ -41,6 +42,7 @@ _EACH = (
     *ADVICE,
     *WANTED,
     *IDENTITY,
+    *PARTLY,
 )
 SCENARIOS: dict[str, Scenario] = {s.name: s for s in _EACH}
 if len(SCENARIOS) != len(_EACH):
