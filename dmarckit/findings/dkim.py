@@ -357,7 +357,8 @@ def _spf_too(domain: DomainFacts, breakage: _Breakage, senders: list[str]) -> st
     """Say that SPF of the domain's organisation stopped passing for these senders as well."""
     rows = domain.spf[domain.spf["sender"].isin(senders)]
     own = organisation(domain.name)
-    rows = rows[[organisation(str(name)) == own for name in rows["spf_domain"]]]
+    mine = {name for name in rows["spf_domain"].unique() if organisation(str(name)) == own}
+    rows = rows[rows["spf_domain"].isin(mine)]
     first = breakage.since - 14 * DAY
     before = rows[(rows["day"] < breakage.since) & (rows["day"] >= first)]
     after = rows[(rows["day"] > breakage.since) & (rows["day"] <= breakage.last)]
