@@ -187,7 +187,7 @@ class DomainFacts:
             # a sum of fractions depends on their order
             sent = self.of("messages", sender)["messages"].sum() - 0.01
             test = queries.one_of("source_ip", known)
-            if not spf.empty and (counted > len(known) or spf["messages"].sum() >= sent):
+            if not spf.empty and (counted > len(known) or spf["messages"].sum() > sent - 0.5):
                 proves = queries.proves_spf(str(name) for name in spf["spf_domain"].unique())
                 test = f"{test} AND {proves}" if counted <= len(known) else proves
             self._tests[sender] = f"({test})"

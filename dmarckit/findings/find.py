@@ -94,7 +94,7 @@ def find(
 
 def _last_seen(finding: Finding) -> Finding:
     """Return a finding of an earlier run that says from when its numbers are."""
-    note = _("Last seen on {day}; nothing shows yet that it is over.").format(
+    note = _("These numbers are from {day}; nothing shows yet that it is over.").format(
         day=short_day(finding.last_day)
     )
     if finding.last_day is None or note in finding.summary:

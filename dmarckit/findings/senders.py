@@ -283,7 +283,7 @@ def _unaligned(
         )
         if proof.relaxed_since:
             summary = _(
-                "{messages} that {sender} sent as {author} {when} fail DMARC only because "
+                "{messages} that {sender} sent as {author} {when} failed DMARC only because "
                 "alignment was strict ({tags}) when they came ({reporters})."
             )
     elif proof.contradicted:
@@ -397,7 +397,7 @@ def _unaligned_action(
         d, selectors = proof.unverified
         if len(selectors) > 1:
             return _(
-                "Owner of {sender}: it signs as {d} with the selectors {selectors}, and none "
+                "{sender} admin: it signs as {d} with the selectors {selectors}, and none "
                 "verifies; have the DNS admin publish their records below _domainkey.{d} as "
                 "{sender} shows them."
             ).format(**words, d=safe(d), selectors=join_names(selectors))
@@ -409,7 +409,7 @@ def _unaligned_action(
     known = howto(sender)
     if _in_part(passing, rows, proof):
         text = _(
-            "Owner of {sender}: find what is not set up as the rest is (another account or "
+            "{sender} admin: find what is not set up as the rest is (another account or "
             "sub-account, one kind of mail; addresses below), and let it sign with DKIM as "
             "{author} too."
         )

@@ -86,9 +86,11 @@ PARTLY = (
             run(ago(20), Expect("unaligned_sender", "Twilio SendGrid", "critical")),
             run(
                 ago(11),
-                Expect("unaligned_sender", status="SAME", says="Last seen on"),
+                Expect("unaligned_sender", status="SAME", says="These numbers are from"),
             ),
-            run(ago(6), Expect("unaligned_sender", status="SAME", never=("Last seen on",))),
+            run(
+                ago(6), Expect("unaligned_sender", status="SAME", never=("These numbers are from",))
+            ),
         ),
     ),
     scenario(
