@@ -66,7 +66,7 @@ def test_what_a_ready_domain_is_told() -> None:
     assert "and 8 (Salesdesk) that may be legitimate" in finding.action
     assert "take p=quarantine as p=none" in finding.action
     assert "RFC 7489 ignore t" in finding.action
-    assert "Roll back with p=none." in finding.action
+    assert "Roll back with p=none, without t." in finding.action
     assert (finding.record, finding.title) == ((), "Ready to move to p=quarantine; t=y")
     assert "dmarckit dns check" in finding.action
 
