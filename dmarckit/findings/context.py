@@ -544,7 +544,8 @@ def how_mended(
     bad, of = (total(rows[rows["day"].isin(days)]) for rows in (wrong, sent))
     if len(days) < least or bad > tolerated * of:
         return ""
-    at = np.flatnonzero(np.isin(all_days, wrong["day"].unique()))[-10:]
+    bad_days = set(wrong["day"])
+    at = [place for place, day in enumerate(all_days) if day in bad_days][-10:]
     if not bad and len(at) > 1 and len(all_days) - 1 - at[-1] < 2 * np.median(np.diff(at)):
         return ""
     text = _("No action needed: on {days}, {bad} of {of} messages were affected.")
