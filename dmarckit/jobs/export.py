@@ -62,12 +62,16 @@ class Place:
         """Return the words of the command that runs a job's slot, once."""
         return [*self.program, "run", job, "--slot", slot]
 
-    def shell_line(self, job: str, slot: str = "newest") -> str:
-        """Return the command as a line for a shell, in the folder, with the secrets' file."""
+    def shell_line(self, job: str, slot: str = "newest", *, found: bool = True) -> str:
+        """Return the command as a line for a shell, in the folder, with the secrets' file.
+
+        Without `found`, status 1 (there is something to look at) is a success of the line.
+        """
         read = f"if [ -r {ENV_FILE} ]; then set -a; . ./{ENV_FILE}; set +a; fi"
         # a time that is filled in later stands as it is
         words = [word if word == slot else shlex.quote(word) for word in self.command(job, slot)]
-        return f"cd {shlex.quote(str(self.folder))} && {read} && {' '.join(words)}"
+        run = " ".join(words) if found else f"{{ {' '.join(words)} || test $? -eq 1; }}"
+        return f"cd {shlex.quote(str(self.folder))} && {read} && {run}"
 
 
 def local_place(environment: Mapping[str, str] | None = None) -> Place:
@@ -347,11 +351,12 @@ def github(schedules: Sequence[Schedule], place: Place) -> dict[str, str]:
     for schedule in schedules:
         name = f"dmarckit-{schedule.name}"
         lines = cron_lines(times_of(schedule), schedule.zone, UTC, datetime.now(UTC))
+        command = place.shell_line(schedule.name, found=False)
         job = {
             "runs-on": "self-hosted",
             "timeout-minutes": -(-(schedule.timeout + END_SECONDS) // 60),
             "env": {**place.variables, **named},
-            "steps": [{"name": "Run", "run": place.shell_line(schedule.name)}],
+            "steps": [{"name": "Run", "run": command}],
         }
         workflow = {
             "name": f"dmarckit {schedule.name}",

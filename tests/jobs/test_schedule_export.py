@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,25 @@ def test_github_runs_at_both_hours_that_a_slot_has_in_utc() -> None:
     assert set(job) == {"runs-on", "timeout-minutes", "env", "steps"}
     assert job["env"]["DMARCKIT_SLACK_TOKEN"] == "${{ secrets.DMARCKIT_SLACK_TOKEN }}"
     assert job["timeout-minutes"] == 62
+
+
+@pytest.mark.parametrize(("status", "is_fine"), [(0, True), (1, True), (2, False)])
+def test_a_workflow_fails_when_a_run_could_not_run_not_when_it_found_something(
+    status: int, is_fine: bool, tmp_path: Path
+) -> None:
+    program = tmp_path / "dmarckit"
+    program.write_text(f"#!/bin/sh\nexit {status}\n")
+    program.chmod(0o755)
+    place = replace(PLACE, program=(str(program),), folder=tmp_path)
+    (text,) = export_files("github", [make_schedule()], place).values()
+    (step,) = yaml.safe_load(text)["jobs"]["run"]["steps"]
+    ended = subprocess.run(["/bin/sh", "-ec", step["run"]], check=False)
+    assert (ended.returncode == 0) == is_fine
+    elsewhere = replace(place, folder=tmp_path / "missing")
+    (text,) = export_files("github", [make_schedule()], elsewhere).values()
+    (step,) = yaml.safe_load(text)["jobs"]["run"]["steps"]
+    lost = subprocess.run(["/bin/sh", "-ec", step["run"]], check=False, capture_output=True)
+    assert lost.returncode
 
 
 def test_secrets_are_named_and_never_written() -> None:
