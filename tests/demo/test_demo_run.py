@@ -32,7 +32,7 @@ def test_the_demo_goes_from_mails_to_a_page_and_messages(
         assert re.search(rf"^{outcome} +[\d,]+ ", said, re.MULTILINE), outcome
     assert "dmarckit-demo/overview.html" in said
     assert "messages pass" in said
-    assert "sends your mail but has no forward-confirmed PTR" in said
+    assert "no forward-confirmed PTR" in " ".join(said.split())
     assert "A mail arrives" in said
     assert ": report as CSV" in said  # its alert
     assert "What to try next" in said

@@ -255,11 +255,11 @@ def told(world: World) -> Counter[str]:
 
 def _about_the_job(text: str) -> bool:
     plain = text.replace("\u2060", "")
-    return plain.startswith("The job ") and ("failed" in plain or "works again" in plain)
+    return plain.startswith("Job ") and ("failed" in plain or "has recovered" in plain)
 
 
 def _without_times(body: dict[str, Any], home: str) -> str:
-    blocks = [b for b in body["blocks"] if " late: it was made " not in json.dumps(b)]
+    blocks = [b for b in body["blocks"] if " late (created " not in json.dumps(b)]
     text = json.dumps([body["text"], blocks]).replace(home, "HOME")
     return re.sub(r"-[0-9a-f]{12}\.png", "-RUN.png", text)
 
