@@ -39,6 +39,12 @@ def test_environment_yml_asks_for_the_same_as_pyproject() -> None:
     assert f"python{PROJECT['requires-python']}" in environment["dependencies"]
 
 
+def test_the_demo_brings_whom_it_asks() -> None:
+    """DNS, Google and the names of networks are asked in the demo, each by its extra."""
+    asked = {line for extra in ("dns", "google", "networks") for line in EXTRAS[extra]}
+    assert asked <= set(EXTRAS["demo"])
+
+
 def test_every_requirement_has_a_lower_bound_and_an_exact_version_to_try() -> None:
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     pinned = {name_of(line) for line in lines if "==" in line}
