@@ -97,7 +97,7 @@ def test_what_is_missing_and_what_is_too_much_is_told() -> None:
     score = Score("made up")
     compare_findings(score, 1, context, Seen([], found, None))
     assert (score.right, score.missing, score.alarms) == (0, 1, 2)
-    assert "recall 0.0%" in summary([score])
+    assert "recall 0.0 %" in summary([score])
 
 
 @each_scenario
