@@ -176,11 +176,12 @@ def _owners(
     domain: DomainFacts, context: Context, rows: pd.DataFrame, owners: set[str]
 ) -> set[str]:
     """Return who owns a signature: who had it, where most of it is new and comes from all over."""
-    theirs = rows[counts.among(rows["sender"], owners)]
-    since = theirs["day"].min()
+    theirs = counts.among(rows["sender"], owners)
+    since = rows["day"][theirs].min()
+    if not since >= context.today - context.thresholds.baseline_days * DAY:
+        return owners
     before = rows[rows["day"] < since]
-    recent = since >= context.today - context.thresholds.baseline_days * DAY
-    if before.empty or not recent or _new_networks(domain, theirs, since) <= OWN_NETWORKS:
+    if before.empty or _new_networks(domain, rows[theirs], since) <= OWN_NETWORKS:
         return owners
     return {str(before.groupby("sender", observed=True)["messages"].sum().idxmax())}
 

@@ -5,6 +5,7 @@ A new kind is registered in its family; a new family is added to `FAMILIES`.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -133,7 +134,11 @@ def find_by_domain(facts: Facts, context: Context, complete: pd.DataFrame) -> li
     """
     rules = [rule for family in FAMILIES for rule in family.of_domain]
     domains = by_domain(facts, complete)
-    return [finding for domain in domains for rule in rules for finding in rule(domain, context)]
+    gc.freeze()  # or each collection looks through the facts: a tenth of the time
+    try:
+        return [found for domain in domains for rule in rules for found in rule(domain, context)]
+    finally:
+        gc.unfreeze()
 
 
 def how_ended(facts: Facts, context: Context) -> Callable[[Finding], str]:
