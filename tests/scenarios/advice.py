@@ -144,18 +144,20 @@ OLD_SHOP: dict[str, Any] = {
     "expected": UNTOLD,
 }
 
+UNDECIDED = sales(
+    sender=DemoSender("crm-cloud.example", "unknown"),
+    expected="unidentified",
+    dkim=(valid("crm-cloud.example", "k1"),),
+    spf=spf("bounce.crm-cloud.example"),
+)
+
 _PASSING = (
     *(
         scenario(
             f"a step to quarantine over a service that nobody decided about, {days} days ago",
             "whether the change does what it should is not known before somebody decides",
             office(),
-            sales(
-                sender=DemoSender("crm-cloud.example", "unknown"),
-                expected="unidentified",
-                dkim=(valid("crm-cloud.example", "k1"),),
-                spf=spf("bounce.crm-cloud.example"),
-            ),
+            UNDECIDED,
             domains=[domain(HERE, (before_end(days), {"p": "quarantine"}))],
             expected=[
                 Expect(
@@ -173,12 +175,7 @@ _PASSING = (
         "a policy that rejects what nobody has decided about, since four days",
         "the change is shown, and does not say that no action is needed",
         office(),
-        sales(
-            sender=DemoSender("crm-cloud.example", "unknown"),
-            expected="unidentified",
-            dkim=(valid("crm-cloud.example", "k1"),),
-            spf=spf("bounce.crm-cloud.example"),
-        ),
+        UNDECIDED,
         domains=[domain(HERE, (before_end(4), {"p": "reject"}))],
         expected=[
             Expect("unidentified_sender", "crm-cloud.example", "warning"),
