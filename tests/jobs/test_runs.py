@@ -292,8 +292,11 @@ def test_since_when_a_job_is_bad_is_since_its_last_good_run(lake: Lake) -> None:
     assert bad_since(lake, "weekly", NOW) == (None, 0)
 
 
-def _run_in_a_process(home: str, ready: Any, go_on: Any) -> None:
-    """Runs the slot, and waits in the middle of it, its mails stored and its page not."""
+def _run_in_a_process(home: str, slot: datetime, ready: Any, go_on: Any) -> None:
+    """Run the slot, and wait in the middle of it, its mails stored and its page not.
+
+    The slot is passed: `SLOT` is another one in a process that starts after midnight.
+    """
 
     def waits(*_: object, **__: object) -> BuiltPage:
         ready.set()
@@ -302,7 +305,7 @@ def _run_in_a_process(home: str, ready: Any, go_on: Any) -> None:
 
     build.build_page = waits
     settings = load_settings(home=home, trust="pass")
-    run_job(settings, DAILY, slot=SLOT)
+    run_job(settings, DAILY, slot=slot)
 
 
 @pytest.fixture
@@ -312,7 +315,7 @@ def process(home: str) -> Iterator[Any]:
 
     def start() -> tuple[Any, Any, Any]:
         ready, go_on = context.Event(), context.Event()
-        child = context.Process(target=_run_in_a_process, args=(home, ready, go_on))
+        child = context.Process(target=_run_in_a_process, args=(home, SLOT, ready, go_on))
         child.start()
         started.append(child)
         return child, ready, go_on
