@@ -26,14 +26,6 @@ from dmarckit.lake import POSTMASTER, Lake, month_of, open_lake
 METRICS = ["domain", "day", "metric", "detail", "share", "number", "text", "pulled"]
 """Columns of `latest_metrics`."""
 
-_LATEST = """
-SELECT * FROM postmaster WHERE {where}
-QUALIFY row_number() OVER (
-    PARTITION BY domain, "day", metric, detail ORDER BY pulled DESC, run DESC
-) = 1
-ORDER BY domain, "day", metric, detail
-"""
-
 
 def latest_metrics(
     lake: Lake,
@@ -48,17 +40,10 @@ def latest_metrics(
     no row (it is not 0). Without domains those of all. Raises LakeError for a time without
     zone, or when the lake cannot be read.
     """
-    where, values = ["true"], dict[str, Any]()
-    if domains:
-        where.append("domain IN (SELECT unnest($domains))")
-        values["domains"] = [normalize_domain(name) for name in domains]
-    for bound, sign, name in ((start, ">=", "start"), (end, "<", "stop")):
-        if bound is not None:
-            if bound.tzinfo is None:
-                raise core.LakeError(f"{name} {bound} has no time zone; use UTC")
-            where.append(f'"day" {sign} ${name} AND month {sign[0]}= ${name}_month')
-            values |= {name: bound, f"{name}_month": f"{bound:%Y-%m}"}
-    return lake.sql(_LATEST.format(where=" AND ".join(where)), **values)[METRICS]
+    day = ["domain", "day", "metric", "detail"]
+    frame = lake.postmaster(domains or None, start, end)
+    newest = frame.sort_values([*day, "pulled", "run"]).drop_duplicates(day, keep="last")
+    return newest[METRICS].reset_index(drop=True)
 
 
 FIRST_DAYS = 120

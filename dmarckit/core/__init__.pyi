@@ -50,6 +50,7 @@ from .lease import (
     Lease as Lease,
     heartbeat as heartbeat,
     new_holder as new_holder,
+    process_runs as process_runs,
     repeated as repeated,
     take_lease as take_lease,
 )

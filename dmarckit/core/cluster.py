@@ -99,18 +99,12 @@ class Cluster(Executor):
         """Yield each task with its result, or with what it raised, in the order they are done."""
         source = iter(tasks)
         running: dict[Any, T] = {}
-        alone: float | None = None
         while True:
             for task in islice(source, 2 * self.threads - len(running)):
                 running[self._submitted(function, task)] = task
             if not running:
                 return
-            try:
-                self._wait(list(running))
-            except TimeoutError:
-                alone = self._without_workers(alone)
-            except CancelledError as error:
-                raise self.lost(error) from None
+            self._wait(list(running))
             for future in [future for future in running if future.done()]:
                 task = running.pop(future)
                 try:
@@ -123,10 +117,9 @@ class Cluster(Executor):
     def outcome(self, future: Any) -> Any:
         """Return the result of a Dask future, fetched now; raises what its task raised."""
         killed = _dask().scheduler.KilledWorker
-        alone: float | None = None
         while True:
+            self._wait([future])
             try:
-                self._wait([future])
                 return future.result(timeout=GATHER)
             except killed as error:
                 ended = error.allowed_failures + 1
@@ -138,7 +131,6 @@ class Cluster(Executor):
                     raise
                 if not isinstance(error, TimeoutError):
                     raise self.lost(error) from error
-                alone = self._without_workers(alone)
 
     def lost(self, error: BaseException) -> ClusterError:
         """Return the error that says that there is no scheduler any more."""
@@ -149,25 +141,28 @@ class Cluster(Executor):
         )
 
     def _wait(self, futures: list[Any]) -> None:
-        """Wait until one is done. Raises TimeoutError after a while, CancelledError when lost."""
-        with self.client.as_current():
-            _dask().wait(futures, timeout=POLL, return_when="FIRST_COMPLETED")
+        """Wait until one is done. Raises ClusterError when the cluster, or all of it, is lost."""
+        alone: float | None = None  # since when there is no worker
+        while True:
+            try:
+                with self.client.as_current():
+                    _dask().wait(futures, timeout=POLL, return_when="FIRST_COMPLETED")
+                return
+            except CancelledError as error:
+                raise self.lost(error) from None
+            except TimeoutError:
+                alone = (alone or time.monotonic()) if self._has_no_workers() else None
+            if alone and time.monotonic() - alone >= PATIENCE:
+                raise ClusterError(
+                    f"{self.where}: no worker is left; what was stored stays: start workers, "
+                    "run it again, and it goes on from there"
+                )
 
-    def _without_workers(self, since: float | None) -> float | None:
-        """Return since when there is no worker; raises ClusterError after too long a time."""
+    def _has_no_workers(self) -> bool:
         try:
-            workers = self.client.nthreads()
+            return not self.client.nthreads()
         except Exception as error:
             raise self.lost(error) from error
-        if workers:
-            return None
-        since = since or time.monotonic()
-        if time.monotonic() - since >= PATIENCE:
-            raise ClusterError(
-                f"{self.where}: no worker is left; what was stored stays: start workers, "
-                "run it again, and it goes on from there"
-            )
-        return since
 
     def _submitted(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:

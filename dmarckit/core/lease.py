@@ -132,7 +132,9 @@ def take_lease(storage: Storage, holder: Holder) -> Lease:
     if last is not None and not last.released:
         # what the same run in the same process could not release is its own
         same = all(getattr(last, n) == getattr(holder, n) for n in ("run", "machine", "pid"))
-        ended = last.machine is not None and last.machine == machine_id() and not _runs(last.pid)
+        ended = (
+            last.machine is not None and last.machine == machine_id() and not process_runs(last.pid)
+        )
         if not (same or ended or now - SKEW > _honest_until(last, numbers[number], now)):
             raise JobBusy(_held(last, job))
         died = DeadRun(last.run, last.slot, last.since, last.host)
@@ -244,9 +246,12 @@ def machine_id() -> str | None:
         return None
 
 
-def _runs(pid: int) -> bool:
-    try:  # another user's process counts
+def process_runs(pid: int) -> bool:
+    """Return True if this machine runs a process of that id, be it another user's."""
+    try:
         os.kill(pid, 0)
-    except (OSError, OverflowError) as error:
-        return isinstance(error, OSError) and not isinstance(error, ProcessLookupError)
-    return True
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return pid > 0

@@ -7,7 +7,7 @@ import gzip
 import json
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from email.utils import format_datetime
 
@@ -221,18 +221,6 @@ def tls_mail(
     return _stored(post, received, rng, "stored", report, key=key)
 
 
-_TLS_DETAILS = {
-    "result-type": "result_type",
-    "sending-mta-ip": "sending_mta_ip",
-    "receiving-mx-hostname": "receiving_mx_hostname",
-    "receiving-mx-helo": "receiving_mx_helo",
-    "receiving-ip": "receiving_ip",
-    "failed-session-count": "sessions",
-    "additional-information": "additional_information",
-    "failure-reason-code": "failure_reason_code",
-}
-
-
 def _tls_json(report: TlsReport) -> bytes:
     """Return the report's JSON (RFC 8460 section 4.4); what is None is left out."""
     policies = []
@@ -247,8 +235,11 @@ def _tls_json(report: TlsReport) -> bytes:
             "total-successful-session-count": policy.successful,
             "total-failure-session-count": policy.failed,
         }
-        found = [{k: getattr(d, n) for k, n in _TLS_DETAILS.items()} for d in policy.details]
-        details = [{k: v for k, v in detail.items() if v is not None} for detail in found]
+        renamed = {"sessions": "failed_session_count"}
+        details = [
+            {renamed.get(n, n).replace("_", "-"): v for n, v in asdict(d).items() if v is not None}
+            for d in policy.details
+        ]
         policies.append({"policy": about, "summary": sessions, "failure-details": details})
     document = {
         "organization-name": report.reporter,

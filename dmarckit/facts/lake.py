@@ -27,7 +27,7 @@ from dmarckit.facts.load import HISTORY, history_of, reduced
 from dmarckit.facts.networks import about_addresses
 from dmarckit.facts.ptr import host_names
 from dmarckit.facts.sql import NAMED_RECORDS
-from dmarckit.lake import TABLES, Lake as StoredLake
+from dmarckit.lake import TABLES, Lake as StoredLake, column_kinds, documented
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -80,51 +80,6 @@ def _field(name: str, own: tuple[pa.DataType, str] | None) -> pa.Field:
 
 MESSAGES = pa.schema([_field(name, own) for name, own in _COLUMNS.items()])
 """Columns of `messages`, with their meanings; those without one of their own are of `records`."""
-
-
-def _schema(table: str) -> pa.Schema:
-    if table != "messages" and table not in TABLES:
-        known = ", ".join(("messages", *TABLES))
-        raise LakeError(f"no table {one_line(table)!r}; tables are {known}")
-    return MESSAGES if table == "messages" else TABLES[table].schema
-
-
-def describe(table: str) -> pd.DataFrame:
-    """Return one row a column of the table: `column`, `type`, `meaning`.
-
-    Raises:
-        LakeError: there is no such table.
-    """
-    names = {"int64": "whole number", "double": "number", "bool": "true or false", "string": "text"}
-    rows = []
-    for field in _schema(table):
-        kind = "time" if pa.types.is_timestamp(field.type) else names.get(str(field.type), "list")
-        rows.append((field.name, kind, field.metadata[b"comment"].decode()))
-    return pd.DataFrame(rows, columns=["column", "type", "meaning"], dtype="str")
-
-
-def _documented(table: str, what: str) -> str:
-    """Return the docstring of the method that gives a table: what it returns, and the columns."""
-    columns = describe(table).itertuples(index=False)
-    lines = [f"            {name} ({kind}): {text}" for name, kind, text in columns]
-    return "\n".join([what, "", "        Columns:", *lines, ""])
-
-
-def _reader(table: str, what: str, domain_column: str = "domain") -> Callable[..., pd.DataFrame]:
-    """Return the method of `Lake` that gives a table."""
-
-    def read(
-        self: Lake,
-        domain: str | Iterable[str] | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        columns: Sequence[str] | None = None,
-    ) -> pd.DataFrame:
-        return self._select(table, domain, start, end, columns, domain_column)
-
-    read.__name__ = table
-    read.__doc__ = _documented(table, what)
-    return read
 
 
 def open_lake(settings: Settings | None = None, *, now: datetime | None = None) -> Lake:
@@ -204,18 +159,7 @@ class Lake(StoredLake):
         frame: pd.DataFrame = pa.Table.from_batches(batches, chosen).to_pandas()
         return frame
 
-    messages.__doc__ = _documented("messages", str(messages.__doc__))
-    records = _reader(
-        "records", "Return records of reports that begin in [start, end), a row each."
-    )
-    reports = _reader("reports", "Return aggregate reports that begin in [start, end), a row each.")
-    mails = _reader("mails", "Return objects received in [start, end), a row each.", "from_domain")
-    tls = _reader(
-        "tls", "Return policies of TLS reports that begin in [start, end).", "policy_domain"
-    )
-    findings = _reader("findings", "Return findings of runs in [start, end), a row each and run.")
-    dns = _reader("dns", "Return DNS records as found on the days in [start, end).")
-    postmaster = _reader("postmaster", "Return metrics of Google about the days in [start, end).")
+    messages.__doc__ = documented(MESSAGES, str(messages.__doc__))
 
     def describe(self, table: str) -> pd.DataFrame:
         """Return the columns of a table, or of `messages`: `column`, `type`, `meaning`.
@@ -223,7 +167,12 @@ class Lake(StoredLake):
         Raises:
             LakeError: there is no such table.
         """
-        return describe(table)
+        schemas = {"messages": MESSAGES} | {name: known.schema for name, known in TABLES.items()}
+        if table not in schemas:
+            tables = ", ".join(schemas)
+            raise LakeError(f"no table {one_line(table)!r}; tables are {tables}")
+        columns = ["column", "type", "meaning"]
+        return pd.DataFrame(column_kinds(schemas[table]), columns=columns, dtype="str")
 
     def sql(self, query: str, **parameters: Any) -> pd.DataFrame:
         """Return the result of a DuckDB query over the tables, with ``$name`` parameters.

@@ -26,10 +26,10 @@ Sums = dict[str, dict[str, int]]
 """table → report_uid → what its rows say, as `add_content` adds it up"""
 
 
-def keep_apart(lake: Lake, chunks: Sequence[Chunk], table: str, known: Collection[str]) -> bool:
+def keep_apart(lake: Lake, chunks: Sequence[Chunk], table: str, known: Collection[str]) -> None:
     """Give reports of `table` that differ from the first with their identity uids of their own.
 
-    `known` are the uids that the lake has. Returns True when there are such reports.
+    `known` are the uids that the lake has.
     """
     bases: list[dict[str, str]] = []  # uid of each report → that of the first with its identity
     for chunk in chunks:
@@ -38,7 +38,7 @@ def keep_apart(lake: Lake, chunks: Sequence[Chunk], table: str, known: Collectio
     times = Counter(base for found in bases for base in found.values())
     doubtful = {base for base, n in times.items() if n > 1 or base in known}
     if not doubtful:
-        return False
+        return
     in_lake = doubtful.intersection(known)
     first = _stored(lake, chunks, table, in_lake)
     rivals: dict[str, str] = {}
@@ -56,7 +56,6 @@ def keep_apart(lake: Lake, chunks: Sequence[Chunk], table: str, known: Collectio
                 renamed[uid] = identity(base, *map(str, content.values()))
                 rivals[renamed[uid]] = base
         _rename(chunk, table, renamed, rivals)
-    return bool(rivals)
 
 
 def _said(chunk: Chunk, table: str, uids: Collection[str]) -> Sums:

@@ -344,15 +344,7 @@ def _is_running(key: str, host: str, process: int) -> bool:
     """Return True if the ingest that wrote a note runs on this machine."""
     if host != socket.gethostname() or os.name != "posix":
         return False
-    if process == os.getpid():
-        return key in _own_notes
-    try:
-        os.kill(process, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return process > 0
+    return key in _own_notes if process == os.getpid() else core.process_runs(process)
 
 
 def read_in_order(

@@ -1,6 +1,8 @@
 from .lake import (
     OUTVOTED as OUTVOTED,
     Lake as Lake,
+    column_kinds as column_kinds,
+    documented as documented,
     open_lake as open_lake,
     rows_of as rows_of,
 )

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,42 @@ def open_lake(settings: Settings | None = None) -> Lake:
     return Lake((settings or load_settings()).lake_url)
 
 
+def column_kinds(schema: pa.Schema) -> list[tuple[str, str, str]]:
+    """Return name, type in plain words, and meaning of each column."""
+    names = {"int64": "whole number", "double": "number", "bool": "true or false", "string": "text"}
+    return [
+        (
+            field.name,
+            "time" if pa.types.is_timestamp(field.type) else names.get(str(field.type), "list"),
+            field.metadata[b"comment"].decode(),
+        )
+        for field in schema
+    ]
+
+
+def documented(schema: pa.Schema, what: str) -> str:
+    """Return the docstring of the method that gives a table: what it returns, and the columns."""
+    lines = [f"            {name} ({kind}): {text}" for name, kind, text in column_kinds(schema)]
+    return "\n".join([what, "", "        Columns:", *lines, ""])
+
+
+def _reader(table: str, what: str, domain_column: str = "domain") -> Callable[..., pd.DataFrame]:
+    """Return the method of `Lake` that gives a table."""
+
+    def read(
+        self: Lake,
+        domain: Domains = None,
+        start: Time = None,
+        end: Time = None,
+        columns: Columns = None,
+    ) -> pd.DataFrame:
+        return self._select(table, domain, start, end, columns, domain_column)
+
+    read.__name__ = table
+    read.__doc__ = documented(TABLES[table].schema, what)
+    return read
+
+
 class Lake:
     """The tables below one address. Tables are made on first write; reading none is empty."""
 
@@ -62,25 +98,17 @@ class Lake:
         self.location = Location(url)
         self.write = Writer(self.location)
 
-    def records(
-        self, domain: Domains = None, start: Time = None, end: Time = None, columns: Columns = None
-    ) -> pd.DataFrame:
-        """Return records of reports that begin in [start, end), of the named domains or of all.
-
-        One row per record; columns as in `dmarckit schema records`. `dkim_aligned` and
-        `spf_aligned` are plain booleans here: True when the receiver said pass.
-        """
-        return self._select("records", domain, start, end, columns)
-
-    def reports(
-        self, domain: Domains = None, start: Time = None, end: Time = None, columns: Columns = None
-    ) -> pd.DataFrame:
-        """Return reports that begin in [start, end); one row per report."""
-        return self._select("reports", domain, start, end, columns)
-
-    def mails(self, start: Time = None, end: Time = None, columns: Columns = None) -> pd.DataFrame:
-        """Return objects received in [start, end), with their outcome; one row per object."""
-        return self._select("mails", None, start, end, columns)
+    records = _reader(
+        "records", "Return records of reports that begin in [start, end), a row each."
+    )
+    reports = _reader("reports", "Return aggregate reports that begin in [start, end), a row each.")
+    mails = _reader("mails", "Return objects received in [start, end), a row each.", "from_domain")
+    tls = _reader(
+        "tls", "Return policies of TLS reports that begin in [start, end).", "policy_domain"
+    )
+    findings = _reader("findings", "Return findings of runs in [start, end), a row each and run.")
+    dns = _reader("dns", "Return DNS records as found on the days in [start, end).")
+    postmaster = _reader("postmaster", "Return metrics of Google about the days in [start, end).")
 
     def _select(
         self,
@@ -89,7 +117,7 @@ class Lake:
         start: Time,
         end: Time,
         columns: Columns,
-        domain_column: str = "domain",
+        domain_column: str,
     ) -> pd.DataFrame:
         known, time = TABLES[name].columns, TABLES[name].time
         unknown = [c for c in columns or () if c not in known]

@@ -19,7 +19,7 @@ from pyarrow.dataset import Expression, field
 from dmarckit.core import LakeError, Settings, StorageError, open_storage
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.schema import TABLES
-from dmarckit.lake.write import APPLICATION, commit
+from dmarckit.lake.write import commit, next_version
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -149,7 +149,7 @@ def marked_tables(lake: Lake, *, forget: bool = False) -> set[str]:
 
 def _overwrite(lake: Lake, name: str, files: Sequence[str], keep: Expression | None) -> None:
     """Replace the rows of a table by those of these files that are to be kept, in one commit."""
-    from deltalake import CommitProperties, Transaction, write_deltalake
+    from deltalake import write_deltalake
 
     schema = pa.schema([column.remove_metadata() for column in TABLES[name].schema])
 
@@ -161,14 +161,12 @@ def _overwrite(lake: Lake, name: str, files: Sequence[str], keep: Expression | N
         if files:
             rows = lake.location.dataset(files, schema).scanner(filter=keep)
             data = pa.RecordBatchReader.from_batches(schema, rows.to_batches())
-        version = (table.transaction_version(APPLICATION) or 0) + 1
-        transaction = Transaction(APPLICATION, version)
         write_deltalake(
             table,
             data,
             mode="overwrite",
             schema_mode="merge",
-            commit_properties=CommitProperties(app_transactions=[transaction]),
+            commit_properties=next_version(table),
         )
 
     commit(lake.location, name, "repair", write)

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 OF_REPORT = (
     "reporter", "contact", "extra_contact", "report_id", "generator", "version", "namespace",
 )  # fmt: skip
-OF_POLICY = (
-    "domain", "p", "sp", "np", "pct", "testing", "adkim", "aspf", "fo", "discovery_method",
-)  # fmt: skip
+OF_POLICY = tuple(field.name for field in fields(reports.Policy))
 
 # Columns that all records of a report share; a long report's records are written to disk
 # before they are known to be whole, and get these when they go into the lake.

@@ -25,7 +25,7 @@ from dmarckit.lake.location import Location, broke_off
 from dmarckit.lake.schema import TABLES, Table
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
+    from deltalake import CommitProperties, DeltaTable
 
 TARGET_SIZE = 32_000_000
 """bytes of a data file: few enough to skip, many enough for few requests (Delta's own default,
@@ -129,44 +129,41 @@ class Writer:
         name: str,
         months: Sequence[str],
         fresh: _Fresh,
-    ) -> bool:
-        """Append what `fresh` makes of the units known in these months; False for None.
+    ) -> None:
+        """Append what `fresh` makes of the units known in these months; None: nothing.
 
         Its `maybe` is True where a try before has perhaps written what it gave then.
         """
-        from deltalake import CommitProperties, Transaction, write_deltalake
+        from deltalake import write_deltalake
 
         known = self._known.setdefault(name, _KnownUnits(self.location, TABLES[name]))
 
         maybe = False
 
-        def append() -> bool:
+        def append() -> None:
             nonlocal maybe
             table = self.location.open(name) or self._create(name)
             other = _has_other_columns(table, TABLES[name])
             data = fresh(known.at(table, months), maybe=maybe)
             maybe = False
             if data is None:
-                return False
+                return None
             if other and WIDENED not in table.metadata().configuration:
                 table.alter.set_table_properties({WIDENED: "yes"}, raise_if_not_exists=False)
                 return append()  # of several writers one gets here; with the table as it is now
-            version = (table.transaction_version(APPLICATION) or 0) + 1
-            transaction = Transaction(APPLICATION, version)
             try:
                 write_deltalake(
                     table,
                     data,
                     mode="append",
                     schema_mode="merge" if other else None,
-                    commit_properties=CommitProperties(app_transactions=[transaction]),
+                    commit_properties=next_version(table),
                 )
             except Exception as error:
                 maybe = broke_off(error)
                 raise
-            return True
 
-        return commit(self.location, name, "write", append)
+        commit(self.location, name, "write", append)
 
     def _create(self, name: str) -> DeltaTable:
         from deltalake import DeltaTable
@@ -272,6 +269,14 @@ def commit(location: Location, name: str, doing: str, action: Callable[[], Resul
             raise LakeError(
                 f"table {name}: other writers were faster {len(CONFLICTS) + 1} times; try again"
             ) from None
+
+
+def next_version(table: DeltaTable) -> CommitProperties:
+    """Return what raises our version in the table: Delta refuses it where another was faster."""
+    from deltalake import CommitProperties, Transaction
+
+    version = (table.transaction_version(APPLICATION) or 0) + 1
+    return CommitProperties(app_transactions=[Transaction(APPLICATION, version)])
 
 
 def claim_rewriting(table: DeltaTable) -> None:

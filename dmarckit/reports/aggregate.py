@@ -29,18 +29,16 @@ from dmarckit.reports.model import (
     Unreadable,
 )
 from dmarckit.reports.quick import QuickCut
-from dmarckit.reports.records import RecordMaker
+from dmarckit.reports.records import Elements, RecordMaker
 from dmarckit.reports.repair import decode_escapes, expat_encoding, repaired, root_namespace, roots
 from dmarckit.reports.unpack import Document
 from dmarckit.reports.values import (
     MAX_COUNT,
     Names,
     Warnings,
-    cut,
     domain,
     moment,
     quoted,
-    text_within,
 )
 
 PARTS = frozenset({"report_metadata", "policy_published"})
@@ -62,7 +60,7 @@ def report_of(
     has_head = isinstance(head, dict) and head.keys() & PARTS
     if not (has_head or collected.total or collected.lost):
         raise NotAReport("<feedback> without metadata, policy and records")
-    fields = _Fields(head, "feedback", warnings, collected.limits.field_characters)
+    fields = _Fields(Elements(warnings, collected.limits.field_characters), head, "feedback")
     metadata = fields.inner("report_metadata")
     period = metadata.inner("date_range")
     if not period and "begin" in metadata:
@@ -148,11 +146,10 @@ def _percent(text: str, warnings: Warnings) -> int | None:
 class _Fields:
     """The elements of one element of the head, which xmltodict parsed."""
 
-    def __init__(self, tree: Any, name: str, warnings: Warnings, most: int) -> None:
+    def __init__(self, reader: Elements, tree: Any, name: str) -> None:
+        self._reader = reader
         self._tree: Tree = tree if isinstance(tree, dict) else {}
         self._name = name
-        self._warnings = warnings
-        self._most = most  # characters of a text
 
     def __contains__(self, name: str) -> bool:
         return name in self._tree
@@ -161,49 +158,33 @@ class _Fields:
         return bool(self._tree)
 
     def inner(self, name: str) -> _Fields:
-        return _Fields(self._first(name, dict), name, self._warnings, self._most)
+        return _Fields(self._reader, self._reader.one(self._tree, name, self._name), name)
 
     def text(self, name: str) -> str | None:
-        found: str | None = self._first(name, str)
-        return found if found is None or len(found) <= self._most else self._cut(name, found)
-
-    def _cut(self, name: str, text: str) -> str:
-        return cut(text, f"{self._name}/{name}", self._warnings, most=self._most)
+        return self._reader.text(self._tree, name, self._name)
 
     def wanted(self, name: str) -> str | None:
         """Return the text of an element that the RFC requires; its absence is warned of."""
         found = self.text(name)
         if found is None:
-            self._warnings.add(f"{self._name}/{name} is missing")
+            self._reader.warnings.add(f"{self._name}/{name} is missing")
         return found
 
     def lower(self, name: str) -> str | None:
         """Return the text of an element that holds a keyword, in lower case."""
         found = self.text(name)
         if found is not None and not found.islower() and found.lower() != found:
-            self._warnings.changed(f"{self._name}/{name}", found, found.lower())
+            self._reader.warnings.changed(f"{self._name}/{name}", found, found.lower())
         return found.lower() if found else None
 
     def texts(self, name: str) -> tuple[str, ...]:
+        """Return the texts of an element that may stand several times."""
         found = self._tree.get(name)
-        each = found if isinstance(found, list) else [found]
-        texts = [self._cut(name, text) for text in each if isinstance(text, str)]
+        texts = [text for text in (found if isinstance(found, list) else [found]) if text]
         if len(texts) > MOST_TEXTS:
-            self._warnings.add(f"{self._name}/{name} stands {len(texts):,} times, first taken")
-        return tuple(texts[:MOST_TEXTS])
-
-    def _first(self, name: str, kind: type) -> Any:
-        found = self._tree.get(name)
-        if found is None or isinstance(found, kind):
-            return found
-        if kind is str and (text := text_within(found)) is not None:
-            self._warnings.add(f"{self._name}/{name}: {quoted(text)} beside elements taken")
-            return text
-        if isinstance(found, list):
-            self._warnings.add(f"{self._name}/{name} stands {len(found)} times, first taken")
-            return next((each for each in found if isinstance(each, kind)), None)
-        self._warnings.add(f"{self._name}/{name}: {quoted(type(found).__name__)} passed over")
-        return None
+            self._reader.repeated(self._name, name, len(texts))
+        each = ({name: text} for text in texts[:MOST_TEXTS])
+        return tuple(filter(None, (self._reader.text(one, name, self._name) for one in each)))
 
 
 MOST_TEXTS = 100  # of an element of the head that may stand several times

@@ -201,9 +201,9 @@ def unreadable_json(unreadable: model.Unreadable, file: str) -> dict[str, Any]:
     }
 
 
-def json_text(value: Mapping[str, Any], indent: int | None = None) -> str:
+def json_text(value: Mapping[str, Any]) -> str:
     """Return JSON in ASCII: safe for any terminal and encoding, whatever the report says in it."""
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent)
+    return json.dumps(value, ensure_ascii=True, allow_nan=False)
 
 
 def record_json(record: Record) -> dict[str, Any]:

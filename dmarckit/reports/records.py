@@ -52,11 +52,71 @@ _CACHED_CHARACTERS = 1_000
 _NOTHING: Tree = {}
 
 
-class RecordMaker:
+class Elements:
+    """Reads elements as xmltodict gives them: of several the first, and warns of what is odd."""
+
+    def __init__(self, warnings: Warnings, most: int = FIELD_CHARACTERS) -> None:
+        self.warnings = warnings
+        self._most = most  # characters of a text
+
+    @property
+    def _place(self) -> str:
+        """Where they stand, such as ``record 3``."""
+        return ""
+
+    def one(self, tree: Tree, name: str, parent: str) -> Tree:
+        """Return the element `name`, which holds elements; empty when it is not there."""
+        found = tree.get(name)
+        if type(found) is dict:
+            return found
+        if found is None:
+            return _NOTHING
+        if type(found) is list:
+            self.repeated(parent, name, len(found))
+            return next((each for each in found if type(each) is dict), _NOTHING)
+        return self._element(parent, name, found) or _NOTHING
+
+    def _element(self, parent: str, name: str, text: str) -> Tree | None:
+        """Return the element that the text `name` stands for; None: it says nothing that decides.
+
+        A reason's text that is no known type is its comment.
+        """
+        inner, known = _DECIDES.get(name, ("", frozenset()))
+        word = text.lower().replace(" ", "_").replace("-", "_")
+        if SYNONYMS.get(word, word) not in known:
+            inner = "comment" if name == "reason" else ""
+        if not inner:
+            self.warnings.add(f"{parent}/{name}: text {quoted(text)} passed over", self._place)
+            return None
+        self.warnings.add(f"{parent}/{name}: text {quoted(text)} read as {inner}", self._place)
+        comment = cut(text, f"{parent}/{name}", self.warnings, self._place)
+        return {inner: comment if inner == "comment" else word}
+
+    def text(self, tree: Tree, name: str, parent: str) -> str | None:
+        """Return the text of the element `name`; None when it is not there or empty."""
+        found = tree.get(name)
+        if found is None or (type(found) is str and len(found) <= self._most):
+            return found
+        if type(found) is list:
+            self.repeated(parent, name, len(found))
+            found = next((each for each in found if type(each) is str), None)
+        elif type(found) is not str:
+            text = text_within(found)
+            taken = f"{quoted(text)} taken" if text else "passed over"
+            self.warnings.add(f"{parent}/{name}: elements in it {taken}", self._place)
+            found = text
+        return found and cut(found, f"{parent}/{name}", self.warnings, self._place, self._most)
+
+    def repeated(self, parent: str, name: str, times: int) -> None:
+        """Warn of an element that stands more than once."""
+        self.warnings.add(f"{parent}/{name} stands {times:,} times, first taken", self._place)
+
+
+class RecordMaker(Elements):
     """Makes the records of one report; equal results are one object, which saves memory."""
 
     def __init__(self, warnings: Warnings) -> None:
-        self._warnings = warnings
+        super().__init__(warnings)
         self._made: dict[tuple[Any, ...], DkimResult | SpfResult] = {}
         self._words: dict[tuple[str, str, str], str] = {}
         self.made = 0
@@ -67,18 +127,18 @@ class RecordMaker:
         Raises `UnreadableReport` when it has no ``count`` that is a number.
         """
         self.made += 1
-        row = self._one(tree, "row", "record")
-        evaluated = self._one(row, "policy_evaluated", "row")
+        row = self.one(tree, "row", "record")
+        evaluated = self.one(row, "policy_evaluated", "row")
         if not evaluated and "policy_evaluated" in tree:
-            evaluated = self._one(tree, "policy_evaluated", "record")
-        identifiers = self._one(tree, "identifiers", "record")
+            evaluated = self.one(tree, "policy_evaluated", "record")
+        identifiers = self.one(tree, "identifiers", "record")
         results = tree.get("auth_results")
         if type(results) is not dict:
             results = self._merged_results(tree)
-        ip = self._text(row, "source_ip", "row")
+        ip = self.text(row, "source_ip", "row")
         return Record(
-            noted_address(ip, "source_ip", self._warnings, self._place),
-            read_count(self._text(row, "count", "row"), "row/count", self._warnings, self._place),
+            noted_address(ip, "source_ip", self.warnings, self._place),
+            read_count(self.text(row, "count", "row"), "row/count", self.warnings, self._place),
             self._word(evaluated, "disposition", "policy_evaluated", DISPOSITIONS),
             self._aligned(evaluated, "dkim"),
             self._aligned(evaluated, "spf"),
@@ -94,73 +154,27 @@ class RecordMaker:
     def _place(self) -> str:
         return f"record {self.made}"
 
-    def _one(self, tree: Tree, name: str, parent: str) -> Tree:
-        """Return the element `name`, which holds elements; empty when it is not there."""
-        found = tree.get(name)
-        if type(found) is dict:
-            return found
-        if found is None:
-            return _NOTHING
-        if type(found) is list:
-            self._repeated(parent, name, len(found))
-            return next((each for each in found if type(each) is dict), _NOTHING)
-        return self._element(parent, name, found) or _NOTHING
-
-    def _element(self, parent: str, name: str, text: str) -> Tree | None:
-        """Return the element that the text `name` stands for; None: it says nothing that decides.
-
-        A reason's text that is no known type is its comment.
-        """
-        inner, known = _DECIDES.get(name, ("", frozenset()))
-        word = text.lower().replace(" ", "_").replace("-", "_")
-        if SYNONYMS.get(word, word) not in known:
-            inner = "comment" if name == "reason" else ""
-        if not inner:
-            self._warnings.add(f"{parent}/{name}: text {quoted(text)} passed over", self._place)
-            return None
-        self._warnings.add(f"{parent}/{name}: text {quoted(text)} read as {inner}", self._place)
-        comment = cut(text, f"{parent}/{name}", self._warnings, self._place)
-        return {inner: comment if inner == "comment" else word}
-
     def _merged_results(self, tree: Tree) -> Tree:
         """Return the results of several ``auth_results``: one for SPF and one for DKIM, say."""
         found = tree.get("auth_results")
         if type(found) is not list:
-            return self._one(tree, "auth_results", "record")
-        self._warnings.add(f"record/auth_results stands {len(found)} times, all taken", self._place)
+            return self.one(tree, "auth_results", "record")
+        self.warnings.add(f"record/auth_results stands {len(found)} times, all taken", self._place)
         merged: dict[str, list[Any]] = {}
         for each in filter(None, found):
             for name, value in each.items() if type(each) is dict else ():
                 merged.setdefault(name, []).extend(value if type(value) is list else [value])
         return dict(merged)
 
-    def _text(self, tree: Tree, name: str, parent: str) -> str | None:
-        """Return the text of the element `name`; None when it is not there or empty."""
-        found = tree.get(name)
-        if found is None or (type(found) is str and len(found) <= FIELD_CHARACTERS):
-            return found
-        if type(found) is list:
-            self._repeated(parent, name, len(found))
-            found = next((each for each in found if type(each) is str), None)
-        elif type(found) is not str:
-            text = text_within(found)
-            taken = f"{quoted(text)} taken" if text else "passed over"
-            self._warnings.add(f"{parent}/{name}: elements in it {taken}", self._place)
-            found = text
-        return found and cut(found, f"{parent}/{name}", self._warnings, self._place)
-
-    def _repeated(self, parent: str, name: str, times: int) -> None:
-        self._warnings.add(f"{parent}/{name} stands {times} times, first taken", self._place)
-
     def _domain(self, tree: Tree, name: str, parent: str) -> str | None:
-        found = self._text(tree, name, parent)
+        found = self.text(tree, name, parent)
         return None if found is None else domain(found)
 
     def _word(self, tree: Tree, name: str, parent: str, known: frozenset[str]) -> str | None:
         found = tree.get(name)
         if type(found) is str and found in known:
             return found
-        text = self._text(tree, name, parent)
+        text = self.text(tree, name, parent)
         if text is None:
             return None
         seen = parent, name, text
@@ -169,9 +183,9 @@ class RecordMaker:
         word = text.lower()
         word = SYNONYMS.get(word, word) if word not in known else word
         if word not in known:
-            self._warnings.add(f"{parent}/{name}: unknown value {quoted(text)}", self._place)
+            self.warnings.add(f"{parent}/{name}: unknown value {quoted(text)}", self._place)
         elif word != text:
-            self._warnings.changed(f"{parent}/{name}", text, word, self._place)
+            self.warnings.changed(f"{parent}/{name}", text, word, self._place)
         if len(self._words) < _CACHED and len(text) <= _CACHED_CHARACTERS:
             self._words[seen] = word
         return word
@@ -194,14 +208,14 @@ class RecordMaker:
         made = list(islice(filter(None, elements), MOST + 1))
         if len(made) > MOST:
             where = f"{parent}/{name}"
-            self._warnings.add(f"{where} stands more than {MOST} times, first taken", self._place)
+            self.warnings.add(f"{where} stands more than {MOST} times, first taken", self._place)
         return made[:MOST]
 
     def _reasons(self, evaluated: Tree) -> tuple[Reason, ...]:
         made = []
         for each in self._each(evaluated, "reason", "policy_evaluated"):
             kind = self._word(each, "type", "reason", REASONS)
-            comment = self._text(each, "comment", "reason")
+            comment = self.text(each, "comment", "reason")
             if not kind and (text := each.get(MIXED) or text_within(each)) and text != comment:
                 read = self._element("policy_evaluated", "reason", text) or _NOTHING
                 kind, comment = read.get("type"), comment or read.get("comment")
@@ -224,11 +238,11 @@ class RecordMaker:
             if made is None:
                 made = (DkimResult if name == "dkim" else SpfResult)(
                     self._domain(tree, "domain", name),
-                    self._text(tree, own, name)
+                    self.text(tree, own, name)
                     if name == "dkim"
                     else self._word(tree, own, name, frozenset({"helo", "mfrom"})),
                     self._word(tree, "result", name, RESULTS),
-                    self._text(tree, "human_result", name),
+                    self.text(tree, "human_result", name),
                 )
                 if keep and sum(len(text) for text in sent if text) < _CACHED_CHARACTERS:
                     self._made[sent] = made

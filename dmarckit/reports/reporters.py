@@ -29,32 +29,19 @@ def reporter_key(name: str) -> str:
 
 
 @functools.cache
-def _rows() -> list[dict[str, str]]:
+def _listed() -> dict[str, tuple[str, frozenset[str]]]:
+    """Return `reporter_key` of each name, and each domain, of the table → reporter and domains.
+
+    Domains are those of all rows with that name.
+    """
+    found: dict[str, tuple[str, frozenset[str]]] = {}
     path = files("dmarckit") / "facts" / "data" / "reporters.csv"
     with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-@functools.cache
-def _listed() -> dict[str, frozenset[str]]:
-    """Return `reporter_key` of each name, and of each domain, of the table → the domains."""
-    found: dict[str, frozenset[str]] = {}
-    for row in _rows():
-        domains = frozenset(row["domains"].lower().split("|")) - {""}
-        for name in (row["reporter"], *row["org_names"].split("|"), *domains):
-            key = reporter_key(name)
-            found[key] = found.get(key, frozenset()) | domains
-    found.pop("", None)
-    return found
-
-
-@functools.cache
-def _listed_names() -> dict[str, str]:
-    """Return `reporter_key` of each name, and each domain, of the table → the reporter."""
-    found: dict[str, str] = {}
-    for row in _rows():
-        for name in (row["reporter"], *row["org_names"].split("|"), *row["domains"].split("|")):
-            found.setdefault(reporter_key(name), row["reporter"])
+        for row in csv.DictReader(file):
+            domains = frozenset(row["domains"].lower().split("|")) - {""}
+            for name in (row["reporter"], *row["org_names"].split("|"), *domains):
+                first, known = found.get(reporter_key(name), (row["reporter"], frozenset()))
+                found[reporter_key(name)] = first, known | domains
     found.pop("", None)
     return found
 
@@ -66,7 +53,7 @@ def listed_reporter(name: str) -> str | None:
     >>> listed_reporter("Yahoo! Inc."), listed_reporter("dmarc.yahoo.com"), listed_reporter("me")
     ('Yahoo', 'Yahoo', None)
     """
-    return next((_listed_names()[key] for key in _keys(name) if key in _listed_names()), None)
+    return next((_listed()[key][0] for key in _keys(name) if key in _listed()), None)
 
 
 @functools.lru_cache(4096)
@@ -75,7 +62,7 @@ def listed_domains(reporter: str) -> frozenset[str]:
 
     A domain as name is that of the reporter who writes from it, or from one above it.
     """
-    found = (_listed().get(name) for name in _keys(reporter))
+    found = (_listed()[key][1] for key in _keys(reporter) if key in _listed())
     return next((domains for domains in found if domains), frozenset())
 
 
