@@ -184,8 +184,8 @@ def test_worker_processes_give_the_same_tables(
 def test_small_batches_give_the_same_tables(
     filled: Settings, clean_run: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dmarckit.ingest.ingest.CHUNK", 3)
-    monkeypatch.setattr("dmarckit.ingest.commit.BATCH_MAILS", 7)
+    monkeypatch.setattr("dmarckit.ingest.ingest.CHUNK", 5)
+    monkeypatch.setattr("dmarckit.ingest.commit.BATCH_MAILS", 20)
     ingest_mails(filled)
     assert_same(tables(filled), clean_run)
 
@@ -330,7 +330,7 @@ def test_two_ingests_at_once_give_the_same_tables(
     filled: Settings, clean_run: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dmarckit.ingest.ingest.CHUNK", 5)
-    monkeypatch.setattr("dmarckit.ingest.commit.BATCH_MAILS", 10)
+    monkeypatch.setattr("dmarckit.ingest.commit.BATCH_MAILS", 30)
     failures: list[BaseException] = []
     start = threading.Barrier(2)
 

@@ -23,16 +23,28 @@ from tests.support.telling import DAILY, World, a_report
 REBUILT = ("mails", "reports", "records", "tls")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def slack() -> Iterator[SlackServer]:
     with slack_server() as server:
         yield server
 
 
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory, slack: SlackServer) -> Path:
+    """The home of an installation that has told all; its second ingest has its own files."""
+    world = World(tmp_path_factory.mktemp("told") / "home", slack)
+    world.mail(a_report(1), a_report(2, make_record(), domain="other.example")).run(DAILY)
+    world.mail(a_report(3)).broken("r-4")
+    mails = Path(world.home) / "mail"
+    (mails / "z-again").write_bytes((mails / "m-r-2").read_bytes())
+    world.run(DAILY, minutes=15)
+    return Path(world.home)
+
+
 @pytest.fixture
-def world(tmp_path: Path, slack: SlackServer, monkeypatch: pytest.MonkeyPatch) -> World:
-    """An installation that has told all there is to tell; its second ingest has its own files."""
-    world = World(tmp_path / "home", slack)
+def world(tmp_path: Path, told: Path, slack: SlackServer, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A copy of that installation, which may be damaged."""
+    world = World(shutil.copytree(told, tmp_path / "home"), slack, runs=2)
     for name, value in {
         "home": world.home,
         "trust": "any",
@@ -41,11 +53,6 @@ def world(tmp_path: Path, slack: SlackServer, monkeypatch: pytest.MonkeyPatch) -
         "slack_url": slack.url,
     }.items():
         monkeypatch.setenv(f"DMARCKIT_{name.upper()}", str(value))
-    world.mail(a_report(1), a_report(2, make_record(), domain="other.example")).run(DAILY)
-    world.mail(a_report(3)).broken("r-4")
-    mails = Path(world.home) / "mail"
-    (mails / "z-again").write_bytes((mails / "m-r-2").read_bytes())
-    world.run(DAILY, minutes=15)
     return world
 
 
@@ -97,8 +104,17 @@ def remove(world: World, table: str) -> None:
     shutil.rmtree(Path(world.home) / "lake" / table, ignore_errors=True)
 
 
-@pytest.mark.parametrize("harm", [take_away, cut_off, overwrite, spoil_log, remove])
-@pytest.mark.parametrize("table", ["mails", "reports", "records"])
+@pytest.mark.parametrize(
+    ("table", "harm"),
+    [
+        ("mails", take_away),
+        ("mails", spoil_log),
+        ("reports", cut_off),
+        ("reports", remove),
+        ("records", overwrite),
+        ("records", spoil_log),
+    ],
+)
 def test_what_the_mails_hold_comes_back(
     world: World, slack: SlackServer, table: str, harm: Callable[[World, str], None]
 ) -> None:
@@ -120,8 +136,16 @@ def test_what_the_mails_hold_comes_back(
     assert len(slack.posted) == told + 1
 
 
-@pytest.mark.parametrize("harm", [take_away, spoil_log, remove])
-@pytest.mark.parametrize("table", ["alerts", "findings", "runs"])
+@pytest.mark.parametrize(
+    ("table", "harm"),
+    [
+        ("alerts", take_away),
+        ("alerts", spoil_log),
+        ("alerts", remove),
+        ("findings", take_away),
+        ("runs", spoil_log),
+    ],
+)
 def test_what_cannot_come_back_is_said_and_slack_tells_no_old_news(
     world: World, slack: SlackServer, table: str, harm: Callable[[World, str], None]
 ) -> None:
