@@ -186,7 +186,7 @@ def _write(
     storage.put("overview.html", page.html, content_type="text/html; charset=utf-8")
     for i, message in enumerate(messages, start=1):
         name = "slack-summary.json" if i == len(messages) else f"slack-alert-{i}.json"
-        storage.put(name, message.as_json().encode(), content_type="application/json")
+        storage.put(name, slack.slack_json(message).encode(), content_type="application/json")
     exports = core.open_storage(settings.exports_url)
     for key in (item.key for item in exports.list() if item.key.endswith(".png")):
         storage.put(f"exports/{key}", exports.get(key), content_type="image/png")

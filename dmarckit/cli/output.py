@@ -184,7 +184,7 @@ def print_outcomes(result: ingest.IngestResult) -> None:
 
 
 def print_job(result: jobs.JobResult) -> None:
-    """Print what a job did: outcomes, page, and the messages when Slack did not get them.
+    """Print what a job did: outcomes, page, and the messages when no channel is set.
 
     What is not printed on a terminal ends in somebody's log: links come without what signs
     them there.
@@ -200,16 +200,19 @@ def print_job(result: jobs.JobResult) -> None:
 
 
 def print_delivery(delivery: slack.DeliveryResult) -> None:
-    """Print how many messages went where, and those that Slack did not get."""
+    """Print how many messages went where, or the messages where no channel is set."""
     screen = console()
     shown: Callable[[str], str] = str if screen.is_terminal else core.clean
     if delivery.waiting:
-        screen.print(f"Slack: {delivery.waiting} messages wait in the outbox")
+        screen.print(f"Messages: {delivery.waiting} wait in the outbox")
     if not delivery.messages:
-        screen.print("Slack: nothing was told.")
+        screen.print("Messages: none were sent.")
         return
+    for channel, number in delivery.places.items() if delivery.saved is None else ():
+        to = "" if channel in slack.CHANNEL_NAMES else f" to {channel}"
+        name = slack.CHANNEL_NAMES.get(channel, "Slack")
+        screen.print(f"{name}: {plural(number, 'message')}{to}")
     if delivery.saved is None:
-        screen.print(f"Slack: {len(delivery.messages)} messages to {delivery.channel}")
         return
     screen.print("Slack: no slack_token is set, so this was not sent:")
     for message in delivery.messages:

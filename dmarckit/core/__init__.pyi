@@ -9,7 +9,9 @@ from .aws import (
 from .cluster import Cluster as Cluster, connected as connected, without_secrets as without_secrets
 from .errors import (
     AwsError as AwsError,
+    ChannelUnavailable as ChannelUnavailable,
     ClusterError as ClusterError,
+    DeliveryError as DeliveryError,
     DmarckitError as DmarckitError,
     EncryptedObject as EncryptedObject,
     JobBusy as JobBusy,
@@ -30,8 +32,6 @@ from .errors import (
     RefusedObject as RefusedObject,
     SentNotRecorded as SentNotRecorded,
     SettingsError as SettingsError,
-    SlackError as SlackError,
-    SlackUnavailable as SlackUnavailable,
     StorageError as StorageError,
     UnreadableReport as UnreadableReport,
     one_line as one_line,

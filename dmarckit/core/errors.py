@@ -77,19 +77,19 @@ class NotebookFailed(PageError):
         self.kept = kept  # where the executed notebook with its traceback is
 
 
-class SlackError(DmarckitError):
-    """Slack refused a message, or could not be reached."""
+class DeliveryError(DmarckitError):
+    """A channel (Slack, mail, a webhook) refused a message, or could not be reached."""
 
 
-class MessageRefused(SlackError):
-    """Slack takes no such message (its blocks, its size); others may pass."""
+class MessageRefused(DeliveryError):
+    """The channel takes no such message (its form, its size); others may pass."""
 
 
-class SlackUnavailable(SlackError):
-    """Slack is down, busy or out of reach: the same message may pass later."""
+class ChannelUnavailable(DeliveryError):
+    """The channel is down, busy or out of reach: the same message may pass later."""
 
 
-class SentNotRecorded(SlackError):
+class SentNotRecorded(DeliveryError):
     """A message went out, and the lake could not record that: nothing more may go out now."""
 
 

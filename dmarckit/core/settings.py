@@ -10,10 +10,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import tomllib
 from datetime import date
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import pydantic
 import pydantic_settings
@@ -83,6 +86,18 @@ class Mute(Strict):
     until: date
 
 
+Mailbox = Annotated[str, pydantic.AfterValidator(lambda text: _mailbox(text))]
+_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@(?:[A-Za-z0-9-]+\.)+[A-Za-z0-9-]+")
+
+
+def _mailbox(text: str) -> str:
+    """Return ``ops@example.com`` or ``Name <ops@example.com>`` as it is; ValueError for others."""
+    _name, address = parseaddr(text)
+    if not text.isprintable() or address not in text or not _ADDRESS.fullmatch(address):
+        raise ValueError("give an address like ops@example.com (a domain in its ASCII form)")
+    return text
+
+
 PREFIX = "DMARCKIT_"
 CONFIG_VARIABLE = "DMARCKIT_CONFIG"
 DEFAULT_FILE = "dmarckit.toml"
@@ -123,6 +138,19 @@ class Settings(BaseSettings):
     slack_token: SecretStr | None = None
     slack_channel: str | None = None
     slack_url: str = Field("https://slack.com/api/", description="Slack's Web API")
+    mail_to: Annotated[tuple[Mailbox, ...], NoDecode] = Field(
+        (), max_length=50, description="addresses that get the messages by mail"
+    )
+    mail_from: Mailbox | None = Field(None, description="their sender; the first of mail_to")
+    smtp_url: str | None = Field(
+        None, description="smtps://user@host:465 or smtp://user@host:587; without it SES sends"
+    )
+    smtp_password: SecretStr | None = Field(None, description="of the user in smtp_url")
+    webhook_url: SecretStr | None = Field(None, description="address that messages are posted to")
+    webhook_secret: SecretStr | None = Field(None, description="signs what is posted there")
+    webhook_format: Literal["auto", "json", "teams", "chat"] = Field(
+        "auto", description="auto: by the host, teams (Microsoft), chat (Google) or json"
+    )
     presign_key_id: str | None = None
     presign_secret: SecretStr | None = None
     presign_expires: int = Field(
@@ -161,7 +189,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     thresholds: Thresholds = Thresholds()
 
-    @field_validator("domains", "resolvers", "postmaster_domains", mode="before")
+    @field_validator("domains", "mail_to", "resolvers", "postmaster_domains", mode="before")
     @classmethod
     def _names_from_text(cls, value: Any) -> Any:
         """Read names from the environment: with commas between, or JSON as for other lists."""
@@ -170,6 +198,25 @@ class Settings(BaseSettings):
         if value.lstrip().startswith("["):
             return json.loads(value)
         return [name.strip() for name in value.split(",") if name.strip()]
+
+    @field_validator("smtp_url", "webhook_url")
+    @classmethod
+    def _is_address(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """Take addresses of the right kind, and no password in one that is no secret."""
+        if value is None:
+            return None
+        mail, text = info.field_name == "smtp_url", str(getattr(value, "_secret_value", value))
+        schemes = ("smtps", "smtp") if mail else ("https", "http")
+        try:  # what these raise may hold the secret
+            url = urlsplit(text)
+            good = url.hostname and url.port != 0 and re.fullmatch(r"[\x21-\x7e]+", text)
+        except ValueError:
+            good = False
+        if not good or url.scheme not in schemes or (mail and url.path.strip("/")):
+            raise ValueError(f"give an address that begins with {schemes[0]}:// or {schemes[1]}://")
+        if mail and url.password:
+            raise ValueError("put the password into smtp_password")
+        return value
 
     @field_validator("google_credentials", mode="before")
     @classmethod
@@ -335,6 +382,7 @@ def _explain(error: pydantic.ValidationError, path: Path | None) -> str:
         near = did_you_mean(where[-1], _PARTS if len(where) > 1 else Settings.model_fields)
         listed = near or "; all are listed by: dmarckit help settings"
         return f"unknown setting {one_line(name)!r} {source}{listed}"
-    secret = any(word in name for word in ("secret", "token", "credentials"))
+    field = Settings.model_fields.get(where[0])
+    secret = "SecretStr" in str(field and field.annotation) or name == "smtp_url"
     shown = f": {one_line(repr(problem['input']), 80)}" if problem["loc"] and not secret else ""
     return f"setting {name}{shown}: {problem['msg']} {source}"

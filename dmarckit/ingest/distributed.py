@@ -27,7 +27,8 @@ TABLES = ("mails", "reports", "records")
 OWN = frozenset(
     {
         *core.secret_names(), "dask", "workers", "log_format", "health_host", "health_port",
-        "slack_channel", "slack_url", "presign_key_id", "presign_expires", "page_base_url",
+        "slack_channel", "slack_url", "mail_to", "mail_from", "smtp_url", "webhook_format",
+        "presign_key_id", "presign_expires", "page_base_url",
         "resolvers", "dns_timeout", "google_subject", "postmaster_domains", "postmaster_url",
         "watch_queue", "alert_forwarded", "exports", "exports_to", "home", "mail", "limits",
         "trust", "authserv_id", "failures", "failures_content",

@@ -85,7 +85,7 @@ class LakeStatus:
     runs: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (job, result) → runs
     mails: Mapping[str, int] = field(default_factory=dict)  # outcome → mails
     findings: Mapping[str, int] = field(default_factory=dict)  # severity → open, not muted
-    outbox: int = 0  # messages that wait for Slack
+    outbox: int = 0  # messages that wait in the outbox
 
 
 def read_status(lake: Lake) -> LakeStatus:
@@ -180,7 +180,7 @@ def metrics(status: LakeStatus | None, jobs: Sequence[JobState]) -> Iterator[Met
     yield mails
     findings = {str(s): status.findings.get(s, 0) for s in SEVERITIES}
     yield gauge("findings", "Open findings that are not muted.", "severity", findings)
-    waiting = "Messages that wait for Slack."
+    waiting = "Messages that wait in the outbox."
     yield GaugeMetricFamily("dmarckit_outbox_messages", waiting, value=status.outbox)
 
 

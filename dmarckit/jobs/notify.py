@@ -1,4 +1,4 @@
-"""Slack messages of a run: alerts about failing reports, its summaries, its failure.
+"""Messages of a run: alerts about failing reports, its summaries, its failure.
 
 The order keeps everything from being lost: a message is written into the outbox before its matter
 is settled (findings recorded, reports noted), and recorded as sent right after it went out. A run
@@ -33,9 +33,10 @@ _OUTCOMES = """
     GROUP BY outcome
 """
 _LAST_SUMMARY = """
-    SELECT outbox.channel, outbox.message FROM outbox
+    SELECT outbox.subject, outbox.channel, outbox.message FROM outbox
         JOIN runs ON split_part(outbox.subject, '@', 1) = 'run:' || runs.run
     WHERE runs.job = $job AND outbox.message IS NOT NULL
+        AND NOT regexp_matches(outbox.subject, '@(mail|webhook)$')
     QUALIFY outbox.made = max(outbox.made) OVER () ORDER BY outbox.position
 """
 SEVERITY_WORDS = {
@@ -56,10 +57,10 @@ def check_slack(settings: Settings, schedule: Schedule | None = None) -> None:
 
 
 class Notifier:
-    """Build the Slack messages of one run, and deliver what waits in the outbox.
+    """Build the messages of one run, and deliver what waits in the outbox.
 
-    `clock` gives the time while it goes on; without it, it goes on from `now`. What Slack does
-    or refuses raises nothing: see `DeliveryResult`.
+    `clock` gives the time while it goes on; without it, it goes on from `now`. What a channel
+    does or refuses raises nothing: see `DeliveryResult`.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Notifier:
         LakeError or StorageError what is in the outbox goes out with the next run.
         """
         self._queue_own(published)
-        self._step("Posting to Slack" if self._settings.slack_token else "Saving Slack messages")
+        self._step("Sending messages" if self._routes.main else "Saving Slack messages")
         if slack.queued_messages(self._lake) or self._unsent():
             self._deliver(with_alerts=True)
         if self._result.sent and (warning := slack.presign_warning(self._settings, self._now)):
@@ -111,10 +112,11 @@ class Notifier:
         last = self._lake.rows(_LAST_SUMMARY, job=job)
         if not last:
             raise core.SettingsError(f"--again: {job} has made no summary yet; dmarckit run {job}")
-        dues = [
-            OutboxMessage(f"again:{run}:{n}", r["channel"], slack.Message.from_json(r["message"]))
-            for n, r in enumerate(last)
-        ]
+        dues: list[OutboxMessage] = []
+        for n, row in enumerate(last):
+            message = slack.Message.from_json(row["message"])
+            due = OutboxMessage(f"again:{run}:{n}", row["channel"], message)
+            dues += [due] if "@" in row["subject"] else self._routes.copies([due])
         slack.queue_messages(self._lake, dues, run, self._now, first=AFTER_ALERTS)
         self._deliver()
         return self._result
@@ -133,10 +135,10 @@ class Notifier:
             job, error, since, now, run=self._run, notebook=notebook, owner=self._schedule.owner
         )
         subject = slack.failure_subject(job, since, now)
-        self._step("Posting the failure to Slack")
+        self._step("Sending the failure")
         try:
             due = OutboxMessage(subject, self._routes.main, message)
-            slack.queue_messages(self._lake, [due], self._run, now)
+            slack.queue_messages(self._lake, self._routes.copies([due]), self._run, now)
             self._deliver()
         except (core.LakeError, core.StorageError) as reason:
             result.warnings.append(f"the outbox cannot be used: {reason}")
@@ -153,7 +155,8 @@ class Notifier:
             # what keeps messages from going out is part of the failure
             slack.record_marked(self._settings, self._lake, run=self._run, now=self._now)
             works = slack.recovery_message(job, since=since, now=self._now)
-            dues.append(OutboxMessage(f"recovery:{job}:{self._run}", main, works))
+            recovery = OutboxMessage(f"recovery:{job}:{self._run}", main, works)
+            dues += self._routes.copies([recovery])
         found: list[findings.Finding] = []
         if published is not None:
             self._step("Looking for what is wrong and what changed")
@@ -178,38 +181,44 @@ class Notifier:
                     alerts, silent = slack.build_alerts(
                         settings, lake, rows, self._routes, run, self._schedule.alerts
                     )
-                    slack.queue_messages(lake, alerts, run, now)
+                    slack.queue_messages(lake, self._routes.copies(alerts), run, now)
                     slack.record_sent(lake, silent, run=run, now=now, channel=None)
                 slack.Delivery(settings, lake, self._result, run=run, now=now).deliver(holds)
         except core.JobBusy as error:
             self._result.waiting = len(slack.queued_messages(lake))
-            busy = f"another run is still posting to Slack, so this one does not: {error}"
+            busy = f"another run is still sending messages, so this one does not: {error}"
             self._result.warnings.append(busy)
 
     def _post_past_outbox(self, subject: str, message: slack.Message) -> None:
-        """Post without the lake; a mark below the home, else here, keeps it to once a day."""
+        """Send without the lake; marks below the home, else here, keep it to once a day each."""
         settings, result = self._settings, self._result
-        if settings.slack_token is None or result.channel is None or result.messages:
+        if result.channel is None or result.messages:
             return
-        name = hashlib.sha256(f"{os.getuid()} {settings.home} {subject}".encode()).hexdigest()[:24]
         folder = os.environ.get("STATE_DIRECTORY") or tempfile.gettempdir()  # systemd's stays
-        here = core.open_storage(folder), f"dmarckit-told-{name}"
-        for storage, mark in ((core.open_storage(settings.home), slack.sent_mark(subject)), here):
-            # without a place for it: rather sent at each run than never
-            with contextlib.suppress(core.StorageError):
-                if not storage.put_new(mark, subject.encode(), content_type="text/plain"):
-                    return  # this was sent
-                break
-        token, url = settings.slack_token.get_secret_value(), settings.slack_url
-        try:
-            slack.post_message(message, token=token, channel=result.channel, base_url=url)
-        except core.SlackError as error:
-            with contextlib.suppress(core.StorageError):
-                storage.delete(mark)
-            result.warnings.append(str(error))
-        else:
-            result.messages.append(message)
-            result.sent += 1
+        for due in self._routes.copies([OutboxMessage(subject, result.channel, message)]):
+            about = f"{os.getuid()} {settings.home} {due.subject}"
+            name = hashlib.sha256(about.encode()).hexdigest()[:24]
+            here = core.open_storage(folder), f"dmarckit-told-{name}"
+            there = core.open_storage(settings.home), slack.sent_mark(due.subject)
+            is_new = True  # without a place for a mark: rather sent at each run than never
+            for storage, mark in (there, here):
+                with contextlib.suppress(core.StorageError):
+                    text = due.subject.encode()
+                    is_new = storage.put_new(mark, text, content_type="text/plain")
+                    break
+            if not is_new:
+                continue
+            try:
+                place = due.channel or ""
+                slack.send_message(settings, message, place, subject=due.subject, now=self._now)
+            except core.DeliveryError as error:
+                with contextlib.suppress(core.StorageError):
+                    storage.delete(mark)
+                result.warnings.append(str(error))
+            else:
+                result.messages.append(message)
+                result.sent += 1
+                result.places[place] += 1
 
     def build_summaries(
         self, published: pages.StoredPage, analysis: findings.Analysis
@@ -256,7 +265,8 @@ class Notifier:
                 published.page.title,
                 analysis.days,
             )
-            dues.append(OutboxMessage(f"run:{self._run}{place}", channel, message))
+            due = OutboxMessage(f"run:{self._run}{place}", channel, message)
+            dues += [due] if group else self._routes.copies([due])
         return dues
 
     def _window(self) -> tuple[core.Window, str]:

@@ -301,24 +301,24 @@ SENDERS = _table(
 
 ALERTS = _table(
     "alerts",
-    later("message to Slack about one thing, so that nothing is told twice"),
+    later("message about one thing that was sent, so that nothing is told twice"),
     ("subject",),
     ("subject", TEXT, "what it was about: report:<report_uid>, run:<run>, failure:<job>:…, …"),
     ("told", TIME, "when"),
-    ("channel", TEXT, "Slack channel; null: shown in the terminal"),
+    ("channel", TEXT, "Slack channel, @mail or @webhook; null: shown in the terminal"),
     ("run", TEXT, "id of the run that told it"),
     month="told",
 )
 
 OUTBOX = _table(
     "outbox",
-    later("message for Slack, written down before it goes out; "
+    later("message to a channel, written down before it goes out; "
           "delivered once `alerts` has its subject"),
     ("subject",),
     ("subject", TEXT, "what it is about, as in `alerts`"),
     ("made", TIME, "when it was due; messages go out in this order"),
     ("position", WHOLE, "order of those made at the same time, from 0"),
-    ("channel", TEXT, "Slack channel it is for; null: it is shown and saved"),
+    ("channel", TEXT, "Slack channel it is for, @mail or @webhook; null: it is shown and saved"),
     ("message", TEXT,
      "it, as JSON, without links to our files; null: a digest of the run tells it"),
     ("run", TEXT, "id of the run that made it"),
@@ -344,7 +344,7 @@ RUNS = _table(
     ("unreadable", WHOLE, "of them unreadable"),
     ("unreachable", WHOLE, "of them refused by the storage, to be tried again"),
     ("findings", WHOLE, "open findings that are critical or warnings, muted ones apart"),
-    ("told", WHOLE, "messages that went to Slack"),
+    ("told", WHOLE, "messages that were sent"),
     ("waiting", WHOLE, "messages still in the outbox at its end"),
     ("warnings", TEXTS, "what a person should know of the run, a sentence each"),
     ("error", TEXT, "why it failed; null: it did not"),

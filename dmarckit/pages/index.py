@@ -69,7 +69,7 @@ def _counts(run: Mapping[str, Any]) -> str:
         "unreadable": lambda n: _("{n} unreadable"),
         "unreachable": lambda n: _("{n} unreachable"),
         "findings": lambda n: ngettext("{n} open finding", "{n} open findings", n),
-        "told": lambda n: ngettext("{n} message to Slack", "{n} messages to Slack", n),
+        "told": lambda n: ngettext("{n} message sent", "{n} messages sent", n),
         "waiting": lambda n: ngettext("{n} message waiting", "{n} messages waiting", n),
     }
     found = {name: n for name in numbers if (n := run[name])}

@@ -31,6 +31,7 @@ MAILS, REPORTS, TLS = later("mails"), later("aggregate reports"), later("TLS rep
 _NOT_SHOWN = {  # settings that no page depends on
     *secret_names(),
     *("home", "mail", "lake", "pages", "exports", "exports_to", "workers"),
+    *("mail_to", "mail_from", "smtp_url", "webhook_format"),
     *("slack_channel", "slack_url", "presign_key_id", "presign_expires"),
 }
 _FOUND = """(

@@ -1,8 +1,11 @@
-"""Block Kit: the blocks that messages are made of, within Slack's limits, and `Message`.
+"""The blocks that messages are made of, the same for every channel, and `Message`.
 
-What is too long is cut and says so (limits: docs.slack.dev/reference/block-kit). Stored files get
-their address, a signed one that ends, only when a message is posted (`with_addresses`). Outside
-text comes in through `mrkdwn` or `code`, and can then neither format, mention nor link anything.
+The kinds of blocks are header, section, fields, context, table, link and picture; each channel
+shows them in its own form. Texts of sections, fields and contexts, and the labels of links, are
+a subset of Slack's mrkdwn: escaped as HTML, with ``*bold*`` and ``` `code` ``` within a line
+(`spans`). Outside text comes in through `mrkdwn` or `code`, and can then neither format, mention
+nor link anything. What is too long is cut and says so. Stored files get their address, a signed
+one that ends, only when a message goes out (`with_addresses`).
 """
 
 from __future__ import annotations
@@ -10,24 +13,23 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from dmarckit.core import _, count, current_language, one_line
 
 Block = dict[str, Any]
 
 FIELD_LIMIT, FIELDS_LIMIT, BLOCKS_LIMIT = 2000, 10, 50
-HEADER_LIMIT, ALT_LIMIT, URL_LIMIT = 150, 2000, 3000
+HEADER_LIMIT, ALT_LIMIT = 150, 2000
 TABLE_ROWS = 25  # beyond which nobody reads; Slack takes 100
 TABLE_TEXT = 5000  # characters; Slack takes 10,000, but with a message's other texts 12,000
 CELL_LIMIT = 80
 MIN_PARAGRAPH = 100  # characters of a paragraph that is not shortened any more
-MESSAGE_TEXT = 11_000  # characters; beyond some 12,000 Slack answers `msg_blocks_too_long`
 SECTION_LIMIT = 3000  # characters of a text, by Block Kit's reference
 LIST_LIMIT = 2900  # characters of a list; its heading needs some room too
 
@@ -74,15 +76,6 @@ def code(text: object, limit: int = 100) -> str:
     return f"`{_quoted(one_line(text, limit).replace('`', 'ˋ')) or '–'}`"
 
 
-def link(url: str, label: str) -> str:
-    """Return a link; a place that no browser opens (a folder's path) is shown as code."""
-    if not is_web_address(url):
-        return f"{label}: {code(url, SECTION_LIMIT // 2)}"
-    # all that may stand in a URL; "|" and blanks would end it within <url|label>
-    quoted = quote(url, safe="%:/?#[]@!$&'()*+,;=~")
-    return f"<{_quoted(quoted)}|{label}>"
-
-
 def is_web_address(address: str) -> bool:
     """Return True if a browser opens it; else it is a folder's path or an object's name."""
     return address.lower().startswith(("https://", "http://"))
@@ -102,11 +95,25 @@ def bullet_list(items: Sequence[str], limit: int = LIST_LIMIT, most: int | None 
     return "\n".join([*kept, more.format(n=count(rest))] if rest > 0 else kept)
 
 
-def plain_text(mrkdwn: str, *, links: bool = True) -> str:
-    """Return mrkdwn of this module as plain text; without `links` no addresses."""
-    text = re.sub(r"<([^|>]+)\|([^>]+)>", r"\2: \1" if links else r"[\2]", mrkdwn)
-    text = re.sub(r"\*([^*\n]+)\*", r"\1", text).replace("`", "").replace(_JOINER, "")
-    return html.unescape(text)
+def spans(line: str) -> Iterator[tuple[str, str]]:
+    """Yield the parts of a line of mrkdwn as text, each with its style: bold, code, or none.
+
+    >>> list(spans("*98%* of `example.com` &lt;b&gt;"))
+    [('98%', 'bold'), (' of ', ''), ('example.com', 'code'), (' <b>', '')]
+    """
+    bold = False
+    for n, part in enumerate(line.split("`")):
+        for m, text in enumerate([part] if n % 2 else part.split("*")):
+            bold ^= m > 0
+            if text:
+                yield html.unescape(text), "code" if n % 2 else "bold" if bold else ""
+
+
+def plain_text(mrkdwn: str, *, inert: bool = False) -> str:
+    """Return mrkdwn as plain text; if `inert`, what ends foreign links stays in it, invisible."""
+    lines = ("".join(text for text, _style in spans(line)) for line in mrkdwn.split("\n"))
+    text = "\n".join(lines)
+    return text if inert else text.replace(_JOINER, "")
 
 
 @dataclass(frozen=True)
@@ -119,20 +126,25 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Message:
-    """One Slack message."""
+    """One message, for any channel."""
 
-    text: str  # one line for notifications and screen readers
-    blocks: tuple[Block, ...]  # Block Kit; links to stored files as blocks of our own
+    text: str  # one line of mrkdwn for notifications, subjects and screen readers
+    blocks: tuple[Block, ...]
 
     def as_json(self) -> str:
-        """Return the message as `chat.postMessage` takes it, without channel and token."""
-        return json.dumps({"text": self.text, "blocks": list(self.blocks)}, indent=2)
+        """Return the message as the outbox keeps it."""
+        return json.dumps({"text": self.text, "parts": list(self.blocks)})
 
     @classmethod
     def from_json(cls, text: str) -> Message:
         """Return the message that `as_json` wrote."""
         content = json.loads(text)
-        return cls(content["text"], tuple(content["blocks"]))
+        return cls(content["text"], tuple(content.get("parts", ())) or (section(content["text"]),))
+
+    @property
+    def title(self) -> str:
+        """Return `text` as plain text on one line: a subject, a notification."""
+        return one_line(plain_text(self.text), HEADER_LIMIT)
 
 
 def build_message(text: str, blocks: Sequence[Block]) -> Message:
@@ -143,82 +155,75 @@ def build_message(text: str, blocks: Sequence[Block]) -> Message:
     kept = list(blocks[:BLOCKS_LIMIT])
     if len(blocks) > BLOCKS_LIMIT:
         kept[-1] = context(_("and {n} more").format(n=len(blocks) - BLOCKS_LIMIT + 1))
-    return Message(_cut(text.replace("`", ""), SECTION_LIMIT), _fitting(kept))
+    return Message(_cut(text.replace("`", ""), SECTION_LIMIT), tuple(kept))
 
 
-def _fitting(blocks: Sequence[Block]) -> tuple[Block, ...]:
-    """Shorten the longest paragraphs, then leave out links, until Slack takes all blocks together.
+def fitting(message: Message, size: Callable[[Message], int], limit: int) -> Message:
+    """Return the message cut until its `size` in a channel is at most that channel's `limit`.
 
-    Escaped text is longer than it looks. Tables, and the first link, stay: they are short enough.
+    The longest paragraphs become shorter, then links are left out but for the first, then the
+    largest of the other blocks but for headers.
     """
-    kept = list(blocks)
-    while sum(map(_size, kept)) > MESSAGE_TEXT:
-        shown = [block.get("text", {}) if block["type"] == "section" else {} for block in kept]
-        texts = [text.get("text", "") for text in shown]
-        links = [n for n, text in enumerate(texts) if text.startswith("<")]
-        spare = [0 if n in links else len(text) for n, text in enumerate(texts)]
-        if (longest := max(spare)) >= MIN_PARAGRAPH:
-            place = spare.index(longest)
+    kept = list(message.blocks)
+    while size(message) > limit and kept:
+        texts = [block["text"] if block["type"] == "section" else "" for block in kept]
+        links = [n for n, block in enumerate(kept) if block["type"] == "link"]
+        place = max(range(len(kept)), key=lambda n: len(texts[n]))
+        if (longest := len(texts[place])) >= MIN_PARAGRAPH:
             shorter = texts[place][: longest // 2].rpartition("\n")[0]
             kept[place] = section(f"{shorter}\n…".lstrip())
         elif len(links) > 1:
             del kept[links[-1]]
+        elif others := [n for n, b in enumerate(kept) if b["type"] not in ("header", "link")]:
+            del kept[max(others, key=lambda n: len(json.dumps(kept[n])))]
         else:
             break
-    return tuple(kept)
-
-
-def _size(block: Block) -> int:
-    cells = [cell for row in block.get("rows", ()) for cell in row]
-    texts = [*block.get("fields", ()), *block.get("elements", ()), *cells]
-    texts += [block["text"]] if "text" in block else []
-    return sum(len(text["text"]) for text in texts) + len(block.get("alt_text", ""))
+        message = replace(message, blocks=tuple(kept))
+    return message
 
 
 def header(text: str) -> Block:
     """Return a heading of any text; plain text, so nothing in it is read as markup."""
-    shown = _line(text, HEADER_LIMIT)
-    return {"type": "header", "text": {"type": "plain_text", "text": shown or "–", "emoji": False}}
+    return {"type": "header", "text": cut_line(text, HEADER_LIMIT) or "–"}
 
 
 def section(text: str) -> Block:
     """Return a paragraph of mrkdwn that was escaped by its maker."""
-    return {"type": "section", "text": _mrkdwn(text, SECTION_LIMIT)}
+    return {"type": "section", "text": _cut(text, SECTION_LIMIT) or "–"}
 
 
 def fields(pairs: Iterable[tuple[str, str]]) -> Block:
     """Return up to ten label and value pairs, in two columns."""
-    cells = [_mrkdwn(f"*{label}*\n{value}", FIELD_LIMIT) for label, value in pairs]
-    return {"type": "section", "fields": cells[:FIELDS_LIMIT]}
+    cells = [[label, _cut(value, FIELD_LIMIT - len(label) - 3)] for label, value in pairs]
+    return {"type": "fields", "pairs": cells[:FIELDS_LIMIT]}
 
 
 def context(text: str) -> Block:
     """Return a line in small print."""
-    return {"type": "context", "elements": [_mrkdwn(text, SECTION_LIMIT)]}
+    return {"type": "context", "text": _cut(text, SECTION_LIMIT) or "–"}
 
 
 def text_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Block]:
-    """Return a table of outside text, its numbers to the right, and "and N more".
+    """Return a table of outside text, and "and N more".
 
-    Cells that are all digits and separators count as numbers. Rows that are too many, or do not
-    fit into Slack's limits, are counted, not shown.
+    Rows that are too many, or do not fit into Slack's limits, are counted, not shown.
     """
-    shown: list[list[Block]] = []
+    shown: list[list[str]] = []
     room = TABLE_TEXT
     for row in (names, *rows[:TABLE_ROWS]):
-        # raw text: Slack reads nothing into it
-        texts = [_line(value, CELL_LIMIT) or "–" for value in row]
+        texts = [cut_line(value, CELL_LIMIT) or "–" for value in row]
         room -= sum(map(len, texts))
         if room < 0:
             break
-        shown.append([{"type": "raw_text", "text": text} for text in texts])
-    settings = [
-        {"align": "right" if all(c["text"].replace(",", "").isdigit() for c in column) else "left"}
-        for column in zip(*shown[1:], strict=True)
-    ]
-    block: Block = {"type": "table", "rows": shown, "column_settings": settings}
+        shown.append(texts)
     rest = len(rows) - (len(shown) - 1)
-    return [block, context(_("and {n} more").format(n=count(rest)))] if rest > 0 else [block]
+    more = [context(_("and {n} more").format(n=count(rest)))] if rest > 0 else []
+    return [{"type": "table", "rows": shown}, *more]
+
+
+def is_number(text: str) -> bool:
+    """Return True if a cell is all digits and separators; such columns are set to the right."""
+    return text.replace(",", "").isdigit()
 
 
 def link_lines(pairs: Iterable[tuple[str, StoredFile | None]]) -> list[Block]:
@@ -228,65 +233,80 @@ def link_lines(pairs: Iterable[tuple[str, StoredFile | None]]) -> list[Block]:
 
 def image(to: StoredFile | None, alt: str) -> list[Block]:
     """Return a picture; none for no target."""
-    return [{"type": "picture", "alt": alt, **asdict(to)}] if to else []
+    return (
+        [{"type": "picture", "alt": cut_line(alt, ALT_LIMIT) or _("chart"), **asdict(to)}]
+        if to
+        else []
+    )
 
 
 def with_addresses(
     message: Message, address: Callable[[StoredFile], str], above: str = ""
 ) -> Message:
-    """Return the message as Slack takes it: every stored file an address, a line `above` it.
-
-    One that is too long for Slack is a line that says so: presigned URLs made with a role's
-    session token can be longer than a text may be.
-    """
+    """Return the message with the address of every stored file as `url`, and a line `above` it."""
     blocks = [context(above)] if above else []
     for block in message.blocks:
         if block["type"] in ("link", "picture"):
-            url = address(StoredFile(block["place"], block["key"]))
-            block = _link(url, block["label"]) if "label" in block else _image(url, block["alt"])
+            block = block | {"url": address(StoredFile(block["place"], block["key"]))}
         blocks.append(block)
-    return replace(message, blocks=_fitting(blocks[:BLOCKS_LIMIT]))
+    return replace(message, blocks=tuple(blocks[:BLOCKS_LIMIT]))
 
 
-def _link(url: str, label: str) -> Block:
-    text = link(url, label)
-    if len(text) > SECTION_LIMIT:
-        too_long = _("{label}: the link is too long for Slack ({n} characters)")
-        text = too_long.format(label=label, n=count(len(url)))
-    return section(text)
+def simplified(message: Message, *, pictures: bool = False) -> Message:
+    """Return the message with lists for tables and, unless `pictures`, links for pictures."""
+    return replace(message, blocks=tuple(_simple(block, pictures) for block in message.blocks))
 
 
-def _image(url: str, alt: str) -> Block:
-    if not is_web_address(url) or len(url) > URL_LIMIT:
-        return _link(url, _("Chart"))
-    return {"type": "image", "image_url": url, "alt_text": _line(alt, ALT_LIMIT) or _("chart")}
+def _simple(block: Block, pictures: bool) -> Block:
+    if block["type"] == "picture" and not pictures:
+        return block | {"type": "link", "label": _("Chart")}
+    if block["type"] != "table":
+        return block
+    return section(bullet_list([" · ".join(map(_quoted, row)) for row in block["rows"]]))
 
 
-def simplified(message: Message) -> Message:
-    """Return the message with links for pictures, and lists for tables.
+def message_text(shown: Message, *, links: bool = True, inert: bool = False) -> str:
+    """Return the message as plain text, for terminals and as a mail's second form.
 
-    Pictures that Slack cannot fetch (of a bucket that only a company's network reaches) and
-    tables, where they are not known yet, are what it refuses most.
+    Without `links` their addresses are left out: presigned ones are several lines long.
+    If `inert`, a reader of mails makes no link of what others wrote.
     """
-    blocks: list[Block] = []
-    for block in message.blocks:
-        if block["type"] == "image":
-            blocks.append(_link(block["image_url"], _("Chart")))
-        elif block["type"] == "table":
-            rows = [" · ".join(_quoted(cell["text"]) for cell in row) for row in block["rows"]]
-            blocks.append(section(bullet_list(rows)))
-        else:
-            blocks.append(block)
-    return replace(message, blocks=_fitting(blocks))
+    plain = partial(plain_text, inert=inert)
+    return "\n".join(line for block in shown.blocks for line in _plain(block, links, plain)) + "\n"
 
 
-def _mrkdwn(text: str, limit: int) -> Block:
-    # verbatim: Slack links no bare URL, channel or name on its own
-    return {"type": "mrkdwn", "text": _cut(text, limit) or "–", "verbatim": True}
+def _plain(block: Block, links: bool, plain: Callable[[str], str]) -> list[str]:
+    kind, url = block["type"], f": {block.get('url', '')}" if links else ""
+    if kind == "picture":
+        return [f"[chart] {block['alt']}{url}"]
+    if kind == "link":
+        label = plain(block["label"])
+        return [f"{label}{url}" if links else f"[{label}]"]
+    if kind == "header":
+        return [block["text"], ""]
+    if kind == "table":
+        return _aligned(block["rows"])
+    if kind == "fields":
+        return ["  ".join(f"{plain(x)}: {plain(y)}" for x, y in block["pairs"])]
+    return [plain(block["text"])]
 
 
-def _line(text: str, limit: int) -> str:
-    return _cut(one_line(text, limit), limit)  # escapes make it longer
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Align cells under each other; wide characters count twice, as terminals draw them."""
+
+    def width(text: str) -> int:
+        return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(c + " " * (w - width(c)) for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def cut_line(text: str, limit: int) -> str:
+    """Return outside text on one line of at most `limit` characters; escapes make it longer."""
+    return _cut(one_line(text, limit), limit)
 
 
 def _cut(text: str, limit: int) -> str:

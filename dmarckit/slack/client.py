@@ -1,29 +1,37 @@
-"""Post messages to Slack, or show them as text, and warn of links that end too early."""
+"""Slack: messages as Block Kit, within its limits, posted; and links that end too early.
+
+Limits: docs.slack.dev/reference/block-kit.
+"""
 
 from __future__ import annotations
 
+import html
+import json
 import logging
 import re
 import time
-import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.client import HTTPException, RemoteDisconnected
 from typing import Any
-from urllib.error import URLError
-from urllib.parse import urlsplit
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlsplit
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackRequestError
 
 from dmarckit import core
-from dmarckit.core import Settings, SlackError, SlackUnavailable, one_line
-from dmarckit.slack.blocks import Block, Message, duration, plain_text
+from dmarckit.core import ChannelUnavailable, DeliveryError, Settings, _, count, one_line
+from dmarckit.slack import blocks as kit
+from dmarckit.slack.blocks import Block, Message, duration
 
 SLACK_API = "https://slack.com/api/"
 PAUSES = (1.0, 2.0, 4.0)  # seconds before a message is sent again, where Slack asks for no others
 MAX_WAIT = 120.0  # seconds for one message altogether; Slack's Retry-After is usually 1 to 30
+
+MESSAGE_TEXT = 11_000  # characters; beyond some 12,000 Slack answers `msg_blocks_too_long`
+URL_LIMIT = 3000
 
 _APP_HINT = "set slack_token to the app's bot token (xoxb-…); reinstall the app if it was revoked"
 _APP_ERRORS = """invalid_auth not_authed account_inactive token_revoked token_expired
@@ -49,11 +57,78 @@ _BUSY = {
 }
 
 
+def slack_json(message: Message) -> str:
+    """Return the message as `chat.postMessage` takes it, without channel and token."""
+    return json.dumps({"text": message.text, "blocks": block_kit(message)}, indent=2)
+
+
+def block_kit(message: Message) -> list[Block]:
+    """Return the blocks of a message as Slack takes them."""
+    return list(map(_block, kit.fitting(message, _size, MESSAGE_TEXT).blocks))
+
+
+def _size(message: Message) -> int:
+    """Return the characters that Slack counts; escaped text is longer than it looks."""
+    found = 0
+    for block in map(_block, message.blocks):
+        cells = [cell for row in block.get("rows", ()) for cell in row]
+        texts = [*block.get("fields", ()), *block.get("elements", ()), *cells]
+        texts += [block["text"]] if "text" in block else []
+        found += sum(len(text["text"]) for text in texts) + len(block.get("alt_text", ""))
+    return found
+
+
+def _block(block: Block) -> Block:
+    kind = block["type"]
+    if kind == "header":
+        text = {"type": "plain_text", "text": block["text"], "emoji": False}
+        return {"type": "header", "text": text}
+    if kind == "context":
+        return {"type": "context", "elements": [_mrkdwn(block["text"])]}
+    if kind == "fields":
+        cells = [_mrkdwn(f"*{label}*\n{value}") for label, value in block["pairs"]]
+        return {"type": "section", "fields": cells}
+    if kind == "table":
+        # raw text: Slack reads nothing into it
+        rows = [[{"type": "raw_text", "text": cell} for cell in row] for row in block["rows"]]
+        columns = zip(*block["rows"][1:], strict=True)
+        sides = ["right" if all(map(kit.is_number, column)) else "left" for column in columns]
+        return {"type": "table", "rows": rows, "column_settings": [{"align": s} for s in sides]}
+    if kind == "picture" and kit.is_web_address(block["url"]) and len(block["url"]) <= URL_LIMIT:
+        return {"type": "image", "image_url": block["url"], "alt_text": block["alt"]}
+    if kind in ("link", "picture"):
+        return {"type": "section", "text": _mrkdwn(_link(block["url"], block.get("label")))}
+    return {"type": "section", "text": _mrkdwn(block["text"])}
+
+
+def _link(url: str, label: str | None) -> str:
+    """Return a link; a place that no browser opens (a folder's path) is shown as code.
+
+    One that is too long for Slack is a line that says so: presigned URLs made with a role's
+    session token can be longer than a text may be.
+    """
+    label = label or _("Chart")
+    text = f"{label}: {kit.code(url, kit.SECTION_LIMIT // 2)}"
+    if kit.is_web_address(url):
+        # all that may stand in a URL; "|" and blanks would end it within <url|label>
+        quoted = quote(url, safe="%:/?#[]@!$&'()*+,;=~")
+        text = f"<{html.escape(quoted, quote=False)}|{label}>"
+    if len(text) > kit.SECTION_LIMIT:
+        too_long = _("{label}: the link is too long for Slack ({n} characters)")
+        return too_long.format(label=label, n=count(len(url)))
+    return text
+
+
+def _mrkdwn(text: str) -> Block:
+    # verbatim: Slack links no bare URL, channel or name on its own
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
 def web_client(token: str, base_url: str = SLACK_API, timeout: int = 15) -> WebClient:
     """Return a client of Slack's Web API that logs nothing and does not try again."""
     if not re.fullmatch(r"[\x21-\x7e]+", token):
         # http.client would refuse it too, and print it
-        raise SlackError(f"slack_token is empty or no token: {_APP_HINT}")
+        raise DeliveryError(f"slack_token is empty or no token: {_APP_HINT}")
     # A logger of its own, outside logging's tree and silent: at level DEBUG the SDK logs whole
     # requests with the presigned links in them.
     silent = logging.Logger("dmarckit.slack.client.sdk", level=logging.CRITICAL + 1)
@@ -76,15 +151,15 @@ def post_message(
     the message's links are in no error and no log.
 
     Raises:
-        SlackUnavailable: Slack is out of reach, down or busy; the same message may succeed later.
+        ChannelUnavailable: Slack is out of reach, down or busy; the same message may succeed later.
         MessageRefused: Slack refuses this very message.
-        SlackError: Slack refuses every message, with what to do about it.
+        DeliveryError: Slack refuses every message, with what to do about it.
     """
     request = partial(
         web_client(token, base_url).chat_postMessage,
         channel=channel,
         text=message.text,
-        blocks=list(message.blocks),
+        blocks=block_kit(message),
         parse="none",
         link_names=False,
         unfurl_links=False,
@@ -92,90 +167,61 @@ def post_message(
     )
     try:
         answer = core.with_retries(
-            request, _passes, PAUSES, sleep=sleep, pause=_pause, patience=MAX_WAIT
+            request, passes, PAUSES, sleep=sleep, pause=pause, patience=MAX_WAIT
         )
         return str(answer["ts"])
     except SlackApiError as error:
         # "from None" everywhere: the causes hold the request with its token
         raise _refused(error.response, channel) from None
     except SlackRequestError:
-        raise SlackError(f"slack_url {one_line(base_url)!r} is no http(s) address") from None
+        raise DeliveryError(f"slack_url {one_line(base_url)!r} is no http(s) address") from None
     except (OSError, HTTPException, ValueError, AttributeError, TypeError, KeyError) as error:
         host = one_line(urlsplit(base_url).hostname or base_url)
         text = f"{host} does not answer as Slack does: check slack_url and the proxy"
         if isinstance(error, OSError):
             why = one_line(getattr(error, "reason", None) or error)
             text = f"Slack at {host} cannot be reached ({why}): check network and proxy"
-        raise SlackUnavailable(text) from None
+        raise ChannelUnavailable(text) from None
 
 
-def _refused(answer: Any, channel: str) -> SlackError:
+def _refused(answer: Any, channel: str) -> DeliveryError:
     """Return the error for an answer that is not ok."""
     data = answer.data if isinstance(answer.data, dict) else {}
     name = str(data.get("error") or "")
     if answer.status_code == 429 or answer.status_code >= 500 or name in _BUSY:
         what = one_line(name) if name in _BUSY else f"HTTP {answer.status_code}"
-        return SlackUnavailable(f"Slack is busy or down ({what}): try again in some minutes")
+        return ChannelUnavailable(f"Slack is busy or down ({what}): try again in some minutes")
     if not re.fullmatch(r"[a-z0-9_.-]+", name):
-        return SlackUnavailable(
+        return ChannelUnavailable(
             f"Slack's answer (HTTP {answer.status_code}) is not JSON: check slack_url and the proxy"
         )
     hint = _HINTS.get(name, "see https://docs.slack.dev/reference/methods/chat.postMessage")
     details = "; ".join(map(str, (data.get("response_metadata") or {}).get("messages") or ()))
     details = re.sub(r"https?://\S+", "(a link)", details)  # ours are secrets
     detail = f" [{one_line(details)}]" if details else ""
-    kind = core.MessageRefused if hint == _BLOCKS_HINT else SlackError
+    kind = core.MessageRefused if hint == _BLOCKS_HINT else DeliveryError
     return kind(f"Slack refused the message to {one_line(channel)}: {name}{detail}: {hint}")
 
 
-def _passes(error: BaseException) -> bool:
-    """Return True for rate limits, faults on Slack's side (or a proxy's) and lost connections."""
-    if isinstance(error, SlackApiError):
-        return bool(error.response.status_code == 429 or error.response.status_code >= 500)
+def passes(error: BaseException) -> bool:
+    """Return True for rate limits, faults on a server's side (or a proxy's), lost connections."""
+    if (status := _answer(error)[0]) is not None:
+        return status == 429 or status >= 500
     return isinstance(error, URLError | ConnectionResetError | RemoteDisconnected)
 
 
-def _pause(error: BaseException, planned: float) -> float:
-    """Return the seconds that Slack asks for in Retry-After, else the planned ones."""
-    headers = error.response.headers if isinstance(error, SlackApiError) else {}
-    asked = [str(value) for name, value in headers.items() if name.lower() == "retry-after"]
+def pause(error: BaseException, planned: float) -> float:
+    """Return the seconds that a server asks for in Retry-After, else the planned ones."""
+    headers = _answer(error)[1].items()
+    asked = [str(value) for name, value in headers if name.lower() == "retry-after"]
     return float(asked[0]) if asked and asked[0].isdecimal() else planned
 
 
-def message_text(shown: Message, *, links: bool = True) -> str:
-    """Return the message as plain text for the terminal, for when there is no token.
-
-    Without `links` their addresses are left out: presigned ones are several lines long.
-    """
-    return "\n".join(line for block in shown.blocks for line in _plain(block, links)) + "\n"
-
-
-def _plain(block: Block, links: bool) -> list[str]:
-    kind = block["type"]
-    if kind == "image":
-        return [f"[chart] {block['alt_text']}" + (f": {block['image_url']}" if links else "")]
-    if kind == "header":
-        return [block["text"]["text"], ""]
-    if kind == "table":
-        return _table([[cell["text"] for cell in row] for row in block["rows"]])
-    if "fields" in block:
-        shown = [plain_text(text["text"], links=links) for text in block["fields"]]
-        return ["  ".join(text.replace("\n", ": ") for text in shown)]
-    texts = block.get("elements") or [block["text"]]
-    return [plain_text(text["text"], links=links) for text in texts]
-
-
-def _table(rows: list[list[str]]) -> list[str]:
-    """Align cells under each other; wide characters count twice, as terminals draw them."""
-
-    def width(text: str) -> int:
-        return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
-
-    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(c + " " * (w - width(c)) for c, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+def _answer(error: BaseException) -> tuple[int | None, Mapping[str, Any]]:
+    """Return status and headers of an answer that is an error."""
+    if isinstance(error, SlackApiError):
+        return int(error.response.status_code), error.response.headers
+    return (error.code, dict(error.headers)) if isinstance(error, HTTPError) else (None, {})
 
 
 def presign_warning(settings: Settings, now: datetime | None = None) -> str | None:
@@ -201,7 +247,7 @@ def presign_warning(settings: Settings, now: datetime | None = None) -> str | No
         # no session is longer (STS GetSessionToken); that of a role ends after 12 at most
         within = f"in {duration(left)}" if left is not None else "within 36 hours"
         return (
-            f"links in Slack should last {duration(asked)} (presign_expires), but {whose} "
+            f"links in messages should last {duration(asked)} (presign_expires), but {whose} "
             f"of a session, which ends {within} and its links with it: "
             "set presign_key_id and presign_secret to the keys of an IAM user that may read it"
         )

@@ -3,7 +3,9 @@
 Every message has a subject and goes into the outbox once. It is sent when `alerts` has the
 subject. So a crash, or Slack being down, loses nothing: whoever delivers next, one process at a
 time, finds what is waiting. Where `alerts` cannot say that a message went out, a mark below the
-home does. `Routes` say which channel gets what concerns which domain.
+home does. `Routes` say which channel gets what concerns which domain: Slack's channels, `MAIL` and
+`WEBHOOK`. A message for several of them is queued for each, so that one that is down holds up no
+other and repeats nothing there.
 """
 
 from __future__ import annotations
@@ -11,17 +13,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from dmarckit import core, pages
-from dmarckit.core import Settings, SlackError, _, one_line
+from dmarckit.core import DeliveryError, Settings, _, one_line
 from dmarckit.lake import Lake, month_of
 from dmarckit.slack import blocks as kit
 from dmarckit.slack.blocks import Message
-from dmarckit.slack.client import post_message
+from dmarckit.slack.client import post_message, slack_json
+from dmarckit.slack.mail import mail_of, send_mail
+from dmarckit.slack.webhook import post_webhook
+
+MAIL, WEBHOOK = "@mail", "@webhook"  # channels that are none of Slack's
+CHANNEL_NAMES = {MAIL: "Mail", WEBHOOK: "Webhook"}  # of all others: Slack
 
 
 @dataclass(frozen=True)
@@ -31,8 +39,8 @@ class OutboxMessage:
     subject: str
     """``report:<uid>``, ``digest:<run>:<hash of the reports>``, ``run:<run>``,
     ``failure:<job>:<since>:<day>``, ``recovery:<job>:<run>``; where one goes to
-    several channels, ``…@<channel>``"""
-    channel: str | None  # None: there is no channel, it is shown and saved
+    several channels, ``…@<channel>``, ``…@mail``, ``…@webhook``"""
+    channel: str | None  # one of Slack's, MAIL or WEBHOOK; None: it is shown and saved
     message: Message | None
     """with files of ours in place of addresses: links are secrets that do not lie in tables.
     None: another message that goes out with it covers it (a digest of its reports)"""
@@ -127,7 +135,8 @@ class DeliveryResult:
     """What a run sent, in order, and what is left."""
 
     messages: list[Message] = field(default_factory=list)  # that went out or were saved
-    channel: str | None = None  # the main channel; None: no token, so the messages are only saved
+    channel: str | None = None  # the main channel; None: there is none, the messages are saved
+    places: Counter[str] = field(default_factory=Counter)  # channel → messages that it got
     saved: str | None = None  # where the messages were saved as JSON when there is no token
     sent: int = 0  # messages that went out (or were saved)
     waiting: int = 0  # messages left in the outbox; a later run delivers them
@@ -136,11 +145,43 @@ class DeliveryResult:
     open_findings: int | None = None  # critical or warnings, not muted; None: the run did not look
 
 
+def send_message(
+    settings: Settings,
+    message: Message,
+    channel: str,
+    *,
+    subject: str,
+    now: datetime,
+    picture: Callable[[kit.Block], bytes | None] = lambda _block: None,
+) -> str:
+    """Send a message to a channel; return a warning: who did not get it (else "").
+
+    Raises ChannelUnavailable, MessageRefused or DeliveryError.
+    """
+    ident = hashlib.sha256(f"{settings.home} {subject}".encode()).hexdigest()[:32]
+    if channel == MAIL:
+        refused = send_mail(mail_of(message, settings, ident, now, picture), settings)
+        return refused and f"not everybody in mail_to gets the mails: {refused}"
+    if channel == WEBHOOK:
+        post_webhook(message, settings, subject, ident, now)
+        return ""
+    secret, url = settings.slack_token, settings.slack_url
+    token = secret.get_secret_value() if secret else ""
+    post = partial(post_message, token=token, channel=channel, base_url=url)
+    try:
+        post(message)
+    except core.MessageRefused:
+        if (plain := kit.simplified(message)) == message:
+            raise
+        post(plain)
+    return ""
+
+
 @contextlib.contextmanager
 def delivery_lock(
     settings: Settings, run: str, clock: Callable[[], datetime]
 ) -> Iterator[Callable[[], bool]]:
-    """Hold the Slack delivery lease for the block, and give a function that is True meanwhile.
+    """Hold the delivery lease for the block, and give a function that is True meanwhile.
 
     Two runs at once must not send the same report: who looks for what is unsent, and posts
     it, holds this lease. A run that was killed is found dead within minutes, on the same
@@ -168,7 +209,7 @@ def delivery_lock(
 
 
 class Delivery:
-    """Brings what waits in the outbox to Slack, or to a folder where there is no token."""
+    """Brings what waits in the outbox to its channels, or to a folder where there are none."""
 
     def __init__(
         self, settings: Settings, lake: Lake, result: DeliveryResult, *, run: str, now: datetime
@@ -176,7 +217,8 @@ class Delivery:
         self._settings, self._lake, self._result = settings, lake, result
         self._run, self._now = run, now
         self._unreachable: set[str] = set()  # channels that wait, in this run
-        self._refusing: dict[str, SlackError] = {}  # channels that Slack refuses, in this run
+        self._refusing: dict[str, DeliveryError] = {}  # those that take nothing, in this run
+        self._further = further_channels(settings)
         self._pages = core.open_storage(settings.pages_url, settings.presign_keys())
         self._exports = core.open_storage(settings.exports_url, settings.presign_keys())
 
@@ -195,11 +237,18 @@ class Delivery:
         # another run may have added its own meanwhile, and not waited for the lease
         while new := [i for i in queued_messages(self._lake) if i[0].subject not in seen]:
             seen |= {due.subject for due, _made in new}
-            self._record([due.subject for due, _made in new if due.message is None], None)
+            self._record([due.subject for due, _made in new if self._is_needless(due)], None)
             for due, made in new:
                 message = due.message
-                if message is not None and not (holds() and self._settle(due, message, made)):
+                if message is None or self._is_needless(due):
+                    continue
+                if not (holds() and self._settle(due, message, made)):
                     self._result.waiting += 1
+
+    def _is_needless(self, due: OutboxMessage) -> bool:
+        """Return True if another message covers it, or it is a copy for what is set no more."""
+        is_copy = due.subject.endswith((MAIL, WEBHOOK))
+        return due.message is None or (is_copy and due.channel not in self._further)
 
     def _settle(self, due: OutboxMessage, message: Message, made: datetime) -> bool:
         """Send the message or give it up, and record that; False: it waits."""
@@ -208,48 +257,62 @@ class Delivery:
             note = _("Sent {length} late (created {moment}).")
             note = note.format(length=kit.duration(late), moment=core.moment(made))
         shown = kit.with_addresses(message, self._address, note)
-        if self._settings.slack_token is None:
+        main = self._result.channel
+        if main is None:
             storage = core.open_storage(f"{self._settings.home}/slack")
             key = f"{self._run}-{len(self._result.messages) + 1}.json"
-            storage.put(key, shown.as_json().encode(), content_type="application/json")
+            storage.put(key, slack_json(shown).encode(), content_type="application/json")
             self._result.saved = storage.url
             self._record_out(due.subject, None, shown)
             return True
-        # Slack refuses a channel that is misspelt, archived or private: the main one gets it
-        main = self._result.channel
-        for place in dict.fromkeys((due.channel or main, main)):
-            if place is None or place in self._refusing:
+        for place in self._places(due.channel, main):
+            if place in self._refusing:
                 continue
-            if place in self._unreachable or len(self._unreachable) > MOST_UNREACHABLE:
+            if place in self._unreachable or self._is_slack_down(place):
                 return False
             try:
-                self._post(shown, place)
-            except core.SlackUnavailable as error:
+                self._warn(
+                    send_message(
+                        self._settings, shown, place,
+                        subject=due.subject, now=self._now, picture=self._picture,
+                    )
+                )  # fmt: skip
+            except core.ChannelUnavailable as error:
                 self._unreachable.add(place)
                 self._warn(f"{error}; messages for {one_line(place)} wait in the outbox")
                 return False
             except core.MessageRefused as error:
                 return self._given_up(due.subject, made, error)
-            except SlackError as error:
+            except DeliveryError as error:
                 self._refusing[place] = error
-                self._warn(f"{error}; its messages go to the main channel, or wait in the outbox")
+                else_ = "wait" if place in CHANNEL_NAMES else "go to the main channel, or wait"
+                self._warn(f"{error}; its messages {else_} in the outbox")
             else:
                 self._record_out(due.subject, place, shown)
                 return True
         return self._given_up(due.subject, made, next(reversed(self._refusing.values()), None))
 
-    def _post(self, shown: Message, channel: str) -> None:
-        secret, url = self._settings.slack_token, self._settings.slack_url
-        token = secret.get_secret_value() if secret else ""
-        post = partial(post_message, token=token, channel=channel, base_url=url)
-        try:
-            post(shown)
-        except core.MessageRefused:
-            if (plain := kit.simplified(shown)) == shown:
-                raise
-            post(plain)
+    def _places(self, channel: str | None, main: str) -> Sequence[str]:
+        """Return the channels for a message: the second gets it where the first is refused."""
+        if channel in self._further:
+            return (channel,)
+        if channel in CHANNEL_NAMES or self._settings.slack_token is None:
+            return (main,)  # it was queued under other settings
+        # Slack refuses a channel that is misspelt, archived or private: the main one gets it
+        return tuple(dict.fromkeys((channel or main, main)))
 
-    def _given_up(self, subject: str, made: datetime, error: SlackError | None) -> bool:
+    def _is_slack_down(self, place: str) -> bool:
+        away = self._unreachable.difference(CHANNEL_NAMES)
+        return place not in CHANNEL_NAMES and len(away) > MOST_UNREACHABLE
+
+    def _picture(self, block: kit.Block) -> bytes | None:
+        """Return a chart of ours; where it cannot be read, its link has to do."""
+        storage = self._pages if block["place"] == "pages" else self._exports
+        with contextlib.suppress(core.StorageError):
+            return storage.get(block["key"])
+        return None
+
+    def _given_up(self, subject: str, made: datetime, error: DeliveryError | None) -> bool:
         """Return True if a refused message is let go, after some days: somebody may mend things."""
         name = one_line(subject)
         if self._now - made < OFFERED_FOR:
@@ -267,6 +330,7 @@ class Delivery:
         """Record that a message is out; where that fails, mark it, and try a few times more."""
         self._result.messages.append(shown)
         self._result.sent += 1
+        self._result.places[channel or ""] += 1
         errors = (core.LakeError, core.StorageError)
         with contextlib.suppress(*errors):
             self._record([subject], channel)
@@ -294,7 +358,7 @@ class Delivery:
             return f"{storage.url}/{stored.key}"
 
     def _warn(self, text: str) -> None:
-        if text not in self._result.warnings:
+        if text and text not in self._result.warnings:
             self._result.warnings.append(text)
 
 
@@ -312,22 +376,39 @@ class Routes:
     """The channels of an installation, as one schedule uses them."""
 
     main: str | None  # what gets everything; None: there is no channel
-    groups: tuple[ChannelGroup, ...] = ()  # one for each other channel
+    groups: tuple[ChannelGroup, ...] = ()  # one for each other channel of Slack
+    copied: tuple[str, ...] = ()  # those that get a copy of all but the summaries of groups
 
     def channel_of(self, domain: str | None) -> str | None:
         """Return the channel for a report about a policy domain."""
         name = core.normalize_domain(domain or "")
         return next((group.channel for group in self.groups if name in group.domains), self.main)
 
+    def copies(self, dues: Iterable[OutboxMessage]) -> list[OutboxMessage]:
+        """Return the messages, each followed by its copies for mail and webhook."""
+        found: list[OutboxMessage] = []
+        for due in dues:
+            copied = self.copied if due.message else ()
+            found += [due, *(replace(due, subject=f"{due.subject}{c}", channel=c) for c in copied)]
+        return found
+
+
+def further_channels(settings: Settings) -> tuple[str, ...]:
+    """Return which of mail and webhook are set."""
+    places = ((MAIL, settings.mail_to), (WEBHOOK, settings.webhook_url))
+    return tuple(place for place, is_set in places if is_set)
+
 
 def channel_routes(settings: Settings, channel: str | None = None) -> Routes:
     """Return the routes with `channel` (a schedule's own) as the main one, else the setting's.
 
     A domain in several groups belongs to the first of them that has a channel. Groups with
-    the same channel are one. Without a token everything goes to the one place of the messages.
+    the same channel are one. Without a token the main channel is mail or the webhook; without
+    these too, everything goes to the one place of the messages.
     """
+    further = further_channels(settings)
     if settings.slack_token is None:
-        return Routes(None)
+        return Routes(further[0] if further else None, copied=further[1:])
     main = channel or settings.slack_channel
     found: dict[str, ChannelGroup] = {}
     taken: set[str] = set()
@@ -338,4 +419,4 @@ def channel_routes(settings: Settings, channel: str | None = None) -> Routes:
             taken |= domains
             name = ", ".join(filter(None, (before.name, group.name)))
             found[own] = ChannelGroup(own, name, domains)
-    return Routes(main, tuple(found.values()))
+    return Routes(main, tuple(found.values()), further)

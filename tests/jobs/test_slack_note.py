@@ -23,6 +23,7 @@ from dmarckit.pages.build import build_page
 from dmarckit.pages.publish import StoredPage
 from dmarckit.pages.slack_note import SLACK_MIMETYPE, SlackNote, slack_notes
 from dmarckit.slack.chart import note_chart
+from dmarckit.slack.client import block_kit
 from dmarckit.slack.summary import Addition, News, summary_message
 from tests.support import frames
 from tests.support.page_notebooks import write_notebook
@@ -92,11 +93,12 @@ def test_the_message_holds_it_and_nothing_of_it_is_markup() -> None:
                 headline, last_days(3, "2026-11-23"), None, news=news, additions=[added]
             )
         )
-        mrkdwn = json.dumps([block for block in made.blocks if block["type"] == "section"])
+        blocks = block_kit(made)
+        mrkdwn = json.dumps([block for block in blocks if block["type"] == "section"])
         assert "<!channel>" not in mrkdwn
         assert "<http://x|y>" not in mrkdwn
         assert "&lt;!channel&gt;" in mrkdwn
-        assert [b["image_url"] for b in made.blocks if b["type"] == "image"] == [
+        assert [b["image_url"] for b in blocks if b["type"] == "image"] == [
             "https://x.example/c.png"
         ]
 

@@ -41,7 +41,7 @@ def test_a_session_of_unknown_length_is_said_to_end(monkeypatch: pytest.MonkeyPa
     session(monkeypatch, token="session-token")
     said = client.presign_warning(settings(), NOW)
     assert said is not None
-    assert said.startswith("links in Slack should last 7 days (presign_expires), but")
+    assert said.startswith("links in messages should last 7 days (presign_expires), but")
     assert "within 36 hours" in said
     assert "set presign_key_id and presign_secret" in said
     assert "session-token" not in said

@@ -14,13 +14,23 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dmarckit.core.errors import SlackError, SlackUnavailable
+from dmarckit.core.errors import ChannelUnavailable, DeliveryError
 from dmarckit.core.window import Window, last_days
 from dmarckit.lake.rows import report_row, report_uid
 from dmarckit.reports.model import Policy
 from dmarckit.slack.alerts import report_alert
-from dmarckit.slack.blocks import Message, build_message, bullet_list, code, link, mrkdwn, section
-from dmarckit.slack.client import message_text, post_message
+from dmarckit.slack.blocks import (
+    Message,
+    build_message,
+    bullet_list,
+    code,
+    header,
+    link_lines,
+    message_text,
+    mrkdwn,
+    section,
+)
+from dmarckit.slack.client import block_kit, post_message, slack_json
 from dmarckit.slack.summary import News, summary_message
 from tests.support.model_builders import make_failing, make_record, make_report
 from tests.support.slack_limits import block_faults
@@ -70,7 +80,7 @@ def headline(**values: float) -> pd.DataFrame:
 def test_a_message_is_posted_and_its_ts_returned(slack: SlackServer, waits: list[float]) -> None:
     assert send(slack, waits) == "1790000000.000001"
     assert slack.posted[0]["text"] == "hello"
-    assert slack.posted[0]["blocks"] == list(HELLO.blocks)
+    assert slack.posted[0]["blocks"] == block_kit(HELLO)
 
 
 def test_slack_is_told_to_link_mention_and_unfurl_nothing(
@@ -91,9 +101,9 @@ def test_slack_is_told_to_link_mention_and_unfurl_nothing(
 def test_a_refusal_says_what_to_do(
     slack: SlackServer, waits: list[float], other: dict[str, str], says: str
 ) -> None:
-    with pytest.raises(SlackError, match=says) as raised:
+    with pytest.raises(DeliveryError, match=says) as raised:
         send(slack, waits, **other)
-    assert not isinstance(raised.value, SlackUnavailable)
+    assert not isinstance(raised.value, ChannelUnavailable)
     assert "xoxb" not in str(raised.value).replace("xoxb-…", "")
     assert waits == []
 
@@ -112,15 +122,13 @@ def test_known_errors_have_a_fix(
     slack: SlackServer, waits: list[float], name: str, says: str
 ) -> None:
     slack.will_answer(200, json.dumps({"ok": False, "error": name}))
-    with pytest.raises(SlackError, match=f"{name}.*{says}"):
+    with pytest.raises(DeliveryError, match=f"{name}.*{says}"):
         send(slack, waits)
 
 
 def test_refused_blocks_are_named(slack: SlackServer, waits: list[float]) -> None:
-    too_long = Message(
-        "x", ({"type": "header", "text": {"type": "plain_text", "text": "x" * 151}},)
-    )
-    with pytest.raises(SlackError, match=r"invalid_blocks \[blocks/0: text of 151 characters\]"):
+    too_long = Message("x", (header("x") | {"text": "x" * 151},))
+    with pytest.raises(DeliveryError, match=r"invalid_blocks \[blocks/0: text of 151 characters\]"):
         send(slack, waits, too_long)
 
 
@@ -135,7 +143,7 @@ def test_a_rate_limit_beyond_all_patience_is_not_waited_for(
     slack: SlackServer, waits: list[float]
 ) -> None:
     slack.will_answer(429, '{"ok": false, "error": "ratelimited"}', retry_after=3600)
-    with pytest.raises(SlackUnavailable, match="ratelimited"):
+    with pytest.raises(ChannelUnavailable, match="ratelimited"):
         send(slack, waits)
     assert waits == []
 
@@ -152,7 +160,7 @@ def test_slack_being_down_gives_up_after_a_few_attempts(
     slack: SlackServer, waits: list[float]
 ) -> None:
     slack.will_answer(500, "down", times=9)
-    with pytest.raises(SlackUnavailable, match="HTTP 500"):
+    with pytest.raises(ChannelUnavailable, match="HTTP 500"):
         send(slack, waits)
     assert waits == [1, 2, 4]
 
@@ -160,7 +168,7 @@ def test_slack_being_down_gives_up_after_a_few_attempts(
 def test_nobody_listening_is_tried_again_then_named(waits: list[float]) -> None:
     with slack_server() as gone:
         pass
-    with pytest.raises(SlackUnavailable, match=r"127\.0\.0\.1 cannot be reached"):
+    with pytest.raises(ChannelUnavailable, match=r"127\.0\.0\.1 cannot be reached"):
         send(gone, waits)
     assert waits == [1, 2, 4]
 
@@ -168,7 +176,7 @@ def test_nobody_listening_is_tried_again_then_named(waits: list[float]) -> None:
 @pytest.mark.parametrize("body", ["{not json", "<html>a proxy's page</html>", "[]", "null", "{}"])
 def test_an_answer_that_is_not_slacks(slack: SlackServer, waits: list[float], body: str) -> None:
     slack.will_answer(200, body)
-    with pytest.raises(SlackUnavailable, match="check slack_url and the proxy") as raised:
+    with pytest.raises(ChannelUnavailable, match="check slack_url and the proxy") as raised:
         send(slack, waits)
     assert "\n" not in str(raised.value)
 
@@ -185,20 +193,20 @@ def test_an_answer_that_breaks_off_is_tried_again_later(waits: list[float], answ
     with ThreadingTCPServer(("127.0.0.1", 0), Breaking) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         base = f"http://127.0.0.1:{server.server_address[1]}/api/"
-        with pytest.raises(SlackUnavailable, match="does not answer as Slack does"):
+        with pytest.raises(ChannelUnavailable, match="does not answer as Slack does"):
             post_message(HELLO, token=TOKEN, channel=CHANNEL, base_url=base, sleep=waits.append)
         server.shutdown()
 
 
 @pytest.mark.parametrize("url", ["ftp://slack.example/", "nonsense"])
 def test_a_wrong_slack_url_is_named(url: str) -> None:
-    with pytest.raises(SlackError, match="slack_url"):
+    with pytest.raises(DeliveryError, match="slack_url"):
         post_message(HELLO, token=TOKEN, channel=CHANNEL, base_url=url)
 
 
 @pytest.mark.parametrize("token", ["", "xoxb-secret\nx: y", "xoxb-secret\u00e9"])
 def test_a_token_that_is_none_is_refused_without_showing_it(token: str) -> None:
-    with pytest.raises(SlackError, match="slack_token") as raised:
+    with pytest.raises(DeliveryError, match="slack_token") as raised:
         post_message(HELLO, token=token, channel=CHANNEL)
     assert "secret" not in str(raised.value)
 
@@ -221,7 +229,7 @@ def test_the_proxy_of_the_environment_is_used(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "")
-    with pytest.raises(SlackUnavailable, match="proxy"):
+    with pytest.raises(ChannelUnavailable, match="proxy"):
         send(slack, waits)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     send(slack, waits)
@@ -253,14 +261,20 @@ def test_code_cannot_be_left() -> None:
     assert code("a`<!here>`b") == "`aˋ&lt;!here&gt;ˋb`"
 
 
+def slack_link(url: str) -> str:
+    message = addressed(build_message("x", link_lines([("Page", stored(url))])))
+    text: str = block_kit(message)[0]["text"]["text"]
+    return text
+
+
 def test_a_link_ends_where_it_should() -> None:
-    assert link("https://a.example/x|y>z?a=1&b=2", "Page") == (
+    assert slack_link("https://a.example/x|y>z?a=1&b=2") == (
         "<https://a.example/x%7Cy%3Ez?a=1&amp;b=2|Page>"
     )
 
 
 def test_a_path_is_shown_not_linked() -> None:
-    assert link("/data/pages/a.html", "Page") == "Page: `/data/pages/a.html`"
+    assert slack_link("/data/pages/a.html") == "Page: `/data/pages/a.html`"
 
 
 def test_what_does_not_fit_is_counted() -> None:
@@ -270,7 +284,7 @@ def test_what_does_not_fit_is_counted() -> None:
 
 
 def test_more_than_fifty_blocks_are_counted() -> None:
-    assert [*block_faults(list(build_message("x", [section("x")] * 60).blocks))] == []
+    assert [*block_faults(block_kit(build_message("x", [section("x")] * 60)))] == []
     assert "and 11 more" in message_text(build_message("x", [section("x")] * 60))
 
 
@@ -373,7 +387,7 @@ def test_a_hostile_report_cannot_reach_people_and_is_taken_by_slack(
 
 def test_all_mrkdwn_is_verbatim() -> None:
     alert = alert_about(make_report(make_failing()), links=[("JSON", PRESIGNED)])
-    texts = [t for block in alert.blocks for t in texts_of(block) if t["type"] == "mrkdwn"]
+    texts = [t for block in block_kit(alert) for t in texts_of(block) if t["type"] == "mrkdwn"]
     assert texts
     assert all(text["verbatim"] for text in texts)
 
@@ -414,8 +428,7 @@ def test_dns_records_in_findings_can_be_copied_as_they_are() -> None:
     )
     line = f"change _dmarc.example.com to: {record} (see inv._domainkey.example.com)."
     news = [News("Ready", "warning, new", "example.com · 3 messages", line, [record])]
-    blocks = json.dumps(summary_message(headline(), WINDOW, None, news=news).blocks)
-    plain = json.loads(blocks)[-1]["text"]["text"]
+    plain = block_kit(summary_message(headline(), WINDOW, None, news=news))[-1]["text"]["text"]
     assert "\u2060" not in plain
     assert plain.endswith(f"`{record}`")
     assert "`_dmarc.example.com`" in plain
@@ -496,7 +509,7 @@ def test_hundreds_of_hostile_findings_are_cut_not_refused(
 
 
 def test_a_message_is_saved_as_slack_takes_it() -> None:
-    assert json.loads(HELLO.as_json()) == {"text": "hello", "blocks": list(HELLO.blocks)}
+    assert json.loads(slack_json(HELLO)) == {"text": "hello", "blocks": block_kit(HELLO)}
 
 
 def texts_of(block: dict[str, Any]) -> list[dict[str, Any]]:

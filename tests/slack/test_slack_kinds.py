@@ -20,11 +20,12 @@ from dmarckit.slack.blocks import (
     build_message,
     image,
     link_lines,
+    message_text,
     mrkdwn,
     simplified,
     with_addresses,
 )
-from dmarckit.slack.client import message_text
+from dmarckit.slack.client import block_kit
 from dmarckit.slack.summary import News, failure_message, recovery_message, summary_message
 from tests.support.model_builders import make_failing, make_report
 from tests.support.slack_limits import block_faults, texts_of
@@ -105,14 +106,14 @@ def test_whatever_is_in_it_slack_takes_it(kind: str, text: str) -> None:
     made = KINDS[kind](text)
     late = addressed(made, "Sent 5 hours late")
     for shown in (made, late, simplified(made), simplified(late)):
-        assert [*block_faults(list(shown.blocks))] == []
+        assert [*block_faults(block_kit(shown))] == []
         assert 1 <= len(shown.text) <= 3000
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nobody_is_mentioned_and_nothing_foreign_linked(kind: str) -> None:
     for shown in (KINDS[kind](HOSTILE), simplified(KINDS[kind](HOSTILE))):
-        for block in shown.blocks:
+        for block in block_kit(shown):
             if block["type"] == "table":
                 continue  # raw text: nothing in it is read
             for text in texts_of(block):
@@ -146,7 +147,7 @@ def test_a_digest_about_one_domain_names_it_alone() -> None:
 
 
 def test_numbers_of_a_table_are_to_the_right() -> None:
-    (table,) = (b for b in digest_message([row(1, "a ")]).blocks if b["type"] == "table")
+    (table,) = (b for b in block_kit(digest_message([row(1, "a ")])) if b["type"] == "table")
     assert [s["align"] for s in table["column_settings"]] == [
         "left", "left", "left", "right", "right",
     ]  # fmt: skip
@@ -197,7 +198,7 @@ def test_a_message_that_was_kept_gets_its_addresses_when_it_goes_out() -> None:
         "Open the page: https://files.example/pages/overview/x.html?signed\n"
         "[chart] Messages per day: https://files.example/exports/charts/x.png?signed\n"
     )
-    assert [*block_faults(list(shown.blocks))] == []
+    assert [*block_faults(block_kit(shown))] == []
 
 
 def test_a_simpler_form_has_no_pictures_and_no_tables() -> None:

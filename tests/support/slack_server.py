@@ -6,7 +6,9 @@ be told what to answer first: `server.will_answer(429, retry_after=2)`.
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -56,6 +58,11 @@ class SlackServer:
         mine = (body["text"] for body in self.posted if body["channel"] == channel)
         return [text.replace("\u2060", "") for text in mine]
 
+    def shown(self, number: int = -1) -> str:
+        """A message that was taken as its reader sees it, with the addresses of its links."""
+        lines = (line for block in self.posted[number]["blocks"] for line in _shown(block))
+        return "\n".join(lines) + "\n"
+
     def will_answer(
         self, status: int, body: str = "", retry_after: int | None = None, times: int = 1
     ) -> None:
@@ -88,6 +95,22 @@ class SlackServer:
         self.posted.append(body)
         ts = f"1790000000.{len(self.posted):06d}"
         return Answer(body=json.dumps({"ok": True, "channel": body["channel"], "ts": ts}))
+
+
+def _shown(block: dict[str, Any]) -> list[str]:
+    if block["type"] == "image":
+        return [f"[chart] {block['alt_text']}: {block['image_url']}"]
+    if block["type"] == "table":
+        rows = [[cell["text"] for cell in row] for row in block["rows"]]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    texts = block.get("fields") or block.get("elements") or [block["text"]]
+    found = []
+    for text in texts:
+        plain = re.sub(r"<([^|>]+)\|([^>]+)>", r"\2: \1", text["text"])
+        plain = re.sub(r"\*([^*\n]+)\*", r"\1", plain).replace("`", "").replace("\u2060", "")
+        found.append(html.unescape(plain))
+    return ["  ".join(x.replace("\n", ": ") for x in found)] if "fields" in block else found
 
 
 def _error(name: str, **more: Any) -> Answer:

@@ -44,7 +44,7 @@ fail, skip = partial(CheckResult, "fail"), partial(CheckResult, "skip")
 
 @dataclass(frozen=True)
 class CheckContext:
-    """Settings and clock that the checks work on, and whether to post a line to Slack."""
+    """Settings and clock that the checks work on, and whether to send a line to each channel."""
 
     loaded: core.Settings | DmarckitError
     """the settings, or why there are none"""
@@ -172,6 +172,8 @@ def all_checks() -> tuple[Check, ...]:
         check("Slack token", services.slack_token, settings),
         check("Slack channels", services.slack_channels, ("Slack token",), 45),
         check("Slack message", services.slack_message, ("Slack token",), 150),
+        check("mail", services.mail, settings, 150),
+        check("webhook", services.webhook, settings, 150),
         check("Google", services.google, settings),
         check("DNS", services.dns, settings, 60),
         check("Dask", services.cluster, ("mails", "lake"), 90),
@@ -180,7 +182,7 @@ def all_checks() -> tuple[Check, ...]:
 
 def doctor(
     json_: Annotated[bool, typer.Option("--json", help="A JSON list, for monitoring.")] = False,
-    send: Annotated[bool, typer.Option("--send", help="Post a line to the Slack channel.")] = False,
+    send: Annotated[bool, typer.Option("--send", help="Send a line to each channel.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit status 1 for a warning.")] = False,
 ) -> None:
     """Check every setting against the real thing, and say how to fix it.

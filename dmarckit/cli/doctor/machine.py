@@ -27,6 +27,10 @@ OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "DMARCKIT_CORPUS", core.WITHOUT_OB
 """variables that begin like settings and are none"""
 NEEDED_BY = {
     "failures_content": "failures",
+    "mail_from": "mail_to",
+    "smtp_url": "mail_to",
+    "smtp_password": "smtp_url",
+    "webhook_secret": "webhook_url",
     "google_subject": "google_credentials",
     "postmaster_domains": "google_credentials",
 }
@@ -303,6 +307,6 @@ def outbox(context: CheckContext) -> CheckResult:
     """Count the messages that Slack has not taken yet."""
     waiting = jobs.read_status(open_lake(context.settings)).outbox
     if not waiting:
-        return ok("no message waits for Slack")
-    fix = "the next run delivers them; if they stay, see the lines about Slack"
-    return warn(f"{waiting} messages wait for Slack", fix)
+        return ok("no message waits")
+    fix = "the next run delivers them; if they stay, see the lines about Slack, mail and webhook"
+    return warn(f"{waiting} messages wait in the outbox", fix)

@@ -1,4 +1,4 @@
-"""Checks of services: Slack, Google, the queue, the Dask cluster and DNS answer and let us in."""
+"""Checks of services: Slack, mail, webhook, Google, queue, Dask and DNS answer and let us in."""
 
 from __future__ import annotations
 
@@ -74,12 +74,50 @@ def slack_message(context: CheckContext) -> CheckResult:
         return skip("post a line to the channel with --send")
     if not settings.slack_token or not settings.slack_channel:
         return NO_TOKEN
+    _send_line(context, settings.slack_channel)
+    return ok(f"a line was posted to {one_line(settings.slack_channel, 60)}")
+
+
+def mail(context: CheckContext) -> CheckResult:
+    """Check that SES or the SMTP server would take mails, and send one with ``--send``."""
+    settings = context.settings
+    if not settings.mail_to:
+        return skip("mail_to is not set: no messages by mail")
+    try:
+        found = slack.check_mail(settings)
+        if context.send:
+            _send_line(context, slack.MAIL)
+            return ok(f"a mail was sent to {one_line(', '.join(settings.mail_to))}")
+    except core.DeliveryError as error:
+        return fail(str(error), "mend that, or take mail_to out of the settings")
+    if found is None:
+        what = "these credentials may not ask SES (ses:GetEmailIdentity)"
+        return warn(what, "try it with: dmarckit doctor --send")
+    return ok(found)
+
+
+def webhook(context: CheckContext) -> CheckResult:
+    """Check that the webhook's host answers, and post a line with ``--send``."""
+    settings = context.settings
+    if not settings.webhook_url:
+        return skip("webhook_url is not set: no messages to a webhook")
+    try:
+        found = slack.check_webhook(settings)
+        if context.send:
+            _send_line(context, slack.WEBHOOK)
+            return ok(f"a line was posted: {found}")
+    except core.DeliveryError as error:
+        return fail(str(error), "mend that, or take webhook_url out of the settings")
+    if settings.webhook_url.get_secret_value().startswith("http://"):
+        return warn(f"{found}, without TLS", "give webhook_url an address with https://")
+    return ok(found)
+
+
+def _send_line(context: CheckContext, channel: str) -> None:
     text = _("dmarckit doctor: messages from dmarckit arrive here.")
-    block = {"type": "section", "text": {"type": "plain_text", "text": text}}
-    token, channel = settings.slack_token.get_secret_value(), settings.slack_channel
-    message = slack.Message(text=text, blocks=(block,))
-    slack.post_message(message, token=token, channel=channel, base_url=settings.slack_url)
-    return ok(f"a line was posted to {one_line(channel, 60)}")
+    message = slack.build_message(text, [slack.section(text)])
+    now = context.clock()
+    slack.send_message(context.settings, message, channel, subject=f"test:{now}", now=now)
 
 
 def channels(settings: Settings) -> list[str]:
@@ -99,7 +137,7 @@ def _ask_slack(settings: Settings, method: str, **params: str) -> dict[str, Any]
         client = slack.web_client(token, settings.slack_url, 10)
         answer = client.api_call(method, params=params)
         return answer.data if isinstance(answer.data, dict) else {}
-    except core.SlackError:
+    except core.DeliveryError:
         return {"error": "it is empty or has blanks"}
     except SlackApiError as error:
         data = error.response.data
