@@ -25,8 +25,10 @@ SETTINGS = """\
 # Domains to report on; without it all that reports speak of.
 {domains}
 # Channel (its ID) for summaries and alerts. The token comes from the environment: set
-# DMARCKIT_SLACK_TOKEN=xoxb-…, or DMARCKIT_SLACK_TOKEN_FILE. Without one messages are shown.
+# DMARCKIT_SLACK_TOKEN=xoxb-…, or DMARCKIT_SLACK_TOKEN_FILE. Without any channel messages are shown.
 {slack_channel}
+# Addresses that get the messages by mail, through Amazon SES or smtp_url (dmarckit help slack).
+{mail_to}
 # Stable address of the pages, where you have one; without it links are presigned.
 # page_base_url = "https://dmarc.example.com"
 
@@ -47,12 +49,14 @@ EXAMPLES: dict[str, str | list[str]] = {
     "mail": "s3://example-dmarc/rua",
     "domains": ["example.com"],
     "slack_channel": "C0123456789",
+    "mail_to": ["ops@example.com"],
 }
 ASKED = {
     "home": "Place of tables and pages (s3://bucket/prefix or a folder)",
     "mail": "Place of the report mails (s3://bucket/prefix or a folder; empty: HOME/mail)",
     "domains": "Domains to report on, with commas between (empty: all that reports speak of)",
-    "slack_channel": "ID of the Slack channel (empty: messages are shown here)",
+    "slack_channel": "ID of the Slack channel (empty: no Slack)",
+    "mail_to": "Addresses for messages by mail, with commas between (empty: no mail)",
 }
 
 
@@ -63,6 +67,9 @@ def init(
         list[str] | None, typer.Option("--domain", "-d", help="To report on; may be repeated.")
     ] = None,
     slack_channel: Annotated[str | None, typer.Option(help="ID of the channel.")] = None,
+    mail_to: Annotated[
+        list[str] | None, typer.Option(help="Address for messages by mail; may be repeated.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a settings file that is there.")
     ] = False,
@@ -74,14 +81,16 @@ def init(
     file = Path(os.environ.get(core.CONFIG_VARIABLE) or core.DEFAULT_FILE)
     if file.exists() and not force:
         raise SettingsError(f"{one_line(file)} is there already: change it, or write --force")
-    given = {"home": home, "mail": mail, "domains": domain, "slack_channel": slack_channel}
+    given = {"home": home, "mail": mail, "domains": domain}
+    given |= {"slack_channel": slack_channel, "mail_to": mail_to}
     chosen: dict[str, str | list[str]] = {name: v for name, v in given.items() if v}
     if sys.stdin.isatty() and sys.stdout.isatty():
         for name in [name for name in given if name not in chosen]:
             usual = "./dmarckit-data" if name == "home" else ""
             if said := typer.prompt(ASKED[name], default=usual, show_default=bool(usual)).strip():
                 names = [one.strip() for one in said.split(",")]
-                chosen[name] = said if name != "domains" else [one for one in names if one]
+                is_list = isinstance(EXAMPLES[name], list)
+                chosen[name] = [one for one in names if one] if is_list else said
     values = {**EXAMPLES, **chosen}  # a JSON string or list of strings is the same in TOML
     lines = {
         name: f"{'' if name in chosen else '# '}{name} = {json.dumps(value, ensure_ascii=False)}\n"

@@ -25,8 +25,9 @@ from dmarckit.core.settings import PREFIX, Settings
 HIDDEN = "•••"
 SHORTEST = 6  # characters; what is shorter protects nothing and would be found in ordinary words
 _GOOGLE = f"{PREFIX}GOOGLE_CREDENTIALS"
-_BEGINNING = 16
-"""characters; a table cuts long texts, so that the beginning of a secret may stand alone"""
+_PART = re.compile(r"(?>(https?(:|%3A)(//|%2F%2F)[^/?%]*)?).{16}", re.DOTALL)
+"""a table cuts long texts, so that the beginning of a secret may stand alone: 16 characters, not
+counting the host of an address, which is no secret"""
 _SECRET_NAME = re.compile(
     r"secret|token|passw|passphrase|credential|private|api_?key|(^|_)(pw|pass|key|auth|salt)$",
     re.IGNORECASE,
@@ -86,7 +87,7 @@ def redacted(value: Any, secrets: Collection[str]) -> Any:
         written |= {html.escape(secret), quote(secret), quote(secret, safe="")}
     if not written:
         return value
-    forms = written | {form[:_BEGINNING] for form in written if len(form) > _BEGINNING}
+    forms = written | {part[0] for form in written if (part := _PART.match(form))}
     longest_first = sorted(forms, key=lambda form: (-len(form), form))
     return _replaced(value, re.compile("|".join(map(re.escape, longest_first))))
 

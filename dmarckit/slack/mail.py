@@ -165,7 +165,7 @@ def _send_ses(mail: EmailMessage, settings: Settings) -> str:
     recipients = [_address(text).addr_spec for text in settings.mail_to]
     with _ses_errors("ses:SendEmail and ses:SendRawEmail"):
         core.aws_client("sesv2").send_email(
-            FromEmailAddress=str(_sender(settings)),
+            FromEmailAddress=_sender(settings).addr_spec,
             Destination={"ToAddresses": recipients},
             Content={"Raw": {"Data": mail.as_bytes()}},
         )

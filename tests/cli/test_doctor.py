@@ -38,6 +38,8 @@ from tests.jobs.test_health import add, run_row
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.lakes import lake_of, report
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
+from tests.support.smtp_server import PASSWORD, mail_server
+from tests.support.webhook_server import webhook_server
 
 CHECKS = command.all_checks()
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -563,6 +565,31 @@ def test_send_posts_one_line(slack: SlackServer) -> None:
     assert slack.posted == []
     assert services.slack_message(slack_context(slack, send=True)).status == "ok"
     assert [body["channel"] for body in slack.posted] == [CHANNEL]
+
+
+def test_mail_and_webhook_are_tried_without_sending_unless_asked(
+    tmp_path: Path, closed_port: int
+) -> None:
+    assert services.mail(context()).status == services.webhook(context()).status == "skip"
+    with mail_server(tmp_path) as mail, webhook_server() as hook:
+        about = {"mail_to": ["ops@example.com"], "smtp_url": mail.url, "smtp_password": PASSWORD}
+        about |= {"webhook_url": hook.url}
+        tried = context(**about)
+        found = services.mail(tried)
+        assert (found.status, found.message) == ("ok", "mail.example.com lets us in")
+        found = services.webhook(tried)
+        assert (found.status, found.message) == ("warn", "json at 127.0.0.1, without TLS")
+        assert (mail.taken, hook.taken) == ([], [])
+        sending = CheckContext(Settings(**about), send=True)
+        assert [services.mail(sending).status, services.webhook(sending).status] == ["ok", "ok"]
+        assert "messages from dmarckit arrive here" in mail.subjects()[0]
+        assert hook.body()["kind"] == "test"
+        wrong = services.mail(context(**about | {"smtp_password": "wrong-and-secret"}))
+        assert (wrong.status, "refuses the login" in wrong.message) == ("fail", True)
+        assert "wrong-and-secret" not in wrong.message
+    gone = services.webhook(context(webhook_url=f"http://127.0.0.1:{closed_port}/hidden"))
+    assert (gone.status, "cannot be reached" in gone.message) == ("fail", True)
+    assert "hidden" not in gone.message
 
 
 def test_googles_file_must_be_readable_and_of_a_kind_that_works(tmp_path: Path) -> None:

@@ -132,3 +132,13 @@ def test_striking_out(value: Any, expected: Any) -> None:
 def test_the_beginning_of_a_long_secret_goes_too() -> None:
     secret = "0123456789" * 5
     assert redacted(f"{secret[:30]}… {secret}", {secret}) == f"{HIDDEN}{secret[16:30]}… {HIDDEN}"
+
+
+@pytest.mark.parametrize(
+    "secret", ["https://dmarc.example.com/hook/0123456789abcdef", "https://a.b/c"]
+)
+def test_the_host_of_a_secret_address_is_no_secret(secret: str) -> None:
+    other = "https://dmarc.example.com/pages/overview.html https://a.b/pages"
+    assert redacted(f"{secret} {other}", {secret}) == f"{HIDDEN} {other}"
+    long = "https://dmarc.example.com/hook/0123456789abcdef"
+    assert redacted(f"{long[:45]}…", {long}) == f"{HIDDEN}{long[41:45]}…"
