@@ -465,7 +465,7 @@ def test_messages_that_wait_are_counted(tmp_path: Path) -> None:
     row = {"made": NOW, "position": 0, "channel": "C0", "message": "{}", "month": "2026-11"}
     add(lake, "outbox", {"subject": "run:1", **row})
     found = machine.outbox(context(home=str(tmp_path)))
-    assert (found.status, found.message) == ("warn", "1 messages wait for Slack")
+    assert (found.status, found.message) == ("warn", "1 messages wait in the outbox")
 
 
 def test_broken_schedules_are_all_named(monkeypatch: pytest.MonkeyPatch) -> None:
