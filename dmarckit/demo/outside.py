@@ -100,18 +100,14 @@ def zone() -> dict[str, dict[str, list[str]]]:
 
 
 def _key(name: str, bits: int) -> str:
-    """Return a public RSA key of that many bits; nobody has the private one (RFC 8017 A.1.1)."""
+    """Return a public RSA key of that many bits; nobody has the private one."""
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
     modulus = stream(name).getrandbits(bits) | 1 << (bits - 1) | 1
-
-    def tagged(tag: int, body: bytes) -> bytes:
-        octets = len(body).to_bytes((len(body).bit_length() + 7) // 8, "big")
-        long = bytes([0x80 | len(octets)]) if len(body) >= 128 else b""
-        return bytes([tag]) + long + octets + body
-
-    numbers = tagged(2, b"\0" + modulus.to_bytes(bits // 8, "big")) + tagged(2, b"\x01\0\x01")
-    algorithm = bytes.fromhex("300d06092a864886f70d0101010500")
-    whole = tagged(0x30, algorithm + tagged(3, b"\0" + tagged(0x30, numbers)))
-    return base64.b64encode(whole).decode()
+    key = RSAPublicNumbers(65_537, modulus).public_key()
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(der).decode()
 
 
 class Google:

@@ -11,6 +11,7 @@ import codecs
 import contextlib
 import html
 import html.entities
+import json
 import quopri
 import re
 from collections.abc import Iterator
@@ -205,13 +206,6 @@ def _reference(match: re.Match[str]) -> str:
     return "&amp;" + match[0][1:]
 
 
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 _DECLARED = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*(?:3D)?[\"']?([A-Za-z][\w.:-]{0,40})")
 # others have a codec in Python as well, but are no character sets or take quadratic time
 _CHARACTER_SET = re.compile(
@@ -279,36 +273,26 @@ def decode_escapes(data: bytes, warnings: Warnings) -> str:
 
 def _decoded(data: bytes, warnings: Warnings) -> str:
     declared = declared_encoding(data)
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            return _with_repairs(data[len(mark) :], encoding, declared, warnings)
-    # zero bytes about the first < show a wide encoding that has no mark
-    if data[:2] == b"<\0":
-        wide = "utf-16-le" if data[2:3] != b"\0" else "utf-32-le"
-        return _with_repairs(data, wide, declared, warnings)
-    if data[:1] == b"\0":
-        wide = "utf-16-be" if data[1:2] == b"<" else "utf-32-be"
-        return _with_repairs(data, wide, declared, warnings)
-    with contextlib.suppress(UnicodeDecodeError):
-        text = data.decode("utf-8")
-        if declared not in (None, "utf-8", "utf8", "us-ascii") and not data.isascii():
-            warnings.changed("encoding", declared, "utf-8")
-        return text
-    if declared and declared not in ("utf-8", "utf8") and _CHARACTER_SET.match(declared):
-        with contextlib.suppress(LookupError, UnicodeError):
-            return data.decode(declared)
-    return _with_repairs(data, "utf-8", declared, warnings)
-
-
-def _with_repairs(data: bytes, encoding: str, declared: str | None, warnings: Warnings) -> str:
-    if encoding != "utf-8":
-        text = data.decode(encoding, "replace")
-        if declared and not declared.startswith(encoding[:6]):
-            warnings.changed("encoding", declared, encoding)
+    wide = json.detect_encoding(data)  # by a byte order mark, or zero bytes about the first <
+    if wide.startswith(("utf-16", "utf-32")):
+        if wide[-2:] not in ("le", "be"):
+            wide += "-le" if data[0] == 0xFF else "-be"
+        text = data.decode(wide, "replace").removeprefix("\ufeff")
+        if declared and not declared.startswith(wide[:6]):
+            warnings.changed("encoding", declared, wide)
         if "\ufffd" in text:
-            warnings.add(f"characters that are no {encoding} replaced by \ufffd")
+            warnings.add(f"characters that are no {wide} replaced by \ufffd")
         return text
-    text = data.decode("utf-8", "surrogateescape")
+    if not data.startswith(codecs.BOM_UTF8):
+        with contextlib.suppress(UnicodeDecodeError):
+            text = data.decode("utf-8")
+            if declared not in (None, "utf-8", "utf8", "us-ascii") and not data.isascii():
+                warnings.changed("encoding", declared, "utf-8")
+            return text
+        if declared and declared not in ("utf-8", "utf8") and _CHARACTER_SET.match(declared):
+            with contextlib.suppress(LookupError, UnicodeError):
+                return data.decode(declared)
+    text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
     repaired = text.translate(_WINDOWS)
     if repaired != text:
         warnings.changed("encoding", declared or "utf-8", "windows-1252 where it is no UTF-8")
