@@ -60,7 +60,7 @@ image:           ## the image for AWS, on a base that is pinned by its digest
 	@digest=$$(docker buildx imagetools inspect $(BASE) --format '{{.Manifest.Digest}}') && \
 		docker build -f schedules/aws/Dockerfile --build-arg BASE=$(BASE)@$$digest -t dmarckit $(ARGS) .
 
-IMAGE_EXTRAS := --extra fast --extra dns --extra google --extra mmdb --extra networks
+IMAGE_EXTRAS := --extra function --extra fast --extra dns --extra google --extra mmdb --extra networks
 
 image-requirements: $(TOOLS)/.installed  ## schedules/aws/requirements.txt: versions of constraints.txt, with hashes
 	@echo hatchling | $(TOOLS)/bin/uv pip compile --quiet --no-header --no-annotate --generate-hashes \

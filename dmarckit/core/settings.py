@@ -185,7 +185,10 @@ class Settings(BaseSettings):
     )
     watch_queue: str | None = Field(None, description="URL of the SQS queue of arrivals")
     dask: str | None = Field(None, description="address of a Dask scheduler to work on")
-    workers: int = Field(0, ge=0, le=256, description="processes that read mails; 0: one a core")
+    workers: int = Field(0, ge=0, le=256, description="processes at once; 0: one a core")
+    largest_mail: int = Field(
+        0, ge=0, description="bytes of a mail above which it is left to a larger machine; 0: none"
+    )
     limits: Limits = Limits()
     thresholds: Thresholds = Thresholds()
 

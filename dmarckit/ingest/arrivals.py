@@ -1,4 +1,4 @@
-"""Batches of messages from the queue into the lake; then, and only then, off the queue.
+"""Batches of messages from a queue into the lake; whoever received them deletes them then.
 
 A message that cannot be taken is noted in the table `dead_letters` and stays: the queue's own
 rules bring it to its queue of dead letters in the end.
@@ -21,8 +21,9 @@ import pyarrow as pa
 
 from dmarckit import core
 from dmarckit.core import LakeError, StorageError, StoredObject, one_line
+from dmarckit.ingest.commit import left_text
 from dmarckit.ingest.ingest import ingest_mails
-from dmarckit.ingest.queue import NotAnEvent, Queue, QueueMessage, keys_within, read_event
+from dmarckit.ingest.queue import NotAnEvent, QueueMessage, keys_within, read_event
 from dmarckit.lake import DEAD_LETTERS, Lake, month_of
 
 LONGEST = 300  # characters of a reason
@@ -48,41 +49,44 @@ class BatchResult:
 
 
 class QueueIngest:
-    """Ingests what a queue's messages name; `stop` ends waits for what is out of reach."""
+    """Ingests what messages of a queue name; `stop` ends waits for what is out of reach.
+
+    `hand_over` is given the key of each mail that is larger than this machine takes, and returns
+    True when another one takes it.
+    """
 
     def __init__(
         self,
         settings: core.Settings,
         lake: Lake,
-        queue: Queue,
+        queue: str,
         *,
         stop: threading.Event,
         clock: Callable[[], datetime],
         once: bool,
+        hand_over: Callable[[str], bool] = lambda key: False,
     ) -> None:
         mails = core.open_storage(settings.mail_url)
         if not isinstance(mails, core.S3Storage):
             raise core.SettingsError(f"mail is {settings.mail_url}; watch needs mails in s3://…")
         self._settings, self._lake, self._queue, self._mails = settings, lake, queue, mails
         self._stop, self._clock, self._once = stop, clock, once
+        self._hand_over = hand_over
 
     def ingest(self, messages: Sequence[QueueMessage], run: str) -> BatchResult:
-        """Ingest one batch, up to the deletion of its messages.
+        """Ingest one batch; all its messages but those that are `dead` may be deleted then.
 
-        What storage, lake or queue fail is tried again until they are back. Raises their
-        errors when `stop` is set meanwhile, and with `once` after a few tries.
+        What storage or lake fail is tried again until they are back. Raises their errors when
+        `stop` is set meanwhile, and with `once` after a few tries.
         """
         started = time.monotonic()
-        with self._queue.keep_invisible(messages):
-            batch = self._read(messages)
-            objects = self._find(batch)
-            failed = self._ingest(batch, objects, run) if objects else {}
-            for key, reason in failed.items():
-                batch.dead |= {m.id: f"{one_line(key, 120)}: {reason}" for m in batch.keys[key]}
-            if batch.dead:
-                self._note_dead(batch.dead)
-            done = [message for message in messages if message.id not in batch.dead]
-            self.retry(lambda: self._queue.delete(done))
+        batch = self._read(messages)
+        objects = self._find(batch)
+        failed = self._ingest(batch, objects, run) if objects else {}
+        for key, reason in failed.items():
+            batch.dead |= {m.id: f"{one_line(key, 120)}: {reason}" for m in batch.keys[key]}
+        if batch.dead:
+            self._note_dead(batch.dead)
         core.log_step(
             "Arrivals are taken",
             messages=batch.messages,
@@ -164,7 +168,10 @@ class QueueIngest:
     def _ingest(
         self, batch: BatchResult, objects: Sequence[StoredObject], run: str
     ) -> dict[str, str]:
-        """Ingest them; return key → reason of those whose reading raises, found by halving."""
+        """Ingest them; return key → reason of those that are left or whose reading raises.
+
+        The latter are found by halving.
+        """
         try:
             result = self.retry(
                 lambda: ingest_mails(self._settings, run=run, objects=objects, lake=self._lake)
@@ -182,7 +189,7 @@ class QueueIngest:
                 log.exception("a mail cannot be taken: %s", one_line(objects[0].key))
             return {objects[0].key: one_line(f"{type(error).__name__}: {error}")}
         batch.outcomes += result.outcomes
-        return {}
+        return {o.key: left_text(o) for o in result.left if not self._hand_over(o.key)}
 
     def _note_dead(self, dead: Mapping[str, str]) -> None:
         """Note messages that cannot be taken in the lake, and in the log when they are new.
@@ -190,7 +197,7 @@ class QueueIngest:
         A message that was noted this month keeps its row: none lives longer than 14 days.
         """
         now = self._clock()
-        shared = {"queue": self._queue.name, "seen": now, "month": month_of(now)}
+        shared = {"queue": self._queue, "seen": now, "month": month_of(now)}
         rows = [{"message": m, "reason": one_line(r, LONGEST), **shared} for m, r in dead.items()]
         table = pa.Table.from_pylist(rows, schema=DEAD_LETTERS.schema)
         new = self.retry(lambda: self._lake.write.append_new("dead_letters", table))

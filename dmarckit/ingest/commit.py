@@ -6,6 +6,7 @@ and reading it again changes nothing in what was already written.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from dmarckit.core import (
     LakeError,
     Settings,
     StorageError,
+    StoredObject,
+    _,
     one_line,
     open_storage,
     with_retries,
@@ -60,6 +63,15 @@ class IngestResult:
     """(key, outcome, reason) of mails that could not be read or trusted, in key order"""
     compacted: list[str] = field(default_factory=list)  # tables whose small files were merged
     seconds: float = 0.0
+    left: list[StoredObject] = field(default_factory=list)  # new mails above `largest_mail`
+
+
+def left_text(item: StoredObject) -> str:
+    """Return a sentence about a mail that is left to a larger machine, with the command there."""
+    text = _(
+        "{size} MB are too much for this machine: run dmarckit ingest --prefix {key} elsewhere"
+    )
+    return text.format(size=round(item.size / 1e6), key=shlex.quote(one_line(item.key, 120)))
 
 
 Progress = Callable[[int, int, Counter[str]], None]  # mails done, mails to do, outcomes so far

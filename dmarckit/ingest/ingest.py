@@ -20,7 +20,7 @@ import tempfile
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -99,7 +99,7 @@ def ingest_mails(
     each commit and now and then between. `run` is the id to go by (else a new one).
     Of `objects`, where given, each that the ledger does not know is read, and nothing is
     listed or compacted. A process that ingests often gives the `lake` that it has open.
-    Only what `selection` takes is listed.
+    Only what `selection` takes is listed. What is larger than `largest_mail` is left.
 
     Raises LakeError, and StorageError when the mails or the exports cannot be reached, or all
     mails are refused alike; what was committed stays, and the next ingest goes on from there.
@@ -111,10 +111,13 @@ def ingest_mails(
         todo = new_objects(mails, lake, retry, selection)
     else:
         todo = not_in_ledger(lake, objects)
-    again = _in_ledger(lake, todo, "outcome = 'unreachable'")  # before this ingest
+    result = IngestResult(run or uuid.uuid4().hex[:12])
     if not todo and objects is None:
         _check_place(mails, lake)
-    result = IngestResult(run or uuid.uuid4().hex[:12])
+    if most := settings.largest_mail:
+        result.left = [item for item in todo if item.size > most]
+        todo = [item for item in todo if item.size <= most]
+    again = _in_ledger(lake, todo, "outcome = 'unreachable'")  # before this ingest
     commits = Commits(lake, settings, result, len(todo), progress, again)
     refusals = _Refusals(lake, mails.url, again)
     with tempfile.TemporaryDirectory(prefix="dmarckit-") as spool:
@@ -421,19 +424,64 @@ def _read_by_pool(
             yield from _results(task, pool, future, part)
 
 
-def _pool(workers: int) -> Executor:
+def _processes() -> Any:
     # A plain fork would copy the locks of Delta's and Arrow's threads in whatever state they
     # are; a fork server has imported what workers need, and has no threads.
     try:
-        context: Any = multiprocessing.get_context("forkserver")
+        context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["dmarckit.ingest.read"])
+        return context
     except ValueError:
-        context = multiprocessing.get_context("spawn")
+        return multiprocessing.get_context("spawn")
+
+
+def _pool(workers: int) -> Executor:
     # the fork server keeps the environment that it began with, which may know no credentials yet
     environment = (dict(os.environ),)
     return ProcessPoolExecutor(
-        workers, mp_context=context, initializer=begin_worker, initargs=environment
+        workers, mp_context=_processes(), initializer=begin_worker, initargs=environment
     )
+
+
+class _OneProcess(Executor):
+    """A process for each task, waited for. Unlike a pool it needs no semaphores, /dev/shm that is.
+
+    A function of AWS Lambda has none.
+    """
+
+    def submit(self, action: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        """Call the action in a process; its future is done, and broken when that has died."""
+        future: Future[Any] = Future()
+        context = _processes()
+        reader, writer = context.Pipe(duplex=False)
+        process = context.Process(target=_answer, args=(writer, dict(os.environ), action, given))
+        process.start()
+        writer.close()
+        try:
+            result, error = reader.recv()
+        except EOFError:
+            result, error = None, BrokenExecutor("the process has died")
+        finally:  # this run may be ended meanwhile
+            process.kill()
+            process.join()
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+        return future
+
+
+_single = _OneProcess
+
+
+def _answer(writer: Any, variables: dict[str, str], action: Any, given: tuple[Any, ...]) -> None:
+    begin_worker(variables)
+    answer: tuple[Any, Exception | None]
+    try:
+        answer = action(*given), None
+    except Exception as error:
+        answer = None, error
+    writer.send(answer)
 
 
 def _read_apart(task: Task, part: _Part) -> Iterator[Chunk]:
@@ -442,7 +490,7 @@ def _read_apart(task: Task, part: _Part) -> Iterator[Chunk]:
     The mail that ends it, found by halves, is unreadable.
     """
     try:
-        with _pool(1) as single:
+        with _single() as single:
             chunk = single.submit(_read_bounded, task, part).result()
     except (BrokenExecutor, MemoryError):
         if len(part) == 1:

@@ -1,4 +1,5 @@
 from .export import (
+    CONTAINER as CONTAINER,
     SLOT as SLOT,
     TARGETS as TARGETS,
     export_files as export_files,

@@ -38,6 +38,7 @@ from dmarckit.jobs.schedule import WEEKDAYS, Cron, Schedule
 
 ENV_FILE = "dmarckit.env"
 END_SECONDS = 90  # seconds that a run gets, after its own timeout, to write how it ended
+CONTAINER = "dmarckit"  # name of the container in a task on AWS
 SLOT = "<aws.scheduler.scheduled-time>"  # EventBridge Scheduler puts the time in its place
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from dmarckit import checks, core, pages, slack
 from dmarckit.core import DmarckitError, Settings, _, ngettext
-from dmarckit.ingest import IngestResult, Progress, cluster_of, ingest_mails
+from dmarckit.ingest import IngestResult, Progress, cluster_of, ingest_mails, left_text
 from dmarckit.jobs import record
 from dmarckit.jobs.notify import Notifier, check_slack
 from dmarckit.jobs.record import Clock, Run, Step
@@ -25,7 +25,7 @@ from dmarckit.jobs.schedule import Schedule
 from dmarckit.jobs.timeout import end_reason
 from dmarckit.lake import maintain_lake
 
-NAMED = 3  # problems of Google and silent names of DNS that are named; the rest is counted
+NAMED = 3  # of problems that are alike; the rest is counted, or left out
 
 log = logging.getLogger("dmarckit")
 
@@ -183,6 +183,7 @@ def _work(
 
     context.step("Reading new mails")
     done.ingested = context.again(ingest)
+    done.warnings += map(left_text, done.ingested.left[:NAMED])
     names, run, step = schedule.before, done.first, context.step
     problems, notes = context.again(
         lambda: refresh_outside(settings, names, now=now, run=run, step=step)

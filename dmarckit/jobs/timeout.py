@@ -33,8 +33,12 @@ def end_reason() -> BaseException | None:
 
 
 @contextlib.contextmanager
-def time_limit(seconds: float, name: str) -> Iterator[Callable[[DmarckitError], None]]:
+def time_limit(
+    seconds: float, name: str, hint: str = ""
+) -> Iterator[Callable[[DmarckitError], None]]:
     """End the block, of the main thread, with JobTimeout after `seconds`, SystemExit on SIGTERM.
+
+    `hint` ends the text of JobTimeout.
 
     Yields:
         A function by which another thread ends the block with an error of its own.
@@ -56,7 +60,7 @@ def time_limit(seconds: float, name: str) -> Iterator[Callable[[DmarckitError], 
         killer.start()
 
     length = f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
-    late = JobTimeout(f"{name} took longer than its timeout of {length}")
+    late = JobTimeout(f"{name} took longer than its timeout of {length}{hint}")
     watch = threading.Timer(seconds, end, [late])
     # code that never comes back to Python hears of no signal
     killer = threading.Timer(LAST_WORDS, os._exit, [128 + signal.SIGTERM])

@@ -10,9 +10,10 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from dmarckit.core import (
     DmarckitError,
@@ -24,7 +25,14 @@ from dmarckit.core import (
     redacted,
     secrets_of,
 )
-from dmarckit.ingest import BATCH_SIZE, IngestResult, Queue, QueueIngest
+from dmarckit.ingest import (
+    BATCH_SIZE,
+    BatchResult,
+    IngestResult,
+    Queue,
+    QueueIngest,
+    QueueMessage,
+)
 from dmarckit.jobs.notify import Notifier, check_slack
 from dmarckit.jobs.run import publish_and_notify, utc_now
 from dmarckit.jobs.schedule import Schedule
@@ -47,75 +55,52 @@ class WatchTotals:
     troubles: int = 0  # times that sending to Slack failed or left something waiting
 
 
-class Watcher:
-    """Takes batches from a queue, one after the other, and sends alerts about them.
+class Arrivals:
+    """Takes messages about mails that have come, one batch after the other, and sends alerts.
 
-    `stop` ends it after the batch in work. `begin` starts a run and gives its id.
+    `queue` is the name of where they come from; `hand_over` as `QueueIngest` has it.
     """
 
     def __init__(
         self,
         settings: Settings,
         schedule: Schedule,
-        queue: Queue,
+        queue: str,
         *,
         stop: threading.Event,
         once: bool = False,
-        begin: Callable[[], str] = new_run,
         clock: Callable[[], datetime] = utc_now,
+        hand_over: Callable[[str], bool] = lambda key: False,
     ) -> None:
         check_slack(settings, schedule)
-        self._settings, self._queue = settings, queue
+        self._settings = settings
         # alerts that the watcher sends say nothing about how the job `alerts` fares
         self._schedule = schedule.model_copy(update={"name": "watch", "notebook": None})
-        self._stop, self._once, self._begin, self._clock = stop, once, begin, clock
+        self._clock = clock
         self._lake = Lake(settings.lake_url)
-        self._ingest = QueueIngest(settings, self._lake, queue, stop=stop, clock=clock, once=once)
-        self._batches = 0
+        self._ingest = QueueIngest(
+            settings, self._lake, queue, stop=stop, clock=clock, once=once, hand_over=hand_over
+        )
+        self.batches = 0  # since files were merged
         self._owes = True  # what an earlier process left unsent
         self._failing: datetime | None = None  # since when alerts fail
         self._alerted_at = self._not_before = 0.0
         self.watched = WatchTotals()
 
-    def run(self) -> WatchTotals:
-        """Take batches until stopped, or with `once` until the queue is empty.
+    def take(self, messages: Sequence[QueueMessage], run: str) -> BatchResult:
+        """Ingest a batch; messages that are not `dead` may be deleted then.
 
-        Storage, lake and queue may go out of reach: a batch is held until they are back. An
-        outage is raised when stopped meanwhile, or with `once` after a few tries.
+        Raises LakeError and StorageError as `QueueIngest.ingest` does.
         """
-        self._queue.read_rules()
-        if not self._queue.has_dead_letters:
-            text = (
-                "the queue %s has no queue of dead letters: what cannot be taken comes again "
-                "until it expires; give it a redrive policy"
-            )
-            log.warning(text, self._queue.name)
-        self._alert(self._begin())
-        while not self._stop.is_set():
-            messages = self._ingest.retry(self._queue.receive_batch)
-            run = self._begin() if messages else ""
-            if messages:
-                batch = self._ingest.ingest(messages, run)
-                self.watched.messages += batch.messages
-                self.watched.outcomes += batch.outcomes
-                self.watched.dead += len(batch.dead)
-                self._owes |= bool(batch.keys)
-                self._batches += 1
-            elif self._once:
-                break
-            now = time.monotonic()
-            # one digest rather than ten
-            waits = len(messages) >= BATCH_SIZE and now - self._alerted_at < ALERT_PAUSE
-            if self._owes and not waits and now >= self._not_before:
-                self._alert(run or self._begin())
-            if self._batches >= COMPACTED_EVERY:
-                self._compact()
-        if self._owes:
-            self._alert(self._begin())
-        self._compact()
-        return self.watched
+        batch = self._ingest.ingest(messages, run)
+        self.watched.messages += batch.messages
+        self.watched.outcomes += batch.outcomes
+        self.watched.dead += len(batch.dead)
+        self._owes |= bool(batch.keys)
+        self.batches += 1
+        return batch
 
-    def _alert(self, run: str) -> None:
+    def alert(self, run: str) -> None:
         """Send alerts; a failure is logged and tried again later: the mails are off the queue.
 
         Slack is told of one, as of any job's, once it has failed twice in a row.
@@ -157,9 +142,67 @@ class Watcher:
         for warning in warnings:
             log.warning("%s", warning)
 
-    def _compact(self) -> None:
-        self._batches = 0
+    def compact(self) -> None:
+        """Merge small files; where that fails they stay as they are."""
+        self.batches = 0
         try:
             self._lake.write.compact()
         except LakeError as error:
             log.warning("small files stay as they are: %s", error)
+
+
+class Watcher(Arrivals):
+    """Takes batches from a queue, and deletes their messages when they are in the lake.
+
+    `stop` ends it after the batch in work. `begin` starts a run and gives its id.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        schedule: Schedule,
+        queue: Queue,
+        *,
+        stop: threading.Event,
+        once: bool = False,
+        begin: Callable[[], str] = new_run,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        super().__init__(settings, schedule, queue.name, stop=stop, once=once, clock=clock)
+        self._queue, self._stop, self._once, self._begin = queue, stop, once, begin
+
+    def run(self) -> WatchTotals:
+        """Take batches until stopped, or with `once` until the queue is empty.
+
+        Storage, lake and queue may go out of reach: a batch is held until they are back. An
+        outage is raised when stopped meanwhile, or with `once` after a few tries.
+        """
+        self._queue.read_rules()
+        if not self._queue.has_dead_letters:
+            text = (
+                "the queue %s has no queue of dead letters: what cannot be taken comes again "
+                "until it expires; give it a redrive policy"
+            )
+            log.warning(text, self._queue.name)
+        self.alert(self._begin())
+        while not self._stop.is_set():
+            messages = self._ingest.retry(self._queue.receive_batch)
+            run = self._begin() if messages else ""
+            if messages:
+                with self._queue.keep_invisible(messages):
+                    batch = self.take(messages, run)
+                    done = [message for message in messages if message.id not in batch.dead]
+                    self._ingest.retry(partial(self._queue.delete, done))
+            elif self._once:
+                break
+            now = time.monotonic()
+            # one digest rather than ten
+            waits = len(messages) >= BATCH_SIZE and now - self._alerted_at < ALERT_PAUSE
+            if self._owes and not waits and now >= self._not_before:
+                self.alert(run or self._begin())
+            if self.batches >= COMPACTED_EVERY:
+                self.compact()
+        if self._owes:
+            self.alert(self._begin())
+        self.compact()
+        return self.watched

@@ -91,7 +91,6 @@ def publish_fleet(
     *,
     notebook: str = "domain",
     parameters: Mapping[str, Any] | None = None,
-    workers: int = 0,
     now: datetime | None = None,
     force: bool = False,
     progress: Callable[[FleetPage], None] = lambda page: None,
@@ -101,7 +100,7 @@ def publish_fleet(
 
     `parameters` are the notebook's beside `domain`. A page that would be the same as the
     stored one is left, unless `force` says otherwise. A page that fails stops no other and
-    leaves an older one as it is. `workers` processes at once; 0: one a core, at most four.
+    leaves an older one as it is. Processes at once: `workers`, at most four.
     `progress` is called with each finished page. The workers of a `cluster` do the building.
 
     Raises:
@@ -118,7 +117,7 @@ def publish_fleet(
     current = [task.page for task, is_current in planned if is_current and not force]
     todo = [task for task, is_current in planned if force or not is_current]
     done: dict[str, FleetPage] = {}
-    for page in itertools.chain(current, _built(todo, workers, cluster)):
+    for page in itertools.chain(current, _built(todo, settings.workers, cluster)):
         done[page.domain] = page
         progress(page)
     if built := [page.key for page in done.values() if page.outcome == "built"]:
@@ -151,7 +150,8 @@ def publish_linked(
             has_job = "job" in known_parameters(find_notebook(notebook))
             wanted.append((notebook, given | {"job": job} if has_job else given))
     planned = _plan(settings, wanted[:MOST_LINKED], now, is_lasting=True)
-    built = list(_built([task for task, is_current in planned if not is_current], 0, cluster))
+    todo = [task for task, is_current in planned if not is_current]
+    built = list(_built(todo, settings.workers, cluster))
     link_pages(settings, [target])
     return built
 
@@ -198,7 +198,7 @@ def _plan(
 
 
 def _built(tasks: Sequence[_Task], workers: int, cluster: Cluster | None) -> Iterator[FleetPage]:
-    workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
+    workers = min(workers or os.cpu_count() or 1, MOST_WORKERS)
     if cluster:
         yield from _built_by(cluster, tasks)
     elif len(tasks) <= 1 or workers == 1:

@@ -38,7 +38,7 @@ from dmarckit.core.errors import AwsError, DmarckitError, SettingsError
 pytestmark = pytest.mark.usefixtures("at_once")
 TEMPLATE = read_template()
 NEEDED = {"Recipients": "dmarc@rua.example.com"}
-NEW = {"VpcId": "", "Subnets": ""}
+IMAGE = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/dmarckit:1"
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def planned(*changes: dict[str, Any], **more: Any) -> ChangeSet:
 
 def shown(change: ChangeSet, given: dict[str, str] | None = None) -> str:
     chosen = choose_parameters(TEMPLATE, given or NEEDED, None)
-    ready = Plan("dmarckit", stack(), chosen, change, (), (), "own", "own", ())
+    ready = Plan("dmarckit", stack(), chosen, "{}", change, (), (), "own", "own", ())
     return "\n".join(plan_lines(ready, activate=False))
 
 
@@ -272,9 +272,37 @@ def choice(**given: str) -> Parameters:
 def test_what_is_missing_is_named_and_not_guessed() -> None:
     with pytest.raises(SettingsError, match=r"missing: Recipients \(Addresses"):
         choose_parameters(TEMPLATE, {}, None)
-    with pytest.raises(SettingsError, match=r"missing: VpcId .*; Subnets"):
-        choice(Image="dmarckit:1")
-    assert choice().given == NEEDED | NEW
+    for given in ({"Watch": "true"}, {"Tasks": "daily"}):
+        with pytest.raises(SettingsError, match=r"missing: VpcId .*; Subnets"):
+            choice(Image=IMAGE, **given)
+    assert choice(Image=IMAGE).given["ImageRepository"].endswith(":repository/dmarckit")
+    assert choice().given == NEEDED | {"VpcId": "", "Subnets": ""}
+
+
+def test_a_function_takes_no_image_from_elsewhere() -> None:
+    with pytest.raises(SettingsError, match="a function takes its image from ECR"):
+        choice(Image="public.example.com/dmarckit:1")
+    network = {"VpcId": "vpc-1", "Subnets": "s-1"}
+    assert choice(Image="public.example.com/dmarckit:1", Tasks="all", **network)
+
+
+def test_a_stack_of_tasks_keeps_them_until_somebody_says_otherwise() -> None:
+    """A stack from before there was a function: `watch` and jobs run as tasks."""
+    since_then = {"Tasks", "Concurrency", "FunctionMemory"}
+    network = {"Image": IMAGE, "VpcId": "vpc-1", "Subnets": "s-1", "Watch": "true"}
+    network["ImageRepository"] = repository_of(IMAGE)
+    before = {
+        name: network.get(name, str(p.get("Default", "x@example.com")))
+        for name, p in TEMPLATE["Parameters"].items()
+        if name not in since_then
+    }
+    kept = choose_parameters(TEMPLATE, {}, before)
+    assert kept.given == {"Tasks": "all"}
+    assert {"Watch", "Image", "Subnets"} <= set(kept.kept)
+    moved = choose_parameters(TEMPLATE, {"Watch": "false", "Tasks": ""}, before)
+    assert (moved.effective["Watch"], moved.effective["Tasks"]) == ("false", "")
+    none = choose_parameters(TEMPLATE, {}, before | {"Image": ""})
+    assert none.effective["Tasks"] == ""
 
 
 @pytest.mark.parametrize(
@@ -314,10 +342,8 @@ def test_a_stack_keeps_what_is_not_given() -> None:
     assert chosen.given["ImageRepository"].endswith(":repository/a/b")
     assert {"SlackToken", "VpcId", "Recipients"} <= set(chosen.kept)
     assert {"ParameterKey": "SlackToken", "UsePreviousValue": True} in chosen.for_change_set()
-    assert (
-        choose_parameters(TEMPLATE, {"Image": "example.com/b:1"}, before).given["ImageRepository"]
-        == ""
-    )
+    elsewhere = {"Image": "example.com/b:1", "Tasks": "all"}
+    assert choose_parameters(TEMPLATE, elsewhere, before).given["ImageRepository"] == ""
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ import logging
 import re
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import boto3
 import cfnlint.api
 import pytest
 from cfnlint.config import ManualArgs
@@ -24,17 +26,23 @@ from dmarckit.jobs.schedule import Schedule, load_schedules
 from tests.support.cloudformation import ACCOUNT, REGION, Resolved
 
 NOW = datetime(2026, 11, 24, 7, tzinfo=UTC)
-TASK = {
+FUNCTION = {
     "Image": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/dmarckit:1",
     "ImageRepository": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/dmarckit",
-    "VpcId": "vpc-0123456789abcdef0",
-    "Subnets": "subnet-0123456789abcdef0",
 }
+NETWORK = {"VpcId": "vpc-0123456789abcdef0", "Subnets": "subnet-0123456789abcdef0"}
+TASK = FUNCTION | NETWORK | {"Tasks": "daily"}
 CHOICES: tuple[dict[str, dict[str, str]], ...] = (
     {"new mails": {}, "old mails": {"MailBucket": "example-mails"}},
     {"new home": {}, "old home": {"HomeBucket": "example-home", "HomePrefix": "kit/"}},
     {"new set": {}, "old set": {"RuleSetName": "default-rule-set"}},
-    {"no task": {}, "task": TASK | {"Watch": "false"}, "watch": TASK},
+    {
+        "no image": {},
+        "function": FUNCTION,
+        "tasks alone": TASK | {"Tasks": "all"},
+        "function and a task": TASK,
+        "watch": TASK | {"Watch": "true"},
+    },
     {"no Slack": {}, "Slack": {"SlackToken": "xoxb-1", "SlackChannel": "C1"}},
     {"no Google": {}, "Google": {"GoogleCredentials": "{}"}},
     {"links": {}, "no links": {"PresignUser": "false"}},
@@ -52,7 +60,7 @@ def template() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def combinations(template: dict[str, Any]) -> list[Resolved]:
-    """The template with every combination of what may be there or not: 384."""
+    """The template with every combination of what may be there or not: 640."""
     made = []
     for parts in product(*(choice.values() for choice in CHOICES)):
         parameters = {k: v for part in parts for k, v in part.items()}
@@ -81,14 +89,64 @@ def test_cfn_lint_has_nothing_to_say(template: dict[str, Any]) -> None:
     assert lint(text) == []  # it follows the conditions itself, with the parameters' defaults
     lists = {"Recipients": ["dmarc@rua.example.com"], "Subnets": [TASK["Subnets"]]}
     assert lint(text, MOST | lists) == []
+    by_task = template_body(with_schedules(read_template(), load_schedules(), "all"))
+    assert lint(by_task, MOST | lists | {"Tasks": "all"}) == []
 
 
 def test_in_every_combination_nothing_refers_to_what_is_not_made(
     template: dict[str, Any], combinations: list[Resolved]
 ) -> None:
-    assert len(combinations) == 384  # resolving one that does raises
+    assert len(combinations) == 640  # resolving one that does raises
     sizes = {len(c.names) for c in combinations}
-    assert (min(sizes), max(sizes)) == (8, len(template["Resources"]))
+    # of the two who read mails as they arrive one is there
+    assert (min(sizes), max(sizes)) == (8, len(template["Resources"]) - 1)
+    assert not any({"Arrivals", "WatchService"} <= c.names for c in combinations)
+
+
+def test_by_default_there_is_a_function_and_neither_network_nor_cluster(
+    template: dict[str, Any],
+) -> None:
+    made = Resolved(template, Recipients="a@example.com", **FUNCTION)
+    kinds = {resource["Type"] for resource in made.resources.values()}
+    assert not [kind for kind in kinds if kind.startswith(("AWS::EC2", "AWS::ECS"))]
+    (called,) = made.of("AWS::Lambda::Function").values()
+    assert called["Code"] == {"ImageUri": FUNCTION["Image"]}
+    module, _, name = called["ImageConfig"]["Command"][0].rpartition(".")
+    assert callable(getattr(import_module(module), name))
+    assert "VpcConfig" not in called
+    (source,) = made.of("AWS::Lambda::EventSourceMapping").values()
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["EventSourceArn"] == "<dmarckit-arrivals>.Arn"
+    assert source["ScalingConfig"]["MaximumConcurrency"] < int(
+        called["ReservedConcurrentExecutions"]
+    )
+    assert made.of("AWS::SQS::Queue")["Queue"]["VisibilityTimeout"] >= called["Timeout"] == 900
+    few = Resolved(template, Recipients="a@example.com", Concurrency="0", **FUNCTION)
+    assert "ReservedConcurrentExecutions" not in few.of("AWS::Lambda::Function")["Function"]
+    arm = Resolved(template, Recipients="a@example.com", Architecture="ARM64", **FUNCTION)
+    assert arm.of("AWS::Lambda::Function")["Function"]["Architectures"] == ["arm64"]
+
+
+def test_a_mail_that_is_too_large_goes_to_a_task_where_the_stack_has_one(most: Resolved) -> None:
+    variables = most.of("AWS::Lambda::Function")["Function"]["Environment"]["Variables"]
+    given = json.loads(variables["DMARCKIT_TASK"])
+    parameters = boto3.session.Session(region_name=REGION).client("ecs").meta.service_model
+    known = parameters.operation_model("RunTask").input_shape.members
+    assert set(given) <= set(known)
+    assert given["networkConfiguration"]["awsvpcConfiguration"]["subnets"] == [TASK["Subnets"]]
+    (task,) = most.of("AWS::ECS::TaskDefinition").values()
+    assert given["taskDefinition"] == task["Family"]
+
+
+def test_the_function_knows_what_the_task_knows(most: Resolved) -> None:
+    (task,) = most.of("AWS::ECS::TaskDefinition").values()
+    (container,) = task["ContainerDefinitions"]
+    variables = dict(most.of("AWS::Lambda::Function")["Function"]["Environment"]["Variables"])
+    del variables["DMARCKIT_TASK"]
+    secrets = {f"{s['Name']}_ARN": s["ValueFrom"] for s in container["Secrets"]}
+    plain = {v["Name"]: v["Value"] for v in container["Environment"]}
+    del plain["AWS_REGION"]  # Lambda sets it
+    assert variables == plain | secrets
 
 
 def test_buckets_are_closed_encrypted_versioned_and_kept(
@@ -212,6 +270,8 @@ def test_the_task_may_use_its_prefixes_queue_logs_and_secrets_and_nothing_else(
 ) -> None:
     s3, mails, home = "arn:aws:s3:::", "example-mails", "example-home"
     queue, dead = "<dmarckit-arrivals>.Arn", "<dmarckit-arrivals-dead>.Arn"
+    for role in ("TaskRole", "FunctionRole"):
+        assert "<Access>" in most.of("AWS::IAM::Role")[role]["ManagedPolicyArns"]
     assert allowed(most, "Access", "TaskRole") == {
         ("s3:ListBucket", f"{s3}{mails}"),
         ("s3:GetObject", f"{s3}{mails}/rua/*"),
@@ -248,6 +308,39 @@ def test_the_task_may_use_its_prefixes_queue_logs_and_secrets_and_nothing_else(
     }
 
 
+def test_the_function_may_besides_log_and_read_its_secrets(
+    most: Resolved, template: dict[str, Any]
+) -> None:
+    logs = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/dmarckit/runs:*"
+    log = {("logs:CreateLogStream", logs), ("logs:PutLogEvents", logs)}
+    read = "secretsmanager:GetSecretValue"
+    secrets = {(read, f"<{name}>") for name in ("SlackSecret", "GoogleSecret", "LinkSignerSecret")}
+    assert allowed(most, "FunctionRole") == log | secrets
+    unsigned = Resolved(
+        template, Recipients="a@example.com", SlackToken="xoxb-1", PresignUser="false", **FUNCTION
+    )
+    assert allowed(unsigned, "FunctionRole") == log | {(read, "<SlackSecret>")}
+    assert unsigned.of("AWS::IAM::Role")["FunctionRole"]["ManagedPolicyArns"] == ["<Access>"]
+    quiet = Resolved(template, Recipients="a@example.com", PresignUser="false", **FUNCTION)
+    assert allowed(quiet, "FunctionRole") == log
+
+
+def test_who_starts_runs_may_start_those_of_this_stack(
+    most: Resolved, template: dict[str, Any]
+) -> None:
+    family = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/dmarckit:*"
+    pass_ = {("iam:PassRole", "<TaskRole>.Arn"), ("iam:PassRole", "<ExecutionRole>.Arn")}
+    assert allowed(most, "StartTasks") == {("ecs:RunTask", family)} | pass_
+    assert allowed(most, "ScheduleRole") == {("lambda:InvokeFunction", "<Function>.Arn")}
+    roles = most.of("AWS::IAM::Role")
+    assert [n for n, r in roles.items() if "<StartTasks>" in r.get("ManagedPolicyArns", ())] == [
+        "FunctionRole",
+        "ScheduleRole",
+    ]
+    alone = Resolved(template, Recipients="a@example.com", **FUNCTION)
+    assert alone.of("AWS::IAM::Role")["ScheduleRole"]["ManagedPolicyArns"] == []
+
+
 def test_who_signs_links_may_only_read_what_links_show(most: Resolved) -> None:
     assert allowed(most, "LinkSignerPolicy") == {
         ("s3:GetObject", "arn:aws:s3:::example-home/kit/pages/*"),
@@ -262,10 +355,13 @@ def test_a_higher_number_makes_the_key_that_signs_links_anew(template: dict[str,
 
 def test_roles_are_for_one_service_of_this_account(most: Resolved) -> None:
     roles = most.of("AWS::IAM::Role")
-    assert set(roles) == {"TaskRole", "ExecutionRole", "ScheduleRole"}
-    for role in roles.values():
+    assert set(roles) == {"TaskRole", "ExecutionRole", "ScheduleRole", "FunctionRole"}
+    for name, role in roles.items():
         (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
         assert set(statement["Principal"]) == {"Service"}
+        if name == "FunctionRole":  # Lambda takes no role of another account
+            assert "Condition" not in statement
+            continue
         assert statement["Condition"]["StringEquals"]["aws:SourceAccount"] == ACCOUNT
 
 
@@ -284,7 +380,9 @@ def test_nothing_comes_in_and_secrets_come_from_secrets_manager(most: Resolved) 
     assert not {e["Name"] for e in container["Environment"]} & set(secrets)
 
 
-def test_each_schedule_runs_its_job_at_its_times(most: Resolved) -> None:
+def test_each_schedule_runs_its_job_at_its_times(template: dict[str, Any]) -> None:
+    in_part = with_schedules(read_template(), load_schedules(), TASK["Tasks"])
+    most = Resolved(in_part, Recipients="a@example.com", **MOST)
     found = most.of("AWS::Scheduler::Schedule")
     assert len(found) == len(load_schedules())
     for schedule in load_schedules():
@@ -292,7 +390,12 @@ def test_each_schedule_runs_its_job_at_its_times(most: Resolved) -> None:
         assert made["Name"] == f"dmarckit-{schedule.name}"
         assert made["ScheduleExpression"] == eventbridge_cron(times_of(schedule))
         assert made["ScheduleExpressionTimezone"] == schedule.timezone
-        assert json.loads(made["Target"]["Input"]) == {
+        given = json.loads(made["Target"]["Input"])
+        if schedule.name != TASK["Tasks"]:
+            assert made["Target"]["Arn"] == "<Function>.Arn"
+            assert given == {"run": schedule.name, "slot": "<aws.scheduler.scheduled-time>"}
+            continue
+        assert given == {
             "containerOverrides": [
                 {
                     "name": "dmarckit",
@@ -314,6 +417,8 @@ def test_a_schedule_by_hand_has_no_times_and_two_of_one_name_are_refused() -> No
     twice = [Schedule(name=name, cron="0 7 * * *") for name in ("a-b", "a_b")]
     with pytest.raises(SettingsError, match="rename a_b"):
         with_schedules(read_template(), twice)
+    with pytest.raises(SettingsError, match="Tasks: no schedule 'dayly'; there are: by-hand"):
+        with_schedules(read_template(), [by_hand], "dayly")
 
 
 def test_what_is_too_long_for_cloudformation_is_said() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import open_storage
-from dmarckit.ingest.ingest import READING, _pool, ingest_mails
+from dmarckit.ingest.ingest import READING, _single, ingest_mails
 from dmarckit.lake.lake import Lake
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 
@@ -106,10 +106,10 @@ def test_what_killed_a_run_is_read_apart_and_ends_as_unreadable(
     assert Lake(settings.lake_url).mails().empty
     assert len(notes(settings)) == 1
 
-    def pool(workers: int) -> Executor:
-        return ProcessPoolExecutor(workers, initializer=deed)  # type: ignore[arg-type]
+    def pool() -> Executor:
+        return ProcessPoolExecutor(1, initializer=deed)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("dmarckit.ingest.ingest._pool", pool)
+    monkeypatch.setattr("dmarckit.ingest.ingest._single", pool)
     result = ingest_mails(settings)
     assert result.outcomes == {"stored": 6, "unreadable": 1}
     ((key, outcome, reason),) = result.problems
@@ -128,7 +128,7 @@ def test_a_mail_that_was_only_near_when_a_run_was_killed_is_stored(settings: Set
 def test_the_note_of_a_run_that_goes_on_makes_nothing_suspect(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: int) -> Executor:
+    def refuse() -> Executor:
         raise AssertionError("read apart")
 
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
@@ -137,7 +137,7 @@ def test_the_note_of_a_run_that_goes_on_makes_nothing_suspect(
         lake = open_storage(settings.lake_url)
         lake.put(f"{READING}/x.json", (note % other.pid).encode(), content_type="text/plain")
         lake.put(f"{READING}/y.json", b"{}", content_type="text/plain")
-        monkeypatch.setattr("dmarckit.ingest.ingest._pool", refuse)
+        monkeypatch.setattr("dmarckit.ingest.ingest._single", refuse)
         assert ingest_mails(settings).outcomes == {"stored": 7}
     finally:
         other.communicate(b"\n")
@@ -191,12 +191,12 @@ def test_good_mails_in_s3_are_read_apart_within_the_bound(
         raw = make_mail(gz(report_xml(make_report(*records, report_id=f"r-{n}"))))
         open_storage(made.mail_url).put(f"{n:03}", raw, content_type="message/rfc822")
     killed_run(made)
-    processes: list[int] = []
+    processes: list[Executor] = []
 
-    def pool(workers: int) -> Executor:
-        processes.append(workers)
-        return _pool(workers)
+    def pool() -> Executor:
+        processes.append(_single())
+        return processes[-1]
 
-    monkeypatch.setattr("dmarckit.ingest.ingest._pool", pool)
+    monkeypatch.setattr("dmarckit.ingest.ingest._single", pool)
     assert ingest_mails(made).outcomes == {"stored": 30}
-    assert processes == [1]
+    assert len(processes) == 1

@@ -400,11 +400,11 @@ def test_a_mail_that_kills_its_worker_is_unreadable_and_the_rest_is_read(
     fill(open_storage(settings.mail_url), chosen)
     deadly = chosen[1].key
 
-    def pool(workers: int) -> Executor:
-        return ProcessPoolExecutor(workers, initializer=die_on, initargs=(deadly,))
+    def pool() -> Executor:
+        return ProcessPoolExecutor(1, initializer=die_on, initargs=(deadly,))
 
-    monkeypatch.setattr("dmarckit.ingest.ingest._pool", pool)
-    with pool(1) as executor:
+    monkeypatch.setattr("dmarckit.ingest.ingest._single", pool)
+    with pool() as executor:
         result = ingest_mails(settings, executor=executor)
     assert result.outcomes == {"stored": 3, "unreadable": 1}
     assert result.problems == [

@@ -17,7 +17,18 @@ import pytest
 
 from dmarckit.jobs.record import TRIES
 from dmarckit.jobs.schedule import Schedule
-from tests.support.simulation import DAY, MINUTE, TICKS, Faults, World, install, pages, tables, told
+from tests.support.simulation import (
+    DAY,
+    MINUTE,
+    TICKS,
+    Faults,
+    FunctionWorld,
+    World,
+    install,
+    pages,
+    tables,
+    told,
+)
 from tests.support.slack_server import CHANNEL, SlackServer, slack_server
 
 START = datetime(2026, 2, 10, 12, tzinfo=UTC)
@@ -56,7 +67,7 @@ def live(world: World, chaos: bool) -> None:
             world.now = START + day * DAY
             arrivals(world, day)
             day += 1
-        world.now = moment
+        world.now = max(moment, world.now)
         if any(moment in s.next_slots(moment - MINUTE) for s in SCHEDULES):
             faults.kills_left = TRIES - 1
         world.slack.down = {CHANNEL} if chaos and within(moment, SLACK_IS_DOWN) else set()
@@ -82,8 +93,9 @@ def arrivals(world: World, day: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("by", ["runners", "function"])
 def test_ninety_days_with_every_fault_end_like_ninety_days_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     faults = Faults(random.Random(1))
@@ -93,6 +105,9 @@ def test_ninety_days_with_every_fault_end_like_ninety_days_without(
         live(calm, chaos=False)
         faults.operations = 0
         rough = world(tmp_path / "rough", rough_slack, faults, runners=2)
+        if by == "function":
+            rough = FunctionWorld(tmp_path / "called", rough_slack, SCHEDULES, faults)
+            monkeypatch.setattr("dmarckit.core.log_step", rough.step)
         live(rough, chaos=True)
         compare(calm, rough)
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from dmarckit.cli.aws.template import CONTAINER, read_template
+from dmarckit.cli.aws.template import read_template
+from dmarckit.jobs import CONTAINER
 from dmarckit.slack import chart
 from tests.project.test_project import EXTRAS, PROJECT, name_of
 

@@ -91,6 +91,8 @@ class Resolved:
             return re.sub(r"\$\{([^}]+)\}", lambda m: str(self._named(m[1], names)), text)
         if function == "Fn::Split":
             return self._value(operand[1]).split(operand[0])
+        if function == "Fn::Join":
+            return operand[0].join(self._value(operand[1]))
         if function == "Fn::Select":
             return self._value(operand[1])[operand[0]]
         raise AssertionError(f"{function} is not known here")

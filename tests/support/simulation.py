@@ -1,9 +1,8 @@
 """Months of a runner in seconds: a clock that a test moves, faults at every storage operation.
 
-Real are runner, leases, ingest, lake, analysis, alerts, outbox and the Slack client; made up
-are the clock, what is drawn (pages, their index, charts) and the Slack server. A run is
-killed as kill -9 does it: from then on its process can do nothing any more.
-"""
+Real are runner (or what a function does at a call), leases, ingest, lake, analysis, alerts, outbox
+and the Slack client; made up are the clock, what is drawn (pages, their index, charts) and the Slack
+server. A run is killed as kill -9 does it: from then on its process can do nothing any more.
 
 from __future__ import annotations
 
@@ -22,9 +21,10 @@ from typing import Any
 import pytest
 from nbformat.v4 import new_notebook
 
-from dmarckit.core.errors import DmarckitError, LakeError, StorageError
+from dmarckit.core.errors import DmarckitError, JobBusy, LakeError, StorageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import FolderStorage
+from dmarckit.jobs import serverless
 from dmarckit.jobs.run import run_job
 from dmarckit.jobs.runner import Runner
 from dmarckit.jobs.schedule import Schedule
@@ -239,6 +239,71 @@ class World:
         os.utime(path, (self.now.timestamp(), self.now.timestamp()))
 
 
+@dataclass
+class FunctionWorld(World):
+    """The same, run by a function: EventBridge calls it at each slot, sometimes twice at once.
+
+    A call that fails or is killed is made again after a minute, and once more after two.
+    """
+
+    _calls: list[tuple[datetime, Schedule, datetime, int]] = field(default_factory=list)
+    _seen: datetime | None = None
+    _current: tuple[Schedule, datetime] | None = None
+
+    def start(self) -> None:
+        self._seen = self.now
+
+    def look(self) -> None:
+        """Make the calls that are due."""
+        assert self._seen is not None
+        for schedule in self.schedules:
+            slots = schedule.next_slots(self._seen, 10)
+            self._calls += [(slot, schedule, slot, 0) for slot in slots if slot <= self.now]
+        self._seen = self.now
+        for call in [call for call in self._calls if call[0] <= self.now]:
+            self._calls.remove(call)
+            self._call(*call[1:])
+
+    def _call(self, schedule: Schedule, slot: datetime, tries: int) -> None:
+        self.faults.quiet = False
+        self._current = schedule, slot
+        try:
+            self._run(self._wait)
+        except (DmarckitError, Killed) as error:
+            self.restarts += isinstance(error, Killed)
+            if tries < 2:
+                again = self.now + (tries + 1) * MINUTE
+                self._calls.append((again, schedule, slot, tries + 1))
+        finally:
+            self.faults.quiet, self.faults.dead = True, False
+
+    def _run(self, sleep: Callable[[float], None]) -> None:
+        assert self._current is not None
+        schedule, slot = self._current
+        serverless.run_slot(
+            self.settings, schedule, slot.isoformat(), seconds=840, clock=self.clock, sleep=sleep
+        )
+
+    def _wait(self, seconds: float) -> None:
+        """Pass the time for which a call waits while another seems to hold its job."""
+        self.now += timedelta(seconds=seconds)
+
+    def step(self, *_: object, **__: object) -> None:
+        """What stands for a line of the log at each step: a moment for a second call."""
+
+        def give_up(_: float) -> None:
+            raise JobBusy("it is not waited for")
+
+        if not self.faults.quiet and not self._inside and self.faults.chance.random() < 0.3:
+            self._inside = True
+            self.interleaved += 1
+            try:
+                with contextlib.suppress(DmarckitError):
+                    self._run(give_up)
+            finally:
+                self._inside = False
+
+
 def fake_page(notebook: Path, parameters: dict[str, Any], *, now: datetime, **_: Any) -> BuiltPage:
     """A page that shows its parameters, at the key where the real one would be."""
     shown = {name: value for name, value in parameters.items() if name != "job"}
@@ -276,7 +341,6 @@ def tables(world: World) -> dict[str, list[str]]:
         "slots": "SELECT job || ' ' || strftime(slot, '%Y-%m-%d %H:%M') AS slot FROM runs "
         "WHERE result IN ('ok', 'problems') ORDER BY ALL",
     }
-    lake = Lake(world.settings.lake_url)
     lake = Lake(world.settings.lake_url)
     return {
         name: [str(list(row.values())) for row in lake.arrow(query).to_pylist()]

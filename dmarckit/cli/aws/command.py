@@ -20,7 +20,7 @@ from dmarckit.core import AwsError, DmarckitError, SettingsError
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="The AWS side: SES, buckets, queue, tasks and schedules in one CloudFormation stack.",
+    help="The AWS side: SES, buckets, queue, function and schedules in one CloudFormation stack.",
 )
 
 Name = Annotated[str, typer.Option("--stack", help="Name of the stack.")]
@@ -107,7 +107,7 @@ def destroy(
             + (f"; {given} was there before, and is never deleted" if given else "")
         )
     kept = [bucket for bucket in made.values() if bucket != doomed]
-    typer.echo(f"Stack {stack} ({found.status}) would be removed: its tasks, queue and schedules.")
+    typer.echo(f"Stack {stack} ({found.status}) would be removed: its schedules, queue and roles.")
     typer.echo(f"Kept: {', '.join(kept) or 'no bucket'}")
     if doomed:
         typer.echo(f"DELETES the bucket {doomed} with every mail in it. It cannot be undone.")
@@ -154,14 +154,16 @@ def _planned(
 ) -> Iterator[tuple[aws.stack.Aws, aws.plan.Plan]]:
     """Yield the plan of a stack, its template also written to `save`."""
     parts = aws.template
-    template = parts.with_schedules(parts.read_template(), jobs.load_schedules())
-    if save is not None:
-        text = json.dumps(json.loads(parts.template_body(template)), indent=2)
-        save.write_text(f"{text}\n", "utf-8")
+    template = parts.read_template()
     typed = parts.read_parameter_options(options or (), parts.secret_parameters(template))
     given = parts.read_parameter_file(file) | typed
-    clients = aws.stack.Aws()
-    with aws.plan.prepare(clients, stack, template, given, rotate_key=rotate_key) as made:
+    clients, schedules = aws.stack.Aws(), jobs.load_schedules()
+    with aws.plan.prepare(
+        clients, stack, template, given, schedules, rotate_key=rotate_key
+    ) as made:
+        if save is not None:
+            text = json.dumps(json.loads(made.template), indent=2)
+            save.write_text(f"{text}\n", "utf-8")
         yield clients, made
 
 

@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 from dmarckit.cli.aws import stack as stacks, template as templates
 from dmarckit.cli.aws.stack import Aws, ChangeSet, Say, Stack, explained
 from dmarckit.core import AwsError, error_code, one_line, plural
+from dmarckit.jobs import Schedule
 
 _ORDER = ("delete", "replace", "may replace", "change", "create")
 _KINDS = ("TopicConfigurations", "QueueConfigurations", "LambdaFunctionConfigurations")
@@ -166,6 +167,8 @@ class Plan:
     stack: Stack | None
     """as it is now; None: it would be new"""
     chosen: templates.Parameters
+    template: str
+    """as CloudFormation takes it, with its schedules"""
     change: ChangeSet
     buckets: tuple[OldBucket, ...]
     """those that were there before, that of the mails first"""
@@ -182,8 +185,9 @@ class Plan:
 def prepare(
     aws: Aws,
     name: str,
-    template: Mapping[str, Any],
+    template: dict[str, Any],
     given: Mapping[str, str],
+    schedules: Sequence[Schedule] = (),
     *,
     rotate_key: bool = False,
 ) -> Iterator[Plan]:
@@ -193,7 +197,6 @@ def prepare(
 
     Raises SettingsError when a parameter is missing or wrong.
     """
-    text = templates.template_body(dict(template))
     stack = stacks.find_stack(aws, name)
     if stack is not None:
         stacks.require_changeable(stack)
@@ -202,6 +205,7 @@ def prepare(
         given = {**given, "PresignKeySerial": str(serial)}
     chosen = templates.choose_parameters(template, given, stack.parameters if stack else None)
     values = chosen.effective
+    text = templates.template_body(templates.with_schedules(template, schedules, values["Tasks"]))
     buckets, lines = _buckets(aws, values, new=stack is None)
     if own_set := values["RuleSetName"]:
         with explained(f"look at the rule set {own_set}", "ses:DescribeReceiptRuleSet"):
@@ -219,7 +223,7 @@ def prepare(
     missing = _unverified(aws, hosts)
     with stacks.change_set(aws, name, text, chosen.for_change_set(), stack) as change:
         yield Plan(
-            name, stack, chosen, change, buckets, lines, rule_set_of(values), active, missing
+            name, stack, chosen, text, change, buckets, lines, rule_set_of(values), active, missing
         )
 
 

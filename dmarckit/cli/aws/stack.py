@@ -294,6 +294,10 @@ _HINTS = (
     ("Could not write to bucket", "SES may not write into the bucket; its policy must let it"),
     ("Unable to validate the following destination", "S3 may not send to the queue yet"),
     ("Rule set does not exist", "there is no such rule set; leave RuleSetName empty to make one"),
+    ("UnreservedConcurrentExecution", "the account has too few calls at once to reserve "
+     "some; give -p Concurrency 0, or ask AWS for more"),
+    ("does not have permission to access the ECR image", "the repository's policy must let "
+     "lambda.amazonaws.com take the image"),
     ("is not authorized to perform", "these credentials may not do that"),
     ("not available in", "this region lacks it; choose one where SES receives mail"),
 )  # fmt: skip

@@ -1,8 +1,8 @@
 """What a stack is made of: the template with its schedules, and its parameters, all checked.
 
-A schedule starts a task of the image: ``run NAME --slot TIME``. A parameter that is not given
-keeps the value that the stack has, or takes the template's default; nothing is guessed. What
-cannot be read, or cannot be, is a SettingsError in every function.
+A schedule calls the function, or starts a task of the image where `Tasks` names it. A parameter
+that is not given keeps the value that the stack has, or takes the template's default; nothing is
+guessed. What cannot be read, or cannot be, is a SettingsError in every function.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ import yaml
 
 from dmarckit.core import SettingsError, one_line, shipped_files
 from dmarckit.facts import organisation
-from dmarckit.jobs import SLOT, Schedule, scheduler_resource
+from dmarckit.jobs import CONTAINER, SLOT, Schedule, scheduler_resource
 
 LOOKS_BACK = 7 * 24  # hours
 LONGEST = 51_200  # bytes of a template that CloudFormation takes without a bucket for it
-CONTAINER = "dmarckit"
 FILE = Path("schedules/aws/parameters.yaml")
-_NEEDED_BY = {"VpcId": "Image", "Subnets": "Image"}
-"""parameter → the one without which it has no effect, and may be empty"""
+_NETWORK = ("VpcId", "Subnets")  # parameters that tasks need
+ALL = "all"  # value of `Tasks`: no schedule is for the function, and there is none
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?/([^:@]+)([:@].*)?")
 
 
@@ -44,8 +43,17 @@ def read_template() -> dict[str, Any]:
     return content
 
 
-def with_schedules(template: dict[str, Any], schedules: Sequence[Schedule]) -> dict[str, Any]:
-    """Return a copy with a schedule and an alarm for each of these that has a cron line."""
+def with_schedules(
+    template: dict[str, Any], schedules: Sequence[Schedule], tasks: str = ""
+) -> dict[str, Any]:
+    """Return a copy with a schedule and an alarm for each of these that has a cron line.
+
+    Those that `tasks` names (the parameter `Tasks`) start a task, the others call the function.
+    """
+    names = [schedule.name for schedule in schedules]
+    by_task = names if tasks == ALL else split_list(tasks)
+    if unknown := [name for name in by_task if name not in names]:
+        raise SettingsError(f"Tasks: no schedule {unknown[0]!r}; there are: {', '.join(names)}")
     made: dict[str, Any] = {}
     for schedule in schedules:
         if schedule.times is None:
@@ -55,7 +63,8 @@ def with_schedules(template: dict[str, Any], schedules: Sequence[Schedule]) -> d
             raise SettingsError(
                 f"two schedules would both be Run{name} in the template; rename {schedule.name}"
             )
-        made |= {f"Run{name}": _run(schedule), f"No{name}": _alarm(schedule)}
+        run = _task_run(schedule) if schedule.name in by_task else _function_run(schedule)
+        made |= {f"Run{name}": run, f"No{name}": _alarm(schedule)}
     return {**template, "Resources": {**template["Resources"], **made}}
 
 
@@ -71,7 +80,16 @@ def template_body(template: dict[str, Any]) -> str:
     return text
 
 
-def _run(schedule: Schedule) -> dict[str, Any]:
+def _function_run(schedule: Schedule) -> dict[str, Any]:
+    target = {
+        "Arn": {"Fn::GetAtt": ["Function", "Arn"]},
+        "RoleArn": {"Fn::GetAtt": ["ScheduleRole", "Arn"]},
+        "Input": json.dumps({"run": schedule.name, "slot": SLOT}),
+    }
+    return _resource(schedule, target, "HasFunction")
+
+
+def _task_run(schedule: Schedule) -> dict[str, Any]:
     command = ["run", schedule.name, "--slot", SLOT]
     overrides = {"containerOverrides": [{"name": CONTAINER, "command": command}]}
     target = {
@@ -90,9 +108,13 @@ def _run(schedule: Schedule) -> dict[str, Any]:
             },
         },
     }
+    return _resource(schedule, target, "HasTask")
+
+
+def _resource(schedule: Schedule, target: dict[str, Any], condition: str) -> dict[str, Any]:
     name = {"Fn::Sub": f"${{NamePrefix}}-{schedule.name}"}
     resource = scheduler_resource(schedule, name, {"Ref": "Schedules"}, target)
-    return {**resource, "Condition": "HasTask"}
+    return {**resource, "Condition": condition}
 
 
 def _alarm(schedule: Schedule) -> dict[str, Any]:
@@ -113,7 +135,7 @@ def _alarm(schedule: Schedule) -> dict[str, Any]:
         compares = "GreaterThanOrEqualToThreshold"
     return {
         "Type": "AWS::CloudWatch::Alarm",
-        "Condition": "HasTask",
+        "Condition": "HasImage",
         "Properties": {
             "AlarmName": {"Fn::Sub": f"${{NamePrefix}}-run-{schedule.name}"},
             "AlarmDescription": f"{schedule.name}: {what}; look into the log group.",
@@ -230,14 +252,17 @@ def choose_parameters(
     values = dict(given)
     if "Image" in values and "ImageRepository" not in values:
         values["ImageRepository"] = repository_of(values["Image"])
+    if stack and stack.get("Image") and "Tasks" not in stack:
+        values.setdefault("Tasks", ALL)  # what has run as a task moves when somebody says so
     kept = tuple(n for n in known if n in (stack or {}) and n not in values)
     defaults = {n: str(p["Default"]) for n, p in known.items() if "Default" in p}
     effective = defaults | {n: (stack or {})[n] for n in kept} | values
-    for name, base in _NEEDED_BY.items():
-        if name not in effective and not effective.get(base):
+    has_task = effective["Image"] and (effective["Watch"] == "true" or effective["Tasks"])
+    for name in () if has_task else _NETWORK:
+        if name not in effective:
             values[name] = effective[name] = ""
-    missing = [n for n in known if n not in effective]
-    missing += [n for n, b in _NEEDED_BY.items() if effective.get(b) and effective.get(n) == ""]
+    missing = [n for n in known if n not in effective or (has_task and n in _NETWORK)]
+    missing = [n for n in missing if not effective.get(n)]
     if not effective.get("Recipients", "x").strip():
         missing.append("Recipients")
     if missing:
@@ -282,6 +307,11 @@ def _check_together(values: Mapping[str, str]) -> None:
                 f"Recipients {one_line(repr(one), 80)}: write addresses such as "
                 "dmarc@reports.example.com, with commas between"
             )
+    if values["Image"] and values["Tasks"] != ALL and not values["ImageRepository"]:
+        raise SettingsError(
+            f"Image {one_line(repr(values['Image']), 80)}: a function takes its image from ECR in "
+            f"its own region; push it there, or give -p Tasks {ALL} for tasks on Fargate"
+        )
     names = ("DaysToInfrequentAccess", "DaysToArchive", "DaysToExpire")
     ages = [int(float(values[name])) for name in names]
     if not (ages[0] + 30 <= ages[1] < ages[2]):  # S3 keeps to 30 days in infrequent access
