@@ -70,7 +70,8 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
             dead = _take(settings, event["Records"], seconds).dead
             return {"batchItemFailures": [{"itemIdentifier": name} for name in dead]}
         slot = event.get("slot")
-        result = run_slot(settings, load_schedule(job), slot, seconds=seconds)
+        run, schedule = core.run_info().run, load_schedule(job)
+        result = run_slot(settings, schedule, slot, seconds=seconds, run=run)
         return {"run": job, "slot": slot, "result": result and result.run and result.run.result}
     except Exception as error:
         known = isinstance(error, DmarckitError)
@@ -87,6 +88,7 @@ def run_slot(
     slot: str | None,
     *,
     seconds: float,
+    run: str | None = None,
     clock: Clock = utc_now,
     sleep: Callable[[float], None] = time.sleep,
 ) -> JobResult | None:
@@ -107,10 +109,9 @@ def run_slot(
     with time_limit(min(seconds, schedule.timeout), schedule.name, hint) as end:
         for left in reversed(range(BUSY_TRIES)):
             try:
-                run, step = core.run_info().run, core.log_step
                 return run_job(
-                    settings, schedule, slot=due, run=run, clock=clock, step=step, sleep=sleep,
-                    lost=end,
+                    settings, schedule, slot=due, run=run, clock=clock, step=core.log_step,
+                    sleep=sleep, lost=end,
                 )  # fmt: skip
             except core.JobBusy as busy:
                 if not left:

@@ -457,7 +457,7 @@ def test_a_domain_of_another_organisation_needs_the_hosts_consent() -> None:
         ("rua.example.com", "MX", "10 inbound-smtp.eu-west-1.amazonaws.com"),
         ("_dmarc.example.com", "TXT", "rua=mailto:dmarc@rua.example.com"),
         ("_dmarc.example.net", "TXT", "rua=mailto:dmarc@rua.example.com"),
-        ("example.net._report._dmarc.rua.example.com", "TXT", "v=DMARC1"),
+        ("example.net._report._dmarc.rua.example.com", "TXT", '"v=DMARC1"'),
     ]
 
 

@@ -97,7 +97,8 @@ def test_every_type_of_the_template_is_made_or_named_as_one_that_moto_lacks(
     there = made("full")
     types = {n: r["Type"] for n, r in read_template()["Resources"].items()}
     assert set(there) == {name for name, kind in types.items() if kind not in LACKS} - {"Arrivals"}
-    assert set(LACKS) <= {*types.values(), "AWS::Scheduler::Schedule"}
+    made_by_deploy = {"AWS::SES::EmailIdentity", "AWS::Scheduler::Schedule"}
+    assert set(LACKS) <= {*types.values(), *made_by_deploy}
 
 
 def test_what_moto_made_is_what_the_template_says() -> None:
@@ -164,12 +165,80 @@ def test_afterwards_it_says_what_to_publish_and_to_set() -> None:
     assert f"_dmarc.example.com. TXT rua=mailto:{ADDRESS}" in said
     assert "_report._dmarc" not in said  # the same organisation
     said = aws("outputs", "--stack", "told", "-d", "example.net")
-    assert "example.net._report._dmarc.rua.example.com. TXT v=DMARC1" in said
+    assert 'example.net._report._dmarc.rua.example.com. TXT "v=DMARC1"' in said
     assert f'home = "s3://told-home-{ACCOUNT}-eu-west-1"' in said
     assert f'mail = "s3://told-mail-{ACCOUNT}-eu-west-1/rua"' in said
     assert 'slack_channel = "C7"' in said
     outputs = json.loads(aws("outputs", "--stack", "told", "--format", "json"))
     assert outputs["QueueUrl"].endswith("/told-arrivals")
+
+
+# a hosted zone
+
+
+def hosted_zone(name: str) -> str:
+    """The id of a new public zone of that name."""
+    made = client("route53").create_hosted_zone(Name=name, CallerReference=name)
+    return str(made["HostedZone"]["Id"]).rpartition("/")[2]
+
+
+def in_zone(zone: str) -> dict[tuple[str, str], list[str]]:
+    """Name and kind → values, without what every zone has at its top."""
+    found = client("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    return {
+        (record["Name"].rstrip("."), record["Type"]): [
+            value["Value"] for value in record["ResourceRecords"]
+        ]
+        for record in found
+        if record["Type"] not in ("NS", "SOA")
+    }
+
+
+def test_with_a_zone_the_stack_publishes_all_but_the_records_of_the_domains() -> None:
+    zone = hosted_zone("zoned.example.com")
+    client("ses").verify_domain_identity(Domain="zoned.example.com")
+    options = [*given("zoned", HostedZone=zone), "-p", "Recipients=zoned.example.com"]
+    said = aws("deploy", *options, "--yes", "-d", "example.com", "-d", "example.net")
+    consent = "example.net._report._dmarc.zoned.example.com"
+    assert in_zone(zone) == {
+        ("zoned.example.com", "MX"): ["10 inbound-smtp.eu-west-1.amazonaws.com"],
+        (consent, "TXT"): ['"v=DMARC1"'],
+    }
+    assert f"Hosted zone zoned.example.com ({zone}) has then" in said
+    published = said.partition("Publish in DNS")[2].partition("Settings")[0]
+    assert "_dmarc.example.com. TXT rua=mailto:dmarc@zoned.example.com" in published
+    assert "_dmarc.example.net. TXT rua=mailto:" in published
+    assert "MX" not in published
+    assert consent not in published
+    # the domains stay without being given again, and so do the records
+    assert "Nothing in the stack changes." in aws("plan", "--stack", "zoned")
+
+
+def test_a_host_that_ses_does_not_know_becomes_an_identity() -> None:
+    zone = hosted_zone("fresh.example.com")
+    said = aws("plan", *given("fresh", HostedZone=zone), "-p", "Recipients=fresh.example.com")
+    assert "DKIM keys of fresh.example.com, by which SES verifies it" in said
+    assert "SES does not know fresh.example.com" not in said
+
+
+def test_a_zone_that_does_not_fit_is_said_before_anything_is_done() -> None:
+    zone = hosted_zone("other.example.com")
+    with pytest.raises(
+        DmarckitError, match=r"is of other\.example\.com, and rua\.example\.com lies out"
+    ):
+        aws("plan", *given("outside", HostedZone=zone))
+    with pytest.raises(DmarckitError, match="look at the hosted zone ZGONE"):
+        aws("plan", *given("outside", HostedZone="ZGONE"))
+    zone = hosted_zone("taken.example.com")
+    record = {"Name": "taken.example.com", "Type": "MX", "TTL": 60}
+    record["ResourceRecords"] = [{"Value": "5 mx.example.net"}]
+    change = {"Changes": [{"Action": "CREATE", "ResourceRecordSet": record}]}
+    client("route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch=change)
+    options = [*given("has-mx", HostedZone=zone), "-p", "Recipients=taken.example.com"]
+    with pytest.raises(
+        DmarckitError, match=r"has an MX of taken\.example\.com already: 5 mx\.exam"
+    ):
+        aws("plan", *options)
 
 
 # buckets that were there before

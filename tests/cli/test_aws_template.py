@@ -18,7 +18,14 @@ import cfnlint.api
 import pytest
 from cfnlint.config import ManualArgs
 
-from dmarckit.cli.aws.template import LONGEST, read_template, template_body, with_schedules
+from dmarckit.cli.aws.template import (
+    LONGEST,
+    dns_records,
+    read_template,
+    template_body,
+    with_records,
+    with_schedules,
+)
 from dmarckit.core.errors import SettingsError
 from dmarckit.jobs.export import eventbridge_cron, times_of
 from dmarckit.jobs.record import Result, Run, record_end
@@ -91,6 +98,30 @@ def test_cfn_lint_has_nothing_to_say(template: dict[str, Any]) -> None:
     assert lint(text, MOST | lists) == []
     by_task = template_body(with_schedules(read_template(), load_schedules(), "all"))
     assert lint(by_task, MOST | lists | {"Tasks": "all"}) == []
+
+
+def test_records_are_published_with_the_keys_of_identities() -> None:
+    records = dns_records(["rua.example.com"], REGION, ["example.com", "example.net"])
+    public = [record for record in records if not record.is_policy]
+    template = with_records(read_template(), public, ["rua.example.com"])
+    zone = {"HostedZone": "Z0123456789ABCDEFGHIJ"}
+    lists = {"Recipients": ["rua.example.com"], "Domains": ["example.com", "example.net"]}
+    given = MOST | lists | {"Subnets": [TASK["Subnets"]]} | zone
+    assert lint(template_body(template), given) == []
+    resolved = Resolved(template, Recipients="rua.example.com", **zone)
+    made = resolved.of("AWS::Route53::RecordSetGroup")
+    assert {group["HostedZoneId"] for group in made.values()} == set(zone.values())
+    found = [
+        (record["Name"], record["Type"], record["ResourceRecords"])
+        for group in made.values()
+        for record in group["RecordSets"]
+    ]
+    name, value = "<Identity1>.DkimDNSTokenName", "<Identity1>.DkimDNSTokenValue"
+    assert found == [
+        ("rua.example.com", "MX", [f"10 inbound-smtp.{REGION}.amazonaws.com"]),
+        ("example.net._report._dmarc.rua.example.com", "TXT", ['"v=DMARC1"']),
+        *((f"{name}{n}", "CNAME", [f"{value}{n}"]) for n in (1, 2, 3)),
+    ]
 
 
 def test_in_every_combination_nothing_refers_to_what_is_not_made(

@@ -191,6 +191,9 @@ def function(
         daemon_threads = True  # one waits for the next event
         block_on_close = False
 
+        def handle_error(self, *_: object) -> None:
+            """A process that was killed has not closed its connection."""
+
     server = Server(("127.0.0.1", 0), Api)
     made.address = f"127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

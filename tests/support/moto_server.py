@@ -22,6 +22,7 @@ LACKS = (
     "AWS::IAM::UserPolicy",
     "AWS::Logs::MetricFilter",
     "AWS::S3::BucketPolicy",
+    "AWS::SES::EmailIdentity",
     "AWS::SES::ReceiptRule",
     "AWS::SES::ReceiptRuleSet",
     "AWS::SNS::TopicPolicy",

@@ -1,8 +1,9 @@
 """Months of a runner in seconds: a clock that a test moves, faults at every storage operation.
 
 Real are runner (or what a function does at a call), leases, ingest, lake, analysis, alerts, outbox
-and the Slack client; made up are the clock, what is drawn (pages, their index, charts) and the Slack
-server. A run is killed as kill -9 does it: from then on its process can do nothing any more.
+and the Slack client; made up are the clock, what is drawn (pages, their index, charts) and the
+Slack server. A run is killed as kill -9 does it: from then on its process can do nothing any more.
+"""
 
 from __future__ import annotations
 

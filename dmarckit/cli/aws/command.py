@@ -72,12 +72,13 @@ def deploy(
     ] = False,
 ) -> None:
     """Make the stack, or change it; then print the DNS records and settings that are left to do."""
-    with _planned(stack, parameters, parameter, rotate_key=rotate_key) as (clients, made):
+    given = [*(parameter or ()), *([f"Domains={','.join(domain)}"] if domain else [])]
+    with _planned(stack, parameters, given, rotate_key=rotate_key) as (clients, made):
         typer.echo("\n".join(aws.plan.plan_lines(made, activate=activate)))
         _confirm("Make this?", yes)
         found = aws.plan.deploy_stack(clients, made, typer.echo, activate_set=activate)
     typer.echo()
-    _print_outputs(clients, found, domain or ())
+    _print_outputs(clients, found, ())
 
 
 @app.command(epilog="Example: dmarckit aws destroy --stack dmarckit")
@@ -168,14 +169,19 @@ def _planned(
 
 
 def _print_outputs(clients: aws.stack.Aws, stack: aws.stack.Stack, domains: Sequence[str]) -> None:
+    domains = domains or aws.template.split_list(stack.parameters.get("Domains", ""))
     if not domains:
         with contextlib.suppress(DmarckitError):  # a stack can be made before there are settings
             domains = core.load_settings().domain_names
+    zone = stack.parameters.get("HostedZone", "")
     recipients = aws.template.split_list(stack.parameters.get("Recipients", ""))
     if recipients:
-        typer.echo("Publish in DNS:")
-        for name, kind, value, why in aws.template.dns_records(recipients, clients.region, domains):
-            typer.echo(f"  {name}. {kind} {value}    ; {why}")
+        records = aws.template.dns_records(recipients, clients.region, domains)
+        typer.echo(
+            f"Publish in DNS (the rest is in the zone {zone}):" if zone else "Publish in DNS:"
+        )
+        for record in (r for r in records if r.is_policy or not zone):
+            typer.echo(f"  {record.name}. {record.kind} {record.value}    ; {record.why}")
         typer.echo()
     typer.echo("Settings (dmarckit.toml) of another machine that works with this stack:")
     for line in aws.template.settings_text(stack.outputs, stack.parameters).splitlines():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,7 +172,8 @@ class Plan:
     change: ChangeSet
     buckets: tuple[OldBucket, ...]
     """those that were there before, that of the mails first"""
-    bucket_lines: tuple[str, ...]
+    lines: tuple[str, ...]
+    """about them, and about a hosted zone"""
     rule_set: str
     """the rule set that the rule is in"""
     active: str | None
@@ -205,8 +206,14 @@ def prepare(
         given = {**given, "PresignKeySerial": str(serial)}
     chosen = templates.choose_parameters(template, given, stack.parameters if stack else None)
     values = chosen.effective
-    text = templates.template_body(templates.with_schedules(template, schedules, values["Tasks"]))
+    template = templates.with_schedules(template, schedules, values["Tasks"])
+    hosts = templates.hosts_of(templates.split_list(values["Recipients"]))
+    missing, known = _unverified(aws, hosts)
     buckets, lines = _buckets(aws, values, new=stack is None)
+    if values["HostedZone"]:
+        template, said = _published(aws, template, values, stack, set(hosts) - known)
+        lines, missing = (*lines, *said), tuple(h for h in missing if h in known)
+    text = templates.template_body(template)
     if own_set := values["RuleSetName"]:
         with explained(f"look at the rule set {own_set}", "ses:DescribeReceiptRuleSet"):
             try:
@@ -219,16 +226,69 @@ def prepare(
                     "leave it empty to make one"
                 ) from error
     active = active_rule_set(aws)
-    hosts = templates.hosts_of(templates.split_list(values["Recipients"]))
-    missing = _unverified(aws, hosts)
     with stacks.change_set(aws, name, text, chosen.for_change_set(), stack) as change:
         yield Plan(
             name, stack, chosen, text, change, buckets, lines, rule_set_of(values), active, missing
         )
 
 
-def _unverified(aws: Aws, hosts: Sequence[str]) -> tuple[str, ...]:
-    """Return hosts for which SES takes no mail: neither they nor a domain above are verified."""
+def _published(
+    aws: Aws,
+    template: dict[str, Any],
+    values: Mapping[str, str],
+    stack: Stack | None,
+    unknown: Set[str],
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the template with the records of its zone, and what they are for people.
+
+    SES's identities are made for hosts that are `unknown` to it, and stay when the stack made them.
+    """
+    id_, before = values["HostedZone"], stack.parameters if stack else {}
+    with explained(f"look at the hosted zone {id_}", "route53:GetHostedZone"):
+        zone = aws.route53.get_hosted_zone(Id=id_)["HostedZone"]
+    name = zone["Name"].rstrip(".")
+    if zone.get("Config", {}).get("PrivateZone"):
+        raise AwsError(f"HostedZone {id_} ({name}) is private: nobody outside would find the MX")
+    recipients, domains = (templates.split_list(values[n]) for n in ("Recipients", "Domains"))
+    records = templates.dns_records(recipients, aws.region, domains)
+    records = [record for record in records if not record.is_policy]
+    for record in records:
+        if not f".{record.name}".endswith(f".{name}"):
+            raise AwsError(f"HostedZone {id_} is of {name}, and {record.name} lies outside of it")
+        if before.get("HostedZone") != id_ and (there := _in_zone(aws, id_, record)):
+            raise AwsError(
+                f"the zone {name} has an {record.kind} of {record.name} already: {there}; take it "
+                "out, or leave HostedZone empty and publish what `dmarckit aws outputs` prints"
+            )
+    made = stacks.resources(aws, stack.name) if stack else {}
+    own = {physical for logical, physical in made.items() if logical.startswith("Identity")}
+    identities = sorted(own & set(templates.hosts_of(recipients)) | unknown)
+    lines = [f"Hosted zone {name} ({id_}) has then, beside what is in it:"]
+    lines += [f"  {r.name}. {r.kind} {r.value}    ; {r.why}" for r in records]
+    lines += [f"  DKIM keys of {host}, by which SES verifies it" for host in identities]
+    return templates.with_records(template, records, identities), tuple(lines)
+
+
+def _in_zone(aws: Aws, zone: str, record: templates.DnsRecord) -> str:
+    """Return the values of the record's name and kind in a zone; empty: there is none."""
+    with explained("look into the hosted zone", "route53:ListResourceRecordSets"):
+        found = aws.route53.list_resource_record_sets(
+            HostedZoneId=zone,
+            StartRecordName=record.name,
+            StartRecordType=record.kind,
+            MaxItems="1",
+        )["ResourceRecordSets"]
+    for one in found:
+        if one["Name"].rstrip(".").lower() == record.name and one["Type"] == record.kind:
+            return one_line(", ".join(r["Value"] for r in one.get("ResourceRecords", ())), 200)
+    return ""
+
+
+def _unverified(aws: Aws, hosts: Sequence[str]) -> tuple[tuple[str, ...], set[str]]:
+    """Return hosts for which SES takes no mail, and the names that it knows at all.
+
+    Neither the former nor a domain above them is verified.
+    """
     labels = {host: host.split(".") for host in hosts}
     above = {h: [".".join(part[i:]) for i in range(len(part) - 1)] for h, part in labels.items()}
     names = sorted({name for names in above.values() for name in names})
@@ -236,7 +296,7 @@ def _unverified(aws: Aws, hosts: Sequence[str]) -> tuple[str, ...]:
         found = aws.ses.get_identity_verification_attributes(Identities=names)
     states = found["VerificationAttributes"]
     verified = {n for n, s in states.items() if s["VerificationStatus"] == "Success"}
-    return tuple(host for host, names in above.items() if not verified & set(names))
+    return tuple(h for h, names in above.items() if not verified & set(names)), set(states)
 
 
 def rule_set_of(values: Mapping[str, str]) -> str:
@@ -265,8 +325,8 @@ def plan_lines(plan: Plan, *, activate: bool) -> list[str]:
     if plan.chosen.kept:
         text.append(f"Kept as they are: {', '.join(plan.chosen.kept)}")
     text += ["", *_changes(plan.change)]
-    if plan.bucket_lines:
-        text += ["", *plan.bucket_lines]
+    if plan.lines:
+        text += ["", *plan.lines]
     text += ["", *_rule_set(plan, activate)]
     for host in plan.not_verified:
         text.append(f"SES does not know {host}: verify it (SES, identities), or it takes no mail")

@@ -65,6 +65,7 @@ class Aws:
     cloudformation: Any = cached_property(lambda self: self.client("cloudformation"))
     s3: Any = cached_property(lambda self: self.client("s3"))
     ses: Any = cached_property(lambda self: self.client("ses"))
+    route53: Any = cached_property(lambda self: self.client("route53"))
 
     def client(self, service: str) -> Any:
         """Return a client with retries and timeouts, or raise AwsError."""
@@ -294,6 +295,7 @@ _HINTS = (
     ("Could not write to bucket", "SES may not write into the bucket; its policy must let it"),
     ("Unable to validate the following destination", "S3 may not send to the queue yet"),
     ("Rule set does not exist", "there is no such rule set; leave RuleSetName empty to make one"),
+    ("but it already exists", "the zone has this record already; take it out there first"),
     ("UnreservedConcurrentExecution", "the account has too few calls at once to reserve "
      "some; give -p Concurrency 0, or ask AWS for more"),
     ("does not have permission to access the ECR image", "the repository's policy must let "

@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from itertools import chain, islice, pairwise
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -66,6 +66,29 @@ def with_schedules(
         run = _task_run(schedule) if schedule.name in by_task else _function_run(schedule)
         made |= {f"Run{name}": run, f"No{name}": _alarm(schedule)}
     return {**template, "Resources": {**template["Resources"], **made}}
+
+
+def with_records(
+    template: dict[str, Any], records: Sequence[DnsRecord], identities: Sequence[str]
+) -> dict[str, Any]:
+    """Return a copy with these records in `HostedZone`, and SES's identities with their DKIM."""
+    made = {"Records": _record_set([(r.name, r.kind, r.value) for r in records])}
+    for number, host in enumerate(identities, 1):
+        name = f"Identity{number}"
+        made[name] = {"Type": "AWS::SES::EmailIdentity", "Properties": {"EmailIdentity": host}}
+        keys = [[{"Fn::GetAtt": [name, f"DkimDNSToken{what}{n}"]} for what in ("Name", "Value")]
+                for n in (1, 2, 3)]  # fmt: skip
+        made[f"Dkim{number}"] = _record_set([(key, "CNAME", value) for key, value in keys])
+    return {**template, "Resources": {**template["Resources"], **made}}
+
+
+def _record_set(records: Sequence[tuple[Any, str, Any]]) -> dict[str, Any]:
+    sets = [
+        {"Name": name, "Type": kind, "TTL": "3600", "ResourceRecords": [value]}
+        for name, kind, value in records
+    ]
+    properties = {"HostedZoneId": {"Ref": "HostedZone"}, "RecordSets": sets}
+    return {"Type": "AWS::Route53::RecordSetGroup", "Properties": properties}
 
 
 def template_body(template: dict[str, Any]) -> str:
@@ -349,27 +372,38 @@ def hosts_of(recipients: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(address_of(r).rpartition("@")[2].lower() for r in recipients))
 
 
-def dns_records(
-    recipients: Sequence[str], region: str, domains: Sequence[str]
-) -> list[tuple[str, str, str, str]]:
+class DnsRecord(NamedTuple):
+    """A record to publish, and what it is for."""
+
+    name: str
+    kind: str
+    value: str
+    why: str
+
+    @property
+    def is_policy(self) -> bool:
+        """Return True for the DMARC record of a domain, which nobody but its owner writes."""
+        return self.name.startswith("_dmarc.")
+
+
+def dns_records(recipients: Sequence[str], region: str, domains: Sequence[str]) -> list[DnsRecord]:
     """Return the MX of the reports' address, the rua tag, and what other domains need.
 
-    A record is its name, kind, value, and what it is for. `domains` are those that will ask for
-    reports. One that lies outside the organisation of the address needs the consent of that
-    host (RFC 7489 section 7.1).
+    `domains` are those that will ask for reports. One that lies outside the organisation of the
+    address needs the consent of that host (RFC 7489 section 7.1).
     """
     hosts, address = hosts_of(recipients), address_of(recipients[0])
     server, why = f"10 inbound-smtp.{region}.amazonaws.com", "so that SES gets the mails"
-    found = [(host, "MX", server, why) for host in hosts]
+    found = [DnsRecord(host, "MX", server, why) for host in hosts]
     for domain in domains or ("example.com",):
         why = "as the rua tag of its record; the other tags stay"
         why += "" if domains else ", for each of your domains"
-        found.append((f"_dmarc.{domain}", "TXT", f"rua=mailto:{address}", why))
+        found.append(DnsRecord(f"_dmarc.{domain}", "TXT", f"rua=mailto:{address}", why))
     for domain in domains:
         if organisation(domain) != organisation(hosts[0]):
             name = f"{domain}._report._dmarc.{hosts[0]}"
             why = f"{hosts[0]} agrees to take its reports"
-            found.append((name, "TXT", "v=DMARC1", why))
+            found.append(DnsRecord(name, "TXT", '"v=DMARC1"', why))
     return found
 
 
