@@ -71,7 +71,7 @@ def live(world: World, chaos: bool) -> None:
         if any(moment in s.next_slots(moment - MINUTE) for s in SCHEDULES):
             faults.kills_left = TRIES - 1
         world.slack.down = {CHANNEL} if chaos and within(moment, SLACK_IS_DOWN) else set()
-        faults.errors = 0.03 if chaos and within(moment, S3_IS_ILL) else 0.0
+        faults.errors = world.error_rate if chaos and within(moment, S3_IS_ILL) else 0.0
         faults.kill_posting = 0.1 if chaos else 0.0
         if chaos and faults.kill_in is None and chance.random() < 0.02:
             faults.kill_in = chance.randrange(60)

@@ -156,6 +156,8 @@ class World:
     schedules: list[Schedule]
     faults: Faults
     runners: int = 1
+    error_rate: float = 0.03
+    """share of operations that fail while S3 is ill"""
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     _all: list[Runner] = field(default_factory=list)
     _inside: bool = False
@@ -247,6 +249,7 @@ class FunctionWorld(World):
     A call that fails or is killed is made again after a minute, and once more after two.
     """
 
+    error_rate: float = 0.06  # a function looks but at its slots, so that there are fewer
     _calls: list[tuple[datetime, Schedule, datetime, int]] = field(default_factory=list)
     _seen: datetime | None = None
     _current: tuple[Schedule, datetime] | None = None
