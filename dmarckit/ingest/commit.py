@@ -69,7 +69,8 @@ class IngestResult:
 def left_text(item: StoredObject) -> str:
     """Return a sentence about a mail that is left to a larger machine, with the command there."""
     text = _(
-        "{size} MB are too much for this machine: run dmarckit ingest --prefix {key} elsewhere"
+        "A report email of {size} MB is too large for this machine. On a larger one, run: "
+        "dmarckit ingest --prefix {key}"
     )
     return text.format(size=round(item.size / 1e6), key=shlex.quote(one_line(item.key, 120)))
 

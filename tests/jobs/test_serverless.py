@@ -263,11 +263,11 @@ def test_a_mail_that_is_too_large_is_noted_with_the_command_that_takes_it(small:
     assert failures(serverless.handler(event, context())) == ["m1"]
     assert small.outcomes() == {"small": "stored"}
     (reason,) = small.lake.sql("SELECT reason FROM dead_letters")["reason"]
-    assert reason.startswith("l a'rge: 0 MB are too much for this machine: run dmarckit ingest ")
+    assert reason.startswith("l a'rge: A report email of 0 MB is too large for this machine. ")
     serverless.handler({"run": "alerts", "slot": SLOT.isoformat()}, context())
     (run,) = runs_of_slot(small.lake, "alerts", SLOT)
     assert run.result == "problems"
-    assert "--prefix 'l a'\"'\"'rge' elsewhere" in run.warnings[0]
+    assert run.warnings[0].endswith("run: dmarckit ingest --prefix 'l a'\"'\"'rge'")
     assert ingest_mails(small.settings).outcomes == {"stored": 1}, "elsewhere it is taken"
     assert failures(serverless.handler(event, context())) == []
 

@@ -90,10 +90,10 @@ class Function:
         return self.log.read_text("utf-8", "replace")[start:] if self.log.exists() else ""
 
     def cpu_seconds(self) -> float:
-        """Processor time that the process has taken, without its children."""
+        """Processor time that the process has taken, with its children that have ended."""
         assert self._process is not None
-        own = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(own[11]) + int(own[12])) / os.sysconf("SC_CLK_TCK")
+        ticks = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, ticks[11:15])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> int:
         """Bytes that it had at most."""
