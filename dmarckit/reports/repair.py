@@ -273,7 +273,7 @@ def decode_escapes(data: bytes, warnings: Warnings) -> str:
 
 def _decoded(data: bytes, warnings: Warnings) -> str:
     declared = declared_encoding(data)
-    wide = json.detect_encoding(data)  # by a byte order mark, or zero bytes about the first <
+    wide: str = json.detect_encoding(data)  # by a byte order mark, or zero bytes about the first <
     if wide.startswith(("utf-16", "utf-32")):
         if wide[-2:] not in ("le", "be"):
             wide += "-le" if data[0] == 0xFF else "-be"
