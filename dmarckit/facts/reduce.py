@@ -138,14 +138,17 @@ class Reduction:
         `policies` is the frame of that name: which domains ask for more than reports.
         """
         today = now_us // sql.DAY_US
-        self.execute(sql.CHOSEN.format(where=where))
+        for key in sql.KEYS:
+            self.execute(sql.CHOSEN.format(key=key, where=where))
+            if self.table(sql.RAW)["apart"].all():
+                break
         self.execute(sql.PERIODS.format(start_us=start_us, now_us=now_us))
         self.execute(sql.NAMES, sql.PATTERNS)
         self._count_in_fractions()
         patterns = self._number_patterns()
         self.execute(sql.ORIGINS, sql.RECORDS)
         senders = self._find_senders()
-        self.execute(sql.REDUCED.format(sum=self._spread))
+        self.execute(sql.SENT, sql.REDUCED.format(sum=self._spread))
         self.execute(sql.ADDRESSES.format(sum=self._spread, week=today - 7))
         decided = self._classify(patterns, senders, today - classify.LOOK_BACK, policies)
         queries = dict(sql.FRAMES)
@@ -248,9 +251,10 @@ class Reduction:
             index=origins.index,
         )
         sources = said.take(rows["origin"].to_numpy()).reset_index(drop=True)
-        codes, places = pd.factorize(rows["place"])
-        codes = np.where((places == "")[codes], -1, codes)
-        address = pd.Categorical.from_codes(codes, categories=places)
+        ips = self.table("SELECT ip FROM ips ORDER BY address")["ip"]
+        none = np.append(ips == "", True)  # of the place -1
+        codes = np.where(none[rows["place"]], -1, rows["place"])
+        address = pd.Categorical.from_codes(codes, categories=ips)
         found = self._attribute(sources.assign(source_ip=address, messages=rows["messages"]))
         names, name = pd.factorize(found["sender"])
         kinds, kind = pd.factorize(found["sender_kind"])

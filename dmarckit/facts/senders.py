@@ -169,10 +169,13 @@ class Senders:
 
     def named(self, frame: pd.DataFrame, codes: Codes) -> pd.DataFrame:
         """Add `sender` and `sender_kind` to `frame`; every row has a sender by now."""
-        senders = list(self._codes)
-        names = pd.Series([s.name for s in senders], dtype=object).take(codes)
-        kinds = pd.Series([s.kind for s in senders], dtype=object).take(codes)
-        return frame.assign(sender=names.to_numpy(), sender_kind=kinds.to_numpy())
+        columns = {"sender": [s.name for s in self._codes]}
+        columns["sender_kind"] = [s.kind for s in self._codes]
+        named = {}
+        for column, names in columns.items():
+            places, distinct = pd.factorize(np.array(names, object))
+            named[column] = pd.Categorical.from_codes(places[codes], categories=distinct)
+        return frame.assign(**named)
 
     def order(self) -> pd.DataFrame:
         """Return a row per sender (index: its number): name, and place of its kind in `NEAREST`."""
@@ -325,7 +328,7 @@ def _attribute(
         found = _fill(found, signers.nearest(besides=elsewhere, declared_only=True), foreign)
     found = _fill(found, senders.of_each(spf, lambda d: table.lookup(d) or _itself(d)), foreign)
     own = senders.of_each(author, lambda name: Sender(name, "own"))
-    for rule_3 in (signers.nearest(), senders.of_each(address, hosts.service), own):
+    for rule_3 in (signers.nearest(), senders.of_each(address.where(passes), hosts.service), own):
         found = _fill(found, rule_3, passes)
 
     delivered = np.where(passes, found, NONE)

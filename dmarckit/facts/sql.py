@@ -34,8 +34,13 @@ def result_meaning(column: str) -> str:
     return f"CASE {word} {old} ELSE {word} END"
 
 
+_RAW = "domain, header_from, da, sa, dkim, spf, reasons"
+
+KEYS = f"hash({_RAW})", f"row({_RAW})"
+"""What tells patterns apart: the second where two of them have the same hash."""
+
 CHOSEN = """
-CREATE TEMP VIEW chosen AS SELECT
+CREATE OR REPLACE TEMP VIEW chosen AS SELECT *, {key} AS key FROM (SELECT
     coalesce(domain, '') AS domain,
     coalesce(header_from, '') AS header_from,
     coalesce(dkim_aligned, false) AS da,
@@ -56,7 +61,7 @@ CREATE TEMP VIEW chosen AS SELECT
     epoch_us(begin) AS begin_us,
     epoch_us("end") AS end_us,
     least(messages, 1000000000000) AS messages
-FROM counted WHERE messages > 0 AND {where}
+FROM counted WHERE messages > 0 AND {where})
 """
 """The records that count, without nulls. Counts are bounded so that no sum overflows."""
 
@@ -89,8 +94,6 @@ What claims to be longer than 366 days counts as the last 366 of them.
 
 _REQUIREMENT = r"sender requirement failed:\s*(\d{3}[- ]\d\.\d{1,3}\.\d{1,3})"
 
-_RAW = "domain, header_from, da, sa, dkim, spf, reasons"
-
 FORWARD_REASON = (
     "len([1 FOR x IN coalesce(reasons, []) IF coalesce(lower(trim(x.type)), '') "
     "IN ('forwarded', 'trusted_forwarder', 'mailing_list') "
@@ -98,11 +101,16 @@ FORWARD_REASON = (
 )
 """A record's receiver says that it was forwarded, came through a list, or had a valid ARC seal."""
 
-PATTERNS = rf"""
-CREATE TEMP TABLE raw AS
+RAW = f"""
+CREATE OR REPLACE TEMP TABLE raw AS
 SELECT (row_number() OVER () - 1)::INTEGER AS pattern, *
-FROM (SELECT DISTINCT {_RAW} FROM chosen);
+FROM (SELECT DISTINCT key, {_RAW} FROM chosen);
 
+SELECT count(DISTINCT key) = count(*) AS apart FROM raw
+"""  # noqa: S608
+"""What records say, once each, and whether their keys tell them apart."""
+
+PATTERNS = rf"""
 CREATE TEMP TABLE patterns AS
 WITH listed AS (
     SELECT pattern, domain, da, sa, coalesce(name(header_from), domain) AS header_from,
@@ -139,7 +147,7 @@ SELECT pattern, domain, header_from, da, sa, dkim,
         IF regexp_matches(coalesce(x.comment, ''), '{_REQUIREMENT}', 'i')]) AS requirements
 FROM single
 """  # noqa: S608
-"""What records say, once each. `spf_pass` is the domain of the passing raw SPF result (MAIL
+"""What `raw` means. `spf_pass` is the domain of the passing raw SPF result (MAIL
 FROM first), `spf_identity` the one that DMARC looks at: HELO only where there is no MAIL
 FROM (RFC 7489 section 3.1.2). `dkim_pass`: d= and s= of the signatures that pass."""
 
@@ -207,36 +215,48 @@ JOIN origins ON patterns.domain = origins.domain AND patterns.header_from = orig
 """
 """What of a pattern says who delivered it, the address apart."""
 
-RECORDS = f"""
+RECORDS = """
+CREATE TEMP TABLE ips AS
+SELECT (row_number() OVER () - 1)::INTEGER AS address, ip FROM (SELECT DISTINCT ip FROM chosen);
+
 CREATE TEMP TABLE thin AS
-SELECT pattern, origin, reporter_id, period, ip, disposition_id,
+SELECT pattern, origin, reporter_id, period, address, disposition_id,
     messages::BIGINT AS messages
-FROM chosen JOIN raw USING ({_RAW})
+FROM chosen JOIN raw USING (key)
 JOIN origin_of USING (pattern)
+JOIN ips USING (ip)
 JOIN reporters USING (reporter)
 JOIN dispositions USING (disposition)
 JOIN periods USING (begin_us, end_us)
 WHERE period IN (SELECT period FROM days)
-"""  # noqa: S608
+"""
 
 SOURCES = """
 CREATE TEMP TABLE failing AS
-SELECT DISTINCT ip FROM thin JOIN origins USING (origin) WHERE spf_pass = '';
+SELECT DISTINCT address FROM thin JOIN origins USING (origin) WHERE spf_pass = '';
 
-CREATE TEMP TABLE placed AS
-SELECT thin.*, CASE WHEN always OR failing.ip IS NOT NULL THEN thin.ip ELSE '' END AS place
-FROM thin JOIN always USING (origin) LEFT JOIN failing ON thin.ip = failing.ip;
-
-DROP TABLE thin;
+CREATE TEMP VIEW placed AS
+SELECT thin.*, CASE WHEN always OR failing.address IS NOT NULL THEN thin.address ELSE -1 END
+    AS place
+FROM thin JOIN always USING (origin) LEFT JOIN failing ON thin.address = failing.address
 """
 """Where the address does not help to tell who delivered, it is left out (`place`), for
 services send from thousands: SPF passes, and this address nowhere fails it."""
+
+SENT = """
+CREATE TEMP TABLE sent AS
+SELECT pattern, sender_id, reporter_id, period, address, disposition_id, messages
+FROM placed JOIN delivered USING (origin, place);
+
+DROP VIEW placed;
+DROP TABLE thin
+"""
 
 REDUCED = """
 CREATE TEMP TABLE reduced AS
 SELECT pattern, reporter_id, day, sender_id, disposition_id, bool_or(share >= 1) AS dated,
     {sum} AS messages
-FROM placed JOIN delivered USING (origin, place) JOIN days USING (period)
+FROM sent JOIN days USING (period)
 GROUP BY ALL
 """
 """`dated`: a report of this day alone says that something was sent on it."""
@@ -247,21 +267,21 @@ SPREAD_MESSAGES = "sum(messages * share)"
 
 ADDRESSES = """
 CREATE TEMP TABLE addresses AS
-SELECT domain_id, sender_id, ip, {sum} AS messages, round(coalesce(
+SELECT domain_id, sender_id, address, {sum} AS messages, round(coalesce(
         sum(messages * share) FILTER (day >= {week} AND NOT da AND NOT sa), 0))::BIGINT AS failed,
     min(day) AS first_day, max(day) AS last_day
-FROM placed JOIN delivered USING (origin, place) JOIN days USING (period)
+FROM sent JOIN days USING (period)
 JOIN said USING (pattern)
 GROUP BY ALL;
 
 CREATE TEMP TABLE signing AS
-SELECT pattern, sender_id, ip, {sum} AS messages
-FROM placed JOIN delivered USING (origin, place) JOIN days USING (period)
+SELECT pattern, sender_id, address, {sum} AS messages
+FROM sent JOIN days USING (period)
 WHERE day >= {week} AND pattern IN (SELECT pattern FROM signed WHERE aligned AND signature_id IN
     (SELECT signature_id FROM signed WHERE aligned AND NOT passed))
 GROUP BY ALL;
 
-DROP TABLE placed;
+DROP TABLE sent;
 """
 """`signing`: what addresses sent in the last week with a signature that fails somewhere."""
 
@@ -293,15 +313,16 @@ CREATE TEMP TABLE candidates AS
 SELECT domain_id, sender_id, bit_or(days) AS days, sum(messages)::DOUBLE AS messages
 FROM unexplained GROUP BY ALL HAVING bit_count(bit_or(days)) >= {least};
 
-SELECT domain_id, sender_id, any_value(candidates.messages) AS messages,
+SELECT domain_id, sender_id, any_value(messages) AS messages,
     any_value(bit_count(days)) AS days,
     any_value(floor(log2(days)) - floor(log2(days & -days)) + 1)::INTEGER AS span,
     count(*) AS addresses, count(DISTINCT CASE WHEN contains(ip, ':')
         THEN concat_ws(':', groups[1], nullif(groups[2], '0') || ':', nullif(groups[3], '0'))
         ELSE array_to_string(octets[:3], '.') END) AS networks
-FROM candidates JOIN (SELECT *, string_split(split_part(ip, '::', 1), ':') AS groups,
-    string_split(ip, '.') AS octets FROM addresses WHERE last_day >= {since})
-    USING (domain_id, sender_id)
+FROM (SELECT candidates.*, ip, string_split(split_part(ip, '::', 1), ':') AS groups,
+    string_split(ip, '.') AS octets
+    FROM candidates JOIN addresses USING (domain_id, sender_id) JOIN ips USING (address)
+    WHERE last_day >= {since})
 GROUP BY ALL HAVING networks <= {networks}
 """
 """Who fails without an explanation on some days of the last weeks (bits of `days`, the first
@@ -328,12 +349,12 @@ _MARKED = """(SELECT * FROM chosen WHERE len([1 FOR x IN reasons
 
 _CLASSED = "FROM judged JOIN said USING (pattern) JOIN classes USING (pattern, judge)"
 
-JUDGED_RECORDS = f"""chosen JOIN raw USING ({_RAW})
+JUDGED_RECORDS = """chosen JOIN raw USING (key)
 JOIN periods USING (begin_us, end_us)
 JOIN origin_of USING (pattern) JOIN always USING (origin)
-LEFT JOIN failing ON chosen.ip = failing.ip
-JOIN delivered ON delivered.origin = origin_of.origin
-    AND delivered.place = CASE WHEN always OR failing.ip IS NOT NULL THEN chosen.ip ELSE '' END
+JOIN ips USING (ip) LEFT JOIN failing ON ips.address = failing.address
+JOIN delivered ON delivered.origin = origin_of.origin AND delivered.place =
+    CASE WHEN always OR failing.address IS NOT NULL THEN ips.address ELSE -1 END
 JOIN judges USING (sender_id) JOIN classes USING (pattern, judge)"""
 """The single records, with their `sender_id` and `class_id`."""
 
@@ -367,17 +388,18 @@ SELECT domain_id, day, reporter_id, sender_id, in_inventory, of_ours AS ours, au
     {_CLASSED} JOIN signed USING (pattern) GROUP BY ALL""",
     "failing_hosts": """
 WITH hosts AS (
-    SELECT domain_id, signature_id, ip AS source_ip,
+    SELECT domain_id, signature_id, address,
         round(coalesce(sum(messages) FILTER (NOT passed), 0))::BIGINT AS failed,
         round(coalesce(sum(messages) FILTER (passed), 0))::BIGINT AS passed
     FROM signing JOIN said USING (pattern) JOIN judges USING (sender_id)
     JOIN classes USING (pattern, judge) JOIN signed USING (pattern)
     WHERE aligned AND of_ours AND NOT (covered AND NOT passed) GROUP BY ALL
 )
-SELECT *, count(*) OVER signature AS hosts FROM hosts
+SELECT * EXCLUDE (address, ip), ip AS source_ip, count(*) OVER signature AS hosts
+FROM hosts JOIN ips USING (address)
 WINDOW signature AS (PARTITION BY domain_id, signature_id)
 QUALIFY sum(failed) OVER signature > 0 AND row_number() OVER (
-    signature ORDER BY failed DESC, passed DESC, source_ip) <= 20""",
+    signature ORDER BY failed DESC, passed DESC, ip) <= 20""",
     "unidentified": f"""
 SELECT domain_id, sender_id, proves_id, days, networks, addresses,
     round(coalesce(sum(messages) FILTER (day >= since), 0))::BIGINT AS messages,
@@ -417,8 +439,8 @@ WHERE NOT da AND NOT sa AND disposition = 'none'
                 SELECT domain FROM reports WHERE lower(sp) IN ('none', 'quarantine'))) END
 GROUP BY ALL""",
     "sources": """
-SELECT domain_id, sender_id, ip AS source_ip, messages, failed, first_day, last_day FROM addresses
-QUALIFY row_number() OVER (
+SELECT domain_id, sender_id, ip AS source_ip, messages, failed, first_day, last_day
+FROM addresses JOIN ips USING (address) QUALIFY row_number() OVER (
     PARTITION BY domain_id, sender_id ORDER BY messages DESC, last_day DESC, ip) <= 20""",
     "addresses": """
 SELECT domain_id, sender_id, last_day, count(*) AS addresses FROM addresses GROUP BY ALL""",

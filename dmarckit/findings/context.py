@@ -194,6 +194,13 @@ class DomainFacts:
         return self._tests[sender]
 
     @cached_property
+    def exceptions(self) -> tuple[list[str], list[str]]:
+        """The report_uids of reports that name another domain, and of those that do not count."""
+        known = self.reports[["oddity", "report_uid"]][self.reports["report_uid"] != ""]
+        repeated = known["oddity"] == "repeated"
+        return tuple(known.loc[those, "report_uid"].tolist() for those in (~repeated, repeated))
+
+    @cached_property
     def proving(self) -> set[str]:
         """The senders that authenticate as themselves, by SPF or DKIM."""
         spf, signed = self.spf, self.signatures
@@ -213,7 +220,11 @@ def _codes(values: pd.Series[Any]) -> tuple[NDArray[Any], Any]:
     """Return each value's place among the values there are, and these in order."""
     if isinstance(values.array, pd.Categorical):
         return values.array.codes, values.array.categories
-    return pd.factorize(values, sort=True)
+    if not values.is_monotonic_increasing:
+        return pd.factorize(values, sort=True)
+    first = np.ones(len(values), bool)  # days in their order
+    first[1:] = values.array[1:] != values.array[:-1]
+    return np.cumsum(first) - 1, pd.Index(values.array[first])
 
 
 def _ordered(
@@ -248,6 +259,7 @@ class DomainParts:
             for column, values in frame.items()
             if isinstance(values.array, pd.Categorical)
         }
+        self._texts = [str(column) for column, kind in frame.dtypes.items() if kind == "str"]
 
     def cut(self, domain: str) -> pd.DataFrame:
         """Return the rows about a domain, without the names of others in categoricals.
@@ -256,7 +268,9 @@ class DomainParts:
         """
         rows = self._frame.iloc[self.rows.get(domain, slice(0, 0))]
         columns = {c: _without_unused(rows[c].array, names) for c, names in self._names.items()}
-        return rows.assign(**columns)
+        # objects: texts of Arrow cost more than all else that is done with so few
+        texts: dict[str, Any] = {c: rows[c].astype(object) for c in self._texts}
+        return rows.assign(**columns, **texts)
 
 
 def _without_unused(values: Any, names: NDArray[Any]) -> pd.Categorical:
@@ -268,7 +282,6 @@ def _without_unused(values: Any, names: NDArray[Any]) -> pd.Categorical:
         place = np.zeros(len(names), "int32")
         place[used] = np.arange(len(used))
         codes = place[codes]
-    # objects: texts of Arrow cost more than all else that is done with so few
     dtype = pd.CategoricalDtype(pd.Index(names[used], dtype=object))
     return pd.Categorical.from_codes(codes, dtype=dtype)
 
@@ -340,10 +353,15 @@ def sentence_parts(domain: DomainFacts, rows: pd.DataFrame, sender: str) -> dict
 
 def sums(frame: pd.DataFrame, column: str, of: str = "messages") -> pd.Series[Any]:
     """Return value of a column → its messages, in the order of values (as `groupby`, but fast)."""
+    names, numbers = _sums(frame, column, of)
+    return pd.Series(numbers, index=names)
+
+
+def _sums(frame: pd.DataFrame, column: str, of: str = "messages") -> tuple[Any, NDArray[Any]]:
     codes, names = _codes(frame[column])
     counted = np.bincount(codes, minlength=len(names)) > 0
-    sums = np.bincount(codes, frame[of].to_numpy("float64"), len(names))
-    return pd.Series(sums[counted], index=names[counted])
+    numbers = np.bincount(codes, frame[of].to_numpy("float64"), len(names))
+    return (names, numbers) if counted.all() else (names[counted], numbers[counted])
 
 
 def groups(frame: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -354,10 +372,10 @@ def groups(frame: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame
 
 def top_counts(frame: pd.DataFrame, column: str, at_most: int = SHOWN) -> dict[str, int]:
     """Return value → messages for evidence, most first; names are made safe to show."""
-    numbers = sums(frame, column)
-    first = np.argsort(-numbers.to_numpy(), kind="stable")[:at_most]
+    names, numbers = _sums(frame, column)
+    first = np.argsort(-numbers, kind="stable")[:at_most]
     shown = reporter_name if column == "reporter" else safe
-    most = zip(numbers.index[first], numbers.to_numpy()[first].tolist(), strict=True)
+    most = zip(names[first], numbers[first].tolist(), strict=True)
     return {shown(str(name)): round(n) for name, n in most if n > 0}
 
 
@@ -426,8 +444,8 @@ def sender_predicate(domain: DomainFacts, senders: Iterable[str]) -> str:
 
 def count_reporters(frame: pd.DataFrame) -> int:
     """Return the number of reporters with messages, whatever the case of their names."""
-    numbers = sums(frame, "reporter")
-    return len({str(name).casefold() for name in numbers.index[numbers > 0]})
+    names, numbers = _sums(frame, "reporter")
+    return len({str(n).casefold() for n, sent in zip(names, numbers, strict=True) if sent > 0})
 
 
 @dataclass(frozen=True)
@@ -556,9 +574,7 @@ def domain_query(
     domain: DomainFacts, days: Sequence[datetime], context: Context, *conditions: str
 ) -> str:
     """Return the SQL that counts the domain's messages of some days, under SQL conditions."""
-    known = domain.reports[domain.reports["report_uid"] != ""]
-    repeated = known["oddity"] == "repeated"
-    also, without = (known.loc[those, "report_uid"] for those in (~repeated, repeated))
+    also, without = domain.exceptions
     return queries.messages(domain.name, days, context.now, *conditions, also=also, without=without)
 
 

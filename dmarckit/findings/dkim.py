@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def broken_dkim(domain: DomainFacts, context: Context) -> list[Finding]:
         for s, carry in c.groups(signed, "selector"):
             if carry["failed"].sum() >= limits.dkim_part - 0.5:
                 breakage = _breakage(domain, context, d, s, carry)
-                if breakage is not None:
+                if breakage is not None and not _given_up(domain, carry, context):
                     found.append(_finding(domain, context, breakage))
     return found
 
@@ -69,7 +70,7 @@ class _Breakage:
     before: pd.DataFrame  # of the four weeks before it broke
     living: bool  # it has verified in the last 90 days
 
-    @property
+    @cached_property
     def last(self) -> pd.Timestamp:
         """Return the last day on which it was broken: the days after it may be mended."""
         daily = c.sums(self.now, "day", "failed") / c.sums(self.now, "day")
@@ -98,13 +99,11 @@ def _failing_share(rows: pd.DataFrame) -> float:
 def _breakage(
     domain: DomainFacts, context: Context, d: str, s: str, rows: pd.DataFrame
 ) -> _Breakage | None:
-    """Return how a signature is broken; None if it is not, or nobody signs with it any more.
+    """Return how a signature is broken; None if it is not.
 
     `rows` are all that carry it, with the messages that `failed`.
     """
     limits, few = context.thresholds, context.thresholds.recent_days
-    if _given_up(domain, rows, context):
-        return None
     baseline = limits.baseline_days * DAY
     if not rows["living"].any():
         failing = context.last(rows[rows["failed"] > 0], limits.ready_days)
@@ -120,10 +119,12 @@ def _breakage(
     failed = c.sums(rows, "day", "failed").to_numpy()[is_over]
     if not len(day):
         return None
+    p = share(failed[-few:].sum(), n[-few:].sum())
+    if p < min(limits.dkim_points, _ALL):
+        return None
     began = _began(n, failed, few)
     lasting = (day >= day[began]) & (day >= day[-1] - baseline)
     usual = (day < day[began]) & (day >= day[began] - baseline)
-    p = share(failed[-few:].sum(), n[-few:].sum())
     n_now, failed_now, n_usual, failed_usual = (
         float(values[when].sum()) for when in (lasting, usual) for values in (n, failed)
     )
@@ -136,8 +137,8 @@ def _breakage(
     dead = min(p, share(failed_now, n_now)) >= _ALL and failed_now >= limits.dkim_part
     if not rose and not (dead and (failed[lasting] > 0).sum() >= few):
         return None
-    since = day[began]
-    days = [one for one in domain.complete if day[lasting][0] <= one <= day[-1]]
+    since, first, last = day[began], day[lasting][0], day[-1]
+    days = [one for one in domain.complete if first <= one <= last]
     earlier = rows[rows["day"].isin(day[usual])]
     return _Breakage(d, s, since, days, rows[rows["day"].isin(days)], earlier, living=True)
 
@@ -164,6 +165,10 @@ def _began(n: NDArray[Any], failed: NDArray[Any], few: int) -> int:
     likely; later than the last `few` days in a row that are nearer to the share before it.
     """
     start = 0
+    part, whole = (
+        np.lib.stride_tricks.sliding_window_view(values, min(few, len(n))).sum(axis=1)
+        for values in (failed, n)
+    )
     while len(n) - start > 1:
         before, bad_before = np.cumsum(n[start:])[:-1], np.cumsum(failed[start:])[:-1]
         after, bad_after = n[start:].sum() - before, failed[start:].sum() - bad_before
@@ -175,14 +180,10 @@ def _began(n: NDArray[Any], failed: NDArray[Any], few: int) -> int:
         usual = share(bad_before[split - 1], before[split - 1])
         middle = (usual + share(failed[-few:].sum(), n[-few:].sum())) / 2
         start += split
-        calm = [
-            place
-            for place in range(start, len(n) - few + 1)
-            if failed[place : place + few].sum() < middle * n[place : place + few].sum()
-        ]
-        if not calm or calm[-1] + few >= len(n):
+        calm = np.flatnonzero(part[start:] < middle * whole[start:])
+        if not len(calm) or start + calm[-1] + few >= len(n):
             return start
-        start = calm[-1]
+        start += int(calm[-1])
     return start
 
 
@@ -218,7 +219,8 @@ def _fault(
     senders, all_senders = breakage.worse("sender", part, points)
     hosts, others = _hosts(domain, breakage, senders or failing)
     # the failing addresses began when the signature broke, and others were there before
-    sources = domain.sources[domain.sources["sender"].isin(failing)]
+    sources = domain.sources[["first_day", "source_ip"]]
+    sources = sources[c.among(domain.sources["sender"], failing)]
     old = sources["first_day"] < breakage.since - DAY
     new = sources["source_ip"].isin(hosts)
     if new.any() and not (old & new).any() and (old & ~new).any():
@@ -253,7 +255,8 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
     failing = now[now["failed"] > 0].assign(messages=lambda rows: rows["failed"])
     senders, used_by = sorted(failing["sender"].unique()), sorted(now["sender"].unique())
     cause, at_fault = _fault(domain, breakage, senders, context)
-    loss = c.lost_mail(context, failing, domain.messages[domain.messages["sender"].isin(senders)])
+    sent = domain.messages[["day", "messages"]][c.among(domain.messages["sender"], senders)]
+    loss = c.lost_mail(context, failing, sent)
     undecided = set(domain.unidentified["sender"])
     words = {
         **c.sentence_parts(domain, failing, ""),
@@ -279,7 +282,8 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
     aligned = domain.signatures["aligned"]
     own_signers = map(str, domain.signatures.loc[aligned, "dkim_domain"].unique())
     changed = changed_tags(domain.quotes, breakage.since)
-    all_days = pd.concat([breakage.before, now])
+    columns = ["day", "messages", "failed"]
+    all_days = pd.concat([breakage.before[columns], now[columns]])
     daily = zip(c.sums(all_days, "day").items(), c.sums(all_days, "day", "failed"), strict=True)
     return c.messages_finding(
         "broken_dkim",
@@ -355,7 +359,8 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
 
 def _spf_too(domain: DomainFacts, breakage: _Breakage, senders: list[str]) -> str:
     """Say that SPF of the domain's organisation stopped passing for these senders as well."""
-    rows = domain.spf[domain.spf["sender"].isin(senders)]
+    rows = domain.spf[["day", "spf_domain", "result", "messages"]]
+    rows = rows[c.among(domain.spf["sender"], senders)]
     own = organisation(domain.name)
     mine = {name for name in rows["spf_domain"].unique() if organisation(str(name)) == own}
     rows = rows[rows["spf_domain"].isin(mine)]

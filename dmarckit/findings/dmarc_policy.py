@@ -118,10 +118,11 @@ def quoted_policy(domain: str, policies: pd.DataFrame) -> Policy:
     by the majority's p, since receivers that know only RFC 7489 leave them out; of `sp` those
     who quote it decide.
     """
-    newest = policies["begin"].where(policies["p"] != "").max()
-    last = policies[["begin", "reporter", *POLICY_TAGS]]
-    last = last[policies["begin"] >= newest - pd.Timedelta(hours=48)]
-    last = last[last["p"] != ""].sort_values("begin", kind="stable")
+    quoted = policies["p"] != ""
+    newest = policies["begin"][quoted].max()
+    quoted &= policies["begin"] >= newest - pd.Timedelta(hours=48)
+    last = policies.loc[quoted, ["begin", "reporter", *POLICY_TAGS]]
+    last = last.sort_values("begin", kind="stable")
     last = last.drop_duplicates("reporter", keep="last").iloc[::-1]
     if last.empty:
         return Policy(domain)
