@@ -173,7 +173,7 @@ class Senders:
         columns["sender_kind"] = [s.kind for s in self._codes]
         named = {}
         for column, names in columns.items():
-            places, distinct = pd.factorize(np.array(names, object))
+            places, distinct = pd.factorize(pd.Index(names, dtype=object))
             named[column] = pd.Categorical.from_codes(places[codes], categories=distinct)
         return frame.assign(**named)
 
