@@ -254,7 +254,7 @@ class Reduction:
         ips = self.table("SELECT ip FROM ips ORDER BY address")["ip"]
         none = np.append(ips == "", True)  # of the place -1
         codes = np.where(none[rows["place"]], -1, rows["place"])
-        address = pd.Categorical.from_codes(codes, categories=ips)
+        address = pd.Categorical.from_codes(codes, categories=pd.Index(ips))
         found = self._attribute(sources.assign(source_ip=address, messages=rows["messages"]))
         names, name = pd.factorize(found["sender"])
         kinds, kind = pd.factorize(found["sender_kind"])

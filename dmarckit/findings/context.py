@@ -198,7 +198,8 @@ class DomainFacts:
         """The report_uids of reports that name another domain, and of those that do not count."""
         known = self.reports[["oddity", "report_uid"]][self.reports["report_uid"] != ""]
         repeated = known["oddity"] == "repeated"
-        return tuple(known.loc[those, "report_uid"].tolist() for those in (~repeated, repeated))
+        uids = known["report_uid"]
+        return uids[~repeated].tolist(), uids[repeated].tolist()
 
     @cached_property
     def proving(self) -> set[str]:

@@ -341,7 +341,7 @@ class _Move:
 def _moves(domain: DomainFacts, context: Context, authors: Set[str]) -> list[_Move]:
     """Return those of the From domains whose mail moved to a few new addresses."""
     rows = domain.messages[_MOVED]
-    sent = c.among(rows["header_from"], authors) & (rows["messages"] > 0)
+    theirs = c.among(rows["header_from"], authors) & (rows["messages"] > 0)
     first = domain.messages[["sender", "day"]].drop_duplicates("sender")  # in the order of days
     new = context.last(first, 30)
     few = c.sums(domain.addresses, "sender", "addresses").to_dict()
@@ -350,10 +350,10 @@ def _moves(domain: DomainFacts, context: Context, authors: Set[str]) -> list[_Mo
         for sender, day in zip(new["sender"], new["day"], strict=True)
         if few.get(sender, _MANY) <= _FEW_ADDRESSES
     }
-    fails = sent & ~rows["in_inventory"] & ~rows["ours"] & c.among(rows["sender"], steady)
+    fails = theirs & ~rows["in_inventory"] & ~rows["ours"] & c.among(rows["sender"], steady)
     fails &= c.among(rows["class"], (*c.SPOOFED, "unidentified"))
     of_author = dict(c.groups(rows[fails], "header_from"))
-    mine = rows[sent & rows["in_inventory"] & ~rows["fails"]]
+    mine = rows[theirs & rows["in_inventory"] & ~rows["fails"]]
     found = []
     for author, passed in c.groups(mine[c.among(mine["header_from"], of_author)], "header_from"):
         new = of_author[author]
