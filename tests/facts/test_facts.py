@@ -17,6 +17,7 @@ from dmarckit.core.settings import DeclaredSender, Settings
 from dmarckit.demo.company import demo_domains, demo_flows, demo_settings
 from dmarckit.demo.flows import Domain, Flow, Reporter
 from dmarckit.demo.traffic import reports as generated
+from dmarckit.facts import sql
 from dmarckit.facts.frames import COLUMNS, Facts, empty_facts
 from dmarckit.facts.load import load_facts
 from dmarckit.lake.lake import Lake
@@ -99,6 +100,19 @@ def test_a_lake_on_s3_gives_the_same(tmp_path: Path, bucket: str) -> None:
         key = [c for c in ("domain", "sender", "dkim_domain", "begin") if c in frame.columns]
         mine, other = (f.sort_values(key, ignore_index=True) for f in (frame, getattr(there, name)))
         pd.testing.assert_frame_equal(mine, other)
+
+
+def test_patterns_whose_hash_is_the_same_stay_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [make_record(messages=4), make_failing(messages=2), make_failing(None, 3)]
+    lake = lake_of(tmp_path, report(*records))
+    usual = facts_of(lake)
+    monkeypatch.setattr(sql, "KEYS", ("hash(1)", sql.KEYS[-1]))
+    found = facts_of(lake)
+    assert found.messages["messages"].sum() == 9
+    for name in COLUMNS:
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(usual, name))
 
 
 def test_counts_of_0_are_no_messages(tmp_path: Path) -> None:
