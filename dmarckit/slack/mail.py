@@ -7,6 +7,7 @@ elsewhere. Outside text gets into headers through `Message.title` alone, which i
 from __future__ import annotations
 
 import contextlib
+import re
 import smtplib
 import ssl
 import time
@@ -17,7 +18,6 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 from functools import cache
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -134,31 +134,23 @@ def send_mail(
     )
 
 
-def check_mail(settings: Settings) -> str | None:
+def check_mail(settings: Settings) -> str:
     """Return, in words, that mails can be sent, as far as that shows without sending one.
 
-    None: these credentials may not ask SES. Raises DeliveryError as `send_mail` does.
+    Raises DeliveryError as `send_mail` does.
     """
     if settings.smtp_url:
         with _smtp(settings) as server:
             server.noop()
         return f"{_host(settings)} lets us in"
-    from botocore.exceptions import ClientError
-
     sender = _sender(settings)
-    for identity in (sender.addr_spec, sender.domain):
-        with _ses_errors("ses:GetEmailIdentity"):
-            try:
-                asked = core.aws_client("sesv2").get_email_identity(EmailIdentity=identity)
-            except ClientError as error:
-                if "AccessDenied" in (code := core.error_code(error)):
-                    return None
-                if code != "NotFoundException":
-                    raise
-            else:
-                if asked["VerifiedForSendingStatus"]:
-                    return f"SES sends for {one_line(identity)}"
-    raise DeliveryError(f"SES does not send for {one_line(sender.addr_spec)}: {_VERIFY}")
+    with _ses_errors("ses:GetEmailIdentity"):
+        client = core.aws_client("sesv2")
+        for identity in (sender.addr_spec, sender.domain):
+            with contextlib.suppress(client.exceptions.NotFoundException):
+                if client.get_email_identity(EmailIdentity=identity)["VerifiedForSendingStatus"]:
+                    return f"SES sends for {identity}"
+    raise DeliveryError(f"SES does not send for {sender.addr_spec}: {_VERIFY}")
 
 
 def _send_ses(mail: EmailMessage, settings: Settings) -> str:
@@ -197,47 +189,23 @@ def _send_smtp(mail: EmailMessage, settings: Settings) -> str:
 
 @contextlib.contextmanager
 def _smtp(settings: Settings) -> Iterator[smtplib.SMTP]:
-    """Connect to the server of `smtp_url`, encrypted unless it is this machine, and log in.
-
-    No text of the server's answers to a login is shown: it may hold what was sent.
-    """
-    url, host = urlsplit(settings.smtp_url or ""), _host(settings)
+    """Connect to the server of `smtp_url`, encrypted unless it is this machine, and log in."""
+    url, trusted = urlsplit(settings.smtp_url or ""), ssl.create_default_context()
+    host, is_tls = url.hostname or "", url.scheme == "smtps"
     secret = settings.smtp_password.get_secret_value() if settings.smtp_password else ""
-    kind = smtplib.SMTPResponseException  # whose answer says that it is for now, or for ever
     server: smtplib.SMTP | None = None
     try:
-        trusted = ssl.create_default_context()
-        if url.scheme == "smtps":
-            server = smtplib.SMTP_SSL(
-                url.hostname or "", url.port or 465, timeout=TIMEOUT, context=trusted
-            )
+        if is_tls:
+            server = smtplib.SMTP_SSL(host, url.port or 465, timeout=TIMEOUT, context=trusted)
         else:
-            server = smtplib.SMTP(url.hostname or "", url.port or 587, timeout=TIMEOUT)
-            if not _is_here(url.hostname or ""):
-                server.starttls(context=trusted)
+            server = smtplib.SMTP(host, url.port or 587, timeout=TIMEOUT)
+        if not is_tls and not re.fullmatch(r"localhost|127(\.\d+){3}|::1", host):
+            server.starttls(context=trusted)
         if url.username:
             server.login(unquote(url.username), secret)
         yield server
-    except smtplib.SMTPAuthenticationError as error:
-        text = f"{host} refuses the login ({error.smtp_code}): check smtp_url and smtp_password"
-        raise _error_of(error.smtp_code, DeliveryError)(text) from None
-    except smtplib.SMTPNotSupportedError as error:
-        text = f"{host}: {one_line(error)}; use a server with STARTTLS, or smtps://"
-        raise DeliveryError(text) from None
-    except smtplib.SMTPRecipientsRefused as error:
-        who, (code, answer) = next(iter(error.recipients.items()))
-        text = f"{host} refuses {one_line(who)} ({code} {_said(answer)}): check mail_to"
-        raise _error_of(code, DeliveryError)(text) from None
-    except kind as error:
-        is_mail = isinstance(error, smtplib.SMTPDataError)
-        text = f"{host} refuses the mail ({error.smtp_code} {_said(error.smtp_error)})"
-        raise _error_of(error.smtp_code, core.MessageRefused if is_mail else DeliveryError)(
-            text
-        ) from None
-    except OSError as error:  # all of smtplib's and ssl's are
-        why = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or error
-        text = f"SMTP server {host} cannot be reached ({one_line(why)}): check smtp_url and network"
-        raise ChannelUnavailable(text) from None
+    except OSError as error:  # all of smtplib's and ssl's are; the causes may hold the password
+        raise _smtp_error(error, _host(settings)) from None
     finally:
         if server is not None:
             # a mail that was taken stays taken, whatever is answered to the goodbye
@@ -246,20 +214,29 @@ def _smtp(settings: Settings) -> Iterator[smtplib.SMTP]:
             server.close()
 
 
-def _error_of(code: int, refused: type[DeliveryError]) -> type[DeliveryError]:
-    return ChannelUnavailable if 400 <= code < 500 else refused
-
-
-def _said(answer: bytes | str) -> str:
-    text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
-    return one_line(" ".join(text.split()), 120)
+def _smtp_error(error: OSError, host: str) -> DeliveryError:
+    """Return the error in words; the answer to a login is not shown, it may hold what was sent."""
+    kind, hint, answer = DeliveryError, "smtp_url and smtp_password", b""
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return kind(f"{host}: {one_line(error)}; use a server with STARTTLS, or smtps://")
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        who, (code, answer) = next(iter(error.recipients.items()))
+        hint = f"{who} in mail_to"
+    elif isinstance(error, smtplib.SMTPResponseException):
+        code = error.smtp_code
+        if not isinstance(error, smtplib.SMTPAuthenticationError):
+            answer = error.smtp_error if isinstance(error.smtp_error, bytes) else b""
+        if isinstance(error, smtplib.SMTPDataError):
+            kind, hint = core.MessageRefused, "what the server takes"
+    else:
+        why = getattr(error, "verify_message", "") or error.strerror or error
+        text = f"SMTP server {host} cannot be reached ({one_line(why)}): check smtp_url and network"
+        return ChannelUnavailable(text)
+    said = one_line(" ".join(answer.decode("utf-8", "replace").split()), 120)
+    what = "the mail" if said else "the login"
+    text = f"{host} refuses {what} ({f'{code} {said}'.strip()}): check {hint}"
+    return (ChannelUnavailable if 400 <= code < 500 else kind)(text)
 
 
 def _host(settings: Settings) -> str:
     return one_line(urlsplit(settings.smtp_url or "").hostname)
-
-
-def _is_here(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ip_address(host).is_loopback
-    return host == "localhost"

@@ -265,7 +265,8 @@ class Delivery:
             self._result.saved = storage.url
             self._record_out(due.subject, None, shown)
             return True
-        for place in self._places(due.channel, main):
+        places = self._places(due.channel, main)
+        for place in places:
             if place in self._refusing:
                 continue
             if place in self._unreachable or self._is_slack_down(place):
@@ -285,12 +286,12 @@ class Delivery:
                 return self._given_up(due.subject, made, error)
             except DeliveryError as error:
                 self._refusing[place] = error
-                else_ = "wait" if place in CHANNEL_NAMES else "go to the main channel, or wait"
-                self._warn(f"{error}; its messages {else_} in the outbox")
+                then = "wait" if place in CHANNEL_NAMES else "go to the main channel, or wait"
+                self._warn(f"{error}; its messages {then} in the outbox")
             else:
                 self._record_out(due.subject, place, shown)
                 return True
-        return self._given_up(due.subject, made, next(reversed(self._refusing.values()), None))
+        return self._given_up(due.subject, made, self._refusing.get(places[-1]))
 
     def _places(self, channel: str | None, main: str) -> Sequence[str]:
         """Return the channels for a message: the second gets it where the first is refused."""

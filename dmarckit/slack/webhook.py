@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import html
@@ -10,18 +11,23 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from dmarckit import core
-from dmarckit.core import ChannelUnavailable, DeliveryError, Settings, one_line
+from dmarckit.core import (
+    ChannelUnavailable,
+    DeliveryError,
+    MessageRefused,
+    Settings,
+    one_line,
+)
 from dmarckit.slack import blocks as kit
 from dmarckit.slack.blocks import Block, Message
 from dmarckit.slack.client import MAX_WAIT, PAUSES, passes, pause
 
-SIGNATURE, TIMESTAMP = "X-Dmarckit-Signature", "X-Dmarckit-Timestamp"
 TIMEOUT = 15  # seconds for the answer
 _HOSTS = {  # ends of host names; the setting says it for others
     ".logic.azure.com": "teams",
@@ -54,60 +60,40 @@ def post_webhook(
         DeliveryError: every message is refused, with what to do about it.
     """
     url = settings.webhook_url.get_secret_value() if settings.webhook_url else ""
-    host = urlsplit(url).hostname or ""
     kind = _kind(settings)
     about = {"id": ident, "kind": _KINDS.get(name := subject.partition(":")[0], name)}
-    about["sent"] = now.isoformat(timespec="seconds")
-    body = _body(message, kind, about)
+    body = _body(message, kind, about | {"sent": now.isoformat(timespec="seconds")})
     if kind == "chat":  # an id that Google has seen makes no second message
         url += f"{'&' if urlsplit(url).query else '?'}requestId={ident}"
     try:
-        core.with_retries(
-            lambda: _post(url, body, ident, settings),
-            passes, PAUSES, sleep=sleep, pause=pause, patience=MAX_WAIT,
-        )  # fmt: skip
+        _ask(url, lambda: _request(url, body, ident, settings), sleep)
     except HTTPError as error:
-        raise _refused(error.code, one_line(host)) from None  # the cause holds the address
-    except (OSError, HTTPException, ValueError) as error:
-        raise _unreachable(error, host) from None
+        text = f"the webhook at {one_line(urlsplit(url).hostname)} answers HTTP {error.code}"
+        if error.code in (408, 429) or error.code >= 500:
+            raise ChannelUnavailable(f"{text}: it is busy or down") from None
+        refused = MessageRefused if error.code in (400, 413, 422) else DeliveryError
+        hint = "check webhook_url, webhook_secret and webhook_format"
+        raise refused(f"{text}: {hint}") from None
 
 
 def check_webhook(settings: Settings) -> str:
-    """Return, in words, that somebody listens there; nothing is posted.
+    """Return, in words, that somebody answers there; nothing is posted.
 
     Raises ChannelUnavailable.
     """
-    url = urlsplit(settings.webhook_url.get_secret_value() if settings.webhook_url else "")
-    host, kind = url.hostname or "", _kind(settings)
-    proxies = urllib.request.getproxies()
-    if url.scheme in proxies and not urllib.request.proxy_bypass(host):
-        return f"{kind} at {one_line(host)}, behind a proxy"
-    connect = HTTPSConnection if url.scheme == "https" else HTTPConnection
-    connection = connect(host, url.port, timeout=TIMEOUT)
-    try:
-        connection.connect()
-    except OSError as error:
-        raise _unreachable(error, host) from None
-    finally:
-        connection.close()
-    return f"{kind} at {one_line(host)}"
+    url = settings.webhook_url.get_secret_value() if settings.webhook_url else ""
+    options = urllib.request.Request(url, method="OPTIONS")  # noqa: S310 - the settings check it
+    with contextlib.suppress(HTTPError):  # whatever it says to that
+        _ask(url, lambda: options, lambda _seconds: None)
+    return f"{_kind(settings)} at {one_line(urlsplit(url).hostname)}"
 
 
 def _kind(settings: Settings) -> str:
     url = settings.webhook_url.get_secret_value() if settings.webhook_url else ""
-    host, kind = urlsplit(url).hostname or "", settings.webhook_format
-    if kind != "auto":
-        return kind
-    return next((kind for end, kind in _HOSTS.items() if f".{host}".endswith(end)), "json")
-
-
-def _unreachable(error: Exception, host: str) -> ChannelUnavailable:
-    why = ""
-    if isinstance(error, OSError):
-        why = f" ({one_line(getattr(error, 'reason', None) or error.strerror or 'no answer')})"
-    return ChannelUnavailable(
-        f"the webhook at {one_line(host)} cannot be reached{why}: check network and proxy"
-    )
+    if settings.webhook_format != "auto":
+        return settings.webhook_format
+    host = f".{urlsplit(url).hostname}"
+    return next((kind for end, kind in _HOSTS.items() if host.endswith(end)), "json")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -117,30 +103,40 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Return no request."""
 
 
-def _post(url: str, body: bytes, ident: str, settings: Settings) -> None:
-    headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "dmarckit"}
-    headers["X-Dmarckit-Id"] = ident
+def _request(url: str, body: bytes, ident: str, settings: Settings) -> urllib.request.Request:
+    headers = {"Content-Type": "application/json; charset=utf-8", "X-Dmarckit-Id": ident}
     if settings.webhook_secret:
-        headers[TIMESTAMP] = stamp = str(int(time.time()))
+        headers["X-Dmarckit-Timestamp"] = stamp = str(int(time.time()))
         key = settings.webhook_secret.get_secret_value().encode()
         signed = hmac.new(key, f"{stamp}.".encode() + body, hashlib.sha256)
-        headers[SIGNATURE] = f"sha256={signed.hexdigest()}"
-    request = urllib.request.Request(url, body, headers)  # noqa: S310 - the settings check it
+        headers["X-Dmarckit-Signature"] = f"sha256={signed.hexdigest()}"
+    return urllib.request.Request(url, body, headers)  # noqa: S310 - the settings check it
+
+
+def _ask(
+    url: str, request: Callable[[], urllib.request.Request], sleep: Callable[[float], None]
+) -> None:
+    """Send a request; an answer that is an error is raised as HTTPError, whose text holds no URL.
+
+    Raises ChannelUnavailable.
+    """
+
+    def ask() -> None:
+        try:
+            urllib.request.build_opener(_NoRedirect).open(request(), timeout=TIMEOUT).close()
+        except HTTPError as error:
+            error.close()
+            raise
+
     try:
-        urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT).close()
-    except HTTPError as error:
-        error.close()
+        core.with_retries(ask, passes, PAUSES, sleep=sleep, pause=pause, patience=MAX_WAIT)
+    except HTTPError:
         raise
-
-
-def _refused(status: int, host: str) -> DeliveryError:
-    if status in (408, 429) or status >= 500:
-        return ChannelUnavailable(f"the webhook at {host} is busy or down (HTTP {status})")
-    kind = core.MessageRefused if status in (400, 413, 422) else DeliveryError
-    return kind(
-        f"the webhook at {host} refuses the message (HTTP {status}): "
-        "check webhook_url, webhook_secret and webhook_format"
-    )
+    except (OSError, HTTPException, ValueError) as error:
+        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or "no answer"
+        text = f"the webhook at {one_line(urlsplit(url).hostname)} cannot be reached"
+        text += f" ({one_line(why)}): check network and proxy"
+        raise ChannelUnavailable(text) from None  # the causes hold the address
 
 
 def _body(message: Message, kind: str, about: dict[str, str]) -> bytes:
@@ -154,15 +150,11 @@ def _body(message: Message, kind: str, about: dict[str, str]) -> bytes:
 
 
 def _plain(message: Message, about: dict[str, str]) -> dict[str, Any]:
-    pairs = [pair for block in message.blocks for pair in block.get("pairs", ())]
-    links = [block for block in message.blocks if block["type"] == "link"]
-    charts = [block for block in message.blocks if block["type"] == "picture"]
+    links = [block for block in kit.simplified(message).blocks if block["type"] == "link"]
     return about | {
         "title": message.title,
         "text": kit.message_text(message, links=False),
-        "fields": {kit.plain_text(name): kit.plain_text(value) for name, value in pairs},
         "links": [{"label": kit.plain_text(b["label"]), "url": b["url"]} for b in links],
-        "charts": [{"alt": b["alt"], "url": b["url"]} for b in charts],
     }
 
 

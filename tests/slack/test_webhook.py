@@ -67,9 +67,10 @@ def test_a_message_is_signed_json(hook: WebhookServer, waits: list[float]) -> No
         "sent": "2026-11-24T09:30:00+00:00",
         "title": "text & more",
         "text": "98% of a.example & more\n[Open the page]\n[chart] Per day\n",
-        "fields": {},
-        "links": [{"label": "Open the page", "url": "https://pages.example/p"}],
-        "charts": [{"alt": "Per day", "url": "https://s3.example/c.png"}],
+        "links": [
+            {"label": "Open the page", "url": "https://pages.example/p"},
+            {"label": "Chart", "url": "https://s3.example/c.png"},
+        ],
     }
     headers, _body = hook.taken[0]
     assert headers["content-type"] == "application/json; charset=utf-8"
@@ -132,7 +133,8 @@ def test_the_host_says_which_form_it_takes(
     host: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("dmarckit.slack.webhook._post", lambda *given: seen.append(given))
+    monkeypatch.setattr("dmarckit.slack.webhook._request", lambda *given: seen.append(given))
+    monkeypatch.setattr("dmarckit.slack.webhook._ask", lambda _url, request, _sleep: request())
     post_webhook(HELLO, load_settings(webhook_url=f"https://{host}/x"), "run:1", "0a", NOW)
     keys = {"teams": "attachments", "chat": "cardsV2", "json": "kind"}
     assert keys[kind] in json.loads(seen[0][1])
@@ -204,13 +206,16 @@ def test_a_refusal_is_named_without_the_address(
     assert (len(hook.tries), waits) == (1, [])
 
 
-def test_nobody_listening_is_tried_again_then_named(waits: list[float]) -> None:
+def test_nobody_listening_is_tried_again_then_named(
+    waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with webhook_server() as gone:
         pass
     with pytest.raises(ChannelUnavailable, match="cannot be reached") as raised:
         post(gone, waits)
     assert "known-to-few" not in str(raised.value)
     assert waits == [1, 2, 4]
+    monkeypatch.setattr("dmarckit.slack.webhook.PAUSES", ())
     with pytest.raises(ChannelUnavailable, match="cannot be reached"):
         check_webhook(settings(gone))
 
