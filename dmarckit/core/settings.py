@@ -87,7 +87,8 @@ class Mute(Strict):
 
 
 Mailbox = Annotated[str, pydantic.AfterValidator(lambda text: _mailbox(text))]
-_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@(?:[A-Za-z0-9-]+\.)+[A-Za-z0-9-]+")
+_WORD, _LABEL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+", r"[A-Za-z0-9-]+"
+_ADDRESS = re.compile(rf"{_WORD}(?:\.{_WORD})*@(?:{_LABEL}\.)+{_LABEL}")
 
 
 def _mailbox(text: str) -> str:

@@ -17,13 +17,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from dmarckit import core
-from dmarckit.core import (
-    ChannelUnavailable,
-    DeliveryError,
-    MessageRefused,
-    Settings,
-    one_line,
-)
+from dmarckit.core import ChannelUnavailable, DeliveryError, MessageRefused, Settings, one_line
 from dmarckit.slack import blocks as kit
 from dmarckit.slack.blocks import Block, Message
 from dmarckit.slack.client import MAX_WAIT, PAUSES, passes, pause

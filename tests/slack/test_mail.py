@@ -171,7 +171,7 @@ def test_every_line_passes_any_server(kind: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["ops@example.com\r\nBcc: x@a.example", "nobody", "a@b", "o@ex ample.net", "o@bücher.example"],
+    ["o@a.example\r\nBcc: x@b.example", "nobody", "a@b", "a..b@a.example", "o@a b", "o@ü.example"],
 )  # fmt: skip
 def test_an_address_that_is_none_is_refused_by_the_settings(value: str) -> None:
     for name in ("mail_from", "mail_to"):
