@@ -315,6 +315,7 @@ def test_a_stack_of_tasks_keeps_them_until_somebody_says_otherwise() -> None:
         ({"DaysToArchive": "100"}, "90, 100, 360: each must be later"),
         ({"DaysToExpire": "170"}, "90, 180, 170: each must be later"),
         ({"Recipients": "not an address"}, "Recipients 'not an address': write addresses such as"),
+        ({"MailTo": "team@example.com"}, "MailTo: give MailFrom as well"),
         ({"MailPrefix": "rua"}, "MailPrefix 'rua': write a prefix that ends in /"),
         (
             {"MailBucket": "one", "HomeBucket": "one"},

@@ -356,6 +356,19 @@ def test_the_function_may_besides_log_and_read_its_secrets(
     assert allowed(quiet, "FunctionRole") == log
 
 
+def test_mail_is_sent_only_where_it_is_configured_and_from_one_address(
+    most: Resolved, template: dict[str, Any]
+) -> None:
+    mail = {"MailTo": "team@example.com", "MailFrom": "dmarc@example.com"}
+    made = Resolved(template, Recipients="a@example.com", **FUNCTION, **mail)
+    (statement,) = (s for _, s in made.statements() if s.get("Sid") == "SendMail")
+    assert statement["Action"] == ["ses:SendEmail", "ses:SendRawEmail"]
+    assert statement["Condition"] == {"StringEquals": {"ses:FromAddress": "dmarc@example.com"}}
+    variables = made.of("AWS::Lambda::Function")["Function"]["Environment"]["Variables"]
+    assert variables["DMARCKIT_MAIL_TO"] == "team@example.com"
+    assert not any("ses:" in str(statement["Action"]) for _, statement in most.statements())
+
+
 def test_who_starts_runs_may_start_those_of_this_stack(
     most: Resolved, template: dict[str, Any]
 ) -> None:

@@ -335,6 +335,8 @@ def _check_together(values: Mapping[str, str]) -> None:
             f"Image {one_line(repr(values['Image']), 80)}: a function takes its image from ECR in "
             f"its own region; push it there, or give -p Tasks {ALL} for tasks on Fargate"
         )
+    if values["MailTo"] and "@" not in values["MailFrom"]:
+        raise SettingsError("MailTo: give MailFrom as well, an address that SES may send from")
     names = ("DaysToInfrequentAccess", "DaysToArchive", "DaysToExpire")
     ages = [int(float(values[name])) for name in names]
     if not (ages[0] + 30 <= ages[1] < ages[2]):  # S3 keeps to 30 days in infrequent access
