@@ -37,4 +37,5 @@ from .titles import (
     part_label as part_label,
     urgent as urgent,
 )
+from .tls import tls_policy as tls_policy, tls_result as tls_result
 from .whatif import WhatIf as WhatIf, what_if as what_if

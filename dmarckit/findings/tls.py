@@ -52,7 +52,7 @@ def _finding(
     names = sorted(rows["reporter"].unique())
     limits = context.thresholds
     many = n >= limits.tls_sessions and share(n, sessions) >= 0.1
-    means, action = _MEANING.get(result, ("", _ELSE))
+    action = _MEANING[result][1] if result in _MEANING else _ELSE
     hosts = sorted({host for listed in rows["mx_hosts"].unique() for host in listed.split()})
     at = _("The failures were at {hosts}.").format(hosts=join_names(hosts)) if hosts else ""
     return Finding(
@@ -75,14 +75,14 @@ def _finding(
                 domain=safe(domain) or _("an unnamed domain"),
                 share=percent(share(n, sessions)),
                 when=model.on_days(first, last),
-                meaning=_(means) if means else safe(result),
+                meaning=tls_result(result),
             ),
             at,
         ),
         action=_(action),
         evidence={
             "reporters": [model.reporter_name(name) for name in names],
-            "policy_types": sorted(safe(kind) for kind in rows["policy_type"].unique()),
+            "policy_types": sorted(map(tls_policy, rows["policy_type"].unique())),
             "mx_hosts": [safe(host) for host in hosts[:SHOWN]],
             "sessions": sessions,
             "thresholds": {"share": limits.tls_share, "sessions": limits.tls_sessions},
@@ -94,6 +94,17 @@ def _finding(
     )
 
 
+def tls_result(result: str) -> str:
+    """Return what a result type (RFC 8460, section 4.3) says; an unknown one as it is."""
+    return _(_MEANING[result][0]) if result in _MEANING else safe(result)
+
+
+def tls_policy(kind: str) -> str:
+    """Return the name of a policy type (RFC 8460, section 4.2); an unknown one as it is."""
+    return _(_POLICIES[kind]) if kind in _POLICIES else safe(kind)
+
+
+_POLICIES = {"sts": "MTA-STS", "tlsa": "DANE", "no-policy-found": later("no policy")}
 _ELSE = later(
     "Mail admin: see RFC 8460 section 4.3 for what the receiver means, and the addresses in "
     "`dmarckit lab`."
@@ -165,7 +176,7 @@ _MEANING = {
         later("the sender asks for DANE and found none"),
         later("Mail admin: publish TLSA records for the MX hosts, in a zone that is signed."),
     ),
-    _UNKNOWN: (later("the reporter does not say why"), _ELSE),
+    _UNKNOWN: (later("no reason given"), _ELSE),
 }
 
 
@@ -181,6 +192,7 @@ FAMILY = Family(
                 "sessions": later("Sessions"),
             },
             topic="tls",
+            subject_name=tls_result,
         ),
     ),
     of_all=(tls_failures,),

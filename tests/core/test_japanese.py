@@ -110,7 +110,7 @@ def test_a_notebook_s_markdown_is_translated_by_paragraph(in_japanese: None) -> 
 
 def test_a_finding_and_the_answer(in_japanese: None) -> None:
     found = [judged("WORSE", summary="要約", action="対応内容")]
-    card = text(findings_html(found, date(2026, 12, 24)).markup)
+    card = text(findings_html(found, date(2026, 12, 24), page_about().facts.reports).markup)
     for part in ("警告", "悪化", "Example Mail からの送信を初めて検出", "対応:"):
         assert part in card
     assert "WORSE" not in card

@@ -12,8 +12,9 @@ import pytest
 from dmarckit.core.settings import Mute, load_settings
 from dmarckit.core.thresholds import Thresholds
 from dmarckit.facts.frames import COLUMNS, Facts
-from dmarckit.findings.find import find
+from dmarckit.findings.find import find, title
 from dmarckit.findings.titles import part_label
+from dmarckit.findings.tls import tls_policy, tls_result
 from tests.support.finding_cases import dead_letters
 from tests.support.finding_facts import (
     FOUR,
@@ -116,6 +117,20 @@ def test_failures_without_details_are_told_as_such() -> None:
     row = tls("", 30) | {"failed_sessions": 0}
     finding = only(facts(tls=[row]), "tls_failures")
     assert (finding.subject, finding.messages) == ("unspecified", 30)
+    assert title(finding) == "TLS failing: no reason given"
+
+
+def test_results_of_tls_are_said_in_words() -> None:
+    finding = only(facts(tls=[tls("certificate-expired", 1)]), "tls_failures")
+    assert finding.subject == "certificate-expired", "the fingerprint is that of the tag"
+    assert title(finding) == "TLS failing: the certificate has expired"
+    assert finding.evidence["policy_types"] == ["MTA-STS"]
+    assert tls_result("some-new-type\x1b") == "some-new-type\\x1b"
+    assert [tls_policy(kind) for kind in ("tlsa", "no-policy-found", "x")] == [
+        "DANE",
+        "no policy",
+        "x",
+    ]
 
 
 def mail(

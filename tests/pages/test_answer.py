@@ -63,6 +63,16 @@ def test_what_is_muted_resolved_or_only_good_to_know_needs_nothing() -> None:
     assert found.points == ("100% of own mail is authenticated.", "1 note below.")
 
 
+def test_nothing_is_good_while_own_mail_fails_whatever_the_findings() -> None:
+    found = answered(messages=9, failing=2)
+    assert (found.level, found.sentence) == ("plain", "22.2% of own mail is not authenticated.")
+    assert found.points == ("No finding calls for action, from 1 report with 9 messages.",)
+    muted = answered(judged(mute_reason="known"), messages=1000, failing=51)
+    assert (muted.level, muted.sentence) == ("plain", "5.1% of own mail is not authenticated.")
+    assert answered(messages=1000, failing=50).level == "good"
+    assert answered(judged(), messages=9, failing=2).level == "warning"
+
+
 def test_without_reports_there_is_no_answer() -> None:
     assert answered(messages=0, reports=0) == Answer("none", "No reports for this period.", ())
     broken = judged(kind="ingest_broken", domain="", subject="", severity="critical")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from datetime import date
+from datetime import date, timedelta
 from html import unescape
 from typing import Any
+
+import pandas as pd
 
 from dmarckit.findings.ledger import LedgerEntry
 from dmarckit.findings.model import Record
@@ -15,11 +17,12 @@ from dmarckit.pages.links import targets_of
 from dmarckit.pages.sections import findings
 from dmarckit.pages.sections.findings import amount, by_cause, findings_html as cards, issues_html
 from tests.pages.test_answer import judged
-from tests.support.pages import HOSTILE, page_about, text
+from tests.support.pages import BEFORE, DAY, HOSTILE, REPORT, frame, page_about, text
 
 
 def findings_html(items: list[LedgerEntry], **given: Any) -> Html:
-    return cards(items, date(2026, 12, 24), **given)
+    seen = given.pop("reports", page_about().facts.reports)
+    return cards(items, date(2026, 12, 24), seen, **given)
 
 
 def test_a_card_says_what_is_wrong_and_what_to_do() -> None:
@@ -56,6 +59,35 @@ def test_a_card_leads_to_domain_and_sender_and_says_how_to_mute_it() -> None:
     (mute,) = tomllib.loads(unescape(block[1]))["mute"]
     assert mute["fingerprint"] == "new_sender|example.com|Example Mail"
     assert mute["until"] == date(2026, 12, 24)
+
+
+def test_a_card_leads_to_the_reports_it_comes_from_where_they_are_few() -> None:
+    one = {"kind": "spoofing", "first_day": DAY.date(), "last_day": DAY.date()}
+    one |= {"evidence": {"reporters": {"Receiver One": 9}}}
+    seen = frame(
+        REPORT,
+        (
+            {"report_uid": "mine"},
+            {"report_uid": "of the day before", "begin": BEFORE, "end": DAY},
+            {"report_uid": "of another domain", "domain": "other.example"},
+            {"report_uid": "of another receiver", "reporter": "Receiver Two"},
+        ),
+    )
+
+    def leads_to(reports: pd.DataFrame = seen, **other: Any) -> list[str]:
+        found = findings_html([judged(**one | other)], reports=reports, here="example.com")
+        return targets_of(found.markup)
+
+    assert leads_to() == ["report?report_uid=mine"]
+    assert leads_to(first_day=DAY.date() - timedelta(days=1))[1:] == [
+        "report?report_uid=of+the+day+before"
+    ]
+    assert leads_to(reporters=4) == []
+    assert leads_to(first_day=None) == []
+    assert leads_to(first_day=DAY.date() - timedelta(days=3)) == []
+    assert leads_to(pd.concat([seen] * 4)) == []
+    same = [judged(**one | {"cause": "one", "domain": name}) for name in ("a.example", "b.example")]
+    assert not [t for t in targets_of(findings_html(same, reports=seen).markup) if "uid" in t]
 
 
 def test_the_commands_that_decide_are_to_copy() -> None:

@@ -32,7 +32,9 @@ from dmarckit.pages.sections.base import PageData, Section
 
 CARDS = 24  # cards of a page beside those that need action; the rest is a folded table
 MOST_CARDS = 100  # cards of a page
+FEW_REPORTS = 3  # that a card leads to
 SHOWN = 8  # findings that an answer names
+ENOUGH = 0.95  # share of own mail that is authenticated, from which on nothing needs a look
 MUTED = timedelta(days=30)  # that a finding is muted, as a card proposes it
 DAYS = "messages_a_day"  # the part of the evidence that a finding's line draws
 
@@ -69,17 +71,23 @@ class FindingSections(PageData):
         rows = [asdict(item.finding) | {"status": item.status} for item in items]
         columns = [*(field.name for field in fields(findings.Finding)), "status"]
         until = self.analysis.now.date() + MUTED
-        shown = findings_html(items, until, here=self.domain, is_first=self._is_first)
+        seen = self.facts.reports
+        shown = findings_html(items, until, seen, here=self.domain, is_first=self._is_first)
         return Section(pd.DataFrame(rows, columns=columns), shown)
 
 
 def findings_html(
-    items: Sequence[LedgerEntry], until: date, here: str = "", is_first: bool = False
+    items: Sequence[LedgerEntry],
+    until: date,
+    reports: pd.DataFrame,
+    here: str = "",
+    is_first: bool = False,
 ) -> Html:
     """Return open findings as cards, one a cause; muted and resolved ones folded below.
 
-    `until`: up to when cards propose to mute; `here`: the page's domain, which is not linked to;
-    `is_first`: there was no run before, so that nothing is new.
+    `until`: up to when cards propose to mute; `reports`: those of the facts, of which cards lead
+    to few; `here`: the page's domain, which is not linked to; `is_first`: there was no run
+    before, so that nothing is new.
     """
     groups = by_cause(items)
     muted = [item for item in items if item.finding.muted and item.status != "RESOLVED"]
@@ -87,7 +95,7 @@ def findings_html(
     html = render_part("empty", _("No open findings."))
     n = min(max(CARDS, sum(is_urgent(group) for group in groups)), MOST_CARDS)
     if groups:
-        cards = [_card(group, until, here, is_first) for group in groups[:n]]
+        cards = [_card(group, until, reports, here, is_first) for group in groups[:n]]
         html = render_part("findings", cards)
     more = [item for group in groups[n:] for item in group]
     html += _folded(ngettext("{n} more finding", "{n} more findings", len(more)), more)
@@ -189,7 +197,9 @@ def _domain(name: str) -> Html:
     return render_part("link", page_target("domain", domain=name), show_domain(name))
 
 
-def _card(group: Sequence[LedgerEntry], until: date, here: str, is_first: bool) -> dict[str, Any]:
+def _card(
+    group: Sequence[LedgerEntry], until: date, reports: pd.DataFrame, here: str, is_first: bool
+) -> dict[str, Any]:
     """Return findings of one cause as the macro ``findings`` prints them."""
     finding = group[0].finding
     row, evidence = _row(group, here, is_first), dict(finding.evidence)
@@ -206,6 +216,7 @@ def _card(group: Sequence[LedgerEntry], until: date, here: str, is_first: bool) 
         target = page_target("sender", domain=finding.domain, sender=finding.subject)
         label = _("All mail of {sender}").format(sender=one_line(finding.subject, 80))
         links.append((label, target))
+    links += _report_links(finding, reports) if len(group) == 1 else ()
     names = dict.fromkeys(
         [*(name for name in EVIDENCE_ORDER if name in evidence), *sorted(evidence)]
     )
@@ -227,6 +238,27 @@ def _card(group: Sequence[LedgerEntry], until: date, here: str, is_first: bool) 
             if evidence[name] not in (None, "", [], {})
         ],
     }
+
+
+def _report_links(finding: findings.Finding, reports: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return text and target of the reports that a finding comes from, where they are few."""
+    first, last = finding.first_day, finding.last_day
+    if not first or not last or max((last - first).days + 1, finding.reporters) > FEW_REPORTS:
+        return []
+    rows = reports[reports["domain"] == finding.domain]
+    rows = rows[rows["reporter"].isin(list(finding.evidence.get("reporters") or ()))]
+    start, end = (pd.Timestamp(day, tz="UTC") for day in (first, last + timedelta(days=1)))
+    rows = rows[(rows["begin"] < end) & (rows["end"] > start)]
+    text = _("Report of {reporter}, {period}")
+    return [
+        (
+            text.format(
+                reporter=one_line(row.reporter, 60), period=words.period(row.begin, row.end)
+            ),
+            page_target("report", report_uid=str(row.report_uid)),
+        )
+        for row in (rows.itertuples() if len(rows) <= FEW_REPORTS else ())
+    ]
 
 
 def _domains_of(group: Sequence[LedgerEntry]) -> Html:
@@ -323,7 +355,8 @@ def answer(items: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
     """Return the answer from the findings and `overview.measure`.
 
     Open findings that are critical or warnings need action, one for each cause. Without any
-    report there is no answer, unless a finding says why there is none.
+    report there is no answer, unless a finding says why there is none. It is good only where
+    own mail is authenticated, findings or not.
     """
     values = measures.set_index("measure")["value"]
     groups = by_cause(items)
@@ -337,9 +370,17 @@ def answer(items: Sequence[LedgerEntry], measures: pd.DataFrame) -> Answer:
         text = text.format(reports=words.n_reports(values["reports"]))
         return Answer("none", _("There were no messages in this period."), (text,))
     share, more = values["own_share"], len(groups)
+    notes = ngettext("{n} note below.", "{n} notes below.", more).format(n=words.count(more))
+    if share < ENOUGH:  # of few messages, too little for a finding, or known and muted
+        text = _("{share} of own mail is not authenticated.")
+        base = _("No finding calls for action, from {reports} with {messages}.").format(
+            reports=words.n_reports(values["reports"]),
+            messages=words.n_messages(values["messages"]),
+        )
+        sentence = text.format(share=words.percent(1 - share))
+        return Answer("plain", sentence, (base, notes) if more else (base,))
     text = _("{share} of own mail is authenticated.").format(share=words.percent(share))
     text = _("There was no mail of your own.") if pd.isna(share) else text
-    notes = ngettext("{n} note below.", "{n} notes below.", more).format(n=words.count(more))
     return Answer("good", _("No action needed."), (text, notes) if more else (text,))
 
 

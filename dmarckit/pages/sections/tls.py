@@ -6,6 +6,7 @@ import pandas as pd
 
 from dmarckit.core import _, later, ngettext, text as words
 from dmarckit.facts import days_of
+from dmarckit.findings import tls_policy, tls_result
 from dmarckit.pages.charts import daily_bars, nothing
 from dmarckit.pages.html import Column
 from dmarckit.pages.marks import LIGHT
@@ -56,7 +57,7 @@ class TlsSections(PageData):
         frame.insert(4, "failed_share", frame["failed"] / some)
         return table_section(
             ordered(frame, "-failed", "-sessions", "policy_domain"),
-            Column("policy_domain", _("Domain"), under="policy_type"),
+            Column("policy_domain", _("Domain"), under=lambda row: tls_policy(row.policy_type)),
             Column("sessions", _("Sessions"), "count"),
             Column("failed", _("Failed"), "bar"),
             Column("failed_share", _("Share"), "share"),
@@ -81,7 +82,7 @@ class TlsSections(PageData):
         )
         return table_section(
             ordered(frame, "-failed_sessions"),
-            Column("result_type", _("Failure")),
+            Column("result_type", _("Failure"), text=lambda row: tls_result(row.result_type)),
             Column("policy_domain", _("Domain")),
             Column("failed_sessions", _("Sessions"), "bar"),
             *usual("reporters"),
