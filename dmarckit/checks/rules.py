@@ -156,7 +156,7 @@ def provider_of(reporter: str) -> str | None:
     return {"AOL": "Yahoo"}.get(reporter, reporter if reporter in PROVIDERS else None)
 
 
-VERDICTS = {"not met": later("not met"), "met": later("met"), "unknown": later("not known")}
+VERDICTS = {"not met": later("not met"), "met": later("met"), "unknown": later("unclear")}
 """the one that counts first: a fault, then what is known"""
 
 VIEWS = ("reports", "postmaster", "dns")

@@ -17,6 +17,7 @@ from .dmarc_policy import (
     next_step as next_step,
     parse_policy as parse_policy,
     policy_tags as policy_tags,
+    quoted_policies as quoted_policies,
     quoted_policy as quoted_policy,
 )
 from .ledger import LedgerEntry as LedgerEntry, record_findings as record_findings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -110,39 +110,47 @@ def with_changes(policies: pd.DataFrame) -> pd.DataFrame:
     return quoted.join(before.add_suffix("_old")).assign(changed=differs.astype(bool))
 
 
-def quoted_policy(domain: str, policies: pd.DataFrame) -> Policy:
-    """Return the policy in force: what most reporters quote in their last report.
+def quoted_policies(policies: pd.DataFrame) -> dict[str, Policy]:
+    """Return the policy of each domain in force: what most reporters quote in their last report.
 
     Only last reports within 48 hours of the newest count, so that a reporter that has not
     written since a change has no vote. `t` and `np` are believed when anybody quotes them
     by the majority's p, since receivers that know only RFC 7489 leave them out; of `sp` those
     who quote it decide.
     """
-    quoted = policies["p"] != ""
-    newest = policies["begin"][quoted].max()
-    quoted &= policies["begin"] >= newest - pd.Timedelta(hours=48)
-    last = policies.loc[quoted, ["begin", "reporter", *POLICY_TAGS]]
-    last = last.sort_values("begin", kind="stable")
-    last = last.drop_duplicates("reporter", keep="last").iloc[::-1]
-    if last.empty:
-        return Policy(domain)
-    p = _most(last["p"]) or "none"
-    last = last[last["p"] == p]
-    sp = _most(last["sp"]) or p
-    pct = _most(last["pct"].dropna().astype("int64"))
+    quoted = policies[policies["p"] != ""]
+    newest = quoted["begin"].groupby(quoted["domain"], observed=True).transform("max")
+    recent = quoted[quoted["begin"] >= newest - pd.Timedelta(hours=48)]
+    rows = recent[["domain", "begin", "reporter", *POLICY_TAGS]].itertuples(index=False)
+    found: dict[str, dict[Any, Any]] = {}
+    for row in sorted(rows, key=lambda row: row.begin)[::-1]:
+        found.setdefault(str(row.domain), {}).setdefault(row.reporter, row)
+    return {domain: _majority(domain, list(last.values())) for domain, last in found.items()}
+
+
+def quoted_policy(domain: str, policies: pd.DataFrame) -> Policy:
+    """Return the policy in force of a domain, whose rows these are, as `quoted_policies`."""
+    return quoted_policies(policies).get(domain) or Policy(domain)
+
+
+def _majority(domain: str, last: Sequence[Any]) -> Policy:
+    p = _most(row.p for row in last) or "none"
+    last = [row for row in last if row.p == p]
+    sp = _most(row.sp for row in last) or p
+    pct = _most(int(row.pct) for row in last if not pd.isna(row.pct))
     return Policy(
         domain,
         p=p,
         sp=None if sp == p else sp,
-        np=_most(last["np"]),
+        np=_most(row.np for row in last),
         pct=int(pct) if pct is not None and int(pct) < 100 else None,
-        testing="y" if (last["testing"] == "y").any() else None,
-        adkim="s" if _most(last["adkim"]) == "s" else None,
-        aspf="s" if _most(last["aspf"]) == "s" else None,
+        testing="y" if any(row.testing == "y" for row in last) else None,
+        adkim="s" if _most(row.adkim for row in last) == "s" else None,
+        aspf="s" if _most(row.aspf for row in last) == "s" else None,
     )
 
 
-def _most(values: pd.Series[Any]) -> str | None:
+def _most(values: Iterable[Any]) -> str | None:
     """Return the most frequent value; of equal ones the first, which is the newest."""
     known = Counter(str(value) for value in values if value != "")
     return known.most_common(1)[0][0] if known else None

@@ -334,7 +334,7 @@ def rate_lines(
     _label_ends(figure, sorted(ends, key=lambda end: end[2]), span[1] - span[0])
     for share in limits:
         line = {"color": LIGHT["rejected"], "width": 1.5, "dash": "dash"}
-        text = {"annotation_text": rate_text(share), "annotation_position": "top right"}
+        text = {"annotation_text": rate_text(share), "annotation_position": "top left"}
         figure.add_hline(y=share, line=line, **text)
     wide = span[1] - span[0]
     decimals = 2 if wide < 0.01 else 1 if wide < 0.1 else 0  # no two ticks say the same

@@ -82,12 +82,14 @@ _PILLS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 }
 _DOMAINS = {"domain", "name", "sender", "header_from", "policy_domain", "spf_domain"}
 _DOMAINS |= {"dkim_domain", "from_domain"}  # columns whose A-labels are shown as people read them
-_NOTEBOOKS = {
+NOTEBOOKS = {  # in the order of the list of pages
     "overview": later("Overview"),
     "domain": later("Domains"),
     "sender": later("Senders"),
     "report": later("Reports"),
     "tls": later("TLS reports"),
+    "requirements": later("Sender requirements"),
+    "postmaster": later("Google Postmaster Tools"),
     "explore": later("Explore"),
 }
 
@@ -258,7 +260,7 @@ def notebook_word(name: str) -> str:
     >>> notebook_word("overview"), notebook_word("my_own")
     ('Overview', 'My own')
     """
-    return _(_NOTEBOOKS[name]) if name in _NOTEBOOKS else name.replace("_", " ").capitalize()
+    return _(NOTEBOOKS[name]) if name in NOTEBOOKS else name.replace("_", " ").capitalize()
 
 
 def text_script() -> str:
@@ -282,8 +284,6 @@ def text_script() -> str:
         "copy": _("Copy"),
         "copied": _("Copied"),
         "selected": _("Selected: copy it now"),
-        "find": _("Find a domain"),
-        "domains": _("{n} domains"),
         "calendar": calendar or None,
     }
     return f"const TEXTS = {script_json(texts)};\n{script_source('texts.js')}"

@@ -1,4 +1,4 @@
-"""The list of all pages: what jobs made and how their runs ended, then domains, then the rest."""
+"""The list of all pages: what jobs made and how their runs ended, then all by notebook."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ from dmarckit.core import (
     show_domain,
     text as words,
 )
-from dmarckit.pages.html import notebook_word, script_hash, script_source, templates, text_script
+from dmarckit.pages.html import (
+    NOTEBOOKS,
+    notebook_word,
+    script_hash,
+    script_source,
+    templates,
+    text_script,
+)
 from dmarckit.pages.inputs import page_versions
 from dmarckit.pages.links import KEY
 
 NEWEST = 14  # pages of a notebook, or runs of a job, in sight; older ones are behind a toggle
-DOMAIN = "domain"  # the notebook whose pages come first after the jobs
 _LEVELS = {"ok": "good", "problems": "warning"}
 _RESULTS = {"ok": later("ok"), "problems": later("problems")}
 _RESULTS |= {"failed": later("failed"), "interrupted": later("interrupted")}
@@ -115,16 +121,18 @@ def index_page(
     found: dict[str, dict[str, list[Entry]]] = {}
     for match in found_keys:
         rest = (match["words"] or "").split(".")
-        parameters = ", ".join(word.replace("-", " ", 1) for word in rest)
+        # of a sender's page its name is enough
+        words_ = (word.removeprefix(f"{match['notebook']}-").replace("-", " ", 1) for word in rest)
+        parameters = ", ".join(words_)
         domain = show_domain(match["domain"] or "")
-        if domain and parameters and match["notebook"] != DOMAIN:
+        if domain and parameters and match["notebook"] != "domain":
             # another sender is another thing, and no older page of the same
             domain, parameters = f"{domain}: {parameters}", ""
         entry = Entry(match["day"], addresses[match[0]], parameters)
         if match[0] not in shown:
             found.setdefault(match["notebook"], {}).setdefault(domain, []).append(entry)
-    groups = []
-    for name in sorted(found, key=lambda name: (name != DOMAIN, name)):
+    groups, order = [], [*NOTEBOOKS, *sorted(found)]
+    for name in sorted(found, key=order.index):
         pages = {d: tuple(sorted(found[name][d], reverse=True)) for d in sorted(found[name])}
         own = pages.pop("", ())
         parts = [PageGroup(domain, entries) for domain, entries in pages.items()]

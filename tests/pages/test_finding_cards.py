@@ -83,6 +83,7 @@ def test_a_card_leads_to_the_reports_it_comes_from_where_they_are_few() -> None:
         "report?report_uid=of+the+day+before"
     ]
     assert leads_to(reporters=4) == []
+    assert leads_to(kind="tls_failures") == [], "its reports are those of TLS"
     assert leads_to(first_day=None) == []
     assert leads_to(first_day=DAY.date() - timedelta(days=3)) == []
     assert leads_to(pd.concat([seen] * 4)) == []

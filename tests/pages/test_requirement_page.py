@@ -60,7 +60,7 @@ def test_one_row_a_domain_the_one_with_most_faults_first(number: int) -> None:
 
 def test_providers_that_differ_are_named_in_the_cell() -> None:
     html = markup(about(outside()).requirements())
-    assert "Google: met · Yahoo and Microsoft: not known" in html
+    assert html.count("<small>Google</small>") > 1, "it alone has a view; all others say nothing"
 
 
 def test_what_is_not_met_has_action_source_and_disagreement() -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from dmarckit.core import Settings, Window, _, later, normalize_domain
+from dmarckit.core import Settings, Window, _, later, ngettext, normalize_domain, text as words
 from dmarckit.facts import (
     Coverage,
     Facts,
@@ -261,6 +261,12 @@ def outcome_key() -> Html:
         for label, colour in OUTCOMES.values()
     ]
     return render_part("key", kinds)
+
+
+def sources_of_forged(number: int) -> str:
+    """Return what the one row of all senders of forged mail is called."""
+    text = ngettext("{n} source of forged mail", "{n} sources of forged mail", number)
+    return text.format(n=words.count(number))
 
 
 def sums(*names: str) -> dict[str, tuple[str, str]]:

@@ -20,6 +20,7 @@ from dmarckit.pages.sections.base import PageData, Section, ordered, table_secti
 from dmarckit.pages.sections.messages import FORGED
 
 FLOWS = 6  # senders that the flow of messages names
+SMALL = 0.02  # share of forged mail below which networks are one row
 SOURCES = 500  # of forged mail, of which the operator is looked up
 
 
@@ -101,8 +102,7 @@ class DomainSections(PageData):
         shown = frame.assign(rank=rank)[group != "forged"].sort_values("rank", kind="stable")
         if forged.empty:
             return shown, {}
-        name = ngettext("{n} source of forged mail", "{n} sources of forged mail", len(forged))
-        name, counts = name.format(n=text.count(len(forged))), ["messages", "before", "blocked"]
+        name, counts = base.sources_of_forged(len(forged)), ["messages", "before", "blocked"]
         classes: Counter[str] = Counter()
         for found in forged["classes"]:
             classes.update(found)
@@ -163,23 +163,28 @@ class DomainSections(PageData):
         rows = rows.join(about, on="sender").fillna({"network": "", "country": ""})
         rows = rows.assign(**{name: rows["messages"].where(done == name, 0) for name in OUTCOMES})
         keys = ["network", "country"]
-        frame = rows.groupby(keys, as_index=False).agg(
-            **base.sums("messages", *OUTCOMES),
-            domains=("domain", "nunique"),
-            sources=("sender", "nunique"),
-        )
-        frame = ordered(base.whole(frame, "messages", *OUTCOMES), "-messages", "network")
+        frame = _by_operator(rows)
+        small = frame[frame["messages"] < SMALL * frame["messages"].sum()]
+        if len(small) > 1:  # of a botnet each is as good as any other
+            name = _("{n} networks with under {share} each")
+            name = name.format(n=text.count(len(small)), share=text.percent(SMALL))
+            is_small = rows["network"].isin(small["network"])
+            named = {"network": rows["network"].mask(is_small, name)}
+            rows = rows.assign(**named, country=rows["country"].mask(is_small, ""))
+        shown = _by_operator(rows)
+        last = shown["network"].isin(frame["network"])
         return table_section(
             frame,
             Column("network", _("Operator")),
             Column("country", _("Country")),
             Column("messages", _("Forged"), "bar"),
-            *base.marks(frame, rows, self.window, *keys),
+            *base.marks(shown, rows, self.window, *keys),
             Column("delivered", _("Delivered"), "count"),
             Column("domains", _("Domains"), "count"),
             Column("sources", _("Sources"), "count"),
             caption=_("Forged mail by operator and country, the most first"),
             empty=_("No forged mail was seen in this period."),
+            shown=pd.concat([shown[last], shown[~last]]),
             note=base.outcome_key() if len(frame) else "",
         )
 
@@ -290,6 +295,15 @@ class DomainSections(PageData):
     def _sender_link(self) -> Callable[[Any], str] | None:
         link = row_target("sender", "sender", domain=self.domain)
         return link if self.domain else None  # a sender's page is about one domain
+
+
+def _by_operator(rows: pd.DataFrame) -> pd.DataFrame:
+    frame = rows.groupby(["network", "country"], as_index=False).agg(
+        **base.sums("messages", *OUTCOMES),
+        domains=("domain", "nunique"),
+        sources=("sender", "nunique"),
+    )
+    return ordered(base.whole(frame, "messages", *OUTCOMES), "-messages", "network")
 
 
 def _classes(rows: pd.DataFrame) -> pd.Series[Any]:

@@ -19,6 +19,7 @@ from dmarckit.core import (
     later,
     ngettext,
     one_line,
+    period,
     rate_text,
     show_domain,
     show_domains,
@@ -28,7 +29,7 @@ from dmarckit.findings import EVIDENCE_ORDER, LedgerEntry, is_open
 from dmarckit.pages.html import Column, Html, escape, render_part, table, value_text
 from dmarckit.pages.links import page_target, short_hash
 from dmarckit.pages.marks import spark
-from dmarckit.pages.sections.base import PageData, Section
+from dmarckit.pages.sections.base import PageData, Section, rows_of
 
 CARDS = 24  # cards of a page beside those that need action; the rest is a folded table
 MOST_CARDS = 100  # cards of a page
@@ -243,7 +244,9 @@ def _card(
 def _report_links(finding: findings.Finding, reports: pd.DataFrame) -> list[tuple[str, str]]:
     """Return text and target of the reports that a finding comes from, where they are few."""
     first, last = finding.first_day, finding.last_day
-    if not first or not last or max((last - first).days + 1, finding.reporters) > FEW_REPORTS:
+    if not first or not last or finding.kind == "tls_failures":  # whose reports are others
+        return []
+    if max((last - first).days + 1, finding.reporters) > FEW_REPORTS:
         return []
     rows = reports[reports["domain"] == finding.domain]
     rows = rows[rows["reporter"].isin(list(finding.evidence.get("reporters") or ()))]
@@ -252,12 +255,10 @@ def _report_links(finding: findings.Finding, reports: pd.DataFrame) -> list[tupl
     text = _("Report of {reporter}, {period}")
     return [
         (
-            text.format(
-                reporter=one_line(row.reporter, 60), period=words.period(row.begin, row.end)
-            ),
+            text.format(reporter=one_line(row.reporter, 60), period=period(row.begin, row.end)),
             page_target("report", report_uid=str(row.report_uid)),
         )
-        for row in (rows.itertuples() if len(rows) <= FEW_REPORTS else ())
+        for row in (rows_of(rows) if len(rows) <= FEW_REPORTS else ())
     ]
 
 
@@ -281,9 +282,9 @@ def _value(name: str, value: Any) -> Html:
         return render_part("fold", _("Show the query"), render_part("code", value))
     if name.endswith("_a_day") and isinstance(value, Mapping):
         first, last = min(value), max(value)
-        period = first if first == last else f"{first} – {last}"
+        days = first if first == last else f"{first} – {last}"
         most = _number(name, max(value.values()))
-        label = _("{period}, at most {n} per day").format(period=period, n=most)
+        label = _("{period}, at most {n} per day").format(period=days, n=most)
         return Html(spark(value, label)) + render_part("note", label)
     if name == "explains" and isinstance(value, Mapping):  # by fingerprint, which nobody reads
         return render_part("paragraphs", [show_domains(text) for text in value.values()])

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from dmarckit.checks import requirement_matrix, unmet_rules
 from dmarckit.core import Window, _, later, ngettext, one_line, period, show_domain, text as words
 from dmarckit.facts import Facts, in_window, kind_word
-from dmarckit.findings import BLOCKED, quoted_policy
+from dmarckit.findings import BLOCKED, quoted_policies
 from dmarckit.pages.charts import OUTCOMES, class_word, listed, what_was_done
 from dmarckit.pages.html import Column, Html, escape, render_part
 from dmarckit.pages.links import page_target, row_target
@@ -27,7 +27,6 @@ from dmarckit.pages.sections.base import (
 )
 from dmarckit.pages.sections.findings import Answer, answer, answer_html, issues_html
 from dmarckit.pages.sections.messages import FORGED, failing_rows, is_own
-from dmarckit.reports import Policy
 
 MANY_SENDERS = 3  # of mails that are no reports, from which on they are not named
 _OF_ALL = {  # notebooks about all domains → what a link to their page says
@@ -106,12 +105,11 @@ class OverviewSections(PageData):
         """
         reports = begun_in(self.facts.reports, self.window)
         last = reports.groupby("domain").agg(**base.TOLD)
-        frame = _shares(self.facts, self.window).reindex(last.index)
+        frame, quoted = _shares(self.facts, self.window), quoted_policies(self.facts.policies)
+        frame = frame.reindex(last.index)
         frame = frame.assign(
             before=_shares(self.facts, self.window.before)["pass_share"],
-            policy=pd.Series(
-                {name: policy.p for name, policy in self._quoted().items()}, dtype=object
-            ),
+            policy=pd.Series({name: one.p for name, one in quoted.items()}, dtype=object),
             not_met=unmet_rules(requirement_matrix(self.facts, self.analysis.outside)),
         )
         frame = frame.join(dns_columns(self.analysis.outside.dns)).join(last)
@@ -254,10 +252,6 @@ class OverviewSections(PageData):
             time=words.minute(last),
         )
         return Section(frame, render_part("note", text))
-
-    def _quoted(self) -> dict[str, Policy]:
-        by_domain = self.facts.policies.groupby("domain")
-        return {str(name): quoted_policy(str(name), rows) for name, rows in by_domain}
 
 
 def measure(facts: Facts, window: Window) -> pd.DataFrame:

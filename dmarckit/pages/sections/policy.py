@@ -15,7 +15,7 @@ from dmarckit.facts import days_of
 from dmarckit.findings import fill_policy_defaults
 from dmarckit.pages.charts import class_word
 from dmarckit.pages.html import Column, Html, escape, render_part, table
-from dmarckit.pages.sections.base import PageData, Section, ordered, rows_of
+from dmarckit.pages.sections.base import PageData, Section, ordered, rows_of, sources_of_forged
 from dmarckit.pages.sections.messages import matrix
 from dmarckit.reports import Policy
 
@@ -163,8 +163,22 @@ class PolicySections(PageData):
         warning = _(
             "Not ready: this would block mail that may be legitimate. Fix these senders first."
         )
+        rows = result.senders.rename(columns={"class": "today"})
+        is_forged = rows["nature"] == "unwanted"
+        forged = (
+            rows[is_forged]
+            .groupby(["today", "action", "nature"], as_index=False)
+            .agg(
+                sender=("sender", lambda names: sources_of_forged(names.nunique())),
+                header_from=(
+                    "header_from",
+                    lambda names: findings.join_names(list(names.unique())),
+                ),
+                messages=("messages", "sum"),
+            )
+        )
         senders = table(
-            result.senders.rename(columns={"class": "today"}),
+            pd.concat([rows[~is_forged], forged]),
             [
                 Column("sender", _("Sender")),
                 Column("header_from", _("From domain")),

@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 
 from dmarckit.core import _, one_line, show_domain, text as words
-from dmarckit.facts import about_addresses
+from dmarckit.facts import about_addresses, network_key
+from dmarckit.pages.charts import listed
 from dmarckit.pages.html import REACHED, Column, render_part
+from dmarckit.pages.links import page_target
 from dmarckit.pages.sections.base import PageData, Section, table_section
 
 _TAGS = ("p", "sp", "np", "pct", "testing", "adkim", "aspf", "fo", "discovery_method")
@@ -58,7 +60,12 @@ class ReportSections(PageData):
             (_("Report"), row["report_uid"]),
         ]
         facts = [(label, value) for label, value in facts if not missing(value)]
-        return Section(found, render_part("facts", facts, title=title))
+        pages = [(_("All domains"), page_target("overview"))]
+        if not missing(row["domain"]):
+            target = page_target("domain", domain=row["domain"])
+            pages.append((_("DMARC of {domain}").format(domain=show_domain(about)), target))
+        shown = render_part("navigation", pages) + render_part("facts", facts, title=title)
+        return Section(found, shown)
 
     def report_records(self, report_uid: str = "") -> Section:
         """Show the records of a report as the receiver wrote them, the failing ones first.
@@ -112,8 +119,7 @@ def with_results(frame: pd.DataFrame, mmdb: Path | None) -> pd.DataFrame:
 def result_columns() -> list[Column]:
     """Return what a receiver says about a record, as columns of the tables of records."""
     return [
-        Column("source_ip", _("Source"), under=_envelope),
-        Column("network", _("Network"), under="country"),
+        Column("source_ip", _("Source"), under=_about),
         Column("messages", _("Messages"), "count"),
         Column("header_from", _("From")),
         Column("result", "DMARC"),
@@ -123,11 +129,14 @@ def result_columns() -> list[Column]:
     ]
 
 
-def _envelope(row: Any) -> str:
-    """Return the return path and the recipient domain of a record, where they are given."""
-    parts = {_("return path {domain}"): row.envelope_from, _("to {domain}"): row.envelope_to}
-    some = {text: v for text, v in parts.items() if v and not words.is_missing(v)}
-    return ", ".join(text.format(domain=v) for text, v in some.items())
+def _about(row: Any) -> str:
+    """Return operator, country, return path and recipient domain of a record, where known."""
+    found = [row.network, row.country, row.envelope_from, row.envelope_to]
+    if row.source_ip and row.network == network_key(row.source_ip):  # nobody is known to run it
+        found[0] = None
+    texts = ["{domain}", "{domain}", _("return path {domain}"), _("to {domain}")]
+    pairs = zip(texts, found, strict=True)
+    return listed(*(text.format(domain=v) for text, v in pairs if v and not words.is_missing(v)))
 
 
 def _items(cell: Any) -> Iterable[Any]:

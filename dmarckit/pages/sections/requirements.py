@@ -98,16 +98,10 @@ class RequirementSections(PageData):
             row: dict[str, Any] = {"domain": str(domain)}
             for rule, cells in part.groupby("rule"):
                 providers = cells.groupby("verdict")["provider"].agg(list)
-                said = [verdict for verdict in VERDICTS if verdict in providers]
-                parts = [
-                    _("{providers}: {verdict}").format(
-                        providers=join_names(providers[verdict]),
-                        verdict=checks.verdict_word(verdict),
-                    )
-                    for verdict in said
-                ]
-                # whose verdict which is, unless all say the same
-                row |= {str(rule): said[0], f"{rule}_by": " · ".join(parts) if parts[1:] else ""}
+                first = next(verdict for verdict in VERDICTS if verdict in providers)
+                # whose verdict it is, unless all say the same
+                whose = join_names(providers[first]) if len(providers) > 1 else ""
+                row |= {str(rule): first, f"{rule}_by": whose}
             rows.append(row | {"broken": list(row.values()).count("not met")})
         rows.sort(key=lambda row: (-row["broken"], row["domain"]))
         wide = pd.DataFrame(rows, columns=["domain", "broken", *RULES, *(f"{r}_by" for r in RULES)])

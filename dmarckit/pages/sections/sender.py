@@ -150,7 +150,7 @@ class SenderSections(PageData):
         link = row_target("report", "report_uid")
         return table_section(
             found.records,
-            Column("report_id", _("Report"), under="seen", link=link),
+            Column("seen", _("Report"), under="report_id", link=link),
             *result_columns(),
             caption=_("Reports, those with failing messages first"),
             empty=_("No report mentions it in this period."),

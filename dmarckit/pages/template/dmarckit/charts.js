@@ -7,6 +7,8 @@
   const config = { displayModeBar: false, responsive: true, locale };
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const drawn = new Set();
+  const PAPER = 1200; // width of a chart on paper, for which the style sheet has room
+  let onPaper = false;
 
   function library() {
     if (window.Plotly) return window.Plotly;
@@ -36,18 +38,19 @@
 
   // names at the ends of series: a narrow page has a legend instead
   function labels(notes, isDark) {
-    const kept = notes.filter((note) => !narrow.matches || note.name !== "direct");
+    const kept = notes.filter((note) => onPaper || !narrow.matches || note.name !== "direct");
     if (!isDark) return kept;
     return kept.map((note) => ({ ...note, text: note.text.replace(/#[0-9a-f]{6}/g, swap) }));
   }
 
   function relayout(layout, isDark) {
     const notes = layout.annotations || [];
-    const isShort = narrow.matches && notes.some((note) => note.name === "direct");
+    const isShort = narrow.matches && !onPaper && notes.some((note) => note.name === "direct");
     const axis = { gridcolor: colour("--line"), linecolor: colour("--edge"), tickcolor: colour("--edge") };
     const themed = {
       ...layout,
       annotations: labels(notes, isDark),
+      width: onPaper ? PAPER : undefined,
       margin: isShort ? { ...layout.margin, r: 12 } : layout.margin,
       paper_bgcolor: "rgba(0,0,0,0)",
       font: { ...layout.font, color: colour("--soft") },
@@ -64,7 +67,8 @@
     return themed;
   }
 
-  function draw(source, isDark = dark.matches) {
+  function draw(source) {
+    const isDark = dark.matches && !onPaper;
     drawn.add(source);
     const figure = JSON.parse(source.textContent);
     const data = figure.data.map((trace) => recolour(trace, isDark));
@@ -81,8 +85,11 @@
     }
   }, { rootMargin: "400px 0px" });
   for (const plot of plots.keys()) near.observe(plot);
-  const again = (isDark) => drawn.forEach((source) => draw(source, isDark));
-  for (const query of [dark, narrow]) query.addEventListener("change", () => again(dark.matches));
-  window.addEventListener("beforeprint", () => sources.forEach((source) => draw(source, false)));
-  window.addEventListener("afterprint", () => again(dark.matches));
+  for (const query of [dark, narrow]) query.addEventListener("change", () => drawn.forEach((source) => draw(source)));
+  for (const name of ["beforeprint", "afterprint"]) {
+    window.addEventListener(name, () => {
+      onPaper = name === "beforeprint";
+      (onPaper ? sources : drawn).forEach((source) => draw(source));
+    });
+  }
 })();

@@ -1,4 +1,4 @@
-// A box above each long list of domains that leaves only those whose names hold what is typed.
+// A box above each long list that leaves only those whose names hold what is typed.
 (() => {
   const FEW = 8;
 
@@ -10,7 +10,7 @@
       item.hidden = !item.dataset.name.includes(wanted);
       shown += item.hidden ? 0 : 1;
     }
-    count.textContent = wanted ? say(TEXTS.some, { n: shown, all }) : say(TEXTS.domains, { n: all });
+    count.textContent = say(TEXTS.some, { n: shown, all });
   }
 
   for (const list of document.querySelectorAll(".domains")) {
@@ -19,8 +19,8 @@
     form.className = "filter";
     const box = document.createElement("input");
     box.type = "search";
-    box.placeholder = TEXTS.find;
-    box.setAttribute("aria-label", TEXTS.find);
+    box.placeholder = TEXTS.filter;
+    box.setAttribute("aria-label", TEXTS.filter);
     const count = document.createElement("span");
     count.setAttribute("role", "status");
     form.append(box, count);
