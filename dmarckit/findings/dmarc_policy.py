@@ -121,9 +121,9 @@ def quoted_policies(policies: pd.DataFrame) -> dict[str, Policy]:
     quoted = policies[policies["p"] != ""]
     newest = quoted["begin"].groupby(quoted["domain"], observed=True).transform("max")
     recent = quoted[quoted["begin"] >= newest - pd.Timedelta(hours=48)]
-    rows = recent[["domain", "begin", "reporter", *POLICY_TAGS]].itertuples(index=False)
+    rows = recent.sort_values("begin", kind="stable")[["domain", "reporter", *POLICY_TAGS]]
     found: dict[str, dict[Any, Any]] = {}
-    for row in sorted(rows, key=lambda row: row.begin)[::-1]:
+    for row in list(rows.itertuples(index=False))[::-1]:
         found.setdefault(str(row.domain), {}).setdefault(row.reporter, row)
     return {domain: _majority(domain, list(last.values())) for domain, last in found.items()}
 

@@ -13,7 +13,7 @@ from .fleet import (
     publish_linked as publish_linked,
 )
 from .links import INDEX as INDEX, command as command
-from .marks import LIGHT as LIGHT
+from .marks import LIGHT as LIGHT, parts as parts
 from .page import Page as Page, open_page as open_page
 from .publish import (
     StoredPage as StoredPage,

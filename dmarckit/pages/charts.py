@@ -154,17 +154,25 @@ def daily_bars(
 
 
 def _label_ends(
-    figure: go.Figure, ends: Sequence[tuple[str, str, float]], highest: float, axis: str = "y"
+    figure: go.Figure,
+    ends: Sequence[tuple[str, str, float]],
+    highest: float,
+    axis: str = "y",
+    top: float = math.inf,
 ) -> None:
     """Write the names of up to four series where they end at the right; a legend has more.
 
-    `ends` are label, colour and height of each, the lowest first.
+    `ends` are label, colour and height of each, the lowest first; no label is above `top`.
     """
     if len(ends) > 4:
         return
-    at = -highest
-    for label, colour, height in ends:
-        at = max(height, at + highest * 0.11)
+    step = highest * 0.11
+    places = [height for _label, _colour, height in ends]
+    for n in range(1, len(places)):
+        places[n] = max(places[n], places[n - 1] + step)
+    for n in reversed(range(len(places))):  # back below the top
+        places[n] = min(places[n], top - step * (len(places) - 1 - n))
+    for (label, colour, _height), at in zip(ends, places, strict=True):
         text = f'<span style="color:{colour}">■</span> {_(label)}'
         place = {"x": 1, "xref": "paper", "xanchor": "left", "xshift": 4, "y": at}
         figure.add_annotation(
@@ -331,7 +339,8 @@ def rate_lines(
             )
     last = {name: daily[name].dropna() for name in series}
     ends = [(*series[name], float(of.iloc[-1])) for name, of in last.items() if len(of)]
-    _label_ends(figure, sorted(ends, key=lambda end: end[2]), span[1] - span[0])
+    ends.sort(key=lambda end: end[2])
+    _label_ends(figure, ends, span[1] - span[0], top=span[1])
     for share in limits:
         line = {"color": LIGHT["rejected"], "width": 1.5, "dash": "dash"}
         text = {"annotation_text": rate_text(share), "annotation_position": "top left"}

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dmarckit import core
 from dmarckit.core import _, count, later, percent, period
-from dmarckit.pages import LIGHT
+from dmarckit.pages import LIGHT, parts
 from dmarckit.reports import AggregateReport, Record, any_pass
 
 if TYPE_CHECKING:
@@ -84,7 +83,6 @@ def _characters() -> frozenset[int]:
 # the darker text shades keep 4.5:1 on the background.
 PASS, FAIL = LIGHT["authenticated"], LIGHT["failing"]
 PASS_TEXT, FAIL_TEXT = "#005A8E", "#A84300"
-SPARE = LIGHT["unknown"]  # did not pass, and needed not
 BACKGROUND, INK, QUIET, GRID = "#FFFFFF", "#1D2733", "#5B6673", "#E3E7EC"
 
 _WIDTH, _DPI = 7.5, 160
@@ -134,11 +132,9 @@ def alert_chart(found: Sequence[AggregateReport]) -> bytes:
             text = _("{n} fail, no effect").format(n=count(spare))
             _words(axes, 0.73, bottom + 0.62, text, size=10.5, color=QUIET, ha="right")
         _words(axes, 1, bottom + 0.62, failed, size=10.5, color=FAIL_TEXT, ha="right")
-        # One failure in a million is still seen: no part is thinner than a few pixels.
-        widths = np.array([max(n / total, 0.006) if n else 0.0 for n in (passing, spare, failing)])
-        widths /= widths.sum()
-        style: Any = {"left": widths.cumsum() - widths, "color": [PASS, SPARE, FAIL]}
-        axes.barh(bottom + 0.28, widths, height=0.4, **style)
+        numbers = {"authenticated": passing, "unknown": spare, "failing": failing}
+        for name, left, width in parts(numbers):  # as the bars of pages
+            axes.barh(bottom + 0.28, width, height=0.4, left=left, color=LIGHT[name])
     return _png(figure)
 
 

@@ -63,6 +63,22 @@ def test_forged_mail_by_operator_and_country() -> None:
     assert "No forged mail" in text(page_about(messages({})).forged())
 
 
+def test_networks_of_a_botnet_are_one_row_below_those_that_stand_out() -> None:
+    addresses = {f"Bot {n}": f"2001:db8:{n:x}::7" for n in range(90)} | {"Big": "192.0.2.1"}
+    rows = [FAILS | {"messages": 40 if name == "Big" else 1, "sender": name} for name in addresses]
+    sent = {"domain": "example.com", "messages": 1, "failed": 1, "first_day": DAY, "last_day": DAY}
+    sent |= {"sender": "", "source_ip": ""}
+    sources = [{"sender": name, "source_ip": address} for name, address in addresses.items()]
+    found = page_about(messages(*rows, sources=frame(sent, tuple(sources)))).forged()
+    assert len(found.data) == 91
+    shown = text(found)
+    assert "192.0.2.0/24" in shown
+    assert "90 networks with under 2% each|–|90|" in shown
+    assert "2001:db8:" not in shown
+    alike = messages(*rows[:9], sources=frame(sent, tuple(sources[:9])))
+    assert text(page_about(alike).forged()).count("2001:db8:") == 9, "each of few stands out"
+
+
 def test_all_forged_mail_is_one_sender() -> None:
     made = messages(
         {"messages": 9, "class": "forwarded", "sender": "Relay"},

@@ -89,6 +89,18 @@ def test_paper_holds_the_tables(open_page: Callable[..., Tab]) -> None:
     assert not tab.get_by_text("The numbers", exact=True).first.is_visible()
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_domain_is_on_three_sheets_of_paper_whatever_the_window(
+    open_page: Callable[..., Tab], width: int
+) -> None:
+    tab = open_page("domain-demo", width)
+    sheets = tab.pdf(prefer_css_page_size=True)
+    assert re.findall(rb"/MediaBox \[0 0 59\d[.\d]* 84", sheets), "A4"
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", sheets)) <= 3
+    labels = tab.locator(".plot .annotation-text").all_text_contents()
+    assert ("authenticated" in " ".join(labels)) == (width > 760), "as before once it is printed"
+
+
 @pytest.mark.parametrize("notebook", TITLES)
 def test_outside_text_is_shown_and_does_nothing(
     open_page: Callable[..., Tab], notebook: str

@@ -124,7 +124,10 @@ def test_every_link_of_a_day_behind_presigned_addresses_opens(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser: Browser
 ) -> None:
     """`run daily` on a bucket: from its one address one gets to all pages and back."""
-    frames.fill(tmp_path, *frames.lake(days=30, domains=2, reporters=3))
+    # every page costs a kernel: one domain with two senders has all kinds of links
+    records, reports, mails = frames.lake(days=20, domains=1, reporters=2)
+    few = records["source_ip"].str.startswith(("192.0.2.", "2001:db8:77:"))
+    frames.fill(tmp_path, records[few], reports, mails)
     monkeypatch.setenv("DMARCKIT_HOME", f"{bucket}/home")
     monkeypatch.setenv("DMARCKIT_LAKE", str(tmp_path / "lake"))
     settings = load_settings()

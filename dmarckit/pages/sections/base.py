@@ -255,7 +255,7 @@ def _mark(
 
 def outcome_key() -> Html:
     """Return what the colours of `marks` mean."""
-    kinds = [("c-authenticated", _("pass DMARC"))]
+    kinds = [("c-authenticated", _("pass"))]
     kinds += [
         (f"c-{colour}", _("fail: {outcome}").format(outcome=_(label)))
         for label, colour in OUTCOMES.values()

@@ -167,7 +167,7 @@ class DomainSections(PageData):
         small = frame[frame["messages"] < SMALL * frame["messages"].sum()]
         if len(small) > 1:  # of a botnet each is as good as any other
             name = _("{n} networks with under {share} each")
-            name = name.format(n=text.count(len(small)), share=text.percent(SMALL))
+            name = name.format(n=text.count(len(small)), share=f"{SMALL:.0%}")
             is_small = rows["network"].isin(small["network"])
             named = {"network": rows["network"].mask(is_small, name)}
             rows = rows.assign(**named, country=rows["country"].mask(is_small, ""))
