@@ -13,7 +13,6 @@ from .frames import (
     in_window as in_window,
     pass_shares as pass_shares,
     typed as typed,
-    whole_days as whole_days,
 )
 from .lake import Lake as Lake, open_lake as open_lake
 from .load import (

@@ -64,18 +64,6 @@ _DONE = {  # what receivers did with all of them, with some
 _LEFT, _TOP, _RIGHT, _BOTTOM = 60, 72, 730, 306
 
 
-def failing_title(failing: int, delivered: int) -> str:
-    """Return how many messages failed, and how many of them were delivered."""
-    if not delivered:
-        text = _("{messages} failed DMARC; none was delivered")
-    elif delivered == failing:
-        text = _("{messages} failed DMARC; all were delivered anyway")
-    else:
-        text = _("{messages} failed DMARC; {share} were delivered anyway")
-    share = words.percent(delivered / failing)
-    return text.format(messages=words.n_messages(failing), share=share)
-
-
 def outside_text(text: object, limit: int = 80) -> str:
     """Return text from a report as plotly, which reads markup in every label, shows it literally.
 
@@ -84,19 +72,6 @@ def outside_text(text: object, limit: int = 80) -> str:
     """
     clean = one_line(text, limit)
     return clean.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def failing_by_day(daily: pd.DataFrame) -> go.Figure:
-    """Draw failing messages a day, by what receivers did. Takes `Page.failing_by_day().data`."""
-    failing = int(daily["fail"].sum())
-    if not daily["messages"].any():
-        return nothing(_("Failing messages per day"))
-    if not failing:
-        return nothing(_("Failing messages per day"), _("No message failed DMARC in this period."))
-    title = failing_title(failing, int(daily["delivered"].sum()))
-    subtitle = _("Failing messages per day, by what receivers did with them.")
-    series = {name: (label, LIGHT[colour]) for name, (label, colour) in OUTCOMES.items()}
-    return daily_bars(daily, series, title=title, subtitle=subtitle)
 
 
 def daily_bars(

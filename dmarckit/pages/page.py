@@ -58,7 +58,7 @@ class Page(
         labels, `chart` a section with a `.figure`, or a plotly figure.
 
         >>> page = open_page()  # doctest: +SKIP
-        >>> page.tell("Forged mail doubled", {"forged": 1200}, page.failing_by_day())
+        >>> page.tell("Forged mail doubled", {"forged": 1200}, page.classes_by_day())
         ... # doctest: +SKIP
         """
         return slack_note(headline, number, chart.figure if isinstance(chart, Section) else chart)

@@ -20,7 +20,6 @@ from dmarckit.pages.page import Page
 from dmarckit.pages.sections.base import Section
 from dmarckit.pages.sections.findings import Answer
 from dmarckit.pages.sections.overview import dns_columns, headline_html, measure
-from tests.facts.test_class_summary import complete
 from tests.support import frames
 from tests.support.pages import (
     BEFORE,
@@ -145,32 +144,6 @@ def test_own_mail_is_apart_from_forged_mail() -> None:
     shown = text(page_about(made, _is_first=False).headline())
     assert "of own mail authenticated|90.0%|" in shown
     assert "forged messages|400|25.0% stopped, " in shown
-
-
-# days
-
-
-def test_failing_messages_by_day_and_what_became_of_them() -> None:
-    made = messages(
-        {"messages": 9},
-        FAILS | {"messages": 4},
-        FAILS | {"messages": 2, "disposition": "reject"},
-        FAILS | {"messages": 1, "disposition": "odd"},
-    )
-    found = page_about(made, _complete=complete()).failing_by_day()
-    assert found.data.iloc[-1].to_dict() == {
-        "day": pd.Timestamp(DAY),
-        "messages": 16,
-        "fail": 7,
-        "delivered": 4,
-        "quarantined": 0,
-        "rejected": 2,
-        "unstated": 1,
-        "complete": True,
-    }
-    assert found.data["messages"].tolist() == [0, 0, 16]
-    assert found.figure is not None
-    assert found.figure.layout.title.text.startswith("7 messages failed DMARC")
 
 
 # domains

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from dmarckit.core import Window, _, later, ngettext, show_domain, text as words
-from dmarckit.facts import classes_by_day, days_of, in_window, pass_shares, whole_days
+from dmarckit.facts import classes_by_day, days_of, in_window, pass_shares
 from dmarckit.findings import is_open
 from dmarckit.pages import charts
 from dmarckit.pages.html import Html, render_part
@@ -85,24 +85,6 @@ class MessageSections(PageData):
             for day, lane, text, domain in found
             if self.window.start <= day < self.window.end
         ]
-
-    def failing_by_day(self) -> Section:
-        """Draw the messages of each day that fail DMARC, by what the receivers did.
-
-        `.data`: one row a day of the window: `day` (UTC), `messages`, `fail` (of them), the
-        failing ones by outcome (`delivered`, `quarantined`, `rejected`, `unstated`), and
-        `complete` as in `classes_by_day`.
-        """
-        days = days_of(self.window)
-        rows = in_window(self.facts.messages, self.window)
-        failing = failing_rows(rows)
-        done = failing.groupby(["day", "done"])["messages"].sum().unstack("done")
-        daily = done.reindex(index=days, columns=list(charts.OUTCOMES)).rename_axis(columns=None)
-        daily.insert(0, "messages", rows.groupby("day")["messages"].sum())
-        daily.insert(1, "fail", failing.groupby("day")["messages"].sum())
-        daily = whole(daily, *daily.columns)
-        daily = daily.assign(complete=whole_days(self._complete, self.window)).reset_index()
-        return Section(daily, figure=charts.failing_by_day(daily))
 
     def pass_rates(self) -> Section:
         """Show the share of own mail that passes DMARC by domain and day; incomplete days are grey.
