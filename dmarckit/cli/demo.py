@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shlex
+import sys
 import tempfile
 import textwrap
 import time
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmarckit import core, demo as company, ingest, jobs, lake, pages, slack
-from dmarckit.cli.output import console, ingest_progress, print_outcomes
+from dmarckit.cli.output import ingest_progress, print_outcomes
 from dmarckit.core import one_line, plural
 
 if TYPE_CHECKING:
@@ -61,10 +62,9 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> None:
     if mails is not None and not mails.exists():
         raise core.StorageError(f"--mails {one_line(mails)}: no such file or folder")
     started = time.monotonic()
-    screen = console()
 
     def step(text: str) -> None:
-        screen.print(f"[{time.monotonic() - started:5.1f} s] {text} …")
+        typer.echo(f"[{time.monotonic() - started:5.1f} s] {text} …")
 
     # a user's own files have not been through SES, so there is no verdict to go by
     trust = "pass" if mails is None else "any"
@@ -117,8 +117,8 @@ def run_demo(*, mails: Path | None, keep: bool, out: Path) -> None:
         stays = keep or settings.home != f"s3://{BUCKET}"
         _print_messages(messages, out, links=stays)
         for path in written:
-            screen.print(f"  {path}", soft_wrap=True)
-        screen.print(NEXT)
+            typer.echo(f"  {path}")
+        typer.echo(NEXT)
         if keep:
             _wait(names, published.link)
 
@@ -194,29 +194,25 @@ def _write(
 
 
 def _print_messages(messages: Sequence[slack.Message], out: Path, *, links: bool) -> None:
-    screen = console()
-    screen.print(
-        "\nThe demo sends nothing; with a Slack token, these messages would be in Slack:\n"
-    )
+    typer.echo("\nThe demo sends nothing; with a Slack token, these messages would be in Slack:\n")
     *alerts, summary = messages
     for message in (summary, *alerts[:1]):
-        screen.print(
+        typer.echo(
             textwrap.indent(slack.message_text(message, links=links), "  │ ", lambda _: True)
         )
-        screen.print()
+        typer.echo()
     if len(alerts) > 1:
-        screen.print(f"… and {plural(len(alerts) - 1, 'more message')}, in {out}.\n")
-    screen.print("Written:")
+        typer.echo(f"… and {plural(len(alerts) - 1, 'more message')}, in {out}.\n")
+    typer.echo("Written:")
 
 
 def _wait(names: dict[str, str], link: str) -> None:
-    screen = console()
-    screen.print(f"\nThe page is open at\n  {link}\n", soft_wrap=True)
-    screen.print("To look around from another terminal:")
+    typer.echo(f"\nThe page is open at\n  {link}\n")
+    typer.echo("To look around from another terminal:")
     for name, value in names.items():
-        screen.print(f"  export {name}={shlex.quote(value)}", soft_wrap=True)
-    screen.print("  dmarckit findings\n  dmarckit lab\nCtrl-C ends it.")
-    if screen.is_terminal:
+        typer.echo(f"  export {name}={shlex.quote(value)}")
+    typer.echo("  dmarckit findings\n  dmarckit lab\nCtrl-C ends it.")
+    if sys.stdout.isatty():
         webbrowser.open(link)
     with contextlib.suppress(KeyboardInterrupt):
         while True:

@@ -15,7 +15,6 @@ import typer
 from dmarckit import core, ingest, jobs, lake
 from dmarckit.cli.options import OK, PROBLEMS, Format, check_options, parse_time
 from dmarckit.cli.output import (
-    console,
     ingest_progress,
     print_delivery,
     print_job,
@@ -69,10 +68,10 @@ def run(
     except core.JobBusy as busy:
         if due is None:
             raise
-        console().print(f"Nothing to do: {busy}", soft_wrap=True)
+        typer.echo(f"Nothing to do: {busy}")
         return
     if result is None:
-        console().print(f"Nothing to do: {name} has run for {due:%Y-%m-%d %H:%M} UTC already.")
+        typer.echo(f"Nothing to do: {name} has run for {due:%Y-%m-%d %H:%M} UTC already.")
         return
     print_job(result)
     well = result.run is not None and result.run.result == "ok"

@@ -24,7 +24,7 @@ import typer
 
 from dmarckit import core, demo, ingest, lake
 from dmarckit.cli.demo import store
-from dmarckit.cli.output import console, ingest_progress
+from dmarckit.cli.output import ingest_progress
 from dmarckit.core import one_line
 
 OWN = Path("notebooks")
@@ -115,7 +115,7 @@ def prepare_copies() -> None:
 
     Raises StorageError when the folder cannot be written.
     """
-    screen, shipped, states = console(stderr=True), shipped_notebooks(), copy_states()
+    shipped, states = shipped_notebooks(), copy_states()
     for state, text in (("missing", "Copied"), ("old", "Replaced by newer ones, since unchanged")):
         names = [name for name, one in states.items() if one == state]
         try:
@@ -123,16 +123,16 @@ def prepare_copies() -> None:
         except OSError as error:
             raise core.StorageError(f"cannot write {OWN.absolute()}: {error.strerror}") from error
         if names:
-            screen.print(f"{text} in ./{OWN}: {', '.join(names)}", soft_wrap=True)
+            typer.echo(f"{text} in ./{OWN}: {', '.join(names)}", err=True)
     for name in (name for name, state in states.items() if state == "behind"):
         copy = OWN / f"{name}.ipynb"
         texts = _lines(copy), _lines(shipped[name])
         lines = list(difflib.unified_diff(*texts, str(copy), "shipped", "", "", 1, ""))
-        screen.print(f"\nA newer {name} came with dmarckit; you have changed your copy:")
+        typer.echo(f"\nA newer {name} came with dmarckit; you have changed your copy:", err=True)
         for line in lines[:SHOWN]:
-            screen.print(f"  {one_line(line, 160)}", soft_wrap=True)
+            typer.echo(f"  {one_line(line, 160)}", err=True)
         more = f"  … and {len(lines) - SHOWN} more lines\n" if len(lines) > SHOWN else ""
-        screen.print(f"{more}To take it over: dmarckit notebook copy {name} --force")
+        typer.echo(f"{more}To take it over: dmarckit notebook copy {name} --force", err=True)
 
 
 def lab(context: typer.Context) -> None:
@@ -151,17 +151,16 @@ def run_lab(arguments: Sequence[str]) -> int:
     with the demo's mails is shown instead, and the terminal says so. At SIGTERM JupyterLab ends,
     and the temporary lake goes. Raises LakeError when the lake cannot be reached.
     """
-    screen = console(stderr=True)
     settings = core.load_settings()
     prepare_copies()
-    screen.print(f"Notebooks: {OWN.absolute()}", soft_wrap=True)
+    typer.echo(f"Notebooks: {OWN.absolute()}", err=True)
     with contextlib.ExitStack() as stack:
         stack.enter_context(demo.terminate_as_exit())
         environment = dict(os.environ)
         if not lake.open_lake(settings).arrow("SELECT 1 FROM reports LIMIT 1").num_rows:
             place = one_line(settings.lake_url)
-            screen.print(f"No reports in {place} yet (dmarckit ingest reads them): ", end="")
-            screen.print("showing made-up mails of the demo, until the lab is closed.")
+            text = f"No reports in {place} yet (dmarckit ingest reads them): showing made-up mails"
+            typer.echo(f"{text} of the demo, until the lab is closed.", err=True)
             environment = stack.enter_context(demo_environment())
         process = subprocess.Popen(lab_command(OWN.absolute(), arguments), env=environment)
         stack.callback(_end, process)

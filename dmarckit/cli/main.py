@@ -148,7 +148,7 @@ def help_(
         typer.echo("\nShow one with: dmarckit help TOPIC")
         return
     if topic not in known:
-        raise SettingsError(f"help {topic}: topics are {', '.join(known)}")
+        raise SettingsError(f"the topic {core.unknown_name(topic, list(known))}")
     text = known[topic].read_text("utf-8")
     if sys.stdout.isatty():
         from rich.markdown import Markdown

@@ -106,7 +106,6 @@ def print_table(
 @contextlib.contextmanager
 def ingest_progress(clock: Callable[[], float] = time.monotonic) -> Iterator[ingest.Progress]:
     """Yield a callback for an ingest: a bar on a terminal, else a log line now and then."""
-    screen = console(stderr=True)
     started = last = clock()
 
     def log_line(done: int, total: int, outcomes: Counter[str]) -> None:
@@ -118,7 +117,7 @@ def ingest_progress(clock: Callable[[], float] = time.monotonic) -> Iterator[ing
             so_far = _so_far(outcomes)
             log.info("read %d of %d mails, %.0f/s, %s left (%s)", done, total, rate, left, so_far)
 
-    if not screen.is_terminal:
+    if not sys.stderr.isatty():
         yield log_line
         return
     from rich import progress
@@ -131,7 +130,7 @@ def ingest_progress(clock: Callable[[], float] = time.monotonic) -> Iterator[ing
         progress.TimeRemainingColumn(),
         progress.TextColumn("{task.fields[outcomes]}"),
     )
-    with progress.Progress(*columns, console=screen, transient=True) as bar:
+    with progress.Progress(*columns, console=console(stderr=True), transient=True) as bar:
         task = bar.add_task("Reading mails", total=None, rate="", outcomes="")
 
         def show(done: int, total: int, outcomes: Counter[str]) -> None:
@@ -159,28 +158,27 @@ def _so_far(outcomes: Counter[str]) -> str:
 
 def print_outcomes(result: ingest.IngestResult) -> None:
     """Print a table of an ingest's outcomes, and why mails could not be read or trusted."""
-    screen = console()
     total = result.outcomes.total()
     if not total:
-        screen.print("No new mails.")
+        typer.echo("No new mails.")
         return
     counts = ((outcome, result.outcomes[outcome]) for outcome in ingest.OUTCOMES)
     rows = ((outcome, f"{number:,}", MEANING[outcome]) for outcome, number in counts if number)
     print_table(("outcome", "mails", "meaning"), rows, right=("mails",))
     rate = total / max(result.seconds, 0.001)
-    screen.print(
+    typer.echo(
         f"{plural(total, 'mail')} in {result.seconds:.1f} s ({rate:,.0f} a second): "
         f"{plural(result.reports, 'new report')} with {plural(result.records, 'record')}."
     )
     if result.compacted:
-        screen.print(f"Small files were merged in: {', '.join(result.compacted)}.")
+        typer.echo(f"Small files were merged in: {', '.join(result.compacted)}.")
     for outcome, limit in SHOWN_PROBLEMS.items():
         found = [(key, reason) for key, o, reason in result.problems if o == outcome]
         for key, reason in found[:limit]:
-            screen.print(f"  {outcome}: {one_line(key)}: {one_line(reason, 1000)}", soft_wrap=True)
+            typer.echo(f"  {outcome}: {one_line(key)}: {one_line(reason, 1000)}")
         if len(found) > limit:
             more = plural(len(found) - limit, "more is", "more are")
-            screen.print(f"  … {more} {outcome}; `dmarckit parse` and the table `mails` say why.")
+            typer.echo(f"  … {more} {outcome}; `dmarckit parse` and the table `mails` say why.")
 
 
 def print_job(result: jobs.JobResult) -> None:
@@ -189,33 +187,31 @@ def print_job(result: jobs.JobResult) -> None:
     What is not printed on a terminal ends in somebody's log: links come without what signs
     them there.
     """
-    screen = console()
-    shown: Callable[[str], str] = str if screen.is_terminal else core.clean
+    shown: Callable[[str], str] = str if sys.stdout.isatty() else core.clean
     print_outcomes(result.ingest)
     if result.published is not None:
-        screen.print(f"Page: {shown(result.published.link)}", soft_wrap=True)
+        typer.echo(f"Page: {shown(result.published.link)}")
     for warning in result.warnings:
-        screen.print(f"Look at this: {one_line(warning, 400)}", soft_wrap=True)
+        typer.echo(f"Look at this: {one_line(warning, 400)}")
     print_delivery(result.delivery)
 
 
 def print_delivery(delivery: slack.DeliveryResult) -> None:
     """Print how many messages went where, or the messages where no channel is set."""
-    screen = console()
-    shown: Callable[[str], str] = str if screen.is_terminal else core.clean
+    shown: Callable[[str], str] = str if sys.stdout.isatty() else core.clean
     if delivery.waiting:
-        screen.print(f"Messages: {delivery.waiting} wait in the outbox")
+        typer.echo(f"Messages: {delivery.waiting} wait in the outbox")
     if not delivery.messages:
-        screen.print("Messages: none were sent.")
+        typer.echo("Messages: none were sent.")
         return
     for channel, number in delivery.places.items() if delivery.saved is None else ():
         to = "" if channel in slack.CHANNEL_NAMES else f" to {channel}"
         name = slack.CHANNEL_NAMES.get(channel, "Slack")
-        screen.print(f"{name}: {plural(number, 'message')}{to}")
+        typer.echo(f"{name}: {plural(number, 'message')}{to}")
     if delivery.saved is None:
         return
-    screen.print("Slack: no slack_token is set, so this was not sent:")
+    typer.echo("Slack: no slack_token is set, so this was not sent:")
     for message in delivery.messages:
-        screen.print(shown(slack.message_text(message)), soft_wrap=True)
-        screen.print()
-    screen.print(f"Saved as JSON in {delivery.saved}", soft_wrap=True)
+        typer.echo(shown(slack.message_text(message)))
+        typer.echo()
+    typer.echo(f"Saved as JSON in {delivery.saved}")

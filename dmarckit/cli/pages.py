@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import sys
 import webbrowser
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dmarckit import core, ingest, lake, pages
 from dmarckit.cli.options import OK, PROBLEMS, Dask, parameter_values
-from dmarckit.cli.output import console
 from dmarckit.core import SettingsError, one_line, open_storage, plural
 
 if TYPE_CHECKING:
@@ -119,15 +119,14 @@ def build_fleet(
     of a scheduler whose workers build them (else that of the settings, if there is one).
     """
     now = now or datetime.now(UTC)
-    screen = console()
     domains = pages.fleet_domains(settings, pages.fleet_window(notebook, parameters, now))
     if not domains:
-        screen.print("There are no domains yet: dmarckit ingest reads the reports.")
+        typer.echo("There are no domains yet: dmarckit ingest reads the reports.")
         return OK
 
     def print_page(page: FleetPage) -> None:
         took = f" ({page.seconds:.1f} s)" if page.seconds else ""
-        screen.print(f"  {page.domain}: {WORDS[page.outcome]}{took}", soft_wrap=True)
+        typer.echo(f"  {page.domain}: {WORDS[page.outcome]}{took}")
 
     with ingest.cluster_of(settings, "settings", dask) as cluster:
         built = pages.publish_fleet(
@@ -142,12 +141,12 @@ def build_fleet(
         )
     for page in built:
         if page.outcome == "failed":
-            screen.print(f"{page.domain}: {page.error}", soft_wrap=True)
+            typer.echo(f"{page.domain}: {page.error}")
     count = Counter(page.outcome for page in built)
     parts = [f"{count[outcome]} {words}" for outcome, words in WORDS.items() if count[outcome]]
-    screen.print(f"{plural(len(built), 'page')}: {', '.join(parts)}")
+    typer.echo(f"{plural(len(built), 'page')}: {', '.join(parts)}")
     storage = open_storage(settings.pages_url, settings.presign_keys())
-    screen.print(f"All pages: {pages.link_to(settings, storage, pages.INDEX)}", soft_wrap=True)
+    typer.echo(f"All pages: {pages.link_to(settings, storage, pages.INDEX)}")
     return PROBLEMS if count["failed"] else OK
 
 
@@ -157,7 +156,10 @@ def open_(
     ] = None,
     print_: Annotated[bool, typer.Option("--print", help="Only print its address.")] = False,
 ) -> None:
-    """Open the newest page in the browser."""
+    """Open the newest page in the browser.
+
+    Links of a page in S3 that end soon, or have ended, are renewed first.
+    """
     settings = core.load_settings()
     storage = pages.open_pages(settings)
     stored = [item for item in storage.list() if item.key.endswith(".html")]
@@ -169,6 +171,12 @@ def open_(
         names = dict.fromkeys(item.key.partition("/")[0] for item in stored)
         raise core.PageError(f"the page {core.unknown_name(page, list(names))}")
     newest = max(found or stored, key=lambda item: item.modified)
+    lasting = timedelta(seconds=settings.presign_expires / 2)
+    signed = storage.remote and not settings.page_base_url
+    if signed and datetime.now(UTC) - newest.modified > lasting:
+        with contextlib.suppress(core.DmarckitError):  # who may only read sees it as it is
+            pages.link_pages(settings, [newest.key])
+            pages.refresh_index(settings)
     address = pages.link_to(settings, storage, newest.key)
     if print_ or not webbrowser.open(address):
         typer.echo(address)

@@ -73,7 +73,6 @@ from .retry import PAUSES as PAUSES, with_retries as with_retries
 from .settings import (
     CONFIG_VARIABLE as CONFIG_VARIABLE,
     DEFAULT_FILE as DEFAULT_FILE,
-    KINDS as KINDS,
     PREFIX as PREFIX,
     DeclaredSender as DeclaredSender,
     DomainGroup as DomainGroup,
@@ -120,5 +119,5 @@ from .text import (
     show_domains as show_domains,
     unknown_name as unknown_name,
 )
-from .thresholds import Limits as Limits, Thresholds as Thresholds
+from .thresholds import KINDS as KINDS, Limits as Limits, Thresholds as Thresholds
 from .window import Window as Window, last_days as last_days

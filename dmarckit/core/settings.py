@@ -15,7 +15,7 @@ import tomllib
 from datetime import date
 from email.utils import parseaddr
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import pydantic
@@ -26,17 +26,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, TomlCo
 from dmarckit.core.errors import SettingsError, one_line
 from dmarckit.core.language import use
 from dmarckit.core.text import did_you_mean, normalize_domain
-from dmarckit.core.thresholds import Limits, Thresholds
+from dmarckit.core.thresholds import Kind, Limits, Thresholds
 
 Source = pydantic_settings.PydanticBaseSettingsSource
 Location = Annotated[str, pydantic.AfterValidator(lambda url: url.rstrip("/") or "/")]
-Kind = Literal[
-    "mailbox provider", "email service", "marketing", "crm", "ticketing", "security gateway",
-    "mailing list", "forwarder", "hosting", "own", "unknown",
-]  # fmt: skip
-KINDS: tuple[str, ...] = get_args(Kind)
-"""What a sender can be. ``crm`` takes in other business applications (orders, staff,
-documents), ``ticketing`` issue trackers and alerting."""
 
 
 class Strict(pydantic.BaseModel):

@@ -1,8 +1,17 @@
-"""The numbers that settings may change, each with its reason: limits and thresholds."""
+"""What settings may hold, each with its reason: limits, thresholds, and kinds of senders."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+Kind = Literal[
+    "mailbox provider", "email service", "marketing", "crm", "ticketing", "security gateway",
+    "mailing list", "forwarder", "hosting", "own", "unknown",
+]  # fmt: skip
+KINDS: tuple[str, ...] = get_args(Kind)
+"""What a sender can be. ``crm`` takes in other business applications (orders, staff,
+documents), ``ticketing`` issue trackers and alerting."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
 from .analysis import (
+    HANDED as HANDED,
     USUAL_DAYS as USUAL_DAYS,
     Analysis as Analysis,
     analyse as analyse,

@@ -81,6 +81,16 @@ class Notifier:
         self._result = slack.DeliveryResult(channel=self._routes.main)
 
     @cached_property
+    def analysis(self) -> findings.Analysis:
+        """What is wrong and what changed, as of the run: found once, for page and messages."""
+        self._step("Looking for what is wrong and what changed")
+        window, end = self._window()
+        job, now = self._schedule.name, self._now
+        return findings.page_analysis(
+            self._settings, self._lake, window, end, job=job, now=now, hand_on=True
+        )
+
+    @cached_property
     def _lake(self) -> Lake:
         return Lake(self._settings.lake_url)
 
@@ -95,6 +105,7 @@ class Notifier:
         `published` is a page, the findings are judged and recorded as those of this run. After a
         LakeError or StorageError what is in the outbox goes out with the next run.
         """
+        self._result = slack.DeliveryResult(channel=self._routes.main)  # called again: anew
         self._queue_own(published)
         self._step("Sending messages" if self._routes.main else "Saving Slack messages")
         if slack.queued_messages(self._lake) or self._unsent():
@@ -159,11 +170,7 @@ class Notifier:
             dues += self._routes.copies([recovery])
         found: list[findings.Finding] = []
         if published is not None:
-            self._step("Looking for what is wrong and what changed")
-            window, end = self._window()
-            analysis = findings.page_analysis(
-                self._settings, self._lake, window, end, job=job, now=self._now
-            )
+            analysis = self.analysis
             found = [item.finding for item in analysis.findings if item.status != "RESOLVED"]
             self._result.open_findings = len(findings.urgent(analysis.findings))
             if self._schedule.slack.when != "failing" or self._unsent():

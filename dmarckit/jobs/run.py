@@ -223,13 +223,18 @@ def publish_and_notify(
     again: Callable[[Callable[[], Any]], Any] = lambda action: action()  # noqa: E731
     if context is not None:
         step, again, clock = context.step, context.again, context.clock
+    notifier = Notifier(settings, schedule, run=done.first, now=now, step=step, clock=clock)
     if schedule.notebook is not None:
         if schedule.fleet is True:
             step("Building a page for each domain")
             done.warnings += _failures(again(lambda: _fleet(settings, schedule, now)))
         notebook, parameters = schedule.notebook, schedule.parameters_at(done.begun.slot or now)
         step(f"Building the page {notebook}")
-        made = again(lambda: pages.store_notebook(settings, notebook, parameters, now))
+        made = again(
+            lambda: pages.store_notebook(
+                settings, notebook, parameters, now, lambda: notifier.analysis
+            )
+        )
         done.published = made
         if schedule.fleet:
             step("Building the pages that it links to")
@@ -238,12 +243,7 @@ def publish_and_notify(
             done.warnings += _failures(linked)
         else:
             again(lambda: pages.link_pages(settings, [made.key]))
-
-    def notify() -> slack.DeliveryResult:
-        notifier = Notifier(settings, schedule, run=done.first, now=now, step=step, clock=clock)
-        return notifier.notify_run(done.published)
-
-    delivery: slack.DeliveryResult = again(notify)
+    delivery: slack.DeliveryResult = again(lambda: notifier.notify_run(done.published))
     done.delivery = delivery
     done.warnings += delivery.warnings
     done.notes += delivery.notes

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import logging
 import os
+import pickle
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 import papermill
@@ -25,12 +26,16 @@ from traitlets import default
 
 from dmarckit import core
 from dmarckit.core import NotebookFailed, PageError, one_line, redacted
+from dmarckit.findings import HANDED
 from dmarckit.pages.inputs import Input
 from dmarckit.pages.links import page_key
-from dmarckit.pages.render import render_page, title_of
+
+if TYPE_CHECKING:
+    from dmarckit.findings import Analysis
 
 # charts as data: pages draw them with one plotly.js, JupyterLab with its extension
 RENDERER = {"PLOTLY_RENDERER": "plotly_mimetype"}
+ANALYSIS = "analysis.pickle"  # in the folder of a run's kernel
 
 
 class OwnKernels(KernelSpecManager):
@@ -56,6 +61,7 @@ def own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
     values[f"{core.PREFIX}LANGUAGE"] = core.current_language()
     # neither the user's start-up files nor a history shared with other kernels
     values["IPYTHONDIR"] = str(folder / ".ipython")
+    values[HANDED] = str(folder / ANALYSIS)
     if config:
         values[core.CONFIG_VARIABLE] = config
 
@@ -97,7 +103,7 @@ def find_notebook(name: str) -> Path:
         return Path(name)
     known = core.shipped_files("notebooks", "*.ipynb")
     if name not in known:
-        raise PageError(f"no notebook {one_line(name)}; there are: {', '.join(known) or 'none'}")
+        raise PageError(f"the notebook {core.unknown_name(name, list(known))}")
     return known[name]
 
 
@@ -110,17 +116,21 @@ def build_page(
     now: datetime | None = None,
     secrets: Collection[str] = (),
     inputs: Callable[[Mapping[str, Any]], Sequence[Input]] = lambda parameters: (),
+    analysis: Callable[[], Analysis] | None = None,
 ) -> BuiltPage:
     """Run a notebook with this environment's Python and make its page.
 
     `config` is the settings file for the run, `timeout` the seconds a cell may take, `now` the
     time to print on the page and to name it by. `inputs` takes all parameters and returns what
-    the page is made from. `secrets`, and those of the environment, are struck out of its cells.
+    the page is made from, `analysis` what its run has found, which the kernel need not find
+    again. `secrets`, and those of the environment, are struck out of its cells.
 
     Raises:
         PageError: a parameter is not known, or the notebook cannot be read.
         NotebookFailed: a cell raised; the message names where the executed notebook is kept.
     """
+    from dmarckit.pages.render import render_page, title_of  # it loads nbconvert and plotly
+
     built, name = now or datetime.now(UTC), notebook.stem
     source = _read(notebook)
     # dates as text: papermill cannot write them, and YAML makes them out of plain words
@@ -133,6 +143,8 @@ def build_page(
         check_parameters(name, given, known)
         usual = {key: ast.literal_eval(_default(about) or "None") for key, about in known.items()}
         made_from = inputs(usual | given)
+        if analysis is not None:
+            (folder / ANALYSIS).write_bytes(pickle.dumps(analysis()))
     except BaseException:
         shutil.rmtree(folder)
         raise

@@ -6,7 +6,7 @@ import contextlib
 import gzip
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ from dmarckit.pages.inputs import Input, page_inputs
 from dmarckit.pages.links import INDEX, newest_days, newest_key, page_key, with_links
 
 if TYPE_CHECKING:
+    from dmarckit.findings import Analysis
     from dmarckit.pages.build import BuiltPage
 
 SIGNED = 1000  # presigned links of the index, to the newest pages: each costs time and room
@@ -140,9 +141,15 @@ def load_page(storage: Storage, key: str) -> str:
 
 
 def store_notebook(
-    settings: Settings, notebook: str, parameters: Mapping[str, Any], now: datetime | None = None
+    settings: Settings,
+    notebook: str,
+    parameters: Mapping[str, Any],
+    now: datetime | None = None,
+    analysis: Callable[[], Analysis] | None = None,
 ) -> StoredPage:
     """Do as `publish_notebook`, but leave links and index, for many pages at once.
+
+    `analysis` returns what the run has found, which the notebook then need not find again.
 
     Raises:
         PageError: there is no such notebook or parameter.
@@ -165,7 +172,15 @@ def store_notebook(
     secrets, config = core.secrets_of(settings), os.environ.get(core.CONFIG_VARIABLE)
     path = find_notebook(notebook)
     try:
-        page = build_page(path, parameters, config=config, now=now, secrets=secrets, inputs=inputs)
+        page = build_page(
+            path,
+            parameters,
+            config=config,
+            now=now,
+            secrets=secrets,
+            inputs=inputs,
+            analysis=analysis,
+        )
     except NotebookFailed as error:
         with contextlib.suppress(core.StorageError):
             kept, given = Path(error.kept), core.redacted(dict(parameters), secrets)

@@ -14,17 +14,17 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.client import HTTPException, RemoteDisconnected
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
-
-from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError, SlackRequestError
 
 from dmarckit import core
 from dmarckit.core import ChannelUnavailable, DeliveryError, Settings, _, count, one_line
 from dmarckit.slack import blocks as kit
 from dmarckit.slack.blocks import Block, Message, duration
+
+if TYPE_CHECKING:
+    from slack_sdk import WebClient
 
 SLACK_API = "https://slack.com/api/"
 PAUSES = (1.0, 2.0, 4.0)  # seconds before a message is sent again, where Slack asks for no others
@@ -126,6 +126,8 @@ def _mrkdwn(text: str) -> Block:
 
 def web_client(token: str, base_url: str = SLACK_API, timeout: int = 15) -> WebClient:
     """Return a client of Slack's Web API that logs nothing and does not try again."""
+    from slack_sdk import WebClient
+
     if not re.fullmatch(r"[\x21-\x7e]+", token):
         # http.client would refuse it too, and print it
         raise DeliveryError(f"slack_token is empty or no token: {_APP_HINT}")
@@ -155,6 +157,8 @@ def post_message(
         MessageRefused: Slack refuses this very message.
         DeliveryError: Slack refuses every message, with what to do about it.
     """
+    from slack_sdk.errors import SlackApiError, SlackRequestError
+
     request = partial(
         web_client(token, base_url).chat_postMessage,
         channel=channel,
@@ -219,6 +223,8 @@ def pause(error: BaseException, planned: float) -> float:
 
 def _answer(error: BaseException) -> tuple[int | None, Mapping[str, Any]]:
     """Return status and headers of an answer that is an error."""
+    from slack_sdk.errors import SlackApiError
+
     if isinstance(error, SlackApiError):
         return int(error.response.status_code), error.response.headers
     return (error.code, dict(error.headers)) if isinstance(error, HTTPError) else (None, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -11,7 +12,10 @@ import subprocess
 import sys
 import time
 import tomllib
+import urllib.request
 from collections.abc import Callable
+from datetime import datetime, timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,8 @@ from dmarckit.cli import init as init_command
 from dmarckit.cli.lab import copy_states, prepare_copies
 from dmarckit.core import settings as core_settings
 from dmarckit.core.errors import StorageError
+from dmarckit.core.storage import open_storage
+from dmarckit.pages.publish import load_page
 from tests.support import frames
 from tests.support.command_line import run
 
@@ -265,3 +271,29 @@ def test_open_shows_the_newest_page(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("webbrowser.open", lambda _: False)
     assert run("open", **settings).out.strip() == shown[0], "no browser here: it is printed"
     assert "did you mean domain?" in run("open", "domian", **settings).err
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize(("age", "renewed"), [(timedelta(days=6), True), (timedelta(1), False)])
+def test_a_page_whose_links_end_soon_is_opened_with_new_ones(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, age: timedelta, renewed: bool
+) -> None:
+    stored = open_storage(f"{bucket}/pages")
+    link = '<a data-page="domain?domain=a.example" href="https://s3.example/ended">a.example</a>'
+    for key in ("overview/2026-11-23.html", "domain/a.example/2026-11-22.html"):
+        stored.put(key, gzip.compress(link.encode()), content_type="text/html")
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Later:
+            return cls.fromtimestamp((datetime.now(tz) + age).timestamp(), tz)
+
+    monkeypatch.setattr("dmarckit.cli.pages.datetime", Later)
+    opened = run("open", "--print", home=bucket).out.strip()
+    with urllib.request.urlopen(opened) as answer:
+        page = gzip.decompress(answer.read()).decode()
+    assert ("s3.example/ended" not in page) == renewed
+    if renewed:
+        with urllib.request.urlopen(unescape(page.split('href="')[1].split('"')[0])) as answer:
+            assert b"a.example" in gzip.decompress(answer.read())
+        assert "overview/2026-11-23.html" in load_page(stored, "index.html")

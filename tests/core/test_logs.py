@@ -148,7 +148,7 @@ def test_what_ends_a_command_is_a_line_too() -> None:
     (step, line) = json_lines(done)
     assert done.returncode == 2
     assert (step["level"], line["level"], line["run"]) == ("info", "error", step["run"])
-    assert "no notebook overviu" in line["message"]
+    assert "overviu is not known; did you mean overview?" in line["message"]
 
 
 def test_wrong_settings_are_said_in_json_as_well() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +67,29 @@ def test_the_demo_on_the_users_own_files_without_a_server_for_this_machine(
 
 
 @pytest.mark.slow
+@pytest.mark.s3
+def test_what_keep_prints_opens_the_demo_in_another_terminal() -> None:
+    Path("one.xml").write_bytes(report_xml(make_report(make_record(messages=7))))
+    command = [sys.executable, "-m", "dmarckit", "demo", "--keep", "--mails", "one.xml"]
+    demo_ = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert demo_.stdout is not None
+        said = list(itertools.takewhile(lambda line: "Ctrl-C" not in line, demo_.stdout))
+        exports = "".join(line for line in said if line.startswith("  export "))
+        query = f"{sys.executable} -m dmarckit export 'SELECT messages FROM reports'"
+        # none of this process's variables: what is printed is all that is needed
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("DMARCKIT_", "AWS_"))}
+        there = subprocess.run(
+            ["sh", "-c", f"{exports}\n{query}"], env=clean, capture_output=True, text=True
+        )
+        assert there.stdout.split() == ["messages", "7"], there.stderr
+    finally:
+        demo_.send_signal(signal.SIGINT)
+        demo_.communicate(timeout=60)
+    assert demo_.returncode == 0
+
+
+@pytest.mark.slow
 def test_the_wheel_works_without_the_checkout(tmp_path: Path) -> None:
     """What it needs of others is here already; all of its own must be in the wheel."""
     wheels, place, empty = tmp_path / "wheels", tmp_path / "place", tmp_path / "empty"
@@ -88,7 +113,7 @@ def test_the_wheel_works_without_the_checkout(tmp_path: Path) -> None:
     said = dmarckit("demo", "--mails", str(report))
     assert (empty / PAGE).stat().st_size > 1_000_000
     assert ("Starting an S3 server" in said) == available()
-    assert "no notebook" in dmarckit("page", "nope", status=2)
+    assert "notebook nope is not known" in dmarckit("page", "nope", status=2)
     assert "daily" in dmarckit("run", "nope", status=2)
     for topic in ("settings", "schedules", "notebooks", "aws"):
         assert dmarckit("help", topic).startswith("# ")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dmarckit.core.language import speaking
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.window import last_days
-from dmarckit.findings.analysis import analyse, as_of, left_out, page_analysis
+from dmarckit.findings.analysis import HANDED, Analysis, analyse, as_of, left_out, page_analysis
 from dmarckit.lake.lake import Lake
 from dmarckit.reports.model import Policy, TlsFailure, TlsPolicy, TlsReport
 from tests.support import frames
@@ -53,6 +56,64 @@ def test_a_domain_s_page_knows_what_the_run_of_all_found(place: tuple[Settings, 
     assert {i.finding.fingerprint for i in fleet.findings if i.finding.domain == "example.com"} == {
         i.finding.fingerprint for i in mine.findings if i.finding.domain == "example.com"
     }
+
+
+def handed_on(
+    file: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, lake: Lake, **how: Any
+) -> Analysis:
+    """What a run leaves for the kernel of its page, which then finds it."""
+    made = page_analysis(settings, lake, WINDOW, job="daily", now=NOW, hand_on=True, **how)
+    file.write_bytes(pickle.dumps(made))
+    monkeypatch.setenv(HANDED, str(file))
+    return made
+
+
+def test_the_page_of_a_run_takes_over_what_the_run_found(
+    place: tuple[Settings, Lake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = handed_on(tmp_path / "left", monkeypatch, *place)
+    page = page_analysis(*place, WINDOW, job="daily")
+    assert (page.now, page.findings) == (NOW, made.findings)
+    assert page.facts.messages.equals(made.facts.messages)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"job": "weekly"},
+        {"domains": ["example.com"]},
+        {"end": "2026-11-23"},
+        {"window": last_days(7, "2026-11-23")},
+    ],
+)
+def test_a_page_that_asks_something_else_finds_it_itself(
+    place: tuple[Settings, Lake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Any
+) -> None:
+    handed_on(tmp_path / "left", monkeypatch, *place)
+    assert page_analysis(*place, **{"window": WINDOW, "job": "daily", **other}).now != NOW
+
+
+def test_a_page_finds_anew_what_is_not_as_it_was(
+    place: tuple[Settings, Lake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, lake = place
+    handed_on(tmp_path / "left", monkeypatch, settings, lake)
+    stricter = settings.model_copy(update={"domains": ("example.com",)})
+    assert page_analysis(stricter, lake, WINDOW, job="daily").now != NOW
+    with speaking("ja"):
+        assert page_analysis(settings, lake, WINDOW, job="daily").now != NOW
+    assert page_analysis(settings, lake, WINDOW, job="daily").now == NOW
+    analyse(settings, lake, now=NOW, job="daily", recorded=True)
+    assert page_analysis(settings, lake, WINDOW, job="daily").now != NOW
+
+
+def test_what_is_handed_on_holds_no_secret(
+    place: tuple[Settings, Lake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, lake = load_settings(slack_token="xoxb-1234567890"), place[1]
+    handed_on(tmp_path / "left", monkeypatch, settings, lake)
+    assert b"xoxb" not in (tmp_path / "left").read_bytes()
+    assert page_analysis(place[0], lake, WINDOW, job="daily").now == NOW  # a kernel has none
 
 
 @pytest.mark.parametrize("domains", [(), ("example.com", "Quiet.example.")])

@@ -24,6 +24,7 @@ from dmarckit.pages.build import BuiltPage
 from dmarckit.reports.model import AggregateReport
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing
+from tests.support.page_notebooks import write_notebook
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
 
 NOW = datetime.now(UTC)
@@ -106,6 +107,27 @@ def test_a_report_that_comes_in_is_in_slack_within_one_run_of_alerts(
 
 
 ALERT_FILES = ("application/json", "text/csv; charset=utf-8", "image/png")
+
+
+def test_page_and_messages_are_made_from_one_analysis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DMARCKIT_HOME", str(tmp_path / "home"))
+    settings = load_settings()
+    fill(settings, report(1, failing=4))
+    own = write_notebook(
+        tmp_path / "mine.ipynb",
+        "import dmarckit as dk\npage = dk.open_page(days=days, job=job)",
+        "print(page.analysis.now)",
+        parameters='days: int = 7\njob: str = ""',
+    )
+    for name, job in (("mine", "mine"), ("another", "mine")):
+        schedule = Schedule(name=name, notebook=str(own), parameters={"days": 7, "job": job})
+        result = run_job(settings, schedule, now=NOW)
+        assert result is not None
+        assert result.published is not None
+        (printed,) = result.published.page.executed.cells[-1].outputs
+        assert (printed.text.strip() == str(NOW)) == (name == job)
 
 
 def fetched(*messages: dict[str, Any]) -> set[str]:

@@ -92,7 +92,7 @@ owner: mail team
         ("timezone: ../../etc/passwd\n", r"mine\.yaml:1: timezone: no time zone"),
         (
             "notebook: overvew\n",
-            r"mine\.yaml:1: notebook: no notebook overvew; there are: .*overview",
+            r"mine\.yaml:1: notebook: the notebook overvew is not known; did you mean overview\?",
         ),
         (
             "notebook: overview\nparameters:\n  days: 7\n  dommains: [a]\n",

@@ -153,7 +153,9 @@ def test_finding_a_notebook(tmp_path: Path) -> None:
     own = notebook(Path("notebooks/overview.ipynb"), "1")
     assert find_notebook("overview") == own
     assert find_notebook(str(tmp_path / "notebooks/overview.ipynb")).is_file()
-    with pytest.raises(PageError, match=r"no notebook overvue; there are: domain, .*overview"):
+    with pytest.raises(
+        PageError, match=r"overvue is not known; did you mean overview\? There are: domain"
+    ):
         find_notebook("overvue")
 
 
