@@ -6,6 +6,9 @@ READY  := $(VENV)/.installed
 # Who only looks around needs no test tools: 1.2 GB less to install.
 DEMO   := $(if $(wildcard $(READY)),$(READY),$(VENV)/.demo)
 
+# Commands and tests start many processes: each would compile its libraries again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check licences sbom image image-requirements bench docs lab translations clean
 
