@@ -54,12 +54,6 @@ GROUPS = {  # of classes, by their colour, as they are stacked
     "failing": later("own or unidentified, failing"),
     "forged": later("forged"),
 }
-_DONE = {  # what receivers did with all of them, with some
-    "delivered": (later("all delivered"), later("{n} delivered")),
-    "quarantined": (later("all quarantined"), later("{n} quarantined")),
-    "rejected": (later("all rejected"), later("{n} rejected")),
-    "unstated": (later("all not stated"), later("{n} not stated")),
-}
 # edges of the plot of an SVG image; the names of the colours are at its right
 _LEFT, _TOP, _RIGHT, _BOTTOM = 60, 72, 730, 306
 
@@ -354,14 +348,6 @@ def counted(numbers: Any, limit: int, word: Callable[[str], str]) -> str:
 def listed(*parts: str) -> str:
     """Join things in a cell, one after the other."""
     return _(", ").join(parts)
-
-
-def what_was_done(row: Any) -> str:
-    """Say what receivers did with failing messages (`OUTCOMES`, columns of `row`)."""
-    some = {name: getattr(row, name) for name in _DONE if getattr(row, name)}
-    if len(some) == 1:
-        return _(_DONE[next(iter(some))][0])
-    return listed(*(_(_DONE[name][1]).format(n=words.count(n)) for name, n in some.items()))
 
 
 def chart_svg(figure: Mapping[str, Any]) -> str:

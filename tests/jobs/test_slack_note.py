@@ -116,7 +116,7 @@ def test_a_notebook_of_fifteen_lines_puts_a_number_into_slack(
     own = write_notebook(
         tmp_path / "mine.ipynb",
         "import dmarckit as dk\npage = dk.open_page(days=days, end='2026-11-23')",
-        "forged = page.failing_senders()\nforged",
+        "forged = page.senders()\nforged",
         "page.tell('Forged mail', {'senders': len(forged.data)}, page.classes_by_day())",
         parameters="days: int = 7  # length of the window in days",
         title="# Forged mail",

@@ -85,11 +85,11 @@ def test_a_section_shows_its_figure_or_its_table() -> None:
     made = page_about(messages(FAILS | {"messages": 3, "sender": HOSTILE[0]}))
     chart = made.classes_by_day()
     assert {"application/vnd.plotly.v1+json", "image/svg+xml"} <= set(chart._repr_mimebundle_())
-    table = made.failing_senders()
+    table = made.senders()
     assert "text/html" in table._repr_mimebundle_()
     assert table.figure is None
     assert "<script" not in table._repr_mimebundle_()["text/html"]
-    assert repr(table).startswith("<Section: .data (1 rows: domain, sender, ")
+    assert repr(table).startswith("<Section: .data (1 rows: sender, ")
     assert repr(chart).endswith(", .figure>")
 
 
@@ -202,11 +202,11 @@ def test_from_the_import_to_a_chart_by_tab_alone(
     assert offers("dk.open_p") == ["open_page"]
     assert "end: its last day" in says("dk.open_page")
     shown = run("page = dk.open_page(days=20, end='2026-11-23')\npage")["text/plain"]
-    assert "failing_senders" in shown
+    assert "senders" in shown
     assert set(SECTIONS) <= set(offers("page."))
-    assert offers("page.failing_s") == ["failing_senders"]
-    assert "`messages` (failing" in says("page.failing_senders")
-    assert "203.0.113.0/24" in run("senders = page.failing_senders()\nsenders")["text/html"]
+    assert offers("page.forwa") == ["forwarders"]
+    assert "`sender_kind`" in says("page.senders")
+    assert "203.0.113.0/24" in run("senders = page.forged()\nsenders")["text/html"]
     assert offers("senders.") == ["data", "figure", "html"]
     chart = run("page.classes_by_day().figure")["application/vnd.plotly.v1+json"]
     assert {trace["type"] for trace in chart["data"]} == {"bar", "scatter"}

@@ -26,7 +26,6 @@ from tests.support.pages import (
     DAY,
     FAILS,
     HOSTILE,
-    OTHER,
     QUOTED,
     REPORT,
     WINDOW,
@@ -36,13 +35,6 @@ from tests.support.pages import (
     page_about,
     text,
 )
-
-SERVICE = OTHER | FAILS | {"sender_kind": "crm", "class": "unaligned_sender"}
-
-
-def failing(*rows: dict[str, Any]) -> Page:
-    """A page about failing messages of the service Example Mail."""
-    return page_about(messages(*(SERVICE | row for row in rows)))
 
 
 def stored(reports: pd.DataFrame | None = None, mails: pd.DataFrame | None = None) -> Page:
@@ -202,48 +194,6 @@ def test_a_row_names_the_page_about_it() -> None:
     assert '<a data-page="domain?domain=example.com"><bdi>example.com</bdi></a>' in shown
 
 
-# senders of failing messages
-
-
-def test_senders_of_failing_messages() -> None:
-    made = messages(
-        {"messages": 50},
-        OTHER | FAILS | {"messages": 6, "class": "broken_dkim"},
-        OTHER | FAILS | {"messages": 3, "disposition": "quarantine", "day": BEFORE},
-        OTHER | FAILS | {"messages": 2, "disposition": "reject", "reporter": "Two"},
-    )
-    found = page_about(made).failing_senders()
-    assert found.data.to_dict("records") == [
-        {
-            "domain": "example.com",
-            "sender": "Example Mail",
-            "sender_kind": "email service",
-            "class": "broken_dkim",
-            "messages": 8,
-            "delivered": 6,
-            "quarantined": 0,
-            "rejected": 2,
-            "unstated": 0,
-            "reporters": 2,
-            "first_day": pd.Timestamp(DAY),
-            "last_day": pd.Timestamp(DAY),
-        }
-    ]
-    assert "own mail, DKIM failing" in text(found)
-
-
-def test_senders_say_what_they_are_and_what_was_done() -> None:
-    shown = text(
-        failing({"messages": 1200}, {"messages": 30, "disposition": "reject"}).failing_senders()
-    )
-    assert "Example MailCRM||1,230|example.com|known service, not aligned|" in shown
-
-
-def test_all_senders_are_listed() -> None:
-    found = failing(*({"sender": f"Sender {n}", "messages": 100 - n} for n in range(30)))
-    assert "Sender 29" in text(found.failing_senders())
-
-
 def test_newest_reports_first() -> None:
     heads = frames.reports(
         {"report_id": "old", "end": DAY},
@@ -309,7 +259,6 @@ def test_what_a_page_has_read_is_not_changed() -> None:
 
 def all_tables(page: Page) -> list[Section]:
     return [
-        page.failing_senders(),
         page.domains(),
         page.newest_reports(),
         page.refused_mails(),
@@ -322,7 +271,7 @@ def test_an_empty_table_is_a_sentence() -> None:
         assert re.fullmatch(r'<p class="dk-empty">[A-Z][^<]+\.</p>', markup(section))
         assert len(section.data.columns) >= 3
     said = markup(*found)
-    for words in ("No domain has a report", "No message failed DMARC"):
+    for words in ("No domain has a report", "No report covers"):
         assert words in said
     assert stored().inputs().data["number"].sum() == 0
 

@@ -14,7 +14,6 @@ from dmarckit.findings import is_open
 from dmarckit.pages import charts
 from dmarckit.pages.html import Html, render_part
 from dmarckit.pages.sections.base import (
-    DONE,
     PageData,
     Section,
     marks,
@@ -162,13 +161,6 @@ def is_own(rows: pd.DataFrame) -> pd.Series[bool]:
     """Return where rows are neither forged nor changed by forwarders so that they fail."""
     passing, classes = rows["da"] | rows["sa"], rows["class"]
     return ~classes.isin(FORGED) & (passing | ~classes.isin(INDIRECT))
-
-
-def failing_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that fail DMARC, with `done`: what the receivers did (`charts.OUTCOMES`)."""
-    failing = rows[~rows["da"] & ~rows["sa"]]
-    done = failing["disposition"].astype("str").map(DONE).astype(object).fillna("unstated")
-    return failing.assign(done=done)
 
 
 def _changed(shares: pd.DataFrame) -> pd.Series:

@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from dmarckit.checks import requirement_matrix, unmet_rules
 from dmarckit.core import Window, _, later, ngettext, one_line, period, show_domain, text as words
-from dmarckit.facts import Facts, in_window, kind_word
+from dmarckit.facts import Facts, in_window
 from dmarckit.findings import BLOCKED, quoted_policies
-from dmarckit.pages.charts import OUTCOMES, class_word, listed, what_was_done
+from dmarckit.pages.charts import listed
 from dmarckit.pages.html import Column, Html, escape, render_part
 from dmarckit.pages.links import page_target, row_target
 from dmarckit.pages.sections import base
@@ -26,7 +26,7 @@ from dmarckit.pages.sections.base import (
     usual,
 )
 from dmarckit.pages.sections.findings import Answer, answer, answer_html, issues_html
-from dmarckit.pages.sections.messages import FORGED, failing_rows, is_own
+from dmarckit.pages.sections.messages import FORGED, is_own
 
 MANY_SENDERS = 3  # of mails that are no reports, from which on they are not named
 _OF_ALL = {  # notebooks about all domains → what a link to their page says
@@ -134,40 +134,6 @@ class OverviewSections(PageData):
             caption=_("Domains, those with the most failing mail delivered first"),
             empty=_("No domain has a report in this period."),
             note=base.outcome_key() if len(frame) else "",
-        )
-
-    def failing_senders(self) -> Section:
-        """Show who sent the messages that fail DMARC.
-
-        `.data`: one row a domain and sender with failing messages, most of them first:
-        `domain`, `sender`, `sender_kind`, `class` (of most of them), `messages` (failing
-        ones), the same by what receivers did (`delivered`, `quarantined`, `rejected`,
-        `unstated`), `reporters` (number), `first_day`, `last_day` (UTC).
-        """
-        rows = failing_rows(in_window(self.facts.messages, self.window))
-        keys = ["domain", "sender"]
-        rows = rows.astype(dict.fromkeys([*keys, "sender_kind", "class"], "str"))
-        done = {name: rows["messages"].where(rows["done"] == name) for name in OUTCOMES}
-        rows = rows.assign(**done)
-        frame = rows.groupby(keys).agg(
-            sender_kind=("sender_kind", "first"), **base.sums("messages", *OUTCOMES), **base.SEEN
-        )
-        frame.insert(1, "class", base.largest(rows, keys, "class"))
-        frame = base.whole(frame.reset_index(), "messages", *OUTCOMES)
-        frame = ordered(frame, "-messages", "sender")
-        link = row_target("sender", "domain", "sender")
-        return table_section(
-            frame,
-            Column("sender", _("Sender"), under=lambda r: kind_word(r.sender_kind), link=link),
-            Column("messages", _("Failing"), "bar"),
-            Column("domain", _("Sent as")),
-            Column("what", _("Type"), text=lambda r: class_word(r.what)),
-            Column("done", _("What receivers did"), text=what_was_done),
-            Column("network", _("Network"), under="country"),
-            *usual("reporters", "first_day", "last_day"),
-            caption=_("Senders of failing messages, the largest first"),
-            empty=_("No message failed DMARC in this period."),
-            shown=self._with_network(frame.rename(columns={"class": "what"}), "domain", "sender"),
         )
 
     def newest_reports(self, limit: int = 1000) -> Section:
