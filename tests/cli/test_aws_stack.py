@@ -96,9 +96,18 @@ def test_every_type_of_the_template_is_made_or_named_as_one_that_moto_lacks(
     assert TOKEN not in said
     there = made("full")
     types = {n: r["Type"] for n, r in read_template()["Resources"].items()}
-    assert set(there) == {name for name, kind in types.items() if kind not in LACKS} - {"Arrivals"}
+    left = {"Arrivals", "SendMail"}  # a task reads them, and nobody is mailed
+    assert set(there) == {name for name, kind in types.items() if kind not in LACKS} - left
     made_by_deploy = {"AWS::SES::EmailIdentity", "AWS::Scheduler::Schedule"}
     assert set(LACKS) <= {*types.values(), *made_by_deploy}
+
+
+def test_an_image_alone_makes_a_function_that_reads_arrivals() -> None:
+    mail = {"MailTo": "team@example.com", "MailFrom": "dmarc@example.com"}
+    aws("deploy", *given("called", Image=IMAGE, **mail), "--yes")
+    there = made("called")
+    assert {"Function", "Arrivals", "FunctionRole", "SendMail"} <= set(there)
+    assert not {"Cluster", "Task", "Network", "WatchService", "TaskRole"} & set(there)
 
 
 def test_what_moto_made_is_what_the_template_says() -> None:

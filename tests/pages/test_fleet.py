@@ -56,8 +56,8 @@ def test_pages_in_parallel_of_which_one_fails(settings: Settings, tmp_path: Path
     storage.put(old, b"old", content_type="text/html")
     domains = ["a.example", "bad.example", "b.example"]
     heard: list[FleetPage] = []
-    settings = settings.model_copy(update={"domains": tuple(domains)})
-    pages = publish_fleet(settings, domains, workers=2, now=NOW, progress=heard.append)
+    settings = settings.model_copy(update={"domains": tuple(domains), "workers": 2})
+    pages = publish_fleet(settings, domains, now=NOW, progress=heard.append)
     built, failed = "built", "failed"
     assert outcomes(pages) == list(zip(domains, [built, failed, built], strict=True))
     assert sorted(heard, key=lambda page: page.key) == sorted(pages, key=lambda page: page.key)
@@ -91,7 +91,8 @@ def test_a_page_is_built_again_when_something_it_shows_has_changed(
 
     def run(settings: Settings = settings, now: datetime = NOW, **more: Any) -> list[str]:
         built.clear()
-        publish_fleet(settings, ["a.example", "b.example"], workers=1, now=now, **more)
+        alone = settings.model_copy(update={"workers": 1})
+        publish_fleet(alone, ["a.example", "b.example"], now=now, **more)
         return sorted(built)
 
     both = ["a.example", "b.example"]
