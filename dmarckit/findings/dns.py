@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from dmarckit.checks import Outside, problem_texts, tag_list
-from dmarckit.core import _, later, n_reporters, short_day
+from dmarckit.core import _, later, n_reporters, one_line, short_day
 from dmarckit.facts import Facts
 from dmarckit.findings import model, queries
 from dmarckit.findings.context import Context, failing_ours, reporter_tests
@@ -388,6 +388,16 @@ _RULES = {
 }
 
 
+def _record_name(subject: str) -> str:
+    """Return the record of a subject as people write it.
+
+    >>> _record_name("mta_sts _mta-sts.example.com")
+    'MTA-STS _mta-sts.example.com'
+    """
+    record, _, name = one_line(subject, 80).partition(" ")
+    return f"{record.upper().replace('_', '-')} {name}"
+
+
 def find_dns(facts: Facts, outside: Outside, context: Context) -> list[Finding]:
     """Find what DNS shows about the domains that were checked."""
     recent = context.last(facts.messages, context.thresholds.ready_days)
@@ -408,6 +418,7 @@ FAMILY = Family(
             {"found": later("Found"), "faults": later("Faults"), "checked": later("Checked")},
             rules=lambda subject: _RULES.get(subject.partition(" ")[0], ()),
             topic="requirements",
+            subject_name=_record_name,
         ),
         Kind(
             "dns_changed",
@@ -415,6 +426,7 @@ FAMILY = Family(
             ("warning", "info"),
             {"before": later("Before"), "after": later("After")},
             topic="requirements",
+            subject_name=_record_name,
         ),
     ),
     of_outside=(find_dns,),
