@@ -6,9 +6,6 @@ READY  := $(VENV)/.installed
 # Who only looks around needs no test tools: 1.2 GB less to install.
 DEMO   := $(if $(wildcard $(READY)),$(READY),$(VENV)/.demo)
 
-# Commands and tests start many processes: each would compile its libraries again.
-export PYTHONDONTWRITEBYTECODE :=
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test check licences sbom image image-requirements bench docs lab translations clean
 
@@ -28,6 +25,8 @@ $(READY) $(VENV)/.demo: pyproject.toml constraints.txt
 demo: $(DEMO)    ## the whole system on this machine: S3 server, mails, lake, page, Slack message
 	@$(BIN)/dmarckit demo $(ARGS)
 
+# tests start many processes: each would compile its libraries again
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY)   ## all tests (ARGS="-k lake" for some)
 	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)  # for two cores: some tests wait
 
