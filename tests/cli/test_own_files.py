@@ -166,7 +166,14 @@ def test_init_leaves_no_settings_that_do_not_load() -> None:
 def test_init_asks_on_a_terminal_for_what_no_option_gives(
     no_doctor: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = iter(["s3://example-dmarc/rua", "example.com, example.org", ""])
+    answers = iter(
+        [
+            "s3://example-dmarc/rua",
+            "example.com, example.org",
+            "",
+            "ops@example.com, dns@example.com",
+        ]
+    )
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -182,6 +189,7 @@ def test_init_asks_on_a_terminal_for_what_no_option_gives(
         "home": "s3://example-dmarc/kit",
         "mail": "s3://example-dmarc/rua",
         "domains": ["example.com", "example.org"],
+        "mail_to": ["ops@example.com", "dns@example.com"],
     }
 
 

@@ -12,7 +12,7 @@ import pytest
 from publicsuffixlist import PublicSuffixList
 
 from dmarckit.core import normalize_domain
-from dmarckit.core.settings import KINDS
+from dmarckit.core.thresholds import KINDS
 from dmarckit.facts.senders import (
     NEAREST,
     Sender,

@@ -17,8 +17,8 @@ from typing import Any
 import typer.main
 
 from dmarckit.cli.main import app
-from dmarckit.core.settings import KINDS as SENDER_KINDS, Settings
-from dmarckit.core.thresholds import Limits, Thresholds
+from dmarckit.core.settings import Settings
+from dmarckit.core.thresholds import KINDS as SENDER_KINDS, Limits, Thresholds
 from dmarckit.findings.find import KINDS
 from dmarckit.lake.schema import TABLES
 
