@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from dmarckit.core.language import use
 from dmarckit.findings.ledger import LedgerEntry
 from dmarckit.findings.model import Record
 from dmarckit.pages.html import Html
@@ -153,6 +154,15 @@ def test_evidence_is_folded_and_names_the_query() -> None:
     folded = markup[markup.index("<details") :]
     for part in ("1,234", "SELECT 1", "<bdi>One</bdi> 3", "0.1235"):
         assert part in folded
+
+
+def test_evidence_has_words_for_classes_and_kinds_of_senders() -> None:
+    evidence = {"classes": {"unidentified": 3, "of their own": 1}, "sender_kind": "crm"}
+    markup = findings_html([judged(evidence=evidence)]).markup
+    for shown in ("<bdi>unidentified sender</bdi> 3", "<bdi>of their own</bdi> 1", "CRM"):
+        assert shown in markup
+    use("ja")
+    assert "unidentified" not in findings_html([judged(evidence=evidence)]).markup
 
 
 def test_evidence_says_shares_as_percentages_and_draws_what_is_by_day() -> None:

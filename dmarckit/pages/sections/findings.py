@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from dmarckit import findings
+from dmarckit import facts, findings
 from dmarckit.core import (
     _,
     later,
@@ -26,6 +27,7 @@ from dmarckit.core import (
     text as words,
 )
 from dmarckit.findings import EVIDENCE_ORDER, LedgerEntry, is_open
+from dmarckit.pages.charts import class_word
 from dmarckit.pages.html import Column, Html, escape, render_part, table, value_text
 from dmarckit.pages.links import page_target, short_hash
 from dmarckit.pages.marks import spark
@@ -38,6 +40,9 @@ SHOWN = 8  # findings that an answer names
 ENOUGH = 0.95  # share of own mail that is authenticated, from which on nothing needs a look
 MUTED = timedelta(days=30)  # that a finding is muted, as a card proposes it
 DAYS = "messages_a_day"  # the part of the evidence that a finding's line draws
+
+_WORDS = {"classes": class_word, "sender_kind": facts.kind_word}
+"""parts of the evidence that hold names of the lake's own, and how people read these"""
 
 _LEVELS = {"critical": "bad", "warning": "warning", "info": "plain", "good": "good"}
 _NAMES = {"critical": later("critical"), "warning": later("warning"), "info": later("info")}
@@ -289,13 +294,12 @@ def _value(name: str, value: Any) -> Html:
     if name == "explains" and isinstance(value, Mapping):  # by fingerprint, which nobody reads
         return render_part("paragraphs", [show_domains(text) for text in value.values()])
     if isinstance(value, Mapping):
-        pairs = [
-            (show_domains(findings.part_label(name, key)), f" {_number(name, part)}")
-            for key, part in value.items()
-        ]
+        word = _WORDS.get(name) or partial(findings.part_label, name)
+        pairs = [(show_domains(word(k)), f" {_number(name, part)}") for k, part in value.items()]
     else:
         values = value if isinstance(value, list | tuple) else [value]
-        pairs = [(_number(name, part), "") for part in values]
+        word = _WORDS.get(name) or partial(_number, name)
+        pairs = [(word(part), "") for part in values]
     return render_part("named", pairs)
 
 
