@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -454,7 +455,8 @@ class _OneProcess(Executor):
         future: Future[Any] = Future()
         context = _processes()
         reader, writer = context.Pipe(duplex=False)
-        process = context.Process(target=_answer, args=(writer, dict(os.environ), action, given))
+        task = partial(action, *given, **named)
+        process = context.Process(target=_answer, args=(writer, dict(os.environ), task))
         process.start()
         writer.close()
         try:
@@ -474,11 +476,11 @@ class _OneProcess(Executor):
 _single = _OneProcess
 
 
-def _answer(writer: Any, variables: dict[str, str], action: Any, given: tuple[Any, ...]) -> None:
+def _answer(writer: Any, variables: dict[str, str], task: Callable[[], Any]) -> None:
     begin_worker(variables)
     answer: tuple[Any, Exception | None]
     try:
-        answer = action(*given), None
+        answer = task(), None
     except Exception as error:
         answer = None, error
     writer.send(answer)

@@ -136,7 +136,7 @@ def build_page(
     # dates as text: papermill cannot write them, and YAML makes them out of plain words
     given = {k: v.isoformat() if isinstance(v, date) else v for k, v in parameters.items()}
     folder = Path(tempfile.mkdtemp(prefix="dmarckit-page-"))
-    target = folder / f"{name}.ipynb"
+    target, handed = folder / f"{name}.ipynb", folder / ANALYSIS
     try:
         nbformat.write(source, target)  # type: ignore[no-untyped-call]
         known = known_parameters(target)
@@ -144,12 +144,20 @@ def build_page(
         usual = {key: ast.literal_eval(_default(about) or "None") for key, about in known.items()}
         made_from = inputs(usual | given)
         if analysis is not None:
-            (folder / ANALYSIS).write_bytes(pickle.dumps(analysis()))
+            found = analysis()
+            try:
+                with handed.open("wb") as file:
+                    pickle.dump(found, file)
+            except OSError:  # there is no room: the kernel finds everything itself
+                handed.unlink(missing_ok=True)
     except BaseException:
         shutil.rmtree(folder)
         raise
     hidden = {*secrets, *core.secrets_in(os.environ)}
-    executed = _execute(source, given, target, hidden, config=config, timeout=timeout)
+    try:
+        executed = _execute(source, given, target, hidden, config=config, timeout=timeout)
+    finally:
+        handed.unlink(missing_ok=True)  # of a run that failed, only the notebook is kept
     shutil.rmtree(folder)
     given = redacted(given, hidden)
     values = {key: repr(given[key]) if key in given else known[key]["default"] for key in known}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import nbformat
 import plotly.graph_objects as go
@@ -19,7 +21,7 @@ import dmarckit
 from dmarckit.core.errors import PageError
 from dmarckit.core.settings import Settings
 from dmarckit.core.storage import FolderStorage, StoredObject, open_storage
-from dmarckit.pages import html as page_html, index as page_index, render
+from dmarckit.pages import build, html as page_html, index as page_index, render
 from dmarckit.pages.build import BuiltPage, build_page, find_notebook
 from dmarckit.pages.links import page_key
 from dmarckit.pages.publish import load_page, refresh_index, store_page
@@ -126,6 +128,36 @@ def test_a_cell_that_raises_is_named_and_the_notebook_kept(tmp_path: Path) -> No
     )
     kept = Path(message.rpartition("(kept: ")[2].rstrip(")"))
     assert "ValueError" in kept.read_text()
+
+
+FOUND = "import os; print('found' if os.path.exists(os.environ['DMARCKIT_ANALYSIS']) else 'not')"
+
+
+@pytest.mark.parametrize(("room", "shown"), [(True, b"found"), (False, b"not")])
+def test_what_a_run_has_found_is_left_for_its_kernel_where_there_is_room(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, room: bool, shown: bytes
+) -> None:
+    def full(_made: object, file: BinaryIO) -> None:
+        file.write(b"a part")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if not room:
+        monkeypatch.setattr(build.pickle, "dump", full)
+    path = notebook(tmp_path / "small.ipynb", FOUND)
+    page = build_page(path, {}, now=NOW, analysis=lambda: "all well")  # type: ignore[arg-type, return-value]
+    assert b"<pre>" + shown in re.sub(rb"<pre[^>]*>", b"<pre>", page.html)
+    assert not list(temporary.iterdir())
+
+
+def test_a_page_that_fails_keeps_its_notebook_and_nothing_of_the_analysis(
+    tmp_path: Path, temporary: Path
+) -> None:
+    path = notebook(tmp_path / "small.ipynb", "1 / 0")
+    with pytest.raises(PageError, match="ZeroDivisionError"):
+        build_page(path, {}, now=NOW, analysis=lambda: "all well")  # type: ignore[arg-type, return-value]
+    kept = {file.name for file in temporary.rglob("*")}
+    assert "small.ipynb" in kept
+    assert build.ANALYSIS not in kept
 
 
 def test_a_cell_that_hangs_is_stopped(tmp_path: Path) -> None:
