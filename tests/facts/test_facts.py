@@ -46,9 +46,13 @@ def frames(facts: Facts) -> dict[str, pd.DataFrame]:
 def assert_same(one: Facts, other: Facts) -> None:
     """Compare every frame; rows are in no order."""
     for name, frame in frames(one).items():
-        key = [c for c in ("domain", "sender", "dkim_domain", "begin") if c in frame.columns]
-        pair = (f.sort_values(key, ignore_index=True) for f in (frame, getattr(other, name)))
-        pd.testing.assert_frame_equal(*pair)
+        pd.testing.assert_frame_equal(ordered(frame), ordered(getattr(other, name)), obj=name)
+
+
+def ordered(frame: pd.DataFrame) -> pd.DataFrame:
+    texts = frame.astype(object).map(str)
+    order = texts.sort_values(list(texts), kind="stable").index
+    return frame.loc[order].reset_index(drop=True)
 
 
 def by(frame: pd.DataFrame, *keys: str) -> dict[Any, float]:
