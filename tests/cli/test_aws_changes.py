@@ -368,7 +368,7 @@ def test_the_repository_is_read_off_the_image(image: str, arn: str) -> None:
 
 def test_a_secret_is_neither_typed_nor_shown(tmp_path: Path) -> None:
     secret = secret_parameters(TEMPLATE)
-    assert secret == {"SlackToken", "GoogleCredentials"}
+    assert secret == {"SlackToken", "WebhookUrl", "WebhookSecret", "GoogleCredentials"}
     with pytest.raises(SettingsError, match="write SlackToken @FILE") as caught:
         read_parameter_options(["SlackToken=xoxb-1"], secret)
     assert "xoxb-1" not in str(caught.value)

@@ -21,6 +21,7 @@ from cfnlint.config import ManualArgs
 from dmarckit.cli.aws.template import (
     LONGEST,
     dns_records,
+    left_to_reader,
     read_template,
     template_body,
     with_records,
@@ -53,6 +54,10 @@ CHOICES: tuple[dict[str, dict[str, str]], ...] = (
     {"no Slack": {}, "Slack": {"SlackToken": "xoxb-1", "SlackChannel": "C1"}},
     {"no Google": {}, "Google": {"GoogleCredentials": "{}"}},
     {"links": {}, "no links": {"PresignUser": "false"}},
+    {
+        "no webhook": {},
+        "webhook": {"WebhookUrl": "https://chat.example.com/", "WebhookSecret": "key"},
+    },
     {"no mail of alarms": {}, "alarms": {"AlarmEmail": "team@example.com"}},
 )
 MOST = {k: v for choice in CHOICES for k, v in list(choice.values())[-1].items()} | {
@@ -67,7 +72,7 @@ def template() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def combinations(template: dict[str, Any]) -> list[Resolved]:
-    """The template with every combination of what may be there or not: 640."""
+    """The template with every combination of what may be there or not: 1,280."""
     made = []
     for parts in product(*(choice.values() for choice in CHOICES)):
         parameters = {k: v for part in parts for k, v in part.items()}
@@ -127,7 +132,7 @@ def test_records_are_published_with_the_keys_of_identities() -> None:
 def test_in_every_combination_nothing_refers_to_what_is_not_made(
     template: dict[str, Any], combinations: list[Resolved]
 ) -> None:
-    assert len(combinations) == 640  # resolving one that does raises
+    assert len(combinations) == 1280  # resolving one that does raises
     sizes = {len(c.names) for c in combinations}
     # of the two who read mails as they arrive one is there
     assert (min(sizes), max(sizes)) == (8, len(template["Resources"]) - 2)  # none sends mail
@@ -334,6 +339,8 @@ def test_the_task_may_use_its_prefixes_queue_logs_and_secrets_and_nothing_else(
         ("logs:CreateLogStream", logs),
         ("logs:PutLogEvents", logs),
         ("secretsmanager:GetSecretValue", "<SlackSecret>"),
+        ("secretsmanager:GetSecretValue", "<WebhookUrlSecret>"),
+        ("secretsmanager:GetSecretValue", "<WebhookKeySecret>"),
         ("secretsmanager:GetSecretValue", "<GoogleSecret>"),
         ("secretsmanager:GetSecretValue", "<LinkSignerSecret>"),
     }
@@ -345,8 +352,10 @@ def test_the_function_may_besides_log_and_read_its_secrets(
     logs = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/dmarckit/runs:*"
     log = {("logs:CreateLogStream", logs), ("logs:PutLogEvents", logs)}
     read = "secretsmanager:GetSecretValue"
-    secrets = {(read, f"<{name}>") for name in ("SlackSecret", "GoogleSecret", "LinkSignerSecret")}
-    assert allowed(most, "FunctionRole") == log | secrets
+    assert allowed(most, "FunctionRole") == log | {
+        (read, f"<{name}Secret>")
+        for name in ("Slack", "WebhookUrl", "WebhookKey", "Google", "LinkSigner")
+    }
     unsigned = Resolved(
         template, Recipients="a@example.com", SlackToken="xoxb-1", PresignUser="false", **FUNCTION
     )
@@ -419,6 +428,8 @@ def test_nothing_comes_in_and_secrets_come_from_secrets_manager(most: Resolved) 
     secrets = {s["Name"]: s["ValueFrom"] for s in container["Secrets"]}
     assert secrets == {
         "DMARCKIT_SLACK_TOKEN": "<SlackSecret>",
+        "DMARCKIT_WEBHOOK_URL": "<WebhookUrlSecret>",
+        "DMARCKIT_WEBHOOK_SECRET": "<WebhookKeySecret>",
         "DMARCKIT_GOOGLE_CREDENTIALS": "<GoogleSecret>",
         "DMARCKIT_PRESIGN_SECRET": "<LinkSignerSecret>",
     }
@@ -454,6 +465,18 @@ def test_each_schedule_runs_its_job_at_its_times(template: dict[str, Any]) -> No
     assert group["Name"] == "dmarckit"
     trust = most.of("AWS::IAM::Role")["ScheduleRole"]["AssumeRolePolicyDocument"]["Statement"][0]
     assert trust["Condition"]["StringEquals"]["aws:SourceArn"].endswith(":schedule-group/dmarckit")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "watch", "left"),
+    [("", "false", ["alerts"]), ("daily", "true", ["alerts"]), ("all", "true", ["alerts"]),
+     ("all", "false", []), ("alerts", "false", []), ("alerts", "true", [])],
+)  # fmt: skip
+def test_what_a_reader_of_arrivals_does_needs_no_times(
+    tasks: str, watch: str, left: list[str]
+) -> None:
+    found = left_to_reader(load_schedules(), {"Tasks": tasks, "Watch": watch})
+    assert [schedule.name for schedule in found] == left
 
 
 def test_a_schedule_by_hand_has_no_times_and_two_of_one_name_are_refused() -> None:

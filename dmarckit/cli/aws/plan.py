@@ -206,10 +206,15 @@ def prepare(
         given = {**given, "PresignKeySerial": str(serial)}
     chosen = templates.choose_parameters(template, given, stack.parameters if stack else None)
     values = chosen.effective
-    template = templates.with_schedules(template, schedules, values["Tasks"])
+    left = templates.left_to_reader(schedules, values)
+    timed = [schedule for schedule in schedules if schedule not in left]
+    template = templates.with_schedules(template, timed, values["Tasks"])
     hosts = templates.hosts_of(templates.split_list(values["Recipients"]))
     missing, known = _unverified(aws, hosts)
     buckets, lines = _buckets(aws, values, new=stack is None)
+    if left and values["Image"]:
+        names = ", ".join(schedule.name for schedule in left)
+        lines = *lines, f"No times of their own, since what reads arrivals does it all: {names}"
     if values["HostedZone"]:
         template, said = _published(aws, template, values, stack, set(hosts) - known)
         lines, missing = (*lines, *said), tuple(h for h in missing if h in known)

@@ -43,6 +43,23 @@ def read_template() -> dict[str, Any]:
     return content
 
 
+def left_to_reader(schedules: Sequence[Schedule], values: Mapping[str, str]) -> list[Schedule]:
+    """Return those that do no more than the stack's reader of arrivals: ingest and alert.
+
+    `values` are parameters. The function reads, or the task of `Watch`; with neither, and
+    where `Tasks` names a schedule, it has its times.
+    """
+    tasks = split_list(values["Tasks"])
+    if values["Watch"] != "true" and tasks == [ALL]:
+        return []
+    return [
+        schedule
+        for schedule in schedules
+        if schedule.name not in tasks
+        and not (schedule.notebook or schedule.before or schedule.maintain)
+    ]
+
+
 def with_schedules(
     template: dict[str, Any], schedules: Sequence[Schedule], tasks: str = ""
 ) -> dict[str, Any]:
@@ -92,8 +109,13 @@ def _record_set(records: Sequence[tuple[Any, str, Any]]) -> dict[str, Any]:
 
 
 def template_body(template: dict[str, Any]) -> str:
-    """Return the template as CloudFormation takes it: JSON without white space."""
-    text = json.dumps(template, separators=(",", ":"), ensure_ascii=False)
+    """Return the template as CloudFormation takes it: JSON without white space.
+
+    `Metadata` is for those who look at the template itself (checkov), and left out.
+    """
+    made = template["Resources"].items()
+    lean = {n: {k: v for k, v in r.items() if k != "Metadata"} for n, r in made}
+    text = json.dumps({**template, "Resources": lean}, separators=(",", ":"), ensure_ascii=False)
     if (size := len(text.encode())) > LONGEST:
         raise SettingsError(
             f"the template has {size:,} bytes with its schedules, and CloudFormation takes "
