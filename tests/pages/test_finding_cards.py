@@ -165,6 +165,12 @@ def test_evidence_has_words_for_classes_and_kinds_of_senders() -> None:
     assert "unidentified" not in findings_html([judged(evidence=evidence)]).markup
 
 
+def test_codes_of_faults_are_left_to_the_summary_that_has_words_for_them() -> None:
+    markup = findings_html([judged(evidence={"faults": ["void_lookups"], "found": ["x"]})]).markup
+    assert "void_lookups" not in markup
+    assert "<bdi>x</bdi>" in markup
+
+
 def test_evidence_says_shares_as_percentages_and_draws_what_is_by_day() -> None:
     days = {"2026-11-23": 0.25, "2026-11-24": 0.5}
     evidence = {"share_a_day": days, "share_now": 0.004, "thresholds": {"points": 0.05, "z": 3.5}}

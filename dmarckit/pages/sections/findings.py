@@ -39,6 +39,7 @@ FEW_REPORTS = 3  # that a card leads to
 SHOWN = 8  # findings that an answer names
 ENOUGH = 0.95  # share of own mail that is authenticated, from which on nothing needs a look
 MUTED = timedelta(days=30)  # that a finding is muted, as a card proposes it
+SAID = "faults"  # the part of the evidence that the summary says in words
 DAYS = "messages_a_day"  # the part of the evidence that a finding's line draws
 
 _WORDS = {"classes": class_word, "sender_kind": facts.kind_word}
@@ -241,7 +242,7 @@ def _card(
         "evidence": [
             (findings.evidence_label(name), _value(name, evidence[name]))
             for name in [*(name for name in names if name not in last), *last]
-            if evidence[name] not in (None, "", [], {})
+            if evidence[name] not in (None, "", [], {}) and name != SAID
         ],
     }
 
