@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import http.client
 import ssl
+import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from dmarckit.core import MissingExtra, SettingsError, normalize_domain, one_line
 from dmarckit.facts import NoAnswer as NoAnswer, server_address
 
 try:
-    import checkdmarc.utils
     import dns.exception
     import dns.nameserver
     import dns.rdatatype
     import dns.resolver
+
+    if find_spec("checkdmarc") is None:  # what needs it loads it, in half a second
+        raise ImportError("checkdmarc")
 except ImportError as error:
     raise MissingExtra(
         "checking DNS needs checkdmarc and dnspython; "
@@ -58,7 +62,8 @@ class Servers:
         self.timeout = timeout
         self.cache = dns.resolver.LRUCache(20_000)
         # checkdmarc keeps answers for half an hour, whatever servers they came from
-        checkdmarc.utils.DNS_CACHE.clear()
+        if utils := sys.modules.get("checkdmarc.utils"):
+            utils.DNS_CACHE.clear()
 
 
 class DnsClient(dns.resolver.Resolver):

@@ -1,5 +1,4 @@
 from .analysis import (
-    HANDED as HANDED,
     USUAL_DAYS as USUAL_DAYS,
     Analysis as Analysis,
     analyse as analyse,
@@ -23,6 +22,7 @@ from .dmarc_policy import (
 )
 from .ledger import LedgerEntry as LedgerEntry, record_findings as record_findings
 from .model import (
+    HANDED as HANDED,
     SEVERITIES as SEVERITIES,
     URGENT as URGENT,
     Finding as Finding,

@@ -23,12 +23,10 @@ from dmarckit.findings import ledger
 from dmarckit.findings.context import Context
 from dmarckit.findings.distributed import analyse_on_cluster
 from dmarckit.findings.find import find, how_ended, published_records
-from dmarckit.findings.model import Finding, join_names, join_sentences
+from dmarckit.findings.model import HANDED, Finding, join_names, join_sentences
 from dmarckit.lake import Lake
 
 USUAL_DAYS = 7
-HANDED = "DMARCKIT_ANALYSIS"
-"""environment variable of a page's kernel: the file in which its run leaves the analysis"""
 _READ = (
     "reports", "records", "mails", "tls", "dead_letters", "findings", "dns", "postmaster",
     "senders", "ptr",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dmarckit.facts import Facts
     from dmarckit.findings.context import Context, DomainFacts
 
+HANDED = "DMARCKIT_ANALYSIS"
+"""environment variable of a page's kernel: the file in which its run leaves the analysis"""
 Severity = Literal["critical", "warning", "info", "good"]
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info", "good")

@@ -6,18 +6,17 @@ from .export import (
     local_place as local_place,
     scheduler_resource as scheduler_resource,
 )
-from .health import (
-    RunnerState as RunnerState,
-    job_states as job_states,
-    read_status as read_status,
-    serve as serve,
-)
+from .health import serve as serve
 from .notify import (
     Notifier as Notifier,
     check_slack as check_slack,
     record_old_news as record_old_news,
 )
-from .record import last_runs as last_runs
+from .record import (
+    RunnerState as RunnerState,
+    job_states as job_states,
+    last_runs as last_runs,
+)
 from .run import (
     JobResult as JobResult,
     publish_and_notify as publish_and_notify,

@@ -13,7 +13,6 @@ import logging
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 from wsgiref.simple_server import WSGIRequestHandler
@@ -28,17 +27,23 @@ from dmarckit import __version__
 from dmarckit.core import DmarckitError, Settings, SettingsError, clean, secrets_of
 from dmarckit.findings import SEVERITIES
 from dmarckit.ingest import OUTCOMES
-from dmarckit.jobs.record import GOOD, Clock, Result
+from dmarckit.jobs.record import (
+    Clock,
+    JobState,
+    LakeStatus,
+    Result,
+    RunnerState,
+    job_states,
+    read_status,
+)
 from dmarckit.jobs.run import utc_now
-from dmarckit.jobs.schedule import Schedule
-from dmarckit.lake import Lake, open_lake
+from dmarckit.lake import open_lake
 
 MAX_REQUESTS = 8  # requests under way at once; further ones are asked to come back
 REQUEST_SECONDS = 5.0  # that a client has for sending its whole request
 ANSWER_SECONDS = 10.0  # that one write of the answer may wait for the client
 LAKE_SECONDS = 20.0  # that a request waits for the lake
 CACHE_TIME = timedelta(seconds=15)  # how long what the lake said is used again
-OVERDUE_AFTER = timedelta(minutes=5)  # beyond a job's timeout, before its run counts as missing
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"
 _HEADERS = [
     ("Server", "dmarckit"),
@@ -48,98 +53,6 @@ _HEADERS = [
 _TEXT = "text/plain; charset=utf-8"
 
 log = logging.getLogger(__name__)
-
-_NEWEST_RUNS = """
-    SELECT job, result, started, ended,
-        max(slot) OVER (PARTITION BY job) AS slot,
-        max(ended) FILTER (result IN ('ok', 'problems')) OVER (PARTITION BY job) AS success
-    FROM runs QUALIFY row_number() OVER (PARTITION BY job ORDER BY started DESC, run) = 1
-"""
-_RUNS = "SELECT job, result, count(*) FROM runs GROUP BY ALL"
-_MAILS = "SELECT outcome, count(*) FROM mails GROUP BY ALL"
-_OUTBOX = "SELECT count(*) FROM outbox WHERE subject NOT IN (SELECT subject FROM alerts)"
-# a run without findings leaves no row, but the one that ends a finding leaves RESOLVED
-_FINDINGS = """
-    SELECT severity, count(DISTINCT fingerprint) FROM (
-        SELECT * FROM findings QUALIFY "at" = max("at") OVER (PARTITION BY job)
-    ) WHERE status <> 'RESOLVED' AND mute_reason IS NULL GROUP BY ALL
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class LastRun:
-    """The newest run of a job, and when the job last went well. Times are UTC."""
-
-    result: str
-    started: datetime
-    ended: datetime
-    slot: datetime | None  # newest slot of all runs of the job; None: all were started by hand
-    success: datetime | None  # end of the newest run that did its work; None: there is none
-
-
-@dataclass(frozen=True)
-class LakeStatus:
-    """Runs, mails, findings and waiting messages as the lake has them; 0 in an empty one."""
-
-    last: Mapping[str, LastRun] = field(default_factory=dict)  # job → its newest run, if any
-    runs: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (job, result) → runs
-    mails: Mapping[str, int] = field(default_factory=dict)  # outcome → mails
-    findings: Mapping[str, int] = field(default_factory=dict)  # severity → open, not muted
-    outbox: int = 0  # messages that wait in the outbox
-
-
-def read_status(lake: Lake) -> LakeStatus:
-    """Return the numbers as the tables stand now; LakeError or StorageError if there are none."""
-    with lake.session("runs", "mails", "findings", "outbox", "alerts") as connection:
-
-        def rows(query: str) -> list[tuple[Any, ...]]:
-            found = connection.sql(query).to_arrow_table().to_pydict()
-            return list(zip(*found.values(), strict=True))
-
-        ((waiting,),) = rows(_OUTBOX)
-        return LakeStatus(
-            {job: LastRun(*run) for job, *run in rows(_NEWEST_RUNS)},
-            {(job, result): number for job, result, number in rows(_RUNS)},
-            dict(rows(_MAILS)),
-            dict(rows(_FINDINGS)),
-            waiting,
-        )
-
-
-@dataclass(frozen=True)
-class RunnerState:
-    """The schedules that a runner has taken on."""
-
-    schedules: Sequence[Schedule]
-    started: datetime  # slots before that are not missed by a job that is new
-
-
-@dataclass(frozen=True, slots=True)
-class JobState:
-    """The newest run of a job, and whether it should have run since."""
-
-    name: str
-    last: LastRun | None
-    overdue: bool  # the newest slot passed longer ago than timeout and grace; nothing ran for it
-
-    @property
-    def failing(self) -> bool:
-        """Return True if its run is missing, or the newest one did not do its work."""
-        return self.overdue or (self.last is not None and self.last.result not in GOOD)
-
-
-def job_states(state: RunnerState, status: LakeStatus, now: datetime) -> list[JobState]:
-    """Return the state of each scheduled job; jobs without cron are never overdue."""
-    states = []
-    for schedule in state.schedules:
-        last = status.last.get(schedule.name)
-        # the newest slot may be a moment old; the one that should be done by now counts
-        slot = schedule.newest_slot(now - timedelta(seconds=schedule.timeout) - OVERDUE_AFTER)
-        overdue = slot is not None and slot >= state.started
-        if slot is not None and last is not None:
-            overdue = slot > max(last.started, last.slot or last.started)
-        states.append(JobState(schedule.name, last, overdue))
-    return states
 
 
 def metrics(status: LakeStatus | None, jobs: Sequence[JobState]) -> Iterator[Metric]:
@@ -256,12 +169,13 @@ class _Pages(Collector):
             return moment.astimezone(UTC).isoformat(timespec="seconds") if moment else None
 
         jobs = {}
-        states = job_states(self._state, status, now)
+        states = job_states(self._state, status.last, now)
         for job in states:
-            success = job.last.success if job.last else None
+            last = status.last.get(job.name)
+            success = last.success if last else None
             jobs[job.name] = {
-                "result": job.last.result if job.last else None,
-                "ended": shown(job.last.ended if job.last else None),
+                "result": last.result if last else None,
+                "ended": shown(last.ended if last else None),
                 "last_success": shown(success),
                 "age_seconds": round((now - success).total_seconds()) if success else None,
                 "overdue": job.overdue,
@@ -272,7 +186,7 @@ class _Pages(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of ``/metrics``."""
         status = self._current()
-        jobs = job_states(self._state, status, self._clock()) if status else []
+        jobs = job_states(self._state, status.last, self._clock()) if status else []
         return metrics(status, jobs)
 
     def _current(self) -> LakeStatus | None:

@@ -29,6 +29,7 @@ GOOD: tuple[Result, ...] = ("ok", "problems")
 TRIES = 3  # runs of one slot that may fail or die
 MANY_DEAD = 2  # runs in a row that died without a word, from which on people are told
 HISTORY = timedelta(days=70)  # how far back a job's last run is looked for: two months
+OVERDUE_AFTER = timedelta(minutes=5)  # beyond a job's timeout, before its run counts as missing
 SLACK = timedelta(days=2)  # a slot's runs begin after it (clocks that differ aside)
 
 
@@ -37,6 +38,23 @@ _NEWEST = """
         SELECT *, row_number() OVER (PARTITION BY job ORDER BY started DESC, run) AS place
         FROM runs WHERE month >= '{month}'
     ) WHERE place = 1
+"""
+
+
+_JOBS = """
+    SELECT job, result, started, ended,
+        max(slot) OVER (PARTITION BY job) AS slot,
+        max(ended) FILTER (result IN ('ok', 'problems')) OVER (PARTITION BY job) AS success
+    FROM runs QUALIFY row_number() OVER (PARTITION BY job ORDER BY started DESC, run) = 1
+"""
+_RUNS = "SELECT job, result, count(*) FROM runs GROUP BY ALL"
+_MAILS = "SELECT outcome, count(*) FROM mails GROUP BY ALL"
+_OUTBOX = "SELECT count(*) FROM outbox WHERE subject NOT IN (SELECT subject FROM alerts)"
+# a run without findings leaves no row, but the one that ends a finding leaves RESOLVED
+_FINDINGS = """
+    SELECT severity, count(DISTINCT fingerprint) FROM (
+        SELECT * FROM findings QUALIFY "at" = max("at") OVER (PARTITION BY job)
+    ) WHERE status <> 'RESOLVED' AND mute_reason IS NULL GROUP BY ALL
 """
 
 
@@ -84,25 +102,12 @@ def is_done(runs: Sequence[Run]) -> bool:
     return any(run.result in GOOD for run in runs) or len(runs) >= TRIES
 
 
-def last_runs(location: tables.Location, now: datetime) -> dict[str, Run]:
-    """Return each job's run that began last, of those in the last `HISTORY`, by its name.
-
-    Delta's own engine reads it: DuckDB and pyarrow take longer to load than a list may.
-    """
-    from deltalake import QueryBuilder
-
-    table = location.open("runs")
-    if table is None:
-        return {}
-    with location.explained("runs", "read"):
-        query = _NEWEST.format(month=f"{now - HISTORY:%Y-%m}")
-        found = QueryBuilder().register("runs", table).execute(query).read_all()
-        names, known = found.schema.names, {column.name for column in fields(Run)}
-        rows = [
-            {name: value for name, value in zip(names, row, strict=True) if name in known}
-            for row in zip(*(column.to_pylist() for column in found.columns), strict=True)
-        ]
-    return {row["job"]: _run(row) for row in rows}
+def last_runs(location: tables.Location, now: datetime | None) -> dict[str, Run]:
+    """Return each job's run that began last, by its name: of the last `HISTORY`; None: of all."""
+    query = _NEWEST.format(month=f"{now - HISTORY:%Y-%m}" if now else "")
+    known = {column.name for column in fields(Run)}
+    rows = location.query("runs", query)
+    return {row["job"]: _run({n: v for n, v in row.items() if n in known}) for row in rows}
 
 
 def bad_since(lake: tables.Lake, job: str, now: datetime) -> tuple[datetime | None, int]:
@@ -124,6 +129,87 @@ def _runs(lake: tables.Lake, since: datetime, where: str, **values: Any) -> list
 
 def _run(row: Mapping[str, Any]) -> Run:
     return Run(**{**row, "warnings": tuple(row["warnings"] or ())})
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """The newest run of a job, and when the job last went well. Times are UTC."""
+
+    result: str
+    started: datetime
+    ended: datetime
+    slot: datetime | None  # newest slot of all runs of the job; None: all were started by hand
+    success: datetime | None  # end of the newest run that did its work; None: there is none
+
+
+@dataclass(frozen=True)
+class LakeStatus:
+    """Runs, mails, findings and waiting messages as the lake has them; 0 in an empty one."""
+
+    last: Mapping[str, LastRun] = field(default_factory=dict)  # job → its newest run, if any
+    runs: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (job, result) → runs
+    mails: Mapping[str, int] = field(default_factory=dict)  # outcome → mails
+    findings: Mapping[str, int] = field(default_factory=dict)  # severity → open, not muted
+    outbox: int = 0  # messages that wait in the outbox
+
+
+def read_status(lake: tables.Lake) -> LakeStatus:
+    """Return the numbers as the tables stand now; LakeError or StorageError if there are none."""
+    with lake.session("runs", "mails", "findings", "outbox", "alerts") as connection:
+
+        def rows(query: str) -> list[tuple[Any, ...]]:
+            found = connection.sql(query).to_arrow_table().to_pydict()
+            return list(zip(*found.values(), strict=True))
+
+        ((waiting,),) = rows(_OUTBOX)
+        return LakeStatus(
+            {job: LastRun(*run) for job, *run in rows(_JOBS)},
+            {(job, result): number for job, result, number in rows(_RUNS)},
+            dict(rows(_MAILS)),
+            dict(rows(_FINDINGS)),
+            waiting,
+        )
+
+
+@dataclass(frozen=True)
+class RunnerState:
+    """The schedules that a runner has taken on."""
+
+    schedules: Sequence[Schedule]
+    started: datetime  # slots before that are not missed by a job that is new
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """The newest run of a job, and whether it should have run since."""
+
+    name: str
+    last: LastRun | Run | None
+    overdue: bool  # the newest slot passed longer ago than timeout and grace; nothing ran for it
+
+    @property
+    def failing(self) -> bool:
+        """Return True if its run is missing, or the newest one did not do its work."""
+        return self.overdue or (self.last is not None and self.last.result not in GOOD)
+
+
+def job_states(
+    state: RunnerState, runs: Mapping[str, LastRun | Run], now: datetime
+) -> list[JobState]:
+    """Return the state of each scheduled job, whose newest run is in `runs` if there is one.
+
+    Jobs without cron are never overdue.
+    """
+    states = []
+    for schedule in state.schedules:
+        last = runs.get(schedule.name)
+        # the newest slot may be a moment old; the one that should be done by now counts
+        slot = schedule.newest_slot(now - timedelta(seconds=schedule.timeout) - OVERDUE_AFTER)
+        overdue = slot is not None and slot >= state.started
+        if slot is not None and last is not None:
+            overdue = slot > max(last.started, last.slot or last.started)
+        states.append(JobState(schedule.name, last, overdue))
+    return states
 
 
 @dataclass(frozen=True)

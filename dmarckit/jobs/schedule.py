@@ -109,8 +109,9 @@ def read_yaml(path: Path) -> ScheduleFile:
     """Read the file; SettingsError if that fails, or it holds no mapping."""
     try:
         text = path.read_text("utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        content = loader.construct_document(node) if node else None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
@@ -163,8 +164,8 @@ def check_notebook(source: ScheduleFile, notebook: str, parameters: Mapping[str,
 
 def _kind(about: Mapping[str, str]) -> str:
     """Return the type that the notebook declares, else that of the default."""
-    if about.get("inferred_type_name") in _TYPES:
-        return about["inferred_type_name"]
+    if about["kind"] in _TYPES:
+        return about["kind"]
     try:
         return type(ast.literal_eval(about["default"])).__name__
     except (ValueError, SyntaxError):  # an expression: anything may be meant

@@ -21,6 +21,7 @@ from dmarckit.core import (
     POOL,
     LakeError,
     SettingsError,
+    Storage,
     StorageError,
     aws_errors,
     aws_session,
@@ -130,16 +131,31 @@ class Location:
         Delta asks for the hint to it first. Amazon calls a missing object "forbidden" where one
         may list by prefix only, which Delta takes for an end.
         """
-        storage, made = open_storage(self.url), False
-        if next(storage.list(f"{name}/_delta_log/"), None) is None:
+        made = False
+        if next(self.storage.list(f"{name}/_delta_log/"), None) is None:
             return None
         with contextlib.suppress(StorageError):  # who may only read sees Delta's own error
             key = f"{name}/_delta_log/{HINT}"  # an empty one counts for none
-            made = storage.put_new(key, b"", content_type="application/json")
+            made = self.storage.put_new(key, b"", content_type="application/json")
         table = opened()
         if made and table is not None:
             table.create_checkpoint()
         return table
+
+    def query(self, name: str, text: str) -> list[dict[str, Any]]:
+        """Return the rows of a query on one table, by Delta's own engine; of no table none.
+
+        DuckDB takes longer to load than some commands may take altogether.
+        """
+        from deltalake import QueryBuilder
+
+        table = self.open(name)
+        if table is None:
+            return []
+        with self.explained(name, "read"):
+            found = QueryBuilder().register(name, table).execute(text).read_all()
+            rows = zip(*(column.to_pylist() for column in found.columns), strict=True)
+            return [dict(zip(found.schema.names, row, strict=True)) for row in rows]
 
     @contextlib.contextmanager
     def explained(self, name: str, doing: str) -> Iterator[None]:
@@ -198,6 +214,15 @@ class Location:
         none = pa.Table.from_batches([], plain)
         return pa.concat_tables([none, *found], promote_options="default").select(schema.names)
 
+    def read_through(self, file: str) -> None:
+        """Read a data file to its end and keep nothing, to see that it can be read."""
+        from pyarrow.parquet import ParquetFile
+
+        (path,), filesystem = self._paths([file])
+        with ParquetFile(path, filesystem=filesystem) as data:
+            for _batch in data.iter_batches():
+                pass
+
     def row_groups(self, files: Sequence[str], column: str) -> list[RowGroup]:
         """Return the row groups of the files, with what they hold of a column.
 
@@ -236,6 +261,11 @@ class Location:
             connect_timeout=10,
             request_timeout=60,
         )
+
+    @cached_property
+    def storage(self) -> Storage:
+        """What lies there, as objects."""
+        return open_storage(self.url)
 
     @cached_property
     def _session(self) -> Any:

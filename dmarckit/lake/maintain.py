@@ -87,9 +87,8 @@ def maintain_lake(
     lake = lake or Lake(settings.lake_url)
     oldest, warnings = oldest_kept(settings, lake, now)
     steps: list[Step] = []
-    storage = core.open_storage(lake.location.url)
     for name in TABLES:
-        table = _TableUpkeep(lake, storage, name, oldest.get(name), now, dry_run, step)
+        table = _TableUpkeep(lake, name, oldest.get(name), now, dry_run, step)
         steps += table.run(vacuum_days)
     return MaintenanceResult(tuple(steps), tuple(warnings))
 
@@ -171,7 +170,6 @@ class _TableUpkeep:
     """The steps of one table; rows before `oldest` need not be kept."""
 
     lake: Lake
-    storage: core.Storage
     name: str
     oldest: datetime | None
     now: datetime
@@ -270,7 +268,7 @@ class _TableUpkeep:
         stale = vacuum(dry_run=True)
         if not stale:
             return []
-        sizes = {item.key: item.size for item in self.storage.list(f"{self.name}/")}
+        sizes = {item.key: item.size for item in self.lake.location.storage.list(f"{self.name}/")}
         size = sum(sizes.get(f"{self.name}/{path}", 0) for path in stale)
         if not self.dry_run:
             vacuum(dry_run=False)
@@ -280,7 +278,7 @@ class _TableUpkeep:
         """Write a checkpoint, so that opening reads little; then delete old entries of the log."""
         steps, last = [], -1
         with contextlib.suppress(core.MissingObject, ValueError, KeyError):
-            checkpoint = self.storage.get(f"{self.name}/_delta_log/_last_checkpoint")
+            checkpoint = self.lake.location.storage.get(f"{self.name}/_delta_log/_last_checkpoint")
             last = int(json.loads(checkpoint)["version"])
         behind = table.version() - last
         if behind and (changed or behind >= CHECKPOINT_AFTER):
@@ -300,7 +298,7 @@ class _TableUpkeep:
     def _old_entries(self) -> list[StoredObject]:
         """Return the log's entries before the last checkpoint as old as the log's retention."""
         before = self.now - timedelta(days=LOG_DAYS)
-        log = self.storage.list(f"{self.name}/_delta_log/")
+        log = self.lake.location.storage.list(f"{self.name}/_delta_log/")
         old = {e.key.rpartition("/")[2]: e for e in log if e.modified < before}
         last = max((name for name in old if ".checkpoint." in name), default="")
         return [entry for name, entry in old.items() if name[:20].isdecimal() and name < last[:20]]

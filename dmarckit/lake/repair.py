@@ -13,8 +13,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.dataset
-from pyarrow.dataset import Expression, field
 
 from dmarckit.core import LakeError, Settings, StorageError, open_storage
 from dmarckit.lake.lake import Lake
@@ -23,6 +21,7 @@ from dmarckit.lake.write import commit, next_version
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
+    from pyarrow.dataset import Expression
 
 REBUILT = {"mails": "key", "reports": "mail_key", "tls": "mail_key", "records": "report_uid"}
 """table → column that says of which mail a row is; of `records`, of which report"""
@@ -50,21 +49,18 @@ def data_files(
 
     Every file is looked for; the newest `check` of them (None: all) are read as well.
     """
-    actions = pa.table(table.get_add_actions(flatten=True)).sort_by(
-        [("modification_time", "descending")]
-    )
-    storage = open_storage(lake.location.url)
-    sizes = {item.key: item.size for item in storage.list(f"{name}/")}
+    actions = table.get_add_actions(flatten=True)
+    sizes = {item.key: item.size for item in lake.location.storage.list(f"{name}/")}
     whole: list[str] = []
     broken: list[tuple[str, int]] = []
-    columns = (actions[c].to_pylist() for c in ("path", "size_bytes", "num_records"))
-    for place, (path, size, rows) in enumerate(zip(*columns, strict=True)):
+    known = ("modification_time", "path", "size_bytes", "num_records")
+    files = zip(*(actions[c].to_pylist() for c in known), strict=True)
+    for place, (_time, path, size, rows) in enumerate(sorted(files, reverse=True)):
         file = f"{lake.location.table_uri(name)}/{path}"
         good = sizes.get(f"{name}/{path}") == size
         if good and (check is None or place < check):
             with contextlib.suppress(LakeError), lake.location.explained(name, "read"):
-                for _batch in lake.location.dataset([file], TABLES[name].schema).to_batches():
-                    pass
+                lake.location.read_through(file)
                 whole.append(file)
                 continue
             good = False
@@ -92,6 +88,8 @@ def repair_tables(
         StorageError: The mails cannot be listed; then nothing was done.
         LakeError: The lake cannot be written.
     """
+    from pyarrow.dataset import field  # it loads pandas
+
     mails = pa.array((item.key for item in open_storage(settings.mail_url).list()), pa.string())
     rebuilt = REBUILT | ({"failures": "mail_key"} if settings.failures else {})
     found = []
@@ -134,12 +132,12 @@ def repair_tables(
 def _mark(lake: Lake, name: str, rebuilt: bool) -> None:
     if not rebuilt:
         key = f"{REPAIRING}/{name}"
-        open_storage(lake.location.url).put(key, b"", content_type="text/plain")
+        lake.location.storage.put(key, b"", content_type="text/plain")
 
 
 def marked_tables(lake: Lake, *, forget: bool = False) -> set[str]:
     """Return the tables that lost something in repairs that have not ended; or forget them."""
-    storage, keys = open_storage(lake.location.url), list[str]()
+    storage, keys = lake.location.storage, list[str]()
     with contextlib.suppress(StorageError):  # there is no lake yet
         keys = [item.key for item in storage.list(f"{REPAIRING}/")]
     for key in keys if forget else ():
@@ -174,7 +172,7 @@ def _overwrite(lake: Lake, name: str, files: Sequence[str], keep: Expression | N
 
 def _set_aside(lake: Lake, name: str, now: datetime) -> str:
     """Move what is there of a table below `ASIDE`; return the new address."""
-    storage = open_storage(lake.location.url)
+    storage = lake.location.storage
     place = f"{ASIDE}/{now:%Y%m%dT%H%M%SZ}"
     for item in list(storage.list(f"{name}/")):
         content = storage.get(item.key)

@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
-import papermill
 import zmq
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
 from dmarckit import core
@@ -36,13 +35,16 @@ if TYPE_CHECKING:
 # charts as data: pages draw them with one plotly.js, JupyterLab with its extension
 RENDERER = {"PLOTLY_RENDERER": "plotly_mimetype"}
 ANALYSIS = "analysis.pickle"  # in the folder of a run's kernel
+# the debugger takes a third of a kernel's start, and no page needs one
+_LAUNCH = """import runpy, sys
+sys.modules["debugpy"] = None
+runpy.run_module("ipykernel_launcher", run_name="__main__")"""
 
 
 class OwnKernels(KernelSpecManager):
     """The one kernel ``python3`` of this environment."""
 
     environment: dict[str, str] = RENDERER  # variables of the kernel beside those of this process
-    arguments: tuple[str, ...] = ()  # further arguments of its command
 
     def find_kernel_specs(self) -> dict[str, str]:
         """Return the kernel's name and the folder of its logos."""
@@ -50,7 +52,7 @@ class OwnKernels(KernelSpecManager):
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """Return this environment's kernel, for whatever name a notebook asks."""
-        about = get_kernel_dict(list(self.arguments)) | {"display_name": "Python (dmarckit)"}
+        about = get_kernel_dict() | {"display_name": "Python (dmarckit)"}
         return KernelSpec(**about | {"env": self.environment}, resource_dir=RESOURCES)
 
 
@@ -65,6 +67,16 @@ def own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
     if config:
         values[core.CONFIG_VARIABLE] = config
 
+    class PageKernels(OwnKernels):
+        environment = values
+
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+            spec = super().get_kernel_spec(kernel_name)
+            # the end of a run interrupts the kernel, which would say so on the terminal
+            own = ["-f", "{connection_file}", "--IPKernelApp.log_level=CRITICAL"]
+            spec.argv = [sys.executable, "-c", _LAUNCH, *own]
+            return spec
+
     class PageKernel(AsyncKernelManager):
         @default("transport_encryption")
         def _encrypt(self) -> str:
@@ -72,11 +84,7 @@ def own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
 
         @default("kernel_spec_manager")
         def _own_specs(self) -> KernelSpecManager:
-            kernels = OwnKernels()
-            # the end of a run interrupts the kernel, which would say so on the terminal
-            kernels.arguments = ("--IPKernelApp.log_level=CRITICAL",)
-            kernels.environment = values
-            return kernels
+            return PageKernels()
 
     return PageKernel
 
@@ -186,8 +194,27 @@ def _read(notebook: Path) -> nbformat.NotebookNode:
 
 
 def known_parameters(notebook: Path) -> dict[str, dict[str, str]]:
-    """Return parameter → its default (as Python source) and help, as the notebook has them."""
-    found: dict[str, dict[str, str]] = papermill.inspect_notebook(notebook)
+    """Return parameter → its default (as Python source), kind and help, as the notebook has them.
+
+    They are what the cell tagged `parameters` assigns, and the comments behind it. papermill's
+    own inspection takes a third of a second to load, and leaves out what has a "=" in it.
+    """
+    cells = (c.source for c in _read(notebook).cells if "parameters" in c.metadata.get("tags", ()))
+    source = next(cells, "")
+    try:
+        body = ast.parse(source).body
+    except SyntaxError as error:
+        raise PageError(f"{notebook}: the cell of parameters is not Python: {error}") from None
+    found, lines = {}, source.encode().splitlines()
+    for one in body:
+        if isinstance(one, ast.Assign | ast.AnnAssign) and one.value is not None:
+            target = one.target if isinstance(one, ast.AnnAssign) else one.targets[0]
+            rest = lines[(one.end_lineno or 1) - 1][one.end_col_offset or 0 :].decode()
+            found[ast.unparse(target)] = {
+                "default": ast.get_source_segment(source, one.value) or "",
+                "kind": ast.unparse(one.annotation) if isinstance(one, ast.AnnAssign) else "",
+                "help": rest.partition("#")[2].strip(),
+            }
     return found
 
 
@@ -229,6 +256,8 @@ def _execute(
     config: str | None,
     timeout: int,
 ) -> nbformat.NotebookNode:
+    import papermill
+
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         executed: nbformat.NotebookNode = papermill.execute_notebook(
@@ -243,7 +272,7 @@ def _execute(
         )
         clean: nbformat.NotebookNode = redacted(executed, secrets)
         return clean
-    except PapermillExecutionError as error:
+    except papermill.PapermillExecutionError as error:
         reason = f"{error.ename}: {(str(error.evalue).strip() or '-').splitlines()[-1]}"
         text = f" in cell [{error.exec_count}]: {redacted(reason, secrets)}"
     except CellTimeoutError:

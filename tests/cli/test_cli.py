@@ -353,6 +353,12 @@ HEAVY = {
     "pydantic_settings",
 }
 
+NOT_ASKED = {
+    *("pandas", "duckdb", "slack_sdk", "papermill", "nbconvert", "plotly", "matplotlib"),
+    *("checkdmarc", "rich", "prometheus_client", "jinja2", "googleapiclient", "distributed"),
+}
+"""what no check of the doctor needs while its setting is not set"""
+
 
 def loaded_modules(*arguments: str) -> set[str]:
     """Run a command in a process of its own; return the libraries that it has loaded."""
@@ -413,6 +419,30 @@ def test_a_list_of_schedules_is_quick(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "deltalake" in loaded
     heavy = {"pandas", "duckdb", "papermill", "nbconvert", "plotly", "checkdmarc", "pyarrow"}
     assert not heavy & loaded
+
+
+def test_a_doctor_loads_nothing_that_it_does_not_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mail").mkdir()
+    (tmp_path / "mail/one").write_bytes(mail())
+    monkeypatch.setenv("DMARCKIT_HOME", str(tmp_path))
+    monkeypatch.setenv("DMARCKIT_TRUST", "any")
+    loaded_modules("ingest")
+    loaded = loaded_modules("doctor")
+    assert {"pyarrow", "nbformat"} <= loaded
+    assert not NOT_ASKED & loaded
+    assert "botocore" not in loaded
+
+
+@pytest.mark.s3
+def test_a_doctor_of_a_bucket_loads_no_more(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DMARCKIT_HOME", bucket)
+    open_storage(f"{bucket}/mail").put("good", mail(), content_type="message/rfc822")
+    loaded_modules("run", "alerts")
+    loaded = loaded_modules("doctor")
+    assert "botocore" in loaded
+    assert not NOT_ASKED & loaded
 
 
 def test_the_version_is_printed_without_a_command(run: Any) -> None:

@@ -22,7 +22,8 @@ from dmarckit.core.errors import SettingsError
 from dmarckit.core.settings import Settings
 from dmarckit.demo.server import free_ports
 from dmarckit.jobs import health
-from dmarckit.jobs.health import LakeStatus, LastRun, RunnerState, job_states, serve
+from dmarckit.jobs.health import serve
+from dmarckit.jobs.record import LakeStatus, LastRun, RunnerState, job_states
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.schema import TABLES
@@ -44,7 +45,7 @@ def state(*schedules: Schedule, days_ago: float = 30) -> RunnerState:
 
 def overdue(schedule: Schedule, last: LastRun | None, **more: Any) -> bool:
     status = LakeStatus(last={schedule.name: last} if last else {})
-    return job_states(state(schedule, **more), status, NOON)[0].overdue
+    return job_states(state(schedule, **more), status.last, NOON)[0].overdue
 
 
 def test_a_job_is_overdue_when_timeout_and_grace_have_passed_since_its_slot() -> None:

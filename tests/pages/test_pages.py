@@ -22,7 +22,7 @@ from dmarckit.core.errors import PageError
 from dmarckit.core.settings import Settings
 from dmarckit.core.storage import FolderStorage, StoredObject, open_storage
 from dmarckit.pages import build, html as page_html, index as page_index, render
-from dmarckit.pages.build import BuiltPage, build_page, find_notebook
+from dmarckit.pages.build import BuiltPage, build_page, find_notebook, known_parameters
 from dmarckit.pages.links import page_key
 from dmarckit.pages.publish import load_page, refresh_index, store_page
 from tests.support.page_notebooks import write_notebook
@@ -56,6 +56,7 @@ def test_a_page_from_a_notebook(tmp_path: Path, capfd: pytest.CaptureFixture[str
         "go.Figure(go.Bar(x=['a', 'b'], y=[1, 2000], name='n'), {'title': {'text': 'A &lt; B'}})",
         "## Second",
         "import sys, os; print(sys.executable, os.environ['PLOTLY_RENDERER'], days, name)",
+        "print('debugger', sys.modules['debugpy'])",
         "print('a warning', file=sys.stderr)",
         days=7,
         name="</script>",
@@ -69,6 +70,7 @@ def test_a_page_from_a_notebook(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert "<h3>A &lt; B</h3>" in html
     assert '<th scope="row">b</th><td class="count">2,000</td>' in html
     assert f"{sys.executable} plotly_mimetype 7 &lt;/script&gt;" in html
+    assert "debugger None" in html, "it takes a third of a kernel's start"
     assert "a warning" not in html.partition("<footer>")[0]
     assert "<code>&#39;&lt;/script&gt;&#39;</code> <span>a name</span>" in html
     assert "Built 2026-11-24 09:00 UTC" in html
@@ -111,6 +113,34 @@ def test_the_kernel_is_this_python_whatever_is_installed_as_python3(
 def test_an_unknown_parameter_is_an_error_that_lists_the_known(tmp_path: Path) -> None:
     with pytest.raises(PageError, match="small has no parameter dayz; it has: days, name"):
         built(tmp_path, "1", dayz=7)
+
+
+def test_parameters_are_what_the_tagged_cell_assigns(tmp_path: Path) -> None:
+    cell = """days: int = 30  # length, in days
+    # a line about the next
+policy = "p=reject; sp=none"  # what would be published
+domains: list = [
+    "example.com",  # first
+    "例え.example",
+]  # several"""
+    path = write_notebook(tmp_path / "n.ipynb", "1", parameters=cell)
+    assert known_parameters(path) == {
+        "days": {"default": "30", "kind": "int", "help": "length, in days"},
+        "policy": {
+            "default": '"p=reject; sp=none"',
+            "kind": "",
+            "help": "what would be published",
+        },
+        "domains": {
+            "default": '[\n    "example.com",  # first\n    "例え.example",\n]',
+            "kind": "list",
+            "help": "several",
+        },
+    }
+    assert known_parameters(write_notebook(tmp_path / "none.ipynb", "1", parameters="")) == {}
+    broken = write_notebook(tmp_path / "broken.ipynb", "1", parameters="days = = 3")
+    with pytest.raises(PageError, match="the cell of parameters is not Python"):
+        known_parameters(broken)
 
 
 def test_a_date_is_passed_as_text(tmp_path: Path) -> None:

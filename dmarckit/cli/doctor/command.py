@@ -13,17 +13,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import partial
-from typing import Annotated, Literal
+from functools import cached_property, partial
+from itertools import islice
+from typing import Annotated, Any, Literal
 
 import typer
 
-from dmarckit import core
+from dmarckit import core, ingest, lake
 from dmarckit.cli import doctor as parts
 from dmarckit.cli.options import COULD_NOT_RUN, OK, PROBLEMS
 from dmarckit.cli.output import print_json
 from dmarckit.core import DmarckitError, one_line
 
+LISTED = 50_000  # objects that are looked at for the newest mail; more would take too long
 Status = Literal["ok", "warn", "fail", "skip"]
 
 
@@ -57,6 +59,41 @@ class CheckContext:
         if isinstance(self.loaded, DmarckitError):
             raise self.loaded
         return self.loaded
+
+    @cached_property
+    def mail_storage(self) -> core.Storage:
+        """Place of the mails."""
+        return core.open_storage(self.settings.mail_url)
+
+    @cached_property
+    def mails(self) -> list[core.StoredObject]:
+        """What lies there, `LISTED` objects at most."""
+        return list(islice(self.mail_storage.list(), LISTED))
+
+    @cached_property
+    def lake(self) -> lake.Lake:
+        """Tables of the installation."""
+        return lake.open_lake(self.settings)
+
+    @cached_property
+    def s3(self) -> Any:
+        """Client of S3."""
+        return self.client("s3")
+
+    def client(self, service: str) -> Any:
+        """Return a client that gives up soon: a doctor must not wait as a run does."""
+        with core.aws_errors(f"cannot use {service.upper()}", core.StorageError):
+            once = {"total_max_attempts": 1}
+            session = self.session
+            return core.aws_client(
+                service, session, retries=once, connect_timeout=4, read_timeout=8
+            )
+
+    @cached_property
+    def session(self) -> Any:
+        """Session of the AWS SDK; StorageError says why there is none."""
+        with core.aws_errors("cannot use AWS", core.StorageError):
+            return core.aws_session()
 
     def safe(self, text: str) -> str:
         """Return the text on one line, without secrets and links that open something."""
@@ -142,7 +179,7 @@ def all_checks() -> tuple[Check, ...]:
     failed for those that need it.
     """
     check, machine, places, services = Check, parts.machine, parts.places, parts.services
-    settings, buckets, lake = ("settings",), ("buckets",), ("lake",)
+    settings, buckets, in_lake = ("settings",), ("buckets",), ("lake",)
     return (
         check("settings", machine.readable),
         check("setting values", machine.consistent, settings),
@@ -162,12 +199,12 @@ def all_checks() -> tuple[Check, ...]:
         check("links", places.links, ("home",), 45),
         check("page address", places.page_address, settings),
         check("lake", machine.tables, buckets, 60),
-        check("newest report", machine.newest_report, lake, 60),
+        check("newest report", machine.newest_report, in_lake, 60),
         check("kernel", machine.kernel, seconds=110),
         check("notebooks", machine.notebooks),
         check("schedules", machine.schedules),
         check("runs", machine.runs, ("lake", "schedules"), 60),
-        check("outbox", machine.outbox, lake, 60),
+        check("outbox", machine.outbox, in_lake, 60),
         check("queue", services.queue, ("credentials",), 45),
         check("Slack token", services.slack_token, settings),
         check("Slack channels", services.slack_channels, ("Slack token",), 45),
@@ -206,6 +243,7 @@ def print_checks(
     strict: bool = False,
 ) -> int:
     """Run every check and print its line; return the exit status."""
+    ingest.keep_pandas_out()
     lines = []
     for line in run_checks(all_checks(), CheckContext(loaded, send=send)):
         lines.append(line)

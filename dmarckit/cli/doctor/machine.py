@@ -17,7 +17,7 @@ from dmarckit import core, jobs, slack
 from dmarckit.cli.doctor.command import CheckContext, CheckResult, fail, ok, skip, warn
 from dmarckit.cli.lab import OWN, copy_states
 from dmarckit.core import CONFIG_VARIABLE, PREFIX, DmarckitError, Settings, one_line, plural
-from dmarckit.lake import TABLES, data_files, open_lake
+from dmarckit.lake import TABLES, data_files
 from dmarckit.pages import known_parameters, own_kernel
 
 LOW_DISK, LITTLE_DISK = 200_000_000, 1_000_000_000
@@ -236,7 +236,7 @@ def schedules(_context: CheckContext) -> CheckResult:
 
 def tables(context: CheckContext) -> CheckResult:
     """Check that every table opens, its files are there, the newest is readable, none too many."""
-    lake = open_lake(context.settings)
+    lake = context.lake
     opened, scattered, damaged = [], [], []
     for name in TABLES:
         try:
@@ -268,11 +268,12 @@ def tables(context: CheckContext) -> CheckResult:
 
 def newest_report(context: CheckContext) -> CheckResult:
     """Check that reports still come."""
-    (row,) = open_lake(context.settings).arrow('SELECT max("end") AS e FROM reports').to_pylist()
-    if row["e"] is None:
+    rows = context.lake.location.query("reports", 'SELECT max("end") AS newest FROM reports')
+    newest = rows[0]["newest"] if rows else None
+    if newest is None:
         return skip("there is no report yet")
-    age = context.clock() - row["e"]
-    message = f"the newest report ends {row['e']:%Y-%m-%d %H:%M} UTC"
+    age = context.clock() - newest
+    message = f"the newest report ends {newest:%Y-%m-%d %H:%M} UTC"
     if age > timedelta(days=4):  # reporters send theirs within a day or two
         fix = "run: dmarckit ingest; if it finds nothing, see whether mails still come in"
         return warn(f"{message}, {age.days} days ago", fix)
@@ -282,12 +283,12 @@ def newest_report(context: CheckContext) -> CheckResult:
 def runs(context: CheckContext) -> CheckResult:
     """Compare each schedule's newest run with its cron line."""
     now = context.clock()
-    timed = [s for s in jobs.load_schedules() if s.cron]
+    timed = [s for s in jobs.load_schedules(with_notebook=False) if s.cron]
     if not timed:
         return skip("no schedule has a cron line")
-    status = jobs.read_status(open_lake(context.settings))
+    last = jobs.last_runs(context.lake.location, None)
     # a job that never ran may have been set up today: that is no failure yet
-    states = jobs.job_states(jobs.RunnerState(timed, started=now), status, now)
+    states = jobs.job_states(jobs.RunnerState(timed, started=now), last, now)
     never = [s.name for s in states if s.last is None]
     late = [s.name for s in states if s.overdue]
     broken = [f"{s.name} {s.last.result}" for s in states if s.last and s.failing and not s.overdue]
@@ -305,7 +306,11 @@ def runs(context: CheckContext) -> CheckResult:
 
 def outbox(context: CheckContext) -> CheckResult:
     """Count the messages that Slack has not taken yet."""
-    waiting = jobs.read_status(open_lake(context.settings)).outbox
+    waits, sent = (
+        [row["subject"] for row in context.lake.location.query(n, f"SELECT subject FROM {n}")]  # noqa: S608
+        for n in ("outbox", "alerts")
+    )
+    waiting = len(set(waits) - set(sent))
     if not waiting:
         return ok("no message waits")
     fix = "the next run delivers them; if they stay, see the lines about Slack, mail and webhook"

@@ -12,15 +12,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from heapq import nlargest
-from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
-
 from dmarckit import core
-from dmarckit.cli.doctor.command import CheckContext, CheckResult, fail, ok, skip, warn
+from dmarckit.cli.doctor.command import LISTED, CheckContext, CheckResult, fail, ok, skip, warn
 from dmarckit.core import Settings, Storage, StorageError, StoredObject, one_line, open_storage
 from dmarckit.ingest import SETUP_NOTE
 from dmarckit.reports import read_mail, without_comments
@@ -28,16 +24,13 @@ from dmarckit.slack import presign_warning
 
 SWITCH_OFF = "switch message encryption off in the receipt rule's S3 action"
 OWN = "doctor"  # all that the doctor writes is below this key, and is deleted again
-LISTED = 50_000  # objects that are looked at for the newest mail; more would take too long
 NO_BUCKET = skip("no setting names a bucket")
 NOT_AWS = "check AWS_ENDPOINT_URL and the proxy"
 
 
 def mails(context: CheckContext) -> CheckResult:
     """List the mail location, read its newest mails, and see that they still come."""
-    settings = context.settings
-    storage = open_storage(settings.mail_url)
-    found = list(islice(storage.list(), LISTED))
+    storage, found = context.mail_storage, context.mails
     newest = _newest(found)
     if not newest:
         return warn(
@@ -62,8 +55,7 @@ def mails(context: CheckContext) -> CheckResult:
 def verdicts(context: CheckContext) -> CheckResult:
     """Check that the newest mails have the results header of the server `authserv_id`."""
     settings = context.settings
-    storage = open_storage(settings.mail_url)
-    newest = _newest(list(islice(storage.list(), LISTED)))
+    storage, newest = context.mail_storage, _newest(context.mails)
     if not newest:
         return skip("there is no mail yet")
     try:
@@ -250,13 +242,14 @@ def credentials(context: CheckContext) -> CheckResult:
     """Name whose keys are used. Only Amazon's STS knows that for sure."""
     if not _buckets(context.settings):
         return NO_BUCKET
-    with core.aws_errors("cannot use AWS", StorageError):
-        session = core.aws_session()
-    keys = session.get_credentials()
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    keys = context.session.get_credentials()
     if keys is None:
         return fail("no AWS credentials found", "set AWS_PROFILE, or use a role")
     found = f"credentials from {keys.method}"
-    s3, sts = _client("s3", session), _client("sts", session)
+    s3, sts = context.s3, context.client("sts")
     if not _amazon(s3) and _amazon(sts):
         return skip(f"{found}; S3 is at {_host(s3)}, which has no STS to ask who we are")
     try:
@@ -279,7 +272,10 @@ def reachable(context: CheckContext) -> CheckResult:
     places = _in_s3(context.settings)
     if not places:
         return NO_BUCKET
-    client = _client("s3")
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    client = context.s3
     for name, (bucket, prefix) in places.items():
         what = f"cannot list {name} s3://{bucket}/{prefix}".rstrip("/")
         try:
@@ -300,7 +296,7 @@ def region(context: CheckContext) -> CheckResult:
     names = _buckets(context.settings)
     if not names:
         return NO_BUCKET
-    client = _client("s3")
+    client = context.s3
     ours = client.meta.region_name
     for name in names:
         headers = _headers(client.head_bucket, Bucket=name)
@@ -318,7 +314,7 @@ def clock(context: CheckContext) -> CheckResult:
     names = _buckets(context.settings)
     if not names:
         return NO_BUCKET
-    client = _client("s3")
+    client = context.s3
     headers = _headers(client.list_objects_v2, Bucket=names[0], MaxKeys=1)
     now = context.clock()
     try:
@@ -335,19 +331,14 @@ def clock(context: CheckContext) -> CheckResult:
 
 def _headers(request: Callable[..., Any], **given: Any) -> dict[str, str]:
     """Return the headers of an answer, even of one that refuses."""
+    from botocore.exceptions import ClientError
+
     try:
         answer = request(**given)
     except ClientError as error:
         answer = error.response
     found: dict[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return found
-
-
-def _client(service: str, session: Any = None) -> Any:
-    """Return a client that gives up soon: a doctor must not wait as a run does."""
-    with core.aws_errors(f"cannot use {service.upper()}", StorageError):
-        once = {"total_max_attempts": 1}
-        return core.aws_client(service, session, retries=once, connect_timeout=4, read_timeout=8)
 
 
 def _host(client: Any) -> str:

@@ -7,8 +7,6 @@ import re
 from http.client import HTTPException
 from typing import Any
 
-from slack_sdk.errors import SlackApiError, SlackClientError
-
 from dmarckit import checks, core, ingest, jobs, slack
 from dmarckit.cli.doctor.command import CheckContext, CheckResult, fail, ok, skip, warn
 from dmarckit.core import ClusterError, MissingExtra, Settings, _, one_line
@@ -132,6 +130,8 @@ def channels(settings: Settings) -> list[str]:
 
 def _ask_slack(settings: Settings, method: str, **params: str) -> dict[str, Any]:
     """Return Slack's answer; what kept it from answering is in ``error``, as a sentence."""
+    from slack_sdk.errors import SlackApiError, SlackClientError
+
     token = settings.slack_token.get_secret_value() if settings.slack_token else ""
     try:
         client = slack.web_client(token, settings.slack_url, 10)
