@@ -158,6 +158,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field(
         "auto", description="auto: JSON lines when stderr is not a terminal"
     )
+    emf: Literal["none", "totals", "domains"] = Field(
+        "none", description="numbers about mail that a run prints for CloudWatch, at its price"
+    )
     health_host: str = Field("127.0.0.1", description="where /health and /metrics listen")
     health_port: int = Field(9464, ge=0, le=65535, description="their port; 0: they are off")
     resolvers: Names = Field((), description="DNS servers to ask; empty: the system's")

@@ -1,3 +1,4 @@
+from .classify import CLASSES as CLASSES
 from .completeness import (
     Coverage as Coverage,
     complete_days as complete_days,

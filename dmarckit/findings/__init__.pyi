@@ -20,6 +20,7 @@ from .dmarc_policy import (
     quoted_policies as quoted_policies,
     quoted_policy as quoted_policy,
 )
+from .find import KINDS as KINDS
 from .ledger import LedgerEntry as LedgerEntry, record_findings as record_findings
 from .model import (
     HANDED as HANDED,

@@ -26,7 +26,7 @@ OF_SCHEDULER = ("dask", "distributed", "cloudpickle")
 TABLES = ("mails", "reports", "records")
 OWN = frozenset(
     {
-        *core.secret_names(), "dask", "workers", "log_format", "health_host", "health_port",
+        *core.secret_names(), "dask", "workers", "log_format", "emf", "health_host", "health_port",
         "slack_channel", "slack_url", "mail_to", "mail_from", "smtp_url", "webhook_format",
         "presign_key_id", "presign_expires", "page_base_url",
         "resolvers", "dns_timeout", "google_subject", "postmaster_domains", "postmaster_url",

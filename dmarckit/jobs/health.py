@@ -1,7 +1,8 @@
 """Is the work being done? ``/health`` for a watchdog, ``/metrics`` for Prometheus.
 
-`schedules start` serves them. Both read the lake, so that a restart forgets nothing, at most once
-in some seconds. The server takes GET only, few requests at once, and cuts off slow clients.
+`schedules start` serves them. Both read the lake, and numbers about mail that runs keep in the
+home, so that a restart forgets nothing, at most once in some seconds. The server takes GET only,
+few requests at once, and cuts off slow clients.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from dmarckit import __version__
-from dmarckit.core import DmarckitError, Settings, SettingsError, clean, secrets_of
-from dmarckit.findings import SEVERITIES
+from dmarckit.core import DmarckitError, Settings, SettingsError, clean, open_storage, secrets_of
 from dmarckit.ingest import OUTCOMES
+from dmarckit.jobs.metrics import FAMILIES, MailMetrics, read_metrics
 from dmarckit.jobs.record import (
     Clock,
     JobState,
@@ -55,11 +56,13 @@ _TEXT = "text/plain; charset=utf-8"
 log = logging.getLogger(__name__)
 
 
-def metrics(status: LakeStatus | None, jobs: Sequence[JobState]) -> Iterator[Metric]:
+def metrics(
+    status: LakeStatus | None, jobs: Sequence[JobState], mail: MailMetrics | None = None
+) -> Iterator[Metric]:
     """Yield every metric, also those that are 0, so that a query never finds nothing.
 
     `jobs` are those that are scheduled. Without `status` the lake could not be read: only
-    that, and the version, are given.
+    that, and the version, are given. Without `mail` no run has kept its numbers yet.
     """
 
     def gauge(name: str, about: str, label: str, values: Mapping[str, float]) -> Metric:
@@ -85,16 +88,27 @@ def metrics(status: LakeStatus | None, jobs: Sequence[JobState]) -> Iterator[Met
     yield gauge("job_last_success_timestamp_seconds", about, "job", ends)
     late = {job.name: int(job.overdue) for job in sorted(jobs, key=lambda job: job.name)}
     yield gauge("job_overdue", "1: the run of the newest slot is missing.", "job", late)
+    failing = {job.name: int(job.failing) for job in sorted(jobs, key=lambda job: job.name)}
+    about = "1: the newest run did not do its work, or is missing."
+    yield gauge("job_failing", about, "job", failing)
     lengths = {n: max(0.0, (run.ended - run.started).total_seconds()) for n, run in last.items()}
     yield gauge("run_duration_seconds", "How long the newest run took.", "job", lengths)
     mails = CounterMetricFamily("dmarckit_mails", "Mails by outcome.", labels=["outcome"])
     for outcome in OUTCOMES:
         mails.add_metric([outcome], status.mails.get(outcome, 0))
     yield mails
-    findings = {str(s): status.findings.get(s, 0) for s in SEVERITIES}
-    yield gauge("findings", "Open findings that are not muted.", "severity", findings)
     waiting = "Messages that wait in the outbox."
     yield GaugeMetricFamily("dmarckit_outbox_messages", waiting, value=status.outbox)
+    if mail is None:
+        return
+    about = "Moment of the analysis that the numbers about mail and the findings are from."
+    as_of = mail.as_of.timestamp()
+    yield GaugeMetricFamily("dmarckit_analysis_timestamp_seconds", about, value=as_of)
+    for name, kept in FAMILIES.items():
+        family = GaugeMetricFamily(f"dmarckit_{name}", kept.about, labels=kept.labels)
+        for labels, number in mail.of(name):
+            family.add_metric(labels, number)
+        yield family
 
 
 @contextlib.contextmanager
@@ -135,6 +149,8 @@ class _Pages(Collector):
         self._turn = threading.Lock()
         self._read: datetime | None = None
         self._status: LakeStatus | None = None
+        self._home = open_storage(settings.home)
+        self._mail: MailMetrics | None = None
         self._problem = "the lake has not answered yet"
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
@@ -187,7 +203,7 @@ class _Pages(Collector):
         """Yield the metrics of ``/metrics``."""
         status = self._current()
         jobs = job_states(self._state, status.last, self._clock()) if status else []
-        return metrics(status, jobs)
+        return metrics(status, jobs, self._mail)
 
     def _current(self) -> LakeStatus | None:
         """Return the status, at most `CACHE_TIME` old; None: no lake, or not in time."""
@@ -199,6 +215,7 @@ class _Pages(Collector):
                 return self._status
             self._status, self._read = None, self._clock()
             self._status = read_status(open_lake(self._settings))
+            self._mail = read_metrics(self._home)
         except DmarckitError as error:
             self._problem = clean(str(error), secrets_of(self._settings))
             log.warning("cannot read the lake for /health: %s", error)

@@ -50,12 +50,6 @@ _JOBS = """
 _RUNS = "SELECT job, result, count(*) FROM runs GROUP BY ALL"
 _MAILS = "SELECT outcome, count(*) FROM mails GROUP BY ALL"
 _OUTBOX = "SELECT count(*) FROM outbox WHERE subject NOT IN (SELECT subject FROM alerts)"
-# a run without findings leaves no row, but the one that ends a finding leaves RESOLVED
-_FINDINGS = """
-    SELECT severity, count(DISTINCT fingerprint) FROM (
-        SELECT * FROM findings QUALIFY "at" = max("at") OVER (PARTITION BY job)
-    ) WHERE status <> 'RESOLVED' AND mute_reason IS NULL GROUP BY ALL
-"""
 
 
 @dataclass(frozen=True)
@@ -144,18 +138,17 @@ class LastRun:
 
 @dataclass(frozen=True)
 class LakeStatus:
-    """Runs, mails, findings and waiting messages as the lake has them; 0 in an empty one."""
+    """Runs, mails and waiting messages as the lake has them; 0 in an empty one."""
 
     last: Mapping[str, LastRun] = field(default_factory=dict)  # job → its newest run, if any
     runs: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (job, result) → runs
     mails: Mapping[str, int] = field(default_factory=dict)  # outcome → mails
-    findings: Mapping[str, int] = field(default_factory=dict)  # severity → open, not muted
     outbox: int = 0  # messages that wait in the outbox
 
 
 def read_status(lake: tables.Lake) -> LakeStatus:
     """Return the numbers as the tables stand now; LakeError or StorageError if there are none."""
-    with lake.session("runs", "mails", "findings", "outbox", "alerts") as connection:
+    with lake.session("runs", "mails", "outbox", "alerts") as connection:
 
         def rows(query: str) -> list[tuple[Any, ...]]:
             found = connection.sql(query).to_arrow_table().to_pydict()
@@ -166,7 +159,6 @@ def read_status(lake: tables.Lake) -> LakeStatus:
             {job: LastRun(*run) for job, *run in rows(_JOBS)},
             {(job, result): number for job, result, number in rows(_RUNS)},
             dict(rows(_MAILS)),
-            dict(rows(_FINDINGS)),
             waiting,
         )
 

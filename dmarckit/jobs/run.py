@@ -19,6 +19,7 @@ from dmarckit import checks, core, pages, slack
 from dmarckit.core import DmarckitError, Settings, _, ngettext
 from dmarckit.ingest import IngestResult, Progress, cluster_of, ingest_mails, left_text
 from dmarckit.jobs import record
+from dmarckit.jobs.metrics import keep_metrics
 from dmarckit.jobs.notify import Notifier, check_slack
 from dmarckit.jobs.record import Clock, Run, Step
 from dmarckit.jobs.schedule import Schedule
@@ -247,6 +248,8 @@ def publish_and_notify(
     done.delivery = delivery
     done.warnings += delivery.warnings
     done.notes += delivery.notes
+    if schedule.notebook is not None:
+        keep_metrics(settings, notifier.analysis, now)
     return JobResult(ingested, done.published, delivery, (*done.warnings, *done.notes))
 
 

@@ -25,6 +25,7 @@ from .publish import (
     store_notebook as store_notebook,
 )
 from .sections.findings import amount as amount, by_cause as by_cause
+from .sections.messages import FORGED as FORGED, is_own as is_own
 from .sections.overview import measure as measure
 from .sections.postmaster import newest_rates as newest_rates
 from .slack_note import SlackNote as SlackNote, slack_notes as slack_notes

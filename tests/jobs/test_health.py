@@ -23,6 +23,7 @@ from dmarckit.core.settings import Settings
 from dmarckit.demo.server import free_ports
 from dmarckit.jobs import health
 from dmarckit.jobs.health import serve
+from dmarckit.jobs.metrics import MailMetrics
 from dmarckit.jobs.record import LakeStatus, LastRun, RunnerState, job_states
 from dmarckit.jobs.schedule import Schedule
 from dmarckit.lake.lake import Lake
@@ -96,11 +97,6 @@ def mail_row(number: int, outcome: str) -> dict[str, Any]:
     return {"key": key, "etag": "1", "outcome": outcome, "received": NOON, "month": "2026-11"}
 
 
-def finding_row(print_: str, severity: str, status: str = "NEW", **more: Any) -> dict[str, Any]:
-    about = {"job": "daily", "run": "r1", "at": NOON, "month": "2026-11"}
-    return {"fingerprint": print_, "severity": severity, "status": status, **about, **more}
-
-
 @contextmanager
 def served(home: Path | str, *schedules: Schedule, **more: Any) -> Iterator[str]:
     """The address of a server whose clock stands at `NOON`."""
@@ -158,16 +154,6 @@ def test_metrics_are_what_the_tables_say(tmp_path: Path) -> None:
     add(lake, "runs", run_row("daily", 1800), run_row("daily", 360, "problems"))
     add(lake, "runs", run_row("daily", 30, "failed"), run_row("alerts", 90))
     add(lake, "mails", *(mail_row(n, "stored") for n in range(3)), mail_row(9, "unreadable"))
-    before = {"run": "r0", "at": NOON - timedelta(days=1)}
-    add(
-        lake,
-        "findings",
-        finding_row("a", "critical"),
-        finding_row("b", "warning", mute_reason="known"),
-        finding_row("c", "warning", "RESOLVED"),
-        finding_row("d", "info", "SAME"),
-        finding_row("c", "warning", **before),
-    )
     waiting = {"made": NOON, "position": 0, "channel": "C0", "message": "{}", "month": "2026-11"}
     add(lake, "outbox", {"subject": "run:1", **waiting}, {"subject": "run:2", **waiting})
     add(lake, "alerts", {"subject": "run:1", "told": NOON, "month": "2026-11"})
@@ -186,11 +172,40 @@ def test_metrics_are_what_the_tables_say(tmp_path: Path) -> None:
     assert found["dmarckit_mails_total[stored]"] == 3
     assert found["dmarckit_mails_total[unreadable]"] == 1
     assert found["dmarckit_mails_total[untrusted]"] == 0
-    assert found["dmarckit_findings[critical]"] == 1
-    assert found["dmarckit_findings[warning]"] == 0
-    assert found["dmarckit_findings[info]"] == 1
+    assert found["dmarckit_job_failing[daily]"] == found["dmarckit_job_failing[alerts]"] == 1
     assert found["dmarckit_outbox_messages"] == 1
     assert found["dmarckit_lake_readable"] == 1
+
+
+def test_what_the_last_run_kept_about_mail_is_served_until_it_is_damaged(tmp_path: Path) -> None:
+    kept = MailMetrics(
+        as_of=NOON - timedelta(hours=5),
+        samples=(
+            ("messages", ("example.com", "aligned"), 7),
+            ("messages", ("other", "aligned"), 2),
+            ("findings", ("spoofing", "critical"), 1),
+        ),
+    )
+    file = tmp_path / "metrics.json"
+    file.write_text(kept.model_dump_json())
+    moment = [NOON]
+    with served(tmp_path, clock=lambda: moment[0]) as url:
+        found = metrics(url)
+        assert found["dmarckit_messages[aligned][example.com]"] == 7
+        assert found["dmarckit_messages[aligned][other]"] == 2
+        assert found["dmarckit_findings[spoofing][critical]"] == 1
+        assert found["dmarckit_analysis_timestamp_seconds"] == kept.as_of.timestamp()
+        file.write_text("{")
+        assert metrics(url) == found, "read once in a while"
+        moment[0] += timedelta(minutes=1)
+        left = metrics(url)
+    assert left["dmarckit_lake_readable"] == 1
+    assert {name for name in found if name not in left} == {
+        "dmarckit_messages[aligned][example.com]",
+        "dmarckit_messages[aligned][other]",
+        "dmarckit_findings[spoofing][critical]",
+        "dmarckit_analysis_timestamp_seconds",
+    }
 
 
 def test_an_empty_lake_gives_zeros_and_is_healthy(tmp_path: Path) -> None:

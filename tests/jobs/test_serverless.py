@@ -205,9 +205,12 @@ def test_a_page_is_made_where_only_tmp_can_be_written(world: World) -> None:
     world.put("one", failing=2)
     slot = load_schedule("daily").newest_slot(NOW)
     assert slot is not None
-    with function(world.variables) as called:
+    with function(world.variables | {"DMARCKIT_EMF": "totals"}) as called:
         done = called.call({"run": "daily", "slot": slot.isoformat()}, seconds=800)
         assert done.outcome == "result", called.lines()
+        (metrics,) = (json.loads(text) for text in called.lines().splitlines() if '"_aws"' in text)
+    assert metrics["own_mail_messages"] == 10
+    assert metrics["home"] == world.settings.home
     (run,) = runs_of_slot(world.lake, "daily", slot)
     assert (run.result, run.warnings) == ("ok", ())
     stored = [item.key for item in open_storage(world.settings.pages_url).list()]

@@ -20,6 +20,7 @@ from dmarckit.cli.main import app
 from dmarckit.core.settings import Settings
 from dmarckit.core.thresholds import KINDS as SENDER_KINDS, Limits, Thresholds
 from dmarckit.findings.find import KINDS
+from dmarckit.jobs.metrics import FAMILIES
 from dmarckit.lake.schema import TABLES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -108,6 +109,12 @@ def kinds() -> str:
     return table(("kind", "severity", "title"), sorted(rows))
 
 
+def metrics() -> str:
+    """Return every metric about mail and findings."""
+    rows = [(f"`dmarckit_{n}{{{','.join(f.labels)}}}`", f.about) for n, f in FAMILIES.items()]
+    return table(("metric", "says"), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "settings": settings,
@@ -116,6 +123,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "tables": tables,
     "sender_kinds": lambda: ", ".join(f"`{kind}`" for kind in SENDER_KINDS),
     "kinds": kinds,
+    "metrics": metrics,
 }
 
 
