@@ -159,7 +159,8 @@ class Settings(BaseSettings):
         "auto", description="auto: JSON lines when stderr is not a terminal"
     )
     emf: Literal["none", "totals", "domains"] = Field(
-        "none", description="numbers about mail that a run prints for CloudWatch, at its price"
+        "none",
+        description="numbers about mail that a run prints for CloudWatch, which charges for each",
     )
     health_host: str = Field("127.0.0.1", description="where /health and /metrics listen")
     health_port: int = Field(9464, ge=0, le=65535, description="their port; 0: they are off")

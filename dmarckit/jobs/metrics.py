@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import pydantic
 
@@ -27,6 +27,10 @@ MOST_DOMAINS = 20  # with a label of their own
 OTHER = "other"  # label of all other domains; a name without a dot never gets one of its own
 EMF_DOMAINS = 5  # of which CloudWatch gets metrics
 NAMESPACE = "dmarckit"  # of CloudWatch's metrics
+_RATES = {  # metric of Postmaster Tools → family
+    "spam_rate": "postmaster_spam_ratio",
+    "delivery_error_rate": "postmaster_delivery_error_ratio",
+}
 _EMF_OF_DOMAIN = (  # each is another 0.30 $ a month and domain
     "own_mail_messages",
     "own_mail_passing_messages",
@@ -45,7 +49,7 @@ class Family(NamedTuple):
     labels: tuple[str, ...] = ("domain",)
 
 
-_OF = f"of the last {DAYS} whole UTC days; reports about the newest ones may be missing."
+_OF = f"of the last {DAYS} whole days (UTC)."
 _GOOGLE = f"as Postmaster Tools gave it for its newest day of the last {DAYS}; other: the highest."
 FAMILIES = {
     "messages": Family(f"Messages by class, {_OF}", ("domain", "class")),
@@ -117,9 +121,11 @@ def mail_metrics(analysis: findings.Analysis) -> MailMetrics:
     tls = tls.rename(columns={"policy_domain": "domain", "failed": "tls_failed_sessions"})
     google, asked = analysis.outside.postmaster, analysis.outside.domains
     google = google[google["domain"].isin(asked) | (not asked)]
-    google = pages.newest_rates(facts.in_window(google[google["share"].notna()], window))
+    google = google[google["metric"].isin(_RATES) & (google["detail"] == "")]
+    google = facts.in_window(google[google["share"].notna()], window).sort_values("day")
+    google = google.drop_duplicates(["domain", "metric"], keep="last")
 
-    most = sums.groupby("domain")["messages"].sum()
+    most = sums.groupby("domain")["messages"].sum().to_dict()
     seen = {*sums["domain"], *tls["domain"], *google["domain"]}
     ranked = sorted(seen, key=lambda name: (-most.get(name, 0), name))
     named = [name for name in ranked if _HOST.fullmatch(name)][:MOST_DOMAINS]
@@ -128,7 +134,7 @@ def mail_metrics(analysis: findings.Analysis) -> MailMetrics:
     sums, tls, google = (f.assign(domain=f["domain"].map(label)) for f in (sums, tls, google))
 
     found: list[tuple[str, tuple[str, ...], float]] = []
-    classes = sums.groupby(["domain", "class"])["messages"].sum()
+    classes = sums.groupby(["domain", "class"])["messages"].sum().to_dict()
     keys = ((name, each) for name in shown for each in facts.CLASSES)
     found += (("messages", key, round(classes.get(key, 0))) for key in keys)
     by_domain = sums.groupby("domain")[list(counted)].sum().reindex(shown, fill_value=0)
@@ -136,10 +142,8 @@ def mail_metrics(analysis: findings.Analysis) -> MailMetrics:
     for numbers in (by_domain, sessions):
         for column in map(str, numbers):
             found += ((column, (str(name),), round(n)) for name, n in numbers[column].items())
-    rates = {"spam_rate": "postmaster_spam_ratio", "errors": "postmaster_delivery_error_ratio"}
-    for column, family in rates.items():
-        worst = google.groupby("domain")[column].max().dropna()
-        found += ((family, (str(name),), round(float(n), 6)) for name, n in worst.items())
+    worst: dict[Any, float] = google.groupby(["metric", "domain"])["share"].max().to_dict()
+    found += ((_RATES[key[0]], key[1:], round(share, 6)) for key, share in worst.items())
     kinds = findings.KINDS.values()
     counts = Counter({(kind.name, s): 0 for kind in kinds for s in kind.severities})
     opened = [entry.finding for entry in analysis.findings if findings.is_open(entry)]
