@@ -19,6 +19,7 @@ from dmarckit.facts.frames import Facts
 from dmarckit.pages.page import Page
 from dmarckit.pages.sections.base import Section
 from dmarckit.pages.sections.findings import Answer
+from dmarckit.pages.sections.messages import matrix
 from dmarckit.pages.sections.overview import dns_columns, headline_html, measure
 from tests.support import frames
 from tests.support.pages import (
@@ -325,3 +326,14 @@ def test_of_many_domains_only_those_with_a_change_are_drawn() -> None:
     few = page_about(messages(*calm[:60]))
     few._complete = page._complete
     assert "d08.example" in text(few.pass_rates()), "twenty are shown in any case"
+
+
+def test_a_matrix_has_few_rows_and_counts_the_rest() -> None:
+    window = last_days(7, end="2026-11-23")
+    names = [f"brand{n:02}.example" for n in range(45)]
+    cells = pd.DataFrame({"name": names, "messages": range(45, 0, -1)})
+    cells = cells.assign(day=window.start, level="c-mostly", text="reported")
+    shown = matrix(cells, window, "Days", "Domain", {"c-mostly": "reported", "none": "no report"})
+    assert shown.markup.count(".example") == 40
+    assert "brand39.example" in shown.markup
+    assert "5 more not shown" in shown.markup

@@ -27,7 +27,7 @@ from dmarckit.pages.sections.base import (
 
 INDIRECT = ("forwarded", "modified")  # classes
 FORGED = ("unauthenticated", "spoofed_subdomain")
-ROWS = 100  # names of a table; the rest is only counted
+ROWS = 40  # names of a matrix, which is taller than the page at 100; the rest is only counted
 FEW = 20  # domains of which all are shown
 CHANGE = 5  # points by which a day is apart from the window, from which a domain is shown
 LEAST = 10  # messages of such a day
