@@ -108,7 +108,7 @@ def print_whatif(
     now: Now = None,
     days: Days = 30,
 ) -> None:
-    """Print what a policy would have quarantined or rejected, wanted mail and not.
+    """Print what a policy would have quarantined or rejected.
 
     t=y lowers the policy by one step (RFC 9989); pct is the share that older receivers
     (RFC 7489) apply it to, and they apply the one below to the rest.
@@ -149,7 +149,7 @@ def print_whatif(
 
 
 def print_requirements(format_: Format = "table", domain: Domains = None, now: Now = None) -> None:
-    """Print what Google, Yahoo and Microsoft ask of senders, rule by rule, and whether it is so.
+    """Print which rules of Google, Yahoo and Microsoft are met.
 
     From the reports of 30 days, and what `dmarckit postmaster pull` and `dmarckit dns check`
     have kept; nobody is asked. Exit status 1 when a rule is not met.

@@ -144,11 +144,8 @@ def _place(step: Callable[[str], None], trust: str, out: Path) -> Iterator[dict[
         else:
             install = "pip install 'dmarckit[demo]'"
             step(f"The S3 server is missing (install it: {install}); using a folder instead")
-            try:
-                out.mkdir(parents=True, exist_ok=True)
-                home = tempfile.mkdtemp(prefix="home-", dir=out.absolute())
-            except OSError as error:
-                raise core.StorageError(f"cannot write {one_line(out)}: {error.strerror}") from None
+            out.mkdir(parents=True, exist_ok=True)
+            home = tempfile.mkdtemp(prefix="home-", dir=out.absolute())
         config = folder / "dmarckit.toml"  # of its own, so that the user's is not read
         config.touch()
         names |= {

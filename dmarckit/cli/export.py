@@ -13,7 +13,7 @@ import typer
 
 from dmarckit import core, facts, lake
 from dmarckit.cli.analysis import FINDING_FIELDS, analyse, finding_json
-from dmarckit.cli.options import Days, Domains, Now, ask
+from dmarckit.cli.options import Domains, Now, ask
 from dmarckit.cli.output import csv_lines, plain_value
 from dmarckit.cli.senders import SENDER_FIELDS, sender_rows
 from dmarckit.core import SettingsError, one_line
@@ -36,10 +36,10 @@ def export(
         Path | None, typer.Option(help="File: .csv, .parquet or .xlsx; else CSV is printed.")
     ] = None,
     now: Now = None,
-    days: Days = 7,
+    days: Annotated[int | None, typer.Option(help="Days before that to look at (7).")] = None,
     domain: Domains = None,
 ) -> None:
-    """Write a table, the findings, the senders, or what a query gives.
+    """Write a table, the findings, the senders or a query's rows.
 
     `findings` and `senders` are those that the commands of these names show, and take --now,
     --days and --domain. A query sees every table, and `messages`. Lists are written as JSON.
@@ -47,9 +47,10 @@ def export(
     ending = to.suffix.lower() if to else ".csv"
     if ending not in ENDINGS:
         raise SettingsError(f"--to {one_line(to)}: the file ends in {', '.join(ENDINGS)}")
-    if what not in ANALYSED and (now or domain):
-        raise SettingsError(f"--now and --domain are for {' and '.join(ANALYSED)}: write a query")
-    with _rows(what, now, days, domain) as rows:
+    if what not in ANALYSED and (now or days or domain):
+        text = f"--now, --days and --domain are for {' and '.join(ANALYSED)}: write a query"
+        raise SettingsError(text)
+    with _rows(what, now, 7 if days is None else days, domain) as rows:
         if to is None:
             sys.stdout.writelines(csv_lines(_values(rows), rows.schema.names))
             return
@@ -93,7 +94,7 @@ def _rows(
         try:
             yield connection.sql(query).to_arrow_reader(BATCH)
         except duckdb.Error as error:
-            raise core.LakeError(f"query failed: {one_line(error, 300)}") from error
+            raise lake.query_failed(error) from error
 
 
 def _values(rows: pa.RecordBatchReader) -> Iterator[Sequence[Any]]:

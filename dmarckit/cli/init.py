@@ -6,7 +6,8 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
+from unittest import mock
 
 import typer
 
@@ -74,7 +75,7 @@ def init(
         bool, typer.Option("--force", help="Replace a settings file that is there.")
     ] = False,
 ) -> None:
-    """Write dmarckit.toml with comments, and try every setting (the doctor).
+    """Write dmarckit.toml with comments, and try every setting.
 
     On a terminal it asks for what no option gives. Exit status 1 when something is to be mended.
     """
@@ -83,32 +84,46 @@ def init(
         raise SettingsError(f"{one_line(file)} is there already: change it, or write --force")
     given = {"home": home, "mail": mail, "domains": domain}
     given |= {"slack_channel": slack_channel, "mail_to": mail_to}
-    chosen: dict[str, str | list[str]] = {name: v for name, v in given.items() if v}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value}
+    _check(chosen)
     if sys.stdin.isatty() and sys.stdout.isatty():
         for name in [name for name in given if name not in chosen]:
-            usual = "./dmarckit-data" if name == "home" else ""
-            if said := typer.prompt(ASKED[name], default=usual, show_default=bool(usual)).strip():
-                names = [one.strip() for one in said.split(",")]
-                is_list = isinstance(EXAMPLES[name], list)
-                chosen[name] = [one for one in names if one] if is_list else said
+            _ask(name, chosen)
     values = {**EXAMPLES, **chosen}  # a JSON string or list of strings is the same in TOML
     lines = {
         name: f"{'' if name in chosen else '# '}{name} = {json.dumps(value, ensure_ascii=False)}\n"
         for name, value in values.items()
     }
-    before = file.read_bytes() if file.exists() else None
-    try:
-        file.write_text(SETTINGS.format(**lines), "utf-8")
-        settings = core.load_settings()
-    except OSError as error:
-        raise SettingsError(f"cannot write {one_line(file)}: {error.strerror}") from error
-    except SettingsError:  # what does not load is not left behind
-        file.unlink() if before is None else file.write_bytes(before)
-        raise
-    if not settings.mail_url.startswith("s3://"):
-        Path(settings.mail_url.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
-    typer.echo(f"Written: {one_line(file)}\n")
+    file.write_text(SETTINGS.format(**lines), "utf-8")
+    settings = core.load_settings()
+    typer.echo(f"Written: {one_line(file)}")
+    folder = Path(settings.mail_url.removeprefix("file://"))
+    if not settings.mail_url.startswith("s3://") and not folder.exists():
+        folder.mkdir(parents=True)
+        typer.echo(f"Made: {one_line(folder)}, a folder for report mails")
+    typer.echo()
     failed = print_checks(settings) != OK
     again = "First mend what fails above, and try it again with dmarckit doctor. Then:"
     typer.echo(f"\n{again if failed else 'Next:'}\n{NEXT}")
     raise typer.Exit(PROBLEMS if failed else OK)
+
+
+def _ask(name: str, chosen: dict[str, Any]) -> None:
+    """Ask on the terminal for a setting, until the answer is one that it can have."""
+    usual = "./dmarckit-data" if name == "home" else ""
+    while said := typer.prompt(ASKED[name], default=usual, show_default=bool(usual)).strip():
+        names = [one.strip() for one in said.split(",") if one.strip()]
+        answer = {name: names if isinstance(EXAMPLES[name], list) else said}
+        try:
+            _check(chosen | answer)
+        except SettingsError as error:
+            typer.echo(str(error), err=True)
+        else:
+            chosen |= answer
+            return
+
+
+def _check(chosen: dict[str, Any]) -> None:
+    """Raise SettingsError for what a setting cannot be; a settings file is not looked at."""
+    with mock.patch.dict(os.environ, {core.CONFIG_VARIABLE: os.devnull}):
+        core.load_settings(**chosen)

@@ -26,8 +26,7 @@ from dmarckit.core import SettingsError
 app = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
-    help="The schedules: list them, run them for ever, or export them to another scheduler. "
-    "Without a command they are listed.",
+    help="The schedules: list, start or export them. Without a command they are listed.",
 )
 
 
@@ -187,7 +186,7 @@ def watch(
         str | None, typer.Option(help="URL of the SQS queue (default: the setting watch_queue).")
     ] = None,
 ) -> None:
-    """New mails into lake and Slack within seconds, as S3 tells a queue of them.
+    """Take in new mails within seconds, as S3 tells a queue of them.
 
     Until SIGTERM or Ctrl-C, which end it after the batch in work. Exit status with --once:
     0 all is well, 1 a person should look (a mail could not be read, a message is no event,

@@ -111,17 +111,11 @@ def copy_states() -> dict[str, str]:
 
 
 def prepare_copies() -> None:
-    """Make ./notebooks of the shipped ones, and show where one is newer than a changed copy.
-
-    Raises StorageError when the folder cannot be written.
-    """
+    """Make ./notebooks of the shipped ones, and show where one is newer than a changed copy."""
     shipped, states = shipped_notebooks(), copy_states()
     for state, text in (("missing", "Copied"), ("old", "Replaced by newer ones, since unchanged")):
         names = [name for name, one in states.items() if one == state]
-        try:
-            _copy({name: shipped[name] for name in names})
-        except OSError as error:
-            raise core.StorageError(f"cannot write {OWN.absolute()}: {error.strerror}") from error
+        _copy({name: shipped[name] for name in names})
         if names:
             typer.echo(f"{text} in ./{OWN}: {', '.join(names)}", err=True)
     for name in (name for name, state in states.items() if state == "behind"):
@@ -136,10 +130,10 @@ def prepare_copies() -> None:
 
 
 def lab(context: typer.Context) -> None:
-    """JupyterLab on the notebooks in ./notebooks, which are made on first use.
+    """Open JupyterLab on the notebooks in ./notebooks.
 
-    Further options go to JupyterLab itself. While there is no report in the lake, a
-    temporary one with the demo's mails is shown.
+    They are copied there on first use. Further options go to JupyterLab itself. While there is
+    no report in the lake, a temporary one with the demo's mails is shown.
     """
     raise typer.Exit(run_lab(context.args))
 

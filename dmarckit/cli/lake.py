@@ -46,7 +46,10 @@ def ingest(
         if outcome not in room.OUTCOMES:
             raise SettingsError(f"--retry {outcome}: outcomes are {', '.join(room.OUTCOMES)}")
     first = parse_time(since, "--since") if since else None
-    selection = room.Selection(prefix, first, parse_time(until, "--until") if until else None)
+    last = parse_time(until, "--until") if until else None
+    if first and last and last <= first:
+        raise SettingsError(f"--until {until} is not after --since {since}")
+    selection = room.Selection(prefix, first, last)
     core.log_step(f"Reading new mails in {settings.mail_url}")
     room.keep_pandas_out()
     result = _read_mails(settings, dask, retry=retry or (), selection=selection)
@@ -74,7 +77,7 @@ def maintain(
         bool, typer.Option("--repair", help="Before that mend damaged tables, from the mails.")
     ] = False,
 ) -> None:
-    """Upkeep of the tables: order, small files, unused files, logs, and what is too old.
+    """Keep the tables in order, and delete what is too old.
 
     Safe while ingests and readers run; stop them for --repair. Exit status 1 when a person
     should look at something.
@@ -93,7 +96,7 @@ def maintain(
     if not done.steps:
         typer.echo("Nothing is to be done: the tables are in order.")
     for one in done.steps:
-        parts = [f"{'would ' if dry_run else ''}{one.table}: {DOES[one.what]}"]
+        parts = [f"{one.table}: {'would ' if dry_run else ''}{DOES[one.what]}"]
         if one.months:
             parts.append(" to ".join(dict.fromkeys((one.months[0], one.months[-1]))))
         if one.files:
@@ -114,7 +117,7 @@ def _repair(settings: core.Settings, *, dry_run: bool) -> bool:
         gone = [one for one in found if not one.rebuilt and not one.missing]
         for one in found:
             if not one.missing:
-                typer.echo(f"{'would ' if dry_run else ''}{_repaired(one)}")
+                typer.echo(_repaired(one, "would " if dry_run else ""))
         if dry_run:
             return bool(gone)
         core.log_step(f"Reading all mails in {settings.mail_url}")
@@ -127,8 +130,8 @@ def _repair(settings: core.Settings, *, dry_run: bool) -> bool:
     return bool(gone)
 
 
-def _repaired(one: lake.Repair) -> str:
-    parts = [f"{one.table}: {'rebuild from the mails' if one.rebuilt else 'mend'}"]
+def _repaired(one: lake.Repair, would: str) -> str:
+    parts = [f"{one.table}: {would}{'rebuild from the mails' if one.rebuilt else 'mend'}"]
     if one.damaged:
         files = plural(one.damaged, "data file")
         parts.append(f"{files} with {plural(one.lost, 'row')} missing or damaged")

@@ -5,11 +5,10 @@ The rooms load what is asked of them, inside the commands, so that ``--help`` an
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterator
+import traceback
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +22,7 @@ from dmarckit.cli.aws.command import app as aws_app
 from dmarckit.cli.checks import dns_app, postmaster_app
 from dmarckit.cli.doctor.command import doctor
 from dmarckit.cli.init import init
-from dmarckit.cli.options import COULD_NOT_RUN, join_parameters
+from dmarckit.cli.options import COULD_NOT_RUN, INTERRUPTED, join_parameters
 from dmarckit.cli.output import console
 from dmarckit.cli.senders import senders_app
 from dmarckit.core import DmarckitError, SettingsError
@@ -39,7 +38,17 @@ GROUPS = {
 
 
 class _Grouped(TyperGroup):
-    """The commands, listed in groups."""
+    """The commands, listed in groups; how they end does not depend on Typer's version."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, EOFError, typer.Abort):
+            typer.echo("\ndmarckit: interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:  # the reader (head, less) has gone; nothing is left to say to it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(COULD_NOT_RUN) from None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for title, names in GROUPS.items():
@@ -72,40 +81,34 @@ for name, group in (
 
 
 def main() -> None:
-    """Run the command line; an expected failure is one line on stderr and status 2."""
+    """Run the command line; an expected failure is one line on stderr, and any has status 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # what a terminal cannot show ends nothing
             stream.reconfigure(errors="replace")
     try:
-        with _full_disk():
-            app(join_parameters(sys.argv[1:]))
+        app(join_parameters(sys.argv[1:]))
     except DmarckitError as error:
-        if not core.log_failure(error):
-            typer.echo(f"dmarckit: {core.one_line(error, 4000)}", err=True)
-        sys.exit(COULD_NOT_RUN)
-    except KeyboardInterrupt:
-        typer.echo("dmarckit: interrupted", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        # the reader (head, less) has gone; nothing is left to say to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(COULD_NOT_RUN)
-
-
-@contextlib.contextmanager
-def _full_disk() -> Iterator[None]:
-    """Raise a StorageError for what the system says of a disk without room."""
-    try:
-        yield
+        _say(error)
     except OSError as error:
+        where = core.one_line(error.filename or os.environ.get("TMPDIR") or "/tmp")  # noqa: S108
         unusable = isinstance(error, FileNotFoundError) and "temporary directory" in str(error)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and not unusable:
-            raise
-        where = error.filename or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
-        raise core.StorageError(
-            f"no room for {core.one_line(where)} ({error.strerror or error}); free some space, or "
-            "set TMPDIR to a folder on another disk"
-        ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or unusable:
+            text = f"no room for {where} ({error.strerror or error}); free some space, or "
+            _say(core.StorageError(f"{text}set TMPDIR to a folder on another disk"))
+        elif error.filename is None:
+            traceback.print_exc()
+        else:
+            _say(core.StorageError(f"cannot use {where}: {error.strerror}"))
+    except Exception:
+        traceback.print_exc()
+    else:
+        return
+    sys.exit(COULD_NOT_RUN)
+
+
+def _say(error: DmarckitError) -> None:
+    if not core.log_failure(error):
+        typer.echo(f"dmarckit: {core.one_line(error, 4000)}", err=True)
 
 
 def _version(asked: bool) -> None:

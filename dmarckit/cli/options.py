@@ -14,6 +14,7 @@ from dmarckit.core import SettingsError, one_line
 
 OK, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
 """exit statuses of every command: nothing to do, somebody should look, it could not run"""
+INTERRUPTED = 130  # by Ctrl-C, as shells have it
 
 Format = Annotated[str, typer.Option("--format", "-f", help="table or json.")]
 FORMATS = ("table", "json", "csv")
@@ -94,8 +95,8 @@ def join_parameters(arguments: Iterable[str]) -> list[str]:
         result.append(argument)
         if argument == "-p":
             name = next(rest, None)
-            if name is not None:
-                result.append(name if "=" in name else f"{name}={next(rest, '')}")
+            value = None if name is None or "=" in name else next(rest, None)
+            result += [name if value is None else f"{name}={value}"] if name else []
     return result
 
 
@@ -104,7 +105,9 @@ def parameter_values(pairs: Iterable[str]) -> dict[str, Any]:
     import yaml
 
     found: dict[str, Any] = {}
-    for name, _, text in (pair.partition("=") for pair in pairs):
+    for name, sign, text in (pair.partition("=") for pair in pairs):
+        if not sign:
+            raise SettingsError(f"-p {one_line(name)}: write -p NAME VALUE")
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:

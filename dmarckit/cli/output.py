@@ -130,14 +130,19 @@ def ingest_progress(clock: Callable[[], float] = time.monotonic) -> Iterator[ing
         progress.TimeRemainingColumn(),
         progress.TextColumn("{task.fields[outcomes]}"),
     )
-    with progress.Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Reading mails", total=None, rate="", outcomes="")
+    bar = progress.Progress(*columns, console=console(stderr=True), transient=True)
+    task = bar.add_task("Reading mails", total=None, rate="", outcomes="")
 
-        def show(done: int, total: int, outcomes: Counter[str]) -> None:
-            rate = f"{done / max(clock() - started, 0.001):,.0f}/s"
-            bar.update(task, total=total, completed=done, rate=rate, outcomes=_so_far(outcomes))
+    def show(done: int, total: int, outcomes: Counter[str]) -> None:
+        rate = f"{done / max(clock() - started, 0.001):,.0f}/s"
+        bar.update(task, total=total, completed=done, rate=rate, outcomes=_so_far(outcomes))
+        # it is there as long as mails are read: a run goes on with pages
+        bar.start() if outcomes.total() < total else bar.stop()
 
+    try:
         yield show
+    finally:
+        bar.stop()
 
 
 def duration_text(seconds: float) -> str:

@@ -53,6 +53,8 @@ def page(
     """
     if dask and not all_:
         raise SettingsError(f"--dask {dask}: only the pages of --all are built on a cluster")
+    if end is not None:
+        core.last_days(1, end)  # a wrong day is said before anything is started
     settings = core.start_command()
     core.log_step(f"Building the page {notebook}")
     known = pages.known_parameters(pages.find_notebook(notebook))

@@ -45,7 +45,7 @@ def print_senders(
         bool, typer.Option("--resolve", help="Look up host names in DNS first, and keep them.")
     ] = False,
 ) -> None:
-    """Print who sent in the name of which domain, and what became of it.
+    """Print who sent as which domain, and what became of it.
 
     What is yours and what is not is decided with declare and deny.
     """

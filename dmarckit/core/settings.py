@@ -12,6 +12,7 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Collection
 from datetime import date
 from email.utils import parseaddr
 from pathlib import Path
@@ -348,7 +349,7 @@ def load_settings(**overrides: Any) -> Settings:
         name = str(error).partition('"')[2].partition('"')[0]
         raise _no_json(name, f"{PREFIX}{name.upper()}", error.__cause__) from None
     except pydantic.ValidationError as error:
-        raise SettingsError(_explain(error, path)) from None
+        raise SettingsError(_explain(error, path, overrides)) from None
     use(settings.language)
     return settings
 
@@ -371,19 +372,20 @@ def _no_json(name: str, source: str, error: BaseException | None) -> SettingsErr
     return SettingsError(f"setting {name}: {source} must hold JSON: {error}")
 
 
-def _explain(error: pydantic.ValidationError, path: Path | None) -> str:
+def _explain(error: pydantic.ValidationError, path: Path | None, given: Collection[str]) -> str:
     """Return the first problem in one line; a secret's value is never shown."""
     problem = error.errors(include_url=False, include_context=False)[0]
     where = [str(part) for part in problem["loc"]] or ["mail"]  # the one that spans several
     name = ".".join(where)
     variable = f"{PREFIX}{where[0].upper()}"
     from_environment = path is None or any(v.startswith(variable) for v in os.environ)
-    source = f"(from the environment: {variable})" if from_environment else f"in {path}"
+    source = f" (from the environment: {variable})" if from_environment else f" in {path}"
+    source = "" if where[0] in given else source
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         near = did_you_mean(where[-1], _PARTS if len(where) > 1 else Settings.model_fields)
         listed = near or "; all are listed by: dmarckit help settings"
-        return f"unknown setting {one_line(name)!r} {source}{listed}"
+        return f"unknown setting {one_line(name)!r}{source}{listed}"
     field = Settings.model_fields.get(where[0])
     secret = "SecretStr" in str(field and field.annotation) or name == "smtp_url"
     shown = f": {one_line(repr(problem['input']), 80)}" if problem["loc"] and not secret else ""
-    return f"setting {name}{shown}: {problem['msg']} {source}"
+    return f"setting {name}{shown}: {problem['msg'].removeprefix('Value error, ')}{source}"

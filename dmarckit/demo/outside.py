@@ -17,8 +17,6 @@ from datetime import datetime, timedelta
 from importlib.util import find_spec
 from typing import Any
 
-from dns import exception, flags, message, rcode, rdatatype, rrset
-
 from dmarckit.checks import Metric, Query, Row, api_date, check_dns, pull_metrics
 from dmarckit.core import PostmasterError, Settings
 from dmarckit.demo.company import HELPDESK, INVOICER, MAILCOURIER, SALESDESK, SURVEYFORM
@@ -170,6 +168,7 @@ def dns_server(zone: Mapping[str, Mapping[str, Sequence[str]]]) -> Iterator[str]
 
     `zone` has name → type of record → records, as a zone file writes them.
     """
+    from dns import exception, flags, message, rcode, rdatatype, rrset
 
     def answer(asked: bytes) -> bytes:
         query = message.from_wire(asked)

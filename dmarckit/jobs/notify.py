@@ -122,7 +122,10 @@ class Notifier:
         job, run = self._schedule.name, self._run
         last = self._lake.rows(_LAST_SUMMARY, job=job)
         if not last:
-            raise core.SettingsError(f"--again: {job} has made no summary yet; dmarckit run {job}")
+            why = f"has made no summary yet; make one: dmarckit run {job}"
+            none = "makes no summary, since it has no notebook"
+            why = why if self._schedule.notebook else none
+            raise core.SettingsError(f"--again: {job} {why}")
         dues: list[OutboxMessage] = []
         for n, row in enumerate(last):
             message = slack.Message.from_json(row["message"])

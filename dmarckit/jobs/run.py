@@ -70,6 +70,7 @@ def refresh_outside(
             raise
         except DmarckitError as error:
             unset = name == "postmaster" and settings.google_credentials is None
+            unset |= name == "dns" and isinstance(error, core.MissingExtra)
             (notes if unset else problems).append(core.one_line(error, 400))
         except Exception as error:  # a fault in what reads their answers ends no job either
             if end_reason():

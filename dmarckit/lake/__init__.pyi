@@ -4,6 +4,7 @@ from .lake import (
     column_kinds as column_kinds,
     documented as documented,
     open_lake as open_lake,
+    query_failed as query_failed,
     rows_of as rows_of,
 )
 from .location import Location as Location, statements as statements

@@ -158,7 +158,7 @@ class Lake:
             try:
                 result = connection.sql(query, params=parameters or None).to_arrow_table()
             except duckdb.Error as error:
-                raise LakeError(f"query failed: {one_line(error, 300)}") from error
+                raise query_failed(error) from error
         return result
 
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
@@ -333,6 +333,12 @@ def _known(name: str) -> Table:
     if name not in TABLES:
         raise LakeError(f"no table {one_line(name)!r}; tables are {', '.join(TABLES)}")
     return TABLES[name]
+
+
+def query_failed(error: Exception) -> LakeError:
+    """Return the error for what DuckDB says of a query, without the query itself."""
+    said = str(error).partition("\n\nLINE ")[0]
+    return LakeError(f"query failed: {one_line(' '.join(said.split()), 300)}")
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:

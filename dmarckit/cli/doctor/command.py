@@ -222,7 +222,7 @@ def doctor(
     send: Annotated[bool, typer.Option("--send", help="Send a line to each channel.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit status 1 for a warning.")] = False,
 ) -> None:
-    """Check every setting against the real thing, and say how to fix it.
+    """Try every setting for real, and say how to fix what fails.
 
     Exit status 0 when nothing failed, 1 for a warning with --strict, 2 when something failed.
     Below doctor/ in the home it writes small objects, and deletes them again.
