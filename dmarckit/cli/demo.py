@@ -35,7 +35,7 @@ What to try next:
   dmarckit demo --keep                 leave the server up and look around
   dmarckit demo --mails FOLDER         the same on your own report mails or files
   dmarckit parse FILE --format table   read one file
-  README.md                            point it at your own bucket"""
+  dmarckit init                        point it at your own bucket"""
 
 
 def demo(

@@ -24,6 +24,7 @@ import typer
 
 from dmarckit import core, demo, ingest, lake
 from dmarckit.cli.demo import store
+from dmarckit.cli.options import COULD_NOT_RUN, OK
 from dmarckit.cli.output import ingest_progress
 from dmarckit.core import one_line
 
@@ -160,7 +161,7 @@ def run_lab(arguments: Sequence[str]) -> int:
         stack.callback(_end, process)
         while True:  # Ctrl-C reaches JupyterLab too, which asks whether it is meant
             with contextlib.suppress(KeyboardInterrupt):
-                return process.wait()
+                return COULD_NOT_RUN if process.wait() else OK
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -30,7 +30,15 @@ from dmarckit.core.text import did_you_mean, normalize_domain
 from dmarckit.core.thresholds import Kind, Limits, Thresholds
 
 Source = pydantic_settings.PydanticBaseSettingsSource
-Location = Annotated[str, pydantic.AfterValidator(lambda url: url.rstrip("/") or "/")]
+Location = Annotated[str, pydantic.AfterValidator(lambda url: _location(url))]
+
+
+def _location(url: str) -> str:
+    """Return the place without a slash at its end; ValueError for what is none."""
+    is_url = url.startswith("s3:") or "://" in url
+    if is_url and not re.match(r"s3://[^/]|file://.", url):
+        raise ValueError("a place is s3://bucket/prefix, or a folder")
+    return url.rstrip("/") or "/"
 
 
 class Strict(pydantic.BaseModel):
@@ -200,6 +208,14 @@ class Settings(BaseSettings):
         if value.lstrip().startswith("["):
             return json.loads(value)
         return [name.strip() for name in value.split(",") if name.strip()]
+
+    @field_validator("domains")
+    @classmethod
+    def _are_domains(cls, entries: tuple[str | DomainGroup, ...]) -> tuple[str | DomainGroup, ...]:
+        for name in (n for e in entries for n in ((e,) if isinstance(e, str) else e.domains)):
+            if not re.fullmatch(r"[a-z0-9._-]+", normalize_domain(name)):
+                raise ValueError(f"{one_line(name, 80)} is none; write a domain as example.com")
+        return entries
 
     @field_validator("smtp_url", "webhook_url")
     @classmethod

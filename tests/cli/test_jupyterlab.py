@@ -184,7 +184,7 @@ def test_without_reports_the_demo_s_are_shown(
 
     real = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", popen_once(popen, real))
-    assert run_lab(["--no-browser"]) == 3
+    assert run_lab(["--no-browser"]) == 2, "it could not run"
     assert int(seen["reports"]) > 10
     assert "DMARCKIT_TRUST" not in seen
     assert not Path(seen["DMARCKIT_CONFIG"]).exists(), "it was temporary"

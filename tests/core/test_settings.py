@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -174,3 +175,19 @@ def test_a_named_file_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DMARCKIT_CONFIG", "gone.toml")
     with pytest.raises(SettingsError, match=r"cannot read settings file gone\.toml"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("home", "s3://", "a place is s3://bucket/prefix, or a folder"),
+        ("home", "s3:/bucket", "a place is s3://bucket/prefix, or a folder"),
+        ("mail", "https://bucket.example/rua", "a place is s3://bucket/prefix, or a folder"),
+        ("domains", ["example.com!"], "example.com! is none; write a domain as example.com"),
+        ("domains", [{"name": "a", "domains": ["shop example"]}], "write a domain as example.com"),
+    ],
+)
+def test_what_is_no_place_and_no_domain_is_said(name: str, value: Any, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load_settings(**{name: value})
+    load_settings(home="file:///data", domains=["B\u00fccher.example", "_x.example.", "local"])

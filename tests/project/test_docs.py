@@ -64,6 +64,13 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 250
 
 
+def test_a_stranger_is_told_of_every_extra() -> None:
+    about = (ROOT / "dmarckit/docs/about.md").read_text("utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    told = set(re.findall(r"^\| `dmarckit\[(\w+)\]`", about, re.M))
+    assert told == set(project["optional-dependencies"]) - {"function", "test"}
+
+
 def command_lines() -> list[Any]:
     return [
         pytest.param(words, id=f"{path.relative_to(ROOT)}-{number}-{' '.join(words)}")
