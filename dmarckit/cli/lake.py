@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dmarckit import core, ingest as room, jobs, lake, slack
+from dmarckit import core, facts, ingest as room, jobs, lake, slack
 from dmarckit.cli.options import OK, PROBLEMS, Dask, parse_time
 from dmarckit.cli.output import ingest_progress, print_outcomes
 from dmarckit.core import SettingsError, one_line, plural
@@ -19,6 +19,7 @@ DOES = {
     "vacuum": "delete unused files",
     "checkpoint": "checkpoint of the log",
     "log": "delete old log entries",
+    "classify": "classify anew",
 }
 """what a step of the upkeep does → its name for people"""
 
@@ -86,16 +87,18 @@ def maintain(
     lost = repair and _repair(settings, dry_run=dry_run)
     if repair and dry_run:
         raise typer.Exit(PROBLEMS if lost else OK)
+    now = datetime.now(UTC)
     done = lake.maintain_lake(
         settings,
-        now=datetime.now(UTC),
+        now=now,
         dry_run=dry_run,
         vacuum_days=vacuum_days or lake.VACUUM_DAYS,
         step=core.log_step,
     )
-    if not done.steps:
+    made = facts.keep_messages(settings, now=now, dry_run=dry_run, step=core.log_step)
+    if not (done.steps or made):
         typer.echo("Nothing is to be done: the tables are in order.")
-    for one in done.steps:
+    for one in (*done.steps, *made):
         parts = [f"{one.table}: {'would ' if dry_run else ''}{DOES[one.what]}"]
         if one.months:
             parts.append(" to ".join(dict.fromkeys((one.months[0], one.months[-1]))))
@@ -131,13 +134,14 @@ def _repair(settings: core.Settings, *, dry_run: bool) -> bool:
 
 
 def _repaired(one: lake.Repair, would: str) -> str:
-    parts = [f"{one.table}: {would}{'rebuild from the mails' if one.rebuilt else 'mend'}"]
+    source = "mails" if one.table in lake.TABLES else "records"
+    parts = [f"{one.table}: {would}{f'rebuild from the {source}' if one.rebuilt else 'mend'}"]
     if one.damaged:
         files = plural(one.damaged, "data file")
         parts.append(f"{files} with {plural(one.lost, 'row')} missing or damaged")
     if one.aside:
         parts.append(f"its log cannot be read, what is there lies in {one.aside}")
-    if one.rebuilt and one.kept:
+    if one.rebuilt and one.kept and source == "mails":
         parts.append(f"{plural(one.kept, 'row')} kept whose mails are no longer in the storage")
     if not one.rebuilt:
         parts.append(f"what is lost cannot come back ({lake.TABLES[one.table].row})")
@@ -148,11 +152,13 @@ def schema(
     tables: Annotated[list[str] | None, typer.Argument(help="Only these.")] = None,
     ddl: Annotated[
         str | None,
-        typer.Option(help="Statements for athena or spark that make the tables known there."),
+        typer.Option(
+            help="Statements for athena, spark or duckdb that make the tables known there."
+        ),
     ] = None,
 ) -> None:
     """Print the tables of the lake and what their columns mean."""
-    known = lake.TABLES
+    known = lake.ALL_TABLES
     unknown = [t for t in tables or () if t not in known]
     if unknown:
         raise SettingsError(f"no table {one_line(unknown[0])!r}; tables are {', '.join(known)}")

@@ -190,6 +190,9 @@ class Settings(BaseSettings):
     keep_days: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict, description="table → days its rows are kept; failures: 30"
     )
+    messages_table: bool = Field(
+        True, description="keep the table messages for Athena, Spark and others (maintain)"
+    )
     watch_queue: str | None = Field(None, description="URL of the SQS queue of arrivals")
     dask: str | None = Field(None, description="address of a Dask scheduler to work on")
     workers: int = Field(0, ge=0, le=256, description="processes at once; 0: one a core")

@@ -22,6 +22,7 @@ from .load import (
     load_lists as load_lists,
     name_sources as name_sources,
 )
+from .messages import keep_messages as keep_messages
 from .networks import (
     about_addresses as about_addresses,
     countries as countries,

@@ -1,7 +1,7 @@
 """The lake as an analyst opens it: every table as a DataFrame, and `messages` with its classes.
 
-`messages` is in no table. It is the records of the lake with who sent them and what they mean,
-by the same reduction that findings and pages are made of.
+`messages` is the records of the lake with who sent them and what they mean, by the same reduction
+that findings and pages are made of; the table of that name, for other engines, is not read here.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from dmarckit.core import (
 from dmarckit.facts.load import HISTORY, history_of, reduced
 from dmarckit.facts.networks import about_addresses
 from dmarckit.facts.ptr import host_names
-from dmarckit.facts.sql import NAMED_RECORDS
-from dmarckit.lake import TABLES, Lake as StoredLake, column_kinds, documented
+from dmarckit.facts.sql import EACH_DAY, NAMED_RECORDS
+from dmarckit.lake import MESSAGES as STORED, TABLES, Lake as StoredLake, column_kinds, documented
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -35,51 +35,8 @@ if TYPE_CHECKING:
 BATCH = 100_000
 """rows of `messages` that SQL takes at once"""
 
-_TEXT, _FLAG = pa.string(), pa.bool_()
-_RESULTS = [("domain", _TEXT), ("selector", _TEXT), ("result", _TEXT)]
-_COLUMNS: dict[str, tuple[pa.DataType, str] | None] = {
-    "day": (
-        pa.timestamp("us", tz="UTC"),
-        "day of the middle of the report; of a report of more than 24 hours its first day",
-    ),
-    "domain": None,
-    "header_from": (_TEXT, "domain of the From header, lower case"),
-    "sender": (_TEXT, "service or organisation that delivered the messages"),
-    "sender_kind": (_TEXT, "own, email service, mailbox provider, hosting, …, unknown"),
-    "class": (_TEXT, "what the messages mean: aligned, dkim_only, forwarded, spf_only, …"),
-    "in_inventory": (_FLAG, "the sender is one of the domain's own"),
-    "messages": None,
-    "share": (pa.float64(), "share of them on the asked days; 1 for a report of 24 hours or less"),
-    "disposition": None,
-    "dkim_aligned": (_FLAG, "evaluated DKIM is pass (aligned)"),
-    "spf_aligned": (_FLAG, "evaluated SPF is pass (aligned)"),
-    "source_ip": None,
-    "country": (_TEXT, "country of the address, two letters; null: not known"),
-    "network": (_TEXT, "who runs the network of the address, else its range"),
-    "host": (_TEXT, "confirmed host name of the address; null: none, or never asked for"),
-    "reporter": None,
-    "reasons": None,
-    "dkim": (pa.list_(pa.struct(_RESULTS)), "raw result of each DKIM signature"),
-    "spf": (
-        pa.list_(pa.struct([("domain", _TEXT), ("scope", _TEXT), ("result", _TEXT)])),
-        "raw SPF results",
-    ),
-    "envelope_from": None,
-    "begin": None,
-    "end": None,
-    "report_uid": None,
-    "position": None,
-}
-
-
-def _field(name: str, own: tuple[pa.DataType, str] | None) -> pa.Field:
-    if own is None:
-        return TABLES["records"].schema.field(name)
-    return pa.field(name, own[0], metadata={"comment": own[1]})
-
-
-MESSAGES = pa.schema([_field(name, own) for name, own in _COLUMNS.items()])
-"""Columns of `messages`, with their meanings; those without one of their own are of `records`."""
+MESSAGES = STORED.schema.remove(STORED.schema.get_field_index("month"))
+"""Columns of `messages`, with their meanings."""
 
 
 def open_lake(settings: Settings | None = None, *, now: datetime | None = None) -> Lake:
@@ -203,11 +160,18 @@ class Lake(StoredLake):
             yield connection
 
     def _view_batches(self) -> Iterator[pa.RecordBatch]:
-        moment = self.now
+        return self._classified(self.newest, HISTORY)
+
+    @property
+    def newest(self) -> datetime:
+        """Return `now`, or in a lake that has nothing of 90 days, the end of its newest report."""
         known = self.arrow('SELECT max("end") AS newest FROM reports').column("newest")[0].as_py()
-        if known and known < moment - timedelta(days=HISTORY):
-            moment = known
-        return self._classified(moment, HISTORY)
+        return known if known and known < self.now - timedelta(days=HISTORY) else self.now
+
+    def daily_messages(self, start: datetime) -> Iterator[pa.RecordBatch]:
+        """Return the rows of the table `messages` from a day of the last 90 on."""
+        now = self.newest
+        return self._classified(now, HISTORY, window=Window(start, now), daily=True)
 
     def _classified(
         self,
@@ -217,12 +181,19 @@ class Lake(StoredLake):
         *,
         window: Window | None = None,
         columns: Sequence[str] | None = None,
+        daily: bool = False,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows of `messages`: of the window, or of all days that the classes rest on."""
+        """Yield rows of `messages`: of the window, or of all days that the classes rest on.
+
+        With `daily` they are those of the table, in no order (sorting takes a fifth more).
+        """
         settings, hosts = self.settings, host_names(self)
         chosen = list(domains) or list(settings.domain_names) or None
-        schema = pa.schema([MESSAGES.field(c) for c in _chosen(columns)])
-        with reduced(self, now, days, chosen, settings=settings, hosts=hosts) as (facts, reduction):
+        schema = (
+            STORED.schema if daily else pa.schema([MESSAGES.field(c) for c in _chosen(columns)])
+        )
+        opened = reduced(self, now, days, chosen, settings=settings, hosts=hosts, frames=False)
+        with opened as (facts, reduction):
             start, end = (window.start, window.end) if window else (facts.start, facts.now)
             found = reduction.table("SELECT DISTINCT ip AS source_ip FROM chosen WHERE ip <> ''")
             found = found.join(about_addresses(found["source_ip"], hosts, settings.mmdb))
@@ -233,7 +204,10 @@ class Lake(StoredLake):
                 "end_us": int(end.timestamp() * 1e6),
             }
             wanted = ", ".join(f'"{c}"' for c in schema.names)
-            rows = reduction.relation(NAMED_RECORDS.format(columns=wanted, **bounds))
+            order = 'ORDER BY begin, report_uid, "position"'
+            by, order = (EACH_DAY, "") if daily else ("period", order)
+            query = NAMED_RECORDS.format(columns=wanted, by=by, order=order, **bounds)
+            rows = reduction.relation(query)
             for batch in rows.to_arrow_reader(BATCH):
                 yield batch.cast(schema)
 

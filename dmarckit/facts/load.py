@@ -99,17 +99,21 @@ def reduced(
     *,
     settings: Settings,
     hosts: Mapping[str, str | None] | None = None,
+    frames: bool = True,
 ) -> Iterator[tuple[Facts, Reduction]]:
-    """Open the facts with the reduction that made them, for more questions to the same records."""
+    """Open the facts with the reduction that made them, for more questions to the same records.
+
+    Without `frames` those that are made of records are empty: only the questions matter.
+    """
     tables = ("records", "reports", "mails", "tls", "dead_letters")
     opened = _opened(lake, now, days, domains, tables, settings)
-    with opened as (connection, chosen, frames, (start, until)):
+    with opened as (connection, chosen, lists, (start, until)):
         declared = [decision.sender for decision in decisions(settings, lake)]
         reduction = _reduction(connection, declared, settings.mmdb, hosts or {})
         period = microseconds(start), microseconds(until)
-        made = reduction.run(chosen, *period, frames["policies"])
-        frames |= made | {"beyond": pd.concat([frames["beyond"], made["beyond"]])}
-        yield Facts(now=until, start=start, **frames), reduction
+        made = reduction.run(chosen, *period, lists["policies"], frames=frames)
+        made |= lists | {"beyond": pd.concat([lists["beyond"], made["beyond"]])}
+        yield (Facts if frames else empty_facts)(now=until, start=start, **made), reduction
 
 
 @contextmanager

@@ -131,9 +131,9 @@ class Reduction:
         self.senders = pd.DataFrame({"sender": [], "sender_kind": []}, dtype="str")
 
     def run(
-        self, where: str, start_us: int, now_us: int, policies: pd.DataFrame
+        self, where: str, start_us: int, now_us: int, policies: pd.DataFrame, *, frames: bool = True
     ) -> dict[str, pd.DataFrame]:
-        """Return all frames that are made of records, `inventory` and `denied`.
+        """Return all frames that are made of records (or none), `inventory` and `denied`.
 
         `policies` is the frame of that name: which domains ask for more than reports.
         """
@@ -154,10 +154,10 @@ class Reduction:
         queries = dict(sql.FRAMES)
         if self.table("SELECT 1 FROM patterns WHERE len(requirements) > 0 LIMIT 1").empty:
             queries["requirements"] += " LIMIT 0"  # the records need not be read again
-        frames = {name: self._frame(name, query) for name, query in queries.items()}
+        found = {name: self._frame(name, query) for name, query in queries.items() if frames}
         beyond = pd.DataFrame(self._beyond, columns=list(COLUMNS["beyond"]))
         made = decided | {"beyond": beyond}
-        return frames | {name: typed(name, frame) for name, frame in made.items()}
+        return found | {name: typed(name, frame) for name, frame in made.items()}
 
     def execute(self, *statements: str) -> None:
         """Run statements on the connection."""

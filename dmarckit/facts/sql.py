@@ -360,23 +360,30 @@ JOIN judges USING (sender_id) JOIN classes USING (pattern, judge)"""
 
 NAMED_RECORDS = f"""
 WITH parts AS (
-    SELECT period, sum(share) AS share, to_timestamp(min(day) * 86400) AS day FROM days
-    WHERE day * {DAY_US} >= {{first_us}} AND day * {DAY_US} < {{end_us}} GROUP BY period
+    SELECT period, sum(share) AS share, to_timestamp(min(day) * 86400) AS day,
+        strftime(DATE '1970-01-01' + min(day), '%Y-%m') AS month
+    FROM days JOIN periods USING (period)
+    WHERE day * {DAY_US} >= {{first_us}} AND day * {DAY_US} < {{end_us}} GROUP BY {{by}}
 ), named AS (
     SELECT parts.day, chosen.domain, patterns.header_from, sender_names.sender,
         sender_names.sender_kind, class_names.class, in_inventory, chosen.messages, parts.share,
         chosen.disposition, chosen.da AS dkim_aligned, chosen.sa AS spf_aligned,
         chosen.ip AS source_ip, address_names.country, address_names.network, address_names.host,
         chosen.reporter, chosen.reasons, chosen.dkim, chosen.spf, chosen.envelope_from,
-        chosen.begin, chosen."end", chosen.report_uid, chosen."position"
+        chosen.begin, chosen."end", chosen.report_uid, chosen."position", parts.month
     FROM {JUDGED_RECORDS}
     JOIN parts USING (period) JOIN patterns USING (pattern)
     JOIN sender_names USING (sender_id) JOIN class_names USING (class_id)
     LEFT JOIN address_names ON address_names.source_ip = chosen.ip
 )
-SELECT {{columns}} FROM named ORDER BY begin, report_uid, "position"
+SELECT {{columns}} FROM named {{order}}
 """  # noqa: S608
 """The records of some days in words: `lake.MESSAGES`."""
+
+EACH_DAY = f"""period, CASE WHEN end_us - begin_us <= 7 * {DAY_US} THEN day
+    ELSE day - dayofmonth(DATE '1970-01-01' + day) END"""
+"""A row for each day; for each month of what claims to be longer than a week: reports of 90 days
+would make 90 rows of each record, which anyone can send by the million."""
 
 FRAMES = {
     "messages": f"""

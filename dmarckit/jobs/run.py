@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from dmarckit import checks, core, pages, slack
+from dmarckit import checks, core, facts, pages, slack
 from dmarckit.core import DmarckitError, Settings, _, ngettext
 from dmarckit.ingest import IngestResult, Progress, cluster_of, ingest_mails, left_text
 from dmarckit.jobs import record
@@ -198,6 +198,7 @@ def _work(
         context.step("Looking after the tables")
         try:
             done.warnings += maintain_lake(settings, now=context.clock()).warnings
+            facts.keep_messages(settings, now=context.clock(), step=context.step)
         except DmarckitError as error:
             text = _("The upkeep of the tables failed: {error}")
             done.warnings.append(text.format(error=core.one_line(error, 300)))

@@ -12,6 +12,7 @@ from .maintain import (
     VACUUM_DAYS as VACUUM_DAYS,
     MaintenanceResult as MaintenanceResult,
     Step as Step,
+    kept_days as kept_days,
     maintain_lake as maintain_lake,
 )
 from .repair import (
@@ -39,10 +40,12 @@ from .rows import (
 )
 from .schema import (
     ALERTS as ALERTS,
+    ALL_TABLES as ALL_TABLES,
     DEAD_LETTERS as DEAD_LETTERS,
     DNS as DNS,
     FINDINGS as FINDINGS,
     MAILS as MAILS,
+    MESSAGES as MESSAGES,
     OUTBOX as OUTBOX,
     POSTMASTER as POSTMASTER,
     PTR as PTR,
@@ -52,4 +55,4 @@ from .schema import (
     SENDERS as SENDERS,
     TABLES as TABLES,
 )
-from .write import JOIN as JOIN, table_of as table_of
+from .write import JOIN as JOIN, MADE_FROM as MADE_FROM, table_of as table_of

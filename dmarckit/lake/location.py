@@ -1,7 +1,8 @@
 """Where the lake lies, for the libraries that read and write it and for other engines.
 
 Delta Lake, pyarrow and DuckDB each reach S3 in their own way; all of them get the credentials,
-region and endpoint that boto3 finds. Athena and Spark read all but its place from the Delta log.
+region and endpoint that boto3 finds. Athena, Spark and DuckDB read all but a table's place from the
+Delta log.
 """
 
 from __future__ import annotations
@@ -36,13 +37,16 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 
-ENGINES = ("athena", "spark")
+ENGINES = ("athena", "spark", "duckdb")
 DATABASE = "dmarckit"
 ATHENA_TABLE = (
     "CREATE EXTERNAL TABLE IF NOT EXISTS {table}\nLOCATION '{place}'\n"
     "TBLPROPERTIES ('table_type' = 'DELTA')"
 )
 SPARK_TABLE = "CREATE TABLE IF NOT EXISTS {table}\nUSING DELTA\nLOCATION '{place}'"
+DUCKDB_VIEW = "CREATE OR REPLACE VIEW {table} AS\nSELECT * FROM delta_scan('{place}')"
+DUCKDB_S3 = "CREATE OR REPLACE SECRET dmarckit (TYPE s3, PROVIDER credential_chain)"
+"""With its extension `aws` DuckDB finds the credentials where the AWS SDK does."""
 
 
 class RowGroup(NamedTuple):
@@ -293,7 +297,9 @@ class Location:
 
 
 def statements(engine: str, lake_url: str, tables: Sequence[str]) -> list[str]:
-    """Return the statements that make `DATABASE` and the tables known to an engine, in order.
+    """Return the statements that make the tables known to an engine, in order.
+
+    Those of Athena and Spark make them in `DATABASE`.
 
     Raises SettingsError when it is not one of `ENGINES`, or cannot reach the lake.
     """
@@ -304,15 +310,21 @@ def statements(engine: str, lake_url: str, tables: Sequence[str]) -> list[str]:
         raise SettingsError(
             f"lake {one_line(location.url)}: Athena reads S3 only; set lake to s3://bucket/…"
         )
-    made = [f"CREATE DATABASE IF NOT EXISTS {DATABASE}"]
+    made, within = [f"CREATE DATABASE IF NOT EXISTS {DATABASE}"], f"{DATABASE}."
+    if engine == "duckdb":
+        extensions = ("delta", "httpfs", "aws") if location.is_s3 else ("delta",)
+        made, within = [f"{do} {name}" for name in extensions for do in ("INSTALL", "LOAD")], ""
+        made += [DUCKDB_S3] if location.is_s3 else []
     for name in tables:
         uri = location.table_uri(name)
         if engine == "athena":
             place, text = f"{uri}/", ATHENA_TABLE
+        elif engine == "duckdb":
+            place, text = uri, DUCKDB_VIEW
         else:  # s3a:// is the name of S3 in Spark's own (Hadoop) file systems
             place = f"s3a://{uri.removeprefix('s3://')}" if location.is_s3 else f"file://{uri}"
             text = SPARK_TABLE
         if any(c in place for c in "'\\\n\r"):
             raise SettingsError(f"lake {one_line(place)}: quotes and backslashes fit no statement")
-        made.append(text.format(table=f"{DATABASE}.{name}", place=place))
+        made.append(text.format(table=f"{within}{name}", place=place))
     return made

@@ -22,8 +22,8 @@ from dmarckit.core import Settings, SettingsError, StoredObject, _
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.location import RowGroup
 from dmarckit.lake.rows import month_of
-from dmarckit.lake.schema import TABLES
-from dmarckit.lake.write import TARGET_SIZE, claim_rewriting, commit
+from dmarckit.lake.schema import ALL_TABLES
+from dmarckit.lake.write import GROUP_ROWS, TARGET_SIZE, claim_rewriting, commit, compressed
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -36,7 +36,6 @@ is old enough: that rewrites nothing"""
 LOOKS_BACK = 91  # days that senders are learnt from, and the day that is not over
 CLUSTERED = {"records": "domain", "reports": "domain", "tls": "policy_domain"}
 """table → column by which the rows of a month are ordered; other tables are read whole"""
-GROUP_ROWS = 50_000  # rows of a row group, the least that a reader reads: about 1 MB of records
 
 MIXED_GROUPS = 4
 """row groups with several domains that one domain may lie in; in a month in order it is two"""
@@ -54,7 +53,7 @@ class Step:
     """One thing that was done to a table, or is to be done."""
 
     table: str
-    what: str  # delete, order, compact, vacuum, checkpoint or log
+    what: str  # delete, order, compact, vacuum, checkpoint, log or classify
     months: tuple[str, ...] = ()
     files: int = 0
     size: int = 0  # bytes of these files, before
@@ -87,10 +86,16 @@ def maintain_lake(
     lake = lake or Lake(settings.lake_url)
     oldest, warnings = oldest_kept(settings, lake, now)
     steps: list[Step] = []
-    for name in TABLES:
+    for name in ALL_TABLES:
         table = _TableUpkeep(lake, name, oldest.get(name), now, dry_run, step)
         steps += table.run(vacuum_days)
     return MaintenanceResult(tuple(steps), tuple(warnings))
+
+
+def kept_days(settings: Settings) -> dict[str, int]:
+    """Return table → days that its rows are kept; `messages` goes with the records."""
+    days = {**KEEP_DAYS, **settings.keep_days}
+    return {"messages": days["records"], **days} if "records" in days else days
 
 
 def oldest_kept(
@@ -101,11 +106,11 @@ def oldest_kept(
     The ledger's rows (`mails`) outlive the objects that they tell of: else these would be
     read again as new mails. Raises as `maintain_lake`.
     """
-    days = {**KEEP_DAYS, **settings.keep_days}
-    if unknown := [name for name in days if name not in TABLES]:
+    days = kept_days(settings)
+    if unknown := [name for name in days if name not in ALL_TABLES]:
         raise SettingsError(
             f"setting keep_days: no table {core.one_line(unknown[0])!r}; "
-            f"tables are {', '.join(TABLES)}"
+            f"tables are {', '.join(ALL_TABLES)}"
         )
     if "alerts" in days and days.get("outbox", days["alerts"] + 1) > days["alerts"]:
         raise SettingsError(
@@ -306,15 +311,11 @@ class _TableUpkeep:
 
 def _order(table: DeltaTable, column: str, only: list[tuple[str, str, str]]) -> None:
     """Rewrite a month by the column: the Z-order of a single column is its sorted order."""
-    from deltalake import WriterProperties
-
     table.optimize.z_order(
         [column],
         partition_filters=only,
         target_size=TARGET_SIZE,
         max_concurrent_tasks=1,
         max_spill_size=MEMORY,
-        writer_properties=WriterProperties(
-            max_row_group_size=GROUP_ROWS, compression="ZSTD", compression_level=3
-        ),
+        writer_properties=compressed(GROUP_ROWS),
     )

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from dmarckit.core import LakeError, Settings, StorageError, open_storage
 from dmarckit.lake.lake import Lake
-from dmarckit.lake.schema import TABLES
+from dmarckit.lake.schema import ALL_TABLES, TABLES
 from dmarckit.lake.write import commit, next_version
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Repair:
     """What became of one table."""
 
     table: str
-    rebuilt: bool  # the mails bring its rows back
+    rebuilt: bool  # the mails bring its rows back, or those of other tables
     damaged: int = 0  # data files that were missing or unreadable
     lost: int = 0  # rows in them, which may come back where the table is rebuilt
     kept: int = 0  # rows that stayed
@@ -94,38 +94,37 @@ def repair_tables(
     rebuilt = REBUILT | ({"failures": "mail_key"} if settings.failures else {})
     found = []
     reports = pa.array([], pa.string())  # that stay
-    for name in (*rebuilt, *(other for other in TABLES if other not in rebuilt)):
+    for name in (*rebuilt, *(other for other in ALL_TABLES if other not in rebuilt)):
+        again = name in rebuilt or name not in TABLES
         step(f"Looking at table {name}")
         try:
             table = lake.location.open(name)
         except LakeError:
             aside = ""
             if not dry_run:
-                _mark(lake, name, name in rebuilt)
+                _mark(lake, name, again)
                 aside = _set_aside(lake, name, now)
-            found.append(
-                Repair(name, name in rebuilt, aside=aside or lake.location.table_uri(name))
-            )
+            found.append(Repair(name, again, aside=aside or lake.location.table_uri(name)))
             continue
         if table is None:
-            found.append(Repair(name, name in rebuilt, missing=True))
+            found.append(Repair(name, again, missing=True))
             continue
         whole, broken = data_files(lake, name, table)
         keep: Expression | None = None
         if name in rebuilt:
             column = field(rebuilt[name])
             keep = column.isin(reports) if name == "records" else ~column.isin(mails)
-        data = lake.location.dataset(whole, TABLES[name].schema) if whole else None
+        data = lake.location.dataset(whole, ALL_TABLES[name].schema) if whole else None
         if name == "reports" and data is not None:
             reports = data.to_table(["report_uid"], filter=keep)["report_uid"].combine_chunks()
         kept = data.count_rows(filter=keep) if data is not None else 0
         if not broken and keep is None:
             continue
         if not dry_run:
-            _mark(lake, name, name in rebuilt)
+            _mark(lake, name, again)
             _overwrite(lake, name, whole, keep)
         lost = sum(rows for _file, rows in broken)
-        found.append(Repair(name, name in rebuilt, len(broken), lost, kept))
+        found.append(Repair(name, again, len(broken), lost, kept))
     return found
 
 
@@ -149,7 +148,7 @@ def _overwrite(lake: Lake, name: str, files: Sequence[str], keep: Expression | N
     """Replace the rows of a table by those of these files that are to be kept, in one commit."""
     from deltalake import write_deltalake
 
-    schema = pa.schema([column.remove_metadata() for column in TABLES[name].schema])
+    schema = pa.schema([column.remove_metadata() for column in ALL_TABLES[name].schema])
 
     def write() -> None:
         table = lake.location.open(name)
@@ -164,7 +163,8 @@ def _overwrite(lake: Lake, name: str, files: Sequence[str], keep: Expression | N
             data,
             mode="overwrite",
             schema_mode="merge",
-            commit_properties=next_version(table),
+            # what is made from others is then made anew
+            commit_properties=next_version(table, None if name in TABLES else 0),
         )
 
     commit(lake.location, name, "repair", write)

@@ -6,6 +6,7 @@ column says otherwise. `month` (``YYYY-MM``, UTC) is what tables are partitioned
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -371,6 +372,45 @@ TABLES = {
         SENDERS, ALERTS, OUTBOX, RUNS, DEAD_LETTERS,
     )
 }  # fmt: skip
+
+
+def _of_records(*names: str) -> Iterator[tuple[str, pa.DataType, str]]:
+    return ((n, RECORDS.schema.field(n).type, RECORDS.columns[n]) for n in names)
+
+
+MESSAGES = _table(
+    "messages",
+    "record of an aggregate report and day of it, with sender and class; made by `maintain`",
+    ("report_uid", "position", "day"),
+    ("day", TIME, "day of the middle of the report; of one of more than 24 hours "
+     "its first day (in the table: a row for each of its days, or, beyond a week, months)"),
+    *_of_records("domain"),
+    ("header_from", TEXT, "domain of the From header, lower case"),
+    ("sender", TEXT, "service or organisation that delivered the messages"),
+    ("sender_kind", TEXT, "own, email service, mailbox provider, hosting, …, unknown"),
+    ("class", TEXT, "what the messages mean: aligned, dkim_only, forwarded, spf_only, …"),
+    ("in_inventory", YES_NO, "the sender is one of the domain's own"),
+    *_of_records("messages"),
+    ("share", pa.float64(), "share of them on the asked days (in the table: on those of the row); "
+     "1 for a report of 24 hours or less"),
+    *_of_records("disposition"),
+    ("dkim_aligned", YES_NO, "evaluated DKIM is pass (aligned)"),
+    ("spf_aligned", YES_NO, "evaluated SPF is pass (aligned)"),
+    *_of_records("source_ip"),
+    ("country", TEXT, "country of the address, two letters; null: not known"),
+    ("network", TEXT, "who runs the network of the address, else its range"),
+    ("host", TEXT, "confirmed host name of the address; null: none, or never asked for"),
+    *_of_records("reporter", "reasons"),
+    ("dkim", _texts_by_name("domain", "selector", "result"), "raw result of each DKIM signature"),
+    ("spf", _texts_by_name("domain", "scope", "result"), "raw SPF results"),
+    *_of_records("envelope_from", "begin", "end", "report_uid", "position"),
+    unit=("report_uid",),
+    month="day",
+)  # fmt: skip
+"""Not read by dmarckit itself, to which `messages` is what the records give at the moment."""
+
+ALL_TABLES = TABLES | {"messages": MESSAGES}
+"""all that is kept in the lake; `TABLES` are those that are not made from others"""
 
 REPORT_TABLES = ("reports", "tls", "failures")
 """tables with a `report_uid` and the `mail_key` of the mail in which the report came first"""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import random
 import uuid
@@ -22,16 +23,18 @@ import pyarrow as pa
 
 from dmarckit.core import LakeError, with_retries
 from dmarckit.lake.location import Location, broke_off
-from dmarckit.lake.schema import TABLES, Table
+from dmarckit.lake.schema import ALL_TABLES, TABLES, Table
 
 if TYPE_CHECKING:
-    from deltalake import CommitProperties, DeltaTable
+    from deltalake import CommitProperties, DeltaTable, WriterProperties
 
 TARGET_SIZE = 32_000_000
 """bytes of a data file: few enough to skip, many enough for few requests (Delta's own default,
 100 MB, would hold a month of most installations in one file)"""
 
+GROUP_ROWS = 50_000  # rows of a row group, the least that a reader reads: about 1 MB of records
 APPLICATION = "dmarckit"  # the id whose version every commit of ours raises by one
+MADE_FROM = "dmarckit.made_from"  # the id whose version stands for what rows were made from
 CONFLICTS = tuple(min(0.02 * n, 0.3) for n in range(1, 60))
 """seconds at most before a commit is tried again; each loses only to another's success"""
 CLAIM = "dmarckit.rewriting"  # property of a table: who rewrites its files
@@ -165,11 +168,49 @@ class Writer:
 
         commit(self.location, name, "write", append)
 
+    def replace_from(
+        self,
+        name: str,
+        start: datetime,
+        made_from: int,
+        batches: Callable[[], Iterator[pa.RecordBatch]],
+    ) -> None:
+        """Replace the rows of a table from the day `start` on, in one commit.
+
+        Nothing is done where another has made rows from the same `made_from` meanwhile.
+        `batches` gives the rows anew at each call.
+        """
+        from deltalake import write_deltalake
+
+        schema, column = _without_comments(ALL_TABLES[name].schema), ALL_TABLES[name].time
+        where = f"{column} >= '{start:%Y-%m-%dT00:00:00Z}'"
+        if start.day == 1:  # whole months go unread
+            where = f"month >= '{start:%Y-%m}'"
+
+        def write() -> None:
+            table = self.location.open(name) or self._create(name)
+            if table.transaction_version(MADE_FROM) == made_from:
+                return
+            plain = (batch.cast(schema) for batch in batches())
+            first = list(itertools.islice(plain, 1))  # opens tables, which Delta cannot meanwhile
+            write_deltalake(
+                table,
+                pa.RecordBatchReader.from_batches(schema, itertools.chain(first, plain)),
+                mode="overwrite",
+                predicate=where,
+                schema_mode="merge",
+                target_file_size=TARGET_SIZE,
+                writer_properties=compressed(GROUP_ROWS),
+                commit_properties=next_version(table, made_from),
+            )
+
+        commit(self.location, name, "write", write)
+
     def _create(self, name: str) -> DeltaTable:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
-        table = TABLES[name]
+        table = ALL_TABLES[name]
         # another writer may have made it meanwhile, or what is missing is called "forbidden"
         with contextlib.suppress(DeltaError, OSError):
             DeltaTable.create(
@@ -271,12 +312,24 @@ def commit(location: Location, name: str, doing: str, action: Callable[[], Resul
             ) from None
 
 
-def next_version(table: DeltaTable) -> CommitProperties:
-    """Return what raises our version in the table: Delta refuses it where another was faster."""
+def next_version(table: DeltaTable, made_from: int | None = None) -> CommitProperties:
+    """Return what raises our version in the table: Delta refuses it where another was faster.
+
+    `made_from` is kept with it, where the table is made from others.
+    """
     from deltalake import CommitProperties, Transaction
 
-    version = (table.transaction_version(APPLICATION) or 0) + 1
-    return CommitProperties(app_transactions=[Transaction(APPLICATION, version)])
+    marks = [Transaction(APPLICATION, (table.transaction_version(APPLICATION) or 0) + 1)]
+    if made_from is not None:
+        marks.append(Transaction(MADE_FROM, made_from))
+    return CommitProperties(app_transactions=marks)
+
+
+def compressed(group_rows: int) -> WriterProperties:
+    """Return how files are written that are read often."""
+    from deltalake import WriterProperties
+
+    return WriterProperties(max_row_group_size=group_rows, compression="ZSTD", compression_level=3)
 
 
 def claim_rewriting(table: DeltaTable) -> None:

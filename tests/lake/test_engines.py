@@ -13,7 +13,7 @@ from dmarckit.cli.main import app
 from dmarckit.core.errors import LakeError, SettingsError
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.location import statements
-from dmarckit.lake.schema import RECORDS, TABLES
+from dmarckit.lake.schema import ALL_TABLES, RECORDS, TABLES
 from tests.support.lakes import lake_of, report
 from tests.support.model_builders import make_failing, make_record
 
@@ -84,15 +84,17 @@ def test_statements_for_every_table_on_the_command_line(
     monkeypatch.setenv("DMARCKIT_HOME", str(tmp_path / "home"))
     said = CliRunner().invoke(app, ["schema", "--ddl", "spark"]).output
     parsed = [s for s in sqlglot.parse(said, dialect="spark") if s is not None]
-    assert [type(s) for s in parsed] == [expressions.Create] * (len(TABLES) + 1)
+    assert [type(s) for s in parsed] == [expressions.Create] * (len(ALL_TABLES) + 1)
+    assert "dmarckit.messages" in said
 
 
 @pytest.mark.parametrize(
     ("engine", "lake_url", "said"),
     [
-        ("trino", "s3://mails/x", "engines are athena, spark"),
+        ("trino", "s3://mails/x", "engines are athena, spark, duckdb"),
         ("athena", "lake", "Athena reads S3 only"),
         ("spark", "s3://mails/it's", "fit no statement"),
+        ("duckdb", "s3://mails/it's", "fit no statement"),
     ],
 )
 def test_what_an_engine_cannot_reach_is_refused(engine: str, lake_url: str, said: str) -> None:

@@ -17,7 +17,7 @@ from dmarckit import core, jobs, slack
 from dmarckit.cli.doctor.command import CheckContext, CheckResult, fail, ok, skip, warn
 from dmarckit.cli.lab import OWN, copy_states
 from dmarckit.core import CONFIG_VARIABLE, PREFIX, DmarckitError, Settings, one_line, plural
-from dmarckit.lake import TABLES, data_files
+from dmarckit.lake import ALL_TABLES, data_files
 from dmarckit.pages import known_parameters, own_kernel
 
 LOW_DISK, LITTLE_DISK = 200_000_000, 1_000_000_000
@@ -238,7 +238,7 @@ def tables(context: CheckContext) -> CheckResult:
     """Check that every table opens, its files are there, the newest is readable, none too many."""
     lake = context.lake
     opened, scattered, damaged = [], [], []
-    for name in TABLES:
+    for name in ALL_TABLES:
         try:
             table = lake.location.open(name)
             if table is None:
