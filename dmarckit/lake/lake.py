@@ -26,7 +26,7 @@ from dmarckit.core import (
     normalize_domain,
     one_line,
 )
-from dmarckit.lake.location import Location
+from dmarckit.lake.location import Location, file_addresses
 from dmarckit.lake.schema import TABLES, Table
 from dmarckit.lake.write import FEW_FILES, Writer, lacks_columns, no_rows
 
@@ -204,7 +204,7 @@ class Lake:
             raise LakeError("Dask is not installed; pip install 'dask[dataframe]'") from error
         dataframe: Any = library
         empty, table = _known(name).schema.empty_table().to_pandas(), self.location.open(name)
-        files = table.file_uris() if table is not None else []
+        files = file_addresses(table) if table is not None else []
         if not files:
             return dataframe.from_pandas(empty, npartitions=1)
         return dataframe.from_map(
@@ -263,7 +263,7 @@ class Lake:
         only: list[tuple[str, str, Any]] = [("month", ">=", first_month)] if first_month else []
         if domains is not None and len(domains) <= MOST_DOMAINS:
             only.append(("domain", "in", [form for name in domains for form in domain_forms(name)]))
-        files = table.file_uris(file_pruning_predicate=only or None) if table is not None else []
+        files = file_addresses(table, only) if table is not None else []
         if not files:
             connection.register(name, no_rows(schema))
             return

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pyarrow as pa
 
 from dmarckit.core import LakeError, with_retries
-from dmarckit.lake.location import Location, broke_off
+from dmarckit.lake.location import Location, broke_off, file_addresses
 from dmarckit.lake.schema import ALL_TABLES, TABLES, Table
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ class Writer:
             table = self.location.open(name)
             if table is None:
                 continue
-            files = Counter(PurePosixPath(f).parent.name for f in table.file_uris())
+            files = Counter(PurePosixPath(f).parent.name for f in file_addresses(table))
             full = sorted(m.partition("=")[2] for m, n in files.items() if n > at_most)
             if not full:
                 continue
@@ -367,7 +367,7 @@ class _KnownUnits:
         if len(self._months.difference(months)) > KNOWN_MONTHS:  # a watcher runs for years
             self._files, self._units, self._months = set(), set(), set()
         self._months.update(months)
-        files = table.file_uris(file_pruning_predicate=[("month", "in", list(months))])
+        files = file_addresses(table, [("month", "in", list(months))])
         unread = [f for f in files if f not in self._files]
         if unread:
             columns = pa.schema([self._table.schema.field(name) for name in self._table.unit])

@@ -19,6 +19,7 @@ from dmarckit.core.storage import open_storage
 from dmarckit.jobs.record import Run, record_run, runs_of_slot
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.maintain import maintain_lake
+from dmarckit.lake.repair import data_files
 from dmarckit.lake.schema import MAILS, RECORDS, REPORTS, TABLES, Table
 from dmarckit.lake.write import KNOWN_MONTHS
 from dmarckit.slack.client import presign_warning
@@ -77,6 +78,17 @@ def test_what_is_known_is_not_written_again(lake: Lake) -> None:
     assert lake.write.append_new("records", both) == set()
     counts = lake.sql("SELECT report_uid, count(*) AS n FROM records GROUP BY 1 ORDER BY 1")
     assert counts.to_dict("records") == [{"report_uid": "a", "n": 3}, {"report_uid": "b", "n": 2}]
+
+
+@pytest.mark.parametrize("name", ["Åse's reports", "50% (new) + 1"])
+def test_a_lake_may_lie_in_a_place_of_any_name(home: str, name: str) -> None:
+    for report in ("a", "b"):
+        assert Lake(f"{home}/{name}").write.append_new("records", record_rows(report, 2))
+    lake = Lake(f"{home}/{name}")
+    assert lake.write.append_new("records", record_rows("a", 2)) == set()
+    lake.write.compact(at_most=1)
+    assert sorted(lake.records()["report_uid"]) == ["a", "a", "b", "b"]
+    assert data_files(lake, "records", lake.location.open("records"))[1] == []
 
 
 def test_a_writer_of_many_years_does_not_remember_all_of_them(lake: Lake) -> None:
