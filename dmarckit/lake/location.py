@@ -68,9 +68,7 @@ def broke_off(error: BaseException) -> bool:
     return any(sign in str(error) for sign in signs)
 
 
-def file_addresses(
-    table: DeltaTable, only: Sequence[tuple[str, str, Any]] | None = None
-) -> list[str]:
+def file_addresses(table: DeltaTable, only: list[tuple[str, str, Any]] | None = None) -> list[str]:
     """Return the addresses of a table's data files, or of those that may hold what `only` asks.
 
     Delta gives URLs, in which a space is ``%20``.
