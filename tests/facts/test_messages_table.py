@@ -397,7 +397,7 @@ class TestCommands:
             assert done.exit_code == 0, done.output
             return done.output
 
-        assert "would messages: classify anew; 2026-" in run("--dry-run")
+        assert "messages: would classify anew; 2026-" in run("--dry-run")
         assert "messages: classify anew; 2026-" in run()
         assert "Nothing is to be done" in run()
         assert len(stored(settings))
