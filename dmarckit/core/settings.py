@@ -30,7 +30,6 @@ from dmarckit.core.text import did_you_mean, normalize_domain
 from dmarckit.core.thresholds import Kind, Limits, Thresholds
 
 Source = pydantic_settings.PydanticBaseSettingsSource
-Location = Annotated[str, pydantic.AfterValidator(lambda url: _location(url))]
 
 
 def _location(url: str) -> str:
@@ -39,6 +38,9 @@ def _location(url: str) -> str:
     if is_url and not re.match(r"s3://[^/]|file://.", url):
         raise ValueError("a place is s3://bucket/prefix, or a folder")
     return url.rstrip("/") or "/"
+
+
+Location = Annotated[str, pydantic.AfterValidator(_location)]
 
 
 class Strict(pydantic.BaseModel):
