@@ -34,16 +34,18 @@ _NOT_SHOWN = {  # settings that no page depends on
     *("mail_to", "mail_from", "smtp_url", "webhook_format"),
     *("slack_channel", "slack_url", "presign_key_id", "presign_expires"),
 }
+# what the next run of each job is compared with: whether it was new then changes nothing
 _FOUND = """(
-    SELECT DISTINCT domain, (fingerprint, severity, status, messages, mute_reason) AS found
-    FROM findings
+    SELECT domain, (job, fingerprint, severity, messages, mute_reason) AS found FROM (
+        SELECT * FROM findings
+        QUALIFY run = first(run ORDER BY "at" DESC, run) OVER (PARTITION BY job)
+    ) WHERE status <> 'RESOLVED'
 )"""
 # table → its domains, rows and the keys that stand for them, as whole rows never change
 _TABLES = {
     "reports": ("domain", "reports", "report_uid"),
     "tls": ("policy_domain", "tls", "report_uid, position"),
     "failures": ("domain", "failures", "report_uid"),
-    # a run that finds the same again changes nothing
     "findings": ("domain", _FOUND, "found"),
     "postmaster": ("domain", "postmaster", '"day", metric, detail, pulled'),
     "dns": ("domain", "dns", "day, record, name"),

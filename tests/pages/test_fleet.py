@@ -16,6 +16,8 @@ from dmarckit.core.errors import PageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import FolderStorage
 from dmarckit.core.window import last_days
+from dmarckit.findings.ledger import record_findings
+from dmarckit.findings.model import Finding
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import tls_rows
 from dmarckit.lake.schema import TLS
@@ -148,6 +150,22 @@ def test_what_a_page_links_to_is_built_where_something_changed(
     sessions = pa.Table.from_pylist(list(tls_rows(tls_report(1), "mail/t")), schema=TLS.schema)
     Lake(settings.lake_url).write.append_new("tls", sessions)
     assert run(tomorrow) == ["tls"]
+
+
+def test_a_finding_that_is_no_longer_new_changes_a_page_once(settings: Settings) -> None:
+    lake = Lake(settings.lake_url)
+    found = {"severity": "info", "messages": 1, "first_day": NOW.date(), "last_day": None}
+    texts = {"summary": "", "action": "", "evidence": {}}
+    one = Finding("spf_only", "a.example", "Mail", reporters=1, **found, **texts)
+    states = [inputs.table_states(lake)]
+    for day, findings in enumerate([[one], [one], [one], [], []]):
+        now = NOW + timedelta(days=day)
+        record_findings(lake, findings, run=f"run-{9 - day}", job="daily", now=now)
+        states.append(inputs.table_states(lake))
+    first, new, same, still, fixed, none = states
+    assert new == same == still, "the next run is compared with the same"
+    assert new["a.example"]["findings"] != first["a.example"].get("findings")
+    assert fixed == none == first
 
 
 def test_a_manifest_is_small_and_holds_no_secret(settings: Settings) -> None:
