@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dmarckit.core import Thresholds, _, count, n_messages, n_reporters, short_day, short_days
 from dmarckit.facts import Facts, network_key
 from dmarckit.findings import model, queries
-from dmarckit.findings.dmarc_policy import quoted_policy, with_changes
+from dmarckit.findings.dmarc_policy import quoted_policies, with_changes
 from dmarckit.findings.model import SEVERITIES, Finding, Severity, join_names, reporter_name, safe
 from dmarckit.reports import Policy
 
@@ -88,10 +88,10 @@ class _Frame:
 class DomainFacts:
     """The facts of one policy domain: frames as in `Facts`, and what follows from them.
 
-    Rows are in the order of days; `messages` also says which rows `fails` and were `blocked`,
-    and `quotes` are the `policies` with what was quoted before (`with_changes`).
-    A frame costs up to a millisecond: rules look at `at_most`, `has`, `history` and `complete`
-    first.
+    Rows are in the order of days, and do not name the domain; `messages` also says which rows
+    `fails` and were `blocked`, and `quotes` are the `policies` with what was quoted before
+    (`with_changes`). A frame costs up to a millisecond: rules look at `at_most`, `has`, `history`
+    and `complete` first.
     """
 
     messages = _Frame()
@@ -104,7 +104,6 @@ class DomainFacts:
     addresses = _Frame()
     failing_hosts = _Frame()
     unidentified = _Frame()
-    policies = _Frame()
     reports = _Frame()
     inventory = _Frame()
     denied = _Frame()
@@ -118,6 +117,7 @@ class DomainFacts:
         first_day: pd.Timestamp | None,
         sums: Mapping[str, float],
         refused: float,
+        policy: Policy | None,
     ) -> None:
         self.name = name
         self.parts = parts
@@ -128,13 +128,10 @@ class DomainFacts:
         self._sums = sums
         self.refused = round(refused)
         """failing messages that were quarantined or rejected, over all days"""
+        self.policy = policy or Policy(name)
+        """the policy in force as reporters quote it; p is None when nobody has"""
         self._of_senders: dict[str, tuple[pd.DataFrame, dict[str, slice]]] = {}
         self._tests: dict[str, str] = {}
-
-    @cached_property
-    def policy(self) -> Policy:
-        """The policy in force as reporters quote it; p is None when nobody has."""
-        return quoted_policy(self.name, self.policies)
 
     def at_most(self, *classes: str) -> int:
         """Return the messages of these classes, or of all, over all days; nothing is cut for it."""
@@ -254,37 +251,43 @@ class DomainParts:
     """A frame, and which of its rows are about which domain."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        self._frame, self.rows = _ordered(frame, "domain", "day" in frame)
-        self._names = {
-            str(column): np.asarray(values.array.categories, dtype=object)
-            for column, values in frame.items()
-            if isinstance(values.array, pd.Categorical)
-        }
-        self._texts = [str(column) for column, kind in frame.dtypes.items() if kind == "str"]
+        frame, self.rows = _ordered(frame, "domain", "day" in frame)
+        kinds = frame.drop(columns=["domain", "provider"], errors="ignore").dtypes
+        self._names = [_Names(frame[c]) for c, kind in kinds.items() if kind == "category"]
+        others = frame[[column for column, kind in kinds.items() if kind != "category"]]
+        # objects: texts of Arrow cost more than all else that is done with so few
+        texts = [column for column, kind in kinds.items() if kind == "str"]
+        self._others = others.assign(
+            **{str(c): frame[c].astype("category").astype(object) for c in texts}
+        )
 
     def cut(self, domain: str) -> pd.DataFrame:
         """Return the rows about a domain, without the names of others in categoricals.
 
         A fleet has too many names to group by.
         """
-        rows = self._frame.iloc[self.rows.get(domain, slice(0, 0))]
-        columns = {c: _without_unused(rows[c].array, names) for c, names in self._names.items()}
-        # objects: texts of Arrow cost more than all else that is done with so few
-        texts: dict[str, Any] = {c: rows[c].astype(object) for c in self._texts}
-        return rows.assign(**columns, **texts)
+        place = self.rows.get(domain, slice(0, 0))
+        rows = self._others.iloc[place]
+        columns = {names.column: names.cut(place) for names in self._names}
+        return pd.concat([rows, pd.DataFrame(columns, rows.index, copy=False)], axis=1)
 
 
-def _without_unused(values: Any, names: NDArray[Any]) -> pd.Categorical:
-    codes = values.codes
-    if len(codes) < len(names):
-        used, codes = np.unique(codes, return_inverse=True)
-    else:
-        used = np.flatnonzero(np.bincount(codes, minlength=len(names)))
-        place = np.zeros(len(names), "int32")
-        place[used] = np.arange(len(used))
-        codes = place[codes]
-    dtype = pd.CategoricalDtype(pd.Index(names[used], dtype=object))
-    return pd.Categorical.from_codes(codes, dtype=dtype)
+class _Names:
+    """A categorical column of all domains."""
+
+    def __init__(self, values: pd.Series[Any]) -> None:
+        self.column = str(values.name)
+        self._codes, names = _codes(values)
+        self._names = np.asarray(names, dtype=object)
+        self._place = np.zeros(len(names), "int32")  # of a name in the part that is cut
+
+    def cut(self, rows: slice) -> pd.Categorical:
+        """Return the values of some rows, with the names that they have."""
+        codes = self._codes[rows]
+        used = np.sort(pd.unique(codes))
+        self._place[used] = np.arange(len(used))
+        dtype = pd.CategoricalDtype(pd.Index(self._names[used], dtype=object))
+        return pd.Categorical.from_codes(self._place[codes], dtype=dtype)
 
 
 FRAMES = tuple(name for name, value in vars(DomainFacts).items() if isinstance(value, _Frame))
@@ -314,9 +317,10 @@ def by_domain(facts: Facts, complete: pd.DataFrame) -> Iterator[DomainFacts]:
     lost = sent.loc[fails & blocked, ["domain", "messages"]]
     lost_of = lost.groupby("domain", observed=True)["messages"].sum()
     refused = {str(name): n for name, n in lost_of.items()}
+    policies = quoted_policies(facts.policies)
     for name in sorted((parts["reports"].rows.keys() | parts["messages"].rows.keys()) - {""}):
         known = days.get(name, ()), first.get(name), sums.get(name, {}), refused.get(name, 0)
-        yield DomainFacts(name, parts, *known)
+        yield DomainFacts(name, parts, *known, policies.get(name))
 
 
 def _first_days(days: pd.Series[Any], domains: pd.Series[Any]) -> dict[str, pd.Timestamp]:
