@@ -7,7 +7,6 @@ import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
-from unittest import mock
 
 import typer
 
@@ -125,5 +124,7 @@ def _ask(name: str, chosen: dict[str, Any]) -> None:
 
 def _check(chosen: dict[str, Any]) -> None:
     """Raise SettingsError for what a setting cannot be; a settings file is not looked at."""
+    from unittest import mock  # it loads asyncio
+
     with mock.patch.dict(os.environ, {core.CONFIG_VARIABLE: os.devnull}):
         core.load_settings(**chosen)

@@ -3,7 +3,6 @@ from .analysis import (
     Analysis as Analysis,
     analyse as analyse,
     as_of as as_of,
-    check_domains as check_domains,
     left_out as left_out,
     page_analysis as page_analysis,
     read_facts as read_facts,
@@ -20,6 +19,7 @@ from .dmarc_policy import (
     quoted_policies as quoted_policies,
     quoted_policy as quoted_policy,
 )
+from .domains import check_domains as check_domains
 from .find import KINDS as KINDS
 from .ledger import LedgerEntry as LedgerEntry, record_findings as record_findings
 from .model import (

@@ -68,31 +68,6 @@ def _chosen(settings: Settings, domains: Sequence[str]) -> list[str]:
     return [normalize_domain(name) for name in domains] or list(settings.domain_names)
 
 
-_KNOWN = """
-    SELECT DISTINCT domain FROM (
-        SELECT domain FROM reports UNION ALL SELECT policy_domain FROM tls
-        UNION ALL SELECT domain FROM dns UNION ALL SELECT domain FROM postmaster
-    ) WHERE domain <> '' ORDER BY domain
-"""
-
-
-def check_domains(settings: Settings, lake: Lake, domains: Sequence[str]) -> None:
-    """Check that the settings, or a report or check in the lake, name the domains.
-
-    While the lake is empty any name is right.
-
-    Raises:
-        SettingsError: a domain is not known; it says which are, and which may be meant.
-        LakeError: the lake cannot be read.
-    """
-    asked = {normalize_domain(name): name for name in domains}
-    if unsure := asked.keys() - set(settings.domain_names):
-        seen = [normalize_domain(name) for name in lake.arrow(_KNOWN)["domain"].to_pylist()]
-        if seen and (wrong := sorted(unsure - set(seen))):
-            known = list(dict.fromkeys([*settings.domain_names, *seen]))
-            raise core.SettingsError(f"the domain {core.unknown_name(wrong[0], known)}")
-
-
 def read_outside(
     settings: Settings, lake: Lake, now: datetime, days: int, domains: Sequence[str] = ()
 ) -> Outside:

@@ -256,14 +256,29 @@ def _execute(
     config: str | None,
     timeout: int,
 ) -> nbformat.NotebookNode:
+    sys.modules.setdefault("papermill.s3", None)  # type: ignore[arg-type] # it loads boto3
     import papermill
+    from papermill.engines import NBClientEngine, papermill_engines
 
+    class Engine(NBClientEngine):  # type: ignore[misc]
+        """papermill's own, but that the notebook is written once, not at each cell's two ends."""
+
+        @classmethod
+        def execute_managed_notebook(cls, manager: Any, *names: Any, **options: Any) -> None:
+            path, manager.output_path = manager.output_path, None
+            try:
+                super().execute_managed_notebook(manager, *names, **options)
+            finally:
+                manager.output_path = path  # it is written next, whatever happened
+
+    papermill_engines.register("dmarckit", Engine)
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         executed: nbformat.NotebookNode = papermill.execute_notebook(
             notebook,
             target,
             dict(parameters),
+            engine_name="dmarckit",
             kernel_name="python3",
             language="python",
             progress_bar=False,

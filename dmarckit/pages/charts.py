@@ -5,9 +5,7 @@ A colour has one meaning on every chart; text of reports goes through `outside_t
 
 from __future__ import annotations
 
-import html
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -18,10 +16,9 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from dmarckit.core import _, current_language, later, one_line, rate_text, text as words
-from dmarckit.pages.html import templates
+from dmarckit.pages.html import plain, templates
 from dmarckit.pages.marks import LIGHT, bar
 
-FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
 # what receivers did with failing messages: label and the name of its colour
 OUTCOMES = {
     "delivered": (later("delivered"), "failing"),
@@ -365,11 +362,6 @@ def chart_svg(figure: Mapping[str, Any]) -> str:
     if traces:
         values |= _Plot(layout, traces).parts()
     return templates().get_template("chart.svg.j2").render(values)
-
-
-def plain(text: object) -> str:
-    """Return a plotly label as plain text: without its markup, its entities resolved."""
-    return one_line(html.unescape(re.sub(r"<[^>]*>", "", str(text))), 500)
 
 
 class _Plot:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -36,6 +37,8 @@ from dmarckit.pages.marks import COLOURS, styles
 TEMPLATES = Path(__file__).parent / "template/dmarckit"
 # how a page takes an `Html` from a notebook: its style sheet comes with the page
 MIMETYPE = "application/vnd.dmarckit.v1+html"
+# how plotly's figures are given to viewers
+FIGURE_MIMETYPE = "application/vnd.plotly.v1+json"
 # plain text beside an `Html`: what the page is about, for its title
 TITLE_MIMETYPE = "application/vnd.dmarckit.title"
 LONG = 28  # characters from which a text may be broken anywhere instead of widening its column
@@ -121,9 +124,9 @@ class Html:
 
     def _repr_html_(self) -> str:
         style = script_source("notebook.css") + styles()
-        html = f"<div>{HIDDEN.sub('', self.markup)}</div>"
+        text = f"<div>{HIDDEN.sub('', self.markup)}</div>"
         return css_inline.inline_fragment(
-            html, style, minify_css=True, load_remote_stylesheets=False
+            text, style, minify_css=True, load_remote_stylesheets=False
         )
 
 
@@ -160,6 +163,11 @@ def escape(value: object, limit: int = 300) -> Markup:
     Markup('&#34;&gt;&lt;img onerror=x&gt;')
     """
     return escape_html(value if hasattr(value, "__html__") else one_line(value, limit))
+
+
+def plain(text: object) -> str:
+    """Return a plotly label as plain text: without its markup, its entities resolved."""
+    return one_line(html.unescape(re.sub(r"<[^>]*>", "", str(text))), 500)
 
 
 def _css_text(text: str) -> Markup:

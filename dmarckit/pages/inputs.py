@@ -90,8 +90,7 @@ def page_inputs(lake: Lake, parameters: Mapping[str, Any], now: datetime) -> tup
         mine_tls += " AND lower(policy_domain) IN (SELECT unnest($names))"
         values["names"] = names
     query = _INPUTS.format(mails=MAILS, reports=REPORTS, tls=TLS, mine=mine, mine_tls=mine_tls)
-    rows = lake.sql(query, **values).to_dict("records")
-    return tuple(Input(str(r["input"]), int(r["number"]), str(r["hash"])) for r in rows)
+    return tuple(Input(*row.values()) for row in lake.rows(query, **values))
 
 
 def table_states(lake: Lake) -> dict[str, dict[str, list[str]]]:

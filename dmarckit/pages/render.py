@@ -16,13 +16,11 @@ from typing import IO, Any
 
 import nbformat
 from nbconvert.exporters.templateexporter import TemplateExporter
-from plotly.offline import get_plotlyjs
 from traitlets.config import Config
 
 from dmarckit.core import _, current_language, ngettext, one_line
 from dmarckit.pages import html
-from dmarckit.pages.charts import FIGURE_MIMETYPE, plain
-from dmarckit.pages.html import script_json, script_source
+from dmarckit.pages.html import FIGURE_MIMETYPE, plain, script_json, script_source
 from dmarckit.pages.inputs import Input, page_versions
 from dmarckit.pages.marks import COLOURS, DARK
 from dmarckit.pages.slack_note import SLACK_MIMETYPE
@@ -150,6 +148,8 @@ def _scripts(types: frozenset[str], language: str) -> tuple[str, ...]:
     for name, known in _BUNDLES.items():
         if types <= known:
             return own, (_ASSETS / f"plotly-{name}.min.js").read_text(encoding="utf-8")
+    from plotly.offline import get_plotlyjs
+
     return own, get_plotlyjs().replace("\r\n", "\n")
 
 

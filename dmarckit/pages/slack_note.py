@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
-
-import nbformat
+from typing import TYPE_CHECKING, Any
 
 from dmarckit.core import _, is_missing, one_line
-from dmarckit.pages.charts import plain
-from dmarckit.pages.html import render_part, value_text
+from dmarckit.pages.html import plain, render_part, value_text
+
+if TYPE_CHECKING:
+    import nbformat  # a kernel that makes notes needs none of its schemas
 
 SLACK_MIMETYPE = "application/vnd.dmarckit.slack.v1+json"
 # of one note: what a Slack message shows as fields, and what a small picture can show

@@ -29,8 +29,8 @@ from dmarckit.facts import (
 )
 from dmarckit.findings import Analysis, as_of, page_analysis
 from dmarckit.lake import Lake
-from dmarckit.pages.charts import FIGURE_MIMETYPE, OUTCOMES, chart_svg, outcome_bar, plain
-from dmarckit.pages.html import Column, Html, render_part, table
+from dmarckit.pages.charts import OUTCOMES, chart_svg, outcome_bar
+from dmarckit.pages.html import FIGURE_MIMETYPE, Column, Html, plain, render_part, table
 from dmarckit.pages.marks import spark
 
 _USUAL = {
