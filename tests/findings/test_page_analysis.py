@@ -77,10 +77,23 @@ def test_the_page_of_a_run_takes_over_what_the_run_found(
     assert page.facts.messages.equals(made.facts.messages)
 
 
+def test_a_page_that_is_compared_with_another_job_takes_over_the_facts(
+    place: tuple[Settings, Lake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyse(*place, now=NOW - timedelta(hours=1), job="weekly", recorded=True)
+    made = handed_on(tmp_path / "left", monkeypatch, *place)
+    page = page_analysis(*place, WINDOW, job="weekly")
+    assert page.now == NOW
+    assert page.facts.messages.equals(made.facts.messages)
+    assert {item.status for item in made.findings} == {"NEW"}
+    assert "SAME" in {item.status for item in page.findings}
+    monkeypatch.delenv(HANDED)
+    assert page.findings == page_analysis(*place, WINDOW, job="weekly", now=NOW).findings
+
+
 @pytest.mark.parametrize(
     "other",
     [
-        {"job": "weekly"},
         {"domains": ["example.com"]},
         {"end": "2026-11-23"},
         {"window": last_days(7, "2026-11-23")},
